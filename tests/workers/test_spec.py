@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.runs import spec_for
+from workers import spec
+from workers.spec import SpecRefused
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, Any]:
+    spec.write(tmp_path, spec_for(tmp_path))
+    return json.loads((tmp_path / "spec.json").read_text())
+
+
+def test_a_spec_reads_back_as_it_was_written_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    written = spec_for(tmp_path, check=("make", "test"))
+    spec.write(tmp_path, written)
+    assert spec.read(tmp_path) == written
+    assert (tmp_path / "spec.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_missing_key_is_refused_by_its_name(data: dict[str, Any]) -> None:
+    del data["nonce"]
+    with pytest.raises(SpecRefused, match="missing key: nonce"):
+        spec.parse(data)
+
+
+def test_an_unknown_key_is_refused_by_its_name(data: dict[str, Any]) -> None:
+    data["limits"]["patience"] = 3
+    with pytest.raises(SpecRefused, match=r"unknown key: limits\.patience"):
+        spec.parse(data)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("run_id", "12"),
+        ("run_id", True),
+        ("mode", "batch"),
+        ("argv", "--x"),
+        ("env", {"A": 1}),
+        ("title", None),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_by_its_key(
+    data: dict[str, Any], key: str, value: object
+) -> None:
+    with pytest.raises(SpecRefused, match=f"wrong value for {key}"):
+        spec.parse(data | {key: value})
+
+
+def test_a_spec_of_another_version_is_refused(data: dict[str, Any]) -> None:
+    with pytest.raises(SpecRefused, match="version 2"):
+        spec.parse(data | {"version": 2})
+
+
+def test_a_second_spec_never_replaces_the_first(tmp_path: Path) -> None:
+    spec.write(tmp_path, spec_for(tmp_path))
+    with pytest.raises(FileExistsError):
+        spec.write(tmp_path, spec_for(tmp_path))
