@@ -3,7 +3,7 @@
 An agent is pure: it starts no process and opens no pipe. The wrapper calls, in this order:
 
     agent = agent_for(spec.program)
-    agent.prepare(spec)                       # writes configuration into spec.config_dir; always first, once
+    agent.prepare(spec, run_dir)              # writes configuration into spec.config_dir; always first, once
     argv = agent.command(spec)
     env = spec.env | agent.environment(spec)  # the agent's additions win
     write(agent.open(prompt))                 # first lines for stdin
@@ -18,6 +18,9 @@ list means that there is nothing to send now: the agent either kept the request 
 `outbox()` (a message that came before the conversation was open), or cannot do it (the wrapper then uses signals).
 After `end()` the wrapper writes, closes stdin and waits for the process to exit: only that ends a run.
 
+`delta` events are already redacted (a secret may be cut across pieces) and thinned to four a second per block; all
+other events carry whole texts, for the wrapper to redact with `Event.without(secrets)`.
+
 `state` follows the stream: `starting` until the first sign of work, then `running`, `waiting` (for an answer of a
 person) or `idle`. A `result` event ends a turn, not a run.
 """
@@ -25,6 +28,7 @@ person) or `idle`. A `result` event ends a turn, not a run.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from workers.spec import RunSpec
@@ -38,8 +42,11 @@ class Agent(Protocol):
 
     state: State
 
-    def prepare(self, spec: RunSpec) -> None:
-        """Write the program's configuration (folders 0700, files 0600) into `spec.config_dir`."""
+    def prepare(self, spec: RunSpec, run_dir: Path) -> None:
+        """Write the program's configuration (folders 0700, files 0600) into `spec.config_dir`.
+
+        `run_dir` is where the coordination MCP server leaves its `signal.json`.
+        """
 
     def command(self, spec: RunSpec) -> list[str]:
         """The argv to start in `spec.workspace`."""
