@@ -1,0 +1,47 @@
+"""The table of settings as Markdown; `docs/settings.md` is this text, and a test says when it is stale."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from settings import Settings, keys
+
+_HEAD = """\
+# Settings
+
+Written by `bin/mc settings --markdown`. A variable overrides the key in `MC_HOME/config.toml`, which overrides
+the default; an unknown key or a bad value is refused at start by name. In the environment, lists are
+comma-separated. `MC_HOME` names the home folder (`~/.local/share/mission-control`).
+
+| key | variable | default | meaning |
+|---|---|---|---|
+"""
+_SAID = {"database_url": "`mc.db` in the home folder", "timezone": "the machine's"}
+
+
+def settings_reference() -> str:
+    """Every setting with its key, variable, default and meaning."""
+    return _HEAD + "".join(_row(path, variable) for path, variable in keys().items())
+
+
+def _row(path: tuple[str, ...], variable: str) -> str:
+    model: type[BaseModel] = Settings
+    for group in path[:-1]:
+        inner = model.model_fields[group].annotation
+        assert isinstance(inner, type)  # noqa: S101 - keys() yields groups only
+        model = inner
+    field = model.model_fields[path[-1]]
+    key = ".".join(path)
+    return f"| `{key}` | `{variable}` | {_SAID.get(key) or _default(field.default)} | {field.description} |\n"
+
+
+def _default(value: object) -> str:
+    match value:
+        case bool():
+            return f"`{str(value).lower()}`"
+        case None | ():
+            return "none"
+        case tuple():
+            return f"`{', '.join(value)}`"
+        case _:
+            return f"`{value}`"

@@ -1,0 +1,499 @@
+"""Settings: one frozen value, read once from the environment and from `MC_HOME/config.toml`.
+
+The environment wins over the file, the file over the defaults. Every problem is found before anything starts,
+and all are named together: an unknown key, a bad value, a bind that would expose the board, caps that would
+starve ordinary requests. No other module reads `os.environ`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+SPARE_THREADS = 8
+"""Threads of a web worker that streams and WebSockets may never take."""
+
+RUN_VARIABLES = frozenset(
+    {
+        "MC_RUN_ID",
+        "MC_RUN_DIR",
+        "MC_TICKET_ID",
+        "MC_TICKET_NONCE",
+        "MC_API",
+        "MC_API_TOKEN",
+        "MC_API_TOKEN_FILE",
+    }
+)
+"""Variables that a run or a program carries; they are no settings and are let pass."""
+
+PASSED_ON = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TERM", "TZ", "TMPDIR",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
+    "no_proxy",
+)  # fmt: skip
+"""Variables of this process that an agent's environment may start from."""
+
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*\.?\Z")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `problems` holds one sentence for each thing to mend."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(
+            "Mission Control cannot use its settings:\n" + "\n".join(f"  - {line}" for line in problems)
+        )
+        self.problems = problems
+
+
+def _split(value: object) -> object:
+    """A list written as one string, as in the environment: `a, b` means (a, b)."""
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("not a time zone of the IANA database, such as UTC or Europe/Berlin")
+    return name
+
+
+def _plausible_host(host: str) -> str:
+    bare = host.strip("[]")
+    if not _is_address(bare) and not _HOST_NAME.match(bare):
+        raise ValueError(f"{host!r} is neither an address nor a host name")
+    return bare
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_plausible_host)], ...], BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Zone = Annotated[str, AfterValidator(_known_zone)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Limits(_Frozen):
+    """What one run may use before it is stopped; a profile may set its own."""
+
+    startup_seconds: PositiveInt = Field(60, description="until the agent's first sign of life")
+    silence_seconds: PositiveInt = Field(900, description="without any output within a turn")
+    turn_seconds: PositiveInt = Field(3600, description="of one turn")
+    run_seconds: PositiveInt = Field(14400, description="of a whole run")
+    check_seconds: PositiveInt = Field(900, description="of a project's check command")
+    answer_seconds: PositiveInt = Field(
+        3600, description="an approval waits in the live process before it parks"
+    )
+    grace_seconds: PositiveInt = Field(8, description="between asking a process to stop and killing it")
+    spool_bytes: PositiveInt = Field(64 << 20, description="of events kept on disk by one run")
+    line_bytes: PositiveInt = Field(1 << 20, description="of one line of an agent's output")
+
+
+class Budget(_Frozen):
+    """Spending limits; unset means unlimited. Days begin at midnight of `timezone`."""
+
+    day_runs: PositiveInt | None = Field(None, description="runs started in a day")
+    day_tokens: PositiveInt | None = Field(None, description="tokens used in a day")
+    day_cost_usd: float | None = Field(None, gt=0, description="US dollars spent in a day")
+    ticket_runs: PositiveInt | None = Field(None, description="runs of one ticket")
+    ticket_tokens: PositiveInt | None = Field(None, description="tokens used on one ticket")
+    ticket_cost_usd: float | None = Field(None, gt=0, description="US dollars spent on one ticket")
+
+
+class Retention(_Frozen):
+    """Days that rows and files are kept after they stopped mattering to a live ticket."""
+
+    ticket_events: PositiveInt = Field(90, description="days an event can be replayed")
+    ticket_messages: PositiveInt = Field(365, description="days a conversation is kept")
+    queued_messages: PositiveInt = Field(30, description="days a settled message is kept")
+    task_runs: PositiveInt = Field(60, description="days a scheduled run is listed")
+    heartbeats: PositiveInt = Field(14, description="days a heartbeat is kept")
+    inbox_items: PositiveInt = Field(90, description="days a settled inbox item is kept")
+    incidents: PositiveInt = Field(365, description="days a closed incident is kept")
+    quarantine: PositiveInt = Field(30, description="days a refused payload is kept")
+    runs: PositiveInt = Field(30, description="days the files of an ended run are kept")
+    canary: PositiveInt = Field(3, description="days a canary ticket is kept")
+    backups: PositiveInt = Field(14, description="days a backup is kept")
+    logs: PositiveInt = Field(30, description="days a log file is kept")
+
+
+class Ambient(_Frozen):
+    """Facts about the process that read the settings. They are observed, never configured."""
+
+    environment: dict[str, str] = Field(default_factory=lambda: {"PATH": os.defpath}, repr=False)
+    run_id: str | None = None
+    display: bool = False
+    runtime_dir: Path | None = None
+
+
+class Settings(_Frozen):
+    """All that an operator may set. `load()` makes the one in use; tests make their own."""
+
+    home: Path = Field(description="folder of everything this instance keeps")
+    database_url: str = Field(
+        default_factory=lambda data: f"sqlite:///{data['home']}/mc.db",
+        repr=False,
+        pattern=r"^(sqlite:///|postgresql(\+psycopg)?://)",
+        description="the store; a file in the home folder, or `postgresql+psycopg://…`",
+    )
+
+    host: Hosts = Field(("127.0.0.1",), min_length=1, description="addresses to listen on, comma-separated")
+    port: int = Field(3001, ge=1, le=65535, description="port to listen on")
+    public_url: str | None = Field(
+        None, pattern=r"^https?://[^\s/]+$", description="address people use, where a proxy stands in front"
+    )
+    trusted_hosts: Hosts = Field((), description="further names that requests may be addressed to")
+    behind_tls: bool = Field(
+        False, description="says that TLS or a proxy stands in front; needed to leave loopback"
+    )
+
+    web_workers: int = Field(2, ge=1, le=64, description="web worker processes")
+    threads: int = Field(32, ge=2, le=1024, description="threads of one web worker")
+    sse_max_total_clients: int = Field(8, ge=1, description="event streams of one web worker")
+    sse_max_tail_clients: int = Field(4, ge=1, description="log tails of one web worker")
+    ws_max_clients: int = Field(4, ge=1, description="WebSockets of one web worker")
+    sse_lifetime_seconds: int = Field(
+        300, ge=1, le=300, description="after which a stream is ended and reopened"
+    )
+    sse_heartbeat_seconds: int = Field(
+        15, ge=1, le=30, description="between signs of life on a silent stream"
+    )
+    body_limit_bytes: PositiveInt = Field(2 << 20, description="of a request's body, uploads aside")
+    attachment_limit_bytes: PositiveInt = Field(25 << 20, description="of one uploaded file")
+    attachment_limit_count: PositiveInt = Field(100, description="uploaded files of one ticket")
+    session_days: PositiveInt = Field(30, description="an operator stays logged in")
+
+    max_workers: int = Field(4, ge=0, le=256, description="agents at work at once; 0 starts none")
+    retry_limit: int = Field(3, ge=0, le=20, description="failed attempts before a ticket is blocked")
+    retry_backoff_seconds: PositiveInt = Field(
+        60, description="before the first retry; doubled for each further one"
+    )
+    message_expiry_seconds: PositiveInt = Field(
+        1800, description="until an undelivered message to a run expires"
+    )
+    inbox_lease_seconds: PositiveInt = Field(900, description="until a delivered inbox item is offered again")
+    claude_binary: Path | None = Field(None, description="the Claude Code program, where it is not on PATH")
+    codex_binary: Path | None = Field(None, description="the Codex program, where it is not on PATH")
+
+    scheduler: bool = Field(True, description="whether `mc serve` also runs the timers")
+    timezone: Zone = Field("UTC", description="zone of cron lines, daily budgets and quiet hours")
+    coordinator: str = Field(
+        "Luci", min_length=1, max_length=64, description="name of who coordinates the next step"
+    )
+    operator: str = Field("operator", min_length=1, max_length=64, description="name of the person in charge")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
+
+    limits: Limits = Limits()
+    budget: Budget = Budget()
+    retention: Retention = Retention()
+    ambient: Ambient = Ambient()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        problems = [*self._starved(), *self._exposed()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _starved(self) -> Iterator[str]:
+        total = self.sse_max_total_clients + self.sse_max_tail_clients + self.ws_max_clients
+        if self.threads - total < SPARE_THREADS:
+            yield (
+                f"SSE_MAX_TOTAL_CLIENTS {self.sse_max_total_clients}"
+                f" + SSE_MAX_TAIL_CLIENTS {self.sse_max_tail_clients} + WS_MAX_CLIENTS {self.ws_max_clients}"
+                f" = {total} of {self.threads} threads leaves fewer than {SPARE_THREADS} for ordinary requests"
+                f": lower them or raise MC_THREADS to {total + SPARE_THREADS}"
+            )
+
+    def _exposed(self) -> Iterator[str]:
+        exposed = [host for host in self.host if not _is_loopback(host)]
+        if exposed and not self.behind_tls:
+            yield (
+                f"MC_HOST {', '.join(exposed)} is reachable from elsewhere: put TLS or a proxy in front"
+                " and say so with MC_BEHIND_TLS=true, or listen on 127.0.0.1"
+            )
+
+    # ---------------------------------------------------------------------------------------------- derived
+
+    @property
+    def instance(self) -> str:
+        """Eight hex digits that tell this home from any other; part of every shared name."""
+        return hashlib.sha256(os.fsencode(self.home)).hexdigest()[:8]
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def api_url(self) -> str:
+        """Where programs on this machine reach the server, without a trailing slash."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host[0], self.host[0])  # noqa: S104 - not a bind
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def base_url(self) -> str:
+        """Where people reach the server, without a trailing slash."""
+        return self.public_url or self.api_url
+
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        """Names, without port or brackets, that a request's Host may carry."""
+        public = (self.public_url.split("://")[1].rsplit(":", 1)[0],) if self.public_url else ()
+        return frozenset({"localhost", "127.0.0.1", "::1", *self.host, *self.trusted_hosts, *public})
+
+    @property
+    def config_file(self) -> Path:
+        return self.home / "config.toml"
+
+    @property
+    def secrets_dir(self) -> Path:
+        return self.home / "secrets"
+
+    @property
+    def run_dir(self) -> Path:
+        """Locks, process ids and generated configuration of the running instance."""
+        return self.home / "run"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Holds a folder for each run; see `run_path`."""
+        return self.home / "runs"
+
+    def run_path(self, run_id: int) -> Path:
+        return self.runs_dir / str(run_id)
+
+    @property
+    def worktrees_dir(self) -> Path:
+        return self.home / "worktrees"
+
+    @property
+    def attachments_dir(self) -> Path:
+        return self.home / "attachments"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def backups_dir(self) -> Path:
+        return self.home / "backups"
+
+    @property
+    def sockets_dir(self) -> Path:
+        """Short private folder of sockets, tmux's included (a socket path may have 107 bytes).
+
+        The first program to need it chooses; the choice is kept as a link in the home folder, so that a timer
+        with another environment still meets the same tmux server.
+        """
+        link = self.run_dir / "sockets"
+        chosen = link.readlink() if link.is_symlink() else None
+        return chosen if chosen and chosen.parent.is_dir() else self._preferred_sockets()
+
+    def _preferred_sockets(self) -> Path:
+        runtime = self.ambient.runtime_dir
+        if runtime and runtime.is_dir() and runtime.stat().st_uid == os.getuid():
+            return runtime / f"mc-{self.instance}"
+        return Path("/tmp") / f"mc-{os.getuid()}-{self.instance}"  # noqa: S108 - owner and mode are checked below
+
+    def ensure_home(self) -> None:
+        """Create the home folder and what belongs in it, readable by nobody else.
+
+        Raises SettingsError where it cannot be written or a folder of it belongs to somebody else.
+        """
+        folders = (
+            self.home, self.secrets_dir, self.run_dir, self.runs_dir, self.worktrees_dir,
+            self.attachments_dir, self.logs_dir, self.backups_dir, self.sockets_dir,
+        )  # fmt: skip
+        for folder in folders:
+            _private_folder(folder)
+        if not os.access(self.home, os.W_OK | os.X_OK):
+            raise SettingsError([f"MC_HOME {self.home} cannot be written"])
+        _remember(self.run_dir / "sockets", self.sockets_dir)
+
+
+def _private_folder(path: Path) -> None:
+    """Make `path` a folder of this user that no one else may enter; never follow a planted link."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+        if (
+            stat.S_ISDIR(found.st_mode)
+            and found.st_uid == os.getuid()
+            and stat.S_IMODE(found.st_mode) & 0o077
+        ):
+            path.chmod(0o700)
+    except OSError as error:
+        raise SettingsError([f"{path} cannot be created: {error.strerror}"]) from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise SettingsError(
+            [f"{path} is not a folder of user {os.getuid()}: remove it or choose another MC_HOME"]
+        )
+
+
+def _remember(link: Path, target: Path) -> None:
+    if link.is_symlink() and link.readlink() == target:
+        return
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    fresh.symlink_to(target)
+    fresh.replace(link)
+
+
+# ------------------------------------------------------------------------------------------------- reading
+
+
+def load(environ: Mapping[str, str] | None = None, home: Path | None = None) -> Settings:
+    """Read the settings. `home` wins over MC_HOME; raises SettingsError naming every problem."""
+    environ = os.environ if environ is None else environ
+    user_home = Path(environ.get("HOME") or Path.home())
+    home = (
+        (home or Path(environ.get("MC_HOME") or user_home / ".local/share/mission-control"))
+        .expanduser()
+        .resolve()
+    )
+    problems: list[str] = []
+    values: dict[str, Any] = {"timezone": _machine_zone(environ)}
+    sources: dict[tuple[str, ...], str] = {}
+    for path, value, source in (
+        *_from_file(home / "config.toml", problems),
+        *_from_environment(environ, problems),
+    ):
+        sources[path] = source
+        _put(values, path, value)
+    values |= {"home": home, "ambient": _observe(environ)}
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problems += [_explain(item, sources) for item in error.errors()]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def keys() -> dict[tuple[str, ...], str]:
+    """Every setting but the home folder: its path in config.toml and the variable that overrides it."""
+    found: dict[tuple[str, ...], str] = {}
+    for name, field in Settings.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            found |= {
+                (name, inner): f"MC_{name}_{inner}".upper()
+                for inner in group.model_fields
+                if name != "ambient"
+            }
+        elif name != "home":
+            found[name,] = name.upper() if name.endswith("_clients") else f"MC_{name}".upper()
+    return found
+
+
+def _from_environment(
+    environ: Mapping[str, str], problems: list[str]
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    known = {variable: path for path, variable in keys().items()}
+    passing = RUN_VARIABLES | {"MC_HOME"}
+    for name, value in sorted(environ.items()):
+        if name in known:
+            yield known[name], value, name
+        elif name.startswith("MC_") and name not in passing and not name.startswith("MC_TEST_"):
+            problems.append(f"{name} is not a setting; {_allowed(name, ['MC_HOME', *known])}")
+
+
+def _from_file(file: Path, problems: list[str]) -> Iterator[tuple[tuple[str, ...], object, str]]:
+    try:
+        content = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problems.append(f"{file} cannot be read: {error}")
+        return
+    known = keys()
+    groups = {path[0] for path in known if len(path) > 1}
+    for path, value in _leaves(content, groups):
+        if path in known:
+            yield path, value, f"{'.'.join(path)} in {file}"
+        else:
+            key = ".".join(path)
+            problems.append(
+                f"{key} in {file} is not a setting; {_allowed(key, ['.'.join(k) for k in known])}"
+            )
+
+
+def _allowed(name: str, known: list[str]) -> str:
+    """What to write instead: the nearest names where there are any, else all of them."""
+    near = get_close_matches(name, known)
+    return f"did you mean {' or '.join(near)}?" if near else f"allowed are {', '.join(known)}"
+
+
+def _leaves(content: Mapping[str, object], groups: set[str]) -> Iterator[tuple[tuple[str, ...], object]]:
+    for name, value in content.items():
+        if name in groups and isinstance(value, dict):
+            yield from (((name, inner), leaf) for inner, leaf in value.items())
+        else:
+            yield (name,), value
+
+
+def _put(values: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    for group in path[:-1]:
+        values = values.setdefault(group, {})
+    values[path[-1]] = value
+
+
+def _explain(error: Any, sources: dict[tuple[str, ...], str]) -> str:
+    """One error in the words of whoever wrote the value, without the store's address: it may hold a password."""
+    where = tuple(str(part) for part in error["loc"])
+    source = next((name for path, name in sources.items() if where[: len(path)] == path), ".".join(where))
+    message = error["msg"].removeprefix("Value error, ")
+    if not source:
+        return str(message)
+    return f"{source}: {message}" + ("" if "database_url" in where else f" (it is {error['input']!r})")
+
+
+def _machine_zone(environ: Mapping[str, str]) -> str:
+    """The zone this machine lives in, else UTC."""
+    parts = os.path.realpath("/etc/localtime").split("zoneinfo/")
+    candidates = (environ.get("TZ", "").lstrip(":"), parts[-1])
+    return next((name for name in candidates if name in available_timezones()), "UTC")
+
+
+def _observe(environ: Mapping[str, str]) -> dict[str, object]:
+    return {
+        "environment": {"PATH": os.defpath, **{name: environ[name] for name in PASSED_ON if name in environ}},
+        "run_id": environ.get("MC_RUN_ID") or None,
+        "display": bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")),
+        "runtime_dir": environ.get("XDG_RUNTIME_DIR") or None,
+    }
