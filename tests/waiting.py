@@ -1,0 +1,21 @@
+"""Waiting for a condition instead of for a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+
+def wait_until(predicate: Callable[[], Value], timeout: float = 10.0, what: str = "the condition") -> Value:
+    """Poll `predicate` until its answer is true and return that; AssertionError after `timeout` seconds."""
+    pause = threading.Event()
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come within {timeout:g} seconds")
+        pause.wait(0.02)
+    return value

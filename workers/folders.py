@@ -1,0 +1,28 @@
+"""Folders that belong to one user only, for sockets and other things nobody else may touch."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+class FolderUnsafe(Exception):
+    """A folder for private files is a link, belongs to somebody else or is open to others."""
+
+
+def make_private(folder: Path) -> Path:
+    """Create `folder` as 0700 if it is absent; refuse (`FolderUnsafe`) one that others own or may enter.
+
+    In a shared place such as /tmp somebody else may have created the name first, hence the look after the
+    making.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise FolderUnsafe(f"{folder} is not a folder of its own")
+    if found.st_uid != os.getuid():
+        raise FolderUnsafe(f"{folder} belongs to user {found.st_uid}")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise FolderUnsafe(f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):o}, wanted 700)")
+    return folder
