@@ -1,1 +1,1 @@
-"""What runs beside an agent: the wrapper, its programs, and the tools to start and watch them. No Flask, no models."""
+"""What runs beside an agent: the wrapper, its programs, and the tools to start and watch them."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
+
+from workers import files
 
 VERSION = 1
 SPEC = "spec.json"
@@ -106,9 +107,7 @@ def parse(data: object) -> RunSpec:
 
 def write(run_dir: Path, spec: RunSpec) -> None:
     """Write `spec.json`, readable by its owner only; it must not exist yet (FileExistsError)."""
-    handle = os.open(run_dir / SPEC, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(spec), file, indent=1)
+    files.create(run_dir / SPEC, json.dumps(asdict(spec), indent=1).encode())
 
 
 def _checked(kind: type[RunSpec] | type[Limits], data: object, prefix: str) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from workers.spec import SpecRefused
 @pytest.fixture
 def data(tmp_path: Path) -> dict[str, Any]:
     spec.write(tmp_path, spec_for(tmp_path))
-    return json.loads((tmp_path / "spec.json").read_text())
+    data: dict[str, Any] = json.loads((tmp_path / "spec.json").read_text())
+    return data
 
 
 def test_a_spec_reads_back_as_it_was_written_and_only_its_owner_may_read_it(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""The few requests which a wrapper makes of the server, on plain sockets.
+
+`http.client` would bring in `ssl` and the e-mail parser and double the wrapper's memory. HTTP/1.0 keeps this
+small: one request a connection, and the answer ends where the connection does.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+ANSWER_BYTES = 4 * 1024 * 1024
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+
+
+class Unreachable(Exception):
+    """The server gave no answer that can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP status and the decoded JSON object (empty where the body was none)."""
+
+    status: int
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The server at `base` (such as `http://127.0.0.1:3001`), spoken to with a run's bearer token."""
+
+    base: str
+    token: str
+    timeout: float = 10.0
+
+    def post(self, path: str, body: bytes, kind: str = JSON) -> Answer:
+        """POST `body` to `/api/v1` + `path`; raises `Unreachable` after `timeout` seconds."""
+        try:
+            return _answer(self._exchange(self._request(path, body, kind)))
+        except (OSError, ValueError) as error:
+            raise Unreachable(f"{self.base}: {error}") from error
+
+    def _request(self, path: str, body: bytes, kind: str) -> bytes:
+        head = (
+            f"POST {urlsplit(self.base).path.rstrip('/')}/api/v1{path} HTTP/1.0",
+            f"Host: {urlsplit(self.base).netloc}",
+            f"Authorization: Bearer {self.token}",
+            f"Content-Type: {kind}",
+            f"Content-Length: {len(body)}",
+            "Accept: application/json",
+            "Connection: close",
+        )
+        return "\r\n".join((*head, "", "")).encode("latin-1") + body
+
+    def _exchange(self, request: bytes) -> bytes:
+        """Everything the server answers before it closes the connection."""
+        deadline = time.monotonic() + self.timeout
+        received = bytearray()
+        with self._connected() as connection:
+            connection.sendall(request)
+            while len(received) <= ANSWER_BYTES:
+                connection.settimeout(max(0.01, deadline - time.monotonic()))
+                chunk = connection.recv(65536)
+                if not chunk:
+                    break
+                received += chunk
+        return bytes(received)
+
+    def _connected(self) -> socket.socket:
+        place = urlsplit(self.base)
+        secure = place.scheme == "https"
+        address = (place.hostname or "", place.port or (443 if secure else 80))
+        connection = socket.create_connection(address, self.timeout)
+        if not secure:
+            return connection
+        import ssl  # only a server on another host needs it: several megabytes
+
+        return ssl.create_default_context().wrap_socket(connection, server_hostname=address[0])
+
+
+def _answer(received: bytes) -> Answer:
+    """The status line, and the body if it is a JSON object; ValueError for anything but HTTP."""
+    head, separator, body = received.partition(b"\r\n\r\n")
+    words = head.split(None, 2)
+    if not separator or not words[0].startswith(b"HTTP/"):
+        raise ValueError("the answer is not HTTP, or was cut off")
+    try:
+        data = json.loads(body)
+    except ValueError:
+        data = None
+    return Answer(int(words[1]), data if isinstance(data, dict) else {})

@@ -1,0 +1,33 @@
+"""Files of a run that only their owner may read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def create(path: Path, data: bytes) -> None:
+    """Write a new file, 0600; raises FileExistsError where one is already."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put `data` in place of the file in one step that survives a power cut (fsync, rename, fsync)."""
+    draft = path.with_name(path.name + ".new")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
