@@ -60,17 +60,13 @@ class SettingsError(Exception):
     """The settings cannot be used; `problems` holds one sentence for each thing to mend."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__(
-            "Mission Control cannot use its settings:\n" + "\n".join(f"  - {line}" for line in problems)
-        )
+        super().__init__("Mission Control cannot use its settings:\n" + "\n".join(f"  - {line}" for line in problems))
         self.problems = problems
 
 
 def _split(value: object) -> object:
     """A list written as one string, as in the environment: `a, b` means (a, b)."""
-    return (
-        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-    )
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def _known_zone(name: str) -> str:
@@ -115,9 +111,7 @@ class Limits(_Frozen):
     turn_seconds: PositiveInt = Field(3600, description="of one turn")
     run_seconds: PositiveInt = Field(14400, description="of a whole run")
     check_seconds: PositiveInt = Field(900, description="of a project's check command")
-    answer_seconds: PositiveInt = Field(
-        3600, description="an approval waits in the live process before it parks"
-    )
+    answer_seconds: PositiveInt = Field(3600, description="an approval waits in the live process before it parks")
     grace_seconds: PositiveInt = Field(8, description="between asking a process to stop and killing it")
     spool_bytes: PositiveInt = Field(64 << 20, description="of events kept on disk by one run")
     line_bytes: PositiveInt = Field(1 << 20, description="of one line of an agent's output")
@@ -177,21 +171,15 @@ class Settings(_Frozen):
         None, pattern=r"^https?://[^\s/]+$", description="address people use, where a proxy stands in front"
     )
     trusted_hosts: Hosts = Field((), description="further names that requests may be addressed to")
-    behind_tls: bool = Field(
-        False, description="says that TLS or a proxy stands in front; needed to leave loopback"
-    )
+    behind_tls: bool = Field(False, description="says that TLS or a proxy stands in front; needed to leave loopback")
 
     web_workers: int = Field(2, ge=1, le=64, description="web worker processes")
     threads: int = Field(32, ge=2, le=1024, description="threads of one web worker")
     sse_max_total_clients: int = Field(8, ge=1, description="event streams of one web worker")
     sse_max_tail_clients: int = Field(4, ge=1, description="log tails of one web worker")
     ws_max_clients: int = Field(4, ge=1, description="WebSockets of one web worker")
-    sse_lifetime_seconds: int = Field(
-        300, ge=1, le=300, description="after which a stream is ended and reopened"
-    )
-    sse_heartbeat_seconds: int = Field(
-        15, ge=1, le=30, description="between signs of life on a silent stream"
-    )
+    sse_lifetime_seconds: int = Field(300, ge=1, le=300, description="after which a stream is ended and reopened")
+    sse_heartbeat_seconds: int = Field(15, ge=1, le=30, description="between signs of life on a silent stream")
     body_limit_bytes: PositiveInt = Field(2 << 20, description="of a request's body, uploads aside")
     attachment_limit_bytes: PositiveInt = Field(25 << 20, description="of one uploaded file")
     attachment_limit_count: PositiveInt = Field(100, description="uploaded files of one ticket")
@@ -199,25 +187,17 @@ class Settings(_Frozen):
 
     max_workers: int = Field(4, ge=0, le=256, description="agents at work at once; 0 starts none")
     retry_limit: int = Field(3, ge=0, le=20, description="failed attempts before a ticket is blocked")
-    retry_backoff_seconds: PositiveInt = Field(
-        60, description="before the first retry; doubled for each further one"
-    )
-    message_expiry_seconds: PositiveInt = Field(
-        1800, description="until an undelivered message to a run expires"
-    )
+    retry_backoff_seconds: PositiveInt = Field(60, description="before the first retry; doubled for each further one")
+    message_expiry_seconds: PositiveInt = Field(1800, description="until an undelivered message to a run expires")
     inbox_lease_seconds: PositiveInt = Field(900, description="until a delivered inbox item is offered again")
     claude_binary: Path | None = Field(None, description="the Claude Code program, where it is not on PATH")
     codex_binary: Path | None = Field(None, description="the Codex program, where it is not on PATH")
 
     scheduler: bool = Field(True, description="whether `mc serve` also runs the timers")
     timezone: Zone = Field("UTC", description="zone of cron lines, daily budgets and quiet hours")
-    coordinator: str = Field(
-        "Luci", min_length=1, max_length=64, description="name of who coordinates the next step"
-    )
+    coordinator: str = Field("Luci", min_length=1, max_length=64, description="name of who coordinates the next step")
     operator: str = Field("operator", min_length=1, max_length=64, description="name of the person in charge")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least level that is logged"
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     limits: Limits = Limits()
     budget: Budget = Budget()
@@ -237,8 +217,8 @@ class Settings(_Frozen):
             yield (
                 f"SSE_MAX_TOTAL_CLIENTS {self.sse_max_total_clients}"
                 f" + SSE_MAX_TAIL_CLIENTS {self.sse_max_tail_clients} + WS_MAX_CLIENTS {self.ws_max_clients}"
-                f" = {total} of {self.threads} threads leaves fewer than {SPARE_THREADS} for ordinary requests"
-                f": lower them or raise MC_THREADS to {total + SPARE_THREADS}"
+                f" = {total} of {self.threads} threads leaves fewer than {SPARE_THREADS} for"
+                f" ordinary requests: lower them or raise MC_THREADS to {total + SPARE_THREADS}"
             )
 
     def _exposed(self) -> Iterator[str]:
@@ -352,18 +332,12 @@ def _private_folder(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
-        if (
-            stat.S_ISDIR(found.st_mode)
-            and found.st_uid == os.getuid()
-            and stat.S_IMODE(found.st_mode) & 0o077
-        ):
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) & 0o077:
             path.chmod(0o700)
     except OSError as error:
         raise SettingsError([f"{path} cannot be created: {error.strerror}"]) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise SettingsError(
-            [f"{path} is not a folder of user {os.getuid()}: remove it or choose another MC_HOME"]
-        )
+        raise SettingsError([f"{path} is not a folder of user {os.getuid()}: remove it or choose another MC_HOME"])
 
 
 def _remember(link: Path, target: Path) -> None:
@@ -381,11 +355,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path | None = None) -> 
     """Read the settings. `home` wins over MC_HOME; raises SettingsError naming every problem."""
     environ = os.environ if environ is None else environ
     user_home = Path(environ.get("HOME") or Path.home())
-    home = (
-        (home or Path(environ.get("MC_HOME") or user_home / ".local/share/mission-control"))
-        .expanduser()
-        .resolve()
-    )
+    home = (home or Path(environ.get("MC_HOME") or user_home / ".local/share/mission-control")).expanduser().resolve()
     problems: list[str] = []
     values: dict[str, Any] = {"timezone": _machine_zone(environ)}
     sources: dict[tuple[str, ...], str] = {}
@@ -411,19 +381,13 @@ def keys() -> dict[tuple[str, ...], str]:
     for name, field in Settings.model_fields.items():
         group = field.annotation
         if isinstance(group, type) and issubclass(group, BaseModel):
-            found |= {
-                (name, inner): f"MC_{name}_{inner}".upper()
-                for inner in group.model_fields
-                if name != "ambient"
-            }
+            found |= {(name, inner): f"MC_{name}_{inner}".upper() for inner in group.model_fields if name != "ambient"}
         elif name != "home":
             found[name,] = name.upper() if name.endswith("_clients") else f"MC_{name}".upper()
     return found
 
 
-def _from_environment(
-    environ: Mapping[str, str], problems: list[str]
-) -> Iterator[tuple[tuple[str, ...], str, str]]:
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
     known = {variable: path for path, variable in keys().items()}
     passing = RUN_VARIABLES | {"MC_HOME"}
     for name, value in sorted(environ.items()):
@@ -448,9 +412,7 @@ def _from_file(file: Path, problems: list[str]) -> Iterator[tuple[tuple[str, ...
             yield path, value, f"{'.'.join(path)} in {file}"
         else:
             key = ".".join(path)
-            problems.append(
-                f"{key} in {file} is not a setting; {_allowed(key, ['.'.join(k) for k in known])}"
-            )
+            problems.append(f"{key} in {file} is not a setting; {_allowed(key, ['.'.join(k) for k in known])}")
 
 
 def _allowed(name: str, known: list[str]) -> str:
@@ -474,7 +436,7 @@ def _put(values: dict[str, Any], path: tuple[str, ...], value: object) -> None:
 
 
 def _explain(error: Any, sources: dict[tuple[str, ...], str]) -> str:
-    """One error in the words of whoever wrote the value, without the store's address: it may hold a password."""
+    """One error in the words of whoever wrote the value. The store's address may hold a password."""
     where = tuple(str(part) for part in error["loc"])
     source = next((name for path, name in sources.items() if where[: len(path)] == path), ".".join(where))
     message = error["msg"].removeprefix("Value error, ")

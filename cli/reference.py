@@ -9,9 +9,9 @@ from settings import Settings, keys
 _HEAD = """\
 # Settings
 
-Written by `bin/mc settings --markdown`. A variable overrides the key in `MC_HOME/config.toml`, which overrides
-the default; an unknown key or a bad value is refused at start by name. In the environment, lists are
-comma-separated. `MC_HOME` names the home folder (`~/.local/share/mission-control`).
+Written by `bin/mc settings --markdown`. A variable overrides the key in `MC_HOME/config.toml`, which
+overrides the default; an unknown key or a bad value is refused at start by name. In the environment, lists
+are comma-separated. `MC_HOME` names the home folder (`~/.local/share/mission-control`).
 
 | key | variable | default | meaning |
 |---|---|---|---|
