@@ -1,8 +1,9 @@
 """The words in which a worker tells what its agent does: events, their kinds, and the classes of failure.
 
-Every program's output is turned into these events by its parser in `workers/agents/`; nothing else in the project
-knows a program's own format. An event's type on the wire is `agent.` + kind; the payload is a flat JSON object whose
-texts are plain (no terminal control sequences, no lone surrogates) and at most `TEXT_BYTES` long.
+Every program's output is turned into these events by its parser in `workers/agents/`; nothing else in the
+project knows a program's own format. An event's type on the wire is `agent.` + kind; the payload is a flat
+JSON object whose texts are plain (no terminal control sequences, no lone surrogates) and at most
+`TEXT_BYTES` long.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ FAILURES: Mapping[str, Failure] = {
 }
 
 
-def event(kind: Kind, **payload: object) -> Event:
-    """An event with plain, clipped texts; fields that are None are left out, cut ones are marked `truncated`."""
+def event(kind: Kind, /, **payload: object) -> Event:
+    """An event with plain texts, marked `truncated` if one was cut; fields that are None are left out."""
     cut: list[bool] = []
     tidied = {key: _tidy(value, cut, 0) for key, value in payload.items() if value is not None}
     return Event(kind, {**tidied, "truncated": True} if cut else tidied)

@@ -13,16 +13,17 @@ and then for every line of stdout, in the order read:
     events = agent.parse(line)                # line without its newline is fine, and so is one with it
     write(agent.outbox())                     # replies that the program waits for; drained after EVERY parse
 
-`send`, `interrupt`, `answer` and `end` return bytes for stdin at any time; every chunk ends in a newline. An empty
-list means that there is nothing to send now: the agent either kept the request and delivers it through a later
-`outbox()` (a message that came before the conversation was open), or cannot do it (the wrapper then uses signals).
-After `end()` the wrapper writes, closes stdin and waits for the process to exit: only that ends a run.
+`send`, `interrupt`, `answer` and `end` return bytes for stdin at any time; every chunk ends in a newline. An
+empty list means that there is nothing to send now: the agent either kept the request and delivers it through
+a later `outbox()` (a message that came before the conversation was open), or cannot do it (the wrapper then
+uses signals). After `end()` the wrapper writes, closes stdin and waits for the process to exit: only that
+ends a run.
 
-`delta` events are already redacted (a secret may be cut across pieces) and thinned to four a second per block; all
-other events carry whole texts, for the wrapper to redact with `Event.without(secrets)`.
+`delta` events are already redacted (a secret may be cut across pieces) and thinned to four a second per
+block; all other events carry whole texts, for the wrapper to redact with `Event.without(secrets)`.
 
-`state` follows the stream: `starting` until the first sign of work, then `running`, `waiting` (for an answer of a
-person) or `idle`. A `result` event ends a turn, not a run.
+`state` follows the stream: `starting` until the first sign of work, then `running`, `waiting` (for an answer
+of a person) or `idle`. A `result` event ends a turn, not a run.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ State = Literal["starting", "running", "waiting", "idle"]
 class Agent(Protocol):
     """One run of one program."""
 
-    state: State
+    @property
+    def state(self) -> State:
+        """What the program is doing, as far as its stream has told."""
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         """Write the program's configuration (folders 0700, files 0600) into `spec.config_dir`.
@@ -72,8 +75,8 @@ class Agent(Protocol):
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
         """Reply to a `question` or `approval` event.
 
-        `answer`: {request, behavior: "allow"|"deny", message?, scope?: "once"|"run", answers?: {question: choice}}.
-        An unknown request (withdrawn meanwhile) gives nothing.
+        `answer`: {request, behavior: "allow"|"deny", message?, scope?: "once"|"run", answers?: {question:
+        choice}}. An unknown request (withdrawn meanwhile) gives nothing.
         """
 
     def end(self) -> list[bytes]:

@@ -1,0 +1,38 @@
+"""Tool calls as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from workers.agents.fields import text
+from workers.vocabulary import Event, event, title
+
+COORDINATION = "mc-coord"
+_TELLING = (
+    "command",
+    "file_path",
+    "path",
+    "pattern",
+    "query",
+    "url",
+    "summary",
+    "text",
+    "title",
+    "description",
+)
+
+
+def call_title(name: str, given: Mapping[str, Any]) -> str:
+    """One line for a call: the tool's short name and its most telling argument."""
+    short = name.rpartition("__")[2] or name
+    telling = next(filter(None, (text(given, key) for key in _TELLING)), "")
+    return title(f"{short}: {telling}" if telling else short)
+
+
+def call_events(call: str, name: str, given: Mapping[str, Any], parent: str | None) -> list[Event]:
+    """The `tool_call` event, followed by `progress` when the agent reported some to Mission Control."""
+    events = [event("tool_call", call=call, name=name, input=given, title=call_title(name, given), parent=parent)]
+    if name.endswith("__mc_progress") and COORDINATION in name:
+        events.append(event("progress", text=text(given, "text"), parent=parent))
+    return events

@@ -1,0 +1,125 @@
+"""Claude Code as an agent: its command line and configuration, and what is written to its stdin.
+
+The program runs with stream-json in both directions. Its permission questions arrive on the same stream,
+every message carries a uuid whose receipts come back, and only `end_session` or a signal ends the process.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from workers.agents.base import State
+from workers.agents.calls import COORDINATION
+from workers.agents.claude_stream import ClaudeStream
+from workers.agents.coordination import server_environment, write_private
+from workers.agents.diagnosis import explain_exit
+from workers.agents.fields import Fields, read_line, write_line
+from workers.folders import make_private
+from workers.spec import RunSpec
+from workers.vocabulary import Event
+
+MCP_CONFIG = "mc-coord.json"
+_MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
+_STREAMS = "--input-format stream-json --output-format stream-json --verbose --include-partial-messages"
+_CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-config"
+
+
+class ClaudeAgent:
+    """One run of Claude Code; see `workers.agents.base.Agent`."""
+
+    def __init__(self) -> None:
+        self._stream = ClaudeStream("default", ())
+        self._numbers = count(1)
+
+    @property
+    def state(self) -> State:
+        return self._stream.state
+
+    def prepare(self, spec: RunSpec, run_dir: Path) -> None:
+        self._stream = ClaudeStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
+        folder = make_private(Path(spec.config_dir))
+        state = _state_of(folder / ".claude.json")
+        projects = state.setdefault("projects", {})
+        projects.setdefault(spec.workspace, {})["hasTrustDialogAccepted"] = True
+        state["hasCompletedOnboarding"] = True
+        write_private(folder / ".claude.json", json.dumps(state))
+        allowed = {"permissions": {"allow": [f"mcp__{COORDINATION}"]}}
+        write_private(folder / "settings.json", json.dumps(allowed))
+        servers = {"mcpServers": _servers(spec, run_dir)}
+        write_private(folder / MCP_CONFIG, json.dumps(servers))
+
+    def command(self, spec: RunSpec) -> list[str]:
+        identity = "--resume" if spec.resume else "--session-id"
+        argv = [spec.binary or "claude", "-p", *_STREAMS.split(), *_CHANNEL.split()]
+        argv += [identity, spec.conversation_id]
+        argv += ["--mcp-config", str(Path(spec.config_dir) / MCP_CONFIG)]
+        argv += _option("--model", spec.model) + _option("--effort", spec.effort)
+        argv += _option("--permission-mode", _MODES.get(spec.permissions))
+        argv += _option("--max-turns", spec.limits.turns)
+        return [*argv, *spec.argv]
+
+    def environment(self, spec: RunSpec) -> dict[str, str]:
+        return {
+            "CLAUDE_CONFIG_DIR": spec.config_dir,
+            "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
+            "DISABLE_AUTOUPDATER": "1",
+        }
+
+    def open(self, prompt: str) -> list[bytes]:
+        self._stream.prompt_uuid = str(uuid4())
+        return self.send(self._stream.prompt_uuid, prompt)
+
+    def parse(self, line: bytes) -> list[Event]:
+        return read_line(line, self._stream.read)
+
+    def outbox(self) -> list[bytes]:
+        replies, self._stream.requests.replies = self._stream.requests.replies, []
+        return replies
+
+    def send(self, uuid: str, body: str) -> list[bytes]:
+        message = {"role": "user", "content": body}
+        return [write_line({"type": "user", "message": message, "uuid": uuid})]
+
+    def interrupt(self) -> list[bytes]:
+        return [self._control("interrupt")]
+
+    def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
+        return self._stream.requests.answer(answer)
+
+    def end(self) -> list[bytes]:
+        return [self._control("end_session")]
+
+    def explain(self, exit_code: int, stderr: str) -> Event | None:
+        return None if self._stream.failed else explain_exit(exit_code, stderr)
+
+    def _control(self, subtype: str) -> bytes:
+        number = f"mc-{next(self._numbers)}"
+        return write_line({"type": "control_request", "request_id": number, "request": {"subtype": subtype}})
+
+
+def _option(name: str, value: str | int | None) -> list[str]:
+    return [] if value is None else [name, str(value)]
+
+
+def _servers(spec: RunSpec, run_dir: Path) -> Fields:
+    if spec.mcp_command is None:
+        return {}
+    program, *arguments = spec.mcp_command
+    server = {"type": "stdio", "command": program, "args": arguments}
+    return {COORDINATION: {**server, "env": server_environment(spec, run_dir)}}
+
+
+def _state_of(path: Path) -> dict[str, Any]:
+    """What the program itself has kept in a config folder that a resumed conversation uses again."""
+    try:
+        state = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}

@@ -1,0 +1,62 @@
+"""Typing: pieces of a block as they arrive, thinned out and without secrets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from workers.vocabulary import Event, event, redact
+
+INTERVAL = 0.25
+"""Seconds between two events of one block."""
+
+
+@dataclass(slots=True)
+class _Block:
+    pending: str = ""
+    sent: int = 0
+    due: float = 0.0
+
+
+class Deltas:
+    """Collects the pieces of blocks and gives at most four events a second for each.
+
+    A tail that may be the beginning of a secret is held back until the next piece tells. What is pending
+    when a block ends is dropped: the whole block follows and supersedes its deltas.
+    """
+
+    def __init__(self, secrets: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._secrets = tuple(secret for secret in secrets if secret)
+        self._clock = clock
+        self._blocks: dict[str, _Block] = {}
+
+    def add(self, block: str, kind: str, piece: str, parent: str | None = None) -> list[Event]:
+        """The `delta` event that is due with this piece, if one is; `offset` counts characters of the block."""
+        state = self._blocks.setdefault(block, _Block())
+        state.pending += piece
+        if self._clock() < state.due:
+            return []
+        clean = redact(state.pending, self._secrets)
+        kept = self._held_back(clean)
+        shown = clean[: len(clean) - kept]
+        state.pending = clean[len(clean) - kept :]
+        if not shown:
+            return []
+        state.due = self._clock() + INTERVAL
+        offset, state.sent = state.sent, state.sent + len(shown)
+        return [event("delta", block=block, kind=kind, offset=offset, text=shown, parent=parent)]
+
+    def close(self, block: str) -> None:
+        """Forget a block that is complete."""
+        self._blocks.pop(block, None)
+
+    def _held_back(self, pending: str) -> int:
+        """How many characters at the end could be the beginning of a secret."""
+        longest = 0
+        for secret in self._secrets:
+            for length in range(min(len(secret) - 1, len(pending)), longest, -1):
+                if pending.endswith(secret[:length]):
+                    longest = length
+                    break
+        return longest
