@@ -172,7 +172,9 @@ class ClaudeStream:
     def _synthetic(self, message: Fields, said: str) -> list[Event]:
         if not (message.get("is_api_error_message") is True or text(message, "error")):
             return [event("notice", level="info", text=said)]
-        failure = diagnose(f"{said} {text(message, 'error')} {text(message, 'api_error')}")
+        failure = diagnose(f"{said} {text(message, 'api_error')}")
+        if failure == "agent_failed":
+            failure = diagnose(text(message, "error"))
         return [event("error", failure=failure, message=said, retry_at=self._retry_at(failure, said))]
 
     def _user(self, message: Fields) -> list[Event]:
@@ -227,9 +229,7 @@ class ClaudeStream:
 
     def _result(self, message: Fields) -> list[Event]:
         self._count(message)
-        said = text(message, "result") or "\n".join(
-            error for error in message.get("errors") or [] if isinstance(error, str)
-        )
+        said = _last_words(message)
         failure = self._failure(message, said)
         self.failed = failure is not None
         ended = event(
@@ -291,6 +291,14 @@ class ClaudeStream:
 
     def _retry_at(self, failure: str | None, said: str) -> str | None:
         return (self._reset_at or reset_time(said)) if failure == "usage_limit" else None
+
+
+def _last_words(message: Fields) -> str:
+    if _stop_reason(message) == "interrupted":
+        return "Interrupted."
+    errors = message.get("errors")
+    said = [error for error in errors if isinstance(error, str)] if isinstance(errors, list) else []
+    return text(message, "result") or "\n".join(said)
 
 
 def _stop_reason(message: Fields) -> str | None:

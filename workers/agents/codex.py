@@ -1,0 +1,192 @@
+"""Codex as an agent: `codex app-server` over stdio, its configuration, and the requests that drive it.
+
+The conversation opens step by step (`initialize`, then a thread, then a turn with the prompt), each step taken
+when the reply to the one before arrives; what is sent earlier waits. `turn/start` while a turn runs steers that
+turn, so a message needs no other way in. The server ends when its stdin is closed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from workers.agents.base import State
+from workers.agents.calls import COORDINATION
+from workers.agents.codex_exec import CodexExec
+from workers.agents.codex_stream import CodexStream
+from workers.agents.coordination import server_environment, write_private
+from workers.agents.diagnosis import diagnose, explain_exit
+from workers.agents.fields import Fields, read_line, table, text, write_line
+from workers.folders import make_private
+from workers.spec import RunSpec
+from workers.vocabulary import Event, event, raw
+
+_CLIENT = {"name": "mission_control", "title": "Mission Control", "version": "1"}
+_POLICIES = {
+    "default": ("on-request", "workspace-write"),
+    "accept_edits": ("never", "workspace-write"),
+    "ask": ("on-request", "workspace-write"),
+    "bypass": ("never", "danger-full-access"),
+}
+_VERSION = re.compile(r"/(\d[\w.+-]*)")
+
+
+class CodexAgent:
+    """One run of Codex; see `workers.agents.base.Agent`."""
+
+    def __init__(self) -> None:
+        self._stream = CodexStream("default", ())
+        self._exec = CodexExec()
+        self._numbers = count(1)
+        self._asked: dict[int, tuple[str, str]] = {}
+        self._waiting: list[tuple[str, str]] = []
+        self._replies: list[bytes] = []
+        self._thread: Fields = {}
+        self._resume = False
+        self._version = ""
+
+    @property
+    def state(self) -> State:
+        return self._exec.state if self._stream.state == "starting" else self._stream.state
+
+    def prepare(self, spec: RunSpec, run_dir: Path) -> None:
+        self._stream = CodexStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
+        approval, sandbox = _POLICIES[spec.permissions]
+        self._resume = spec.resume
+        self._thread = {"cwd": spec.workspace, "approvalPolicy": approval, "sandbox": sandbox}
+        if spec.model:
+            self._thread = {**self._thread, "model": spec.model}
+        if spec.resume:
+            self._thread = {**self._thread, "threadId": spec.conversation_id, "excludeTurns": True}
+        folder = make_private(Path(spec.config_dir))
+        write_private(folder / "config.toml", _config(spec, run_dir))
+
+    def command(self, spec: RunSpec) -> list[str]:
+        return [spec.binary or "codex", "app-server", *spec.argv]
+
+    def environment(self, spec: RunSpec) -> dict[str, str]:
+        return {"CODEX_HOME": spec.config_dir}
+
+    def open(self, prompt: str) -> list[bytes]:
+        self._stream.prompt_uuid = str(uuid4())
+        self._waiting.append((self._stream.prompt_uuid, prompt))
+        return [self._request("initialize", {"clientInfo": _CLIENT})]
+
+    def parse(self, line: bytes) -> list[Event]:
+        return read_line(line, lambda message: self._read(line, message))
+
+    def outbox(self) -> list[bytes]:
+        replies = self._replies + self._stream.requests.replies
+        self._replies, self._stream.requests.replies = [], []
+        return replies
+
+    def send(self, uuid: str, body: str) -> list[bytes]:
+        if not self._stream.thread:
+            self._waiting.append((uuid, body))
+            return []
+        said = [{"type": "text", "text": body}]
+        turn = {"threadId": self._stream.thread, "clientUserMessageId": uuid, "input": said}
+        return [self._request("turn/start", turn, uuid)]
+
+    def interrupt(self) -> list[bytes]:
+        if self._stream.turn is None:
+            return []
+        turn = {"threadId": self._stream.thread, "turnId": self._stream.turn}
+        return [self._request("turn/interrupt", turn)]
+
+    def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
+        return self._stream.requests.answer(answer)
+
+    def end(self) -> list[bytes]:
+        return []
+
+    def explain(self, exit_code: int, stderr: str) -> Event | None:
+        said = self._stream.failed or self._exec.failed
+        return None if said else explain_exit(exit_code, stderr)
+
+    def _request(self, method: str, params: Fields, uuid: str = "") -> bytes:
+        number = next(self._numbers)
+        self._asked[number] = (method, uuid)
+        return write_line({"id": number, "method": method, "params": params})
+
+    def _read(self, line: bytes, message: Fields) -> list[Event]:
+        if "type" in message and "method" not in message:
+            return self._exec.read(message)
+        if "method" in message:
+            return self._stream.read(message)
+        number = message.get("id")
+        asked = self._asked.pop(number, None) if isinstance(number, int) else None
+        if asked is None:
+            return [raw(line, "a reply to nothing")]
+        if "error" in message:
+            return self._refused(*asked, text(table(message, "error"), "message"))
+        return self._replied(*asked, table(message, "result"))
+
+    def _replied(self, method: str, uuid: str, result: Fields) -> list[Event]:
+        """The next step of the conversation, now that this one is done."""
+        match method:
+            case "initialize":
+                version = _VERSION.search(text(result, "userAgent"))
+                self._version = version[1] if version else ""
+                opening = "thread/resume" if self._resume else "thread/start"
+                self._replies += [write_line({"method": "initialized"}), self._request(opening, self._thread)]
+                return []
+            case "thread/start" | "thread/resume":
+                return self._begin(result)
+            case "turn/start":
+                self._stream.turn = text(table(result, "turn"), "id") or self._stream.turn
+                return [event("receipt", uuid=uuid, state="delivered")]
+            case _:
+                return []
+
+    def _begin(self, result: Fields) -> list[Event]:
+        thread = text(table(result, "thread"), "id")
+        self._stream.begin(thread)
+        waiting, self._waiting = self._waiting, []
+        for uuid, body in waiting:
+            self._replies += self.send(uuid, body)
+        model = text(result, "model")
+        told = event("session", conversation_id=thread, model=model, program="codex", version=self._version)
+        return [told]
+
+    def _refused(self, method: str, uuid: str, said: str) -> list[Event]:
+        """A refused step: without a thread there is no run, a refused message is that message's failure."""
+        if method == "turn/start" and uuid != self._stream.prompt_uuid:
+            return [event("receipt", uuid=uuid, state="failed", detail=said)]
+        if method == "turn/interrupt":
+            return [event("notice", level="warning", text=f"Codex refused to interrupt: {said}")]
+        self._stream.failed = True
+        failure = diagnose(said)
+        return [
+            event("error", failure=failure, message=f"{method}: {said}"),
+            event("result", ok=False, text=said, failure=failure),
+        ]
+
+
+def _config(spec: RunSpec, run_dir: Path) -> str:
+    """The `config.toml` of a run. No daemon: it would outlive the run and serve others with its environment."""
+    sections = [
+        _section("", check_for_update_on_startup=False, model_reasoning_effort=spec.effort),
+        _section("features", plugins=False, daemon_auto_start=False),
+        _section("analytics", enabled=False),
+        _section(f"projects.{json.dumps(spec.workspace, ensure_ascii=False)}", trust_level="trusted"),
+    ]
+    if spec.mcp_command is not None:
+        program, *arguments = spec.mcp_command
+        name = f"mcp_servers.{COORDINATION}"
+        sections += [
+            _section(name, command=program, args=arguments, default_tools_approval_mode="approve"),
+            _section(f"{name}.env", **server_environment(spec, run_dir)),
+        ]
+    return "\n".join(sections)
+
+
+def _section(name: str, **values: object) -> str:
+    """A TOML table; JSON's strings, booleans and arrays of strings are TOML's too."""
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
+    return "\n".join(([f"[{name}]"] if name else []) + lines) + "\n"
