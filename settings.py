@@ -82,6 +82,10 @@ def _plausible_host(host: str) -> str:
     return bare
 
 
+def _name_driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
@@ -95,7 +99,7 @@ def _is_loopback(host: str) -> bool:
 
 
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(_plausible_host)], ...], BeforeValidator(_split)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+StoreUrl = Annotated[str, AfterValidator(_name_driver)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 
 
@@ -158,7 +162,7 @@ class Settings(_Frozen):
     """All that an operator may set. `load()` makes the one in use; tests make their own."""
 
     home: Path = Field(description="folder of everything this instance keeps")
-    database_url: str = Field(
+    database_url: StoreUrl = Field(
         default_factory=lambda data: f"sqlite:///{data['home']}/mc.db",
         repr=False,
         pattern=r"^(sqlite:///|postgresql(\+psycopg)?://)",

@@ -1,0 +1,61 @@
+"""How gunicorn serves Mission Control; read by `bin/mc serve` and by deploy/systemd/mission-control.service.
+
+Every stream and WebSocket holds a thread, so a worker that is told to stop first raises the stop flag of the streams:
+they end within a second and the worker with them. gunicorn's own handlers would wait for them instead.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import settings as mc_settings
+
+_settings = mc_settings.load()
+_settings.ensure_home()
+
+wsgi_app = "app:create_app()"
+bind = [f"{f'[{host}]' if ':' in host else host}:{_settings.port}" for host in _settings.host]
+proc_name = f"mission-control-{_settings.instance}"
+
+worker_class = "gthread"
+workers = _settings.web_workers
+threads = _settings.threads
+timeout = 60
+graceful_timeout = 5
+keepalive = 5
+limit_request_line = 8190
+forwarded_allow_ips = "127.0.0.1,::1" if _settings.behind_tls else ""
+
+accesslog = None
+errorlog = "-"
+loglevel = _settings.log_level
+
+# Heartbeat files on memory: on a busy disk a worker would be taken for dead.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes the name
+# One control socket for all instances of a user would break "two homes never touch each other".
+control_socket_disable = True
+
+
+def _end_streams() -> None:
+    streams = sys.modules.get("web.streams")
+    if streams is not None:
+        streams.stop()
+
+
+def post_worker_init(worker: Any) -> None:
+    """In each new worker: end the streams before gunicorn handles TERM, INT or QUIT."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        _precede(number, signal.getsignal(number))
+
+
+def _precede(number: signal.Signals, gunicorns: Any) -> None:
+    def handle(received: int, frame: FrameType | None) -> None:
+        _end_streams()
+        gunicorns(received, frame)
+
+    signal.signal(number, handle)
+    signal.siginterrupt(number, False)

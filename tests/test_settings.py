@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from cli.reference import settings_reference
+from settings import Ambient, Settings, SettingsError, keys, load
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def private(home: Path) -> Settings:
+    """Settings whose sockets stay beside the home folder."""
+    return Settings(home=home, ambient=Ambient(runtime_dir=home.parent))
+
+
+def problems(environ: dict[str, str], home: Path) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load({"MC_HOME": str(home), **environ})
+    return caught.value.problems
+
+
+def test_the_home_folder_and_the_store_in_it_have_defaults(tmp_path: Path) -> None:
+    settings = load({"HOME": str(tmp_path)})
+
+    assert settings.home == tmp_path / ".local/share/mission-control"
+    assert settings.database_url == f"sqlite:///{settings.home}/mc.db"
+    assert settings.api_url == "http://127.0.0.1:3001"
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("port = 4000\nmax_workers = 7\n[limits]\nrun_seconds = 60\n")
+
+    settings = load({"MC_HOME": str(tmp_path), "MC_PORT": "5000", "MC_LIMITS_CHECK_SECONDS": "30"})
+
+    assert (settings.port, settings.max_workers, settings.threads) == (5000, 7, 32)
+    assert (settings.limits.run_seconds, settings.limits.check_seconds) == (60, 30)
+
+
+def test_several_addresses_are_given_as_one_comma_separated_variable(tmp_path: Path) -> None:
+    settings = load({"MC_HOME": str(tmp_path), "MC_HOST": "127.0.0.1, [::1]", "MC_TRUSTED_HOSTS": "board.lan"})
+
+    assert settings.host == ("127.0.0.1", "::1")
+    assert {"board.lan", "::1", "localhost"} <= settings.allowed_hosts
+
+
+def test_an_unknown_variable_is_refused_by_name_with_what_was_meant(tmp_path: Path) -> None:
+    assert problems({"MC_MAX_WORKER": "2"}, tmp_path) == [
+        "MC_MAX_WORKER is not a setting; did you mean MC_MAX_WORKERS or MC_WEB_WORKERS?"
+    ]
+
+
+def test_an_unknown_variable_like_no_other_is_answered_with_all_that_are_allowed(tmp_path: Path) -> None:
+    (problem,) = problems({"MC_ZZZ": "2"}, tmp_path)
+
+    assert all(variable in problem for variable in keys().values())
+
+
+def test_the_variables_of_a_run_and_of_the_tests_are_let_pass(tmp_path: Path) -> None:
+    settings = load({"MC_HOME": str(tmp_path), "MC_RUN_ID": "7", "MC_API_TOKEN": "t", "MC_TEST_ANYTHING": "1"})
+
+    assert settings.ambient.run_id == "7"
+
+
+def test_an_unknown_key_in_the_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("prot = 1\n[limits]\nrun_secnds = 60\n[home]\nx = 1\n")
+
+    found = problems({}, tmp_path)
+
+    assert [problem.split(" ")[0] for problem in found] == ["prot", "limits.run_secnds", "home"]
+    assert "did you mean port" in found[0]
+    assert "limits.run_seconds" in found[1]
+
+
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("port = \n")
+
+    (problem,) = problems({}, tmp_path)
+
+    assert problem.startswith(f"{tmp_path}/config.toml cannot be read:")
+
+
+def test_all_problems_are_named_together_and_by_where_they_were_written(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("max_workers = -1\n")
+
+    found = problems({"MC_PORT": "99999", "MC_FOO_BAR": "1", "MC_TIMEZONE": "Mars/Olympus"}, tmp_path)
+
+    assert [problem.split(" ")[0].rstrip(":") for problem in found] == [
+        "MC_FOO_BAR", "MC_PORT", "max_workers", "MC_TIMEZONE",
+    ]  # fmt: skip
+
+
+def test_a_refused_store_address_is_not_repeated_with_its_password(tmp_path: Path) -> None:
+    (problem,) = problems({"MC_DATABASE_URL": "mysql://u:s3cret@host/db"}, tmp_path)
+
+    assert problem.startswith("MC_DATABASE_URL: ")
+    assert "s3cret" not in problem
+    assert "s3cret" not in repr(load({"MC_HOME": str(tmp_path), "MC_DATABASE_URL": "postgresql://u:s3cret@h/db"}))
+
+
+def test_caps_that_would_starve_ordinary_requests_are_refused_naming_the_sum(tmp_path: Path) -> None:
+    (problem,) = problems({"SSE_MAX_TOTAL_CLIENTS": "20", "MC_THREADS": "32"}, tmp_path)
+
+    assert "20 + SSE_MAX_TAIL_CLIENTS 4 + WS_MAX_CLIENTS 4 = 28 of 32 threads" in problem
+    assert "raise MC_THREADS to 36" in problem
+    assert load({"MC_HOME": str(tmp_path), "SSE_MAX_TOTAL_CLIENTS": "20", "MC_THREADS": "36"}).threads == 36
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "127.0.0.1,board.example"])
+def test_a_bind_beyond_loopback_is_refused_until_tls_is_acknowledged(host: str, tmp_path: Path) -> None:
+    (problem,) = problems({"MC_HOST": host}, tmp_path)
+
+    assert "MC_BEHIND_TLS=true" in problem
+    assert load({"MC_HOME": str(tmp_path), "MC_HOST": host, "MC_BEHIND_TLS": "true"}).behind_tls
+
+
+@pytest.mark.parametrize("host", ["-x", "a b", "http://x", "", "unix:/tmp/s"])
+def test_a_host_that_is_no_address_or_name_is_refused(host: str, tmp_path: Path) -> None:
+    assert problems({"MC_HOST": host}, tmp_path)[0].startswith("MC_HOST: ")
+
+
+def test_a_postgresql_address_names_the_driver_that_is_used(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, database_url="postgresql://db.lan/mc")
+
+    assert settings.database_url == "postgresql+psycopg://db.lan/mc"
+
+
+def test_settings_cannot_be_changed_or_extended(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"home": tmp_path, "colour": "red"})
+
+
+def test_the_environment_passed_on_to_agents_holds_no_setting_and_no_secret(tmp_path: Path) -> None:
+    environ = {"MC_HOME": str(tmp_path), "PATH": "/bin", "LANG": "C", "MC_PORT": "4000", "API_KEY": "k"}
+
+    assert load(environ).ambient.environment == {"PATH": "/bin", "LANG": "C"}
+
+
+def test_two_homes_share_no_name(tmp_path: Path) -> None:
+    one, other = Settings(home=tmp_path / "a"), Settings(home=tmp_path / "b")
+
+    assert one.instance != other.instance
+    assert one.sockets_dir != other.sockets_dir
+
+
+def test_a_home_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    settings = private(tmp_path / "deep" / "home")
+    settings.home.parent.mkdir()
+    settings.ensure_home()
+
+    for folder in (settings.home, settings.secrets_dir, settings.runs_dir, settings.sockets_dir):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    settings.ensure_home()
+
+
+def test_a_home_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+
+    with pytest.raises(SettingsError, match="cannot be created"):
+        Settings(home=tmp_path / "home").ensure_home()
+
+
+def test_a_folder_that_is_a_planted_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    settings = private(tmp_path / "home")
+    settings.home.mkdir()
+    settings.secrets_dir.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(SettingsError, match="is not a folder of user"):
+        settings.ensure_home()
+
+
+def test_a_timer_with_another_environment_meets_the_same_sockets(tmp_path: Path) -> None:
+    (tmp_path / "runtime").mkdir()
+    session = load({"MC_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path / "runtime")})
+    session.ensure_home()
+    timer = load({"MC_HOME": str(tmp_path / "home")})
+
+    assert timer.sockets_dir == session.sockets_dir == tmp_path / "runtime" / f"mc-{session.instance}"
+
+
+def test_sockets_whose_runtime_folder_is_gone_are_put_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "runtime").mkdir()
+    load({"MC_HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path / "runtime")}).ensure_home()
+    (tmp_path / "runtime").rename(tmp_path / "gone")
+
+    later = load({"MC_HOME": str(tmp_path / "home")})
+    later.ensure_home()
+
+    assert later.sockets_dir.parent == Path("/tmp")
+    later.sockets_dir.rmdir()
+
+
+def test_the_table_of_settings_in_the_docs_is_current() -> None:
+    assert (ROOT / "docs/settings.md").read_text() == settings_reference(), "run bin/mc settings --markdown"
