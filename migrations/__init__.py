@@ -1,0 +1,85 @@
+"""Bringing a store to the present schema: under an exclusive lock, after a verified backup, checked before commit."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from models import backup_database, now, open_engine
+
+HERE = Path(__file__).parent
+
+
+class ForeignKeyViolation(RuntimeError):
+    """A migration would leave rows that point nowhere; nothing was changed."""
+
+
+def config(connection: Any = None) -> Config:
+    made = Config()
+    made.set_main_option("script_location", str(HERE))
+    made.attributes["connection"] = connection
+    return made
+
+
+def newest() -> str | None:
+    """The revision that this code needs."""
+    return ScriptDirectory.from_config(config()).get_current_head()
+
+
+def current(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(url: str, home: Path) -> bool:
+    """Bring the store at `url` to the newest revision; False when it was there already.
+
+    A populated SQLite store is first backed up to `home/backups/`. Raises `ForeignKeyViolation`, with nothing changed.
+    """
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home / "migrate.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        engine = open_engine(url)
+        try:
+            return _upgrade(engine, home)
+        finally:
+            engine.dispose()
+
+
+def _upgrade(engine: Engine, home: Path) -> bool:
+    before = current(engine)
+    if before == newest():
+        return False
+    if before is not None and engine.dialect.name == "sqlite":
+        backups = home / "backups"
+        backups.mkdir(exist_ok=True, mode=0o700)
+        backup_database(engine, backups / f"before-{newest()}-{now():%Y%m%dT%H%M%SZ}.db")
+    with engine.connect() as connection:
+        _run(connection)
+    return True
+
+
+def _run(connection: Any) -> None:
+    """On SQLite foreign keys are off from before BEGIN, as a batch rewrite would else delete child rows; checked after."""
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        connection.connection.driver_connection.execute("PRAGMA foreign_keys=OFF")
+    try:
+        connection.execution_options(mc_writing=True)
+        with connection.begin():
+            command.upgrade(config(connection), "head")
+            broken = connection.execute(text("PRAGMA foreign_key_check")).all() if sqlite else []
+            if broken:
+                raise ForeignKeyViolation(
+                    f"the migration would leave {len(broken)} rows that point nowhere: {broken[:3]}"
+                )
+    finally:
+        if sqlite:
+            connection.connection.driver_connection.execute("PRAGMA foreign_keys=ON")

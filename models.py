@@ -1,0 +1,1123 @@
+"""The data layer: engine, `reading()` / `writing()`, vocabulary, tables, and the few dialect differences (at the foot).
+
+SQLite (through `pysqlite3`, WAL) is the default store and PostgreSQL the store of a fleet; the same code serves both.
+Columns use only the types below, because STRICT tables on SQLite take nothing but INTEGER, REAL, TEXT and BLOB.
+Nothing here decides anything: the rules are in `tickets/`.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import select as os_select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pysqlite3
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Double,
+    Engine,
+    ForeignKey,
+    Index,
+    Insert,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+# --------------------------------------------------------------------------------------------------------- vocabulary
+
+
+class TicketStatus(enum.StrEnum):
+    INBOX = "inbox"
+    TODO = "todo"
+    IN_PROGRESS = "in_progress"
+    NEEDS_INPUT = "needs_input"
+    IN_REVIEW = "in_review"
+    WAITING = "waiting"
+    BLOCKED = "blocked"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({TicketStatus.DONE, TicketStatus.CANCELLED})
+
+
+class Priority(enum.IntEnum):
+    """Stored as its rank, so that one index serves the order of dispatch; shown by its name in lower case."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    URGENT = 3
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class Tag(enum.StrEnum):
+    BUG = "bug"
+    FEATURE = "feature"
+    INFRA = "infra"
+    REFACTOR = "refactor"
+    RESEARCH = "research"
+    REVIEW = "review"
+
+
+class ActorKind(enum.StrEnum):
+    HUMAN = "human"
+    RUN = "run"
+    ORCHESTRATOR = "orchestrator"
+    SERVICE = "service"
+    SYSTEM = "system"
+
+
+class RelationKind(enum.StrEnum):
+    BLOCKS = "blocks"
+    DUPLICATE_OF = "duplicate_of"
+    CAUSED_BY = "caused_by"
+    CHILD_OF = "child_of"
+    RELATES_TO = "relates_to"
+    RELATED_TO = "related_to"
+
+
+class WakeKind(enum.StrEnum):
+    TIME = "time"
+    TICKET = "ticket"
+    ANSWER = "answer"
+    PROBE = "probe"
+    USAGE_RESET = "usage_reset"
+    AGENT_IDLE = "agent_idle"
+    MANUAL = "manual"
+
+
+class BlockReason(enum.StrEnum):
+    DEPENDENCY = "dependency"
+    NEEDS_HUMAN = "needs_human"
+    CAPABILITY = "capability"
+    ENVIRONMENT = "environment"
+    EXHAUSTED = "exhausted"
+
+
+class Gate(enum.StrEnum):
+    """What must be satisfied after an agent says that its phase is complete."""
+
+    NONE = "none"
+    CHECKS = "checks"
+    REVIEWER = "reviewer"
+    PERSON = "person"
+
+
+class PhaseState(enum.StrEnum):
+    PENDING = "pending"
+    CURRENT = "current"
+    PASSED = "passed"
+    WAIVED = "waived"
+
+
+class RunState(enum.StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"
+    IDLE = "idle"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class Outcome(enum.StrEnum):
+    DONE = "done"
+    REVIEW = "review"
+    QUESTION = "question"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    STOPPED = "stopped"
+    USAGE_LIMITED = "usage_limited"
+    PROTOCOL_VIOLATION = "protocol_violation"
+
+
+class RunMode(enum.StrEnum):
+    HEADLESS = "headless"
+    TUI = "tui"
+    EXTERNAL = "external"
+
+
+class Failure(enum.StrEnum):
+    AUTHENTICATION = "authentication"
+    RATE_LIMIT = "rate_limit"
+    USAGE_LIMIT = "usage_limit"
+    SERVER_ERROR = "server_error"
+    NETWORK = "network"
+    CONTEXT_OVERFLOW = "context_overflow"
+    TOOL_DENIED = "tool_denied"
+    PROTOCOL_VIOLATION = "protocol_violation"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    KILLED = "killed"
+    ENVIRONMENT = "environment"
+    BUDGET = "budget"
+    CHECK_FAILED = "check_failed"
+    AGENT_FAILED = "agent_failed"
+
+
+class AgentKind(enum.StrEnum):
+    HUMAN = "human"
+    AGENT = "agent"
+    COUNCIL = "council"
+    CONTROLLER = "controller"
+
+
+class CommentKind(enum.StrEnum):
+    COMMENT = "comment"
+    QUESTION = "question"
+    ANSWER = "answer"
+    FEEDBACK = "feedback"
+    VERDICT = "verdict"
+    SYSTEM = "system"
+
+
+class MessageKind(enum.StrEnum):
+    TEXT = "text"
+    THINKING = "thinking"
+    TOOL_CALL = "tool_call"
+    INPUT = "input"
+    QUESTION = "question"
+    APPROVAL = "approval"
+    NOTICE = "notice"
+    ERROR = "error"
+
+
+class DeliveryState(enum.StrEnum):
+    QUEUED = "queued"
+    DELIVERED = "delivered"
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+class DeliveryMode(enum.StrEnum):
+    QUEUE = "queue"
+    INTERRUPT = "interrupt"
+
+
+class RequestState(enum.StrEnum):
+    PENDING = "pending"
+    ANSWERED = "answered"
+    WITHDRAWN = "withdrawn"
+
+
+class EvidenceSource(enum.StrEnum):
+    """A claim is what the worker says; a fact is what MC itself saw."""
+
+    CLAIM = "claim"
+    FACT = "fact"
+
+
+class EvidenceStatus(enum.StrEnum):
+    OK = "ok"
+    FAILED = "failed"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+class Scope(enum.StrEnum):
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ORCHESTRATOR = "orchestrator"
+    SERVICE = "service"
+
+
+class TaskOutcome(enum.StrEnum):
+    ACTED = "acted"
+    NOOP = "noop"
+    SKIPPED = "skipped"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+class Trigger(enum.StrEnum):
+    TIMER = "timer"
+    OPERATOR = "operator"
+    EVENT = "event"
+
+
+class InboxState(enum.StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    ACTED = "acted"
+    FAILED = "failed"
+
+
+class IncidentState(enum.StrEnum):
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    CLOSED = "closed"
+
+
+# -------------------------------------------------------------------------------------------------------- column types
+
+
+def now() -> datetime:
+    """The present moment, aware, in UTC; the only clock of the domain."""
+    return datetime.now(UTC)
+
+
+def stamp(value: datetime) -> str:
+    """ISO 8601 in UTC with microseconds and `Z`: fixed width, so text order is time order."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware moment; TEXT of fixed width on SQLite, TIMESTAMPTZ on PostgreSQL. Naive values are refused."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone cannot be stored")
+        return stamp(value) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None or isinstance(value, datetime):
+            return value.astimezone(UTC) if value else None
+        return datetime.fromisoformat(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value; TEXT on SQLite, JSONB on PostgreSQL. Python None is SQL NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else JSONB(none_as_null=True))
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return json.loads(value) if isinstance(value, str) and dialect.name == "sqlite" else value
+
+
+class Flag(TypeDecorator[bool]):
+    """A truth value; INTEGER on SQLite, BOOLEAN on PostgreSQL."""
+
+    impl = Integer
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Integer() if dialect.name == "sqlite" else Boolean())
+
+    def process_bind_param(self, value: bool | None, dialect: Dialect) -> Any:
+        return None if value is None else int(value) if dialect.name == "sqlite" else bool(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> bool | None:
+        return None if value is None else bool(value)
+
+
+class Choice(TypeDecorator[enum.Enum]):
+    """A member of an enum, stored as its value; the CHECK that goes with it is `one_of()`."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, kind: type[enum.Enum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Integer() if issubclass(self.kind, int) else Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else self.kind(value).value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> enum.Enum | None:
+        return None if value is None else self.kind(value)
+
+
+def one_of(column: str, kind: type[enum.Enum]) -> CheckConstraint:
+    values = ", ".join(repr(member.value) for member in kind)
+    return CheckConstraint(f"{column} IN ({values})", name=f"{column}_known")
+
+
+NAMES = {
+    "ix": "%(table_name)s_%(column_0_N_name)s",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ck": "%(table_name)s_%(constraint_name)s",
+    "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    "pk": "%(table_name)s_pkey",
+}
+
+ENUMS: tuple[type[enum.Enum], ...] = (
+    TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
+    AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
+    Scope, TaskOutcome, Trigger, InboxState, IncidentState, Tag,
+)  # fmt: skip
+
+BigId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy at class creation, never changed
+        str: Text(),
+        int: BigId,
+        float: Double().with_variant(REAL(), "sqlite"),
+        bool: Flag(),
+        datetime: UtcTime(),
+        dict[str, Any]: Json(),
+        list[Any]: Json(),
+        **{kind: Choice(kind) for kind in ENUMS},
+    }
+
+
+def table(*constraints: Any) -> tuple[Any, ...]:
+    """Table arguments that every table has: STRICT, and never a reused id."""
+    return (*constraints, {"sqlite_strict": True})
+
+
+def log_table(*constraints: Any) -> tuple[Any, ...]:
+    """As `table`, for those whose id is a cursor: an id once given is never given again."""
+    return (*constraints, {"sqlite_strict": True, "sqlite_autoincrement": True})
+
+
+def ticket_key(**kwargs: Any) -> Mapped[int]:
+    return mapped_column(ForeignKey("tickets.id", ondelete="CASCADE"), **kwargs)
+
+
+# -------------------------------------------------------------------------------------------------------------- tables
+
+
+class Counter(Base):
+    """Where identifiers come from: one row a series, updated in the inserting transaction."""
+
+    __tablename__ = "counters"
+    __table_args__ = table()
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int]
+
+
+class Project(Base):
+    __tablename__ = "projects"
+    __table_args__ = table(one_of("gate", Gate))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    folder: Mapped[str]
+    base_branch: Mapped[str]
+    clone_url: Mapped[str | None]
+    check_command: Mapped[list[Any] | None]
+    setup_command: Mapped[list[Any] | None]
+    link_files: Mapped[list[Any]] = mapped_column(default=list)
+    gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
+    max_runs: Mapped[int] = mapped_column(default=2)
+    archived: Mapped[bool] = mapped_column(default=False)
+    version: Mapped[int] = mapped_column(default=1)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Profile(Base):
+    """How a program is run: which model, effort, mode, permissions and limits."""
+
+    __tablename__ = "profiles"
+    __table_args__ = table(one_of("mode", RunMode))
+    name: Mapped[str] = mapped_column(primary_key=True)
+    program: Mapped[str]
+    provider: Mapped[str | None]
+    model: Mapped[str | None]
+    context_size: Mapped[int | None]
+    effort: Mapped[str | None]
+    mode: Mapped[RunMode] = mapped_column(default=RunMode.HEADLESS)
+    permissions: Mapped[str] = mapped_column(default="accept_edits")
+    argv: Mapped[list[Any]] = mapped_column(default=list)
+    env_allow: Mapped[list[Any]] = mapped_column(default=list)
+    limits: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Agent(Base):
+    """One member of the team, person or program; the only list of who may be given work."""
+
+    __tablename__ = "agents"
+    __table_args__ = table(one_of("kind", AgentKind))
+    name: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[AgentKind]
+    title: Mapped[str] = mapped_column(default="")
+    aliases: Mapped[list[Any]] = mapped_column(default=list)
+    runnable: Mapped[bool] = mapped_column(default=False)
+    profile: Mapped[str | None] = mapped_column(ForeignKey("profiles.name"))
+    capacity: Mapped[int] = mapped_column(default=1)
+    cooldown_until: Mapped[datetime | None]
+    cooldown_reason: Mapped[str | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Ticket(Base):
+    __tablename__ = "tickets"
+    __table_args__ = log_table(
+        one_of("status", TicketStatus),
+        one_of("priority", Priority),
+        one_of("gate", Gate),
+        Index("tickets_by_status", "status", "archived", "updated", "id"),
+        Index("tickets_dispatch", "status", "resume", "priority", "id"),
+        Index(
+            "tickets_wake_at",
+            "wake_at",
+            sqlite_where=text("wake_at IS NOT NULL"),
+            postgresql_where=text("wake_at IS NOT NULL"),
+        ),
+        Index("tickets_wake_ticket", "wake_ticket_id"),
+        Index("tickets_assigned", "assigned_to", "status", "id"),
+        Index("tickets_project", "project_id", "status", "id"),
+        Index("tickets_updated", "updated", "id"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    identifier: Mapped[str] = mapped_column(unique=True)
+    title: Mapped[str]
+    description: Mapped[str] = mapped_column(default="")
+    status: Mapped[TicketStatus]
+    priority: Mapped[Priority] = mapped_column(default=Priority.NORMAL)
+    assigned_to: Mapped[str | None]
+    requester: Mapped[str]
+    campaign_owner: Mapped[str | None]
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
+    phase: Mapped[str | None]
+    gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
+    resume: Mapped[bool] = mapped_column(default=False)
+    return_to: Mapped[str | None]
+    not_before: Mapped[datetime | None]
+    wake: Mapped[dict[str, Any] | None]
+    wake_at: Mapped[datetime | None]
+    wake_ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="SET NULL"))
+    block: Mapped[dict[str, Any] | None]
+    expected_check_in: Mapped[datetime | None]
+    failure_reason: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    faults: Mapped[int] = mapped_column(default=0)
+    last_failure: Mapped[str | None]
+    acceptance: Mapped[list[Any]] = mapped_column(default=list)
+    conversation_id: Mapped[str | None]
+    last_gate: Mapped[str | None]
+    archived: Mapped[bool] = mapped_column(default=False)
+    version: Mapped[int] = mapped_column(default=1)
+    event_seq: Mapped[int] = mapped_column(default=0)
+    pruned_seq: Mapped[int] = mapped_column(default=0)
+    created: Mapped[datetime] = mapped_column(default=now)
+    updated: Mapped[datetime] = mapped_column(default=now)
+    closed: Mapped[datetime | None]
+
+
+class TicketPhase(Base):
+    __tablename__ = "ticket_phases"
+    __table_args__ = table(UniqueConstraint("ticket_id", "position"), one_of("gate", Gate), one_of("state", PhaseState))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    position: Mapped[int]
+    name: Mapped[str]
+    agent: Mapped[str | None]
+    gate: Mapped[Gate]
+    state: Mapped[PhaseState] = mapped_column(default=PhaseState.PENDING)
+    choices: Mapped[list[Any]] = mapped_column(default=list)
+    runbook: Mapped[str | None]
+    note: Mapped[str | None]
+
+
+class TicketTag(Base):
+    __tablename__ = "ticket_tags"
+    __table_args__ = table(Index("ticket_tags_by_tag", "tag", "ticket_id"), one_of("tag", Tag))
+    ticket_id: Mapped[int] = ticket_key(primary_key=True)
+    tag: Mapped[Tag] = mapped_column(primary_key=True)
+
+
+class TicketRelationship(Base):
+    """`ticket_id <kind> other_id`, as one says it: MC-1 blocks MC-2."""
+
+    __tablename__ = "ticket_relationships"
+    __table_args__ = table(
+        UniqueConstraint("ticket_id", "kind", "other_id"),
+        one_of("kind", RelationKind),
+        Index("ticket_relationships_other", "other_id", "kind"),
+        CheckConstraint("ticket_id <> other_id", name="two_tickets"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    kind: Mapped[RelationKind]
+    other_id: Mapped[int] = ticket_key()
+    author: Mapped[str]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class TicketContext(Base):
+    __tablename__ = "ticket_context"
+    __table_args__ = table(Index("ticket_context_by_ticket", "ticket_id", "id"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    kind: Mapped[str]
+    reference: Mapped[str]
+    title: Mapped[str] = mapped_column(default="")
+    note: Mapped[str] = mapped_column(default="")
+    author: Mapped[str]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class TicketComment(Base):
+    __tablename__ = "ticket_comments"
+    __table_args__ = log_table(
+        Index("ticket_comments_by_ticket", "ticket_id", "id"),
+        one_of("kind", CommentKind),
+        one_of("author_kind", ActorKind),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    run_id: Mapped[int | None]
+    author: Mapped[str]
+    author_kind: Mapped[ActorKind]
+    kind: Mapped[CommentKind] = mapped_column(default=CommentKind.COMMENT)
+    body: Mapped[str]
+    data: Mapped[dict[str, Any] | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class TicketMessage(Base):
+    """The conversation with the agent, derived from its event stream; a tool call and its result share a row."""
+
+    __tablename__ = "ticket_messages"
+    __table_args__ = log_table(
+        Index("ticket_messages_by_ticket", "ticket_id", "id"),
+        UniqueConstraint("run_id", "block"),
+        one_of("kind", MessageKind),
+        Index("ticket_messages_created", "created"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    kind: Mapped[MessageKind]
+    author: Mapped[str]
+    block: Mapped[str | None]
+    parent: Mapped[str | None]
+    text: Mapped[str] = mapped_column(default="")
+    data: Mapped[dict[str, Any] | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class TicketEvent(Base):
+    """The one event log; `id` is the cursor of every stream and `seq` counts within a ticket.
+
+    `block` is set on typing deltas alone: they are deleted when their block arrives whole.
+    """
+
+    __tablename__ = "ticket_events"
+    __table_args__ = log_table(
+        UniqueConstraint("ticket_id", "seq"),
+        UniqueConstraint("run_id", "run_seq"),
+        Index("ticket_events_ts", "ts"),
+        Index("ticket_events_actor", "actor", "id"),
+        Index(
+            "ticket_events_typing",
+            "run_id",
+            "block",
+            sqlite_where=text("block IS NOT NULL"),
+            postgresql_where=text("block IS NOT NULL"),
+        ),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="CASCADE"))
+    seq: Mapped[int | None]
+    event_type: Mapped[str]
+    payload_json: Mapped[dict[str, Any]]
+    actor: Mapped[str]
+    run_id: Mapped[int | None]
+    run_seq: Mapped[int | None]
+    block: Mapped[str | None]
+    ts: Mapped[datetime] = mapped_column(default=now)
+
+
+LIVE = text("state <> 'ended'")
+
+
+class Run(Base):
+    """One attempt at a ticket. At most one is live, by a unique index, whatever the programs do."""
+
+    __tablename__ = "runs"
+    __table_args__ = log_table(
+        UniqueConstraint("ticket_id", "generation"),
+        Index("runs_one_live", "ticket_id", unique=True, sqlite_where=LIVE, postgresql_where=LIVE),
+        Index("runs_live", "state", sqlite_where=LIVE, postgresql_where=LIVE),
+        Index("runs_started", "started"),
+        one_of("state", RunState),
+        one_of("outcome", Outcome),
+        one_of("mode", RunMode),
+        one_of("failure", Failure),
+        CheckConstraint("(state = 'ended') = (ended IS NOT NULL)", name="ended_has_time"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    generation: Mapped[int]
+    agent: Mapped[str]
+    profile: Mapped[str | None]
+    program: Mapped[str | None]
+    mode: Mapped[RunMode] = mapped_column(default=RunMode.HEADLESS)
+    host: Mapped[str]
+    tmux_target: Mapped[str | None]
+    pid: Mapped[int | None]
+    pid_started: Mapped[str | None]
+    boot_id: Mapped[str | None]
+    workspace: Mapped[str | None]
+    repository: Mapped[str | None]
+    branch: Mapped[str | None]
+    base_sha: Mapped[str | None]
+    conversation_id: Mapped[str | None]
+    config_dir: Mapped[str | None]
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    nonce: Mapped[str]
+    resumes: Mapped[bool] = mapped_column(default=False)
+    last_run_seq: Mapped[int] = mapped_column(default=0)
+    state: Mapped[RunState] = mapped_column(default=RunState.STARTING)
+    outcome: Mapped[Outcome | None]
+    failure: Mapped[Failure | None]
+    failure_detail: Mapped[str | None]
+    stop_code: Mapped[str | None]
+    stop_reason: Mapped[str | None]
+    summary: Mapped[str | None]
+    exit_code: Mapped[int | None]
+    input_tokens: Mapped[int] = mapped_column(default=0)
+    output_tokens: Mapped[int] = mapped_column(default=0)
+    cache_read_tokens: Mapped[int] = mapped_column(default=0)
+    cache_write_tokens: Mapped[int] = mapped_column(default=0)
+    cost_usd: Mapped[float | None]
+    turns: Mapped[int] = mapped_column(default=0)
+    live_line: Mapped[str | None]
+    started: Mapped[datetime] = mapped_column(default=now)
+    heartbeat: Mapped[datetime | None]
+    ended: Mapped[datetime | None]
+
+
+class AgentSession(Base):
+    """A conversation of an agent program: which program holds it, and where its transcript lies."""
+
+    __tablename__ = "sessions"
+    __table_args__ = table(Index("sessions_by_ticket", "ticket_id"))
+    id: Mapped[str] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="SET NULL"))
+    program: Mapped[str]
+    agent: Mapped[str | None]
+    config_dir: Mapped[str | None]
+    cwd: Mapped[str | None]
+    origin: Mapped[str] = mapped_column(default="mc")
+    started: Mapped[datetime] = mapped_column(default=now)
+    last_seen: Mapped[datetime] = mapped_column(default=now)
+
+
+class QueuedMessage(Base):
+    __tablename__ = "queued_messages"
+    __table_args__ = log_table(
+        Index("queued_messages_drain", "ticket_id", "state", "id"),
+        Index("queued_messages_state", "state", "created"),
+        one_of("state", DeliveryState),
+        one_of("mode", DeliveryMode),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uuid: Mapped[str] = mapped_column(unique=True)
+    ticket_id: Mapped[int] = ticket_key()
+    run_id: Mapped[int | None]
+    author: Mapped[str]
+    body: Mapped[str]
+    mode: Mapped[DeliveryMode] = mapped_column(default=DeliveryMode.QUEUE)
+    state: Mapped[DeliveryState] = mapped_column(default=DeliveryState.QUEUED)
+    tries: Mapped[int] = mapped_column(default=0)
+    failure: Mapped[str | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+    offered: Mapped[datetime | None]
+    delivered: Mapped[datetime | None]
+    accepted: Mapped[datetime | None]
+
+
+class RunRequest(Base):
+    """What a running agent asks and waits for: leave to use a tool, or a choice."""
+
+    __tablename__ = "run_requests"
+    __table_args__ = table(
+        UniqueConstraint("run_id", "request"),
+        one_of("state", RequestState),
+        Index("run_requests_by_ticket", "ticket_id", "state"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    request: Mapped[str]
+    kind: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    state: Mapped[RequestState] = mapped_column(default=RequestState.PENDING)
+    answer: Mapped[dict[str, Any] | None]
+    answered_by: Mapped[str | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+    answered: Mapped[datetime | None]
+
+
+class Evidence(Base):
+    __tablename__ = "evidence"
+    __table_args__ = log_table(
+        Index("evidence_by_ticket", "ticket_id", "id"),
+        one_of("source", EvidenceSource),
+        one_of("status", EvidenceStatus),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    source: Mapped[EvidenceSource]
+    status: Mapped[EvidenceStatus]
+    summary: Mapped[str]
+    data: Mapped[dict[str, Any] | None]
+    item: Mapped[int | None]
+    author: Mapped[str]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Attachment(Base):
+    __tablename__ = "attachments"
+    __table_args__ = table(Index("attachments_by_ticket", "ticket_id", "id"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    run_id: Mapped[int | None]
+    name: Mapped[str]
+    media_type: Mapped[str]
+    size: Mapped[int]
+    sha256: Mapped[str]
+    stored_as: Mapped[str] = mapped_column(unique=True)
+    author: Mapped[str]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Quarantined(Base):
+    """What a run wrote that no longer held its ticket: kept for inspection, never applied."""
+
+    __tablename__ = "quarantine"
+    __table_args__ = log_table(Index("quarantine_by_ticket", "ticket_id", "id"), Index("quarantine_created", "created"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    run_id: Mapped[int]
+    kind: Mapped[str]
+    reason: Mapped[str]
+    payload: Mapped[str]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class InboxItem(Base):
+    __tablename__ = "inbox_items"
+    __table_args__ = log_table(Index("inbox_items_state", "state", "id"), one_of("state", InboxState))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="CASCADE"))
+    run_id: Mapped[int | None]
+    title: Mapped[str]
+    body: Mapped[str] = mapped_column(default="")
+    state: Mapped[InboxState] = mapped_column(default=InboxState.PENDING)
+    lease_until: Mapped[datetime | None]
+    action: Mapped[dict[str, Any] | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+    settled: Mapped[datetime | None]
+
+
+class Incident(Base):
+    __tablename__ = "incidents"
+    __table_args__ = log_table(Index("incidents_state", "state", "last_seen"), one_of("state", IncidentState))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(unique=True)
+    title: Mapped[str]
+    detail: Mapped[str] = mapped_column(default="")
+    severity: Mapped[str] = mapped_column(default="warning")
+    ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="SET NULL"))
+    state: Mapped[IncidentState] = mapped_column(default=IncidentState.OPEN)
+    count: Mapped[int] = mapped_column(default=1)
+    recurrence: Mapped[int] = mapped_column(default=0)
+    closed_by: Mapped[str | None]
+    evidence: Mapped[str | None]
+    first_seen: Mapped[datetime] = mapped_column(default=now)
+    last_seen: Mapped[datetime] = mapped_column(default=now)
+
+
+class TaskRun(Base):
+    __tablename__ = "task_runs"
+    __table_args__ = log_table(
+        Index("task_runs_by_task", "task", "id"),
+        Index("task_runs_started", "started"),
+        one_of("outcome", TaskOutcome),
+        one_of("trigger", Trigger),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task: Mapped[str]
+    trigger: Mapped[Trigger]
+    outcome: Mapped[TaskOutcome | None]
+    exit_code: Mapped[int | None]
+    summary: Mapped[dict[str, Any] | None]
+    output_tail: Mapped[str] = mapped_column(default="")
+    started: Mapped[datetime] = mapped_column(default=now)
+    ended: Mapped[datetime | None]
+
+
+class TaskState(Base):
+    """What a person decided of a task, apart from its file: enabled or not."""
+
+    __tablename__ = "task_states"
+    __table_args__ = table()
+    task: Mapped[str] = mapped_column(primary_key=True)
+    enabled: Mapped[bool]
+    changed_by: Mapped[str]
+    changed: Mapped[datetime] = mapped_column(default=now)
+
+
+class Heartbeat(Base):
+    __tablename__ = "heartbeats"
+    __table_args__ = table()
+    check: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    detail: Mapped[str] = mapped_column(default="")
+    ts: Mapped[datetime] = mapped_column(default=now)
+
+
+class ApiToken(Base):
+    __tablename__ = "api_tokens"
+    __table_args__ = table(one_of("scope", Scope))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    prefix: Mapped[str]
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    scope: Mapped[Scope]
+    created: Mapped[datetime] = mapped_column(default=now)
+    expires: Mapped[datetime | None]
+    revoked: Mapped[datetime | None]
+    last_used: Mapped[datetime | None]
+
+
+class Login(Base):
+    """A browser that is logged in; the cookie holds a random secret, this its hash."""
+
+    __tablename__ = "logins"
+    __table_args__ = table(Index("logins_expires", "expires"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    secret_hash: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    agent: Mapped[str] = mapped_column(default="")
+    created: Mapped[datetime] = mapped_column(default=now)
+    expires: Mapped[datetime]
+    revoked: Mapped[datetime | None]
+
+
+class LoginLink(Base):
+    __tablename__ = "login_links"
+    __table_args__ = table()
+    secret_hash: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    expires: Mapped[datetime]
+    consumed: Mapped[datetime | None]
+
+
+class IdempotencyKey(Base):
+    __tablename__ = "idempotency_keys"
+    __table_args__ = table(Index("idempotency_keys_created", "created"))
+    actor: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    status: Mapped[int | None]
+    response: Mapped[str | None]
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class Lease(Base):
+    """Single flight between hosts that share a store; on one host the file lock is enough."""
+
+    __tablename__ = "leases"
+    __table_args__ = table()
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    until: Mapped[datetime]
+
+
+class Switch(Base):
+    """Facts about the installation that a person may flip: maintenance pause, stream epoch."""
+
+    __tablename__ = "switches"
+    __table_args__ = table()
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+    changed_by: Mapped[str]
+    changed: Mapped[datetime] = mapped_column(default=now)
+
+
+# ----------------------------------------------------------------------------------------------- engine, transactions
+
+
+class UnsafeSQLite(RuntimeError):
+    """The linked SQLite can lose committed rows when several processes write and checkpoint."""
+
+
+def check_sqlite(version: str = pysqlite3.sqlite_version) -> None:
+    """Refuse a SQLite that can lose rows: safe are 3.51.3+ (not 3.52.0), 3.50.7+ in 3.50, 3.44.6+ in 3.44."""
+    parts = tuple(int(part) for part in version.split("."))
+    safe = (
+        (parts >= (3, 51, 3) and parts != (3, 52, 0)) or (3, 50, 7) <= parts < (3, 51) or (3, 44, 6) <= parts < (3, 45)
+    )
+    if not safe:
+        raise UnsafeSQLite(
+            f"SQLite {version} is not safe for several writing processes. Mission Control needs 3.51.3 or later"
+            " (not 3.52.0), or 3.50.7+ within 3.50, or 3.44.6+ within 3.44: install pysqlite3>=0.6.1 in its environment."
+        )
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for `sqlite:///path` or a PostgreSQL URL; refuses a faulty SQLite before touching the file."""
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    check_sqlite()
+    engine = create_engine(url, module=pysqlite3)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    immediate = connection.get_execution_options().get("mc_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A session over one snapshot; nothing is written."""
+    with Session(engine, expire_on_commit=False, autoflush=False) as session:
+        yield session
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Session]:
+    """A session that holds the write lock from its first statement and commits on a clean exit.
+
+    Keep it to milliseconds: no network, process or file work inside, never open across a `yield` of a stream.
+    """
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        session.connection(execution_options={"mc_writing": True})
+        take_write_lock(session)
+        yield session
+
+
+# ------------------------------------------------------------------------------------------------- dialect differences
+
+
+def take_write_lock(session: Session) -> None:
+    """PostgreSQL: writers commit in the order of their event ids, and listeners are woken at commit.
+
+    Without the lock a tailer that reads by id loses events which commit late (854 of 3,200, measured).
+    On SQLite `BEGIN IMMEDIATE` is that lock.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(7223001)"))
+        session.execute(text("SELECT pg_notify('mc_events', '')"))
+
+
+def insert_once(session: Session, into: type[Base]) -> Insert:
+    """An INSERT that does nothing on a conflict; `rowcount` or RETURNING tells whether it inserted."""
+    build = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+    return build(into).on_conflict_do_nothing()
+
+
+class ChangeWatcher:
+    """Tells a tailer when another connection may have committed; never opens a transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._postgresql = engine.dialect.name == "postgresql"
+        self._connection: Any
+        if self._postgresql:
+            import psycopg
+
+            url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+            self._connection = psycopg.connect(url, autocommit=True)
+            self._connection.execute("LISTEN mc_events")
+        else:
+            self._connection = pysqlite3.connect(engine.url.database, isolation_level=None, check_same_thread=False)
+        self._seen: int | None = None
+
+    def changed(self, timeout: float) -> bool:
+        """True when something may have been committed since the last call; on PostgreSQL waits up to `timeout` s."""
+        if self._postgresql:
+            os_select.select([self._connection.fileno()], [], [], timeout)
+            return any(True for _ in self._connection.notifies(timeout=0))
+        version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        before, self._seen = self._seen, version
+        return bool(version != before)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether `changed` itself waits; if not, the caller paces the polling."""
+        return self._postgresql
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def database_sizes(session: Session) -> dict[str, int]:
+    """Bytes of the database and, on SQLite, of its write-ahead log."""
+    if session.get_bind().dialect.name == "postgresql":
+        return {"database": int(session.scalar(text("SELECT pg_database_size(current_database())")) or 0), "wal": 0}
+    path = Path(str(session.get_bind().engine.url.database))
+    wal = path.with_name(path.name + "-wal")
+    return {"database": path.stat().st_size, "wal": wal.stat().st_size if wal.exists() else 0}
+
+
+def backup_database(engine: Engine, target: Path) -> None:
+    """Copy a SQLite store through SQLite, verify the copy, then give it its name. PostgreSQL has pg_dump."""
+    if engine.dialect.name != "sqlite":
+        raise ValueError("a PostgreSQL store is backed up with pg_dump")
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    connection = pysqlite3.connect(engine.url.database, isolation_level=None)
+    try:
+        connection.execute("VACUUM INTO ?", (str(part),))
+    finally:
+        connection.close()
+    copy = pysqlite3.connect(str(part))
+    try:
+        verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
+    finally:
+        copy.close()
+    if verdict != "ok":
+        raise RuntimeError(f"the copy of the database is damaged: {verdict}")
+    part.chmod(0o600)
+    part.replace(target)

@@ -1,0 +1,58 @@
+"""Shared parts of the tests: a migrated store for each test (SQLite copied from a template, or PostgreSQL), and its team."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+import migrations
+from models import open_engine, writing
+from tests.postgres import fresh_database
+from tickets import team
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, seeded SQLite file that each test copies."""
+    home = tmp_path_factory.mktemp("template")
+    url = f"sqlite:///{home / 'mc.db'}"
+    migrations.upgrade(url, home)
+    engine = open_engine(url)
+    with writing(engine) as session:
+        team.seed(session, {"script": True, "claude": True, "codex": True})
+    engine.dispose()
+    return home / "mc.db"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Iterator[str]:
+    """The URL of a store of the test's own, on each database."""
+    if request.param == "sqlite":
+        shutil.copy(template, tmp_path / "mc.db")
+        yield f"sqlite:///{tmp_path / 'mc.db'}"
+    else:
+        with fresh_database() as made:
+            yield made
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    made = open_engine(url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture(autouse=True)
+def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test reads the home or the settings of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith(
+            ("MC_", "SSE_", "WS_", "ANTHROPIC_", "CLAUDE_", "CODEX_", "OPENAI_")
+        ) and not name.startswith("MC_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MC_HOME", str(tmp_path / "home"))

@@ -1,0 +1,40 @@
+"""The domain from one end to the other, without processes or a browser, on each database."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+
+from models import TicketStatus, reading, writing
+from tickets import dispatch, ingest, lifecycle, policy, runs
+from tickets.actors import Actor
+from tickets.facts import NewTicket
+
+ALICE = Actor.human("alice")
+
+
+def make(engine: Engine, **facts: object) -> int:
+    body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
+    with writing(engine) as session:
+        return lifecycle.create(session, body, ALICE).id
+
+
+def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with reading(engine) as session:
+        assert [ticket.id for ticket in dispatch.plan(session, policy.Limits()).claim] == [ticket_id]
+    with writing(engine) as session:
+        claim = runs.claim(session, ticket_id, "here")
+    event = {
+        "run_seq": 1,
+        "ts": "2026-01-01T00:00:00Z",
+        "event_type": "agent.text",
+        "payload": {"block": "b1", "text": "Hello"},
+    }
+    with writing(engine) as session:
+        taken = ingest.take(session, claim.run.id, [ingest.WorkerEvent.model_validate(event)])
+    assert (taken.accepted, taken.last_run_seq) == (1, 1)
+    with writing(engine) as session:
+        receipt = runs.report(session, claim.run.id, runs.Report(verdict="done", summary="Done."), runs.RetryPolicy())
+    assert receipt.accepted and receipt.ticket.status is TicketStatus.IN_REVIEW
+    with writing(engine) as session:
+        assert lifecycle.transition(session, ticket_id, "approve", ALICE).status is TicketStatus.DONE

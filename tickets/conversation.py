@@ -1,0 +1,130 @@
+"""The conversation of a ticket: comments, and what the agent says and does, in one order of time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from models import ActorKind, CommentKind, MessageKind, Run, TicketComment, TicketMessage, insert_once
+
+from . import events
+from .actors import Actor
+from .facts import Body, Words
+
+PAGE = 100
+TOOL_OUTPUT_SHOWN = 16_000
+
+
+class NewComment(Body):
+    """A comment in Markdown."""
+
+    body: Words
+
+
+def comment(
+    session: Session, ticket_id: int, body: NewComment, actor: Actor, kind: CommentKind = CommentKind.COMMENT
+) -> TicketComment:
+    row = TicketComment(
+        ticket_id=ticket_id, run_id=actor.run_id, author=actor.name, author_kind=actor.kind, kind=kind, body=body.body
+    )
+    session.add(row)
+    session.flush()
+    events.append(session, ticket_id, "comment_added", {"comment": row.id, "body": body.body[:2000]}, actor)
+    return row
+
+
+def comments(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE) -> list[TicketComment]:
+    """Newest first; page on with `before` = the last id seen."""
+    query = select(TicketComment).where(TicketComment.ticket_id == ticket_id)
+    if before is not None:
+        query = query.where(TicketComment.id < before)
+    return list(session.scalars(query.order_by(TicketComment.id.desc()).limit(limit)))
+
+
+Entry = TicketComment | TicketMessage
+
+
+def entries(session: Session, ticket_id: int, before: datetime | None = None, limit: int = PAGE) -> list[Entry]:
+    """The last `limit` comments and agent messages before a moment, oldest first."""
+    found: list[Entry] = []
+    for table in (TicketComment, TicketMessage):
+        query = select(table).where(table.ticket_id == ticket_id)
+        if before is not None:
+            query = query.where(table.created < before)
+        found += session.scalars(query.order_by(table.created.desc(), table.id.desc()).limit(limit))
+    found.sort(key=lambda entry: (entry.created, isinstance(entry, TicketMessage), entry.id))
+    return found[-limit:]
+
+
+def since(session: Session, ticket_id: int, moment: datetime) -> list[TicketComment]:
+    """What people said after a moment: answers, feedback and comments for the next run's prompt, oldest first."""
+    query = select(TicketComment).where(
+        TicketComment.ticket_id == ticket_id,
+        TicketComment.created > moment,
+        TicketComment.author_kind != ActorKind.SYSTEM,
+    )
+    return list(session.scalars(query.order_by(TicketComment.id)))
+
+
+# ------------------------------------------------------------------------------------- what the agent's stream becomes
+
+SHOWN = {
+    "text": MessageKind.TEXT,
+    "thinking": MessageKind.THINKING,
+    "tool_call": MessageKind.TOOL_CALL,
+    "input": MessageKind.INPUT,
+    "question": MessageKind.QUESTION,
+    "approval": MessageKind.APPROVAL,
+    "error": MessageKind.ERROR,
+    "notice": MessageKind.NOTICE,
+}
+
+
+def derive(session: Session, run: Run, kind: str, payload: dict[str, Any], run_seq: int, at: datetime) -> None:
+    """Add one agent event to the displayed conversation; a tool's result joins the row of its call."""
+    if kind == "tool_result":
+        _join_result(session, run, payload)
+    elif kind in SHOWN:
+        _add(session, run, SHOWN[kind], payload, run_seq, at)
+
+
+def _add(session: Session, run: Run, kind: MessageKind, payload: dict[str, Any], run_seq: int, at: datetime) -> None:
+    block = (
+        payload.get("block") or payload.get("call") or payload.get("request") or payload.get("uuid") or f"seq-{run_seq}"
+    )
+    text = payload.get("text") or payload.get("title") or payload.get("message") or ""
+    data = {key: value for key, value in payload.items() if key not in ("text", "block", "parent")}
+    row = {
+        "ticket_id": run.ticket_id,
+        "run_id": run.id,
+        "kind": kind,
+        "author": run.agent,
+        "block": str(block),
+        "parent": payload.get("parent"),
+        "text": str(text),
+        "data": data or None,
+        "created": at,
+    }
+    session.execute(insert_once(session, TicketMessage).values(**row))
+
+
+def _join_result(session: Session, run: Run, payload: dict[str, Any]) -> None:
+    mine = (TicketMessage.run_id == run.id, TicketMessage.block == str(payload.get("call")))
+    row = session.scalar(select(TicketMessage).where(*mine))
+    if row is None:
+        return
+    result = {key: payload[key] for key in ("error", "exit_code", "seconds", "truncated") if key in payload}
+    output = str(payload.get("output") or "")[:TOOL_OUTPUT_SHOWN]
+    session.execute(
+        update(TicketMessage).where(*mine).values(data={**(row.data or {}), **result, "output": output, "ended": True})
+    )
+
+
+def prune(session: Session, border: datetime, limit: int = 5000) -> int:
+    """Delete agent messages older than `border`; comments are kept for the life of the ticket."""
+    old = select(TicketMessage.id).where(TicketMessage.created < border).order_by(TicketMessage.created).limit(limit)
+    gone = session.scalars(delete(TicketMessage).where(TicketMessage.id.in_(old)).returning(TicketMessage.id))
+    return len(gone.all())

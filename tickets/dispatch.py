@@ -1,0 +1,95 @@
+"""The queue as the dispatcher sees it: what to claim next, in order, and which gate keeps the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import and_, exists, false, or_, select, true, update
+from sqlalchemy.orm import Session
+
+from models import TERMINAL, Agent, RelationKind, Ticket, TicketRelationship, TicketStatus, now
+
+from . import events, policy
+from .actors import Actor
+from .policy import Limits, Survey, Verdict
+
+PICKUP = Actor.system("pickup")
+PAGE = 200
+PASS_LIMIT = 1000
+
+
+@dataclass(slots=True)
+class Plan:
+    """The tickets to claim now, in order, and the first closed gate of each other ticket that was looked at."""
+
+    claim: list[Ticket] = field(default_factory=list)
+    kept: list[tuple[Ticket, Verdict]] = field(default_factory=list)
+
+
+def plan(session: Session, limits: Limits, *, resumed_only: bool = False) -> Plan:
+    """Read the queue in order (resumed, priority, age) until capacity is used up; at most 1,000 tickets a pass."""
+    world = policy.survey(session, limits)
+    found = Plan()
+    if world.paused or not world.free:
+        return found
+    _take_ready(session, world, found, resumed_only)
+    _note_kept(session, world, found, resumed_only)
+    return found
+
+
+def _queue(resumed_only: bool) -> list[object]:
+    runnable = select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))
+    conditions: list[object] = [
+        Ticket.status == TicketStatus.TODO,
+        Ticket.archived == false(),
+        Ticket.assigned_to.in_(runnable),
+    ]
+    return [*conditions, Ticket.resume == true()] if resumed_only else conditions
+
+
+def _held() -> object:
+    """Tickets that time, a dependency or a controller keeps: many may stand before the ready ones, so SQL passes them over."""
+    blocker = Ticket.__table__.alias("blocker")
+    dependency = exists().where(
+        TicketRelationship.kind == RelationKind.BLOCKS,
+        TicketRelationship.other_id == Ticket.id,
+        TicketRelationship.ticket_id == blocker.c.id,
+        blocker.c.status.not_in(TERMINAL),
+    )
+    later = and_(Ticket.not_before.is_not(None), Ticket.not_before > now())
+    return or_(later, Ticket.campaign_owner.is_not(None), dependency)
+
+
+ORDER = (Ticket.resume.desc(), Ticket.priority.desc(), Ticket.id)
+
+
+def _take_ready(session: Session, world: Survey, found: Plan, resumed_only: bool) -> None:
+    ready = select(Ticket).where(*_queue(resumed_only), ~_held()).order_by(*ORDER)  # type: ignore[arg-type,operator]
+    for offset in range(0, PASS_LIMIT, PAGE):
+        page = list(session.scalars(ready.limit(PAGE).offset(offset)))
+        for case in policy.examine(session, page):
+            closed = policy.first_closed(case, world)
+            if closed is not None:
+                found.kept.append((case.ticket, closed))
+                continue
+            found.claim.append(case.ticket)
+            world.taken(case.ticket)
+        if not world.free or len(page) < PAGE:
+            return
+
+
+def _note_kept(session: Session, world: Survey, found: Plan, resumed_only: bool) -> None:
+    held = select(Ticket).where(*_queue(resumed_only), _held()).order_by(*ORDER).limit(PAGE)  # type: ignore[arg-type]
+    for case in policy.examine(session, session.scalars(held)):
+        closed = policy.first_closed(case, world)
+        if closed is not None:
+            found.kept.append((case.ticket, closed))
+
+
+def log_kept(session: Session, kept: list[tuple[Ticket, Verdict]]) -> int:
+    """Log which gate keeps a ticket, once per change: a policy skip is never reported as a lost claim."""
+    changed = [(ticket, gate) for ticket, gate in kept if ticket.last_gate != gate.name]
+    for ticket, gate in changed:
+        session.execute(update(Ticket).where(Ticket.id == ticket.id).values(last_gate=gate.name))
+        events.append(session, ticket.id, "dispatch_held", {"gate": gate.name, "detail": gate.detail}, PICKUP)
+    return len(changed)

@@ -1,0 +1,152 @@
+"""The one event log: append in the transaction of the change, read by id (streams) or by seq (one ticket)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from models import Ticket, TicketEvent, now, stamp
+
+from .actors import Actor
+from .errors import Gone
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One row of the log as readers get it; `ts` is ISO 8601 UTC."""
+
+    id: int
+    ticket_id: int | None
+    identifier: str | None
+    seq: int | None
+    event_type: str
+    actor: str
+    run_id: int | None
+    ts: str
+    payload: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "ticket": self.identifier,
+            "ticket_id": self.ticket_id,
+            "seq": self.seq,
+            "event_type": self.event_type,
+            "actor": self.actor,
+            "run_id": self.run_id,
+            "ts": self.ts,
+            "payload": self.payload,
+        }
+
+
+def append(
+    session: Session,
+    ticket_id: int | None,
+    event_type: str,
+    payload: dict[str, Any],
+    actor: Actor,
+    run_id: int | None = None,
+) -> TicketEvent:
+    """Add one event in the caller's transaction; the ticket's own `seq` is counted up in the same statement that takes it."""
+    event = TicketEvent(
+        ticket_id=ticket_id,
+        seq=next_seq(session, ticket_id) if ticket_id else None,
+        event_type=event_type,
+        payload_json=payload,
+        actor=actor.name,
+        run_id=run_id or actor.run_id,
+    )
+    session.add(event)
+    session.flush()
+    return event
+
+
+def next_seq(session: Session, ticket_id: int, count: int = 1) -> int:
+    """Reserve `count` numbers of the ticket's sequence and return the last of them."""
+    taken = session.scalar(
+        update(Ticket)
+        .where(Ticket.id == ticket_id)
+        .values(event_seq=Ticket.event_seq + count)
+        .returning(Ticket.event_seq)
+        .execution_options(synchronize_session=False)
+    )
+    assert taken is not None, "events are appended to tickets that exist"
+    return taken
+
+
+def _read(session: Session, *conditions: Any, order: Any, limit: int) -> list[Logged]:
+    columns = TicketEvent, Ticket.identifier
+    query = (
+        select(*columns)
+        .outerjoin(Ticket, Ticket.id == TicketEvent.ticket_id)
+        .where(*conditions)
+        .order_by(order)
+        .limit(limit)
+    )
+    return [
+        Logged(e.id, e.ticket_id, identifier, e.seq, e.event_type, e.actor, e.run_id, stamp(e.ts), e.payload_json)
+        for e, identifier in session.execute(query)
+    ]
+
+
+def after(session: Session, cursor: int, limit: int = PAGE) -> list[Logged]:
+    """Events of all tickets with id > cursor, oldest first."""
+    return _read(session, TicketEvent.id > cursor, order=TicketEvent.id, limit=limit)
+
+
+def replay(session: Session, ticket_id: int, after_seq: int = 0, limit: int = PAGE) -> list[Logged]:
+    """One ticket's events with seq > after_seq; 0 reads from the first kept. `Gone` when retention took what would follow."""
+    pruned = session.scalar(select(Ticket.pruned_seq).where(Ticket.id == ticket_id)) or 0
+    if 0 < after_seq < pruned:
+        raise Gone(first_seq=pruned + 1)
+    return _read(
+        session, TicketEvent.ticket_id == ticket_id, TicketEvent.seq > after_seq, order=TicketEvent.seq, limit=limit
+    )
+
+
+def last_id(session: Session) -> int:
+    return session.scalar(select(func.max(TicketEvent.id))) or 0
+
+
+def feed(
+    session: Session, before: int | None = None, limit: int = 50, actor: str | None = None, ticket_id: int | None = None
+) -> list[Logged]:
+    """The log for people, newest first, without what agents type; page on with `before` = the last id seen."""
+    conditions: list[Any] = [TicketEvent.event_type.not_like("agent.%"), TicketEvent.event_type.not_like("run.output%")]
+    if before is not None:
+        conditions.append(TicketEvent.id < before)
+    if actor is not None:
+        conditions.append(TicketEvent.actor == actor)
+    if ticket_id is not None:
+        conditions.append(TicketEvent.ticket_id == ticket_id)
+    return _read(session, *conditions, order=TicketEvent.id.desc(), limit=limit)
+
+
+def drop_typing(session: Session, run_id: int, blocks: list[str]) -> None:
+    """Delete the typing deltas of blocks that have arrived whole."""
+    if blocks:
+        session.execute(delete(TicketEvent).where(TicketEvent.run_id == run_id, TicketEvent.block.in_(blocks)))
+
+
+def prune(session: Session, older_than_days: int, limit: int = 5000) -> int:
+    """Delete agents' stream events past their retention, oldest first; the moves and comments of a ticket are kept."""
+    border = now() - timedelta(days=older_than_days)
+    old = session.execute(
+        select(TicketEvent.id, TicketEvent.ticket_id, TicketEvent.seq)
+        .where(TicketEvent.ts < border, TicketEvent.run_seq.is_not(None))
+        .order_by(TicketEvent.ts)
+        .limit(limit)
+    ).all()
+    session.execute(delete(TicketEvent).where(TicketEvent.id.in_([row.id for row in old])))
+    highest: dict[int, int] = {}
+    for row in old:
+        highest[row.ticket_id] = max(row.seq, highest.get(row.ticket_id, 0))
+    for ticket_id, seq in highest.items():
+        session.execute(update(Ticket).where(Ticket.id == ticket_id, Ticket.pruned_seq < seq).values(pruned_seq=seq))
+    return len(old)

@@ -1,0 +1,28 @@
+"""The orchestrator's inbox: one item for each question and each submission, filed and settled with the move itself."""
+
+from __future__ import annotations
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from models import InboxItem, InboxState, Ticket, TicketStatus, now
+
+FILED = {TicketStatus.NEEDS_INPUT: "question", TicketStatus.IN_REVIEW: "review"}
+OPEN = (InboxState.PENDING, InboxState.DELIVERED)
+
+
+def follow(session: Session, ticket: Ticket, before: TicketStatus, move: str, run: int | None) -> None:
+    """Settle what waited in the state that is left, and file what waits in the state that is entered."""
+    if before in FILED:
+        _settle(session, ticket.id, FILED[before], move)
+    if ticket.status in FILED:
+        kind = FILED[ticket.status]
+        session.add(InboxItem(kind=kind, ticket_id=ticket.id, run_id=run, title=f"{ticket.identifier}: {ticket.title}"))
+        session.flush()
+
+
+def _settle(session: Session, ticket_id: int, kind: str, move: str) -> None:
+    waiting = (InboxItem.ticket_id == ticket_id, InboxItem.kind == kind, InboxItem.state.in_(OPEN))
+    session.execute(
+        update(InboxItem).where(*waiting).values(state=InboxState.ACTED, action={"move": move}, settled=now())
+    )

@@ -1,0 +1,137 @@
+"""Taking in what a run's wrapper sends: batches of events, in order, each once, while the run holds its ticket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+from sqlalchemy import insert, update
+from sqlalchemy.orm import Session
+
+from models import Run, RunRequest, RunState, TicketEvent, insert_once
+
+from . import conversation, events, messages, quarantine
+from .facts import Body, Moment
+from .lookup import get_run
+from .runs import Usage, record_usage
+
+BATCH = 500
+EVENT_TYPE = r"^(agent|run|script|external)\.[a-z][a-z_]{0,39}$"
+LIVE_LINE = 160
+
+
+class WorkerEvent(Body):
+    """One event of a run; `run_seq` counts up within the run, and a number already taken is ignored."""
+
+    run_seq: int = Field(ge=1)
+    ts: Moment
+    event_type: str = Field(pattern=EVENT_TYPE)
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How many events were new, how many were known, and the last number taken."""
+
+    accepted: int
+    repeated: int
+    last_run_seq: int
+    refused: str | None = None
+
+
+def take(session: Session, run_id: int, batch: list[WorkerEvent]) -> Taken:
+    """Append the new events of a batch. Those of an ended run are quarantined, and the caller answers 409."""
+    run = get_run(session, run_id)
+    if run.state is RunState.ENDED:
+        quarantine.keep(
+            session, run, "events", "the run has already ended", [event.model_dump(mode="json") for event in batch]
+        )
+        return Taken(0, 0, run.last_run_seq, refused="the run has already ended")
+    new = sorted((event for event in batch if event.run_seq > run.last_run_seq), key=lambda event: event.run_seq)
+    fresh = list({event.run_seq: event for event in new}.values())
+    if not fresh:
+        return Taken(0, len(batch), run.last_run_seq)
+    _store(session, run, fresh)
+    for event in fresh:
+        _follow(session, run, event)
+    _finish_typing(session, run, fresh)
+    last = fresh[-1].run_seq
+    values: dict[str, Any] = {"last_run_seq": last, **_last_words(fresh)}
+    session.execute(update(Run).where(Run.id == run.id).values(**values))
+    return Taken(len(fresh), len(batch) - len(fresh), last)
+
+
+def _store(session: Session, run: Run, fresh: list[WorkerEvent]) -> None:
+    last_seq = events.next_seq(session, run.ticket_id, len(fresh))
+    rows = [
+        {
+            "ticket_id": run.ticket_id,
+            "seq": seq,
+            "event_type": event.event_type,
+            "payload_json": event.payload,
+            "actor": run.agent,
+            "run_id": run.id,
+            "run_seq": event.run_seq,
+            "ts": event.ts,
+            "block": str(event.payload.get("block")) if event.event_type == "agent.delta" else None,
+        }
+        for seq, event in enumerate(fresh, start=last_seq - len(fresh) + 1)
+    ]
+    session.execute(insert(TicketEvent), rows)
+
+
+def _follow(session: Session, run: Run, event: WorkerEvent) -> None:
+    """What an event means beyond the log: a message shown, a receipt, a request, a count."""
+    room, _, kind = event.event_type.partition(".")
+    if room != "agent":
+        return
+    conversation.derive(session, run, kind, event.payload, event.run_seq, event.ts)
+    if kind == "receipt":
+        messages.receive(session, run, event.payload)
+    elif kind in ("question", "approval"):
+        _request(session, run, kind, event.payload)
+    elif kind == "withdrawn":
+        _withdraw(session, run, event.payload)
+    elif kind == "usage":
+        known = {name: value for name, value in event.payload.items() if name in Usage.model_fields}
+        record_usage(session, run.id, Usage.model_validate(known))
+    elif kind == "session" and event.payload.get("conversation_id"):
+        session.execute(
+            update(Run).where(Run.id == run.id).values(conversation_id=str(event.payload["conversation_id"]))
+        )
+
+
+def _request(session: Session, run: Run, kind: str, payload: dict[str, Any]) -> None:
+    row = {
+        "ticket_id": run.ticket_id,
+        "run_id": run.id,
+        "request": str(payload.get("request")),
+        "kind": kind,
+        "payload": payload,
+    }
+    session.execute(insert_once(session, RunRequest).values(**row))
+
+
+def _withdraw(session: Session, run: Run, payload: dict[str, Any]) -> None:
+    mine = (RunRequest.run_id == run.id, RunRequest.request == str(payload.get("request")))
+    session.execute(update(RunRequest).where(*mine).values(state="withdrawn"))
+
+
+def _finish_typing(session: Session, run: Run, fresh: list[WorkerEvent]) -> None:
+    whole = [
+        str(e.payload.get("block"))
+        for e in fresh
+        if e.event_type in ("agent.text", "agent.thinking", "agent.tool_call")
+    ]
+    events.drop_typing(session, run.id, whole)
+
+
+def _last_words(fresh: list[WorkerEvent]) -> dict[str, Any]:
+    """The line that a card shows of a working agent: its last words or its last tool call."""
+    for event in reversed(fresh):
+        words = event.payload.get("text") or event.payload.get("title")
+        if event.event_type in ("agent.text", "agent.tool_call", "agent.progress", "agent.step") and words:
+            lines = str(words).strip().splitlines()
+            return {"live_line": lines[-1][:LIVE_LINE]} if lines else {}
+    return {}

@@ -1,0 +1,442 @@
+"""The law of tickets: the table `MOVES`, and `transition()`, the only writer of a ticket's status.
+
+What follows in the world (stop a runtime, notify, wake dependants) follows the commit and is done by the doors, which
+compare what is desired with what they observe; a crash in between only delays it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from models import (
+    TERMINAL,
+    ActorKind,
+    CommentKind,
+    Counter,
+    Priority,
+    Run,
+    RunState,
+    Ticket,
+    TicketComment,
+    TicketStatus,
+    TicketTag,
+    now,
+)
+
+from . import events, evidence, inbox, relationships, team, wake, workflow
+from .actors import Actor
+from .errors import IllegalMove, Invalid, StaleTicket
+from .facts import (
+    AnswerFacts,
+    ApproveFacts,
+    AskFacts,
+    BlockFacts,
+    CloseFacts,
+    Facts,
+    FeedbackFacts,
+    NewTicket,
+    Noted,
+    ParkFacts,
+    ReleaseFacts,
+    ReopenFacts,
+)
+from .lookup import get, live_run
+from .projects import project_named
+
+S = TicketStatus
+
+
+class By(StrEnum):
+    """In which right somebody makes a move."""
+
+    HUMAN = "human"
+    OWNER = "human owner"
+    LIVE_RUN = "live run"
+    ORCHESTRATOR = "orchestrator"
+    PICKUP = "pickup"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One arrow of the lifecycle. An empty `targets` never occurs; several mean that the facts decide."""
+
+    name: str
+    sources: frozenset[TicketStatus]
+    targets: tuple[TicketStatus, ...]
+    by: frozenset[By]
+    facts: type[Facts] = Noted
+    label: str = ""
+    stops_run: bool = False
+    without_run: bool = False
+    danger: bool = False
+
+
+OPEN = frozenset(S) - TERMINAL
+PEOPLE = frozenset({By.HUMAN, By.ORCHESTRATOR})
+WORLD = PEOPLE | {By.SYSTEM}
+RETURNS = (S.TODO, S.INBOX, S.NEEDS_INPUT, S.IN_REVIEW, S.BLOCKED)
+
+
+def _only(*states: TicketStatus) -> frozenset[TicketStatus]:
+    return frozenset(states)
+
+
+MOVES: dict[str, Move] = {
+    move.name: move
+    for move in (
+        Move("triage", _only(S.INBOX), (S.TODO,), WORLD, label="Triage"),
+        Move("claim", _only(S.TODO), (S.IN_PROGRESS,), frozenset({By.PICKUP}), Facts, without_run=True),
+        Move("start", _only(S.TODO), (S.IN_PROGRESS,), frozenset({By.OWNER}), label="Start", without_run=True),
+        Move("finish", _only(S.IN_PROGRESS), (S.DONE,), frozenset({By.OWNER}), label="Finish", without_run=True),
+        Move(
+            "release",
+            _only(S.IN_PROGRESS),
+            (S.TODO,),
+            frozenset({By.HUMAN, By.SYSTEM}),
+            ReleaseFacts,
+            "Hand back",
+            stops_run=True,
+        ),
+        Move("ask", _only(S.IN_PROGRESS), (S.NEEDS_INPUT,), frozenset({By.LIVE_RUN}), AskFacts),
+        Move("answer", _only(S.NEEDS_INPUT), (S.TODO,), PEOPLE, AnswerFacts, "Answer"),
+        Move("submit", _only(S.IN_PROGRESS), (S.IN_REVIEW,), frozenset({By.LIVE_RUN})),
+        Move("complete", _only(S.IN_PROGRESS), (S.DONE, S.TODO), frozenset({By.LIVE_RUN})),
+        Move("approve", _only(S.IN_REVIEW), (S.DONE, S.TODO), PEOPLE, ApproveFacts, "Approve"),
+        Move("request_changes", _only(S.IN_REVIEW), (S.TODO,), WORLD, FeedbackFacts, "Request changes"),
+        Move("park", OPEN, (S.WAITING,), WORLD, ParkFacts, "Park", stops_run=True),
+        Move("wake", _only(S.WAITING), RETURNS, WORLD, label="Wake"),
+        Move(
+            "block",
+            _only(S.TODO, S.IN_PROGRESS, S.NEEDS_INPUT, S.IN_REVIEW),
+            (S.BLOCKED,),
+            WORLD,
+            BlockFacts,
+            "Block",
+            stops_run=True,
+        ),
+        Move("unblock", _only(S.BLOCKED), (S.TODO, S.NEEDS_INPUT, S.IN_REVIEW), WORLD, label="Unblock"),
+        Move("close", OPEN, (S.DONE,), frozenset({By.HUMAN}), CloseFacts, "Close", stops_run=True, danger=True),
+        Move("cancel", OPEN, (S.CANCELLED,), frozenset({By.HUMAN}), label="Cancel", stops_run=True, danger=True),
+        Move("reopen", TERMINAL, (S.INBOX, S.TODO), PEOPLE, ReopenFacts, "Reopen"),
+    )
+}
+
+CREATED_AS = (S.INBOX, S.TODO, S.WAITING)
+FRESH_START = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
+CLEARED = {"wake": None, "wake_at": None, "wake_ticket_id": None, "block": None, "last_gate": None, "not_before": None}
+COMMENT_OF = {
+    "answer": CommentKind.ANSWER,
+    "request_changes": CommentKind.FEEDBACK,
+    "ask": CommentKind.QUESTION,
+    "submit": CommentKind.VERDICT,
+    "complete": CommentKind.VERDICT,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------- creation
+
+
+def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
+    """Insert a ticket in its wanted state, in one transaction: one wanted in `waiting` is never seen as `todo`.
+
+    Raises `Invalid` for an unknown project or owner, `NoSuchTicket` for an unknown parent or wake ticket.
+    """
+    project = project_named(session, body.project) if body.project else None
+    owner = team.resolve(session, body.assigned_to) if body.assigned_to else None
+    gate = body.gate or (project.gate if project else None)
+    ticket = Ticket(
+        identifier=f"MC-{_next_number(session)}",
+        title=body.title,
+        description=body.description,
+        status=S(body.status),
+        priority=Priority[body.priority.upper()],
+        assigned_to=owner,
+        requester=actor.name,
+        project_id=project.id if project else None,
+        acceptance=[criterion.model_dump() for criterion in body.acceptance],
+        not_before=body.not_before,
+        expected_check_in=body.expected_check_in,
+        return_to=S.TODO.value if body.wake else None,
+    )
+    if gate:
+        ticket.gate = gate
+    if body.wake:
+        for name, value in wake.columns(session, body.wake).items():
+            setattr(ticket, name, value)
+    session.add(ticket)
+    session.flush()
+    session.add_all(TicketTag(ticket_id=ticket.id, tag=tag) for tag in set(body.tags))
+    workflow.install(session, ticket, body.phases)
+    parent = get(session, body.child_of).id if body.child_of else actor.ticket_id
+    if parent:
+        relationships.add(session, ticket.id, "child_of", parent, actor)
+    events.append(session, ticket.id, "ticket_created", {"title": ticket.title, "status": ticket.status.value}, actor)
+    return ticket
+
+
+def _next_number(session: Session, series: str = "ticket") -> int:
+    number: int | None = session.scalar(
+        update(Counter).where(Counter.name == series).values(value=Counter.value + 1).returning(Counter.value)
+    )
+    assert number is not None, "the migration makes the counter rows"
+    return number
+
+
+# -------------------------------------------------------------------------------------------------------------- moves
+
+
+def transition(
+    session: Session,
+    ticket_id: int,
+    move: str,
+    actor: Actor,
+    *,
+    run: int | None = None,
+    version: int | None = None,
+    **facts: Any,
+) -> Ticket:
+    """Make one move: one guarded UPDATE and one event row in the caller's transaction; returns the ticket as it now is.
+
+    Raises `Invalid` (facts), `NoSuchTicket`, `IllegalMove` (state or right), `StaleTicket` (version), `EvidenceMissing`.
+    """
+    law = _law(move)
+    given = _facts(law, facts)
+    ticket = get(session, ticket_id)
+    live = live_run(session, ticket_id)
+    if version is not None and ticket.version != version:
+        raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
+    _allow(session, law, ticket, actor, live, run)
+    before = ticket.status
+    values = _values(session, law, ticket, given, actor)
+    changed = session.scalar(
+        update(Ticket)
+        .where(Ticket.id == ticket_id, Ticket.status.in_(law.sources), Ticket.version == ticket.version)
+        .values(version=Ticket.version + 1, updated=now(), **values)
+        .returning(Ticket)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    )
+    if changed is None:
+        raise StaleTicket(ticket=ticket.identifier)
+    _record(session, law, changed, before, given, actor, run)
+    if law.stops_run and live is not None:
+        stop_live_run(session, live, law.name, given, actor)
+    return changed
+
+
+def _law(move: str) -> Move:
+    law = MOVES.get(move)
+    if law is None:
+        raise Invalid(f"there is no move named {move[:40]!r}", moves=sorted(MOVES))
+    return law
+
+
+def _facts(law: Move, facts: dict[str, Any]) -> Facts:
+    try:
+        return law.facts.model_validate(facts)
+    except ValidationError as error:
+        raise Invalid(detail=error.errors(include_url=False, include_context=False, include_input=False)) from None
+
+
+def rights(session: Session, ticket: Ticket, actor: Actor, live: Run | None) -> frozenset[By]:
+    """In which rights this actor acts on this ticket."""
+    if actor.kind is ActorKind.HUMAN:
+        owned = not ticket.assigned_to or not team.is_runnable(session, ticket.assigned_to)
+        return frozenset({By.HUMAN, By.OWNER}) if owned else frozenset({By.HUMAN})
+    if actor.kind is ActorKind.SYSTEM:
+        return frozenset({By.SYSTEM, By.PICKUP} if actor.name == "pickup" else {By.SYSTEM})
+    if actor.kind is ActorKind.ORCHESTRATOR:
+        return frozenset({By.ORCHESTRATOR})
+    if actor.kind is ActorKind.RUN and live is not None and actor.run_id == live.id:
+        return frozenset({By.LIVE_RUN})
+    return frozenset()
+
+
+def _allow(session: Session, law: Move, ticket: Ticket, actor: Actor, live: Run | None, run: int | None) -> None:
+    why = refusal(session, law, ticket, actor, live)
+    if why is None and By.LIVE_RUN in law.by and (live is None or live.id != run or live.stop_code):
+        why = "only the final report of the run that holds the ticket makes this move"
+    if why:
+        raise IllegalMove(
+            f"{ticket.identifier} cannot {law.name.replace('_', ' ')}: {why}.",
+            ticket=ticket.identifier,
+            status=ticket.status.value,
+            move=law.name,
+            moves=[m.name for m in MOVES.values() if ticket.status in m.sources],
+        )
+
+
+def refusal(session: Session, law: Move, ticket: Ticket, actor: Actor, live: Run | None) -> str | None:
+    """Why this actor may not make this move now, or None: the one rule behind `transition` and the buttons."""
+    if ticket.status not in law.sources:
+        return f"it is {ticket.status.value.replace('_', ' ')}"
+    if not law.by & rights(session, ticket, actor, live):
+        return f"that is for {' or '.join(sorted(by.value for by in law.by))}, not for {actor.name}"
+    if law.without_run and live is not None:
+        return "a run holds it"
+    if law.name == "approve" and actor.name in evidence.submitters(session, ticket.id):
+        return "whoever did the work cannot approve it"
+    return None
+
+
+def moves_from(session: Session, ticket: Ticket, actor: Actor) -> list[Move]:
+    """The moves that this actor may make now: what a page offers."""
+    live = live_run(session, ticket.id)
+    return [law for law in MOVES.values() if refusal(session, law, ticket, actor, live) is None]
+
+
+# ------------------------------------------------------------------------------------------------- what a move changes
+
+
+def _values(session: Session, law: Move, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+    values = {
+        **CLEARED,
+        "return_to": None,
+        **_edits(session, facts),
+        **_CHANGES[law.name](session, ticket, facts, actor),
+    }
+    values.setdefault("status", law.targets[0])
+    values["closed"] = now() if values["status"] in TERMINAL else None
+    return values
+
+
+def _edits(session: Session, facts: Facts) -> dict[str, Any]:
+    edits: dict[str, Any] = {}
+    if facts.assigned_to:
+        edits["assigned_to"] = team.resolve(session, facts.assigned_to)
+    if facts.priority:
+        edits["priority"] = Priority[facts.priority.upper()]
+    return edits
+
+
+def _nothing(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return {}
+
+
+def _claim(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return {"resume": False}
+
+
+def _start(_session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+    return {} if ticket.assigned_to or facts.assigned_to else {"assigned_to": actor.name}
+
+
+def _release(_session: Session, _ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return {"not_before": facts.not_before} if isinstance(facts, ReleaseFacts) else {}
+
+
+def _resumed(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return {"resume": True, **FRESH_START}
+
+
+def _complete(session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    evidence.require_complete(session, ticket)
+    return workflow.advance(session, ticket)
+
+
+def _approve(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, ApproveFacts)
+    if not facts.waive:
+        evidence.require_complete(session, ticket)
+    return workflow.advance(session, ticket, facts.choice) | FRESH_START
+
+
+def _park(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, ParkFacts)
+    origin = ticket.return_to if ticket.status is S.WAITING else ticket.status.value
+    return {**wake.columns(session, facts.wake), "return_to": origin, "block": ticket.block}
+
+
+def _back(origin: str | None, fallback: TicketStatus) -> dict[str, Any]:
+    """Where a ticket returns to: one that was in progress returns to the queue and resumes its conversation."""
+    if origin == S.IN_PROGRESS:
+        return {"status": S.TODO, "resume": True}
+    return {"status": S(origin) if origin else fallback}
+
+
+def _wake(_session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return {**_back(ticket.return_to, S.TODO), "block": ticket.block}
+
+
+def _block(_session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, BlockFacts)
+    said = {"reason": facts.reason.value, "owner": facts.owner, "next_action": facts.next_action}
+    return {"block": {**said, "return_to": ticket.status.value}}
+
+
+def _unblock(_session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return _back((ticket.block or {}).get("return_to"), S.TODO) | FRESH_START
+
+
+def _reopen(_session: Session, _ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, ReopenFacts)
+    return {"status": S(facts.to), **FRESH_START}
+
+
+_CHANGES = dict.fromkeys(MOVES, _nothing) | {
+    "claim": _claim,
+    "start": _start,
+    "release": _release,
+    "answer": _resumed,
+    "complete": _complete,
+    "approve": _approve,
+    "request_changes": _resumed,
+    "park": _park,
+    "wake": _wake,
+    "block": _block,
+    "unblock": _unblock,
+    "reopen": _reopen,
+}
+
+
+# -------------------------------------------------------------------------------------------------- what goes with it
+
+
+def _record(
+    session: Session, law: Move, ticket: Ticket, before: TicketStatus, facts: Facts, actor: Actor, run: int | None
+) -> None:
+    """The event, the comment that carries the words of the move, and the inbox."""
+    said = facts.model_dump(mode="json", exclude_none=True)
+    payload = {"move": law.name, "from": before.value, "to": ticket.status.value, **said}
+    events.append(session, ticket.id, "ticket_moved", payload, actor, run)
+    words = said.get("body") or said.get("note") or said.get("waive")
+    if words and law.name not in ("release", "wake"):
+        session.add(
+            TicketComment(
+                ticket_id=ticket.id,
+                run_id=run,
+                author=actor.name,
+                author_kind=actor.kind,
+                kind=COMMENT_OF.get(law.name, CommentKind.COMMENT),
+                body=words,
+                data=_question(facts),
+            )
+        )
+    inbox.follow(session, ticket, before, law.name, run)
+
+
+def _question(facts: Facts) -> dict[str, Any] | None:
+    return facts.question if isinstance(facts, AskFacts) else None
+
+
+STOP_CODES = {"park": "parked", "cancel": "cancelled", "close": "closed", "block": "blocked", "release": "operator"}
+
+
+def stop_live_run(session: Session, run: Run, move: str, facts: Facts, actor: Actor) -> None:
+    """Record that this run must end; the wrapper is told at its next beat, and a door makes sure."""
+    code = STOP_CODES[move]
+    reason = f"{actor.name}: {move}"
+    session.execute(
+        update(Run)
+        .where(Run.id == run.id, Run.state != RunState.ENDED)
+        .values(state=RunState.STOPPING, stop_code=code, stop_reason=reason)
+    )
+    events.append(
+        session, run.ticket_id, "run_stop_requested", {"run": run.id, "code": code, "reason": reason}, actor, run.id
+    )

@@ -1,0 +1,37 @@
+"""Finding a ticket by what people call it, and the run that holds it."""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import Run, RunState, Ticket
+
+from .errors import NoSuchRun, NoSuchTicket
+
+
+def get(session: Session, reference: str | int) -> Ticket:
+    """A ticket by its id (int), or by `MC-12` or `12` (text); `NoSuchTicket` for anything else, however strange."""
+    match = re.fullmatch(r"(?:MC-)?([1-9][0-9]{0,17})", str(reference))
+    key = (
+        Ticket.id == reference if isinstance(reference, int) else Ticket.identifier == f"MC-{match[1] if match else ''}"
+    )
+    ticket = session.scalar(select(Ticket).where(key).execution_options(populate_existing=True))
+    if ticket is None:
+        raise NoSuchTicket(ticket=str(reference)[:40])
+    return ticket
+
+
+def get_run(session: Session, run_id: int) -> Run:
+    run = session.scalar(select(Run).where(Run.id == run_id).execution_options(populate_existing=True))
+    if run is None:
+        raise NoSuchRun(run=run_id)
+    return run
+
+
+def live_run(session: Session, ticket_id: int) -> Run | None:
+    """The run that holds the ticket: at most one, by a unique index."""
+    live = select(Run).where(Run.ticket_id == ticket_id, Run.state != RunState.ENDED)
+    return session.scalar(live.execution_options(populate_existing=True))

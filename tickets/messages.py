@@ -1,0 +1,153 @@
+"""Messages to an agent: queued, delivered, accepted are separate facts; drained one row at a time, in order."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from models import DeliveryMode, DeliveryState, QueuedMessage, Run, RunState, Ticket, now
+
+from . import events
+from .actors import Actor
+from .errors import RuntimeBusy
+from .facts import Body, Words
+from .lifecycle import transition
+from .lookup import live_run
+
+OPEN = (DeliveryState.QUEUED, DeliveryState.DELIVERED)
+EXPIRY = timedelta(minutes=30)
+OFFERED_AT_ONCE = 20
+
+
+class NewMessage(Body):
+    """How a message reaches a busy agent.
+
+    `queue` waits for the turn to end, `interrupt` ends it first, `now` is refused unless the runtime is ready for
+    input, `restart` ends the run and lets the next one, in the same conversation, begin with the message.
+    """
+
+    body: Words
+    mode: Literal["queue", "interrupt", "now", "restart"] = "queue"
+
+
+def send(session: Session, ticket: Ticket, body: NewMessage, actor: Actor) -> QueuedMessage:
+    """Queue one message for the ticket's agent; raises `RuntimeBusy` for mode `now` while the runtime is not idle."""
+    run = live_run(session, ticket.id)
+    if body.mode == "now":
+        _require_ready(ticket, run)
+    mode = DeliveryMode.INTERRUPT if body.mode == "interrupt" else DeliveryMode.QUEUE
+    message = QueuedMessage(uuid=str(uuid.uuid4()), ticket_id=ticket.id, author=actor.name, body=body.body, mode=mode)
+    session.add(message)
+    session.flush()
+    payload = {"message": message.id, "uuid": message.uuid, "mode": body.mode, "body": body.body[:2000]}
+    events.append(session, ticket.id, "message_queued", payload, actor)
+    if body.mode == "restart" and run is not None:
+        transition(session, ticket.id, "release", actor)
+        session.execute(update(Ticket).where(Ticket.id == ticket.id).values(resume=True))
+    return message
+
+
+def _require_ready(ticket: Ticket, run: Run | None) -> None:
+    status = run.state.value if run else "closed"
+    if status != RunState.IDLE.value:
+        raise RuntimeBusy(
+            f"Ticket runtime is not ready for input (status={status}). Wait for the current turn to finish, queue the"
+            " message, or explicitly interrupt/restart the runtime",
+            ticket=ticket.identifier,
+            status=status,
+        )
+
+
+def offer(session: Session, run: Run) -> list[dict[str, Any]]:
+    """What this run has still to take, oldest first; a message is offered until its receipt comes."""
+    if run.stop_code:
+        return []
+    query = (
+        select(QueuedMessage)
+        .where(
+            QueuedMessage.ticket_id == run.ticket_id,
+            QueuedMessage.state == DeliveryState.QUEUED,
+            or_(QueuedMessage.run_id.is_(None), QueuedMessage.run_id == run.id),
+        )
+        .order_by(QueuedMessage.id)
+        .limit(OFFERED_AT_ONCE)
+    )
+    rows = list(session.scalars(query))
+    fresh = [row.id for row in rows if row.run_id is None]
+    if fresh:
+        session.execute(update(QueuedMessage).where(QueuedMessage.id.in_(fresh)).values(run_id=run.id, offered=now()))
+    return [{"id": row.id, "uuid": row.uuid, "body": row.body, "mode": row.mode.value} for row in rows]
+
+
+RECEIPTS: dict[str, tuple[DeliveryState, tuple[DeliveryState, ...]]] = {
+    "delivered": (DeliveryState.DELIVERED, (DeliveryState.QUEUED,)),
+    "accepted": (DeliveryState.ACCEPTED, OPEN),
+    "failed": (DeliveryState.FAILED, OPEN),
+    "cancelled": (DeliveryState.FAILED, OPEN),
+}
+
+
+def receive(session: Session, run: Run, receipt: dict[str, Any]) -> None:
+    """Apply one receipt from the agent's own stream; a state is never taken back."""
+    told = RECEIPTS.get(str(receipt.get("state")))
+    if told is None:
+        return
+    state, before = told
+    values: dict[str, Any] = {"state": state, "run_id": run.id}
+    if state is DeliveryState.FAILED:
+        values["failure"] = f"[failed_to_inject] {receipt.get('detail') or receipt.get('state')}"
+    else:
+        values[state.value] = now()
+    session.execute(
+        update(QueuedMessage)
+        .where(
+            QueuedMessage.uuid == str(receipt.get("uuid")),
+            QueuedMessage.ticket_id == run.ticket_id,
+            QueuedMessage.state.in_(before),
+        )
+        .values(**values)
+    )
+
+
+def release(session: Session, run_id: int) -> None:
+    """A run has ended: what it was offered and did not take waits for the next one."""
+    waiting = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.QUEUED)
+    session.execute(update(QueuedMessage).where(*waiting).values(run_id=None, offered=None))
+
+
+def of(session: Session, ticket_id: int, limit: int = 100) -> list[QueuedMessage]:
+    """The newest messages of a ticket, newest first."""
+    query = (
+        select(QueuedMessage).where(QueuedMessage.ticket_id == ticket_id).order_by(QueuedMessage.id.desc()).limit(limit)
+    )
+    return list(session.scalars(query))
+
+
+def waiting_for(session: Session, ticket_id: int) -> list[QueuedMessage]:
+    """Messages that no run has taken: the next run's prompt carries them."""
+    query = select(QueuedMessage).where(
+        QueuedMessage.ticket_id == ticket_id, QueuedMessage.state == DeliveryState.QUEUED
+    )
+    return list(session.scalars(query.order_by(QueuedMessage.id)))
+
+
+def expire(session: Session) -> int:
+    """Expire messages that a live run could have received for over 30 minutes; those nobody could receive wait."""
+    stale = (
+        QueuedMessage.state == DeliveryState.QUEUED,
+        QueuedMessage.run_id.is_not(None),
+        QueuedMessage.offered < now() - EXPIRY,
+    )
+    expired = session.execute(
+        update(QueuedMessage)
+        .where(*stale)
+        .values(state=DeliveryState.EXPIRED)
+        .returning(QueuedMessage.id, QueuedMessage.ticket_id)
+    ).all()
+    for message_id, ticket_id in expired:
+        events.append(session, ticket_id, "message_expired", {"message": message_id}, Actor.system("reaper"))
+    return len(expired)

@@ -1,0 +1,205 @@
+"""May this ticket run, and if not, why: one ordered list of gates, read by pickup, the API and the pages alike.
+
+The facts that all tickets share are read once (`survey`); those of the tickets in question in a constant number of
+queries (`examine`), so that a pass over the queue has no query per ticket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models import Agent, Project, Run, RunMode, RunState, Ticket, TicketStatus, now, stamp
+
+from . import relationships, switches, team, wake
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One gate's answer; `detail` is the value to show whether or not it is open."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the settings allow: runs in all, and attempts a ticket."""
+
+    total: int = 4
+    attempts: int = 3
+
+
+@dataclass(slots=True)
+class Survey:
+    """What all tickets share at one moment. `taken` counts a claim at once, so that a pass never exceeds a capacity."""
+
+    limits: Limits
+    paused: str | None
+    agents: dict[str, Agent]
+    load: dict[str, int]
+    projects: dict[int, Project]
+    working: dict[int, int]
+    moment: datetime = field(default_factory=now)
+
+    def taken(self, ticket: Ticket) -> None:
+        if ticket.assigned_to:
+            self.load[ticket.assigned_to] = self.load.get(ticket.assigned_to, 0) + 1
+        if ticket.project_id:
+            self.working[ticket.project_id] = self.working.get(ticket.project_id, 0) + 1
+
+    @property
+    def free(self) -> int:
+        return max(0, self.limits.total - sum(self.load.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One ticket with what is known of it alone."""
+
+    ticket: Ticket
+    blockers: list[str]
+    live: Run | None
+
+
+def survey(session: Session, limits: Limits) -> Survey:
+    working = (
+        select(Ticket.project_id, func.count())
+        .join(Run, Run.ticket_id == Ticket.id)
+        .where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL, Ticket.project_id > 0)
+        .group_by(Ticket.project_id)
+    )
+    return Survey(
+        limits=limits,
+        paused=switches.paused(session),
+        agents={agent.name: agent for agent in team.members(session)},
+        load=team.load(session),
+        projects={project.id: project for project in session.scalars(select(Project))},
+        working={project: count for project, count in session.execute(working) if project},
+    )
+
+
+def examine(session: Session, tickets: Iterable[Ticket]) -> list[Case]:
+    asked = list(tickets)
+    ids = [ticket.id for ticket in asked]
+    blockers = relationships.open_blockers(session, ids)
+    live = {
+        run.ticket_id: run
+        for run in session.scalars(select(Run).where(Run.ticket_id.in_(ids), Run.state != RunState.ENDED))
+    }
+    return [Case(ticket, blockers.get(ticket.id, []), live.get(ticket.id)) for ticket in asked]
+
+
+def gates(case: Case, world: Survey) -> list[Verdict]:
+    """Every gate in order; the ticket may run when all are open."""
+    return [Verdict(name, *gate(case, world)) for name, gate in GATES]
+
+
+def first_closed(case: Case, world: Survey) -> Verdict | None:
+    return next((verdict for verdict in gates(case, world) if not verdict.ok), None)
+
+
+def runnable(session: Session, ticket: Ticket, limits: Limits) -> list[Verdict]:
+    """The gates of one ticket, for the API and the page."""
+    return gates(examine(session, [ticket])[0], survey(session, limits))
+
+
+Answer = tuple[bool, str]
+
+
+def _maintenance(_case: Case, world: Survey) -> Answer:
+    return (False, f"paused: {world.paused}") if world.paused else (True, "not paused")
+
+
+def _status(case: Case, _world: Survey) -> Answer:
+    return case.ticket.status is TicketStatus.TODO and not case.ticket.archived, case.ticket.status.value.replace(
+        "_", " "
+    )
+
+
+def _time(case: Case, world: Survey) -> Answer:
+    ticket = case.ticket
+    if ticket.status is TicketStatus.WAITING:
+        return False, f"parked {wake.words(ticket.wake)}"
+    if ticket.not_before and ticket.not_before > world.moment:
+        return False, f"not before {stamp(ticket.not_before)}"
+    return True, "due"
+
+
+def _owner(case: Case, world: Survey) -> Answer:
+    name = case.ticket.assigned_to
+    if not name:
+        return False, "nobody owns it"
+    agent = world.agents.get(name)
+    if agent is None or not agent.runnable or agent.profile is None:
+        return False, f"{name} is not a runnable agent"
+    return True, f"{name} with profile {agent.profile}"
+
+
+def _controller(case: Case, _world: Survey) -> Answer:
+    holder = case.ticket.campaign_owner
+    return (False, f"held by {holder}") if holder else (True, "not held")
+
+
+def _dependencies(case: Case, _world: Survey) -> Answer:
+    return (False, f"blocked by {', '.join(case.blockers)}") if case.blockers else (True, "none open")
+
+
+def _live_run(case: Case, _world: Survey) -> Answer:
+    if case.live is None:
+        return True, "none"
+    return False, f"run {case.live.generation} is {case.live.state.value}"
+
+
+def _retries(case: Case, world: Survey) -> Answer:
+    used = f"{case.ticket.attempts} of {world.limits.attempts} attempts used"
+    return case.ticket.attempts < world.limits.attempts, used
+
+
+def _cooldown(case: Case, world: Survey) -> Answer:
+    agent = world.agents.get(case.ticket.assigned_to or "")
+    if agent and agent.cooldown_until and agent.cooldown_until > world.moment:
+        return False, f"{agent.name} is cooling down until {stamp(agent.cooldown_until)}: {agent.cooldown_reason}"
+    return True, "not cooling down"
+
+
+def _workspace(case: Case, world: Survey) -> Answer:
+    project = world.projects.get(case.ticket.project_id or 0)
+    if project is None:
+        return True, "a folder of its own"
+    busy = world.working.get(project.id, 0)
+    return busy < project.max_runs, f"{busy} of {project.max_runs} workspaces of {project.slug} in use"
+
+
+def _agent_capacity(case: Case, world: Survey) -> Answer:
+    agent = world.agents.get(case.ticket.assigned_to or "")
+    if agent is None:
+        return True, "no agent"
+    busy = world.load.get(agent.name, 0)
+    return busy < agent.capacity, f"{agent.name} has {busy} of {agent.capacity} runs"
+
+
+def _total_capacity(_case: Case, world: Survey) -> Answer:
+    busy = sum(world.load.values())
+    return busy < world.limits.total, f"{busy} of {world.limits.total} runs in all"
+
+
+GATES: tuple[tuple[str, Callable[[Case, Survey], Answer]], ...] = (
+    ("maintenance", _maintenance),
+    ("status", _status),
+    ("time", _time),
+    ("owner", _owner),
+    ("controller", _controller),
+    ("dependencies", _dependencies),
+    ("live_run", _live_run),
+    ("retries", _retries),
+    ("agent_cooldown", _cooldown),
+    ("workspace", _workspace),
+    ("agent_capacity", _agent_capacity),
+    ("total_capacity", _total_capacity),
+)

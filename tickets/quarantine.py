@@ -1,0 +1,34 @@
+"""What a known run sent after it no longer held its ticket: kept for operators, capped, never applied."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import Quarantined, Run
+
+from . import events
+from .actors import Actor
+
+CAP = 64_000
+
+
+def keep(session: Session, run: Run, kind: str, reason: str, payload: Any) -> None:
+    text = json.dumps(payload, ensure_ascii=False)[:CAP]
+    session.add(Quarantined(ticket_id=run.ticket_id, run_id=run.id, kind=kind, reason=reason, payload=text))
+    events.append(
+        session,
+        run.ticket_id,
+        "write_quarantined",
+        {"run": run.id, "kind": kind, "reason": reason},
+        Actor.system(),
+        run.id,
+    )
+
+
+def of(session: Session, ticket_id: int, limit: int = 50) -> list[Quarantined]:
+    query = select(Quarantined).where(Quarantined.ticket_id == ticket_id).order_by(Quarantined.id.desc()).limit(limit)
+    return list(session.scalars(query))

@@ -1,0 +1,127 @@
+"""Relationships between tickets; `blocks` gates dispatch, and a cycle of blocks or of children is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from models import TERMINAL, RelationKind, Ticket, TicketRelationship
+
+from . import events
+from .actors import Actor
+from .errors import Conflict, Invalid, NotFound
+
+ORDERED = {RelationKind.BLOCKS, RelationKind.CHILD_OF, RelationKind.CAUSED_BY, RelationKind.DUPLICATE_OF}
+REVERSED = {
+    "blocks": "blocked by",
+    "duplicate_of": "duplicated by",
+    "caused_by": "causes",
+    "child_of": "parent of",
+    "relates_to": "relates to",
+    "related_to": "relates to",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One relationship as seen from one of its tickets: `kind` in words, and the ticket at the other end."""
+
+    id: int
+    kind: str
+    words: str
+    identifier: str
+    title: str
+    status: str
+
+
+def add(session: Session, ticket_id: int, kind: str, other_id: int, actor: Actor) -> TicketRelationship:
+    """Raises `Invalid` for an unknown kind or the ticket itself, `Conflict` for a repetition or a cycle."""
+    relation = _kind(kind)
+    if ticket_id == other_id:
+        raise Invalid("a ticket has no relationship with itself", field="other")
+    same = (
+        TicketRelationship.ticket_id == ticket_id,
+        TicketRelationship.kind == relation,
+        TicketRelationship.other_id == other_id,
+    )
+    if session.scalar(select(TicketRelationship.id).where(*same)) is not None:
+        raise Conflict("these tickets already have that relationship")
+    if relation in ORDERED and reaches(session, relation, other_id, ticket_id):
+        raise Conflict(f"that would make a cycle of {relation.value.replace('_', ' ')}")
+    row = TicketRelationship(ticket_id=ticket_id, kind=relation, other_id=other_id, author=actor.name)
+    session.add(row)
+    session.flush()
+    events.append(session, ticket_id, "relationship_added", {"kind": relation.value, "other": other_id}, actor)
+    return row
+
+
+def _kind(kind: str) -> RelationKind:
+    try:
+        return RelationKind(kind)
+    except ValueError:
+        raise Invalid(
+            "that is not a kind of relationship", field="kind", kinds=[known.value for known in RelationKind]
+        ) from None
+
+
+def reaches(session: Session, kind: RelationKind, start: int, goal: int) -> bool:
+    """Whether one comes from `start` to `goal` along relationships of this kind."""
+    walk = select(TicketRelationship.other_id.label("id")).where(
+        TicketRelationship.ticket_id == start, TicketRelationship.kind == kind
+    )
+    reached = walk.cte("reached", recursive=True)
+    step = select(TicketRelationship.other_id).join(reached, TicketRelationship.ticket_id == reached.c.id)
+    reached = reached.union(step.where(TicketRelationship.kind == kind))
+    return bool(session.scalar(select(func.count()).select_from(reached).where(reached.c.id == goal)))
+
+
+def remove(session: Session, ticket_id: int, relationship_id: int, actor: Actor) -> None:
+    ends = or_(TicketRelationship.ticket_id == ticket_id, TicketRelationship.other_id == ticket_id)
+    gone = session.scalar(
+        delete(TicketRelationship)
+        .where(TicketRelationship.id == relationship_id, ends)
+        .returning(TicketRelationship.id)
+    )
+    if gone is None:
+        raise NotFound("there is no such relationship on this ticket", relationship=relationship_id)
+    events.append(session, ticket_id, "relationship_removed", {"relationship": relationship_id}, actor)
+
+
+def of(session: Session, ticket_id: int) -> list[Relation]:
+    """Every relationship of a ticket, from either end, said from its own side."""
+    mine, theirs = aliased(Ticket), aliased(Ticket)
+    query = (
+        select(TicketRelationship, mine, theirs)
+        .join(mine, mine.id == TicketRelationship.ticket_id)
+        .join(theirs, theirs.id == TicketRelationship.other_id)
+        .where(or_(TicketRelationship.ticket_id == ticket_id, TicketRelationship.other_id == ticket_id))
+        .order_by(TicketRelationship.id)
+    )
+    return [_seen_from(ticket_id, row, a, b) for row, a, b in session.execute(query)]
+
+
+def _seen_from(ticket_id: int, row: TicketRelationship, mine: Ticket, theirs: Ticket) -> Relation:
+    forward = row.ticket_id == ticket_id
+    other = theirs if forward else mine
+    words = row.kind.value.replace("_", " ") if forward else REVERSED[row.kind.value]
+    return Relation(row.id, row.kind.value, words, other.identifier, other.title, other.status.value)
+
+
+def open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, list[str]]:
+    """For each of these tickets, the identifiers of unfinished tickets that block it."""
+    query = (
+        select(TicketRelationship.other_id, Ticket.identifier)
+        .join(Ticket, Ticket.id == TicketRelationship.ticket_id)
+        .where(
+            TicketRelationship.kind == RelationKind.BLOCKS,
+            TicketRelationship.other_id.in_(ticket_ids),
+            Ticket.status.not_in(TERMINAL),
+        )
+        .order_by(Ticket.id)
+    )
+    blockers: dict[int, list[str]] = {}
+    for ticket_id, identifier in session.execute(query):
+        blockers.setdefault(ticket_id, []).append(identifier)
+    return blockers

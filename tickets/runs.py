@@ -1,0 +1,508 @@
+"""Runs: claim a ticket, follow the attempt that holds it, and end it in one transaction with the ticket's move.
+
+Every write by a worker proves that its run still holds the ticket; what comes too late is quarantined, never applied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from models import (
+    ActorKind,
+    Agent,
+    CommentKind,
+    Failure,
+    Gate,
+    Outcome,
+    Profile,
+    RequestState,
+    Run,
+    RunMode,
+    RunRequest,
+    RunState,
+    Ticket,
+    TicketComment,
+    TicketStatus,
+    now,
+)
+
+from . import events, evidence, messages, quarantine, retries, terminal
+from .actors import Actor
+from .errors import ClaimLost, Conflict, Invalid
+from .facts import Body, Line, Moment, Prose
+from .lifecycle import transition
+from .lookup import get, get_run
+
+PICKUP = Actor.system("pickup")
+MISSION_CONTROL = Actor.system("mission-control")
+LIVE_STATES = (RunState.STARTING, RunState.RUNNING, RunState.WAITING, RunState.IDLE)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently a ticket is tried again; `limit` counts attempts, the first included."""
+
+    limit: int = 3
+    backoff_seconds: float = 30.0
+
+
+def hashed(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+# -------------------------------------------------------------------------------------------------------------- claim
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A ticket won: the run that now holds it, and its token, which is shown only here."""
+
+    ticket: Ticket
+    run: Run
+    profile: Profile
+    token: str = field(repr=False)
+
+
+def claim(session: Session, ticket_id: int, host: str) -> Claim:
+    """Move a ticket to `in_progress` and open its run, in one transaction.
+
+    Raises `IllegalMove` when somebody else was faster, `Invalid` when its owner is not runnable.
+    """
+    ticket = get(session, ticket_id)
+    agent = session.get(Agent, ticket.assigned_to) if ticket.assigned_to else None
+    if agent is None or not agent.runnable or agent.profile is None:
+        raise Invalid(f"{ticket.identifier} is not owned by a runnable agent", owner=ticket.assigned_to)
+    resumes = ticket.resume and ticket.conversation_id is not None
+    ticket = transition(session, ticket_id, "claim", PICKUP)
+    profile = session.get_one(Profile, agent.profile)
+    token = "mcr_" + secrets.token_urlsafe(32)
+    run = _open(session, ticket, agent, profile, host, token, resumes)
+    return Claim(ticket, run, profile, token)
+
+
+def _open(
+    session: Session, ticket: Ticket, agent: Agent, profile: Profile, host: str, token: str, resumes: bool
+) -> Run:
+    previous = _latest(session, ticket.id)
+    run = Run(
+        ticket_id=ticket.id,
+        generation=previous.generation + 1 if previous else 1,
+        agent=agent.name,
+        profile=profile.name,
+        program=profile.program,
+        mode=profile.mode,
+        host=host,
+        token_hash=hashed(token),
+        nonce=secrets.token_hex(16),
+        resumes=resumes,
+        conversation_id=ticket.conversation_id if resumes else None,
+    )
+    session.add(run)
+    session.flush()
+    payload = {
+        "run": run.id,
+        "generation": run.generation,
+        "agent": run.agent,
+        "profile": run.profile,
+        "resumes": resumes,
+    }
+    events.append(session, ticket.id, "run_opened", payload, PICKUP, run.id)
+    comment(session, ticket.id, f"Ticket picked up by {agent.name} via MC dispatcher.", run.id)
+    return run
+
+
+def _latest(session: Session, ticket_id: int) -> Run | None:
+    return session.scalar(select(Run).where(Run.ticket_id == ticket_id).order_by(Run.generation.desc()).limit(1))
+
+
+def comment(
+    session: Session, ticket_id: int, body: str, run_id: int | None = None, data: dict[str, Any] | None = None
+) -> None:
+    """A comment in the voice of the system."""
+    session.add(
+        TicketComment(
+            ticket_id=ticket_id,
+            run_id=run_id,
+            author="mission-control",
+            author_kind=ActorKind.SYSTEM,
+            kind=CommentKind.SYSTEM,
+            body=body,
+            data=data,
+        )
+    )
+
+
+def prepared(session: Session, run_id: int, **facts: Any) -> None:
+    """Remember where a claimed run works (workspace, branch, base_sha, conversation, config folder), before its start."""
+    session.execute(update(Run).where(Run.id == run_id, Run.state == RunState.STARTING).values(**facts))
+    conversation = facts.get("conversation_id")
+    if conversation:
+        ticket = select(Run.ticket_id).where(Run.id == run_id).scalar_subquery()
+        session.execute(update(Ticket).where(Ticket.id == ticket).values(conversation_id=conversation))
+
+
+def start_failed(session: Session, run_id: int, failure: Failure, message: str, policy: RetryPolicy) -> None:
+    """The start of a claimed run is proven not to have happened: end the run and give the ticket its consequence."""
+    run = get_run(session, run_id)
+    if run.state is not RunState.ENDED:
+        fail(session, run, Outcome.FAILED, failure, message, policy)
+
+
+# --------------------------------------------------------------------------------------------------------------- beat
+
+
+class Beat(Body):
+    """What a wrapper says every few seconds."""
+
+    state: Literal["starting", "running", "waiting", "idle", "stopping"]
+    pid: int | None = Field(None, ge=1)
+    pid_started: str | None = Field(None, max_length=40)
+    boot_id: str | None = Field(None, max_length=64)
+    last_run_seq: int = 0
+    agent_pid: int | None = None
+
+
+def beat(session: Session, run_id: int, body: Beat, grace_seconds: int = 8) -> dict[str, Any]:
+    """Record a heartbeat and answer with what the run must know: stop, messages waiting, answers to its requests.
+
+    Raises `ClaimLost` when the run has ended.
+    """
+    run = get_run(session, run_id)
+    if run.state is RunState.ENDED:
+        raise ClaimLost(run=run_id)
+    state = RunState.STOPPING if run.stop_code else RunState(body.state)
+    facts = {"pid": body.pid, "pid_started": body.pid_started, "boot_id": body.boot_id}
+    session.execute(
+        update(Run)
+        .where(Run.id == run_id)
+        .values(state=state, heartbeat=now(), **{k: v for k, v in facts.items() if v})
+    )
+    if state is not run.state:
+        actor = Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id)
+        events.append(
+            session,
+            run.ticket_id,
+            "run_state_changed",
+            {"run": run.id, "from": run.state.value, "to": state.value},
+            actor,
+        )
+    stop = {"code": run.stop_code, "reason": run.stop_reason, "grace_seconds": grace_seconds} if run.stop_code else None
+    return {
+        "stop": stop,
+        "messages": messages.offer(session, run),
+        "answers": _answers(session, run_id),
+        "interrupt": None,
+    }
+
+
+def _answers(session: Session, run_id: int) -> list[dict[str, Any]]:
+    query = (
+        select(RunRequest)
+        .where(RunRequest.run_id == run_id, RunRequest.state == RequestState.ANSWERED)
+        .order_by(RunRequest.id)
+    )
+    return [{"request": row.request, **(row.answer or {})} for row in session.scalars(query)]
+
+
+# ------------------------------------------------------------------------------------------------------------- report
+
+
+class ReportedFailure(Body):
+    class_: Failure = Field(alias="class")
+    message: Prose = ""
+    retry_at: Moment | None = None
+
+
+class ReportedClaim(Body):
+    kind: Line = "claim"
+    text: Prose
+    item: int | None = Field(None, ge=0)
+
+
+class Usage(Body):
+    """Totals of a run's process so far."""
+
+    input_tokens: int = Field(0, ge=0)
+    output_tokens: int = Field(0, ge=0)
+    cache_read_tokens: int = Field(0, ge=0)
+    cache_write_tokens: int = Field(0, ge=0)
+    cost_usd: float | None = Field(None, ge=0)
+    turns: int = Field(0, ge=0)
+    cumulative: bool = True
+    context_tokens: int | None = None
+    context_window: int | None = None
+
+
+class Report(Body):
+    """The one final report of a run."""
+
+    verdict: Literal[
+        "done", "review", "question", "failed", "timed_out", "stopped", "usage_limited", "protocol_violation", "lost"
+    ]
+    summary: Prose = ""
+    question: dict[str, Any] | None = None
+    claims: list[ReportedClaim] = Field(default=[], max_length=200)
+    failure: ReportedFailure | None = None
+    exit_code: int | None = None
+    usage: Usage | None = None
+    conversation_id: str | None = Field(None, max_length=100)
+    observations: dict[str, Any] | None = None
+    terminal: dict[str, Any] | None = None
+    transcript_tail: Prose | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Whether a report was applied; a refused one has been quarantined and must not be sent again."""
+
+    accepted: bool
+    ticket: Ticket
+    reason: str | None = None
+
+
+def report(session: Session, run_id: int, body: Report, policy: RetryPolicy) -> Receipt:
+    """End the run and move its ticket, in one transaction; refuse and quarantine what comes from a run that lost its ticket."""
+    run = get_run(session, run_id)
+    ticket = get(session, run.ticket_id)
+    reason = _stale(run, ticket, body)
+    if reason is not None:
+        quarantine.keep(session, run, "report", reason, body.model_dump(mode="json", by_alias=True))
+        if run.state is not RunState.ENDED:
+            _end(session, run, Outcome.STOPPED, body)
+        return Receipt(False, get(session, run.ticket_id), reason)
+    _remember(session, run, body)
+    if body.verdict in ("done", "review", "question"):
+        _apply_verdict(session, run, ticket, body)
+    elif run.stop_code or ticket.status is not TicketStatus.IN_PROGRESS:
+        _end(session, run, Outcome.STOPPED, body)
+        terminal.record(session, run, body.model_dump(mode="json", by_alias=True))
+    else:
+        _apply_failure(session, run, body, policy)
+    return Receipt(True, get(session, run.ticket_id))
+
+
+def _stale(run: Run, ticket: Ticket, body: Report) -> str | None:
+    if run.state is RunState.ENDED:
+        return f"run {run.id} (generation {run.generation}) has already ended"
+    verdict = body.verdict in ("done", "review", "question")
+    if verdict and ticket.status is not TicketStatus.IN_PROGRESS:
+        return f"the ticket is {ticket.status.value}, so a verdict of {body.verdict} does not apply"
+    if verdict and run.stop_code:
+        return f"the run was told to stop ({run.stop_code})"
+    return None
+
+
+def _remember(session: Session, run: Run, body: Report) -> None:
+    record_usage(session, run.id, body.usage)
+    evidence.claim(session, run, [claim.model_dump() for claim in body.claims])
+    if body.observations:
+        evidence.observe(session, run, body.observations)
+
+
+def record_usage(session: Session, run_id: int, usage: Usage | None) -> None:
+    if usage is not None:
+        counted = usage.model_dump(exclude={"cumulative", "context_tokens", "context_window"})
+        session.execute(update(Run).where(Run.id == run_id).values(**counted))
+
+
+def _apply_verdict(session: Session, run: Run, ticket: Ticket, body: Report) -> None:
+    actor = Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id)
+    if body.verdict == "question":
+        words = body.summary or "The agent asks a question."
+        transition(session, ticket.id, "ask", actor, run=run.id, question=body.question or {}, body=words)
+    else:
+        move = "complete" if body.verdict == "done" and completes(session, ticket) else "submit"
+        transition(session, ticket.id, move, actor, run=run.id, note=body.summary or None)
+    _end(session, run, Outcome(body.verdict), body)
+
+
+def completes(session: Session, ticket: Ticket) -> bool:
+    """Whether DONE closes the phase by itself: no gate, or a gate of checks that MC has seen pass."""
+    return ticket.gate in (Gate.NONE, Gate.CHECKS) and not evidence.shortfalls(session, ticket)
+
+
+FAILURE_OF = {
+    "failed": Failure.AGENT_FAILED,
+    "timed_out": Failure.TIMEOUT,
+    "stopped": Failure.KILLED,
+    "usage_limited": Failure.USAGE_LIMIT,
+    "protocol_violation": Failure.PROTOCOL_VIOLATION,
+    "lost": Failure.KILLED,
+}
+
+
+def _apply_failure(session: Session, run: Run, body: Report, policy: RetryPolicy) -> None:
+    said = body.failure
+    failure = said.class_ if said else FAILURE_OF[body.verdict]
+    message = (said.message if said else "") or body.summary or f"The run ended as {body.verdict.replace('_', ' ')}."
+    fail(
+        session,
+        run,
+        Outcome(body.verdict),
+        failure,
+        message,
+        policy,
+        body=body,
+        retry_at=said.retry_at if said else None,
+    )
+
+
+def fail(
+    session: Session,
+    run: Run,
+    outcome: Outcome,
+    failure: Failure,
+    message: str,
+    policy: RetryPolicy,
+    *,
+    body: Report | None = None,
+    retry_at: datetime | None = None,
+) -> None:
+    """End a run without a verdict, leave its record, and give the ticket the one consequence of this failure."""
+    ticket = get(session, run.ticket_id)
+    said = body.model_dump(mode="json", by_alias=True) if body else {}
+    _end(session, run, outcome, body, failure, message)
+    if ticket.status is not TicketStatus.IN_PROGRESS:
+        terminal.record(session, get_run(session, run.id), said)
+        return
+    decision = retries.decide(
+        ticket,
+        failure,
+        message,
+        limit=policy.limit,
+        backoff_seconds=policy.backoff_seconds,
+        retry_at=retry_at,
+        resumable=ticket.conversation_id is not None,
+    )
+    transition(session, ticket.id, decision.move, MISSION_CONTROL, **decision.facts)
+    session.execute(update(Ticket).where(Ticket.id == ticket.id).values(**decision.remember))
+    terminal.record(session, get_run(session, run.id), said, decision)
+
+
+def _end(
+    session: Session,
+    run: Run,
+    outcome: Outcome,
+    body: Report | None,
+    failure: Failure | None = None,
+    message: str | None = None,
+) -> None:
+    values = {
+        "state": RunState.ENDED,
+        "ended": now(),
+        "outcome": outcome,
+        "failure": failure,
+        "failure_detail": message,
+        "live_line": None,
+    }
+    if body is not None:
+        values |= {"exit_code": body.exit_code, "summary": body.summary[:2000] or None}
+    ended = session.scalar(
+        update(Run).where(Run.id == run.id, Run.state != RunState.ENDED).values(**values).returning(Run.id)
+    )
+    if ended is None:
+        raise ClaimLost(run=run.id)
+    session.execute(
+        update(RunRequest)
+        .where(RunRequest.run_id == run.id, RunRequest.state != RequestState.WITHDRAWN)
+        .values(state=RequestState.WITHDRAWN)
+    )
+    messages.release(session, run.id)
+    payload = {
+        "run": run.id,
+        "outcome": outcome.value,
+        "failure": failure.value if failure else None,
+        "message": message,
+    }
+    events.append(session, run.ticket_id, "run_ended", payload, MISSION_CONTROL, run.id)
+
+
+def mark_lost(session: Session, run_id: int, detail: str, policy: RetryPolicy) -> None:
+    """The wrapper is proven dead and left no verdict."""
+    run = get_run(session, run_id)
+    if run.state is not RunState.ENDED:
+        fail(session, run, Outcome.LOST, Failure.KILLED, detail, policy)
+
+
+# --------------------------------------------------------------------------------------------------- stop and external
+
+
+def stop(session: Session, run_id: int, actor: Actor, reason: str = "") -> Ticket:
+    """The operator's stop: the run ends and its ticket is parked until somebody wakes it, so that it is not claimed again at once."""
+    run = get_run(session, run_id)
+    if run.state is RunState.ENDED:
+        raise Conflict("that run has already ended", run=run_id)
+    ticket = get(session, run.ticket_id)
+    if ticket.status is not TicketStatus.IN_PROGRESS:
+        return ticket
+    return transition(
+        session, ticket.id, "park", actor, wake={"kind": "manual"}, note=reason or "Stopped by the operator."
+    )
+
+
+class ExternalRun(Body):
+    """Work done outside MC that a service mirrors; MC never starts or stops it."""
+
+    agent: Line
+    host: Line = "elsewhere"
+    conversation_id: str | None = Field(None, max_length=100)
+
+
+def open_external(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) -> tuple[Run, str]:
+    """Open a run of mode `external` on a ticket in `todo`; returns it with its token, shown once."""
+    ticket = transition(session, ticket_id, "claim", PICKUP)
+    previous = _latest(session, ticket_id)
+    token = "mcr_" + secrets.token_urlsafe(32)
+    run = Run(
+        ticket_id=ticket.id,
+        generation=previous.generation + 1 if previous else 1,
+        agent=body.agent,
+        mode=RunMode.EXTERNAL,
+        host=body.host,
+        token_hash=hashed(token),
+        nonce=secrets.token_hex(16),
+        conversation_id=body.conversation_id,
+        state=RunState.RUNNING,
+    )
+    session.add(run)
+    session.flush()
+    events.append(
+        session, ticket_id, "run_opened", {"run": run.id, "mode": "external", "agent": run.agent}, actor, run.id
+    )
+    return run, token
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+def by_token(session: Session, token: str) -> Run | None:
+    """The run whose token this is, ended ones included: their late writes are refused, not unknown."""
+    return session.scalar(select(Run).where(Run.token_hash == hashed(token)))
+
+
+def of(session: Session, ticket_id: int, limit: int = 50) -> list[Run]:
+    return list(
+        session.scalars(select(Run).where(Run.ticket_id == ticket_id).order_by(Run.generation.desc()).limit(limit))
+    )
+
+
+def live(session: Session) -> list[Run]:
+    """All runs that have not ended."""
+    return list(session.scalars(select(Run).where(Run.state != RunState.ENDED).order_by(Run.id)))
+
+
+def count_live(session: Session) -> int:
+    return (
+        session.scalar(
+            select(func.count()).select_from(Run).where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL)
+        )
+        or 0
+    )

@@ -1,0 +1,52 @@
+"""Facts about the installation that a person may flip, the epoch of the stream, and leases between hosts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from models import Lease, Switch, now
+
+from . import events
+from .actors import Actor
+
+PAUSE = "maintenance_pause"
+EPOCH = "stream_epoch"
+
+
+def read(session: Session, name: str) -> str | None:
+    return session.scalar(select(Switch.value).where(Switch.name == name))
+
+
+def write(session: Session, name: str, value: str | None, actor: Actor) -> None:
+    """Set a switch, or clear it with None."""
+    session.execute(delete(Switch).where(Switch.name == name))
+    if value is not None:
+        session.add(Switch(name=name, value=value, changed_by=actor.name))
+    events.append(session, None, "switch_changed", {"switch": name, "value": value}, actor)
+
+
+def paused(session: Session) -> str | None:
+    """The reason of the maintenance pause, or None while work goes on."""
+    return read(session, PAUSE)
+
+
+def lease(session: Session, name: str, holder: str, seconds: int) -> str | None:
+    """Take or renew a lease; None when it is ours now, else who holds it."""
+    moment = now()
+    row = session.get(Lease, name)
+    if row is None:
+        session.add(Lease(name=name, holder=holder, until=moment + timedelta(seconds=seconds)))
+        return None
+    if row.holder != holder and row.until > moment:
+        return row.holder
+    session.execute(
+        update(Lease).where(Lease.name == name).values(holder=holder, until=moment + timedelta(seconds=seconds))
+    )
+    return None
+
+
+def end_lease(session: Session, name: str, holder: str) -> None:
+    session.execute(delete(Lease).where(Lease.name == name, Lease.holder == holder))

@@ -1,0 +1,59 @@
+"""The one wake model for parked tickets: a time, another ticket, an answer, a probe, a usage reset, an idle agent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from models import TERMINAL, Ticket, TicketStatus, WakeKind, now
+
+from .facts import Wake
+from .lookup import get
+
+CLOCKED = {WakeKind.TIME, WakeKind.USAGE_RESET}
+
+
+def columns(session: Session, wake: Wake) -> dict[str, Any]:
+    """The ticket columns that hold a wake condition; the parts that are searched for have columns of their own."""
+    awaited = get(session, wake.ticket).id if wake.ticket else None
+    said = wake.model_dump(mode="json", exclude_none=True)
+    return {"wake": said, "wake_at": wake.at if wake.kind in CLOCKED else None, "wake_ticket_id": awaited}
+
+
+def due(session: Session, moment: datetime | None = None, limit: int = 200) -> list[Ticket]:
+    """Parked tickets whose clock has passed or whose awaited ticket has ended; both through an index."""
+    ended = select(Ticket.id).where(Ticket.status.in_(TERMINAL))
+    query = select(Ticket).where(
+        Ticket.status == TicketStatus.WAITING,
+        or_(Ticket.wake_at <= (moment or now()), Ticket.wake_ticket_id.in_(ended)),
+    )
+    return list(session.scalars(query.order_by(Ticket.id).limit(limit)))
+
+
+def probing(session: Session, limit: int = 50) -> list[Ticket]:
+    """Parked tickets that wait for a command to succeed; the door runs it, outside any transaction."""
+    waiting = session.scalars(
+        select(Ticket)
+        .where(Ticket.status == TicketStatus.WAITING, Ticket.wake_at.is_(None), Ticket.wake_ticket_id.is_(None))
+        .limit(500)
+    )
+    return [ticket for ticket in waiting if (ticket.wake or {}).get("kind") == WakeKind.PROBE][:limit]
+
+
+def words(wake: dict[str, Any] | None) -> str:
+    """A wake condition as a person reads it."""
+    if not wake:
+        return "until somebody wakes it"
+    kind = wake["kind"]
+    return {
+        "time": f"until {wake.get('at')}",
+        "usage_reset": f"until the usage limit resets at {wake.get('at')}",
+        "ticket": f"until {wake.get('ticket')} is done",
+        "answer": "until a question is answered",
+        "probe": f"until `{' '.join(wake.get('probe', []))}` succeeds",
+        "manual": "until somebody wakes it",
+        "agent_idle": f"until {wake.get('agent')} has been idle for {wake.get('minutes')} minutes",
+    }[kind]
