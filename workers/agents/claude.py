@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from workers import files
 from workers.agents.base import State
 from workers.agents.calls import COORDINATION
 from workers.agents.claude_stream import ClaudeStream
-from workers.agents.coordination import server_environment, write_private
+from workers.agents.coordination import server_environment
 from workers.agents.diagnosis import explain_exit
 from workers.agents.fields import Fields, read_line, write_line
 from workers.folders import make_private
@@ -47,11 +48,11 @@ class ClaudeAgent:
         projects = state.setdefault("projects", {})
         projects.setdefault(spec.workspace, {})["hasTrustDialogAccepted"] = True
         state["hasCompletedOnboarding"] = True
-        write_private(folder / ".claude.json", json.dumps(state))
+        files.replace(folder / ".claude.json", json.dumps(state).encode())
         allowed = {"permissions": {"allow": [f"mcp__{COORDINATION}"]}}
-        write_private(folder / "settings.json", json.dumps(allowed))
+        files.replace(folder / "settings.json", json.dumps(allowed).encode())
         servers = {"mcpServers": _servers(spec, run_dir)}
-        write_private(folder / MCP_CONFIG, json.dumps(servers))
+        files.replace(folder / MCP_CONFIG, json.dumps(servers).encode())
 
     def command(self, spec: RunSpec) -> list[str]:
         identity = "--resume" if spec.resume else "--session-id"

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from workers import files
 from workers.agents.base import State
 from workers.agents.calls import COORDINATION
 from workers.agents.codex_exec import CodexExec
 from workers.agents.codex_stream import CodexStream
-from workers.agents.coordination import server_environment, write_private
+from workers.agents.coordination import server_environment
 from workers.agents.diagnosis import diagnose, explain_exit
 from workers.agents.fields import Fields, read_line, table, text, write_line
 from workers.folders import make_private
@@ -64,7 +65,7 @@ class CodexAgent:
         if spec.resume:
             self._thread = {**self._thread, "threadId": spec.conversation_id, "excludeTurns": True}
         folder = make_private(Path(spec.config_dir))
-        write_private(folder / "config.toml", _config(spec, run_dir))
+        files.replace(folder / "config.toml", _config(spec, run_dir).encode())
 
     def command(self, spec: RunSpec) -> list[str]:
         return [spec.binary or "codex", "app-server", *spec.argv]
