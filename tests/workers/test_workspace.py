@@ -1,0 +1,356 @@
+"""Each run gets a worktree nobody else has, and no uncommitted work is lost when one is reused."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+from tests.workers.repositories import commit, git, repository
+from workers import workspace
+from workers.links import LinkRefused, link_files
+from workers.slots import Record, Slot
+from workers.workspace import (
+    NoCommits,
+    NotARepository,
+    PoolFull,
+    SetUpFailed,
+    UnknownBase,
+    Workspace,
+    WorkspaceBusy,
+    WorkspaceError,
+)
+
+FIRST, SECOND, THIRD = "mc/MC-1-first", "mc/MC-2-second", "mc/MC-3-third"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    repo = repository(tmp_path / "project", a="base\n")
+    (repo / ".gitignore").write_text("cache/\n.env\n")
+    commit(repo, "ignore")
+    return repo
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    return tmp_path / "worktrees" / "project"
+
+
+def acquire(project: Path, pool: Path, branch: str, limit: int = 4, holder: str = "run-1") -> Workspace:
+    return workspace.acquire(project, "main", branch, pool, limit, holder)
+
+
+def test_a_new_branch_starts_at_the_base_in_a_slot_of_its_own(project: Path, pool: Path) -> None:
+    base = git(project, "rev-parse", "main")
+    one, two = acquire(project, pool, FIRST), acquire(project, pool, SECOND)
+    assert one == Workspace(pool / "pool-1", project, FIRST, base, "main", reused=False)
+    assert two.path == pool / "pool-2"
+    assert git(one.path, "branch", "--show-current") == FIRST
+    assert git(one.path, "rev-parse", "HEAD") == base
+
+
+def test_a_dirty_project_folder_is_not_touched(project: Path, pool: Path) -> None:
+    (project / "a.txt").write_text("being edited\n")
+    (project / "untracked").write_text("mine\n")
+    before = git(project, "status", "--porcelain=v1", "--branch")
+    found = acquire(project, pool, FIRST)
+    assert git(project, "status", "--porcelain=v1", "--branch") == before
+    assert (found.path / "a.txt").read_text() == "base\n"
+
+
+def test_a_released_slot_is_reused_and_its_uncommitted_work_saved(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    commit(one.path, a="committed\n")
+    (one.path / "a.txt").write_text("uncommitted\n")
+    (one.path / "new.txt").write_text("untracked\n")
+    (one.path / "cache").mkdir()
+    (one.path / "cache" / "built").write_text("kept\n")
+    workspace.release(one.path, "run-1")
+    two = acquire(project, pool, SECOND, limit=1)
+    assert (two.path, two.reused, two.resumed) == (one.path, True, False)
+    assert git(two.path, "status", "--porcelain") == ""
+    assert (two.path / "a.txt").read_text() == "base\n"
+    assert (two.path / "cache" / "built").read_text() == "kept\n"
+    assert two.saved
+    assert two.saved.startswith(f"refs/mc/saved/{FIRST}/")
+    assert git(project, "show", f"{two.saved}:a.txt") == "uncommitted"
+    assert git(project, "show", f"{two.saved}:new.txt") == "untracked"
+    assert git(project, "rev-parse", f"{two.saved}^") == git(project, "rev-parse", FIRST)
+
+
+def test_a_resumed_ticket_finds_its_slot_as_it_was(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST)
+    commit(one.path, a="committed\n")
+    (one.path / "new.txt").write_text("uncommitted\n")
+    (Path(git(one.path, "rev-parse", "--absolute-git-dir")) / "index.lock").write_text("")
+    workspace.release(one.path, "run-1")
+    commit(project, "meanwhile", b="other\n")
+    again = acquire(project, pool, FIRST)
+    assert (again.path, again.resumed, again.base_sha, again.saved) == (one.path, True, one.base_sha, None)
+    assert (again.path / "new.txt").read_text() == "uncommitted\n"
+    commit(again.path, "no stale lock is in the way")
+
+
+def test_a_resumed_ticket_gets_its_branch_back_after_its_slot_was_given_away(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    done = commit(one.path, a="committed\n")
+    workspace.release(one.path, "run-1")
+    workspace.release(acquire(project, pool, SECOND, limit=1).path, "run-1")
+    again = acquire(project, pool, FIRST, limit=1)
+    assert not again.resumed
+    assert git(again.path, "rev-parse", "HEAD") == done
+    assert again.base_sha == one.base_sha
+
+
+def test_a_slot_with_work_in_it_is_given_away_last(project: Path, pool: Path) -> None:
+    one, two = acquire(project, pool, FIRST), acquire(project, pool, SECOND)
+    (one.path / "new.txt").write_text("uncommitted\n")
+    workspace.release(one.path, "run-1")
+    workspace.release(two.path, "run-1")
+    assert acquire(project, pool, THIRD).path == two.path
+    assert acquire(project, pool, "mc/MC-4", limit=3).path == pool / "pool-3"
+    assert acquire(project, pool, "mc/MC-5", limit=3).path == one.path
+
+
+def test_a_full_pool_says_so(project: Path, pool: Path) -> None:
+    acquire(project, pool, FIRST, limit=1)
+    with pytest.raises(PoolFull, match="limit 1"):
+        acquire(project, pool, SECOND, limit=1)
+    assert workspace.held(pool) == {pool / "pool-1": "run-1"}
+
+
+def test_a_late_release_of_an_earlier_run_frees_nothing(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1, holder="run-1")
+    acquire(project, pool, FIRST, limit=1, holder="run-2")
+    workspace.release(one.path, "run-1")
+    with pytest.raises(PoolFull):
+        acquire(project, pool, SECOND, limit=1)
+    workspace.release(one.path, "run-2")
+    assert acquire(project, pool, SECOND, limit=1).path == one.path
+
+
+def test_an_unreadable_record_counts_as_held(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    (pool / "pool-1.json").write_text("{")
+    workspace.release(one.path, "run-1")
+    with pytest.raises(PoolFull):
+        acquire(project, pool, SECOND, limit=1)
+
+
+def _acquire_together(barrier: Barrier, found: Queue[Path], project: Path, pool: Path, branch: str) -> None:
+    barrier.wait(timeout=30)
+    found.put(acquire(project, pool, branch).path)
+
+
+def test_processes_that_acquire_at_once_get_slots_of_their_own(project: Path, pool: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, found = context.Barrier(4), context.Queue()
+    branches = [f"mc/MC-{number}" for number in range(1, 5)]
+    for branch in branches:
+        context.Process(target=_acquire_together, args=(barrier, found, project, pool, branch)).start()
+    paths = {found.get(timeout=60) for _ in branches}
+    assert len(paths) == 4
+    assert {git(path, "branch", "--show-current") for path in paths} == set(branches)
+
+
+def test_a_slot_that_is_changing_hands_is_left_alone(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    workspace.release(one.path, "run-1")
+    with Slot(one.path).locked() as mine:
+        assert mine
+        with pytest.raises(PoolFull):
+            acquire(project, pool, SECOND, limit=1)
+        with pytest.raises(WorkspaceBusy):
+            acquire(project, pool, FIRST, limit=1)
+
+
+def test_a_slot_whose_preparation_was_cut_short_is_prepared_anew(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    (one.path / "a.txt").unlink()
+    Slot(one.path).write(Record("preparing", FIRST))
+    again = acquire(project, pool, FIRST, limit=1)
+    assert not again.resumed
+    assert (again.path / "a.txt").read_text() == "base\n"
+
+
+def test_a_slot_removed_by_hand_is_made_again(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST)
+    subprocess.run(["rm", "-rf", str(one.path)], check=True)
+    again = acquire(project, pool, FIRST)
+    assert again.path == one.path
+    assert (again.path / "a.txt").exists()
+
+
+def test_a_broken_off_rebase_and_loose_commits_are_saved_and_cleared(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    commit(one.path, a="theirs\n")
+    commit(project, "conflict", a="ours\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(one.path, "rebase", "main")
+    loose = git(one.path, "rev-parse", "HEAD")
+    workspace.release(one.path, "run-1")
+    two = acquire(project, pool, SECOND, limit=1)
+    assert two.saved
+    assert "<<<<<<<" in git(project, "show", f"{two.saved}:a.txt")
+    assert git(project, "rev-parse", f"{two.saved}^") == loose
+    assert "rebas" not in git(two.path, "status")
+    workspace.release(two.path, "run-1")
+    assert acquire(project, pool, FIRST, limit=1).branch == FIRST
+
+
+def test_commits_on_no_branch_are_saved(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    git(one.path, "checkout", "--quiet", "--detach")
+    loose = commit(one.path, a="loose\n")
+    workspace.release(one.path, "run-1")
+    two = acquire(project, pool, SECOND, limit=1)
+    assert two.saved
+    assert git(project, "rev-parse", two.saved) == loose
+
+
+def test_a_slot_with_a_repository_inside_is_not_cleaned_but_passed_over(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    nested = repository(one.path / "nested", work="precious\n")
+    workspace.release(one.path, "run-1")
+    with pytest.raises(PoolFull, match="nested"):
+        acquire(project, pool, SECOND, limit=1)
+    assert (nested / "work.txt").read_text() == "precious\n"
+    assert acquire(project, pool, SECOND, limit=2).path == pool / "pool-2"
+    assert acquire(project, pool, FIRST, limit=2).resumed
+
+
+def test_a_foreign_folder_in_the_pool_is_never_touched(project: Path, pool: Path) -> None:
+    (pool / "pool-1").mkdir(parents=True)
+    (pool / "pool-1" / "mine").write_text("keep")
+    repository(pool / "pool-2")
+    with pytest.raises(PoolFull, match="pool-1 is not a worktree") as refusal:
+        acquire(project, pool, FIRST, limit=2)
+    assert "pool-2 belongs to another repository" in str(refusal.value)
+    assert (pool / "pool-1" / "mine").read_text() == "keep"
+
+
+def test_only_clean_and_merged_slots_are_pruned(project: Path, pool: Path) -> None:
+    merged, dirty, ahead, held = (acquire(project, pool, f"mc/MC-{number}") for number in range(1, 5))
+    (dirty.path / "new.txt").write_text("uncommitted\n")
+    commit(ahead.path, a="not merged\n")
+    for each in (merged, dirty, ahead):
+        workspace.release(each.path, "run-1")
+    assert workspace.prune(project, "main", pool) == [merged.path]
+    assert not merged.path.exists()
+    assert git(project, "branch", "--list", "mc/MC-1")
+    assert dirty.path.exists()
+    assert ahead.path.exists()
+    assert held.path.exists()
+
+
+def test_a_discarded_slot_leaves_its_branch_and_a_saved_ref(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST)
+    (one.path / "new.txt").write_text("uncommitted\n")
+    with pytest.raises(WorkspaceBusy):
+        workspace.discard(project, one.path)
+    workspace.release(one.path, "run-1")
+    saved = workspace.discard(project, one.path)
+    assert git(project, "show", f"{saved}:new.txt") == "uncommitted"
+    assert not one.path.exists()
+    assert git(project, "branch", "--list", FIRST)
+
+
+def test_a_project_without_commits_or_repository_or_base_is_named(tmp_path: Path, project: Path, pool: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(NotARepository):
+        acquire(empty, pool, FIRST)
+    git(empty, "init", "--quiet")
+    with pytest.raises(NoCommits, match="no commits yet"):
+        acquire(empty, pool, FIRST)
+    with pytest.raises(UnknownBase, match="no branch absent"):
+        workspace.acquire(project, "absent", FIRST, pool, 1, "run-1")
+
+
+def test_a_branch_that_is_checked_out_elsewhere_is_a_workspace_error(project: Path, pool: Path) -> None:
+    git(project, "checkout", "--quiet", "-b", FIRST)
+    with pytest.raises(WorkspaceError, match="already"):
+        acquire(project, pool, FIRST)
+
+
+def test_a_base_known_only_from_the_remote_is_used(project: Path, pool: Path, tmp_path: Path) -> None:
+    git(project, "branch", "release")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(project), str(clone))
+    found = workspace.acquire(clone, "release", FIRST, pool, 1, "run-1")
+    assert found.base_sha == git(project, "rev-parse", "release")
+
+
+def test_a_ticket_without_a_project_gets_an_empty_folder_and_later_the_same(tmp_path: Path) -> None:
+    one = workspace.scratch(tmp_path / "scratch", "MC-7")
+    assert one == Workspace(tmp_path / "scratch" / "MC-7", None, None, None, None, reused=False)
+    (one.path / "note").write_text("kept")
+    again = workspace.scratch(tmp_path / "scratch", "MC-7")
+    assert again.resumed
+    assert (again.path / "note").exists()
+    with pytest.raises(ValueError, match="identifier"):
+        workspace.scratch(tmp_path / "scratch", "../MC-7")
+
+
+@pytest.mark.parametrize(
+    ("title", "branch"),
+    [
+        ("Add a door", "mc/MC-3-add-a-door"),
+        ("  Größe: ändern!  ", "mc/MC-3-groe-andern"),
+        ("--force; rm -rf / .lock", "mc/MC-3-force-rm-rf-lock"),
+        ("日本語", "mc/MC-3"),
+        ("x" * 39 + " y" * 9, "mc/MC-3-" + "x" * 39),
+    ],
+)
+def test_a_title_becomes_a_branch_name(tmp_path: Path, title: str, branch: str) -> None:
+    assert workspace.branch_name("MC-3", title) == branch
+    git(tmp_path, "check-ref-format", "--branch", branch)
+
+
+@pytest.mark.parametrize("branch", ["main", "mc/../x", "-b", "mc/-x", "mc/a b", "mc/MC-1\n"])
+def test_only_a_tickets_branch_is_worked_on(project: Path, pool: Path, branch: str) -> None:
+    with pytest.raises(ValueError, match="not a ticket's branch"):
+        acquire(project, pool, branch)
+
+
+def test_files_are_linked_and_never_seen_as_changes(project: Path, pool: Path) -> None:
+    (project / ".env").write_text("SECRET=1\n")
+    (project / "cache").mkdir()
+    (project / "config").mkdir()
+    (project / "config" / "local.toml").write_text("x = 1\n")
+    found = acquire(project, pool, FIRST)
+    for _ in range(2):
+        link_files(project, found.path, [".env", "cache", "config/local.toml"])
+    assert (found.path / ".env").read_text() == "SECRET=1\n"
+    assert (found.path / "config" / "local.toml").resolve() == project / "config" / "local.toml"
+    assert git(found.path, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["../other", "/etc/passwd", ".git/config", "a/../../x", "", ".", "absent", "a.txt", "out"]
+)
+def test_a_link_that_leaves_the_folder_or_hides_a_file_is_refused(
+    project: Path, pool: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "other").write_text("outside")
+    (project / "out").symlink_to(tmp_path / "other")
+    found = acquire(project, pool, FIRST)
+    with pytest.raises(LinkRefused):
+        link_files(project, found.path, [name])
+
+
+def test_a_failing_set_up_shows_how_it_ended(tmp_path: Path) -> None:
+    env = {"PATH": "/usr/bin:/bin"}
+    workspace.set_up(tmp_path, ["sh", "-c", "echo done > made"], env, 10)
+    assert (tmp_path / "made").exists()
+    with pytest.raises(SetUpFailed, match=r"failed \(3\):\nlast words"):
+        workspace.set_up(tmp_path, ["sh", "-c", "echo last words >&2; exit 3"], env, 10)
+    with pytest.raises(SetUpFailed, match="did not end within"):
+        workspace.set_up(tmp_path, ["sleep", "300"], env, 0.2)
+    with pytest.raises(SetUpFailed, match="cannot be started"):
+        workspace.set_up(tmp_path, ["no-such-program"], env, 1)
