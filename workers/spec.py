@@ -80,12 +80,17 @@ class RunSpec:
     @property
     def marker(self) -> str:
         """The environment entry by which every process of this run is found."""
-        return f"MC_RUN_ID={self.run_id}"
+        return marker(self.instance, self.run_id)
 
     @property
     def pane_log(self) -> str:
         """The file name of what the pane showed."""
         return f"mc-{self.identifier}.tmux.log"
+
+
+def marker(instance: str, run_id: int) -> str:
+    """The environment entry of a run; it names the instance, as another one on this machine has a run 12 too."""
+    return f"MC_RUN_ID={instance}-{run_id}"
 
 
 def read(run_dir: Path) -> RunSpec:
@@ -132,11 +137,7 @@ def _fitted(value: Any, hint: Any, name: str) -> Any:
         return None if value is None else _fitted(value, arguments[0], name)
     if origin is tuple and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return tuple(value)
-    if (
-        origin is Mapping
-        and isinstance(value, dict)
-        and all(isinstance(item, str) for item in value.values())
-    ):
+    if origin is Mapping and isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
         return dict(value)
     if origin is Literal and value in arguments:
         return value

@@ -1,7 +1,7 @@
 """A run's events on its own disk, written before anything is sent.
 
-`events.jsonl` grows by whole lines; full segments are renamed to `events.1.jsonl`, `events.2.jsonl`, ... A line
-is what the server is sent:
+`events.jsonl` grows by whole lines; full segments are renamed to `events.1.jsonl`, `events.2.jsonl`, ... A
+line is what the server is sent:
 
     {"run_seq": 7, "ts": "2026-01-31T12:00:00.000000Z", "event_type": "agent.text", "payload": {...}}
 

@@ -40,9 +40,7 @@ def numbers(api: FakeApi) -> list[int]:
     return [event["run_seq"] for event in api.events]
 
 
-def test_events_arrive_in_order_in_batches_with_the_runs_token(
-    api: FakeApi, writer: Spool, sender: Sender
-) -> None:
+def test_events_arrive_in_order_in_batches_with_the_runs_token(api: FakeApi, writer: Spool, sender: Sender) -> None:
     fill(writer, 1200)
     sender.start()
     assert sender.flush(10)
@@ -60,9 +58,7 @@ def test_what_was_acknowledged_is_remembered_on_disk(
     assert spool.acknowledged(tmp_path) == 3
 
 
-def test_a_server_that_was_down_gets_everything_once_it_is_back(
-    api: FakeApi, writer: Spool, sender: Sender
-) -> None:
+def test_a_server_that_was_down_gets_everything_once_it_is_back(api: FakeApi, writer: Spool, sender: Sender) -> None:
     sender.start()
     fill(writer, 5)
     assert sender.flush(10)

@@ -48,9 +48,7 @@ def test_an_unknown_key_is_refused_by_its_name(data: dict[str, Any]) -> None:
         ("title", None),
     ],
 )
-def test_a_value_of_the_wrong_type_is_refused_by_its_key(
-    data: dict[str, Any], key: str, value: object
-) -> None:
+def test_a_value_of_the_wrong_type_is_refused_by_its_key(data: dict[str, Any], key: str, value: object) -> None:
     with pytest.raises(SpecRefused, match=f"wrong value for {key}"):
         spec.parse(data | {key: value})
 

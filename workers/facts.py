@@ -1,0 +1,104 @@
+"""What a run's events amount to. Fed live by the wrapper, or from the spool when the wrapper is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SUBSTANTIVE = 40
+"""How many of the last texts are remembered for a transcript sweep."""
+
+Payload = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Facts:
+    """`said` is the last whole text of the main agent; `result` the turn's end, None while a turn is open."""
+
+    conversation_id: str | None = None
+    said: str = ""
+    result: Payload | None = None
+    error: Payload | None = None
+    usage: Payload | None = None
+    open_tasks: set[str] = field(default_factory=set)
+    pending: dict[str, Payload] = field(default_factory=dict)
+    receipts: dict[str, str] = field(default_factory=dict)
+    transcript: list[str] = field(default_factory=list)
+
+    def take(self, event_type: str, payload: Payload) -> None:
+        """Learn from one event; types that say nothing about the outcome are passed over."""
+        if learn := _LESSONS.get(event_type):
+            learn(self, payload)
+
+    @property
+    def final_message(self) -> str:
+        """The last words of a turn that ended well; empty while there are none."""
+        if self.result is None or not self.result.get("ok"):
+            return ""
+        return str(self.result.get("text") or self.said)
+
+    def _session(self, payload: Payload) -> None:
+        self.conversation_id = payload.get("conversation_id") or self.conversation_id
+
+    def _text(self, payload: Payload) -> None:
+        self._remember(str(payload.get("text", "")))
+        if not payload.get("parent"):
+            self.said = str(payload.get("text", ""))
+        self._work(payload)
+
+    def _work(self, payload: Payload) -> None:
+        """The main agent goes on: its turn is open, and what failed before did not stop it."""
+        if not payload.get("parent"):
+            self.result = self.error = None
+
+    def _output(self, payload: Payload) -> None:
+        self._remember(str(payload.get("text") or payload.get("output") or ""))
+
+    def _result(self, payload: Payload) -> None:
+        self.result = payload
+        if payload.get("ok"):
+            self.error = None
+
+    def _error(self, payload: Payload) -> None:
+        self.error = payload
+
+    def _usage(self, payload: Payload) -> None:
+        self.usage = payload
+
+    def _task(self, payload: Payload) -> None:
+        change = self.open_tasks.discard if payload.get("state") == "ended" else self.open_tasks.add
+        change(str(payload.get("task")))
+
+    def _asked(self, payload: Payload) -> None:
+        self.pending[str(payload.get("request"))] = payload
+
+    def _withdrawn(self, payload: Payload) -> None:
+        self.pending.pop(str(payload.get("request")), None)
+
+    def _receipt(self, payload: Payload) -> None:
+        """For a message by its uuid; for the answer to a question or approval by the request's name."""
+        self.receipts[str(payload.get("uuid"))] = str(payload.get("state"))
+        self.pending.pop(str(payload.get("uuid")), None)
+
+    def _remember(self, text: str) -> None:
+        if text.strip():
+            self.transcript = [*self.transcript[1 - SUBSTANTIVE :], text[-4000:]]
+
+
+_LESSONS: Mapping[str, Callable[[Facts, Payload], None]] = {
+    "agent.session": Facts._session,
+    "agent.text": Facts._text,
+    "agent.tool_call": Facts._work,
+    "agent.input": Facts._work,
+    "agent.tool_result": Facts._output,
+    "run.output": Facts._output,
+    "agent.result": Facts._result,
+    "agent.error": Facts._error,
+    "agent.usage": Facts._usage,
+    "agent.task": Facts._task,
+    "agent.question": Facts._asked,
+    "agent.approval": Facts._asked,
+    "agent.withdrawn": Facts._withdrawn,
+    "agent.receipt": Facts._receipt,
+}

@@ -1,0 +1,56 @@
+"""A run's final report: on disk first, then to the server, and if that fails left there for the reaper."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from workers import files
+from workers.api import Api, Unreachable
+from workers.verdict import REPORT
+
+REPORTED = "reported"
+TRY_SECONDS = 60.0
+LONGEST_PAUSE_SECONDS = 10.0
+STALE = frozenset({401, 409})
+
+
+def save(run_dir: Path, report: Mapping[str, Any]) -> None:
+    """Put the report on disk for good."""
+    files.replace(run_dir / REPORT, json.dumps(report, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def deliver(
+    run_dir: Path,
+    api: Api,
+    run_id: int,
+    flush: Callable[[float], bool],
+    wait: Callable[[float], object] = time.sleep,
+    seconds: float = TRY_SECONDS,
+) -> int | None:
+    """Post `report.json` once the events before it have arrived; returns the server's status, None for no answer.
+
+    200, 401 and 409 are final and written to `reported`; anything else is tried again for `seconds`.
+    """
+    body = (run_dir / REPORT).read_bytes()
+    deadline = time.monotonic() + seconds
+    pause = 0.25
+    while True:
+        status = _attempt(api, run_id, body) if flush(api.timeout) else None
+        if status == 200 or status in STALE:
+            files.replace(run_dir / REPORTED, str(status).encode())
+            return status
+        if time.monotonic() + pause > deadline:
+            return status
+        wait(pause)
+        pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+
+
+def _attempt(api: Api, run_id: int, body: bytes) -> int | None:
+    try:
+        return api.post(f"/runs/{run_id}/report", body).status
+    except Unreachable:
+        return None

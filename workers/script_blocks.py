@@ -1,0 +1,86 @@
+"""The steps of a ticket that the script agent runs: its fenced `sh` and `bash` blocks."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+END_OF_DESCRIPTION = "<!-- end of description -->"
+"""In a prompt, what follows this line (comments, feedback) is never run."""
+SHELLS = ("sh", "bash")
+STEP_SECONDS = 600.0
+
+_OPENING = re.compile(r"( {0,3})(`{3,}|~{3,})[ \t]*([^`\n]*)$")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class BlockRefused(Exception):
+    """A block's info string says something that is not understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One block. `cwd` is relative to the workspace, `env` is added to the environment."""
+
+    shell: str
+    script: str
+    timeout: float = STEP_SECONDS
+    cwd: str = "."
+    env: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The first line that says something."""
+        lines = (line.strip() for line in self.script.splitlines())
+        return next((line for line in lines if line), "(empty)")
+
+
+def steps(prompt: str) -> list[Step]:
+    """The blocks of a prompt in order, those inside other fences left out; raises `BlockRefused`.
+
+    The info string may add `timeout=<seconds>`, `cwd=<folder>` and `NAME=value` for the environment:
+
+        ```sh timeout=60 cwd=docs LANG=C
+    """
+    found: list[Step] = []
+    fence, info, body, indent = "", "", [""], 0
+    for line in prompt.partition(END_OF_DESCRIPTION)[0].splitlines():
+        opening = _OPENING.fullmatch(line)
+        if not fence:
+            if opening:
+                indent, fence, info, body = len(opening[1]), opening[2], opening[3], []
+        elif opening and opening[2].startswith(fence) and not opening[3].strip():
+            found += _step(info, body)
+            fence = ""
+        else:
+            body.append(line[min(indent, len(line) - len(line.lstrip(" "))) :])
+    return found
+
+
+def _step(info: str, body: list[str]) -> list[Step]:
+    """The step of a closed fence; none for other languages."""
+    language, _, rest = info.strip().partition(" ")
+    if language not in SHELLS:
+        return []
+    options = dict(_option(word) for word in _words(rest))
+    timeout, cwd = options.pop("timeout", str(STEP_SECONDS)), options.pop("cwd", ".")
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", timeout):
+        raise BlockRefused(f"timeout={timeout} is not a number of seconds")
+    if cwd.startswith("/") or ".." in cwd.split("/"):
+        raise BlockRefused(f"cwd={cwd} leaves the workspace")
+    return [Step(language, "\n".join(body) + "\n", float(timeout), cwd, tuple(options.items()))]
+
+
+def _words(rest: str) -> list[str]:
+    try:
+        return shlex.split(rest)
+    except ValueError as error:
+        raise BlockRefused(f"{rest}: {error}") from error
+
+
+def _option(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals or not _NAME.fullmatch(name):
+        raise BlockRefused(f"{word} is not of the form name=value")
+    return name, value
