@@ -591,9 +591,11 @@ class TicketContext(Base):
 
 
 class TicketComment(Base):
+    """`seq` is the ticket's event sequence at the time: with that of the messages it gives the conversation one order."""
+
     __tablename__ = "ticket_comments"
     __table_args__ = log_table(
-        Index("ticket_comments_by_ticket", "ticket_id", "id"),
+        Index("ticket_comments_by_ticket", "ticket_id", "seq"),
         one_of("kind", CommentKind),
         one_of("author_kind", ActorKind),
     )
@@ -605,15 +607,20 @@ class TicketComment(Base):
     kind: Mapped[CommentKind] = mapped_column(default=CommentKind.COMMENT)
     body: Mapped[str]
     data: Mapped[dict[str, Any] | None]
+    seq: Mapped[int]
     created: Mapped[datetime] = mapped_column(default=now)
 
 
 class TicketMessage(Base):
-    """The conversation with the agent, derived from its event stream; a tool call and its result share a row."""
+    """The conversation with the agent, derived from its event stream; a tool call and its result share a row.
+
+    `seq` is that of the event that made the row, and its place; `changed` that of the event which changed it last.
+    """
 
     __tablename__ = "ticket_messages"
     __table_args__ = log_table(
-        Index("ticket_messages_by_ticket", "ticket_id", "id"),
+        Index("ticket_messages_by_ticket", "ticket_id", "seq"),
+        Index("ticket_messages_changed", "ticket_id", "changed"),
         UniqueConstraint("run_id", "block"),
         one_of("kind", MessageKind),
         Index("ticket_messages_created", "created"),
@@ -627,6 +634,8 @@ class TicketMessage(Base):
     parent: Mapped[str | None]
     text: Mapped[str] = mapped_column(default="")
     data: Mapped[dict[str, Any] | None]
+    seq: Mapped[int]
+    changed: Mapped[int]
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -742,6 +751,8 @@ class QueuedMessage(Base):
     __tablename__ = "queued_messages"
     __table_args__ = log_table(
         Index("queued_messages_drain", "ticket_id", "state", "id"),
+        Index("queued_messages_by_ticket", "ticket_id", "seq"),
+        Index("queued_messages_changed", "ticket_id", "changed"),
         Index("queued_messages_state", "state", "created"),
         one_of("state", DeliveryState),
         one_of("mode", DeliveryMode),
@@ -756,6 +767,8 @@ class QueuedMessage(Base):
     state: Mapped[DeliveryState] = mapped_column(default=DeliveryState.QUEUED)
     tries: Mapped[int] = mapped_column(default=0)
     failure: Mapped[str | None]
+    seq: Mapped[int]
+    changed: Mapped[int]
     created: Mapped[datetime] = mapped_column(default=now)
     offered: Mapped[datetime | None]
     delivered: Mapped[datetime | None]

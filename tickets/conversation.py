@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from models import ActorKind, CommentKind, MessageKind, Run, TicketComment, TicketMessage, insert_once
+from models import ActorKind, MessageKind, QueuedMessage, Run, TicketComment, TicketMessage, insert_once
 
-from . import events
+from . import comments, events
 from .actors import Actor
 from .facts import Body, Words
 
@@ -24,19 +24,12 @@ class NewComment(Body):
     body: Words
 
 
-def comment(
-    session: Session, ticket_id: int, body: NewComment, actor: Actor, kind: CommentKind = CommentKind.COMMENT
-) -> TicketComment:
-    row = TicketComment(
-        ticket_id=ticket_id, run_id=actor.run_id, author=actor.name, author_kind=actor.kind, kind=kind, body=body.body
-    )
-    session.add(row)
-    session.flush()
-    events.append(session, ticket_id, "comment_added", {"comment": row.id, "body": body.body[:2000]}, actor)
-    return row
+def comment(session: Session, ticket_id: int, body: NewComment, actor: Actor) -> TicketComment:
+    events.append(session, ticket_id, "comment_added", {"body": body.body[:2000]}, actor)
+    return comments.write(session, ticket_id, body.body, actor)
 
 
-def comments(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE) -> list[TicketComment]:
+def comments_of(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE) -> list[TicketComment]:
     """Newest first; page on with `before` = the last id seen."""
     query = select(TicketComment).where(TicketComment.ticket_id == ticket_id)
     if before is not None:
@@ -44,19 +37,37 @@ def comments(session: Session, ticket_id: int, before: int | None = None, limit:
     return list(session.scalars(query.order_by(TicketComment.id.desc()).limit(limit)))
 
 
-Entry = TicketComment | TicketMessage
+Entry = TicketComment | TicketMessage | QueuedMessage
+TABLES = (TicketComment, TicketMessage, QueuedMessage)
+MARKS = (
+    (TicketComment, TicketComment.seq),
+    (TicketMessage, TicketMessage.changed),
+    (QueuedMessage, QueuedMessage.changed),
+)
 
 
-def entries(session: Session, ticket_id: int, before: datetime | None = None, limit: int = PAGE) -> list[Entry]:
-    """The last `limit` comments and agent messages before a moment, oldest first."""
+def entries(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE) -> list[Entry]:
+    """The last `limit` entries with `seq` below `before`: comments, agent messages and messages to it, oldest first."""
     found: list[Entry] = []
-    for table in (TicketComment, TicketMessage):
+    for table in TABLES:
         query = select(table).where(table.ticket_id == ticket_id)
         if before is not None:
-            query = query.where(table.created < before)
-        found += session.scalars(query.order_by(table.created.desc(), table.id.desc()).limit(limit))
-    found.sort(key=lambda entry: (entry.created, isinstance(entry, TicketMessage), entry.id))
-    return found[-limit:]
+            query = query.where(table.seq < before)
+        found += session.scalars(query.order_by(table.seq.desc(), table.id.desc()).limit(limit))
+    return _in_order(found)[-limit:]
+
+
+def news(session: Session, ticket_id: int, after: int, limit: int = PAGE) -> list[Entry]:
+    """The entries that came or changed after the event with sequence `after`, in the order of the conversation."""
+    found: list[Entry] = []
+    for table, mark in MARKS:
+        query = select(table).where(table.ticket_id == ticket_id, mark > after).order_by(mark).limit(limit)
+        found += session.scalars(query)
+    return _in_order(found)
+
+
+def _in_order(found: list[Entry]) -> list[Entry]:
+    return sorted(found, key=lambda entry: (entry.seq, entry.created, entry.id))
 
 
 def since(session: Session, ticket_id: int, moment: datetime) -> list[TicketComment]:
@@ -83,18 +94,16 @@ SHOWN = {
 }
 
 
-def derive(session: Session, run: Run, kind: str, payload: dict[str, Any], run_seq: int, at: datetime) -> None:
+def derive(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: int, at: datetime) -> None:
     """Add one agent event to the displayed conversation; a tool's result joins the row of its call."""
     if kind == "tool_result":
-        _join_result(session, run, payload)
+        _join_result(session, run, payload, seq)
     elif kind in SHOWN:
-        _add(session, run, SHOWN[kind], payload, run_seq, at)
+        _add(session, run, SHOWN[kind], payload, seq, at)
 
 
-def _add(session: Session, run: Run, kind: MessageKind, payload: dict[str, Any], run_seq: int, at: datetime) -> None:
-    block = (
-        payload.get("block") or payload.get("call") or payload.get("request") or payload.get("uuid") or f"seq-{run_seq}"
-    )
+def _add(session: Session, run: Run, kind: MessageKind, payload: dict[str, Any], seq: int, at: datetime) -> None:
+    block = payload.get("block") or payload.get("call") or payload.get("request") or payload.get("uuid") or f"seq-{seq}"
     text = payload.get("text") or payload.get("title") or payload.get("message") or ""
     data = {key: value for key, value in payload.items() if key not in ("text", "block", "parent")}
     row = {
@@ -107,11 +116,13 @@ def _add(session: Session, run: Run, kind: MessageKind, payload: dict[str, Any],
         "text": str(text),
         "data": data or None,
         "created": at,
+        "seq": seq,
+        "changed": seq,
     }
     session.execute(insert_once(session, TicketMessage).values(**row))
 
 
-def _join_result(session: Session, run: Run, payload: dict[str, Any]) -> None:
+def _join_result(session: Session, run: Run, payload: dict[str, Any], seq: int) -> None:
     mine = (TicketMessage.run_id == run.id, TicketMessage.block == str(payload.get("call")))
     row = session.scalar(select(TicketMessage).where(*mine))
     if row is None:
@@ -119,7 +130,9 @@ def _join_result(session: Session, run: Run, payload: dict[str, Any]) -> None:
     result = {key: payload[key] for key in ("error", "exit_code", "seconds", "truncated") if key in payload}
     output = str(payload.get("output") or "")[:TOOL_OUTPUT_SHOWN]
     session.execute(
-        update(TicketMessage).where(*mine).values(data={**(row.data or {}), **result, "output": output, "ended": True})
+        update(TicketMessage)
+        .where(*mine)
+        .values(data={**(row.data or {}), **result, "output": output, "ended": True}, changed=seq)
     )
 
 

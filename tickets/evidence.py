@@ -29,10 +29,13 @@ def of(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evid
     return list(session.scalars(query.where(Evidence.run_id == run_id) if run_id else query))
 
 
-def submitters(session: Session, ticket_id: int) -> set[str]:
-    """The agents whose work on this ticket has been submitted: none of them may approve it."""
-    query = select(Run.agent).where(Run.ticket_id == ticket_id, Run.outcome.in_(SUBMITTED))
-    return set(session.scalars(query))
+def submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[str]]:
+    """For each of these tickets, the agents whose work was submitted: none of them may approve it."""
+    query = select(Run.ticket_id, Run.agent).where(Run.ticket_id.in_(ticket_ids), Run.outcome.in_(SUBMITTED))
+    found: dict[int, set[str]] = {}
+    for ticket_id, agent in session.execute(query):
+        found.setdefault(ticket_id, set()).add(agent)
+    return found
 
 
 def claim(session: Session, run: Run, claims: list[dict[str, Any]]) -> None:

@@ -52,9 +52,9 @@ def take(session: Session, run_id: int, batch: list[WorkerEvent]) -> Taken:
     fresh = list({event.run_seq: event for event in new}.values())
     if not fresh:
         return Taken(0, len(batch), run.last_run_seq)
-    _store(session, run, fresh)
-    for event in fresh:
-        _follow(session, run, event)
+    first = _store(session, run, fresh)
+    for seq, event in enumerate(fresh, start=first):
+        _follow(session, run, event, seq)
     _finish_typing(session, run, fresh)
     last = fresh[-1].run_seq
     values: dict[str, Any] = {"last_run_seq": last, **_last_words(fresh)}
@@ -62,8 +62,9 @@ def take(session: Session, run_id: int, batch: list[WorkerEvent]) -> Taken:
     return Taken(len(fresh), len(batch) - len(fresh), last)
 
 
-def _store(session: Session, run: Run, fresh: list[WorkerEvent]) -> None:
-    last_seq = events.next_seq(session, run.ticket_id, len(fresh))
+def _store(session: Session, run: Run, fresh: list[WorkerEvent]) -> int:
+    """Append the rows; returns the sequence number of the first."""
+    first = events.next_seq(session, run.ticket_id, len(fresh)) - len(fresh) + 1
     rows = [
         {
             "ticket_id": run.ticket_id,
@@ -76,19 +77,20 @@ def _store(session: Session, run: Run, fresh: list[WorkerEvent]) -> None:
             "ts": event.ts,
             "block": str(event.payload.get("block")) if event.event_type == "agent.delta" else None,
         }
-        for seq, event in enumerate(fresh, start=last_seq - len(fresh) + 1)
+        for seq, event in enumerate(fresh, start=first)
     ]
     session.execute(insert(TicketEvent), rows)
+    return first
 
 
-def _follow(session: Session, run: Run, event: WorkerEvent) -> None:
+def _follow(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
     """What an event means beyond the log: a message shown, a receipt, a request, a count."""
     room, _, kind = event.event_type.partition(".")
     if room != "agent":
         return
-    conversation.derive(session, run, kind, event.payload, event.run_seq, event.ts)
+    conversation.derive(session, run, kind, event.payload, seq, event.ts)
     if kind == "receipt":
-        messages.receive(session, run, event.payload)
+        messages.receive(session, run, event.payload, seq)
     elif kind in ("question", "approval"):
         _request(session, run, kind, event.payload)
     elif kind == "withdrawn":

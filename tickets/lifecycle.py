@@ -23,13 +23,12 @@ from models import (
     Run,
     RunState,
     Ticket,
-    TicketComment,
     TicketStatus,
     TicketTag,
     now,
 )
 
-from . import events, evidence, inbox, relationships, team, wake, workflow
+from . import comments, events, evidence, inbox, relationships, team, wake, workflow
 from .actors import Actor
 from .errors import IllegalMove, Invalid, StaleTicket
 from .facts import (
@@ -46,7 +45,7 @@ from .facts import (
     ReleaseFacts,
     ReopenFacts,
 )
-from .lookup import get, live_run
+from .lookup import get, live_runs
 from .projects import project_named
 
 S = TicketStatus
@@ -209,10 +208,10 @@ def transition(
     law = _law(move)
     given = _facts(law, facts)
     ticket = get(session, ticket_id)
-    live = live_run(session, ticket_id)
+    standing = standings(session, [ticket], actor)[ticket.id]
     if version is not None and ticket.version != version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
-    _allow(session, law, ticket, actor, live, run)
+    _allow(law, ticket, actor, standing, run)
     before = ticket.status
     values = _values(session, law, ticket, given, actor)
     changed = session.scalar(
@@ -225,8 +224,8 @@ def transition(
     if changed is None:
         raise StaleTicket(ticket=ticket.identifier)
     _record(session, law, changed, before, given, actor, run)
-    if law.stops_run and live is not None:
-        stop_live_run(session, live, law.name, given, actor)
+    if law.stops_run and standing.live is not None:
+        stop_live_run(session, standing.live, law.name, actor)
     return changed
 
 
@@ -244,11 +243,34 @@ def _facts(law: Move, facts: dict[str, Any]) -> Facts:
         raise Invalid(detail=error.errors(include_url=False, include_context=False, include_input=False)) from None
 
 
-def rights(session: Session, ticket: Ticket, actor: Actor, live: Run | None) -> frozenset[By]:
-    """In which rights this actor acts on this ticket."""
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one actor stands to one ticket: in which rights, which run holds it, and whose work it is."""
+
+    rights: frozenset[By]
+    live: Run | None
+    own_work: bool
+
+
+def standings(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int, Standing]:
+    """The standing of an actor to each of these tickets, in a constant number of queries."""
+    ids = [ticket.id for ticket in tickets]
+    live = live_runs(session, ids)
+    submitters = evidence.submitters(session, ids)
+    runnable = team.runnable(session)
+    return {
+        ticket.id: Standing(
+            _rights(actor, ticket.assigned_to in runnable, live.get(ticket.id)),
+            live.get(ticket.id),
+            actor.name in submitters.get(ticket.id, ()),
+        )
+        for ticket in tickets
+    }
+
+
+def _rights(actor: Actor, runnable_owner: bool, live: Run | None) -> frozenset[By]:
     if actor.kind is ActorKind.HUMAN:
-        owned = not ticket.assigned_to or not team.is_runnable(session, ticket.assigned_to)
-        return frozenset({By.HUMAN, By.OWNER}) if owned else frozenset({By.HUMAN})
+        return frozenset({By.HUMAN} if runnable_owner else {By.HUMAN, By.OWNER})
     if actor.kind is ActorKind.SYSTEM:
         return frozenset({By.SYSTEM, By.PICKUP} if actor.name == "pickup" else {By.SYSTEM})
     if actor.kind is ActorKind.ORCHESTRATOR:
@@ -258,8 +280,9 @@ def rights(session: Session, ticket: Ticket, actor: Actor, live: Run | None) -> 
     return frozenset()
 
 
-def _allow(session: Session, law: Move, ticket: Ticket, actor: Actor, live: Run | None, run: int | None) -> None:
-    why = refusal(session, law, ticket, actor, live)
+def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int | None) -> None:
+    why = refusal(law, ticket, actor, standing)
+    live = standing.live
     if why is None and By.LIVE_RUN in law.by and (live is None or live.id != run or live.stop_code):
         why = "only the final report of the run that holds the ticket makes this move"
     if why:
@@ -268,27 +291,36 @@ def _allow(session: Session, law: Move, ticket: Ticket, actor: Actor, live: Run 
             ticket=ticket.identifier,
             status=ticket.status.value,
             move=law.name,
-            moves=[m.name for m in MOVES.values() if ticket.status in m.sources],
+            moves=[move.name for move in moves_from(ticket, actor, standing)],
         )
 
 
-def refusal(session: Session, law: Move, ticket: Ticket, actor: Actor, live: Run | None) -> str | None:
+def refusal(law: Move, ticket: Ticket, actor: Actor, standing: Standing) -> str | None:
     """Why this actor may not make this move now, or None: the one rule behind `transition` and the buttons."""
     if ticket.status not in law.sources:
         return f"it is {ticket.status.value.replace('_', ' ')}"
-    if not law.by & rights(session, ticket, actor, live):
+    if not law.by & standing.rights:
         return f"that is for {' or '.join(sorted(by.value for by in law.by))}, not for {actor.name}"
-    if law.without_run and live is not None:
+    if law.without_run and standing.live is not None:
         return "a run holds it"
-    if law.name == "approve" and actor.name in evidence.submitters(session, ticket.id):
+    if law.name == "approve" and standing.own_work:
         return "whoever did the work cannot approve it"
     return None
 
 
-def moves_from(session: Session, ticket: Ticket, actor: Actor) -> list[Move]:
+def moves_from(ticket: Ticket, actor: Actor, standing: Standing) -> list[Move]:
     """The moves that this actor may make now: what a page offers."""
-    live = live_run(session, ticket.id)
-    return [law for law in MOVES.values() if refusal(session, law, ticket, actor, live) is None]
+    return [law for law in MOVES.values() if refusal(law, ticket, actor, standing) is None]
+
+
+def leads_to(law: Move, ticket: Ticket) -> TicketStatus:
+    """Where a move brings this ticket, as far as that can be said before its facts are known."""
+    if law.name in ("wake", "unblock"):
+        origin = ticket.return_to if law.name == "wake" else (ticket.block or {}).get("return_to")
+        returned = _back(origin, S.TODO)["status"]
+        assert isinstance(returned, TicketStatus)
+        return returned
+    return law.targets[0]
 
 
 # ------------------------------------------------------------------------------------------------- what a move changes
@@ -407,17 +439,8 @@ def _record(
     events.append(session, ticket.id, "ticket_moved", payload, actor, run)
     words = said.get("body") or said.get("note") or said.get("waive")
     if words and law.name not in ("release", "wake"):
-        session.add(
-            TicketComment(
-                ticket_id=ticket.id,
-                run_id=run,
-                author=actor.name,
-                author_kind=actor.kind,
-                kind=COMMENT_OF.get(law.name, CommentKind.COMMENT),
-                body=words,
-                data=_question(facts),
-            )
-        )
+        kind = COMMENT_OF.get(law.name)
+        comments.write(session, ticket.id, words, actor, kind=kind, run_id=run, data=_question(facts))
     inbox.follow(session, ticket, before, law.name, run)
 
 
@@ -428,7 +451,7 @@ def _question(facts: Facts) -> dict[str, Any] | None:
 STOP_CODES = {"park": "parked", "cancel": "cancelled", "close": "closed", "block": "blocked", "release": "operator"}
 
 
-def stop_live_run(session: Session, run: Run, move: str, facts: Facts, actor: Actor) -> None:
+def stop_live_run(session: Session, run: Run, move: str, actor: Actor) -> None:
     """Record that this run must end; the wrapper is told at its next beat, and a door makes sure."""
     code = STOP_CODES[move]
     reason = f"{actor.name}: {move}"

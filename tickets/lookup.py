@@ -33,5 +33,9 @@ def get_run(session: Session, run_id: int) -> Run:
 
 def live_run(session: Session, ticket_id: int) -> Run | None:
     """The run that holds the ticket: at most one, by a unique index."""
-    live = select(Run).where(Run.ticket_id == ticket_id, Run.state != RunState.ENDED)
-    return session.scalar(live.execution_options(populate_existing=True))
+    return live_runs(session, [ticket_id]).get(ticket_id)
+
+
+def live_runs(session: Session, ticket_ids: list[int]) -> dict[int, Run]:
+    live = select(Run).where(Run.ticket_id.in_(ticket_ids), Run.state != RunState.ENDED)
+    return {run.ticket_id: run for run in session.scalars(live.execution_options(populate_existing=True))}

@@ -40,11 +40,15 @@ def send(session: Session, ticket: Ticket, body: NewMessage, actor: Actor) -> Qu
     if body.mode == "now":
         _require_ready(ticket, run)
     mode = DeliveryMode.INTERRUPT if body.mode == "interrupt" else DeliveryMode.QUEUE
-    message = QueuedMessage(uuid=str(uuid.uuid4()), ticket_id=ticket.id, author=actor.name, body=body.body, mode=mode)
+    key = str(uuid.uuid4())
+    event = events.append(
+        session, ticket.id, "message_queued", {"uuid": key, "mode": body.mode, "body": body.body[:2000]}, actor
+    )
+    message = QueuedMessage(
+        uuid=key, ticket_id=ticket.id, author=actor.name, body=body.body, mode=mode, seq=event.seq, changed=event.seq
+    )
     session.add(message)
     session.flush()
-    payload = {"message": message.id, "uuid": message.uuid, "mode": body.mode, "body": body.body[:2000]}
-    events.append(session, ticket.id, "message_queued", payload, actor)
     if body.mode == "restart" and run is not None:
         transition(session, ticket.id, "release", actor)
         session.execute(update(Ticket).where(Ticket.id == ticket.id).values(resume=True))
@@ -91,13 +95,13 @@ RECEIPTS: dict[str, tuple[DeliveryState, tuple[DeliveryState, ...]]] = {
 }
 
 
-def receive(session: Session, run: Run, receipt: dict[str, Any]) -> None:
+def receive(session: Session, run: Run, receipt: dict[str, Any], seq: int) -> None:
     """Apply one receipt from the agent's own stream; a state is never taken back."""
     told = RECEIPTS.get(str(receipt.get("state")))
     if told is None:
         return
     state, before = told
-    values: dict[str, Any] = {"state": state, "run_id": run.id}
+    values: dict[str, Any] = {"state": state, "run_id": run.id, "changed": seq}
     if state is DeliveryState.FAILED:
         values["failure"] = f"[failed_to_inject] {receipt.get('detail') or receipt.get('state')}"
     else:
@@ -149,5 +153,6 @@ def expire(session: Session) -> int:
         .returning(QueuedMessage.id, QueuedMessage.ticket_id)
     ).all()
     for message_id, ticket_id in expired:
-        events.append(session, ticket_id, "message_expired", {"message": message_id}, Actor.system("reaper"))
+        event = events.append(session, ticket_id, "message_expired", {"message": message_id}, Actor.system("reaper"))
+        session.execute(update(QueuedMessage).where(QueuedMessage.id == message_id).values(changed=event.seq))
     return len(expired)

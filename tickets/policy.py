@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from models import Agent, Project, Run, RunMode, RunState, Ticket, TicketStatus, now, stamp
 
-from . import relationships, switches, team, wake
+from . import lookup, relationships, switches, team, wake
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +88,7 @@ def examine(session: Session, tickets: Iterable[Ticket]) -> list[Case]:
     asked = list(tickets)
     ids = [ticket.id for ticket in asked]
     blockers = relationships.open_blockers(session, ids)
-    live = {
-        run.ticket_id: run
-        for run in session.scalars(select(Run).where(Run.ticket_id.in_(ids), Run.state != RunState.ENDED))
-    }
+    live = lookup.live_runs(session, ids)
     return [Case(ticket, blockers.get(ticket.id, []), live.get(ticket.id)) for ticket in asked]
 
 

@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 from models import (
     ActorKind,
     Agent,
-    CommentKind,
     Failure,
     Gate,
     Outcome,
@@ -29,20 +28,19 @@ from models import (
     RunRequest,
     RunState,
     Ticket,
-    TicketComment,
     TicketStatus,
     now,
 )
 
-from . import events, evidence, messages, quarantine, retries, terminal
+from . import comments, events, evidence, messages, quarantine, retries, terminal
 from .actors import Actor
+from .comments import MISSION_CONTROL
 from .errors import ClaimLost, Conflict, Invalid
 from .facts import Body, Line, Moment, Prose
 from .lifecycle import transition
 from .lookup import get, get_run
 
 PICKUP = Actor.system("pickup")
-MISSION_CONTROL = Actor.system("mission-control")
 LIVE_STATES = (RunState.STARTING, RunState.RUNNING, RunState.WAITING, RunState.IDLE)
 
 
@@ -115,29 +113,12 @@ def _open(
         "resumes": resumes,
     }
     events.append(session, ticket.id, "run_opened", payload, PICKUP, run.id)
-    comment(session, ticket.id, f"Ticket picked up by {agent.name} via MC dispatcher.", run.id)
+    comments.write(session, ticket.id, f"Ticket picked up by {agent.name} via MC dispatcher.", run_id=run.id)
     return run
 
 
 def _latest(session: Session, ticket_id: int) -> Run | None:
     return session.scalar(select(Run).where(Run.ticket_id == ticket_id).order_by(Run.generation.desc()).limit(1))
-
-
-def comment(
-    session: Session, ticket_id: int, body: str, run_id: int | None = None, data: dict[str, Any] | None = None
-) -> None:
-    """A comment in the voice of the system."""
-    session.add(
-        TicketComment(
-            ticket_id=ticket_id,
-            run_id=run_id,
-            author="mission-control",
-            author_kind=ActorKind.SYSTEM,
-            kind=CommentKind.SYSTEM,
-            body=body,
-            data=data,
-        )
-    )
 
 
 def prepared(session: Session, run_id: int, **facts: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 from sqlalchemy.orm import Session
 
 from models import Agent, AgentKind, Profile, Run, RunMode, RunState
@@ -58,10 +58,9 @@ def resolve(session: Session, name: str) -> str:
     )
 
 
-def is_runnable(session: Session, name: str) -> bool:
-    """Whether this owner is a program that the dispatcher may start; a person never is."""
-    agent = session.get(Agent, name)
-    return agent is not None and agent.runnable and agent.profile is not None
+def runnable(session: Session) -> set[str]:
+    """The owners that are programs which the dispatcher may start; a person never is."""
+    return set(session.scalars(select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))))
 
 
 def members(session: Session) -> list[Agent]:

@@ -6,10 +6,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import ActorKind, CommentKind, Run, TicketComment
+from models import Run
 
+from . import comments
+from .actors import Actor
 from .retries import Decision
 
+SYSTEM = Actor.system()
 HEADING = "RUNTIME TERMINAL STATE"
 SWEEP = "Runtime transcript sweep"
 
@@ -17,10 +20,17 @@ SWEEP = "Runtime transcript sweep"
 def record(session: Session, run: Run, said: dict[str, Any], decision: Decision | None = None) -> None:
     """Leave both comments, author `system`; the wrapper's own words fill the record where it left any."""
     facts = _facts(run, said.get("terminal") or {}, decision)
-    _say(session, run, f"**{HEADING}**\n\n" + "\n".join(_line(name, value) for name, value in facts.items()), facts)
+    comments.write(
+        session,
+        run.ticket_id,
+        f"**{HEADING}**\n\n" + "\n".join(_line(name, value) for name, value in facts.items()),
+        SYSTEM,
+        run_id=run.id,
+        data=facts,
+    )
     tail = (said.get("transcript_tail") or "").strip()
     if tail:
-        _say(session, run, f"**{SWEEP}**\n\n{_fenced(tail)}", None)
+        comments.write(session, run.ticket_id, f"**{SWEEP}**\n\n{_fenced(tail)}", SYSTEM, run_id=run.id)
 
 
 def _facts(run: Run, said: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
@@ -50,18 +60,3 @@ def _fenced(text: str) -> str:
     while fence in text:
         fence += "`"
     return f"{fence}text\n{text}\n{fence}"
-
-
-def _say(session: Session, run: Run, body: str, data: dict[str, Any] | None) -> None:
-    session.add(
-        TicketComment(
-            ticket_id=run.ticket_id,
-            run_id=run.id,
-            author="system",
-            author_kind=ActorKind.SYSTEM,
-            kind=CommentKind.SYSTEM,
-            body=body,
-            data=data,
-        )
-    )
-    session.flush()

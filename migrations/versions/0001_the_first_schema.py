@@ -366,6 +366,8 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("tries", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("failure", sa.Text(), nullable=True),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("changed", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created", models.UtcTime(), nullable=False),
         sa.Column("offered", models.UtcTime(), nullable=True),
         sa.Column("delivered", models.UtcTime(), nullable=True),
@@ -384,6 +386,8 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     with op.batch_alter_table("queued_messages", schema=None) as batch_op:
+        batch_op.create_index("queued_messages_by_ticket", ["ticket_id", "seq"], unique=False)
+        batch_op.create_index("queued_messages_changed", ["ticket_id", "changed"], unique=False)
         batch_op.create_index("queued_messages_drain", ["ticket_id", "state", "id"], unique=False)
         batch_op.create_index("queued_messages_state", ["state", "created"], unique=False)
 
@@ -496,6 +500,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("data", models.Json(), nullable=True),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created", models.UtcTime(), nullable=False),
         sa.CheckConstraint(
             "author_kind IN ('human', 'run', 'orchestrator', 'service', 'system')",
@@ -513,7 +518,7 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     with op.batch_alter_table("ticket_comments", schema=None) as batch_op:
-        batch_op.create_index("ticket_comments_by_ticket", ["ticket_id", "id"], unique=False)
+        batch_op.create_index("ticket_comments_by_ticket", ["ticket_id", "seq"], unique=False)
 
     op.create_table(
         "ticket_context",
@@ -695,6 +700,8 @@ def upgrade() -> None:
         sa.Column("parent", sa.Text(), nullable=True),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("data", models.Json(), nullable=True),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("changed", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("created", models.UtcTime(), nullable=False),
         sa.CheckConstraint(
             "kind IN ('text', 'thinking', 'tool_call', 'input', 'question', 'approval', 'notice', 'error')",
@@ -710,7 +717,8 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     with op.batch_alter_table("ticket_messages", schema=None) as batch_op:
-        batch_op.create_index("ticket_messages_by_ticket", ["ticket_id", "id"], unique=False)
+        batch_op.create_index("ticket_messages_by_ticket", ["ticket_id", "seq"], unique=False)
+        batch_op.create_index("ticket_messages_changed", ["ticket_id", "changed"], unique=False)
         batch_op.create_index("ticket_messages_created", ["created"], unique=False)
 
     op.execute("INSERT INTO counters (name, value) VALUES ('ticket', 0)")
