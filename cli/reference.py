@@ -28,7 +28,7 @@ def _row(path: tuple[str, ...], variable: str) -> str:
     model: type[BaseModel] = Settings
     for group in path[:-1]:
         inner = model.model_fields[group].annotation
-        assert isinstance(inner, type)  # noqa: S101 - keys() yields groups only
+        assert isinstance(inner, type)  # keys() yields groups only
         model = inner
     field = model.model_fields[path[-1]]
     key = ".".join(path)

@@ -22,9 +22,9 @@ ARROWS: dict[str, set[str]] = {
     "web": {"auth", "mc_interactive", "models", "settings", "tickets"},
     "panels": {"auth", "models", "settings", "tickets", "web"},
     "app": {"auth", "mc_interactive", "models", "panels", "settings", "tickets", "web"},
-    "cli": {"auth", "models", "settings", "tickets", "workers"},
+    "cli": {"auth", "migrations", "models", "settings", "tickets", "workers"},
     **{door: {"models", "settings", "tickets", "workers"} for door in DOORS},
-    "mc_cli": {"cli"},
+    "mc_cli": {"cli", "models", "settings", "tickets"},
     "deploy": {"settings"},
 }
 
@@ -40,7 +40,8 @@ FORBIDDEN: dict[str, set[str]] = {
     **{door: {"flask", "werkzeug"} for door in DOORS},
 }
 
-READS_ENVIRONMENT = {"settings.py", "cli/serve.py", "mc_coordination_mcp.py"}
+# The last two are programs of their own, started with an environment that was made for them.
+READS_ENVIRONMENT = {"settings.py", "cli/serve.py", "mc_coordination_mcp.py", "workers/script_agent.py"}
 STARTS_PROCESSES = {"workers", "cli/serve.py"}
 WRITES_TICKET_STATUS = {"tickets/lifecycle.py"}
 
