@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,7 +78,7 @@ def _call(kind: str, item: Fields) -> tuple[str, Mapping[str, Any]] | None:
     """Name and input of an item that is a tool call."""
     match kind:
         case "commandExecution":
-            return "shell", {"command": text(item, "command")}
+            return "shell", {"command": _typed(text(item, "command"))}
         case "fileChange":
             changes = rows(item, "changes")
             return "apply_patch", {"path": ", ".join(text(change, "path") for change in changes), "changes": changes}
@@ -90,6 +91,15 @@ def _call(kind: str, item: Fields) -> tuple[str, Mapping[str, Any]] | None:
         case "imageView" | "imageGeneration":
             return kind, {"path": text(item, "path")}
     return None
+
+
+def _typed(command: str) -> str:
+    """The command as the model wrote it, without the shell that Codex puts around it."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    return words[2] if len(words) == 3 and words[1] in ("-c", "-lc") else command
 
 
 def _result(kind: str, item: Fields, parent: str | None) -> Event:
