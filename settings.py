@@ -200,7 +200,6 @@ class Settings(_Frozen):
     scheduler: bool = Field(True, description="whether `mc serve` also runs the timers")
     timezone: Zone = Field("UTC", description="zone of cron lines, daily budgets and quiet hours")
     coordinator: str = Field("Luci", min_length=1, max_length=64, description="name of who coordinates the next step")
-    operator: str = Field("operator", min_length=1, max_length=64, description="name of the person in charge")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     limits: Limits = Limits()
