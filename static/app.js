@@ -1,0 +1,28 @@
+// Entry of every page: each module takes what it finds and leaves the rest alone.
+
+import { Board } from "./js/board.js";
+import { startCopying } from "./js/copy.js";
+import { startDrafts } from "./js/drafts.js";
+import { startFloats } from "./js/floats.js";
+import { startForms } from "./js/forms.js";
+import { keepWhatPeopleDid } from "./js/fragments.js";
+import { startKeys } from "./js/keys.js";
+import { showLink } from "./js/link.js";
+import { fragments, stream } from "./js/live.js";
+import { Palette } from "./js/palette.js";
+import { startSettings } from "./js/settings.js";
+import { startTimes } from "./js/times.js";
+
+keepWhatPeopleDid();
+startSettings();
+startTimes();
+startForms();
+startDrafts();
+startFloats();
+startCopying();
+showLink(stream);
+startKeys(new Palette());
+
+const board = document.querySelector("[data-board]");
+if (board) new Board(board, stream, fragments);
+stream.start();

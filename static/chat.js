@@ -1,0 +1,103 @@
+// The conversation of a ticket: new entries are merged in, typing is shown as it happens, the reader's place is kept.
+
+import { announceFresh, morph } from "./js/fragments.js";
+import { stream } from "./js/live.js";
+import { fetchFragment, parseFragment } from "./js/page.js";
+import { Typing } from "./js/typing.js";
+
+const QUIET = 150;
+const NEAR = 160;
+
+class Conversation {
+  #list = document.getElementById("entries");
+  #latest = document.querySelector("[data-latest]");
+  #announcer = document.querySelector(".conversation [data-announce]");
+  #ticket = this.#list.closest("[data-ticket]").dataset.ticket;
+  #typing = new Typing(document.getElementById("typing"));
+  #timer = 0;
+  #reading = false;
+  #again = false;
+  #unseen = 0;
+
+  constructor() {
+    stream.addEventListener("news", ({ detail }) => detail.ticket === this.#ticket && this.#hear(detail));
+    stream.addEventListener("resync", () => this.#schedule());
+    document.addEventListener("mc:sent", () => this.#schedule());
+    addEventListener("scroll", () => this.#showLatest(), { passive: true });
+    this.#latest.addEventListener("click", () => this.#toEnd(true));
+    this.#showLatest();
+  }
+
+  #hear(event) {
+    const typed = this.#isAtEnd();
+    if (this.#typing.take(event)) {
+      if (typed) this.#toEnd(false);
+      return;
+    }
+    this.#schedule();
+  }
+
+  #schedule() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#read(), QUIET);
+  }
+
+  /** One reading at a time; news during a reading causes one more. */
+  async #read() {
+    this.#again = this.#reading;
+    if (this.#reading) return;
+    this.#reading = true;
+    try {
+      const { entries: url, cursor } = this.#list.dataset;
+      await this.#merge(parseFragment(await fetchFragment(`${url}?after=${encodeURIComponent(cursor)}`)));
+    } catch {
+      // The next event reads from the same cursor, so nothing is missed.
+    } finally {
+      this.#reading = false;
+      if (this.#again) this.#schedule();
+    }
+  }
+
+  async #merge(fresh) {
+    const follow = this.#isAtEnd();
+    const added = [];
+    for (const entry of [...fresh.querySelectorAll(".entry")]) {
+      const known = document.getElementById(entry.id);
+      if (known) await morph(known, entry.outerHTML, "outerMorph");
+      else added.push(entry);
+    }
+    this.#list.append(...added);
+    this.#list.dataset.cursor = fresh.querySelector("template[data-cursor]")?.dataset.cursor ?? this.#list.dataset.cursor;
+    this.#typing.settle();
+    announceFresh(this.#list);
+    if (added.length) this.#welcome(added, follow);
+  }
+
+  #welcome(added, follow) {
+    document.getElementById("no-activity").hidden = true;
+    const spoken = added.filter((entry) => ["text", "comment", "question", "approval", "verdict"].includes(entry.dataset.kind));
+    const last = spoken.at(-1)?.querySelector(".who");
+    if (last) this.#announcer.textContent = `News from ${last.textContent.trim()}`;
+    if (follow) this.#toEnd(false);
+    else this.#unseen += spoken.length;
+    this.#showLatest();
+  }
+
+  // The reader's place
+
+  #isAtEnd() {
+    return document.documentElement.scrollHeight - scrollY - innerHeight < NEAR;
+  }
+
+  #toEnd(smooth) {
+    scrollTo({ top: document.documentElement.scrollHeight, behavior: smooth ? "smooth" : "instant" });
+  }
+
+  #showLatest() {
+    if (this.#isAtEnd()) this.#unseen = 0;
+    this.#latest.hidden = this.#isAtEnd();
+    this.#latest.querySelector("span").textContent = this.#unseen ? `${this.#unseen} new` : "Latest";
+  }
+}
+
+if (document.getElementById("entries")) new Conversation();

@@ -1,0 +1,84 @@
+// What floats: menus (details[data-menu]) and dialogs (opened by data-dialog="<id>", or by a move's link).
+
+import { fetchFragment } from "./page.js";
+import { announceFresh, morph } from "./fragments.js";
+
+function closeMenus(except) {
+  for (const menu of document.querySelectorAll("details[data-menu][open]")) {
+    if (!menu.contains(except)) menu.open = false;
+  }
+}
+
+/** Inside a list that scrolls, a menu is laid over the page instead of being cut off. */
+function place(menu) {
+  const items = menu.querySelector(".items");
+  if (!menu.open || !items || !menu.closest(".cards, .scroll-x")) return;
+  const button = menu.getBoundingClientRect();
+  items.style.position = "fixed";
+  items.style.insetInlineEnd = "auto";
+  const { width, height } = items.getBoundingClientRect();
+  const below = button.bottom + height + 8 < innerHeight;
+  items.style.top = `${below ? button.bottom : Math.max(8, button.top - height - 8)}px`;
+  items.style.left = `${Math.max(8, Math.min(button.right - width, innerWidth - width - 8))}px`;
+}
+
+function walkMenu(event) {
+  const menu = event.target.closest?.("details[data-menu][open]");
+  if (!menu || !["ArrowDown", "ArrowUp"].includes(event.key)) return;
+  event.preventDefault();
+  const stops = [...menu.querySelectorAll("summary, a, button, input")];
+  const step = event.key === "ArrowDown" ? 1 : -1;
+  stops.at((stops.indexOf(document.activeElement) + step) % stops.length)?.focus();
+}
+
+function leaveMenu(event) {
+  if (event.key !== "Escape") return;
+  const menu = document.querySelector("details[data-menu][open]");
+  if (!menu) return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+}
+
+export function openDialog(id) {
+  const dialog = document.getElementById(id);
+  if (dialog && !dialog.open) dialog.showModal();
+  return dialog;
+}
+
+/** Load a move's form into the dialog; when that fails, follow the link as if there were no script. */
+export async function openMove(href) {
+  try {
+    const slot = document.querySelector("#move-dialog [data-slot]");
+    slot.replaceChildren();
+    await morph(slot, await fetchFragment(href));
+    openDialog("move-dialog");
+    slot.querySelector(".input")?.focus();
+    announceFresh(slot);
+  } catch {
+    location.assign(href);
+  }
+}
+
+function follow(event) {
+  closeMenus(event.target);
+  const control = event.target.closest("[data-dialog], [data-move-form], [data-close]");
+  if (!control || event.ctrlKey || event.metaKey) return;
+  const dialog = control.closest("dialog");
+  if ("close" in control.dataset && !dialog) return;
+  event.preventDefault();
+  closeMenus();
+  if (control.dataset.dialog) openDialog(control.dataset.dialog);
+  else if ("moveForm" in control.dataset) openMove(control.getAttribute("href"));
+  else dialog.close();
+}
+
+export function startFloats() {
+  document.addEventListener("click", follow);
+  document.addEventListener("toggle", ({ target }) => target.matches?.("details[data-menu]") && place(target), true);
+  document.addEventListener("keydown", walkMenu);
+  document.addEventListener("keydown", leaveMenu);
+  document.addEventListener("scroll", () => closeMenus(document.activeElement), true);
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  }
+}

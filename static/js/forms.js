@@ -1,0 +1,78 @@
+// Forms with data-enhance are sent without leaving the page. They all work without this, as plain forms.
+//   data-keep      stays in place and is emptied after sending
+//   [data-error]   inside it: where a refusal is said
+//   [data-default] the button that Ctrl+Enter presses
+
+import { forget } from "./drafts.js";
+import { post } from "./page.js";
+
+/** Say what went wrong where it went wrong; in the page's notices where the form has no place for it. */
+export function say(text, place) {
+  const target = place ?? document.querySelector(".flashes");
+  const notice = document.createElement("div");
+  notice.className = "notice";
+  notice.dataset.tone = "bad";
+  notice.setAttribute("role", "alert");
+  const words = document.createElement("p");
+  words.textContent = text;
+  notice.append(words);
+  target.replaceChildren(notice);
+  notice.scrollIntoView({ block: "nearest" });
+}
+
+function finish(form, answer) {
+  forget(form);
+  form.querySelector("[data-error]")?.replaceChildren();
+  if ("keep" in form.dataset) {
+    form.reset();
+    form.querySelector("[data-grow]")?.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+  form.closest("dialog")?.close();
+  form.closest("details[data-menu]")?.removeAttribute("open");
+  document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form, answer } }));
+  const here = new URL(location.href);
+  const there = answer.location && new URL(answer.location, here);
+  if (there && there.pathname !== here.pathname) location.assign(there);
+}
+
+async function send(form, submitter) {
+  const buttons = [...form.querySelectorAll("button")];
+  const data = new FormData(form, submitter);
+  for (const button of buttons) button.disabled = true;
+  try {
+    finish(form, await post(form.getAttribute("action"), data));
+  } catch (refusal) {
+    say(refusal.message, form.querySelector("[data-error]"));
+  } finally {
+    for (const button of buttons) button.disabled = false;
+  }
+}
+
+function grow(area) {
+  area.style.height = "auto";
+  area.style.height = `${area.scrollHeight + 2}px`;
+}
+
+function submitByKey(event) {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  const form = event.target.form;
+  if (event.target.localName !== "textarea" || !form) return;
+  event.preventDefault();
+  form.requestSubmit(form.querySelector("[data-default]") ?? undefined);
+}
+
+export function startForms() {
+  document.addEventListener("submit", (event) => {
+    if (!("enhance" in event.target.dataset)) return;
+    event.preventDefault();
+    send(event.target, event.submitter);
+  });
+  document.addEventListener("keydown", submitByKey);
+  document.addEventListener("input", ({ target }) => "grow" in target.dataset && grow(target));
+  for (const form of document.querySelectorAll("[data-filters]")) {
+    form.addEventListener("change", () => form.requestSubmit());
+    form.addEventListener("formdata", ({ formData }) => {
+      for (const [name, value] of [...formData]) if (!value) formData.delete(name);
+    });
+  }
+}

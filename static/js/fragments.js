@@ -1,0 +1,82 @@
+// Live parts of a page: an element with data-live="<fragment url>" is read again when something it shows has changed.
+//   data-on="ticket_ run_"   prefixes of the event types that concern it; all without
+//   data-ticket="MC-1"       on it or around it: only this ticket's events concern it
+
+import { fetchFragment } from "./page.js";
+
+const QUIET = 250;
+
+/** Tell modules that new elements are in the page. */
+export function announceFresh(root) {
+  document.dispatchEvent(new CustomEvent("mc:fresh", { detail: { root } }));
+}
+
+/** Swap by morphing: what did not change stays, with its focus, caret, scroll position and selection. */
+export async function morph(target, html, style = "innerMorph") {
+  await htmx.swap({ sourceElement: target, target, text: html, swap: style, hx: {} });
+  announceFresh(target.isConnected ? target : document.body);
+}
+
+/** A person's own doing outlives a refresh: what they folded open, ticked or is busy stays so. */
+export function keepWhatPeopleDid() {
+  htmx.registerExtension("keep", {
+    htmx_before_morph_attr: (element, { attrName }) =>
+      !(attrName === "open" && element.localName === "details") && attrName !== "checked" && attrName !== "data-folded",
+  });
+}
+
+export class Fragments {
+  #timers = new Map();
+  #held = false;
+
+  constructor(stream) {
+    stream.addEventListener("news", ({ detail }) => this.#hear(detail));
+    stream.addEventListener("resync", () => this.refreshAll());
+    document.addEventListener("mc:sent", () => stream.link !== "live" && this.refreshAll());
+  }
+
+  refreshAll() {
+    for (const element of document.querySelectorAll("[data-live]")) this.#schedule(element);
+  }
+
+  /** While something is carried over the page, nothing may move under it. */
+  hold() {
+    this.#held = true;
+  }
+
+  resume() {
+    this.#held = false;
+  }
+
+  #hear(event) {
+    for (const element of document.querySelectorAll("[data-live]")) {
+      if (concerns(element, event)) this.#schedule(element);
+    }
+  }
+
+  #schedule(element) {
+    if (this.#timers.has(element)) return;
+    this.#timers.set(element, setTimeout(() => this.#refresh(element), QUIET));
+  }
+
+  async #refresh(element) {
+    this.#timers.delete(element);
+    if (!element.isConnected) return;
+    if (this.#held) {
+      this.#schedule(element);
+      return;
+    }
+    try {
+      await morph(element, await fetchFragment(element.dataset.live));
+    } catch {
+      // The next event or resync reads it again; the pill in the top bar shows that the link is lost.
+    }
+  }
+}
+
+function concerns(element, event) {
+  const ticket = element.closest("[data-ticket]")?.dataset.ticket;
+  if (ticket && event.ticket && ticket !== event.ticket) return false;
+  const prefixes = element.dataset.on?.split(" ").filter(Boolean) ?? [];
+  return prefixes.length === 0 || prefixes.some((prefix) => event.event_type.startsWith(prefix));
+}

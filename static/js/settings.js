@@ -1,0 +1,30 @@
+// Theme, density and the folded rail: remembered in this browser, applied before the first paint by early.js.
+
+const root = document.documentElement;
+
+function remember(name, value) {
+  if (value) root.dataset[name] = value;
+  else delete root.dataset[name];
+  try {
+    if (value) localStorage.setItem(`mc.${name}`, value);
+    else localStorage.removeItem(`mc.${name}`);
+  } catch {
+    // Storage is refused: the choice holds until the page is left.
+  }
+}
+
+function showChosen() {
+  for (const button of document.querySelectorAll("[data-set]")) {
+    button.setAttribute("aria-pressed", String((root.dataset[button.dataset.set] ?? "") === button.dataset.value));
+  }
+}
+
+export function startSettings() {
+  showChosen();
+  document.addEventListener("click", ({ target }) => {
+    const choice = target.closest("[data-set]");
+    if (choice) remember(choice.dataset.set, choice.dataset.value);
+    if (target.closest("[data-toggle-rail]")) remember("rail", root.dataset.rail ? "" : "slim");
+    if (choice) showChosen();
+  });
+}

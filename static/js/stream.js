@@ -1,0 +1,191 @@
+// One event stream a browser, however many tabs: the tab that holds a lock reads it and tells the others.
+
+import { instance, renderedCursor } from "./page.js";
+
+const RETRY_AFTER_REFUSAL = 30_000;
+const GRACE_BEFORE_LOST = 5_000;
+const TICK = 15_000;
+
+/** [epoch, id] of a cursor such as "4f2a-120". */
+function parts(cursor) {
+  const cut = cursor.lastIndexOf("-");
+  return [cursor.slice(0, cut), Number(cursor.slice(cut + 1))];
+}
+
+/** True when `other` knows events that `own` does not. */
+function isAhead(other, own) {
+  if (!other || !own) return false;
+  const [otherEpoch, otherId] = parts(other);
+  const [ownEpoch, ownId] = parts(own);
+  return otherEpoch !== ownEpoch || otherId > ownId;
+}
+
+/**
+ * Events: `news` (detail: the event's JSON), `resync` (events were missed: read everything again),
+ * `link` (detail: "live", "waiting" or "lost").
+ */
+export class Stream extends EventTarget {
+  #tab = crypto.getRandomValues(new Uint32Array(2)).join("");
+  #name = `mc.${instance}.stream`;
+  #cursor = renderedCursor;
+  #link = "waiting";
+  #tickets;
+  #channel = null;
+  #source = null;
+  #wanted = new Map(); // tab -> its tickets, null for all
+  #release = null;
+  #timer = 0;
+  #lastTick = Date.now();
+
+  /** tickets: identifiers whose events this page shows, or null for all. */
+  constructor(tickets = null) {
+    super();
+    this.#tickets = tickets;
+  }
+
+  start() {
+    addEventListener("pagehide", () => this.#stop());
+    addEventListener("pageshow", (event) => event.persisted && this.#join(true));
+    addEventListener("online", () => this.#source && this.#open());
+    setInterval(() => this.#noticeSleep(), TICK);
+    this.#join(false);
+  }
+
+  get link() {
+    return this.#link;
+  }
+
+  /** Without Web Locks (plain HTTP on another host) every tab reads for itself. */
+  #join(missed) {
+    if (missed) this.#emit("resync");
+    if (!navigator.locks) return this.#lead();
+    this.#channel = new BroadcastChannel(this.#name);
+    this.#channel.onmessage = ({ data }) => this.#hear(data);
+    const waiting = new AbortController();
+    this.#release = () => waiting.abort();
+    navigator.locks.request(this.#name, { signal: waiting.signal }, () => this.#hold()).catch(() => {});
+    return this.#tell({ kind: "hello", tab: this.#tab, tickets: this.#tickets, cursor: this.#cursor });
+  }
+
+  #hold() {
+    return new Promise((resolve) => {
+      this.#release = resolve;
+      this.#lead();
+      this.#tell({ kind: "roll" });
+    });
+  }
+
+  #lead() {
+    this.#wanted = new Map([[this.#tab, this.#tickets]]);
+    this.#open();
+  }
+
+  #stop() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = null;
+    this.#tell({ kind: "bye", tab: this.#tab });
+    this.#release?.();
+    this.#channel?.close();
+    this.#channel = null;
+  }
+
+  #tell(message) {
+    this.#channel?.postMessage(message);
+  }
+
+  #hear(message) {
+    const leading = this.#source !== null;
+    const handlers = {
+      news: () => !leading && this.#take(message.cursor, message.event),
+      resync: () => !leading && this.#emit("resync"),
+      link: () => !leading && this.#setLink(message.link),
+      roll: () => this.#tell({ kind: "hello", tab: this.#tab, tickets: this.#tickets, cursor: this.#cursor }),
+      position: () => message.tab === this.#tab && this.#compare(message),
+      hello: () => leading && this.#welcome(message),
+      bye: () => leading && this.#wanted.delete(message.tab),
+    };
+    handlers[message.kind]?.();
+  }
+
+  #welcome({ tab, tickets }) {
+    const before = this.#query().toString();
+    this.#wanted.set(tab, tickets);
+    if (this.#query().toString() !== before) this.#open();
+    this.#tell({ kind: "position", tab, cursor: this.#cursor, link: this.#link });
+  }
+
+  #compare({ cursor, link }) {
+    this.#setLink(link);
+    if (isAhead(cursor, this.#cursor)) this.#emit("resync");
+    this.#cursor = cursor || this.#cursor;
+  }
+
+  #query() {
+    const lists = [...this.#wanted.values()];
+    const query = new URLSearchParams();
+    if (!lists.includes(null)) query.set("tickets", [...new Set(lists.flat())].sort().join(","));
+    return query;
+  }
+
+  #open() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    const query = this.#query();
+    if (this.#cursor) query.set("last_event_id", this.#cursor);
+    const source = new EventSource(`/api/v1/stream?${query}`);
+    this.#source = source;
+    source.onopen = () => this.#share("live");
+    source.onerror = () => this.#mend(source);
+    source.addEventListener("ticket_event", (event) => this.#read(event));
+    source.addEventListener("resync", (event) => {
+      this.#cursor = event.lastEventId || this.#cursor;
+      this.#tell({ kind: "resync" });
+      this.#emit("resync");
+    });
+  }
+
+  #read(event) {
+    const data = JSON.parse(event.data);
+    this.#tell({ kind: "news", cursor: event.lastEventId, event: data });
+    this.#take(event.lastEventId, data);
+  }
+
+  #take(cursor, data) {
+    this.#cursor = cursor || this.#cursor;
+    this.#emit("news", data);
+  }
+
+  /** A dropped connection mends itself; a refused one (503 over the cap) is final for EventSource, so reopen it later. */
+  #mend(source) {
+    if (source !== this.#source) return;
+    clearTimeout(this.#timer);
+    if (source.readyState === EventSource.CLOSED) {
+      this.#share("lost");
+      this.#timer = setTimeout(() => this.#open(), RETRY_AFTER_REFUSAL * (1 + Math.random() / 4));
+    } else {
+      this.#timer = setTimeout(() => source.readyState !== EventSource.OPEN && this.#share("lost"), GRACE_BEFORE_LOST);
+    }
+  }
+
+  #noticeSleep() {
+    const slept = Date.now() - this.#lastTick > 3 * TICK;
+    this.#lastTick = Date.now();
+    if (slept && this.#source) this.#open();
+  }
+
+  #share(link) {
+    clearTimeout(this.#timer);
+    this.#setLink(link);
+    this.#tell({ kind: "link", link });
+  }
+
+  #setLink(link) {
+    this.#link = link;
+    this.#emit("link", link);
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

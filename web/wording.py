@@ -1,0 +1,92 @@
+"""How figures and times are written in pages: the Jinja filters of the templates, pure functions all.
+
+Times are aware datetimes or ISO 8601 text; a naive one is taken as UTC. `None` is written as nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+Moment = datetime | str | None
+
+_UNITS = ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h"), (60, "min"))
+
+
+def moment(value: datetime | str) -> datetime:
+    """The aware datetime that `value` stands for."""
+    parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def iso(value: Moment) -> str:
+    """`2026-03-01T09:00:00Z`, as the `datetime` attribute of a <time> wants it."""
+    return moment(value).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if value else ""
+
+
+def stamp(value: Moment) -> str:
+    """`2026-03-01 09:00:00 UTC`, the whole truth for a tooltip."""
+    return moment(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if value else ""
+
+
+def age(value: Moment, now: datetime | None = None) -> str:
+    """How long ago in one unit: `now`, `4 min`, `3 h`, `12 d`."""
+    if not value:
+        return ""
+    seconds = abs(((now or datetime.now(UTC)) - moment(value)).total_seconds())
+    for size, name in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)} {name}"
+    return "now"
+
+
+def ago(value: Moment, now: datetime | None = None) -> str:
+    """`age` with its direction: `just now`, `4 min ago`, `in 3 h`."""
+    if not value:
+        return ""
+    length = age(value, now)
+    if length == "now":
+        return "just now"
+    return f"in {length}" if moment(value) > (now or datetime.now(UTC)) else f"{length} ago"
+
+
+def duration(seconds: float | None) -> str:
+    """`0.4 s`, `41 s`, `4 min 10 s`, `2 h 5 min`."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def money(dollars: float | None) -> str:
+    """`$0.42`; an amount below a cent is written as such, an unknown one not at all."""
+    if dollars is None:
+        return ""
+    return "< $0.01" if 0 < dollars < 0.01 else f"${dollars:,.2f}"
+
+
+def tokens(count: int | None) -> str:
+    """`940`, `41 k`, `1.2 M`."""
+    if count is None:
+        return ""
+    if count < 1000:
+        return str(count)
+    return f"{count / 1000:.0f} k" if count < 1_000_000 else f"{count / 1_000_000:.1f} M"
+
+
+def nav_groups(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Neighbouring navigation items by their `group`, in the order given."""
+    return [(group, list(members)) for group, members in groupby(items, key=lambda item: str(item["group"]))]
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "iso": iso, "stamp": stamp, "age": age, "ago": ago, "duration": duration, "money": money, "tokens": tokens
+}  # fmt: skip
