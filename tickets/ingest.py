@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models import Run, RunRequest, RunState, TicketEvent, insert_once
 
-from . import conversation, events, messages, quarantine
+from . import conversation, events, messages, quarantine, sessions
 from .facts import Body, Moment
 from .lookup import get_run
 from .runs import Usage, record_usage
@@ -99,9 +99,7 @@ def _follow(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
         known = {name: value for name, value in event.payload.items() if name in Usage.model_fields}
         record_usage(session, run.id, Usage.model_validate(known))
     elif kind == "session" and event.payload.get("conversation_id"):
-        session.execute(
-            update(Run).where(Run.id == run.id).values(conversation_id=str(event.payload["conversation_id"]))
-        )
+        sessions.begun(session, run, str(event.payload["conversation_id"]))
 
 
 def _request(session: Session, run: Run, kind: str, payload: dict[str, Any]) -> None:

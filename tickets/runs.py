@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from models import (
     ActorKind,
     Agent,
+    AgentSession,
     Failure,
     Gate,
     Outcome,
@@ -32,7 +33,7 @@ from models import (
     now,
 )
 
-from . import comments, events, evidence, messages, quarantine, retries, terminal
+from . import comments, events, evidence, messages, quarantine, retries, sessions, terminal
 from .actors import Actor
 from .comments import MISSION_CONTROL
 from .errors import ClaimLost, Conflict, Invalid
@@ -78,16 +79,16 @@ def claim(session: Session, ticket_id: int, host: str) -> Claim:
     agent = session.get(Agent, ticket.assigned_to) if ticket.assigned_to else None
     if agent is None or not agent.runnable or agent.profile is None:
         raise Invalid(f"{ticket.identifier} is not owned by a runnable agent", owner=ticket.assigned_to)
-    resumes = ticket.resume and ticket.conversation_id is not None
-    ticket = transition(session, ticket_id, "claim", PICKUP)
     profile = session.get_one(Profile, agent.profile)
+    held = sessions.to_resume(session, ticket_id, agent.name, profile.program) if ticket.resume else None
+    ticket = transition(session, ticket_id, "claim", PICKUP)
     token = "mcr_" + secrets.token_urlsafe(32)
-    run = _open(session, ticket, agent, profile, host, token, resumes)
+    run = _open(session, ticket, agent, profile, host, token, held)
     return Claim(ticket, run, profile, token)
 
 
 def _open(
-    session: Session, ticket: Ticket, agent: Agent, profile: Profile, host: str, token: str, resumes: bool
+    session: Session, ticket: Ticket, agent: Agent, profile: Profile, host: str, token: str, held: AgentSession | None
 ) -> Run:
     previous = _latest(session, ticket.id)
     run = Run(
@@ -100,8 +101,9 @@ def _open(
         host=host,
         token_hash=hashed(token),
         nonce=secrets.token_hex(16),
-        resumes=resumes,
-        conversation_id=ticket.conversation_id if resumes else None,
+        resumes=held is not None,
+        conversation_id=held.id if held else None,
+        config_dir=held.config_dir if held else None,
     )
     session.add(run)
     session.flush()
@@ -110,7 +112,7 @@ def _open(
         "generation": run.generation,
         "agent": run.agent,
         "profile": run.profile,
-        "resumes": resumes,
+        "resumes": run.resumes,
     }
     events.append(session, ticket.id, "run_opened", payload, PICKUP, run.id)
     comments.write(session, ticket.id, f"Ticket picked up by {agent.name} via MC dispatcher.", run_id=run.id)
@@ -122,12 +124,8 @@ def _latest(session: Session, ticket_id: int) -> Run | None:
 
 
 def prepared(session: Session, run_id: int, **facts: Any) -> None:
-    """Remember where a claimed run works (workspace, branch, base_sha, conversation, config folder), before its start."""
-    session.execute(update(Run).where(Run.id == run_id, Run.state == RunState.STARTING).values(**facts))
-    conversation = facts.get("conversation_id")
-    if conversation:
-        ticket = select(Run.ticket_id).where(Run.id == run_id).scalar_subquery()
-        session.execute(update(Ticket).where(Ticket.id == ticket).values(conversation_id=conversation))
+    """Remember where a claimed run works: workspace, branch, base_sha, conversation, config folder; then its pane."""
+    session.execute(update(Run).where(Run.id == run_id, Run.state != RunState.ENDED).values(**facts))
 
 
 def start_failed(session: Session, run_id: int, failure: Failure, message: str, policy: RetryPolicy) -> None:

@@ -1,0 +1,61 @@
+"""Which conversation the next run of a ticket goes on with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, update
+
+from models import Agent, Run, Ticket, writing
+from tests.test_spine import ALICE, make
+from tickets import ingest, lifecycle, runs
+from tickets.ingest import WorkerEvent
+
+
+def begin(engine: Engine, ticket_id: int, conversation: str | None, **places: Any) -> Run:
+    """A run whose program tells of its conversation, and then asks a question."""
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        runs.prepared(session, run.id, workspace="/work", **places)
+        said = {"conversation_id": conversation} if conversation else {"program": "script"}
+        event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session", "payload": said}
+        ingest.take(session, run.id, [WorkerEvent.model_validate(event)])
+        asked = runs.Report(verdict="question", summary="Which?", question={"request": "1"})
+        runs.report(session, run.id, asked, runs.RetryPolicy())
+        lifecycle.transition(session, ticket_id, "answer", ALICE, body="This one.")
+    return run
+
+
+def claimed(engine: Engine, ticket_id: int) -> Run:
+    with writing(engine) as session:
+        return runs.claim(session, ticket_id, "here").run
+
+
+def test_an_answered_ticket_resumes_the_conversation_that_its_program_named(engine: Engine) -> None:
+    ticket_id = make(engine, assigned_to="claude")
+    begin(engine, ticket_id, "c-1", config_dir="/runs/1/config")
+
+    run = claimed(engine, ticket_id)
+
+    assert (run.resumes, run.conversation_id, run.config_dir) == (True, "c-1", "/runs/1/config")
+    with writing(engine) as session:
+        assert session.get_one(Ticket, ticket_id).conversation_id == "c-1"
+
+
+def test_a_program_that_names_no_conversation_always_starts_anew(engine: Engine) -> None:
+    ticket_id = make(engine)
+    begin(engine, ticket_id, None)
+
+    run = claimed(engine, ticket_id)
+
+    assert (run.resumes, run.conversation_id) == (False, None)
+
+
+def test_another_agent_does_not_get_the_conversation(engine: Engine) -> None:
+    ticket_id = make(engine, assigned_to="claude")
+    begin(engine, ticket_id, "c-1")
+    with writing(engine) as session:
+        session.execute(update(Ticket).where(Ticket.id == ticket_id).values(assigned_to="codex"))
+        session.execute(update(Agent).values(capacity=9))
+
+    assert not claimed(engine, ticket_id).resumes

@@ -1,0 +1,26 @@
+"""Conversations of agents' programs: which ticket each belongs to and where it is kept, so that a later run can resume it."""
+
+from __future__ import annotations
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from models import AgentSession, Run, Ticket, insert_once, now
+
+
+def begun(session: Session, run: Run, conversation_id: str) -> None:
+    """The program itself has named its conversation: only such a one can be resumed."""
+    facts = {"ticket_id": run.ticket_id, "program": run.program or "unknown", "agent": run.agent}
+    places = {"config_dir": run.config_dir, "cwd": run.workspace}
+    session.execute(insert_once(session, AgentSession).values(id=conversation_id, **facts, **places))
+    session.execute(update(AgentSession).where(AgentSession.id == conversation_id).values(last_seen=now()))
+    session.execute(update(Run).where(Run.id == run.id).values(conversation_id=conversation_id))
+    session.execute(update(Ticket).where(Ticket.id == run.ticket_id).values(conversation_id=conversation_id))
+
+
+def to_resume(session: Session, ticket_id: int, agent: str, program: str) -> AgentSession | None:
+    """The conversation that this agent last held about this ticket with this program."""
+    query = select(AgentSession).where(
+        AgentSession.ticket_id == ticket_id, AgentSession.agent == agent, AgentSession.program == program
+    )
+    return session.scalar(query.order_by(AgentSession.last_seen.desc(), AgentSession.id).limit(1))
