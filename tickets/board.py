@@ -1,0 +1,210 @@
+"""The board: for each state a column of cards, a page at a time, in a number of queries that does not grow with anything."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
+from sqlalchemy.orm import Session
+
+from models import Agent, AgentKind, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag, stamp
+
+from . import lifecycle
+from .actors import Actor
+from .errors import Invalid
+from .lifecycle import Move, Standing
+
+PAGE = 30
+COUNTED = 1000
+ATTENTION = {TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What of the board is shown; empty values do not narrow it."""
+
+    project: str = ""
+    assigned_to: str = ""
+    tag: str = ""
+    priority: str = ""
+    q: str = ""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Raises `Invalid` for a tag or priority that does not exist."""
+        found: list[ColumnElement[bool]] = []
+        if self.project:
+            found.append(Ticket.project_id == select(Project.id).where(Project.slug == self.project).scalar_subquery())
+        if self.assigned_to:
+            found.append(Ticket.assigned_to == self.assigned_to)
+        if self.tag:
+            tagged = select(TicketTag.ticket_id).where(
+                TicketTag.tag == _known("tag", self.tag, [tag.value for tag in Tag])
+            )
+            found.append(Ticket.id.in_(tagged))
+        if self.priority:
+            name = _known("priority", self.priority, [priority.label for priority in Priority])
+            found.append(Ticket.priority == Priority[name.upper()])
+        if self.q:
+            found.append(or_(Ticket.title.icontains(self.q, autoescape=True), Ticket.identifier == self.q.upper()))
+        return found
+
+
+def _known(name: str, value: str, choices: list[str]) -> str:
+    if value not in choices:
+        raise Invalid(f"there is no {name} named {value[:40]!r}", field=name, choices=choices)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A move as a button: where it leads, and whether it must ask something first."""
+
+    move: str
+    label: str
+    to: str
+    fields: bool
+    danger: bool
+
+    @classmethod
+    def of(cls, law: Move, ticket: Ticket) -> Offer:
+        asks = any(field.is_required() for field in law.facts.model_fields.values())
+        return cls(law.name, law.label, lifecycle.leads_to(law, ticket).value, asks, law.danger)
+
+
+def offers(ticket: Ticket, actor: Actor, standing: Standing) -> list[Offer]:
+    """The moves a page offers, the usual one first, the dangerous ones last."""
+    laws = [law for law in lifecycle.moves_from(ticket, actor, standing) if law.label]
+    return [
+        Offer.of(law, ticket)
+        for law in sorted(laws, key=lambda law: (law.danger, law.name in ("park", "block", "release")))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    identifier: str
+    title: str
+    status: str
+    priority: str
+    tags: list[str]
+    owner: str | None
+    owner_kind: str
+    age_since: datetime
+    live: bool
+    live_line: str | None
+    cost: float | None
+    needs_you: bool
+    version: int
+    moves: list[Offer] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    status: str
+    count: str
+    cards: list[Card]
+    next_cursor: str | None
+
+
+def columns(session: Session, filters: Filters, actor: Actor) -> list[Column]:
+    """All nine columns; the cards of all of them share their queries."""
+    pages = {status: _page(session, status, filters, None) for status in TicketStatus}
+    cards = _cards(session, [ticket for page in pages.values() for ticket in page[:PAGE]], actor)
+    return [_column(session, status, filters, page, cards) for status, page in pages.items()]
+
+
+def column(session: Session, status: str, filters: Filters, actor: Actor, cursor: str | None = None) -> Column:
+    """One column from a cursor on. Raises `Invalid` for an unknown state or a cursor that was not made here."""
+    known = TicketStatus(_known("status", status, [state.value for state in TicketStatus]))
+    page = _page(session, known, filters, cursor)
+    return _column(session, known, filters, page, _cards(session, page[:PAGE], actor))
+
+
+def _column(
+    session: Session, status: TicketStatus, filters: Filters, page: list[Ticket], cards: dict[int, Card]
+) -> Column:
+    shown = page[:PAGE]
+    following = f"{stamp(shown[-1].updated)}~{shown[-1].id}" if len(page) > PAGE else None
+    return Column(status.value, count(session, status, filters), [cards[ticket.id] for ticket in shown], following)
+
+
+def _in(status: TicketStatus, filters: Filters) -> Select[Any]:
+    return select(Ticket).where(Ticket.status == status, Ticket.archived == false(), *filters.conditions())
+
+
+def _page(session: Session, status: TicketStatus, filters: Filters, cursor: str | None) -> list[Ticket]:
+    query = _in(status, filters).order_by(Ticket.updated.desc(), Ticket.id.desc()).limit(PAGE + 1)
+    if cursor:
+        updated, ticket_id = _parsed(cursor)
+        query = query.where(or_(Ticket.updated < updated, and_(Ticket.updated == updated, Ticket.id < ticket_id)))
+    return list(session.scalars(query))
+
+
+def _parsed(cursor: str) -> tuple[datetime, int]:
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)~(\d{1,18})", cursor)
+    if match is None:
+        raise Invalid("that cursor was not made by this board", field="cursor")
+    return datetime.fromisoformat(match[1]), int(match[2])
+
+
+def count(session: Session, status: TicketStatus, filters: Filters) -> str:
+    """How many there are, counted up to a thousand, so that the cost of a count has a bound."""
+    some = _in(status, filters).with_only_columns(Ticket.id).limit(COUNTED).subquery()
+    found = session.scalar(select(func.count()).select_from(some)) or 0
+    return str(found) if found < COUNTED else f"{COUNTED - 1}+"
+
+
+def _cards(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int, Card]:
+    ids = [ticket.id for ticket in tickets]
+    standings = lifecycle.standings(session, tickets, actor)
+    tags, costs, kinds = tags_of(session, ids), costs_of(session, ids), owner_kinds(session)
+    return {
+        ticket.id: Card(
+            identifier=ticket.identifier,
+            title=ticket.title,
+            status=ticket.status.value,
+            priority=ticket.priority.label,
+            tags=tags.get(ticket.id, []),
+            owner=ticket.assigned_to,
+            owner_kind=kinds.get(ticket.assigned_to or "", "person"),
+            age_since=ticket.created,
+            live=_works(standings[ticket.id].live),
+            live_line=_line(standings[ticket.id].live),
+            cost=costs.get(ticket.id),
+            needs_you=ticket.status in ATTENTION,
+            version=ticket.version,
+            moves=offers(ticket, actor, standings[ticket.id]),
+        )
+        for ticket in tickets
+    }
+
+
+def _works(run: Run | None) -> bool:
+    return run is not None and run.state is not RunState.STOPPING
+
+
+def _line(run: Run | None) -> str | None:
+    return run.live_line if run else None
+
+
+def tags_of(session: Session, ids: list[int]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    query = select(TicketTag).where(TicketTag.ticket_id.in_(ids)).order_by(TicketTag.tag)
+    for row in session.scalars(query):
+        found.setdefault(row.ticket_id, []).append(row.tag.value)
+    return found
+
+
+def costs_of(session: Session, ids: list[int]) -> dict[int, float]:
+    """Money spent on each of these tickets; absent where no run reported any."""
+    query = select(Run.ticket_id, func.sum(Run.cost_usd)).where(Run.ticket_id.in_(ids)).group_by(Run.ticket_id)
+    return {ticket_id: cost for ticket_id, cost in session.execute(query) if cost}
+
+
+def owner_kinds(session: Session) -> dict[str, str]:
+    """How each member of the team is drawn: person or agent."""
+    query = select(Agent.name, Agent.kind)
+    return {name: "person" if kind is AgentKind.HUMAN else "agent" for name, kind in session.execute(query)}

@@ -1,0 +1,109 @@
+"""The head of a ticket: what is next, what the runtime does, and one line that says it all. Each comes from one function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import Run, RunState, Ticket, TicketStatus, now
+
+from . import board, wake
+from .lookup import live_run
+
+SILENT = timedelta(seconds=30)
+
+NEXT = {
+    TicketStatus.INBOX: "Triage",
+    TicketStatus.TODO: "Start",
+    TicketStatus.IN_PROGRESS: "Work goes on",
+    TicketStatus.NEEDS_INPUT: "Answer",
+    TicketStatus.IN_REVIEW: "Review",
+    TicketStatus.BLOCKED: "Unblock",
+    TicketStatus.DONE: "Closed",
+    TicketStatus.CANCELLED: "Closed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`runtime` is starting, running, waiting, idle, stopping, closed or unknown; `live` while a run holds the ticket."""
+
+    state: str
+    next_action: str
+    owner: str | None
+    owner_kind: str
+    runtime: str
+    runtime_line: str
+    live: bool
+    working: str | None
+    age: datetime
+
+
+def of(session: Session, ticket: Ticket) -> Header:
+    run = live_run(session, ticket.id)
+    last = run or session.scalar(select(Run).where(Run.ticket_id == ticket.id).order_by(Run.id.desc()).limit(1))
+    state = runtime(run)
+    owner_kind = board.owner_kinds(session).get(ticket.assigned_to or "", "person")
+    working = f"{run.agent} is working…" if run and state in ("starting", "running") else None
+    return Header(
+        ticket.status.value,
+        next_action(ticket),
+        ticket.assigned_to,
+        owner_kind,
+        state,
+        _line(ticket, last, state),
+        run is not None,
+        working,
+        ticket.created,
+    )
+
+
+def next_action(ticket: Ticket) -> str:
+    if ticket.status is TicketStatus.WAITING:
+        words = wake.words(ticket.wake)
+        return f"Wait {words}"
+    return NEXT[ticket.status]
+
+
+def runtime(run: Run | None) -> str:
+    """The state of a live run; unknown when its wrapper has been silent for more than a few beats."""
+    if run is None:
+        return "closed"
+    heard = run.heartbeat or run.started
+    if run.state is not RunState.STARTING and heard < now() - SILENT:
+        return "unknown"
+    return run.state.value
+
+
+def _line(ticket: Ticket, run: Run | None, state: str) -> str:
+    said = f"Ticket is {ticket.status.value.replace('_', ' ')}; runtime is {state}."
+    if run is None:
+        return f"{said} No run yet."
+    reason = f" ({_close_reason(ticket, run)})" if run.ended else ""
+    uptime = _span((run.ended or now()) - run.started)
+    facts = [
+        run.profile or run.agent,
+        run.workspace,
+        f"{uptime} up",
+        f"last activity {_span(now() - (run.ended or run.heartbeat or run.started))} ago",
+    ]
+    return f"{said}{reason} · " + " · ".join(fact for fact in facts if fact)
+
+
+def _close_reason(ticket: Ticket, run: Run) -> str:
+    if run.stop_code:
+        return f"run_{run.stop_code}"
+    if ticket.closed:
+        return f"ticket_marked_{ticket.status.value}"
+    return f"run_ended_{run.outcome.value if run.outcome else 'unknown'}"
+
+
+def _span(length: timedelta) -> str:
+    seconds = max(0, int(length.total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

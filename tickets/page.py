@@ -1,0 +1,281 @@
+"""What a ticket's page shows: plain values made from rows, so that the templates need no database and no rules."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import (
+    ActorKind,
+    CommentKind,
+    Evidence,
+    EvidenceSource,
+    MessageKind,
+    QueuedMessage,
+    RequestState,
+    Run,
+    RunRequest,
+    Ticket,
+    TicketComment,
+    TicketMessage,
+    TicketStatus,
+)
+
+from . import evidence, quarantine, relationships, workflow
+from .conversation import Entry
+
+View = dict[str, Any]
+DRAWN = {ActorKind.HUMAN: "person", ActorKind.RUN: "agent", ActorKind.ORCHESTRATOR: "agent", ActorKind.SERVICE: "agent"}
+HIDDEN_INPUT = ("prompt", "message", "echo")
+
+
+# ------------------------------------------------------------------------------------------------------- conversation
+
+
+def conversation(session: Session, ticket: Ticket, entries: list[Entry]) -> list[View]:
+    """The entries as the page draws them, in the same order; Markdown is left to the page, in `markdown`."""
+    runs = {entry.run_id for entry in entries if isinstance(entry, TicketComment) and entry.kind is CommentKind.VERDICT}
+    proofs = _proofs(session, ticket.id, {run for run in runs if run})
+    requests = _requests(session, ticket.id)
+    last_question = max((entry.id for entry in entries if _is_question(entry)), default=None)
+    views = []
+    for entry in entries:
+        if isinstance(entry, TicketComment):
+            views.append(_comment(ticket, entry, proofs, entry.id == last_question))
+        elif isinstance(entry, QueuedMessage):
+            views.append(_queued(entry))
+        elif not _is_noise(entry):
+            views.append(_message(entry, requests))
+    return views
+
+
+def _is_question(entry: Entry) -> bool:
+    return isinstance(entry, TicketComment) and entry.kind is CommentKind.QUESTION
+
+
+def _is_noise(entry: TicketMessage) -> bool:
+    """Input that is shown elsewhere: the composed prompt, and echoes of messages that have a row of their own."""
+    return entry.kind is MessageKind.INPUT and (entry.data or {}).get("source") in HIDDEN_INPUT
+
+
+def _comment(ticket: Ticket, row: TicketComment, proofs: dict[int, View], last_question: bool) -> View:
+    view: View = {
+        "kind": "comment",
+        "id": f"c{row.id}",
+        "author": row.author,
+        "author_kind": DRAWN.get(row.author_kind, "system"),
+        "at": row.created,
+        "markdown": row.body,
+        "run": row.run_id,
+    }
+    if row.kind is CommentKind.SYSTEM and "\n" not in row.body:
+        return view | {"kind": "notice", "level": "info"}
+    if row.kind is CommentKind.QUESTION:
+        is_open = last_question and ticket.status is TicketStatus.NEEDS_INPUT
+        return view | {"kind": "question", "question": _question(row, is_open)}
+    if row.kind is CommentKind.VERDICT:
+        proof = proofs.get(row.run_id or 0, {"claims": [], "facts": []})
+        return view | {"kind": "verdict", "verdict": {"outcome": "review", "evidence": proof}}
+    return view
+
+
+def _question(row: TicketComment, is_open: bool) -> View:
+    asked = (row.data or {}).get("questions") or [{"text": "Your answer", "choices": []}]
+    return {
+        "request": "",
+        "questions": asked,
+        "open": is_open,
+        "answer": None if is_open else "see below",
+        "answered_by": None,
+    }
+
+
+def _queued(row: QueuedMessage) -> View:
+    return {
+        "kind": "input",
+        "id": f"q{row.id}",
+        "author": row.author,
+        "author_kind": "person",
+        "at": row.created,
+        "text": row.body,
+        "state": row.state.value,
+        "error": row.failure,
+    }
+
+
+def _message(row: TicketMessage, requests: dict[tuple[int, str], RunRequest]) -> View:
+    view: View = {
+        "kind": row.kind.value,
+        "id": f"m{row.id}",
+        "author": row.author,
+        "author_kind": "agent",
+        "at": row.created,
+        "run": row.run_id,
+        "parent": row.parent,
+    }
+    data = row.data or {}
+    if row.kind is MessageKind.TOOL_CALL:
+        return view | {"kind": "tool", "tool": _tool(row, data)}
+    if row.kind is MessageKind.TEXT:
+        return view | {"markdown": row.text}
+    if row.kind in (MessageKind.QUESTION, MessageKind.APPROVAL):
+        return view | _asked(row, data, requests.get((row.run_id or 0, row.block or "")))
+    if row.kind is MessageKind.ERROR:
+        return view | {"kind": "notice", "level": "warning", "text": row.text}
+    return view | {"text": row.text, "level": data.get("level", "info"), "seconds": data.get("seconds")}
+
+
+def _tool(row: TicketMessage, data: View) -> View:
+    given = data.get("input")
+    ended = data.get("ended", False)
+    return {
+        "name": data.get("name") or "tool",
+        "title": row.text,
+        "input": _readable(given),
+        "output": data.get("output") if ended else None,
+        "exit_code": data.get("exit_code"),
+        "seconds": data.get("seconds"),
+        "error": bool(data.get("error")),
+    }
+
+
+def _readable(given: Any) -> str:
+    """A tool's input for people: the command where there is one, else its JSON."""
+    if isinstance(given, dict) and isinstance(given.get("command"), str):
+        return str(given["command"])
+    return json.dumps(given, ensure_ascii=False, indent=2) if given else ""
+
+
+def _asked(row: TicketMessage, data: View, request: RunRequest | None) -> View:
+    is_open = request is not None and request.state is RequestState.PENDING
+    answer = (request.answer or {}) if request else {}
+    by = request.answered_by if request else None
+    if row.kind is MessageKind.QUESTION:
+        asked = {"request": row.block, "questions": data.get("questions") or [], "open": is_open}
+        return {"question": asked | {"answer": answer.get("message") or answer.get("answers"), "answered_by": by}}
+    asked = {"request": row.block, "tool": data.get("tool"), "title": row.text, "input": _readable(data.get("input"))}
+    answered = {"behavior": answer.get("behavior"), "scope": answer.get("scope"), "answered_by": by}
+    return {"approval": asked | {"reason": data.get("reason"), "open": is_open} | answered}
+
+
+def _requests(session: Session, ticket_id: int) -> dict[tuple[int, str], RunRequest]:
+    rows = session.scalars(
+        select(RunRequest).where(RunRequest.ticket_id == ticket_id).order_by(RunRequest.id.desc()).limit(200)
+    )
+    return {(row.run_id, row.request): row for row in rows}
+
+
+# ----------------------------------------------------------------------------------------------------------- evidence
+
+
+def proof(session: Session, ticket: Ticket) -> View:
+    """Claims beside facts, of the last run that left any."""
+    rows = evidence.of(session, ticket.id)
+    last = max((row.run_id or 0 for row in rows), default=0)
+    return _proof([row for row in rows if (row.run_id or 0) == last])
+
+
+def _proofs(session: Session, ticket_id: int, runs: set[int]) -> dict[int, View]:
+    if not runs:
+        return {}
+    grouped: dict[int, list[Evidence]] = {}
+    for row in evidence.of(session, ticket_id):
+        grouped.setdefault(row.run_id or 0, []).append(row)
+    return {run: _proof(grouped.get(run, [])) for run in runs}
+
+
+def _proof(rows: list[Evidence]) -> View:
+    claims = [
+        {"text": row.summary, "kind": row.kind, "by": row.author, "at": row.created}
+        for row in rows
+        if row.source is EvidenceSource.CLAIM
+    ]
+    facts = [
+        {"kind": row.kind, "status": row.status.value, "summary": row.summary, "detail": _detail(row)}
+        for row in rows
+        if row.source is EvidenceSource.FACT
+    ]
+    return {"claims": claims, "facts": facts}
+
+
+def _detail(row: Evidence) -> str:
+    data = row.data or {}
+    if row.kind == "check":
+        check = data.get("check") or {}
+        command = " ".join(check.get("argv", []))
+        ending = f"exit {check.get('exit_code')} in {check.get('seconds')} s, sha256 {check.get('sha256')}"
+        return f"$ {command}\n{ending}\n\n{check.get('tail', '')}"
+    if row.kind == "commit":
+        return "\n".join(f"{commit['sha'][:12]} {commit['subject']}" for commit in data.get("commits", []))
+    if row.kind == "uncommitted":
+        return "\n".join(data.get("paths", []))
+    return ""
+
+
+# -------------------------------------------------------------------------------------------------- runs and the side
+
+
+def run_view(run: Run) -> View:
+    tokens = run.input_tokens + run.output_tokens + run.cache_read_tokens + run.cache_write_tokens
+    return {
+        "id": run.id,
+        "generation": run.generation,
+        "agent": run.agent,
+        "profile": run.profile,
+        "state": run.state.value,
+        "outcome": run.outcome.value if run.outcome else None,
+        "failure": run.failure_detail or (run.failure and run.failure.value),
+        "started": run.started,
+        "ended": run.ended,
+        "tokens": tokens or None,
+        "cost": run.cost_usd,
+        "seconds": (run.ended - run.started).total_seconds() if run.ended else None,
+    }
+
+
+def side(session: Session, ticket: Ticket, run: Run | None, owner_kinds: dict[str, str]) -> View:
+    people = [("Owner", ticket.assigned_to), ("Requester", ticket.requester), ("Held by", ticket.campaign_owner)]
+    return {
+        "people": [(label, name, owner_kinds.get(name, "person")) for label, name in people if name],
+        "timing": [
+            ("Created", ticket.created),
+            ("Updated", ticket.updated),
+            ("Not before", ticket.not_before),
+            ("Wakes", ticket.wake_at),
+            ("Check-in", ticket.expected_check_in),
+            ("Closed", ticket.closed),
+        ],
+        "relationships": [
+            {"kind": link.words, "identifier": link.identifier, "title": link.title, "status": link.status}
+            for link in relationships.of(session, ticket.id)
+        ],
+        "phases": [
+            {"name": phase.name, "state": phase.state.value, "agent": phase.agent}
+            for phase in workflow.of(session, ticket.id)
+        ],
+        "advanced": _advanced(session, ticket, run),
+    }
+
+
+def _advanced(session: Session, ticket: Ticket, run: Run | None) -> list[tuple[str, str]]:
+    kept = quarantine.of(session, ticket.id)
+    facts: list[tuple[str, Any]] = [
+        ("Version", ticket.version),
+        ("Attempts", ticket.attempts),
+        ("Infrastructure faults", ticket.faults),
+        ("Conversation", ticket.conversation_id),
+        ("Quarantine", f"{len(kept)} kept" if kept else None),
+    ]
+    if run is not None:
+        facts += [
+            ("Run", f"{run.id}, generation {run.generation}"),
+            ("Program", f"{run.agent} · {run.profile} · {run.program}"),
+            ("Pane", run.tmux_target),
+            ("Workspace", run.workspace),
+            ("Branch", run.branch),
+            ("Base", (run.base_sha or "")[:12]),
+        ]
+    return [(label, str(value)) for label, value in facts if value]
