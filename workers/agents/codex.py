@@ -147,7 +147,7 @@ class CodexAgent:
 
     def _begin(self, result: Fields) -> list[Event]:
         thread = text(table(result, "thread"), "id")
-        self._stream.begin(thread)
+        self._stream.begin(thread, self._resume)
         waiting, self._waiting = self._waiting, []
         for uuid, body in waiting:
             self._replies += self.send(uuid, body)

@@ -48,7 +48,8 @@ class CodexStream:
         self.failed = False
         self._deltas = Deltas(secrets)
         self._parents: dict[str, str] = {}
-        self._before: dict[str, dict[str, int]] = {}
+        self._resumed = False
+        self._before: dict[str, int] = {}
         self._totals: dict[str, dict[str, int]] = {}
         self._tally = Tally()
         self._said = ""
@@ -77,9 +78,9 @@ class CodexStream:
         reader = self._readers.get(method)
         return reader(params) if reader else _notice(method, params)
 
-    def begin(self, thread: str) -> None:
-        """The run's own thread is known."""
-        self.thread = thread
+    def begin(self, thread: str, resumed: bool) -> None:
+        """The run's own thread is known, and whether an earlier process has used it."""
+        self.thread, self._resumed = thread, resumed
 
     def _parent(self, params: Fields) -> str | None:
         thread = text(params, "threadId")
@@ -165,9 +166,10 @@ class CodexStream:
     def _usage(self, params: Fields) -> list[Event]:
         thread, usage = text(params, "threadId"), table(params, "tokenUsage")
         total, last = table(usage, "total"), table(usage, "last")
-        spent = {key: count(last, key) if self.turn else 0 for key in _COUNTED}
-        before = self._before.setdefault(thread, {key: count(total, key) - spent[key] for key in _COUNTED})
-        self._totals[thread] = {key: max(0, count(total, key) - before[key]) for key in _COUNTED}
+        if thread == self.thread and self._resumed and not self._before:
+            self._before = {key: count(total, key) - (count(last, key) if self.turn else 0) for key in _COUNTED}
+        before = self._before if thread == self.thread else {}
+        self._totals[thread] = {key: max(0, count(total, key) - before.get(key, 0)) for key in _COUNTED}
         sums = {key: sum(each[key] for each in self._totals.values()) for key in _COUNTED}
         tally = self._tally
         tally.cache_read_tokens, tally.cache_write_tokens = sums["cachedInputTokens"], sums["cacheWriteInputTokens"]

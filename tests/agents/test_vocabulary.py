@@ -1,0 +1,184 @@
+"""The words themselves: plain texts, redaction, classes of failure and the thinning of deltas."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.agents.calls import call_title
+from workers.agents.deltas import Deltas
+from workers.agents.diagnosis import diagnose, explain_exit, reset_time
+from workers.vocabulary import FAILURES, TEXT_BYTES, Event, clip, event, plain, raw, redact, title
+
+NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("given_text", "expected"),
+    [
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;a title\x07text", "text"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b(Bplain\x1b=", "plain"),
+        ("10%\r50%\r\ndone\x00\x08", "10%\n50%\ndone"),
+        ("\x9b31mC1\x7f", "31mC1"),
+        ("half a pair \ud83d!", "half a pair ?!"),
+        ("tab\tand ünïcode 🙂", "tab\tand ünïcode 🙂"),
+    ],
+)
+def test_plain_text_has_no_terminal_control(given_text: str, expected: str) -> None:
+    assert plain(given_text) == expected
+
+
+@given(st.text(), st.integers(1, 50))
+def test_a_clipped_text_fits_and_is_a_beginning(text: str, limit: int) -> None:
+    clipped = clip(text, limit)
+    assert len(clipped.encode()) <= limit
+    assert plain(text).startswith(clipped)
+
+
+def test_only_a_text_that_was_cut_is_marked() -> None:
+    assert event("text", text="\x1b[1m" + "x" * TEXT_BYTES).payload == {"text": "x" * TEXT_BYTES}
+    assert event("text", text="x" * (TEXT_BYTES + 1)).payload == {"text": "x" * TEXT_BYTES, "truncated": True}
+    assert event("text", text="a", parent=None).payload == {"text": "a"}
+
+
+def test_values_that_json_lacks_become_null_and_deep_ones_are_cut() -> None:
+    assert event("tool_call", input={"a": float("nan"), "b": float("inf")}).payload["input"] == {"a": None, "b": None}
+    deep: list[object] = []
+    for _ in range(200):
+        deep = [deep]
+    assert event("tool_call", input=deep).payload["truncated"] is True
+
+
+def test_a_line_that_nobody_understands_is_kept() -> None:
+    assert raw(b"\xff{oops", "not JSON") == Event("raw", {"line": "\ufffd{oops", "reason": "not JSON"})
+
+
+def test_secrets_are_replaced_wherever_they_stand() -> None:
+    told = event("tool_call", call="c", input={"command": "curl -H hunter22-long", "list": [{"k hunter22": 1}]})
+    assert told.without(["hunter22", "hunter22-long", ""]).payload == {
+        "call": "c",
+        "input": {"command": "curl -H [redacted]", "list": [{"k [redacted]": 1}]},
+    }
+    assert redact("nothing here", ["secret"]) == "nothing here"
+
+
+def test_a_title_is_one_short_line() -> None:
+    assert title("\n\n  first line \nsecond") == "first line"
+    assert len(title("x" * 500)) == 120
+    assert call_title("mcp__mc-coord__mc_progress", {"text": "half way"}) == "mc_progress: half way"
+    assert call_title("Task", {"prompt": "unseen"}) == "Task"
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_that_blocks_or_parks_says_what_it_means(name: str) -> None:
+    failure = FAILURES[name]
+    assert failure.meaning.endswith(".")
+    assert failure.then in ("retry", "park", "block")
+
+
+def test_faults_of_the_surroundings_use_up_no_attempt() -> None:
+    spared = {name for name, failure in FAILURES.items() if not failure.counts}
+    assert {"rate_limit", "usage_limit", "server_error", "network", "authentication", "environment"} <= spared
+    assert {"protocol_violation", "check_failed", "agent_failed", "crash", "timeout"}.isdisjoint(spared)
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "failure"),
+    [
+        ("You've hit your 5-hour limit · resets 1:16pm (UTC)", 429, "usage_limit"),
+        ("Claude AI usage limit reached|1795260000", None, "usage_limit"),
+        ("API Error: Request rejected (429) · slow down", 429, "rate_limit"),
+        ("exceeded retry limit, last status: 429 Too Many Requests", None, "rate_limit"),
+        ("Failed to authenticate. API Error: 401 no", None, "authentication"),
+        ("Invalid API key · Please run /login", None, "authentication"),
+        ("API Error: 529 overloaded", None, "server_error"),
+        ("Prompt is too long", 400, "context_overflow"),
+        ("API Error: Connection refused (ECONNREFUSED)", None, "network"),
+        ("stream disconnected before completion", None, "network"),
+        ("model: claude-nope was not found", 404, "environment"),
+        ("No conversation found with session ID: 1", None, "environment"),
+        ("Credit balance is too low", 400, "environment"),
+        ("something else altogether", None, "agent_failed"),
+    ],
+)
+def test_what_a_service_says_has_a_class(said: str, status: int | None, failure: str) -> None:
+    assert diagnose(said, status) == failure
+
+
+@pytest.mark.parametrize(
+    ("said", "at"),
+    [
+        ("limit reached|1795260000", "2026-11-21T11:20:00Z"),
+        ("try again in 3 days 2 hours 5 minutes.", "2026-11-24T12:35:00Z"),
+        ("resets 3pm (Europe/Berlin)", "2026-11-21T14:00:00Z"),
+        ("resets 9am (UTC)", "2026-11-22T09:00:00Z"),
+        ("resets Jan 5, 9am (UTC)", "2027-01-05T09:00:00Z"),
+        ("or try again at 1:16 PM.", "2026-11-21T13:16:00Z"),
+        ("or try again at Nov 25th, 2026 9:30 AM.", "2026-11-25T09:30:00Z"),
+        ("resets 12am (UTC)", "2026-11-22T00:00:00Z"),
+        ("resets 3pm (Nowhere/Atlantis)", None),
+        ("resets Feb 31, 9am", None),
+        ("later", None),
+    ],
+)
+def test_the_end_of_a_limit_is_read_from_words(said: str, at: str | None) -> None:
+    assert reset_time(said, NOW) == at
+
+
+def test_a_clock_time_without_a_zone_is_the_machines_own() -> None:
+    east = NOW.astimezone(timezone(timedelta(hours=2)))
+    assert reset_time("try again at 3:00 PM", east) == "2026-11-21T13:00:00Z"
+    summer = datetime(2026, 7, 1, 12, 0, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert reset_time("resets 3pm (Europe/London)", summer) == "2026-07-01T14:00:00Z"
+
+
+def test_an_end_without_words_is_explained() -> None:
+    assert explain_exit(0, "warnings") is None
+    killed = explain_exit(-9, "")
+    assert killed is not None and killed.payload["failure"] == "killed"
+    silent = explain_exit(3, "")
+    assert silent is not None and silent.payload["failure"] == "crash"
+    root = explain_exit(1, "--dangerously-skip-permissions cannot be used with root/sudo privileges\n")
+    assert root is not None and root.payload["failure"] == "environment"
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_deltas_come_at_most_four_times_a_second_and_lose_nothing() -> None:
+    clock = Clock()
+    deltas = Deltas((), clock)
+    shown = []
+    for letter in "abcdefghij":
+        shown += deltas.add("b", "text", letter)
+        clock.now += 0.1
+    assert [(each.payload["offset"], each.payload["text"]) for each in shown] == [
+        (0, "a"),
+        (1, "bcd"),
+        (4, "efg"),
+        (7, "hij"),
+    ]
+
+
+@given(st.lists(st.sampled_from(["s", "se", "sec", "secret", "ret", "ecr", " x ", "t"]), max_size=12))
+def test_a_secret_cut_across_deltas_never_shows(pieces: list[str]) -> None:
+    clock = Clock()
+    deltas = Deltas(("secret",), clock)
+    shown = ""
+    for piece in pieces:
+        for told in deltas.add("b", "text", piece):
+            assert told.payload["offset"] == len(shown)
+            shown += told.payload["text"]
+        clock.now += 1
+    assert "secret" not in shown
+    assert redact("".join(pieces), ["secret"]).startswith(shown)
