@@ -42,6 +42,11 @@ class Recorder:
         """A remark of the wrapper about the run."""
         self.agent(event("notice", text=text, level=level))
 
+    def close(self, farewell: str) -> None:
+        """The last line in the pane."""
+        self._pane.say(farewell)
+        self._pane.close()
+
     def _keep(self, event_type: str, payload: Mapping[str, Any]) -> None:
         self._spool.append(event_type, payload)
         self.facts.take(event_type, payload)

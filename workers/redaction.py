@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from workers.vocabulary import Event, redact
 
@@ -25,6 +26,10 @@ class Redaction:
             return clean
         whole = {key: self._whole(value) for key, value in clean.payload.items()}
         return Event(clean.kind, whole)
+
+    def value(self, value: Any) -> Any:
+        """A JSON value without secrets."""
+        return Event("notice", {"value": value}).without(self._secrets).payload["value"]
 
     def held_back(self, text: str) -> int:
         """How many characters at the end of `text` could be the beginning of a secret."""

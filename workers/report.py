@@ -28,25 +28,25 @@ def deliver(
     api: Api,
     run_id: int,
     flush: Callable[[float], bool],
-    wait: Callable[[float], object] = time.sleep,
+    pause: Callable[[float], bool],
     seconds: float = TRY_SECONDS,
 ) -> int | None:
     """Post `report.json` once the events before it have arrived; returns the server's status, None for no answer.
 
-    200, 401 and 409 are final and written to `reported`; anything else is tried again for `seconds`.
+    200, 401 and 409 are final and written to `reported`; anything else is tried again for `seconds`, or until
+    `pause`, which waits between two attempts, answers True.
     """
     body = (run_dir / REPORT).read_bytes()
     deadline = time.monotonic() + seconds
-    pause = 0.25
+    delay = 0.25
     while True:
         status = _attempt(api, run_id, body) if flush(api.timeout) else None
         if status == 200 or status in STALE:
             files.replace(run_dir / REPORTED, str(status).encode())
             return status
-        if time.monotonic() + pause > deadline:
+        if time.monotonic() + delay > deadline or pause(delay):
             return status
-        wait(pause)
-        pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+        delay = min(LONGEST_PAUSE_SECONDS, delay * 2)
 
 
 def _attempt(api: Api, run_id: int, body: bytes) -> int | None:

@@ -94,8 +94,7 @@ class Session:
         return self._finish()
 
     def _start(self, argv: Sequence[str]) -> Child:
-        _, _, value = self._spec.marker.partition("=")
-        env = {**self._spec.env, **self._agent.environment(self._spec), "MC_RUN_ID": value}
+        env = {**self._spec.environment, **self._agent.environment(self._spec)}
         workspace = Path(self._spec.workspace)
         return Child(argv, env, workspace, self._selector, self._hear, self._complaints.feed, self._ended)
 
@@ -244,11 +243,16 @@ class Session:
             self._read(line, cut)
         self._complaints.close()
         cause = self._ending.cause if self._ending else None
-        if exit_code and cause is None and (told := self._agent.explain(exit_code, self._complaints.tail)):
-            self._recorder.agent(told)
+        if exit_code and cause is None and self._recorder.facts.result is None:
+            self._explain(exit_code)
         self._courier.give_up()
         self._selector.close()
         return End(exit_code, cause, self._sweep())
+
+    def _explain(self, exit_code: int) -> None:
+        """Why the process ended in the middle of a turn, as far as its last words tell."""
+        if told := self._agent.explain(exit_code, self._complaints.tail):
+            self._recorder.agent(told)
 
 
 def stop_for(signum: int) -> Orders:

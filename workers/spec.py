@@ -83,6 +83,12 @@ class RunSpec:
         return marker(self.instance, self.run_id)
 
     @property
+    def environment(self) -> dict[str, str]:
+        """The environment of everything that the run starts."""
+        name, _, value = self.marker.partition("=")
+        return {**self.env, name: value}
+
+    @property
     def pane_log(self) -> str:
         """The file name of what the pane showed."""
         return f"mc-{self.identifier}.tmux.log"

@@ -118,6 +118,11 @@ def conclude(facts: Facts, signal: Verdict | None, cause: Cause | None, exit_cod
     )
 
 
+def stopped(reason: str) -> Verdict:
+    """The verdict of a run that was ended on request."""
+    return Verdict("stopped", reason, failure=Failure("killed", reason))
+
+
 def report(
     spec: RunSpec,
     verdict: Verdict,
@@ -191,7 +196,7 @@ def _stopped(facts: Facts, cause: Cause | None) -> Verdict | None:
         texts = [str(each.get("text", "")) for each in asked.get("questions", [])]
         summary = "\n".join(texts) or f"May the agent use {asked.get('title')}?"
         return Verdict("question", summary, _question(asked if texts else summary))
-    return Verdict("stopped", cause.text, failure=Failure("killed", cause.text))
+    return stopped(cause.text)
 
 
 def _cut_short(cause: Cause | None) -> Verdict | None:
@@ -202,7 +207,7 @@ def _cut_short(cause: Cause | None) -> Verdict | None:
         case "timed_out":
             return Verdict("timed_out", cause.text, failure=Failure("timeout", cause.text))
         case "terminated":
-            return Verdict("stopped", cause.text, failure=Failure("killed", cause.text))
+            return stopped(cause.text)
         case "budget" | "environment" as name:
             return Verdict("failed", cause.text, failure=Failure(name, cause.text))
         case _:

@@ -1,12 +1,25 @@
-"""Run directories for tests: specs with harmless defaults."""
+"""Runs for tests: specs with harmless defaults, and real wrappers started on them."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from tests.waiting import wait_until
+from tests.workers import scripted
+from workers import launch, processes, spool
+from workers.launch import ROOT
 from workers.spec import Limits, RunSpec
+
+PATIENCE = 30.0
 
 
 def spec_for(folder: Path, **changes: Any) -> RunSpec:
@@ -38,7 +51,7 @@ def spec_for(folder: Path, **changes: Any) -> RunSpec:
         "branch": None,
         "base_sha": None,
         "base_branch": None,
-        "env": {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", "MC_RUN_ID": "12"},
+        "env": {"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8"},
         "mcp_command": None,
         "check": None,
         "setup": None,
@@ -46,3 +59,72 @@ def spec_for(folder: Path, **changes: Any) -> RunSpec:
         "secrets": (),
     }
     return RunSpec(**values | changes)
+
+
+class Run:
+    """One run with its directory, its workspace and, once started, its wrapper."""
+
+    def __init__(self, folder: Path, api: str, prompt: str, **changes: Any) -> None:
+        self.dir = folder / "run"
+        limits = changes.pop("limits", {})
+        spec = spec_for(folder, api=api, instance=uuid4().hex[:8], **changes)
+        self.spec = replace(spec, limits=replace(Limits(grace_seconds=2), **limits))
+        Path(self.spec.workspace).mkdir(exist_ok=True)
+        launch.write(self.dir, self.spec, prompt)
+        self.wrapper: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Run:
+        env = dict(os.environ) | dict([self.spec.marker.split("=")])
+        command = [sys.executable, "-m", "workers.wrapper", str(self.dir)]
+        with (self.dir.parent / "screen.txt").open("wb") as screen:
+            self.wrapper = subprocess.Popen(command, cwd=ROOT, env=env, stdout=screen, stderr=screen)
+        return self
+
+    def wait(self, timeout: float = PATIENCE) -> dict[str, Any]:
+        """The report, once the wrapper has exited."""
+        assert self.wrapper
+        wait_until(lambda: self.wrapper is None or self.wrapper.poll() is not None, timeout, "the wrapper's end")
+        assert self.wrapper.returncode == 0, self.screen
+        return self.report
+
+    def event(self, event_type: str, timeout: float = PATIENCE) -> dict[str, Any]:
+        """The payload of the first event of a type, waited for."""
+        return wait_until(lambda: self.events(event_type), timeout, f"an event {event_type}")[0]
+
+    def events(self, event_type: str) -> list[dict[str, Any]]:
+        return [each["payload"] for each in spool.replay(self.dir) if each["event_type"] == event_type]
+
+    @property
+    def report(self) -> dict[str, Any]:
+        report: dict[str, Any] = json.loads((self.dir / "report.json").read_text())
+        return report
+
+    @property
+    def screen(self) -> str:
+        return (self.dir.parent / "screen.txt").read_text()
+
+    def survivors(self) -> list[processes.Identity]:
+        return processes.carrying(self.spec.marker)
+
+    def clear(self) -> None:
+        if self.wrapper:
+            self.wrapper.kill()
+            self.wrapper.wait()
+        processes.stop(processes.Identity(0, "", ""), self.spec.marker, 0)
+
+
+@contextmanager
+def running(folder: Path, api: str, prompt: str, **changes: Any) -> Iterator[Run]:
+    """A started wrapper; nothing of the run is left afterwards."""
+    run = Run(folder, api, prompt, **changes).start()
+    try:
+        yield run
+    finally:
+        run.clear()
+
+
+def acting(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Spec fields for an agent that does what its prompt says; see `tests.workers.scripted`."""
+    env = dict(spec_for(folder).env)
+    env |= {"TEST_NONCE": spec_for(folder).nonce, "TEST_RUN_DIR": str(folder / "run")}
+    return {"binary": sys.executable, "argv": (str(Path(scripted.__file__)),), "env": env, **changes}

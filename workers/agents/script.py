@@ -1,4 +1,7 @@
-"""The built-in script agent as seen from the wrapper; the program itself is `workers.script_agent`."""
+"""The built-in script agent as seen from the wrapper; the program itself is `workers.script_agent`.
+
+Any other program that speaks the same lines can take its place (`spec.binary`).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ class ScriptAgent:
 
     def command(self, spec: RunSpec) -> list[str]:
         named = ["--identifier", spec.identifier, "--title", spec.title]
-        return [sys.executable, "-I", "-c", BOOT, str(ROOT), *named, *spec.argv]
+        program = [spec.binary] if spec.binary else [sys.executable, "-I", "-c", BOOT, str(ROOT)]
+        return [*program, *spec.argv, *named]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {}

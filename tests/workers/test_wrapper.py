@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.waiting import wait_until
+from tests.workers.fake_api import FakeApi, serving
+from tests.workers.runs import Run, acting, running
+from workers import launch
+from workers.lock import locked
+
+BLOCK = "```sh\n{}\n```\n"
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with serving() as server:
+        yield server
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def worktree(tmp_path: Path) -> Path:
+    """A real worktree on a branch of its own, beside its repository."""
+    repository, folder = tmp_path / "repository", tmp_path / "workspace"
+    repository.mkdir()
+    git(repository, "init", "-q", "-b", "main")
+    (repository / "answer.txt").write_text("41\n")
+    git(repository, "add", ".")
+    git(repository, "-c", "user.name=A", "-c", "user.email=a@x", "commit", "-q", "-m", "Start")
+    git(repository, "worktree", "add", "-q", "-b", "mc/MC-3-hello", str(folder))
+    return folder
+
+
+def act(folder: Path, api: FakeApi, *lines: str, **changes: Any) -> Any:
+    return running(folder, api.base, "\n".join(lines), **acting(folder, **changes))
+
+
+def numbers(api: FakeApi) -> list[int]:
+    return [event["run_seq"] for event in api.events]
+
+
+# From start to report
+
+
+def test_a_run_ends_in_a_report_with_observations_that_mission_control_made_itself(
+    tmp_path: Path, worktree: Path, api: FakeApi
+) -> None:
+    base = git(worktree, "rev-parse", "HEAD")
+    prompt = "MC-3: Say hello\n\n" + BLOCK.format("echo 42 > answer.txt; echo hi > new.txt")
+    check = ("sh", "-c", "echo checked; grep -q 42 answer.txt")
+    with running(tmp_path, api.base, prompt, base_sha=base, repository=str(tmp_path), check=check) as run:
+        report = run.wait()
+    assert report == api.reports[0]
+    assert (report["verdict"], report["failure"], report["exit_code"]) == ("done", None, 0)
+    assert report["summary"].startswith("1 step ran, committed as ")
+    seen = report["observations"]
+    assert [commit["subject"] for commit in seen["commits"]] == ["MC-3: Say hello"]
+    assert seen["head_sha"] == git(worktree, "rev-parse", "HEAD")
+    assert (seen["files_changed"], seen["insertions"], seen["deletions"], seen["dirty"]) == (2, 2, 1, [])
+    assert (seen["check"]["exit_code"], seen["check"]["tail"]) == (0, "checked\n")
+    assert (run.dir / "reported").read_text() == "200"
+    assert json.loads((run.dir / "exit.json").read_text())["verdict"] == "done"
+    assert numbers(api) == list(range(1, len(api.events) + 1))
+    types = [event["event_type"] for event in api.events]
+    assert types[0] == "run.started"
+    assert [kind for kind in types if kind.startswith("run.")][1:] == [
+        "run.ended",
+        "run.check_started",
+        "run.check_ended",
+    ]
+    assert "▸ sh: echo 42 > answer.txt" in run.screen
+    assert run.screen == (run.dir / "mc-MC-3.tmux.log").read_text()
+
+
+def test_a_failing_check_is_run_on_the_base_as_well(tmp_path: Path, worktree: Path, api: FakeApi) -> None:
+    base = git(worktree, "rev-parse", "HEAD")
+    changes = {"base_sha": base, "repository": str(tmp_path), "check": ("grep", "-q", "43", "answer.txt")}
+    with running(tmp_path, api.base, BLOCK.format("echo 42 > answer.txt"), **changes) as run:
+        seen = run.wait()["observations"]
+    assert (seen["check"]["exit_code"], seen["check_base"]["exit_code"]) == (1, 1)
+
+
+def test_every_file_of_a_run_is_its_owners_alone(tmp_path: Path, api: FakeApi) -> None:
+    with running(tmp_path, api.base, BLOCK.format("true")) as run:
+        run.wait()
+    assert stat.S_IMODE(run.dir.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in run.dir.iterdir() if path.is_file()} == {0o600}
+
+
+def test_the_set_up_command_runs_first_and_its_failure_is_the_environments(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "result DONE: x", setup=("sh", "-c", "echo no compiler; exit 3")) as run:
+        report = run.wait()
+    assert (report["verdict"], report["failure"]["class"]) == ("failed", "environment")
+    assert "no compiler" in report["summary"]
+    assert report["terminal"]["human_input_required"] is True
+
+
+@pytest.mark.parametrize("changes", [{"binary": "/no/such/program"}, {"program": "cobol"}, {"mode": "tui"}])
+def test_an_agent_that_cannot_be_started_is_reported(tmp_path: Path, api: FakeApi, changes: dict[str, Any]) -> None:
+    with running(tmp_path, api.base, "x", **changes) as run:
+        report = run.wait()
+    assert (report["verdict"], report["failure"]["class"]) == ("failed", "environment")
+    assert api.reports == [report]
+
+
+# Verdicts
+
+
+def test_the_coordination_tools_signal_is_the_verdict(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "signal review Look at the colours", "result I am DONE: really") as run:
+        report = run.wait()
+    assert (report["verdict"], report["summary"]) == ("review", "Look at the colours")
+
+
+def test_a_line_of_the_final_message_is_the_verdict(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "result I thought.\\n\\n**QUESTION:** Which colour?\\nRed or blue?") as run:
+        report = run.wait()
+    assert (report["verdict"], report["summary"]) == ("question", "Which colour?\nRed or blue?")
+    assert report["question"]["questions"][0]["text"] == "Which colour?\nRed or blue?"
+    assert report["terminal"] is None
+
+
+def test_an_idle_agent_without_a_verdict_is_asked_once_and_then_ended(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "result I am fine") as run:
+        report = run.wait()
+    assert report["verdict"] == "protocol_violation"
+    inputs = [event["source"] for event in run.events("agent.input")]
+    assert inputs == ["echo", "nudge"]
+
+
+def test_exit_code_0_without_a_verdict_is_no_success(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "say Everything is fine", "exit 0") as run:
+        report = run.wait()
+    assert (report["verdict"], report["exit_code"]) == ("protocol_violation", 0)
+    assert report["terminal"]["status"] == "protocol_violation"
+    assert "Everything is fine" in report["transcript_tail"]
+
+
+def test_a_bad_exit_code_does_not_undo_a_verdict(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "result DONE: all of it", "exit 1") as run:
+        report = run.wait()
+    assert (report["verdict"], report["exit_code"]) == ("done", 1)
+
+
+def test_a_crash_is_told_with_the_programs_last_words(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "stderr 'Segmentation of something\\n'", "exit 139") as run:
+        report = run.wait()
+    assert (report["verdict"], report["failure"]["class"]) == ("failed", "crash")
+    assert report["failure"]["message"] == "Segmentation of something"
+
+
+def test_an_agent_killed_from_outside_is_told_as_such(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "kill") as run:
+        report = run.wait()
+    assert (report["verdict"], report["failure"]["class"], report["exit_code"]) == ("failed", "killed", -9)
+
+
+def test_a_usage_limit_keeps_the_time_when_it_is_lifted(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "fail usage_limit No more today") as run:
+        report = run.wait()
+    assert report["verdict"] == "usage_limited"
+    assert report["failure"] == {
+        "class": "usage_limit",
+        "message": "No more today",
+        "retry_at": "2031-01-01T00:00:00Z",
+    }
+
+
+# What an agent prints
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "'not json at all'",
+        "'x' * 300000",
+        "chr(0) + chr(27) + '[31m'",
+        "'[' * 100000",
+        '\'{"kind":"progress","payload":{"text":"a"}}{"kind":"progress","payload":{"text":"b"}}\'',
+    ],
+)
+def test_a_garbled_huge_or_merged_line_never_ends_a_run(tmp_path: Path, api: FakeApi, line: str) -> None:
+    with act(tmp_path, api, f"print {line}", "result DONE: still here", limits={"line_bytes": 200_000}) as run:
+        assert run.wait()["verdict"] == "done"
+    assert run.events("agent.raw") or [each["text"] for each in run.events("agent.progress")] == ["a", "b"]
+    assert "\x1b" not in run.screen
+    assert "\x00" not in run.screen
+
+
+def test_a_flood_on_stderr_is_drained_kept_up_to_a_limit_and_told(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "stderr ('x' * 99 + chr(10)) * 50000", "result DONE: ok") as run:
+        assert run.wait()["verdict"] == "done"
+    assert 900_000 < (run.dir / "stderr.log").stat().st_size < 1_200_000
+    assert run.events("run.output")[-1]["text"].endswith("[more of stderr is not kept]\n")
+
+
+def test_no_secret_gets_into_spool_pane_report_or_stream(tmp_path: Path, api: FakeApi) -> None:
+    secret = "s3cr3t-canary-0123456789"
+    delta = '\'{"kind":"delta","payload":{"block":"b","kind":"text","offset":0,"text":"%s"}}\''
+    lines = [f"print {delta % piece}" for piece in ("see s3cr3t-", "canary-", "0123456789 here")]
+    lines += [f"stderr '{secret[:9]}'", f"stderr '{secret[9:]}\\n'", f"say It is {secret}.", f"print '{secret}'"]
+    with act(tmp_path, api, *lines, f"result DONE: used {secret}", secrets=(secret,)) as run:
+        report = run.wait()
+    assert report["summary"] == "used [redacted]"
+    written = b"".join(path.read_bytes() for path in run.dir.iterdir() if path.name not in ("spec.json", "prompt.md"))
+    assert secret.encode() not in written + json.dumps([api.events, api.reports]).encode() + run.screen.encode()
+    assert "".join(each["text"] for each in run.events("agent.delta")).startswith("see ")
+
+
+# Messages
+
+
+def test_a_message_is_delivered_once_and_before_the_verdict_counts(tmp_path: Path, api: FakeApi) -> None:
+    gate = tmp_path / "gate"
+    message = {"id": 7, "uuid": "u-7", "body": "result REVIEW: after the message", "mode": "queue"}
+    with act(tmp_path, api, "result DONE: before", f"wait {gate}") as run:
+        run.event("agent.result")
+        api.control["messages"] = [message]
+        gate.touch()
+        report = run.wait()
+    assert (report["verdict"], report["summary"]) == ("review", "after the message")
+    assert [each["state"] for each in run.events("agent.receipt")] == ["queued", "delivered", "accepted"] or [
+        each["state"] for each in run.events("agent.receipt")
+    ] == ["queued", "accepted", "delivered"]
+    assert [each["source"] for each in run.events("agent.input")] == ["echo", "message"]
+
+
+def test_a_datagram_makes_the_wrapper_look_at_once(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
+        wait_until(lambda: any(beat["state"] == "running" for beat in api.heartbeats), what="the running state")
+        beats = len(api.heartbeats)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hint:
+            hint.sendto(b"look", run.spec.socket)
+        wait_until(lambda: len(api.heartbeats) > beats, timeout=2, what="a heartbeat at once")
+    beat = api.heartbeats[-1]
+    assert set(beat) == {"state", "pid", "pid_started", "boot_id", "last_run_seq", "agent_pid"}
+
+
+def test_an_interrupt_ends_the_turn_and_not_the_run(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
+        run.event("agent.input")
+        api.control["interrupt"] = {"uuid": "i-1"}
+        wait_until(
+            lambda: {"uuid": "i-1", "state": "accepted"} in run.events("agent.receipt"), 15, "the interrupt's receipt"
+        )
+        api.control["messages"] = [{"id": 1, "uuid": "u-1", "body": "result DONE: after all", "mode": "queue"}]
+        assert run.wait()["summary"] == "after all"
+
+
+# Stop
+
+
+def test_a_stop_of_the_server_ends_the_agent_politely(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
+        run.event("agent.input")
+        api.control["stop"] = {"reason": "The ticket was parked.", "code": "parked", "grace_seconds": 4}
+        report = run.wait()
+    assert (report["verdict"], report["summary"], report["exit_code"]) == ("stopped", "The ticket was parked.", 0)
+
+
+def test_an_agent_that_ignores_everything_and_its_orphans_are_gone_within_15_seconds(
+    tmp_path: Path, api: FakeApi
+) -> None:
+    with act(tmp_path, api, f"orphan {tmp_path / 'orphan'}", "deaf", f"wait {tmp_path / 'never'}") as run:
+        orphan = int(
+            wait_until(lambda: (tmp_path / "orphan").exists() and (tmp_path / "orphan").read_text(), what="it")
+        )
+        assert orphan in [each.pid for each in run.survivors()]
+        api.control["stop"] = {"reason": "Enough.", "code": "operator", "grace_seconds": 1}
+        report = run.wait(timeout=20)
+        assert run.survivors() == []
+    assert (report["verdict"], report["exit_code"]) == ("stopped", -9)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_wrapper_is_a_polite_stop(tmp_path: Path, api: FakeApi, signum: signal.Signals) -> None:
+    with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
+        run.event("agent.input")
+        assert run.wrapper
+        run.wrapper.send_signal(signum)
+        report = run.wait()
+    assert (report["verdict"], report["summary"]) == ("stopped", f"The wrapper received {signum.name}.")
+
+
+@pytest.mark.parametrize("status", [401, 409])
+def test_a_run_the_server_does_not_know_any_more_is_stopped(tmp_path: Path, api: FakeApi, status: int) -> None:
+    api.statuses = {"heartbeat": status, "report": status, "events": status}
+    with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
+        assert run.wait()["verdict"] == "stopped"
+    assert (run.dir / "reported").read_text() == str(status)
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"silence_seconds": 1}, "silent"),
+        ({"turn_seconds": 1}, "A turn"),
+        ({"run_seconds": 1}, "The run"),
+    ],
+)
+def test_a_limit_ends_the_run_as_timed_out(tmp_path: Path, api: FakeApi, limits: dict[str, float], code: str) -> None:
+    with act(tmp_path, api, f"wait {tmp_path / 'never'}", limits=limits) as run:
+        report = run.wait()
+    assert (report["verdict"], report["failure"]["class"]) == ("timed_out", "timeout")
+    assert code in report["summary"]
+
+
+def test_an_agent_that_prints_nothing_after_its_start_is_ended(tmp_path: Path, api: FakeApi) -> None:
+    changes = {"binary": "/bin/sh", "argv": ("-c", "sleep 600"), "limits": {"startup_seconds": 1}}
+    with running(tmp_path, api.base, "x", **changes) as run:
+        report = run.wait()
+    assert (report["verdict"], report["summary"]) == ("timed_out", "The agent printed nothing for 1 seconds.")
+
+
+def test_a_budget_ends_the_run(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "usage 500", f"wait {tmp_path / 'never'}", limits={"tokens": 400}) as run:
+        report = run.wait()
+    assert (report["verdict"], report["failure"]["class"]) == ("failed", "budget")
+    assert report["usage"]["input_tokens"] == 500
+
+
+# One wrapper
+
+
+def test_a_second_wrapper_a_revoked_run_and_a_run_of_before_are_refused(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, f"wait {tmp_path / 'gate'}", "result DONE: x") as run:
+        run.event("agent.input")
+        assert not launch.revoke(run.dir)
+        assert _exit_code(run) == 75
+        (tmp_path / "gate").touch()
+        run.wait()
+        assert _exit_code(run) == 75
+        assert launch.revoke(run.dir)
+    assert len(api.reports) == 1
+
+
+def test_a_revoked_run_never_starts(tmp_path: Path, api: FakeApi) -> None:
+    run = Run(tmp_path, api.base, "x")
+    assert launch.revoke(run.dir)
+    assert _exit_code(run) == 75
+    assert not api.posts
+
+
+def test_a_glance_at_the_lock_does_not_cost_a_run_its_start(tmp_path: Path, api: FakeApi) -> None:
+    run = Run(tmp_path, api.base, BLOCK.format("true"))
+    with locked(run.dir):
+        run.start()
+        wait_until(lambda: run.wrapper and _opened(run.wrapper.pid, run.dir / "lock"), what="the wrapper at the lock")
+    try:
+        assert run.wait()["verdict"] == "done"
+    finally:
+        run.clear()
+
+
+def _exit_code(run: Run) -> int:
+    command = [sys.executable, "-m", "workers.wrapper", str(run.dir)]
+    return subprocess.run(command, cwd=launch.ROOT, capture_output=True, check=False).returncode
+
+
+def _opened(pid: int, path: Path) -> bool:
+    folder = Path(f"/proc/{pid}/fd")
+    return any(os.path.realpath(each) == str(path) for each in folder.iterdir())
+
+
+# Size
+
+
+def test_a_wrapper_at_rest_needs_less_than_25_megabytes(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "many 2000", f"wait {tmp_path / 'never'}") as run:
+        wait_until(lambda: len(api.events) > 2000, 20, "all events at the server")
+        assert run.wrapper
+        status = Path(f"/proc/{run.wrapper.pid}/status").read_text()
+    kilobytes = int(status.partition("VmRSS:")[2].split()[0])
+    assert kilobytes < 25 * 1024
