@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "app": {"auth", "mc_interactive", "models", "panels", "settings", "tickets", "web"},
     "cli": {"auth", "migrations", "models", "settings", "tickets", "workers"},
     **{door: {"models", "settings", "tickets", "workers"} for door in DOORS},
-    "mc_cli": {"cli", "models", "settings", "tickets"},
+    "mc_cli": {"cli", "models", "settings", "tickets", "workers"},
     "deploy": {"settings"},
 }
 

@@ -1,0 +1,131 @@
+"""`mc ticket`: the board from a terminal, by the same domain calls as the pages."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+from sqlalchemy import select
+
+from cli.common import as_json, checked, operator, print_one, print_rows, reading, writing
+from models import Priority, Tag, Ticket, TicketStatus
+from settings import load
+from tickets import conversation, lifecycle
+from tickets.facts import NewTicket
+from tickets.lookup import get
+
+
+@click.group()
+def ticket() -> None:
+    """Tickets."""
+
+
+@ticket.command()
+@click.argument("title")
+@click.option("--description", default="", help="What is wanted, in Markdown; - reads it from standard input.")
+@click.option("--status", type=click.Choice(["inbox", "todo"]), default="todo", show_default=True)
+@click.option("--priority", type=click.Choice([rank.label for rank in Priority]), default="normal", show_default=True)
+@click.option("--assign", "assigned_to", metavar="NAME", help="Who works it.")
+@click.option("--project", metavar="SLUG")
+@click.option("--tag", "tags", multiple=True, type=click.Choice([tag.value for tag in Tag]))
+@click.option("--accept", "acceptance", multiple=True, metavar="TEXT", help="One criterion of acceptance; repeatable.")
+@as_json
+def create(description: str, acceptance: tuple[str, ...], as_json: bool, **fields: Any) -> None:
+    """Create a ticket."""
+    settings, actor = operator()
+    criteria = [{"text": criterion} for criterion in acceptance]
+    body = checked(NewTicket, description=_text(description), acceptance=criteria, **fields)
+    with writing(settings) as session:
+        made = _row(lifecycle.create(session, body, actor))
+    print_one(made, as_json=as_json)
+
+
+@ticket.command("list")
+@click.option("--status", type=click.Choice([status.value for status in TicketStatus]), multiple=True)
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@as_json
+def list_tickets(status: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """List tickets, newest first; without --status those that are not closed."""
+    closed = (TicketStatus.DONE, TicketStatus.CANCELLED)
+    chosen = Ticket.status.in_([TicketStatus(name) for name in status]) if status else Ticket.status.not_in(closed)
+    with reading(load()) as session:
+        found = session.scalars(select(Ticket).where(chosen).order_by(Ticket.id.desc()).limit(limit))
+        print_rows([_row(each) for each in found], as_json=as_json)
+
+
+@ticket.command()
+@click.argument("reference")
+@as_json
+def show(reference: str, as_json: bool) -> None:
+    """Show the ticket REFERENCE (MC-12 or 12) with its comments and the moves open to you."""
+    settings, actor = operator()
+    with reading(settings) as session:
+        found = get(session, reference)
+        standing = lifecycle.standings(session, [found], actor)[found.id]
+        comments = conversation.comments_of(session, found.id, limit=20)
+        facts = _row(found) | {
+            "moves": [move.name for move in lifecycle.moves_from(found, actor, standing)],
+            "description": found.description,
+            "comments": [f"{comment.author}: {comment.body}" for comment in reversed(comments)],
+        }
+    print_one(facts, as_json=as_json)
+
+
+@ticket.command()
+@click.argument("reference")
+@click.argument("name", metavar="MOVE")
+@click.argument("facts", nargs=-1, metavar="[FACT=VALUE]...")
+@as_json
+def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> None:
+    """Make MOVE with the ticket REFERENCE, as in `mc ticket move MC-3 answer body="Use PostgreSQL"`.
+
+    A VALUE that is a JSON object or array is read as such: wake='{"kind": "manual"}'.
+    """
+    settings, actor = operator()
+    given = dict(_fact(fact) for fact in facts)
+    with writing(settings) as session:
+        moved = _row(lifecycle.transition(session, get(session, reference).id, name, actor, **given))
+    print_one(moved, as_json=as_json)
+
+
+@ticket.command()
+@click.argument("reference")
+@click.argument("body")
+def comment(reference: str, body: str) -> None:
+    """Comment on the ticket REFERENCE, in Markdown; BODY - is read from standard input."""
+    settings, actor = operator()
+    written = checked(conversation.NewComment, body=_text(body))
+    with writing(settings) as session:
+        conversation.comment(session, get(session, reference).id, written, actor)
+
+
+def _text(argument: str) -> str:
+    return sys.stdin.read() if argument == "-" else argument
+
+
+def _fact(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r} is not of the form fact=value", param_hint="FACT")
+    if not value.startswith(("{", "[")):
+        return name, value
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f"{name} is not valid JSON: {error}", param_hint="FACT") from error
+
+
+def _row(each: Ticket) -> dict[str, Any]:
+    return {
+        "identifier": each.identifier,
+        "status": each.status.value,
+        "priority": each.priority.label,
+        "assigned_to": each.assigned_to,
+        "updated": each.updated,
+        "title": each.title,
+    }
+
+
+COMMANDS: tuple[click.Command, ...] = (ticket,)

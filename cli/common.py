@@ -1,0 +1,105 @@
+"""What the commands share: the store, one transaction, who acts, and two ways of printing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+from pydantic import ValidationError
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+import migrations
+import models
+from settings import Settings, load
+from tickets.actors import Actor
+from tickets.errors import Invalid
+from tickets.facts import Body
+
+B = TypeVar("B", bound=Body)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def operator() -> tuple[Settings, Actor]:
+    """The settings, and the person at this terminal. Refused inside a run: an agent acts through its own tools."""
+    settings = load()
+    if settings.ambient.run_id:
+        raise click.ClickException(
+            f"this shell belongs to run {settings.ambient.run_id} (MC_RUN_ID is set), and a run may not act as the"
+            " operator; use the coordination tools"
+        )
+    return settings, Actor.human()
+
+
+@contextmanager
+def store(settings: Settings) -> Iterator[Engine]:
+    """The store's engine for one command; refused where its schema is not the one this code needs."""
+    engine = models.open_engine(settings.database_url)
+    try:
+        if migrations.current(engine) != migrations.newest():
+            raise click.ClickException("the store has another schema than this version needs: run bin/mc db upgrade")
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def writing(settings: Settings) -> Iterator[Session]:
+    with store(settings) as engine, models.writing(engine) as session:
+        yield session
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[Session]:
+    with store(settings) as engine, models.reading(engine) as session:
+        yield session
+
+
+def checked(model: type[B], **fields: Any) -> B:
+    """The fields as `model`; raises Invalid naming each that is wrong."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        problems = {".".join(map(str, item["loc"])): item["msg"] for item in error.errors()}
+        raise Invalid("That is not valid:", **problems) from None
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """A table for people, the width of its contents; or one JSON array."""
+    if as_json:
+        click.echo(json.dumps(rows, default=_plain, indent=2))
+        return
+    if not rows:
+        click.echo("Nothing here.")
+        return
+    lines = [[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_one(facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """One thing as `name: value` lines, a list as a line an item; or one JSON object."""
+    if as_json:
+        click.echo(json.dumps(facts, default=_plain, indent=2))
+        return
+    for name, value in facts.items():
+        lines = [f"\n  {_cell(item)}" for item in value] if isinstance(value, list) else [_cell(value)]
+        click.echo(f"{name}: {''.join(lines)}".rstrip())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value.astimezone():%Y-%m-%d %H:%M}"
+    return ", ".join(map(_cell, value)) if isinstance(value, tuple) else str(value)
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

@@ -1,0 +1,91 @@
+"""`mc serve --demo`: a small repository and tickets that the built-in script agent works, so the whole loop is seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+import models
+from settings import Settings
+from tickets import lifecycle, projects
+from tickets.actors import Actor
+from tickets.facts import NewTicket
+from workers import git
+
+SLUG = "demo"
+_AUTHOR = ("-c", "user.name=Mission Control", "-c", "user.email=demo@localhost")
+
+_FILES = {
+    "README.md": "# Greeter\n\nA sample project. `sh greet.sh NAME` greets; `sh check.sh` checks it.\n",
+    "greet.sh": 'echo "Hello, ${1:-world}."\n',
+    "check.sh": 'set -e\ntest "$(sh greet.sh)" = "Hello, world."\ntest "$(sh greet.sh Ada)" = "Hello, Ada."\necho "2 passed"\n',
+}
+
+_TICKETS: tuple[dict[str, Any], ...] = (
+    {
+        "title": "Say good evening after six",
+        "description": (
+            "The greeting should fit the time of day.\n\n"
+            "```sh\n"
+            "cat >evening.sh <<'END'\n"
+            '[ "$(date +%H)" -ge 18 ] && echo "Good evening, ${1:-world}." || sh greet.sh "$@"\n'
+            "END\n"
+            "```\n\n"
+            "```sh\nsh evening.sh Ada\n```\n"
+        ),
+        "tags": ["feature"],
+        "acceptance": [{"text": "evening.sh greets by name"}],
+        "priority": "high",
+    },
+    {
+        "title": "Count the greetings slowly",
+        "description": "Watch this one live: it takes its time.\n\n```sh\nfor n in 1 2 3 4 5 6 7 8 9 10; do\n"
+        '  echo "greeting $n: $(sh greet.sh $n)"; sleep 2\ndone\n```\n',
+        "tags": ["research"],
+    },
+    {
+        "title": "Break the greeting",
+        "description": "An attempt that fails, to see how failure is shown.\n\n"
+        "```sh\necho 'echo Goodbye.' >greet.sh\nsh check.sh\n```\n",
+        "tags": ["bug"],
+        "priority": "low",
+    },
+    {
+        "title": "Choose the next language",
+        "description": "Nobody has triaged this yet: give it to someone, or park it.",
+        "status": "inbox",
+        "assigned_to": None,
+    },
+)
+
+
+def add_demo(settings: Settings, engine: Engine) -> bool:
+    """Add the sample project and its tickets; False where they are there already. Raises GitError."""
+    folder = settings.home / "demo"
+    with models.reading(engine) as session:
+        if any(project.slug == SLUG for project in projects.all_projects(session)):
+            return False
+    _make_repository(folder)
+    with models.writing(engine) as session:
+        actor = Actor.human()
+        projects.add(session, _project(folder), actor)
+        for ticket in _TICKETS:
+            body = {"assigned_to": "script", "project": SLUG} | ticket
+            lifecycle.create(session, NewTicket.model_validate(body), actor)
+    return True
+
+
+def _project(folder: Path) -> projects.NewProject:
+    return projects.NewProject(slug=SLUG, name="Greeter (demo)", folder=str(folder), check_command=["sh", "check.sh"])
+
+
+def _make_repository(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, text in _FILES.items():
+        (folder / name).write_text(text)
+    if not (folder / ".git").is_dir():
+        git.ask(folder, "init", "--quiet", "--initial-branch=main")
+        git.ask(folder, "add", "--all")
+        git.ask(folder, *_AUTHOR, "commit", "--quiet", "--message=Greet.")

@@ -1,0 +1,84 @@
+"""Keeping an installation well: settings, schema, backup, and `doctor`, which says what to do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from sqlalchemy import make_url
+
+import models
+from cli import examination
+from cli.common import as_json, operator, print_rows, store
+from cli.installation import prepare
+from cli.reference import settings_reference
+from settings import keys, load
+
+
+@click.command()
+@click.option("--markdown", is_flag=True, help="Print the table of docs/settings.md.")
+def settings(markdown: bool) -> None:
+    """Show the settings in use, by the name of their variable."""
+    if markdown:
+        click.echo(settings_reference(), nl=False)
+        return
+    current = load()
+    print_rows([{"setting": "MC_HOME", "value": str(current.home)}, *_values(current.model_dump())], as_json=False)
+
+
+def _values(found: dict[str, object]) -> list[dict[str, object]]:
+    rows = []
+    for path, variable in keys().items():
+        value: object = found
+        for name in path:
+            value = value[name] if isinstance(value, dict) else None
+        if path == ("database_url",):
+            value = make_url(str(value)).render_as_string(hide_password=True)
+        rows.append({"setting": variable, "value": value})
+    return rows
+
+
+@click.group()
+def db() -> None:
+    """The store."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the store to the schema of this version; a populated store is backed up first."""
+    current, _ = operator()
+    click.echo("The store was upgraded." if prepare(current) else "The store is up to date.")
+
+
+@click.command()
+@click.argument("target", required=False, type=click.Path(path_type=Path, dir_okay=False))
+def backup(target: Path | None) -> None:
+    """Copy the store while it is in use, and verify the copy.
+
+    TARGET is a new file; without it one in the backups folder is made.
+    """
+    current, _ = operator()
+    current.ensure_home()
+    target = target or current.backups_dir / f"mc-{models.now():%Y%m%dT%H%M%SZ}.db"
+    with store(current) as engine:
+        try:
+            models.backup_database(engine, target)
+        except (ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+    click.echo(target)
+
+
+@click.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Examine this machine and say what to do.
+
+    Exits 1 where something needs doing.
+    """
+    findings = examination.examine(load())
+    print_rows([finding.as_row() for finding in findings], as_json=as_json)
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+COMMANDS: tuple[click.Command, ...] = (settings, db, backup, doctor)

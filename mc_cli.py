@@ -1,0 +1,41 @@
+"""mc: the operator's command line. Each file of `cli/` holds a group of commands; here they are put together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from sqlalchemy.exc import OperationalError
+
+from cli import access, board, doors, serve, upkeep
+from models import UnsafeSQLite
+from settings import SettingsError
+from tickets.errors import DomainError
+from workers.git import GitError
+
+COMMANDS = (serve.serve, *access.COMMANDS, *board.COMMANDS, *doors.COMMANDS, *upkeep.COMMANDS)
+
+
+class Refusing(click.Group):
+    """Says what was refused in one sentence and exits 1; a traceback is for faults of our own."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, UnsafeSQLite, OperationalError, GitError) as error:
+            raise click.ClickException(str(error)) from error
+        except DomainError as error:
+            detail = "".join(f"\n  {name}: {value}" for name, value in error.detail.items())
+            raise click.ClickException(error.message + detail) from error
+
+
+@click.group(cls=Refusing, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """Mission Control: the board for delegated work."""
+
+
+for command in COMMANDS:
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main(prog_name="mc")

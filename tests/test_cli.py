@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mc_cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+Mc = Callable[..., Result]
+
+
+@pytest.fixture
+def mc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mc:
+    """Calls `mc` with a home of its own whose store is ready."""
+    monkeypatch.setenv("MC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+    def call(*arguments: str, stdin: str = "") -> Result:
+        return CliRunner().invoke(main, arguments, input=stdin)
+
+    assert call("db", "upgrade").output == "The store was upgraded.\n"
+    return call
+
+
+def test_a_ticket_is_created_and_shown_as_json(mc: Mc) -> None:
+    made = json.loads(mc("ticket", "create", "Fix the door", "--tag", "bug", "--accept", "It opens", "--json").output)
+    shown = json.loads(mc("ticket", "show", made["identifier"], "--json").output)
+
+    assert (made["identifier"], made["status"], made["title"]) == ("MC-1", "todo", "Fix the door")
+    assert "cancel" in shown["moves"]
+
+
+def test_a_description_and_a_comment_may_come_from_standard_input(mc: Mc) -> None:
+    mc("ticket", "create", "Fix the door", "--description", "-", stdin="It *squeaks*.")
+    mc("ticket", "comment", "MC-1", "-", stdin="Oil is in the shed.")
+
+    shown = mc("ticket", "show", "1").output
+
+    assert "description: It *squeaks*." in shown
+    assert "Oil is in the shed." in shown
+
+
+def test_open_tickets_are_listed_newest_first(mc: Mc) -> None:
+    for title in ("First", "Second", "Third"):
+        mc("ticket", "create", title)
+    mc("ticket", "move", "MC-2", "cancel")
+
+    assert [row["title"] for row in json.loads(mc("ticket", "list", "--json").output)] == ["Third", "First"]
+    assert "Second" in mc("ticket", "list", "--status", "cancelled").output
+
+
+def test_a_move_carries_its_facts(mc: Mc) -> None:
+    mc("ticket", "create", "Fix the door")
+
+    parked = mc("ticket", "move", "MC-1", "park", 'wake={"kind": "manual"}', "priority=high", "--json")
+
+    assert json.loads(parked.output)["status"] == "waiting"
+    assert json.loads(parked.output)["priority"] == "high"
+
+
+def test_an_illegal_move_is_refused_in_a_sentence(mc: Mc) -> None:
+    mc("ticket", "create", "Fix the door")
+
+    refused = mc("ticket", "move", "MC-1", "approve")
+
+    assert refused.exit_code == 1
+    assert refused.output.startswith("Error: MC-1 cannot approve: it is todo.")
+
+
+def test_a_token_is_printed_once_listed_without_its_secret_and_revoked(mc: Mc) -> None:
+    made = json.loads(mc("token", "create", "ci", "--scope", "operator", "--json").output)
+
+    mc("token", "revoke", "ci")
+    listed = mc("token", "list", "--json").output
+
+    assert made["token"].startswith("mc_")
+    assert made["token"] not in listed
+    assert json.loads(listed)[0]["revoked"] is not None
+
+
+def test_a_login_link_leads_to_this_server(mc: Mc) -> None:
+    assert mc("login").output.startswith("http://127.0.0.1:3001/login/")
+
+
+def test_what_is_not_valid_is_named_field_by_field(mc: Mc) -> None:
+    refused = mc("token", "create", "Not A Name", "--scope", "viewer")
+
+    assert refused.exit_code == 1
+    assert "name: " in refused.output
+
+
+def test_a_run_may_not_act_as_the_operator(mc: Mc, monkeypatch: pytest.MonkeyPatch) -> None:
+    mc("ticket", "create", "Fix the door")
+    monkeypatch.setenv("MC_RUN_ID", "7")
+
+    for arguments in (("ticket", "move", "MC-1", "close", "note=done"), ("pickup",), ("token", "list"), ("login",)):
+        refused = mc(*arguments)
+        assert (refused.exit_code, "MC_RUN_ID is set" in refused.output) == (1, True), arguments
+
+
+def test_a_store_of_another_schema_is_refused_with_what_to_do(mc: Mc, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "home/mc.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'older'")
+
+    refused = mc("ticket", "list")
+
+    assert refused.exit_code == 1
+    assert "run bin/mc db upgrade" in refused.output
+
+
+def test_bad_settings_are_an_error_of_exit_code_1_and_no_traceback(mc: Mc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MC_PORT", "many")
+
+    refused = mc("ticket", "list")
+
+    assert refused.exit_code == 1
+    assert "MC_PORT: " in refused.output
+
+
+def test_a_backup_holds_the_same_tickets(mc: Mc, tmp_path: Path) -> None:
+    mc("ticket", "create", "Fix the door")
+
+    assert mc("backup", str(tmp_path / "copy.db")).output.strip() == str(tmp_path / "copy.db")
+    with sqlite3.connect(tmp_path / "copy.db") as copy:
+        assert copy.execute("SELECT identifier FROM tickets").fetchall() == [("MC-1",)]
+
+
+def test_the_doctor_finds_a_fresh_installation_well(mc: Mc) -> None:
+    examined = mc("doctor", "--json")
+
+    findings = json.loads(examined.output)
+    assert [finding for finding in findings if finding["remedy"]] == []
+    assert examined.exit_code == 0
+
+
+def test_the_doctor_names_what_is_missing_and_what_to_do(mc: Mc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+
+    examined = mc("doctor", "--json")
+
+    remedies = {finding["subject"]: finding["remedy"] for finding in json.loads(examined.output)}
+    assert remedies["tmux"] == "sudo apt-get install tmux"
+    assert examined.exit_code == 1
+
+
+def test_the_settings_are_shown_without_the_password_of_the_store(mc: Mc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MC_DATABASE_URL", "postgresql://mc:s3cret@db.lan/mc")
+
+    shown = mc("settings").output
+
+    assert "db.lan" in shown
+    assert "s3cret" not in shown
+
+
+def test_the_launcher_works_from_anywhere_and_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mc").symlink_to(ROOT / "bin/mc")
+
+    called = subprocess.run(
+        [tmp_path / "mc", "--help"], cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True, timeout=60
+    )
+
+    assert "Usage: mc" in called.stdout

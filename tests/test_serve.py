@@ -1,0 +1,146 @@
+"""`mc serve` as a person starts it: real supervisord, gunicorn, scheduler and tmux."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from settings import load
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+Serve = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MC_", "XDG_"))}
+    return kept | {"MC_HOME": str(tmp_path / "home"), "MC_PORT": str(port), "XDG_RUNTIME_DIR": str(tmp_path)}
+
+
+@pytest.fixture
+def serve(environment: dict[str, str]) -> Iterator[Serve]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **changes: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [ROOT / "bin/mc", "serve", "--no-browser", *arguments],
+            env=environment | changes, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=40)
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def answers(environment: dict[str, str]) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{environment['MC_PORT']}/healthz", timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def processes_of(home: str, program: str) -> list[int]:
+    """Pids of processes whose command names `program` and whose environment names this home."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            command = (folder / "cmdline").read_bytes()
+            if program.encode() in command and f"MC_HOME={home}\0".encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def test_it_prints_one_line_with_a_login_link_and_ends_cleanly(serve: Serve, environment: dict[str, str]) -> None:
+    process = serve()
+
+    line = first_line(process)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=40)
+
+    assert line.startswith("Mission Control is ready.")
+    assert f"http://127.0.0.1:{environment['MC_PORT']}/" in line
+    assert (rest, process.returncode) == ("", 0)
+    assert not answers(environment)
+    assert processes_of(environment["MC_HOME"], "python") == []
+
+
+def test_a_dead_child_is_started_again(serve: Serve, environment: dict[str, str]) -> None:
+    first_line(serve())
+    home = environment["MC_HOME"]
+
+    for program in ("gunicorn", "mc_scheduler.py"):
+        before = wait_until(partial(processes_of, home, program), what=program)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(partial(processes_of, home, program), timeout=20, what=f"{program} again")
+    wait_until(lambda: answers(environment), timeout=20, what="the board to answer again")
+
+
+def test_agents_in_tmux_outlive_the_board(serve: Serve, environment: dict[str, str], tmp_path: Path) -> None:
+    first_line(serve())
+    tmux = ["tmux", "-S", str(load(environment).sockets_dir / "tmux"), "-f", "/dev/null"]
+    subprocess.run([*tmux, "new-session", "-d", "-s", "agent", "sleep 300"], env=environment, check=True, timeout=20)
+
+    serve_ended = serve()  # refused, and must not disturb the first either
+    assert "already running" in first_line(serve_ended)
+    for pid in processes_of(environment["MC_HOME"], "mc_cli.py"):
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not answers(environment), timeout=30, what="the board to end")
+
+    alive = subprocess.run([*tmux, "has-session", "-t", "agent"], timeout=20)
+    subprocess.run([*tmux, "kill-server"], check=True, timeout=20)
+    assert alive.returncode == 0
+
+
+def test_the_generated_configuration_is_for_its_owner_only(serve: Serve, environment: dict[str, str]) -> None:
+    first_line(serve())
+
+    configuration = load(environment).run_dir / "supervisord.conf"
+
+    assert stat.S_IMODE(configuration.stat().st_mode) == 0o600
+    assert "inet_http_server" not in configuration.read_text()
+
+
+def test_a_port_in_use_is_a_clear_error(serve: Serve, environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", int(environment["MC_PORT"]))):
+        process = serve()
+        said, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {environment['MC_PORT']}: Address already in use" in said
+    assert "Traceback" not in said
+
+
+def test_a_home_that_cannot_be_made_is_a_clear_error(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    process = serve(MC_HOME=str(tmp_path / "file/home"))
+    said, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert "cannot be created" in said
+    assert "Traceback" not in said
