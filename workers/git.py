@@ -8,7 +8,7 @@ run their own git, untouched.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,12 +211,10 @@ def diff_stat(folder: Path, base: str, head: str = "HEAD") -> DiffStat:
     return DiffStat(len(counts), added, removed)
 
 
-def diff_text(folder: Path, base: str, head: str = "HEAD", *, path: str | None = None, max_bytes: int) -> DiffText:
-    """The change from `base` to `head` as a unified diff, of one file or of all, cut after `max_bytes`
-    bytes.
-    """
-    only = ["--", path] if path else ["--"]
-    done = run(folder, "diff", *PLAIN_DIFF, "--find-renames", checked(base), checked(head), *only, keep=max_bytes)
+def diff_text(folder: Path, base: str, head: str = "HEAD", *, paths: Sequence[str] = (), max_bytes: int) -> DiffText:
+    """The change from `base` to `head` as a unified diff, of some files or of all, cut after `max_bytes`."""
+    wanted = [checked(base), checked(head), "--", *paths]
+    done = run(folder, "diff", *PLAIN_DIFF, "--find-renames", *wanted, keep=max_bytes)
     if done.code != 0 and not done.truncated:
         raise GitFailed(f"git diff failed ({done.code}): {done.complaint}")
     return DiffText(done.stdout.decode("utf-8", "replace"), done.truncated)

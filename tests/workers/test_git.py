@@ -63,7 +63,7 @@ def test_a_long_diff_is_cut_and_says_so(repo: Path) -> None:
     cut = git.diff_text(repo, base, max_bytes=1000)
     assert cut.truncated
     assert len(cut.text) == 1000
-    whole = git.diff_text(repo, base, path="b.txt", max_bytes=1000)
+    whole = git.diff_text(repo, base, paths=["b.txt"], max_bytes=1000)
     assert not whole.truncated
     assert "+short" in whole.text
     assert "a.txt" not in whole.text

@@ -1,0 +1,78 @@
+"""Programs are found with their version, and a log-in is seen without reading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from workers import probe
+from workers.probe import Program
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+def fake(folder: Path, name: str, script: str) -> str:
+    program = folder / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+def found(home: Path, name: str, *variables: str, **binaries: str) -> Program:
+    return next(each for each in probe.programs(home, variables, binaries) if each.name == name)
+
+
+def test_the_real_tools_tell_their_versions(home: Path) -> None:
+    for name in ("git", "tmux"):
+        tool = found(home, name)
+        assert tool.found
+        assert tool.version
+        assert tool.version[0].isdigit()
+        assert (tool.logged_in, tool.advice) == (None, "")
+
+
+def test_a_missing_program_comes_with_advice(home: Path) -> None:
+    assert found(home, "claude", claude="no-such-program") == Program(
+        "claude", None, None, False, None, "Install Claude Code, or work with another agent."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "credentials", "variable"),
+    [("claude", ".claude/.credentials.json", "ANTHROPIC_API_KEY"), ("codex", ".codex/auth.json", "OPENAI_API_KEY")],
+)
+def test_a_log_in_is_seen_by_its_file_or_variable(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, credentials: str, variable: str
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    binary = {name: fake(tmp_path, name, "echo '2.1.329 (An agent)'")}
+    out = found(home, name, **binary)
+    assert (out.version, out.logged_in) == ("2.1.329", False)
+    assert "log" in out.advice
+    assert found(home, name, variable, **binary).logged_in
+    (home / credentials).parent.mkdir()
+    (home / credentials).write_text("unreadable, and never read")
+    (home / credentials).chmod(0)
+    logged_in = found(home, name, **binary)
+    assert (logged_in.logged_in, logged_in.advice) == (True, "")
+
+
+def test_a_keychain_leaves_the_log_in_unknown(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert found(home, "claude", claude=fake(tmp_path, "claude", "echo 2.1.0")).logged_in is None
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo no version here", "sleep 300"])
+def test_a_broken_program_is_found_but_said_to_be_broken(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.setattr(probe, "VERSION_SECONDS", 0.3)
+    broken = found(home, "node", node=fake(tmp_path, "node", script))
+    assert (broken.found, broken.version) == (True, None)
+    assert "may be broken" in broken.advice
