@@ -1,0 +1,137 @@
+"""What the programs are told before they start: command line, environment, files."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.runs import spec_for
+from workers.agents import PROGRAMS, UnknownProgram, agent_for
+from workers.spec import Limits, Permissions
+
+MCP = ("/venv/bin/python", "/checkout/mc_coordination_mcp.py")
+
+
+def prepared(program: str, folder: Path, **changes: Any) -> tuple[list[str], Path]:
+    """The command line and the config folder of a spec."""
+    spec = spec_for(folder, program=program, binary=f"/opt/{program}", mcp_command=MCP, **changes)
+    agent = agent_for(program)
+    agent.prepare(spec, folder)
+    return agent.command(spec), Path(spec.config_dir)
+
+
+@pytest.mark.parametrize("program", ["claude", "codex"])
+def test_the_config_folder_is_private_and_holds_no_token(program: str, tmp_path: Path) -> None:
+    _, folder = prepared(program, tmp_path)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    files = list(folder.iterdir())
+    assert files
+    for file in files:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+        assert "mcr_token-of-this-run" not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("permissions", "mode"),
+    [("default", None), ("ask", None), ("accept_edits", "acceptEdits"), ("bypass", "bypassPermissions")],
+)
+def test_permissions_of_claude_become_its_mode(permissions: Permissions, mode: str | None, tmp_path: Path) -> None:
+    argv, _ = prepared("claude", tmp_path, permissions=permissions)
+    assert (argv[argv.index("--permission-mode") + 1] if "--permission-mode" in argv else None) == mode
+    assert argv[argv.index("--permission-prompt-tool") + 1] == "stdio"
+
+
+def test_a_resumed_claude_keeps_what_it_knew(tmp_path: Path) -> None:
+    argv, folder = prepared("claude", tmp_path)
+    assert argv[:2] == ["/opt/claude", "-p"] and "--session-id" in argv and "--resume" not in argv
+    state = folder / ".claude.json"
+    state.write_text(json.dumps({"numStartups": 7, "projects": {"/elsewhere": {"allowedTools": []}}}))
+    argv, _ = prepared(
+        "claude", tmp_path, resume=True, model="opus", effort="high", limits=Limits(turns=9), argv=("--betas", "x")
+    )
+    assert "--session-id" not in argv and argv[argv.index("--resume") + 1].startswith("6f1c2b0e")
+    assert argv[-8:] == ["--model", "opus", "--effort", "high", "--max-turns", "9", "--betas", "x"]
+    kept = json.loads(state.read_text())
+    assert kept["numStartups"] == 7 and "/elsewhere" in kept["projects"] and kept["hasCompletedOnboarding"] is True
+
+
+def test_codex_is_told_of_the_coordination_server_and_keeps_no_daemon(tmp_path: Path) -> None:
+    argv, folder = prepared("codex", tmp_path, effort="high", workspace=str(tmp_path / 'odd "name" ü'))
+    assert argv == ["/opt/codex", "app-server"]
+    config = tomllib.loads((folder / "config.toml").read_text())
+    server = config["mcp_servers"]["mc-coord"]
+    assert (server["command"], server["args"]) == (MCP[0], [MCP[1]])
+    assert server["default_tools_approval_mode"] == "approve"
+    assert server["env"]["MC_TICKET_ID"] == "3"
+    assert config["features"] == {"plugins": False, "daemon_auto_start": False}
+    assert config["projects"][str(tmp_path / 'odd "name" ü')]["trust_level"] == "trusted"
+    assert config["model_reasoning_effort"] == "high"
+
+
+def test_a_message_before_the_conversation_is_open_waits_for_it(tmp_path: Path) -> None:
+    agent = agent_for("codex")
+    agent.prepare(spec_for(tmp_path, program="codex"), tmp_path)
+    agent.open("first")
+    assert agent.send("u-2", "second") == []
+    agent.parse(b'{"id":1,"result":{}}')
+    assert [json.loads(line)["method"] for line in agent.outbox()] == ["initialized", "thread/start"]
+    agent.parse(b'{"id":2,"result":{"thread":{"id":"t-1"}}}')
+    said = [json.loads(line)["params"]["input"][0]["text"] for line in agent.outbox()]
+    assert said == ["first", "second"]
+    assert agent.outbox() == []
+
+
+def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> None:
+    asked = {"method": "mcpServer/elicitation/request", "id": 5, "params": {"serverName": "mc-coord"}}
+    other = {"method": "mcpServer/elicitation/request", "id": 6, "params": {"serverName": "other"}}
+    agent = agent_for("codex")
+    agent.prepare(spec_for(tmp_path, program="codex", permissions="accept_edits"), tmp_path)
+    assert agent.parse(json.dumps(asked).encode()) == []
+    assert [event.kind for event in agent.parse(json.dumps(other).encode())] == ["notice"]
+    replies = [json.loads(line) for line in agent.outbox()]
+    assert [(reply["id"], reply["result"]["action"]) for reply in replies] == [(5, "accept"), (6, "decline")]
+
+
+def test_a_question_of_codex_is_answered_by_its_text(tmp_path: Path) -> None:
+    question = {"id": "q1", "header": "Pick", "question": "Which?", "options": [{"label": "A", "description": "a"}]}
+    request = {"method": "item/tool/requestUserInput", "id": "r-1", "params": {"questions": [question]}}
+    agent = agent_for("codex")
+    agent.prepare(spec_for(tmp_path, program="codex"), tmp_path)
+    asked = agent.parse(json.dumps(request).encode())[0].payload
+    assert asked["questions"][0]["choices"] == [{"label": "A", "detail": "a"}]
+    reply = agent.answer({"request": asked["request"], "behavior": "allow", "answers": {"Which?": "A"}})
+    assert json.loads(reply[0]) == {"id": "r-1", "result": {"answers": {"q1": {"answers": ["A"]}}}}
+
+
+@pytest.mark.parametrize("program", ["claude", "codex"])
+def test_an_unknown_request_gets_an_error_instead_of_silence(program: str, tmp_path: Path) -> None:
+    agent = agent_for(program)
+    agent.prepare(spec_for(tmp_path, program=program), tmp_path)
+    request: dict[str, Any] = {"method": "item/new/thing", "id": 9, "params": {}}
+    if program == "claude":
+        request = {"type": "control_request", "request_id": "r9", "request": {"subtype": "new_thing"}}
+    assert [event.kind for event in agent.parse(json.dumps(request).encode())] == ["raw"]
+    assert "error" in json.dumps(json.loads(agent.outbox()[0]))
+
+
+def test_only_known_programs_have_agents() -> None:
+    assert PROGRAMS == ("script", "claude", "codex")
+    with pytest.raises(UnknownProgram):
+        agent_for("claude; rm -rf /")
+
+
+def test_an_agent_needs_nothing_heavy() -> None:
+    check = (
+        "import sys; from workers.agents import agent_for; agent_for('claude'); agent_for('codex');"
+        "print(sorted({'ssl', 'asyncio', 'http.client', 'mcp', 'pydantic'} & sys.modules.keys()))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    said = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
