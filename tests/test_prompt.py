@@ -1,0 +1,99 @@
+"""What an agent is told, first and later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, update
+
+from models import Agent, Run, reading, writing
+from tests.test_sessions import claimed
+from tests.test_spine import ALICE, make
+from tickets import conversation, ingest, lifecycle, lookup, projects, prompt, relationships, runs
+from tickets.conversation import NewComment
+from tickets.ingest import WorkerEvent
+from tickets.projects import NewProject
+
+
+def prompt_of(engine: Engine, run: Run) -> str:
+    with reading(engine) as session:
+        return prompt.compose(session, lookup.get(session, run.ticket_id), run)
+
+
+def say(engine: Engine, ticket_id: int, words: str) -> None:
+    with writing(engine) as session:
+        conversation.comment(session, ticket_id, NewComment(body=words), ALICE)
+
+
+def hear(engine: Engine, run: Run, conversation_id: str = "c-1") -> None:
+    """The run's program has begun: its prompt has arrived."""
+    event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session"}
+    said = event | {"payload": {"conversation_id": conversation_id}}
+    with writing(engine) as session:
+        ingest.take(session, run.id, [WorkerEvent.model_validate(said)])
+
+
+def end(engine: Engine, run: Run, **report: Any) -> None:
+    with writing(engine) as session:
+        runs.report(session, run.id, runs.Report(**report), runs.RetryPolicy(backoff_seconds=0))
+
+
+def test_a_first_prompt_names_the_ticket_the_order_and_everything_that_counts(engine: Engine) -> None:
+    with writing(engine) as session:
+        session.execute(update(Agent).values(capacity=9))
+        body = NewProject(slug="web", name="Web", folder="/srv/web", check_command=["make", "test"])
+        projects.add(session, body, ALICE)
+    other = make(engine, title="The other one")
+    facts = {"project": "web", "acceptance": [{"text": "It is documented"}], "description": "Do it.\n"}
+    ticket_id = make(engine, title="Add a door", **facts)
+    with writing(engine) as session:
+        relationships.add(session, ticket_id, "relates_to", other, ALICE)
+    say(engine, ticket_id, "Mind the step.")
+
+    text = prompt_of(engine, claimed(engine, ticket_id))
+
+    assert text.startswith(f"MC-2: Add a door\n\n{prompt.ORDER}\n\nDo it.\n\n{prompt.END_OF_DESCRIPTION}\n")
+    for part in ("0. [ ] It is documented", "`make test`", "relates to: MC-1 The other one", "Mind the step."):
+        assert part in text
+    assert "Ticket picked up" not in text
+
+
+def test_a_resumed_conversation_is_told_only_what_is_new(engine: Engine) -> None:
+    ticket_id = make(engine, assigned_to="claude", description="The long description.")
+    say(engine, ticket_id, "Said before.")
+    first = claimed(engine, ticket_id)
+    hear(engine, first)
+    say(engine, ticket_id, "Said while it worked.")
+    end(engine, first, verdict="question", summary="Red or blue?", question={"request": "1"})
+    with writing(engine) as session:
+        lifecycle.transition(session, ticket_id, "answer", ALICE, body="Blue.")
+
+    text = prompt_of(engine, claimed(engine, ticket_id))
+
+    assert "Said while it worked." in text and "**Answer by alice**:\n\nBlue." in text
+    assert "The long description." not in text and "Said before." not in text and "Red or blue?" not in text
+
+
+def test_an_answer_is_told_again_until_a_run_has_reached_its_agent(engine: Engine) -> None:
+    ticket_id = make(engine, assigned_to="claude")
+    first = claimed(engine, ticket_id)
+    hear(engine, first)
+    end(engine, first, verdict="question", summary="Which?", question={"request": "1"})
+    with writing(engine) as session:
+        lifecycle.transition(session, ticket_id, "answer", ALICE, body="The blue one.")
+    unheard = claimed(engine, ticket_id)
+    end(engine, unheard, verdict="failed", failure={"class": "environment", "message": "The disk was full."})
+
+    text = prompt_of(engine, claimed(engine, ticket_id))
+
+    assert "The blue one." in text and "The disk was full." in text
+
+
+def test_too_long_a_talk_keeps_its_newest_words(engine: Engine) -> None:
+    ticket_id = make(engine)
+    for number in range(12):
+        say(engine, ticket_id, f"word {number} " + "x" * prompt.COMMENT_CHARACTERS)
+
+    text = prompt_of(engine, claimed(engine, ticket_id))
+
+    assert "word 11 " in text and "word 0 " not in text and "Earlier comments are on the ticket" in text

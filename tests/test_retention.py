@@ -1,0 +1,130 @@
+"""Every table that grows by itself is kept short, and nothing else is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select, update
+
+from models import (
+    AgentSession,
+    Base,
+    DeliveryState,
+    Heartbeat,
+    IdempotencyKey,
+    InboxItem,
+    InboxState,
+    Incident,
+    IncidentState,
+    Lease,
+    Login,
+    LoginLink,
+    MessageKind,
+    Quarantined,
+    QueuedMessage,
+    RequestState,
+    Run,
+    RunRequest,
+    RunState,
+    TaskRun,
+    Ticket,
+    TicketEvent,
+    TicketMessage,
+    Trigger,
+    now,
+    reading,
+    writing,
+)
+from settings import Retention
+from tests.test_sessions import claimed
+from tests.test_spine import make
+from tickets import retention
+
+DAYS = Retention().model_dump()
+OLD = now() - timedelta(days=400)
+NEW = now() - timedelta(minutes=1)
+
+Row = Callable[[int, int], list[Any]]
+
+EXAMPLES: dict[str, Row] = {
+    "ticket_events": lambda t, r: [
+        TicketEvent(
+            ticket_id=t, seq=900 + n, event_type="agent.text", payload_json={}, actor="a", run_id=r, run_seq=n, ts=ts
+        )
+        for n, ts in enumerate((OLD, NEW), 1)
+    ],
+    "ticket_messages": lambda t, r: [
+        TicketMessage(ticket_id=t, run_id=r, kind=MessageKind.TEXT, author="a", created=c, seq=1, changed=1)
+        for c in (OLD, NEW)
+    ],
+    "queued_messages": lambda t, r: [
+        QueuedMessage(uuid=f"u{n}", ticket_id=t, author="a", body="b", state=state, created=c, seq=1, changed=1)
+        for n, (state, c) in enumerate(
+            [(DeliveryState.ACCEPTED, OLD), (DeliveryState.QUEUED, OLD), (DeliveryState.EXPIRED, NEW)]
+        )
+    ],
+    "run_requests": lambda t, r: [
+        RunRequest(ticket_id=t, run_id=r, request=str(n), kind="question", payload={}, state=state, created=c)
+        for n, (state, c) in enumerate([(RequestState.WITHDRAWN, OLD), (RequestState.PENDING, OLD)])
+    ],
+    "sessions": lambda t, r: [
+        AgentSession(id="gone", program="claude", last_seen=OLD),
+        AgentSession(id="open", program="claude", last_seen=OLD, ticket_id=t),
+    ],
+    "task_runs": lambda t, r: [TaskRun(task="x", trigger=Trigger.TIMER, started=s, ended=s) for s in (OLD, NEW)],
+    "heartbeats": lambda t, r: [Heartbeat(check=str(c), status="ok", ts=c) for c in (OLD, NEW)],
+    "inbox_items": lambda t, r: [
+        InboxItem(kind="question", title="t", state=state, created=c)
+        for state, c in [(InboxState.ACTED, OLD), (InboxState.PENDING, OLD), (InboxState.ACTED, NEW)]
+    ],
+    "incidents": lambda t, r: [
+        Incident(fingerprint=str(n), title="t", state=state, last_seen=OLD)
+        for n, state in enumerate([IncidentState.CLOSED, IncidentState.OPEN])
+    ],
+    "quarantine": lambda t, r: [
+        Quarantined(ticket_id=t, run_id=r, kind="report", reason="late", payload="{}", created=c) for c in (OLD, NEW)
+    ],
+    "idempotency_keys": lambda t, r: [
+        IdempotencyKey(actor="a", key=str(c), fingerprint="f", created=c) for c in (OLD, NEW)
+    ],
+    "logins": lambda t, r: [Login(secret_hash=str(e), name="n", expires=e) for e in (OLD, NEW)],
+    "login_links": lambda t, r: [LoginLink(secret_hash=str(e), name="n", expires=e) for e in (OLD, NEW)],
+    "leases": lambda t, r: [Lease(name=str(u), holder="h", until=u) for u in (OLD, NEW)],
+}
+
+
+def test_every_table_has_a_rule_or_a_stated_reason_to_have_none() -> None:
+    ruled = {rule.table for rule in retention.rules(DAYS)}
+
+    assert ruled | set(retention.KEPT) == set(Base.metadata.tables)
+    assert not ruled & set(retention.KEPT)
+    assert ruled == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("table", sorted(EXAMPLES))
+def test_a_rule_deletes_what_is_old_and_settled_and_nothing_else(engine: Engine, table: str) -> None:
+    run = claimed(engine, make(engine))
+    mapped = Base.metadata.tables[table]
+    with writing(engine) as session:
+        before = session.scalar(select(func.count()).select_from(mapped)) or 0
+        rows = EXAMPLES[table](run.ticket_id, run.id)
+        session.add_all(rows)
+    rule = next(rule for rule in retention.rules(DAYS) if rule.table == table)
+
+    with writing(engine) as session:
+        assert retention.prune(session, rule) == 1
+
+    with reading(engine) as session:
+        assert session.scalar(select(func.count()).select_from(mapped)) == before + len(rows) - 1
+
+
+def test_the_files_of_a_run_go_only_when_its_ticket_is_over(engine: Engine) -> None:
+    over, still_open = claimed(engine, make(engine)), claimed(engine, make(engine))
+    with writing(engine) as session:
+        session.execute(update(Run).values(state=RunState.ENDED, ended=OLD))
+        assert retention.spent_runs(session, [over.id, still_open.id], 30) == []
+        session.execute(update(Ticket).where(Ticket.id == over.ticket_id).values({"status": "done"}))
+        assert retention.spent_runs(session, [over.id, still_open.id, 99], 30) == [over.id]

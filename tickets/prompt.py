@@ -1,0 +1,161 @@
+"""What an agent is told at the start of its run: the ticket, or, in a conversation that goes on, what is new about it."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import TERMINAL, ActorKind, CommentKind, Project, Run, Ticket, TicketComment, TicketContext
+
+from . import relationships, workflow
+
+ORDER = (
+    "Work this ticket in the live tmux runtime. Use DONE:, REVIEW:, or QUESTION: when you need MC to reflect the"
+    " next state."
+)
+END_OF_DESCRIPTION = "<!-- end of description -->"
+"""What follows is talk about the ticket: the script agent runs nothing of it."""
+COMMENT_CHARACTERS = 8_000
+COMMENTS_CHARACTERS = 60_000
+GATES = {
+    "none": "DONE completes the ticket.",
+    "checks": "DONE completes the ticket when Mission Control sees its check command pass.",
+    "reviewer": "A reviewer approves the work; DONE and REVIEW both hand it over.",
+    "person": "A person approves the work; DONE and REVIEW both hand it over.",
+}
+TOOLS = (
+    "Where the mc-coord tools are available, report through them: mc_progress while you work, mc_link_context for what"
+    " you found, mc_create_ticket for work that is not part of this ticket, and exactly one of mc_report_done,"
+    " mc_report_review or mc_ask_question at the end. Otherwise end your last message with a line that begins with"
+    " DONE:, REVIEW: or QUESTION:."
+)
+EVIDENCE = (
+    "Commit your work on the branch you are on. Mission Control looks at commits, changed files and the project's"
+    " check itself; say nothing that these do not bear out."
+)
+
+
+def compose(session: Session, ticket: Ticket, run: Run) -> str:
+    """The prompt of a claimed run, in Markdown."""
+    head = f"{ticket.identifier}: {ticket.title}"
+    if run.resumes:
+        parts = [head, ORDER, END_OF_DESCRIPTION, *_resumed(session, ticket, run)]
+    else:
+        parts = [head, ORDER, ticket.description.strip(), END_OF_DESCRIPTION, *_afresh(session, ticket, run)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _afresh(session: Session, ticket: Ticket, run: Run) -> list[str]:
+    said = [comment for comment in _comments(session, ticket.id) if comment.run_id != run.id]
+    return [
+        _acceptance(ticket),
+        _phase(session, ticket),
+        _check(session, ticket),
+        _context(session, ticket),
+        _failure(ticket),
+        _section("What was said so far", _quoted(said)),
+        _section("How to report", f"{TOOLS}\n\n{EVIDENCE}"),
+    ]
+
+
+def _resumed(session: Session, ticket: Ticket, run: Run) -> list[str]:
+    """The rest the conversation knows. Words written while the last run went on count as new: it never saw them."""
+    known = _last_heard(session, ticket.id, run)
+    said = [comment for comment in _comments(session, ticket.id) if comment.id > known]
+    people = [comment for comment in said if comment.author_kind is not ActorKind.RUN or comment.author != run.agent]
+    news = _section("What is new", _quoted(people)) or "Nothing new was said. Go on where you stopped."
+    return [news, _failure(ticket), _phase(session, ticket)]
+
+
+def _last_heard(session: Session, ticket_id: int, run: Run) -> int:
+    """The id of the comment with which the last run of this conversation began that really reached its agent."""
+    heard = select(Run.id).where(
+        Run.ticket_id == ticket_id,
+        Run.id != run.id,
+        Run.conversation_id == run.conversation_id,
+        Run.last_run_seq > 0,
+    )
+    last = session.scalar(heard.order_by(Run.id.desc()).limit(1))
+    first = select(TicketComment.id).where(TicketComment.ticket_id == ticket_id, TicketComment.run_id == last)
+    return session.scalar(first.order_by(TicketComment.id).limit(1)) or 0
+
+
+def _comments(session: Session, ticket_id: int) -> list[TicketComment]:
+    """What people and agents said, oldest first; Mission Control's own records are left out."""
+    query = select(TicketComment).where(
+        TicketComment.ticket_id == ticket_id, TicketComment.author_kind != ActorKind.SYSTEM
+    )
+    return list(session.scalars(query.order_by(TicketComment.id)))
+
+
+def _quoted(comments: list[TicketComment]) -> str:
+    """The comments, newest kept where they are too many; answers and feedback are named as such."""
+    kept: list[str] = []
+    room = COMMENTS_CHARACTERS
+    for comment in reversed(comments):
+        text = f"{_speaker(comment)}:\n\n{_clipped(comment.body)}"
+        room -= len(text)
+        if room < 0:
+            kept.append("(Earlier comments are on the ticket.)")
+            break
+        kept.append(text)
+    return "\n\n".join(reversed(kept))
+
+
+def _speaker(comment: TicketComment) -> str:
+    kinds = {
+        CommentKind.ANSWER: "Answer by",
+        CommentKind.FEEDBACK: "Review feedback by",
+        CommentKind.QUESTION: "Question by",
+        CommentKind.VERDICT: "Report of",
+    }
+    return f"**{kinds.get(comment.kind, 'Comment by')} {comment.author}**"
+
+
+def _clipped(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= COMMENT_CHARACTERS else text[:COMMENT_CHARACTERS] + " … (shortened; see the ticket)"
+
+
+def _acceptance(ticket: Ticket) -> str:
+    lines = [f"{number}. [{'x' if item.get('met') else ' '}] {item['text']}" for number, item in _numbered(ticket)]
+    return _section("Acceptance (items are counted from 0)", "\n".join(lines))
+
+
+def _numbered(ticket: Ticket) -> list[tuple[int, dict[str, object]]]:
+    return list(enumerate(ticket.acceptance or []))
+
+
+def _phase(session: Session, ticket: Ticket) -> str:
+    words = GATES[ticket.gate.value]
+    if ticket.phase:
+        names = " → ".join(phase.name for phase in workflow.of(session, ticket.id))
+        words = f"This is phase {ticket.phase} of {names}. {words}"
+    return _section("Phase and gate", words)
+
+
+def _check(session: Session, ticket: Ticket) -> str:
+    project = session.get(Project, ticket.project_id) if ticket.project_id else None
+    if project is None or not project.check_command:
+        return ""
+    return _section("Check command", f"`{' '.join(project.check_command)}`, run by Mission Control when you are done.")
+
+
+def _context(session: Session, ticket: Ticket) -> str:
+    links = session.scalars(
+        select(TicketContext).where(TicketContext.ticket_id == ticket.id).order_by(TicketContext.id)
+    )
+    lines = [f"- {link.kind}: {link.reference} {link.title} {link.note}".strip() for link in links]
+    related = relationships.of(session, ticket.id)
+    lines += [f"- {relation.words}: {relation.identifier} {relation.title}".strip() for relation in related]
+    return _section("Context", "\n".join(lines))
+
+
+def _failure(ticket: Ticket) -> str:
+    if not ticket.failure_reason or ticket.status in TERMINAL:
+        return ""
+    return _section("The last attempt", f"It ended without a verdict: {_clipped(ticket.failure_reason)}")
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}" if body else ""

@@ -1,0 +1,92 @@
+"""Scheduled tasks as the store knows them: what a person enabled, what ran with which outcome, who is alive."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from models import Heartbeat, TaskOutcome, TaskRun, TaskState, Trigger, insert_once, now
+
+from . import events
+from .actors import Actor
+
+TAIL = 16_000
+
+
+def record(
+    session: Session,
+    task: str,
+    trigger: Trigger,
+    outcome: TaskOutcome,
+    started: datetime,
+    *,
+    exit_code: int | None = None,
+    summary: dict[str, Any] | None = None,
+    output_tail: str = "",
+) -> int:
+    """Remember one finished run of a task; its id."""
+    row = TaskRun(
+        task=task,
+        trigger=trigger,
+        outcome=outcome,
+        exit_code=exit_code,
+        summary=summary,
+        output_tail=output_tail[-TAIL:],
+        started=started,
+        ended=now(),
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def complete(session: Session, run_id: int, exit_code: int | None, output_tail: str) -> bool:
+    """Add what only the starter saw to a run that the program itself recorded; False when there is no such row."""
+    row = update(TaskRun).where(TaskRun.id == run_id).values(exit_code=exit_code, output_tail=output_tail[-TAIL:])
+    return session.scalar(row.returning(TaskRun.id)) is not None
+
+
+def history(session: Session, task: str | None = None, limit: int = 50) -> list[TaskRun]:
+    """The newest runs, newest first; of one task or of all."""
+    query = select(TaskRun).order_by(TaskRun.id.desc()).limit(limit)
+    return list(session.scalars(query.where(TaskRun.task == task) if task else query))
+
+
+def latest(session: Session) -> dict[str, TaskRun]:
+    """The newest run of each task, by the task's name."""
+    newest = select(func.max(TaskRun.id)).group_by(TaskRun.task)
+    return {row.task: row for row in session.scalars(select(TaskRun).where(TaskRun.id.in_(newest)))}
+
+
+def enable(session: Session, task: str, actor: Actor) -> None:
+    _decide(session, task, True, actor)
+
+
+def disable(session: Session, task: str, actor: Actor) -> None:
+    _decide(session, task, False, actor)
+
+
+def decisions(session: Session) -> dict[str, bool]:
+    """What people decided of tasks; a task that is absent goes by its file."""
+    return {state.task: state.enabled for state in session.scalars(select(TaskState))}
+
+
+def _decide(session: Session, task: str, enabled: bool, actor: Actor) -> None:
+    values = {"enabled": enabled, "changed_by": actor.name, "changed": now()}
+    session.execute(insert_once(session, TaskState).values(task=task, **values))
+    session.execute(update(TaskState).where(TaskState.task == task).values(**values))
+    events.append(session, None, "task_enabled" if enabled else "task_disabled", {"task": task}, actor)
+
+
+def beat(session: Session, check: str, status: str, detail: str = "") -> None:
+    """A sign of life of a program: the newest one alone is kept."""
+    values = {"status": status, "detail": detail[:2000], "ts": now()}
+    session.execute(insert_once(session, Heartbeat).values(check=check, **values))
+    session.execute(update(Heartbeat).where(Heartbeat.check == check).values(**values))
+
+
+def heartbeats(session: Session) -> dict[str, Heartbeat]:
+    return {row.check: row for row in session.scalars(select(Heartbeat))}
