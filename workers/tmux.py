@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers import commands
-from workers.folders import make_private
+from workers.folders import FolderUnsafe, make_private
 
 HISTORY_LINES = 50_000
 CHUNK_CHARACTERS = 500
@@ -119,7 +119,7 @@ class Tmux:
         been started.
         """
         _check(SESSION_NAME, name, "session name")
-        make_private(self.folder)
+        self._make_folder()
         self._bury(name)
         said = self._run(
             *("start-server", ";", "set-option", "-g", "history-limit", str(HISTORY_LINES)),
@@ -185,6 +185,12 @@ class Tmux:
     def kill_pane(self, pane: str) -> None:
         """Remove a pane, and with its last one the session; its process gets a HUP, which proves no death."""
         self._run("kill-pane", "-t", _pane_id(pane))
+
+    def _make_folder(self) -> None:
+        try:
+            make_private(self.folder)
+        except (FolderUnsafe, OSError) as error:
+            raise TmuxFailed(f"no folder for tmux's socket: {error}") from error
 
     def _bury(self, session: str) -> None:
         """Remove the dead panes of a session that is to be started anew."""
