@@ -51,7 +51,7 @@ PASSED_ON = (
     "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
     "no_proxy",
 )  # fmt: skip
-"""Variables of this process that an agent's environment may start from."""
+"""Variables that every agent is given as they are; a profile's allow-list adds to them."""
 
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*\.?\Z")
 
@@ -150,7 +150,10 @@ class Retention(_Frozen):
 
 
 class Ambient(_Frozen):
-    """Facts about the process that read the settings. They are observed, never configured."""
+    """Facts about the process that read the settings. They are observed, never configured.
+
+    `environment` is everything but the settings themselves; no agent gets it whole, see `agent_environment`.
+    """
 
     environment: dict[str, str] = Field(default_factory=lambda: {"PATH": os.defpath}, repr=False)
     run_id: str | None = None
@@ -314,6 +317,11 @@ class Settings(_Frozen):
             return runtime / f"mc-{self.instance}"
         return Path("/tmp") / f"mc-{os.getuid()}-{self.instance}"  # noqa: S108 - owner and mode are checked below
 
+    def agent_environment(self, *names: str) -> dict[str, str]:
+        """What an agent's environment starts from: the variables every agent is given, and those named."""
+        found = self.ambient.environment
+        return {name: found[name] for name in (*PASSED_ON, *names) if name in found}
+
     def ensure_home(self) -> None:
         """Create the home folder and what belongs in it, readable by nobody else.
 
@@ -456,8 +464,9 @@ def _machine_zone(environ: Mapping[str, str]) -> str:
 
 
 def _observe(environ: Mapping[str, str]) -> dict[str, object]:
+    others = {name: value for name, value in environ.items() if not name.startswith(("MC_", "SSE_MAX_", "WS_MAX_"))}
     return {
-        "environment": {"PATH": os.defpath, **{name: environ[name] for name in PASSED_ON if name in environ}},
+        "environment": {"PATH": os.defpath} | others,
         "run_id": environ.get("MC_RUN_ID") or None,
         "display": bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")),
         "runtime_dir": environ.get("XDG_RUNTIME_DIR") or None,

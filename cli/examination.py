@@ -17,9 +17,10 @@ import migrations
 import models
 from cli.installation import agent_programs
 from settings import Settings
-from workers import commands
+from workers import probe
 
 NEEDED_BYTES = 1 << 30
+NEEDED_PROGRAMS = frozenset({"git", "tmux"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Ask everything; a question that cannot be asked is itself a finding."""
-    findings = []
+    findings = [_program(program) for program in agent_programs(settings)]
     for question in QUESTIONS:
         try:
             findings.append(question(settings))
@@ -48,6 +49,14 @@ def examine(settings: Settings) -> list[Finding]:
             name = question.__name__.strip("_").replace("_", " ")
             findings.append(Finding(name, f"{type(error).__name__}: {error}", "look into this error"))
     return findings
+
+
+def _program(program: probe.Program) -> Finding:
+    """A program that no run can do without must be there; an agent's may be missing, but not broken or logged out."""
+    detail = " ".join(filter(None, (program.version, program.path))) or "not found"
+    if program.found or program.name in NEEDED_PROGRAMS:
+        return Finding(program.name, detail, program.advice)
+    return Finding(program.name, detail)
 
 
 def _python(_: Settings) -> Finding:
@@ -61,26 +70,6 @@ def _sqlite(_: Settings) -> Finding:
     except models.UnsafeSQLite as error:
         return Finding("SQLite", version, str(error))
     return Finding("SQLite", version)
-
-
-def _git(settings: Settings) -> Finding:
-    return _program(settings, "git", "--version")
-
-
-def _tmux(settings: Settings) -> Finding:
-    return _program(settings, "tmux", "-V")
-
-
-def _program(settings: Settings, name: str, flag: str) -> Finding:
-    path = shutil.which(name, path=settings.ambient.environment["PATH"])
-    if path is None:
-        return Finding(name, "not found", f"sudo apt-get install {name}")
-    return Finding(name, commands.run([path, flag], timeout=10).text.strip())
-
-
-def _agents(settings: Settings) -> Finding:
-    found = {name: path for name, path in agent_programs(settings).items() if path}
-    return Finding("agents", ", ".join(["script (built in)", *(f"{name} ({path})" for name, path in found.items())]))
 
 
 def _folders(settings: Settings) -> Finding:
@@ -133,5 +122,5 @@ def _user(_: Settings) -> Finding:
 
 
 QUESTIONS: tuple[Callable[[Settings], Finding], ...] = (
-    _python, _sqlite, _git, _tmux, _agents, _user, _folders, _disk, _store, _clock,
+    _python, _sqlite, _user, _folders, _disk, _store, _clock,
 )  # fmt: skip

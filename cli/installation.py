@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+from pathlib import Path
 
 import migrations
 import models
 from settings import Settings
 from tickets import team
+from workers import probe
 
 
 def prepare(settings: Settings) -> bool:
@@ -17,19 +18,19 @@ def prepare(settings: Settings) -> bool:
     """
     settings.ensure_home()
     changed = migrations.upgrade(settings.database_url, settings.home)
+    found = {program.name: program.found for program in agent_programs(settings)}
     engine = models.open_engine(settings.database_url)
     try:
         with models.writing(engine) as session:
-            team.seed(
-                session, {"script": True, **{name: bool(path) for name, path in agent_programs(settings).items()}}
-            )
+            team.seed(session, {"script": True} | found)
     finally:
         engine.dispose()
     return changed
 
 
-def agent_programs(settings: Settings) -> dict[str, str | None]:
-    """Where each agent program is on this machine; None where it is not."""
-    path = settings.ambient.environment["PATH"]
+def agent_programs(settings: Settings) -> list[probe.Program]:
+    """The programs of this machine that agents are or use, with their versions and log-ins."""
     set_by_hand = {"claude": settings.claude_binary, "codex": settings.codex_binary}
-    return {name: shutil.which(str(binary or name), path=path) for name, binary in set_by_hand.items()}
+    binaries = {name: str(binary) for name, binary in set_by_hand.items() if binary}
+    environment = settings.ambient.environment
+    return probe.programs(Path(environment.get("HOME", "/")), environment, binaries)

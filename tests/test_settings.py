@@ -136,10 +136,12 @@ def test_settings_cannot_be_changed_or_extended(tmp_path: Path) -> None:
         Settings.model_validate({"home": tmp_path, "colour": "red"})
 
 
-def test_the_environment_passed_on_to_agents_holds_no_setting_and_no_secret(tmp_path: Path) -> None:
-    environ = {"MC_HOME": str(tmp_path), "PATH": "/bin", "LANG": "C", "MC_PORT": "4000", "API_KEY": "k"}
+def test_an_agent_is_given_no_setting_and_no_variable_that_is_not_allowed(tmp_path: Path) -> None:
+    environ = {"MC_HOME": str(tmp_path), "PATH": "/bin", "LANG": "C", "MC_PORT": "4000", "KEY": "k", "OTHER": "o"}
+    settings = load(environ | {"SSE_MAX_TAIL_CLIENTS": "2", "MC_API_TOKEN": "t"})
 
-    assert load(environ).ambient.environment == {"PATH": "/bin", "LANG": "C"}
+    assert settings.agent_environment("KEY", "MC_PORT", "MC_API_TOKEN") == {"PATH": "/bin", "LANG": "C", "KEY": "k"}
+    assert "KEY" not in repr(settings)
 
 
 def test_two_homes_share_no_name(tmp_path: Path) -> None:
