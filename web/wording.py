@@ -87,6 +87,17 @@ def nav_groups(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mappi
     return [(group, list(members)) for group, members in groupby(items, key=lambda item: str(item["group"]))]
 
 
+def told(payload: Mapping[str, Any]) -> str:
+    """The first words that an event's payload has for people, in one line."""
+    if "move" in payload:
+        return f"{payload['move']}: {payload['from']} → {payload['to']}".replace("_", " ")
+    words = next((payload[key] for key in ("text", "title", "message", "body", "detail") if payload.get(key)), None)
+    plain = words or ", ".join(f"{key} {value}" for key, value in payload.items() if value not in (None, "", [], {}))
+    return " ".join(str(plain).split())[:160]
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
-    "iso": iso, "stamp": stamp, "age": age, "ago": ago, "duration": duration, "money": money, "tokens": tokens
+    "iso": iso, "stamp": stamp, "age": age, "ago": ago, "duration": duration, "money": money, "tokens": tokens,
+    "told": told,
+    "nav_groups": nav_groups,
 }  # fmt: skip

@@ -4,6 +4,7 @@ import { bindKeys } from "./keys.js";
 import { openMove } from "./floats.js";
 import { say } from "./forms.js";
 import { announceFresh, morph } from "./fragments.js";
+import { shownTickets } from "./live.js";
 import { fetchFragment, parseFragment, post } from "./page.js";
 
 const QUIET = 200;
@@ -35,7 +36,10 @@ export class Board {
     root.addEventListener("change", () => this.#showSelection());
     document.querySelector("[data-bulk]")?.addEventListener("formdata", ({ formData }) => this.#addSelected(formData));
     document.querySelector("[data-bulk-clear]")?.addEventListener("click", () => this.#clearSelection());
-    document.addEventListener("mc:fresh", () => this.#makeSortable());
+    document.addEventListener("mc:fresh", () => {
+      this.#makeSortable();
+      stream.follow(shownTickets());
+    });
     this.#makeSortable();
     this.#bindKeys();
   }

@@ -20,19 +20,23 @@ export function say(text, place) {
   notice.scrollIntoView({ block: "nearest" });
 }
 
-function finish(form, answer) {
+function finish(form, location_) {
   forget(form);
   form.querySelector("[data-error]")?.replaceChildren();
+  document.querySelector(".flashes")?.replaceChildren();
   if ("keep" in form.dataset) {
     form.reset();
     form.querySelector("[data-grow]")?.dispatchEvent(new Event("input", { bubbles: true }));
   }
   form.closest("dialog")?.close();
   form.closest("details[data-menu]")?.removeAttribute("open");
-  document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form, answer } }));
-  const here = new URL(location.href);
-  const there = answer.location && new URL(answer.location, here);
-  if (there && there.pathname !== here.pathname) location.assign(there);
+  document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form } }));
+  if (followable(form, location_)) location.assign(location_);
+}
+
+/** A form that leads elsewhere (data-leave) is followed; all others change the page they stand on. */
+function followable(form, target) {
+  return "leave" in form.dataset && target;
 }
 
 async function send(form, submitter) {

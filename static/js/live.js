@@ -3,10 +3,10 @@
 import { Fragments } from "./fragments.js";
 import { Stream } from "./stream.js";
 
-/** The tickets that this page shows: its one ticket, or all. */
-function shownTickets() {
-  const page = document.querySelector(".ticket[data-ticket]");
-  return page ? [page.dataset.ticket] : null;
+/** The tickets that this page shows in full: its one ticket, or the cards at which an agent works. */
+export function shownTickets() {
+  const shown = document.querySelectorAll(".ticket[data-ticket], [data-card][data-working]");
+  return [...shown].map(({ dataset }) => dataset.ticket ?? dataset.card).sort();
 }
 
 export const stream = new Stream(shownTickets());

@@ -27,15 +27,23 @@ export async function fetchFragment(url) {
   return response.text();
 }
 
-/** Post a form's data; resolves to the JSON answer, or `{location}` where the server redirects. */
+/** What a refusal says: JSON with a message, an error page with [data-problem], or plain words. */
+async function problemOf(response) {
+  const text = await response.text();
+  const type = response.headers.get("Content-Type") ?? "";
+  if (type.includes("json")) return JSON.parse(text).message;
+  if (type.includes("html")) return parseFragment(text).querySelector("[data-problem]")?.textContent;
+  return text.trim();
+}
+
+/** Post a form's data; resolves to where the server redirects. */
 export async function post(url, data) {
   const body = new URLSearchParams(data);
   if (!body.has("csrf")) body.set("csrf", meta("csrf"));
-  const response = await reach(url, { method: "POST", body, headers: { Accept: "application/json" } });
-  if (response.redirected) return { location: response.url };
-  const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused(answer.message ?? `The server refused (${response.status}). Reload the page and try again.`, response.status);
-  return answer;
+  const response = await reach(url, { method: "POST", body, headers: { Accept: "text/html" } });
+  if (response.ok) return response.url;
+  const said = await problemOf(response);
+  throw new Refused(said || `The server refused (${response.status}). Reload the page and try again.`, response.status);
 }
 
 async function reach(url, options) {

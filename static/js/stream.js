@@ -32,15 +32,26 @@ export class Stream extends EventTarget {
   #tickets;
   #channel = null;
   #source = null;
-  #wanted = new Map(); // tab -> its tickets, null for all
+  #wanted = new Map(); // tab -> its tickets
   #release = null;
   #timer = 0;
   #lastTick = Date.now();
 
-  /** tickets: identifiers whose events this page shows, or null for all. */
-  constructor(tickets = null) {
+  /**
+   * tickets: identifiers of which this page shows everything, down to typing. What happens to tickets as a whole (moves,
+   * edits, comments) arrives for all of them anyway.
+   */
+  constructor(tickets = []) {
     super();
     this.#tickets = tickets;
+  }
+
+  /** Show other tickets from now on. */
+  follow(tickets) {
+    if (tickets.join() === this.#tickets.join()) return;
+    this.#tickets = tickets;
+    if (this.#source) this.#welcome({ tab: this.#tab, tickets });
+    else this.#hello();
   }
 
   start() {
@@ -64,7 +75,11 @@ export class Stream extends EventTarget {
     const waiting = new AbortController();
     this.#release = () => waiting.abort();
     navigator.locks.request(this.#name, { signal: waiting.signal }, () => this.#hold()).catch(() => {});
-    return this.#tell({ kind: "hello", tab: this.#tab, tickets: this.#tickets, cursor: this.#cursor });
+    return this.#hello();
+  }
+
+  #hello() {
+    this.#tell({ kind: "hello", tab: this.#tab, tickets: this.#tickets });
   }
 
   #hold() {
@@ -100,7 +115,7 @@ export class Stream extends EventTarget {
       news: () => !leading && this.#take(message.cursor, message.event),
       resync: () => !leading && this.#emit("resync"),
       link: () => !leading && this.#setLink(message.link),
-      roll: () => this.#tell({ kind: "hello", tab: this.#tab, tickets: this.#tickets, cursor: this.#cursor }),
+      roll: () => this.#hello(),
       position: () => message.tab === this.#tab && this.#compare(message),
       hello: () => leading && this.#welcome(message),
       bye: () => leading && this.#wanted.delete(message.tab),
@@ -122,10 +137,8 @@ export class Stream extends EventTarget {
   }
 
   #query() {
-    const lists = [...this.#wanted.values()];
-    const query = new URLSearchParams();
-    if (!lists.includes(null)) query.set("tickets", [...new Set(lists.flat())].sort().join(","));
-    return query;
+    const tickets = [...new Set([...this.#wanted.values()].flat())].sort();
+    return new URLSearchParams(tickets.length ? { tickets: tickets.join(",") } : {});
   }
 
   #open() {
