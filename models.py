@@ -25,7 +25,6 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Double,
-    Engine,
     ForeignKey,
     Index,
     Insert,
@@ -38,11 +37,13 @@ from sqlalchemy import (
     make_url,
     text,
 )
+from sqlalchemy import Engine as Engine
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Session as Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -934,13 +935,17 @@ class ApiToken(Base):
 
 
 class Login(Base):
-    """A browser that is logged in; the cookie holds a random secret, this its hash."""
+    """A browser that is logged in; the cookie holds a random secret, this its hash.
+
+    One that came in with an API token stands and falls with that token.
+    """
 
     __tablename__ = "logins"
     __table_args__ = table(Index("logins_expires", "expires"))
     id: Mapped[int] = mapped_column(primary_key=True)
     secret_hash: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
+    token_id: Mapped[int | None] = mapped_column(ForeignKey("api_tokens.id", ondelete="CASCADE"))
     agent: Mapped[str] = mapped_column(default="")
     created: Mapped[datetime] = mapped_column(default=now)
     expires: Mapped[datetime]

@@ -1,0 +1,50 @@
+"""The composition root: settings and store become a Flask application with every blueprint of `web/`."""
+
+from __future__ import annotations
+
+from flask import Flask
+from werkzeug.routing import IntegerConverter
+
+import auth
+from models import open_engine
+from settings import Settings, load
+from web import blueprints, errors, frame, headers
+
+LARGEST_NUMBER = 2**63 - 1
+
+
+class Number(IntegerConverter):
+    """A row's number in a path, within what the store can hold."""
+
+    def __init__(self, map: object) -> None:
+        super().__init__(map, min=1, max=LARGEST_NUMBER)  # type: ignore[arg-type]
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The application of one instance; the store is migrated before, and `settings` default to `settings.load()`."""
+    settings = settings or load()
+    settings.ensure_home()
+    instance = auth.Instance(settings, open_engine(settings.database_url), auth.ensure_key(settings))
+    app = Flask(__name__)
+    app.config.update(_configuration(instance))
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.converters["number"] = Number
+    app.extensions["mission_control"] = instance
+    for part in (auth, errors, headers, frame):
+        part.install(app)
+    for blueprint in blueprints():
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _configuration(instance: auth.Instance) -> dict[str, object]:
+    """Flask's own session carries nothing but the notes shown on the next page; log-ins are in the store."""
+    settings = instance.settings
+    return {
+        "SECRET_KEY": instance.key,
+        "SESSION_COOKIE_NAME": f"mc_notes_{settings.instance}",
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_SECURE": settings.behind_tls,
+        "MAX_CONTENT_LENGTH": settings.body_limit_bytes,
+        "MAX_FORM_MEMORY_SIZE": settings.body_limit_bytes,
+    }

@@ -1,0 +1,308 @@
+"""Who is asking: a browser that is logged in, a program with a token, or a run; and whether the request is its own idea.
+
+Every request passes `guard()` before its view. The order is: the name it was addressed to, where it comes from, who
+sends it, the token of its form, and whether that sender may use this view. A view is closed unless it says otherwise:
+reading is for operators and viewers, everything else for operators (`allow`, `public`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, current_app, g, request
+from werkzeug.exceptions import SecurityError
+
+from models import ActorKind, ApiToken, Engine, Scope, Session, reading, writing
+from settings import Settings
+from tickets import runs, tokens
+from tickets.actors import Actor
+from tickets.errors import DomainError, Forbidden, Unauthenticated
+
+KEY_BYTES = 32
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+RUN_PREFIX = "mcr_"
+UPLOAD_OVERHEAD_BYTES = 64 << 10
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Right(StrEnum):
+    """What a caller may be let do; a run reaches only its own ticket."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ORCHESTRATOR = "orchestrator"
+    SERVICE = "service"
+    RUN = "run"
+
+
+READERS = frozenset({Right.VIEWER, Right.OPERATOR})
+KIND_OF = {
+    Scope.VIEWER: ActorKind.SERVICE,
+    Scope.OPERATOR: ActorKind.HUMAN,
+    Scope.ORCHESTRATOR: ActorKind.ORCHESTRATOR,
+    Scope.SERVICE: ActorKind.SERVICE,
+}
+
+
+class CrossSite(DomainError):
+    """This request does not come from a page of this server, so it was refused."""
+
+    code, status = "cross_site", 403
+
+
+class FormExpired(DomainError):
+    """The form is too old or not from this log-in. Load the page again and repeat."""
+
+    code, status = "form_expired", 403
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What a running server holds: its settings, its store, and the key of its form tokens."""
+
+    settings: Settings
+    engine: Engine
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends this request. `cookie` is empty for a bearer; `source` and `number` name what can be revoked."""
+
+    actor: Actor
+    right: Right
+    source: str
+    number: int
+    cookie: str = ""
+
+
+def instance() -> Instance:
+    """The server that answers this request."""
+    found: Instance = current_app.extensions["mission_control"]
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ who may use a view
+
+
+def public(view: View) -> View:
+    """Let anybody use this view, known or not."""
+    view.rights = None  # type: ignore[attr-defined]
+    return view
+
+
+def uploads(view: View) -> View:
+    """Let this view be sent a file."""
+    view.uploads = True  # type: ignore[attr-defined]
+    return view
+
+
+def allow(*rights: Right) -> Callable[[View], View]:
+    """Let only callers with one of these rights use this view."""
+
+    def mark(view: View) -> View:
+        view.rights = frozenset(rights)  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def _rights_wanted() -> frozenset[Right] | None:
+    view = current_app.view_functions.get(request.endpoint or "")
+    fallback = READERS if request.method in SAFE_METHODS else frozenset({Right.OPERATOR})
+    rights: frozenset[Right] | None = getattr(view, "rights", fallback)
+    return rights
+
+
+# --------------------------------------------------------------------------------------------------------- the guard
+
+
+def install(app: Flask) -> None:
+    app.before_request(guard)
+    app.context_processor(lambda: {"csrf_token": csrf_token, "instance": instance().settings.instance})
+
+
+def guard() -> None:
+    """Refuse what must not reach a view; raises a DomainError or an HTTPException, changes nothing."""
+    g.caller = None
+    unroutable = request.routing_exception
+    if isinstance(unroutable, SecurityError) or not _is_known_host():
+        raise SecurityError("This server does not answer to that name.")
+    if request.endpoint == "static":
+        return
+    by_browser = "Authorization" not in request.headers
+    upgrade = "websocket" in request.headers.get("Upgrade", "").lower()
+    unsafe = request.method not in SAFE_METHODS
+    if by_browser and (unsafe or upgrade):
+        _require_same_origin()
+    g.caller = identify()
+    if unroutable is not None:
+        raise unroutable
+    _require_right(_rights_wanted())
+    _allow_size()
+    if by_browser and unsafe:
+        _require_form_token()
+
+
+def _is_known_host() -> bool:
+    """Whether the request is addressed to this server: a page elsewhere can point a name of its own at it."""
+    return urlsplit(f"//{request.host}").hostname in instance().settings.allowed_hosts
+
+
+def _require_same_origin() -> None:
+    """Each sign that the browser gives must say same origin, and it must give one; `same-site` is not enough."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    if (site is None and origin is None) or site not in (None, "same-origin"):
+        raise CrossSite
+    if origin is not None and origin not in _own_origins():
+        raise CrossSite
+
+
+def _own_origins() -> set[str]:
+    settings = instance().settings
+    scheme = "https" if settings.behind_tls else "http"
+    return {f"{scheme}://{request.host}", *([settings.public_url] if settings.public_url else [])}
+
+
+def _allow_size() -> None:
+    """A view that takes a file may be sent a larger body than the others, once its caller is known."""
+    view = current_app.view_functions.get(request.endpoint or "")
+    if getattr(view, "uploads", False):
+        request.max_content_length = instance().settings.attachment_limit_bytes + UPLOAD_OVERHEAD_BYTES
+
+
+def _require_form_token() -> None:
+    sent = request.headers.get("X-CSRF-Token") or request.form.get("csrf") or ""
+    if not hmac.compare_digest(sent.encode(), csrf_token().encode()):
+        raise FormExpired
+
+
+def _require_right(wanted: frozenset[Right] | None) -> None:
+    if wanted is None:
+        return
+    if g.caller is None:
+        raise Unauthenticated
+    if g.caller.right not in wanted:
+        raise Forbidden(f"This is for {' or '.join(sorted(wanted))}, and you are {g.caller.right}.")
+
+
+# -------------------------------------------------------------------------------------------------- who is it, then
+
+
+def caller() -> Caller:
+    """Who sends this request; raises `Unauthenticated` on a public view that nobody known uses."""
+    found: Caller | None = g.get("caller")
+    if found is None:
+        raise Unauthenticated
+    return found
+
+
+def actor() -> Actor:
+    """Under whose name this request writes."""
+    return caller().actor
+
+
+def csrf_token() -> str:
+    """The token that this browser's forms must carry: bound to its log-in, nothing to store."""
+    known: Caller | None = g.get("caller")
+    subject = known.cookie if known else ""
+    return hmac.new(instance().key, b"form:" + subject.encode(), hashlib.sha256).hexdigest()
+
+
+def cookie_name(settings: Settings) -> str:
+    """Cookies ignore ports, so each instance has a name of its own."""
+    return f"mc_session_{settings.instance}"
+
+
+def identify() -> Caller | None:
+    """The caller by bearer token or, only where none was sent, by cookie. A bad bearer token is refused outright."""
+    header = request.headers.get("Authorization")
+    if header is None:
+        return _browser()
+    scheme, _, secret = header.partition(" ")
+    found = _bearer(secret.strip()) if scheme.lower() == "bearer" else None
+    if found is None:
+        raise Unauthenticated("That token is not valid.")
+    return found
+
+
+def _browser() -> Caller | None:
+    secret = request.cookies.get(cookie_name(instance().settings), "")
+    if not secret:
+        return None
+    with reading(instance().engine) as session:
+        found = tokens.standing(session, secret)
+    if found is None:
+        return None
+    actor = Actor(KIND_OF[found.scope], found.name)
+    return Caller(actor, Right(found.scope.value), "login", found.login_id, secret)
+
+
+def _bearer(secret: str) -> Caller | None:
+    engine = instance().engine
+    with reading(engine) as session:
+        if secret.startswith(RUN_PREFIX):
+            return _run(session, secret)
+        token = tokens.by_secret(session, secret)
+    if token is None:
+        return None
+    if tokens.needs_mark(token):
+        with writing(engine) as session:
+            tokens.mark_used(session, token.id)
+    return _program(token)
+
+
+def _run(session: Session, secret: str) -> Caller | None:
+    run = runs.by_token(session, secret)
+    if run is None:
+        return None
+    return Caller(Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id), Right.RUN, "run", run.id)
+
+
+def _program(token: ApiToken) -> Caller:
+    return Caller(Actor(KIND_OF[token.scope], token.name), Right(token.scope.value), "token", token.id)
+
+
+def still_valid(engine: Engine, known: Caller) -> bool:
+    """Whether a caller who was let in is still welcome; long streams ask this every few seconds."""
+    with reading(engine) as session:
+        if known.source == "login":
+            return tokens.is_standing(session, known.number)
+        return known.source == "run" or tokens.is_valid(session, known.number)
+
+
+# -------------------------------------------------------------------------------------------------------- first start
+
+
+def ensure_key(settings: Settings) -> bytes:
+    """The key of the form tokens, made on first start and readable by nobody else; processes that race agree on one."""
+    file = settings.secrets_dir / "form.key"
+    if not file.exists():
+        _write_once(file, secrets.token_bytes(KEY_BYTES))
+    key = file.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise RuntimeError(f"{file} is damaged: remove it and start again; open forms will have to be reloaded")
+    return key
+
+
+def _write_once(file: Path, content: bytes) -> None:
+    """Write a private file whole, then give it its name unless another process was faster."""
+    fresh = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    fresh.touch(mode=0o600, exist_ok=False)
+    try:
+        fresh.write_bytes(content)
+        file.hardlink_to(fresh)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()

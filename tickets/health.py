@@ -1,0 +1,145 @@
+"""Is it working? Every check with what it saw, and one verdict: working, degraded or not working."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models import (
+    DeliveryState,
+    Heartbeat,
+    Incident,
+    IncidentState,
+    QueuedMessage,
+    Run,
+    RunMode,
+    RunState,
+    TaskOutcome,
+    database_sizes,
+    now,
+)
+
+from . import switches, tasks
+
+Status = Literal["ok", "warning", "failed"]
+
+BEATS = {"pickup": timedelta(minutes=5), "scheduler": timedelta(minutes=3)}
+SILENT = timedelta(seconds=45)
+RUNS_NAMED = 20
+DISK_WARNING = 2 << 30
+DISK_FAILURE = 256 << 20
+WAL_WARNING = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    status: Status
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`reasons` are the details of all checks that are not ok, the worst first."""
+
+    verdict: str
+    reasons: list[str]
+    checks: list[Check]
+
+
+def verdict(session: Session, home: Path) -> Report:
+    """Look at everything once; a handful of queries and one look at the disk."""
+    beats = tasks.heartbeats(session)
+    checks = [
+        *(_beat(name, limit, beats.get(name)) for name, limit in BEATS.items()),
+        _pause(session),
+        _silent_runs(session),
+        _undelivered(session),
+        _incidents(session),
+        _disk(home),
+        _database(session),
+    ]
+    wrong = sorted((check for check in checks if check.status != "ok"), key=lambda check: check.status != "failed")
+    return Report(_word(checks), [f"{check.name.capitalize()}: {check.detail}" for check in wrong], checks)
+
+
+def _word(checks: list[Check]) -> str:
+    if any(check.status == "failed" for check in checks):
+        return "not working"
+    return "degraded" if any(check.status == "warning" for check in checks) else "working"
+
+
+def _beat(name: str, limit: timedelta, beat: Heartbeat | None) -> Check:
+    if beat is None:
+        return Check(name, "warning", "has never been seen on this instance")
+    age = now() - beat.ts
+    if age > limit:
+        return Check(name, "failed", f"was last seen {_span(age)} ago")
+    if beat.status == TaskOutcome.FAILED:
+        return Check(name, "failed", beat.detail or "its last run failed")
+    warned = beat.status == TaskOutcome.WARNING
+    return Check(name, "warning" if warned else "ok", beat.detail or f"seen {_span(age)} ago")
+
+
+def _span(age: timedelta) -> str:
+    seconds = int(age.total_seconds())
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
+
+
+def _pause(session: Session) -> Check:
+    reason = switches.paused(session)
+    return Check("dispatch", "warning", f"paused: {reason}") if reason else Check("dispatch", "ok", "not paused")
+
+
+def _silent_runs(session: Session) -> Check:
+    """Live runs without a beat for longer than three of them."""
+    silent = session.scalars(
+        select(Run.id)
+        .where(
+            Run.state.not_in((RunState.ENDED, RunState.STARTING)),
+            Run.mode != RunMode.EXTERNAL,
+            Run.heartbeat < now() - SILENT,
+        )
+        .order_by(Run.id)
+        .limit(RUNS_NAMED)
+    ).all()
+    if not silent:
+        return Check("runs", "ok", "every live run is heard")
+    return Check("runs", "warning", f"not heard for {_span(SILENT)}: {', '.join(f'run {number}' for number in silent)}")
+
+
+def _undelivered(session: Session) -> Check:
+    """Messages that a live run was offered long ago and has not taken."""
+    late = select(func.count()).where(
+        QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < now() - timedelta(minutes=5)
+    )
+    count = session.scalar(late) or 0
+    return Check(
+        "messages", "warning" if count else "ok", f"{count} wait for more than 5 min" if count else "none late"
+    )
+
+
+def _incidents(session: Session) -> Check:
+    count = session.scalar(select(func.count()).where(Incident.state == IncidentState.OPEN)) or 0
+    word = "incident" if count == 1 else "incidents"
+    return Check("incidents", "warning" if count else "ok", f"{count} open {word}" if count else "none open")
+
+
+def _disk(home: Path) -> Check:
+    free = shutil.disk_usage(home).free
+    status: Status = "failed" if free < DISK_FAILURE else "warning" if free < DISK_WARNING else "ok"
+    return Check("disk", status, f"{free / (1 << 30):.1f} GB free")
+
+
+def _database(session: Session) -> Check:
+    sizes = database_sizes(session)
+    words = f"{sizes['database'] / (1 << 20):.1f} MB, log {sizes['wal'] / (1 << 20):.1f} MB"
+    return Check("database", "warning" if sizes["wal"] > WAL_WARNING else "ok", words)

@@ -1,0 +1,31 @@
+"""What is seen: one blueprint for each resource; parse, one domain call, render."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+
+from flask import Blueprint
+
+BLUEPRINTS = (
+    "login",
+    "health",
+    "tickets",
+    "conversation",
+    "runs",
+    "relations",
+    "context",
+    "attachments",
+    "team",
+    "tokens",
+    "api_docs",
+    "streams",
+    "pages",
+)
+"""Modules of this package; each has a Blueprint named `blueprint`."""
+
+
+def blueprints() -> list[Blueprint]:
+    """The blueprint of every module in the list that exists."""
+    present = [name for name in BLUEPRINTS if find_spec(f"{__name__}.{name}")]
+    return [import_module(f"{__name__}.{name}").blueprint for name in present]
