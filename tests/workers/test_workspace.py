@@ -45,6 +45,11 @@ def acquire(project: Path, pool: Path, branch: str, limit: int = 4, holder: str 
     return workspace.acquire(project, "main", branch, pool, limit, holder)
 
 
+def leave_a_stale_lock(worktree: Path) -> None:
+    """As a git does that is killed while it writes its index."""
+    (Path(git(worktree, "rev-parse", "--absolute-git-dir")) / "index.lock").write_text("")
+
+
 def test_a_new_branch_starts_at_the_base_in_a_slot_of_its_own(project: Path, pool: Path) -> None:
     base = git(project, "rev-parse", "main")
     one, two = acquire(project, pool, FIRST), acquire(project, pool, SECOND)
@@ -70,6 +75,7 @@ def test_a_released_slot_is_reused_and_its_uncommitted_work_saved(project: Path,
     (one.path / "new.txt").write_text("untracked\n")
     (one.path / "cache").mkdir()
     (one.path / "cache" / "built").write_text("kept\n")
+    leave_a_stale_lock(one.path)
     workspace.release(one.path, "run-1")
     two = acquire(project, pool, SECOND, limit=1)
     assert (two.path, two.reused, two.resumed) == (one.path, True, False)
@@ -87,7 +93,7 @@ def test_a_resumed_ticket_finds_its_slot_as_it_was(project: Path, pool: Path) ->
     one = acquire(project, pool, FIRST)
     commit(one.path, a="committed\n")
     (one.path / "new.txt").write_text("uncommitted\n")
-    (Path(git(one.path, "rev-parse", "--absolute-git-dir")) / "index.lock").write_text("")
+    leave_a_stale_lock(one.path)
     workspace.release(one.path, "run-1")
     commit(project, "meanwhile", b="other\n")
     again = acquire(project, pool, FIRST)
