@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -11,20 +12,14 @@ from uuid import uuid4
 
 import pytest
 
-from tests.agents.conftest import Start, signal_of, version
+from tests.agents.conftest import Start
+from tests.agents.programs import TOOL, both, claude
 from tests.model_server import ModelServer
 from tests.waiting import wait_until
 from workers.spec import RunSpec
 
 Make = Callable[..., RunSpec]
 pytestmark = pytest.mark.agents
-
-CLAUDE = pytest.param("claude", id=f"claude-{version('claude')}")
-CODEX = pytest.param("codex", id=f"codex-{version('codex')}")
-both = pytest.mark.parametrize("program", [CLAUDE, CODEX])
-claude = pytest.mark.parametrize("program", [CLAUDE])
-codex = pytest.mark.parametrize("program", [CODEX])
-TOOL = {"claude": "mcp__mc-coord__", "codex": "mcp__mc_coord/"}
 
 
 def asked_since(model: ModelServer, before: int, step: str) -> Callable[[], bool]:
@@ -47,7 +42,7 @@ def test_a_prompt_runs_a_command_and_reports_through_mc_coord(
     assert (result.payload["ok"], result.payload["text"]) == (True, "Ready for review."), talk.shown()
     assert talk.finish() == 0
     assert (folder / "workspace/out.txt").read_text() == "hello\n"
-    signal = signal_of(folder)
+    signal = json.loads((folder / "run/signal.json").read_bytes())
     assert (signal["verdict"], signal["summary"]) == ("review", "Look at out.txt")
     assert signal["claims"] == [{"kind": "other", "text": "It says hello", "item": 0}]
     assert signal["nonce"] == "0123456789abcdef0123456789abcdef"

@@ -71,8 +71,8 @@ def test_secrets_are_replaced_wherever_they_stand() -> None:
 def test_a_title_is_one_short_line() -> None:
     assert title("\n\n  first line \nsecond") == "first line"
     assert len(title("x" * 500)) == 120
-    assert call_title("mcp__mc-coord__mc_progress", {"text": "half way"}) == "mc_progress: half way"
-    assert call_title("Task", {"prompt": "unseen"}) == "Task"
+    assert call_title("mcp__mc-coord__mc_progress", {"text": "half way"}) == "half way"
+    assert call_title("mcp__mc-coord__mc_get_ticket", {}) == "mc_get_ticket"
 
 
 @pytest.mark.parametrize("name", FAILURES)

@@ -24,10 +24,9 @@ _TELLING = (
 
 
 def call_title(name: str, given: Mapping[str, Any]) -> str:
-    """One line for a call: the tool's short name and its most telling argument."""
-    short = name.rpartition("__")[2] or name
+    """One line for a call: its most telling argument, else the tool's short name."""
     telling = next(filter(None, (text(given, key) for key in _TELLING)), "")
-    return title(f"{short}: {telling}" if telling else short)
+    return title(telling or name.rpartition("__")[2] or name)
 
 
 def call_events(call: str, name: str, given: Mapping[str, Any], parent: str | None) -> list[Event]:

@@ -65,8 +65,9 @@ class Requests:
             self.replies.append(_reply(number, {"behavior": "allow", "updatedInput": dict(given)}))
             return []
         self.replies.append(_reply(number, _denial(_REFUSAL)))
-        refused = call_title(text(request, "tool_name"), given)
-        return [event("notice", level="warning", text=f"Denied by the run's permissions: {refused}")]
+        name = text(request, "tool_name")
+        refused = f"{name} was denied by the run's permissions: {call_title(name, given)}"
+        return [event("notice", level="warning", text=refused)]
 
 
 def _approval(number: str, request: Fields) -> Event:

@@ -44,8 +44,8 @@ class Requests:
             self._waiting[number] = message
             return [_approval(number, method, params)]
         self.replies.append(_reply(message, _decision(message, False, "once")))
-        refused = call_title(_TOOLS[method], params)
-        return [event("notice", level="warning", text=f"Denied by the run's permissions: {refused}")]
+        refused = f"{_TOOLS[method]} was denied by the run's permissions: {call_title(_TOOLS[method], params)}"
+        return [event("notice", level="warning", text=refused)]
 
     def withdraw(self, params: Fields) -> list[Event]:
         """The event of a request that was settled without our answer."""

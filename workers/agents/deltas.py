@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from workers.vocabulary import Event, event, redact
+from workers.redaction import Redaction
+from workers.vocabulary import Event, event
 
 INTERVAL = 0.25
 """Seconds between two events of one block."""
@@ -27,7 +28,7 @@ class Deltas:
     """
 
     def __init__(self, secrets: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._redaction = Redaction(secrets)
         self._clock = clock
         self._blocks: dict[str, _Block] = {}
 
@@ -37,8 +38,8 @@ class Deltas:
         state.pending += piece
         if self._clock() < state.due:
             return []
-        clean = redact(state.pending, self._secrets)
-        kept = self._held_back(clean)
+        clean = self._redaction.text(state.pending)
+        kept = self._redaction.held_back(clean)
         shown = clean[: len(clean) - kept]
         state.pending = clean[len(clean) - kept :]
         if not shown:
@@ -50,13 +51,3 @@ class Deltas:
     def close(self, block: str) -> None:
         """Forget a block that is complete."""
         self._blocks.pop(block, None)
-
-    def _held_back(self, pending: str) -> int:
-        """How many characters at the end could be the beginning of a secret."""
-        longest = 0
-        for secret in self._secrets:
-            for length in range(min(len(secret) - 1, len(pending)), longest, -1):
-                if pending.endswith(secret[:length]):
-                    longest = length
-                    break
-        return longest

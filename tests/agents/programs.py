@@ -1,0 +1,62 @@
+"""The real programs as the tests start them, and where they differ."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = {"claude": ("claude_agent_sdk", "_bundled/claude"), "codex": ("codex_cli_bin", "bin/codex")}
+
+TOOL = {"claude": "mcp__mc-coord__", "codex": "mcp__mc_coord/"}
+"""How a script for the model server names a tool of mc-coord."""
+
+
+def binary(program: str) -> Path:
+    """The program's own binary as its package brings it; the test is skipped where it is not installed."""
+    package, path = PROGRAMS[program]
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        pytest.skip(f"{package} is not installed")
+    return Path(found.submodule_search_locations[0]) / path
+
+
+def version(program: str) -> str:
+    """What the installed program calls its version, for the test's name."""
+    try:
+        said = subprocess.run([binary(program), "--version"], capture_output=True, text=True, env={}, timeout=20)
+    except pytest.skip.Exception:
+        return "absent"
+    return next((word for word in said.stdout.split() if word[:1].isdigit()), "unknown")
+
+
+def service(program: str, url: str) -> dict[str, str]:
+    """The environment that leads a program to the model server."""
+    if program == "codex":
+        return {"STUB_API_KEY": "dummy"}
+    return {
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_AUTH_TOKEN": "dummy",
+        "CLAUDE_CODE_MAX_RETRIES": "1",
+        "IS_SANDBOX": "1",
+    }
+
+
+def arguments(program: str, url: str) -> tuple[str, ...]:
+    """The arguments that lead a program to the model server."""
+    if program != "codex":
+        return ()
+    provider = {"name": "Loopback", "base_url": f"{url}/v1", "env_key": "STUB_API_KEY", "wire_api": "responses"}
+    limits = {"request_max_retries": 0, "stream_max_retries": 1, "supports_websockets": False}
+    fields = ", ".join(f"{key} = {json.dumps(value)}" for key, value in (provider | limits).items())
+    return ("-c", 'model_provider="loopback"', "-c", f"model_providers.loopback={{ {fields} }}")
+
+
+CLAUDE = pytest.param("claude", id=f"claude-{version('claude')}")
+CODEX = pytest.param("codex", id=f"codex-{version('codex')}")
+both = pytest.mark.parametrize("program", [CLAUDE, CODEX])
+claude = pytest.mark.parametrize("program", [CLAUDE])
