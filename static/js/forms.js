@@ -1,5 +1,6 @@
 // Forms with data-enhance are sent without leaving the page. They all work without this, as plain forms.
 //   data-keep      stays in place and is emptied after sending
+//   data-leave     leads to another page; all others change the page they stand on
 //   [data-error]   inside it: where a refusal is said
 //   [data-default] the button that Ctrl+Enter presses
 
@@ -20,10 +21,10 @@ export function say(text, place) {
   notice.scrollIntoView({ block: "nearest" });
 }
 
-function finish(form, location_) {
+function finish(form, { url, notices }) {
   forget(form);
   form.querySelector("[data-error]")?.replaceChildren();
-  document.querySelector(".flashes")?.replaceChildren();
+  document.querySelector(".flashes")?.replaceChildren(...notices);
   if ("keep" in form.dataset) {
     form.reset();
     form.querySelector("[data-grow]")?.dispatchEvent(new Event("input", { bubbles: true }));
@@ -31,12 +32,7 @@ function finish(form, location_) {
   form.closest("dialog")?.close();
   form.closest("details[data-menu]")?.removeAttribute("open");
   document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form } }));
-  if (followable(form, location_)) location.assign(location_);
-}
-
-/** A form that leads elsewhere (data-leave) is followed; all others change the page they stand on. */
-function followable(form, target) {
-  return "leave" in form.dataset && target;
+  if ("leave" in form.dataset) location.assign(url);
 }
 
 async function send(form, submitter) {

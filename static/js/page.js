@@ -36,12 +36,12 @@ async function problemOf(response) {
   return text.trim();
 }
 
-/** Post a form's data; resolves to where the server redirects. */
+/** Post a form's data; resolves to where the server led, with the notices of that page. */
 export async function post(url, data) {
   const body = new URLSearchParams(data);
   if (!body.has("csrf")) body.set("csrf", meta("csrf"));
-  const response = await reach(url, { method: "POST", body, headers: { Accept: "text/html" } });
-  if (response.ok) return response.url;
+  const response = await reach(url, { method: "POST", body, headers: { Accept: "application/json" } });
+  if (response.ok) return { url: response.url, notices: noticesIn(await response.text()) };
   const said = await problemOf(response);
   throw new Refused(said || `The server refused (${response.status}). Reload the page and try again.`, response.status);
 }
@@ -52,6 +52,10 @@ async function reach(url, options) {
   } catch {
     throw new Refused("Mission Control was not reached. What you wrote is kept; try again when the connection is back.", 0);
   }
+}
+
+function noticesIn(html) {
+  return [...parseFragment(html).querySelectorAll(".flashes > *")];
 }
 
 /** Elements of a server-rendered fragment, not yet in the page. */
