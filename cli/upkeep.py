@@ -12,6 +12,7 @@ import models
 from cli import examination
 from cli.common import as_json, operator, print_rows, store
 from cli.installation import prepare
+from cli.lifecycle_reference import lifecycle_reference
 from cli.reference import settings_reference
 from settings import keys, load
 
@@ -25,6 +26,12 @@ def settings(markdown: bool) -> None:
         return
     current = load()
     print_rows([{"setting": "MC_HOME", "value": str(current.home)}, *_values(current.model_dump())], as_json=False)
+
+
+@click.command()
+def lifecycle() -> None:
+    """Print docs/lifecycle.md: the states and moves of tickets."""
+    click.echo(lifecycle_reference(), nl=False)
 
 
 def _values(found: dict[str, object]) -> list[dict[str, object]]:
@@ -81,4 +88,4 @@ def doctor(as_json: bool) -> None:
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
-COMMANDS: tuple[click.Command, ...] = (settings, db, backup, doctor)
+COMMANDS: tuple[click.Command, ...] = (settings, lifecycle, db, backup, doctor)

@@ -111,23 +111,30 @@ class Column:
 
 def columns(session: Session, filters: Filters, actor: Actor) -> list[Column]:
     """All nine columns; the cards of all of them share their queries."""
-    pages = {status: _page(session, status, filters, None) for status in TicketStatus}
+    pages = {status: _page(session, status, filters) for status in TicketStatus}
     cards = _cards(session, [ticket for page in pages.values() for ticket in page[:PAGE]], actor)
     return [_column(session, status, filters, page, cards) for status, page in pages.items()]
 
 
-def column(session: Session, status: str, filters: Filters, actor: Actor, cursor: str | None = None) -> Column:
+def column(
+    session: Session, status: str, filters: Filters, actor: Actor, cursor: str | None = None, size: int = PAGE
+) -> Column:
     """One column from a cursor on. Raises `Invalid` for an unknown state or a cursor that was not made here."""
     known = TicketStatus(_known("status", status, [state.value for state in TicketStatus]))
-    page = _page(session, known, filters, cursor)
-    return _column(session, known, filters, page, _cards(session, page[:PAGE], actor))
+    page = _page(session, known, filters, cursor, size)
+    return _column(session, known, filters, page, _cards(session, page[:size], actor), size)
 
 
 def _column(
-    session: Session, status: TicketStatus, filters: Filters, page: list[Ticket], cards: dict[int, Card]
+    session: Session,
+    status: TicketStatus,
+    filters: Filters,
+    page: list[Ticket],
+    cards: dict[int, Card],
+    size: int = PAGE,
 ) -> Column:
-    shown = page[:PAGE]
-    following = f"{stamp(shown[-1].updated)}~{shown[-1].id}" if len(page) > PAGE else None
+    shown = page[:size]
+    following = f"{stamp(shown[-1].updated)}~{shown[-1].id}" if len(page) > size else None
     return Column(status.value, count(session, status, filters), [cards[ticket.id] for ticket in shown], following)
 
 
@@ -135,8 +142,10 @@ def _in(status: TicketStatus, filters: Filters) -> Select[Any]:
     return select(Ticket).where(Ticket.status == status, Ticket.archived == false(), *filters.conditions())
 
 
-def _page(session: Session, status: TicketStatus, filters: Filters, cursor: str | None) -> list[Ticket]:
-    query = _in(status, filters).order_by(Ticket.updated.desc(), Ticket.id.desc()).limit(PAGE + 1)
+def _page(
+    session: Session, status: TicketStatus, filters: Filters, cursor: str | None = None, size: int = PAGE
+) -> list[Ticket]:
+    query = _in(status, filters).order_by(Ticket.updated.desc(), Ticket.id.desc()).limit(size + 1)
     if cursor:
         updated, ticket_id = _parsed(cursor)
         query = query.where(or_(Ticket.updated < updated, and_(Ticket.updated == updated, Ticket.id < ticket_id)))

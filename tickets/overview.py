@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import false, func, select
 from sqlalchemy.orm import Session
 
-from models import Incident, IncidentState, InboxItem, InboxState, Run, RunState, TaskRun, Ticket, TicketStatus, now
+from models import InboxItem, InboxState, Incident, IncidentState, Run, RunState, TaskRun, Ticket, TicketStatus, now
 
 from . import board
 from .board import ATTENTION, Filters

@@ -28,6 +28,11 @@ def write(session: Session, name: str, value: str | None, actor: Actor) -> None:
     events.append(session, None, "switch_changed", {"switch": name, "value": value}, actor)
 
 
+def epoch(session: Session) -> str:
+    """The epoch of the event log: it changes when a store is restored, so that no cursor outlives its log."""
+    return read(session, EPOCH) or "0"
+
+
 def paused(session: Session) -> str | None:
     """The reason of the maintenance pause, or None while work goes on."""
     return read(session, PAUSE)

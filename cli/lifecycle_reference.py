@@ -1,0 +1,43 @@
+"""The lifecycle as Markdown; `docs/lifecycle.md` is this text, and a test says when it is stale."""
+
+from __future__ import annotations
+
+from tickets.lifecycle import CREATED_AS, MOVES, Move
+
+_HEAD = """\
+# Lifecycle
+
+Written by `bin/mc lifecycle` from `MOVES` in `tickets/lifecycle.py`, the whole law of a ticket's states.
+
+"""
+_TABLE = """
+| move | from | to | by | stops the run | must be told |
+|---|---|---|---|---|---|
+"""
+
+
+def lifecycle_reference() -> str:
+    """A diagram whose arrows are the moves, and the table of them."""
+    return _HEAD + _diagram() + _TABLE + "".join(_row(move) for move in MOVES.values())
+
+
+def _diagram() -> str:
+    lines = ["```mermaid", "stateDiagram-v2"]
+    lines += [f"    [*] --> {state.value}: create" for state in CREATED_AS]
+    for move in MOVES.values():
+        for source in sorted(move.sources):
+            lines += [f"    {source} --> {target}: {move.name}" for target in move.targets]
+    return "\n".join([*lines, "```", ""])
+
+
+def _row(move: Move) -> str:
+    told = ", ".join(name for name, info in move.facts.model_fields.items() if info.is_required())
+    cells = (
+        f"`{move.name}`",
+        ", ".join(sorted(move.sources)),
+        ", ".join(move.targets),
+        ", ".join(sorted(move.by)),
+        "yes" if move.stops_run else "",
+        told,
+    )
+    return "| " + " | ".join(cells) + " |\n"

@@ -1,0 +1,215 @@
+"""The law of tickets: every state, move and kind of actor; and that nothing else writes a state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select, update
+from sqlalchemy.orm import Session
+
+from cli.lifecycle_reference import lifecycle_reference
+from models import (
+    ActorKind,
+    InboxItem,
+    InboxState,
+    Run,
+    RunState,
+    Ticket,
+    TicketComment,
+    TicketEvent,
+    TicketStatus,
+    reading,
+    writing,
+)
+from tests.test_spine import ALICE, make
+from tickets import lifecycle, runs
+from tickets.actors import Actor
+from tickets.errors import EvidenceMissing, IllegalMove, Invalid, NoSuchTicket, StaleTicket
+from tickets.facts import NewTicket
+from tickets.lifecycle import MOVES, By
+
+FACTS: dict[str, dict[str, Any]] = {
+    "ask": {"question": {}, "body": "Which?"},
+    "answer": {"body": "That one."},
+    "request_changes": {"body": "Again."},
+    "park": {"wake": {"kind": "manual"}},
+    "block": {"reason": "needs_human", "owner": "alice", "next_action": "Look."},
+    "close": {"note": "Done elsewhere."},
+}
+ACTORS = {
+    By.HUMAN: ALICE,
+    By.ORCHESTRATOR: Actor(ActorKind.ORCHESTRATOR, "bob"),
+    By.SYSTEM: Actor.system(),
+    By.PICKUP: Actor.system("pickup"),
+    By.LIVE_RUN: Actor(ActorKind.RUN, "script", 999_999, 1),
+}
+SERVICE = Actor(ActorKind.SERVICE, "charlie")
+
+
+def put(session: Session, ticket_id: int, status: TicketStatus) -> None:
+    """Bring a ticket into a state without going through the law: only a test may."""
+    session.execute(update(Ticket).where(Ticket.id == ticket_id).values(status=status, return_to="todo"))
+
+
+def attempt(session: Session, ticket_id: int, move: str, actor: Actor) -> bool:
+    try:
+        lifecycle.transition(session, ticket_id, move, actor, **FACTS.get(move, {}))
+    except IllegalMove:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_move_is_made_only_from_its_states_and_only_by_those_it_is_for(engine: Engine, move: str) -> None:
+    law = MOVES[move]
+    for status in TicketStatus:
+        for right, actor in [*ACTORS.items(), (None, SERVICE)]:
+            ticket_id = make(engine)
+            with writing(engine) as session:
+                put(session, ticket_id, status)
+                rights = {By.SYSTEM, By.PICKUP} if right is By.PICKUP else {right}
+                # The owner is a program, nobody holds the ticket: OWNER and LIVE_RUN moves are for nobody here.
+                expected = status in law.sources and bool(law.by & rights - {By.LIVE_RUN})
+                assert attempt(session, ticket_id, move, actor) is expected, (status, move, right)
+
+
+def test_a_move_writes_one_event_and_counts_the_version_up(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        before = session.get_one(Ticket, ticket_id).version
+        moved = lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"}, priority="urgent")
+        logged = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "ticket_moved")).all()
+        assert moved.version == before + 1
+        assert moved.priority.label == "urgent"
+        assert [event.payload_json["to"] for event in logged] == ["waiting"]
+
+
+def test_a_move_from_a_stale_reading_is_refused_and_changes_nothing(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with pytest.raises(StaleTicket), writing(engine) as session:
+        lifecycle.transition(session, ticket_id, "park", ALICE, version=7, wake={"kind": "manual"})
+    with reading(engine) as session:
+        assert session.get_one(Ticket, ticket_id).status is TicketStatus.TODO
+
+
+def test_a_refused_move_leaves_no_event_and_no_comment(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with reading(engine) as session:
+        before = session.scalar(select(func.count()).select_from(TicketEvent))
+    with pytest.raises(IllegalMove), writing(engine) as session:
+        lifecycle.transition(session, ticket_id, "approve", ALICE, note="Fine.")
+    with reading(engine) as session:
+        assert session.scalar(select(func.count()).select_from(TicketEvent)) == before
+        assert session.scalar(select(func.count()).select_from(TicketComment)) == 0
+
+
+def test_unknown_moves_facts_and_tickets_are_named(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        with pytest.raises(Invalid, match="no move named 'fly'"):
+            lifecycle.transition(session, ticket_id, "fly", ALICE)
+        with pytest.raises(Invalid) as wrong:
+            lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "time"}, colour="red")
+        assert {item["loc"][0] for item in wrong.value.detail["detail"]} == {"wake", "colour"}
+        with pytest.raises(NoSuchTicket):
+            lifecycle.transition(session, 4711, "park", ALICE, wake={"kind": "manual"})
+
+
+def test_parking_a_running_ticket_asks_its_run_to_stop(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+    with writing(engine) as session:
+        lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
+    with writing(engine) as session:
+        answer = runs.beat(session, run.id, runs.Beat(state="running"))
+        assert answer["stop"]["code"] == "parked"
+        assert session.get_one(Run, run.id).state is RunState.STOPPING
+
+
+@pytest.mark.parametrize("origin", ["inbox", "todo", "needs_input", "in_review", "blocked"])
+def test_a_parked_ticket_wakes_where_it_came_from(engine: Engine, origin: str) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        put(session, ticket_id, TicketStatus(origin))
+        lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
+        lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "ticket", "ticket": str(ticket_id)})
+        assert lifecycle.transition(session, ticket_id, "wake", ALICE).status == origin
+
+
+def test_a_ticket_parked_in_progress_wakes_into_the_queue_and_resumes(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        runs.claim(session, ticket_id, "here")
+        lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
+        woken = lifecycle.transition(session, ticket_id, "wake", ALICE)
+        assert (woken.status, woken.resume) == (TicketStatus.TODO, True)
+
+
+def test_whoever_did_the_work_cannot_approve_it(engine: Engine) -> None:
+    ticket_id = make(engine)
+    worker = Actor(ActorKind.ORCHESTRATOR, "script")
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        runs.report(session, run.id, runs.Report(verdict="review", summary="Look."), runs.RetryPolicy())
+        with pytest.raises(IllegalMove, match="cannot approve"):
+            lifecycle.transition(session, ticket_id, "approve", worker)
+        assert "approve" not in [move.name for move in _offered(session, ticket_id, worker)]
+        assert "approve" in [move.name for move in _offered(session, ticket_id, ALICE)]
+
+
+def _offered(session: Session, ticket_id: int, actor: Actor) -> list[lifecycle.Move]:
+    ticket = session.get_one(Ticket, ticket_id, populate_existing=True)
+    return lifecycle.moves_from(ticket, actor, lifecycle.standings(session, [ticket], actor)[ticket_id])
+
+
+def test_approval_waits_for_unmet_acceptance_items_unless_waived_with_a_reason(engine: Engine) -> None:
+    ticket_id = make(engine, acceptance=[{"text": "The page loads."}])
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        runs.report(session, run.id, runs.Report(verdict="done"), runs.RetryPolicy())
+    with pytest.raises(EvidenceMissing, match="The page loads"), writing(engine) as session:
+        lifecycle.transition(session, ticket_id, "approve", ALICE)
+    with writing(engine) as session:
+        done = lifecycle.transition(session, ticket_id, "approve", ALICE, waive="Looked at it myself.")
+        assert done.status is TicketStatus.DONE
+
+
+def test_a_question_files_one_inbox_item_and_its_answer_settles_it(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        runs.report(session, run.id, runs.Report(verdict="question", summary="Which colour?"), runs.RetryPolicy())
+        assert [item.state for item in session.scalars(select(InboxItem))] == [InboxState.PENDING]
+        answered = lifecycle.transition(session, ticket_id, "answer", ALICE, body="Blue.")
+        assert (answered.status, answered.resume) == (TicketStatus.TODO, True)
+        session.expire_all()
+        assert [item.state for item in session.scalars(select(InboxItem))] == [InboxState.ACTED]
+
+
+def test_phases_are_worked_one_after_the_other(engine: Engine) -> None:
+    phases = [{"name": "Dev", "agent": "script"}, {"name": "QA", "agent": "claude", "gate": "none"}]
+    ticket_id = make(engine, assigned_to=None, phases=phases)
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        runs.report(session, run.id, runs.Report(verdict="done"), runs.RetryPolicy())
+        second = lifecycle.transition(session, ticket_id, "approve", ALICE)
+        assert (second.status, second.phase, second.assigned_to) == (TicketStatus.TODO, "QA", "claude")
+        run = runs.claim(session, ticket_id, "here").run
+        receipt = runs.report(session, run.id, runs.Report(verdict="done"), runs.RetryPolicy())
+        assert receipt.ticket.status is TicketStatus.DONE
+
+
+def test_a_parked_ticket_is_created_parked(engine: Engine) -> None:
+    body = NewTicket.model_validate({"title": "Later", "status": "waiting", "wake": {"kind": "manual"}})
+    with writing(engine) as session:
+        ticket = lifecycle.create(session, body, ALICE)
+        logged = session.scalars(select(TicketEvent.payload_json).where(TicketEvent.ticket_id == ticket.id)).all()
+        assert [payload["status"] for payload in logged] == ["waiting"]
+
+
+def test_the_lifecycle_document_is_what_the_law_says() -> None:
+    written = (Path(__file__).parent.parent / "docs" / "lifecycle.md").read_text()
+    assert written == lifecycle_reference(), "run: bin/mc lifecycle > docs/lifecycle.md"

@@ -1,0 +1,53 @@
+"""Answering what a running agent asks: leave to use a tool, or a choice. The answer reaches it at its next beat."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from models import RequestState, RunRequest, now
+
+from . import events
+from .actors import Actor
+from .errors import Conflict
+from .facts import Body, Prose
+
+
+class Reply(Body):
+    """`answers` maps the text of each question to the choice made or the words written."""
+
+    request: str = Field(min_length=1, max_length=200)
+    behavior: Literal["allow", "deny"] = "allow"
+    scope: Literal["once", "run"] = "once"
+    message: Prose = ""
+    answers: dict[str, str] = Field(default={}, max_length=20)
+
+
+def answer(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:
+    """Record the answer to a pending request; returns its run. Raises `Conflict` when it no longer waits."""
+    said: dict[str, Any] = body.model_dump(exclude={"request"})
+    run_id = session.scalar(
+        update(RunRequest)
+        .where(
+            RunRequest.ticket_id == ticket_id,
+            RunRequest.request == body.request,
+            RunRequest.state == RequestState.PENDING,
+        )
+        .values(state=RequestState.ANSWERED, answer=said, answered_by=actor.name, answered=now())
+        .returning(RunRequest.run_id)
+    )
+    if run_id is None:
+        raise Conflict("That request no longer waits for an answer.", request=body.request)
+    events.append(session, ticket_id, "request_answered", {"request": body.request, **said}, actor, run_id)
+    return run_id
+
+
+def questions(session: Session, ticket_id: int, request: str) -> list[str]:
+    """The texts of the questions in a request, in order; none for a tool's approval."""
+    payload = session.scalar(
+        select(RunRequest.payload).where(RunRequest.ticket_id == ticket_id, RunRequest.request == request).limit(1)
+    )
+    return [str(question.get("text", "")) for question in (payload or {}).get("questions", [])]

@@ -1,0 +1,83 @@
+"""What every page has around it: navigation, breadcrumb, verdict, clock. A page registers itself with `nav()`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flask import Flask, flash, g, get_flashed_messages, render_template, request
+
+import auth
+from models import Session, reading
+from tickets import events, health, overview, switches
+
+from . import markdown, wording
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of the navigation; `phone` ones stand in the bottom bar of a small screen."""
+
+    key: str
+    href: str
+    icon: str
+    label: str
+    group: str
+    phone: bool = False
+
+
+NAV: list[Item] = []
+
+
+def nav(key: str, href: str, icon: str, label: str, group: str = "Work", phone: bool = False) -> None:
+    """Add a page to the navigation; called once by the module that serves it."""
+    NAV.append(Item(key, href, icon, label, group, phone))
+
+
+def install(app: Flask) -> None:
+    app.jinja_env.filters.update(wording.FILTERS)
+    app.jinja_env.filters["markdown"] = markdown.html
+    app.jinja_env.globals["nav_groups"] = wording.nav_groups
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
+
+def page(template: str, key: str, crumbs: list[tuple[str, str | None]], **context: Any) -> str:
+    """Render a whole page inside the frame; `key` is the navigation entry that is current."""
+    with reading(auth.instance().engine) as session:
+        around = _around(session)
+    trail = [("Home", "/"), *crumbs]
+    notes = [{"tone": tone, "text": text} for tone, text in get_flashed_messages(with_categories=True)]
+    return render_template(template, page_key=key, crumbs=trail, flashes=notes, **around, **context)
+
+
+def _around(session: Session) -> dict[str, Any]:
+    settings = auth.instance().settings
+    waiting = overview.inbox_count(session)
+    return {
+        "nav": [asdict(item) | {"count": waiting if item.key == "overview" else None, "needs": True} for item in NAV],
+        "health": {"verdict": health.verdict(session, settings.home).verdict},
+        "user": auth.actor().name,
+        "zone": settings.timezone,
+        "cursor": g.get("cursor") or cursor(session),
+    }
+
+
+def cursor(session: Session) -> str:
+    """Where a page's stream begins: taken before what the page shows is read, so that nothing falls between."""
+    g.cursor = f"{switches.epoch(session)}-{events.last_id(session)}"
+    return str(g.cursor)
+
+
+def part(name: str, **context: Any) -> str:
+    """Render one partial alone, as a fragment."""
+    return render_template("part.html", part=name, **context)
+
+
+def note(text: str, tone: str = "good") -> None:
+    """A line for the next page."""
+    flash(text, tone)
+
+
+def enhanced() -> bool:
+    """Whether a script of the page is asking, rather than a plain form."""
+    return request.accept_mimetypes.best == "application/json"

@@ -1,0 +1,192 @@
+"""Overview, board and new ticket: server-rendered, with the same partials as fragments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, redirect, request
+from pydantic import ValidationError
+from werkzeug.wrappers import Response
+
+import auth
+from models import Priority, Tag, reading, writing
+from tickets import board, events, health, lifecycle, overview, projects, team
+from tickets.board import Filters
+from tickets.errors import DomainError
+from tickets.lookup import get
+
+from . import forms, frame
+from .errors import invalid
+
+blueprint = Blueprint("pages", __name__)
+frame.nav("overview", "/", "layout-dashboard", "Overview", phone=True)
+frame.nav("board", "/board", "square-kanban", "Board", phone=True)
+frame.nav("activity", "/activity", "activity", "Activity", phone=True)
+frame.nav("health", "/health", "heart-pulse", "Health", "Machine")
+
+
+# ----------------------------------------------------------------------------------------------------------- overview
+
+
+@blueprint.get("/")
+def show_overview() -> str:
+    return frame.page("overview.html", "overview", [], **_overview())
+
+
+@blueprint.get("/overview/part/body")
+def show_overview_part() -> str:
+    return frame.part("_overview", **_overview())
+
+
+def _overview() -> dict[str, Any]:
+    with reading(auth.instance().engine) as session:
+        frame.cursor(session)
+        return {
+            "health": health.verdict(session, auth.instance().settings.home),
+            "needs_you": overview.needs_you(session),
+            "live": overview.at_work(session),
+            "plots_data": [overview.finished(session), overview.spent(session)],
+            "tasks": overview.tasks(session),
+            "incidents": overview.incidents(session),
+            "counts": overview.counts(session),
+        }
+
+
+# -------------------------------------------------------------------------------------------------------------- board
+
+
+def _filters() -> Filters:
+    names = ("project", "assigned_to", "tag", "priority", "q")
+    return Filters(**{name: request.args.get(name, "").strip()[:200] for name in names})
+
+
+def _query(filters: Filters) -> str:
+    kept = request.args.copy()
+    for name in list(kept):
+        if not getattr(filters, name, "") or name not in Filters.__slots__:
+            kept.pop(name)
+    return forms.query_string(kept)
+
+
+@blueprint.get("/board")
+def show_board() -> str:
+    filters = _filters()
+    with reading(auth.instance().engine) as session:
+        frame.cursor(session)
+        only = request.args.get("column")
+        columns = (
+            [board.column(session, only, filters, auth.actor(), request.args.get("cursor"))]
+            if only
+            else board.columns(session, filters, auth.actor())
+        )
+        choices = _choices(session)
+    return frame.page(
+        "board.html",
+        "board",
+        [("Board", None)],
+        columns=columns,
+        filters=filters,
+        choices=choices,
+        query=_query(filters),
+    )
+
+
+@blueprint.get("/board/column/<status>")
+@blueprint.get("/board/column/<status>/cards", endpoint="more_cards")
+def show_column(status: str) -> str:
+    size = min(max(request.args.get("limit", board.PAGE, int), board.PAGE), 10 * board.PAGE)
+    with reading(auth.instance().engine) as session:
+        column = board.column(session, status, _filters(), auth.actor(), request.args.get("cursor"), size)
+    return frame.part("_column_body", column=column, query=_query(_filters()))
+
+
+@blueprint.post("/board/bulk")
+def move_many() -> Response:
+    """One move for each selected ticket; each is its own transaction, and what was refused is said."""
+    move, done = request.form.get("move", ""), 0
+    for reference in request.form.getlist("tickets")[:200]:
+        try:
+            with writing(auth.instance().engine) as session:
+                lifecycle.transition(session, get(session, reference).id, move, auth.actor())
+            done += 1
+        except DomainError as refused:
+            frame.note(refused.message, "warn")
+    frame.note(f"{done} moved.")
+    return redirect("/board", 303)
+
+
+def _choices(session: Any) -> dict[str, list[tuple[str, str]]]:
+    return {
+        "project": [(project.slug, project.name) for project in projects.all_projects(session)],
+        "assigned_to": [(member.name, member.title or member.name) for member in team.members(session)],
+        "priority": [(priority.label, priority.label.capitalize()) for priority in reversed(Priority)],
+        "tag": [(tag.value, tag.value.capitalize()) for tag in Tag],
+    }
+
+
+# --------------------------------------------------------------------------------------------------------- new ticket
+
+
+@blueprint.get("/ticket/new")
+def ask_new() -> str:
+    return _new_form(request.args, {})
+
+
+@blueprint.post("/ticket/new")
+def create() -> Response | tuple[str, int]:
+    instance = auth.instance()
+    try:
+        body = forms.new_ticket(request.form, instance.settings.timezone)
+        with writing(instance.engine) as session:
+            identifier = lifecycle.create(session, body, auth.actor()).identifier
+    except ValidationError as error:
+        return _new_form(request.form, invalid(error).detail["fields"]), 422
+    except DomainError as refused:
+        return _new_form(request.form, {refused.detail.get("field", "form"): refused.message}), refused.status
+    return redirect(f"/ticket/{identifier}", 303)
+
+
+def _new_form(given: Any, errors: dict[str, str]) -> str:
+    with reading(auth.instance().engine) as session:
+        choices = _choices(session)
+    choices |= {
+        "project": [("", "No project"), *choices["project"]],
+        "assigned_to": [("", "Nobody yet"), *choices["assigned_to"]],
+        "status": [("todo", "To do: starts when policy allows"), ("inbox", "Inbox: triaged first")],
+        "tags": choices["tag"],
+    }
+    names = ("title", "description", "acceptance", "project", "assigned_to", "not_before", "after")
+    form = {name: given.get(name, "") for name in names}
+    form |= {
+        "priority": given.get("priority", "normal"),
+        "status": given.get("status", "todo"),
+        "tags": given.getlist("tags"),
+    }
+    errors = {name.split(".")[0]: words for name, words in errors.items()}
+    shown = set(names) | {"priority", "status", "tags"}
+    stray = [f"{name}: {words}" for name, words in errors.items() if name not in shown and name != "form"]
+    if stray and "form" not in errors:
+        errors["form"] = "; ".join(stray)
+    crumbs: list[tuple[str, str | None]] = [("Board", "/board"), ("New ticket", None)]
+    return frame.page("ticket_new.html", "board", crumbs, form=form, errors=errors, choices=choices)
+
+
+# ------------------------------------------------------------------------------------------------ activity and health
+
+
+@blueprint.get("/activity")
+def show_activity() -> str:
+    before = request.args.get("before", None, int)
+    actor = request.args.get("actor") or None
+    with reading(auth.instance().engine) as session:
+        frame.cursor(session)
+        found = events.feed(session, before, 50, actor)
+    older = f"/activity?before={found[-1].id}" if len(found) == 50 else None
+    return frame.page("activity.html", "activity", [("Activity", None)], events=found, next_href=older, actor=actor)
+
+
+@blueprint.get("/health")
+def show_health() -> str:
+    with reading(auth.instance().engine) as session:
+        found = health.verdict(session, auth.instance().settings.home)
+    return frame.page("health.html", "health", [("Health", None)], report=found)

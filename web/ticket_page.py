@@ -1,0 +1,274 @@
+"""The page of one ticket: conversation, evidence, runs, events, and the moves that the law allows now."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Blueprint, redirect, request
+from werkzeug.wrappers import Response
+
+import auth
+from models import Run, Session, Ticket, reading, writing
+from tickets import (
+    board,
+    conversation,
+    events,
+    header,
+    lifecycle,
+    messages,
+    page,
+    policy,
+    requests,
+    runs,
+    views,
+    wake,
+)
+from tickets.errors import DomainError, Invalid, NotFound
+from tickets.lookup import get
+
+from . import forms, frame, markdown, nudge, wording
+
+blueprint = Blueprint("ticket_page", __name__)
+
+View = dict[str, Any]
+TABS = (("conversation", "Conversation"), ("evidence", "Evidence"), ("runs", "Runs"), ("events", "Events"))
+SHOWN = 60
+
+
+@blueprint.get("/ticket/<reference>")
+def show(reference: str) -> str:
+    tab = request.args.get("tab", "conversation")
+    if tab not in dict(TABS):
+        raise NotFound("A ticket has no part of that name.", tab=tab[:40])
+    with reading(auth.instance().engine) as session:
+        frame.cursor(session)
+        ticket = get(session, reference)
+        context = _shared(session, ticket) | {"tab": tab} | _tab(session, ticket, tab) | _side(session, ticket)
+    crumbs: list[tuple[str, str | None]] = [("Board", "/board"), (ticket.identifier, None)]
+    return frame.page("ticket.html", "board", crumbs, **context)
+
+
+@blueprint.get("/ticket/<reference>/part/<name>")
+def show_part(reference: str, name: str) -> str:
+    """One part of the page as a fragment: header, side, news of the conversation, or the body of a tab."""
+    with reading(auth.instance().engine) as session:
+        ticket = get(session, reference)
+        context = _shared(session, ticket)
+        if name == "conversation":
+            return frame.part("_entries", **context, **_news(session, ticket))
+        if name == "header":
+            return frame.part("_header", **context)
+        if name == "side":
+            return frame.part("_side", **context, **_side(session, ticket))
+        if name in dict(TABS):
+            return frame.part(f"_{name}", **context, **_tab(session, ticket, name))
+    raise NotFound("A ticket has no part of that name.", part=name[:40])
+
+
+# -------------------------------------------------------------------------------------------------- what is shown, how
+
+
+def _shared(session: Session, ticket: Ticket) -> View:
+    actor = auth.actor()
+    standing = lifecycle.standings(session, [ticket], actor)[ticket.id]
+    head = header.of(session, ticket)
+    tabs = [{"key": key, "label": label, "href": _href(ticket, key)} for key, label in TABS]
+    return {
+        "ticket": _ticket(session, ticket),
+        "header": head,
+        "moves": board.offers(ticket, actor, standing),
+        "tabs": tabs,
+        "composer": {
+            "can_message": standing.live is not None,
+            "busy": head.runtime in ("starting", "running", "waiting"),
+        },
+    }
+
+
+def _href(ticket: Ticket, tab: str) -> str:
+    return f"/ticket/{ticket.identifier}" + ("" if tab == "conversation" else f"?tab={tab}")
+
+
+def _ticket(session: Session, ticket: Ticket) -> View:
+    view = views.ticket_json(session, [ticket])[0]
+    return view | {
+        "description_html": markdown.html(ticket.description),
+        "wake_text": wake.words(ticket.wake) if ticket.wake else None,
+        "created": ticket.created,
+    }
+
+
+def _tab(session: Session, ticket: Ticket, tab: str) -> View:
+    if tab == "evidence":
+        return {"evidence": page.proof(session, ticket)}
+    if tab == "runs":
+        return {"runs": [page.run_view(run) for run in runs.of(session, ticket.id)]}
+    if tab == "events":
+        return _events(session, ticket)
+    before = request.args.get("before", None, int)
+    found = conversation.entries(session, ticket.id, before, SHOWN)
+    earlier = f"/ticket/{ticket.identifier}?before={found[0].seq}" if len(found) == SHOWN else None
+    return {
+        "entries": _drawn(session, ticket, found),
+        "cursor_seq": ticket.event_seq,
+        "earlier_href": earlier,
+    }
+
+
+def _news(session: Session, ticket: Ticket) -> View:
+    after = request.args.get("after", 0, int)
+    found = conversation.news(session, ticket.id, after)
+    full = len(found) >= conversation.PAGE
+    newest = max((getattr(entry, "changed", entry.seq) for entry in found), default=after)
+    return {
+        "entries": _drawn(session, ticket, found),
+        "cursor_seq": newest if full else ticket.event_seq,
+    }
+
+
+def _drawn(session: Session, ticket: Ticket, found: list[conversation.Entry]) -> list[View]:
+    """The entries with their Markdown made into HTML."""
+    return [
+        entry | {"html": markdown.html(entry.get("markdown"))} for entry in page.conversation(session, ticket, found)
+    ]
+
+
+def _events(session: Session, ticket: Ticket) -> View:
+    before = request.args.get("before", ticket.event_seq + 1, int)
+    rows = events.replay(session, ticket.id, max(0, before - 1 - SHOWN), SHOWN)
+    shown = [
+        {
+            "seq": row.seq,
+            "event_type": row.event_type,
+            "actor": row.actor,
+            "at": row.ts,
+            "summary": wording.told(row.payload),
+            "payload": json.dumps(row.payload, ensure_ascii=False, indent=2),
+        }
+        for row in reversed(rows)
+        if row.seq is not None and row.seq < before
+    ]
+    older = f"{_href(ticket, 'events')}&before={before - SHOWN}" if before - SHOWN > 1 else None
+    return {"events": shown, "next_href": older}
+
+
+def _side(session: Session, ticket: Ticket) -> View:
+    newest: Run | None = next(iter(runs.of(session, ticket.id, 1)), None)
+    settings = auth.instance().settings
+    limits = policy.Limits(settings.max_workers, settings.retry_limit)
+    return {
+        "side": page.side(session, ticket, newest, board.owner_kinds(session)),
+        "gates": None if ticket.closed else policy.runnable(session, ticket, limits),
+    }
+
+
+# -------------------------------------------------------------------------------------------------- what a person does
+
+
+@blueprint.get("/ticket/<reference>/move/<name>")
+def ask_move(reference: str, name: str) -> str:
+    """The form of a move that must be told something; as a fragment for the page's dialog."""
+    return _move_form(reference, name, None)
+
+
+def _move_form(reference: str, name: str, error: str | None) -> str:
+    law = lifecycle.MOVES.get(name)
+    if law is None or not law.label:
+        raise NotFound("There is no such move.", move=name[:40])
+    with reading(auth.instance().engine) as session:
+        ticket = get(session, reference)
+        shown = {"identifier": ticket.identifier, "title": ticket.title, "version": ticket.version}
+    move = {"move": law.name, "label": law.label, "danger": law.danger, "fields": forms.fields_of(law)}
+    for field in move["fields"]:  # type: ignore[attr-defined]
+        field["value"] = request.form.get(field["name"], field.get("value"))
+    if request.headers.get("HX-Request"):
+        return frame.part("_move_form", ticket=shown, move=move, error=error)
+    crumbs: list[tuple[str, str | None]] = [
+        ("Board", "/board"),
+        (ticket.identifier, f"/ticket/{ticket.identifier}"),
+        (law.label, None),
+    ]
+    return frame.page("move.html", "board", crumbs, ticket=shown, move=move, error=error)
+
+
+@blueprint.post("/ticket/<reference>/move")
+def make_move(reference: str) -> Response | tuple[str, int]:
+    instance, name = auth.instance(), request.form.get("move", "")
+    law = lifecycle.MOVES.get(name)
+    if law is None:
+        raise Invalid(f"there is no move named {name[:40]!r}", field="move")
+    facts = forms.facts_from(law, request.form, instance.settings.timezone)
+    try:
+        with writing(instance.engine) as session:
+            ticket = get(session, reference)
+            lifecycle.transition(
+                session, ticket.id, name, auth.actor(), version=request.form.get("version", None, int), **facts
+            )
+            stopped = [run.id for run in runs.of(session, ticket.id, 1) if run.stop_code]
+    except DomainError as refused:
+        if frame.enhanced():
+            raise
+        return _move_form(reference, name, refused.message), refused.status
+    nudge.runs(instance.settings, stopped)
+    return redirect(f"/ticket/{ticket.identifier}", 303)
+
+
+@blueprint.post("/ticket/<reference>/say")
+def say(reference: str) -> Response:
+    """A comment for people, or a message to the agent."""
+    instance, mode = auth.instance(), request.form.get("mode", "comment")
+    with writing(instance.engine) as session:
+        ticket = get(session, reference)
+        if mode == "comment":
+            conversation.comment(
+                session, ticket.id, conversation.NewComment(body=request.form.get("body", "")), auth.actor()
+            )
+        else:
+            body = messages.NewMessage.model_validate({"body": request.form.get("body", ""), "mode": mode})
+            messages.send(session, ticket, body, auth.actor())
+        live = lifecycle.standings(session, [ticket], auth.actor())[ticket.id].live
+    nudge.runs(instance.settings, [live.id] if live else [])
+    return redirect(f"/ticket/{ticket.identifier}", 303)
+
+
+@blueprint.post("/ticket/<reference>/answer")
+def answer(reference: str) -> Response:
+    """Answer the question a ticket stopped for, or a request that its live run waits with."""
+    instance, actor = auth.instance(), auth.actor()
+    asked = request.form.get("request", "")
+    live = []
+    with writing(instance.engine) as session:
+        ticket = get(session, reference)
+        if asked:
+            live = [requests.answer(session, ticket.id, _reply(session, ticket, asked), actor)]
+        else:
+            lifecycle.transition(session, ticket.id, "answer", actor, body="\n\n".join(_written(request.form)))
+    nudge.runs(instance.settings, live)
+    return redirect(f"/ticket/{ticket.identifier}", 303)
+
+
+def _reply(session: Session, ticket: Ticket, asked: str) -> requests.Reply:
+    behavior = request.form.get("behavior", "allow")
+    written = _written(request.form)
+    questions = requests.questions(session, ticket.id, asked)
+    return requests.Reply.model_validate(
+        {
+            "request": asked,
+            "behavior": "deny" if behavior == "deny" else "allow",
+            "scope": "run" if behavior == "allow_run" else "once",
+            "message": request.form.get("message", ""),
+            "answers": dict(zip(questions, written, strict=False)),
+        }
+    )
+
+
+def _written(form: Any) -> list[str]:
+    """The answer to each question in turn: the choices made, then what was written."""
+    answers = []
+    for number in range(20):
+        said = [*form.getlist(f"choice-{number}"), form.get(f"text-{number}", "").strip()]
+        words = ", ".join(part for part in said if part)
+        if words:
+            answers.append(words)
+    return answers
