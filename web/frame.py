@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask, flash, g, get_flashed_messages, render_template, request
 
@@ -46,8 +46,9 @@ def page(template: str, key: str, crumbs: list[tuple[str, str | None]], **contex
     with reading(auth.instance().engine) as session:
         around = _around(session)
     trail = [("Home", "/"), *crumbs]
-    notes = [{"tone": tone, "text": text} for tone, text in get_flashed_messages(with_categories=True)]
-    return render_template(template, page_key=key, crumbs=trail, flashes=notes, **around, **context)
+    flashed = cast(list[tuple[str, str]], get_flashed_messages(with_categories=True))
+    notes = [{"tone": tone, "text": text} for tone, text in flashed]
+    return render_template(template, page_key=key, crumbs=trail, flashes=notes, **(around | context))
 
 
 def _around(session: Session) -> dict[str, Any]:
