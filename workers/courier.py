@@ -65,7 +65,8 @@ class Courier:
         if self._unwritten and not self._child.has_unwritten:
             written, self._unwritten = self._unwritten, []
             for uuid in written:
-                self._receipt(uuid, "delivered")
+                if self._recorder.facts.receipts.get(uuid) not in SETTLED:
+                    self._receipt(uuid, "delivered")
 
     def turn_over(self) -> None:
         """A turn has ended, and with it every interrupt has had its effect."""

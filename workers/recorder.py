@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,5 +88,6 @@ class Complaints:
         self._room -= len(text)
         if self._room <= 0:
             text = clip(text, 1024) + "\n[more of stderr is not kept]\n"
-        self._file.write(text.encode("utf-8", "replace"))
+        with suppress(OSError):  # a full disk does not end the run
+            self._file.write(text.encode("utf-8", "replace"))
         self._recorder.run("output", stream="stderr", text=text)

@@ -39,7 +39,8 @@ class Sender(threading.Thread):
             if self._spool.wait_beyond(self._sent, timeout=1.0):
                 self._hurry.wait(LINGER_SECONDS)
                 self._send_batch()
-                self._hurry.wait(self._pause)
+                if self._hurry.wait(self._pause):
+                    self._hurry.clear()
 
     def flush(self, timeout: float) -> bool:
         """Whether everything spooled has reached the server; waits for that up to `timeout` seconds."""
@@ -50,7 +51,6 @@ class Sender(threading.Thread):
             left = deadline - time.monotonic()
             if self._spool.wait_acknowledged(last, max(0.0, min(left, 0.2))) or left <= 0:
                 break
-        self._hurry.clear()
         return self._spool.acknowledged >= last
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from workers.lines import Lines, unmerged
 from workers.recorder import Complaints, Recorder
 from workers.redaction import Redaction
 from workers.spec import RunSpec
-from workers.verdict import SIGNAL, Cause, from_message, from_signal
+from workers.verdict import SIGNAL, Cause, from_failure, from_message, from_signal
 from workers.vocabulary import Event, raw
 
 TICK_SECONDS = 0.25
@@ -149,7 +149,7 @@ class Session:
 
     def _tick(self, now: float) -> None:
         self._courier.keep_receipts()
-        self._patience.turn_is(self._agent.state == "running", now)
+        self._patience.turn_is(self._agent.state in ("starting", "running"), now)
         self._tell_state()
         if self._ending:
             self._proceed(self._ending, now)
@@ -180,8 +180,7 @@ class Session:
         if not self._has_looked(now):
             return
         facts = self._recorder.facts
-        failed = facts.result is not None and not facts.result.get("ok") and facts.result.get("failure")
-        if failed or self._has_fresh_signal() or from_message(facts.final_message):
+        if from_failure(facts) or self._has_fresh_signal() or from_message(facts.final_message):
             self._begin(Cause("finished"), interrupt=False)
         elif self._courier.awaits_person and now - self._patience.heard < self._spec.limits.silence_seconds:
             return

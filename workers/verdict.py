@@ -106,13 +106,27 @@ def from_message(message: str) -> Verdict | None:
     return _said(found[0], "\n".join(found[1]), message) if found else None
 
 
+def from_failure(facts: Facts) -> Verdict | None:
+    """The verdict when the agent's program has told of a failure; an interrupted turn is none."""
+    ended = facts.result or {"ok": True}
+    failed = None if ended.get("ok") or ended.get("stop_reason") == "interrupted" else ended
+    told = facts.error or failed
+    if told is None:
+        return None
+    name = str((failed or {}).get("failure") or told.get("failure") or "agent_failed")
+    message = str(told.get("message") or told.get("text") or "The agent failed without saying why.")
+    retry_at = (failed or {}).get("retry_at") or told.get("retry_at")
+    kind: Kind = "usage_limited" if name == "usage_limit" else "failed"
+    return Verdict(kind, message, failure=Failure(name, message, retry_at))
+
+
 def conclude(facts: Facts, signal: Verdict | None, cause: Cause | None, exit_code: int) -> Verdict:
     """The verdict of a run whose process has ended. `exit_code` is negative for a signal's number."""
     return (
         _stopped(facts, cause)
         or signal
         or _cut_short(cause)
-        or _failed(facts)
+        or from_failure(facts)
         or from_message(facts.final_message)
         or _silent(cause, exit_code)
     )
@@ -165,7 +179,7 @@ def recover(run_dir: Path) -> dict[str, Any] | None:
     facts = Facts()
     for event in spool.replay(run_dir):
         facts.take(event["event_type"], event["payload"])
-    verdict = from_signal(run_dir, spec.nonce) or _failed(facts) or from_message(facts.final_message)
+    verdict = from_signal(run_dir, spec.nonce) or from_failure(facts) or from_message(facts.final_message)
     return report(spec, verdict, facts, None, None) if verdict else None
 
 
@@ -212,20 +226,6 @@ def _cut_short(cause: Cause | None) -> Verdict | None:
             return Verdict("failed", cause.text, failure=Failure(name, cause.text))
         case _:
             return None
-
-
-def _failed(facts: Facts) -> Verdict | None:
-    """The agent's program told of a failure; an interrupted turn is none."""
-    ended = facts.result or {"ok": True}
-    failed = None if ended.get("ok") or ended.get("stop_reason") == "interrupted" else ended
-    told = facts.error or failed
-    if told is None:
-        return None
-    name = str((failed or {}).get("failure") or told.get("failure") or "agent_failed")
-    message = str(told.get("message") or told.get("text") or "The agent failed without saying why.")
-    retry_at = (failed or {}).get("retry_at") or told.get("retry_at")
-    kind: Kind = "usage_limited" if name == "usage_limit" else "failed"
-    return Verdict(kind, message, failure=Failure(name, message, retry_at))
 
 
 def _silent(cause: Cause | None, exit_code: int) -> Verdict:

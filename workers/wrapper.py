@@ -104,11 +104,15 @@ class Wrapper:
         self._recorder.run("started", pid=os.getpid(), program=self._spec.program, generation=self._spec.generation)
         self._sender.start()
         self._control.start()
-        report, status = self._reported(*self._work())
-        self._control.close()
-        self._sender.close()
-        self._spool.close()
-        self._leave(report, status)
+        report: dict[str, Any] = {}
+        status: int | None = None
+        try:
+            report, status = self._reported(*self._work())
+        finally:
+            self._control.close()
+            self._sender.close()
+            self._spool.close()
+            self._leave(report, status)
 
     def _work(self) -> tuple[Verdict, int | None]:
         """The agent's verdict and exit code; a failure to start it, or of this program, is a verdict too."""
@@ -200,8 +204,9 @@ class Wrapper:
             own = verdict.stopped(self._stop.reason)
         self._spool.own_up()
         report = verdict.report(self._spec, own, self._recorder.facts, exit_code, observations)
-        reports.save(self._run_dir, self._redaction.value(report))
-        return report, reports.deliver(self._run_dir, self._api, self._spec.run_id, self._see_off, self._pause)
+        body = reports.save(self._run_dir, self._redaction.value(report))
+        status = reports.deliver(self._run_dir, self._api, self._spec.run_id, body, self._see_off, self._pause)
+        return report, status
 
     def _observe(self, own: Verdict) -> dict[str, Any] | None:
         """What the agent has left behind; the check command runs only where finished work is claimed."""
@@ -237,12 +242,12 @@ class Wrapper:
         record = {
             "started": self._started,
             "ended": spool.now(),
-            "verdict": report["verdict"],
-            "exit_code": report["exit_code"],
+            "verdict": report.get("verdict"),
+            "exit_code": report.get("exit_code"),
             "reported": status,
         }
         files.replace(self._run_dir / EXIT, json.dumps(record).encode())
-        self._recorder.close(f"The run has ended: {report['verdict']}.")
+        self._recorder.close(f"The run has ended: {record['verdict']}.")
 
 
 if __name__ == "__main__":

