@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -199,7 +200,8 @@ def _line(run: Run | None) -> str | None:
     return run.live_line if run else None
 
 
-def tags_of(session: Session, ids: list[int]) -> dict[int, list[str]]:
+def tags_of(session: Session, ids: Sequence[int]) -> dict[int, list[str]]:
+    """The tags of each of these tickets, in alphabetical order; absent where there are none."""
     found: dict[int, list[str]] = {}
     query = select(TicketTag).where(TicketTag.ticket_id.in_(ids)).order_by(TicketTag.tag)
     for row in session.scalars(query):

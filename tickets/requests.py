@@ -29,7 +29,7 @@ class Reply(Body):
 def answer(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:
     """Record the answer to a pending request; returns its run. Raises `Conflict` when it no longer waits."""
     said: dict[str, Any] = body.model_dump(exclude={"request"})
-    run_id = session.scalar(
+    run_id: int | None = session.scalar(
         update(RunRequest)
         .where(
             RunRequest.ticket_id == ticket_id,

@@ -21,6 +21,7 @@ BLUEPRINTS = (
     "api_docs",
     "streams",
     "pages",
+    "ticket_page",
 )
 """Modules of this package; each has a Blueprint named `blueprint`."""
 

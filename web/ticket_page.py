@@ -27,7 +27,8 @@ from tickets import (
 from tickets.errors import DomainError, Invalid, NotFound
 from tickets.lookup import get
 
-from . import forms, frame, markdown, nudge, wording
+from . import forms, frame, markdown, wording
+from .nudge import nudge
 
 blueprint = Blueprint("ticket_page", __name__)
 
@@ -210,8 +211,14 @@ def make_move(reference: str) -> Response | tuple[str, int]:
         if frame.enhanced():
             raise
         return _move_form(reference, name, refused.message), refused.status
-    nudge.runs(instance.settings, stopped)
+    _nudge(stopped)
     return redirect(f"/ticket/{ticket.identifier}", 303)
+
+
+def _nudge(run_ids: list[int]) -> None:
+    """After the commit: what was decided reaches a live run at once."""
+    for run_id in run_ids:
+        nudge(auth.instance().settings, run_id)
 
 
 @blueprint.post("/ticket/<reference>/say")
@@ -228,7 +235,7 @@ def say(reference: str) -> Response:
             body = messages.NewMessage.model_validate({"body": request.form.get("body", ""), "mode": mode})
             messages.send(session, ticket, body, auth.actor())
         live = lifecycle.standings(session, [ticket], auth.actor())[ticket.id].live
-    nudge.runs(instance.settings, [live.id] if live else [])
+    _nudge([live.id] if live else [])
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
 
@@ -244,7 +251,7 @@ def answer(reference: str) -> Response:
             live = [requests.answer(session, ticket.id, _reply(session, ticket, asked), actor)]
         else:
             lifecycle.transition(session, ticket.id, "answer", actor, body="\n\n".join(_written(request.form)))
-    nudge.runs(instance.settings, live)
+    _nudge(live)
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
 
