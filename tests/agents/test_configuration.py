@@ -88,6 +88,20 @@ def test_a_message_before_the_conversation_is_open_waits_for_it(tmp_path: Path) 
     assert agent.outbox() == []
 
 
+@pytest.mark.parametrize(("resume", "counted"), [(False, 300), (True, 0)])
+def test_tokens_told_before_the_first_turn_are_an_earlier_processes_only_on_resume(
+    resume: bool, counted: int, tmp_path: Path
+) -> None:
+    agent = agent_for("codex")
+    agent.prepare(spec_for(tmp_path, program="codex", resume=resume), tmp_path)
+    agent.open("prompt")
+    agent.parse(b'{"id":1,"result":{}}')
+    agent.parse(b'{"id":2,"result":{"thread":{"id":"t"}}}')
+    usage = {"total": {"inputTokens": 300}, "last": {"inputTokens": 100}}
+    told = {"method": "thread/tokenUsage/updated", "params": {"threadId": "t", "tokenUsage": usage}}
+    assert agent.parse(json.dumps(told).encode())[0].payload["input_tokens"] == counted
+
+
 def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> None:
     asked = {"method": "mcpServer/elicitation/request", "id": 5, "params": {"serverName": "mc-coord"}}
     other = {"method": "mcpServer/elicitation/request", "id": 6, "params": {"serverName": "other"}}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.agents.recordings import NAMES, lines, reader
 from workers.agents.base import Agent
-from workers.vocabulary import KINDS, TEXT_BYTES, Event
+from workers.agents.fields import Fields, read_line
+from workers.vocabulary import KINDS, TEXT_BYTES, Event, raw
 
 PROGRAMS = ("claude-partial", "codex-appserver", "codex-danger")
 POOL = {
@@ -107,6 +108,20 @@ def test_huge_and_deep_lines_are_cut_and_marked(program: str) -> None:
     check(agent.parse(b"[" * 100_000))
     check(agent.parse(b'{"type":' * 2000 + b"1" + b"}" * 2000))
     check(agent.parse(b'{"type": "assistant", "n": ' + b"9" * 10_000 + b"}"))
+
+
+def test_half_a_surrogate_pair_can_be_stored() -> None:
+    content = r'{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"a \ud83d b"}]}}'
+    events = agent_of("claude-").parse(content.encode())
+    check(events)
+    assert events[-1].payload["text"] == "a ? b"
+
+
+def test_a_reader_that_fails_keeps_the_line() -> None:
+    def fail(message: Fields) -> list[Event]:
+        raise ZeroDivisionError
+
+    assert read_line(b'{"type":"new"}', fail) == [raw(b'{"type":"new"}', "unreadable: ZeroDivisionError")]
 
 
 def _replace(value: Any, data: st.DataObject) -> None:

@@ -163,9 +163,7 @@ def test_a_person_decides_on_a_tool_when_the_permissions_say_ask(
     program: str, allowed: bool, spec: Make, start: Start, folder: Path
 ) -> None:
     target = folder / "workspace/asked.txt"
-    escalated = {"cmd": f"echo yes > {target}", "sandbox_permissions": "require_escalated", "justification": "a test"}
-    step = f"tool: exec_command {escalated}".replace("'", '"') if program == "codex" else f"bash: echo yes > {target}"
-    talk = start(spec(program, mcp_command=None, permissions="ask"), f"[[{step}]][[say: Over.]]")
+    talk = start(spec(program, mcp_command=None, permissions="ask"), f"[[{_writing(program, target)}]][[say: Over.]]")
     approval = talk.until("approval").payload
     assert f"echo yes > {target}" in approval["title"]
     if talk.agent.state != "waiting":
@@ -175,6 +173,20 @@ def test_a_person_decides_on_a_tool_when_the_permissions_say_ask(
     assert talk.agent.answer(answer) == [], "an answer counts once"
     talk.until("result")
     assert target.exists() is allowed, talk.shown()
+
+
+@both
+def test_a_tool_beyond_the_permissions_is_refused_without_a_person(
+    program: str, spec: Make, start: Start, folder: Path
+) -> None:
+    target = folder / "asked.txt"
+    talk = start(
+        spec(program, mcp_command=None, permissions="default"), f"[[{_writing(program, target)}]][[say: Over.]]"
+    )
+    assert talk.until("result").payload["ok"] is True
+    assert not target.exists(), talk.shown()
+    assert any("denied by the run's permissions" in event.payload["text"] for event in talk.of("notice"))
+    assert talk.of("approval") == []
 
 
 @claude
@@ -222,3 +234,10 @@ def test_a_program_that_cannot_start_its_work_is_explained(program: str, spec: M
     explained = talk.agent.explain(code, talk.stderr)
     assert explained is not None
     assert explained.payload["failure"] == "environment", explained
+
+
+def _writing(program: str, target: Path) -> str:
+    """A step that writes a file and needs permission for it."""
+    command = f"echo yes > {target}"
+    escalated = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "a test"}
+    return f"tool: exec_command {json.dumps(escalated)}" if program == "codex" else f"bash: {command}"
