@@ -411,7 +411,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterat
 def _from_file(file: Path, problems: list[str]) -> Iterator[tuple[tuple[str, ...], object, str]]:
     try:
         content = tomllib.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         problems.append(f"{file} cannot be read: {error}")

@@ -35,6 +35,7 @@ from settings import Settings, load
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 40
+START_CRASHES = 3
 STOP_SECONDS = 30
 
 _CONFIGURATION = """\
@@ -56,7 +57,7 @@ _PROGRAM = """
 command={command}
 autorestart=true
 startsecs=3
-startretries=5
+startretries=1000
 stopsignal=TERM
 stopwaitsecs=15
 stopasgroup=false
@@ -124,6 +125,7 @@ def _write_configuration(settings: Settings) -> Path:
     text = _CONFIGURATION.format_map({name: _escape(str(path)) for name, path in places.items()})
     for name, argv in _programs(settings).items():
         text += _PROGRAM.format(name=name, command=_escape(shlex.join(argv)), logs=_escape(str(settings.logs_dir)))
+    (settings.logs_dir / "supervisord.log").unlink(missing_ok=True)
     target = settings.run_dir / "supervisord.conf"
     target.unlink(missing_ok=True)
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -158,7 +160,7 @@ def _supervise(settings: Settings, configuration: Path, environment: Mapping[str
             _end(supervisor)
     if stopping:
         return 0
-    reason = "stopped by itself" if ended_by_itself else f"did not answer within {START_SECONDS} seconds"
+    reason = "stopped by itself" if ended_by_itself else "did not start"
     click.echo(f"Mission Control {reason}. The end of {settings.logs_dir}/web.log:\n{_tail(settings)}", err=True)
     return 1
 
@@ -185,8 +187,16 @@ def _wait_until_ready(settings: Settings, supervisor: subprocess.Popen[bytes], s
     while time.monotonic() < deadline and not stopping and supervisor.poll() is None:
         if _answers(f"{settings.api_url}/healthz"):
             return True
+        if _crashes(settings) >= START_CRASHES:
+            return False
         time.sleep(0.1)
     return False
+
+
+def _crashes(settings: Settings) -> int:
+    """How often the web died since supervisord was started."""
+    log = settings.logs_dir / "supervisord.log"
+    return log.read_text().count("exited: web") if log.exists() else 0
 
 
 def _answers(url: str) -> bool:
