@@ -66,6 +66,7 @@ class SessionTaken(TmuxFailed):
 class Pane:
     """One pane. `pid` is the process it was started with; `dead_status` its exit code, None while unknown.
 
+    tmux may never learn the exit code of a process that ends at once, and may lose its last output.
     Ids begin anew with every server, so a pane is recognised by its session and pid as well.
     """
 

@@ -86,10 +86,12 @@ def test_the_server_does_not_inherit_what_started_it(server: Tmux, monkeypatch: 
 
 
 def test_a_dead_pane_stays_with_its_exit_code_and_its_text(server: Tmux) -> None:
-    pane = start(server, "echo last words; exit 3")
+    pane = start(server, "echo last words; read line; exit 3")
+    shows(server, pane, "last words")
+    server.send_keys(pane, "Enter")
     wait_until(lambda: pane_of(server, pane).dead_status == 3, what="the exit code")
     assert pane_of(server, pane).dead
-    assert "last words" in server.capture(pane, 10)
+    assert server.capture(pane, 10).strip() == "last words"
 
 
 def test_a_single_word_is_executed_and_not_given_to_a_shell(server: Tmux, tmp_path: Path) -> None:
