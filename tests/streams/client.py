@@ -1,0 +1,98 @@
+"""A client of event streams on a plain socket, so that a test can cut it off anywhere or stop reading."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One block of the stream; `event` is None for a bare id or comment."""
+
+    id: str | None
+    event: str | None
+    data: str
+    comment: str | None = None
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.data)
+        return value
+
+
+@dataclass
+class Client:
+    """An EventSource: it remembers the last id it was given. HTTP/1.0, so that bytes come as they were sent."""
+
+    port: int
+    token: str
+    path: str = "/api/v1/stream"
+    last_id: str | None = None
+    buffer_bytes: int | None = None
+    timeout: float = 15.0
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    ended: bool = False
+    _socket: socket.socket | None = None
+    _data: bytes = b""
+
+    def open(self) -> Client:
+        """Send the request and read the head of the answer; forgets what an earlier connection left half read."""
+        made = socket.socket()
+        if self.buffer_bytes:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer_bytes)
+        made.settimeout(self.timeout)
+        made.connect(("127.0.0.1", self.port))
+        self._socket, self._data, self.ended = made, b"", False
+        last = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
+        head = f"GET {self.path} HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {self.token}\r\n{last}\r\n"
+        made.sendall(head.encode())
+        first, *rest = self._until(b"\r\n\r\n").decode().split("\r\n")
+        self.status = int(first.split()[1])
+        self.headers = dict(line.split(": ", 1) for line in rest if line)
+        return self
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def body(self) -> bytes:
+        """All that still comes."""
+        while self._receive():
+            pass
+        return self._data
+
+    def messages(self) -> Iterator[Message]:
+        """Each block as it comes, until the stream ends; TimeoutError when nothing comes for `timeout` seconds."""
+        while block := self._until(b"\n\n"):
+            message = _parse(block.decode())
+            self.last_id = message.id or self.last_id
+            yield message
+
+    def events(self) -> Iterator[Message]:
+        """The blocks that a page would be told of."""
+        return (message for message in self.messages() if message.event)
+
+    def _until(self, mark: bytes) -> bytes:
+        while mark not in self._data:
+            if not self._receive():
+                return b""
+        block, self._data = self._data.split(mark, 1)
+        return block
+
+    def _receive(self) -> bool:
+        assert self._socket is not None
+        received = self._socket.recv(65536)
+        self._data += received
+        self.ended = not received
+        return bool(received)
+
+
+def _parse(block: str) -> Message:
+    fields = [line.partition(":") for line in block.split("\n")]
+    found = {name: value.removeprefix(" ") for name, _, value in fields}
+    return Message(found.get("id"), found.get("event"), found.get("data", ""), found.get(""))

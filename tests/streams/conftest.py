@@ -1,0 +1,120 @@
+"""A real gunicorn, configured as deployed, over a store of the test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from models import Scope, open_engine, writing
+from tests.streams.client import Client
+from tests.waiting import wait_until
+from tickets import events, lifecycle, tokens
+from tickets.actors import Actor
+from tickets.facts import NewTicket
+
+ROOT = Path(__file__).resolve().parents[2]
+ALICE = Actor.human("alice")
+
+
+class Server:
+    """One worker unless told otherwise, on a free port of the loopback."""
+
+    def __init__(self, home: Path, **settings: object) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        chosen = {"MC_HOME": home, "MC_PORT": self.port, "MC_WEB_WORKERS": 1} | settings
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("MC_", "SSE_", "WS_"))},
+            **{name: str(value) for name, value in chosen.items()},
+        }
+        self._log = home / "gunicorn.log"
+        self.home = home
+        self.engine = open_engine(f"sqlite:///{home / 'mc.db'}")
+        with writing(self.engine) as session:
+            body = tokens.NewToken(name="watcher", scope=Scope.VIEWER)
+            self.token_row, self.token = tokens.issue(session, body, ALICE)
+        self.start()
+
+    def start(self) -> None:
+        argv = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "--config",
+            "deploy/gunicorn.conf.py",
+            "tests.streams.wsgi:create_app()",
+        ]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                argv, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(self.answers, timeout=30, what=f"an answer of the server ({self._log})")
+
+    def answers(self) -> bool:
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            return bool(self.get("/page"))
+        return False
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+            body: bytes = response.read()
+        return body
+
+    def worker(self) -> int:
+        """The process id of the worker that answers."""
+        return int(self.get("/page"))
+
+    def client(self, path: str = "/api/v1/stream", **given: object) -> Client:
+        return Client(self.port, self.token, path, **given).open()  # type: ignore[arg-type]
+
+    def append(self, text: str, ticket_id: int | None = None, event_type: str = "note") -> int:
+        """Add one event to the log and return its id."""
+        with writing(self.engine) as session:
+            return events.append(session, ticket_id, event_type, {"text": text}, ALICE).id
+
+    def ticket(self) -> tuple[int, str]:
+        with writing(self.engine) as session:
+            made = lifecycle.create(session, NewTicket(title="Watch me", assigned_to="script"), ALICE)
+            return made.id, made.identifier
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """As a power cut would: master and workers at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        self.engine.dispose()
+
+
+@pytest.fixture
+def serve(template: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start a server with these settings: `serve(SSE_MAX_TOTAL_CLIENTS=2)`."""
+    started: list[Server] = []
+
+    def start(**settings: object) -> Server:
+        home = tmp_path / "home"
+        home.mkdir(mode=0o700)
+        shutil.copy(template, home / "mc.db")
+        started.append(Server(home, **settings))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()

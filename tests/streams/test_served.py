@@ -1,0 +1,229 @@
+"""What a client of a running server sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+
+import pytest
+
+from models import writing
+from tests.streams.client import Client
+from tests.streams.conftest import ALICE, Server
+from tests.waiting import wait_until
+from tickets import events, tokens
+
+Serve = Callable[..., Server]
+
+
+def texts(client: Client, count: int) -> list[str]:
+    """The texts of the next `count` events; a resync shows by its name."""
+    found = islice(client.events(), count)
+    return [str(m.json["payload"]["text"]) if m.event == "ticket_event" else str(m.event) for m in found]
+
+
+def began(client: Client) -> Client:
+    """The client once it was told where the log stands: what is appended from now on is news to it."""
+    wait_until(lambda: next(client.messages()).id, what="the first id")
+    return client
+
+
+def open_streams(server: Server, bucket: str = "events") -> int:
+    return int(json.loads(server.get("/counters"))[bucket]["open"])
+
+
+def gone(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return False
+    return True
+
+
+def test_an_event_reaches_everyone_who_watches_and_says_what_it_is(serve: Serve) -> None:
+    server = serve()
+    watching = [began(server.client()) for _ in range(3)]
+
+    number = server.append("hello")
+
+    for client in watching:
+        message = next(client.events())
+        assert message.event == "ticket_event"
+        assert message.id is not None and message.id.endswith(f"-{number}")
+        assert (message.json["event_type"], message.json["payload"], message.json["actor"]) == (
+            "note", {"text": "hello"}, "alice",
+        )  # fmt: skip
+
+
+def test_one_client_too_many_is_told_when_to_return_while_pages_still_answer(serve: Serve) -> None:
+    server = serve(SSE_MAX_TOTAL_CLIENTS=3)
+    kept = [began(server.client()) for _ in range(3)]
+
+    refused = server.client()
+
+    assert (refused.status, refused.headers["Retry-After"], refused.body()) == (503, "30", b"retry: 30000\n\n")
+    assert server.answers()
+    kept.pop().close()
+    wait_until(lambda: open_streams(server) == 2, what="the place of the client that left")
+    assert server.client().status == 200
+
+
+def test_a_client_that_leaves_before_the_first_byte_leaves_no_place_taken(serve: Serve) -> None:
+    server = serve()
+    for _ in range(20):
+        client = server.client()
+        client.close()
+    Client(server.port, server.token, "/api/v1/tickets/MC-404/stream").open().close()
+
+    wait_until(lambda: open_streams(server) == 0, what="all places given back")
+
+
+def test_a_client_that_returns_gets_what_it_missed_and_nothing_twice(serve: Serve) -> None:
+    server = serve()
+    client = began(server.client())
+    server.append("one")
+    assert texts(client, 1) == ["one"]
+    client.close()
+    server.append("two")
+    server.append("three")
+
+    client.open()
+    again = server.client(f"/api/v1/stream?last_event_id={client.last_id}")
+
+    assert texts(client, 2) == texts(again, 2) == ["two", "three"]
+    server.append("four")
+    assert texts(client, 1) == texts(again, 1) == ["four"]
+
+
+@pytest.mark.parametrize("cursor", ["00000000-1", "nonsense", "-", "5", "{epoch}-99999999"])
+def test_a_cursor_of_another_store_or_none_at_all_is_answered_by_resync(serve: Serve, cursor: str) -> None:
+    server = serve()
+    client = began(server.client())
+    assert client.last_id is not None
+
+    lost = server.client(last_id=cursor.format(epoch=client.last_id.split("-")[0]))
+
+    assert texts(lost, 1) == ["resync"]
+    server.append("and on")
+    assert texts(lost, 1) == ["and on"]
+
+
+def test_five_hundred_missed_events_are_replayed_and_one_more_is_a_resync(serve: Serve) -> None:
+    server = serve()
+    client = began(server.client())
+    client.close()
+    with writing(server.engine) as session:
+        for number in range(500):
+            events.append(session, None, "note", {"text": str(number)}, ALICE)
+    late = server.client(last_id=client.last_id)
+    assert texts(late, 500) == [str(number) for number in range(500)]
+
+    server.append("one too many")
+
+    assert texts(client.open(), 1) == ["resync"]
+
+
+def test_a_stream_carries_what_agents_report_only_for_the_tickets_named(serve: Serve) -> None:
+    server = serve()
+    (mine, name), (other, _) = server.ticket(), server.ticket()
+    everything = began(server.client())
+    detailed = began(server.client(f"/api/v1/stream?tickets={name}"))
+    single = began(server.client(f"/api/v1/tickets/{name}/stream"))
+
+    server.append("typed there", other, "agent.text")
+    server.append("typed here", mine, "agent.text")
+    server.append("moved there", other)
+    server.append("moved here", mine)
+
+    assert texts(everything, 2) == ["moved there", "moved here"]
+    assert texts(detailed, 3) == ["typed here", "moved there", "moved here"]
+    assert texts(single, 2) == ["typed here", "moved here"]
+
+
+def test_a_server_killed_in_mid_stream_leaves_no_gap(serve: Serve) -> None:
+    server = serve()
+    client = began(server.client())
+    server.append("before")
+    assert texts(client, 1) == ["before"]
+
+    server.kill()
+    server.append("while it was down")
+    server.start()
+    client.open()
+
+    server.append("after")
+    assert texts(client, 2) == ["while it was down", "after"]
+
+
+def test_a_client_that_stops_reading_is_dropped_and_its_place_is_free(serve: Serve) -> None:
+    server = serve(MC_TEST_STALL_SECONDS=2)
+    began(server.client(buffer_bytes=4096))
+
+    fill(server)
+
+    wait_until(lambda: open_streams(server) == 0, timeout=30, what="the place of the stalled client")
+
+
+def test_a_client_too_slow_for_its_queue_is_ended_and_resumes_without_a_gap(serve: Serve) -> None:
+    server = serve()
+    slow = began(server.client(buffer_bytes=4096))
+    appended = fill(server)
+
+    first = [message.json["payload"]["n"] for message in slow.events()]
+    assert first and len(first) < appended, "a stream that fell behind ends, so that its client resumes"
+    slow.open()
+
+    rest = [message.json["payload"]["n"] for message in islice(slow.events(), appended - len(first))]
+    assert first + rest == list(range(appended))
+
+
+def fill(server: Server, count: int = 150) -> int:
+    """Append more than the kernel and the queue of one client hold; returns how many events that took."""
+    for number in range(count):
+        with writing(server.engine) as session:
+            events.append(session, None, "note", {"n": number, "text": "x" * 100_000}, ALICE)
+    return count
+
+
+def test_a_reload_with_open_streams_ends_the_old_worker_in_five_seconds(serve: Serve) -> None:
+    server = serve(MC_TEST_STALL_SECONDS=600)
+    old = server.worker()
+    watching = [began(server.client()) for _ in range(4)]
+    began(server.client(buffer_bytes=4096))
+    fill(server, 60)
+
+    server.signal(signal.SIGHUP)
+
+    wait_until(lambda: gone(old), timeout=5, what="the end of the old worker")
+    assert [client.body() != b"" for client in watching] == [True] * 4
+    assert server.worker() != old
+    assert server.client(last_id=watching[0].last_id).status == 200
+
+
+def test_a_silent_stream_shows_signs_of_life_and_ends_after_its_lifetime(serve: Serve) -> None:
+    server = serve(MC_SSE_HEARTBEAT_SECONDS=1, MC_SSE_LIFETIME_SECONDS=4)
+    other, _ = server.ticket()
+    client = began(server.client())
+    passed_over = server.append("of no interest", other, "agent.text")
+
+    said = list(client.messages())
+
+    assert client.ended
+    assert sum(message.comment == "still here" for message in said) >= 2
+    assert not [message for message in said if message.event]
+    assert client.last_id is not None and client.last_id.endswith(f"-{passed_over}")
+
+
+def test_revoking_a_token_ends_its_streams(serve: Serve) -> None:
+    server = serve(MC_TEST_RECHECK_SECONDS=1)
+    client = began(server.client())
+    with writing(server.engine) as session:
+        tokens.revoke(session, server.token_row.id, ALICE)
+
+    list(client.messages())
+
+    assert client.ended
+    assert client.open().status == 401

@@ -1,0 +1,133 @@
+"""The pane log of a ticket's newest run, as text and as a stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from models import writing
+from tests.streams.client import Client
+from tests.streams.conftest import Server
+from tests.waiting import wait_until
+from tickets import runs
+from web.tail import PaneLog
+
+Serve = Callable[..., Server]
+
+
+def begin_run(server: Server, ticket_id: int, name: str) -> tuple[Path, str]:
+    """A claimed ticket with its pane log; returns the log's path and the run's token."""
+    with writing(server.engine) as session:
+        claim = runs.claim(session, ticket_id, "here")
+    folder = server.home / "runs" / str(claim.run.id)
+    folder.mkdir(mode=0o700, parents=True)
+    log = folder / f"mc-{name}.tmux.log"
+    log.touch(0o600)
+    return log, claim.token
+
+
+def write(log: Path, text: str) -> None:
+    with log.open("a") as file:
+        file.write(text)
+
+
+def said(client: Client, count: int = 1) -> str:
+    return "".join(message.json["text"] for message in islice(client.events(), count))
+
+
+def test_the_last_lines_are_answered_as_text(serve: Serve) -> None:
+    server = serve()
+    ticket_id, name = server.ticket()
+    assert server.client(f"/api/v1/tickets/{name}/tail").status == 404
+    log, token = begin_run(server, ticket_id, name)
+    write(log, "".join(f"line {number} ✓\n" for number in range(1000)))
+
+    answer = Client(server.port, token, f"/api/v1/tickets/{name}/tail?lines=2").open()
+
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    assert answer.body().decode() == "line 998 ✓\nline 999 ✓\n"
+    assert server.client(f"/api/v1/tickets/{name}/tail?lines=0").status == 422
+
+
+def test_a_log_is_followed_by_whole_lines_and_resumed_where_it_was_left(serve: Serve) -> None:
+    server = serve()
+    ticket_id, name = server.ticket()
+    log, _ = begin_run(server, ticket_id, name)
+    write(log, "one\ntwo\n")
+    client = server.client(f"/api/v1/tickets/{name}/tail?follow=1&lines=1")
+    assert said(client) == "two\n"
+
+    write(log, "thr")
+    write(log, "ee\n")
+    assert said(client) == "three\n"
+    client.close()
+    write(log, "four\n")
+
+    assert said(client.open()) == "four\n"
+
+
+def test_a_follower_moves_on_to_the_next_run(serve: Serve) -> None:
+    server = serve()
+    ticket_id, name = server.ticket()
+    client = server.client(f"/api/v1/tickets/{name}/tail?follow=1")
+    log, _ = begin_run(server, ticket_id, name)
+
+    write(log, "begun\n")
+
+    message = next(client.events())
+    assert message.json == {"run": int(log.parent.name), "text": "begun\n"}
+
+
+def test_tails_have_places_of_their_own(serve: Serve) -> None:
+    server = serve(SSE_MAX_TAIL_CLIENTS=1)
+    _, name = server.ticket()
+    path = f"/api/v1/tickets/{name}/tail?follow=1"
+    kept = server.client(path)
+
+    refused = server.client(path)
+
+    assert (refused.status, refused.body()) == (503, b"retry: 30000\n\n")
+    assert server.client().status == 200
+    kept.close()
+    wait_until(lambda: server.client(path).status == 200, what="the place of the client that left")
+
+
+def test_a_run_watches_its_own_ticket_and_nothing_else(serve: Serve) -> None:
+    server = serve()
+    (mine, name), (_, other) = server.ticket(), server.ticket()
+    _, token = begin_run(server, mine, name)
+
+    def status(path: str, given: str = token) -> int:
+        return Client(server.port, given, f"/api/v1/{path}").open().status
+
+    assert status(f"tickets/{name}/stream") == 200
+    assert status(f"tickets/{name}/tail?follow=1") == 200
+    assert {status(f"tickets/{other}/{what}") for what in ("stream", "tail", "tail?follow=1")} == {403}
+    assert {status("stream"), status(f"stream?tickets={name}")} == {403}
+    assert status("stream", "mc_nobody") == 401
+
+
+@pytest.mark.parametrize("planted", ["link", "pipe", "folder", "linked folder"])
+def test_only_a_plain_file_in_the_run_directory_is_a_pane_log(tmp_path: Path, planted: str) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "mc-MC-1.tmux.log").write_text("secret\n")
+    log = PaneLog(1, tmp_path / "runs/1/mc-MC-1.tmux.log")
+    if planted == "linked folder":
+        log.path.parent.parent.mkdir()
+        log.path.parent.symlink_to(secret)
+        assert log.path.exists()
+    else:
+        log.path.parent.mkdir(parents=True)
+        make: dict[str, Callable[[], object]] = {
+            "link": lambda: log.path.symlink_to(secret / "mc-MC-1.tmux.log"),
+            "pipe": lambda: os.mkfifo(log.path),
+            "folder": log.path.mkdir,
+        }
+        make[planted]()
+
+    assert log.open() is None

@@ -1,0 +1,39 @@
+"""Places that long connections take in one process: so many of a kind, and each given back exactly once."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Slots:
+    """One bucket of at most `limit` places."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.taken = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> Slot | None:
+        """A place, or None when all are taken."""
+        with self._lock:
+            if self.taken >= self.limit:
+                return None
+            self.taken += 1
+        return Slot(self)
+
+    def _give_back(self, slot: Slot) -> None:
+        with self._lock:
+            if slot.held:
+                slot.held = False
+                self.taken -= 1
+
+
+class Slot:
+    """A place in a bucket; `release()` may be called any number of times."""
+
+    def __init__(self, bucket: Slots) -> None:
+        self.held = True
+        self._bucket = bucket
+
+    def release(self) -> None:
+        self._bucket._give_back(self)
