@@ -1,0 +1,214 @@
+"""The lifecycle under any order of events: people, pickups, verdicts of present and past runs, crashes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import func, select
+
+from models import Quarantined, Run, RunState, Ticket, TicketEvent, TicketStatus, open_engine, reading, writing
+from tests.test_lifecycle import FACTS
+from tests.test_spine import ALICE, make
+from tickets import dispatch, lifecycle, policy, runs
+from tickets.errors import DomainError
+
+VERDICTS = ["done", "review", "question", "failed", "timed_out", "stopped", "usage_limited", "protocol_violation"]
+PATIENT = runs.RetryPolicy(limit=3, backoff_seconds=0)
+HUMAN_MOVES = [
+    "park",
+    "wake",
+    "block",
+    "unblock",
+    "answer",
+    "approve",
+    "request_changes",
+    "close",
+    "cancel",
+    "reopen",
+    "release",
+]
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """Two tickets and everything that may happen to them; the store is a copy of the migrated template."""
+
+    template: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="mc-machine-"))
+        shutil.copy(self.template, self.folder / "mc.db")
+        self.engine = open_engine(f"sqlite:///{self.folder / 'mc.db'}")
+        self.tickets = [make(self.engine), make(self.engine)]
+        self.accepted: set[int] = set()
+
+    def teardown(self) -> None:
+        self.engine.dispose()
+        shutil.rmtree(self.folder)
+
+    def _runs(self) -> list[Run]:
+        with reading(self.engine) as session:
+            return list(session.scalars(select(Run).order_by(Run.id)))
+
+    @rule(which=st.integers(0, 1), move=st.sampled_from(HUMAN_MOVES))
+    def a_person_moves(self, which: int, move: str) -> None:
+        try:
+            with writing(self.engine) as session:
+                lifecycle.transition(session, self.tickets[which], move, ALICE, **FACTS.get(move, {}))
+        except DomainError:
+            pass
+
+    @rule()
+    def pickup_passes(self) -> None:
+        with reading(self.engine) as session:
+            planned = dispatch.plan(session, policy.Limits()).claim
+        for ticket in planned:
+            try:
+                with writing(self.engine) as session:
+                    runs.claim(session, ticket.id, "here")
+            except DomainError:
+                pass
+
+    @rule(pick=st.integers(0, 50), verdict=st.sampled_from(VERDICTS))
+    def any_run_reports(self, pick: int, verdict: str) -> None:
+        known = self._runs()
+        if not known:
+            return
+        run = known[pick % len(known)]
+        before = self._ticket(run.ticket_id)
+        with writing(self.engine) as session:
+            receipt = runs.report(session, run.id, runs.Report(verdict=verdict, summary=f"{verdict} {pick}"), PATIENT)
+        after = self._ticket(run.ticket_id)
+        if receipt.accepted:
+            assert run.id not in self.accepted, "a run reports once"
+            self.accepted.add(run.id)
+        else:
+            assert (after.status, after.version) == (before.status, before.version), "a refused report moves nothing"
+            with reading(self.engine) as session:
+                kept = select(func.count()).select_from(Quarantined).where(Quarantined.run_id == run.id)
+                assert session.scalar(kept), "a refused report is kept"
+
+    def _ticket(self, ticket_id: int) -> Ticket:
+        with reading(self.engine) as session:
+            return session.get_one(Ticket, ticket_id)
+
+    @rule(pick=st.integers(0, 50))
+    def a_wrapper_is_lost(self, pick: int) -> None:
+        known = self._runs()
+        if known:
+            with writing(self.engine) as session:
+                runs.mark_lost(session, known[pick % len(known)].id, "killed", PATIENT)
+
+    @invariant()
+    def at_most_one_live_run_and_it_is_the_newest(self) -> None:
+        for ticket_id in self.tickets:
+            with reading(self.engine) as session:
+                mine = list(session.scalars(select(Run).where(Run.ticket_id == ticket_id).order_by(Run.generation)))
+            live = [run for run in mine if run.state is not RunState.ENDED]
+            assert len(live) <= 1
+            assert not live or live[0] is mine[-1]
+            assert [run.generation for run in mine] == list(range(1, len(mine) + 1))
+
+    @invariant()
+    def in_progress_means_that_a_run_holds_it(self) -> None:
+        for ticket_id in self.tickets:
+            ticket = self._ticket(ticket_id)
+            with reading(self.engine) as session:
+                live = session.scalar(select(Run).where(Run.ticket_id == ticket_id, Run.state != RunState.ENDED))
+            if ticket.status is TicketStatus.IN_PROGRESS:
+                assert live is not None and live.stop_code is None
+            elif live is not None:
+                assert live.stop_code, "a run whose ticket left it is told to stop"
+
+    @invariant()
+    def what_is_said_of_a_state_is_there_only_in_it(self) -> None:
+        for ticket_id in self.tickets:
+            ticket = self._ticket(ticket_id)
+            assert (ticket.wake is not None) == (ticket.status is TicketStatus.WAITING)
+            assert (ticket.closed is not None) == (ticket.status in (TicketStatus.DONE, TicketStatus.CANCELLED))
+            if ticket.status is TicketStatus.BLOCKED:
+                assert ticket.block and ticket.block["next_action"] and ticket.block["owner"]
+
+    @invariant()
+    def the_sequence_of_a_ticket_has_no_gap(self) -> None:
+        with reading(self.engine) as session:
+            for ticket_id in self.tickets:
+                seqs = list(
+                    session.scalars(
+                        select(TicketEvent.seq).where(TicketEvent.ticket_id == ticket_id).order_by(TicketEvent.seq)
+                    )
+                )
+                assert seqs == list(range(1, len(seqs) + 1))
+                assert session.get_one(Ticket, ticket_id).event_seq == len(seqs)
+
+
+def test_the_lifecycle_keeps_its_promises_in_any_order_of_events(template: Path) -> None:
+    machine: Any = type("Machine", (Lifecycle,), {"template": template})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        ),
+    )
+
+
+@pytest.mark.parametrize("verdict", ["done", "review", "question"])
+@pytest.mark.parametrize("state", ["waiting", "blocked", "cancelled", "done"])
+def test_a_verdict_on_a_ticket_that_left_its_run_is_refused_and_kept(engine: Any, state: str, verdict: str) -> None:
+    move = {"waiting": "park", "blocked": "block", "cancelled": "cancel", "done": "close"}[state]
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        lifecycle.transition(session, ticket_id, move, ALICE, **FACTS.get(move, {}))
+    with writing(engine) as session:
+        receipt = runs.report(session, run.id, runs.Report(verdict=verdict, summary="Late."), PATIENT)  # type: ignore[arg-type]
+    assert not receipt.accepted
+    with reading(engine) as session:
+        assert session.get_one(Ticket, ticket_id).status == state
+        assert session.get_one(Run, run.id).state is RunState.ENDED
+        assert [row.kind for row in session.scalars(select(Quarantined))] == ["report"]
+
+
+def test_retries_end_after_exactly_so_many_runs_with_the_record(engine: Any) -> None:
+    ticket_id = make(engine)
+    for attempt in range(3):
+        with writing(engine) as session:
+            run = runs.claim(session, ticket_id, "here").run
+            report = runs.Report(verdict="failed", summary=f"reason {'abc'[attempt]}")
+            receipt = runs.report(session, run.id, report, PATIENT)
+    assert receipt.ticket.status is TicketStatus.BLOCKED
+    assert receipt.ticket.block is not None and receipt.ticket.block["reason"] == "exhausted"
+
+
+def test_the_same_failure_twice_stops_the_loop_early(engine: Any) -> None:
+    ticket_id = make(engine)
+    for attempt in range(2):
+        with writing(engine) as session:
+            run = runs.claim(session, ticket_id, "here").run
+            report = runs.Report(verdict="failed", summary=f"line {attempt + 12} is wrong")
+            receipt = runs.report(session, run.id, report, PATIENT)
+    assert receipt.ticket.status is TicketStatus.BLOCKED
+
+
+def test_a_usage_limit_parks_the_ticket_until_its_reset_and_resumes(engine: Any) -> None:
+    ticket_id = make(engine)
+    failure = {"class": "usage_limit", "message": "limit reached", "retry_at": "2100-01-01T00:00:00Z"}
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        body = runs.Report.model_validate({"verdict": "usage_limited", "failure": failure})
+        parked = runs.report(session, run.id, body, PATIENT).ticket
+    assert parked.status is TicketStatus.WAITING and parked.wake_at is not None and parked.wake_at.year == 2100
+    with writing(engine) as session:
+        woken = lifecycle.transition(session, ticket_id, "wake", ALICE)
+        assert (woken.status, woken.resume, woken.attempts) == (TicketStatus.TODO, True, 0)
