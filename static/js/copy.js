@@ -19,8 +19,10 @@ async function copy(button) {
 }
 
 function offerAll(root) {
-  if (!navigator.clipboard) return;
-  for (const block of root.querySelectorAll(".prose pre, pre[data-copy]")) offer(block);
+  for (const block of root.querySelectorAll(".prose pre, pre[data-copy]")) {
+    block.tabIndex = 0; // so that long lines can be scrolled with the keyboard
+    if (navigator.clipboard) offer(block);
+  }
 }
 
 export function startCopying() {
