@@ -22,8 +22,9 @@ ARROWS: dict[str, set[str]] = {
     "web": {"auth", "mc_interactive", "models", "settings", "tickets"},
     "panels": {"auth", "models", "settings", "tickets", "web"},
     "app": {"auth", "mc_interactive", "models", "panels", "settings", "tickets", "web"},
-    "cli": {"auth", "migrations", "models", "settings", "tickets", "workers"},
-    **{door: {"models", "settings", "tickets", "workers"} for door in DOORS},
+    "cli": {"auth", "doors", "migrations", "models", "settings", "tickets", "workers"},
+    "doors": {"migrations", "models", "settings", "tickets", "workers"},
+    **{door: {"doors", "models", "settings", "tickets", "workers"} for door in DOORS},
     "mc_cli": {"cli", "models", "settings", "tickets", "workers"},
     "deploy": {"settings"},
 }
@@ -37,6 +38,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "workers": {"flask", "werkzeug", "sqlalchemy"},
     "web": {"sqlalchemy", "alembic", "pysqlite3", "sqlite3", "psycopg"},
     "cli": {"flask", "werkzeug"},
+    "doors": {"flask", "werkzeug"},
     **{door: {"flask", "werkzeug"} for door in DOORS},
 }
 

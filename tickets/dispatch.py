@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from sqlalchemy import and_, exists, false, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, Agent, RelationKind, Ticket, TicketRelationship, TicketStatus, now
+from models import TERMINAL, Agent, RelationKind, Ticket, TicketEvent, TicketRelationship, TicketStatus, now
 
 from . import events, policy
 from .actors import Actor
 from .policy import Limits, Survey, Verdict
 
 PICKUP = Actor.system("pickup")
+QUIET = ("run_opened", "run_state_changed", "comment_added", "message_queued", "write_quarantined")
 PAGE = 200
 PASS_LIMIT = 1000
 
@@ -84,6 +85,17 @@ def _note_kept(session: Session, world: Survey, found: Plan, resumed_only: bool)
         closed = policy.first_closed(case, world)
         if closed is not None:
             found.kept.append((case.ticket, closed))
+
+
+def stirred(session: Session, cursor: int) -> tuple[int, bool]:
+    """The newest event's id, and whether any after `cursor` could have made a ticket runnable or a run unwanted.
+
+    What agents type and what a pass itself does cannot.
+    """
+    of_work = [TicketEvent.event_type.not_like(f"{room}.%") for room in ("agent", "run", "script", "external")]
+    of_others = (TicketEvent.event_type.not_in(QUIET), TicketEvent.actor != PICKUP.name)
+    telling = select(TicketEvent.id).where(TicketEvent.id > cursor, *of_work, *of_others).limit(1)
+    return max(cursor, events.last_id(session)), session.scalar(telling) is not None
 
 
 def log_kept(session: Session, kept: list[tuple[Ticket, Verdict]]) -> int:

@@ -29,6 +29,7 @@ from models import (
     RunRequest,
     RunState,
     Ticket,
+    TicketEvent,
     TicketStatus,
     now,
 )
@@ -427,6 +428,14 @@ def stop(session: Session, run_id: int, actor: Actor, reason: str = "") -> Ticke
     )
 
 
+def stop_asked(session: Session, run_id: int) -> datetime | None:
+    """When a live run was first told to end; None while nobody has."""
+    query = select(TicketEvent.ts).where(
+        TicketEvent.run_id == run_id, TicketEvent.run_seq.is_(None), TicketEvent.event_type == "run_stop_requested"
+    )
+    return session.scalar(query.order_by(TicketEvent.id).limit(1))
+
+
 class ExternalRun(Body):
     """Work done outside MC that a service mirrors; MC never starts or stops it."""
 
@@ -471,6 +480,12 @@ def of(session: Session, ticket_id: int, limit: int = 50) -> list[Run]:
     return list(
         session.scalars(select(Run).where(Run.ticket_id == ticket_id).order_by(Run.generation.desc()).limit(limit))
     )
+
+
+def last_placed(session: Session, ticket_id: int) -> Run | None:
+    """The newest run of a ticket that worked in a repository."""
+    query = select(Run).where(Run.ticket_id == ticket_id, Run.repository.is_not(None))
+    return session.scalar(query.order_by(Run.generation.desc()).limit(1))
 
 
 def live(session: Session) -> list[Run]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, Ticket, TicketStatus, WakeKind, now
+from models import TERMINAL, Run, Ticket, TicketStatus, WakeKind, now
 
 from .facts import Wake
 from .lookup import get
@@ -35,12 +35,28 @@ def due(session: Session, moment: datetime | None = None, limit: int = 200) -> l
 
 def probing(session: Session, limit: int = 50) -> list[Ticket]:
     """Parked tickets that wait for a command to succeed; the door runs it, outside any transaction."""
+    return _waiting_for(session, WakeKind.PROBE)[:limit]
+
+
+def resting(session: Session, moment: datetime | None = None) -> list[Ticket]:
+    """Parked tickets that wait for an agent which has had no run for as many minutes as they ask for."""
+    moment = moment or now()
+    return [ticket for ticket in _waiting_for(session, WakeKind.AGENT_IDLE) if _rests(session, ticket.wake, moment)]
+
+
+def _waiting_for(session: Session, kind: WakeKind) -> list[Ticket]:
     waiting = session.scalars(
         select(Ticket)
         .where(Ticket.status == TicketStatus.WAITING, Ticket.wake_at.is_(None), Ticket.wake_ticket_id.is_(None))
         .limit(500)
     )
-    return [ticket for ticket in waiting if (ticket.wake or {}).get("kind") == WakeKind.PROBE][:limit]
+    return [ticket for ticket in waiting if (ticket.wake or {}).get("kind") == kind]
+
+
+def _rests(session: Session, wake: dict[str, Any] | None, moment: datetime) -> bool:
+    asked = wake or {}
+    busy = or_(Run.ended.is_(None), Run.ended > moment - timedelta(minutes=int(asked["minutes"])))
+    return session.scalar(select(Run.id).where(Run.agent == asked["agent"], busy).limit(1)) is None
 
 
 def words(wake: dict[str, Any] | None) -> str:

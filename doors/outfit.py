@@ -1,0 +1,124 @@
+"""What a run is given: its spec, with environment, limits, conversation, configuration folder, and what to keep secret."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from models import Profile, Project, Run
+from settings import Settings
+from tickets.runs import Claim
+from workers import logins
+from workers.spec import VERSION, Limits, RunSpec, marker
+from workers.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+COORDINATION = (sys.executable, str(ROOT / "mc_coordination_mcp.py"))
+BUILT_IN = frozenset({"script"})
+SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+SECRET_CHARACTERS = 6
+"""Shorter values would be found all over an agent's output."""
+WHOLE = frozenset({"turns", "tokens", "spool_bytes", "line_bytes"})
+
+
+class ProgramMissing(Exception):
+    """The agent's program is not installed, or not where the settings say."""
+
+
+def spec_of(settings: Settings, claim: Claim, project: Project | None, place: Workspace) -> RunSpec:
+    """The spec of a claimed run; makes its configuration folder. Raises `ProgramMissing`, OSError."""
+    ticket, run, profile = claim.ticket, claim.run, claim.profile
+    environment = environment_of(settings, profile, run.id)
+    conversation, resume, config_dir = conversation_of(settings, run)
+    logins.lend(profile.program, Path(environment.get("HOME", settings.home)), config_dir)
+    return RunSpec(
+        version=VERSION,
+        instance=settings.instance,
+        run_id=run.id,
+        ticket_id=ticket.id,
+        identifier=ticket.identifier,
+        title=ticket.title,
+        generation=run.generation,
+        api=settings.api_url,
+        token=claim.token,
+        nonce=run.nonce,
+        socket=str(settings.sockets_dir / f"run-{run.id}.sock"),
+        program=profile.program,
+        binary=binary_of(settings, profile.program),
+        mode="tui" if profile.mode.value == "tui" else "headless",
+        model=profile.model,
+        effort=profile.effort,
+        argv=tuple(profile.argv),
+        permissions=profile.permissions,  # type: ignore[arg-type]  # the profile's own model has checked it
+        conversation_id=conversation,
+        resume=resume,
+        config_dir=str(config_dir),
+        workspace=str(place.path),
+        repository=str(place.repository) if place.repository else None,
+        branch=place.branch,
+        base_sha=place.base_sha,
+        base_branch=place.base_branch,
+        env=environment,
+        mcp_command=None if profile.program in BUILT_IN else COORDINATION,
+        check=tuple(project.check_command) if project and project.check_command else None,
+        setup=tuple(project.setup_command) if project and project.setup_command else None,
+        limits=limits_of(settings, profile),
+        secrets=secrets_in(environment),
+    )
+
+
+def environment_of(settings: Settings, profile: Profile, run_id: int) -> dict[str, str]:
+    """The agent's whole environment: what every agent gets, what its profile allows, and the run's marker."""
+    allowed = [name for name in profile.env_allow if not name.startswith("MC_")]
+    name, _, value = marker(settings.instance, run_id).partition("=")
+    given = {"LANG": "C.UTF-8", "TERM": "xterm-256color", **settings.agent_environment(*allowed), name: value}
+    return {name: value for name, value in given.items() if "\0" not in value}
+
+
+def secrets_in(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Values that must never reach the store or a stream."""
+    return tuple(
+        value for name, value in environment.items() if SECRET_NAME.search(name) and len(value) >= SECRET_CHARACTERS
+    )
+
+
+def limits_of(settings: Settings, profile: Profile) -> Limits:
+    """The settings' limits, as far as the profile does not set its own; unknown names of a profile are passed over."""
+    known = {field.name for field in fields(Limits)}
+    general = {name: value for name, value in settings.limits.model_dump().items() if name in known}
+    own = {
+        name: int(value) if name in WHOLE else value
+        for name, value in profile.limits.items()
+        if name in known and value
+    }
+    return Limits(**{**asdict(Limits()), **general, **own})
+
+
+def conversation_of(settings: Settings, run: Run) -> tuple[str, bool, Path]:
+    """Conversation id, whether it is resumed, and its folder. One whose folder is gone is begun anew."""
+    if run.resumes and run.conversation_id and run.config_dir and Path(run.config_dir).is_dir():
+        return run.conversation_id, True, Path(run.config_dir)
+    return str(uuid.uuid4()), False, settings.run_path(run.id) / "config"
+
+
+def binary_of(settings: Settings, program: str) -> str | None:
+    """The absolute path of an agent's program; None for the built-in one."""
+    if program in BUILT_IN:
+        return None
+    chosen = {"claude": settings.claude_binary, "codex": settings.codex_binary}.get(program)
+    path = settings.ambient.environment.get("PATH")
+    found = shutil.which(str(chosen or program), path=path)
+    if found is None:
+        raise ProgramMissing(f"the program {chosen or program} is not installed here (see bin/mc doctor)")
+    return str(Path(found).absolute())
+
+
+def memory_of(profile: Profile) -> str | None:
+    """The memory a run may use, in the words of systemd; None without a limit."""
+    megabytes = profile.limits.get("memory_mb")
+    return f"{int(megabytes)}M" if megabytes else None

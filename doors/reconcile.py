@@ -1,0 +1,181 @@
+"""Making the runs of this machine what the store wants them to be, and the store what they are.
+
+No run is replaced before it is proven dead: its lock is free, its wrapper's pid, start time and boot are gone, and no
+process carries its marker. A dead run's spool and report are taken in first, while it still holds its ticket.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from models import Failure, Run, RunMode, TicketStatus, now, reading, stamp, writing
+from tickets import incidents, ingest, lifecycle, lookup, runs
+from tickets.actors import Actor
+from tickets.ingest import WorkerEvent
+from tickets.runs import Report
+from workers import launch, lock, processes, spool, terminal, verdict
+from workers.facts import Facts
+from workers.folders import make_private
+from workers.processes import Identity
+from workers.tmux import Pane
+
+from . import world
+from .bench import Bench
+from .world import Sight
+
+STARTUP_SECONDS = 30
+"""How long a wrapper may take to its first heartbeat; only then is its start called into question."""
+MARGIN_SECONDS = 5
+"""How much longer than its grace a run that was told to stop may take, the time until its next heartbeat."""
+LINE_CHARACTERS = 4000
+RECONCILER = Actor.system("reconciler")
+NOBODY = Identity(0, "", "")
+
+
+def runs_here(bench: Bench, shown: list[Pane]) -> Counter[str]:
+    """Settle every live run of this machine; how many of each kind. Raises `Unobservable` before touching a run."""
+    done: Counter[str] = Counter()
+    with reading(bench.engine) as session:
+        live = [run for run in runs.live(session) if run.host == bench.host and run.mode is not RunMode.EXTERNAL]
+    seen = [(run, world.look(bench, run, shown)) for run in live if not _is_just_starting(run)]
+    for run, sight in seen:
+        result = _settle(bench, run, sight)
+        if result:
+            done[result] += 1
+    return done
+
+
+def _is_just_starting(run: Run) -> bool:
+    """Looking at its lock now could keep the wrapper from taking it."""
+    return run.heartbeat is None and now() - run.started < timedelta(seconds=STARTUP_SECONDS)
+
+
+def _settle(bench: Bench, run: Run, sight: Sight) -> str | None:
+    if sight.held:
+        return _stop(bench, run, sight) if run.stop_code else None
+    if sight.wrapper:
+        return None  # it has just let go of its lock and is about to be gone
+    if not sight.started:
+        return _never_started(bench, run)
+    return _undead(bench, run) or _bury(bench, run)
+
+
+# ------------------------------------------------------------------------------------------------------------- stopping
+
+
+def _stop(bench: Bench, run: Run, sight: Sight) -> str:
+    """A run that was told to stop: hint, then TERM to its wrapper, then KILL to all that is left of it."""
+    with reading(bench.engine) as session:
+        asked = runs.stop_asked(session, run.id) or run.started
+    patience = timedelta(seconds=bench.settings.limits.grace_seconds + MARGIN_SECONDS)
+    waited = now() - asked
+    if waited > 2 * patience:
+        return _undead(bench, run, sight.wrapper or NOBODY) or "killed"
+    if waited > patience and sight.wrapper:
+        processes.send(sight.wrapper, signal.SIGTERM)
+        return "terminated"
+    _hint(bench, run.id)
+    return "stopping"
+
+
+def _hint(bench: Bench, run_id: int) -> None:
+    address = bench.settings.sockets_dir / f"run-{run_id}.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel, suppress(OSError):
+        channel.sendto(b"look", str(address))
+
+
+def _undead(bench: Bench, run: Run, wrapper: Identity = NOBODY) -> str | None:
+    """Kill all that carries the run's marker; None when it is proven dead, else its ticket is blocked and people are told."""
+    left = processes.stop(wrapper, bench.marker(run.id), 0)
+    if not left:
+        return None
+    pids = ", ".join(str(each.pid) for each in left)
+    with writing(bench.engine) as session:
+        ticket = lookup.get(session, run.ticket_id)
+        title = f"Run {run.generation} of {ticket.identifier} cannot be ended"
+        words = f"These processes survive KILL: {pids}. No further run starts before they are gone."
+        incidents.raise_incident(session, f"undead:{run.id}", title, words, severity="critical", ticket_id=ticket.id)
+        if ticket.status is TicketStatus.IN_PROGRESS:
+            facts: dict[str, Any] = {"reason": "environment", "owner": "operator"}
+            facts["next_action"] = f"End the processes {pids}."
+            lifecycle.transition(session, ticket.id, "block", RECONCILER, **facts)
+    return "undead"
+
+
+# ----------------------------------------------------------------------------------------------------------- what is dead
+
+
+def _never_started(bench: Bench, run: Run) -> str | None:
+    """A start that was claimed and did not happen: forbid it for good, then give the ticket back."""
+    folder = make_private(bench.run_dir(run.id))
+    if not launch.revoke(folder) or lock.was_started(folder):
+        return None  # it has begun after all; the next pass sees how it goes
+    if undead := _undead(bench, run):
+        return undead
+    with writing(bench.engine) as session:
+        words = "The run was claimed, but its wrapper never started."
+        runs.start_failed(session, run.id, Failure.ENVIRONMENT, words, bench.retry)
+    return "not_started"
+
+
+def _bury(bench: Bench, run: Run) -> str:
+    """A dead run: take in its spool and its report; without one it is lost, and its last words are kept."""
+    replay(bench, run.id)
+    left = _report(verdict.recover(bench.run_dir(run.id)))
+    with writing(bench.engine) as session:
+        runs.report(session, run.id, left or _lost(bench, run), bench.retry)
+    return "recovered" if left else "lost"
+
+
+def _report(said: dict[str, Any] | None) -> Report | None:
+    with suppress(ValidationError):
+        return Report.model_validate(said) if said else None
+    return None
+
+
+def _lost(bench: Bench, run: Run) -> Report:
+    facts = Facts()
+    for event in spool.replay(bench.run_dir(run.id)):
+        facts.take(str(event.get("event_type")), event.get("payload") or {})
+    heard = f"last heard of {stamp(run.heartbeat)}" if run.heartbeat else "never heard of"
+    words = f"The run's wrapper is dead ({heard}) and left no verdict."
+    return Report(verdict="lost", summary=words, transcript_tail=terminal.sweep("\n".join(facts.transcript)))
+
+
+def replay(bench: Bench, run_id: int) -> int:
+    """Take in what the server missed of a run's events, in order; how many were new."""
+    with reading(bench.engine) as session:
+        after = lookup.get_run(session, run_id).last_run_seq
+    taken = 0
+    for batch in _batches(spool.replay(bench.run_dir(run_id), after)):
+        with writing(bench.engine) as session:
+            taken += ingest.take(session, run_id, batch).accepted
+    return taken
+
+
+def _batches(events: Iterator[dict[str, Any]]) -> Iterator[list[WorkerEvent]]:
+    batch: list[WorkerEvent] = []
+    for event in events:
+        batch.append(_readable(event))
+        if len(batch) == ingest.BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _readable(event: dict[str, Any]) -> WorkerEvent:
+    """The event; one that the server would refuse becomes `raw`, so that nothing after it is lost."""
+    with suppress(ValidationError):
+        return WorkerEvent.model_validate(event)
+    line = repr(event)[:LINE_CHARACTERS]
+    payload = {"line": line, "reason": "unreadable in the spool"}
+    return WorkerEvent(run_seq=event["run_seq"], ts=now(), event_type="agent.raw", payload=payload)

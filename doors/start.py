@@ -1,0 +1,57 @@
+"""From a claimed ticket to a wrapper in tmux.
+
+Every failure before the wrapper is started gives the ticket back with its reason. What follows an ambiguous answer is
+settled by observation at the next pass: never a ticket in progress with nothing running, never one in todo whose agent
+runs.
+"""
+
+from __future__ import annotations
+
+from models import Failure, Project, reading, writing
+from tickets import lookup, prompt, runs
+from tickets.runs import Claim
+from workers import launch, lock, scope
+from workers.folders import make_private
+from workers.spec import RunSpec
+
+from . import outfit, workplaces
+from .bench import Bench
+
+
+def start(bench: Bench, claim: Claim) -> bool:
+    """Start the run of a claim; False when it is proven that it did not start, and the ticket has its consequence."""
+    run_dir = bench.run_dir(claim.run.id)
+    try:
+        spec = _prepare(bench, claim)
+        pane = launch.start(bench.tmux, run_dir, spec, scope.prefix(spec.run_id, outfit.memory_of(claim.profile)))
+    except Exception as error:
+        if launch.revoke(make_private(run_dir)) and not lock.was_started(run_dir):
+            _give_back(bench, claim, error)
+            return False
+        return True
+    with writing(bench.engine) as session:
+        runs.prepared(session, claim.run.id, tmux_target=pane or f"mc-{spec.identifier}")
+    return True
+
+
+def _prepare(bench: Bench, claim: Claim) -> RunSpec:
+    """Workspace, spec and prompt: everything but the start."""
+    with reading(bench.engine) as session:
+        project = session.get(Project, claim.ticket.project_id) if claim.ticket.project_id else None
+        before = runs.last_placed(session, claim.ticket.id)
+    place = workplaces.prepare(bench.settings, claim, project, before)
+    spec = outfit.spec_of(bench.settings, claim, project, place)
+    facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
+    talk = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "resumes": spec.resume}
+    with writing(bench.engine) as session:
+        runs.prepared(session, claim.run.id, base_sha=spec.base_sha, **facts, **talk)
+        run = lookup.get_run(session, claim.run.id)
+        words = prompt.compose(session, claim.ticket, run)
+    launch.write(bench.run_dir(claim.run.id), spec, words)
+    return spec
+
+
+def _give_back(bench: Bench, claim: Claim, error: Exception) -> None:
+    reason = f"The run could not be started: {str(error) or type(error).__name__}"
+    with writing(bench.engine) as session:
+        runs.start_failed(session, claim.run.id, Failure.ENVIRONMENT, reason[:2000], bench.retry)
