@@ -290,6 +290,11 @@ def stamp(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def clock(value: datetime) -> str:
+    """A moment in words for people, to the second: `2026-03-01 09:00:00 UTC`."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 class UtcTime(TypeDecorator[datetime]):
     """An aware moment; TEXT of fixed width on SQLite, TIMESTAMPTZ on PostgreSQL. Naive values are refused."""
 

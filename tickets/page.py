@@ -72,7 +72,7 @@ def _comment(ticket: Ticket, row: TicketComment, proofs: dict[int, View], last_q
         "run": row.run_id,
     }
     if row.kind is CommentKind.SYSTEM and "\n" not in row.body:
-        return view | {"kind": "notice", "level": "info"}
+        return view | {"kind": "notice", "level": "info", "text": row.body, "markdown": None}
     if row.kind is CommentKind.QUESTION:
         is_open = last_question and ticket.status is TicketStatus.NEEDS_INPUT
         return view | {"kind": "question", "question": _question(row, is_open)}

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import Agent, Project, Run, RunMode, RunState, Ticket, TicketStatus, now, stamp
+from models import Agent, Project, Run, RunMode, RunState, Ticket, TicketStatus, clock, now
 
 from . import lookup, relationships, switches, team, wake
 
@@ -124,7 +124,7 @@ def _time(case: Case, world: Survey) -> Answer:
     if ticket.status is TicketStatus.WAITING:
         return False, f"parked {wake.words(ticket.wake)}"
     if ticket.not_before and ticket.not_before > world.moment:
-        return False, f"not before {stamp(ticket.not_before)}"
+        return False, f"not before {clock(ticket.not_before)}"
     return True, "due"
 
 
@@ -161,7 +161,7 @@ def _retries(case: Case, world: Survey) -> Answer:
 def _cooldown(case: Case, world: Survey) -> Answer:
     agent = world.agents.get(case.ticket.assigned_to or "")
     if agent and agent.cooldown_until and agent.cooldown_until > world.moment:
-        return False, f"{agent.name} is cooling down until {stamp(agent.cooldown_until)}: {agent.cooldown_reason}"
+        return False, f"{agent.name} is cooling down until {clock(agent.cooldown_until)}: {agent.cooldown_reason}"
     return True, "not cooling down"
 
 

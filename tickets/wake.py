@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, Run, Ticket, TicketStatus, WakeKind, now
+from models import TERMINAL, Run, Ticket, TicketStatus, WakeKind, clock, now
 
 from .facts import Wake
 from .lookup import get
@@ -63,13 +63,13 @@ def words(wake: dict[str, Any] | None) -> str:
     """A wake condition as a person reads it."""
     if not wake:
         return "until somebody wakes it"
-    kind = wake["kind"]
+    at = clock(datetime.fromisoformat(wake["at"])) if wake.get("at") else ""
     return {
-        "time": f"until {wake.get('at')}",
-        "usage_reset": f"until the usage limit resets at {wake.get('at')}",
+        "time": f"until {at}",
+        "usage_reset": f"until the usage limit resets at {at}",
         "ticket": f"until {wake.get('ticket')} is done",
         "answer": "until a question is answered",
         "probe": f"until `{' '.join(wake.get('probe', []))}` succeeds",
         "manual": "until somebody wakes it",
         "agent_idle": f"until {wake.get('agent')} has been idle for {wake.get('minutes')} minutes",
-    }[kind]
+    }[wake["kind"]]
