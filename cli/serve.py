@@ -34,7 +34,7 @@ from cli.installation import prepare
 from settings import Settings, load
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 40
+START_SECONDS = 60
 START_CRASHES = 3
 STOP_SECONDS = 30
 
