@@ -2,6 +2,7 @@
 
 A prompt line is a word and the rest: `say TEXT`, `result TEXT`, `fail CLASS TEXT`, `print RAW`, `stderr TEXT`,
 `signal VERDICT SUMMARY`, `wait FILE`, `exit CODE`, `kill`, `orphan FILE`, `deaf` (ignore TERM and orders),
+`slow SECONDS` (to take up messages),
 `ask TEXT`, `usage N`, `many N`. After the last line it is idle. A message's body is more such lines.
 """
 
@@ -27,6 +28,7 @@ if os.fork() == 0:
         time.sleep(600)
 """
 deaf = threading.Event()
+slowness: list[float] = []
 
 
 def tell(kind: str, **payload: Any) -> None:
@@ -54,6 +56,10 @@ def ignore(_: str) -> None:
     deaf.set()
 
 
+def be_slow(rest: str) -> None:
+    slowness.append(float(rest))
+
+
 def ask(rest: str) -> None:
     tell("state", state="waiting")
     tell("question", request="q-1", questions=[{"text": rest, "choices": []}])
@@ -76,6 +82,7 @@ ACTS: dict[str, Callable[[str], object]] = {
     "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
     "orphan": lambda rest: subprocess.run([sys.executable, "-c", ORPHAN, rest], check=True),
     "deaf": ignore,
+    "slow": be_slow,
     "ask": ask,
     "usage": lambda rest: tell("usage", input_tokens=int(rest), output_tokens=0, turns=1, cumulative=True),
     "many": tell_many,
@@ -83,6 +90,7 @@ ACTS: dict[str, Callable[[str], object]] = {
 
 
 def turn(text: str, uuid: str) -> None:
+    time.sleep(sum(slowness))
     tell("state", state="running")
     tell("input", uuid=uuid, text=text, source="echo")
     if uuid:

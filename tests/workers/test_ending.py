@@ -11,7 +11,7 @@ CAUSE = Cause("stopped", "Enough.", "operator")
 
 def plan(ending: Ending) -> list[tuple[float, str]]:
     """Each measure with the moment it falls due, in steps of a quarter of a second."""
-    found = []
+    found: list[tuple[float, str]] = []
     for step in range(200):
         while measure := ending.due(step / 4):
             found.append((step / 4, measure))

@@ -239,6 +239,37 @@ def test_a_message_is_delivered_once_and_before_the_verdict_counts(tmp_path: Pat
     assert [each["source"] for each in run.events("agent.input")] == ["echo", "message"]
 
 
+def test_a_verdict_waits_for_a_message_that_the_agent_has_not_taken_up_yet(tmp_path: Path, api: FakeApi) -> None:
+    message = {"id": 7, "uuid": "u-7", "body": "result REVIEW: as you say", "mode": "queue"}
+    with act(tmp_path, api, "slow 3", "say Slow now.", f"wait {tmp_path / 'gate'}", "result DONE: before") as run:
+        run.event("agent.text")
+        api.control["messages"] = [message]
+        run.event("agent.receipt")
+        (tmp_path / "gate").touch()
+        assert run.wait()["summary"] == "as you say"
+
+
+def test_a_question_is_answered_by_a_person_once(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "ask Which colour?", f"wait {tmp_path / 'gate'}", "result DONE: blue") as run:
+        wait_until(lambda: any(beat["state"] == "waiting" for beat in api.heartbeats), what="the waiting state")
+        api.control["answers"] = [{"request": "q-1", "behavior": "allow", "answers": {"Which colour?": "blue"}}]
+        wait_until(lambda: {"uuid": "q-1", "state": "delivered"} in run.events("agent.receipt"), what="the answer")
+        (tmp_path / "gate").touch()
+        assert run.wait()["verdict"] == "done"
+    assert len(run.events("agent.receipt")) == 1
+
+
+def test_a_message_that_no_agent_was_given_is_left_for_the_next_run(tmp_path: Path, api: FakeApi) -> None:
+    """Regression: queued messages were drained as a set, losing those that arrived meanwhile."""
+    api.control |= {
+        "stop": {"reason": "Parked.", "code": "parked", "grace_seconds": 1},
+        "messages": [{"id": 7, "uuid": "u-7", "body": "x", "mode": "queue"}],
+    }
+    with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
+        assert run.wait()["verdict"] == "stopped"
+    assert run.events("agent.receipt") == []
+
+
 def test_a_datagram_makes_the_wrapper_look_at_once(tmp_path: Path, api: FakeApi) -> None:
     with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
         wait_until(lambda: any(beat["state"] == "running" for beat in api.heartbeats), what="the running state")
