@@ -56,9 +56,7 @@ CONSEQUENCES: dict[Failure, Consequence] = {
     Failure.ENVIRONMENT: Consequence(
         Then.RETRY_FREE, BlockReason.ENVIRONMENT, "Correct the machine or the project's settings, then unblock."
     ),
-    Failure.BUDGET: Consequence(
-        Then.BLOCK, BlockReason.NEEDS_HUMAN, "Raise the budget or narrow the task, then unblock."
-    ),
+    Failure.BUDGET: Consequence(Then.PARK),
     Failure.CHECK_FAILED: Consequence(Then.RETRY),
     Failure.AGENT_FAILED: Consequence(Then.RETRY),
 }
@@ -103,14 +101,20 @@ def decide(
     }
     left = max(0, limit - attempts)
     if rule.then is Then.PARK:
-        wake = {"kind": "usage_reset", "at": retry_at or now() + UNKNOWN_RESET}
-        return Decision("park", {"wake": wake, "note": message}, remember, left)
-    looping = rule.then is Then.RETRY and mark == ticket.last_failure
+        return Decision("park", {"wake": _wake(failure, retry_at), "note": message}, remember, left)
+    looping = mark == ticket.last_failure and (rule.then is Then.RETRY or failure is Failure.ENVIRONMENT)
     if rule.then is Then.BLOCK or looping or left == 0 or faults >= FAULT_LIMIT:
         return Decision("block", _block(rule, ticket, looping, faults >= FAULT_LIMIT), remember, left)
     wait = backoff(backoff_seconds, attempts + faults)
     not_before = max(now() + wait, retry_at) if retry_at else now() + wait
     return Decision("release", {"not_before": not_before}, {**remember, "resume": resumable and not rule.fresh}, left)
+
+
+def _wake(failure: Failure, retry_at: datetime | None) -> dict[str, Any]:
+    """A usage limit ends by itself, at the reported time; a spent budget waits for a person."""
+    if failure is Failure.USAGE_LIMIT:
+        return {"kind": "usage_reset", "at": retry_at or now() + UNKNOWN_RESET}
+    return {"kind": "manual"}
 
 
 def backoff(base_seconds: float, count: int) -> timedelta:
@@ -119,7 +123,8 @@ def backoff(base_seconds: float, count: int) -> timedelta:
 
 
 def _block(rule: Consequence, ticket: Ticket, looping: bool, faulty: bool) -> dict[str, Any]:
-    reason = rule.reason if rule.then is Then.BLOCK or faulty else BlockReason.EXHAUSTED
+    settled = rule.then is not Then.RETRY
+    reason = rule.reason if settled or faulty else BlockReason.EXHAUSTED
     action = rule.next_action
     if looping:
         action = "The same failure came twice on the same input, so it was not tried again. " + action
