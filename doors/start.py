@@ -20,12 +20,12 @@ from .bench import Bench
 
 def start(bench: Bench, claim: Claim) -> bool:
     """Start the run of a claim; False when it is proven that it did not start, and the ticket has its consequence."""
-    run_dir = bench.run_dir(claim.run.id)
+    run_dir = make_private(bench.run_dir(claim.run.id))
     try:
         spec = _prepare(bench, claim)
         pane = launch.start(bench.tmux, run_dir, spec, scope.prefix(spec.run_id, outfit.memory_of(claim.profile)))
     except Exception as error:
-        if launch.revoke(make_private(run_dir)) and not lock.was_started(run_dir):
+        if launch.revoke(run_dir) and not lock.was_started(run_dir):
             _give_back(bench, claim, error)
             return False
         return True

@@ -1,0 +1,99 @@
+"""A ticket from todo to review, with a real board, real tmux, real git and the real script agent."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+from models import EvidenceSource, EvidenceStatus, Outcome, RunState, TaskOutcome, TicketStatus
+from tests.doors.house import House
+from tests.waiting import wait_until
+from tests.workers.repositories import git
+
+
+def test_a_ticket_is_worked_and_comes_to_review_with_commits_and_check(open_house: House) -> None:
+    folder = open_house.project(check=["sh", "-c", "test -f line.txt"])
+    ticket_id = open_house.ticket("echo hello >line.txt", project="web", title="Add a line")
+
+    done = open_house.make_pass()
+
+    assert (done.outcome, done.summary["claimed"]) == (TaskOutcome.ACTED, ["MC-1"])
+    open_house.until(ticket_id, TicketStatus.IN_REVIEW)
+    [run] = open_house.runs(ticket_id)
+    assert (run.outcome, run.state, run.branch) == (Outcome.DONE, RunState.ENDED, "mc/MC-1-add-a-line")
+    assert run.base_sha == git(folder, "rev-parse", "main") and run.tmux_target
+    facts = {fact.kind: fact for fact in open_house.evidence(ticket_id) if fact.source is EvidenceSource.FACT}
+    assert facts["check"].status is EvidenceStatus.OK
+    assert git(folder, "log", "--format=%s", "-1", "mc/MC-1-add-a-line") == "MC-1: Add a line"
+    assert "Ticket picked up by script via MC dispatcher." in open_house.comments(ticket_id)
+
+
+def test_a_second_pass_frees_the_workspace_and_finds_nothing_to_do(open_house: House) -> None:
+    open_house.project()
+    first = open_house.ticket("true", project="web")
+    open_house.make_pass()
+    open_house.until(first, TicketStatus.IN_REVIEW)
+    wait_until(lambda: not open_house.wrapper_lives(open_house.runs(first)[0]), what="the wrapper's end")
+
+    done = open_house.make_pass()
+
+    assert done.summary["released"] == 1
+    assert open_house.make_pass().outcome is TaskOutcome.NOOP
+
+
+def test_feedback_leads_to_a_second_run_on_the_same_branch_and_base(open_house: House) -> None:
+    folder = open_house.project()
+    ticket_id = open_house.ticket("date +%N >>line.txt", project="web")
+    open_house.make_pass()
+    open_house.until(ticket_id, TicketStatus.IN_REVIEW)
+    git(folder, "commit", "--quiet", "--allow-empty", "-m", "elsewhere")
+    open_house.move(ticket_id, "request_changes", body="Once more, please.")
+
+    open_house.make_pass()
+    open_house.until(ticket_id, TicketStatus.IN_REVIEW)
+
+    first, second = open_house.runs(ticket_id)
+    assert (second.generation, second.branch, second.base_sha) == (2, first.branch, first.base_sha)
+    assert second.workspace == first.workspace
+    prompt = (open_house.bench.run_dir(second.id) / "prompt.md").read_text()
+    assert "**Review feedback by alice**:\n\nOnce more, please." in prompt
+
+
+def test_a_run_keeps_its_secrets_to_its_owner(open_house: House) -> None:
+    ticket_id = open_house.ticket("env | sort >env.txt; false || true")
+    open_house.make_pass()
+    open_house.until(ticket_id, TicketStatus.IN_REVIEW)
+
+    [run] = open_house.runs(ticket_id)
+    folder = open_house.bench.run_dir(run.id)
+    spec = json.loads((folder / "spec.json").read_text())
+    seen = dict(line.split("=", 1) for line in (Path(spec["workspace"]) / "env.txt").read_text().splitlines())
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "spec.json").stat().st_mode) == 0o600
+    assert seen["MC_RUN_ID"] == f"{open_house.settings.instance}-{run.id}"
+    assert spec["token"] not in seen.values()
+    assert not [name for name in seen if name.startswith("MC_") and name != "MC_RUN_ID"]
+
+
+def test_a_step_that_fails_is_a_failed_attempt_with_its_record(open_house: House) -> None:
+    ticket_id = open_house.ticket("echo trying; exit 3")
+    open_house.make_pass()
+
+    ticket = open_house.until(ticket_id, TicketStatus.TODO)
+
+    assert (ticket.attempts, ticket.not_before is not None) == (1, True)
+    said = "\n".join(open_house.comments(ticket_id))
+    assert "RUNTIME TERMINAL STATE" in said and "exit code 3" in said
+
+
+def test_a_ticket_without_anything_to_run_asks_and_is_answered(open_house: House) -> None:
+    ticket_id = open_house.ticket()
+    open_house.make_pass()
+    open_house.until(ticket_id, TicketStatus.NEEDS_INPUT)
+
+    open_house.move(ticket_id, "answer", body="There is nothing, just say so.")
+    assert open_house.make_pass(resumed_only=True).summary["claimed"] == ["MC-1"]
+
+    open_house.until(ticket_id, TicketStatus.NEEDS_INPUT)
+    assert len(open_house.runs(ticket_id)) == 2
