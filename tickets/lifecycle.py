@@ -154,7 +154,7 @@ def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
         identifier=f"MC-{_next_number(session)}",
         title=body.title,
         description=body.description,
-        status=S(body.status),
+        status=_first_status(body, actor),
         priority=Priority[body.priority.upper()],
         assigned_to=owner,
         requester=actor.name,
@@ -178,6 +178,13 @@ def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
         relationships.add(session, ticket.id, "child_of", parent, actor)
     events.append(session, ticket.id, "ticket_created", {"title": ticket.title, "status": ticket.status.value}, actor)
     return ticket
+
+
+def _first_status(body: NewTicket, actor: Actor) -> TicketStatus:
+    """What a run files without saying where waits for triage: agents do not start work of their own accord."""
+    if actor.kind is ActorKind.RUN and "status" not in body.model_fields_set:
+        return S.INBOX
+    return S(body.status)
 
 
 def _next_number(session: Session, series: str = "ticket") -> int:
