@@ -8,10 +8,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Quarantined, Run
+from models import Quarantined, Run, RunState
 
 from . import events
 from .actors import Actor
+from .errors import ClaimLost
+from .lookup import get_run
 
 CAP = 64_000
 
@@ -27,6 +29,15 @@ def keep(session: Session, run: Run, kind: str, reason: str, payload: Any) -> No
         Actor.system(),
         run.id,
     )
+
+
+def refuse_late(session: Session, run_id: int, kind: str, payload: Any) -> ClaimLost | None:
+    """Keep what a run sends after its end, and the refusal to answer with once that is committed; None while it lives."""
+    run = get_run(session, run_id)
+    if run.state is not RunState.ENDED:
+        return None
+    keep(session, run, kind, "the run has already ended", payload)
+    return ClaimLost(run=run_id)
 
 
 def of(session: Session, ticket_id: int, limit: int = 50) -> list[Quarantined]:

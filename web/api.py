@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -26,9 +26,9 @@ import auth
 from auth import Right
 from models import Run, Session, Ticket, reading, writing
 from settings import Settings
-from tickets import idempotency, lookup
+from tickets import idempotency, lookup, quarantine
 from tickets.actors import Actor
-from tickets.errors import DomainError, Forbidden, Invalid
+from tickets.errors import ClaimLost, DomainError, Forbidden, Invalid
 
 from . import bodies
 
@@ -63,15 +63,17 @@ class Route:
     method: str
     rule: str
     summary: str
-    rights: frozenset[Right] | None
+    rights: frozenset[Right]
     path: tuple[str, ...]
     body: Any
     query: Any
     answer: Any
     status: int
-    errors: tuple[int, ...]
-    batch: bool
     tag: str
+    errors: tuple[int, ...] = ()
+    batch: bool = False
+    repeatable: bool = False
+    form: dict[str, Any] | None = None
 
 
 ROUTES: list[Route] = []
@@ -90,7 +92,7 @@ class Resource(Blueprint):
         """Declare a GET; the view reads one snapshot."""
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
-            route = _route(self, view, "GET", rule, rights, 200, errors)
+            route = _route(self, view, "GET", rule, rights, errors=errors)
             self._add(route, lambda args: _read(view, route, args))
             return view
 
@@ -106,12 +108,37 @@ class Resource(Blueprint):
         errors: tuple[int, ...] = (),
         batch: bool = False,
         secret: bool = False,
+        late: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declare a write. `batch` takes one object, an array or NDJSON; a `secret` answer is never kept for repetition."""
+        """Declare a write.
+
+        `batch` takes one object, an array or NDJSON; a `secret` answer is never kept for repetition; with `late` the
+        view itself judges what a run sends after its end, which is otherwise refused and quarantined.
+        """
 
         def declare(view: Callable[..., Any]) -> Callable[..., Any]:
-            route = _route(self, view, method, rule, rights, status, errors, batch)
-            self._add(route, lambda args: _write(view, route, args, keep=not secret))
+            shown = {"errors": errors, "batch": batch, "repeatable": not secret}
+            route = _route(self, view, method, rule, rights, status, **shown)
+            self._add(route, lambda args: _write(view, route, args, late=late))
+            return view
+
+        return declare
+
+    def handles(
+        self,
+        method: str,
+        rule: str,
+        *,
+        rights: frozenset[Right],
+        status: int = 200,
+        form: dict[str, Any] | None = None,
+        answer: Any = None,
+    ) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+        """Declare a route whose view does everything itself: one that is sent a file (`form`), or sends one (no `answer`)."""
+
+        def declare(view: Callable[..., Response]) -> Callable[..., Response]:
+            route = _route(self, view, method, rule, rights, status, form=form, repeatable=form is not None)
+            self._add(replace(route, answer=answer), lambda args: view(**args))
             return view
 
         return declare
@@ -121,8 +148,10 @@ class Resource(Blueprint):
             return respond(args)
 
         ROUTES.append(route)
-        guarded = auth.allow(*route.rights)(endpoint) if route.rights is not None else auth.public(endpoint)
-        self.add_url_rule(route.rule, route.name, guarded, methods=[route.method])
+        guarded = auth.allow(*route.rights)(endpoint)
+        self.add_url_rule(
+            route.rule, route.name, auth.uploads(guarded) if route.form else guarded, methods=[route.method]
+        )
 
 
 def _route(
@@ -130,19 +159,19 @@ def _route(
     view: Callable[..., Any],
     method: str,
     rule: str,
-    rights: frozenset[Right] | None,
-    status: int,
-    errors: tuple[int, ...],
-    batch: bool = False,
+    rights: frozenset[Right],
+    status: int = 200,
+    **shown: Any,
 ) -> Route:
-    hints = get_type_hints(view)
+    hints = get_type_hints(view, include_extras=True)
     answer = _shown(hints["return"])
     path = tuple(name for name in hints if name not in ("call", "body", "query", "return"))
     summary = (view.__doc__ or "").split("\n\n")[0].strip()
+    status = 204 if answer is type(None) else status
+    parsed = {"body": hints.get("body"), "query": hints.get("query"), "answer": answer}
     return Route(
-        view.__name__, method, rule, summary, rights, path, hints.get("body"), hints.get("query"), answer,
-        204 if answer is type(None) else status, errors, batch, resource.name,
-    )  # fmt: skip
+        view.__name__, method, rule, summary, rights, path, **parsed, status=status, tag=resource.name, **shown
+    )
 
 
 def _shown(hint: Any) -> Any:
@@ -163,17 +192,24 @@ def _read(view: Callable[..., Any], route: Route, args: dict[str, Any]) -> Respo
         return respond(view(call, **_found(call, args), **given), route.status)
 
 
-def _write(view: Callable[..., Any], route: Route, args: dict[str, Any], *, keep: bool) -> Response:
+def _write(view: Callable[..., Any], route: Route, args: dict[str, Any], *, late: bool) -> Response:
     given = _parse(route)
-    asked = asked_for(request.get_data()) if keep else None
-    return perform(lambda call: view(call, **_found(call, args), **given), route.status, asked)
+
+    def work(call: Call) -> Any:
+        refused = None if late else too_late(call, route.name, request.get_data(as_text=True))
+        return refused or view(call, **_found(call, args), **given)
+
+    return perform(work, route.status, asked_for(request.get_data()) if route.repeatable else None)
 
 
-def perform(
-    work: Callable[[Call], Any], status: int, asked: idempotency.Request | None, done: Callable[[], None] | None = None
-) -> Response:
-    """Do one write in one transaction, unless its answer is already known; `done` is called once it is committed."""
-    refused: DomainError | None = None
+def too_late(call: Call, what: str, sent: str) -> ClaimLost | None:
+    """What a run sends after its end is kept apart, and refused after that is committed."""
+    run_id = call.actor.run_id
+    return quarantine.refuse_late(call.session, run_id, what, sent) if run_id is not None else None
+
+
+def perform(work: Callable[[Call], Any], status: int, asked: idempotency.Request | None) -> Response:
+    """Do one write in one transaction, unless its answer is known already; an error that `work` returns is committed."""
     with writing(auth.instance().engine) as session:
         call = _call(session)
         known = idempotency.recall(session, asked) if asked else None
@@ -184,7 +220,7 @@ def perform(
         text = "" if refused or data is None else _dumped(data)
         if asked and refused is None:
             idempotency.remember(session, asked, idempotency.Answer(status, text))
-    for follow in [*([done] if done else []), *call.after]:
+    for follow in call.after:
         follow()
     if refused is not None:
         raise refused

@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from flask import request
+from flask import Flask, request
 from pydantic import TypeAdapter
 from pydantic_core import from_json
 from werkzeug.exceptions import UnsupportedMediaType
@@ -19,6 +19,16 @@ NDJSON = "application/x-ndjson"
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 # What may be valid JSON and still not be storable; most bodies have none of it and are not looked through.
 SUSPICIOUS = re.compile(rb"\\u0000|[0-9]{19}|NaN|Infinity|[eE]\+?[0-9]{3}")
+
+
+def install(app: Flask) -> None:
+    app.before_request(refuse_nul)
+
+
+def refuse_nul() -> None:
+    """No store keeps a NUL byte in text, so no address may hold one."""
+    if "\x00" in request.path or b"%00" in request.query_string:
+        raise Invalid("an address must not hold a NUL byte")
 
 
 @functools.cache

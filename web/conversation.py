@@ -1,0 +1,140 @@
+"""What is said about a ticket and to its agent, and the events of both."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from models import Ticket
+from tickets import conversation, events, ingest, lookup, messages, paging
+from tickets.conversation import NewComment
+from tickets.errors import ClaimLost, Forbidden, Invalid
+from tickets.facts import Body, Moment
+from tickets.messages import NewMessage
+
+from . import nudge, shapes
+from .api import ANYBODY, RUNS, WRITERS, Call, Resource
+from .shapes import CommentJson, EventJson, MessageJson, Page, Paging
+
+blueprint = Resource("conversation", __name__)
+
+
+# ----------------------------------------------------------------------------------------------- comments and messages
+
+
+@blueprint.reads("/tickets/<ticket>/comments", rights=ANYBODY | RUNS)
+def list_comments(call: Call, ticket: Ticket, query: Paging) -> Page[CommentJson]:
+    """List comments, the newest first."""
+    before = paging.number(query.cursor)
+    rows = conversation.comments_of(call.session, ticket.id, before, query.limit + 1)
+    shown = rows[: query.limit]
+    return {
+        "items": [shapes.comment(row) for row in shown],
+        "next": str(shown[-1].id) if len(rows) > query.limit else None,
+    }
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/comments", rights=WRITERS | RUNS, status=201)
+def add_comment(call: Call, ticket: Ticket, body: NewComment) -> CommentJson:
+    """Comment on a ticket, in Markdown."""
+    return shapes.comment(conversation.comment(call.session, ticket.id, body, call.actor))
+
+
+class Newest(Body):
+    """How many of the newest."""
+
+    limit: int = Field(100, ge=1, le=200)
+
+
+@blueprint.reads("/tickets/<ticket>/messages")
+def list_messages(call: Call, ticket: Ticket, query: Newest) -> Page[MessageJson]:
+    """List messages to the agent with their delivery state, the newest first."""
+    rows = messages.of(call.session, ticket.id, query.limit)
+    return {"items": [shapes.message(row) for row in rows], "next": None}
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/messages", status=201)
+def send_message(call: Call, ticket: Ticket, body: NewMessage) -> MessageJson:
+    """Send a message to the agent; `mode` says what happens when it is busy."""
+    live = lookup.live_run(call.session, ticket.id)
+    message = messages.send(call.session, ticket, body, call.actor)
+    if live is not None:
+        call.after.append(lambda: nudge.nudge(call.settings, live.id))
+    return shapes.message(message)
+
+
+# ------------------------------------------------------------------------------------------------------------- events
+
+
+class Replay(Body):
+    """Which part of the log: events with `seq` above `after`."""
+
+    after: int = Field(0, ge=0, le=2**63 - 1)
+    limit: int = Field(200, ge=1, le=events.PAGE)
+
+
+@blueprint.reads("/tickets/<ticket>/events", rights=ANYBODY | RUNS, errors=(410,))
+def replay_events(call: Call, ticket: Ticket, query: Replay) -> Page[EventJson]:
+    """Replay the ticket's events in order; `next` is the `after` of the part that follows."""
+    rows = events.replay(call.session, ticket.id, query.after, query.limit)
+    full = len(rows) == query.limit
+    return {"items": [_event(row) for row in rows], "next": str(rows[-1].seq) if full else None}
+
+
+class Activity(Paging):
+    """Which part of the log, and whose."""
+
+    actor: str | None = Field(None, max_length=200, pattern=r"^[^\x00]+$")
+
+
+@blueprint.reads("/events")
+def list_events(call: Call, query: Activity) -> Page[EventJson]:
+    """List what happened anywhere, the newest first, without what agents type."""
+    rows = events.feed(call.session, paging.number(query.cursor), query.limit, query.actor)
+    full = len(rows) == query.limit
+    return {"items": [_event(row) for row in rows], "next": str(rows[-1].id) if full else None}
+
+
+def _event(row: events.Logged) -> EventJson:
+    return cast(EventJson, row.as_json())
+
+
+class PostedEvent(Body):
+    """One event. A run numbers its own with `run_seq`; a service posts `external.*` events, unnumbered."""
+
+    event_type: str = Field(pattern=ingest.EVENT_TYPE)
+    payload: dict[str, Any]
+    run_seq: int | None = Field(None, ge=1, le=2**63 - 1)
+    ts: Moment | None = None
+
+
+class TakenJson(TypedDict):
+    accepted: int
+    repeated: int
+    last_run_seq: int
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/events", rights=WRITERS | RUNS, batch=True, late=True)
+def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson | ClaimLost:
+    """Post one event, an array or NDJSON. Those of a run are taken once by number, and refused when it lost its ticket."""
+    if len(body) > ingest.BATCH:
+        raise Invalid(f"at most {ingest.BATCH} events at a time", fields={"body": "too many events"})
+    if call.actor.run_id is None:
+        return _external(call, ticket, body)
+    batch = [ingest.WorkerEvent.model_validate(event.model_dump()) for event in body]
+    taken = ingest.take(call.session, call.actor.run_id, batch)
+    if taken.refused:
+        return ClaimLost(run=call.actor.run_id, reason=taken.refused)
+    return {"accepted": taken.accepted, "repeated": taken.repeated, "last_run_seq": taken.last_run_seq}
+
+
+def _external(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson:
+    for event in body:
+        if not event.event_type.startswith("external."):
+            raise Forbidden("Only a run's own token posts its events; others post events of type external.*.")
+        if event.run_seq is not None or event.ts is not None:
+            raise Invalid("an external event has no run_seq and no ts", fields={"run_seq": "is for runs"})
+        events.append(call.session, ticket.id, event.event_type, event.payload, call.actor)
+    return {"accepted": len(body), "repeated": 0, "last_run_seq": 0}

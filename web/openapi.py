@@ -1,0 +1,158 @@
+"""The OpenAPI 3.1 document, made from the declared routes and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from .api import PREFIX, ROUTES, Route
+from .bodies import JSON, NDJSON
+
+REFERENCES = "#/components/schemas/{model}"
+DESCRIPTION = (
+    "A ticket is named by its identifier (`MC-12`) or the number in it (`12`). Lists answer"
+    ' `{"items": [...], "next": cursor}`. A write may carry an `Idempotency-Key`: repeated with it, the request'
+    " is answered as before and not done again."
+)
+EXPLAINED = {
+    400: "The request cannot be understood, or is addressed to another name.",
+    401: "No token was sent, or one that is not valid.",
+    403: "This caller may not do that.",
+    404: "There is no such thing.",
+    409: "Not possible in the present state; `error` says why.",
+    410: "That part of the history is no longer kept.",
+    413: "The body is larger than this server accepts.",
+    415: "A body of this type is not taken here.",
+    422: "The input is not valid; `detail` names each field.",
+}
+
+
+class ErrorJson(TypedDict):
+    """Every refusal: `error` is for programs, `message` for people."""
+
+    error: str
+    message: str
+    detail: dict[str, Any]
+
+
+Mode = Literal["validation", "serialization"]
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """The whole document; the same for every instance and caller."""
+    schemas, definitions = _schemas()
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(_path(route), {})[route.method.lower()] = _operation(route, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Mission Control", "version": "1", "description": DESCRIPTION},
+        "paths": paths,
+        "components": {
+            "schemas": definitions,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _schemas() -> tuple[dict[tuple[str, Mode], Any], dict[str, Any]]:
+    """A schema for each body, query and answer by route and mode, and the definitions they share."""
+    inputs: list[tuple[str, Mode, TypeAdapter[Any]]] = [("error", "serialization", TypeAdapter(ErrorJson))]
+    for route in ROUTES:
+        if route.body is not None:
+            inputs.append((f"{route.name}.body", "validation", TypeAdapter(route.body)))
+        if route.answer not in (None, type(None)):
+            inputs.append((f"{route.name}.answer", "serialization", TypeAdapter(route.answer)))
+    found, shared = TypeAdapter.json_schemas(inputs, ref_template=REFERENCES)
+    return {(str(name), mode): schema for (name, mode), schema in found.items()}, shared["$defs"]
+
+
+def _path(route: Route) -> str:
+    return PREFIX + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.rule)
+
+
+def _operation(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "tags": [route.tag],
+        "summary": route.summary,
+        "description": "For " + ", ".join(sorted(route.rights)) + ".",
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
+        "responses": _responses(route, schemas),
+    }
+    if _takes_body(route):
+        operation["requestBody"] = {"required": True, "content": _body(route, schemas)}
+    return operation
+
+
+def _takes_body(route: Route) -> bool:
+    return route.body is not None or route.form is not None
+
+
+def _path_parameters(route: Route) -> list[dict[str, Any]]:
+    numbers = set(re.findall(r"<number:(\w+)>", route.rule))
+    number = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
+    name = {"type": "string", "pattern": "^(MC-)?[1-9][0-9]{0,17}$"}
+    return [
+        {"name": part, "in": "path", "required": True, "schema": number if part in numbers else name}
+        for part in route.path
+    ]
+
+
+def _query_parameters(route: Route) -> list[dict[str, Any]]:
+    if route.query is None:
+        return []
+    schema = route.query.model_json_schema(ref_template=REFERENCES)
+    return [
+        {"name": name, "in": "query", "required": False, "schema": _without_null(part)}
+        for name, part in schema["properties"].items()
+    ]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A query parameter is left out rather than null."""
+    kept = [part for part in schema.get("anyOf", []) if part != {"type": "null"}]
+    plain = {name: value for name, value in schema.items() if name not in ("anyOf", "title", "default")}
+    return plain | (kept[0] if kept else {})
+
+
+def _header_parameters(route: Route) -> list[dict[str, Any]]:
+    if not route.repeatable:
+        return []
+    text = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
+    return [{"name": "Idempotency-Key", "in": "header", "required": False, "schema": text}]
+
+
+def _body(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
+    if route.form is not None:
+        return {"multipart/form-data": {"schema": route.form}}
+    schema = schemas[f"{route.name}.body", "validation"]
+    if not route.batch:
+        return {JSON: {"schema": schema}}
+    return {JSON: {"schema": {"anyOf": [schema["items"], schema]}}, NDJSON: {"schema": {"type": "string"}}}
+
+
+def _responses(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": "Done."}
+    if route.answer is None:
+        success["content"] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    elif route.status != 204:
+        success["content"] = {JSON: {"schema": schemas[f"{route.name}.answer", "serialization"]}}
+    refusal = {JSON: {"schema": schemas["error", "serialization"]}}
+    refusals = {str(status): {"description": EXPLAINED[status], "content": refusal} for status in _refusals(route)}
+    return {str(route.status): success, **refusals}
+
+
+def _refusals(route: Route) -> list[int]:
+    """The statuses that follow from what the route takes, and its own."""
+    usual = {400, 401, 403, 422, *route.errors}
+    usual |= {404} if route.path or _takes_body(route) else set()
+    usual |= {409} if route.method != "GET" else set()
+    usual |= {413, 415} if _takes_body(route) else set()
+    return sorted(usual)

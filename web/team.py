@@ -1,0 +1,53 @@
+"""Projects, members of the team and profiles."""
+
+from __future__ import annotations
+
+from tickets import projects, team
+from tickets.projects import NewProject
+from tickets.team import NewAgent, NewProfile
+
+from . import shapes
+from .api import OPERATORS, Call, Resource
+from .shapes import AgentJson, Page, ProfileJson, ProjectJson
+
+blueprint = Resource("team", __name__)
+
+
+@blueprint.reads("/projects")
+def list_projects(call: Call) -> Page[ProjectJson]:
+    """List the projects."""
+    return {"items": [shapes.project(row) for row in projects.all_projects(call.session)], "next": None}
+
+
+@blueprint.writes("POST", "/projects", rights=OPERATORS, status=201)
+def add_project(call: Call, body: NewProject) -> ProjectJson:
+    """Add a project: a repository that tickets are worked in."""
+    return shapes.project(projects.add(call.session, body, call.actor))
+
+
+@blueprint.reads("/agents")
+def list_agents(call: Call) -> Page[AgentJson]:
+    """List the members of the team with their live runs."""
+    busy = team.load(call.session)
+    return {
+        "items": [shapes.agent(row, busy.get(row.name, 0)) for row in team.members(call.session)],
+        "next": None,
+    }
+
+
+@blueprint.writes("POST", "/agents", rights=OPERATORS, status=201)
+def add_agent(call: Call, body: NewAgent) -> AgentJson:
+    """Add a member to the team."""
+    return shapes.agent(team.add_agent(call.session, body, call.actor))
+
+
+@blueprint.reads("/profiles")
+def list_profiles(call: Call) -> Page[ProfileJson]:
+    """List the profiles: how each program is run."""
+    return {"items": [shapes.profile(row) for row in team.profiles(call.session)], "next": None}
+
+
+@blueprint.writes("POST", "/profiles", rights=OPERATORS, status=201)
+def add_profile(call: Call, body: NewProfile) -> ProfileJson:
+    """Add a profile."""
+    return shapes.profile(team.add_profile(call.session, body, call.actor))
