@@ -37,7 +37,7 @@ def version(program: str) -> str:
 def service(program: str, url: str) -> dict[str, str]:
     """The environment that leads a program to the model server."""
     if program == "codex":
-        return {"STUB_API_KEY": "dummy"}
+        return {"LOOPBACK_API_KEY": "dummy"}
     return {
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_AUTH_TOKEN": "dummy",
@@ -50,7 +50,7 @@ def arguments(program: str, url: str) -> tuple[str, ...]:
     """The arguments that lead a program to the model server."""
     if program != "codex":
         return ()
-    provider = {"name": "Loopback", "base_url": f"{url}/v1", "env_key": "STUB_API_KEY", "wire_api": "responses"}
+    provider = {"name": "Loopback", "base_url": f"{url}/v1", "env_key": "LOOPBACK_API_KEY", "wire_api": "responses"}
     limits = {"request_max_retries": 0, "stream_max_retries": 1, "supports_websockets": False}
     fields = ", ".join(f"{key} = {json.dumps(value)}" for key, value in (provider | limits).items())
     return ("-c", 'model_provider="loopback"', "-c", f"model_providers.loopback={{ {fields} }}")

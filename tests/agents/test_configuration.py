@@ -102,6 +102,19 @@ def test_tokens_told_before_the_first_turn_are_an_earlier_processes_only_on_resu
     assert agent.parse(json.dumps(told).encode())[0].payload["input_tokens"] == counted
 
 
+def test_the_first_turn_waits_for_the_coordination_tools(tmp_path: Path) -> None:
+    agent = agent_for("codex")
+    agent.prepare(spec_for(tmp_path, program="codex", mcp_command=MCP), tmp_path)
+    agent.open("prompt")
+    agent.parse(b'{"id":1,"result":{}}')
+    agent.parse(b'{"id":2,"result":{"thread":{"id":"t"}}}')
+    agent.outbox()
+    for name, status, said in (("other", "ready", 0), ("mc-coord", "starting", 0), ("mc-coord", "failed", 1)):
+        told = {"method": "mcpServer/startupStatus/updated", "params": {"name": name, "status": status}}
+        agent.parse(json.dumps(told).encode())
+        assert len(agent.outbox()) == said, (name, status)
+
+
 def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> None:
     asked = {"method": "mcpServer/elicitation/request", "id": 5, "params": {"serverName": "mc-coord"}}
     other = {"method": "mcpServer/elicitation/request", "id": 6, "params": {"serverName": "other"}}

@@ -42,6 +42,7 @@ def test_a_prompt_runs_a_command_and_reports_through_mc_coord(
     assert (result.payload["ok"], result.payload["text"]) == (True, "Ready for review."), talk.shown()
     assert talk.finish() == 0
     assert (folder / "workspace/out.txt").read_text() == "hello\n"
+    assert (folder / "run/signal.json").exists(), talk.shown()
     signal = json.loads((folder / "run/signal.json").read_bytes())
     assert (signal["verdict"], signal["summary"]) == ("review", "Look at out.txt")
     assert signal["claims"] == [{"kind": "other", "text": "It says hello", "item": 0}]
@@ -61,6 +62,19 @@ def test_a_prompt_runs_a_command_and_reports_through_mc_coord(
     assert [event.payload["state"] for event in talk.of("receipt")][-1] == "accepted"
     assert [event.payload["source"] for event in talk.of("input")] == ["prompt"]
     assert talk.of("raw") == []
+
+
+@both
+def test_a_coordination_server_that_starts_slowly_is_there_for_the_first_turn(
+    program: str, spec: Make, start: Start, folder: Path
+) -> None:
+    made = spec(program)
+    assert made.mcp_command is not None
+    slowly = ("/bin/sh", "-c", 'sleep 3; exec "$0" "$@"', *made.mcp_command)
+    said = f'[[tool: {TOOL[program]}mc_report_done {{"summary":"At once"}}]][[say: Over.]]'
+    talk = start(spec(program, mcp_command=slowly), said)
+    talk.until("result")
+    assert (folder / "run/signal.json").exists(), talk.shown()
 
 
 @both

@@ -1,8 +1,9 @@
 """Codex as an agent: `codex app-server` over stdio, its configuration, and the requests that drive it.
 
 The conversation opens step by step (`initialize`, then a thread, then a turn with the prompt), each step taken
-when the reply to the one before arrives; what is sent earlier waits. `turn/start` while a turn runs steers that
-turn, so a message needs no other way in. The server ends when its stdin is closed.
+when the reply to the one before arrives; what is sent earlier waits. The first turn also waits until the
+coordination server is up or has failed, since a turn that begins before goes without its tools. `turn/start` while
+a turn runs steers that turn, so a message needs no other way in. The server ends when its stdin is closed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ _POLICIES = {
     "ask": ("on-request", "workspace-write"),
     "bypass": ("never", "danger-full-access"),
 }
+_MCP_SECONDS = 45
+"""How long the coordination server may take to start; a loaded machine imports Python slowly."""
+_APPROVED = {"default_tools_approval_mode": "approve"}
 _VERSION = re.compile(r"/(\d[\w.+-]*)")
 
 
@@ -49,6 +53,7 @@ class CodexAgent:
         self._replies: list[bytes] = []
         self._thread: Fields = {}
         self._resume = False
+        self._coordinated = False
         self._version = ""
 
     @property
@@ -58,7 +63,7 @@ class CodexAgent:
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._stream = CodexStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
         approval, sandbox = _POLICIES[spec.permissions]
-        self._resume = spec.resume
+        self._resume, self._coordinated = spec.resume, spec.mcp_command is None
         self._thread = {"cwd": spec.workspace, "approvalPolicy": approval, "sandbox": sandbox}
         if spec.model:
             self._thread = {**self._thread, "model": spec.model}
@@ -87,7 +92,7 @@ class CodexAgent:
         return replies
 
     def send(self, uuid: str, body: str) -> list[bytes]:
-        if not self._stream.thread:
+        if not (self._stream.thread and self._coordinated):
             self._waiting.append((uuid, body))
             return []
         said = [{"type": "text", "text": body}]
@@ -119,6 +124,7 @@ class CodexAgent:
         if "type" in message and "method" not in message:
             return self._exec.read(message)
         if "method" in message:
+            self._await_coordination(message)
             return self._stream.read(message)
         number = message.get("id")
         asked = self._asked.pop(number, None) if isinstance(number, int) else None
@@ -148,12 +154,22 @@ class CodexAgent:
     def _begin(self, result: Fields) -> list[Event]:
         thread = text(table(result, "thread"), "id")
         self._stream.begin(thread, self._resume)
-        waiting, self._waiting = self._waiting, []
-        for uuid, body in waiting:
-            self._replies += self.send(uuid, body)
+        self._say_waiting()
         model = text(result, "model")
         told = event("session", conversation_id=thread, model=model, program="codex", version=self._version)
         return [told]
+
+    def _await_coordination(self, message: Fields) -> None:
+        """Let the first turn begin once the coordination server has started, or has failed to."""
+        params = table(message, "params")
+        if text(message, "method") == "mcpServer/startupStatus/updated" and text(params, "name") == COORDINATION:
+            self._coordinated = text(params, "status") != "starting"
+            self._say_waiting()
+
+    def _say_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for uuid, body in waiting:
+            self._replies += self.send(uuid, body)
 
     def _refused(self, method: str, uuid: str, said: str) -> list[Event]:
         """A refused step: without a thread there is no run, a refused message is that message's failure."""
@@ -181,7 +197,7 @@ def _config(spec: RunSpec, run_dir: Path) -> str:
         program, *arguments = spec.mcp_command
         name = f"mcp_servers.{COORDINATION}"
         sections += [
-            _section(name, command=program, args=arguments, default_tools_approval_mode="approve"),
+            _section(name, command=program, args=arguments, startup_timeout_sec=_MCP_SECONDS, **_APPROVED),
             _section(f"{name}.env", **server_environment(spec, run_dir)),
         ]
     return "\n".join(sections)
