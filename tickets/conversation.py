@@ -136,6 +136,14 @@ def _join_result(session: Session, run: Run, payload: dict[str, Any], seq: int) 
     )
 
 
+def settled(session: Session, run_id: int, seq: int, request: str | None = None) -> None:
+    """A run's question was answered or withdrawn (all of them without `request`): its entry changed with event `seq`."""
+    mine = [TicketMessage.run_id == run_id, TicketMessage.kind.in_((MessageKind.QUESTION, MessageKind.APPROVAL))]
+    if request is not None:
+        mine.append(TicketMessage.block == request)
+    session.execute(update(TicketMessage).where(*mine).values(changed=seq))
+
+
 def prune(session: Session, border: datetime, limit: int = 5000) -> int:
     """Delete agent messages older than `border`; comments are kept for the life of the ticket."""
     old = select(TicketMessage.id).where(TicketMessage.created < border).order_by(TicketMessage.created).limit(limit)

@@ -94,7 +94,7 @@ def _follow(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
     elif kind in ("question", "approval"):
         _request(session, run, kind, event.payload)
     elif kind == "withdrawn":
-        _withdraw(session, run, event.payload)
+        _withdraw(session, run, event.payload, seq)
     elif kind == "usage":
         known = {name: value for name, value in event.payload.items() if name in Usage.model_fields}
         record_usage(session, run.id, Usage.model_validate(known))
@@ -113,9 +113,11 @@ def _request(session: Session, run: Run, kind: str, payload: dict[str, Any]) -> 
     session.execute(insert_once(session, RunRequest).values(**row))
 
 
-def _withdraw(session: Session, run: Run, payload: dict[str, Any]) -> None:
-    mine = (RunRequest.run_id == run.id, RunRequest.request == str(payload.get("request")))
+def _withdraw(session: Session, run: Run, payload: dict[str, Any], seq: int) -> None:
+    request = str(payload.get("request"))
+    mine = (RunRequest.run_id == run.id, RunRequest.request == request)
     session.execute(update(RunRequest).where(*mine).values(state="withdrawn"))
+    conversation.settled(session, run.id, seq, request)
 
 
 def _finish_typing(session: Session, run: Run, fresh: list[WorkerEvent]) -> None:

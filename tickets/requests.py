@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import RequestState, RunRequest, now
 
-from . import events
+from . import conversation, events
 from .actors import Actor
 from .errors import Conflict
 from .facts import Body, Prose
@@ -41,7 +41,8 @@ def answer(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:
     )
     if run_id is None:
         raise Conflict("That request no longer waits for an answer.", request=body.request)
-    events.append(session, ticket_id, "request_answered", {"request": body.request, **said}, actor, run_id)
+    event = events.append(session, ticket_id, "request_answered", {"request": body.request, **said}, actor, run_id)
+    conversation.settled(session, run_id, event.seq or 0, body.request)
     return run_id
 
 

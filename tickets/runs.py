@@ -34,7 +34,7 @@ from models import (
     now,
 )
 
-from . import comments, events, evidence, messages, quarantine, retries, sessions, terminal
+from . import comments, conversation, events, evidence, messages, quarantine, retries, sessions, terminal
 from .actors import Actor
 from .comments import MISSION_CONTROL
 from .errors import ClaimLost, Conflict, Invalid
@@ -402,7 +402,8 @@ def _end(
         "failure": failure.value if failure else None,
         "message": message,
     }
-    events.append(session, run.ticket_id, "run_ended", payload, MISSION_CONTROL, run.id)
+    event = events.append(session, run.ticket_id, "run_ended", payload, MISSION_CONTROL, run.id)
+    conversation.settled(session, run.id, event.seq or 0)
 
 
 def mark_lost(session: Session, run_id: int, detail: str, policy: RetryPolicy) -> None:

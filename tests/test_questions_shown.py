@@ -1,0 +1,60 @@
+"""A question in the conversation is news again when it is answered, withdrawn, or its run has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from models import reading, writing
+from tickets import conversation, ingest, lifecycle, requests, runs
+from tickets.actors import Actor
+from tickets.facts import NewTicket
+from tickets.lookup import get
+
+ALICE = Actor.human("alice")
+
+
+def ask(engine: Engine) -> tuple[int, int, int]:
+    """A ticket whose live run has asked "q1"; returns ticket, run and the sequence up to which a page has read."""
+    body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script"})
+    with writing(engine) as session:
+        ticket_id = lifecycle.create(session, body, ALICE).id
+    with writing(engine) as session:
+        run_id = runs.claim(session, ticket_id, "here").run.id
+    tell(engine, run_id, 1, "agent.question", {"request": "q1", "questions": [{"text": "Which?"}]})
+    with reading(engine) as session:
+        return ticket_id, run_id, get(session, ticket_id).event_seq
+
+
+def tell(engine: Engine, run_id: int, number: int, kind: str, payload: dict[str, object]) -> None:
+    event = {"run_seq": number, "ts": "2026-01-01T00:00:00Z", "event_type": kind, "payload": payload}
+    with writing(engine) as session:
+        ingest.take(session, run_id, [ingest.WorkerEvent.model_validate(event)])
+
+
+def answered(session: Session, ticket_id: int, run_id: int) -> None:
+    requests.answer(session, ticket_id, requests.Reply(request="q1", answers={"Which?": "This"}), ALICE)
+
+
+def withdrawn(session: Session, ticket_id: int, run_id: int) -> None:
+    event = {"run_seq": 2, "ts": "2026-01-01T00:00:01Z", "event_type": "agent.withdrawn", "payload": {"request": "q1"}}
+    ingest.take(session, run_id, [ingest.WorkerEvent.model_validate(event)])
+
+
+def ended(session: Session, ticket_id: int, run_id: int) -> None:
+    runs.report(session, run_id, runs.Report(verdict="done", summary="Done."), runs.RetryPolicy())
+
+
+@pytest.mark.parametrize("settle", [answered, withdrawn, ended])
+def test_a_settled_question_is_read_again(engine: Engine, settle: Callable[[Session, int, int], None]) -> None:
+    ticket_id, run_id, seen = ask(engine)
+    with reading(engine) as session:
+        assert conversation.news(session, ticket_id, seen) == []
+    with writing(engine) as session:
+        settle(session, ticket_id, run_id)
+    with reading(engine) as session:
+        fresh = conversation.news(session, ticket_id, seen)
+    assert "q1" in [getattr(entry, "block", None) for entry in fresh]
