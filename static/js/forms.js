@@ -58,7 +58,7 @@ function submitByKey(event) {
   const form = event.target.form;
   if (event.target.localName !== "textarea" || !form) return;
   event.preventDefault();
-  form.requestSubmit(form.querySelector("[data-default]") ?? undefined);
+  form.requestSubmit([...form.querySelectorAll("[data-default]")].find((button) => button.checkVisibility()));
 }
 
 export function startForms() {
