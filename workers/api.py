@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 ANSWER_BYTES = 4 * 1024 * 1024
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+STALE = frozenset({401, 409})
+"""Statuses of a server that does not take this run's word any more: there is no use in trying again."""
 
 
 class Unreachable(Exception):

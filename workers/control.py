@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.api import Api, Unreachable
+from workers.api import STALE, Api, Unreachable
 
 BEAT_SECONDS = 5.0
-STALE = frozenset({401, 409})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from workers import files
-from workers.api import Api, Unreachable
+from workers.api import STALE, Api, Unreachable
 from workers.verdict import REPORT
 
 REPORTED = "reported"
 TRY_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 10.0
-STALE = frozenset({401, 409})
 
 
 def save(run_dir: Path, report: Mapping[str, Any]) -> bytes:

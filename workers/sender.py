@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from workers.api import NDJSON, Answer, Api, Unreachable
+from workers.api import NDJSON, STALE, Answer, Api, Unreachable
 from workers.spool import Position, Spool
 
 BATCH_LINES = 500
@@ -14,12 +14,13 @@ LINGER_SECONDS = 0.05
 """A moment for neighbours to join: an agent's events come in bursts."""
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 5.0
-STALE = frozenset({401, 409})
-"""The server does not take this run's events any more: what is spooled stays for the reaper."""
 
 
 class Sender(threading.Thread):
-    """Posts events in order, a batch at a time, until closed or refused; waits for a server that is down."""
+    """Posts events in order, a batch at a time, and waits for a server that is down.
+
+    Ends when closed, or when the server refuses the run; what is spooled then stays there for the reaper.
+    """
 
     def __init__(self, spool: Spool, api: Api, ticket_id: int) -> None:
         super().__init__(name="sender", daemon=True)
