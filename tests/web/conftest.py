@@ -1,0 +1,132 @@
+"""A served application over a store of the test's own, and callers of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine
+from werkzeug.test import TestResponse
+
+import auth
+from app import create_app
+from models import Scope, writing
+from settings import Settings
+from tickets import lifecycle, runs, tokens
+from tickets.actors import Actor
+from tickets.facts import NewTicket
+
+SYSTEM = Actor.system("test")
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
+
+
+@dataclass(frozen=True)
+class Api:
+    """A program with a token."""
+
+    client: FlaskClient
+    token: str
+
+    def call(self, method: str, path: str, **request: Any) -> TestResponse:
+        headers = {"Authorization": f"Bearer {self.token}", **request.pop("headers", {})}
+        return self.client.open(f"/api/v1{path}", method=method, headers=headers, **request)
+
+    def get(self, path: str, **request: Any) -> TestResponse:
+        return self.call("GET", path, **request)
+
+    def post(self, path: str, body: Any = None, **request: Any) -> TestResponse:
+        return self.call("POST", path, **({"json": body} if body is not None else {}), **request)
+
+    def patch(self, path: str, body: Any) -> TestResponse:
+        return self.call("PATCH", path, json=body)
+
+    def delete(self, path: str) -> TestResponse:
+        return self.call("DELETE", path)
+
+
+@pytest.fixture
+def settings(url: str, tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", database_url=url)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Flask]:
+    made = create_app(settings)
+    yield made
+    made.extensions["mission_control"].engine.dispose()
+
+
+@pytest.fixture
+def store(app: Flask) -> Engine:
+    instance: auth.Instance = app.extensions["mission_control"]
+    return instance.engine
+
+
+def issue(store: Engine, scope: str, name: str | None = None) -> str:
+    with writing(store) as session:
+        body = tokens.NewToken(name=name or f"the-{scope}", scope=Scope(scope))
+        return tokens.issue(session, body, SYSTEM)[1]
+
+
+@pytest.fixture
+def operator(app: Flask, store: Engine) -> Api:
+    return Api(app.test_client(), issue(store, "operator"))
+
+
+@pytest.fixture
+def viewer(app: Flask, store: Engine) -> Api:
+    return Api(app.test_client(), issue(store, "viewer"))
+
+
+@pytest.fixture
+def service(app: Flask, store: Engine) -> Api:
+    return Api(app.test_client(), issue(store, "service"))
+
+
+@pytest.fixture
+def orchestrator(app: Flask, store: Engine) -> Api:
+    return Api(app.test_client(), issue(store, "orchestrator"))
+
+
+@dataclass(frozen=True)
+class Worker(Api):
+    """The wrapper of a run that holds a ticket."""
+
+    run: int
+    ticket: str
+
+
+def start(app: Flask, store: Engine, **facts: Any) -> Worker:
+    """A ticket that has just been picked up."""
+    body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
+    with writing(store) as session:
+        ticket = lifecycle.create(session, body, SYSTEM)
+        claim = runs.claim(session, ticket.id, "here")
+    return Worker(app.test_client(), claim.token, claim.run.id, ticket.identifier)
+
+
+@pytest.fixture
+def worker(app: Flask, store: Engine) -> Worker:
+    return start(app, store)
+
+
+@pytest.fixture
+def browser(app: Flask, store: Engine) -> FlaskClient:
+    """A browser of the operator, logged in by a link."""
+    client = app.test_client()
+    with writing(store) as session:
+        link = tokens.issue_link(session)
+    token = form_token(client, tokens.link_path(link))
+    client.post("/login", data={"link": link, "csrf": token}, headers=OWN_PAGE)
+    return client
+
+
+def form_token(client: FlaskClient, path: str) -> str:
+    """The token that the forms of a page carry."""
+    page = client.get(path).get_data(as_text=True)
+    return page.split('name="csrf" value="')[1].split('"')[0]

@@ -1,0 +1,193 @@
+"""Coming in, staying in and being shown out."""
+
+from __future__ import annotations
+
+import stat
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, update
+
+import auth
+from models import ApiToken, Login, LoginLink, now, reading, writing
+from settings import Settings
+from tests.web.conftest import OWN_PAGE, SYSTEM, Api, Worker, form_token, issue
+from tickets import tokens
+
+
+def link_for(store: Engine) -> str:
+    with writing(store) as session:
+        return tokens.issue_link(session)
+
+
+def test_nobody_reads_or_writes_without_a_token(app: Flask) -> None:
+    client = app.test_client()
+    assert client.get("/api/v1/tickets").status_code == 401
+    assert client.get("/").location == "/login?next=/"
+    assert client.get("/healthz").status_code == 200
+
+
+def test_a_wrong_token_is_refused_even_beside_a_good_cookie(browser: FlaskClient) -> None:
+    assert browser.get("/api/v1/tickets").status_code == 200
+    for header in ("Bearer mc_wrong", "Bearer mcr_wrong", "Bearer", "Basic b3BlcmF0b3I6", "nonsense"):
+        assert browser.get("/api/v1/tickets", headers={"Authorization": header}).status_code == 401
+
+
+def test_looking_at_a_link_does_not_use_it_up(app: Flask, store: Engine) -> None:
+    client, link = app.test_client(), link_for(store)
+    assert "Log in this browser" in client.get(f"/login/{link}").text
+    assert client.head(f"/login/{link}").status_code == 200
+    sent = {"link": link, "csrf": form_token(client, f"/login/{link}")}
+    answer = client.post("/login", data=sent | {"next": "/board"}, headers=OWN_PAGE)
+    assert (answer.status_code, answer.location) == (303, "/board")
+
+
+def test_a_link_works_once_and_for_ten_minutes(app: Flask, store: Engine) -> None:
+    client, link, late = app.test_client(), link_for(store), link_for(store)
+    csrf = form_token(client, "/login")
+    assert client.post("/login", data={"link": link, "csrf": csrf}, headers=OWN_PAGE).status_code == 303
+    with writing(store) as session:
+        session.execute(update(LoginLink).where(LoginLink.consumed.is_(None)).values(expires=now()))
+    stranger = app.test_client()
+    for used in (link, late, "invented"):
+        csrf = form_token(stranger, "/login")
+        answer = stranger.post("/login", data={"link": used, "csrf": csrf}, headers=OWN_PAGE)
+        assert answer.status_code == 401 and "Set-Cookie" not in answer.headers
+        assert stranger.get(f"/login/{used}").status_code == 410
+
+
+def test_the_cookie_is_private_and_named_for_the_instance(browser: FlaskClient, settings: Settings) -> None:
+    cookie = browser.get_cookie(auth.cookie_name(settings))
+    assert cookie is not None and settings.instance in cookie.key
+    assert cookie.http_only and cookie.same_site == "Lax" and not cookie.secure
+
+
+def test_behind_tls_the_cookie_is_secure(app: Flask, store: Engine, settings: Settings) -> None:
+    held: auth.Instance = app.extensions["mission_control"]
+    behind = settings.model_copy(update={"behind_tls": True})
+    app.extensions["mission_control"] = auth.Instance(behind, held.engine, held.key)
+    client, link = app.test_client(), link_for(store)
+    sent = {"link": link, "csrf": form_token(client, "/login")}
+    answer = client.post("/login", data=sent, headers={"Origin": "https://localhost"})
+    assert "Secure" in answer.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"])
+def test_logging_in_never_leads_to_another_server(app: Flask, store: Engine, target: str) -> None:
+    client, link = app.test_client(), link_for(store)
+    sent = {"link": link, "csrf": form_token(client, "/login"), "next": target}
+    assert client.post("/login", data=sent, headers=OWN_PAGE).location == "/"
+
+
+def test_logging_out_ends_the_log_in_and_clears_the_browser(
+    browser: FlaskClient, settings: Settings, store: Engine
+) -> None:
+    cookie = browser.get_cookie(auth.cookie_name(settings))
+    assert cookie is not None
+    answer = browser.post("/logout", data={"csrf": form_token(browser, "/board")}, headers=OWN_PAGE)
+    assert answer.status_code == 303 and "storage" in answer.headers["Clear-Site-Data"]
+    browser.set_cookie(cookie.key, cookie.value)
+    assert browser.get("/api/v1/tickets").status_code == 401
+
+
+def test_a_log_in_ends_with_its_time(browser: FlaskClient, store: Engine) -> None:
+    with writing(store) as session:
+        session.execute(update(Login).values(expires=now() - timedelta(seconds=1)))
+    assert browser.get("/api/v1/tickets").status_code == 401
+
+
+def test_a_browser_that_came_with_a_token_goes_with_it(app: Flask, store: Engine) -> None:
+    secret, client = issue(store, "operator", "laptop"), app.test_client()
+    sent = {"token": secret, "csrf": form_token(client, "/login")}
+    assert client.post("/login", data=sent, headers=OWN_PAGE).status_code == 303
+    assert client.get("/board").status_code == 200
+    with writing(store) as session:
+        tokens.revoke(session, tokens.named(session, "laptop").id, SYSTEM)
+    assert client.get("/board").status_code == 302
+
+
+def test_a_token_for_programs_does_not_open_a_browser(app: Flask, store: Engine) -> None:
+    secret, client = issue(store, "service"), app.test_client()
+    sent = {"token": secret, "csrf": form_token(client, "/login")}
+    answer = client.post("/login", data=sent, headers=OWN_PAGE)
+    assert answer.status_code == 403 and "Set-Cookie" not in answer.headers
+
+
+def test_a_revoked_or_expired_token_is_unknown(operator: Api, viewer: Api, store: Engine) -> None:
+    issued = operator.get("/tokens").json["items"]  # type: ignore[index]
+    number = next(token["id"] for token in issued if token["name"] == "the-viewer")
+    assert viewer.get("/tickets").status_code == 200
+    assert operator.delete(f"/tokens/{number}").status_code == 204
+    assert viewer.get("/tickets").status_code == 401
+    with writing(store) as session:
+        session.execute(update(ApiToken).values(expires=now()))
+    assert operator.get("/tickets").status_code == 401
+
+
+def test_a_stream_learns_of_a_revocation(app: Flask, operator: Api, store: Engine) -> None:
+    with app.test_request_context(headers={"Authorization": f"Bearer {operator.token}"}):
+        known = auth.identify()
+    assert known is not None and auth.still_valid(store, known)
+    with writing(store) as session:
+        tokens.revoke(session, known.number, SYSTEM)
+    assert not auth.still_valid(store, known)
+
+
+def test_secrets_are_stored_as_hashes_alone(operator: Api, store: Engine) -> None:
+    answer = operator.post("/tokens", {"name": "canary", "scope": "viewer"})
+    secret = answer.json["token"]  # type: ignore[index]
+    assert answer.status_code == 201 and len(secret) >= 43
+    with reading(store) as session:
+        row = tokens.named(session, "canary")
+        assert secret not in (row.token_hash, row.prefix) and secret.startswith(row.prefix)
+    assert secret not in operator.get("/tokens").text
+
+
+def test_the_servers_key_is_private_and_stays_the_same(settings: Settings) -> None:
+    settings.ensure_home()
+    key = auth.ensure_key(settings)
+    file = settings.secrets_dir / "form.key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and len(key) == 32
+    assert auth.ensure_key(settings) == key
+
+
+WRITES = [
+    ("POST", "/tickets", {"title": "x"}, "operator orchestrator service"),
+    ("PATCH", "/tickets/1", {"version": 1}, "operator orchestrator service"),
+    ("POST", "/tickets/1/moves", {"move": "triage"}, "operator orchestrator"),
+    ("POST", "/projects", {}, "operator"),
+    ("POST", "/tokens", {"name": "another", "scope": "viewer"}, "operator"),
+    ("GET", "/tokens", None, "operator"),
+    ("GET", "/tickets", None, "operator orchestrator service viewer"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "allowed"), WRITES)
+@pytest.mark.parametrize("scope", ["viewer", "operator", "orchestrator", "service"])
+def test_each_scope_reaches_what_it_is_for(
+    app: Flask, store: Engine, scope: str, method: str, path: str, body: object, allowed: str
+) -> None:
+    caller = Api(app.test_client(), issue(store, scope, f"a-{scope}"))
+    refused = caller.call(method, path, json=body).status_code == 403
+    assert refused is (scope not in allowed.split())
+
+
+def test_a_run_reaches_its_own_ticket_and_nothing_else(worker: Worker, operator: Api) -> None:
+    other = operator.post("/tickets", {"title": "Not yours"}).json["identifier"]  # type: ignore[index]
+    assert worker.get(f"/tickets/{worker.ticket}").status_code == 200
+    assert worker.get(f"/tickets/{other}").status_code == 403
+    assert worker.post(f"/tickets/{other}/comments", {"body": "hello"}).status_code == 403
+    assert worker.get(f"/runs/{worker.run + 1}").status_code == 403
+    for path in ("/tickets", "/tokens", "/projects", "/agents", "/events", "/health"):
+        assert worker.get(path).status_code == 403
+    assert worker.post(f"/tickets/{worker.ticket}/moves", {"move": "close", "note": "mine"}).status_code == 403
+    assert worker.client.get("/board", headers={"Authorization": f"Bearer {worker.token}"}).status_code == 403
+
+
+def test_what_a_run_files_is_a_child_that_waits_for_triage(worker: Worker, operator: Api) -> None:
+    filed = worker.post("/tickets", {"title": "Also needed"})
+    assert filed.status_code == 201 and filed.json["status"] == "inbox"  # type: ignore[index]
+    seen = operator.get(f"/tickets/{filed.json['identifier']}/relationships").json["items"]  # type: ignore[index]
+    assert [(relation["kind"], relation["ticket"]) for relation in seen] == [("child_of", worker.ticket)]
