@@ -1,0 +1,58 @@
+"""Fifty clients with bad connections: `python -m tests.streams.crowd PORT TOKEN CURSOR SEED`.
+
+Each reads until an event says "end", cuts its connection at random moments and returns with its cursor. Printed is one
+JSON list with what each client saw: the numbers of the events in order, "resync" where it was told to read anew.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import threading
+
+from tests.streams.client import Client
+
+CLIENTS = 50
+CUT_EVERY = 60
+
+
+def watch(client: Client, chance: random.Random, seen: list[int | str]) -> None:
+    while not (seen and seen[-1] == "end"):
+        try:
+            client.open()
+        except OSError:
+            continue
+        if client.status == 200:
+            read(client, chance, seen)
+        else:
+            threading.Event().wait(0.2)
+        client.close()
+
+
+def read(client: Client, chance: random.Random, seen: list[int | str]) -> None:
+    """Note what comes, until the end of the story or a cut, which throws away what was received but not yet read."""
+    try:
+        for message in client.messages():
+            if message.event:
+                seen.append("resync" if message.event == "resync" else message.json["payload"]["n"])
+            if seen[-1:] == ["end"] or chance.randrange(CUT_EVERY) == 0:
+                return
+    except OSError:
+        return
+
+
+def main(port: str, token: str, cursor: str, seed: str) -> None:
+    notes: list[list[int | str]] = [[] for _ in range(CLIENTS)]
+    threads = []
+    for place, seen in enumerate(notes):
+        client = Client(int(port), token, last_id=cursor, timeout=60)
+        threads.append(threading.Thread(target=watch, args=(client, random.Random(f"{seed}-{place}"), seen)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    print(json.dumps(notes))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
