@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import func, select
 
-from models import Quarantined, Run, RunState, Ticket, TicketEvent, TicketStatus, open_engine, reading, writing
+from models import (
+    Quarantined,
+    Run,
+    RunState,
+    Ticket,
+    TicketComment,
+    TicketEvent,
+    TicketStatus,
+    open_engine,
+    reading,
+    writing,
+)
 from tests.test_lifecycle import FACTS
 from tests.test_spine import ALICE, make
 from tickets import dispatch, lifecycle, policy, runs
@@ -212,3 +223,21 @@ def test_a_usage_limit_parks_the_ticket_until_its_reset_and_resumes(engine: Any)
     with writing(engine) as session:
         woken = lifecycle.transition(session, ticket_id, "wake", ALICE)
         assert (woken.status, woken.resume, woken.attempts) == (TicketStatus.TODO, True, 0)
+
+
+def test_a_run_without_a_verdict_leaves_its_record_and_its_last_words(engine: Any) -> None:
+    ticket_id = make(engine)
+    body = runs.Report(
+        verdict="failed", summary="No luck.", transcript_tail="last ``` words", terminal={"root_cause": "Bad luck."}
+    )
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        runs.report(session, run.id, body, PATIENT)
+    with reading(engine) as session:
+        record, sweep = session.scalars(
+            select(TicketComment).where(TicketComment.author == "system").order_by(TicketComment.id)
+        )
+    assert record.body.startswith("**RUNTIME TERMINAL STATE**")
+    assert record.data is not None and record.data["root_cause"] == "Bad luck."
+    assert "2 attempts are left" in record.data["next_actions"][0]
+    assert sweep.body.startswith("**Runtime transcript sweep**") and "````text\nlast ``` words\n````" in sweep.body

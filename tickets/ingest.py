@@ -18,6 +18,7 @@ from .runs import Usage, record_usage
 
 BATCH = 500
 EVENT_TYPE = r"^(agent|run|script|external)\.[a-z][a-z_]{0,39}$"
+WHOLE = {"agent.text", "agent.thinking", "agent.tool_call", "agent.tool_result"}
 LIVE_LINE = 160
 
 
@@ -121,11 +122,7 @@ def _withdraw(session: Session, run: Run, payload: dict[str, Any], seq: int) -> 
 
 
 def _finish_typing(session: Session, run: Run, fresh: list[WorkerEvent]) -> None:
-    whole = [
-        str(e.payload.get("block"))
-        for e in fresh
-        if e.event_type in ("agent.text", "agent.thinking", "agent.tool_call")
-    ]
+    whole = [str(e.payload.get("block")) for e in fresh if e.event_type in WHOLE]
     events.drop_typing(session, run.id, whole)
 
 

@@ -34,19 +34,33 @@ def record(session: Session, run: Run, said: dict[str, Any], decision: Decision 
 
 
 def _facts(run: Run, said: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
-    retry = decision is not None and decision.move == "release"
-    action = decision.facts.get("next_action") if decision else None
+    """What the wrapper saw of the end, and what the board decided to do about it."""
+    safe_retry, needs_person, action = _outlook(decision)
     return {
         "status": run.outcome.value if run.outcome else "unknown",
         "summary": run.failure_detail or said.get("summary") or run.stop_reason or "The run ended without a verdict.",
         "root_cause": said.get("root_cause") or (run.failure.value if run.failure else run.stop_code or "unknown"),
-        "safe_retry": said.get("safe_retry") or ("yes: the same branch and conversation are kept" if retry else "no"),
-        "stop_condition": said.get("stop_condition")
-        or (f"{decision.attempts_left} attempts left" if decision else "stopped on request"),
-        "human_input_required": said.get("human_input_required") or ("no" if retry or not decision else "yes"),
-        "next_actions": said.get("next_actions") or [action or ("Retry is scheduled." if retry else "None.")],
+        "safe_retry": safe_retry,
+        "stop_condition": said.get("stop_condition") or "the run is proven to have ended",
+        "human_input_required": needs_person,
+        "next_actions": [action],
         "artifacts": said.get("artifacts") or [f"ticket:{run.ticket_id}", f"run:{run.id}"],
     }
+
+
+def _outlook(decision: Decision | None) -> tuple[str, str, str]:
+    """Whether it is safe to try again, whether a person is needed, and what comes next."""
+    if decision is None:
+        return "yes: work that was saved is on its branch", "no", "None: the run was stopped on request."
+    if decision.move == "release":
+        again = f"The next run starts on its own; {decision.attempts_left} attempts are left."
+        return "yes: on the same branch, and in the same conversation where there is one", "no", again
+    if decision.move == "park":
+        wake = decision.facts["wake"]
+        if wake["kind"] == "manual":
+            return "yes: once the cause is settled", "yes", "Wake the ticket when it may go on."
+        return "yes: once the allowance is there again, in the same conversation", "no", "The ticket wakes by itself."
+    return "no: the same would happen again", "yes", str(decision.facts["next_action"])
 
 
 def _line(name: str, value: Any) -> str:

@@ -14,11 +14,6 @@ TAIL_CHARACTERS = 6000
 _DECORATION = re.compile("[\u2500-\u259f\u2800-\u28ff\u25d0-\u25d3\u2722-\u274b\u23bf\u23f5\u2190-\u21ff]+")
 """Box drawing, block elements, braille and quarter-circle spinners, star spinners, prompts' arrows."""
 _FOOTER = re.compile(r"(esc to interrupt|ctrl\+\w to |shift\+tab to cycle|\? for shortcuts)", re.IGNORECASE)
-_NEXT = {
-    "retry": ("yes: start the ticket again; work that was saved is on its branch", "Start the ticket again."),
-    "park": ("yes: once the allowance is there again, with the same conversation", "Wait for the allowance."),
-    "block": ("no: the same would happen again until the cause is removed", "Remove the cause, then unblock."),
-}
 
 
 class Reason(Protocol):
@@ -33,23 +28,16 @@ class Reason(Protocol):
 
 
 def record(spec: RunSpec, status: str, summary: str, reason: Reason | None) -> dict[str, Any]:
-    """The fields of a RUNTIME TERMINAL STATE comment.
+    """What the wrapper knows for a RUNTIME TERMINAL STATE comment; whether and when to retry is the server's to say.
 
-    {status, summary, root_cause, safe_retry, stop_condition, human_input_required: bool, next_actions: [text],
-    artifacts: [text]}
+    {status, summary, root_cause, stop_condition, artifacts: [text]}
     """
-    known = FAILURES.get(reason.name) if reason else None
-    then = known.then if known else "retry"
-    safe_retry, action = _NEXT[then]
-    until = f" It is told to be there at {reason.retry_at}." if reason and reason.retry_at else ""
+    meaning = FAILURES.get(reason.name) if reason else None
     return {
         "status": status,
         "summary": summary,
-        "root_cause": f"{known.meaning} {reason.message}" if known and reason else summary,
-        "safe_retry": safe_retry,
+        "root_cause": f"{meaning} {reason.message}" if meaning and reason else summary,
         "stop_condition": summary if status in ("stopped", "timed_out") else "the agent's process ended",
-        "human_input_required": then == "block",
-        "next_actions": [action + until],
         "artifacts": [
             f"ticket:{spec.identifier}",
             f"pane_log:runs/{spec.run_id}/{spec.pane_log}",

@@ -64,36 +64,24 @@ class Event:
         return Event(self.kind, _redact(self.payload, known)) if known else self
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What a class of failure means, and what follows for the ticket.
-
-    `then`: `retry` (with backoff), `park` (until a known time), `block` (until a person acts).
-    `counts`: whether the run has used up one of the ticket's attempts.
-    """
-
-    meaning: str
-    then: Literal["retry", "park", "block"]
-    counts: bool
-
-
-FAILURES: Mapping[str, Failure] = {
-    "authentication": Failure("The agent's program is not logged in or was refused.", "block", False),
-    "rate_limit": Failure("Too many requests at once; the service asked to slow down.", "retry", False),
-    "usage_limit": Failure("The account's allowance is used up until it is reset.", "park", False),
-    "server_error": Failure("The model service failed.", "retry", False),
-    "network": Failure("The model service could not be reached.", "retry", False),
-    "context_overflow": Failure("The conversation no longer fits the model.", "retry", True),
-    "tool_denied": Failure("The agent needed a tool that its permissions deny.", "block", True),
-    "protocol_violation": Failure("The run ended without a verdict.", "retry", True),
-    "timeout": Failure("The run passed one of its time limits.", "retry", True),
-    "crash": Failure("The agent's program ended unexpectedly.", "retry", True),
-    "killed": Failure("The agent's program was killed from outside.", "retry", False),
-    "environment": Failure("Program, model, workspace or settings are unusable.", "block", False),
-    "budget": Failure("The allowance of money, tokens or turns is spent.", "park", False),
-    "check_failed": Failure("The project's check command failed.", "retry", True),
-    "agent_failed": Failure("The agent gave up or reported an error of its own.", "retry", True),
+FAILURES: Mapping[str, str] = {
+    "authentication": "The agent's program is not logged in or was refused.",
+    "rate_limit": "Too many requests at once; the service asked to slow down.",
+    "usage_limit": "The account's allowance is used up until it is reset.",
+    "server_error": "The model service failed.",
+    "network": "The model service could not be reached.",
+    "context_overflow": "The conversation no longer fits the model.",
+    "tool_denied": "The agent needed a tool that its permissions deny.",
+    "protocol_violation": "The run ended without a verdict.",
+    "timeout": "The run passed one of its time limits.",
+    "crash": "The agent's program ended unexpectedly.",
+    "killed": "The agent's program was killed from outside.",
+    "environment": "Program, model, workspace or settings are unusable.",
+    "budget": "The allowance of money, tokens or turns is spent.",
+    "check_failed": "The project's check command failed.",
+    "agent_failed": "The agent gave up or reported an error of its own.",
 }
+"""The classes of failure and what each means. What follows for the ticket is decided in `tickets/retries.py`."""
 
 
 def event(kind: Kind, /, **payload: object) -> Event:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import Failure
+from tickets.retries import CONSEQUENCES, Then
 from workers.agents.calls import call_title
 from workers.agents.deltas import Deltas
 from workers.agents.diagnosis import diagnose, explain_exit, reset_time
@@ -75,17 +77,18 @@ def test_a_title_is_one_short_line() -> None:
     assert call_title("mcp__mc-coord__mc_get_ticket", {}) == "mc_get_ticket"
 
 
-@pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_that_blocks_or_parks_says_what_it_means(name: str) -> None:
-    failure = FAILURES[name]
-    assert failure.meaning.endswith(".")
-    assert failure.then in ("retry", "park", "block")
+def test_workers_and_board_speak_of_the_same_failures_and_each_has_one_consequence() -> None:
+    known = {failure.value for failure in Failure}
+    assert set(FAILURES) == known == {failure.value for failure in CONSEQUENCES}
+    assert all(meaning.endswith(".") for meaning in FAILURES.values())
 
 
 def test_faults_of_the_surroundings_use_up_no_attempt() -> None:
-    spared = {name for name, failure in FAILURES.items() if not failure.counts}
-    assert {"rate_limit", "usage_limit", "server_error", "network", "authentication", "environment"} <= spared
-    assert {"protocol_violation", "check_failed", "agent_failed", "crash", "timeout"}.isdisjoint(spared)
+    counted = {failure for failure, rule in CONSEQUENCES.items() if rule.then is Then.RETRY}
+    assert counted.isdisjoint(
+        {Failure.RATE_LIMIT, Failure.USAGE_LIMIT, Failure.SERVER_ERROR, Failure.NETWORK, Failure.KILLED}
+    )
+    assert {Failure.PROTOCOL_VIOLATION, Failure.CHECK_FAILED, Failure.AGENT_FAILED, Failure.TIMEOUT} <= counted
 
 
 @pytest.mark.parametrize(

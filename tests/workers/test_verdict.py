@@ -115,18 +115,8 @@ def test_a_run_without_a_verdict_leaves_its_terminal_state_and_last_words(tmp_pa
     known = facts(("text", {"text": "│ Thinking… │"}), ("tool_result", {"output": "last output"}))
     report = verdict.report(spec, own, known, 1, None)
     record = report["terminal"]
-    assert set(record) == {
-        "status",
-        "summary",
-        "root_cause",
-        "safe_retry",
-        "stop_condition",
-        "human_input_required",
-        "next_actions",
-        "artifacts",
-    }
-    assert record["human_input_required"] is True
-    assert record["safe_retry"].startswith("no:")
+    assert set(record) == {"status", "summary", "root_cause", "stop_condition", "artifacts"}
+    assert record["root_cause"] == "The agent's program is not logged in or was refused. No login."
     assert record["artifacts"][:2] == ["ticket:MC-3", "pane_log:runs/12/mc-MC-3.tmux.log"]
     assert report["transcript_tail"] == "Thinking…\nlast output"
 

@@ -107,7 +107,7 @@ def test_the_set_up_command_runs_first_and_its_failure_is_the_environments(tmp_p
         report = run.wait()
     assert (report["verdict"], report["failure"]["class"]) == ("failed", "environment")
     assert "no compiler" in report["summary"]
-    assert report["terminal"]["human_input_required"] is True
+    assert "unusable" in report["terminal"]["root_cause"]
 
 
 @pytest.mark.parametrize("changes", [{"binary": "/no/such/program"}, {"program": "cobol"}, {"mode": "tui"}])
