@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -36,6 +37,7 @@ STARTUP_SECONDS = 30
 MARGIN_SECONDS = 5
 """How much longer than its grace a run that was told to stop may take, the time until its next heartbeat."""
 LINE_CHARACTERS = 4000
+PANE_BYTES = 20_000
 RECONCILER = Actor.system("reconciler")
 NOBODY = Identity(0, "", "")
 
@@ -142,12 +144,18 @@ def _report(said: dict[str, Any] | None) -> Report | None:
 
 
 def _lost(bench: Bench, run: Run) -> Report:
-    facts = Facts()
-    for event in spool.replay(bench.run_dir(run.id)):
-        facts.take(str(event.get("event_type")), event.get("payload") or {})
     heard = f"last heard of {stamp(run.heartbeat)}" if run.heartbeat else "never heard of"
     words = f"The run's wrapper is dead ({heard}) and left no verdict."
-    return Report(verdict="lost", summary=words, transcript_tail=terminal.sweep("\n".join(facts.transcript)))
+    return Report(verdict="lost", summary=words, transcript_tail=_last_words(bench.run_dir(run.id)))
+
+
+def _last_words(folder: Path) -> str | None:
+    """The end of what the agent said; where its spool holds no whole text, of what its pane showed."""
+    facts = Facts()
+    for event in spool.replay(folder):
+        facts.take(str(event.get("event_type")), event.get("payload") or {})
+    shown = b"".join(log.read_bytes()[-PANE_BYTES:] for log in folder.glob("mc-*.tmux.log"))
+    return terminal.sweep("\n".join(facts.transcript)) or terminal.sweep(shown.decode("utf-8", "replace"))
 
 
 def replay(bench: Bench, run_id: int) -> int:

@@ -50,6 +50,7 @@ class House:
         shutil.copy(template, home / "mc.db")
         self.engine = open_engine(self.settings.database_url)
         self.bench: Bench = bench.set_up(self.settings, self.engine)
+        self._tmux = self.bench.tmux
         self._server: BaseWSGIServer | None = None
         self._children: list[subprocess.Popen[bytes]] = []
 
@@ -180,8 +181,6 @@ class House:
         for child in self._children:
             child.kill()
             child.communicate()
-        tmux = self.bench.tmux
-        if shutil.which(tmux.binary):
-            subprocess.run(tmux.argv("kill-server"), env=tmux.environment, capture_output=True, timeout=10)
+        subprocess.run(self._tmux.argv("kill-server"), env=self._tmux.environment, capture_output=True, timeout=10)
         self.engine.dispose()
         shutil.rmtree(self.settings.sockets_dir, ignore_errors=True)

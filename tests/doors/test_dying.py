@@ -1,0 +1,255 @@
+"""What becomes of runs whose wrapper, board or start dies: nothing is lost, nothing is doubled, nothing lives on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from models import (
+    Failure,
+    Incident,
+    Outcome,
+    Run,
+    RunState,
+    TaskOutcome,
+    Ticket,
+    TicketEvent,
+    TicketStatus,
+    now,
+    reading,
+    writing,
+)
+from tests.doors.house import House
+from tests.waiting import wait_until
+from tickets import runs
+from workers import processes, spool, verdict
+from workers.processes import Identity
+
+SLOW_STEP = 'echo begun; python3 -c "import time; time.sleep(60)"'
+
+
+def kill_wrapper(house: House, run: Run) -> None:
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGKILL)
+    wait_until(lambda: not house.wrapper_lives(run), what="the wrapper's death")
+
+
+def carriers(house: House, run: Run) -> list[Identity]:
+    return processes.carrying(house.bench.marker(run.id))
+
+
+def test_parking_a_running_ticket_ends_its_agent_and_leaves_a_record(open_house: House) -> None:
+    ticket_id = open_house.ticket(SLOW_STEP)
+    open_house.make_pass()
+    run = open_house.until_running(ticket_id)
+    assert carriers(open_house, run)
+
+    open_house.move(ticket_id, "park", wake={"kind": "manual"})
+    open_house.make_pass()
+
+    wait_until(lambda: not carriers(open_house, run), timeout=15, what="the end of all its processes")
+    ended = wait_until(lambda: [r for r in open_house.runs(ticket_id) if r.outcome], what="the end of the run")
+    assert ended[0].outcome is Outcome.STOPPED
+    assert open_house.get(ticket_id).status is TicketStatus.WAITING
+    assert "RUNTIME TERMINAL STATE" in "\n".join(open_house.comments(ticket_id))
+
+
+def test_a_stop_that_the_board_cannot_tell_is_carried_out_by_the_dispatcher(open_house: House) -> None:
+    ticket_id = open_house.ticket(SLOW_STEP)
+    open_house.make_pass()
+    run = open_house.until_running(ticket_id)
+    open_house.close_board()
+
+    open_house.move(ticket_id, "cancel")
+    with writing(open_house.engine) as session:
+        told = TicketEvent.event_type == "run_stop_requested"
+        session.execute(update(TicketEvent).where(told).values(ts=now() - timedelta(seconds=8)))
+    assert open_house.make_pass().summary["reconciled"] == {"terminated": 1}
+
+    wait_until(lambda: [c.pid for c in carriers(open_house, run)] == [run.pid], timeout=15, what="the agent's end")
+    with writing(open_house.engine) as session:
+        session.execute(update(TicketEvent).where(told).values(ts=now() - timedelta(seconds=30)))
+    assert open_house.make_pass().summary["reconciled"] == {"killed": 1}, "it was only waiting to report"
+    assert open_house.make_pass().summary["reconciled"] == {"recovered": 1}
+    assert open_house.runs(ticket_id)[0].outcome is Outcome.STOPPED
+
+
+def test_a_killed_wrapper_is_lost_with_its_record_and_its_orphans_are_ended(open_house: House) -> None:
+    ticket_id = open_house.ticket(SLOW_STEP)
+    open_house.make_pass()
+    run = open_house.until_running(ticket_id)
+    kill_wrapper(open_house, run)
+    assert carriers(open_house, run), "the agent outlives its wrapper"
+
+    done = open_house.make_pass()
+
+    assert (done.outcome, done.summary["reconciled"]) == (TaskOutcome.WARNING, {"lost": 1})
+    assert not carriers(open_house, run)
+    [lost] = open_house.runs(ticket_id)
+    assert (lost.outcome, lost.failure) == (Outcome.LOST, Failure.KILLED)
+    said = "\n".join(open_house.comments(ticket_id))
+    assert "RUNTIME TERMINAL STATE" in said and "Runtime transcript sweep" in said and "begun" in said
+    assert open_house.get(ticket_id).status is TicketStatus.TODO
+
+
+def test_a_verdict_left_on_disk_is_recovered_with_every_event(house: House) -> None:
+    """The board is never there: everything comes from the run's own disk."""
+    ticket_id = house.ticket("for n in 1 2 3 4 5 6 7 8 9; do echo line $n; done")
+    house.make_pass()
+    [run] = house.runs(ticket_id)
+    folder = house.bench.run_dir(run.id)
+    wait_until((folder / verdict.REPORT).exists, timeout=20, what="the report on disk")
+    for wrapper in carriers(house, run):
+        processes.send(wrapper, signal.SIGKILL)
+    wait_until(lambda: not house.wrapper_lives(run), what="the wrapper's death")
+    with writing(house.engine) as session:
+        session.execute(update(Run).values(started=now() - timedelta(minutes=2)))
+
+    assert house.make_pass().summary["reconciled"] == {"recovered": 1}
+
+    assert house.get(ticket_id).status is TicketStatus.IN_REVIEW
+    with reading(house.engine) as session:
+        rows = session.scalars(select(TicketEvent.run_seq).where(TicketEvent.run_seq.is_not(None)))
+        taken = [number or 0 for number in rows]
+    written = [event["run_seq"] for event in spool.replay(folder)]
+    assert len(taken) == len(set(taken)) and set(taken) <= set(written)
+    assert max(taken) == max(written)
+    assert house.make_pass().summary["reconciled"] == {}
+
+
+def test_no_event_and_no_verdict_is_lost_when_the_board_is_killed_during_a_run(house: House) -> None:
+    ticket_id = house.ticket("for n in 1 2 3 4 5 6; do echo line $n; python3 -c 'import time; time.sleep(0.5)'; done")
+    board = house.board_process()
+    house.make_pass()
+    run = house.until_running(ticket_id)
+    board.kill()
+    board.communicate()
+    written = house.bench.run_dir(run.id) / spool.CURRENT
+    known = written.stat().st_size
+    wait_until(lambda: written.stat().st_size > known, what="events while the board is down")
+
+    house.board_process()
+
+    house.until(ticket_id, TicketStatus.IN_REVIEW, timeout=45)
+    with reading(house.engine) as session:
+        texts = session.scalars(
+            select(TicketEvent.payload_json).where(TicketEvent.event_type == "agent.tool_result")
+        ).all()
+    assert [text["output"] for text in texts] == ["".join(f"line {n}\n" for n in range(1, 7))]
+    [ended] = house.runs(ticket_id)
+    assert ended.outcome is Outcome.DONE
+
+
+def test_retries_end_after_exactly_as_many_runs_as_allowed(open_house: House) -> None:
+    """Each attempt fails in another way: the same failure twice would stop earlier."""
+    ticket_id = open_house.ticket("exit 1")
+    for word in ("red", "green", "blue"):
+        with writing(open_house.engine) as session:
+            values = {"description": f"```sh\necho {word}\nexit 1\n```", "not_before": None}
+            session.execute(update(Ticket).where(Ticket.id == ticket_id).values(**values))
+        assert open_house.make_pass().summary["claimed"] == ["MC-1"]
+        open_house.until(ticket_id, TicketStatus.TODO, TicketStatus.BLOCKED)
+
+    ticket = open_house.get(ticket_id)
+    assert ticket.status is TicketStatus.BLOCKED and ticket.block is not None
+    assert ticket.block["reason"] == "exhausted"
+    assert len(open_house.runs(ticket_id)) == open_house.settings.retry_limit
+    assert open_house.make_pass().summary["claimed"] == []
+
+
+def test_the_same_failure_twice_stops_earlier(open_house: House) -> None:
+    ticket_id = open_house.ticket("exit 1")
+
+    open_house.until(ticket_id, TicketStatus.BLOCKED, passing=True)
+
+    assert len(open_house.runs(ticket_id)) == 2
+    assert "same failure came twice" in (open_house.get(ticket_id).block or {})["next_action"]
+
+
+def test_a_claim_whose_start_never_happened_is_given_back(house: House) -> None:
+    ticket_id = house.ticket("true")
+    with writing(house.engine) as session:
+        run = runs.claim(session, ticket_id, house.bench.host).run
+    assert house.make_pass().summary["reconciled"] == {}, "a start is given its time"
+
+    with writing(house.engine) as session:
+        session.execute(update(Run).values(started=now() - timedelta(minutes=1)))
+
+    assert house.make_pass().summary["reconciled"] == {"not_started": 1}
+    assert (house.bench.run_dir(run.id) / "revoked").exists()
+    assert house.get(ticket_id).status is TicketStatus.TODO
+
+
+def test_a_start_that_fails_gives_the_ticket_back_with_the_reason(house: House) -> None:
+    folder = house.project()
+    ticket_id = house.ticket("true", project="web")
+    folder.rename(folder.with_name("elsewhere"))
+
+    done = house.make_pass()
+
+    assert (done.outcome, done.summary["not_started"]) == (TaskOutcome.WARNING, ["MC-1"])
+    ticket = house.get(ticket_id)
+    assert ticket.status is TicketStatus.TODO and "not a git repository" in (ticket.failure_reason or "")
+    assert "RUNTIME TERMINAL STATE" in "\n".join(house.comments(ticket_id))
+
+
+def test_runs_of_another_machine_are_left_alone(house: House) -> None:
+    ticket_id = house.ticket("true")
+    with writing(house.engine) as session:
+        runs.claim(session, ticket_id, "another-machine")
+        session.execute(update(Run).values(started=now() - timedelta(days=1)))
+
+    assert house.make_pass().summary["reconciled"] == {}
+    assert house.runs(ticket_id)[0].state is RunState.STARTING
+
+
+def test_an_undead_run_blocks_its_ticket_and_no_other_run_starts(
+    open_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket_id = open_house.ticket(SLOW_STEP)
+    open_house.make_pass()
+    run = open_house.until_running(ticket_id)
+    kill_wrapper(open_house, run)
+    left = carriers(open_house, run)
+    with monkeypatch.context() as patched:
+        patched.setattr(processes, "stop", lambda *_: left)
+        assert open_house.make_pass().summary["reconciled"] == {"undead": 1}
+        assert open_house.get(ticket_id).status is TicketStatus.BLOCKED
+        open_house.move(ticket_id, "unblock")
+        assert open_house.make_pass().summary["claimed"] == []
+    with reading(open_house.engine) as session:
+        incident = session.scalars(select(Incident)).one()
+    assert incident.fingerprint == f"undead:{run.id}" and str(left[0].pid) in incident.detail
+
+    done = open_house.make_pass()
+
+    assert done.summary["claimed"] == ["MC-1"], "once it is proven dead, the next run starts"
+    assert len(open_house.runs(ticket_id)) == 2
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["", "#!/bin/sh\nexit 1\n", "#!/bin/sh\nsleep 60\n", "#!/bin/sh\necho gibberish\n"],
+    ids=["missing", "failing", "hanging", "garbage"],
+)
+def test_nothing_starts_while_tmux_cannot_be_believed(house: House, tmp_path: Path, program: str) -> None:
+    ticket_id = house.ticket("true")
+    binary = tmp_path / "tmux"
+    if program:
+        binary.write_text(program)
+        binary.chmod(0o755)
+    house.bench = replace(house.bench, tmux=replace(house.bench.tmux, binary=str(binary), timeout=0.5))
+
+    done = [house.make_pass() for _ in range(2)]
+
+    assert [each.outcome for each in done] == [TaskOutcome.FAILED] * 2
+    assert house.runs() == [] and house.get(ticket_id).status is TicketStatus.TODO
+    with reading(house.engine) as session:
+        incident = session.scalars(select(Incident)).one()
+    assert (incident.fingerprint, incident.count, incident.severity) == ("pickup:unobservable", 2, "critical")

@@ -1,0 +1,73 @@
+"""Parked tickets come back when their condition holds, once, and not before."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import update
+
+from models import Run, RunState, Ticket, TicketStatus, now, stamp, writing
+from tests.doors.house import House
+from tickets import runs
+
+
+def parked(house: House, **wake: object) -> int:
+    """A ticket of a person, so that nothing starts when it wakes."""
+    return house.ticket(status="waiting", wake=wake, assigned_to="operator")
+
+
+def test_a_ticket_parked_until_a_time_wakes_after_it(house: House) -> None:
+    due = parked(house, kind="time", at=stamp(now() - timedelta(seconds=1)))
+    later = parked(house, kind="time", at=stamp(now() + timedelta(hours=1)))
+
+    assert house.make_pass().summary["woken"] == 1
+    assert house.make_pass().summary["woken"] == 0
+
+    assert house.get(due).status is TicketStatus.TODO
+    assert house.get(later).status is TicketStatus.WAITING
+
+
+def test_a_ticket_parked_for_another_wakes_when_that_has_ended(house: House) -> None:
+    awaited = house.ticket(assigned_to="operator")
+    ticket_id = parked(house, kind="ticket", ticket=house.get(awaited).identifier)
+    assert house.make_pass().summary["woken"] == 0
+
+    house.move(awaited, "cancel")
+
+    assert house.make_pass().summary["woken"] == 1
+    assert house.get(ticket_id).status is TicketStatus.TODO
+
+
+def test_a_probe_wakes_its_ticket_when_its_command_succeeds(house: House, tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    ticket_id = parked(house, kind="probe", probe=["test", "-e", str(ready)])
+    broken = parked(house, kind="probe", probe=["no-such-program"])
+    assert house.make_pass().summary["woken"] == 0
+
+    ready.touch()
+    assert house.make_pass(probes=False).summary["woken"] == 0, "events do not make it probe"
+    assert house.make_pass().summary["woken"] == 1
+
+    assert house.get(ticket_id).status is TicketStatus.TODO
+    assert house.get(broken).status is TicketStatus.WAITING
+
+
+def test_a_ticket_parked_for_an_idle_agent_wakes_after_its_minutes(house: House) -> None:
+    ticket_id = parked(house, kind="agent_idle", agent="script", minutes=10)
+    other = house.ticket("true", project=None)
+    with writing(house.engine) as session:
+        run = runs.claim(session, other, "elsewhere").run
+    assert house.make_pass().summary["woken"] == 0, "the agent is at work"
+
+    with writing(house.engine) as session:
+        values = {"state": RunState.ENDED, "ended": now() - timedelta(minutes=9)}
+        session.execute(update(Run).where(Run.id == run.id).values(**values))
+        session.execute(update(Ticket).where(Ticket.id == other).values(archived=True))
+    assert house.make_pass().summary["woken"] == 0, "not for long enough"
+
+    with writing(house.engine) as session:
+        session.execute(update(Run).values(ended=now() - timedelta(minutes=11)))
+
+    assert house.make_pass().summary["woken"] == 1
+    assert house.get(ticket_id).status is TicketStatus.TODO
