@@ -36,13 +36,6 @@ def reap(arguments: tuple[str, ...]) -> None:
     _become("queue_reaper.py", *arguments)
 
 
-@click.command("operator", context_settings=_PASS_ON)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def observe(arguments: tuple[str, ...]) -> None:
-    """Observe and raise incidents (mc_operator.py)."""
-    _become("mc_operator.py", *arguments)
-
-
 @click.command("run-task")
 @click.argument("name")
 def run_task(name: str) -> None:
@@ -50,4 +43,4 @@ def run_task(name: str) -> None:
     _become("mc_scheduler.py", "--run", name)
 
 
-COMMANDS: tuple[click.Command, ...] = (pickup, reap, observe, run_task)
+COMMANDS: tuple[click.Command, ...] = (pickup, reap, run_task)
