@@ -12,7 +12,7 @@ import secrets
 from models import Engine, Session, reading, writing
 from tickets import events, switches
 from tickets.actors import Actor
-from web.hub import Frame, Hub, Interest, coalesced
+from .hub import Frame, Hub, Interest, coalesced
 
 REPLAY = 500
 CURSOR = re.compile(r"([0-9a-z]{1,32})-([0-9]{1,18})")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from settings import Settings
-from web.connection import Alarm
+from .connection import Alarm
 
 LINES = 200
 MOST_LINES = 5000

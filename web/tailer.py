@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from models import ChangeWatcher, Engine, reading
 from tickets import events
-from web.hub import Hub
+from .hub import Hub
 
 POLL_SECONDS = 0.02
 LISTEN_SECONDS = 0.5

@@ -160,11 +160,12 @@ def test_a_server_killed_in_mid_stream_leaves_no_gap(serve: Serve) -> None:
 
 def test_a_client_that_stops_reading_is_dropped_and_its_place_is_free(serve: Serve) -> None:
     server = serve(MC_TEST_STALL_SECONDS=2)
-    began(server.client(buffer_bytes=4096))
+    stalled = began(server.client(buffer_bytes=4096))
 
     fill(server)
 
     wait_until(lambda: open_streams(server) == 0, timeout=30, what="the place of the stalled client")
+    stalled.close()
 
 
 def test_a_client_too_slow_for_its_queue_is_ended_and_resumes_without_a_gap(serve: Serve) -> None:
@@ -192,7 +193,7 @@ def test_a_reload_with_open_streams_ends_the_old_worker_in_five_seconds(serve: S
     server = serve(MC_TEST_STALL_SECONDS=600)
     old = server.worker()
     watching = [began(server.client()) for _ in range(4)]
-    began(server.client(buffer_bytes=4096))
+    stalled = began(server.client(buffer_bytes=4096))
     fill(server, 60)
 
     server.signal(signal.SIGHUP)
@@ -201,6 +202,7 @@ def test_a_reload_with_open_streams_ends_the_old_worker_in_five_seconds(serve: S
     assert [client.body() != b"" for client in watching] == [True] * 4
     assert server.worker() != old
     assert server.client(last_id=watching[0].last_id).status == 200
+    stalled.close()
 
 
 def test_a_silent_stream_shows_signs_of_life_and_ends_after_its_lifetime(serve: Serve) -> None:
