@@ -12,6 +12,7 @@ import secrets
 from models import Engine, Session, reading, writing
 from tickets import events, switches
 from tickets.actors import Actor
+
 from .hub import Frame, Hub, Interest, coalesced
 
 REPLAY = 500

@@ -20,6 +20,7 @@ from models import Engine, reading
 from settings import Settings
 from tickets import lookup, runs
 from tickets.errors import Forbidden, Invalid, NotFound
+
 from . import tail
 from .api import ANYBODY, PREFIX
 from .connection import Connection, Source, Terms

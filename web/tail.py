@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from settings import Settings
+
 from .connection import Alarm
 
 LINES = 200

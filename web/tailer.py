@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from models import ChangeWatcher, Engine, reading
 from tickets import events
+
 from .hub import Hub
 
 POLL_SECONDS = 0.02
