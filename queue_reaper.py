@@ -1,0 +1,64 @@
+"""The reaper: what is over is brought to its end, what has outlived its use is deleted, the store is copied.
+
+Without an option, every five minutes:
+1. Expire messages that a live run could have taken for half an hour and did not.
+2. Settle dead runs exactly as pickup does: spool and report first, then lost; free the workspaces of ended runs.
+
+`--retention`, daily:
+3. Delete rows by the rules of `tickets/retention.py`, a bounded number a pass.
+4. Delete the files of long-ended runs, attachments that no row knows, and old logs.
+
+`--backup`, daily:
+5. Copy a SQLite store through SQLite, verify the copy, remove old ones.
+
+Then print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from sqlalchemy import Engine
+
+from doors import bench, flight, housekeeping
+from doors.bench import Bench
+from doors.recording import Done, exit_code, recorded, run_door
+from models import TaskOutcome, Trigger
+from settings import Settings
+
+JOBS: dict[str, Callable[[Bench], Done]] = {
+    "queue-reaper": housekeeping.reap,
+    "retention": housekeeping.tidy,
+    "backup": housekeeping.back_up,
+}
+"""By the name of the task that each is recorded under."""
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 for work done or skipped, 1 for a failure, 2 when it could not begin."""
+    parser = argparse.ArgumentParser(prog="queue_reaper.py", description="Settle, delete and back up.")
+    parser.set_defaults(job="queue-reaper")
+    parser.add_argument("--retention", dest="job", action="store_const", const="retention", help="delete old rows")
+    parser.add_argument("--backup", dest="job", action="store_const", const="backup", help="copy the store")
+    parser.add_argument("--trigger", choices=[each.value for each in Trigger], default=Trigger.OPERATOR.value)
+    options = parser.parse_args(argv)
+    return run_door(lambda settings, engine: _work(settings, engine, options.job, Trigger(options.trigger)))
+
+
+def _work(settings: Settings, engine: Engine, job: str, trigger: Trigger) -> int:
+    here = bench.set_up(settings, engine)
+    return exit_code(recorded(engine, job, job, trigger, lambda: _alone(here, job)))
+
+
+def _alone(here: Bench, job: str) -> Done:
+    try:
+        with flight.alone(here, job):
+            return JOBS[job](here)
+    except flight.Held as held:
+        return Done(TaskOutcome.SKIPPED, {"held_by": str(held)})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
