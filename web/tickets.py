@@ -97,4 +97,5 @@ def read_runnable(call: Call, ticket: Ticket) -> RunnableJson:
 
 
 def _shown(call: Call, ticket: Ticket) -> TicketJson:
-    return ticket_json(call.session, [ticket])[0]
+    """The ticket as it is now: its events count on it after it was read."""
+    return ticket_json(call.session, [lookup.get(call.session, ticket.id)])[0]

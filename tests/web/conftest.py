@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,7 @@ def app(settings: Settings) -> Iterator[Flask]:
     made = create_app(settings)
     yield made
     made.extensions["mission_control"].engine.dispose()
+    shutil.rmtree(settings.sockets_dir, ignore_errors=True)
 
 
 @pytest.fixture

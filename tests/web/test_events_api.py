@@ -1,0 +1,144 @@
+"""Events over the API: posted once, replayed in order, refused from whoever lost the ticket."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, update
+
+from models import Ticket, reading, writing
+from tests.web.conftest import Api, Worker
+from tickets import lookup, quarantine, runs
+
+NDJSON = "application/x-ndjson"
+
+
+def said(seq: int, text: str = "Hello") -> dict[str, Any]:
+    payload = {"block": f"b{seq}", "text": text}
+    return {"run_seq": seq, "ts": "2026-01-01T00:00:00.000001Z", "event_type": "agent.text", "payload": payload}
+
+
+def lines(*events: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
+
+
+def end(store: Engine, run: int) -> None:
+    with writing(store) as session:
+        runs.report(session, run, runs.Report(verdict="failed", summary="It broke."), runs.RetryPolicy())
+
+
+def quarantined(store: Engine, reference: str) -> list[str]:
+    with reading(store) as session:
+        return [kept.kind for kept in quarantine.of(session, lookup.get(session, reference).id)]
+
+
+def test_a_batch_is_taken_once_however_often_it_is_sent(worker: Worker) -> None:
+    path = f"/tickets/{worker.ticket}/events"
+    sent = lines(said(1), said(2), said(3))
+    first: Any = worker.post(path, data=sent, content_type=NDJSON).json
+    again: Any = worker.post(path, data=sent + lines(said(4)), content_type=NDJSON).json
+    assert first == {"accepted": 3, "repeated": 0, "last_run_seq": 3}
+    assert again == {"accepted": 1, "repeated": 3, "last_run_seq": 4}
+
+
+def test_one_event_an_array_and_lines_are_the_same(worker: Worker) -> None:
+    path = f"/tickets/{worker.ticket}/events"
+    assert worker.post(path, said(1)).json["accepted"] == 1  # type: ignore[index]
+    assert worker.post(path, [said(2), said(3)]).json["accepted"] == 2  # type: ignore[index]
+    assert worker.post(path, data=lines(said(4)), content_type=NDJSON).json["last_run_seq"] == 4  # type: ignore[index]
+
+
+def test_a_run_names_its_ticket_by_its_number_in_the_store(worker: Worker, store: Engine) -> None:
+    with reading(store) as session:
+        number = lookup.get(session, worker.ticket).id
+    assert worker.post(f"/tickets/{number}/events", said(1)).status_code == 200
+
+
+def test_replay_is_in_order_and_goes_on_where_it_stopped(worker: Worker, operator: Api) -> None:
+    worker.post(f"/tickets/{worker.ticket}/events", [said(number, str(number)) for number in range(1, 6)])
+    seen: list[dict[str, Any]] = []
+    after = "0"
+    while after is not None:
+        page: Any = operator.get(f"/tickets/{worker.ticket}/events?after={after}&limit=3").json
+        seen += page["items"]
+        after = page["next"]
+    assert [event["seq"] for event in seen] == list(range(1, len(seen) + 1))
+    assert [event["payload"]["text"] for event in seen if event["event_type"] == "agent.text"] == list("12345")
+
+
+def test_what_retention_took_is_said_to_be_gone(operator: Api, worker: Worker, store: Engine) -> None:
+    with writing(store) as session:
+        session.execute(update(Ticket).values(pruned_seq=7))
+    answer = operator.get(f"/tickets/{worker.ticket}/events?after=3")
+    assert (answer.status_code, answer.json["error"]) == (410, "gone")  # type: ignore[index]
+    assert answer.json["detail"] == {"first_seq": 8}  # type: ignore[index]
+
+
+def test_events_of_an_ended_run_are_refused_and_kept_apart(worker: Worker, store: Engine, operator: Api) -> None:
+    end(store, worker.run)
+    before: Any = operator.get(f"/tickets/{worker.ticket}").json
+    answer = worker.post(f"/tickets/{worker.ticket}/events", said(1, "too late"))
+    assert (answer.status_code, answer.json["error"]) == (409, "claim_lost")  # type: ignore[index]
+    assert quarantined(store, worker.ticket) == ["events"]
+    after: Any = operator.get(f"/tickets/{worker.ticket}").json
+    assert after == before | {"last_seq": before["last_seq"] + 1}
+
+
+def test_whatever_else_an_ended_run_writes_is_refused_and_kept_apart(worker: Worker, store: Engine) -> None:
+    end(store, worker.run)
+    for path, body in (
+        (f"/tickets/{worker.ticket}/comments", {"body": "One more thing"}),
+        (f"/tickets/{worker.ticket}/context", {"path": "notes/late.md"}),
+        ("/tickets", {"title": "Filed too late"}),
+    ):
+        answer = worker.post(path, body)
+        assert (answer.status_code, answer.json["error"]) == (409, "claim_lost")  # type: ignore[index]
+    assert quarantined(store, worker.ticket) == ["create_ticket", "link_context", "add_comment"]
+
+
+def test_an_unknown_runs_token_leaves_nothing_behind(worker: Worker, store: Engine) -> None:
+    stranger = Worker(worker.client, "mcr_" + "x" * 43, worker.run, worker.ticket)
+    assert stranger.post(f"/tickets/{worker.ticket}/events", said(1)).status_code == 401
+    assert quarantined(store, worker.ticket) == []
+
+
+def test_a_service_posts_events_of_its_own_kind_only(service: Api, operator: Api, worker: Worker) -> None:
+    path = f"/tickets/{worker.ticket}/events"
+    assert service.post(path, {"event_type": "external.deployed", "payload": {"to": "live"}}).status_code == 200
+    assert service.post(path, {"event_type": "agent.text", "payload": {"text": "as if"}}).status_code == 403
+    mixed = [{"event_type": "external.a", "payload": {}}, {"event_type": "agent.text", "payload": {}}]
+    assert service.post(path, mixed).status_code == 403
+    logged: Any = operator.get("/events?actor=the-service").json
+    assert [event["event_type"] for event in logged["items"]] == ["external.deployed"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"not json", NDJSON),
+        (b'{"run_seq": 1', "application/json"),
+        (b"[]\n[]", NDJSON),
+        (json.dumps({"event_type": "agent.text", "payload": {}}).encode(), "application/json"),
+        (json.dumps({**said(1), "event_type": "agent.Text; DROP"}).encode(), "application/json"),
+        (json.dumps(said(2**70)).encode(), "application/json"),
+        (json.dumps({**said(1), "payload": {"text": "a\x00b"}}).encode(), "application/json"),
+        (
+            b'{"run_seq":1,"ts":"2026-01-01T00:00:00Z","event_type":"agent.text","payload":{"x":NaN}}',
+            "application/json",
+        ),
+        (b'{"run_seq":1,"ts":"2026-01-01T00:00:00Z","event_type":"agent.text","payload":{"x":"\\ud800"}}', NDJSON),
+        (b"[" * 5000 + b"]" * 5000, "application/json"),
+    ],
+)
+def test_a_batch_that_cannot_be_read_is_refused_whole(worker: Worker, operator: Api, body: bytes, kind: str) -> None:
+    before = operator.get(f"/tickets/{worker.ticket}/events").json
+    answer = worker.post(f"/tickets/{worker.ticket}/events", data=body, content_type=kind)
+    assert answer.status_code == 422, answer.text
+    assert operator.get(f"/tickets/{worker.ticket}/events").json == before
+
+
+def test_more_than_a_batch_holds_is_refused(worker: Worker) -> None:
+    batch = [said(number) for number in range(1, 502)]
+    assert worker.post(f"/tickets/{worker.ticket}/events", batch).status_code == 422

@@ -1,0 +1,90 @@
+"""Moves over the API: the law's answers, as JSON."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import Engine
+
+from settings import Settings
+from tests.web.conftest import Api, Worker, start
+from tickets.lifecycle import MOVES
+
+
+@pytest.fixture
+def ticket(operator: Api) -> str:
+    return str(operator.post("/tickets", {"title": "Write a line"}).json["identifier"])  # type: ignore[index]
+
+
+def move(caller: Api, ticket: str, name: str, **facts: Any) -> tuple[int, dict[str, Any]]:
+    answer = caller.post(f"/tickets/{ticket}/moves", {"move": name, **facts})
+    return answer.status_code, answer.json  # type: ignore[return-value]
+
+
+def test_a_move_answers_with_the_moved_ticket(operator: Api, ticket: str) -> None:
+    status, moved = move(operator, ticket, "park", wake={"kind": "manual"}, note="Not now", priority="low")
+    assert (status, moved["status"], moved["priority"], moved["version"]) == (200, "waiting", "low", 2)
+    assert move(operator, ticket, "wake")[1]["status"] == "todo"
+
+
+def test_an_illegal_move_says_what_is_possible_and_changes_nothing(operator: Api, ticket: str) -> None:
+    before = operator.get(f"/tickets/{ticket}").json
+    status, refused = move(operator, ticket, "approve")
+    assert (status, refused["error"]) == (409, "illegal_move")
+    assert "cancel" in refused["detail"]["moves"] and refused["detail"]["status"] == "todo"
+    assert operator.get(f"/tickets/{ticket}").json == before
+
+
+def test_a_move_on_a_stale_version_is_refused(operator: Api, ticket: str) -> None:
+    assert move(operator, ticket, "start", version=1)[0] == 200
+    status, refused = move(operator, ticket, "finish", version=1)
+    assert (status, refused["error"]) == (409, "stale_ticket")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"move": "vanish"},
+        {"move": "park"},
+        {"move": "park", "wake": {"kind": "time"}},
+        {"move": "park", "wake": {"kind": "time", "at": "2030-01-01T00:00:00"}},
+        {"move": "block", "reason": "mood", "owner": "me", "next_action": "wait"},
+        {"move": "close"},
+        {"move": "triage", "status": "done"},
+        {"move": ["triage"]},
+        {},
+        [],
+    ],
+)
+def test_facts_that_a_move_does_not_have_are_named(operator: Api, ticket: str, body: Any) -> None:
+    answer = operator.post(f"/tickets/{ticket}/moves", body)
+    assert (answer.status_code, answer.json["error"]) == (422, "invalid")  # type: ignore[index]
+    assert answer.json["detail"]["fields"]  # type: ignore[index]
+
+
+def test_no_move_of_a_run_can_be_made_over_the_api(operator: Api, app: Flask, store: Engine) -> None:
+    worker = start(app, store)
+    facts = {"ask": {"question": {}, "body": "?"}}
+    for law in MOVES.values():
+        if {by.value for by in law.by} <= {"live run", "pickup", "system"}:
+            status, refused = move(operator, worker.ticket, law.name, **facts.get(law.name, {}))
+            assert (status, refused["error"]) == (409, "illegal_move")
+
+
+def test_an_orchestrator_triages_but_does_not_close(operator: Api, orchestrator: Api) -> None:
+    made: Any = operator.post("/tickets", {"title": "x", "status": "inbox"}).json
+    assert move(orchestrator, made["identifier"], "triage")[0] == 200
+    assert move(orchestrator, made["identifier"], "close", note="enough")[0] == 409
+
+
+def test_a_move_that_stops_a_run_nudges_it(operator: Api, worker: Worker, settings: Settings) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(settings.sockets_dir / f"run-{worker.run}.sock"))
+        listener.settimeout(5)
+        assert move(operator, worker.ticket, "park", wake={"kind": "manual"})[0] == 200
+        assert listener.recv(16) == b"look"
+    told: Any = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).json
+    assert told["stop"]["code"] == "parked"

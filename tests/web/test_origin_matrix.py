@@ -1,0 +1,148 @@
+"""No page of another site reaches anything: the matrix is made from the route table, so a new route cannot escape it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, func, select
+from werkzeug.routing import Rule
+
+import auth
+from models import TicketEvent, reading
+from settings import Settings
+from tests.web.conftest import OWN_PAGE, Api, Worker, form_token
+
+SAFE = {"GET", "HEAD", "OPTIONS"}
+
+HOSTILE = {
+    "foreign origin": {"Origin": "https://evil.example"},
+    "foreign site": {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+    "same site": {"Sec-Fetch-Site": "same-site", "Origin": "http://other.localhost"},
+    "same site that hides its origin": {"Sec-Fetch-Site": "same-site"},
+    "another port": {"Origin": "http://localhost:8080"},
+    "another scheme": {"Origin": "https://localhost"},
+    "no origin to tell": {"Origin": "null"},
+    "an origin that begins like ours": {"Origin": "http://localhost.evil.example"},
+    "signs that contradict each other": {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
+    "typed by hand": {"Sec-Fetch-Site": "none"},
+    "no sign at all": {},
+}
+WRONG_HOSTS = ("evil.example", "localhost.evil.example", "127.0.0.1.nip.io:3001", "localhost:3001@evil.example")
+
+
+@pytest.fixture
+def url(template: Path, tmp_path: Path) -> Iterator[str]:
+    """No store but SQLite: what is refused here never reaches one."""
+    shutil.copy(template, tmp_path / "mc.db")
+    yield f"sqlite:///{tmp_path / 'mc.db'}"
+
+
+def addresses(app: Flask, wanted: bool) -> list[tuple[str, str]]:
+    """Every route with each of its methods that is unsafe (or that is safe), its parameters filled in."""
+    found = []
+    for rule in app.url_map.iter_rules():
+        methods = set(rule.methods or ()) - SAFE if wanted else set(rule.methods or ()) & {"GET"}
+        found += [(method, filled(rule)) for method in sorted(methods)]
+    return found
+
+
+def filled(rule: Rule) -> str:
+    values = dict.fromkeys(rule.arguments, "1")
+    built = rule.build(values, append_unknown=False)
+    assert built is not None
+    return built[1]
+
+
+def events_logged(store: Engine) -> int:
+    with reading(store) as session:
+        return session.scalar(select(func.count()).select_from(TicketEvent)) or 0
+
+
+def test_no_unsafe_route_is_reached_from_another_site(
+    app: Flask, browser: FlaskClient, store: Engine, worker: Worker
+) -> None:
+    routes, before = addresses(app, True), events_logged(store)
+    csrf = form_token(browser, "/board")
+    assert len(routes) > 20
+    for method, path in routes:
+        for name, headers in HOSTILE.items():
+            answer = browser.open(path, method=method, data={"csrf": csrf}, headers=headers)
+            assert answer.status_code == 403, f"{method} {path} was reached by {name}"
+    assert events_logged(store) == before
+
+
+def test_no_route_answers_to_another_name(app: Flask, browser: FlaskClient, operator: Api, store: Engine) -> None:
+    before = events_logged(store)
+    for method, path in addresses(app, True) + addresses(app, False):
+        for host in WRONG_HOSTS:
+            headers = {**OWN_PAGE, "Host": host, "Authorization": f"Bearer {operator.token}"}
+            answer = browser.open(path, method=method, headers=headers)
+            assert answer.status_code == 400, f"{method} {path} answered to {host!r}"
+            assert "evil" not in answer.text
+    assert events_logged(store) == before
+
+
+def test_no_form_is_taken_without_its_token(app: Flask, browser: FlaskClient, store: Engine, worker: Worker) -> None:
+    before = events_logged(store)
+    for method, path in addresses(app, True):
+        for token in ("", "0" * 64):
+            answer = browser.open(path, method=method, data={"csrf": token}, headers=OWN_PAGE)
+            assert answer.status_code == 403, f"{method} {path} was taken with the token {token!r}"
+    assert events_logged(store) == before
+
+
+def test_the_token_of_one_log_in_is_worth_nothing_in_another(app: Flask, browser: FlaskClient, operator: Api) -> None:
+    stranger = app.test_client()
+    csrf = form_token(stranger, "/login")
+    answer = browser.post("/api/v1/tickets", json={"title": "x"}, headers={**OWN_PAGE, "X-CSRF-Token": csrf})
+    assert (answer.status_code, answer.json["error"]) == (403, "form_expired")  # type: ignore[index]
+
+
+def test_a_page_of_our_own_is_let_through(browser: FlaskClient) -> None:
+    csrf = form_token(browser, "/board")
+    for headers in (OWN_PAGE, {"Origin": "http://localhost"}, {"Sec-Fetch-Site": "same-origin"}):
+        answer = browser.post("/api/v1/tickets", json={"title": "x"}, headers={**headers, "X-CSRF-Token": csrf})
+        assert answer.status_code == 201
+
+
+def test_a_bearer_needs_no_origin(operator: Api) -> None:
+    assert operator.post("/tickets", {"title": "x"}, headers={"Origin": "https://elsewhere.example"}).status_code == 201
+
+
+def test_websocket_upgrades_need_our_own_origin(app: Flask, browser: FlaskClient) -> None:
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    for _, path in addresses(app, False):
+        for name, headers in HOSTILE.items():
+            if path.startswith("/static/"):
+                continue
+            answer = browser.get(path, headers=upgrade | headers)
+            assert answer.status_code == 403, f"{path} was upgraded by {name}"
+
+
+def test_a_proxys_public_address_is_our_own(app: Flask, browser: FlaskClient, settings: Settings) -> None:
+    held: auth.Instance = app.extensions["mission_control"]
+    csrf = form_token(browser, "/board")
+    public = settings.model_copy(update={"behind_tls": True, "public_url": "https://board.example"})
+    app.extensions["mission_control"] = auth.Instance(public, held.engine, held.key)
+    cookie = browser.get_cookie(auth.cookie_name(settings))
+    assert cookie is not None
+    browser.set_cookie(cookie.key, cookie.value, domain="board.example")
+    for origin, status in (("https://board.example", 201), ("http://board.example", 403), ("http://localhost", 403)):
+        headers = {"Origin": origin, "X-CSRF-Token": csrf}
+        at = "http://board.example"
+        answer = browser.post("/api/v1/tickets", json={"title": "x"}, headers=headers, base_url=at)
+        assert answer.status_code == status
+
+
+def test_every_answer_carries_the_strict_policy(app: Flask, browser: FlaskClient, operator: Api) -> None:
+    for path in ("/board", "/login", "/healthz", "/api/v1/tickets", "/nowhere", "/static/style.css"):
+        headers = browser.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["Cache-Control"] == "no-store" or path.startswith("/static/")

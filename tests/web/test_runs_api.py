@@ -1,0 +1,86 @@
+"""Runs over the API: what a wrapper tells and is told, and what an operator sees and stops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine
+
+from models import reading
+from tests.web.conftest import Api, Worker
+from tickets import lookup, quarantine
+
+
+def test_a_heartbeat_is_answered_with_what_the_run_must_know(worker: Worker, operator: Api) -> None:
+    operator.post(f"/tickets/{worker.ticket}/messages", {"body": "Mind the gap."})
+    path = f"/runs/{worker.run}/heartbeat"
+    beat = {"state": "running", "pid": 42, "pid_started": "1234", "boot_id": "b", "last_run_seq": 0, "agent_pid": None}
+    told: Any = worker.post(path, beat).json
+    assert told["stop"] is None and [message["body"] for message in told["messages"]] == ["Mind the gap."]
+    uuid = told["messages"][0]["uuid"]
+    receipt = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.receipt"}
+    payload = {"uuid": uuid, "state": "accepted"}
+    worker.post(f"/tickets/{worker.ticket}/events", {**receipt, "payload": payload})
+    assert worker.post(path, beat).json["messages"] == []  # type: ignore[index]
+    listed: Any = operator.get(f"/tickets/{worker.ticket}/messages").json
+    assert listed["items"][0]["state"] == "accepted"
+    assert operator.get(f"/runs/{worker.run}").json["state"] == "running"  # type: ignore[index]
+
+
+def test_a_report_ends_the_run_and_moves_the_ticket(worker: Worker, operator: Api) -> None:
+    report = {"verdict": "review", "summary": "Look at the names.", "usage": {"input_tokens": 5, "cost_usd": 0.5}}
+    answer = worker.post(f"/runs/{worker.run}/report", report)
+    assert answer.status_code == 200 and answer.json["ticket"]["status"] == "in_review"  # type: ignore[index]
+    run: Any = operator.get(f"/runs/{worker.run}").json
+    assert (run["state"], run["outcome"], run["cost_usd"]) == ("ended", "review", 0.5)
+
+
+def test_a_second_report_is_refused_and_kept(worker: Worker, store: Engine, operator: Api) -> None:
+    path = f"/runs/{worker.run}/report"
+    assert worker.post(path, {"verdict": "review", "summary": "First."}).status_code == 200
+    again = worker.post(path, {"verdict": "done", "summary": "Second."})
+    assert (again.status_code, again.json["error"]) == (409, "claim_lost")  # type: ignore[index]
+    with reading(store) as session:
+        kept = quarantine.of(session, lookup.get(session, worker.ticket).id)
+    assert ["Second." in each.payload for each in kept] == [True]
+    assert worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).status_code == 409
+
+
+def test_a_verdict_that_comes_after_a_stop_is_refused_after_the_commit(worker: Worker, operator: Api) -> None:
+    parked = operator.post(f"/tickets/{worker.ticket}/moves", {"move": "park", "wake": {"kind": "manual"}})
+    assert parked.status_code == 200
+    late = worker.post(f"/runs/{worker.run}/report", {"verdict": "done", "summary": "Finished all the same."})
+    assert late.status_code == 409
+    run: Any = operator.get(f"/runs/{worker.run}").json
+    assert (run["state"], run["outcome"]) == ("ended", "stopped")
+    assert operator.get(f"/tickets/{worker.ticket}").json["status"] == "waiting"  # type: ignore[index]
+
+
+def test_an_operator_stops_a_run_and_the_ticket_stays_parked(worker: Worker, operator: Api, viewer: Api) -> None:
+    assert viewer.post(f"/runs/{worker.run}/stop", {}).status_code == 403
+    stopped = operator.post(f"/runs/{worker.run}/stop", {"reason": "Wrong branch."})
+    assert stopped.json["status"] == "waiting"  # type: ignore[index]
+    told: Any = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).json
+    assert told["stop"]["code"] == "parked"
+
+
+def test_the_runs_of_a_ticket_are_listed_and_tell_no_secret(worker: Worker, operator: Api) -> None:
+    listed = operator.get(f"/tickets/{worker.ticket}/runs")
+    assert [run["generation"] for run in listed.json["items"]] == [1]  # type: ignore[index]
+    assert "hash" not in listed.text and "nonce" not in listed.text
+
+
+def test_a_service_mirrors_work_done_elsewhere(service: Api, operator: Api) -> None:
+    made: Any = operator.post("/tickets", {"title": "Done by another system"}).json
+    path = f"/tickets/{made['identifier']}/runs"
+    opened: Any = service.post(path, {"agent": "ci", "host": "builder"}).json
+    assert opened["run"]["mode"] == "external" and opened["token"].startswith("mcr_")
+    mirror = Worker(service.client, opened["token"], opened["run"]["id"], made["identifier"])
+    assert mirror.post(f"/runs/{mirror.run}/heartbeat", {"state": "running"}).status_code == 200
+    assert service.post(path, {"agent": "ci"}).status_code == 409
+
+
+def test_no_run_speaks_for_another(worker: Worker, operator: Api) -> None:
+    assert operator.post(f"/runs/{worker.run}/report", {"verdict": "done"}).status_code == 403
+    assert worker.post(f"/runs/{worker.run + 1}/report", {"verdict": "done"}).status_code == 403
+    assert operator.get("/runs/999").json["error"] == "no_such_run"  # type: ignore[index]

@@ -1,0 +1,55 @@
+"""The files of the interface keep their own rules: small, without inline code, and naming only what exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+STATIC, TEMPLATES = ROOT / "static", ROOT / "templates"
+MARKUP = sorted(TEMPLATES.rglob("*.html"))
+SCRIPTS = sorted([*STATIC.glob("*.js"), *(STATIC / "js").glob("*.js")])
+STYLES = sorted([STATIC / "style.css", *(STATIC / "css").glob("*.css")])
+PYTHON = sorted((ROOT / "web").glob("*.py"))
+
+INLINE = re.compile(r"\sstyle=|\son[a-z]+=|<style|<script(?![^>]*\ssrc=)|javascript:|\bhx-on|\bjs:")
+UNSAFE = re.compile(r"\beval\(|new Function|\.innerHTML|\.outerHTML\s*=|insertAdjacentHTML|document\.write")
+
+
+@pytest.mark.parametrize("file", [*SCRIPTS, *STYLES, *MARKUP], ids=lambda file: file.name)
+def test_no_file_outgrows_its_measure(file: Path) -> None:
+    limit = 150 if file.suffix == ".html" else 300
+    assert len(file.read_text("utf-8").splitlines()) <= limit
+
+
+@pytest.mark.parametrize("file", MARKUP, ids=lambda file: file.name)
+def test_no_template_has_inline_code(file: Path) -> None:
+    assert INLINE.findall(file.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("file", SCRIPTS, ids=lambda file: file.name)
+def test_no_script_makes_markup_or_code_from_text(file: Path) -> None:
+    assert UNSAFE.findall(file.read_text("utf-8")) == []
+
+
+def test_every_icon_named_is_in_the_sprite() -> None:
+    known = set(re.findall(r'<symbol id="([^"]+)"', (STATIC / "icons.svg").read_text("utf-8")))
+    named = {name for file in MARKUP for name in re.findall(r'(?<!_)icon\("([a-z0-9-]+)"', file.read_text("utf-8"))}
+    named |= {
+        name for file in PYTHON for name in re.findall(r'nav\("[^"]*", "[^"]*", "([^"]+)"', file.read_text("utf-8"))
+    }
+    assert named - known == set()
+
+
+def test_every_style_layer_is_imported_and_exists() -> None:
+    imported = set(re.findall(r'url\("css/([^"]+)"\)', (STATIC / "style.css").read_text("utf-8")))
+    assert imported == {file.name for file in (STATIC / "css").glob("*.css")}
+
+
+def test_every_import_of_a_script_exists() -> None:
+    for file in SCRIPTS:
+        for target in re.findall(r'from "(\.[^"]+)"', file.read_text("utf-8")):
+            found = (file.parent / target).resolve()
+            assert found.exists() or "vendor" in found.parts, f"{file.name} imports {target}"
