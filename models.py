@@ -781,6 +781,23 @@ class QueuedMessage(Base):
     accepted: Mapped[datetime | None]
 
 
+class Controller(Base):
+    """Who talks with a ticket's agent at the moment. It holds until `until`, which its page keeps pushing on.
+
+    `holder` and `asked_by` name a page, so that one person in two windows is not two voices.
+    """
+
+    __tablename__ = "controllers"
+    __table_args__ = table()
+    ticket_id: Mapped[int] = ticket_key(primary_key=True)
+    holder: Mapped[str]
+    name: Mapped[str]
+    asked_by: Mapped[str | None]
+    asked_name: Mapped[str | None]
+    since: Mapped[datetime] = mapped_column(default=now)
+    until: Mapped[datetime]
+
+
 class RunRequest(Base):
     """What a running agent asks and waits for: leave to use a tool, or a choice."""
 

@@ -90,6 +90,7 @@ KEPT: dict[str, str] = {
     "attachments": "part of their ticket; files without a row are removed by the reaper",
     "runs": "one row an attempt, which the ticket's history names; their files have a rule of their own",
     "task_states": "one row a task",
+    "controllers": "at most one row a ticket",
     "api_tokens": "made by people; revoked ones stay listed",
     "switches": "one row a switch",
 }

@@ -641,6 +641,22 @@ def upgrade() -> None:
         batch_op.create_index("ticket_tags_by_tag", ["tag", "ticket_id"], unique=False)
 
     op.create_table(
+        "controllers",
+        sa.Column("ticket_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=True),
+        sa.Column("asked_name", sa.Text(), nullable=True),
+        sa.Column("since", models.UtcTime(), nullable=False),
+        sa.Column("until", models.UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["ticket_id"], ["tickets.id"], name=op.f("controllers_ticket_id_fkey"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("ticket_id", name=op.f("controllers_pkey")),
+        sqlite_strict=True,
+    )
+
+    op.create_table(
         "evidence",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("ticket_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
