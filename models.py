@@ -34,6 +34,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    func,
     make_url,
     text,
 )
@@ -277,6 +278,14 @@ class IncidentState(enum.StrEnum):
     CLOSED = "closed"
 
 
+class DraftState(enum.StrEnum):
+    """A project that somebody wants to add: asked for, looked at, or not to be had."""
+
+    ASKED = "asked"
+    READY = "ready"
+    FAILED = "failed"
+
+
 # -------------------------------------------------------------------------------------------------------- column types
 
 
@@ -387,7 +396,7 @@ NAMES = {
 ENUMS: tuple[type[enum.Enum], ...] = (
     TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
     AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
-    Scope, TaskOutcome, Trigger, InboxState, IncidentState, Tag,
+    Scope, TaskOutcome, Trigger, InboxState, IncidentState, Tag, DraftState,
 )  # fmt: skip
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
@@ -450,6 +459,37 @@ class Project(Base):
     archived: Mapped[bool] = mapped_column(default=False)
     version: Mapped[int] = mapped_column(default=1)
     created: Mapped[datetime] = mapped_column(default=now)
+
+
+class ProjectDraft(Base):
+    """A folder or clone URL that somebody wants as a project; a door looks at it and writes what it found."""
+
+    __tablename__ = "project_drafts"
+    __table_args__ = table(one_of("state", DraftState), Index("project_drafts_state", "state", "id"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    clone: Mapped[bool]
+    state: Mapped[DraftState] = mapped_column(default=DraftState.ASKED)
+    facts: Mapped[dict[str, Any] | None]
+    message: Mapped[str] = mapped_column(default="")
+    author: Mapped[str]
+    created: Mapped[datetime] = mapped_column(default=now)
+    answered: Mapped[datetime | None]
+
+
+class Program(Base):
+    """What was last seen of a program that agents are or use, on one machine."""
+
+    __tablename__ = "programs"
+    __table_args__ = table()
+    host: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str | None]
+    version: Mapped[str | None]
+    found: Mapped[bool]
+    logged_in: Mapped[bool | None]
+    advice: Mapped[str] = mapped_column(default="")
+    checked: Mapped[datetime] = mapped_column(default=now)
 
 
 class Profile(Base):
@@ -1096,6 +1136,13 @@ def insert_once(session: Session, into: type[Base]) -> Insert:
     """An INSERT that does nothing on a conflict; `rowcount` or RETURNING tells whether it inserted."""
     build = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
     return build(into).on_conflict_do_nothing()
+
+
+def seconds_between(session: Session, start: Any, end: Any) -> Any:
+    """Two columns or expressions of `UtcTime` as an SQL expression: the seconds from one to the other."""
+    if session.get_bind().dialect.name == "postgresql":
+        return func.extract("epoch", end - start)
+    return (func.julianday(end) - func.julianday(start)) * 86400.0
 
 
 class ChangeWatcher:

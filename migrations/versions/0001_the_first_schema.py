@@ -117,6 +117,37 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "programs",
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("version", sa.Text(), nullable=True),
+        sa.Column("found", models.Flag(), nullable=False),
+        sa.Column("logged_in", models.Flag(), nullable=True),
+        sa.Column("advice", sa.Text(), nullable=False),
+        sa.Column("checked", models.UtcTime(), nullable=False),
+        sa.PrimaryKeyConstraint("host", "name", name=op.f("programs_pkey")),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "project_drafts",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("clone", models.Flag(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("facts", models.Json(), nullable=True),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created", models.UtcTime(), nullable=False),
+        sa.Column("answered", models.UtcTime(), nullable=True),
+        sa.CheckConstraint("state IN ('asked', 'ready', 'failed')", name=op.f("project_drafts_state_known")),
+        sa.PrimaryKeyConstraint("id", name=op.f("project_drafts_pkey")),
+        sqlite_strict=True,
+    )
+    with op.batch_alter_table("project_drafts", schema=None) as batch_op:
+        batch_op.create_index("project_drafts_state", ["state", "id"], unique=False)
+
+    op.create_table(
         "projects",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("slug", sa.Text(), nullable=False),
