@@ -1,0 +1,183 @@
+"""Files: taken within limits under names of our own, and never shown in place."""
+
+from __future__ import annotations
+
+import io
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import Engine, update
+from werkzeug.test import TestResponse
+
+import auth
+from models import Attachment, reading, writing
+from settings import Settings
+from tests.web.conftest import Api, Worker
+from tickets import attachments, evidence, lookup, runs
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 40
+
+
+def upload(caller: Api, content: bytes = PNG, name: str = "shot.png", **fields: Any) -> TestResponse:
+    ticket = caller.ticket if isinstance(caller, Worker) else "MC-1"
+    headers = fields.pop("headers", {})
+    form = {"file": (io.BytesIO(content), name), **fields}
+    return caller.post(f"/tickets/{ticket}/attachments", data=form, headers=headers)
+
+
+@pytest.fixture
+def ticket(operator: Api) -> str:
+    return str(operator.post("/tickets", {"title": "Look"}).json["identifier"])  # type: ignore[index]
+
+
+def stored(settings: Settings) -> list[Path]:
+    return list(settings.attachments_dir.iterdir())
+
+
+def test_what_was_uploaded_comes_back_as_a_download(operator: Api, ticket: str, settings: Settings) -> None:
+    made: Any = upload(operator).json
+    assert (made["name"], made["media_type"], made["size"]) == ("shot.png", "image/png", len(PNG))
+    answer = operator.call("GET", made["href"].removeprefix("/api/v1"))
+    assert answer.data == PNG and answer.mimetype == "image/png"
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert (
+        answer.headers["X-Content-Type-Options"] == "nosniff" and "sandbox" in answer.headers["Content-Security-Policy"]
+    )
+    [file] = stored(settings)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and "shot" not in file.name
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (b"<html><script>alert(1)</script>", "text/plain"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "text/plain"),
+        (b"\xff\xd8\xff\xe0 jpeg", "image/jpeg"),
+        (b"%PDF-1.7 ...", "application/pdf"),
+        ("Grüße\n".encode(), "text/plain"),
+    ],
+)
+def test_the_type_is_what_the_content_shows_not_what_is_claimed(
+    operator: Api, ticket: str, content: bytes, shown: str
+) -> None:
+    made: Any = upload(operator, content, "page.html").json
+    assert made["media_type"] == shown
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF" + b"\x00" * 60, b"MZ\x90\x00", b"", b"text\x00text", b"\xfe\xff\x00a"])
+def test_other_content_is_refused_and_leaves_no_file(
+    operator: Api, ticket: str, settings: Settings, content: bytes
+) -> None:
+    assert upload(operator, content).status_code == 422
+    assert stored(settings) == []
+
+
+def test_text_that_goes_bad_far_in_is_refused(operator: Api, ticket: str, settings: Settings) -> None:
+    assert upload(operator, b"a" * 200_000 + b"\xff", "log.txt").status_code == 422
+    assert stored(settings) == []
+
+
+def test_a_letter_across_two_chunks_is_still_text(operator: Api, ticket: str) -> None:
+    content = b"a" * (attachments.CHUNK - 1) + "ü".encode() + b"b"
+    assert upload(operator, content, "log.txt").status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("..\\..\\boot.ini", "boot.ini"),
+        ("a<b>:c?.png", "abc.png"),
+        ("..", "file"),
+        ("a\u202egnp.exe", "agnp.exe"),
+        ("x" * 300 + ".png", "x" * 116 + ".png"),
+    ],
+)
+def test_a_name_cannot_lead_anywhere_or_deceive(
+    operator: Api, ticket: str, settings: Settings, sent: str, shown: str
+) -> None:
+    assert upload(operator, name=sent).json["name"] == shown  # type: ignore[index]
+    assert all(file.parent == settings.attachments_dir for file in stored(settings))
+
+
+def test_files_past_the_limits_are_refused_and_leave_nothing(app: Flask, operator: Api, ticket: str) -> None:
+    held: auth.Instance = app.extensions["mission_control"]
+    tight = held.settings.model_copy(update={"attachment_limit_bytes": 1000, "attachment_limit_count": 1})
+    app.extensions["mission_control"] = auth.Instance(tight, held.engine, held.key)
+    assert upload(operator, PNG * 100).status_code == 413
+    assert upload(operator, b"x" * 200_000, "log.txt").status_code == 413
+    assert upload(operator).status_code == 201
+    assert upload(operator).status_code == 422
+    assert len(stored(tight)) == 1
+
+
+def test_no_file_is_left_when_its_row_fails(
+    operator: Api, ticket: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_given: Any) -> None:
+        raise RuntimeError("the disk of the store is full")
+
+    monkeypatch.setattr(attachments, "add", fail)
+    assert upload(operator).status_code == 500
+    assert stored(settings) == []
+
+
+def test_an_upload_repeated_with_its_key_is_stored_once(operator: Api, ticket: str, settings: Settings) -> None:
+    key = {"Idempotency-Key": "upload-1"}
+    first, again = upload(operator, headers=key), upload(operator, headers=key)
+    assert first.json == again.json and again.headers["Idempotency-Replayed"] == "true"
+    assert len(stored(settings)) == 1
+    assert upload(operator, b"other", headers=key).status_code == 409
+    assert len(stored(settings)) == 1
+
+
+def test_a_row_that_names_another_file_is_never_followed(
+    operator: Api, ticket: str, settings: Settings, store: Engine
+) -> None:
+    made: Any = upload(operator).json
+    secret = settings.home / "secrets" / "form.key"
+    link = settings.attachments_dir / ("a" * 32)
+    link.symlink_to(secret)
+    for name in ("../secrets/form.key", str(secret), link.name, "b" * 32):
+        with writing(store) as session:
+            session.execute(update(Attachment).values(stored_as=name))
+        assert operator.get(f"/attachments/{made['id']}").status_code == 404
+
+
+def test_a_runs_file_becomes_evidence_for_an_item(worker: Worker, store: Engine) -> None:
+    made: Any = upload(worker, summary="The page as it looks now", item="0").json
+    with reading(store) as session:
+        [claim] = evidence.of(session, lookup.get(session, worker.ticket).id)
+    assert (claim.kind, claim.source, claim.item, claim.summary) == (
+        "attachment",
+        "claim",
+        0,
+        "The page as it looks now",
+    )
+    assert claim.data == {"attachment": made["id"], "sha256": made["sha256"]}
+
+
+def test_a_run_neither_reads_nor_adds_files_elsewhere(worker: Worker, operator: Api, settings: Settings) -> None:
+    other: Any = operator.post("/tickets", {"title": "Not yours"}).json
+    form = {"file": (io.BytesIO(PNG), "a.png")}
+    made: Any = operator.post(f"/tickets/{other['identifier']}/attachments", data=form).json
+    assert worker.get(f"/attachments/{made['id']}").status_code == 403
+    form = {"file": (io.BytesIO(PNG), "a.png")}
+    assert worker.post(f"/tickets/{other['identifier']}/attachments", data=form).status_code == 403
+    assert len(stored(settings)) == 1
+
+
+def test_an_ended_run_adds_no_file(worker: Worker, store: Engine, settings: Settings) -> None:
+    with writing(store) as session:
+        runs.report(session, worker.run, runs.Report(verdict="failed"), runs.RetryPolicy())
+    assert upload(worker).status_code == 409
+    assert stored(settings) == []
+
+
+def test_a_stranger_cannot_upload(app: Flask, ticket: str, settings: Settings) -> None:
+    form = {"file": (io.BytesIO(PNG), "a.png")}
+    assert app.test_client().post("/api/v1/tickets/MC-1/attachments", data=form).status_code == 403
+    assert stored(settings) == []

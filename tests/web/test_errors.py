@@ -1,0 +1,137 @@
+"""Whatever is sent, the answer is a designed one, and nothing is half written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, func, select
+
+from models import Base, reading
+from tests.web.conftest import OWN_PAGE, Api, form_token
+from tickets import lifecycle
+
+
+def rows(store: Engine) -> dict[str, int]:
+    """How many rows each table has."""
+    with reading(store) as session:
+        return {
+            name: session.scalar(select(func.count()).select_from(table)) or 0
+            for name, table in Base.metadata.tables.items()
+        }
+
+
+CASES: list[tuple[str, str, dict[str, Any], int, str]] = [
+    ("an unknown ticket", "GET /tickets/MC-99", {}, 404, "no_such_ticket"),
+    ("an unknown state", "GET /tickets?status=sleeping", {}, 422, "invalid"),
+    ("an unknown filter", "GET /tickets?colour=red", {}, 422, "invalid"),
+    ("a query where there is none", "GET /agents?limit=3", {}, 422, "invalid"),
+    ("a limit beyond the limit", "GET /tickets?limit=201", {}, 422, "invalid"),
+    ("a limit that is none", "GET /tickets?limit=ten", {}, 422, "invalid"),
+    ("an invented cursor", "GET /tickets?cursor=MC-1", {}, 422, "invalid"),
+    ("a cursor of no day", "GET /tickets?cursor=2026-99-99T00:00:00.000000Z~1", {}, 422, "invalid"),
+    ("a cursor of no comment", "GET /tickets/1/comments?cursor=-1", {}, 422, "invalid"),
+    ("a NUL byte in a query", "GET /tickets?q=a%00b", {}, 422, "invalid"),
+    ("a NUL byte in a path", "GET /tickets/MC-1%00", {}, 422, "invalid"),
+    ("a NUL byte in a title", "POST /tickets", {"json": {"title": "a\x00b"}}, 422, "invalid"),
+    ("a NUL byte as it is", "POST /tickets", {"data": b'{"title": "a\x00b"}'}, 422, "invalid"),
+    ("half a letter", "POST /tickets", {"data": b'{"title": "\\ud800"}'}, 422, "invalid"),
+    ("bytes that are no text", "POST /tickets", {"data": b'{"title": "\xff"}'}, 422, "invalid"),
+    ("no body", "POST /tickets", {"data": b""}, 422, "invalid"),
+    ("no JSON", "POST /tickets", {"data": b"title=x"}, 422, "invalid"),
+    ("a list for an object", "POST /tickets", {"json": [1]}, 422, "invalid"),
+    ("text for a number", "PATCH /tickets/1", {"json": {"version": "1"}}, 422, "invalid"),
+    ("a number beyond 64 bits", "PATCH /tickets/1", {"json": {"version": 2**64}}, 422, "invalid"),
+    ("an unknown field", "POST /tickets", {"json": {"title": "x", "status_": "done"}}, 422, "invalid"),
+    ("an unknown owner", "POST /tickets", {"json": {"title": "x", "assigned_to": "nobody"}}, 422, "invalid"),
+    ("an unknown project", "POST /tickets", {"json": {"title": "x", "project": "nowhere"}}, 404, "not_found"),
+    ("a project that climbs", "POST /tickets", {"json": {"title": "x", "project": "../etc"}}, 422, "invalid"),
+    ("an unknown parent", "POST /tickets", {"json": {"title": "x", "child_of": "MC-99"}}, 404, "no_such_ticket"),
+    ("a body of another type", "POST /tickets", {"data": "title: x", "content_type": "text/yaml"}, 415, "unsupported_type"),
+    ("an illegal move", "POST /tickets/1/moves", {"json": {"move": "approve"}}, 409, "illegal_move"),
+    ("a stale version", "PATCH /tickets/1", {"json": {"version": 7, "title": "x"}}, 409, "stale_ticket"),
+    ("a method of no route", "DELETE /tickets", {}, 405, "method_not_allowed"),
+    ("an unknown route", "GET /nowhere", {}, 404, "not_found"),
+    ("a run beyond 64 bits", "GET /runs/99999999999999999999", {}, 404, "not_found"),
+    ("a run of no number", "GET /runs/0", {}, 404, "not_found"),
+    ("an attachment that climbs", "GET /attachments/..%2f..%2fmc.db", {}, 404, "not_found"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("request_line", "given", "status", "code"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+)
+def test_each_fault_has_its_answer_and_leaves_nothing(
+    operator: Api, store: Engine, request_line: str, given: dict[str, Any], status: int, code: str
+) -> None:
+    operator.post("/tickets", {"title": "Before"})
+    before = rows(store)
+    method, path = request_line.split(" ", 1)
+    given = {"content_type": "application/json", **given} if "data" in given else given
+    answer = operator.call(method, path, **given)
+    assert (answer.status_code, answer.json["error"]) == (status, code), answer.text  # type: ignore[index]
+    assert set(answer.json) == {"error", "message", "detail"} and answer.json["message"]  # type: ignore[arg-type,index]
+    assert rows(store) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "../1", "..%2f1", "MC-1/../MC-2", "mc-1", "MC-01", "-1", "MC-1;", "MC-1' OR '1'='1", "１", "MC-" + "9" * 40]
+)  # fmt: skip
+def test_no_name_but_an_identifier_finds_a_ticket(operator: Api, name: str) -> None:
+    operator.post("/tickets", {"title": "Before"})
+    answer = operator.get(f"/tickets/{name}")
+    assert answer.status_code == 404 and answer.json is not None
+
+
+def test_ten_megabytes_are_refused_before_they_are_read(operator: Api, store: Engine) -> None:
+    before = rows(store)
+    body = b'{"title": "' + b"x" * (10 << 20) + b'"}'
+    answer = operator.post("/tickets", data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["error"]) == (413, "too_large")  # type: ignore[index]
+    assert rows(store) == before
+
+
+def test_each_wrong_field_is_named(operator: Api) -> None:
+    answer: Any = operator.post("/tickets", {"title": "", "priority": "soon", "acceptance": [{"txt": "x"}]}).json
+    assert {"title", "priority", "acceptance.0.text", "acceptance.0.txt"} == set(answer["detail"]["fields"])
+
+
+def test_a_fault_of_ours_tells_a_reference_and_no_more(
+    operator: Api, store: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = lifecycle.create
+
+    def fail_after_writing(*given: Any) -> None:
+        real(*given)
+        raise RuntimeError("the secret detail")
+
+    monkeypatch.setattr(lifecycle, "create", fail_after_writing)
+    before = rows(store)
+    answer = operator.post("/tickets", {"title": "Half done"})
+    assert answer.status_code == 500 and "secret" not in answer.text
+    assert answer.json["reference"] in caplog.text and "the secret detail" in caplog.text  # type: ignore[index]
+    assert rows(store) == before
+
+
+def test_people_get_a_page_and_programs_get_json(browser: FlaskClient, operator: Api) -> None:
+    page = browser.get("/ticket/MC-99")
+    assert page.status_code == 404 and page.mimetype == "text/html"
+    assert "There is no ticket with that identifier." in page.text
+    answer = browser.get("/nowhere", headers={"Authorization": f"Bearer {operator.token}"})
+    assert answer.mimetype == "application/json"
+
+
+def test_a_stranger_is_told_nothing_but_the_refusal(app: Flask) -> None:
+    client = app.test_client()
+    assert client.get("/nowhere").text == "There is nothing at this address.\n"
+    assert client.post("/logout", headers=OWN_PAGE).status_code == 401
+
+
+def test_an_error_page_keeps_the_frame_and_its_form_token(browser: FlaskClient) -> None:
+    assert form_token(browser, "/nowhere") == form_token(browser, "/board")
+
+
+def test_allowed_methods_are_named(operator: Api) -> None:
+    assert "POST" in operator.delete("/tickets").headers["Allow"]
