@@ -22,6 +22,7 @@ BLUEPRINTS = (
     "streams",
     "pages",
     "ticket_page",
+    "patterns",
 )
 """Modules of this package; each has a Blueprint named `blueprint`."""
 

@@ -90,6 +90,7 @@ export class Board {
     if (shown > PAGE) query.set("limit", String(Math.ceil(shown / PAGE) * PAGE));
     try {
       await morph(column, await fetchFragment(`/board/column/${name}?${query}`));
+      if (column.dataset.folded === "" && column.querySelector("[data-card]")) column.removeAttribute("data-folded");
     } catch {
       // Stays as it is; the next event reads it again.
     }
@@ -119,8 +120,14 @@ export class Board {
       event.preventDefault();
       this.#loadMore(more);
     } else if (fold) {
-      fold.closest("[data-column]").toggleAttribute("data-folded");
+      this.#fold(fold.closest("[data-column]"));
     }
+  }
+
+  /** Folded "by hand" a column stays so; folded because it was empty, it opens with its first card. */
+  #fold(column) {
+    if ("folded" in column.dataset) delete column.dataset.folded;
+    else column.dataset.folded = "hand";
   }
 
   // Selection
