@@ -287,10 +287,15 @@ def _rights(actor: Actor, runnable_owner: bool, live: Run | None) -> frozenset[B
     return frozenset()
 
 
+def _silenced(run: Run, law: Move) -> bool:
+    """A run that was told to stop may say nothing more, but for the question it has waited too long to have answered."""
+    return run.stop_code is not None and (run.stop_code, law.name) != ("timeout", "ask")
+
+
 def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int | None) -> None:
     why = refusal(law, ticket, actor, standing)
     live = standing.live
-    if why is None and By.LIVE_RUN in law.by and (live is None or live.id != run or live.stop_code):
+    if why is None and By.LIVE_RUN in law.by and (live is None or live.id != run or _silenced(live, law)):
         why = "only the final report of the run that holds the ticket makes this move"
     if why:
         raise IllegalMove(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
@@ -43,6 +43,9 @@ from .lifecycle import transition
 from .lookup import get, get_run
 
 PICKUP = Actor.system("pickup")
+UNANSWERED = "timeout"
+"""Stop code of a run whose question waited too long; its report may still ask that question."""
+TOO_LATE = "Its question was not answered in time."
 LIVE_STATES = (RunState.STARTING, RunState.RUNNING, RunState.WAITING, RunState.IDLE)
 
 
@@ -275,7 +278,7 @@ def _stale(run: Run, ticket: Ticket, body: Report) -> str | None:
     verdict = body.verdict in ("done", "review", "question")
     if verdict and ticket.status is not TicketStatus.IN_PROGRESS:
         return f"the ticket is {ticket.status.value}, so a verdict of {body.verdict} does not apply"
-    if verdict and run.stop_code:
+    if verdict and run.stop_code and not (run.stop_code == UNANSWERED and body.verdict == "question"):
         return f"the run was told to stop ({run.stop_code})"
     return None
 
@@ -427,6 +430,23 @@ def stop(session: Session, run_id: int, actor: Actor, reason: str = "") -> Ticke
     return transition(
         session, ticket.id, "park", actor, wake={"kind": "manual"}, note=reason or "Stopped by the operator."
     )
+
+
+def stop_unanswered(session: Session, seconds: float) -> int:
+    """End the live runs whose question or approval has waited too long: its report then asks it on the ticket."""
+    waiting = select(RunRequest.run_id).where(
+        RunRequest.state == RequestState.PENDING, RunRequest.created < now() - timedelta(seconds=seconds)
+    )
+    late = session.execute(
+        update(Run)
+        .where(Run.id.in_(waiting), Run.state != RunState.ENDED, Run.stop_code.is_(None))
+        .values(state=RunState.STOPPING, stop_code=UNANSWERED, stop_reason=TOO_LATE)
+        .returning(Run.id, Run.ticket_id)
+    ).all()
+    for run_id, ticket_id in late:
+        payload = {"run": run_id, "code": UNANSWERED, "reason": TOO_LATE}
+        events.append(session, ticket_id, "run_stop_requested", payload, MISSION_CONTROL, run_id)
+    return len(late)
 
 
 def stop_asked(session: Session, run_id: int) -> datetime | None:

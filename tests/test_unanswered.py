@@ -1,0 +1,39 @@
+"""A question that waits too long in its live process becomes one on the ticket."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import Engine, update
+
+from models import Run, RunRequest, TicketStatus, now, writing
+from tests.test_sessions import claimed
+from tests.test_spine import make
+from tickets import ingest, runs
+from tickets.ingest import WorkerEvent
+
+ASKED = {"request": "r-1", "questions": [{"text": "Red or blue?", "choices": []}]}
+
+
+def test_a_question_unanswered_past_its_limit_ends_the_run_and_is_asked_on_the_ticket(engine: Engine) -> None:
+    run = claimed(engine, make(engine, assigned_to="claude"))
+    event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.question", "payload": ASKED}
+    with writing(engine) as session:
+        ingest.take(session, run.id, [WorkerEvent.model_validate(event)])
+        assert runs.stop_unanswered(session, 3600) == 0
+        session.execute(update(RunRequest).values(created=now() - timedelta(seconds=3601)))
+        assert runs.stop_unanswered(session, 3600) == 1
+        assert runs.stop_unanswered(session, 3600) == 0, "it is told once"
+        assert runs.beat(session, run.id, runs.Beat(state="waiting"))["stop"]["code"] == "timeout"
+
+    with writing(engine) as session:
+        late = runs.report(session, run.id, runs.Report(verdict="done", summary="Done."), runs.RetryPolicy())
+        assert not late.accepted
+
+    again = claimed(engine, make(engine, assigned_to="codex"))
+    with writing(engine) as session:
+        session.execute(update(Run).where(Run.id == again.id).values(stop_code=runs.UNANSWERED))
+        asked = runs.Report(verdict="question", summary="Red or blue?", question=ASKED)
+        receipt = runs.report(session, again.id, asked, runs.RetryPolicy())
+
+    assert receipt.accepted and receipt.ticket.status is TicketStatus.NEEDS_INPUT
