@@ -23,8 +23,8 @@ class Held(Exception):
 @contextmanager
 def alone(bench: Bench, name: str) -> Iterator[None]:
     """Hold `name` for the length of the block; raises `Held` at once."""
-    who = f"{bench.host} pid {os.getpid()}"
-    with _file_lock(bench.settings.run_dir / f"{name}.lock", who):
+    who = _me(bench)
+    with alone_here(bench, name):
         if bench.engine.dialect.name == "sqlite":
             yield
             return
@@ -37,6 +37,17 @@ def alone(bench: Bench, name: str) -> Iterator[None]:
         finally:
             with writing(bench.engine) as session:
                 switches.end_lease(session, name, who)
+
+
+@contextmanager
+def alone_here(bench: Bench, name: str) -> Iterator[None]:
+    """As `alone`, among the programs of this machine only."""
+    with _file_lock(bench.settings.run_dir / f"{name}.lock", _me(bench)):
+        yield
+
+
+def _me(bench: Bench) -> str:
+    return f"{bench.host} pid {os.getpid()}"
 
 
 @contextmanager

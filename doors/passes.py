@@ -19,6 +19,8 @@ from .recording import Done
 from .world import Unobservable
 
 UNOBSERVABLE = "pickup:unobservable"
+ALARMING = frozenset({"undead", "lost", "not_started", "unsettled"})
+"""Ends of runs that make a pass a warning."""
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class Tally:
 
     @property
     def outcome(self) -> TaskOutcome:
-        if self.not_started or {"undead", "lost", "not_started"} & self.reconciled.keys():
+        if self.not_started or ALARMING & self.reconciled.keys():
             return TaskOutcome.WARNING
         return TaskOutcome.ACTED if self.claimed or self.reconciled or self.woken else TaskOutcome.NOOP
 
@@ -70,6 +72,8 @@ def settle(bench: Bench, tally: Tally) -> None:
     """Steps 2 and 3 without the wake conditions; the reaper does the same. Raises `Unobservable`."""
     shown = world.panes(bench)
     world.require_processes()
+    with writing(bench.engine) as session:
+        runs.stop_unanswered(session, bench.settings.limits.answer_seconds)
     tally.reconciled = reconcile.runs_here(bench, shown)
     tally.released = workplaces.release_spent(bench)
 

@@ -49,10 +49,22 @@ def runs_here(bench: Bench, shown: list[Pane]) -> Counter[str]:
         live = [run for run in runs.live(session) if run.host == bench.host and run.mode is not RunMode.EXTERNAL]
     seen = [(run, world.look(bench, run, shown)) for run in live if not _is_just_starting(run)]
     for run, sight in seen:
-        result = _settle(bench, run, sight)
+        result = _attempt(bench, run, sight)
         if result:
             done[result] += 1
     return done
+
+
+def _attempt(bench: Bench, run: Run, sight: Sight) -> str | None:
+    """Settle one run. One that cannot be settled keeps its ticket and is reported; it must not hold up the others."""
+    try:
+        return _settle(bench, run, sight)
+    except Exception as error:
+        title = f"Run {run.id} cannot be settled"
+        with writing(bench.engine) as session:
+            words = f"{type(error).__name__}: {error}"[:2000]
+            incidents.raise_incident(session, f"unsettled:{run.id}", title, words, ticket_id=run.ticket_id)
+        return "unsettled"
 
 
 def _is_just_starting(run: Run) -> bool:

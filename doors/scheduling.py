@@ -1,0 +1,160 @@
+"""The scheduler's work: start what is due, each task one at a time and in a thread of its own, and record what it came to."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from models import TaskOutcome, Trigger, now, reading, writing
+from tickets import tasks
+from workers import tasks as programs
+from workers.tasks import Ended
+
+from . import flight, timetable
+from .bench import Bench
+from .timetable import Task
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_SECONDS = 8.0
+"""Enough for a dispatch pass."""
+STOP_SECONDS = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What is to be run at one moment: the tasks, which are enabled, and what is wrong."""
+
+    tasks: dict[str, Task]
+    enabled: set[str]
+    problems: list[str]
+
+
+class Scheduler:
+    """`started` stands for the last run of tasks that have never run. `log` takes a line for people."""
+
+    def __init__(self, bench: Bench, folder: Path, started: datetime, log: Callable[[str], None]) -> None:
+        self._bench = bench
+        self._folder = folder
+        self._started = started
+        self._log = log
+        self._running: dict[str, threading.Thread] = {}
+        self._stopping = threading.Event()
+        self._told: list[str] = []
+        self._state: list[tuple[str, int]] | None = None
+        self._content: tuple[dict[str, Task], list[str]] = ({}, [])
+        with reading(bench.engine) as session:
+            self._last = {name: row.started for name, row in tasks.latest(session).items()}
+
+    def table(self) -> Table:
+        """Read files and decisions; a problem is logged when it appears."""
+        found, problems = self._files()
+        with reading(self._bench.engine) as session:
+            decided = tasks.decisions(session)
+        enabled = {name for name, task in found.items() if decided.get(name, task.head.enabled)}
+        problems = [*problems, *timetable.doubled(found, enabled)]
+        for problem in problems:
+            if problem not in self._told:
+                self._log(f"tasks/{problem}")
+        self._told = problems
+        return Table(found, enabled, problems)
+
+    def _files(self) -> tuple[dict[str, Task], list[str]]:
+        """The folder's content, read again when a file has changed."""
+        state = [(path.name, path.stat().st_mtime_ns) for path in sorted(self._folder.glob("*.md"))]
+        if state != self._state:
+            self._state, self._content = state, timetable.load(self._folder)
+        return self._content
+
+    def tick(self, moment: datetime) -> list[str]:
+        """Start the enabled tasks that are due and not running; their names. One that runs is due again when it has ended."""
+        self._running = {name: thread for name, thread in self._running.items() if thread.is_alive()}
+        table = self.table()
+        due = [
+            name for name in sorted(table.enabled) if name not in self._running and self._is_due(table, name, moment)
+        ]
+        for name in due:
+            self._last[name] = moment
+            self._running[name] = threading.Thread(target=self._work, args=(table.tasks[name],), name=f"task {name}")
+            self._running[name].start()
+        return due
+
+    @property
+    def running(self) -> list[str]:
+        return sorted(name for name, thread in self._running.items() if thread.is_alive())
+
+    def wait(self) -> None:
+        """Until every started task has ended."""
+        for thread in self._running.values():
+            thread.join()
+
+    def stop(self) -> None:
+        """Let what runs end, then make it; agents that a pass has started live on in tmux."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for thread in self._running.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._stopping.set()
+        for thread in self._running.values():
+            thread.join(STOP_SECONDS)
+
+    def run_now(self, name: str, trigger: Trigger = Trigger.OPERATOR) -> TaskOutcome:
+        """Run one task here and now, enabled or not. Raises `KeyError` for an unknown one."""
+        return self._run(self.table().tasks[name], trigger)
+
+    def _is_due(self, table: Table, name: str, moment: datetime) -> bool:
+        last = self._last.setdefault(name, self._started)
+        return timetable.next_after(table.tasks[name], last, self._bench.settings.zone) <= moment
+
+    def _work(self, task: Task) -> None:
+        """The body of a task's thread: nothing that goes wrong in it stays unsaid."""
+        try:
+            outcome = self._run(task, Trigger.TIMER)
+            if outcome in (TaskOutcome.FAILED, TaskOutcome.WARNING):
+                self._log(f"task {task.name}: {outcome.value}")
+        except Exception as error:
+            self._log(f"task {task.name} could not be run or recorded: {type(error).__name__}: {error}")
+
+    def _run(self, task: Task, trigger: Trigger) -> TaskOutcome:
+        started = now()
+        argv = [sys.executable, str(ROOT / task.head.command[0]), *task.head.command[1:], "--trigger", trigger.value]
+        log = self._bench.settings.logs_dir / "tasks" / f"{task.name}.log"
+        try:
+            with flight.alone_here(self._bench, f"task-{task.name}"):
+                ended = programs.run(argv, ROOT, task.head.timeout, log, self._stopping)
+        except flight.Held:
+            return TaskOutcome.SKIPPED
+        return self._record(task, trigger, started, ended)
+
+    def _record(self, task: Task, trigger: Trigger, started: datetime, ended: Ended) -> TaskOutcome:
+        """Complete the row that the program itself wrote; where it wrote none, its end is what there is to tell."""
+        said = ended.summary or {}
+        outcome = outcome_of(ended)
+        with writing(self._bench.engine) as session:
+            if isinstance(said.get("task_run"), int) and tasks.complete(
+                session, said["task_run"], ended.code, ended.tail
+            ):
+                return outcome
+            facts = {**said, **({"error": ended.cut} if ended.cut else {})}
+            tasks.record(
+                session,
+                task.name,
+                trigger,
+                outcome,
+                started,
+                exit_code=ended.code,
+                summary=facts,
+                output_tail=ended.tail,
+            )
+        return outcome
+
+
+def outcome_of(ended: Ended) -> TaskOutcome:
+    """What a program says of itself, unless its end belies it. One that says nothing is never taken for a success."""
+    if ended.cut or ended.code != 0:
+        return TaskOutcome.FAILED
+    said = str((ended.summary or {}).get("outcome"))
+    return TaskOutcome(said) if said in [each.value for each in TaskOutcome] else TaskOutcome.WARNING

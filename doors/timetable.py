@@ -1,0 +1,96 @@
+"""The tasks and their times: `tasks/*.md`, a cron line each, in the zone of the settings.
+
+A time that a clock change skips runs once, right after the change; a time that it doubles runs once. Lines whose minute
+or hour begins with `*` go by elapsed time. Runs missed while the scheduler was down are made up for by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import frontmatter
+import yaml
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_operator.py")
+"""What a task may run: doors, which print their outcome as JSON and take `--trigger`."""
+NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
+
+
+def _cron_line(line: str) -> str:
+    try:
+        next(CronSim(line, datetime(2026, 1, 1)))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f"not a cron line that ever comes due: {error}") from None
+    return line
+
+
+def _door(argv: list[str]) -> list[str]:
+    if argv[0] not in PROGRAMS:
+        raise ValueError(f"{argv[0]} is none of {', '.join(PROGRAMS)}")
+    return argv
+
+
+class TaskFile(BaseModel):
+    """The head of a task's file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schedule: Annotated[str, AfterValidator(_cron_line)]
+    command: Annotated[list[str], Field(min_length=1, max_length=16), AfterValidator(_door)]
+    timeout: float = Field(gt=0, le=86_400, description="seconds")
+    enabled: bool
+    description: str = Field(min_length=1, max_length=300)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task; its name is that of its file."""
+
+    name: str
+    head: TaskFile
+
+
+def load(folder: Path) -> tuple[dict[str, Task], list[str]]:
+    """The tasks of a folder by name, and what is wrong with those that cannot be used, each with its file's name."""
+    tasks: dict[str, Task] = {}
+    problems: list[str] = []
+    for path in sorted(folder.glob("*.md")):
+        try:
+            tasks[path.stem] = _read(path)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            problems.append(f"{path.name}: {_words(error)}")
+    return tasks, problems
+
+
+def _read(path: Path) -> Task:
+    if not NAME.fullmatch(path.stem):
+        raise ValueError("a task's name is made of lower-case letters, digits and hyphens")
+    return Task(path.stem, TaskFile.model_validate(frontmatter.loads(path.read_text("utf-8")).metadata))
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    return str(error).splitlines()[0]
+
+
+def doubled(tasks: dict[str, Task], enabled: set[str]) -> list[str]:
+    """Enabled tasks that run the same command."""
+    by_command: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name, task in tasks.items():
+        if name in enabled:
+            by_command[tuple(task.head.command)].append(name)
+    return [f"{' and '.join(names)} run the same command" for names in by_command.values() if len(names) > 1]
+
+
+def next_after(task: Task, moment: datetime, zone: ZoneInfo) -> datetime:
+    """The first time of a task after `moment`."""
+    return next(CronSim(task.head.schedule, moment.astimezone(zone)))

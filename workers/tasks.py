@@ -1,0 +1,74 @@
+"""Running one scheduled program to its end: bounded in time, its output on disk, its own account of itself read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TAIL_BYTES = 32_000
+TERM_SECONDS = 10.0
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`code` is negative for a signal's number; `cut` says why we ended it; `summary` is its last line of JSON, if any."""
+
+    code: int
+    cut: str | None
+    tail: str
+    summary: dict[str, Any] | None
+
+
+def run(argv: Sequence[str], cwd: Path, timeout: float, log: Path, stopping: threading.Event) -> Ended:
+    """Run `argv` until it ends, `timeout` seconds have passed or `stopping` is set. `log` (0600) holds its output.
+
+    Raises OSError when it cannot be started. What it has put into a session of its own, such as a tmux server, stays.
+    """
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        process = subprocess.Popen(
+            list(argv), cwd=cwd, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, start_new_session=True
+        )
+    finally:
+        os.close(handle)
+    cut = _await(process, timeout, stopping)
+    tail = log.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace")
+    return Ended(process.returncode, cut, tail, _summary(tail))
+
+
+def _await(process: subprocess.Popen[bytes], timeout: float, stopping: threading.Event) -> str | None:
+    """Why it was ended, None when it ended by itself."""
+    left = timeout
+    while not stopping.is_set() and left > 0:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)
+            return None
+        left -= POLL_SECONDS
+    process.terminate()
+    try:
+        process.wait(TERM_SECONDS)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return "the scheduler was stopped" if stopping.is_set() else f"it took longer than {timeout:g} seconds"
+
+
+def _summary(tail: str) -> dict[str, Any] | None:
+    """The last line that is a JSON object with an outcome."""
+    for line in reversed(tail.splitlines()):
+        with suppress(ValueError):
+            said = json.loads(line)
+            if isinstance(said, dict) and "outcome" in said:
+                return said
+    return None
