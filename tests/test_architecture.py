@@ -64,7 +64,7 @@ def violations(root: Path) -> list[str]:
 
 def _modules(root: Path) -> list[Path]:
     rooms = [folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-    kept = [folder for folder in rooms if folder.name not in {"tests", "bin", "build", "node_modules"}]
+    kept = [folder for folder in rooms if folder.name not in {"tests", "bench", "bin", "build", "node_modules"}]
     nested = [file for folder in kept for file in folder.rglob("*.py") if "versions" not in file.parts]
     return sorted([*root.glob("*.py"), *nested])
 

@@ -1,0 +1,1 @@
+"""Measurements of the running product: `bin/bench` prints them. Nothing here passes or fails."""

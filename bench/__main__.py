@@ -1,0 +1,66 @@
+"""`python -m bench [--list] [NAME...]`: run measurements, print a table, write `bench/results.json`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from bench import board, dispatch, streams
+from bench.rows import Measurement, Row
+from models import now, stamp
+
+RESULTS = Path(__file__).with_name("results.json")
+
+MEASUREMENTS: Mapping[str, Measurement] = {
+    "first-page": board.first_page,
+    "pages": board.pages,
+    "stream-latency": streams.latency,
+    "events": streams.throughput,
+    "claims": dispatch.claims,
+    "pickup": dispatch.pickup,
+    "runs": dispatch.start_of_runs,
+}
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 when everything asked for could be measured, else 1."""
+    parser = argparse.ArgumentParser(prog="bin/bench", description="Measure Mission Control on this machine.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASUREMENTS)}; all by default")
+    parser.add_argument("--list", action="store_true", help="print the names and what they measure")
+    options = parser.parse_args(argv)
+    unknown = set(options.names) - set(MEASUREMENTS)
+    if unknown:
+        parser.error(f"there is no measurement named {', '.join(sorted(unknown))}")
+    if options.list:
+        for name, measure in MEASUREMENTS.items():
+            print(f"{name:16}{(measure.__doc__ or '').splitlines()[0]}")
+        return 0
+    return measure_all(options.names or list(MEASUREMENTS))
+
+
+def measure_all(names: list[str]) -> int:
+    rows: list[Row] = []
+    failed = False
+    for name in names:
+        try:
+            for row in MEASUREMENTS[name]():
+                print(f"{row.name:44}{row.value:>12,.1f} {row.unit:4} {row.note}", flush=True)
+                rows.append(row)
+        except Exception:  # one that cannot be measured here must not hide the others
+            traceback.print_exc()
+            failed = True
+    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    result = {"at": stamp(now()), **machine, "rows": [asdict(row) for row in rows]}
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,52 @@
+"""Pages: the first after a start, the board as it grows, and the memory of who serves them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.installation import Installation, installation
+from bench.rows import Row, percentile, spread, timed
+
+SIZES = (100, 10_000)
+
+
+def first_page() -> Iterator[Row]:
+    """From the start of the server process to the board in hand."""
+    seconds = []
+    for _ in range(3):
+        with installation() as here:
+            seconds.append(timed(lambda here=here: (here.serve(), here.get("/board"))))  # type: ignore[misc]
+    yield Row("start to first page", percentile(seconds, 50), "s", "the middle of 3")
+
+
+def pages() -> Iterator[Row]:
+    """How the cost of the board, a ticket and a search grows, and what a web worker then weighs."""
+    with installation(MC_WEB_WORKERS=1) as here:
+        master, present = here.serve(), 0
+        for size in SIZES:
+            here.tickets(size - present)
+            present = size
+            for name, path in (
+                ("board", "/board"),
+                ("ticket", "/ticket/MC-1"),
+                ("search", "/api/v1/tickets?q=measure"),
+            ):
+                yield from spread(f"{name} with {size:,} tickets", _visits(here, path))
+        yield Row("memory of a web worker", megabytes(_child(master)), "MB", "resident, after these pages")
+
+
+def _visits(here: Installation, path: str) -> list[float]:
+    here.get(path)
+    return [timed(lambda: here.get(path)) for _ in range(30)]
+
+
+def _child(master: subprocess.Popen[bytes]) -> int:
+    return int(Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()[0])
+
+
+def megabytes(pid: int) -> float:
+    """Resident memory of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024

@@ -1,0 +1,120 @@
+"""An installation of its own for a measurement: home, store, real server, one token."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import migrations
+from bench.rows import until
+from models import Scope, open_engine, writing
+from settings import Settings, load
+from tickets import lifecycle, runs, team, tokens
+from tickets.actors import Actor
+from tickets.facts import NewTicket
+from workers.tmux import Tmux
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCH = Actor.human("bench")
+
+
+class Installation:
+    """`settings` are environment variables: `Installation(home, MC_WEB_WORKERS=1)`."""
+
+    def __init__(self, home: Path, **settings: object) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        own = {"MC_HOME": home, "MC_PORT": port, "MC_TIMEZONE": "UTC"} | settings
+        kept = ("PATH", "HOME", "LANG", "USER")
+        self.environment = {name: os.environ[name] for name in kept if name in os.environ}
+        self.environment |= {name: str(value) for name, value in own.items()}
+        self.settings: Settings = load(self.environment)
+        self.settings.ensure_home()
+        migrations.upgrade(self.settings.database_url, home)
+        self.engine = open_engine(self.settings.database_url)
+        with writing(self.engine) as session:
+            team.seed(session, {"script": True})
+            _, self.token = tokens.issue(session, tokens.NewToken(name="bench", scope=Scope.OPERATOR), BENCH)
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def serve(self) -> subprocess.Popen[bytes]:
+        """Start gunicorn as deployed and wait until it answers."""
+        master = self.start("-m", "gunicorn", "--config", "deploy/gunicorn.conf.py")
+        until(self._answers, "the server")
+        return master
+
+    def start(self, *argv: str) -> subprocess.Popen[bytes]:
+        """A Python program of the project in this installation; its output goes to a log in the home folder."""
+        with (self.settings.logs_dir / "bench.log").open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, *argv],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+        self._children.append(child)
+        return child
+
+    def get(self, path: str) -> bytes:
+        """The body of an answer of 200."""
+        return self.request(http.client.HTTPConnection("127.0.0.1", self.settings.port, timeout=60), "GET", path)
+
+    def request(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes = b"", token: str = ""
+    ) -> bytes:
+        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/x-ndjson"}
+        connection.request(method, path, body or None, headers)
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{method} {path} was answered {response.status}: {answer[:300]!r}")
+        return answer
+
+    def tickets(self, count: int, **facts: object) -> list[int]:
+        """Make tickets of the script agent in bulk; their ids."""
+        body = NewTicket.model_validate({"title": "A ticket to measure with", "assigned_to": "script"} | facts)
+        with writing(self.engine) as session:
+            return [lifecycle.create(session, body, BENCH).id for _ in range(count)]
+
+    def claim(self, ticket_id: int) -> runs.Claim:
+        with writing(self.engine) as session:
+            return runs.claim(session, ticket_id, "bench")
+
+    def close(self) -> None:
+        for child in reversed(self._children):
+            child.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(10)
+            child.kill()
+            child.wait()
+        tmux = Tmux(f"mc-{self.settings.instance}", self.settings.sockets_dir)
+        subprocess.run(tmux.argv("kill-server"), env=tmux.environment, capture_output=True, timeout=10, check=False)
+        self.engine.dispose()
+        shutil.rmtree(self.settings.sockets_dir, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        with suppress(OSError, http.client.HTTPException):
+            return bool(self.get("/healthz"))
+        return False
+
+
+@contextmanager
+def installation(**settings: object) -> Iterator[Installation]:
+    """A fresh installation in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="mc-bench-", ignore_cleanup_errors=True) as folder:
+        made = Installation(Path(folder), **settings)
+        try:
+            yield made
+        finally:
+            made.close()

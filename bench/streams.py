@@ -1,0 +1,106 @@
+"""From the POST of an event to the clients of the stream, and how many events a second the server takes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import selectors
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+from bench.installation import Installation, installation
+from bench.rows import Row, spread, timed
+from models import now, stamp
+from tickets.runs import Claim
+
+SINGLE, BATCHES, BATCH = 300, 20, 500
+
+
+def latency() -> Iterator[Row]:
+    """One event at a time, heard by every client."""
+    with installation(MC_WEB_WORKERS=1, MC_THREADS=240, SSE_MAX_TOTAL_CLIENTS=200) as here:
+        here.serve()
+        worker = Worker(here)
+        for clients, events in ((1, 200), (8, 200), (200, 30)):
+            with ThreadPoolExecutor(1) as sender, Audience(here, worker, clients) as audience:
+                seconds = [s for _ in range(events) for s in audience.hear_one(sender)]
+            yield from spread(f"event POST to {clients} SSE client{'s' * (clients > 1)}", seconds)
+
+
+def throughput() -> Iterator[Row]:
+    """Events a second that one run can report, one a request and 500 a request."""
+    with installation() as here:
+        here.serve()
+        worker = Worker(here)
+        yield Row("events, one a request", SINGLE / timed(lambda: [worker.post(1) for _ in range(SINGLE)]), "/s")
+        seconds = timed(lambda: [worker.post(BATCH) for _ in range(BATCHES)])
+        yield Row(f"events, {BATCH} a request", BATCH * BATCHES / seconds, "/s")
+
+
+class Worker:
+    """A run that reports events through the API, as a wrapper does, over one connection."""
+
+    def __init__(self, here: Installation) -> None:
+        self._here = here
+        self._claim: Claim = here.claim(here.tickets(1)[0])
+        self._connection = http.client.HTTPConnection("127.0.0.1", here.settings.port, timeout=60)
+        self._numbers = count(1)
+        self.ticket = self._claim.ticket.identifier
+
+    def post(self, events: int) -> int:
+        """Report so many events in one request; returns the number of the last one."""
+        numbers = [next(self._numbers) for _ in range(events)]
+        lines = [json.dumps(_event(number)) for number in numbers]
+        path = f"/api/v1/tickets/{self.ticket}/events"
+        self._here.request(self._connection, "POST", path, "\n".join(lines).encode(), self._claim.token)
+        return numbers[-1]
+
+
+def _event(number: int) -> dict[str, object]:
+    payload = {"text": f"mark {number}."}
+    return {"run_seq": number, "ts": stamp(now()), "event_type": "agent.progress", "payload": payload}
+
+
+class Audience:
+    """Clients of one stream, listened to by one thread."""
+
+    def __init__(self, here: Installation, worker: Worker, clients: int) -> None:
+        self._worker = worker
+        self._selector = selectors.DefaultSelector()
+        head = f"GET /api/v1/stream?tickets={worker.ticket} HTTP/1.0\r\nHost: localhost\r\n"
+        head += f"Authorization: Bearer {here.token}\r\n\r\n"
+        for _ in range(clients):
+            client = socket.create_connection(("127.0.0.1", here.settings.port), timeout=60)
+            client.sendall(head.encode())
+            received = b""
+            while b"id: " not in received:
+                received += client.recv(65536)
+            self._selector.register(client, selectors.EVENT_READ)
+
+    def __enter__(self) -> Audience:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for key in list(self._selector.get_map().values()):
+            self._selector.unregister(key.fileobj)
+            key.fileobj.close()  # type: ignore[union-attr]
+        self._selector.close()
+
+    def hear_one(self, sender: ThreadPoolExecutor) -> list[float]:
+        """Post one event; for each client the seconds until it has it whole."""
+        waiting = {key.fileobj: b"" for key in self._selector.get_map().values()}
+        start = time.perf_counter()
+        posted = sender.submit(self._worker.post, 1)
+        heard: list[float] = []
+        while waiting:
+            for key, _ in self._selector.select(60):
+                client = key.fileobj
+                waiting[client] = waiting.get(client, b"") + client.recv(65536)  # type: ignore[union-attr]
+                if b"mark " in waiting[client] and waiting[client].endswith(b"\n\n"):
+                    heard.append(time.perf_counter() - start)
+                    del waiting[client]
+        posted.result()
+        return heard
