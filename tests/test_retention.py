@@ -23,6 +23,7 @@ from models import (
     Login,
     LoginLink,
     MessageKind,
+    ProjectDraft,
     Quarantined,
     QueuedMessage,
     RequestState,
@@ -86,6 +87,10 @@ EXAMPLES: dict[str, Row] = {
     ],
     "quarantine": lambda t, r: [
         Quarantined(ticket_id=t, run_id=r, kind="report", reason="late", payload="{}", created=c) for c in (OLD, NEW)
+    ],
+    "project_drafts": lambda t, r: [
+        ProjectDraft(source="/srv", clone=False, author="a", answered=answered, created=OLD)
+        for answered in (OLD, NEW, None)
     ],
     "idempotency_keys": lambda t, r: [
         IdempotencyKey(actor="a", key=str(c), fingerprint="f", created=c) for c in (OLD, NEW)

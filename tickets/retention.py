@@ -28,6 +28,7 @@ from models import (
     Lease,
     Login,
     LoginLink,
+    ProjectDraft,
     Quarantined,
     QueuedMessage,
     RequestState,
@@ -44,6 +45,7 @@ from . import conversation, events
 BATCH = 2000
 IDEMPOTENCY_DAYS = 2
 LOGIN_DAYS = 30
+DRAFT_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ def rules(days: dict[str, int]) -> list[Rule]:
         Rule("inbox_items", days["inbox_items"], _rows(InboxItem, InboxItem.created, _SETTLED_ITEM)),
         Rule("incidents", days["incidents"], _rows(Incident, Incident.last_seen, _CLOSED_INCIDENT)),
         Rule("quarantine", days["quarantine"], _rows(Quarantined, Quarantined.created)),
+        Rule("project_drafts", DRAFT_DAYS, _rows(ProjectDraft, ProjectDraft.answered)),
         Rule("idempotency_keys", IDEMPOTENCY_DAYS, _rows(IdempotencyKey, IdempotencyKey.created)),
         Rule("logins", LOGIN_DAYS, _rows(Login, Login.expires)),
         Rule("login_links", 1, _rows(LoginLink, LoginLink.expires)),
@@ -78,6 +81,7 @@ def rules(days: dict[str, int]) -> list[Rule]:
 KEPT: dict[str, str] = {
     "counters": "one row a series",
     "projects": "made by people",
+    "programs": "one row a program and machine",
     "profiles": "made by people",
     "agents": "made by people",
     "tickets": "nothing is deleted but by an explicit purge",
