@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from datetime import timedelta
@@ -83,10 +84,20 @@ def _beat(name: str, limit: timedelta, beat: Heartbeat | None) -> Check:
     age = now() - beat.ts
     if age > limit:
         return Check(name, "failed", f"was last seen {_span(age)} ago")
-    if beat.status == TaskOutcome.FAILED:
-        return Check(name, "failed", beat.detail or "its last run failed")
-    warned = beat.status == TaskOutcome.WARNING
-    return Check(name, "warning" if warned else "ok", beat.detail or f"seen {_span(age)} ago")
+    if beat.status == "ok":
+        return Check(name, "ok", f"seen {_span(age)} ago")
+    status: Status = "failed" if beat.status == TaskOutcome.FAILED else "warning"
+    return Check(name, status, _trouble(beat) or f"its last run ended as {beat.status}, {_span(age)} ago")
+
+
+def _trouble(beat: Heartbeat) -> str:
+    """What the program itself said is wrong: the `error` or `problems` of its JSON summary."""
+    try:
+        said = json.loads(beat.detail)
+    except ValueError:
+        return beat.detail
+    problems = said.get("problems") or [said.get("error")] if isinstance(said, dict) else []
+    return "; ".join(str(problem) for problem in problems if problem)
 
 
 def _span(age: timedelta) -> str:

@@ -48,7 +48,7 @@ def document() -> dict[str, Any]:
     schemas, definitions = _schemas()
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
-        paths.setdefault(_path(route), {})[route.method.lower()] = _operation(route, schemas)
+        paths.setdefault(path_of(route), {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Mission Control", "version": "1", "description": DESCRIPTION},
@@ -73,7 +73,8 @@ def _schemas() -> tuple[dict[tuple[str, Mode], Any], dict[str, Any]]:
     return {(str(name), mode): schema for (name, mode), schema in found.items()}, shared["$defs"]
 
 
-def _path(route: Route) -> str:
+def path_of(route: Route) -> str:
+    """The route's path as OpenAPI writes it."""
     return PREFIX + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.rule)
 
 

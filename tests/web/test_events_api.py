@@ -59,7 +59,7 @@ def test_a_run_names_its_ticket_by_its_number_in_the_store(worker: Worker, store
 def test_replay_is_in_order_and_goes_on_where_it_stopped(worker: Worker, operator: Api) -> None:
     worker.post(f"/tickets/{worker.ticket}/events", [said(number, str(number)) for number in range(1, 6)])
     seen: list[dict[str, Any]] = []
-    after = "0"
+    after: Any = "0"
     while after is not None:
         page: Any = operator.get(f"/tickets/{worker.ticket}/events?after={after}&limit=3").json
         seen += page["items"]

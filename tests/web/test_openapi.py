@@ -22,10 +22,12 @@ from schemathesis.specs.openapi.checks import (
 )
 from sqlalchemy import Engine
 
+from auth import Right
 from tests.web.conftest import Api, start
 from web import blueprints
-from web.api import PREFIX
+from web.api import PREFIX, ROUTES
 from web.openapi import document
+from web.openapi import path_of as described
 
 blueprints()  # declares the routes
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -40,14 +42,14 @@ def url(template: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def test_every_route_of_the_api_is_described(app: Flask) -> None:
-    described = {(method.upper(), path) for path, methods in document()["paths"].items() for method in methods}
+    listed = {(method.upper(), path) for path, methods in document()["paths"].items() for method in methods}
     served = {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in set(rule.methods or ()) - {"HEAD", "OPTIONS"}
         if rule.rule.startswith(PREFIX) and rule.endpoint not in UNDESCRIBED
     }
-    assert described == served
+    assert listed == served
 
 
 def test_the_document_is_valid_and_every_operation_is_named_once() -> None:
@@ -75,16 +77,27 @@ def lively(app: Flask, store: Engine, operator: Api) -> Api:
     return operator
 
 
-OPERATIONS = sorted(
-    (method.upper(), path) for path, methods in document()["paths"].items() for method in methods
-)
+OPERATIONS = sorted((route.method, described(route)) for route in ROUTES)
+OF_RUNS = sorted((route.method, described(route)) for route in ROUTES if Right.RUN in route.rights)
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=[" ".join(operation) for operation in OPERATIONS])
 @pytest.mark.slow
 def test_no_generated_request_finds_an_undescribed_answer(app: Flask, lively: Api, method: str, path: str) -> None:
-    schema = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app, headers=_token(lively))
-    operation = schema[path][method]
+    probe_operation(app, lively, method, path)
+
+
+@pytest.mark.parametrize(("method", "path"), OF_RUNS, ids=[" ".join(operation) for operation in OF_RUNS])
+@pytest.mark.slow
+def test_no_request_of_a_run_finds_one_either(app: Flask, store: Engine, method: str, path: str) -> None:
+    worker = start(app, store)
+    probe_operation(app, worker, method, path, {"ticket": worker.ticket, "run": worker.run})
+
+
+def probe_operation(app: Flask, caller: Api, method: str, path: str, own: dict[str, Any] | None = None) -> None:
+    """Send generated requests; `own` replaces what the path would name."""
+    headers = {"Authorization": f"Bearer {caller.token}"}
+    operation = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app, headers=headers)[path][method]
 
     @seed(20260101)
     @bounded(
@@ -96,10 +109,7 @@ def test_no_generated_request_finds_an_undescribed_answer(app: Flask, lively: Ap
     )
     @given(case=operation.as_strategy())
     def probe(case: Any) -> None:
-        case.call_and_validate(headers=_token(lively), checks=CHECKS)
+        case.path_parameters |= {name: value for name, value in (own or {}).items() if name in case.path_parameters}
+        case.call_and_validate(headers=headers, checks=CHECKS)
 
     probe()
-
-
-def _token(caller: Api) -> dict[str, str]:
-    return {"Authorization": f"Bearer {caller.token}"}
