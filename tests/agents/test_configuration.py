@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.workers.repositories import git, repository
 from tests.workers.runs import spec_for
 from workers.agents import PROGRAMS, UnknownProgram, agent_for
 from workers.spec import Limits, Permissions
@@ -73,6 +74,37 @@ def test_codex_is_told_of_the_coordination_server_and_keeps_no_daemon(tmp_path: 
     assert config["features"] == {"plugins": False, "daemon_auto_start": False}
     assert config["projects"][str(tmp_path / 'odd "name" ü')]["trust_level"] == "trusted"
     assert config["model_reasoning_effort"] == "high"
+
+
+def test_an_agent_that_may_edit_may_also_check_and_commit(tmp_path: Path) -> None:
+    """Work that cannot be committed never comes to a reviewer."""
+    folder = repository(tmp_path / "project")
+    place = tmp_path / "place"
+    git(folder, "worktree", "add", "--quiet", "-b", "mc/MC-3", str(place))
+
+    prepared("claude", tmp_path, permissions="accept_edits", check=("make", "test all"))
+    rules = json.loads((tmp_path / "config/settings.json").read_text())["permissions"]["allow"]
+    prepared("codex", tmp_path, permissions="accept_edits", workspace=str(place))
+    sandbox = tomllib.loads((tmp_path / "config/config.toml").read_text())["sandbox_workspace_write"]
+
+    assert rules == ["mcp__mc-coord", "Bash(git add:*)", "Bash(git commit:*)", "Bash(make 'test all')"]
+    own, *shared = sandbox["writable_roots"]
+    assert own == str(folder / ".git/worktrees/place")
+    assert shared == [str(folder / ".git" / name) for name in ("objects", "refs", "logs")]
+
+
+def test_an_agent_that_must_ask_asks_for_every_command(tmp_path: Path) -> None:
+    prepared("claude", tmp_path, permissions="ask", check=("make", "test"))
+    assert json.loads((tmp_path / "config/settings.json").read_text())["permissions"]["allow"] == ["mcp__mc-coord"]
+
+
+def test_no_folder_outside_is_opened_where_there_is_no_worktree(tmp_path: Path) -> None:
+    (tmp_path / "astray").mkdir()
+    (tmp_path / "astray/.git").write_text("gitdir: ../somewhere\n")
+    for workspace in (repository(tmp_path / "whole"), tmp_path, tmp_path / "astray"):
+        prepared("codex", tmp_path, workspace=str(workspace))
+        config = tomllib.loads((tmp_path / "config/config.toml").read_text())
+        assert config["sandbox_workspace_write"]["writable_roots"] == []
 
 
 def test_a_message_before_the_conversation_is_open_waits_for_it(tmp_path: Path) -> None:

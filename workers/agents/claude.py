@@ -7,6 +7,7 @@ every message carries a uuid whose receipts come back, and only `end_session` or
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -26,6 +27,7 @@ from workers.vocabulary import Event
 
 MCP_CONFIG = "mc-coord.json"
 _MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
+_COMMITTING = ("Bash(git add:*)", "Bash(git commit:*)")
 _STREAMS = "--input-format stream-json --output-format stream-json --verbose --include-partial-messages"
 _CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-config"
 
@@ -49,7 +51,7 @@ class ClaudeAgent:
         projects.setdefault(spec.workspace, {})["hasTrustDialogAccepted"] = True
         state["hasCompletedOnboarding"] = True
         files.replace(folder / ".claude.json", json.dumps(state).encode())
-        allowed = {"permissions": {"allow": [f"mcp__{COORDINATION}"]}}
+        allowed = {"permissions": {"allow": _allowed(spec)}}
         files.replace(folder / "settings.json", json.dumps(allowed).encode())
         servers = {"mcpServers": _servers(spec, run_dir)}
         files.replace(folder / MCP_CONFIG, json.dumps(servers).encode())
@@ -103,6 +105,15 @@ class ClaudeAgent:
     def _control(self, subtype: str) -> bytes:
         number = f"mc-{next(self._numbers)}"
         return write_line({"type": "control_request", "request_id": number, "request": {"subtype": subtype}})
+
+
+def _allowed(spec: RunSpec) -> list[str]:
+    """What needs nobody's leave: the coordination tools, and to check and commit work that may be edited anyway."""
+    rules = [f"mcp__{COORDINATION}"]
+    if spec.permissions == "accept_edits":
+        rules += _COMMITTING
+        rules += [f"Bash({shlex.join(spec.check)})"] if spec.check else []
+    return rules
 
 
 def _option(name: str, value: str | int | None) -> list[str]:

@@ -24,6 +24,7 @@ from workers.agents.codex_stream import CodexStream
 from workers.agents.coordination import server_environment
 from workers.agents.diagnosis import diagnose, explain_exit
 from workers.agents.fields import Fields, read_line, table, text, write_line
+from workers.agents.worktree import commit_folders
 from workers.folders import make_private
 from workers.spec import RunSpec
 from workers.vocabulary import Event, event, raw
@@ -191,6 +192,7 @@ def _config(spec: RunSpec, run_dir: Path) -> str:
         _section("", check_for_update_on_startup=False, model_reasoning_effort=spec.effort),
         _section("features", plugins=False, daemon_auto_start=False),
         _section("analytics", enabled=False),
+        _section("sandbox_workspace_write", writable_roots=commit_folders(Path(spec.workspace))),
         _section(f"projects.{json.dumps(spec.workspace, ensure_ascii=False)}", trust_level="trusted"),
     ]
     if spec.mcp_command is not None:

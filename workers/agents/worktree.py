@@ -1,0 +1,21 @@
+"""What a commit in a linked worktree writes outside of it. Read from files alone: an agent starts no process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SHARED = ("objects", "refs", "logs")
+
+
+def commit_folders(workspace: Path) -> list[str]:
+    """The worktree's own git folder, and the repository's objects, references and logs; none for anything else.
+
+    The repository's hooks and settings are not among them.
+    """
+    try:
+        own = Path((workspace / ".git").read_text(encoding="utf-8").removeprefix("gitdir:").strip())
+        shared = (own / (own / "commondir").read_text(encoding="utf-8").strip()).resolve()
+    except (OSError, UnicodeDecodeError):
+        return []
+    folders = [own, *(shared / name for name in SHARED)]
+    return [str(folder) for folder in folders if folder.is_absolute() and folder.is_dir()]
