@@ -38,13 +38,13 @@ HIDDEN_INPUT = ("prompt", "message", "echo")
 def conversation(session: Session, ticket: Ticket, entries: list[Entry]) -> list[View]:
     """The entries as the page draws them, in the same order; Markdown is left to the page, in `markdown`."""
     runs = {entry.run_id for entry in entries if isinstance(entry, TicketComment) and entry.kind is CommentKind.VERDICT}
-    proofs = _proofs(session, ticket.id, {run for run in runs if run})
+    verdicts = _verdicts(session, ticket.id, {run for run in runs if run})
     requests = _requests(session, ticket.id)
     last_question = max((entry.id for entry in entries if _is_question(entry)), default=None)
     views = []
     for entry in entries:
         if isinstance(entry, TicketComment):
-            views.append(_comment(ticket, entry, proofs, entry.id == last_question))
+            views.append(_comment(ticket, entry, verdicts, entry.id == last_question))
         elif isinstance(entry, QueuedMessage):
             views.append(_queued(entry))
         elif not _is_noise(entry):
@@ -61,7 +61,7 @@ def _is_noise(entry: TicketMessage) -> bool:
     return entry.kind is MessageKind.INPUT and (entry.data or {}).get("source") in HIDDEN_INPUT
 
 
-def _comment(ticket: Ticket, row: TicketComment, proofs: dict[int, View], last_question: bool) -> View:
+def _comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View], last_question: bool) -> View:
     view: View = {
         "kind": "comment",
         "id": f"c{row.id}",
@@ -77,8 +77,7 @@ def _comment(ticket: Ticket, row: TicketComment, proofs: dict[int, View], last_q
         is_open = last_question and ticket.status is TicketStatus.NEEDS_INPUT
         return view | {"kind": "question", "question": _question(row, is_open)}
     if row.kind is CommentKind.VERDICT:
-        proof = proofs.get(row.run_id or 0, {"claims": [], "facts": []})
-        return view | {"kind": "verdict", "verdict": {"outcome": "review", "evidence": proof}}
+        return view | {"kind": "verdict", "verdict": verdicts.get(row.run_id or 0)}
     return view
 
 
@@ -178,13 +177,15 @@ def proof(session: Session, ticket: Ticket) -> View:
     return _proof([row for row in rows if (row.run_id or 0) == last])
 
 
-def _proofs(session: Session, ticket_id: int, runs: set[int]) -> dict[int, View]:
+def _verdicts(session: Session, ticket_id: int, runs: set[int]) -> dict[int, View]:
+    """For each of these runs, what it ended with and its evidence."""
     if not runs:
         return {}
     grouped: dict[int, list[Evidence]] = {}
     for row in evidence.of(session, ticket_id):
         grouped.setdefault(row.run_id or 0, []).append(row)
-    return {run: _proof(grouped.get(run, [])) for run in runs}
+    ended = session.execute(select(Run.id, Run.outcome).where(Run.id.in_(runs)))
+    return {run: {"outcome": outcome or "ended", "evidence": _proof(grouped.get(run, []))} for run, outcome in ended}
 
 
 def _proof(rows: list[Evidence]) -> View:
