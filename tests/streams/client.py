@@ -32,6 +32,7 @@ class Client:
     token: str
     path: str = "/api/v1/stream"
     last_id: str | None = None
+    method: str = "GET"
     buffer_bytes: int | None = None
     timeout: float = 15.0
     status: int = 0
@@ -49,7 +50,9 @@ class Client:
         made.connect(("127.0.0.1", self.port))
         self._socket, self._data, self.ended = made, b"", False
         last = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
-        head = f"GET {self.path} HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {self.token}\r\n{last}\r\n"
+        head = (
+            f"{self.method} {self.path} HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {self.token}\r\n{last}\r\n"
+        )
         made.sendall(head.encode())
         first, *rest = self._until(b"\r\n\r\n").decode().split("\r\n")
         self.status = int(first.split()[1])

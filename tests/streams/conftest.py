@@ -30,6 +30,9 @@ ALICE = Actor.human("alice")
 class Server:
     """One worker unless told otherwise, on a free port of the loopback."""
 
+    application = "tests.streams.wsgi:create_app()"
+    sign = "/page"
+
     def __init__(self, home: Path, **settings: object) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -54,7 +57,7 @@ class Server:
             "gunicorn",
             "--config",
             "deploy/gunicorn.conf.py",
-            "tests.streams.wsgi:create_app()",
+            self.application,
         ]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -64,7 +67,7 @@ class Server:
 
     def answers(self) -> bool:
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            return bool(self.get("/page"))
+            return bool(self.get(self.sign))
         return False
 
     def get(self, path: str) -> bytes:

@@ -76,7 +76,8 @@ def test_a_client_that_leaves_before_the_first_byte_leaves_no_place_taken(serve:
     for _ in range(20):
         client = server.client()
         client.close()
-    Client(server.port, server.token, "/api/v1/tickets/MC-404/stream").open().close()
+    assert server.client("/api/v1/tickets/MC-404/stream").status == 404
+    assert server.client(method="HEAD").body() == b""
 
     wait_until(lambda: open_streams(server) == 0, what="all places given back")
 

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import __main__ as bench
+from bench.rows import PatienceLost, Row, percentile, spread, until
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results.json")
+    return tmp_path / "results.json"
+
+
+def test_a_percentile_is_the_value_below_which_that_share_lies() -> None:
+    assert percentile([3, 1, 2], 50) == 2
+    assert percentile(range(1000), 99) == 990
+    assert percentile([7], 99) == 7
+    assert [row.value for row in spread("x", [0.5])] == [500, 500]
+
+
+def test_what_never_comes_is_named() -> None:
+    with pytest.raises(PatienceLost, match="rain did not come within 0 seconds"):
+        until(lambda: None, "rain", seconds=0)
+
+
+def test_a_measurement_that_breaks_is_told_and_does_not_hide_the_others(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> Iterator[Row]:
+        yield Row("began", 1, "s")
+        raise RuntimeError("the disk is away")
+
+    monkeypatch.setattr(bench, "MEASUREMENTS", {"broken": broken, "whole": lambda: iter([Row("ended", 2, "s")])})
+
+    assert bench.main([]) == 1
+    assert "the disk is away" in capsys.readouterr().err
+    assert [row["name"] for row in json.loads(results.read_text())["rows"]] == ["began", "ended"]
+
+
+def test_every_measurement_says_what_it_measures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(bench.MEASUREMENTS)
+    assert all(len(line.split()) > 3 for line in lines)
+    with pytest.raises(SystemExit):
+        bench.main(["no-such-thing"])
