@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import SecurityError
 
-from models import ActorKind, ApiToken, Engine, Scope, Session, reading, writing
+from models import ActorKind, ApiToken, Engine, Scope, Session, StoreUnavailable, reading, writing
 from settings import Settings
 from tickets import runs, tokens
 from tickets.actors import Actor
@@ -128,6 +128,7 @@ def _rights_wanted() -> frozenset[Right] | None:
 
 def install(app: Flask) -> None:
     app.before_request(guard)
+    app.after_request(_forget_stale_cookie)
     app.context_processor(lambda: {"csrf_token": csrf_token, "instance": instance().settings.instance})
 
 
@@ -242,24 +243,45 @@ def _browser() -> Caller | None:
         return None
     with reading(instance().engine) as session:
         found = tokens.standing(session, secret)
+    g.stale_cookie = found is None
     if found is None:
         return None
     actor = Actor(KIND_OF[found.scope], found.name)
     return Caller(actor, Right(found.scope.value), "login", found.login_id, secret)
 
 
+def forget(response: Response) -> Response:
+    """Have the browser drop its cookie and what it keeps of this server; other instances on this host keep theirs."""
+    response.delete_cookie(cookie_name(instance().settings))
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return response
+
+
+def _forget_stale_cookie(response: Response) -> Response:
+    """A log-in that was revoked or has run out leaves nothing behind in the browser."""
+    named = "Set-Cookie" in response.headers
+    return forget(response) if g.get("stale_cookie") and not named else response
+
+
 def _bearer(secret: str) -> Caller | None:
-    engine = instance().engine
-    with reading(engine) as session:
+    with reading(instance().engine) as session:
         if secret.startswith(RUN_PREFIX):
             return _run(session, secret)
         token = tokens.by_secret(session, secret)
     if token is None:
         return None
     if tokens.needs_mark(token):
-        with writing(engine) as session:
-            tokens.mark_used(session, token.id)
+        _mark_used(token)
     return _program(token)
+
+
+def _mark_used(token: ApiToken) -> None:
+    """Worth a write, but no reason to refuse: reading must go on while the disk is full."""
+    try:
+        with writing(instance().engine) as session:
+            tokens.mark_used(session, token.id)
+    except StoreUnavailable:
+        current_app.logger.warning("the use of token %s could not be recorded", token.name, exc_info=True)
 
 
 def _run(session: Session, secret: str) -> Caller | None:

@@ -43,6 +43,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm import Session as Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -1056,6 +1057,10 @@ class Switch(Base):
 
 
 # ----------------------------------------------------------------------------------------------- engine, transactions
+
+
+StoreUnavailable = OperationalError
+"""The store is locked, full, read-only or out of reach; what was being written has been rolled back."""
 
 
 class UnsafeSQLite(RuntimeError):

@@ -6,7 +6,7 @@ The JSON is `{"error": code, "message": text, "detail": object}`; codes are thos
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.wrappers import Response as AnyResponse
 
+from models import StoreUnavailable
 from tickets.errors import DomainError, Invalid
 
 from . import frame
@@ -56,6 +57,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(ValidationError, lambda error: answer(_domain_problem(invalid(error))))
     app.register_error_handler(RecursionError, lambda _error: answer(_domain_problem(Invalid("nested too deeply"))))
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(StoreUnavailable, _store)
     app.register_error_handler(Exception, _failure)
 
 
@@ -131,9 +133,19 @@ def _http(error: HTTPException) -> AnyResponse:
     return response
 
 
+def _store(error: Exception) -> AnyResponse:
+    """The disk is full, the store locked or not there: nothing was written, and it may be tried again."""
+    words = "The store cannot be read or written at the moment, and nothing was changed."
+    return _logged(Problem(503, "store_unavailable", words), error)
+
+
 def _failure(error: Exception) -> AnyResponse:
+    return _logged(Problem(500, "internal", "Something broke on the server."), error)
+
+
+def _logged(problem: Problem, error: Exception) -> AnyResponse:
     """A fault of ours: logged whole under a reference, of which the caller is told no more than that."""
     reference = secrets.token_hex(4)
-    current_app.logger.exception("request failed, reference %s", reference, exc_info=error)
-    words = f"Something broke on the server. The log has it under {reference}."
-    return answer(Problem(500, "internal", words, reference=reference))
+    current_app.logger.error("request failed, reference %s", reference, exc_info=error)
+    words = f"{problem.message} The log has the reason under {reference}."
+    return answer(replace(problem, message=words, reference=reference))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request
+from flask import Blueprint, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 import auth
@@ -15,7 +15,6 @@ from tickets.errors import DomainError
 blueprint = Blueprint("login", __name__)
 
 DAY = 86_400
-CLEARED = '"cache", "cookies", "storage"'
 
 
 @blueprint.get("/login")
@@ -67,10 +66,7 @@ def log_out() -> AnyResponse:
     if known.source == "login":
         with writing(auth.instance().engine) as session:
             tokens.log_out(session, known.number, known.actor)
-    response: Response = make_response(redirect("/login", 303))
-    response.delete_cookie(auth.cookie_name(auth.instance().settings))
-    response.headers["Clear-Site-Data"] = CLEARED
-    return response
+    return auth.forget(make_response(redirect("/login", 303)))
 
 
 def _form(**shown: str) -> str:

@@ -28,6 +28,7 @@ EXPLAINED = {
     413: "The body is larger than this server accepts.",
     415: "A body of this type is not taken here.",
     422: "The input is not valid; `detail` names each field.",
+    503: "The store cannot be read or written at the moment.",
 }
 
 
@@ -152,7 +153,7 @@ def _responses(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, 
 
 def _refusals(route: Route) -> list[int]:
     """The statuses that follow from what the route takes, and its own."""
-    usual = {400, 401, 403, 422, *route.errors}
+    usual = {400, 401, 403, 422, 503, *route.errors}
     usual |= {404} if route.path or _takes_body(route) else set()
     usual |= {409} if route.method != "GET" else set()
     usual |= {413, 415} if _takes_body(route) else set()

@@ -89,7 +89,9 @@ def test_logging_out_ends_the_log_in_and_clears_the_browser(
     answer = browser.post("/logout", data={"csrf": form_token(browser, "/board")}, headers=OWN_PAGE)
     assert answer.status_code == 303 and "storage" in answer.headers["Clear-Site-Data"]
     browser.set_cookie(cookie.key, cookie.value)
-    assert browser.get("/api/v1/tickets").status_code == 401
+    stale = browser.get("/api/v1/tickets")
+    assert stale.status_code == 401 and "storage" in stale.headers["Clear-Site-Data"]
+    assert browser.get_cookie(cookie.key) is None
 
 
 def test_a_log_in_ends_with_its_time(browser: FlaskClient, store: Engine) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, event, func, select
 
 from models import Base, reading
 from tests.web.conftest import OWN_PAGE, Api, form_token
@@ -113,6 +113,19 @@ def test_a_fault_of_ours_tells_a_reference_and_no_more(
     assert answer.status_code == 500 and "secret" not in answer.text
     assert answer.json["reference"] in caplog.text and "the secret detail" in caplog.text  # type: ignore[index]
     assert rows(store) == before
+
+
+def test_a_full_disk_is_said_to_be_so_and_reading_goes_on(operator: Api, store: Engine) -> None:
+    """Regression: a store that cannot be written answered as a fault of the program, readers included."""
+    if store.dialect.name != "sqlite":
+        pytest.skip("the page limit that stands for a full disk is SQLite's")
+    operator.post("/tickets", {"title": "Before"})
+    event.listen(store, "connect", lambda connection, _record: connection.execute("PRAGMA max_page_count=1"))
+    store.dispose()
+    before = rows(store)
+    answer = operator.post("/tickets", {"title": "Large", "description": "x" * 90_000})
+    assert (answer.status_code, answer.json["error"]) == (503, "store_unavailable")  # type: ignore[index]
+    assert rows(store) == before and operator.get("/tickets").status_code == 200
 
 
 def test_people_get_a_page_and_programs_get_json(browser: FlaskClient, operator: Api) -> None:
