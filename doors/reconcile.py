@@ -22,7 +22,7 @@ from tickets import incidents, ingest, lifecycle, lookup, runs
 from tickets.actors import Actor
 from tickets.ingest import WorkerEvent
 from tickets.runs import Report
-from workers import launch, lock, processes, spool, terminal, verdict
+from workers import launch, lock, observe, processes, spool, terminal, verdict
 from workers.facts import Facts
 from workers.folders import make_private
 from workers.processes import Identity
@@ -143,7 +143,7 @@ def _never_started(bench: Bench, run: Run) -> str | None:
 def _bury(bench: Bench, run: Run) -> str:
     """A dead run: take in its spool and its report; without one it is lost, and its last words are kept."""
     replay(bench, run.id)
-    left = _report(verdict.recover(bench.run_dir(run.id)))
+    left = _observed(_report(verdict.recover(bench.run_dir(run.id))), run)
     with writing(bench.engine) as session:
         runs.report(session, run.id, left or _lost(bench, run), bench.retry)
     return "recovered" if left else "lost"
@@ -153,6 +153,14 @@ def _report(said: dict[str, Any] | None) -> Report | None:
     with suppress(ValidationError):
         return Report.model_validate(said) if said else None
     return None
+
+
+def _observed(left: Report | None, run: Run) -> Report | None:
+    """A verdict that its wrapper had no time to look into gets git's facts; the check command is left to a next run."""
+    if left is None or left.observations or left.verdict not in ("done", "review") or not run.workspace:
+        return left
+    seen = observe.observe(Path(run.workspace), run.base_sha) if run.base_sha else None
+    return left.model_copy(update={"observations": seen})
 
 
 def _lost(bench: Bench, run: Run) -> Report:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from models import (
+    EvidenceSource,
     Failure,
     Incident,
     Outcome,
@@ -72,12 +73,11 @@ def test_a_stop_that_the_board_cannot_tell_is_carried_out_by_the_dispatcher(open
         session.execute(update(TicketEvent).where(told).values(ts=now() - timedelta(seconds=8)))
     assert open_house.make_pass().summary["reconciled"] == {"terminated": 1}
 
-    wait_until(lambda: [c.pid for c in carriers(open_house, run)] == [run.pid], timeout=15, what="the agent's end")
+    wait_until(lambda: {c.pid for c in carriers(open_house, run)} <= {run.pid}, timeout=15, what="the agent's end")
     with writing(open_house.engine) as session:
         session.execute(update(TicketEvent).where(told).values(ts=now() - timedelta(seconds=30)))
-    assert open_house.make_pass().summary["reconciled"] == {"killed": 1}, "it was only waiting to report"
-    assert open_house.make_pass().summary["reconciled"] == {"recovered": 1}
-    assert open_house.runs(ticket_id)[0].outcome is Outcome.STOPPED
+    wait_until(lambda: "claimed" in open_house.make_pass().summary and open_house.runs()[0].outcome, what="its end")
+    assert open_house.runs(ticket_id)[0].outcome is Outcome.STOPPED and not carriers(open_house, run)
 
 
 def test_a_killed_wrapper_is_lost_with_its_record_and_its_orphans_are_ended(open_house: House) -> None:
@@ -121,6 +121,28 @@ def test_a_verdict_left_on_disk_is_recovered_with_every_event(house: House) -> N
     assert len(taken) == len(set(taken)) and set(taken) <= set(written)
     assert max(taken) == max(written)
     assert house.make_pass().summary["reconciled"] == {}
+
+
+def test_a_wrapper_killed_at_its_check_leaves_a_verdict_with_gits_facts(open_house: House) -> None:
+    open_house.project(check=["python3", "-c", "import time; time.sleep(60)"])
+    ticket_id = open_house.ticket("echo hello >line.txt", project="web")
+    open_house.make_pass()
+    run = open_house.until_running(ticket_id)
+
+    def checking() -> bool:
+        with reading(open_house.engine) as session:
+            began = TicketEvent.event_type == "run.check_started"
+            return session.scalar(select(TicketEvent.id).where(began)) is not None
+
+    wait_until(checking, timeout=20, what="the check")
+    kill_wrapper(open_house, run)
+
+    assert open_house.make_pass().summary["reconciled"] == {"recovered": 1}
+
+    assert open_house.get(ticket_id).status is TicketStatus.IN_REVIEW
+    facts = {fact.kind for fact in open_house.evidence(ticket_id) if fact.source is EvidenceSource.FACT}
+    assert {"commit", "diff"} <= facts and "check" not in facts
+    assert not carriers(open_house, run), "the check command is ended too"
 
 
 def test_no_event_and_no_verdict_is_lost_when_the_board_is_killed_during_a_run(house: House) -> None:

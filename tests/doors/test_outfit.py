@@ -1,0 +1,107 @@
+"""What a run is given, and what it is never given."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+
+from doors import outfit
+from models import Profile, Run, RunMode
+from settings import Ambient, Settings
+from workers import logins
+from workers import spec as specs
+
+KEYS = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/home/alice",
+    "ANTHROPIC_API_KEY": "canary-key",
+    "DEBUG": "1",
+    "SHORT_KEY": "abc",
+}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", ambient=Ambient(environment=KEYS))
+
+
+def profile(**changes: object) -> Profile:
+    values = {"name": "p", "program": "claude", "mode": RunMode.HEADLESS, "permissions": "ask", "limits": {}}
+    return Profile(**values | {"argv": [], "env_allow": []} | changes)
+
+
+def test_an_agent_gets_what_its_profile_allows_and_nothing_else(settings: Settings) -> None:
+    given = outfit.environment_of(settings, profile(env_allow=["ANTHROPIC_API_KEY", "MC_API_TOKEN", "ABSENT"]), 7)
+
+    assert given["ANTHROPIC_API_KEY"] == "canary-key" and given["HOME"] == "/home/alice"
+    assert not {"DEBUG", "MC_API_TOKEN", "ABSENT"} & given.keys()
+    assert given["MC_RUN_ID"] == f"{settings.instance}-7"
+    assert given["LANG"] and given["TERM"]
+
+
+def test_values_that_look_like_secrets_are_redacted_unless_they_are_everywhere(settings: Settings) -> None:
+    given = outfit.environment_of(settings, profile(env_allow=["ANTHROPIC_API_KEY", "DEBUG", "SHORT_KEY"]), 7)
+
+    assert outfit.secrets_in(given) == ("canary-key",)
+
+
+def test_a_profile_sets_its_own_limits_in_the_types_that_the_wrapper_reads(settings: Settings, tmp_path: Path) -> None:
+    own = {"run_seconds": 60.5, "turns": 5.0, "tokens": 1e6, "cost_usd": 2.5, "memory_mb": 512.0}
+
+    limits = outfit.limits_of(settings, profile(limits=own))
+
+    assert (limits.run_seconds, limits.turns, limits.tokens, limits.cost_usd) == (60.5, 5, 1_000_000, 2.5)
+    assert isinstance(limits.turns, int) and limits.silence_seconds == settings.limits.silence_seconds
+    assert outfit.memory_of(profile(limits=own)) == "512M" and outfit.memory_of(profile()) is None
+    assert specs.Limits(**{name: getattr(limits, name) for name in limits.__slots__}) == limits
+
+
+def test_a_conversation_is_resumed_only_where_its_folder_still_is(settings: Settings, tmp_path: Path) -> None:
+    held = Run(id=9, resumes=True, conversation_id="c-1", config_dir=str(tmp_path))
+    assert outfit.conversation_of(settings, held) == ("c-1", True, tmp_path)
+
+    held.config_dir = str(tmp_path / "gone")
+    conversation, resumed, folder = outfit.conversation_of(settings, held)
+
+    assert str(uuid.UUID(conversation)) == conversation != "c-1" and not resumed
+    assert folder == settings.run_path(9) / "config"
+
+
+def test_a_program_that_is_not_there_is_named(settings: Settings) -> None:
+    assert outfit.binary_of(settings, "script") is None
+    with pytest.raises(outfit.ProgramMissing, match="no-such-claude"):
+        outfit.binary_of(settings.model_copy(update={"claude_binary": Path("no-such-claude")}), "claude")
+
+
+def test_a_log_in_is_lent_as_a_link_and_never_copied(tmp_path: Path) -> None:
+    home, config = tmp_path / "alice", tmp_path / "config"
+    assert not logins.lend("claude", home, config)
+    (home / ".claude").mkdir(parents=True)
+    secret = home / ".claude" / ".credentials.json"
+    secret.write_text("{}")
+
+    assert logins.lend("claude", home, config) and logins.lend("claude", home, config)
+
+    assert (config / ".credentials.json").readlink() == secret
+    assert config.stat().st_mode & 0o777 == 0o700
+    assert not logins.lend("script", home, config)
+
+
+def test_a_log_in_that_the_program_renewed_is_kept_until_the_operator_logs_in_again(tmp_path: Path) -> None:
+    home, config = tmp_path / "alice", tmp_path / "config"
+    (home / ".codex").mkdir(parents=True)
+    secret = home / ".codex" / "auth.json"
+    secret.write_text("old")
+    os.utime(secret, (1000, 1000))
+    config.mkdir(mode=0o700)
+    (config / "auth.json").write_text("renewed")
+
+    assert logins.lend("codex", home, config)
+    assert (config / "auth.json").read_text() == "renewed"
+
+    os.utime(config / "auth.json", (500, 500))
+    assert logins.lend("codex", home, config)
+    assert (config / "auth.json").read_text() == "old"
