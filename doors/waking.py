@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from sqlalchemy.orm import Session
+
 from models import Ticket, reading, writing
 from tickets import lifecycle, wake
 from tickets.actors import Actor
@@ -20,15 +22,20 @@ ALARM = Actor.system("alarm")
 def wake_due(bench: Bench, *, probes: bool) -> int:
     """Wake every ticket whose condition holds; condition and move are one transaction, so nothing fires twice."""
     with reading(bench.engine) as session:
-        anything = bool(wake.due(session, limit=1) or wake.resting(session))
+        anything = bool(_known(session))
     woken = _wake_known(bench) if anything else 0
     return woken + (_wake_probed(bench) if probes else 0)
 
 
+def _known(session: Session) -> list[Ticket]:
+    """The tickets whose condition the store alone can tell."""
+    return [*wake.due(session), *wake.resting(session), *wake.answered(session)]
+
+
 def _wake_known(bench: Bench) -> int:
     with writing(bench.engine) as session:
-        due = {ticket.id: ticket for ticket in [*wake.due(session), *wake.resting(session)]}
-        for ticket_id in due:
+        due = {ticket.id for ticket in _known(session)}
+        for ticket_id in sorted(due):
             lifecycle.transition(session, ticket_id, "wake", ALARM, note="The wake condition holds.")
     return len(due)
 

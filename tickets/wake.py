@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, Run, Ticket, TicketStatus, WakeKind, clock, now
+from models import TERMINAL, ActorKind, Run, Ticket, TicketComment, TicketEvent, TicketStatus, WakeKind, clock, now
 
 from .facts import Wake
 from .lookup import get
@@ -44,6 +44,11 @@ def resting(session: Session, moment: datetime | None = None) -> list[Ticket]:
     return [ticket for ticket in _waiting_for(session, WakeKind.AGENT_IDLE) if _rests(session, ticket.wake, moment)]
 
 
+def answered(session: Session) -> list[Ticket]:
+    """Parked tickets that wait for words of a person, which have come since they were parked."""
+    return [ticket for ticket in _waiting_for(session, WakeKind.ANSWER) if _has_words(session, ticket.id)]
+
+
 def _waiting_for(session: Session, kind: WakeKind) -> list[Ticket]:
     waiting = session.scalars(
         select(Ticket)
@@ -57,6 +62,15 @@ def _rests(session: Session, wake: dict[str, Any] | None, moment: datetime) -> b
     asked = wake or {}
     busy = or_(Run.ended.is_(None), Run.ended > moment - timedelta(minutes=int(asked["minutes"])))
     return session.scalar(select(Run.id).where(Run.agent == asked["agent"], busy).limit(1)) is None
+
+
+def _has_words(session: Session, ticket_id: int) -> bool:
+    moves = TicketEvent.event_type.in_(("ticket_created", "ticket_moved"))
+    parked = select(func.max(TicketEvent.seq)).where(TicketEvent.ticket_id == ticket_id, moves).scalar_subquery()
+    said = select(TicketComment.id).where(
+        TicketComment.ticket_id == ticket_id, TicketComment.author_kind == ActorKind.HUMAN, TicketComment.seq > parked
+    )
+    return session.scalar(said.limit(1)) is not None
 
 
 def words(wake: dict[str, Any] | None) -> str:

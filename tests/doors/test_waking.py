@@ -8,8 +8,9 @@ from pathlib import Path
 from sqlalchemy import update
 
 from models import Run, RunState, Ticket, TicketStatus, now, stamp, writing
-from tests.doors.house import House
-from tickets import runs
+from tests.doors.house import ALICE, House
+from tickets import conversation, runs
+from tickets.conversation import NewComment
 
 
 def parked(house: House, **wake: object) -> int:
@@ -71,3 +72,20 @@ def test_a_ticket_parked_for_an_idle_agent_wakes_after_its_minutes(house: House)
 
     assert house.make_pass().summary["woken"] == 1
     assert house.get(ticket_id).status is TicketStatus.TODO
+
+
+def test_a_ticket_parked_for_an_answer_wakes_when_a_person_has_said_something(house: House) -> None:
+    ticket_id = house.ticket(assigned_to="operator")
+    say(house, ticket_id, "Said before it was parked.")
+    house.move(ticket_id, "park", wake={"kind": "answer"}, note="Which colour?")
+    assert house.make_pass().summary["woken"] == 0
+
+    say(house, ticket_id, "Blue.")
+
+    assert house.make_pass().summary["woken"] == 1
+    assert house.get(ticket_id).status is TicketStatus.TODO
+
+
+def say(house: House, ticket_id: int, words: str) -> None:
+    with writing(house.engine) as session:
+        conversation.comment(session, ticket_id, NewComment(body=words), ALICE)
