@@ -29,8 +29,10 @@ def write(session: Session, name: str, value: str | None, actor: Actor) -> None:
 
 
 def epoch(session: Session) -> str:
-    """The epoch of the event log: it changes when a store is restored, so that no cursor outlives its log."""
-    return read(session, EPOCH) or "0"
+    """The epoch of the event log, which a store has from its migration; a restored copy gets a new one."""
+    known = read(session, EPOCH)
+    assert known is not None, "the first migration gives the store its epoch"
+    return known
 
 
 def paused(session: Session) -> str | None:

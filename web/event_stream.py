@@ -7,11 +7,9 @@ Where the past cannot be told one by one, a single `resync` event asks the page 
 from __future__ import annotations
 
 import re
-import secrets
 
-from models import Engine, Session, reading, writing
+from models import Engine, Session, reading
 from tickets import events, switches
-from tickets.actors import Actor
 
 from .hub import Frame, Hub, Interest, coalesced
 
@@ -23,12 +21,12 @@ class EventStream:
     """One subscription. It subscribes before it reads the past, and skips what it has read: no gap and no repetition."""
 
     def __init__(self, engine: Engine, hub: Hub, interest: Interest, given: str | None) -> None:
-        self._epoch = epoch(engine)
         self._interest = interest
         self._hub = hub
         self._subscriber = hub.subscribe(interest)
         try:
             with reading(engine) as session:
+                self._epoch = switches.epoch(session)
                 self._cursor, self._past = self._catch_up(session, given)
         except BaseException:
             self.close()
@@ -78,19 +76,3 @@ class EventStream:
 
     def _id(self, number: int) -> bytes:
         return f"id: {self._epoch}-{number}\n".encode()
-
-
-def epoch(engine: Engine) -> str:
-    """The store's epoch; made by whoever asks first."""
-    with reading(engine) as session:
-        known = switches.read(session, switches.EPOCH)
-    return known or _begin_epoch(engine)
-
-
-def _begin_epoch(engine: Engine) -> str:
-    with writing(engine) as session:
-        known = switches.read(session, switches.EPOCH)
-        if known is None:
-            known = secrets.token_hex(4)
-            switches.write(session, switches.EPOCH, known, Actor.system("mission-control"))
-    return known

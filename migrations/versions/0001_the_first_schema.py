@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -771,3 +773,15 @@ def upgrade() -> None:
         batch_op.create_index("ticket_messages_created", ["created"], unique=False)
 
     op.execute("INSERT INTO counters (name, value) VALUES ('ticket', 0)")
+    switches = sa.table(
+        "switches",
+        *(sa.column(name) for name in ("name", "value", "changed_by")),
+        sa.column("changed", models.UtcTime()),
+    )
+    first = {
+        "name": "stream_epoch",
+        "value": secrets.token_hex(4),
+        "changed_by": "mission-control",
+        "changed": models.now(),
+    }
+    op.bulk_insert(switches, [first])
