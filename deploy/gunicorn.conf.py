@@ -41,9 +41,9 @@ control_socket_disable = True
 
 
 def _end_streams() -> None:
-    streams = sys.modules.get("web.streams")
-    if streams is not None:
-        streams.stop()
+    for name in ("web.streams", "web.sockets"):
+        if name in sys.modules:
+            sys.modules[name].stop()
 
 
 def post_worker_init(worker: Any) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import Run, RunState, Ticket, TicketStatus, now
 
-from . import board, wake
+from . import board, control, wake
 from .lookup import live_run
 
 SILENT = timedelta(seconds=30)
@@ -29,7 +29,8 @@ NEXT = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`runtime` is starting, running, waiting, idle, stopping, closed or unknown; `live` while a run holds the ticket."""
+    """`runtime` is starting, running, waiting, idle, stopping, closed or unknown; `live` while a run holds the ticket;
+    `interactive` names who talks with its agent."""
 
     state: str
     next_action: str
@@ -40,6 +41,7 @@ class Header:
     live: bool
     working: str | None
     age: datetime
+    interactive: str | None
 
 
 def of(session: Session, ticket: Ticket) -> Header:
@@ -48,6 +50,7 @@ def of(session: Session, ticket: Ticket) -> Header:
     state = runtime(run)
     owner_kind = board.owner_kinds(session).get(ticket.assigned_to or "", "person")
     working = f"{run.agent} is working…" if run and state in ("starting", "running") else None
+    controller = control.holding(session, ticket.id)
     return Header(
         ticket.status.value,
         next_action(ticket),
@@ -58,6 +61,7 @@ def of(session: Session, ticket: Ticket) -> Header:
         run is not None,
         working,
         ticket.created,
+        controller.name if controller else None,
     )
 
 

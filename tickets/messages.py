@@ -13,7 +13,7 @@ from models import DeliveryMode, DeliveryState, QueuedMessage, Run, RunState, Ti
 
 from . import events
 from .actors import Actor
-from .errors import RuntimeBusy
+from .errors import Conflict, RuntimeBusy
 from .facts import Body, Words
 from .lifecycle import transition
 from .lookup import live_run
@@ -34,13 +34,18 @@ class NewMessage(Body):
     mode: Literal["queue", "interrupt", "now", "restart"] = "queue"
 
 
-def send(session: Session, ticket: Ticket, body: NewMessage, actor: Actor) -> QueuedMessage:
-    """Queue one message for the ticket's agent; raises `RuntimeBusy` for mode `now` while the runtime is not idle."""
+def send(session: Session, ticket: Ticket, body: NewMessage, actor: Actor, key: str | None = None) -> QueuedMessage:
+    """Queue one message for the ticket's agent, under its sender's own UUID (`key`) where it has one.
+
+    Raises `RuntimeBusy` for mode `now` while the runtime is not idle, `Conflict` for a UUID that is taken.
+    """
+    if key is not None and session.scalar(select(QueuedMessage.id).where(QueuedMessage.uuid == key)) is not None:
+        raise Conflict("A message with that id was sent before.", id=key)
     run = live_run(session, ticket.id)
     if body.mode == "now":
         _require_ready(ticket, run)
     mode = DeliveryMode.INTERRUPT if body.mode == "interrupt" else DeliveryMode.QUEUE
-    key = str(uuid.uuid4())
+    key = key or str(uuid.uuid4())
     event = events.append(
         session, ticket.id, "message_queued", {"uuid": key, "mode": body.mode, "body": body.body[:2000]}, actor
     )

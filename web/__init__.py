@@ -20,6 +20,7 @@ BLUEPRINTS = (
     "tokens",
     "api_docs",
     "streams",
+    "interactive",
     "pages",
     "ticket_page",
     "patterns",

@@ -21,6 +21,7 @@ from tickets.errors import DomainError, Invalid
 from . import frame
 
 API = "/api/"
+SOCKETS = "/ws/"
 CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_type"}
 WORDS = {
     404: "There is nothing at this address.",
@@ -70,7 +71,7 @@ def invalid(error: ValidationError) -> Invalid:
 
 def wants_json() -> bool:
     """Whether a program is asking."""
-    return request.path.startswith(API) or "Authorization" in request.headers
+    return request.path.startswith((API, SOCKETS)) or "Authorization" in request.headers
 
 
 def answer(problem: Problem) -> AnyResponse:

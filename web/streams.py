@@ -96,17 +96,23 @@ def pane(ticket: str) -> Response:
         return Response(tail.last_lines(file, lines), mimetype="text/plain", headers=HEADERS)
 
 
-def _follow_events(interest: Interest) -> Response:
-    streams, engine = _streams(), auth.instance().engine
+def hub() -> Hub:
+    """The hub of this process, which from now on is told of every event."""
+    streams = _streams()
     streams.tailer.start()
-    return _stream(streams.events, lambda: EventStream(engine, streams.hub, interest, _cursor()))
+    return streams.hub
+
+
+def _follow_events(interest: Interest) -> Response:
+    engine, told = auth.instance().engine, hub()
+    return _stream(_streams().events, lambda: EventStream(engine, told, interest, _cursor()))
 
 
 def _stream(bucket: Slots, begin: Callable[[], EventStream | tail.TailStream]) -> Response:
     """Serve a stream from a place of the bucket, which is free again however the response ends, begun or not."""
     slot = bucket.take()
     if slot is None:
-        return _refuse()
+        return refuse()
     with ExitStack() as stack:
         stack.callback(slot.release)
         source: Source = stack.enter_context(closing(begin()))
@@ -120,7 +126,8 @@ def _stream(bucket: Slots, begin: Callable[[], EventStream | tail.TailStream]) -
     return response
 
 
-def _refuse() -> Response:
+def refuse() -> Response:
+    """One client too many: come back later."""
     body = f"retry: {RETRY_SECONDS * 1000}\n\n"
     headers = HEADERS | {"Retry-After": str(RETRY_SECONDS)}
     return Response(body, 503, mimetype="text/event-stream", headers=headers)

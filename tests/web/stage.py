@@ -1,37 +1,33 @@
-"""A board served by real gunicorn, with a run of a talking agent in real tmux, and people at WebSockets."""
+"""A board served by real gunicorn, with runs of a talking agent in real tmux, and people at WebSockets."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import select
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from models import QueuedMessage, Run, Scope, open_engine, reading, writing
+from models import QueuedMessage, Run, Scope, reading, writing
 from settings import Settings
-from tests.streams.conftest import Server
+from tests.streams.conftest import ALICE, Server
 from tests.waiting import wait_until
 from tests.web import talker
 from tests.workers.runs import spec_for
 from tickets import lifecycle, lookup, runs, tokens
-from tickets.actors import Actor
 from tickets.facts import NewTicket
-from workers import launch
+from workers import launch, processes
 from workers.tmux import Tmux
 
-ROOT = Path(__file__).resolve().parents[2]
-SYSTEM = Actor.system("test")
+Message = dict[str, Any]
 
 
 class Stage(Server):
@@ -44,4 +40,175 @@ class Stage(Server):
         super().__init__(home, **settings)
         self.settings = Settings(home=home, port=self.port)
         self.tmux = Tmux(f"mc-{self.settings.instance}", self.settings.sockets_dir)
-        self.markers: list[str] = []
+        self._markers: list[str] = []
+        self._people: list[Guest] = []
+
+    # Runs
+
+    def ticket(self, **facts: Any) -> tuple[int, str]:
+        body = NewTicket.model_validate({"title": "Talk with me", "assigned_to": "script", **facts})
+        with writing(self.engine) as session:
+            made = lifecycle.create(session, body, ALICE)
+            return made.id, made.identifier
+
+    def talking(self, name: str) -> Run:
+        """Start a run of the talking agent on a ticket, as the dispatcher would, and wait until it listens."""
+        with writing(self.engine) as session:
+            claim = runs.claim(session, lookup.get(session, name).id, socket.gethostname())
+        run_dir, spec = self.settings.run_path(claim.run.id), self._spec(claim)
+        launch.write(run_dir, spec, "Talk.")
+        self._markers.append(spec.marker)
+        pane = launch.start(self.tmux, run_dir, spec)
+        with writing(self.engine) as session:
+            runs.prepared(session, claim.run.id, tmux_target=pane, workspace=spec.workspace)
+        wait_until(lambda: self.run(claim.run.id).live_line, 20, "the agent's first words")
+        return self.run(claim.run.id)
+
+    def _spec(self, claim: runs.Claim) -> Any:
+        folder = self.home / f"work-{claim.run.id}"
+        folder.mkdir()
+        spec = spec_for(
+            folder,
+            instance=self.settings.instance,
+            run_id=claim.run.id,
+            ticket_id=claim.ticket.id,
+            identifier=claim.ticket.identifier,
+            generation=claim.run.generation,
+            api=self.settings.api_url,
+            token=claim.token,
+            nonce=claim.run.nonce,
+            socket=str(self.settings.sockets_dir / f"run-{claim.run.id}.sock"),
+            binary=sys.executable,
+            argv=(str(Path(talker.__file__)),),
+        )
+        Path(spec.workspace).mkdir()
+        return spec
+
+    def run(self, run_id: int) -> Run:
+        with reading(self.engine) as session:
+            return lookup.get_run(session, run_id)
+
+    def status(self, name: str) -> str:
+        with reading(self.engine) as session:
+            return lookup.get(session, name).status.value
+
+    def number(self, name: str) -> int:
+        with reading(self.engine) as session:
+            return lookup.get(session, name).id
+
+    def put(self, name: str, verdict: str) -> None:
+        """Let a run report this verdict: `question` or `review`."""
+        with writing(self.engine) as session:
+            claim = runs.claim(session, lookup.get(session, name).id, "here")
+            report = runs.Report.model_validate({"verdict": verdict, "summary": "Well?"})
+            runs.report(session, claim.run.id, report, runs.RetryPolicy())
+
+    def messages(self) -> list[QueuedMessage]:
+        with reading(self.engine) as session:
+            return list(session.scalars(select(QueuedMessage).order_by(QueuedMessage.id)))
+
+    # People
+
+    def person(self, name: str, scope: Scope = Scope.OPERATOR) -> str:
+        """A token for somebody."""
+        with writing(self.engine) as session:
+            return tokens.issue(session, tokens.NewToken(name=name, scope=scope), ALICE)[1]
+
+    def guest(self, ticket: str, token: str, **given: Any) -> Guest:
+        guest = Guest(self.port, ticket, token, **given)
+        self._people.append(guest)
+        return guest.open()
+
+    def close(self) -> None:
+        for guest in self._people:
+            guest.cut()
+        for marker in self._markers:
+            processes.stop(processes.Identity(0, "", ""), marker, 0)
+        subprocess.run(self.tmux.argv("kill-server"), env=self.tmux.environment, capture_output=True, timeout=10)
+        super().close()
+
+
+class Guest:
+    """One page of somebody's: remembers where it was, and can be cut off anywhere."""
+
+    def __init__(self, port: int, ticket: str, token: str, after: int = 0) -> None:
+        self._url = f"ws://127.0.0.1:{port}/ws/tickets/{ticket}"
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._page = uuid4().hex
+        self._after = after
+        self.heard: list[Message] = []
+        self._line: ClientConnection | None = None
+
+    def open(self) -> Guest:
+        self._line = connect(self._url, additional_headers=self._headers, open_timeout=20).__enter__()
+        self.tell(type="hello", page=self._page, after=self._after)
+        self.until(lambda message: message["type"] == "control", "the greeting")
+        return self
+
+    def tell(self, **message: Any) -> None:
+        assert self._line is not None
+        self._line.send(json.dumps(message))
+
+    def say(self, body: str, key: str | None = None, **given: Any) -> str:
+        key = key or str(uuid4())
+        self.tell(type="say", id=key, body=body, **given)
+        return key
+
+    def control(self, act: str) -> Message:
+        key = str(uuid4())
+        self.tell(type="control", id=key, act=act)
+        return self.reply(key)
+
+    def reply(self, key: str) -> Message:
+        """What became of something this guest sent."""
+        return self.until(lambda message: message.get("id") == key, f"a reply to {key}")
+
+    def event(self, event_type: str, **payload: Any) -> Message:
+        """The next event of a type whose payload has these values."""
+
+        def is_it(message: Message) -> bool:
+            event = message.get("event", {})
+            return bool(event.get("event_type") == event_type and payload.items() <= event["payload"].items())
+
+        found: Message = self.until(is_it, f"{event_type} {payload}")["event"]
+        return found
+
+    def until(self, wanted: Callable[[Message], bool], what: str, timeout: float = 20) -> Message:
+        """Read until a message is the wanted one; everything read is kept in `heard`."""
+        while True:
+            try:
+                message = self._read(timeout)
+            except TimeoutError:
+                raise AssertionError(f"{what} did not come; heard {self.heard[-5:]}") from None
+            if wanted(message):
+                return message
+
+    def _read(self, timeout: float) -> Message:
+        assert self._line is not None
+        message: Message = json.loads(self._line.recv(timeout))
+        self.heard.append(message)
+        if message["type"] == "event":
+            self._after = message["event"]["seq"]
+        return message
+
+    def end(self) -> int | None:
+        """Read until the server hangs up; its code."""
+        assert self._line is not None
+        with suppress(ConnectionClosed):
+            for _ in self._line:
+                continue
+        return self._line.close_code
+
+    def leave(self) -> None:
+        """As a page that is left."""
+        assert self._line is not None
+        self._line.close(1001)
+
+    def cut(self) -> None:
+        """As a cable that is pulled."""
+        if self._line is not None:
+            self._line.socket.close()
+
+    @property
+    def seqs(self) -> list[int]:
+        return [message["event"]["seq"] for message in self.heard if message["type"] == "event"]

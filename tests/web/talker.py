@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 
-def tell(kind: str, **payload: Any) -> None:
+def tell(kind: str, /, **payload: Any) -> None:
     print(json.dumps({"kind": kind, "payload": payload}), flush=True)
 
 

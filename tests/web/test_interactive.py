@@ -1,0 +1,361 @@
+"""Talking with an agent: what is said is a row before it is confirmed, is taken once, and comes back as events."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from models import Controller, DeliveryState, Scope, now, writing
+from tests.streams.conftest import ALICE
+from tests.waiting import wait_until
+from tests.web.stage import Stage
+from tickets import header, lookup, tokens
+from tickets.control import LEASE
+
+Staged = Callable[..., Stage]
+
+
+@pytest.fixture
+def stage(template: Path, tmp_path: Path) -> Iterator[Staged]:
+    """Serve a board with these settings: `stage(WS_MAX_CLIENTS=1)`."""
+    made: list[Stage] = []
+
+    def serve(**settings: object) -> Stage:
+        home = tmp_path / "home"
+        home.mkdir(mode=0o700)
+        shutil.copy(template, home / "mc.db")
+        made.append(Stage(home, **settings))
+        return made[-1]
+
+    yield serve
+    for each in made:
+        each.close()
+
+
+def in_control(board: Stage, name: str) -> str | None:
+    with writing(board.engine) as session:
+        return header.of(session, lookup.get(session, name)).interactive
+
+
+def test_a_message_is_queued_delivered_and_accepted_and_the_agents_answer_streams_back(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    board.talking(name)
+    alice = board.guest(name, board.person("alice"))
+
+    key = alice.say("type one two three")
+
+    done = alice.reply(key)
+    assert (done["became"], done["message"]["uuid"], done["message"]["state"]) == ("message", key, "queued")
+    assert done["text"] == "The agent is at work: it takes this up when it can."
+    alice.event("agent.receipt", uuid=key, state="accepted")
+    alice.event("agent.tool_call", name="Echo")
+    assert alice.event("agent.text", text="You said: type one two three")["actor"] == "script"
+    [row] = board.messages()
+    assert (row.uuid, row.state, row.author) == (key, DeliveryState.ACCEPTED, "alice")
+    assert alice.seqs == sorted(set(alice.seqs)), "each event once and in order"
+
+
+def test_messages_are_taken_one_by_one_and_in_order(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    board.talking(name)
+    alice = board.guest(name, board.person("alice"))
+
+    for number in range(12):
+        alice.say(f"number {number}")
+
+    alice.event("agent.text", text="You said: number 11")
+    said = [m["event"]["payload"]["text"] for m in alice.heard if m.get("event", {}).get("event_type") == "agent.text"]
+    assert said == ["I am listening.", *(f"You said: number {number}" for number in range(12))]
+    wait_until(lambda: {row.state for row in board.messages()} == {DeliveryState.ACCEPTED}, what="every receipt")
+
+
+def test_an_interrupt_ends_the_turn_before_the_message_is_said(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    board.talking(name)
+    alice = board.guest(name, board.person("alice"))
+
+    done = alice.reply(alice.say("stop, do this", mode="interrupt"))
+
+    assert done["text"] == "The agent is interrupted with it."
+    interrupted = alice.event("agent.result", stop_reason="interrupted")
+    assert interrupted["seq"] < alice.event("agent.text", text="You said: stop, do this")["seq"]
+
+
+def test_a_request_is_answered_inline_and_only_once(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    board.talking(name)
+    alice = board.guest(name, board.person("alice"))
+    alice.say("may I")
+    alice.event("agent.approval", request="a-1")
+    key = str(uuid4())
+
+    for _ in range(2):
+        alice.tell(type="answer", id=key, request="a-1", behavior="deny", message="not today")
+        assert alice.reply(key)["became"] == "reply"
+    alice.event("agent.receipt", uuid="a-1", state="delivered")
+    alice.tell(type="answer", id=str(uuid4()), request="a-1", behavior="allow")
+
+    [answered] = [m["event"] for m in alice.heard if m.get("event", {}).get("event_type") == "request_answered"]
+    assert (answered["payload"]["behavior"], answered["payload"]["message"]) == ("deny", "not today")
+    refused = alice.until(lambda message: message["type"] == "refused", "the refusal of a second answer")
+    assert refused["error"] == "conflict"
+
+
+def test_a_client_cut_off_at_any_moment_loses_nothing_and_doubles_nothing(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    board.talking(name)
+    alice = board.guest(name, board.person("alice"))
+
+    for number in range(30):
+        key = alice.say(f"number {number}")
+        if number % 3 == 0:
+            alice.reply(key)
+        if number % 3 == 1:
+            alice.until(lambda message: message["type"] == "event", "any event")
+        alice.cut()
+        alice.open()
+        assert alice.reply(alice.say(f"number {number}", key))["became"] == "message"
+
+    alice.event("agent.text", text="You said: number 29")
+    said = [m["event"]["payload"]["text"] for m in alice.heard if m.get("event", {}).get("event_type") == "agent.text"]
+    assert said == ["I am listening.", *(f"You said: number {number}" for number in range(30))]
+    assert alice.seqs == sorted(set(alice.seqs))
+    assert len(board.messages()) == 30
+
+
+def test_a_server_killed_while_people_talk_loses_nothing_and_doubles_nothing(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    board.talking(name)
+    alice = board.guest(name, board.person("alice"))
+
+    for number in range(5):
+        key = alice.say(f"number {number}")
+        if number % 2:
+            alice.reply(key)
+        board.kill()
+        board.start()
+        alice.open()
+        assert alice.reply(alice.say(f"number {number}", key))["became"] == "message"
+
+    alice.event("agent.text", text="You said: number 4")
+    said = [m["event"]["payload"]["text"] for m in alice.heard if m.get("event", {}).get("event_type") == "agent.text"]
+    assert said == ["I am listening.", *(f"You said: number {number}" for number in range(5))]
+    assert len(board.messages()) == 5
+
+
+def test_one_talks_while_the_others_read_along_until_control_is_handed_over(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    board.talking(name)
+    alice, bob = board.guest(name, board.person("alice")), board.guest(name, board.person("bob"))
+    alice.reply(alice.say("hello"))
+    assert in_control(board, name) == "alice"
+
+    refused = bob.reply(bob.say("me too"))
+    assert (refused["error"], refused["detail"]) == ("not_in_control", {"holder": "alice"})
+    bob.event("agent.text", text="You said: hello")
+    bob.control("ask")
+    asked = alice.until(lambda message: message.get("asked") == "bob", "that Bob asks")
+    assert asked["mine"] is True
+    alice.control("give")
+    bob.until(lambda message: message["type"] == "control" and message["mine"], "control given to Bob")
+    assert bob.reply(bob.say("my turn"))["became"] == "message"
+    assert alice.reply(alice.say("hey"))["error"] == "not_in_control"
+    alice.control("take")
+
+    assert alice.reply(alice.say("mine again"))["became"] == "message"
+    assert [row.body for row in board.messages()] == ["hello", "my turn", "mine again"]
+
+
+def test_what_was_said_before_control_was_lost_is_confirmed_and_not_said_again(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    board.talking(name)
+    alice, bob = board.guest(name, board.person("alice")), board.guest(name, board.person("bob"))
+    key = alice.say("hello")
+    alice.reply(key)
+    bob.control("take")
+
+    assert alice.reply(alice.say("hello", key))["became"] == "message"
+    assert len(board.messages()) == 1
+
+
+def test_a_page_that_is_left_lets_go_at_once_and_a_vanished_one_when_its_time_is_over(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    alice, bob = board.guest(name, board.person("alice")), board.guest(name, board.person("bob"))
+    alice.control("take")
+    alice.leave()
+    wait_until(lambda: in_control(board, name) is None, what="the release")
+    alice.open()
+    alice.control("take")
+
+    alice.cut()
+    with writing(board.engine) as session:
+        held = session.get_one(Controller, board.number(name))
+        assert held.until > now()
+        held.until -= LEASE
+
+    assert bob.event("ticket_control_changed", how="lapsed")["actor"] == "mission-control"
+    assert bob.reply(bob.say("anybody there?"))["became"] == "message"
+
+
+def test_a_page_keeps_control_by_its_beats(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    alice = board.guest(name, board.person("alice"))
+    alice.control("take")
+    with writing(board.engine) as session:
+        before = session.get_one(Controller, board.number(name)).until
+    alice.tell(type="beat")
+
+    def later() -> bool:
+        with writing(board.engine) as session:
+            return session.get_one(Controller, board.number(name)).until > before
+
+    wait_until(later, what="a later end")
+
+
+def test_without_a_live_run_words_answer_a_question_ask_for_changes_or_wait(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    alice = board.guest(name, board.person("alice"))
+    waits = alice.reply(alice.say("later, then"))
+    assert (waits["became"], waits["text"]) == ("message", "No run is live: the next one begins with it.")
+
+    board.put(name, "question")
+    key = alice.say("Use the second one.")
+    assert alice.reply(key)["became"] == "answer"
+    assert alice.reply(alice.say("Use the second one.", key))["became"] == "answer"
+    assert board.status(name) == "todo"
+
+    board.put(name, "review")
+    assert alice.reply(alice.say("Shorter, please."))["became"] == "request_changes"
+    assert (board.status(name), len(board.messages())) == ("todo", 1)
+
+
+def test_a_message_that_waited_is_taken_by_the_next_run(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    alice = board.guest(name, board.person("alice"))
+    alice.reply(alice.say("for whoever comes"))
+
+    board.talking(name)
+
+    alice.event("agent.text", text="You said: for whoever comes")
+
+
+def test_one_too_many_is_refused_before_the_upgrade_and_pages_still_answer(stage: Staged) -> None:
+    board = stage(WS_MAX_CLIENTS=2)
+    _, name = board.ticket()
+    token = board.person("alice")
+    first, _ = board.guest(name, token), board.guest(name, token)
+
+    with pytest.raises(InvalidStatus) as refused:
+        board.guest(name, token)
+
+    answer = refused.value.response
+    assert (answer.status_code, answer.headers["Retry-After"], answer.body) == (503, "30", b"retry: 30000\n\n")
+    assert board.answers()
+    first.leave()
+
+    def admitted() -> bool:
+        try:
+            return bool(board.guest(name, token))
+        except InvalidStatus:
+            return False
+
+    wait_until(admitted, what="the place of the one who left")
+
+
+def test_a_stranger_is_refused_before_the_upgrade(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    url = f"ws://127.0.0.1:{board.port}/ws/tickets/{name}"
+    for headers, status in (
+        ({}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": f"http://127.0.0.1:{board.port}"}, 401),
+        ({"Authorization": "Bearer mct_wrong"}, 401),
+    ):
+        with pytest.raises(InvalidStatus) as refused:
+            connect(url, additional_headers=headers).__enter__()
+        assert refused.value.response.status_code == status
+
+
+def test_a_viewer_reads_along_and_may_not_speak(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    eve, alice = board.guest(name, board.person("eve", Scope.VIEWER)), board.guest(name, board.person("alice"))
+    assert eve.heard[0]["may_speak"] is False
+
+    assert eve.reply(eve.say("let me in"))["error"] == "forbidden"
+    assert eve.control("take")["error"] == "forbidden"
+    alice.reply(alice.say("hello"))
+    eve.event("message_queued", body="hello")
+
+
+def test_a_revoked_token_closes_its_conversations(stage: Staged) -> None:
+    board = stage(MC_TEST_RECHECK_SECONDS=1)
+    _, name = board.ticket()
+    alice = board.guest(name, board.person("alice"))
+    with writing(board.engine) as session:
+        row = next(token for token in tokens.all_tokens(session) if token.name == "alice")
+        tokens.revoke(session, row.id, ALICE)
+
+    assert alice.end() == 4401
+
+
+def test_a_reload_closes_conversations_at_once_and_they_go_on_in_the_new_worker(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    alice = board.guest(name, board.person("alice"))
+    alice.control("take")
+
+    board.signal(signal.SIGHUP)
+
+    assert alice.end() == 1001
+    wait_until(board.answers, what="the new worker")
+    alice.open()
+    assert alice.heard[-1]["mine"] or in_control(board, name) == "alice"
+
+
+def test_what_cannot_be_understood_is_refused_and_the_conversation_goes_on(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    alice = board.guest(name, board.person("alice"))
+    for nonsense in (
+        {"type": "dance"},
+        {"type": "say", "id": "x", "body": "y"},
+        {"type": "hello", "page": "../", "after": 0},
+    ):
+        alice.tell(**nonsense)
+        assert alice.until(lambda message: message["type"] == "refused", "the refusal")["error"] == "invalid"
+
+    assert alice.reply(alice.say("still here"))["became"] == "message"
+
+
+def test_one_who_missed_too_much_is_told_to_read_anew(stage: Staged) -> None:
+    board = stage()
+    ticket_id, name = board.ticket()
+    for number in range(501):
+        board.append(str(number), ticket_id)
+
+    alice = board.guest(name, board.person("alice"))
+
+    assert [message["type"] for message in alice.heard] == ["welcome", "resync", "control"]
+    assert alice.reply(alice.say("hello"))["became"] == "message"
+    assert alice.seqs == []
