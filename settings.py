@@ -122,14 +122,27 @@ class Limits(_Frozen):
 
 
 class Budget(_Frozen):
-    """Spending limits; unset means unlimited. Days begin at midnight of `timezone`."""
+    """Spending limits; unset means unlimited. A run counts on the day it began.
 
-    day_runs: PositiveInt | None = Field(None, description="runs started in a day")
-    day_tokens: PositiveInt | None = Field(None, description="tokens used in a day")
-    day_cost_usd: float | None = Field(None, gt=0, description="US dollars spent in a day")
+    Days begin at midnight of `timezone`: where a clock change skips midnight, right after the change; where it doubles
+    midnight, at the first. A day is then 23 or 25 hours long and has the same limits. Tokens are what the model read
+    afresh or wrote; what it read again from a cache does not count.
+    """
+
+    run_tokens: PositiveInt | None = Field(None, description="tokens used in one run")
+    run_cost_usd: float | None = Field(None, gt=0, description="US dollars spent in one run")
+    run_turns: PositiveInt | None = Field(None, description="turns of one run")
+    run_minutes: float | None = Field(None, gt=0, description="minutes of one run, after which its ticket is parked")
     ticket_runs: PositiveInt | None = Field(None, description="runs of one ticket")
     ticket_tokens: PositiveInt | None = Field(None, description="tokens used on one ticket")
     ticket_cost_usd: float | None = Field(None, gt=0, description="US dollars spent on one ticket")
+    ticket_turns: PositiveInt | None = Field(None, description="turns on one ticket")
+    ticket_minutes: float | None = Field(None, gt=0, description="minutes of all runs of one ticket")
+    day_runs: PositiveInt | None = Field(None, description="runs started in a day")
+    day_tokens: PositiveInt | None = Field(None, description="tokens used in a day")
+    day_cost_usd: float | None = Field(None, gt=0, description="US dollars spent in a day")
+    day_turns: PositiveInt | None = Field(None, description="turns in a day")
+    day_minutes: float | None = Field(None, gt=0, description="minutes of all runs in a day")
 
 
 class Retention(_Frozen):
@@ -280,6 +293,11 @@ class Settings(_Frozen):
     def runs_dir(self) -> Path:
         """Holds a folder for each run; see `run_path`."""
         return self.home / "runs"
+
+    @property
+    def clones_dir(self) -> Path:
+        """Holds the repositories that were cloned to become projects."""
+        return self.home / "projects"
 
     def run_path(self, run_id: int) -> Path:
         return self.runs_dir / str(run_id)

@@ -26,7 +26,7 @@ class Bench:
 
     @property
     def limits(self) -> Limits:
-        return Limits(total=self.settings.max_workers, attempts=self.settings.retry_limit)
+        return Limits.of(self.settings)
 
     @property
     def retry(self) -> RetryPolicy:

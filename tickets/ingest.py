@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from models import Run, RunRequest, RunState, TicketEvent, insert_once
 
-from . import conversation, events, messages, quarantine, sessions
+from . import budgets, conversation, events, messages, quarantine, sessions, usage
+from .budgets import NO_LIMITS, Budgets
 from .facts import Body, Moment
 from .lookup import get_run
-from .runs import Usage, record_usage
 
 BATCH = 500
 EVENT_TYPE = r"^(agent|run|script|external)\.[a-z][a-z_]{0,39}$"
@@ -41,10 +41,14 @@ class Taken:
     refused: str | None = None
 
 
-def take(session: Session, run_id: int, batch: list[WorkerEvent]) -> Taken:
-    """Append the new events of a batch. Those of an ended run are quarantined, and the caller answers 409."""
+def take(session: Session, run_id: int, batch: list[WorkerEvent], allowed: Budgets = NO_LIMITS) -> Taken:
+    """Append the new events of a batch and stop a run that has passed a limit in the middle of its turn.
+
+    The events of an ended run are quarantined, and the caller answers 409; what they say was spent is counted.
+    """
     run = get_run(session, run_id)
     if run.state is RunState.ENDED:
+        _count(session, run, batch)
         quarantine.keep(
             session, run, "events", "the run has already ended", [event.model_dump(mode="json") for event in batch]
         )
@@ -60,7 +64,17 @@ def take(session: Session, run_id: int, batch: list[WorkerEvent]) -> Taken:
     last = fresh[-1].run_seq
     values: dict[str, Any] = {"last_run_seq": last, **_last_words(fresh)}
     session.execute(update(Run).where(Run.id == run.id).values(**values))
+    if _count(session, run, fresh) and not any(event.event_type == "agent.result" for event in fresh):
+        budgets.enforce(session, get_run(session, run.id), allowed)
     return Taken(len(fresh), len(batch) - len(fresh), last)
+
+
+def _count(session: Session, run: Run, batch: list[WorkerEvent]) -> bool:
+    """Take in what the events say was spent; whether any said so."""
+    told = [usage.read(event.payload) for event in batch if event.event_type == "agent.usage"]
+    for totals in told:
+        usage.record(session, run.id, totals)
+    return bool(told)
 
 
 def _store(session: Session, run: Run, fresh: list[WorkerEvent]) -> int:
@@ -85,7 +99,7 @@ def _store(session: Session, run: Run, fresh: list[WorkerEvent]) -> int:
 
 
 def _follow(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
-    """What an event means beyond the log: a message shown, a receipt, a request, a count."""
+    """What an event means beyond the log: a message shown, a receipt, a request."""
     room, _, kind = event.event_type.partition(".")
     if room != "agent":
         return
@@ -96,9 +110,6 @@ def _follow(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
         _request(session, run, kind, event.payload)
     elif kind == "withdrawn":
         _withdraw(session, run, event.payload, seq)
-    elif kind == "usage":
-        known = {name: value for name, value in event.payload.items() if name in Usage.model_fields}
-        record_usage(session, run.id, Usage.model_validate(known))
     elif kind == "session" and event.payload.get("conversation_id"):
         sessions.begun(session, run, str(event.payload["conversation_id"]))
 

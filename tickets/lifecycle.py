@@ -232,7 +232,7 @@ def transition(
         raise StaleTicket(ticket=ticket.identifier)
     _record(session, law, changed, before, given, actor, run)
     if law.stops_run and standing.live is not None:
-        stop_live_run(session, standing.live, law.name, actor)
+        stop_live_run(session, standing.live, STOP_CODES[law.name], f"{actor.name}: {law.name}", actor)
     return changed
 
 
@@ -463,10 +463,10 @@ def _question(facts: Facts) -> dict[str, Any] | None:
 STOP_CODES = {"park": "parked", "cancel": "cancelled", "close": "closed", "block": "blocked", "release": "operator"}
 
 
-def stop_live_run(session: Session, run: Run, move: str, actor: Actor) -> None:
-    """Record that this run must end; the wrapper is told at its next beat, and a door makes sure."""
-    code = STOP_CODES[move]
-    reason = f"{actor.name}: {move}"
+def stop_live_run(session: Session, run: Run, code: str, reason: str, actor: Actor) -> None:
+    """Record that this run must end; the wrapper is told at its next beat, and a door makes sure. The first word stands."""
+    if run.stop_code:
+        return
     session.execute(
         update(Run)
         .where(Run.id == run.id, Run.state != RunState.ENDED)

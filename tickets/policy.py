@@ -13,9 +13,11 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import Agent, Project, Run, RunMode, RunState, Ticket, TicketStatus, clock, now
+from models import Agent, Profile, Project, Run, RunMode, RunState, Ticket, TicketStatus, clock, now
+from settings import Settings
 
-from . import lookup, relationships, switches, team, wake
+from . import budgets, lookup, relationships, switches, team, wake
+from .budgets import NO_LIMITS, Budgets, Scope, Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the settings allow: runs in all, and attempts a ticket."""
+    """What the settings allow: runs in all, attempts a ticket, and what may be spent."""
 
     total: int = 4
     attempts: int = 3
+    budgets: Budgets = NO_LIMITS
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        return cls(settings.max_workers, settings.retry_limit, Budgets.of(settings))
 
 
 @dataclass(slots=True)
@@ -45,13 +52,22 @@ class Survey:
     load: dict[str, int]
     projects: dict[int, Project]
     working: dict[int, int]
+    profiles: dict[str, Profile]
+    today: dict[str, Spent]
     moment: datetime = field(default_factory=now)
 
     def taken(self, ticket: Ticket) -> None:
         if ticket.assigned_to:
             self.load[ticket.assigned_to] = self.load.get(ticket.assigned_to, 0) + 1
+            profile = self.profile_of(ticket)
+            name = profile.name if profile else ""
+            self.today[name] = self.today.get(name, Spent()) + Spent(runs=1)
         if ticket.project_id:
             self.working[ticket.project_id] = self.working.get(ticket.project_id, 0) + 1
+
+    def profile_of(self, ticket: Ticket) -> Profile | None:
+        agent = self.agents.get(ticket.assigned_to or "")
+        return self.profiles.get(agent.profile or "") if agent else None
 
     @property
     def free(self) -> int:
@@ -65,6 +81,7 @@ class Case:
     ticket: Ticket
     blockers: list[str]
     live: Run | None
+    spent: dict[str, Spent]
 
 
 def survey(session: Session, limits: Limits) -> Survey:
@@ -81,6 +98,8 @@ def survey(session: Session, limits: Limits) -> Survey:
         load=team.load(session),
         projects={project.id: project for project in session.scalars(select(Project))},
         working={project: count for project, count in session.execute(working) if project},
+        profiles={profile.name: profile for profile in team.profiles(session)},
+        today=budgets.spent_today(session, limits.budgets.zone),
     )
 
 
@@ -89,7 +108,10 @@ def examine(session: Session, tickets: Iterable[Ticket]) -> list[Case]:
     ids = [ticket.id for ticket in asked]
     blockers = relationships.open_blockers(session, ids)
     live = lookup.live_runs(session, ids)
-    return [Case(ticket, blockers.get(ticket.id, []), live.get(ticket.id)) for ticket in asked]
+    spent = budgets.spent_on(session, ids)
+    return [
+        Case(ticket, blockers.get(ticket.id, []), live.get(ticket.id), spent.get(ticket.id, {})) for ticket in asked
+    ]
 
 
 def gates(case: Case, world: Survey) -> list[Verdict]:
@@ -158,6 +180,18 @@ def _retries(case: Case, world: Survey) -> Answer:
     return case.ticket.attempts < world.limits.attempts, used
 
 
+def _budget(case: Case, world: Survey) -> Answer:
+    """The tightest limit with what is used of it; closed from the moment it is reached."""
+    allowed = budgets.allowances(world.limits.budgets, world.profile_of(case.ticket))
+    use = budgets.tightest(budgets.uses(allowed, {Scope.TICKET: case.spent, Scope.DAY: world.today}))
+    if use is None:
+        return True, "no limit set"
+    if use.share >= 1 and use.allowance.scope is Scope.DAY:
+        _, end = budgets.day_of(world.moment, world.limits.budgets.zone)
+        return False, f"{use.words()}; the next day begins at {clock(end)}"
+    return use.share < 1, use.words()
+
+
 def _cooldown(case: Case, world: Survey) -> Answer:
     agent = world.agents.get(case.ticket.assigned_to or "")
     if agent and agent.cooldown_until and agent.cooldown_until > world.moment:
@@ -195,6 +229,7 @@ GATES: tuple[tuple[str, Callable[[Case, Survey], Answer]], ...] = (
     ("dependencies", _dependencies),
     ("live_run", _live_run),
     ("retries", _retries),
+    ("budget", _budget),
     ("agent_cooldown", _cooldown),
     ("workspace", _workspace),
     ("agent_capacity", _agent_capacity),

@@ -34,13 +34,27 @@ from models import (
     now,
 )
 
-from . import comments, conversation, events, evidence, messages, quarantine, retries, sessions, terminal
+from . import (
+    budgets,
+    comments,
+    conversation,
+    events,
+    evidence,
+    messages,
+    quarantine,
+    retries,
+    sessions,
+    terminal,
+    usage,
+)
 from .actors import Actor
+from .budgets import NO_LIMITS, Budgets
 from .comments import MISSION_CONTROL
 from .errors import ClaimLost, Conflict, Invalid
 from .facts import Body, Line, Moment, Prose
 from .lifecycle import transition
 from .lookup import get, get_run
+from .usage import Usage
 
 PICKUP = Actor.system("pickup")
 UNANSWERED = "timeout"
@@ -153,14 +167,18 @@ class Beat(Body):
     agent_pid: int | None = None
 
 
-def beat(session: Session, run_id: int, body: Beat, grace_seconds: int = 8) -> dict[str, Any]:
+def beat(
+    session: Session, run_id: int, body: Beat, grace_seconds: int = 8, allowed: Budgets = NO_LIMITS
+) -> dict[str, Any]:
     """Record a heartbeat and answer with what the run must know: stop, messages waiting, answers to its requests.
 
-    Raises `ClaimLost` when the run has ended.
+    Raises `ClaimLost` when the run has ended. One whose turn is over is left to its verdict, whatever it has spent.
     """
     run = get_run(session, run_id)
     if run.state is RunState.ENDED:
         raise ClaimLost(run=run_id)
+    if body.state not in ("idle", "stopping"):
+        run = budgets.enforce(session, run, allowed)
     state = RunState.STOPPING if run.stop_code else RunState(body.state)
     facts = {"pid": body.pid, "pid_started": body.pid_started, "boot_id": body.boot_id}
     session.execute(
@@ -210,20 +228,6 @@ class ReportedClaim(Body):
     item: int | None = Field(None, ge=0)
 
 
-class Usage(Body):
-    """Totals of a run's process so far."""
-
-    input_tokens: int = Field(0, ge=0)
-    output_tokens: int = Field(0, ge=0)
-    cache_read_tokens: int = Field(0, ge=0)
-    cache_write_tokens: int = Field(0, ge=0)
-    cost_usd: float | None = Field(None, ge=0)
-    turns: int = Field(0, ge=0)
-    cumulative: bool = True
-    context_tokens: int | None = None
-    context_window: int | None = None
-
-
 class Report(Body):
     """The one final report of a run."""
 
@@ -253,7 +257,7 @@ class Receipt:
 
 def report(session: Session, run_id: int, body: Report, policy: RetryPolicy) -> Receipt:
     """End the run and move its ticket, in one transaction; refuse and quarantine what comes from a run that lost its ticket."""
-    run = get_run(session, run_id)
+    run = usage.record(session, run_id, body.usage)
     ticket = get(session, run.ticket_id)
     reason = _stale(run, ticket, body)
     if reason is not None:
@@ -284,16 +288,9 @@ def _stale(run: Run, ticket: Ticket, body: Report) -> str | None:
 
 
 def _remember(session: Session, run: Run, body: Report) -> None:
-    record_usage(session, run.id, body.usage)
     evidence.claim(session, run, [claim.model_dump() for claim in body.claims])
     if body.observations:
         evidence.observe(session, run, body.observations)
-
-
-def record_usage(session: Session, run_id: int, usage: Usage | None) -> None:
-    if usage is not None:
-        counted = usage.model_dump(exclude={"cumulative", "context_tokens", "context_window"})
-        session.execute(update(Run).where(Run.id == run_id).values(**counted))
 
 
 def _apply_verdict(session: Session, run: Run, ticket: Ticket, body: Report) -> None:

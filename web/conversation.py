@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from models import Ticket
 from tickets import conversation, events, ingest, lookup, messages, paging
+from tickets.budgets import Budgets
 from tickets.conversation import NewComment
 from tickets.errors import ClaimLost, Forbidden, Invalid
 from tickets.facts import Body, Moment
@@ -124,7 +125,7 @@ def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJso
     if call.actor.run_id is None:
         return _external(call, ticket, body)
     batch = [ingest.WorkerEvent.model_validate(event.model_dump()) for event in body]
-    taken = ingest.take(call.session, call.actor.run_id, batch)
+    taken = ingest.take(call.session, call.actor.run_id, batch, Budgets.of(call.settings))
     if taken.refused:
         return ClaimLost(run=call.actor.run_id, reason=taken.refused)
     return {"accepted": taken.accepted, "repeated": taken.repeated, "last_run_seq": taken.last_run_seq}

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from auth import Right
 from models import Run, Ticket
 from tickets import runs
+from tickets.budgets import Budgets
 from tickets.errors import ClaimLost
 from tickets.facts import Body, Prose
 from tickets.runs import Beat, ExternalRun, Report, RetryPolicy
@@ -59,7 +60,8 @@ class ControlJson(TypedDict):
 @blueprint.writes("POST", "/runs/<number:run>/heartbeat", rights=RUNS, late=True)
 def beat(call: Call, run: Run, body: Beat) -> ControlJson:
     """Record a run's sign of life; the answer says what it must know: stop, messages waiting, answers."""
-    return cast(ControlJson, runs.beat(call.session, run.id, body, call.settings.limits.grace_seconds))
+    grace, allowed = call.settings.limits.grace_seconds, Budgets.of(call.settings)
+    return cast(ControlJson, runs.beat(call.session, run.id, body, grace, allowed))
 
 
 class ReceiptJson(TypedDict):

@@ -156,8 +156,7 @@ def _events(session: Session, ticket: Ticket) -> View:
 
 def _side(session: Session, ticket: Ticket) -> View:
     newest: Run | None = next(iter(runs.of(session, ticket.id, 1)), None)
-    settings = auth.instance().settings
-    limits = policy.Limits(settings.max_workers, settings.retry_limit)
+    limits = policy.Limits.of(auth.instance().settings)
     return {
         "side": page.side(session, ticket, newest, board.owner_kinds(session)),
         "gates": None if ticket.closed else policy.runnable(session, ticket, limits),

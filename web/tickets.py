@@ -90,8 +90,7 @@ class RunnableJson(TypedDict):
 @blueprint.reads("/tickets/<ticket>/runnable")
 def read_runnable(call: Call, ticket: Ticket) -> RunnableJson:
     """Say whether the ticket may be started now: every gate of the dispatcher, in its order, with what it saw."""
-    limits = policy.Limits(total=call.settings.max_workers, attempts=call.settings.retry_limit)
-    gates = policy.runnable(call.session, ticket, limits)
+    gates = policy.runnable(call.session, ticket, policy.Limits.of(call.settings))
     shown: list[GateJson] = [{"name": gate.name, "ok": gate.ok, "detail": gate.detail} for gate in gates]
     return {"runnable": all(gate.ok for gate in gates), "gates": shown}
 

@@ -85,10 +85,10 @@ def _over(code: str, text: str) -> Cause:
 
 
 def overspent(limits: Limits, usage: Mapping[str, Any] | None) -> Cause | None:
-    """The allowance that is used up, by the totals of a `usage` event."""
+    """The allowance that is used up, by the totals of a `usage` event; what is read again from a cache does not count."""
     if usage is None:
         return None
-    tokens = int(usage.get("input_tokens") or 0) + int(usage.get("output_tokens") or 0)
+    tokens = sum(int(usage.get(f"{kind}_tokens") or 0) for kind in ("input", "output", "cache_write"))
     for name, used, allowed in (
         ("turns", usage.get("turns") or 0, limits.turns),
         ("tokens", tokens, limits.tokens),
