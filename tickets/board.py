@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from models import Agent, AgentKind, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag, stamp
+from models import Agent, AgentKind, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
 
-from . import lifecycle
+from . import lifecycle, paging
 from .actors import Actor
 from .errors import Invalid
 from .lifecycle import Move, Standing
@@ -135,7 +134,7 @@ def _column(
     size: int = PAGE,
 ) -> Column:
     shown = page[:size]
-    following = f"{stamp(shown[-1].updated)}~{shown[-1].id}" if len(page) > size else None
+    following = paging.place(shown[-1]) if len(page) > size else None
     return Column(status.value, count(session, status, filters), [cards[ticket.id] for ticket in shown], following)
 
 
@@ -148,16 +147,8 @@ def _page(
 ) -> list[Ticket]:
     query = _in(status, filters).order_by(Ticket.updated.desc(), Ticket.id.desc()).limit(size + 1)
     if cursor:
-        updated, ticket_id = _parsed(cursor)
-        query = query.where(or_(Ticket.updated < updated, and_(Ticket.updated == updated, Ticket.id < ticket_id)))
+        query = query.where(paging.behind(cursor))
     return list(session.scalars(query))
-
-
-def _parsed(cursor: str) -> tuple[datetime, int]:
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)~(\d{1,18})", cursor)
-    if match is None:
-        raise Invalid("that cursor was not made by this board", field="cursor")
-    return datetime.fromisoformat(match[1]), int(match[2])
 
 
 def count(session: Session, status: TicketStatus, filters: Filters) -> str:

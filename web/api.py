@@ -35,6 +35,9 @@ from . import bodies
 PREFIX = "/api/v1"
 KEY_LENGTH = 200
 
+View = Callable[..., Any]
+Declaration = Callable[[View], View]
+
 ANYBODY = frozenset({Right.VIEWER, Right.OPERATOR, Right.ORCHESTRATOR, Right.SERVICE})
 WRITERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR, Right.SERVICE})
 OPERATORS = frozenset({Right.OPERATOR})
@@ -86,12 +89,10 @@ class Resource(Blueprint):
     def __init__(self, name: str, module: str) -> None:
         super().__init__(name, module, url_prefix=PREFIX)
 
-    def reads(
-        self, rule: str, *, rights: frozenset[Right] = ANYBODY, errors: tuple[int, ...] = ()
-    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def reads(self, rule: str, *, rights: frozenset[Right] = ANYBODY, errors: tuple[int, ...] = ()) -> Declaration:
         """Declare a GET; the view reads one snapshot."""
 
-        def declare(view: Callable[..., Any]) -> Callable[..., Any]:
+        def declare(view: View) -> View:
             route = _route(self, view, "GET", rule, rights, errors=errors)
             self._add(route, lambda args: _read(view, route, args))
             return view
@@ -109,14 +110,14 @@ class Resource(Blueprint):
         batch: bool = False,
         secret: bool = False,
         late: bool = False,
-    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    ) -> Declaration:
         """Declare a write.
 
         `batch` takes one object, an array or NDJSON; a `secret` answer is never kept for repetition; with `late` the
         view itself judges what a run sends after its end, which is otherwise refused and quarantined.
         """
 
-        def declare(view: Callable[..., Any]) -> Callable[..., Any]:
+        def declare(view: View) -> View:
             shown = {"errors": errors, "batch": batch, "repeatable": not secret}
             route = _route(self, view, method, rule, rights, status, **shown)
             self._add(route, lambda args: _write(view, route, args, late=late))
@@ -133,10 +134,10 @@ class Resource(Blueprint):
         status: int = 200,
         form: dict[str, Any] | None = None,
         answer: Any = None,
-    ) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    ) -> Declaration:
         """Declare a route whose view does everything itself: one that is sent a file (`form`), or sends one (no `answer`)."""
 
-        def declare(view: Callable[..., Response]) -> Callable[..., Response]:
+        def declare(view: View) -> View:
             route = _route(self, view, method, rule, rights, status, form=form, repeatable=form is not None)
             self._add(replace(route, answer=answer), lambda args: view(**args))
             return view
@@ -156,7 +157,7 @@ class Resource(Blueprint):
 
 def _route(
     resource: Resource,
-    view: Callable[..., Any],
+    view: View,
     method: str,
     rule: str,
     rights: frozenset[Right],
@@ -185,14 +186,14 @@ def _shown(hint: Any) -> Any:
 # ------------------------------------------------------------------------------------------------------------ serving
 
 
-def _read(view: Callable[..., Any], route: Route, args: dict[str, Any]) -> Response:
+def _read(view: View, route: Route, args: dict[str, Any]) -> Response:
     given = _parse(route)
     with reading(auth.instance().engine) as session:
         call = _call(session)
         return respond(view(call, **_found(call, args), **given), route.status)
 
 
-def _write(view: Callable[..., Any], route: Route, args: dict[str, Any], *, late: bool) -> Response:
+def _write(view: View, route: Route, args: dict[str, Any], *, late: bool) -> Response:
     given = _parse(route)
 
     def work(call: Call) -> Any:

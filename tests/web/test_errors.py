@@ -136,6 +136,10 @@ def test_people_get_a_page_and_programs_get_json(browser: FlaskClient, operator:
     assert answer.mimetype == "application/json"
 
 
+def test_a_cursor_of_no_day_is_refused_by_the_board_too(browser: FlaskClient) -> None:
+    assert browser.get("/board?column=todo&cursor=2026-99-99T00:00:00.000000Z~1").status_code == 422
+
+
 def test_a_stranger_is_told_nothing_but_the_refusal(app: Flask) -> None:
     client = app.test_client()
     assert client.get("/nowhere").text == "There is nothing at this address.\n"
