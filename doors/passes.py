@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import TaskOutcome, Ticket, reading, writing
+from models import TaskOutcome, Ticket, TicketStatus, reading, writing
 from tickets import dispatch, events, incidents, lookup, policy, runs
 from tickets.errors import DomainError
+from tickets.policy import Verdict
 from tickets.runs import Claim
 
 from . import flight, reconcile, start, waking, workplaces, world
@@ -125,8 +126,12 @@ def _begin(bench: Bench, ticket: Ticket, tally: Tally) -> None:
 def claim_if_open(session: Session, bench: Bench, ticket_id: int, tally: Tally) -> Claim | None:
     """Claim, unless a gate has closed since the plan was made. Raises `DomainError` when somebody else was faster."""
     ticket = lookup.get(session, ticket_id)
-    closed = policy.first_closed(policy.examine(session, [ticket])[0], policy.survey(session, bench.limits))
-    if closed is not None and closed.name != "status":
+    closed = _first_closed(session, bench, ticket) if ticket.status is TicketStatus.TODO else None
+    if closed is not None:
         tally.skipped[closed.name] += 1
         return None
     return runs.claim(session, ticket_id, bench.host)
+
+
+def _first_closed(session: Session, bench: Bench, ticket: Ticket) -> Verdict | None:
+    return policy.first_closed(policy.examine(session, [ticket])[0], policy.survey(session, bench.limits))

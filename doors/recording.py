@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 import migrations
 from models import TaskOutcome, Trigger, UnsafeSQLite, now, open_engine, writing
@@ -48,14 +49,15 @@ def store(settings: Settings) -> Iterator[Engine]:
 
 
 def run_door(work: Callable[[Settings, Engine], int]) -> int:
-    """Load the settings, open the store and work; the exit code. What keeps a door from beginning is said in one line."""
+    """Load the settings, open the store and work; the exit code. What keeps a door from its work is said in one line."""
     try:
         settings = load()
         with store(settings) as engine:
             return work(settings, engine)
-    except (SettingsError, StoreOutdated, UnsafeSQLite) as error:
-        print(error, file=sys.stderr)
-        _say({"outcome": TaskOutcome.FAILED.value, "error": str(error).splitlines()[0]})
+    except (SettingsError, StoreOutdated, DBAPIError, UnsafeSQLite) as error:
+        words = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        print(words, file=sys.stderr)
+        _say({"outcome": TaskOutcome.FAILED.value, "error": words.splitlines()[0]})
         return CANNOT_BEGIN
 
 

@@ -139,3 +139,15 @@ def test_a_killed_reaper_leaves_its_lock_free(house: House) -> None:
     holder.wait()
 
     assert housekeeping.reap(house.bench).outcome is TaskOutcome.NOOP
+
+
+def test_a_damaged_store_is_said_in_one_line(house: House) -> None:
+    with writing(house.engine):
+        pass
+    house.engine.dispose()
+    Path(house.settings.home / "mc.db").write_bytes(b"this is no database, whatever it is called" * 40)
+
+    done = house.run_door("queue_reaper.py")
+
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert json.loads(done.stdout)["outcome"] == "failed"
