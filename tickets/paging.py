@@ -12,7 +12,7 @@ from models import Ticket, stamp
 from .errors import Invalid
 
 _PLACE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)~([1-9]\d{0,17})")
-_NUMBER = re.compile(r"[1-9]\d{0,17}")
+_NUMBER = re.compile(r"0|[1-9]\d{0,17}")
 
 
 def place(ticket: Ticket) -> str:

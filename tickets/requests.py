@@ -19,7 +19,7 @@ from .facts import Body, Prose
 class Reply(Body):
     """`answers` maps the text of each question to the choice made or the words written."""
 
-    request: str = Field(min_length=1, max_length=200)
+    request: str = Field(pattern=r"^[^\x00]{1,200}$")
     behavior: Literal["allow", "deny"] = "allow"
     scope: Literal["once", "run"] = "once"
     message: Prose = ""

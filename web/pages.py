@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 import auth
 from models import Priority, Tag, reading, writing
-from tickets import board, events, health, lifecycle, overview, projects, team
+from tickets import board, events, health, lifecycle, overview, paging, projects, team
 from tickets.board import Filters
 from tickets.errors import DomainError
 from tickets.lookup import get
@@ -176,7 +176,7 @@ def _new_form(given: Any, errors: dict[str, str]) -> str:
 
 @blueprint.get("/activity")
 def show_activity() -> str:
-    before = request.args.get("before", None, int)
+    before = paging.number(request.args.get("before"))
     actor = request.args.get("actor") or None
     with reading(auth.instance().engine) as session:
         frame.cursor(session)

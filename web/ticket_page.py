@@ -18,6 +18,7 @@ from tickets import (
     lifecycle,
     messages,
     page,
+    paging,
     policy,
     requests,
     runs,
@@ -107,7 +108,7 @@ def _tab(session: Session, ticket: Ticket, tab: str) -> View:
         return {"runs": [page.run_view(run) for run in runs.of(session, ticket.id)]}
     if tab == "events":
         return _events(session, ticket)
-    before = request.args.get("before", None, int)
+    before = paging.number(request.args.get("before"))
     found = conversation.entries(session, ticket.id, before, SHOWN)
     earlier = f"/ticket/{ticket.identifier}?before={found[0].seq}" if len(found) == SHOWN else None
     return {
@@ -118,7 +119,7 @@ def _tab(session: Session, ticket: Ticket, tab: str) -> View:
 
 
 def _news(session: Session, ticket: Ticket) -> View:
-    after = request.args.get("after", 0, int)
+    after = paging.number(request.args.get("after")) or 0
     found = conversation.news(session, ticket.id, after)
     full = len(found) >= conversation.PAGE
     newest = max((getattr(entry, "changed", entry.seq) for entry in found), default=after)
@@ -136,7 +137,7 @@ def _drawn(session: Session, ticket: Ticket, found: list[conversation.Entry]) ->
 
 
 def _events(session: Session, ticket: Ticket) -> View:
-    before = request.args.get("before", ticket.event_seq + 1, int)
+    before = paging.number(request.args.get("before")) or ticket.event_seq + 1
     rows = events.replay(session, ticket.id, max(0, before - 1 - SHOWN), SHOWN)
     shown = [
         {

@@ -140,6 +140,23 @@ def test_a_cursor_of_no_day_is_refused_by_the_board_too(browser: FlaskClient) ->
     assert browser.get("/board?column=todo&cursor=2026-99-99T00:00:00.000000Z~1").status_code == 422
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/{page}={'9' * 30}"
+        for page in (
+            "ticket/MC-1?before",
+            "ticket/MC-1?tab=events&before",
+            "ticket/MC-1/part/conversation?after",
+            "activity?before",
+        )
+    ],
+)
+def test_a_page_refuses_a_number_that_no_store_holds(browser: FlaskClient, operator: Api, path: str) -> None:
+    operator.post("/tickets", {"title": "Before"})
+    assert browser.get(path).status_code == 422
+
+
 def test_a_stranger_is_told_nothing_but_the_refusal(app: Flask) -> None:
     client = app.test_client()
     assert client.get("/nowhere").text == "There is nothing at this address.\n"
