@@ -19,6 +19,12 @@ function dropsOf(card) {
   return new Map(entries.reverse()); // The first move of a ticket into a column is the one meant.
 }
 
+/** Whether the hand let go over this column: a card stays in the last one that could take it, even when carried on. */
+function isOver(column, event) {
+  const { clientX, clientY } = event.changedTouches?.[0] ?? event;
+  return document.elementFromPoint(clientX, clientY)?.closest("[data-column]") === column;
+}
+
 export class Board {
   #root;
   #fragments;
@@ -175,19 +181,21 @@ export class Board {
     for (const name of dropsOf(card).keys()) document.getElementById(`column-${name}`)?.setAttribute("data-takes", "");
   }
 
-  async #drop({ item, from, to, oldIndex }) {
+  async #drop({ item, from, to, oldIndex, originalEvent }) {
     this.#carrying = false;
     this.#fragments.resume();
     delete this.#root.dataset.carrying;
     for (const column of this.#root.querySelectorAll("[data-takes]")) column.removeAttribute("data-takes");
-    const drop = dropsOf(item).get(to.dataset.cards);
-    if (from === to || !drop) return;
+    if (from === to) return;
+    const drop = isOver(to.closest("[data-column]"), originalEvent) && dropsOf(item).get(to.dataset.cards);
     const back = () => from.insertBefore(item, from.children[oldIndex] ?? null);
+    if (!drop || drop.asks) back();
+    if (!drop) return;
     if (drop.asks) {
-      back();
       openMove(`/ticket/${item.dataset.card}/move/${drop.move}`);
       return;
     }
+    to.closest("[data-column]").removeAttribute("data-folded");
     await this.#move(item, drop.move, back);
     this.#mark(from.dataset.cards, to.dataset.cards);
   }

@@ -20,7 +20,7 @@ async function copy(button) {
 
 function offerAll(root) {
   for (const block of root.querySelectorAll(".prose pre, pre[data-copy]")) {
-    block.tabIndex = 0; // so that long lines can be scrolled with the keyboard
+    if (block.scrollWidth > block.clientWidth) block.tabIndex = 0; // so that the keyboard can scroll it
     if (navigator.clipboard) offer(block);
   }
 }

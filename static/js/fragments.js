@@ -21,7 +21,7 @@ export async function morph(target, html, style = "innerMorph") {
 export function keepWhatPeopleDid() {
   htmx.registerExtension("keep", {
     htmx_before_morph_attr: (element, { attrName }) =>
-      !(attrName === "open" && element.localName === "details") && attrName !== "checked" && attrName !== "data-folded",
+      !(attrName === "open" && element.localName === "details") && !["checked", "data-folded", "draggable"].includes(attrName),
   });
 }
 

@@ -1,0 +1,130 @@
+"""The real application behind a real server, looked at with a real Chromium that is logged in."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from sqlalchemy import Engine
+from werkzeug.serving import make_server
+
+import auth
+from app import create_app
+from models import Scope, writing
+from settings import Settings
+from tickets import ingest, lifecycle, runs, tokens
+from tickets.actors import Actor
+from tickets.facts import NewTicket
+from tickets.lookup import get
+
+OPERATOR = Actor.human("operator")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+
+
+@dataclass
+class House:
+    """A served instance, and ways to let things happen in it."""
+
+    app: Flask
+    base: str
+    token: str
+    numbers: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Engine:
+        instance: auth.Instance = self.app.extensions["mission_control"]
+        return instance.engine
+
+    def ticket(self, **facts: Any) -> str:
+        body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
+        with writing(self.store) as session:
+            return lifecycle.create(session, body, OPERATOR).identifier
+
+    def claim(self, identifier: str) -> int:
+        with writing(self.store) as session:
+            return runs.claim(session, get(session, identifier).id, "here").run.id
+
+    def tell(self, run_id: int, event_type: str, /, **payload: Any) -> None:
+        """One event of a run, as its wrapper would send it."""
+        self.numbers[run_id] = self.numbers.get(run_id, 0) + 1
+        event = {"run_seq": self.numbers[run_id], "ts": datetime.now(UTC), "event_type": event_type, "payload": payload}
+        with writing(self.store) as session:
+            ingest.take(session, run_id, [ingest.WorkerEvent.model_validate(event)])
+
+
+@pytest.fixture
+def url(template: Path, tmp_path: Path) -> str:
+    shutil.copy(template, tmp_path / "mc.db")
+    return f"sqlite:///{tmp_path / 'mc.db'}"
+
+
+@pytest.fixture
+def house(url: str, tmp_path: Path) -> Iterator[House]:
+    app = create_app(Settings(home=tmp_path / "home", database_url=url, sse_heartbeat_seconds=2))
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    made = House(app, f"http://127.0.0.1:{server.server_port}", "")
+    with writing(made.store) as session:
+        body = tokens.NewToken(name="browser", scope=Scope.OPERATOR)
+        made.token = tokens.issue(session, body, OPERATOR)[1]
+    yield made
+    server.shutdown()
+    thread.join(5)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+        yield browser
+        browser.close()
+
+
+Opened = Callable[..., BrowserContext]
+
+
+@pytest.fixture
+def opened(chromium: Browser, house: House) -> Iterator[Opened]:
+    """`opened(**options)` is a fresh browser profile that is logged in; a script error in it fails the test."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def open_one(**options: Any) -> BrowserContext:
+        context = chromium.new_context(base_url=house.base, **options)
+        contexts.append(context)
+        context.on("weberror", lambda error: errors.append(str(error.error)))
+        page = context.new_page()
+        page.goto("/login")
+        page.fill("[name=token]", house.token)
+        page.click("button")
+        page.close()
+        return context
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def page(opened: Opened) -> Page:
+    """One tab on a desk."""
+    return opened(viewport={"width": 1440, "height": 900}).new_page()

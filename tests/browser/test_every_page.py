@@ -1,0 +1,78 @@
+"""Every page, in both themes, on a desk and on a small phone: accessible, not too wide, and without a complaint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.conftest import House, Opened
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+AXE = Path(__file__).parent.parent / "vendor" / "axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+SIZES = {"desk": (1440, 900), "phone": (360, 2400)}
+"""The phone is tall, so that no control happens to stand half under a bar that floats."""
+
+FAILED = "axe.run(document, {runOnly: %s}).then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].target))"
+
+
+def paths(house: House) -> list[str]:
+    """The addresses of all pages, with a ticket that has something of everything."""
+    ticket = house.ticket(
+        tags=["bug"], acceptance=[{"text": "A line"}], description="Some `code`\n\n```\nand more\n```"
+    )
+    run = house.claim(ticket)
+    house.tell(run, "agent.text", block="b1", text="I look.\n\n```sh\nls\n```")
+    house.tell(run, "agent.thinking", block="b2", text="Hm.", seconds=2)
+    house.tell(run, "agent.tool_call", call="k1", name="Bash", input={"command": "ls"}, title="ls")
+    house.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": "rm"}, title="rm")
+    house.tell(run, "agent.question", request="q1", questions=[{"text": "Which?", "choices": [{"label": "This"}]}])
+    house.ticket(status="inbox", priority="urgent")
+    tabs = [f"/ticket/{ticket}?tab={tab}" for tab in ("conversation", "runs", "evidence", "events")]
+    return [
+        "/",
+        "/board",
+        "/ticket/new",
+        "/activity",
+        "/health",
+        "/patterns",
+        "/nothing",
+        f"/ticket/{ticket}/move/block",
+        *tabs,
+    ]
+
+
+def complaints(page: Page, path: str, width: int) -> list[str]:
+    page.goto(path)
+    page.wait_for_selector("html[data-js]")
+    found = [f"{path}: {text}" for text in page.evaluate(FAILED % RULES)]
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    return found + ([f"{path}: {wide} pixels wide"] if wide > width else [])
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_page_is_accessible_and_fits(house: House, opened: Opened, theme: str, size: str) -> None:
+    width, height = SIZES[size]
+    context = opened(
+        viewport={"width": width, "height": height},
+        color_scheme=theme,
+        reduced_motion="reduce",
+        bypass_csp=True,
+    )
+    context.add_init_script(path=AXE)
+    page = context.new_page()
+    assert [text for path in paths(house) for text in complaints(page, path, width)] == []
+
+
+def test_no_page_breaks_its_own_content_policy(house: House, opened: Opened) -> None:
+    page = opened().new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if "Content Security" in message.text else None)
+    for path in paths(house):
+        page.goto(path)
+        page.wait_for_selector("html[data-js]")
+    assert said == []

@@ -1,0 +1,142 @@
+"""What a person sees while things happen: news arrives by itself and takes nothing away."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import House, Opened
+from tests.waiting import wait_until
+from web import streams
+
+pytestmark = pytest.mark.browser
+
+
+def go(page: Page, path: str) -> None:
+    """Open a page and wait until its stream is live."""
+    page.goto(path)
+    expect(page.locator("#connection")).to_have_attribute("data-link", "live")
+
+
+def test_news_takes_neither_a_draft_nor_the_focus_nor_what_was_unfolded(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    run = house.claim(ticket)
+    house.tell(run, "agent.tool_call", call="k1", name="Bash", input={"command": "make"}, title="make")
+    go(page, f"/ticket/{ticket}")
+    page.locator(".tool summary").click()
+    page.locator("#say").fill("half a thought")
+    house.tell(run, "agent.tool_result", call="k1", output="made", error=False, exit_code=0, seconds=0.5)
+    expect(page.locator(".tool summary")).to_contain_text("0.5 s")
+    expect(page.locator(".tool")).to_have_attribute("open", "")
+    expect(page.locator("#say")).to_be_focused()
+    expect(page.locator("#say")).to_have_value("half a thought")
+    page.reload()
+    expect(page.locator("#say")).to_have_value("half a thought")
+
+
+def test_typing_is_shown_as_it_happens_and_gives_way_to_the_whole_block(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    run = house.claim(ticket)
+    go(page, f"/ticket/{ticket}")
+    house.tell(run, "agent.delta", block="b1", kind="text", offset=0, text="I count ")
+    house.tell(run, "agent.delta", block="b1", kind="text", offset=8, text="to <ten>")
+    expect(page.locator("#typing .block")).to_have_text("I count to <ten>")
+    house.tell(run, "agent.text", block="b1", text="I count to **ten**.")
+    expect(page.locator("#entries .prose strong")).to_have_text("ten")
+    expect(page.locator("#typing .block")).to_have_count(0)
+
+
+def test_a_question_is_answered_in_place(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    run = house.claim(ticket)
+    house.tell(run, "agent.question", request="q1", questions=[{"text": "Which?", "choices": [{"label": "This"}]}])
+    go(page, f"/ticket/{ticket}")
+    page.get_by_label("This").check()
+    page.get_by_role("button", name="Answer").click()
+    expect(page.locator("[data-kind=question]")).to_contain_text("answered: This")
+    expect(page.locator("[data-kind=question] form")).to_have_count(0)
+
+
+def test_two_tabs_share_one_stream_and_the_second_takes_over(house: House, opened: Opened) -> None:
+    ticket = house.ticket()
+    context = opened()
+    first, second = context.new_page(), context.new_page()
+    go(first, "/board")
+    go(second, f"/ticket/{ticket}")
+    with house.app.app_context():
+        wait_until(lambda: streams.counters()["events"]["open"] == 1, what="one stream for both tabs")
+    first.close()
+    run = house.claim(ticket)
+    house.tell(run, "agent.text", block="b1", text="Still heard.")
+    expect(second.locator("#entries")).to_contain_text("Still heard.")
+
+
+def test_the_board_shows_what_an_agent_does(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    go(page, "/board")
+    run = house.claim(ticket)
+    expect(page.locator("#column-in_progress [data-card]")).to_have_attribute("data-card", ticket)
+    house.tell(run, "agent.tool_call", call="k1", name="Bash", input={}, title="make test")
+    expect(page.locator(f"#card-{ticket} [data-live-line]")).to_contain_text("make test")
+
+
+def carry(page: Page, ticket: str, column: str, taken: bool = True) -> None:
+    """Carry a card over a column with the mouse and let it go there, once the column has `taken` it."""
+    card, target = page.locator(f"#card-{ticket}").bounding_box(), page.locator(f"#column-{column}").bounding_box()
+    assert card is not None and target is not None
+    page.locator(f"#card-{ticket}").hover(position={"x": 90, "y": 50})
+    page.mouse.down()
+    page.mouse.move(card["x"] + 110, card["y"] + 60, steps=4)
+    expect(page.locator("[data-carrying]")).to_be_visible()
+    page.mouse.move(target["x"] + 20, target["y"] + 90, steps=12)
+    nudge = iter(range(1, 1000))
+
+    def arrived() -> bool:
+        page.mouse.move(target["x"] + 20, target["y"] + 90 + next(nudge) % 8)
+        return page.locator(f"#column-{column} #card-{ticket}").count() == int(taken)
+
+    wait_until(arrived, what=f"the card over {column}")
+    page.mouse.up()
+    expect(page.locator("[data-carrying], .sortable-chosen")).to_have_count(0)
+
+
+def test_a_card_drops_only_where_a_move_leads(house: House, opened: Opened) -> None:
+    ticket = house.ticket(status="inbox")
+    page = opened(viewport={"width": 1900, "height": 900}).new_page()
+    go(page, "/board")
+    carry(page, ticket, "in_progress", taken=False)
+    expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
+
+
+def test_a_move_that_asks_something_opens_its_form_where_the_card_was_dropped(house: House, opened: Opened) -> None:
+    ticket = house.ticket(status="inbox")
+    page = opened(viewport={"width": 1900, "height": 900}).new_page()
+    go(page, "/board")
+    carry(page, ticket, "todo")
+    expect(page.locator(f"#column-todo:not([data-folded]) #card-{ticket}")).to_be_visible()
+    expect(page.locator(f"#card-{ticket}")).to_have_attribute("data-version", "2")
+    carry(page, ticket, "waiting")
+    expect(page.locator("#move-dialog")).to_be_visible()
+    page.get_by_role("button", name="Park").click()
+    expect(page.locator(f"#column-waiting:not([data-folded]) #card-{ticket}")).to_be_visible()
+
+
+def test_a_refusal_is_said_where_it_happened_and_loses_nothing(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    go(page, f"/ticket/{ticket}")
+    page.route("**/say", lambda route: route.abort())
+    page.locator("#say").fill("A thought")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".composer [data-error]")).to_contain_text("was not reached")
+    expect(page.locator("#say")).to_have_value("A thought")
+
+
+def test_the_pages_work_without_scripts(house: House, opened: Opened) -> None:
+    ticket = house.ticket(status="inbox")
+    page = opened(java_script_enabled=False).new_page()
+    page.goto(f"/ticket/{ticket}")
+    page.locator("#say").fill("Written **plainly**")
+    page.get_by_role("button", name="Comment").click()
+    expect(page.locator("#entries strong")).to_have_text("plainly")
+    page.get_by_role("button", name="Triage").click()
+    expect(page.locator(".strip .state")).to_have_text("To do")
