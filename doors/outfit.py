@@ -23,6 +23,8 @@ BUILT_IN = frozenset({"script"})
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 SECRET_CHARACTERS = 6
 """Shorter values would be found all over an agent's output."""
+SPENT = ("turns", "tokens", "cost_usd")
+"""What a run may use up that its wrapper counts itself."""
 WHOLE = frozenset({"turns", "tokens", "spool_bytes", "line_bytes"})
 
 
@@ -88,7 +90,10 @@ def secrets_in(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def limits_of(settings: Settings, profile: Profile) -> Limits:
-    """The settings' limits, as far as the profile does not set its own; unknown names of a profile are passed over."""
+    """The settings' limits, as far as the profile does not set its own, and the tighter of both budgets for one run.
+
+    Names that the wrapper does not know are passed over: they are the board's to keep (`tickets/budgets.py`).
+    """
     known = {field.name for field in fields(Limits)}
     general = {name: value for name, value in settings.limits.model_dump().items() if name in known}
     own = {
@@ -96,7 +101,9 @@ def limits_of(settings: Settings, profile: Profile) -> Limits:
         for name, value in profile.limits.items()
         if name in known and value
     }
-    return Limits(**{**asdict(Limits()), **general, **own})
+    budget = {name: getattr(settings.budget, f"run_{name}") for name in SPENT}
+    spendable = {name: min(filter(None, (own.get(name), budget[name])), default=None) for name in SPENT}
+    return Limits(**{**asdict(Limits()), **general, **own, **spendable})
 
 
 def conversation_of(settings: Settings, run: Run) -> tuple[str, bool, Path]:
