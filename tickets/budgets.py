@@ -24,6 +24,7 @@ from settings import Budget, Settings
 from . import events
 from .actors import Actor
 from .lifecycle import stop_live_run, transition
+from .limits import BUDGETS
 from .lookup import get, get_run
 
 BUDGET = Actor.system("budget")
@@ -39,12 +40,6 @@ class Scope(StrEnum):
 
 PLACE = {Scope.RUN: "in this run", Scope.TICKET: "on this ticket", Scope.DAY: "today"}
 UNITS = {"runs": "runs", "tokens": "tokens", "turns": "turns", "minutes": "minutes"}
-MEASURES = ("runs", "tokens", "cost_usd", "turns", "minutes")
-PROFILE_LIMITS = frozenset(
-    {"tokens", "cost_usd", "turns", "minutes"}
-    | {f"{scope}_{measure}" for scope in ("ticket", "day") for measure in MEASURES}
-)
-"""Names that a profile's limits may carry beyond those of the wrapper: without a scope they are for one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +180,7 @@ def allowances(budgets: Budgets, profile: Profile | None) -> list[Allowance]:
     """Every limit that binds a run with this profile."""
     general = [_allowance(name, limit) for name, limit in budgets.limits.model_dump(exclude_none=True).items()]
     own = profile.limits if profile else {}
-    mine = [_allowance(name, limit, profile) for name, limit in own.items() if name in PROFILE_LIMITS and limit]
+    mine = [_allowance(name, limit, profile) for name, limit in own.items() if name in BUDGETS and limit]
     return [*general, *mine]
 
 

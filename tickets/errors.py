@@ -69,6 +69,12 @@ class StaleTicket(DomainError):
     code, status = "stale_ticket", 409
 
 
+class StaleProject(DomainError):
+    """The project was changed since you read it; read it again and repeat your change."""
+
+    code, status = "stale_project", 409
+
+
 class ClaimLost(DomainError):
     """This run no longer holds the ticket; what it sent is kept for inspection and is not applied. Do not retry."""
 

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import func, select, true
 from sqlalchemy.orm import Session
 
-from models import Agent, AgentKind, Profile, Run, RunMode, RunState
+from models import Agent, AgentKind, Profile, Run, RunMode, RunState, stamp
 
-from . import events
+from . import events, limits
 from .actors import Actor
-from .errors import Conflict, Invalid
+from .errors import Conflict, Invalid, NotFound
 from .facts import Body, Line, Name
 
 Program = Literal["script", "claude", "codex"]
 Permission = Literal["default", "accept_edits", "bypass", "ask"]
+LOG_IN_VARIABLES = {
+    "claude": ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN"],
+    "codex": ["OPENAI_API_KEY", "CODEX_API_KEY"],
+}
+"""What logs a program in where its own log-in does not: the profiles of a fresh installation pass these on."""
+
+
+def _no_setting(name: str) -> str:
+    if name.startswith("MC_"):
+        raise ValueError("variables of Mission Control itself are never passed on")
+    return name
+
+
+Variable = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128), AfterValidator(_no_setting)
+]
+OwnLimits = Annotated[dict[str, float], AfterValidator(limits.checked)]
 
 
 class NewProfile(Body):
-    """How a program is run. `limits` may set any of the run limits (seconds, turns, tokens, cost_usd) for this profile."""
+    """How a program is run. `limits` may set the limits of one run (seconds, memory_mb), and budgets for this profile's
+    runs: tokens, cost_usd, turns and minutes of one run, and with `ticket_` or `day_` before them, runs too.
+    """
 
     name: Name
     program: Program
@@ -31,8 +51,23 @@ class NewProfile(Body):
     mode: Literal["headless", "tui"] = "headless"
     permissions: Permission = "accept_edits"
     argv: list[Line] = Field(default=[], max_length=32)
-    env_allow: list[str] = Field(default=[], max_length=64)
-    limits: dict[str, float] = Field(default={})
+    env_allow: list[Variable] = Field(default=[], max_length=64)
+    limits: OwnLimits = Field(default={})
+
+
+class EditProfile(Body):
+    """Fields left out stay as they are; null clears what may be empty."""
+
+    program: Program | None = None
+    provider: Line | None = None
+    model: Line | None = None
+    context_size: int | None = Field(None, ge=1)
+    effort: Line | None = None
+    mode: Literal["headless", "tui"] | None = None
+    permissions: Permission | None = None
+    argv: list[Line] | None = Field(None, max_length=32)
+    env_allow: list[Variable] | None = Field(None, max_length=64)
+    limits: OwnLimits | None = None
 
 
 class NewAgent(Body):
@@ -43,6 +78,17 @@ class NewAgent(Body):
     runnable: bool = False
     profile: Name | None = None
     capacity: int = Field(1, ge=1, le=64)
+
+
+class EditAgent(Body):
+    """Fields left out stay as they are; null clears what may be empty, and `cooldown_until: null` ends a cooldown."""
+
+    title: str | None = Field(None, max_length=200)
+    aliases: list[Name] | None = Field(None, max_length=16)
+    runnable: bool | None = None
+    profile: Name | None = None
+    capacity: int | None = Field(None, ge=1, le=64)
+    cooldown_until: None = None
 
 
 def resolve(session: Session, name: str) -> str:
@@ -71,26 +117,98 @@ def profiles(session: Session) -> list[Profile]:
     return list(session.scalars(select(Profile).order_by(Profile.name)))
 
 
+def profile_named(session: Session, name: str) -> Profile:
+    profile = session.get(Profile, name)
+    if profile is None:
+        raise NotFound(f"there is no profile named {name!r}", field="profile")
+    return profile
+
+
+def agent_named(session: Session, name: str) -> Agent:
+    agent = session.get(Agent, name)
+    if agent is None:
+        raise NotFound(f"nobody on the team is named {name!r}", field="name")
+    return agent
+
+
 def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
     if session.get(Profile, body.name) is not None:
-        raise Conflict(f"there is already a profile named {body.name}", name=body.name)
+        raise Conflict(f"there is already a profile named {body.name}", field="name", name=body.name)
     profile = Profile(**body.model_dump(exclude={"mode"}), mode=RunMode(body.mode))
     session.add(profile)
     events.append(session, None, "profile_added", {"profile": body.name, "program": body.program}, actor)
     return profile
 
 
+def edit_profile(session: Session, name: str, body: EditProfile, actor: Actor) -> Profile:
+    """Change how a program is run from the next run on. Raises `NotFound`, `Invalid`."""
+    profile = profile_named(session, name)
+    sent = _sent(body, may_be_null=("provider", "model", "context_size", "effort"))
+    if "mode" in sent:
+        sent["mode"] = RunMode(sent["mode"])
+    _apply(session, profile, sent, "profile_edited", {"profile": name}, actor)
+    return profile
+
+
 def add_agent(session: Session, body: NewAgent, actor: Actor) -> Agent:
-    if session.get(Agent, body.name) is not None:
-        raise Conflict(f"there is already a member of the team named {body.name}", name=body.name)
-    if body.profile is not None and session.get(Profile, body.profile) is None:
-        raise Invalid(f"there is no profile named {body.profile!r}", field="profile")
-    if body.runnable and (body.profile is None or body.kind is AgentKind.HUMAN):
-        raise Invalid("a runnable member is an agent with a profile", field="runnable")
+    """Raises `Conflict` for a name that somebody goes by, `Invalid` for one who could not be given work as told."""
     agent = Agent(**body.model_dump())
+    _require_sound(session, agent, others=members(session))
     session.add(agent)
     events.append(session, None, "agent_added", {"agent": body.name, "kind": body.kind.value}, actor)
     return agent
+
+
+def edit_agent(session: Session, name: str, body: EditAgent, actor: Actor) -> Agent:
+    """Change a member of the team, or end its cooldown. Raises `NotFound`, `Conflict`, `Invalid`."""
+    agent = agent_named(session, name)
+    sent = _sent(body, may_be_null=("profile", "cooldown_until"))
+    if "cooldown_until" in sent:
+        sent["cooldown_reason"] = None
+    wanted = {"aliases": agent.aliases, "runnable": agent.runnable, "profile": agent.profile} | sent
+    others = [each for each in members(session) if each.name != name]
+    _require_sound(session, Agent(name=name, kind=agent.kind, **wanted), others)
+    _apply(session, agent, sent, "agent_edited", {"agent": name}, actor)
+    return agent
+
+
+def _sent(body: Body, may_be_null: tuple[str, ...]) -> dict[str, Any]:
+    """The fields that were sent; `Invalid` for null where none may be."""
+    sent = {name: getattr(body, name) for name in body.model_fields_set}
+    empty = [name for name, value in sent.items() if value is None and name not in may_be_null]
+    if empty:
+        raise Invalid("these fields cannot be empty", fields=dict.fromkeys(empty, "must not be null"))
+    return sent
+
+
+def _apply(
+    session: Session, row: Agent | Profile, sent: dict[str, Any], event: str, which: dict[str, str], actor: Actor
+) -> None:
+    """Write what differs, with one event that says what was and what is; nothing where nothing does."""
+    before = {name: getattr(row, name) for name in sent}
+    changed = {name: value for name, value in sent.items() if value != before[name]}
+    if not changed:
+        return
+    for name, value in changed.items():
+        setattr(row, name, value)
+    difference = {name: [_plain(before[name]), _plain(value)] for name, value in changed.items()}
+    events.append(session, None, event, {**which, "changes": difference}, actor)
+
+
+def _plain(value: Any) -> Any:
+    return stamp(value) if isinstance(value, datetime) else value
+
+
+def _require_sound(session: Session, agent: Agent, others: list[Agent]) -> None:
+    taken = {name for other in others for name in (other.name, *other.aliases)}
+    known = sorted({agent.name, *agent.aliases} & taken)
+    if known:
+        field = "name" if agent.name in known else "aliases"
+        raise Conflict(f"there is already a member of the team named {known[0]}", field=field, name=known[0])
+    if agent.profile is not None and session.get(Profile, agent.profile) is None:
+        raise Invalid(f"there is no profile named {agent.profile!r}", field="profile")
+    if agent.runnable and (agent.profile is None or agent.kind is AgentKind.HUMAN):
+        raise Invalid("a runnable member is an agent with a profile", field="runnable")
 
 
 def load(session: Session) -> dict[str, int]:
@@ -107,8 +225,8 @@ def seed(session: Session, found: dict[str, bool]) -> None:
     """The team of a fresh installation: a person, the script agent, and each agent program that was found."""
     offered: tuple[tuple[str, dict[str, Any]], ...] = (
         ("script", {"program": "script", "title": "Script agent"}),
-        ("claude", {"program": "claude", "title": "Claude Code", "permissions": "accept_edits"}),
-        ("codex", {"program": "codex", "title": "Codex", "permissions": "accept_edits"}),
+        ("claude", {"program": "claude", "title": "Claude Code", "env_allow": LOG_IN_VARIABLES["claude"]}),
+        ("codex", {"program": "codex", "title": "Codex", "env_allow": LOG_IN_VARIABLES["codex"]}),
     )
     if session.get(Agent, "operator") is None:
         session.add(Agent(name="operator", kind=AgentKind.HUMAN, title="Operator"))

@@ -100,11 +100,10 @@ def _takes_body(route: Route) -> bool:
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
     numbers = set(re.findall(r"<number:(\w+)>", route.rule))
     number = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
-    name = {"type": "string", "pattern": "^(MC-)?[1-9][0-9]{0,17}$"}
-    return [
-        {"name": part, "in": "path", "required": True, "schema": number if part in numbers else name}
-        for part in route.path
-    ]
+    ticket = {"type": "string", "pattern": "^(MC-)?[1-9][0-9]{0,17}$"}
+    name = {"type": "string", "pattern": "^[a-z0-9][a-z0-9_.-]{0,63}$"}
+    kinds = dict.fromkeys(numbers, number) | {"ticket": ticket}
+    return [{"name": part, "in": "path", "required": True, "schema": kinds.get(part, name)} for part in route.path]
 
 
 def _query_parameters(route: Route) -> list[dict[str, Any]]:

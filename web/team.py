@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tickets import projects, team
-from tickets.projects import NewProject
-from tickets.team import NewAgent, NewProfile
+from tickets.projects import EditProject, NewProject
+from tickets.team import EditAgent, EditProfile, NewAgent, NewProfile
 
 from . import shapes
 from .api import OPERATORS, Call, Resource
@@ -25,6 +25,12 @@ def add_project(call: Call, body: NewProject) -> ProjectJson:
     return shapes.project(projects.add(call.session, body, call.actor))
 
 
+@blueprint.writes("PATCH", "/projects/<slug>", rights=OPERATORS)
+def edit_project(call: Call, slug: str, body: EditProject) -> ProjectJson:
+    """Change a project; `version` is the one that was read."""
+    return shapes.project(projects.edit(call.session, slug, body, call.actor))
+
+
 @blueprint.reads("/agents")
 def list_agents(call: Call) -> Page[AgentJson]:
     """List the members of the team with their live runs."""
@@ -41,6 +47,13 @@ def add_agent(call: Call, body: NewAgent) -> AgentJson:
     return shapes.agent(team.add_agent(call.session, body, call.actor))
 
 
+@blueprint.writes("PATCH", "/agents/<name>", rights=OPERATORS)
+def edit_agent(call: Call, name: str, body: EditAgent) -> AgentJson:
+    """Change a member of the team; `cooldown_until: null` ends a cooldown."""
+    changed = team.edit_agent(call.session, name, body, call.actor)
+    return shapes.agent(changed, team.load(call.session).get(name, 0))
+
+
 @blueprint.reads("/profiles")
 def list_profiles(call: Call) -> Page[ProfileJson]:
     """List the profiles: how each program is run."""
@@ -51,3 +64,9 @@ def list_profiles(call: Call) -> Page[ProfileJson]:
 def add_profile(call: Call, body: NewProfile) -> ProfileJson:
     """Add a profile."""
     return shapes.profile(team.add_profile(call.session, body, call.actor))
+
+
+@blueprint.writes("PATCH", "/profiles/<name>", rights=OPERATORS)
+def edit_profile(call: Call, name: str, body: EditProfile) -> ProfileJson:
+    """Change a profile, for the runs that start from now on."""
+    return shapes.profile(team.edit_profile(call.session, name, body, call.actor))
