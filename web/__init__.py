@@ -21,6 +21,7 @@ BLUEPRINTS = (
     "api_docs",
     "streams",
     "interactive",
+    "console",
     "pages",
     "ticket_page",
     "patterns",

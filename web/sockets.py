@@ -18,6 +18,7 @@ from flask_sock import Sock
 from simple_websocket import ConnectionClosed, Server
 
 import auth
+from tickets.errors import DomainError
 from web import connection
 from web.slots import Slot, Slots
 from web.streams import refuse
@@ -28,7 +29,11 @@ LAST_WORDS_SECONDS = 1.0
 
 GOING_AWAY = 1001
 FAILED = 1011
-REVOKED = 4401
+REFUSED = 4000
+"""And the status that the refusal would have had."""
+REVOKED = REFUSED + 401
+REASON_BYTES = 120
+"""A close frame has room for."""
 PAGE_LEFT = (1000, 1001)
 
 log = logging.getLogger(__name__)
@@ -103,7 +108,7 @@ class Line:
         """Say good-bye, unless that was done, and wait a moment for the same; then hang up."""
         with suppress(OSError, ConnectionClosed), self.lock:
             self._closing = True
-            self._ws.close(code, reason)
+            self._ws.close(code, reason.encode()[:REASON_BYTES].decode(errors="ignore"))
         self._ws.thread.join(LAST_WORDS_SECONDS)
         self._socket.close()
 
@@ -176,6 +181,8 @@ def route(blueprint: Blueprint, rule: str) -> Callable[[View], View]:
                 view(line, *args, **kwargs)
             except (ConnectionClosed, OSError):
                 return
+            except DomainError as error:
+                line.close(REFUSED + error.status, error.message)
             except Exception:
                 log.exception("a WebSocket at %s ended by a fault", rule)
                 line.close(FAILED, "something broke on the server")

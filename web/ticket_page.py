@@ -16,12 +16,12 @@ from tickets import (
     events,
     header,
     lifecycle,
-    messages,
     page,
     paging,
     policy,
     requests,
     runs,
+    speech,
     views,
     wake,
 )
@@ -34,7 +34,13 @@ from .nudge import nudge
 blueprint = Blueprint("ticket_page", __name__)
 
 View = dict[str, Any]
-TABS = (("conversation", "Conversation"), ("evidence", "Evidence"), ("runs", "Runs"), ("events", "Events"))
+TABS = (
+    ("conversation", "Conversation"),
+    ("console", "Console"),
+    ("evidence", "Evidence"),
+    ("runs", "Runs"),
+    ("events", "Events"),
+)
 SHOWN = 60
 
 
@@ -104,6 +110,8 @@ def _ticket(session: Session, ticket: Ticket) -> View:
 def _tab(session: Session, ticket: Ticket, tab: str) -> View:
     if tab == "evidence":
         return {"evidence": page.proof(session, ticket)}
+    if tab == "console":
+        return {"console": _console(session, ticket)}
     if tab == "runs":
         return {"runs": [page.run_view(run) for run in runs.of(session, ticket.id)]}
     if tab == "events":
@@ -116,6 +124,14 @@ def _tab(session: Session, ticket: Ticket, tab: str) -> View:
         "cursor_seq": ticket.event_seq,
         "earlier_href": earlier,
     }
+
+
+def _console(session: Session, ticket: Ticket) -> View | None:
+    """Where the newest run's terminal is; the address changes with its end, so that the frame is loaded anew."""
+    newest = next(iter(runs.of(session, ticket.id, 1)), None)
+    if newest is None:
+        return None
+    return {"run": newest.generation, "href": f"/runs/{newest.id}/console{'?ended=1' if newest.ended else ''}"}
 
 
 def _news(session: Session, ticket: Ticket) -> View:
@@ -223,20 +239,26 @@ def _nudge(run_ids: list[int]) -> None:
 
 @blueprint.post("/ticket/<reference>/say")
 def say(reference: str) -> Response:
-    """A comment for people, or a message to the agent."""
-    instance, mode = auth.instance(), request.form.get("mode", "comment")
-    with writing(instance.engine) as session:
+    """A comment for people, or words for the agent."""
+    body, mode = request.form.get("body", ""), request.form.get("mode", "comment")
+    with writing(auth.instance().engine) as session:
         ticket = get(session, reference)
         if mode == "comment":
-            conversation.comment(
-                session, ticket.id, conversation.NewComment(body=request.form.get("body", "")), auth.actor()
-            )
+            conversation.comment(session, ticket.id, conversation.NewComment(body=body), auth.actor())
+            spoken = None
         else:
-            body = messages.NewMessage.model_validate({"body": request.form.get("body", ""), "mode": mode})
-            messages.send(session, ticket, body, auth.actor())
-        live = lifecycle.standings(session, [ticket], auth.actor())[ticket.id].live
-    _nudge([live.id] if live else [])
+            spoken = _speak(session, ticket, body, mode)
+    if spoken and spoken["run"] is None:
+        frame.note(spoken["text"])
+    _nudge([spoken["run"]] if spoken and spoken["run"] else [])
     return redirect(f"/ticket/{ticket.identifier}", 303)
+
+
+def _speak(session: Session, ticket: Ticket, body: str, mode: str) -> speech.Spoken:
+    """Under the page's own id where it made one: sent again after a cut, it is not said again."""
+    said = speech.Said.model_validate({"body": body, "mode": mode, "id": request.form.get("id") or None})
+    caller = auth.caller()
+    return speech.say(session, ticket, said, caller.actor, f"{caller.source}:{caller.number}")
 
 
 @blueprint.post("/ticket/<reference>/answer")

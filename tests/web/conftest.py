@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import auth
 from app import create_app
 from models import Scope, writing
 from settings import Settings
+from tests.web.stage import Stage
 from tickets import lifecycle, runs, tokens
 from tickets.actors import Actor
 from tickets.facts import NewTicket
@@ -132,3 +133,23 @@ def form_token(client: FlaskClient, path: str) -> str:
     """The token that the forms of a page carry."""
     page = client.get(path).get_data(as_text=True)
     return page.split('name="csrf" value="')[1].split('"')[0]
+
+
+Staged = Callable[..., Stage]
+
+
+@pytest.fixture
+def stage(template: Path, tmp_path: Path) -> Iterator[Staged]:
+    """Serve a board with these settings: `stage(WS_MAX_CLIENTS=1)`."""
+    made: list[Stage] = []
+
+    def serve(**settings: object) -> Stage:
+        home = tmp_path / "home"
+        home.mkdir(mode=0o700)
+        shutil.copy(template, home / "mc.db")
+        made.append(Stage(home, **settings))
+        return made[-1]
+
+    yield serve
+    for each in made:
+        each.close()

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -84,6 +85,11 @@ class Stage(Server):
         Path(spec.workspace).mkdir()
         return spec
 
+    def worker_pid(self) -> int:
+        """The process that serves: gunicorn's one worker."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0])
+
     def run(self, run_id: int) -> Run:
         with reading(self.engine) as session:
             return lookup.get_run(session, run_id)
@@ -106,6 +112,13 @@ class Stage(Server):
     def messages(self) -> list[QueuedMessage]:
         with reading(self.engine) as session:
             return list(session.scalars(select(QueuedMessage).order_by(QueuedMessage.id)))
+
+    def page(self, path: str, token: str) -> tuple[str, Message]:
+        """A page as somebody's program gets it, and its headers."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
+        request.add_header("Authorization", f"Bearer {token}")
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.read().decode(), dict(response.headers)
 
     # People
 

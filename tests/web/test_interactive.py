@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,28 +12,10 @@ from websockets.sync.client import connect
 from models import Controller, DeliveryState, Scope, now, writing
 from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
+from tests.web.conftest import Staged
 from tests.web.stage import Stage
 from tickets import header, lookup, tokens
 from tickets.control import LEASE
-
-Staged = Callable[..., Stage]
-
-
-@pytest.fixture
-def stage(template: Path, tmp_path: Path) -> Iterator[Staged]:
-    """Serve a board with these settings: `stage(WS_MAX_CLIENTS=1)`."""
-    made: list[Stage] = []
-
-    def serve(**settings: object) -> Stage:
-        home = tmp_path / "home"
-        home.mkdir(mode=0o700)
-        shutil.copy(template, home / "mc.db")
-        made.append(Stage(home, **settings))
-        return made[-1]
-
-    yield serve
-    for each in made:
-        each.close()
 
 
 def in_control(board: Stage, name: str) -> str | None:

@@ -1,0 +1,58 @@
+"""`mc attach MC-12`: sit down at the terminal in which a ticket's agent works."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import click
+
+from cli.common import operator, reading
+from models import Run, RunMode
+from settings import Settings
+from tickets import lookup, runs
+from workers.console import attach_argv, pane_of
+from workers.tmux import Tmux
+
+
+@click.command()
+@click.argument("reference")
+@click.option("--read-only", is_flag=True, help="Look on without typing.")
+def attach(reference: str, read_only: bool) -> None:
+    """Attach to the terminal of the live run of ticket REFERENCE; Ctrl-b d leaves it, and the agent works on."""
+    settings, _ = operator()
+    with reading(settings) as session:
+        ticket = lookup.get(session, reference)
+        live = lookup.live_run(session, ticket.id)
+        newest = next(iter(runs.of(session, ticket.id, 1)), None)
+    if live is None:
+        raise click.ClickException(
+            f"{ticket.identifier} has no live run. {_log_of(settings, newest, ticket.identifier)}"
+        )
+    tmux, session_name = Tmux(f"mc-{settings.instance}", settings.sockets_dir), f"mc-{ticket.identifier}"
+    _require_here(live, ticket.identifier)
+    if pane_of(tmux, session_name, live.tmux_target) is None:
+        raise click.ClickException(
+            f"the pane of {ticket.identifier}'s run is not there: it is starting, or was closed."
+            " Try again in a moment; bin/mc pickup settles a run that has died."
+        )
+    argv = attach_argv(tmux, session_name, write=not read_only, status=True)
+    os.execve(argv[0], argv, tmux.environment)  # noqa: S606 - argv only
+
+
+def _require_here(run: Run, identifier: str) -> None:
+    if run.mode is RunMode.EXTERNAL:
+        raise click.ClickException(f"{identifier} is worked on outside Mission Control, which has no terminal of it.")
+    if run.host != socket.gethostname():
+        raise click.ClickException(f"{identifier} is worked on by {run.host}: run bin/mc attach {identifier} there.")
+
+
+def _log_of(settings: Settings, run: Run | None, identifier: str) -> str:
+    """What to do instead."""
+    if run is None:
+        return "Its terminal appears when an agent takes it up."
+    log = settings.run_path(run.id) / f"mc-{identifier}.tmux.log"
+    return f"What the last one showed: {log}" if log.is_file() else "The last one left no log."
+
+
+COMMANDS: tuple[click.Command, ...] = (attach,)
