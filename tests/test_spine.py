@@ -38,3 +38,17 @@ def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None
     assert receipt.accepted and receipt.ticket.status is TicketStatus.IN_REVIEW
     with writing(engine) as session:
         assert lifecycle.transition(session, ticket_id, "approve", ALICE).status is TicketStatus.DONE
+
+
+def test_an_unreadable_figure_does_not_cost_the_events_beside_it(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+    lines = [
+        {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.usage", "payload": {"input_tokens": -5}},
+        {"run_seq": 2, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.usage", "payload": {"input_tokens": 10**30}},
+        {"run_seq": 3, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.text", "payload": {"text": "On."}},
+    ]
+    with writing(engine) as session:
+        taken = ingest.take(session, run.id, [ingest.WorkerEvent.model_validate(line) for line in lines])
+    assert (taken.accepted, taken.last_run_seq) == (3, 3)

@@ -23,7 +23,7 @@ class Reply(Body):
     behavior: Literal["allow", "deny"] = "allow"
     scope: Literal["once", "run"] = "once"
     message: Prose = ""
-    answers: dict[str, str] = Field(default={}, max_length=20)
+    answers: dict[str, Prose] = Field(default={}, max_length=20)
 
 
 def answer(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:

@@ -16,16 +16,19 @@ from .lookup import get_run
 
 COUNTED = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd", "turns")
 
+MOST = 10**15
+"""More than any run can use; what is beyond it is garbled."""
+
 
 class Usage(Body):
     """Totals of a run's process so far."""
 
-    input_tokens: int = Field(0, ge=0)
-    output_tokens: int = Field(0, ge=0)
-    cache_read_tokens: int = Field(0, ge=0)
-    cache_write_tokens: int = Field(0, ge=0)
-    cost_usd: float | None = Field(None, ge=0)
-    turns: int = Field(0, ge=0)
+    input_tokens: int = Field(0, ge=0, le=MOST)
+    output_tokens: int = Field(0, ge=0, le=MOST)
+    cache_read_tokens: int = Field(0, ge=0, le=MOST)
+    cache_write_tokens: int = Field(0, ge=0, le=MOST)
+    cost_usd: float | None = Field(None, ge=0, le=MOST, allow_inf_nan=False)
+    turns: int = Field(0, ge=0, le=MOST)
     cumulative: bool = True
     context_tokens: int | None = None
     context_window: int | None = None
