@@ -537,6 +537,7 @@ class Ticket(Base):
         one_of("status", TicketStatus),
         one_of("priority", Priority),
         one_of("gate", Gate),
+        one_of("next_mode", RunMode),
         Index("tickets_by_status", "status", "archived", "updated", "id"),
         Index("tickets_dispatch", "status", "resume", "priority", "id"),
         Index(
@@ -563,6 +564,7 @@ class Ticket(Base):
     phase: Mapped[str | None]
     gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
     resume: Mapped[bool] = mapped_column(default=False)
+    next_mode: Mapped[RunMode | None]
     return_to: Mapped[str | None]
     not_before: Mapped[datetime | None]
     wake: Mapped[dict[str, Any] | None]

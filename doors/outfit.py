@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from models import Profile, Project, Run
+from models import Profile, Project, Run, RunMode
 from settings import Settings
 from tickets.runs import Claim
 from workers import logins
@@ -52,7 +52,8 @@ def spec_of(settings: Settings, claim: Claim, project: Project | None, place: Wo
         socket=str(settings.sockets_dir / f"run-{run.id}.sock"),
         program=profile.program,
         binary=binary_of(settings, profile.program),
-        mode="tui" if profile.mode.value == "tui" else "headless",
+        mode="tui" if run.mode is RunMode.TUI else "headless",
+        attended=run.mode is RunMode.TUI and profile.mode is not RunMode.TUI,
         model=profile.model,
         effort=profile.effort,
         argv=tuple(profile.argv),

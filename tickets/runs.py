@@ -102,6 +102,7 @@ def claim(session: Session, ticket_id: int, host: str) -> Claim:
     ticket = transition(session, ticket_id, "claim", PICKUP)
     token = "mcr_" + secrets.token_urlsafe(32)
     run = _open(session, ticket, agent, profile, host, token, held)
+    run.mode, ticket.next_mode = ticket.next_mode or profile.mode, None
     return Claim(ticket, run, profile, token)
 
 
@@ -115,7 +116,6 @@ def _open(
         agent=agent.name,
         profile=profile.name,
         program=profile.program,
-        mode=profile.mode,
         host=host,
         token_hash=hashed(token),
         nonce=secrets.token_hex(16),

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from auth import Right
 from models import Run, Ticket
-from tickets import runs
+from tickets import runs, takeover
 from tickets.budgets import Budgets
 from tickets.errors import ClaimLost
 from tickets.facts import Body, Prose
@@ -86,6 +86,22 @@ class Stop(Body):
     """Why, in a sentence that is kept with the ticket."""
 
     reason: Prose = Field("", max_length=2000)
+
+
+@blueprint.writes("POST", "/runs/<number:run>/takeover", rights=STOPPERS)
+def take_over(call: Call, run: Run) -> TicketJson:
+    """Stop a run and let a person go on with its conversation on the agent's own screen."""
+    ticket = takeover.take_over(call.session, run.ticket_id, call.actor)
+    call.after.append(lambda: nudge.nudge(call.settings, run.id))
+    return ticket_json(call.session, [ticket])[0]
+
+
+@blueprint.writes("POST", "/runs/<number:run>/handback", rights=STOPPERS)
+def hand_back(call: Call, run: Run) -> TicketJson:
+    """Give a conversation that a person has taken over back to the agent."""
+    ticket = takeover.hand_back(call.session, run.ticket_id, call.actor)
+    call.after.append(lambda: nudge.nudge(call.settings, run.id))
+    return ticket_json(call.session, [ticket])[0]
 
 
 @blueprint.writes("POST", "/runs/<number:run>/stop", rights=STOPPERS)

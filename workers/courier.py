@@ -68,8 +68,9 @@ class Courier:
                 if self._recorder.facts.receipts.get(uuid) not in SETTLED:
                     self._receipt(uuid, "delivered")
 
-    def turn_over(self) -> None:
-        """A turn has ended, and with it every interrupt has had its effect."""
+    def turn_over(self, interrupted: bool) -> None:
+        """A turn has ended, and with it every interrupt has had its effect; who interrupted it has something to say."""
+        self.awaits_person = self.awaits_person or interrupted
         interrupts, self._interrupts = self._interrupts, []
         for uuid in interrupts:
             self._receipt(uuid, "accepted")

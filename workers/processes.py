@@ -103,27 +103,41 @@ def send(identity: Identity, signum: signal.Signals) -> bool:
     return True
 
 
-def stop(identity: Identity, marker: str, grace_seconds: float) -> list[Identity]:
+def stop(identity: Identity, marker: str, grace_seconds: float, adopter: int | None = None) -> list[Identity]:
     """End a process and everything it left behind; returns who still lives (empty: proven dead).
 
     1. TERM to the process itself, which has `grace_seconds` to end its own children and write what it must.
-    2. KILL to whatever then lives: the process, its tree as it was and is, all that carry `marker`.
+    2. KILL to whatever then lives: the process, its tree as it was and is, all that carry `marker`, and all
+       descendants of `adopter`, which has taken in the orphans of the run (see `workers.adoption`).
 
     The caller and its ancestors are never signalled, though a wrapper carries its own run's marker. Works
     as well for a process that is already dead: what it left behind is found by the marker.
     """
     spared = _ancestry(os.getpid())
-    known = _family({identity}, marker, spared)
+    known = _family({identity} | _descendants(adopter), marker, spared)
     send(identity, signal.SIGTERM)
     _await_death({identity}, grace_seconds)
     deadline = time.monotonic() + KILL_SECONDS
-    while living := _living(known := _family(known, marker, spared)):
+    while living := _living(known := _family(known | _descendants(adopter), marker, spared)):
         if time.monotonic() > deadline:
             break
         for each in living:
             send(each, signal.SIGKILL)
         _await_death(living, POLL_SECONDS)
     return sorted(living, key=lambda each: each.pid)
+
+
+def clear(pid: int) -> None:
+    """KILL all descendants of `pid`, those included that appear meanwhile; gives up after `KILL_SECONDS`."""
+    deadline = time.monotonic() + KILL_SECONDS
+    while (living := _descendants(pid)) and time.monotonic() < deadline:
+        for each in living:
+            send(each, signal.SIGKILL)
+        _await_death(living, POLL_SECONDS)
+
+
+def _descendants(pid: int | None) -> set[Identity]:
+    return {each for each in tree(pid) if each.pid != pid} if pid is not None else set()
 
 
 def _family(known: set[Identity], marker: str, spared: set[int]) -> set[Identity]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from workers import processes
+from workers import adoption, processes
 from workers.agents.base import Agent
 from workers.child import Child
 from workers.control import Control, Mailbox, Orders, Stop
@@ -123,7 +124,7 @@ class Session:
     def _take(self, told: Event) -> None:
         self._recorder.agent(self._courier.named(told))
         if told.kind == "result":
-            self._courier.turn_over()
+            self._courier.turn_over(interrupted=told.payload.get("stop_reason") == "interrupted")
 
     # Deciding
 
@@ -148,6 +149,7 @@ class Session:
             self._recorder.say(f"Ending the agent: {cause.text}", "warning")
 
     def _tick(self, now: float) -> None:
+        adoption.bury(self._child.identity.pid)
         self._courier.keep_receipts()
         self._patience.turn_is(self._agent.state in ("starting", "running"), now)
         self._tell_state()
@@ -180,6 +182,8 @@ class Session:
         if not self._has_looked(now):
             return
         facts = self._recorder.facts
+        if self._spec.attended and not self._has_fresh_signal():
+            return
         if from_failure(facts) or self._has_fresh_signal() or from_message(facts.final_message):
             self._begin(Cause("finished"), interrupt=False)
         elif self._courier.awaits_person and now - self._patience.heard < self._spec.limits.silence_seconds:
@@ -232,8 +236,8 @@ class Session:
                 self._sweep()
 
     def _sweep(self) -> tuple[processes.Identity, ...]:
-        """Kill the process, its tree and everything that carries the run's marker."""
-        return tuple(processes.stop(self._child.identity, self._spec.marker, 0))
+        """Kill the process, its tree, its orphans and everything that carries the run's marker."""
+        return tuple(processes.stop(self._child.identity, self._spec.marker, 0, os.getpid()))
 
     def _finish(self) -> End:
         """Hear the last words, then see to it that nothing is left."""

@@ -42,7 +42,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Everything a wrapper knows of its run; `env` is the agent's whole environment."""
+    """Everything a wrapper knows of its run; `env` is the agent's whole environment.
+
+    `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`); only
+    that person, a reported verdict or a limit ends such a run.
+    """
 
     version: int
     instance: str
@@ -58,6 +62,7 @@ class RunSpec:
     program: str
     binary: str | None
     mode: Mode
+    attended: bool
     model: str | None
     effort: str | None
     argv: tuple[str, ...]

@@ -25,6 +25,7 @@ CHUNK_PAUSE_SECONDS = 0.02
 
 SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 SESSION_NAME = re.compile(r"mc-[A-Za-z0-9][A-Za-z0-9-]{0,59}")
+WINDOW_NAME = re.compile(r"[a-z]{1,20}")
 PANE_ID = re.compile(r"%[0-9]{1,9}")
 KEY_NAME = re.compile(r"(?:[CMS]-){0,3}(?:[A-Za-z][A-Za-z0-9]{0,9}|[!-~])")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -134,6 +135,25 @@ class Tmux:
         if not PANE_ID.fullmatch(said.strip()):
             raise TmuxGarbage(f"tmux named no pane for {name}: {said[:200]!r}")
         return said.strip()
+
+    def new_window(self, session: str, name: str, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Pane:
+        """Start `argv` (executed, no shell) in a further window of a session and bring it to the front.
+
+        `env` as for `new_session`. After `TmuxHung` or `TmuxGarbage` the process may have been started.
+        """
+        target = f"={_check(SESSION_NAME, session, 'session name')}:"
+        said = self._run(
+            *("new-window", "-P", "-F", PANE_FORMAT, "-t", target, "-n", _check(WINDOW_NAME, name, "window name")),
+            *("-c", str(cwd), *_variables(env), "--", *_executed(argv)),
+        )
+        line = PANE_LINE.fullmatch(said.strip())
+        if line is None:
+            raise TmuxGarbage(f"tmux named no pane for {session}: {said[:200]!r}")
+        return _pane(line)
+
+    def title(self, pane: str) -> str:
+        """The title that the program in a pane has given it."""
+        return self._run("display-message", "-p", "-t", _pane_id(pane), "#{pane_title}").removesuffix("\n")
 
     def panes(self) -> list[Pane]:
         """All panes of the server, at least one; `NoServer` or another `TmuxError` instead of none."""

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from workers import checks, files, observe, processes, spool, verdict
+from workers import adoption, checks, files, observe, processes, spool, verdict
 from workers import report as reports
 from workers import spec as specs
 from workers.agents import UnknownProgram, agent_for
@@ -58,6 +58,7 @@ def main(argv: list[str]) -> int:
     run_dir = Path(argv[0]).resolve()
     try:
         with locked(run_dir, PROBE_SECONDS):
+            adoption.adopt()
             Wrapper(claim(run_dir), run_dir).run()
     except (LockHeld, NotMine, SpecRefused) as refusal:
         print(f"Not started: {refusal}", file=sys.stderr)
@@ -128,11 +129,14 @@ class Wrapper:
         for each in end.left:
             self._recorder.say(f"Process {each.pid} of this run could not be killed.", "warning")
         signalled = verdict.from_signal(self._run_dir, self._spec.nonce)
-        return verdict.conclude(self._recorder.facts, signalled, end.cause, end.exit_code), end.exit_code
+        own = verdict.conclude(self._recorder.facts, signalled, end.cause, end.exit_code)
+        if self._spec.attended and own.kind == "protocol_violation":
+            own = verdict.stopped("The person has left the agent's screen.")
+        return own, end.exit_code
 
     def _no_start(self, why: str) -> Verdict:
         """Nothing may be left running of what was begun."""
-        processes.stop(processes.Identity(0, "", ""), self._spec.marker, 0)
+        processes.stop(processes.Identity(0, "", ""), self._spec.marker, 0, os.getpid())
         self._recorder.say(why, "warning")
         if self._stop:
             return verdict.stopped(self._stop.reason)
@@ -158,10 +162,8 @@ class Wrapper:
 
     def _run_agent(self) -> End:
         spec = self._spec
-        if spec.mode != "headless":
-            raise CannotStart(f"There is no {spec.mode} mode for {spec.program}.")
         try:
-            agent = agent_for(spec.program)
+            agent = agent_for(spec.program, spec.mode)
             agent.prepare(spec, self._run_dir)
             prompt = (self._run_dir / PROMPT).read_text(encoding="utf-8")
             session = Session(spec, self._run_dir, agent, self._recorder, self._redaction, self._mailbox)

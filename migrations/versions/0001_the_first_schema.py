@@ -243,6 +243,7 @@ def upgrade() -> None:
         sa.Column("phase", sa.Text(), nullable=True),
         sa.Column("gate", sa.Text(), nullable=False),
         sa.Column("resume", models.Flag(), nullable=False),
+        sa.Column("next_mode", sa.Text(), nullable=True),
         sa.Column("return_to", sa.Text(), nullable=True),
         sa.Column("not_before", models.UtcTime(), nullable=True),
         sa.Column("wake", models.Json(), nullable=True),
@@ -270,6 +271,7 @@ def upgrade() -> None:
             name=op.f("tickets_status_known"),
         ),
         sa.CheckConstraint("priority IN (0, 1, 2, 3)", name=op.f("tickets_priority_known")),
+        sa.CheckConstraint("next_mode IN ('headless', 'tui', 'external')", name=op.f("tickets_next_mode_known")),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("tickets_project_id_fkey")),
         sa.ForeignKeyConstraint(
             ["wake_ticket_id"], ["tickets.id"], name=op.f("tickets_wake_ticket_id_fkey"), ondelete="SET NULL"

@@ -39,6 +39,7 @@ def spec_for(folder: Path, **changes: Any) -> RunSpec:
         "program": "script",
         "binary": None,
         "mode": "headless",
+        "attended": False,
         "model": None,
         "effort": None,
         "argv": (),

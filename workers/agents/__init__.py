@@ -8,7 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 
 from workers.agents.base import Agent
+from workers.spec import Mode
 
+_SCREEN = ("workers.agents.screen", "ScreenAgent")
 _AGENTS = {
     "script": ("workers.agents.script", "ScriptAgent"),
     "claude": ("workers.agents.claude", "ClaudeAgent"),
@@ -17,14 +19,20 @@ _AGENTS = {
 PROGRAMS = tuple(_AGENTS)
 
 
+WITH_SCREEN = ("claude", "codex")
+"""Programs that have a screen of their own to show (mode `tui`)."""
+
+
 class UnknownProgram(Exception):
-    """No agent of this name is known."""
+    """No agent of this name is known, or not in this mode."""
 
 
-def agent_for(program: str) -> Agent:
+def agent_for(program: str, mode: Mode = "headless") -> Agent:
     """A fresh agent for one run of `program`; raises `UnknownProgram`."""
     if program not in _AGENTS:
         raise UnknownProgram(program)
-    module, name = _AGENTS[program]
+    if mode == "tui" and program not in WITH_SCREEN:
+        raise UnknownProgram(f"{program} has no screen of its own")
+    module, name = _SCREEN if mode == "tui" else _AGENTS[program]
     agent: Agent = getattr(import_module(module), name)()
     return agent

@@ -26,7 +26,7 @@ from workers.spec import RunSpec
 from workers.vocabulary import Event
 
 MCP_CONFIG = "mc-coord.json"
-_MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
+MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
 _COMMITTING = ("Bash(git add:*)", "Bash(git commit:*)")
 _STREAMS = "--input-format stream-json --output-format stream-json --verbose --include-partial-messages"
 _CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-config"
@@ -62,7 +62,7 @@ class ClaudeAgent:
         argv += [identity, spec.conversation_id]
         argv += ["--mcp-config", str(Path(spec.config_dir) / MCP_CONFIG)]
         argv += _option("--model", spec.model) + _option("--effort", spec.effort)
-        argv += _option("--permission-mode", _MODES.get(spec.permissions))
+        argv += _option("--permission-mode", MODES.get(spec.permissions))
         argv += _option("--max-turns", spec.limits.turns)
         return [*argv, *spec.argv]
 

@@ -30,13 +30,13 @@ from workers.spec import RunSpec
 from workers.vocabulary import Event, event, raw
 
 _CLIENT = {"name": "mission_control", "title": "Mission Control", "version": "1"}
-_POLICIES = {
+POLICIES = {
     "default": ("on-request", "workspace-write"),
     "accept_edits": ("never", "workspace-write"),
     "ask": ("on-request", "workspace-write"),
     "bypass": ("never", "danger-full-access"),
 }
-_MCP_SECONDS = 45
+MCP_SECONDS = 45
 """How long the coordination server may take to start; a loaded machine imports Python slowly."""
 _APPROVED = {"default_tools_approval_mode": "approve"}
 _VERSION = re.compile(r"/(\d[\w.+-]*)")
@@ -63,7 +63,7 @@ class CodexAgent:
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._stream = CodexStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
-        approval, sandbox = _POLICIES[spec.permissions]
+        approval, sandbox = POLICIES[spec.permissions]
         self._resume, self._coordinated = spec.resume, spec.mcp_command is None
         self._thread = {"cwd": spec.workspace, "approvalPolicy": approval, "sandbox": sandbox}
         if spec.model:
@@ -199,7 +199,7 @@ def _config(spec: RunSpec, run_dir: Path) -> str:
         program, *arguments = spec.mcp_command
         name = f"mcp_servers.{COORDINATION}"
         sections += [
-            _section(name, command=program, args=arguments, startup_timeout_sec=_MCP_SECONDS, **_APPROVED),
+            _section(name, command=program, args=arguments, startup_timeout_sec=MCP_SECONDS, **_APPROVED),
             _section(f"{name}.env", **server_environment(spec, run_dir)),
         ]
     return "\n".join(sections)

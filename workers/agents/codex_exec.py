@@ -32,7 +32,7 @@ class CodexExec:
             "turn.started": lambda _: self._moved("running"),
             "turn.completed": self._completed,
             "turn.failed": self._failed,
-            "item.started": lambda line: codex_items.started(_modern(table(line, "item")), None),
+            "item.started": lambda line: codex_items.started(modern(table(line, "item")), None),
             "item.updated": lambda _: [],
             "item.completed": self._item,
             "error": self._error,
@@ -50,7 +50,7 @@ class CodexExec:
         return [event("session", conversation_id=text(message, "thread_id"), program="codex")]
 
     def _item(self, message: Fields) -> list[Event]:
-        item = _modern(table(message, "item"))
+        item = modern(table(message, "item"))
         if text(item, "type") == "agentMessage":
             self._said = text(item, "text")
         return codex_items.completed(item, None)
@@ -88,7 +88,7 @@ class CodexExec:
         return [event("state", state=state)]
 
 
-def _modern(item: Fields) -> Fields:
+def modern(item: Fields) -> Fields:
     """An item with the names of the app-server: `command_execution` is `commandExecution` there."""
     named = {_camel(key): value for key, value in item.items()}
     return {**named, "type": _camel(text(item, "type"))}

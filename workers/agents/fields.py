@@ -64,6 +64,15 @@ def read_line(line: bytes, read: Callable[[Fields], list[Event]]) -> list[Event]
         return [raw(line, f"unreadable: {type(error).__name__}")]
 
 
+def read_json(line: bytes) -> Fields:
+    """The object that a line holds, else an empty one."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def write_line(message: Fields) -> bytes:
     """A message as one line for the program's stdin."""
     return json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"

@@ -5,23 +5,17 @@ Any other program that speaks the same lines can take its place (`spec.binary`).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from workers import boot
 from workers.agents.base import State
 from workers.agents.deltas import Deltas
 from workers.agents.diagnosis import explain_exit
 from workers.agents.fields import Fields, UnknownLine, read_line, table, text, write_line
 from workers.spec import RunSpec
 from workers.vocabulary import KINDS, Event, Kind, event
-
-ROOT = Path(__file__).resolve().parents[2]
-BOOT = (
-    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('workers.script_agent', None, '__main__')"
-)
-"""Starts the program from this checkout, whatever lies in the workspace or stands in PYTHONPATH."""
 
 
 class ScriptAgent:
@@ -37,7 +31,7 @@ class ScriptAgent:
 
     def command(self, spec: RunSpec) -> list[str]:
         named = ["--identifier", spec.identifier, "--title", spec.title]
-        program = [spec.binary] if spec.binary else [sys.executable, "-I", "-c", BOOT, str(ROOT)]
+        program = [spec.binary] if spec.binary else boot.module("workers.script_agent")
         return [*program, *spec.argv, *named]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:

@@ -1,0 +1,32 @@
+"""`mc takeover` and `mc handback`: go on with an agent's conversation on its own screen, and give it back."""
+
+from __future__ import annotations
+
+import click
+
+from cli.common import operator, writing
+from tickets import takeover as conversations
+from tickets.lookup import get
+
+
+@click.command()
+@click.argument("reference")
+def takeover(reference: str) -> None:
+    """Stop the run of the ticket REFERENCE; its conversation goes on, for you, on the agent's own screen."""
+    settings, actor = operator()
+    with writing(settings) as session:
+        ticket = conversations.take_over(session, get(session, reference).id, actor)
+    click.echo(f"{ticket.identifier} is yours: its screen opens in the tmux session mc-{ticket.identifier}.")
+
+
+@click.command()
+@click.argument("reference")
+def handback(reference: str) -> None:
+    """Close the screen of the ticket REFERENCE that you have taken over; the agent goes on alone."""
+    settings, actor = operator()
+    with writing(settings) as session:
+        ticket = conversations.hand_back(session, get(session, reference).id, actor)
+    click.echo(f"{ticket.identifier} is the agent's again.")
+
+
+COMMANDS: tuple[click.Command, ...] = (takeover, handback)

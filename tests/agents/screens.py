@@ -1,0 +1,93 @@
+"""Real runs on a real screen: the wrapper in tmux as a door starts it, and what can be seen of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from tests.waiting import wait_until
+from tests.workers.fake_api import FakeApi
+from workers import launch, processes, spool
+from workers.processes import Identity
+from workers.spec import Limits, RunSpec
+from workers.tmux import Tmux, TmuxError
+
+PATIENCE = 60.0
+
+
+class ScreenRun:
+    """One run with `mode = tui`."""
+
+    def __init__(self, spec: RunSpec, folder: Path, board: FakeApi, prompt: str) -> None:
+        limits = replace(Limits(), grace_seconds=6, startup_seconds=30)
+        self.spec = replace(spec, instance=uuid4().hex[:8], api=board.base, mode="tui", limits=limits)
+        self.dir = folder / f"run-{self.spec.generation}"
+        self.board = board
+        self.tmux = Tmux(f"mc-{self.spec.instance}", Path(self.spec.socket).parent)
+        launch.write(self.dir, self.spec, prompt)
+        launch.start(self.tmux, self.dir, self.spec)
+
+    @property
+    def screen(self) -> str:
+        """What every pane shows, for a failing test."""
+        try:
+            return "\n".join(f"--- {pane}\n{self.tmux.capture(pane.id, 40)}" for pane in self.tmux.panes())
+        except TmuxError as error:
+            return str(error)
+
+    @property
+    def pid(self) -> int:
+        """The program's own process."""
+        pid: int = json.loads((self.dir / "screen.json").read_bytes())["pid"]
+        return pid
+
+    @property
+    def wrapper(self) -> int:
+        return int(self.board.heartbeats[-1]["pid"])
+
+    def report(self, timeout: float = PATIENCE) -> dict[str, Any]:
+        """The report, once the wrapper has left it."""
+        self.until(lambda: (self.dir / "exit.json").exists(), timeout)
+        report: dict[str, Any] = json.loads((self.dir / "report.json").read_bytes())
+        return report
+
+    def event(self, kind: str, **fields: object) -> dict[str, Any]:
+        """The payload of the first event of a kind with these fields."""
+        found: list[dict[str, Any]] = self.until(lambda: self.events(kind, **fields), PATIENCE, f"{kind} {fields}")
+        return found[0]
+
+    def events(self, kind: str, **fields: object) -> list[dict[str, Any]]:
+        told = [each["payload"] for each in spool.replay(self.dir) if each["event_type"] == f"agent.{kind}"]
+        return [each for each in told if fields.items() <= each.items()]
+
+    def say(self, body: str, **fields: object) -> str:
+        """A message from the board; its uuid."""
+        uuid = str(uuid4())
+        self.order(messages=[{"id": 1, "uuid": uuid, "body": body, "mode": "queue", **fields}])
+        return uuid
+
+    def order(self, **orders: object) -> None:
+        self.board.control |= orders
+
+    def until(self, look: Any, timeout: float = PATIENCE, what: str = "the condition") -> Any:
+        try:
+            return wait_until(look, timeout, what)
+        except AssertionError as error:
+            told = "\n".join(f"{event['event_type']} {event['payload']}" for event in spool.replay(self.dir))
+            raise AssertionError(f"{error}\n{told}\n{self.screen}") from None
+
+    def gone(self, also: Iterable[Identity] = (), timeout: float = 15) -> None:
+        """Nothing of the run is alive any more."""
+        known = list(also)
+        self.until(lambda: not [*processes.carrying(self.spec.marker), *filter(processes.is_same, known)], timeout)
+
+    def clear(self) -> None:
+        processes.stop(Identity(0, "", ""), self.spec.marker, 0)
+        try:
+            self.tmux._run("kill-server")
+        except TmuxError:
+            return

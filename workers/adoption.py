@@ -1,0 +1,31 @@
+"""Orphans come home: a process of a run whose parent has died gets the run's own supervisor as its parent.
+
+An agent may start something that forks twice, leaves its session and clears its environment; neither its session,
+nor its marker, nor its parent then tells whose it is. Linux hands such an orphan to the nearest living ancestor that
+is a "child subreaper" (prctl(2), PR_SET_CHILD_SUBREAPER), so that it stays in that ancestor's tree until it is dead.
+Elsewhere nothing changes: what carries the run's marker is still found.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt() -> bool:
+    """Take in the orphans of this process's descendants from now on; False where the system knows no such thing."""
+    try:
+        from ctypes import CDLL
+
+        return bool(CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def bury(own: int) -> None:
+    """Reap adopted processes that have ended; the child `own` is left to whoever started it."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != own:
+            os.waitpid(ended.si_pid, 0)
