@@ -4,8 +4,9 @@
 2. Watch the store in a thread: when a ticket may have become runnable, make a pass at once (the task of each minute is
    the safety net; disabling it stops these passes too).
 3. Each second: read the task files and what people decided of them; start what is due, each task one at a time.
-4. Record every run with its real outcome, from the program's own JSON line or its exit code.
-5. Told to stop: end what runs, politely. Agents live in tmux's own session and go on.
+4. Look at what people want as a project, in a thread of its own.
+5. Record every run with its real outcome, from the program's own JSON line or its exit code.
+6. Told to stop: end what runs, politely. Agents live in tmux's own session and go on.
 
 `--run NAME` runs one task now, `--once` what is due now; both end then.
 """
@@ -23,6 +24,7 @@ from sqlalchemy import Engine
 
 from doors import bench, flight, passes
 from doors.bench import Bench
+from doors.probing import Prober
 from doors.recording import exit_code, recorded, run_door
 from doors.scheduling import ROOT, Scheduler
 from doors.watching import Watch
@@ -81,10 +83,12 @@ def _serve(here: Bench, scheduler: Scheduler) -> None:
     watch = Watch(here.engine, lambda trigger: make_pass(here, scheduler, trigger), None)
     watching = threading.Thread(target=_keep, args=(watch, stopping), name="watch", daemon=True)
     watching.start()
+    prober = Prober(here, _say)
     beaten = -BEAT_SECONDS
     while not stopping.wait(TICK_SECONDS):
         try:
             scheduler.tick(now())
+            prober.tick()
             if time.monotonic() - beaten > BEAT_SECONDS:
                 beaten = time.monotonic()
                 _beat(here, scheduler)

@@ -15,12 +15,11 @@ from sqlalchemy import func, select
 
 import migrations
 import models
-from cli.installation import agent_programs
+from doors import probing
 from settings import Settings
-from workers import probe
+from tickets import programs
 
 NEEDED_BYTES = 1 << 30
-NEEDED_PROGRAMS = frozenset({"git", "tmux"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Ask everything; a question that cannot be asked is itself a finding."""
-    findings = [_program(program) for program in agent_programs(settings)]
+    findings = [_program(programs.judge(program)) for program in probing.look(settings)]
     for question in QUESTIONS:
         try:
             findings.append(question(settings))
@@ -51,12 +50,9 @@ def examine(settings: Settings) -> list[Finding]:
     return findings
 
 
-def _program(program: probe.Program) -> Finding:
-    """A program that no run can do without must be there; an agent's may be missing, but not broken or logged out."""
-    detail = " ".join(filter(None, (program.version, program.path))) or "not found"
-    if program.found or program.name in NEEDED_PROGRAMS:
-        return Finding(program.name, detail, program.advice)
-    return Finding(program.name, detail)
+def _program(judged: programs.Judgement) -> Finding:
+    """In the words that the team's page uses."""
+    return Finding(judged.name, judged.detail, judged.remedy)
 
 
 def _python(_: Settings) -> Finding:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import migrations
 import models
+from doors import probing
 from settings import Settings
 from tickets import team
-from workers import probe
 
 
 def prepare(settings: Settings) -> bool:
@@ -18,19 +16,11 @@ def prepare(settings: Settings) -> bool:
     """
     settings.ensure_home()
     changed = migrations.upgrade(settings.database_url, settings.home)
-    found = {program.name: program.found for program in agent_programs(settings)}
     engine = models.open_engine(settings.database_url)
     try:
+        found = {program.name: program.found for program in probing.probe_programs(settings, engine)}
         with models.writing(engine) as session:
             team.seed(session, {"script": True} | found)
     finally:
         engine.dispose()
     return changed
-
-
-def agent_programs(settings: Settings) -> list[probe.Program]:
-    """The programs of this machine that agents are or use, with their versions and log-ins."""
-    set_by_hand = {"claude": settings.claude_binary, "codex": settings.codex_binary}
-    binaries = {name: str(binary) for name, binary in set_by_hand.items() if binary}
-    environment = settings.ambient.environment
-    return probe.programs(Path(environment.get("HOME", "/")), environment, binaries)

@@ -8,7 +8,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-DOORS = {"mc_pickup", "queue_reaper", "mc_operator", "mc_scheduler", "mc_coordination_mcp", "vault_mcp", "mc_cli"}
+DOORS = {
+    "mc_pickup",
+    "queue_reaper",
+    "mc_operator",
+    "mc_probe",
+    "mc_scheduler",
+    "mc_coordination_mcp",
+    "vault_mcp",
+    "mc_cli",
+}
 
 # Room -> rooms it may import. A room may always import itself.
 ARROWS: dict[str, set[str]] = {

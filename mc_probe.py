@@ -1,0 +1,38 @@
+"""The prober: what this machine has for agents, and what the folders and addresses offer that people want as projects.
+
+1. Look for every known program: found, which version, logged in or not, what to do. Replace what was known.
+2. Inspect or clone what people have asked for on the settings page.
+3. Print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from sqlalchemy import Engine
+
+from doors import bench, probing
+from doors.recording import exit_code, recorded, run_door
+from models import Trigger
+from settings import Settings
+
+TASK = "probe-agents"
+CHECK = "programs"
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 when it has looked, 1 for a failure, 2 when it could not begin."""
+    parser = argparse.ArgumentParser(prog="mc_probe.py", description="Look at the programs of this machine.")
+    parser.add_argument("--trigger", choices=[each.value for each in Trigger], default=Trigger.OPERATOR.value)
+    trigger = Trigger(parser.parse_args(argv).trigger)
+
+    def work(settings: Settings, engine: Engine) -> int:
+        here = bench.set_up(settings, engine)
+        return exit_code(recorded(engine, TASK, CHECK, trigger, lambda: probing.make_pass(here)))
+
+    return run_door(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
