@@ -9,17 +9,25 @@ from typing import Any
 SUBSTANTIVE = 40
 """How many of the last texts are remembered for a transcript sweep."""
 
+ADVANCE = {"queued": 1, "delivered": 2}
+"""How far a receipt brings a message; any other state settles it."""
+SETTLED = 3
+
 Payload = Mapping[str, Any]
 
 
 @dataclass(slots=True)
 class Facts:
-    """`said` is the last whole text of the main agent; `result` the turn's end, None while a turn is open."""
+    """`said` is the last whole text of the main agent; `result` the turn's end, None while a turn is open.
+
+    `retry` is what the program tries to overcome, until it goes on.
+    """
 
     conversation_id: str | None = None
     said: str = ""
     result: Payload | None = None
     error: Payload | None = None
+    retry: Payload | None = None
     usage: Payload | None = None
     open_tasks: set[str] = field(default_factory=set)
     pending: dict[str, Payload] = field(default_factory=dict)
@@ -30,6 +38,11 @@ class Facts:
         """Learn from one event; types that say nothing about the outcome are passed over."""
         if learn := _LESSONS.get(event_type):
             learn(self, payload)
+
+    def knows(self, receipt: Payload) -> bool:
+        """Whether a message has come as far as this already: a program has a queue of its own, and tells of it too."""
+        before = self.receipts.get(str(receipt.get("uuid")))
+        return before is not None and _advance(receipt.get("state")) <= _advance(before)
 
     @property
     def final_message(self) -> str:
@@ -50,7 +63,7 @@ class Facts:
     def _work(self, payload: Payload) -> None:
         """The main agent goes on: its turn is open, and what failed before did not stop it."""
         if not payload.get("parent"):
-            self.result = self.error = None
+            self.result = self.error = self.retry = None
 
     def _output(self, payload: Payload) -> None:
         self._remember(str(payload.get("text") or payload.get("output") or ""))
@@ -62,6 +75,9 @@ class Facts:
 
     def _error(self, payload: Payload) -> None:
         self.error = payload
+
+    def _retry(self, payload: Payload) -> None:
+        self.retry = payload
 
     def _usage(self, payload: Payload) -> None:
         self.usage = payload
@@ -86,6 +102,10 @@ class Facts:
             self.transcript = [*self.transcript[1 - SUBSTANTIVE :], text[-4000:]]
 
 
+def _advance(state: object) -> int:
+    return ADVANCE.get(str(state), SETTLED)
+
+
 _LESSONS: Mapping[str, Callable[[Facts, Payload], None]] = {
     "agent.session": Facts._session,
     "agent.text": Facts._text,
@@ -95,6 +115,7 @@ _LESSONS: Mapping[str, Callable[[Facts, Payload], None]] = {
     "run.output": Facts._output,
     "agent.result": Facts._result,
     "agent.error": Facts._error,
+    "agent.retry": Facts._retry,
     "agent.usage": Facts._usage,
     "agent.task": Facts._task,
     "agent.question": Facts._asked,

@@ -28,7 +28,9 @@ class Recorder:
         self._redaction = redaction
 
     def agent(self, told: Event) -> None:
-        """An event of the agent."""
+        """An event of the agent; a receipt that would take a message back is none."""
+        if told.kind == "receipt" and self.facts.knows(told.payload):
+            return
         clean = self._redaction.event(told)
         self._keep("agent." + clean.kind, clean.payload)
         self._pane.show(clean.kind, clean.payload)

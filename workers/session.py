@@ -110,14 +110,17 @@ class Session:
 
     def _read(self, line: bytes, cut: bool) -> None:
         """The events of one line of the agent's; none is too long, merged or garbled to go on."""
-        self._patience.hear(time.monotonic())
         self._look = None
         if cut:
+            self._patience.hear(time.monotonic())
             text = line[:RAW_CHARACTERS].decode("utf-8", "replace")
             self._take(raw(text, f"longer than {self._spec.limits.line_bytes} bytes"))
             return
         for part in unmerged(line) if line.strip() else ():
-            for told in self._agent.parse(part):
+            events = self._agent.parse(part)
+            if not any(told.kind == "retry" for told in events):  # to try for ever is to be silent
+                self._patience.hear(time.monotonic())
+            for told in events:
                 self._take(told)
             self._child.write(self._agent.outbox())
 

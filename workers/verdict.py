@@ -125,7 +125,7 @@ def conclude(facts: Facts, signal: Verdict | None, cause: Cause | None, exit_cod
     return (
         _stopped(facts, cause)
         or signal
-        or _cut_short(cause)
+        or _cut_short(facts, cause)
         or from_failure(facts)
         or from_message(facts.final_message)
         or _silent(cause, exit_code)
@@ -213,11 +213,14 @@ def _stopped(facts: Facts, cause: Cause | None) -> Verdict | None:
     return stopped(cause.text)
 
 
-def _cut_short(cause: Cause | None) -> Verdict | None:
-    """The wrapper ended the run for a reason of its own."""
+def _cut_short(facts: Facts, cause: Cause | None) -> Verdict | None:
+    """The wrapper ended the run for a reason of its own; one that was silent because it tried in vain says at what."""
     if cause is None:
         return None
     match cause.kind:
+        case "timed_out" if cause.code == "silence" and facts.retry:
+            text = f"{cause.text} It was trying to overcome: {facts.retry.get('message')}"
+            return Verdict("failed", text, failure=Failure(str(facts.retry.get("failure")), text))
         case "timed_out":
             return Verdict("timed_out", cause.text, failure=Failure("timeout", cause.text))
         case "terminated":

@@ -3,7 +3,7 @@
 A prompt line is a word and the rest: `say TEXT`, `result TEXT`, `fail CLASS TEXT`, `print RAW`, `stderr TEXT`,
 `signal VERDICT SUMMARY`, `wait FILE`, `exit CODE`, `kill`, `orphan FILE`, `deaf` (ignore TERM and orders),
 `slow SECONDS` (to take up messages),
-`ask TEXT`, `usage N`, `many N`. After the last line it is idle. A message's body is more such lines.
+`ask TEXT`, `usage N`, `many N`, `retry CLASS` (for ever). After the last line it is idle. A message's body is more such lines.
 """
 
 from __future__ import annotations
@@ -70,6 +70,12 @@ def tell_many(rest: str) -> None:
         tell("text", block=str(number), text=f"text {number}")
 
 
+def retry(rest: str) -> None:
+    while True:
+        tell("retry", attempt=0, limit=0, delay_seconds=0, failure=rest, message="nobody answers")
+        time.sleep(0.2)
+
+
 ACTS: dict[str, Callable[[str], object]] = {
     "say": lambda rest: tell("text", block=str(time.monotonic_ns()), text=rest),
     "result": lambda rest: tell("result", ok=True, text=rest.replace("\\n", "\n")),
@@ -86,6 +92,7 @@ ACTS: dict[str, Callable[[str], object]] = {
     "ask": ask,
     "usage": lambda rest: tell("usage", input_tokens=int(rest), output_tokens=0, turns=1, cumulative=True),
     "many": tell_many,
+    "retry": retry,
 }
 
 
@@ -93,8 +100,8 @@ def turn(text: str, uuid: str) -> None:
     time.sleep(sum(slowness))
     tell("state", state="running")
     tell("input", uuid=uuid, text=text, source="echo")
-    if uuid:
-        tell("receipt", uuid=uuid, state="accepted")
+    for state in ("queued", "accepted") if uuid else ():
+        tell("receipt", uuid=uuid, state=state)
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
         ACTS.get(word, len)(rest)
