@@ -7,13 +7,21 @@ from typing import Any
 import click
 from sqlalchemy.exc import OperationalError
 
-from cli import access, attach, board, doors, serve, upkeep
+from cli import access, attach, board, doors, serve, takeover, upkeep
 from models import UnsafeSQLite
 from settings import SettingsError
 from tickets.errors import DomainError
 from workers.git import GitError
 
-COMMANDS = (serve.serve, *access.COMMANDS, *board.COMMANDS, *attach.COMMANDS, *doors.COMMANDS, *upkeep.COMMANDS)
+COMMANDS = (
+    serve.serve,
+    *access.COMMANDS,
+    *board.COMMANDS,
+    *takeover.COMMANDS,
+    *attach.COMMANDS,
+    *doors.COMMANDS,
+    *upkeep.COMMANDS,
+)
 
 
 class Refusing(click.Group):
