@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 import models
 from settings import Settings
-from tickets import lifecycle, projects
+from tickets import lifecycle, projects, relationships
 from tickets.actors import Actor
 from tickets.facts import NewTicket
 from workers import git
@@ -47,8 +47,8 @@ _TICKETS: tuple[dict[str, Any], ...] = (
     },
     {
         "title": "Break the greeting",
-        "description": "An attempt that fails, to see how failure is shown.\n\n"
-        "```sh\necho 'echo Goodbye.' >greet.sh\nsh check.sh\n```\n",
+        "description": "The agent says it is done; the project's check says otherwise.\n\n"
+        "```sh\necho 'echo Goodbye.' >greet.sh\n```\n",
         "tags": ["bug"],
         "priority": "low",
     },
@@ -58,7 +58,24 @@ _TICKETS: tuple[dict[str, Any], ...] = (
         "status": "inbox",
         "assigned_to": None,
     },
+    {
+        "title": "Greet in another language",
+        "description": "Which one? The script agent finds nothing to run here, and asks.",
+        "tags": ["feature"],
+    },
+    {
+        "title": "List the greetings in the README",
+        "description": "Waits for the evening's greeting.\n\n```sh\nls *.sh >>README.md\n```\n",
+        "tags": ["feature"],
+    },
+    {
+        "title": "Wish a happy new year",
+        "description": "Parked until it is time.\n\n```sh\necho 'echo Happy new year.' >new-year.sh\n```\n",
+        "status": "waiting",
+        "wake": {"kind": "time", "at": f"{models.now().year + 1}-01-01T00:00:00Z"},
+    },
 )
+_BLOCKS = ("Say good evening after six", "List the greetings in the README")
 
 
 def add_demo(settings: Settings, engine: Engine) -> bool:
@@ -71,9 +88,12 @@ def add_demo(settings: Settings, engine: Engine) -> bool:
     with models.writing(engine) as session:
         actor = Actor.human()
         projects.add(session, _project(folder), actor)
+        made: dict[str, int] = {}
         for ticket in _TICKETS:
             body = {"assigned_to": "script", "project": SLUG} | ticket
-            lifecycle.create(session, NewTicket.model_validate(body), actor)
+            made[ticket["title"]] = lifecycle.create(session, NewTicket.model_validate(body), actor).id
+        first, second = (made[title] for title in _BLOCKS)
+        relationships.add(session, first, "blocks", second, actor)
     return True
 
 

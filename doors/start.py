@@ -7,12 +7,13 @@ runs.
 
 from __future__ import annotations
 
-from models import Failure, Project, reading, writing
+from models import Failure, Project, Run, reading, writing
 from tickets import lookup, prompt, runs
 from tickets.runs import Claim
 from workers import launch, lock, scope
 from workers.folders import make_private
 from workers.spec import RunSpec
+from workers.workspace import PoolFull, Workspace
 
 from . import outfit, workplaces
 from .bench import Bench
@@ -39,7 +40,7 @@ def _prepare(bench: Bench, claim: Claim) -> RunSpec:
     with reading(bench.engine) as session:
         project = session.get(Project, claim.ticket.project_id) if claim.ticket.project_id else None
         before = runs.last_placed(session, claim.ticket.id)
-    place = workplaces.prepare(bench.settings, claim, project, before)
+    place = _place(bench, claim, project, before)
     spec = outfit.spec_of(bench.settings, claim, project, place)
     facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
     talk = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "resumes": spec.resume}
@@ -49,6 +50,15 @@ def _prepare(bench: Bench, claim: Claim) -> RunSpec:
         words = prompt.compose(session, claim.ticket, run)
     launch.write(bench.run_dir(claim.run.id), spec, words)
     return spec
+
+
+def _place(bench: Bench, claim: Claim, project: Project | None, before: Run | None) -> Workspace:
+    """A workspace; a run that has ended since this pass began may still hold the slot that its end has made free."""
+    try:
+        return workplaces.prepare(bench.settings, claim, project, before)
+    except PoolFull:
+        workplaces.release_spent(bench)
+        return workplaces.prepare(bench.settings, claim, project, before)
 
 
 def _give_back(bench: Bench, claim: Claim, error: Exception) -> None:

@@ -9,7 +9,7 @@ from models import Project, Run, reading
 from settings import Settings
 from tickets import runs
 from tickets.runs import Claim
-from workers import links, lock, workspace
+from workers import links, workspace
 from workers.workspace import Workspace
 
 from .bench import Bench
@@ -35,7 +35,10 @@ def prepare(settings: Settings, claim: Claim, project: Project | None, before: R
 
 
 def release_spent(bench: Bench) -> int:
-    """Free the slots whose run has ended and whose wrapper is gone; their content waits for the ticket's next run."""
+    """Free the slots whose run has ended; their content waits for the ticket's next run.
+
+    A run ends with its wrapper's report, which comes after the last look at the workspace, or proven dead.
+    """
     holders = {
         path: holder
         for pool in bench.settings.worktrees_dir.iterdir()
@@ -45,18 +48,12 @@ def release_spent(bench: Bench) -> int:
     if not holders:
         return 0
     with reading(bench.engine) as session:
-        working = {_holder(run.id): run.id for run in runs.live(session)}
+        working = {_holder(run.id) for run in runs.live(session)}
     spent = {path: holder for path, holder in holders.items() if holder and holder not in working}
-    gone = {path: holder for path, holder in spent.items() if not _is_at_work(bench, holder)}
-    for path, holder in gone.items():
+    for path, holder in spent.items():
         workspace.release(path, holder)
-    return len(gone)
+    return len(spent)
 
 
 def _holder(run_id: int) -> str:
     return f"run-{run_id}"
-
-
-def _is_at_work(bench: Bench, holder: str) -> bool:
-    folder = bench.settings.runs_dir / holder.removeprefix("run-")
-    return folder.is_dir() and lock.is_held(folder)

@@ -25,7 +25,7 @@ def test_the_demo_is_added_once(tmp_path: Path) -> None:
     _, added, titles = demonstrated(tmp_path)
 
     assert added == [True, False]
-    assert len(titles) == len(set(titles)) == 4
+    assert len(titles) == len(set(titles)) == 7
 
 
 def test_the_demo_project_is_a_repository_whose_check_passes(tmp_path: Path) -> None:
