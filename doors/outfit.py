@@ -13,7 +13,7 @@ from pathlib import Path
 from models import Profile, Project, Run, RunMode
 from settings import Settings
 from tickets.runs import Claim
-from workers import logins
+from workers import logins, transcripts
 from workers.spec import VERSION, Limits, RunSpec, marker
 from workers.workspace import Workspace
 
@@ -108,9 +108,11 @@ def limits_of(settings: Settings, profile: Profile) -> Limits:
 
 
 def conversation_of(settings: Settings, run: Run) -> tuple[str, bool, Path]:
-    """Conversation id, whether it is resumed, and its folder. One whose folder is gone is begun anew."""
-    if run.resumes and run.conversation_id and run.config_dir and Path(run.config_dir).is_dir():
-        return run.conversation_id, True, Path(run.config_dir)
+    """Conversation id, whether it is resumed, and its folder. One that its program does not remember is begun anew."""
+    if run.resumes and run.conversation_id and run.config_dir:
+        folder = Path(run.config_dir)
+        if transcripts.is_kept(run.program, folder, run.conversation_id):
+            return run.conversation_id, True, folder
     return str(uuid.uuid4()), False, settings.run_path(run.id) / "config"
 
 

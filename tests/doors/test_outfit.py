@@ -59,15 +59,33 @@ def test_a_profile_sets_its_own_limits_in_the_types_that_the_wrapper_reads(setti
     assert specs.Limits(**{name: getattr(limits, name) for name in limits.__slots__}) == limits
 
 
-def test_a_conversation_is_resumed_only_where_its_folder_still_is(settings: Settings, tmp_path: Path) -> None:
-    held = Run(id=9, resumes=True, conversation_id="c-1", config_dir=str(tmp_path))
-    assert outfit.conversation_of(settings, held) == ("c-1", True, tmp_path)
+@pytest.mark.parametrize(
+    ("program", "path"),
+    [("claude", "projects/-srv-web/c-1.jsonl"), ("codex", "sessions/2026/11/21/rollout-2026-11-21T12-00-00-c-1.jsonl")],
+)
+def test_a_conversation_is_resumed_only_where_its_program_has_kept_it(
+    program: str, path: str, settings: Settings, tmp_path: Path
+) -> None:
+    """Regression: one whose program was killed before it wrote anything down was resumed in vain, twice, then blocked."""
+    held = Run(id=9, resumes=True, program=program, conversation_id="c-1", config_dir=str(tmp_path))
 
-    held.config_dir = str(tmp_path / "gone")
     conversation, resumed, folder = outfit.conversation_of(settings, held)
 
     assert str(uuid.UUID(conversation)) == conversation != "c-1" and not resumed
     assert folder == settings.run_path(9) / "config"
+    kept = tmp_path / path
+    kept.parent.mkdir(parents=True)
+    kept.write_text('{"type":"queue-operation"}\n{"type":"user"}\n')
+    assert outfit.conversation_of(settings, held) == ("c-1", True, tmp_path)
+
+
+def test_a_conversation_of_which_only_the_beginning_was_queued_is_begun_anew(
+    settings: Settings, tmp_path: Path
+) -> None:
+    held = Run(id=9, resumes=True, program="claude", conversation_id="c-1", config_dir=str(tmp_path))
+    (tmp_path / "projects/-srv-web").mkdir(parents=True)
+    (tmp_path / "projects/-srv-web/c-1.jsonl").write_text('{"type":"queue-operation"}\n')
+    assert not outfit.conversation_of(settings, held)[1]
 
 
 def test_a_program_that_is_not_there_is_named(settings: Settings) -> None:
