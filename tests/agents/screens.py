@@ -70,6 +70,20 @@ class ScreenRun:
         self.order(messages=[{"id": 1, "uuid": uuid, "body": body, "mode": "queue", **fields}])
         return uuid
 
+    def type(self, text: str) -> None:
+        """What a person types at the screen."""
+        pane = self._pane()
+        self.tmux.send_text(pane, text)
+        self.tmux.send_keys(pane, "Enter")
+
+    def leave(self) -> None:
+        """A person ends the program."""
+        for _ in range(2):
+            self.tmux.send_keys(self._pane(), "C-c")
+
+    def _pane(self) -> str:
+        return self.tmux.panes()[-1].id
+
     def order(self, **orders: object) -> None:
         self.board.control |= orders
 

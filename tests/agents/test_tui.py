@@ -15,6 +15,7 @@ import pytest
 from tests.agents.programs import TOOL, both, claude
 from tests.agents.screens import ScreenRun
 from tests.model_server import ModelServer
+from tests.workers import scripted
 from tests.workers.fake_api import FakeApi, serving
 from workers import processes
 from workers.spec import RunSpec
@@ -132,7 +133,7 @@ def test_an_interrupted_turn_waits_for_what_the_person_has_to_say(program: str, 
 @both
 def test_a_stopped_screen_leaves_nothing_not_even_what_hid_from_its_run(program: str, show: Show, folder: Path) -> None:
     place = folder / "workspace/hidden.pid"
-    (folder / "workspace/hide.py").write_text(HIDE)
+    (folder / "workspace/hide.py").write_text(scripted.HIDE)
     run = show(
         program,
         f"[[bash: {sys.executable} hide.py {place}]][[hang: 60]]",
@@ -183,20 +184,6 @@ def test_the_wrapper_of_a_screen_stays_small(program: str, show: Show) -> None:
     assert resident < 25 * 1024, f"{resident} kB"
 
 
-HIDE = """
-import os, sys, time
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        with open(sys.argv[1] + ".new", "w") as file:
-            file.write(str(os.getpid()))
-        code = f"import os, time; os.rename({sys.argv[1] + '.new'!r}, {sys.argv[1]!r}); time.sleep(600)"
-        os.execve(sys.executable, [sys.executable, "-c", code], {})
-    os._exit(0)
-os.wait()
-"""
-
-
 def writing(program: str, target: Path) -> str:
     """A step that writes a file and needs permission for it."""
     command = f"echo yes > {target}"
@@ -214,3 +201,57 @@ def test_the_first_prompt_waits_for_a_coordination_server_that_starts_slowly(
     said = f'[[tool: {TOOL[program]}mc_report_done {{"summary":"At once"}}]][[say: Over.]]'
     run = show(program, said, mcp_command=slowly)
     assert run.report()["summary"] == "At once", run.screen
+
+
+@claude
+def test_who_has_taken_over_is_left_alone_until_a_verdict(program: str, show: Show) -> None:
+    first = show(program, "[[say: DONE: For now.]]", mcp_command=None)
+    known = first.report()["conversation_id"]
+    first.gone()
+    mine = {"resume": True, "conversation_id": known, "generation": 2, "attended": True}
+    run = show(program, "[[say: This prompt is not for the screen.]]", **mine)
+    run.event("state", state="idle")
+    run.type("[[say: DONE: Only thinking aloud.]]")
+    run.event("result", ok=True)
+    run.type(f'[[tool: {TOOL[program]}mc_report_review {{"summary":"Together"}}]][[say: Over.]]')
+    report = run.report()
+    assert (report["verdict"], report["summary"]) == ("review", "Together"), run.screen
+    assert len(run.events("input")) == 2
+
+
+@both
+def test_leaving_a_screen_that_was_taken_over_is_no_failure_of_the_agent(program: str, show: Show) -> None:
+    first = show(program, "[[say: QUESTION: What now?]]", mcp_command=None)
+    known = first.report()["conversation_id"]
+    first.gone()
+    mine = {"resume": True, "conversation_id": known, "generation": 2, "attended": True}
+    run = show(program, "[[say: Never.]]", mcp_command=None, **mine)
+    run.event("state", state="idle")
+    run.leave()
+    report = run.report()
+    assert (report["verdict"], report["summary"]) == ("stopped", "The person has left the agent's screen."), run.screen
+    assert run.events("input") == []
+
+
+SILENT = """#!/bin/sh
+[ "$1" = app-server ] && exit 1
+cat > typed.txt
+"""
+
+
+@both
+def test_nothing_is_typed_into_a_screen_whose_state_is_unknown(program: str, show: Show, folder: Path) -> None:
+    binary = folder / "silent"
+    binary.write_text(SILENT)
+    binary.chmod(0o755)
+    run = show(program, "Begin.", mcp_command=None, binary=str(binary))
+    typed = folder / "workspace/typed.txt"
+    run.until(typed.exists)
+    uuid = run.say("Are you there?")
+    run.event("state", state="unknown")
+    failed = run.event("receipt", uuid=uuid, state="failed")
+    assert failed["detail"].startswith("[failed_to_inject]")
+    assert typed.read_text() == ""
+    run.order(messages=[], stop={"reason": "Enough.", "code": "parked", "grace_seconds": 2})
+    run.gone()
+    assert run.report()["verdict"] == "stopped"

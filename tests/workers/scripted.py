@@ -1,7 +1,7 @@
 """An agent's program for tests: speaks the script agent's protocol and does what its prompt says, line by line.
 
 A prompt line is a word and the rest: `say TEXT`, `result TEXT`, `fail CLASS TEXT`, `print RAW`, `stderr TEXT`,
-`signal VERDICT SUMMARY`, `wait FILE`, `exit CODE`, `kill`, `orphan FILE`, `deaf` (ignore TERM and orders),
+`signal VERDICT SUMMARY`, `wait FILE`, `exit CODE`, `kill`, `orphan FILE`, `hide FILE`, `deaf` (ignore TERM and orders),
 `slow SECONDS` (to take up messages),
 `ask TEXT`, `usage N`, `many N`, `retry CLASS` (for ever). After the last line it is idle. A message's body is more such lines.
 """
@@ -27,6 +27,20 @@ if os.fork() == 0:
         open(sys.argv[1], "w").write(str(os.getpid()))
         time.sleep(600)
 """
+HIDE = """
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        with open(sys.argv[1] + ".new", "w") as file:
+            file.write(str(os.getpid()))
+        code = f"import os, time; os.rename({sys.argv[1] + '.new'!r}, {sys.argv[1]!r}); time.sleep(600)"
+        os.execve(sys.executable, [sys.executable, "-c", code], {})
+    os._exit(0)
+os.wait()
+"""
+"""Forks twice, leaves its session and clears its environment, then names itself in a file."""
+
 deaf = threading.Event()
 slowness: list[float] = []
 
@@ -87,6 +101,7 @@ ACTS: dict[str, Callable[[str], object]] = {
     "exit": lambda rest: os._exit(int(rest)),
     "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
     "orphan": lambda rest: subprocess.run([sys.executable, "-c", ORPHAN, rest], check=True),
+    "hide": lambda rest: subprocess.run([sys.executable, "-c", HIDE, rest], check=True),
     "deaf": ignore,
     "slow": be_slow,
     "ask": ask,

@@ -39,6 +39,7 @@ UNKNOWN_SECONDS = 20.0
 """How long a message waits while nobody knows whether it may be typed."""
 LEAVE_SECONDS = 0.5
 """Between two C-c: the first may interrupt a turn, empty the input or ask for the second."""
+SILENT_SECONDS = 10.0
 STDIN = 0
 
 
@@ -71,6 +72,7 @@ class Driver:
         self._leave_at: float | None = None
         self._listens = True
         self._window = Window(spec, run_dir, self._screen)
+        self._opened = time.monotonic()
 
     def run(self) -> int:
         """Until the program has ended; its exit code."""
@@ -85,12 +87,16 @@ class Driver:
         self._observe(now)
         known = self._window.state()
         self._tell(self._turns.tick(known, now) + self._permissions.look(known))
-        self._tell_state(self._turns.state(known, self._permissions.asks))
+        self._tell_state(self._turns.state(known, self._permissions.asks) or self._silent(known, now))
         try:
             self._type(known, now)
             self._leave(now)
         except TmuxError as error:
             self._tell([event("notice", level="warning", text=f"The screen could not be typed into: {error}")])
+
+    def _silent(self, known: Known, now: float) -> Known | None:
+        """A screen that has told nothing of itself for a while is shown as such, not as starting for ever."""
+        return "unknown" if known == "unknown" and now - self._opened > SILENT_SECONDS else None
 
     # Orders
 

@@ -1,0 +1,56 @@
+"""Nothing of a run outlives it, not even what hides from its run."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait_until
+from tests.workers.fake_api import FakeApi, serving
+from tests.workers.runs import Run, acting, running
+from workers import processes
+from workers.processes import Identity
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    with serving() as served:
+        yield served
+
+
+def hidden(run: Run, place: Path) -> Identity:
+    """The process that has left tree, session and environment of its run."""
+    wait_until(place.exists, what="the hidden process")
+    found = processes.identify(int(place.read_text()))
+    assert found
+    assert found not in run.survivors(), "it was meant to hide"
+    return found
+
+
+def test_a_process_that_hides_is_gone_when_its_run_is_stopped(tmp_path: Path, api: FakeApi) -> None:
+    place = tmp_path / "hidden.pid"
+    with running(tmp_path, api.base, f"hide {place}\ndeaf", **acting(tmp_path)) as run:
+        orphan = hidden(run, place)
+        api.control["stop"] = {"reason": "Parked.", "code": "parked", "grace_seconds": 1}
+        wait_until(lambda: not processes.is_same(orphan), timeout=15, what="the end of the hidden process")
+        assert run.wait()["verdict"] == "stopped"
+        assert run.survivors() == []
+
+
+def test_a_process_that_hides_is_gone_when_its_agent_was_killed(tmp_path: Path, api: FakeApi) -> None:
+    place = tmp_path / "hidden.pid"
+    with running(tmp_path, api.base, f"hide {place}\nwait {place}\nkill", **acting(tmp_path)) as run:
+        assert run.wait()["verdict"] == "failed"
+        assert processes.identify(int(place.read_text())) is None
+
+
+def test_orphans_that_end_by_themselves_are_reaped_while_the_run_goes_on(tmp_path: Path, api: FakeApi) -> None:
+    place = tmp_path / "hidden.pid"
+    with running(tmp_path, api.base, f"hide {place}\nwait {tmp_path / 'never'}", **acting(tmp_path)) as run:
+        orphan = hidden(run, place)
+        os.kill(orphan.pid, signal.SIGKILL)
+        wait_until(lambda: not Path(f"/proc/{orphan.pid}").exists(), what="its burial")
