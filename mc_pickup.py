@@ -22,10 +22,10 @@ import sys
 from sqlalchemy import Engine
 
 from doors import bench, passes
-from doors.recording import exit_code, recorded, run_door
+from doors.recording import Done, exit_code, recorded, run_door
 from doors.watching import FULL_SECONDS, Watch
 from doors.world import Unobservable
-from models import TaskOutcome, Trigger
+from models import Trigger
 from settings import Settings
 
 TASK = "ticket-pickup"
@@ -51,7 +51,7 @@ def _work(settings: Settings, engine: Engine, options: argparse.Namespace) -> in
     here = bench.set_up(settings, engine)
     resumed_only = options.needs_input_only
 
-    def make_pass(trigger: Trigger) -> TaskOutcome:
+    def make_pass(trigger: Trigger) -> Done:
         probes = trigger is not Trigger.EVENT
         return recorded(
             engine, TASK, CHECK, trigger, lambda: passes.make_pass(here, resumed_only=resumed_only, probes=probes)

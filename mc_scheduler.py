@@ -25,7 +25,7 @@ from sqlalchemy import Engine
 from doors import bench, flight, passes
 from doors.bench import Bench
 from doors.probing import Prober
-from doors.recording import exit_code, recorded, run_door
+from doors.recording import Done, exit_code, recorded, run_door
 from doors.scheduling import ROOT, Scheduler
 from doors.watching import Watch
 from models import TaskOutcome, Trigger, now, writing
@@ -72,7 +72,7 @@ def _run_one(scheduler: Scheduler, name: str) -> int:
         return 1
     outcome = scheduler.run_now(name)
     print(json.dumps({"task": name, "outcome": outcome.value}))
-    return exit_code(outcome)
+    return exit_code(Done(outcome))
 
 
 def _serve(here: Bench, scheduler: Scheduler) -> None:
@@ -110,10 +110,10 @@ def _keep(watch: Watch, stopping: threading.Event) -> None:
             stopping.wait(RECOVER_SECONDS)
 
 
-def make_pass(here: Bench, scheduler: Scheduler, trigger: Trigger) -> TaskOutcome:
+def make_pass(here: Bench, scheduler: Scheduler, trigger: Trigger) -> Done:
     """What an event leads to, unless the task of dispatch is disabled."""
     if PICKUP not in scheduler.table().enabled:
-        return TaskOutcome.NOOP
+        return Done(TaskOutcome.NOOP)
     return recorded(here.engine, PICKUP, "pickup", trigger, lambda: passes.make_pass(here, probes=False))
 
 

@@ -20,6 +20,8 @@ from .recording import Done
 from .world import Unobservable
 
 UNOBSERVABLE = "pickup:unobservable"
+DYING = "previous_run"
+"""A ticket's last run has reported, but its wrapper is not gone yet."""
 ALARMING = frozenset({"undead", "lost", "not_started", "unsettled"})
 """Ends of runs that make a pass a warning."""
 
@@ -55,7 +57,7 @@ def make_pass(bench: Bench, *, resumed_only: bool = False, probes: bool = True) 
         with flight.alone(bench, "pickup"):
             return _pass(bench, resumed_only, probes)
     except flight.Held as held:
-        return Done(TaskOutcome.SKIPPED, {"held_by": str(held)})
+        return Done(TaskOutcome.SKIPPED, {"held_by": str(held)}, again=True)
     except Unobservable as error:
         return _refuse(bench, error)
 
@@ -66,7 +68,7 @@ def _pass(bench: Bench, resumed_only: bool, probes: bool) -> Done:
     tally.woken = waking.wake_due(bench, probes=probes)
     for ticket in _decide(bench, tally, resumed_only):
         _begin(bench, ticket, tally)
-    return Done(tally.outcome, tally.summary())
+    return Done(tally.outcome, tally.summary(), again=bool(tally.skipped[DYING]))
 
 
 def settle(bench: Bench, tally: Tally) -> None:
@@ -105,7 +107,17 @@ def _decide(bench: Bench, tally: Tally, resumed_only: bool) -> list[Ticket]:
     if any(ticket.last_gate != gate.name for ticket, gate in plan.kept):
         with writing(bench.engine) as session:
             dispatch.log_kept(session, plan.kept)
-    return plan.claim
+    dying = {ticket.id for ticket in plan.claim if _is_dying(bench, ticket)}
+    if dying:
+        tally.skipped[DYING] += len(dying)
+    return [ticket for ticket in plan.claim if ticket.id not in dying]
+
+
+def _is_dying(bench: Bench, ticket: Ticket) -> bool:
+    """Whether anything of the ticket's last run still lives on this machine: then the next one must not start."""
+    with reading(bench.engine) as session:
+        last = next(iter(runs.of(session, ticket.id, 1)), None)
+    return last is not None and last.host == bench.host and not world.is_gone(bench, last.id)
 
 
 def _begin(bench: Bench, ticket: Ticket, tally: Tally) -> None:

@@ -29,10 +29,14 @@ class StoreOutdated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What one piece of a door's work came to; `summary` is printed and kept."""
+    """What one piece of a door's work came to; `summary` is printed and kept.
+
+    `again`: something stood in the way that will be gone in a moment.
+    """
 
     outcome: TaskOutcome
     summary: dict[str, Any] = field(default_factory=dict)
+    again: bool = False
 
 
 @contextmanager
@@ -61,12 +65,12 @@ def run_door(work: Callable[[Settings, Engine], int]) -> int:
         return CANNOT_BEGIN
 
 
-def exit_code(outcome: TaskOutcome) -> int:
+def exit_code(done: Done) -> int:
     """1 for a failure alone."""
-    return 1 if outcome is TaskOutcome.FAILED else 0
+    return 1 if done.outcome is TaskOutcome.FAILED else 0
 
 
-def recorded(engine: Engine, task: str, check: str, trigger: Trigger, work: Callable[[], Done]) -> TaskOutcome:
+def recorded(engine: Engine, task: str, check: str, trigger: Trigger, work: Callable[[], Done]) -> Done:
     """Do the work, record it whatever comes, and print it.
 
     A pass that an event has triggered and that found nothing to do leaves only its heartbeat.
@@ -75,7 +79,7 @@ def recorded(engine: Engine, task: str, check: str, trigger: Trigger, work: Call
     done = _attempt(work)
     summary = {"task": task, "outcome": done.outcome.value, **done.summary}
     summary["seconds"] = round(time.monotonic() - clock, 3)
-    code = exit_code(done.outcome)
+    code = exit_code(done)
     idle = trigger is Trigger.EVENT and done.outcome in (TaskOutcome.NOOP, TaskOutcome.SKIPPED)
     with writing(engine) as session:
         if not idle:
@@ -83,7 +87,7 @@ def recorded(engine: Engine, task: str, check: str, trigger: Trigger, work: Call
             summary["task_run"] = row
         tasks.beat(session, check, _health(done.outcome), json.dumps(done.summary, default=str))
     _say(summary)
-    return done.outcome
+    return done
 
 
 def _attempt(work: Callable[[], Done]) -> Done:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine
 
-from models import ChangeWatcher, TaskOutcome, Trigger, reading
+from models import ChangeWatcher, Trigger, reading
 from tickets import dispatch, events
+
+from .recording import Done
 
 POLL_SECONDS = 0.25
 FULL_SECONDS = 60.0
@@ -20,10 +22,10 @@ SETTLE_SECONDS = 0.05
 class Watch:
     """Calls `work(trigger)` until told to stop. `full_seconds` is None where somebody else keeps the timer.
 
-    Work that was skipped because another pass was at it is done again: that pass may have read the queue too early.
+    Work that says so is done again in a moment, as nobody may have caused another event by then.
     """
 
-    def __init__(self, engine: Engine, work: Callable[[Trigger], TaskOutcome], full_seconds: float | None) -> None:
+    def __init__(self, engine: Engine, work: Callable[[Trigger], Done], full_seconds: float | None) -> None:
         self._engine = engine
         self._work = work
         self._full_seconds = full_seconds
@@ -47,7 +49,7 @@ class Watch:
                     self._work(Trigger.TIMER)
                 if self._has_stirred(watcher) or self._owed:
                     self._stopping.wait(SETTLE_SECONDS)
-                    self._owed = self._work(Trigger.EVENT) is TaskOutcome.SKIPPED
+                    self._owed = self._work(Trigger.EVENT).again
         finally:
             watcher.close()
 

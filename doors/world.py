@@ -59,6 +59,16 @@ def look(bench: Bench, run: Run, shown: list[Pane]) -> Sight:
     return Sight(held, started, _wrapper(run, shown, carriers), carriers)
 
 
+def is_gone(bench: Bench, run_id: int) -> bool:
+    """Whether a run that has ended is proven dead: nobody holds its lock, nothing carries its marker."""
+    folder = bench.run_dir(run_id)
+    try:
+        held = folder.is_dir() and lock.is_held(folder)
+    except OSError as error:
+        raise Unobservable(f"lock of run {run_id}: {error}") from error
+    return not held and not processes.carrying(bench.marker(run_id))
+
+
 def _wrapper(run: Run, shown: list[Pane], carriers: tuple[Identity, ...]) -> Identity | None:
     """By the identity in its heartbeats; before the first one by the pane it was started in."""
     if run.pid and run.pid_started and run.boot_id:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -168,6 +169,24 @@ def test_no_event_and_no_verdict_is_lost_when_the_board_is_killed_during_a_run(h
     assert ended.outcome is Outcome.DONE
 
 
+def test_no_run_starts_while_anything_of_the_last_one_lives(house: House) -> None:
+    """The last run has reported and ended, but a process that it left behind has not."""
+    ticket_id = house.ticket("true")
+    with writing(house.engine) as session:
+        run = runs.claim(session, ticket_id, house.bench.host).run
+        failed = runs.Report(verdict="failed", failure={"class": "network", "message": "gone"})
+        runs.report(session, run.id, failed, runs.RetryPolicy(backoff_seconds=0))
+    left = subprocess.Popen(["sleep", "60"], env={"MC_RUN_ID": house.bench.marker(run.id).partition("=")[2]})
+    try:
+        done = house.make_pass()
+        assert (done.summary["claimed"], done.summary["skipped"], done.again) == ([], {"previous_run": 1}, True)
+    finally:
+        left.kill()
+        left.wait()
+
+    assert house.make_pass().summary["claimed"] == ["MC-1"]
+
+
 def test_retries_end_after_exactly_as_many_runs_as_allowed(open_house: House) -> None:
     """Each attempt fails in another way: the same failure twice would stop earlier."""
     ticket_id = open_house.ticket("exit 1")
@@ -175,7 +194,7 @@ def test_retries_end_after_exactly_as_many_runs_as_allowed(open_house: House) ->
         with writing(open_house.engine) as session:
             values = {"description": f"```sh\necho {word}\nexit 1\n```", "not_before": None}
             session.execute(update(Ticket).where(Ticket.id == ticket_id).values(**values))
-        assert open_house.make_pass().summary["claimed"] == ["MC-1"]
+        wait_until(lambda: open_house.make_pass().summary["claimed"] == ["MC-1"], what="the claim")
         open_house.until(ticket_id, TicketStatus.TODO, TicketStatus.BLOCKED)
 
     ticket = open_house.get(ticket_id)

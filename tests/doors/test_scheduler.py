@@ -101,6 +101,17 @@ def test_a_task_runs_when_it_is_due_and_not_before(shop: Shop) -> None:
     assert shop.tick(NOON + timedelta(minutes=6)) == []
 
 
+def test_a_task_that_a_person_asked_for_runs_once_enabled_or_not(shop: Shop) -> None:
+    write_task(shop.folder, "reap", schedule="5 * * * *", enabled=False)
+    with writing(shop.house.engine) as session:
+        tasks.request_run(session, "reap", ALICE)
+        tasks.request_run(session, "nothing", ALICE)
+
+    assert shop.tick(NOON) == ["reap"]
+    assert shop.tick(NOON) == []
+    assert [run.trigger for run in shop.history()] == [Trigger.OPERATOR]
+
+
 def test_runs_missed_while_it_was_down_are_made_up_for_by_one(shop: Shop) -> None:
     write_task(shop.folder, "reap", schedule="*/5 * * * *")
     with writing(shop.house.engine) as session:
@@ -272,9 +283,9 @@ def test_events_start_nothing_while_the_pickup_task_is_disabled(shop: Shop) -> N
     write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"], enabled=False)
     ticket_id = shop.house.ticket("true")
 
-    assert mc_scheduler.make_pass(shop.house.bench, shop.scheduler, Trigger.EVENT) is TaskOutcome.NOOP
+    assert mc_scheduler.make_pass(shop.house.bench, shop.scheduler, Trigger.EVENT).outcome is TaskOutcome.NOOP
     assert shop.house.runs() == []
 
     write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"], enabled=True)
-    assert mc_scheduler.make_pass(shop.house.bench, shop.scheduler, Trigger.EVENT) is TaskOutcome.ACTED
+    assert mc_scheduler.make_pass(shop.house.bench, shop.scheduler, Trigger.EVENT).outcome is TaskOutcome.ACTED
     assert len(shop.house.runs(ticket_id)) == 1

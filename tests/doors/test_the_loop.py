@@ -21,6 +21,7 @@ from models import (
     writing,
 )
 from tests.doors.house import House
+from tests.waiting import wait_until
 from tests.workers.repositories import git
 
 
@@ -61,8 +62,7 @@ def test_feedback_leads_to_a_second_run_on_the_same_branch_and_base(open_house: 
     git(folder, "commit", "--quiet", "--allow-empty", "-m", "elsewhere")
     open_house.move(ticket_id, "request_changes", body="Once more, please.")
 
-    open_house.make_pass()
-    open_house.until(ticket_id, TicketStatus.IN_REVIEW)
+    open_house.until(ticket_id, TicketStatus.IN_REVIEW, passing=True)
 
     first, second = open_house.runs(ticket_id)
     assert (second.generation, second.branch, second.base_sha) == (2, first.branch, first.base_sha)
@@ -104,7 +104,7 @@ def test_a_ticket_without_anything_to_run_asks_and_is_answered(open_house: House
     open_house.until(ticket_id, TicketStatus.NEEDS_INPUT)
 
     open_house.move(ticket_id, "answer", body="There is nothing, just say so.")
-    assert open_house.make_pass(resumed_only=True).summary["claimed"] == ["MC-1"]
+    wait_until(lambda: open_house.make_pass(resumed_only=True).summary["claimed"] == ["MC-1"], what="the claim")
 
     open_house.until(ticket_id, TicketStatus.NEEDS_INPUT)
     assert len(open_house.runs(ticket_id)) == 2
