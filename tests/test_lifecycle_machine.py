@@ -183,7 +183,7 @@ def test_a_verdict_on_a_ticket_that_left_its_run_is_refused_and_kept(engine: Any
         run = runs.claim(session, ticket_id, "here").run
         lifecycle.transition(session, ticket_id, move, ALICE, **FACTS.get(move, {}))
     with writing(engine) as session:
-        receipt = runs.report(session, run.id, runs.Report(verdict=verdict, summary="Late."), PATIENT)  # type: ignore[arg-type]
+        receipt = runs.report(session, run.id, runs.Report(verdict=verdict, summary="Late."), PATIENT)
     assert not receipt.accepted
     with reading(engine) as session:
         assert session.get_one(Ticket, ticket_id).status == state

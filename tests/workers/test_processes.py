@@ -73,9 +73,7 @@ def test_a_living_process_is_the_same_and_a_dead_one_is_not(tmp_path: Path, mark
 
 
 def test_a_recycled_pid_is_another_process_and_is_never_signalled(tmp_path: Path, marker: str) -> None:
-    bystander = start(
-        "import sys, time; open(sys.argv[1] + '/ready', 'w'); time.sleep(300)", marker, tmp_path
-    )
+    bystander = start("import sys, time; open(sys.argv[1] + '/ready', 'w'); time.sleep(300)", marker, tmp_path)
     earlier = replace(identity_of(bystander.pid), started="1")
     assert not processes.is_same(earlier)
     assert not processes.send(earlier, signal.SIGKILL)
