@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from models import TaskOutcome, Trigger, now, reading, writing
-from tickets import tasks
+from tickets import events, tasks
 from workers import tasks as programs
 from workers.tasks import Ended
 
@@ -49,6 +49,7 @@ class Scheduler:
         self._content: tuple[dict[str, Task], list[str]] = ({}, [])
         with reading(bench.engine) as session:
             self._last = {name: row.started for name, row in tasks.latest(session).items()}
+            self._cursor = events.last_id(session)
 
     def table(self) -> Table:
         """Read files and decisions; a problem is logged when it appears."""
@@ -71,17 +72,27 @@ class Scheduler:
         return self._content
 
     def tick(self, moment: datetime) -> list[str]:
-        """Start the enabled tasks that are due and not running; their names. One that runs is due again when it has ended."""
+        """Start what is due and what people asked for, where it is not running already; the names of these tasks.
+
+        One that runs is due again when it has ended.
+        """
         self._running = {name: thread for name, thread in self._running.items() if thread.is_alive()}
         table = self.table()
-        due = [
-            name for name in sorted(table.enabled) if name not in self._running and self._is_due(table, name, moment)
-        ]
-        for name in due:
+        due = {name: Trigger.TIMER for name in table.enabled if self._is_due(table, name, moment)}
+        due |= dict.fromkeys(self._asked() & table.tasks.keys(), Trigger.OPERATOR)
+        started = sorted(due.keys() - self._running.keys())
+        for name in started:
             self._last[name] = moment
-            self._running[name] = threading.Thread(target=self._work, args=(table.tasks[name],), name=f"task {name}")
+            given = (table.tasks[name], due[name])
+            self._running[name] = threading.Thread(target=self._work, args=given, name=f"task {name}")
             self._running[name].start()
-        return due
+        return started
+
+    def _asked(self) -> set[str]:
+        """The tasks that were asked for since the last look."""
+        with reading(self._bench.engine) as session:
+            self._cursor, asked = tasks.requested(session, self._cursor)
+        return asked
 
     @property
     def running(self) -> list[str]:
@@ -109,10 +120,10 @@ class Scheduler:
         last = self._last.setdefault(name, self._started)
         return timetable.next_after(table.tasks[name], last, self._bench.settings.zone) <= moment
 
-    def _work(self, task: Task) -> None:
+    def _work(self, task: Task, trigger: Trigger) -> None:
         """The body of a task's thread: nothing that goes wrong in it stays unsaid."""
         try:
-            outcome = self._run(task, Trigger.TIMER)
+            outcome = self._run(task, trigger)
             if outcome in (TaskOutcome.FAILED, TaskOutcome.WARNING):
                 self._log(f"task {task.name}: {outcome.value}")
         except Exception as error:

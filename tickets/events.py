@@ -115,10 +115,20 @@ def last_id(session: Session) -> int:
 
 
 def feed(
-    session: Session, before: int | None = None, limit: int = 50, actor: str | None = None, ticket_id: int | None = None
+    session: Session,
+    before: int | None = None,
+    limit: int = 50,
+    actor: str | None = None,
+    ticket_id: int | None = None,
+    kind: str | None = None,
 ) -> list[Logged]:
-    """The log for people, newest first, without what agents type; page on with `before` = the last id seen."""
+    """The log for people, newest first; page on with `before` = the last id seen.
+
+    What agents type is left out, unless `kind`, with which an event's type begins, asks for it.
+    """
     conditions: list[Any] = [TicketEvent.event_type.not_like("agent.%"), TicketEvent.event_type.not_like("run.output%")]
+    if kind:
+        conditions = [TicketEvent.event_type.startswith(kind, autoescape=True)]
     if before is not None:
         conditions.append(TicketEvent.id < before)
     if actor is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -9,6 +11,7 @@ from models import Incident, IncidentState, now
 
 from . import comments, events
 from .actors import Actor
+from .errors import Conflict, Invalid, NotFound
 
 OPERATOR = Actor.system("operator")
 
@@ -41,6 +44,47 @@ def raise_incident(
         _log(session, seen, "incident_reopened", actor)
         _tell_ticket(session, seen)
     return seen
+
+
+def recent(session: Session, state: IncidentState, limit: int = 50) -> list[Incident]:
+    """The incidents in one state, the newest sighting first."""
+    query = select(Incident).where(Incident.state == state).order_by(Incident.last_seen.desc(), Incident.id.desc())
+    return list(session.scalars(query.limit(limit)))
+
+
+def acknowledge(session: Session, incident_id: int, actor: Actor) -> Incident:
+    """Say that somebody is looking into it; it goes on counting. Raises `Conflict` unless it is open."""
+    values = {"state": IncidentState.ACKNOWLEDGED}
+    return _settle(session, incident_id, (IncidentState.OPEN,), values, "incident_acknowledged", actor)
+
+
+def close(session: Session, incident_id: int, evidence: str, actor: Actor) -> Incident:
+    """Close it with what shows that its cause is gone. Raises `Invalid` without that, `Conflict` when it is closed."""
+    if not evidence.strip():
+        raise Invalid("say what shows that the cause is gone", field="evidence")
+    values = {"state": IncidentState.CLOSED, "closed_by": actor.name, "evidence": evidence.strip()[:4000]}
+    sources = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
+    return _settle(session, incident_id, sources, values, "incident_closed", actor)
+
+
+def _settle(
+    session: Session,
+    incident_id: int,
+    sources: tuple[IncidentState, ...],
+    values: dict[str, Any],
+    event_type: str,
+    actor: Actor,
+) -> Incident:
+    """One guarded update and its event."""
+    guarded = update(Incident).where(Incident.id == incident_id, Incident.state.in_(sources)).values(**values)
+    changed = session.scalar(guarded.returning(Incident).execution_options(populate_existing=True))
+    if changed is None:
+        known = session.get(Incident, incident_id)
+        if known is None:
+            raise NotFound("There is no incident with that number.", incident=incident_id)
+        raise Conflict(f"That incident is {known.state.value} already.", incident=incident_id)
+    _log(session, changed, event_type, actor)
+    return changed
 
 
 def _log(session: Session, incident: Incident, event_type: str, actor: Actor) -> None:

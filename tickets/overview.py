@@ -114,7 +114,7 @@ def incidents(session: Session) -> list[View]:
             "title": row.title,
             "count": row.count,
             "last_seen": row.last_seen,
-            "href": f"/activity#incident-{row.id}",
+            "href": f"/incidents#incident-{row.id}",
         }
         for row in session.scalars(query)
     ]

@@ -8,12 +8,13 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from models import Heartbeat, TaskOutcome, TaskRun, TaskState, Trigger, insert_once, now
+from models import Heartbeat, TaskOutcome, TaskRun, TaskState, TicketEvent, Trigger, insert_once, now
 
 from . import events
 from .actors import Actor
 
 TAIL = 16_000
+REQUESTED = "task_run_requested"
 
 
 def record(
@@ -79,6 +80,20 @@ def _decide(session: Session, task: str, enabled: bool, actor: Actor) -> None:
     session.execute(insert_once(session, TaskState).values(task=task, **values))
     session.execute(update(TaskState).where(TaskState.task == task).values(**values))
     events.append(session, None, "task_enabled" if enabled else "task_disabled", {"task": task}, actor)
+
+
+def request_run(session: Session, task: str, actor: Actor) -> None:
+    """Ask the scheduler to run a task now, enabled or not; it looks each second."""
+    events.append(session, None, REQUESTED, {"task": task}, actor)
+
+
+def requested(session: Session, cursor: int) -> tuple[int, set[str]]:
+    """Where the log ends now, and the tasks that were asked for since `cursor`."""
+    newest = events.last_id(session)
+    since = select(TicketEvent.payload_json).where(
+        TicketEvent.id > cursor, TicketEvent.id <= newest, TicketEvent.event_type == REQUESTED
+    )
+    return newest, {str(payload["task"]) for payload in session.scalars(since)} if newest > cursor else set()
 
 
 def beat(session: Session, check: str, status: str, detail: str = "") -> None:

@@ -22,7 +22,12 @@ BLUEPRINTS = (
     "streams",
     "interactive",
     "console",
+    "upkeep",
+    "search",
     "pages",
+    "upkeep_pages",
+    "search_page",
+    "help",
     "ticket_page",
     "patterns",
 )

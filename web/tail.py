@@ -37,23 +37,28 @@ class PaneLog:
         return cls(run_id, settings.run_path(run_id) / f"mc-{identifier}.tmux.log")
 
     def open(self) -> IO[bytes] | None:
-        """The log for reading, or None when there is none. The agent may write in its run directory, so a link, a pipe
-        or a directory that was put in the log's place is none."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            folder = os.open(self.path.parent, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            handle = os.open(self.path.name, flags, dir_fd=folder)
-        except OSError:
-            return None
-        finally:
-            os.close(folder)
-        if stat.S_ISREG(os.fstat(handle).st_mode):
-            return os.fdopen(handle, "rb")
-        os.close(handle)
+        """The log for reading, or None when there is none."""
+        return open_plain(self.path)
+
+
+def open_plain(path: Path) -> IO[bytes] | None:
+    """A file for reading, or None. An agent may write in its run directory, so a link, a pipe or a directory that was
+    put in a log's place is none."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        folder = os.open(path.parent, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
         return None
+    try:
+        handle = os.open(path.name, flags, dir_fd=folder)
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    return None
 
 
 def last_lines(file: IO[bytes], count: int) -> bytes:

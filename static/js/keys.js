@@ -33,8 +33,9 @@ export function startKeys(palette) {
     r: () => press("[data-key='r']"),
     "g b": go("/board"),
     "g o": go("/"),
-    "g i": go("/inbox"),
     "g a": go("/activity"),
+    "g t": go("/tasks"),
+    "g i": go("/incidents"),
   });
   tinykeys(window, {
     "$mod+k": (event) => {

@@ -1,6 +1,9 @@
-// "/" or Ctrl+K: jump to a page or a ticket, else search for the words.
+// "/" or Ctrl+K: jump to a page or a ticket; what else has the words is found while they are typed.
 
 import { openDialog } from "./floats.js";
+
+const QUIET = 160;
+const SHOWN = 6;
 
 const TICKET = /^[a-z]{2,8}-?\d+$|^\d+$/i;
 
@@ -13,9 +16,11 @@ export class Palette {
     icon: link.querySelector(".icon").cloneNode(true),
   }));
   #chosen = 0;
+  #found = [];
+  #timer = 0;
 
   constructor() {
-    this.#input.addEventListener("input", () => this.#fill());
+    this.#input.addEventListener("input", () => this.#change());
     this.#input.addEventListener("keydown", (event) => this.#walk(event));
     this.#list.addEventListener("click", ({ target }) => this.#go(target.closest("li")));
     document.addEventListener("click", (event) => {
@@ -31,11 +36,28 @@ export class Palette {
     this.#fill();
   }
 
+  #change() {
+    this.#fill();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#find(this.#input.value.trim()), QUIET);
+  }
+
+  /** Tickets and comments with these words; nothing of them when the server is not reached. */
+  async #find(words) {
+    this.#found = [];
+    if (words.length > 1) {
+      const answer = await fetch(`/api/v1/search?${new URLSearchParams({ q: words, limit: SHOWN })}`).catch(() => null);
+      const items = answer?.ok ? (await answer.json()).items : [];
+      this.#found = items.slice(0, SHOWN).map(({ kind, ticket, title, href }) => ({ label: `${ticket} ${title}${kind === "comment" ? " (comment)" : ""}`, href }));
+    }
+    if (words === this.#input.value.trim()) this.#fill();
+  }
+
   #matches() {
     const words = this.#input.value.trim();
     const found = this.#places.filter(({ label }) => label.toLowerCase().includes(words.toLowerCase()));
     if (TICKET.test(words)) found.unshift({ label: `Ticket ${words.toUpperCase()}`, href: `/ticket/${encodeURIComponent(words.toUpperCase())}` });
-    if (words) found.push({ label: `Search for “${words}”`, href: `/search?q=${encodeURIComponent(words)}` });
+    if (words) found.push(...this.#found, { label: `Search for “${words}”`, href: `/search?q=${encodeURIComponent(words)}` });
     return found;
   }
 

@@ -18,9 +18,9 @@ from werkzeug.serving import make_server
 
 import auth
 from app import create_app
-from models import Scope, writing
+from models import Scope, TaskOutcome, Trigger, now, writing
 from settings import Settings
-from tickets import ingest, lifecycle, runs, tokens
+from tickets import incidents, ingest, lifecycle, runs, tasks, tokens
 from tickets.actors import Actor
 from tickets.facts import NewTicket
 from tickets.lookup import get
@@ -57,6 +57,15 @@ class House:
     def claim(self, identifier: str) -> int:
         with writing(self.store) as session:
             return runs.claim(session, get(session, identifier).id, "here").run.id
+
+    def trouble(self) -> None:
+        """An incident, a task that failed, and a sign of life."""
+        with writing(self.store) as session:
+            incidents.raise_incident(session, "tmux", "tmux does not answer", "It was asked three times.")
+            tasks.record(
+                session, "backup", Trigger.TIMER, TaskOutcome.FAILED, now(), exit_code=1, output_tail="No space"
+            )
+            tasks.beat(session, "scheduler", "ok", "{}")
 
     def tell(self, run_id: int, event_type: str, /, **payload: Any) -> None:
         """One event of a run, as its wrapper would send it."""

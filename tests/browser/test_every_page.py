@@ -31,6 +31,7 @@ def paths(house: House) -> list[str]:
     house.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": "rm"}, title="rm")
     house.tell(run, "agent.question", request="q1", questions=[{"text": "Which?", "choices": [{"label": "This"}]}])
     house.ticket(status="inbox", priority="urgent")
+    house.trouble()
     tabs = [f"/ticket/{ticket}?tab={tab}" for tab in ("conversation", "runs", "evidence", "events")]
     return [
         "/",
@@ -39,6 +40,12 @@ def paths(house: House) -> list[str]:
         "/activity",
         "/health",
         "/patterns",
+        "/help",
+        "/search?q=line",
+        "/tasks",
+        "/incidents",
+        "/logs",
+        "/logs?show=heartbeats",
         "/nothing",
         f"/ticket/{ticket}/move/block",
         *tabs,

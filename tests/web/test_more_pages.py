@@ -1,0 +1,152 @@
+"""Help, search, tasks, incidents and logs: what a person reads there, and what the forms do without a script."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, select
+
+from models import Incident, IncidentState, TaskOutcome, TicketEvent, Trigger, now, reading, writing
+from settings import Settings
+from tests.web.conftest import OWN_PAGE, Api, form_token
+from tickets import conversation, incidents, lifecycle, tasks
+from tickets.actors import Actor
+from tickets.facts import NewTicket
+
+OPERATOR = Actor.human("operator")
+PAGES = ("/help", "/search", "/tasks", "/incidents", "/logs", "/logs?show=heartbeats", "/logs?show=web")
+
+
+def text(browser: FlaskClient, path: str) -> str:
+    answer = browser.get(path)
+    assert answer.status_code == 200, path
+    return answer.get_data(as_text=True)
+
+
+def send(browser: FlaskClient, path: str, page: str, **fields: str) -> str:
+    """Post a form of `page` as a browser does; the page it leads to."""
+    body = {"csrf": form_token(browser, page), **fields}
+    return browser.post(path, data=body, headers=OWN_PAGE, follow_redirects=True).get_data(as_text=True)
+
+
+def test_no_link_of_the_frame_or_the_overview_leads_nowhere(browser: FlaskClient, store: Engine) -> None:
+    with writing(store) as session:
+        incidents.raise_incident(session, "tmux", "tmux does not answer")
+        tasks.record(session, "backup", Trigger.TIMER, TaskOutcome.ACTED, now())
+    links = {
+        link.split("#")[0]
+        for path in ("/", "/board", *PAGES)
+        for link in re.findall(r'<(?:a|form)[^>]* (?:href|action)="(/[^"]*)"', text(browser, path))
+    }
+    answers = {link: browser.get(link.replace("&amp;", "&")).status_code for link in links}
+    assert {link: status for link, status in answers.items() if status not in (200, 405)} == {}
+
+
+def test_help_names_the_coordinator_and_every_move_of_the_law(browser: FlaskClient, settings: Settings) -> None:
+    said = text(browser, "/help")
+    assert f"requests come in, {settings.coordinator} coordinates the next step" in said
+    assert all(law.label in said for law in lifecycle.MOVES.values())
+
+
+@pytest.mark.parametrize("words", ["evening", "GOOD ada", "mc-1", "1"])
+def test_a_ticket_is_found_by_its_words_and_by_its_number(browser: FlaskClient, store: Engine, words: str) -> None:
+    with writing(store) as session:
+        body = NewTicket.model_validate({"title": "Say good evening", "description": "To <Ada> at least."})
+        lifecycle.create(session, body, OPERATOR)
+        lifecycle.create(session, NewTicket(title="Another"), OPERATOR)
+    said = text(browser, f"/search?q={words}")
+    assert 'href="/ticket/MC-1"' in said and 'href="/ticket/MC-2"' not in said
+
+
+def test_a_comment_is_found_with_its_words_marked_and_its_markup_escaped(operator: Api, browser: FlaskClient) -> None:
+    operator.post("/tickets", {"title": "Say good evening"})
+    operator.post("/tickets/MC-1/comments", {"body": "It is <b>100%</b> ready_now."})
+    assert [hit["kind"] for hit in operator.get("/search?q=ready_now").get_json()["items"]] == ["comment"]
+    assert operator.get("/search?q=ready_now&kind=ticket").get_json()["items"] == []
+    assert operator.get("/search?q=readyXnow").get_json()["items"] == []
+    assert "&lt;b&gt;<mark>100%</mark>&lt;/b&gt;" in text(browser, "/search?q=100%25")
+
+
+def test_a_hit_leads_to_where_its_comment_is_shown(operator: Api, browser: FlaskClient, store: Engine) -> None:
+    operator.post("/tickets", {"title": "Say good evening"})
+    with writing(store) as session:
+        for number in range(70):
+            conversation.comment(session, 1, conversation.NewComment(body=f"note n{number}x"), OPERATOR)
+    place, entry = operator.get("/search?q=n3x").get_json()["items"][0]["href"].split("#")
+    assert f'id="{entry}"' in text(browser, place)
+
+
+def test_a_task_is_disabled_enabled_and_asked_for(browser: FlaskClient, store: Engine) -> None:
+    assert "was not started: the scheduler is not running" in send(browser, "/tasks/backup/run", "/tasks")
+    with writing(store) as session:
+        tasks.beat(session, "scheduler", "ok", '{"problems": []}')
+    assert "backup is disabled" in send(browser, "/tasks/backup/disable", "/tasks")
+    assert "was asked for" in send(browser, "/tasks/backup/run", "/tasks")
+    with reading(store) as session:
+        assert tasks.decisions(session) == {"backup": False}
+        assert tasks.requested(session, 0)[1] == {"backup"}
+    assert (
+        browser.post("/tasks/nothing/run", data={"csrf": form_token(browser, "/tasks")}, headers=OWN_PAGE).status_code
+        == 404
+    )
+
+
+def test_the_history_of_a_task_shows_its_output(browser: FlaskClient, store: Engine) -> None:
+    with writing(store) as session:
+        tasks.record(
+            session, "backup", Trigger.OPERATOR, TaskOutcome.FAILED, now(), exit_code=3, output_tail="<disk full>"
+        )
+    said = text(browser, "/tasks")
+    assert "&lt;disk full&gt;" in said and "exit 3" in said and "by a person" in said
+
+
+def test_an_incident_is_acknowledged_and_closed_with_what_shows_it(browser: FlaskClient, store: Engine) -> None:
+    with writing(store) as session:
+        number = incidents.raise_incident(session, "tmux", "tmux does not answer", "look <1>").id
+    assert "is acknowledged" in send(browser, f"/incidents/{number}/ack", "/incidents")
+    assert "acknowledged already" in send(browser, f"/incidents/{number}/ack", "/incidents")
+    assert "say what shows" in send(browser, f"/incidents/{number}/close", "/incidents").lower()
+    assert "restarted it" in send(browser, f"/incidents/{number}/close", "/incidents", evidence="restarted it")
+    with reading(store) as session:
+        row = session.scalars(select(Incident)).one()
+        kinds = session.scalars(
+            select(TicketEvent.event_type).where(TicketEvent.event_type.startswith("incident_"))
+        ).all()
+    assert (row.state, row.closed_by, row.evidence) == (IncidentState.CLOSED, "operator", "restarted it")
+    assert kinds == ["incident_opened", "incident_acknowledged", "incident_closed"]
+
+
+def test_incidents_are_listed_and_settled_by_programs(operator: Api, viewer: Api, store: Engine) -> None:
+    with writing(store) as session:
+        number = incidents.raise_incident(session, "tmux", "tmux does not answer").id
+    assert viewer.post(f"/incidents/{number}/ack").status_code == 403
+    assert operator.post(f"/incidents/{number}/ack").get_json()["state"] == "acknowledged"
+    assert operator.post(f"/incidents/{number}/close", {"evidence": "seen well"}).get_json()["state"] == "closed"
+    assert operator.post("/incidents/99/ack").status_code == 404
+    assert [row["id"] for row in viewer.get("/incidents?state=closed").get_json()["items"]] == [number]
+
+
+def test_logs_are_shown_from_their_end_and_from_their_folder_alone(browser: FlaskClient, settings: Settings) -> None:
+    settings.ensure_home()
+    (settings.logs_dir / "web.log").write_text("\n".join(f"line {number} <x>" for number in range(1000)))
+    (settings.logs_dir / "scheduler.log").symlink_to(settings.logs_dir / "web.log")
+    said = text(browser, "/logs?show=web")
+    assert "line 999 &lt;x&gt;" in said and "line 10 " not in said
+    assert "No such file" in text(browser, "/logs?show=scheduler")
+    assert browser.get("/logs?show=../secrets/key").status_code == 404
+
+
+def test_the_event_log_is_narrowed_by_type_and_ticket(browser: FlaskClient, operator: Api) -> None:
+    operator.post("/tickets", {"title": "One"})
+    operator.post("/tickets", {"title": "Two"})
+    operator.post("/tickets/MC-1/comments", {"body": "Said."})
+    assert text(browser, "/logs?kind=ticket_created").count('tab=events"') == 2
+    assert text(browser, "/logs?kind=ticket_created&ticket=MC-2").count('tab=events"') == 1
+    assert browser.get("/logs?ticket=MC-99").status_code == 404
+
+
+def test_a_viewer_does_not_read_the_logs(viewer: Api) -> None:
+    headers = {"Authorization": f"Bearer {viewer.token}"}
+    assert viewer.client.get("/logs", headers=headers).status_code == 403

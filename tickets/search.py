@@ -1,0 +1,96 @@
+"""One search over tickets and what was said on them. Every query has a bound, and runs the same on each database."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, false, func, or_, select
+from sqlalchemy.orm import Session
+
+from models import Ticket, TicketComment
+
+KINDS = ("ticket", "comment")
+SHOWN = 20
+LOOKED_THROUGH = 20_000
+"""How many of the newest tickets and comments are looked through."""
+WORDS = 8
+BEFORE, LENGTH = 60, 220
+
+Part = tuple[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One hit; `parts` is the text around the first word found, cut where the words are: (text, is it one of them)."""
+
+    kind: str
+    identifier: str
+    title: str
+    status: str
+    by: str
+    at: datetime
+    parts: list[Part]
+    href: str
+
+    @property
+    def snippet(self) -> str:
+        return "".join(text for text, _ in self.parts)
+
+
+def find(session: Session, text: str, kind: str | None = None, limit: int = SHOWN) -> list[Found]:
+    """Hits for all words of `text`: tickets first, then comments, the newest first; those of one kind when asked."""
+    words = text.split()[:WORDS]
+    if not words:
+        return []
+    found = _tickets(session, words, limit) if kind in (None, "ticket") else []
+    return found + (_comments(session, words, limit) if kind in (None, "comment") else [])
+
+
+def _tickets(session: Session, words: list[str], limit: int) -> list[Found]:
+    newest = session.scalar(select(func.max(Ticket.id))) or 0
+    number = re.fullmatch(r"(?:MC-)?([0-9]{1,18})", " ".join(words), re.IGNORECASE)
+    named = Ticket.identifier == f"MC-{number[1] if number else ''}"
+    said = or_(_all(words, Ticket.title), _all(words, Ticket.title + "\n" + Ticket.description))
+    query = (
+        select(Ticket)
+        .where(Ticket.id > newest - LOOKED_THROUGH, or_(named, said))
+        .order_by(named.desc(), Ticket.updated.desc())
+        .limit(limit)
+    )
+    return [
+        Found("ticket", row.identifier, row.title, row.status.value, row.assigned_to or "", row.updated,
+              parts(row.description, words), f"/ticket/{row.identifier}")
+        for row in session.scalars(query)
+    ]  # fmt: skip
+
+
+def _comments(session: Session, words: list[str], limit: int) -> list[Found]:
+    newest = session.scalar(select(func.max(TicketComment.id))) or 0
+    query = (
+        select(TicketComment, Ticket)
+        .join(Ticket, Ticket.id == TicketComment.ticket_id)
+        .where(TicketComment.id > newest - LOOKED_THROUGH, Ticket.archived == false(), _all(words, TicketComment.body))
+        .order_by(TicketComment.id.desc())
+        .limit(limit)
+    )
+    return [
+        Found("comment", ticket.identifier, ticket.title, ticket.status.value, row.author, row.created,
+              parts(row.body, words), f"/ticket/{ticket.identifier}?before={row.seq + 1}#entry-c{row.id}")
+        for row, ticket in session.execute(query)
+    ]  # fmt: skip
+
+
+def _all(words: list[str], column: SQLColumnExpression[str]) -> ColumnElement[bool]:
+    return and_(*(column.icontains(word, autoescape=True) for word in words))
+
+
+def parts(text: str, words: list[str]) -> list[Part]:
+    """The text around the first of the words, in one line, and which pieces of it are the words."""
+    plain = " ".join(text.split())
+    pattern = re.compile("(" + "|".join(re.escape(word) for word in words) + ")", re.IGNORECASE)
+    first = pattern.search(plain)
+    start = max(0, first.start() - BEFORE) if first else 0
+    cut = ("…" if start else "") + plain[start : start + LENGTH] + ("…" if start + LENGTH < len(plain) else "")
+    return [(piece, place % 2 == 1) for place, piece in enumerate(pattern.split(cut)) if piece]

@@ -1,0 +1,52 @@
+"""What the files of `tasks/` say to people. Whether one can be run is judged by the scheduler alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import frontmatter
+import yaml
+from cronsim import CronSim, CronSimError
+
+from models import now
+
+
+@dataclass(frozen=True, slots=True)
+class TaskNote:
+    """The head of one file as it is shown; `due` is its next time while it is enabled, None for a strange schedule."""
+
+    name: str
+    description: str
+    schedule: str
+    command: str
+    enabled: bool
+    due: datetime | None
+
+
+def notes(folder: Path, zone: ZoneInfo) -> list[TaskNote]:
+    """The readable files of a folder, by name; the scheduler's own sign of life names what is wrong with the others."""
+    found = []
+    for path in sorted(folder.glob("*.md")):
+        try:
+            head = frontmatter.loads(path.read_text("utf-8")).metadata
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        found.append(_note(path.stem, head, zone))
+    return found
+
+
+def _note(name: str, head: dict[str, object], zone: ZoneInfo) -> TaskNote:
+    command, schedule = head.get("command"), str(head.get("schedule", ""))
+    words = " ".join(map(str, command)) if isinstance(command, list) else ""
+    description = str(head.get("description", ""))
+    return TaskNote(name, description, schedule, words, head.get("enabled") is True, _due(schedule, zone))
+
+
+def _due(schedule: str, zone: ZoneInfo) -> datetime | None:
+    try:
+        return next(CronSim(schedule, now().astimezone(zone)))
+    except (CronSimError, StopIteration):
+        return None
