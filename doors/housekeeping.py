@@ -25,20 +25,22 @@ BACKUPS_KEPT = 3
 
 
 def reap(bench: Bench) -> Done:
-    """Expire messages that no run took, and settle dead runs unless a dispatch pass is at it just now."""
+    """Expire messages that no run took, queue failed ones again, and settle dead runs unless a dispatch pass is at it just now."""
     with writing(bench.engine) as session:
-        expired = messages.expire(session)
+        expired = messages.expire(session, bench.settings.message_expiry_seconds)
+        requeued = messages.retry_failed(session)
+    settled = {"expired": expired, "requeued": requeued}
+    acted = TaskOutcome.ACTED if expired or requeued else TaskOutcome.NOOP
     tally = passes.Tally()
     try:
         with flight.alone(bench, "pickup"):
             passes.settle(bench, tally)
     except flight.Held:
-        return Done(TaskOutcome.ACTED if expired else TaskOutcome.NOOP, {"expired": expired, "pickup": "at work"})
+        return Done(acted, {**settled, "pickup": "at work"})
     except Unobservable as error:
-        return Done(TaskOutcome.FAILED, {"expired": expired, "error": str(error)})
-    acted = TaskOutcome.ACTED if expired else TaskOutcome.NOOP
+        return Done(TaskOutcome.FAILED, {**settled, "error": str(error)})
     outcome = tally.outcome if tally.outcome is not TaskOutcome.NOOP else acted
-    return Done(outcome, {"expired": expired, "reconciled": dict(tally.reconciled), "released": tally.released})
+    return Done(outcome, {**settled, "reconciled": dict(tally.reconciled), "released": tally.released})
 
 
 def tidy(bench: Bench) -> Done:

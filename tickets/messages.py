@@ -6,7 +6,7 @@ import uuid
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import DeliveryMode, DeliveryState, QueuedMessage, Run, RunState, Ticket, now
@@ -19,7 +19,8 @@ from .lifecycle import transition
 from .lookup import live_run
 
 OPEN = (DeliveryState.QUEUED, DeliveryState.DELIVERED)
-EXPIRY = timedelta(minutes=30)
+NOT_INJECTED = "[failed_to_inject]"
+TRIES = 3
 OFFERED_AT_ONCE = 20
 
 
@@ -108,7 +109,8 @@ def receive(session: Session, run: Run, receipt: dict[str, Any], seq: int) -> No
     state, before = told
     values: dict[str, Any] = {"state": state, "run_id": run.id, "changed": seq}
     if state is DeliveryState.FAILED:
-        values["failure"] = f"[failed_to_inject] {receipt.get('detail') or receipt.get('state')}"
+        mark = NOT_INJECTED if receipt["state"] == "failed" else "[cancelled]"
+        values["failure"] = f"{mark} {receipt.get('detail') or 'the agent did not take it'}"
     else:
         values[state.value] = now()
     session.execute(
@@ -136,28 +138,35 @@ def of(session: Session, ticket_id: int, limit: int = 100) -> list[QueuedMessage
     return list(session.scalars(query))
 
 
-def waiting_for(session: Session, ticket_id: int) -> list[QueuedMessage]:
-    """Messages that no run has taken: the next run's prompt carries them."""
-    query = select(QueuedMessage).where(
-        QueuedMessage.ticket_id == ticket_id, QueuedMessage.state == DeliveryState.QUEUED
-    )
-    return list(session.scalars(query.order_by(QueuedMessage.id)))
-
-
-def expire(session: Session) -> int:
-    """Expire messages that a live run could have received for over 30 minutes; those nobody could receive wait."""
+def expire(session: Session, after_seconds: int) -> int:
+    """Expire messages that a live run could have received for so long; those nobody could receive wait."""
     stale = (
         QueuedMessage.state == DeliveryState.QUEUED,
         QueuedMessage.run_id.is_not(None),
-        QueuedMessage.offered < now() - EXPIRY,
+        QueuedMessage.offered < now() - timedelta(seconds=after_seconds),
     )
-    expired = session.execute(
-        update(QueuedMessage)
-        .where(*stale)
-        .values(state=DeliveryState.EXPIRED)
-        .returning(QueuedMessage.id, QueuedMessage.ticket_id)
+    return _settle(session, stale, "message_expired", {"state": DeliveryState.EXPIRED})
+
+
+def retry_failed(session: Session) -> int:
+    """Queue again what could not be given to a run that has since ended, up to `TRIES` times in all."""
+    ended = select(Run.id).where(Run.state == RunState.ENDED)
+    failed = (
+        QueuedMessage.state == DeliveryState.FAILED,
+        QueuedMessage.failure.startswith(NOT_INJECTED, autoescape=True),
+        QueuedMessage.tries < TRIES - 1,
+        QueuedMessage.run_id.in_(ended),
+    )
+    again = {"state": DeliveryState.QUEUED, "run_id": None, "offered": None, "tries": QueuedMessage.tries + 1}
+    return _settle(session, failed, "message_queued_again", again)
+
+
+def _settle(session: Session, which: tuple[ColumnElement[bool], ...], event_type: str, values: dict[str, Any]) -> int:
+    """Change these messages, and say so on each one's ticket."""
+    changed = session.execute(
+        update(QueuedMessage).where(*which).values(**values).returning(QueuedMessage.id, QueuedMessage.ticket_id)
     ).all()
-    for message_id, ticket_id in expired:
-        event = events.append(session, ticket_id, "message_expired", {"message": message_id}, Actor.system("reaper"))
+    for message_id, ticket_id in changed:
+        event = events.append(session, ticket_id, event_type, {"message": message_id}, Actor.system("reaper"))
         session.execute(update(QueuedMessage).where(QueuedMessage.id == message_id).values(changed=event.seq))
-    return len(expired)
+    return len(changed)

@@ -1,0 +1,94 @@
+"""Messages to an agent: queued, delivered, accepted; never lost, never taken back, and not waited for without end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import Engine, update
+
+from models import DeliveryState, QueuedMessage, now, reading, writing
+from tests.test_spine import ALICE, make
+from tickets import lookup, messages, runs
+
+LATER = 1800
+
+
+def sent(engine: Engine, ticket_id: int, *bodies: str) -> list[str]:
+    with writing(engine) as session:
+        ticket = lookup.get(session, ticket_id)
+        return [messages.send(session, ticket, messages.NewMessage(body=body), ALICE).uuid for body in bodies]
+
+
+def begin(engine: Engine, ticket_id: int) -> int:
+    with writing(engine) as session:
+        return runs.claim(session, ticket_id, "here").run.id
+
+
+def end(engine: Engine, run_id: int) -> None:
+    with writing(engine) as session:
+        runs.report(session, run_id, runs.Report(verdict="stopped"), runs.RetryPolicy(backoff_seconds=0))
+
+
+def offered(engine: Engine, run_id: int) -> list[str]:
+    with writing(engine) as session:
+        return [message["uuid"] for message in runs.beat(session, run_id, runs.Beat(state="running"))["messages"]]
+
+
+def told(engine: Engine, run_id: int, uuid: str, state: str) -> None:
+    with writing(engine) as session:
+        messages.receive(session, lookup.get_run(session, run_id), {"uuid": uuid, "state": state}, 9)
+
+
+def state(engine: Engine, uuid: str) -> DeliveryState:
+    with reading(engine) as session:
+        return session.query(QueuedMessage).filter_by(uuid=uuid).one().state
+
+
+def test_messages_are_offered_in_order_until_each_has_its_receipt(engine: Engine) -> None:
+    ticket_id = make(engine)
+    run_id = begin(engine, ticket_id)
+    first, second = sent(engine, ticket_id, "one", "two")
+    assert offered(engine, run_id) == offered(engine, run_id) == [first, second]
+    told(engine, run_id, first, "delivered")
+    assert offered(engine, run_id) == [second]
+    told(engine, run_id, first, "accepted")
+    told(engine, run_id, first, "delivered")
+    assert state(engine, first) is DeliveryState.ACCEPTED, "a receipt is never taken back"
+
+
+def test_what_a_run_did_not_take_waits_for_the_next_one(engine: Engine) -> None:
+    ticket_id = make(engine)
+    run_id = begin(engine, ticket_id)
+    (uuid,) = sent(engine, ticket_id, "wait")
+    assert offered(engine, run_id) == [uuid]
+    end(engine, run_id)
+    assert offered(engine, begin(engine, ticket_id)) == [uuid]
+
+
+def test_only_a_message_that_could_have_been_received_expires(engine: Engine) -> None:
+    ticket_id = make(engine)
+    (uuid,) = sent(engine, ticket_id, "old")
+    with writing(engine) as session:
+        session.execute(update(QueuedMessage).values(created=now() - timedelta(days=2)))
+        assert messages.expire(session, LATER) == 0, "nobody could receive it"
+    offered(engine, begin(engine, ticket_id))
+    with writing(engine) as session:
+        assert messages.expire(session, LATER) == 0, "it was offered just now"
+        session.execute(update(QueuedMessage).values(offered=now() - timedelta(seconds=LATER + 1)))
+        assert messages.expire(session, LATER) == 1
+    assert state(engine, uuid) is DeliveryState.EXPIRED
+
+
+def test_a_message_that_could_not_be_given_is_tried_three_times_with_runs_of_its_ticket(engine: Engine) -> None:
+    ticket_id = make(engine)
+    (uuid,) = sent(engine, ticket_id, "stubborn")
+    for attempt in range(3):
+        run_id = begin(engine, ticket_id)
+        assert offered(engine, run_id) == [uuid], attempt
+        told(engine, run_id, uuid, "failed")
+        with writing(engine) as session:
+            assert messages.retry_failed(session) == 0, "the run that failed still lives"
+        end(engine, run_id)
+        with writing(engine) as session:
+            assert messages.retry_failed(session) == (1 if attempt < 2 else 0)
+    assert state(engine, uuid) is DeliveryState.FAILED
