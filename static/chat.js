@@ -1,8 +1,10 @@
 // The conversation of a ticket: new entries are merged in, typing is shown as it happens, the reader's place is kept.
 
+import { Composer } from "./js/composer.js";
 import { announceFresh, morph } from "./js/fragments.js";
 import { stream } from "./js/live.js";
 import { fetchFragment, parseFragment } from "./js/page.js";
+import { Talk } from "./js/talk.js";
 import { Typing } from "./js/typing.js";
 
 const QUIET = 150;
@@ -18,17 +20,25 @@ class Conversation {
   #reading = false;
   #again = false;
   #unseen = 0;
+  #heard = 0;
 
   constructor() {
-    stream.addEventListener("news", ({ detail }) => detail.ticket === this.#ticket && this.#hear(detail));
-    stream.addEventListener("resync", () => this.#schedule());
+    const talk = new Talk(this.#ticket, Number(this.#list.dataset.cursor));
+    for (const source of [stream, talk]) {
+      source.addEventListener("news", ({ detail }) => detail.ticket === this.#ticket && this.#hear(detail));
+      source.addEventListener("resync", () => this.#schedule());
+    }
+    new Composer(talk);
     document.addEventListener("mc:sent", () => this.#schedule());
     addEventListener("scroll", () => this.#showLatest(), { passive: true });
     this.#latest.addEventListener("click", () => this.#toEnd(true));
     this.#showLatest();
   }
 
+  /** The stream and the live conversation tell the same events, each in order: what came by one is no news by the other. */
   #hear(event) {
+    if (event.id <= this.#heard) return;
+    this.#heard = event.id;
     const typed = this.#isAtEnd();
     if (this.#typing.take(event)) {
       if (typed) this.#toEnd(false);

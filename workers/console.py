@@ -39,7 +39,7 @@ def attach_argv(tmux: Tmux, session: str, *, write: bool, status: bool = False) 
     """The command line of a client that shows a session; without `write` it changes nothing, not even the size."""
     if not SESSION_NAME.fullmatch(session):
         raise ValueError(f"not a session name: {session!r}")
-    target = ("-t", f"={session}")
+    target = ("-t", f"={session}:")
     bar = ("set-option", "-q", *target, "status", "on" if status else "off", ";")
     return tmux.argv(*bar, "attach-session", *([] if write else ["-r"]), *target)
 

@@ -1,0 +1,154 @@
+"""A person talks with an agent and looks at its terminal, in a real browser on a real board."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from models import DeliveryState
+from tests.browser.test_every_page import AXE, SIZES, complaints
+from tests.waiting import wait_until
+from tests.web.conftest import Staged
+from tests.web.conftest import stage as stage
+from tests.web.stage import Stage
+
+pytestmark = pytest.mark.browser
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture
+def board(stage: Staged) -> Stage:
+    return stage(WS_MAX_CLIENTS=8)
+
+
+@pytest.fixture
+def visit(chromium: Browser, board: Stage) -> Iterator[Visit]:
+    """`visit(name, path, **options)` is a tab of somebody who is logged in; a script error in it fails the test."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def open_one(name: str, path: str, **options: object) -> Page:
+        context = chromium.new_context(base_url=f"http://127.0.0.1:{board.port}", **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        context.on("weberror", lambda error: errors.append(str(error.error)))
+        context.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
+        page = context.new_page()
+        page.goto("/login")
+        page.fill("[name=token]", board.person(name))
+        page.click("button")
+        page.goto(path)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def test_a_person_types_and_sees_the_message_accepted_and_answered(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    board.talking(name)
+    page = visit("alice", f"/ticket/{name}")
+    page.fill("#say", "type good morning")
+
+    page.get_by_role("button", name="Send to the agent").click()
+
+    expect(page.locator("[data-receipt=accepted]")).to_contain_text("Accepted")
+    expect(page.locator(".entry[data-kind=text]").last).to_contain_text("You said: type good morning")
+    expect(page.locator(".pending")).to_have_count(0)
+    expect(
+        page.locator(".entry", has_text="type good morning").filter(has=page.locator("[data-receipt]"))
+    ).to_have_count(1)
+    expect(page.locator("[data-control]")).to_contain_text("You are talking with the agent.")
+    expect(page.locator("#ticket-head")).to_contain_text("INTERACTIVE")
+    expect(page.locator("#say")).to_have_value("")
+    expect(page.locator("[data-told]")).to_be_empty()
+
+
+def test_two_people_hand_the_conversation_over(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    board.talking(name)
+    alice, bob = visit("alice", f"/ticket/{name}"), visit("bob", f"/ticket/{name}")
+    alice.fill("#say", "mine")
+    alice.get_by_role("button", name="Send to the agent").click()
+    expect(bob.locator("[data-control]")).to_contain_text("alice is talking with the agent.")
+    expect(bob.get_by_role("button", name="Send to the agent")).to_be_disabled()
+
+    bob.get_by_role("button", name="Ask for control").click()
+    expect(alice.locator("[data-control]")).to_contain_text("bob asks to talk with the agent.")
+    alice.get_by_role("button", name="Hand over").click()
+
+    expect(bob.locator("[data-control]")).to_contain_text("You are talking with the agent.")
+    expect(alice.get_by_role("button", name="Send to the agent")).to_be_disabled()
+
+
+def test_words_said_while_the_server_is_away_arrive_once(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    board.talking(name)
+    page = visit("alice", f"/ticket/{name}")
+    page.fill("#say", "first")
+    page.get_by_role("button", name="Send to the agent").click()
+    expect(page.locator("[data-receipt=accepted]")).to_have_count(1)
+    board.kill()
+    page.fill("#say", "second")
+    page.get_by_role("button", name="Send to the agent").click()
+
+    board.start()
+
+    if page.locator("#say").input_value():  # the socket had gone already, so the form said that it was not taken
+        page.get_by_role("button", name="Send to the agent").click()
+    wait_until(lambda: [row.body for row in board.messages()] == ["first", "second"], 30, "the second message")
+    wait_until(lambda: {row.state for row in board.messages()} == {DeliveryState.ACCEPTED}, 30, "its receipt")
+    expect(page.locator("[data-receipt=accepted]")).to_have_count(2)
+
+
+def test_without_scripts_the_form_does_the_same(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    page = visit("alice", f"/ticket/{name}", java_script_enabled=False)
+    page.fill("#say", "for the next run")
+
+    page.get_by_role("button", name="Tell the agent").click()
+
+    expect(page.locator(".flashes")).to_contain_text("No run is live: the next one begins with it.")
+    assert [row.body for row in board.messages()] == ["for the next run"]
+
+
+def test_the_console_tab_shows_the_pane(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    board.talking(name)
+    page = visit("alice", f"/ticket/{name}")
+
+    page.get_by_role("link", name="Console").click()
+
+    frame = page.frame_locator("iframe")
+    expect(frame.locator(".xterm-rows")).to_contain_text("I am listening.")
+    expect(frame.locator(".console-bar")).to_contain_text("Read-only")
+    frame.get_by_role("link", name="Type here").click()
+    expect(frame.locator(".console-bar")).to_contain_text("What you type goes into this terminal")
+    frame.locator(".xterm-helper-textarea").press_sequentially("by hand")
+    expect(frame.locator(".xterm-rows")).to_contain_text("by hand")
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_live_conversation_and_the_console_are_accessible_and_fit(
+    board: Stage, visit: Visit, theme: str, size: str
+) -> None:
+    (_, name), (width, height) = board.ticket(), SIZES[size]
+    run = board.talking(name)
+    board.guest(name, board.person("bob")).control("take")
+    look = {"color_scheme": theme, "viewport": {"width": width, "height": height}, "reduced_motion": "reduce"}
+    page = visit("alice", f"/ticket/{name}", bypass_csp=True, **look)
+    page.context.add_init_script(path=AXE)
+    console = f"/runs/{run.id}/console"
+
+    found = [
+        complaint
+        for path in (f"/ticket/{name}", f"/ticket/{name}?tab=console", console, f"{console}?write=1")
+        for complaint in complaints(page, path, width)
+    ]
+
+    assert found == []
