@@ -29,6 +29,9 @@ BLUEPRINTS = (
     "search_page",
     "help",
     "ticket_page",
+    "team_page",
+    "settings_page",
+    "project_pages",
     "patterns",
 )
 """Modules of this package; each has a Blueprint named `blueprint`."""

@@ -1,0 +1,211 @@
+"""The settings page: the pause, projects from a folder to a form, tokens shown once, and what is set where."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, update
+from werkzeug.test import TestResponse
+
+from doors import bench, probing
+from models import Project, ProjectDraft, now, reading, writing
+from settings import Settings
+from tests.web.conftest import OWN_PAGE, Api, form_token
+from tickets import policy, projects, switches
+from tickets.actors import Actor
+from tickets.projects import NewProject
+from web.settings_page import in_use
+
+ALICE = Actor.human("alice")
+FIELDS = {"name": "Code", "slug": "code", "base_branch": "main", "gate": "checks", "max_runs": "3"}
+
+
+def send(browser: FlaskClient, path: str, to: str | None = None, **fields: Any) -> TestResponse:
+    token = form_token(browser, path)
+    return browser.post(to or path, data={"csrf": token, **fields}, headers=OWN_PAGE)
+
+
+def text(answer: TestResponse) -> str:
+    return " ".join(answer.get_data(as_text=True).split())
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "code"
+    commit = ["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "First"]
+    subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], check=True)
+    subprocess.run(["git", "-C", str(folder), *commit], check=True)
+    return folder
+
+
+@pytest.fixture
+def demo(app: Flask, store: Engine) -> Project:
+    with writing(store) as session:
+        body = NewProject(slug="demo", name="Demo", folder="/srv/demo", check_command=["make", "test"])
+        return projects.add(session, body, ALICE)
+
+
+def project(store: Engine, slug: str) -> Project:
+    with reading(store) as session:
+        return projects.project_named(session, slug)
+
+
+# --------------------------------------------------------------------------------------------------------------- pause
+
+
+def test_the_pause_stops_dispatch_with_its_reason_until_it_is_lifted(browser: FlaskClient, store: Engine) -> None:
+    send(browser, "/settings", "/settings/pause", reason="moving house")
+    with reading(store) as session:
+        assert policy.survey(session, policy.Limits()).paused == "moving house"
+    assert "Paused: moving house." in text(browser.get("/settings"))
+    send(browser, "/settings", "/settings/resume")
+    with reading(store) as session:
+        assert switches.paused(session) is None
+
+
+# ------------------------------------------------------------------------------------------------------------ projects
+
+
+def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, settings: Settings, repository: Path) -> None:
+    (repository / "draft.txt").write_text("not committed")
+    asked = send(browser, "/settings/projects/new", source=str(repository))
+    assert asked.status_code == 303
+    waiting = browser.get(asked.location).get_data(as_text=True)
+    assert "Looking at" in waiting and 'http-equiv="refresh"' in waiting
+
+    probing.answer_drafts(bench.set_up(settings, store))
+
+    found = text(browser.get(asked.location))
+    assert "1 path has uncommitted changes." in found
+    assert '<option value="main" selected>' in found
+    commands = {"check_command": "sh -c 'make test'", "link_files": ".env\n"}
+    assert send(browser, asked.location, **FIELDS, **commands).status_code == 303
+    made = project(store, "code")
+    assert (made.folder, made.max_runs, made.gate.value) == (str(repository), 3, "checks")
+    assert (made.check_command, made.setup_command, made.link_files) == (["sh", "-c", "make test"], None, [".env"])
+
+
+def test_what_is_no_repository_is_said_and_can_be_corrected(
+    browser: FlaskClient, store: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    asked = send(browser, "/settings/projects/new", source=str(tmp_path / "nowhere"))
+    probing.answer_drafts(bench.set_up(settings, store))
+    page = text(browser.get(asked.location))
+    assert "There is no such folder." in page
+    assert str(tmp_path / "nowhere") in page
+
+
+@pytest.mark.parametrize("source", ["", "code", "../etc", "-rf"])
+def test_a_source_that_could_not_be_one_is_refused_at_once(browser: FlaskClient, source: str) -> None:
+    answer = send(browser, "/settings/projects/new", source=source)
+    assert answer.status_code == 422
+    assert "Give an absolute path" in text(answer)
+
+
+def test_a_look_that_nobody_takes_points_to_the_scheduler(browser: FlaskClient, store: Engine) -> None:
+    asked = send(browser, "/settings/projects/new", source="/srv/code")
+    with writing(store) as session:
+        session.execute(update(ProjectDraft).values(created=now() - timedelta(minutes=1)))
+    assert "Is the scheduler running?" in text(browser.get(asked.location))
+
+
+def test_a_project_is_changed_against_the_version_that_was_read(
+    browser: FlaskClient, store: Engine, demo: Project
+) -> None:
+    fields = {**FIELDS, "name": "Better", "folder": "/srv/demo", "version": "1"}
+    assert send(browser, "/settings/projects/demo", **fields).status_code == 303
+    assert (project(store, "demo").name, project(store, "demo").version) == ("Better", 2)
+    assert project(store, "demo").check_command is None
+    again = send(browser, "/settings/projects/demo", **fields | {"name": "Typed meanwhile"})
+    assert again.status_code == 409
+    assert "was changed since you read it" in text(again) and "Typed meanwhile" in text(again)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"base_branch": "--upload-pack=x"}, "not a branch name"),
+        ({"folder": "relative"}, "an absolute path"),
+        ({"link_files": "../../etc/passwd"}, "relative to the project"),
+        ({"check_command": "make 'test"}, "The quotes do not match"),
+        ({"max_runs": "0"}, "greater than or equal to 1"),
+    ],
+)
+def test_a_project_that_cannot_be_is_explained(
+    browser: FlaskClient, demo: Project, fields: dict[str, str], words: str
+) -> None:
+    answer = send(browser, "/settings/projects/demo", **FIELDS | {"folder": "/srv/demo", "version": "1"} | fields)
+    assert answer.status_code == 422
+    assert words in text(answer)
+
+
+def test_a_project_is_archived(browser: FlaskClient, store: Engine, demo: Project) -> None:
+    fields = {**FIELDS, "folder": "/srv/demo", "version": "1", "archive": "yes"}
+    send(browser, "/settings/projects/demo", **fields)
+    with reading(store) as session:
+        assert projects.all_projects(session) == []
+
+
+def test_the_api_changes_a_project(operator: Api, demo: Project) -> None:
+    answer = operator.patch("/projects/demo", {"version": 1, "max_runs": 5})
+    assert answer.json and (answer.json["max_runs"], answer.json["version"]) == (5, 2)
+    assert answer.json["check_command"] == ["make", "test"]
+    assert operator.patch("/projects/demo", {"version": 1, "max_runs": 6}).json["error"] == "stale_project"  # type: ignore[index]
+    assert operator.patch("/projects/demo", {"version": 2, "name": None}).status_code == 422
+    assert operator.patch("/projects/none", {"version": 1, "max_runs": 6}).status_code == 404
+
+
+# -------------------------------------------------------------------------------------------------------------- tokens
+
+
+def test_the_secret_of_a_token_is_shown_once_and_works(app: Flask, browser: FlaskClient) -> None:
+    answer = send(browser, "/settings", "/settings/tokens", name="ci", scope="service", days="30")
+    secret = answer.get_data(as_text=True).split('id="secret">')[1].split("<")[0]
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert secret not in text(browser.get("/settings"))
+    assert Api(app.test_client(), secret).get("/tickets").status_code == 200
+
+
+def test_a_token_is_revoked(app: Flask, browser: FlaskClient) -> None:
+    answer = send(browser, "/settings", "/settings/tokens", name="ci", scope="service", days="")
+    secret = answer.get_data(as_text=True).split('id="secret">')[1].split("<")[0]
+    path = answer.get_data(as_text=True).split('action="/settings/tokens/')[-1].split('"')[0]
+    assert send(browser, "/settings", f"/settings/tokens/{path}").status_code == 303
+    assert Api(app.test_client(), secret).get("/tickets").status_code == 401
+
+
+def test_a_token_that_cannot_be_is_explained(browser: FlaskClient) -> None:
+    for name, status, words in (
+        ("Not Good", 422, "String should match pattern"),
+        ("twice", 200, ""),
+        ("twice", 409, "already"),
+    ):
+        answer = send(browser, "/settings", "/settings/tokens", name=name, scope="viewer", days="7")
+        assert answer.status_code == status
+        assert words in text(answer)
+
+
+# -------------------------------------------------------------------------------------------------------------- in use
+
+
+def test_the_settings_in_use_are_shown_with_where_to_change_them(browser: FlaskClient, settings: Settings) -> None:
+    page = text(browser.get("/settings"))
+    assert str(settings.config_file) in page
+    assert "SSE_MAX_TOTAL_CLIENTS" in page and "MC_BUDGET_DAY_COST_USD" in page
+
+
+def test_the_password_of_the_store_is_not_among_them(settings: Settings) -> None:
+    secret = settings.model_copy(update={"database_url": "postgresql+psycopg://mc:s3cret@db.lan/mc"})
+    [row] = [row for row in dict(in_use(secret))["general"] if row["key"] == "database_url"]
+    assert row["value"] == "postgresql+psycopg://db.lan/mc"
+
+
+@pytest.mark.parametrize("path", ["/settings", "/settings/projects/new", "/settings/projects/demo"])
+def test_settings_are_for_operators(viewer: Api, demo: Project, path: str) -> None:
+    assert viewer.client.get(path, headers={"Authorization": f"Bearer {viewer.token}"}).status_code == 403
