@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def free_port() -> int:
 class House:
     """`close` ends everything that was started in it."""
 
-    def __init__(self, template: Path, home: Path, **settings: Any) -> None:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}
+    def __init__(self, template: Path, home: Path, *, extra: Mapping[str, str] | None = None, **settings: Any) -> None:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **(extra or {})}
         chosen: dict[str, Any] = {"port": free_port(), "limits": FAST, "retry_backoff_seconds": 1, "timezone": "UTC"}
         self.settings = Settings(home=home, ambient=Ambient(environment=environment), **chosen | settings)
         self.settings.ensure_home()

@@ -1,0 +1,110 @@
+"""A ticket worked by the real programs, from todo to review: what people see, and what Mission Control proves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from models import EvidenceSource, EvidenceStatus, MessageKind, Outcome, TicketMessage, TicketStatus, reading
+from tests.agents.programs import TOOL, both
+from tests.real.office import KEYS, WORK, Office
+from tests.streams.client import Client
+from tests.workers.repositories import git
+
+pytestmark = pytest.mark.agents
+TOKENS_IN, TOKENS_OUT = 100, 20
+"""What the model server counts for each of its answers."""
+DOLLARS = 3e-6 * TOKENS_IN + 15e-6 * TOKENS_OUT
+"""The list price of an answer, as Claude Code knows it."""
+
+
+def seen_until_the_end(page: Client) -> Iterator[dict[str, Any]]:
+    """What a page is told until the ticket's run has ended."""
+    for message in page.events():
+        yield message.json
+        if message.json["event_type"] == "run_ended":
+            return
+
+
+def conversation(office: Office, ticket_id: int) -> list[TicketMessage]:
+    query = select(TicketMessage).where(TicketMessage.ticket_id == ticket_id).order_by(TicketMessage.seq)
+    with reading(office.engine) as session:
+        return list(session.scalars(query))
+
+
+@both
+def test_a_ticket_comes_to_review_with_a_commit_and_a_check_that_were_seen(program: str, office: Office) -> None:
+    claims = '[{"text":"line.txt says hello","item":0}]'
+    report = f'[[tool: {TOOL[program]}mc_report_done {{"summary":"Look at line.txt","claims":{claims}}}]]'
+    script = f"[[text: I will write it.]]{WORK}{report}[[say: Reported.]]"
+    ticket_id = office.give(f"{program}-works", script, acceptance=[{"text": "It says hello"}])
+
+    with office.watching(ticket_id) as page:
+        office.dispatch(ticket_id)
+        streamed = list(seen_until_the_end(page))
+
+    [run] = office.runs(ticket_id)
+    assert office.get(ticket_id).status is TicketStatus.IN_REVIEW
+    assert (run.outcome, run.exit_code, run.summary) == (Outcome.DONE, 0, "Look at line.txt")
+    assert git(office.folder, "log", "--format=%s", f"main..{run.branch}") == "Add a line"
+    evidence = office.evidence(ticket_id)
+    facts = {fact.kind: fact.status for fact in evidence if fact.source is EvidenceSource.FACT}
+    assert facts == dict.fromkeys(("commit", "diff", "check"), EvidenceStatus.OK)
+    assert [(each.summary, each.item) for each in evidence if each.source is EvidenceSource.CLAIM] == [
+        ("line.txt says hello", 0)
+    ]
+    written = [(event.seq, event.event_type) for event in office.events(ticket_id) if "delta" not in event.event_type]
+    assert [(event["seq"], event["event_type"]) for event in streamed if "delta" not in event["event_type"]] == [
+        each for each in written if each[0] >= streamed[0]["seq"]
+    ]
+    said = conversation(office, ticket_id)
+    assert [each.text for each in said if each.kind is MessageKind.TEXT] == ["I will write it.", "Reported."]
+    calls = [each for each in said if each.kind is MessageKind.TOOL_CALL]
+    assert len(calls) == 2 and "git commit" in calls[0].text and not any((call.data or {})["error"] for call in calls)
+
+
+@both
+def test_tokens_and_cost_of_a_run_are_what_the_model_has_counted(program: str, office: Office) -> None:
+    before = len(office.model.requests)
+    ticket_id = office.start(f"{program}-works", "[[bash: echo one]][[bash: echo two]][[say: REVIEW: Counted.]]")
+
+    run = office.work_off(ticket_id, TicketStatus.IN_REVIEW)
+
+    answers = sum(request.step in ("bash", "say") for request in office.model.requests[before:])
+    assert answers == 3
+    assert (run.input_tokens, run.output_tokens) == (answers * TOKENS_IN, answers * TOKENS_OUT)
+    assert (run.cache_read_tokens, run.cache_write_tokens) == (0, 0)
+    assert run.cost_usd == (pytest.approx(answers * DOLLARS) if program == "claude" else None)
+
+
+@both
+def test_a_secret_that_an_agent_prints_reaches_neither_store_nor_spool_nor_pane(program: str, office: Office) -> None:
+    config = "CLAUDE_CONFIG_DIR" if program == "claude" else "CODEX_HOME"
+    steal = f"env; cat ${config}/../api-token ${config}/../spec.json; echo it is out >&2"
+    before = len(office.model.requests)
+    ticket_id = office.start(f"{program}-free", f"[[bash: {steal}]][[say: REVIEW: I have seen it.]]")
+
+    run = office.work_off(ticket_id, TicketStatus.IN_REVIEW)
+
+    folder = office.bench.run_dir(run.id)
+    token = (folder / "api-token").read_text()
+    stolen = str(office.model.requests[before:][-1].body)
+    key = KEYS["ANTHROPIC_AUTH_TOKEN" if program == "claude" else "LOOPBACK_API_KEY"]
+    assert key in stolen and token in stolen, "the agent itself has seen them"
+    assert "it is out" in str(office.told(ticket_id, "agent.tool_result"))
+    office.until_gone(run)
+    for file in public_files(office.settings.home, folder):
+        content = file.read_bytes()
+        assert not [secret for secret in (*KEYS.values(), token) if secret.encode() in content], file
+
+
+def public_files(home: Path, run_dir: Path) -> list[Path]:
+    """The store and what a run has left for others: not its own keys, nor the program's private folder."""
+    private = {run_dir / name for name in ("api-token", "spec.json", "signal.json")}
+    left = [file for file in run_dir.iterdir() if file.is_file() and file not in private]
+    assert {"events.jsonl", "report.json", "stderr.log"} < {file.name for file in left}
+    return [*left, *home.glob("mc.db*")]

@@ -1,0 +1,98 @@
+"""Talking with the real programs while they work: questions, messages, interrupts, and leave to use a tool."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from models import DeliveryState, Outcome, TicketStatus
+from tests.agents.programs import TOOL, both
+from tests.real.office import Office
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.agents
+
+
+@both
+def test_an_answered_question_goes_on_in_the_same_conversation_with_what_is_new(program: str, office: Office) -> None:
+    ask = f'[[tool: {TOOL[program]}mc_ask_question {{"question":"Blue or red?","choices":["Blue","Red"]}}]]'
+    ticket_id = office.start(f"{program}-works", f"Remember the heron. {ask}[[say: I wait.]]")
+    first = office.work_off(ticket_id, TicketStatus.NEEDS_INPUT)
+    assert first.outcome is Outcome.QUESTION
+
+    office.move(ticket_id, "answer", body="Blue. [[say: REVIEW: Blue it is.]]")
+    second = office.dispatch(ticket_id)
+
+    office.until(ticket_id, TicketStatus.IN_REVIEW)
+    assert second.resumes and second.conversation_id == first.conversation_id and first.conversation_id
+    assert office.told(ticket_id, "agent.session")[1]["conversation_id"] == first.conversation_id
+    prompt = office.prompt(second)
+    assert "**Answer by alice**:\n\nBlue." in prompt
+    assert "heron" not in prompt and "How to report" not in prompt
+    assert "Remember the heron." in str(office.model.requests[-1].body), "the program remembers by itself"
+
+
+@both
+def test_messages_to_a_busy_agent_arrive_once_each_and_in_order(program: str, office: Office) -> None:
+    ticket_id = office.start(f"{program}-works", "[[bash: cat gate]][[say: REVIEW: I have heard both.]]")
+    gate = office.gate(ticket_id)
+    office.until_event(ticket_id, "agent.tool_call")
+
+    sent = [office.message(ticket_id, body) for body in ("The first remark.", "The second remark.")]
+    for uuid in sent:
+        office.until_event(ticket_id, "agent.receipt", uuid=uuid)
+    gate.write_text("open")
+    office.until(ticket_id, TicketStatus.IN_REVIEW)
+
+    messages = office.messages(ticket_id)
+    assert [(each.uuid, each.state) for each in messages] == [(uuid, DeliveryState.ACCEPTED) for uuid in sent]
+    for uuid in sent:
+        receipts = [told["state"] for told in office.told(ticket_id, "agent.receipt") if told["uuid"] == uuid]
+        assert receipts == ["queued", "delivered", "accepted"]
+    heard = json.dumps(office.model.requests[-1].body)
+    assert [heard.count(remark) for remark in ("The first remark.", "The second remark.")] == [1, 1]
+    assert heard.index("The first remark.") < heard.index("The second remark.")
+    inputs = [told["text"] for told in office.told(ticket_id, "agent.input") if told["source"] == "message"]
+    assert inputs == ["The first remark.", "The second remark."]
+
+
+@both
+def test_a_message_can_interrupt_a_turn_and_the_conversation_goes_on(program: str, office: Office) -> None:
+    before = len(office.model.requests)
+    ticket_id = office.start(f"{program}-works", "[[hang: 60]]")
+    wait_until(lambda: any(each.step == "hang" for each in office.model.requests[before:]), 20, what="a turn")
+
+    uuid = office.message(ticket_id, "Stop that. [[say: REVIEW: I have turned around.]]", mode="interrupt")
+
+    run = office.work_off(ticket_id, TicketStatus.IN_REVIEW)
+    assert (run.outcome, run.summary) == (Outcome.REVIEW, "I have turned around.")
+    assert [told.get("stop_reason") for told in office.told(ticket_id, "agent.result")] == ["interrupted", "completed"]
+    [message] = office.messages(ticket_id)
+    assert (message.uuid, message.state) == (uuid, DeliveryState.ACCEPTED)
+    assert office.get(ticket_id).faults == 0
+
+
+@both
+@pytest.mark.parametrize("behavior", ["allow", "deny"])
+def test_a_person_decides_on_a_tool_when_the_profile_says_ask(program: str, behavior: str, office: Office) -> None:
+    ticket_id = office.start(f"{program}-asks", f"[[{_asking(program)}]][[say: REVIEW: That is all.]]")
+    request = office.asked(ticket_id)
+    assert request.kind == "approval" and "echo yes > asked.txt" in request.payload["title"]
+
+    office.reply(ticket_id, request=request.request, behavior=behavior, message="Not today.")
+
+    office.until(ticket_id, TicketStatus.IN_REVIEW)
+    results = str(office.told(ticket_id, "agent.tool_result"))
+    dirty = [each.data for each in office.evidence(ticket_id) if each.kind == "uncommitted"]
+    assert dirty == ([{"paths": ["asked.txt"]}] if behavior == "allow" else [])
+    assert office.told(ticket_id, "request_answered")[0]["behavior"] == behavior
+    assert ("Not today." in results) is (behavior == "deny" and program == "claude")
+    assert len(office.runs(ticket_id)) == 1, "the same process went on"
+
+
+def _asking(program: str) -> str:
+    """A step that writes a file and needs leave for it."""
+    command = "echo yes > asked.txt"
+    escalated = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "a test"}
+    return f"tool: exec_command {json.dumps(escalated)}" if program == "codex" else f"bash: {command}"

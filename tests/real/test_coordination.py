@@ -1,0 +1,47 @@
+"""What the real programs do to the board through the coordination tools, with nothing but their run's token."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from sqlalchemy import select
+
+from models import Attachment, EvidenceSource, Ticket, TicketContext, TicketStatus, reading
+from tests.agents.programs import TOOL, both
+from tests.real.office import Office
+
+pytestmark = pytest.mark.agents
+
+
+@both
+def test_an_agent_files_a_ticket_links_context_and_adds_evidence(program: str, office: Office) -> None:
+    calls = {
+        "mc_get_ticket": {},
+        "mc_progress": {"text": "Half way."},
+        "mc_create_ticket": {"title": f"Found by {program}", "description": "It leaks.", "priority": "high"},
+        "mc_link_context": {"path": "notes/plan.md", "note": "the plan"},
+        "mc_add_evidence": {"path": "line.txt", "summary": "The line itself", "item": 0},
+        "mc_report_review": {"summary": "All is filed."},
+    }
+    steps = "".join(f"[[tool: {TOOL[program]}{name} {json.dumps(given)}]]" for name, given in calls.items())
+    script = f"[[bash: echo hello > line.txt]]{steps}[[say: Over.]]"
+    ticket_id = office.start(f"{program}-works", script, acceptance=[{"text": "There is a line"}])
+
+    office.until(ticket_id, TicketStatus.IN_REVIEW)
+
+    results = office.told(ticket_id, "agent.tool_result")
+    assert not [result for result in results if result["error"]]
+    assert "There is a line" in results[1]["output"]
+    [progress] = office.told(ticket_id, "agent.progress")
+    assert progress["text"] == "Half way."
+    with reading(office.engine) as session:
+        filed = session.scalars(select(Ticket).where(Ticket.title == f"Found by {program}")).one()
+        link = session.scalars(select(TicketContext).where(TicketContext.ticket_id == ticket_id)).one()
+        file = session.scalars(select(Attachment).where(Attachment.ticket_id == ticket_id)).one()
+    assert (filed.status, filed.requester, filed.priority.name) == (TicketStatus.INBOX, f"{program}-works", "HIGH")
+    assert (link.reference, link.note, link.author) == ("notes/plan.md", "the plan", f"{program}-works")
+    stored = office.settings.attachments_dir / file.stored_as
+    assert (file.name, stored.read_text()) == ("line.txt", "hello\n")
+    claims = [each for each in office.evidence(ticket_id) if each.source is EvidenceSource.CLAIM]
+    assert [(each.kind, each.summary, each.item) for each in claims] == [("attachment", "The line itself", 0)]

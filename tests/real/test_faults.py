@@ -1,0 +1,104 @@
+"""When the model service fails the real programs: each failure has its one consequence, and nothing is forgotten."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from models import Failure, Outcome, TicketStatus, WakeKind, now, writing
+from tests.agents.programs import CLAUDE, CODEX, both, claude
+from tests.doors.house import ALICE
+from tests.real.office import Office
+from tickets import conversation
+from tickets.conversation import NewComment
+
+pytestmark = pytest.mark.agents
+
+FAULTS = [
+    pytest.param(program.values[0], step, failure, id=f"{program.id}-{failure}")
+    for program, step, failure in (
+        (CLAUDE, "error: 429", Failure.RATE_LIMIT),
+        (CODEX, "error: 429", Failure.RATE_LIMIT),
+        (CLAUDE, "error: 500", Failure.SERVER_ERROR),
+        (CODEX, "error: 500", Failure.SERVER_ERROR),
+        (CODEX, "drop", Failure.NETWORK),
+    )
+]
+
+
+def comment(office: Office, ticket_id: int, words: str) -> None:
+    with writing(office.engine) as session:
+        conversation.comment(session, ticket_id, NewComment(body=words), ALICE)
+
+
+@both
+def test_a_refused_key_blocks_the_ticket_for_the_operator_at_once(program: str, office: Office) -> None:
+    ticket_id = office.start(f"{program}-works", "[[error: 401]]")
+
+    run = office.work_off(ticket_id, TicketStatus.BLOCKED)
+
+    ticket = office.get(ticket_id)
+    assert (run.outcome, run.failure) == (Outcome.FAILED, Failure.AUTHENTICATION)
+    assert ticket.block is not None and (ticket.block["reason"], ticket.block["owner"]) == ("environment", "operator")
+    assert "Log in" in ticket.block["next_action"]
+    assert (ticket.attempts, len(office.runs(ticket_id))) == (0, 1)
+    assert any("RUNTIME TERMINAL STATE" in said for said in office.comments(ticket_id))
+
+
+@pytest.mark.parametrize(("program", "step", "failure"), FAULTS)
+def test_a_fault_of_the_service_is_tried_again_later_in_the_same_conversation(
+    program: str, step: str, failure: Failure, office: Office
+) -> None:
+    ticket_id = office.start(f"{program}-works", f"[[{step}]]")
+
+    first = office.work_off(ticket_id, TicketStatus.TODO)
+
+    ticket = office.get(ticket_id)
+    assert (first.outcome, first.failure) == (Outcome.FAILED, failure)
+    assert (ticket.attempts, ticket.faults, ticket.resume) == (0, 1, True)
+    assert first.ended is not None and ticket.not_before is not None and ticket.not_before > first.ended
+    comment(office, ticket_id, "[[say: REVIEW: The service is back.]]")
+    second = office.dispatch(ticket_id)
+    office.until(ticket_id, TicketStatus.IN_REVIEW)
+    assert second.resumes and second.conversation_id == first.conversation_id
+
+
+@claude
+def test_a_stream_that_breaks_off_is_taken_up_by_the_program_itself(program: str, office: Office) -> None:
+    ticket_id = office.start(f"{program}-works", "[[drop: REVIEW: In one piece.]]")
+
+    run = office.work_off(ticket_id, TicketStatus.IN_REVIEW)
+
+    assert (run.outcome, run.summary, run.generation) == (Outcome.REVIEW, "In one piece.", 1)
+
+
+@both
+def test_a_service_that_cannot_be_reached_costs_no_attempt(program: str, office: Office) -> None:
+    ticket_id = office.start(f"{program}-offline", "[[say: DONE: never heard]]")
+
+    run = office.work_off(ticket_id, TicketStatus.TODO)
+
+    ticket = office.get(ticket_id)
+    assert (run.outcome, run.failure) == (Outcome.FAILED, Failure.NETWORK)
+    assert (ticket.attempts, ticket.faults) == (0, 1)
+    assert run.ended is not None and ticket.not_before is not None and ticket.not_before > run.ended
+
+
+@both
+def test_a_used_up_allowance_parks_the_ticket_until_it_is_reset(program: str, office: Office) -> None:
+    reset = datetime.fromtimestamp(int(time.time()) // 60 * 60 + 7200, UTC)
+    ticket_id = office.start(f"{program}-plan", f"[[limit: {int(reset.timestamp())}]]")
+
+    first = office.work_off(ticket_id, TicketStatus.WAITING)
+
+    ticket = office.get(ticket_id)
+    assert (first.outcome, first.failure) == (Outcome.USAGE_LIMITED, Failure.USAGE_LIMIT)
+    assert ticket.wake is not None and ticket.wake["kind"] == WakeKind.USAGE_RESET
+    assert (ticket.wake_at, ticket.attempts, ticket.faults) == (reset, 0, 0)
+    comment(office, ticket_id, "[[say: REVIEW: Allowed again.]]")
+    assert office.make_pass().summary["claimed"] == [] and now() < reset
+    second = office.dispatch(ticket_id)
+    office.until(ticket_id, TicketStatus.IN_REVIEW)
+    assert second.resumes and second.conversation_id == first.conversation_id
