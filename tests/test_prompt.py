@@ -74,6 +74,22 @@ def test_a_resumed_conversation_is_told_only_what_is_new(engine: Engine) -> None
     assert "The long description." not in text and "Said before." not in text and "Red or blue?" not in text
 
 
+def test_a_program_that_remembers_nothing_is_told_everything_again(engine: Engine) -> None:
+    """The script agent holds no conversation: without the description it would have nothing to run."""
+    ticket_id = make(engine, assigned_to="script", description="```sh\nmake all\n```")
+    first = claimed(engine, ticket_id)
+    begun = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session", "payload": {"version": "1"}}
+    with writing(engine) as session:
+        ingest.take(session, first.id, [WorkerEvent.model_validate(begun)])
+    end(engine, first, verdict="question", summary="Red or blue?", question={"request": "1"})
+    with writing(engine) as session:
+        lifecycle.transition(session, ticket_id, "answer", ALICE, body="Blue.")
+
+    text = prompt_of(engine, claimed(engine, ticket_id))
+
+    assert text.index("make all") < text.index(prompt.END_OF_DESCRIPTION) < text.index("Blue.")
+
+
 def test_an_answer_is_told_again_until_a_run_has_reached_its_agent(engine: Engine) -> None:
     ticket_id = make(engine, assigned_to="claude")
     first = claimed(engine, ticket_id)
