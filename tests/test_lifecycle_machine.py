@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from models import (
     TicketComment,
     TicketEvent,
     TicketStatus,
+    now,
     open_engine,
     reading,
     writing,
@@ -210,6 +212,16 @@ def test_the_same_failure_twice_stops_the_loop_early(engine: Any) -> None:
             report = runs.Report(verdict="failed", summary=f"line {attempt + 12} is wrong")
             receipt = runs.report(session, run.id, report, PATIENT)
     assert receipt.ticket.status is TicketStatus.BLOCKED
+
+
+def test_a_usage_limit_whose_reset_has_passed_is_not_tried_again_at_once(engine: Any) -> None:
+    ticket_id = make(engine)
+    failure = {"class": "usage_limit", "message": "limit reached", "retry_at": "2020-01-01T00:00:00Z"}
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        body = runs.Report.model_validate({"verdict": "usage_limited", "failure": failure})
+        parked = runs.report(session, run.id, body, PATIENT).ticket
+        assert parked.wake_at is not None and parked.wake_at > now() + timedelta(minutes=4)
 
 
 def test_a_usage_limit_parks_the_ticket_until_its_reset_and_resumes(engine: Any) -> None:

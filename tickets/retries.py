@@ -18,6 +18,8 @@ from models import BlockReason, Failure, Ticket, now
 LONGEST_BACKOFF_SECONDS = 3600
 FAULT_LIMIT = 8
 UNKNOWN_RESET = timedelta(hours=1)
+SOONEST_RESET = timedelta(minutes=5)
+"""A reset that is said to have passed, though the limit still held, would be tried again each minute for ever."""
 
 
 class Then(StrEnum):
@@ -113,7 +115,7 @@ def decide(
 def _wake(failure: Failure, retry_at: datetime | None) -> dict[str, Any]:
     """A usage limit ends by itself, at the reported time; a spent budget waits for a person."""
     if failure is Failure.USAGE_LIMIT:
-        return {"kind": "usage_reset", "at": retry_at or now() + UNKNOWN_RESET}
+        return {"kind": "usage_reset", "at": max(retry_at or now() + UNKNOWN_RESET, now() + SOONEST_RESET)}
     return {"kind": "manual"}
 
 
