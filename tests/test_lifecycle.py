@@ -24,7 +24,7 @@ from models import (
     writing,
 )
 from tests.test_spine import ALICE, make
-from tickets import lifecycle, runs
+from tickets import conversation, lifecycle, runs, wake
 from tickets.actors import Actor
 from tickets.errors import EvidenceMissing, IllegalMove, Invalid, NoSuchTicket, StaleTicket
 from tickets.facts import NewTicket
@@ -202,12 +202,46 @@ def test_phases_are_worked_one_after_the_other(engine: Engine) -> None:
         assert receipt.ticket.status is TicketStatus.DONE
 
 
+@pytest.mark.parametrize("gate", ["none", "checks"])
+def test_a_phase_that_ends_with_a_decision_waits_for_it_whatever_its_gate(engine: Engine, gate: str) -> None:
+    """Regression: the report was refused for ever, and its ticket stayed in progress with nothing running."""
+    phases = [{"name": "Choose", "agent": "script", "gate": gate, "choices": ["red", "blue"]}]
+    ticket_id = make(engine, assigned_to=None, phases=phases)
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        receipt = runs.report(session, run.id, runs.Report(verdict="done"), runs.RetryPolicy())
+        assert (receipt.accepted, receipt.ticket.status) == (True, TicketStatus.IN_REVIEW)
+        assert lifecycle.transition(session, ticket_id, "approve", ALICE, choice="red").status is TicketStatus.DONE
+
+
 def test_a_parked_ticket_is_created_parked(engine: Engine) -> None:
     body = NewTicket.model_validate({"title": "Later", "status": "waiting", "wake": {"kind": "manual"}})
     with writing(engine) as session:
         ticket = lifecycle.create(session, body, ALICE)
         logged = session.scalars(select(TicketEvent.payload_json).where(TicketEvent.ticket_id == ticket.id)).all()
         assert [payload["status"] for payload in logged] == ["waiting"]
+
+
+def test_no_number_of_parked_tickets_hides_one_from_its_wake_condition(engine: Engine) -> None:
+    """Regression: only the first few hundred parked tickets were looked at, whatever they waited for."""
+    with writing(engine) as session:
+        for kind in ["manual"] * 510 + ["answer", "probe"]:
+            facts = {"title": kind, "status": "waiting", "wake": {"kind": kind, "probe": ["true"]}}
+            lifecycle.create(session, NewTicket.model_validate(facts), ALICE)
+        asking = session.scalars(select(Ticket).where(Ticket.title == "answer")).one()
+        conversation.comment(session, asking.id, conversation.NewComment(body="Blue."), ALICE)
+    with reading(engine) as session:
+        assert [ticket.title for ticket in [*wake.answered(session), *wake.probing(session)]] == ["answer", "probe"]
+
+
+def test_commands_that_never_succeed_do_not_keep_others_from_being_tried(engine: Engine) -> None:
+    with writing(engine) as session:
+        for title in ("first", "second"):
+            facts = {"title": title, "status": "waiting", "wake": {"kind": "probe", "probe": ["true"]}}
+            lifecycle.create(session, NewTicket.model_validate(facts), ALICE)
+    with reading(engine) as session:
+        tried = {wake.probing(session, limit=1)[0].title for _ in range(64)}
+    assert tried == {"first", "second"}
 
 
 def test_the_lifecycle_document_is_what_the_law_says() -> None:

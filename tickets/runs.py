@@ -46,6 +46,7 @@ from . import (
     sessions,
     terminal,
     usage,
+    workflow,
 )
 from .actors import Actor
 from .budgets import NO_LIMITS, Budgets
@@ -305,8 +306,10 @@ def _apply_verdict(session: Session, run: Run, ticket: Ticket, body: Report) -> 
 
 
 def completes(session: Session, ticket: Ticket) -> bool:
-    """Whether DONE closes the phase by itself: no gate, or a gate of checks that MC has seen pass."""
-    return ticket.gate in (Gate.NONE, Gate.CHECKS) and not evidence.shortfalls(session, ticket)
+    """Whether DONE closes the phase by itself: nothing to decide, and no gate or one of checks that MC has seen pass."""
+    if ticket.gate not in (Gate.NONE, Gate.CHECKS) or workflow.awaits_decision(session, ticket.id):
+        return False
+    return not evidence.shortfalls(session, ticket)
 
 
 FAILURE_OF = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,28 +35,32 @@ def due(session: Session, moment: datetime | None = None, limit: int = 200) -> l
 
 
 def probing(session: Session, limit: int = 50) -> list[Ticket]:
-    """Parked tickets that wait for a command to succeed; the door runs it, outside any transaction."""
-    return _waiting_for(session, WakeKind.PROBE)[:limit]
+    """Parked tickets that wait for a command to succeed, which the door runs outside any transaction.
+
+    Where there are more, each has its chance: commands that never succeed do not keep the others waiting for ever.
+    """
+    waiting = _waiting_for(session, WakeKind.PROBE)
+    return random.sample(waiting, min(limit, len(waiting)))
 
 
 def resting(session: Session, moment: datetime | None = None) -> list[Ticket]:
     """Parked tickets that wait for an agent which has had no run for as many minutes as they ask for."""
     moment = moment or now()
-    return [ticket for ticket in _waiting_for(session, WakeKind.AGENT_IDLE) if _rests(session, ticket.wake, moment)]
+    waiting = _waiting_for(session, WakeKind.AGENT_IDLE)
+    return [ticket for ticket in waiting if _rests(session, ticket.wake, moment)]
 
 
 def answered(session: Session) -> list[Ticket]:
     """Parked tickets that wait for words of a person, which have come since they were parked."""
-    return [ticket for ticket in _waiting_for(session, WakeKind.ANSWER) if _has_words(session, ticket.id)]
+    waiting = _waiting_for(session, WakeKind.ANSWER)
+    return [ticket for ticket in waiting if _has_words(session, ticket.id)]
 
 
 def _waiting_for(session: Session, kind: WakeKind) -> list[Ticket]:
-    waiting = session.scalars(
-        select(Ticket)
-        .where(Ticket.status == TicketStatus.WAITING, Ticket.wake_at.is_(None), Ticket.wake_ticket_id.is_(None))
-        .limit(500)
-    )
-    return [ticket for ticket in waiting if (ticket.wake or {}).get("kind") == kind]
+    parked = (Ticket.status == TicketStatus.WAITING, Ticket.wake_at.is_(None), Ticket.wake_ticket_id.is_(None))
+    wakes = session.execute(select(Ticket.id, Ticket.wake).where(*parked).order_by(Ticket.id))
+    ids = [ticket_id for ticket_id, wake in wakes if (wake or {}).get("kind") == kind]
+    return [session.get_one(Ticket, ticket_id) for ticket_id in ids]
 
 
 def _rests(session: Session, wake: dict[str, Any] | None, moment: datetime) -> bool:

@@ -33,6 +33,12 @@ def of(session: Session, ticket_id: int) -> list[TicketPhase]:
     )
 
 
+def awaits_decision(session: Session, ticket_id: int) -> bool:
+    """Whether the current phase ends with a choice, which somebody has to make."""
+    current = (TicketPhase.ticket_id == ticket_id, TicketPhase.state == PhaseState.CURRENT)
+    return any(session.scalars(select(TicketPhase.choices).where(*current)))
+
+
 def advance(session: Session, ticket: Ticket, choice: str | None = None) -> dict[str, Any]:
     """Pass the current phase; the values that bring the ticket to its next phase, or to done after the last."""
     phases = of(session, ticket.id)
