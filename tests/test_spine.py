@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
-from models import TicketStatus, reading, writing
+from models import Agent, TicketStatus, reading, writing
 from tickets import dispatch, ingest, lifecycle, policy, runs
 from tickets.actors import Actor
 from tickets.facts import NewTicket
@@ -52,3 +52,17 @@ def test_an_unreadable_figure_does_not_cost_the_events_beside_it(engine: Engine)
     with writing(engine) as session:
         taken = ingest.take(session, run.id, [ingest.WorkerEvent.model_validate(line) for line in lines])
     assert (taken.accepted, taken.last_run_seq) == (3, 3)
+
+
+def test_a_long_queue_of_one_agent_does_not_keep_the_others_idle(engine: Engine) -> None:
+    """Regression: a pass looked at the first thousand tickets only, and those of a busy agent filled them all."""
+    with writing(engine) as session:
+        body = NewTicket.model_validate({"title": "One of many", "assigned_to": "claude", "priority": "high"})
+        for _ in range(dispatch.PASS_LIMIT + 1):
+            lifecycle.create(session, body, ALICE)
+        session.execute(update(Agent).values(capacity=1))
+    mine = make(engine)
+    with reading(engine) as session:
+        claimed = dispatch.plan(session, policy.Limits()).claim
+    assert [ticket.assigned_to for ticket in claimed] == ["claude", "script"]
+    assert claimed[-1].id == mine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import and_, exists, false, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, exists, false, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from models import TERMINAL, Agent, RelationKind, Ticket, TicketEvent, TicketRelationship, TicketStatus, now
@@ -66,8 +66,10 @@ ORDER = (Ticket.resume.desc(), Ticket.priority.desc(), Ticket.id)
 
 def _take_ready(session: Session, world: Survey, found: Plan, resumed_only: bool) -> None:
     ready = select(Ticket).where(*_queue(resumed_only), ~_held()).order_by(*ORDER)  # type: ignore[arg-type,operator]
-    for offset in range(0, PASS_LIMIT, PAGE):
-        page = list(session.scalars(ready.limit(PAGE).offset(offset)))
+    looked_at: list[int] = []
+    while len(looked_at) < PASS_LIMIT:
+        page = list(session.scalars(ready.where(*_elsewhere(world, looked_at)).limit(PAGE)))
+        looked_at += [ticket.id for ticket in page]
         for case in policy.examine(session, page):
             closed = policy.first_closed(case, world)
             if closed is not None:
@@ -77,6 +79,14 @@ def _take_ready(session: Session, world: Survey, found: Plan, resumed_only: bool
             world.taken(case.ticket)
         if not world.free or len(page) < PAGE:
             return
+
+
+def _elsewhere(world: Survey, looked_at: list[int]) -> list[ColumnElement[bool]]:
+    """After the first page: whoever is busy by now may have a queue so long that nobody else is ever come to."""
+    if not looked_at:
+        return []
+    free_project = or_(Ticket.project_id.is_(None), Ticket.project_id.not_in(world.busy_projects))
+    return [Ticket.id.not_in(looked_at), Ticket.assigned_to.not_in(world.busy_agents), free_project]
 
 
 def _note_kept(session: Session, world: Survey, found: Plan, resumed_only: bool) -> None:

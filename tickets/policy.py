@@ -70,6 +70,20 @@ class Survey:
         return self.profiles.get(agent.profile or "") if agent else None
 
     @property
+    def busy_agents(self) -> set[str]:
+        """Agents that can be given nothing more for now."""
+        return {
+            name
+            for name, agent in self.agents.items()
+            if self.load.get(name, 0) >= agent.capacity or (agent.cooldown_until or self.moment) > self.moment
+        }
+
+    @property
+    def busy_projects(self) -> set[int]:
+        """Projects whose workspaces are all in use."""
+        return {key for key, project in self.projects.items() if self.working.get(key, 0) >= project.max_runs}
+
+    @property
     def free(self) -> int:
         return max(0, self.limits.total - sum(self.load.values()))
 
