@@ -107,7 +107,11 @@ def amount(measure: str, used: float, limit: float) -> str:
     """`$1.20 of $5.00`, `1,200 of 5,000 tokens`."""
     if measure == "cost_usd":
         return f"${used:,.2f} of ${limit:,.2f}"
-    return f"{used:,.0f} of {limit:,.0f} {UNITS[measure]}"
+    return f"{_figure(used)} of {_figure(limit)} {UNITS[measure]}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
 
 
 # ---------------------------------------------------------------------------------------------------------------- days
