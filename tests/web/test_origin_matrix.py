@@ -52,7 +52,8 @@ def addresses(app: Flask, wanted: bool) -> list[tuple[str, str]]:
 
 
 def filled(rule: Rule) -> str:
-    values = dict.fromkeys(rule.arguments, "1")
+    """An address that the rule matches: "1" fits every argument but those that are one of some words."""
+    values = {name: next(iter(getattr(rule._converters[name], "items", {"1"}))) for name in rule.arguments}
     built = rule.build(values, append_unknown=False)
     assert built is not None
     return built[1]
