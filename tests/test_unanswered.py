@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import pytest
 from sqlalchemy import Engine, update
 
 from models import Run, RunRequest, TicketStatus, now, writing
 from tests.test_sessions import claimed
 from tests.test_spine import make
-from tickets import ingest, runs
+from tickets import ingest, lookup, runs
 from tickets.ingest import WorkerEvent
 
 ASKED = {"request": "r-1", "questions": [{"text": "Red or blue?", "choices": []}]}
@@ -37,3 +39,15 @@ def test_a_question_unanswered_past_its_limit_ends_the_run_and_is_asked_on_the_t
         receipt = runs.report(session, again.id, asked, runs.RetryPolicy())
 
     assert receipt.accepted and receipt.ticket.status is TicketStatus.NEEDS_INPUT
+
+
+@pytest.mark.parametrize("verdict", ["stopped", "lost", "failed", "done"])
+def test_a_run_stopped_for_its_question_never_leaves_its_ticket_in_progress(engine: Engine, verdict: Any) -> None:
+    """Regression: where the question had just been answered or the wrapper died, nothing ran and nobody was asked."""
+    ticket_id = make(engine, assigned_to="claude")
+    run = claimed(engine, ticket_id)
+    with writing(engine) as session:
+        session.execute(update(Run).where(Run.id == run.id).values(stop_code=runs.UNANSWERED))
+        runs.report(session, run.id, runs.Report(verdict=verdict), runs.RetryPolicy())
+        ticket = lookup.get(session, ticket_id)
+    assert (ticket.status, ticket.not_before is not None) == (TicketStatus.TODO, True)

@@ -264,12 +264,12 @@ def report(session: Session, run_id: int, body: Report, policy: RetryPolicy) -> 
     if reason is not None:
         quarantine.keep(session, run, "report", reason, body.model_dump(mode="json", by_alias=True))
         if run.state is not RunState.ENDED:
-            _end(session, run, Outcome.STOPPED, body)
+            _end_refused(session, run, ticket, body, reason, policy)
         return Receipt(False, get(session, run.ticket_id), reason)
     _remember(session, run, body)
     if body.verdict in ("done", "review", "question"):
         _apply_verdict(session, run, ticket, body)
-    elif run.stop_code or ticket.status is not TicketStatus.IN_PROGRESS:
+    elif ticket.status is not TicketStatus.IN_PROGRESS:
         _end(session, run, Outcome.STOPPED, body)
         terminal.record(session, run, body.model_dump(mode="json", by_alias=True))
     else:
@@ -286,6 +286,14 @@ def _stale(run: Run, ticket: Ticket, body: Report) -> str | None:
     if verdict and run.stop_code and not (run.stop_code == UNANSWERED and body.verdict == "question"):
         return f"the run was told to stop ({run.stop_code})"
     return None
+
+
+def _end_refused(session: Session, run: Run, ticket: Ticket, body: Report, reason: str, policy: RetryPolicy) -> None:
+    """A run that may not say this is over all the same, and a ticket that it still holds goes back into the queue."""
+    if ticket.status is TicketStatus.IN_PROGRESS:
+        fail(session, run, Outcome.STOPPED, Failure.KILLED, reason, policy, body=body)
+    else:
+        _end(session, run, Outcome.STOPPED, body)
 
 
 def _remember(session: Session, run: Run, body: Report) -> None:
