@@ -550,6 +550,7 @@ class Ticket(Base):
         Index("tickets_assigned", "assigned_to", "status", "id"),
         Index("tickets_project", "project_id", "status", "id"),
         Index("tickets_updated", "updated", "id"),
+        Index("tickets_closed", "status", "closed"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     identifier: Mapped[str] = mapped_column(unique=True)

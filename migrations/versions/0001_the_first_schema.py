@@ -284,6 +284,7 @@ def upgrade() -> None:
     with op.batch_alter_table("tickets", schema=None) as batch_op:
         batch_op.create_index("tickets_assigned", ["assigned_to", "status", "id"], unique=False)
         batch_op.create_index("tickets_by_status", ["status", "archived", "updated", "id"], unique=False)
+        batch_op.create_index("tickets_closed", ["status", "closed"], unique=False)
         batch_op.create_index("tickets_dispatch", ["status", "resume", "priority", "id"], unique=False)
         batch_op.create_index("tickets_project", ["project_id", "status", "id"], unique=False)
         batch_op.create_index("tickets_updated", ["updated", "id"], unique=False)
