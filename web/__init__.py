@@ -13,6 +13,7 @@ BLUEPRINTS = (
     "tickets",
     "conversation",
     "runs",
+    "changes",
     "relations",
     "context",
     "attachments",

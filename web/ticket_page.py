@@ -14,6 +14,7 @@ from tickets import (
     board,
     conversation,
     events,
+    evidence,
     header,
     lifecycle,
     page,
@@ -28,7 +29,7 @@ from tickets import (
 from tickets.errors import DomainError, Invalid, NotFound
 from tickets.lookup import get
 
-from . import forms, frame, markdown, wording
+from . import changes, forms, frame, markdown, wording
 from .nudge import nudge
 
 blueprint = Blueprint("ticket_page", __name__)
@@ -36,6 +37,7 @@ blueprint = Blueprint("ticket_page", __name__)
 View = dict[str, Any]
 TABS = (
     ("conversation", "Conversation"),
+    ("changes", "Changes"),
     ("console", "Console"),
     ("evidence", "Evidence"),
     ("runs", "Runs"),
@@ -110,6 +112,8 @@ def _ticket(session: Session, ticket: Ticket) -> View:
 def _tab(session: Session, ticket: Ticket, tab: str) -> View:
     if tab == "evidence":
         return {"evidence": page.proof(session, ticket)}
+    if tab == "changes":
+        return _changes(session, ticket)
     if tab == "console":
         return {"console": _console(session, ticket)}
     if tab == "runs":
@@ -123,6 +127,19 @@ def _tab(session: Session, ticket: Ticket, tab: str) -> View:
         "entries": _drawn(session, ticket, found),
         "cursor_seq": ticket.event_seq,
         "earlier_href": earlier,
+    }
+
+
+def _changes(session: Session, ticket: Ticket) -> View:
+    """What the newest run committed, and what a reviewer may do about it now."""
+    newest = next(iter(runs.of(session, ticket.id, 1)), None)
+    standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
+    return {
+        "changes": changes.shown(newest) if newest else None,
+        "split": request.args.get("view") == "split",
+        "may": {law.name for law in lifecycle.moves_from(ticket, auth.actor(), standing)},
+        "live": standing.live is not None,
+        "missing": [shortfall.detail for shortfall in evidence.shortfalls(session, ticket)],
     }
 
 

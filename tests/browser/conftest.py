@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,13 +14,14 @@ from typing import Any
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from werkzeug.serving import make_server
 
 import auth
 from app import create_app
-from models import Scope, TaskOutcome, Trigger, now, writing
+from models import Run, Scope, TaskOutcome, Trigger, now, writing
 from settings import Settings
+from tests.workers.repositories import commit, git, repository
 from tickets import incidents, ingest, lifecycle, runs, tasks, tokens
 from tickets.actors import Actor
 from tickets.facts import NewTicket
@@ -66,6 +68,16 @@ class House:
                 session, "backup", Trigger.TIMER, TaskOutcome.FAILED, now(), exit_code=1, output_tail="No space"
             )
             tasks.beat(session, "scheduler", "ok", "{}")
+
+    def change(self, run_id: int, folder: Path) -> None:
+        """The run commits on a branch of its own: one line changed, one file added."""
+        repo = repository(folder, greet="echo Hello\n")
+        base = git(repo, "rev-parse", "HEAD")
+        git(repo, "switch", "--quiet", "--create", "mc/greet")
+        commit(repo, "Greet better", greet="echo Hi\n", new="1\n2\n")
+        place = {"repository": str(repo), "branch": "mc/greet", "base_sha": base, "host": socket.gethostname()}
+        with writing(self.store) as session:
+            session.execute(update(Run).where(Run.id == run_id).values(**place))
 
     def tell(self, run_id: int, event_type: str, /, **payload: Any) -> None:
         """One event of a run, as its wrapper would send it."""

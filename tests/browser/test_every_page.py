@@ -19,7 +19,7 @@ SIZES = {"desk": (1440, 900), "phone": (360, 2400)}
 FAILED = "axe.run(document, {runOnly: %s}).then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].target))"
 
 
-def paths(house: House) -> list[str]:
+def paths(house: House, folder: Path) -> list[str]:
     """The addresses of all pages, with a ticket that has something of everything."""
     ticket = house.ticket(
         tags=["bug"], acceptance=[{"text": "A line"}], description="Some `code`\n\n```\nand more\n```"
@@ -32,7 +32,11 @@ def paths(house: House) -> list[str]:
     house.tell(run, "agent.question", request="q1", questions=[{"text": "Which?", "choices": [{"label": "This"}]}])
     house.ticket(status="inbox", priority="urgent")
     house.trouble()
-    tabs = [f"/ticket/{ticket}?tab={tab}" for tab in ("conversation", "runs", "evidence", "events")]
+    house.change(run, folder / "repository")
+    tabs = [
+        f"/ticket/{ticket}?tab={tab}"
+        for tab in ("conversation", "changes", "changes&view=split", "runs", "evidence", "events")
+    ]
     return [
         "/",
         "/board",
@@ -62,7 +66,7 @@ def complaints(page: Page, path: str, width: int) -> list[str]:
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 @pytest.mark.parametrize("size", SIZES)
-def test_every_page_is_accessible_and_fits(house: House, opened: Opened, theme: str, size: str) -> None:
+def test_every_page_is_accessible_and_fits(house: House, opened: Opened, theme: str, size: str, tmp_path: Path) -> None:
     width, height = SIZES[size]
     context = opened(
         viewport={"width": width, "height": height},
@@ -72,14 +76,14 @@ def test_every_page_is_accessible_and_fits(house: House, opened: Opened, theme: 
     )
     context.add_init_script(path=AXE)
     page = context.new_page()
-    assert [text for path in paths(house) for text in complaints(page, path, width)] == []
+    assert [text for path in paths(house, tmp_path) for text in complaints(page, path, width)] == []
 
 
-def test_no_page_breaks_its_own_content_policy(house: House, opened: Opened) -> None:
+def test_no_page_breaks_its_own_content_policy(house: House, opened: Opened, tmp_path: Path) -> None:
     page = opened().new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if "Content Security" in message.text else None)
-    for path in paths(house):
+    for path in paths(house, tmp_path):
         page.goto(path)
         page.wait_for_selector("html[data-js]")
     assert said == []

@@ -1,0 +1,54 @@
+"""A review: remarks on lines are kept until they are sent, and reach the agent as one message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from models import writing
+from tests.browser.conftest import House
+from tickets import runs
+
+pytestmark = pytest.mark.browser
+
+
+def test_remarks_on_lines_outlive_a_reload_and_are_sent_as_one_message(
+    house: House, page: Page, tmp_path: Path
+) -> None:
+    ticket = house.ticket()
+    run = house.claim(ticket)
+    house.change(run, tmp_path / "repository")
+    with writing(house.store) as session:
+        runs.report(session, run, runs.Report(verdict="review", summary="Look."), runs.RetryPolicy())
+    page.goto(f"/ticket/{ticket}?tab=changes")
+    greet = page.locator("[data-file='greet.txt']")
+    greet.locator("[data-remark='-1']").click()
+    page.keyboard.type("Why not kept?")
+    greet.locator("[data-remark='1']").click()
+    page.keyboard.type("Too short.")
+    page.locator("[data-file='new.txt'] [data-viewed]").click()
+    page.reload()
+    expect(page.locator(".remark textarea")).to_have_count(2)
+    expect(page.locator("[data-file='new.txt']")).not_to_have_attribute("open", "")
+    greet.locator(".remark").first.get_by_role("button", name="Remove").focus()
+    page.get_by_label("What is to change").fill("Nearly.")
+    page.get_by_role("button", name="Request changes").last.click()
+    said = page.locator("#entries .entry", has_text="Nearly.")
+    expect(said.locator("li")).to_have_text(["greet.txt:1 (as it was) — Why not kept?", "greet.txt:1 — Too short."])
+    page.goto(f"/ticket/{ticket}?tab=changes")
+    expect(page.locator("[data-file]")).to_have_count(2)
+    expect(page.locator(".remark")).to_have_count(0)
+
+
+def test_the_keyboard_walks_the_lines_of_a_file(house: House, page: Page, tmp_path: Path) -> None:
+    ticket = house.ticket()
+    house.change(house.claim(ticket), tmp_path / "repository")
+    page.goto(f"/ticket/{ticket}?tab=changes")
+    numbers = page.locator("[data-file='new.txt'] [data-remark]")
+    numbers.first.focus()
+    page.keyboard.press("ArrowDown")
+    expect(numbers.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Comment on new.txt, line 2")).to_be_focused()

@@ -1,0 +1,120 @@
+"""The tab of changes, and the same for programs: a real branch of a real repository."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, update
+
+from models import Run, TicketStatus, reading, writing
+from tests.web.conftest import OWN_PAGE, Api, Worker, form_token, start
+from tests.workers.repositories import commit, git, repository
+from tickets import lookup, runs
+from web import changes
+
+
+@pytest.fixture
+def worked(app: Flask, store: Engine, tmp_path: Path) -> Worker:
+    """A run whose branch changes one file, adds one and renames one."""
+    repo = repository(tmp_path / "repo", greet="echo Hello\n", moved="".join(f"line {n}\n" for n in range(30)))
+    base = git(repo, "rev-parse", "HEAD")
+    git(repo, "switch", "--quiet", "--create", "mc/MC-1-greet")
+    (repo / "greet.txt").write_text("echo <b>Hi</b>\n")
+    (repo / "new.txt").write_text("new\n")
+    git(repo, "mv", "moved.txt", "arrived.txt")
+    commit(repo, "Greet better")
+    worker = start(app, store)
+    place = {"repository": str(repo), "branch": "mc/MC-1-greet", "base_sha": base, "host": socket.gethostname()}
+    with writing(store) as session:
+        session.execute(update(Run).where(Run.id == worker.run).values(**place))
+    return worker
+
+
+def hand_in(store: Engine, worker: Worker) -> None:
+    with writing(store) as session:
+        runs.report(session, worker.run, runs.Report(verdict="review", summary="Look."), runs.RetryPolicy())
+
+
+def tab(browser: FlaskClient, query: str = "") -> str:
+    return browser.get(f"/ticket/MC-1?tab=changes{query}").get_data(as_text=True)
+
+
+def test_the_tab_shows_each_file_with_its_lines_escaped(browser: FlaskClient, worked: Worker) -> None:
+    said = tab(browser)
+    assert "3 files" in said and "moved.txt → arrived.txt" in said
+    assert "echo &lt;b&gt;Hi&lt;/b&gt;" in said and "<b>Hi</b>" not in said
+    assert 'data-remark="-1"' in said and "No line changed." in said
+
+
+def test_both_sides_are_shown_beside_each_other(browser: FlaskClient, worked: Worker) -> None:
+    said = tab(browser, "&view=split")
+    before, after = said.index("echo Hello"), said.index("echo &lt;b&gt;")
+    assert "</tr>" not in said[before:after]
+
+
+def test_what_is_too_large_is_cut_and_says_so(
+    browser: FlaskClient, worked: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "SHOWN_BYTES", 150)
+    monkeypatch.setattr(changes, "SHOWN_FILES", 2)
+    said = tab(browser)
+    assert "too much to show" in said and "1 more file is not listed" in said
+    assert "limit of size was reached" in said and "echo &lt;b&gt;" not in said
+
+
+def test_a_run_without_a_branch_or_from_elsewhere_says_so(browser: FlaskClient, worked: Worker, store: Engine) -> None:
+    with writing(store) as session:
+        session.execute(update(Run).values(host="another.example"))
+    assert "worked on another.example" in tab(browser)
+    with writing(store) as session:
+        session.execute(update(Run).values(host=socket.gethostname(), branch="mc/gone"))
+    assert "no longer in the repository" in tab(browser)
+    with writing(store) as session:
+        session.execute(update(Run).values(branch=None))
+    assert "no branch of its own" in tab(browser)
+
+
+def test_a_review_is_sent_back_as_one_message(browser: FlaskClient, worked: Worker, store: Engine) -> None:
+    hand_in(store, worked)
+    said = tab(browser)
+    assert 'value="request_changes"' in said
+    version = said.split('name="version" value="')[1].split('"')[0]
+    body = "- `greet.txt:1` — too bold"
+    fields = {"move": "request_changes", "version": version, "body": body, "csrf": form_token(browser, "/")}
+    assert browser.post("/ticket/MC-1/move", data=fields, headers=OWN_PAGE).status_code == 303
+    with reading(store) as session:
+        assert lookup.get(session, "MC-1").status is TicketStatus.TODO
+    assert "<code>greet.txt:1</code> — too bold" in browser.get("/ticket/MC-1").get_data(as_text=True)
+
+
+def test_what_approval_lacks_is_said_beside_it(
+    browser: FlaskClient, worked: Worker, operator: Api, store: Engine
+) -> None:
+    assert "Not to be approved" not in tab(browser)
+    hand_in(store, worked)
+    assert 'value="approve"' in tab(browser)
+    with writing(store) as session:
+        lookup.get(session, "MC-1").acceptance = [{"text": "It greets by name"}]
+    said = tab(browser)
+    assert "It greets by name" in said and "/ticket/MC-1/move/approve" in said
+
+
+def test_programs_read_the_changes_and_those_of_one_file(viewer: Api, worked: Worker) -> None:
+    whole = viewer.get(f"/runs/{worked.run}/changes").get_json()
+    assert [(file["path"], file["status"]) for file in whole["files"]] == [
+        ("arrived.txt", "renamed"),
+        ("greet.txt", "modified"),
+        ("new.txt", "added"),
+    ]
+    one = viewer.get(f"/runs/{worked.run}/changes?path=new.txt").get_json()["patch"]
+    assert "+new" in one and "greet" not in one
+    assert viewer.get(f"/runs/{worked.run}/changes?max_bytes=20").get_json()["truncated"] is True
+    assert worked.get(f"/runs/{worked.run}/changes").status_code == 200
+
+
+def test_a_run_that_changed_nothing_readable_is_not_found(viewer: Api, worker: Worker) -> None:
+    assert viewer.get(f"/runs/{worker.run}/changes").status_code == 404

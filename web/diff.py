@@ -1,0 +1,82 @@
+"""A unified diff taken apart for a page: files, hunks, numbered lines, and the two sides of a hunk. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_HEAD = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@ ?(.*)")
+_KINDS = {"+": "added", "-": "removed", "\\": "note"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line; `kind` is same, added, removed or note. A number is that of the file before (`old`) or after (`new`)."""
+
+    kind: str
+    old: int | None
+    new: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """Lines that stand together; `heading` is the function or section around them, as far as git knows it."""
+
+    heading: str
+    lines: tuple[Line, ...]
+
+    def sides(self) -> list[tuple[Line | None, Line | None]]:
+        """Before and after, row by row: what was removed stands beside what was added in its place."""
+        rows: list[tuple[Line | None, Line | None]] = []
+        gone: list[Line] = []
+        come: list[Line] = []
+        for line in (*self.lines, None):
+            if line is not None and line.kind in ("added", "removed"):
+                (come if line.kind == "added" else gone).append(line)
+                continue
+            rows += _beside(gone, come)
+            gone, come = [], []
+            if line is not None:
+                rows.append((line, line))
+        return rows
+
+
+def _beside(gone: list[Line], come: list[Line]) -> list[tuple[Line | None, Line | None]]:
+    length = max(len(gone), len(come))
+    return [(gone[n] if n < len(gone) else None, come[n] if n < len(come) else None) for n in range(length)]
+
+
+def parse(text: str) -> list[tuple[Hunk, ...]]:
+    """The hunks of each file, in the order of the diff; none for a binary file, a rename or a change of mode alone.
+
+    A line of a file never begins with `diff --git`, since in a diff each has its mark before it.
+    """
+    files: list[list[str]] = []
+    for line in text.split("\n"):
+        if line.startswith("diff --git "):
+            files.append([])
+        elif files:
+            files[-1].append(line)
+    return [tuple(_hunks(lines)) for lines in files]
+
+
+def _hunks(lines: list[str]) -> Iterator[Hunk]:
+    starts = [place for place, line in enumerate(lines) if line.startswith("@@ ")]
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
+        head = _HEAD.match(lines[start])
+        if head:
+            yield Hunk(head[3], tuple(_numbered(lines[start + 1 : end], int(head[1]), int(head[2]))))
+
+
+def _numbered(lines: list[str], old: int, new: int) -> Iterator[Line]:
+    for text in lines:
+        if not text:  # the end of the diff; an empty line of a file has its mark
+            continue
+        kind = _KINDS.get(text[0], "same")
+        yield Line(
+            kind, old if kind in ("same", "removed") else None, new if kind in ("same", "added") else None, text[1:]
+        )
+        old += kind in ("same", "removed")
+        new += kind in ("same", "added")
