@@ -42,8 +42,8 @@ class Claim(BaseModel):
     """One statement about the work that Mission Control can check."""
 
     kind: Literal["tests", "commit", "file", "route", "review", "other"] = "other"
-    text: str = Field(description="What is true now, in one sentence.")
-    item: int | None = Field(None, description="Index of the acceptance item which this meets, from 0.")
+    text: str = Field(min_length=1, max_length=4000, description="What is true now, in one sentence.")
+    item: int | None = Field(None, ge=0, le=49, description="Index of the acceptance item which this meets, from 0.")
 
 
 @dataclass(frozen=True, slots=True)

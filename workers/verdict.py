@@ -18,10 +18,13 @@ from workers import spec as specs
 from workers import spool, terminal
 from workers.facts import Facts
 from workers.spec import RunSpec, SpecRefused
+from workers.vocabulary import clip, event, title
 
 SIGNAL = "signal.json"
 REPORT = "report.json"
 SIGNAL_BYTES = 1024 * 1024
+CLAIMS = 200
+CLAIM_BYTES = 8192
 
 Kind = Literal[
     "done",
@@ -81,11 +84,27 @@ def from_signal(run_dir: Path, nonce: str) -> Verdict | None:
         return None
     if not isinstance(signal, dict) or signal.get("nonce") != nonce or signal.get("verdict") not in SAID:
         return None
-    kind, summary = signal["verdict"], str(signal.get("summary") or "")
-    claims = tuple(claim for claim in signal.get("claims") or () if isinstance(claim, dict))
+    kind, summary = signal["verdict"], clip(str(signal.get("summary") or ""))
+    claims = _claims(signal.get("claims"))
     if kind == "question":
-        return Verdict(kind, summary, _question(signal.get("question") or summary), claims)
+        asked = event("question", asked=signal.get("question") or summary).payload["asked"]
+        return Verdict(kind, summary, _question(asked), claims)
     return Verdict(kind, summary, claims=claims)
+
+
+def _claims(said: object) -> tuple[Mapping[str, Any], ...]:
+    """What the agent claims, in the shape the server takes: one claim that is out of shape must not cost the verdict."""
+    found = [claim for claim in said if isinstance(claim, dict)] if isinstance(said, list) else []
+    whole = [(clip(str(claim.get("text") or ""), CLAIM_BYTES).strip(), claim) for claim in found]
+    return tuple(
+        {"kind": title(str(claim.get("kind") or "")) or "claim", "text": text, "item": _index(claim.get("item"))}
+        for text, claim in whole[:CLAIMS]
+        if text
+    )
+
+
+def _index(item: object) -> int | None:
+    return item if type(item) is int and 0 <= item < CLAIMS else None
 
 
 def from_message(message: str) -> Verdict | None:
@@ -177,8 +196,8 @@ def recover(run_dir: Path) -> dict[str, Any] | None:
     except SpecRefused:
         return None
     facts = Facts()
-    for event in spool.replay(run_dir):
-        facts.take(event["event_type"], event["payload"])
+    for told in spool.replay(run_dir):
+        facts.take(told["event_type"], told["payload"])
     verdict = from_signal(run_dir, spec.nonce) or from_failure(facts) or from_message(facts.final_message)
     return report(spec, verdict, facts, None, None) if verdict else None
 

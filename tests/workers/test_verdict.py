@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.workers.runs import spec_for
+from tickets.runs import Report
 from workers import terminal, verdict
 from workers.facts import Facts
 from workers.verdict import Cause, Failure, Verdict
@@ -73,6 +74,17 @@ def test_a_signals_claims_and_question_are_kept(tmp_path: Path) -> None:
     (tmp_path / "signal.json").write_text(json.dumps(signal))
     found = verdict.from_signal(tmp_path, NONCE)
     assert found == Verdict("question", "Red?", {"request": "verdict", **asked}, tuple(claims))
+
+
+def test_a_claim_out_of_shape_does_not_cost_the_verdict(tmp_path: Path) -> None:
+    """Regression: the server refused the whole report, and finished work was taken for lost and done again."""
+    odd = [{"text": "x", "item": -1}, {"kind": "y" * 300, "text": "nul \0" + "z" * 200_000}, {"text": " "}, "?", {}]
+    signal = {"verdict": "done", "summary": "s\0", "claims": odd + [{"text": "more"}] * 300, "nonce": NONCE}
+    (tmp_path / "signal.json").write_text(json.dumps(signal))
+    found = verdict.from_signal(tmp_path, NONCE)
+    assert found and found.summary == "s"
+    report = Report.model_validate(verdict.report(spec_for(tmp_path), found, facts(), 0, None))
+    assert (len(report.claims) <= 200, report.claims[0].item, report.claims[1].text[:6]) == (True, None, "nul zz")
 
 
 SAID = Verdict("done", "signalled")
