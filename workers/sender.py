@@ -14,6 +14,10 @@ LINGER_SECONDS = 0.05
 """A moment for neighbours to join: an agent's events come in bursts."""
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 5.0
+UNACCEPTABLE = frozenset({413, 415, 422})
+"""The server has looked at the events and will never take them; any other refusal, such as that of another program on
+its port, says nothing about them.
+"""
 
 
 class Sender(threading.Thread):
@@ -74,7 +78,7 @@ class Sender(threading.Thread):
             self._accepted(count, after)
         elif answer.status in STALE:
             self.refused = answer.status
-        elif not 400 <= answer.status < 500 or answer.status == 429:
+        elif answer.status not in UNACCEPTABLE:
             self._back_off()
         elif count > 1:
             self._lines = max(1, count // 2)  # one line of these is unacceptable: find it

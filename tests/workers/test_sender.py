@@ -70,8 +70,10 @@ def test_a_server_that_was_down_gets_everything_once_it_is_back(api: FakeApi, wr
     assert numbers(api) == list(range(1, 706))
 
 
-def test_a_failing_server_is_tried_again(api: FakeApi, writer: Spool, sender: Sender) -> None:
-    api.statuses["events"] = 500
+@pytest.mark.parametrize("status", [500, 429, 400, 403, 404])
+def test_a_failing_server_is_tried_again(api: FakeApi, writer: Spool, sender: Sender, status: int) -> None:
+    """Regression: what a stranger on the server's port refused was given up, with a remark that was refused in turn."""
+    api.statuses["events"] = status
     fill(writer, 2)
     sender.start()
     wait_until(lambda: len(api.posts) >= 2, what="a second attempt")
