@@ -52,3 +52,15 @@ def questions(session: Session, ticket_id: int, request: str) -> list[str]:
         select(RunRequest.payload).where(RunRequest.ticket_id == ticket_id, RunRequest.request == request).limit(1)
     )
     return [str(question.get("text", "")) for question in (payload or {}).get("questions", [])]
+
+
+def of(session: Session, ticket_id: int, limit: int = 100) -> list[RunRequest]:
+    """The newest requests of a ticket's runs, newest first."""
+    query = select(RunRequest).where(RunRequest.ticket_id == ticket_id).order_by(RunRequest.id.desc()).limit(limit)
+    return list(session.scalars(query))
+
+
+def named(session: Session, run_id: int, request: str) -> RunRequest:
+    """A request that is known to be there, as it now is."""
+    mine = select(RunRequest).where(RunRequest.run_id == run_id, RunRequest.request == request)
+    return session.scalars(mine.execution_options(populate_existing=True)).one()

@@ -12,6 +12,7 @@ BLUEPRINTS = (
     "health",
     "tickets",
     "conversation",
+    "asked",
     "runs",
     "changes",
     "relations",
