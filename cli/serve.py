@@ -32,6 +32,7 @@ from cli.common import store
 from cli.demo import add_demo
 from cli.installation import prepare
 from settings import Settings, load
+from workers import adoption
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
@@ -148,7 +149,13 @@ def _supervise(settings: Settings, configuration: Path, environment: Mapping[str
     """Run supervisord until it is told to stop; returns the exit code of `mc serve`."""
     argv = [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(configuration)]
     with _stop_signals() as stopping:
-        supervisor = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        supervisor = subprocess.Popen(
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=adoption.end_with_parent,  # this process has no threads
+        )
         try:
             ready = _wait_until_ready(settings, supervisor, stopping)
             if ready:

@@ -89,6 +89,17 @@ def test_it_prints_one_line_with_a_login_link_and_ends_cleanly(serve: Serve, env
     assert processes_of(environment["MC_HOME"], "python") == []
 
 
+def test_a_killed_command_takes_everything_with_it(serve: Serve, environment: dict[str, str]) -> None:
+    """Regression: board and scheduler went on without it, and the next one, told to use another port, ran beside them."""
+    process = serve()
+    first_line(process)
+    process.kill()
+    process.wait()
+
+    wait_until(lambda: not processes_of(environment["MC_HOME"], "python"), timeout=30, what="the end of its children")
+    assert first_line(serve()).startswith("Mission Control is ready.")
+
+
 def test_a_dead_child_is_started_again(serve: Serve, environment: dict[str, str]) -> None:
     first_line(serve())
     home = environment["MC_HOME"]

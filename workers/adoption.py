@@ -9,8 +9,10 @@ Elsewhere nothing changes: what carries the run's marker is still found.
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import suppress
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -22,6 +24,14 @@ def adopt() -> bool:
         return bool(CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (ImportError, OSError, AttributeError):
         return False
+
+
+def end_with_parent() -> None:
+    """Have this process told to end (TERM) when the thread that started it is gone, even by KILL."""
+    with suppress(ImportError, OSError, AttributeError):
+        from ctypes import CDLL
+
+        CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
 def bury(own: int) -> None:
