@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from models import Profile, Run, RunState, Ticket, TicketStatus, now, reading, writing
 from settings import Budget
-from tickets import budgets, dispatch, ingest, lifecycle, policy, runs, wake
+from tickets import budgets, dispatch, external, ingest, lifecycle, policy, runs, wake
 from tickets.actors import Actor
 from tickets.budgets import Budgets, Scope, Spent
 from tickets.facts import NewTicket
@@ -214,7 +214,7 @@ def spend_late(engine: Engine, ticket_id: int) -> None:
 
 def spend_outside(engine: Engine, ticket_id: int) -> None:
     with writing(engine) as session:
-        run, _ = runs.open_external(session, ticket_id, runs.ExternalRun(agent="elsewhere"), ALICE)
+        run, _ = external.open_run(session, ticket_id, external.ExternalRun(agent="elsewhere"), ALICE)
     tell(engine, run.id, budgets.NO_LIMITS, input_tokens=10, cost_usd=0.25)
 
 

@@ -110,7 +110,7 @@ def claim(session: Session, ticket_id: int, host: str) -> Claim:
 def _open(
     session: Session, ticket: Ticket, agent: Agent, profile: Profile, host: str, token: str, held: AgentSession | None
 ) -> Run:
-    previous = _latest(session, ticket.id)
+    previous = latest(session, ticket.id)
     run = Run(
         ticket_id=ticket.id,
         generation=previous.generation + 1 if previous else 1,
@@ -138,7 +138,8 @@ def _open(
     return run
 
 
-def _latest(session: Session, ticket_id: int) -> Run | None:
+def latest(session: Session, ticket_id: int) -> Run | None:
+    """The newest attempt at a ticket, ended or not."""
     return session.scalar(select(Run).where(Run.ticket_id == ticket_id).order_by(Run.generation.desc()).limit(1))
 
 
@@ -424,7 +425,7 @@ def mark_lost(session: Session, run_id: int, detail: str, policy: RetryPolicy) -
         fail(session, run, Outcome.LOST, Failure.KILLED, detail, policy)
 
 
-# --------------------------------------------------------------------------------------------------- stop and external
+# --------------------------------------------------------------------------------------------------------------- stop
 
 
 def stop(session: Session, run_id: int, actor: Actor, reason: str = "") -> Ticket:
@@ -463,38 +464,6 @@ def stop_asked(session: Session, run_id: int) -> datetime | None:
         TicketEvent.run_id == run_id, TicketEvent.run_seq.is_(None), TicketEvent.event_type == "run_stop_requested"
     )
     return session.scalar(query.order_by(TicketEvent.id).limit(1))
-
-
-class ExternalRun(Body):
-    """Work done outside MC that a service mirrors; MC never starts or stops it."""
-
-    agent: Line
-    host: Line = "elsewhere"
-    conversation_id: str | None = Field(None, max_length=100)
-
-
-def open_external(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) -> tuple[Run, str]:
-    """Open a run of mode `external` on a ticket in `todo`; returns it with its token, shown once."""
-    ticket = transition(session, ticket_id, "claim", PICKUP)
-    previous = _latest(session, ticket_id)
-    token = "mcr_" + secrets.token_urlsafe(32)
-    run = Run(
-        ticket_id=ticket.id,
-        generation=previous.generation + 1 if previous else 1,
-        agent=body.agent,
-        mode=RunMode.EXTERNAL,
-        host=body.host,
-        token_hash=hashed(token),
-        nonce=secrets.token_hex(16),
-        conversation_id=body.conversation_id,
-        state=RunState.RUNNING,
-    )
-    session.add(run)
-    session.flush()
-    events.append(
-        session, ticket_id, "run_opened", {"run": run.id, "mode": "external", "agent": run.agent}, actor, run.id
-    )
-    return run, token
 
 
 # ------------------------------------------------------------------------------------------------------------ reading

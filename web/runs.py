@@ -9,11 +9,12 @@ from typing_extensions import TypedDict
 
 from auth import Right
 from models import Run, Ticket
-from tickets import runs, takeover
+from tickets import external, runs, takeover
 from tickets.budgets import Budgets
 from tickets.errors import ClaimLost
+from tickets.external import ExternalRun
 from tickets.facts import Body, Prose
-from tickets.runs import Beat, ExternalRun, Report, RetryPolicy
+from tickets.runs import Beat, Report, RetryPolicy
 from tickets.views import TicketJson, ticket_json
 
 from . import nudge, shapes
@@ -46,7 +47,7 @@ class OpenedJson(TypedDict):
 @blueprint.writes("POST", "/tickets/<ticket>/runs", rights=WRITERS, status=201, secret=True)
 def open_external_run(call: Call, ticket: Ticket, body: ExternalRun) -> OpenedJson:
     """Mirror work done outside Mission Control, which never starts or stops it. The run's token is shown only here."""
-    run, token = runs.open_external(call.session, ticket.id, body, call.actor)
+    run, token = external.open_run(call.session, ticket.id, body, call.actor)
     return {"run": shapes.run(run), "token": token}
 
 

@@ -1,0 +1,48 @@
+"""Runs outside MC: a service mirrors work that is done elsewhere; MC shows it, and never starts or stops it."""
+
+from __future__ import annotations
+
+import secrets
+
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from models import Run, RunMode, RunState
+
+from . import events
+from .actors import Actor
+from .facts import Body, Line
+from .lifecycle import transition
+from .runs import PICKUP, hashed, latest
+
+
+class ExternalRun(Body):
+    """Work done outside MC that a service mirrors; MC never starts or stops it."""
+
+    agent: Line
+    host: Line = "elsewhere"
+    conversation_id: str | None = Field(None, max_length=100)
+
+
+def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) -> tuple[Run, str]:
+    """Open a run of mode `external` on a ticket in `todo`; returns it with its token, shown once."""
+    ticket = transition(session, ticket_id, "claim", PICKUP)
+    previous = latest(session, ticket_id)
+    token = "mcr_" + secrets.token_urlsafe(32)
+    run = Run(
+        ticket_id=ticket.id,
+        generation=previous.generation + 1 if previous else 1,
+        agent=body.agent,
+        mode=RunMode.EXTERNAL,
+        host=body.host,
+        token_hash=hashed(token),
+        nonce=secrets.token_hex(16),
+        conversation_id=body.conversation_id,
+        state=RunState.RUNNING,
+    )
+    session.add(run)
+    session.flush()
+    events.append(
+        session, ticket_id, "run_opened", {"run": run.id, "mode": "external", "agent": run.agent}, actor, run.id
+    )
+    return run, token
