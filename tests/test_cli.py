@@ -72,7 +72,7 @@ def test_an_illegal_move_is_refused_in_a_sentence(mc: Mc) -> None:
     refused = mc("ticket", "move", "MC-1", "approve")
 
     assert refused.exit_code == 1
-    assert refused.output.startswith("Error: MC-1 cannot approve: it is todo.")
+    assert refused.output.startswith("Error: MC-1 cannot approve: it is to do.")
 
 
 def test_a_token_is_printed_once_listed_without_its_secret_and_revoked(mc: Mc) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import Run, RunState, Ticket, TicketStatus, now
 
-from . import board, control, wake
+from . import board, control, wake, words
 from .lookup import live_run
 
 SILENT = timedelta(seconds=30)
@@ -67,8 +67,7 @@ def of(session: Session, ticket: Ticket) -> Header:
 
 def next_action(ticket: Ticket) -> str:
     if ticket.status is TicketStatus.WAITING:
-        words = wake.words(ticket.wake)
-        return f"Wait {words}"
+        return f"Wait {wake.words(ticket.wake)}"
     return NEXT[ticket.status]
 
 
@@ -83,7 +82,7 @@ def runtime(run: Run | None) -> str:
 
 
 def _line(ticket: Ticket, run: Run | None, state: str) -> str:
-    said = f"Ticket is {ticket.status.value.replace('_', ' ')}; runtime is {state}."
+    said = f"Ticket is {words.state(ticket.status)}; runtime is {state}."
     if run is None:
         return f"{said} No run yet."
     reason = f" ({_close_reason(ticket, run)})" if run.ended else ""

@@ -28,7 +28,7 @@ from models import (
     now,
 )
 
-from . import comments, events, evidence, inbox, relationships, team, wake, workflow
+from . import comments, events, evidence, inbox, memory, relationships, team, wake, words, workflow
 from .actors import Actor
 from .errors import IllegalMove, Invalid, StaleTicket
 from .facts import (
@@ -46,6 +46,7 @@ from .facts import (
     ReopenFacts,
 )
 from .lookup import get, live_runs
+from .memory import Kept
 from .projects import project_named
 
 S = TicketStatus
@@ -219,20 +220,36 @@ def transition(
     if version is not None and ticket.version != version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     _allow(law, ticket, actor, standing, run)
-    before = ticket.status
     values = _values(session, law, ticket, given, actor)
+    was = memory.of(ticket, values)
+    changed = _write(session, ticket, values)
+    _record(session, law, changed, was, given, actor, run)
+    if law.stops_run and standing.live is not None:
+        stop_live_run(session, standing.live, STOP_CODES[law.name], f"{actor.name}: {law.name}", actor)
+    return changed
+
+
+def _write(session: Session, ticket: Ticket, values: dict[str, Any]) -> Ticket:
+    """The one guarded UPDATE: only the version that was read is changed. Raises `StaleTicket`."""
     changed = session.scalar(
         update(Ticket)
-        .where(Ticket.id == ticket_id, Ticket.status.in_(law.sources), Ticket.version == ticket.version)
+        .where(Ticket.id == ticket.id, Ticket.status == ticket.status, Ticket.version == ticket.version)
         .values(version=Ticket.version + 1, updated=now(), **values)
         .returning(Ticket)
         .execution_options(populate_existing=True, synchronize_session=False)
     )
     if changed is None:
         raise StaleTicket(ticket=ticket.identifier)
-    _record(session, law, changed, before, given, actor, run)
-    if law.stops_run and standing.live is not None:
-        stop_live_run(session, standing.live, STOP_CODES[law.name], f"{actor.name}: {law.name}", actor)
+    return changed
+
+
+def restore(session: Session, ticket: Ticket, was: Kept, actor: Actor) -> Ticket:
+    """Put back what a move changed; whether that is allowed is judged in `undo`."""
+    before = ticket.status
+    changed = _write(session, ticket, memory.revived(was))
+    payload = {"move": "undo", "from": before.value, "to": changed.status.value}
+    events.append(session, ticket.id, "ticket_moved", payload, actor)
+    inbox.follow(session, changed, before, "undo", None)
     return changed
 
 
@@ -310,7 +327,7 @@ def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int
 def refusal(law: Move, ticket: Ticket, actor: Actor, standing: Standing) -> str | None:
     """Why this actor may not make this move now, or None: the one rule behind `transition` and the buttons."""
     if ticket.status not in law.sources:
-        return f"it is {ticket.status.value.replace('_', ' ')}"
+        return f"it is {words.state(ticket.status)}"
     if not law.by & standing.rights:
         return f"that is for {' or '.join(sorted(by.value for by in law.by))}, not for {actor.name}"
     if law.without_run and standing.live is not None:
@@ -443,17 +460,19 @@ _CHANGES = dict.fromkeys(MOVES, _nothing) | {
 
 
 def _record(
-    session: Session, law: Move, ticket: Ticket, before: TicketStatus, facts: Facts, actor: Actor, run: int | None
+    session: Session, law: Move, ticket: Ticket, was: Kept, facts: Facts, actor: Actor, run: int | None
 ) -> None:
     """The event, the comment that carries the words of the move, and the inbox."""
     said = facts.model_dump(mode="json", exclude_none=True)
-    payload = {"move": law.name, "from": before.value, "to": ticket.status.value, **said}
+    payload = {"move": law.name, "from": was["status"], "to": ticket.status.value, **said}
+    if actor.kind is ActorKind.HUMAN:
+        payload |= {"version": ticket.version, "was": was}
     events.append(session, ticket.id, "ticket_moved", payload, actor, run)
-    words = said.get("body") or said.get("note") or said.get("waive")
-    if words and law.name not in ("release", "wake"):
+    spoken = said.get("body") or said.get("note") or said.get("waive")
+    if spoken and law.name not in ("release", "wake"):
         kind = COMMENT_OF.get(law.name)
-        comments.write(session, ticket.id, words, actor, kind=kind, run_id=run, data=_question(facts))
-    inbox.follow(session, ticket, before, law.name, run)
+        comments.write(session, ticket.id, spoken, actor, kind=kind, run_id=run, data=_question(facts))
+    inbox.follow(session, ticket, S(was["status"]), law.name, run)
 
 
 def _question(facts: Facts) -> dict[str, Any] | None:

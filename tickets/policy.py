@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from models import Agent, Profile, Project, Run, RunMode, RunState, Ticket, TicketStatus, clock, now
 from settings import Settings
 
-from . import budgets, lookup, relationships, switches, team, wake
+from . import budgets, lookup, relationships, switches, team, wake, words
 from .budgets import NO_LIMITS, Budgets, Scope, Spent
 
 
@@ -146,51 +146,53 @@ Answer = tuple[bool, str]
 
 
 def _maintenance(_case: Case, world: Survey) -> Answer:
-    return (False, f"paused: {world.paused}") if world.paused else (True, "not paused")
+    return (False, f"Dispatch is paused: {world.paused}.") if world.paused else (True, "Dispatch is not paused.")
 
 
 def _status(case: Case, _world: Survey) -> Answer:
-    return case.ticket.status is TicketStatus.TODO and not case.ticket.archived, case.ticket.status.value.replace(
-        "_", " "
-    )
+    if case.ticket.archived:
+        return False, "It is archived."
+    if case.ticket.status is TicketStatus.TODO:
+        return True, "It is to do."
+    return False, f"It is {words.state(case.ticket.status)}, not to do."
 
 
 def _time(case: Case, world: Survey) -> Answer:
     ticket = case.ticket
     if ticket.status is TicketStatus.WAITING:
-        return False, f"parked {wake.words(ticket.wake)}"
+        return False, f"It is parked {wake.words(ticket.wake)}."
     if ticket.not_before and ticket.not_before > world.moment:
-        return False, f"not before {clock(ticket.not_before)}"
-    return True, "due"
+        return False, f"It does not start before {clock(ticket.not_before)}."
+    return True, "It is due."
 
 
 def _owner(case: Case, world: Survey) -> Answer:
     name = case.ticket.assigned_to
     if not name:
-        return False, "nobody owns it"
+        return False, "Nobody owns it."
     agent = world.agents.get(name)
     if agent is None or not agent.runnable or agent.profile is None:
-        return False, f"{name} is not a runnable agent"
-    return True, f"{name} with profile {agent.profile}"
+        return False, f"{name} is not an agent that Mission Control can run."
+    return True, f"{name} runs it with the profile {agent.profile}."
 
 
 def _controller(case: Case, _world: Survey) -> Answer:
     holder = case.ticket.campaign_owner
-    return (False, f"held by {holder}") if holder else (True, "not held")
+    return (False, f"{holder} holds it.") if holder else (True, "Nobody holds it.")
 
 
 def _dependencies(case: Case, _world: Survey) -> Answer:
-    return (False, f"blocked by {', '.join(case.blockers)}") if case.blockers else (True, "none open")
+    return (False, f"It is blocked by {', '.join(case.blockers)}.") if case.blockers else (True, "Nothing blocks it.")
 
 
 def _live_run(case: Case, _world: Survey) -> Answer:
     if case.live is None:
-        return True, "none"
-    return False, f"run {case.live.generation} is {case.live.state.value}"
+        return True, "No run holds it."
+    return False, f"Run {case.live.generation} holds it and is {case.live.state.value}."
 
 
 def _retries(case: Case, world: Survey) -> Answer:
-    used = f"{case.ticket.attempts} of {world.limits.attempts} attempts used"
+    used = f"{case.ticket.attempts} of {world.limits.attempts} attempts are used."
     return case.ticket.attempts < world.limits.attempts, used
 
 
@@ -199,39 +201,39 @@ def _budget(case: Case, world: Survey) -> Answer:
     allowed = budgets.allowances(world.limits.budgets, world.profile_of(case.ticket))
     use = budgets.tightest(budgets.uses(allowed, {Scope.TICKET: case.spent, Scope.DAY: world.today}))
     if use is None:
-        return True, "no limit set"
+        return True, "No limit is set."
     if use.share >= 1 and use.allowance.scope is Scope.DAY:
         _, end = budgets.day_of(world.moment, world.limits.budgets.zone)
-        return False, f"{use.words()}; the next day begins at {clock(end)}"
-    return use.share < 1, use.words()
+        return False, f"{use.words()}; the next day begins at {clock(end)}."
+    return use.share < 1, f"{use.words()}."
 
 
 def _cooldown(case: Case, world: Survey) -> Answer:
     agent = world.agents.get(case.ticket.assigned_to or "")
     if agent and agent.cooldown_until and agent.cooldown_until > world.moment:
-        return False, f"{agent.name} is cooling down until {clock(agent.cooldown_until)}: {agent.cooldown_reason}"
-    return True, "not cooling down"
+        return False, f"{agent.name} is cooling down until {clock(agent.cooldown_until)}: {agent.cooldown_reason}."
+    return True, "Its agent is not cooling down."
 
 
 def _workspace(case: Case, world: Survey) -> Answer:
     project = world.projects.get(case.ticket.project_id or 0)
     if project is None:
-        return True, "a folder of its own"
+        return True, "It is worked in a folder of its own."
     busy = world.working.get(project.id, 0)
-    return busy < project.max_runs, f"{busy} of {project.max_runs} workspaces of {project.slug} in use"
+    return busy < project.max_runs, f"{busy} of {project.max_runs} workspaces of {project.slug} are in use."
 
 
 def _agent_capacity(case: Case, world: Survey) -> Answer:
     agent = world.agents.get(case.ticket.assigned_to or "")
     if agent is None:
-        return True, "no agent"
+        return True, "It has no agent."
     busy = world.load.get(agent.name, 0)
-    return busy < agent.capacity, f"{agent.name} has {busy} of {agent.capacity} runs"
+    return busy < agent.capacity, f"{agent.name} has {busy} of {agent.capacity} runs."
 
 
 def _total_capacity(_case: Case, world: Survey) -> Answer:
     busy = sum(world.load.values())
-    return busy < world.limits.total, f"{busy} of {world.limits.total} runs in all"
+    return busy < world.limits.total, f"{busy} of {world.limits.total} runs are live in all."
 
 
 GATES: tuple[tuple[str, Callable[[Case, Survey], Answer]], ...] = (

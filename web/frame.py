@@ -48,8 +48,8 @@ def page(template: str, key: str, crumbs: list[tuple[str, str | None]], **contex
     with reading(auth.instance().engine) as session:
         around = _around(session)
     trail = [("Home", "/"), *crumbs]
-    flashed = cast(list[tuple[str, str]], get_flashed_messages(with_categories=True))
-    notes = [{"tone": tone, "text": text} for tone, text in flashed]
+    flashed = cast(list[tuple[str, dict[str, Any]]], get_flashed_messages(with_categories=True))
+    notes = [{"tone": tone, **said} for tone, said in flashed]
     return render_template(template, page_key=key, crumbs=trail, flashes=notes, **(around | context))
 
 
@@ -76,9 +76,9 @@ def part(name: str, **context: Any) -> str:
     return render_template("part.html", part=name, **context)
 
 
-def note(text: str, tone: str = "good") -> None:
-    """A line for the next page."""
-    flash(text, tone)
+def note(text: str, tone: str = "good", undo: dict[str, str] | None = None) -> None:
+    """A line for the next page; with `undo` (ticket, label) it floats, and offers to take back what it tells of."""
+    flash({"text": text, "undo": undo}, tone)  # type: ignore[arg-type]
 
 
 def enhanced() -> bool:

@@ -23,8 +23,10 @@ from tickets import (
     requests,
     runs,
     speech,
+    undo,
     views,
     wake,
+    words,
 )
 from tickets.errors import DomainError, Invalid, NotFound
 from tickets.lookup import get
@@ -240,12 +242,29 @@ def make_move(reference: str) -> Response | tuple[str, int]:
                 session, ticket.id, name, auth.actor(), version=request.form.get("version", None, int), **facts
             )
             stopped = [run.id for run in runs.of(session, ticket.id, 1) if run.stop_code]
+            offer = undo.offered(session, ticket, auth.actor())
     except DomainError as refused:
         if frame.enhanced():
             raise
         return _move_form(reference, name, refused.message), refused.status
     _nudge(stopped)
+    if offer:
+        said = f"{ticket.identifier} is {words.state(ticket.status)} now."
+        frame.note(said, undo={"ticket": ticket.identifier, "label": offer.says})
     return redirect(f"/ticket/{ticket.identifier}", 303)
+
+
+@blueprint.post("/ticket/<reference>/undo")
+def take_back(reference: str) -> Response:
+    """Take the last move back, within its ten seconds."""
+    try:
+        with writing(auth.instance().engine) as session:
+            undo.undo(session, reference, auth.actor())
+    except DomainError as refused:
+        if frame.enhanced():
+            raise
+        frame.note(refused.message, "bad")
+    return redirect(f"/ticket/{reference}", 303)
 
 
 def _nudge(run_ids: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 import { bindKeys } from "./keys.js";
 import { openMove } from "./floats.js";
-import { say } from "./forms.js";
+import { say, showNotices } from "./forms.js";
 import { announceFresh, morph } from "./fragments.js";
 import { shownTickets } from "./live.js";
 import { fetchFragment, parseFragment, post } from "./page.js";
@@ -202,7 +202,8 @@ export class Board {
 
   async #move(card, move, back) {
     try {
-      await post(`/ticket/${card.dataset.card}/move`, { move, version: card.dataset.version });
+      const { notices } = await post(`/ticket/${card.dataset.card}/move`, { move, version: card.dataset.version });
+      showNotices(notices);
       document.querySelector("[data-announce]").textContent = `${card.dataset.card}: ${move}`;
     } catch (refusal) {
       back();

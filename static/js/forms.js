@@ -21,10 +21,22 @@ export function say(text, place) {
   notice.scrollIntoView({ block: "nearest" });
 }
 
+/** Show the notices of the page that a form led to; those that expire go when their time is over. */
+export function showNotices(notices) {
+  document.querySelector(".flashes")?.replaceChildren(...notices);
+  expire();
+}
+
+function expire() {
+  for (const notice of document.querySelectorAll("[data-expires]")) {
+    setTimeout(() => notice.remove(), Number(notice.dataset.expires) * 1000);
+  }
+}
+
 function finish(form, { url, notices }) {
   forget(form);
   form.querySelector("[data-error]")?.replaceChildren();
-  document.querySelector(".flashes")?.replaceChildren(...notices);
+  showNotices(notices);
   if ("keep" in form.dataset) {
     form.reset();
     form.querySelector("[data-grow]")?.dispatchEvent(new Event("input", { bubbles: true }));
@@ -62,6 +74,7 @@ function submitByKey(event) {
 }
 
 export function startForms() {
+  expire();
   document.addEventListener("submit", (event) => {
     if (!("enhance" in event.target.dataset)) return;
     event.preventDefault();

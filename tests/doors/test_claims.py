@@ -97,7 +97,7 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing(house: House) -> No
     done = house.run_door("mc_pickup.py", "--dry-run")
 
     said = json.loads(done.stdout)
-    assert said["would_claim"] == ["MC-1"] and said["kept"]["MC-2"].startswith("time: not before 2999")
+    assert said["would_claim"] == ["MC-1"] and said["kept"]["MC-2"].startswith("time: It does not start before 2999")
     assert state_of(house) == before
 
 

@@ -150,3 +150,11 @@ def test_the_event_log_is_narrowed_by_type_and_ticket(browser: FlaskClient, oper
 def test_a_viewer_does_not_read_the_logs(viewer: Api) -> None:
     headers = {"Authorization": f"Bearer {viewer.token}"}
     assert viewer.client.get("/logs", headers=headers).status_code == 403
+
+
+def test_a_move_offers_its_undo_as_a_form(browser: FlaskClient, operator: Api) -> None:
+    operator.post("/tickets", {"title": "One", "status": "inbox"})
+    said = send(browser, "/ticket/MC-1/move", "/ticket/MC-1", move="triage")
+    assert "MC-1 is to do now." in said and 'action="/ticket/MC-1/undo"' in said and "Back to inbox" in said
+    assert 'data-state="inbox"' in send(browser, "/ticket/MC-1/undo", "/")
+    assert "can no longer be undone" in send(browser, "/ticket/MC-1/undo", "/")

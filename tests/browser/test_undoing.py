@@ -1,0 +1,33 @@
+"""What was moved by mistake is taken back with one press."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import House
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_move_on_the_board_is_taken_back_in_place(house: House, page: Page) -> None:
+    ticket = house.ticket(status="inbox", assigned_to=None)
+    page.goto("/board")
+    expect(page.locator("#connection")).to_have_attribute("data-link", "live")
+    page.get_by_label(f"Moves of {ticket}").click()
+    page.locator(f"#card-{ticket}").get_by_role("button", name="Triage").click()
+    expect(page.locator(f"#column-todo #card-{ticket}")).to_be_visible()
+    expect(page.locator(".floats")).to_contain_text(f"{ticket} is to do now.")
+    page.get_by_role("button", name="Back to inbox").click()
+    expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
+    expect(page.locator(".floats")).to_have_count(0)
+
+
+def test_the_offer_goes_when_its_time_is_over(house: House, page: Page) -> None:
+    ticket = house.ticket(status="inbox", assigned_to=None)
+    page.clock.install()
+    page.goto(f"/ticket/{ticket}")
+    page.get_by_role("button", name="Triage").click()
+    expect(page.get_by_role("button", name="Back to inbox")).to_be_visible()
+    page.clock.run_for(10_500)
+    expect(page.locator(".floats")).to_have_count(0)
