@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from models import TaskOutcome, Ticket, TicketStatus, reading, writing
-from tickets import dispatch, events, incidents, lookup, policy, runs
+from tickets import dispatch, events, external, incidents, lookup, policy, runs
 from tickets.errors import DomainError
 from tickets.policy import Verdict
 from tickets.runs import Claim
@@ -77,6 +77,7 @@ def settle(bench: Bench, tally: Tally) -> None:
     world.require_processes()
     with writing(bench.engine) as session:
         runs.stop_unanswered(session, bench.settings.limits.answer_seconds)
+        external.let_go(session, 2 * bench.settings.limits.grace_seconds)
     tally.reconciled = reconcile.runs_here(bench, shown)
     tally.released = workplaces.release_spent(bench)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from datetime import timedelta
 
 from pydantic import Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Run, RunMode, RunState
+from models import Run, RunMode, RunState, now
 
 from . import events
 from .actors import Actor
 from .facts import Body, Line
 from .lifecycle import transition
-from .runs import PICKUP, hashed, latest
+from .runs import PICKUP, Report, RetryPolicy, hashed, latest, report, stop_asked
 
 
 class ExternalRun(Body):
@@ -46,3 +48,20 @@ def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) 
         session, ticket_id, "run_opened", {"run": run.id, "mode": "external", "agent": run.agent}, actor, run.id
     )
     return run, token
+
+
+def let_go(session: Session, seconds: float) -> int:
+    """End the runs that were told to stop so long ago and have not said that they did; returns their number.
+
+    MC cannot stop them: without this their ticket would wait for ever for a service that has gone.
+    """
+    told = (Run.mode == RunMode.EXTERNAL, Run.state != RunState.ENDED, Run.stop_code.is_not(None))
+    patience = timedelta(seconds=seconds)
+    left = [
+        run
+        for run in session.scalars(select(Run).where(*told))
+        if now() - (stop_asked(session, run.id) or run.started) > patience
+    ]
+    for run in left:
+        report(session, run.id, Report(verdict="stopped", summary="Mission Control has let go of it."), RetryPolicy())
+    return len(left)

@@ -27,9 +27,9 @@ from models import (
     reading,
     writing,
 )
-from tests.doors.house import House
+from tests.doors.house import ALICE, House
 from tests.waiting import wait_until
-from tickets import runs
+from tickets import external, runs
 from workers import processes, spool, verdict
 from workers.processes import Identity
 
@@ -248,6 +248,23 @@ def test_runs_of_another_machine_are_left_alone(house: House) -> None:
 
     assert house.make_pass().summary["reconciled"] == {}
     assert house.runs(ticket_id)[0].state is RunState.STARTING
+
+
+def test_an_external_run_that_says_nothing_does_not_hold_its_ticket_for_ever(house: House) -> None:
+    ticket_id = house.ticket("true")
+    with writing(house.engine) as session:
+        run, _ = external.open_run(session, ticket_id, external.ExternalRun(agent="elsewhere"), ALICE)
+    house.move(ticket_id, "park", wake={"kind": "manual"})
+    house.make_pass()
+    assert house.runs()[0].state is RunState.STOPPING, "it has a moment to report"
+
+    with writing(house.engine) as session:
+        early = now() - timedelta(minutes=1)
+        session.execute(update(TicketEvent).where(TicketEvent.run_id == run.id).values(ts=early))
+    house.make_pass()
+
+    assert house.runs()[0].state is RunState.ENDED
+    assert house.get(ticket_id).status is TicketStatus.WAITING
 
 
 def test_an_undead_run_blocks_its_ticket_and_no_other_run_starts(
