@@ -234,6 +234,13 @@ def test_no_number_of_parked_tickets_hides_one_from_its_wake_condition(engine: E
         assert [ticket.title for ticket in [*wake.answered(session), *wake.probing(session)]] == ["answer", "probe"]
 
 
+def test_a_ticket_does_not_wait_for_an_agent_that_nobody_knows(engine: Engine) -> None:
+    ticket_id = make(engine)
+    idle = {"kind": "agent_idle", "agent": "sript", "minutes": 5}
+    with writing(engine) as session, pytest.raises(Invalid):
+        lifecycle.transition(session, ticket_id, "park", ALICE, wake=idle)
+
+
 def test_commands_that_never_succeed_do_not_keep_others_from_being_tried(engine: Engine) -> None:
     with writing(engine) as session:
         for title in ("first", "second"):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from models import TERMINAL, ActorKind, Run, Ticket, TicketComment, TicketEvent, TicketStatus, WakeKind, clock, now
 
+from . import team
 from .facts import Wake
 from .lookup import get
 
@@ -18,9 +19,14 @@ CLOCKED = {WakeKind.TIME, WakeKind.USAGE_RESET}
 
 
 def columns(session: Session, wake: Wake) -> dict[str, Any]:
-    """The ticket columns that hold a wake condition; the parts that are searched for have columns of their own."""
+    """The ticket columns that hold a wake condition; the parts that are searched for have columns of their own.
+
+    Raises `NoSuchTicket`, and `Invalid` for an agent that is not on the team: it would be found idle at once.
+    """
     awaited = get(session, wake.ticket).id if wake.ticket else None
     said = wake.model_dump(mode="json", exclude_none=True)
+    if wake.agent:
+        said["agent"] = team.resolve(session, wake.agent)
     return {"wake": said, "wake_at": wake.at if wake.kind in CLOCKED else None, "wake_ticket_id": awaited}
 
 
