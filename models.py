@@ -299,7 +299,7 @@ def now() -> datetime:
 
 def stamp(value: datetime) -> str:
     """ISO 8601 in UTC with microseconds and `Z`: fixed width, so text order is time order."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def clock(value: datetime) -> str:
@@ -1059,6 +1059,17 @@ class Switch(Base):
     value: Mapped[str]
     changed_by: Mapped[str]
     changed: Mapped[datetime] = mapped_column(default=now)
+
+
+class SavedView(Base):
+    """A named set of the board's filters, as they stand in its address."""
+
+    __tablename__ = "saved_views"
+    __table_args__ = table()
+    name: Mapped[str] = mapped_column(primary_key=True)
+    query: Mapped[str]
+    author: Mapped[str]
+    created: Mapped[datetime] = mapped_column(default=now)
 
 
 # ----------------------------------------------------------------------------------------------- engine, transactions

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from models import Agent, AgentKind, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
@@ -31,6 +31,7 @@ class Filters:
     tag: str = ""
     priority: str = ""
     q: str = ""
+    archived: str = ""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Raises `Invalid` for a tag or priority that does not exist."""
@@ -139,7 +140,8 @@ def _column(
 
 
 def _in(status: TicketStatus, filters: Filters) -> Select[Any]:
-    return select(Ticket).where(Ticket.status == status, Ticket.archived == false(), *filters.conditions())
+    archived = Ticket.archived == (true() if filters.archived else false())
+    return select(Ticket).where(Ticket.status == status, archived, *filters.conditions())
 
 
 def _page(

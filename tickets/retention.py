@@ -96,6 +96,7 @@ KEPT: dict[str, str] = {
     "task_states": "one row a task",
     "controllers": "at most one row a ticket",
     "api_tokens": "made by people; revoked ones stay listed",
+    "saved_views": "one row a view",
     "switches": "one row a switch",
 }
 

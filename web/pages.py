@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -9,8 +10,8 @@ from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
 import auth
-from models import Priority, Tag, reading, writing
-from tickets import board, events, health, lifecycle, overview, paging, projects, team
+from models import Priority, Session, Tag, reading, writing
+from tickets import board, events, health, lifecycle, overview, paging, projects, saved_views, team
 from tickets.board import Filters
 from tickets.errors import DomainError
 from tickets.lookup import get
@@ -56,7 +57,7 @@ def _overview() -> dict[str, Any]:
 
 
 def _filters() -> Filters:
-    names = ("project", "assigned_to", "tag", "priority", "q")
+    names = ("project", "assigned_to", "tag", "priority", "q", "archived")
     return Filters(**{name: request.args.get(name, "").strip()[:200] for name in names})
 
 
@@ -80,6 +81,7 @@ def show_board() -> str:
             else board.columns(session, filters, auth.actor())
         )
         choices = _choices(session)
+        views = _views(session, _query(filters))
     return frame.page(
         "board.html",
         "board",
@@ -88,7 +90,38 @@ def show_board() -> str:
         filters=filters,
         choices=choices,
         query=_query(filters),
+        views=views,
     )
+
+
+def _views(session: Session, query: str) -> list[dict[str, Any]]:
+    here = saved_views.narrowed(query)
+    return [
+        {"label": view.name, "href": f"/board?{view.query}", "current": view.query == here}
+        for view in saved_views.all_views(session)
+    ]
+
+
+@blueprint.post("/board/views")
+def save_view() -> Response:
+    name, query = request.form.get("name", ""), request.form.get("query", "")
+    return _change_views(lambda session: saved_views.save(session, name, query, auth.actor()), query)
+
+
+@blueprint.post("/board/views/delete")
+def delete_view() -> Response:
+    name = request.form.get("name", "")
+    return _change_views(lambda session: saved_views.forget(session, name, auth.actor()), "")
+
+
+def _change_views(change: Callable[[Session], object], query: str) -> Response:
+    try:
+        with writing(auth.instance().engine) as session:
+            change(session)
+    except DomainError as refused:
+        frame.note(refused.message, "bad")
+    kept = saved_views.narrowed(query)
+    return redirect(f"/board?{kept}" if kept else "/board", 303)
 
 
 @blueprint.get("/board/column/<status>")

@@ -171,6 +171,15 @@ def upgrade() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "saved_views",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("query", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("created", models.UtcTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("saved_views_pkey")),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "switches",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),

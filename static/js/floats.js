@@ -12,7 +12,7 @@ function closeMenus(except) {
 /** Inside a list that scrolls, a menu is laid over the page instead of being cut off. */
 function place(menu) {
   const items = menu.querySelector(".items");
-  if (!menu.open || !items || !menu.closest(".cards, .scroll-x")) return;
+  if (!menu.open || !items || !menu.closest(".cards, .scroll-x, .board-bar")) return;
   const button = menu.getBoundingClientRect();
   items.style.position = "fixed";
   items.style.insetInlineEnd = "auto";

@@ -158,3 +158,21 @@ def test_a_move_offers_its_undo_as_a_form(browser: FlaskClient, operator: Api) -
     assert "MC-1 is to do now." in said and 'action="/ticket/MC-1/undo"' in said and "Back to inbox" in said
     assert 'data-state="inbox"' in send(browser, "/ticket/MC-1/undo", "/")
     assert "can no longer be undone" in send(browser, "/ticket/MC-1/undo", "/")
+
+
+def test_filters_are_saved_under_a_name_and_deleted(browser: FlaskClient) -> None:
+    said = send(browser, "/board/views", "/board", name=" Urgent  bugs ", query="tag=bug&priority=urgent&column=todo")
+    assert 'href="/board?priority=urgent&amp;tag=bug" aria-current="true"' in said and "Urgent bugs" in said
+    assert "already" in send(browser, "/board/views", "/board", name="Urgent bugs", query="tag=bug")
+    assert "at least one filter" in send(browser, "/board/views", "/board", name="All", query="column=todo")
+    assert "Urgent bugs" not in send(browser, "/board/views/delete", "/board", name="Urgent bugs")
+    assert "no saved view" in send(browser, "/board/views/delete", "/board", name="Urgent bugs")
+
+
+def test_archived_tickets_are_shown_apart(browser: FlaskClient, operator: Api) -> None:
+    operator.post("/tickets", {"title": "Old"})
+    operator.post("/tickets", {"title": "New"})
+    operator.patch("/tickets/MC-1", {"version": 1, "archived": True})
+    assert 'id="card-MC-1"' not in text(browser, "/board") and 'id="card-MC-2"' in text(browser, "/board")
+    said = text(browser, "/board?archived=1")
+    assert 'id="card-MC-1"' in said and 'id="card-MC-2"' not in said

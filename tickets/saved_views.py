@@ -1,0 +1,51 @@
+"""Saved views of the board: sets of filters that have a name, for everybody who uses this instance."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, urlencode
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from models import SavedView, insert_once
+
+from . import events
+from .actors import Actor
+from .board import Filters
+from .errors import Conflict, Invalid, NotFound
+
+MOST = 30
+LONGEST = 40
+
+
+def all_views(session: Session) -> list[SavedView]:
+    return list(session.scalars(select(SavedView).order_by(SavedView.name)))
+
+
+def save(session: Session, name: str, query: str, actor: Actor) -> SavedView:
+    """Keep these filters under a name. Raises `Invalid` for an empty name or no filters, `Conflict` for a name that is
+    taken or one view too many."""
+    name, kept = " ".join(name.split())[:LONGEST], narrowed(query)
+    if not name or not kept:
+        raise Invalid("A view has a name and at least one filter.", field="name")
+    if len(all_views(session)) >= MOST:
+        raise Conflict(f"There are {MOST} saved views already; delete one first.")
+    values = {"name": name, "query": kept, "author": actor.name}
+    made: SavedView | None = session.scalar(insert_once(session, SavedView).values(**values).returning(SavedView))
+    if made is None:
+        raise Conflict(f"There is a view named “{name}” already.")
+    events.append(session, None, "view_saved", {"title": name, "query": kept}, actor)
+    return made
+
+
+def forget(session: Session, name: str, actor: Actor) -> None:
+    """Raises `NotFound`."""
+    if session.scalar(delete(SavedView).where(SavedView.name == name).returning(SavedView.name)) is None:
+        raise NotFound("There is no saved view of that name.", view=name[:LONGEST])
+    events.append(session, None, "view_deleted", {"title": name}, actor)
+
+
+def narrowed(query: str) -> str:
+    """A query with the board's filters alone, in one order, so that equal ones are equal."""
+    given = dict(parse_qsl(query[:2000]))
+    return urlencode({name: given[name][:200] for name in sorted(Filters.__slots__) if given.get(name)})
