@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import SecurityError
 
-from models import ActorKind, ApiToken, Engine, Scope, Session, StoreUnavailable, reading, writing
+from models import ActorKind, ApiToken, Engine, RunState, Scope, Session, StoreUnavailable, reading, writing
 from settings import Settings
 from tickets import runs, tokens
 from tickets.actors import Actor
@@ -285,8 +285,9 @@ def _mark_used(token: ApiToken) -> None:
 
 
 def _run(session: Session, secret: str) -> Caller | None:
+    """A run's token reads nothing once the run is over; what it still sends is told that it came too late."""
     run = runs.by_token(session, secret)
-    if run is None:
+    if run is None or (run.state is RunState.ENDED and request.method in SAFE_METHODS):
         return None
     return Caller(Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id), Right.RUN, "run", run.id)
 

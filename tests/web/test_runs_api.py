@@ -80,6 +80,13 @@ def test_a_service_mirrors_work_done_elsewhere(service: Api, operator: Api) -> N
     assert service.post(path, {"agent": "ci"}).status_code == 409
 
 
+def test_a_runs_token_reads_nothing_once_the_run_is_over(worker: Worker) -> None:
+    assert worker.get(f"/tickets/{worker.ticket}").status_code == 200
+    assert worker.post(f"/runs/{worker.run}/report", {"verdict": "review"}).status_code == 200
+    assert worker.get(f"/tickets/{worker.ticket}").status_code == 401
+    assert worker.post(f"/runs/{worker.run}/report", {"verdict": "review"}).status_code == 409
+
+
 def test_no_run_speaks_for_another(worker: Worker, operator: Api) -> None:
     assert operator.post(f"/runs/{worker.run}/report", {"verdict": "done"}).status_code == 403
     assert worker.post(f"/runs/{worker.run + 1}/report", {"verdict": "done"}).status_code == 403
