@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from pydantic import ValidationError
 from sqlalchemy import Engine, update
 
 from models import Agent, TicketStatus, reading, writing
@@ -66,3 +68,9 @@ def test_a_long_queue_of_one_agent_does_not_keep_the_others_idle(engine: Engine)
         claimed = dispatch.plan(session, policy.Limits()).claim
     assert [ticket.assigned_to for ticket in claimed] == ["claude", "script"]
     assert claimed[-1].id == mine
+
+
+@pytest.mark.parametrize("at", ["0234-10-03T13:23:54Z", "9999-12-31T23:59:59-12:00", "2026-01-01T00:00:00"])
+def test_a_moment_that_no_calendar_of_work_has_is_refused(at: str) -> None:
+    with pytest.raises(ValidationError, match=r"must (lie between|carry a time zone)"):
+        NewTicket.model_validate({"title": "Then", "not_before": at})

@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from models import BlockReason, Gate, Tag, WakeKind
 
 
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+
+
 def _no_nul(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain a NUL byte")
@@ -19,6 +22,8 @@ def _no_nul(value: str) -> str:
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("must carry a time zone, as in 2026-01-31T09:00:00Z")
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise ValueError(f"must lie between the years {FIRST_YEAR} and {LAST_YEAR}")
     return value
 
 

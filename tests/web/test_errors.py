@@ -115,10 +115,12 @@ def test_a_fault_of_ours_tells_a_reference_and_no_more(
     assert rows(store) == before
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_full_disk_is_said_to_be_so_and_reading_goes_on(operator: Api, store: Engine) -> None:
-    """Regression: a store that cannot be written answered as a fault of the program, readers included."""
-    if store.dialect.name != "sqlite":
-        pytest.skip("the page limit that stands for a full disk is SQLite's")
+    """Regression: a store that cannot be written answered as a fault of the program, readers included.
+
+    The page limit that stands for a full disk is SQLite's.
+    """
     operator.post("/tickets", {"title": "Before"})
     event.listen(store, "connect", lambda connection, _record: connection.execute("PRAGMA max_page_count=1"))
     store.dispose()
