@@ -177,7 +177,7 @@ def _cards(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int, C
             live=_works(standings[ticket.id].live),
             live_line=_line(standings[ticket.id].live),
             cost=costs.get(ticket.id),
-            needs_you=ticket.status in ATTENTION,
+            needs_you=ticket.status in ATTENTION or _asks(standings[ticket.id].live),
             version=ticket.version,
             moves=offers(ticket, actor, standings[ticket.id]),
         )
@@ -187,6 +187,11 @@ def _cards(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int, C
 
 def _works(run: Run | None) -> bool:
     return run is not None and run.state is not RunState.STOPPING
+
+
+def _asks(run: Run | None) -> bool:
+    """It waits in the middle of its work: for leave to use a tool, or for a choice."""
+    return run is not None and run.state is RunState.WAITING
 
 
 def _line(run: Run | None) -> str | None:

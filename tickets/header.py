@@ -49,26 +49,33 @@ def of(session: Session, ticket: Ticket) -> Header:
     last = run or session.scalar(select(Run).where(Run.ticket_id == ticket.id).order_by(Run.id.desc()).limit(1))
     state = runtime(run)
     owner_kind = board.owner_kinds(session).get(ticket.assigned_to or "", "person")
-    working = f"{run.agent} is working…" if run and state in ("starting", "running") else None
     controller = control.holding(session, ticket.id)
     return Header(
         ticket.status.value,
-        next_action(ticket),
+        next_action(ticket, run),
         ticket.assigned_to,
         owner_kind,
         state,
         _line(ticket, last, state),
         run is not None,
-        working,
+        _working(run, state),
         ticket.created,
         controller.name if controller else None,
     )
 
 
-def next_action(ticket: Ticket) -> str:
+def next_action(ticket: Ticket, run: Run | None) -> str:
+    if run is not None and run.state is RunState.WAITING:
+        return "Answer"
     if ticket.status is TicketStatus.WAITING:
         return f"Wait {wake.words(ticket.wake)}"
     return NEXT[ticket.status]
+
+
+def _working(run: Run | None, state: str) -> str | None:
+    if run is None or state not in ("starting", "running", "waiting"):
+        return None
+    return f"{run.agent} waits for your answer" if state == "waiting" else f"{run.agent} is working…"
 
 
 def runtime(run: Run | None) -> str:

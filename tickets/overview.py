@@ -20,23 +20,26 @@ DAYS = 14
 
 
 def needs_you(session: Session) -> list[View]:
-    """Questions, reviews and blocked tickets, the longest waiting first."""
-    query = (
-        select(Ticket)
-        .where(Ticket.status.in_(ATTENTION), Ticket.archived == false())
-        .order_by(Ticket.updated)
-        .limit(SHOWN)
-    )
+    """What waits for a person: agents that ask in the middle of their work, then questions, reviews and blocked tickets,
+    the longest waiting first."""
+    asking = select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(Run.state == RunState.WAITING).order_by(Run.id)
+    resting = select(Ticket).where(Ticket.status.in_(ATTENTION), Ticket.archived == false()).order_by(Ticket.updated)
+    found = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(asking.limit(SHOWN))]
+    found += [(ticket, _cause(ticket)) for ticket in session.scalars(resting.limit(SHOWN))]
     return [
         {
             "identifier": ticket.identifier,
             "title": ticket.title,
             "status": ticket.status.value,
-            "line": (ticket.block or {}).get("next_action") or ticket.failure_reason or "",
+            "line": line,
             "since": ticket.updated,
         }
-        for ticket in session.scalars(query)
+        for ticket, line in found[:SHOWN]
     ]
+
+
+def _cause(ticket: Ticket) -> str:
+    return (ticket.block or {}).get("next_action") or ticket.failure_reason or ""
 
 
 def at_work(session: Session) -> list[View]:
