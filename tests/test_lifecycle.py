@@ -131,11 +131,11 @@ def test_parking_a_running_ticket_asks_its_run_to_stop(engine: Engine) -> None:
 
 @pytest.mark.parametrize("origin", ["inbox", "todo", "needs_input", "in_review", "blocked"])
 def test_a_parked_ticket_wakes_where_it_came_from(engine: Engine, origin: str) -> None:
-    ticket_id = make(engine)
+    awaited, ticket_id = make(engine), make(engine)
     with writing(engine) as session:
         put(session, ticket_id, TicketStatus(origin))
         lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
-        lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "ticket", "ticket": str(ticket_id)})
+        lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "ticket", "ticket": str(awaited)})
         assert lifecycle.transition(session, ticket_id, "wake", ALICE).status == origin
 
 
@@ -212,6 +212,28 @@ def test_a_phase_that_ends_with_a_decision_waits_for_it_whatever_its_gate(engine
         receipt = runs.report(session, run.id, runs.Report(verdict="done"), runs.RetryPolicy())
         assert (receipt.accepted, receipt.ticket.status) == (True, TicketStatus.IN_REVIEW)
         assert lifecycle.transition(session, ticket_id, "approve", ALICE, choice="red").status is TicketStatus.DONE
+
+
+def test_a_person_who_finishes_a_phase_hands_the_ticket_to_the_next(engine: Engine) -> None:
+    """Regression: the ticket was done, and its later phases never came."""
+    phases = [
+        {"name": "Design", "agent": "operator", "choices": ["red", "blue"]},
+        {"name": "Build", "agent": "script"},
+    ]
+    ticket_id = make(engine, assigned_to=None, phases=phases)
+    with writing(engine) as session:
+        lifecycle.transition(session, ticket_id, "start", ALICE)
+        with pytest.raises(Invalid, match="decision"):
+            lifecycle.transition(session, ticket_id, "finish", ALICE)
+        handed = lifecycle.transition(session, ticket_id, "finish", ALICE, choice="red")
+    assert (handed.status, handed.phase, handed.assigned_to) == (TicketStatus.TODO, "Build", "script")
+
+
+def test_a_ticket_does_not_wait_for_itself(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session, pytest.raises(Invalid, match="itself"):
+        wake_up = {"kind": "ticket", "ticket": str(ticket_id)}
+        lifecycle.transition(session, ticket_id, "park", ALICE, wake=wake_up)
 
 
 def test_a_parked_ticket_is_created_parked(engine: Engine) -> None:

@@ -92,9 +92,12 @@ class FeedbackFacts(Facts):
     body: Words = Field(title="What must change?")
 
 
-class ApproveFacts(Noted):
-    waive: Words | None = Field(None, title="Reason for approving with missing or failed evidence")
+class FinishFacts(Noted):
     choice: Line | None = Field(None, title="Decision")
+
+
+class ApproveFacts(FinishFacts):
+    waive: Words | None = Field(None, title="Reason for approving with missing or failed evidence")
 
 
 class ParkFacts(Noted):

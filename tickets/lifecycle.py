@@ -39,6 +39,7 @@ from .facts import (
     CloseFacts,
     Facts,
     FeedbackFacts,
+    FinishFacts,
     NewTicket,
     Noted,
     ParkFacts,
@@ -94,7 +95,15 @@ MOVES: dict[str, Move] = {
         Move("triage", _only(S.INBOX), (S.TODO,), WORLD, label="Triage"),
         Move("claim", _only(S.TODO), (S.IN_PROGRESS,), frozenset({By.PICKUP}), Facts, without_run=True),
         Move("start", _only(S.TODO), (S.IN_PROGRESS,), frozenset({By.OWNER}), label="Start", without_run=True),
-        Move("finish", _only(S.IN_PROGRESS), (S.DONE,), frozenset({By.OWNER}), label="Finish", without_run=True),
+        Move(
+            "finish",
+            _only(S.IN_PROGRESS),
+            (S.DONE, S.TODO),
+            frozenset({By.OWNER}),
+            FinishFacts,
+            "Finish",
+            without_run=True,
+        ),
         Move(
             "release",
             _only(S.IN_PROGRESS),
@@ -408,10 +417,18 @@ def _approve(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> d
     return workflow.advance(session, ticket, facts.choice) | FRESH_START
 
 
+def _finish(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, FinishFacts)
+    return workflow.advance(session, ticket, facts.choice) | FRESH_START
+
+
 def _park(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, ParkFacts)
     origin = ticket.return_to if ticket.status is S.WAITING else ticket.status.value
-    return {**wake.columns(session, facts.wake), "return_to": origin, "block": ticket.block}
+    condition = wake.columns(session, facts.wake)
+    if condition["wake_ticket_id"] == ticket.id:
+        raise Invalid("a ticket cannot wait for itself", field="ticket")
+    return {**condition, "return_to": origin, "block": ticket.block}
 
 
 def _back(origin: str | None, fallback: TicketStatus) -> dict[str, Any]:
@@ -443,6 +460,7 @@ def _reopen(_session: Session, _ticket: Ticket, facts: Facts, _actor: Actor) -> 
 _CHANGES = dict.fromkeys(MOVES, _nothing) | {
     "claim": _claim,
     "start": _start,
+    "finish": _finish,
     "release": _release,
     "answer": _resumed,
     "complete": _complete,
