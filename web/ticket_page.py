@@ -13,6 +13,7 @@ from models import Run, Session, Ticket, reading, writing
 from tickets import (
     board,
     conversation,
+    editing,
     events,
     evidence,
     header,
@@ -29,6 +30,7 @@ from tickets import (
     words,
 )
 from tickets.errors import DomainError, Invalid, NotFound
+from tickets.facts import EditTicket
 from tickets.lookup import get
 
 from . import changes, forms, frame, markdown, wording
@@ -271,6 +273,18 @@ def _nudge(run_ids: list[int]) -> None:
     """After the commit: what was decided reaches a live run at once."""
     for run_id in run_ids:
         nudge(auth.instance().settings, run_id)
+
+
+@blueprint.post("/ticket/<reference>/acceptance")
+def tick(reference: str) -> Response:
+    """Say which acceptance items are met; the others are not."""
+    met = set(request.form.getlist("met"))
+    with writing(auth.instance().engine) as session:
+        ticket = get(session, reference)
+        items = [{"text": item["text"], "met": str(at) in met} for at, item in enumerate(ticket.acceptance)]
+        body = EditTicket.model_validate({"version": request.form.get("version", 0, int), "acceptance": items})
+        editing.edit(session, ticket, body, auth.actor())
+    return redirect(f"/ticket/{ticket.identifier}?tab=evidence", 303)
 
 
 @blueprint.post("/ticket/<reference>/say")
