@@ -11,7 +11,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,12 @@ def _attempt(bench: Bench, run: Run, sight: Sight) -> str | None:
 
 def _is_just_starting(run: Run) -> bool:
     """Looking at its lock now could keep the wrapper from taking it."""
-    return run.heartbeat is None and now() - run.started < timedelta(seconds=STARTUP_SECONDS)
+    return run.heartbeat is None and _since(run.started) < timedelta(seconds=STARTUP_SECONDS)
+
+
+def _since(moment: datetime) -> timedelta:
+    """How long ago; where the clock was set back, the difference counts the same, so that nothing waits for it."""
+    return abs(now() - moment)
 
 
 def _settle(bench: Bench, run: Run, sight: Sight) -> str | None:
@@ -90,7 +95,7 @@ def _stop(bench: Bench, run: Run, sight: Sight) -> str:
     with reading(bench.engine) as session:
         asked = runs.stop_asked(session, run.id) or run.started
     patience = timedelta(seconds=bench.settings.limits.grace_seconds + MARGIN_SECONDS)
-    waited = now() - asked
+    waited = _since(asked)
     if waited > 2 * patience:
         return _undead(bench, run, sight.wrapper or NOBODY) or "killed"
     if waited > patience and sight.wrapper:
@@ -150,8 +155,10 @@ def _bury(bench: Bench, run: Run) -> str:
 
 
 def _report(said: dict[str, Any] | None) -> Report | None:
-    with suppress(ValidationError):
-        return Report.model_validate(said) if said else None
+    """The report as left; one whose particulars the server cannot read still counts by its verdict."""
+    for left_out in ((), ("claims", "usage", "observations", "terminal", "question")):
+        with suppress(ValidationError):
+            return Report.model_validate({k: v for k, v in said.items() if k not in left_out}) if said else None
     return None
 
 

@@ -7,16 +7,17 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from models import Priority, Ticket, TicketTag, now
+from models import ActorKind, Priority, Ticket, TicketTag, now
 
 from . import events, team
 from .actors import Actor
-from .errors import Invalid, StaleTicket
+from .errors import Forbidden, Invalid, StaleTicket
 from .facts import EditTicket
 from .projects import project_named
 from .views import tags_of, ticket_json
 
 NEVER_NULL = ("title", "description", "priority", "tags", "acceptance", "gate", "archived")
+PERSONS_ALONE = ("gate", "acceptance", "campaign_owner")
 SHOWN_CHARACTERS = 500
 
 
@@ -29,6 +30,7 @@ def edit(session: Session, ticket: Ticket, body: EditTicket, actor: Actor) -> Ti
     empty = [name for name in NEVER_NULL if name in sent and sent[name] is None]
     if empty:
         raise Invalid("these fields cannot be empty", fields=dict.fromkeys(empty, "must not be null"))
+    _require_right(sent, actor)
     if ticket.version != body.version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     before = ticket_json(session, [ticket])[0]
@@ -39,6 +41,13 @@ def edit(session: Session, ticket: Ticket, body: EditTicket, actor: Actor) -> Ti
     difference = {name: [_short(before[name]), _short(after[name])] for name in sent if before[name] != after[name]}  # type: ignore[literal-required]
     events.append(session, ticket.id, "ticket_edited", {"changes": difference, "version": changed.version}, actor)
     return changed
+
+
+def _require_right(sent: dict[str, Any], actor: Actor) -> None:
+    """What decides when work counts as done is for people alone: a program must not lower the bar it is held to."""
+    decided = [name for name in PERSONS_ALONE if name in sent]
+    if decided and actor.kind is not ActorKind.HUMAN:
+        raise Forbidden(f"Only a person edits {' and '.join(decided)}.", fields=dict.fromkeys(decided, "is for people"))
 
 
 def _columns(session: Session, sent: dict[str, Any]) -> dict[str, Any]:

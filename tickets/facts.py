@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from models import BlockReason, Gate, Tag, WakeKind
 
-
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 

@@ -25,12 +25,13 @@ from models import (
     Ticket,
     TicketStatus,
     TicketTag,
+    WakeKind,
     now,
 )
 
 from . import comments, events, evidence, inbox, memory, relationships, team, wake, words, workflow
 from .actors import Actor
-from .errors import IllegalMove, Invalid, StaleTicket
+from .errors import Forbidden, IllegalMove, Invalid, StaleTicket
 from .facts import (
     AnswerFacts,
     ApproveFacts,
@@ -45,6 +46,7 @@ from .facts import (
     ParkFacts,
     ReleaseFacts,
     ReopenFacts,
+    Wake,
 )
 from .lookup import get, live_runs
 from .memory import Kept
@@ -157,6 +159,7 @@ def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
 
     Raises `Invalid` for an unknown project or owner, `NoSuchTicket` for an unknown parent or wake ticket.
     """
+    _require_own_probe(body.wake, actor)
     project = project_named(session, body.project) if body.project else None
     owner = team.resolve(session, body.assigned_to) if body.assigned_to else None
     gate = body.gate or (project.gate if project else None)
@@ -191,10 +194,22 @@ def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
 
 
 def _first_status(body: NewTicket, actor: Actor) -> TicketStatus:
-    """What a run files without saying where waits for triage: agents do not start work of their own accord."""
-    if actor.kind is ActorKind.RUN and "status" not in body.model_fields_set:
-        return S.INBOX
-    return S(body.status)
+    """What a run files waits for triage: agents start no work, and no command, of their own accord."""
+    if actor.kind is not ActorKind.RUN:
+        return S(body.status)
+    asked = {"status": body.status != "inbox", "wake": body.wake, "gate": body.gate, "phases": body.phases}
+    refused = [name for name, value in asked.items() if value and name in body.model_fields_set]
+    if refused:
+        raise Forbidden(
+            f"A run files tickets for triage; {' and '.join(refused)} are for people to say.", fields=refused
+        )
+    return S.INBOX
+
+
+def _require_own_probe(condition: Wake | None, actor: Actor) -> None:
+    """A probe is a command on the operator's machine: only a person may name one."""
+    if condition is not None and condition.kind is WakeKind.PROBE and actor.kind is not ActorKind.HUMAN:
+        raise Forbidden("Only a person may park a ticket on a probe: it runs a command on this machine.")
 
 
 def _next_number(session: Session, series: str = "ticket") -> int:
@@ -407,7 +422,7 @@ def _resumed(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -
 
 def _complete(session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
     evidence.require_complete(session, ticket)
-    return workflow.advance(session, ticket)
+    return workflow.advance(session, ticket) | FRESH_START
 
 
 def _approve(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
@@ -422,9 +437,10 @@ def _finish(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> di
     return workflow.advance(session, ticket, facts.choice) | FRESH_START
 
 
-def _park(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _park(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, ParkFacts)
     origin = ticket.return_to if ticket.status is S.WAITING else ticket.status.value
+    _require_own_probe(facts.wake, actor)
     condition = wake.columns(session, facts.wake)
     if condition["wake_ticket_id"] == ticket.id:
         raise Invalid("a ticket cannot wait for itself", field="ticket")

@@ -376,6 +376,8 @@ def fail(
     )
     transition(session, ticket.id, decision.move, MISSION_CONTROL, **decision.facts)
     session.execute(update(Ticket).where(Ticket.id == ticket.id).values(**decision.remember))
+    if retries.CONSEQUENCES[failure].fresh:
+        sessions.give_up(session, ticket.id)
     terminal.record(session, get_run(session, run.id), said, decision)
 
 

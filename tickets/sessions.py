@@ -21,6 +21,14 @@ def begun(session: Session, run: Run, conversation_id: str) -> None:
 def to_resume(session: Session, ticket_id: int, agent: str, program: str) -> AgentSession | None:
     """The conversation that this agent last held about this ticket with this program."""
     query = select(AgentSession).where(
-        AgentSession.ticket_id == ticket_id, AgentSession.agent == agent, AgentSession.program == program
+        AgentSession.ticket_id == ticket_id,
+        AgentSession.agent == agent,
+        AgentSession.program == program,
+        AgentSession.config_dir.is_not(None),
     )
     return session.scalar(query.order_by(AgentSession.last_seen.desc(), AgentSession.id).limit(1))
+
+
+def give_up(session: Session, ticket_id: int) -> None:
+    """The ticket's conversation cannot go on: the next run begins another, whoever lets it start."""
+    session.execute(update(AgentSession).where(AgentSession.ticket_id == ticket_id).values(config_dir=None))

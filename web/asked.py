@@ -11,7 +11,7 @@ from tickets import requests
 from tickets.requests import Reply
 
 from . import nudge
-from .api import Call, Resource
+from .api import OPERATORS, Call, Resource
 from .shapes import Page
 
 blueprint = Resource("asked", __name__)
@@ -34,7 +34,7 @@ def list_requests(call: Call, ticket: Ticket) -> Page[RequestJson]:
     return {"items": [_shape(row) for row in requests.of(call.session, ticket.id)], "next": None}
 
 
-@blueprint.writes("POST", "/tickets/<ticket>/requests")
+@blueprint.writes("POST", "/tickets/<ticket>/requests", rights=OPERATORS)
 def answer_request(call: Call, ticket: Ticket, body: Reply) -> RequestJson:
     """Answer a request that waits: allow or deny a tool, once or for the run, or choose; the agent is told at once."""
     run_id = requests.answer(call.session, ticket.id, body, call.actor)

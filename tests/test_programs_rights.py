@@ -1,0 +1,75 @@
+"""What programs may not decide: when work counts as done, what starts, and what runs on the operator's machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from models import ActorKind, Failure, Outcome, TicketStatus, reading, writing
+from tests.test_spine import ALICE, make
+from tickets import editing, lifecycle, lookup, runs, sessions
+from tickets.actors import Actor
+from tickets.errors import Forbidden
+from tickets.facts import EditTicket, NewTicket
+
+SERVICE = Actor(ActorKind.SERVICE, "ci")
+PROBE = {"kind": "probe", "probe": ["true"]}
+PATIENT = runs.RetryPolicy(limit=5, backoff_seconds=0)
+
+
+@pytest.mark.parametrize(
+    "edit", [{"gate": "none"}, {"acceptance": [{"text": "x", "met": True}]}, {"campaign_owner": None}]
+)
+def test_a_service_does_not_lower_the_bar_that_work_is_held_to(engine: Engine, edit: dict[str, Any]) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        ticket = lookup.get(session, ticket_id)
+        body = EditTicket.model_validate({"version": ticket.version, **edit})
+        with pytest.raises(Forbidden, match="Only a person"):
+            editing.edit(session, ticket, body, SERVICE)
+        before = ticket.version
+        assert editing.edit(session, ticket, body, ALICE).version == before + 1
+
+
+@pytest.mark.parametrize(
+    "asked", [{"status": "todo"}, {"gate": "none"}, {"status": "waiting", "wake": PROBE}, {"phases": [{"name": "Dev"}]}]
+)
+def test_a_run_starts_no_work_and_no_command_by_filing_a_ticket(engine: Engine, asked: dict[str, Any]) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        worker = Actor(ActorKind.RUN, "script", run.id, ticket_id)
+        with pytest.raises(Forbidden, match="(files tickets for triage|Only a person)"):
+            lifecycle.create(
+                session, NewTicket.model_validate({"title": "More", "assigned_to": "script", **asked}), worker
+            )
+        filed = lifecycle.create(session, NewTicket(title="More", assigned_to="script"), worker)
+        assert filed.status is TicketStatus.INBOX
+
+
+def test_only_a_person_parks_a_ticket_on_a_command(engine: Engine) -> None:
+    ticket_id = make(engine)
+    orchestrator = Actor(ActorKind.ORCHESTRATOR, "bob")
+    body = NewTicket.model_validate({"title": "Later", "status": "waiting", "wake": PROBE})
+    with writing(engine) as session:
+        with pytest.raises(Forbidden, match="Only a person"):
+            lifecycle.transition(session, ticket_id, "park", orchestrator, wake=PROBE)
+        with pytest.raises(Forbidden, match="Only a person"):
+            lifecycle.create(session, body, SERVICE)
+        assert lifecycle.transition(session, ticket_id, "park", ALICE, wake=PROBE).status is TicketStatus.WAITING
+
+
+def test_a_conversation_that_overflowed_is_not_resumed_by_whoever_unblocks_the_ticket(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        runs.prepared(session, run.id, config_dir="/somewhere", workspace="/elsewhere")
+        sessions.begun(session, lookup.get_run(session, run.id), "c-1")
+        assert sessions.to_resume(session, ticket_id, "script", "script") is not None
+        runs.fail(
+            session, lookup.get_run(session, run.id), Outcome.FAILED, Failure.CONTEXT_OVERFLOW, "too long", PATIENT
+        )
+    with reading(engine) as session:
+        assert sessions.to_resume(session, ticket_id, "script", "script") is None
