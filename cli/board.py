@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from typing import Any
 
@@ -12,9 +13,9 @@ from sqlalchemy import select
 from cli.common import as_json, checked, operator, print_one, print_rows, reading, writing
 from models import Priority, Tag, Ticket, TicketStatus
 from settings import load
-from tickets import conversation, lifecycle
+from tickets import conversation, lifecycle, runs
 from tickets.facts import NewTicket
-from tickets.lookup import get
+from tickets.lookup import get, live_run
 
 
 @click.group()
@@ -99,6 +100,25 @@ def comment(reference: str, body: str) -> None:
     written = checked(conversation.NewComment, body=_text(body))
     with writing(settings) as session:
         conversation.comment(session, get(session, reference).id, written, actor)
+
+
+@ticket.command("declare-dead")
+@click.argument("reference")
+def declare_dead(reference: str) -> None:
+    """Say that the run of ticket REFERENCE is dead, where its machine is gone or has another name now.
+
+    Runs of this machine are settled by bin/mc pickup, which looks before it says so.
+    """
+    settings, actor = operator()
+    with writing(settings) as session:
+        found = get(session, reference)
+        run = live_run(session, found.id)
+        if run is None or run.host == socket.gethostname():
+            why = "has no live run" if run is None else "is worked on this machine: run bin/mc pickup"
+            raise click.ClickException(f"{found.identifier} {why}.")
+        patience = runs.RetryPolicy(settings.retry_limit, settings.retry_backoff_seconds)
+        runs.mark_lost(session, run.id, f"{actor.name} declared the run on {run.host} dead.", patience)
+    click.echo(f"The run of {found.identifier} on {run.host} is recorded as lost; its ticket goes on by its retries.")
 
 
 def _text(argument: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,17 +41,4 @@ class Bench:
 
 def set_up(settings: Settings, engine: Engine) -> Bench:
     tmux = Tmux(f"mc-{settings.instance}", settings.sockets_dir)
-    return Bench(settings, engine, tmux, host_name(settings))
-
-
-def host_name(settings: Settings) -> str:
-    """This machine's name in the store, given once and kept in its home: a later change of hostname strands no run."""
-    file = settings.home / "host"
-    if not file.exists():
-        name = f"{socket.gethostname()}-{secrets.token_hex(2)}"
-        whole = file.with_name(f".{name}")
-        whole.write_text(name)
-        with suppress(FileExistsError):
-            file.hardlink_to(whole)
-        whole.unlink()
-    return file.read_text()
+    return Bench(settings, engine, tmux, socket.gethostname())

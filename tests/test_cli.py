@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import update
 
 from mc_cli import main
+from models import Run, open_engine, writing
+from tickets import runs
 
 ROOT = Path(__file__).resolve().parent.parent
 Mc = Callable[..., Result]
@@ -73,6 +77,20 @@ def test_an_illegal_move_is_refused_in_a_sentence(mc: Mc) -> None:
 
     assert refused.exit_code == 1
     assert refused.output.startswith("Error: MC-1 cannot approve: it is to do.")
+
+
+def test_only_the_run_of_a_machine_that_is_gone_is_declared_dead(mc: Mc, tmp_path: Path) -> None:
+    mc("ticket", "create", "Fix the door", "--assign", "script")
+    assert "has no live run" in mc("ticket", "declare-dead", "MC-1").output
+    engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
+    with writing(engine) as session:
+        run = runs.claim(session, 1, socket.gethostname()).run
+    assert "run bin/mc pickup" in mc("ticket", "declare-dead", "MC-1").output
+    with writing(engine) as session:
+        session.execute(update(Run).where(Run.id == run.id).values(host="gone"))
+    assert "recorded as lost" in mc("ticket", "declare-dead", "MC-1").output
+    assert json.loads(mc("ticket", "show", "MC-1", "--json").output)["status"] == "todo"
+    engine.dispose()
 
 
 def test_a_token_is_printed_once_listed_without_its_secret_and_revoked(mc: Mc) -> None:
