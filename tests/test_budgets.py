@@ -113,7 +113,7 @@ def test_a_run_at_its_limit_goes_on_and_the_next_one_does_not_start(engine: Engi
     run_id = claim(engine, ticket_id)
     tell(engine, run_id, allowed, input_tokens=100)
     assert the_run(engine, run_id).stop_code is None
-    assert gate(engine, ticket_id, allowed) == policy.Verdict("budget", False, "100 of 100 tokens on this ticket")
+    assert gate(engine, ticket_id, allowed) == policy.Verdict("budget", False, "100 of 100 tokens on this ticket.")
 
 
 def test_minutes_are_counted_by_the_heartbeat(engine: Engine) -> None:
