@@ -88,6 +88,8 @@ class Session:
         """Work on `prompt` until the process has ended, and leave nothing of it alive."""
         self._control = control
         self._child.write(self._agent.open(prompt))
+        if self._agent.one_turn:
+            self._child.close_stdin()
         while not self._over:
             for key, _ in self._selector.select(TICK_SECONDS):
                 key.data()

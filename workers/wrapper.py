@@ -163,7 +163,7 @@ class Wrapper:
     def _run_agent(self) -> End:
         spec = self._spec
         try:
-            agent = agent_for(spec.program, spec.mode)
+            agent = agent_for(spec.program, spec.mode, spec.argv)
             agent.prepare(spec, self._run_dir)
             prompt = (self._run_dir / PROMPT).read_text(encoding="utf-8")
             session = Session(spec, self._run_dir, agent, self._recorder, self._redaction, self._mailbox)

@@ -5,6 +5,7 @@ Each module is loaded only when its program is used: a wrapper holds one agent a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 
 from workers.agents.base import Agent
@@ -16,6 +17,7 @@ _AGENTS = {
     "claude": ("workers.agents.claude", "ClaudeAgent"),
     "codex": ("workers.agents.codex", "CodexAgent"),
 }
+_ONE_TURN = ("workers.agents.codex_once", "CodexOnce")
 PROGRAMS = tuple(_AGENTS)
 
 
@@ -27,12 +29,16 @@ class UnknownProgram(Exception):
     """No agent of this name is known, or not in this mode."""
 
 
-def agent_for(program: str, mode: Mode = "headless") -> Agent:
-    """A fresh agent for one run of `program`; raises `UnknownProgram`."""
+def agent_for(program: str, mode: Mode = "headless", argv: Sequence[str] = ()) -> Agent:
+    """A fresh agent for one run of `program`; raises `UnknownProgram`.
+
+    `argv` are the profile's arguments: Codex with `exec` as the first of them works one turn and takes no messages.
+    """
     if program not in _AGENTS:
         raise UnknownProgram(program)
     if mode == "tui" and program not in WITH_SCREEN:
         raise UnknownProgram(f"{program} has no screen of its own")
-    module, name = _SCREEN if mode == "tui" else _AGENTS[program]
+    once = program == "codex" and list(argv[:1]) == ["exec"]
+    module, name = _SCREEN if mode == "tui" else _ONE_TURN if once else _AGENTS[program]
     agent: Agent = getattr(import_module(module), name)()
     return agent

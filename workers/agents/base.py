@@ -42,6 +42,9 @@ State = Literal["starting", "running", "waiting", "idle"]
 class Agent(Protocol):
     """One run of one program."""
 
+    one_turn: bool
+    """Whether the program works on what `open` gave it and nothing else: its stdin is closed after that."""
+
     @property
     def state(self) -> State:
         """What the program is doing, as far as its stream has told."""

@@ -35,6 +35,8 @@ _CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-c
 class ClaudeAgent:
     """One run of Claude Code; see `workers.agents.base.Agent`."""
 
+    one_turn = False
+
     def __init__(self) -> None:
         self._stream = ClaudeStream("default", ())
         self._numbers = count(1)

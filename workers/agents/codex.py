@@ -1,4 +1,7 @@
-"""Codex as an agent: `codex app-server` over stdio, its configuration, and the requests that drive it.
+"""Codex as an agent: its app-server, its configuration, and the requests that drive it.
+
+The server listens on a socket, so that a person can join with `codex resume <thread> --remote unix://<socket>`;
+`workers.codex_bridge` makes stdio of it.
 
 The conversation opens step by step (`initialize`, then a thread, then a turn with the prompt), each step taken
 when the reply to the one before arrives; what is sent earlier waits. The first turn also waits until the
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from workers import files
+from workers import boot, files
 from workers.agents.base import State
 from workers.agents.calls import COORDINATION
 from workers.agents.codex_exec import CodexExec
@@ -45,6 +48,8 @@ _VERSION = re.compile(r"/(\d[\w.+-]*)")
 class CodexAgent:
     """One run of Codex; see `workers.agents.base.Agent`."""
 
+    one_turn = False
+
     def __init__(self) -> None:
         self._stream = CodexStream("default", ())
         self._exec = CodexExec()
@@ -70,11 +75,11 @@ class CodexAgent:
             self._thread = {**self._thread, "model": spec.model}
         if spec.resume:
             self._thread = {**self._thread, "threadId": spec.conversation_id, "excludeTurns": True}
-        folder = make_private(Path(spec.config_dir))
-        files.replace(folder / "config.toml", _config(spec, run_dir).encode())
+        write_config(spec, run_dir)
 
     def command(self, spec: RunSpec) -> list[str]:
-        return [spec.binary or "codex", "app-server", *spec.argv]
+        program = [spec.binary or "codex", str(socket_of(spec)), *spec.argv]
+        return boot.module("workers.codex_bridge", *program)
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {"CODEX_HOME": spec.config_dir}
@@ -184,6 +189,22 @@ class CodexAgent:
             event("error", failure=failure, message=f"{method}: {said}"),
             event("result", ok=False, text=said, failure=failure),
         ]
+
+
+def socket_of(spec: RunSpec) -> Path:
+    """Where the server of a run is to be spoken to, in the private folder of the run's own socket."""
+    return Path(spec.socket).with_suffix(".codex")
+
+
+def options(spec: RunSpec) -> tuple[str, ...]:
+    """The profile's arguments without the `exec` that chooses `codex_once`."""
+    return spec.argv[1:] if spec.argv[:1] == ("exec",) else spec.argv
+
+
+def write_config(spec: RunSpec, run_dir: Path) -> None:
+    """Write `config.toml` into the run's configuration folder."""
+    folder = make_private(Path(spec.config_dir))
+    files.replace(folder / "config.toml", _config(spec, run_dir).encode())
 
 
 def _config(spec: RunSpec, run_dir: Path) -> str:

@@ -21,6 +21,8 @@ from workers.vocabulary import KINDS, Event, Kind, event
 class ScriptAgent:
     """One run of the script agent; see `workers.agents.base.Agent`."""
 
+    one_turn = False
+
     def __init__(self) -> None:
         self.state: State = "starting"
         self._deltas = Deltas(())

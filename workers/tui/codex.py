@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from workers.agents import codex_items
-from workers.agents.codex import MCP_SECONDS, POLICIES, CodexAgent
+from workers.agents.codex import MCP_SECONDS, POLICIES, CodexAgent, options
 from workers.agents.codex_exec import modern
 from workers.agents.diagnosis import diagnose, reset_time
 from workers.agents.fields import Fields, amount, count, read_line, table, text
@@ -47,7 +47,7 @@ class CodexScreen:
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         approval, sandbox = POLICIES[spec.permissions]
-        argv = [spec.binary or "codex", *spec.argv, "-a", approval, "-s", sandbox, "-C", spec.workspace]
+        argv = [spec.binary or "codex", *options(spec), "-a", approval, "-s", sandbox, "-C", spec.workspace]
         argv += ["-m", spec.model] if spec.model else []
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
         argv = [argv[0], "resume", *argv[1:], spec.conversation_id] if spec.resume else argv

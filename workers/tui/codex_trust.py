@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from workers.agents.codex import options
 from workers.agents.fields import Fields, read_json, rows, table, text, write_line
 from workers.spec import RunSpec
 
@@ -22,7 +23,7 @@ def trust(spec: RunSpec, env: Mapping[str, str]) -> None:
 
     One that does not answer leaves its hooks untrusted: the screen asks, and the state stays unknown until then.
     """
-    argv = [spec.binary or "codex", "app-server", *spec.argv]
+    argv = [spec.binary or "codex", "app-server", *options(spec)]
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen(argv, env=dict(env), cwd=spec.workspace, stdin=pipe, stdout=pipe, stderr=null) as server:
         assert server.stdin
