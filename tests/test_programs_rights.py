@@ -41,7 +41,7 @@ def test_a_run_starts_no_work_and_no_command_by_filing_a_ticket(engine: Engine, 
     with writing(engine) as session:
         run = runs.claim(session, ticket_id, "here").run
         worker = Actor(ActorKind.RUN, "script", run.id, ticket_id)
-        with pytest.raises(Forbidden, match="(files tickets for triage|Only a person)"):
+        with pytest.raises(Forbidden, match=r"(files tickets for triage|Only a person)"):
             lifecycle.create(
                 session, NewTicket.model_validate({"title": "More", "assigned_to": "script", **asked}), worker
             )
