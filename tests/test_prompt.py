@@ -30,6 +30,7 @@ def hear(engine: Engine, run: Run, conversation_id: str = "c-1") -> None:
     event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session"}
     said = event | {"payload": {"conversation_id": conversation_id}}
     with writing(engine) as session:
+        runs.prepared(session, run.id, config_dir="/kept")
         ingest.take(session, run.id, [WorkerEvent.model_validate(said)])
 
 

@@ -48,6 +48,14 @@ NOT_STARTED = 75
 """Exit code of a wrapper that found its run taken, revoked or unreadable: it has done nothing."""
 
 
+INTERRUPTED = 130
+
+
+def _was_left(own: Verdict, exit_code: int) -> bool:
+    """A screen that ended without a verdict, by its own exit or by Ctrl-C, was left by the person who sat at it."""
+    return own.kind == "protocol_violation" or (own.kind == "failed" and exit_code == INTERRUPTED)
+
+
 class NotMine(Exception):
     """This process must not work on the run."""
 
@@ -130,7 +138,7 @@ class Wrapper:
             self._recorder.say(f"Process {each.pid} of this run could not be killed.", "warning")
         signalled = verdict.from_signal(self._run_dir, self._spec.nonce)
         own = verdict.conclude(self._recorder.facts, signalled, end.cause, end.exit_code)
-        if self._spec.attended and own.kind == "protocol_violation":
+        if self._spec.attended and _was_left(own, end.exit_code):
             own = verdict.stopped("The person has left the agent's screen.")
         return own, end.exit_code
 
