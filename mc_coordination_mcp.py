@@ -168,7 +168,7 @@ def _add_verdicts(server: MCPServer, verdicts: Verdicts) -> None:
 def _add_board(server: MCPServer, desk: Desk) -> None:
     @server.tool(structured_output=False)
     def mc_get_ticket() -> str:
-        """The ticket as the board has it now: description, acceptance items, comments."""
+        """The ticket as the board has it now: description, state, acceptance items."""
         return clip(json.dumps(desk.call("GET", desk.ticket), indent=1))
 
     @server.tool(structured_output=False)

@@ -110,9 +110,3 @@ class TooLarge(DomainError):
     """The request is larger than this server accepts."""
 
     code, status = "too_large", 413
-
-
-class OverCapacity(DomainError):
-    """Too many streams are open; try again after the time given."""
-
-    code, status = "over_capacity", 503

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from models import (
@@ -25,7 +25,6 @@ from models import (
     Profile,
     RequestState,
     Run,
-    RunMode,
     RunRequest,
     RunState,
     Ticket,
@@ -61,7 +60,6 @@ PICKUP = Actor.system("pickup")
 UNANSWERED = "timeout"
 """Stop code of a run whose question waited too long; its report may still ask that question."""
 TOO_LATE = "Its question was not answered in time."
-LIVE_STATES = (RunState.STARTING, RunState.RUNNING, RunState.WAITING, RunState.IDLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,12 +489,3 @@ def last_placed(session: Session, ticket_id: int) -> Run | None:
 def live(session: Session) -> list[Run]:
     """All runs that have not ended."""
     return list(session.scalars(select(Run).where(Run.state != RunState.ENDED).order_by(Run.id)))
-
-
-def count_live(session: Session) -> int:
-    return (
-        session.scalar(
-            select(func.count()).select_from(Run).where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL)
-        )
-        or 0
-    )
