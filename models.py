@@ -691,6 +691,10 @@ class TicketMessage(Base):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
+TOLD = text("run_seq IS NULL")
+"""What people and the machinery did, without what workers report line by line."""
+
+
 class TicketEvent(Base):
     """The one event log; `id` is the cursor of every stream and `seq` counts within a ticket.
 
@@ -702,7 +706,9 @@ class TicketEvent(Base):
         UniqueConstraint("ticket_id", "seq"),
         UniqueConstraint("run_id", "run_seq"),
         Index("ticket_events_ts", "ts"),
-        Index("ticket_events_actor", "actor", "id"),
+        Index("ticket_events_told", "id", sqlite_where=TOLD, postgresql_where=TOLD),
+        Index("ticket_events_told_by_actor", "actor", "id", sqlite_where=TOLD, postgresql_where=TOLD),
+        Index("ticket_events_told_by_ticket", "ticket_id", "id", sqlite_where=TOLD, postgresql_where=TOLD),
         Index(
             "ticket_events_typing",
             "run_id",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import Ticket, TicketEvent, now, stamp
@@ -15,6 +15,8 @@ from .actors import Actor
 from .errors import Gone
 
 PAGE = 500
+LOOKED_THROUGH = 20_000
+"""How many events one page of the feed looks through for those that are wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Logged:
     id: int
     ticket_id: int | None
     identifier: str | None
+    title: str | None
     seq: int | None
     event_type: str
     actor: str
@@ -81,7 +84,7 @@ def next_seq(session: Session, ticket_id: int, count: int = 1) -> int:
 
 
 def _read(session: Session, *conditions: Any, order: Any, limit: int) -> list[Logged]:
-    columns = TicketEvent, Ticket.identifier
+    columns = TicketEvent, Ticket.identifier, Ticket.title
     query = (
         select(*columns)
         .outerjoin(Ticket, Ticket.id == TicketEvent.ticket_id)
@@ -90,8 +93,8 @@ def _read(session: Session, *conditions: Any, order: Any, limit: int) -> list[Lo
         .limit(limit)
     )
     return [
-        Logged(e.id, e.ticket_id, identifier, e.seq, e.event_type, e.actor, e.run_id, stamp(e.ts), e.payload_json)
-        for e, identifier in session.execute(query)
+        Logged(e.id, e.ticket_id, name, title, e.seq, e.event_type, e.actor, e.run_id, stamp(e.ts), e.payload_json)
+        for e, name, title in session.execute(query)
     ]
 
 
@@ -114,28 +117,55 @@ def last_id(session: Session) -> int:
     return session.scalar(select(func.max(TicketEvent.id))) or 0
 
 
-def feed(
-    session: Session,
-    before: int | None = None,
-    limit: int = 50,
-    actor: str | None = None,
-    ticket_id: int | None = None,
-    kind: str | None = None,
-) -> list[Logged]:
-    """The log for people, newest first; page on with `before` = the last id seen.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events of the log somebody wants to read; `kinds` are beginnings of event types.
 
-    What agents type is left out, unless `kind`, with which an event's type begins, asks for it.
+    What workers report line by line is left out unless `reported` asks for it.
     """
-    conditions: list[Any] = [TicketEvent.event_type.not_like("agent.%"), TicketEvent.event_type.not_like("run.output%")]
-    if kind:
-        conditions = [TicketEvent.event_type.startswith(kind, autoescape=True)]
-    if before is not None:
-        conditions.append(TicketEvent.id < before)
-    if actor is not None:
-        conditions.append(TicketEvent.actor == actor)
-    if ticket_id is not None:
-        conditions.append(TicketEvent.ticket_id == ticket_id)
-    return _read(session, *conditions, order=TicketEvent.id.desc(), limit=limit)
+
+    actor: str = ""
+    ticket_id: int | None = None
+    kinds: tuple[str, ...] = ()
+    reported: bool = False
+
+    def indexed(self) -> list[ColumnElement[bool]]:
+        """The conditions that an index serves."""
+        of_ticket = [TicketEvent.ticket_id == self.ticket_id] if self.ticket_id else []
+        return of_ticket if self.reported else [TicketEvent.run_seq.is_(None), *self._by_actor(), *of_ticket]
+
+    def narrowing(self) -> list[ColumnElement[bool]]:
+        begins = [TicketEvent.event_type.startswith(kind, autoescape=True) for kind in self.kinds]
+        return [*([or_(*begins)] if begins else []), *(self._by_actor() if self.reported else [])]
+
+    def _by_actor(self) -> list[ColumnElement[bool]]:
+        return [TicketEvent.actor == self.actor] if self.actor else []
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A page of the log for people, newest first; the next is read `before` the id `older`, None at the end."""
+
+    events: list[Logged]
+    older: int | None
+
+
+def feed(session: Session, wanted: Wanted, before: int | None = None, limit: int = 50) -> Feed:
+    """The newest events that are wanted; a page looks through a bounded part of the log, and so may hold few."""
+    reach = [*wanted.indexed(), *([TicketEvent.id < before] if before else [])]
+    narrowing = wanted.narrowing()
+    border = _border(session, reach) if narrowing else None
+    conditions = [*reach, *narrowing, *([TicketEvent.id >= border] if border else [])]
+    found = _read(session, *conditions, order=TicketEvent.id.desc(), limit=limit + 1)
+    if len(found) > limit:
+        return Feed(found[:limit], found[limit - 1].id)
+    return Feed(found, border)
+
+
+def _border(session: Session, reach: list[ColumnElement[bool]]) -> int | None:
+    """The oldest event that one page looks at, None where the log is shorter than that."""
+    ids = select(TicketEvent.id).where(*reach).order_by(TicketEvent.id.desc())
+    return session.scalar(ids.offset(LOOKED_THROUGH).limit(1))
 
 
 def drop_typing(session: Session, run_id: int, blocks: list[str]) -> None:

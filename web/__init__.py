@@ -27,6 +27,7 @@ BLUEPRINTS = (
     "upkeep",
     "search",
     "pages",
+    "activity",
     "upkeep_pages",
     "search_page",
     "help",

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 import auth
 from models import Priority, Session, Tag, reading, writing
-from tickets import board, events, health, lifecycle, overview, paging, projects, saved_views, team
+from tickets import board, health, lifecycle, overview, projects, saved_views, team
 from tickets.board import Filters
 from tickets.errors import DomainError
 from tickets.lookup import get
@@ -22,7 +22,6 @@ from .errors import invalid
 blueprint = Blueprint("pages", __name__)
 frame.nav("overview", "/", "layout-dashboard", "Overview", phone=True)
 frame.nav("board", "/board", "square-kanban", "Board", phone=True)
-frame.nav("activity", "/activity", "activity", "Activity", phone=True)
 frame.nav("health", "/health", "heart-pulse", "Health", "Machine")
 
 
@@ -204,18 +203,7 @@ def _new_form(given: Any, errors: dict[str, str]) -> str:
     return frame.page("ticket_new.html", "board", crumbs, form=form, errors=errors, choices=choices)
 
 
-# ------------------------------------------------------------------------------------------------ activity and health
-
-
-@blueprint.get("/activity")
-def show_activity() -> str:
-    before = paging.number(request.args.get("before"))
-    actor = request.args.get("actor") or None
-    with reading(auth.instance().engine) as session:
-        frame.cursor(session)
-        found = events.feed(session, before, 50, actor)
-    older = f"/activity?before={found[-1].id}" if len(found) == 50 else None
-    return frame.page("activity.html", "activity", [("Activity", None)], events=found, next_href=older, actor=actor)
+# ------------------------------------------------------------------------------------------------------------- health
 
 
 @blueprint.get("/health")

@@ -32,6 +32,8 @@ SILENT = timedelta(seconds=90)
 LOGS = {"scheduler": "scheduler.log", "web": "web.log"}
 LOG_LINES = 400
 PAGE = 100
+REPORTED = ("agent.", "run.")
+"""How the types of events begin that workers report line by line; they are shown when asked for."""
 
 
 # -------------------------------------------------------------------------------------------------------------- tasks
@@ -146,12 +148,13 @@ def show_logs() -> str:
 def _events(session: Session) -> View:
     given = {name: request.args.get(name, "").strip()[:80] for name in ("kind", "actor", "ticket")}
     ticket_id = get(session, given["ticket"]).id if given["ticket"] else None
-    before = paging.number(request.args.get("before"))
-    found = events.feed(session, before, PAGE, given["actor"] or None, ticket_id, given["kind"] or None)
+    kinds = (given["kind"],) if given["kind"] else ()
+    wanted = events.Wanted(given["actor"], ticket_id, kinds, reported=given["kind"].startswith(REPORTED))
+    found = events.feed(session, wanted, paging.number(request.args.get("before")), PAGE)
     older = request.args.copy()
-    older["before"] = str(found[-1].id) if found else ""
-    following = f"/logs?{forms.query_string(older)}" if len(found) == PAGE else None
-    return {"filters": given, "events": found, "next_href": following}
+    older["before"] = str(found.older)
+    following = f"/logs?{forms.query_string(older)}" if found.older else None
+    return {"filters": given, "events": found.events, "next_href": following}
 
 
 def _last_lines(name: str) -> str | None:

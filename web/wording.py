@@ -89,7 +89,7 @@ def nav_groups(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mappi
 
 def told(payload: Mapping[str, Any]) -> str:
     """The first words that an event's payload has for people, in one line."""
-    if "move" in payload:
+    if {"move", "from", "to"} <= payload.keys():
         return f"{payload['move']}: {payload['from']} → {payload['to']}".replace("_", " ")
     words = next((payload[key] for key in ("text", "title", "message", "body", "detail") if payload.get(key)), None)
     plain = words or ", ".join(f"{key} {value}" for key, value in payload.items() if value not in (None, "", [], {}))

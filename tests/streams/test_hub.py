@@ -18,7 +18,9 @@ ALL = Interest(frozenset(), board=True)
 
 
 def event(number: int, event_type: str = "ticket_moved", ticket_id: int | None = 1, **payload: Any) -> Logged:
-    return Logged(number, ticket_id, "MC-1", number, event_type, "alice", 7, "2026-01-01T00:00:00.000000Z", payload)
+    return Logged(
+        number, ticket_id, "MC-1", "A title", number, event_type, "alice", 7, "2026-01-01T00:00:00.000000Z", payload
+    )
 
 
 def typing(number: int, offset: Any, text: Any, block: str = "b") -> Logged:

@@ -1,0 +1,132 @@
+"""Activity: each kind of event has a sentence, and the feed is narrowed and paged without reading the whole log."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine
+
+from models import reading, writing
+from tests.web.conftest import Api
+from tickets import events, lifecycle
+from tickets.actors import Actor
+from tickets.events import Logged, Wanted
+from tickets.facts import NewTicket
+from web import telling
+
+ALICE, BOB = Actor.human("alice"), Actor.human("bob")
+ROOT = Path(__file__).parent.parent.parent
+
+
+def logged(event_type: str, **payload: Any) -> Logged:
+    return Logged(1, 7, "MC-7", "Greet <b>", 1, event_type, "alice", None, "2026-01-01T00:00:00.000000Z", payload)
+
+
+def said(event: Logged) -> str:
+    told = telling.tell(event)
+    return " ".join(part for part in (told.actor, told.before, told.ticket, told.after) if part)
+
+
+def test_every_move_of_the_law_has_a_sentence() -> None:
+    assert set(lifecycle.MOVES) <= set(telling.MOVES)
+
+
+def test_every_kind_of_event_that_is_written_has_a_sentence_and_a_group() -> None:
+    begins = "|".join(begin for _, begun in telling.GROUPS.values() for begin in begun)
+    written = re.compile(rf'(?:append|_tell|_log|_settle|_apply)\([^)]*?"((?:{begins})[a-z_]+)"', re.DOTALL)
+    files = [file for room in ("tickets", "doors") for file in (ROOT / room).glob("*.py")]
+    found = {name for file in files for name in written.findall(file.read_text("utf-8"))} - {"ticket_moved"}
+    assert len(found) > 20
+    assert found - set(telling.SENTENCES) == set()
+
+
+def test_a_move_is_told_with_its_reason_in_one_line() -> None:
+    assert (
+        said(logged("ticket_moved", move="block", next_action="Log in\n again")) == "alice blocked MC-7 : Log in again"
+    )
+    assert said(logged("ticket_moved", move="park")) == "alice parked MC-7"
+
+
+def test_an_event_without_a_sentence_of_its_own_is_told_by_its_type() -> None:
+    assert said(logged("moon_landed", text="Softly")) == "alice moon landed MC-7 : Softly"
+
+
+def test_an_event_from_outside_that_looks_like_a_move_is_told_all_the_same() -> None:
+    assert said(logged("moon_landed", move="down")) == "alice moon landed MC-7 : move down"
+
+
+def test_words_of_an_event_are_never_taken_for_a_pattern() -> None:
+    assert (
+        said(logged("comment_added", body="{ticket} {0} {body!r}")) == "alice commented on MC-7 : {ticket} {0} {body!r}"
+    )
+
+
+@pytest.fixture
+def log(engine: Engine) -> Engine:
+    """Two tickets, an agent that talks much, and a comment long ago."""
+    with writing(engine) as session:
+        for title in ("First", "Second"):
+            lifecycle.create(session, NewTicket(title=title), ALICE)
+        events.append(session, 1, "comment_added", {"body": "Long ago"}, BOB)
+        for number in range(30):
+            events.append(session, 2, "ticket_edited", {"changes": {"title": [number, number]}}, ALICE)
+        for number in range(30):
+            events.append(session, 2, "agent.text", {"text": "Hm."}, ALICE).run_seq = number
+    return engine
+
+
+def types(engine: Engine, wanted: Wanted, **place: int) -> list[str]:
+    with reading(engine) as session:
+        return [event.event_type for event in events.feed(session, wanted, **place).events]
+
+
+def test_the_feed_leaves_out_what_workers_report_unless_it_is_asked_for(log: Engine) -> None:
+    assert set(types(log, Wanted())) == {"ticket_created", "comment_added", "ticket_edited"}
+    assert set(types(log, Wanted(reported=True, kinds=("agent.",)))) == {"agent.text"}
+
+
+def test_the_feed_is_narrowed_to_an_actor_a_ticket_and_a_kind(log: Engine) -> None:
+    assert types(log, Wanted(actor="bob")) == ["comment_added"]
+    assert types(log, Wanted(ticket_id=1)) == ["comment_added", "ticket_created"]
+    assert types(log, Wanted(kinds=("comment_", "ticket_created"))) == [
+        "comment_added",
+        "ticket_created",
+        "ticket_created",
+    ]
+
+
+def test_pages_of_the_feed_follow_on_without_gap_or_repetition(log: Engine) -> None:
+    seen: list[int] = []
+    before = None
+    with reading(log) as session:
+        while True:
+            page = events.feed(session, Wanted(), before, limit=10)
+            seen += [event.id for event in page.events]
+            before = page.older
+            if before is None:
+                break
+    assert len(seen) == 33
+    assert seen == sorted(set(seen), reverse=True)
+
+
+def test_a_page_looks_through_a_bounded_part_of_the_log_and_says_where_to_go_on(
+    log: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "LOOKED_THROUGH", 20)
+    with reading(log) as session:
+        first = events.feed(session, Wanted(kinds=("comment_",)))
+        assert first.events == [] and first.older
+        second = events.feed(session, Wanted(kinds=("comment_",)), first.older)
+    assert [event.event_type for event in second.events] == ["comment_added"]
+
+
+def test_the_page_tells_who_did_what_and_links_the_ticket(browser: FlaskClient, operator: Api) -> None:
+    operator.post("/tickets", {"title": "Greet <b>"})
+    page = browser.get("/activity?kind=tickets&actor=the-operator").get_data(as_text=True)
+    assert 'href="/ticket/MC-1"' in page and "Greet &lt;b&gt;" in page
+    assert "Nothing like that" in browser.get("/activity?kind=incidents").get_data(as_text=True)
+    assert "There is no such ticket" in browser.get("/activity?ticket=MC-99").get_data(as_text=True)
