@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from statistics import median
 from typing import Any
 
 from sqlalchemy import Select, false, func, select
 from sqlalchemy.orm import Session
 
-from models import InboxItem, InboxState, Incident, IncidentState, Run, RunState, TaskRun, Ticket, TicketStatus, now
+from models import (
+    CommentKind,
+    InboxItem,
+    InboxState,
+    Incident,
+    IncidentState,
+    Run,
+    RunState,
+    TaskRun,
+    Ticket,
+    TicketComment,
+    TicketStatus,
+    now,
+)
 
 from . import board
 from .board import ATTENTION, Filters
@@ -17,6 +31,9 @@ from .board import ATTENTION, Filters
 View = dict[str, Any]
 SHOWN = 12
 DAYS = 14
+LINE = 200
+MEASURED = 2000
+"""Of how many of the tickets finished last the time they took is looked at."""
 
 
 def needs_you(session: Session) -> list[View]:
@@ -25,7 +42,9 @@ def needs_you(session: Session) -> list[View]:
     asking = select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(Run.state == RunState.WAITING).order_by(Run.id)
     resting = select(Ticket).where(Ticket.status.in_(ATTENTION), Ticket.archived == false()).order_by(Ticket.updated)
     found = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(asking.limit(SHOWN))]
-    found += [(ticket, _cause(ticket)) for ticket in session.scalars(resting.limit(SHOWN))]
+    waiting = list(session.scalars(resting.limit(SHOWN)))
+    said = _last_words(session, [ticket.id for ticket in waiting])
+    found += [(ticket, _cause(ticket) or said.get(ticket.id, "")) for ticket in waiting]
     return [
         {
             "identifier": ticket.identifier,
@@ -40,6 +59,15 @@ def needs_you(session: Session) -> list[View]:
 
 def _cause(ticket: Ticket) -> str:
     return (ticket.block or {}).get("next_action") or ticket.failure_reason or ""
+
+
+def _last_words(session: Session, ticket_ids: list[int]) -> dict[int, str]:
+    """The first line of what each ticket's agent asked or handed in last."""
+    kinds = (CommentKind.QUESTION, CommentKind.VERDICT)
+    spoken = TicketComment.ticket_id.in_(ticket_ids), TicketComment.kind.in_(kinds)
+    newest = select(func.max(TicketComment.id)).where(*spoken).group_by(TicketComment.ticket_id)
+    rows = session.scalars(select(TicketComment).where(TicketComment.id.in_(newest)))
+    return {row.ticket_id: next(iter(row.body.strip().splitlines()), "")[:LINE] for row in rows}
 
 
 def at_work(session: Session) -> list[View]:
@@ -83,16 +111,52 @@ def spent(session: Session) -> View:
     )
 
 
+def took(session: Session) -> View:
+    """How long tickets took from the start of their first run to their end: the median of each day's, as a plot."""
+    days = _days()
+    spans: dict[date, list[float]] = {day.date(): [] for day in days}
+    for closed, began in session.execute(_finished_since(days[0])):
+        spans.get(closed.date(), []).append((closed - began).total_seconds())
+    points = [_point(day, median(each or [0.0]), span(median(each)) if each else "none") for day, each in spans.items()]
+    every = [seconds for each in spans.values() for seconds in each]
+    value = span(median(every)) if every else "–"
+    return {"label": "Cycle time", "value": value, "note": f"median of {DAYS} days", "points": points}
+
+
+def _finished_since(moment: datetime) -> Select[Any]:
+    """When each ticket was closed and when its work began, of those finished last."""
+    began = select(func.min(Run.started)).where(Run.ticket_id == Ticket.id).scalar_subquery()
+    done = (Ticket.status == TicketStatus.DONE, Ticket.closed >= moment)
+    query = select(Ticket.closed, func.coalesce(began, Ticket.created)).where(*done)
+    return query.order_by(Ticket.closed.desc()).limit(MEASURED)
+
+
+def span(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.5 h`, `2.1 d`."""
+    for size, unit in ((86_400, "d"), (3_600, "h")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def _days() -> list[datetime]:
+    """The beginnings of the last days, in UTC, today last."""
+    today = now().replace(hour=0, minute=0, second=0, microsecond=0)
+    return [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
+
+
 def _by_day(session: Session, query: Callable[[datetime, datetime], Select[Any]]) -> dict[date, float]:
     """One number for each of the last days, in UTC, today last."""
-    today = now().replace(hour=0, minute=0, second=0, microsecond=0)
-    days = [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
-    return {day.date(): float(session.scalar(query(day, day + timedelta(days=1))) or 0) for day in days}
+    return {day.date(): float(session.scalar(query(day, day + timedelta(days=1))) or 0) for day in _days()}
 
 
 def _plot(label: str, tally: dict[date, float], form: str) -> View:
-    points = [{"label": f"{day:%d %b}", "value": amount, "text": form.format(amount)} for day, amount in tally.items()]
+    points = [_point(day, amount, form.format(amount)) for day, amount in tally.items()]
     return {"label": label, "value": form.format(sum(tally.values())), "note": f"in {DAYS} days", "points": points}
+
+
+def _point(day: date, amount: float, words: str) -> View:
+    return {"label": f"{day:%d %b}", "value": amount, "text": words}
 
 
 def tasks(session: Session) -> list[View]:

@@ -45,7 +45,7 @@ def _overview() -> dict[str, Any]:
             "health": health.verdict(session, auth.instance().settings.home),
             "needs_you": overview.needs_you(session),
             "live": overview.at_work(session),
-            "plots_data": [overview.finished(session), overview.spent(session)],
+            "plots_data": [overview.finished(session), overview.took(session), overview.spent(session)],
             "tasks": overview.tasks(session),
             "incidents": overview.incidents(session),
             "counts": overview.counts(session),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 Moment = datetime | str | None
@@ -83,8 +82,11 @@ def tokens(count: int | None) -> str:
 
 
 def nav_groups(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """Neighbouring navigation items by their `group`, in the order given."""
-    return [(group, list(members)) for group, members in groupby(items, key=lambda item: str(item["group"]))]
+    """Navigation items by their `group`; groups and items keep the order in which they come first."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for item in items:
+        groups.setdefault(str(item["group"]), []).append(item)
+    return list(groups.items())
 
 
 def told(payload: Mapping[str, Any]) -> str:

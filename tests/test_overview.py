@@ -1,0 +1,49 @@
+"""The overview's figures come from what was really done, on each database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import Engine, update
+
+from models import Run, Ticket, TicketStatus, now, reading, writing
+from tickets import lifecycle, overview, runs
+from tickets.actors import Actor
+from tickets.facts import NewTicket
+
+ALICE = Actor.human("alice")
+
+
+def finished(engine: Engine, minutes: int, days_ago: int = 0) -> None:
+    """A ticket whose first run began so long before it was closed."""
+    closed = now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days_ago)
+    with writing(engine) as session:
+        ticket = lifecycle.create(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
+        run = runs.claim(session, ticket.id, "here").run
+        session.execute(update(Run).where(Run.id == run.id).values(started=closed - timedelta(minutes=minutes)))
+        lifecycle.transition(session, ticket.id, "close", ALICE, note="It is done.")
+        session.execute(update(Ticket).where(Ticket.id == ticket.id).values(closed=closed))
+
+
+def test_cycle_time_is_the_median_from_the_first_run_to_the_end(engine: Engine) -> None:
+    for minutes in (2, 10, 600):
+        finished(engine, minutes)
+    finished(engine, 90, days_ago=3)
+    finished(engine, 7, days_ago=overview.DAYS + 1)
+    with reading(engine) as session:
+        plot = overview.took(session)
+    assert plot["points"][-1]["text"] == "10 min"
+    assert plot["points"][-4]["text"] == "1.5 h"
+    assert plot["points"][0]["text"] == "none"
+    assert plot["value"] == "50 min"
+
+
+def test_what_needs_you_says_what_its_agent_asked(engine: Engine) -> None:
+    with writing(engine) as session:
+        ticket = lifecycle.create(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
+        claim = runs.claim(session, ticket.id, "here")
+        report = runs.Report.model_validate({"verdict": "question", "summary": "In which language?\nOr both?"})
+        runs.report(session, claim.run.id, report, runs.RetryPolicy())
+    with reading(engine) as session:
+        assert session.get_one(Ticket, ticket.id).status is TicketStatus.NEEDS_INPUT
+        assert [item["line"] for item in overview.needs_you(session)] == ["In which language?"]
