@@ -2,14 +2,15 @@
 
 Without an option, every five minutes:
 1. Expire messages that a live run could have taken for half an hour and did not.
-2. Settle dead runs exactly as pickup does: spool and report first, then lost; free the workspaces of ended runs.
+2. Count the rows of the store, for the page of health.
+3. Settle dead runs exactly as pickup does: spool and report first, then lost; free the workspaces of ended runs.
 
 `--retention`, daily:
-3. Delete rows by the rules of `tickets/retention.py`, a bounded number a pass.
-4. Delete the files of long-ended runs, attachments that no row knows, and old logs.
+4. Delete rows by the rules of `tickets/retention.py`, a bounded number a pass.
+5. Delete the files of long-ended runs, attachments that no row knows, and old logs.
 
 `--backup`, daily:
-5. Copy a SQLite store through SQLite, verify the copy, remove old ones.
+6. Copy a SQLite store through SQLite, verify the copy, remove old ones.
 
 Then print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """

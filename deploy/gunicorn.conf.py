@@ -30,6 +30,9 @@ keepalive = 5
 limit_request_line = 8190
 forwarded_allow_ips = "127.0.0.1,::1" if _settings.behind_tls else ""
 
+# Read when a worker first measures something; whichever worker is asked then answers for all.
+raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_settings.vitals_dir}"]
+
 accesslog = None
 errorlog = "-"
 loglevel = _settings.log_level
@@ -38,6 +41,19 @@ loglevel = _settings.log_level
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes the name
 # One control socket for all instances of a user would break "two homes never touch each other".
 control_socket_disable = True
+
+
+def on_starting(_arbiter: Any) -> None:
+    """Forget what the workers of an earlier start have measured."""
+    for file in _settings.vitals_dir.glob("*.db"):
+        file.unlink(missing_ok=True)
+
+
+def child_exit(_arbiter: Any, worker: Any) -> None:
+    """A worker that is gone has no threads that are busy."""
+    from prometheus_client import multiprocess  # it looks at the environment that `raw_env` makes
+
+    multiprocess.mark_process_dead(worker.pid, str(_settings.vitals_dir))  # type: ignore[no-untyped-call]
 
 
 def _end_streams() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models import TaskOutcome, backup_database, now, reading, writing
-from tickets import messages, retention
+from tickets import messages, retention, store
 
 from . import flight, passes
 from .bench import Bench
@@ -29,6 +29,7 @@ def reap(bench: Bench) -> Done:
     with writing(bench.engine) as session:
         expired = messages.expire(session, bench.settings.message_expiry_seconds)
         requeued = messages.retry_failed(session)
+    _measure(bench)
     settled = {"expired": expired, "requeued": requeued}
     acted = TaskOutcome.ACTED if expired or requeued else TaskOutcome.NOOP
     tally = passes.Tally()
@@ -41,6 +42,14 @@ def reap(bench: Bench) -> Done:
         return Done(TaskOutcome.FAILED, {**settled, "error": str(error)})
     outcome = tally.outcome if tally.outcome is not TaskOutcome.NOOP else acted
     return Done(outcome, {**settled, "reconciled": dict(tally.reconciled), "released": tally.released})
+
+
+def _measure(bench: Bench) -> None:
+    """Count the rows, for the page that shows how large the store is."""
+    with reading(bench.engine) as session:
+        measured = store.measure(session)
+    with writing(bench.engine) as session:
+        store.keep(session, measured)
 
 
 def tidy(bench: Bench) -> Done:

@@ -56,8 +56,8 @@ class Report:
     checks: list[Check]
 
 
-def verdict(session: Session, home: Path) -> Report:
-    """Look at everything once; a handful of queries and one look at the disk."""
+def verdict(session: Session, home: Path, *seen: Check) -> Report:
+    """Look at everything once, a handful of queries and one look at the disk; `seen` is what the caller has checked."""
     beats = tasks.heartbeats(session)
     checks = [
         *(_beat(name, limit, beats.get(name)) for name, limit in BEATS.items()),
@@ -67,6 +67,7 @@ def verdict(session: Session, home: Path) -> Report:
         _incidents(session),
         _disk(home),
         _database(session),
+        *seen,
     ]
     wrong = sorted((check for check in checks if check.status != "ok"), key=lambda check: check.status != "failed")
     return Report(_word(checks), [f"{check.name.capitalize()}: {check.detail}" for check in wrong], checks)

@@ -123,7 +123,7 @@ def took(session: Session) -> View:
     return {"label": "Cycle time", "value": value, "note": f"median of {DAYS} days", "points": points}
 
 
-def _finished_since(moment: datetime) -> Select[Any]:
+def _finished_since(moment: datetime) -> Select[*tuple[Any, ...]]:
     """When each ticket was closed and when its work began, of those finished last."""
     began = select(func.min(Run.started)).where(Run.ticket_id == Ticket.id).scalar_subquery()
     done = (Ticket.status == TicketStatus.DONE, Ticket.closed >= moment)

@@ -10,6 +10,7 @@ from flask import Blueprint
 BLUEPRINTS = (
     "login",
     "health",
+    "vitals",
     "tickets",
     "conversation",
     "asked",

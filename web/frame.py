@@ -9,9 +9,9 @@ from flask import Flask, flash, g, get_flashed_messages, render_template, reques
 
 import auth
 from models import Session, reading
-from tickets import events, health, overview, switches
+from tickets import events, overview, switches
 
-from . import markdown, wording
+from . import markdown, vitals, wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _around(session: Session) -> dict[str, Any]:
     waiting = overview.inbox_count(session)
     return {
         "nav": [asdict(item) | {"count": waiting if item.key == "overview" else None, "needs": True} for item in NAV],
-        "health": {"verdict": health.verdict(session, settings.home).verdict},
+        "health": {"verdict": vitals.verdict(session).verdict},
         "user": auth.actor().name,
         "zone": settings.timezone,
         "cursor": g.get("cursor") or cursor(session),

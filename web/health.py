@@ -6,8 +6,8 @@ from flask.sansio.blueprints import BlueprintSetupState
 from typing_extensions import TypedDict
 
 import auth
-from tickets import health
 
+from . import vitals
 from .api import Call, Resource
 
 blueprint = Resource("health", __name__)
@@ -28,7 +28,7 @@ class HealthJson(TypedDict):
 @blueprint.reads("/health")
 def read_health(call: Call) -> HealthJson:
     """Say whether everything works: `working`, `degraded` or `not working`, with the reasons and every check."""
-    report = health.verdict(call.session, call.settings.home)
+    report = vitals.verdict(call.session)
     checks: list[CheckJson] = [
         {"name": check.name, "status": check.status, "detail": check.detail} for check in report.checks
     ]

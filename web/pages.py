@@ -11,12 +11,12 @@ from werkzeug.wrappers import Response
 
 import auth
 from models import Priority, Session, Tag, reading, writing
-from tickets import board, health, lifecycle, overview, projects, saved_views, team
+from tickets import board, lifecycle, overview, projects, saved_views, store, team
 from tickets.board import Filters
 from tickets.errors import DomainError
 from tickets.lookup import get
 
-from . import forms, frame
+from . import forms, frame, vitals
 from .errors import invalid
 
 blueprint = Blueprint("pages", __name__)
@@ -42,7 +42,7 @@ def _overview() -> dict[str, Any]:
     with reading(auth.instance().engine) as session:
         frame.cursor(session)
         return {
-            "health": health.verdict(session, auth.instance().settings.home),
+            "health": vitals.verdict(session),
             "needs_you": overview.needs_you(session),
             "live": overview.at_work(session),
             "plots_data": [overview.finished(session), overview.took(session), overview.spent(session)],
@@ -208,6 +208,14 @@ def _new_form(given: Any, errors: dict[str, str]) -> str:
 
 @blueprint.get("/health")
 def show_health() -> str:
+    settings = auth.instance().settings
     with reading(auth.instance().engine) as session:
-        found = health.verdict(session, auth.instance().settings.home)
-    return frame.page("health.html", "health", [("Health", None)], report=found)
+        report, measured = vitals.verdict(session), store.last(session)
+    limits = {
+        "events": settings.sse_max_total_clients,
+        "tails": settings.sse_max_tail_clients,
+        "sockets": settings.ws_max_clients,
+    }
+    context = {"report": report, "measured": measured, "threads": settings.threads, "limits": limits}
+    workers = vitals.workers(settings.vitals_dir)
+    return frame.page("health.html", "health", [("Health", None)], workers=workers, **context)

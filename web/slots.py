@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 
 class Slots:
-    """One bucket of at most `limit` places."""
+    """One bucket of at most `limit` places; `tell` is given the number taken whenever it changes."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, tell: Callable[[float], None] = lambda _: None) -> None:
         self.limit = limit
         self.taken = 0
+        self._tell = tell
         self._lock = threading.Lock()
 
     def take(self) -> Slot | None:
@@ -19,6 +21,7 @@ class Slots:
             if self.taken >= self.limit:
                 return None
             self.taken += 1
+            self._tell(self.taken)
         return Slot(self)
 
     def _give_back(self, slot: Slot) -> None:
@@ -26,6 +29,7 @@ class Slots:
             if slot.held:
                 slot.held = False
                 self.taken -= 1
+                self._tell(self.taken)
 
 
 class Slot:

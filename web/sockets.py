@@ -22,6 +22,7 @@ from tickets.errors import DomainError
 from web import connection
 from web.slots import Slot, Slots
 from web.streams import refuse
+from web.vitals import OPEN
 
 OPTIONS = {"ping_interval": 20, "max_message_size": 1 << 20}
 SLICE_SECONDS = 0.5
@@ -128,11 +129,6 @@ def stop() -> None:
         line.cut_if_stalled()
 
 
-def counters() -> dict[str, int]:
-    """For health: places taken and their number."""
-    return {"open": _places().taken, "limit": _places().limit}
-
-
 # ------------------------------------------------------------------------------------------------------------- serving
 
 View = Callable[..., None]
@@ -163,7 +159,7 @@ def _places() -> Slots:
     with _creating:
         known = current_app.extensions.get("sockets")
         if not isinstance(known, Slots):
-            known = Slots(auth.instance().settings.ws_max_clients)
+            known = Slots(auth.instance().settings.ws_max_clients, OPEN.labels("sockets").set)
             current_app.extensions["sockets"] = known
     return known
 

@@ -28,6 +28,7 @@ from .event_stream import EventStream
 from .hub import Hub, Interest
 from .slots import Slots
 from .tailer import Tailer
+from .vitals import OPEN
 
 RETRY_SECONDS = 30
 MOST_TICKETS = 50
@@ -42,8 +43,8 @@ class Streams:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.hub = Hub()
         self.tailer = Tailer(engine, self.hub)
-        self.events = Slots(settings.sse_max_total_clients)
-        self.tails = Slots(settings.sse_max_tail_clients)
+        self.events = Slots(settings.sse_max_total_clients, OPEN.labels("events").set)
+        self.tails = Slots(settings.sse_max_tail_clients, OPEN.labels("tails").set)
 
 
 _open: set[Connection] = set()

@@ -11,6 +11,7 @@ from models import ChangeWatcher, Engine, reading
 from tickets import events
 
 from .hub import Hub
+from .vitals import FAILING
 
 POLL_SECONDS = 0.02
 LISTEN_SECONDS = 0.5
@@ -90,9 +91,11 @@ class Tailer:
             if len(page) < events.PAGE:
                 break
         self._failing, self._backoff = None, POLL_SECONDS
+        FAILING.set(0)
 
     def _note_failure(self, error: Exception) -> None:
         self._failures += 1
+        FAILING.set(1)
         self._failing = f"{type(error).__name__}: {error}"
         self._backoff = min(self._backoff * 2, LONGEST_BACKOFF_SECONDS)
         log.warning("The event log cannot be read; trying again in %.1f s: %s", self._backoff, self._failing)

@@ -1,0 +1,96 @@
+"""What the web measures of itself: threads, places and the store, for people and for Prometheus."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine
+
+from models import reading, writing
+from tests.waiting import wait_until
+from tests.web.conftest import Api, Staged
+from tickets import store as sizes
+from web import vitals
+from web.slots import Slots
+
+
+def figure(text: str, name: str) -> float:
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    assert found, f"{name} is not in\n{text}"
+    return float(found[1])
+
+
+def test_metrics_need_a_token_and_tell_what_was_answered(operator: Api, store: Engine) -> None:
+    assert operator.client.get("/metrics").status_code in (302, 401)
+    assert operator.client.get("/metrics", headers={"Authorization": "Bearer mc_wrong"}).status_code == 401
+    operator.get("/tickets")
+    text = operator.client.get("/metrics", headers={"Authorization": f"Bearer {operator.token}"}).get_data(as_text=True)
+    assert figure(text, 'mc_answers_total{code="200",method="GET"}') >= 1
+    assert figure(text, 'mc_answer_seconds_count{endpoint="tickets.list_tickets"}') >= 1
+    assert figure(text, 'mc_check{check="web"}') == 1
+    assert figure(text, "mc_requests_running") == 1
+
+
+def test_a_bucket_tells_how_many_of_its_places_are_taken() -> None:
+    told: list[float] = []
+    slots = Slots(2, told.append)
+    first, second = slots.take(), slots.take()
+    assert first and second and slots.take() is None
+    first.release()
+    first.release()
+    assert told == [1, 2, 1]
+
+
+def test_a_worker_that_hears_no_news_means_not_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vitals.FAILING.set(1)
+    try:
+        assert vitals.check(tmp_path, 32).status == "failed"
+    finally:
+        vitals.FAILING.set(0)
+    assert vitals.check(tmp_path, 32).status == "ok"
+
+
+def test_a_worker_without_threads_to_spare_is_a_warning(tmp_path: Path) -> None:
+    vitals.RUNNING.inc(30)
+    try:
+        check = vitals.check(tmp_path, 32)
+    finally:
+        vitals.RUNNING.dec(30)
+    assert check.status == "warning" and "30 of 32 threads" in check.detail
+
+
+def test_the_store_is_counted_by_a_timer_and_shown(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    assert "Not counted yet" in browser.get("/health").get_data(as_text=True)
+    operator.post("/tickets", {"title": "Greet"})
+    with reading(store) as session:
+        measured = sizes.measure(session)
+    with writing(store) as session:
+        sizes.keep(session, measured)
+    assert (measured.rows["tickets"], measured.tickets) == (1, {"todo": 1})
+    page = browser.get("/health").get_data(as_text=True)
+    assert "Not counted yet" not in page and "ticket_events" in page
+
+
+def test_whichever_worker_is_asked_answers_for_all_and_forgets_the_dead(stage: Staged) -> None:
+    served = stage(MC_WEB_WORKERS=2)
+    token = served.person("someone")
+    folder = served.settings.vitals_dir
+
+    def alive() -> set[str]:
+        served.page("/metrics", token)
+        return {worker.pid for worker in vitals.workers(folder)}
+
+    wait_until(lambda: len(alive()) == 2, 20, "figures of both workers")
+    listener = served.client()
+    wait_until(lambda: sum(each.open.get("events", 0) for each in vitals.workers(folder)) == 1, 20, "an open stream")
+    before = alive()
+    os.kill(served.worker_pid(), signal.SIGKILL)
+    wait_until(
+        lambda: len(alive() - before) == 1 and len(alive()) == 2, 30, "a new worker in the place of the dead one"
+    )
+    listener.close()
