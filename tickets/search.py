@@ -1,22 +1,28 @@
-"""One search over tickets and what was said on them. Every query has a bound, and runs the same on each database."""
+"""One search over tickets, what was said on them, and what shows that they are done.
+
+Every query has a bound, and runs the same on each database.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, and_, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from models import Ticket, TicketComment
+from models import Evidence, MessageKind, Ticket, TicketComment, TicketMessage
 
-KINDS = ("ticket", "comment")
+KINDS = ("ticket", "comment", "message", "evidence")
 SHOWN = 20
 LOOKED_THROUGH = 20_000
-"""How many of the newest tickets and comments are looked through."""
+"""How many of the newest rows of each kind are looked through."""
 WORDS = 8
 BEFORE, LENGTH = 60, 220
+
+FENCE = re.compile(r"^\s*(?:```|~~~)\w*", re.MULTILINE)
 
 Part = tuple[str, bool]
 
@@ -40,12 +46,12 @@ class Found:
 
 
 def find(session: Session, text: str, kind: str | None = None, limit: int = SHOWN) -> list[Found]:
-    """Hits for all words of `text`: tickets first, then comments, the newest first; those of one kind when asked."""
+    """Hits for all words of `text`, kind after kind in their order, the newest first; those of one kind when asked."""
     words = text.split()[:WORDS]
     if not words:
         return []
-    found = _tickets(session, words, limit) if kind in (None, "ticket") else []
-    return found + (_comments(session, words, limit) if kind in (None, "comment") else [])
+    wanted = (_FINDERS[each] for each in KINDS if kind in (None, each))
+    return [hit for finder in wanted for hit in finder(session, words, limit)]
 
 
 def _tickets(session: Session, words: list[str], limit: int) -> list[Found]:
@@ -82,13 +88,55 @@ def _comments(session: Session, words: list[str], limit: int) -> list[Found]:
     ]  # fmt: skip
 
 
+def _messages(session: Session, words: list[str], limit: int) -> list[Found]:
+    """What agents said to people, not what their tools printed."""
+    newest = session.scalar(select(func.max(TicketMessage.id))) or 0
+    query = (
+        select(TicketMessage, Ticket)
+        .join(Ticket, Ticket.id == TicketMessage.ticket_id)
+        .where(TicketMessage.id > newest - LOOKED_THROUGH, TicketMessage.kind == MessageKind.TEXT)
+        .where(Ticket.archived == false(), _all(words, TicketMessage.text))
+        .order_by(TicketMessage.id.desc())
+        .limit(limit)
+    )
+    return [
+        Found("message", ticket.identifier, ticket.title, ticket.status.value, row.author, row.created,
+              parts(row.text, words), f"/ticket/{ticket.identifier}?before={row.seq + 1}#entry-m{row.id}")
+        for row, ticket in session.execute(query)
+    ]  # fmt: skip
+
+
+def _evidence(session: Session, words: list[str], limit: int) -> list[Found]:
+    newest = session.scalar(select(func.max(Evidence.id))) or 0
+    query = (
+        select(Evidence, Ticket)
+        .join(Ticket, Ticket.id == Evidence.ticket_id)
+        .where(Evidence.id > newest - LOOKED_THROUGH, Ticket.archived == false(), _all(words, Evidence.summary))
+        .order_by(Evidence.id.desc())
+        .limit(limit)
+    )
+    return [
+        Found("evidence", ticket.identifier, ticket.title, ticket.status.value, row.author, row.created,
+              parts(row.summary, words), f"/ticket/{ticket.identifier}?tab=evidence")
+        for row, ticket in session.execute(query)
+    ]  # fmt: skip
+
+
+_FINDERS: dict[str, Callable[[Session, list[str], int], list[Found]]] = {
+    "ticket": _tickets,
+    "comment": _comments,
+    "message": _messages,
+    "evidence": _evidence,
+}
+
+
 def _all(words: list[str], column: SQLColumnExpression[str]) -> ColumnElement[bool]:
     return and_(*(column.icontains(word, autoescape=True) for word in words))
 
 
 def parts(text: str, words: list[str]) -> list[Part]:
     """The text around the first of the words, in one line, and which pieces of it are the words."""
-    plain = " ".join(text.split())
+    plain = " ".join(FENCE.sub(" ", text).split())
     pattern = re.compile("(" + "|".join(re.escape(word) for word in words) + ")", re.IGNORECASE)
     first = pattern.search(plain)
     start = max(0, first.start() - BEFORE) if first else 0

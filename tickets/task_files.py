@@ -16,11 +16,12 @@ from models import now
 
 @dataclass(frozen=True, slots=True)
 class TaskNote:
-    """The head of one file as it is shown; `due` is its next time while it is enabled, None for a strange schedule."""
+    """The head of one file as it is shown. Of a strange schedule `due`, its next time, is None, and `rhythm` says so."""
 
     name: str
     description: str
     schedule: str
+    rhythm: str
     command: str
     enabled: bool
     due: datetime | None
@@ -42,11 +43,14 @@ def _note(name: str, head: dict[str, object], zone: ZoneInfo) -> TaskNote:
     command, schedule = head.get("command"), str(head.get("schedule", ""))
     words = " ".join(map(str, command)) if isinstance(command, list) else ""
     description = str(head.get("description", ""))
-    return TaskNote(name, description, schedule, words, head.get("enabled") is True, _due(schedule, zone))
+    rhythm, due = _read(schedule, zone)
+    return TaskNote(name, description, schedule, rhythm, words, head.get("enabled") is True, due)
 
 
-def _due(schedule: str, zone: ZoneInfo) -> datetime | None:
+def _read(schedule: str, zone: ZoneInfo) -> tuple[str, datetime | None]:
+    """A cron line in words, and when it comes next."""
     try:
-        return next(CronSim(schedule, now().astimezone(zone)))
+        line = CronSim(schedule, now().astimezone(zone))
+        return line.explain(), next(line)
     except (CronSimError, StopIteration):
-        return None
+        return "Not a schedule", None

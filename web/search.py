@@ -18,10 +18,10 @@ blueprint = Resource("search", __name__)
 
 
 class Asked(Body):
-    """The words to find, all of them; in tickets and comments unless one kind is named."""
+    """The words to find, all of them; in everything unless one kind is named."""
 
     q: Line
-    kind: Literal["ticket", "comment"] | None = None
+    kind: Literal["ticket", "comment", "message", "evidence"] | None = None
     limit: int = Field(search.SHOWN, ge=1, le=100)
 
 
@@ -38,7 +38,7 @@ class FoundJson(TypedDict):
 
 @blueprint.reads("/search")
 def find(call: Call, query: Asked) -> Page[FoundJson]:
-    """Find tickets and comments by their words."""
+    """Find tickets, comments, what agents said, and evidence by their words."""
     return {"items": [_json(hit) for hit in search.find(call.session, query.q, query.kind, query.limit)], "next": None}
 
 

@@ -19,7 +19,13 @@ def show() -> str:
     kind = request.args.get("kind")
     with reading(auth.instance().engine) as session:
         found = search.find(session, words, kind if kind in search.KINDS else None, 50)
-    kinds = [("", "Everything"), ("ticket", "Tickets"), ("comment", "Comments")]
+    kinds = [
+        ("", "Everything"),
+        ("ticket", "Tickets"),
+        ("comment", "Comments"),
+        ("message", "Agents"),
+        ("evidence", "Evidence"),
+    ]
     return frame.page(
         "search.html", "search", [("Search", None)], words=words, kind=kind or "", kinds=kinds, hits=found
     )

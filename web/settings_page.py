@@ -13,7 +13,7 @@ import auth
 from auth import Right
 from models import Scope, reading, writing
 from settings import Settings, keys
-from tickets import projects, switches, tokens
+from tickets import projects, switches, team, tokens
 from tickets.errors import DomainError
 from tickets.tokens import NewToken
 
@@ -26,6 +26,8 @@ frame.nav("settings", "/settings", "settings", "Settings", "Machine")
 View = dict[str, Any]
 REASON_CHARACTERS = 300
 LIFETIMES = [("365", "a year"), ("30", "30 days"), ("7", "a week"), ("", "until it is revoked")]
+CAPS = "caps of the web"
+CAPPED = ("web_workers", "threads", "sse_", "ws_", "body_limit", "attachment_limit")
 SCOPES = [
     (Scope.SERVICE.value, "Service: tickets and events"),
     (Scope.VIEWER.value, "Viewer: reads"),
@@ -48,6 +50,7 @@ def _page(**more: Any) -> str:
             "paused": switches.paused(session),
             "projects": projects.all_projects(session),
             "tokens": tokens.all_tokens(session),
+            "team": {"agents": len(team.members(session)), "profiles": len(team.profiles(session))},
         }
     shown |= {"groups": in_use(instance.settings), "config_file": str(instance.settings.config_file)}
     shown |= {"choices": {"scope": SCOPES, "days": LIFETIMES}, "form": {}, "errors": {}, "secret": None}
@@ -61,7 +64,7 @@ def in_use(settings: Settings) -> list[tuple[str, list[View]]]:
         value: Any = settings
         for name in path:
             value = getattr(value, name)
-        group = path[0] if len(path) > 1 else "general"
+        group = path[0] if len(path) > 1 else CAPS if path[0].startswith(CAPPED) else "general"
         groups.setdefault(group, []).append({"key": path[-1], "variable": variable, "value": _said(path[-1], value)})
     return list(groups.items())
 

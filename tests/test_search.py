@@ -1,0 +1,56 @@
+"""One search finds tickets, comments, what agents said, and evidence."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Engine
+
+from models import reading, writing
+from tickets import conversation, ingest, lifecycle, runs, search
+from tickets.actors import Actor
+from tickets.facts import NewTicket
+
+ALICE = Actor.human("alice")
+
+
+@pytest.fixture
+def board(engine: Engine) -> Engine:
+    """The same rare word in each place that is searched."""
+    with writing(engine) as session:
+        body = NewTicket(title="Zebra crossing", description="```sh\ncount zebras\n```", assigned_to="script")
+        ticket = lifecycle.create(session, body, ALICE)
+        conversation.comment(session, ticket.id, conversation.NewComment(body="Which zebra?"), ALICE)
+        run = runs.claim(session, ticket.id, "here").run
+        said = {
+            "run_seq": 1,
+            "ts": datetime.now(UTC),
+            "event_type": "agent.text",
+            "payload": {"block": "b", "text": "I see a zebra."},
+        }
+        ingest.take(session, run.id, [ingest.WorkerEvent.model_validate(said)])
+        report = {"verdict": "review", "summary": "Done.", "claims": [{"text": "One zebra counted"}]}
+        runs.report(session, run.id, runs.Report.model_validate(report), runs.RetryPolicy())
+    return engine
+
+
+def test_a_word_is_found_in_every_place(board: Engine) -> None:
+    with reading(board) as session:
+        found = {hit.kind: hit for hit in search.find(session, "zebra")}
+    assert list(found) == ["ticket", "comment", "message", "evidence"]
+    assert found["message"].by == "script"
+    assert "#entry-m" in found["message"].href
+    assert found["evidence"].href == "/ticket/MC-1?tab=evidence"
+
+
+@pytest.mark.parametrize("kind", search.KINDS)
+def test_a_search_is_narrowed_to_one_kind(board: Engine, kind: str) -> None:
+    with reading(board) as session:
+        assert {hit.kind for hit in search.find(session, "zebra", kind)} == {kind}
+
+
+def test_a_snippet_is_without_the_fences_of_code(board: Engine) -> None:
+    with reading(board) as session:
+        hit = search.find(session, "zebras", "ticket")[0]
+    assert hit.snippet == "count zebras"
