@@ -1,7 +1,7 @@
 """mc-coord: the MCP server through which an agent speaks to Mission Control while it works on a ticket.
 
 Started by the agent's program over stdio, one per run. A verdict (`mc_report_done`, `mc_report_review`,
-`mc_ask_question`) is on disk as `signal.json` in the run's directory before the tool answers, so it survives the
+`mc_request_changes`, `mc_ask_question`) is on disk as `signal.json` in the run's directory before the tool answers, so it survives the
 agent, the web server and this process. The other tools call the board with the run's token and say so when it
 cannot be reached.
 """
@@ -33,7 +33,7 @@ TIMEOUT_SECONDS = 15
 UPLOAD_BYTES = 25 << 20
 _INSTRUCTIONS = (
     "Mission Control tracks this ticket. Say where you are with mc_progress. When you are finished call exactly "
-    "one of mc_report_done, mc_report_review or mc_ask_question, then end your turn."
+    "one of mc_report_done, mc_report_review, mc_request_changes or mc_ask_question, then end your turn."
 )
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -93,7 +93,7 @@ class Verdicts:
 
     def give(
         self,
-        verdict: Literal["done", "review", "question"],
+        verdict: Literal["done", "review", "changes", "question"],
         summary: str,
         claims: list[Claim] | None = None,
         question: Mapping[str, object] | None = None,
@@ -151,6 +151,14 @@ def _add_verdicts(server: MCPServer, verdicts: Verdicts) -> None:
     def mc_report_review(summary: str, claims: list[Claim] | None = None) -> str:
         """Hand the work over for review. `summary` says what to look at and what you are unsure of."""
         return verdicts.give("review", summary, claims)
+
+    @server.tool(structured_output=False)
+    def mc_request_changes(feedback: str) -> str:
+        """Send the ticket back to an earlier phase: `feedback` tells its agent what must change, and how you saw that.
+
+        For a phase that judges what another made; where there is no earlier phase, a person decides.
+        """
+        return verdicts.give("changes", feedback)
 
     @server.tool(structured_output=False)
     def mc_ask_question(question: str, choices: list[str] | None = None, context: str = "") -> str:

@@ -154,6 +154,7 @@ class RunState(enum.StrEnum):
 class Outcome(enum.StrEnum):
     DONE = "done"
     REVIEW = "review"
+    CHANGES = "changes"
     QUESTION = "question"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
@@ -698,7 +699,8 @@ TOLD = text("run_seq IS NULL")
 class TicketEvent(Base):
     """The one event log; `id` is the cursor of every stream and `seq` counts within a ticket.
 
-    `block` is set on typing deltas alone: they are deleted when their block arrives whole.
+    `block` is set on typing deltas alone: they are deleted when their block arrives whole. What Mission Control itself
+    says of a ticket has no `run_seq`; an index of its own finds that among all that agents stream.
     """
 
     __tablename__ = "ticket_events"
@@ -715,6 +717,14 @@ class TicketEvent(Base):
             "block",
             sqlite_where=text("block IS NOT NULL"),
             postgresql_where=text("block IS NOT NULL"),
+        ),
+        Index(
+            "ticket_events_told_by_type",
+            "ticket_id",
+            "event_type",
+            "seq",
+            sqlite_where=TOLD,
+            postgresql_where=TOLD,
         ),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -751,6 +761,7 @@ class Run(Base):
     ticket_id: Mapped[int] = ticket_key()
     generation: Mapped[int]
     agent: Mapped[str]
+    phase: Mapped[str | None]
     profile: Mapped[str | None]
     program: Mapped[str | None]
     mode: Mapped[RunMode] = mapped_column(default=RunMode.HEADLESS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tickets.lifecycle import CREATED_AS, MOVES, Move
+from tickets.workflow import RULES
 
 _HEAD = """\
 # Lifecycle
@@ -14,11 +15,15 @@ _TABLE = """
 | move | from | to | by | stops the run | must be told |
 |---|---|---|---|---|---|
 """
+_PHASES = """
+## Phases
+
+"""
 
 
 def lifecycle_reference() -> str:
-    """A diagram whose arrows are the moves, and the table of them."""
-    return _HEAD + _diagram() + _TABLE + "".join(_row(move) for move in MOVES.values())
+    """A diagram whose arrows are the moves, the table of them, and the rules of phases."""
+    return _HEAD + _diagram() + _TABLE + "".join(_row(move) for move in MOVES.values()) + _PHASES + RULES
 
 
 def _diagram() -> str:

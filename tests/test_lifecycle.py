@@ -34,6 +34,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "ask": {"question": {}, "body": "Which?"},
     "answer": {"body": "That one."},
     "request_changes": {"body": "Again."},
+    "send_back": {"body": "Not yet."},
     "park": {"wake": {"kind": "manual"}},
     "block": {"reason": "needs_human", "owner": "alice", "next_action": "Look."},
     "close": {"note": "Done elsewhere."},

@@ -15,6 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sqlalchemy import func, select
 
 from models import (
+    Gate,
+    PhaseState,
     Quarantined,
     Run,
     RunState,
@@ -29,10 +31,21 @@ from models import (
 )
 from tests.test_lifecycle import FACTS
 from tests.test_spine import ALICE, make
-from tickets import dispatch, lifecycle, policy, runs
+from tickets import dispatch, lifecycle, lookup, planning, policy, runs, workflow
 from tickets.errors import DomainError
+from tickets.planning import Arrange, Begin, Decide, Waive
 
-VERDICTS = ["done", "review", "question", "failed", "timed_out", "stopped", "usage_limited", "protocol_violation"]
+VERDICTS = [
+    "done",
+    "review",
+    "changes",
+    "question",
+    "failed",
+    "timed_out",
+    "stopped",
+    "usage_limited",
+    "protocol_violation",
+]
 PATIENT = runs.RetryPolicy(limit=3, backoff_seconds=0)
 HUMAN_MOVES = [
     "park",
@@ -42,6 +55,7 @@ HUMAN_MOVES = [
     "answer",
     "approve",
     "request_changes",
+    "send_back",
     "close",
     "cancel",
     "reopen",
@@ -75,6 +89,34 @@ class Lifecycle(RuleBasedStateMachine):
         try:
             with writing(self.engine) as session:
                 lifecycle.transition(session, self.tickets[which], move, ALICE, **FACTS.get(move, {}))
+        except DomainError:
+            pass
+
+    @rule(
+        which=st.integers(0, 1), names=st.permutations(workflow.STANDARD), gates=st.tuples(*[st.sampled_from(Gate)] * 3)
+    )
+    def a_person_begins_a_workflow(self, which: int, names: list[str], gates: tuple[Gate, ...]) -> None:
+        agents = ["script", "claude", None]
+        phases = [{"name": name, "agent": agents[at], "gate": gates[at]} for at, name in enumerate(names)]
+        self._plan(planning.begin, which, Begin.model_validate({"phases": phases}))
+
+    @rule(which=st.integers(0, 1), name=st.sampled_from(workflow.STANDARD))
+    def a_person_waives_a_phase(self, which: int, name: str) -> None:
+        self._plan(planning.waive, which, Waive(phase=name, reason="It does not apply."))
+
+    @rule(which=st.integers(0, 1), name=st.sampled_from(workflow.STANDARD))
+    def a_person_plans_what_follows(self, which: int, name: str) -> None:
+        phase = {"name": name, "agent": "codex", "gate": "none", "choices": ["go", "stop"]}
+        self._plan(planning.arrange, which, Arrange.model_validate({"phases": [phase]}))
+
+    @rule(which=st.integers(0, 1))
+    def a_person_decides(self, which: int) -> None:
+        self._plan(planning.decide, which, Decide(choice="go"))
+
+    def _plan(self, act: Any, which: int, body: Any) -> None:
+        try:
+            with writing(self.engine) as session:
+                act(session, lookup.get(session, self.tickets[which]), body, ALICE)
         except DomainError:
             pass
 
@@ -148,6 +190,18 @@ class Lifecycle(RuleBasedStateMachine):
             assert (ticket.closed is not None) == (ticket.status in (TicketStatus.DONE, TicketStatus.CANCELLED))
             if ticket.status is TicketStatus.BLOCKED:
                 assert ticket.block and ticket.block["next_action"] and ticket.block["owner"]
+
+    @invariant()
+    def an_open_ticket_with_phases_stands_in_exactly_one_of_them(self) -> None:
+        for ticket_id in self.tickets:
+            ticket = self._ticket(ticket_id)
+            with reading(self.engine) as session:
+                phases = workflow.of(session, ticket_id)
+            current = [phase for phase in phases if phase.state is PhaseState.CURRENT]
+            assert len({phase.name for phase in phases}) == len(phases)
+            if phases and ticket.closed is None:
+                assert [(phase.name, phase.gate) for phase in current] == [(ticket.phase, ticket.gate)]
+                assert not [phase for phase in phases if phase.state is PhaseState.PENDING and phase.note]
 
     @invariant()
     def the_sequence_of_a_ticket_has_no_gap(self) -> None:

@@ -34,7 +34,7 @@ def edit(session: Session, ticket: Ticket, body: EditTicket, actor: Actor) -> Ti
     if ticket.version != body.version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     before = ticket_json(session, [ticket])[0]
-    changed = _write(session, ticket, body.version, _columns(session, sent))
+    changed = write(session, ticket, body.version, _columns(session, sent))
     if "tags" in sent:
         _retag(session, ticket.id, {tag.value for tag in sent["tags"]})
     after = ticket_json(session, [changed])[0]
@@ -63,7 +63,7 @@ def _columns(session: Session, sent: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _write(session: Session, ticket: Ticket, version: int, values: dict[str, Any]) -> Ticket:
+def write(session: Session, ticket: Ticket, version: int, values: dict[str, Any]) -> Ticket:
     changed = session.scalar(
         update(Ticket)
         .where(Ticket.id == ticket.id, Ticket.version == version)

@@ -8,11 +8,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Evidence, EvidenceSource, EvidenceStatus, Outcome, Project, Run, Ticket
+from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket
 
+from . import workflow
 from .errors import EvidenceMissing
-
-SUBMITTED = (Outcome.DONE, Outcome.REVIEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ def of(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evid
 
 def submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[str]]:
     """For each of these tickets, the agents whose work was submitted: none of them may approve it."""
-    query = select(Run.ticket_id, Run.agent).where(Run.ticket_id.in_(ticket_ids), Run.outcome.in_(SUBMITTED))
+    query = select(Run.ticket_id, Run.agent).where(Run.ticket_id.in_(ticket_ids), Run.outcome.in_(workflow.SUBMITTED))
     found: dict[int, set[str]] = {}
     for ticket_id, agent in session.execute(query):
         found.setdefault(ticket_id, set()).add(agent)
@@ -123,8 +122,13 @@ def _check(seen: dict[str, Any]) -> list[Fact]:
 
 
 def shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
-    """What keeps this ticket from being complete: failed or missing facts of its last run, and unmet acceptance items."""
+    """What keeps this ticket from being complete: failed or missing facts of its last run, and unmet acceptance items.
+
+    Acceptance is of the whole ticket: it counts in its last phase.
+    """
     unmet = [Shortfall("acceptance", item["text"]) for item in ticket.acceptance if not item.get("met")]
+    if unmet and not workflow.is_last(session, ticket):
+        unmet = []
     run = session.scalar(select(Run).where(Run.ticket_id == ticket.id).order_by(Run.generation.desc()).limit(1))
     project = session.get(Project, ticket.project_id) if ticket.project_id else None
     if run is None or project is None:

@@ -35,6 +35,7 @@ def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) 
         ticket_id=ticket.id,
         generation=previous.generation + 1 if previous else 1,
         agent=body.agent,
+        phase=ticket.phase,
         mode=RunMode.EXTERNAL,
         host=body.host,
         token_hash=hashed(token),

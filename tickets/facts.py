@@ -88,7 +88,10 @@ class AnswerFacts(Facts):
 
 
 class FeedbackFacts(Facts):
+    """`phase` names an earlier phase that takes it up; without it the law decides, see `workflow.RULES`."""
+
     body: Words = Field(title="What must change?")
+    phase: Line | None = Field(None, title="Who takes it up")
 
 
 class FinishFacts(Noted):
@@ -137,6 +140,16 @@ class Phase(Body):
     runbook: Line | None = None
 
 
+def _named_once(phases: list[Phase]) -> list[Phase]:
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise ValueError("each phase needs a name of its own")
+    return phases
+
+
+Phases = Annotated[list[Phase], Field(max_length=12), AfterValidator(_named_once)]
+
+
 class NewTicket(Body):
     title: Line
     description: Prose = ""
@@ -147,7 +160,7 @@ class NewTicket(Body):
     tags: list[Tag] = Field(default=[], max_length=6)
     acceptance: list[Criterion] = Field(default=[], max_length=50)
     wake: Wake | None = None
-    phases: list[Phase] = Field(default=[], max_length=12)
+    phases: Phases = []
     gate: Gate | None = None
     not_before: Moment | None = None
     expected_check_in: Moment | None = None

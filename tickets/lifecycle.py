@@ -121,6 +121,15 @@ MOVES: dict[str, Move] = {
         Move("complete", _only(S.IN_PROGRESS), (S.DONE, S.TODO), frozenset({By.LIVE_RUN})),
         Move("approve", _only(S.IN_REVIEW), (S.DONE, S.TODO), PEOPLE, ApproveFacts, "Approve"),
         Move("request_changes", _only(S.IN_REVIEW), (S.TODO,), WORLD, FeedbackFacts, "Request changes"),
+        Move(
+            "send_back",
+            _only(S.IN_PROGRESS),
+            (S.TODO,),
+            frozenset({By.LIVE_RUN, By.OWNER}),
+            FeedbackFacts,
+            "Send back",
+            without_run=True,
+        ),
         Move("park", OPEN, (S.WAITING,), WORLD, ParkFacts, "Park", stops_run=True),
         Move("wake", _only(S.WAITING), RETURNS, WORLD, label="Wake"),
         Move(
@@ -145,6 +154,7 @@ CLEARED = {"wake": None, "wake_at": None, "wake_ticket_id": None, "block": None,
 COMMENT_OF = {
     "answer": CommentKind.ANSWER,
     "request_changes": CommentKind.FEEDBACK,
+    "send_back": CommentKind.FEEDBACK,
     "ask": CommentKind.QUESTION,
     "submit": CommentKind.VERDICT,
     "complete": CommentKind.VERDICT,
@@ -185,11 +195,13 @@ def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
     session.add(ticket)
     session.flush()
     session.add_all(TicketTag(ticket_id=ticket.id, tag=tag) for tag in set(body.tags))
-    workflow.install(session, ticket, body.phases)
+    for name, value in workflow.install(session, ticket, body.phases).items():
+        setattr(ticket, name, value)
     parent = get(session, body.child_of).id if body.child_of else actor.ticket_id
     if parent:
         relationships.add(session, ticket.id, "child_of", parent, actor)
-    events.append(session, ticket.id, "ticket_created", {"title": ticket.title, "status": ticket.status.value}, actor)
+    created = {"title": ticket.title, "status": ticket.status.value, **workflow.held(ticket)}
+    events.append(session, ticket.id, "ticket_created", created, actor)
     return ticket
 
 
@@ -244,8 +256,9 @@ def transition(
     if version is not None and ticket.version != version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     _allow(law, ticket, actor, standing, run)
+    phases = workflow.marks(session, ticket) if ticket.phase else {}
     values = _values(session, law, ticket, given, actor)
-    was = memory.of(ticket, values)
+    was = memory.of(ticket, values) | ({"phases": phases} if phases else {})
     changed = _write(session, ticket, values)
     _record(session, law, changed, was, given, actor, run)
     if law.stops_run and standing.live is not None:
@@ -270,8 +283,10 @@ def _write(session: Session, ticket: Ticket, values: dict[str, Any]) -> Ticket:
 def restore(session: Session, ticket: Ticket, was: Kept, actor: Actor) -> Ticket:
     """Put back what a move changed; whether that is allowed is judged in `undo`."""
     before = ticket.status
-    changed = _write(session, ticket, memory.revived(was))
-    payload = {"move": "undo", "from": before.value, "to": changed.status.value}
+    columns = {name: value for name, value in was.items() if name != "phases"}
+    changed = _write(session, ticket, memory.revived(columns))
+    workflow.put_back(session, changed, was.get("phases", {}))
+    payload = {"move": "undo", "from": before.value, "to": changed.status.value, **workflow.held(changed)}
     events.append(session, ticket.id, "ticket_moved", payload, actor)
     inbox.follow(session, changed, before, "undo", None)
     return changed
@@ -293,11 +308,13 @@ def _facts(law: Move, facts: dict[str, Any]) -> Facts:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one actor stands to one ticket: in which rights, which run holds it, and whose work it is."""
+    """How one actor stands to one ticket: in which rights, which run holds it, whose work it is, and whether there is an
+    earlier phase to send it back to."""
 
     rights: frozenset[By]
     live: Run | None
     own_work: bool
+    earlier: bool = False
 
 
 def standings(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int, Standing]:
@@ -306,11 +323,13 @@ def standings(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int
     live = live_runs(session, ids)
     submitters = evidence.submitters(session, ids)
     runnable = team.runnable(session)
+    earlier = workflow.with_earlier(session, tickets)
     return {
         ticket.id: Standing(
             _rights(actor, ticket.assigned_to in runnable, live.get(ticket.id)),
             live.get(ticket.id),
             actor.name in submitters.get(ticket.id, ()),
+            ticket.id in earlier,
         )
         for ticket in tickets
     }
@@ -336,7 +355,8 @@ def _silenced(run: Run, law: Move) -> bool:
 def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int | None) -> None:
     why = refusal(law, ticket, actor, standing)
     live = standing.live
-    if why is None and By.LIVE_RUN in law.by and (live is None or live.id != run or _silenced(live, law)):
+    speaks = actor.kind is ActorKind.RUN
+    if why is None and speaks and (live is None or live.id != run or _silenced(live, law)):
         why = "only the final report of the run that holds the ticket makes this move"
     if why:
         raise IllegalMove(
@@ -354,8 +374,10 @@ def refusal(law: Move, ticket: Ticket, actor: Actor, standing: Standing) -> str 
         return f"it is {words.state(ticket.status)}"
     if not law.by & standing.rights:
         return f"that is for {' or '.join(sorted(by.value for by in law.by))}, not for {actor.name}"
-    if law.without_run and standing.live is not None:
+    if law.without_run and standing.live is not None and By.LIVE_RUN not in standing.rights:
         return "a run holds it"
+    if law.name == "send_back" and not standing.earlier:
+        return "no earlier phase was worked"
     if law.name == "approve" and standing.own_work:
         return "whoever did the work cannot approve it"
     return None
@@ -429,12 +451,18 @@ def _approve(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> d
     assert isinstance(facts, ApproveFacts)
     if not facts.waive:
         evidence.require_complete(session, ticket)
-    return workflow.advance(session, ticket, facts.choice) | FRESH_START
+    return workflow.advance(session, ticket, facts.choice, facts.waive) | FRESH_START
 
 
 def _finish(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, FinishFacts)
     return workflow.advance(session, ticket, facts.choice) | FRESH_START
+
+
+def _request_changes(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, FeedbackFacts)
+    stays = ticket.status is S.IN_REVIEW
+    return _resumed(session, ticket, facts, actor) | workflow.back(session, ticket, facts.phase, stays=stays)
 
 
 def _park(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
@@ -468,9 +496,9 @@ def _unblock(_session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) ->
     return _back((ticket.block or {}).get("return_to"), S.TODO) | FRESH_START
 
 
-def _reopen(_session: Session, _ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _reopen(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, ReopenFacts)
-    return {"status": S(facts.to), **FRESH_START}
+    return {"status": S(facts.to), **FRESH_START, **workflow.reopen(session, ticket)}
 
 
 _CHANGES = dict.fromkeys(MOVES, _nothing) | {
@@ -481,7 +509,8 @@ _CHANGES = dict.fromkeys(MOVES, _nothing) | {
     "answer": _resumed,
     "complete": _complete,
     "approve": _approve,
-    "request_changes": _resumed,
+    "request_changes": _request_changes,
+    "send_back": _request_changes,
     "park": _park,
     "wake": _wake,
     "block": _block,
@@ -498,7 +527,7 @@ def _record(
 ) -> None:
     """The event, the comment that carries the words of the move, and the inbox."""
     said = facts.model_dump(mode="json", exclude_none=True)
-    payload = {"move": law.name, "from": was["status"], "to": ticket.status.value, **said}
+    payload = {"move": law.name, "from": was["status"], "to": ticket.status.value, **said, **workflow.held(ticket)}
     if actor.kind is ActorKind.HUMAN:
         payload |= {"version": ticket.version, "was": was}
     events.append(session, ticket.id, "ticket_moved", payload, actor, run)

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, ActorKind, CommentKind, Project, Run, Ticket, TicketComment, TicketContext
+from models import (
+    TERMINAL,
+    ActorKind,
+    CommentKind,
+    Gate,
+    Project,
+    Run,
+    Ticket,
+    TicketComment,
+    TicketContext,
+    TicketPhase,
+)
 
 from . import relationships, workflow
 
@@ -15,6 +28,9 @@ ORDER = (
 )
 END_OF_DESCRIPTION = "<!-- end of description -->"
 """What follows is talk about the ticket: the script agent runs nothing of it."""
+PHASE = "<!-- phase: {} -->"
+"""For the script agent, which runs only the blocks of its phase; see `workers.script_blocks`."""
+PLAIN_NAME = re.compile(r"[\w .-]+")
 COMMENT_CHARACTERS = 8_000
 COMMENTS_CHARACTERS = 60_000
 GATES = {
@@ -23,6 +39,12 @@ GATES = {
     "reviewer": "A reviewer approves the work; DONE and REVIEW both hand it over.",
     "person": "A person approves the work; DONE and REVIEW both hand it over.",
 }
+REVIEWED = "{} reviews the work next: DONE hands it over, REVIEW leaves it to a person first."
+JUDGES = "You judge what phase {} made: look at its commits and try them; do not do its work yourself."
+SENDS_BACK = (
+    "If something must change first, report CHANGES with what and why (mc_request_changes, or a line that begins with"
+    " CHANGES:): the ticket goes back to {}."
+)
 TOOLS = (
     "Where the mc-coord tools are available, report through them: mc_progress while you work, mc_link_context for what"
     " you found, mc_create_ticket for work that is not part of this ticket, and exactly one of mc_report_done,"
@@ -41,7 +63,9 @@ def compose(session: Session, ticket: Ticket, run: Run) -> str:
     if run.resumes:
         parts = [head, ORDER, END_OF_DESCRIPTION, *_resumed(session, ticket, run)]
     else:
-        parts = [head, ORDER, ticket.description.strip(), END_OF_DESCRIPTION, *_afresh(session, ticket, run)]
+        mark = PHASE.format(ticket.phase) if PLAIN_NAME.fullmatch(ticket.phase or "") else ""
+        described = [ticket.description.strip(), mark, END_OF_DESCRIPTION]
+        parts = [head, ORDER, *described, *_afresh(session, ticket, run)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -49,7 +73,7 @@ def _afresh(session: Session, ticket: Ticket, run: Run) -> list[str]:
     said = [comment for comment in _comments(session, ticket.id) if comment.run_id != run.id]
     return [
         _acceptance(ticket),
-        _phase(session, ticket),
+        _phase(session, ticket, run),
         _check(session, ticket),
         _context(session, ticket),
         _failure(ticket),
@@ -64,7 +88,7 @@ def _resumed(session: Session, ticket: Ticket, run: Run) -> list[str]:
     said = [comment for comment in _comments(session, ticket.id) if comment.id > known]
     people = [comment for comment in said if comment.author_kind is not ActorKind.RUN or comment.author != run.agent]
     news = _section("What is new", _quoted(people)) or "Nothing new was said. Go on where you stopped."
-    return [news, _failure(ticket), _phase(session, ticket)]
+    return [news, _failure(ticket), _phase(session, ticket, run)]
 
 
 def _last_heard(session: Session, ticket_id: int, run: Run) -> int:
@@ -126,12 +150,26 @@ def _numbered(ticket: Ticket) -> list[tuple[int, dict[str, object]]]:
     return list(enumerate(ticket.acceptance or []))
 
 
-def _phase(session: Session, ticket: Ticket) -> str:
-    words = GATES[ticket.gate.value]
-    if ticket.phase:
-        names = " → ".join(phase.name for phase in workflow.of(session, ticket.id))
-        words = f"This is phase {ticket.phase} of {names}. {words}"
-    return _section("Phase and gate", words)
+def _phase(session: Session, ticket: Ticket, run: Run) -> str:
+    phases = workflow.of(session, ticket.id)
+    here = workflow.current(phases)
+    reviewer = workflow.reviewer(session, ticket, run.agent) if ticket.gate is Gate.REVIEWER else None
+    gate = REVIEWED.format(reviewer) if reviewer else GATES[ticket.gate.value]
+    said = [*_place(phases, here), gate] if here else [gate]
+    return _section("Phase and gate", " ".join(said))
+
+
+def _place(phases: list[TicketPhase], here: TicketPhase) -> list[str]:
+    """Where this phase stands among the others, what it may send back, and what was decided."""
+    names = " → ".join(phase.name for phase in phases)
+    said = [f"This is phase {here.name} of {names}."]
+    target = workflow.maker(phases, here)
+    if target is not None:
+        judges = [JUDGES.format(target.name)] if here.name in workflow.JUDGING else []
+        said += [*judges, SENDS_BACK.format(target.name)]
+    decided = [f"{phase.name}: {phase.note}" for phase in phases if phase.note in phase.choices]
+    said += [f"Decided: {'; '.join(decided)}."] if decided else []
+    return said + ([f"Runbook: {here.runbook}"] if here.runbook else [])
 
 
 def _check(session: Session, ticket: Ticket) -> str:

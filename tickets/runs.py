@@ -20,7 +20,6 @@ from models import (
     Agent,
     AgentSession,
     Failure,
-    Gate,
     Outcome,
     Profile,
     RequestState,
@@ -45,7 +44,7 @@ from . import (
     sessions,
     terminal,
     usage,
-    workflow,
+    verdicts,
 )
 from .actors import Actor
 from .budgets import NO_LIMITS, Budgets
@@ -113,6 +112,7 @@ def _open(
         ticket_id=ticket.id,
         generation=previous.generation + 1 if previous else 1,
         agent=agent.name,
+        phase=ticket.phase,
         profile=profile.name,
         program=profile.program,
         host=host,
@@ -232,7 +232,16 @@ class Report(Body):
     """The one final report of a run."""
 
     verdict: Literal[
-        "done", "review", "question", "failed", "timed_out", "stopped", "usage_limited", "protocol_violation", "lost"
+        "done",
+        "review",
+        "changes",
+        "question",
+        "failed",
+        "timed_out",
+        "stopped",
+        "usage_limited",
+        "protocol_violation",
+        "lost",
     ]
     summary: Prose = ""
     question: dict[str, Any] | None = None
@@ -266,8 +275,9 @@ def report(session: Session, run_id: int, body: Report, policy: RetryPolicy) -> 
             _end_refused(session, run, ticket, body, reason, policy)
         return Receipt(False, get(session, run.ticket_id), reason)
     _remember(session, run, body)
-    if body.verdict in ("done", "review", "question"):
-        _apply_verdict(session, run, ticket, body)
+    if body.verdict in verdicts.GIVEN:
+        verdicts.follow(session, run, ticket, body.verdict, body.summary, body.question or {})
+        _end(session, run, Outcome(body.verdict), body)
     elif ticket.status is not TicketStatus.IN_PROGRESS:
         _end(session, run, Outcome.STOPPED, body)
         terminal.record(session, run, body.model_dump(mode="json", by_alias=True))
@@ -279,7 +289,7 @@ def report(session: Session, run_id: int, body: Report, policy: RetryPolicy) -> 
 def _stale(run: Run, ticket: Ticket, body: Report) -> str | None:
     if run.state is RunState.ENDED:
         return f"run {run.id} (generation {run.generation}) has already ended"
-    verdict = body.verdict in ("done", "review", "question")
+    verdict = body.verdict in verdicts.GIVEN
     if verdict and ticket.status is not TicketStatus.IN_PROGRESS:
         return f"the ticket is {ticket.status.value}, so a verdict of {body.verdict} does not apply"
     if verdict and run.stop_code and not (run.stop_code == UNANSWERED and body.verdict == "question"):
@@ -299,24 +309,6 @@ def _remember(session: Session, run: Run, body: Report) -> None:
     evidence.claim(session, run, [claim.model_dump() for claim in body.claims])
     if body.observations:
         evidence.observe(session, run, body.observations)
-
-
-def _apply_verdict(session: Session, run: Run, ticket: Ticket, body: Report) -> None:
-    actor = Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id)
-    if body.verdict == "question":
-        words = body.summary or "The agent asks a question."
-        transition(session, ticket.id, "ask", actor, run=run.id, question=body.question or {}, body=words)
-    else:
-        move = "complete" if body.verdict == "done" and completes(session, ticket) else "submit"
-        transition(session, ticket.id, move, actor, run=run.id, note=body.summary or None)
-    _end(session, run, Outcome(body.verdict), body)
-
-
-def completes(session: Session, ticket: Ticket) -> bool:
-    """Whether DONE closes the phase by itself: nothing to decide, and no gate or one of checks that MC has seen pass."""
-    if ticket.gate not in (Gate.NONE, Gate.CHECKS) or workflow.awaits_decision(session, ticket.id):
-        return False
-    return not evidence.shortfalls(session, ticket)
 
 
 FAILURE_OF = {

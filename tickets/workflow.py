@@ -1,59 +1,235 @@
-"""Phases of a ticket (Dev, Review, QA): who works in each, and what gate stands at its end."""
+"""Phases of a ticket (Dev, Review, QA): who works in each, what stands at its end, and which comes next."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from models import PhaseState, Ticket, TicketPhase, TicketStatus
+from models import Outcome, PhaseState, Run, Ticket, TicketPhase, TicketStatus
 
 from . import team
 from .errors import Invalid
 from .facts import Phase
 
+STANDARD = ("Dev", "Review", "QA")
+JUDGING = frozenset({"Review", "QA"})
+SUBMITTED = (Outcome.DONE, Outcome.REVIEW)
+RULES = """\
+A ticket may carry phases, each with an agent or a person, and a gate or a decision at its end. They are worked one after
+the other, on one branch.
 
-def install(session: Session, ticket: Ticket, phases: list[Phase]) -> None:
-    """Give a new ticket its phases; the first becomes current and lends the ticket its gate and its agent."""
-    for position, phase in enumerate(phases):
+- DONE passes a phase whose gate is `none`, or `checks` where Mission Control has seen them pass. A gate of `person` or
+  `reviewer`, a decision that is not made, and evidence that is missing or failed bring the ticket to in_review.
+- A gate of `reviewer` is answered by whoever works the next phase, unless they did any of this one's work: DONE then hands
+  the ticket on without a person. Where there is no such reviewer, a person or an orchestrator approves.
+- REVIEW always leaves a phase to a person.
+- A run that reports CHANGES sends the ticket back to an earlier phase, with its words as feedback; so may the person who
+  works a phase (`send_back`). After three such reports without a word of a person in between, or where there is no earlier
+  phase, it is left to a person.
+- Changes that are asked for in a phase called Review or QA go back to the last phase before it that is neither. In any
+  other phase, those that its own agent or owner asks for go to the phase before, and those asked for in its review stay
+  in it. A person may name another phase that was worked.
+- Only people plan phases. What has not started may be changed, put in another order, left out or waived with a reason; of
+  the current phase, while nobody works on it, the gate may be waived. A ticket that is worked on may be given phases: what
+  is being done is then the first of them.
+- A decision may be made at any time: the live run is told at once, else the next one begins with it.
+"""
+
+
+def install(session: Session, ticket: Ticket, phases: Sequence[Phase]) -> dict[str, Any]:
+    """Give a ticket its phases; the values with which the first, which becomes current, lends it its gate and its agent."""
+    lay(session, ticket.id, phases)
+    return _enter(session, ticket, of(session, ticket.id)[0]) if phases else {}
+
+
+def lay(session: Session, ticket_id: int, phases: Sequence[Phase], start: int = 0) -> None:
+    """Add phases that have not started, from position `start` on."""
+    for position, phase in enumerate(phases, start):
         agent = team.resolve(session, phase.agent) if phase.agent else None
-        state = PhaseState.CURRENT if position == 0 else PhaseState.PENDING
         facts = {"name": phase.name, "gate": phase.gate, "choices": phase.choices, "runbook": phase.runbook}
-        session.add(TicketPhase(ticket_id=ticket.id, position=position, agent=agent, state=state, **facts))
-    if phases:
-        ticket.phase, ticket.gate = phases[0].name, phases[0].gate
-        ticket.assigned_to = ticket.assigned_to or phases[0].agent
+        session.add(TicketPhase(ticket_id=ticket_id, position=position, agent=agent, **facts))
     session.flush()
 
 
 def of(session: Session, ticket_id: int) -> list[TicketPhase]:
-    return list(
-        session.scalars(select(TicketPhase).where(TicketPhase.ticket_id == ticket_id).order_by(TicketPhase.position))
-    )
+    query = select(TicketPhase).where(TicketPhase.ticket_id == ticket_id).order_by(TicketPhase.position)
+    return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def current(phases: Sequence[TicketPhase]) -> TicketPhase | None:
+    return next((phase for phase in phases if phase.state is PhaseState.CURRENT), None)
+
+
+def following(phases: Sequence[TicketPhase]) -> TicketPhase | None:
+    return next((phase for phase in phases if phase.state is PhaseState.PENDING), None)
+
+
+def held(ticket: Ticket) -> dict[str, Any]:
+    """Who has the ticket, and in which phase: with its state, where it stands after an event."""
+    return {"owner": ticket.assigned_to, "phase": ticket.phase}
+
+
+def is_last(session: Session, ticket: Ticket) -> bool:
+    """Whether no phase follows the one that the ticket is in."""
+    return ticket.phase is None or following(of(session, ticket.id)) is None
+
+
+def with_earlier(session: Session, tickets: Sequence[Ticket]) -> set[int]:
+    """Which of these tickets have a phase that was worked, to which they can be sent back."""
+    ids = [ticket.id for ticket in tickets if ticket.phase is not None]
+    query = select(TicketPhase.ticket_id).where(TicketPhase.ticket_id.in_(ids), TicketPhase.state == PhaseState.PASSED)
+    return set(session.scalars(query)) if ids else set()
+
+
+def undecided(phase: TicketPhase) -> bool:
+    """Whether the phase ends with a choice that nobody has made."""
+    return bool(phase.choices) and phase.note not in phase.choices
 
 
 def awaits_decision(session: Session, ticket_id: int) -> bool:
-    """Whether the current phase ends with a choice, which somebody has to make."""
-    current = (TicketPhase.ticket_id == ticket_id, TicketPhase.state == PhaseState.CURRENT)
-    return any(session.scalars(select(TicketPhase.choices).where(*current)))
+    here = current(of(session, ticket_id))
+    return here is not None and undecided(here)
 
 
-def advance(session: Session, ticket: Ticket, choice: str | None = None) -> dict[str, Any]:
-    """Pass the current phase; the values that bring the ticket to its next phase, or to done after the last."""
+def reviewer(session: Session, ticket: Ticket, worker: str) -> str | None:
+    """Who answers the gate of the phase that `worker` hands over: whoever works the next, having done none of this one."""
     phases = of(session, ticket.id)
-    current = next((phase for phase in phases if phase.state is PhaseState.CURRENT), None)
-    if current is not None:
-        _pass(session, current, choice)
-    following = next((phase for phase in phases if phase.state is PhaseState.PENDING), None)
-    if following is None:
-        return {"status": TicketStatus.DONE}
-    session.execute(update(TicketPhase).where(TicketPhase.id == following.id).values(state=PhaseState.CURRENT))
-    owner = following.agent or ticket.assigned_to
-    return {"status": TicketStatus.TODO, "phase": following.name, "gate": following.gate, "assigned_to": owner}
+    here, after = current(phases), following(phases)
+    if here is None or after is None or after.agent is None:
+        return None
+    worked = select(Run.agent).where(
+        Run.ticket_id == ticket.id, Run.phase == here.name, Run.agent == after.agent, Run.outcome.in_(SUBMITTED)
+    )
+    own = after.agent == worker or session.scalar(worked.limit(1)) is not None
+    return None if own else after.agent
 
 
-def _pass(session: Session, phase: TicketPhase, choice: str | None) -> None:
-    if phase.choices and choice not in phase.choices:
-        raise Invalid(f"phase {phase.name} ends with a decision", field="choice", choices=phase.choices)
-    session.execute(update(TicketPhase).where(TicketPhase.id == phase.id).values(state=PhaseState.PASSED, note=choice))
+# ------------------------------------------------------------------------------------------------------ from one to one
+
+
+def advance(session: Session, ticket: Ticket, choice: str | None = None, waived: str | None = None) -> dict[str, Any]:
+    """Pass the current phase; the values that bring the ticket to its next phase, or to done after the last.
+
+    Raises `Invalid` where the phase ends with a decision and none was made. `waived` is why its gate was not applied.
+    """
+    here = current(of(session, ticket.id))
+    if here is not None:
+        _pass(session, ticket, here, choice, waived)
+    values = enter_next(session, ticket)
+    return {"status": TicketStatus.TODO if values else TicketStatus.DONE, **values}
+
+
+def _pass(session: Session, ticket: Ticket, phase: TicketPhase, choice: str | None, waived: str | None) -> None:
+    if choice is not None:
+        decide(session, phase, choice)
+    elif undecided(phase):
+        raise _no_choice(phase)
+    elif waived and not phase.choices:
+        leave(session, ticket, phase, PhaseState.WAIVED, waived)
+        return
+    leave(session, ticket, phase, PhaseState.PASSED, choice or phase.note)
+
+
+def leave(session: Session, ticket: Ticket, phase: TicketPhase, state: PhaseState, note: str | None) -> None:
+    """Close a phase; it remembers who held it, since that is who takes it up again if it is sent back."""
+    _write(session, phase, state=state, note=note, agent=ticket.assigned_to)
+
+
+def enter_next(session: Session, ticket: Ticket) -> dict[str, Any]:
+    """The values of the phase that follows, which becomes current; none where none does."""
+    after = following(of(session, ticket.id))
+    return _enter(session, ticket, after) if after else {}
+
+
+def _enter(session: Session, ticket: Ticket, phase: TicketPhase) -> dict[str, Any]:
+    _write(session, phase, state=PhaseState.CURRENT, note=None)
+    return {"phase": phase.name, "gate": phase.gate, "assigned_to": phase.agent or ticket.assigned_to}
+
+
+def decide(session: Session, phase: TicketPhase, choice: str) -> None:
+    """Make the decision with which a phase ends. Raises `Invalid` for what is not one of its choices."""
+    if choice not in phase.choices:
+        raise _no_choice(phase)
+    _write(session, phase, note=choice)
+
+
+def _no_choice(phase: TicketPhase) -> Invalid:
+    if not phase.choices:
+        return Invalid(f"phase {phase.name} ends without a decision", field="choice")
+    return Invalid(f"phase {phase.name} ends with a decision", field="choice", choices=phase.choices)
+
+
+def back(session: Session, ticket: Ticket, name: str | None, *, stays: bool) -> dict[str, Any]:
+    """Return to the phase that is to take up what must change; the values for that, none where the ticket stays.
+
+    `stays`: without a name, only what was found in a judging phase leads back. Raises `Invalid` for an unknown name.
+    """
+    phases = of(session, ticket.id)
+    here = current(phases)
+    if here is None:
+        return {}
+    judged = None if stays and here.name not in JUDGING else maker(phases, here)
+    target = _named(phases, here, name) if name else judged
+    if target is None or target is here:
+        return {}
+    for phase in phases:
+        if target.position < phase.position <= here.position and phase.state is not PhaseState.WAIVED:
+            _write(session, phase, state=PhaseState.PENDING, note=None)
+    return _enter(session, ticket, target)
+
+
+def earlier(phases: Sequence[TicketPhase], here: TicketPhase) -> list[TicketPhase]:
+    """The phases before this one that were worked."""
+    return [phase for phase in phases if phase.position < here.position and phase.state is PhaseState.PASSED]
+
+
+def _named(phases: Sequence[TicketPhase], here: TicketPhase, name: str) -> TicketPhase:
+    worked = [*earlier(phases, here), here]
+    found = next((phase for phase in worked if phase.name == name), None)
+    if found is None:
+        raise Invalid(
+            f"no phase called {name[:40]!r} has been worked", field="phase", phases=[phase.name for phase in worked]
+        )
+    return found
+
+
+def maker(phases: Sequence[TicketPhase], here: TicketPhase) -> TicketPhase | None:
+    """The phase whose work this one goes by: before a judging phase the last one that makes, else the one before."""
+    worked = earlier(phases, here)
+    if here.name in JUDGING:
+        worked = [phase for phase in worked if phase.name not in JUDGING] or worked
+    return worked[-1] if worked else None
+
+
+def reopen(session: Session, ticket: Ticket) -> dict[str, Any]:
+    """A ticket whose phases were all passed goes on in the last of them."""
+    phases = of(session, ticket.id)
+    passed = [phase for phase in phases if phase.state is PhaseState.PASSED]
+    if not passed or current(phases) or following(phases):
+        return {}
+    return _enter(session, ticket, passed[-1])
+
+
+# ------------------------------------------------------------------------------------------------------- taking it back
+
+Marks = dict[str, list[Any]]
+
+
+def marks(session: Session, ticket: Ticket) -> Marks:
+    """How far each phase is, as JSON: what `put_back` needs."""
+    return {str(phase.id): [phase.state.value, phase.note, phase.agent] for phase in of(session, ticket.id)}
+
+
+def put_back(session: Session, ticket: Ticket, was: Marks) -> None:
+    """Let the phases stand where these marks say."""
+    for phase in of(session, ticket.id):
+        if str(phase.id) in was:
+            state, note, agent = was[str(phase.id)]
+            _write(session, phase, state=PhaseState(state), note=note, agent=agent)
+
+
+def _write(session: Session, phase: TicketPhase, **values: Any) -> None:
+    session.execute(update(TicketPhase).where(TicketPhase.id == phase.id).values(**values))

@@ -1,5 +1,7 @@
 """The built-in agent: runs a ticket's fenced shell blocks in the workspace, one step each, and commits what changed.
 
+When all have run it is DONE, unless the output of the last ends with a line that says REVIEW:, CHANGES: or QUESTION:.
+
 It speaks Mission Control's own vocabulary. On stdout, a line an event: {"kind": "step", "payload": {...}}; on stdin:
 
     {"type": "prompt", "text": "..."}                    starts the work, once
@@ -15,6 +17,7 @@ import codecs
 import json
 import os
 import queue
+import re
 import selectors
 import signal
 import subprocess
@@ -36,6 +39,7 @@ STREAM_CHARACTERS = 1_000_000
 KILL_SECONDS = 3.0
 TICK_SECONDS = 0.1
 GIT_SECONDS = 120.0
+SAID = re.compile(r"(?:REVIEW|CHANGES|QUESTION): .+")
 NOTHING_TO_RUN = "This ticket has no sh block, so the script agent has nothing to run."
 FALLBACK_AUTHOR = ("-c", "user.name=Mission Control", "-c", "user.email=mc@localhost")
 
@@ -96,6 +100,7 @@ class Done:
     status: str
     exit_code: int | None
     seconds: float
+    last_line: str = ""
 
 
 def main(argv: list[str]) -> int:
@@ -135,6 +140,8 @@ def work(prompt: str, subject: str, ears: Ears) -> dict[str, Any]:
         committed = commit(subject)
     except (CommitRefused, subprocess.TimeoutExpired) as error:
         return {"ok": False, "text": f"The changes cannot be committed: {error}", "failure": "agent_failed"}
+    if SAID.fullmatch(done.last_line):
+        return _ended(done.last_line)
     said = f"DONE: {len(todo)} {'step' if len(todo) == 1 else 'steps'} ran"
     return _ended(f"{said}, {committed}." if committed else f"{said}.")
 
@@ -172,6 +179,10 @@ class Output:
         left_out = self.length - len(self.tail)
         return f"[{left_out} characters before this]\n{self.tail}" if left_out else self.tail
 
+    @property
+    def last_line(self) -> str:
+        return self.tail.rstrip().rpartition("\n")[2].strip()
+
 
 def run(number: int, step: Step, ears: Ears) -> Done:
     """One step: told before and after, its output streamed in between."""
@@ -200,7 +211,7 @@ def _execute(step: Step, ears: Ears, output: Output) -> Done:
         timed_out = _follow(process, started + step.timeout, ears, output)
         code = process.wait()
     status = "timed_out" if timed_out else "ok" if code == 0 else "failed"
-    return Done(status, code, time.monotonic() - started)
+    return Done(status, code, time.monotonic() - started, output.last_line)
 
 
 def _start(step: Step, script: Path) -> subprocess.Popen[bytes]:

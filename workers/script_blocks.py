@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 END_OF_DESCRIPTION = "<!-- end of description -->"
 """In a prompt, what follows this line (comments, feedback) is never run."""
+PHASE = re.compile(r"<!-- phase: ([\w .-]+) -->")
+"""How a prompt names the phase that a run works."""
 SHELLS = ("sh", "bash")
 STEP_SECONDS = 600.0
 
@@ -21,13 +23,14 @@ class BlockRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One block. `cwd` is relative to the workspace, `env` is added to the environment."""
+    """One block. `cwd` is relative to the workspace, `env` is added to the environment; `phase` is the only one it is for."""
 
     shell: str
     script: str
     timeout: float = STEP_SECONDS
     cwd: str = "."
     env: tuple[tuple[str, str], ...] = ()
+    phase: str | None = None
 
     @property
     def title(self) -> str:
@@ -39,13 +42,22 @@ class Step:
 def steps(prompt: str) -> list[Step]:
     """The blocks of a prompt in order, those inside other fences left out; raises `BlockRefused`.
 
-    The info string may add `timeout=<seconds>`, `cwd=<folder>` and `NAME=value` for the environment:
+    The info string may add `timeout=<seconds>`, `cwd=<folder>`, `phase=<name>` and `NAME=value` for the environment:
 
         ```sh timeout=60 cwd=docs LANG=C
+
+    A block for another phase than the prompt's is left out.
     """
+    described = prompt.partition(END_OF_DESCRIPTION)[0]
+    named = PHASE.findall(described)
+    phase = named[-1] if named else None
+    return [step for step in _blocks(described) if step.phase in (None, phase)]
+
+
+def _blocks(described: str) -> list[Step]:
     found: list[Step] = []
     fence, info, body, indent = "", "", [""], 0
-    for line in prompt.partition(END_OF_DESCRIPTION)[0].splitlines():
+    for line in described.splitlines():
         opening = _OPENING.fullmatch(line)
         if not fence:
             if opening:
@@ -65,11 +77,12 @@ def _step(info: str, body: list[str]) -> list[Step]:
         return []
     options = dict(_option(word) for word in _words(rest))
     timeout, cwd = options.pop("timeout", str(STEP_SECONDS)), options.pop("cwd", ".")
+    phase = options.pop("phase", None)
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", timeout):
         raise BlockRefused(f"timeout={timeout} is not a number of seconds")
     if cwd.startswith("/") or ".." in cwd.split("/"):
         raise BlockRefused(f"cwd={cwd} leaves the workspace")
-    return [Step(language, "\n".join(body) + "\n", float(timeout), cwd, tuple(options.items()))]
+    return [Step(language, "\n".join(body) + "\n", float(timeout), cwd, tuple(options.items()), phase)]
 
 
 def _words(rest: str) -> list[str]:

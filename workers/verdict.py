@@ -1,7 +1,7 @@
 """What a run amounts to: the agent's own verdict where it gave one, else what its end tells.
 
 The agent's word is found, in this order, in `signal.json` (written by the coordination tools with the run's nonce)
-and in a line `DONE:`, `REVIEW:` or `QUESTION:` of the final message. A run without it never counts as success,
+and in a line `DONE:`, `REVIEW:`, `CHANGES:` or `QUESTION:` of the final message. A run without it never counts as success,
 whatever its exit code says.
 """
 
@@ -29,6 +29,7 @@ CLAIM_BYTES = 8192
 Kind = Literal[
     "done",
     "review",
+    "changes",
     "question",
     "failed",
     "timed_out",
@@ -36,10 +37,10 @@ Kind = Literal[
     "usage_limited",
     "protocol_violation",
 ]
-SAID = ("done", "review", "question")
+SAID = ("done", "review", "changes", "question")
 """Verdicts that only an agent can give."""
 
-_WORD = re.compile(r"[\s>*_#`-]*\b(DONE|REVIEW|QUESTION)[*_`]*\s*:[*_`]*[ \t]*(.*)")
+_WORD = re.compile(r"[\s>*_#`-]*\b(DONE|REVIEW|CHANGES|QUESTION)[*_`]*\s*:[*_`]*[ \t]*(.*)")
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 
 
@@ -207,8 +208,8 @@ def _said(kind: str, said: str, message: str) -> Verdict:
     match kind:
         case "question":
             return Verdict("question", summary, _question(summary))
-        case "review":
-            return Verdict("review", summary)
+        case "review" | "changes":
+            return Verdict(kind, summary)
         case _:
             return Verdict("done", summary)
 

@@ -32,6 +32,7 @@ def ended(text: str, **payload: Any) -> tuple[str, dict[str, Any]]:
         ("DONE: it works", "done", "it works"),
         ("I looked.\n\nREVIEW: two files\nand a test", "review", "two files\nand a test"),
         ("**QUESTION:** Red?", "question", "Red?"),
+        ("CHANGES: greet.txt lacks a line\nand a test", "changes", "greet.txt lacks a line\nand a test"),
         ("- `DONE`: listed", "done", "listed"),
         ("DONE: first\nthen more\nREVIEW: last", "review", "last"),
         ("All is well.\nDONE:", "done", "All is well.\nDONE:"),

@@ -1,0 +1,57 @@
+"""What a run's verdict does to its ticket: one move, chosen by the gate of the phase and by what Mission Control saw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models import ActorKind, CommentKind, Gate, Run, Ticket, TicketComment
+
+from . import evidence, workflow
+from .actors import Actor
+from .lifecycle import transition
+
+GIVEN = frozenset({"done", "review", "changes", "question"})
+"""The verdicts that an agent itself gives."""
+SENT_BACK_MOST = 3
+"""So often runs may send a ticket back before a person must have said something: two agents do not argue for ever."""
+
+
+def follow(session: Session, run: Run, ticket: Ticket, verdict: str, summary: str, question: dict[str, Any]) -> None:
+    """Make the move that follows from a verdict."""
+    move, facts = _move(session, run, ticket, verdict, summary, question)
+    actor = Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id)
+    transition(session, ticket.id, move, actor, run=run.id, **facts)
+
+
+def _move(
+    session: Session, run: Run, ticket: Ticket, verdict: str, summary: str, question: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    if verdict == "question":
+        return "ask", {"question": question, "body": summary or "The agent asks a question."}
+    if verdict == "changes" and _may_send_back(session, ticket):
+        return "send_back", {"body": summary or "The agent asks for changes without saying which."}
+    move = "complete" if verdict == "done" and completes(session, run, ticket) else "submit"
+    return move, {"note": summary or None}
+
+
+def completes(session: Session, run: Run, ticket: Ticket) -> bool:
+    """Whether DONE passes the phase by itself: nothing to decide, nothing missing, and no gate that waits for somebody."""
+    if ticket.gate is Gate.PERSON or workflow.awaits_decision(session, ticket.id):
+        return False
+    if ticket.gate is Gate.REVIEWER and workflow.reviewer(session, ticket, run.agent) is None:
+        return False
+    return not evidence.shortfalls(session, ticket)
+
+
+def _may_send_back(session: Session, ticket: Ticket) -> bool:
+    if ticket.id not in workflow.with_earlier(session, [ticket]):
+        return False
+    mine = TicketComment.ticket_id == ticket.id
+    spoken = select(func.max(TicketComment.seq)).where(mine, TicketComment.author_kind == ActorKind.HUMAN)
+    since = session.scalar(spoken) or 0
+    asked = (TicketComment.kind == CommentKind.FEEDBACK, TicketComment.author_kind == ActorKind.RUN)
+    count = session.scalar(select(func.count()).where(mine, TicketComment.seq > since, *asked)) or 0
+    return count < SENT_BACK_MOST
