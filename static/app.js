@@ -10,6 +10,7 @@ import { startKeys } from "./js/keys.js";
 import { showLink } from "./js/link.js";
 import { fragments, stream } from "./js/live.js";
 import { Palette } from "./js/palette.js";
+import { startPhases } from "./js/phases.js";
 import { startSettings } from "./js/settings.js";
 import { startTimes } from "./js/times.js";
 
@@ -20,6 +21,7 @@ startForms();
 startDrafts();
 startFloats();
 startCopying();
+startPhases();
 showLink(stream);
 startKeys(new Palette());
 
