@@ -29,7 +29,7 @@ def work(engine: Engine, ticket_id: int, verdict: str, summary: str = "So it is.
     """The ticket is picked up and its run reports."""
     with writing(engine) as session:
         run = runs.claim(session, ticket_id, "here").run
-        return runs.report(session, run.id, runs.Report(verdict=verdict, summary=summary), PATIENT).ticket  # type: ignore[arg-type]
+        return runs.report(session, run.id, runs.Report(verdict=verdict, summary=summary), PATIENT).ticket
 
 
 def move(engine: Engine, ticket_id: int, name: str, actor: Actor = ALICE, **facts: Any) -> Ticket:
@@ -56,9 +56,14 @@ def prompt_of(engine: Engine, ticket_id: int) -> str:
 
 
 def plan(engine: Engine, ticket_id: int, body: Any, actor: Actor = ALICE) -> Any:
-    doing = {Begin: planning.begin, Arrange: planning.arrange, Waive: planning.waive, Decide: planning.decide}
+    doing: dict[Any, Any] = {
+        Begin: planning.begin,
+        Arrange: planning.arrange,
+        Waive: planning.waive,
+        Decide: planning.decide,
+    }
     with writing(engine) as session:
-        return doing[type(body)](session, lookup.get(session, ticket_id), body, actor)  # type: ignore[operator]
+        return doing[type(body)](session, lookup.get(session, ticket_id), body, actor)
 
 
 # ------------------------------------------------------------------------------------------------------ from one to one

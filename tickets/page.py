@@ -24,7 +24,7 @@ from models import (
     TicketStatus,
 )
 
-from . import evidence, quarantine, relationships, workflow
+from . import evidence, quarantine, relationships
 from .conversation import Entry
 
 View = dict[str, Any]
@@ -252,10 +252,6 @@ def side(session: Session, ticket: Ticket, run: Run | None, owner_kinds: dict[st
         "relationships": [
             {"kind": link.words, "identifier": link.identifier, "title": link.title, "status": link.status}
             for link in relationships.of(session, ticket.id)
-        ],
-        "phases": [
-            {"name": phase.name, "state": phase.state.value, "agent": phase.agent}
-            for phase in workflow.of(session, ticket.id)
         ],
         "advanced": _advanced(session, ticket, run),
     }

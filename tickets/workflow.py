@@ -171,14 +171,18 @@ def back(session: Session, ticket: Ticket, name: str | None, *, stays: bool) -> 
     here = current(phases)
     if here is None:
         return {}
-    judged = None if stays and here.name not in JUDGING else maker(phases, here)
-    target = _named(phases, here, name) if name else judged
-    if target is None or target is here:
+    target = _named(phases, here, name) if name else takes_up(phases, here, stays=stays)
+    if target is here:
         return {}
     for phase in phases:
         if target.position < phase.position <= here.position and phase.state is not PhaseState.WAIVED:
             _write(session, phase, state=PhaseState.PENDING, note=None)
     return _enter(session, ticket, target)
+
+
+def takes_up(phases: Sequence[TicketPhase], here: TicketPhase, *, stays: bool) -> TicketPhase:
+    """Which phase takes up what must change, where nobody names one."""
+    return here if stays and here.name not in JUDGING else maker(phases, here) or here
 
 
 def earlier(phases: Sequence[TicketPhase], here: TicketPhase) -> list[TicketPhase]:

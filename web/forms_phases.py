@@ -14,17 +14,11 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 
 from models import AgentKind, Gate, Session, TicketPhase
-from tickets import team
+from tickets import team, workflow_view
 from tickets.workflow import STANDARD
 
 DECISION = "decision"
-ENDS = (
-    (Gate.PERSON.value, "A person approves"),
-    (Gate.REVIEWER.value, "A reviewer approves"),
-    (Gate.CHECKS.value, "The checks pass"),
-    (Gate.NONE.value, "Nothing more"),
-    (DECISION, "A decision is made"),
-)
+ENDS = [*((gate.value, words) for gate, words in workflow_view.ENDS.items()), (DECISION, "A decision is made")]
 NUMBERED = re.compile(r"phase-(\d{1,2})-name")
 
 Option = tuple[str, str]
@@ -59,7 +53,7 @@ def choices(session: Session) -> dict[str, list[Option]]:
     fit = [member for member in team.members(session) if member.runnable or member.kind is AgentKind.HUMAN]
     agents = [(member.name, member.title or member.name) for member in fit if member.runnable]
     people = [(member.name, member.title or member.name) for member in fit if not member.runnable]
-    return {"agents": agents, "people": people, "ends": list(ENDS)}
+    return {"agents": agents, "people": people, "ends": ENDS}
 
 
 def typed(form: MultiDict[str, str]) -> list[Row]:

@@ -33,7 +33,7 @@ from tickets.errors import DomainError, Invalid, NotFound
 from tickets.facts import EditTicket
 from tickets.lookup import get
 
-from . import changes, forms, frame, markdown, wording
+from . import changes, forms, frame, markdown, wording, workflow_page
 from .nudge import nudge
 
 blueprint = Blueprint("ticket_page", __name__)
@@ -195,7 +195,9 @@ def _events(session: Session, ticket: Ticket) -> View:
 def _side(session: Session, ticket: Ticket) -> View:
     newest: Run | None = next(iter(runs.of(session, ticket.id, 1)), None)
     limits = policy.Limits.of(auth.instance().settings)
+    standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
     return {
+        "workflow": workflow_page.box(session, ticket, standing),
         "side": page.side(session, ticket, newest, board.owner_kinds(session)),
         "gates": None if ticket.closed else policy.runnable(session, ticket, limits),
     }
@@ -217,7 +219,8 @@ def _move_form(reference: str, name: str, error: str | None) -> str:
     with reading(auth.instance().engine) as session:
         ticket = get(session, reference)
         shown = {"identifier": ticket.identifier, "title": ticket.title, "version": ticket.version}
-    move = {"move": law.name, "label": law.label, "danger": law.danger, "fields": forms.fields_of(law)}
+        fields = workflow_page.with_phases(session, ticket, law, forms.fields_of(law))
+    move = {"move": law.name, "label": law.label, "danger": law.danger, "fields": fields}
     for field in move["fields"]:  # type: ignore[attr-defined]
         field["value"] = request.form.get(field["name"], field.get("value"))
     if request.headers.get("HX-Request"):

@@ -1,0 +1,158 @@
+"""A ticket's phases over the API and on its page: begun, arranged, waived and decided by people alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine
+
+from models import writing
+from tests.web.conftest import OWN_PAGE, Api, Worker, form_token, start
+from tickets import lookup, runs
+
+DEV = {"name": "Dev", "agent": "script", "gate": "reviewer"}
+REVIEW = {"name": "Review", "agent": "claude", "choices": ["ship", "hold"]}
+
+
+@pytest.fixture
+def ticket(operator: Api) -> str:
+    made = operator.post("/tickets", {"title": "Write a line", "assigned_to": "script"}).get_json()
+    return str(made["identifier"])
+
+
+def test_a_workflow_is_begun_read_arranged_and_waived(operator: Api, ticket: str) -> None:
+    begun = operator.post(f"/tickets/{ticket}/workflow", {"phases": [DEV, REVIEW], "version": 1})
+    assert (begun.status_code, begun.get_json()["phase"]) == (201, "Dev")
+    assert begun.get_json()["waits_for"] == "It waits for script to start."
+    arranged = operator.call("PUT", f"/tickets/{ticket}/workflow", json={"phases": [{"name": "QA"}], "version": 2})
+    assert [phase["name"] for phase in arranged.get_json()["phases"]] == ["Dev", "QA"]
+    waived = operator.post(f"/tickets/{ticket}/workflow/waive", {"phase": "QA", "reason": "Not needed."}).get_json()
+    assert [(phase["state"], phase["note"]) for phase in waived["phases"]] == [
+        ("current", None),
+        ("waived", "Not needed."),
+    ]
+    assert operator.get(f"/tickets/{ticket}/workflow").get_json() == waived
+
+
+def test_a_decision_is_made_and_a_wrong_one_named(operator: Api, ticket: str) -> None:
+    operator.post(f"/tickets/{ticket}/workflow", {"phases": [REVIEW]})
+    assert operator.post(f"/tickets/{ticket}/workflow/decide", {"choice": "sink"}).status_code == 422
+    decided = operator.post(f"/tickets/{ticket}/workflow/decide", {"choice": "ship"}).get_json()
+    assert decided["phases"][0]["decided"] == "ship"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"phases": []}, 422),
+        ({"phases": [DEV, DEV]}, 422),
+        ({"phases": [{"name": "Dev", "agent": "nobody"}]}, 422),
+        ({"phases": [DEV], "version": 7}, 409),
+    ],
+)
+def test_what_cannot_be_begun_is_refused_and_leaves_the_ticket(
+    operator: Api, ticket: str, body: dict[str, Any], status: int
+) -> None:
+    assert operator.post(f"/tickets/{ticket}/workflow", body).status_code == status
+    assert operator.get(f"/tickets/{ticket}/workflow").get_json()["phases"] == []
+
+
+def test_programs_read_phases_and_do_not_plan_them(
+    orchestrator: Api, service: Api, viewer: Api, worker: Worker
+) -> None:
+    for program in (orchestrator, service, viewer, worker):
+        assert program.get(f"/tickets/{worker.ticket}/workflow").status_code == 200
+        assert program.post(f"/tickets/{worker.ticket}/workflow", {"phases": [DEV]}).status_code == 403
+
+
+def test_a_run_that_asks_for_changes_sends_its_ticket_back(app: Flask, store: Engine, operator: Api) -> None:
+    dev = start(app, store, assigned_to=None, phases=[DEV | {"gate": "none"}, REVIEW])
+    assert dev.post(f"/runs/{dev.run}/report", {"verdict": "done"}).get_json()["ticket"]["phase"] == "Review"
+    with writing(store) as session:
+        claim = runs.claim(session, lookup.get(session, dev.ticket).id, "here")
+    reviewer = Worker(dev.client, claim.token, claim.run.id, dev.ticket)
+    report = {"verdict": "changes", "summary": "A line is missing."}
+    back = reviewer.post(f"/runs/{reviewer.run}/report", report).get_json()["ticket"]
+    assert (back["status"], back["phase"], back["assigned_to"]) == ("todo", "Dev", "script")
+    assert operator.get(f"/runs/{reviewer.run}").get_json()["outcome"] == "changes"
+    said = operator.get(f"/tickets/{dev.ticket}/comments").get_json()["items"][0]
+    assert (said["kind"], said["author"], said["body"]) == ("feedback", "claude", "A line is missing.")
+
+
+# -------------------------------------------------------------------------------------------------------------- the page
+
+PICKED = {
+    "phase-0-name": "Dev",
+    "phase-0-on": "1",
+    "phase-0-place": "2",
+    "phase-0-agent": "script",
+    "phase-0-end": "none",
+    "phase-1-name": "Review",
+    "phase-1-on": "1",
+    "phase-1-place": "1",
+    "phase-1-end": "decision",
+    "phase-1-choices": "ship, hold",
+    "phase-1-runbook": "docs/review.md",
+    "phase-2-name": "QA",
+    "phase-2-end": "person",
+}
+
+
+def send(browser: FlaskClient, ticket: str, path: str, **form: Any) -> Any:
+    token = form_token(browser, f"/ticket/{ticket}")
+    return browser.post(f"/ticket/{ticket}/{path}", data={"csrf": token, **form}, headers=OWN_PAGE)
+
+
+def test_the_picker_sends_what_is_ticked_in_its_places(browser: FlaskClient, operator: Api, ticket: str) -> None:
+    assert send(browser, ticket, "workflow", **PICKED).status_code == 303
+    phases = operator.get(f"/tickets/{ticket}/workflow").get_json()["phases"]
+    assert [(phase["name"], phase["gate"], phase["choices"], phase["runbook"]) for phase in phases] == [
+        ("Review", "person", ["ship", "hold"], "docs/review.md"),
+        ("Dev", "none", [], None),
+    ]
+
+
+def test_a_refused_picker_is_shown_again_as_it_was_filled(browser: FlaskClient, ticket: str) -> None:
+    refused = send(browser, ticket, "workflow", **PICKED | {"phase-0-agent": "nobody"})
+    page = refused.get_data(as_text=True)
+    assert refused.status_code == 422 and "nobody on the team is called" in page
+    assert 'value="ship, hold"' in page and page.index('data-phase="Review"') < page.index('data-phase="Dev"')
+
+
+def test_the_box_offers_a_start_then_decisions_then_nothing(browser: FlaskClient, operator: Api, ticket: str) -> None:
+    assert "Start Dev" in browser.get(f"/ticket/{ticket}").get_data(as_text=True)
+    send(browser, ticket, "workflow", **PICKED)
+    page = browser.get(f"/ticket/{ticket}").get_data(as_text=True)
+    assert "Start Dev" not in page and f'action="/ticket/{ticket}/workflow/decide"' in page
+    assert send(browser, ticket, "workflow/decide", choice="hold").status_code == 303
+    assert "Decided: hold" in browser.get(f"/ticket/{ticket}").get_data(as_text=True)
+    operator.post(f"/tickets/{ticket}/moves", {"move": "cancel"})
+    closed = browser.get(f"/ticket/{ticket}").get_data(as_text=True)
+    assert "Decided: hold" in closed and "/workflow/decide" not in closed
+
+
+def test_changes_are_asked_of_a_phase_where_there_is_a_choice(
+    app: Flask, store: Engine, browser: FlaskClient, operator: Api, ticket: str
+) -> None:
+    phased = start(app, store, assigned_to=None, phases=[DEV, REVIEW])
+    phased.post(f"/runs/{phased.run}/report", {"verdict": "done"})
+    with writing(store) as session:
+        claim = runs.claim(session, lookup.get(session, phased.ticket).id, "here")
+        runs.report(session, claim.run.id, runs.Report(verdict="review"), runs.RetryPolicy())
+    asked = browser.get(f"/ticket/{phased.ticket}/move/request_changes").get_data(as_text=True)
+    assert '<option value="Dev" selected>Dev · script</option><option value="Review">Review · claude</option>' in asked
+    assert "Who takes it up" not in browser.get(f"/ticket/{ticket}/move/request_changes").get_data(as_text=True)
+    send(browser, phased.ticket, "move", move="request_changes", body="Look again.", phase="Review")
+    assert operator.get(f"/tickets/{phased.ticket}").get_json()["phase"] == "Review"
+
+
+def test_a_waiver_needs_its_reason_and_is_shown(browser: FlaskClient, ticket: str) -> None:
+    send(browser, ticket, "workflow", **PICKED)
+    asked = browser.get(f"/ticket/{ticket}/workflow/waive?phase=Dev").get_data(as_text=True)
+    assert "Why it does not apply" in asked
+    assert send(browser, ticket, "workflow/waive", phase="Dev", reason="").status_code == 422
+    assert send(browser, ticket, "workflow/waive", phase="Dev", reason="It is written.").status_code == 303
+    assert "Waived: It is written." in browser.get(f"/ticket/{ticket}").get_data(as_text=True)
