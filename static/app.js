@@ -11,6 +11,7 @@ import { showLink } from "./js/link.js";
 import { fragments, stream } from "./js/live.js";
 import { Palette } from "./js/palette.js";
 import { startPhases } from "./js/phases.js";
+import { startReplay } from "./js/replay.js";
 import { startSettings } from "./js/settings.js";
 import { startTimes } from "./js/times.js";
 
@@ -22,6 +23,7 @@ startDrafts();
 startFloats();
 startCopying();
 startPhases();
+startReplay();
 showLink(stream);
 startKeys(new Palette());
 

@@ -113,6 +113,12 @@ def replay(session: Session, ticket_id: int, after_seq: int = 0, limit: int = PA
     )
 
 
+def latest(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE) -> list[Logged]:
+    """One ticket's events, newest first; page on with `before` = the last seq seen. What is no longer kept is passed over."""
+    conditions = [TicketEvent.ticket_id == ticket_id, *([TicketEvent.seq < before] if before is not None else [])]
+    return _read(session, *conditions, order=TicketEvent.seq.desc(), limit=limit)
+
+
 def last_id(session: Session) -> int:
     return session.scalar(select(func.max(TicketEvent.id))) or 0
 

@@ -179,20 +179,20 @@ def beat(
         raise ClaimLost(run=run_id)
     if body.state not in ("idle", "stopping"):
         run = budgets.enforce(session, run, allowed)
-    state = RunState.STOPPING if run.stop_code else RunState(body.state)
+    before, state = run.state, RunState.STOPPING if run.stop_code else RunState(body.state)
     facts = {"pid": body.pid, "pid_started": body.pid_started, "boot_id": body.boot_id}
     session.execute(
         update(Run)
         .where(Run.id == run_id)
         .values(state=state, heartbeat=now(), **{k: v for k, v in facts.items() if v})
     )
-    if state is not run.state:
+    if state is not before:
         actor = Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id)
         events.append(
             session,
             run.ticket_id,
             "run_state_changed",
-            {"run": run.id, "from": run.state.value, "to": state.value},
+            {"run": run.id, "from": before.value, "to": state.value},
             actor,
         )
     stop = {"code": run.stop_code, "reason": run.stop_reason, "grace_seconds": grace_seconds} if run.stop_code else None

@@ -15,7 +15,7 @@ ENDS = {
     Gate.PERSON: "A person approves",
     Gate.REVIEWER: "A reviewer approves",
     Gate.CHECKS: "The checks pass",
-    Gate.NONE: "Nothing more",
+    Gate.NONE: "Its agent says so",
 }
 
 

@@ -34,6 +34,7 @@ BLUEPRINTS = (
     "search_page",
     "help",
     "ticket_page",
+    "replay",
     "workflow_page",
     "team_page",
     "settings_page",

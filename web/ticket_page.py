@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -14,7 +13,6 @@ from tickets import (
     board,
     conversation,
     editing,
-    events,
     evidence,
     header,
     lifecycle,
@@ -33,7 +31,7 @@ from tickets.errors import DomainError, Invalid, NotFound
 from tickets.facts import EditTicket
 from tickets.lookup import get
 
-from . import changes, forms, frame, markdown, wording, workflow_page
+from . import changes, forms, frame, markdown, replay, workflow_page
 from .nudge import nudge
 
 blueprint = Blueprint("ticket_page", __name__)
@@ -123,7 +121,7 @@ def _tab(session: Session, ticket: Ticket, tab: str) -> View:
     if tab == "runs":
         return {"runs": [page.run_view(run) for run in runs.of(session, ticket.id)]}
     if tab == "events":
-        return _events(session, ticket)
+        return replay.tab(session, ticket)
     before = paging.number(request.args.get("before"))
     found = conversation.entries(session, ticket.id, before, SHOWN)
     earlier = f"/ticket/{ticket.identifier}?before={found[0].seq}" if len(found) == SHOWN else None
@@ -171,25 +169,6 @@ def _drawn(session: Session, ticket: Ticket, found: list[conversation.Entry]) ->
     return [
         entry | {"html": markdown.html(entry.get("markdown"))} for entry in page.conversation(session, ticket, found)
     ]
-
-
-def _events(session: Session, ticket: Ticket) -> View:
-    before = paging.number(request.args.get("before")) or ticket.event_seq + 1
-    rows = events.replay(session, ticket.id, max(0, before - 1 - SHOWN), SHOWN)
-    shown = [
-        {
-            "seq": row.seq,
-            "event_type": row.event_type,
-            "actor": row.actor,
-            "at": row.ts,
-            "summary": wording.told(row.payload),
-            "payload": json.dumps(row.payload, ensure_ascii=False, indent=2),
-        }
-        for row in reversed(rows)
-        if row.seq is not None and row.seq < before
-    ]
-    older = f"{_href(ticket, 'events')}&before={before - SHOWN}" if before - SHOWN > 1 else None
-    return {"events": shown, "next_href": older}
 
 
 def _side(session: Session, ticket: Ticket) -> View:

@@ -38,32 +38,25 @@ class WorkflowJson(TypedDict):
 @blueprint.reads("/tickets/<ticket>/workflow", rights=ANYBODY | RUNS)
 def read_workflow(call: Call, ticket: Ticket) -> WorkflowJson:
     """Read a ticket's phases, and what the current one waits for."""
-    found = workflow_view.of(call.session, ticket, lookup.live_run(call.session, ticket.id), ())
-    phases = [{name: asdict(view)[name] for name in PhaseJson.__annotations__} for view in found.phases]
-    return {
-        "phases": cast(list[PhaseJson], phases),
-        "phase": found.current.name if found.current else None,
-        "waits_for": found.waits_for,
-        "version": ticket.version,
-    }
+    return _shown(call, ticket)
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/workflow", rights=OPERATORS, status=201)
 def begin_workflow(call: Call, ticket: Ticket, body: Begin) -> WorkflowJson:
     """Give a ticket that has none its phases; the first begins."""
-    return read_workflow(call, planning.begin(call.session, ticket, body, call.actor))
+    return _shown(call, planning.begin(call.session, ticket, body, call.actor))
 
 
 @blueprint.writes("PUT", "/tickets/<ticket>/workflow", rights=OPERATORS)
 def arrange_workflow(call: Call, ticket: Ticket, body: Arrange) -> WorkflowJson:
     """Replace the phases that have not started."""
-    return read_workflow(call, planning.arrange(call.session, ticket, body, call.actor))
+    return _shown(call, planning.arrange(call.session, ticket, body, call.actor))
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/workflow/waive", rights=OPERATORS)
 def waive_phase(call: Call, ticket: Ticket, body: Waive) -> WorkflowJson:
     """Let a phase not apply, with the reason."""
-    return read_workflow(call, planning.waive(call.session, ticket, body, call.actor))
+    return _shown(call, planning.waive(call.session, ticket, body, call.actor))
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/workflow/decide", rights=OPERATORS)
@@ -72,4 +65,15 @@ def decide_phase(call: Call, ticket: Ticket, body: Decide) -> WorkflowJson:
     live = planning.decide(call.session, ticket, body, call.actor)
     if live is not None:
         call.after.append(lambda: nudge.nudge(call.settings, live.id))
-    return read_workflow(call, lookup.get(call.session, ticket.id))
+    return _shown(call, lookup.get(call.session, ticket.id))
+
+
+def _shown(call: Call, ticket: Ticket) -> WorkflowJson:
+    found = workflow_view.of(call.session, ticket, lookup.live_run(call.session, ticket.id), ())
+    phases = [{name: asdict(view)[name] for name in PhaseJson.__annotations__} for view in found.phases]
+    return {
+        "phases": cast(list[PhaseJson], phases),
+        "phase": found.current.name if found.current else None,
+        "waits_for": found.waits_for,
+        "version": ticket.version,
+    }
