@@ -24,7 +24,7 @@ from models import (
     TicketStatus,
 )
 
-from . import evidence, quarantine, relationships
+from . import evidence, quarantine, relationships, routing
 from .conversation import Entry
 
 View = dict[str, Any]
@@ -170,13 +170,6 @@ def _requests(session: Session, ticket_id: int) -> dict[tuple[int, str], RunRequ
 # ----------------------------------------------------------------------------------------------------------- evidence
 
 
-def proof(session: Session, ticket: Ticket) -> View:
-    """Claims beside facts, of the last run that left any."""
-    rows = evidence.of(session, ticket.id)
-    last = max((row.run_id or 0 for row in rows), default=0)
-    return _proof([row for row in rows if (row.run_id or 0) == last])
-
-
 def _verdicts(session: Session, ticket_id: int, runs: set[int]) -> dict[int, View]:
     """For each of these runs, what it ended with and its evidence."""
     if not runs:
@@ -184,31 +177,68 @@ def _verdicts(session: Session, ticket_id: int, runs: set[int]) -> dict[int, Vie
     grouped: dict[int, list[Evidence]] = {}
     for row in evidence.of(session, ticket_id):
         grouped.setdefault(row.run_id or 0, []).append(row)
-    ended = session.execute(select(Run.id, Run.outcome).where(Run.id.in_(runs)))
-    return {run: {"outcome": outcome or "ended", "evidence": _proof(grouped.get(run, []))} for run, outcome in ended}
+    return {
+        run.id: {
+            "outcome": run.outcome or "ended",
+            "generation": run.generation,
+            "evidence": proof_of(grouped.get(run.id, [])),
+        }
+        for run in session.scalars(select(Run).where(Run.id.in_(runs)))
+    }
 
 
-def _proof(rows: list[Evidence]) -> View:
+def proof_of(rows: list[Evidence]) -> View:
+    """These rows as claims beside facts."""
     claims = [
-        {"text": row.summary, "kind": row.kind, "by": row.author, "at": row.created}
+        {
+            "text": row.summary,
+            "kind": row.kind,
+            "by": row.author,
+            "at": row.created,
+            "item": row.item,
+            "href": attachment_href(row),
+        }
         for row in rows
         if row.source is EvidenceSource.CLAIM
     ]
     facts = [
-        {"kind": row.kind, "status": row.status.value, "summary": row.summary, "detail": _detail(row)}
+        {
+            "kind": row.kind,
+            "status": row.status.value,
+            "summary": row.summary,
+            "detail": _detail(row),
+            "base": _on_base(row),
+        }
         for row in rows
         if row.source is EvidenceSource.FACT
     ]
     return {"claims": claims, "facts": facts}
 
 
+def attachment_href(row: Evidence) -> str | None:
+    """Where the file is that this evidence is about."""
+    number = (row.data or {}).get("attachment")
+    return f"/api/v1/attachments/{number}" if number else None
+
+
+def _on_base(row: Evidence) -> View | None:
+    """How a failed check went before the work: what failed there too is not this work's doing."""
+    check = (row.data or {}).get("check_base")
+    if row.kind != "check" or not check:
+        return None
+    return {"failed": check.get("exit_code") != 0, "detail": _check(check)}
+
+
+def _check(check: View) -> str:
+    command = " ".join(check.get("argv", []))
+    ending = f"exit {check.get('exit_code')} in {check.get('seconds')} s, sha256 {check.get('sha256')}"
+    return f"$ {command}\n{ending}\n\n{check.get('tail', '')}"
+
+
 def _detail(row: Evidence) -> str:
     data = row.data or {}
     if row.kind == "check":
-        check = data.get("check") or {}
-        command = " ".join(check.get("argv", []))
-        ending = f"exit {check.get('exit_code')} in {check.get('seconds')} s, sha256 {check.get('sha256')}"
-        return f"$ {command}\n{ending}\n\n{check.get('tail', '')}"
+        return _check(data.get("check") or {})
     if row.kind == "commit":
         return "\n".join(f"{commit['sha'][:12]} {commit['subject']}" for commit in data.get("commits", []))
     if row.kind == "uncommitted":
@@ -225,6 +255,7 @@ def run_view(run: Run) -> View:
         "id": run.id,
         "generation": run.generation,
         "agent": run.agent,
+        "phase": run.phase,
         "profile": run.profile,
         "state": run.state.value,
         "outcome": run.outcome.value if run.outcome else None,
@@ -269,7 +300,7 @@ def _advanced(session: Session, ticket: Ticket, run: Run | None) -> list[tuple[s
     if run is not None:
         facts += [
             ("Run", f"{run.id}, generation {run.generation}"),
-            ("Program", f"{run.agent} · {run.profile} · {run.program}"),
+            ("Raw console", routing.console_line(session, run)),
             ("Pane", run.tmux_target),
             ("Workspace", run.workspace),
             ("Branch", run.branch),

@@ -40,6 +40,7 @@ def refuse_late(session: Session, run_id: int, kind: str, payload: Any) -> Claim
     return ClaimLost(run=run_id)
 
 
-def of(session: Session, ticket_id: int, limit: int = 50) -> list[Quarantined]:
+def of(session: Session, ticket_id: int, limit: int = 50, run_id: int | None = None) -> list[Quarantined]:
+    """What is kept of a ticket, or of one of its runs, newest first."""
     query = select(Quarantined).where(Quarantined.ticket_id == ticket_id).order_by(Quarantined.id.desc()).limit(limit)
-    return list(session.scalars(query))
+    return list(session.scalars(query.where(Quarantined.run_id == run_id) if run_id else query))

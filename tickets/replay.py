@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from models import MessageKind, QueuedMessage, Ticket, TicketEvent, TicketMessage, TicketStatus
 
-from . import conversation, page
+from . import conversation, events, page
 from .conversation import Entry
 
 View = dict[str, Any]
@@ -77,7 +77,7 @@ def at(session: Session, ticket: Ticket, seq: int) -> Then:
     )
 
 
-def _own(ticket_id: int, seq: int, *, own: bool = True) -> Any:
+def _own(ticket_id: int, seq: int, *, own: bool = True) -> Select[TicketEvent]:
     """The events of a ticket up to `seq`; with `own` only those of Mission Control itself."""
     query = select(TicketEvent).where(TicketEvent.ticket_id == ticket_id, TicketEvent.seq <= seq)
     return query.where(TicketEvent.run_seq.is_(None)) if own else query
@@ -157,13 +157,7 @@ def _stop(session: Session, ticket_id: int, seq: int, *, later: bool) -> int | N
 
 def marks(session: Session, ticket_id: int) -> list[Mark]:
     """What stands on the ruler, oldest first: the newest moves, runs and verdicts."""
-    found: list[TicketEvent] = []
-    for kind in MARKED:
-        query = select(TicketEvent).where(
-            TicketEvent.ticket_id == ticket_id, TicketEvent.event_type == kind, TicketEvent.run_seq.is_(None)
-        )
-        found += session.scalars(query.order_by(TicketEvent.seq.desc()).limit(MOST_MARKS))
-    return [_mark(event) for event in sorted(found, key=lambda event: event.seq or 0)[-MOST_MARKS:]]
+    return [_mark(event) for event in reversed(events.own(session, ticket_id, MARKED, limit=MOST_MARKS))]
 
 
 def _mark(event: TicketEvent) -> Mark:

@@ -35,6 +35,8 @@ BLUEPRINTS = (
     "help",
     "ticket_page",
     "replay",
+    "run_page",
+    "operator_page",
     "workflow_page",
     "team_page",
     "settings_page",

@@ -31,7 +31,7 @@ from tickets.errors import DomainError, Invalid, NotFound
 from tickets.facts import EditTicket
 from tickets.lookup import get
 
-from . import changes, forms, frame, markdown, replay, workflow_page
+from . import changes, forms, frame, markdown, replay, run_page, workflow_page
 from .nudge import nudge
 
 blueprint = Blueprint("ticket_page", __name__)
@@ -113,13 +113,13 @@ def _ticket(session: Session, ticket: Ticket) -> View:
 
 def _tab(session: Session, ticket: Ticket, tab: str) -> View:
     if tab == "evidence":
-        return {"evidence": page.proof(session, ticket)}
+        return run_page.evidence(session, ticket)
     if tab == "changes":
         return _changes(session, ticket)
     if tab == "console":
         return {"console": _console(session, ticket)}
     if tab == "runs":
-        return {"runs": [page.run_view(run) for run in runs.of(session, ticket.id)]}
+        return run_page.tab(session, ticket)
     if tab == "events":
         return replay.tab(session, ticket)
     before = paging.number(request.args.get("before"))
@@ -133,16 +133,23 @@ def _tab(session: Session, ticket: Ticket, tab: str) -> View:
 
 
 def _changes(session: Session, ticket: Ticket) -> View:
-    """What the newest run committed, and what a reviewer may do about it now."""
+    """What a run, the newest unless another is asked for, committed; and what a reviewer may do about the newest now."""
     newest = next(iter(runs.of(session, ticket.id, 1)), None)
+    asked = run_page.asked(session, ticket)
+    if asked and newest and asked.id != newest.id:
+        return {"changes": changes.shown(asked), "older": asked.id, "split": _split(), "may": set(), "live": False}
     standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
     return {
         "changes": changes.shown(newest) if newest else None,
-        "split": request.args.get("view") == "split",
+        "split": _split(),
         "may": {law.name for law in lifecycle.moves_from(ticket, auth.actor(), standing)},
         "live": standing.live is not None,
         "missing": [shortfall.detail for shortfall in evidence.shortfalls(session, ticket)],
     }
+
+
+def _split() -> bool:
+    return request.args.get("view") == "split"
 
 
 def _console(session: Session, ticket: Ticket) -> View | None:
@@ -177,6 +184,7 @@ def _side(session: Session, ticket: Ticket) -> View:
     standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
     return {
         "workflow": workflow_page.box(session, ticket, standing),
+        "operates": auth.caller().right is auth.Right.OPERATOR,
         "side": page.side(session, ticket, newest, board.owner_kinds(session)),
         "gates": None if ticket.closed else policy.runnable(session, ticket, limits),
     }
