@@ -1,0 +1,170 @@
+"""What a ticket's page shows of its runs, its evidence, its past and its routing, and to whom."""
+
+from __future__ import annotations
+
+import io
+import re
+import socket
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, update
+
+from models import Run, writing
+from settings import Settings
+from tests.web.conftest import OWN_PAGE, Api, Worker, form_token, start
+from tickets import evidence, lifecycle, lookup, quarantine, runs
+from tickets.actors import Actor
+
+CHECK = {"argv": ["make", "test"], "exit_code": 2, "seconds": 4.0, "sha256": "ab", "tail": "FAILED test_rename"}
+SEEN = {"commits": [{"sha": "a" * 40, "subject": "Rename"}], "files_changed": 1, "check": CHECK}
+
+
+def page(browser: FlaskClient, path: str) -> str:
+    answer = browser.get(path)
+    assert answer.status_code == 200, answer.get_data(as_text=True)
+    return answer.get_data(as_text=True)
+
+
+def end(worker: Worker, **report: Any) -> None:
+    assert worker.post(f"/runs/{worker.run}/report", report).status_code == 200
+
+
+def test_a_run_is_opened_with_how_it_went_and_what_it_left(browser: FlaskClient, store: Engine, worker: Worker) -> None:
+    usage = {"input_tokens": 5000, "cache_read_tokens": 70_000, "cost_usd": 0.5, "turns": 3}
+    end(worker, verdict="failed", summary="No luck.", usage=usage, terminal={"root_cause": "Bad luck."})
+    shown = page(browser, f"/ticket/{worker.ticket}?tab=runs&run={worker.run}")
+    for words in ("Run 1", "Agent failed: No luck.", "Bad luck.", "attempts are left", "70 k", "$0.50"):
+        assert words in shown, words
+    assert f"?tab=evidence&amp;run={worker.run}" in shown and "Stop this run" not in shown
+
+
+def test_the_list_leads_to_each_run_and_a_refresh_stays_with_it(browser: FlaskClient, worker: Worker) -> None:
+    listed = page(browser, f"/ticket/{worker.ticket}?tab=runs")
+    assert f'href="/ticket/{worker.ticket}?tab=runs&amp;run={worker.run}"' in listed
+    opened = page(browser, f"/ticket/{worker.ticket}?tab=runs&run={worker.run}")
+    assert f'data-live="/ticket/{worker.ticket}/part/runs?run={worker.run}"' in opened
+
+
+@pytest.mark.parametrize("tab", ["runs", "evidence", "changes"])
+def test_a_run_of_another_ticket_is_not_found(
+    browser: FlaskClient, app: Flask, store: Engine, worker: Worker, tab: str
+) -> None:
+    other = start(app, store)
+    assert browser.get(f"/ticket/{other.ticket}?tab={tab}&run={worker.run}").status_code == 404
+    assert browser.get(f"/ticket/{other.ticket}?tab={tab}&run=x").status_code == 422
+
+
+def test_a_live_run_is_stopped_with_a_reason_by_an_operator_alone(
+    browser: FlaskClient, viewer: Api, operator: Api, worker: Worker
+) -> None:
+    path = f"/ticket/{worker.ticket}?tab=runs&run={worker.run}"
+    assert "Stop this run" in page(browser, path)
+    headers = {"Authorization": f"Bearer {viewer.token}"}
+    assert "Stop this run" not in viewer.client.get(path, headers=headers).get_data(as_text=True)
+    form = {"csrf": form_token(browser, path), "reason": "Wrong branch."}
+    stopped = browser.post(f"/ticket/{worker.ticket}/runs/{worker.run}/stop", data=form, headers=OWN_PAGE)
+    assert stopped.status_code == 303
+    assert operator.get(f"/tickets/{worker.ticket}").get_json()["status"] == "waiting"
+    assert "Told to stop (parked)" in page(browser, path)
+
+
+def test_the_log_of_each_run_is_read_as_text(
+    browser: FlaskClient, settings: Settings, app: Flask, store: Engine, worker: Worker
+) -> None:
+    path = f"/ticket/{worker.ticket}/runs/{worker.run}/log"
+    assert browser.get(path).status_code == 404
+    folder = settings.run_path(worker.run)
+    folder.mkdir(parents=True)
+    (folder / f"mc-{worker.ticket}.tmux.log").write_text("<b>one</b>\ntwo\n")
+    answer = browser.get(path)
+    assert (answer.mimetype, answer.get_data(as_text=True)) == ("text/plain", "<b>one</b>\ntwo\n")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert path in page(browser, f"/ticket/{worker.ticket}?tab=runs&run={worker.run}")
+
+
+def test_evidence_is_shown_of_any_run_and_items_with_what_names_them(
+    browser: FlaskClient, app: Flask, store: Engine
+) -> None:
+    first = start(app, store, acceptance=[{"text": "It loads."}, {"text": "It is fast."}])
+    end(first, verdict="review", claims=[{"kind": "tests", "text": "Seen to load.", "item": 0}])
+    with writing(store) as session:
+        ticket = lookup.get(session, first.ticket)
+        lifecycle.transition(session, ticket.id, "request_changes", Actor.human(), body="Faster.")
+        again = runs.claim(session, ticket.id, "here").run
+        evidence.observe(session, again, SEEN | {"check_base": CHECK | {"exit_code": 0, "tail": "all passed"}})
+    newest = page(browser, f"/ticket/{first.ticket}?tab=evidence")
+    assert "FAILED test_rename" in newest and "Before this work it passed: the failure is new" in newest
+    assert "Seen to load." in newest and "No evidence names it yet." in newest
+    older = page(browser, f"/ticket/{first.ticket}?tab=evidence&run={first.run}")
+    assert "FAILED test_rename" not in older and "for item 1" in older
+
+
+def test_what_failed_before_the_work_too_is_told_apart(browser: FlaskClient, store: Engine, worker: Worker) -> None:
+    with writing(store) as session:
+        run = lookup.get_run(session, worker.run)
+        evidence.observe(session, run, SEEN | {"check_base": CHECK})
+    assert "Before this work it failed too" in page(browser, f"/ticket/{worker.ticket}?tab=evidence")
+
+
+def test_an_uploaded_file_is_linked_where_it_is_evidence(browser: FlaskClient, app: Flask, store: Engine) -> None:
+    worker = start(app, store, acceptance=[{"text": "It loads."}])
+    sent = {"file": (io.BytesIO(b"log\n"), "load.log"), "summary": "The log of a load", "item": "0"}
+    made = worker.call("POST", f"/tickets/{worker.ticket}/attachments", data=sent).get_json()
+    shown = page(browser, f"/ticket/{worker.ticket}?tab=evidence")
+    assert shown.count(f'href="/api/v1/attachments/{made["id"]}"') == 2
+
+
+def test_the_past_is_shown_by_its_number(browser: FlaskClient, worker: Worker) -> None:
+    end(worker, verdict="review", summary="Look.")
+    shown = page(browser, f"/ticket/{worker.ticket}?tab=events&at=1")
+    assert "As it was after event 1" in shown and 'data-after="2"' in shown
+    assert page(browser, f"/ticket/{worker.ticket}/part/replay?at=9999").count("In review") >= 1
+    assert browser.get(f"/ticket/{worker.ticket}?tab=events&at=x").status_code == 422
+
+
+def test_a_long_log_is_paged_by_what_is_kept(browser: FlaskClient, worker: Worker) -> None:
+    lines = [
+        {"run_seq": n, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.usage", "payload": {}} for n in range(1, 81)
+    ]
+    assert worker.post(f"/tickets/{worker.ticket}/events", lines).status_code == 200
+    first = page(browser, f"/ticket/{worker.ticket}?tab=events")
+    before = re.search(r"before=(\d+)", first)
+    assert before is not None and 'id="event-1"' not in first
+    assert 'id="event-1"' in page(browser, f"/ticket/{worker.ticket}?tab=events&before={before[1]}")
+
+
+def test_operators_see_the_routing_the_console_and_what_was_kept_apart(
+    browser: FlaskClient, viewer: Api, settings: Settings, store: Engine, worker: Worker
+) -> None:
+    with writing(store) as session:
+        run = lookup.get_run(session, worker.run)
+        quarantine.keep(session, run, "report", "too late", {"summary": "<script>alert(1)</script>"})
+        session.execute(update(Run).values(host=socket.gethostname()))
+    folder = settings.run_path(worker.run)
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").write_text("{}\n" * 400)
+    (folder / "acked").write_text("12")
+    (folder / "reported").write_text("409")
+    shown = page(browser, f"/ticket/{worker.ticket}/operator")
+    for words in ("Routing log", "Claim", "bin/mc attach", "script · script/default/default", "12 acknowledged"):
+        assert words in shown, words
+    assert "1.2 kB in 1 file" in shown and "Refused (409)" in shown
+    assert "&lt;script&gt;alert(1)" in shown and "<script>alert(1)" not in shown
+    assert f"/ticket/{worker.ticket}/operator" in page(browser, f"/ticket/{worker.ticket}")
+    headers = {"Authorization": f"Bearer {viewer.token}"}
+    assert viewer.client.get(f"/ticket/{worker.ticket}/operator", headers=headers).status_code == 403
+
+
+def test_a_spool_that_an_agent_has_tampered_with_is_not_followed(
+    browser: FlaskClient, settings: Settings, store: Engine, worker: Worker
+) -> None:
+    with writing(store) as session:
+        session.execute(update(Run).values(host=socket.gethostname()))
+    folder = settings.run_path(worker.run)
+    folder.mkdir(parents=True)
+    (folder / "events.jsonl").write_text("{}\n")
+    (folder / "acked").symlink_to("/etc/hostname")
+    assert "0 acknowledged" in page(browser, f"/ticket/{worker.ticket}/operator")
