@@ -4,11 +4,34 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-from . import frame
+from tickets.workflow_view import PhaseView, Workflow
+
+from . import forms_phases, frame
+from .forms_phases import Row
 
 blueprint = Blueprint("patterns", __name__)
 
 
+OFFERED = {"agents": [("codex", "Codex")], "people": [("luci", "Luci")], "ends": forms_phases.ENDS}
+ROWS = [
+    Row("Dev", True, "codex", "reviewer"),
+    Row("Review", True, "luci", forms_phases.DECISION, "Ship it, Hold it"),
+    Row("QA"),
+]
+PHASES = [
+    PhaseView("Dev", "passed", "codex", "reviewer", "A reviewer approves", [], None, None, "docs/dev.md", False),
+    PhaseView("Review", "current", "luci", "person", "A decision", ["Ship it", "Hold it"], None, None, None, False),
+    PhaseView("QA", "waived", None, "person", "A person approves", [], None, "Only words changed.", None, False),
+]
+WORKFLOW = {
+    "shown": Workflow(PHASES, PHASES[1], "It waits for a decision.", "decide", live=False),
+    "plans": True,
+    "begins": False,
+    "kinds": {"codex": "agent"},
+}
+
+
 @blueprint.get("/patterns")
 def show() -> str:
-    return frame.page("patterns.html", "patterns", [("Patterns", None)])
+    shown = {"ticket": {"identifier": "MC-0", "version": 1}, "workflow": WORKFLOW, "rows": ROWS, "offered": OFFERED}
+    return frame.page("patterns.html", "patterns", [("Patterns", None)], **shown)

@@ -112,6 +112,13 @@ def test_a_verdict_is_on_disk_and_a_second_one_replaces_it(tmp_path: Path, envir
     assert sorted(path.name for path in tmp_path.iterdir()) == ["api-token", "signal.json", "workspace"]
 
 
+def test_changes_are_requested_of_an_earlier_phase(tmp_path: Path, environment: dict[str, str]) -> None:
+    answers = call(environment, ("mc_request_changes", {"feedback": "greet.txt lacks a line."}))
+    assert answers == [(False, "CHANGES is recorded. End your turn now.")]
+    signal = json.loads((tmp_path / "signal.json").read_bytes())
+    assert (signal["verdict"], signal["summary"]) == ("changes", "greet.txt lacks a line.")
+
+
 def test_a_question_carries_its_choices(tmp_path: Path, environment: dict[str, str]) -> None:
     call(environment, ("mc_ask_question", {"question": "Blue or red?", "choices": ["Blue", "Red"], "context": "Paint"}))
     signal = json.loads((tmp_path / "signal.json").read_bytes())

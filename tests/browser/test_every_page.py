@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import House, Opened
+from models import writing
+from tests.browser.conftest import OPERATOR, House, Opened
+from tickets import evidence, planning, quarantine
+from tickets.lookup import get, get_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -24,6 +27,9 @@ def paths(house: House, folder: Path) -> list[str]:
     ticket = house.ticket(
         tags=["bug"], acceptance=[{"text": "A line"}], description="Some `code`\n\n```\nand more\n```"
     )
+    phases = [{"name": "Dev", "choices": ["Ship it", "Hold it"], "runbook": "docs/dev.md"}, {"name": "QA"}]
+    with writing(house.store) as session:
+        planning.begin(session, get(session, ticket), planning.Begin.model_validate({"phases": phases}), OPERATOR)
     run = house.claim(ticket)
     house.tell(run, "agent.text", block="b1", text="I look.\n\n```sh\nls\n```")
     house.tell(run, "agent.thinking", block="b2", text="Hm.", seconds=2)
@@ -33,9 +39,24 @@ def paths(house: House, folder: Path) -> list[str]:
     house.ticket(status="inbox", priority="urgent")
     house.trouble()
     house.change(run, folder / "repository")
+    check = {"argv": ["make"], "exit_code": 2, "seconds": 1.0, "sha256": "ab", "tail": "FAILED"}
+    with writing(house.store) as session:
+        worked = get_run(session, run)
+        evidence.observe(session, worked, {"check": check, "check_base": check})
+        evidence.claim(session, worked, [{"text": "It is there.", "item": 0}])
+        quarantine.keep(session, worked, "report", "too late", {"summary": "Late."})
     tabs = [
         f"/ticket/{ticket}?tab={tab}"
-        for tab in ("conversation", "changes", "changes&view=split", "runs", "evidence", "events")
+        for tab in (
+            "conversation",
+            "changes",
+            "changes&view=split",
+            "runs",
+            f"runs&run={run}",
+            "evidence",
+            "events",
+            "events&at=5",
+        )
     ]
     return [
         "/",
@@ -52,6 +73,9 @@ def paths(house: House, folder: Path) -> list[str]:
         "/logs?show=heartbeats",
         "/nothing",
         f"/ticket/{ticket}/move/block",
+        f"/ticket/{ticket}/workflow",
+        f"/ticket/{ticket}/workflow/waive?phase=QA",
+        f"/ticket/{ticket}/operator",
         *tabs,
     ]
 

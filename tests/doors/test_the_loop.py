@@ -20,9 +20,10 @@ from models import (
     TicketStatus,
     writing,
 )
-from tests.doors.house import House
+from tests.doors.house import ALICE, House
 from tests.waiting import wait_until
 from tests.workers.repositories import git
+from tickets import team
 
 
 def test_a_ticket_is_worked_and_comes_to_review_with_commits_and_check(open_house: House) -> None:
@@ -125,3 +126,48 @@ def test_a_slot_whose_run_ended_during_the_pass_is_had_at_once(
 
     open_house.until(second, TicketStatus.IN_REVIEW)
     assert git(folder, "branch", "--list", "mc/*").count("mc/") == 2
+
+
+PHASED = """
+```sh phase=Dev
+echo hello >>line.txt
+```
+
+```sh phase=Review
+test "$(wc -l <line.txt)" -ge 2 || echo "CHANGES: one line is not enough"
+```
+"""
+
+
+def test_a_reviewing_agent_sends_work_back_and_passes_it_when_it_is_right(open_house: House) -> None:
+    folder = open_house.project()
+    with writing(open_house.engine) as session:
+        team.add_agent(session, team.NewAgent(name="checker", runnable=True, profile="script"), ALICE)
+    phases = [
+        {"name": "Dev", "agent": "script", "gate": "reviewer"},
+        {"name": "Review", "agent": "checker", "gate": "none"},
+    ]
+    ticket_id = open_house.ticket(project="web", assigned_to=None, description=PHASED, phases=phases)
+
+    open_house.until(ticket_id, TicketStatus.DONE, passing=True, timeout=90)
+
+    told = [(run.agent, run.phase, run.outcome and run.outcome.value) for run in open_house.runs(ticket_id)]
+    assert told == [
+        ("script", "Dev", "done"),
+        ("checker", "Review", "changes"),
+        ("script", "Dev", "done"),
+        ("checker", "Review", "done"),
+    ]
+    assert git(folder, "show", "mc/MC-1-write-a-line:line.txt") == "hello\nhello"
+    assert "one line is not enough" in open_house.comments(ticket_id)
+
+
+def test_a_phase_by_an_agent_is_approved_by_a_person_and_the_next_begins(open_house: House) -> None:
+    phases = [{"name": "Dev", "agent": "script"}, {"name": "QA", "agent": "script", "gate": "none"}]
+    ticket_id = open_house.ticket("true", assigned_to=None, phases=phases)
+    open_house.until(ticket_id, TicketStatus.IN_REVIEW, passing=True)
+
+    open_house.move(ticket_id, "approve")
+
+    open_house.until(ticket_id, TicketStatus.DONE, passing=True, timeout=60)
+    assert [run.phase for run in open_house.runs(ticket_id)] == ["Dev", "QA"]

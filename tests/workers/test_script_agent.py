@@ -104,6 +104,13 @@ def test_an_author_from_gits_own_configuration_is_kept(talk: Talk, workspace: Pa
     assert git(workspace, "log", "-1", "--format=%an|%ae") == "Alice|alice@example.org"
 
 
+def test_the_last_line_of_the_last_step_may_be_the_verdict(talk: Talk, workspace: Path) -> None:
+    result = talk.work(
+        "```sh\necho hello >made.txt\necho 'REVIEW: no'\n```\n```sh\necho so\necho 'CHANGES: too short'\n```\n"
+    )
+    assert (result["ok"], result["text"]) == (True, "CHANGES: too short")
+
+
 def test_a_failing_step_ends_the_work_and_skips_the_rest(talk: Talk, workspace: Path) -> None:
     result = talk.work(block("echo x > a.txt", "false", "echo never") + block("echo two") + block("echo three"))
     assert (result["ok"], result["failure"]) == (False, "agent_failed")

@@ -31,6 +31,12 @@ def test_what_follows_the_description_is_not_run() -> None:
     assert scripts(prompt) == ["echo mine\n"]
 
 
+def test_a_block_of_another_phase_is_left_out() -> None:
+    described = "```sh\necho all\n```\n```sh phase=Dev\necho dev\n```\n```sh phase=QA\necho qa\n```\n"
+    assert scripts(f"{described}<!-- phase: QA -->\n{END_OF_DESCRIPTION}") == ["echo all\n", "echo qa\n"]
+    assert scripts(described) == ["echo all\n"]
+
+
 def test_an_indented_fence_takes_its_indentation_from_the_lines() -> None:
     assert scripts("  ```sh\n  if true; then\n    echo x\n  fi\n  ```\n") == ["if true; then\n  echo x\nfi\n"]
 

@@ -1,0 +1,133 @@
+"""The past of a ticket and its runs, looked at: dragged, stepped, played, opened, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from models import writing
+from tests.browser.conftest import OPERATOR, House, Opened
+from tests.browser.test_live_pages import go
+from tickets import conversation, lifecycle, lookup, runs
+
+pytestmark = pytest.mark.browser
+
+
+def lived(house: House) -> tuple[str, int]:
+    """A ticket whose agent worked and asked for a review, and its run."""
+    ticket = house.ticket()
+    run = house.claim(ticket)
+    house.tell(run, "agent.text", block="b1", text="I look first.")
+    house.tell(run, "agent.tool_call", call="k1", name="Bash", input={"command": "make"}, title="make")
+    house.tell(run, "agent.tool_result", call="k1", output="made", error=False, exit_code=0, seconds=0.5)
+    house.tell(run, "agent.text", block="b2", text="It is built.")
+    report = {"verdict": "review", "summary": "Look at it.", "usage": {"input_tokens": 4000, "cost_usd": 0.25}}
+    with writing(house.store) as session:
+        runs.report(session, run, runs.Report.model_validate(report), runs.RetryPolicy())
+    return ticket, run
+
+
+def last(house: House, ticket: str) -> int:
+    with writing(house.store) as session:
+        return lookup.get(session, ticket).event_seq
+
+
+def test_the_arrow_keys_step_through_what_happened(house: House, page: Page) -> None:
+    ticket, _ = lived(house)
+    go(page, f"/ticket/{ticket}?tab=events&at=3")
+    then = page.locator(".then")
+    expect(then.locator(".state")).to_have_text("In progress")
+    expect(then.locator(".entry")).to_have_count(1)
+    page.get_by_role("slider", name="Event").focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    expect(then.locator(".tool")).to_contain_text("running")
+    page.keyboard.press("ArrowRight")
+    expect(then).to_contain_text("It is built.")
+    expect(then.locator(".tool")).to_contain_text("0.5 s")
+    page.keyboard.press("ArrowLeft")
+    expect(then).not_to_contain_text("It is built.")
+    page.keyboard.press("End")
+    expect(then.locator(".state")).to_have_text("In review")
+    expect(page.get_by_role("slider", name="Event")).to_be_focused()
+    expect(page).to_have_url(f"{house.base}/ticket/{ticket}?tab=events&at={last(house, ticket)}")
+
+
+def test_the_ruler_is_dragged_to_a_moment_which_its_address_keeps(house: House, page: Page) -> None:
+    ticket, _ = lived(house)
+    go(page, f"/ticket/{ticket}?tab=events")
+    box = page.get_by_role("slider", name="Event").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] - 8, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=8)
+    page.mouse.move(box["x"] + 2, box["y"] + box["height"] / 2, steps=8)
+    page.mouse.up()
+    expect(page.locator(".then .state")).to_have_text("To do")
+    expect(page.locator(".then")).to_contain_text("Nothing had been said.")
+    page.reload()
+    expect(page.locator(".then h3")).to_have_text("As it was after event 1")
+    page.get_by_role("link", name="To the present").click()
+    expect(page.locator(".then")).to_have_count(0)
+
+
+def test_it_plays_from_the_beginning_to_the_end_and_stops_when_asked(house: House, page: Page) -> None:
+    ticket, _ = lived(house)
+    page.clock.install()
+    page.goto(f"/ticket/{ticket}?tab=events")
+    page.get_by_role("button", name="Play").click()
+    expect(page.locator(".then h3")).to_have_text("As it was after event 1")
+    page.clock.run_for(1300)
+    expect(page.locator(".then h3")).to_have_text("As it was after event 2")
+    page.get_by_role("button", name="Pause").click()
+    page.clock.run_for(5000)
+    expect(page.locator(".then h3")).to_have_text("As it was after event 2")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+
+def test_news_lengthens_the_ruler_and_leaves_the_past_alone(house: House, page: Page) -> None:
+    ticket, _ = lived(house)
+    go(page, f"/ticket/{ticket}?tab=events&at=2")
+    before = last(house, ticket)
+    with writing(house.store) as session:
+        conversation.comment(session, lookup.get(session, ticket).id, conversation.NewComment(body="Now."), OPERATOR)
+        lifecycle.transition(session, lookup.get(session, ticket).id, "request_changes", OPERATOR, body="Again.")
+    expect(page.locator(f"#event-{before + 1}")).to_be_visible()
+    expect(page.locator(".then h3")).to_have_text("As it was after event 2")
+    expect(page.locator(".replay-place")).to_have_text(f"2 of {last(house, ticket)}")
+
+
+def test_a_moment_is_chosen_by_its_number_without_scripts(house: House, opened: Opened) -> None:
+    ticket, _ = lived(house)
+    page = opened(java_script_enabled=False).new_page()
+    page.goto(f"/ticket/{ticket}?tab=events")
+    page.get_by_role("spinbutton", name="Event").fill("1")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator(".then .state")).to_have_text("To do")
+    page.get_by_role("link", name="Step on").click()
+    expect(page.locator(".then .state")).to_have_text("In progress")
+
+
+def test_a_run_is_opened_from_the_list_on_a_phone(house: House, opened: Opened) -> None:
+    ticket, _ = lived(house)
+    page = opened(viewport={"width": 360, "height": 800}).new_page()
+    go(page, f"/ticket/{ticket}?tab=runs")
+    row = page.locator(".stacks tbody tr").first
+    expect(row.locator("[data-label=Cost]")).to_have_text("$0.25")
+    wide = row.evaluate("row => row.scrollWidth <= document.documentElement.clientWidth")
+    assert wide
+    row.get_by_role("link", name="1", exact=True).click()
+    expect(page.get_by_role("heading", name="Run 1")).to_be_visible()
+    expect(page.locator(".attempt")).to_contain_text("Submit: in progress → in review")
+    page.get_by_role("link", name="All runs").click()
+    expect(page).to_have_url(f"{house.base}/ticket/{ticket}?tab=runs")
+
+
+def test_a_live_run_is_stopped_where_it_is_shown(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    run = house.claim(ticket)
+    go(page, f"/ticket/{ticket}?tab=runs&run={run}")
+    page.get_by_label("Why it is stopped").fill("Wrong branch.")
+    page.get_by_role("button", name="Stop this run").click()
+    expect(page.locator(".attempt")).to_contain_text("Told to stop (parked)")
+    expect(page.locator(".strip .state").first).to_have_text("Waiting")

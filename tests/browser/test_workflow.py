@@ -1,0 +1,123 @@
+"""Phases on the page: chosen, started, decided and waived, with the mouse, the keyboard and without scripts."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from models import writing
+from tests.browser.conftest import House, Opened
+from tests.browser.test_live_pages import go
+from tickets import lookup, runs, workflow
+
+pytestmark = pytest.mark.browser
+
+DECIDED = [
+    {"name": "Dev", "agent": "script", "gate": "person", "choices": ["Ship it", "Hold it"]},
+    {"name": "QA", "agent": "operator"},
+]
+
+
+def phases(house: House, ticket: str) -> list[tuple[str, str | None, str]]:
+    with writing(house.store) as session:
+        found = workflow.of(session, lookup.get(session, ticket).id)
+        return [(phase.name, phase.agent, phase.gate.value) for phase in found]
+
+
+def report(house: House, ticket: str, verdict: str) -> None:
+    run = house.claim(ticket)
+    with writing(house.store) as session:
+        runs.report(session, run, runs.Report.model_validate({"verdict": verdict}), runs.RetryPolicy())
+
+
+def test_a_workflow_is_chosen_and_started_from_the_box(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    go(page, f"/ticket/{ticket}")
+    page.get_by_role("link", name="Choose phases").click()
+    dialog = page.locator("#move-dialog")
+    dialog.get_by_label("Review", exact=True).check()
+    dialog.get_by_label("QA", exact=True).check()
+    expect(dialog.get_by_role("button", name="Start Dev Review + QA")).to_be_visible()
+    dialog.get_by_label("QA", exact=True).uncheck()
+    dialog.locator("[data-phase=Dev]").get_by_label("Ends when").select_option("reviewer")
+    review = dialog.locator("[data-phase=Review]")
+    review.get_by_label("Worked by").select_option("claude")
+    expect(review.get_by_label("Choices")).to_be_hidden()
+    review.get_by_label("Ends when").select_option("decision")
+    review.get_by_label("Choices").fill("Ship it, Hold it")
+    dialog.get_by_role("button", name="Start Dev + Review").click()
+    expect(page.locator(".phase-list > li")).to_have_count(2)
+    expect(page.locator(".phase-list [aria-current=step]")).to_contain_text("claude reviews it")
+    assert phases(house, ticket) == [("Dev", None, "reviewer"), ("Review", "claude", "person")]
+
+
+def test_the_usual_workflow_starts_with_one_press(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    go(page, f"/ticket/{ticket}")
+    page.get_by_role("button", name="Start Dev").click()
+    expect(page.locator(".phase-list [aria-current=step]")).to_contain_text("A person approves")
+    assert phases(house, ticket) == [("Dev", None, "person")]
+
+
+def test_phases_change_places_by_keyboard_and_stay_there_through_news(house: House, page: Page) -> None:
+    ticket = house.ticket(phases=[{"name": "Dev"}, {"name": "Review"}, {"name": "QA"}])
+    go(page, f"/ticket/{ticket}/workflow")
+    page.get_by_role("button", name="Move QA up").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Move QA up")).to_be_focused()
+    expect(page.locator("[data-phase]").first).to_have_attribute("data-phase", "QA")
+    page.get_by_role("button", name="Save phases").click()
+    expect(page.locator("[data-error] .notice")).to_have_count(0)
+    assert [name for name, _, _ in phases(house, ticket)] == ["Dev", "QA", "Review"]
+
+
+def test_a_refusal_is_said_in_the_dialog_and_loses_nothing(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    go(page, f"/ticket/{ticket}")
+    page.get_by_role("link", name="Choose phases").click()
+    page.locator("#move-dialog").get_by_label("Runbook").first.fill("docs/dev.md")
+    with writing(house.store) as session:
+        lookup.get(session, ticket).version = 2
+    page.get_by_role("button", name="Start Dev", exact=True).last.click()
+    expect(page.locator("#move-dialog [data-error]")).to_contain_text("changed")
+    expect(page.locator("#move-dialog").get_by_label("Runbook").first).to_have_value("docs/dev.md")
+
+
+def test_each_choice_is_a_button_that_passes_the_phase(house: House, page: Page) -> None:
+    ticket = house.ticket(assigned_to=None, phases=DECIDED)
+    report(house, ticket, "done")
+    go(page, f"/ticket/{ticket}")
+    expect(page.locator(".workflow")).to_contain_text("It waits for a decision.")
+    page.get_by_role("button", name="Ship it").click()
+    expect(page.locator(".phase-list > li").first).to_contain_text("Decided: Ship it")
+    expect(page.locator(".phase-list [aria-current=step]")).to_contain_text("QA")
+
+
+def test_a_decision_is_told_to_the_agent_that_works(house: House, page: Page) -> None:
+    ticket = house.ticket(assigned_to=None, phases=DECIDED)
+    house.claim(ticket)
+    go(page, f"/ticket/{ticket}")
+    page.get_by_role("button", name="Hold it").click()
+    expect(page.locator("#entries")).to_contain_text("Decision for phase Dev: Hold it")
+    expect(page.get_by_role("button", name="Hold it")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_phase_is_waived_with_its_reason(house: House, page: Page) -> None:
+    ticket = house.ticket(assigned_to=None, phases=DECIDED)
+    go(page, f"/ticket/{ticket}")
+    page.locator(".phase-list > li", has_text="QA").get_by_role("link", name="Waive").click()
+    page.get_by_label("Why it does not apply").fill("Only words changed.")
+    page.get_by_role("button", name="Waive").click()
+    expect(page.locator(".phase-list > li", has_text="QA")).to_contain_text("Waived: Only words changed.")
+
+
+def test_phases_are_chosen_without_scripts_and_on_a_phone(house: House, opened: Opened) -> None:
+    ticket = house.ticket()
+    page = opened(java_script_enabled=False, viewport={"width": 360, "height": 800}).new_page()
+    page.goto(f"/ticket/{ticket}/workflow")
+    page.get_by_label("QA", exact=True).check()
+    page.locator("[data-phase=QA]").get_by_label("Place").fill("1")
+    page.locator("[data-phase=Dev]").get_by_label("Place").fill("2")
+    page.get_by_role("button", name="Start").click()
+    expect(page).to_have_url(f"{house.base}/ticket/{ticket}")
+    assert [name for name, _, _ in phases(house, ticket)] == ["QA", "Dev"]
