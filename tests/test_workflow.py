@@ -213,6 +213,14 @@ def test_a_reopened_ticket_goes_on_in_its_last_phase(engine: Engine) -> None:
     assert states(engine, ticket_id) == {"Dev": "passed", "Review": "current"}
 
 
+def test_a_reopened_ticket_whose_gates_were_all_waived_goes_on_too(engine: Engine) -> None:
+    ticket_id = phased(engine, DEV, acceptance=[{"text": "It loads."}])
+    work(engine, ticket_id, "review")
+    move(engine, ticket_id, "approve", waive="Seen by eye.")
+    move(engine, ticket_id, "reopen")
+    assert states(engine, ticket_id) == {"Dev": "current"}
+
+
 def test_a_move_that_is_taken_back_takes_the_phases_with_it(engine: Engine) -> None:
     """Regression: the ticket stood in its phase again, and that phase was passed all the same."""
     ticket_id = phased(engine, {"name": "Design", "agent": "operator"}, QA)

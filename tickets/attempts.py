@@ -31,7 +31,7 @@ def find(session: Session, ticket_id: int, run_id: int) -> Run:
 
 def details(session: Session, run: Run) -> View:
     """Everything that is known of a run. Lists of facts are (label, value) pairs; empty values are left out."""
-    opening = _opening(session, run)
+    opening, record = _opening(session, run), _record(session, run)
     return {
         "id": run.id,
         "generation": run.generation,
@@ -40,8 +40,8 @@ def details(session: Session, run: Run) -> View:
         "outcome": run.outcome.value if run.outcome else None,
         "summary": run.summary,
         "led_to": _led_to(session, run),
-        "failure": _failure(run),
-        "record": _record(session, run),
+        "failure": _failure(run, record),
+        "record": [(name.replace("_", " ").capitalize(), _words(value)) for name, value in record.items()],
         "program": _known(_program(session, run, opening)),
         "place": _known(_place(run)),
         "times": _known(_times(run, opening)),
@@ -62,10 +62,12 @@ def _opening(session: Session, run: Run) -> list[TicketEvent]:
     return list(session.scalars(query.order_by(TicketEvent.run_seq)))
 
 
-def _failure(run: Run) -> View | None:
+def _failure(run: Run, record: View) -> View | None:
+    """What went wrong, and what followed from it."""
     if run.failure is None:
         return None
-    return {"kind": run.failure.value, "detail": run.failure_detail}
+    consequence = _words(record.get("next_actions") or [])
+    return {"kind": run.failure.value, "detail": run.failure_detail, "consequence": consequence}
 
 
 def _led_to(session: Session, run: Run) -> str | None:
@@ -81,13 +83,12 @@ def _led_to(session: Session, run: Run) -> str | None:
     return f"{said['move']}: {said['from']} → {said['to']}{where}".replace("_", " ")
 
 
-def _record(session: Session, run: Run) -> list[tuple[str, str]]:
+def _record(session: Session, run: Run) -> View:
     """What was left when it ended without a verdict."""
     mine = (TicketComment.ticket_id == run.ticket_id, TicketComment.run_id == run.id)
     query = select(TicketComment).where(*mine, TicketComment.body.startswith(f"**{terminal.HEADING}**"))
     left = session.scalar(query.order_by(TicketComment.seq.desc()).limit(1))
-    facts = left.data or {} if left else {}
-    return [(name.replace("_", " ").capitalize(), _words(value)) for name, value in facts.items()]
+    return left.data or {} if left else {}
 
 
 def _words(value: Any) -> str:

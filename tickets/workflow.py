@@ -209,12 +209,12 @@ def maker(phases: Sequence[TicketPhase], here: TicketPhase) -> TicketPhase | Non
 
 
 def reopen(session: Session, ticket: Ticket) -> dict[str, Any]:
-    """A ticket whose phases were all passed goes on in the last of them."""
+    """A ticket whose phases are all over goes on in the last that was worked."""
     phases = of(session, ticket.id)
-    passed = [phase for phase in phases if phase.state is PhaseState.PASSED]
-    if not passed or current(phases) or following(phases):
+    if not phases or current(phases) or following(phases):
         return {}
-    return _enter(session, ticket, passed[-1])
+    worked = [phase for phase in phases if phase.state is PhaseState.PASSED] or phases
+    return _enter(session, ticket, worked[-1])
 
 
 # ------------------------------------------------------------------------------------------------------- taking it back

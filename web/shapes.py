@@ -111,6 +111,7 @@ class RunJson(TypedDict):
     ticket_id: int
     generation: int
     agent: str
+    phase: str | None
     profile: str | None
     program: str | None
     mode: str
@@ -136,9 +137,9 @@ class RunJson(TypedDict):
 
 
 SAME = (
-    "id", "ticket_id", "generation", "agent", "profile", "program", "host", "failure_detail", "stop_code", "summary",
-    "exit_code", "workspace", "branch", "base_sha", "conversation_id", "input_tokens", "output_tokens", "cost_usd",
-    "turns",
+    "id", "ticket_id", "generation", "agent", "phase", "profile", "program", "host", "failure_detail", "stop_code",
+    "summary", "exit_code", "workspace", "branch", "base_sha", "conversation_id", "input_tokens", "output_tokens",
+    "cost_usd", "turns",
 )  # fmt: skip
 
 

@@ -93,6 +93,8 @@ def told(payload: Mapping[str, Any]) -> str:
     """The first words that an event's payload has for people, in one line."""
     if {"move", "from", "to"} <= payload.keys():
         return f"{payload['move']}: {payload['from']} → {payload['to']}".replace("_", " ")
+    if isinstance(payload.get("changes"), dict):
+        return f"{', '.join(payload['changes'])} changed".replace("_", " ")
     words = next((payload[key] for key in ("text", "title", "message", "body", "detail") if payload.get(key)), None)
     plain = words or ", ".join(f"{key} {value}" for key, value in payload.items() if value not in (None, "", [], {}))
     return " ".join(str(plain).split())[:160]
