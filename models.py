@@ -699,8 +699,7 @@ TOLD = text("run_seq IS NULL")
 class TicketEvent(Base):
     """The one event log; `id` is the cursor of every stream and `seq` counts within a ticket.
 
-    `block` is set on typing deltas alone: they are deleted when their block arrives whole. What Mission Control itself
-    says of a ticket has no `run_seq`; an index of its own finds that among all that agents stream.
+    `block` is set on typing deltas alone: they are deleted when their block arrives whole.
     """
 
     __tablename__ = "ticket_events"
@@ -711,20 +710,13 @@ class TicketEvent(Base):
         Index("ticket_events_told", "id", sqlite_where=TOLD, postgresql_where=TOLD),
         Index("ticket_events_told_by_actor", "actor", "id", sqlite_where=TOLD, postgresql_where=TOLD),
         Index("ticket_events_told_by_ticket", "ticket_id", "id", sqlite_where=TOLD, postgresql_where=TOLD),
+        Index("ticket_events_told_by_type", "ticket_id", "event_type", "seq", sqlite_where=TOLD, postgresql_where=TOLD),
         Index(
             "ticket_events_typing",
             "run_id",
             "block",
             sqlite_where=text("block IS NOT NULL"),
             postgresql_where=text("block IS NOT NULL"),
-        ),
-        Index(
-            "ticket_events_told_by_type",
-            "ticket_id",
-            "event_type",
-            "seq",
-            sqlite_where=TOLD,
-            postgresql_where=TOLD,
         ),
     )
     id: Mapped[int] = mapped_column(primary_key=True)

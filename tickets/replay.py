@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -15,13 +14,12 @@ from sqlalchemy.orm import Session
 
 from models import MessageKind, QueuedMessage, Ticket, TicketEvent, TicketMessage, TicketStatus
 
-from . import conversation, events, page
+from . import conversation, events, page, workflow
 from .conversation import Entry
+from .events import Logged
 
 View = dict[str, Any]
 
-STANDS = ("ticket_created", "ticket_moved", "ticket_phases_begun", "ticket_phases_arranged", "ticket_phase_waived")
-"""Events that say who has the ticket; created and moved say its state too."""
 RUNTIME = ("run_opened", "run_state_changed", "run_stop_requested", "run_ended")
 MARKED = ("ticket_created", "ticket_moved", "run_opened", "run_ended")
 VERDICTS = frozenset({"submit", "complete", "ask", "send_back"})
@@ -35,7 +33,7 @@ class Then:
     """The ticket after event `seq`; `event` is the last one kept up to there, `before` and `after` the nearest stops."""
 
     seq: int
-    event: TicketEvent | None
+    event: Logged | None
     status: str
     owner: str | None
     phase: str | None
@@ -43,10 +41,6 @@ class Then:
     pruned: bool
     before: int | None
     after: int | None
-
-    @property
-    def moment(self) -> datetime | None:
-        return self.event.ts if self.event else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +60,7 @@ def at(session: Session, ticket: Ticket, seq: int) -> Then:
     owner, phase = _held(session, ticket, seq)
     return Then(
         seq=seq,
-        event=session.scalar(_own(ticket.id, seq, own=False).order_by(TicketEvent.seq.desc()).limit(1)),
+        event=next(iter(events.latest(session, ticket.id, seq + 1, 1)), None),
         status=_status(moved),
         owner=owner,
         phase=phase,
@@ -77,10 +71,11 @@ def at(session: Session, ticket: Ticket, seq: int) -> Then:
     )
 
 
-def _own(ticket_id: int, seq: int, *, own: bool = True) -> Select[TicketEvent]:
-    """The events of a ticket up to `seq`; with `own` only those of Mission Control itself."""
-    query = select(TicketEvent).where(TicketEvent.ticket_id == ticket_id, TicketEvent.seq <= seq)
-    return query.where(TicketEvent.run_seq.is_(None)) if own else query
+def _own(ticket_id: int, seq: int) -> Select[TicketEvent]:
+    """What Mission Control itself said of a ticket up to `seq`."""
+    return select(TicketEvent).where(
+        TicketEvent.ticket_id == ticket_id, TicketEvent.run_seq.is_(None), TicketEvent.seq <= seq
+    )
 
 
 def _last(session: Session, ticket_id: int, seq: int, kinds: Iterable[str]) -> TicketEvent | None:
@@ -109,7 +104,7 @@ def _status(moved: TicketEvent | None) -> str:
 
 def _held(session: Session, ticket: Ticket, seq: int) -> tuple[str | None, str | None]:
     """Who had the ticket, and in which phase: as the last such event says, and the edits since."""
-    stood = _last(session, ticket.id, seq, STANDS)
+    stood = _last(session, ticket.id, seq, workflow.HOLDING)
     payload = stood.payload_json if stood else {}
     edits = _own(ticket.id, seq).where(
         TicketEvent.event_type == "ticket_edited", TicketEvent.seq > (stood.seq if stood else 0)
@@ -148,7 +143,7 @@ def _stop(session: Session, ticket_id: int, seq: int, *, later: bool) -> int | N
             TicketEvent.run_seq.is_(None),
             TicketEvent.seq > seq if later else TicketEvent.seq < seq,
         )
-        for kind in (*STANDS, *RUNTIME, "ticket_edited")
+        for kind in (*workflow.HOLDING, *RUNTIME, "ticket_edited")
     ]
     found = session.execute(select(*(query.scalar_subquery() for query in [*said, *done]))).one()
     known = [int(number) for number in found if number]

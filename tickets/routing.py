@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 
 from models import Profile, Run, Ticket, TicketEvent
 
-from . import events
-from .replay import STANDS
+from . import events, workflow
 
 View = dict[str, Any]
 REASONS = ("reason", "note", "waive", "body", "next_action", "choice")
@@ -18,7 +17,7 @@ SHOWN = 50
 
 def log(session: Session, ticket: Ticket, before: int | None = None) -> list[View]:
     """A page of the routing log, newest first; page on with `before` = the last seq seen."""
-    return [_entry(event) for event in events.own(session, ticket.id, STANDS, before, SHOWN)]
+    return [_entry(event) for event in events.own(session, ticket.id, workflow.HOLDING, before, SHOWN)]
 
 
 def _entry(event: TicketEvent) -> View:

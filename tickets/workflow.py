@@ -67,6 +67,10 @@ def following(phases: Sequence[TicketPhase]) -> TicketPhase | None:
     return next((phase for phase in phases if phase.state is PhaseState.PENDING), None)
 
 
+HOLDING = ("ticket_created", "ticket_moved", "ticket_phases_begun", "ticket_phases_arranged", "ticket_phase_waived")
+"""The events that carry what `held` says; created and moved say the ticket's state too."""
+
+
 def held(ticket: Ticket) -> dict[str, Any]:
     """Who has the ticket, and in which phase: with its state, where it stands after an event."""
     return {"owner": ticket.assigned_to, "phase": ticket.phase}

@@ -12,7 +12,7 @@ from models import Session, Ticket, reading
 from tickets import events, paging, replay
 from tickets.lookup import get
 
-from . import frame, markdown, wording
+from . import frame, markdown, telling, wording
 
 blueprint = Blueprint("replay", __name__)
 
@@ -64,5 +64,5 @@ def _asked() -> int | None:
 def _then(session: Session, ticket: Ticket, seq: int) -> View:
     then = replay.at(session, ticket, seq)
     entries = [entry | {"html": markdown.html(entry.get("markdown"))} for entry in replay.said(session, ticket, then)]
-    told = f"{then.event.event_type}: {wording.told(then.event.payload_json)}" if then.event else None
+    told = telling.tell(then.event) if then.event else None
     return {"then": then, "told": told, "entries": entries, "last": ticket.event_seq}

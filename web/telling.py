@@ -34,6 +34,7 @@ MOVES: dict[str, tuple[str, str]] = {
     "complete": ("circle-check", "completed {ticket}"),
     "approve": ("check", "approved {ticket}"),
     "request_changes": ("file-pen", "asked for changes to {ticket}"),
+    "send_back": ("undo-2", "sent {ticket} back to an earlier phase: {body}"),
     "park": ("hourglass", "parked {ticket}"),
     "wake": ("bell", "woke {ticket}"),
     "block": ("octagon-alert", "blocked {ticket}: {next_action}"),
@@ -47,6 +48,10 @@ MOVES: dict[str, tuple[str, str]] = {
 SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_created": ("plus", "created {ticket}"),
     "ticket_edited": ("pencil", "edited {edited} of {ticket}"),
+    "ticket_phases_begun": ("list-checks", "began a workflow on {ticket}"),
+    "ticket_phases_arranged": ("list-checks", "changed the phases that follow of {ticket}"),
+    "ticket_phase_waived": ("circle-slash", "waived phase {name} of {ticket}: {reason}"),
+    "ticket_phase_decided": ("flag", "decided phase {name} of {ticket}: {choice}"),
     "comment_added": ("message-square", "commented on {ticket}: {body}"),
     "message_queued": ("send", "told the agent of {ticket}: {body}"),
     "message_expired": ("hourglass", "let a message to the agent of {ticket} expire"),
