@@ -126,6 +126,14 @@ def test_another_phase_sends_back_to_the_one_before_it(engine: Engine) -> None:
     assert stands(work(engine, ticket_id, "changes", "It cannot be built.")) == ("todo", "Design", "script")
 
 
+@pytest.mark.parametrize("verdict", ["changes", "question"])
+def test_a_verdict_of_nothing_but_blanks_is_taken_all_the_same(engine: Engine, verdict: str) -> None:
+    """Regression: the report was refused for ever, and its ticket stayed in progress with nothing running."""
+    ticket_id = phased(engine, DEV, REVIEW)
+    work(engine, ticket_id, "done")
+    assert stands(work(engine, ticket_id, verdict, "  \n"))[0] in ("todo", "needs_input")
+
+
 def test_changes_that_no_earlier_phase_can_take_up_are_left_to_a_person(engine: Engine) -> None:
     ticket_id = phased(engine, DEV, REVIEW)
     assert stands(work(engine, ticket_id, "changes", "The ticket is unclear."))[:2] == ("in_review", "Dev")

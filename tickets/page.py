@@ -76,6 +76,8 @@ def _comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View], last
     if row.kind is CommentKind.QUESTION:
         is_open = last_question and ticket.status is TicketStatus.NEEDS_INPUT
         return view | {"kind": "question", "question": _question(row, is_open)}
+    if row.kind is CommentKind.FEEDBACK:
+        return view | {"act": "asks for changes"}
     if row.kind is CommentKind.VERDICT:
         return view | {"kind": "verdict", "verdict": verdicts.get(row.run_id or 0)}
     return view

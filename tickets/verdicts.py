@@ -29,10 +29,11 @@ def follow(session: Session, run: Run, ticket: Ticket, verdict: str, summary: st
 def _move(
     session: Session, run: Run, ticket: Ticket, verdict: str, summary: str, question: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
+    words = summary.strip()
     if verdict == "question":
-        return "ask", {"question": question, "body": summary or "The agent asks a question."}
+        return "ask", {"question": question, "body": words or "The agent asks a question."}
     if verdict == "changes" and _may_send_back(session, ticket):
-        return "send_back", {"body": summary or "The agent asks for changes without saying which."}
+        return "send_back", {"body": words or "The agent asks for changes without saying which."}
     move = "complete" if verdict == "done" and completes(session, run, ticket) else "submit"
     return move, {"note": summary or None}
 
