@@ -48,7 +48,6 @@ def details(session: Session, run: Run) -> View:
         "spent": _known(_spent(run)),
         "messages": _messages(session, run),
         "branch": run.branch,
-        "ended": run.ended,
     }
 
 

@@ -43,7 +43,6 @@ class Workflow:
     current: PhaseView | None
     waits_for: str | None
     decides_by: str | None
-    live: bool
 
 
 def of(session: Session, ticket: Ticket, live: Run | None, moves: Collection[str]) -> Workflow:
@@ -54,7 +53,7 @@ def of(session: Session, ticket: Ticket, live: Run | None, moves: Collection[str
     views = [_view(session, ticket, phases, phase, reviewer if phase is here else None) for phase in phases]
     current = next((view for view, phase in zip(views, phases, strict=True) if phase is here), None)
     waits = _waits_for(ticket, here, live) if here else None
-    return Workflow(views, current, waits, _decides_by(ticket, here, moves), live is not None)
+    return Workflow(views, current, waits, _decides_by(ticket, here, moves))
 
 
 def _view(

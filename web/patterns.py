@@ -24,9 +24,9 @@ PHASES = [
     PhaseView("QA", "waived", None, "person", "A person approves", [], None, "Only words changed.", None, False),
 ]
 WORKFLOW = {
-    "shown": Workflow(PHASES, PHASES[1], "It waits for a decision.", "decide", live=False),
+    "shown": Workflow(PHASES, PHASES[1], "It waits for a decision.", "decide"),
     "plans": True,
-    "begins": False,
+    "usual": (),
     "kinds": {"codex": "agent"},
 }
 

@@ -35,7 +35,12 @@ def box(session: Session, ticket: Ticket, standing: Standing) -> View:
     moves = {law.name for law in lifecycle.moves_from(ticket, actor, standing)}
     shown = workflow_view.of(session, ticket, standing.live, moves)
     plans = actor.is_human and ticket.closed is None
-    return {"shown": shown, "plans": plans, "begins": plans and not shown.phases, "kinds": board.owner_kinds(session)}
+    return {
+        "shown": shown,
+        "plans": plans,
+        "usual": DEFAULT if plans and not shown.phases else (),
+        "kinds": board.owner_kinds(session),
+    }
 
 
 def with_phases(session: Session, ticket: Ticket, law: Move, fields: list[View]) -> list[View]:
