@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -25,17 +26,24 @@ def trust(spec: RunSpec, env: Mapping[str, str]) -> None:
     """
     argv = [spec.binary or "codex", "app-server", *options(spec)]
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    with subprocess.Popen(argv, env=dict(env), cwd=spec.workspace, stdin=pipe, stdout=pipe, stderr=null) as server:
-        assert server.stdin
-        assert server.stdout
-        watchdog = threading.Timer(SECONDS, server.kill)
-        watchdog.start()
+    server = subprocess.Popen(argv, env=dict(env), cwd=spec.workspace, stdin=pipe, stdout=pipe, stderr=null)
+    watchdog = threading.Timer(SECONDS, server.kill)
+    watchdog.start()
+    try:
+        _converse(server, spec)
+    finally:
+        watchdog.cancel()
+
+
+def _converse(server: subprocess.Popen[bytes], spec: RunSpec) -> None:
+    """Speak with the server until it has ended; one that ends or hangs up early leaves what was not written behind."""
+    assert server.stdin
+    assert server.stdout
+    with suppress(BrokenPipeError), server:  # closing a pipe writes once more what could not be written
         try:
             _speak(server.stdin, _replies(server.stdout), spec)
         except (BrokenPipeError, StopIteration):
             server.kill()
-        finally:
-            watchdog.cancel()
 
 
 def _speak(requests: IO[bytes], replies: Iterator[Fields], spec: RunSpec) -> None:

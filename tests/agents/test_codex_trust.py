@@ -1,0 +1,30 @@
+"""Trusting a run's own hooks, where Codex does not play along."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.workers.runs import spec_for
+from workers import processes
+from workers.tui import codex_trust
+
+HANGS_UP = """#!/bin/sh
+read line
+exec <&-
+echo '{"id": 1, "result": {}}'
+"""
+"""Takes one request, closes its end of the pipe, and only then answers: what is written next cannot arrive."""
+
+
+@pytest.mark.parametrize("then", ["exit 3", "exec sleep 300"])
+def test_a_codex_that_hangs_up_leaves_its_hooks_untrusted_and_nothing_behind(tmp_path: Path, then: str) -> None:
+    binary = tmp_path / "codex"
+    binary.write_text(HANGS_UP + then + "\n")
+    binary.chmod(0o755)
+    (tmp_path / "workspace").mkdir()
+    spec = spec_for(tmp_path, program="codex", binary=str(binary))
+    codex_trust.trust(spec, dict(os.environ) | spec.environment)
+    assert processes.carrying(spec.marker) == []
