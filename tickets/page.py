@@ -24,7 +24,7 @@ from models import (
     TicketStatus,
 )
 
-from . import evidence, quarantine, relationships, routing
+from . import evidence, quarantine, relationships, requests, routing
 from .conversation import Entry
 
 View = dict[str, Any]
@@ -39,7 +39,7 @@ def conversation(session: Session, ticket: Ticket, entries: list[Entry]) -> list
     """The entries as the page draws them, in the same order; Markdown is left to the page, in `markdown`."""
     runs = {entry.run_id for entry in entries if isinstance(entry, TicketComment) and entry.kind is CommentKind.VERDICT}
     verdicts = _verdicts(session, ticket.id, {run for run in runs if run})
-    requests = _requests(session, ticket.id)
+    asked = _requests(session, ticket.id)
     last_question = max((entry.id for entry in entries if _is_question(entry)), default=None)
     views = []
     for entry in entries:
@@ -48,7 +48,7 @@ def conversation(session: Session, ticket: Ticket, entries: list[Entry]) -> list
         elif isinstance(entry, QueuedMessage):
             views.append(_queued(entry))
         elif not _is_noise(entry):
-            views.append(_message(entry, requests))
+            views.append(_message(entry, asked))
     return views
 
 
@@ -84,7 +84,7 @@ def _comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View], last
 
 
 def _question(row: TicketComment, is_open: bool) -> View:
-    asked = (row.data or {}).get("questions") or [{"text": "Your answer", "choices": []}]
+    asked = requests.questions_in(row.data or {}) or [{"text": "Your answer", "choices": []}]
     return {
         "request": "",
         "questions": asked,
@@ -107,7 +107,7 @@ def _queued(row: QueuedMessage) -> View:
     }
 
 
-def _message(row: TicketMessage, requests: dict[tuple[int, str], RunRequest]) -> View:
+def _message(row: TicketMessage, asked: dict[tuple[int, str], RunRequest]) -> View:
     view: View = {
         "kind": row.kind.value,
         "id": f"m{row.id}",
@@ -123,24 +123,29 @@ def _message(row: TicketMessage, requests: dict[tuple[int, str], RunRequest]) ->
     if row.kind is MessageKind.TEXT:
         return view | {"markdown": row.text}
     if row.kind in (MessageKind.QUESTION, MessageKind.APPROVAL):
-        return view | _asked(row, data, requests.get((row.run_id or 0, row.block or "")))
+        return view | _asked(row, data, asked.get((row.run_id or 0, row.block or "")))
     if row.kind is MessageKind.ERROR:
         return view | {"kind": "notice", "level": "warning", "text": row.text}
-    return view | {"text": row.text, "level": data.get("level", "info"), "seconds": data.get("seconds")}
+    return view | {"text": row.text, "level": data.get("level", "info"), "seconds": _number(data.get("seconds"))}
 
 
 def _tool(row: TicketMessage, data: View) -> View:
     given = data.get("input")
     ended = data.get("ended", False)
     return {
-        "name": data.get("name") or "tool",
+        "name": str(data.get("name") or "tool"),
         "title": row.text,
         "input": _readable(given),
         "output": data.get("output") if ended else None,
         "exit_code": data.get("exit_code"),
-        "seconds": data.get("seconds"),
+        "seconds": _number(data.get("seconds")),
         "error": bool(data.get("error")),
     }
+
+
+def _number(told: Any) -> float | None:
+    """A number that a worker told; anything else in its place counts as not told."""
+    return told if isinstance(told, int | float) else None
 
 
 def _readable(given: Any) -> str:
@@ -155,7 +160,7 @@ def _asked(row: TicketMessage, data: View, request: RunRequest | None) -> View:
     answer = (request.answer or {}) if request else {}
     by = request.answered_by if request else None
     if row.kind is MessageKind.QUESTION:
-        asked = {"request": row.block, "questions": data.get("questions") or [], "open": is_open}
+        asked = {"request": row.block, "questions": requests.questions_in(data), "open": is_open}
         return {"question": asked | {"answer": answer.get("message") or answer.get("answers"), "answered_by": by}}
     asked = {"request": row.block, "tool": data.get("tool"), "title": row.text, "input": _readable(data.get("input"))}
     answered = {"behavior": answer.get("behavior"), "scope": answer.get("scope"), "answered_by": by}

@@ -51,7 +51,27 @@ def questions(session: Session, ticket_id: int, request: str) -> list[str]:
     payload = session.scalar(
         select(RunRequest.payload).where(RunRequest.ticket_id == ticket_id, RunRequest.request == request).limit(1)
     )
-    return [str(question.get("text", "")) for question in (payload or {}).get("questions", [])]
+    return [question["text"] for question in questions_in(payload or {})]
+
+
+def questions_in(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """The questions of a payload in the shape that is drawn and answered, whatever its worker has sent."""
+    return [
+        {
+            "text": str(asked.get("text") or ""),
+            "header": str(asked.get("header") or ""),
+            "choices": [
+                {"label": str(choice.get("label") or ""), "detail": str(choice.get("detail") or "")}
+                for choice in _objects(asked.get("choices"))
+            ],
+            "multiple": asked.get("multiple") is True,
+        }
+        for asked in _objects(payload.get("questions"))
+    ]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def of(session: Session, ticket_id: int, limit: int = 100) -> list[RunRequest]:
