@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models import Failure, Run, RunMode, TicketStatus, now, reading, stamp, writing
+from models import Failure, Run, RunMode, StoreUnavailable, TicketStatus, now, reading, stamp, writing
 from tickets import incidents, ingest, lifecycle, lookup, runs
 from tickets.actors import Actor
 from tickets.ingest import WorkerEvent
@@ -37,6 +37,9 @@ STARTUP_SECONDS = 30
 MARGIN_SECONDS = 5
 """How much longer than its grace a run that was told to stop may take, the time until its next heartbeat."""
 LINE_CHARACTERS = 4000
+RAW = "agent.raw"
+PARTICULARS = ("claims", "usage", "observations", "terminal", "question")
+"""Of a report: what says more than its verdict."""
 PANE_BYTES = 20_000
 RECONCILER = Actor.system("reconciler")
 NOBODY = Identity(0, "", "")
@@ -146,25 +149,42 @@ def _never_started(bench: Bench, run: Run) -> str | None:
 
 
 def _bury(bench: Bench, run: Run) -> str:
-    """A dead run: take in its spool and its report; without one it is lost, and its last words are kept."""
+    """A dead run: take in its spool and its report; without one it is lost, and its last words are kept.
+
+    A report whose particulars cannot be read or kept still counts by its verdict.
+    """
     replay(bench, run.id)
-    left = _observed(_report(verdict.recover(bench.run_dir(run.id))), run)
+    said = verdict.recover(bench.run_dir(run.id)) or {}
+    for left_out in ((), PARTICULARS):
+        left = _report({name: value for name, value in said.items() if name not in left_out})
+        if left and _is_applied(bench, run, _observed(left, run)):
+            return "recovered"
     with writing(bench.engine) as session:
-        runs.report(session, run.id, left or _lost(bench, run), bench.retry)
-    return "recovered" if left else "lost"
+        runs.report(session, run.id, _lost(bench, run), bench.retry)
+    return "lost"
 
 
-def _report(said: dict[str, Any] | None) -> Report | None:
-    """The report as left; one whose particulars the server cannot read still counts by its verdict."""
-    for left_out in ((), ("claims", "usage", "observations", "terminal", "question")):
-        with suppress(ValidationError):
-            return Report.model_validate({k: v for k, v in said.items() if k not in left_out}) if said else None
+def _report(said: dict[str, Any]) -> Report | None:
+    with suppress(ValidationError):
+        return Report.model_validate(said)
     return None
 
 
-def _observed(left: Report | None, run: Run) -> Report | None:
+def _is_applied(bench: Bench, run: Run, left: Report) -> bool:
+    """Whether the board could make something of a report: garbage in it must not strand the run."""
+    try:
+        with writing(bench.engine) as session:
+            runs.report(session, run.id, left, bench.retry)
+    except StoreUnavailable:
+        raise
+    except Exception:
+        return False
+    return True
+
+
+def _observed(left: Report, run: Run) -> Report:
     """A verdict that its wrapper had no time to look into gets git's facts; the check command is left to a next run."""
-    if left is None or left.observations or left.verdict not in ("done", "review") or not run.workspace:
+    if left.observations or left.verdict not in ("done", "review") or not run.workspace:
         return left
     seen = observe.observe(Path(run.workspace), run.base_sha) if run.base_sha else None
     return left.model_copy(update={"observations": seen})
@@ -191,9 +211,24 @@ def replay(bench: Bench, run_id: int) -> int:
         after = lookup.get_run(session, run_id).last_run_seq
     taken = 0
     for batch in _batches(spool.replay(bench.run_dir(run_id), after)):
-        with writing(bench.engine) as session:
-            taken += ingest.take(session, run_id, batch).accepted
+        taken += _take(bench, run_id, batch)
     return taken
+
+
+def _take(bench: Bench, run_id: int, batch: list[WorkerEvent]) -> int:
+    """Take in a batch; where that fails, each event by itself, and what cannot be kept as it is as `raw`."""
+    try:
+        with writing(bench.engine) as session:
+            return ingest.take(session, run_id, batch).accepted
+    except StoreUnavailable:
+        raise
+    except Exception as error:
+        if len(batch) > 1:
+            return sum(_take(bench, run_id, [event]) for event in batch)
+        [event] = batch
+        if event.event_type == RAW:
+            return 0
+        return _take(bench, run_id, [_raw(event.model_dump(), f"cannot be kept: {type(error).__name__}")])
 
 
 def _batches(events: Iterator[dict[str, Any]]) -> Iterator[list[WorkerEvent]]:
@@ -211,6 +246,9 @@ def _readable(event: dict[str, Any]) -> WorkerEvent:
     """The event; one that the server would refuse becomes `raw`, so that nothing after it is lost."""
     with suppress(ValidationError):
         return WorkerEvent.model_validate(event)
-    line = repr(event)[:LINE_CHARACTERS]
-    payload = {"line": line, "reason": "unreadable in the spool"}
-    return WorkerEvent(run_seq=event["run_seq"], ts=now(), event_type="agent.raw", payload=payload)
+    return _raw(event, "unreadable in the spool")
+
+
+def _raw(event: dict[str, Any], reason: str) -> WorkerEvent:
+    payload = {"line": ascii(event)[:LINE_CHARACTERS], "reason": reason}
+    return WorkerEvent(run_seq=event["run_seq"], ts=now(), event_type=RAW, payload=payload)

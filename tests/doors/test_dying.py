@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from models import (
     TicketStatus,
     now,
     reading,
+    stamp,
     writing,
 )
 from tests.doors.house import ALICE, House
@@ -122,6 +124,32 @@ def test_a_verdict_left_on_disk_is_recovered_with_every_event(house: House) -> N
     assert len(taken) == len(set(taken)) and set(taken) <= set(written)
     assert max(taken) == max(written)
     assert house.make_pass().summary["reconciled"] == {}
+
+
+def test_garbage_in_what_a_dead_run_left_strands_neither_the_run_nor_what_came_after_it(house: House) -> None:
+    """An event that the store cannot keep was tried at each pass for ever, and so was a report with odd particulars."""
+    ticket_id = house.ticket("true")
+    with writing(house.engine) as session:
+        run = runs.claim(session, ticket_id, house.bench.host).run
+        session.execute(update(Run).values(started=now() - timedelta(minutes=2)))
+    folder = house.bench.run_dir(run.id)
+    folder.mkdir(mode=0o700)
+    told = ({"text": "before"}, {"text": "half a letter \ud800"}, {"text": "after"})
+    events = [
+        {"run_seq": seq, "ts": stamp(now()), "event_type": "agent.text", "payload": payload}
+        for seq, payload in enumerate(told, 1)
+    ]
+    (folder / spool.CURRENT).write_text("".join(json.dumps(event) + "\n" for event in events))
+    report = {"verdict": "review", "summary": "Look.", "observations": {"check": {"exit_code": 0}}}
+    (folder / verdict.REPORT).write_text(json.dumps(report))
+
+    assert house.make_pass().summary["reconciled"] == {"recovered": 1}
+
+    assert house.get(ticket_id).status is TicketStatus.IN_REVIEW
+    with reading(house.engine) as session:
+        kept = select(TicketEvent.event_type, TicketEvent.payload_json).where(TicketEvent.run_seq.is_not(None))
+        rows = [(kind, payload.get("text")) for kind, payload in session.execute(kept.order_by(TicketEvent.run_seq))]
+    assert rows == [("agent.text", "before"), ("agent.raw", None), ("agent.text", "after")]
 
 
 def test_a_wrapper_killed_at_its_check_leaves_a_verdict_with_gits_facts(open_house: House) -> None:
