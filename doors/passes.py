@@ -23,7 +23,7 @@ UNOBSERVABLE = "pickup:unobservable"
 DYING = "previous_run"
 """A ticket's last run has reported, but its wrapper is not gone yet."""
 ALARMING = frozenset({"undead", "lost", "not_started", "unsettled"})
-"""Ends of runs that make a pass a warning."""
+"""Ends of runs, and what is left of them, that make a pass a warning."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Tally:
 
     @property
     def outcome(self) -> TaskOutcome:
-        if self.not_started or ALARMING & self.reconciled.keys():
+        if self.not_started or ALARMING & (self.reconciled.keys() | self.skipped.keys()):
             return TaskOutcome.WARNING
         return TaskOutcome.ACTED if self.claimed or self.reconciled or self.woken else TaskOutcome.NOOP
 
@@ -108,17 +108,18 @@ def _decide(bench: Bench, tally: Tally, resumed_only: bool) -> list[Ticket]:
     if any(ticket.last_gate != gate.name for ticket, gate in plan.kept):
         with writing(bench.engine) as session:
             dispatch.log_kept(session, plan.kept)
-    dying = {ticket.id for ticket in plan.claim if _is_dying(bench, ticket)}
-    if dying:
-        tally.skipped[DYING] += len(dying)
-    return [ticket for ticket in plan.claim if ticket.id not in dying]
+    held = {ticket.id: why for ticket in plan.claim if (why := _in_the_way(bench, ticket))}
+    tally.skipped.update(held.values())
+    return [ticket for ticket in plan.claim if ticket.id not in held]
 
 
-def _is_dying(bench: Bench, ticket: Ticket) -> bool:
-    """Whether anything of the ticket's last run still lives on this machine: then the next one must not start."""
+def _in_the_way(bench: Bench, ticket: Ticket) -> str | None:
+    """What keeps the ticket's next run from starting: its last one, of which something still lives on this machine."""
     with reading(bench.engine) as session:
         last = next(iter(runs.of(session, ticket.id, 1)), None)
-    return last is not None and last.host == bench.host and not world.is_gone(bench, last.id)
+    if last is None or last.host != bench.host or world.is_gone(bench, last.id):
+        return None
+    return DYING if reconcile.is_given_time(bench, last) else reconcile.undead(bench, last)
 
 
 def _begin(bench: Bench, ticket: Ticket, tally: Tally) -> None:

@@ -87,7 +87,7 @@ def _settle(bench: Bench, run: Run, sight: Sight) -> str | None:
         return None  # it has just let go of its lock and is about to be gone
     if not sight.started:
         return _never_started(bench, run)
-    return _undead(bench, run) or _bury(bench, run)
+    return undead(bench, run) or _bury(bench, run)
 
 
 # ------------------------------------------------------------------------------------------------------------- stopping
@@ -97,15 +97,23 @@ def _stop(bench: Bench, run: Run, sight: Sight) -> str:
     """A run that was told to stop: hint, then TERM to its wrapper, then KILL to all that is left of it."""
     with reading(bench.engine) as session:
         asked = runs.stop_asked(session, run.id) or run.started
-    patience = timedelta(seconds=bench.settings.limits.grace_seconds + MARGIN_SECONDS)
     waited = _since(asked)
-    if waited > 2 * patience:
-        return _undead(bench, run, sight.wrapper or NOBODY) or "killed"
-    if waited > patience and sight.wrapper:
+    if waited > 2 * _patience(bench):
+        return undead(bench, run, sight.wrapper or NOBODY) or "killed"
+    if waited > _patience(bench) and sight.wrapper:
         processes.send(sight.wrapper, signal.SIGTERM)
         return "terminated"
     _hint(bench, run.id)
     return "stopping"
+
+
+def _patience(bench: Bench) -> timedelta:
+    return timedelta(seconds=bench.settings.limits.grace_seconds + MARGIN_SECONDS)
+
+
+def is_given_time(bench: Bench, run: Run) -> bool:
+    """Whether a run has ended so lately that what is left of it may still be about to go."""
+    return _since(run.ended or run.started) < _patience(bench)
 
 
 def _hint(bench: Bench, run_id: int) -> None:
@@ -114,7 +122,7 @@ def _hint(bench: Bench, run_id: int) -> None:
         channel.sendto(b"look", str(address))
 
 
-def _undead(bench: Bench, run: Run, wrapper: Identity = NOBODY) -> str | None:
+def undead(bench: Bench, run: Run, wrapper: Identity = NOBODY) -> str | None:
     """Kill all that carries the run's marker; None when it is proven dead, else its ticket is blocked and people are told."""
     left = processes.stop(wrapper, bench.marker(run.id), 0)
     if not left:
@@ -140,8 +148,8 @@ def _never_started(bench: Bench, run: Run) -> str | None:
     folder = make_private(bench.run_dir(run.id))
     if not launch.revoke(folder) or lock.was_started(folder):
         return None  # it has begun after all; the next pass sees how it goes
-    if undead := _undead(bench, run):
-        return undead
+    if left := undead(bench, run):
+        return left
     with writing(bench.engine) as session:
         words = "The run was claimed, but its wrapper never started."
         runs.start_failed(session, run.id, Failure.ENVIRONMENT, words, bench.retry)

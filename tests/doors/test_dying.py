@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -197,22 +198,63 @@ def test_no_event_and_no_verdict_is_lost_when_the_board_is_killed_during_a_run(h
     assert ended.outcome is Outcome.DONE
 
 
-def test_no_run_starts_while_anything_of_the_last_one_lives(house: House) -> None:
-    """The last run has reported and ended, but a process that it left behind has not."""
+@pytest.fixture
+def remains(house: House) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A ticket whose last run has reported and ended, but not all that it has started."""
     ticket_id = house.ticket("true")
     with writing(house.engine) as session:
         run = runs.claim(session, ticket_id, house.bench.host).run
         failed = runs.Report(verdict="failed", failure={"class": "network", "message": "gone"})
         runs.report(session, run.id, failed, runs.RetryPolicy(backoff_seconds=0))
     left = subprocess.Popen(["sleep", "60"], env={"MC_RUN_ID": house.bench.marker(run.id).partition("=")[2]})
-    try:
-        done = house.make_pass()
-        assert (done.summary["claimed"], done.summary["skipped"], done.again) == ([], {"previous_run": 1}, True)
-    finally:
-        left.kill()
-        left.wait()
+    yield ticket_id, left
+    left.kill()
+    left.wait()
+
+
+Remains = tuple[int, subprocess.Popen[bytes]]
+
+
+def long_ended(house: House) -> None:
+    with writing(house.engine) as session:
+        session.execute(update(Run).values(ended=now() - timedelta(minutes=1)))
+
+
+def test_no_run_starts_while_anything_of_the_last_one_lives(house: House, remains: Remains) -> None:
+    _, left = remains
+
+    done = house.make_pass()
+
+    assert (done.summary["claimed"], done.summary["skipped"], done.again) == ([], {"previous_run": 1}, True)
+    left.kill()
+    left.wait()
+    assert house.make_pass().summary["claimed"] == ["MC-1"]
+
+
+def test_what_does_not_end_with_its_run_is_ended(house: House, remains: Remains) -> None:
+    """A process left by a run that had long ended kept its ticket from starting for ever, and nobody was told."""
+    _, left = remains
+    long_ended(house)
 
     assert house.make_pass().summary["claimed"] == ["MC-1"]
+
+    assert left.wait() == -signal.SIGKILL
+
+
+def test_what_cannot_be_ended_is_told_and_asked_for_no_more_often_than_the_timer(
+    house: House, remains: Remains, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket_id, left = remains
+    long_ended(house)
+    monkeypatch.setattr(processes, "stop", lambda *_: [Identity(left.pid, "", "")])
+
+    done = house.make_pass()
+
+    assert (done.summary["claimed"], done.summary["skipped"], done.again) == ([], {"undead": 1}, False)
+    assert done.outcome is TaskOutcome.WARNING
+    with reading(house.engine) as session:
+        incident = session.scalars(select(Incident)).one()
+    assert (incident.ticket_id, incident.severity) == (ticket_id, "critical") and str(left.pid) in incident.detail
 
 
 def test_retries_end_after_exactly_as_many_runs_as_allowed(open_house: House) -> None:
