@@ -117,7 +117,8 @@ class Scheduler:
         return self._run(self.table().tasks[name], trigger)
 
     def _is_due(self, table: Table, name: str, moment: datetime) -> bool:
-        last = self._last.setdefault(name, self._started)
+        """Where the clock was set back, a run that lies ahead of it counts as one of now: nothing waits until it is past."""
+        last = self._last[name] = min(self._last.get(name, self._started), moment)
         return timetable.next_after(table.tasks[name], last, self._bench.settings.zone) <= moment
 
     def _work(self, task: Task, trigger: Trigger) -> None:

@@ -70,6 +70,14 @@ def shop(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
 # When
 
 
+def test_a_clock_that_was_set_back_holds_no_task_up(shop: Shop) -> None:
+    """A task that had run by a wrong clock was not due again before the right one had caught up, be it a year."""
+    write_task(shop.folder, "often")
+    assert shop.tick(NOON + timedelta(days=365)) == ["often"]
+    assert shop.tick(NOON) == []
+    assert shop.tick(NOON + timedelta(minutes=1)) == ["often"]
+
+
 def times(schedule: str, start: str, count: int) -> list[str]:
     moment, found = datetime.fromisoformat(start).replace(tzinfo=BERLIN), []
     for _ in range(count):
