@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from models import (
@@ -32,6 +32,7 @@ Status = Literal["ok", "warning", "failed"]
 
 BEATS = {"pickup": timedelta(minutes=5), "scheduler": timedelta(minutes=3)}
 SILENT = timedelta(seconds=45)
+STARTING = timedelta(minutes=5)
 RUNS_NAMED = 20
 DISK_WARNING = 2 << 30
 DISK_FAILURE = 256 << 20
@@ -82,7 +83,7 @@ def _word(checks: list[Check]) -> str:
 def _beat(name: str, limit: timedelta, beat: Heartbeat | None) -> Check:
     if beat is None:
         return Check(name, "warning", "has never been seen on this instance")
-    age = now() - beat.ts
+    age = abs(now() - beat.ts)  # where the clock was set back, what was seen then is no sign of life
     if age > limit:
         return Check(name, "failed", f"was last seen {_span(age)} ago")
     if beat.status == "ok":
@@ -112,20 +113,21 @@ def _pause(session: Session) -> Check:
 
 
 def _silent_runs(session: Session) -> Check:
-    """Live runs without a beat for longer than three of them."""
+    """Live runs without a beat for longer than three of them, or without a first one after any start's time."""
     silent = session.scalars(
         select(Run.id)
         .where(
-            Run.state.not_in((RunState.ENDED, RunState.STARTING)),
+            Run.state != RunState.ENDED,
             Run.mode != RunMode.EXTERNAL,
-            Run.heartbeat < now() - SILENT,
+            or_(Run.heartbeat < now() - SILENT, and_(Run.heartbeat.is_(None), Run.started < now() - STARTING)),
         )
-        .order_by(Run.id)
         .limit(RUNS_NAMED)
     ).all()
     if not silent:
         return Check("runs", "ok", "every live run is heard")
-    return Check("runs", "warning", f"not heard for {_span(SILENT)}: {', '.join(f'run {number}' for number in silent)}")
+    return Check(
+        "runs", "warning", f"not heard for {_span(SILENT)}: {', '.join(f'run {number}' for number in sorted(silent))}"
+    )
 
 
 def _undelivered(session: Session) -> Check:

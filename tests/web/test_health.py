@@ -6,9 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, event, update
 
-from models import Heartbeat, Run, RunState, now, reading, writing
+from models import Heartbeat, Run, RunState, now, reading, stamp, writing
 from tests.web.conftest import SYSTEM
 from tickets import health, incidents, lifecycle, runs, switches, tasks
 from tickets.facts import NewTicket
@@ -58,6 +58,36 @@ def test_a_silent_run_and_a_pause_degrade(alive: Engine, tmp_path: Path) -> None
     report = verdict(alive, tmp_path)
     assert report.verdict == "degraded"
     assert report.reasons == ["Dispatch: paused: moving house", f"Runs: not heard for 45 s: run {claim.run.id}"]
+
+
+def test_a_run_that_never_began_on_a_machine_that_is_gone_degrades(alive: Engine, tmp_path: Path) -> None:
+    with writing(alive) as session:
+        body = NewTicket(title="Write a line", assigned_to="script")
+        claim = runs.claim(session, lifecycle.create(session, body, SYSTEM).id, "gone")
+    assert verdict(alive, tmp_path).verdict == "working", "a start may take its time"
+    with writing(alive) as session:
+        session.execute(update(Run).values(started=now() - timedelta(minutes=6)))
+    assert verdict(alive, tmp_path).reasons == [f"Runs: not heard for 45 s: run {claim.run.id}"]
+
+
+def test_a_sign_of_life_from_the_future_is_none(alive: Engine, tmp_path: Path) -> None:
+    """The clock was wrong, was set back, and pickup has died since."""
+    with writing(alive) as session:
+        session.execute(update(Heartbeat).where(Heartbeat.check == "pickup").values(ts=now() + timedelta(days=1)))
+    assert verdict(alive, tmp_path).verdict == "not working"
+
+
+def test_the_verdict_looks_at_no_run_that_has_ended(alive: Engine, tmp_path: Path) -> None:
+    """It stands on every page: its cost must not grow with the runs there have ever been."""
+    asked: list[str] = []
+    event.listen(alive, "before_cursor_execute", lambda *told: asked.append(str(told[2])))
+    verdict(alive, tmp_path)
+    [about_runs] = [statement for statement in asked if "FROM runs" in statement]
+    if alive.dialect.name == "sqlite":
+        values = ("ended", "external", stamp(now()), stamp(now()), health.RUNS_NAMED, 0)
+        with alive.connect() as connection:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {about_runs}", values).all()
+        assert "live" in str(plan), "the index of live runs"
 
 
 def test_an_open_incident_degrades(alive: Engine, tmp_path: Path) -> None:
