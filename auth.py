@@ -299,9 +299,13 @@ def _program(token: ApiToken) -> Caller:
 def still_valid(engine: Engine, known: Caller) -> bool:
     """Whether a caller who was let in is still welcome; long streams ask this every few seconds."""
     with reading(engine) as session:
-        if known.source == "login":
-            return tokens.is_standing(session, known.number)
-        return known.source == "run" or tokens.is_valid(session, known.number)
+        match known.source:
+            case "login":
+                return tokens.is_standing(session, known.number)
+            case "run":
+                return runs.is_live(session, known.number)
+            case _:
+                return tokens.is_valid(session, known.number)
 
 
 # -------------------------------------------------------------------------------------------------------- first start

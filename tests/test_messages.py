@@ -65,6 +65,24 @@ def test_what_a_run_did_not_take_waits_for_the_next_one(engine: Engine) -> None:
     assert offered(engine, begin(engine, ticket_id)) == [uuid]
 
 
+def test_what_was_given_and_never_confirmed_is_shown_as_such_and_not_said_twice(engine: Engine) -> None:
+    """It stayed "delivered" for ever when the wrapper was killed."""
+    ticket_id = make(engine)
+    run_id = begin(engine, ticket_id)
+    (uuid,) = sent(engine, ticket_id, "did you hear?")
+    offered(engine, run_id)
+    told(engine, run_id, uuid, "delivered")
+    with writing(engine) as session:
+        runs.mark_lost(session, run_id, "killed", runs.RetryPolicy(backoff_seconds=0))
+    with writing(engine) as session:
+        message = session.query(QueuedMessage).filter_by(uuid=uuid).one()
+        assert (message.state, message.failure) == (DeliveryState.FAILED, messages.UNCONFIRMED)
+        assert messages.retry_failed(session) == 0
+        known = lookup.get(session, ticket_id).event_seq
+        assert message.changed > known - 5, "open pages learn of it"
+    assert offered(engine, begin(engine, ticket_id)) == []
+
+
 def test_only_a_message_that_could_have_been_received_expires(engine: Engine) -> None:
     ticket_id = make(engine)
     (uuid,) = sent(engine, ticket_id, "old")

@@ -20,6 +20,7 @@ from .lookup import live_run
 
 OPEN = (DeliveryState.QUEUED, DeliveryState.DELIVERED)
 NOT_INJECTED = "[failed_to_inject]"
+UNCONFIRMED = "[unconfirmed] The run ended before its agent confirmed it: it may have been read or not."
 TRIES = 3
 OFFERED_AT_ONCE = 20
 
@@ -128,6 +129,16 @@ def release(session: Session, run_id: int) -> None:
     """A run has ended: what it was offered and did not take waits for the next one."""
     waiting = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.QUEUED)
     session.execute(update(QueuedMessage).where(*waiting).values(run_id=None, offered=None))
+
+
+def leave_unconfirmed(session: Session, run_id: int, seq: int) -> None:
+    """A run has ended: what it was given and did not confirm may have been read or not, and is shown as such.
+
+    It is not sent again by itself, so that nothing is said twice.
+    """
+    given = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.DELIVERED)
+    failed = {"state": DeliveryState.FAILED, "failure": UNCONFIRMED, "changed": seq}
+    session.execute(update(QueuedMessage).where(*given).values(**failed))
 
 
 def of(session: Session, ticket_id: int, limit: int = 100) -> list[QueuedMessage]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from models import (
@@ -408,6 +408,7 @@ def _end(
     }
     event = events.append(session, run.ticket_id, "run_ended", payload, MISSION_CONTROL, run.id)
     conversation.settled(session, run.id, event.seq or 0)
+    messages.leave_unconfirmed(session, run.id, event.seq or 0)
 
 
 def mark_lost(session: Session, run_id: int, detail: str, policy: RetryPolicy) -> None:
@@ -435,12 +436,14 @@ def stop(session: Session, run_id: int, actor: Actor, reason: str = "") -> Ticke
 
 def stop_unanswered(session: Session, seconds: float) -> int:
     """End the live runs whose question or approval has waited too long: its report then asks it on the ticket."""
-    waiting = select(RunRequest.run_id).where(
-        RunRequest.state == RequestState.PENDING, RunRequest.created < now() - timedelta(seconds=seconds)
+    waiting = exists().where(
+        RunRequest.run_id == Run.id,
+        RunRequest.state == RequestState.PENDING,
+        RunRequest.created < now() - timedelta(seconds=seconds),
     )
     late = session.execute(
         update(Run)
-        .where(Run.id.in_(waiting), Run.state != RunState.ENDED, Run.stop_code.is_(None))
+        .where(Run.state != RunState.ENDED, Run.stop_code.is_(None), waiting)
         .values(state=RunState.STOPPING, stop_code=UNANSWERED, stop_reason=TOO_LATE)
         .returning(Run.id, Run.ticket_id)
     ).all()
@@ -478,6 +481,10 @@ def last_placed(session: Session, ticket_id: int) -> Run | None:
     return session.scalar(query.order_by(Run.generation.desc()).limit(1))
 
 
+def is_live(session: Session, run_id: int) -> bool:
+    return session.scalar(select(Run.id).where(Run.id == run_id, Run.state != RunState.ENDED)) is not None
+
+
 def live(session: Session) -> list[Run]:
-    """All runs that have not ended."""
-    return list(session.scalars(select(Run).where(Run.state != RunState.ENDED).order_by(Run.id)))
+    """All runs that have not ended, oldest first; put in order here, so that their own index finds them."""
+    return sorted(session.scalars(select(Run).where(Run.state != RunState.ENDED)), key=lambda run: run.id)

@@ -14,7 +14,7 @@ import auth
 from models import ApiToken, Login, LoginLink, now, reading, writing
 from settings import Settings
 from tests.web.conftest import OWN_PAGE, SYSTEM, Api, Worker, form_token, issue
-from tickets import tokens
+from tickets import runs, tokens
 
 
 def link_for(store: Engine) -> str:
@@ -134,6 +134,15 @@ def test_a_stream_learns_of_a_revocation(app: Flask, operator: Api, store: Engin
     assert known is not None and auth.still_valid(store, known)
     with writing(store) as session:
         tokens.revoke(session, known.number, SYSTEM)
+    assert not auth.still_valid(store, known)
+
+
+def test_a_stream_that_a_run_reads_ends_with_the_run(app: Flask, worker: Worker, store: Engine) -> None:
+    with app.test_request_context(headers={"Authorization": f"Bearer {worker.token}"}):
+        known = auth.identify()
+    assert known is not None and auth.still_valid(store, known)
+    with writing(store) as session:
+        runs.mark_lost(session, worker.run, "gone", runs.RetryPolicy())
     assert not auth.still_valid(store, known)
 
 
