@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from models import TaskOutcome, backup_database, now, reading, writing
 from tickets import messages, retention, store
+from workers import folders
 
 from . import flight, passes
 from .bench import Bench
@@ -18,8 +19,10 @@ from .world import Unobservable
 
 BATCHES = 25
 """Of rows a table in one pass: what is left over waits for the next one."""
-FOLDERS = 200
+FOLDERS = 5000
 DAY_SECONDS = 86_400
+SET_ASIDE = re.compile(r"[0-9]+\.[0-9T]+")
+"""See `workers.folders.set_aside`."""
 BACKUPS_KEPT = 3
 """However old they are."""
 
@@ -56,14 +59,17 @@ def tidy(bench: Bench) -> Done:
     """Apply every retention rule to rows and files."""
     days = bench.settings.retention.model_dump()
     rows = {rule.table: _prune(bench, rule) for rule in retention.rules(days)}
+    removed_runs, problems = _remove(_spent_run_folders(bench, days["runs"]))
     files = {
-        "runs": _spent_run_folders(bench, days["runs"]),
+        "runs": removed_runs,
         "attachments": _orphan_attachments(bench),
         "logs": _old_files(bench.settings.logs_dir.rglob("*"), days["logs"]),
     }
     deleted: dict[str, Any] = {name: count for name, count in rows.items() if count}
     removed = {name: count for name, count in files.items() if count}
     outcome = TaskOutcome.ACTED if deleted or removed else TaskOutcome.NOOP
+    if problems:
+        return Done(TaskOutcome.WARNING, {"rows": deleted, "files": removed, "problems": problems})
     return Done(outcome, {"rows": deleted, "files": removed})
 
 
@@ -90,16 +96,27 @@ def _prune(bench: Bench, rule: retention.Rule) -> int:
     return deleted
 
 
-def _spent_run_folders(bench: Bench, days: int) -> int:
-    """Whole folders of runs, transcripts and configuration included."""
-    present = [int(entry.name) for entry in bench.settings.runs_dir.iterdir() if entry.name.isdigit()]
+def _spent_run_folders(bench: Bench, days: int) -> list[Path]:
+    """Whole folders of runs, transcripts and configuration included; those too that a restored store does not know."""
+    entries = {entry.name: entry for entry in bench.settings.runs_dir.iterdir()}
+    present = [int(name) for name in entries if name.isdigit()]
     spent: list[int] = []
     with reading(bench.engine) as session:
         for start in range(0, len(present), 500):
             spent += retention.spent_runs(session, present[start : start + 500], days)
-    for run_id in spent[:FOLDERS]:
-        shutil.rmtree(bench.run_dir(run_id))
-    return len(spent[:FOLDERS])
+    aside = [entry for name, entry in entries.items() if SET_ASIDE.fullmatch(name) and _is_old(entry, days)]
+    return [*(bench.run_dir(run_id) for run_id in spent), *aside][:FOLDERS]
+
+
+def _remove(spent: list[Path]) -> tuple[int, list[str]]:
+    """How many folders are gone, and what is wrong with those that are not: one that resists must not keep the others."""
+    problems = []
+    for folder in spent:
+        try:
+            folders.remove(folder)
+        except OSError as error:
+            problems.append(f"{folder} cannot be removed: {error.strerror}")
+    return len(spent) - len(problems), problems
 
 
 def _orphan_attachments(bench: Bench) -> int:
@@ -115,8 +132,11 @@ def _orphan_attachments(bench: Bench) -> int:
 
 def _old_files(files: Iterable[Path], days: int) -> int:
     """Remove the files last written more than so many days ago."""
-    border = time.time() - days * DAY_SECONDS
-    old = [file for file in files if file.is_file() and file.stat().st_mtime < border]
+    old = [file for file in files if file.is_file() and _is_old(file, days)]
     for file in old:
         file.unlink(missing_ok=True)
     return len(old)
+
+
+def _is_old(path: Path, days: int) -> bool:
+    return path.lstat().st_mtime < time.time() - days * DAY_SECONDS

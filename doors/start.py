@@ -7,11 +7,13 @@ runs.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from models import Failure, Project, Run, reading, writing
 from tickets import lookup, prompt, runs
 from tickets.runs import Claim
 from workers import launch, lock, scope
-from workers.folders import make_private
+from workers.folders import FolderUnsafe, make_private, set_aside
 from workers.spec import RunSpec
 from workers.workspace import PoolFull, Workspace
 
@@ -19,9 +21,18 @@ from . import outfit, workplaces
 from .bench import Bench
 
 
+class Occupied(Exception):
+    """The folder of a new run is in use."""
+
+
 def start(bench: Bench, claim: Claim) -> bool:
     """Start the run of a claim; False when it is proven that it did not start, and the ticket has its consequence."""
-    run_dir = make_private(bench.run_dir(claim.run.id))
+    run_dir = bench.run_dir(claim.run.id)
+    try:
+        _clear(run_dir)
+    except (Occupied, FolderUnsafe, OSError) as error:
+        _give_back(bench, claim, error)
+        return False
     try:
         spec = _prepare(bench, claim)
         pane = launch.start(bench.tmux, run_dir, spec, scope.prefix(spec.run_id, outfit.memory_of(claim.profile)))
@@ -33,6 +44,14 @@ def start(bench: Bench, claim: Claim) -> bool:
     with writing(bench.engine) as session:
         runs.prepared(session, claim.run.id, tmux_target=pane or f"mc-{spec.identifier}")
     return True
+
+
+def _clear(run_dir: Path) -> None:
+    """An empty folder for a run that was opened just now. One of its number that is there is older than a restored store."""
+    if run_dir.is_dir() and lock.is_held(run_dir):
+        raise Occupied(f"{run_dir} belongs to a run that this store does not know, and that still works: stop it.")
+    set_aside(run_dir)
+    make_private(run_dir)
 
 
 def _prepare(bench: Bench, claim: Claim) -> RunSpec:

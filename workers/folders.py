@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -26,3 +28,20 @@ def make_private(folder: Path) -> Path:
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise FolderUnsafe(f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):o}, wanted 700)")
     return folder
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Rename what stands in the way of a new folder to `<name>.<time>`; None where nothing does."""
+    if not os.path.lexists(folder):
+        return None
+    return folder.rename(folder.with_name(f"{folder.name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}"))
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder with all that is in it, folders included that their maker has locked (build tools do so)."""
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            inner = Path(place) / name
+            if not inner.is_symlink():
+                inner.chmod(0o700)
+    shutil.rmtree(folder)

@@ -297,6 +297,22 @@ def test_a_claim_whose_start_never_happened_is_given_back(house: House) -> None:
     assert house.get(ticket_id).status is TicketStatus.TODO
 
 
+def test_a_run_is_not_taken_for_another_of_its_number_from_before_a_backup_was_restored(open_house: House) -> None:
+    """The store was restored, so that numbers are given again; the folders of their first runs are still there."""
+    strange = open_house.bench.run_dir(1)
+    strange.mkdir(mode=0o700)
+    (strange / spool.CURRENT).write_text(json.dumps({"run_seq": 1, "event_type": "agent.text", "payload": {}}) + "\n")
+    (strange / verdict.REPORT).write_text(json.dumps({"verdict": "review", "summary": "Of another ticket."}))
+    ticket_id = open_house.ticket("true")
+
+    assert open_house.make_pass().summary["claimed"] == ["MC-1"]
+
+    open_house.until(ticket_id, TicketStatus.IN_REVIEW)
+    assert [run.summary for run in open_house.runs(ticket_id)] == ["1 step ran."]
+    [aside] = open_house.settings.runs_dir.glob("1.*")
+    assert "Of another ticket." in (aside / verdict.REPORT).read_text()
+
+
 def test_a_start_that_fails_gives_the_ticket_back_with_the_reason(house: House) -> None:
     folder = house.project()
     ticket_id = house.ticket("true", project="web")

@@ -33,6 +33,7 @@ from tests.doors.house import ALICE, House
 from tests.doors.test_dying import SLOW_STEP, kill_wrapper
 from tickets import lookup, messages, runs
 from tickets.messages import NewMessage
+from workers import folders
 
 OLD = time.time() - 400 * 86_400
 
@@ -96,6 +97,28 @@ def test_files_go_when_nothing_needs_them_any_more(house: House) -> None:
 
     assert done.summary["files"] == {"runs": 1, "attachments": 1, "logs": 1}
     assert [path.exists() for path in (*folders, orphan, fresh, log)] == [False, True, False, True, False]
+
+
+def test_a_folder_that_resists_is_named_and_keeps_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    aside = [house.settings.runs_dir / f"{number}.20200101T000000000000" for number in (1, 2, 3)]
+    for folder in aside:
+        folder.mkdir()
+        aged(folder)
+    log = aged(house.settings.logs_dir / "old.log")
+    remove = folders.remove
+
+    def resist(folder: Path) -> None:
+        if folder == aside[1]:
+            raise PermissionError(13, "Permission denied")
+        remove(folder)
+
+    monkeypatch.setattr(folders, "remove", resist)
+
+    done = housekeeping.tidy(house.bench)
+
+    assert [folder.exists() for folder in (*aside, log)] == [False, True, False, False]
+    assert done.outcome is TaskOutcome.WARNING
+    assert done.summary["problems"] == [f"{aside[1]} cannot be removed: Permission denied"]
 
 
 def test_a_pass_deletes_many_rows_in_bounded_batches(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from workers import folders
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder of somebody whom permissions bind; those of pytest are closed to all but their maker."""
+    made = Path(tempfile.mkdtemp())
+    if os.getuid() == 0:
+        os.chown(made, NOBODY, NOBODY)
+    yield made
+    shutil.rmtree(made)
+
+
+def succeeds(work: Callable[[], object]) -> bool:
+    """Whether the work can be done by somebody who is not root."""
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def build(folder: Path) -> None:
+    """What a build tool leaves: read-only folders within each other, and a link that leads out."""
+    inner = folder / "cache" / "module"
+    inner.mkdir(parents=True)
+    (inner / "source").write_text("x")
+    (inner / "out").symlink_to(folder.parent / "kept")
+    for locked in (inner, inner.parent):
+        locked.chmod(0o500)
+
+
+def test_a_folder_goes_with_what_its_maker_has_locked_and_without_what_it_points_to(place: Path) -> None:
+    """The first one that resisted ended the clearing of all others, day after day."""
+    kept = place / "kept"
+
+    def work() -> None:
+        kept.mkdir(mode=0o500)
+        build(place / "run")
+        folders.remove(place / "run")
+
+    assert succeeds(work)
+    assert not (place / "run").exists()
+    assert kept.is_dir() and kept.stat().st_mode & 0o777 == 0o500
+
+
+def test_what_stands_in_the_way_is_set_aside_and_kept(tmp_path: Path) -> None:
+    assert folders.set_aside(tmp_path / "12") is None
+    (tmp_path / "12").mkdir()
+    (tmp_path / "12" / "report.json").write_text("{}")
+    aside = folders.set_aside(tmp_path / "12")
+    assert aside is not None and (aside / "report.json").read_text() == "{}"
+    assert not (tmp_path / "12").exists()
