@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from cli import access, attach, board, doors, serve, takeover, upkeep
+from migrations import StoreTooNew
 from models import UnsafeSQLite
 from settings import SettingsError
 from tickets.errors import DomainError
@@ -30,8 +31,10 @@ class Refusing(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (SettingsError, UnsafeSQLite, OperationalError, GitError) as error:
+        except (SettingsError, UnsafeSQLite, StoreTooNew, GitError) as error:
             raise click.ClickException(str(error)) from error
+        except DatabaseError as error:
+            raise click.ClickException(f"the store cannot be used: {error.orig} (see bin/mc doctor)") from error
         except DomainError as error:
             detail = "".join(f"\n  {name}: {value}" for name, value in error.detail.items())
             raise click.ClickException(error.message + detail) from error

@@ -1236,6 +1236,28 @@ def database_sizes(session: Session) -> dict[str, int]:
     return {"database": path.stat().st_size, "wal": wal.stat().st_size if wal.exists() else 0}
 
 
+def numbers_given(session: Session) -> dict[str, int]:
+    """SQLite: the last number that was given in each table whose numbers are never given again, and of each counter."""
+    given = session.execute(text("SELECT name, seq FROM sqlite_sequence UNION SELECT name, value FROM counters"))
+    return {name: int(number) for name, number in given}
+
+
+def skip_numbers(session: Session, given: dict[str, int]) -> None:
+    """SQLite: give no number again that was given elsewhere, as `numbers_given` tells."""
+    for name, number in given.items():
+        values = {"name": name, "number": number}
+        session.execute(text("UPDATE counters SET value = max(value, :number) WHERE name = :name"), values)
+        session.execute(text("UPDATE sqlite_sequence SET seq = max(seq, :number) WHERE name = :name"), values)
+        session.execute(
+            text(
+                "INSERT INTO sqlite_sequence (name, seq) SELECT :name, :number"
+                " WHERE EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = :name)"
+                " AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = :name)"
+            ),
+            values,
+        )
+
+
 def backup_database(engine: Engine, target: Path) -> None:
     """Copy a SQLite store through SQLite, verify the copy, then give it its name. PostgreSQL has pg_dump."""
     if engine.dialect.name != "sqlite":

@@ -41,8 +41,8 @@ def store(settings: Settings) -> Iterator[Engine]:
     """The store's engine for one command; refused where its schema is not the one this code needs."""
     engine = models.open_engine(settings.database_url)
     try:
-        if migrations.current(engine) != migrations.newest():
-            raise click.ClickException("the store has another schema than this version needs: run bin/mc db upgrade")
+        if trouble := migrations.trouble(engine):
+            raise click.ClickException(trouble)
         yield engine
     finally:
         engine.dispose()

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from pysqlite3 import sqlite_version
 from sqlalchemy import func, select
+from sqlalchemy.exc import DatabaseError
 
 import migrations
 import models
@@ -46,7 +47,9 @@ def examine(settings: Settings) -> list[Finding]:
             findings.append(question(settings))
         except Exception as error:  # an examination reports, it does not break off
             name = question.__name__.strip("_").replace("_", " ")
-            findings.append(Finding(name, f"{type(error).__name__}: {error}", "look into this error"))
+            findings.append(
+                Finding(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", "look into this error")
+            )
     return findings
 
 
@@ -89,11 +92,12 @@ def _disk(settings: Settings) -> Finding:
 def _store(settings: Settings) -> Finding:
     engine = models.open_engine(settings.database_url)
     try:
-        current = migrations.current(engine)
+        current, trouble = migrations.current(engine), migrations.trouble(engine)
+    except DatabaseError as error:
+        return Finding("store", str(error.orig), "restore a copy of it: bin/mc restore FILE")
     finally:
         engine.dispose()
-    behind = current != migrations.newest()
-    return Finding("store", f"{engine.dialect.name}, schema {current}", "bin/mc db upgrade" if behind else "")
+    return Finding("store", f"{engine.dialect.name}, schema {current}", trouble or "")
 
 
 def _clock(settings: Settings) -> Finding:

@@ -14,6 +14,7 @@ from cli.common import as_json, operator, print_rows, store
 from cli.installation import prepare
 from cli.lifecycle_reference import lifecycle_reference
 from cli.reference import settings_reference
+from doors import restoration
 from settings import keys, load
 
 
@@ -77,6 +78,22 @@ def backup(target: Path | None) -> None:
 
 
 @click.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def restore(source: Path) -> None:
+    """Put the copy SOURCE in place of the store; the present one is kept in the backups folder.
+
+    Mission Control must be stopped, and no agent at work.
+    """
+    current, actor = operator()
+    current.ensure_home()
+    try:
+        kept = restoration.restore(current, source.resolve(), actor)
+    except (restoration.CannotRestore, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"The store is that of {source} now; the one before is kept as {kept}")
+
+
+@click.command()
 @as_json
 def doctor(as_json: bool) -> None:
     """Examine this machine and say what to do.
@@ -88,4 +105,4 @@ def doctor(as_json: bool) -> None:
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 
 
-COMMANDS: tuple[click.Command, ...] = (settings, lifecycle, db, backup, doctor)
+COMMANDS: tuple[click.Command, ...] = (settings, lifecycle, db, backup, restore, doctor)

@@ -24,7 +24,7 @@ CANNOT_BEGIN = 2
 
 
 class StoreOutdated(Exception):
-    """The store has another schema than this version needs: run bin/mc db upgrade."""
+    """The store has another schema than this version needs; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ def store(settings: Settings) -> Iterator[Engine]:
     settings.ensure_home()
     engine = open_engine(settings.database_url)
     try:
-        if migrations.current(engine) != migrations.newest():
-            raise StoreOutdated(StoreOutdated.__doc__)
+        if trouble := migrations.trouble(engine):
+            raise StoreOutdated(trouble)
         yield engine
     finally:
         engine.dispose()

@@ -21,6 +21,10 @@ class ForeignKeyViolation(RuntimeError):
     """A migration would leave rows that point nowhere; nothing was changed."""
 
 
+class StoreTooNew(RuntimeError):
+    """The store was brought up to date by a newer version of Mission Control: use that, or restore an older copy."""
+
+
 def config(connection: Any = None) -> Config:
     made = Config()
     made.set_main_option("script_location", str(HERE))
@@ -38,10 +42,25 @@ def current(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+def trouble(engine: Engine) -> str | None:
+    """Why this code cannot work with the store as it is, and what to do; None where it can."""
+    revision = current(engine)
+    if revision == newest():
+        return None
+    if revision is not None and revision not in _known():
+        return str(StoreTooNew.__doc__)
+    return "The store has the schema of an older version: run bin/mc db upgrade"
+
+
+def _known() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
+
+
 def upgrade(url: str, home: Path) -> bool:
     """Bring the store at `url` to the newest revision; False when it was there already.
 
-    A populated SQLite store is first backed up to `home/backups/`. Raises `ForeignKeyViolation`, with nothing changed.
+    A populated SQLite store is first backed up to `home/backups/`. Raises `ForeignKeyViolation` or `StoreTooNew`, with
+    nothing changed.
     """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (home / "migrate.lock").open("w") as lock:
@@ -57,6 +76,8 @@ def _upgrade(engine: Engine, home: Path) -> bool:
     before = current(engine)
     if before == newest():
         return False
+    if before is not None and before not in _known():
+        raise StoreTooNew(StoreTooNew.__doc__)
     if before is not None and engine.dialect.name == "sqlite":
         backups = home / "backups"
         backups.mkdir(exist_ok=True, mode=0o700)

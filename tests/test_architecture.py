@@ -34,7 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "cli": {"auth", "doors", "migrations", "models", "settings", "tickets", "workers"},
     "doors": {"migrations", "models", "settings", "tickets", "workers"},
     **{door: {"doors", "models", "settings", "tickets", "workers"} for door in DOORS},
-    "mc_cli": {"cli", "models", "settings", "tickets", "workers"},
+    "mc_cli": {"cli", "migrations", "models", "settings", "tickets", "workers"},
     "deploy": {"settings"},
 }
 

@@ -124,14 +124,41 @@ def test_a_run_may_not_act_as_the_operator(mc: Mc, monkeypatch: pytest.MonkeyPat
         assert (refused.exit_code, "MC_RUN_ID is set" in refused.output) == (1, True), arguments
 
 
-def test_a_store_of_another_schema_is_refused_with_what_to_do(mc: Mc, tmp_path: Path) -> None:
+def test_a_store_of_an_older_schema_is_refused_with_what_to_do(mc: Mc, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "home/mc.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'older'")
+        connection.execute("DELETE FROM alembic_version")
 
     refused = mc("ticket", "list")
 
     assert refused.exit_code == 1
     assert "run bin/mc db upgrade" in refused.output
+
+
+@pytest.mark.parametrize("command", ["ticket list", "db upgrade"])
+def test_a_store_of_a_newer_schema_is_refused_with_what_helps(mc: Mc, tmp_path: Path, command: str) -> None:
+    """It was said to need `bin/mc db upgrade`, which ended in a traceback."""
+    with sqlite3.connect(tmp_path / "home/mc.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'of tomorrow'")
+
+    refused = mc(*command.split())
+
+    assert (refused.exit_code, refused.output.startswith("Error: The store was brought up to date by a newer")) == (
+        1,
+        True,
+    )
+    [finding] = [each for each in json.loads(mc("doctor", "--json").output) if each["subject"] == "store"]
+    assert "restore an older copy" in finding["remedy"]
+
+
+def test_a_damaged_store_is_told_of_in_one_line(mc: Mc, tmp_path: Path) -> None:
+    (tmp_path / "home/mc.db").write_bytes(b"no database at all " * 99)
+    (tmp_path / "home/mc.db-wal").unlink(missing_ok=True)
+
+    refused = mc("ticket", "list")
+
+    assert refused.output == "Error: the store cannot be used: file is not a database (see bin/mc doctor)\n"
+    [finding] = [each for each in json.loads(mc("doctor", "--json").output) if each["subject"] == "store"]
+    assert finding["remedy"] == "restore a copy of it: bin/mc restore FILE"
 
 
 def test_bad_settings_are_an_error_of_exit_code_1_and_no_traceback(mc: Mc, monkeypatch: pytest.MonkeyPatch) -> None:

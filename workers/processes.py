@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -70,6 +70,12 @@ def carrying(marker: str) -> list[Identity]:
     """
     wanted = marker.encode()
     return _identities(pid for pid in _pids() if wanted in _environment(pid))
+
+
+def having_open(paths: Iterable[Path]) -> list[Identity]:
+    """Other living processes of this user that have one of these files open."""
+    wanted = {str(path) for path in paths}
+    return _identities(pid for pid in _pids() if pid != os.getpid() and wanted & set(_open_files(pid)))
 
 
 def tree(pid: int) -> list[Identity]:
@@ -195,6 +201,13 @@ def _environment(pid: int) -> list[bytes]:
         return (folder / "environ").read_bytes().split(b"\0") if own else []
     except OSError:
         return []
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    with suppress(OSError):
+        for handle in (PROC / str(pid) / "fd").iterdir():
+            with suppress(OSError):
+                yield str(handle.readlink())
 
 
 def _has_proc() -> bool:

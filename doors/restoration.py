@@ -1,0 +1,120 @@
+"""Putting a copy of the store in place of the present one, which is kept.
+
+1. Refuse while a program has the store open or an agent works: what they write next would be lost.
+2. Copy the copy through SQLite and verify it; bring it to the present schema.
+3. Let it give no number again that was given since: of tickets, runs and events. Browsers read their pages anew.
+4. Move the present store into `backups/`, and the copy into its place.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError
+
+import migrations
+from models import backup_database, now, numbers_given, open_engine, reading, skip_numbers, writing
+from settings import Settings
+from tickets import switches
+from tickets.actors import Actor
+from workers import lock, processes
+
+PARTS = ("", "-wal", "-shm")
+"""Of a SQLite store: the file and what stands beside it."""
+
+
+class CannotRestore(Exception):
+    """The store is left as it is; the message says why, and what to do."""
+
+
+def restore(settings: Settings, source: Path, actor: Actor) -> Path:
+    """Restore the store from `source`; returns where the one that was replaced is kept. Raises `CannotRestore`."""
+    place = _place(settings)
+    _require_quiet(settings, place)
+    fresh = place.with_name(f"{place.name}.restored")
+    try:
+        _copy(settings, source, fresh)
+        _go_on(settings, place, fresh, actor)
+        return _put_in_place(settings, place, fresh)
+    finally:
+        for part in PARTS:
+            _beside(fresh, part).unlink(missing_ok=True)
+
+
+def _place(settings: Settings) -> Path:
+    if not settings.database_url.startswith("sqlite:///"):
+        raise CannotRestore("A PostgreSQL store is restored with its own tools, pg_restore or psql.")
+    return Path(settings.database_url.removeprefix("sqlite:///"))
+
+
+def _require_quiet(settings: Settings, place: Path) -> None:
+    if users := processes.having_open(_beside(place, part) for part in PARTS):
+        pids = ", ".join(str(each.pid) for each in users)
+        raise CannotRestore(f"Programs have the store open (processes {pids}): stop Mission Control first.")
+    runs = [entry for entry in settings.runs_dir.iterdir() if entry.name.isdigit()]
+    if busy := sorted((entry.name for entry in runs if lock.is_held(entry)), key=int):
+        server = f"TMUX_TMPDIR={settings.sockets_dir} tmux -L mc-{settings.instance} kill-server"
+        raise CannotRestore(f"Agents are at work (runs {', '.join(busy)}): wait for them, or end them with {server}")
+
+
+def _copy(settings: Settings, source: Path, fresh: Path) -> None:
+    engine = open_engine(f"sqlite:///{source}")
+    try:
+        if migrations.current(engine) is None:
+            raise CannotRestore(f"{source} is no copy of a store of Mission Control.")
+        backup_database(engine, fresh)
+    except (DatabaseError, RuntimeError) as error:
+        raise CannotRestore(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
+    finally:
+        engine.dispose()
+    try:
+        migrations.upgrade(f"sqlite:///{fresh}", settings.home)
+    except (migrations.StoreTooNew, migrations.ForeignKeyViolation) as error:
+        raise CannotRestore(f"{source}: {error}") from error
+
+
+def _go_on(settings: Settings, place: Path, fresh: Path, actor: Actor) -> None:
+    """No number that was given since the copy was made is given again, and no open page goes on as if nothing were."""
+    given = _given(place)
+    folders = (int(entry.name) for entry in settings.runs_dir.iterdir() if entry.name.isdigit())
+    given["runs"] = max([given.get("runs", 0), *folders])
+    engine = open_engine(f"sqlite:///{fresh}")
+    try:
+        with writing(engine) as session:
+            skip_numbers(session, given)
+            switches.write(session, switches.EPOCH, secrets.token_hex(4), actor)
+    finally:
+        engine.dispose()
+
+
+def _given(place: Path) -> dict[str, int]:
+    """The last numbers of the store that is replaced, as far as it can be read."""
+    engine: Engine = open_engine(f"sqlite:///{place}")
+    try:
+        with suppress(DatabaseError), reading(engine) as session:
+            return numbers_given(session)
+        return {}
+    finally:
+        engine.dispose()
+
+
+def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path:
+    kept = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%SZ}.db"
+    for part in PARTS:
+        if _beside(place, part).exists():
+            _beside(place, part).replace(_beside(kept, part))
+    fresh.replace(place)
+    handle = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return kept
+
+
+def _beside(path: Path, part: str) -> Path:
+    return path.with_name(path.name + part)

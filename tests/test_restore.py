@@ -1,0 +1,124 @@
+"""A copy of the store is put in the place of the store, and nothing takes the past for the present."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models import open_engine, reading
+from tests.test_cli import Mc
+from tests.test_cli import mc as mc
+from tickets import switches
+from workers import lock
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def copy(mc: Mc, home: Path) -> Path:
+    """A copy with one ticket, of a store that has two by now."""
+    mc("ticket", "create", "Before")
+    made = Path(mc("backup").output.strip())
+    mc("ticket", "create", "After")
+    return made
+
+
+def titles(mc: Mc) -> list[str]:
+    return [row["title"] for row in json.loads(mc("ticket", "list", "--json").output)]
+
+
+def epoch(home: Path) -> str:
+    engine = open_engine(f"sqlite:///{home / 'mc.db'}")
+    with reading(engine) as session:
+        told = switches.epoch(session)
+    engine.dispose()
+    return told
+
+
+def test_the_store_is_that_of_the_copy_and_what_it_replaces_is_kept(mc: Mc, home: Path, copy: Path) -> None:
+    before = epoch(home)
+
+    restored = mc("restore", str(copy))
+
+    assert restored.exit_code == 0, restored.output
+    assert titles(mc) == ["Before"]
+    assert epoch(home) != before, "open pages must read everything anew"
+    [kept] = (home / "backups").glob("replaced-*.db")
+    assert str(kept) in restored.output
+    mc("restore", str(kept))
+    assert titles(mc) == ["After", "Before"]
+
+
+def test_no_number_is_given_twice(mc: Mc, home: Path, copy: Path) -> None:
+    """A new run was taken for an older one of its number, and a new ticket found the other's folder."""
+    (home / "runs" / "41").mkdir()
+    mc("restore", str(copy))
+
+    assert json.loads(mc("ticket", "create", "Anew", "--json").output)["identifier"] == "MC-3"
+    with sqlite3.connect(home / "mc.db") as store:
+        given = dict(store.execute("SELECT name, seq FROM sqlite_sequence"))
+    assert given["runs"] == 41 and given["tickets"] == 3
+
+
+def test_nothing_is_restored_under_a_program_that_has_the_store_open(mc: Mc, home: Path, copy: Path) -> None:
+    opening = (
+        "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); store.execute('SELECT * FROM tickets'); print()"
+    )
+    argv = [sys.executable, "-c", f"{opening}; sys.stdout.flush(); sys.stdin.read()", str(home / "mc.db")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout and program.stdout.readline()
+        refused = mc("restore", str(copy))
+        program.kill()
+    assert refused.exit_code == 1
+    assert refused.output == (
+        f"Error: Programs have the store open (processes {program.pid}): stop Mission Control first.\n"
+    )
+    assert titles(mc) == ["After", "Before"]
+
+
+def test_nothing_is_restored_under_an_agent_at_work(mc: Mc, home: Path, copy: Path) -> None:
+    (home / "runs" / "7").mkdir()
+    with lock.locked(home / "runs" / "7"):
+        refused = mc("restore", str(copy))
+    assert refused.exit_code == 1 and "Agents are at work (runs 7)" in refused.output
+    assert titles(mc) == ["After", "Before"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all " * 99], ids=["empty", "garbage"])
+def test_what_is_no_copy_of_a_store_replaces_nothing(mc: Mc, home: Path, copy: Path, content: bytes) -> None:
+    copy.write_bytes(content)
+
+    refused = mc("restore", str(copy))
+
+    assert refused.exit_code == 1 and "Error: " in refused.output and str(copy) in refused.output
+    assert titles(mc) == ["After", "Before"]
+    assert not [*home.glob("mc.db.*"), *(home / "backups").glob("replaced-*")]
+
+
+def test_a_copy_of_a_newer_version_replaces_nothing(mc: Mc, home: Path, copy: Path) -> None:
+    with sqlite3.connect(copy) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'of tomorrow'")
+
+    refused = mc("restore", str(copy))
+
+    assert refused.exit_code == 1 and "by a newer version" in refused.output
+    assert titles(mc) == ["After", "Before"]
+
+
+def test_a_store_that_cannot_be_read_any_more_is_replaced_too(mc: Mc, home: Path, copy: Path) -> None:
+    (home / "mc.db").write_bytes(b"no database at all " * 99)
+    for part in ("-wal", "-shm"):
+        (home / f"mc.db{part}").unlink(missing_ok=True)
+
+    restored = mc("restore", str(copy))
+
+    assert restored.exit_code == 0, restored.output
+    assert titles(mc) == ["Before"]
