@@ -8,8 +8,8 @@ import click
 from sqlalchemy.exc import DatabaseError
 
 from cli import access, attach, board, doors, serve, takeover, upkeep
-from migrations import StoreTooNew
-from models import UnsafeSQLite
+from migrations import ForeignKeyViolation, StoreTooNew
+from models import BackupFailed, UnsafeSQLite
 from settings import SettingsError
 from tickets.errors import DomainError
 from workers.git import GitError
@@ -31,7 +31,7 @@ class Refusing(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (SettingsError, UnsafeSQLite, StoreTooNew, GitError) as error:
+        except (SettingsError, UnsafeSQLite, StoreTooNew, ForeignKeyViolation, BackupFailed, GitError) as error:
             raise click.ClickException(str(error)) from error
         except DatabaseError as error:
             raise click.ClickException(f"the store cannot be used: {error.orig} (see bin/mc doctor)") from error

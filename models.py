@@ -13,7 +13,7 @@ import json
 import os
 import select as os_select
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -1258,23 +1258,33 @@ def skip_numbers(session: Session, given: dict[str, int]) -> None:
         )
 
 
+class BackupFailed(RuntimeError):
+    """The store could not be copied; nothing is left of the attempt."""
+
+
 def backup_database(engine: Engine, target: Path) -> None:
-    """Copy a SQLite store through SQLite, verify the copy, then give it its name. PostgreSQL has pg_dump."""
+    """Copy a SQLite store through SQLite, verify the copy, then give it its name. PostgreSQL has pg_dump.
+
+    Raises `BackupFailed` where the store or the place of the copy does not allow it.
+    """
     if engine.dialect.name != "sqlite":
         raise ValueError("a PostgreSQL store is backed up with pg_dump")
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
-    connection = pysqlite3.connect(engine.url.database, isolation_level=None)
     try:
-        connection.execute("VACUUM INTO ?", (str(part),))
+        _copy_database(str(engine.url.database), str(part))
+        part.chmod(0o600)
+        part.replace(target)
+    except pysqlite3.Error as error:
+        raise BackupFailed(f"the store cannot be copied to {target}: {error}") from error
     finally:
-        connection.close()
-    copy = pysqlite3.connect(str(part))
-    try:
+        part.unlink(missing_ok=True)
+
+
+def _copy_database(source: str, part: str) -> None:
+    with closing(pysqlite3.connect(source, isolation_level=None)) as connection:
+        connection.execute("VACUUM INTO ?", (part,))
+    with closing(pysqlite3.connect(part)) as copy:
         verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
-    finally:
-        copy.close()
     if verdict != "ok":
-        raise RuntimeError(f"the copy of the database is damaged: {verdict}")
-    part.chmod(0o600)
-    part.replace(target)
+        raise BackupFailed(f"the copy of the store is damaged: {verdict}")

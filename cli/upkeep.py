@@ -69,6 +69,8 @@ def backup(target: Path | None) -> None:
     current, _ = operator()
     current.ensure_home()
     target = target or current.backups_dir / f"mc-{models.now():%Y%m%dT%H%M%SZ}.db"
+    if target.exists():
+        raise click.ClickException(f"{target} is there already: name a new file")
     with store(current) as engine:
         try:
             models.backup_database(engine, target)

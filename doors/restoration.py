@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
 import migrations
-from models import backup_database, now, numbers_given, open_engine, reading, skip_numbers, writing
+from models import BackupFailed, backup_database, now, numbers_given, open_engine, reading, skip_numbers, writing
 from settings import Settings
 from tickets import switches
 from tickets.actors import Actor
@@ -67,8 +67,8 @@ def _copy(settings: Settings, source: Path, fresh: Path) -> None:
         if migrations.current(engine) is None:
             raise CannotRestore(f"{source} is no copy of a store of Mission Control.")
         backup_database(engine, fresh)
-    except (DatabaseError, RuntimeError) as error:
-        raise CannotRestore(f"{source} cannot be read: {str(error).splitlines()[0]}") from error
+    except (DatabaseError, BackupFailed) as error:
+        raise CannotRestore(f"{source} cannot be copied: {str(error).splitlines()[0]}") from error
     finally:
         engine.dispose()
     try:

@@ -170,6 +170,17 @@ def test_bad_settings_are_an_error_of_exit_code_1_and_no_traceback(mc: Mc, monke
     assert "MC_PORT: " in refused.output
 
 
+@pytest.mark.parametrize("place", ["nowhere/copy.db", "taken.db"])
+def test_a_backup_that_has_no_place_is_refused_in_a_sentence(mc: Mc, tmp_path: Path, place: str) -> None:
+    (tmp_path / "taken.db").write_text("mine")
+
+    refused = mc("backup", str(tmp_path / place))
+
+    assert refused.exit_code == 1 and refused.output.startswith("Error: ") and place in refused.output
+    assert (tmp_path / "taken.db").read_text() == "mine"
+    assert not [*tmp_path.rglob("*.part")]
+
+
 def test_a_backup_holds_the_same_tickets(mc: Mc, tmp_path: Path) -> None:
     mc("ticket", "create", "Fix the door")
 
