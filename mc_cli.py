@@ -36,8 +36,13 @@ class Refusing(click.Group):
         except DatabaseError as error:
             raise click.ClickException(f"the store cannot be used: {error.orig} (see bin/mc doctor)") from error
         except DomainError as error:
-            detail = "".join(f"\n  {name}: {value}" for name, value in error.detail.items())
+            detail = "".join(f"\n  {name}: {value}" for name, value in error.detail.items() if not _told(error, name))
             raise click.ClickException(error.message + detail) from error
+
+
+def _told(error: DomainError, name: str) -> bool:
+    """Whether the message itself names each field that is wrong."""
+    return name == "fields" and all(field in error.message for field in error.detail["fields"])
 
 
 @click.group(cls=Refusing, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

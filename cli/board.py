@@ -14,6 +14,7 @@ from cli.common import as_json, checked, operator, print_one, print_rows, readin
 from models import Priority, Tag, Ticket, TicketStatus
 from settings import load
 from tickets import conversation, lifecycle, runs
+from tickets.errors import Invalid
 from tickets.facts import NewTicket
 from tickets.lookup import get, live_run
 
@@ -85,10 +86,19 @@ def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> No
     A VALUE that is a JSON object or array is read as such: wake='{"kind": "manual"}'.
     """
     settings, actor = operator()
-    given = dict(_fact(fact) for fact in facts)
+    given = _known(name, dict(_fact(fact) for fact in facts))
     with writing(settings) as session:
         moved = _row(lifecycle.transition(session, get(session, reference).id, name, actor, **given))
     print_one(moved, as_json=as_json)
+
+
+def _known(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The facts as the move takes them. Raises `Invalid` for one that it does not know."""
+    law = lifecycle.MOVES.get(name)
+    known = {"version", *law.facts.model_fields} if law else given.keys()
+    if stray := sorted(given.keys() - known):
+        raise Invalid(f"{name} knows no {' and no '.join(stray)}; it may be told {', '.join(sorted(known))}.")
+    return given | ({"version": int(given["version"])} if str(given.get("version")).isdecimal() else {})
 
 
 @ticket.command()

@@ -17,7 +17,7 @@ import migrations
 import models
 from settings import Settings, load
 from tickets.actors import Actor
-from tickets.errors import Invalid
+from tickets.errors import invalid
 from tickets.facts import Body
 
 B = TypeVar("B", bound=Body)
@@ -65,8 +65,7 @@ def checked(model: type[B], **fields: Any) -> B:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        problems = {".".join(map(str, item["loc"])): item["msg"] for item in error.errors()}
-        raise Invalid("That is not valid:", **problems) from None
+        raise invalid(error) from None
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

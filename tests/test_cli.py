@@ -70,6 +70,24 @@ def test_a_move_carries_its_facts(mc: Mc) -> None:
     assert json.loads(parked.output)["priority"] == "high"
 
 
+def test_a_move_may_be_made_on_the_version_that_was_read(mc: Mc) -> None:
+    """The version was compared as text, so that no move was ever made with one."""
+    mc("ticket", "create", "Fix the door")
+
+    assert "was changed since" in mc("ticket", "move", "MC-1", "cancel", "version=7").output
+    assert "status: cancelled" in mc("ticket", "move", "MC-1", "cancel", "version=1").output
+
+
+def test_facts_that_are_wrong_are_named_in_words(mc: Mc) -> None:
+    mc("ticket", "create", "Fix the door")
+
+    refused = mc("ticket", "move", "MC-1", "park", 'wake={"kind": "time"}')
+    stray = mc("ticket", "move", "MC-1", "cancel", "actor=somebody", "wake=soon")
+
+    assert refused.output == "Error: The input is not valid. wake: Value error, a wake of kind time needs at\n"
+    assert stray.output.startswith("Error: cancel knows no actor and no wake; it may be told assigned_to, note")
+
+
 def test_an_illegal_move_is_refused_in_a_sentence(mc: Mc) -> None:
     mc("ticket", "create", "Fix the door")
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 from typing import Any, ClassVar
 
+from pydantic import ValidationError
+
 
 class DomainError(Exception):
     """Something was refused."""
@@ -25,6 +27,13 @@ class Invalid(DomainError):
     """The input is not valid; the detail names each field and what was wrong with it."""
 
     code, status = "invalid", 422
+
+
+def invalid(error: ValidationError) -> Invalid:
+    """A model's complaint as one that names each field: `{"fields": {"wake.at": "Field required"}}`."""
+    fields = {".".join(str(part) for part in item["loc"]) or "body": item["msg"] for item in error.errors()}
+    said = "; ".join(f"{name}: {words}" for name, words in list(fields.items())[:5])
+    return Invalid(f"The input is not valid. {said}", fields=fields)
 
 
 class NotFound(DomainError):

@@ -31,7 +31,7 @@ from models import (
 
 from . import comments, events, evidence, inbox, memory, relationships, team, wake, words, workflow
 from .actors import Actor
-from .errors import Forbidden, IllegalMove, Invalid, StaleTicket
+from .errors import Forbidden, IllegalMove, Invalid, StaleTicket, invalid
 from .facts import (
     AnswerFacts,
     ApproveFacts,
@@ -303,7 +303,7 @@ def _facts(law: Move, facts: dict[str, Any]) -> Facts:
     try:
         return law.facts.model_validate(facts)
     except ValidationError as error:
-        raise Invalid(detail=error.errors(include_url=False, include_context=False, include_input=False)) from None
+        raise invalid(error) from None
 
 
 @dataclass(frozen=True, slots=True)

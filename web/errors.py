@@ -17,6 +17,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from models import StoreUnavailable
 from tickets.errors import DomainError, Invalid
+from tickets.errors import invalid as invalid
 
 from . import frame
 
@@ -60,13 +61,6 @@ def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(StoreUnavailable, _store)
     app.register_error_handler(Exception, _failure)
-
-
-def invalid(error: ValidationError) -> Invalid:
-    """A model's complaint as one that names each field: `{"fields": {"wake.at": "Field required"}}`."""
-    fields = {".".join(str(part) for part in item["loc"]) or "body": item["msg"] for item in error.errors()}
-    said = "; ".join(f"{name}: {words}" for name, words in list(fields.items())[:5])
-    return Invalid(f"The input is not valid. {said}", fields=fields)
 
 
 def wants_json() -> bool:
