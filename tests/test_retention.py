@@ -126,6 +126,24 @@ def test_a_rule_deletes_what_is_old_and_settled_and_nothing_else(engine: Engine,
         assert session.scalar(select(func.count()).select_from(mapped)) == before + len(rows) - 1
 
 
+@pytest.mark.parametrize(("of_ticket", "event_type"), [(False, "dispatch_refused"), (True, "external.built")])
+def test_what_belongs_to_no_ticket_and_what_services_report_goes_too(
+    engine: Engine, of_ticket: bool, event_type: str
+) -> None:
+    """A pass that is refused each minute leaves an event each time, and a service may report without end."""
+    ticket_id = make(engine)
+    place = {"ticket_id": ticket_id, "seq": 900} if of_ticket else {}
+    with writing(engine) as session:
+        session.add(TicketEvent(event_type=event_type, payload_json={}, actor="a", ts=OLD, **place))
+        session.execute(update(TicketEvent).where(TicketEvent.event_type == "ticket_created").values(ts=OLD))
+    rule = next(rule for rule in retention.rules(DAYS) if rule.table == "ticket_events")
+    with writing(engine) as session:
+        assert retention.prune(session, rule) == 1
+    with reading(engine) as session:
+        assert session.scalars(select(TicketEvent.event_type)).all() == ["ticket_created"]
+        assert session.get_one(Ticket, ticket_id).pruned_seq == (900 if of_ticket else 0)
+
+
 def test_the_files_of_a_run_go_only_when_its_ticket_is_over(engine: Engine) -> None:
     over, still_open = claimed(engine, make(engine)), claimed(engine, make(engine))
     with writing(engine) as session:

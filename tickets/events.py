@@ -197,18 +197,23 @@ def drop_typing(session: Session, run_id: int, blocks: list[str]) -> None:
 
 
 def prune(session: Session, older_than_days: int, limit: int = 5000) -> int:
-    """Delete agents' stream events past their retention, oldest first; the moves and comments of a ticket are kept."""
+    """Delete events past their retention, oldest first; what people and Mission Control did to a ticket is kept with it.
+
+    That leaves what runs and services report of their work, and what belongs to no ticket.
+    """
     border = now() - timedelta(days=older_than_days)
+    streamed = or_(TicketEvent.run_seq.is_not(None), TicketEvent.event_type.startswith("external."))
     old = session.execute(
         select(TicketEvent.id, TicketEvent.ticket_id, TicketEvent.seq)
-        .where(TicketEvent.ts < border, TicketEvent.run_seq.is_not(None))
+        .where(TicketEvent.ts < border, or_(streamed, TicketEvent.ticket_id.is_(None)))
         .order_by(TicketEvent.ts)
         .limit(limit)
     ).all()
     session.execute(delete(TicketEvent).where(TicketEvent.id.in_([row.id for row in old])))
     highest: dict[int, int] = {}
     for row in old:
-        highest[row.ticket_id] = max(row.seq, highest.get(row.ticket_id, 0))
+        if row.ticket_id is not None:
+            highest[row.ticket_id] = max(row.seq, highest.get(row.ticket_id, 0))
     for ticket_id, seq in highest.items():
         session.execute(update(Ticket).where(Ticket.id == ticket_id, Ticket.pruned_seq < seq).values(pruned_seq=seq))
     return len(old)
