@@ -3,11 +3,12 @@
 1. Take the single-flight lock (a file lock; a lease row too when the store is shared). Held: say by whom, end as `skipped`.
 2. Observe tmux, locks and processes. Anything but a reliable answer: nothing is started, and an incident says why.
 3. Reconcile: end runs that were told to stop, settle dead ones (their spool and report first), forbid starts that never
-   happened, free workspaces, fire wake conditions.
+   happened, free workspaces, fire the wake conditions that the store can tell.
 4. Read the runnable tickets in order: resumed first, then priority, then age. A closed gate is logged once per change.
 5. For each: claim, prepare the workspace, write the spec, start the wrapper in tmux. A failure proven to have started
    nothing gives the ticket back with its reason; an ambiguous answer is settled by observation at the next pass.
-6. Print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
+6. Run the commands that parked tickets wait for, and start what they have woken.
+7. Print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 
 Whoever starts it, the behaviour is the same.
 """

@@ -65,10 +65,18 @@ def make_pass(bench: Bench, *, resumed_only: bool = False, probes: bool = True) 
 def _pass(bench: Bench, resumed_only: bool, probes: bool) -> Done:
     tally = Tally()
     settle(bench, tally)
-    tally.woken = waking.wake_due(bench, probes=probes)
+    tally.woken = waking.wake_due(bench)
+    _start_ready(bench, tally, resumed_only)
+    if probes and (found := waking.wake_probed(bench)):  # last: commands may take their time
+        tally.woken += found
+        _start_ready(bench, tally, resumed_only)
+    return Done(tally.outcome, tally.summary(), again=bool(tally.skipped[DYING]))
+
+
+def _start_ready(bench: Bench, tally: Tally, resumed_only: bool) -> None:
+    tally.skipped.clear()
     for ticket in _decide(bench, tally, resumed_only):
         _begin(bench, ticket, tally)
-    return Done(tally.outcome, tally.summary(), again=bool(tally.skipped[DYING]))
 
 
 def settle(bench: Bench, tally: Tally) -> None:

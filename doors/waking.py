@@ -19,12 +19,11 @@ PROBES_AT_ONCE = 8
 ALARM = Actor.system("alarm")
 
 
-def wake_due(bench: Bench, *, probes: bool) -> int:
-    """Wake every ticket whose condition holds; condition and move are one transaction, so nothing fires twice."""
+def wake_due(bench: Bench) -> int:
+    """Wake every ticket whose condition the store can tell; condition and move are one transaction: nothing fires twice."""
     with reading(bench.engine) as session:
         anything = bool(_known(session))
-    woken = _wake_known(bench) if anything else 0
-    return woken + (_wake_probed(bench) if probes else 0)
+    return _wake_known(bench) if anything else 0
 
 
 def _known(session: Session) -> list[Ticket]:
@@ -40,7 +39,8 @@ def _wake_known(bench: Bench) -> int:
     return len(due)
 
 
-def _wake_probed(bench: Bench) -> int:
+def wake_probed(bench: Bench) -> int:
+    """Wake the tickets whose command succeeds; takes as long as the commands do, within `PROBE_SECONDS` each."""
     with reading(bench.engine) as session:
         waiting = wake.probing(session)
     if not waiting:

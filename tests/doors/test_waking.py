@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import update
+from sqlalchemy import Engine, event, update
 
-from models import Run, RunState, Ticket, TicketStatus, now, stamp, writing
+from models import Run, RunState, Ticket, TicketStatus, now, reading, stamp, writing
 from tests.doors.house import ALICE, House
-from tickets import conversation, runs
+from tickets import conversation, lifecycle, runs, wake
 from tickets.conversation import NewComment
+from tickets.facts import NewTicket
 
 
 def parked(house: House, **wake: object) -> int:
@@ -52,6 +53,33 @@ def test_a_probe_wakes_its_ticket_when_its_command_succeeds(house: House, tmp_pa
 
     assert house.get(ticket_id).status is TicketStatus.TODO
     assert house.get(broken).status is TicketStatus.WAITING
+
+
+def test_nothing_that_may_start_waits_for_the_commands_that_probe(house: House) -> None:
+    """Commands that hang held every start of a pass up, for a minute and more."""
+    house.ticket("true", title="Ready")
+    started = house.bench.run_dir(1)
+    woken = house.ticket("true", status="waiting", wake={"kind": "probe", "probe": ["test", "-d", str(started)]})
+
+    done = house.make_pass()
+
+    assert (done.summary["woken"], done.summary["claimed"]) == (1, ["MC-1", house.get(woken).identifier])
+
+
+def test_what_waits_for_a_probe_is_found_by_one_question_whatever_else_is_parked(engine: Engine) -> None:
+    """Each parked ticket was read at every pass, and each probed one by a question of its own."""
+    with writing(engine) as session:
+        for kind in ("probe", "manual", "probe"):
+            until = {"kind": kind, **({"probe": ["test", "manual"]} if kind == "probe" else {})}
+            body = {"title": "Wait", "status": "waiting", "wake": until}
+            lifecycle.create(session, NewTicket.model_validate(body), ALICE)
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *told: asked.append(str(told[2])))
+
+    with reading(engine) as session:
+        assert sorted(ticket.identifier for ticket in wake.probing(session)) == ["MC-1", "MC-3"]
+
+    assert len([statement for statement in asked if "FROM tickets" in statement]) == 1
 
 
 def test_a_ticket_parked_for_an_idle_agent_wakes_after_its_minutes(house: House) -> None:
