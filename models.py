@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import select as os_select
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -1084,6 +1085,10 @@ class SavedView(Base):
 # ----------------------------------------------------------------------------------------------- engine, transactions
 
 
+BUSY_MILLISECONDS = 10_000
+"""How long a transaction waits for a store that somebody has locked."""
+LEAST_MILLISECONDS = 100
+
 StoreUnavailable = OperationalError
 """The store is locked, full, read-only or out of reach; what was being written has been rolled back."""
 
@@ -1119,14 +1124,16 @@ def open_engine(url: str) -> Engine:
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+    for pragma in (f"busy_timeout={BUSY_MILLISECONDS}", "journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
 def _begin_sqlite(connection: Any) -> None:
-    immediate = connection.get_execution_options().get("mc_writing", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    options = connection.get_execution_options()
+    patience = int(options.get("mc_patience", BUSY_MILLISECONDS))
+    connection.connection.driver_connection.execute(f"PRAGMA busy_timeout={patience}").close()
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("mc_writing", False) else "BEGIN")
 
 
 @contextmanager
@@ -1142,8 +1149,8 @@ def writing(engine: Engine) -> Iterator[Session]:
 
     Keep it to milliseconds: no network, process or file work inside, never open across a `yield` of a stream.
     """
-    with write_queue(engine), Session(engine, expire_on_commit=False) as session, session.begin():
-        session.connection(execution_options={"mc_writing": True})
+    with write_queue(engine) as patience, Session(engine, expire_on_commit=False) as session, session.begin():
+        session.connection(execution_options={"mc_writing": True, "mc_patience": patience})
         take_write_lock(session)
         yield session
 
@@ -1152,19 +1159,23 @@ def writing(engine: Engine) -> Iterator[Session]:
 
 
 @contextmanager
-def write_queue(engine: Engine) -> Iterator[None]:
+def write_queue(engine: Engine) -> Iterator[int]:
     """SQLite: writers stand in line at a file lock, which wakes them in turn and frees itself when its holder dies.
+
+    Yields how many milliseconds the writer may still wait for a stranger that has locked the store: whoever has stood in
+    line for long is not let wait as long again, so that a locked store answers all in about the same time.
 
     SQLite's own busy handler polls with growing pauses: among 16 writers some starved past ten seconds, and the others
     made a third of the claims. PostgreSQL queues by itself.
     """
     if engine.dialect.name != "sqlite":
-        yield
+        yield BUSY_MILLISECONDS
         return
+    came = time.monotonic()
     line = os.open(f"{engine.url.database}-writers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(line, fcntl.LOCK_EX)
-        yield
+        yield max(LEAST_MILLISECONDS, BUSY_MILLISECONDS - int(1000 * (time.monotonic() - came)))
     finally:
         os.close(line)
 

@@ -1,0 +1,71 @@
+"""A store that a stranger has locked: everybody is refused, and in about the same time."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import models
+from models import Engine, StoreUnavailable, open_engine, write_queue, writing
+from tickets import switches
+from tickets.actors import Actor
+
+BUSY = 40
+STRANGER = """
+import sqlite3, sys
+store = sqlite3.connect(sys.argv[1], isolation_level=None)
+store.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def store(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    monkeypatch.setattr(models, "BUSY_MILLISECONDS", BUSY)
+    monkeypatch.setattr(models, "LEAST_MILLISECONDS", 1)
+    shutil.copy(template, tmp_path / "mc.db")
+    engine = open_engine(f"sqlite:///{tmp_path / 'mc.db'}")
+    yield engine
+    engine.dispose()
+
+
+def test_who_has_stood_in_line_does_not_wait_as_long_again(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each writer in line waited its ten seconds after those of all before it: the tenth was refused after minutes."""
+    begun, patience = threading.Event(), [BUSY]
+    flock = models.fcntl.flock
+
+    def tell(handle: int, operation: int) -> None:
+        begun.set()
+        flock(handle, operation)
+
+    def wait() -> None:
+        with write_queue(store) as left:
+            patience.append(left)
+
+    second = threading.Thread(target=wait)
+    with write_queue(store) as first:
+        monkeypatch.setattr(models.fcntl, "flock", tell)
+        second.start()
+        begun.wait()
+        threading.Event().wait(2 * BUSY / 1000)
+    second.join()
+    assert first <= BUSY and patience == [BUSY, 1]
+
+
+def test_a_locked_store_refuses_what_is_written_and_takes_it_again_afterwards(store: Engine) -> None:
+    argv = [sys.executable, "-c", STRANGER, str(store.url.database)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+        assert stranger.stdout and stranger.stdout.readline() == b"locked\n"
+        with pytest.raises(StoreUnavailable), writing(store) as session:
+            switches.write(session, switches.PAUSE, "in vain", Actor.system())
+        stranger.kill()
+    with writing(store) as session:
+        assert switches.paused(session) is None
+        switches.write(session, switches.PAUSE, None, Actor.system())
