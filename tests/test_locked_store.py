@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def store(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 def test_who_has_stood_in_line_does_not_wait_as_long_again(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each writer in line waited its ten seconds after those of all before it: the tenth was refused after minutes."""
     begun, patience = threading.Event(), [BUSY]
-    flock = models.fcntl.flock
+    flock = fcntl.flock
 
     def tell(handle: int, operation: int) -> None:
         begun.set()
@@ -51,7 +52,7 @@ def test_who_has_stood_in_line_does_not_wait_as_long_again(store: Engine, monkey
 
     second = threading.Thread(target=wait)
     with write_queue(store) as first:
-        monkeypatch.setattr(models.fcntl, "flock", tell)
+        monkeypatch.setattr(fcntl, "flock", tell)
         second.start()
         begun.wait()
         threading.Event().wait(2 * BUSY / 1000)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from settings import load
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,11 +24,8 @@ Serve = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MC_", "XDG_"))}
-    return kept | {"MC_HOME": str(tmp_path / "home"), "MC_PORT": str(port), "XDG_RUNTIME_DIR": str(tmp_path)}
+    return kept | {"MC_HOME": str(tmp_path / "home"), "MC_PORT": str(free_port()), "XDG_RUNTIME_DIR": str(tmp_path)}
 
 
 @pytest.fixture

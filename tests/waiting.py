@@ -10,7 +10,7 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def wait_until(predicate: Callable[[], Value], timeout: float = 10.0, what: str = "the condition") -> Value:
+def wait_until(predicate: Callable[[], Value], timeout: float = 30.0, what: str = "the condition") -> Value:
     """Poll `predicate` until its answer is true and return that; AssertionError after `timeout` seconds."""
     pause = threading.Event()
     deadline = time.monotonic() + timeout

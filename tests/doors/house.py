@@ -21,6 +21,7 @@ from doors.bench import Bench
 from doors.recording import Done
 from models import Evidence, Run, Ticket, TicketComment, TicketStatus, open_engine, reading, writing
 from settings import Ambient, Limits, Settings
+from tests.ports import free_port
 from tests.waiting import wait_until
 from tests.workers.repositories import repository
 from tickets import lifecycle, lookup, projects
@@ -30,14 +31,8 @@ from tickets.projects import NewProject
 from workers import lock
 
 ALICE = Actor.human("alice")
-FAST = Limits(grace_seconds=1, startup_seconds=20)
+FAST = Limits(grace_seconds=1, startup_seconds=60)
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class House:
@@ -71,7 +66,7 @@ class House:
     def board_process(self) -> subprocess.Popen[bytes]:
         """Serve it from a process that can be killed; returns once it answers."""
         child = self.door("-m", "tests.doors.board")
-        wait_until(self._answers, timeout=30, what="the board")
+        wait_until(self._answers, timeout=60, what="the board")
         return child
 
     def door(self, *argv: str) -> subprocess.Popen[bytes]:
@@ -93,7 +88,7 @@ class House:
             env=self.environment | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
 
     @property
@@ -150,7 +145,7 @@ class House:
     def make_pass(self, **options: Any) -> Done:
         return passes.make_pass(self.bench, **options)
 
-    def until(self, ticket_id: int, *statuses: TicketStatus, passing: bool = False, timeout: float = 30) -> Ticket:
+    def until(self, ticket_id: int, *statuses: TicketStatus, passing: bool = False, timeout: float = 90) -> Ticket:
         """Wait for a status, with passes in between if asked for."""
 
         def arrived() -> Ticket | None:
@@ -170,7 +165,7 @@ class House:
             run = self.runs(ticket_id)[-1]
             return run if run.pid and run.last_run_seq > 2 else None
 
-        found = wait_until(told, 20, what="the run's first events")
+        found = wait_until(told, 60, what="the run's first events")
         assert found is not None
         return found
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from doors import reconcile
 from models import (
     EvidenceSource,
     Failure,
@@ -220,8 +221,11 @@ def long_ended(house: House) -> None:
         session.execute(update(Run).values(ended=now() - timedelta(minutes=1)))
 
 
-def test_no_run_starts_while_anything_of_the_last_one_lives(house: House, remains: Remains) -> None:
+def test_no_run_starts_while_anything_of_the_last_one_lives(
+    house: House, remains: Remains, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, left = remains
+    monkeypatch.setattr(reconcile, "MARGIN_SECONDS", 600)
 
     done = house.make_pass()
 

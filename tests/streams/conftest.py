@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from models import Scope, open_engine, writing
+from tests.ports import free_port
 from tests.streams.client import Client
 from tests.waiting import wait_until
 from tickets import events, lifecycle, tokens
@@ -34,9 +34,7 @@ class Server:
     sign = "/page"
 
     def __init__(self, home: Path, **settings: object) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         chosen = {"MC_HOME": home, "MC_PORT": self.port, "MC_WEB_WORKERS": 1} | settings
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("MC_", "SSE_", "WS_"))},
