@@ -81,6 +81,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "project_edited": ("folder-git-2", "changed the project {project}"),
     "agent_added": ("bot", "added the agent {agent}"),
     "agent_edited": ("bot", "changed the agent {agent}"),
+    "agent_cooled": ("hourglass", "gives {agent} nothing for a while: {reason}"),
     "profile_added": ("cpu", "added the profile {profile}"),
     "profile_edited": ("cpu", "changed the profile {profile}"),
     "token_issued": ("key-round", "made the token {token}"),
@@ -136,7 +137,8 @@ class _Facts(dict[str, str]):
     def __init__(self, payload: Mapping[str, Any]) -> None:
         super().__init__({name: _plain(value) for name, value in payload.items()})
         self["anything"] = wording.told(payload)
-        self["edited"] = " and ".join(name.replace("_", " ") for name in payload.get("changes", ()))
+        changes = payload.get("changes")
+        self["edited"] = " and ".join(changes).replace("_", " ") if isinstance(changes, Mapping) else ""
 
     def __missing__(self, name: str) -> str:
         return ""

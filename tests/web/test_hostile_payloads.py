@@ -13,7 +13,7 @@ from tests.web.conftest import Api, Worker
 from workers.vocabulary import KINDS
 
 FIELDS = (
-    "answers", "asked", "block", "body", "call", "choices", "conversation_id", "detail", "ended", "error", "exit_code",
+    "answers", "asked", "block", "body", "call", "changes", "choices", "conversation_id", "detail", "ended", "error", "exit_code",
     "failure", "from", "header", "input", "kind", "level", "message", "move", "name", "offset", "output", "parent",
     "question", "questions", "reason", "request", "retry_at", "seconds", "source", "state", "status", "step", "task",
     "text", "title", "to", "tool", "truncated", "uuid", "version", "was",
