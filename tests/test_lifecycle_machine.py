@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from models import (
+    Agent,
     Gate,
     PhaseState,
     Quarantined,
@@ -122,6 +123,8 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule()
     def pickup_passes(self) -> None:
+        with writing(self.engine) as session:
+            session.execute(update(Agent).values(cooldown_until=None))  # its time is over
         with reading(self.engine) as session:
             planned = dispatch.plan(session, policy.Limits()).claim
         for ticket in planned:

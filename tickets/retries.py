@@ -18,6 +18,7 @@ from models import BlockReason, Failure, Ticket, now
 LONGEST_BACKOFF_SECONDS = 3600
 FAULT_LIMIT = 8
 UNKNOWN_RESET = timedelta(hours=1)
+COOLDOWN = timedelta(minutes=10)
 SOONEST_RESET = timedelta(minutes=5)
 """A reset that is said to have passed, though the limit still held, would be tried again each minute for ever."""
 
@@ -35,14 +36,19 @@ class Consequence:
     reason: BlockReason = BlockReason.EXHAUSTED
     next_action: str = "Read the terminal-state record, correct the cause, then unblock."
     fresh: bool = False
+    cools: bool = False
+    """Whether the agent's account is meant, so that its other tickets would fare no better."""
 
 
 CONSEQUENCES: dict[Failure, Consequence] = {
     Failure.AUTHENTICATION: Consequence(
-        Then.BLOCK, BlockReason.ENVIRONMENT, "Log in with the agent's own program (see bin/mc doctor), then unblock."
+        Then.BLOCK,
+        BlockReason.ENVIRONMENT,
+        "Log in with the agent's own program (see bin/mc doctor), end its cooldown on the team page, then unblock.",
+        cools=True,
     ),
-    Failure.RATE_LIMIT: Consequence(Then.RETRY_FREE),
-    Failure.USAGE_LIMIT: Consequence(Then.PARK),
+    Failure.RATE_LIMIT: Consequence(Then.RETRY_FREE, cools=True),
+    Failure.USAGE_LIMIT: Consequence(Then.PARK, cools=True),
     Failure.SERVER_ERROR: Consequence(Then.RETRY_FREE),
     Failure.NETWORK: Consequence(Then.RETRY_FREE),
     Failure.CONTEXT_OVERFLOW: Consequence(
@@ -72,6 +78,14 @@ class Decision:
     facts: dict[str, Any]
     remember: dict[str, Any]
     attempts_left: int
+
+    def rest(self, failure: Failure) -> datetime | None:
+        """Until when the agent is given no other ticket either: what the ticket itself waits for, else a while."""
+        if not CONSEQUENCES[failure].cools:
+            return None
+        until = self.facts.get("not_before") or self.facts.get("wake", {}).get("at") or now() + COOLDOWN
+        assert isinstance(until, datetime)
+        return until
 
 
 def fingerprint(failure: Failure, message: str, ticket: Ticket) -> str:

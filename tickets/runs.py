@@ -42,6 +42,7 @@ from . import (
     quarantine,
     retries,
     sessions,
+    team,
     terminal,
     usage,
     verdicts,
@@ -365,6 +366,8 @@ def fail(
         resumable=ticket.conversation_id is not None,
     )
     transition(session, ticket.id, decision.move, MISSION_CONTROL, **decision.facts)
+    if rest := decision.rest(failure):
+        team.cool_down(session, run.agent, rest, f"{failure.value.replace('_', ' ')}: {message}", MISSION_CONTROL)
     session.execute(update(Ticket).where(Ticket.id == ticket.id).values(**decision.remember))
     if retries.CONSEQUENCES[failure].fresh:
         sessions.give_up(session, ticket.id)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
-from sqlalchemy import func, select, true
+from sqlalchemy import func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from models import Agent, AgentKind, Profile, Run, RunMode, RunState, stamp
@@ -18,6 +18,7 @@ from .facts import Body, Line, Name
 
 Program = Literal["script", "claude", "codex"]
 Permission = Literal["default", "accept_edits", "bypass", "ask"]
+REASON_CHARACTERS = 200
 LOG_IN_VARIABLES = {
     "claude": ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN"],
     "codex": ["OPENAI_API_KEY", "CODEX_API_KEY"],
@@ -170,6 +171,19 @@ def edit_agent(session: Session, name: str, body: EditAgent, actor: Actor) -> Ag
     _require_sound(session, Agent(name=name, kind=agent.kind, **wanted), others)
     _apply(session, agent, sent, "agent_edited", {"agent": name}, actor)
     return agent
+
+
+def cool_down(session: Session, name: str, until: datetime, reason: str, actor: Actor) -> None:
+    """Give an agent no further ticket for a while: what its service has refused one, it would refuse all.
+
+    A cooldown that lasts longer stands. Nothing happens for an agent outside the team.
+    """
+    sooner = or_(Agent.cooldown_until.is_(None), Agent.cooldown_until < until)
+    values = {"cooldown_until": until, "cooldown_reason": reason[:REASON_CHARACTERS]}
+    cooled = update(Agent).where(Agent.name == name, sooner).values(**values).returning(Agent.name)
+    if session.scalar(cooled) is not None:
+        told = {"agent": name, "until": stamp(until), "reason": values["cooldown_reason"]}
+        events.append(session, None, "agent_cooled", told, actor)
 
 
 def _sent(body: Body, may_be_null: tuple[str, ...]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from models import (
+    Agent,
     QueuedMessage,
     RequestState,
     Run,
@@ -26,8 +27,9 @@ from models import (
     writing,
 )
 from tests.agents import programs
-from tests.doors.house import ALICE, House, free_port
+from tests.doors.house import ALICE, House
 from tests.model_server import ModelServer
+from tests.ports import free_port
 from tests.streams.client import Client
 from tests.waiting import wait_until
 from tickets import requests, team, tokens
@@ -125,6 +127,7 @@ class Office(House):
         """Turn the clock on: nothing has to be waited for any more."""
         with writing(self.engine) as session:
             mine = Ticket.id == ticket_id
+            session.execute(update(Agent).values(cooldown_until=None))
             session.execute(update(Ticket).where(mine).values(not_before=None))
             session.execute(update(Ticket).where(mine, Ticket.wake_at.is_not(None)).values(wake_at=now()))
 

@@ -1,0 +1,82 @@
+"""What an agent's service refuses one ticket it would refuse all: the agent rests, and its other tickets wait."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, select, update
+
+from models import Agent, TicketEvent, TicketStatus, now, reading, writing
+from tests.test_spine import ALICE, make
+from tickets import dispatch, lookup, policy, runs, team
+from tickets.team import EditAgent
+
+PATIENT = runs.RetryPolicy(backoff_seconds=300)
+
+
+def fail(engine: Engine, failure: str, retry_at: datetime | None = None) -> None:
+    """A first ticket's run fails in this way."""
+    said = {"class": failure, "message": "the service said no", "retry_at": retry_at}
+    with writing(engine) as session:
+        run = runs.claim(session, lookup.get(session, "MC-1").id, "here").run
+        runs.report(session, run.id, runs.Report.model_validate({"verdict": "failed", "failure": said}), PATIENT)
+
+
+def agent(engine: Engine) -> Agent:
+    with reading(engine) as session:
+        return session.get_one(Agent, "script")
+
+
+def claimable(engine: Engine) -> list[str]:
+    with reading(engine) as session:
+        return [ticket.identifier for ticket in dispatch.plan(session, policy.Limits()).claim]
+
+
+def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: Engine) -> None:
+    """Every ticket of the agent was started in turn, refused, and parked."""
+    for _ in range(3):
+        make(engine)
+    reset = now() + timedelta(hours=2)
+    fail(engine, "usage_limit", reset)
+
+    assert claimable(engine) == []
+    assert agent(engine).cooldown_until == reset
+    with reading(engine) as session:
+        gates = policy.runnable(session, lookup.get(session, "MC-2"), policy.Limits())
+        told = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "agent_cooled")).one()
+    [closed] = [gate for gate in gates if not gate.ok]
+    assert closed.name == "agent_cooldown" and "usage limit: the service said no" in closed.detail
+    assert told.payload_json["agent"] == "script"
+
+    with writing(engine) as session:
+        session.execute(update(Agent).values(cooldown_until=now() - timedelta(seconds=1)))
+    assert claimable(engine) == ["MC-2", "MC-3"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "rests"),
+    [("authentication", True), ("rate_limit", True), ("server_error", False), ("network", False), ("crash", False)],
+)
+def test_an_agent_rests_only_for_what_means_its_account(engine: Engine, failure: str, rests: bool) -> None:
+    for _ in range(2):
+        make(engine)
+    fail(engine, failure)
+
+    assert claimable(engine) == ([] if rests else ["MC-2"])
+    assert (agent(engine).cooldown_until is not None) is rests
+
+
+def test_a_shorter_rest_does_not_end_a_longer_one_but_a_person_does(engine: Engine) -> None:
+    make(engine)
+    long = now() + timedelta(hours=3)
+    with writing(engine) as session:
+        team.cool_down(session, "script", long, "limit reached", ALICE)
+        team.cool_down(session, "script", now() + timedelta(minutes=1), "too many requests", ALICE)
+        team.cool_down(session, "nobody", long, "limit reached", ALICE)
+    assert (agent(engine).cooldown_until, agent(engine).cooldown_reason) == (long, "limit reached")
+
+    with writing(engine) as session:
+        team.edit_agent(session, "script", EditAgent(cooldown_until=None), ALICE)
+        assert lookup.get(session, 1).status is TicketStatus.TODO
+    assert claimable(engine) == ["MC-1"]
