@@ -106,8 +106,8 @@ def test_a_dead_child_is_started_again(serve: Serve, environment: dict[str, str]
         before = wait_until(partial(processes_of, home, program), what=program)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        wait_until(partial(processes_of, home, program), timeout=20, what=f"{program} again")
-    wait_until(lambda: answers(environment), timeout=20, what="the board to answer again")
+        wait_until(partial(processes_of, home, program), timeout=60, what=f"{program} again")
+    wait_until(lambda: answers(environment), timeout=60, what="the board to answer again")
 
 
 def test_agents_in_tmux_outlive_the_board(serve: Serve, environment: dict[str, str], tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_agents_in_tmux_outlive_the_board(serve: Serve, environment: dict[str, s
     assert "already running" in first_line(serve_ended)
     for pid in processes_of(environment["MC_HOME"], "mc_cli.py"):
         os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not answers(environment), timeout=30, what="the board to end")
+    wait_until(lambda: not answers(environment), timeout=60, what="the board to end")
 
     alive = subprocess.run([*tmux, "has-session", "-t", "agent"], timeout=20)
     subprocess.run([*tmux, "kill-server"], check=True, timeout=20)

@@ -94,7 +94,7 @@ class ScreenRun:
             told = "\n".join(f"{event['event_type']} {event['payload']}" for event in spool.replay(self.dir))
             raise AssertionError(f"{error}\n{told}\n{self.screen}") from None
 
-    def gone(self, also: Iterable[Identity] = (), timeout: float = 15) -> None:
+    def gone(self, also: Iterable[Identity] = (), timeout: float = PATIENCE) -> None:
         """Nothing of the run is alive any more."""
         known = list(also)
         self.until(lambda: not [*processes.carrying(self.spec.marker), *filter(processes.is_same, known)], timeout)

@@ -16,7 +16,7 @@ from tickets import events, switches
 from tickets.actors import Actor
 
 PROCESSES = 8
-TICKETS = 200
+TICKETS = 100
 PARKED = 200
 
 
@@ -51,7 +51,7 @@ def test_processes_without_the_lock_claim_each_ticket_once(house: House) -> None
         session.execute(update(Agent).values(capacity=100_000))
 
     claimers = [house.door("-m", "tests.doors.claimer") for _ in range(PROCESSES)]
-    answers = [claimer.communicate(timeout=240) for claimer in claimers]
+    answers = [claimer.communicate(timeout=280) for claimer in claimers]
 
     assert [error for _, error in answers if error] == []
     claimed = [int(number) for said, _ in answers for number in said.split()]

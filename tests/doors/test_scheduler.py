@@ -250,7 +250,7 @@ def test_the_shipped_tasks_are_good() -> None:
 
 def test_the_service_starts_a_ticket_at_once_and_its_agents_outlive_it(open_house: House) -> None:
     service = open_house.door("mc_scheduler.py")
-    wait_until(lambda: "scheduler" in beats(open_house), timeout=20, what="the scheduler's heartbeat")
+    wait_until(lambda: "scheduler" in beats(open_house), timeout=60, what="the scheduler's heartbeat")
 
     ticket_id = open_house.ticket(SLOW_STEP)
     run = wait_until(lambda: open_house.runs(ticket_id), timeout=10, what="the run")[0]

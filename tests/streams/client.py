@@ -34,7 +34,7 @@ class Client:
     last_id: str | None = None
     method: str = "GET"
     buffer_bytes: int | None = None
-    timeout: float = 15.0
+    timeout: float = 60.0
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     ended: bool = False

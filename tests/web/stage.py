@@ -62,7 +62,7 @@ class Stage(Server):
         pane = launch.start(self.tmux, run_dir, spec)
         with writing(self.engine) as session:
             runs.prepared(session, claim.run.id, tmux_target=pane, workspace=spec.workspace)
-        wait_until(lambda: self.run(claim.run.id).live_line, 20, "the agent's first words")
+        wait_until(lambda: self.run(claim.run.id).live_line, 60, "the agent's first words")
         return self.run(claim.run.id)
 
     def _spec(self, claim: runs.Claim) -> Any:
@@ -186,7 +186,7 @@ class Guest:
         found: Message = self.until(is_it, f"{event_type} {payload}")["event"]
         return found
 
-    def until(self, wanted: Callable[[Message], bool], what: str, timeout: float = 20) -> Message:
+    def until(self, wanted: Callable[[Message], bool], what: str, timeout: float = 60) -> Message:
         """Read until a message is the wanted one; everything read is kept in `heard`."""
         while True:
             try:

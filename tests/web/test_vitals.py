@@ -85,9 +85,9 @@ def test_whichever_worker_is_asked_answers_for_all_and_forgets_the_dead(stage: S
         served.page("/metrics", token)
         return {worker.pid for worker in vitals.workers(folder)}
 
-    wait_until(lambda: len(alive()) == 2, 20, "figures of both workers")
+    wait_until(lambda: len(alive()) == 2, 60, "figures of both workers")
     listener = served.client()
-    wait_until(lambda: sum(each.open.get("events", 0) for each in vitals.workers(folder)) == 1, 20, "an open stream")
+    wait_until(lambda: sum(each.open.get("events", 0) for each in vitals.workers(folder)) == 1, 60, "an open stream")
     before = alive()
     os.kill(served.worker_pid(), signal.SIGKILL)
     wait_until(

@@ -19,7 +19,7 @@ from workers import launch, processes, spool
 from workers.launch import ROOT
 from workers.spec import Limits, RunSpec
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def spec_for(folder: Path, **changes: Any) -> RunSpec:

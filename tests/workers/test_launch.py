@@ -42,7 +42,7 @@ def test_a_run_is_worked_on_in_a_pane_that_shows_it(tmp_path: Path, tmux: Tmux) 
         assert [each.session for each in tmux.panes()] == ["mc-MC-3"]
         assert processes.carrying(run.spec.marker)
         (tmp_path / "gate").write_text("go on\n")
-        wait_until(lambda: api.reports, 20, "the report")
+        wait_until(lambda: api.reports, 60, "the report")
         wait_until(lambda: tmux.panes()[0].dead, what="the pane's end")
     assert api.reports[0]["verdict"] == "done"
     assert "▸ sh: echo hello" in tmux.capture(pane, 50)

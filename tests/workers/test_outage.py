@@ -68,10 +68,10 @@ def test_a_server_killed_in_the_middle_of_a_run_gets_every_event_in_order(tmp_pa
     first, second = tmp_path / "first", tmp_path / "second"
     lines = ("many 300", f"wait {first}", "many 300", f"wait {second}", "many 300", "result DONE: all")
     with start(tmp_path, server.base, *lines) as run:
-        wait_until(lambda: len(server.accepted()) > 300, 20, "the first events")
+        wait_until(lambda: len(server.accepted()) > 300, 60, "the first events")
         server.kill()
         first.touch()
-        wait_until(lambda: len(run.events("agent.text")) == 600, 20, "events while the server is down")
+        wait_until(lambda: len(run.events("agent.text")) == 600, 60, "events while the server is down")
         server.up()
         second.touch()
         assert run.wait()["verdict"] == "done"
@@ -83,7 +83,7 @@ def test_a_server_killed_in_the_middle_of_a_run_gets_every_event_in_order(tmp_pa
 
 def test_a_server_that_is_down_from_start_to_end_neither_blocks_nor_ends_a_run(tmp_path: Path) -> None:
     with start(tmp_path, "http://127.0.0.1:9", "many 50", "result DONE: alone") as run:
-        wait_until(lambda: (run.dir / "report.json").exists(), 20, "the report on disk")
+        wait_until(lambda: (run.dir / "report.json").exists(), 60, "the report on disk")
         assert run.wrapper
         run.wrapper.send_signal(signal.SIGTERM)  # nobody waits a minute for the server
         report = run.wait()
@@ -106,7 +106,7 @@ def test_a_report_is_tried_again_until_the_server_is_well(tmp_path: Path) -> Non
     with serving() as api:
         api.statuses["report"] = 500
         with start(tmp_path, api.base, "result DONE: in the end") as run:
-            wait_until(lambda: sum(path.endswith("/report") for path, _ in api.posts) >= 2, 20, "a second attempt")
+            wait_until(lambda: sum(path.endswith("/report") for path, _ in api.posts) >= 2, 60, "a second attempt")
             api.statuses.clear()
             run.wait()
     assert [report["summary"] for report in api.reports] == ["in the end"]
@@ -116,7 +116,7 @@ def test_the_report_comes_after_the_last_event(tmp_path: Path) -> None:
     with serving() as api:
         api.statuses["events"] = 500
         with start(tmp_path, api.base, "many 20", "result DONE: x") as run:
-            wait_until(lambda: (run.dir / "report.json").exists(), 20, "the report on disk")
+            wait_until(lambda: (run.dir / "report.json").exists(), 60, "the report on disk")
             assert api.reports == []
             api.statuses.clear()
             run.wait()
@@ -185,5 +185,5 @@ def test_a_signal_with_another_runs_nonce_is_no_verdict(tmp_path: Path, api: Fak
 
 def test_a_report_that_was_left_behind_is_recovered_as_it_is(tmp_path: Path) -> None:
     with start(tmp_path, "http://127.0.0.1:9", "result DONE: alone") as run:
-        wait_until(lambda: (run.dir / "report.json").exists(), 20, "the report on disk")
+        wait_until(lambda: (run.dir / "report.json").exists(), 60, "the report on disk")
     assert verdict.recover(run.dir) == run.report

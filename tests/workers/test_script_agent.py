@@ -15,7 +15,7 @@ from tests.workers.runs import spec_for
 from workers.agents.script import ScriptAgent
 from workers.vocabulary import Event
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 class Talk:

@@ -425,7 +425,7 @@ def _opened(pid: int, path: Path) -> bool:
 
 def test_a_wrapper_at_rest_needs_less_than_25_megabytes(tmp_path: Path, api: FakeApi) -> None:
     with act(tmp_path, api, "many 2000", f"wait {tmp_path / 'never'}") as run:
-        wait_until(lambda: len(api.events) > 2000, 20, "all events at the server")
+        wait_until(lambda: len(api.events) > 2000, 60, "all events at the server")
         assert run.wrapper
         status = Path(f"/proc/{run.wrapper.pid}/status").read_text()
     kilobytes = int(status.partition("VmRSS:")[2].split()[0])
