@@ -1111,11 +1111,14 @@ def check_sqlite(version: str = pysqlite3.sqlite_version) -> None:
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for `sqlite:///path` or a PostgreSQL URL; refuses a faulty SQLite before touching the file."""
+    """An engine for `sqlite:///path` or a PostgreSQL URL; refuses a faulty SQLite before touching the file.
+
+    Its errors do not hold the values of their statement: they are logged, and what people and agents write is not.
+    """
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     check_sqlite()
-    engine = create_engine(url, module=pysqlite3)
+    engine = create_engine(url, module=pysqlite3, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -54,6 +54,14 @@ def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: E
     assert claimable(engine) == ["MC-2", "MC-3"]
 
 
+def test_a_reset_that_no_allowance_has_does_not_rest_an_agent_for_years(engine: Engine) -> None:
+    make(engine)
+    fail(engine, "usage_limit", now() + timedelta(days=9000))
+
+    until = agent(engine).cooldown_until
+    assert until is not None and until < now() + timedelta(days=9)
+
+
 @pytest.mark.parametrize(
     ("failure", "rests"),
     [("authentication", True), ("rate_limit", True), ("server_error", False), ("network", False), ("crash", False)],

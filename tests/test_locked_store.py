@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 import models
 from models import Engine, StoreUnavailable, open_engine, write_queue, writing
@@ -58,6 +59,13 @@ def test_who_has_stood_in_line_does_not_wait_as_long_again(store: Engine, monkey
         threading.Event().wait(2 * BUSY / 1000)
     second.join()
     assert first <= BUSY and patience == [BUSY, 1]
+
+
+def test_an_error_of_the_store_does_not_repeat_what_somebody_wrote(store: Engine) -> None:
+    """It is logged with its statement, and a token that was pasted into a comment with it."""
+    with pytest.raises(StoreUnavailable) as failed, writing(store) as session:
+        session.execute(text("INSERT INTO nowhere VALUES (:words)"), {"words": "sk-secret"})
+    assert "sk-secret" not in str(failed.value)
 
 
 def test_a_locked_store_refuses_what_is_written_and_takes_it_again_afterwards(store: Engine) -> None:

@@ -19,6 +19,8 @@ LONGEST_BACKOFF_SECONDS = 3600
 FAULT_LIMIT = 8
 UNKNOWN_RESET = timedelta(hours=1)
 COOLDOWN = timedelta(minutes=10)
+LONGEST_COOLDOWN = timedelta(days=8)
+"""A little more than any allowance is counted for; a reset beyond it is a misunderstanding that may cost one ticket."""
 SOONEST_RESET = timedelta(minutes=5)
 """A reset that is said to have passed, though the limit still held, would be tried again each minute for ever."""
 
@@ -85,7 +87,7 @@ class Decision:
             return None
         until = self.facts.get("not_before") or self.facts.get("wake", {}).get("at") or now() + COOLDOWN
         assert isinstance(until, datetime)
-        return until
+        return min(until, now() + LONGEST_COOLDOWN)
 
 
 def fingerprint(failure: Failure, message: str, ticket: Ticket) -> str:
