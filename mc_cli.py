@@ -7,7 +7,7 @@ from typing import Any
 import click
 from sqlalchemy.exc import DatabaseError
 
-from cli import access, attach, board, doors, serve, takeover, upkeep
+from cli import access, attach, board, doors, export, serve, takeover, upkeep
 from migrations import ForeignKeyViolation, StoreTooNew
 from models import BackupFailed, UnsafeSQLite
 from settings import SettingsError
@@ -22,6 +22,7 @@ COMMANDS = (
     *attach.COMMANDS,
     *doors.COMMANDS,
     *upkeep.COMMANDS,
+    *export.COMMANDS,
 )
 
 

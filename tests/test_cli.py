@@ -15,7 +15,8 @@ from sqlalchemy import update
 
 from mc_cli import main
 from models import Run, open_engine, writing
-from tickets import runs
+from tickets import relationships, runs
+from tickets.actors import Actor
 
 ROOT = Path(__file__).resolve().parent.parent
 Mc = Callable[..., Result]
@@ -186,6 +187,29 @@ def test_bad_settings_are_an_error_of_exit_code_1_and_no_traceback(mc: Mc, monke
 
     assert refused.exit_code == 1
     assert "MC_PORT: " in refused.output
+
+
+def test_tickets_are_exported_with_what_belongs_to_them_and_without_secrets(mc: Mc, tmp_path: Path) -> None:
+    mc("ticket", "create", "Fix the door", "--assign", "script", "--tag", "bug")
+    mc("ticket", "comment", "MC-1", "It still *squeaks*.")
+    mc("ticket", "create", "Oil it")
+    engine = open_engine(f"sqlite:///{tmp_path / 'home/mc.db'}")
+    with writing(engine) as session:
+        claim = runs.claim(session, 1, "here")
+        relationships.add(session, 2, "blocks", 1, Actor.human())
+    engine.dispose()
+
+    assert mc("export", str(tmp_path / "board.jsonl")).exit_code == 0
+    exported = (tmp_path / "board.jsonl").read_text()
+
+    first, second = map(json.loads, exported.splitlines())
+    assert (first["identifier"], first["tags"], first["runs"][0]["state"]) == ("MC-1", ["bug"], "starting")
+    assert "It still *squeaks*." in [comment["body"] for comment in first["comments"]]
+    assert second["relationships"][0]["kind"] == "blocks" and second["comments"] == []
+    assert claim.token not in exported and claim.run.token_hash not in exported and claim.run.nonce not in exported
+    assert (tmp_path / "board.jsonl").stat().st_mode & 0o777 == 0o600
+    assert mc("export").output == exported
+    assert "cannot be written" in mc("export", str(tmp_path / "board.jsonl")).output
 
 
 @pytest.mark.parametrize("place", ["nowhere/copy.db", "taken.db"])
