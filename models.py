@@ -1146,6 +1146,11 @@ def reading(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+def let_go(session: Session) -> None:
+    """End the snapshot of a `reading` before slow work, such as git; what was read stays as it was read."""
+    session.commit()
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Session]:
     """A session that holds the write lock from its first statement and commits on a clean exit.

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from models import Run
+from models import Run, let_go
 from tickets.errors import NotFound
 from tickets.facts import Body, Line
 from workers import changes
@@ -71,6 +71,7 @@ class Span:
 def read_changes(call: Call, run: Run, query: Wanted) -> ChangesJson:
     """Read what a run has committed: the files, and the patch against where it started."""
     span = Span.of(run)
+    let_go(call.session)
     try:
         listed = changes.files(span.repository, span.base, span.head)
         patch = changes.patch(span.repository, span.base, span.head, query.path, max_bytes=query.max_bytes)

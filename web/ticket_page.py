@@ -8,7 +8,7 @@ from flask import Blueprint, redirect, request
 from werkzeug.wrappers import Response
 
 import auth
-from models import Run, Session, Ticket, reading, writing
+from models import Run, Session, Ticket, let_go, reading, writing
 from tickets import (
     board,
     conversation,
@@ -137,15 +137,17 @@ def _changes(session: Session, ticket: Ticket) -> View:
     newest = next(iter(runs.of(session, ticket.id, 1)), None)
     asked = run_page.asked(session, ticket)
     if asked and newest and asked.id != newest.id:
+        let_go(session)
         return {"changes": changes.shown(asked), "older": asked.id, "split": _split(), "may": set(), "live": False}
     standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
-    return {
-        "changes": changes.shown(newest) if newest else None,
+    facts: View = {
         "split": _split(),
         "may": {law.name for law in lifecycle.moves_from(ticket, auth.actor(), standing)},
         "live": standing.live is not None,
         "missing": [shortfall.detail for shortfall in evidence.shortfalls(session, ticket)],
     }
+    let_go(session)  # git may take its time
+    return facts | {"changes": changes.shown(newest) if newest else None}
 
 
 def _split() -> bool:

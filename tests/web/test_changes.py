@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -48,6 +49,23 @@ def test_the_tab_shows_each_file_with_its_lines_escaped(browser: FlaskClient, wo
     assert "3 files" in said and "moved.txt → arrived.txt" in said
     assert "echo &lt;b&gt;Hi&lt;/b&gt;" in said and "<b>Hi</b>" not in said
     assert 'data-remark="-1"' in said and "No line changed." in said
+
+
+@pytest.mark.parametrize("path", ["/ticket/MC-1?tab=changes", "/ticket/MC-1/part/changes", "/api/v1/runs/1/changes"])
+def test_no_transaction_is_open_while_git_looks(
+    browser: FlaskClient, store: Engine, worked: Worker, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """A snapshot that is held for as long as git takes keeps the log of the store from being written back."""
+    held: list[int] = []
+    look = changes.changes.files
+
+    def watch(*given: Any) -> Any:
+        held.append(store.pool.checkedout())  # type: ignore[attr-defined]
+        return look(*given)
+
+    monkeypatch.setattr(changes.changes, "files", watch)
+    assert browser.get(path).status_code == 200
+    assert held and set(held) == {0}
 
 
 def test_both_sides_are_shown_beside_each_other(browser: FlaskClient, worked: Worker) -> None:
