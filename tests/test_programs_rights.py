@@ -49,6 +49,19 @@ def test_a_run_starts_no_work_and_no_command_by_filing_a_ticket(engine: Engine, 
         assert filed.status is TicketStatus.INBOX
 
 
+def test_a_run_that_files_without_end_is_stopped(engine: Engine) -> None:
+    """An agent in a loop filled the inbox with thousands of tickets, as far as the board was concerned."""
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        worker = Actor(ActorKind.RUN, "script", run.id, ticket_id)
+        for number in range(lifecycle.FILED_BY_A_RUN):
+            lifecycle.create(session, NewTicket(title=f"More {number}"), worker)
+        with pytest.raises(Forbidden, match="at most 50 tickets"):
+            lifecycle.create(session, NewTicket(title="And more"), worker)
+        lifecycle.create(session, NewTicket(title="Of a person"), ALICE)
+
+
 def test_only_a_person_parks_a_ticket_on_a_command(engine: Engine) -> None:
     ticket_id = make(engine)
     orchestrator = Actor(ActorKind.ORCHESTRATOR, "bob")

@@ -135,6 +135,12 @@ def own(
     return sorted(found, key=lambda event: -(event.seq or 0))[:limit]
 
 
+def count_of(session: Session, run_id: int | None, event_type: str) -> int:
+    """How many events of one type a run has caused."""
+    caused = select(func.count()).where(TicketEvent.run_id == run_id, TicketEvent.event_type == event_type)
+    return session.scalar(caused) or 0
+
+
 def last_id(session: Session) -> int:
     return session.scalar(select(func.max(TicketEvent.id))) or 0
 

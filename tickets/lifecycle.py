@@ -148,6 +148,7 @@ MOVES: dict[str, Move] = {
     )
 }
 
+FILED_BY_A_RUN = 50
 CREATED_AS = (S.INBOX, S.TODO, S.WAITING)
 FRESH_START = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
 CLEARED = {"wake": None, "wake_at": None, "wake_ticket_id": None, "block": None, "last_gate": None, "not_before": None}
@@ -177,7 +178,7 @@ def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
         identifier=f"MC-{_next_number(session)}",
         title=body.title,
         description=body.description,
-        status=_first_status(body, actor),
+        status=_first_status(session, body, actor),
         priority=Priority[body.priority.upper()],
         assigned_to=owner,
         requester=actor.name,
@@ -205,7 +206,7 @@ def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
     return ticket
 
 
-def _first_status(body: NewTicket, actor: Actor) -> TicketStatus:
+def _first_status(session: Session, body: NewTicket, actor: Actor) -> TicketStatus:
     """What a run files waits for triage: agents start no work, and no command, of their own accord."""
     if actor.kind is not ActorKind.RUN:
         return S(body.status)
@@ -215,6 +216,8 @@ def _first_status(body: NewTicket, actor: Actor) -> TicketStatus:
         raise Forbidden(
             f"A run files tickets for triage; {' and '.join(refused)} are for people to say.", fields=refused
         )
+    if events.count_of(session, actor.run_id, "ticket_created") >= FILED_BY_A_RUN:  # it goes round in circles
+        raise Forbidden(f"A run files at most {FILED_BY_A_RUN} tickets: put what is left into your report.")
     return S.INBOX
 
 
