@@ -22,6 +22,8 @@ from .world import Unobservable
 UNOBSERVABLE = "pickup:unobservable"
 DYING = "previous_run"
 """A ticket's last run has reported, but its wrapper is not gone yet."""
+LOGGED_AT_ONCE = 50
+"""Tickets whose gate has changed; a long queue must not keep everybody else from writing."""
 ALARMING = frozenset({"undead", "lost", "not_started", "unsettled"})
 """Ends of runs, and what is left of them, that make a pass a warning."""
 
@@ -113,9 +115,10 @@ def _decide(bench: Bench, tally: Tally, resumed_only: bool) -> list[Ticket]:
     with reading(bench.engine) as session:
         plan = dispatch.plan(session, bench.limits, resumed_only=resumed_only)
     tally.skipped.update(gate.name for _, gate in plan.kept)
-    if any(ticket.last_gate != gate.name for ticket, gate in plan.kept):
+    changed = [(ticket, gate) for ticket, gate in plan.kept if ticket.last_gate != gate.name]
+    for first in range(0, len(changed), LOGGED_AT_ONCE):
         with writing(bench.engine) as session:
-            dispatch.log_kept(session, plan.kept)
+            dispatch.log_kept(session, changed[first : first + LOGGED_AT_ONCE])
     held = {ticket.id: why for ticket in plan.claim if (why := _in_the_way(bench, ticket))}
     tally.skipped.update(held.values())
     return [ticket for ticket in plan.claim if ticket.id not in held]
