@@ -16,6 +16,7 @@ from tests.web.conftest import OWN_PAGE, Api, Worker, form_token, start
 from tests.workers.repositories import commit, git, repository
 from tickets import lookup, runs
 from web import changes
+from workers import changes as looked_at
 
 
 @pytest.fixture
@@ -57,13 +58,13 @@ def test_no_transaction_is_open_while_git_looks(
 ) -> None:
     """A snapshot that is held for as long as git takes keeps the log of the store from being written back."""
     held: list[int] = []
-    look = changes.changes.files
+    look = looked_at.files
 
     def watch(*given: Any) -> Any:
         held.append(store.pool.checkedout())  # type: ignore[attr-defined]
         return look(*given)
 
-    monkeypatch.setattr(changes.changes, "files", watch)
+    monkeypatch.setattr(looked_at, "files", watch)
     assert browser.get(path).status_code == 200
     assert held and set(held) == {0}
 
