@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from models import Failure, Run, RunMode, StoreUnavailable, TicketStatus, now, reading, stamp, writing
 from tickets import incidents, ingest, lifecycle, lookup, runs
 from tickets.actors import Actor
+from tickets.evidence import Observations
 from tickets.ingest import WorkerEvent
 from tickets.runs import Report
 from workers import launch, lock, observe, processes, spool, terminal, verdict
@@ -195,7 +196,7 @@ def _observed(left: Report, run: Run) -> Report:
     if left.observations or left.verdict not in ("done", "review") or not run.workspace:
         return left
     seen = observe.observe(Path(run.workspace), run.base_sha) if run.base_sha else None
-    return left.model_copy(update={"observations": seen})
+    return left.model_copy(update={"observations": Observations.model_validate(seen) if seen else None})
 
 
 def _lost(bench: Bench, run: Run) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -12,6 +13,7 @@ from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticke
 
 from . import workflow
 from .errors import EvidenceMissing
+from .facts import Prose
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,41 @@ class Shortfall:
 
     kind: str
     detail: str
+
+
+class Observed(BaseModel):
+    """A part of what a wrapper has seen; what a newer one adds is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class SeenCommit(Observed):
+    sha: Prose
+    subject: Prose = ""
+
+
+class SeenCheck(Observed):
+    argv: list[Prose]
+    exit_code: int | None = None
+    seconds: float = 0
+    sha256: Prose | None = None
+    tail: Prose = ""
+    timed_out: bool = False
+
+
+class Observations(Observed):
+    """What Mission Control saw for itself in a run's workspace; see `workers.observe`."""
+
+    head_sha: Prose | None = None
+    commits: list[SeenCommit] = []
+    files_changed: int = 0
+    insertions: int = 0
+    deletions: int = 0
+    diff_sha256: Prose | None = None
+    dirty: list[Prose] = []
+    check: SeenCheck | None = None
+    check_base: SeenCheck | None = None
+    error: Prose | None = None
 
 
 def of(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evidence]:
@@ -55,7 +92,10 @@ def claim(session: Session, run: Run, claims: list[dict[str, Any]]) -> None:
 
 
 def observe(session: Session, run: Run, seen: dict[str, Any]) -> None:
-    """Record MC's own observations of a run's workspace as facts: commits, diff, uncommitted files, check command."""
+    """Record MC's own observations of a run's workspace as facts: commits, diff, uncommitted files, check command.
+
+    `seen` has the shape of `Observations`.
+    """
     facts = [_unobservable(seen)] if seen.get("error") else [_commits(seen), _diff(seen), *_dirty(seen), *_check(seen)]
     for kind, status, summary, data in facts:
         session.add(

@@ -251,7 +251,7 @@ class Report(Body):
     exit_code: int | None = None
     usage: Usage | None = None
     conversation_id: str | None = Field(None, max_length=100)
-    observations: dict[str, Any] | None = None
+    observations: evidence.Observations | None = None
     terminal: dict[str, Any] | None = None
     transcript_tail: Prose | None = None
 
@@ -309,7 +309,7 @@ def _end_refused(session: Session, run: Run, ticket: Ticket, body: Report, reaso
 def _remember(session: Session, run: Run, body: Report) -> None:
     evidence.claim(session, run, [claim.model_dump() for claim in body.claims])
     if body.observations:
-        evidence.observe(session, run, body.observations)
+        evidence.observe(session, run, body.observations.model_dump())
 
 
 FAILURE_OF = {

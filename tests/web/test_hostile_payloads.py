@@ -30,6 +30,10 @@ ODD: dict[str, Callable[[str], Any]] = {
     "nothing": lambda _: None,
 }
 PAGES = ("/", "/board", "/activity", "/activity?kind=agent", "/logs", "/search?q=odd")
+PLACES = ("/operator", "/workflow", "?tab=events&at=9", "/part/replay?at=9", "?tab=runs&run=1", "?tab=evidence&run=1")
+OBSERVED = (
+    "check", "check_base", "commits", "deletions", "diff_sha256", "dirty", "files_changed", "head_sha", "insertions",
+)  # fmt: skip
 PARTS = ("conversation", "changes", "console", "evidence", "runs", "events")
 
 
@@ -54,5 +58,28 @@ def test_no_page_breaks_on_what_a_run_or_a_service_has_posted(
     assert service.post(f"/tickets/{worker.ticket}/events", odd).status_code == 200
     page = f"/ticket/{worker.ticket}"
     parts = [f"{page}/part/{name}" for name in (*PARTS, "header", "side")]
-    seen = {path: browser.get(path).status_code for path in (*PAGES, *(f"{page}?tab={tab}" for tab in PARTS), *parts)}
-    assert {path: status for path, status in seen.items() if status != 200} == {}
+    inner = [f"{page}{place}" for place in PLACES]
+    seen = [*PAGES, *(f"{page}?tab={tab}" for tab in PARTS), *parts, *inner]
+    assert broken(browser, seen) == {}
+
+
+@pytest.mark.parametrize("verdict", ["review", "question", "failed"])
+@pytest.mark.parametrize("shape", ODD)
+def test_no_page_breaks_on_what_a_run_has_reported(
+    shape: str, verdict: str, worker: Worker, browser: FlaskClient
+) -> None:
+    """Only particulars may be odd; what cannot be understood at all is refused in words."""
+    odd, seen = ({field: ODD[shape](field) for field in fields} for fields in (FIELDS, OBSERVED))
+    told = {"verdict": verdict, "summary": "Odd.", "observations": seen, "question": odd, "terminal": odd}
+    answer = worker.post(f"/runs/{worker.run}/report", told)
+    assert answer.status_code in (200, 422), answer.text
+    page = f"/ticket/{worker.ticket}"
+    assert (
+        broken(browser, [*PAGES, page, *(f"{page}?tab={tab}" for tab in PARTS), *(f"{page}{at}" for at in PLACES)])
+        == {}
+    )
+
+
+def broken(browser: FlaskClient, paths: list[str]) -> dict[str, int]:
+    seen = {path: browser.get(path).status_code for path in paths}
+    return {path: status for path, status in seen.items() if status != 200}
