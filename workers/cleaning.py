@@ -7,7 +7,6 @@ from pathlib import Path
 
 from workers import git
 
-CHECKOUT_SECONDS = 300.0
 SAVER = {
     "GIT_AUTHOR_NAME": "Mission Control",
     "GIT_AUTHOR_EMAIL": "mission-control@localhost",
@@ -32,8 +31,8 @@ def clear(path: Path) -> str | None:
     """Save what is uncommitted, then drop it; ignored files stay. Returns the ref it is saved under."""
     unlock(path)
     saved = _save(path)
-    git.ask(path, "reset", "--quiet", "--hard", timeout=CHECKOUT_SECONDS)
-    git.ask(path, "clean", "--quiet", "-f", "-d", timeout=CHECKOUT_SECONDS)
+    git.ask(path, "reset", "--quiet", "--hard", timeout=git.CHECKOUT_SECONDS)
+    git.ask(path, "clean", "--quiet", "-f", "-d", timeout=git.CHECKOUT_SECONDS)
     private = git.git_dir(path)
     for trace, command in UNFINISHED.items():
         if (private / trace).exists():
@@ -69,7 +68,7 @@ def _snapshot(path: Path, head: str, whose: str) -> str:
     aside = {**SAVER, "GIT_INDEX_FILE": str(index)}
     try:
         git.ask(path, "read-tree", head, variables=aside)
-        git.ask(path, "add", "--all", variables=aside, timeout=CHECKOUT_SECONDS)
+        git.ask(path, "add", "--all", variables=aside, timeout=git.CHECKOUT_SECONDS)
         tree = git.ask(path, "write-tree", variables=aside)
         message = f"Uncommitted work of {whose}"
         return git.ask(path, "commit-tree", tree, "-p", head, "-m", message, variables=aside)

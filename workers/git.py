@@ -15,6 +15,8 @@ from pathlib import Path
 from workers import commands
 
 TIMEOUT = 60.0
+CHECKOUT_SECONDS = 300.0
+"""For what writes a whole work tree."""
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 UNSET = (
@@ -37,6 +39,7 @@ SETTINGS = (
     *("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false"),
     *("-c", "diff.external=", "-c", "protocol.ext.allow=never", "-c", "gc.auto=0", "-c", "maintenance.auto=false"),
     *("-c", "commit.gpgSign=false", "-c", "submodule.recurse=false", "-c", "advice.detachedHead=false"),
+    *("-c", "merge.autoStash=false"),
 )
 
 PLAIN_DIFF = ("--no-color", "--no-ext-diff", "--no-textconv")
@@ -187,6 +190,12 @@ def default_branch(folder: Path) -> str | None:
     return None
 
 
+def tip(folder: Path, branch: str) -> str | None:
+    """The commit of a branch: the local one, else that which origin is remembered to have."""
+    places = (f"refs/heads/{branch}", f"refs/remotes/origin/{branch}")
+    return next((sha for place in places if (sha := resolve(folder, place))), None)
+
+
 def merge_base(folder: Path, one: str, other: str) -> str | None:
     """The best common ancestor of two revisions; None when they have none."""
     return run(folder, "merge-base", checked(one), checked(other)).text.strip() or None
@@ -197,10 +206,11 @@ def is_merged(folder: Path, revision: str, into: str) -> bool:
     return run(folder, "merge-base", "--is-ancestor", checked(revision), checked(into)).code == 0
 
 
-def commits(folder: Path, base: str, head: str = "HEAD", limit: int = 50) -> list[Commit]:
-    """The last `limit` commits that `head` has and `base` has not, newest first."""
+def commits(folder: Path, base: str, head: str = "HEAD", limit: int = 50, *, merges: bool = True) -> list[Commit]:
+    """The last `limit` commits that `head` has and `base` has not, newest first; with or without merges."""
     span = f"{checked(base)}..{checked(head)}"
-    said = ask(folder, "log", "--no-color", f"--max-count={limit}", "--format=%H %s", "--end-of-options", span)
+    shown = ("--no-color", f"--max-count={limit}", "--format=%H %s", *(() if merges else ("--no-merges",)))
+    said = ask(folder, "log", *shown, "--end-of-options", span)
     return [Commit(*line.split(" ", 1)) for line in said.splitlines()]
 
 

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workers import checks, git
+from workers import checks, git, worktrees
 
 COMMITS = 50
 DIRTY = 50
-WORKTREE_SECONDS = 300.0
 NOTHING: dict[str, Any] = {
+    "base_sha": None,
     "head_sha": None,
     "commits": [],
     "files_changed": 0,
@@ -44,6 +44,19 @@ class Checking:
     give_up: Callable[[], bool] = checks.never
 
 
+def base_of(workspace: Path, base_sha: str | None, base_branch: str | None) -> str | None:
+    """Where the work now begins: further on than at its start, where it has taken in what the base branch has got since."""
+    if not base_sha or not base_branch:
+        return base_sha
+    try:
+        base = git.tip(workspace, base_branch)
+        met = git.merge_base(workspace, "HEAD", base) if base else None
+        further = met and met != git.head(workspace) and git.is_merged(workspace, base_sha, met)
+    except (git.GitError, ValueError):
+        return base_sha
+    return met if further else base_sha
+
+
 def observe(workspace: Path, base_sha: str | None, checking: Checking | None = None) -> dict[str, Any]:
     """The `observations` of a report, complete in shape whatever state the workspace is in; never raises.
 
@@ -51,7 +64,7 @@ def observe(workspace: Path, base_sha: str | None, checking: Checking | None = N
     no repository. When the check fails it also runs on a scratch worktree of the base (`check_base`), so
     that what was broken before is not blamed on the run. What could not be observed is named under `error`.
     """
-    facts, problems = dict(NOTHING), []
+    facts, problems = NOTHING | {"base_sha": base_sha}, []
     parts: list[Callable[[], dict[str, Any]]] = []
     if base_sha:
         parts += [partial(part, workspace, base_sha) for part in (_head, _commits, _diff, _dirty)]
@@ -103,17 +116,11 @@ def _check_base(
     if check is None or check["exit_code"] == 0 or checking.give_up():
         return None
     scratch = checking.folder / "base"
-    git.ask(
-        *(workspace, "worktree", "add", "--quiet", "--detach", str(scratch), git.checked(base_sha)),
-        timeout=WORKTREE_SECONDS,
-    )
-    try:
+    with worktrees.detached(workspace, scratch, base_sha):
         _copy_links(workspace, scratch)
         if checking.setup and not _run(checking.setup, scratch, checking, "setup-base.log").passed:
             return None
         return _run(checking.argv, scratch, checking, "check-base.log").as_json()
-    finally:
-        git.run(workspace, "worktree", "remove", "--force", "--force", str(scratch), timeout=WORKTREE_SECONDS)
 
 
 def _copy_links(workspace: Path, scratch: Path) -> None:

@@ -99,9 +99,9 @@ class RunSpec:
         return f"mc-{self.identifier}.tmux.log"
 
 
-def marker(instance: str, run_id: int) -> str:
-    """The environment entry of a run; it names the instance, as another one on this machine has a run 12 too."""
-    return f"MC_RUN_ID={instance}-{run_id}"
+def marker(instance: str, run: int | str) -> str:
+    """The environment entry of a run, or of a check outside of one; another instance on this machine has a run 12 too."""
+    return f"MC_RUN_ID={instance}-{run}"
 
 
 def read(run_dir: Path) -> RunSpec:

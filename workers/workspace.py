@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers import commands, git, slots
-from workers.cleaning import CHECKOUT_SECONDS, Uncleanable, clear, unlock
+from workers import commands, git, slots, worktrees
+from workers.cleaning import Uncleanable, clear, unlock
 from workers.slots import Record, Slot
 
 SLUG_LENGTH = 40
@@ -191,8 +191,7 @@ def _source(project: Path, base_branch: str, branch: str) -> _Source:
     if not git.is_repository(project):
         raise NotARepository(f"{project} is not a git repository")
     repository = git.top(project)
-    places = (f"refs/heads/{base_branch}", f"refs/remotes/origin/{base_branch}")
-    start = next((sha for place in places if (sha := git.resolve(repository, place))), None)
+    start = git.tip(repository, base_branch)
     if start:
         return _Source(repository, branch, base_branch, start)
     if not git.branches(repository):
@@ -275,20 +274,15 @@ def _check_out(source: _Source, path: Path, there: bool) -> None:
     made = () if known else ("--no-track", "-b", source.branch)
     at = source.branch if known else source.start
     if there:
-        git.ask(path, "checkout", "--quiet", "--force", *made, at, "--", timeout=CHECKOUT_SECONDS)
+        git.ask(path, "checkout", "--quiet", "--force", *made, at, "--", timeout=git.CHECKOUT_SECONDS)
         return
-    _unregister(source.repository, path)
-    git.ask(source.repository, "worktree", "add", "--quiet", *made, str(path), at, timeout=CHECKOUT_SECONDS)
+    worktrees.unregister(source.repository, path)
+    git.ask(source.repository, "worktree", "add", "--quiet", *made, str(path), at, timeout=git.CHECKOUT_SECONDS)
 
 
 def _dismantle(project: Path, slot: Slot) -> None:
-    _unregister(project, slot.path)
+    worktrees.unregister(project, slot.path)
     slot.forget()
-
-
-def _unregister(repository: Path, path: Path) -> None:
-    """Remove a worktree, or what git remembers of one whose folder is gone."""
-    git.run(repository, "worktree", "remove", "--force", "--force", str(path), timeout=CHECKOUT_SECONDS)
 
 
 def _is_clean(path: Path) -> bool:

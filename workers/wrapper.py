@@ -226,7 +226,8 @@ class Wrapper:
         checking = self._checking(spec.check) if spec.check and own.kind in CHECKED and not self._is_stopped() else None
         if checking:
             self._recorder.run("check_started", argv=list(checking.argv))
-        seen: dict[str, Any] = self._redaction.value(observe.observe(Path(spec.workspace), spec.base_sha, checking))
+        base = observe.base_of(Path(spec.workspace), spec.base_sha, spec.base_branch)
+        seen: dict[str, Any] = self._redaction.value(observe.observe(Path(spec.workspace), base, checking))
         for check, on_base in ((seen["check"], False), (seen["check_base"], True)):
             if check:
                 self._recorder.run("check_ended", **check, base=on_base)

@@ -16,6 +16,7 @@ from tests.waiting import wait_until
 from tests.workers.repositories import commit, git, repository
 from workers import checks, processes
 from workers.observe import NOTHING, Checking, observe
+from workers.observe import base_of as workers_base_of
 
 
 @pytest.fixture
@@ -48,6 +49,7 @@ def test_commits_changes_and_uncommitted_files_are_seen(repo: Path) -> None:
     (repo / "left").write_text("over")
     seen = observe(repo, base)
     assert seen == NOTHING | {
+        "base_sha": base,
         "head_sha": two,
         "commits": [{"sha": two, "subject": "change a"}, {"sha": one, "subject": "add b"}],
         "files_changed": 2,
@@ -145,6 +147,29 @@ def test_a_check_that_prints_without_end_is_ended(repo: Path, logs: Path, monkey
     seen = observe(repo, base_of(repo), checking(logs, "exec yes", base_check=False))
     assert seen["check"]["exit_code"] is None
     assert len(seen["check"]["tail"]) == 4096
+
+
+def test_what_the_branch_takes_in_of_its_base_is_not_its_own_work(repo: Path) -> None:
+    base = base_of(repo)
+    git(repo, "switch", "--quiet", "--create", "work")
+    mine = commit(repo, "mine", mine="x\n")
+    git(repo, "switch", "--quiet", "main")
+    theirs = commit(repo, "theirs", theirs="x\n")
+    git(repo, "switch", "--quiet", "work")
+    assert workers_base_of(repo, base, "main") == base
+
+    git(repo, "merge", "--quiet", "--no-edit", "main")
+    assert workers_base_of(repo, base, "main") == theirs
+    assert observe(repo, theirs)["files_changed"] == 1
+
+    git(repo, "reset", "--quiet", "--hard", mine)
+    git(repo, "rebase", "--quiet", "main")
+    assert workers_base_of(repo, base, "main") == theirs
+
+    git(repo, "branch", "--force", "main", "work")
+    assert workers_base_of(repo, base, "main") == base, "what was merged is still its work"
+    assert workers_base_of(repo, base, "gone") == base
+    assert workers_base_of(repo, None, "main") is None
 
 
 def test_a_check_that_cannot_be_started_fails_like_in_a_shell(repo: Path, logs: Path) -> None:
