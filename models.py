@@ -136,6 +136,21 @@ class Gate(enum.StrEnum):
     PERSON = "person"
 
 
+class Landing(enum.StrEnum):
+    """What becomes of a ticket's branch with the approval that completes it."""
+
+    LEAVE = "leave"
+    MERGE = "merge"
+    SQUASH = "squash"
+    PUSH = "push"
+    PULL_REQUEST = "pull_request"
+
+
+class LandingState(enum.StrEnum):
+    PENDING = "pending"
+    FAILED = "failed"
+
+
 class PhaseState(enum.StrEnum):
     PENDING = "pending"
     CURRENT = "current"
@@ -401,7 +416,7 @@ NAMES = {
 ENUMS: tuple[type[enum.Enum], ...] = (
     TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
     AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
-    Scope, TaskOutcome, Trigger, InboxState, IncidentState, Tag, DraftState,
+    Scope, TaskOutcome, Trigger, InboxState, IncidentState, Tag, DraftState, Landing, LandingState,
 )  # fmt: skip
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
@@ -449,7 +464,7 @@ class Counter(Base):
 
 class Project(Base):
     __tablename__ = "projects"
-    __table_args__ = table(one_of("gate", Gate))
+    __table_args__ = table(one_of("gate", Gate), one_of("landing", Landing))
     id: Mapped[int] = mapped_column(primary_key=True)
     slug: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
@@ -460,6 +475,7 @@ class Project(Base):
     setup_command: Mapped[list[Any] | None]
     link_files: Mapped[list[Any]] = mapped_column(default=list)
     gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
+    landing: Mapped[Landing] = mapped_column(default=Landing.LEAVE)
     max_runs: Mapped[int] = mapped_column(default=2)
     archived: Mapped[bool] = mapped_column(default=False)
     version: Mapped[int] = mapped_column(default=1)
@@ -540,6 +556,7 @@ class Ticket(Base):
         one_of("priority", Priority),
         one_of("gate", Gate),
         one_of("next_mode", RunMode),
+        one_of("landing", LandingState),
         Index("tickets_by_status", "status", "archived", "updated", "id"),
         Index("tickets_dispatch", "status", "resume", "priority", "id"),
         Index(
@@ -553,6 +570,13 @@ class Ticket(Base):
         Index("tickets_project", "project_id", "status", "id"),
         Index("tickets_updated", "updated", "id"),
         Index("tickets_closed", "status", "closed"),
+        Index(
+            "tickets_landing",
+            "landing",
+            "id",
+            sqlite_where=text("landing IS NOT NULL"),
+            postgresql_where=text("landing IS NOT NULL"),
+        ),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     identifier: Mapped[str] = mapped_column(unique=True)
@@ -574,6 +598,8 @@ class Ticket(Base):
     wake_at: Mapped[datetime | None]
     wake_ticket_id: Mapped[int | None] = mapped_column(ForeignKey("tickets.id", ondelete="SET NULL"))
     block: Mapped[dict[str, Any] | None]
+    landing: Mapped[LandingState | None]
+    landing_plan: Mapped[dict[str, Any] | None]
     expected_check_in: Mapped[datetime | None]
     failure_reason: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)

@@ -38,6 +38,22 @@ FACTS: dict[str, dict[str, Any]] = {
     "park": {"wake": {"kind": "manual"}},
     "block": {"reason": "needs_human", "owner": "alice", "next_action": "Look."},
     "close": {"note": "Done elsewhere."},
+    "land": {"body": "Merged."},
+    "fail_landing": {"body": "Not merged."},
+}
+LANDING = {
+    "policy": "merge",
+    "key": 1,
+    "by": "alice",
+    "approved": True,
+    "waived": None,
+    "since": "2026-01-01T00:00:00Z",
+    "run": 1,
+    "host": "here",
+    "repository": "/srv/code",
+    "branch": "mc/MC-1",
+    "commit": "a" * 40,
+    "base": "main",
 }
 ACTORS = {
     By.HUMAN: ALICE,
@@ -52,6 +68,11 @@ SERVICE = Actor(ActorKind.SERVICE, "charlie")
 def put(session: Session, ticket_id: int, status: TicketStatus) -> None:
     """Bring a ticket into a state without going through the law: only a test may."""
     session.execute(update(Ticket).where(Ticket.id == ticket_id).values(status=status, return_to="todo"))
+
+
+def put_landing(session: Session, ticket_id: int) -> None:
+    """Let a ticket wait for its landing, likewise."""
+    session.execute(update(Ticket).where(Ticket.id == ticket_id).values(landing="pending", landing_plan=LANDING))
 
 
 def attempt(session: Session, ticket_id: int, move: str, actor: Actor) -> bool:
@@ -70,6 +91,8 @@ def test_a_move_is_made_only_from_its_states_and_only_by_those_it_is_for(engine:
             ticket_id = make(engine)
             with writing(engine) as session:
                 put(session, ticket_id, status)
+                if move in lifecycle.LANDING_MOVES:
+                    put_landing(session, ticket_id)
                 rights = {By.SYSTEM, By.PICKUP} if right is By.PICKUP else {right}
                 # The owner is a program, nobody holds the ticket: OWNER and LIVE_RUN moves are for nobody here.
                 expected = status in law.sources and bool(law.by & rights - {By.LIVE_RUN})

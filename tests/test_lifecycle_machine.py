@@ -1,4 +1,4 @@
-"""The lifecycle under any order of events: people, pickups, verdicts of present and past runs, crashes."""
+"""The lifecycle under any order of events: people, pickups, verdicts of present and past runs, landings, crashes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sqlalchemy import func, select, update
 from models import (
     Agent,
     Gate,
+    LandingState,
     PhaseState,
     Quarantined,
     Run,
@@ -30,10 +31,12 @@ from models import (
     reading,
     writing,
 )
+from tests.test_landing import SEEN, project
 from tests.test_lifecycle import FACTS
 from tests.test_spine import ALICE, make
-from tickets import dispatch, lifecycle, lookup, planning, policy, runs, workflow
+from tickets import dispatch, landed, landing, lifecycle, lookup, planning, policy, runs, workflow
 from tickets.errors import DomainError
+from tickets.landing import Plan
 from tickets.planning import Arrange, Begin, Decide, Waive
 
 VERDICTS = [
@@ -65,7 +68,8 @@ HUMAN_MOVES = [
 
 
 class Lifecycle(RuleBasedStateMachine):
-    """Two tickets and everything that may happen to them; the store is a copy of the migrated template."""
+    """Three tickets, one of them to be merged, and everything that may happen to them; the store is a copy of the
+    migrated template."""
 
     template: Path
 
@@ -74,8 +78,12 @@ class Lifecycle(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="mc-machine-"))
         shutil.copy(self.template, self.folder / "mc.db")
         self.engine = open_engine(f"sqlite:///{self.folder / 'mc.db'}")
-        self.tickets = [make(self.engine), make(self.engine)]
+        with writing(self.engine) as session:
+            project(session, "merge")
+        self.tickets = [make(self.engine), make(self.engine), make(self.engine, project="web", gate="none")]
         self.accepted: set[int] = set()
+        self.plans: dict[int, Plan] = {}
+        self.landed: set[int] = set()
 
     def teardown(self) -> None:
         self.engine.dispose()
@@ -85,7 +93,7 @@ class Lifecycle(RuleBasedStateMachine):
         with reading(self.engine) as session:
             return list(session.scalars(select(Run).order_by(Run.id)))
 
-    @rule(which=st.integers(0, 1), move=st.sampled_from(HUMAN_MOVES))
+    @rule(which=st.integers(0, 2), move=st.sampled_from(HUMAN_MOVES))
     def a_person_moves(self, which: int, move: str) -> None:
         try:
             with writing(self.engine) as session:
@@ -94,23 +102,23 @@ class Lifecycle(RuleBasedStateMachine):
             pass
 
     @rule(
-        which=st.integers(0, 1), names=st.permutations(workflow.STANDARD), gates=st.tuples(*[st.sampled_from(Gate)] * 3)
+        which=st.integers(0, 2), names=st.permutations(workflow.STANDARD), gates=st.tuples(*[st.sampled_from(Gate)] * 3)
     )
     def a_person_begins_a_workflow(self, which: int, names: list[str], gates: tuple[Gate, ...]) -> None:
         agents = ["script", "claude", None]
         phases = [{"name": name, "agent": agents[at], "gate": gates[at]} for at, name in enumerate(names)]
         self._plan(planning.begin, which, Begin.model_validate({"phases": phases}))
 
-    @rule(which=st.integers(0, 1), name=st.sampled_from(workflow.STANDARD))
+    @rule(which=st.integers(0, 2), name=st.sampled_from(workflow.STANDARD))
     def a_person_waives_a_phase(self, which: int, name: str) -> None:
         self._plan(planning.waive, which, Waive(phase=name, reason="It does not apply."))
 
-    @rule(which=st.integers(0, 1), name=st.sampled_from(workflow.STANDARD))
+    @rule(which=st.integers(0, 2), name=st.sampled_from(workflow.STANDARD))
     def a_person_plans_what_follows(self, which: int, name: str) -> None:
         phase = {"name": name, "agent": "codex", "gate": "none", "choices": ["go", "stop"]}
         self._plan(planning.arrange, which, Arrange.model_validate({"phases": [phase]}))
 
-    @rule(which=st.integers(0, 1))
+    @rule(which=st.integers(0, 2))
     def a_person_decides(self, which: int) -> None:
         self._plan(planning.decide, which, Decide(choice="go"))
 
@@ -130,7 +138,8 @@ class Lifecycle(RuleBasedStateMachine):
         for ticket in planned:
             try:
                 with writing(self.engine) as session:
-                    runs.claim(session, ticket.id, "here")
+                    run = runs.claim(session, ticket.id, "here").run
+                    runs.prepared(session, run.id, repository="/srv/web", branch="mc/MC-1-write-a-line")
             except DomainError:
                 pass
 
@@ -141,8 +150,9 @@ class Lifecycle(RuleBasedStateMachine):
             return
         run = known[pick % len(known)]
         before = self._ticket(run.ticket_id)
+        body = runs.Report(verdict=verdict, summary=f"{verdict} {pick}", observations=SEEN)
         with writing(self.engine) as session:
-            receipt = runs.report(session, run.id, runs.Report(verdict=verdict, summary=f"{verdict} {pick}"), PATIENT)
+            receipt = runs.report(session, run.id, body, PATIENT)
         after = self._ticket(run.ticket_id)
         if receipt.accepted:
             assert run.id not in self.accepted, "a run reports once"
@@ -163,6 +173,34 @@ class Lifecycle(RuleBasedStateMachine):
         if known:
             with writing(self.engine) as session:
                 runs.mark_lost(session, known[pick % len(known)].id, "killed", PATIENT)
+
+    @rule(pick=st.integers(0, 50), came=st.sampled_from(["succeed", "fail", "conflicts"]))
+    def a_door_ends_any_landing(self, pick: int, came: str) -> None:
+        """The one that the ticket waits for, or one that was dropped or ended before."""
+        if not self.plans:
+            return
+        ticket_id, key = self.tickets[2], list(self.plans)[pick % len(self.plans)]
+        before = self._ticket(ticket_id)
+        said: dict[str, tuple[Any, ...]] = {"succeed": ("Merged.", {}), "fail": ("No.",), "conflicts": (["a.txt"],)}
+        with writing(self.engine) as session:
+            counted = getattr(landed, came)(session, ticket_id, self.plans[key], *said[came])
+        after = self._ticket(ticket_id)
+        assert counted == (before.landing is LandingState.PENDING and (before.landing_plan or {})["key"] == key)
+        assert counted or (after.status, after.version) == (before.status, before.version)
+        if counted and came == "succeed":
+            assert after.status in (TicketStatus.DONE, TicketStatus.TODO) and key not in self.landed, "it lands once"
+            self.landed.add(key)
+
+    @invariant()
+    def what_is_to_be_landed_is_in_review_and_nothing_else_is(self) -> None:
+        for ticket_id in self.tickets:
+            ticket = self._ticket(ticket_id)
+            plan = landing.of(ticket)
+            assert (ticket.landing is not None) == (plan is not None)
+            if plan is not None:
+                assert ticket.status is TicketStatus.IN_REVIEW and ticket_id == self.tickets[2]
+                assert (plan.reason is not None) == (ticket.landing is LandingState.FAILED)
+                self.plans.setdefault(plan.key, plan)
 
     @invariant()
     def at_most_one_live_run_and_it_is_the_newest(self) -> None:

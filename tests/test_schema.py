@@ -1,10 +1,23 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, text
 
-from models import Base
+import migrations
+from models import Base, Landing, Project, Ticket, open_engine, reading
+
+THEN = "'2026-01-01T00:00:00.000000Z'"
+ROWS = (
+    "INSERT INTO projects (slug, name, folder, base_branch, link_files, gate, max_runs, archived, version, created)"
+    f" VALUES ('web', 'Web', '/srv/web', 'main', '[]', 'person', 2, 0, 1, {THEN})",
+    "INSERT INTO tickets (identifier, title, description, status, priority, requester, project_id, gate, resume, attempts,"
+    " faults, acceptance, archived, version, event_seq, pruned_seq, created, updated) VALUES"
+    f" ('MC-1', 'Before', '', 'todo', 1, 'alice', 1, 'person', 0, 0, 0, '[]', 0, 1, 0, 0, {THEN}, {THEN})",
+)
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_models(engine: Engine) -> None:
@@ -15,3 +28,19 @@ def test_the_migrations_make_exactly_the_tables_of_the_models(engine: Engine) ->
         context = MigrationContext.configure(connection, opts={"compare_type": comparable})
 
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_store_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'mc.db'}"
+    engine = open_engine(url)
+    with engine.connect() as connection, connection.begin():
+        command.upgrade(migrations.config(connection), "0001")
+        for statement in ROWS:
+            connection.execute(text(statement))
+
+    assert migrations.upgrade(url, tmp_path)
+
+    with reading(engine) as session:
+        ticket, project = session.scalars(select(Ticket)).one(), session.scalars(select(Project)).one()
+    assert (ticket.title, ticket.landing, project.name, project.landing) == ("Before", None, "Web", Landing.LEAVE)
+    engine.dispose()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from models import Agent, AgentKind, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
+from models import Agent, AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
 
-from . import lifecycle, paging
+from . import landing, lifecycle, paging
 from .actors import Actor
 from .errors import Invalid
 from .lifecycle import Move, Standing
@@ -61,25 +61,40 @@ def _known(name: str, value: str, choices: list[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A move as a button: where it leads, and whether it must ask something first."""
+    """A move as a button: where it leads, and whether it must ask something first.
+
+    `landing` is what an approval does with the branch, `ways` are the other ways to approve.
+    """
 
     move: str
     label: str
     to: str
     fields: bool
     danger: bool
+    landing: str = ""
+    ways: tuple[Offer, ...] = ()
+
+    @property
+    def value(self) -> str:
+        """As a button sends it: the move, and the way to approve."""
+        return f"{self.move}:{self.landing}" if self.landing else self.move
 
     @classmethod
-    def of(cls, law: Move, ticket: Ticket) -> Offer:
+    def of(cls, law: Move, ticket: Ticket, ways: Sequence[Landing] = ()) -> Offer:
         asks = any(field.is_required() for field in law.facts.model_fields.values())
-        return cls(law.name, law.label, lifecycle.leads_to(law, ticket).value, asks, law.danger)
+        plain = cls(law.name, law.label, lifecycle.leads_to(law, ticket).value, asks, law.danger)
+        return plain._landing(ways) if law.name == "approve" and ways else plain
+
+    def _landing(self, ways: Sequence[Landing]) -> Offer:
+        own, *others = (replace(self, label=landing.APPROVE[way], landing=way.value) for way in ways)
+        return replace(own, ways=tuple(others))
 
 
-def offers(ticket: Ticket, actor: Actor, standing: Standing) -> list[Offer]:
-    """The moves a page offers, the usual one first, the dangerous ones last."""
+def offers(ticket: Ticket, actor: Actor, standing: Standing, ways: Sequence[Landing] = ()) -> list[Offer]:
+    """The moves a page offers, the usual one first, the dangerous ones last; `ways` as `landing.ways` gives them."""
     laws = [law for law in lifecycle.moves_from(ticket, actor, standing) if law.label]
     return [
-        Offer.of(law, ticket)
+        Offer.of(law, ticket, ways)
         for law in sorted(laws, key=lambda law: (law.danger, law.name in ("park", "block", "release")))
     ]
 
@@ -99,6 +114,7 @@ class Card:
     cost: float | None
     needs_you: bool
     version: int
+    landing: str | None = None
     moves: list[Offer] = field(default_factory=list)
 
 
@@ -164,6 +180,7 @@ def _cards(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int, C
     ids = [ticket.id for ticket in tickets]
     standings = lifecycle.standings(session, tickets, actor)
     tags, costs, kinds = tags_of(session, ids), costs_of(session, ids), owner_kinds(session)
+    ways = landing.ways(session, tickets)
     return {
         ticket.id: Card(
             identifier=ticket.identifier,
@@ -177,12 +194,18 @@ def _cards(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int, C
             live=_works(standings[ticket.id].live),
             live_line=_line(standings[ticket.id].live),
             cost=costs.get(ticket.id),
-            needs_you=ticket.status in ATTENTION or _asks(standings[ticket.id].live),
+            needs_you=needs_a_person(ticket) or _asks(standings[ticket.id].live),
             version=ticket.version,
-            moves=offers(ticket, actor, standings[ticket.id]),
+            landing=landing.told(ticket),
+            moves=offers(ticket, actor, standings[ticket.id], ways.get(ticket.id, ())),
         )
         for ticket in tickets
     }
+
+
+def needs_a_person(ticket: Ticket) -> bool:
+    """It asks, is to be reviewed or is blocked; not while what was approved is being landed."""
+    return ticket.status in ATTENTION and not landing.is_pending(ticket)
 
 
 def _works(run: Run | None) -> bool:

@@ -72,6 +72,18 @@ class IllegalMove(DomainError):
     code, status = "illegal_move", 409
 
 
+class LandingPending(IllegalMove):
+    """The ticket is approved already, and its work is being landed."""
+
+    code = "landing_pending"
+
+
+class CannotLand(DomainError):
+    """The work cannot be landed that way."""
+
+    code, status = "cannot_land", 409
+
+
 class StaleTicket(DomainError):
     """The ticket was changed since you read it; read it again and repeat your change."""
 

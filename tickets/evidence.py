@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -47,6 +47,7 @@ class SeenCheck(Observed):
 class Observations(Observed):
     """What Mission Control saw for itself in a run's workspace; see `workers.observe`."""
 
+    base_sha: Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")] | None = None
     head_sha: Prose | None = None
     commits: list[SeenCommit] = []
     files_changed: int = 0
@@ -97,23 +98,29 @@ def observe(session: Session, run: Run, seen: dict[str, Any]) -> None:
     `seen` has the shape of `Observations`.
     """
     facts = [_unobservable(seen)] if seen.get("error") else [_commits(seen), _diff(seen), *_dirty(seen), *_check(seen)]
-    for kind, status, summary, data in facts:
-        session.add(
-            Evidence(
-                ticket_id=run.ticket_id,
-                run_id=run.id,
-                kind=kind,
-                source=EvidenceSource.FACT,
-                status=status,
-                summary=summary,
-                data=data,
-                author="mission-control",
-            )
-        )
-    session.flush()
+    for fact in facts:
+        record(session, run.ticket_id, run.id, fact)
 
 
 Fact = tuple[str, EvidenceStatus, str, dict[str, Any] | None]
+
+
+def record(session: Session, ticket_id: int, run_id: int, fact: Fact) -> None:
+    """Record what MC itself saw or did: kind, status, summary, data."""
+    kind, status, summary, data = fact
+    session.add(
+        Evidence(
+            ticket_id=ticket_id,
+            run_id=run_id,
+            kind=kind,
+            source=EvidenceSource.FACT,
+            status=status,
+            summary=summary,
+            data=data,
+            author="mission-control",
+        )
+    )
+    session.flush()
 
 
 def _unobservable(seen: dict[str, Any]) -> Fact:

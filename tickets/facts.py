@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from models import BlockReason, Gate, Tag, WakeKind
+from models import BlockReason, Gate, Landing, Tag, WakeKind
 
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 
@@ -100,6 +100,17 @@ class FinishFacts(Noted):
 
 class ApproveFacts(FinishFacts):
     waive: Words | None = Field(None, title="Reason for approving with missing or failed evidence")
+    landing: Landing | None = Field(None, title="What becomes of the branch")
+
+
+class FailLandingFacts(Facts):
+    body: Words
+
+
+class LandFacts(FailLandingFacts):
+    """`address` is that of a pull request."""
+
+    address: Words | None = None
 
 
 class ParkFacts(Noted):

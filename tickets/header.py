@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import Run, RunState, Ticket, TicketStatus, now
 
-from . import board, control, wake, words
+from . import board, control, landing, wake, words
 from .lookup import live_run
 
 SILENT = timedelta(seconds=30)
@@ -67,6 +67,8 @@ def of(session: Session, ticket: Ticket) -> Header:
 def next_action(ticket: Ticket, run: Run | None) -> str:
     if run is not None and run.state is RunState.WAITING:
         return "Answer"
+    if (plan := landing.of(ticket)) is not None:
+        return "Approve again" if plan.reason else plan.doing[0].upper() + plan.doing[1:]
     if ticket.status is TicketStatus.WAITING:
         return f"Wait {wake.words(ticket.wake)}"
     return NEXT[ticket.status]

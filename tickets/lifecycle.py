@@ -29,9 +29,9 @@ from models import (
     now,
 )
 
-from . import comments, events, evidence, inbox, memory, relationships, team, wake, words, workflow
+from . import comments, events, evidence, inbox, landing, memory, relationships, team, wake, words, workflow
 from .actors import Actor
-from .errors import Forbidden, IllegalMove, Invalid, StaleTicket, invalid
+from .errors import Forbidden, IllegalMove, Invalid, LandingPending, StaleTicket, invalid
 from .facts import (
     AnswerFacts,
     ApproveFacts,
@@ -39,8 +39,10 @@ from .facts import (
     BlockFacts,
     CloseFacts,
     Facts,
+    FailLandingFacts,
     FeedbackFacts,
     FinishFacts,
+    LandFacts,
     NewTicket,
     Noted,
     ParkFacts,
@@ -118,8 +120,10 @@ MOVES: dict[str, Move] = {
         Move("ask", _only(S.IN_PROGRESS), (S.NEEDS_INPUT,), frozenset({By.LIVE_RUN}), AskFacts),
         Move("answer", _only(S.NEEDS_INPUT), (S.TODO,), PEOPLE, AnswerFacts, "Answer"),
         Move("submit", _only(S.IN_PROGRESS), (S.IN_REVIEW,), frozenset({By.LIVE_RUN})),
-        Move("complete", _only(S.IN_PROGRESS), (S.DONE, S.TODO), frozenset({By.LIVE_RUN})),
-        Move("approve", _only(S.IN_REVIEW), (S.DONE, S.TODO), PEOPLE, ApproveFacts, "Approve"),
+        Move("complete", _only(S.IN_PROGRESS), (S.DONE, S.TODO, S.IN_REVIEW), frozenset({By.LIVE_RUN})),
+        Move("approve", _only(S.IN_REVIEW), (S.DONE, S.TODO, S.IN_REVIEW), PEOPLE, ApproveFacts, "Approve"),
+        Move("land", _only(S.IN_REVIEW), (S.DONE, S.TODO), frozenset({By.SYSTEM}), LandFacts),
+        Move("fail_landing", _only(S.IN_REVIEW), (S.IN_REVIEW,), frozenset({By.SYSTEM}), FailLandingFacts),
         Move("request_changes", _only(S.IN_REVIEW), (S.TODO,), WORLD, FeedbackFacts, "Request changes"),
         Move(
             "send_back",
@@ -151,7 +155,10 @@ MOVES: dict[str, Move] = {
 FILED_BY_A_RUN = 50
 CREATED_AS = (S.INBOX, S.TODO, S.WAITING)
 FRESH_START = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
-CLEARED = {"wake": None, "wake_at": None, "wake_ticket_id": None, "block": None, "last_gate": None, "not_before": None}
+CLEARED = dict.fromkeys(
+    ("wake", "wake_at", "wake_ticket_id", "block", "last_gate", "not_before", "landing", "landing_plan")
+)
+LANDING_MOVES = ("land", "fail_landing")
 COMMENT_OF = {
     "answer": CommentKind.ANSWER,
     "request_changes": CommentKind.FEEDBACK,
@@ -362,7 +369,8 @@ def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int
     if why is None and speaks and (live is None or live.id != run or _silenced(live, law)):
         why = "only the final report of the run that holds the ticket makes this move"
     if why:
-        raise IllegalMove(
+        kind = LandingPending if law.name == "approve" and landing.is_pending(ticket) else IllegalMove
+        raise kind(
             f"{ticket.identifier} cannot {law.name.replace('_', ' ')}: {why}.",
             ticket=ticket.identifier,
             status=ticket.status.value,
@@ -383,6 +391,14 @@ def refusal(law: Move, ticket: Ticket, actor: Actor, standing: Standing) -> str 
         return "no earlier phase was worked"
     if law.name == "approve" and standing.own_work:
         return "whoever did the work cannot approve it"
+    return _landing_refusal(law, ticket)
+
+
+def _landing_refusal(law: Move, ticket: Ticket) -> str | None:
+    if law.name == "approve" and landing.is_pending(ticket):
+        return f"it is approved already. {landing.told(ticket)} Request changes to call it back"
+    if law.name in LANDING_MOVES and not landing.is_pending(ticket):
+        return "nothing of it is being landed"
     return None
 
 
@@ -445,16 +461,41 @@ def _resumed(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -
     return {"resume": True, **FRESH_START}
 
 
-def _complete(session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _complete(session: Session, ticket: Ticket, _facts: Facts, actor: Actor) -> dict[str, Any]:
     evidence.require_complete(session, ticket)
-    return workflow.advance(session, ticket) | FRESH_START
+    return _passed(session, ticket, None, landing.plan(session, ticket, actor))
 
 
-def _approve(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _approve(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, ApproveFacts)
     if not facts.waive:
         evidence.require_complete(session, ticket)
-    return workflow.advance(session, ticket, facts.choice, facts.waive) | FRESH_START
+    plan = landing.plan(session, ticket, actor, facts.landing, facts.waive)
+    return _passed(session, ticket, facts.choice, plan, facts.waive)
+
+
+def _passed(
+    session: Session,
+    ticket: Ticket,
+    choice: str | None,
+    plan: landing.Plan | None,
+    waived: str | None = None,
+) -> dict[str, Any]:
+    """On to the next phase or to done; where the work is to be landed first, the ticket waits for that in review."""
+    if plan is None:
+        return workflow.advance(session, ticket, choice, waived) | FRESH_START
+    workflow.require_decision(session, ticket, choice)
+    return {"status": S.IN_REVIEW, **landing.pending(plan)}
+
+
+def _land(session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    plan = landing.of(ticket)
+    return workflow.advance(session, ticket, waived=plan.waived if plan else None) | FRESH_START
+
+
+def _fail_landing(_session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, FailLandingFacts)
+    return landing.failed(ticket, facts.body)
 
 
 def _finish(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
@@ -512,6 +553,8 @@ _CHANGES = dict.fromkeys(MOVES, _nothing) | {
     "answer": _resumed,
     "complete": _complete,
     "approve": _approve,
+    "land": _land,
+    "fail_landing": _fail_landing,
     "request_changes": _request_changes,
     "send_back": _request_changes,
     "park": _park,
@@ -531,17 +574,24 @@ def _record(
     """The event, the comment that carries the words of the move, and the inbox."""
     said = facts.model_dump(mode="json", exclude_none=True)
     payload = {"move": law.name, "from": was["status"], "to": ticket.status.value, **said, **workflow.held(ticket)}
+    if landing.is_pending(ticket) and ticket.landing_plan:
+        payload["landing"] = ticket.landing_plan["policy"]
     if actor.kind is ActorKind.HUMAN:
         payload |= {"version": ticket.version, "was": was}
     events.append(session, ticket.id, "ticket_moved", payload, actor, run)
     spoken = said.get("body") or said.get("note") or said.get("waive")
     if spoken and law.name not in ("release", "wake"):
         kind = COMMENT_OF.get(law.name)
-        comments.write(session, ticket.id, spoken, actor, kind=kind, run_id=run, data=_question(facts))
+        comments.write(session, ticket.id, spoken, actor, kind=kind, run_id=run, data=_attached(facts))
     inbox.follow(session, ticket, S(was["status"]), law.name, run)
 
 
-def _question(facts: Facts) -> dict[str, Any] | None:
+def _attached(facts: Facts) -> dict[str, Any] | None:
+    """What a comment carries beside its words."""
+    if isinstance(facts, LandFacts):
+        return {"address": facts.address}
+    if isinstance(facts, FailLandingFacts):
+        return {"level": "warning"}
     return facts.question if isinstance(facts, AskFacts) else None
 
 

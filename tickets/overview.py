@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Select, false, func, select
+from sqlalchemy import Select, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from models import (
@@ -16,6 +16,7 @@ from models import (
     InboxState,
     Incident,
     IncidentState,
+    LandingState,
     Run,
     RunState,
     TaskRun,
@@ -25,7 +26,7 @@ from models import (
     now,
 )
 
-from . import board
+from . import board, landing
 from .board import ATTENTION, Filters
 
 View = dict[str, Any]
@@ -40,7 +41,9 @@ def needs_you(session: Session) -> list[View]:
     """What waits for a person: agents that ask in the middle of their work, then questions, reviews and blocked tickets,
     the longest waiting first."""
     asking = select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(Run.state == RunState.WAITING).order_by(Run.id)
-    resting = select(Ticket).where(Ticket.status.in_(ATTENTION), Ticket.archived == false()).order_by(Ticket.updated)
+    unsettled = or_(Ticket.landing.is_(None), Ticket.landing != LandingState.PENDING)
+    here = (Ticket.status.in_(ATTENTION), Ticket.archived == false(), unsettled)
+    resting = select(Ticket).where(*here).order_by(Ticket.updated)
     found = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(asking.limit(SHOWN))]
     waiting = list(session.scalars(resting.limit(SHOWN)))
     said = _last_words(session, [ticket.id for ticket in waiting])
@@ -58,7 +61,7 @@ def needs_you(session: Session) -> list[View]:
 
 
 def _cause(ticket: Ticket) -> str:
-    return (ticket.block or {}).get("next_action") or ticket.failure_reason or ""
+    return (ticket.block or {}).get("next_action") or landing.told(ticket) or ticket.failure_reason or ""
 
 
 def _last_words(session: Session, ticket_ids: list[int]) -> dict[int, str]:

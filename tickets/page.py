@@ -72,7 +72,9 @@ def _comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View], last
         "run": row.run_id,
     }
     if row.kind is CommentKind.SYSTEM and "\n" not in row.body:
-        return view | {"kind": "notice", "level": "info", "text": row.body, "markdown": None}
+        data = row.data or {}
+        told = {"level": data.get("level", "info"), "text": row.body, "href": _https(data.get("address"))}
+        return view | {"kind": "notice", "markdown": None, **told}
     if row.kind is CommentKind.QUESTION:
         is_open = last_question and ticket.status is TicketStatus.NEEDS_INPUT
         return view | {"kind": "question", "question": _question(row, is_open)}
@@ -215,6 +217,7 @@ def proof_of(rows: list[Evidence]) -> View:
             "summary": row.summary,
             "detail": _detail(row),
             "base": _on_base(row),
+            "href": _https((row.data or {}).get("address")),
         }
         for row in rows
         if row.source is EvidenceSource.FACT
@@ -246,11 +249,19 @@ def _detail(row: Evidence) -> str:
     data = row.data or {}
     if row.kind == "check":
         return _check(data.get("check") or {})
+    if row.kind == "landing":
+        facts = [f"{name}: {data[name]}" for name in ("policy", "commit", "branch", "base", "remote") if data.get(name)]
+        return "\n".join(facts + ([f"\n{_check(data['check'])}"] if data.get("check") else []))
     if row.kind == "commit":
         return "\n".join(f"{commit['sha'][:12]} {commit['subject']}" for commit in data.get("commits", []))
     if row.kind == "uncommitted":
         return "\n".join(data.get("paths", []))
     return ""
+
+
+def _https(address: Any) -> str | None:
+    """An address that may be a link; what a program printed is not trusted further."""
+    return address if isinstance(address, str) and address.startswith("https://") else None
 
 
 # -------------------------------------------------------------------------------------------------- runs and the side

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from models import Agent, Profile, Project, Run, RunMode, RunState, Ticket, TicketStatus, clock, now
 from settings import Settings
 
-from . import budgets, lookup, relationships, switches, team, wake, words
+from . import budgets, landing, lookup, relationships, switches, team, wake, words
 from .budgets import NO_LIMITS, Budgets, Scope, Spent
 
 
@@ -154,7 +154,8 @@ def _status(case: Case, _world: Survey) -> Answer:
         return False, "It is archived."
     if case.ticket.status is TicketStatus.TODO:
         return True, "It is to do."
-    return False, f"It is {words.state(case.ticket.status)}, not to do."
+    said = f"It is {words.state(case.ticket.status)}, not to do."
+    return False, f"{said} {landing.told(case.ticket)}" if landing.is_pending(case.ticket) else said
 
 
 def _time(case: Case, world: Survey) -> Answer:

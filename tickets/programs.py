@@ -13,6 +13,8 @@ from models import Program, now
 
 NEEDED = frozenset({"git", "tmux"})
 """No run can do without these."""
+FORGES = ("gh", "glab")
+"""One of these opens a pull request (GitLab says merge request)."""
 
 
 class Seen(Protocol):
@@ -79,3 +81,9 @@ def record(session: Session, host: str, found: Iterable[Seen]) -> None:
 def known(session: Session) -> list[Program]:
     """What is known of every machine, in the order of their names."""
     return list(session.scalars(select(Program).order_by(Program.host, Program.name)))
+
+
+def lacking(session: Session, names: tuple[str, ...]) -> set[str]:
+    """The machines on which none of these programs was found; one that nobody has looked at may have them."""
+    looked = list(session.execute(select(Program.host, Program.found).where(Program.name.in_(names))))
+    return {host for host, _ in looked} - {host for host, found in looked if found}

@@ -11,7 +11,7 @@ from pydantic import Field
 from sqlalchemy import delete, false, select, update
 from sqlalchemy.orm import Session
 
-from models import DraftState, Gate, Project, ProjectDraft, now
+from models import DraftState, Gate, Landing, Project, ProjectDraft, now
 
 from . import events
 from .actors import Actor
@@ -23,7 +23,7 @@ DRAFT_LIFETIME = timedelta(days=1)
 
 
 class NewProject(Body):
-    """`folder` is absolute; commands are argument lists, started without a shell."""
+    """`folder` is absolute; commands are argument lists, started without a shell; `landing` says what approval does."""
 
     slug: Name
     name: Line
@@ -34,6 +34,7 @@ class NewProject(Body):
     setup_command: Argv | None = Field(None, min_length=1, max_length=64)
     link_files: list[Line] = Field(default=[], max_length=32)
     gate: Gate = Gate.PERSON
+    landing: Landing = Landing.LEAVE
     max_runs: int = Field(2, ge=1, le=32)
 
 
@@ -52,6 +53,7 @@ class EditProject(Body):
     setup_command: Argv | None = Field(None, min_length=1, max_length=64)
     link_files: list[Line] | None = Field(None, max_length=32)
     gate: Gate | None = None
+    landing: Landing | None = None
     max_runs: int | None = Field(None, ge=1, le=32)
     archived: bool | None = None
 

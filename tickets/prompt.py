@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from models import (
@@ -105,10 +105,9 @@ def _last_heard(session: Session, ticket_id: int, run: Run) -> int:
 
 
 def _comments(session: Session, ticket_id: int) -> list[TicketComment]:
-    """What people and agents said, oldest first; Mission Control's own records are left out."""
-    query = select(TicketComment).where(
-        TicketComment.ticket_id == ticket_id, TicketComment.author_kind != ActorKind.SYSTEM
-    )
+    """What people and agents said, oldest first; of Mission Control's own words only the changes it requests."""
+    meant = or_(TicketComment.author_kind != ActorKind.SYSTEM, TicketComment.kind == CommentKind.FEEDBACK)
+    query = select(TicketComment).where(TicketComment.ticket_id == ticket_id, meant)
     return list(session.scalars(query.order_by(TicketComment.id)))
 
 

@@ -143,7 +143,10 @@ def latest(session: Session, ticket_id: int) -> Run | None:
 
 
 def prepared(session: Session, run_id: int, **facts: Any) -> None:
-    """Remember where a claimed run works: workspace, branch, base_sha, conversation, config folder; then its pane."""
+    """Remember where a claimed run works: workspace, branch, base_sha, conversation, config folder; then its pane.
+
+    Where its work begins is told again by its report: it may have taken in more of the base branch.
+    """
     session.execute(update(Run).where(Run.id == run_id, Run.state != RunState.ENDED).values(**facts))
 
 
@@ -310,6 +313,8 @@ def _remember(session: Session, run: Run, body: Report) -> None:
     evidence.claim(session, run, [claim.model_dump() for claim in body.claims])
     if body.observations:
         evidence.observe(session, run, body.observations.model_dump())
+        if body.observations.base_sha:
+            prepared(session, run.id, base_sha=body.observations.base_sha)
 
 
 FAILURE_OF = {

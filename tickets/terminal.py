@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from models import Run
 
-from . import comments
+from . import comments, words
 from .actors import Actor
 from .retries import Decision
 
@@ -30,7 +30,7 @@ def record(session: Session, run: Run, said: dict[str, Any], decision: Decision 
     )
     tail = (said.get("transcript_tail") or "").strip()
     if tail:
-        comments.write(session, run.ticket_id, f"**{SWEEP}**\n\n{_fenced(tail)}", SYSTEM, run_id=run.id)
+        comments.write(session, run.ticket_id, f"**{SWEEP}**\n\n{words.fenced(tail)}", SYSTEM, run_id=run.id)
 
 
 def _facts(run: Run, said: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
@@ -66,11 +66,3 @@ def _outlook(decision: Decision | None) -> tuple[str, str, str]:
 def _line(name: str, value: Any) -> str:
     text = "; ".join(str(item) for item in value) if isinstance(value, list) else str(value)
     return f"- **{name}**: {text}"
-
-
-def _fenced(text: str) -> str:
-    """A code block whose fence is longer than any in the text."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}text\n{text}\n{fence}"

@@ -16,7 +16,7 @@ from .lifecycle import transition
 GIVEN = frozenset({"done", "review", "changes", "question"})
 """The verdicts that an agent itself gives."""
 SENT_BACK_MOST = 3
-"""So often runs may send a ticket back before a person must have said something: two agents do not argue for ever."""
+"""So often a ticket is sent back without a person having said something: programs do not argue for ever."""
 
 
 def follow(session: Session, run: Run, ticket: Ticket, verdict: str, summary: str, question: dict[str, Any]) -> None:
@@ -50,9 +50,13 @@ def completes(session: Session, run: Run, ticket: Ticket) -> bool:
 def _may_send_back(session: Session, ticket: Ticket) -> bool:
     if ticket.id not in workflow.with_earlier(session, [ticket]):
         return False
-    mine = TicketComment.ticket_id == ticket.id
+    return sent_back(session, ticket.id, ActorKind.RUN) < SENT_BACK_MOST
+
+
+def sent_back(session: Session, ticket_id: int, by: ActorKind) -> int:
+    """How often those of this kind have asked for changes since a person last said something."""
+    mine = TicketComment.ticket_id == ticket_id
     spoken = select(func.max(TicketComment.seq)).where(mine, TicketComment.author_kind == ActorKind.HUMAN)
     since = session.scalar(spoken) or 0
-    asked = (TicketComment.kind == CommentKind.FEEDBACK, TicketComment.author_kind == ActorKind.RUN)
-    count = session.scalar(select(func.count()).where(mine, TicketComment.seq > since, *asked)) or 0
-    return count < SENT_BACK_MOST
+    asked = (TicketComment.kind == CommentKind.FEEDBACK, TicketComment.author_kind == by)
+    return session.scalar(select(func.count()).where(mine, TicketComment.seq > since, *asked)) or 0

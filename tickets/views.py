@@ -15,6 +15,21 @@ from typing_extensions import TypedDict
 
 from models import Project, Ticket, TicketTag, stamp
 
+from . import landing
+
+
+class LandingJson(TypedDict):
+    """A landing under way (`pending`), or one that needs a person (`failed`), with the reason."""
+
+    state: str
+    policy: str
+    by: str
+    since: str
+    branch: str
+    commit: str
+    base: str
+    reason: str | None
+
 
 class TicketJson(TypedDict):
     id: int
@@ -34,6 +49,7 @@ class TicketJson(TypedDict):
     not_before: str | None
     wake: dict[str, Any] | None
     block: dict[str, Any] | None
+    landing: LandingJson | None
     expected_check_in: str | None
     failure_reason: str | None
     attempts: int
@@ -90,6 +106,7 @@ def _ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
         "not_before": at(ticket.not_before),
         "wake": ticket.wake,
         "block": ticket.block,
+        "landing": _landing(ticket),
         "expected_check_in": at(ticket.expected_check_in),
         "failure_reason": ticket.failure_reason,
         "attempts": ticket.attempts,
@@ -100,4 +117,20 @@ def _ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
         "created": stamp(ticket.created),
         "updated": stamp(ticket.updated),
         "closed": at(ticket.closed),
+    }
+
+
+def _landing(ticket: Ticket) -> LandingJson | None:
+    plan = landing.of(ticket)
+    if plan is None or ticket.landing is None:
+        return None
+    return {
+        "state": ticket.landing.value,
+        "policy": plan.policy.value,
+        "by": plan.by,
+        "since": stamp(plan.since),
+        "branch": plan.branch,
+        "commit": plan.commit,
+        "base": plan.base,
+        "reason": plan.reason,
     }

@@ -88,6 +88,12 @@ def with_earlier(session: Session, tickets: Sequence[Ticket]) -> set[int]:
     return set(session.scalars(query)) if ids else set()
 
 
+def with_later(session: Session, ticket_ids: Sequence[int]) -> set[int]:
+    """Which of these tickets have a phase to come."""
+    coming = (TicketPhase.ticket_id.in_(ticket_ids), TicketPhase.state == PhaseState.PENDING)
+    return set(session.scalars(select(TicketPhase.ticket_id).where(*coming)))
+
+
 def undecided(phase: TicketPhase) -> bool:
     """Whether the phase ends with a choice that nobody has made."""
     return bool(phase.choices) and phase.note not in phase.choices
@@ -126,15 +132,26 @@ def advance(session: Session, ticket: Ticket, choice: str | None = None, waived:
     return {"status": TicketStatus.TODO if values else TicketStatus.DONE, **values}
 
 
-def _pass(session: Session, ticket: Ticket, phase: TicketPhase, choice: str | None, waived: str | None) -> None:
+def require_decision(session: Session, ticket: Ticket, choice: str | None) -> None:
+    """Make the decision with which the current phase ends, if it ends with one. Raises `Invalid` where none is made."""
+    here = current(of(session, ticket.id))
+    if here is not None:
+        _decide(session, here, choice)
+
+
+def _decide(session: Session, phase: TicketPhase, choice: str | None) -> None:
     if choice is not None:
         decide(session, phase, choice)
     elif undecided(phase):
         raise _no_choice(phase)
-    elif waived and not phase.choices:
+
+
+def _pass(session: Session, ticket: Ticket, phase: TicketPhase, choice: str | None, waived: str | None) -> None:
+    _decide(session, phase, choice)
+    if waived and not phase.choices:
         leave(session, ticket, phase, PhaseState.WAIVED, waived)
-        return
-    leave(session, ticket, phase, PhaseState.PASSED, choice or phase.note)
+    else:
+        leave(session, ticket, phase, PhaseState.PASSED, choice or phase.note)
 
 
 def leave(session: Session, ticket: Ticket, phase: TicketPhase, state: PhaseState, note: str | None) -> None:

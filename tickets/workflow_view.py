@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from models import Gate, Run, Ticket, TicketPhase, TicketStatus
 
-from . import planning, wake, workflow
+from . import landing, planning, wake, workflow
 
 ENDS = {
     Gate.PERSON: "A person approves",
@@ -93,7 +93,7 @@ def _waits_for(ticket: Ticket, here: TicketPhase, live: Run | None) -> str:
         TicketStatus.TODO: f"It waits for {who} to start.",
         TicketStatus.IN_PROGRESS: f"{who} is at work.",
         TicketStatus.NEEDS_INPUT: "It waits for an answer.",
-        TicketStatus.IN_REVIEW: _awaited(here),
+        TicketStatus.IN_REVIEW: landing.told(ticket) or _awaited(here),
         TicketStatus.WAITING: f"It is parked {wake.words(ticket.wake)}.",
         TicketStatus.BLOCKED: "It is blocked.",
     }[ticket.status]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from types import UnionType
@@ -11,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
-from models import TicketStatus
+from models import Landing, TicketStatus
+from tickets import landing
 from tickets.facts import NewTicket, ParkFacts
 from tickets.lifecycle import Move
 
@@ -21,12 +23,19 @@ EDITS = {"assigned_to", "priority"}
 WAKES = [("manual", "When somebody wakes it"), ("time", "At a time"), ("ticket", "When another ticket is done")]
 
 
-def fields_of(move: Move) -> list[Field]:
-    """The form fields of a move, the required ones first; the edits that any move may carry are left to the side panel."""
+def fields_of(move: Move, ways: Sequence[Landing] = ()) -> list[Field]:
+    """The form fields of a move, the required ones first; the edits that any move may carry are left to the side panel.
+
+    `ways` are those in which the ticket may be approved, as `landing.ways` gives them.
+    """
     if move.facts is ParkFacts:
         return _park_fields()
-    named = [(name, info) for name, info in move.facts.model_fields.items() if name not in EDITS]
+    left_out = EDITS if ways else EDITS | {"landing"}
+    named = [(name, info) for name, info in move.facts.model_fields.items() if name not in left_out]
     made = [_field(name, info.title or name, info.annotation, info.is_required()) for name, info in named]
+    for field in made:
+        if field["name"] == "landing":
+            field |= {"options": [(way.value, landing.WAYS[way]) for way in ways], "value": ways[0].value}
     return sorted(made, key=lambda field: not field["required"])
 
 

@@ -236,6 +236,7 @@ class ProjectJson(TypedDict):
     setup_command: list[str] | None
     link_files: list[str]
     gate: str
+    landing: str
     max_runs: int
     version: int
     created: str
@@ -253,6 +254,7 @@ def project(row: Project) -> ProjectJson:
         "setup_command": row.setup_command,
         "link_files": row.link_files,
         "gate": row.gate.value,
+        "landing": row.landing.value,
         "max_runs": row.max_runs,
         "version": row.version,
         "created": stamp(row.created),

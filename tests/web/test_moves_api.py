@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from settings import Settings
 from tests.web.conftest import Api, Worker, start
-from tickets.lifecycle import MOVES
+from tickets.lifecycle import LANDING_MOVES, MOVES
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_facts_that_a_move_does_not_have_are_named(operator: Api, ticket: str, b
 
 def test_no_move_of_a_run_can_be_made_over_the_api(operator: Api, app: Flask, store: Engine) -> None:
     worker = start(app, store)
-    facts = {"ask": {"question": {}, "body": "?"}}
+    facts = {name: {"body": "!"} for name in LANDING_MOVES} | {"ask": {"question": {}, "body": "?"}}
     for law in MOVES.values():
         if {by.value for by in law.by} <= {"live run", "pickup", "system"}:
             status, refused = move(operator, worker.ticket, law.name, **facts.get(law.name, {}))
