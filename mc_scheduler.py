@@ -4,7 +4,7 @@
 2. Watch the store in a thread: when a ticket may have become runnable, make a pass at once (the task of each minute is
    the safety net; disabling it stops these passes too).
 3. Each second: read the task files and what people decided of them; start what is due, each task one at a time.
-4. Look at what people want as a project, in a thread of its own.
+4. Look at what people want as a project, and land what they approved, each in a thread of its own.
 5. Record every run with its real outcome, from the program's own JSON line or its exit code.
 6. Told to stop: end what runs, politely. Agents live in tmux's own session and go on.
 
@@ -22,8 +22,9 @@ import time
 
 from sqlalchemy import Engine
 
-from doors import bench, flight, passes
+from doors import bench, flight, landing, passes
 from doors.bench import Bench
+from doors.landing import Lander
 from doors.probing import Prober
 from doors.recording import Done, exit_code, recorded, run_door
 from doors.scheduling import ROOT, Scheduler
@@ -83,12 +84,13 @@ def _serve(here: Bench, scheduler: Scheduler) -> None:
     watch = Watch(here.engine, lambda trigger: make_pass(here, scheduler, trigger), None)
     watching = threading.Thread(target=_keep, args=(watch, stopping), name="watch", daemon=True)
     watching.start()
-    prober = Prober(here, _say)
+    prober, lander = Prober(here, _say), Lander(here, lambda: landing.TASK in scheduler.table().enabled, _say)
     beaten = -BEAT_SECONDS
     while not stopping.wait(TICK_SECONDS):
         try:
             scheduler.tick(now())
             prober.tick()
+            lander.tick()
             if time.monotonic() - beaten > BEAT_SECONDS:
                 beaten = time.monotonic()
                 _beat(here, scheduler)
@@ -96,6 +98,7 @@ def _serve(here: Bench, scheduler: Scheduler) -> None:
             _say(f"{type(error).__name__}: {error}")
             stopping.wait(RECOVER_SECONDS)
     watch.stop()
+    lander.stop()
     scheduler.stop()
     watching.join(RECOVER_SECONDS)
 

@@ -304,6 +304,11 @@ class Settings(_Frozen):
         """Holds the repositories that were cloned to become projects."""
         return self.home / "projects"
 
+    @property
+    def landings_dir(self) -> Path:
+        """Holds the scratch work tree of a landing while that is made."""
+        return self.home / "landing"
+
     def run_path(self, run_id: int) -> Path:
         return self.runs_dir / str(run_id)
 

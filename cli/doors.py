@@ -36,6 +36,13 @@ def reap(arguments: tuple[str, ...]) -> None:
     _become("queue_reaper.py", *arguments)
 
 
+@click.command(context_settings=_PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def land(arguments: tuple[str, ...]) -> None:
+    """Land what was approved (mc_land.py)."""
+    _become("mc_land.py", *arguments)
+
+
 @click.command("run-task")
 @click.argument("name")
 def run_task(name: str) -> None:
@@ -43,4 +50,4 @@ def run_task(name: str) -> None:
     _become("mc_scheduler.py", "--run", name)
 
 
-COMMANDS: tuple[click.Command, ...] = (pickup, reap, run_task)
+COMMANDS: tuple[click.Command, ...] = (pickup, reap, land, run_task)

@@ -75,10 +75,10 @@ def spec_of(settings: Settings, claim: Claim, project: Project | None, place: Wo
     )
 
 
-def environment_of(settings: Settings, profile: Profile, run_id: int) -> dict[str, str]:
+def environment_of(settings: Settings, profile: Profile | None, run: int | str) -> dict[str, str]:
     """The agent's whole environment: what every agent gets, what its profile allows, and the run's marker."""
-    allowed = [name for name in profile.env_allow if not name.startswith("MC_")]
-    name, _, value = marker(settings.instance, run_id).partition("=")
+    allowed = [name for name in profile.env_allow if not name.startswith("MC_")] if profile else []
+    name, _, value = marker(settings.instance, run).partition("=")
     given = {"LANG": "C.UTF-8", "TERM": "xterm-256color", **settings.agent_environment(*allowed), name: value}
     return {name: value for name, value in given.items() if "\0" not in value}
 

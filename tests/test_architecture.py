@@ -13,6 +13,7 @@ DOORS = {
     "queue_reaper",
     "mc_operator",
     "mc_probe",
+    "mc_land",
     "mc_scheduler",
     "mc_coordination_mcp",
     "vault_mcp",

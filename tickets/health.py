@@ -17,22 +17,25 @@ from models import (
     Heartbeat,
     Incident,
     IncidentState,
+    LandingState,
     QueuedMessage,
     Run,
     RunMode,
     RunState,
     TaskOutcome,
+    Ticket,
     database_sizes,
     now,
 )
 
-from . import switches, tasks
+from . import landing, switches, tasks
 
 Status = Literal["ok", "warning", "failed"]
 
-BEATS = {"pickup": timedelta(minutes=5), "scheduler": timedelta(minutes=3)}
+BEATS = {"pickup": timedelta(minutes=5), "scheduler": timedelta(minutes=3), "landing": timedelta(minutes=5)}
 SILENT = timedelta(seconds=45)
 STARTING = timedelta(minutes=5)
+LANDING = timedelta(minutes=30)
 RUNS_NAMED = 20
 DISK_WARNING = 2 << 30
 DISK_FAILURE = 256 << 20
@@ -65,6 +68,7 @@ def verdict(session: Session, home: Path, *seen: Check) -> Report:
         _pause(session),
         _silent_runs(session),
         _undelivered(session),
+        _landings(session),
         _incidents(session),
         _disk(home),
         _database(session),
@@ -139,6 +143,15 @@ def _undelivered(session: Session) -> Check:
     return Check(
         "messages", "warning" if count else "ok", f"{count} wait for more than 5 min" if count else "none late"
     )
+
+
+def _landings(session: Session) -> Check:
+    """Approved work that has long waited to be landed: its machine may be gone, or nobody lands there."""
+    pending = session.scalars(select(Ticket).where(Ticket.landing == LandingState.PENDING).order_by(Ticket.id))
+    late = [each.identifier for each in pending if (plan := landing.of(each)) and plan.since < now() - LANDING]
+    if not late:
+        return Check("landings", "ok", "none late")
+    return Check("landings", "warning", f"waiting for more than {_span(LANDING)}: {', '.join(late[:RUNS_NAMED])}")
 
 
 def _incidents(session: Session) -> Check:

@@ -23,7 +23,7 @@ from models import Evidence, Run, Ticket, TicketComment, TicketStatus, open_engi
 from settings import Ambient, Limits, Settings
 from tests.ports import free_port
 from tests.waiting import wait_until
-from tests.workers.repositories import repository
+from tests.workers.repositories import named, repository
 from tickets import lifecycle, lookup, projects
 from tickets.actors import Actor
 from tickets.facts import NewTicket
@@ -103,12 +103,12 @@ class House:
 
     # Tickets
 
-    def project(self, check: list[str] | None = None, slug: str = "web") -> Path:
+    def project(self, check: list[str] | None = None, slug: str = "web", **facts: Any) -> Path:
         """A real repository as a project."""
-        folder = repository(self.settings.home / f"repository-{slug}")
+        folder = named(repository(self.settings.home / f"repository-{slug}"))
+        body = {"slug": slug, "name": slug, "folder": str(folder), "check_command": check, **facts}
         with writing(self.engine) as session:
-            body = NewProject(slug=slug, name=slug, folder=str(folder), check_command=check)
-            projects.add(session, body, ALICE)
+            projects.add(session, NewProject.model_validate(body), ALICE)
         return folder
 
     def ticket(self, script: str = "", **facts: Any) -> int:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event, update
 
-from models import Heartbeat, Run, RunState, now, reading, stamp, writing
+from models import Heartbeat, Run, RunState, Ticket, now, reading, stamp, writing
+from tests.test_landing import pending
 from tests.web.conftest import SYSTEM
-from tickets import health, incidents, lifecycle, runs, switches, tasks
+from tickets import health, incidents, landing, lifecycle, runs, switches, tasks
 from tickets.facts import NewTicket
 
 
@@ -46,6 +47,16 @@ def test_a_failed_pass_says_what_failed(alive: Engine, tmp_path: Path) -> None:
         tasks.beat(session, "scheduler", "warning", '{"problems": ["canary.md has no command"]}')
     report = verdict(alive, tmp_path)
     assert report.reasons == ["Pickup: tmux gave no answer", "Scheduler: canary.md has no command"]
+
+
+def test_work_that_nobody_lands_degrades(alive: Engine, tmp_path: Path) -> None:
+    ticket_id, plan = pending(alive)
+    assert verdict(alive, tmp_path).verdict == "working"
+    then = plan.model_copy(update={"since": now() - timedelta(hours=1)})
+    with writing(alive) as session:
+        values = landing.pending(then)
+        session.execute(update(Ticket).where(Ticket.id == ticket_id).values(**values))
+    assert verdict(alive, tmp_path).reasons == ["Landings: waiting for more than 30 min: MC-1"]
 
 
 def test_a_silent_run_and_a_pause_degrade(alive: Engine, tmp_path: Path) -> None:
