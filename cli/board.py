@@ -13,7 +13,7 @@ from sqlalchemy import select
 from cli.common import as_json, checked, operator, print_one, print_rows, reading, writing
 from models import Priority, Tag, Ticket, TicketStatus
 from settings import load
-from tickets import conversation, lifecycle, runs
+from tickets import conversation, landing, lifecycle, runs
 from tickets.errors import Invalid
 from tickets.facts import NewTicket
 from tickets.lookup import get, live_run
@@ -68,6 +68,7 @@ def show(reference: str, as_json: bool) -> None:
         standing = lifecycle.standings(session, [found], actor)[found.id]
         comments = conversation.comments_of(session, found.id, limit=20)
         facts = _row(found) | {
+            "landing": landing.told(found),
             "moves": [move.name for move in lifecycle.moves_from(found, actor, standing)],
             "description": found.description,
             "comments": [f"{comment.author}: {comment.body}" for comment in reversed(comments)],

@@ -15,6 +15,7 @@ from sqlalchemy import update
 
 from mc_cli import main
 from models import Run, open_engine, writing
+from tests.test_landing import handed_in
 from tickets import relationships, runs
 from tickets.actors import Actor
 
@@ -96,6 +97,18 @@ def test_an_illegal_move_is_refused_in_a_sentence(mc: Mc) -> None:
 
     assert refused.exit_code == 1
     assert refused.output.startswith("Error: MC-1 cannot approve: it is to do.")
+
+
+def test_an_approval_says_what_becomes_of_the_branch(mc: Mc, tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
+    handed_in(engine, "leave")
+    approved = mc("ticket", "move", "MC-1", "approve", "landing=squash", "--json")
+    shown = json.loads(mc("ticket", "show", "MC-1", "--json").output)
+    assert (approved.exit_code, shown["status"]) == (0, "in_review")
+    assert shown["landing"] == "Approved by operator; squashing onto main."
+    again = mc("ticket", "move", "MC-1", "approve").output
+    assert again.startswith("Error: MC-1 cannot approve: it is approved already.")
+    engine.dispose()
 
 
 def test_only_the_run_of_a_machine_that_is_gone_is_declared_dead(mc: Mc, tmp_path: Path) -> None:

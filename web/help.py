@@ -20,7 +20,7 @@ MEANINGS = {
     TicketStatus.TODO: "Ready. An agent picks it up as soon as nothing holds it; the ticket says what does.",
     TicketStatus.IN_PROGRESS: "Somebody works on it: an agent in a run, or a person.",
     TicketStatus.NEEDS_INPUT: "The agent has a question. Your answer sends the ticket back to the same conversation.",
-    TicketStatus.IN_REVIEW: "The work is handed in with its evidence. Whoever did it cannot approve it.",
+    TicketStatus.IN_REVIEW: "Handed in with its evidence, or approved and about to land. Whoever did the work cannot approve it.",
     TicketStatus.WAITING: "Parked until a time, another ticket, an answer or a person wakes it.",
     TicketStatus.BLOCKED: "It cannot go on by itself. The ticket says who is to do what.",
     TicketStatus.DONE: "Closed with what was asked for.",

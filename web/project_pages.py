@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import socket
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -11,8 +12,8 @@ from werkzeug.wrappers import Response
 
 import auth
 from auth import Right
-from models import DraftState, Gate, Project, ProjectDraft, now, reading, writing
-from tickets import projects
+from models import DraftState, Gate, Landing, Project, ProjectDraft, now, reading, writing
+from tickets import landing, programs, projects
 from tickets.errors import DomainError
 from tickets.projects import EditProject, NewDraft, NewProject
 
@@ -29,6 +30,16 @@ GATES = {
     Gate.CHECKS: "The checks pass",
     Gate.NONE: "Nothing further",
 }
+LANDINGS = {
+    Landing.LEAVE: "Approval closes the ticket; you merge when you like.",
+    Landing.MERGE: "A merge commit on the base branch, in this machine's repository.",
+    Landing.SQUASH: "One commit on the base branch, with the ticket's title and the branch's subjects.",
+    Landing.PUSH: "To the remote, with your own git credentials.",
+    Landing.PULL_REQUEST: "Pushes the branch, then asks gh (GitHub) or glab (GitLab).",
+}
+NO_FORGE = "Neither gh nor glab is installed here: install one and log in, or approval is refused."
+FRESH = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value}
+"""What a new project's form begins with."""
 OPERATOR = auth.allow(Right.OPERATOR)
 
 
@@ -64,7 +75,7 @@ def show_draft(draft: int) -> str:
     if found.state is not DraftState.READY:
         late = not found.clone and (now() - found.created).total_seconds() > LATE_SECONDS
         return _render("project_new.html", "New project", source=found.source, error=None, draft=found, late=late)
-    return _draft_form(found, (found.facts or {}) | {"max_runs": 2, "gate": Gate.PERSON.value}, {})
+    return _draft_form(found, (found.facts or {}) | FRESH, {})
 
 
 @blueprint.post("/settings/projects/drafts/<number:draft>")
@@ -96,7 +107,8 @@ def show_project(slug: str) -> str:
     with reading(auth.instance().engine) as session:
         project = projects.project_named(session, slug)
     values: View = {name: getattr(project, name) for name in ("slug", "name", "folder", "clone_url", "base_branch")}
-    values |= {"max_runs": project.max_runs, "gate": project.gate.value, "version": project.version}
+    values |= {"max_runs": project.max_runs, "gate": project.gate.value, "landing": project.landing.value}
+    values["version"] = project.version
     values |= {name: shlex.join(getattr(project, name) or []) for name in ("check_command", "setup_command")}
     return _form(project.name, values | {"link_files": "\n".join(project.link_files)}, {}, project)
 
@@ -124,7 +136,8 @@ def _body() -> View:
     commands = {name: team_forms.argv(form, name) or None for name in ("check_command", "setup_command")}
     links = [line.strip() for line in form.get("link_files", "").splitlines() if line.strip()]
     plain = {name: form.get(name, "") for name in ("name", "base_branch", "gate", "max_runs")}
-    return plain | commands | {"link_files": links}
+    chosen = {"landing": form["landing"]} if "landing" in form else {}
+    return plain | chosen | commands | {"link_files": links}
 
 
 def _refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]:
@@ -137,12 +150,21 @@ def _refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]
 def _form(
     title: str, values: View, errors: dict[str, str], project: Project | None, branches: Any = (), message: str = ""
 ) -> str:
-    choices = {
+    choices: View = {
         "gate": [(gate.value, words) for gate, words in GATES.items()],
+        "landing": _landings(),
         "base_branch": [(branch, branch) for branch in branches],
     }
     shown = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
     return _render("project_form.html", title, **shown)
+
+
+def _landings() -> list[tuple[str, str, str]]:
+    """Each with its words and its help; what this machine has no program for says so."""
+    with reading(auth.instance().engine) as session:
+        lacking = programs.lacking(session, programs.FORGES)
+    helps = {Landing.PULL_REQUEST: NO_FORGE} if socket.gethostname() in lacking else {}
+    return [(way.value, landing.WAYS[way], helps.get(way, words)) for way, words in LANDINGS.items()]
 
 
 def _render(template: str, title: str, **shown: Any) -> str:

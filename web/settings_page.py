@@ -13,7 +13,7 @@ import auth
 from auth import Right
 from models import Scope, reading, writing
 from settings import Settings, keys
-from tickets import projects, switches, team, tokens
+from tickets import landing, projects, switches, team, tokens
 from tickets.errors import DomainError
 from tickets.tokens import NewToken
 
@@ -52,6 +52,7 @@ def _page(**more: Any) -> str:
             "tokens": tokens.all_tokens(session),
             "team": {"agents": len(team.members(session)), "profiles": len(team.profiles(session))},
         }
+    shown["ways"] = landing.WAYS
     shown |= {"groups": in_use(instance.settings), "config_file": str(instance.settings.config_file)}
     shown |= {"choices": {"scope": SCOPES, "days": LIFETIMES}, "form": {}, "errors": {}, "secret": None}
     return frame.page("settings.html", "settings", [("Settings", None)], **(shown | more))

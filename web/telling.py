@@ -33,6 +33,8 @@ MOVES: dict[str, tuple[str, str]] = {
     "submit": ("scan-eye", "handed in {ticket} for review"),
     "complete": ("circle-check", "completed {ticket}"),
     "approve": ("check", "approved {ticket}"),
+    "land": ("git-merge", "landed {ticket}: {body}"),
+    "fail_landing": ("triangle-alert", "could not land {ticket}: {body}"),
     "request_changes": ("file-pen", "asked for changes to {ticket}"),
     "send_back": ("undo-2", "sent {ticket} back to an earlier phase: {body}"),
     "park": ("hourglass", "parked {ticket}"),
@@ -47,6 +49,7 @@ MOVES: dict[str, tuple[str, str]] = {
 
 SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_created": ("plus", "created {ticket}"),
+    "ticket_landed_late": ("git-merge", "landed {ticket} too late: {body}"),
     "ticket_edited": ("pencil", "edited {edited} of {ticket}"),
     "ticket_phases_begun": ("list-checks", "began a workflow on {ticket}"),
     "ticket_phases_arranged": ("list-checks", "changed the phases that follow of {ticket}"),

@@ -15,6 +15,7 @@ from tickets import (
     editing,
     evidence,
     header,
+    landing,
     lifecycle,
     page,
     paging,
@@ -89,7 +90,7 @@ def _shared(session: Session, ticket: Ticket) -> View:
     return {
         "ticket": _ticket(session, ticket),
         "header": head,
-        "moves": board.offers(ticket, actor, standing),
+        "moves": board.offers(ticket, actor, standing, landing.ways(session, [ticket]).get(ticket.id, ())),
         "tabs": tabs,
         "composer": {
             "can_message": standing.live is not None,
@@ -107,6 +108,7 @@ def _ticket(session: Session, ticket: Ticket) -> View:
     return view | {
         "description_html": markdown.html(ticket.description),
         "wake_text": wake.words(ticket.wake) if ticket.wake else None,
+        "landing_text": landing.told(ticket),
         "created": ticket.created,
     }
 
@@ -208,10 +210,12 @@ def _move_form(reference: str, name: str, error: str | None) -> str:
     with reading(auth.instance().engine) as session:
         ticket = get(session, reference)
         shown = {"identifier": ticket.identifier, "title": ticket.title, "version": ticket.version}
-        fields = workflow_page.with_phases(session, ticket, law, forms.fields_of(law))
+        ways = landing.ways(session, [ticket]).get(ticket.id, [])
+        fields = workflow_page.with_phases(session, ticket, law, forms.fields_of(law, ways))
     move = {"move": law.name, "label": law.label, "danger": law.danger, "fields": fields}
+    sent = request.form.to_dict() | _pressed()[1]
     for field in move["fields"]:  # type: ignore[attr-defined]
-        field["value"] = request.form.get(field["name"], field.get("value"))
+        field["value"] = sent.get(field["name"], field.get("value"))
     if request.headers.get("HX-Request"):
         return frame.part("_move_form", ticket=shown, move=move, error=error)
     crumbs: list[tuple[str, str | None]] = [
@@ -224,11 +228,12 @@ def _move_form(reference: str, name: str, error: str | None) -> str:
 
 @blueprint.post("/ticket/<reference>/move")
 def make_move(reference: str) -> Response | tuple[str, int]:
-    instance, name = auth.instance(), request.form.get("move", "")
+    instance = auth.instance()
+    name, way = _pressed()
     law = lifecycle.MOVES.get(name)
     if law is None:
         raise Invalid(f"there is no move named {name[:40]!r}", field="move")
-    facts = forms.facts_from(law, request.form, instance.settings.timezone)
+    facts = forms.facts_from(law, request.form, instance.settings.timezone) | way
     try:
         with writing(instance.engine) as session:
             ticket = get(session, reference)
@@ -259,6 +264,12 @@ def take_back(reference: str) -> Response:
             raise
         frame.note(refused.message, "bad")
     return redirect(f"/ticket/{reference}", 303)
+
+
+def _pressed() -> tuple[str, dict[str, str]]:
+    """The move that a button names, and the way to approve where it names one: see `board.Offer`."""
+    name, _, way = request.form.get("move", "").partition(":")
+    return name, {"landing": way} if way else {}
 
 
 def _nudge(run_ids: list[int]) -> None:

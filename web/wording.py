@@ -92,7 +92,8 @@ def nav_groups(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mappi
 def told(payload: Mapping[str, Any]) -> str:
     """The first words that an event's payload has for people, in one line."""
     if {"move", "from", "to"} <= payload.keys():
-        return f"{payload['move']}: {payload['from']} → {payload['to']}".replace("_", " ")
+        way = f" ({payload['landing']})" if payload.get("landing") else ""
+        return f"{payload['move']}: {payload['from']} → {payload['to']}{way}".replace("_", " ")
     if isinstance(payload.get("changes"), dict):
         return f"{', '.join(payload['changes'])} changed".replace("_", " ")
     words = next((payload[key] for key in ("text", "title", "message", "body", "detail") if payload.get(key)), None)

@@ -19,13 +19,15 @@ from werkzeug.serving import make_server
 
 import auth
 from app import create_app
-from models import Run, Scope, TaskOutcome, Trigger, now, writing
+from models import Landing, Run, Scope, TaskOutcome, Trigger, now, writing
 from settings import Settings
-from tests.workers.repositories import commit, git, repository
-from tickets import incidents, ingest, lifecycle, runs, tasks, tokens
+from tests.workers.repositories import commit, git, named, repository
+from tickets import incidents, ingest, landed, landing, lifecycle, projects, runs, tasks, tokens
 from tickets.actors import Actor
 from tickets.facts import NewTicket
 from tickets.lookup import get
+from tickets.projects import NewProject
+from workers import observe
 
 OPERATOR = Actor.human("operator")
 QUIET = [
@@ -85,6 +87,33 @@ class House:
         place = {"repository": str(repo), "branch": "mc/greet", "base_sha": base, "host": socket.gethostname()}
         with writing(self.store) as session:
             session.execute(update(Run).where(Run.id == run_id).values(**place))
+
+    def hand_in(self, folder: Path, landing: str = "merge") -> str:
+        """A ticket in review, with a commit on a branch of its own, in a project of this policy."""
+        repo = named(repository(folder, greet="echo Hello\n"))
+        with writing(self.store) as session:
+            body = NewProject(slug=folder.name, name="Web", folder=str(repo), landing=Landing(landing))
+            projects.add(session, body, OPERATOR)
+        ticket = self.ticket(project=folder.name, title="Greet better")
+        run, base = self.claim(ticket), git(repo, "rev-parse", "main")
+        git(repo, "switch", "--quiet", "--create", f"mc/{ticket}")
+        commit(repo, "Greet better", greet="echo Hi\n")
+        seen = observe.observe(repo, base)
+        git(repo, "switch", "--quiet", "main")
+        place = {"repository": str(repo), "branch": f"mc/{ticket}", "base_sha": base}
+        with writing(self.store) as session:
+            runs.prepared(session, run, host=socket.gethostname(), **place)
+            report = runs.Report(verdict="review", summary="Better.", observations=seen)
+            runs.report(session, run, report, runs.RetryPolicy())
+        return ticket
+
+    def fail_landing(self, ticket: str) -> None:
+        """Its approval could not be carried out."""
+        with writing(self.store) as session:
+            approved = lifecycle.transition(session, get(session, ticket).id, "approve", OPERATOR)
+            plan = landing.of(approved)
+            assert plan is not None
+            landed.fail(session, approved.id, plan, "The disk is full. Make room, then approve again.")
 
     def tell(self, run_id: int, event_type: str, /, **payload: Any) -> None:
         """One event of a run, as its wrapper would send it."""

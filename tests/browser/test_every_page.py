@@ -45,6 +45,8 @@ def paths(house: House, folder: Path) -> list[str]:
         evidence.observe(session, worked, {"check": check, "check_base": check})
         evidence.claim(session, worked, [{"text": "It is there.", "item": 0}])
         quarantine.keep(session, worked, "report", "too late", {"summary": "Late."})
+    reviewed, failed = (house.hand_in(folder / f"project-{number}") for number in (1, 2))
+    house.fail_landing(failed)
     tabs = [
         f"/ticket/{ticket}?tab={tab}"
         for tab in (
@@ -76,6 +78,11 @@ def paths(house: House, folder: Path) -> list[str]:
         f"/ticket/{ticket}/workflow",
         f"/ticket/{ticket}/workflow/waive?phase=QA",
         f"/ticket/{ticket}/operator",
+        f"/ticket/{reviewed}?tab=changes",
+        f"/ticket/{reviewed}/move/approve",
+        f"/ticket/{failed}",
+        "/settings",
+        "/settings/projects/project-1",
         *tabs,
     ]
 

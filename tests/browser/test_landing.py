@@ -1,0 +1,72 @@
+"""Approving in a browser: the button does what it says, and the page follows until the work has landed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+import auth
+from doors import bench, landing
+from tests.browser.conftest import House, Opened
+from tests.workers.repositories import git
+
+pytestmark = pytest.mark.browser
+
+
+def land(house: House) -> None:
+    instance: auth.Instance = house.app.extensions["mission_control"]
+    assert landing.make_pass(bench.set_up(instance.settings, instance.engine)).summary == {"landed": 1}
+
+
+def test_approving_from_the_changes_merges_and_the_page_follows(house: House, page: Page, tmp_path: Path) -> None:
+    ticket = house.hand_in(tmp_path / "shop")
+    page.goto(f"/ticket/{ticket}?tab=changes")
+    page.locator(".decide").get_by_role("button", name="Approve and merge").click()
+
+    head = page.locator("#ticket-head")
+    expect(head).to_contain_text("Approved by browser; merging into main.")
+    expect(page.get_by_role("button", name=re.compile("^Approve"))).to_have_count(0)
+    land(house)
+
+    expect(head.locator(".state")).to_have_text("Done")
+    merged = git(tmp_path / "shop", "rev-parse", "main")
+    expect(page.locator("#entries")).to_contain_text(f"Merged into main as {merged[:10]}.")
+    assert git(tmp_path / "shop", "log", "-1", "--format=%s") == f"Merge {ticket}: Greet better"
+    assert (tmp_path / "shop/greet.txt").read_text() == "echo Hi\n"
+
+
+@pytest.mark.parametrize("width", [1440, 360])
+def test_another_way_is_chosen_from_the_menu_by_keyboard(
+    house: House, opened: Opened, tmp_path: Path, width: int
+) -> None:
+    ticket = house.hand_in(tmp_path / "shop", "leave")
+    page = opened(viewport={"width": width, "height": 800}).new_page()
+    page.goto(f"/ticket/{ticket}")
+    head = page.locator("#ticket-head")
+    expect(head.get_by_role("button", name="Approve, leave the branch")).to_be_visible()
+    head.locator("summary", has=page.locator("svg")).first.focus()
+    page.keyboard.press("Enter")
+    items = head.locator(".split .items")
+    box = items.bounding_box()
+    assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
+    page.keyboard.press("ArrowDown")
+    expect(items.get_by_role("button", name="Approve and merge")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(head).to_contain_text("squashing onto main")
+
+
+def test_it_works_without_scripts(house: House, opened: Opened, tmp_path: Path) -> None:
+    ticket = house.hand_in(tmp_path / "shop", "leave")
+    page = opened(java_script_enabled=False).new_page()
+    page.goto(f"/ticket/{ticket}")
+    page.locator("#ticket-head .split summary").click()
+    page.get_by_role("button", name="Approve and squash").click()
+    expect(page.locator("#ticket-head")).to_contain_text("Approved by browser; squashing onto main.")
+    land(house)
+    page.reload()
+    expect(page.locator("#ticket-head .state")).to_have_text("Done")
+    assert git(tmp_path / "shop", "log", "-1", "--format=%s") == f"{ticket}: Greet better"

@@ -1,0 +1,164 @@
+"""What pages and programs see of landings: buttons that say what they do, what is under way, and what came of it."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine
+from werkzeug.test import TestResponse
+
+from models import LandingState, Program, TicketStatus, now, reading, writing
+from tests.test_landing import SHA, get, handed_in, pending, project
+from tests.web.conftest import OWN_PAGE, Api, form_token
+from tests.web.test_settings_pages import FIELDS, send, text
+from tickets import landed, landing, projects
+
+
+def page(browser: FlaskClient, query: str = "") -> str:
+    return text(browser.get(f"/ticket/MC-1{query}"))
+
+
+def press(browser: FlaskClient, value: str, **fields: str) -> TestResponse:
+    body = {"move": value, "csrf": form_token(browser, "/ticket/new"), **fields}
+    return browser.post("/ticket/MC-1/move", data=body, headers=OWN_PAGE)
+
+
+@pytest.mark.parametrize(
+    ("policy", "label"),
+    [
+        ("leave", "Approve, leave the branch"),
+        ("merge", "Approve and merge"),
+        ("squash", "Approve and squash"),
+        ("push", "Approve and push"),
+        ("pull_request", "Approve and open a pull request"),
+    ],
+)
+def test_the_button_says_what_will_happen_and_the_menu_has_the_other_ways(
+    browser: FlaskClient, store: Engine, policy: str, label: str
+) -> None:
+    handed_in(store, policy)
+    for place in ("", "?tab=changes"):
+        said = page(browser, place)
+        assert f'name="move" value="approve:{policy}">{label}</button>' in said or place
+    assert all(
+        f'class="item" name="move" value="approve:{way}"' in page(browser) for way in landing.WAYS if way != policy
+    )
+    assert f'value="approve:{policy}">{label}' in text(browser.get("/board"))
+
+
+def test_what_has_nothing_to_land_is_just_approved(browser: FlaskClient, store: Engine) -> None:
+    handed_in(store, "merge", phases=[{"name": "Dev", "agent": "script"}, {"name": "QA", "agent": "script"}])
+    said = page(browser)
+    assert 'name="move" value="approve">Approve</button>' in said and "Other ways to approve" not in said
+
+
+def test_a_decision_that_completes_the_ticket_says_what_becomes_of_the_branch(
+    browser: FlaskClient, store: Engine
+) -> None:
+    ticket_id = handed_in(store, "squash", phases=[{"name": "Dev", "agent": "script", "choices": ["ship", "wait"]}])
+    assert "A choice will approve and squash." in page(browser)
+    assert press(browser, "approve:squash", choice="ship").status_code == 303
+    assert get(store, ticket_id).landing is LandingState.PENDING
+    said = page(browser)
+    assert "Decided: ship" in said and said.count("Approved by operator; squashing onto main.") >= 2
+
+
+def test_approval_is_said_while_it_is_carried_out_and_not_offered_again(browser: FlaskClient, store: Engine) -> None:
+    ticket_id = handed_in(store, "leave")
+    assert press(browser, "approve:merge").status_code == 303
+    assert get(store, ticket_id).landing is LandingState.PENDING
+    said = page(browser)
+    assert "Approved by operator; merging into main." in said and 'value="approve' not in said
+    assert "Approved by operator; merging into main." in text(browser.get("/board"))
+    again = press(browser, "approve:squash")
+    assert again.status_code == 409 and "is approved already" in text(again)
+
+
+def test_what_failed_is_said_with_its_reason_where_a_person_looks(browser: FlaskClient, store: Engine) -> None:
+    ticket_id, plan = pending(store)
+    with writing(store) as session:
+        landed.fail(session, ticket_id, plan, "The disk is full. Make room, then approve again.")
+    words = "Approved by alice, but not merged into main. The disk is full. Make room, then approve again."
+    for path in ("/ticket/MC-1", "/board", "/"):
+        assert words in text(browser.get(path)), path
+    assert 'value="approve:merge">Approve and merge' in page(browser)
+
+
+def test_the_form_of_an_approval_that_is_to_be_explained_asks_for_the_way_too(
+    browser: FlaskClient, store: Engine
+) -> None:
+    ticket_id = handed_in(store, "squash", acceptance=[{"text": "It greets by name"}])
+    form = text(browser.get("/ticket/MC-1/move/approve"))
+    assert '<option value="squash" selected>Squash</option>' in form and '<option value="leave">' in form
+    assert press(browser, "approve", landing="merge", waive="Seen.").status_code == 303
+    plan = landing.of(get(store, ticket_id))
+    assert plan is not None and (plan.policy, plan.waived) == ("merge", "Seen.")
+    alone = text(browser.get("/ticket/MC-1/move/park"))
+    assert "What becomes of the branch" not in alone
+
+
+@pytest.mark.parametrize("address", ["https://github.example/a/pull/5", "javascript:alert(1)", "http://x.example/5"])
+def test_the_address_of_a_pull_request_is_a_link_only_over_https(
+    browser: FlaskClient, store: Engine, address: str
+) -> None:
+    ticket_id, plan = pending(store, "pull_request")
+    with writing(store) as session:
+        landed.succeed(session, ticket_id, plan, "Opened a pull request.", {"commit": SHA, "address": address})
+    for tab in ("", "?tab=evidence"):
+        said = page(browser, tab)
+        assert "Opened a pull request." in said
+        assert (f'href="{address}"' in said) is address.startswith("https://")
+    assert f"commit: {SHA}" in page(browser, "?tab=evidence")
+
+
+def test_programs_approve_and_read_what_becomes_of_it(operator: Api, orchestrator: Api, store: Engine) -> None:
+    ticket_id = handed_in(store, "merge")
+    answer: Any = orchestrator.post("/tickets/MC-1/moves", {"move": "approve", "landing": "push"})
+    assert (answer.status_code, answer.json["error"]) == (403, "forbidden")
+    moved: Any = operator.post("/tickets/MC-1/moves", {"move": "approve", "landing": "squash"}).json
+    assert (moved["status"], moved["landing"]["state"], moved["landing"]["policy"]) == (
+        "in_review",
+        "pending",
+        "squash",
+    )
+    again: Any = operator.post("/tickets/MC-1/moves", {"move": "approve"})
+    assert (again.status_code, again.json["error"]) == (409, "landing_pending")
+    with writing(store) as session:
+        plan = landing.of(get(store, ticket_id))
+        assert plan is not None and landed.fail(session, ticket_id, plan, "No.")
+    assert operator.get("/tickets/MC-1").json["landing"]["reason"] == "No."  # type: ignore[index]
+    operator.post("/tickets/MC-1/moves", {"move": "request_changes", "body": "Again."})
+    assert operator.get("/tickets/MC-1").json["landing"] is None  # type: ignore[index]
+
+
+def test_a_way_that_does_not_exist_is_refused(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    ticket_id = handed_in(store)
+    assert press(browser, "approve:fly").status_code == 422
+    assert operator.post("/tickets/MC-1/moves", {"move": "approve", "landing": "fly"}).status_code == 422
+    assert get(store, ticket_id).status is TicketStatus.IN_REVIEW
+
+
+def test_the_policy_of_a_project_is_chosen_with_its_help(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    with writing(store) as session:
+        project(session, "leave")
+    form = text(browser.get("/settings/projects/web"))
+    assert 'name="landing" value="leave" checked' in form and "asks gh (GitHub) or glab (GitLab)" in form
+    fields = {**FIELDS, "folder": "/srv/web", "version": "1", "landing": "squash"}
+    assert send(browser, "/settings/projects/web", **fields).status_code == 303
+    with reading(store) as session:
+        assert projects.project_named(session, "web").landing == "squash"
+    assert "Squash when approved" in text(browser.get("/settings"))
+    changed: Any = operator.patch("/projects/web", {"version": 2, "landing": "merge"}).json
+    assert changed["landing"] == "merge"
+    assert operator.patch("/projects/web", {"version": 3, "landing": None}).status_code == 422
+
+
+def test_the_form_says_that_no_program_can_open_a_pull_request(browser: FlaskClient, store: Engine) -> None:
+    with writing(store) as session:
+        project(session)
+        for name in ("gh", "glab"):
+            session.add(Program(host=socket.gethostname(), name=name, found=False, checked=now()))
+    assert "Neither gh nor glab is installed here" in text(browser.get("/settings/projects/web"))
