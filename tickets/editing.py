@@ -1,15 +1,18 @@
-"""Editing a ticket's fields: only against the version that was read, with one event that says what was and what is."""
+"""Editing a ticket's fields: only against what was read, with one event that says what was and what is."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from models import ActorKind, Priority, Ticket, TicketTag, now
+from models import ActorKind, Priority, Ticket, TicketTag, now, stamp
 
-from . import events, team
+from . import events, team, words
 from .actors import Actor
 from .errors import Forbidden, Invalid, StaleTicket
 from .facts import EditTicket
@@ -18,7 +21,11 @@ from .views import tags_of, ticket_json
 
 NEVER_NULL = ("title", "description", "priority", "tags", "acceptance", "gate", "archived")
 PERSONS_ALONE = ("gate", "acceptance", "campaign_owner")
+MOVED_TOO = ("assigned_to", "priority", "gate", "not_before")
+"""What a move may change as well."""
 SHOWN_CHARACTERS = 500
+LOOKED_BACK = 100
+"""How many of a ticket's events are read to say who changed a field."""
 
 
 def edit(session: Session, ticket: Ticket, body: EditTicket, actor: Actor) -> Ticket:
@@ -34,13 +41,61 @@ def edit(session: Session, ticket: Ticket, body: EditTicket, actor: Actor) -> Ti
     if ticket.version != body.version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     before = ticket_json(session, [ticket])[0]
-    changed = write(session, ticket, body.version, _columns(session, sent))
-    if "tags" in sent:
-        _retag(session, ticket.id, {tag.value for tag in sent["tags"]})
+    values = {name: value for name, value in _columns(session, sent).items() if getattr(ticket, name) != value}
+    tags = {tag.value for tag in sent["tags"]} if "tags" in sent else set(before["tags"])
+    if not values and tags == set(before["tags"]):
+        return ticket
+    changed = write(session, ticket, body.version, values)
+    _retag(session, ticket.id, tags)
     after = ticket_json(session, [changed])[0]
     difference = {name: [_short(before[name]), _short(after[name])] for name in sent if before[name] != after[name]}  # type: ignore[literal-required]
     events.append(session, ticket.id, "ticket_edited", {"changes": difference, "version": changed.version}, actor)
     return changed
+
+
+def revise(session: Session, ticket: Ticket, name: str, value: Any, seen: str, actor: Actor) -> Ticket:
+    """Edit one field as a person does: what became of the rest of the ticket meanwhile does not stand in the way.
+
+    `seen` is the `sign` of what was read. Raises `StaleTicket`, which says who changed the field since, and what `edit` raises.
+    """
+    body = EditTicket.model_validate({"version": ticket.version, name: value})
+    present = sign(ticket_json(session, [ticket])[0][name])  # type: ignore[literal-required]
+    if present not in (seen, sign(_as_shown(getattr(body, name)))):
+        raise _stale(session, ticket, name, actor)
+    return edit(session, ticket, body, actor)
+
+
+def sign(value: Any) -> str:
+    """A short sign by which a field's value, as `ticket_json` has it, is known again."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _as_shown(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return stamp(value)
+    return sorted(value) if isinstance(value, list) else value
+
+
+def _stale(session: Session, ticket: Ticket, name: str, actor: Actor) -> StaleTicket:
+    by = _last_editor(session, ticket.id, name)
+    return StaleTicket(
+        f"{'You' if by == actor.name else by or 'Somebody'} changed the {words.field(name)} after you had read it."
+        " What you wrote is kept: save it again to put it in place of what stands there now.",
+        ticket=ticket.identifier,
+        version=ticket.version,
+        field=name,
+        by=by,
+    )
+
+
+def _last_editor(session: Session, ticket_id: int, name: str) -> str | None:
+    """Who changed this field last."""
+    wanted = events.Wanted(ticket_id=ticket_id, kinds=("ticket_",))
+    for event in events.feed(session, wanted, limit=LOOKED_BACK).events:
+        moved = event.event_type == "ticket_moved" and name in MOVED_TOO
+        if moved or name in event.payload.get("changes", {}):
+            return event.actor
+    return None
 
 
 def _require_right(sent: dict[str, Any], actor: Actor) -> None:

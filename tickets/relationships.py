@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from models import TERMINAL, RelationKind, Ticket, TicketRelationship
@@ -24,6 +24,15 @@ REVERSED = {
 }
 
 
+SAID = {
+    said: (kind, turned)
+    for kind in RelationKind
+    for said, turned in ((kind.value, False), (REVERSED[kind.value].replace(" ", "_"), True))
+    if kind in ORDERED or not turned
+}
+"""Every way of saying a relationship from one of its ends: its kind, and whether it begins at the other end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """One relationship as seen from one of its tickets: `kind` in words, and the ticket at the other end."""
@@ -36,25 +45,49 @@ class Relation:
     status: str
 
 
+def relate(session: Session, ticket_id: int, said: str, other_id: int, actor: Actor) -> TicketRelationship:
+    """As `add`, in the words of either end: `blocked_by` too. Raises what that raises."""
+    kind, turned = SAID.get(said, (said, False))
+    return add(session, *((other_id, kind, ticket_id) if turned else (ticket_id, kind, other_id)), actor)
+
+
 def add(session: Session, ticket_id: int, kind: str, other_id: int, actor: Actor) -> TicketRelationship:
     """Raises `Invalid` for an unknown kind or the ticket itself, `Conflict` for a repetition or a cycle."""
     relation = _kind(kind)
     if ticket_id == other_id:
-        raise Invalid("a ticket has no relationship with itself", field="other")
-    same = (
-        TicketRelationship.ticket_id == ticket_id,
-        TicketRelationship.kind == relation,
-        TicketRelationship.other_id == other_id,
-    )
-    if session.scalar(select(TicketRelationship.id).where(*same)) is not None:
-        raise Conflict("these tickets already have that relationship")
+        raise Invalid("a ticket has no relationship with itself", field="ticket")
+    if _is_said(session, relation, ticket_id, other_id):
+        raise Conflict("these tickets already have that relationship", field="ticket")
     if relation in ORDERED and reaches(session, relation, other_id, ticket_id):
-        raise Conflict(f"that would make a cycle of {relation.value.replace('_', ' ')}")
+        words = relation.value.replace("_", " ")
+        raise Conflict(
+            f"that would make a cycle of “{words}”: read on from the other ticket, one comes back to this one",
+            field="ticket",
+        )
     row = TicketRelationship(ticket_id=ticket_id, kind=relation, other_id=other_id, author=actor.name)
     session.add(row)
     session.flush()
-    events.append(session, ticket_id, "relationship_added", {"kind": relation.value, "other": other_id}, actor)
+    _tell(session, "relationship_added", (row.id, ticket_id, relation, other_id), actor)
     return row
+
+
+def _is_said(session: Session, kind: RelationKind, ticket_id: int, other_id: int) -> bool:
+    """Whether this is on record; what holds both ways is, from whichever end it was said."""
+    ends = [(ticket_id, other_id)] if kind in ORDERED else [(ticket_id, other_id), (other_id, ticket_id)]
+    pair = tuple_(TicketRelationship.ticket_id, TicketRelationship.other_id)
+    same = select(TicketRelationship.id).where(TicketRelationship.kind == kind, pair.in_(ends))
+    return session.scalar(same.limit(1)) is not None
+
+
+def _tell(session: Session, event: str, link: tuple[int, int, RelationKind, int], actor: Actor) -> None:
+    """An event on each of the two tickets, in the words of its side."""
+    number, first, kind, second = link
+    named = session.execute(select(Ticket.id, Ticket.identifier).where(Ticket.id.in_((first, second))))
+    names = {ticket_id: identifier for ticket_id, identifier in named}  # noqa: C416 - rows are not pairs to mypy
+    words = kind.value.replace("_", " ")
+    for mine, theirs, said in ((first, second, words), (second, first, REVERSED[kind.value])):
+        payload = {"relationship": number, "kind": said, "other": names[theirs]}
+        events.append(session, mine, event, payload, actor)
 
 
 def _kind(kind: str) -> RelationKind:
@@ -79,14 +112,11 @@ def reaches(session: Session, kind: RelationKind, start: int, goal: int) -> bool
 
 def remove(session: Session, ticket_id: int, relationship_id: int, actor: Actor) -> None:
     ends = or_(TicketRelationship.ticket_id == ticket_id, TicketRelationship.other_id == ticket_id)
-    gone = session.scalar(
-        delete(TicketRelationship)
-        .where(TicketRelationship.id == relationship_id, ends)
-        .returning(TicketRelationship.id)
-    )
-    if gone is None:
+    row = session.scalar(select(TicketRelationship).where(TicketRelationship.id == relationship_id, ends))
+    if row is None:
         raise NotFound("there is no such relationship on this ticket", relationship=relationship_id)
-    events.append(session, ticket_id, "relationship_removed", {"relationship": relationship_id}, actor)
+    session.execute(delete(TicketRelationship).where(TicketRelationship.id == row.id))
+    _tell(session, "relationship_removed", (row.id, row.ticket_id, row.kind, row.other_id), actor)
 
 
 def of(session: Session, ticket_id: int) -> list[Relation]:

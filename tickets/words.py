@@ -16,3 +16,28 @@ def fenced(text: str) -> str:
     while fence in text:
         fence += "`"
     return f"{fence}text\n{text}\n{fence}"
+
+
+FIELDS = {
+    "assigned_to": "owner",
+    "campaign_owner": "holder",
+    "gate": "condition for done",
+    "not_before": "earliest start",
+    "expected_check_in": "expected check-in",
+    "archived": "archive mark",
+    "acceptance": "acceptance list",
+}
+
+
+def field(name: str) -> str:
+    """`the owner`, `the title`: a ticket's field as it stands in a sentence."""
+    return FIELDS.get(name, name)
+
+
+def size(count: int) -> str:
+    """`940 bytes`, `34 KB`, `1.5 MB`."""
+    if count < 1 << 10:
+        return f"{count} bytes"
+    if count < 1 << 20:
+        return f"{count / (1 << 10):.0f} KB"
+    return f"{count / (1 << 20):.1f}".removesuffix(".0") + " MB"
