@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from models import ActorKind, Failure, Outcome, TicketStatus, reading, writing
+from models import ActorKind, Attachment, Failure, Outcome, TicketStatus, reading, writing
 from tests.test_spine import ALICE, make
-from tickets import editing, lifecycle, lookup, runs, sessions
+from tickets import attachments, editing, lifecycle, lookup, runs, sessions
 from tickets.actors import Actor
 from tickets.errors import Forbidden
 from tickets.facts import EditTicket, NewTicket
@@ -20,7 +20,7 @@ PATIENT = runs.RetryPolicy(limit=5, backoff_seconds=0)
 
 
 @pytest.mark.parametrize(
-    "edit", [{"gate": "none"}, {"acceptance": [{"text": "x", "met": True}]}, {"campaign_owner": None}]
+    "edit", [{"gate": "none"}, {"acceptance": [{"text": "x", "met": True}]}, {"campaign_owner": "luci"}]
 )
 def test_a_service_does_not_lower_the_bar_that_work_is_held_to(engine: Engine, edit: dict[str, Any]) -> None:
     ticket_id = make(engine)
@@ -31,6 +31,20 @@ def test_a_service_does_not_lower_the_bar_that_work_is_held_to(engine: Engine, e
             editing.edit(session, ticket, body, SERVICE)
         before = ticket.version
         assert editing.edit(session, ticket, body, ALICE).version == before + 1
+
+
+def test_a_program_takes_no_file_off_a_ticket(engine: Engine) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        kept = {"media_type": "text/plain", "size": 1, "sha256": "", "stored_as": "a" * 32}
+        row = Attachment(ticket_id=ticket_id, name="a.txt", author="alice", **kept)
+        session.add(row)
+        session.flush()
+        for program in (SERVICE, Actor(ActorKind.RUN, "script", 1, ticket_id)):
+            with pytest.raises(Forbidden, match="Only a person"):
+                attachments.remove(session, row, program)
+        attachments.remove(session, row, ALICE)
+        assert attachments.of(session, ticket_id) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Files of a ticket: received into a private folder under a name of our own, then entered; served only as a download.
+"""Files of a ticket: received into a private folder under a name of our own, then entered; served as a download.
 
 The file is written before the transaction begins; whoever called `receive` discards it when its row does not come.
 """
@@ -19,11 +19,11 @@ from pydantic import Field
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import Attachment, Evidence, EvidenceSource, EvidenceStatus
+from models import ActorKind, Attachment, Evidence, EvidenceSource, EvidenceStatus
 
-from . import events
+from . import events, pictures, words
 from .actors import Actor
-from .errors import Invalid, NotFound, TooLarge
+from .errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from .facts import Body, Prose
 
 CHUNK = 1 << 16
@@ -31,6 +31,8 @@ NEW_PRIVATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_C
 NAME_CHARACTERS = 120
 STORED = re.compile(r"[0-9a-f]{32}")
 TEXT = "text/plain"
+SHOWN_BYTES, SHOWN_LINES = 16 << 10, 200
+"""How much of the beginning of a text is shown."""
 
 SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
@@ -94,7 +96,7 @@ def _copy(content: IO[bytes], file: IO[bytes], path: Path, name: str, limit: int
     for chunk in _chunks(head, content):
         size += len(chunk)
         if size > limit:
-            raise TooLarge(f"A file may have {limit} bytes.", limit=limit)
+            raise TooLarge(f"A file may have {words.size(limit)}.", limit=limit)
         if media_type == TEXT:
             _require_text(decoder, chunk)
         digest.update(chunk)
@@ -152,6 +154,26 @@ def add(session: Session, ticket_id: int, received: Received, said: Upload, acto
     return row
 
 
+def remove(session: Session, row: Attachment, actor: Actor) -> None:
+    """Take a file off its ticket; whoever calls this deletes it with `discard` once that is committed.
+
+    Raises `Forbidden` for programs, `Conflict` for what was entered as evidence: that stays.
+    """
+    if actor.kind is not ActorKind.HUMAN:
+        raise Forbidden("Only a person removes a file.")
+    if row.id in evidence_of(session, row.ticket_id):
+        raise Conflict(f"{row.name} is evidence: it stays with the ticket.", attachment=row.id)
+    session.delete(row)
+    session.flush()
+    events.append(session, row.ticket_id, "attachment_removed", {"attachment": row.id, "name": row.name}, actor)
+
+
+def evidence_of(session: Session, ticket_id: int) -> set[int]:
+    """The files of a ticket that were entered as evidence."""
+    entered = select(Evidence.data).where(Evidence.ticket_id == ticket_id, Evidence.kind == "attachment")
+    return {data["attachment"] for data in session.scalars(entered) if data}
+
+
 def _claim(row: Attachment, said: Upload) -> Evidence:
     return Evidence(
         ticket_id=row.ticket_id,
@@ -184,3 +206,26 @@ def path_of(folder: Path, attachment: Attachment) -> Path:
     if not STORED.fullmatch(attachment.stored_as) or path.is_symlink() or not path.is_file():
         raise NotFound("that file is no longer kept", attachment=attachment.id)
     return path
+
+
+def discard(folder: Path, stored_as: str) -> None:
+    """Delete the file of a row that is gone."""
+    if STORED.fullmatch(stored_as):
+        (folder / stored_as).unlink(missing_ok=True)
+
+
+def is_shown(path: Path, media_type: str) -> bool:
+    """Whether a file can be shown in a page: a picture of bearable size, or text."""
+    if media_type == TEXT:
+        return True
+    with path.open("rb") as file:
+        return pictures.is_shown(file.read(pictures.HEAD), media_type)
+
+
+def beginning(path: Path) -> str:
+    """The first lines of a text."""
+    with path.open("rb") as file:
+        head = file.read(SHOWN_BYTES + 1)
+    lines = head[:SHOWN_BYTES].decode("utf-8", "ignore").splitlines(keepends=True)
+    cut = len(head) > SHOWN_BYTES or len(lines) > SHOWN_LINES
+    return "".join(lines[:SHOWN_LINES]) + ("\n…\n" if cut else "")

@@ -1,4 +1,4 @@
-"""Files of a ticket: upload, list, download."""
+"""Files of a ticket: upload, list, download, remove."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from flask import Response, request, send_file
+from werkzeug.datastructures import FileStorage
 
 import auth
 from models import Attachment, Ticket, reading
@@ -14,7 +15,7 @@ from tickets.attachments import Received, Upload
 from tickets.errors import ClaimLost, Forbidden, Invalid
 
 from . import shapes
-from .api import ANYBODY, RUNS, WRITERS, Call, Resource, asked_for, find_ticket, perform, too_late
+from .api import ANYBODY, OPERATORS, RUNS, WRITERS, Call, Resource, asked_for, find_ticket, perform, too_late
 from .shapes import AttachmentJson, Page
 
 blueprint = Resource("attachments", __name__)
@@ -41,7 +42,7 @@ def list_attachments(call: Call, ticket: Ticket) -> Page[AttachmentJson]:
 )
 def upload(ticket: str) -> Response:
     """Upload a file; its type is read from its content. With a `summary` it is entered as evidence."""
-    said, received = _said(), _receive()
+    said, received = _said(), receive(request.files.get("file"))
     entered: list[int] = []
 
     def work(call: Call) -> AttachmentJson | ClaimLost:
@@ -69,8 +70,8 @@ def _said() -> Upload:
     return Upload.model_validate(given)
 
 
-def _receive() -> Received:
-    sent = request.files.get("file")
+def receive(sent: FileStorage | None) -> Received:
+    """Store the file that a form carries, within the limits of the settings."""
     if sent is None:
         raise Invalid("a form with a part named `file` is needed", fields={"file": "Field required"})
     settings = auth.instance().settings
@@ -95,6 +96,15 @@ def download(attachment: int) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
+
+
+@blueprint.writes("DELETE", "/attachments/<number:attachment>", rights=OPERATORS)
+def remove_attachment(call: Call, attachment: int) -> None:
+    """Take a file off its ticket and delete it; what was entered as evidence stays."""
+    row = attachments.find(call.session, attachment)
+    folder, stored_as = call.settings.attachments_dir, row.stored_as
+    attachments.remove(call.session, row, call.actor)
+    call.after.append(lambda: attachments.discard(folder, stored_as))
 
 
 def _require_own(row: Attachment) -> None:

@@ -1,0 +1,68 @@
+"""How large a picture says it is, read from its first bytes. Nothing is decoded here: that is left to the browser, and
+only for pictures that it can be expected to hold.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+
+HEAD = 256 << 10
+"""So many bytes are looked at; in a JPEG the size may stand behind metadata."""
+MOST_PIXELS = 50_000_000
+FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
+
+
+def is_shown(head: bytes, media_type: str) -> bool:
+    """Whether a picture that begins with these bytes may be shown in a page: of a known kind, and not too large."""
+    measure = _SIZES.get(media_type)
+    try:
+        width, height = measure(head) if measure else (0, 0)
+    except (struct.error, ValueError):
+        return False
+    return 0 < width * height <= MOST_PIXELS
+
+
+def _png(head: bytes) -> tuple[int, int]:
+    """https://www.w3.org/TR/png-3/#11IHDR"""
+    width, height = struct.unpack_from(">II", head, 16)
+    return width, height
+
+
+def _gif(head: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from("<HH", head, 6)
+    return width, height
+
+
+def _webp(head: bytes) -> tuple[int, int]:
+    """https://developers.google.com/speed/webp/docs/riff_container"""
+    kind = head[12:16]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
+        return width, height
+    if kind == b"VP8L":
+        (packed,) = struct.unpack_from("<I", head, 21)
+        return (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", head, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _jpeg(head: bytes) -> tuple[int, int]:
+    """Walk from segment to segment to the frame header: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, B.2.2."""
+    at = 2
+    while not FRAME.match(head, at):
+        if head[at : at + 1] != b"\xff":
+            raise ValueError("not a segment")
+        at += 2 + struct.unpack_from(">H", head, at + 2)[0]
+    height, width = struct.unpack_from(">HH", head, at + 5)
+    return width, height
+
+
+_SIZES: dict[str, Callable[[bytes], tuple[int, int]]] = {
+    "image/png": _png,
+    "image/gif": _gif,
+    "image/webp": _webp,
+    "image/jpeg": _jpeg,
+}
+RASTER = frozenset(_SIZES)
