@@ -9,6 +9,7 @@ import inspect
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 
 class DomainError(Exception):
@@ -31,9 +32,19 @@ class Invalid(DomainError):
 
 def invalid(error: ValidationError) -> Invalid:
     """A model's complaint as one that names each field: `{"fields": {"wake.at": "Field required"}}`."""
-    fields = {".".join(str(part) for part in item["loc"]) or "body": item["msg"] for item in error.errors()}
+    fields = {".".join(str(part) for part in item["loc"]) or "body": _complaint(item) for item in error.errors()}
     said = "; ".join(f"{name}: {words}" for name, words in list(fields.items())[:5])
     return Invalid(f"The input is not valid. {said}", fields=fields)
+
+
+def _complaint(item: ErrorDetails) -> str:
+    """What is wrong with one field; the usual complaints about a text in words that fit a form."""
+    kind, border = item["type"], item.get("ctx", {})
+    if kind == "string_too_short" and border["min_length"] == 1:
+        return "must not be empty"
+    if kind == "string_too_long":
+        return f"must not have more than {border['max_length']} characters"
+    return item["msg"]
 
 
 class NotFound(DomainError):
