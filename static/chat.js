@@ -1,11 +1,15 @@
-// The conversation of a ticket: new entries are merged in, typing is shown as it happens, the reader's place is kept.
+// A ticket's page: its parts are edited in place, and in its conversation new entries are merged in, typing is shown as it happens, the reader's place is kept.
 
 import { Composer } from "./js/composer.js";
+import { startEditing } from "./js/edit.js";
+import { startFiles } from "./js/files.js";
 import { announceFresh, morph } from "./js/fragments.js";
 import { stream } from "./js/live.js";
 import { fetchFragment, parseFragment } from "./js/page.js";
+import { startPicking } from "./js/picker.js";
 import { Talk } from "./js/talk.js";
 import { Typing } from "./js/typing.js";
+import { startViewer } from "./js/viewer.js";
 
 const QUIET = 150;
 const NEAR = 160;
@@ -110,4 +114,9 @@ class Conversation {
   }
 }
 
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+startPicking();
+startEditing();
+startFiles();
+startViewer();
 if (document.getElementById("entries")) new Conversation();

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import (
     ActorKind,
+    Attachment,
     CommentKind,
     Evidence,
     EvidenceSource,
@@ -24,12 +25,14 @@ from models import (
     TicketStatus,
 )
 
-from . import evidence, quarantine, relationships, requests, routing
+from . import attachments, evidence, pictures, quarantine, relationships, requests, routing, words
 from .conversation import Entry
 
 View = dict[str, Any]
 DRAWN = {ActorKind.HUMAN: "person", ActorKind.RUN: "agent", ActorKind.ORCHESTRATOR: "agent", ActorKind.SERVICE: "agent"}
 HIDDEN_INPUT = ("prompt", "message", "echo")
+THUMBNAIL_BYTES = 4 << 20
+"""A larger picture is fetched when somebody asks to see it."""
 
 
 # ------------------------------------------------------------------------------------------------------- conversation
@@ -184,20 +187,54 @@ def _verdicts(session: Session, ticket_id: int, runs: set[int]) -> dict[int, Vie
     if not runs:
         return {}
     grouped: dict[int, list[Evidence]] = {}
-    for row in evidence.of(session, ticket_id):
+    rows = evidence.of(session, ticket_id)
+    named = files_named(session, ticket_id, rows)
+    for row in rows:
         grouped.setdefault(row.run_id or 0, []).append(row)
     return {
         run.id: {
             "outcome": run.outcome or "ended",
             "generation": run.generation,
-            "evidence": proof_of(grouped.get(run.id, [])),
+            "evidence": proof_of(grouped.get(run.id, []), named),
         }
         for run in session.scalars(select(Run).where(Run.id.in_(runs)))
     }
 
 
-def proof_of(rows: list[Evidence]) -> View:
-    """These rows as claims beside facts."""
+def files_named(session: Session, ticket_id: int, rows: list[Evidence]) -> dict[int, View]:
+    """The files that these rows may be about, by number."""
+    if all(row.kind != "attachment" for row in rows):
+        return {}
+    return {row.id: _file(row) for row in attachments.of(session, ticket_id)}
+
+
+def file_of(row: Evidence, named: dict[int, View]) -> View | None:
+    """The file that this evidence is about."""
+    return named.get((row.data or {}).get("attachment", 0))
+
+
+def files(session: Session, ticket: Ticket) -> list[View]:
+    """The files of a ticket, and which of them are evidence."""
+    entered = attachments.evidence_of(session, ticket.id)
+    return [_file(row) | {"evidence": row.id in entered} for row in attachments.of(session, ticket.id)]
+
+
+def _file(row: Attachment) -> View:
+    """`shows` is picture or text, for what a browser may be shown."""
+    shows = "picture" if row.media_type in pictures.RASTER else "text" if row.media_type == attachments.TEXT else None
+    return {
+        "id": row.id,
+        "name": row.name,
+        "size": words.size(row.size),
+        "author": row.author,
+        "at": row.created,
+        "shows": shows,
+        "thumbnail": shows == "picture" and row.size <= THUMBNAIL_BYTES,
+    }
+
+
+def proof_of(rows: list[Evidence], named: dict[int, View]) -> View:
+    """These rows as claims beside facts; `named` holds the files that they are about."""
     claims = [
         {
             "text": row.summary,
@@ -205,7 +242,7 @@ def proof_of(rows: list[Evidence]) -> View:
             "by": row.author,
             "at": row.created,
             "item": row.item,
-            "href": attachment_href(row),
+            "file": file_of(row, named),
         }
         for row in rows
         if row.source is EvidenceSource.CLAIM
@@ -223,12 +260,6 @@ def proof_of(rows: list[Evidence]) -> View:
         if row.source is EvidenceSource.FACT
     ]
     return {"claims": claims, "facts": facts}
-
-
-def attachment_href(row: Evidence) -> str | None:
-    """Where the file is that this evidence is about."""
-    number = (row.data or {}).get("attachment")
-    return f"/api/v1/attachments/{number}" if number else None
 
 
 def _on_base(row: Evidence) -> View | None:
@@ -287,21 +318,24 @@ def run_view(run: Run) -> View:
 
 
 def side(session: Session, ticket: Ticket, run: Run | None, owner_kinds: dict[str, str]) -> View:
-    people = [("Owner", ticket.assigned_to), ("Requester", ticket.requester), ("Held by", ticket.campaign_owner)]
+    """`people` and `timing` name the field that a person may edit, where there is one."""
+    people = [
+        ("Owner", ticket.assigned_to, "assigned_to"),
+        ("Requester", ticket.requester, None),
+        ("Held by", ticket.campaign_owner, "campaign_owner"),
+    ]
     return {
-        "people": [(label, name, owner_kinds.get(name, "person")) for label, name in people if name],
+        "people": [(label, name, owner_kinds.get(name or "", "person"), field) for label, name, field in people],
         "timing": [
-            ("Created", ticket.created),
-            ("Updated", ticket.updated),
-            ("Not before", ticket.not_before),
-            ("Wakes", ticket.wake_at),
-            ("Check-in", ticket.expected_check_in),
-            ("Closed", ticket.closed),
+            ("Created", ticket.created, None),
+            ("Updated", ticket.updated, None),
+            ("Not before", ticket.not_before, "not_before"),
+            ("Check-in", ticket.expected_check_in, "expected_check_in"),
+            ("Wakes", ticket.wake_at, None),
+            ("Closed", ticket.closed, None),
         ],
-        "relationships": [
-            {"kind": link.words, "identifier": link.identifier, "title": link.title, "status": link.status}
-            for link in relationships.of(session, ticket.id)
-        ],
+        "met": sum(bool(item.get("met")) for item in ticket.acceptance),
+        "relationships": relationships.of(session, ticket.id),
         "advanced": _advanced(session, ticket, run),
     }
 

@@ -16,11 +16,10 @@ from models import (
     Run,
     Ticket,
     TicketComment,
-    TicketContext,
     TicketPhase,
 )
 
-from . import relationships, workflow
+from . import context, relationships, workflow
 
 ORDER = (
     "Work this ticket in the live tmux runtime. Use DONE:, REVIEW:, or QUESTION: when you need MC to reflect the"
@@ -75,7 +74,7 @@ def _afresh(session: Session, ticket: Ticket, run: Run) -> list[str]:
         _acceptance(ticket),
         _phase(session, ticket, run),
         _check(session, ticket),
-        _context(session, ticket),
+        _section("Context", "\n".join(context_lines(session, ticket))),
         _failure(ticket),
         _section("What was said so far", _quoted(said)),
         _section("How to report", f"{TOOLS}\n\n{EVIDENCE}"),
@@ -178,14 +177,11 @@ def _check(session: Session, ticket: Ticket) -> str:
     return _section("Check command", f"`{' '.join(project.check_command)}`, run by Mission Control when you are done.")
 
 
-def _context(session: Session, ticket: Ticket) -> str:
-    links = session.scalars(
-        select(TicketContext).where(TicketContext.ticket_id == ticket.id).order_by(TicketContext.id)
-    )
-    lines = [f"- {link.kind}: {link.reference} {link.title} {link.note}".strip() for link in links]
-    related = relationships.of(session, ticket.id)
-    lines += [f"- {relation.words}: {relation.identifier} {relation.title}".strip() for relation in related]
-    return _section("Context", "\n".join(lines))
+def context_lines(session: Session, ticket: Ticket) -> list[str]:
+    """What a new conversation is told of the ticket's links and relationships, line by line."""
+    linked = [(f"{link.kind}:", link.reference, link.title, link.note) for link in context.of(session, ticket.id)]
+    related = [(f"{link.words}:", link.identifier, link.title) for link in relationships.of(session, ticket.id)]
+    return [" ".join(("-", *filter(None, parts))) for parts in (*linked, *related)]
 
 
 def _failure(ticket: Ticket) -> str:

@@ -20,12 +20,15 @@ def tab(session: Session, ticket: Ticket, run_id: int | None) -> View:
     known = runs.of(session, ticket.id)
     last = max((run or 0 for run in left), default=0)
     chosen = run_id if run_id is not None else last
+    files = page.files_named(session, ticket.id, rows)
     return {
-        "evidence": page.proof_of([row for row in rows if (row.run_id or 0) == chosen]),
+        "evidence": page.proof_of([row for row in rows if (row.run_id or 0) == chosen], files),
         "proofs": [_choice(run) for run in known if run.id in left or run.id == chosen],
-        "by_people": page.proof_of([row for row in rows if row.run_id is None]) if chosen and None in left else None,
+        "by_people": page.proof_of([row for row in rows if row.run_id is None], files)
+        if chosen and None in left
+        else None,
         "chosen": chosen,
-        "items": _items(ticket, rows, {run.id: run for run in known}),
+        "items": _items(ticket, rows, {run.id: run for run in known}, files),
     }
 
 
@@ -34,12 +37,12 @@ def _choice(run: Run) -> View:
     return {"id": run.id, "generation": run.generation, "agent": run.agent, "said": said, "phase": run.phase}
 
 
-def _items(ticket: Ticket, rows: list[Evidence], known: dict[int, Run]) -> list[View]:
+def _items(ticket: Ticket, rows: list[Evidence], known: dict[int, Run], files: dict[int, View]) -> list[View]:
     """Each acceptance item with the claims that name it, newest first."""
     named: dict[int, list[View]] = {}
     for row in reversed(rows):
         if row.item is not None and row.source is EvidenceSource.CLAIM:
             run = known.get(row.run_id or 0)
-            shown = {"text": row.summary, "by": row.author, "run": run, "href": page.attachment_href(row)}
+            shown = {"text": row.summary, "by": row.author, "run": run, "file": page.file_of(row, files)}
             named.setdefault(row.item, []).append(shown)
     return [item | {"claims": named.get(at, [])} for at, item in enumerate(ticket.acceptance)]

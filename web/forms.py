@@ -12,10 +12,12 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
-from models import Landing, TicketStatus
-from tickets import landing
+from models import Landing, Priority, Session, Tag, TicketStatus
+from tickets import landing, projects, team
 from tickets.facts import NewTicket, ParkFacts
 from tickets.lifecycle import Move
+
+from . import wording
 
 Field = dict[str, Any]
 LONG = {"body", "note", "waive", "next_action"}
@@ -109,6 +111,23 @@ def moment(text: str, zone: str) -> str:
     except ValueError:
         return text
     return (local if local.tzinfo else local.replace(tzinfo=ZoneInfo(zone))).isoformat()
+
+
+def local(value: datetime | str | None, zone: str) -> str:
+    """The inverse of `moment`: how a browser's field shows a moment."""
+    if not value:
+        return ""
+    return wording.moment(value).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%dT%H:%M")
+
+
+def choices(session: Session) -> dict[str, list[tuple[str, str]]]:
+    """What may be chosen in the fields of a ticket, as (value, label)."""
+    return {
+        "project": [(project.slug, project.name) for project in projects.all_projects(session)],
+        "assigned_to": [(member.name, member.title or member.name) for member in team.members(session)],
+        "priority": [(priority.label, priority.label.capitalize()) for priority in reversed(Priority)],
+        "tag": [(tag.value, tag.value.capitalize()) for tag in Tag],
+    }
 
 
 def new_ticket(form: MultiDict[str, str], zone: str) -> NewTicket:

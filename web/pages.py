@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
 import auth
-from models import Priority, Session, Tag, reading, writing
-from tickets import board, lifecycle, overview, projects, saved_views, store, team
+from models import Session, reading, writing
+from tickets import board, lifecycle, overview, saved_views, store
 from tickets.board import Filters
 from tickets.errors import DomainError
 from tickets.lookup import get
@@ -79,7 +79,7 @@ def show_board() -> str:
             if only
             else board.columns(session, filters, auth.actor())
         )
-        choices = _choices(session)
+        choices = forms.choices(session)
         views = _views(session, _query(filters))
     return frame.page(
         "board.html",
@@ -147,15 +147,6 @@ def move_many() -> Response:
     return redirect("/board", 303)
 
 
-def _choices(session: Any) -> dict[str, list[tuple[str, str]]]:
-    return {
-        "project": [(project.slug, project.name) for project in projects.all_projects(session)],
-        "assigned_to": [(member.name, member.title or member.name) for member in team.members(session)],
-        "priority": [(priority.label, priority.label.capitalize()) for priority in reversed(Priority)],
-        "tag": [(tag.value, tag.value.capitalize()) for tag in Tag],
-    }
-
-
 # --------------------------------------------------------------------------------------------------------- new ticket
 
 
@@ -180,7 +171,7 @@ def create() -> Response | tuple[str, int]:
 
 def _new_form(given: Any, errors: dict[str, str]) -> str:
     with reading(auth.instance().engine) as session:
-        choices = _choices(session)
+        choices = forms.choices(session)
     choices |= {
         "project": [("", "No project"), *choices["project"]],
         "assigned_to": [("", "Nobody yet"), *choices["assigned_to"]],

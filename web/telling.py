@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tickets import words
 from tickets.events import Logged
 
 from . import wording
@@ -61,10 +62,11 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "message_queued_again": ("refresh-cw", "queued a message to the agent of {ticket} again"),
     "request_answered": ("check", "answered the agent of {ticket}"),
     "attachment_added": ("paperclip", "attached {name} to {ticket}"),
+    "attachment_removed": ("paperclip", "took {name} off {ticket}"),
     "context_linked": ("link", "linked {path} to {ticket}"),
     "context_unlinked": ("link", "took the link to {path} off {ticket}"),
-    "relationship_added": ("cable", "related {ticket} to another ticket"),
-    "relationship_removed": ("cable", "took a relationship of {ticket} back"),
+    "relationship_added": ("cable", "related {ticket} to {other}: {kind}"),
+    "relationship_removed": ("cable", "took back that {ticket} was related to {other}: {kind}"),
     "run_opened": ("circle-play", "started a run of {agent} on {ticket}"),
     "run_ended": ("flag", "ended run {run} of {ticket}: {outcome}"),
     "run_stop_requested": ("square", "told run {run} of {ticket} to stop: {reason}"),
@@ -141,7 +143,7 @@ class _Facts(dict[str, str]):
         super().__init__({name: _plain(value) for name, value in payload.items()})
         self["anything"] = wording.told(payload)
         changes = payload.get("changes")
-        self["edited"] = " and ".join(changes).replace("_", " ") if isinstance(changes, Mapping) else ""
+        self["edited"] = " and ".join(words.field(name) for name in changes) if isinstance(changes, Mapping) else ""
 
     def __missing__(self, name: str) -> str:
         return ""

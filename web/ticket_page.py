@@ -29,11 +29,23 @@ from tickets import (
     words,
 )
 from tickets.errors import DomainError, Invalid, NotFound
-from tickets.facts import EditTicket
 from tickets.lookup import get
 
-from . import changes, forms, frame, markdown, replay, run_page, workflow_page
+from . import (
+    changes,
+    forms,
+    frame,
+    markdown,
+    replay,
+    run_page,
+    ticket_edit,
+    ticket_files,
+    ticket_forms,
+    ticket_links,
+    workflow_page,
+)
 from .nudge import nudge
+from .project_pages import GATES
 
 blueprint = Blueprint("ticket_page", __name__)
 
@@ -44,6 +56,7 @@ TABS = (
     ("console", "Console"),
     ("evidence", "Evidence"),
     ("runs", "Runs"),
+    ("context", "Context"),
     ("events", "Events"),
 )
 SHOWN = 60
@@ -57,7 +70,8 @@ def show(reference: str) -> str:
     with reading(auth.instance().engine) as session:
         frame.cursor(session)
         ticket = get(session, reference)
-        context = _shared(session, ticket) | {"tab": tab} | _tab(session, ticket, tab) | _side(session, ticket)
+        shared = _shared(session, ticket)
+        context = shared | {"tab": tab} | _tab(session, ticket, tab) | _side(session, ticket, shared["ticket"])
     crumbs: list[tuple[str, str | None]] = [("Board", "/board"), (ticket.identifier, None)]
     return frame.page("ticket.html", "board", crumbs, **context)
 
@@ -70,10 +84,10 @@ def show_part(reference: str, name: str) -> str:
         context = _shared(session, ticket)
         if name == "conversation":
             return frame.part("_entries", **context, **_news(session, ticket))
-        if name == "header":
-            return frame.part("_header", **context)
+        if name in ("header", "description"):
+            return frame.part(f"_{name}", **context, edits=ticket_edit.editable(session, context["ticket"]))
         if name == "side":
-            return frame.part("_side", **context, **_side(session, ticket))
+            return frame.part("_side", **context, **_side(session, ticket, context["ticket"]))
         if name in dict(TABS):
             return frame.part(f"_{name}", **context, **_tab(session, ticket, name))
     raise NotFound("A ticket has no part of that name.", part=name[:40])
@@ -92,6 +106,7 @@ def _shared(session: Session, ticket: Ticket) -> View:
         "header": head,
         "moves": board.offers(ticket, actor, standing, landing.ways(session, [ticket]).get(ticket.id, ())),
         "tabs": tabs,
+        "may_edit": ticket_forms.may_edit(),
         "composer": {
             "can_message": standing.live is not None,
             "busy": head.runtime in ("starting", "running", "waiting"),
@@ -106,6 +121,7 @@ def _href(ticket: Ticket, tab: str) -> str:
 def _ticket(session: Session, ticket: Ticket) -> View:
     view = views.ticket_json(session, [ticket])[0]
     return view | {
+        "acceptance": [item | {"key": editing.sign(item["text"])} for item in view["acceptance"]],
         "description_html": markdown.html(ticket.description),
         "wake_text": wake.words(ticket.wake) if ticket.wake else None,
         "landing_text": landing.told(ticket),
@@ -122,6 +138,8 @@ def _tab(session: Session, ticket: Ticket, tab: str) -> View:
         return {"console": _console(session, ticket)}
     if tab == "runs":
         return run_page.tab(session, ticket)
+    if tab == "context":
+        return ticket_links.context_view(session, ticket)
     if tab == "events":
         return replay.tab(session, ticket)
     before = paging.number(request.args.get("before"))
@@ -182,7 +200,7 @@ def _drawn(session: Session, ticket: Ticket, found: list[conversation.Entry]) ->
     ]
 
 
-def _side(session: Session, ticket: Ticket) -> View:
+def _side(session: Session, ticket: Ticket, shown: View) -> View:
     newest: Run | None = next(iter(runs.of(session, ticket.id, 1)), None)
     limits = policy.Limits.of(auth.instance().settings)
     standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
@@ -191,6 +209,10 @@ def _side(session: Session, ticket: Ticket) -> View:
         "operates": auth.caller().right is auth.Right.OPERATOR,
         "side": page.side(session, ticket, newest, board.owner_kinds(session)),
         "gates": None if ticket.closed else policy.runnable(session, ticket, limits),
+        "edits": ticket_edit.editable(session, shown),
+        "gate_words": GATES[ticket.gate],
+        "relations": ticket_links.RELATIONS,
+        **ticket_files.files_view(session, ticket),
     }
 
 
@@ -276,18 +298,6 @@ def _nudge(run_ids: list[int]) -> None:
     """After the commit: what was decided reaches a live run at once."""
     for run_id in run_ids:
         nudge(auth.instance().settings, run_id)
-
-
-@blueprint.post("/ticket/<reference>/acceptance")
-def tick(reference: str) -> Response:
-    """Say which acceptance items are met; the others are not."""
-    met = set(request.form.getlist("met"))
-    with writing(auth.instance().engine) as session:
-        ticket = get(session, reference)
-        items = [{"text": item["text"], "met": str(at) in met} for at, item in enumerate(ticket.acceptance)]
-        body = EditTicket.model_validate({"version": request.form.get("version", 0, int), "acceptance": items})
-        editing.edit(session, ticket, body, auth.actor())
-    return redirect(f"/ticket/{ticket.identifier}?tab=evidence", 303)
 
 
 @blueprint.post("/ticket/<reference>/say")

@@ -1,26 +1,44 @@
 // Nothing that was typed is lost: forms with data-draft="<name>" keep their words until they are sent.
+//   input[data-drafted]   kept with the words: what they were written against. Such a form gets them back when it is opened.
 
 import { storageKey } from "./page.js";
 
 const FIELDS = "textarea[name], input[name][type=text], input[name]:not([type])";
+const DRAFTED = "input[data-drafted]";
 
 function keyOf(form) {
   return storageKey(`draft.${form.dataset.draft}`);
 }
 
 function save(form) {
-  const words = [...form.querySelectorAll(FIELDS)].filter((field) => field.value.trim()).map((field) => [field.name, field.value]);
-  if (words.length) localStorage.setItem(keyOf(form), JSON.stringify(words));
+  const fields = [...form.querySelectorAll(FIELDS)].filter((field) => field.value.trim() && !isAsRead(form, field));
+  const words = [...fields, ...form.querySelectorAll(DRAFTED)].map((field) => [field.name, field.value]);
+  if (fields.length) localStorage.setItem(keyOf(form), JSON.stringify(words));
   else localStorage.removeItem(keyOf(form));
 }
 
+/** Whether a field of a form that was drawn with values still has the one it was drawn with. */
+function isAsRead(form, field) {
+  return form.querySelector(DRAFTED) !== null && field.value === field.defaultValue;
+}
+
+/** Put the words back; whether there were any. */
 function restore(form) {
   const words = new Map(JSON.parse(localStorage.getItem(keyOf(form)) ?? "[]"));
-  for (const field of form.querySelectorAll(FIELDS)) {
-    if (!field.value && words.has(field.name)) {
-      field.value = words.get(field.name);
-      field.dispatchEvent(new Event("input", { bubbles: true }));
-    }
+  const fields = [...form.querySelectorAll(FIELDS)].filter((field) => words.has(field.name) && (!field.value || isAsRead(form, field)));
+  for (const field of [...(fields.length ? form.querySelectorAll(DRAFTED) : []), ...fields]) {
+    field.value = words.get(field.name);
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+  return fields.length > 0;
+}
+
+/** Put the words of one form back when it is opened. */
+export function recall(form) {
+  try {
+    return Boolean(form.dataset.draft) && restore(form);
+  } catch {
+    return false; // Storage is refused.
   }
 }
 
@@ -29,7 +47,7 @@ export function forget(form) {
 }
 
 function restoreAll(root) {
-  for (const form of root.querySelectorAll("form[data-draft]")) restore(form);
+  for (const form of root.querySelectorAll(`form[data-draft]:not(:has(${DRAFTED}))`)) restore(form);
 }
 
 export function startDrafts() {

@@ -1,10 +1,12 @@
 // Forms with data-enhance are sent without leaving the page. They all work without this, as plain forms.
 //   data-keep      stays in place and is emptied after sending
 //   data-leave     leads to another page; all others change the page they stand on
+//   data-redraw    is drawn anew by the server when it is refused, with what was wrong where it was wrong
 //   [data-error]   inside it: where a refusal is said
 //   [data-default] the button that Ctrl+Enter presses
 
 import { forget } from "./drafts.js";
+import { morph } from "./fragments.js";
 import { post } from "./page.js";
 
 /** Say what went wrong where it went wrong; in the page's notices where the form has no place for it. */
@@ -33,6 +35,12 @@ function expire() {
   }
 }
 
+/** Close what is edited in place; its button has the focus again. */
+export function leave(edit) {
+  edit.open = false;
+  edit.querySelector("summary").focus();
+}
+
 function finish(form, { url, notices }) {
   forget(form);
   form.querySelector("[data-error]")?.replaceChildren();
@@ -43,6 +51,8 @@ function finish(form, { url, notices }) {
   }
   form.closest("dialog")?.close();
   form.closest("details[data-menu]")?.removeAttribute("open");
+  const edit = form.closest("details[data-edit]");
+  if (edit) leave(edit);
   document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form } }));
   if ("leave" in form.dataset) location.assign(url);
 }
@@ -54,10 +64,20 @@ async function send(form, submitter) {
   try {
     finish(form, await post(form.getAttribute("action"), data));
   } catch (refusal) {
-    say(refusal.message, form.querySelector("[data-error]"));
+    await refuse(form, refusal);
   } finally {
     for (const button of buttons) button.disabled = false;
   }
+}
+
+async function refuse(form, refusal) {
+  if (refusal.form && "redraw" in form.dataset) {
+    await morph(form, refusal.form.outerHTML, "outerMorph");
+    form.querySelector(".input")?.focus();
+  } else {
+    say(refusal.message, form.querySelector("[data-error]"));
+  }
+  document.dispatchEvent(new CustomEvent("mc:refused", { detail: { form } }));
 }
 
 function grow(area) {

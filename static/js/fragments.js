@@ -1,6 +1,8 @@
 // Live parts of a page: an element with data-live="<fragment url>" is read again when something it shows has changed.
 //   data-on="ticket_ run_"   prefixes of the event types that concern it; all without
 //   data-ticket="MC-1"       on it or around it: only this ticket's events concern it
+//   data-also="MC-2"         inside it: this one's events concern it too
+//   data-still               inside it: what a script shows there is left alone
 
 import { fetchFragment } from "./page.js";
 
@@ -17,9 +19,15 @@ export async function morph(target, html, style = "innerMorph") {
   announceFresh(target.isConnected ? target : document.body);
 }
 
-/** A person's own doing outlives a refresh: what they folded open, ticked or is busy stays so. */
+const LEFT_ALONE = "[data-still], details[data-edit][open], [data-error]:not(:empty)";
+
+/** A person's own doing outlives a refresh: what they folded open, ticked or is busy stays so, and a form in use is not touched. */
 export function keepWhatPeopleDid() {
   htmx.registerExtension("keep", {
+    htmx_before_morph_node: (element, { newNode }) => {
+      if (element.form && "autosend" in element.form.dataset) element.checked = newNode.checked;
+      return !element.matches?.(LEFT_ALONE);
+    },
     htmx_before_morph_attr: (element, { attrName }) =>
       !(attrName === "open" && element.localName === "details") && !["checked", "data-folded", "draggable"].includes(attrName),
   });
@@ -37,6 +45,11 @@ export class Fragments {
 
   refreshAll() {
     for (const element of document.querySelectorAll("[data-live]")) this.#schedule(element);
+  }
+
+  /** Read one part again, soon. */
+  refresh(element) {
+    this.#schedule(element);
   }
 
   /** While something is carried over the page, nothing may move under it. */
@@ -67,16 +80,23 @@ export class Fragments {
       return;
     }
     try {
-      await morph(element, await fetchFragment(element.dataset.live));
+      const html = await fetchFragment(element.dataset.live);
+      if (!takesAway(element, html)) await morph(element, html);
     } catch {
       // The next event or resync reads it again; the pill in the top bar shows that the link is lost.
     }
   }
 }
 
+/** Whether a form in use would be gone: then everything waits until it is closed. */
+function takesAway(element, html) {
+  return [...element.querySelectorAll("details[data-edit][open]")].some(({ id }) => !html.includes(`id="${id}"`));
+}
+
 function concerns(element, event) {
   const ticket = element.closest("[data-ticket]")?.dataset.ticket;
-  if (ticket && event.ticket && ticket !== event.ticket) return false;
+  const also = event.ticket && element.querySelector(`[data-also="${event.ticket}"]`);
+  if (ticket && event.ticket && ticket !== event.ticket && !also) return false;
   const prefixes = element.dataset.on?.split(" ").filter(Boolean) ?? [];
   return prefixes.length === 0 || prefixes.some((prefix) => event.event_type.startsWith(prefix));
 }

@@ -31,6 +31,7 @@ export function startKeys(palette) {
     "Shift+?": () => openDialog("keys"),
     c: go("/ticket/new"),
     r: () => press("[data-key='r']"),
+    e: () => press("[data-key='e']"),
     "g b": go("/board"),
     "g o": go("/"),
     "g a": go("/activity"),

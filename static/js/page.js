@@ -1,6 +1,6 @@
 // What the server said about this page, and how to talk back to it.
 
-function meta(name) {
+export function meta(name) {
   return document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 }
 
@@ -12,11 +12,12 @@ export const renderedCursor = meta("cursor");
 
 export const storageKey = (name) => `mc.${instance}.${name}`;
 
-/** Where the server refused or was not reached: `message` is fit to be shown. */
+/** Where the server refused or was not reached: `message` is fit to be shown, `form` is the form drawn anew, if it was. */
 export class Refused extends Error {
-  constructor(message, status) {
+  constructor(message, status, form = null) {
     super(message);
     this.status = status;
+    this.form = form;
   }
 }
 
@@ -27,23 +28,34 @@ export async function fetchFragment(url) {
   return response.text();
 }
 
-/** What a refusal says: JSON with a message, an error page with [data-problem], or plain words. */
+/** What a refusal says: JSON with a message, an error page or a form with [data-problem], or plain words. */
 async function problemOf(response) {
   const text = await response.text();
   const type = response.headers.get("Content-Type") ?? "";
-  if (type.includes("json")) return JSON.parse(text).message;
-  if (type.includes("html")) return parseFragment(text).querySelector("[data-problem]")?.textContent;
-  return text.trim();
+  if (type.includes("json")) return { message: JSON.parse(text).message };
+  if (!type.includes("html")) return { message: text.trim() };
+  const page = parseFragment(text);
+  return { message: page.querySelector("[data-problem]")?.textContent.trim(), form: page.querySelector("form[data-redraw]") };
 }
 
 /** Post a form's data; resolves to where the server led, with the notices of that page. */
 export async function post(url, data) {
+  const response = await sent(url, data);
+  return { url: response.url, notices: noticesIn(await response.text()) };
+}
+
+/** Post a form's data; resolves to the elements that the server draws of it. */
+export async function fetchDrawn(url, data) {
+  return parseFragment(await (await sent(url, data)).text());
+}
+
+async function sent(url, data) {
   const body = new URLSearchParams(data);
   if (!body.has("csrf")) body.set("csrf", meta("csrf"));
   const response = await reach(url, { method: "POST", body, headers: { Accept: "application/json" } });
-  if (response.ok) return { url: response.url, notices: noticesIn(await response.text()) };
-  const said = await problemOf(response);
-  throw new Refused(said || `The server refused (${response.status}). Reload the page and try again.`, response.status);
+  if (response.ok) return response;
+  const { message, form } = await problemOf(response);
+  throw new Refused(message || `The server refused (${response.status}). Reload the page and try again.`, response.status, form);
 }
 
 async function reach(url, options) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import socket
 import threading
@@ -19,17 +20,34 @@ from werkzeug.serving import make_server
 
 import auth
 from app import create_app
-from models import Landing, Run, Scope, TaskOutcome, Trigger, now, writing
+from models import Landing, Run, Scope, TaskOutcome, Trigger, now, reading, writing
 from settings import Settings
 from tests.workers.repositories import commit, git, named, repository
-from tickets import incidents, ingest, landed, landing, lifecycle, projects, runs, tasks, tokens
+from tickets import (
+    attachments,
+    editing,
+    incidents,
+    ingest,
+    landed,
+    landing,
+    lifecycle,
+    projects,
+    relationships,
+    runs,
+    tasks,
+    tokens,
+)
+from tickets import context as links
 from tickets.actors import Actor
-from tickets.facts import NewTicket
+from tickets.context import NewContext
+from tickets.facts import EditTicket, NewTicket
 from tickets.lookup import get
 from tickets.projects import NewProject
+from tickets.views import TicketJson, ticket_json
 from workers import observe
 
 OPERATOR = Actor.human("operator")
+PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "board-light.png"
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -53,12 +71,30 @@ class House:
         instance: auth.Instance = self.app.extensions["mission_control"]
         return instance.engine
 
-    def cookie(self) -> Any:
+    def cookie(self, token: str | None = None) -> Any:
         """What a browser holds that has logged in with the token."""
         with writing(self.store) as session:
-            secret = tokens.log_in_by_token(session, self.token, "browser", 1)
+            secret = tokens.log_in_by_token(session, token or self.token, "browser", 1)
         settings: Settings = self.app.extensions["mission_control"].settings
         return {"name": auth.cookie_name(settings), "value": secret, "url": self.base}
+
+    def person(self, name: str) -> Any:
+        """What the browser of somebody else holds, who may do the same."""
+        with writing(self.store) as session:
+            token = tokens.issue(session, tokens.NewToken(name=name, scope=Scope.OPERATOR), OPERATOR)[1]
+        return self.cookie(token)
+
+    def edit(self, identifier: str, **fields: Any) -> None:
+        """Somebody else edits a ticket."""
+        with writing(self.store) as session:
+            ticket = get(session, identifier)
+            body = EditTicket.model_validate({"version": ticket.version, **fields})
+            editing.edit(session, ticket, body, Actor.human("bob"))
+
+    def shown(self, identifier: str) -> TicketJson:
+        """A ticket as programs see it."""
+        with reading(self.store) as session:
+            return ticket_json(session, [get(session, identifier)])[0]
 
     def ticket(self, **facts: Any) -> str:
         body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
@@ -114,6 +150,26 @@ class House:
             plan = landing.of(approved)
             assert plan is not None
             landed.fail(session, approved.id, plan, "The disk is full. Make room, then approve again.")
+
+    def furnish(self, identifier: str) -> None:
+        """A picture, a text and a file of another kind, one of them evidence; a relationship; links of every kind."""
+        folder = self.app.extensions["mission_control"].settings.attachments_dir
+        for name, content, summary in (
+            ("board.png", PICTURE.read_bytes(), "The board as it looks now"),
+            ("check.log", b"ok\n", ""),
+            ("plan.pdf", b"%PDF-1.7", ""),
+        ):
+            received = attachments.receive(folder, io.BytesIO(content), name, 1 << 20)
+            with writing(self.store) as session:
+                said = attachments.Upload(summary=summary, item=0 if summary else None)
+                attachments.add(session, get(session, identifier).id, received, said, OPERATOR, 10)
+        other = self.ticket(title="Translate the greeting")
+        with writing(self.store) as session:
+            ticket = get(session, identifier)
+            relationships.relate(session, ticket.id, "blocked_by", get(session, other).id, OPERATOR)
+            for kind, path in (("vault", "notes/plan.md"), ("file", "greet.txt"), ("url", "https://docs.invalid/")):
+                link = NewContext.model_validate({"kind": kind, "path": path, "title": "T", "note": "Why"})
+                links.add(session, ticket.id, link, OPERATOR)
 
     def tell(self, run_id: int, event_type: str, /, **payload: Any) -> None:
         """One event of a run, as its wrapper would send it."""

@@ -37,6 +37,7 @@ def paths(house: House, folder: Path) -> list[str]:
     house.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": "rm"}, title="rm")
     house.tell(run, "agent.question", request="q1", questions=[{"text": "Which?", "choices": [{"label": "This"}]}])
     house.ticket(status="inbox", priority="urgent")
+    house.furnish(ticket)
     house.trouble()
     house.change(run, folder / "repository")
     check = {"argv": ["make"], "exit_code": 2, "seconds": 1.0, "sha256": "ab", "tail": "FAILED"}
@@ -56,6 +57,7 @@ def paths(house: House, folder: Path) -> list[str]:
             "runs",
             f"runs&run={run}",
             "evidence",
+            "context",
             "events",
             "events&at=5",
         )
@@ -83,6 +85,7 @@ def paths(house: House, folder: Path) -> list[str]:
         f"/ticket/{failed}",
         "/settings",
         "/settings/projects/project-1",
+        f"/ticket/{ticket}/edit/description",
         *tabs,
     ]
 

@@ -113,8 +113,8 @@ def test_an_uploaded_file_is_linked_where_it_is_evidence(browser: FlaskClient, a
     worker = start(app, store, acceptance=[{"text": "It loads."}])
     sent = {"file": (io.BytesIO(b"log\n"), "load.log"), "summary": "The log of a load", "item": "0"}
     made = worker.call("POST", f"/tickets/{worker.ticket}/attachments", data=sent).get_json()
-    shown = page(browser, f"/ticket/{worker.ticket}?tab=evidence")
-    assert shown.count(f'href="/api/v1/attachments/{made["id"]}"') == 2
+    shown = page(browser, f"/ticket/{worker.ticket}/part/evidence")
+    assert shown.count(f'href="/attachments/{made["id"]}/preview"') == 2
 
 
 def test_the_past_is_shown_by_its_number(browser: FlaskClient, worker: Worker) -> None:
