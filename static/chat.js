@@ -1,4 +1,5 @@
-// A ticket's page: its parts are edited in place, and in its conversation new entries are merged in, typing is shown as it happens, the reader's place is kept.
+// A ticket's page: its parts are edited in place. In its conversation new entries are merged in, typing is shown as it
+// happens, the reader's place is kept.
 
 import { Composer } from "./js/composer.js";
 import { startEditing } from "./js/edit.js";

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from models import Evidence, EvidenceSource, EvidenceStatus, Ticket, reading, writing
 from tests.test_spine import ALICE, make
-from tickets import acceptance, editing, events, evidence, lookup, relationships
+from tickets import acceptance, editing, events, evidence, lifecycle, lookup, relationships
 from tickets.acceptance import Item
 from tickets.actors import Actor
 from tickets.errors import Conflict, Invalid, StaleTicket
@@ -70,6 +70,16 @@ def test_an_edit_of_what_somebody_changed_meanwhile_is_refused_with_his_name(
     assert sign(engine, name) == after
     revise(engine, name, second, after)
     assert sign(engine, name) != after
+
+
+def test_a_move_that_gave_the_ticket_to_somebody_is_named_too(engine: Engine) -> None:
+    make(engine, status="inbox", assigned_to=None)
+    seen = sign(engine, "assigned_to")
+    with writing(engine) as session:
+        lifecycle.transition(session, 1, "triage", BOB, assigned_to="codex")
+        lifecycle.transition(session, 1, "park", ALICE, wake={"kind": "manual"})
+    with pytest.raises(StaleTicket, match="bob changed the owner"):
+        revise(engine, "assigned_to", "script", seen)
 
 
 def test_the_same_edit_sent_twice_is_made_once(engine: Engine) -> None:

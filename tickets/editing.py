@@ -21,8 +21,6 @@ from .views import tags_of, ticket_json
 
 NEVER_NULL = ("title", "description", "priority", "tags", "acceptance", "gate", "archived")
 PERSONS_ALONE = ("gate", "acceptance", "campaign_owner")
-MOVED_TOO = ("assigned_to", "priority", "gate", "not_before")
-"""What a move may change as well."""
 SHOWN_CHARACTERS = 500
 LOOKED_BACK = 100
 """How many of a ticket's events are read to say who changed a field."""
@@ -46,7 +44,8 @@ def edit(session: Session, ticket: Ticket, body: EditTicket, actor: Actor) -> Ti
     if not values and tags == set(before["tags"]):
         return ticket
     changed = write(session, ticket, body.version, values)
-    _retag(session, ticket.id, tags)
+    if tags != set(before["tags"]):
+        _retag(session, ticket.id, tags)
     after = ticket_json(session, [changed])[0]
     difference = {name: [_short(before[name]), _short(after[name])] for name in sent if before[name] != after[name]}  # type: ignore[literal-required]
     events.append(session, ticket.id, "ticket_edited", {"changes": difference, "version": changed.version}, actor)
@@ -89,11 +88,11 @@ def _stale(session: Session, ticket: Ticket, name: str, actor: Actor) -> StaleTi
 
 
 def _last_editor(session: Session, ticket_id: int, name: str) -> str | None:
-    """Who changed this field last."""
+    """Who changed this field last, by an edit or with a move."""
     wanted = events.Wanted(ticket_id=ticket_id, kinds=("ticket_",))
     for event in events.feed(session, wanted, limit=LOOKED_BACK).events:
-        moved = event.event_type == "ticket_moved" and name in MOVED_TOO
-        if moved or name in event.payload.get("changes", {}):
+        told = (event.payload, event.payload.get("changes", {}), event.payload.get("was", {}))
+        if any(name in part for part in told):
             return event.actor
     return None
 

@@ -24,6 +24,7 @@ class Picker {
   close() {
     clearTimeout(this.#timer);
     this.#list.hidden = true;
+    this.#list.replaceChildren();
     this.#input.setAttribute("aria-expanded", "false");
     this.#input.removeAttribute("aria-activedescendant");
   }
@@ -33,7 +34,9 @@ class Picker {
     const query = new URLSearchParams({ q: words.slice(0, 200), kind: "ticket", limit: SHOWN + 1 });
     const answer = await fetch(`/api/v1/search?${query}`).catch(() => null);
     const items = answer?.ok ? (await answer.json()).items : [];
-    if (words === this.#input.value.trim() && document.activeElement === this.#input) this.#show(items.filter(({ ticket }) => ticket !== this.#own).slice(0, SHOWN));
+    if (words !== this.#input.value.trim() || document.activeElement !== this.#input) return;
+    if (items.some(({ ticket }) => names(words, ticket))) this.close(); // there is nothing left to choose
+    else this.#show(items.filter(({ ticket }) => ticket !== this.#own).slice(0, SHOWN));
   }
 
   #show(items) {
@@ -70,6 +73,10 @@ class Picker {
     else return;
     event.preventDefault();
   }
+}
+
+function names(words, ticket) {
+  return [ticket, ticket.replace(/^MC-/, "")].includes(words.toUpperCase());
 }
 
 function option({ ticket, title, status }, id) {
