@@ -549,7 +549,13 @@ class Agent(Base):
     created: Mapped[datetime] = mapped_column(default=now)
 
 
+CHECKED = text("expected_check_in IS NOT NULL AND closed IS NULL")
+TRIED = text("attempts > 0 AND closed IS NULL")
+
+
 class Ticket(Base):
+    """`moved` is when it came into its present state."""
+
     __tablename__ = "tickets"
     __table_args__ = log_table(
         one_of("status", TicketStatus),
@@ -558,6 +564,9 @@ class Ticket(Base):
         one_of("next_mode", RunMode),
         one_of("landing", LandingState),
         Index("tickets_by_status", "status", "archived", "updated", "id"),
+        Index("tickets_by_priority", "status", "archived", "priority", "updated", "id"),
+        Index("tickets_by_age", "status", "archived", "moved", "id"),
+        Index("tickets_by_number", "status", "archived", "id"),
         Index("tickets_dispatch", "status", "resume", "priority", "id"),
         Index(
             "tickets_wake_at",
@@ -565,6 +574,8 @@ class Ticket(Base):
             sqlite_where=text("wake_at IS NOT NULL"),
             postgresql_where=text("wake_at IS NOT NULL"),
         ),
+        Index("tickets_check_in", "expected_check_in", sqlite_where=CHECKED, postgresql_where=CHECKED),
+        Index("tickets_tried", "attempts", sqlite_where=TRIED, postgresql_where=TRIED),
         Index("tickets_wake_ticket", "wake_ticket_id"),
         Index("tickets_assigned", "assigned_to", "status", "id"),
         Index("tickets_project", "project_id", "status", "id"),
@@ -614,6 +625,7 @@ class Ticket(Base):
     pruned_seq: Mapped[int] = mapped_column(default=0)
     created: Mapped[datetime] = mapped_column(default=now)
     updated: Mapped[datetime] = mapped_column(default=now)
+    moved: Mapped[datetime] = mapped_column(default=now)
     closed: Mapped[datetime | None]
 
 

@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, select, text
 
 import migrations
-from models import Base, Landing, Project, Ticket, open_engine, reading
+from models import Base, Landing, Project, Ticket, open_engine, reading, stamp
 
 THEN = "'2026-01-01T00:00:00.000000Z'"
 ROWS = (
@@ -43,4 +43,34 @@ def test_a_store_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
     with reading(engine) as session:
         ticket, project = session.scalars(select(Ticket)).one(), session.scalars(select(Project)).one()
     assert (ticket.title, ticket.landing, project.name, project.landing) == ("Before", None, "Web", Landing.LEAVE)
+    engine.dispose()
+
+
+def test_tickets_of_an_older_store_know_since_when_they_stand_where_they_are(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'mc.db'}")
+    day = "2026-01-0{}T00:00:00.000000Z"
+    with engine.connect() as connection, connection.begin():
+        command.upgrade(migrations.config(connection), "0001")
+        for number in (1, 2):
+            connection.execute(
+                text(
+                    "INSERT INTO tickets (id, identifier, title, description, status, priority, requester, gate, resume,"
+                    " attempts, faults, acceptance, archived, version, event_seq, pruned_seq, created, updated)"
+                    f" VALUES ({number}, 'MC-{number}', 'x', '', 'todo', 1, 'bob', 'none', 0, 0, 0, '[]', 0, 1, 1, 0,"
+                    f" '{day.format(1)}', '{day.format(9)}')"
+                )
+            )
+        for seq, kind in enumerate(("ticket_moved", "ticket_moved", "ticket_edited"), 2):
+            connection.execute(
+                text(
+                    "INSERT INTO ticket_events (ticket_id, seq, event_type, payload_json, actor, ts)"
+                    f" VALUES (1, {seq}, '{kind}', '{{}}', 'bob', '{day.format(seq)}')"
+                )
+            )
+        command.upgrade(migrations.config(connection), "head")
+    with reading(engine) as session:
+        assert [stamp(moved) for moved in session.scalars(select(Ticket.moved).order_by(Ticket.id))] == [
+            day.format(3),
+            day.format(1),
+        ]
     engine.dispose()

@@ -429,6 +429,8 @@ def _values(session: Session, law: Move, ticket: Ticket, facts: Facts, actor: Ac
     }
     values.setdefault("status", law.targets[0])
     values["closed"] = now() if values["status"] in TERMINAL else None
+    if values["status"] is not ticket.status:
+        values["moved"] = now()
     return values
 
 

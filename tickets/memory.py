@@ -10,7 +10,7 @@ from typing import Any
 from models import Priority, Ticket, TicketStatus, stamp
 
 Kept = dict[str, Any]
-MOMENTS = {"wake_at", "not_before", "closed"}
+MOMENTS = {"wake_at", "not_before", "moved", "closed"}
 
 
 def of(ticket: Ticket, names: Iterable[str]) -> Kept:

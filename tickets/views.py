@@ -59,6 +59,7 @@ class TicketJson(TypedDict):
     last_seq: int
     created: str
     updated: str
+    moved: str
     closed: str | None
 
 
@@ -116,6 +117,7 @@ def _ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
         "last_seq": ticket.event_seq,
         "created": stamp(ticket.created),
         "updated": stamp(ticket.updated),
+        "moved": stamp(ticket.moved),
         "closed": at(ticket.closed),
     }
 
