@@ -45,10 +45,11 @@ from tickets import (
     verdicts,
 )
 from tickets.actors import Actor
-from tickets.board import Filters
+from tickets.board import Filters, Viewer
 from tickets.errors import CannotLand, Forbidden, IllegalMove, Invalid, LandingPending
 from tickets.landing import Plan
 from tickets.projects import NewProject
+from tickets.reasons import Reason
 
 BOB = Actor(ActorKind.ORCHESTRATOR, "bob")
 SHA = "c0ffee" + "0" * 34
@@ -223,7 +224,7 @@ def test_the_board_asks_no_more_for_many_tickets_than_for_one(engine: Engine) ->
     def statements() -> int:
         counted.clear()
         with reading(engine) as session:
-            board.columns(session, Filters(), ALICE)
+            board.columns(session, Filters(), Viewer(ALICE, policy.Limits()))
         return len(counted)
 
     handed_in(engine)
@@ -305,8 +306,9 @@ def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
             False,
             "It is in review, not to do. Approved by alice; merging into main.",
         )
-        card = board.column(session, "in_review", Filters(), ALICE).cards[0]
-        assert (card.needs_you, card.landing) == (False, "Approved by alice; merging into main.")
+        card = board.column(session, "in_review", Filters(), Viewer(ALICE, policy.Limits())).cards[0]
+        reason = Reason("landing", "Approved by alice; merging into main.")
+        assert (card.needs_you, card.reason) == (False, reason)
         assert overview.needs_you(session) == [] and overview.inbox_count(session) == 0
         assert header.of(session, ticket).next_action == "Merging into main"
 
@@ -354,8 +356,8 @@ def test_what_failed_needs_a_person_and_may_be_tried_again(engine: Engine) -> No
     with reading(engine) as session:
         items = session.scalars(select(InboxItem).where(InboxItem.state == InboxState.PENDING)).all()
         assert [item.kind for item in items] == ["landing"]
-        card = board.column(session, "in_review", Filters(), ALICE).cards[0]
-        assert (card.needs_you, card.landing) == (True, told)
+        card = board.column(session, "in_review", Filters(), Viewer(ALICE, policy.Limits())).cards[0]
+        assert (card.needs_you, card.reason) == (True, Reason("unlanded", told))
         assert [item["line"] for item in overview.needs_you(session)] == [told]
         assert header.of(session, ticket).next_action == "Approve again"
         assert landed.wanted(session, "here") == []

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, false, func, or_, select, true
+from sqlalchemy import ColumnElement, false, func, or_, select, true, union
 from sqlalchemy.orm import Session
 
 from models import Agent, AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
 
-from . import landing, lifecycle, paging
+from . import landing, lifecycle, reasons, runtime, team
 from .actors import Actor
 from .errors import Invalid
 from .lifecycle import Move, Standing
+from .paging import NEWEST
+from .policy import Limits
+from .reasons import Reason
+from .views import tags_of
+
+Conditions = list[ColumnElement[bool]]
 
 PAGE = 30
 COUNTED = 1000
@@ -33,9 +38,13 @@ class Filters:
     q: str = ""
     archived: str = ""
 
-    def conditions(self) -> list[ColumnElement[bool]]:
+    def on_board(self) -> Conditions:
+        """The conditions, and whether archived tickets are meant."""
+        return [Ticket.archived == (true() if self.archived else false()), *self.conditions()]
+
+    def conditions(self) -> Conditions:
         """Raises `Invalid` for a tag or priority that does not exist."""
-        found: list[ColumnElement[bool]] = []
+        found: Conditions = []
         if self.project:
             found.append(Ticket.project_id == select(Project.id).where(Project.slug == self.project).scalar_subquery())
         if self.assigned_to:
@@ -100,7 +109,17 @@ def offers(ticket: Ticket, actor: Actor, standing: Standing, ways: Sequence[Land
 
 
 @dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks at the board, and what the settings allow."""
+
+    actor: Actor
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
+    """A ticket at a glance; `since` is when it came into its state, `reason` why it stands there."""
+
     identifier: str
     title: str
     status: str
@@ -108,38 +127,43 @@ class Card:
     tags: list[str]
     owner: str | None
     owner_kind: str
-    age_since: datetime
+    since: datetime
+    created: datetime
+    updated: datetime
     live: bool
     live_line: str | None
     cost: float | None
+    reason: Reason | None
     needs_you: bool
     version: int
-    landing: str | None = None
     moves: list[Offer] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """`slots` tells of the column of running work how many runs there are, of how many."""
+
     status: str
     count: str
     cards: list[Card]
     next_cursor: str | None
+    slots: tuple[int, int] | None = None
 
 
-def columns(session: Session, filters: Filters, actor: Actor) -> list[Column]:
+def columns(session: Session, filters: Filters, viewer: Viewer) -> list[Column]:
     """All nine columns; the cards of all of them share their queries."""
     pages = {status: _page(session, status, filters) for status in TicketStatus}
-    cards = _cards(session, [ticket for page in pages.values() for ticket in page[:PAGE]], actor)
-    return [_column(session, status, filters, page, cards) for status, page in pages.items()]
+    shown = cards(session, [ticket for page in pages.values() for ticket in page[:PAGE]], viewer)
+    return [_column(session, status, filters, page, shown, viewer) for status, page in pages.items()]
 
 
 def column(
-    session: Session, status: str, filters: Filters, actor: Actor, cursor: str | None = None, size: int = PAGE
+    session: Session, status: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE
 ) -> Column:
     """One column from a cursor on. Raises `Invalid` for an unknown state or a cursor that was not made here."""
     known = TicketStatus(_known("status", status, [state.value for state in TicketStatus]))
     page = _page(session, known, filters, cursor, size)
-    return _column(session, known, filters, page, _cards(session, page[:size], actor), size)
+    return _column(session, known, filters, page, cards(session, page[:size], viewer), viewer, size)
 
 
 def _column(
@@ -147,38 +171,53 @@ def _column(
     status: TicketStatus,
     filters: Filters,
     page: list[Ticket],
-    cards: dict[int, Card],
+    shown: dict[int, Card],
+    viewer: Viewer,
     size: int = PAGE,
 ) -> Column:
-    shown = page[:size]
-    following = paging.place(shown[-1]) if len(page) > size else None
-    return Column(status.value, count(session, status, filters), [cards[ticket.id] for ticket in shown], following)
-
-
-def _in(status: TicketStatus, filters: Filters) -> Select[Any]:
-    archived = Ticket.archived == (true() if filters.archived else false())
-    return select(Ticket).where(Ticket.status == status, archived, *filters.conditions())
+    following = NEWEST.place(page[size - 1]) if len(page) > size else None
+    slots = None
+    if status is TicketStatus.IN_PROGRESS:
+        slots = sum(team.load(session).values()), viewer.limits.total
+    return Column(
+        status.value, count(session, status, filters), [shown[ticket.id] for ticket in page[:size]], following, slots
+    )
 
 
 def _page(
     session: Session, status: TicketStatus, filters: Filters, cursor: str | None = None, size: int = PAGE
 ) -> list[Ticket]:
-    query = _in(status, filters).order_by(Ticket.updated.desc(), Ticket.id.desc()).limit(size + 1)
-    if cursor:
-        query = query.where(paging.behind(cursor))
-    return list(session.scalars(query))
+    query = select(Ticket).where(Ticket.status == status, *filters.on_board()).order_by(*NEWEST.by()).limit(size + 1)
+    return list(session.scalars(query.where(NEWEST.behind(cursor)) if cursor else query))
 
 
 def count(session: Session, status: TicketStatus, filters: Filters) -> str:
-    """How many there are, counted up to a thousand, so that the cost of a count has a bound."""
-    some = _in(status, filters).with_only_columns(Ticket.id).limit(COUNTED).subquery()
+    """How many of the tickets in this state there are."""
+    return counted(session, [Ticket.status == status, *filters.on_board()])
+
+
+def counted(session: Session, *conditions: Conditions) -> str:
+    """How many tickets meet one of these sets of conditions, counted up to a thousand, so that the cost has a bound."""
+    parts = (select(Ticket.id).where(*each).limit(COUNTED).subquery() for each in conditions)
+    some = union(*(select(part.c.id) for part in parts)).subquery()
     found = session.scalar(select(func.count()).select_from(some)) or 0
     return str(found) if found < COUNTED else f"{COUNTED - 1}+"
 
 
-def _cards(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int, Card]:
+def is_empty(session: Session) -> bool:
+    """Whether there has never been a ticket here."""
+    return session.scalar(select(Ticket.id).limit(1)) is None
+
+
+# --------------------------------------------------------------------------------------------------------------- cards
+
+
+def cards(session: Session, tickets: list[Ticket], viewer: Viewer) -> dict[int, Card]:
+    """The card of each of these tickets, in a constant number of queries."""
     ids = [ticket.id for ticket in tickets]
-    standings = lifecycle.standings(session, tickets, actor)
+    standings = lifecycle.standings(session, tickets, viewer.actor)
+    live = {ticket_id: standing.live for ticket_id, standing in standings.items() if standing.live}
+    why = reasons.of(session, tickets, live, viewer.limits.attempts)
     tags, costs, kinds = tags_of(session, ids), costs_of(session, ids), owner_kinds(session)
     ways = landing.ways(session, tickets)
     return {
@@ -190,14 +229,16 @@ def _cards(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int, C
             tags=tags.get(ticket.id, []),
             owner=ticket.assigned_to,
             owner_kind=kinds.get(ticket.assigned_to or "", "person"),
-            age_since=ticket.created,
-            live=_works(standings[ticket.id].live),
-            live_line=_line(standings[ticket.id].live),
+            since=ticket.moved,
+            created=ticket.created,
+            updated=ticket.updated,
+            live=_works(live.get(ticket.id)),
+            live_line=_line(live.get(ticket.id)),
             cost=costs.get(ticket.id),
-            needs_you=needs_a_person(ticket) or _asks(standings[ticket.id].live),
+            reason=why.get(ticket.id),
+            needs_you=needs_a_person(ticket) or _asks(live.get(ticket.id)),
             version=ticket.version,
-            landing=landing.told(ticket),
-            moves=offers(ticket, actor, standings[ticket.id], ways.get(ticket.id, ())),
+            moves=offers(ticket, viewer.actor, standings[ticket.id], ways.get(ticket.id, ())),
         )
         for ticket in tickets
     }
@@ -209,7 +250,7 @@ def needs_a_person(ticket: Ticket) -> bool:
 
 
 def _works(run: Run | None) -> bool:
-    return run is not None and run.state is not RunState.STOPPING
+    return run is not None and runtime.state(run) not in ("stopping", "unknown")
 
 
 def _asks(run: Run | None) -> bool:
@@ -219,15 +260,6 @@ def _asks(run: Run | None) -> bool:
 
 def _line(run: Run | None) -> str | None:
     return run.live_line if run else None
-
-
-def tags_of(session: Session, ids: Sequence[int]) -> dict[int, list[str]]:
-    """The tags of each of these tickets, in alphabetical order; absent where there are none."""
-    found: dict[int, list[str]] = {}
-    query = select(TicketTag).where(TicketTag.ticket_id.in_(ids)).order_by(TicketTag.tag)
-    for row in session.scalars(query):
-        found.setdefault(row.ticket_id, []).append(row.tag.value)
-    return found
 
 
 def costs_of(session: Session, ids: list[int]) -> dict[int, float]:

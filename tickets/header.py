@@ -10,10 +10,8 @@ from sqlalchemy.orm import Session
 
 from models import Run, RunState, Ticket, TicketStatus, now
 
-from . import board, control, landing, wake, words
+from . import board, control, landing, runtime, wake, words
 from .lookup import live_run
-
-SILENT = timedelta(seconds=30)
 
 NEXT = {
     TicketStatus.INBOX: "Triage",
@@ -47,7 +45,7 @@ class Header:
 def of(session: Session, ticket: Ticket) -> Header:
     run = live_run(session, ticket.id)
     last = run or session.scalar(select(Run).where(Run.ticket_id == ticket.id).order_by(Run.id.desc()).limit(1))
-    state = runtime(run)
+    state = runtime.state(run)
     owner_kind = board.owner_kinds(session).get(ticket.assigned_to or "", "person")
     controller = control.holding(session, ticket.id)
     return Header(
@@ -80,16 +78,6 @@ def _working(run: Run | None, state: str) -> str | None:
     return f"{run.agent} waits for your answer" if state == "waiting" else f"{run.agent} is working…"
 
 
-def runtime(run: Run | None) -> str:
-    """The state of a live run; unknown when its wrapper has been silent for more than a few beats."""
-    if run is None:
-        return "closed"
-    heard = run.heartbeat or run.started
-    if run.state is not RunState.STARTING and heard < now() - SILENT:
-        return "unknown"
-    return run.state.value
-
-
 def _line(ticket: Ticket, run: Run | None, state: str) -> str:
     said = f"Ticket is {words.state(ticket.status)}; runtime is {state}."
     if run is None:
@@ -100,7 +88,7 @@ def _line(ticket: Ticket, run: Run | None, state: str) -> str:
         run.profile or run.agent,
         run.workspace,
         f"{uptime} up",
-        f"last activity {_span(now() - (run.ended or run.heartbeat or run.started))} ago",
+        f"last activity {_span(now() - (run.ended or runtime.heard(run)))} ago",
     ]
     return f"{said}{reason} · " + " · ".join(fact for fact in facts if fact)
 

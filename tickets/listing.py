@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from models import Tag, Ticket, TicketStatus
 
-from . import paging
 from .board import Filters
 from .facts import Body, Level, Line, Name
+from .paging import NEWEST
 
 
 class TicketQuery(Body):
@@ -36,7 +36,7 @@ class TicketQuery(Body):
         if self.status is not None:
             filters.append(Ticket.status == self.status)
         if self.cursor is not None:
-            filters.append(paging.behind(self.cursor))
+            filters.append(NEWEST.behind(self.cursor))
         return filters
 
 
@@ -50,7 +50,7 @@ class Page:
 
 def page(session: Session, query: TicketQuery) -> Page:
     """One query, whatever the filters."""
-    order = Ticket.updated.desc(), Ticket.id.desc()
-    rows = list(session.scalars(select(Ticket).where(*query.conditions()).order_by(*order).limit(query.limit + 1)))
+    asked = select(Ticket).where(*query.conditions()).order_by(*NEWEST.by()).limit(query.limit + 1)
+    rows = list(session.scalars(asked))
     shown = rows[: query.limit]
-    return Page(shown, paging.place(shown[-1]) if len(rows) > query.limit else None)
+    return Page(shown, NEWEST.place(shown[-1]) if len(rows) > query.limit else None)

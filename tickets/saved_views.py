@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from sqlalchemy import delete, select
@@ -16,6 +17,8 @@ from .errors import Conflict, Invalid, NotFound
 
 MOST = 30
 LONGEST = 40
+NAMES = sorted((*Filters.__slots__, "view", "status", "sort"))
+PLAIN = "view=columns"
 
 
 def all_views(session: Session) -> list[SavedView]:
@@ -23,11 +26,11 @@ def all_views(session: Session) -> list[SavedView]:
 
 
 def save(session: Session, name: str, query: str, actor: Actor) -> SavedView:
-    """Keep these filters under a name. Raises `Invalid` for an empty name or no filters, `Conflict` for a name that is
-    taken or one view too many."""
+    """Keep a view with its filters under a name. Raises `Invalid` for an empty name or the whole board, `Conflict` for a
+    name that is taken or one view too many."""
     name, kept = " ".join(name.split())[:LONGEST], narrowed(query)
-    if not name or not kept:
-        raise Invalid("A view has a name and at least one filter.", field="name")
+    if not name or kept == PLAIN:
+        raise Invalid("A view has a name, and something that tells it from the whole board.", field="name")
     if len(all_views(session)) >= MOST:
         raise Conflict(f"There are {MOST} saved views already; delete one first.")
     values = {"name": name, "query": kept, "author": actor.name}
@@ -46,6 +49,13 @@ def forget(session: Session, name: str, actor: Actor) -> None:
 
 
 def narrowed(query: str) -> str:
-    """A query with the board's filters alone, in one order, so that equal ones are equal."""
+    """A query with what the board goes by alone, in one order, so that equal ones are equal; it always names the view."""
+    given = {"view": "columns"} | dict(parse_qsl(query[:2000]))
+    return urlencode({name: given[name][:200] for name in NAMES if given.get(name)})
+
+
+def defaults(query: str) -> dict[str, Any]:
+    """What a new ticket must be like to be among those that a query shows, as fields of `NewTicket`."""
     given = dict(parse_qsl(query[:2000]))
-    return urlencode({name: given[name][:200] for name in sorted(Filters.__slots__) if given.get(name)})
+    fields: dict[str, Any] = {name: given[name] for name in ("project", "assigned_to", "priority") if given.get(name)}
+    return fields | ({"tags": [given["tag"]]} if given.get("tag") else {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from types import UnionType
@@ -12,33 +12,59 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
-from models import Landing, Priority, Session, Tag, TicketStatus
+from models import Landing, Priority, Session, Tag, TicketStatus, WakeKind
 from tickets import landing, projects, team
+from tickets.errors import Invalid
 from tickets.facts import NewTicket, ParkFacts
 from tickets.lifecycle import Move
 
-from . import wording
+from . import team_forms, wording
 
 Field = dict[str, Any]
 LONG = {"body", "note", "waive", "next_action"}
 EDITS = {"assigned_to", "priority"}
-WAKES = [("manual", "When somebody wakes it"), ("time", "At a time"), ("ticket", "When another ticket is done")]
+WAKES = [
+    (WakeKind.MANUAL.value, "When somebody wakes it"),
+    (WakeKind.TIME.value, "At a time"),
+    (WakeKind.TICKET.value, "When another ticket is done"),
+    (WakeKind.ANSWER.value, "When somebody writes on it"),
+    (WakeKind.AGENT_IDLE.value, "When an agent has had nothing to do"),
+    (WakeKind.PROBE.value, "When a command succeeds"),
+]
+"""The reset of a usage limit is for the machinery to wait for: its time is not a person's to say."""
+NEEDED = {
+    "time": [("wake_at", "Say when it is to wake.")],
+    "ticket": [("wake_ticket", "Name the ticket that it waits for, like MC-12.")],
+    "agent_idle": [
+        ("wake_agent", "Choose the agent that it waits for."),
+        ("wake_minutes", "Say for how many minutes."),
+    ],
+    "probe": [("wake_probe", "Write the command that has to succeed.")],
+}
+WAKE_NAMES = ("wake_kind", "wake_at", "wake_ticket", "wake_agent", "wake_minutes", "wake_probe")
 
 
-def fields_of(move: Move, ways: Sequence[Landing] = ()) -> list[Field]:
+def fields_of(
+    move: Move, session: Session, given: Mapping[str, str], zone: str, ways: Sequence[Landing] = ()
+) -> list[Field]:
     """The form fields of a move, the required ones first; the edits that any move may carry are left to the side panel.
 
     `ways` are those in which the ticket may be approved, as `landing.ways` gives them.
     """
-    if move.facts is ParkFacts:
-        return _park_fields()
-    left_out = EDITS if ways else EDITS | {"landing"}
+    left_out = EDITS | {"wake"} | (set() if ways else {"landing"})
     named = [(name, info) for name, info in move.facts.model_fields.items() if name not in left_out]
     made = [_field(name, info.title or name, info.annotation, info.is_required()) for name, info in named]
     for field in made:
         if field["name"] == "landing":
             field |= {"options": [(way.value, landing.WAYS[way]) for way in ways], "value": ways[0].value}
-    return sorted(made, key=lambda field: not field["required"])
+    parked = [wake_field(session, given, zone)] if move.facts is ParkFacts else []
+    return parked + sorted(made, key=lambda field: not field["required"])
+
+
+def fill(fields: list[Field], given: Mapping[str, str]) -> None:
+    """Put back what was typed so far."""
+    for field in fields:
+        field["value"] = given.get(field["name"], field.get("value"))
 
 
 def _field(name: str, label: str, annotation: Any, required: bool) -> Field:
@@ -63,45 +89,43 @@ def _words(value: str) -> str:
     return value.replace("_", " ").capitalize()
 
 
-def _park_fields() -> list[Field]:
-    return [
-        {
-            "name": "wake_kind",
-            "label": "Wake it",
-            "type": "select",
-            "required": True,
-            "options": WAKES,
-            "value": "manual",
-        },
-        {"name": "wake_at", "label": "At", "type": "datetime-local", "required": False, "help": "Only for a time."},
-        {
-            "name": "wake_ticket",
-            "label": "When done",
-            "type": "text",
-            "required": False,
-            "help": "MC-12; only for a ticket.",
-        },
-        {"name": "note", "label": "Note", "type": "textarea", "required": False},
-    ]
-
-
 def facts_from(move: Move, form: MultiDict[str, str], zone: str) -> dict[str, Any]:
     """The facts that a submitted form states; empty fields are left out, local times get the zone of the settings."""
-    if move.facts is ParkFacts:
-        return {"wake": _wake(form, zone)} | ({"note": form["note"]} if form.get("note") else {})
-    facts = {name: form[name] for name in move.facts.model_fields if form.get(name)}
+    facts: dict[str, Any] = {name: form[name] for name in move.facts.model_fields if form.get(name)}
     if "not_before" in facts:
         facts["not_before"] = moment(facts["not_before"], zone)
-    return facts
+    return facts | ({"wake": wake_from(form, zone)} if move.facts is ParkFacts else {})
 
 
-def _wake(form: MultiDict[str, str], zone: str) -> dict[str, Any]:
-    wake: dict[str, Any] = {"kind": form.get("wake_kind", "manual")}
-    if form.get("wake_at") and wake["kind"] == "time":
-        wake["at"] = moment(form["wake_at"], zone)
-    if form.get("wake_ticket") and wake["kind"] == "ticket":
-        wake["ticket"] = form["wake_ticket"].strip().upper()
-    return wake
+def wake_field(session: Session, given: Mapping[str, str], zone: str) -> Field:
+    """The part of a form that says when a parked ticket comes back (macros/wake.html), with what was typed so far."""
+    values = {"wake_kind": "manual", "wake_minutes": "10"} | {
+        name: given[name] for name in WAKE_NAMES if given.get(name)
+    }
+    agents = [("", "Choose an agent"), *((name, name) for name in sorted(team.runnable(session)))]
+    return {"name": "wake", "type": "wake", "kinds": WAKES, "agents": agents, "values": values, "zone": zone}
+
+
+def wake_from(form: MultiDict[str, str], zone: str) -> dict[str, Any]:
+    """The wake condition that a form states, as `facts.Wake` takes it. Raises `Invalid` for a part that is missing."""
+    kind = form.get("wake_kind", "manual")
+    for name, words in NEEDED.get(kind, []):
+        if not form.get(name, "").strip():
+            raise Invalid(words, field=name)
+    return {"kind": kind, **_wake_facts(kind, form, zone)}
+
+
+def _wake_facts(kind: str, form: MultiDict[str, str], zone: str) -> dict[str, Any]:
+    match kind:
+        case "time":
+            return {"at": moment(form["wake_at"], zone)}
+        case "ticket":
+            return {"ticket": form["wake_ticket"].strip().upper()}
+        case "agent_idle":
+            return {"agent": form["wake_agent"], "minutes": form["wake_minutes"]}
+        case "probe":
+            return {"probe": team_forms.argv(form, "wake_probe")}
+    return {}
 
 
 def moment(text: str, zone: str) -> str:

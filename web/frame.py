@@ -48,9 +48,17 @@ def page(template: str, key: str, crumbs: list[tuple[str, str | None]], **contex
     with reading(auth.instance().engine) as session:
         around = _around(session)
     trail = [("Home", "/"), *crumbs]
+    return render_template(template, page_key=key, crumbs=trail, flashes=_flashes(), **(around | context))
+
+
+def _flashes() -> list[dict[str, Any]]:
     flashed = cast(list[tuple[str, dict[str, Any]]], get_flashed_messages(with_categories=True))
-    notes = [{"tone": tone, **said} for tone, said in flashed]
-    return render_template(template, page_key=key, crumbs=trail, flashes=notes, **(around | context))
+    return [{"tone": tone, **said} for tone, said in flashed]
+
+
+def notes() -> str:
+    """What is to be said on the next page, alone: for a page that stays as it is."""
+    return part("_notes", flashes=_flashes())
 
 
 def _around(session: Session) -> dict[str, Any]:
@@ -76,9 +84,13 @@ def part(name: str, **context: Any) -> str:
     return render_template("part.html", part=name, **context)
 
 
-def note(text: str, tone: str = "good", undo: dict[str, str] | None = None) -> None:
-    """A line for the next page; with `undo` (ticket, label) it floats, and offers to take back what it tells of."""
-    flash({"text": text, "undo": undo}, tone)  # type: ignore[arg-type]
+def note(
+    text: str, tone: str = "good", undo: dict[str, Any] | None = None, *, floats: bool = False, stays: bool = False
+) -> None:
+    """A line for the next page. What floats moves nothing and goes by itself, unless it `stays` until it is dismissed; with
+    `undo` (ticket or tickets, label) it floats, and offers to take back what it tells of."""
+    said = {"text": text, "undo": undo, "floats": floats or stays or undo is not None, "stays": stays}
+    flash(said, tone)  # type: ignore[arg-type]
 
 
 def enhanced() -> bool:

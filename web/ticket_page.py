@@ -232,12 +232,11 @@ def _move_form(reference: str, name: str, error: str | None) -> str:
     with reading(auth.instance().engine) as session:
         ticket = get(session, reference)
         shown = {"identifier": ticket.identifier, "title": ticket.title, "version": ticket.version}
-        ways = landing.ways(session, [ticket]).get(ticket.id, [])
-        fields = workflow_page.with_phases(session, ticket, law, forms.fields_of(law, ways))
+        ways, zone = landing.ways(session, [ticket]).get(ticket.id, []), auth.instance().settings.timezone
+        fields = forms.fields_of(law, session, request.form, zone, ways)
+        fields = workflow_page.with_phases(session, ticket, law, fields)
+    forms.fill(fields, request.form.to_dict() | _pressed()[1])
     move = {"move": law.name, "label": law.label, "danger": law.danger, "fields": fields}
-    sent = request.form.to_dict() | _pressed()[1]
-    for field in move["fields"]:  # type: ignore[attr-defined]
-        field["value"] = sent.get(field["name"], field.get("value"))
     if request.headers.get("HX-Request"):
         return frame.part("_move_form", ticket=shown, move=move, error=error)
     crumbs: list[tuple[str, str | None]] = [
@@ -255,8 +254,8 @@ def make_move(reference: str) -> Response | tuple[str, int]:
     law = lifecycle.MOVES.get(name)
     if law is None:
         raise Invalid(f"there is no move named {name[:40]!r}", field="move")
-    facts = forms.facts_from(law, request.form, instance.settings.timezone) | way
     try:
+        facts = forms.facts_from(law, request.form, instance.settings.timezone) | way
         with writing(instance.engine) as session:
             ticket = get(session, reference)
             lifecycle.transition(

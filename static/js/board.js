@@ -1,53 +1,36 @@
-// The board: columns that keep themselves fresh, cards that are carried only where a move allows it.
+// The board: parts that keep themselves fresh, whatever is shown of them, and what people do with the cards in them.
 
-import { bindKeys } from "./keys.js";
-import { openMove } from "./floats.js";
-import { say, showNotices } from "./forms.js";
+import { Carrier } from "./carrying.js";
+import { titleOf } from "./cards.js";
 import { announceFresh, morph } from "./fragments.js";
+import { bindKeys } from "./keys.js";
 import { shownTickets } from "./live.js";
-import { fetchFragment, parseFragment, post } from "./page.js";
+import { glide } from "./motion.js";
+import { fetchFragment, parseFragment } from "./page.js";
+import { Selection } from "./selection.js";
 
 const QUIET = 200;
-const PAGE = 30;
-
-/** {column: {move, asks}} from "todo:triage waiting:park?"; "?" marks a move that needs to be told something. */
-function dropsOf(card) {
-  const entries = (card.dataset.drops ?? "").split(" ").filter(Boolean).map((text) => {
-    const [column, move] = text.split(":");
-    return [column, { move: move.replace("?", ""), asks: move.endsWith("?") }];
-  });
-  return new Map(entries.reverse()); // The first move of a ticket into a column is the one meant.
-}
-
-/** Whether the hand let go over this column: a card stays in the last one that could take it, even when carried on. */
-function isOver(column, event) {
-  const { clientX, clientY } = event.changedTouches?.[0] ?? event;
-  return document.elementFromPoint(clientX, clientY)?.closest("[data-column]") === column;
-}
+const BY_CLOCK = 30_000;
 
 export class Board {
   #root;
-  #fragments;
+  #selection;
+  #carrier;
   #stale = new Set();
   #timer = 0;
-  #carrying = false;
 
   constructor(root, stream, fragments) {
     this.#root = root;
-    this.#fragments = fragments;
+    this.#selection = new Selection(root);
+    this.#carrier = new Carrier(root, fragments, this.#selection, (...columns) => this.#mark(...columns));
     stream.addEventListener("news", ({ detail }) => this.#hear(detail));
     stream.addEventListener("resync", () => this.#markAll());
-    document.addEventListener("mc:sent", () => stream.link !== "live" && this.#markAll());
+    document.addEventListener("mc:sent", ({ detail }) => (stream.link !== "live" || "quick" in detail.form.dataset) && this.#markAll());
     root.addEventListener("click", (event) => this.#click(event));
-    root.addEventListener("change", () => this.#showSelection());
-    document.querySelector("[data-bulk]")?.addEventListener("formdata", ({ formData }) => this.#addSelected(formData));
-    document.querySelector("[data-bulk-clear]")?.addEventListener("click", () => this.#clearSelection());
-    document.addEventListener("mc:fresh", () => {
-      this.#makeSortable();
-      stream.follow(shownTickets());
-    });
-    this.#makeSortable();
+    document.addEventListener("mc:fresh", () => stream.follow(shownTickets()) && this.#mark("in_progress"));
     this.#bindKeys();
+    // What is stuck gets there by the clock alone, and no event tells of it.
+    if (root.dataset.view === "lanes") setInterval(() => document.hidden || this.#markAll(), BY_CLOCK);
   }
 
   // Freshness
@@ -65,38 +48,53 @@ export class Board {
     const words = { "agent.tool_call": payload.title, "agent.text": payload.text, "agent.progress": payload.text }[type];
     const line = card?.querySelector("[data-live-line] .clip");
     if (line && words) line.textContent = words.split("\n", 1)[0].slice(0, 200);
-    else if (card && words) this.#mark(card.dataset.status);
+    else if (card && (words || /question|approval|request/.test(type))) this.#mark(card.dataset.status);
   }
 
+  /** Read these columns again; a lane or a list may be concerned by any of them. */
   #mark(...columns) {
-    for (const column of columns) if (column) this.#stale.add(column);
+    const parts = [...this.#root.querySelectorAll("[data-part]")];
+    for (const part of parts) if (!part.dataset.column || columns.includes(part.dataset.column)) this.#stale.add(part);
+    this.#schedule();
+  }
+
+  #markAll() {
+    for (const part of this.#root.querySelectorAll("[data-part]")) this.#stale.add(part);
+    this.#schedule();
+  }
+
+  #schedule() {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#refresh(), QUIET);
   }
 
-  #markAll() {
-    this.#mark(...[...this.#root.querySelectorAll("[data-column]")].map((column) => column.dataset.column));
+  /** While a card is carried or a menu is open, nothing moves under it. */
+  #isBusy() {
+    return this.#carrier.carrying || this.#root.querySelector("details[data-menu][open]");
   }
 
   async #refresh() {
-    if (this.#carrying) return this.#mark();
-    const held = document.activeElement?.closest("[data-card]")?.id;
-    const columns = [...this.#stale];
+    if (this.#isBusy()) return this.#schedule();
+    const parts = [...this.#stale];
     this.#stale.clear();
-    await Promise.all(columns.map((name) => this.#refreshColumn(name)));
-    if (held && document.activeElement === document.body) document.querySelector(`#${CSS.escape(held)} .title`)?.focus({ preventScroll: true });
-    return this.#showSelection();
+    const hold = holdFocus();
+    await Promise.all(parts.map((part) => this.#refreshPart(part)));
+    hold();
+    return this.#selection.settle();
   }
 
-  async #refreshColumn(name) {
-    const column = document.getElementById(`column-${name}`);
-    if (!column) return;
+  async #refreshPart(part) {
     const query = new URLSearchParams(this.#root.dataset.query);
-    const shown = column.querySelectorAll("[data-card]").length;
-    if (shown > PAGE) query.set("limit", String(Math.ceil(shown / PAGE) * PAGE));
+    query.set("limit", part.querySelectorAll("[data-card]").length);
     try {
-      await morph(column, await fetchFragment(`/board/column/${name}?${query}`));
-      if (column.dataset.folded === "" && column.querySelector("[data-card]")) column.removeAttribute("data-folded");
+      const fresh = await fetchFragment(`${part.dataset.part}?${query}`);
+      if (this.#isBusy()) {
+        this.#stale.add(part);
+        this.#schedule();
+        return;
+      }
+      await glide(part, () => morph(part, fresh));
+      if (part.dataset.folded === "" && part.querySelector("[data-card]")) part.removeAttribute("data-folded");
     } catch {
       // Stays as it is; the next event reads it again.
     }
@@ -106,11 +104,11 @@ export class Board {
     link.setAttribute("aria-disabled", "true");
     try {
       const fresh = parseFragment(await fetchFragment(link.dataset.more));
-      const list = link.closest("[data-column]").querySelector("[data-cards]");
+      const list = link.closest("[data-part]").querySelector("[data-cards]");
       const more = fresh.querySelector("[data-more]");
       const cards = [...fresh.querySelectorAll("[data-card]")];
       list.append(...cards);
-      cards[0]?.querySelector(".title").focus();
+      titleOf(cards[0])?.focus();
       if (more) link.replaceWith(more);
       else link.remove();
       announceFresh(list);
@@ -122,7 +120,7 @@ export class Board {
   #click(event) {
     const more = event.target.closest("[data-more]");
     const fold = event.target.closest("[data-fold]");
-    if (more) {
+    if (more && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
       this.#loadMore(more);
     } else if (fold) {
@@ -136,105 +134,47 @@ export class Board {
     else column.dataset.folded = "hand";
   }
 
-  // Selection
-
-  #selected() {
-    return [...this.#root.querySelectorAll("[data-select]:checked")].map((box) => box.value);
-  }
-
-  #addSelected(formData) {
-    for (const identifier of this.#selected()) formData.append("tickets", identifier);
-  }
-
-  #clearSelection() {
-    for (const box of this.#root.querySelectorAll("[data-select]:checked")) box.checked = false;
-    this.#showSelection();
-  }
-
-  #showSelection() {
-    const form = document.querySelector("[data-bulk]");
-    const count = this.#selected().length;
-    if (!form) return;
-    form.hidden = count === 0;
-    form.querySelector("[data-bulk-count]").textContent = `${count} selected`;
-  }
-
-  // Carrying
-
-  #makeSortable() {
-    for (const list of this.#root.querySelectorAll("[data-cards]")) {
-      if (Sortable.get(list)) continue;
-      Sortable.create(list, {
-        group: "board", sort: false, draggable: ".card", filter: ".menu", preventOnFilter: false,
-        delay: 220, delayOnTouchOnly: true, touchStartThreshold: 6, animation: 120, ghostClass: "carried",
-        onStart: ({ item }) => this.#lift(item),
-        onMove: ({ from, to }) => from === to || "takes" in to.closest("[data-column]").dataset,
-        onEnd: (event) => this.#drop(event),
-      });
-    }
-  }
-
-  #lift(card) {
-    this.#carrying = true;
-    this.#fragments.hold();
-    this.#root.dataset.carrying = "";
-    for (const name of dropsOf(card).keys()) document.getElementById(`column-${name}`)?.setAttribute("data-takes", "");
-  }
-
-  async #drop({ item, from, to, oldIndex, originalEvent }) {
-    this.#carrying = false;
-    this.#fragments.resume();
-    delete this.#root.dataset.carrying;
-    for (const column of this.#root.querySelectorAll("[data-takes]")) column.removeAttribute("data-takes");
-    if (from === to) return;
-    const drop = isOver(to.closest("[data-column]"), originalEvent) && dropsOf(item).get(to.dataset.cards);
-    const back = () => from.insertBefore(item, from.children[oldIndex] ?? null);
-    if (!drop || drop.asks) back();
-    if (!drop) return;
-    if (drop.asks) {
-      openMove(`/ticket/${item.dataset.card}/move/${drop.move}`);
-      return;
-    }
-    to.closest("[data-column]").removeAttribute("data-folded");
-    await this.#move(item, drop.move, back);
-    this.#mark(from.dataset.cards, to.dataset.cards);
-  }
-
-  async #move(card, move, back) {
-    try {
-      const { notices } = await post(`/ticket/${card.dataset.card}/move`, { move, version: card.dataset.version });
-      showNotices(notices);
-      document.querySelector("[data-announce]").textContent = `${card.dataset.card}: ${move}`;
-    } catch (refusal) {
-      back();
-      say(refusal.message);
-    }
-  }
-
   // Keys
 
   #bindKeys() {
+    const card = () => document.activeElement?.closest("[data-card]");
     bindKeys({
       j: () => this.#step(0, 1),
       k: () => this.#step(0, -1),
       l: () => this.#step(1, 0),
       h: () => this.#step(-1, 0),
-      m: () => document.activeElement?.closest("[data-card]")?.querySelector("summary")?.click(),
-      x: () => document.activeElement?.closest("[data-card]")?.querySelector("[data-select]")?.click(),
+      m: () => card()?.querySelector("summary")?.click(),
+      x: () => this.#selection.toggle(card()),
+      "Shift+X": () => this.#selection.toggle(card(), true),
     });
   }
 
   #step(across, down) {
-    const columns = [...this.#root.querySelectorAll(".column:not([data-folded])")].map((column) => [...column.querySelectorAll("[data-card]")]).filter((cards) => cards.length);
+    const lists = [...this.#root.querySelectorAll("[data-part]:not([data-folded])")].map((part) => [...part.querySelectorAll("[data-card]")]).filter((cards) => cards.length);
     const card = document.activeElement?.closest("[data-card]");
-    const x = columns.findIndex((cards) => cards.includes(card));
-    const next = x < 0 ? columns[0]?.[0] : this.#neighbour(columns, x, columns[x].indexOf(card), across, down);
-    next?.querySelector(".title").focus();
+    const x = lists.findIndex((cards) => cards.includes(card));
+    const next = x < 0 ? lists[0]?.[0] : neighbour(lists, x, lists[x].indexOf(card), across, down);
+    titleOf(next)?.focus();
     next?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
+}
 
-  #neighbour(columns, x, y, across, down) {
-    const column = columns[Math.max(0, Math.min(x + across, columns.length - 1))];
-    return column[Math.max(0, Math.min(y + down, column.length - 1))];
-  }
+function neighbour(lists, x, y, across, down) {
+  const list = lists[Math.max(0, Math.min(x + across, lists.length - 1))];
+  return list[Math.max(0, Math.min(y + down, list.length - 1))];
+}
+
+/** Remembers where the focus is on the board; what is returned puts it back when the card was drawn anew, or left the board. */
+function holdFocus() {
+  const card = document.activeElement?.closest("[data-card]");
+  if (!card) return () => {};
+  const part = card.closest("[data-part]");
+  const place = [...part.querySelectorAll("[data-card]")].indexOf(card);
+  const control = ["summary", "[data-select]"].find((selector) => document.activeElement.matches(selector));
+  return () => {
+    if (document.activeElement !== document.body) return;
+    const again = document.getElementById(card.id);
+    const target = again?.querySelector(control ?? ".title") ?? titleOf([...part.querySelectorAll("[data-card]")].at(Math.max(0, place - 1)));
+    target?.focus({ preventScroll: true });
+  };
 }

@@ -1,7 +1,7 @@
 // What floats: menus (details[data-menu]) and dialogs (opened by data-dialog="<id>", or by a move's link).
 
 import { fetchFragment } from "./page.js";
-import { announceFresh, morph } from "./fragments.js";
+import { morph } from "./fragments.js";
 
 function closeMenus(except) {
   for (const menu of document.querySelectorAll("details[data-menu][open]")) {
@@ -12,7 +12,7 @@ function closeMenus(except) {
 /** Inside a list that scrolls, a menu is laid over the page instead of being cut off. */
 function place(menu) {
   const items = menu.querySelector(".items");
-  if (!menu.open || !items || !menu.closest(".cards, .scroll-x, .board-bar")) return;
+  if (!menu.open || !items || !menu.closest(".cards, .scroll-x, .board-bar, .board-list")) return;
   const button = menu.getBoundingClientRect();
   items.style.position = "fixed";
   items.style.insetInlineEnd = "auto";
@@ -35,6 +35,7 @@ function leaveMenu(event) {
   if (event.key !== "Escape") return;
   const menu = document.querySelector("details[data-menu][open]");
   if (!menu) return;
+  event.preventDefault();
   menu.open = false;
   menu.querySelector("summary").focus();
 }
@@ -45,18 +46,21 @@ export function openDialog(id) {
   return dialog;
 }
 
-/** Load a move's form into the dialog; when that fails, follow the link as if there were no script. */
-export async function openMove(href) {
+/** Load a form into the dialog; when that fails, go to its page as if there were no script. */
+export async function openForm(load, href) {
   try {
     const slot = document.querySelector("#move-dialog [data-slot]");
     slot.replaceChildren();
-    await morph(slot, await fetchFragment(href));
+    await morph(slot, await load());
     openDialog("move-dialog");
     slot.querySelector(".input")?.focus();
-    announceFresh(slot);
   } catch {
     location.assign(href);
   }
+}
+
+export function openMove(href) {
+  return openForm(() => fetchFragment(href), href);
 }
 
 function follow(event) {

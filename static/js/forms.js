@@ -101,6 +101,7 @@ export function startForms() {
     send(event.target, event.submitter);
   });
   document.addEventListener("keydown", submitByKey);
+  document.addEventListener("click", ({ target }) => target.closest("[data-dismiss]")?.closest(".notice").remove());
   document.addEventListener("input", ({ target }) => "grow" in target.dataset && grow(target));
   for (const form of document.querySelectorAll("[data-filters]")) {
     form.addEventListener("change", () => form.requestSubmit());

@@ -29,7 +29,7 @@ export function keepWhatPeopleDid() {
       return !element.matches?.(LEFT_ALONE);
     },
     htmx_before_morph_attr: (element, { attrName }) =>
-      !(attrName === "open" && element.localName === "details") && !["checked", "data-folded", "draggable"].includes(attrName),
+      !(attrName === "open" && element.localName === "details") && !["checked", "data-folded", "draggable", "style"].includes(attrName),
   });
 }
 

@@ -46,12 +46,13 @@ export class Stream extends EventTarget {
     this.#tickets = tickets;
   }
 
-  /** Show other tickets from now on. */
+  /** Show other tickets from now on; true when they are others. What happened to those just before is not told. */
   follow(tickets) {
-    if (tickets.join() === this.#tickets.join()) return;
+    if (tickets.join() === this.#tickets.join()) return false;
     this.#tickets = tickets;
     if (this.#source) this.#welcome({ tab: this.#tab, tickets });
     else this.#hello();
+    return true;
   }
 
   start() {

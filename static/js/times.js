@@ -27,7 +27,7 @@ function write(element) {
   if (Number.isNaN(date.valueOf())) return;
   const text = WORDINGS[element.dataset.time]?.(date) ?? element.textContent;
   if (element.textContent !== text) element.textContent = text;
-  element.title = STAMP.format(date);
+  element.title = `${element.dataset.label ?? ""} ${STAMP.format(date)}`.trim();
 }
 
 function writeAll(root) {

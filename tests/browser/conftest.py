@@ -101,6 +101,10 @@ class House:
         with writing(self.store) as session:
             return lifecycle.create(session, body, OPERATOR).identifier
 
+    def move(self, identifier: str, name: str, /, **facts: Any) -> None:
+        with writing(self.store) as session:
+            lifecycle.transition(session, get(session, identifier).id, name, OPERATOR, **facts)
+
     def claim(self, identifier: str) -> int:
         with writing(self.store) as session:
             return runs.claim(session, get(session, identifier).id, "here").run.id

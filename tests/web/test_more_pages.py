@@ -162,9 +162,10 @@ def test_a_move_offers_its_undo_as_a_form(browser: FlaskClient, operator: Api) -
 
 def test_filters_are_saved_under_a_name_and_deleted(browser: FlaskClient) -> None:
     said = send(browser, "/board/views", "/board", name=" Urgent  bugs ", query="tag=bug&priority=urgent&column=todo")
-    assert 'href="/board?priority=urgent&amp;tag=bug" aria-current="true"' in said and "Urgent bugs" in said
+    assert 'href="/board?priority=urgent&amp;tag=bug&amp;view=columns" aria-current="true"' in said
+    assert "Urgent bugs" in said
     assert "already" in send(browser, "/board/views", "/board", name="Urgent bugs", query="tag=bug")
-    assert "at least one filter" in send(browser, "/board/views", "/board", name="All", query="column=todo")
+    assert "tells it from the whole board" in send(browser, "/board/views", "/board", name="All", query="column=todo")
     assert "Urgent bugs" not in send(browser, "/board/views/delete", "/board", name="Urgent bugs")
     assert "no saved view" in send(browser, "/board/views/delete", "/board", name="Urgent bugs")
 

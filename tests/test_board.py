@@ -1,0 +1,271 @@
+"""What stands where on the board, and why: lanes by attention, the list in its orders, and the reason on every card."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, update
+
+from models import Run, Session, Ticket, now, reading, writing
+from tests.test_spine import ALICE, make
+from tickets import board, editing, lanes, lifecycle, relationships, runs, table, undo
+from tickets.board import Card, Filters, Viewer
+from tickets.errors import Invalid
+from tickets.facts import EditTicket, NewTicket
+from tickets.lookup import get
+from tickets.policy import Limits
+
+VIEWER = Viewer(ALICE, Limits(attempts=3))
+ALL = Filters()
+HOUR = timedelta(hours=1)
+
+
+def move(engine: Engine, ticket_id: int, name: str, /, **facts: Any) -> None:
+    with writing(engine) as session:
+        lifecycle.transition(session, ticket_id, name, ALICE, **facts)
+
+
+def work(engine: Engine, ticket_id: int, state: str = "running", **values: Any) -> int:
+    """A run at work on the ticket; `values` are what is known of it instead."""
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run.id
+        runs.beat(session, run, runs.Beat.model_validate({"state": state}))
+        if values:
+            session.execute(update(Run).where(Run.id == run).values(**values))
+    return run
+
+
+def put(engine: Engine, ticket_id: int, **values: Any) -> None:
+    with writing(engine) as session:
+        session.execute(update(Ticket).where(Ticket.id == ticket_id).values(**values))
+
+
+def standing(session: Session, filters: Filters = ALL) -> dict[str, list[str]]:
+    """The kinds of reason in each lane, in its order; "" for a card that needs none."""
+    return {lane.name: [kind(card) for card in lane.cards] for lane in lanes.lanes(session, filters, VIEWER)}
+
+
+def kind(card: Card) -> str:
+    return card.reason.kind if card.reason else ""
+
+
+def test_each_ticket_stands_in_the_lane_of_what_it_needs(engine: Engine) -> None:
+    work(engine, make(engine))
+    work(engine, make(engine), "waiting")
+    for verdict in ("question", "review"):
+        with writing(engine) as session:
+            run = runs.claim(session, make_in(session), "here").run.id
+            said = runs.Report.model_validate({"verdict": verdict, "summary": "Which one?"})
+            runs.report(session, run, said, runs.RetryPolicy())
+    mine = make(engine, assigned_to=None)
+    move(engine, mine, "start")
+    make(engine)
+    make(engine, status="inbox")
+    with reading(engine) as session:
+        found = standing(session)
+        assert found == {
+            "working": ["", ""],
+            "needs_you": ["request", "question"],
+            "in_review": ["review"],
+            "stuck": [],
+        }
+        asked, told = lanes.lane(session, "needs_you", ALL, VIEWER).cards
+        assert asked.needs_you and told.reason is not None and told.reason.text == "Which one?"
+        counts = {lane.name: lane.count for lane in lanes.lanes(session, ALL, VIEWER)}
+    assert counts == {"working": "2", "needs_you": "2", "in_review": "1", "stuck": "0"}
+
+
+def make_in(session: Session) -> int:
+    return lifecycle.create(session, NewTicket(title="Write a line", assigned_to="script"), ALICE).id
+
+
+def stick(engine: Engine, cause: str) -> int:
+    """A ticket that is stuck in this way, and one beside it that is not."""
+    ticket, other = make(engine), make(engine)
+    match cause:
+        case "blocked":
+            move(engine, ticket, "block", reason="dependency", owner="bob", next_action="Answer the mail")
+        case "unheard":
+            work(engine, ticket, heartbeat=now() - HOUR)
+            work(engine, other)
+        case "adrift":
+            run = work(engine, ticket)
+            with writing(engine) as session:
+                session.execute(update(Run).where(Run.id == run).values(state="ended", ended=now()))
+        case "exhausted":
+            put(engine, ticket, attempts=3, failure_reason="crash: it fell over")
+            put(engine, other, attempts=2, failure_reason="crash: it fell over")
+        case "overslept":
+            move(engine, ticket, "park", wake={"kind": "time", "at": now() + HOUR})
+            move(engine, other, "park", wake={"kind": "time", "at": now() + HOUR})
+            put(engine, ticket, wake_at=now() - HOUR)
+        case "forgotten":
+            awaited = make(engine, assigned_to=None)
+            for each, wanted in ((ticket, awaited), (other, make(engine, status="inbox"))):
+                move(engine, each, "park", wake={"kind": "ticket", "ticket": f"MC-{wanted}"})
+            move(engine, awaited, "cancel")
+            put(engine, awaited, closed=now() - HOUR)
+        case "overdue":
+            put(engine, ticket, expected_check_in=now() - HOUR)
+            put(engine, other, expected_check_in=now() + HOUR)
+    return ticket
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("blocked", "Answer the mail"),
+        ("unheard", "Its run was last heard"),
+        ("adrift", "In progress, and no run holds it"),
+        ("exhausted", "Tried 3 times: crash: it fell over"),
+        ("overslept", "Should have woken"),
+        ("forgotten", "Still parked until MC-3 is done, which it is"),
+        ("overdue", "Its check-in was due"),
+    ],
+)
+def test_what_is_stuck_says_why_in_its_lane_and_in_its_column(engine: Engine, cause: str, words: str) -> None:
+    ticket = stick(engine, cause)
+    with reading(engine) as session:
+        cards = lanes.lane(session, "stuck", ALL, VIEWER).cards
+        assert [(card.identifier, kind(card)) for card in cards] == [(f"MC-{ticket}", cause)]
+        assert cards[0].reason is not None and cards[0].reason.text == words
+        column = board.column(session, cards[0].status, ALL, VIEWER)
+        assert {card.identifier: kind(card) for card in column.cards}[f"MC-{ticket}"] == cause
+        elsewhere = [
+            card.identifier
+            for name in ("working", "needs_you")
+            for card in lanes.lane(session, name, ALL, VIEWER).cards
+        ]
+        assert f"MC-{ticket}" not in elsewhere
+
+
+def test_a_question_of_a_run_that_is_not_heard_is_stuck_and_not_asked(engine: Engine) -> None:
+    work(engine, make(engine), "waiting", heartbeat=now() - HOUR)
+    with reading(engine) as session:
+        assert standing(session) == {"working": [], "needs_you": [], "in_review": [], "stuck": ["unheard"]}
+
+
+def test_a_card_in_the_queue_says_what_keeps_it_there(engine: Engine) -> None:
+    first, blocked, later, tried, free = (make(engine) for _ in range(5))
+    with writing(engine) as session:
+        relationships.add(session, first, "blocks", blocked, ALICE)
+    put(engine, later, not_before=now() + HOUR)
+    put(engine, tried, attempts=1, failure_reason="crash: it fell over")
+    for wake in ({"kind": "manual"}, {"kind": "time", "at": now() + HOUR}):
+        move(engine, make(engine), "park", wake=wake)
+    with reading(engine) as session:
+        queue = {card.identifier: card.reason for card in board.column(session, "todo", ALL, VIEWER).cards}
+        parked = [card.reason for card in board.column(session, "waiting", ALL, VIEWER).cards]
+    said = {name: reason and (reason.kind, reason.text) for name, reason in queue.items()}
+    assert said == {
+        f"MC-{first}": None,
+        f"MC-{blocked}": ("blockers", "Blocked by MC-1"),
+        f"MC-{later}": ("later", "May start"),
+        f"MC-{tried}": ("tried", "Tried once: crash: it fell over"),
+        f"MC-{free}": None,
+    }
+    assert [reason and reason.text for reason in parked] == ["Wakes", "Parked until somebody wakes it"]
+
+
+def test_age_counts_from_the_last_move_and_an_undone_one_does_not_count(engine: Engine) -> None:
+    ticket = make(engine, assigned_to=None)
+    put(engine, ticket, moved=now() - HOUR)
+    with reading(engine) as session:
+        before = get(session, ticket).moved
+    with writing(engine) as session:
+        editing.edit(session, get(session, ticket), EditTicket(version=1, title="Other"), ALICE)
+        assert get(session, ticket).moved == before
+    move(engine, ticket, "park", wake={"kind": "manual"})
+    move(engine, ticket, "park", wake={"kind": "answer"})
+    with writing(engine) as session:
+        assert get(session, ticket).moved > before
+        lifecycle.transition(session, ticket, "wake", ALICE)
+        parked = get(session, ticket).moved
+        undo.undo(session, f"MC-{ticket}", ALICE)
+        assert before < get(session, ticket).moved < parked
+
+
+@pytest.mark.parametrize("sort", list(table.ORDERS))
+def test_the_list_goes_on_where_it_ended_in_each_order(engine: Engine, sort: str) -> None:
+    for number in range(7):
+        make(engine, priority=["low", "urgent", "high"][number % 3], status="inbox" if number % 2 else "todo")
+    seen: list[str] = []
+    cursor = None
+    with reading(engine) as session:
+        while True:
+            page = table.table(session, ALL, VIEWER, sort=sort, cursor=cursor, size=2)
+            seen += [card.identifier for card in page.cards]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+    by_number = [f"MC-{number}" for number in range(7, 0, -1)]
+    by_rank = ["MC-5", "MC-2", "MC-6", "MC-3", "MC-7", "MC-4", "MC-1"]
+    assert seen == (by_rank if sort == "priority" else by_number)
+
+
+def test_the_list_shows_what_is_open_unless_asked_for_more(engine: Engine) -> None:
+    kept, gone = make(engine, assigned_to=None, tags=["bug"]), make(engine, assigned_to=None)
+    move(engine, gone, "cancel")
+    with reading(engine) as session:
+
+        def names(filters: Filters = ALL, status: str = "") -> list[str]:
+            return [card.identifier for card in table.table(session, filters, VIEWER, status=status).cards]
+
+        assert names() == [f"MC-{kept}"]
+        assert names(status="all") == [f"MC-{gone}", f"MC-{kept}"]
+        assert names(status="cancelled") == [f"MC-{gone}"]
+        assert names(Filters(tag="bug"), "all") == [f"MC-{kept}"]
+        for wrong in (
+            {"status": "asleep"},
+            {"sort": "colour"},
+            {"cursor": "1~2"},
+            {"sort": "priority", "cursor": "9~2026-01-01T00:00:00.000000Z~1"},
+        ):
+            with pytest.raises(Invalid):
+                table.table(session, ALL, VIEWER, **wrong)  # type: ignore[arg-type]
+
+
+def test_filters_hold_in_every_lane(engine: Engine) -> None:
+    for tags in (["bug"], ["infra"]):
+        move(engine, make(engine, tags=tags), "block", reason="dependency", owner="bob", next_action="Answer the mail")
+    with reading(engine) as session:
+        lane = lanes.lane(session, "stuck", Filters(tag="bug"), VIEWER)
+        assert (lane.count, [card.tags for card in lane.cards]) == ("1", [["bug"]])
+
+
+def test_a_lane_goes_on_where_it_ended_whatever_causes_meet_in_it(engine: Engine) -> None:
+    made = [stick(engine, cause) for cause in ("blocked", "overdue", "exhausted", "blocked")]
+    with reading(engine) as session:
+        first = lanes.lane(session, "stuck", ALL, VIEWER, size=3)
+        rest = lanes.lane(session, "stuck", ALL, VIEWER, first.next_cursor, 3)
+    seen = [card.identifier for card in (*first.cards, *rest.cards)]
+    with reading(engine) as session:
+        oldest = sorted((get(session, ticket).moved, ticket) for ticket in made)
+    assert (seen, rest.next_cursor) == ([f"MC-{ticket}" for _, ticket in oldest], None)
+
+
+@pytest.mark.parametrize("view", ["columns", "lanes", "list"])
+def test_the_number_of_queries_does_not_grow_with_the_cards(engine: Engine, view: str) -> None:
+    counted: list[str] = []
+    listen = ("before_cursor_execute", lambda *seen: counted.append(seen[2]))
+
+    def queries() -> int:
+        counted.clear()
+        with reading(engine) as session:
+            {"columns": board.columns, "lanes": lanes.lanes, "list": table.table}[view](session, ALL, VIEWER)
+        return len(counted)
+
+    for cause in ("blocked", "unheard", "overslept"):
+        stick(engine, cause)
+    event.listen(engine, *listen)
+    try:
+        few = queries()
+        event.remove(engine, *listen)
+        for cause in ("blocked", "unheard", "overslept", "overdue"):
+            put(engine, stick(engine, cause), priority=2)
+        event.listen(engine, *listen)
+        assert queries() == few
+    finally:
+        event.remove(engine, *listen)

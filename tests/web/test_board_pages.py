@@ -1,0 +1,184 @@
+"""The board without a script: its views and what is kept of them, quick add, and changes of many tickets at once."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine
+
+from models import Run, TicketStatus, reading, writing
+from tests.web.conftest import OWN_PAGE, Api, form_token
+from tests.web.test_more_pages import send, text
+from tickets import runs
+from tickets.lookup import get
+
+
+def cards(page: str) -> list[str]:
+    return re.findall(r'data-card="(MC-\d+)"', page)
+
+
+def shown(browser: FlaskClient, path: str) -> str | None:
+    """Which view a page shows."""
+    found = re.search(r'data-view="(\w+)"', text(browser, path))
+    return found[1] if found else None
+
+
+def test_the_view_of_the_address_wins_and_is_remembered(browser: FlaskClient, operator: Api) -> None:
+    operator.post("/tickets", {"title": "One"})
+    assert shown(browser, "/board") == "columns"
+    assert shown(browser, "/board?view=lanes") == "lanes"
+    assert shown(browser, "/board?tag=bug") == "lanes"
+    assert shown(browser, "/board?view=list") == "list"
+    assert shown(browser, "/board") == "list"
+    assert browser.get("/board?view=spiral").status_code == 422
+
+
+def test_a_saved_view_carries_its_view_and_its_order(browser: FlaskClient, operator: Api) -> None:
+    operator.post("/tickets", {"title": "One"})
+    said = send(browser, "/board/views", "/board", name="By rank", query="view=list&sort=priority&column=todo&evil=1")
+    assert 'href="/board?sort=priority&amp;view=list" aria-current="true"' in said
+    assert 'aria-sort="descending"><a href="/board?sort=priority&amp;view=list">Priority' in said
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("/board/column/inbox", ["MC-2"]),
+        ("/board/lane/stuck", ["MC-3"]),
+        ("/board/list", ["MC-3", "MC-2", "MC-1"]),
+        ("/board/list?tag=bug&status=all", ["MC-1"]),
+        ("/board/list?sort=priority", ["MC-2", "MC-3", "MC-1"]),
+    ],
+)
+def test_each_part_is_read_by_itself(browser: FlaskClient, operator: Api, path: str, names: list[str]) -> None:
+    for facts in ({"tags": ["bug"]}, {"status": "inbox", "priority": "urgent"}, {}):
+        operator.post("/tickets", {"title": "One"} | facts)
+    block = {"move": "block", "reason": "dependency", "owner": "bob", "next_action": "Answer <the> mail"}
+    operator.post("/tickets/MC-3/moves", block)
+    said = text(browser, path)
+    assert cards(said) == names
+    assert "MC-3" not in names or "Answer &lt;the&gt; mail" in said
+
+
+def test_parts_that_are_not_there_are_refused(browser: FlaskClient) -> None:
+    for path in ("/board/column/asleep", "/board/lane/asleep", "/board/list?sort=colour", "/board?view=list&cursor=1"):
+        assert browser.get(path).status_code == 422, path
+
+
+def test_more_of_a_list_follows_under_the_same_filters(browser: FlaskClient, operator: Api) -> None:
+    for number in range(52):
+        operator.post("/tickets", {"title": f"Number {number}", "tags": ["bug"]})
+    first = text(browser, "/board?view=list&tag=bug&sort=created")
+    onward = re.search(r'class="button plain more" href="([^"]+)"', first)
+    assert onward is not None
+    rest = text(browser, onward[1].replace("&amp;", "&"))
+    assert len(cards(first)) == 50 and cards(rest) == ["MC-2", "MC-1"]
+
+
+def test_quick_add_makes_what_the_board_is_narrowed_to(browser: FlaskClient, operator: Api) -> None:
+    operator.post("/tickets", {"title": "One"})
+    query = "assigned_to=codex&priority=high&tag=bug&view=columns"
+    said = send(browser, "/board/quick", f"/board?{query}", title=" Two ", status="inbox", query=query)
+    assert "MC-2 was added." in said and cards(said) == ["MC-2"]
+    made: Any = operator.get("/tickets/MC-2").json
+    wanted = {"title": "Two", "status": "inbox", "assigned_to": "codex", "priority": "high", "tags": ["bug"]}
+    assert {name: made[name] for name in wanted} == wanted
+    form = {"csrf": form_token(browser, "/board"), "title": " ", "status": "inbox"}
+    assert browser.post("/board/quick", data=form, headers=OWN_PAGE).status_code == 422
+    assert (
+        browser.post("/board/quick", data=form | {"title": "x", "status": "done"}, headers=OWN_PAGE).status_code == 422
+    )
+
+
+def many(browser: FlaskClient, operator: Api, count: int = 3, **facts: Any) -> str:
+    for _ in range(count):
+        operator.post("/tickets", {"title": "One"} | facts)
+    return ",".join(f"MC-{number}" for number in range(1, count + 1))
+
+
+def statuses(store: Engine, names: str) -> list[TicketStatus]:
+    with reading(store) as session:
+        return [get(session, name).status for name in names.split(",")]
+
+
+def test_a_change_of_many_is_asked_by_get_and_made_by_post(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    names = many(browser, operator)
+    asked = text(browser, f"/board/bulk?move=block&tickets={names}&query=view%3Dlist")
+    assert "3 tickets" in asked and "MC-1, MC-2, MC-3" in asked and 'name="next_action"' in asked
+    assert statuses(store, names) == [TicketStatus.TODO] * 3
+    facts = {"reason": "dependency", "owner": "bob", "next_action": "Answer the mail", "query": "view=list"}
+    said = send(browser, "/board/bulk", "/board", move="block", tickets=names, **facts)
+    assert "Block: 3 tickets moved." in said and "Take back 3" in said and 'data-view="list"' in said
+    assert statuses(store, names) == [TicketStatus.BLOCKED] * 3
+    assert "Undo: 3 tickets moved back." in send(browser, "/board/undo", "/board", tickets=names)
+    assert "Undo: 0 of 3 tickets moved back." in send(browser, "/board/undo", "/board", tickets=names)
+
+
+def test_facts_that_no_ticket_could_take_are_asked_for_again(
+    browser: FlaskClient, operator: Api, store: Engine
+) -> None:
+    names = many(browser, operator)
+    form = {"csrf": form_token(browser, "/board"), "move": "park", "tickets": names, "note": "Half a thought"}
+    for wrong in ({"wake_kind": "time"}, {"wake_kind": "probe", "wake_probe": "'"}, {"wake_kind": "agent_idle"}):
+        answer = browser.post("/board/bulk", data=form | wrong, headers=OWN_PAGE)
+        assert answer.status_code == 422 and "Half a thought" in answer.get_data(as_text=True), wrong
+    assert statuses(store, names) == [TicketStatus.TODO] * 3
+
+
+def test_a_refusal_is_told_once_for_all_of_its_kind(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    names = many(browser, operator, 8)
+    for number in range(1, 8):
+        operator.post(f"/tickets/MC-{number}/moves", {"move": "cancel"})
+    said = send(browser, "/board/bulk", "/board", move="cancel", tickets=f"{names},MC-99")
+    assert "Cancel: 1 of 9 tickets moved." in said
+    assert "Refused: MC-1, MC-2, MC-3, MC-4, MC-5 and 2 more (it is cancelled); MC-99 (There is no ticket" in said
+    assert statuses(store, "MC-8") == [TicketStatus.CANCELLED]
+
+
+def test_a_run_that_a_bulk_move_stops_is_told(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    names = many(browser, operator, 1, assigned_to="script")
+    with writing(store) as session:
+        run = runs.claim(session, 1, "here").run.id
+    said = send(browser, "/board/bulk", "/board", move="cancel", tickets=names)
+    assert "Cancel: 1 ticket moved." in said and "Take back" not in said
+    with reading(store) as session:
+        assert session.get_one(Run, run).stop_code == "cancelled"
+
+
+def test_tags_are_added_and_taken_away_and_nobody_owns_what_is_nobodys(browser: FlaskClient, operator: Api) -> None:
+    names = many(browser, operator, 2, tags=["infra"], assigned_to="script")
+    send(browser, "/board/bulk", "/board", tag="bug", tickets=names)
+    send(browser, "/board/bulk", "/board", untag="infra", tickets=names)
+    assert "Owner: 2 tickets changed." in send(browser, "/board/bulk", "/board", assigned_to="", tickets=names)
+    made: Any = operator.get("/tickets/MC-2").json
+    assert (made["tags"], made["assigned_to"]) == (["bug"], None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"move": "fly"}, {"priority": "sky-high"}, {"tag": "colour"}, {"move": "cancel", "tickets": ""}],
+)
+def test_a_change_that_there_is_not_is_refused(browser: FlaskClient, operator: Api, wrong: dict[str, str]) -> None:
+    form = {"csrf": form_token(browser, "/board"), "tickets": many(browser, operator, 1)} | wrong
+    assert browser.post("/board/bulk", data=form, headers=OWN_PAGE).status_code == 422
+    many_more = ",".join(f"MC-{number}" for number in range(1, 202))
+    form |= {"move": "cancel", "tickets": many_more}
+    assert browser.post("/board/bulk", data=form, headers=OWN_PAGE).status_code == 422
+
+
+def test_a_viewer_changes_nothing(viewer: Api, operator: Api, browser: FlaskClient) -> None:
+    names = many(browser, operator, 1)
+    headers = {"Authorization": f"Bearer {viewer.token}"}
+    for path, form in (("/board/bulk", {"move": "cancel"}), ("/board/quick", {"title": "x"}), ("/board/undo", {})):
+        assert viewer.client.post(path, data=form | {"tickets": names}, headers=headers).status_code == 403, path
+
+
+def test_a_board_without_tickets_leads_to_the_first_one(browser: FlaskClient, operator: Api) -> None:
+    said = text(browser, "/board")
+    assert "Nothing is on the board yet" in said and 'href="/settings/projects/new"' in said
+    assert "script" in said and cards(said) == []
+    operator.post("/tickets", {"title": "One"})
+    assert "Nothing is on the board yet" not in text(browser, "/board")

@@ -1,0 +1,236 @@
+"""Why a ticket stands where it stands, in one line: what is asked, what it waits for, and what has gone wrong.
+
+What is stuck is decided here alone, by `causes`; the lane of stuck tickets and the line on a card both come from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, select, true
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+
+from models import (
+    Agent,
+    CommentKind,
+    RequestState,
+    Run,
+    RunRequest,
+    RunState,
+    Ticket,
+    TicketComment,
+    TicketStatus,
+    WakeKind,
+    now,
+)
+
+from . import landing, relationships, runtime, wake
+
+GRACE = timedelta(minutes=5)
+"""The dispatcher wakes what is due once a minute; what still sleeps after this was forgotten."""
+EXPECTED = (TicketStatus.INBOX, TicketStatus.TODO, TicketStatus.IN_PROGRESS, TicketStatus.WAITING)
+SHOWN = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """`kind` chooses the icon; `at` is the moment that the words lead up to."""
+
+    kind: str
+    text: str
+    at: datetime | None = None
+
+
+# -------------------------------------------------------------------------------------------------------- what is stuck
+
+
+def causes(attempts: int) -> dict[str, list[ColumnElement[bool]]]:
+    """Everything that leaves a ticket stuck, the gravest first; each can be found through an index.
+
+    `attempts` is the number after which a ticket is tried no more. What asks a person is not stuck: it needs them.
+    """
+    moment = now()
+    awaited = aliased(Ticket)
+    ended = select(awaited.id).where(awaited.id == Ticket.wake_ticket_id, awaited.closed < moment - GRACE).exists()
+    agents = select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))
+    at_work, parked = Ticket.status == TicketStatus.IN_PROGRESS, _aside(Ticket.status) == TicketStatus.WAITING
+    return {
+        "blocked": [Ticket.status == TicketStatus.BLOCKED],
+        "unheard": [at_work, Ticket.id.in_(runtime.unheard())],
+        "adrift": [
+            at_work,
+            Ticket.assigned_to.is_not(None),
+            Ticket.assigned_to.in_(agents),
+            Ticket.id.not_in(runtime.held()),
+        ],
+        "exhausted": [
+            _aside(Ticket.status) == TicketStatus.TODO,
+            Ticket.closed.is_(None),
+            Ticket.attempts > 0,
+            Ticket.attempts >= attempts,
+        ],
+        "overslept": [parked, Ticket.wake_at.is_not(None), Ticket.wake_at < moment - GRACE],
+        "forgotten": [parked, Ticket.wake_ticket_id > 0, ended],
+        "overdue": [
+            _aside(Ticket.status).in_(EXPECTED),
+            Ticket.closed.is_(None),
+            Ticket.expected_check_in.is_not(None),
+            Ticket.expected_check_in < moment,
+            Ticket.id.not_in(runtime.asking()),
+        ],
+    }
+
+
+def _aside(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """The column as no index knows it: few tickets meet the other conditions, but a state may hold very many."""
+    return func.coalesce(column, column)
+
+
+def _stuck(session: Session, ids: Sequence[int], attempts: int) -> dict[int, str]:
+    """For those of these tickets that are stuck, the gravest cause."""
+    branches = [(and_(*conditions), name) for name, conditions in causes(attempts).items()]
+    rows = session.execute(select(Ticket.id, case(*branches)).where(Ticket.id.in_(ids)))
+    return {ticket_id: name for ticket_id, name in rows if name}
+
+
+def _trouble(cause: str, ticket: Ticket, run: Run | None) -> Reason:
+    match cause:
+        case "blocked":
+            return Reason(cause, (ticket.block or {}).get("next_action", ""))
+        case "unheard":
+            return Reason(cause, "Its run was last heard", runtime.heard(run) if run else None)
+        case "adrift":
+            return Reason(cause, "In progress, and no run holds it")
+        case "exhausted":
+            return Reason(cause, f"Tried {_times(ticket.attempts)}: {ticket.failure_reason}")
+        case "overslept":
+            return Reason(cause, "Should have woken", ticket.wake_at)
+        case "forgotten":
+            return Reason(cause, f"Still parked {wake.words(ticket.wake)}, which it is")
+        case _:
+            return Reason(cause, "Its check-in was due", ticket.expected_check_in)
+
+
+# ---------------------------------------------------------------------------------------------------------- in one line
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the tickets of one page stand for, in the words of others: questions, requests, summaries, blockers."""
+
+    questions: dict[int, str]
+    requests: dict[int, str]
+    summaries: dict[int, str]
+    blockers: dict[int, list[str]]
+
+
+def of(session: Session, tickets: Sequence[Ticket], live: dict[int, Run], attempts: int) -> dict[int, Reason]:
+    """The reason of each of these tickets that has one, in a constant number of queries."""
+    said = _said(session, tickets, live)
+    stuck = _stuck(session, [ticket.id for ticket in tickets if ticket.closed is None], attempts)
+    found = {
+        ticket.id: _trouble(stuck[ticket.id], ticket, live.get(ticket.id))
+        if ticket.id in stuck
+        else _standing(ticket, said)
+        for ticket in tickets
+    }
+    return {ticket_id: reason for ticket_id, reason in found.items() if reason}
+
+
+def _standing(ticket: Ticket, said: Said) -> Reason | None:
+    """Why a ticket that is not stuck is where it is."""
+    if ticket.id in said.requests:
+        return Reason("request", said.requests[ticket.id])
+    match ticket.status:
+        case TicketStatus.NEEDS_INPUT:
+            return Reason("question", said.questions.get(ticket.id, "A question waits for an answer"))
+        case TicketStatus.IN_REVIEW:
+            return _landing(ticket) or Reason("review", said.summaries.get(ticket.id) or "Handed in without a word")
+        case TicketStatus.WAITING:
+            return _parked(ticket)
+        case TicketStatus.TODO:
+            return _queued(ticket, said.blockers.get(ticket.id, []))
+        case _:
+            return None
+
+
+def _landing(ticket: Ticket) -> Reason | None:
+    """What was approved is being landed, or could not be."""
+    told = landing.told(ticket)
+    return Reason("landing" if landing.is_pending(ticket) else "unlanded", told) if told else None
+
+
+def _parked(ticket: Ticket) -> Reason:
+    if ticket.wake_at:
+        reset = (ticket.wake or {}).get("kind") == WakeKind.USAGE_RESET
+        return Reason("parked", "The usage limit ends" if reset else "Wakes", ticket.wake_at)
+    return Reason("parked", f"Parked {wake.words(ticket.wake)}")
+
+
+def _queued(ticket: Ticket, blockers: list[str]) -> Reason | None:
+    if blockers:
+        return Reason("blockers", f"Blocked by {', '.join(blockers)}")
+    if ticket.not_before and ticket.not_before > now():
+        return Reason("later", "May start", ticket.not_before)
+    if ticket.attempts:
+        return Reason("tried", f"Tried {_times(ticket.attempts)}: {ticket.failure_reason}")
+    return None
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def _said(session: Session, tickets: Sequence[Ticket], live: dict[int, Run]) -> Said:
+    ids = {status: [ticket.id for ticket in tickets if ticket.status is status] for status in TicketStatus}
+    return Said(
+        _questions(session, ids[TicketStatus.NEEDS_INPUT]),
+        _requests(session, live),
+        _summaries(session, ids[TicketStatus.IN_REVIEW]),
+        relationships.open_blockers(session, ids[TicketStatus.TODO]),
+    )
+
+
+def _questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
+    newest = (
+        select(func.max(TicketComment.id))
+        .where(TicketComment.ticket_id.in_(ids), TicketComment.kind == CommentKind.QUESTION)
+        .group_by(TicketComment.ticket_id)
+    )
+    query = select(TicketComment.ticket_id, func.substr(TicketComment.body, 1, SHOWN)).where(
+        TicketComment.id.in_(newest)
+    )
+    return {ticket_id: _line(body) for ticket_id, body in session.execute(query)}
+
+
+def _requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
+    """What live runs wait for; the oldest of several is answered first."""
+    query = (
+        select(RunRequest.ticket_id, RunRequest.payload)
+        .where(RunRequest.run_id.in_(run.id for run in live.values()), RunRequest.state == RequestState.PENDING)
+        .order_by(RunRequest.id.desc())
+    )
+    found = {
+        ticket_id: "Its agent waits for an answer" for ticket_id, run in live.items() if run.state is RunState.WAITING
+    }
+    return found | {ticket_id: _line(_asked(payload)) for ticket_id, payload in session.execute(query)}
+
+
+def _asked(payload: dict[str, Any]) -> str:
+    questions = payload.get("questions") or []
+    if questions:
+        return str(questions[0].get("text", ""))
+    return f"Asks leave to use {payload.get('tool') or 'a tool'}: {payload.get('title') or ''}"
+
+
+def _summaries(session: Session, ids: Sequence[int]) -> dict[int, str]:
+    newest = select(func.max(Run.id)).where(Run.ticket_id.in_(ids)).group_by(Run.ticket_id)
+    query = select(Run.ticket_id, Run.summary).where(Run.id.in_(newest))
+    return {ticket_id: _line(summary or "") for ticket_id, summary in session.execute(query)}
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:SHOWN]

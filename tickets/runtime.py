@@ -1,0 +1,42 @@
+"""What the runtime of a ticket does, as far as its run was heard."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select
+
+from models import Run, RunMode, RunState, now
+
+SILENT = timedelta(seconds=30)
+"""A wrapper beats every five seconds; what runs outside Mission Control need not."""
+
+
+def state(run: Run | None) -> str:
+    """The state of a live run; unknown when its wrapper has been silent for more than a few beats."""
+    if run is None:
+        return "closed"
+    beats = run.state is not RunState.STARTING and run.mode is not RunMode.EXTERNAL
+    return "unknown" if beats and heard(run) < now() - SILENT else run.state.value
+
+
+def heard(run: Run) -> datetime:
+    """When the run gave its last sign of life."""
+    return run.heartbeat or run.started
+
+
+def held(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """The tickets that a live run holds."""
+    return select(Run.ticket_id).where(Run.state != RunState.ENDED, *conditions)
+
+
+def unheard() -> Select[Any]:
+    """Of those, the ones whose runtime is unknown."""
+    beats = (Run.state != RunState.STARTING, Run.mode != RunMode.EXTERNAL)
+    return held(*beats, func.coalesce(Run.heartbeat, Run.started) < now() - SILENT)
+
+
+def asking() -> Select[Any]:
+    """Of those, the ones whose run waits in the middle of its work: for leave to use a tool, or for a choice."""
+    return held(Run.state == RunState.WAITING)

@@ -1,0 +1,54 @@
+"""The board as a list: all tickets that the filters leave, in one of the orders that an index serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from models import TERMINAL, Ticket, TicketStatus
+
+from . import board
+from .board import Card, Filters, Viewer
+from .errors import Invalid
+from .paging import NEWEST, Order, merged
+
+PAGE = 50
+ORDERS = {
+    "updated": NEWEST,
+    "created": Order((Ticket.id,)),
+    "priority": Order((Ticket.priority, Ticket.updated, Ticket.id)),
+}
+STATES: dict[str, Sequence[TicketStatus]] = {
+    "": [status for status in TicketStatus if status not in TERMINAL],
+    "all": list(TicketStatus),
+    **{status.value: [status] for status in TicketStatus},
+}
+"""Which states are listed: what is open unless asked otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    cards: list[Card]
+    next_cursor: str | None
+
+
+def table(
+    session: Session,
+    filters: Filters,
+    viewer: Viewer,
+    *,
+    status: str = "",
+    sort: str = "updated",
+    cursor: str | None = None,
+    size: int = PAGE,
+) -> Table:
+    """One page of the list. Raises `Invalid` for a state or an order that there is not."""
+    if status not in STATES or sort not in ORDERS:
+        raise Invalid("there is no such list", field="sort", choices=list(ORDERS))
+    conditions = ([Ticket.status == each, *filters.on_board()] for each in STATES[status])
+    found = merged(session, conditions, ORDERS[sort], cursor, size + 1)
+    following = ORDERS[sort].place(found[size - 1]) if len(found) > size else None
+    shown = board.cards(session, found[:size], viewer)
+    return Table([shown[ticket.id] for ticket in found[:size]], following)
