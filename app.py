@@ -8,7 +8,7 @@ from werkzeug.routing import IntegerConverter
 import auth
 from models import open_engine
 from settings import Settings, load
-from web import blueprints, bodies, errors, frame, headers, vitals
+from web import blueprints, bodies, cards, errors, frame, headers, vitals
 
 LARGEST_NUMBER = 2**63 - 1
 
@@ -30,7 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["number"] = Number
     app.extensions["mission_control"] = instance
-    for part in (vitals, auth, bodies, errors, headers, frame):
+    for part in (vitals, auth, bodies, errors, headers, frame, cards):
         part.install(app)
     for blueprint in blueprints():
         app.register_blueprint(blueprint)

@@ -29,4 +29,5 @@ startKeys(new Palette());
 
 const board = document.querySelector("[data-board]");
 if (board) new Board(board, stream, fragments);
+if (document.querySelector("[data-first]")) stream.addEventListener("news", ({ detail }) => detail.event_type === "ticket_created" && location.reload());
 stream.start();

@@ -232,7 +232,7 @@ def test_filters_hold_in_every_lane(engine: Engine) -> None:
         move(engine, make(engine, tags=tags), "block", reason="dependency", owner="bob", next_action="Answer the mail")
     with reading(engine) as session:
         lane = lanes.lane(session, "stuck", Filters(tag="bug"), VIEWER)
-        assert (lane.count, [card.tags for card in lane.cards]) == ("1", [["bug"]])
+        assert (lane.count, [card.tags for card in lane.cards]) == ("1", [("bug",)])
 
 
 def test_a_lane_goes_on_where_it_ended_whatever_causes_meet_in_it(engine: Engine) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import ColumnElement, false, func, or_, select, true, union
+from sqlalchemy import false, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from models import Agent, AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
@@ -14,16 +15,13 @@ from models import Agent, AgentKind, Landing, Priority, Project, Run, RunState, 
 from . import landing, lifecycle, reasons, runtime, team
 from .actors import Actor
 from .errors import Invalid
-from .lifecycle import Move, Standing
-from .paging import NEWEST
+from .lifecycle import Standing
+from .paging import NEWEST, Conditions, counts, pages
 from .policy import Limits
 from .reasons import Reason
 from .views import tags_of
 
-Conditions = list[ColumnElement[bool]]
-
 PAGE = 30
-COUNTED = 1000
 ATTENTION = {TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED}
 
 
@@ -88,24 +86,25 @@ class Offer:
         """As a button sends it: the move, and the way to approve."""
         return f"{self.move}:{self.landing}" if self.landing else self.move
 
-    @classmethod
-    def of(cls, law: Move, ticket: Ticket, ways: Sequence[Landing] = ()) -> Offer:
-        asks = any(field.is_required() for field in law.facts.model_fields.values())
-        plain = cls(law.name, law.label, lifecycle.leads_to(law, ticket).value, asks, law.danger)
-        return plain._landing(ways) if law.name == "approve" and ways else plain
 
-    def _landing(self, ways: Sequence[Landing]) -> Offer:
-        own, *others = (replace(self, label=landing.APPROVE[way], landing=way.value) for way in ways)
-        return replace(own, ways=tuple(others))
+@cache
+def _offer(name: str, to: TicketStatus, ways: tuple[Landing, ...]) -> Offer:
+    law = lifecycle.MOVES[name]
+    asks = any(field.is_required() for field in law.facts.model_fields.values())
+    plain = Offer(law.name, law.label, to.value, asks, law.danger)
+    if not ways:
+        return plain
+    own, *others = (replace(plain, label=landing.APPROVE[way], landing=way.value) for way in ways)
+    return replace(own, ways=tuple(others))
 
 
-def offers(ticket: Ticket, actor: Actor, standing: Standing, ways: Sequence[Landing] = ()) -> list[Offer]:
+def offers(ticket: Ticket, actor: Actor, standing: Standing, ways: Sequence[Landing] = ()) -> tuple[Offer, ...]:
     """The moves a page offers, the usual one first, the dangerous ones last; `ways` as `landing.ways` gives them."""
     laws = [law for law in lifecycle.moves_from(ticket, actor, standing) if law.label]
-    return [
-        Offer.of(law, ticket, ways)
-        for law in sorted(laws, key=lambda law: (law.danger, law.name in ("park", "block", "release")))
-    ]
+    laws.sort(key=lambda law: (law.danger, law.name in ("park", "block", "release")))
+    return tuple(
+        _offer(law.name, lifecycle.leads_to(law, ticket), tuple(ways) if law.name == "approve" else ()) for law in laws
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ class Card:
     title: str
     status: str
     priority: str
-    tags: list[str]
+    tags: tuple[str, ...]
     owner: str | None
     owner_kind: str
     since: datetime
@@ -136,7 +135,7 @@ class Card:
     reason: Reason | None
     needs_you: bool
     version: int
-    moves: list[Offer] = field(default_factory=list)
+    moves: tuple[Offer, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +151,7 @@ class Column:
 
 def columns(session: Session, filters: Filters, viewer: Viewer) -> list[Column]:
     """All nine columns; the cards of all of them share their queries."""
-    pages = {status: _page(session, status, filters) for status in TicketStatus}
-    shown = cards(session, [ticket for page in pages.values() for ticket in page[:PAGE]], viewer)
-    return [_column(session, status, filters, page, shown, viewer) for status, page in pages.items()]
+    return _columns(session, list(TicketStatus), filters, viewer, None, PAGE)
 
 
 def column(
@@ -162,46 +159,31 @@ def column(
 ) -> Column:
     """One column from a cursor on. Raises `Invalid` for an unknown state or a cursor that was not made here."""
     known = TicketStatus(_known("status", status, [state.value for state in TicketStatus]))
-    page = _page(session, known, filters, cursor, size)
-    return _column(session, known, filters, page, cards(session, page[:size], viewer), viewer, size)
+    return _columns(session, [known], filters, viewer, cursor, size)[0]
 
 
-def _column(
-    session: Session,
-    status: TicketStatus,
-    filters: Filters,
-    page: list[Ticket],
-    shown: dict[int, Card],
-    viewer: Viewer,
-    size: int = PAGE,
-) -> Column:
-    following = NEWEST.place(page[size - 1]) if len(page) > size else None
-    slots = None
-    if status is TicketStatus.IN_PROGRESS:
-        slots = sum(team.load(session).values()), viewer.limits.total
-    return Column(
-        status.value, count(session, status, filters), [shown[ticket.id] for ticket in page[:size]], following, slots
-    )
+def _columns(
+    session: Session, states: Sequence[TicketStatus], filters: Filters, viewer: Viewer, cursor: str | None, size: int
+) -> list[Column]:
+    lists = {status.value: [[Ticket.status == status, *filters.on_board()]] for status in states}
+    found = pages(session, lists, NEWEST, size + 1, cursor)
+    shown = cards(session, [ticket for page in found.values() for ticket in page[:size]], viewer)
+    count, slots = counts(session, lists), (sum(team.load(session).values()), viewer.limits.total)
+    return [
+        Column(
+            name,
+            count[name],
+            [shown[ticket.id] for ticket in page[:size]],
+            NEWEST.place(page[size - 1]) if len(page) > size else None,
+            slots if name == TicketStatus.IN_PROGRESS else None,
+        )
+        for name, page in found.items()
+    ]
 
 
-def _page(
-    session: Session, status: TicketStatus, filters: Filters, cursor: str | None = None, size: int = PAGE
-) -> list[Ticket]:
-    query = select(Ticket).where(Ticket.status == status, *filters.on_board()).order_by(*NEWEST.by()).limit(size + 1)
-    return list(session.scalars(query.where(NEWEST.behind(cursor)) if cursor else query))
-
-
-def count(session: Session, status: TicketStatus, filters: Filters) -> str:
-    """How many of the tickets in this state there are."""
-    return counted(session, [Ticket.status == status, *filters.on_board()])
-
-
-def counted(session: Session, *conditions: Conditions) -> str:
-    """How many tickets meet one of these sets of conditions, counted up to a thousand, so that the cost has a bound."""
-    parts = (select(Ticket.id).where(*each).limit(COUNTED).subquery() for each in conditions)
-    some = union(*(select(part.c.id) for part in parts)).subquery()
-    found = session.scalar(select(func.count()).select_from(some)) or 0
-    return str(found) if found < COUNTED else f"{COUNTED - 1}+"
+def tally(session: Session, filters: Filters) -> dict[str, str]:
+    """How many tickets there are in each state."""
+    return counts(session, {status.value: [[Ticket.status == status, *filters.on_board()]] for status in TicketStatus})
 
 
 def is_empty(session: Session) -> bool:
@@ -226,7 +208,7 @@ def cards(session: Session, tickets: list[Ticket], viewer: Viewer) -> dict[int, 
             title=ticket.title,
             status=ticket.status.value,
             priority=ticket.priority.label,
-            tags=tags.get(ticket.id, []),
+            tags=tuple(tags.get(ticket.id, ())),
             owner=ticket.assigned_to,
             owner_kind=kinds.get(ticket.assigned_to or "", "person"),
             since=ticket.moved,

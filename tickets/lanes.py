@@ -5,6 +5,7 @@ A ticket stands in one lane at most; who has stood there longest comes first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import and_, not_, or_
@@ -13,9 +14,9 @@ from sqlalchemy.orm import Session
 from models import Ticket, TicketStatus
 
 from . import board, reasons, runtime
-from .board import PAGE, Card, Conditions, Filters, Viewer
+from .board import PAGE, Card, Filters, Viewer
 from .errors import Invalid
-from .paging import OLDEST_STANDING, merged
+from .paging import OLDEST_STANDING, Conditions, counts, pages
 
 LANES = ("working", "needs_you", "in_review", "stuck")
 
@@ -47,36 +48,30 @@ def conditions(name: str, attempts: int) -> list[Conditions]:
 
 def lanes(session: Session, filters: Filters, viewer: Viewer) -> list[Lane]:
     """All lanes; their cards share their queries."""
-    pages = {name: _page(session, name, filters, viewer, None, PAGE) for name in LANES}
-    shown = board.cards(session, [ticket for page in pages.values() for ticket in page[:PAGE]], viewer)
-    return [_lane(session, name, filters, viewer, page, shown, PAGE) for name, page in pages.items()]
+    return _lanes(session, LANES, filters, viewer, None, PAGE)
 
 
 def lane(
     session: Session, name: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE
 ) -> Lane:
     """One lane from a cursor on. Raises `Invalid` for a lane that there is not, or a cursor that was not made here."""
-    page = _page(session, name, filters, viewer, cursor, size)
-    return _lane(session, name, filters, viewer, page, board.cards(session, page[:size], viewer), size)
+    return _lanes(session, (name,), filters, viewer, cursor, size)[0]
 
 
-def _lane(
-    session: Session,
-    name: str,
-    filters: Filters,
-    viewer: Viewer,
-    page: list[Ticket],
-    shown: dict[int, Card],
-    size: int,
-) -> Lane:
-    following = OLDEST_STANDING.place(page[size - 1]) if len(page) > size else None
-    count = board.counted(session, *_narrowed(name, filters, viewer))
-    return Lane(name, count, [shown[ticket.id] for ticket in page[:size]], following)
-
-
-def _page(session: Session, name: str, filters: Filters, viewer: Viewer, cursor: str | None, size: int) -> list[Ticket]:
-    return merged(session, _narrowed(name, filters, viewer), OLDEST_STANDING, cursor, size + 1)
-
-
-def _narrowed(name: str, filters: Filters, viewer: Viewer) -> list[Conditions]:
-    return [[*each, *filters.on_board()] for each in conditions(name, viewer.limits.attempts)]
+def _lanes(
+    session: Session, names: Sequence[str], filters: Filters, viewer: Viewer, cursor: str | None, size: int
+) -> list[Lane]:
+    narrowed = filters.on_board()
+    lists = {name: [[*each, *narrowed] for each in conditions(name, viewer.limits.attempts)] for name in names}
+    found = pages(session, lists, OLDEST_STANDING, size + 1, cursor)
+    shown = board.cards(session, [ticket for page in found.values() for ticket in page[:size]], viewer)
+    count = counts(session, lists)
+    return [
+        Lane(
+            name,
+            count[name],
+            [shown[ticket.id] for ticket in page[:size]],
+            OLDEST_STANDING.place(page[size - 1]) if len(page) > size else None,
+        )
+        for name, page in found.items()
+    ]

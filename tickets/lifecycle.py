@@ -152,6 +152,7 @@ MOVES: dict[str, Move] = {
     )
 }
 
+MOVES_FROM = {status: [law for law in MOVES.values() if status in law.sources] for status in S}
 FILED_BY_A_RUN = 50
 CREATED_AS = (S.INBOX, S.TODO, S.WAITING)
 FRESH_START = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
@@ -404,7 +405,7 @@ def _landing_refusal(law: Move, ticket: Ticket) -> str | None:
 
 def moves_from(ticket: Ticket, actor: Actor, standing: Standing) -> list[Move]:
     """The moves that this actor may make now: what a page offers."""
-    return [law for law in MOVES.values() if refusal(law, ticket, actor, standing) is None]
+    return [law for law in MOVES_FROM[ticket.status] if refusal(law, ticket, actor, standing) is None]
 
 
 def leads_to(law: Move, ticket: Ticket) -> TicketStatus:

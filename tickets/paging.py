@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import heapq
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, literal, select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    union,
+    union_all,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Session, defer
 
 from models import Choice, Ticket, UtcTime, stamp
 
@@ -18,6 +27,7 @@ from .errors import Invalid
 
 _NUMBER = re.compile(r"0|[1-9]\d{0,17}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+COUNTED = 1000
 Key = tuple[Any, ...]
 
 
@@ -61,23 +71,48 @@ def _read(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[Any]:
     return literal(column.type.kind(value) if isinstance(column.type, Choice) else value, column.type)
 
 
-def merged(
-    session: Session, conditions: Iterable[Iterable[ColumnElement[bool]]], order: Order, cursor: str | None, size: int
-) -> list[Ticket]:
-    """The first `size` tickets that meet one of these sets of conditions, each of which has an index that knows the order.
+Conditions = list[ColumnElement[bool]]
 
-    One query for all of them would have no index to follow; each of these stops after `size` rows.
+
+def pages(
+    session: Session, lists: Mapping[str, Iterable[Conditions]], order: Order, size: int, cursor: str | None = None
+) -> dict[str, list[Ticket]]:
+    """The first `size` tickets of each of these lists: those that meet one of its sets of conditions.
+
+    Every set has an index that knows the order, and is read no further than it is shown, all of them in one statement.
+    Descriptions are left where they are: they may be long, and nothing of a list shows them.
     """
     behind = [order.behind(cursor)] if cursor else []
-    keys = (session.execute(_keys([*each, *behind], order, size)).all() for each in conditions)
-    first = list(dict.fromkeys(heapq.merge(*keys, reverse=order.descending)))[:size]
-    rows = session.scalars(select(Ticket).where(Ticket.id.in_([key[-1] for key in first])))
-    by_id = {ticket.id: ticket for ticket in rows}
-    return [by_id[key[-1]] for key in first]
+    parts = [(name, [*each, *behind]) for name, sets in lists.items() for each in sets]
+    found: dict[str, list[Key]] = {name: [] for name in lists}
+    for row in session.execute(union_all(*(_keys(at, each, order, size) for at, (_, each) in enumerate(parts)))):
+        found[parts[row[0]][0]].append(tuple(row[1:]))
+    shown = {name: sorted(set(keys), reverse=order.descending)[:size] for name, keys in found.items()}
+    by_id = _tickets(session, [key[-1] for keys in shown.values() for key in keys])
+    return {name: [by_id[key[-1]] for key in keys] for name, keys in shown.items()}
 
 
-def _keys(conditions: list[ColumnElement[bool]], order: Order, size: int) -> Select[Any]:
-    return select(*order.columns).where(*conditions).order_by(*order.by()).limit(size)
+def _keys(place: int, conditions: Conditions, order: Order, size: int) -> Select[Any]:
+    some = select(*order.columns).where(*conditions).order_by(*order.by()).limit(size).subquery()
+    return select(literal_column(str(place)), *some.c)
+
+
+def _tickets(session: Session, ids: list[int]) -> dict[int, Ticket]:
+    query = select(Ticket).where(Ticket.id.in_(ids)).options(defer(Ticket.description, raiseload=True))
+    return {ticket.id: ticket for ticket in session.scalars(query)}
+
+
+def counts(session: Session, lists: Mapping[str, Iterable[Conditions]]) -> dict[str, str]:
+    """How many tickets each list has, counted up to a thousand, so that the cost has a bound; in one statement."""
+    rows = session.execute(union_all(*(_count(at, sets) for at, sets in enumerate(lists.values()))))
+    found: dict[int, int] = {place: count for place, count in rows}  # noqa: C416 - rows are not pairs to mypy
+    return {name: str(found[at]) if found[at] < COUNTED else f"{COUNTED - 1}+" for at, name in enumerate(lists)}
+
+
+def _count(place: int, sets: Iterable[Conditions]) -> Select[Any, Any]:
+    parts = (select(Ticket.id).where(*each).limit(COUNTED).subquery() for each in sets)
+    some = union(*(select(part.c.id) for part in parts)).subquery()
+    return select(literal_column(str(place)), func.count()).select_from(some)
 
 
 def number(cursor: str | None) -> int | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, select, true
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from models import (
@@ -27,7 +27,7 @@ from models import (
     now,
 )
 
-from . import landing, relationships, runtime, wake
+from . import landing, relationships, runtime, team, wake
 
 GRACE = timedelta(minutes=5)
 """The dispatcher wakes what is due once a minute; what still sleeps after this was forgotten."""
@@ -89,11 +89,46 @@ def _aside(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
     return func.coalesce(column, column)
 
 
-def _stuck(session: Session, ids: Sequence[int], attempts: int) -> dict[int, str]:
-    """For those of these tickets that are stuck, the gravest cause."""
-    branches = [(and_(*conditions), name) for name, conditions in causes(attempts).items()]
-    rows = session.execute(select(Ticket.id, case(*branches)).where(Ticket.id.in_(ids)))
-    return {ticket_id: name for ticket_id, name in rows if name}
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known around some tickets, to judge each of them without a query of its own."""
+
+    moment: datetime
+    attempts: int
+    live: dict[int, Run]
+    runnable: set[str]
+    ended: set[int]
+
+    def runtime(self, ticket: Ticket) -> str:
+        return runtime.state(self.live.get(ticket.id))
+
+
+def _seen(session: Session, tickets: Sequence[Ticket], live: dict[int, Run], attempts: int) -> Seen:
+    moment = now()
+    awaited = [ticket.wake_ticket_id for ticket in tickets if ticket.wake_ticket_id]
+    ended = select(Ticket.id).where(Ticket.id.in_(awaited), Ticket.closed < moment - GRACE)
+    return Seen(moment, attempts, live, team.runnable(session), set(session.scalars(ended)) if awaited else set())
+
+
+def _cause(ticket: Ticket, seen: Seen) -> str | None:
+    """The gravest of the `causes` that hold for a ticket at hand."""
+    status = ticket.status
+    if status is TicketStatus.BLOCKED:
+        return "blocked"
+    if status not in EXPECTED:
+        return None
+    due = ticket.expected_check_in is not None and ticket.expected_check_in < seen.moment
+    overdue = "overdue" if due and seen.runtime(ticket) != "waiting" else None
+    match status:
+        case TicketStatus.IN_PROGRESS:
+            adrift = ticket.assigned_to in seen.runnable
+            return {"unknown": "unheard", "closed": "adrift" if adrift else overdue}.get(seen.runtime(ticket), overdue)
+        case TicketStatus.TODO:
+            return "exhausted" if 0 < seen.attempts <= ticket.attempts else overdue
+        case TicketStatus.WAITING:
+            overslept = ticket.wake_at is not None and ticket.wake_at < seen.moment - GRACE
+            return "overslept" if overslept else "forgotten" if ticket.wake_ticket_id in seen.ended else overdue
+    return overdue
 
 
 def _trouble(cause: str, ticket: Ticket, run: Run | None) -> Reason:
@@ -129,15 +164,14 @@ class Said:
 
 def of(session: Session, tickets: Sequence[Ticket], live: dict[int, Run], attempts: int) -> dict[int, Reason]:
     """The reason of each of these tickets that has one, in a constant number of queries."""
-    said = _said(session, tickets, live)
-    stuck = _stuck(session, [ticket.id for ticket in tickets if ticket.closed is None], attempts)
-    found = {
-        ticket.id: _trouble(stuck[ticket.id], ticket, live.get(ticket.id))
-        if ticket.id in stuck
-        else _standing(ticket, said)
-        for ticket in tickets
-    }
-    return {ticket_id: reason for ticket_id, reason in found.items() if reason}
+    said, seen = _said(session, tickets, live), _seen(session, tickets, live, attempts)
+    found: dict[int, Reason] = {}
+    for ticket in tickets:
+        cause = _cause(ticket, seen)
+        reason = _trouble(cause, ticket, live.get(ticket.id)) if cause else _standing(ticket, said)
+        if reason is not None:
+            found[ticket.id] = reason
+    return found
 
 
 def _standing(ticket: Ticket, said: Said) -> Reason | None:
@@ -185,12 +219,14 @@ def _times(count: int) -> str:
 
 
 def _said(session: Session, tickets: Sequence[Ticket], live: dict[int, Run]) -> Said:
-    ids = {status: [ticket.id for ticket in tickets if ticket.status is status] for status in TicketStatus}
+    ids: dict[TicketStatus, list[int]] = {}
+    for ticket in tickets:
+        ids.setdefault(ticket.status, []).append(ticket.id)
     return Said(
-        _questions(session, ids[TicketStatus.NEEDS_INPUT]),
+        _questions(session, ids.get(TicketStatus.NEEDS_INPUT, [])),
         _requests(session, live),
-        _summaries(session, ids[TicketStatus.IN_REVIEW]),
-        relationships.open_blockers(session, ids[TicketStatus.TODO]),
+        _summaries(session, ids.get(TicketStatus.IN_REVIEW, [])),
+        relationships.open_blockers(session, ids.get(TicketStatus.TODO, [])),
     )
 
 

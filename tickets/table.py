@@ -12,7 +12,7 @@ from models import TERMINAL, Ticket, TicketStatus
 from . import board
 from .board import Card, Filters, Viewer
 from .errors import Invalid
-from .paging import NEWEST, Order, merged
+from .paging import NEWEST, Order, pages
 
 PAGE = 50
 ORDERS = {
@@ -47,8 +47,8 @@ def table(
     """One page of the list. Raises `Invalid` for a state or an order that there is not."""
     if status not in STATES or sort not in ORDERS:
         raise Invalid("there is no such list", field="sort", choices=list(ORDERS))
-    conditions = ([Ticket.status == each, *filters.on_board()] for each in STATES[status])
-    found = merged(session, conditions, ORDERS[sort], cursor, size + 1)
+    sets = [[Ticket.status == each, *filters.on_board()] for each in STATES[status]]
+    found = pages(session, {"": sets}, ORDERS[sort], size + 1, cursor)[""]
     following = ORDERS[sort].place(found[size - 1]) if len(found) > size else None
     shown = board.cards(session, found[:size], viewer)
     return Table([shown[ticket.id] for ticket in found[:size]], following)

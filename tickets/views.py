@@ -76,10 +76,10 @@ def ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]
 
 def tags_of(session: Session, ticket_ids: Sequence[int]) -> dict[int, list[str]]:
     """The tags of each of these tickets in alphabetical order; one without any is absent."""
-    query = select(TicketTag).where(TicketTag.ticket_id.in_(ticket_ids)).order_by(TicketTag.ticket_id, TicketTag.tag)
+    query = select(TicketTag.ticket_id, TicketTag.tag).where(TicketTag.ticket_id.in_(ticket_ids))
     found: dict[int, list[str]] = {}
-    for row in session.scalars(query):
-        found.setdefault(row.ticket_id, []).append(row.tag.value)
+    for ticket_id, tag in session.execute(query.order_by(TicketTag.ticket_id, TicketTag.tag)):
+        found.setdefault(ticket_id, []).append(tag.value)
     return found
 
 

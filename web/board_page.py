@@ -218,5 +218,6 @@ def quick_add() -> Response:
     body = NewTicket.model_validate(given | saved_views.defaults(query))
     with writing(auth.instance().engine) as session:
         made = lifecycle.create(session, body, auth.actor())
-    frame.note(f"{made.identifier} was added.")
+    if not frame.enhanced():  # a page that stays shows the ticket itself
+        frame.note(f"{made.identifier} was added.")
     return back(query)

@@ -259,7 +259,7 @@ def make_move(reference: str) -> Response | tuple[str, int]:
         with writing(instance.engine) as session:
             ticket = get(session, reference)
             lifecycle.transition(
-                session, ticket.id, name, auth.actor(), version=request.form.get("version", None, int), **facts
+                session, ticket.id, name, auth.actor(), version=request.values.get("version", None, int), **facts
             )
             stopped = [run.id for run in runs.of(session, ticket.id, 1) if run.stop_code]
             offer = undo.offered(session, ticket, auth.actor())

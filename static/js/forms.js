@@ -41,7 +41,7 @@ export function leave(edit) {
   edit.querySelector("summary").focus();
 }
 
-function finish(form, { url, notices }) {
+function finish(form, submitter, { url, notices }) {
   forget(form);
   form.querySelector("[data-error]")?.replaceChildren();
   showNotices(notices);
@@ -50,7 +50,7 @@ function finish(form, { url, notices }) {
     form.querySelector("[data-grow]")?.dispatchEvent(new Event("input", { bubbles: true }));
   }
   form.closest("dialog")?.close();
-  form.closest("details[data-menu]")?.removeAttribute("open");
+  (submitter ?? form).closest("details[data-menu]")?.removeAttribute("open");
   const edit = form.closest("details[data-edit]");
   if (edit) leave(edit);
   document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form } }));
@@ -58,11 +58,11 @@ function finish(form, { url, notices }) {
 }
 
 async function send(form, submitter) {
-  const buttons = [...form.querySelectorAll("button")];
+  const buttons = new Set(form.querySelectorAll("button")).add(submitter ?? form);
   const data = new FormData(form, submitter);
   for (const button of buttons) button.disabled = true;
   try {
-    finish(form, await post(form.getAttribute("action"), data));
+    finish(form, submitter, await post(submitter?.getAttribute("formaction") ?? form.getAttribute("action"), data));
   } catch (refusal) {
     await refuse(form, refusal);
   } finally {

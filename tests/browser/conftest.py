@@ -109,6 +109,10 @@ class House:
         with writing(self.store) as session:
             return runs.claim(session, get(session, identifier).id, "here").run.id
 
+    def beat(self, run_id: int, state: str) -> None:
+        with writing(self.store) as session:
+            runs.beat(session, run_id, runs.Beat.model_validate({"state": state}))
+
     def trouble(self) -> None:
         """An incident, a task that failed, and a sign of life."""
         with writing(self.store) as session:

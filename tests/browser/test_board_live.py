@@ -1,0 +1,139 @@
+"""The board while things happen: news takes neither the place, nor the focus, nor what somebody is doing there."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from models import writing
+from tests.browser.conftest import OPERATOR, House, Opened
+from tests.browser.test_live_pages import go
+from tests.waiting import wait_until
+from tickets import lifecycle
+from tickets.facts import NewTicket
+
+pytestmark = pytest.mark.browser
+
+
+def test_news_among_three_hundred_cards_takes_neither_place_nor_focus(house: House, page: Page) -> None:
+    body = NewTicket(title="Write a line")
+    with writing(house.store) as session:
+        for _ in range(300):
+            lifecycle.create(session, body, OPERATOR)
+    go(page, "/board?view=columns")
+    column, cards = page.locator("#column-todo"), page.locator("#cards-todo [data-card]")
+    for loaded in range(60, 301, 30):
+        column.get_by_role("link", name="Load more").click()
+        expect(cards).to_have_count(loaded)
+    page.locator("#card-MC-120 .title").focus()
+    page.locator("#card-MC-120").scroll_into_view_if_needed()
+    page.locator("#card-MC-130 [data-select]").click()
+    page.locator("#card-MC-120 .title").focus()
+    before = height(page, "#card-MC-120")
+
+    late = house.ticket(assigned_to=None)
+    house.move("MC-200", "cancel")
+
+    expect(page.locator(f"#card-{late}")).to_be_attached(timeout=30_000)
+    expect(page.locator("#column-cancelled #card-MC-200")).to_be_attached(timeout=30_000)
+    expect(cards).to_have_count(300)
+    expect(page.locator("#card-MC-120 .title")).to_be_focused()
+    expect(page.locator("#card-MC-130 [data-select]")).to_be_checked()
+    expect(page.locator("[data-bulk-count]")).to_have_text("1 selected")
+    wait_until(lambda: abs(height(page, "#card-MC-120") - before) < 2, what="the card where it was")
+
+
+def height(page: Page, selector: str) -> float:
+    """How far down the window something stands."""
+    box = page.locator(selector).bounding_box()
+    assert box is not None
+    return box["y"]
+
+
+def test_an_open_menu_stays_open_and_news_comes_when_it_is_closed(house: House, page: Page) -> None:
+    ticket = house.ticket(status="inbox", assigned_to=None)
+    go(page, "/board?view=columns")
+    page.get_by_label(f"Moves of {ticket}").click()
+    late = house.ticket(status="inbox", assigned_to=None)
+    with page.expect_response("**/board/column/inbox**"):
+        page.get_by_role("button", name="Triage").hover()
+        expect(page.locator(f"#card-{ticket} details")).to_have_attribute("open", "")
+        page.keyboard.press("Escape")
+    expect(page.locator(f"#card-{late}")).to_be_visible()
+
+
+def test_what_is_being_written_in_a_column_stays_when_the_column_is_read_again(house: House, page: Page) -> None:
+    house.ticket(status="inbox", assigned_to=None)
+    go(page, "/board?view=columns")
+    page.get_by_label("Add a ticket to Inbox").fill("Half a th")
+    late = house.ticket(status="inbox", assigned_to=None)
+    expect(page.locator(f"#card-{late}")).to_be_visible()
+    page.keyboard.type("ought")
+    expect(page.get_by_label("Add a ticket to Inbox")).to_have_value("Half a thought")
+
+
+def test_tickets_are_added_one_after_the_other_by_enter_alone(house: House, page: Page) -> None:
+    house.ticket(status="inbox", assigned_to=None)
+    go(page, "/board?view=columns&priority=high")
+    page.get_by_label("Add a ticket to Inbox").focus()
+    for title in ("First", "Second"):
+        page.keyboard.type(title)
+        page.keyboard.press("Enter")
+        expect(page.locator("#column-inbox .card .title").first).to_have_text(title)
+        expect(page.get_by_label("Add a ticket to Inbox")).to_have_value("")
+    expect(page.get_by_label("Add a ticket to Inbox")).to_be_focused()
+    expect(page.locator(".notice")).to_have_count(0)
+    page.route("**/board/quick", lambda route: route.abort())
+    page.keyboard.type("Third")
+    page.keyboard.press("Enter")
+    expect(page.locator("#column-inbox [data-error]")).to_contain_text("was not reached")
+    expect(page.get_by_label("Add a ticket to Inbox")).to_have_value("Third")
+
+
+def test_a_ticket_changes_its_lane_by_itself(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    run = house.claim(ticket)
+    go(page, "/board?view=lanes")
+    expect(page.locator(f"#lane-working #card-{ticket} [data-live-line]")).to_be_visible()
+    house.tell(run, "agent.tool_call", call="k1", name="Bash", input={}, title="make test")
+    expect(page.locator(f"#card-{ticket} [data-live-line]")).to_contain_text("make test")
+    house.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": "rm"}, title="rm -r build")
+    house.beat(run, "waiting")
+    expect(page.locator(f"#lane-needs_you #card-{ticket} .why")).to_contain_text("Asks leave to use Bash: rm -r build")
+    house.move(ticket, "block", reason="needs_human", owner="bob", next_action="Read the rules")
+    expect(page.locator(f"#lane-stuck #card-{ticket} .why")).to_contain_text("Read the rules")
+
+
+def test_the_list_is_kept_fresh_and_sorted(house: House, page: Page) -> None:
+    low, urgent = house.ticket(priority="low", assigned_to=None), house.ticket(priority="urgent", assigned_to=None)
+    go(page, "/board?view=list")
+    page.get_by_role("link", name="Priority").click()
+    expect(page.locator("th[aria-sort]")).to_contain_text("Priority")
+    expect(page.locator(".tickets .title .mono")).to_have_text([urgent, low])
+    house.move(low, "park", wake={"kind": "manual"})
+    expect(page.locator(f"#card-{low} .state")).to_have_text("Waiting")
+    expect(page.locator(f"#card-{low} .why")).to_contain_text("Parked until somebody wakes it")
+    page.keyboard.press("j")
+    expect(page.locator(f"#card-{urgent} .title")).to_be_focused()
+    page.keyboard.press("j")
+    expect(page.locator(f"#card-{low} .title")).to_be_focused()
+
+
+def test_the_first_ticket_takes_the_place_of_the_first_steps(house: House, page: Page) -> None:
+    go(page, "/board?view=columns")
+    expect(page.get_by_role("heading", name="Nothing is on the board yet")).to_be_visible()
+    ticket = house.ticket(assigned_to=None)
+    expect(page.locator(f"#column-todo #card-{ticket}")).to_be_visible()
+
+
+def test_the_board_works_without_scripts(house: House, opened: Opened) -> None:
+    ticket = house.ticket(status="inbox", assigned_to=None)
+    page = opened(java_script_enabled=False).new_page()
+    page.goto("/board")
+    page.get_by_label("Add a ticket to Inbox").fill("Written plainly")
+    page.keyboard.press("Enter")
+    expect(page.locator("#column-inbox .card .title").first).to_have_text("Written plainly")
+    page.get_by_role("link", name="Lanes").click()
+    expect(page.locator("#lane-stuck")).to_contain_text("Nothing is stuck.")
+    page.get_by_role("link", name="List", exact=True).click()
+    expect(page.locator(f"#card-{ticket}")).to_be_visible()
