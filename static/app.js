@@ -9,9 +9,11 @@ import { keepWhatPeopleDid } from "./js/fragments.js";
 import { startKeys } from "./js/keys.js";
 import { showLink } from "./js/link.js";
 import { fragments, stream } from "./js/live.js";
+import { startNewTicket } from "./js/newticket.js";
 import { Palette } from "./js/palette.js";
 import { startPhases } from "./js/phases.js";
 import { startReplay } from "./js/replay.js";
+import { startPicking } from "./js/picker.js";
 import { startSettings } from "./js/settings.js";
 import { startTimes } from "./js/times.js";
 
@@ -24,6 +26,8 @@ startFloats();
 startCopying();
 startPhases();
 startReplay();
+startNewTicket();
+if (!document.querySelector(".ticket[data-ticket]")) startPicking(); // the page of a ticket has pickers of its own
 showLink(stream);
 startKeys(new Palette());
 

@@ -48,7 +48,14 @@ def test_a_program_takes_no_file_off_a_ticket(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"status": "todo"}, {"gate": "none"}, {"status": "waiting", "wake": PROBE}, {"phases": [{"name": "Dev"}]}]
+    "asked",
+    [
+        {"status": "todo"},
+        {"gate": "none"},
+        {"status": "waiting", "wake": PROBE},
+        {"phases": [{"name": "Dev"}]},
+        {"relationships": [{"kind": "blocks", "ticket": "MC-1"}]},
+    ],
 )
 def test_a_run_starts_no_work_and_no_command_by_filing_a_ticket(engine: Engine, asked: dict[str, Any]) -> None:
     ticket_id = make(engine)

@@ -161,6 +161,23 @@ def _named_once(phases: list[Phase]) -> list[Phase]:
 Phases = Annotated[list[Phase], Field(max_length=12), AfterValidator(_named_once)]
 
 
+class Link(Body):
+    """A relationship as one says it of the new ticket: it is blocked by MC-3."""
+
+    kind: Literal[
+        "blocks",
+        "blocked_by",
+        "child_of",
+        "parent_of",
+        "duplicate_of",
+        "duplicated_by",
+        "caused_by",
+        "causes",
+        "relates_to",
+    ]
+    ticket: Reference
+
+
 class NewTicket(Body):
     title: Line
     description: Prose = ""
@@ -176,6 +193,7 @@ class NewTicket(Body):
     not_before: Moment | None = None
     expected_check_in: Moment | None = None
     child_of: Reference | None = None
+    relationships: list[Link] = Field(default=[], max_length=20)
 
     @model_validator(mode="after")
     def _parked_with_wake(self) -> NewTicket:

@@ -176,7 +176,8 @@ COMMENT_OF = {
 def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
     """Insert a ticket in its wanted state, in one transaction: one wanted in `waiting` is never seen as `todo`.
 
-    Raises `Invalid` for an unknown project or owner, `NoSuchTicket` for an unknown parent or wake ticket.
+    Raises `Invalid` for an unknown project or owner, `NoSuchTicket` for an unknown parent, wake ticket or relation,
+    `Conflict` for relationships that make a cycle or are told twice.
     """
     _require_own_probe(body.wake, actor)
     project = project_named(session, body.project) if body.project else None
@@ -209,6 +210,8 @@ def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
     parent = get(session, body.child_of).id if body.child_of else actor.ticket_id
     if parent:
         relationships.add(session, ticket.id, "child_of", parent, actor)
+    for link in body.relationships:
+        relationships.relate(session, ticket.id, link.kind, get(session, link.ticket).id, actor)
     created = {"title": ticket.title, "status": ticket.status.value, **workflow.held(ticket)}
     events.append(session, ticket.id, "ticket_created", created, actor)
     return ticket
@@ -218,7 +221,8 @@ def _first_status(session: Session, body: NewTicket, actor: Actor) -> TicketStat
     """What a run files waits for triage: agents start no work, and no command, of their own accord."""
     if actor.kind is not ActorKind.RUN:
         return S(body.status)
-    asked = {"status": body.status != "inbox", "wake": body.wake, "gate": body.gate, "phases": body.phases}
+    asked = {"status": body.status != "inbox", "relationships": body.relationships}
+    asked |= {"wake": body.wake, "gate": body.gate, "phases": body.phases}
     refused = [name for name, value in asked.items() if value and name in body.model_fields_set]
     if refused:
         raise Forbidden(

@@ -12,10 +12,9 @@ from werkzeug.wrappers import Response
 
 import auth
 from models import Agent, AgentKind, Profile, Session, reading, writing
-from tickets import budgets, programs, team
+from tickets import budgets, programs, roster, team
 from tickets.budgets import Budgets, Scope, Spent
 from tickets.errors import DomainError
-from tickets.programs import Judgement
 from tickets.team import EditAgent, EditProfile, NewAgent, NewProfile
 
 from . import frame, team_forms
@@ -51,7 +50,7 @@ def show_team() -> str:
 
 
 def _agents(session: Session) -> list[View]:
-    busy, judged = team.load(session), _programs_by_profile(session)
+    busy, judged = team.load(session), roster.programs_by_profile(session)
     spent = budgets.spent_today_by_agent(session, auth.instance().settings.zone)
     return [
         {
@@ -63,14 +62,6 @@ def _agents(session: Session) -> list[View]:
         }
         for agent in team.members(session)
     ]
-
-
-def _programs_by_profile(session: Session) -> dict[str, Judgement]:
-    """What is known of the program of each profile; of several machines, that of the best one."""
-    order = ("ok", "warning", "failed", "unknown")
-    seen = sorted((programs.judge(row) for row in programs.known(session)), key=lambda each: -order.index(each.status))
-    by_name = {each.name: each for each in seen}
-    return {each.name: by_name[each.program] for each in team.profiles(session) if each.program in by_name}
 
 
 def _profiles(session: Session) -> list[View]:

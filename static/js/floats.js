@@ -46,13 +46,13 @@ export function openDialog(id) {
   return dialog;
 }
 
-/** Load a form into the dialog; when that fails, go to its page as if there were no script. */
-export async function openForm(load, href) {
+/** Load a form into a dialog; when that fails, go to its page as if there were no script. */
+export async function openForm(load, href, id = "move-dialog") {
   try {
-    const slot = document.querySelector("#move-dialog [data-slot]");
+    const slot = document.querySelector(`#${id} [data-slot]`);
     slot.replaceChildren();
     await morph(slot, await load());
-    openDialog("move-dialog");
+    openDialog(id);
     slot.querySelector(".input")?.focus();
   } catch {
     location.assign(href);
@@ -83,6 +83,6 @@ export function startFloats() {
   document.addEventListener("keydown", leaveMenu);
   document.addEventListener("scroll", () => closeMenus(document.activeElement), true);
   for (const dialog of document.querySelectorAll("dialog")) {
-    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+    dialog.addEventListener("click", (event) => event.target === dialog && !("stays" in dialog.dataset) && dialog.close());
   }
 }

@@ -1,13 +1,15 @@
 // Forms with data-enhance are sent without leaving the page. They all work without this, as plain forms.
-//   data-keep      stays in place and is emptied after sending
-//   data-leave     leads to another page; all others change the page they stand on
+//   data-keep      stays in place and is emptied after sending, but for the fields that data-keep-fields names; on a button, when
+//                  that was pressed
+//   data-leave     leads to another page, likewise; all others change the page they stand on
+//   data-draws     on a button: the server draws the form anew, with what was typed, and nothing is done
 //   data-redraw    is drawn anew by the server when it is refused, with what was wrong where it was wrong
-//   [data-error]   inside it: where a refusal is said
+//   [data-error]   inside it: where a refusal is said; [data-notes]: where it is said what was done
 //   [data-default] the button that Ctrl+Enter presses
 
 import { forget } from "./drafts.js";
 import { morph } from "./fragments.js";
-import { post } from "./page.js";
+import { fetchDrawn, post } from "./page.js";
 
 /** Say what went wrong where it went wrong; in the page's notices where the form has no place for it. */
 export function say(text, place) {
@@ -42,19 +44,28 @@ export function leave(edit) {
 }
 
 function finish(form, submitter, { url, notices }) {
+  const has = (name) => name in form.dataset || name in (submitter?.dataset ?? {});
+  const place = form.querySelector("[data-notes]");
   forget(form);
   form.querySelector("[data-error]")?.replaceChildren();
-  showNotices(notices);
-  if ("keep" in form.dataset) {
-    form.reset();
-    form.querySelector("[data-grow]")?.dispatchEvent(new Event("input", { bubbles: true }));
-  }
-  form.closest("dialog")?.close();
+  if (place) place.textContent = notices.map((notice) => notice.textContent.trim()).join(" ");
+  else showNotices(notices);
+  if (has("keep")) empty(form);
+  else form.closest("dialog")?.close();
   (submitter ?? form).closest("details[data-menu]")?.removeAttribute("open");
   const edit = form.closest("details[data-edit]");
   if (edit) leave(edit);
   document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form } }));
-  if ("leave" in form.dataset) location.assign(url);
+  if (has("leave")) location.assign(url);
+}
+
+function empty(form) {
+  const names = form.dataset.keepFields?.split(" ") ?? [];
+  const kept = names.map((name) => [form.elements[name], form.elements[name].value]);
+  form.reset();
+  for (const [field, value] of kept) field.value = value;
+  form.querySelector("[data-grow]")?.dispatchEvent(new Event("input", { bubbles: true }));
+  form.querySelector(".input")?.focus();
 }
 
 async function send(form, submitter) {
@@ -73,11 +84,23 @@ async function send(form, submitter) {
 async function refuse(form, refusal) {
   if (refusal.form && "redraw" in form.dataset) {
     await morph(form, refusal.form.outerHTML, "outerMorph");
-    form.querySelector(".input")?.focus();
+    (form.querySelector("[aria-invalid]") ?? form.querySelector(".input"))?.focus();
   } else {
     say(refusal.message, form.querySelector("[data-error]"));
   }
   document.dispatchEvent(new CustomEvent("mc:refused", { detail: { form } }));
+}
+
+/** The server draws the form with its rules, and what was typed in it; files stay where they are chosen. */
+async function redraw(form, submitter) {
+  const data = new FormData(form, submitter);
+  for (const [name, value] of [...data]) if (value instanceof File) data.delete(name);
+  try {
+    const drawn = await fetchDrawn(form.getAttribute("action"), data);
+    await morph(form, drawn.querySelector("form").outerHTML, "outerMorph");
+  } catch (refusal) {
+    say(refusal.message, form.querySelector("[data-error]"));
+  }
 }
 
 function grow(area) {
@@ -98,7 +121,8 @@ export function startForms() {
   document.addEventListener("submit", (event) => {
     if (!("enhance" in event.target.dataset)) return;
     event.preventDefault();
-    send(event.target, event.submitter);
+    if (event.submitter && "draws" in event.submitter.dataset) redraw(event.target, event.submitter);
+    else send(event.target, event.submitter);
   });
   document.addEventListener("keydown", submitByKey);
   document.addEventListener("click", ({ target }) => target.closest("[data-dismiss]")?.closest(".notice").remove());

@@ -2,6 +2,7 @@
 
 import { tinykeys } from "../vendor/tinykeys.js";
 import { openDialog } from "./floats.js";
+import { newTicket } from "./newticket.js";
 
 const TYPING = "input, textarea, select, [contenteditable]";
 
@@ -29,7 +30,7 @@ export function startKeys(palette) {
   bindKeys({
     "/": () => palette.open(),
     "Shift+?": () => openDialog("keys"),
-    c: go("/ticket/new"),
+    c: newTicket,
     r: () => press("[data-key='r']"),
     e: () => press("[data-key='e']"),
     "g b": go("/board"),

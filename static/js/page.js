@@ -50,12 +50,16 @@ export async function fetchDrawn(url, data) {
 }
 
 async function sent(url, data) {
-  const body = new URLSearchParams(data);
+  const body = hasFiles(data) ? data : new URLSearchParams(data);
   if (!body.has("csrf")) body.set("csrf", meta("csrf"));
   const response = await reach(url, { method: "POST", body, headers: { Accept: "application/json" } });
   if (response.ok) return response;
   const { message, form } = await problemOf(response);
   throw new Refused(message || `The server refused (${response.status}). Reload the page and try again.`, response.status, form);
+}
+
+function hasFiles(data) {
+  return data instanceof FormData && [...data.values()].some((value) => value instanceof File);
 }
 
 async function reach(url, options) {

@@ -1,0 +1,204 @@
+"""A ticket is written in a dialog over the board, by keyboard alone if need be, and nothing that was typed is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from models import Ticket, TicketStatus, reading
+from tests.browser.conftest import House, Opened
+from tests.browser.test_live_pages import go
+from tickets import attachments, relationships, views
+from tickets.lookup import get
+
+pytestmark = pytest.mark.browser
+
+
+def open_dialog(page: Page, path: str = "/board?view=columns") -> None:
+    go(page, path)
+    page.keyboard.press("c")
+    expect(page.locator("#ticket-dialog")).to_be_visible()
+    expect(page.get_by_label("Title")).to_be_focused()
+
+
+def made(house: House, identifier: str) -> dict[str, Any]:
+    """What became of the form."""
+    with reading(house.store) as session:
+        ticket: Ticket = get(session, identifier)
+        links = [(link.words, link.identifier) for link in relationships.of(session, ticket.id)]
+        files = [row.name for row in attachments.of(session, ticket.id)]
+        return {**views.ticket_json(session, [ticket])[0], "links": links, "files": files}
+
+
+def fold(page: Page, name: str) -> Locator:
+    return page.locator("#ticket-form summary", has_text=name)
+
+
+def tab_to(page: Page, label: str) -> None:
+    """Press Tab until the control of that name has the focus."""
+    wanted = page.get_by_label(label, exact=True).first
+    for _ in range(80):
+        if wanted.evaluate("node => node === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab never comes to {label}")
+
+
+def test_every_field_is_filled_in_by_keyboard_alone(house: House, page: Page) -> None:
+    first, second = house.ticket(title="Paint the shed"), house.ticket(title="Buy the paint")
+    open_dialog(page)
+    page.keyboard.type("Write a letter")
+    tab_to(page, "Description")
+    page.keyboard.type("To **Ada**.")
+    tab_to(page, "Owner")
+    page.keyboard.type("Cod")
+    tab_to(page, "Priority")
+    page.keyboard.type("Urg")
+    tab_to(page, "Now")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    tab_to(page, "Wake it")
+    page.keyboard.type("When another")
+    tab_to(page, "Ticket")
+    page.keyboard.type("shed")
+    expect(page.get_by_role("option", name="Paint the shed")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Ticket", exact=True).first).to_have_value(first)
+    tab_to(page, "Bug")
+    page.keyboard.press("Space")
+    for name in ("Acceptance", "Times", "Relationships"):
+        fold(page, name).focus()
+        page.keyboard.press("Enter")
+    tab_to(page, "What must be met")
+    page.keyboard.type("It is sent")
+    tab_to(page, "Not before")
+    page.keyboard.type("03042999\t0900AM")
+    tab_to(page, "This ticket")
+    page.keyboard.type("Blocks")
+    page.keyboard.press("Tab")
+    page.keyboard.type(second)
+    page.keyboard.press("Escape")
+    expect(page.locator("#ticket-dialog")).to_be_visible()
+    page.get_by_label("Title").focus()
+    tab_to(page, "Description")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".ticket h1")).to_contain_text("Write a letter")
+    found = made(house, "MC-3")
+    wanted = {"status": "waiting", "assigned_to": "codex", "priority": "urgent", "tags": ["bug"]}
+    assert {name: found[name] for name in wanted} == wanted
+    assert found["wake"] == {"kind": "ticket", "ticket": first}
+    assert found["acceptance"] == [{"text": "It is sent", "met": False}]
+    assert found["links"] == [("blocks", second)]
+    assert found["not_before"].startswith("2999-03-04T09:00")
+
+
+def test_what_is_wrong_is_said_in_place_and_files_stay_chosen(house: House, page: Page, tmp_path: Path) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text("Remember.")
+    open_dialog(page)
+    page.get_by_label("Title").fill("Write a letter")
+    fold(page, "Files").click()
+    page.get_by_label("Files", exact=True).set_input_files(note)
+    page.get_by_label("Later").check()
+    page.get_by_label("Wake it").select_option("ticket")
+    page.locator("[name=wake_ticket]").fill("MC-99")
+    page.get_by_role("button", name="Create and open").click()
+    expect(page.get_by_text("There is no ticket MC-99.")).to_be_visible()
+    expect(page.locator("[name=wake_ticket]")).to_be_focused()
+    page.get_by_label("Wake it").select_option("answer")
+    page.get_by_role("button", name="Create and open").click()
+    expect(page.locator(".ticket h1")).to_contain_text("Write a letter")
+    assert made(house, "MC-1")["files"] == ["note.txt"]
+
+
+def test_one_after_the_other_without_leaving(house: House, page: Page) -> None:
+    house.ticket(assigned_to=None)
+    open_dialog(page, "/board?view=columns&priority=high")
+    page.locator("#new-assigned_to").select_option("operator")
+    for number, title in ((2, "First"), (3, "Second")):
+        page.get_by_label("Title").fill(title)
+        page.get_by_role("button", name="Create another").click()
+        expect(page.locator("[data-notes]")).to_have_text(f"MC-{number} was created.")
+        expect(page.get_by_label("Title")).to_have_value("")
+        expect(page.get_by_label("Title")).to_be_focused()
+    expect(page.locator("#new-priority")).to_have_value("high")
+    expect(page.locator("#new-assigned_to")).to_have_value("operator")
+    page.get_by_role("link", name="Cancel").click()
+    expect(page.locator("#ticket-dialog")).to_be_hidden()
+    expect(page.locator("#column-todo .title")).to_have_text(["Second", "First"])
+
+
+def test_a_draft_comes_back_whole_until_it_is_sent_or_discarded(house: House, page: Page) -> None:
+    open_dialog(page)
+    page.get_by_label("Title").fill("Half a thought")
+    page.get_by_label("Owner", exact=True).last.select_option("codex")
+    page.get_by_label("From the inbox").check()
+    page.keyboard.press("Escape")
+    page.reload()
+    page.keyboard.press("c")
+    expect(page.get_by_label("Title")).to_have_value("Half a thought")
+    expect(page.get_by_label("Owner", exact=True).last).to_have_value("codex")
+    expect(page.get_by_label("From the inbox")).to_be_checked()
+    page.get_by_role("button", name="Begin afresh").click()
+    expect(page.get_by_label("Title")).to_have_value("")
+    page.reload()
+    page.keyboard.press("c")
+    expect(page.get_by_label("Title")).to_have_value("")
+    expect(page.get_by_text("What you had written before is back.")).to_be_hidden()
+
+
+def test_the_description_is_previewed_and_rows_are_added_without_losing_a_word(house: House, page: Page) -> None:
+    open_dialog(page)
+    page.get_by_label("Title").fill("Write a letter")
+    page.get_by_label("Description").fill("To **Ada**, <b>now</b>.")
+    page.get_by_role("button", name="Preview").click()
+    preview = page.get_by_role("region", name="Preview of the description")
+    expect(preview.locator("strong")).to_have_text("Ada")
+    expect(preview).to_contain_text("<b>now</b>")
+    fold(page, "Relationships").click()
+    page.locator("[name=link_ticket]").fill("MC-1")
+    page.get_by_role("button", name="Another relationship").click()
+    expect(page.locator("[name=link_ticket]")).to_have_count(2)
+    expect(page.locator("[name=link_ticket]").first).to_have_value("MC-1")
+    expect(page.get_by_label("Title")).to_have_value("Write a letter")
+
+
+def test_a_phone_gets_the_page(house: House, opened: Opened) -> None:
+    house.ticket()
+    page = opened(viewport={"width": 360, "height": 800}, has_touch=True).new_page()
+    go(page, "/board?view=columns")
+    page.get_by_role("link", name="New ticket").click()
+    expect(page.get_by_role("heading", name="New ticket")).to_be_visible()
+    assert "/ticket/new" in page.url
+    page.get_by_label("Title").fill("On the way")
+    page.get_by_role("button", name="Create another").click()
+    expect(page.locator("[data-notes]")).to_have_text("MC-2 was created.")
+
+
+def test_without_scripts_every_field_is_there(house: House, opened: Opened, tmp_path: Path) -> None:
+    first, note = house.ticket(), tmp_path / "note.txt"
+    note.write_text("Remember.")
+    page = opened(java_script_enabled=False).new_page()
+    page.goto("/ticket/new")
+    page.get_by_label("Title").fill("Written plainly")
+    page.get_by_label("Description").fill("To **Ada**.")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator(".preview strong")).to_have_text("Ada")
+    page.get_by_label("Later").check()
+    page.get_by_label("Wake it").select_option("time")
+    page.get_by_role("button", name="Create and open").click()
+    expect(page.get_by_text("Say when it is to wake.")).to_be_visible()
+    page.get_by_label("At", exact=True).fill("2999-03-04T09:00")
+    fold(page, "Relationships").click()
+    page.locator("[name=link_ticket]").fill(first.lower())
+    fold(page, "Files").click()
+    page.get_by_label("Files", exact=True).set_input_files(note)
+    page.get_by_role("button", name="Create and open").click()
+    expect(page.locator("h1")).to_contain_text("Written plainly")
+    found = made(house, "MC-2")
+    assert found["status"] == TicketStatus.WAITING and found["files"] == ["note.txt"]
+    assert found["links"] == [("blocked by", first)]

@@ -1,0 +1,154 @@
+"""The form of a new ticket: what it offers, what it makes of what was typed, and that a ticket comes whole or not at all."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import Engine, update
+
+from models import Agent, Program, now, writing
+from settings import Settings
+from tests.web.conftest import OWN_PAGE, Api, form_token
+from tests.web.test_more_pages import text
+
+PARK = {"status": "waiting"}
+
+
+def post(browser: FlaskClient, **fields: Any) -> Any:
+    body = {"csrf": form_token(browser, "/ticket/new"), "title": "Write a letter", **fields}
+    return browser.post("/ticket/new", data=body, headers=OWN_PAGE)
+
+
+def newest(operator: Api) -> Any:
+    items: Any = operator.get("/tickets?limit=1").json
+    return items["items"][0] if items["items"] else None
+
+
+@pytest.mark.parametrize(
+    ("fields", "wake"),
+    [
+        ({"wake_kind": "manual"}, {"kind": "manual"}),
+        ({"wake_kind": "answer", "wake_at": "2999-01-01T00:00"}, {"kind": "answer"}),
+        ({"wake_kind": "time", "wake_at": "2999-01-01T09:00"}, {"kind": "time", "at": "2999-01-01T09:00:00Z"}),
+        ({"wake_kind": "ticket", "wake_ticket": " mc-1 "}, {"kind": "ticket", "ticket": "MC-1"}),
+        ({"wake_kind": "probe", "wake_probe": "test -f 'a b'"}, {"kind": "probe", "probe": ["test", "-f", "a b"]}),
+        (
+            {"wake_kind": "agent_idle", "wake_agent": "script", "wake_minutes": "5"},
+            {"kind": "agent_idle", "agent": "script", "minutes": 5},
+        ),
+    ],
+)
+def test_a_ticket_is_parked_until_whatever_a_person_may_wait_for(
+    browser: FlaskClient, operator: Api, fields: dict[str, str], wake: dict[str, Any]
+) -> None:
+    operator.post("/tickets", {"title": "First"})
+    assert post(browser, **PARK, **fields).location == "/ticket/MC-2"
+    assert (newest(operator)["status"], newest(operator)["wake"]) == ("waiting", wake)
+    operator.post("/tickets/MC-2/moves", {"move": "wake"})
+    form = {"csrf": form_token(browser, "/board"), "move": "park", **fields}
+    assert browser.post("/ticket/MC-2/move", data=form, headers=OWN_PAGE).status_code == 303
+    assert newest(operator)["wake"] == wake
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "words"),
+    [
+        ({"title": " "}, "new-title", "at least 1 character"),
+        ({"project": "nothing"}, "new-project", "nothing"),
+        ({"assigned_to": "nobody"}, "new-assigned_to", "nobody on the team"),
+        (PARK | {"wake_kind": "time"}, "new-wake_at", "Say when it is to wake."),
+        (PARK | {"wake_kind": "time", "wake_at": "soon"}, "new-wake_at", "valid datetime"),
+        (PARK | {"wake_kind": "ticket", "wake_ticket": "MC-99"}, "new-wake_ticket", "There is no ticket MC-99."),
+        (PARK | {"wake_kind": "probe", "wake_probe": "'"}, "new-wake_probe", "quotes do not match"),
+        (
+            PARK | {"wake_kind": "agent_idle", "wake_agent": "script", "wake_minutes": "0"},
+            "new-wake_minutes",
+            "greater than or equal to 1",
+        ),
+        ({"not_before": "soon"}, "new-not_before", "valid datetime"),
+        ({"link_kind": "blocks", "link_ticket": "MC-99"}, "", "There is no ticket MC-99."),
+        ({"link_kind": "eats", "link_ticket": "MC-1"}, "", "Input should be"),
+        ({"tags": "colour"}, "", "tags"),
+    ],
+)
+def test_what_is_wrong_stands_beside_its_field_and_keeps_what_was_typed(
+    browser: FlaskClient, operator: Api, fields: dict[str, str], name: str, words: str
+) -> None:
+    operator.post("/tickets", {"title": "First"})
+    answer = post(browser, **{"description": "A <thought>"} | fields)
+    said = answer.get_data(as_text=True)
+    assert answer.status_code in (404, 422) and words in said and "A &lt;thought&gt;" in said
+    assert f'id="{name}-error"' in said or f'id="{name}-help"' in said or not name
+    assert newest(operator)["identifier"] == "MC-1"
+
+
+def test_relationships_are_said_from_either_end(browser: FlaskClient, operator: Api) -> None:
+    for title in ("First", "Second"):
+        operator.post("/tickets", {"title": title})
+    kinds, tickets = ["blocked_by", "child_of", "blocks"], ["MC-1", "mc-2", " "]
+    assert post(browser, link_kind=kinds, link_ticket=tickets).location == "/ticket/MC-3"
+    links: Any = operator.get("/tickets/MC-3/relationships").json
+    assert [(link["words"], link["ticket"]) for link in links["items"]] == [
+        ("blocked by", "MC-1"),
+        ("child of", "MC-2"),
+    ]
+    gates: Any = operator.get("/tickets/MC-3/runnable").json
+    assert {gate["name"]: gate["ok"] for gate in gates["gates"]}["dependencies"] is False
+    twice = post(browser, link_kind=["blocks", "blocks"], link_ticket=["MC-1", "MC-1"])
+    assert twice.status_code == 409 and "already have that relationship" in twice.get_data(as_text=True)
+    assert newest(operator)["identifier"] == "MC-3"
+
+
+def test_files_come_with_the_ticket_or_neither_does(browser: FlaskClient, operator: Api, settings: Settings) -> None:
+    def files(*contents: tuple[bytes, str]) -> list[Any]:
+        return [(io.BytesIO(content), name) for content, name in contents]
+
+    assert post(browser, files=files((b"one", "one.txt"), (b"two", "two.txt"))).status_code == 303
+    listed: Any = operator.get("/tickets/MC-1/attachments").json
+    assert [row["name"] for row in listed["items"]] == ["one.txt", "two.txt"]
+    kept = sorted(Path(settings.attachments_dir).iterdir())
+    empty = post(browser, files=files((b"three", "three.txt"), (b"", "four.txt")))
+    assert empty.status_code == 422 and "four.txt: the file is empty" in empty.get_data(as_text=True)
+    wrong = post(browser, files=files((b"five", "five.txt")), link_kind="blocks", link_ticket="MC-99")
+    assert wrong.status_code == 422
+    assert sorted(Path(settings.attachments_dir).iterdir()) == kept
+    assert newest(operator)["identifier"] == "MC-1"
+
+
+def test_the_owner_is_chosen_knowing_what_each_is_good_for(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    seen = {"path": "/usr/bin/x", "version": "1", "checked": now(), "host": "here"}
+    with writing(store) as session:
+        session.add(Program(name="codex", found=True, logged_in=False, advice="Log in with codex login.", **seen))
+        session.add(Program(name="claude", found=False, logged_in=None, advice="", **seen))
+        session.execute(update(Agent).where(Agent.name == "script").values(capacity=3))
+    said = text(browser, "/ticket/new")
+    for words in ("Script agent: free, 0 of 3 at work", "Codex: not logged in", "Claude Code: claude is not found"):
+        assert words in said
+    assert "Operator: a person" in said
+    assert said.index("Script agent: free") < said.index("Codex: not logged in")
+
+
+def test_the_form_begins_with_what_the_board_is_narrowed_to(browser: FlaskClient) -> None:
+    said = text(browser, "/ticket/new?query=tag%3Dbug%26priority%3Dhigh%26assigned_to%3Dcodex%26view%3Dlist")
+    assert 'value="bug" checked' in said and '<option value="high" selected>' in said
+    assert '<option value="codex" selected>' in said
+
+
+def test_the_next_ticket_begins_like_the_last(browser: FlaskClient) -> None:
+    answer = post(browser, then="another", priority="urgent", status="inbox", description="Gone")
+    said = browser.get(answer.location).get_data(as_text=True)
+    assert "MC-1 was created." in said and '<option value="urgent" selected>' in said
+    assert 'value="inbox" checked' in said and "Gone" not in said
+
+
+def test_programs_name_relationships_with_the_ticket(operator: Api) -> None:
+    operator.post("/tickets", {"title": "First"})
+    made: Any = operator.post(
+        "/tickets", {"title": "Second", "relationships": [{"kind": "duplicated_by", "ticket": "MC-1"}]}
+    ).json
+    links: Any = operator.get("/tickets/MC-1/relationships").json
+    assert [(link["words"], link["ticket"]) for link in links["items"]] == [("duplicate of", made["identifier"])]
