@@ -21,6 +21,7 @@ RESULTS = Path(__file__).with_name("results.json")
 MEASUREMENTS: Mapping[str, Measurement] = {
     "first-page": board.first_page,
     "pages": board.pages,
+    "very-many": board.pages_of_very_many,
     "stream-latency": streams.latency,
     "events": streams.throughput,
     "claims": dispatch.claims,

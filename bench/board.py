@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.installation import Installation, installation
 from bench.rows import Row, percentile, spread, timed
 
 SIZES = (100, 10_000)
+LARGEST = 100_000
+PAGES = (
+    ("board", "/board?view=columns"),
+    ("board as lanes", "/board?view=lanes"),
+    ("board as a list", "/board?view=list"),
+    ("list by priority", "/board?view=list&sort=priority"),
+    ("one column again", "/board/column/todo?view=columns"),
+    ("ticket", "/ticket/MC-1"),
+    ("overview", "/"),
+    ("search", "/api/v1/tickets?q=measure"),
+)
+STATES: tuple[dict[str, Any], ...] = (
+    {},
+    {"status": "inbox"},
+    {"status": "waiting", "wake": {"kind": "manual"}},
+    {"status": "waiting", "wake": {"kind": "time", "at": "2000-01-01T00:00:00Z"}},
+)
 
 
 def first_page() -> Iterator[Row]:
@@ -22,17 +40,23 @@ def first_page() -> Iterator[Row]:
 
 
 def pages() -> Iterator[Row]:
-    """How the cost of the board, a ticket and a search grows, and what a web worker then weighs."""
+    """How the cost of the board's views, a ticket, the overview and a search grows, and what a web worker then weighs."""
+    yield from _pages(SIZES)
+
+
+def pages_of_very_many() -> Iterator[Row]:
+    """The same among a hundred thousand tickets, which take their time to make."""
+    yield from _pages((LARGEST,))
+
+
+def _pages(sizes: Sequence[int]) -> Iterator[Row]:
     with installation(MC_WEB_WORKERS=1) as here:
         master, present = here.serve(), 0
-        for size in SIZES:
-            here.tickets(size - present)
+        for size in sizes:
+            for facts in STATES:
+                here.tickets((size - present) // len(STATES), **facts)
             present = size
-            for name, path in (
-                ("board", "/board"),
-                ("ticket", "/ticket/MC-1"),
-                ("search", "/api/v1/tickets?q=measure"),
-            ):
+            for name, path in PAGES:
                 yield from spread(f"{name} with {size:,} tickets", _visits(here, path))
         yield Row("memory of a web worker", megabytes(_child(master)), "MB", "resident, after these pages")
 

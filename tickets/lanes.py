@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, not_, or_
+from sqlalchemy import and_, not_
 from sqlalchemy.orm import Session
 
 from models import Ticket, TicketStatus
@@ -29,21 +29,18 @@ class Lane:
     next_cursor: str | None
 
 
-def conditions(name: str, attempts: int) -> list[Conditions]:
-    """What stands in a lane: a ticket that meets one of these sets. Raises `Invalid` for a lane that there is not."""
+def conditions(attempts: int) -> dict[str, list[Conditions]]:
+    """What stands in each lane: a ticket that meets one of its sets."""
     at_work = Ticket.status == TicketStatus.IN_PROGRESS
     asks = [at_work, Ticket.id.in_(runtime.asking()), Ticket.id.not_in(runtime.unheard())]
     causes = reasons.causes(attempts)
-    match name:
-        case "needs_you":
-            return [[Ticket.status == TicketStatus.NEEDS_INPUT], asks]
-        case "in_review":
-            return [[Ticket.status == TicketStatus.IN_REVIEW]]
-        case "stuck":
-            return list(causes.values())
-        case "working":
-            return [[at_work, not_(or_(*(and_(*each) for each in (asks, *causes.values()))))]]
-    raise Invalid(f"there is no lane named {name[:40]!r}", field="lane", choices=list(LANES))
+    elsewhere = (asks, causes["unheard"], causes["adrift"], causes["overdue"])
+    return {
+        "working": [[at_work, *(not_(and_(*each)) for each in elsewhere)]],
+        "needs_you": [[Ticket.status == TicketStatus.NEEDS_INPUT], asks],
+        "in_review": [[Ticket.status == TicketStatus.IN_REVIEW]],
+        "stuck": list(causes.values()),
+    }
 
 
 def lanes(session: Session, filters: Filters, viewer: Viewer) -> list[Lane]:
@@ -55,14 +52,16 @@ def lane(
     session: Session, name: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE
 ) -> Lane:
     """One lane from a cursor on. Raises `Invalid` for a lane that there is not, or a cursor that was not made here."""
+    if name not in LANES:
+        raise Invalid(f"there is no lane named {name[:40]!r}", field="lane", choices=list(LANES))
     return _lanes(session, (name,), filters, viewer, cursor, size)[0]
 
 
 def _lanes(
     session: Session, names: Sequence[str], filters: Filters, viewer: Viewer, cursor: str | None, size: int
 ) -> list[Lane]:
-    narrowed = filters.on_board()
-    lists = {name: [[*each, *narrowed] for each in conditions(name, viewer.limits.attempts)] for name in names}
+    narrowed, sets = filters.on_board(), conditions(viewer.limits.attempts)
+    lists = {name: [[*each, *narrowed] for each in sets[name]] for name in names}
     found = pages(session, lists, OLDEST_STANDING, size + 1, cursor)
     shown = board.cards(session, [ticket for page in found.values() for ticket in page[:size]], viewer)
     count = counts(session, lists)
