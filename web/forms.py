@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
-from models import Landing, Priority, Session, Tag, TicketStatus, WakeKind
+from models import Landing, Priority, Session, Tag, WakeKind
 from tickets import landing, projects, team
 from tickets.errors import Invalid
-from tickets.facts import NewTicket, ParkFacts
+from tickets.facts import ParkFacts
 from tickets.lifecycle import Move
 
 from . import team_forms, wording
@@ -152,23 +152,6 @@ def choices(session: Session) -> dict[str, list[tuple[str, str]]]:
         "priority": [(priority.label, priority.label.capitalize()) for priority in reversed(Priority)],
         "tag": [(tag.value, tag.value.capitalize()) for tag in Tag],
     }
-
-
-def new_ticket(form: MultiDict[str, str], zone: str) -> NewTicket:
-    """The ticket that the new-ticket form describes; raises pydantic's ValidationError for the form to show."""
-    given: dict[str, Any] = {
-        name: form[name]
-        for name in ("title", "description", "priority", "assigned_to", "project", "status")
-        if form.get(name)
-    }
-    given["tags"] = form.getlist("tags")
-    given["acceptance"] = [{"text": line.strip()} for line in form.get("acceptance", "").splitlines() if line.strip()]
-    if form.get("not_before"):
-        given["not_before"] = moment(form["not_before"], zone)
-    if form.get("after"):
-        given["status"] = TicketStatus.WAITING.value
-        given["wake"] = {"kind": "ticket", "ticket": form["after"].strip().upper()}
-    return NewTicket.model_validate(given)
 
 
 def query_string(arguments: MultiDict[str, str]) -> str:

@@ -19,7 +19,7 @@ from tickets.errors import DomainError, Invalid, NoSuchTicket
 from tickets.facts import NewTicket
 from tickets.lookup import get
 
-from . import forms, frame, markdown
+from . import forms, forms_phases, frame, markdown
 from .attachments import receive
 from .errors import invalid
 
@@ -48,7 +48,7 @@ PLAIN = ("title", "description", "priority", "assigned_to", "project")
 TIMES = ("not_before", "expected_check_in")
 KEPT = ("project", "assigned_to", "priority", "status")
 """What the next of several tickets begins with."""
-PARTS = {*PLAIN, *TIMES, *forms.WAKE_NAMES, "tags", "acceptance", "status", "relationships", "files"}
+PARTS = {*PLAIN, *TIMES, *forms.WAKE_NAMES, "tags", "acceptance", "status", "phases", "relationships", "files"}
 
 
 # ------------------------------------------------------------------------------------------------------------ the form
@@ -69,11 +69,14 @@ def _form(given: Form, errors: Errors, preview: str | None = None) -> str:
     with reading(auth.instance().engine) as session:
         choices = _choices(session)
         wake = forms.wake_field(session, given, zone)
+        offered = forms_phases.choices(session)
     stray = [f"{name}: {words}" for name, words in errors.items() if name not in PARTS and name != "form"]
     context: View = {
         "form": given,
         "links": _rows(given),
         "wake": wake,
+        "phases": forms_phases.typed(given) or forms_phases.rows(),
+        "offered": offered,
         "choices": choices,
         "errors": errors | ({"form": "; ".join(stray)} if stray else {}),
         "preview": preview,
@@ -161,6 +164,7 @@ def _body(form: Form, zone: str) -> NewTicket:
             **given,
             "tags": form.getlist("tags"),
             "acceptance": [{"text": line} for line in lines if line],
+            "phases": forms_phases.read(form),
             "relationships": [{"kind": kind, "ticket": ticket} for kind, ticket in _pairs(form) if ticket],
         }
     )

@@ -152,3 +152,29 @@ def test_programs_name_relationships_with_the_ticket(operator: Api) -> None:
     ).json
     links: Any = operator.get("/tickets/MC-1/relationships").json
     assert [(link["words"], link["ticket"]) for link in links["items"]] == [("duplicate of", made["identifier"])]
+
+
+def test_a_ticket_begins_with_the_phases_that_were_ticked(browser: FlaskClient, operator: Api) -> None:
+    dev = {
+        "phase-0-on": "1",
+        "phase-0-name": "Dev",
+        "phase-0-place": "2",
+        "phase-0-agent": "script",
+        "phase-0-end": "checks",
+    }
+    qa = {
+        "phase-1-on": "1",
+        "phase-1-name": "QA",
+        "phase-1-place": "1",
+        "phase-1-agent": "codex",
+        "phase-1-end": "person",
+    }
+    post(browser, **dev, **qa)
+    assert (newest(operator)["phase"], newest(operator)["assigned_to"], newest(operator)["gate"]) == (
+        "QA",
+        "codex",
+        "person",
+    )
+    refused = post(browser, **dev | {"phase-0-agent": "nobody"})
+    said = refused.get_data(as_text=True)
+    assert refused.status_code == 422 and "nobody on the team" in said and 'name="phase-0-on" value="1" checked' in said
