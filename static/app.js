@@ -4,6 +4,7 @@ import { Board } from "./js/board.js";
 import { startCopying } from "./js/copy.js";
 import { startDrafts } from "./js/drafts.js";
 import { startFloats } from "./js/floats.js";
+import { giveWay } from "./js/first.js";
 import { startForms } from "./js/forms.js";
 import { keepWhatPeopleDid } from "./js/fragments.js";
 import { startKeys } from "./js/keys.js";
@@ -33,5 +34,5 @@ startKeys(new Palette());
 
 const board = document.querySelector("[data-board]");
 if (board) new Board(board, stream, fragments);
-if (document.querySelector("[data-first]")) stream.addEventListener("news", ({ detail }) => detail.event_type === "ticket_created" && location.reload());
+if (document.querySelector("[data-first]")) giveWay(stream);
 stream.start();

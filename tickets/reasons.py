@@ -140,7 +140,7 @@ def _trouble(cause: str, ticket: Ticket, run: Run | None) -> Reason:
         case "adrift":
             return Reason(cause, "In progress, and no run holds it")
         case "exhausted":
-            return Reason(cause, f"Tried {_times(ticket.attempts)}: {ticket.failure_reason}")
+            return Reason(cause, _tried(ticket))
         case "overslept":
             return Reason(cause, "Should have woken", ticket.wake_at)
         case "forgotten":
@@ -210,12 +210,13 @@ def _queued(ticket: Ticket, blockers: list[str]) -> Reason | None:
     if ticket.not_before and ticket.not_before > now():
         return Reason("later", "May start", ticket.not_before)
     if ticket.attempts:
-        return Reason("tried", f"Tried {_times(ticket.attempts)}: {ticket.failure_reason}")
+        return Reason("tried", _tried(ticket))
     return None
 
 
-def _times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+def _tried(ticket: Ticket) -> str:
+    times = {1: "once", 2: "twice"}.get(ticket.attempts, f"{ticket.attempts} times")
+    return f"Tried {times}: {ticket.failure_reason or 'nothing was said of why it failed'}"
 
 
 def _said(session: Session, tickets: Sequence[Ticket], live: dict[int, Run]) -> Said:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, request
@@ -47,7 +48,7 @@ def change() -> Response | tuple[str, int]:
         return _again(act, tickets, refused)
     result = Result()
     for reference in tickets:
-        result.take(reference, lambda reference=reference: _make(wanted, reference))  # type: ignore[misc]
+        result.take(reference, partial(_make, wanted, reference))
     done = "moved" if wanted.move else "changed"
     kept = {"tickets": result.undoable, "label": f"Take back {len(result.undoable)}"} if result.undoable else None
     tone = "warn" if result.refused else "good"
@@ -71,7 +72,7 @@ def take_back() -> Response:
     """Take the last move of each ticket back, within its ten seconds."""
     result = Result()
     for reference in _tickets(request.form):
-        result.take(reference, lambda reference=reference: _take_back(reference))  # type: ignore[misc]
+        result.take(reference, partial(_take_back, reference))
     frame.note(result.words("Undo", "moved back"), "warn" if result.refused else "good", floats=True)
     return back(request.form.get("query", ""))
 

@@ -47,6 +47,11 @@ function finish(form, submitter, { url, notices }) {
   const has = (name) => name in form.dataset || name in (submitter?.dataset ?? {});
   const place = form.querySelector("[data-notes]");
   forget(form);
+  document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form } }));
+  if (has("leave")) {
+    location.assign(url);
+    return;
+  }
   form.querySelector("[data-error]")?.replaceChildren();
   if (place) place.textContent = notices.map((notice) => notice.textContent.trim()).join(" ");
   else showNotices(notices);
@@ -55,8 +60,6 @@ function finish(form, submitter, { url, notices }) {
   (submitter ?? form).closest("details[data-menu]")?.removeAttribute("open");
   const edit = form.closest("details[data-edit]");
   if (edit) leave(edit);
-  document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form } }));
-  if (has("leave")) location.assign(url);
 }
 
 function empty(form) {
