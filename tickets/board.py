@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -16,7 +16,7 @@ from . import landing, lifecycle, reasons, runtime, team
 from .actors import Actor
 from .errors import Invalid
 from .lifecycle import Standing
-from .paging import NEWEST, Conditions, counts, pages
+from .paging import NEWEST, Conditions, Order, counts, pages
 from .policy import Limits
 from .reasons import Reason
 from .views import tags_of
@@ -139,24 +139,25 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """`slots` tells of the column of running work how many runs there are, of how many."""
+class Pile:
+    """A column or a lane: how many tickets there are, and the cards of some. `slots` tells of the column of running work how
+    many runs there are, of how many."""
 
-    status: str
+    name: str
     count: str
     cards: list[Card]
     next_cursor: str | None
     slots: tuple[int, int] | None = None
 
 
-def columns(session: Session, filters: Filters, viewer: Viewer) -> list[Column]:
-    """All nine columns; the cards of all of them share their queries."""
+def columns(session: Session, filters: Filters, viewer: Viewer) -> list[Pile]:
+    """All nine columns, each named by its state."""
     return _columns(session, list(TicketStatus), filters, viewer, None, PAGE)
 
 
 def column(
     session: Session, status: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE
-) -> Column:
+) -> Pile:
     """One column from a cursor on. Raises `Invalid` for an unknown state or a cursor that was not made here."""
     known = TicketStatus(_known("status", status, [state.value for state in TicketStatus]))
     return _columns(session, [known], filters, viewer, cursor, size)[0]
@@ -164,18 +165,34 @@ def column(
 
 def _columns(
     session: Session, states: Sequence[TicketStatus], filters: Filters, viewer: Viewer, cursor: str | None, size: int
-) -> list[Column]:
-    lists = {status.value: [[Ticket.status == status, *filters.on_board()]] for status in states}
-    found = pages(session, lists, NEWEST, size + 1, cursor)
+) -> list[Pile]:
+    found = piles(session, _by_state(states, filters), NEWEST, viewer, cursor, size)
+    slots = sum(team.load(session).values()), viewer.limits.total
+    return [replace(pile, slots=slots) if pile.name == TicketStatus.IN_PROGRESS else pile for pile in found]
+
+
+def _by_state(states: Iterable[TicketStatus], filters: Filters) -> dict[str, list[Conditions]]:
+    return {status.value: [[Ticket.status == status, *filters.on_board()]] for status in states}
+
+
+def piles(
+    session: Session,
+    lists: dict[str, list[Conditions]],
+    order: Order,
+    viewer: Viewer,
+    cursor: str | None = None,
+    size: int = PAGE,
+) -> list[Pile]:
+    """These lists from a cursor on; the cards of all of them share their queries."""
+    found = pages(session, lists, order, size + 1, cursor)
     shown = cards(session, [ticket for page in found.values() for ticket in page[:size]], viewer)
-    count, slots = counts(session, lists), (sum(team.load(session).values()), viewer.limits.total)
+    count = counts(session, lists)
     return [
-        Column(
+        Pile(
             name,
             count[name],
             [shown[ticket.id] for ticket in page[:size]],
-            NEWEST.place(page[size - 1]) if len(page) > size else None,
-            slots if name == TicketStatus.IN_PROGRESS else None,
+            order.place(page[size - 1]) if len(page) > size else None,
         )
         for name, page in found.items()
     ]
@@ -183,7 +200,7 @@ def _columns(
 
 def tally(session: Session, filters: Filters) -> dict[str, str]:
     """How many tickets there are in each state."""
-    return counts(session, {status.value: [[Ticket.status == status, *filters.on_board()]] for status in TicketStatus})
+    return counts(session, _by_state(TicketStatus, filters))
 
 
 def is_empty(session: Session) -> bool:
