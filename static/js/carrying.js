@@ -24,6 +24,7 @@ export class Carrier {
   #carried = null; // by the keyboard: {card, home, next, columns, at, folded}
   #byHand = false;
   #announcer = document.querySelector("[data-announce]");
+  #hint = document.querySelector("[data-carry-hint]"); // the same for those who see it, while a card is in the air
 
   /** `moved(...columns)` is called when a card has changed its column. */
   constructor(root, fragments, selection, moved) {
@@ -153,6 +154,7 @@ export class Carrier {
   #settle() {
     this.#lower(this.#carried.card);
     this.#carried = null;
+    this.#hint.hidden = true;
   }
 
   // Both
@@ -200,5 +202,7 @@ export class Carrier {
 
   #say(words) {
     this.#announcer.textContent = words;
+    this.#hint.textContent = words;
+    this.#hint.hidden = this.#carried === null;
   }
 }
