@@ -8,7 +8,7 @@ from werkzeug.routing import IntegerConverter
 import auth
 from models import open_engine
 from settings import Settings, load
-from web import blueprints, bodies, cards, errors, frame, headers, vitals
+from web import assets, blueprints, bodies, cards, errors, frame, headers, vitals
 
 LARGEST_NUMBER = 2**63 - 1
 
@@ -25,12 +25,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or load()
     settings.ensure_home()
     instance = auth.Instance(settings, open_engine(settings.database_url), auth.ensure_key(settings))
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.config.update(_configuration(instance))
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["number"] = Number
     app.extensions["mission_control"] = instance
-    for part in (vitals, auth, bodies, errors, headers, frame, cards):
+    for part in (vitals, auth, bodies, errors, headers, assets, frame, cards):
         part.install(app)
     for blueprint in blueprints():
         app.register_blueprint(blueprint)

@@ -38,8 +38,6 @@ def install(app: Flask) -> None:
     app.jinja_env.filters.update(wording.FILTERS)
     app.jinja_env.filters["markdown"] = markdown.html
     app.jinja_env.globals["nav_groups"] = wording.nav_groups
-    # Hundreds of icons stand on a board: their address is not built anew for each.
-    app.jinja_env.globals["icon_sheet"] = f"{app.static_url_path}/icons.svg"
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 

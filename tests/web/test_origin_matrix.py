@@ -141,7 +141,7 @@ def test_a_proxys_public_address_is_our_own(app: Flask, browser: FlaskClient, se
 
 
 def test_every_answer_carries_the_strict_policy(app: Flask, browser: FlaskClient, operator: Api) -> None:
-    for path in ("/board", "/login", "/healthz", "/api/v1/tickets", "/nowhere", "/static/style.css"):
+    for path in ("/board", "/login", "/healthz", "/api/v1/tickets", "/nowhere", "/static/0/style.css"):
         headers = browser.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert "default-src 'none'" in headers["Content-Security-Policy"]
