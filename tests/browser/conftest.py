@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from sqlalchemy import Engine, update
 from werkzeug.serving import make_server
 
@@ -221,17 +221,31 @@ def chromium() -> Iterator[Browser]:
 
 Opened = Callable[..., BrowserContext]
 
+PROVOKED = ("net::ERR_", "status of 4", "status of 5", "WebSocket connection to")
+"""What the browser itself says of a server that refuses or is away; a test that provokes it looks at what people are told."""
+
+
+def note_complaints(context: BrowserContext, complaints: list[str]) -> None:
+    """Note each error of a script, and each that the console shows: broken content policies are among them."""
+
+    def hear(said: ConsoleMessage) -> None:
+        if said.type == "error" and not any(words in said.text for words in PROVOKED):
+            complaints.append(f"{said.text} ({said.location['url']})")
+
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    context.on("console", hear)
+
 
 @pytest.fixture
 def opened(chromium: Browser, house: House) -> Iterator[Opened]:
-    """`opened(**options)` is a fresh browser profile that is logged in; a script error in it fails the test."""
+    """`opened(**options)` is a fresh browser profile that is logged in; an error in its console fails the test."""
     contexts: list[BrowserContext] = []
     errors: list[str] = []
 
     def open_one(**options: Any) -> BrowserContext:
         context = chromium.new_context(base_url=house.base, **options)
         contexts.append(context)
-        context.on("weberror", lambda error: errors.append(str(error.error)))
+        note_complaints(context, errors)
         context.add_cookies([house.cookie()])
         return context
 

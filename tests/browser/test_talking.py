@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from models import DeliveryState
+from tests.browser.conftest import note_complaints
 from tests.browser.test_every_page import AXE, SIZES, complaints
 from tests.waiting import wait_until
 from tests.web.conftest import Staged
@@ -26,15 +27,14 @@ def board(stage: Staged) -> Stage:
 
 @pytest.fixture
 def visit(chromium: Browser, board: Stage) -> Iterator[Visit]:
-    """`visit(name, path, **options)` is a tab of somebody who is logged in; a script error in it fails the test."""
+    """`visit(name, path, **options)` is a tab of somebody who is logged in; an error in its console fails the test."""
     contexts: list[BrowserContext] = []
     errors: list[str] = []
 
     def open_one(name: str, path: str, **options: object) -> Page:
         context = chromium.new_context(base_url=f"http://127.0.0.1:{board.port}", **options)  # type: ignore[arg-type]
         contexts.append(context)
-        context.on("weberror", lambda error: errors.append(str(error.error)))
-        context.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
+        note_complaints(context, errors)
         page = context.new_page()
         page.goto("/login")
         page.fill("[name=token]", board.person(name))
