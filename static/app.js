@@ -11,10 +11,12 @@ import { startKeys } from "./js/keys.js";
 import { showLink } from "./js/link.js";
 import { fragments, stream } from "./js/live.js";
 import { startNewTicket } from "./js/newticket.js";
+import { startOffline } from "./js/offline.js";
 import { Palette } from "./js/palette.js";
 import { startPhases } from "./js/phases.js";
-import { startReplay } from "./js/replay.js";
 import { startPicking } from "./js/picker.js";
+import { Reach } from "./js/reach.js";
+import { startReplay } from "./js/replay.js";
 import { startSettings } from "./js/settings.js";
 import { startTimes } from "./js/times.js";
 
@@ -29,7 +31,9 @@ startPhases();
 startReplay();
 startNewTicket();
 if (!document.querySelector(".ticket[data-ticket]")) startPicking(); // the page of a ticket has pickers of its own
-showLink(stream);
+const reach = new Reach(stream);
+showLink(stream, reach);
+startOffline(reach);
 startKeys(new Palette());
 
 const board = document.querySelector("[data-board]");

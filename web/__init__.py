@@ -36,6 +36,7 @@ BLUEPRINTS = (
     "upkeep_pages",
     "search_page",
     "help",
+    "offline",
     "ticket_page",
     "replay",
     "run_page",

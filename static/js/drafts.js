@@ -7,6 +7,7 @@ import { storageKey } from "./page.js";
 const FIELDS = "textarea[name], input[name][type=text], input[name][type=datetime-local], input[name]:not([type])";
 const CHOICES = "select[name], input[type=checkbox][name], input[type=radio][name]";
 const DRAFTED = "input[data-drafted]";
+const SENT = storageKey("sent");
 
 function keyOf(form) {
   return storageKey(`draft.${form.dataset.draft}`);
@@ -79,13 +80,30 @@ function restoreAll(root) {
   }
 }
 
+function noteSent(form) {
+  if (form.dataset.draft && !("enhance" in form.dataset)) sessionStorage.setItem(SENT, keyOf(form));
+}
+
+/**
+ * A plain form was sent; whether it arrived shows on the next page: the same form again means that it did not, or was
+ * refused.
+ */
+function settleSent() {
+  const sent = sessionStorage.getItem(SENT);
+  if (!sent || "kept" in document.documentElement.dataset) return;
+  sessionStorage.removeItem(SENT);
+  const again = [...document.querySelectorAll("form[data-draft]")].some((form) => keyOf(form) === sent);
+  if (!again) localStorage.removeItem(sent);
+}
+
 export function startDrafts() {
   try {
+    settleSent();
     restoreAll(document);
   } catch {
     return; // Storage is refused: forms work, without drafts.
   }
   document.addEventListener("input", ({ target }) => target.form?.dataset.draft && save(target.form));
-  document.addEventListener("submit", ({ target }) => "enhance" in target.dataset || forget(target));
+  document.addEventListener("submit", ({ target }) => noteSent(target));
   document.addEventListener("mc:fresh", ({ detail }) => restoreAll(detail.root));
 }

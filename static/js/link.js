@@ -1,19 +1,19 @@
-// The state of the connection, in words: live, connecting, lost, offline.
+// The state of the connection, in words; and the banner while what is shown cannot be renewed.
 
 const WORDS = { live: "Live", waiting: "Connecting", lost: "Reconnecting" };
 
-export function showLink(stream) {
+export function showLink(stream, reach) {
   const pill = document.getElementById("connection");
   const banner = document.querySelector("[data-offline]");
   const show = () => {
-    const offline = !navigator.onLine;
-    pill.dataset.link = offline ? "lost" : stream.link;
-    pill.querySelector(".word").textContent = offline ? "Offline" : WORDS[stream.link];
+    pill.dataset.link = reach.away ? "lost" : stream.link;
+    pill.querySelector(".word").textContent = reach.away ? "Offline" : WORDS[stream.link];
     pill.title = stream.link === "live" ? "News arrives by itself" : "News does not arrive at the moment; reload to see it";
-    banner.hidden = !offline;
+    banner.querySelector("time").dateTime = reach.since.toISOString();
+    banner.hidden = !reach.away;
+    document.dispatchEvent(new CustomEvent("mc:fresh", { detail: { root: banner } }));
   };
   stream.addEventListener("link", show);
-  addEventListener("online", show);
-  addEventListener("offline", show);
+  reach.addEventListener("change", show);
   show();
 }

@@ -76,5 +76,9 @@ function noticesIn(html) {
 
 /** Elements of a server-rendered fragment, not yet in the page. */
 export function parseFragment(html) {
-  return new DOMParser().parseFromString(html, "text/html").body;
+  return parsePage(html).body;
+}
+
+export function parsePage(html) {
+  return new DOMParser().parseFromString(html, "text/html");
 }

@@ -67,6 +67,11 @@ export class Stream extends EventTarget {
     return this.#link;
   }
 
+  /** The server answers again: no need to wait until the next attempt is due. */
+  retry() {
+    if (this.#source && this.#source.readyState !== EventSource.OPEN) this.#open();
+  }
+
   /** Without Web Locks (plain HTTP on another host) every tab reads for itself. */
   #join(missed) {
     if (missed) this.#emit("resync");
@@ -97,7 +102,7 @@ export class Stream extends EventTarget {
   }
 
   #stop() {
-    clearTimeout(this.#timer);
+    this.#rest();
     this.#source?.close();
     this.#source = null;
     this.#tell({ kind: "bye", tab: this.#tab });
@@ -143,7 +148,7 @@ export class Stream extends EventTarget {
   }
 
   #open() {
-    clearTimeout(this.#timer);
+    this.#rest();
     this.#source?.close();
     const query = this.#query();
     if (this.#cursor) query.set("last_event_id", this.#cursor);
@@ -173,12 +178,11 @@ export class Stream extends EventTarget {
   /** A dropped connection mends itself; a refused one (503 over the cap) is final for EventSource, so reopen it later. */
   #mend(source) {
     if (source !== this.#source) return;
-    clearTimeout(this.#timer);
     if (source.readyState === EventSource.CLOSED) {
       this.#share("lost");
       this.#timer = setTimeout(() => this.#open(), RETRY_AFTER_REFUSAL * (1 + Math.random() / 4));
     } else {
-      this.#timer = setTimeout(() => source.readyState !== EventSource.OPEN && this.#share("lost"), GRACE_BEFORE_LOST);
+      this.#timer ||= setTimeout(() => source.readyState !== EventSource.OPEN && this.#share("lost"), GRACE_BEFORE_LOST);
     }
   }
 
@@ -188,8 +192,13 @@ export class Stream extends EventTarget {
     if (slept && this.#source) this.#open();
   }
 
-  #share(link) {
+  #rest() {
     clearTimeout(this.#timer);
+    this.#timer = 0;
+  }
+
+  #share(link) {
+    this.#rest();
     this.#setLink(link);
     this.#tell({ kind: "link", link });
   }

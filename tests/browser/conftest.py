@@ -22,6 +22,9 @@ import auth
 from app import create_app
 from models import Landing, Run, Scope, TaskOutcome, Trigger, now, reading, writing
 from settings import Settings
+from tests.web.conftest import Staged
+from tests.web.conftest import stage as stage
+from tests.web.stage import Stage
 from tests.workers.repositories import commit, git, named, repository
 from tickets import (
     attachments,
@@ -54,7 +57,9 @@ QUIET = [
     "--disable-background-networking",
     "--disable-component-update",
     "--no-first-run",
+    "--host-resolver-rules=MAP board.test 127.0.0.1",
 ]
+"""And a name that is not the loopback's, as a board in a private network has."""
 
 
 @dataclass
@@ -238,12 +243,15 @@ def note_complaints(context: BrowserContext, complaints: list[str]) -> None:
 
 @pytest.fixture
 def opened(chromium: Browser, house: House) -> Iterator[Opened]:
-    """`opened(**options)` is a fresh browser profile that is logged in; an error in its console fails the test."""
+    """`opened(**options)` is a fresh browser profile that is logged in; an error in its console fails the test.
+
+    It is without the service worker, which is a matter of tests of its own.
+    """
     contexts: list[BrowserContext] = []
     errors: list[str] = []
 
     def open_one(**options: Any) -> BrowserContext:
-        context = chromium.new_context(base_url=house.base, **options)
+        context = chromium.new_context(base_url=house.base, **({"service_workers": "block"} | options))
         contexts.append(context)
         note_complaints(context, errors)
         context.add_cookies([house.cookie()])
@@ -259,3 +267,36 @@ def opened(chromium: Browser, house: House) -> Iterator[Opened]:
 def page(opened: Opened) -> Page:
     """One tab on a desk."""
     return opened(viewport={"width": 1440, "height": 900}).new_page()
+
+
+@pytest.fixture
+def board(stage: Staged) -> Stage:
+    """The board as it is deployed, which can be killed and started again."""
+    return stage(WS_MAX_CLIENTS=8)
+
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture
+def visit(chromium: Browser, board: Stage) -> Iterator[Visit]:
+    """`visit(name, path, **options)` is a tab of somebody who is logged in; an error in its console fails the test."""
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def open_one(name: str, path: str, **options: Any) -> Page:
+        base = {"base_url": f"http://127.0.0.1:{board.port}", "service_workers": "block"}
+        context = chromium.new_context(**(base | options))
+        contexts.append(context)
+        note_complaints(context, errors)
+        page = context.new_page()
+        page.goto("/login")
+        page.fill("[name=token]", board.person(name))
+        page.click("button")
+        page.goto(path)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert errors == []

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from models import writing
 from tests.browser.conftest import OPERATOR, House, Opened
-from tests.browser.test_live_pages import go
 from tickets import evidence, planning, quarantine
 from tickets.lookup import get, get_run
 
@@ -80,6 +79,7 @@ def paths(house: House, folder: Path) -> list[str]:
         "/logs",
         "/logs?show=heartbeats",
         "/nothing",
+        "/offline",
         f"/ticket/{ticket}/move/block",
         f"/ticket/{ticket}/workflow",
         f"/ticket/{ticket}/workflow/waive?phase=QA",
@@ -140,5 +140,7 @@ def test_no_page_has_an_error_in_its_console(house: House, opened: Opened, tmp_p
     refused: list[str] = []
     page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
     for path in paths(house, tmp_path):
-        go(page, path)
+        page.goto(path)
+        for link in page.locator("#connection").all():
+            expect(link).to_have_attribute("data-link", "live")
     assert refused == [f"{house.base}/nothing"]

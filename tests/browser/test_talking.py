@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import expect
 
 from models import DeliveryState
-from tests.browser.conftest import note_complaints
+from tests.browser.conftest import Visit
 from tests.browser.test_every_page import AXE, SIZES, complaints
 from tests.waiting import wait_until
-from tests.web.conftest import Staged
-from tests.web.conftest import stage as stage
 from tests.web.stage import Stage
 
 pytestmark = pytest.mark.browser
-
-Visit = Callable[..., Page]
-
-
-@pytest.fixture
-def board(stage: Staged) -> Stage:
-    return stage(WS_MAX_CLIENTS=8)
-
-
-@pytest.fixture
-def visit(chromium: Browser, board: Stage) -> Iterator[Visit]:
-    """`visit(name, path, **options)` is a tab of somebody who is logged in; an error in its console fails the test."""
-    contexts: list[BrowserContext] = []
-    errors: list[str] = []
-
-    def open_one(name: str, path: str, **options: object) -> Page:
-        context = chromium.new_context(base_url=f"http://127.0.0.1:{board.port}", **options)  # type: ignore[arg-type]
-        contexts.append(context)
-        note_complaints(context, errors)
-        page = context.new_page()
-        page.goto("/login")
-        page.fill("[name=token]", board.person(name))
-        page.click("button")
-        page.goto(path)
-        return page
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert errors == []
 
 
 def test_a_person_types_and_sees_the_message_accepted_and_answered(board: Stage, visit: Visit) -> None:

@@ -48,7 +48,8 @@ class Server:
             self.token_row, self.token = tokens.issue(session, body, ALICE)
         self.start()
 
-    def start(self) -> None:
+    def start(self, **settings: object) -> None:
+        self._environment |= {name: str(value) for name, value in settings.items()}
         argv = [
             sys.executable,
             "-m",

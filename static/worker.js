@@ -1,0 +1,120 @@
+// The service worker: copies of pages that were visited, shown while the server is not reached; and notifications.
+// The server puts a line before this text: const HOUSE = {instance, version, files, shell, offline, icon}.
+
+const PREFIX = `mc.${HOUSE.instance}.`;
+const FILES = `${PREFIX}files.${HOUSE.version}`;
+const PAGES = `${PREFIX}pages`;
+const MOST_PAGES = 60;
+const PATIENCE = 8_000; // then a copy is shown, where there is one
+
+// The only pages of which copies are kept: none of them shows a secret, and the tokens of their forms are taken out.
+const KEPT = [
+  /^\/$/,
+  /^\/board$/,
+  /^\/ticket\/[A-Z]{2,8}-[0-9]+$/,
+  /^\/activity$/,
+  /^\/tasks$/,
+  /^\/team$/,
+  /^\/incidents$/,
+];
+const FORM_TOKEN = /(name="csrf" (?:value|content)=")[^"]*"/g;
+
+// Coming and going: a new version takes over at once; open tabs ask under their old addresses, and get what there is now.
+
+addEventListener("install", (event) => event.waitUntil(install()));
+addEventListener("activate", (event) => event.waitUntil(takeOver()));
+addEventListener("message", (event) => event.data.kind === "claim" && event.waitUntil(takeTabs()));
+
+async function install() {
+  const files = await caches.open(FILES);
+  await Promise.all(HOUSE.shell.map(async (address) => files.put(address, await current(address))));
+  await skipWaiting();
+}
+
+/** During a reload of the server an old process may answer: what it gives is not this version's. */
+async function current(address) {
+  const response = await fetch(address);
+  if (!response.ok || !isForGood(response, address)) throw new Error(`${address} is not to be had in this version`);
+  return response;
+}
+
+function isForGood(response, address) {
+  return address === HOUSE.offline || response.headers.get("Cache-Control")?.includes("immutable");
+}
+
+async function takeOver() {
+  const names = await caches.keys();
+  await Promise.all(names.filter((name) => name.startsWith("mc.") && name !== FILES && name !== PAGES).map((name) => caches.delete(name)));
+  await takeTabs();
+}
+
+/** What is open counts as visited. A tab that was just being loaded when this worker came asks to be taken as well. */
+async function takeTabs() {
+  await clients.claim();
+  const tabs = await clients.matchAll({ type: "window" });
+  await Promise.all(tabs.map(async ({ url }) => mayKeep(url) && keep(url, await reach(url))));
+}
+
+// Answering
+
+addEventListener("fetch", (event) => {
+  const { request } = event;
+  const { origin, pathname } = new URL(request.url);
+  if (origin !== location.origin) return;
+  if (request.mode === "navigate" && request.destination === "document") event.respondWith(visit(event, pathname));
+  else if (request.method === "GET" && pathname.startsWith("/static/")) event.respondWith(file(event, pathname));
+});
+
+/** The server's answer; null where there is none, or only a proxy's word that there is none. */
+async function reach(request) {
+  const response = await fetch(request).catch(() => null);
+  return response && [502, 504].includes(response.status) ? null : response;
+}
+
+async function visit(event, pathname) {
+  const { request } = event;
+  const answer = reach(request);
+  event.waitUntil(answer.then((response) => remember(request, pathname, response?.clone())));
+  if (request.method !== "GET") return (await answer) ?? away({ unsent: true });
+  const copy = await (await caches.open(PAGES)).match(request);
+  const first = copy ? Promise.race([answer, new Promise((resolve) => setTimeout(resolve, PATIENCE, null))]) : answer;
+  return (await first) ?? copy ?? away({ unsent: false });
+}
+
+/** Who is asked to log in has nothing to see here any more, however the log-in ended. */
+async function remember(request, pathname, response) {
+  if (pathname === "/login" && response?.ok) await caches.delete(PAGES);
+  else if (request.method === "GET" && mayKeep(request.url)) await keep(request.url, response);
+}
+
+function mayKeep(address) {
+  return KEPT.some((pattern) => pattern.test(new URL(address).pathname));
+}
+
+async function keep(address, response) {
+  if (!response?.ok || response.redirected || !response.headers.get("Content-Type")?.startsWith("text/html")) return;
+  const text = (await response.text()).replaceAll(FORM_TOKEN, '$1"').replace("<html ", `<html data-kept="${new Date().toISOString()}" `);
+  const headers = new Headers(response.headers);
+  for (const name of ["Content-Encoding", "Content-Length", "Set-Cookie"]) headers.delete(name);
+  const pages = await caches.open(PAGES);
+  await pages.delete(address);
+  await pages.put(address, new Response(text, { headers }));
+  for (const old of (await pages.keys()).slice(0, -MOST_PAGES)) await pages.delete(old);
+}
+
+/** The page that stands in for one that was never visited, or for the answer to a form that was not sent. */
+async function away({ unsent }) {
+  const page = await caches.match(HOUSE.offline);
+  if (!page) return Response.error();
+  const text = (await page.text()).replace("<html ", unsent ? "<html data-unsent " : "<html ");
+  return new Response(text, { status: 503, headers: page.headers });
+}
+
+async function file(event, pathname) {
+  const files = await caches.open(FILES);
+  const known = await files.match(pathname);
+  if (known) return known;
+  const response = await reach(event.request);
+  if (response?.ok && pathname.startsWith(HOUSE.files) && isForGood(response, pathname)) event.waitUntil(files.put(pathname, response.clone()));
+  return response ?? (await files.match(pathname.replace(/^\/static\/[^/]+\//, HOUSE.files))) ?? Response.error();
+}

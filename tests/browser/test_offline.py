@@ -1,0 +1,246 @@
+"""The board without its server: what was visited is shown as a copy, nothing else is kept, and nothing typed is lost."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Worker, expect
+
+from models import writing
+from tests.browser.conftest import Visit
+from tests.streams.conftest import ALICE
+from tests.waiting import wait_until
+from tests.web.stage import Stage
+from tickets import incidents, tokens
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+BANNER = "[data-offline]"
+KEPT = """async () => {
+  const found = {};
+  for (const name of await caches.keys()) {
+    const cache = await caches.open(name);
+    for (const request of await cache.keys()) {
+      const { pathname, search } = new URL(request.url);
+      if (!pathname.startsWith("/static/")) found[pathname + search] = await (await cache.match(request)).text();
+    }
+  }
+  return found;
+}"""
+MANY = """async () => {
+  const page = () => new Response("<html >", { headers: { "Content-Type": "text/html" } });
+  for (let n = 0; n < 70; n++) await keep(`${location.origin}/board?q=${n}`, page());
+  await keep(`${location.origin}/board?q=20`, page());
+}"""
+
+OLD_MODULE = """() => {
+  const address = document.querySelector("script[src$='/app.js']").src.replace("app.js", "console.js");
+  return fetch(address).then((answer) => answer.ok && "loaded");
+}"""
+"""A part that an open tab had not needed before."""
+
+
+def install(visit: Visit, path: str = "/board", **options: Any) -> Page:
+    """A tab whose pages are kept from now on."""
+    page = visit("alice", path, service_workers="allow", **options)
+    wait_until(lambda: page.evaluate("navigator.serviceWorker.controller !== null"), 30, "a worker in control")
+    go(page, path)
+    return page
+
+
+def go(page: Page, path: str) -> None:
+    page.goto(path)
+    expect(page.locator("#connection")).to_have_attribute("data-link", "live")
+
+
+def kept(page: Page) -> dict[str, str]:
+    found: dict[str, str] = page.evaluate(KEPT)
+    return found
+
+
+def worker_of(page: Page) -> Worker:
+    wait_until(lambda: page.context.service_workers, what="the service worker")
+    return page.context.service_workers[0]
+
+
+def is_away(page: Page) -> None:
+    expect(page.locator(BANNER)).to_be_visible(timeout=30_000)
+    expect(page.locator(BANNER)).to_contain_text("You're offline — showing cached data as of")
+    expect(page.locator("#connection")).to_contain_text("Offline")
+
+
+def test_pages_that_were_visited_are_shown_and_come_back_to_life_by_themselves(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    page = install(visit)
+    page.goto(f"/ticket/{name}")
+    page.goto("/")
+    board.kill()
+
+    page.goto("/board")
+    is_away(page)
+    expect(page.locator(f"#card-{name}")).to_be_visible()
+    page.evaluate("document.documentElement.dataset.same = ''")
+    _, fresh = board.ticket(title="Made in the meantime")
+    board.start()
+
+    expect(page.locator(BANNER)).to_be_hidden(timeout=30_000)
+    expect(page.locator(f"#card-{fresh}")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("data-same", "")
+    page.get_by_label(f"Moves of {fresh}").click()
+    page.locator(f"#card-{fresh}").get_by_role("button", name="Cancel").click()
+    expect(page.locator(f"#column-cancelled #card-{fresh}")).to_be_visible()
+
+
+def test_what_is_written_on_a_copy_stays_when_it_comes_back_to_life(board: Stage, visit: Visit) -> None:
+    with writing(board.engine) as session:
+        incidents.raise_incident(session, "tmux", "tmux does not answer")
+    page = install(visit, "/incidents")
+    board.kill()
+    page.goto("/incidents")
+    is_away(page)
+    page.get_by_text("Close…").click()
+    page.get_by_label("What shows that the cause is gone").fill("It answers")
+    with writing(board.engine) as session:
+        incidents.raise_incident(session, "disk", "The disk is full")
+    board.start()
+    expect(page.get_by_role("heading", name="The disk is full")).to_be_visible(timeout=30_000)
+    written = page.locator(".incident", has_text="tmux").get_by_label("What shows that the cause is gone")
+    expect(written).to_have_value("It answers")
+    page.locator(".incident", has_text="tmux").get_by_role("button", name="Close").click()
+    expect(page.locator(".flashes")).to_contain_text("The incident is closed.")
+
+
+def test_a_page_that_is_open_says_when_its_server_is_gone_and_catches_up(board: Stage, visit: Visit) -> None:
+    page = install(visit)
+    page.evaluate("document.documentElement.dataset.same = ''")
+    board.kill()
+    is_away(page)
+    _, name = board.ticket()
+    board.start()
+    expect(page.locator(BANNER)).to_be_hidden(timeout=30_000)
+    expect(page.locator(f"#card-{name}")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("data-same", "")
+
+
+def test_a_page_that_was_never_visited_has_one_that_says_so_and_gives_way(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    page = install(visit)
+    board.kill()
+    page.goto(f"/ticket/{name}")
+    expect(page.get_by_role("heading", name="You're offline")).to_be_visible()
+    expect(page.locator("[data-when=unvisited]")).to_be_visible()
+    expect(page.get_by_role("link", name="Board")).to_be_visible()
+    board.start()
+    expect(page.locator("#entries")).to_be_attached(timeout=30_000)
+
+
+def test_nothing_is_kept_but_the_pages_named(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    page = install(visit)
+    pages = ["/", "/activity", "/tasks", "/team", "/incidents", f"/ticket/{name}", f"/ticket/{name}?tab=runs"]
+    others = ["/settings", "/settings/projects/new", "/ticket/new", f"/ticket/{name}/move/block", "/search?q=talk"]
+    others += ["/logs", "/api/docs", "/health", "/team/agents/new", "/nothing", f"/ticket/{name}/part/header"]
+    others += ["/api/v1/tickets", "/api/v1/tokens", f"/board/column/todo?q={name}"]
+    for path in [*pages, *others]:
+        page.goto(path)
+    page.goto("/board")
+    wait_until(lambda: set(kept(page)) == {"/offline", "/board", *pages}, what="the copies")
+    tokens_kept = {token for text in kept(page).values() for token in re.findall(r'name="csrf" \w+="([^"]*)"', text)}
+    assert tokens_kept == {""}
+
+
+def test_the_number_of_copies_has_a_bound_and_the_oldest_go_first(board: Stage, visit: Visit) -> None:
+    page = install(visit)
+    worker_of(page).evaluate(MANY)
+    copies = [path for path in kept(page) if path != "/offline"]
+    assert copies == [f"/board?q={n}" for n in (*(n for n in range(10, 70) if n != 20), 20)][-60:]
+
+
+def test_logging_out_leaves_nothing(board: Stage, visit: Visit) -> None:
+    page = install(visit)
+    page.get_by_label("View and account").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    wait_until(lambda: page.evaluate("caches.keys()") == [], what="empty caches")
+
+
+def test_a_log_in_that_was_revoked_leaves_nothing(board: Stage, visit: Visit) -> None:
+    page = install(visit)
+    with writing(board.engine) as session:
+        row = next(token for token in tokens.all_tokens(session) if token.name == "alice")
+        tokens.revoke(session, row.id, ALICE)
+    page.goto("/board")
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    wait_until(lambda: not any("pages" in name for name in page.evaluate("caches.keys()")), what="no copies of pages")
+
+
+def test_a_form_is_kept_while_nobody_is_there_to_take_it(board: Stage, visit: Visit) -> None:
+    page = install(visit, "/ticket/new")
+    page.get_by_label("Title").fill("Written on a train")
+    board.kill()
+    page.get_by_role("button", name="Create ticket").click()
+    expect(page.locator("[data-when=unsent]")).to_be_visible(timeout=30_000)
+    board.start()
+    expect(page.locator("[data-state]")).to_contain_text("answers again", timeout=30_000)
+    page.get_by_role("button", name="Go back").click()
+    expect(page.get_by_label("Title")).to_have_value("Written on a train")
+
+    board.kill()
+    is_away(page)
+    page.get_by_role("button", name="Create ticket").click()
+    expect(page.locator(".flashes")).to_contain_text("What you wrote is kept here")
+    expect(page.get_by_label("Title")).to_have_value("Written on a train")
+
+    board.start()
+    expect(page.locator(BANNER)).to_be_hidden(timeout=30_000)
+    page.get_by_role("button", name="Create ticket").click()
+    expect(page.locator("#ticket-head")).to_contain_text("Written on a train")
+    page.goto("/ticket/new")
+    expect(page.get_by_label("Title")).to_have_value("")
+
+
+def test_another_release_takes_over_without_disturbing_an_open_tab(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    page = install(visit, f"/ticket/{name}")
+    page.evaluate("document.documentElement.dataset.same = ''")
+    page.locator("#say").fill("half a word")
+    board.kill()
+    is_away(page)
+    board.start(MC_TEST_RELEASE="222222222222")
+
+    expect(page.locator(".flashes")).to_contain_text("Mission Control was updated", timeout=30_000)
+    expect(page.locator("html")).to_have_attribute("data-same", "")
+    expect(page.locator("#say")).to_have_value("half a word")
+    board.put(name, "question")
+    expect(page.locator("#ticket-head .state")).to_have_text("Needs input")
+    files = [name for name in page.evaluate("caches.keys()") if ".files." in name]
+    assert [name.rsplit(".", 1)[1] for name in files] == ["222222222222"]
+    assert page.evaluate(OLD_MODULE) == "loaded"
+    page.get_by_role("link", name="Reload").click()
+    expect(page.locator("script[src='/static/222222222222/app.js']")).to_be_attached()
+
+
+def test_on_plain_http_off_the_loopback_the_board_works_without_being_an_app(
+    stage: Any, chromium: Any, template: Any
+) -> None:
+    board = stage(MC_TRUSTED_HOSTS="board.test")
+    page = chromium.new_context(base_url=f"http://board.test:{board.port}").new_page()
+    page.goto("/login")
+    page.fill("[name=token]", board.person("alice"))
+    page.click("button")
+    go(page, "/board")
+    assert page.evaluate("[isSecureContext, 'serviceWorker' in navigator]") == [False, False]
+    _, name = board.ticket()
+    expect(page.locator(f"#card-{name}")).to_be_visible()
+    page.context.close()
+
+
+def test_the_manifest_names_the_board_and_all_it_names_exists(board: Stage) -> None:
+    told = json.loads(board.get("/manifest.webmanifest"))
+    assert told["name"] == f"Mission Control (127.0.0.1:{board.port})" and board.settings.instance in told["id"]
+    assert {icon["purpose"] for icon in told["icons"]} == {"any", "maskable"}
+    assert all(board.get(icon["src"]) for icon in told["icons"])
+    assert [shortcut["url"] for shortcut in told["shortcuts"]] == ["/board", "/ticket/new", "/#needs-you"]
