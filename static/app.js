@@ -12,6 +12,8 @@ import { showLink } from "./js/link.js";
 import { fragments, stream } from "./js/live.js";
 import { startNewTicket } from "./js/newticket.js";
 import { startOffline } from "./js/offline.js";
+import { Needs } from "./js/needs.js";
+import { startNotifying } from "./js/notifying.js";
 import { Palette } from "./js/palette.js";
 import { startPhases } from "./js/phases.js";
 import { startPicking } from "./js/picker.js";
@@ -34,6 +36,7 @@ if (!document.querySelector(".ticket[data-ticket]")) startPicking(); // the page
 const reach = new Reach(stream);
 showLink(stream, reach);
 startOffline(reach);
+startNotifying(new Needs(stream));
 startKeys(new Palette());
 
 const board = document.querySelector("[data-board]");

@@ -23,7 +23,7 @@ const FORM_TOKEN = /(name="csrf" (?:value|content)=")[^"]*"/g;
 
 addEventListener("install", (event) => event.waitUntil(install()));
 addEventListener("activate", (event) => event.waitUntil(takeOver()));
-addEventListener("message", (event) => event.data.kind === "claim" && event.waitUntil(takeTabs()));
+addEventListener("message", (event) => event.waitUntil(ORDERS[event.data.kind]?.(event.data)));
 
 async function install() {
   const files = await caches.open(FILES);
@@ -117,4 +117,32 @@ async function file(event, pathname) {
   const response = await reach(event.request);
   if (response?.ok && pathname.startsWith(HOUSE.files) && isForGood(response, pathname)) event.waitUntil(files.put(pathname, response.clone()));
   return response ?? (await files.match(pathname.replace(/^\/static\/[^/]+\//, HOUSE.files))) ?? Response.error();
+}
+
+// Notifications
+
+const ORDERS = { claim: takeTabs, needs: notify, settled: withdraw };
+
+/** Nothing is said to somebody who has the ticket before their eyes. */
+async function notify({ ticket, title, body }) {
+  const href = `/ticket/${ticket}`;
+  const tabs = await clients.matchAll({ type: "window" });
+  if (tabs.some((tab) => tab.visibilityState === "visible" && new URL(tab.url).pathname === href)) return;
+  await registration.showNotification(title, { body, tag: PREFIX + ticket, renotify: true, icon: HOUSE.icon, data: { href } });
+}
+
+async function withdraw({ tickets }) {
+  const told = await Promise.all(tickets.map((ticket) => registration.getNotifications({ tag: PREFIX + ticket })));
+  for (const notification of told.flat()) notification.close();
+}
+
+addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  event.waitUntil(lead(event.notification.data.href));
+});
+
+async function lead(href) {
+  const tabs = await clients.matchAll({ type: "window" });
+  const tab = tabs.find(({ url }) => new URL(url).pathname === href);
+  return tab ? tab.focus() : clients.openWindow(href);
 }

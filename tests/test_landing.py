@@ -309,7 +309,7 @@ def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
         card = board.column(session, "in_review", Filters(), Viewer(ALICE, policy.Limits())).cards[0]
         reason = Reason("landing", "Approved by alice; merging into main.")
         assert (card.needs_you, card.reason) == (False, reason)
-        assert overview.needs_you(session) == [] and overview.inbox_count(session) == 0
+        assert overview.needs_you(session) == [] and overview.count_needs(session) == 0
         assert header.of(session, ticket).next_action == "Merging into main"
 
 
@@ -364,7 +364,8 @@ def test_what_failed_needs_a_person_and_may_be_tried_again(engine: Engine) -> No
     again = plan_of(move(engine, ticket_id, "approve", landing="squash"))
     assert (again.policy, again.reason, again.key != plan.key) == (Landing.SQUASH, None, True)
     with reading(engine) as session:
-        assert overview.inbox_count(session) == 0
+        assert overview.count_needs(session) == 0
+        assert not session.scalars(select(InboxItem).where(InboxItem.state == InboxState.PENDING)).all()
 
 
 def test_a_failed_landing_may_be_closed_by_hand(engine: Engine) -> None:

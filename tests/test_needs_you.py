@@ -6,8 +6,9 @@ from sqlalchemy import Engine
 
 from models import reading, writing
 from tests.test_spine import ALICE, make
-from tickets import board, header, lookup, overview, runs
+from tickets import board, header, lifecycle, lookup, overview, runs
 from tickets.board import Filters, Viewer
+from tickets.facts import NewTicket
 from tickets.policy import Limits
 
 
@@ -25,3 +26,18 @@ def test_a_run_that_waits_for_an_answer_is_shown_as_needing_a_person(engine: Eng
             assert header.of(session, ticket).next_action == next_action
             assert card.needs_you is wanted
             assert [item["identifier"] for item in overview.needs_you(session)] == [ticket.identifier] * wanted
+            assert overview.count_needs(session) == int(wanted)
+
+
+def test_what_needs_a_person_is_counted_whole_where_the_list_is_cut(engine: Engine) -> None:
+    with writing(engine) as session:
+        for number in range(overview.SHOWN + 3):
+            ticket = lifecycle.create(session, NewTicket(title=f"Blocked {number}", assigned_to="script"), ALICE)
+            lifecycle.transition(
+                session, ticket.id, "block", ALICE, reason="needs_human", owner="alice", next_action="y"
+            )
+    with reading(engine) as session:
+        assert len(overview.needs_you(session)) == overview.SHOWN
+        assert (
+            len(overview.needs_you(session, overview.MOST_NEEDS)) == overview.count_needs(session) == overview.SHOWN + 3
+        )

@@ -12,8 +12,6 @@ from sqlalchemy.orm import Session
 
 from models import (
     CommentKind,
-    InboxItem,
-    InboxState,
     Incident,
     IncidentState,
     LandingState,
@@ -31,21 +29,18 @@ from .board import ATTENTION, Filters
 
 View = dict[str, Any]
 SHOWN = 12
+MOST_NEEDS = 100
 DAYS = 14
 LINE = 200
 MEASURED = 2000
 """Of how many of the tickets finished last the time they took is looked at."""
 
 
-def needs_you(session: Session) -> list[View]:
+def needs_you(session: Session, limit: int = SHOWN) -> list[View]:
     """What waits for a person: agents that ask in the middle of their work, then questions, reviews and blocked tickets,
     the longest waiting first."""
-    asking = select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(Run.state == RunState.WAITING).order_by(Run.id)
-    unsettled = or_(Ticket.landing.is_(None), Ticket.landing != LandingState.PENDING)
-    here = (Ticket.status.in_(ATTENTION), Ticket.archived == false(), unsettled)
-    resting = select(Ticket).where(*here).order_by(Ticket.updated)
-    found = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(asking.limit(SHOWN))]
-    waiting = list(session.scalars(resting.limit(SHOWN)))
+    found = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(_asking().limit(limit))]
+    waiting = list(session.scalars(_resting().limit(limit)))
     said = _last_words(session, [ticket.id for ticket in waiting])
     found += [(ticket, _cause(ticket) or said.get(ticket.id, "")) for ticket in waiting]
     return [
@@ -56,8 +51,24 @@ def needs_you(session: Session) -> list[View]:
             "line": line,
             "since": ticket.updated,
         }
-        for ticket, line in found[:SHOWN]
+        for ticket, line in found[:limit]
     ]
+
+
+def count_needs(session: Session) -> int:
+    """How many of these there are, counted up to a hundred."""
+    some = [query.with_only_columns(Ticket.id).limit(MOST_NEEDS).subquery() for query in (_asking(), _resting())]
+    return min(MOST_NEEDS, sum(session.scalar(select(func.count()).select_from(each)) or 0 for each in some))
+
+
+def _asking() -> Select[Ticket]:
+    return select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(Run.state == RunState.WAITING).order_by(Run.id)
+
+
+def _resting() -> Select[Ticket]:
+    unsettled = or_(Ticket.landing.is_(None), Ticket.landing != LandingState.PENDING)
+    here = (Ticket.status.in_(ATTENTION), Ticket.archived == false(), unsettled)
+    return select(Ticket).where(*here).order_by(Ticket.updated)
 
 
 def _cause(ticket: Ticket) -> str:
@@ -186,9 +197,3 @@ def incidents(session: Session) -> list[View]:
         }
         for row in session.scalars(query)
     ]
-
-
-def inbox_count(session: Session) -> int:
-    """How many questions and reviews wait, up to a thousand."""
-    waiting = select(InboxItem.id).where(InboxItem.state.in_((InboxState.PENDING, InboxState.DELIVERED))).limit(1000)
-    return session.scalar(select(func.count()).select_from(waiting.subquery())) or 0

@@ -11,6 +11,7 @@ BLUEPRINTS = (
     "login",
     "health",
     "vitals",
+    "needs",
     "tickets",
     "conversation",
     "asked",

@@ -61,9 +61,10 @@ def notes() -> str:
 
 def _around(session: Session) -> dict[str, Any]:
     settings = auth.instance().settings
-    waiting = overview.inbox_count(session)
+    waiting = overview.count_needs(session)
     return {
-        "nav": [asdict(item) | {"count": waiting if item.key == "overview" else None, "needs": True} for item in NAV],
+        "nav": [asdict(item) | {"needs": waiting if item.key == "overview" else None} for item in NAV],
+        "needs": waiting,
         "health": {"verdict": vitals.verdict(session).verdict},
         "user": auth.actor().name,
         "zone": settings.timezone,

@@ -10,6 +10,9 @@ export const instance = meta("instance");
 /** Newest event the page was rendered with, "<epoch>-<id>", or "". */
 export const renderedCursor = meta("cursor");
 
+/** How many tickets needed a person when the page was rendered. */
+export const renderedNeeds = Number(meta("needs"));
+
 export const storageKey = (name) => `mc.${instance}.${name}`;
 
 /** Where the server refused or was not reached: `message` is fit to be shown, `form` is the form drawn anew, if it was. */
@@ -26,6 +29,13 @@ export async function fetchFragment(url) {
   const response = await reach(url, { headers: { "HX-Request": "true", Accept: "text/html" } });
   if (!response.ok) throw new Refused(`The page part could not be read (${response.status}).`, response.status);
   return response.text();
+}
+
+/** What the API answers. */
+export async function fetchJson(url) {
+  const response = await reach(url, { headers: { Accept: "application/json" } });
+  if (!response.ok) throw new Refused(`It could not be read (${response.status}).`, response.status);
+  return response.json();
 }
 
 /** What a refusal says: JSON with a message, an error page or a form with [data-problem], or plain words. */

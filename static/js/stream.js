@@ -4,7 +4,7 @@ import { instance, renderedCursor } from "./page.js";
 
 const RETRY_AFTER_REFUSAL = 30_000;
 const GRACE_BEFORE_LOST = 5_000;
-const TICK = 15_000;
+const TICK = 30_000; // in a tab that nobody sees, browsers let a timer pass once a minute
 
 /** [epoch, id] of a cursor such as "4f2a-120". */
 function parts(cursor) {
@@ -22,7 +22,7 @@ function isAhead(other, own) {
 
 /**
  * Events: `news` (detail: the event's JSON), `resync` (events were missed: read everything again),
- * `link` (detail: "live", "waiting" or "lost").
+ * `link` (detail: "live", "waiting" or "lost"), `lead` (this tab reads the stream from now on).
  */
 export class Stream extends EventTarget {
   #tab = crypto.getRandomValues(new Uint32Array(2)).join("");
@@ -99,6 +99,7 @@ export class Stream extends EventTarget {
   #lead() {
     this.#wanted = new Map([[this.#tab, this.#tickets]]);
     this.#open();
+    this.#emit("lead");
   }
 
   #stop() {

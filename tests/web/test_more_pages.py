@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -76,6 +77,21 @@ def test_a_hit_leads_to_where_its_comment_is_shown(operator: Api, browser: Flask
             conversation.comment(session, 1, conversation.NewComment(body=f"note n{number}x"), OPERATOR)
     place, entry = operator.get("/search?q=n3x").get_json()["items"][0]["href"].split("#")
     assert f'id="{entry}"' in text(browser, place)
+
+
+def test_what_needs_a_person_is_listed_and_counted_in_the_frame(
+    operator: Api, viewer: Api, browser: FlaskClient
+) -> None:
+    assert '<meta name="needs" content="0">' in text(browser, "/board")
+    operator.post("/tickets", {"title": "One"})
+    facts = {"reason": "needs_human", "owner": "alice", "next_action": "Make a key"}
+    operator.post("/tickets/MC-1/moves", {"move": "block", **facts})
+    found: Any = viewer.get("/needs-you").json
+    assert [(item["ticket"], item["status"], item["line"]) for item in found["items"]] == [
+        ("MC-1", "blocked", "Make a key")
+    ]
+    said = text(browser, "/board")
+    assert '<meta name="needs" content="1">' in said and said.count("data-needs>1<") == 2
 
 
 def test_a_task_is_disabled_enabled_and_asked_for(browser: FlaskClient, store: Engine) -> None:

@@ -1,0 +1,130 @@
+"""A browser says when a ticket comes to need somebody: once, only where it was asked to, and not to who is looking at it."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, Worker, expect
+
+from tests.browser.conftest import Visit
+from tests.waiting import wait_until
+from tests.web.stage import Stage
+
+pytestmark = pytest.mark.browser
+
+SHOWN = "registration.getNotifications().then((all) => all.map(({ title, body }) => `${title}: ${body.split('\\n')[0]}`))"
+COUNT = """() => {
+  self.counted = 0;
+  const show = registration.showNotification.bind(registration);
+  registration.showNotification = (...given) => { self.counted += 1; return show(...given); };
+}"""
+CLICK = """async (open) => {
+  const led = [];
+  clients.openWindow = (href) => led.push(`opened ${href}`);
+  WindowClient.prototype.focus = function () { led.push(`focused ${new URL(this.url).pathname}`); };
+  const [notification] = await registration.getNotifications();
+  dispatchEvent(new NotificationEvent("notificationclick", { notification }));
+  for (let turn = 0; turn < 100 && !led.length; turn++) await new Promise((resolve) => setTimeout(resolve, 20));
+  return led;
+}"""
+"""A click, with note taken of where it leads: only a person's own click may open a window."""
+
+
+def settle(page: Page) -> Page:
+    expect(page.locator("#connection")).to_have_attribute("data-link", "live")
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    return page
+
+
+def enter(visit: Visit, path: str = "/board") -> Page:
+    return settle(visit("alice", path, service_workers="allow", permissions=["notifications"]))
+
+
+def another(page: Page, path: str) -> Page:
+    tab = page.context.new_page()
+    tab.goto(path)
+    return settle(tab)
+
+
+def switch(page: Page) -> None:
+    page.get_by_label("View and account").click()
+    page.get_by_role("button", name="Notify me when I'm needed").click()
+    page.keyboard.press("Escape")
+
+
+def worker_of(page: Page) -> Worker:
+    wait_until(lambda: page.context.service_workers, what="the service worker")
+    return page.context.service_workers[0]
+
+
+def shown(page: Page) -> list[str]:
+    found: list[str] = worker_of(page).evaluate(SHOWN)
+    return sorted(found)
+
+
+def test_a_ticket_that_needs_somebody_is_told_of_once_however_many_tabs_are_open(board: Stage, visit: Visit) -> None:
+    (_, asked), (_, seen), (_, other) = board.ticket(), board.ticket(), board.ticket()
+    page = enter(visit)
+    switch(page)
+    tabs = [page, another(page, f"/ticket/{seen}"), another(page, "/tasks"), another(page, "/")]
+    worker_of(page).evaluate(COUNT)
+
+    board.put(seen, "review")
+    board.put(asked, "question")
+    board.put(other, "review")
+
+    told = [f"{asked} has a question: Talk with me", f"{other} is ready for review: Talk with me"]
+    wait_until(lambda: shown(page) == told, what="two notifications")
+    for tab, title in zip(tabs, ("Board", f"{seen} Talk with me", "Tasks", "Overview"), strict=True):
+        expect(tab).to_have_title(f"(3) {title} · Mission Control")
+        expect(tab.locator(".rail [data-needs]")).to_have_text("3")
+    assert worker_of(page).evaluate("self.counted") == 2
+
+
+def test_a_click_leads_to_the_ticket_and_to_its_tab_where_there_is_one(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    page = enter(visit)
+    switch(page)
+    board.put(name, "question")
+    wait_until(lambda: shown(page), what="the notification")
+    assert worker_of(page).evaluate(CLICK) == [f"opened /ticket/{name}"]
+    assert shown(page) == []
+
+
+def test_what_was_settled_is_not_left_standing(board: Stage, visit: Visit) -> None:
+    _, name = board.ticket()
+    page = enter(visit)
+    switch(page)
+    board.put(name, "question")
+    wait_until(lambda: shown(page), what="the notification")
+    tab = another(page, f"/ticket/{name}")
+    tab.get_by_label("Answer").first.fill("Well.")
+    tab.get_by_role("button", name="Answer").first.click()
+    wait_until(lambda: shown(page) == [], what="its end")
+    expect(page).to_have_title("Board · Mission Control")
+    expect(page.locator(".rail [data-needs]")).to_be_hidden()
+
+
+def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(board: Stage, visit: Visit) -> None:
+    (_, one), (_, two) = board.ticket(), board.ticket()
+    page = enter(visit)
+    button = page.locator("[data-notify]")
+    board.put(one, "question")
+    expect(page).to_have_title("(1) Board · Mission Control")
+    switch(page)
+    expect(button).to_have_attribute("aria-pressed", "true")
+    page.reload()
+    settle(page)
+    expect(button).to_have_attribute("aria-pressed", "true")
+    switch(page)
+    expect(button).to_have_attribute("aria-pressed", "false")
+    board.put(two, "question")
+    expect(page).to_have_title("(2) Board · Mission Control")
+    assert shown(page) == []
+
+
+def test_a_browser_that_forbids_it_is_not_asked_for_ever(board: Stage, visit: Visit) -> None:
+    page = settle(visit("alice", "/board", service_workers="allow"))
+    page.evaluate("Notification.requestPermission = async () => 'denied'")
+    switch(page)
+    expect(page.locator(".flashes")).to_contain_text("This browser blocks notifications")
+    expect(page.locator("[data-notify]")).to_have_attribute("aria-pressed", "false")
