@@ -1,37 +1,8 @@
 // Reviewing a run's changes: what was viewed, and remarks on lines that are sent to the agent together, as one message.
 
-import { storageKey } from "./js/page.js";
-
-class Store {
-  #key;
-
-  constructor(name) {
-    this.#key = storageKey(name);
-  }
-
-  read() {
-    try {
-      return JSON.parse(localStorage.getItem(this.#key) ?? "[]");
-    } catch {
-      return [];
-    }
-  }
-
-  write(items) {
-    try {
-      if (items.length) localStorage.setItem(this.#key, JSON.stringify(items));
-      else localStorage.removeItem(this.#key);
-    } catch {
-      // Storage is refused: it holds until the page is left.
-    }
-  }
-}
-
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
+import { element } from "./js/element.js";
+import { listKeys } from "./js/keys.js";
+import { Store } from "./js/store.js";
 
 /** `src/a.py:12`, or with what tells that the line is the one that was there before. */
 function place(path, line) {
@@ -56,6 +27,7 @@ class Review {
     document.addEventListener("mc:sent", ({ detail }) => "remarks" in detail.form.dataset && this.#remarks.write([]));
     for (const file of root.querySelectorAll("[data-file]")) file.querySelector("[data-remark]")?.setAttribute("tabindex", "0");
     this.#count();
+    listKeys("ArrowDown", "ArrowUp");
   }
 
   // Viewed

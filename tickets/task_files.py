@@ -27,6 +27,14 @@ class TaskNote:
     due: datetime | None
 
 
+SHIPPED = Path(__file__).resolve().parent.parent / "tasks"
+
+
+def names(folder: Path) -> list[str]:
+    """What the tasks of a folder are called, readable or not."""
+    return sorted(path.stem for path in folder.glob("*.md"))
+
+
 def notes(folder: Path, zone: ZoneInfo) -> list[TaskNote]:
     """The readable files of a folder, by name; the scheduler's own sign of life names what is wrong with the others."""
     found = []

@@ -18,7 +18,7 @@ from tickets.events import Wanted
 from . import forms, frame, telling
 
 blueprint = Blueprint("activity", __name__)
-frame.nav("activity", "/activity", "activity", "Activity", phone=True)
+frame.nav("activity", "/activity", "activity", "Activity", phone=True, go="a")
 
 PAGE = 50
 

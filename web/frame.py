@@ -8,15 +8,16 @@ from typing import Any, cast
 from flask import Flask, flash, g, get_flashed_messages, render_template, request
 
 import auth
+from auth import Right
 from models import Session, reading
-from tickets import events, overview, switches
+from tickets import events, overview, switches, task_files
 
-from . import markdown, vitals, wording
+from . import keys, markdown, vitals, wording
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry of the navigation; `phone` ones stand in the bottom bar of a small screen."""
+    """One entry of the navigation; `phone` ones stand in the bottom bar of a small screen, `go` is its letter after `g`."""
 
     key: str
     href: str
@@ -24,20 +25,22 @@ class Item:
     label: str
     group: str
     phone: bool = False
+    go: str = ""
 
 
 NAV: list[Item] = []
 
 
-def nav(key: str, href: str, icon: str, label: str, group: str = "Work", phone: bool = False) -> None:
+def nav(key: str, href: str, icon: str, label: str, group: str = "Work", phone: bool = False, go: str = "") -> None:
     """Add a page to the navigation; called once by the module that serves it."""
-    NAV.append(Item(key, href, icon, label, group, phone))
+    NAV.append(Item(key, href, icon, label, group, phone, go))
 
 
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(wording.FILTERS)
     app.jinja_env.filters["markdown"] = markdown.html
     app.jinja_env.globals["nav_groups"] = wording.nav_groups
+    app.jinja_env.globals["key_groups"] = keys.groups
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
@@ -67,9 +70,15 @@ def _around(session: Session) -> dict[str, Any]:
         "needs": waiting,
         "health": {"verdict": vitals.verdict(session).verdict},
         "user": auth.actor().name,
+        "commands": _commands(session) if auth.caller().right is Right.OPERATOR else None,
         "zone": settings.timezone,
         "cursor": g.get("cursor") or cursor(session),
     }
+
+
+def _commands(session: Session) -> dict[str, Any]:
+    """What the palette can be told to do that no control of a page does."""
+    return {"paused": switches.paused(session) is not None, "tasks": task_files.names(task_files.SHIPPED)}
 
 
 def cursor(session: Session) -> str:

@@ -13,9 +13,9 @@ from tickets import overview, store
 from . import frame, vitals
 
 blueprint = Blueprint("pages", __name__)
-frame.nav("overview", "/", "layout-dashboard", "Overview", phone=True)
-frame.nav("board", "/board", "square-kanban", "Board", phone=True)
-frame.nav("health", "/health", "heart-pulse", "Health", "Machine")
+frame.nav("overview", "/", "layout-dashboard", "Overview", phone=True, go="o")
+frame.nav("board", "/board", "square-kanban", "Board", phone=True, go="b")
+frame.nav("health", "/health", "heart-pulse", "Health", "Machine", go="h")
 
 
 # ----------------------------------------------------------------------------------------------------------- overview

@@ -21,7 +21,7 @@ from . import frame
 from .errors import invalid
 
 blueprint = Blueprint("settings_page", __name__)
-frame.nav("settings", "/settings", "settings", "Settings", "Machine")
+frame.nav("settings", "/settings", "settings", "Settings", "Machine", go="s")
 
 View = dict[str, Any]
 REASON_CHARACTERS = 300

@@ -21,7 +21,7 @@ from . import frame, team_forms
 from .errors import invalid
 
 blueprint = Blueprint("team_page", __name__)
-frame.nav("team", "/team", "users", "Team", "Machine")
+frame.nav("team", "/team", "users", "Team", "Machine", go="m")
 
 View = dict[str, Any]
 Errors = dict[str, str]

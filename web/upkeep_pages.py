@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -21,12 +20,11 @@ from tickets.task_files import TaskNote
 from . import forms, frame, tail
 
 blueprint = Blueprint("upkeep_pages", __name__)
-frame.nav("tasks", "/tasks", "timer", "Tasks", "Machine")
-frame.nav("incidents", "/incidents", "siren", "Incidents", "Machine")
-frame.nav("logs", "/logs", "scroll-text", "Logs", "Machine")
+frame.nav("tasks", "/tasks", "timer", "Tasks", "Machine", go="t")
+frame.nav("incidents", "/incidents", "siren", "Incidents", "Machine", go="i")
+frame.nav("logs", "/logs", "scroll-text", "Logs", "Machine", go="l")
 
 View = dict[str, Any]
-FOLDER = Path(__file__).resolve().parent.parent / "tasks"
 HISTORY = 12
 SILENT = timedelta(seconds=90)
 LOGS = {"scheduler": "scheduler.log", "web": "web.log"}
@@ -47,7 +45,7 @@ def show_tasks() -> str:
         scheduler = _scheduler(tasks.heartbeats(session).get("scheduler"))
         shown = [
             _task(note, decided.get(note.name, note.enabled), tasks.history(session, note.name, HISTORY))
-            for note in task_files.notes(FOLDER, settings.zone)
+            for note in task_files.notes(task_files.SHIPPED, settings.zone)
         ]
     return frame.page("tasks.html", "tasks", [("Tasks", None)], tasks=shown, scheduler=scheduler)
 
@@ -81,7 +79,7 @@ def _run(row: TaskRun) -> View:
 
 @blueprint.post("/tasks/<name>/<any(run, enable, disable):order>")
 def order_task(name: str, order: str) -> Response:
-    known = {note.name for note in task_files.notes(FOLDER, auth.instance().settings.zone)}
+    known = {note.name for note in task_files.notes(task_files.SHIPPED, auth.instance().settings.zone)}
     if name not in known:
         raise NotFound("There is no task of that name.", task=name[:40])
     act, said = {

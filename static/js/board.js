@@ -3,7 +3,7 @@
 import { Carrier } from "./carrying.js";
 import { titleOf } from "./cards.js";
 import { announceFresh, morph } from "./fragments.js";
-import { bindKeys } from "./keys.js";
+import { bindKeys, listKeys } from "./keys.js";
 import { shownTickets } from "./live.js";
 import { glide } from "./motion.js";
 import { fetchFragment, parseFragment } from "./page.js";
@@ -137,6 +137,7 @@ export class Board {
   // Keys
 
   #bindKeys() {
+    listKeys("Enter", ...(this.#root.dataset.view === "columns" ? ["Space"] : []));
     const card = () => document.activeElement?.closest("[data-card]");
     bindKeys({
       j: () => this.#step(0, 1),

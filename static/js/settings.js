@@ -1,4 +1,4 @@
-// Theme, density and the folded rail: remembered in this browser, applied before the first paint by early.js.
+// Theme, density, times, letter keys and the folded rail: remembered in this browser, applied before the first paint by early.js.
 
 const root = document.documentElement;
 
@@ -26,5 +26,6 @@ export function startSettings() {
     if (choice) remember(choice.dataset.set, choice.dataset.value);
     if (target.closest("[data-toggle-rail]")) remember("rail", root.dataset.rail ? "" : "slim");
     if (choice) showChosen();
+    if (choice) document.dispatchEvent(new CustomEvent("mc:set"));
   });
 }

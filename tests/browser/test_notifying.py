@@ -11,7 +11,9 @@ from tests.web.stage import Stage
 
 pytestmark = pytest.mark.browser
 
-SHOWN = "registration.getNotifications().then((all) => all.map(({ title, body }) => `${title}: ${body.split('\\n')[0]}`))"
+SHOWN = (
+    "registration.getNotifications().then((all) => all.map(({ title, body }) => `${title}: ${body.split('\\n')[0]}`))"
+)
 COUNT = """() => {
   self.counted = 0;
   const show = registration.showNotification.bind(registration);

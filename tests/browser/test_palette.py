@@ -1,0 +1,258 @@
+"""The palette leads everywhere and does everything, from the keyboard; the keys that a page has are those it lists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from models import reading, writing
+from tests.browser.conftest import House, Opened
+from tests.browser.test_every_page import AXE, FAILED, RULES
+from tests.browser.test_live_pages import go
+from tickets import switches, tasks
+from web import keys
+
+pytestmark = pytest.mark.browser
+
+
+def options(page: Page) -> Locator:
+    return page.get_by_role("listbox", name="Results").get_by_role("option")
+
+
+def ask(page: Page, words: str) -> None:
+    page.keyboard.press("Control+k")
+    page.keyboard.type(words)
+    expect(page.locator("#palette-q")).to_have_value(words)
+
+
+def test_pages_and_actions_are_there_without_a_word_from_the_server(house: House, page: Page) -> None:
+    go(page, "/board")
+    page.route("**/api/**", lambda route: route.abort())
+    page.keyboard.press("/")
+    box = page.get_by_role("combobox", name="Search, go somewhere")
+    expect(box).to_be_focused()
+    expect(box).to_have_attribute("aria-expanded", "true")
+    groups = page.locator("#palette-list").get_by_role("group")
+    expect(groups).to_have_count(3)
+    assert [group.get_attribute("aria-labelledby") for group in groups.all()] == [
+        f"palette-group-{n}" for n in range(3)
+    ]
+    said = {option.inner_text().split("\n")[0] for option in options(page).all()}
+    rail = {link.inner_text() for link in page.locator(".rail .item .word").all()} - {"Board", "Fold"}
+    wanted = rail | {
+        "Help",
+        "New ticket",
+        "Pause dispatch",
+        "Run task: backup",
+        "Theme: Dark",
+        "Density: Compact",
+        "Log out",
+    }
+    assert wanted <= said
+
+
+def test_letters_in_their_order_find_a_page_and_the_arrows_choose(house: House, page: Page) -> None:
+    go(page, "/board")
+    ask(page, "inc")
+    expect(options(page).first).to_have_text(re.compile("^Incidents"))
+    expect(options(page).first).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("ArrowDown")
+    second = options(page).nth(1)
+    expect(second).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("combobox", name="Search, go somewhere")).to_have_attribute(
+        "aria-activedescendant", second.get_attribute("id") or "?"
+    )
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Incidents", level=1)).to_be_visible()
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("group", name="Chosen before")).to_have_count(0)  # it is the page that is shown
+    page.keyboard.press("Escape")
+    go(page, "/board")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("group", name="Chosen before").get_by_role("option")).to_have_text(
+        [re.compile("^Incidents")]
+    )
+
+
+def test_tickets_are_found_by_number_by_words_and_where_they_were_seen(house: House, page: Page) -> None:
+    seen, other = house.ticket(title="Say good evening"), house.ticket(title="Count the stars", description="quasar")
+    go(page, f"/ticket/{seen}")
+    go(page, "/tasks")
+    page.route("**/api/**", lambda route: route.abort())
+    page.keyboard.press("Control+k")
+    tickets = page.get_by_role("group", name="Tickets").get_by_role("option")
+    expect(tickets).to_have_text([f"{seen} Say good evening"])
+    page.unroute("**/api/**")
+    page.keyboard.type("quasar")
+    expect(tickets).to_have_text([f"{other} Count the stars"])
+    page.get_by_role("combobox", name="Search, go somewhere").fill(other.removeprefix("MC-"))
+    expect(options(page).first).to_have_text(re.compile(f"^{other}"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#ticket-head")).to_contain_text("Count the stars")
+
+
+def test_a_ticket_is_moved_and_its_parts_are_shown_from_the_palette(house: House, page: Page) -> None:
+    ticket = house.ticket(status="inbox", assigned_to=None)
+    go(page, f"/ticket/{ticket}")
+    ask(page, "triage")
+    page.keyboard.press("Enter")
+    expect(page.locator(".strip .state")).to_have_text("To do")
+    ask(page, "park")
+    page.keyboard.press("Enter")
+    expect(page.locator("#move-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    ask(page, "show ev")
+    page.keyboard.press("Enter")
+    expect(page.locator(".tabs [aria-current]")).to_have_text(re.compile("Ev"))
+
+
+def test_dispatch_is_paused_a_task_is_run_and_the_look_is_changed(house: House, page: Page) -> None:
+    with writing(house.store) as session:
+        tasks.beat(session, "scheduler", "ok", "{}")
+    go(page, "/board")
+    ask(page, "pause")
+    page.keyboard.press("Enter")
+    expect(page.locator(".flashes")).to_contain_text("Paused")
+    expect(page).to_have_url(f"{house.base}/board")
+    ask(page, "run task backup")
+    page.keyboard.press("Enter")
+    expect(page.locator(".flashes")).to_contain_text("backup was asked for")
+    ask(page, "dark")
+    page.keyboard.press("Enter")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    with reading(house.store) as session:
+        assert switches.paused(session) is not None
+        assert tasks.requested(session, 0)[1] == {"backup"}
+    page.reload()
+    ask(page, "dispatch")
+    expect(options(page).first).to_have_text("Resume dispatch")
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_palette_and_the_list_of_keys_are_accessible_and_fit(house: House, opened: Opened, theme: str) -> None:
+    ticket = house.ticket()
+    context = opened(
+        viewport={"width": 360, "height": 800}, color_scheme=theme, reduced_motion="reduce", bypass_csp=True
+    )
+    context.add_init_script(path=AXE)
+    page = context.new_page()
+    go(page, f"/ticket/{ticket}")
+    for key in ("Control+k", "Shift+?"):
+        page.keyboard.press(key)
+        expect(page.locator("dialog[open]")).to_be_visible()
+        assert page.evaluate(FAILED % RULES) == []
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        page.keyboard.press("Escape")
+
+
+def test_words_that_match_nothing_are_searched_for(house: House, page: Page) -> None:
+    go(page, "/board")
+    ask(page, "zzqx")
+    expect(options(page)).to_have_text(["Search for “zzqx”"])
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{house.base}/search?q=zzqx")
+
+
+def test_what_is_chosen_stays_so_when_more_is_found(house: House, page: Page) -> None:
+    for number in range(3):
+        house.ticket(title=f"Tasks of the day {number}")
+    go(page, "/board")
+    ask(page, "tas")
+    page.keyboard.press("ArrowDown")
+    chosen = page.locator("#palette-list [aria-selected=true]").inner_text()
+    expect(page.get_by_role("group", name="Tickets").get_by_role("option")).to_have_count(3)
+    assert page.locator("#palette-list [aria-selected=true]").inner_text() == chosen
+
+
+# ---------------------------------------------------------------------------------------------------------------- keys
+
+
+def listed(page: Page) -> set[str]:
+    rows = page.locator("#keys [data-keys]:not([hidden])").all()
+    return {key for row in rows for key in (row.get_attribute("data-keys") or "").split("|")}
+
+
+def test_every_key_in_the_table_is_bound_on_some_page_and_shown_only_there(
+    house: House, page: Page, tmp_path: Path
+) -> None:
+    ticket = house.ticket()
+    house.change(house.claim(ticket), tmp_path / "repository")
+    everywhere = {key for row in keys.EVERYWHERE for key in row.keys}
+    pages = {f"g {letter}" for letter in "obahtilms"}
+    found = {}
+    for path in ("/activity", "/board", f"/ticket/{ticket}", f"/ticket/{ticket}?tab=changes"):
+        go(page, path)
+        found[path] = listed(page) - everywhere - pages
+        assert everywhere | pages <= listed(page)
+    board, writing_, changes = (
+        {key for row in rows for key in row.keys} for rows in (keys.BOARD, keys.TICKET, keys.CHANGES)
+    )
+    assert list(found.values()) == [set(), board, writing_, changes]
+    go(page, "/help")
+    assert page.locator("main [data-keys]:visible").count() == page.locator("#keys [data-keys]").count()
+
+
+def test_the_keys_do_what_the_list_says(house: House, page: Page) -> None:
+    ticket = house.ticket()
+    go(page, "/board")
+    page.keyboard.press("Shift+?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    page.keyboard.press("j")  # quiet while a dialog is open
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(page.locator(f"#card-{ticket} .title")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#ticket-head")).to_be_visible()
+    page.keyboard.press("r")
+    page.keyboard.type("great")  # letters are letters where somebody writes
+    expect(page.locator("#say")).to_have_value("great")
+    page.locator("#main").focus()
+    for letter, title in (("a", "Activity"), ("i", "Incidents"), ("t", "Tasks")):
+        page.keyboard.press("g")
+        page.keyboard.press(letter)
+        expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+    page.keyboard.press("c")
+    expect(page.get_by_role("heading", name="New ticket")).to_be_visible()
+
+
+def test_keys_without_ctrl_can_be_turned_off_for_good(house: House, page: Page) -> None:
+    go(page, "/activity")
+    page.keyboard.press("Shift+?")
+    page.locator("#keys").get_by_role("button", name="Off").click()
+    page.keyboard.press("Escape")
+    page.reload()
+    for key in ("c", "/", "Shift+?", "g", "b"):
+        page.keyboard.press(key)
+    page.keyboard.press("Control+k")
+    expect(page.locator("#palette")).to_be_visible()
+    expect(page).to_have_url(f"{house.base}/activity")
+    expect(page.locator("#keys")).to_be_hidden()
+    expect(page.locator(".topbar .find kbd")).to_be_hidden()
+
+
+def test_times_are_told_whole_by_key_tap_and_focus(house: House, opened: Opened) -> None:
+    page = opened(timezone_id="Europe/Berlin", locale="en-GB", has_touch=True).new_page()
+    ticket = house.ticket()
+    house.tell(house.claim(ticket), "agent.text", block="b1", text="I look.")
+    go(page, f"/ticket/{ticket}")
+    expect(page.locator(".topbar [data-clock]")).to_have_text(re.compile(r"\d\d:\d\d (CET|GMT\+1)"))
+    stamp = re.compile(r"^\w+day,? \d+ \w+ \d{4} at \d\d:\d\d:\d\d CET$")
+    age = page.locator(".strip time")
+    expect(age).to_have_attribute("title", stamp)
+    age.tap()
+    expect(page.locator("#stamp")).to_have_text(stamp)
+    expect(page.locator("#stamp")).to_be_visible()
+    page.locator(".entry .when").last.focus()
+    expect(page.locator("#stamp")).to_be_visible()
+    page.locator("#main").focus()
+    expect(page.locator("#stamp")).to_be_hidden()
+    page.keyboard.press("t")
+    expect(age).to_have_text(re.compile(r"^\d+ \w+ \d{4}, \d\d:\d\d$"))
+    page.reload()
+    expect(age).to_have_text(re.compile(r"^\d+ \w+ \d{4}, \d\d:\d\d$"))
+    page.keyboard.press("t")
+    expect(age).to_have_text("now")

@@ -1,0 +1,25 @@
+"""One table of keys: no key means two things on one page, and each page of the navigation has its letter."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from flask import Flask
+
+from web import frame, keys
+
+
+def test_each_page_has_a_letter_of_its_own(app: Flask) -> None:
+    letters = [item.go for item in frame.NAV]
+    assert all(len(letter) == 1 for letter in letters)
+    assert [letter for letter, count in Counter(letters).items() if count > 1] == []
+
+
+def test_no_key_means_two_things_on_one_page() -> None:
+    for more in (keys.BOARD, (*keys.TICKET, *keys.CHANGES)):
+        here = [key for row in (*keys.EVERYWHERE, *more) for key in row.keys]
+        assert len(here) == len(set(here))
+
+
+def test_keys_are_shown_as_the_caps_that_are_pressed() -> None:
+    assert keys.Row(("$mod+k", "Shift+?", "g b", "ArrowUp"), "").caps == [["Ctrl", "k"], ["?"], ["g", "b"], ["↑"]]
