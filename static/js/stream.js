@@ -4,6 +4,7 @@ import { instance, renderedCursor } from "./page.js";
 
 const RETRY_AFTER_REFUSAL = 30_000;
 const GRACE_BEFORE_LOST = 5_000;
+const GATHER = 100; // until the tabs that are there have said what they show
 const TICK = 30_000; // in a tab that nobody sees, browsers let a timer pass once a minute
 
 /** [epoch, id] of a cursor such as "4f2a-120". */
@@ -31,10 +32,14 @@ export class Stream extends EventTarget {
   #link = "waiting";
   #tickets;
   #channel = null;
+  #leading = false;
   #source = null;
   #wanted = new Map(); // tab -> its tickets
+  #covers = []; // the tickets that are read in full now
+  #newcomers = new Set(); // tabs that are not told yet from where on they are read for
   #release = null;
   #timer = 0;
+  #gather = 0;
   #lastTick = Date.now();
 
   /**
@@ -50,8 +55,9 @@ export class Stream extends EventTarget {
   follow(tickets) {
     if (tickets.join() === this.#tickets.join()) return false;
     this.#tickets = tickets;
-    if (this.#source) this.#welcome({ tab: this.#tab, tickets });
-    else this.#hello();
+    this.#wanted.set(this.#tab, tickets);
+    if (!this.#leading) this.#hello();
+    else if (!this.#isCovered(tickets)) this.#open();
     return true;
   }
 
@@ -92,20 +98,23 @@ export class Stream extends EventTarget {
     return new Promise((resolve) => {
       this.#release = resolve;
       this.#lead();
-      this.#tell({ kind: "roll" });
     });
   }
 
   #lead() {
+    this.#leading = true;
     this.#wanted = new Map([[this.#tab, this.#tickets]]);
-    this.#open();
+    this.#tell({ kind: "roll" });
+    this.#openSoon();
     this.#emit("lead");
   }
 
   #stop() {
     this.#rest();
+    clearTimeout(this.#gather);
     this.#source?.close();
     this.#source = null;
+    this.#leading = false;
     this.#tell({ kind: "bye", tab: this.#tab });
     this.#release?.();
     this.#channel?.close();
@@ -117,10 +126,10 @@ export class Stream extends EventTarget {
   }
 
   #hear(message) {
-    const leading = this.#source !== null;
+    const leading = this.#leading;
     const handlers = {
-      news: () => !leading && this.#take(message.cursor, message.event),
-      resync: () => !leading && this.#emit("resync"),
+      news: () => !leading && this.#take(message),
+      resync: () => !leading && this.#restart(message.cursor),
       link: () => !leading && this.#setLink(message.link),
       roll: () => this.#hello(),
       position: () => message.tab === this.#tab && this.#compare(message),
@@ -130,28 +139,49 @@ export class Stream extends EventTarget {
     handlers[message.kind]?.();
   }
 
+  /** What a tab shows is read for it from the position that it is told; what came before, it has or reads again. */
   #welcome({ tab, tickets }) {
-    const before = this.#query().toString();
     this.#wanted.set(tab, tickets);
-    if (this.#query().toString() !== before) this.#open();
+    if (!this.#source || !this.#isCovered(tickets)) {
+      this.#newcomers.add(tab);
+      this.#openSoon();
+    } else {
+      this.#tellPosition(tab);
+    }
+  }
+
+  #isCovered(tickets, covers = this.#covers) {
+    return tickets.every((ticket) => covers.includes(ticket));
+  }
+
+  #tellPosition(tab) {
     this.#tell({ kind: "position", tab, cursor: this.#cursor, link: this.#link });
   }
 
   #compare({ cursor, link }) {
     this.#setLink(link);
-    if (isAhead(cursor, this.#cursor)) this.#emit("resync");
-    this.#cursor = cursor || this.#cursor;
+    if (isAhead(cursor, this.#cursor)) this.#restart(cursor);
+    else this.#cursor ||= cursor;
   }
 
-  #query() {
-    const tickets = [...new Set([...this.#wanted.values()].flat())].sort();
-    return new URLSearchParams(tickets.length ? { tickets: tickets.join(",") } : {});
+  #restart(cursor) {
+    this.#cursor = cursor || this.#cursor;
+    this.#emit("resync");
+  }
+
+  #openSoon() {
+    clearTimeout(this.#gather);
+    this.#gather = setTimeout(() => this.#open(), GATHER);
   }
 
   #open() {
     this.#rest();
+    clearTimeout(this.#gather);
     this.#source?.close();
-    const query = this.#query();
+    this.#covers = [...new Set([...this.#wanted.values()].flat())].sort();
+    for (const tab of this.#newcomers) this.#tellPosition(tab);
+    this.#newcomers.clear();
+    const query = new URLSearchParams(this.#covers.length ? { tickets: this.#covers.join(",") } : {});
     if (this.#cursor) query.set("last_event_id", this.#cursor);
     const source = new EventSource(`/api/v1/stream?${query}`);
     this.#source = source;
@@ -159,21 +189,22 @@ export class Stream extends EventTarget {
     source.onerror = () => this.#mend(source);
     source.addEventListener("ticket_event", (event) => this.#read(event));
     source.addEventListener("resync", (event) => {
-      this.#cursor = event.lastEventId || this.#cursor;
-      this.#tell({ kind: "resync" });
-      this.#emit("resync");
+      this.#tell({ kind: "resync", cursor: event.lastEventId });
+      this.#restart(event.lastEventId);
     });
   }
 
   #read(event) {
-    const data = JSON.parse(event.data);
-    this.#tell({ kind: "news", cursor: event.lastEventId, event: data });
-    this.#take(event.lastEventId, data);
+    const news = { kind: "news", cursor: event.lastEventId, event: JSON.parse(event.data), covers: this.#covers };
+    this.#tell(news);
+    this.#take(news);
   }
 
-  #take(cursor, data) {
-    this.#cursor = cursor || this.#cursor;
-    this.#emit("news", data);
+  /** Each event once: a new leader may tell again what the one before it had told. */
+  #take({ cursor, event, covers }) {
+    if (this.#cursor && !isAhead(cursor, this.#cursor)) return;
+    if (this.#isCovered(this.#tickets, covers)) this.#cursor = cursor;
+    this.#emit("news", event);
   }
 
   /** A dropped connection mends itself; a refused one (503 over the cap) is final for EventSource, so reopen it later. */
