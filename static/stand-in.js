@@ -25,7 +25,7 @@ async function listKept() {
 /** A form is not sent a second time behind somebody's back: they are told, and go back to it themselves. */
 async function watch() {
   while (!(await answers())) await new Promise((resolve) => setTimeout(resolve, PAUSE));
-  if (unsent) document.querySelector("[data-state]").textContent = "Mission Control answers again. Go back, and send it now.";
+  if (unsent) document.querySelector("[data-told]").textContent = "Mission Control answers again. Go back, and send it now.";
   else location.reload();
 }
 

@@ -39,6 +39,7 @@ BLUEPRINTS = (
     "help",
     "offline",
     "ticket_page",
+    "paper",
     "replay",
     "run_page",
     "operator_page",

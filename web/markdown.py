@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import markdown
 import nh3
 from markupsafe import Markup
@@ -40,3 +43,8 @@ def html(text: str | None) -> Markup:
         link_rel="noopener noreferrer nofollow",
     )
     return Markup(clean)  # noqa: S704 - cleaned by nh3 on the line above
+
+
+def drawn(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries of a conversation with their Markdown made into HTML."""
+    return [entry | {"html": html(entry.get("markdown"))} for entry in entries]

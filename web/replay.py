@@ -63,6 +63,6 @@ def _asked() -> int | None:
 
 def _then(session: Session, ticket: Ticket, seq: int) -> View:
     then = replay.at(session, ticket, seq)
-    entries = [entry | {"html": markdown.html(entry.get("markdown"))} for entry in replay.said(session, ticket, then)]
+    entries = markdown.drawn(replay.said(session, ticket, then))
     told = telling.tell(then.event) if then.event else None
     return {"then": then, "told": told, "entries": entries, "last": ticket.event_seq}

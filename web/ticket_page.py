@@ -146,7 +146,7 @@ def _tab(session: Session, ticket: Ticket, tab: str) -> View:
     found = conversation.entries(session, ticket.id, before, SHOWN)
     earlier = f"/ticket/{ticket.identifier}?before={found[0].seq}" if len(found) == SHOWN else None
     return {
-        "entries": _drawn(session, ticket, found),
+        "entries": markdown.drawn(page.conversation(session, ticket, found)),
         "cursor_seq": ticket.event_seq,
         "earlier_href": earlier,
     }
@@ -188,16 +188,9 @@ def _news(session: Session, ticket: Ticket) -> View:
     full = len(found) >= conversation.PAGE
     newest = max((getattr(entry, "changed", entry.seq) for entry in found), default=after)
     return {
-        "entries": _drawn(session, ticket, found),
+        "entries": markdown.drawn(page.conversation(session, ticket, found)),
         "cursor_seq": newest if full else ticket.event_seq,
     }
-
-
-def _drawn(session: Session, ticket: Ticket, found: list[conversation.Entry]) -> list[View]:
-    """The entries with their Markdown made into HTML."""
-    return [
-        entry | {"html": markdown.html(entry.get("markdown"))} for entry in page.conversation(session, ticket, found)
-    ]
 
 
 def _side(session: Session, ticket: Ticket, shown: View) -> View:

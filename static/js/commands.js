@@ -40,7 +40,8 @@ function pages() {
 function ticket() {
   return [
     ...all(".ticket-head .moves :is(button, a)", (element) => press("This ticket", element)),
-    ...all(".ticket .tabs a", (element) => link("This ticket", element, `Show ${words(element)}`)),
+    ...all(".ticket [data-print]", (element) => link("This ticket", element, "Print")),
+    ...all(".ticket .tabs a:not([data-print])", (element) => link("This ticket", element, `Show ${words(element)}`)),
     ...all("#say", (element) => ({ id: "do write", group: "This ticket", label: "Write", hint: "r", run: () => element.focus() })),
   ];
 }

@@ -67,7 +67,7 @@ export class Needs extends EventTarget {
   #show(count) {
     const words = count > MOST ? `${MOST}+` : String(count);
     document.title = count ? `(${words}) ${this.#title}` : this.#title;
-    for (const place of document.querySelectorAll("[data-needs]")) {
+    for (const place of document.querySelectorAll("[data-needs-count]")) {
       place.hidden = count === 0;
       place.textContent = words;
     }

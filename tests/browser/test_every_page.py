@@ -81,6 +81,7 @@ def paths(house: House, folder: Path) -> list[str]:
         "/nothing",
         "/offline",
         f"/ticket/{ticket}/move/block",
+        f"/ticket/{ticket}/print",
         f"/ticket/{ticket}/workflow",
         f"/ticket/{ticket}/workflow/waive?phase=QA",
         f"/ticket/{ticket}/operator",

@@ -78,7 +78,7 @@ def test_a_ticket_that_needs_somebody_is_told_of_once_however_many_tabs_are_open
     wait_until(lambda: shown(page) == told, what="two notifications")
     for tab, title in zip(tabs, ("Board", f"{seen} Talk with me", "Tasks", "Overview"), strict=True):
         expect(tab).to_have_title(f"(3) {title} · Mission Control")
-        expect(tab.locator(".rail [data-needs]")).to_have_text("3")
+        expect(tab.locator(".rail [data-needs-count]")).to_have_text("3")
     assert worker_of(page).evaluate("self.counted") == 2
 
 
@@ -103,7 +103,7 @@ def test_what_was_settled_is_not_left_standing(board: Stage, visit: Visit) -> No
     tab.get_by_role("button", name="Answer").first.click()
     wait_until(lambda: shown(page) == [], what="its end")
     expect(page).to_have_title("Board · Mission Control")
-    expect(page.locator(".rail [data-needs]")).to_be_hidden()
+    expect(page.locator(".rail [data-needs-count]")).to_be_hidden()
 
 
 def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(board: Stage, visit: Visit) -> None:
@@ -112,6 +112,8 @@ def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(board: Stage, 
     button = page.locator("[data-notify]")
     board.put(one, "question")
     expect(page).to_have_title("(1) Board · Mission Control")
+    expect(page.locator(f"#card-{one}")).to_contain_text("Needs you")
+    expect(page.locator(f"#card-{one}")).to_contain_text("Talk with me")
     switch(page)
     expect(button).to_have_attribute("aria-pressed", "true")
     page.reload()

@@ -184,7 +184,7 @@ def test_a_form_is_kept_while_nobody_is_there_to_take_it(board: Stage, visit: Vi
     page.get_by_role("button", name="Create ticket").click()
     expect(page.locator("[data-when=unsent]")).to_be_visible(timeout=30_000)
     board.start()
-    expect(page.locator("[data-state]")).to_contain_text("answers again", timeout=30_000)
+    expect(page.locator("[data-told]")).to_contain_text("answers again", timeout=30_000)
     page.get_by_role("button", name="Go back").click()
     expect(page.get_by_label("Title")).to_have_value("Written on a train")
 

@@ -91,7 +91,7 @@ def test_what_needs_a_person_is_listed_and_counted_in_the_frame(
         ("MC-1", "blocked", "Make a key")
     ]
     said = text(browser, "/board")
-    assert '<meta name="needs" content="1">' in said and said.count("data-needs>1<") == 2
+    assert '<meta name="needs" content="1">' in said and said.count("data-needs-count>1<") == 2
 
 
 def test_a_task_is_disabled_enabled_and_asked_for(browser: FlaskClient, store: Engine) -> None:
