@@ -133,6 +133,10 @@ class House:
         base = git(repo, "rev-parse", "HEAD")
         git(repo, "switch", "--quiet", "--create", "mc/greet")
         commit(repo, "Greet better", greet="echo Hi\n", new="1\n2\n")
+        self.worked_in(run_id, repo, base)
+
+    def worked_in(self, run_id: int, repo: Path, base: str) -> None:
+        """The run has committed to the branch `mc/greet`, from this commit on."""
         place = {"repository": str(repo), "branch": "mc/greet", "base_sha": base, "host": socket.gethostname()}
         with writing(self.store) as session:
             session.execute(update(Run).where(Run.id == run_id).values(**place))
@@ -200,7 +204,9 @@ def url(template: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def house(url: str, tmp_path: Path) -> Iterator[House]:
-    app = create_app(Settings(home=tmp_path / "home", database_url=url, sse_heartbeat_seconds=2))
+    # This server notices only with the next sign of life that a page has gone.
+    streams = {"sse_heartbeat_seconds": 2, "sse_max_total_clients": 40, "threads": 64}
+    app = create_app(Settings(home=tmp_path / "home", database_url=url, **streams))
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -1,0 +1,226 @@
+"""Whatever text people, agents and programs send, pages show it as text: nothing of it runs, and nothing is asked of another host."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from models import TaskOutcome, Trigger, now, writing
+from tests.browser.conftest import OPERATOR, House, Opened
+from tests.browser.test_live_pages import go
+from tests.workers.repositories import commit, git, repository
+from tickets import (
+    context,
+    conversation,
+    evidence,
+    incidents,
+    lifecycle,
+    planning,
+    projects,
+    quarantine,
+    saved_views,
+    tasks,
+    team,
+)
+from tickets.facts import NewTicket
+from tickets.lookup import get, get_run
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+CORPUS = (Path(__file__).parent / "hostile.txt").read_text("utf-8").splitlines()
+ALL = "\n\n".join(CORPUS)
+PLANTED = """() => {
+  const named = /^on|^(data-)?hx-|^srcdoc$/;
+  const leads = /^(javascript|vbscript|data):/i;
+  const addresses = ["href", "src", "action", "formaction", "data-live"];
+  const isBad = ({ name, value }) => named.test(name) || (addresses.includes(name) && leads.test(value));
+  const hostile = "object, embed, base, script:not([src]), meta[http-equiv], style, audio, video, form[action*=canary]";
+  return [...document.querySelectorAll("*")]
+    .filter((element) => [...element.attributes].some(isBad) || element.matches(hostile))
+    .map((element) => element.outerHTML.slice(0, 120));
+}"""
+"""Elements that only markup in the text could have made."""
+
+
+class Watched:
+    """A tab in which nothing hostile may happen."""
+
+    def __init__(self, house: House, context: BrowserContext) -> None:
+        self.page = context.new_page()
+        self.strange: list[str] = []
+        context.on("request", lambda sent: self._note(house, sent.url))
+        context.on("dialog", lambda dialog: self.strange.append(f"dialog {dialog.message}"))
+
+    def _note(self, house: House, address: str) -> None:
+        if not address.startswith((house.base, "data:", "blob:", house.base.replace("http", "ws"))):
+            self.strange.append(address)
+
+    def look(self, path: str) -> None:
+        """Load a page, unfold all of it, and see that nothing came of the text in it."""
+        self.page.goto(path)
+        self.page.wait_for_selector("html[data-js]")
+        self.page.evaluate("for (const each of document.querySelectorAll('details:not([data-menu])')) each.open = true")
+        self.settle(path)
+
+    def settle(self, path: str) -> None:
+        self.page.evaluate("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 50)))")
+        assert self.page.evaluate("[typeof __hit, self.__hit]") == ["undefined", None], path
+        assert self.page.evaluate(PLANTED) == [], path
+        assert self.strange == [], path
+
+
+@pytest.fixture(params=["as served", "without the content policy"])
+def watched(request: pytest.FixtureRequest, house: House, opened: Opened) -> Watched:
+    """With the policy, it has nothing to report; without it, nothing runs all the same."""
+    return Watched(house, opened(bypass_csp=request.param != "as served"))
+
+
+def plant(house: House, folder: Path) -> list[str]:
+    """The corpus in every place that takes text; the addresses of the pages that show it."""
+    ticket = house.ticket(
+        title="Everything",
+        description=ALL,
+        acceptance=[{"text": line} for line in CORPUS[:20]],
+        tags=["bug"],
+    )
+    with writing(house.store) as session:
+        phases = [{"name": line, "choices": CORPUS[:8], "runbook": line} for line in CORPUS[:3]]
+        planning.begin(session, get(session, ticket), planning.Begin.model_validate({"phases": phases}), OPERATOR)
+    for line in CORPUS:
+        house.ticket(title=line, assigned_to=None)
+    run = house.claim(ticket)
+    say_everything(house, run)
+    change(house, run, folder)
+    with writing(house.store) as session:
+        fill(session, ticket, run)
+    upload(house, ticket)
+    logs = house.app.extensions["mission_control"].settings.logs_dir
+    logs.mkdir(parents=True, exist_ok=True)
+    (logs / "web.log").write_text("\n".join(CORPUS))
+    tabs = ("conversation", "changes", "changes&view=split", f"runs&run={run}", "evidence", "events", "events&at=30")
+    return [
+        "/", "/board", "/activity", "/health", "/tasks", "/incidents", "/team", "/settings", "/ticket/new",
+        "/logs", "/logs?kind=agent.", "/logs?show=web", "/logs?show=heartbeats", "/search?q=__hit",
+        f"/ticket/{ticket}/print", f"/ticket/{ticket}/operator", f"/ticket/{ticket}/workflow",
+        *(f"/ticket/{ticket}?tab={tab}" for tab in tabs),
+    ]  # fmt: skip
+
+
+def say_everything(house: House, run: int) -> None:
+    """What an agent may say, in each kind of event."""
+    choices = [{"label": line, "detail": line} for line in CORPUS]
+    house.tell(run, "agent.text", block="b1", text=ALL)
+    house.tell(run, "agent.thinking", block="b2", text=ALL, seconds=2)
+    house.tell(run, "agent.delta", block="b9", kind="text", offset=0, text=ALL)
+    for number, line in enumerate(CORPUS):
+        call = f"k{number}"
+        house.tell(run, "agent.tool_call", call=call, name=line, input={"command": line, line: line}, title=line)
+        house.tell(run, "agent.tool_result", call=call, output=line, error=number % 2 == 0, exit_code=1, seconds=1)
+    house.tell(run, "agent.approval", request="r1", tool=CORPUS[1], input={"command": ALL}, title=ALL, reason=ALL)
+    house.tell(run, "agent.question", request="q1", questions=[{"text": ALL, "header": ALL, "choices": choices}])
+    house.tell(run, "agent.notice", text=ALL, level="warning")
+    house.tell(run, "agent.progress", text=ALL)
+    house.tell(run, "script.step", text=ALL, title=ALL)
+    house.tell(run, "agent.result", outcome=ALL, text=ALL)
+
+
+def change(house: House, run: int, folder: Path) -> None:
+    """A diff of hostile lines in files of hostile names."""
+    names = {f"n{number} {line.replace('/', '_')}"[:200]: ALL for number, line in enumerate(CORPUS)}
+    repo = repository(folder / "repository", greet="echo Hello\n")
+    base = git(repo, "rev-parse", "HEAD")
+    git(repo, "switch", "--quiet", "--create", "mc/greet")
+    for name, text in names.items():
+        (repo / name).write_text(text)
+    git(repo, "add", "--all")
+    commit(repo, CORPUS[1], greet=ALL)
+    house.worked_in(run, repo, base)
+
+
+def fill(session: Any, ticket: str, run: int) -> None:
+    """What people, timers and programs say about a ticket and the machine."""
+    number = get(session, ticket).id
+    conversation.comment(session, number, conversation.NewComment(body=ALL), OPERATOR)
+    for place, line in enumerate(CORPUS):
+        link = context.NewContext(path=f"notes/{place}.md", title=line[:200], note=line)
+        context.add(session, number, link, OPERATOR)
+        saved_views.save(session, line, f"q={place}x", OPERATOR) if place < 10 else None
+        incidents.raise_incident(session, f"check-{place}", line, line)
+    worked = get_run(session, run)
+    check = {"argv": [CORPUS[0]], "exit_code": 2, "seconds": 1.0, "sha256": "ab", "tail": ALL}
+    evidence.observe(session, worked, {"check": check, "check_base": check, "workspace": {"branch": CORPUS[1]}})
+    evidence.claim(session, worked, [{"text": line, "kind": "claim", "item": 0} for line in CORPUS])
+    quarantine.keep(session, worked, "report", ALL, {"summary": ALL})
+    closed = incidents.raise_incident(session, "closed", CORPUS[1], ALL)
+    incidents.close(session, closed.id, ALL, OPERATOR)
+    projects.add(session, projects.NewProject(slug="bad", name=CORPUS[1], folder="/tmp/" + CORPUS[2][:30]), OPERATOR)
+    team.add_agent(session, team.NewAgent.model_validate({"name": "bad", "title": CORPUS[1]}), OPERATOR)
+    blocked = lifecycle.create(session, NewTicket(title="Blocked"), OPERATOR)
+    facts: dict[str, Any] = {"reason": "needs_human", "owner": "bad", "next_action": ALL}
+    lifecycle.transition(session, blocked.id, "block", OPERATOR, **facts)
+    tasks.record(session, "backup", Trigger.TIMER, TaskOutcome.FAILED, now(), exit_code=1, output_tail=ALL)
+    tasks.beat(session, "scheduler", "ok", '{"problems": ["<img src=x onerror=__hit=1>"]}')
+    tasks.beat(session, "pickup", "failed", ALL)
+
+
+def upload(house: House, ticket: str) -> None:
+    """Files whose names are hostile."""
+    client = house.app.test_client()
+    for line in CORPUS[:20]:
+        file = (io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"0" * 32), f"{line.replace('/', '_')}.png")
+        headers = {"Authorization": f"Bearer {house.token}"}
+        form = {"file": file, "summary": line}
+        client.post(f"/api/v1/tickets/{ticket}/attachments", data=form, headers=headers, base_url=house.base)
+
+
+def test_no_place_turns_text_into_more_than_text(house: House, watched: Watched, tmp_path: Path) -> None:
+    for path in plant(house, tmp_path):
+        watched.look(path)
+        expect(watched.page.locator("body")).to_contain_text("__hit=1")
+
+
+def test_what_arrives_while_the_page_is_open_is_text_as_well(house: House, watched: Watched) -> None:
+    ticket = house.ticket()
+    run = house.claim(ticket)
+    go(watched.page, f"/ticket/{ticket}")
+    house.tell(run, "agent.delta", block="b9", kind="text", offset=0, text=ALL)
+    expect(watched.page.locator("#typing")).to_contain_text("__hit=1")
+    watched.settle("typing")
+    say_everything(house, run)
+    expect(watched.page.locator("#entries")).to_contain_text("__hit=1")
+    watched.settle("news")
+    watched.page.evaluate("document.title = 'x'")
+    go(watched.page, "/board")
+    for line in CORPUS:
+        house.ticket(title=line, assigned_to=None)
+    expect(watched.page.locator("#column-todo .card")).to_have_count(30)
+    house.tell(run, "agent.tool_call", call="last", name="Bash", input={}, title=CORPUS[1])
+    expect(watched.page.locator(f"#card-{ticket} [data-live-line]")).to_contain_text("__hit=1")
+    watched.settle("the board's news")
+
+
+def test_addresses_drafts_and_the_palette_show_what_they_are_given_as_text(house: House, watched: Watched) -> None:
+    for line in CORPUS:
+        house.ticket(title=line, assigned_to=None)
+    page = watched.page
+    for path in ("/search?q=", "/board?q=", "/activity?actor=", "/logs?kind=", "/ticket/", "/login?next="):
+        for line in (CORPUS[1], CORPUS[3], CORPUS[-1]):
+            watched.look(path + quote(line, safe=""))
+    ticket = house.ticket(title=CORPUS[1])
+    go(page, f"/ticket/{ticket}")
+    page.locator("#say").fill(ALL)
+    page.reload()
+    expect(page.locator("#say")).to_have_value(ALL)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("onerror")
+    expect(page.get_by_role("group", name="Tickets").get_by_role("option").first).to_contain_text("onerror")
+    watched.settle("palette")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Comment").click()
+    expect(page.locator("#entries")).to_contain_text("__hit=1")
+    watched.settle("sent")
