@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 
 import auth
 from models import Session, Ticket, reading, writing
-from tickets import attachments, lifecycle, roster, saved_views, words
+from tickets import attachments, lifecycle, projects, roster, saved_views, words
 from tickets.attachments import Received, Upload
 from tickets.errors import DomainError, Invalid, NoSuchTicket
 from tickets.facts import NewTicket
@@ -60,6 +60,10 @@ def ask() -> str:
     given: Form = MultiDict(request.args)
     for name, value in saved_views.defaults(given.pop("query", "")).items():
         given.setlistdefault(name, value if isinstance(value, list) else [value])
+    with reading(auth.instance().engine) as session:
+        known = projects.all_projects(session)
+    if len(known) == 1:
+        given.setdefault("project", known[0].slug)
     return _form(given, {})
 
 
