@@ -32,7 +32,7 @@ startCopying();
 startPhases();
 startReplay();
 startNewTicket();
-if (!document.querySelector(".ticket[data-ticket]")) startPicking(); // the page of a ticket has pickers of its own
+startPicking();
 const reach = new Reach(stream);
 showLink(stream, reach);
 startOffline(reach);

@@ -7,7 +7,6 @@ import { startFiles } from "./js/files.js";
 import { announceFresh, morph } from "./js/fragments.js";
 import { stream } from "./js/live.js";
 import { fetchFragment, parseFragment } from "./js/page.js";
-import { startPicking } from "./js/picker.js";
 import { Talk } from "./js/talk.js";
 import { Typing } from "./js/typing.js";
 import { startViewer } from "./js/viewer.js";
@@ -116,7 +115,6 @@ class Conversation {
 }
 
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
-startPicking();
 startEditing();
 startFiles();
 startViewer();

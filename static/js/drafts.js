@@ -54,7 +54,7 @@ function restore(form) {
   const fields = [...form.querySelectorAll(FIELDS)].filter((field) => words.has(nameOf(field)) && (!field.value || isAsRead(form, field)));
   for (const field of [...(fields.length ? form.querySelectorAll(DRAFTED) : []), ...fields]) {
     field.value = words.get(nameOf(field));
-    field.closest("details.fold")?.setAttribute("open", "");
+    field.closest("details")?.setAttribute("open", "");
     field.dispatchEvent(new Event("input", { bubbles: true }));
   }
   if (fields.length) chooseAgain(form, words);

@@ -7,7 +7,7 @@ const MOST = 16;
 
 /** The tickets that this page shows in full: its one ticket, or the cards at which an agent works. */
 export function shownTickets() {
-  const shown = document.querySelectorAll(".ticket[data-ticket], [data-card][data-working]");
+  const shown = document.querySelectorAll(".ticket[data-ticket], [data-board] [data-card][data-working]");
   return [...shown].map(({ dataset }) => dataset.ticket ?? dataset.card).slice(0, MOST).sort();
 }
 

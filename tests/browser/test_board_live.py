@@ -82,7 +82,7 @@ def test_tickets_are_added_one_after_the_other_by_enter_alone(house: House, page
         expect(page.locator("#column-inbox .card .title").first).to_have_text(title)
         expect(page.get_by_label("Add a ticket to Inbox")).to_have_value("")
     expect(page.get_by_label("Add a ticket to Inbox")).to_be_focused()
-    expect(page.locator(".notice")).to_have_count(0)
+    expect(page.locator(".flashes .notice")).to_have_count(0)
     page.route("**/board/quick", lambda route: route.abort())
     page.keyboard.type("Third")
     page.keyboard.press("Enter")

@@ -47,7 +47,7 @@ def test_another_way_is_chosen_from_the_menu_by_keyboard(
     page.goto(f"/ticket/{ticket}")
     head = page.locator("#ticket-head")
     expect(head.get_by_role("button", name="Approve, leave the branch")).to_be_visible()
-    head.locator("summary", has=page.locator("svg")).first.focus()
+    head.locator(".split summary").focus()
     page.keyboard.press("Enter")
     items = head.locator(".split .items")
     box = items.bounding_box()

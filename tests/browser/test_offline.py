@@ -114,6 +114,7 @@ def test_what_is_written_on_a_copy_stays_when_it_comes_back_to_life(board: Stage
 
 
 def test_a_page_that_is_open_says_when_its_server_is_gone_and_catches_up(board: Stage, visit: Visit) -> None:
+    board.ticket()
     page = install(visit)
     page.evaluate("document.documentElement.dataset.same = ''")
     board.kill()
@@ -178,25 +179,45 @@ def test_a_log_in_that_was_revoked_leaves_nothing(board: Stage, visit: Visit) ->
 
 
 def test_a_form_is_kept_while_nobody_is_there_to_take_it(board: Stage, visit: Visit) -> None:
-    page = install(visit, "/ticket/new")
-    page.get_by_label("Title").fill("Written on a train")
+    with writing(board.engine) as session:
+        incidents.raise_incident(session, "tmux", "tmux does not answer")
+    page = install(visit, "/incidents")
+    page.get_by_text("Close…").click()
+    words = page.get_by_label("What shows that the cause is gone")
+    words.fill("It answers")
     board.kill()
-    page.get_by_role("button", name="Create ticket").click()
+    page.get_by_role("button", name="Close").click()
     expect(page.locator("[data-when=unsent]")).to_be_visible(timeout=30_000)
     board.start()
     expect(page.locator("[data-told]")).to_contain_text("answers again", timeout=30_000)
     page.get_by_role("button", name="Go back").click()
-    expect(page.get_by_label("Title")).to_have_value("Written on a train")
+    expect(words).to_have_value("It answers")
 
     board.kill()
     is_away(page)
-    page.get_by_role("button", name="Create ticket").click()
+    page.get_by_role("button", name="Close").click()
     expect(page.locator(".flashes")).to_contain_text("What you wrote is kept here")
+    expect(words).to_have_value("It answers")
+
+    board.start()
+    expect(page.locator(BANNER)).to_be_hidden(timeout=30_000)
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("main")).to_contain_text("It answers")
+    assert page.evaluate("Object.keys(localStorage).filter((name) => name.includes('draft'))") == []
+
+
+def test_a_ticket_is_kept_while_nobody_is_there_to_take_it(board: Stage, visit: Visit) -> None:
+    page = install(visit, "/ticket/new")
+    page.get_by_label("Title").fill("Written on a train")
+    board.kill()
+    is_away(page)
+    page.get_by_role("button", name="Create and open").click()
+    expect(page.locator("#ticket-form [data-error]")).to_contain_text("was not reached")
     expect(page.get_by_label("Title")).to_have_value("Written on a train")
 
     board.start()
     expect(page.locator(BANNER)).to_be_hidden(timeout=30_000)
-    page.get_by_role("button", name="Create ticket").click()
+    page.get_by_role("button", name="Create and open").click()
     expect(page.locator("#ticket-head")).to_contain_text("Written on a train")
     page.goto("/ticket/new")
     expect(page.get_by_label("Title")).to_have_value("")

@@ -176,7 +176,8 @@ def test_a_move_offers_its_undo_as_a_form(browser: FlaskClient, operator: Api) -
     assert "can no longer be undone" in send(browser, "/ticket/MC-1/undo", "/")
 
 
-def test_filters_are_saved_under_a_name_and_deleted(browser: FlaskClient) -> None:
+def test_filters_are_saved_under_a_name_and_deleted(browser: FlaskClient, operator: Api) -> None:
+    operator.post("/tickets", {"title": "One"})
     said = send(browser, "/board/views", "/board", name=" Urgent  bugs ", query="tag=bug&priority=urgent&column=todo")
     assert 'href="/board?priority=urgent&amp;tag=bug&amp;view=columns" aria-current="true"' in said
     assert "Urgent bugs" in said

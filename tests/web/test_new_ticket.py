@@ -57,7 +57,7 @@ def test_a_ticket_is_parked_until_whatever_a_person_may_wait_for(
 @pytest.mark.parametrize(
     ("fields", "name", "words"),
     [
-        ({"title": " "}, "new-title", "at least 1 character"),
+        ({"title": " "}, "new-title", "must not be empty"),
         ({"project": "nothing"}, "new-project", "nothing"),
         ({"assigned_to": "nobody"}, "new-assigned_to", "nobody on the team"),
         (PARK | {"wake_kind": "time"}, "new-wake_at", "Say when it is to wake."),
