@@ -22,6 +22,10 @@ HISTORY_LINES = 50_000
 CHUNK_CHARACTERS = 500
 """Longer bursts of typed text look like a paste to the agents' own screens; tmux refuses above 16 KB."""
 CHUNK_PAUSE_SECONDS = 0.02
+ECHO_CHARACTERS = 16
+ECHO_LINES = 60
+ECHO_SECONDS = 3.0
+"""For programs that do not show what is typed."""
 
 SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 SESSION_NAME = re.compile(r"mc-[A-Za-z0-9][A-Za-z0-9-]{0,59}")
@@ -181,6 +185,14 @@ class Tmux:
                 chunk = line[start : start + CHUNK_CHARACTERS]
                 self._run("send-keys", "-t", _pane_id(pane), "-l", "--", _literal(chunk))
                 time.sleep(CHUNK_PAUSE_SECONDS)
+
+        self._await_echo(pane, text)
+
+    def _await_echo(self, pane: str, text: str) -> None:
+        """Wait until the screen shows what was typed: a key that a busy program reads together with it counts as pasted."""
+        tail, end = "".join(text.split())[-ECHO_CHARACTERS:], time.monotonic() + ECHO_SECONDS
+        while tail not in "".join(self.capture(pane, ECHO_LINES).split()) and time.monotonic() < end:
+            time.sleep(CHUNK_PAUSE_SECONDS)
 
     def send_keys(self, pane: str, *keys: str) -> None:
         """Press named keys, such as `Enter`, `Escape` or `C-c`."""
