@@ -40,7 +40,7 @@ class Review {
     if (!file) return;
     file.open = !seen;
     file.querySelector("[data-viewed]").setAttribute("aria-pressed", String(seen));
-    this.#root.querySelector(`.file-list a[href="#${file.id}"]`).closest("li").toggleAttribute("data-seen", seen);
+    this.#root.querySelector(`.file-list a[href="#${file.id}"]`)?.closest("li").toggleAttribute("data-seen", seen);
   }
 
   #look(button) {

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
 Moment = datetime | str | None
 
 _UNITS = ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h"), (60, "min"))
@@ -101,8 +103,18 @@ def told(payload: Mapping[str, Any]) -> str:
     return " ".join(str(plain).split())[:160]
 
 
+def ticked(text: str) -> Markup:
+    """Words between backticks as code, everything else as it is."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "iso": iso, "stamp": stamp, "age": age, "ago": ago, "duration": duration, "money": money, "tokens": tokens,
-    "told": told,
+    "told": told, "ticked": ticked,
     "nav_groups": nav_groups,
 }  # fmt: skip

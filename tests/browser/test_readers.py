@@ -26,7 +26,7 @@ MOVES = """() => [
   ...document.getAnimations().map((each) => each.effect.target.className),
   ...[...document.querySelectorAll("*")].filter((e) => getComputedStyle(e).transitionDuration !== "0s").map((e) => e.className),
 ]"""
-LINES = """() => [...document.querySelectorAll(":is(.rail, .views) [aria-current], .button:not(.plain), .input, .panel, .card")]
+LINES = """() => [...document.querySelectorAll(":is(.rail, .segments) [aria-current], .button:not(.plain), .input, .panel, .card")]
   .filter((element) => element.checkVisibility())
   .filter((element) => getComputedStyle(element).borderTopStyle === "none" && getComputedStyle(element).outlineStyle === "none")
   .map((element) => element.className)"""

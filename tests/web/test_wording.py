@@ -1,0 +1,19 @@
+"""How texts are written in pages."""
+
+from __future__ import annotations
+
+import pytest
+
+from web.wording import ticked
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("`sh check.sh`: exit 0", "<code>sh check.sh</code>: exit 0"),
+        ("`<b>` and <i>", "<code>&lt;b&gt;</code> and &lt;i&gt;"),
+        ("one ` alone", "one ` alone"),
+    ],
+)
+def test_words_between_backticks_are_code_and_nothing_else_is_markup(text: str, written: str) -> None:
+    assert ticked(text) == written
