@@ -33,6 +33,7 @@ GRACE = timedelta(minutes=5)
 """The dispatcher wakes what is due once a minute; what still sleeps after this was forgotten."""
 EXPECTED = (TicketStatus.INBOX, TicketStatus.TODO, TicketStatus.IN_PROGRESS, TicketStatus.WAITING)
 SHOWN = 240
+AWAITED = aliased(Ticket)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,7 @@ def causes(attempts: int) -> dict[str, list[ColumnElement[bool]]]:
     `attempts` is the number after which a ticket is tried no more. What asks a person is not stuck: it needs them.
     """
     moment = now()
-    awaited = aliased(Ticket)
-    ended = select(awaited.id).where(awaited.id == Ticket.wake_ticket_id, awaited.closed < moment - GRACE).exists()
+    ended = select(AWAITED.id).where(AWAITED.id == Ticket.wake_ticket_id, AWAITED.closed < moment - GRACE).exists()
     agents = select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))
     at_work, parked = Ticket.status == TicketStatus.IN_PROGRESS, _aside(Ticket.status) == TicketStatus.WAITING
     return {

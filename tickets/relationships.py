@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, or_, select, tuple_
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import case, delete, func, or_, select, tuple_
+from sqlalchemy.orm import Session
 
 from models import TERMINAL, RelationKind, Ticket, TicketRelationship
 
@@ -121,22 +121,22 @@ def remove(session: Session, ticket_id: int, relationship_id: int, actor: Actor)
 
 def of(session: Session, ticket_id: int) -> list[Relation]:
     """Every relationship of a ticket, from either end, said from its own side."""
-    mine, theirs = aliased(Ticket), aliased(Ticket)
+    here, there = TicketRelationship.ticket_id, TicketRelationship.other_id
     query = (
-        select(TicketRelationship, mine, theirs)
-        .join(mine, mine.id == TicketRelationship.ticket_id)
-        .join(theirs, theirs.id == TicketRelationship.other_id)
-        .where(or_(TicketRelationship.ticket_id == ticket_id, TicketRelationship.other_id == ticket_id))
+        select(TicketRelationship, Ticket.identifier, Ticket.title, Ticket.status)
+        .join(Ticket, Ticket.id == case((here == ticket_id, there), else_=here))
+        .where(or_(here == ticket_id, there == ticket_id))
         .order_by(TicketRelationship.id)
     )
-    return [_seen_from(ticket_id, row, a, b) for row, a, b in session.execute(query)]
+    return [
+        Relation(row.id, row.kind.value, _words(row, ticket_id), identifier, title, status.value)
+        for row, identifier, title, status in session.execute(query)
+    ]
 
 
-def _seen_from(ticket_id: int, row: TicketRelationship, mine: Ticket, theirs: Ticket) -> Relation:
-    forward = row.ticket_id == ticket_id
-    other = theirs if forward else mine
-    words = row.kind.value.replace("_", " ") if forward else REVERSED[row.kind.value]
-    return Relation(row.id, row.kind.value, words, other.identifier, other.title, other.status.value)
+def _words(row: TicketRelationship, ticket_id: int) -> str:
+    """The kind as it is said of this end."""
+    return row.kind.value.replace("_", " ") if row.ticket_id == ticket_id else REVERSED[row.kind.value]
 
 
 def open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, list[str]]:

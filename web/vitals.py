@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -124,9 +124,11 @@ def check(folder: Path, threads: int) -> Check:
 
 
 def verdict(session: Session) -> Report:
-    """Is it working? What health says, and whether the web itself is well."""
-    settings = auth.instance().settings
-    return health.verdict(session, settings.home, check(settings.vitals_dir, settings.threads))
+    """Is it working? What health says, and whether the web itself is well; looked at once a request."""
+    if "verdict" not in g:
+        settings = auth.instance().settings
+        g.verdict = health.verdict(session, settings.home, check(settings.vitals_dir, settings.threads))
+    return cast(Report, g.verdict)
 
 
 @blueprint.get("/metrics")
