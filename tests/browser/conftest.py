@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from sqlalchemy import Engine, update
 from werkzeug.serving import make_server
 
@@ -60,6 +60,9 @@ QUIET = [
     "--host-resolver-rules=MAP board.test 127.0.0.1",
 ]
 """And a name that is not the loopback's, as a board in a private network has."""
+
+expect.set_options(timeout=15_000)
+"""Milliseconds, as a loaded machine needs them."""
 
 
 @dataclass
