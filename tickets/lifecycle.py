@@ -25,11 +25,10 @@ from models import (
     Ticket,
     TicketStatus,
     TicketTag,
-    WakeKind,
     now,
 )
 
-from . import comments, events, evidence, inbox, landing, memory, relationships, team, wake, words, workflow
+from . import comments, effects, events, evidence, inbox, landing, memory, relationships, team, wake, words, workflow
 from .actors import Actor
 from .errors import Forbidden, IllegalMove, Invalid, LandingPending, StaleTicket, invalid
 from .facts import (
@@ -48,7 +47,6 @@ from .facts import (
     ParkFacts,
     ReleaseFacts,
     ReopenFacts,
-    Wake,
 )
 from .lookup import get, live_runs
 from .memory import Kept
@@ -155,10 +153,6 @@ MOVES: dict[str, Move] = {
 MOVES_FROM = {status: [law for law in MOVES.values() if status in law.sources] for status in S}
 FILED_BY_A_RUN = 50
 CREATED_AS = (S.INBOX, S.TODO, S.WAITING)
-FRESH_START = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
-CLEARED = dict.fromkeys(
-    ("wake", "wake_at", "wake_ticket_id", "block", "last_gate", "not_before", "landing", "landing_plan")
-)
 LANDING_MOVES = ("land", "fail_landing")
 COMMENT_OF = {
     "answer": CommentKind.ANSWER,
@@ -179,7 +173,7 @@ def create(session: Session, body: NewTicket, actor: Actor) -> Ticket:
     Raises `Invalid` for an unknown project or owner, `NoSuchTicket` for an unknown parent, wake ticket or relation,
     `Conflict` for relationships that make a cycle or are told twice.
     """
-    _require_own_probe(body.wake, actor)
+    effects.require_own_probe(body.wake, actor)
     project = project_named(session, body.project) if body.project else None
     owner = team.resolve(session, body.assigned_to) if body.assigned_to else None
     gate = body.gate or (project.gate if project else None)
@@ -231,12 +225,6 @@ def _first_status(session: Session, body: NewTicket, actor: Actor) -> TicketStat
     if events.count_of(session, actor.run_id, "ticket_created") >= FILED_BY_A_RUN:  # it goes round in circles
         raise Forbidden(f"A run files at most {FILED_BY_A_RUN} tickets: put what is left into your report.")
     return S.INBOX
-
-
-def _require_own_probe(condition: Wake | None, actor: Actor) -> None:
-    """A probe is a command on the operator's machine: only a person may name one."""
-    if condition is not None and condition.kind is WakeKind.PROBE and actor.kind is not ActorKind.HUMAN:
-        raise Forbidden("Only a person may park a ticket on a probe: it runs a command on this machine.")
 
 
 def _next_number(session: Session, series: str = "ticket") -> int:
@@ -416,7 +404,7 @@ def leads_to(law: Move, ticket: Ticket) -> TicketStatus:
     """Where a move brings this ticket, as far as that can be said before its facts are known."""
     if law.name in ("wake", "unblock"):
         origin = ticket.return_to if law.name == "wake" else (ticket.block or {}).get("return_to")
-        returned = _back(origin, S.TODO)["status"]
+        returned = effects.back(origin, S.TODO)["status"]
         assert isinstance(returned, TicketStatus)
         return returned
     return law.targets[0]
@@ -427,149 +415,16 @@ def leads_to(law: Move, ticket: Ticket) -> TicketStatus:
 
 def _values(session: Session, law: Move, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
     values = {
-        **CLEARED,
+        **effects.CLEARED,
         "return_to": None,
-        **_edits(session, facts),
-        **_CHANGES[law.name](session, ticket, facts, actor),
+        **effects.edits(session, facts),
+        **effects.of(session, law.name, ticket, facts, actor),
     }
     values.setdefault("status", law.targets[0])
     values["closed"] = now() if values["status"] in TERMINAL else None
     if values["status"] is not ticket.status:
         values["moved"] = now()
     return values
-
-
-def _edits(session: Session, facts: Facts) -> dict[str, Any]:
-    edits: dict[str, Any] = {}
-    if facts.assigned_to:
-        edits["assigned_to"] = team.resolve(session, facts.assigned_to)
-    if facts.priority:
-        edits["priority"] = Priority[facts.priority.upper()]
-    return edits
-
-
-def _nothing(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
-    return {}
-
-
-def _claim(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
-    return {"resume": False}
-
-
-def _start(_session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
-    return {} if ticket.assigned_to or facts.assigned_to else {"assigned_to": actor.name}
-
-
-def _release(_session: Session, _ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
-    return {"not_before": facts.not_before} if isinstance(facts, ReleaseFacts) else {}
-
-
-def _resumed(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
-    return {"resume": True, **FRESH_START}
-
-
-def _complete(session: Session, ticket: Ticket, _facts: Facts, actor: Actor) -> dict[str, Any]:
-    evidence.require_complete(session, ticket)
-    return _passed(session, ticket, None, landing.plan(session, ticket, actor))
-
-
-def _approve(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, ApproveFacts)
-    if not facts.waive:
-        evidence.require_complete(session, ticket)
-    plan = landing.plan(session, ticket, actor, facts.landing, facts.waive)
-    return _passed(session, ticket, facts.choice, plan, facts.waive)
-
-
-def _passed(
-    session: Session,
-    ticket: Ticket,
-    choice: str | None,
-    plan: landing.Plan | None,
-    waived: str | None = None,
-) -> dict[str, Any]:
-    """On to the next phase or to done; where the work is to be landed first, the ticket waits for that in review."""
-    if plan is None:
-        return workflow.advance(session, ticket, choice, waived) | FRESH_START
-    workflow.require_decision(session, ticket, choice)
-    return {"status": S.IN_REVIEW, **landing.pending(plan)}
-
-
-def _land(session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
-    plan = landing.of(ticket)
-    return workflow.advance(session, ticket, waived=plan.waived if plan else None) | FRESH_START
-
-
-def _fail_landing(_session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, FailLandingFacts)
-    return landing.failed(ticket, facts.body)
-
-
-def _finish(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, FinishFacts)
-    return workflow.advance(session, ticket, facts.choice) | FRESH_START
-
-
-def _request_changes(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, FeedbackFacts)
-    stays = ticket.status is S.IN_REVIEW
-    return _resumed(session, ticket, facts, actor) | workflow.back(session, ticket, facts.phase, stays=stays)
-
-
-def _park(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, ParkFacts)
-    origin = ticket.return_to if ticket.status is S.WAITING else ticket.status.value
-    _require_own_probe(facts.wake, actor)
-    condition = wake.columns(session, facts.wake)
-    if condition["wake_ticket_id"] == ticket.id:
-        raise Invalid("a ticket cannot wait for itself", field="ticket")
-    return {**condition, "return_to": origin, "block": ticket.block}
-
-
-def _back(origin: str | None, fallback: TicketStatus) -> dict[str, Any]:
-    """Where a ticket returns to: one that was in progress returns to the queue and resumes its conversation."""
-    if origin == S.IN_PROGRESS:
-        return {"status": S.TODO, "resume": True}
-    return {"status": S(origin) if origin else fallback}
-
-
-def _wake(_session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
-    return {**_back(ticket.return_to, S.TODO), "block": ticket.block}
-
-
-def _block(_session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, BlockFacts)
-    said = {"reason": facts.reason.value, "owner": facts.owner, "next_action": facts.next_action}
-    return {"block": {**said, "return_to": ticket.status.value}}
-
-
-def _unblock(_session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
-    return _back((ticket.block or {}).get("return_to"), S.TODO) | FRESH_START
-
-
-def _reopen(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, ReopenFacts)
-    return {"status": S(facts.to), **FRESH_START, **workflow.reopen(session, ticket)}
-
-
-_CHANGES = dict.fromkeys(MOVES, _nothing) | {
-    "claim": _claim,
-    "start": _start,
-    "finish": _finish,
-    "release": _release,
-    "answer": _resumed,
-    "complete": _complete,
-    "approve": _approve,
-    "land": _land,
-    "fail_landing": _fail_landing,
-    "request_changes": _request_changes,
-    "send_back": _request_changes,
-    "park": _park,
-    "wake": _wake,
-    "block": _block,
-    "unblock": _unblock,
-    "reopen": _reopen,
-}
 
 
 # -------------------------------------------------------------------------------------------------- what goes with it

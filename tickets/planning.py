@@ -12,9 +12,9 @@ from models import PhaseState, Run, Ticket, TicketPhase, TicketStatus
 
 from . import editing, events, lookup, messages, team, workflow
 from .actors import Actor
+from .effects import FRESH_START
 from .errors import Conflict, Forbidden, Invalid, StaleTicket
 from .facts import Body, Line, Phase, Phases, Words
-from .lifecycle import FRESH_START
 
 UNBEGUN = frozenset({TicketStatus.INBOX, TicketStatus.TODO})
 
