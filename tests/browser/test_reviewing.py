@@ -52,3 +52,12 @@ def test_the_keyboard_walks_the_lines_of_a_file(house: House, page: Page, tmp_pa
     expect(numbers.nth(1)).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_label("Comment on new.txt, line 2")).to_be_focused()
+
+
+def test_before_and_after_share_the_width_of_a_file(house: House, page: Page, tmp_path: Path) -> None:
+    """Regression: a style of the same name made the table as narrow as its words."""
+    ticket = house.ticket()
+    house.change(house.claim(ticket), tmp_path / "repository")
+    page.goto(f"/ticket/{ticket}?tab=changes&view=split")
+    table, file = (page.locator(f"[data-file='new.txt']{part}").bounding_box() for part in (" table", ""))
+    assert table is not None and file is not None and table["width"] > file["width"] - 4
