@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from models import writing
 from tests.browser.conftest import House, Opened
 from tests.browser.test_live_pages import go
+from tests.waiting import wait_until
 from tickets import lookup, runs, workflow
 
 pytestmark = pytest.mark.browser
@@ -67,8 +68,9 @@ def test_phases_change_places_by_keyboard_and_stay_there_through_news(house: Hou
     expect(page.get_by_role("button", name="Move QA up")).to_be_focused()
     expect(page.locator("[data-phase]").first).to_have_attribute("data-phase", "QA")
     page.get_by_role("button", name="Save phases").click()
+    wanted = ["Dev", "QA", "Review"]
+    wait_until(lambda: [name for name, _, _ in phases(house, ticket)] == wanted, what="the phases in their new order")
     expect(page.locator("[data-error] .notice")).to_have_count(0)
-    assert [name for name, _, _ in phases(house, ticket)] == ["Dev", "QA", "Review"]
 
 
 def test_a_refusal_is_said_in_the_dialog_and_loses_nothing(house: House, page: Page) -> None:
