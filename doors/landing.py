@@ -13,7 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from models import Landing, Profile, Project, Run, Session, TaskOutcome, Ticket, Trigger, reading, writing
+from models import (
+    Landing,
+    Profile,
+    Project,
+    Run,
+    Session,
+    StoreUnavailable,
+    TaskOutcome,
+    Ticket,
+    Trigger,
+    reading,
+    writing,
+)
 from tickets import landed, landing
 from tickets.errors import DomainError
 from tickets.landing import Plan
@@ -23,6 +35,7 @@ from workers.folders import make_private
 from workers.landing import Conflict, Job, LandingError, Prepared
 from workers.redaction import Redaction
 from workers.spec import marker
+from workers.vocabulary import plain
 from workers.workspace import WorkspaceError, set_up
 
 from . import flight, outfit
@@ -65,12 +78,23 @@ def make_pass(bench: Bench, give_up: Callable[[], bool] = checks.never) -> Done:
             with reading(bench.engine) as session:
                 waiting = landed.wanted(session, bench.host)
             for ticket in waiting:
-                counted[_Attempt(bench, ticket, give_up).land()] += 1
+                counted[_tried(_Attempt(bench, ticket, give_up))] += 1
     except flight.Held as held:
         return Done(TaskOutcome.SKIPPED, {"held_by": str(held)}, again=True)
     failed, moved = counted["failed"], counted["landed"] + counted["sent_back"]
     outcome = TaskOutcome.WARNING if failed else TaskOutcome.ACTED if moved else TaskOutcome.NOOP
     return Done(outcome, dict(counted))
+
+
+def _tried(attempt: _Attempt) -> str:
+    """The trouble of one ticket is no other's: what cannot even be told of it is left for the next pass."""
+    try:
+        return attempt.land()
+    except StoreUnavailable:
+        raise
+    except Exception:
+        traceback.print_exc()
+        return "failed"
 
 
 def _sweep(bench: Bench) -> None:
@@ -255,8 +279,8 @@ class _Attempt:
         return "landed" if counted else "withdrawn"
 
     def _fail(self, reason: str) -> str:
-        plain = self._redaction.text(runway.without_credentials(reason))
-        return self._settle("failed", partial(landed.fail, reason=plain))
+        said = plain(self._redaction.text(runway.without_credentials(reason)))
+        return self._settle("failed", partial(landed.fail, reason=said))
 
     def _settle(self, came: str, settle: Settle) -> str:
         with writing(self._bench.engine) as session:

@@ -211,7 +211,7 @@ def commits(folder: Path, base: str, head: str = "HEAD", limit: int = 50, *, mer
     span = f"{checked(base)}..{checked(head)}"
     shown = ("--no-color", f"--max-count={limit}", "--format=%H %s", *(() if merges else ("--no-merges",)))
     said = ask(folder, "log", *shown, "--end-of-options", span)
-    return [Commit(*line.split(" ", 1)) for line in said.splitlines()]
+    return [Commit(*line.split(" ", 1)) for line in said.split("\n") if line]  # a subject may hold other line ends
 
 
 def diff_stat(folder: Path, base: str, head: str = "HEAD") -> DiffStat:

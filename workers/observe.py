@@ -75,7 +75,7 @@ def observe(workspace: Path, base_sha: str | None, checking: Checking | None = N
     for part in parts:
         try:
             facts |= part()
-        except (git.GitError, OSError, ValueError) as error:
+        except Exception as error:  # whatever it is, the report must go out
             problems.append(str(error))
     return facts | {"error": "; ".join(dict.fromkeys(problems))} if problems else facts
 

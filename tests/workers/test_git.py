@@ -47,6 +47,15 @@ def test_an_empty_subject_is_read(repo: Path) -> None:
     assert [each.subject for each in git.commits(repo, base)] == [""]
 
 
+@pytest.mark.parametrize("end", ["\f", "\v", "\x1c", "\x85", "\u2028"])
+def test_other_ends_of_a_line_in_a_subject_end_nothing(repo: Path, end: str) -> None:
+    """Regression: the report of a run with such a commit was never made."""
+    base = git.head(repo)
+    assert base
+    commit(repo, f"one{end}two", a="1")
+    assert [each.subject for each in git.commits(repo, base)] == [f"one{end}two"]
+
+
 def test_the_size_of_a_change_counts_lines_and_binary_files(repo: Path) -> None:
     base = git.head(repo)
     assert base
