@@ -51,18 +51,24 @@ def showing(repository: Path, branch: str) -> list[Path]:
 def rebasing(repository: Path, branch: str) -> Path | None:
     """The work tree in which a branch is being rebased just now, if any."""
     for place, shown in _listed(repository):
-        private = git.git_dir(place) if shown is None else None
-        heads = [private / name for name in REBASED] if private else []
+        heads = [_private(place) / name for name in REBASED] if shown is None else []
         if any(head.is_file() and head.read_text("utf-8").strip() == f"refs/heads/{branch}" for head in heads):
             return place
     return None
+
+
+def _private(place: Path) -> Path:
+    """Where git keeps what belongs to one work tree; a broken one, that git cannot read, has nothing there."""
+    with suppress(git.GitError):
+        return git.git_dir(place)
+    return place
 
 
 def _listed(repository: Path) -> list[tuple[Path, str | None]]:
     """Each work tree that is there, with the reference that is checked out in it; None where HEAD is detached."""
     found: list[tuple[Path, str | None]] = []
     for block in git.ask(repository, "worktree", "list", "--porcelain").split("\n\n"):
-        facts = dict(line.partition(" ")[::2] for line in block.splitlines())
+        facts = dict(line.partition(" ")[::2] for line in block.split("\n"))
         if "worktree" in facts and "bare" not in facts and Path(facts["worktree"]).is_dir():
             found.append((Path(facts["worktree"]), facts.get("branch")))
     return found

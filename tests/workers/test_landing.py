@@ -47,7 +47,7 @@ def land(job: Job, scratch: Path) -> Land:
         try:
             return landing.onto_base(job, scratch, squash=squash, look=look).commit
         finally:
-            assert not scratch.exists() and git(job.repository, "worktree", "list").count("\n") == 0
+            assert not scratch.exists() and str(scratch) not in git(job.repository, "worktree", "list")
 
     return land
 
@@ -266,6 +266,13 @@ def test_no_name_is_made_up(repo: Path, land: Land, tmp_path: Path, monkeypatch:
     with pytest.raises(LandingError, match="in whose name"):
         land()
     assert log(repo) == ["first"]
+
+
+def test_a_work_tree_that_git_cannot_read_is_in_nobodys_way(repo: Path, land: Land, tmp_path: Path) -> None:
+    git(repo, "worktree", "add", "--quiet", "--detach", str(tmp_path / "broken"))
+    (tmp_path / "broken" / ".git").unlink()
+    land()
+    assert (repo / "line.txt").exists()
 
 
 def test_a_base_in_a_rebase_is_left_alone(repo: Path, land: Land) -> None:
