@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import Ticket
+from models import StoreUnavailable, Ticket
 
 from . import editing, lifecycle, views
 from .actors import Actor
@@ -19,6 +19,7 @@ from .lookup import get
 MOST = 200
 NAMED = 5
 """How many tickets are named with each reason of a refusal."""
+UNREACHED = "the store could not be reached; try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ class Result:
             undoable = work()
         except DomainError as refusal:
             self.refused.setdefault(_why(refusal, reference), []).append(reference)
+            return
+        except StoreUnavailable:  # those before it are changed, and that has to be said
+            self.refused.setdefault(UNREACHED, []).append(reference)
             return
         self.changed.append(reference)
         if undoable:

@@ -9,10 +9,10 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
-from models import Run, TicketStatus, reading, writing
+from models import Run, Session, StoreUnavailable, Ticket, TicketStatus, reading, writing
 from tests.web.conftest import OWN_PAGE, Api, form_token
 from tests.web.test_more_pages import send, text
-from tickets import runs
+from tickets import bulk, runs
 from tickets.lookup import get
 
 
@@ -136,6 +136,25 @@ def test_a_refusal_is_told_once_for_all_of_its_kind(browser: FlaskClient, operat
     assert "Cancel: 1 of 9 tickets moved." in said
     assert "Refused: MC-1, MC-2, MC-3, MC-4, MC-5 and 2 more (it is cancelled); MC-99 (There is no ticket" in said
     assert statuses(store, "MC-8") == [TicketStatus.CANCELLED]
+
+
+def test_a_store_that_is_busy_in_between_takes_nothing_from_what_was_changed(
+    browser: FlaskClient, operator: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: it was said that nothing was changed, and there was no way back."""
+    for title in ("One", "Two", "Three"):
+        operator.post("/tickets", {"title": title, "status": "inbox"})
+    make = bulk.Change.make
+
+    def busy(change: bulk.Change, session: Session, reference: str, *rest: Any) -> Ticket:
+        if reference == "MC-2":
+            raise StoreUnavailable("UPDATE", {}, Exception("database is locked"))
+        return make(change, session, reference, *rest)
+
+    monkeypatch.setattr(bulk.Change, "make", busy)
+    said = send(browser, "/board/bulk", "/board", move="triage", tickets="MC-1,MC-2,MC-3")
+    assert "2 of 3 tickets moved. Refused: MC-2 (the store could not be reached; try again)." in said
+    assert "Take back 2" in said
 
 
 def test_a_run_that_a_bulk_move_stops_is_told(browser: FlaskClient, operator: Api, store: Engine) -> None:
