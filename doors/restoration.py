@@ -3,7 +3,7 @@
 1. Refuse while a program has the store open or an agent works: what they write next would be lost.
 2. Copy the copy through SQLite and verify it; bring it to the present schema.
 3. Let it give no number again that was given since: of tickets, runs and events. Browsers read their pages anew.
-4. Move the present store into `backups/`, and the copy into its place.
+4. Keep the present store in `backups/`, and put the copy into its place in one step: there is always a store.
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ def _go_on(settings: Settings, place: Path, fresh: Path, actor: Actor) -> None:
 
 def _given(place: Path) -> dict[str, int]:
     """The last numbers of the store that is replaced, as far as it can be read."""
+    if not place.exists():
+        return {}
     engine: Engine = open_engine(f"sqlite:///{place}")
     try:
         with suppress(DatabaseError), reading(engine) as session:
@@ -103,10 +105,12 @@ def _given(place: Path) -> dict[str, int]:
 
 
 def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path:
-    kept = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%SZ}.db"
-    for part in PARTS:
-        if _beside(place, part).exists():
-            _beside(place, part).replace(_beside(kept, part))
+    kept = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%S%fZ}.db"
+    parts = [part for part in PARTS if _beside(place, part).exists()]
+    for part in parts:
+        os.link(_beside(place, part), _beside(kept, part))
+    for part in parts[1:]:
+        _beside(place, part).unlink()  # only a store that cannot be opened has any left: its log must not meet the copy
     fresh.replace(place)
     handle = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

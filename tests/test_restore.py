@@ -68,6 +68,24 @@ def test_no_number_is_given_twice(mc: Mc, home: Path, copy: Path) -> None:
     assert given["runs"] == 41 and given["tickets"] == 3
 
 
+def test_there_is_a_store_at_every_moment(mc: Mc, home: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: killed before the copy was in place, it left none, and the next restore gave numbers again."""
+
+    replace = Path.replace
+
+    def die(part: Path, target: Path) -> Path:
+        if target == home / "mc.db":
+            raise KeyboardInterrupt
+        return replace(part, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("doors.restoration.Path.replace", die)
+        mc("restore", str(copy))
+    assert titles(mc) == ["After", "Before"]
+    mc("restore", str(copy))
+    assert json.loads(mc("ticket", "create", "Anew", "--json").output)["identifier"] == "MC-3"
+
+
 def test_nothing_is_restored_under_a_program_that_has_the_store_open(mc: Mc, home: Path, copy: Path) -> None:
     opening = (
         "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); store.execute('SELECT * FROM tickets'); print()"
