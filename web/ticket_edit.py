@@ -47,7 +47,7 @@ def save_field(reference: str, name: str) -> Answer:
     field = ticket_fields.named(name)
     value, sign = field.read(request.form, _zone()), request.form.get("sign", "")
     typed = value if field.kind == "tags" else request.form.get(name, "")
-    if "preview" in request.form:
+    if "preview" in request.form and field.kind == "prose":
         return _field_form(reference, field, value=typed, sign=sign, preview=markdown.html(value)), 200
 
     def again(refused: DomainError) -> Answer:

@@ -21,6 +21,8 @@ from .ticket_forms import Answer, change, form_again
 
 blueprint = Blueprint("ticket_files", __name__)
 
+TOLD = 5
+"""Refusals that are told one by one: what is told is kept in a cookie until the next page."""
 SEALED = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; sandbox"
 """For what somebody else made and a browser shows by itself: it may draw one picture, and nothing else."""
 
@@ -36,11 +38,17 @@ def attach(reference: str) -> AnyResponse:
     """Attach the files that were chosen; of each that is refused it is said why."""
     with reading(auth.instance().engine) as session:
         ticket = get(session, reference)
+    refusals = []
     for sent in request.files.getlist("file"):
         try:
             _enter(ticket.id, sent)
         except DomainError as refused:
-            frame.note(f"{sent.filename or 'The file'} was not attached: {refused.message}", "bad")
+            name = attachments.shown_name(sent.filename) if sent.filename else "The file"
+            refusals.append(f"{name} was not attached: {refused.message}")
+    for refusal in refusals[:TOLD]:
+        frame.note(refusal, "bad")
+    if len(refusals) > TOLD:
+        frame.note(f"{len(refusals) - TOLD} more were not attached.", "bad")
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
 

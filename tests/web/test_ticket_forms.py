@@ -160,6 +160,12 @@ def test_a_preview_is_drawn_as_markdown_and_nothing_is_saved(browser: FlaskClien
     assert now(store)["description"] == "As it is"
 
 
+@pytest.mark.parametrize(("name", "sent"), [("tags", "bug"), ("archived", "yes"), ("title", "x")])
+def test_only_what_is_written_in_markdown_is_previewed(browser: FlaskClient, name: str, sent: str) -> None:
+    sign = sign_of(browser, name)
+    assert send(browser, f"/edit/{name}", **{name: sent}, sign=sign, preview="yes").status_code == 303
+
+
 def test_a_field_that_is_not_there_is_not_found(browser: FlaskClient) -> None:
     for name in ("status", "version", "nothing"):
         assert browser.get(f"{PAGE}/edit/{name}").status_code == 404
@@ -289,6 +295,14 @@ def test_files_are_attached_by_a_plain_form_and_each_refusal_is_said(
     assert [row.name for row in rows(store)] == ["shot.png", "check.log"]
     assert f'<img src="/attachments/{rows(store)[0].id}/preview"' in page
     assert len(stored(settings)) == 2
+
+
+def test_what_is_told_of_refused_files_fits_a_cookie(browser: FlaskClient) -> None:
+    sent = [(io.BytesIO(b"\x7fELF\x00"), f"{number}{'x' * 3000}") for number in range(20)]
+    answer = send(browser, "/attachments", file=sent)
+    assert len(answer.headers["Set-Cookie"]) < 4000
+    page = text(browser, PAGE)
+    assert page.count("was not attached") == 5 and "15 more were not attached" in page
 
 
 def test_a_file_is_removed_with_its_content(browser: FlaskClient, store: Engine, settings: Settings) -> None:
