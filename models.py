@@ -105,6 +105,7 @@ class RelationKind(enum.StrEnum):
     DUPLICATE_OF = "duplicate_of"
     CAUSED_BY = "caused_by"
     CHILD_OF = "child_of"
+    FORK_OF = "fork_of"
     RELATES_TO = "relates_to"
     RELATED_TO = "related_to"
 
@@ -810,6 +811,7 @@ class Run(Base):
     token_hash: Mapped[str] = mapped_column(unique=True)
     nonce: Mapped[str]
     resumes: Mapped[bool] = mapped_column(default=False)
+    forks: Mapped[str | None]
     last_run_seq: Mapped[int] = mapped_column(default=0)
     state: Mapped[RunState] = mapped_column(default=RunState.STARTING)
     outcome: Mapped[Outcome | None]

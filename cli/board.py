@@ -33,12 +33,14 @@ def ticket() -> None:
 @click.option("--project", metavar="SLUG")
 @click.option("--tag", "tags", multiple=True, type=click.Choice([tag.value for tag in Tag]))
 @click.option("--accept", "acceptance", multiple=True, metavar="TEXT", help="One criterion of acceptance; repeatable.")
+@click.option("--fork-of", metavar="TICKET", help="Begin with a copy of the conversation about another ticket.")
 @as_json
-def create(description: str, acceptance: tuple[str, ...], as_json: bool, **fields: Any) -> None:
+def create(description: str, acceptance: tuple[str, ...], fork_of: str | None, as_json: bool, **fields: Any) -> None:
     """Create a ticket."""
     settings, actor = operator()
     criteria = [{"text": criterion} for criterion in acceptance]
-    body = checked(NewTicket, description=_text(description), acceptance=criteria, **fields)
+    links = [{"kind": "fork_of", "ticket": fork_of}] if fork_of else []
+    body = checked(NewTicket, description=_text(description), acceptance=criteria, relationships=links, **fields)
     with writing(settings) as session:
         made = _row(lifecycle.create(session, body, actor))
     print_one(made, as_json=as_json)

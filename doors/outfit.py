@@ -7,10 +7,10 @@ import shutil
 import sys
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from models import Profile, Project, Run, RunMode
+from models import AgentSession, Profile, Project, Run, RunMode
 from settings import Settings
 from tickets.runs import Claim
 from workers import logins, transcripts
@@ -36,8 +36,8 @@ def spec_of(settings: Settings, claim: Claim, project: Project | None, place: Wo
     """The spec of a claimed run; makes its configuration folder. Raises `ProgramMissing`, OSError."""
     ticket, run, profile = claim.ticket, claim.run, claim.profile
     environment = environment_of(settings, profile, run.id)
-    conversation, resume, config_dir = conversation_of(settings, run)
-    logins.lend(profile.program, Path(environment.get("HOME", settings.home)), config_dir)
+    talk = conversation_of(settings, run, claim.source)
+    logins.lend(profile.program, Path(environment.get("HOME", settings.home)), talk.config_dir)
     return RunSpec(
         version=VERSION,
         instance=settings.instance,
@@ -58,9 +58,10 @@ def spec_of(settings: Settings, claim: Claim, project: Project | None, place: Wo
         effort=profile.effort,
         argv=tuple(profile.argv),
         permissions=profile.permissions,  # type: ignore[arg-type]  # the profile's own model has checked it
-        conversation_id=conversation,
-        resume=resume,
-        config_dir=str(config_dir),
+        conversation_id=talk.id,
+        resume=talk.resume,
+        forks=talk.forks,
+        config_dir=str(talk.config_dir),
         workspace=str(place.path),
         repository=str(place.repository) if place.repository else None,
         branch=place.branch,
@@ -107,13 +108,25 @@ def limits_of(settings: Settings, profile: Profile) -> Limits:
     return Limits(**{**asdict(Limits()), **general, **own, **spendable})
 
 
-def conversation_of(settings: Settings, run: Run) -> tuple[str, bool, Path]:
-    """Conversation id, whether it is resumed, and its folder. One that its program does not remember is begun anew."""
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """The conversation of a run: whether it is resumed, or of which it is a copy, and its configuration folder."""
+
+    id: str
+    resume: bool
+    forks: str | None
+    config_dir: Path
+
+
+def conversation_of(settings: Settings, run: Run, source: AgentSession | None) -> Talk:
+    """What the run goes on with, or copies. What its program does not remember is begun anew. Raises OSError."""
     if run.resumes and run.conversation_id and run.config_dir:
         folder = Path(run.config_dir)
         if transcripts.is_kept(run.program, folder, run.conversation_id):
-            return run.conversation_id, True, folder
-    return str(uuid.uuid4()), False, settings.run_path(run.id) / "config"
+            return Talk(run.conversation_id, True, None, folder)
+    own = settings.run_path(run.id) / "config"
+    known = source and transcripts.copy(run.program, Path(source.config_dir or ""), source.id, own)
+    return Talk(str(uuid.uuid4()), False, source.id if source and known else None, own)
 
 
 def binary_of(settings: Settings, program: str) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models import Failure, Project, Run, reading, writing
-from tickets import lookup, prompt, runs
+from tickets import forks, lookup, prompt, runs
 from tickets.runs import Claim
 from workers import launch, lock, scope
 from workers.folders import FolderUnsafe, make_private, set_aside
@@ -62,10 +62,11 @@ def _prepare(bench: Bench, claim: Claim) -> RunSpec:
     place = _place(bench, claim, project, before)
     spec = outfit.spec_of(bench.settings, claim, project, place)
     facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
-    talk = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "resumes": spec.resume}
+    talk = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "forks": spec.forks}
     with writing(bench.engine) as session:
-        runs.prepared(session, claim.run.id, base_sha=spec.base_sha, **facts, **talk)
+        runs.prepared(session, claim.run.id, base_sha=spec.base_sha, resumes=spec.resume, **facts, **talk)
         run = lookup.get_run(session, claim.run.id)
+        forks.tell_missed(session, run)
         words = prompt.compose(session, claim.ticket, run)
     launch.write(bench.run_dir(claim.run.id), spec, words)
     return spec

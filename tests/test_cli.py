@@ -54,6 +54,17 @@ def test_a_description_and_a_comment_may_come_from_standard_input(mc: Mc) -> Non
     assert "Oil is in the shed." in shown
 
 
+def test_a_ticket_is_created_as_a_fork(mc: Mc, tmp_path: Path) -> None:
+    mc("ticket", "create", "Fix the door")
+    mc("ticket", "create", "Fix it otherwise", "--fork-of", "MC-1")
+    with sqlite3.connect(tmp_path / "home/mc.db") as store:
+        assert store.execute("SELECT ticket_id, kind, other_id FROM ticket_relationships").fetchall() == [
+            (2, "fork_of", 1)
+        ]
+    refused = mc("ticket", "create", "Fix it", "--fork-of", "MC-9")
+    assert refused.exit_code != 0 and "MC-9" in refused.output
+
+
 def test_open_tickets_are_listed_newest_first(mc: Mc) -> None:
     for title in ("First", "Second", "Third"):
         mc("ticket", "create", title)

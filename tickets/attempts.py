@@ -106,6 +106,7 @@ def _program(session: Session, run: Run, opening: list[TicketEvent]) -> list[tup
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),
         ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),
+        ("Begun as", "a copy of conversation " + run.forks if run.forks else None),
         ("Host", run.host),
     ]
 

@@ -173,6 +173,7 @@ class Link(Body):
         "duplicated_by",
         "caused_by",
         "causes",
+        "fork_of",
         "relates_to",
     ]
     ticket: Reference

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models import Run, RunState, Ticket, TicketStatus, now
 
-from . import board, control, landing, runtime, wake, words
+from . import board, control, forks, landing, runtime, wake, words
 from .lookup import live_run
 
 NEXT = {
@@ -28,7 +28,7 @@ NEXT = {
 @dataclass(frozen=True, slots=True)
 class Header:
     """`runtime` is starting, running, waiting, idle, stopping, closed or unknown; `live` while a run holds the ticket;
-    `interactive` names who talks with its agent."""
+    `interactive` names who talks with its agent, `speaker` the agent whose conversation can be forked."""
 
     state: str
     next_action: str
@@ -40,6 +40,7 @@ class Header:
     working: str | None
     age: datetime
     interactive: str | None
+    speaker: str | None
 
 
 def of(session: Session, ticket: Ticket) -> Header:
@@ -59,6 +60,7 @@ def of(session: Session, ticket: Ticket) -> Header:
         _working(run, state),
         ticket.created,
         controller.name if controller else None,
+        last.agent if last and ticket.conversation_id and last.program in forks.FORKING else None,
     )
 
 

@@ -19,7 +19,7 @@ from models import (
     TicketPhase,
 )
 
-from . import context, relationships, workflow
+from . import context, forks, relationships, workflow
 
 ORDER = (
     "Work this ticket in the live tmux runtime. Use DONE:, REVIEW:, or QUESTION: when you need MC to reflect the"
@@ -56,6 +56,13 @@ EVIDENCE = (
 )
 
 
+FORKED = (
+    "You go on with a copy of your conversation about {source}: that ticket goes its own way, and from here on only this"
+    " one is yours. The files are as this ticket begins, not as you left them there; you work in {workspace}."
+)
+WORKED = "The work on {source} is on branch {branch}, and is here only as far as it was landed."
+
+
 def compose(session: Session, ticket: Ticket, run: Run) -> str:
     """The prompt of a claimed run, in Markdown."""
     head = f"{ticket.identifier}: {ticket.title}"
@@ -71,6 +78,7 @@ def compose(session: Session, ticket: Ticket, run: Run) -> str:
 def _afresh(session: Session, ticket: Ticket, run: Run) -> list[str]:
     said = [comment for comment in _comments(session, ticket.id) if comment.run_id != run.id]
     return [
+        _fork(session, ticket, run),
         _acceptance(ticket),
         _phase(session, ticket, run),
         _check(session, ticket),
@@ -79,6 +87,16 @@ def _afresh(session: Session, ticket: Ticket, run: Run) -> list[str]:
         _section("What was said so far", _quoted(said)),
         _section("How to report", f"{TOOLS}\n\n{EVIDENCE}"),
     ]
+
+
+def _fork(session: Session, ticket: Ticket, run: Run) -> str:
+    source = forks.source(session, ticket.id) if run.forks else None
+    if source is None:
+        return ""
+    names = {"source": source.identifier, "workspace": run.workspace}
+    branch = forks.branch_of(session, source.id) if source.project_id == ticket.project_id else None
+    said = [FORKED, WORKED] if branch else [FORKED]
+    return _section("A copy of a conversation", " ".join(said).format(**names, branch=branch))
 
 
 def _resumed(session: Session, ticket: Ticket, run: Run) -> list[str]:

@@ -7,18 +7,25 @@ from dataclasses import dataclass
 from sqlalchemy import case, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, RelationKind, Ticket, TicketRelationship
+from models import TERMINAL, RelationKind, Run, Ticket, TicketRelationship
 
 from . import events
 from .actors import Actor
 from .errors import Conflict, Invalid, NotFound
 
-ORDERED = {RelationKind.BLOCKS, RelationKind.CHILD_OF, RelationKind.CAUSED_BY, RelationKind.DUPLICATE_OF}
+ORDERED = {
+    RelationKind.BLOCKS,
+    RelationKind.CHILD_OF,
+    RelationKind.CAUSED_BY,
+    RelationKind.DUPLICATE_OF,
+    RelationKind.FORK_OF,
+}
 REVERSED = {
     "blocks": "blocked by",
     "duplicate_of": "duplicated by",
     "caused_by": "causes",
     "child_of": "parent of",
+    "fork_of": "forked as",
     "relates_to": "relates to",
     "related_to": "relates to",
 }
@@ -52,12 +59,14 @@ def relate(session: Session, ticket_id: int, said: str, other_id: int, actor: Ac
 
 
 def add(session: Session, ticket_id: int, kind: str, other_id: int, actor: Actor) -> TicketRelationship:
-    """Raises `Invalid` for an unknown kind or the ticket itself, `Conflict` for a repetition or a cycle."""
+    """Raises `Invalid` for an unknown kind or the ticket itself, `Conflict` for a repetition, a cycle or a late fork."""
     relation = _kind(kind)
     if ticket_id == other_id:
         raise Invalid("a ticket has no relationship with itself", field="ticket")
     if _is_said(session, relation, ticket_id, other_id):
         raise Conflict("these tickets already have that relationship", field="ticket")
+    if relation is RelationKind.FORK_OF:
+        _require_unbegun(session, ticket_id)
     if relation in ORDERED and reaches(session, relation, other_id, ticket_id):
         words = relation.value.replace("_", " ")
         raise Conflict(
@@ -77,6 +86,15 @@ def _is_said(session: Session, kind: RelationKind, ticket_id: int, other_id: int
     pair = tuple_(TicketRelationship.ticket_id, TicketRelationship.other_id)
     same = select(TicketRelationship.id).where(TicketRelationship.kind == kind, pair.in_(ends))
     return session.scalar(same.limit(1)) is not None
+
+
+def _require_unbegun(session: Session, ticket_id: int) -> None:
+    """A fork begins with its ticket's first run, and with one conversation."""
+    if session.scalar(select(Run.id).where(Run.ticket_id == ticket_id).limit(1)) is not None:
+        raise Conflict("only a ticket that was never worked on can begin as a fork: make a new one", field="kind")
+    forks = TicketRelationship.ticket_id == ticket_id, TicketRelationship.kind == RelationKind.FORK_OF
+    if session.scalar(select(TicketRelationship.id).where(*forks).limit(1)) is not None:
+        raise Conflict("this ticket is a fork of another one already", field="kind")
 
 
 def _tell(session: Session, event: str, link: tuple[int, int, RelationKind, int], actor: Actor) -> None:

@@ -38,6 +38,7 @@ from . import (
     conversation,
     events,
     evidence,
+    forks,
     messages,
     quarantine,
     retries,
@@ -79,11 +80,15 @@ def hashed(token: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A ticket won: the run that now holds it, and its token, which is shown only here."""
+    """A ticket won: the run that now holds it, and its token, which is shown only here.
+
+    `source`: the conversation that the run begins with a copy of.
+    """
 
     ticket: Ticket
     run: Run
     profile: Profile
+    source: AgentSession | None
     token: str = field(repr=False)
 
 
@@ -98,11 +103,12 @@ def claim(session: Session, ticket_id: int, host: str) -> Claim:
         raise Invalid(f"{ticket.identifier} is not owned by a runnable agent", owner=ticket.assigned_to)
     profile = session.get_one(Profile, agent.profile)
     held = sessions.to_resume(session, ticket_id, agent.name, profile.program) if ticket.resume else None
+    source = None if held else forks.to_copy(session, ticket_id, profile.program)
     ticket = transition(session, ticket_id, "claim", PICKUP)
     token = "mcr_" + secrets.token_urlsafe(32)
     run = _open(session, ticket, agent, profile, host, token, held)
     run.mode, ticket.next_mode = ticket.next_mode or profile.mode, None
-    return Claim(ticket, run, profile, token)
+    return Claim(ticket, run, profile, source, token)
 
 
 def _open(

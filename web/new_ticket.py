@@ -43,6 +43,7 @@ LINKS = [
     ("duplicated_by", "Is duplicated by"),
     ("caused_by", "Is caused by"),
     ("causes", "Causes"),
+    ("fork_of", "Is a fork of"),
 ]
 PLAIN = ("title", "description", "priority", "assigned_to", "project")
 TIMES = ("not_before", "expected_check_in")

@@ -44,6 +44,7 @@ class Limits:
 class RunSpec:
     """Everything a wrapper knows of its run; `env` is the agent's whole environment.
 
+    `forks`: the conversation whose copy, which lies in the configuration folder, this one begins with.
     `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`); only
     that person, a reported verdict or a limit ends such a run.
     """
@@ -69,6 +70,7 @@ class RunSpec:
     permissions: Permissions
     conversation_id: str
     resume: bool
+    forks: str | None
     config_dir: str
     workspace: str
     repository: str | None

@@ -14,6 +14,7 @@ from tests.agents.programs import CODEX, TOOL
 from tests.model_server import ModelServer
 from tests.workers.fake_api import FakeApi, serving
 from tests.workers.runs import Run, running
+from workers import transcripts
 from workers.spec import RunSpec
 
 pytestmark = [pytest.mark.agents, pytest.mark.parametrize("program", [CODEX])]
@@ -63,6 +64,19 @@ def test_the_next_run_goes_on_in_the_same_conversation(program: str, work: Work,
 
     assert (second.report["verdict"], second.report["summary"]) == ("review", "Blue it is.")
     assert second.report["conversation_id"] == thread
+    assert "Remember the heron." in str(model.requests[-1].body)
+
+
+def test_a_fork_goes_on_in_a_conversation_of_its_own(
+    program: str, work: Work, folder: Path, model: ModelServer
+) -> None:
+    first = work("Remember the heron. [[say: DONE: Gladly.]]", mcp_command=None)
+    thread = first.report["conversation_id"]
+    assert transcripts.copy(program, folder / "config", thread, folder / "copied")
+
+    fork = work("[[say: DONE: Forked.]]", mcp_command=None, forks=thread, config_dir=str(folder / "copied"))
+
+    assert fork.report["summary"] == "Forked." and fork.report["conversation_id"] not in ("", thread)
     assert "Remember the heron." in str(model.requests[-1].body)
 
 

@@ -16,6 +16,7 @@ from tests.agents.conftest import Start
 from tests.agents.programs import TOOL, both, claude
 from tests.model_server import ModelServer
 from tests.waiting import wait_until
+from workers import transcripts
 from workers.spec import RunSpec
 
 Make = Callable[..., RunSpec]
@@ -163,6 +164,33 @@ def test_a_resumed_conversation_keeps_its_identity_and_counts_only_its_own_token
     assert again.of("session")[0].payload["conversation_id"] == conversation
     assert "Remember the word heron." in str(model.requests[-1].body)
     assert again.of("usage")[-1].payload["input_tokens"] == 200
+
+
+@both
+def test_a_fork_knows_what_was_said_has_its_own_identity_and_leaves_the_first_as_it_was(
+    program: str, spec: Make, start: Start, folder: Path, model: ModelServer
+) -> None:
+    first = start(spec(program, mcp_command=None), "[[say: Remember the word heron.]]")
+    first.until("result")
+    conversation = first.of("session")[0].payload["conversation_id"]
+    assert first.finish() == 0
+    (folder / "elsewhere").mkdir()
+    mine = {"config_dir": str(folder / "copied"), "workspace": str(folder / "elsewhere")}
+    mine |= {"forks": conversation, "conversation_id": str(uuid4())}
+    assert transcripts.copy(program, folder / "config", conversation, folder / "copied")
+    fork = start(spec(program, mcp_command=None, **mine), "[[bash: pwd]][[say: Forked.]]")
+    assert fork.until("result").payload["text"] == "Forked.", fork.shown()
+    own = fork.of("session")[0].payload["conversation_id"]
+    assert own != conversation
+    assert "heron" in str(model.requests[-1].body)
+    assert [event.payload["text"] for event in fork.of("text")] == ["Forked."]
+    assert fork.of("usage")[-1].payload["input_tokens"] == 200
+    assert fork.of("tool_result")[0].payload["output"].strip() == str(folder / "elsewhere")
+    assert fork.finish() == 0
+    assert transcripts.is_kept(program, folder / "copied", own)
+    again = start(spec(program, mcp_command=None, resume=True, conversation_id=conversation), "[[say: Still here.]]")
+    assert again.until("result").payload["text"] == "Still here.", again.shown()
+    assert "Forked." not in str(model.requests[-1].body)
 
 
 @both

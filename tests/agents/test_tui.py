@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.agents.screens import ScreenRun
 from tests.model_server import ModelServer
 from tests.workers import scripted
 from tests.workers.fake_api import FakeApi, serving
-from workers import processes
+from workers import processes, transcripts
 from workers.spec import RunSpec
 
 pytestmark = pytest.mark.agents
@@ -173,6 +174,23 @@ def test_a_conversation_goes_on_on_the_screen_and_is_told_once(program: str, sho
     assert (report["summary"], report["conversation_id"]) == ("Still here.", known), again.screen
     assert [each["text"] for each in again.events("text")][-1] == "DONE: Still here."
     assert any("heron" in str(each.body) and "Still here." in str(each.body) for each in model.requests)
+
+
+@both
+def test_a_fork_tells_on_the_screen_only_what_is_said_in_it(
+    program: str, show: Show, folder: Path, model: ModelServer
+) -> None:
+    first = show(program, "[[bash: echo heron]][[say: DONE: Remember the word heron.]]", mcp_command=None)
+    known = first.report()["conversation_id"]
+    first.gone()
+    assert transcripts.copy(program, folder / "config", known, folder / "copied")
+    mine = {"config_dir": str(folder / "copied"), "forks": known, "conversation_id": str(uuid4()), "generation": 2}
+    fork = show(program, "[[say: DONE: Forked.]]", mcp_command=None, **mine)
+    report = fork.report()
+    assert report["summary"] == "Forked." and report["conversation_id"] not in ("", known), fork.screen
+    assert [each["text"] for each in fork.events("text")] == ["DONE: Forked."], fork.screen
+    assert fork.events("tool_call") == [] and report["usage"]["input_tokens"] == 100
+    assert any("heron" in str(each.body) and "Forked." in str(each.body) for each in model.requests)
 
 
 @both

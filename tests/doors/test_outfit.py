@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import uuid
 from pathlib import Path
 
 import pytest
 
 from doors import outfit
-from models import Profile, Run, RunMode
+from models import AgentSession, Profile, Run, RunMode
 from settings import Ambient, Settings
 from workers import logins
 from workers import spec as specs
@@ -69,14 +70,14 @@ def test_a_conversation_is_resumed_only_where_its_program_has_kept_it(
     """Regression: one whose program was killed before it wrote anything down was resumed in vain, twice, then blocked."""
     held = Run(id=9, resumes=True, program=program, conversation_id="c-1", config_dir=str(tmp_path))
 
-    conversation, resumed, folder = outfit.conversation_of(settings, held)
+    anew = outfit.conversation_of(settings, held, None)
 
-    assert str(uuid.UUID(conversation)) == conversation != "c-1" and not resumed
-    assert folder == settings.run_path(9) / "config"
+    assert str(uuid.UUID(anew.id)) == anew.id != "c-1" and not anew.resume
+    assert anew.config_dir == settings.run_path(9) / "config"
     kept = tmp_path / path
     kept.parent.mkdir(parents=True)
     kept.write_text('{"type":"queue-operation"}\n{"type":"user"}\n')
-    assert outfit.conversation_of(settings, held) == ("c-1", True, tmp_path)
+    assert outfit.conversation_of(settings, held, None) == outfit.Talk("c-1", True, None, tmp_path)
 
 
 def test_a_conversation_of_which_only_the_beginning_was_queued_is_begun_anew(
@@ -85,7 +86,28 @@ def test_a_conversation_of_which_only_the_beginning_was_queued_is_begun_anew(
     held = Run(id=9, resumes=True, program="claude", conversation_id="c-1", config_dir=str(tmp_path))
     (tmp_path / "projects/-srv-web").mkdir(parents=True)
     (tmp_path / "projects/-srv-web/c-1.jsonl").write_text('{"type":"queue-operation"}\n')
-    assert not outfit.conversation_of(settings, held)[1]
+    assert not outfit.conversation_of(settings, held, None).resume
+
+
+@pytest.mark.parametrize(
+    ("program", "path"),
+    [("claude", "projects/-srv-web/c-1.jsonl"), ("codex", "sessions/2026/11/21/rollout-2026-11-21T12-00-00-c-1.jsonl")],
+)
+def test_a_fork_has_a_copy_of_what_was_written_in_a_folder_of_its_own(
+    program: str, path: str, settings: Settings, tmp_path: Path
+) -> None:
+    run = Run(id=9, resumes=False, program=program)
+    source = AgentSession(id="c-1", program=program, config_dir=str(tmp_path))
+    assert outfit.conversation_of(settings, run, source).forks is None
+    written = tmp_path / path
+    written.parent.mkdir(parents=True)
+    written.write_text('{"type":"user"}\n{"type":"assis')
+
+    fork = outfit.conversation_of(settings, run, source)
+
+    assert (fork.resume, fork.forks, fork.config_dir) == (False, "c-1", settings.run_path(9) / "config")
+    assert str(uuid.UUID(fork.id)) == fork.id and (fork.config_dir / path).read_text() == '{"type":"user"}\n'
+    assert stat.S_IMODE(fork.config_dir.stat().st_mode) == 0o700 and written.exists()
 
 
 def test_a_program_that_is_not_there_is_named(settings: Settings) -> None:

@@ -34,6 +34,27 @@ def test_an_answered_question_goes_on_in_the_same_conversation_with_what_is_new(
 
 
 @both
+def test_a_fork_goes_on_from_what_was_said_about_another_ticket(program: str, office: Office) -> None:
+    source = office.start(f"{program}-works", "Remember the heron. [[say: REVIEW: Gladly.]]")
+    first = office.work_off(source, TicketStatus.IN_REVIEW)
+    link = {"kind": "fork_of", "ticket": office.get(source).identifier}
+
+    fork = office.start(f"{program}-works", "[[say: REVIEW: I know it.]]", relationships=[link])
+
+    run = office.work_off(fork, TicketStatus.IN_REVIEW)
+    assert (run.summary, run.forks, run.resumes) == ("I know it.", first.conversation_id, False)
+    assert run.conversation_id not in (None, first.conversation_id)
+    assert "Remember the heron." in str(office.model.requests[-1].body), "the program remembers by itself"
+    prompt = office.prompt(run)
+    assert "a copy of your conversation about" in prompt and f"on branch {first.branch}" in prompt
+
+    office.move(source, "request_changes", body="Once more. [[say: REVIEW: As before.]]")
+    again = office.dispatch(source)
+    office.until(source, TicketStatus.IN_REVIEW)
+    assert again.resumes and "I know it." not in str(office.model.requests[-1].body), "the other one is as it was"
+
+
+@both
 def test_messages_to_a_busy_agent_arrive_once_each_and_in_order(program: str, office: Office) -> None:
     ticket_id = office.start(f"{program}-works", "[[bash: cat gate]][[say: REVIEW: I have heard both.]]")
     gate = office.gate(ticket_id)

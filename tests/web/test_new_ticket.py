@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy import Engine, update
 
 from models import Agent, Program, now, writing
 from settings import Settings
+from tests.test_sessions import begin
 from tests.web.conftest import OWN_PAGE, Api, form_token
 from tests.web.test_more_pages import text
 
@@ -178,3 +180,17 @@ def test_a_ticket_begins_with_the_phases_that_were_ticked(browser: FlaskClient, 
     refused = post(browser, **dev | {"phase-0-agent": "nobody"})
     said = refused.get_data(as_text=True)
     assert refused.status_code == 422 and "nobody on the team" in said and 'name="phase-0-on" value="1" checked' in said
+
+
+def test_a_conversation_is_forked_from_the_ticket_that_holds_it(
+    browser: FlaskClient, operator: Api, store: Engine
+) -> None:
+    operator.post("/tickets", {"title": "First", "assigned_to": "claude"})
+    assert "Fork the conversation" not in text(browser, "/ticket/MC-1")
+    begin(store, 1, "c-1", config_dir="/runs/1/config")
+    page = text(browser, "/ticket/MC-1")
+    link = unescape(page[: page.index(">Fork the conversation<")].rpartition('href="')[2].partition('"')[0])
+    form = text(browser, link)
+    assert '<option value="fork_of" selected>' in form and '<option value="claude" selected>' in form
+    assert post(browser, link_kind="fork_of", link_ticket="MC-1", assigned_to="claude").location == "/ticket/MC-2"
+    assert "fork of" in text(browser, "/ticket/MC-2") and "forked as" in text(browser, "/ticket/MC-1")

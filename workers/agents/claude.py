@@ -59,9 +59,7 @@ class ClaudeAgent:
         files.replace(folder / MCP_CONFIG, json.dumps(servers).encode())
 
     def command(self, spec: RunSpec) -> list[str]:
-        identity = "--resume" if spec.resume else "--session-id"
-        argv = [spec.binary or "claude", "-p", *_STREAMS.split(), *_CHANNEL.split()]
-        argv += [identity, spec.conversation_id]
+        argv = [spec.binary or "claude", "-p", *_STREAMS.split(), *_CHANNEL.split(), *identity(spec)]
         argv += ["--mcp-config", str(Path(spec.config_dir) / MCP_CONFIG)]
         argv += _option("--model", spec.model) + _option("--effort", spec.effort)
         argv += _option("--permission-mode", MODES.get(spec.permissions))
@@ -107,6 +105,13 @@ class ClaudeAgent:
     def _control(self, subtype: str) -> bytes:
         number = f"mc-{next(self._numbers)}"
         return write_line({"type": "control_request", "request_id": number, "request": {"subtype": subtype}})
+
+
+def identity(spec: RunSpec) -> list[str]:
+    """The options that choose the conversation."""
+    if spec.forks:
+        return ["--resume", spec.forks, "--fork-session", "--session-id", spec.conversation_id]
+    return ["--resume" if spec.resume else "--session-id", spec.conversation_id]
 
 
 def _allowed(spec: RunSpec) -> list[str]:

@@ -58,7 +58,7 @@ class CodexAgent:
         self._waiting: list[tuple[str, str]] = []
         self._replies: list[bytes] = []
         self._thread: Fields = {}
-        self._resume = False
+        self._opening = "thread/start"
         self._coordinated = False
         self._version = ""
 
@@ -69,12 +69,13 @@ class CodexAgent:
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._stream = CodexStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
         approval, sandbox = POLICIES[spec.permissions]
-        self._resume, self._coordinated = spec.resume, spec.mcp_command is None
+        self._coordinated = spec.mcp_command is None
         self._thread = {"cwd": spec.workspace, "approvalPolicy": approval, "sandbox": sandbox}
         if spec.model:
             self._thread = {**self._thread, "model": spec.model}
-        if spec.resume:
-            self._thread = {**self._thread, "threadId": spec.conversation_id, "excludeTurns": True}
+        if known := earlier(spec):
+            self._opening = f"thread/{known[0]}"
+            self._thread = {**self._thread, "threadId": known[1], "excludeTurns": True}
         write_config(spec, run_dir)
 
     def command(self, spec: RunSpec) -> list[str]:
@@ -146,10 +147,9 @@ class CodexAgent:
             case "initialize":
                 version = _VERSION.search(text(result, "userAgent"))
                 self._version = version[1] if version else ""
-                opening = "thread/resume" if self._resume else "thread/start"
-                self._replies += [write_line({"method": "initialized"}), self._request(opening, self._thread)]
+                self._replies += [write_line({"method": "initialized"}), self._request(self._opening, self._thread)]
                 return []
-            case "thread/start" | "thread/resume":
+            case "thread/start" | "thread/resume" | "thread/fork":
                 return self._begin(result)
             case "turn/start":
                 self._stream.turn = text(table(result, "turn"), "id") or self._stream.turn
@@ -159,7 +159,7 @@ class CodexAgent:
 
     def _begin(self, result: Fields) -> list[Event]:
         thread = text(table(result, "thread"), "id")
-        self._stream.begin(thread, self._resume)
+        self._stream.begin(thread, self._opening != "thread/start")
         self._say_waiting()
         model = text(result, "model")
         told = event("session", conversation_id=thread, model=model, program="codex", version=self._version)
@@ -189,6 +189,13 @@ class CodexAgent:
             event("error", failure=failure, message=f"{method}: {said}"),
             event("result", ok=False, text=said, failure=failure),
         ]
+
+
+def earlier(spec: RunSpec) -> tuple[str, str] | None:
+    """What becomes of an earlier conversation, as Codex calls it everywhere, and which; None when there is none."""
+    if spec.forks:
+        return "fork", spec.forks
+    return ("resume", spec.conversation_id) if spec.resume else None
 
 
 def socket_of(spec: RunSpec) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.agents.base import State
-from workers.agents.codex import MCP_SECONDS, POLICIES, write_config
+from workers.agents.codex import MCP_SECONDS, POLICIES, earlier, write_config
 from workers.agents.codex_exec import CodexExec
 from workers.agents.diagnosis import explain_exit
 from workers.agents.fields import read_line
@@ -40,7 +40,7 @@ class CodexOnce:
         argv = [spec.binary or "codex", *spec.argv, "--json", "--skip-git-repo-check", "-s", sandbox]
         argv += ["-C", spec.workspace, *(["-m", spec.model] if spec.model else [])]
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
-        return [*argv, *(["resume", spec.conversation_id] if spec.resume else []), "-"]
+        return [*argv, *(earlier(spec) or ()), "-"]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {"CODEX_HOME": spec.config_dir}

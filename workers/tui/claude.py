@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 
 from workers import files, processes
-from workers.agents.claude import MODES, ClaudeAgent
+from workers.agents.claude import MODES, ClaudeAgent, identity
 from workers.agents.claude_stream import SYNTHETIC, ClaudeStream
 from workers.agents.fields import Fields, count, read_json, read_line, rows, table, text
 from workers.agents.tally import Tally
@@ -37,6 +37,7 @@ class ClaudeScreen:
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._agent.prepare(spec, run_dir)
+        self._transcript = ClaudeTranscript(_lines_of(self.transcripts(spec)) if spec.forks else frozenset())
         folder = Path(spec.config_dir)
         settings = json.loads((folder / "settings.json").read_bytes())
         settings["skipDangerousModePermissionPrompt"] = True
@@ -48,7 +49,7 @@ class ClaudeScreen:
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         folder = Path(spec.config_dir)
-        argv = [spec.binary or "claude", "--resume" if spec.resume else "--session-id", spec.conversation_id]
+        argv = [spec.binary or "claude", *identity(spec)]
         argv += ["--settings", str(folder / SETTINGS), "--mcp-config", str(folder / "mc-coord.json")]
         argv += ["--strict-mcp-config", "--disallowedTools", "SendMessage,ListAgents"]
         chosen = {"--model": spec.model, "--effort": spec.effort, "--permission-mode": MODES.get(spec.permissions)}
@@ -82,6 +83,12 @@ class ClaudeScreen:
         tmux.send_keys(pane, "C-c")  # an interrupted prompt is put back into the box
 
 
+def _lines_of(transcripts: list[Path]) -> frozenset[str]:
+    """The identities of the lines in these transcripts: a fork repeats them in its own."""
+    named = (text(read_json(line), "uuid") for file in transcripts for line in file.read_bytes().splitlines())
+    return frozenset(filter(None, named))
+
+
 def _seconds(spec: RunSpec) -> int:
     """A hook may wait as long as the run lasts."""
     return int(spec.limits.run_seconds)
@@ -93,14 +100,15 @@ class ClaudeTranscript:
     Its messages have the form of the stream's, one line for each block, with the final usage in every line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: frozenset[str] = frozenset()) -> None:
+        self._told = told
         self._stream = ClaudeStream("default", ())
         self._tally = Tally()
         self._message = ""
 
     def read(self, line: Fields) -> list[Event]:
         """The events of one decoded line."""
-        if line.get("isSidechain") is True:
+        if line.get("isSidechain") is True or text(line, "uuid") in self._told:
             return []
         match text(line, "type"):
             case "assistant":

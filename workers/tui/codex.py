@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from workers.agents import codex_items
-from workers.agents.codex import MCP_SECONDS, POLICIES, CodexAgent, options
+from workers.agents.codex import MCP_SECONDS, POLICIES, CodexAgent, earlier, options
 from workers.agents.codex_exec import modern
 from workers.agents.diagnosis import diagnose, reset_time
 from workers.agents.fields import Fields, amount, count, read_line, table, text
@@ -50,7 +50,8 @@ class CodexScreen:
         argv = [spec.binary or "codex", *options(spec), "-a", approval, "-s", sandbox, "-C", spec.workspace]
         argv += ["-m", spec.model] if spec.model else []
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
-        argv = [argv[0], "resume", *argv[1:], spec.conversation_id] if spec.resume else argv
+        if known := earlier(spec):
+            argv = [argv[0], known[0], *argv[1:], known[1]]
         return [*argv, *(["--", prompt] if prompt is not None else [])]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:

@@ -1,0 +1,117 @@
+"""Tickets that begin with a copy of another one's conversation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select, update
+
+from models import Agent, Run, TicketComment, reading, writing
+from tests.test_prompt import end, hear, prompt_of
+from tests.test_sessions import begin, claimed
+from tests.test_spine import ALICE, make
+from tickets import forks, relationships, runs
+from tickets.errors import Conflict
+
+
+@pytest.fixture(autouse=True)
+def room(engine: Engine) -> None:
+    with writing(engine) as session:
+        session.execute(update(Agent).values(capacity=9))
+
+
+def fork_of(engine: Engine, source: int, **facts: Any) -> int:
+    ticket_id = make(engine, **{"assigned_to": "claude"} | facts)
+    with writing(engine) as session:
+        relationships.relate(session, ticket_id, "fork_of", source, ALICE)
+    return ticket_id
+
+
+def copied(engine: Engine, ticket_id: int) -> str | None:
+    """The conversation that the ticket's next run is given a copy of."""
+    with writing(engine) as session:
+        claim = runs.claim(session, ticket_id, "here")
+        return claim.source.id if claim.source else None
+
+
+def comments(engine: Engine, ticket_id: int) -> list[str]:
+    with reading(engine) as session:
+        return list(session.scalars(select(TicketComment.body).where(TicketComment.ticket_id == ticket_id)))
+
+
+def test_the_first_run_is_given_the_conversation_of_the_other_ticket(engine: Engine) -> None:
+    source = make(engine, assigned_to="claude")
+    begin(engine, source, "c-1", config_dir="/runs/1/config")
+    fork = fork_of(engine, source)
+    assert copied(engine, fork) == "c-1"
+
+
+def test_later_runs_go_on_with_their_own(engine: Engine) -> None:
+    source = make(engine, assigned_to="claude")
+    begin(engine, source, "c-1", config_dir="/runs/1/config")
+    fork = fork_of(engine, source)
+    begin(engine, fork, "c-2", config_dir="/runs/2/config")
+    run = claimed(engine, fork)
+    assert (run.resumes, run.conversation_id) == (True, "c-2")
+
+
+def test_a_run_that_never_began_is_followed_by_another_with_the_copy(engine: Engine) -> None:
+    source = make(engine, assigned_to="claude")
+    begin(engine, source, "c-1", config_dir="/runs/1/config")
+    fork = fork_of(engine, source)
+    end(engine, claimed(engine, fork), verdict="failed", failure={"class": "environment", "message": "No."})
+    assert copied(engine, fork) == "c-1"
+
+
+def test_another_program_cannot_read_it_and_that_is_said(engine: Engine) -> None:
+    source = make(engine, assigned_to="codex")
+    begin(engine, source, "c-1", config_dir="/runs/1/config")
+    fork = fork_of(engine, source)
+    run = claimed(engine, fork)
+    with writing(engine) as session:
+        forks.tell_missed(session, run)
+    assert comments(engine, fork)[-1] == "No conversation of MC-1 with claude is kept here. This one begins anew."
+
+
+def test_nothing_is_said_of_a_run_that_has_its_copy_or_needs_none(engine: Engine) -> None:
+    source = make(engine, assigned_to="claude")
+    begin(engine, source, "c-1", config_dir="/runs/1/config")
+    fork, other = fork_of(engine, source), make(engine)
+    for run in (claimed(engine, fork), claimed(engine, other)):
+        before = comments(engine, run.ticket_id)
+        with writing(engine) as session:
+            runs.prepared(session, run.id, forks="c-1" if run.ticket_id == fork else None)
+            forks.tell_missed(session, session.get_one(Run, run.id))
+        assert comments(engine, run.ticket_id) == before
+
+
+def test_the_prompt_says_what_is_a_copy_and_what_is_not_here(engine: Engine) -> None:
+    source = make(engine, assigned_to="claude")
+    first = begin(engine, source, "c-1", config_dir="/runs/1/config", branch="mc/MC-1-x")
+    fork = fork_of(engine, source, description="The long description.")
+    run = claimed(engine, fork)
+    with writing(engine) as session:
+        runs.prepared(session, run.id, forks=first.conversation_id or "c-1", workspace="/here")
+        run = session.get_one(Run, run.id)
+    text = prompt_of(engine, run)
+    assert "The long description." in text and "## How to report" in text
+    assert "a copy of your conversation about MC-1" in text and "you work in /here." in text
+    assert "on branch mc/MC-1-x" in text
+
+
+def test_a_prompt_without_a_copy_says_nothing_of_one(engine: Engine) -> None:
+    fork = fork_of(engine, make(engine))
+    run = claimed(engine, fork)
+    hear(engine, run)
+    assert "A copy of a conversation" not in prompt_of(engine, run)
+
+
+def test_a_ticket_is_a_fork_of_one_and_from_its_beginning(engine: Engine) -> None:
+    first, second = make(engine), make(engine)
+    fork = fork_of(engine, first)
+    with writing(engine) as session, pytest.raises(Conflict, match="fork of another one already"):
+        relationships.relate(session, fork, "fork_of", second, ALICE)
+    claimed(engine, second)
+    with writing(engine) as session, pytest.raises(Conflict, match="never worked on"):
+        relationships.relate(session, first, "forked_as", second, ALICE)
