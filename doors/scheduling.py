@@ -35,7 +35,7 @@ class Table:
 
 
 class Scheduler:
-    """`started` stands for the last run of tasks that have never run. `log` takes a line for people."""
+    """`started` stands for the last run of those that go by the clock and have never run. `log` takes a line for people."""
 
     def __init__(self, bench: Bench, folder: Path, started: datetime, log: Callable[[str], None]) -> None:
         self._bench = bench
@@ -117,7 +117,12 @@ class Scheduler:
         return self._run(self.table().tasks[name], trigger)
 
     def _is_due(self, table: Table, name: str, moment: datetime) -> bool:
-        """Where the clock was set back, a run that lies ahead of it counts as one of now: nothing waits until it is past."""
+        """What goes by elapsed time runs at once the first time: a new board can say whether it works.
+
+        Where the clock was set back, a run that lies ahead of it counts as one of now: nothing waits until it is past.
+        """
+        if name not in self._last and table.tasks[name].recurs:
+            return True
         last = self._last[name] = min(self._last.get(name, self._started), moment)
         return timetable.next_after(table.tasks[name], last, self._bench.settings.zone) <= moment
 

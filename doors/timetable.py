@@ -57,6 +57,11 @@ class Task:
     name: str
     head: TaskFile
 
+    @property
+    def recurs(self) -> bool:
+        """Whether it goes by elapsed time, every so many minutes, and not by the clock."""
+        return self.head.schedule.startswith("*")
+
 
 def load(folder: Path) -> tuple[dict[str, Task], list[str]]:
     """The tasks of a folder by name, and what is wrong with those that cannot be used, each with its file's name."""

@@ -109,6 +109,15 @@ def test_a_task_runs_when_it_is_due_and_not_before(shop: Shop) -> None:
     assert shop.tick(NOON + timedelta(minutes=6)) == []
 
 
+def test_what_goes_by_elapsed_time_runs_at_once_the_first_time_and_then_when_it_is_due(shop: Shop) -> None:
+    write_task(shop.folder, "queue-reaper", schedule="*/10 * * * *")
+    write_task(shop.folder, "backup", schedule="20 3 * * *", command=["queue_reaper.py", "--backup"])
+
+    assert shop.tick(NOON) == ["queue-reaper"]
+    assert shop.tick(NOON + timedelta(minutes=9)) == []
+    assert Shop(shop.house, shop.folder).tick(NOON + timedelta(minutes=9)) == []
+
+
 def test_a_task_that_a_person_asked_for_runs_once_enabled_or_not(shop: Shop) -> None:
     write_task(shop.folder, "reap", schedule="5 * * * *", enabled=False)
     with writing(shop.house.engine) as session:
