@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, update
 
 from models import Agent, Run, Ticket, writing
@@ -49,6 +50,14 @@ def test_a_program_that_names_no_conversation_always_starts_anew(engine: Engine)
     run = claimed(engine, ticket_id)
 
     assert (run.resumes, run.conversation_id) == (False, None)
+
+
+@pytest.mark.parametrize("name", ["--dangerously-skip-permissions", "../../c-1", "a/b", "", "x" * 101, "a\nb"])
+def test_a_name_that_is_an_option_or_a_path_is_not_taken_up(engine: Engine, name: str) -> None:
+    ticket_id = make(engine, assigned_to="claude")
+    begin(engine, ticket_id, name, config_dir="/runs/1/config")
+
+    assert not claimed(engine, ticket_id).resumes
 
 
 def test_another_agent_does_not_get_the_conversation(engine: Engine) -> None:

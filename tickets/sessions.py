@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from models import AgentSession, Run, Ticket, insert_once, now
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""A conversation's name reaches a command line and a path; an agent could give one that is an option or leads elsewhere."""
+
 
 def begun(session: Session, run: Run, conversation_id: str) -> None:
-    """The program itself has named its conversation: only such a one can be resumed."""
+    """The program itself has named its conversation: only such a one can be resumed, and only by a plain name."""
+    if not NAME.fullmatch(conversation_id):
+        return
     facts = {"ticket_id": run.ticket_id, "program": run.program or "unknown", "agent": run.agent}
     places = {"config_dir": run.config_dir, "cwd": run.workspace}
     session.execute(insert_once(session, AgentSession).values(id=conversation_id, **facts, **places))
