@@ -194,7 +194,9 @@ def _require_right(wanted: frozenset[Right] | None) -> None:
     if g.caller is None:
         raise Unauthenticated
     if g.caller.right not in wanted:
-        raise Forbidden(f"This is for {' or '.join(sorted(wanted))}, and you are {g.caller.right}.")
+        raise Forbidden(
+            f"This takes the right of {' or '.join(sorted(wanted))}, and you have that of {g.caller.right}. Log in with another token."
+        )
 
 
 # -------------------------------------------------------------------------------------------------- who is it, then

@@ -321,8 +321,8 @@ def stamp(value: datetime) -> str:
 
 
 def clock(value: datetime) -> str:
-    """A moment in words for people, to the second: `2026-03-01 09:00:00 UTC`."""
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """A moment in words for people: `2026-03-01 09:00 UTC`, to the second where it is not on the minute."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC" if value.second else "%Y-%m-%d %H:%M UTC")
 
 
 class UtcTime(TypeDecorator[datetime]):

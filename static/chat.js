@@ -36,7 +36,7 @@ class Conversation {
     document.addEventListener("mc:sent", () => this.#schedule());
     addEventListener("scroll", () => this.#showLatest(), { passive: true });
     this.#latest.addEventListener("click", () => this.#toEnd(true));
-    this.#showLatest();
+    new ResizeObserver(() => this.#showLatest()).observe(this.#list);
   }
 
   /** The stream and the live conversation tell the same events, each in order: what came by one is no news by the other. */

@@ -32,7 +32,7 @@ function theme() {
 
 class Console {
   #writes = "writes" in document.body.dataset;
-  #link = document.querySelector("[data-link]");
+  #link = document.getElementById("connection");
   #terminal = new Terminal({
     fontFamily: getComputedStyle(document.documentElement).getPropertyValue("--mono"),
     fontSize: matchMedia("(max-width: 700px)").matches ? 10 : 13,
@@ -62,15 +62,20 @@ class Console {
   }
 
   #begin() {
-    this.#link.textContent = "Live";
+    this.#show("live", "Live");
     this.#terminal.reset();
     this.#fit.fit();
     this.#tell({ type: "resize", columns: this.#terminal.cols, lines: this.#terminal.rows });
   }
 
   #mend(code, reason) {
-    this.#link.textContent = code >= OVER ? reason : "Reconnecting…";
+    this.#show("lost", code >= OVER ? reason : "Reconnecting");
     if (code < OVER) setTimeout(() => this.#open(), AGAIN);
+  }
+
+  #show(link, words) {
+    this.#link.dataset.link = link;
+    this.#link.querySelector(".word").textContent = words;
   }
 
   #tell(message) {

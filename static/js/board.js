@@ -1,5 +1,6 @@
 // The board: parts that keep themselves fresh, whatever is shown of them, and what people do with the cards in them.
 
+import { busy } from "./busy.js";
 import { Carrier } from "./carrying.js";
 import { titleOf } from "./cards.js";
 import { announceFresh, morph } from "./fragments.js";
@@ -103,7 +104,7 @@ export class Board {
   async #loadMore(link) {
     link.setAttribute("aria-disabled", "true");
     try {
-      const fresh = parseFragment(await fetchFragment(link.dataset.more));
+      const fresh = parseFragment(await busy(link, () => fetchFragment(link.dataset.more)));
       const list = link.closest("[data-part]").querySelector("[data-cards]");
       const more = fresh.querySelector("[data-more]");
       const cards = [...fresh.querySelectorAll("[data-card]")];

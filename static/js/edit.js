@@ -3,6 +3,7 @@
 //   [data-opens="<id>"]   opens it when it is clicked, as its button does
 //   form[data-autosend]   sends itself when a box is ticked
 
+import { busy } from "./busy.js";
 import { forget, recall } from "./drafts.js";
 import { morph } from "./fragments.js";
 import { leave, say } from "./forms.js";
@@ -64,7 +65,7 @@ async function preview(event) {
   event.preventDefault();
   event.stopPropagation();
   try {
-    const drawn = await fetchDrawn(form.getAttribute("action"), new FormData(form, submitter));
+    const drawn = await busy(submitter, () => fetchDrawn(form.getAttribute("action"), new FormData(form, submitter)));
     await morph(form.querySelector("[data-preview]"), drawn.querySelector("[data-preview]").outerHTML, "outerMorph");
   } catch (refusal) {
     say(refusal.message, form.querySelector("[data-error]"));

@@ -51,15 +51,12 @@ async function attachAll(files) {
   }
 }
 
+const lineOf = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
+
 function addLine(name) {
-  const line = document.createElement("li");
-  const label = document.createElement("span");
-  label.className = "clip";
-  label.textContent = `Attaching ${name}`;
-  const progress = document.createElement("progress");
-  progress.max = 1;
-  progress.setAttribute("aria-label", `Attaching ${name}`);
-  line.append(label, progress);
+  const line = lineOf("uploading");
+  line.querySelector("[data-name]").textContent = name;
+  line.querySelector("progress").setAttribute("aria-label", `Attaching ${name}`);
   document.querySelector("[data-uploads]").append(line);
   document.getElementById("side-toggle").checked = true; // where the details are folded
   line.scrollIntoView({ block: "nearest" });
@@ -67,16 +64,10 @@ function addLine(name) {
 }
 
 function refuse(line, message) {
-  const words = document.createElement("p");
-  words.className = "bad";
-  words.setAttribute("role", "alert");
-  words.textContent = message;
-  const away = document.createElement("button");
-  away.type = "button";
-  away.className = "button plain";
-  away.textContent = "Put away";
-  away.addEventListener("click", () => line.remove());
-  line.replaceChildren(words, away);
+  const refused = lineOf("upload-refused");
+  refused.querySelector("p").textContent = message;
+  refused.querySelector("[data-away]").addEventListener("click", () => refused.remove());
+  line.replaceWith(refused);
 }
 
 // Into a text

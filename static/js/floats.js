@@ -1,7 +1,10 @@
 // What floats: menus (details[data-menu]) and dialogs (opened by data-dialog="<id>", or by a move's link).
 
+import { loading } from "./busy.js";
 import { fetchFragment } from "./page.js";
 import { morph } from "./fragments.js";
+
+const LATE = 300;
 
 function closeMenus(except) {
   for (const menu of document.querySelectorAll("details[data-menu][open]")) {
@@ -46,12 +49,22 @@ export function openDialog(id) {
   return dialog;
 }
 
+/** Read what a dialog is to show; null where nobody wants it any more. Where it takes a moment the dialog opens meanwhile, with words in `slot`. */
+export async function readFor(id, slot, words, load) {
+  let gone = false;
+  slot.replaceChildren(loading(words));
+  const late = setTimeout(() => openDialog(id).addEventListener("close", () => (gone = true), { once: true }), LATE);
+  const content = await load().finally(() => clearTimeout(late));
+  return gone ? null : content;
+}
+
 /** Load a form into a dialog; when that fails, go to its page as if there were no script. */
 export async function openForm(load, href, id = "move-dialog") {
   try {
     const slot = document.querySelector(`#${id} [data-slot]`);
-    slot.replaceChildren();
-    await morph(slot, await load());
+    const form = await readFor(id, slot, "Reading the form…", load);
+    if (form === null) return;
+    await morph(slot, form);
     openDialog(id);
     slot.querySelector(".input")?.focus();
   } catch {

@@ -7,6 +7,7 @@
 //   [data-error]   inside it: where a refusal is said; [data-notes]: where it is said what was done
 //   [data-default] the button that Ctrl+Enter presses
 
+import { busy } from "./busy.js";
 import { forget } from "./drafts.js";
 import { morph } from "./fragments.js";
 import { fetchDrawn, post } from "./page.js";
@@ -76,7 +77,8 @@ async function send(form, submitter) {
   const data = new FormData(form, submitter);
   for (const button of buttons) button.disabled = true;
   try {
-    finish(form, submitter, await post(submitter?.getAttribute("formaction") ?? form.getAttribute("action"), data));
+    const url = submitter?.getAttribute("formaction") ?? form.getAttribute("action");
+    finish(form, submitter, await busy(submitter, () => post(url, data)));
   } catch (refusal) {
     await refuse(form, refusal);
   } finally {
@@ -99,7 +101,7 @@ async function redraw(form, submitter) {
   const data = new FormData(form, submitter);
   for (const [name, value] of [...data]) if (value instanceof File) data.delete(name);
   try {
-    const drawn = await fetchDrawn(form.getAttribute("action"), data);
+    const drawn = await busy(submitter, () => fetchDrawn(form.getAttribute("action"), data));
     await morph(form, drawn.querySelector("form").outerHTML, "outerMorph");
   } catch (refusal) {
     say(refusal.message, form.querySelector("[data-error]"));

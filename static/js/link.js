@@ -1,4 +1,5 @@
-// The state of the connection, in words; and the banner while what is shown cannot be renewed.
+// The state of the connection, in words, and on the whole page, where nothing is shown as live while no news arrives; and the
+// banner while what is shown cannot be renewed.
 
 const WORDS = { live: "Live", waiting: "Connecting", lost: "Reconnecting" };
 
@@ -7,6 +8,7 @@ export function showLink(stream, reach) {
   const banner = document.querySelector("[data-offline]");
   const show = () => {
     pill.dataset.link = reach.away ? "lost" : stream.link;
+    document.documentElement.dataset.link = pill.dataset.link;
     pill.querySelector(".word").textContent = reach.away ? "Offline" : WORDS[stream.link];
     pill.title = stream.link === "live" ? "News arrives by itself" : "News does not arrive at the moment; reload to see it";
     banner.querySelector("time").dateTime = reach.since.toISOString();

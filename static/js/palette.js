@@ -1,6 +1,7 @@
 // "/" or Ctrl+K: a page, a ticket, or something to do. What the page knows is there at once; tickets that the server
 // knows come while somebody is still typing.
 
+import { loading } from "./busy.js";
 import { commands, noteTicket, ticketItem } from "./commands.js";
 import { element } from "./element.js";
 import { openDialog } from "./floats.js";
@@ -46,6 +47,8 @@ export class Palette {
   #dialog = document.getElementById("palette");
   #input = document.getElementById("palette-q");
   #list = document.getElementById("palette-list");
+  #told = this.#dialog.querySelector("[data-told]");
+  #unreached = this.#dialog.querySelector("[data-unreached]");
   #known = [];
   #found = [];
   #recent = null; // of the server, asked for when the palette is first opened
@@ -88,6 +91,7 @@ export class Palette {
   #change() {
     this.#options = [];
     this.#found = [];
+    this.#told.replaceChildren();
     this.#fill();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#search(this.#input.value.trim()), QUIET);
@@ -95,8 +99,11 @@ export class Palette {
 
   async #search(words) {
     if (words.length < 2) return;
-    const { items } = await fetchJson(`/api/v1/search?${new URLSearchParams({ q: words, limit: FOUND })}`).catch(() => ({ items: [] }));
+    this.#told.replaceChildren(loading("Looking for tickets…"));
+    const answer = await fetchJson(`/api/v1/search?${new URLSearchParams({ q: words, limit: FOUND })}`).catch(() => null);
     if (words !== this.#input.value.trim()) return;
+    this.#told.replaceChildren(...(answer ? [] : [this.#unreached.content.cloneNode(true)]));
+    const { items } = answer ?? { items: [] };
     this.#found = items.slice(0, FOUND).map((hit) => ({ ...ticketItem(hit), id: `at ${hit.href}`, href: hit.href, ...(hit.kind === "ticket" ? {} : { label: `${hit.ticket} ${hit.title} (${hit.kind})` }) }));
     this.#fill();
   }

@@ -33,18 +33,24 @@ class Picker {
     if (words.length < 2) return this.close();
     const query = new URLSearchParams({ q: words.slice(0, 200), kind: "ticket", limit: SHOWN + 1 });
     const answer = await fetch(`/api/v1/search?${query}`).catch(() => null);
-    const items = answer?.ok ? (await answer.json()).items : [];
+    const items = answer?.ok ? (await answer.json()).items : null;
     if (words !== this.#input.value.trim() || document.activeElement !== this.#input) return;
-    if (items.some(({ ticket }) => names(words, ticket))) this.close(); // there is nothing left to choose
+    if (items === null) this.#tell("Tickets cannot be looked up now. Write the whole identifier.");
+    else if (items.some(({ ticket }) => names(words, ticket))) this.close(); // there is nothing left to choose
     else this.#show(items.filter(({ ticket }) => ticket !== this.#own).slice(0, SHOWN));
   }
 
   #show(items) {
     this.#list.replaceChildren(...items.map((item, place) => option(item, `${this.#list.id}-${place}`)));
-    if (!items.length) this.#list.append(nothing());
+    if (!items.length) this.#list.append(note("No ticket has these words."));
     this.#list.hidden = false;
     this.#input.setAttribute("aria-expanded", "true");
     this.#choose(-1);
+  }
+
+  #tell(words) {
+    this.#show([]);
+    this.#list.replaceChildren(note(words));
   }
 
   #choose(place) {
@@ -94,10 +100,10 @@ function option({ ticket, title, status }, id) {
   return item;
 }
 
-function nothing() {
+function note(words) {
   const item = document.createElement("li");
   item.className = "nothing";
-  item.textContent = "No ticket has these words.";
+  item.textContent = words;
   return item;
 }
 

@@ -1,5 +1,6 @@
 // The ruler of the Events tab: dragged, stepped with the arrow keys or played, it shows the ticket as it was.
 
+import { busy } from "./busy.js";
 import { morph } from "./fragments.js";
 import { fetchFragment } from "./page.js";
 
@@ -56,7 +57,8 @@ class Replay {
     while (seq !== this.#wanted) {
       seq = this.#wanted;
       try {
-        await morph(this.#then, await fetchFragment(`${this.#root.dataset.replay}?at=${seq}`));
+        const then = await busy(this.#then, () => fetchFragment(`${this.#root.dataset.replay}?at=${seq}`));
+        await morph(this.#then, then);
       } catch (refusal) {
         this.#halt();
         this.#then.textContent = refusal.message;

@@ -2,19 +2,18 @@
 // there too; with a script that fails they lead to the file.
 
 import { insert, linkTo } from "./files.js";
-import { openDialog } from "./floats.js";
+import { openDialog, readFor } from "./floats.js";
 import { fetchFragment } from "./page.js";
 
 const LINK = /^\/attachments\/\d+\/preview$/;
 
 const part = (name) => document.querySelector(`#viewer [${name}]`);
 
-function picture(url, name) {
+async function picture(url, name) {
   const image = document.createElement("img");
   image.src = url;
   image.alt = name;
-  image.addEventListener("error", () => part("data-viewer-body").replaceChildren("This cannot be shown here: it is of another kind, or too large. Download it."));
-  return image;
+  return image.decode().then(() => image, () => "This cannot be shown here: it is of another kind, or too large. Download it.");
 }
 
 async function text(url) {
@@ -41,7 +40,10 @@ async function open(anchor) {
     document.getElementById("viewer").close();
     insert(document.getElementById("say"), linkTo(name, anchor.pathname));
   };
-  part("data-viewer-body").replaceChildren(show === "picture" ? picture(anchor.pathname, name) : await text(anchor.pathname));
+  const slot = part("data-viewer-body");
+  const shown = await readFor("viewer", slot, `Reading ${name}…`, () => (show === "picture" ? picture(anchor.pathname, name) : text(anchor.pathname)));
+  if (shown === null) return;
+  slot.replaceChildren(shown);
   openDialog("viewer");
 }
 

@@ -19,6 +19,9 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 SIZES = {"desk": (1440, 900), "phone": (360, 2400)}
 """The phone is tall, so that no control happens to stand half under a bar that floats."""
 
+LONG = "rm -rf build && npm run build -- --mode production --output-directory dist"
+"""What is wider than a phone must be so in a place of its own."""
+
 FAILED = "axe.run(document, {runOnly: %s}).then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].target))"
 
 
@@ -34,7 +37,7 @@ def paths(house: House, folder: Path) -> list[str]:
     house.tell(run, "agent.text", block="b1", text="I look.\n\n```sh\nls\n```")
     house.tell(run, "agent.thinking", block="b2", text="Hm.", seconds=2)
     house.tell(run, "agent.tool_call", call="k1", name="Bash", input={"command": "ls"}, title="ls")
-    house.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": "rm"}, title="rm")
+    house.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": LONG}, title=LONG)
     house.tell(run, "agent.question", request="q1", questions=[{"text": "Which?", "choices": [{"label": "This"}]}])
     house.ticket(status="inbox", priority="urgent")
     house.furnish(ticket)
@@ -78,6 +81,7 @@ def paths(house: House, folder: Path) -> list[str]:
         "/incidents",
         "/logs",
         "/logs?show=heartbeats",
+        "/api/docs",
         "/nothing",
         "/offline",
         f"/ticket/{ticket}/move/block",
