@@ -129,7 +129,9 @@ def _rights_wanted() -> frozenset[Right] | None:
 def install(app: Flask) -> None:
     app.before_request(guard)
     app.after_request(_forget_stale_cookie)
-    app.context_processor(lambda: {"csrf_token": csrf_token, "instance": instance().settings.instance})
+    app.context_processor(lambda: {"instance": instance().settings.instance})
+    # A global, so that macros see it without the context of a page: such a file is run once, not anew for every page.
+    app.jinja_env.globals["csrf_token"] = csrf_token
 
 
 def guard() -> None:
