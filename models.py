@@ -13,11 +13,12 @@ import json
 import os
 import select as os_select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pysqlite3
 from sqlalchemy import (
@@ -51,6 +52,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm import Session as Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+Answer = TypeVar("Answer")
 
 # --------------------------------------------------------------------------------------------------------- vocabulary
 
@@ -1180,13 +1183,32 @@ def _begin_sqlite(connection: Any) -> None:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
     """A session over one snapshot; nothing is written."""
-    with Session(engine, expire_on_commit=False, autoflush=False) as session:
+    with Session(engine, expire_on_commit=False, autoflush=False, info={"asked": {}}) as session:
         yield session
 
 
 def let_go(session: Session) -> None:
     """End the snapshot of a `reading` before slow work, such as git; what was read stays as it was read."""
     session.commit()
+    session.info["asked"] = {}
+
+
+def once(question: Callable[[Session], Answer]) -> Callable[[Session], Answer]:
+    """Ask a question about the whole store once for a snapshot, however many parts of a page need the answer.
+
+    The snapshot of a `reading` does not change; where something is written, each asks anew. Nobody may change the answer.
+    """
+
+    @wraps(question)
+    def ask(session: Session) -> Answer:
+        asked: dict[Any, Answer] | None = session.info.get("asked")
+        if asked is None:
+            return question(session)
+        if question not in asked:
+            asked[question] = question(session)
+        return asked[question]
+
+    return ask
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from functools import cache
 from sqlalchemy import false, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from models import Agent, AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
+from models import AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
 
 from . import landing, lifecycle, reasons, runtime, team
 from .actors import Actor
@@ -269,5 +269,4 @@ def costs_of(session: Session, ids: list[int]) -> dict[int, float]:
 
 def owner_kinds(session: Session) -> dict[str, str]:
     """How each member of the team is drawn: person or agent."""
-    query = select(Agent.name, Agent.kind)
-    return {name: "person" if kind is AgentKind.HUMAN else "agent" for name, kind in session.execute(query)}
+    return {each.name: "person" if each.kind is AgentKind.HUMAN else "agent" for each in team.members(session)}

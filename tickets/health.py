@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from models import (
     DeliveryState,
@@ -147,7 +147,8 @@ def _undelivered(session: Session) -> Check:
 
 def _landings(session: Session) -> Check:
     """Approved work that has long waited to be landed: its machine may be gone, or nobody lands there."""
-    pending = session.scalars(select(Ticket).where(Ticket.landing == LandingState.PENDING).order_by(Ticket.id))
+    query = select(Ticket).where(Ticket.landing == LandingState.PENDING).order_by(Ticket.id)
+    pending = session.scalars(query.options(load_only(Ticket.identifier, Ticket.landing_plan)))
     late = [each.identifier for each in pending if (plan := landing.of(each)) and plan.since < now() - LANDING]
     if not late:
         return Check("landings", "ok", "none late")

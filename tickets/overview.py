@@ -57,7 +57,8 @@ def needs_you(session: Session, limit: int = SHOWN) -> list[View]:
 def count_needs(session: Session) -> int:
     """How many of these there are, counted up to a hundred."""
     some = [query.with_only_columns(Ticket.id).limit(MOST_NEEDS).subquery() for query in (_asking(), _resting())]
-    return min(MOST_NEEDS, sum(session.scalar(select(func.count()).select_from(each)) or 0 for each in some))
+    counts = [select(func.count()).select_from(each).scalar_subquery() for each in some]
+    return min(MOST_NEEDS, sum(session.execute(select(*counts)).one()))
 
 
 def _asking() -> Select[Ticket]:

@@ -95,7 +95,7 @@ def _viewer() -> Viewer:
 def show() -> str:
     look = _look()
     with reading(auth.instance().engine) as session:
-        frame.cursor(session)
+        frame.around(session)
         shown = _shown(session, look)
         shown |= {"choices": forms.choices(session), "views": _views(session, look.query)}
         shown |= {"first": _first_steps(session) if board.is_empty(session) else None}
