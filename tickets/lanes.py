@@ -15,7 +15,7 @@ from models import Ticket, TicketStatus
 from . import board, reasons, runtime
 from .board import PAGE, Filters, Pile, Viewer
 from .errors import Invalid
-from .paging import OLDEST_STANDING, Conditions
+from .paging import OLDEST_STANDING, Conditions, Lists
 
 LANES = ("working", "needs_you", "in_review", "stuck")
 
@@ -48,6 +48,6 @@ def lane(
     return board.piles(session, _lists((name,), filters, viewer), OLDEST_STANDING, viewer, cursor, size)[0]
 
 
-def _lists(names: Sequence[str], filters: Filters, viewer: Viewer) -> dict[str, list[Conditions]]:
+def _lists(names: Sequence[str], filters: Filters, viewer: Viewer) -> Lists:
     narrowed, sets = filters.on_board(), conditions(viewer.limits.attempts)
-    return {name: [[*each, *narrowed] for each in sets[name]] for name in names}
+    return Lists({name: [[*each, *narrowed] for each in sets[name]] for name in names})

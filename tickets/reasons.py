@@ -232,6 +232,8 @@ def _said(session: Session, tickets: Sequence[Ticket], live: dict[int, Run]) -> 
 
 
 def _questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
+    if not ids:
+        return {}
     newest = (
         select(func.max(TicketComment.id))
         .where(TicketComment.ticket_id.in_(ids), TicketComment.kind == CommentKind.QUESTION)
@@ -245,6 +247,8 @@ def _questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
 
 def _requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
     """What live runs wait for; the oldest of several is answered first."""
+    if not live:
+        return {}
     query = (
         select(RunRequest.ticket_id, RunRequest.payload)
         .where(RunRequest.run_id.in_(run.id for run in live.values()), RunRequest.state == RequestState.PENDING)
@@ -264,6 +268,8 @@ def _asked(payload: dict[str, Any]) -> str:
 
 
 def _summaries(session: Session, ids: Sequence[int]) -> dict[int, str]:
+    if not ids:
+        return {}
     newest = select(func.max(Run.id)).where(Run.ticket_id.in_(ids)).group_by(Run.ticket_id)
     query = select(Run.ticket_id, Run.summary).where(Run.id.in_(newest))
     return {ticket_id: _line(summary or "") for ticket_id, summary in session.execute(query)}
