@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from functools import cache
 from statistics import median
 from typing import Any
 
@@ -56,9 +57,14 @@ def needs_you(session: Session, limit: int = SHOWN) -> list[View]:
 
 def count_needs(session: Session) -> int:
     """How many of these there are, counted up to a hundred."""
+    return min(MOST_NEEDS, sum(session.execute(_counting()).one()))
+
+
+@cache
+def _counting() -> Select[*tuple[int, ...]]:
+    """Every page asks this, and to build a statement costs more than to run it."""
     some = [query.with_only_columns(Ticket.id).limit(MOST_NEEDS).subquery() for query in (_asking(), _resting())]
-    counts = [select(func.count()).select_from(each).scalar_subquery() for each in some]
-    return min(MOST_NEEDS, sum(session.execute(select(*counts)).one()))
+    return select(*(select(func.count()).select_from(each).scalar_subquery() for each in some))
 
 
 def _asking() -> Select[Ticket]:
