@@ -7,7 +7,6 @@ reading is for operators and viewers, everything else for operators (`allow`, `p
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
@@ -219,7 +218,7 @@ def csrf_token() -> str:
     """The token that this browser's forms must carry: bound to its log-in, nothing to store."""
     known: Caller | None = g.get("caller")
     subject = known.cookie if known else ""
-    return hmac.new(instance().key, b"form:" + subject.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(instance().key, b"form:" + subject.encode(), "sha256").hex()
 
 
 def cookie_name(settings: Settings) -> str:
