@@ -15,7 +15,7 @@ import select as os_select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
     Double,
@@ -36,6 +37,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    bindparam,
     create_engine,
     event,
     func,
@@ -347,6 +349,11 @@ class UtcTime(TypeDecorator[datetime]):
         if value is None or isinstance(value, datetime):
             return value.astimezone(UTC) if value else None
         return datetime.fromisoformat(value)
+
+
+def ago(span: timedelta = timedelta()) -> ColumnElement[datetime]:
+    """The moment so long before a statement is run, for a statement that is kept."""
+    return bindparam(None, callable_=lambda: now() - span, type_=UtcTime(), unique=True)
 
 
 class Json(TypeDecorator[Any]):

@@ -15,10 +15,10 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, bindparam, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from models import Profile, Run, RunState, TicketStatus, UtcTime, clock, now, seconds_between
+from models import Profile, Run, RunState, TicketStatus, ago, clock, now, seconds_between
 from settings import Budget, Settings
 
 from . import events
@@ -136,8 +136,7 @@ SUMS = (
     func.sum(Run.cost_usd),
     func.sum(Run.turns),
 )
-UNTIL = func.coalesce(Run.ended, bindparam("now", callable_=now, type_=UtcTime()))
-"""The end of a run, for a live one the moment at which it is asked."""
+UNTIL = func.coalesce(Run.ended, ago())
 
 
 def spent_today(session: Session, zone: ZoneInfo, moment: datetime | None = None) -> dict[str, Spent]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session, load_only
 
 from models import (
@@ -24,6 +24,7 @@ from models import (
     RunState,
     TaskOutcome,
     Ticket,
+    ago,
     database_sizes,
     now,
 )
@@ -49,14 +50,14 @@ UNHEARD = (
         Run.state != RunState.ENDED,
         Run.mode != RunMode.EXTERNAL,
         or_(
-            Run.heartbeat < bindparam("silent"),
-            and_(Run.heartbeat.is_(None), Run.started < bindparam("starting")),
+            Run.heartbeat < ago(SILENT),
+            and_(Run.heartbeat.is_(None), Run.started < ago(STARTING)),
         ),
     )
     .limit(RUNS_NAMED)
 )
 UNDELIVERED = select(func.count()).where(
-    QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < bindparam("late")
+    QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < ago(UNTAKEN)
 )
 LANDINGS = (
     select(Ticket)
@@ -143,8 +144,7 @@ def _pause(session: Session) -> Check:
 
 def _silent_runs(session: Session) -> Check:
     """Live runs without a beat for longer than three of them, or without a first one after any start's time."""
-    moment = now()
-    silent = session.scalars(UNHEARD, {"silent": moment - SILENT, "starting": moment - STARTING}).all()
+    silent = session.scalars(UNHEARD).all()
     if not silent:
         return Check("runs", "ok", "every live run is heard")
     return Check(
@@ -154,7 +154,7 @@ def _silent_runs(session: Session) -> Check:
 
 def _undelivered(session: Session) -> Check:
     """Messages that a live run was offered long ago and has not taken."""
-    count = session.scalar(UNDELIVERED, {"late": now() - UNTAKEN}) or 0
+    count = session.scalar(UNDELIVERED) or 0
     return Check(
         "messages", "warning" if count else "ok", f"{count} wait for more than 5 min" if count else "none late"
     )

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Select,
+    bindparam,
     func,
     literal,
     literal_column,
@@ -74,6 +75,26 @@ def _read(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[Any]:
 
 
 Conditions = list[ColumnElement[bool]]
+UNSHOWN = (
+    Ticket.description,
+    Ticket.acceptance,
+    Ticket.requester,
+    Ticket.campaign_owner,
+    Ticket.gate,
+    Ticket.resume,
+    Ticket.next_mode,
+    Ticket.faults,
+    Ticket.last_failure,
+    Ticket.last_gate,
+    Ticket.conversation_id,
+    Ticket.event_seq,
+    Ticket.pruned_seq,
+)
+LISTED = (
+    select(Ticket)
+    .where(Ticket.id.in_(bindparam("tickets", expanding=True)))
+    .options(*(defer(column, raiseload=True) for column in UNSHOWN))
+)
 
 
 class Lists:
@@ -125,7 +146,7 @@ def pages(
     """The first `size` tickets of each of these lists.
 
     Every set has an index that knows the order, and is read no further than it is shown, all of them in one statement.
-    Descriptions are left where they are: they may be long, and nothing of a list shows them.
+    What nothing of a list shows is left where it is: descriptions may be long, and each column costs time for each row.
     """
     found: dict[str, list[Key]] = {name: [] for name in lists.names}
     for row in session.execute(lists.behind(cursor, order, size) if cursor else lists.first(order, size)):
@@ -136,8 +157,7 @@ def pages(
 
 
 def _tickets(session: Session, ids: list[int]) -> dict[int, Ticket]:
-    query = select(Ticket).where(Ticket.id.in_(ids)).options(defer(Ticket.description, raiseload=True))
-    return {ticket.id: ticket for ticket in session.scalars(query)}
+    return {ticket.id: ticket for ticket in session.scalars(LISTED, {"tickets": ids})}
 
 
 def counts(session: Session, lists: Lists) -> dict[str, str]:

@@ -24,6 +24,7 @@ from models import (
     TicketComment,
     TicketStatus,
     WakeKind,
+    ago,
     now,
 )
 
@@ -53,8 +54,7 @@ def causes(attempts: int) -> dict[str, list[ColumnElement[bool]]]:
 
     `attempts` is the number after which a ticket is tried no more. What asks a person is not stuck: it needs them.
     """
-    moment = now()
-    ended = select(AWAITED.id).where(AWAITED.id == Ticket.wake_ticket_id, AWAITED.closed < moment - GRACE).exists()
+    ended = select(AWAITED.id).where(AWAITED.id == Ticket.wake_ticket_id, AWAITED.closed < ago(GRACE)).exists()
     agents = select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))
     at_work, parked = Ticket.status == TicketStatus.IN_PROGRESS, _aside(Ticket.status) == TicketStatus.WAITING
     return {
@@ -72,13 +72,13 @@ def causes(attempts: int) -> dict[str, list[ColumnElement[bool]]]:
             Ticket.attempts > 0,
             Ticket.attempts >= attempts,
         ],
-        "overslept": [parked, Ticket.wake_at.is_not(None), Ticket.wake_at < moment - GRACE],
+        "overslept": [parked, Ticket.wake_at.is_not(None), Ticket.wake_at < ago(GRACE)],
         "forgotten": [parked, Ticket.wake_ticket_id > 0, ended],
         "overdue": [
             _aside(Ticket.status).in_(EXPECTED),
             Ticket.closed.is_(None),
             Ticket.expected_check_in.is_not(None),
-            Ticket.expected_check_in < moment,
+            Ticket.expected_check_in < ago(),
             Ticket.id.not_in(runtime.asking()),
         ],
     }

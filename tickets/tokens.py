@@ -10,7 +10,7 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, Select, bindparam, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from models import ApiToken, Login, LoginLink, Scope, now
+from models import ApiToken, Login, LoginLink, Scope, ago, now
 
 from . import events
 from .actors import Actor
@@ -28,12 +28,12 @@ LOGINS = (
     .outerjoin(ApiToken, (ApiToken.id == Login.token_id) & ApiToken.revoked.is_(None))
     .where(
         Login.revoked.is_(None),
-        Login.expires > bindparam("now"),
+        Login.expires > ago(),
         or_(Login.token_id.is_(None), ApiToken.id.is_not(None)),
     )
 )
 BY_COOKIE = LOGINS.where(Login.secret_hash == bindparam("hash"))
-VALID = ApiToken.revoked.is_(None), or_(ApiToken.expires.is_(None), ApiToken.expires > bindparam("now"))
+VALID = ApiToken.revoked.is_(None), or_(ApiToken.expires.is_(None), ApiToken.expires > ago())
 BY_SECRET = select(ApiToken).where(ApiToken.token_hash == bindparam("hash"), *VALID)
 """Every request asks one of these, and to build a statement costs more than to run it."""
 
@@ -79,11 +79,11 @@ def issue(session: Session, body: NewToken, actor: Actor) -> tuple[ApiToken, str
 
 def by_secret(session: Session, secret: str) -> ApiToken | None:
     """The token with this secret while it is valid."""
-    return session.scalar(BY_SECRET, {"hash": hashed(secret), "now": now()})
+    return session.scalar(BY_SECRET, {"hash": hashed(secret)})
 
 
 def is_valid(session: Session, token_id: int) -> bool:
-    return session.scalar(select(ApiToken.id).where(ApiToken.id == token_id, *VALID), {"now": now()}) is not None
+    return session.scalar(select(ApiToken.id).where(ApiToken.id == token_id, *VALID)) is not None
 
 
 def needs_mark(token: ApiToken) -> bool:
@@ -188,7 +188,7 @@ def is_standing(session: Session, login_id: int) -> bool:
 
 
 def _standing(session: Session, query: Select[Login, Scope], **values: str) -> Standing | None:
-    row = session.execute(query, {"now": now(), **values}).first()
+    row = session.execute(query, values).first()
     return Standing(row[0].id, row[0].name, row[1] or Scope.OPERATOR, row[0].expires) if row else None
 
 
