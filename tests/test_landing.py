@@ -301,7 +301,7 @@ def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
     with reading(engine) as session:
         ticket = lookup.get(session, ticket_id)
         assert dispatch.plan(session, policy.Limits()).claim == []
-        status = next(gate for gate in policy.runnable(session, ticket, policy.Limits()) if gate.name == "status")
+        status = next(gate for gate in policy.runnable(session, ticket, None, policy.Limits()) if gate.name == "status")
         assert (status.ok, status.detail) == (
             False,
             "It is in review, not to do. Approved by alice; merging into main.",

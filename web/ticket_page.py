@@ -216,7 +216,7 @@ def _side(session: Session, seen: Seen, shown: View) -> View:
         "workflow": workflow_page.box(session, ticket, seen.standing),
         "operates": auth.caller().right is auth.Right.OPERATOR,
         "side": page.side(session, ticket, seen.newest, board.owner_kinds(session)),
-        "gates": None if ticket.closed else policy.runnable(session, ticket, limits),
+        "gates": None if ticket.closed else policy.runnable(session, ticket, seen.standing.live, limits),
         "edits": ticket_edit.editable(session, shown),
         "gate_words": GATES[ticket.gate],
         "relations": ticket_links.RELATIONS,
