@@ -1201,9 +1201,9 @@ def let_go(session: Session) -> None:
 
 
 def once(question: Callable[[Session], Answer]) -> Callable[[Session], Answer]:
-    """Ask a question about the whole store once for a snapshot, however many parts of a page need the answer.
+    """Ask a question about the whole store once in a `reading`, however many parts of a page need the answer.
 
-    The snapshot of a `reading` does not change; where something is written, each asks anew. Nobody may change the answer.
+    Its snapshot does not change; where something is written, each asks anew. Nobody may change the answer.
     """
 
     @wraps(question)

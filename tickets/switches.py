@@ -22,7 +22,7 @@ def read(session: Session, name: str) -> str | None:
 
 @once
 def _all(session: Session) -> dict[str, str]:
-    return {switch.name: switch.value for switch in session.scalars(select(Switch))}
+    return {row.name: row.value for row in session.execute(select(Switch.name, Switch.value))}
 
 
 def write(session: Session, name: str, value: str | None, actor: Actor) -> None:
