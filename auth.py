@@ -7,7 +7,6 @@ reading is for operators and viewers, everything else for operators (`allow`, `p
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
@@ -129,7 +128,9 @@ def _rights_wanted() -> frozenset[Right] | None:
 def install(app: Flask) -> None:
     app.before_request(guard)
     app.after_request(_forget_stale_cookie)
-    app.context_processor(lambda: {"csrf_token": csrf_token, "instance": instance().settings.instance})
+    app.context_processor(lambda: {"instance": instance().settings.instance})
+    # A global, so that macros see it without the context of a page: such a file is run once, not anew for every page.
+    app.jinja_env.globals["csrf_token"] = csrf_token
 
 
 def guard() -> None:
@@ -219,7 +220,7 @@ def csrf_token() -> str:
     """The token that this browser's forms must carry: bound to its log-in, nothing to store."""
     known: Caller | None = g.get("caller")
     subject = known.cookie if known else ""
-    return hmac.new(instance().key, b"form:" + subject.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(instance().key, b"form:" + subject.encode(), "sha256").hex()
 
 
 def cookie_name(settings: Settings) -> str:

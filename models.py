@@ -13,11 +13,12 @@ import json
 import os
 import select as os_select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pysqlite3
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
     Double,
@@ -35,6 +37,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    bindparam,
     create_engine,
     event,
     func,
@@ -51,6 +54,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm import Session as Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+Answer = TypeVar("Answer")
 
 # --------------------------------------------------------------------------------------------------------- vocabulary
 
@@ -345,6 +350,11 @@ class UtcTime(TypeDecorator[datetime]):
         if value is None or isinstance(value, datetime):
             return value.astimezone(UTC) if value else None
         return datetime.fromisoformat(value)
+
+
+def ago(span: timedelta = timedelta()) -> ColumnElement[datetime]:
+    """The moment so long before a statement is run, for a statement that is kept."""
+    return bindparam(None, callable_=lambda: now() - span, type_=UtcTime(), unique=True)
 
 
 class Json(TypeDecorator[Any]):
@@ -1182,13 +1192,32 @@ def _begin_sqlite(connection: Any) -> None:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
     """A session over one snapshot; nothing is written."""
-    with Session(engine, expire_on_commit=False, autoflush=False) as session:
+    with Session(engine, expire_on_commit=False, autoflush=False, info={"asked": {}}) as session:
         yield session
 
 
 def let_go(session: Session) -> None:
     """End the snapshot of a `reading` before slow work, such as git; what was read stays as it was read."""
     session.commit()
+    session.info["asked"] = {}
+
+
+def once(question: Callable[[Session], Answer]) -> Callable[[Session], Answer]:
+    """Ask a question about the whole store once in a `reading`, however many parts of a page need the answer.
+
+    Its snapshot does not change; where something is written, each asks anew. Nobody may change the answer.
+    """
+
+    @wraps(question)
+    def ask(session: Session) -> Answer:
+        asked: dict[Any, Answer] | None = session.info.get("asked")
+        if asked is None:
+            return question(session)
+        if question not in asked:
+            asked[question] = question(session)
+        return asked[question]
+
+    return ask
 
 
 @contextmanager

@@ -258,7 +258,7 @@ def test_the_number_of_queries_does_not_grow_with_the_cards(engine: Engine, view
             read(session, ALL, VIEWER)
         return len(counted)
 
-    for cause in ("blocked", "unheard", "overslept"):
+    for cause in ("blocked", "unheard", "overslept", "overdue"):
         stick(engine, cause)
     event.listen(engine, *listen)
     try:

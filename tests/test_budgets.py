@@ -75,7 +75,7 @@ def the_run(engine: Engine, run_id: int) -> Run:
 
 def gate(engine: Engine, ticket_id: int, allowed: Budgets) -> policy.Verdict:
     with reading(engine) as session:
-        verdicts = policy.runnable(session, get(session, ticket_id), policy.Limits(budgets=allowed))
+        verdicts = policy.runnable(session, get(session, ticket_id), None, policy.Limits(budgets=allowed))
     return next(verdict for verdict in verdicts if verdict.name == "budget")
 
 

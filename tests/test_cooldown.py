@@ -43,7 +43,7 @@ def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: E
     assert claimable(engine) == []
     assert agent(engine).cooldown_until == reset
     with reading(engine) as session:
-        gates = policy.runnable(session, lookup.get(session, "MC-2"), policy.Limits())
+        gates = policy.runnable(session, lookup.get(session, "MC-2"), None, policy.Limits())
         told = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "agent_cooled")).one()
     [closed] = [gate for gate in gates if not gate.ok]
     assert closed.name == "agent_cooldown" and "usage limit: the service said no" in closed.detail

@@ -301,7 +301,7 @@ def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
     with reading(engine) as session:
         ticket = lookup.get(session, ticket_id)
         assert dispatch.plan(session, policy.Limits()).claim == []
-        status = next(gate for gate in policy.runnable(session, ticket, policy.Limits()) if gate.name == "status")
+        status = next(gate for gate in policy.runnable(session, ticket, None, policy.Limits()) if gate.name == "status")
         assert (status.ok, status.detail) == (
             False,
             "It is in review, not to do. Approved by alice; merging into main.",
@@ -310,7 +310,7 @@ def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
         reason = Reason("landing", "Approved by alice; merging into main.")
         assert (card.needs_you, card.reason) == (False, reason)
         assert overview.needs_you(session) == [] and overview.count_needs(session) == 0
-        assert header.of(session, ticket).next_action == "Merging into main"
+        assert header.next_action(ticket, None) == "Merging into main"
 
 
 # What comes of it
@@ -359,7 +359,7 @@ def test_what_failed_needs_a_person_and_may_be_tried_again(engine: Engine) -> No
         card = board.column(session, "in_review", Filters(), Viewer(ALICE, policy.Limits())).cards[0]
         assert (card.needs_you, card.reason) == (True, Reason("unlanded", told))
         assert [item["line"] for item in overview.needs_you(session)] == [told]
-        assert header.of(session, ticket).next_action == "Approve again"
+        assert header.next_action(ticket, None) == "Approve again"
         assert landed.wanted(session, "here") == []
     again = plan_of(move(engine, ticket_id, "approve", landing="squash"))
     assert (again.policy, again.reason, again.key != plan.key) == (Landing.SQUASH, None, True)

@@ -23,7 +23,7 @@ def test_a_run_that_waits_for_an_answer_is_shown_as_needing_a_person(engine: Eng
         with reading(engine) as session:
             ticket = lookup.get(session, ticket_id)
             card = board.column(session, "in_progress", Filters(), Viewer(ALICE, Limits())).cards[0]
-            assert header.of(session, ticket).next_action == next_action
+            assert header.next_action(ticket, lookup.live_run(session, ticket_id)) == next_action
             assert card.needs_you is wanted
             assert [item["identifier"] for item in overview.needs_you(session)] == [ticket.identifier] * wanted
             assert overview.count_needs(session) == int(wanted)

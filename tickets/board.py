@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 
 from sqlalchemy import false, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from models import Agent, AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
+from models import AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
 
 from . import landing, lifecycle, reasons, runtime, team
 from .actors import Actor
 from .errors import Invalid
 from .lifecycle import Standing
-from .paging import NEWEST, Conditions, Order, counts, pages
+from .paging import NEWEST, Conditions, Lists, Order, counts, pages
 from .policy import Limits
 from .reasons import Reason
 from .views import tags_of
 
 PAGE = 30
+KEPT = 64
+"""Of how many ways to look at the board the statements are kept."""
 ATTENTION = {TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED}
 
 
@@ -166,18 +168,20 @@ def column(
 def _columns(
     session: Session, states: Sequence[TicketStatus], filters: Filters, viewer: Viewer, cursor: str | None, size: int
 ) -> list[Pile]:
-    found = piles(session, _by_state(states, filters), NEWEST, viewer, cursor, size)
+    found = piles(session, _by_state(tuple(states), filters), NEWEST, viewer, cursor, size)
     slots = sum(team.load(session).values()), viewer.limits.total
     return [replace(pile, slots=slots) if pile.name == TicketStatus.IN_PROGRESS else pile for pile in found]
 
 
-def _by_state(states: Iterable[TicketStatus], filters: Filters) -> dict[str, list[Conditions]]:
-    return {status.value: [[Ticket.status == status, *filters.on_board()]] for status in states}
+@lru_cache(KEPT)
+def _by_state(states: tuple[TicketStatus, ...], filters: Filters) -> Lists:
+    """A list for each of these states."""
+    return Lists({status.value: [[Ticket.status == status, *filters.on_board()]] for status in states})
 
 
 def piles(
     session: Session,
-    lists: dict[str, list[Conditions]],
+    lists: Lists,
     order: Order,
     viewer: Viewer,
     cursor: str | None = None,
@@ -200,7 +204,7 @@ def piles(
 
 def tally(session: Session, filters: Filters) -> dict[str, str]:
     """How many tickets there are in each state."""
-    return counts(session, _by_state(TicketStatus, filters))
+    return counts(session, _by_state(tuple(TicketStatus), filters))
 
 
 def is_empty(session: Session) -> bool:
@@ -269,5 +273,4 @@ def costs_of(session: Session, ids: list[int]) -> dict[int, float]:
 
 def owner_kinds(session: Session) -> dict[str, str]:
     """How each member of the team is drawn: person or agent."""
-    query = select(Agent.name, Agent.kind)
-    return {name: "person" if kind is AgentKind.HUMAN else "agent" for name, kind in session.execute(query)}
+    return {each.name: "person" if each.kind is AgentKind.HUMAN else "agent" for each in team.members(session)}

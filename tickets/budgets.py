@@ -15,10 +15,10 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, literal, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from models import Profile, Run, RunState, TicketStatus, UtcTime, clock, now, seconds_between
+from models import Profile, Run, RunState, TicketStatus, ago, clock, now, seconds_between
 from settings import Budget, Settings
 
 from . import events
@@ -130,6 +130,14 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
 
 # --------------------------------------------------------------------------------------------------------------- spent
 
+SUMS = (
+    func.count(),
+    func.sum(Run.input_tokens + Run.output_tokens + Run.cache_write_tokens),
+    func.sum(Run.cost_usd),
+    func.sum(Run.turns),
+)
+UNTIL = func.coalesce(Run.ended, ago())
+
 
 def spent_today(session: Session, zone: ZoneInfo, moment: datetime | None = None) -> dict[str, Spent]:
     """What the runs that began on the day of `moment` (now) have spent; reads those runs alone, by their index."""
@@ -162,10 +170,7 @@ def _sums(session: Session, by: InstrumentedAttribute[Any], *conditions: ColumnE
 
 def _columns(session: Session) -> list[ColumnElement[Any]]:
     """The sums in the order of `Spent`; minutes in seconds."""
-    tokens = Run.input_tokens + Run.output_tokens + Run.cache_write_tokens
-    until = func.coalesce(Run.ended, literal(now(), UtcTime()))
-    seconds = seconds_between(session, Run.started, until)
-    return [func.count(), func.sum(tokens), func.sum(Run.cost_usd), func.sum(Run.turns), func.sum(seconds)]
+    return [*SUMS, func.sum(seconds_between(session, Run.started, UNTIL))]
 
 
 def _spent(sums: list[Any]) -> Spent:

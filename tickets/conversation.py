@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Integer, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from models import ActorKind, MessageKind, QueuedMessage, Run, TicketComment, TicketMessage, insert_once
@@ -39,6 +39,15 @@ def comments_of(session: Session, ticket_id: int, before: int | None = None, lim
 
 Entry = TicketComment | TicketMessage | QueuedMessage
 TABLES = (TicketComment, TicketMessage, QueuedMessage)
+LATEST = [
+    select(table)
+    .where(table.ticket_id == bindparam("ticket"), table.seq < bindparam("before"))
+    .order_by(table.seq.desc(), table.id.desc())
+    .limit(bindparam("limit", type_=Integer))
+    for table in TABLES
+]
+ENDLESS = 2**31 - 1
+"""Above every sequence number."""
 MARKS = (
     (TicketComment, TicketComment.seq),
     (TicketMessage, TicketMessage.changed),
@@ -49,11 +58,9 @@ MARKS = (
 def entries(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE) -> list[Entry]:
     """The last `limit` entries with `seq` below `before`: comments, agent messages and messages to it, oldest first."""
     found: list[Entry] = []
-    for table in TABLES:
-        query = select(table).where(table.ticket_id == ticket_id)
-        if before is not None:
-            query = query.where(table.seq < before)
-        found += session.scalars(query.order_by(table.seq.desc(), table.id.desc()).limit(limit))
+    asked = {"ticket": ticket_id, "before": ENDLESS if before is None else before, "limit": limit}
+    for query in LATEST:
+        found += session.scalars(query, asked)
     return _in_order(found)[-limit:]
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Run, RunState, Ticket, TicketStatus, now
 
 from . import board, control, forks, landing, runtime, wake, words
-from .lookup import live_run
 
 NEXT = {
     TicketStatus.INBOX: "Triage",
@@ -43,9 +41,8 @@ class Header:
     speaker: str | None
 
 
-def of(session: Session, ticket: Ticket) -> Header:
-    run = live_run(session, ticket.id)
-    last = run or session.scalar(select(Run).where(Run.ticket_id == ticket.id).order_by(Run.id.desc()).limit(1))
+def of(session: Session, ticket: Ticket, run: Run | None, last: Run | None) -> Header:
+    """`run` holds the ticket, `last` is its newest."""
     state = runtime.state(run)
     owner_kind = board.owner_kinds(session).get(ticket.assigned_to or "", "person")
     controller = control.holding(session, ticket.id)
@@ -55,7 +52,7 @@ def of(session: Session, ticket: Ticket) -> Header:
         ticket.assigned_to,
         owner_kind,
         state,
-        _line(ticket, last, state),
+        _line(ticket, run or last, state),
         run is not None,
         _working(run, state),
         ticket.created,

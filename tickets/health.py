@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from models import (
     DeliveryState,
@@ -24,6 +24,7 @@ from models import (
     RunState,
     TaskOutcome,
     Ticket,
+    ago,
     database_sizes,
     now,
 )
@@ -35,11 +36,36 @@ Status = Literal["ok", "warning", "failed"]
 BEATS = {"pickup": timedelta(minutes=5), "scheduler": timedelta(minutes=3), "landing": timedelta(minutes=5)}
 SILENT = timedelta(seconds=45)
 STARTING = timedelta(minutes=5)
+UNTAKEN = timedelta(minutes=5)
 LANDING = timedelta(minutes=30)
 RUNS_NAMED = 20
 DISK_WARNING = 2 << 30
 DISK_FAILURE = 256 << 20
 WAL_WARNING = 256 << 20
+
+# Every page asks for the verdict, and to build a statement costs more than to run it: these are built once.
+UNHEARD = (
+    select(Run.id)
+    .where(
+        Run.state != RunState.ENDED,
+        Run.mode != RunMode.EXTERNAL,
+        or_(
+            Run.heartbeat < ago(SILENT),
+            and_(Run.heartbeat.is_(None), Run.started < ago(STARTING)),
+        ),
+    )
+    .limit(RUNS_NAMED)
+)
+UNDELIVERED = select(func.count()).where(
+    QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < ago(UNTAKEN)
+)
+LANDINGS = (
+    select(Ticket)
+    .where(Ticket.landing == LandingState.PENDING)
+    .order_by(Ticket.id)
+    .options(load_only(Ticket.identifier, Ticket.landing_plan))
+)
+INCIDENTS = select(func.count()).where(Incident.state == IncidentState.OPEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +144,7 @@ def _pause(session: Session) -> Check:
 
 def _silent_runs(session: Session) -> Check:
     """Live runs without a beat for longer than three of them, or without a first one after any start's time."""
-    silent = session.scalars(
-        select(Run.id)
-        .where(
-            Run.state != RunState.ENDED,
-            Run.mode != RunMode.EXTERNAL,
-            or_(Run.heartbeat < now() - SILENT, and_(Run.heartbeat.is_(None), Run.started < now() - STARTING)),
-        )
-        .limit(RUNS_NAMED)
-    ).all()
+    silent = session.scalars(UNHEARD).all()
     if not silent:
         return Check("runs", "ok", "every live run is heard")
     return Check(
@@ -136,10 +154,7 @@ def _silent_runs(session: Session) -> Check:
 
 def _undelivered(session: Session) -> Check:
     """Messages that a live run was offered long ago and has not taken."""
-    late = select(func.count()).where(
-        QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < now() - timedelta(minutes=5)
-    )
-    count = session.scalar(late) or 0
+    count = session.scalar(UNDELIVERED) or 0
     return Check(
         "messages", "warning" if count else "ok", f"{count} wait for more than 5 min" if count else "none late"
     )
@@ -147,15 +162,18 @@ def _undelivered(session: Session) -> Check:
 
 def _landings(session: Session) -> Check:
     """Approved work that has long waited to be landed: its machine may be gone, or nobody lands there."""
-    pending = session.scalars(select(Ticket).where(Ticket.landing == LandingState.PENDING).order_by(Ticket.id))
-    late = [each.identifier for each in pending if (plan := landing.of(each)) and plan.since < now() - LANDING]
+    late = [
+        each.identifier
+        for each in session.scalars(LANDINGS)
+        if (plan := landing.of(each)) and plan.since < now() - LANDING
+    ]
     if not late:
         return Check("landings", "ok", "none late")
     return Check("landings", "warning", f"waiting for more than {_span(LANDING)}: {', '.join(late[:RUNS_NAMED])}")
 
 
 def _incidents(session: Session) -> Check:
-    count = session.scalar(select(func.count()).where(Incident.state == IncidentState.OPEN)) or 0
+    count = session.scalar(INCIDENTS) or 0
     word = "incident" if count == 1 else "incidents"
     return Check("incidents", "warning" if count else "ok", f"{count} open {word}" if count else "none open")
 

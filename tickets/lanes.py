@@ -5,7 +5,7 @@ A ticket stands in one lane at most; who has stood there longest comes first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 from sqlalchemy import and_, not_
 from sqlalchemy.orm import Session
@@ -15,7 +15,7 @@ from models import Ticket, TicketStatus
 from . import board, reasons, runtime
 from .board import PAGE, Filters, Pile, Viewer
 from .errors import Invalid
-from .paging import OLDEST_STANDING, Conditions
+from .paging import OLDEST_STANDING, Conditions, Lists
 
 LANES = ("working", "needs_you", "in_review", "stuck")
 
@@ -36,7 +36,7 @@ def conditions(attempts: int) -> dict[str, list[Conditions]]:
 
 def lanes(session: Session, filters: Filters, viewer: Viewer) -> list[Pile]:
     """All lanes."""
-    return board.piles(session, _lists(LANES, filters, viewer), OLDEST_STANDING, viewer)
+    return board.piles(session, _lists(LANES, filters, viewer.limits.attempts), OLDEST_STANDING, viewer)
 
 
 def lane(
@@ -45,9 +45,12 @@ def lane(
     """One lane from a cursor on. Raises `Invalid` for a lane that there is not, or a cursor that was not made here."""
     if name not in LANES:
         raise Invalid(f"there is no lane named {name[:40]!r}", field="lane", choices=list(LANES))
-    return board.piles(session, _lists((name,), filters, viewer), OLDEST_STANDING, viewer, cursor, size)[0]
+    return board.piles(
+        session, _lists((name,), filters, viewer.limits.attempts), OLDEST_STANDING, viewer, cursor, size
+    )[0]
 
 
-def _lists(names: Sequence[str], filters: Filters, viewer: Viewer) -> dict[str, list[Conditions]]:
-    narrowed, sets = filters.on_board(), conditions(viewer.limits.attempts)
-    return {name: [[*each, *narrowed] for each in sets[name]] for name in names}
+@lru_cache(board.KEPT)
+def _lists(names: tuple[str, ...], filters: Filters, attempts: int) -> Lists:
+    narrowed, sets = filters.on_board(), conditions(attempts)
+    return Lists({name: [[*each, *narrowed] for each in sets[name]] for name in names})

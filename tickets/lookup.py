@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from models import Run, RunState, Ticket
 
 from .errors import NoSuchRun, NoSuchTicket
+
+LIVE = (
+    select(Run)
+    .where(Run.ticket_id.in_(bindparam("tickets", expanding=True)), Run.state != RunState.ENDED)
+    .execution_options(populate_existing=True)
+)
 
 
 def get(session: Session, reference: str | int) -> Ticket:
@@ -37,5 +43,4 @@ def live_run(session: Session, ticket_id: int) -> Run | None:
 
 
 def live_runs(session: Session, ticket_ids: list[int]) -> dict[int, Run]:
-    live = select(Run).where(Run.ticket_id.in_(ticket_ids), Run.state != RunState.ENDED)
-    return {run.ticket_id: run for run in session.scalars(live.execution_options(populate_existing=True))}
+    return {run.ticket_id: run for run in session.scalars(LIVE, {"tickets": ticket_ids})}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from functools import cache, lru_cache
 from statistics import median
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, false, func, literal_column, or_, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Select, false, func, literal_column, or_, select, true, union_all
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models import (
@@ -38,8 +39,8 @@ MEASURED = 2000
 def needs_you(session: Session, limit: int = SHOWN) -> list[View]:
     """What waits for a person: agents that ask in the middle of their work, then questions, reviews and blocked tickets,
     the longest waiting first."""
-    found = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(_asking().limit(limit))]
-    waiting = list(session.scalars(_resting().limit(limit)))
+    found = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(_asking(limit))]
+    waiting = list(session.scalars(_resting(limit)))
     said = _last_words(session, [ticket.id for ticket in waiting])
     found += [(ticket, _cause(ticket) or said.get(ticket.id, "")) for ticket in waiting]
     return [
@@ -56,18 +57,28 @@ def needs_you(session: Session, limit: int = SHOWN) -> list[View]:
 
 def count_needs(session: Session) -> int:
     """How many of these there are, counted up to a hundred."""
-    some = [query.with_only_columns(Ticket.id).limit(MOST_NEEDS).subquery() for query in (_asking(), _resting())]
-    return min(MOST_NEEDS, sum(session.scalar(select(func.count()).select_from(each)) or 0 for each in some))
+    return min(MOST_NEEDS, sum(session.execute(_counting()).one()))
 
 
-def _asking() -> Select[Ticket]:
-    return select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(Run.state == RunState.WAITING).order_by(Run.id)
+@cache
+def _counting() -> Select[*tuple[int, ...]]:
+    """Every page asks this, and to build a statement costs more than to run it."""
+    both = (_asking(MOST_NEEDS), _resting(MOST_NEEDS))
+    some = [query.with_only_columns(Ticket.id).subquery() for query in both]
+    return select(*(select(func.count()).select_from(each).scalar_subquery() for each in some))
 
 
-def _resting() -> Select[Ticket]:
+@cache
+def _asking(limit: int) -> Select[Ticket]:
+    asks = select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(Run.state == RunState.WAITING)
+    return asks.order_by(Run.id).limit(limit)
+
+
+@cache
+def _resting(limit: int) -> Select[Ticket]:
     unsettled = or_(Ticket.landing.is_(None), Ticket.landing != LandingState.PENDING)
     here = (Ticket.status.in_(ATTENTION), Ticket.archived == false(), unsettled)
-    return select(Ticket).where(*here).order_by(Ticket.updated)
+    return select(Ticket).where(*here).order_by(Ticket.updated).limit(limit)
 
 
 def _cause(ticket: Ticket) -> str:
@@ -110,13 +121,12 @@ def counts(session: Session) -> list[tuple[str, str]]:
 
 def finished(session: Session) -> View:
     """Tickets done a day over the last two weeks, as a plot; each day is counted in an index."""
-    done = Ticket.status == TicketStatus.DONE
-    return _plot("Done", _by_day(session, func.count(), Ticket.closed, done), "{:.0f}")
+    return _plot("Done", _by_day(session, "done"), "{:.0f}")
 
 
 def spent(session: Session) -> View:
     """Money a day over the last two weeks, as a plot."""
-    return _plot("Cost", _by_day(session, func.sum(Run.cost_usd), Run.started), "${:.2f}")
+    return _plot("Cost", _by_day(session, "cost"), "${:.2f}")
 
 
 def took(session: Session) -> View:
@@ -153,17 +163,30 @@ def _days() -> list[datetime]:
     return [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
 
 
-def _by_day(
-    session: Session, amount: ColumnElement[Any], moment: InstrumentedAttribute[Any], *conditions: ColumnElement[bool]
-) -> dict[date, float]:
-    """One number for each of the last days, in UTC, today last; all of them in one statement."""
+def _by_day(session: Session, name: str) -> dict[date, float]:
+    """One of the `MEASURES` for each of the last days, in UTC, today last."""
     days = _days()
-    parts = [
-        select(literal_column(str(at)), amount).where(*conditions, moment >= day, moment < day + timedelta(days=1))
-        for at, day in enumerate(days)
-    ]
-    found: dict[int, float | None] = {at: number for at, number in session.execute(union_all(*parts))}  # noqa: C416
+    found: dict[int, float | None] = {at: number for at, number in session.execute(_each_of(tuple(days), name))}  # noqa: C416
     return {day.date(): float(found[at] or 0) for at, day in enumerate(days)}
+
+
+MEASURES: dict[str, tuple[ColumnElement[Any], InstrumentedAttribute[Any], ColumnElement[bool]]] = {
+    "done": (func.count(), Ticket.closed, Ticket.status == TicketStatus.DONE),
+    "cost": (func.sum(Run.cost_usd), Run.started, true()),
+}
+"""What is added up of a day, the moment that puts a row into its day, and which rows count."""
+
+
+@lru_cache(len(MEASURES))
+def _each_of(days: tuple[datetime, ...], name: str) -> CompoundSelect[Any]:
+    """All of the days in one statement, built once a day."""
+    amount, moment, counts = MEASURES[name]
+    return union_all(
+        *(
+            select(literal_column(str(at)), amount).where(counts, moment >= day, moment < day + timedelta(days=1))
+            for at, day in enumerate(days)
+        )
+    )
 
 
 def _plot(label: str, tally: dict[date, float], form: str) -> View:

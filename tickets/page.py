@@ -215,8 +215,9 @@ def file_of(row: Evidence, named: dict[int, View]) -> View | None:
 
 def files(session: Session, ticket: Ticket) -> list[View]:
     """The files of a ticket, and which of them are evidence."""
-    entered = attachments.evidence_of(session, ticket.id)
-    return [_file(row) | {"evidence": row.id in entered} for row in attachments.of(session, ticket.id)]
+    rows = attachments.of(session, ticket.id)
+    entered = attachments.evidence_of(session, ticket.id) if rows else set()
+    return [_file(row) | {"evidence": row.id in entered} for row in rows]
 
 
 def _file(row: Attachment) -> View:

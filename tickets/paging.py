@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Select,
+    bindparam,
     func,
     literal,
     literal_column,
@@ -72,24 +75,58 @@ def _read(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[Any]:
 
 
 Conditions = list[ColumnElement[bool]]
+UNSHOWN = (
+    Ticket.description,
+    Ticket.acceptance,
+    Ticket.requester,
+    Ticket.campaign_owner,
+    Ticket.gate,
+    Ticket.resume,
+    Ticket.next_mode,
+    Ticket.faults,
+    Ticket.last_failure,
+    Ticket.last_gate,
+    Ticket.conversation_id,
+    Ticket.event_seq,
+    Ticket.pruned_seq,
+)
+LISTED = (
+    select(Ticket)
+    .where(Ticket.id.in_(bindparam("tickets", expanding=True)))
+    .options(*(defer(column, raiseload=True) for column in UNSHOWN))
+)
 
 
-def pages(
-    session: Session, lists: Mapping[str, Iterable[Conditions]], order: Order, size: int, cursor: str | None = None
-) -> dict[str, list[Ticket]]:
-    """The first `size` tickets of each of these lists: those that meet one of its sets of conditions.
+class Lists:
+    """Lists of tickets by name: a ticket stands in one where it meets one of its sets of conditions.
 
-    Every set has an index that knows the order, and is read no further than it is shown, all of them in one statement.
-    Descriptions are left where they are: they may be long, and nothing of a list shows them.
+    Its statements are built when they are first asked, which costs more than to run them: keep it where it can be kept.
     """
-    behind = [order.behind(cursor)] if cursor else []
-    parts = [(name, [*each, *behind]) for name, sets in lists.items() for each in sets]
-    found: dict[str, list[Key]] = {name: [] for name in lists}
-    for row in session.execute(union_all(*(_keys(at, each, order, size) for at, (_, each) in enumerate(parts)))):
-        found[parts[row[0]][0]].append(tuple(row[1:]))
-    shown = {name: sorted(set(keys), reverse=order.descending)[:size] for name, keys in found.items()}
-    by_id = _tickets(session, [key[-1] for keys in shown.values() for key in keys])
-    return {name: [by_id[key[-1]] for key in keys] for name, keys in shown.items()}
+
+    def __init__(self, sets: Mapping[str, Sequence[Conditions]]) -> None:
+        self.names = list(sets)
+        self.parts = [(name, each) for name, conditions in sets.items() for each in conditions]
+        self._first: dict[tuple[Order, int], CompoundSelect[Any]] = {}
+
+    def first(self, order: Order, size: int) -> CompoundSelect[Any]:
+        """The place of its set, and the key, of the first `size` tickets of each list and some more of those with several."""
+        if (order, size) not in self._first:
+            self._first[order, size] = self._page(order, size, [])
+        return self._first[order, size]
+
+    def behind(self, cursor: str, order: Order, size: int) -> CompoundSelect[Any]:
+        """The same of those that come after the cursor. Raises `Invalid` for one that was not made here."""
+        return self._page(order, size, [order.behind(cursor)])
+
+    def _page(self, order: Order, size: int, also: Conditions) -> CompoundSelect[Any]:
+        return union_all(*(_keys(at, [*each, *also], order, size) for at, (_, each) in enumerate(self.parts)))
+
+    @cached_property
+    def counting(self) -> CompoundSelect[Any]:
+        """The place of each list, and how many tickets it has."""
+        return union_all(
+            *(_count(at, [each for of, each in self.parts if of == name]) for at, name in enumerate(self.names))
+        )
 
 
 def _keys(place: int, conditions: Conditions, order: Order, size: int) -> Select[Any]:
@@ -97,22 +134,36 @@ def _keys(place: int, conditions: Conditions, order: Order, size: int) -> Select
     return select(literal_column(str(place)), *some.c)
 
 
-def _tickets(session: Session, ids: list[int]) -> dict[int, Ticket]:
-    query = select(Ticket).where(Ticket.id.in_(ids)).options(defer(Ticket.description, raiseload=True))
-    return {ticket.id: ticket for ticket in session.scalars(query)}
-
-
-def counts(session: Session, lists: Mapping[str, Iterable[Conditions]]) -> dict[str, str]:
-    """How many tickets each list has, counted up to a thousand, so that the cost has a bound; in one statement."""
-    rows = session.execute(union_all(*(_count(at, sets) for at, sets in enumerate(lists.values()))))
-    found: dict[int, int] = {place: count for place, count in rows}  # noqa: C416 - rows are not pairs to mypy
-    return {name: str(found[at]) if found[at] < COUNTED else f"{COUNTED - 1}+" for at, name in enumerate(lists)}
-
-
 def _count(place: int, sets: Iterable[Conditions]) -> Select[Any, Any]:
     parts = (select(Ticket.id).where(*each).limit(COUNTED).subquery() for each in sets)
     some = union(*(select(part.c.id) for part in parts)).subquery()
     return select(literal_column(str(place)), func.count()).select_from(some)
+
+
+def pages(
+    session: Session, lists: Lists, order: Order, size: int, cursor: str | None = None
+) -> dict[str, list[Ticket]]:
+    """The first `size` tickets of each of these lists.
+
+    Every set has an index that knows the order, and is read no further than it is shown, all of them in one statement.
+    What nothing of a list shows is left where it is: descriptions may be long, and each column costs time for each row.
+    """
+    found: dict[str, list[Key]] = {name: [] for name in lists.names}
+    for row in session.execute(lists.behind(cursor, order, size) if cursor else lists.first(order, size)):
+        found[lists.parts[row[0]][0]].append(tuple(row[1:]))
+    shown = {name: sorted(set(keys), reverse=order.descending)[:size] for name, keys in found.items()}
+    by_id = _tickets(session, [key[-1] for keys in shown.values() for key in keys])
+    return {name: [by_id[key[-1]] for key in keys] for name, keys in shown.items()}
+
+
+def _tickets(session: Session, ids: list[int]) -> dict[int, Ticket]:
+    return {ticket.id: ticket for ticket in session.scalars(LISTED, {"tickets": ids})}
+
+
+def counts(session: Session, lists: Lists) -> dict[str, str]:
+    """How many tickets each list has, counted up to a thousand, so that the cost has a bound; in one statement."""
+    found: dict[int, int] = {place: count for place, count in session.execute(lists.counting)}  # noqa: C416 - rows are no pairs to mypy
+    return {name: str(found[at]) if found[at] < COUNTED else f"{COUNTED - 1}+" for at, name in enumerate(lists.names)}
 
 
 def number(cursor: str | None) -> int | None:

@@ -6,7 +6,7 @@ queries (`examine`), so that a pass over the queue has no query per ticket.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -119,9 +119,12 @@ def survey(session: Session, limits: Limits) -> Survey:
 
 def examine(session: Session, tickets: Iterable[Ticket]) -> list[Case]:
     asked = list(tickets)
+    return _cases(session, asked, lookup.live_runs(session, [ticket.id for ticket in asked]))
+
+
+def _cases(session: Session, asked: list[Ticket], live: Mapping[int, Run | None]) -> list[Case]:
     ids = [ticket.id for ticket in asked]
     blockers = relationships.open_blockers(session, ids)
-    live = lookup.live_runs(session, ids)
     spent = budgets.spent_on(session, ids)
     return [
         Case(ticket, blockers.get(ticket.id, []), live.get(ticket.id), spent.get(ticket.id, {})) for ticket in asked
@@ -137,9 +140,9 @@ def first_closed(case: Case, world: Survey) -> Verdict | None:
     return next((verdict for verdict in gates(case, world) if not verdict.ok), None)
 
 
-def runnable(session: Session, ticket: Ticket, limits: Limits) -> list[Verdict]:
-    """The gates of one ticket, for the API and the page."""
-    return gates(examine(session, [ticket])[0], survey(session, limits))
+def runnable(session: Session, ticket: Ticket, live: Run | None, limits: Limits) -> list[Verdict]:
+    """The gates of one ticket, for the API and the page; `live` is the run that holds it."""
+    return gates(_cases(session, [ticket], {ticket.id: live})[0], survey(session, limits))
 
 
 Answer = tuple[bool, str]

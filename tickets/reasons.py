@@ -24,6 +24,7 @@ from models import (
     TicketComment,
     TicketStatus,
     WakeKind,
+    ago,
     now,
 )
 
@@ -53,8 +54,7 @@ def causes(attempts: int) -> dict[str, list[ColumnElement[bool]]]:
 
     `attempts` is the number after which a ticket is tried no more. What asks a person is not stuck: it needs them.
     """
-    moment = now()
-    ended = select(AWAITED.id).where(AWAITED.id == Ticket.wake_ticket_id, AWAITED.closed < moment - GRACE).exists()
+    ended = select(AWAITED.id).where(AWAITED.id == Ticket.wake_ticket_id, AWAITED.closed < ago(GRACE)).exists()
     agents = select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))
     at_work, parked = Ticket.status == TicketStatus.IN_PROGRESS, _aside(Ticket.status) == TicketStatus.WAITING
     return {
@@ -72,13 +72,13 @@ def causes(attempts: int) -> dict[str, list[ColumnElement[bool]]]:
             Ticket.attempts > 0,
             Ticket.attempts >= attempts,
         ],
-        "overslept": [parked, Ticket.wake_at.is_not(None), Ticket.wake_at < moment - GRACE],
+        "overslept": [parked, Ticket.wake_at.is_not(None), Ticket.wake_at < ago(GRACE)],
         "forgotten": [parked, Ticket.wake_ticket_id > 0, ended],
         "overdue": [
             _aside(Ticket.status).in_(EXPECTED),
             Ticket.closed.is_(None),
             Ticket.expected_check_in.is_not(None),
-            Ticket.expected_check_in < moment,
+            Ticket.expected_check_in < ago(),
             Ticket.id.not_in(runtime.asking()),
         ],
     }
@@ -232,6 +232,8 @@ def _said(session: Session, tickets: Sequence[Ticket], live: dict[int, Run]) -> 
 
 
 def _questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
+    if not ids:
+        return {}
     newest = (
         select(func.max(TicketComment.id))
         .where(TicketComment.ticket_id.in_(ids), TicketComment.kind == CommentKind.QUESTION)
@@ -245,6 +247,8 @@ def _questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
 
 def _requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
     """What live runs wait for; the oldest of several is answered first."""
+    if not live:
+        return {}
     query = (
         select(RunRequest.ticket_id, RunRequest.payload)
         .where(RunRequest.run_id.in_(run.id for run in live.values()), RunRequest.state == RequestState.PENDING)
@@ -264,6 +268,8 @@ def _asked(payload: dict[str, Any]) -> str:
 
 
 def _summaries(session: Session, ids: Sequence[int]) -> dict[int, str]:
+    if not ids:
+        return {}
     newest = select(func.max(Run.id)).where(Run.ticket_id.in_(ids)).group_by(Run.ticket_id)
     query = select(Run.ticket_id, Run.summary).where(Run.id.in_(newest))
     return {ticket_id: _line(summary or "") for ticket_id, summary in session.execute(query)}

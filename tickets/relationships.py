@@ -159,6 +159,8 @@ def _words(row: TicketRelationship, ticket_id: int) -> str:
 
 def open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, list[str]]:
     """For each of these tickets, the identifiers of unfinished tickets that block it."""
+    if not ticket_ids:
+        return {}
     query = (
         select(TicketRelationship.other_id, Ticket.identifier)
         .join(Ticket, Ticket.id == TicketRelationship.ticket_id)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
 
-from models import Run, RunMode, RunState, now
+from models import Run, RunMode, RunState, ago, now
 
 SILENT = timedelta(seconds=30)
 """A wrapper beats every five seconds; what runs outside Mission Control need not."""
@@ -34,7 +34,7 @@ def held(*conditions: ColumnElement[bool]) -> Select[Any]:
 def unheard() -> Select[Any]:
     """Of those, the ones whose runtime is unknown."""
     beats = (Run.state != RunState.STARTING, Run.mode != RunMode.EXTERNAL)
-    return held(*beats, func.coalesce(Run.heartbeat, Run.started) < now() - SILENT)
+    return held(*beats, func.coalesce(Run.heartbeat, Run.started) < ago(SILENT))
 
 
 def asking() -> Select[Any]:

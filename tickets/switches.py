@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from models import Lease, Switch, now
+from models import Lease, Switch, now, once
 
 from . import events
 from .actors import Actor
@@ -17,7 +17,12 @@ EPOCH = "stream_epoch"
 
 
 def read(session: Session, name: str) -> str | None:
-    return session.scalar(select(Switch.value).where(Switch.name == name))
+    return _all(session).get(name)
+
+
+@once
+def _all(session: Session) -> dict[str, str]:
+    return {row.name: row.value for row in session.execute(select(Switch.name, Switch.value))}
 
 
 def write(session: Session, name: str, value: str | None, actor: Actor) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlalchemy.orm import Session
 
 from models import TERMINAL, Ticket, TicketStatus
 
 from . import board
-from .board import Card, Filters, Viewer
+from .board import KEPT, Card, Filters, Viewer
 from .errors import Invalid
-from .paging import NEWEST, Order, pages
+from .paging import NEWEST, Lists, Order, pages
 
 PAGE = 50
 ORDERS = {
@@ -47,8 +48,13 @@ def table(
     """One page of the list. Raises `Invalid` for a state or an order that there is not."""
     if status not in STATES or sort not in ORDERS:
         raise Invalid("there is no such list", field="sort", choices=list(ORDERS))
-    sets = [[Ticket.status == each, *filters.on_board()] for each in STATES[status]]
-    found = pages(session, {"": sets}, ORDERS[sort], size + 1, cursor)[""]
+    found = pages(session, _list(status, filters), ORDERS[sort], size + 1, cursor)[""]
     following = ORDERS[sort].place(found[size - 1]) if len(found) > size else None
     shown = board.cards(session, found[:size], viewer)
     return Table([shown[ticket.id] for ticket in found[:size]], following)
+
+
+@lru_cache(KEPT)
+def _list(status: str, filters: Filters) -> Lists:
+    """The one list, in parts that an index serves."""
+    return Lists({"": [[Ticket.status == each, *filters.on_board()] for each in STATES[status]]})

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
-from sqlalchemy import func, or_, select, true, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from models import Agent, AgentKind, Profile, Run, RunMode, RunState, stamp
+from models import Agent, AgentKind, Profile, Run, RunMode, RunState, once, stamp
 
 from . import events, limits
 from .actors import Actor
@@ -107,9 +107,10 @@ def resolve(session: Session, name: str) -> str:
 
 def runnable(session: Session) -> set[str]:
     """The owners that are programs which the dispatcher may start; a person never is."""
-    return set(session.scalars(select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))))
+    return {member.name for member in members(session) if member.runnable and member.profile is not None}
 
 
+@once
 def members(session: Session) -> list[Agent]:
     return list(session.scalars(select(Agent).order_by(Agent.name)))
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from models import ApiToken, Login, LoginLink, Scope, now
+from models import ApiToken, Login, LoginLink, Scope, ago, now
 
 from . import events
 from .actors import Actor
@@ -23,6 +23,19 @@ SHOWN_CHARACTERS = 10
 LINK_LIFETIME = timedelta(minutes=10)
 USE_RECORDED_EVERY = timedelta(minutes=5)
 MAY_BROWSE = frozenset({Scope.OPERATOR, Scope.VIEWER})
+LOGINS = (
+    select(Login, ApiToken.scope)
+    .outerjoin(ApiToken, (ApiToken.id == Login.token_id) & ApiToken.revoked.is_(None))
+    .where(
+        Login.revoked.is_(None),
+        Login.expires > ago(),
+        or_(Login.token_id.is_(None), ApiToken.id.is_not(None)),
+    )
+)
+BY_COOKIE = LOGINS.where(Login.secret_hash == bindparam("hash"))
+VALID = ApiToken.revoked.is_(None), or_(ApiToken.expires.is_(None), ApiToken.expires > ago())
+BY_SECRET = select(ApiToken).where(ApiToken.token_hash == bindparam("hash"), *VALID)
+"""Every request asks one of these, and to build a statement costs more than to run it."""
 
 
 class NewToken(Body):
@@ -66,15 +79,11 @@ def issue(session: Session, body: NewToken, actor: Actor) -> tuple[ApiToken, str
 
 def by_secret(session: Session, secret: str) -> ApiToken | None:
     """The token with this secret while it is valid."""
-    return session.scalar(select(ApiToken).where(ApiToken.token_hash == hashed(secret), *_valid_token()))
-
-
-def _valid_token() -> tuple[ColumnElement[bool], ...]:
-    return ApiToken.revoked.is_(None), or_(ApiToken.expires.is_(None), ApiToken.expires > now())
+    return session.scalar(BY_SECRET, {"hash": hashed(secret)})
 
 
 def is_valid(session: Session, token_id: int) -> bool:
-    return session.scalar(select(ApiToken.id).where(ApiToken.id == token_id, *_valid_token())) is not None
+    return session.scalar(select(ApiToken.id).where(ApiToken.id == token_id, *VALID)) is not None
 
 
 def needs_mark(token: ApiToken) -> bool:
@@ -171,21 +180,15 @@ def _open_login(session: Session, name: str, browser: str, expires: datetime, to
 
 def standing(session: Session, secret: str) -> Standing | None:
     """The log-in with this cookie while it is valid."""
-    return _standing(session, Login.secret_hash == hashed(secret))
+    return _standing(session, BY_COOKIE, hash=hashed(secret))
 
 
 def is_standing(session: Session, login_id: int) -> bool:
-    return _standing(session, Login.id == login_id) is not None
+    return _standing(session, LOGINS.where(Login.id == login_id)) is not None
 
 
-def _standing(session: Session, which: ColumnElement[bool]) -> Standing | None:
-    token_holds = or_(Login.token_id.is_(None), ApiToken.id.is_not(None))
-    query = (
-        select(Login, ApiToken.scope)
-        .outerjoin(ApiToken, (ApiToken.id == Login.token_id) & ApiToken.revoked.is_(None))
-        .where(which, Login.revoked.is_(None), Login.expires > now(), token_holds)
-    )
-    row = session.execute(query).first()
+def _standing(session: Session, query: Select[Login, Scope], **values: str) -> Standing | None:
+    row = session.execute(query, values).first()
     return Standing(row[0].id, row[0].name, row[1] or Scope.OPERATOR, row[0].expires) if row else None
 
 

@@ -26,7 +26,7 @@ PAGE = 50
 @blueprint.get("/activity")
 def show() -> str:
     with reading(auth.instance().engine) as session:
-        frame.cursor(session)
+        frame.around(session)
         people = [member.name for member in team.members(session)]
         context = _feed(session)
     given = context["given"]

@@ -15,7 +15,7 @@ import gzip
 import hashlib
 import posixpath
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from flask import Flask, Response, request
@@ -102,7 +102,7 @@ def install(app: Flask) -> None:
     app.add_url_rule("/static/<version>/<path:filename>", "static", lambda **asked: _answer(held, **asked))
     app.url_defaults(add_version)
     app.extensions["assets"] = held
-    app.jinja_env.globals["modules"] = lambda name: [held.address(each) for each in held.modules(name)]
+    app.jinja_env.globals["modules"] = cache(lambda name: [held.address(each) for each in held.modules(name)])
     # Hundreds of icons stand on a board: their address is not built anew for each.
     app.jinja_env.globals["icon_sheet"] = held.address("icons.svg")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -29,7 +30,7 @@ PAGES = 20
 A_YEAR = 365 * 24 * 3600
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Look:
     """How the board is looked at: which tickets, in which view, and for the list which states in which order."""
 
@@ -38,7 +39,7 @@ class Look:
     status: str
     sort: str
 
-    @property
+    @cached_property
     def query(self) -> str:
         """As it stands in an address."""
         return saved_views.narrowed(urlencode(self._said()))
@@ -95,7 +96,7 @@ def _viewer() -> Viewer:
 def show() -> str:
     look = _look()
     with reading(auth.instance().engine) as session:
-        frame.cursor(session)
+        frame.around(session)
         shown = _shown(session, look)
         shown |= {"choices": forms.choices(session), "views": _views(session, look.query)}
         shown |= {"first": _first_steps(session) if board.is_empty(session) else None}

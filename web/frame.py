@@ -46,10 +46,11 @@ def install(app: Flask) -> None:
 
 def page(template: str, key: str, crumbs: list[tuple[str, str | None]], **context: Any) -> str:
     """Render a whole page inside the frame; `key` is the navigation entry that is current."""
-    with reading(auth.instance().engine) as session:
-        around = _around(session)
+    if "around" not in g:
+        with reading(auth.instance().engine) as session:
+            around(session)
     trail = [("Home", "/"), *crumbs]
-    return render_template(template, page_key=key, crumbs=trail, flashes=_flashes(), **(around | context))
+    return render_template(template, page_key=key, crumbs=trail, flashes=_flashes(), **(g.around | context))
 
 
 def _flashes() -> list[dict[str, Any]]:
@@ -62,29 +63,25 @@ def notes() -> str:
     return part("_notes", flashes=_flashes())
 
 
-def _around(session: Session) -> dict[str, Any]:
-    settings = auth.instance().settings
+def around(session: Session) -> None:
+    """Read what stands around a page, first of all where its stream begins. A page asks for it before it reads what it shows,
+    so that nothing falls between."""
+    cursor = f"{switches.epoch(session)}-{events.last_id(session)}"
     waiting = overview.count_needs(session)
-    return {
+    g.around = {
         "nav": [asdict(item) | {"needs": waiting if item.key == "overview" else None} for item in NAV],
         "needs": waiting,
         "health": {"verdict": vitals.verdict(session).verdict},
         "user": auth.actor().name,
         "commands": _commands(session) if auth.caller().right is Right.OPERATOR else None,
-        "zone": settings.timezone,
-        "cursor": g.get("cursor") or cursor(session),
+        "zone": auth.instance().settings.timezone,
+        "cursor": cursor,
     }
 
 
 def _commands(session: Session) -> dict[str, Any]:
     """What the palette can be told to do that no control of a page does."""
     return {"paused": switches.paused(session) is not None, "tasks": task_files.names(task_files.SHIPPED)}
-
-
-def cursor(session: Session) -> str:
-    """Where a page's stream begins: taken before what the page shows is read, so that nothing falls between."""
-    g.cursor = f"{switches.epoch(session)}-{events.last_id(session)}"
-    return str(g.cursor)
 
 
 def part(name: str, **context: Any) -> str:

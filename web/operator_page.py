@@ -23,7 +23,7 @@ blueprint = Blueprint("operator_page", __name__)
 def show(reference: str) -> str:
     before = paging.number(request.args.get("before"))
     with reading(auth.instance().engine) as session:
-        frame.cursor(session)
+        frame.around(session)
         ticket = get(session, reference)
         moves = routing.log(session, ticket, before)
         newest = next(iter(runs.of(session, ticket.id, 1)), None)

@@ -33,7 +33,7 @@ def show_overview_part() -> str:
 
 def _overview() -> dict[str, Any]:
     with reading(auth.instance().engine) as session:
-        frame.cursor(session)
+        frame.around(session)
         return {
             "health": vitals.verdict(session),
             "needs_you": overview.needs_you(session),

@@ -45,7 +45,7 @@ def show_settings() -> str:
 def _page(**more: Any) -> str:
     instance = auth.instance()
     with reading(instance.engine) as session:
-        frame.cursor(session)
+        frame.around(session)
         shown: View = {
             "paused": switches.paused(session),
             "projects": projects.all_projects(session),

@@ -43,7 +43,7 @@ KINDS = {"agent": "agent", "human": "person"}
 @blueprint.get("/team")
 def show_team() -> str:
     with reading(auth.instance().engine) as session:
-        frame.cursor(session)
+        frame.around(session)
         shown = {"agents": _agents(session), "profiles": _profiles(session)}
         shown |= {"machines": _machines(session), "uses": _uses(session)}
     return frame.page("team.html", "team", [("Team", None)], **shown)

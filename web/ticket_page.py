@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -29,6 +30,7 @@ from tickets import (
     words,
 )
 from tickets.errors import DomainError, Invalid, NotFound
+from tickets.lifecycle import Standing
 from tickets.lookup import get
 
 from . import (
@@ -62,17 +64,33 @@ TABS = (
 SHOWN = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A ticket as somebody looks at it: how they stand to it, and its newest run."""
+
+    ticket: Ticket
+    standing: Standing
+    newest: Run | None
+
+
+def _seen(session: Session, reference: str) -> Seen:
+    ticket = get(session, reference)
+    standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
+    return Seen(ticket, standing, next(iter(runs.of(session, ticket.id, 1)), None))
+
+
 @blueprint.get("/ticket/<reference>")
 def show(reference: str) -> str:
     tab = request.args.get("tab", "conversation")
     if tab not in dict(TABS):
         raise NotFound("A ticket has no part of that name.", tab=tab[:40])
     with reading(auth.instance().engine) as session:
-        frame.cursor(session)
-        ticket = get(session, reference)
-        shared = _shared(session, ticket)
-        context = shared | {"tab": tab} | _tab(session, ticket, tab) | _side(session, ticket, shared["ticket"])
-    crumbs: list[tuple[str, str | None]] = [("Board", "/board"), (ticket.identifier, None)]
+        frame.around(session)
+        seen = _seen(session, reference)
+        context = _shared(session, seen)
+        side = _side(session, seen, context["ticket"])  # before a tab lets go of the snapshot
+        context |= {"tab": tab} | _tab(session, seen, tab) | side
+    crumbs: list[tuple[str, str | None]] = [("Board", "/board"), (seen.ticket.identifier, None)]
     return frame.page("ticket.html", "board", crumbs, **context)
 
 
@@ -80,31 +98,31 @@ def show(reference: str) -> str:
 def show_part(reference: str, name: str) -> str:
     """One part of the page as a fragment: header, side, news of the conversation, or the body of a tab."""
     with reading(auth.instance().engine) as session:
-        ticket = get(session, reference)
-        context = _shared(session, ticket)
+        seen = _seen(session, reference)
+        context = _shared(session, seen)
         if name == "conversation":
-            return frame.part("_entries", **context, **_news(session, ticket))
+            return frame.part("_entries", **context, **_news(session, seen.ticket))
         if name in ("header", "description"):
             return frame.part(f"_{name}", **context, edits=ticket_edit.editable(session, context["ticket"]))
         if name == "side":
-            return frame.part("_side", **context, **_side(session, ticket, context["ticket"]))
+            return frame.part("_side", **context, **_side(session, seen, context["ticket"]))
         if name in dict(TABS):
-            return frame.part(f"_{name}", **context, **_tab(session, ticket, name))
+            return frame.part(f"_{name}", **context, **_tab(session, seen, name))
     raise NotFound("A ticket has no part of that name.", part=name[:40])
 
 
 # -------------------------------------------------------------------------------------------------- what is shown, how
 
 
-def _shared(session: Session, ticket: Ticket) -> View:
-    actor = auth.actor()
-    standing = lifecycle.standings(session, [ticket], actor)[ticket.id]
-    head = header.of(session, ticket)
+def _shared(session: Session, seen: Seen) -> View:
+    ticket, standing = seen.ticket, seen.standing
+    head = header.of(session, ticket, standing.live, seen.newest)
+    ways = landing.ways(session, [ticket]).get(ticket.id, ())
     tabs = [{"key": key, "label": label, "href": _href(ticket, key)} for key, label in TABS]
     return {
         "ticket": _ticket(session, ticket),
         "header": head,
-        "moves": board.offers(ticket, actor, standing, landing.ways(session, [ticket]).get(ticket.id, ())),
+        "moves": board.offers(ticket, auth.actor(), standing, ways),
         "tabs": tabs,
         "may_edit": ticket_forms.may_edit(),
         "composer": {
@@ -129,13 +147,14 @@ def _ticket(session: Session, ticket: Ticket) -> View:
     }
 
 
-def _tab(session: Session, ticket: Ticket, tab: str) -> View:
+def _tab(session: Session, seen: Seen, tab: str) -> View:
+    ticket = seen.ticket
     if tab == "evidence":
         return run_page.evidence(session, ticket)
     if tab == "changes":
-        return _changes(session, ticket)
+        return _changes(session, seen)
     if tab == "console":
-        return {"console": _console(session, ticket)}
+        return {"console": _console(seen.newest)}
     if tab == "runs":
         return run_page.tab(session, ticket)
     if tab == "context":
@@ -152,14 +171,13 @@ def _tab(session: Session, ticket: Ticket, tab: str) -> View:
     }
 
 
-def _changes(session: Session, ticket: Ticket) -> View:
+def _changes(session: Session, seen: Seen) -> View:
     """What a run, the newest unless another is asked for, committed; and what a reviewer may do about the newest now."""
-    newest = next(iter(runs.of(session, ticket.id, 1)), None)
+    ticket, standing, newest = seen.ticket, seen.standing, seen.newest
     asked = run_page.asked(session, ticket)
     if asked and newest and asked.id != newest.id:
         let_go(session)
         return {"changes": changes.shown(asked), "older": asked.id, "split": _split(), "may": set(), "live": False}
-    standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
     facts: View = {
         "split": _split(),
         "may": {law.name for law in lifecycle.moves_from(ticket, auth.actor(), standing)},
@@ -174,9 +192,8 @@ def _split() -> bool:
     return request.args.get("view") == "split"
 
 
-def _console(session: Session, ticket: Ticket) -> View | None:
+def _console(newest: Run | None) -> View | None:
     """Where the newest run's terminal is; the address changes with its end, so that the frame is loaded anew."""
-    newest = next(iter(runs.of(session, ticket.id, 1)), None)
     if newest is None:
         return None
     return {"run": newest.generation, "href": f"/runs/{newest.id}/console{'?ended=1' if newest.ended else ''}"}
@@ -193,15 +210,13 @@ def _news(session: Session, ticket: Ticket) -> View:
     }
 
 
-def _side(session: Session, ticket: Ticket, shown: View) -> View:
-    newest: Run | None = next(iter(runs.of(session, ticket.id, 1)), None)
-    limits = policy.Limits.of(auth.instance().settings)
-    standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
+def _side(session: Session, seen: Seen, shown: View) -> View:
+    ticket, limits = seen.ticket, policy.Limits.of(auth.instance().settings)
     return {
-        "workflow": workflow_page.box(session, ticket, standing),
+        "workflow": workflow_page.box(session, ticket, seen.standing),
         "operates": auth.caller().right is auth.Right.OPERATOR,
-        "side": page.side(session, ticket, newest, board.owner_kinds(session)),
-        "gates": None if ticket.closed else policy.runnable(session, ticket, limits),
+        "side": page.side(session, ticket, seen.newest, board.owner_kinds(session)),
+        "gates": None if ticket.closed else policy.runnable(session, ticket, seen.standing.live, limits),
         "edits": ticket_edit.editable(session, shown),
         "gate_words": GATES[ticket.gate],
         "relations": ticket_links.RELATIONS,

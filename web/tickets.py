@@ -90,7 +90,8 @@ class RunnableJson(TypedDict):
 @blueprint.reads("/tickets/<ticket>/runnable")
 def read_runnable(call: Call, ticket: Ticket) -> RunnableJson:
     """Say whether the ticket may be started now: every gate of the dispatcher, in its order, with what it saw."""
-    gates = policy.runnable(call.session, ticket, policy.Limits.of(call.settings))
+    live = lookup.live_run(call.session, ticket.id)
+    gates = policy.runnable(call.session, ticket, live, policy.Limits.of(call.settings))
     shown: list[GateJson] = [{"name": gate.name, "ok": gate.ok, "detail": gate.detail} for gate in gates]
     return {"runnable": all(gate.ok for gate in gates), "gates": shown}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from models import Run, Session, StoreUnavailable, Ticket, TicketStatus, reading, writing
 from tests.web.conftest import OWN_PAGE, Api, form_token
@@ -41,6 +43,21 @@ def test_a_saved_view_carries_its_view_and_its_order(browser: FlaskClient, opera
     said = send(browser, "/board/views", "/board", name="By rank", query="view=list&sort=priority&column=todo&evil=1")
     assert 'href="/board?sort=priority&amp;view=list" aria-current="true"' in said
     assert 'aria-sort="descending"><a href="/board?sort=priority&amp;view=list">Priority' in said
+
+
+@pytest.mark.parametrize("path", ["/", "/board?view=columns", "/board?view=lanes", "/board?view=list", "/ticket/MC-1"])
+def test_a_page_asks_the_store_nothing_twice(app: Flask, browser: FlaskClient, operator: Api, path: str) -> None:
+    operator.post("/tickets", {"title": "One", "assigned_to": "script"})
+    asked: list[str] = []
+
+    def note(*seen: Any) -> None:
+        asked.append(seen[2])
+
+    engine = app.extensions["mission_control"].engine
+    event.listen(engine, "before_cursor_execute", note)
+    text(browser, path)
+    event.remove(engine, "before_cursor_execute", note)
+    assert [each for each, times in Counter(asked).items() if times > 1 and each != "BEGIN"] == []
 
 
 @pytest.mark.parametrize(

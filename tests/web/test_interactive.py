@@ -20,7 +20,7 @@ from tickets.control import LEASE
 
 def in_control(board: Stage, name: str) -> str | None:
     with writing(board.engine) as session:
-        return header.of(session, lookup.get(session, name)).interactive
+        return header.of(session, lookup.get(session, name), None, None).interactive
 
 
 def test_a_message_is_queued_delivered_and_accepted_and_the_agents_answer_streams_back(stage: Staged) -> None:
