@@ -75,26 +75,12 @@ def _read(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[Any]:
 
 
 Conditions = list[ColumnElement[bool]]
-UNSHOWN = (
-    Ticket.description,
-    Ticket.acceptance,
-    Ticket.requester,
-    Ticket.campaign_owner,
-    Ticket.gate,
-    Ticket.resume,
-    Ticket.next_mode,
-    Ticket.faults,
-    Ticket.last_failure,
-    Ticket.last_gate,
-    Ticket.conversation_id,
-    Ticket.event_seq,
-    Ticket.pruned_seq,
-)
 LISTED = (
     select(Ticket)
     .where(Ticket.id.in_(bindparam("tickets", expanding=True)))
-    .options(*(defer(column, raiseload=True) for column in UNSHOWN))
+    .options(defer(Ticket.description, raiseload=True))
 )
+"""Tickets as lists show them: a description may be long."""
 
 
 class Lists:
@@ -146,7 +132,6 @@ def pages(
     """The first `size` tickets of each of these lists.
 
     Every set has an index that knows the order, and is read no further than it is shown, all of them in one statement.
-    What nothing of a list shows is left where it is: descriptions may be long, and each column costs time for each row.
     """
     found: dict[str, list[Key]] = {name: [] for name in lists.names}
     for row in session.execute(lists.behind(cursor, order, size) if cursor else lists.first(order, size)):
