@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 import auth
 from models import PhaseState, Run, Session, Ticket, reading, writing
 from tickets import board, lifecycle, planning, workflow, workflow_view
-from tickets.errors import DomainError
+from tickets.errors import DomainError, NotFound
 from tickets.lifecycle import Move, Standing
 from tickets.lookup import get
 from tickets.planning import Arrange, Begin, Decide, Waive
@@ -103,7 +103,11 @@ def plan_phases(reference: str) -> Response | tuple[str, int]:
 
 @blueprint.get("/ticket/<reference>/workflow/waive")
 def ask_waiver(reference: str) -> str:
-    return _waive_form(reference, request.args.get("phase", ""), "", None)
+    phase = request.args.get("phase", "")
+    with reading(auth.instance().engine) as session:
+        if phase not in {each.name for each in workflow.of(session, get(session, reference).id)}:
+            raise NotFound("The ticket has no phase of that name.", phase=phase[:40])
+    return _waive_form(reference, phase, "", None)
 
 
 def _waive_form(reference: str, phase: str, reason: str, error: str | None) -> str:

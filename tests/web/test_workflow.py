@@ -153,6 +153,7 @@ def test_a_waiver_needs_its_reason_and_is_shown(browser: FlaskClient, ticket: st
     send(browser, ticket, "workflow", **PICKED)
     asked = browser.get(f"/ticket/{ticket}/workflow/waive?phase=Dev").get_data(as_text=True)
     assert "Why it does not apply" in asked
+    assert browser.get(f"/ticket/{ticket}/workflow/waive?phase=Nope").status_code == 404
     assert send(browser, ticket, "workflow/waive", phase="Dev", reason="").status_code == 422
     assert send(browser, ticket, "workflow/waive", phase="Dev", reason="It is written.").status_code == 303
     assert "Waived: It is written." in browser.get(f"/ticket/{ticket}").get_data(as_text=True)
