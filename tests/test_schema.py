@@ -5,6 +5,7 @@ from pathlib import Path
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, select, text
 
 import migrations
@@ -28,6 +29,12 @@ def test_the_migrations_make_exactly_the_tables_of_the_models(engine: Engine) ->
         context = MigrationContext.configure(connection, opts={"compare_type": comparable})
 
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_revision_is_known_by_the_name_of_its_file() -> None:
+    scripts = ScriptDirectory.from_config(migrations.config())
+    assert migrations.newest() == scripts.get_current_head()
+    assert all(Path(each.path).name.startswith(f"{each.revision}_") for each in scripts.walk_revisions())
 
 
 def test_a_store_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
