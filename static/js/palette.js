@@ -47,7 +47,7 @@ export class Palette {
   #dialog = document.getElementById("palette");
   #input = document.getElementById("palette-q");
   #list = document.getElementById("palette-list");
-  #told = this.#dialog.querySelector("[data-told]");
+  #told = this.#dialog.querySelector("[data-answer]");
   #unreached = this.#dialog.querySelector("[data-unreached]");
   #known = [];
   #found = [];

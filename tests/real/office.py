@@ -231,7 +231,7 @@ class Office(House):
 
     def agent_process(self, run: Run) -> int:
         """The process of the program itself, below its wrapper."""
-        binary = str(self.settings.model_dump()[f"{run.program}_binary"])
+        binary = str(self.settings.model_dump()[f"{run.program}_binary"].resolve())
         carriers = processes.carrying(self.bench.marker(run.id))
         return next(each.pid for each in carriers if str(Path(f"/proc/{each.pid}/exe").resolve()) == binary)
 
