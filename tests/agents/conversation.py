@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -44,9 +45,12 @@ class Conversation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        """Politely first: the bridge to Codex takes its server along, and a killed one leaves it behind."""
+        for signum, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signum)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(seconds)
 
     def say(self, lines: Iterable[bytes]) -> None:
         """Write to the program."""
