@@ -398,10 +398,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path | None = None) -> 
     problems: list[str] = []
     values: dict[str, Any] = {"timezone": _machine_zone(environ)}
     sources: dict[tuple[str, ...], str] = {}
-    for path, value, source in (
-        *_from_file(home / "config.toml", problems),
-        *_from_environment(environ, problems),
-    ):
+    for path, value, source in (*_from_file(home / "config.toml", problems), *_from_environment(environ, problems)):
         sources[path] = source
         _put(values, path, value)
     values |= {"home": home, "ambient": _observe(environ)}

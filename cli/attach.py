@@ -24,7 +24,7 @@ def attach(reference: str, read_only: bool) -> None:
     with reading(settings) as session:
         ticket = lookup.get(session, reference)
         live = lookup.live_run(session, ticket.id)
-        newest = next(iter(runs.of(session, ticket.id, 1)), None)
+        newest = runs.latest(session, ticket.id)
     if live is None:
         raise click.ClickException(
             f"{ticket.identifier} has no live run. {_log_of(settings, newest, ticket.identifier)}"

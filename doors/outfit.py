@@ -7,7 +7,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from models import AgentSession, Profile, Project, Run, RunMode
@@ -124,9 +124,11 @@ def conversation_of(settings: Settings, run: Run, source: AgentSession | None) -
         folder = Path(run.config_dir)
         if transcripts.is_kept(run.program, folder, run.conversation_id):
             return Talk(run.conversation_id, True, None, folder)
-    own = settings.run_path(run.id) / "config"
-    known = source and transcripts.copy(run.program, Path(source.config_dir or ""), source.id, own)
-    return Talk(str(uuid.uuid4()), False, source.id if source and known else None, own)
+    anew = Talk(str(uuid.uuid4()), False, None, settings.run_path(run.id) / "config")
+    if source and source.config_dir:
+        known = transcripts.copy(run.program, Path(source.config_dir), source.id, anew.config_dir)
+        return replace(anew, forks=source.id) if known else anew
+    return anew
 
 
 def binary_of(settings: Settings, program: str) -> str | None:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event, update
 
 from models import Run, Session, Ticket, now, reading, writing
 from tests.test_spine import ALICE, make
-from tickets import board, editing, lanes, lifecycle, relationships, runs, table, undo
+from tickets import beats, board, editing, lanes, lifecycle, relationships, runs, table, undo
 from tickets.board import Card, Filters, Viewer
 from tickets.errors import Invalid
 from tickets.facts import EditTicket, NewTicket
@@ -31,7 +31,7 @@ def work(engine: Engine, ticket_id: int, state: str = "running", **values: Any) 
     """A run at work on the ticket; `values` are what is known of it instead."""
     with writing(engine) as session:
         run = runs.claim(session, ticket_id, "here").run.id
-        runs.beat(session, run, runs.Beat.model_validate({"state": state}))
+        beats.beat(session, run, beats.Beat.model_validate({"state": state}))
         if values:
             session.execute(update(Run).where(Run.id == run).values(**values))
     return run

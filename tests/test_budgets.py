@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from models import Profile, Run, RunState, Ticket, TicketStatus, now, reading, writing
 from settings import Budget
-from tickets import budgets, dispatch, external, ingest, lifecycle, policy, runs, wake
+from tickets import beats, budgets, dispatch, external, ingest, lifecycle, policy, runs, wake
 from tickets.actors import Actor
 from tickets.budgets import Budgets, Scope, Spent
 from tickets.facts import NewTicket
@@ -53,7 +53,7 @@ def tell(engine: Engine, run_id: int, allowed: Budgets, *kinds: str, **usage: An
 
 def beat(engine: Engine, run_id: int, allowed: Budgets, state: str = "running") -> dict[str, Any]:
     with writing(engine) as session:
-        return runs.beat(session, run_id, runs.Beat.model_validate({"state": state}), 8, allowed)
+        return beats.beat(session, run_id, beats.Beat.model_validate({"state": state}), 8, allowed)
 
 
 def report(engine: Engine, run_id: int, verdict: str, **facts: Any) -> runs.Receipt:

@@ -88,16 +88,18 @@ def test_nothing_is_said_of_a_run_that_has_its_copy_or_needs_none(engine: Engine
 
 def test_the_prompt_says_what_is_a_copy_and_what_is_not_here(engine: Engine) -> None:
     source = make(engine, assigned_to="claude")
-    first = begin(engine, source, "c-1", config_dir="/runs/1/config", branch="mc/MC-1-x")
+    begin(engine, source, "c-1", config_dir="/runs/1/config", repository="/srv/web", branch="mc/MC-1-x")
     fork = fork_of(engine, source, description="The long description.")
     run = claimed(engine, fork)
     with writing(engine) as session:
-        runs.prepared(session, run.id, forks=first.conversation_id or "c-1", workspace="/here")
+        runs.prepared(session, run.id, forks="c-1", workspace="/here", repository="/srv/web")
         run = session.get_one(Run, run.id)
     text = prompt_of(engine, run)
     assert "The long description." in text and "## How to report" in text
     assert "a copy of your conversation about MC-1" in text and "you work in /here." in text
     assert "on branch mc/MC-1-x" in text
+    run.repository = "/srv/other"
+    assert "mc/MC-1-x" not in prompt_of(engine, run), "there is no such branch in another repository"
 
 
 def test_a_prompt_without_a_copy_says_nothing_of_one(engine: Engine) -> None:

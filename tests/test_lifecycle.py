@@ -24,7 +24,7 @@ from models import (
     writing,
 )
 from tests.test_spine import ALICE, make
-from tickets import conversation, lifecycle, runs, wake
+from tickets import beats, conversation, lifecycle, runs, wake
 from tickets.actors import Actor
 from tickets.errors import EvidenceMissing, IllegalMove, Invalid, NoSuchTicket, StaleTicket
 from tickets.facts import NewTicket
@@ -148,7 +148,7 @@ def test_parking_a_running_ticket_asks_its_run_to_stop(engine: Engine) -> None:
     with writing(engine) as session:
         lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
     with writing(engine) as session:
-        answer = runs.beat(session, run.id, runs.Beat(state="running"))
+        answer = beats.beat(session, run.id, beats.Beat(state="running"))
         assert answer["stop"]["code"] == "parked"
         assert session.get_one(Run, run.id).state is RunState.STOPPING
 

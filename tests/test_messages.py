@@ -8,7 +8,7 @@ from sqlalchemy import Engine, update
 
 from models import DeliveryState, QueuedMessage, now, reading, writing
 from tests.test_spine import ALICE, make
-from tickets import lookup, messages, runs
+from tickets import beats, lookup, messages, runs
 
 LATER = 1800
 
@@ -31,7 +31,7 @@ def end(engine: Engine, run_id: int) -> None:
 
 def offered(engine: Engine, run_id: int) -> list[str]:
     with writing(engine) as session:
-        return [message["uuid"] for message in runs.beat(session, run_id, runs.Beat(state="running"))["messages"]]
+        return [message["uuid"] for message in beats.beat(session, run_id, beats.Beat(state="running"))["messages"]]
 
 
 def told(engine: Engine, run_id: int, uuid: str, state: str) -> None:

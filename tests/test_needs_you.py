@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from models import reading, writing
 from tests.test_spine import ALICE, make
-from tickets import board, header, lifecycle, lookup, overview, runs
+from tickets import beats, board, header, lifecycle, lookup, overview, runs
 from tickets.board import Filters, Viewer
 from tickets.facts import NewTicket
 from tickets.policy import Limits
@@ -16,10 +16,10 @@ def test_a_run_that_waits_for_an_answer_is_shown_as_needing_a_person(engine: Eng
     ticket_id = make(engine)
     with writing(engine) as session:
         run = runs.claim(session, ticket_id, "here").run
-        runs.beat(session, run.id, runs.Beat(state="running"))
+        beats.beat(session, run.id, beats.Beat(state="running"))
     for state, next_action, wanted in (("running", "Work goes on", False), ("waiting", "Answer", True)):
         with writing(engine) as session:
-            runs.beat(session, run.id, runs.Beat.model_validate({"state": state}))
+            beats.beat(session, run.id, beats.Beat.model_validate({"state": state}))
         with reading(engine) as session:
             ticket = lookup.get(session, ticket_id)
             card = board.column(session, "in_progress", Filters(), Viewer(ALICE, Limits())).cards[0]

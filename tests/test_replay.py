@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, update
 from models import Ticket, TicketEvent, now, reading, writing
 from tests.test_spine import ALICE, make
 from tests.test_workflow import DEV, REVIEW, phased, work
-from tickets import conversation, editing, events, ingest, lifecycle, lookup, messages, replay, requests, runs
+from tickets import beats, conversation, editing, events, ingest, lifecycle, lookup, messages, replay, requests, runs
 from tickets.facts import EditTicket
 from tickets.replay import Then
 
@@ -59,7 +59,7 @@ def test_state_owner_phase_and_runtime_are_those_of_the_moment(engine: Engine) -
     run = claim(engine, ticket_id)
     claimed = last(engine, ticket_id)
     with writing(engine) as session:
-        runs.beat(session, run, runs.Beat(state="running"))
+        beats.beat(session, run, beats.Beat(state="running"))
     running = last(engine, ticket_id)
     with writing(engine) as session:
         runs.report(session, run, runs.Report(verdict="done"), runs.RetryPolicy())

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, update
 from models import Run, RunRequest, TicketStatus, now, writing
 from tests.test_sessions import claimed
 from tests.test_spine import make
-from tickets import ingest, lookup, runs
+from tickets import beats, ingest, lookup, runs
 from tickets.ingest import WorkerEvent
 
 ASKED = {"request": "r-1", "questions": [{"text": "Red or blue?", "choices": []}]}
@@ -26,7 +26,7 @@ def test_a_question_unanswered_past_its_limit_ends_the_run_and_is_asked_on_the_t
         session.execute(update(RunRequest).values(created=now() - timedelta(seconds=3601)))
         assert runs.stop_unanswered(session, 3600) == 1
         assert runs.stop_unanswered(session, 3600) == 0, "it is told once"
-        assert runs.beat(session, run.id, runs.Beat(state="waiting"))["stop"]["code"] == "timeout"
+        assert beats.beat(session, run.id, beats.Beat(state="waiting"))["stop"]["code"] == "timeout"
 
     with writing(engine) as session:
         late = runs.report(session, run.id, runs.Report(verdict="done", summary="Done."), runs.RetryPolicy())

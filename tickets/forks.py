@@ -42,12 +42,6 @@ def tell_missed(session: Session, run: Run) -> None:
         comments.write(session, run.ticket_id, said, run_id=run.id)
 
 
-def branch_of(session: Session, ticket_id: int) -> str | None:
-    """Where the latest work of a ticket is."""
-    worked = select(Run.branch).where(Run.ticket_id == ticket_id, Run.branch.is_not(None))
-    return session.scalar(worked.order_by(Run.generation.desc()).limit(1))
-
-
 def _source(ticket_id: int) -> ScalarSelect[int]:
     fork = TicketRelationship.kind == RelationKind.FORK_OF
     return select(TicketRelationship.other_id).where(TicketRelationship.ticket_id == ticket_id, fork).scalar_subquery()

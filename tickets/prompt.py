@@ -19,7 +19,7 @@ from models import (
     TicketPhase,
 )
 
-from . import context, forks, relationships, workflow
+from . import context, forks, relationships, runs, workflow
 
 ORDER = (
     "Work this ticket in the live tmux runtime. Use DONE:, REVIEW:, or QUESTION: when you need MC to reflect the"
@@ -93,10 +93,11 @@ def _fork(session: Session, ticket: Ticket, run: Run) -> str:
     source = forks.source(session, ticket.id) if run.forks else None
     if source is None:
         return ""
-    names = {"source": source.identifier, "workspace": run.workspace}
-    branch = forks.branch_of(session, source.id) if source.project_id == ticket.project_id else None
-    said = [FORKED, WORKED] if branch else [FORKED]
-    return _section("A copy of a conversation", " ".join(said).format(**names, branch=branch))
+    said = [FORKED.format(source=source.identifier, workspace=run.workspace)]
+    worked = runs.last_placed(session, source.id)
+    if worked and worked.repository == run.repository:
+        said.append(WORKED.format(source=source.identifier, branch=worked.branch))
+    return _section("A copy of a conversation", " ".join(said))
 
 
 def _resumed(session: Session, ticket: Ticket, run: Run) -> list[str]:

@@ -9,12 +9,13 @@ from typing_extensions import TypedDict
 
 from auth import Right
 from models import Run, Ticket
-from tickets import external, runs, takeover
+from tickets import beats, external, runs, takeover
+from tickets.beats import Beat
 from tickets.budgets import Budgets
 from tickets.errors import ClaimLost
 from tickets.external import ExternalRun
 from tickets.facts import Body, Prose
-from tickets.runs import Beat, Report, RetryPolicy
+from tickets.runs import Report, RetryPolicy
 from tickets.views import TicketJson, ticket_json
 
 from . import nudge, shapes
@@ -62,7 +63,7 @@ class ControlJson(TypedDict):
 def beat(call: Call, run: Run, body: Beat) -> ControlJson:
     """Record a run's sign of life; the answer says what it must know: stop, messages waiting, answers."""
     grace, allowed = call.settings.limits.grace_seconds, Budgets.of(call.settings)
-    return cast(ControlJson, runs.beat(call.session, run.id, body, grace, allowed))
+    return cast(ControlJson, beats.beat(call.session, run.id, body, grace, allowed))
 
 
 class ReceiptJson(TypedDict):

@@ -76,7 +76,7 @@ class Seen:
 def _seen(session: Session, reference: str) -> Seen:
     ticket = get(session, reference)
     standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
-    return Seen(ticket, standing, next(iter(runs.of(session, ticket.id, 1)), None))
+    return Seen(ticket, standing, runs.latest(session, ticket.id))
 
 
 @blueprint.get("/ticket/<reference>")

@@ -28,6 +28,7 @@ from tests.web.stage import Stage
 from tests.workers.repositories import commit, git, named, repository
 from tickets import (
     attachments,
+    beats,
     editing,
     incidents,
     ingest,
@@ -119,7 +120,7 @@ class House:
 
     def beat(self, run_id: int, state: str) -> None:
         with writing(self.store) as session:
-            runs.beat(session, run_id, runs.Beat.model_validate({"state": state}))
+            beats.beat(session, run_id, beats.Beat.model_validate({"state": state}))
 
     def trouble(self) -> None:
         """An incident, a task that failed, and a sign of life."""

@@ -22,6 +22,11 @@ KEYS = {
     "DEBUG": "1",
     "SHORT_KEY": "abc",
 }
+written = pytest.mark.parametrize(
+    ("program", "path"),
+    [("claude", "projects/-srv-web/c-1.jsonl"), ("codex", "sessions/2026/11/21/rollout-2026-11-21T12-00-00-c-1.jsonl")],
+)
+"""Where each program writes conversation c-1 down, below its configuration folder."""
 
 
 @pytest.fixture
@@ -60,10 +65,7 @@ def test_a_profile_sets_its_own_limits_in_the_types_that_the_wrapper_reads(setti
     assert specs.Limits(**{name: getattr(limits, name) for name in limits.__slots__}) == limits
 
 
-@pytest.mark.parametrize(
-    ("program", "path"),
-    [("claude", "projects/-srv-web/c-1.jsonl"), ("codex", "sessions/2026/11/21/rollout-2026-11-21T12-00-00-c-1.jsonl")],
-)
+@written
 def test_a_conversation_is_resumed_only_where_its_program_has_kept_it(
     program: str, path: str, settings: Settings, tmp_path: Path
 ) -> None:
@@ -89,10 +91,7 @@ def test_a_conversation_of_which_only_the_beginning_was_queued_is_begun_anew(
     assert not outfit.conversation_of(settings, held, None).resume
 
 
-@pytest.mark.parametrize(
-    ("program", "path"),
-    [("claude", "projects/-srv-web/c-1.jsonl"), ("codex", "sessions/2026/11/21/rollout-2026-11-21T12-00-00-c-1.jsonl")],
-)
+@written
 def test_a_fork_has_a_copy_of_what_was_written_in_a_folder_of_its_own(
     program: str, path: str, settings: Settings, tmp_path: Path
 ) -> None:
