@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import NoReturn
 
 import click
 
@@ -11,14 +12,20 @@ from cli.common import operator, reading
 from models import Run, RunMode
 from settings import Settings
 from tickets import lookup, runs
+from workers import spec as specs
+from workers.agents.codex import joining, socket_of
 from workers.console import attach_argv, pane_of
+from workers.spec import SpecRefused
 from workers.tmux import Tmux
 
 
 @click.command()
 @click.argument("reference")
 @click.option("--read-only", is_flag=True, help="Look on without typing.")
-def attach(reference: str, read_only: bool) -> None:
+@click.option(
+    "--join", is_flag=True, help="Take part in a conversation with Codex, on its own screen, beside the worker."
+)
+def attach(reference: str, read_only: bool, join: bool) -> None:
     """Attach to the terminal of the live run of ticket REFERENCE; Ctrl-b d leaves it, and the agent works on."""
     settings, _ = operator()
     with reading(settings) as session:
@@ -29,8 +36,10 @@ def attach(reference: str, read_only: bool) -> None:
         raise click.ClickException(
             f"{ticket.identifier} has no live run. {_log_of(settings, newest, ticket.identifier)}"
         )
-    tmux, session_name = Tmux(f"mc-{settings.instance}", settings.sockets_dir), f"mc-{ticket.identifier}"
     _require_here(live, ticket.identifier)
+    if join:
+        _join(settings, live, ticket.identifier)
+    tmux, session_name = Tmux(f"mc-{settings.instance}", settings.sockets_dir), f"mc-{ticket.identifier}"
     if pane_of(tmux, session_name, live.tmux_target) is None:
         raise click.ClickException(
             f"the pane of {ticket.identifier}'s run is not there: it is starting, or was closed."
@@ -38,6 +47,24 @@ def attach(reference: str, read_only: bool) -> None:
         )
     argv = attach_argv(tmux, session_name, write=not read_only, status=True)
     os.execve(argv[0], argv, tmux.environment)  # noqa: S606 - argv only
+
+
+def _join(settings: Settings, run: Run, identifier: str) -> NoReturn:
+    """Become Codex's screen. It carries the run's mark, so that it ends with the run."""
+    try:
+        spec = specs.read(settings.run_path(run.id))
+    except SpecRefused as error:
+        raise click.ClickException(f"the run of {identifier} cannot be joined: {error}.") from None
+    if spec.program != "codex" or spec.mode != "headless" or not socket_of(spec).exists() or not run.conversation_id:
+        raise click.ClickException(
+            f"the run of {identifier} cannot be joined: only Codex without a screen can, once its conversation has begun."
+            f" bin/mc takeover {identifier} goes on with it on a screen instead of the worker."
+        )
+    argv = joining(spec, run.conversation_id)
+    os.chdir(spec.workspace)
+    os.execve(
+        argv[0], argv, {**spec.environment, "CODEX_HOME": spec.config_dir, "TERM": os.environ.get("TERM", "xterm")}
+    )  # noqa: S606
 
 
 def _require_here(run: Run, identifier: str) -> None:

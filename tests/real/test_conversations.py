@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from models import DeliveryState, Outcome, TicketStatus
-from tests.agents.programs import TOOL, both
+from tests.agents.programs import CLAUDE, CODEX, ROOT, TOOL, both
 from tests.real.office import Office
 from tests.waiting import wait_until
+from workers.tmux import Tmux
+from workers.tui.codex import CodexScreen
 
 pytestmark = pytest.mark.agents
 
@@ -117,3 +122,38 @@ def _asking(program: str) -> str:
     command = "echo yes > asked.txt"
     escalated = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "a test"}
     return f"tool: exec_command {json.dumps(escalated)}" if program == "codex" else f"bash: {command}"
+
+
+@pytest.mark.parametrize("program", [CODEX])
+def test_a_person_joins_the_conversation_beside_the_worker(program: str, office: Office, tmp_path: Path) -> None:
+    ticket_id = office.start(f"{program}-works", "[[bash: cat gate]][[say: It works.]]")
+    office.gate(ticket_id)
+    office.until_event(ticket_id, "agent.tool_call")
+    tmux = Tmux("joining", tmp_path / "tmux")
+    argv = [sys.executable, str(ROOT / "mc_cli.py"), "attach", "--join", office.get(ticket_id).identifier]
+    try:
+        pane = tmux.new_session("mc-joining", argv, ROOT, office.environment)
+        wait_until(lambda: "Work this ticket" in tmux.capture(pane, 60), what="the conversation on the screen")
+        words = "Stop waiting. [[say: REVIEW: I heard you.]]"
+
+        CodexScreen().submit(tmux, pane, words)
+
+        run = office.work_off(ticket_id, TicketStatus.IN_REVIEW)
+        assert run.summary == "I heard you." and words in [
+            told["text"] for told in office.told(ticket_id, "agent.input")
+        ]
+        wait_until(lambda: all(each.dead for each in tmux.panes()), what="the end of the screen with its run")
+    finally:
+        subprocess.run(tmux.argv("kill-server"), env=tmux.environment, check=False)
+
+
+@pytest.mark.parametrize("program", [CLAUDE])
+def test_only_what_can_be_joined_is(program: str, office: Office) -> None:
+    ticket_id = office.start(f"{program}-works", "[[bash: cat gate]][[say: REVIEW: Done.]]")
+    gate = office.gate(ticket_id)
+    office.until_event(ticket_id, "agent.tool_call")
+    argv = [sys.executable, str(ROOT / "mc_cli.py"), "attach", "--join", office.get(ticket_id).identifier]
+    refused = subprocess.run(argv, env=office.environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "cannot be joined" in refused.stderr and "takeover" in refused.stderr
+    gate.write_text("open")
+    office.until(ticket_id, TicketStatus.IN_REVIEW)

@@ -203,6 +203,11 @@ def socket_of(spec: RunSpec) -> Path:
     return Path(spec.socket).with_suffix(".codex")
 
 
+def joining(spec: RunSpec, thread: str) -> list[str]:
+    """The command line of Codex's own screen on the server of a run: a person takes part while the worker goes on."""
+    return [spec.binary or "codex", "resume", "--remote", f"unix://{socket_of(spec)}", "--", thread]
+
+
 def options(spec: RunSpec) -> tuple[str, ...]:
     """The profile's arguments without the `exec` that chooses `codex_once`."""
     return spec.argv[1:] if spec.argv[:1] == ("exec",) else spec.argv
