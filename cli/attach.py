@@ -61,10 +61,9 @@ def _join(settings: Settings, run: Run, identifier: str) -> NoReturn:
             f" bin/mc takeover {identifier} goes on with it on a screen instead of the worker."
         )
     argv = joining(spec, run.conversation_id)
+    own = {"CODEX_HOME": spec.config_dir, "TERM": os.environ.get("TERM", "xterm")}
     os.chdir(spec.workspace)
-    os.execve(
-        argv[0], argv, {**spec.environment, "CODEX_HOME": spec.config_dir, "TERM": os.environ.get("TERM", "xterm")}
-    )  # noqa: S606
+    os.execve(argv[0], argv, {**spec.environment, **own})  # noqa: S606 - argv only
 
 
 def _require_here(run: Run, identifier: str) -> None:

@@ -1,63 +1,46 @@
-"""Markdown to safe HTML: raw HTML is off in the parser, and a short allow-list stands behind it."""
+"""Markdown (CommonMark, tables, strikethrough) to safe HTML: raw HTML is off in the parser, and a short allow-list is behind it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
-import markdown
 import nh3
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 TAGS = {
-    "p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "strong", "em", "del", "code", "pre", "blockquote", "ul", "ol",
-    "li", "a", "table", "thead", "tbody", "tr", "th", "td", "div", "span",
+    "p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol",
+    "li", "a", "table", "thead", "tbody", "tr", "th", "td",
 }  # fmt: skip
-MOST_OPEN = 500
-"""The parser looks for the end of each open bracket once more: its time grows with their square, so text with more is shown
-as it was typed."""
-CODE_CLASS = {
-    "code": {"class"},
-    "div": {"class"},
-    "span": {"class"},
-    "a": {"href", "title"},
-    "th": {"align"},
-    "td": {"align"},
-}
-
-
-def _parser() -> markdown.Markdown:
-    parser = markdown.Markdown(extensions=["fenced_code", "tables", "sane_lists", "nl2br"], output_format="html")
-    parser.preprocessors.deregister("html_block")
-    parser.inlinePatterns.deregister("html")
-    return parser
+ATTRIBUTES = {"code": {"class"}, "ol": {"start"}, "a": {"href", "title"}}
+DEEPEST = 40
+"""The parser leaves out what is nested deeper, so a text that comes to there is shown as it was typed."""
+PARSER = (
+    MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": DEEPEST})
+    .enable(["table", "strikethrough"])
+    .disable("image")
+)
 
 
 def html(text: str | None) -> Markup:
-    """The rendered text; what is not allowed is left out, never let through. Links open no window and send no referrer."""
+    """The rendered text; what is not allowed is left out, never let through. Links open no window and send no referrer.
+
+    The parser's time grows with the length of the text, whatever it holds.
+    """
     if not text:
         return Markup()
-    if _open(text, "[", "]") > MOST_OPEN or _open(text, "(", ")") > MOST_OPEN:
+    tokens = PARSER.parse(text)
+    if any(token.level >= DEEPEST - 1 for token in tokens):
         return Markup("<pre>{}</pre>").format(text)
-    made = _parser().convert(text)
     clean = nh3.clean(
-        made,
+        PARSER.renderer.render(tokens, PARSER.options, {}),
         tags=TAGS,
-        attributes=CODE_CLASS,
+        attributes=ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
     )
     return Markup(clean)  # noqa: S704 - cleaned by nh3 on the line above
-
-
-def _open(text: str, opening: str, closing: str) -> int:
-    """How many of these brackets are open at once, at the most."""
-    deepest = depth = 0
-    for bracket in re.findall(f"[{re.escape(opening + closing)}]", text):
-        depth = depth + 1 if bracket == opening else max(0, depth - 1)
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def drawn(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
