@@ -5,6 +5,7 @@ import { fetchJson, renderedNeeds, storageKey } from "./page.js";
 const QUIET = 300;
 const MOST = 99;
 const CONCERNS = /^(ticket_(moved|created|edited)|run_)/;
+const MAKES = /^(ticket_moved|run_state_changed)$/; // what can make a ticket need somebody
 
 /** Events: `fresh` (detail: the items that have come to need somebody), `settled` (detail: the tickets that need nobody more). */
 export class Needs extends EventTarget {
@@ -12,13 +13,14 @@ export class Needs extends EventTarget {
   #channel = new BroadcastChannel(storageKey("needs"));
   #leads = false;
   #known = null; // "MC-1 in_review", for each that is known to need somebody; null until it was read for the first time
+  #heard = new Set(); // the tickets that had such an event until then
   #timer = 0;
 
   constructor(stream) {
     super();
     stream.addEventListener("lead", () => this.#lead());
     stream.addEventListener("resync", () => this.#schedule());
-    stream.addEventListener("news", ({ detail }) => CONCERNS.test(detail.event_type) && this.#schedule());
+    stream.addEventListener("news", ({ detail }) => this.#hear(detail));
     this.#channel.onmessage = ({ data }) => (data ? this.#take(data) : this.#leads && this.#tell());
     this.#channel.postMessage(null); // whoever leads says what it knows
     this.#show(renderedNeeds);
@@ -27,6 +29,11 @@ export class Needs extends EventTarget {
   #lead() {
     this.#leads = true;
     this.#schedule();
+  }
+
+  #hear({ event_type: type, ticket }) {
+    if (!this.#known && MAKES.test(type)) this.#heard.add(ticket);
+    if (CONCERNS.test(type)) this.#schedule();
   }
 
   #schedule() {
@@ -43,10 +50,10 @@ export class Needs extends EventTarget {
     }
   }
 
-  /** What needed somebody before this browser looked is counted, and no news. */
+  /** What needed somebody before this page was made is counted, and no news. */
   #compare(items) {
     const now = new Map(items.map((item) => [`${item.ticket} ${item.status}`, item]));
-    const before = this.#known ?? [...now.keys()];
+    const before = this.#known ?? [...now.keys()].filter((key) => !this.#heard.has(key.split(" ", 1)[0]));
     const fresh = [...now].filter(([key]) => !before.includes(key)).map(([, item]) => item);
     const settled = before.filter((key) => !now.has(key)).map((key) => key.split(" ", 1)[0]);
     this.#take([...now.keys()]);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, Worker, expect
+from playwright.sync_api import Page, Route, Worker, expect
 
 from tests.browser.conftest import Visit
 from tests.waiting import wait_until
@@ -14,11 +14,12 @@ pytestmark = pytest.mark.browser
 SHOWN = (
     "registration.getNotifications().then((all) => all.map(({ title, body }) => `${title}: ${body.split('\\n')[0]}`))"
 )
-COUNT = """() => {
-  self.counted = 0;
+WATCH = """() => {
+  self.told = 0;
   const show = registration.showNotification.bind(registration);
-  registration.showNotification = (...given) => { self.counted += 1; return show(...given); };
+  registration.showNotification = async (...given) => { await show(...given); self.told += 1; };
 }"""
+"""Counted, as Chromium drops a notification for which it is asked while it comes up."""
 CLICK = """async (open) => {
   const led = [];
   clients.openWindow = (href) => led.push(`opened ${href}`);
@@ -53,6 +54,12 @@ def switch(page: Page) -> None:
     page.keyboard.press("Escape")
 
 
+def switch_on(page: Page) -> None:
+    switch(page)
+    expect(page.locator("[data-notify]")).to_have_attribute("aria-pressed", "true")
+    worker_of(page).evaluate(WATCH)
+
+
 def worker_of(page: Page) -> Worker:
     wait_until(lambda: page.context.service_workers, what="the service worker")
     return page.context.service_workers[0]
@@ -63,42 +70,62 @@ def shown(page: Page) -> list[str]:
     return sorted(found)
 
 
+def told(page: Page, count: int = 1) -> list[str]:
+    """What is shown once so many notifications have come up."""
+    wait_until(lambda: worker_of(page).evaluate("self.told") >= count, what=f"{count} notifications")
+    return shown(page)
+
+
 def test_a_ticket_that_needs_somebody_is_told_of_once_however_many_tabs_are_open(board: Stage, visit: Visit) -> None:
     (_, asked), (_, seen), (_, other) = board.ticket(), board.ticket(), board.ticket()
     page = enter(visit)
-    switch(page)
+    switch_on(page)
     tabs = [page, another(page, f"/ticket/{seen}"), another(page, "/tasks"), another(page, "/")]
-    worker_of(page).evaluate(COUNT)
 
     board.put(seen, "review")
     board.put(asked, "question")
     board.put(other, "review")
 
-    told = [f"{asked} has a question: Talk with me", f"{other} is ready for review: Talk with me"]
-    wait_until(lambda: len(shown(page)) >= len(told), what="two notifications")
-    assert shown(page) == told
+    due = [f"{asked} has a question: Talk with me", f"{other} is ready for review: Talk with me"]
+    assert told(page, len(due)) == due
     for tab, title in zip(tabs, ("Board", f"{seen} Talk with me", "Tasks", "Overview"), strict=True):
         expect(tab).to_have_title(f"(3) {title} · Mission Control")
         expect(tab.locator(".rail [data-needs-count]")).to_have_text("3")
-    assert worker_of(page).evaluate("self.counted") == 2
+    assert worker_of(page).evaluate("self.told") == len(due)
 
 
 def test_a_click_leads_to_the_ticket_and_to_its_tab_where_there_is_one(board: Stage, visit: Visit) -> None:
     _, name = board.ticket()
     page = enter(visit)
-    switch(page)
+    switch_on(page)
     board.put(name, "question")
-    wait_until(lambda: shown(page), what="the notification")
+    assert told(page)
     assert worker_of(page).evaluate(CLICK) == [f"opened /ticket/{name}"]
     assert shown(page) == []
+
+
+def test_what_happens_before_the_page_has_looked_for_the_first_time_is_news_too(board: Stage, visit: Visit) -> None:
+    (_, old), (_, name) = board.ticket(), board.ticket()
+    board.put(old, "review")
+    page = enter(visit)
+    switch_on(page)
+    held: list[Route] = []
+    page.route("**/api/v1/needs-you", lambda route: held.append(route))
+    page.reload()
+    settle(page)
+    wait_until(lambda: page.title() and len(held) == 1, what="the first look")
+    board.put(name, "question")
+    wait_until(lambda: page.title() and len(held) == 2, what="another look, for what was heard")
+    page.unroute("**/api/v1/needs-you")
+    assert told(page) == [f"{name} has a question: Talk with me"]
 
 
 def test_what_was_settled_is_not_left_standing(board: Stage, visit: Visit) -> None:
     _, name = board.ticket()
     page = enter(visit)
-    switch(page)
+    switch_on(page)
     board.put(name, "question")
-    wait_until(lambda: shown(page), what="the notification")
+    assert told(page)
     tab = another(page, f"/ticket/{name}")
     tab.get_by_label("Answer").first.fill("Well.")
     tab.get_by_role("button", name="Answer").first.click()
@@ -114,8 +141,7 @@ def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(board: Stage, 
     board.put(one, "question")
     expect(page).to_have_title("(1) Board · Mission Control")
     expect(page.locator(f"#card-{one}")).to_contain_text("Question: Well?")
-    switch(page)
-    expect(button).to_have_attribute("aria-pressed", "true")
+    switch_on(page)
     page.reload()
     settle(page)
     expect(button).to_have_attribute("aria-pressed", "true")
