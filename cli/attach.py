@@ -61,7 +61,7 @@ def _join(settings: Settings, run: Run, identifier: str) -> NoReturn:
             f" bin/mc takeover {identifier} goes on with it on a screen instead of the worker."
         )
     argv = joining(spec, run.conversation_id)
-    own = {"CODEX_HOME": spec.config_dir, "TERM": os.environ.get("TERM", "xterm")}
+    own = {"CODEX_HOME": spec.config_dir, "TERM": settings.ambient.environment.get("TERM", "xterm")}
     os.chdir(spec.workspace)
     os.execve(argv[0], argv, {**spec.environment, **own})  # noqa: S606 - argv only
 
