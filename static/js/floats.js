@@ -5,6 +5,7 @@ import { fetchFragment } from "./page.js";
 import { morph } from "./fragments.js";
 
 const LATE = 300;
+const wanted = new WeakMap(); // what was asked for last, by the place that is to show it
 
 function closeMenus(except) {
   for (const menu of document.querySelectorAll("details[data-menu][open]")) {
@@ -49,13 +50,22 @@ export function openDialog(id) {
   return dialog;
 }
 
-/** Read what a dialog is to show; null where nobody wants it any more. Where it takes a moment the dialog opens meanwhile, with words in `slot`. */
+/** Read what a dialog is to show; null where nobody wants it any more: it was closed, or something else was asked for. Where it takes a moment the dialog opens meanwhile, with words in `slot`. */
 export async function readFor(id, slot, words, load) {
-  let gone = false;
+  const turn = {};
+  wanted.set(slot, turn);
   slot.replaceChildren(loading(words));
-  const late = setTimeout(() => openDialog(id).addEventListener("close", () => (gone = true), { once: true }), LATE);
-  const content = await load().finally(() => clearTimeout(late));
-  return gone ? null : content;
+  const forget = () => wanted.get(slot) === turn && wanted.delete(slot);
+  const late = setTimeout(() => wanted.get(slot) === turn && openDialog(id).addEventListener("close", forget, { once: true }), LATE);
+  try {
+    const content = await load();
+    return wanted.get(slot) === turn ? content : null;
+  } catch (refusal) {
+    if (wanted.get(slot) === turn) throw refusal;
+    return null;
+  } finally {
+    clearTimeout(late);
+  }
 }
 
 /** Load a form into a dialog; when that fails, go to its page as if there were no script. */

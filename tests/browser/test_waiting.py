@@ -60,6 +60,32 @@ def test_who_closes_it_meanwhile_does_not_get_it_later(page: Page) -> None:
     expect(page.locator("#ticket-dialog")).to_be_hidden()
 
 
+def test_who_closes_it_meanwhile_is_not_led_away_by_a_refusal(page: Page) -> None:
+    page.goto("/board?view=list")
+    held: list[Route] = []
+    page.route("**/ticket/new*", lambda route: held.append(route))
+    page.keyboard.press("c")
+    expect(page.locator("#ticket-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#ticket-dialog")).to_be_hidden()
+    with page.expect_response("**/ticket/new*"):
+        held[0].fulfill(status=503)
+    page.wait_for_timeout(200)
+    assert len(held) == 1, "it went to the page instead"
+
+
+def test_what_was_asked_for_last_is_what_is_shown(house: House, page: Page) -> None:
+    ticket = house.ticket(assigned_to=None)
+    page.goto(f"/ticket/{ticket}")
+    page.route("**/move/park*", slowly)
+    with page.expect_response("**/move/park*"):
+        for move in ("park", "block"):
+            page.evaluate(f"document.querySelector('[data-move-form][href$={move}]').click()")
+        expect(page.locator("#move-title")).to_contain_text("Block")
+    page.wait_for_timeout(200)
+    expect(page.locator("#move-title")).to_contain_text("Block")
+
+
 def test_nothing_breathes_while_no_news_arrives(house: House, opened: Opened) -> None:
     context = opened()
     page = context.new_page()
