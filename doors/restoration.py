@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def restore(settings: Settings, source: Path, actor: Actor) -> Path:
 def _place(settings: Settings) -> Path:
     if not settings.database_url.startswith("sqlite:///"):
         raise CannotRestore("A PostgreSQL store is restored with its own tools, pg_restore or psql.")
-    return Path(settings.database_url.removeprefix("sqlite:///"))
+    return Path(settings.database_url.removeprefix("sqlite:///")).resolve()  # as other programs' open files are named
 
 
 def _require_quiet(settings: Settings, place: Path) -> None:
@@ -108,16 +109,22 @@ def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path:
     kept = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%S%fZ}.db"
     parts = [part for part in PARTS if _beside(place, part).exists()]
     for part in parts:
-        os.link(_beside(place, part), _beside(kept, part))
+        shutil.copyfile(_beside(place, part), _beside(kept, part))
+        _sync(_beside(kept, part))
     for part in parts[1:]:
         _beside(place, part).unlink()  # only a store that cannot be opened has any left: its log must not meet the copy
+    _sync(settings.backups_dir)
     fresh.replace(place)
-    handle = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(place.parent)
+    return kept
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-    return kept
 
 
 def _beside(path: Path, part: str) -> Path:

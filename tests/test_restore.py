@@ -86,7 +86,13 @@ def test_there_is_a_store_at_every_moment(mc: Mc, home: Path, copy: Path, monkey
     assert json.loads(mc("ticket", "create", "Anew", "--json").output)["identifier"] == "MC-3"
 
 
-def test_nothing_is_restored_under_a_program_that_has_the_store_open(mc: Mc, home: Path, copy: Path) -> None:
+@pytest.mark.parametrize("linked", [False, True])
+def test_nothing_is_restored_under_a_program_that_has_the_store_open(
+    linked: bool, mc: Mc, home: Path, copy: Path
+) -> None:
+    if linked:  # Regression: open files are known by the place that the link leads to
+        (home / "mc.db").rename(home / "store.db")
+        (home / "mc.db").symlink_to("store.db")
     opening = (
         "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); store.execute('SELECT * FROM tickets'); print()"
     )
@@ -100,6 +106,19 @@ def test_nothing_is_restored_under_a_program_that_has_the_store_open(mc: Mc, hom
         f"Error: Programs have the store open (processes {program.pid}): stop Mission Control first.\n"
     )
     assert titles(mc) == ["After", "Before"]
+
+
+def test_what_is_kept_is_a_store_of_its_own(mc: Mc, home: Path, copy: Path) -> None:
+    (home / "mc.db").rename(home / "store.db")
+    (home / "mc.db").symlink_to("store.db")
+
+    assert mc("restore", str(copy)).exit_code == 0
+
+    [kept] = (home / "backups").glob("replaced-*.db")
+    assert not kept.is_symlink() and kept.stat().st_nlink == 1 and (home / "mc.db").is_symlink()
+    with sqlite3.connect(kept) as store:
+        assert store.execute("SELECT count(*) FROM tickets").fetchone() == (2,)
+    assert titles(mc) == ["Before"]
 
 
 def test_nothing_is_restored_under_an_agent_at_work(mc: Mc, home: Path, copy: Path) -> None:
