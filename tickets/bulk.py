@@ -63,14 +63,18 @@ class Result:
     refused: dict[str, list[str]] = field(default_factory=dict)
 
     def take(self, reference: str, work: Callable[[], bool]) -> None:
-        """Count one ticket; `work` changes it, and tells whether that can be undone."""
+        """Count one ticket; `work` changes it, and tells whether that can be undone. A store that was not reached once is
+        not waited for again and again."""
+        if UNREACHED in self.refused:
+            self.refused[UNREACHED].append(reference)
+            return
         try:
             undoable = work()
         except DomainError as refusal:
             self.refused.setdefault(_why(refusal, reference), []).append(reference)
             return
         except StoreUnavailable:  # those before it are changed, and that has to be said
-            self.refused.setdefault(UNREACHED, []).append(reference)
+            self.refused[UNREACHED] = [reference]
             return
         self.changed.append(reference)
         if undoable:
