@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    Integer,
     Select,
     bindparam,
     func,
@@ -75,6 +76,7 @@ def _read(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[Any]:
 
 
 Conditions = list[ColumnElement[bool]]
+SIZE = bindparam("size", type_=Integer)
 LISTED = (
     select(Ticket)
     .where(Ticket.id.in_(bindparam("tickets", expanding=True)))
@@ -92,20 +94,20 @@ class Lists:
     def __init__(self, sets: Mapping[str, Sequence[Conditions]]) -> None:
         self.names = list(sets)
         self.parts = [(name, each) for name, conditions in sets.items() for each in conditions]
-        self._first: dict[tuple[Order, int], CompoundSelect[Any]] = {}
+        self._first: dict[Order, CompoundSelect[Any]] = {}
 
-    def first(self, order: Order, size: int) -> CompoundSelect[Any]:
+    def first(self, order: Order) -> CompoundSelect[Any]:
         """The place of its set, and the key, of the first `size` tickets of each list and some more of those with several."""
-        if (order, size) not in self._first:
-            self._first[order, size] = self._page(order, size, [])
-        return self._first[order, size]
+        if order not in self._first:
+            self._first[order] = self._page(order, [])
+        return self._first[order]
 
-    def behind(self, cursor: str, order: Order, size: int) -> CompoundSelect[Any]:
+    def behind(self, cursor: str, order: Order) -> CompoundSelect[Any]:
         """The same of those that come after the cursor. Raises `Invalid` for one that was not made here."""
-        return self._page(order, size, [order.behind(cursor)])
+        return self._page(order, [order.behind(cursor)])
 
-    def _page(self, order: Order, size: int, also: Conditions) -> CompoundSelect[Any]:
-        return union_all(*(_keys(at, [*each, *also], order, size) for at, (_, each) in enumerate(self.parts)))
+    def _page(self, order: Order, also: Conditions) -> CompoundSelect[Any]:
+        return union_all(*(_keys(at, [*each, *also], order) for at, (_, each) in enumerate(self.parts)))
 
     @cached_property
     def counting(self) -> CompoundSelect[Any]:
@@ -115,8 +117,8 @@ class Lists:
         )
 
 
-def _keys(place: int, conditions: Conditions, order: Order, size: int) -> Select[Any]:
-    some = select(*order.columns).where(*conditions).order_by(*order.by()).limit(size).subquery()
+def _keys(place: int, conditions: Conditions, order: Order) -> Select[Any]:
+    some = select(*order.columns).where(*conditions).order_by(*order.by()).limit(SIZE).subquery()
     return select(literal_column(str(place)), *some.c)
 
 
@@ -134,7 +136,8 @@ def pages(
     Every set has an index that knows the order, and is read no further than it is shown, all of them in one statement.
     """
     found: dict[str, list[Key]] = {name: [] for name in lists.names}
-    for row in session.execute(lists.behind(cursor, order, size) if cursor else lists.first(order, size)):
+    asked = lists.behind(cursor, order) if cursor else lists.first(order)
+    for row in session.execute(asked, {"size": size}):
         found[lists.parts[row[0]][0]].append(tuple(row[1:]))
     shown = {name: sorted(set(keys), reverse=order.descending)[:size] for name, keys in found.items()}
     by_id = _tickets(session, [key[-1] for keys in shown.values() for key in keys])
