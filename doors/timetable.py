@@ -60,7 +60,8 @@ class Task:
     @property
     def recurs(self) -> bool:
         """Whether it goes by elapsed time, every so many minutes, and not by the clock."""
-        return self.head.schedule.startswith("*")
+        minute, *others = self.head.schedule.split()
+        return minute.startswith("*") and all(each == "*" for each in others)
 
 
 def load(folder: Path) -> tuple[dict[str, Task], list[str]]:

@@ -118,6 +118,14 @@ def test_what_goes_by_elapsed_time_runs_at_once_the_first_time_and_then_when_it_
     assert Shop(shop.house, shop.folder).tick(NOON + timedelta(minutes=9)) == []
 
 
+@pytest.mark.parametrize(
+    ("schedule", "recurs"),
+    [("* * * * *", True), ("*/5 * * * *", True), ("5 * * * *", False), ("*/30 2 * * *", False), ("* * * * 0", False)],
+)
+def test_what_has_an_hour_or_a_day_goes_by_the_clock(schedule: str, recurs: bool) -> None:
+    assert task(schedule).recurs is recurs
+
+
 def test_a_task_that_a_person_asked_for_runs_once_enabled_or_not(shop: Shop) -> None:
     write_task(shop.folder, "reap", schedule="5 * * * *", enabled=False)
     with writing(shop.house.engine) as session:
