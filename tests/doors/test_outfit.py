@@ -109,6 +109,27 @@ def test_a_fork_has_a_copy_of_what_was_written_in_a_folder_of_its_own(
     assert stat.S_IMODE(fork.config_dir.stat().st_mode) == 0o700 and written.exists()
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "unended"])
+def test_what_is_no_conversation_is_not_copied_and_keeps_nobody_waiting(
+    kind: str, settings: Settings, tmp_path: Path
+) -> None:
+    """Regression: a pipe in the place of a transcript held the dispatcher for ever, and a link had any file copied."""
+    place = tmp_path / "projects/-srv-web/c-1.jsonl"
+    place.parent.mkdir(parents=True)
+    (tmp_path / "elsewhere").write_text('{"type":"user"}\n')
+    match kind:
+        case "pipe":
+            os.mkfifo(place)
+        case "link":
+            place.symlink_to(tmp_path / "elsewhere")
+        case "folder":
+            place.mkdir()
+        case _:
+            place.write_text('{"type":"user"}')
+    source = AgentSession(id="c-1", program="claude", config_dir=str(tmp_path))
+    assert outfit.conversation_of(settings, Run(id=9, resumes=False, program="claude"), source).forks is None
+
+
 def test_a_program_that_is_not_there_is_named(settings: Settings) -> None:
     assert outfit.binary_of(settings, "script") is None
     with pytest.raises(outfit.ProgramMissing, match="no-such-claude"):

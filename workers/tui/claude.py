@@ -85,8 +85,11 @@ class ClaudeScreen:
 
 def _lines_of(transcripts: list[Path]) -> frozenset[str]:
     """The identities of the lines in these transcripts: a fork repeats them in its own."""
-    named = (text(read_json(line), "uuid") for file in transcripts for line in file.read_bytes().splitlines())
-    return frozenset(filter(None, named))
+    named = set()
+    for file in transcripts:
+        with file.open("rb") as lines:
+            named |= {text(read_json(line), "uuid") for line in lines}
+    return frozenset(named - {""})
 
 
 def _seconds(spec: RunSpec) -> int:
