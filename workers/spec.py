@@ -117,7 +117,8 @@ def read(run_dir: Path) -> RunSpec:
 
 def parse(data: object) -> RunSpec:
     """A spec from decoded JSON; raises `SpecRefused`."""
-    values = _checked(RunSpec, data, "")
+    earlier = {"forks": None}  # which specs of a run from before an upgrade do not have
+    values = _checked(RunSpec, earlier | data if isinstance(data, dict) else data, "")
     if values["version"] != VERSION:
         raise SpecRefused(f"version {values['version']} is not {VERSION}")
     return RunSpec(**values | {"limits": Limits(**_checked(Limits, values["limits"], "limits."))})

@@ -53,6 +53,12 @@ def test_a_value_of_the_wrong_type_is_refused_by_its_key(data: dict[str, Any], k
         spec.parse(data | {key: value})
 
 
+def test_a_spec_from_before_there_were_forks_is_read(data: dict[str, Any]) -> None:
+    """Regression: the verdict of a run that was alive during an upgrade was lost."""
+    del data["forks"]
+    assert spec.parse(data).forks is None
+
+
 def test_a_spec_of_another_version_is_refused(data: dict[str, Any]) -> None:
     with pytest.raises(SpecRefused, match="version 2"):
         spec.parse(data | {"version": 2})
