@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, delete, select, update
 
-from models import Agent, Run, TicketComment, reading, writing
+from models import Agent, Run, TicketComment, TicketRelationship, reading, writing
 from tests.test_prompt import end, hear, prompt_of
 from tests.test_sessions import begin, claimed
 from tests.test_spine import ALICE, make
-from tickets import forks, relationships, runs
+from tickets import forks, relationships, runs, sessions
 from tickets.errors import Conflict
 
 
@@ -64,6 +64,27 @@ def test_a_run_that_never_began_is_followed_by_another_with_the_copy(engine: Eng
     assert copied(engine, fork) == "c-1"
 
 
+def test_a_conversation_that_was_named_and_may_not_be_kept_has_the_copy_behind_it(engine: Engine) -> None:
+    """Regression: a run that died before its program had written anything down cost the fork its copy, and nobody was told."""
+    source = make(engine, assigned_to="claude")
+    begin(engine, source, "c-1", config_dir="/runs/1/config")
+    fork = fork_of(engine, source)
+    begin(engine, fork, "c-2", config_dir="/runs/2/config")
+    with writing(engine) as session:
+        claim = runs.claim(session, fork, "here")
+    assert claim.run.resumes and claim.source and claim.source.id == "c-1"
+
+
+def test_who_begins_anew_on_purpose_gets_no_copy_again(engine: Engine) -> None:
+    source = make(engine, assigned_to="claude")
+    begin(engine, source, "c-1", config_dir="/runs/1/config")
+    fork = fork_of(engine, source)
+    begin(engine, fork, "c-2", config_dir="/runs/2/config")
+    with writing(engine) as session:
+        sessions.give_up(session, fork)
+    assert copied(engine, fork) is None
+
+
 def test_another_program_cannot_read_it_and_that_is_said(engine: Engine) -> None:
     source = make(engine, assigned_to="codex")
     begin(engine, source, "c-1", config_dir="/runs/1/config")
@@ -71,7 +92,10 @@ def test_another_program_cannot_read_it_and_that_is_said(engine: Engine) -> None
     run = claimed(engine, fork)
     with writing(engine) as session:
         forks.tell_missed(session, run)
-    assert comments(engine, fork)[-1] == "No conversation of MC-1 with claude is kept here. This one begins anew."
+        run.generation = 2
+        forks.tell_missed(session, run)
+    said = "No conversation of MC-1 with claude is kept here. This one begins anew."
+    assert comments(engine, fork).count(said) == 1
 
 
 def test_nothing_is_said_of_a_run_that_has_its_copy_or_needs_none(engine: Engine) -> None:
@@ -98,6 +122,11 @@ def test_the_prompt_says_what_is_a_copy_and_what_is_not_here(engine: Engine) -> 
     assert "The long description." in text and "## How to report" in text
     assert "a copy of your conversation about MC-1" in text and "you work in /here." in text
     assert "on branch mc/MC-1-x" in text
+    with writing(engine) as session:
+        session.execute(delete(TicketRelationship))
+    assert "a copy of your conversation about MC-1" in prompt_of(engine, run), (
+        "it has it, whatever is said of the ticket"
+    )
     run.repository = "/srv/other"
     assert "mc/MC-1-x" not in prompt_of(engine, run), "there is no such branch in another repository"
 

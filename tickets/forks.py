@@ -5,39 +5,50 @@ Their first run is given the copy; the conversation of the other ticket stays as
 
 from __future__ import annotations
 
-from sqlalchemy import Exists, ScalarSelect, exists, select
+from sqlalchemy import Exists, ScalarSelect, exists, literal, or_, select
 from sqlalchemy.orm import Session
 
 from models import AgentSession, RelationKind, Run, Ticket, TicketRelationship
 
-from . import comments
+from . import comments, sessions
 
 FORKING = frozenset({"claude", "codex"})
 """Programs that can begin with a copy."""
 
 
-def to_copy(session: Session, ticket_id: int, program: str) -> AgentSession | None:
-    """What the ticket that this one is a fork of last said with this program, as long as this one has said nothing."""
+def to_copy(session: Session, ticket_id: int, program: str, *, held: bool) -> AgentSession | None:
+    """What the ticket that this one is a fork of last said with this program.
+
+    It is for a ticket that has said nothing yet, and, where it holds a conversation, for the case that its program has not
+    kept that.
+    """
     query = select(AgentSession).where(
         AgentSession.ticket_id == _source(ticket_id),
         AgentSession.program == program,
         AgentSession.config_dir.is_not(None),
-        ~_has_spoken(ticket_id),
+        or_(literal(held), ~_has_spoken(ticket_id)),
     )
-    return session.scalar(query.order_by(AgentSession.last_seen.desc(), AgentSession.id).limit(1))
+    return sessions.newest(session, query)
 
 
-def source(session: Session, ticket_id: int) -> Ticket | None:
-    """The ticket that this one is a fork of."""
-    return session.scalar(select(Ticket).where(Ticket.id == _source(ticket_id)))
+def source(session: Session, run: Run) -> Ticket | None:
+    """The ticket whose conversation this run has a copy of."""
+    return session.scalar(
+        select(Ticket).join(AgentSession, AgentSession.ticket_id == Ticket.id).where(AgentSession.id == run.forks)
+    )
+
+
+def speaker(session: Session, ticket: Ticket) -> str | None:
+    """The agent whose conversation about this ticket can be forked."""
+    held = session.get(AgentSession, ticket.conversation_id) if ticket.conversation_id else None
+    return held.agent if held and held.program in FORKING else None
 
 
 def tell_missed(session: Session, run: Run) -> None:
-    """Say on the ticket that a run begins without the conversation that it should have been given."""
-    if run.forks or run.resumes:
+    """Say on the ticket, once, that its first run begins without the conversation that it should have been given."""
+    if run.forks or run.generation > 1:
         return
-    missed = select(Ticket.identifier).where(Ticket.id == _source(run.ticket_id), ~_has_spoken(run.ticket_id))
-    if identifier := session.scalar(missed):
+    if identifier := session.scalar(select(Ticket.identifier).where(Ticket.id == _source(run.ticket_id))):
         said = f"No conversation of {identifier} with {run.program} is kept here. This one begins anew."
         comments.write(session, run.ticket_id, said, run_id=run.id)
 

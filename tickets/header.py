@@ -57,7 +57,7 @@ def of(session: Session, ticket: Ticket, run: Run | None, last: Run | None) -> H
         _working(run, state),
         ticket.created,
         controller.name if controller else None,
-        last.agent if last and ticket.conversation_id and last.program in forks.FORKING else None,
+        forks.speaker(session, ticket),
     )
 
 

@@ -78,7 +78,7 @@ def compose(session: Session, ticket: Ticket, run: Run) -> str:
 def _afresh(session: Session, ticket: Ticket, run: Run) -> list[str]:
     said = [comment for comment in _comments(session, ticket.id) if comment.run_id != run.id]
     return [
-        _fork(session, ticket, run),
+        _fork(session, run),
         _acceptance(ticket),
         _phase(session, ticket, run),
         _check(session, ticket),
@@ -89,8 +89,8 @@ def _afresh(session: Session, ticket: Ticket, run: Run) -> list[str]:
     ]
 
 
-def _fork(session: Session, ticket: Ticket, run: Run) -> str:
-    source = forks.source(session, ticket.id) if run.forks else None
+def _fork(session: Session, run: Run) -> str:
+    source = forks.source(session, run) if run.forks else None
     if source is None:
         return ""
     said = [FORKED.format(source=source.identifier, workspace=run.workspace)]

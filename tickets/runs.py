@@ -79,7 +79,7 @@ def hashed(token: str) -> str:
 class Claim:
     """A ticket won: the run that now holds it, and its token, which is shown only here.
 
-    `source`: the conversation that the run begins with a copy of.
+    `source`: the conversation that the run begins with a copy of, unless it goes on with one.
     """
 
     ticket: Ticket
@@ -100,7 +100,7 @@ def claim(session: Session, ticket_id: int, host: str) -> Claim:
         raise Invalid(f"{ticket.identifier} is not owned by a runnable agent", owner=ticket.assigned_to)
     profile = session.get_one(Profile, agent.profile)
     held = sessions.to_resume(session, ticket_id, agent.name, profile.program) if ticket.resume else None
-    source = None if held else forks.to_copy(session, ticket_id, profile.program)
+    source = forks.to_copy(session, ticket_id, profile.program, held=held is not None)
     ticket = transition(session, ticket_id, "claim", PICKUP)
     token = "mcr_" + secrets.token_urlsafe(32)
     run = _open(session, ticket, agent, profile, host, token, held)

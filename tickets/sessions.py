@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from models import AgentSession, Run, Ticket, insert_once, now
@@ -33,7 +33,13 @@ def to_resume(session: Session, ticket_id: int, agent: str, program: str) -> Age
         AgentSession.program == program,
         AgentSession.config_dir.is_not(None),
     )
-    return session.scalar(query.order_by(AgentSession.last_seen.desc(), AgentSession.id).limit(1))
+    return newest(session, query)
+
+
+def newest(session: Session, query: Select[AgentSession]) -> AgentSession | None:
+    """The conversation heard of last; none by a name that was taken up before names were looked at."""
+    found = session.scalar(query.order_by(AgentSession.last_seen.desc(), AgentSession.id).limit(1))
+    return found if found and NAME.fullmatch(found.id) else None
 
 
 def give_up(session: Session, ticket_id: int) -> None:
