@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, lru_cache
 
-from sqlalchemy import false, func, or_, select, true
+from sqlalchemy import bindparam, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from models import AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
@@ -207,9 +207,12 @@ def tally(session: Session, filters: Filters) -> dict[str, str]:
     return counts(session, _by_state(tuple(TicketStatus), filters))
 
 
+ANY = select(Ticket.id).limit(1)
+
+
 def is_empty(session: Session) -> bool:
     """Whether there has never been a ticket here."""
-    return session.scalar(select(Ticket.id).limit(1)) is None
+    return session.scalar(ANY) is None
 
 
 # --------------------------------------------------------------------------------------------------------------- cards
@@ -265,10 +268,16 @@ def _line(run: Run | None) -> str | None:
     return run.live_line if run else None
 
 
+COSTS = (
+    select(Run.ticket_id, func.sum(Run.cost_usd))
+    .where(Run.ticket_id.in_(bindparam("tickets", expanding=True)))
+    .group_by(Run.ticket_id)
+)
+
+
 def costs_of(session: Session, ids: list[int]) -> dict[int, float]:
     """Money spent on each of these tickets; absent where no run reported any."""
-    query = select(Run.ticket_id, func.sum(Run.cost_usd)).where(Run.ticket_id.in_(ids)).group_by(Run.ticket_id)
-    return {ticket_id: cost for ticket_id, cost in session.execute(query) if cost}
+    return {ticket_id: cost for ticket_id, cost in session.execute(COSTS, {"tickets": ids}) if cost}
 
 
 def owner_kinds(session: Session) -> dict[str, str]:

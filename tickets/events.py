@@ -141,8 +141,11 @@ def count_of(session: Session, run_id: int | None, event_type: str) -> int:
     return session.scalar(caused) or 0
 
 
+LAST = select(func.max(TicketEvent.id))
+
+
 def last_id(session: Session) -> int:
-    return session.scalar(select(func.max(TicketEvent.id))) or 0
+    return session.scalar(LAST) or 0
 
 
 @dataclass(frozen=True, slots=True)

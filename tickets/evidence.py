@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket
@@ -66,11 +66,15 @@ def of(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evid
     return list(session.scalars(query.where(Evidence.run_id == run_id) if run_id else query))
 
 
+SUBMITTERS = select(Run.ticket_id, Run.agent).where(
+    Run.ticket_id.in_(bindparam("tickets", expanding=True)), Run.outcome.in_(workflow.SUBMITTED)
+)
+
+
 def submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[str]]:
     """For each of these tickets, the agents whose work was submitted: none of them may approve it."""
-    query = select(Run.ticket_id, Run.agent).where(Run.ticket_id.in_(ticket_ids), Run.outcome.in_(workflow.SUBMITTED))
     found: dict[int, set[str]] = {}
-    for ticket_id, agent in session.execute(query):
+    for ticket_id, agent in session.execute(SUBMITTERS, {"tickets": ticket_ids}):
         found.setdefault(ticket_id, set()).add(agent)
     return found
 

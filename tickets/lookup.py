@@ -11,6 +11,8 @@ from models import Run, RunState, Ticket
 
 from .errors import NoSuchRun, NoSuchTicket
 
+BY_ID = select(Ticket).where(Ticket.id == bindparam("key")).execution_options(populate_existing=True)
+BY_NAME = select(Ticket).where(Ticket.identifier == bindparam("key")).execution_options(populate_existing=True)
 LIVE = (
     select(Run)
     .where(Run.ticket_id.in_(bindparam("tickets", expanding=True)), Run.state != RunState.ENDED)
@@ -20,11 +22,11 @@ LIVE = (
 
 def get(session: Session, reference: str | int) -> Ticket:
     """A ticket by its id (int), or by `MC-12` or `12` (text); `NoSuchTicket` for anything else, however strange."""
-    match = re.fullmatch(r"(?:MC-)?([1-9][0-9]{0,17})", str(reference))
-    key = (
-        Ticket.id == reference if isinstance(reference, int) else Ticket.identifier == f"MC-{match[1] if match else ''}"
-    )
-    ticket = session.scalar(select(Ticket).where(key).execution_options(populate_existing=True))
+    if isinstance(reference, int):
+        ticket = session.scalar(BY_ID, {"key": reference})
+    else:
+        match = re.fullmatch(r"(?:MC-)?([1-9][0-9]{0,17})", reference)
+        ticket = session.scalar(BY_NAME, {"key": f"MC-{match[1]}"}) if match else None
     if ticket is None:
         raise NoSuchTicket(ticket=str(reference)[:40])
     return ticket

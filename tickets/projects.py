@@ -115,8 +115,11 @@ def project_named(session: Session, slug: str) -> Project:
     return project
 
 
+IN_USE = select(Project).where(Project.archived == false()).order_by(Project.name)
+
+
 def all_projects(session: Session) -> list[Project]:
-    return list(session.scalars(select(Project).where(Project.archived == false()).order_by(Project.name)))
+    return list(session.scalars(IN_USE))
 
 
 # --------------------------------------------------------------------------------------------------- what is to become one

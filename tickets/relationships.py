@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import case, delete, func, or_, select, tuple_
+from sqlalchemy import bindparam, case, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from models import TERMINAL, RelationKind, Run, Ticket, TicketRelationship
@@ -157,21 +157,23 @@ def _words(row: TicketRelationship, ticket_id: int) -> str:
     return row.kind.value.replace("_", " ") if row.ticket_id == ticket_id else REVERSED[row.kind.value]
 
 
+OPEN_BLOCKERS = (
+    select(TicketRelationship.other_id, Ticket.identifier)
+    .join(Ticket, Ticket.id == TicketRelationship.ticket_id)
+    .where(
+        TicketRelationship.kind == RelationKind.BLOCKS,
+        TicketRelationship.other_id.in_(bindparam("tickets", expanding=True)),
+        Ticket.status.not_in(TERMINAL),
+    )
+    .order_by(Ticket.id)
+)
+
+
 def open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, list[str]]:
     """For each of these tickets, the identifiers of unfinished tickets that block it."""
     if not ticket_ids:
         return {}
-    query = (
-        select(TicketRelationship.other_id, Ticket.identifier)
-        .join(Ticket, Ticket.id == TicketRelationship.ticket_id)
-        .where(
-            TicketRelationship.kind == RelationKind.BLOCKS,
-            TicketRelationship.other_id.in_(ticket_ids),
-            Ticket.status.not_in(TERMINAL),
-        )
-        .order_by(Ticket.id)
-    )
     blockers: dict[int, list[str]] = {}
-    for ticket_id, identifier in session.execute(query):
+    for ticket_id, identifier in session.execute(OPEN_BLOCKERS, {"tickets": ticket_ids}):
         blockers.setdefault(ticket_id, []).append(identifier)
     return blockers

@@ -19,10 +19,11 @@ MOST = 30
 LONGEST = 40
 NAMES = sorted((*Filters.__slots__, "view", "status", "sort"))
 PLAIN = "view=columns"
+ALL = select(SavedView).order_by(SavedView.name)
 
 
 def all_views(session: Session) -> list[SavedView]:
-    return list(session.scalars(select(SavedView).order_by(SavedView.name)))
+    return list(session.scalars(ALL))
 
 
 def save(session: Session, name: str, query: str, actor: Actor) -> SavedView:

@@ -14,6 +14,7 @@ from .actors import Actor
 
 PAUSE = "maintenance_pause"
 EPOCH = "stream_epoch"
+ALL = select(Switch.name, Switch.value)
 
 
 def read(session: Session, name: str) -> str | None:
@@ -22,7 +23,7 @@ def read(session: Session, name: str) -> str | None:
 
 @once
 def _all(session: Session) -> dict[str, str]:
-    return {row.name: row.value for row in session.execute(select(Switch.name, Switch.value))}
+    return {row.name: row.value for row in session.execute(ALL)}
 
 
 def write(session: Session, name: str, value: str | None, actor: Actor) -> None:

@@ -103,5 +103,8 @@ def beat(session: Session, check: str, status: str, detail: str = "") -> None:
     session.execute(update(Heartbeat).where(Heartbeat.check == check).values(**values))
 
 
+HEARTBEATS = select(Heartbeat)
+
+
 def heartbeats(session: Session) -> dict[str, Heartbeat]:
-    return {row.check: row for row in session.scalars(select(Heartbeat))}
+    return {row.check: row for row in session.scalars(HEARTBEATS)}

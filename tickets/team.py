@@ -110,9 +110,12 @@ def runnable(session: Session) -> set[str]:
     return {member.name for member in members(session) if member.runnable and member.profile is not None}
 
 
+MEMBERS = select(Agent).order_by(Agent.name)
+
+
 @once
 def members(session: Session) -> list[Agent]:
-    return list(session.scalars(select(Agent).order_by(Agent.name)))
+    return list(session.scalars(MEMBERS))
 
 
 def profiles(session: Session) -> list[Profile]:
@@ -226,14 +229,14 @@ def _require_sound(session: Session, agent: Agent, others: list[Agent]) -> None:
         raise Invalid("a runnable member is an agent with a profile", field="runnable")
 
 
+LOAD = (
+    select(Run.agent, func.count()).where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL).group_by(Run.agent)
+)
+
+
 def load(session: Session) -> dict[str, int]:
     """Live runs by agent; agents without one are absent."""
-    query = (
-        select(Run.agent, func.count())
-        .where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL)
-        .group_by(Run.agent)
-    )
-    return {agent: count for agent, count in session.execute(query)}  # noqa: C416 - rows are not pairs to mypy
+    return {agent: count for agent, count in session.execute(LOAD)}  # noqa: C416 - rows are not pairs to mypy
 
 
 def seed(session: Session, found: dict[str, bool]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
@@ -74,11 +74,17 @@ def ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]
     return [_ticket(ticket, tags.get(ticket.id, []), slugs.get(ticket.project_id or 0)) for ticket in tickets]
 
 
+TAGS = (
+    select(TicketTag.ticket_id, TicketTag.tag)
+    .where(TicketTag.ticket_id.in_(bindparam("tickets", expanding=True)))
+    .order_by(TicketTag.ticket_id, TicketTag.tag)
+)
+
+
 def tags_of(session: Session, ticket_ids: Sequence[int]) -> dict[int, list[str]]:
     """The tags of each of these tickets in alphabetical order; one without any is absent."""
-    query = select(TicketTag.ticket_id, TicketTag.tag).where(TicketTag.ticket_id.in_(ticket_ids))
     found: dict[int, list[str]] = {}
-    for ticket_id, tag in session.execute(query.order_by(TicketTag.ticket_id, TicketTag.tag)):
+    for ticket_id, tag in session.execute(TAGS, {"tickets": ticket_ids}):
         found.setdefault(ticket_id, []).append(tag.value)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from models import Outcome, PhaseState, Run, Ticket, TicketPhase, TicketStatus
@@ -54,9 +54,16 @@ def lay(session: Session, ticket_id: int, phases: Sequence[Phase], start: int = 
     session.flush()
 
 
+OF_TICKET = (
+    select(TicketPhase)
+    .where(TicketPhase.ticket_id == bindparam("ticket"))
+    .order_by(TicketPhase.position)
+    .execution_options(populate_existing=True)
+)
+
+
 def of(session: Session, ticket_id: int) -> list[TicketPhase]:
-    query = select(TicketPhase).where(TicketPhase.ticket_id == ticket_id).order_by(TicketPhase.position)
-    return list(session.scalars(query.execution_options(populate_existing=True)))
+    return list(session.scalars(OF_TICKET, {"ticket": ticket_id}))
 
 
 def current(phases: Sequence[TicketPhase]) -> TicketPhase | None:
