@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from email.message import Message
 from pathlib import Path
 
 import migrations
@@ -68,18 +69,27 @@ class Installation:
 
     def get(self, path: str) -> bytes:
         """The body of an answer of 200."""
-        return self.request(http.client.HTTPConnection("127.0.0.1", self.settings.port, timeout=60), "GET", path)
+        return self.request(self.connect(), "GET", path)
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.settings.port, timeout=60)
 
     def request(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes = b"", token: str = ""
     ) -> bytes:
+        return self.exchange(connection, method, path, body, token)[1]
+
+    def exchange(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes = b"", token: str = ""
+    ) -> tuple[Message, bytes]:
+        """The headers and the body of an answer of 200."""
         headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/x-ndjson"}
         connection.request(method, path, body or None, headers)
         response = connection.getresponse()
         answer = response.read()
         if response.status != 200:
             raise RuntimeError(f"{method} {path} was answered {response.status}: {answer[:300]!r}")
-        return answer
+        return response.headers, answer
 
     def tickets(self, count: int, **facts: object) -> list[int]:
         """Make tickets of the script agent in bulk; their ids."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, cast
 
 from flask import Flask, flash, g, get_flashed_messages, render_template, request
@@ -14,33 +14,23 @@ from tickets import events, overview, switches, task_files
 
 from . import keys, markdown, vitals, wording
 
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One entry of the navigation; `phone` ones stand in the bottom bar of a small screen, `go` is its letter after `g`."""
-
-    key: str
-    href: str
-    icon: str
-    label: str
-    group: str
-    phone: bool = False
-    go: str = ""
-
-
-NAV: list[Item] = []
+NAV: list[dict[str, Any]] = []
 
 
 def nav(key: str, href: str, icon: str, label: str, group: str = "Work", phone: bool = False, go: str = "") -> None:
-    """Add a page to the navigation; called once by the module that serves it."""
-    NAV.append(Item(key, href, icon, label, group, phone, go))
+    """Add a page to the navigation; called once by the module that serves it.
+
+    `phone` ones stand in the bottom bar of a small screen, `go` is its letter after `g`.
+    """
+    NAV.append({"key": key, "href": href, "icon": icon, "label": label, "group": group, "phone": phone, "go": go})
 
 
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(wording.FILTERS)
     app.jinja_env.filters["markdown"] = markdown.html
+    app.jinja_env.globals["kept"] = cache  # for macros whose outcome follows from what they are given
     app.jinja_env.globals["nav_groups"] = wording.nav_groups
-    app.jinja_env.globals["key_groups"] = keys.groups
+    app.jinja_env.globals["key_groups"] = lambda: keys.groups(NAV)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
@@ -69,7 +59,7 @@ def around(session: Session) -> None:
     cursor = f"{switches.epoch(session)}-{events.last_id(session)}"
     waiting = overview.count_needs(session)
     g.around = {
-        "nav": [asdict(item) | {"needs": waiting if item.key == "overview" else None} for item in NAV],
+        "nav": [item | {"needs": waiting if item["key"] == "overview" else None} for item in NAV],
         "needs": waiting,
         "health": {"verdict": vitals.verdict(session).verdict},
         "user": auth.actor().name,

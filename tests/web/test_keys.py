@@ -10,7 +10,7 @@ from web import frame, keys
 
 
 def test_each_page_has_a_letter_of_its_own(app: Flask) -> None:
-    letters = [item.go for item in frame.NAV]
+    letters = [item["go"] for item in frame.NAV]
     assert all(len(letter) == 1 for letter in letters)
     assert [letter for letter, count in Counter(letters).items() if count > 1] == []
 
