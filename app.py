@@ -30,7 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["number"] = Number
     app.extensions["mission_control"] = instance
-    for part in (headers, vitals, auth, bodies, errors, assets, frame, cards):
+    for part in (vitals, auth, bodies, errors, headers, assets, frame, cards):
         part.install(app)
     for blueprint in blueprints():
         app.register_blueprint(blueprint)

@@ -1,14 +1,11 @@
-"""Headers of every answer: a strict content policy, no sniffing, no framing, and nothing private in a cache; and how long the
-server worked at it, which a browser shows beside what the way there took.
+"""Headers of every answer: a strict content policy, no sniffing, no framing, and nothing private in a cache.
 
 A view that needs more sets its own `Content-Security-Policy` or `Cache-Control`; what is set is left alone.
 """
 
 from __future__ import annotations
 
-import time
-
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 
 POLICY = {
     "default-src": "'none'",
@@ -42,12 +39,7 @@ def policy(**changes: str) -> str:
 
 
 def install(app: Flask) -> None:
-    app.before_request(_begin)
     app.after_request(_add)
-
-
-def _begin() -> None:
-    g.began = time.perf_counter()
 
 
 def _add(response: Response) -> Response:
@@ -55,7 +47,6 @@ def _add(response: Response) -> Response:
         response.headers.setdefault(name, value)
     response.headers.setdefault("Content-Security-Policy", policy())
     if request.endpoint != "static":
-        response.headers["Server-Timing"] = f"app;dur={1000 * (time.perf_counter() - g.began):.1f}"
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.add("Vary", "Cookie")
     return response

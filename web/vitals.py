@@ -75,7 +75,9 @@ def _begin() -> None:
 def _measure(response: Response) -> Response:
     ANSWERS.labels(request.method, str(response.status_code)).inc()
     if not response.is_streamed:
-        SECONDS.labels(request.endpoint or "none").observe(time.perf_counter() - g.began)
+        seconds = time.perf_counter() - g.began
+        SECONDS.labels(request.endpoint or "none").observe(seconds)
+        response.headers["Server-Timing"] = f"app;dur={1000 * seconds:.1f}"  # milliseconds, which browsers show
     return response
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,12 +138,6 @@ def test_a_proxys_public_address_is_our_own(app: Flask, browser: FlaskClient, se
         at = "http://board.example"
         answer = browser.post("/api/v1/tickets", json={"title": "x"}, headers=headers, base_url=at)
         assert answer.status_code == status
-
-
-def test_every_answer_but_a_file_says_how_long_the_server_worked(browser: FlaskClient) -> None:
-    for path in ("/board", "/login", "/healthz", "/api/v1/tickets", "/nowhere"):
-        assert re.fullmatch(r"app;dur=[0-9]+\.[0-9]", browser.get(path).headers["Server-Timing"])
-    assert "Server-Timing" not in browser.get("/static/0/style.css").headers
 
 
 def test_every_answer_carries_the_strict_policy(app: Flask, browser: FlaskClient, operator: Api) -> None:

@@ -36,6 +36,11 @@ def test_metrics_need_a_token_and_tell_what_was_answered(operator: Api, store: E
     assert figure(text, "mc_requests_running") == 1
 
 
+def test_every_answer_says_how_long_the_server_worked(browser: FlaskClient) -> None:
+    for path in ("/board", "/login", "/healthz", "/api/v1/tickets", "/nowhere"):
+        assert re.fullmatch(r"app;dur=[0-9]+\.[0-9]", browser.get(path).headers["Server-Timing"])
+
+
 def test_a_bucket_tells_how_many_of_its_places_are_taken() -> None:
     told: list[float] = []
     slots = Slots(2, told.append)
