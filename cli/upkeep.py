@@ -92,7 +92,8 @@ def restore(source: Path) -> None:
         kept = restoration.restore(current, source.resolve(), actor)
     except (restoration.CannotRestore, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"The store is that of {source} now; the one before is kept as {kept}")
+    before = f"the one before is kept as {kept}" if kept else "there was none before"
+    click.echo(f"The store is that of {source} now; {before}")
 
 
 @click.command()

@@ -32,8 +32,11 @@ class CannotRestore(Exception):
     """The store is left as it is; the message says why, and what to do."""
 
 
-def restore(settings: Settings, source: Path, actor: Actor) -> Path:
-    """Restore the store from `source`; returns where the one that was replaced is kept. Raises `CannotRestore`."""
+def restore(settings: Settings, source: Path, actor: Actor) -> Path | None:
+    """Restore the store from `source`; returns where the one that was replaced is kept, None where there was none.
+
+    Raises `CannotRestore`.
+    """
     place = _place(settings)
     _require_quiet(settings, place)
     fresh = place.with_name(f"{place.name}.restored")
@@ -105,18 +108,20 @@ def _given(place: Path) -> dict[str, int]:
         engine.dispose()
 
 
-def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path:
+def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path | None:
     kept = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%S%fZ}.db"
     parts = [part for part in PARTS if _beside(place, part).exists()]
     for part in parts:
         shutil.copyfile(_beside(place, part), _beside(kept, part))
         _sync(_beside(kept, part))
-    for part in parts[1:]:
-        _beside(place, part).unlink()  # only a store that cannot be opened has any left: its log must not meet the copy
+    for part in PARTS[1:]:
+        _beside(place, part).unlink(
+            missing_ok=True
+        )  # left by a store that is broken or away: it must not meet the copy
     _sync(settings.backups_dir)
     fresh.replace(place)
     _sync(place.parent)
-    return kept
+    return kept if parts else None
 
 
 def _sync(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -159,3 +160,21 @@ def test_a_store_that_cannot_be_read_any_more_is_replaced_too(mc: Mc, home: Path
 
     assert restored.exit_code == 0, restored.output
     assert titles(mc) == ["Before"]
+
+
+def test_what_is_left_of_a_store_that_was_moved_away_does_not_meet_the_copy(mc: Mc, home: Path, copy: Path) -> None:
+    with sqlite3.connect(home / "mc.db") as store:
+        store.execute("PRAGMA journal_mode=WAL")
+        store.execute("CREATE TABLE left_over (id)")
+        shutil.copyfile(home / "mc.db-wal", home / "log")
+    store.close()
+    (home / "mc.db").rename(home / "moved.db")
+    (home / "log").rename(home / "mc.db-wal")
+
+    restored = mc("restore", str(copy))
+
+    assert restored.exit_code == 0, restored.output
+    assert titles(mc) == ["Before"]
+    with sqlite3.connect(home / "mc.db") as store:
+        assert store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'left_over'").fetchone() == (0,)
+    store.close()
