@@ -21,6 +21,7 @@ PARSER = (
     .enable(["table", "strikethrough"])
     .disable("image")
 )
+PARSER.parse("a")  # its rules are put together at first use, which two threads may not do at once
 
 
 def html(text: str | None) -> Markup:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import module_from_spec, spec_from_file_location
+from threading import Barrier
 
 import pytest
 
@@ -50,3 +55,25 @@ def test_what_people_and_agents_write_is_drawn() -> None:
 def test_what_could_run_is_text(text: str) -> None:
     drawn = markdown.html(text)
     assert "<script" not in drawn and "href" not in drawn
+
+
+def test_the_first_texts_of_a_process_are_drawn_by_many_threads() -> None:
+    """Regression: the parser's rules are put together at first use, of which a second thread saw a part."""
+    spec = spec_from_file_location("fresh", markdown.__file__)
+    assert spec and spec.loader
+    together = Barrier(8)
+
+    def draw(html: Callable[[str], str]) -> str:
+        together.wait()
+        return html("a *b*")
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for _ in range(60):
+                fresh = module_from_spec(spec)
+                spec.loader.exec_module(fresh)
+                assert set(threads.map(draw, [fresh.html] * 8)) == {"<p>a <em>b</em></p>\n"}
+    finally:
+        sys.setswitchinterval(interval)
