@@ -11,7 +11,7 @@ from models import Agent, Run, TicketComment, TicketRelationship, reading, writi
 from tests.test_prompt import end, hear, prompt_of
 from tests.test_sessions import begin, claimed
 from tests.test_spine import ALICE, make
-from tickets import forks, relationships, runs, sessions
+from tickets import forks, lookup, relationships, runs, sessions
 from tickets.errors import Conflict
 
 
@@ -83,6 +83,15 @@ def test_who_begins_anew_on_purpose_gets_no_copy_again(engine: Engine) -> None:
     with writing(engine) as session:
         sessions.give_up(session, fork)
     assert copied(engine, fork) is None
+
+
+def test_a_conversation_that_was_given_up_is_not_offered_as_one_to_fork(engine: Engine) -> None:
+    ticket_id = make(engine, assigned_to="claude")
+    begin(engine, ticket_id, "c-1", config_dir="/runs/1/config")
+    with writing(engine) as session:
+        assert forks.speaker(session, lookup.get(session, ticket_id)) == "claude"
+        sessions.give_up(session, ticket_id)
+        assert forks.speaker(session, lookup.get(session, ticket_id)) is None
 
 
 def test_another_program_cannot_read_it_and_that_is_said(engine: Engine) -> None:

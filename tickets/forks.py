@@ -41,7 +41,7 @@ def source(session: Session, run: Run) -> Ticket | None:
 def speaker(session: Session, ticket: Ticket) -> str | None:
     """The agent whose conversation about this ticket can be forked."""
     held = session.get(AgentSession, ticket.conversation_id) if ticket.conversation_id else None
-    return held.agent if held and held.program in FORKING else None
+    return held.agent if held and held.config_dir and held.program in FORKING else None
 
 
 def tell_missed(session: Session, run: Run) -> None:
