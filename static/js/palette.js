@@ -188,6 +188,7 @@ export class Palette {
     }
     this.#dialog.close();
     this.#input.value = "";
+    this.#told.replaceChildren();
     if (item.href) location.assign(item.href);
     else item.run();
   }

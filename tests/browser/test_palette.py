@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from models import reading, writing
 from tests.browser.conftest import House, Opened
@@ -155,6 +155,20 @@ def test_words_that_match_nothing_are_searched_for(house: House, page: Page) -> 
     expect(options(page)).to_have_text(["Search for “zzqx”"])
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{house.base}/search?q=zzqx")
+
+
+def test_a_search_that_was_left_is_told_of_no_more(page: Page) -> None:
+    held: list[Route] = []
+    go(page, "/board")
+    page.route("**/api/v1/search*", lambda route: held.append(route))
+    ask(page, "dark")
+    expect(page.locator("#palette [data-answer]")).to_contain_text("Looking for")
+    page.keyboard.press("Enter")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.unroute("**/api/v1/search*")
+    page.keyboard.press("Control+k")
+    expect(page.locator("#palette")).to_be_visible()
+    expect(page.locator("#palette [data-answer]")).to_be_empty()
 
 
 def test_what_is_chosen_stays_so_when_more_is_found(house: House, page: Page) -> None:
