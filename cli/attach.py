@@ -27,6 +27,8 @@ from workers.tmux import Tmux
 )
 def attach(reference: str, read_only: bool, join: bool) -> None:
     """Attach to the terminal of the live run of ticket REFERENCE; Ctrl-b d leaves it, and the agent works on."""
+    if join and read_only:
+        raise click.UsageError("--join takes part in the conversation: it cannot be --read-only.")
     settings, _ = operator()
     with reading(settings) as session:
         ticket = lookup.get(session, reference)

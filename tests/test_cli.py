@@ -296,3 +296,8 @@ def test_the_launcher_works_from_anywhere_and_through_a_link(tmp_path: Path) -> 
     )
 
     assert "Usage: mc" in called.stdout
+
+
+def test_who_only_looks_on_cannot_take_part(mc: Mc) -> None:
+    refused = mc("attach", "MC-1", "--join", "--read-only")
+    assert refused.exit_code == 2 and "cannot be --read-only" in refused.output
