@@ -1192,7 +1192,7 @@ def _begin_sqlite(connection: Any) -> None:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
     """A session over one snapshot; nothing is written."""
-    with Session(engine, expire_on_commit=False, autoflush=False, info={"asked": {}}) as session:
+    with Session(_of_one_snapshot(engine), expire_on_commit=False, autoflush=False, info={"asked": {}}) as session:
         yield session
 
 
@@ -1255,6 +1255,13 @@ def write_queue(engine: Engine) -> Iterator[int]:
         yield max(LEAST_MILLISECONDS, BUSY_MILLISECONDS - int(1000 * (time.monotonic() - came)))
     finally:
         os.close(line)
+
+
+def _of_one_snapshot(engine: Engine) -> Engine:
+    """PostgreSQL gives each statement a snapshot of its own, unless it is told otherwise; SQLite's last a transaction."""
+    return (
+        engine.execution_options(isolation_level="REPEATABLE READ") if engine.dialect.name == "postgresql" else engine
+    )
 
 
 def take_write_lock(session: Session) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, func, select, update
 
-from models import Agent, TicketStatus, reading, writing
+from models import Agent, Ticket, TicketStatus, reading, writing
 from tickets import dispatch, ingest, lifecycle, policy, runs
 from tickets.actors import Actor
 from tickets.facts import NewTicket
@@ -40,6 +40,16 @@ def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None
     assert receipt.accepted and receipt.ticket.status is TicketStatus.IN_REVIEW
     with writing(engine) as session:
         assert lifecycle.transition(session, ticket_id, "approve", ALICE).status is TicketStatus.DONE
+
+
+def test_what_is_read_together_is_of_one_moment(engine: Engine) -> None:
+    make(engine)
+    with reading(engine) as session:
+        before = session.scalar(select(func.count()).select_from(Ticket))
+        make(engine)
+        assert session.scalar(select(func.count()).select_from(Ticket)) == before
+    with reading(engine) as session:
+        assert session.scalar(select(func.count()).select_from(Ticket)) == (before or 0) + 1
 
 
 def test_an_unreadable_figure_does_not_cost_the_events_beside_it(engine: Engine) -> None:
