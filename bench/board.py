@@ -60,7 +60,7 @@ def _pages(sizes: Sequence[int]) -> Iterator[Row]:
             for name, path in PAGES:
                 whole, server = zip(*_visits(here, path), strict=True)
                 yield from spread(f"{name} with {size:,} tickets", whole)
-                yield Row("  of it in the server, p50", percentile(server, 50), "ms")
+                yield Row(f"{name} with {size:,} tickets, the server, p50", percentile(server, 50), "ms", "of it")
         yield Row("memory of a web worker", megabytes(_child(master)), "MB", "resident, after these pages")
 
 

@@ -78,7 +78,7 @@ def make_pass(bench: Bench, give_up: Callable[[], bool] = checks.never) -> Done:
             with reading(bench.engine) as session:
                 waiting = landed.wanted(session, bench.host)
             for ticket in waiting:
-                counted[_tried(_Attempt(bench, ticket, give_up))] += 1
+                counted[_tried(bench, ticket, give_up)] += 1
     except flight.Held as held:
         return Done(TaskOutcome.SKIPPED, {"held_by": str(held)}, again=True)
     failed, moved = counted["failed"], counted["landed"] + counted["sent_back"]
@@ -86,10 +86,10 @@ def make_pass(bench: Bench, give_up: Callable[[], bool] = checks.never) -> Done:
     return Done(outcome, dict(counted))
 
 
-def _tried(attempt: _Attempt) -> str:
+def _tried(bench: Bench, ticket: Ticket, give_up: Callable[[], bool]) -> str:
     """The trouble of one ticket is no other's: what cannot even be told of it is left for the next pass."""
     try:
-        return attempt.land()
+        return _Attempt(bench, ticket, give_up).land()
     except StoreUnavailable:
         raise
     except Exception:

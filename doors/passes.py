@@ -127,7 +127,7 @@ def _decide(bench: Bench, tally: Tally, resumed_only: bool) -> list[Ticket]:
 def _in_the_way(bench: Bench, ticket: Ticket) -> str | None:
     """What keeps the ticket's next run from starting: its last one, of which something still lives on this machine."""
     with reading(bench.engine) as session:
-        last = next(iter(runs.of(session, ticket.id, 1)), None)
+        last = runs.latest(session, ticket.id)
     if last is None or last.host != bench.host or world.is_gone(bench, last.id):
         return None
     return DYING if reconcile.is_given_time(bench, last) else reconcile.undead(bench, last)

@@ -26,7 +26,7 @@ def show(reference: str) -> str:
         frame.around(session)
         ticket = get(session, reference)
         moves = routing.log(session, ticket, before)
-        newest = next(iter(runs.of(session, ticket.id, 1)), None)
+        newest = runs.latest(session, ticket.id)
         shown = {
             "ticket": {"identifier": ticket.identifier, "title": ticket.title},
             "owner": _owner(session, ticket),

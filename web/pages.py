@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint
 
 import auth
-from models import reading
+from models import Session, reading
 from tickets import overview, store
 
 from . import frame, vitals
@@ -23,26 +23,29 @@ frame.nav("health", "/health", "heart-pulse", "Health", "Machine", go="h")
 
 @blueprint.get("/")
 def show_overview() -> str:
-    return frame.page("overview.html", "overview", [], **_overview())
+    with reading(auth.instance().engine) as session:
+        frame.around(session)
+        shown = _overview(session)
+    return frame.page("overview.html", "overview", [], **shown)
 
 
 @blueprint.get("/overview/part/body")
 def show_overview_part() -> str:
-    return frame.part("_overview", **_overview())
-
-
-def _overview() -> dict[str, Any]:
     with reading(auth.instance().engine) as session:
-        frame.around(session)
-        return {
-            "health": vitals.verdict(session),
-            "needs_you": overview.needs_you(session),
-            "live": overview.at_work(session),
-            "plots_data": [overview.finished(session), overview.took(session), overview.spent(session)],
-            "tasks": overview.tasks(session),
-            "incidents": overview.incidents(session),
-            "counts": overview.counts(session),
-        }
+        shown = _overview(session)
+    return frame.part("_overview", **shown)
+
+
+def _overview(session: Session) -> dict[str, Any]:
+    return {
+        "health": vitals.verdict(session),
+        "needs_you": overview.needs_you(session),
+        "live": overview.at_work(session),
+        "plots_data": [overview.finished(session), overview.took(session), overview.spent(session)],
+        "tasks": overview.tasks(session),
+        "incidents": overview.incidents(session),
+        "counts": overview.counts(session),
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------- health
