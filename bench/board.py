@@ -6,10 +6,10 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.installation import Installation, installation
-from bench.rows import Row, percentile, spread, timed
+from bench.rows import Row, pace, percentile, spread, timed
 
 SIZES = (100, 10_000)
 LARGEST = 100_000
@@ -58,23 +58,36 @@ def _pages(sizes: Sequence[int]) -> Iterator[Row]:
                 here.tickets((size - present) // len(STATES), **facts)
             present = size
             for name, path in PAGES:
-                whole, server = zip(*_visits(here, path), strict=True)
-                yield from spread(f"{name} with {size:,} tickets", whole)
-                yield Row(f"{name} with {size:,} tickets, the server, p50", percentile(server, 50), "ms", "of it")
+                yield from _visited(f"{name} with {size:,} tickets", _visits(here, path))
         yield Row("memory of a web worker", megabytes(_child(master)), "MB", "resident, after these pages")
 
 
-def _visits(here: Installation, path: str) -> list[tuple[float, float]]:
-    """Of each visit the seconds that it took, over a connection of its own, and the milliseconds that the server worked."""
+class Visit(NamedTuple):
+    """Seconds: a page over a connection of its own, what of it the server worked, and the machine's pace just then."""
+
+    whole: float
+    server: float
+    pace: float
+
+
+def _visits(here: Installation, path: str) -> list[Visit]:
     here.get(path)
     return [_visit(here, path) for _ in range(30)]
 
 
-def _visit(here: Installation, path: str) -> tuple[float, float]:
+def _visit(here: Installation, path: str) -> Visit:
     start = time.perf_counter()
     headers, _ = here.exchange(here.connect(), "GET", path)
     whole = time.perf_counter() - start
-    return whole, float(headers["Server-Timing"].partition("dur=")[2])
+    return Visit(whole, float(headers["Server-Timing"].partition("dur=")[2]) / 1000, pace())
+
+
+def _visited(name: str, visits: Sequence[Visit]) -> Iterator[Row]:
+    yield from spread(name, [visit.whole for visit in visits])
+    yield Row(f"{name}, the server, p50", percentile([visit.server for visit in visits], 50) * 1000, "ms")
+    yield Row(
+        f"{name}, in paces, p50", percentile([visit.server / visit.pace for visit in visits], 50), "", "the server"
+    )
 
 
 def _child(master: subprocess.Popen[bytes]) -> int:

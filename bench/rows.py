@@ -42,9 +42,10 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def pace() -> Row:
-    """How fast this machine is just now: many change their speed by half from minute to minute, and every figure with it."""
-    return Row("pace of this machine", min(timed(_exercise) for _ in range(3)) * 1000, "ms", "a fixed piece of Python")
+def pace() -> float:
+    """Seconds for a fixed piece of Python: many a machine changes its speed by half from minute to minute, and every figure
+    with it."""
+    return min(timed(_exercise) for _ in range(3))
 
 
 def _exercise() -> int:

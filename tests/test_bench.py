@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as bench
-from bench.rows import PatienceLost, Row, pace, percentile, spread, until
+from bench.rows import PatienceLost, Row, percentile, spread, until
 
-PACE = pace().name
+PACE = "pace of this machine"
 
 
 @pytest.fixture
