@@ -13,7 +13,8 @@ const bound = new Set();
 
 function isQuiet(event, keys) {
   const off = document.documentElement.dataset.letters === "off" && !HELD.test(keys);
-  return off || event.target.closest?.(TYPING) || document.querySelector("dialog[open]");
+  // Until the next frame the focus may be where a dialog has closed.
+  return off || event.target.closest?.(TYPING)?.checkVisibility() || document.querySelector("dialog[open]");
 }
 
 function free(keys, action) {

@@ -171,6 +171,21 @@ def test_a_search_that_was_left_is_told_of_no_more(page: Page) -> None:
     expect(page.locator("#palette [data-answer]")).to_be_empty()
 
 
+def test_keys_work_in_the_moment_after_the_palette_has_closed(page: Page) -> None:
+    """Regression: until the next frame the focus was in its field, which nobody sees any more, and letters were ignored."""
+    go(page, "/board")
+    page.keyboard.press("Control+k")
+    expect(page.locator("#palette-q")).to_be_focused()
+    page.evaluate(
+        """() => {
+          const field = document.getElementById("palette-q");
+          document.getElementById("palette").close();
+          field.dispatchEvent(new KeyboardEvent("keydown", { key: "?", shiftKey: true, bubbles: true }));
+        }"""
+    )
+    expect(page.locator("#keys")).to_be_visible()
+
+
 def test_what_is_chosen_stays_so_when_more_is_found(house: House, page: Page) -> None:
     for number in range(3):
         house.ticket(title=f"Tasks of the day {number}")
