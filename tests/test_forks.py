@@ -28,6 +28,13 @@ def fork_of(engine: Engine, source: int, **facts: Any) -> int:
     return ticket_id
 
 
+def fork_of_spoken(engine: Engine) -> int:
+    """A fork of a ticket that has said "c-1" with Claude Code."""
+    source = make(engine, assigned_to="claude")
+    begin(engine, source, "c-1", config_dir="/runs/1/config")
+    return fork_of(engine, source)
+
+
 def copied(engine: Engine, ticket_id: int) -> str | None:
     """The conversation that the ticket's next run is given a copy of."""
     with writing(engine) as session:
@@ -41,34 +48,26 @@ def comments(engine: Engine, ticket_id: int) -> list[str]:
 
 
 def test_the_first_run_is_given_the_conversation_of_the_other_ticket(engine: Engine) -> None:
-    source = make(engine, assigned_to="claude")
-    begin(engine, source, "c-1", config_dir="/runs/1/config")
-    fork = fork_of(engine, source)
+    fork = fork_of_spoken(engine)
     assert copied(engine, fork) == "c-1"
 
 
 def test_later_runs_go_on_with_their_own(engine: Engine) -> None:
-    source = make(engine, assigned_to="claude")
-    begin(engine, source, "c-1", config_dir="/runs/1/config")
-    fork = fork_of(engine, source)
+    fork = fork_of_spoken(engine)
     begin(engine, fork, "c-2", config_dir="/runs/2/config")
     run = claimed(engine, fork)
     assert (run.resumes, run.conversation_id) == (True, "c-2")
 
 
 def test_a_run_that_never_began_is_followed_by_another_with_the_copy(engine: Engine) -> None:
-    source = make(engine, assigned_to="claude")
-    begin(engine, source, "c-1", config_dir="/runs/1/config")
-    fork = fork_of(engine, source)
+    fork = fork_of_spoken(engine)
     end(engine, claimed(engine, fork), verdict="failed", failure={"class": "environment", "message": "No."})
     assert copied(engine, fork) == "c-1"
 
 
 def test_a_conversation_that_was_named_and_may_not_be_kept_has_the_copy_behind_it(engine: Engine) -> None:
     """Regression: a run that died before its program had written anything down cost the fork its copy, and nobody was told."""
-    source = make(engine, assigned_to="claude")
-    begin(engine, source, "c-1", config_dir="/runs/1/config")
-    fork = fork_of(engine, source)
+    fork = fork_of_spoken(engine)
     begin(engine, fork, "c-2", config_dir="/runs/2/config")
     with writing(engine) as session:
         claim = runs.claim(session, fork, "here")
@@ -76,9 +75,7 @@ def test_a_conversation_that_was_named_and_may_not_be_kept_has_the_copy_behind_i
 
 
 def test_who_begins_anew_on_purpose_gets_no_copy_again(engine: Engine) -> None:
-    source = make(engine, assigned_to="claude")
-    begin(engine, source, "c-1", config_dir="/runs/1/config")
-    fork = fork_of(engine, source)
+    fork = fork_of_spoken(engine)
     begin(engine, fork, "c-2", config_dir="/runs/2/config")
     with writing(engine) as session:
         sessions.give_up(session, fork)
