@@ -40,13 +40,18 @@ def restore(settings: Settings, source: Path, actor: Actor) -> Path | None:
     place = _place(settings)
     _require_quiet(settings, place)
     fresh = place.with_name(f"{place.name}.restored")
+    _clear(fresh)  # one that was killed has left its log, which must not meet this copy
     try:
         _copy(settings, source, fresh)
         _go_on(settings, place, fresh, actor)
         return _put_in_place(settings, place, fresh)
     finally:
-        for part in PARTS:
-            _beside(fresh, part).unlink(missing_ok=True)
+        _clear(fresh)
+
+
+def _clear(store: Path) -> None:
+    for part in PARTS:
+        _beside(store, part).unlink(missing_ok=True)
 
 
 def _place(settings: Settings) -> Path:
@@ -112,7 +117,7 @@ def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path | None:
     kept = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%S%fZ}.db"
     parts = [part for part in PARTS if _beside(place, part).exists()]
     for part in parts:
-        shutil.copyfile(_beside(place, part), _beside(kept, part))
+        shutil.copy(_beside(place, part), _beside(kept, part))
         _sync(_beside(kept, part))
     for part in PARTS[1:]:
         _beside(place, part).unlink(
@@ -121,7 +126,7 @@ def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path | None:
     _sync(settings.backups_dir)
     fresh.replace(place)
     _sync(place.parent)
-    return kept if parts else None
+    return kept if "" in parts else None
 
 
 def _sync(path: Path) -> None:

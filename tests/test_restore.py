@@ -178,3 +178,20 @@ def test_what_is_left_of_a_store_that_was_moved_away_does_not_meet_the_copy(mc: 
     with sqlite3.connect(home / "mc.db") as store:
         assert store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'left_over'").fetchone() == (0,)
     store.close()
+
+
+def test_what_a_restore_that_was_killed_has_left_does_not_meet_the_next_copy(mc: Mc, home: Path, copy: Path) -> None:
+    with sqlite3.connect(home / "mc.db.restored") as store:
+        store.execute("PRAGMA journal_mode=WAL")
+        store.execute("CREATE TABLE left_over AS SELECT randomblob(900000) AS bytes")
+        store.commit()
+        shutil.copyfile(home / "mc.db.restored-wal", home / "log")
+    store.close()
+    (home / "log").rename(home / "mc.db.restored-wal")
+
+    assert mc("restore", str(copy)).exit_code == 0
+
+    assert titles(mc) == ["Before"]
+    with sqlite3.connect(home / "mc.db") as store:
+        assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    store.close()
