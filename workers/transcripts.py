@@ -9,6 +9,7 @@ import glob
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +23,8 @@ KEPT = {
 
 
 LARGEST = 1 << 30
-"""Bytes."""
+LONGEST = 1 << 26
+"""Bytes of a file, and of a line of it."""
 
 
 def is_kept(program: str | None, config_dir: Path, conversation: str) -> bool:
@@ -51,7 +53,7 @@ def copy(program: str | None, config_dir: Path, conversation: str, into: Path) -
 def _copied(source: IO[bytes], target: IO[bytes], mark: bytes) -> bool:
     """Copy whole lines; whether they hold the mark of a conversation that can be resumed."""
     marked = False
-    for line in source:
+    for line in _lines(source):
         if line.endswith(b"\n"):
             target.write(line)
             marked = marked or mark in line
@@ -70,9 +72,19 @@ def _files(program: str | None, config_dir: Path, conversation: str) -> list[Pat
 def _holds(file: Path, mark: bytes) -> bool:
     try:
         with _opened(file) as lines:
-            return not mark or any(mark in line for line in lines)
+            return not mark or any(mark in line for line in _lines(lines))
     except OSError:
         return False
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Raises OSError for a line that no program writes, and for a file that has grown too large meanwhile."""
+    read = 0
+    while line := file.readline(LONGEST + 1):
+        read += len(line)
+        if len(line) > LONGEST or read > LARGEST:
+            raise OSError("what is kept there is not a conversation")
+        yield line
 
 
 def _opened(file: Path) -> IO[bytes]:

@@ -12,7 +12,7 @@ import pytest
 from doors import outfit
 from models import AgentSession, Profile, Run, RunMode
 from settings import Ambient, Settings
-from workers import logins
+from workers import logins, transcripts
 from workers import spec as specs
 
 KEYS = {
@@ -109,7 +109,7 @@ def test_a_fork_has_a_copy_of_what_was_written_in_a_folder_of_its_own(
     assert stat.S_IMODE(fork.config_dir.stat().st_mode) == 0o700 and written.exists()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "unended"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "unended", "hole"])
 def test_what_is_no_conversation_is_not_copied_and_keeps_nobody_waiting(
     kind: str, settings: Settings, tmp_path: Path
 ) -> None:
@@ -124,6 +124,9 @@ def test_what_is_no_conversation_is_not_copied_and_keeps_nobody_waiting(
             place.symlink_to(tmp_path / "elsewhere")
         case "folder":
             place.mkdir()
+        case "hole":
+            place.touch()
+            os.truncate(place, transcripts.LARGEST)
         case _:
             place.write_text('{"type":"user"}')
     source = AgentSession(id="c-1", program="claude", config_dir=str(tmp_path))
