@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
 import nh3
@@ -24,6 +26,10 @@ PARSER = (
 PARSER.parse("a")  # its rules are put together at first use, which two threads may not do at once
 
 
+MOST_OPEN = 500
+"""The parser looks far behind each bracket that is open: ten thousands of them would hold a web worker for seconds."""
+
+
 def html(text: str | None) -> Markup:
     """The rendered text; what is not allowed is left out, never let through. Links open no window and send no referrer.
 
@@ -31,6 +37,8 @@ def html(text: str | None) -> Markup:
     """
     if not text:
         return Markup()
+    if _open_at_once(text) > MOST_OPEN:
+        return Markup("<pre>{}</pre>").format(text)
     tokens = PARSER.parse(text)
     if any(token.level >= DEEPEST - 1 for token in tokens):
         return Markup("<pre>{}</pre>").format(text)
@@ -47,3 +55,9 @@ def html(text: str | None) -> Markup:
 def drawn(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The entries of a conversation with their Markdown made into HTML."""
     return [entry | {"html": html(entry.get("markdown"))} for entry in entries]
+
+
+def _open_at_once(text: str) -> int:
+    """The most brackets that are open at any place of a text."""
+    steps = (1 if bracket == "[" else -1 for bracket in re.findall(r"[\[\]]", text))
+    return max(accumulate(steps, lambda are_open, step: max(0, are_open + step), initial=0))

@@ -77,3 +77,9 @@ def test_the_first_texts_of_a_process_are_drawn_by_many_threads() -> None:
                 assert set(threads.map(draw, [fresh.html] * 8)) == {"<p>a <em>b</em></p>\n"}
     finally:
         sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("part", ["[", "[\n", "[][", "[[]"])
+def test_a_text_of_open_brackets_is_shown_as_it_was_typed(part: str) -> None:
+    text = part * (100_000 // len(part))
+    assert markdown.html(text) == f"<pre>{text}</pre>"
