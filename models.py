@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import pysqlite3
 from sqlalchemy import (
@@ -27,6 +27,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     ColumnElement,
+    CursorResult,
     DateTime,
     Dialect,
     Double,
@@ -40,7 +41,6 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
-    func,
     make_url,
     text,
 )
@@ -50,12 +50,17 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.orm import Session as Session
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import TypedReturnsRows
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 Answer = TypeVar("Answer")
+Columns = TypeVarTuple("Columns")
 
 # --------------------------------------------------------------------------------------------------------- vocabulary
 
@@ -346,10 +351,13 @@ class UtcTime(TypeDecorator[datetime]):
             raise ValueError("a moment without a time zone cannot be stored")
         return stamp(value) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None or isinstance(value, datetime):
-            return value.astimezone(UTC) if value else None
-        return datetime.fromisoformat(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        read: Callable[[Any], datetime] = datetime.fromisoformat if dialect.name == "sqlite" else _in_utc
+        return lambda value: None if value is None else read(value)
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)
 
 
 def ago(span: timedelta = timedelta()) -> ColumnElement[datetime]:
@@ -371,8 +379,10 @@ class Json(TypeDecorator[Any]):
             return value
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        return json.loads(value) if isinstance(value, str) and dialect.name == "sqlite" else value
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        if dialect.name != "sqlite":
+            return super().result_processor(dialect, coltype)
+        return lambda value: None if value is None else json.loads(value)
 
 
 class Flag(TypeDecorator[bool]):
@@ -387,8 +397,8 @@ class Flag(TypeDecorator[bool]):
     def process_bind_param(self, value: bool | None, dialect: Dialect) -> Any:
         return None if value is None else int(value) if dialect.name == "sqlite" else bool(value)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> bool | None:
-        return None if value is None else bool(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], bool | None]:
+        return lambda value: None if value is None else bool(value)
 
 
 class Choice(TypeDecorator[enum.Enum]):
@@ -407,8 +417,9 @@ class Choice(TypeDecorator[enum.Enum]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else self.kind(value).value
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> enum.Enum | None:
-        return None if value is None else self.kind(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], enum.Enum | None]:
+        known: dict[Any, enum.Enum | None] = {None: None} | {member.value: member for member in self.kind}
+        return known.__getitem__
 
 
 def one_of(column: str, kind: type[enum.Enum]) -> CheckConstraint:
@@ -1196,6 +1207,12 @@ def reading(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+def rows(session: Session, statement: TypedReturnsRows[*Columns], **values: Any) -> CursorResult[*Columns]:
+    """Run a statement of columns alone. What `execute` does to make objects of rows takes longer than such a statement."""
+    session.flush()
+    return session.connection().execute(statement, values)
+
+
 def let_go(session: Session) -> None:
     """End the snapshot of a `reading` before slow work, such as git; what was read stays as it was read."""
     session.commit()
@@ -1281,11 +1298,19 @@ def insert_once(session: Session, into: type[Base]) -> Insert:
     return build(into).on_conflict_do_nothing()
 
 
-def seconds_between(session: Session, start: Any, end: Any) -> Any:
-    """Two columns or expressions of `UtcTime` as an SQL expression: the seconds from one to the other."""
-    if session.get_bind().dialect.name == "postgresql":
-        return func.date_part("epoch", end) - func.date_part("epoch", start)
-    return (func.julianday(end) - func.julianday(start)) * 86400.0
+class seconds_between(FunctionElement[float]):
+    """Of two columns or expressions of `UtcTime`: the seconds from the first to the second."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(seconds_between)
+def _seconds_between(element: seconds_between, compiler: SQLCompiler, **options: Any) -> str:
+    start, end = (compiler.process(each, **options) for each in element.clauses)
+    if compiler.dialect.name == "postgresql":
+        return f"(date_part('epoch', {end}) - date_part('epoch', {start}))"
+    return f"((julianday({end}) - julianday({start})) * 86400.0)"
 
 
 class ChangeWatcher:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from pydantic import Field
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from models import ActorKind, Attachment, Evidence, EvidenceSource, EvidenceStatus
@@ -188,9 +188,12 @@ def _claim(row: Attachment, said: Upload) -> Evidence:
     )
 
 
+OF_TICKET = select(Attachment).where(Attachment.ticket_id == bindparam("ticket")).order_by(Attachment.id)
+
+
 def of(session: Session, ticket_id: int) -> list[Attachment]:
     """The files of a ticket, oldest first; their number has a limit."""
-    return list(session.scalars(select(Attachment).where(Attachment.ticket_id == ticket_id).order_by(Attachment.id)))
+    return list(session.scalars(OF_TICKET, {"ticket": ticket_id}))
 
 
 def find(session: Session, attachment_id: int) -> Attachment:

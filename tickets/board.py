@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, false, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from models import AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
+from models import AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag, rows
 
 from . import landing, lifecycle, reasons, runtime, team
 from .actors import Actor
 from .errors import Invalid
+from .glance import AnyTicket
 from .lifecycle import Standing
 from .paging import NEWEST, Conditions, Lists, Order, counts, pages
 from .policy import Limits
@@ -68,8 +70,7 @@ def _known(name: str, value: str, choices: list[str]) -> str:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """A move as a button: where it leads, and whether it must ask something first.
 
     `landing` is what an approval does with the branch, `ways` are the other ways to approve.
@@ -96,16 +97,16 @@ def _offer(name: str, to: TicketStatus, ways: tuple[Landing, ...]) -> Offer:
     plain = Offer(law.name, law.label, to.value, asks, law.danger)
     if not ways:
         return plain
-    own, *others = (replace(plain, label=landing.APPROVE[way], landing=way.value) for way in ways)
-    return replace(own, ways=tuple(others))
+    own, *others = (plain._replace(label=landing.APPROVE[way], landing=way.value) for way in ways)
+    return own._replace(ways=tuple(others))
 
 
-def offers(ticket: Ticket, actor: Actor, standing: Standing, ways: Sequence[Landing] = ()) -> tuple[Offer, ...]:
-    """The moves a page offers, the usual one first, the dangerous ones last; `ways` as `landing.ways` gives them."""
-    laws = [law for law in lifecycle.moves_from(ticket, actor, standing) if law.label]
-    laws.sort(key=lambda law: (law.danger, law.name in ("park", "block", "release")))
+def offers(ticket: AnyTicket, actor: Actor, standing: Standing, ways: Sequence[Landing] = ()) -> tuple[Offer, ...]:
+    """The moves that a page offers; `ways` as `landing.ways` gives them."""
     return tuple(
-        _offer(law.name, lifecycle.leads_to(law, ticket), tuple(ways) if law.name == "approve" else ()) for law in laws
+        _offer(law.name, lifecycle.leads_to(law, ticket), tuple(ways) if law.name == "approve" else ())
+        for law in lifecycle.moves_from(ticket, actor, standing)
+        if law.label
     )
 
 
@@ -117,8 +118,7 @@ class Viewer:
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(NamedTuple):
     """A ticket at a glance; `since` is when it came into its state, `reason` why it stands there."""
 
     identifier: str
@@ -212,13 +212,13 @@ ANY = select(Ticket.id).limit(1)
 
 def is_empty(session: Session) -> bool:
     """Whether there has never been a ticket here."""
-    return session.scalar(ANY) is None
+    return rows(session, ANY).first() is None
 
 
 # --------------------------------------------------------------------------------------------------------------- cards
 
 
-def cards(session: Session, tickets: list[Ticket], viewer: Viewer) -> dict[int, Card]:
+def cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) -> dict[int, Card]:
     """The card of each of these tickets, in a constant number of queries."""
     ids = [ticket.id for ticket in tickets]
     standings = lifecycle.standings(session, tickets, viewer.actor)
@@ -250,7 +250,7 @@ def cards(session: Session, tickets: list[Ticket], viewer: Viewer) -> dict[int, 
     }
 
 
-def needs_a_person(ticket: Ticket) -> bool:
+def needs_a_person(ticket: AnyTicket) -> bool:
     """It asks, is to be reviewed or is blocked; not while what was approved is being landed."""
     return ticket.status in ATTENTION and not landing.is_pending(ticket)
 
@@ -277,7 +277,7 @@ COSTS = (
 
 def costs_of(session: Session, ids: list[int]) -> dict[int, float]:
     """Money spent on each of these tickets; absent where no run reported any."""
-    return {ticket_id: cost for ticket_id, cost in session.execute(COSTS, {"tickets": ids}) if cost}
+    return {ticket_id: cost for ticket_id, cost in rows(session, COSTS, tickets=ids) if cost}
 
 
 def owner_kinds(session: Session) -> dict[str, str]:

@@ -15,10 +15,10 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy.orm import Session
 
-from models import Profile, Run, RunState, TicketStatus, ago, clock, now, seconds_between
+from models import Profile, Run, RunState, TicketStatus, ago, clock, now, rows, seconds_between
 from settings import Budget, Settings
 
 from . import events
@@ -135,42 +135,50 @@ SUMS = (
     func.sum(Run.input_tokens + Run.output_tokens + Run.cache_write_tokens),
     func.sum(Run.cost_usd),
     func.sum(Run.turns),
+    func.sum(seconds_between(Run.started, func.coalesce(Run.ended, ago()))),
 )
-UNTIL = func.coalesce(Run.ended, ago())
+"""In the order of `Spent`; minutes in seconds."""
+BEGUN = (Run.started >= bindparam("start"), Run.started < bindparam("end"))
+TODAY = select(Run.profile, *SUMS).where(*BEGUN).group_by(Run.profile)
+TODAY_BY_AGENT = select(Run.agent, *SUMS).where(*BEGUN).group_by(Run.agent)
+ON_TICKETS = (
+    select(Run.ticket_id, Run.profile, *SUMS)
+    .where(Run.ticket_id.in_(bindparam("tickets", expanding=True)))
+    .group_by(Run.ticket_id, Run.profile)
+)
+IN_RUN = select(Run.profile, *SUMS).where(Run.id == bindparam("run")).group_by(Run.profile)
 
 
 def spent_today(session: Session, zone: ZoneInfo, moment: datetime | None = None) -> dict[str, Spent]:
     """What the runs that began on the day of `moment` (now) have spent; reads those runs alone, by their index."""
-    start, end = day_of(moment or now(), zone)
-    return _sums(session, Run.profile, Run.started >= start, Run.started < end)
+    return _by_name(_of_day(session, TODAY, zone, moment))
 
 
 def spent_today_by_agent(session: Session, zone: ZoneInfo) -> dict[str, Spent]:
-    start, _ = day_of(now(), zone)
-    return _sums(session, Run.agent, Run.started >= start)
+    return _by_name(_of_day(session, TODAY_BY_AGENT, zone))
+
+
+def _of_day(
+    session: Session, query: Select[*tuple[Any, ...]], zone: ZoneInfo, moment: datetime | None = None
+) -> Iterable[Any]:
+    start, end = day_of(moment or now(), zone)
+    return rows(session, query, start=start, end=end)
 
 
 def spent_on(session: Session, ticket_ids: list[int]) -> dict[int, dict[str, Spent]]:
     """What the runs of each of these tickets have spent, in one query; tickets without runs are absent."""
-    query = select(Run.ticket_id, Run.profile, *_columns(session)).where(Run.ticket_id.in_(ticket_ids))
     found: dict[int, dict[str, Spent]] = defaultdict(dict)
-    for ticket_id, profile, *sums in session.execute(query.group_by(Run.ticket_id, Run.profile)):
+    for ticket_id, profile, *sums in rows(session, ON_TICKETS, tickets=ticket_ids):
         found[ticket_id][profile or ""] = _spent(sums)
     return found
 
 
 def spent_in(session: Session, run: Run) -> dict[str, Spent]:
-    return _sums(session, Run.profile, Run.id == run.id)
+    return _by_name(rows(session, IN_RUN, run=run.id))
 
 
-def _sums(session: Session, by: InstrumentedAttribute[Any], *conditions: ColumnElement[bool]) -> dict[str, Spent]:
-    query = select(by, *_columns(session)).where(*conditions).group_by(by)
-    return {name or "": _spent(sums) for name, *sums in session.execute(query)}
-
-
-def _columns(session: Session) -> list[ColumnElement[Any]]:
-    """The sums in the order of `Spent`; minutes in seconds."""
-    return [*SUMS, func.sum(seconds_between(session, Run.started, UNTIL))]
+def _by_name(found: Iterable[Any]) -> dict[str, Spent]:
+    return {name or "": _spent(sums) for name, *sums in found}
 
 
 def _spent(sums: list[Any]) -> Spent:

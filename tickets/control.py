@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
-from models import Controller, now
+from models import Controller, ago, now
 
 from . import events
 from .actors import Actor
@@ -41,10 +41,16 @@ class Voice:
         return place.rpartition("/")[0] == self.caller
 
 
+HOLDING = (
+    select(Controller)
+    .where(Controller.ticket_id == bindparam("ticket"), Controller.until > ago())
+    .execution_options(populate_existing=True)
+)
+
+
 def holding(session: Session, ticket_id: int) -> Controller | None:
     """Who is in control now; None when nobody is, or has lapsed."""
-    alive = (Controller.ticket_id == ticket_id, Controller.until > now())
-    return session.scalar(select(Controller).where(*alive).execution_options(populate_existing=True))
+    return session.scalar(HOLDING, {"ticket": ticket_id})
 
 
 def require(session: Session, ticket_id: int, voice: Voice) -> None:

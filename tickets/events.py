@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from models import Ticket, TicketEvent, now, stamp
+from models import Ticket, TicketEvent, now, rows, stamp
 
 from .actors import Actor
 from .errors import Gone
@@ -145,7 +145,7 @@ LAST = select(func.max(TicketEvent.id))
 
 
 def last_id(session: Session) -> int:
-    return session.scalar(LAST) or 0
+    return rows(session, LAST).scalar() or 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket
+from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket, rows
 
 from . import workflow
 from .errors import EvidenceMissing
@@ -74,7 +74,7 @@ SUBMITTERS = select(Run.ticket_id, Run.agent).where(
 def submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[str]]:
     """For each of these tickets, the agents whose work was submitted: none of them may approve it."""
     found: dict[int, set[str]] = {}
-    for ticket_id, agent in session.execute(SUBMITTERS, {"tickets": ticket_ids}):
+    for ticket_id, agent in rows(session, SUBMITTERS, tickets=ticket_ids):
         found.setdefault(ticket_id, set()).add(agent)
     return found
 

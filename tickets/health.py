@@ -27,6 +27,7 @@ from models import (
     ago,
     database_sizes,
     now,
+    rows,
 )
 
 from . import landing, switches, tasks
@@ -56,16 +57,22 @@ UNHEARD = (
     )
     .limit(RUNS_NAMED)
 )
-UNDELIVERED = select(func.count()).where(
-    QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < ago(UNTAKEN)
-)
 LANDINGS = (
     select(Ticket)
     .where(Ticket.landing == LandingState.PENDING)
     .order_by(Ticket.id)
     .options(load_only(Ticket.identifier, Ticket.landing_plan))
 )
-INCIDENTS = select(func.count()).where(Incident.state == IncidentState.OPEN)
+SIGNS = select(
+    select(func.count()).select_from(UNHEARD.subquery()).scalar_subquery().label("silent"),
+    select(func.count(QueuedMessage.id))
+    .where(QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < ago(UNTAKEN))
+    .scalar_subquery()
+    .label("undelivered"),
+    select(func.count(Ticket.id)).where(Ticket.landing == LandingState.PENDING).scalar_subquery().label("landings"),
+    select(func.count(Incident.id)).where(Incident.state == IncidentState.OPEN).scalar_subquery().label("incidents"),
+)
+"""How much there is of what may be wrong; what is found is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +95,14 @@ class Report:
 
 def verdict(session: Session, home: Path, *seen: Check) -> Report:
     """Look at everything once, a handful of queries and one look at the disk; `seen` is what the caller has checked."""
-    beats = tasks.heartbeats(session)
+    beats, signs = tasks.heartbeats(session), rows(session, SIGNS).one()
     checks = [
         *(_beat(name, limit, beats.get(name)) for name, limit in BEATS.items()),
         _pause(session),
-        _silent_runs(session),
-        _undelivered(session),
-        _landings(session),
-        _incidents(session),
+        _silent_runs(session, signs.silent),
+        _undelivered(signs.undelivered),
+        _landings(session, signs.landings),
+        _incidents(signs.incidents),
         _disk(home),
         _database(session),
         *seen,
@@ -142,9 +149,9 @@ def _pause(session: Session) -> Check:
     return Check("dispatch", "warning", f"paused: {reason}") if reason else Check("dispatch", "ok", "not paused")
 
 
-def _silent_runs(session: Session) -> Check:
+def _silent_runs(session: Session, count: int) -> Check:
     """Live runs without a beat for longer than three of them, or without a first one after any start's time."""
-    silent = session.scalars(UNHEARD).all()
+    silent = session.scalars(UNHEARD).all() if count else []
     if not silent:
         return Check("runs", "ok", "every live run is heard")
     return Check(
@@ -152,19 +159,18 @@ def _silent_runs(session: Session) -> Check:
     )
 
 
-def _undelivered(session: Session) -> Check:
+def _undelivered(count: int) -> Check:
     """Messages that a live run was offered long ago and has not taken."""
-    count = session.scalar(UNDELIVERED) or 0
     return Check(
         "messages", "warning" if count else "ok", f"{count} wait for more than 5 min" if count else "none late"
     )
 
 
-def _landings(session: Session) -> Check:
+def _landings(session: Session, count: int) -> Check:
     """Approved work that has long waited to be landed: its machine may be gone, or nobody lands there."""
     late = [
         each.identifier
-        for each in session.scalars(LANDINGS)
+        for each in (session.scalars(LANDINGS) if count else ())
         if (plan := landing.of(each)) and plan.since < now() - LANDING
     ]
     if not late:
@@ -172,8 +178,7 @@ def _landings(session: Session) -> Check:
     return Check("landings", "warning", f"waiting for more than {_span(LANDING)}: {', '.join(late[:RUNS_NAMED])}")
 
 
-def _incidents(session: Session) -> Check:
-    count = session.scalar(INCIDENTS) or 0
+def _incidents(count: int) -> Check:
     word = "incident" if count == 1 else "incidents"
     return Check("incidents", "warning" if count else "ok", f"{count} open {word}" if count else "none open")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from models import (
@@ -30,6 +30,7 @@ from . import programs, workflow
 from .actors import Actor
 from .errors import CannotLand, Forbidden
 from .facts import Body
+from .glance import AnyTicket
 
 WAYS = {
     Landing.LEAVE: "Leave the branch",
@@ -105,21 +106,31 @@ class Plan(Work):
         return UNDONE[self.policy].format(base=self.base)
 
 
-def works(session: Session, tickets: Iterable[Ticket]) -> dict[int, Work]:
+PLACED = (
+    Run.ticket_id.in_(bindparam("tickets", expanding=True)),
+    Run.repository.is_not(None),
+    Run.branch.is_not(None),
+)
+COMMIT = (Evidence.kind == "commit", Evidence.source == EvidenceSource.FACT, Evidence.status == EvidenceStatus.OK)
+WORKED = (
+    select(Run, Evidence.data, Project)
+    .join(Ticket, Ticket.id == Run.ticket_id)
+    .join(Project, Project.id == Ticket.project_id)
+    .join(Evidence, (Evidence.ticket_id == Run.ticket_id) & (Evidence.run_id == Run.id))
+    .where(Run.id.in_(select(func.max(Run.id)).where(*PLACED).group_by(Run.ticket_id)), *COMMIT)
+)
+
+
+def works(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, Work]:
     """What there is to land of each of these tickets once it is complete; absent where another phase follows."""
     ids = [ticket.id for ticket in tickets if ticket.project_id]
     if not ids:
         return {}
-    placed = (Run.ticket_id.in_(ids), Run.repository.is_not(None), Run.branch.is_not(None))
-    seen = (Evidence.kind == "commit", Evidence.source == EvidenceSource.FACT, Evidence.status == EvidenceStatus.OK)
-    query = (
-        select(Run, Evidence.data, Project)
-        .join(Ticket, Ticket.id == Run.ticket_id)
-        .join(Project, Project.id == Ticket.project_id)
-        .join(Evidence, (Evidence.ticket_id == Run.ticket_id) & (Evidence.run_id == Run.id))
-        .where(Run.id.in_(select(func.max(Run.id)).where(*placed).group_by(Run.ticket_id)), *seen)
-    )
-    found = {run.ticket_id: _work(run, data, project) for run, data, project in session.execute(query) if data}
+    found = {
+        run.ticket_id: _work(run, data, project)
+        for run, data, project in session.execute(WORKED, {"tickets": ids})
+        if data
+    }
     return {ticket_id: found[ticket_id] for ticket_id in found.keys() - workflow.with_later(session, ids)}
 
 
@@ -135,7 +146,7 @@ def _work(run: Run, seen: dict[str, Any], project: Project) -> Work:
     )
 
 
-def ways(session: Session, tickets: Iterable[Ticket]) -> dict[int, list[Landing]]:
+def ways(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, list[Landing]]:
     """The ways in which each of these tickets may be approved, its project's own first; absent where nothing is to land."""
     reviewed = [each for each in tickets if each.status is TicketStatus.IN_REVIEW and not is_pending(each)]
     found = works(session, reviewed)
@@ -184,11 +195,11 @@ def _require_forge(session: Session, ticket: Ticket, work: Work) -> None:
 # ------------------------------------------------------------------------------------------------------ with the ticket
 
 
-def is_pending(ticket: Ticket) -> bool:
+def is_pending(ticket: AnyTicket) -> bool:
     return ticket.landing is LandingState.PENDING
 
 
-def of(ticket: Ticket) -> Plan | None:
+def of(ticket: AnyTicket) -> Plan | None:
     """The landing that was decided for a ticket, pending or failed."""
     return Plan.model_validate(ticket.landing_plan) if ticket.landing_plan else None
 
@@ -203,7 +214,7 @@ def failed(ticket: Ticket, reason: str) -> dict[str, Any]:
     return {"landing": LandingState.FAILED, "landing_plan": {**(ticket.landing_plan or {}), "reason": reason}}
 
 
-def told(ticket: Ticket) -> str | None:
+def told(ticket: AnyTicket) -> str | None:
     """`Approved by alice; merging into main.`, or what went wrong and what to do; None where nothing is landed."""
     plan = of(ticket)
     if plan is None:

@@ -6,9 +6,10 @@ compare what is desired with what they observe; a crash in between only delays i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from sqlalchemy import update
@@ -48,6 +49,7 @@ from .facts import (
     ReleaseFacts,
     ReopenFacts,
 )
+from .glance import AnyTicket
 from .lookup import get, live_runs
 from .memory import Kept
 from .projects import project_named
@@ -150,7 +152,14 @@ MOVES: dict[str, Move] = {
     )
 }
 
-MOVES_FROM = {status: [law for law in MOVES.values() if status in law.sources] for status in S}
+MOVES_FROM = {
+    status: sorted(
+        (law for law in MOVES.values() if status in law.sources),
+        key=lambda law: (law.danger, law.name in ("park", "block", "release")),
+    )
+    for status in S
+}
+"""The usual ones first, the dangerous ones last."""
 FILED_BY_A_RUN = 50
 CREATED_AS = (S.INBOX, S.TODO, S.WAITING)
 LANDING_MOVES = ("land", "fail_landing")
@@ -309,8 +318,7 @@ def _facts(law: Move, facts: dict[str, Any]) -> Facts:
         raise invalid(error) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How one actor stands to one ticket: in which rights, which run holds it, whose work it is, and whether there is an
     earlier phase to send it back to."""
 
@@ -320,7 +328,7 @@ class Standing:
     earlier: bool = False
 
 
-def standings(session: Session, tickets: list[Ticket], actor: Actor) -> dict[int, Standing]:
+def standings(session: Session, tickets: Sequence[AnyTicket], actor: Actor) -> dict[int, Standing]:
     """The standing of an actor to each of these tickets, in a constant number of queries."""
     ids = [ticket.id for ticket in tickets]
     live = live_runs(session, ids)
@@ -372,11 +380,16 @@ def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int
         )
 
 
-def refusal(law: Move, ticket: Ticket, actor: Actor, standing: Standing) -> str | None:
+def refusal(law: Move, ticket: AnyTicket, actor: Actor, standing: Standing) -> str | None:
     """Why this actor may not make this move now, or None: the one rule behind `transition` and the buttons."""
     if ticket.status not in law.sources:
         return f"it is {words.state(ticket.status)}"
-    if not law.by & standing.rights:
+    return _obstacle(law, ticket, actor, standing)
+
+
+def _obstacle(law: Move, ticket: AnyTicket, actor: Actor, standing: Standing) -> str | None:
+    """What but its state is in the way of a move."""
+    if law.by.isdisjoint(standing.rights):
         return f"that is for {' or '.join(sorted(by.value for by in law.by))}, not for {actor.name}"
     if law.without_run and standing.live is not None and By.LIVE_RUN not in standing.rights:
         return "a run holds it"
@@ -387,7 +400,7 @@ def refusal(law: Move, ticket: Ticket, actor: Actor, standing: Standing) -> str 
     return _landing_refusal(law, ticket)
 
 
-def _landing_refusal(law: Move, ticket: Ticket) -> str | None:
+def _landing_refusal(law: Move, ticket: AnyTicket) -> str | None:
     if law.name == "approve" and landing.is_pending(ticket):
         return f"it is approved already. {landing.told(ticket)} Request changes to call it back"
     if law.name in LANDING_MOVES and not landing.is_pending(ticket):
@@ -395,12 +408,12 @@ def _landing_refusal(law: Move, ticket: Ticket) -> str | None:
     return None
 
 
-def moves_from(ticket: Ticket, actor: Actor, standing: Standing) -> list[Move]:
-    """The moves that this actor may make now: what a page offers."""
-    return [law for law in MOVES_FROM[ticket.status] if refusal(law, ticket, actor, standing) is None]
+def moves_from(ticket: AnyTicket, actor: Actor, standing: Standing) -> list[Move]:
+    """The moves that this actor may make now, in the order in which a page offers them."""
+    return [law for law in MOVES_FROM[ticket.status] if _obstacle(law, ticket, actor, standing) is None]
 
 
-def leads_to(law: Move, ticket: Ticket) -> TicketStatus:
+def leads_to(law: Move, ticket: AnyTicket) -> TicketStatus:
     """Where a move brings this ticket, as far as that can be said before its facts are known."""
     if law.name in ("wake", "unblock"):
         origin = ticket.return_to if law.name == "wake" else (ticket.block or {}).get("return_to")

@@ -7,7 +7,19 @@ from functools import cache, lru_cache
 from statistics import median
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, false, func, literal_column, or_, select, true, union_all
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    bindparam,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models import (
@@ -22,6 +34,7 @@ from models import (
     TicketComment,
     TicketStatus,
     now,
+    rows,
 )
 
 from . import board, landing
@@ -57,7 +70,7 @@ def needs_you(session: Session, limit: int = SHOWN) -> list[View]:
 
 def count_needs(session: Session) -> int:
     """How many of these there are, counted up to a hundred."""
-    return min(MOST_NEEDS, sum(session.execute(_counting()).one()))
+    return min(MOST_NEEDS, sum(rows(session, _counting()).one()))
 
 
 @cache
@@ -85,22 +98,29 @@ def _cause(ticket: Ticket) -> str:
     return (ticket.block or {}).get("next_action") or landing.told(ticket) or ticket.failure_reason or ""
 
 
+SPOKEN = (
+    TicketComment.ticket_id.in_(bindparam("tickets", expanding=True)),
+    TicketComment.kind.in_((CommentKind.QUESTION, CommentKind.VERDICT)),
+)
+NEWEST = select(func.max(TicketComment.id)).where(*SPOKEN).group_by(TicketComment.ticket_id)
+LAST_WORDS = select(TicketComment.ticket_id, TicketComment.body).where(TicketComment.id.in_(NEWEST))
+
+
 def _last_words(session: Session, ticket_ids: list[int]) -> dict[int, str]:
     """The first line of what each ticket's agent asked or handed in last."""
-    kinds = (CommentKind.QUESTION, CommentKind.VERDICT)
-    spoken = TicketComment.ticket_id.in_(ticket_ids), TicketComment.kind.in_(kinds)
-    newest = select(func.max(TicketComment.id)).where(*spoken).group_by(TicketComment.ticket_id)
-    rows = session.scalars(select(TicketComment).where(TicketComment.id.in_(newest)))
-    return {row.ticket_id: next(iter(row.body.strip().splitlines()), "")[:LINE] for row in rows}
+    said = rows(session, LAST_WORDS, tickets=ticket_ids)
+    return {ticket_id: next(iter(body.strip().splitlines()), "")[:LINE] for ticket_id, body in said}
+
+
+AT_WORK = (
+    select(Run, Ticket.identifier, Ticket.title)
+    .join(Ticket, Ticket.id == Run.ticket_id)
+    .where(Run.state != RunState.ENDED)
+    .order_by(Run.id)
+)
 
 
 def at_work(session: Session) -> list[View]:
-    query = (
-        select(Run, Ticket.identifier, Ticket.title)
-        .join(Ticket, Ticket.id == Run.ticket_id)
-        .where(Run.state != RunState.ENDED)
-        .order_by(Run.id)
-    )
     return [
         {
             "identifier": identifier,
@@ -110,7 +130,7 @@ def at_work(session: Session) -> list[View]:
             "started": run.started,
             "cost": run.cost_usd,
         }
-        for run, identifier, title in session.execute(query)
+        for run, identifier, title in session.execute(AT_WORK)
     ]
 
 
@@ -133,7 +153,7 @@ def took(session: Session) -> View:
     """How long tickets took from the start of their first run to their end: the median of each day's, as a plot."""
     days = _days()
     spans: dict[date, list[float]] = {day.date(): [] for day in days}
-    for closed, began in session.execute(_finished_since(days[0])):
+    for closed, began in rows(session, FINISHED, since=days[0]):
         spans.get(closed.date(), []).append((closed - began).total_seconds())
     points = [_point(day, median(each or [0.0]), span(median(each)) if each else "none") for day, each in spans.items()]
     every = [seconds for each in spans.values() for seconds in each]
@@ -141,12 +161,14 @@ def took(session: Session) -> View:
     return {"label": "Cycle time", "value": value, "note": f"median of {DAYS} days", "points": points}
 
 
-def _finished_since(moment: datetime) -> Select[*tuple[Any, ...]]:
-    """When each ticket was closed and when its work began, of those finished last."""
-    began = select(func.min(Run.started)).where(Run.ticket_id == Ticket.id).scalar_subquery()
-    done = (Ticket.status == TicketStatus.DONE, Ticket.closed >= moment)
-    query = select(Ticket.closed, func.coalesce(began, Ticket.created)).where(*done)
-    return query.order_by(Ticket.closed.desc()).limit(MEASURED)
+FIRST_START = select(func.min(Run.started)).where(Run.ticket_id == Ticket.id).scalar_subquery()
+FINISHED: Select[Any, Any] = (
+    select(Ticket.closed, func.coalesce(FIRST_START, Ticket.created))
+    .where(Ticket.status == TicketStatus.DONE, Ticket.closed >= bindparam("since"))
+    .order_by(Ticket.closed.desc())
+    .limit(MEASURED)
+)
+"""When each ticket was closed and when its work began, of those finished last."""
 
 
 def span(seconds: float) -> str:
@@ -198,20 +220,25 @@ def _point(day: date, amount: float, words: str) -> View:
     return {"label": f"{day:%d %b}", "value": amount, "text": words}
 
 
+LAST_OF_TASKS = (
+    select(TaskRun).where(TaskRun.id.in_(select(func.max(TaskRun.id)).group_by(TaskRun.task))).order_by(TaskRun.task)
+)
+
+
 def tasks(session: Session) -> list[View]:
     """The last run of each scheduled task."""
-    newest = select(func.max(TaskRun.id)).group_by(TaskRun.task)
-    rows = session.scalars(select(TaskRun).where(TaskRun.id.in_(newest)).order_by(TaskRun.task))
     return [
         {"name": row.task, "outcome": row.outcome.value if row.outcome else None, "at": row.ended or row.started}
-        for row in rows
+        for row in session.scalars(LAST_OF_TASKS)
     ]
 
 
+INCIDENTS = (
+    select(Incident).where(Incident.state != IncidentState.CLOSED).order_by(Incident.last_seen.desc()).limit(SHOWN)
+)
+
+
 def incidents(session: Session) -> list[View]:
-    query = (
-        select(Incident).where(Incident.state != IncidentState.CLOSED).order_by(Incident.last_seen.desc()).limit(SHOWN)
-    )
     return [
         {
             "id": row.id,
@@ -220,5 +247,5 @@ def incidents(session: Session) -> list[View]:
             "last_seen": row.last_seen,
             "href": f"/incidents#incident-{row.id}",
         }
-        for row in session.scalars(query)
+        for row in session.scalars(INCIDENTS)
     ]

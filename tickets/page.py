@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from models import (
@@ -172,11 +172,13 @@ def _asked(row: TicketMessage, data: View, request: RunRequest | None) -> View:
     return {"approval": asked | {"reason": data.get("reason"), "open": is_open} | answered}
 
 
+REQUESTS = (
+    select(RunRequest).where(RunRequest.ticket_id == bindparam("ticket")).order_by(RunRequest.id.desc()).limit(200)
+)
+
+
 def _requests(session: Session, ticket_id: int) -> dict[tuple[int, str], RunRequest]:
-    rows = session.scalars(
-        select(RunRequest).where(RunRequest.ticket_id == ticket_id).order_by(RunRequest.id.desc()).limit(200)
-    )
-    return {(row.run_id, row.request): row for row in rows}
+    return {(row.run_id, row.request): row for row in session.scalars(REQUESTS, {"ticket": ticket_id})}
 
 
 # ----------------------------------------------------------------------------------------------------------- evidence

@@ -23,11 +23,12 @@ from sqlalchemy import (
     union,
     union_all,
 )
-from sqlalchemy.orm import InstrumentedAttribute, Session, defer
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from models import Choice, Ticket, UtcTime, stamp
+from models import Choice, Ticket, UtcTime, rows, stamp
 
 from .errors import Invalid
+from .glance import AnyTicket, Glance, these
 
 _NUMBER = re.compile(r"0|[1-9]\d{0,17}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -45,10 +46,10 @@ class Order:
     def by(self) -> list[ColumnElement[Any]]:
         return [column.desc() if self.descending else column.asc() for column in self.columns]
 
-    def key(self, ticket: Ticket) -> Key:
+    def key(self, ticket: AnyTicket) -> Key:
         return tuple(getattr(ticket, column.key) for column in self.columns)
 
-    def place(self, ticket: Ticket) -> str:
+    def place(self, ticket: AnyTicket) -> str:
         """The cursor that stands at this ticket."""
         return "~".join(stamp(value) if isinstance(value, datetime) else str(int(value)) for value in self.key(ticket))
 
@@ -77,12 +78,6 @@ def _read(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[Any]:
 
 Conditions = list[ColumnElement[bool]]
 SIZE = bindparam("size", type_=Integer)
-LISTED = (
-    select(Ticket)
-    .where(Ticket.id.in_(bindparam("tickets", expanding=True)))
-    .options(defer(Ticket.description, raiseload=True))
-)
-"""Tickets as lists show them: a description may be long."""
 
 
 class Lists:
@@ -110,7 +105,7 @@ class Lists:
         return union_all(*(_keys(at, [*each, *also], order) for at, (_, each) in enumerate(self.parts)))
 
     @cached_property
-    def counting(self) -> CompoundSelect[Any]:
+    def counting(self) -> CompoundSelect[int, int]:
         """The place of each list, and how many tickets it has."""
         return union_all(
             *(_count(at, [each for of, each in self.parts if of == name]) for at, name in enumerate(self.names))
@@ -130,27 +125,23 @@ def _count(place: int, sets: Iterable[Conditions]) -> Select[Any, Any]:
 
 def pages(
     session: Session, lists: Lists, order: Order, size: int, cursor: str | None = None
-) -> dict[str, list[Ticket]]:
+) -> dict[str, list[Glance]]:
     """The first `size` tickets of each of these lists.
 
     Every set has an index that knows the order, and is read no further than it is shown, all of them in one statement.
     """
     found: dict[str, list[Key]] = {name: [] for name in lists.names}
     asked = lists.behind(cursor, order) if cursor else lists.first(order)
-    for row in session.execute(asked, {"size": size}):
+    for row in rows(session, asked, size=size):
         found[lists.parts[row[0]][0]].append(tuple(row[1:]))
     shown = {name: sorted(set(keys), reverse=order.descending)[:size] for name, keys in found.items()}
-    by_id = _tickets(session, [key[-1] for keys in shown.values() for key in keys])
+    by_id = these(session, [key[-1] for keys in shown.values() for key in keys])
     return {name: [by_id[key[-1]] for key in keys] for name, keys in shown.items()}
-
-
-def _tickets(session: Session, ids: list[int]) -> dict[int, Ticket]:
-    return {ticket.id: ticket for ticket in session.scalars(LISTED, {"tickets": ids})}
 
 
 def counts(session: Session, lists: Lists) -> dict[str, str]:
     """How many tickets each list has, counted up to a thousand, so that the cost has a bound; in one statement."""
-    found: dict[int, int] = {place: count for place, count in session.execute(lists.counting)}  # noqa: C416 - rows are no pairs to mypy
+    found: dict[int, int] = {place: count for place, count in rows(session, lists.counting)}  # noqa: C416 - rows are no pairs to mypy
     return {name: str(found[at]) if found[at] < COUNTED else f"{COUNTED - 1}+" for at, name in enumerate(lists.names)}
 
 

@@ -13,10 +13,10 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import Agent, Profile, Project, Run, RunMode, RunState, Ticket, TicketStatus, clock, now
+from models import Agent, Profile, Project, Run, RunMode, RunState, Ticket, TicketStatus, clock, now, rows
 from settings import Settings
 
-from . import budgets, landing, lookup, relationships, switches, team, wake, words
+from . import budgets, landing, lookup, projects, relationships, switches, team, wake, words
 from .budgets import NO_LIMITS, Budgets, Scope, Spent
 
 
@@ -98,20 +98,22 @@ class Case:
     spent: dict[str, Spent]
 
 
+WORKING = (
+    select(Ticket.project_id, func.count())
+    .join(Run, Run.ticket_id == Ticket.id)
+    .where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL, Ticket.project_id > 0)
+    .group_by(Ticket.project_id)
+)
+
+
 def survey(session: Session, limits: Limits) -> Survey:
-    working = (
-        select(Ticket.project_id, func.count())
-        .join(Run, Run.ticket_id == Ticket.id)
-        .where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL, Ticket.project_id > 0)
-        .group_by(Ticket.project_id)
-    )
     return Survey(
         limits=limits,
         paused=switches.paused(session),
         agents={agent.name: agent for agent in team.members(session)},
         load=team.load(session),
-        projects={project.id: project for project in session.scalars(select(Project))},
-        working={project: count for project, count in session.execute(working) if project},
+        projects={project.id: project for project in projects.with_archived(session)},
+        working={project: count for project, count in rows(session, WORKING) if project},
         profiles={profile.name: profile for profile in team.profiles(session)},
         today=budgets.spent_today(session, limits.budgets.zone),
     )

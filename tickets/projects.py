@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import Field
-from sqlalchemy import delete, false, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from models import DraftState, Gate, Landing, Project, ProjectDraft, now
+from models import DraftState, Gate, Landing, Project, ProjectDraft, now, once
 
 from . import events
 from .actors import Actor
@@ -115,11 +115,18 @@ def project_named(session: Session, slug: str) -> Project:
     return project
 
 
-IN_USE = select(Project).where(Project.archived == false()).order_by(Project.name)
+BY_NAME = select(Project).order_by(Project.name)
+
+
+@once
+def with_archived(session: Session) -> list[Project]:
+    """Every project there has been."""
+    return list(session.scalars(BY_NAME))
 
 
 def all_projects(session: Session) -> list[Project]:
-    return list(session.scalars(IN_USE))
+    """The projects in use."""
+    return [project for project in with_archived(session) if not project.archived]
 
 
 # --------------------------------------------------------------------------------------------------- what is to become one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Integer, bindparam, select
 from sqlalchemy.orm import Session
 
 from models import Quarantined, Run, RunState
@@ -40,7 +40,15 @@ def refuse_late(session: Session, run_id: int, kind: str, payload: Any) -> Claim
     return ClaimLost(run=run_id)
 
 
+OF_TICKET = (
+    select(Quarantined)
+    .where(Quarantined.ticket_id == bindparam("ticket"))
+    .order_by(Quarantined.id.desc())
+    .limit(bindparam("limit", type_=Integer))
+)
+
+
 def of(session: Session, ticket_id: int, limit: int = 50, run_id: int | None = None) -> list[Quarantined]:
     """What is kept of a ticket, or of one of its runs, newest first."""
-    query = select(Quarantined).where(Quarantined.ticket_id == ticket_id).order_by(Quarantined.id.desc()).limit(limit)
-    return list(session.scalars(query.where(Quarantined.run_id == run_id) if run_id else query))
+    query = OF_TICKET.where(Quarantined.run_id == run_id) if run_id else OF_TICKET
+    return list(session.scalars(query, {"ticket": ticket_id, "limit": limit}))

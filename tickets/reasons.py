@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select, true
+from sqlalchemy import ColumnElement, bindparam, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from models import (
@@ -26,9 +26,11 @@ from models import (
     WakeKind,
     ago,
     now,
+    rows,
 )
 
 from . import landing, relationships, runtime, team, wake
+from .glance import AnyTicket
 
 GRACE = timedelta(minutes=5)
 """The dispatcher wakes what is due once a minute; what still sleeps after this was forgotten."""
@@ -37,8 +39,7 @@ SHOWN = 240
 AWAITED = aliased(Ticket)
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """`kind` chooses the icon; `at` is the moment that the words lead up to."""
 
     kind: str
@@ -99,18 +100,21 @@ class Seen:
     runnable: set[str]
     ended: set[int]
 
-    def runtime(self, ticket: Ticket) -> str:
+    def runtime(self, ticket: AnyTicket) -> str:
         return runtime.state(self.live.get(ticket.id))
 
 
-def _seen(session: Session, tickets: Sequence[Ticket], live: dict[int, Run], attempts: int) -> Seen:
+ENDED = select(Ticket.id).where(Ticket.id.in_(bindparam("tickets", expanding=True)), Ticket.closed < ago(GRACE))
+
+
+def _seen(session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run], attempts: int) -> Seen:
     moment = now()
     awaited = [ticket.wake_ticket_id for ticket in tickets if ticket.wake_ticket_id]
-    ended = select(Ticket.id).where(Ticket.id.in_(awaited), Ticket.closed < moment - GRACE)
-    return Seen(moment, attempts, live, team.runnable(session), set(session.scalars(ended)) if awaited else set())
+    ended = set(rows(session, ENDED, tickets=awaited).scalars()) if awaited else set()
+    return Seen(moment, attempts, live, team.runnable(session), ended)
 
 
-def _cause(ticket: Ticket, seen: Seen) -> str | None:
+def _cause(ticket: AnyTicket, seen: Seen) -> str | None:
     """The gravest of the `causes` that hold for a ticket at hand."""
     status = ticket.status
     if status is TicketStatus.BLOCKED:
@@ -131,7 +135,7 @@ def _cause(ticket: Ticket, seen: Seen) -> str | None:
     return overdue
 
 
-def _trouble(cause: str, ticket: Ticket, run: Run | None) -> Reason:
+def _trouble(cause: str, ticket: AnyTicket, run: Run | None) -> Reason:
     match cause:
         case "blocked":
             return Reason(cause, (ticket.block or {}).get("next_action", ""))
@@ -162,7 +166,7 @@ class Said:
     blockers: dict[int, list[str]]
 
 
-def of(session: Session, tickets: Sequence[Ticket], live: dict[int, Run], attempts: int) -> dict[int, Reason]:
+def of(session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run], attempts: int) -> dict[int, Reason]:
     """The reason of each of these tickets that has one, in a constant number of queries."""
     said, seen = _said(session, tickets, live), _seen(session, tickets, live, attempts)
     found: dict[int, Reason] = {}
@@ -174,7 +178,7 @@ def of(session: Session, tickets: Sequence[Ticket], live: dict[int, Run], attemp
     return found
 
 
-def _standing(ticket: Ticket, said: Said) -> Reason | None:
+def _standing(ticket: AnyTicket, said: Said) -> Reason | None:
     """Why a ticket that is not stuck is where it is."""
     if ticket.id in said.requests:
         return Reason("request", said.requests[ticket.id])
@@ -191,20 +195,20 @@ def _standing(ticket: Ticket, said: Said) -> Reason | None:
             return None
 
 
-def _landing(ticket: Ticket) -> Reason | None:
+def _landing(ticket: AnyTicket) -> Reason | None:
     """What was approved is being landed, or could not be."""
     told = landing.told(ticket)
     return Reason("landing" if landing.is_pending(ticket) else "unlanded", told) if told else None
 
 
-def _parked(ticket: Ticket) -> Reason:
+def _parked(ticket: AnyTicket) -> Reason:
     if ticket.wake_at:
         reset = (ticket.wake or {}).get("kind") == WakeKind.USAGE_RESET
         return Reason("parked", "The usage limit ends" if reset else "Wakes", ticket.wake_at)
     return Reason("parked", f"Parked {wake.words(ticket.wake)}")
 
 
-def _queued(ticket: Ticket, blockers: list[str]) -> Reason | None:
+def _queued(ticket: AnyTicket, blockers: list[str]) -> Reason | None:
     if blockers:
         return Reason("blockers", f"Blocked by {', '.join(blockers)}")
     if ticket.not_before and ticket.not_before > now():
@@ -214,12 +218,12 @@ def _queued(ticket: Ticket, blockers: list[str]) -> Reason | None:
     return None
 
 
-def _tried(ticket: Ticket) -> str:
+def _tried(ticket: AnyTicket) -> str:
     times = {1: "once", 2: "twice"}.get(ticket.attempts, f"{ticket.attempts} times")
     return f"Tried {times}: {ticket.failure_reason or 'nothing was said of why it failed'}"
 
 
-def _said(session: Session, tickets: Sequence[Ticket], live: dict[int, Run]) -> Said:
+def _said(session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run]) -> Said:
     ids: dict[TicketStatus, list[int]] = {}
     for ticket in tickets:
         ids.setdefault(ticket.status, []).append(ticket.id)
@@ -231,33 +235,38 @@ def _said(session: Session, tickets: Sequence[Ticket], live: dict[int, Run]) -> 
     )
 
 
+ASKED = (
+    TicketComment.ticket_id.in_(bindparam("tickets", expanding=True)),
+    TicketComment.kind == CommentKind.QUESTION,
+)
+NEWEST_ASKED = select(func.max(TicketComment.id)).where(*ASKED).group_by(TicketComment.ticket_id)
+QUESTIONS = select(TicketComment.ticket_id, func.substr(TicketComment.body, 1, SHOWN)).where(
+    TicketComment.id.in_(NEWEST_ASKED)
+)
+
+
 def _questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
     if not ids:
         return {}
-    newest = (
-        select(func.max(TicketComment.id))
-        .where(TicketComment.ticket_id.in_(ids), TicketComment.kind == CommentKind.QUESTION)
-        .group_by(TicketComment.ticket_id)
-    )
-    query = select(TicketComment.ticket_id, func.substr(TicketComment.body, 1, SHOWN)).where(
-        TicketComment.id.in_(newest)
-    )
-    return {ticket_id: _line(body) for ticket_id, body in session.execute(query)}
+    return {ticket_id: _line(body) for ticket_id, body in rows(session, QUESTIONS, tickets=ids)}
+
+
+REQUESTS = (
+    select(RunRequest.ticket_id, RunRequest.payload)
+    .where(RunRequest.run_id.in_(bindparam("runs", expanding=True)), RunRequest.state == RequestState.PENDING)
+    .order_by(RunRequest.id.desc())
+)
 
 
 def _requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
     """What live runs wait for; the oldest of several is answered first."""
     if not live:
         return {}
-    query = (
-        select(RunRequest.ticket_id, RunRequest.payload)
-        .where(RunRequest.run_id.in_(run.id for run in live.values()), RunRequest.state == RequestState.PENDING)
-        .order_by(RunRequest.id.desc())
-    )
     found = {
         ticket_id: "Its agent waits for an answer" for ticket_id, run in live.items() if run.state is RunState.WAITING
     }
-    return found | {ticket_id: _line(_asked(payload)) for ticket_id, payload in session.execute(query)}
+    asked = rows(session, REQUESTS, runs=[run.id for run in live.values()])
+    return found | {ticket_id: _line(_asked(payload)) for ticket_id, payload in asked}
 
 
 def _asked(payload: dict[str, Any]) -> str:
@@ -267,12 +276,16 @@ def _asked(payload: dict[str, Any]) -> str:
     return f"Asks leave to use {payload.get('tool') or 'a tool'}: {payload.get('title') or ''}"
 
 
+NEWEST_RUNS = (
+    select(func.max(Run.id)).where(Run.ticket_id.in_(bindparam("tickets", expanding=True))).group_by(Run.ticket_id)
+)
+SUMMARIES = select(Run.ticket_id, Run.summary).where(Run.id.in_(NEWEST_RUNS))
+
+
 def _summaries(session: Session, ids: Sequence[int]) -> dict[int, str]:
     if not ids:
         return {}
-    newest = select(func.max(Run.id)).where(Run.ticket_id.in_(ids)).group_by(Run.ticket_id)
-    query = select(Run.ticket_id, Run.summary).where(Run.id.in_(newest))
-    return {ticket_id: _line(summary or "") for ticket_id, summary in session.execute(query)}
+    return {ticket_id: _line(summary or "") for ticket_id, summary in rows(session, SUMMARIES, tickets=ids)}
 
 
 def _line(text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, case, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, RelationKind, Run, Ticket, TicketRelationship
+from models import TERMINAL, RelationKind, Run, Ticket, TicketRelationship, rows
 
 from . import events
 from .actors import Actor
@@ -137,18 +137,20 @@ def remove(session: Session, ticket_id: int, relationship_id: int, actor: Actor)
     _tell(session, "relationship_removed", (row.id, row.ticket_id, row.kind, row.other_id), actor)
 
 
+HERE, THERE = TicketRelationship.ticket_id, TicketRelationship.other_id
+OF_TICKET = (
+    select(TicketRelationship, Ticket.identifier, Ticket.title, Ticket.status)
+    .join(Ticket, Ticket.id == case((bindparam("ticket") == HERE, THERE), else_=HERE))
+    .where(or_(bindparam("ticket") == HERE, bindparam("ticket") == THERE))
+    .order_by(TicketRelationship.id)
+)
+
+
 def of(session: Session, ticket_id: int) -> list[Relation]:
     """Every relationship of a ticket, from either end, said from its own side."""
-    here, there = TicketRelationship.ticket_id, TicketRelationship.other_id
-    query = (
-        select(TicketRelationship, Ticket.identifier, Ticket.title, Ticket.status)
-        .join(Ticket, Ticket.id == case((here == ticket_id, there), else_=here))
-        .where(or_(here == ticket_id, there == ticket_id))
-        .order_by(TicketRelationship.id)
-    )
     return [
         Relation(row.id, row.kind.value, _words(row, ticket_id), identifier, title, status.value)
-        for row, identifier, title, status in session.execute(query)
+        for row, identifier, title, status in session.execute(OF_TICKET, {"ticket": ticket_id})
     ]
 
 
@@ -174,6 +176,6 @@ def open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, list[str
     if not ticket_ids:
         return {}
     blockers: dict[int, list[str]] = {}
-    for ticket_id, identifier in session.execute(OPEN_BLOCKERS, {"tickets": ticket_ids}):
+    for ticket_id, identifier in rows(session, OPEN_BLOCKERS, tickets=ticket_ids):
         blockers.setdefault(ticket_id, []).append(identifier)
     return blockers

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy import exists, select, update
+from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.orm import Session
 
 from models import (
@@ -140,9 +140,12 @@ def _open(
     return run
 
 
+NEWEST = select(Run).where(Run.ticket_id == bindparam("ticket")).order_by(Run.generation.desc()).limit(1)
+
+
 def latest(session: Session, ticket_id: int) -> Run | None:
     """The newest attempt at a ticket, ended or not."""
-    return session.scalar(select(Run).where(Run.ticket_id == ticket_id).order_by(Run.generation.desc()).limit(1))
+    return session.scalar(NEWEST, {"ticket": ticket_id})
 
 
 def prepared(session: Session, run_id: int, **facts: Any) -> None:

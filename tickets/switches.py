@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from models import Lease, Switch, now, once
+from models import Lease, Switch, now, once, rows
 
 from . import events
 from .actors import Actor
@@ -23,7 +23,7 @@ def read(session: Session, name: str) -> str | None:
 
 @once
 def _all(session: Session) -> dict[str, str]:
-    return {row.name: row.value for row in session.execute(ALL)}
+    return {row.name: row.value for row in rows(session, ALL)}
 
 
 def write(session: Session, name: str, value: str | None, actor: Actor) -> None:

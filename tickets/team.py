@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from models import Agent, AgentKind, Profile, Run, RunMode, RunState, once, stamp
+from models import Agent, AgentKind, Profile, Run, RunMode, RunState, once, rows, stamp
 
 from . import events, limits
 from .actors import Actor
@@ -118,8 +118,11 @@ def members(session: Session) -> list[Agent]:
     return list(session.scalars(MEMBERS))
 
 
+PROFILES = select(Profile).order_by(Profile.name)
+
+
 def profiles(session: Session) -> list[Profile]:
-    return list(session.scalars(select(Profile).order_by(Profile.name)))
+    return list(session.scalars(PROFILES))
 
 
 def profile_named(session: Session, name: str) -> Profile:
@@ -236,7 +239,7 @@ LOAD = (
 
 def load(session: Session) -> dict[str, int]:
     """Live runs by agent; agents without one are absent."""
-    return {agent: count for agent, count in session.execute(LOAD)}  # noqa: C416 - rows are not pairs to mypy
+    return {agent: count for agent, count in rows(session, LOAD)}  # noqa: C416 - rows are not pairs to mypy
 
 
 def seed(session: Session, found: dict[str, bool]) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
-from models import Project, Ticket, TicketTag, stamp
+from models import Project, Ticket, TicketTag, rows, stamp
 
 from . import landing
 
@@ -84,7 +84,7 @@ TAGS = (
 def tags_of(session: Session, ticket_ids: Sequence[int]) -> dict[int, list[str]]:
     """The tags of each of these tickets in alphabetical order; one without any is absent."""
     found: dict[int, list[str]] = {}
-    for ticket_id, tag in session.execute(TAGS, {"tickets": ticket_ids}):
+    for ticket_id, tag in rows(session, TAGS, tickets=ticket_ids):
         found.setdefault(ticket_id, []).append(tag.value)
     return found
 

@@ -8,11 +8,12 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
-from models import Outcome, PhaseState, Run, Ticket, TicketPhase, TicketStatus
+from models import Outcome, PhaseState, Run, Ticket, TicketPhase, TicketStatus, rows
 
 from . import team
 from .errors import Invalid
 from .facts import Phase
+from .glance import AnyTicket
 
 STANDARD = ("Dev", "Review", "QA")
 JUDGING = frozenset({"Review", "QA"})
@@ -88,17 +89,20 @@ def is_last(session: Session, ticket: Ticket) -> bool:
     return ticket.phase is None or following(of(session, ticket.id)) is None
 
 
-def with_earlier(session: Session, tickets: Sequence[Ticket]) -> set[int]:
+WITH_PHASE = select(TicketPhase.ticket_id).where(
+    TicketPhase.ticket_id.in_(bindparam("tickets", expanding=True)), TicketPhase.state == bindparam("state")
+)
+
+
+def with_earlier(session: Session, tickets: Sequence[AnyTicket]) -> set[int]:
     """Which of these tickets have a phase that was worked, to which they can be sent back."""
     ids = [ticket.id for ticket in tickets if ticket.phase is not None]
-    query = select(TicketPhase.ticket_id).where(TicketPhase.ticket_id.in_(ids), TicketPhase.state == PhaseState.PASSED)
-    return set(session.scalars(query)) if ids else set()
+    return set(rows(session, WITH_PHASE, tickets=ids, state=PhaseState.PASSED).scalars()) if ids else set()
 
 
 def with_later(session: Session, ticket_ids: Sequence[int]) -> set[int]:
     """Which of these tickets have a phase to come."""
-    coming = (TicketPhase.ticket_id.in_(ticket_ids), TicketPhase.state == PhaseState.PENDING)
-    return set(session.scalars(select(TicketPhase.ticket_id).where(*coming)))
+    return set(rows(session, WITH_PHASE, tickets=ticket_ids, state=PhaseState.PENDING).scalars())
 
 
 def undecided(phase: TicketPhase) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 from flask import Flask
 from markupsafe import Markup
@@ -26,12 +25,13 @@ def install(app: Flask) -> None:
         macro: Macro = getattr(app.jinja_env.get_template(TEMPLATE).module, name)
         return macro(card)
 
-    def drawer(name: str) -> Macro:
-        return lambda card: drawn(name, card, _ages(card))
+    app.jinja_env.globals["draw"] = {
+        "card": lambda card: drawn("card", card, _age(card)),
+        "card_with_state": lambda card: drawn("card_with_state", card, _age(card)),
+        "row": lambda card: drawn("row", card, (*_age(card), age(card.created), age(card.updated))),
+    }
 
-    app.jinja_env.globals["draw"] = {name: drawer(name) for name in ("card", "card_with_state", "row")}
 
-
-def _ages(card: Card) -> tuple[Any, ...]:
+def _age(card: Card) -> tuple[str, ...]:
     """What a card says of the time that has passed, which is not among its values."""
-    return age(card.since), age(card.created), age(card.updated), ago(card.reason.at) if card.reason else ""
+    return age(card.since), ago(card.reason.at) if card.reason else ""
