@@ -42,7 +42,7 @@ def alone(bench: Bench, name: str) -> Iterator[None]:
 @contextmanager
 def alone_here(bench: Bench, name: str) -> Iterator[None]:
     """As `alone`, among the programs of this machine only."""
-    with _file_lock(bench.settings.run_dir / f"{name}.lock", _me(bench)):
+    with hold(bench.settings.run_dir / f"{name}.lock", _me(bench)):
         yield
 
 
@@ -51,7 +51,8 @@ def _me(bench: Bench) -> str:
 
 
 @contextmanager
-def _file_lock(path: Path, who: str) -> Iterator[None]:
+def hold(path: Path, who: str) -> Iterator[None]:
+    """Hold a file that names its holder; raises `Held` at once."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

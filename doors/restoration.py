@@ -24,6 +24,8 @@ from tickets import switches
 from tickets.actors import Actor
 from workers import lock, processes
 
+from . import flight
+
 PARTS = ("", "-wal", "-shm")
 """Of a SQLite store: the file and what stands beside it."""
 
@@ -38,6 +40,14 @@ def restore(settings: Settings, source: Path, actor: Actor) -> Path | None:
     Raises `CannotRestore`.
     """
     place = _place(settings)
+    try:
+        with flight.hold(settings.run_dir / "restore.lock", f"process {os.getpid()}"):
+            return _restore(settings, place, source, actor)
+    except flight.Held as held:
+        raise CannotRestore(f"Another copy is being restored just now ({held}): wait for it.") from None
+
+
+def _restore(settings: Settings, place: Path, source: Path, actor: Actor) -> Path | None:
     _require_quiet(settings, place)
     fresh = place.with_name(f"{place.name}.restored")
     _clear(fresh)  # one that was killed has left its log, which must not meet this copy
@@ -116,17 +126,24 @@ def _given(place: Path) -> dict[str, int]:
 def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path | None:
     kept = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%S%fZ}.db"
     parts = [part for part in PARTS if _beside(place, part).exists()]
-    for part in parts:
-        shutil.copy(_beside(place, part), _beside(kept, part))
-        _sync(_beside(kept, part))
-    for part in PARTS[1:]:
-        _beside(place, part).unlink(
-            missing_ok=True
-        )  # left by a store that is broken or away: it must not meet the copy
+    for part in reversed(parts):  # the store itself last: what has its name is whole
+        _keep(_beside(place, part), _beside(kept, part))
+    for part in PARTS[1:]:  # left by a store that is broken or away: it must not meet the copy
+        _beside(place, part).unlink(missing_ok=True)
     _sync(settings.backups_dir)
     fresh.replace(place)
     _sync(place.parent)
     return kept if "" in parts else None
+
+
+def _keep(file: Path, kept: Path) -> None:
+    part = kept.with_name(f"{kept.name}.part")
+    try:
+        shutil.copy(file, part)
+        _sync(part)
+        part.replace(kept)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

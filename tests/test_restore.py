@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from doors import flight
 from models import open_engine, reading
 from tests.test_cli import Mc
 from tests.test_cli import mc as mc
@@ -127,6 +128,30 @@ def test_nothing_is_restored_under_an_agent_at_work(mc: Mc, home: Path, copy: Pa
     with lock.locked(home / "runs" / "7"):
         refused = mc("restore", str(copy))
     assert refused.exit_code == 1 and "Agents are at work (runs 7)" in refused.output
+    assert titles(mc) == ["After", "Before"]
+
+
+def test_one_copy_is_restored_at_a_time(mc: Mc, home: Path, copy: Path) -> None:
+    with flight.hold(home / "run" / "restore.lock", "process 7"):
+        refused = mc("restore", str(copy))
+    assert refused.exit_code == 1
+    assert refused.output == "Error: Another copy is being restored just now (process 7): wait for it.\n"
+    assert titles(mc) == ["After", "Before"]
+
+
+def test_what_could_not_be_kept_whole_is_not_kept_at_all(
+    mc: Mc, home: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(_file: Path, to: Path) -> None:
+        to.write_bytes(b"a part")
+        raise OSError(28, "No space left on device", str(to))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("doors.restoration.shutil.copy", fill_the_disk)
+        refused = mc("restore", str(copy))
+
+    assert refused.exit_code == 1 and "No space left on device" in refused.output
+    assert not [*(home / "backups").glob("replaced-*.db"), *(home / "backups").glob("*.part")]
     assert titles(mc) == ["After", "Before"]
 
 
