@@ -13,6 +13,8 @@ from bench.rows import Row, pace, percentile, spread, timed
 
 SIZES = (100, 10_000)
 LARGEST = 100_000
+SAID = 60
+"""As many as a page of a conversation shows."""
 PAGES = (
     ("board", "/board?view=columns"),
     ("board as lanes", "/board?view=lanes"),
@@ -20,9 +22,11 @@ PAGES = (
     ("list by priority", "/board?view=list&sort=priority"),
     ("one column again", "/board/column/todo?view=columns"),
     ("ticket", "/ticket/MC-1"),
+    ("ticket that was talked about", "/ticket/MC-2"),
     ("overview", "/"),
     ("search", "/api/v1/tickets?q=measure"),
 )
+WORDS = "It is read **twice**, see `read()`:\n\n```python\nread(path)\nread(path)\n```\n\n- once is enough\n- so I took one away"
 STATES: tuple[dict[str, Any], ...] = (
     {},
     {"status": "inbox"},
@@ -56,6 +60,8 @@ def _pages(sizes: Sequence[int]) -> Iterator[Row]:
         for size in sizes:
             for facts in STATES:
                 here.tickets((size - present) // len(STATES), **facts)
+            if not present:
+                here.talk("MC-2", (f"{number}. {WORDS}" for number in range(SAID)))
             present = size
             for name, path in PAGES:
                 yield from _visited(f"{name} with {size:,} tickets", _visits(here, path))

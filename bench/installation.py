@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from email.message import Message
 from pathlib import Path
@@ -18,7 +18,7 @@ import migrations
 from bench.rows import until
 from models import Scope, open_engine, writing
 from settings import Settings, load
-from tickets import lifecycle, runs, team, tokens
+from tickets import conversation, lifecycle, lookup, runs, team, tokens
 from tickets.actors import Actor
 from tickets.facts import NewTicket
 from workers.tmux import Tmux
@@ -96,6 +96,13 @@ class Installation:
         body = NewTicket.model_validate({"title": "A ticket to measure with", "assigned_to": "script"} | facts)
         with writing(self.engine) as session:
             return [lifecycle.create(session, body, BENCH).id for _ in range(count)]
+
+    def talk(self, identifier: str, said: Iterable[str]) -> None:
+        """Say these things about a ticket, one after the other."""
+        with writing(self.engine) as session:
+            ticket_id = lookup.get(session, identifier).id
+            for words in said:
+                conversation.comment(session, ticket_id, conversation.NewComment(body=words), BENCH)
 
     def claim(self, ticket_id: int) -> runs.Claim:
         with writing(self.engine) as session:

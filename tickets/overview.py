@@ -29,7 +29,6 @@ from models import (
     LandingState,
     Run,
     RunState,
-    TaskRun,
     Ticket,
     TicketComment,
     TicketStatus,
@@ -39,6 +38,7 @@ from models import (
 
 from . import board, landing
 from .board import ATTENTION, Filters
+from .tasks import latest
 
 View = dict[str, Any]
 SHOWN = 12
@@ -76,22 +76,35 @@ def count_needs(session: Session) -> int:
 @cache
 def _counting() -> Select[*tuple[int, ...]]:
     """Every page asks this, and to build a statement costs more than to run it."""
-    both = (_asking(MOST_NEEDS), _resting(MOST_NEEDS))
-    some = [query.with_only_columns(Ticket.id).subquery() for query in both]
-    return select(*(select(func.count()).select_from(each).scalar_subquery() for each in some))
+    asking = _asking(MOST_NEEDS).with_only_columns(Ticket.id).order_by(None).subquery()
+    both = (asking, _longest_resting(MOST_NEEDS).subquery())
+    return select(*(select(func.count()).select_from(each).scalar_subquery() for each in both))
 
 
 @cache
 def _asking(limit: int) -> Select[Ticket]:
-    asks = select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(Run.state == RunState.WAITING)
-    return asks.order_by(Run.id).limit(limit)
+    waits = (Run.state != RunState.ENDED, Run.state == RunState.WAITING)  # the first one has the index of live runs
+    return select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(*waits).order_by(Run.id).limit(limit)
 
 
 @cache
 def _resting(limit: int) -> Select[Ticket]:
+    longest = _longest_resting(limit).subquery()
+    return select(Ticket).where(Ticket.id.in_(select(longest.c.id))).order_by(Ticket.updated).limit(limit)
+
+
+def _longest_resting(limit: int) -> CompoundSelect[int]:
+    """The numbers of those of each state: an index knows the order within a state, and is read no further than this."""
     unsettled = or_(Ticket.landing.is_(None), Ticket.landing != LandingState.PENDING)
-    here = (Ticket.status.in_(ATTENTION), Ticket.archived == false(), unsettled)
-    return select(Ticket).where(*here).order_by(Ticket.updated).limit(limit)
+    each = (
+        select(Ticket.id)
+        .where(Ticket.status == status, Ticket.archived == false(), unsettled)
+        .order_by(Ticket.updated)
+        .limit(limit)
+        .subquery()
+        for status in sorted(ATTENTION)
+    )
+    return union_all(*(select(some.c.id) for some in each))
 
 
 def _cause(ticket: Ticket) -> str:
@@ -116,11 +129,12 @@ AT_WORK = (
     select(Run, Ticket.identifier, Ticket.title)
     .join(Ticket, Ticket.id == Run.ticket_id)
     .where(Run.state != RunState.ENDED)
-    .order_by(Run.id)
 )
 
 
 def at_work(session: Session) -> list[View]:
+    """The runs that have not ended, oldest first; put in order here, so that their own index finds them."""
+    found = sorted(session.execute(AT_WORK), key=lambda row: row[0].id)
     return [
         {
             "identifier": identifier,
@@ -130,7 +144,7 @@ def at_work(session: Session) -> list[View]:
             "started": run.started,
             "cost": run.cost_usd,
         }
-        for run, identifier, title in session.execute(AT_WORK)
+        for run, identifier, title in found
     ]
 
 
@@ -220,21 +234,19 @@ def _point(day: date, amount: float, words: str) -> View:
     return {"label": f"{day:%d %b}", "value": amount, "text": words}
 
 
-LAST_OF_TASKS = (
-    select(TaskRun).where(TaskRun.id.in_(select(func.max(TaskRun.id)).group_by(TaskRun.task))).order_by(TaskRun.task)
-)
-
-
 def tasks(session: Session) -> list[View]:
     """The last run of each scheduled task."""
     return [
         {"name": row.task, "outcome": row.outcome.value if row.outcome else None, "at": row.ended or row.started}
-        for row in session.scalars(LAST_OF_TASKS)
+        for row in latest(session).values()
     ]
 
 
 INCIDENTS = (
-    select(Incident).where(Incident.state != IncidentState.CLOSED).order_by(Incident.last_seen.desc()).limit(SHOWN)
+    select(Incident)
+    .where(Incident.state.in_([state for state in IncidentState if state is not IncidentState.CLOSED]))
+    .order_by(Incident.last_seen.desc())
+    .limit(SHOWN)
 )
 
 

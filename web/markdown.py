@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -26,6 +27,8 @@ PARSER = (
 PARSER.parse("a")  # its rules are put together at first use, which two threads may not do at once
 
 
+SHORT = 8_000
+"""Characters of a text that is worth keeping as rendered: a page of a conversation has sixty, and is looked at often."""
 MOST_OPEN = 500
 """The parser looks far behind each bracket that is open: ten thousands of them would hold a web worker for seconds."""
 
@@ -37,6 +40,10 @@ def html(text: str | None) -> Markup:
     """
     if not text:
         return Markup()
+    return _kept(text) if len(text) <= SHORT else _rendered(text)
+
+
+def _rendered(text: str) -> Markup:
     if _open_at_once(text) > MOST_OPEN:
         return Markup("<pre>{}</pre>").format(text)
     tokens = PARSER.parse(text)
@@ -50,6 +57,9 @@ def html(text: str | None) -> Markup:
         link_rel="noopener noreferrer nofollow",
     )
     return Markup(clean)  # noqa: S704 - cleaned by nh3 on the line above
+
+
+_kept = lru_cache(1024)(_rendered)
 
 
 def drawn(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
