@@ -13,7 +13,7 @@ import json
 import os
 import select as os_select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -45,13 +45,13 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy import Engine as Engine
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 from sqlalchemy.orm import Session as Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -420,6 +420,19 @@ class Choice(TypeDecorator[enum.Enum]):
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], enum.Enum | None]:
         known: dict[Any, enum.Enum | None] = {None: None} | {member.value: member for member in self.kind}
         return known.__getitem__
+
+
+class Numbers(TypeDecorator[Sequence[int]]):
+    """A list of whole numbers as one value of a statement: JSON on SQLite, an array on PostgreSQL."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(BigInteger()))
+
+    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> Any:
+        return json.dumps(value) if dialect.name == "sqlite" else value
 
 
 def one_of(column: str, kind: type[enum.Enum]) -> CheckConstraint:
@@ -1296,6 +1309,24 @@ def insert_once(session: Session, into: type[Base]) -> Insert:
     """An INSERT that does nothing on a conflict; `rowcount` or RETURNING tells whether it inserted."""
     build = postgresql_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
     return build(into).on_conflict_do_nothing()
+
+
+def among(column: InstrumentedAttribute[int], name: str) -> ColumnElement[bool]:
+    """Whether a column holds one of the numbers that a statement is given under this name. It stays the same statement however
+    many there are, where each of an expanding IN is a value of its own, which takes as long as to find its row."""
+    return column.bool_op("IN")(_each_of(bindparam(name, type_=Numbers())))
+
+
+class _each_of(FunctionElement[int]):
+    inherit_cache = True
+
+
+@compiles(_each_of)
+def _rows_of_each(element: _each_of, compiler: SQLCompiler, **options: Any) -> str:
+    numbers = compiler.process(element.clauses, **options)
+    if compiler.dialect.name == "postgresql":
+        return f"(SELECT unnest({numbers}))"
+    return f"(SELECT value FROM json_each({numbers}))"  # noqa: S608 - it is the mark of a value
 
 
 class seconds_between(FunctionElement[float]):

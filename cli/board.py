@@ -71,7 +71,7 @@ def show(reference: str, as_json: bool) -> None:
         comments = conversation.comments_of(session, found.id, limit=20)
         facts = _row(found) | {
             "landing": landing.told(found),
-            "moves": [move.name for move in lifecycle.moves_from(found, actor, standing)],
+            "moves": [move.name for move in lifecycle.moves_from(lifecycle.situation(found, standing))],
             "description": found.description,
             "comments": [f"{comment.author}: {comment.body}" for comment in reversed(comments)],
         }

@@ -244,7 +244,7 @@ def test_a_second_approval_is_refused_by_name(engine: Engine) -> None:
     with reading(engine) as session:
         ticket = lookup.get(session, ticket_id)
         standing = lifecycle.standings(session, [ticket], ALICE)[ticket_id]
-        offered = {law.name for law in lifecycle.moves_from(ticket, ALICE, standing)}
+        offered = {law.name for law in lifecycle.moves_from(lifecycle.situation(ticket, standing))}
         assert "approve" not in offered and {"request_changes", "park", "block", "close", "cancel"} <= offered
         assert landing.ways(session, [ticket]) == {}
 

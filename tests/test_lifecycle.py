@@ -184,9 +184,10 @@ def test_whoever_did_the_work_cannot_approve_it(engine: Engine) -> None:
         assert "approve" in [move.name for move in _offered(session, ticket_id, ALICE)]
 
 
-def _offered(session: Session, ticket_id: int, actor: Actor) -> list[lifecycle.Move]:
+def _offered(session: Session, ticket_id: int, actor: Actor) -> tuple[lifecycle.Move, ...]:
     ticket = session.get_one(Ticket, ticket_id, populate_existing=True)
-    return lifecycle.moves_from(ticket, actor, lifecycle.standings(session, [ticket], actor)[ticket_id])
+    standing = lifecycle.standings(session, [ticket], actor)[ticket_id]
+    return lifecycle.moves_from(lifecycle.situation(ticket, standing))
 
 
 def test_approval_waits_for_unmet_acceptance_items_unless_waived_with_a_reason(engine: Engine) -> None:

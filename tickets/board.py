@@ -8,16 +8,29 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, false, func, or_, select, true
+from sqlalchemy import false, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from models import AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag, rows
+from models import (
+    AgentKind,
+    Landing,
+    Priority,
+    Project,
+    Run,
+    RunState,
+    Tag,
+    Ticket,
+    TicketStatus,
+    TicketTag,
+    among,
+    rows,
+)
 
 from . import landing, lifecycle, reasons, runtime, team
 from .actors import Actor
 from .errors import Invalid
 from .glance import AnyTicket
-from .lifecycle import Standing
+from .lifecycle import Move, Situation
 from .paging import NEWEST, Conditions, Lists, Order, counts, pages
 from .policy import Limits
 from .reasons import Reason
@@ -70,7 +83,8 @@ def _known(name: str, value: str, choices: list[str]) -> str:
     return value
 
 
-class Offer(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)  # `offers` makes each but once
+class Offer:
     """A move as a button: where it leads, and whether it must ask something first.
 
     `landing` is what an approval does with the branch, `ways` are the other ways to approve.
@@ -90,22 +104,21 @@ class Offer(NamedTuple):
         return f"{self.move}:{self.landing}" if self.landing else self.move
 
 
-@cache
-def _offer(name: str, to: TicketStatus, ways: tuple[Landing, ...]) -> Offer:
-    law = lifecycle.MOVES[name]
+def _offer(law: Move, to: TicketStatus, ways: tuple[Landing, ...]) -> Offer:
     asks = any(field.is_required() for field in law.facts.model_fields.values())
     plain = Offer(law.name, law.label, to.value, asks, law.danger)
     if not ways:
         return plain
-    own, *others = (plain._replace(label=landing.APPROVE[way], landing=way.value) for way in ways)
-    return own._replace(ways=tuple(others))
+    own, *others = (replace(plain, label=landing.APPROVE[way], landing=way.value) for way in ways)
+    return replace(own, ways=tuple(others))
 
 
-def offers(ticket: AnyTicket, actor: Actor, standing: Standing, ways: Sequence[Landing] = ()) -> tuple[Offer, ...]:
+@cache
+def offers(now: Situation, ways: tuple[Landing, ...] = ()) -> tuple[Offer, ...]:
     """The moves that a page offers; `ways` as `landing.ways` gives them."""
     return tuple(
-        _offer(law.name, lifecycle.leads_to(law, ticket), tuple(ways) if law.name == "approve" else ())
-        for law in lifecycle.moves_from(ticket, actor, standing)
+        _offer(law, lifecycle.leads_to(law, now), ways if law.name == "approve" else ())
+        for law in lifecycle.moves_from(now)
         if law.label
     )
 
@@ -244,7 +257,7 @@ def cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) -> dic
             reason=why.get(ticket.id),
             needs_you=needs_a_person(ticket) or _asks(live.get(ticket.id)),
             version=ticket.version,
-            moves=offers(ticket, viewer.actor, standings[ticket.id], ways.get(ticket.id, ())),
+            moves=offers(lifecycle.situation(ticket, standings[ticket.id]), ways.get(ticket.id, ())),
         )
         for ticket in tickets
     }
@@ -268,11 +281,7 @@ def _line(run: Run | None) -> str | None:
     return run.live_line if run else None
 
 
-COSTS = (
-    select(Run.ticket_id, func.sum(Run.cost_usd))
-    .where(Run.ticket_id.in_(bindparam("tickets", expanding=True)))
-    .group_by(Run.ticket_id)
-)
+COSTS = select(Run.ticket_id, func.sum(Run.cost_usd)).where(among(Run.ticket_id, "tickets")).group_by(Run.ticket_id)
 
 
 def costs_of(session: Session, ids: list[int]) -> dict[int, float]:

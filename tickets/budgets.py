@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
-from models import Profile, Run, RunState, TicketStatus, ago, clock, now, rows, seconds_between
+from models import Profile, Run, RunState, TicketStatus, ago, among, clock, now, rows, seconds_between
 from settings import Budget, Settings
 
 from . import events
@@ -143,7 +143,7 @@ TODAY = select(Run.profile, *SUMS).where(*BEGUN).group_by(Run.profile)
 TODAY_BY_AGENT = select(Run.agent, *SUMS).where(*BEGUN).group_by(Run.agent)
 ON_TICKETS = (
     select(Run.ticket_id, Run.profile, *SUMS)
-    .where(Run.ticket_id.in_(bindparam("tickets", expanding=True)))
+    .where(among(Run.ticket_id, "tickets"))
     .group_by(Run.ticket_id, Run.profile)
 )
 IN_RUN = select(Run.profile, *SUMS).where(Run.id == bindparam("run")).group_by(Run.profile)

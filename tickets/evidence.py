@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket, rows
+from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket, among, rows
 
 from . import workflow
 from .errors import EvidenceMissing
@@ -67,7 +67,7 @@ def of(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evid
 
 
 SUBMITTERS = select(Run.ticket_id, Run.agent).where(
-    Run.ticket_id.in_(bindparam("tickets", expanding=True)), Run.outcome.in_(workflow.SUBMITTED)
+    among(Run.ticket_id, "tickets"), Run.outcome.in_(workflow.SUBMITTED)
 )
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import LandingState, Priority, Ticket, TicketStatus, rows
+from models import LandingState, Priority, Ticket, TicketStatus, among, rows
 
 
 class Glance(NamedTuple):
@@ -43,11 +43,9 @@ class Glance(NamedTuple):
 
 
 AnyTicket = Ticket | Glance
-THESE = select(*(getattr(Ticket, name) for name in Glance._fields)).where(
-    Ticket.id.in_(bindparam("tickets", expanding=True))
-)
+THESE = select(*(getattr(Ticket, name) for name in Glance._fields)).where(among(Ticket.id, "tickets"))
 
 
 def these(session: Session, ids: list[int]) -> dict[int, Glance]:
     """The tickets with these numbers, by number."""
-    return {row[0]: Glance._make(row) for row in rows(session, THESE, tickets=ids)}
+    return {row[0]: Glance._make(row) for row in rows(session, THESE, tickets=ids).all()}

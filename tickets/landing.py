@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import (
@@ -23,6 +23,7 @@ from models import (
     Run,
     Ticket,
     TicketStatus,
+    among,
     now,
 )
 
@@ -107,7 +108,7 @@ class Plan(Work):
 
 
 PLACED = (
-    Run.ticket_id.in_(bindparam("tickets", expanding=True)),
+    among(Run.ticket_id, "tickets"),
     Run.repository.is_not(None),
     Run.branch.is_not(None),
 )
@@ -146,7 +147,7 @@ def _work(run: Run, seen: dict[str, Any], project: Project) -> Work:
     )
 
 
-def ways(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, list[Landing]]:
+def ways(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, tuple[Landing, ...]]:
     """The ways in which each of these tickets may be approved, its project's own first; absent where nothing is to land."""
     reviewed = [each for each in tickets if each.status is TicketStatus.IN_REVIEW and not is_pending(each)]
     found = works(session, reviewed)
@@ -154,10 +155,10 @@ def ways(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, list[Landi
     return {ticket_id: _ways(work, lacking) for ticket_id, work in found.items()}
 
 
-def _ways(work: Work, lacking: set[str]) -> list[Landing]:
+def _ways(work: Work, lacking: set[str]) -> tuple[Landing, ...]:
     """All but what this machine has no program for; where it is the policy, its approval says what to do."""
     impossible = {Landing.PULL_REQUEST} if work.host in lacking else set()
-    return [work.policy, *(way for way in APPROVE if way is not work.policy and way not in impossible)]
+    return (work.policy, *(way for way in APPROVE if way is not work.policy and way not in impossible))
 
 
 def plan(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -376,48 +377,73 @@ def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int
             ticket=ticket.identifier,
             status=ticket.status.value,
             move=law.name,
-            moves=[move.name for move in moves_from(ticket, actor, standing)],
+            moves=[move.name for move in moves_from(situation(ticket, standing))],
         )
 
 
-def refusal(law: Move, ticket: AnyTicket, actor: Actor, standing: Standing) -> str | None:
-    """Why this actor may not make this move now, or None: the one rule behind `transition` and the buttons."""
-    if ticket.status not in law.sources:
-        return f"it is {words.state(ticket.status)}"
-    return _obstacle(law, ticket, actor, standing)
+class Situation(NamedTuple):
+    """All by which it is decided which moves somebody may make; `origin` is where a ticket returns to that was set aside."""
+
+    status: TicketStatus
+    lands: bool
+    origin: str | None
+    rights: frozenset[By]
+    held: bool
+    own_work: bool
+    earlier: bool
 
 
-def _obstacle(law: Move, ticket: AnyTicket, actor: Actor, standing: Standing) -> str | None:
-    """What but its state is in the way of a move."""
-    if law.by.isdisjoint(standing.rights):
-        return f"that is for {' or '.join(sorted(by.value for by in law.by))}, not for {actor.name}"
-    if law.without_run and standing.live is not None and By.LIVE_RUN not in standing.rights:
+def situation(ticket: AnyTicket, standing: Standing) -> Situation:
+    """That of a ticket for the actor whose standing it is."""
+    origin = (ticket.block or {}).get("return_to") if ticket.status is S.BLOCKED else ticket.return_to
+    held = standing.live is not None
+    return Situation(
+        ticket.status,
+        landing.is_pending(ticket),
+        origin,
+        standing.rights,
+        held,
+        standing.own_work,
+        standing.earlier,
+    )
+
+
+def _obstacle(law: Move, now: Situation) -> str | None:
+    """What is in the way of a move, or None: the one rule behind `transition` and the buttons. `{actor}` and `{landing}` stand
+    for who asks, and for what is said of the landing."""
+    if now.status not in law.sources:
+        return f"it is {words.state(now.status)}"
+    if law.by.isdisjoint(now.rights):
+        return f"that is for {' or '.join(sorted(by.value for by in law.by))}, not for {{actor}}"
+    if law.without_run and now.held and By.LIVE_RUN not in now.rights:
         return "a run holds it"
-    if law.name == "send_back" and not standing.earlier:
+    if law.name == "send_back" and not now.earlier:
         return "no earlier phase was worked"
-    if law.name == "approve" and standing.own_work:
+    if law.name == "approve" and now.own_work:
         return "whoever did the work cannot approve it"
-    return _landing_refusal(law, ticket)
-
-
-def _landing_refusal(law: Move, ticket: AnyTicket) -> str | None:
-    if law.name == "approve" and landing.is_pending(ticket):
-        return f"it is approved already. {landing.told(ticket)} Request changes to call it back"
-    if law.name in LANDING_MOVES and not landing.is_pending(ticket):
+    if law.name == "approve" and now.lands:
+        return "it is approved already. {landing} Request changes to call it back"
+    if law.name in LANDING_MOVES and not now.lands:
         return "nothing of it is being landed"
     return None
 
 
-def moves_from(ticket: AnyTicket, actor: Actor, standing: Standing) -> list[Move]:
-    """The moves that this actor may make now, in the order in which a page offers them."""
-    return [law for law in MOVES_FROM[ticket.status] if _obstacle(law, ticket, actor, standing) is None]
+def refusal(law: Move, ticket: Ticket, actor: Actor, standing: Standing) -> str | None:
+    """Why this actor may not make this move now, or None."""
+    why = _obstacle(law, situation(ticket, standing))
+    return why.format(actor=actor.name, landing=landing.told(ticket)) if why else None
 
 
-def leads_to(law: Move, ticket: AnyTicket) -> TicketStatus:
-    """Where a move brings this ticket, as far as that can be said before its facts are known."""
+@cache
+def moves_from(now: Situation) -> tuple[Move, ...]:
+    """The moves that may be made, in the order in which a page offers them."""
+    return tuple(law for law in MOVES_FROM[now.status] if _obstacle(law, now) is None)
+
+
+def leads_to(law: Move, now: Situation) -> TicketStatus:
+    """Where a move brings a ticket, as far as that can be said before its facts are known."""
     if law.name in ("wake", "unblock"):
-        origin = ticket.return_to if law.name == "wake" else (ticket.block or {}).get("return_to")
-        returned = effects.back(origin, S.TODO)["status"]
+        returned = effects.back(now.origin, S.TODO)["status"]
         assert isinstance(returned, TicketStatus)
         return returned
     return law.targets[0]

@@ -7,7 +7,7 @@ import re
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from models import Run, RunState, Ticket
+from models import Run, RunState, Ticket, among
 
 from .errors import NoSuchRun, NoSuchTicket
 
@@ -15,7 +15,7 @@ BY_ID = select(Ticket).where(Ticket.id == bindparam("key")).execution_options(po
 BY_NAME = select(Ticket).where(Ticket.identifier == bindparam("key")).execution_options(populate_existing=True)
 LIVE = (
     select(Run)
-    .where(Run.ticket_id.in_(bindparam("tickets", expanding=True)), Run.state != RunState.ENDED)
+    .where(among(Run.ticket_id, "tickets"), Run.state != RunState.ENDED)
     .execution_options(populate_existing=True)
 )
 

@@ -32,6 +32,7 @@ from models import (
     Ticket,
     TicketComment,
     TicketStatus,
+    among,
     now,
     rows,
 )
@@ -112,7 +113,7 @@ def _cause(ticket: Ticket) -> str:
 
 
 SPOKEN = (
-    TicketComment.ticket_id.in_(bindparam("tickets", expanding=True)),
+    among(TicketComment.ticket_id, "tickets"),
     TicketComment.kind.in_((CommentKind.QUESTION, CommentKind.VERDICT)),
 )
 NEWEST = select(func.max(TicketComment.id)).where(*SPOKEN).group_by(TicketComment.ticket_id)

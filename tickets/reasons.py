@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, func, select, true
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from models import (
@@ -25,6 +25,7 @@ from models import (
     TicketStatus,
     WakeKind,
     ago,
+    among,
     now,
     rows,
 )
@@ -104,7 +105,7 @@ class Seen:
         return runtime.state(self.live.get(ticket.id))
 
 
-ENDED = select(Ticket.id).where(Ticket.id.in_(bindparam("tickets", expanding=True)), Ticket.closed < ago(GRACE))
+ENDED = select(Ticket.id).where(among(Ticket.id, "tickets"), Ticket.closed < ago(GRACE))
 
 
 def _seen(session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run], attempts: int) -> Seen:
@@ -236,7 +237,7 @@ def _said(session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run]) 
 
 
 ASKED = (
-    TicketComment.ticket_id.in_(bindparam("tickets", expanding=True)),
+    among(TicketComment.ticket_id, "tickets"),
     TicketComment.kind == CommentKind.QUESTION,
 )
 NEWEST_ASKED = select(func.max(TicketComment.id)).where(*ASKED).group_by(TicketComment.ticket_id)
@@ -253,7 +254,7 @@ def _questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
 
 REQUESTS = (
     select(RunRequest.ticket_id, RunRequest.payload)
-    .where(RunRequest.run_id.in_(bindparam("runs", expanding=True)), RunRequest.state == RequestState.PENDING)
+    .where(among(RunRequest.run_id, "runs"), RunRequest.state == RequestState.PENDING)
     .order_by(RunRequest.id.desc())
 )
 
@@ -276,9 +277,7 @@ def _asked(payload: dict[str, Any]) -> str:
     return f"Asks leave to use {payload.get('tool') or 'a tool'}: {payload.get('title') or ''}"
 
 
-NEWEST_RUNS = (
-    select(func.max(Run.id)).where(Run.ticket_id.in_(bindparam("tickets", expanding=True))).group_by(Run.ticket_id)
-)
+NEWEST_RUNS = select(func.max(Run.id)).where(among(Run.ticket_id, "tickets")).group_by(Run.ticket_id)
 SUMMARIES = select(Run.ticket_id, Run.summary).where(Run.id.in_(NEWEST_RUNS))
 
 

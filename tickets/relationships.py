@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, case, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, RelationKind, Run, Ticket, TicketRelationship, rows
+from models import TERMINAL, RelationKind, Run, Ticket, TicketRelationship, among, rows
 
 from . import events
 from .actors import Actor
@@ -164,7 +164,7 @@ OPEN_BLOCKERS = (
     .join(Ticket, Ticket.id == TicketRelationship.ticket_id)
     .where(
         TicketRelationship.kind == RelationKind.BLOCKS,
-        TicketRelationship.other_id.in_(bindparam("tickets", expanding=True)),
+        among(TicketRelationship.other_id, "tickets"),
         Ticket.status.not_in(TERMINAL),
     )
     .order_by(Ticket.id)

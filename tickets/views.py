@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from typing_extensions import TypedDict
 
-from models import Project, Ticket, TicketTag, rows, stamp
+from models import Project, Ticket, TicketTag, among, rows, stamp
 
 from . import landing
 
@@ -76,7 +76,7 @@ def ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]
 
 TAGS = (
     select(TicketTag.ticket_id, TicketTag.tag)
-    .where(TicketTag.ticket_id.in_(bindparam("tickets", expanding=True)))
+    .where(among(TicketTag.ticket_id, "tickets"))
     .order_by(TicketTag.ticket_id, TicketTag.tag)
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
-from models import Outcome, PhaseState, Run, Ticket, TicketPhase, TicketStatus, rows
+from models import Outcome, PhaseState, Run, Ticket, TicketPhase, TicketStatus, among, rows
 
 from . import team
 from .errors import Invalid
@@ -90,7 +90,7 @@ def is_last(session: Session, ticket: Ticket) -> bool:
 
 
 WITH_PHASE = select(TicketPhase.ticket_id).where(
-    TicketPhase.ticket_id.in_(bindparam("tickets", expanding=True)), TicketPhase.state == bindparam("state")
+    among(TicketPhase.ticket_id, "tickets"), TicketPhase.state == bindparam("state")
 )
 
 

@@ -122,7 +122,7 @@ def _shared(session: Session, seen: Seen) -> View:
     return {
         "ticket": _ticket(session, ticket),
         "header": head,
-        "moves": board.offers(ticket, auth.actor(), standing, ways),
+        "moves": board.offers(lifecycle.situation(ticket, standing), ways),
         "tabs": tabs,
         "may_edit": ticket_forms.may_edit(),
         "composer": {
@@ -180,7 +180,7 @@ def _changes(session: Session, seen: Seen) -> View:
         return {"changes": changes.shown(asked), "older": asked.id, "split": _split(), "may": set(), "live": False}
     facts: View = {
         "split": _split(),
-        "may": {law.name for law in lifecycle.moves_from(ticket, auth.actor(), standing)},
+        "may": {law.name for law in lifecycle.moves_from(lifecycle.situation(ticket, standing))},
         "live": standing.live is not None,
         "missing": [shortfall.detail for shortfall in evidence.shortfalls(session, ticket)],
     }
@@ -240,7 +240,7 @@ def _move_form(reference: str, name: str, error: str | None) -> str:
     with reading(auth.instance().engine) as session:
         ticket = get(session, reference)
         shown = {"identifier": ticket.identifier, "title": ticket.title, "version": ticket.version}
-        ways, zone = landing.ways(session, [ticket]).get(ticket.id, []), auth.instance().settings.timezone
+        ways, zone = landing.ways(session, [ticket]).get(ticket.id, ()), auth.instance().settings.timezone
         fields = forms.fields_of(law, session, request.form, zone, ways)
         fields = workflow_page.with_phases(session, ticket, law, fields)
     forms.fill(fields, request.form.to_dict() | _pressed()[1])

@@ -32,7 +32,7 @@ HOME = "/ticket/{}"
 def box(session: Session, ticket: Ticket, standing: Standing) -> View:
     """What the box shows: the phases, what the current one waits for, and what this person may do about them."""
     actor = auth.actor()
-    moves = {law.name for law in lifecycle.moves_from(ticket, actor, standing)}
+    moves = {law.name for law in lifecycle.moves_from(lifecycle.situation(ticket, standing))}
     shown = workflow_view.of(session, ticket, standing.live, moves)
     plans = actor.is_human and ticket.closed is None
     return {
