@@ -132,7 +132,7 @@ def pages(
     """
     found: dict[str, list[Key]] = {name: [] for name in lists.names}
     asked = lists.behind(cursor, order) if cursor else lists.first(order)
-    for row in rows(session, asked, size=size):
+    for row in rows(session, asked, size=size).all():
         found[lists.parts[row[0]][0]].append(tuple(row[1:]))
     shown = {name: sorted(set(keys), reverse=order.descending)[:size] for name, keys in found.items()}
     by_id = these(session, [key[-1] for keys in shown.values() for key in keys])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any, cast
 
 from flask import Flask, flash, g, get_flashed_messages, render_template, request
@@ -15,6 +15,7 @@ from tickets import events, overview, switches, task_files
 from . import keys, markdown, vitals, wording
 
 NAV: list[dict[str, Any]] = []
+KEPT = 1024
 
 
 def nav(key: str, href: str, icon: str, label: str, group: str = "Work", phone: bool = False, go: str = "") -> None:
@@ -28,7 +29,7 @@ def nav(key: str, href: str, icon: str, label: str, group: str = "Work", phone: 
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(wording.FILTERS)
     app.jinja_env.filters["markdown"] = markdown.html
-    app.jinja_env.globals["kept"] = cache  # for macros whose outcome follows from what they are given
+    app.jinja_env.globals["kept"] = lru_cache(KEPT)  # for macros whose outcome follows from what they are given
     app.jinja_env.globals["nav_groups"] = wording.nav_groups
     app.jinja_env.globals["key_groups"] = lambda: keys.groups(NAV)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
