@@ -432,7 +432,7 @@ class Numbers(TypeDecorator[Sequence[int]]):
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(BigInteger()))
 
     def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> Any:
-        return json.dumps(value) if dialect.name == "sqlite" else value
+        return json.dumps(list(value or ())) if dialect.name == "sqlite" else list(value or ())
 
 
 def one_of(column: str, kind: type[enum.Enum]) -> CheckConstraint:

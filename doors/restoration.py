@@ -126,8 +126,13 @@ def _given(place: Path) -> dict[str, int]:
 def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path | None:
     kept = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%S%fZ}.db"
     parts = [part for part in PARTS if _beside(place, part).exists()]
-    for part in reversed(parts):  # the store itself last: what has its name is whole
-        _keep(_beside(place, part), _beside(kept, part))
+    try:
+        for part in reversed(parts):  # the store itself last: what has its name is whole
+            _keep(_beside(place, part), _beside(kept, part))
+    except OSError:
+        for part in PARTS:
+            _beside(kept, part).unlink(missing_ok=True)
+        raise
     for part in PARTS[1:]:  # left by a store that is broken or away: it must not meet the copy
         _beside(place, part).unlink(missing_ok=True)
     _sync(settings.backups_dir)

@@ -142,17 +142,25 @@ def test_one_copy_is_restored_at_a_time(mc: Mc, home: Path, copy: Path) -> None:
 def test_what_could_not_be_kept_whole_is_not_kept_at_all(
     mc: Mc, home: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill_the_disk(_file: Path, to: Path) -> None:
+    before = (home / "mc.db").read_bytes()
+
+    def cannot_be_read(place: Path) -> dict[str, int]:
+        (home / "mc.db-wal").write_bytes(b"what could not be taken into the store")
+        return {}
+
+    def fill_the_disk(file: Path, to: Path) -> None:
         to.write_bytes(b"a part")
-        raise OSError(28, "No space left on device", str(to))
+        if file == home / "mc.db":
+            raise OSError(28, "No space left on device", str(to))
 
     with monkeypatch.context() as patched:
+        patched.setattr("doors.restoration._given", cannot_be_read)
         patched.setattr("doors.restoration.shutil.copy", fill_the_disk)
         refused = mc("restore", str(copy))
 
     assert refused.exit_code == 1 and "No space left on device" in refused.output
-    assert not [*(home / "backups").glob("replaced-*.db"), *(home / "backups").glob("*.part")]
-    assert titles(mc) == ["After", "Before"]
+    assert [file.name for file in (home / "backups").iterdir()] == [copy.name]
+    assert (home / "mc.db").read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all " * 99], ids=["empty", "garbage"])

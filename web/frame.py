@@ -29,7 +29,9 @@ def nav(key: str, href: str, icon: str, label: str, group: str = "Work", phone: 
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(wording.FILTERS)
     app.jinja_env.filters["markdown"] = markdown.html
-    app.jinja_env.globals["kept"] = lru_cache(KEPT)  # for macros whose outcome follows from what they are given
+    app.jinja_env.globals["kept"] = lru_cache(
+        KEPT, typed=True
+    )  # for macros whose outcome follows from what they are given
     app.jinja_env.globals["nav_groups"] = wording.nav_groups
     app.jinja_env.globals["key_groups"] = lambda: keys.groups(NAV)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

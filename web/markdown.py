@@ -27,7 +27,8 @@ PARSER = (
 PARSER.parse("a")  # its rules are put together at first use, which two threads may not do at once
 
 
-SHORT = 8_000
+KEPT = 512
+SHORT = 4_000
 """Characters of a text that is worth keeping as rendered: a page of a conversation has sixty, and is looked at often."""
 MOST_OPEN = 500
 """The parser looks far behind each bracket that is open: ten thousands of them would hold a web worker for seconds."""
@@ -40,7 +41,8 @@ def html(text: str | None) -> Markup:
     """
     if not text:
         return Markup()
-    return _kept(text) if len(text) <= SHORT else _rendered(text)
+    is_small = len(text) <= SHORT and "|" not in text  # a table may be many times as long as its text
+    return _kept(text) if is_small else _rendered(text)
 
 
 def _rendered(text: str) -> Markup:
@@ -59,7 +61,7 @@ def _rendered(text: str) -> Markup:
     return Markup(clean)  # noqa: S704 - cleaned by nh3 on the line above
 
 
-_kept = lru_cache(1024)(_rendered)
+_kept = lru_cache(KEPT)(_rendered)
 
 
 def drawn(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
