@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from flask import Flask
@@ -18,20 +19,21 @@ Macro = Callable[[Card], Markup]
 
 
 def install(app: Flask) -> None:
-    """Give templates `draw.card`, `draw.card_with_state` and `draw.row`, which draw with the macros of that name."""
+    """Give templates `draw(cards, name)`, which draws each with the macro of that name: card, card_with_state or row."""
 
     @lru_cache(KEPT)
     def drawn(name: str, card: Card, _ages: tuple[str, ...]) -> Markup:
         macro: Macro = getattr(app.jinja_env.get_template(TEMPLATE).module, name)
         return macro(card)
 
-    app.jinja_env.globals["draw"] = {
-        "card": lambda card: drawn("card", card, _age(card)),
-        "card_with_state": lambda card: drawn("card_with_state", card, _age(card)),
-        "row": lambda card: drawn("row", card, (*_age(card), age(card.created), age(card.updated))),
-    }
+    def draw(cards: Iterable[Card], name: str) -> Markup:
+        now = datetime.now(UTC)
+        return Markup("").join(drawn(name, card, _ages(card, name, now)) for card in cards)
+
+    app.jinja_env.globals["draw"] = draw
 
 
-def _age(card: Card) -> tuple[str, ...]:
-    """What a card says of the time that has passed, which is not among its values."""
-    return age(card.since), ago(card.reason.at) if card.reason else ""
+def _ages(card: Card, name: str, now: datetime) -> tuple[str, ...]:
+    """What is said there of the time that has passed, which is not among a card's values."""
+    said = age(card.since, now), ago(card.reason.at, now) if card.reason else ""
+    return (*said, age(card.created, now), age(card.updated, now)) if name == "row" else said
