@@ -116,8 +116,9 @@ class Office(House):
 
         def begun() -> bool:
             summary = self.make_pass().summary
-            claimed = self.get(ticket_id).identifier in summary["claimed"]
-            assert claimed or summary["skipped"] == {"previous_run": 1}, summary
+            ticket = self.get(ticket_id)
+            claimed = ticket.identifier in summary["claimed"]
+            assert claimed or summary["skipped"] == {"previous_run": 1}, (summary, ticket.failure_reason)
             return claimed
 
         wait_until(begun, what="the next run")
