@@ -27,7 +27,7 @@ PAGES = (
     ("search", "/api/v1/tickets?q=measure"),
 )
 WORDS = "It is read **twice**, see `read()`:\n\n```python\nread(path)\nread(path)\n```\n\n- once is enough\n- so I took one away"
-LIVE = 3
+FULL = 31
 MOVES: dict[str, dict[str, str]] = {
     "close": {"note": "It was done by hand."},
     "cancel": {},
@@ -64,27 +64,27 @@ def _pages(sizes: Sequence[int]) -> Iterator[Row]:
     with installation(MC_WEB_WORKERS=1) as here:
         master, present = here.serve(), 0
         for size in sizes:
-            settled = max(3, (size - present) // 250)
-            _bring_to_every_state(here, settled)
             for facts in STATES:
-                here.tickets((size - present) // len(STATES) - 2 * settled, **facts)
+                here.tickets((size - present) // len(STATES), **facts)
             if not present:
                 here.talk("MC-2", (f"{number}. {WORDS}" for number in range(SAID)))
             present = size
             for name, path in PAGES:
                 yield from _visited(f"{name} with {size:,} tickets", _visits(here, path))
+        _fill_every_column(here)
+        yield from _visited(f"board with every column full and {present:,} tickets", _visits(here, PAGES[0][1]))
         yield Row("memory of a web worker", megabytes(_child(master)), "MB", "resident, after these pages")
 
 
-def _bring_to_every_state(here: Installation, count: int) -> None:
-    """Tickets where only work and people bring them: with 10,000 of them, more than a column shows."""
+def _fill_every_column(here: Installation) -> None:
+    """Tickets where only work and people bring them."""
     for verdict in ("question", "review"):
-        for ticket_id in here.tickets(count):
+        for ticket_id in here.tickets(FULL):
             here.work(ticket_id, verdict)
     for move, facts in MOVES.items():
-        for ticket_id in here.tickets(2 * count):
+        for ticket_id in here.tickets(FULL):
             here.move(ticket_id, move, **facts)
-    for ticket_id in here.tickets(LIVE):
+    for ticket_id in here.tickets(FULL):
         here.claim(ticket_id)
 
 
