@@ -114,11 +114,11 @@ def _offer(law: Move, to: TicketStatus, ways: tuple[Landing, ...]) -> Offer:
 
 
 @cache
-def offers(now: Situation, ways: tuple[Landing, ...] = ()) -> tuple[Offer, ...]:
+def offers(case: Situation, ways: tuple[Landing, ...] = ()) -> tuple[Offer, ...]:
     """The moves that a page offers; `ways` as `landing.ways` gives them."""
     return tuple(
-        _offer(law, lifecycle.leads_to(law, now), ways if law.name == "approve" else ())
-        for law in lifecycle.moves_from(now)
+        _offer(law, lifecycle.leads_to(law, case), ways if law.name == "approve" else ())
+        for law in lifecycle.moves_from(case)
         if law.label
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -365,19 +364,19 @@ def _silenced(run: Run, law: Move) -> bool:
 
 
 def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int | None) -> None:
-    why = refusal(law, ticket, actor, standing)
-    live = standing.live
+    case, live = situation(ticket, standing), standing.live
+    why = _obstacle(law, case)
     speaks = actor.kind is ActorKind.RUN
     if why is None and speaks and (live is None or live.id != run or _silenced(live, law)):
         why = "only the final report of the run that holds the ticket makes this move"
     if why:
         kind = LandingPending if law.name == "approve" and landing.is_pending(ticket) else IllegalMove
         raise kind(
-            f"{ticket.identifier} cannot {law.name.replace('_', ' ')}: {why}.",
+            f"{ticket.identifier} cannot {law.name.replace('_', ' ')}: {why.format(actor=actor.name, landing=landing.told(ticket))}.",
             ticket=ticket.identifier,
             status=ticket.status.value,
             move=law.name,
-            moves=[move.name for move in moves_from(situation(ticket, standing))],
+            moves=[move.name for move in moves_from(case)],
         )
 
 
@@ -396,54 +395,39 @@ class Situation(NamedTuple):
 def situation(ticket: AnyTicket, standing: Standing) -> Situation:
     """That of a ticket for the actor whose standing it is."""
     origin = (ticket.block or {}).get("return_to") if ticket.status is S.BLOCKED else ticket.return_to
-    held = standing.live is not None
-    return Situation(
-        ticket.status,
-        landing.is_pending(ticket),
-        origin,
-        standing.rights,
-        held,
-        standing.own_work,
-        standing.earlier,
-    )
+    lands, held = landing.is_pending(ticket), standing.live is not None
+    return Situation(ticket.status, lands, origin, standing.rights, held, standing.own_work, standing.earlier)
 
 
-def _obstacle(law: Move, now: Situation) -> str | None:
+def _obstacle(law: Move, case: Situation) -> str | None:
     """What is in the way of a move, or None: the one rule behind `transition` and the buttons. `{actor}` and `{landing}` stand
     for who asks, and for what is said of the landing."""
-    if now.status not in law.sources:
-        return f"it is {words.state(now.status)}"
-    if law.by.isdisjoint(now.rights):
+    if case.status not in law.sources:
+        return f"it is {words.state(case.status)}"
+    if law.by.isdisjoint(case.rights):
         return f"that is for {' or '.join(sorted(by.value for by in law.by))}, not for {{actor}}"
-    if law.without_run and now.held and By.LIVE_RUN not in now.rights:
+    if law.without_run and case.held and By.LIVE_RUN not in case.rights:
         return "a run holds it"
-    if law.name == "send_back" and not now.earlier:
+    if law.name == "send_back" and not case.earlier:
         return "no earlier phase was worked"
-    if law.name == "approve" and now.own_work:
+    if law.name == "approve" and case.own_work:
         return "whoever did the work cannot approve it"
-    if law.name == "approve" and now.lands:
+    if law.name == "approve" and case.lands:
         return "it is approved already. {landing} Request changes to call it back"
-    if law.name in LANDING_MOVES and not now.lands:
+    if law.name in LANDING_MOVES and not case.lands:
         return "nothing of it is being landed"
     return None
 
 
-def refusal(law: Move, ticket: Ticket, actor: Actor, standing: Standing) -> str | None:
-    """Why this actor may not make this move now, or None."""
-    why = _obstacle(law, situation(ticket, standing))
-    return why.format(actor=actor.name, landing=landing.told(ticket)) if why else None
-
-
-@cache
-def moves_from(now: Situation) -> tuple[Move, ...]:
+def moves_from(case: Situation) -> tuple[Move, ...]:
     """The moves that may be made, in the order in which a page offers them."""
-    return tuple(law for law in MOVES_FROM[now.status] if _obstacle(law, now) is None)
+    return tuple(law for law in MOVES_FROM[case.status] if _obstacle(law, case) is None)
 
 
-def leads_to(law: Move, now: Situation) -> TicketStatus:
+def leads_to(law: Move, case: Situation) -> TicketStatus:
     """Where a move brings a ticket, as far as that can be said before its facts are known."""
     if law.name in ("wake", "unblock"):
-        returned = effects.back(now.origin, S.TODO)["status"]
+        returned = effects.back(case.origin, S.TODO)["status"]
         assert isinstance(returned, TicketStatus)
         return returned
     return law.targets[0]
