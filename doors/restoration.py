@@ -50,6 +50,8 @@ def restore(settings: Settings, source: Path, actor: Actor) -> Path | None:
 def _restore(settings: Settings, place: Path, source: Path, actor: Actor) -> Path | None:
     _require_quiet(settings, place)
     fresh = place.with_name(f"{place.name}.restored")
+    if fresh.exists() and source.samefile(fresh):
+        raise CannotRestore(f"{source} was left by a restore that was cut off: give it another name, and restore that.")
     _clear(fresh)  # one that was killed has left its log, which must not meet this copy
     try:
         _copy(settings, source, fresh)
@@ -60,7 +62,7 @@ def _restore(settings: Settings, place: Path, source: Path, actor: Actor) -> Pat
 
 
 def _clear(store: Path) -> None:
-    for part in PARTS:
+    for part in (*PARTS, "-writers"):
         _beside(store, part).unlink(missing_ok=True)
 
 
@@ -133,9 +135,9 @@ def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path | None:
         for part in PARTS:
             _beside(kept, part).unlink(missing_ok=True)
         raise
+    _sync(settings.backups_dir)
     for part in PARTS[1:]:  # left by a store that is broken or away: it must not meet the copy
         _beside(place, part).unlink(missing_ok=True)
-    _sync(settings.backups_dir)
     fresh.replace(place)
     _sync(place.parent)
     return kept if "" in parts else None

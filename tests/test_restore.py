@@ -131,6 +131,17 @@ def test_nothing_is_restored_under_an_agent_at_work(mc: Mc, home: Path, copy: Pa
     assert titles(mc) == ["After", "Before"]
 
 
+def test_what_a_restore_that_was_cut_off_has_left_is_not_its_own_source(mc: Mc, home: Path, copy: Path) -> None:
+    left = home / "mc.db.restored"
+    shutil.copy(copy, left)
+    refused = mc("restore", str(left))
+    assert refused.exit_code == 1 and "give it another name" in refused.output
+    assert left.read_bytes() == copy.read_bytes() and titles(mc) == ["After", "Before"]
+    left.rename(home / "kept.db")
+    assert mc("restore", str(home / "kept.db")).exit_code == 0
+    assert titles(mc) == ["Before"] and not [*home.glob("mc.db.restored*")]
+
+
 def test_one_copy_is_restored_at_a_time(mc: Mc, home: Path, copy: Path) -> None:
     with flight.hold(home / "run" / "restore.lock", "process 7"):
         refused = mc("restore", str(copy))
