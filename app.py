@@ -11,6 +11,8 @@ from settings import Settings, load
 from web import assets, blueprints, bodies, cards, errors, frame, headers, vitals
 
 LARGEST_NUMBER = 2**63 - 1
+PER_INSTANCE = ("streams", "sockets")
+"""Extensions that a process makes at their first use, with the settings of its instance."""
 
 
 class Number(IntegerConverter):
@@ -21,20 +23,41 @@ class Number(IntegerConverter):
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The application of one instance; the store is migrated before, and `settings` default to `settings.load()`."""
-    settings = settings or load()
-    settings.ensure_home()
-    instance = auth.Instance(settings, open_engine(settings.database_url), auth.ensure_key(settings))
+    """Build the application and bind it to one instance; `settings` default to `settings.load()`."""
+    app = build()
+    bind(app, settings or load())
+    return app
+
+
+def build() -> Flask:
+    """Register routes, filters and error pages. Opens nothing, so that a server may do it before it forks."""
     app = Flask(__name__, static_folder=None)
-    app.config.update(_configuration(instance))
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["number"] = Number
-    app.extensions["mission_control"] = instance
     for part in (vitals, auth, bodies, errors, headers, assets, frame, cards):
         part.install(app)
     for blueprint in blueprints():
         app.register_blueprint(blueprint)
     return app
+
+
+def compile_templates(app: Flask) -> None:
+    """Compile every template at once: before a fork, so that all workers share them."""
+    for name in app.jinja_env.list_templates(extensions=["html"]):
+        app.jinja_env.get_template(name)
+
+
+def bind(app: Flask, settings: Settings) -> None:
+    """Give the application its settings, store, key and cookie names: once in each process, after the fork.
+
+    The store is migrated before. Binding again serves another instance: what belonged to the one before is dropped.
+    """
+    settings.ensure_home()
+    instance = auth.Instance(settings, open_engine(settings.database_url), auth.ensure_key(settings))
+    app.config.update(_configuration(instance))
+    for name in PER_INSTANCE:
+        app.extensions.pop(name, None)
+    app.extensions["mission_control"] = instance
 
 
 def _configuration(instance: auth.Instance) -> dict[str, object]:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
 import auth
-from app import create_app
+from app import bind, build
 from models import Scope, writing
 from settings import Settings
 from tests.web.stage import Stage
@@ -56,11 +56,17 @@ def settings(url: str, tmp_path: Path) -> Settings:
     return Settings(home=tmp_path / "home", database_url=url)
 
 
+@pytest.fixture(scope="session")
+def built_app() -> Flask:
+    """The application of this process: its routes and templates are the same for every test."""
+    return build()
+
+
 @pytest.fixture
-def app(settings: Settings) -> Iterator[Flask]:
-    made = create_app(settings)
-    yield made
-    made.extensions["mission_control"].engine.dispose()
+def app(built_app: Flask, settings: Settings) -> Iterator[Flask]:
+    bind(built_app, settings)
+    yield built_app
+    built_app.extensions["mission_control"].engine.dispose()
     shutil.rmtree(settings.sockets_dir, ignore_errors=True)
 
 
