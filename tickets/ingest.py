@@ -10,8 +10,9 @@ from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from models import Run, RunRequest, RunState, TicketEvent, insert_once
+from protocol import TextPayload
 
-from . import budgets, conversation, events, messages, quarantine, sessions, usage
+from . import budgets, conversation, events, messages, payloads, quarantine, sessions, usage
 from .budgets import NO_LIMITS, Budgets
 from .facts import Body, Moment
 from .lookup import get_run
@@ -103,22 +104,23 @@ def _follow(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
     room, _, kind = event.event_type.partition(".")
     if room != "agent":
         return
-    conversation.derive(session, run, kind, event.payload, seq, event.ts)
+    payload = payloads.normalize(event.event_type, event.payload)
+    conversation.derive(session, run, kind, payload, seq, event.ts)
     if kind == "receipt":
-        messages.receive(session, run, event.payload, seq)
+        messages.receive(session, run, payload, seq)
     elif kind in ("question", "approval"):
-        _request(session, run, kind, event.payload)
+        _request(session, run, kind, payload, seq)
     elif kind == "withdrawn":
-        _withdraw(session, run, event.payload, seq)
-    elif kind == "session" and event.payload.get("conversation_id"):
-        sessions.begun(session, run, str(event.payload["conversation_id"]))
+        _withdraw(session, run, payload, seq)
+    elif kind == "session" and payload.get("conversation_id"):
+        sessions.begun(session, run, payload["conversation_id"])
 
 
-def _request(session: Session, run: Run, kind: str, payload: dict[str, Any]) -> None:
+def _request(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: int) -> None:
     row = {
         "ticket_id": run.ticket_id,
         "run_id": run.id,
-        "request": str(payload.get("request")),
+        "request": conversation.block_of(payload, seq),
         "kind": kind,
         "payload": payload,
     }
@@ -140,8 +142,9 @@ def _finish_typing(session: Session, run: Run, fresh: list[WorkerEvent]) -> None
 def _last_words(fresh: list[WorkerEvent]) -> dict[str, Any]:
     """The line that a card shows of a working agent: its last words or its last tool call."""
     for event in reversed(fresh):
-        words = event.payload.get("text") or event.payload.get("title")
+        told = payloads.read(TextPayload, event.payload)
+        words = told.text or told.title
         if event.event_type in ("agent.text", "agent.tool_call", "agent.progress", "agent.step") and words:
-            lines = str(words).strip().splitlines()
+            lines = words.strip().splitlines()
             return {"live_line": lines[-1][:LIVE_LINE]} if lines else {}
     return {}
