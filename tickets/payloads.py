@@ -15,9 +15,9 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from protocol import PAYLOADS, Question, QuestionPayload
+from protocol import PAYLOADS, Choice, Payload, Question, QuestionPayload
 
-Shape = TypeVar("Shape")
+Shape = TypeVar("Shape", bound=Payload | Question | Choice)
 NO_QUESTION = "Your answer"
 
 
@@ -27,7 +27,7 @@ def read(shape: type[Shape], payload: Mapping[str, Any]) -> Shape:
     return shape(
         **{
             field.name: _fit(hints[field.name], payload[field.name], field.default)
-            for field in fields(shape)  # type: ignore[arg-type]
+            for field in fields(shape)
             if payload.get(field.name) is not None
         }
     )

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from models import RequestState, RunRequest, now
 
-from . import conversation, events, payloads
+from . import conversation, events, payloads, rights
 from .actors import Actor
 from .errors import Conflict
 from .facts import Body, Prose
+from .rights import Act
 
 
 class Reply(Body):
@@ -27,7 +28,11 @@ class Reply(Body):
 
 
 def answer(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:
-    """Record the answer to a pending request; returns its run. Raises `Conflict` when it no longer waits."""
+    """Record a person's answer to a pending request; returns its run.
+
+    Raises `Forbidden` for programs and viewers, `Conflict` when the request no longer waits.
+    """
+    rights.require(actor, Act.REPLY)
     said: dict[str, Any] = body.model_dump(exclude={"request"})
     run_id: int | None = session.scalar(
         update(RunRequest)
