@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
-from models import Run, RunRequest, RunState, TicketEvent, insert_once
+from models import Run, RunRequest, RunState, TicketEvent, insert_once, now
 from protocol import TextPayload
 
 from . import budgets, conversation, events, messages, payloads, quarantine, sessions, usage
@@ -24,10 +24,13 @@ LIVE_LINE = 160
 
 
 class WorkerEvent(Body):
-    """One event of a run; `run_seq` counts up within the run, and a number already taken is ignored."""
+    """One event of a run; `run_seq` counts up within the run, and a number already taken is ignored.
 
-    run_seq: int = Field(ge=1)
-    ts: Moment
+    An event without a number is taken each time it comes.
+    """
+
+    run_seq: int | None = Field(None, ge=1)
+    ts: Moment = Field(default_factory=now)
     event_type: str = Field(pattern=EVENT_TYPE)
     payload: dict[str, Any]
 
@@ -54,15 +57,15 @@ def take(session: Session, run_id: int, batch: list[WorkerEvent], allowed: Budge
             session, run, "events", "the run has already ended", [event.model_dump(mode="json") for event in batch]
         )
         return Taken(0, 0, run.last_run_seq, refused="the run has already ended")
-    new = sorted((event for event in batch if event.run_seq > run.last_run_seq), key=lambda event: event.run_seq)
-    fresh = list({event.run_seq: event for event in new}.values())
+    numbered = {event.run_seq: event for event in batch if event.run_seq and event.run_seq > run.last_run_seq}
+    fresh = [*(numbered[number] for number in sorted(numbered)), *(event for event in batch if event.run_seq is None)]
     if not fresh:
         return Taken(0, len(batch), run.last_run_seq)
     first = _store(session, run, fresh)
     for seq, event in enumerate(fresh, start=first):
         _follow(session, run, event, seq)
     _finish_typing(session, run, fresh)
-    last = fresh[-1].run_seq
+    last = max(numbered, default=run.last_run_seq)
     values: dict[str, Any] = {"last_run_seq": last, **_last_words(fresh)}
     session.execute(update(Run).where(Run.id == run.id).values(**values))
     if _count(session, run, fresh) and not any(event.event_type == "agent.result" for event in fresh):

@@ -11,7 +11,7 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,7 +23,7 @@ NO_QUESTION = "Your answer"
 
 def read(shape: type[Shape], payload: Mapping[str, Any]) -> Shape:
     """Read a payload into its shape; a field that is missing or does not fit has its default."""
-    hints = _hints(shape)
+    hints = _hints(cast(Any, shape))  # a type variable does not count as hashable
     return shape(
         **{
             field.name: _fit(hints[field.name], payload[field.name], field.default)

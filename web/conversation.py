@@ -119,12 +119,18 @@ def _event(row: events.Logged) -> EventJson:
 
 
 class PostedEvent(Body):
-    """One event. A run numbers its own with `run_seq`; a service posts `external.*` events, unnumbered."""
+    """One event. A run may number its own with `run_seq`: one without a number is repeated safely only with an
+    Idempotency-Key. Without `ts` it has the time at which it arrived. A service posts `external.*` events, and gives neither.
+    """
 
     event_type: str = Field(pattern=ingest.EVENT_TYPE)
     payload: dict[str, Any]
     run_seq: int | None = Field(None, ge=1, le=2**63 - 1)
     ts: Moment | None = None
+
+    def stated(self) -> dict[str, Any]:
+        """The fields that have a value."""
+        return {name: value for name, value in self if value is not None}
 
 
 class TakenJson(TypedDict):
@@ -135,12 +141,13 @@ class TakenJson(TypedDict):
 
 @blueprint.writes("POST", "/tickets/<ticket>/events", rights=WRITERS | RUNS, batch=True, late=True)
 def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson | ClaimLost:
-    """Post one event, an array or NDJSON. Those of a run are taken once by number, and refused when it lost its ticket."""
+    """Post one event, an array or NDJSON. Those of a run are taken once by number where they have one, and refused when it lost its
+    ticket."""
     if len(body) > ingest.BATCH:
         raise Invalid(f"at most {ingest.BATCH} events at a time", fields={"body": "too many events"})
     if call.actor.run_id is None:
         return _external(call, ticket, body)
-    batch = [ingest.WorkerEvent.model_validate(event.model_dump()) for event in body]
+    batch = [ingest.WorkerEvent.model_validate(event.stated()) for event in body]
     taken = ingest.take(call.session, call.actor.run_id, batch, Budgets.of(call.settings))
     if taken.refused:
         return ClaimLost(run=call.actor.run_id, reason=taken.refused)
