@@ -83,6 +83,11 @@ class Caller:
     number: int
     cookie: str = ""
 
+    @property
+    def identity(self) -> str:
+        """The name of the token, log-in or run, the same in all its requests."""
+        return f"{self.source}:{self.number}"
+
 
 def instance() -> Instance:
     """The server that answers this request."""
@@ -249,7 +254,7 @@ def _browser() -> Caller | None:
     g.stale_cookie = found is None
     if found is None:
         return None
-    actor = Actor(KIND_OF[found.scope], found.name)
+    actor = _actor(found.scope, found.name)
     return Caller(actor, Right(found.scope.value), "login", found.login_id, secret)
 
 
@@ -296,7 +301,11 @@ def _run(session: Session, secret: str) -> Caller | None:
 
 
 def _program(token: ApiToken) -> Caller:
-    return Caller(Actor(KIND_OF[token.scope], token.name), Right(token.scope.value), "token", token.id)
+    return Caller(_actor(token.scope, token.name), Right(token.scope.value), "token", token.id)
+
+
+def _actor(scope: Scope, name: str) -> Actor:
+    return Actor(KIND_OF[scope], name, writes=scope is not Scope.VIEWER)
 
 
 def still_valid(engine: Engine, known: Caller) -> bool:

@@ -34,12 +34,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from models import Engine, reading, writing
-from tickets import control, events, lookup, requests, speech
+from tickets import control, events, lookup, requests, rights, speech
 from tickets.actors import Actor
 from tickets.control import Voice
-from tickets.errors import DomainError, Forbidden, Gone, Invalid
+from tickets.errors import DomainError, Gone, Invalid
 from tickets.facts import Body
 from tickets.requests import Reply
+from tickets.rights import Act
 from tickets.speech import Key, Said
 
 REPLAY = 500
@@ -81,11 +82,10 @@ ACTS = {"take": control.take, "ask": control.ask, "give": control.give, "release
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is at the other end. `caller` names the log-in; one who may not speak reads along."""
+    """Who is at the other end. `caller` names the log-in; what they may do is decided in `tickets/rights.py`."""
 
     actor: Actor
     caller: str
-    may_speak: bool
 
 
 class Talk:
@@ -133,7 +133,7 @@ class Talk:
 
     def leave(self) -> None:
         """The page was closed in good order: let go of control at once."""
-        if self._voice is not None and self._person.may_speak:
+        if self._voice is not None and rights.may(self._voice.actor, Act.CONTROL):
             with writing(self._engine) as session:
                 control.release(session, self._ticket, self._voice)
 
@@ -158,18 +158,18 @@ class Talk:
             newest = lookup.get(session, self._ticket).event_seq
         missed_too_much = not newest - REPLAY <= hello.after <= newest
         self._seq = newest if missed_too_much else hello.after
-        facts = {"you": self._person.actor.name, "may_speak": self._person.may_speak, "seq": self._seq}
+        actor = self._person.actor
+        facts = {"you": actor.name, "may_speak": rights.may(actor, Act.SPEAK), "seq": self._seq}
         resync = [self._resync()] if missed_too_much else []
         return [{"type": "welcome", **facts}, *resync, self._control(), *self._keep_control()]
 
     def _keep_control(self) -> list[Message]:
-        voice = self._speaker() if self._person.may_speak else None
-        if voice is not None:
-            with reading(self._engine) as session:
-                held = control.holding(session, self._ticket)
-            if held is not None and held.holder == voice.place:
-                with writing(self._engine) as session:
-                    control.renew(session, self._ticket, voice)
+        voice = self._speaker()
+        with reading(self._engine) as session:
+            held = control.holding(session, self._ticket)
+        if held is not None and held.holder == voice.place:
+            with writing(self._engine) as session:
+                control.renew(session, self._ticket, voice)
         return []
 
     def _say(self, said: Say) -> Message:
@@ -207,8 +207,6 @@ class Talk:
     def _speaker(self) -> Voice:
         if self._voice is None:
             raise Invalid("Say hello first.")
-        if not self._person.may_speak:
-            raise Forbidden("You may read along, but not speak.")
         return self._voice
 
     # What it is told

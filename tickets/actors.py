@@ -9,12 +9,16 @@ from models import ActorKind
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """`name` is what the log shows; `run_id` is set for a worker in a run, and it then reaches only `ticket_id`."""
+    """`name` is what the log shows; `run_id` is set for a worker in a run, and it then reaches only `ticket_id`.
+
+    One who may only read has `writes` false.
+    """
 
     kind: ActorKind
     name: str
     run_id: int | None = None
     ticket_id: int | None = None
+    writes: bool = True
 
     @classmethod
     def human(cls, name: str = "operator") -> Actor:

@@ -10,8 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Program, QueuedMessage, Run, TicketComment, TicketEvent
+from protocol import SessionPayload
 
-from . import lookup, quarantine, terminal
+from . import lookup, payloads, quarantine, terminal
 from .errors import NoSuchRun
 
 View = dict[str, Any]
@@ -95,14 +96,15 @@ def _words(value: Any) -> str:
 
 
 def _program(session: Session, run: Run, opening: list[TicketEvent]) -> list[tuple[str, Any]]:
-    said = next((event.payload_json for event in opening if event.event_type == "agent.session"), {})
+    begun = next((event.payload_json for event in opening if event.event_type == "agent.session"), {})
+    told = payloads.read(SessionPayload, begun)
     seen = session.get(Program, (run.host, run.program)) if run.program else None
-    version = said.get("version") or (f"{seen.version} by now" if seen and seen.version else "")
+    version = told.version or (f"{seen.version} by now" if seen and seen.version else "")
     return [
         ("Phase", run.phase),
         ("Profile", run.profile),
         ("Program", f"{run.program or ''} {version}".strip()),
-        ("Model", said.get("model")),
+        ("Model", told.model),
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),
         ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from models import Controller, ago, now
 
-from . import events
+from . import events, rights
 from .actors import Actor
 from .errors import Conflict
+from .rights import Act
 
 LEASE = timedelta(seconds=20)
 CHANGED = "ticket_control_changed"
@@ -54,22 +55,24 @@ def holding(session: Session, ticket_id: int) -> Controller | None:
 
 
 def require(session: Session, ticket_id: int, voice: Voice) -> None:
-    """Be in control, by taking what nobody else holds; raises `NotInControl`."""
+    """Refuse to speak while somebody else is in control; a person takes what nobody else holds. Raises `NotInControl`."""
     held = holding(session, ticket_id)
     if held is not None and not voice.is_person_of(held.holder):
         raise NotInControl(holder=held.name)
-    if held is None or held.holder != voice.place:
+    if rights.may(voice.actor, Act.CONTROL) and (held is None or held.holder != voice.place):
         take(session, ticket_id, voice)
 
 
 def take(session: Session, ticket_id: int, voice: Voice) -> None:
-    """Take control, from whoever has it."""
+    """Take control, from whoever has it. Raises `Forbidden` for programs and viewers."""
+    rights.require(voice.actor, Act.CONTROL)
     _hand_to(session, ticket_id, voice.place, voice.actor.name)
     _tell(session, ticket_id, voice.actor, "taken", voice.actor.name)
 
 
 def ask(session: Session, ticket_id: int, voice: Voice) -> None:
-    """Ask whoever has control for it; where nobody has it, take it."""
+    """Ask whoever has control for it; where nobody has it, take it. Raises `Forbidden` for programs and viewers."""
+    rights.require(voice.actor, Act.CONTROL)
     held = holding(session, ticket_id)
     if held is None:
         take(session, ticket_id, voice)
@@ -79,7 +82,11 @@ def ask(session: Session, ticket_id: int, voice: Voice) -> None:
 
 
 def give(session: Session, ticket_id: int, voice: Voice) -> None:
-    """Hand control to whoever asked for it; raises `Conflict` when there is nothing to give, or nobody to take it."""
+    """Hand control to whoever asked for it; raises `Conflict` when there is nothing to give, or nobody to take it.
+
+    Raises `Forbidden` for programs and viewers.
+    """
+    rights.require(voice.actor, Act.CONTROL)
     held = _own(session, ticket_id, voice)
     if held.asked_by is None or held.asked_name is None:
         raise Conflict("Nobody has asked for control.")
@@ -89,7 +96,8 @@ def give(session: Session, ticket_id: int, voice: Voice) -> None:
 
 
 def release(session: Session, ticket_id: int, voice: Voice) -> None:
-    """Let go of control; nothing happens where one does not have it."""
+    """Let go of control; nothing happens where one does not have it. Raises `Forbidden` for programs and viewers."""
+    rights.require(voice.actor, Act.CONTROL)
     mine = (Controller.ticket_id == ticket_id, Controller.holder == voice.place)
     if session.scalar(delete(Controller).where(*mine).returning(Controller.ticket_id)):
         _tell(session, ticket_id, voice.actor, "released", None)

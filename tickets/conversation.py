@@ -9,8 +9,9 @@ from sqlalchemy import Integer, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from models import ActorKind, MessageKind, QueuedMessage, Run, TicketComment, TicketMessage, insert_once
+from protocol import TextPayload
 
-from . import comments, events
+from . import comments, events, payloads
 from .actors import Actor
 from .facts import Body, Words
 
@@ -110,17 +111,16 @@ def derive(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: 
 
 
 def _add(session: Session, run: Run, kind: MessageKind, payload: dict[str, Any], seq: int, at: datetime) -> None:
-    block = payload.get("block") or payload.get("call") or payload.get("request") or payload.get("uuid") or f"seq-{seq}"
-    text = payload.get("text") or payload.get("title") or payload.get("message") or ""
+    told = payloads.read(TextPayload, payload)
     data = {key: value for key, value in payload.items() if key not in ("text", "block", "parent")}
     row = {
         "ticket_id": run.ticket_id,
         "run_id": run.id,
         "kind": kind,
         "author": run.agent,
-        "block": str(block),
-        "parent": str(payload["parent"]) if payload.get("parent") else None,
-        "text": str(text),
+        "block": block_of(payload, seq),
+        "parent": told.parent or None,
+        "text": told.text or told.title or told.message,
         "data": data or None,
         "created": at,
         "seq": seq,
@@ -129,13 +129,19 @@ def _add(session: Session, run: Run, kind: MessageKind, payload: dict[str, Any],
     session.execute(insert_once(session, TicketMessage).values(**row))
 
 
+def block_of(payload: dict[str, Any], seq: int) -> str:
+    """The name of an entry within its run: the request for what waits for an answer."""
+    names = (payload.get(key) for key in ("request", "block", "call", "uuid"))
+    return next((payloads.plain(name) for name in names if name), f"seq-{seq}")
+
+
 def _join_result(session: Session, run: Run, payload: dict[str, Any], seq: int) -> None:
-    mine = (TicketMessage.run_id == run.id, TicketMessage.block == str(payload.get("call")))
+    mine = (TicketMessage.run_id == run.id, TicketMessage.block == payload.get("call"))
     row = session.scalar(select(TicketMessage).where(*mine))
     if row is None:
         return
     result = {key: payload[key] for key in ("error", "exit_code", "seconds", "truncated") if key in payload}
-    output = str(payload.get("output") or "")[:TOOL_OUTPUT_SHOWN]
+    output = (payload.get("output") or "")[:TOOL_OUTPUT_SHOWN]
     session.execute(
         update(TicketMessage)
         .where(*mine)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import Ticket, TicketEvent, now, rows, stamp
@@ -141,6 +141,8 @@ def count_of(session: Session, run_id: int | None, event_type: str) -> int:
     return session.scalar(caused) or 0
 
 
+REPORTED = or_(*(TicketEvent.event_type.startswith(kind) for kind in ("agent.", "run.", "script.")))
+"""The types of what a run reports of its work, numbered or not."""
 LAST = select(func.max(TicketEvent.id))
 
 
@@ -163,7 +165,9 @@ class Wanted:
     def indexed(self) -> list[ColumnElement[bool]]:
         """The conditions that an index serves."""
         of_ticket = [TicketEvent.ticket_id == self.ticket_id] if self.ticket_id else []
-        return of_ticket if self.reported else [TicketEvent.run_seq.is_(None), *self._by_actor(), *of_ticket]
+        if self.reported:
+            return of_ticket
+        return [TicketEvent.run_seq.is_(None), not_(REPORTED), *self._by_actor(), *of_ticket]
 
     def narrowing(self) -> list[ColumnElement[bool]]:
         begins = [TicketEvent.event_type.startswith(kind, autoescape=True) for kind in self.kinds]
@@ -211,7 +215,7 @@ def prune(session: Session, older_than_days: int, limit: int = 5000) -> int:
     That leaves what runs and services report of their work, and what belongs to no ticket.
     """
     border = now() - timedelta(days=older_than_days)
-    streamed = or_(TicketEvent.run_seq.is_not(None), TicketEvent.event_type.startswith("external."))
+    streamed = or_(TicketEvent.run_seq.is_not(None), REPORTED, TicketEvent.event_type.startswith("external."))
     old = session.execute(
         select(TicketEvent.id, TicketEvent.ticket_id, TicketEvent.seq)
         .where(TicketEvent.ts < border, or_(streamed, TicketEvent.ticket_id.is_(None)))

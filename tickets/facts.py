@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from models import BlockReason, Gate, Landing, Tag, WakeKind
 
@@ -141,6 +141,14 @@ class Criterion(Body):
     met: bool = False
 
 
+def _with_text(value: Any) -> Any:
+    return {"text": value} if isinstance(value, str) else value
+
+
+AcceptanceItem = Annotated[Criterion, BeforeValidator(_with_text, json_schema_input_type=Criterion | Line)]
+"""One item of an acceptance list; a text alone is an item that is not met."""
+
+
 class Phase(Body):
     """One phase of a workflow; `gate` is what must be satisfied when its agent says it is complete."""
 
@@ -187,7 +195,7 @@ class NewTicket(Body):
     assigned_to: Name | None = None
     project: Name | None = None
     tags: list[Tag] = Field(default=[], max_length=6)
-    acceptance: list[Criterion] = Field(default=[], max_length=50)
+    acceptance: list[AcceptanceItem] = Field(default=[], max_length=50)
     wake: Wake | None = None
     phases: Phases = []
     gate: Gate | None = None
@@ -213,7 +221,7 @@ class EditTicket(Body):
     assigned_to: Name | None = None
     project: Name | None = None
     tags: list[Tag] | None = Field(None, max_length=6)
-    acceptance: list[Criterion] | None = Field(None, max_length=50)
+    acceptance: list[AcceptanceItem] | None = Field(None, max_length=50)
     gate: Gate | None = None
     campaign_owner: Name | None = None
     not_before: Moment | None = None

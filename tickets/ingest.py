@@ -9,9 +9,10 @@ from pydantic import Field
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
-from models import Run, RunRequest, RunState, TicketEvent, insert_once
+from models import Run, RunRequest, RunState, TicketEvent, insert_once, now
+from protocol import TextPayload
 
-from . import budgets, conversation, events, messages, quarantine, sessions, usage
+from . import budgets, conversation, events, messages, payloads, quarantine, sessions, usage
 from .budgets import NO_LIMITS, Budgets
 from .facts import Body, Moment
 from .lookup import get_run
@@ -23,10 +24,13 @@ LIVE_LINE = 160
 
 
 class WorkerEvent(Body):
-    """One event of a run; `run_seq` counts up within the run, and a number already taken is ignored."""
+    """One event of a run; `run_seq` counts up within the run, and a number already taken is ignored.
 
-    run_seq: int = Field(ge=1)
-    ts: Moment
+    An event without a number is taken each time it comes.
+    """
+
+    run_seq: int | None = Field(None, ge=1)
+    ts: Moment = Field(default_factory=now)
     event_type: str = Field(pattern=EVENT_TYPE)
     payload: dict[str, Any]
 
@@ -53,15 +57,15 @@ def take(session: Session, run_id: int, batch: list[WorkerEvent], allowed: Budge
             session, run, "events", "the run has already ended", [event.model_dump(mode="json") for event in batch]
         )
         return Taken(0, 0, run.last_run_seq, refused="the run has already ended")
-    new = sorted((event for event in batch if event.run_seq > run.last_run_seq), key=lambda event: event.run_seq)
-    fresh = list({event.run_seq: event for event in new}.values())
+    numbered = {event.run_seq: event for event in batch if event.run_seq and event.run_seq > run.last_run_seq}
+    fresh = [*(numbered[number] for number in sorted(numbered)), *(event for event in batch if event.run_seq is None)]
     if not fresh:
         return Taken(0, len(batch), run.last_run_seq)
     first = _store(session, run, fresh)
     for seq, event in enumerate(fresh, start=first):
         _follow(session, run, event, seq)
     _finish_typing(session, run, fresh)
-    last = fresh[-1].run_seq
+    last = max(numbered, default=run.last_run_seq)
     values: dict[str, Any] = {"last_run_seq": last, **_last_words(fresh)}
     session.execute(update(Run).where(Run.id == run.id).values(**values))
     if _count(session, run, fresh) and not any(event.event_type == "agent.result" for event in fresh):
@@ -103,22 +107,23 @@ def _follow(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
     room, _, kind = event.event_type.partition(".")
     if room != "agent":
         return
-    conversation.derive(session, run, kind, event.payload, seq, event.ts)
+    payload = payloads.normalize(event.event_type, event.payload)
+    conversation.derive(session, run, kind, payload, seq, event.ts)
     if kind == "receipt":
-        messages.receive(session, run, event.payload, seq)
+        messages.receive(session, run, payload, seq)
     elif kind in ("question", "approval"):
-        _request(session, run, kind, event.payload)
+        _request(session, run, kind, payload, seq)
     elif kind == "withdrawn":
-        _withdraw(session, run, event.payload, seq)
-    elif kind == "session" and event.payload.get("conversation_id"):
-        sessions.begun(session, run, str(event.payload["conversation_id"]))
+        _withdraw(session, run, payload, seq)
+    elif kind == "session" and payload.get("conversation_id"):
+        sessions.begun(session, run, payload["conversation_id"])
 
 
-def _request(session: Session, run: Run, kind: str, payload: dict[str, Any]) -> None:
+def _request(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: int) -> None:
     row = {
         "ticket_id": run.ticket_id,
         "run_id": run.id,
-        "request": str(payload.get("request")),
+        "request": conversation.block_of(payload, seq),
         "kind": kind,
         "payload": payload,
     }
@@ -140,8 +145,9 @@ def _finish_typing(session: Session, run: Run, fresh: list[WorkerEvent]) -> None
 def _last_words(fresh: list[WorkerEvent]) -> dict[str, Any]:
     """The line that a card shows of a working agent: its last words or its last tool call."""
     for event in reversed(fresh):
-        words = event.payload.get("text") or event.payload.get("title")
+        told = payloads.read(TextPayload, event.payload)
+        words = told.text or told.title
         if event.event_type in ("agent.text", "agent.tool_call", "agent.progress", "agent.step") and words:
-            lines = str(words).strip().splitlines()
+            lines = words.strip().splitlines()
             return {"live_line": lines[-1][:LIVE_LINE]} if lines else {}
     return {}

@@ -149,6 +149,11 @@ def of(session: Session, ticket_id: int, limit: int = 100) -> list[QueuedMessage
     return list(session.scalars(query))
 
 
+def get(session: Session, message_id: int) -> QueuedMessage:
+    """One message that exists."""
+    return session.get_one(QueuedMessage, message_id)
+
+
 def expire(session: Session, after_seconds: int) -> int:
     """Expire messages that a live run could have received for so long; those nobody could receive wait."""
     stale = (

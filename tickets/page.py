@@ -24,8 +24,9 @@ from models import (
     TicketMessage,
     TicketStatus,
 )
+from protocol import ApprovalPayload, TextPayload, ToolCallPayload, ToolResultPayload
 
-from . import attachments, evidence, pictures, quarantine, relationships, requests, routing, words
+from . import attachments, evidence, payloads, pictures, quarantine, relationships, routing, words
 from .conversation import Entry
 
 View = dict[str, Any]
@@ -89,10 +90,9 @@ def _comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View], last
 
 
 def _question(row: TicketComment, is_open: bool) -> View:
-    asked = requests.questions_in(row.data or {}) or [{"text": "Your answer", "choices": []}]
     return {
         "request": "",
-        "questions": asked,
+        "questions": payloads.read_questions(row.data or {}),
         "open": is_open,
         "answer": None if is_open else "see below",
         "answered_by": None,
@@ -131,26 +131,21 @@ def _message(row: TicketMessage, asked: dict[tuple[int, str], RunRequest]) -> Vi
         return view | _asked(row, data, asked.get((row.run_id or 0, row.block or "")))
     if row.kind is MessageKind.ERROR:
         return view | {"kind": "notice", "level": "warning", "text": row.text}
-    return view | {"text": row.text, "level": data.get("level", "info"), "seconds": _number(data.get("seconds"))}
+    told = payloads.read(TextPayload, data)
+    return view | {"text": row.text, "level": told.level, "seconds": told.seconds}
 
 
 def _tool(row: TicketMessage, data: View) -> View:
-    given = data.get("input")
-    ended = data.get("ended", False)
+    call, result = payloads.read(ToolCallPayload, data), payloads.read(ToolResultPayload, data)
     return {
-        "name": str(data.get("name") or "tool"),
+        "name": call.name or "tool",
         "title": row.text,
-        "input": _readable(given),
-        "output": data.get("output") if ended else None,
-        "exit_code": data.get("exit_code"),
-        "seconds": _number(data.get("seconds")),
-        "error": bool(data.get("error")),
+        "input": _readable(call.input),
+        "output": result.output if data.get("ended") else None,
+        "exit_code": result.exit_code,
+        "seconds": result.seconds,
+        "error": result.error,
     }
-
-
-def _number(told: Any) -> float | None:
-    """A number that a worker told; anything else in its place counts as not told."""
-    return told if isinstance(told, int | float) else None
 
 
 def _readable(given: Any) -> str:
@@ -165,11 +160,12 @@ def _asked(row: TicketMessage, data: View, request: RunRequest | None) -> View:
     answer = (request.answer or {}) if request else {}
     by = request.answered_by if request else None
     if row.kind is MessageKind.QUESTION:
-        asked = {"request": row.block, "questions": requests.questions_in(data), "open": is_open}
+        asked = {"request": row.block, "questions": payloads.read_questions(data), "open": is_open}
         return {"question": asked | {"answer": answer.get("message") or answer.get("answers"), "answered_by": by}}
-    asked = {"request": row.block, "tool": data.get("tool"), "title": row.text, "input": _readable(data.get("input"))}
+    wanted = payloads.read(ApprovalPayload, data)
+    asked = {"request": row.block, "tool": wanted.tool, "title": row.text, "input": _readable(wanted.input)}
     answered = {"behavior": answer.get("behavior"), "scope": answer.get("scope"), "answered_by": by}
-    return {"approval": asked | {"reason": data.get("reason"), "open": is_open} | answered}
+    return {"approval": asked | {"reason": wanted.reason, "open": is_open} | answered}
 
 
 REQUESTS = (

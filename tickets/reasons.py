@@ -29,8 +29,9 @@ from models import (
     now,
     rows,
 )
+from protocol import ApprovalPayload
 
-from . import landing, relationships, runtime, team, wake
+from . import landing, payloads, relationships, runtime, team, wake
 from .glance import AnyTicket
 
 GRACE = timedelta(minutes=5)
@@ -253,7 +254,7 @@ def _questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
 
 
 REQUESTS = (
-    select(RunRequest.ticket_id, RunRequest.payload)
+    select(RunRequest.ticket_id, RunRequest.kind, RunRequest.payload)
     .where(among(RunRequest.run_id, "runs"), RunRequest.state == RequestState.PENDING)
     .order_by(RunRequest.id.desc())
 )
@@ -267,14 +268,14 @@ def _requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
         ticket_id: "Its agent waits for an answer" for ticket_id, run in live.items() if run.state is RunState.WAITING
     }
     asked = rows(session, REQUESTS, runs=[run.id for run in live.values()])
-    return found | {ticket_id: _line(_asked(payload)) for ticket_id, payload in asked}
+    return found | {ticket_id: _line(_asked(kind, payload)) for ticket_id, kind, payload in asked}
 
 
-def _asked(payload: dict[str, Any]) -> str:
-    questions = payload.get("questions") or []
-    if questions:
-        return str(questions[0].get("text", ""))
-    return f"Asks leave to use {payload.get('tool') or 'a tool'}: {payload.get('title') or ''}"
+def _asked(kind: str, payload: dict[str, Any]) -> str:
+    if kind == "question":
+        return payloads.read_questions(payload)[0].text
+    wanted = payloads.read(ApprovalPayload, payload)
+    return f"Asks leave to use {wanted.tool or 'a tool'}: {wanted.title}"
 
 
 NEWEST_RUNS = select(func.max(Run.id)).where(among(Run.ticket_id, "tickets")).group_by(Run.ticket_id)

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from models import RequestState, RunRequest, now
 
-from . import conversation, events
+from . import conversation, events, payloads, rights
 from .actors import Actor
 from .errors import Conflict
 from .facts import Body, Prose
+from .rights import Act
 
 
 class Reply(Body):
@@ -27,7 +28,11 @@ class Reply(Body):
 
 
 def answer(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:
-    """Record the answer to a pending request; returns its run. Raises `Conflict` when it no longer waits."""
+    """Record a person's answer to a pending request; returns its run.
+
+    Raises `Forbidden` for programs and viewers, `Conflict` when the request no longer waits.
+    """
+    rights.require(actor, Act.REPLY)
     said: dict[str, Any] = body.model_dump(exclude={"request"})
     run_id: int | None = session.scalar(
         update(RunRequest)
@@ -48,30 +53,9 @@ def answer(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:
 
 def questions(session: Session, ticket_id: int, request: str) -> list[str]:
     """The texts of the questions in a request, in order; none for a tool's approval."""
-    payload = session.scalar(
-        select(RunRequest.payload).where(RunRequest.ticket_id == ticket_id, RunRequest.request == request).limit(1)
-    )
-    return [question["text"] for question in questions_in(payload or {})]
-
-
-def questions_in(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    """The questions of a payload in the shape that is drawn and answered, whatever its worker has sent."""
-    return [
-        {
-            "text": str(asked.get("text") or ""),
-            "header": str(asked.get("header") or ""),
-            "choices": [
-                {"label": str(choice.get("label") or ""), "detail": str(choice.get("detail") or "")}
-                for choice in _objects(asked.get("choices"))
-            ],
-            "multiple": asked.get("multiple") is True,
-        }
-        for asked in _objects(payload.get("questions"))
-    ]
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    asked = (RunRequest.ticket_id == ticket_id, RunRequest.request == request, RunRequest.kind == "question")
+    payload = session.scalar(select(RunRequest.payload).where(*asked).limit(1))
+    return [] if payload is None else [question.text for question in payloads.read_questions(payload)]
 
 
 def of(session: Session, ticket_id: int, limit: int = 100) -> list[RunRequest]:

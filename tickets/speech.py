@@ -13,11 +13,11 @@ from typing_extensions import TypedDict
 
 from models import Run, RunState, Ticket, TicketStatus
 
-from . import idempotency, messages
+from . import idempotency, lifecycle, messages, rights
 from .actors import Actor
-from .lifecycle import transition
 from .lookup import live_run
 from .messages import NewMessage
+from .rights import Act
 
 Key = Annotated[
     str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
@@ -63,10 +63,12 @@ def say(
     session: Session, ticket: Ticket, body: Said, actor: Actor, caller: str, permit: Callable[[], None] | None = None
 ) -> Spoken:
     """Say something to the ticket's agent. Without a live run it answers a question or asks for changes where the ticket
-    waits for that, else it waits for the next run.
+    waits for that and the actor may make that move, else it waits for the next run.
 
-    `permit` may refuse what was not said before. Raises `KeyReused`, and what the move or `messages.send` raises.
+    `permit` may refuse what was not said before. Raises `Forbidden` for viewers and runs, `KeyReused`, and what the move or
+    `messages.send` raises.
     """
+    rights.require(actor, Act.SPEAK)
 
     def work() -> dict[str, Any]:
         if permit is not None:
@@ -95,8 +97,8 @@ def once(
 def _say(session: Session, ticket: Ticket, body: Said, actor: Actor) -> Spoken:
     run = live_run(session, ticket.id)
     move = MOVES.get(ticket.status)
-    if run is None and move is not None:
-        transition(session, ticket.id, move, actor, body=body.body)
+    if run is None and move is not None and _may_make(session, ticket, move, actor):
+        lifecycle.transition(session, ticket.id, move, actor, body=body.body)
         return {"became": move, "text": TOLD[move], "message": None, "run": None}
     message = messages.send(session, ticket, body, actor, body.id)
     facts: MessageFacts = {"id": message.id, "uuid": message.uuid, "state": message.state.value}
@@ -106,6 +108,12 @@ def _say(session: Session, ticket: Ticket, body: Said, actor: Actor) -> Spoken:
         "message": facts,
         "run": run.id if run else None,
     }
+
+
+def _may_make(session: Session, ticket: Ticket, move: str, actor: Actor) -> bool:
+    """Return whether the actor may move the ticket so; the words of others wait for the next run."""
+    standing = lifecycle.standings(session, [ticket], actor)[ticket.id]
+    return lifecycle.MOVES[move] in lifecycle.moves_from(lifecycle.situation(ticket, standing))
 
 
 def _fate(run: Run | None, body: Said) -> str:

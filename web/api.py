@@ -252,7 +252,7 @@ def asked_for(content: bytes) -> idempotency.Request | None:
         raise Invalid(f"an Idempotency-Key has 1 to {KEY_LENGTH} printable characters")
     caller = auth.caller()
     said = b"\n".join((request.method.encode(), request.full_path.encode(), content))
-    return idempotency.Request(f"{caller.source}:{caller.number}", key, hashlib.sha256(said).hexdigest())
+    return idempotency.Request(caller.identity, key, hashlib.sha256(said).hexdigest())
 
 
 def _found(call: Call, args: dict[str, Any]) -> dict[str, Any]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from models import Ticket
-from tickets import conversation, events, ingest, lookup, messages, paging
+from tickets import conversation, events, ingest, messages, paging, speech
 from tickets.budgets import Budgets
 from tickets.conversation import NewComment
 from tickets.errors import ClaimLost, Forbidden, Invalid
 from tickets.facts import Body, Moment
 from tickets.messages import NewMessage
+from tickets.speech import Said, Spoken
 
 from . import nudge, shapes
 from .api import ANYBODY, RUNS, WRITERS, Call, Resource
@@ -56,14 +57,29 @@ def list_messages(call: Call, ticket: Ticket, query: Newest) -> Page[MessageJson
     return {"items": [shapes.message(row) for row in rows], "next": None}
 
 
+class SentJson(MessageJson):
+    """A message, and what it became: where that is an answer or a request for changes, `id` is that of the comment."""
+
+    became: Literal["message", "answer", "request_changes"]
+    text: str
+
+
 @blueprint.writes("POST", "/tickets/<ticket>/messages", status=201)
-def send_message(call: Call, ticket: Ticket, body: NewMessage) -> MessageJson:
-    """Send a message to the agent; `mode` says what happens when it is busy."""
-    live = lookup.live_run(call.session, ticket.id)
-    message = messages.send(call.session, ticket, body, call.actor)
+def send_message(call: Call, ticket: Ticket, body: NewMessage) -> SentJson:
+    """Send words to the agent; `mode` says what happens when it is busy. Without a live run they answer the question that
+    the ticket waits with, or request changes of what is in review."""
+    spoken = speech.say(call.session, ticket, Said(**body.model_dump()), call.actor, call.caller.identity)
+    live = spoken["run"]
     if live is not None:
-        call.after.append(lambda: nudge.nudge(call.settings, live.id))
-    return shapes.message(message)
+        call.after.append(lambda: nudge.nudge(call.settings, live))
+    return {**_written(call, ticket, body, spoken), "became": spoken["became"], "text": spoken["text"]}
+
+
+def _written(call: Call, ticket: Ticket, body: NewMessage, spoken: Spoken) -> MessageJson:
+    if spoken["message"] is not None:
+        return shapes.message(messages.get(call.session, spoken["message"]["id"]))
+    [comment] = conversation.comments_of(call.session, ticket.id, limit=1)
+    return shapes.message_of_comment(comment, body.mode)
 
 
 # ------------------------------------------------------------------------------------------------------------- events
@@ -103,12 +119,18 @@ def _event(row: events.Logged) -> EventJson:
 
 
 class PostedEvent(Body):
-    """One event. A run numbers its own with `run_seq`; a service posts `external.*` events, unnumbered."""
+    """One event. A run may number its own with `run_seq`: one without a number is repeated safely only with an
+    Idempotency-Key. Without `ts` it has the time at which it arrived. A service posts `external.*` events, and gives neither.
+    """
 
     event_type: str = Field(pattern=ingest.EVENT_TYPE)
     payload: dict[str, Any]
     run_seq: int | None = Field(None, ge=1, le=2**63 - 1)
     ts: Moment | None = None
+
+    def stated(self) -> dict[str, Any]:
+        """The fields that have a value."""
+        return {name: value for name, value in self if value is not None}
 
 
 class TakenJson(TypedDict):
@@ -119,12 +141,13 @@ class TakenJson(TypedDict):
 
 @blueprint.writes("POST", "/tickets/<ticket>/events", rights=WRITERS | RUNS, batch=True, late=True)
 def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson | ClaimLost:
-    """Post one event, an array or NDJSON. Those of a run are taken once by number, and refused when it lost its ticket."""
+    """Post one event, an array or NDJSON. Those of a run are taken once by number where they have one, and refused when it lost its
+    ticket."""
     if len(body) > ingest.BATCH:
         raise Invalid(f"at most {ingest.BATCH} events at a time", fields={"body": "too many events"})
     if call.actor.run_id is None:
         return _external(call, ticket, body)
-    batch = [ingest.WorkerEvent.model_validate(event.model_dump()) for event in body]
+    batch = [ingest.WorkerEvent.model_validate(event.stated()) for event in body]
     taken = ingest.take(call.session, call.actor.run_id, batch, Budgets.of(call.settings))
     if taken.refused:
         return ClaimLost(run=call.actor.run_id, reason=taken.refused)

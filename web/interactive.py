@@ -35,7 +35,7 @@ def talk(line: Line, ticket: str) -> None:
     settings, engine, caller = auth.instance().settings, auth.instance().engine, auth.caller()
     with reading(engine) as session:
         ticket_id = lookup.get(session, ticket).id
-    person = Person(caller.actor, f"{caller.source}:{caller.number}", caller.right is not Right.VIEWER)
+    person = Person(caller.actor, caller.identity)
     conversation = Talk(engine, ticket_id, person, lambda run: nudge.nudge(settings, run))
     news = _News(line, conversation, streams.hub(), Interest(frozenset({ticket_id}), board=False))
     news.start()

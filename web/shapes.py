@@ -94,6 +94,24 @@ def message(row: QueuedMessage) -> MessageJson:
     }
 
 
+def message_of_comment(row: TicketComment, mode: str) -> MessageJson:
+    """Words that were taken at once, as a comment, in the shape of a message."""
+    written = stamp(row.created)
+    return {
+        "id": row.id,
+        "uuid": "",
+        "author": row.author,
+        "body": row.body,
+        "mode": mode,
+        "state": "accepted",
+        "failure": None,
+        "run_id": row.run_id,
+        "created": written,
+        "delivered": written,
+        "accepted": written,
+    }
+
+
 class EventJson(TypedDict):
     id: int
     ticket: str | None

@@ -328,7 +328,7 @@ def _speak(session: Session, ticket: Ticket, body: str, mode: str) -> speech.Spo
     """Under the page's own id where it made one: sent again after a cut, it is not said again."""
     said = speech.Said.model_validate({"body": body, "mode": mode, "id": request.form.get("id") or None})
     caller = auth.caller()
-    return speech.say(session, ticket, said, caller.actor, f"{caller.source}:{caller.number}")
+    return speech.say(session, ticket, said, caller.actor, caller.identity)
 
 
 @blueprint.post("/ticket/<reference>/answer")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from workers.agents.fields import rows
 from workers.vocabulary import plain
 
 LOG_BYTES = 8 * 1024 * 1024
@@ -66,7 +67,7 @@ def _call_result(payload: Mapping[str, Any]) -> str:
 
 
 def _question(payload: Mapping[str, Any]) -> str:
-    texts = [str(question.get("text", "")) for question in payload.get("questions", [])]
+    texts = [str(question.get("text", "")) for question in rows(payload, "questions")]
     return "? " + "\n".join(texts)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from workers import spec as specs
 from workers import spool, terminal
+from workers.agents.fields import rows
 from workers.facts import Facts
 from workers.spec import RunSpec, SpecRefused
 from workers.vocabulary import clip, event, title
@@ -227,7 +228,7 @@ def _stopped(facts: Facts, cause: Cause | None) -> Verdict | None:
         return None
     if cause.code == "timeout" and facts.pending:
         asked = next(iter(facts.pending.values()))
-        texts = [str(each.get("text", "")) for each in asked.get("questions", [])]
+        texts = [str(each.get("text", "")) for each in rows(asked, "questions")]
         summary = "\n".join(texts) or f"May the agent use {asked.get('title')}?"
         return Verdict("question", summary, _question(asked if texts else summary))
     return stopped(cause.text)

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
-from models import Ticket, reading, writing
+from models import Ticket, TicketEvent, reading, writing
 from tests.web.conftest import Api, Worker
 from tickets import lookup, quarantine, runs
 
@@ -48,6 +48,25 @@ def test_one_event_an_array_and_lines_are_the_same(worker: Worker) -> None:
     assert worker.post(path, said(1)).json["accepted"] == 1  # type: ignore[index]
     assert worker.post(path, [said(2), said(3)]).json["accepted"] == 2  # type: ignore[index]
     assert worker.post(path, data=lines(said(4)), content_type=NDJSON).json["last_run_seq"] == 4  # type: ignore[index]
+
+
+def test_an_event_without_a_number_takes_none_and_is_repeated_by_its_key_alone(
+    worker: Worker, operator: Api, store: Engine
+) -> None:
+    path, bare = f"/tickets/{worker.ticket}/events", {"event_type": "agent.text", "payload": {"text": "Hello"}}
+    for _ in range(2):
+        answer: Any = worker.post(path, bare, headers={"Idempotency-Key": "once"}).json
+        assert answer == {"accepted": 1, "repeated": 0, "last_run_seq": 0}
+    assert worker.post(path, [said(1), bare]).json == {"accepted": 2, "repeated": 0, "last_run_seq": 1}
+
+    logged: Any = operator.get(path).json
+    texts = [event for event in logged["items"] if event["event_type"] == "agent.text"]
+    with reading(store) as session:
+        stored = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "agent.text")).all()
+    assert sorted(event.run_seq or 0 for event in stored) == [0, 0, 1]
+    assert len(texts) == 3 and all(event["ts"] for event in texts)
+    feed: Any = operator.get("/events").json
+    assert "agent.text" not in [event["event_type"] for event in feed["items"]]
 
 
 def test_a_run_names_its_ticket_by_its_number_in_the_store(worker: Worker, store: Engine) -> None:
@@ -120,7 +139,6 @@ def test_a_service_posts_events_of_its_own_kind_only(service: Api, operator: Api
         (b"not json", NDJSON),
         (b'{"run_seq": 1', "application/json"),
         (b"[]\n[]", NDJSON),
-        (json.dumps({"event_type": "agent.text", "payload": {}}).encode(), "application/json"),
         (json.dumps({**said(1), "event_type": "agent.Text; DROP"}).encode(), "application/json"),
         (json.dumps(said(2**70)).encode(), "application/json"),
         (json.dumps({**said(1), "payload": {"text": "a\x00b"}}).encode(), "application/json"),

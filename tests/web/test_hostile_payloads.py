@@ -2,84 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import Engine, select, update
 
-from models import now, stamp
-from tests.web.conftest import Api, Worker
+from models import RunRequest, Ticket, TicketEvent, TicketMessage, now, reading, stamp, writing
+from tests.web.conftest import Api, Worker, start
+from tickets import events
+from web import telling
+from web.hub import Frame, coalesced
 from workers.vocabulary import KINDS
 
 FIELDS = (
-    "answers", "asked", "block", "body", "call", "changes", "choices", "conversation_id", "detail", "ended", "error", "exit_code",
+    "answers", "asked", "body", "call", "changes", "choices", "conversation_id", "detail", "ended", "error", "exit_code",
     "failure", "from", "header", "input", "kind", "level", "message", "move", "name", "offset", "output", "parent",
     "question", "questions", "reason", "request", "retry_at", "seconds", "source", "state", "status", "step", "task",
     "text", "title", "to", "tool", "truncated", "uuid", "version", "was",
 )  # fmt: skip
-ODD: dict[str, Callable[[str], Any]] = {
-    "text": lambda field: f"odd {field}",
-    "number": lambda _: 7,
-    "fraction": lambda _: -0.5,
-    "truth": lambda _: True,
-    "list": lambda _: ["one", 2, None],
-    "objects": lambda _: [{"text": 1, "choices": "x", "label": None}, {}],
-    "object": lambda field: {field: {"deep": [1]}},
-    "empty": lambda _: {},
-    "nothing": lambda _: None,
-}
-PAGES = ("/", "/board", "/activity", "/activity?kind=agent", "/logs", "/search?q=odd")
-PLACES = ("/operator", "/workflow", "?tab=events&at=9", "/part/replay?at=9", "?tab=runs&run=1", "?tab=evidence&run=1")
 OBSERVED = (
     "check", "check_base", "commits", "deletions", "diff_sha256", "dirty", "files_changed", "head_sha", "insertions",
 )  # fmt: skip
-PARTS = ("conversation", "changes", "console", "evidence", "runs", "events")
+VALUES: tuple[Any, ...] = (
+    "odd", 7, -0.5, True, None, {}, {"a": 1}, ["x"], [None], [{}], [[]],
+    ["one", 2, None], [{"text": 1, "choices": "x", "label": None}, {}], [{"text": "Which?", "choices": [7, {"a": []}]}],
+    {"text": {"deep": [1]}, "questions": "x"},
+)  # fmt: skip
+ASKING = ("agent.question", "agent.approval")
+REPORTED = ("agent.tool_result", "run.output", "run.check_ended", "script.odd")
+VIEWS = ("/", "/board", "/board?view=lanes", "/board?view=list", "/board/notes")
+PAGES = (
+    *VIEWS, "/board/column/in_progress", "/board/lane/needs_you", "/board/list", "/activity", "/activity/part/feed", "/logs",
+)  # fmt: skip
+LISTS = ("/events", "/needs-you", "/tickets")
+OF_LIVE = (
+    "", "/operator", "/print", "/part/conversation", "/part/replay?at=9", "?tab=events", "?tab=runs&run={run}",
+)  # fmt: skip
+OF_REPORTED = ("", "?tab=runs&run={run}", "?tab=evidence&run={run}")
 
 
-@pytest.mark.parametrize("shape", ODD)
-def test_no_page_breaks_on_what_a_run_or_a_service_has_posted(
-    shape: str, worker: Worker, service: Api, browser: FlaskClient
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_no_page_breaks_on_what_runs_and_services_have_posted(
+    app: Flask, store: Engine, operator: Api, service: Api, browser: FlaskClient
 ) -> None:
-    payload = {field: ODD[shape](field) for field in FIELDS}
-    kinds = [f"agent.{kind}" for kind in sorted(KINDS)] + ["run.output", "run.check_ended", "script.odd"]
-    events = [
-        {"run_seq": at, "ts": stamp(now()), "event_type": kind, "payload": payload | {"block": kind}}
-        for at, kind in enumerate(kinds, 1)
-    ]
-    joined = {
-        "run_seq": len(kinds) + 1,
-        "event_type": "agent.tool_result",
-        "payload": payload | {"call": "agent.tool_call"},
-    }
-    events.append(events[0] | joined)
-    assert worker.post(f"/tickets/{worker.ticket}/events", events).status_code == 200
-    odd = {"event_type": "external.odd", "payload": payload}
-    assert service.post(f"/tickets/{worker.ticket}/events", odd).status_code == 200
-    page = f"/ticket/{worker.ticket}"
-    parts = [f"{page}/part/{name}" for name in (*PARTS, "header", "side")]
-    inner = [f"{page}{place}" for place in PLACES]
-    seen = [*PAGES, *(f"{page}?tab={tab}" for tab in PARTS), *parts, *inner]
-    assert broken(browser, seen) == {}
+    workers = [start(app, store, title=f"Posts {json.dumps(value)}") for value in VALUES]
+    for worker, value in zip(workers, VALUES, strict=True):
+        post(worker, service, value)
+    shapes = [question for worker in workers for question in questions(operator, worker)]
+    live = broken(browser, PAGES, pages(workers, OF_LIVE)) | broken_sentences(store)
+    keep_as_before(store)
+    before = broken(browser, VIEWS, pages(workers, ("",)))
+    reporters = [start(app, store, title=f"Reports {json.dumps(value)}") for value in VALUES]
+    for worker, reporter, value in zip(workers, reporters, VALUES, strict=True):
+        report(worker, value, "question")
+        report(reporter, value, "review")
+        report(reporter, value, "failed")
+    ended = broken(browser, VIEWS, pages(workers, ("",)), pages(reporters, OF_REPORTED))
+    reads = [f"/tickets/{worker.ticket}/{part}" for worker in workers for part in ("requests", "comments")]
+
+    assert (live, before, ended, broken(operator, LISTS, reads)) == ({}, {}, {}, {})
+    assert [question for question in shapes if not is_shaped(question)] == []
 
 
-@pytest.mark.parametrize("verdict", ["review", "question", "failed"])
-@pytest.mark.parametrize("shape", ODD)
-def test_no_page_breaks_on_what_a_run_has_reported(
-    shape: str, verdict: str, worker: Worker, browser: FlaskClient
-) -> None:
+def post(worker: Worker, service: Api, value: Any) -> None:
+    """Ask with a wrong value, then send every type of event with it in every field."""
+    kinds = [*ASKING, *sorted(f"agent.{kind}" for kind in KINDS), *REPORTED]
+    batch = [event(number, kind, value) for number, kind in enumerate(kinds, 1)]
+    answer = worker.post(f"/tickets/{worker.ticket}/events", batch)
+    assert answer.status_code == 200, answer.text
+    sent = {"event_type": "external.odd", "payload": dict.fromkeys(FIELDS, value)}
+    assert service.post(f"/tickets/{worker.ticket}/events", sent).status_code == 200
+
+
+def event(number: int, kind: str, value: Any) -> dict[str, Any]:
+    payload = dict.fromkeys(FIELDS, value) | ({"request": f"r{number}"} if number <= len(ASKING) else {})
+    payload |= {"block": f"b{number}"} if kind == "agent.tool_call" else {}
+    payload |= {"call": "odd"} if kind in ("agent.tool_call", "agent.tool_result") else {}
+    return {"run_seq": number, "ts": stamp(now()), "event_type": kind, "payload": payload}
+
+
+def keep_as_before(store: Engine) -> None:
+    """Put the payloads of what is shown back as they came, as an older version has stored them."""
+    with writing(store) as session:
+        query = select(TicketEvent.run_id, TicketEvent.seq, TicketEvent.payload_json)
+        for run_id, seq, payload in session.execute(query.where(TicketEvent.event_type.in_(ASKING))).all():
+            mine = (RunRequest.run_id == run_id, RunRequest.request == str(payload["request"]))
+            session.execute(update(RunRequest).where(*mine).values(payload=payload))
+            session.execute(
+                update(TicketMessage)
+                .where(TicketMessage.run_id == run_id, TicketMessage.seq == seq)
+                .values(data=payload)
+            )
+
+
+def report(worker: Worker, value: Any, verdict: str) -> None:
     """Only particulars may be odd; what cannot be understood at all is refused in words."""
-    odd, seen = ({field: ODD[shape](field) for field in fields} for fields in (FIELDS, OBSERVED))
-    told = {"verdict": verdict, "summary": "Odd.", "observations": seen, "question": odd, "terminal": odd}
-    answer = worker.post(f"/runs/{worker.run}/report", told)
-    assert answer.status_code in (200, 422), answer.text
-    page = f"/ticket/{worker.ticket}"
-    assert (
-        broken(browser, [*PAGES, page, *(f"{page}?tab={tab}" for tab in PARTS), *(f"{page}{at}" for at in PLACES)])
-        == {}
-    )
+    body = {
+        "verdict": verdict,
+        "summary": "Odd.",
+        "question": {"questions": value},
+        "terminal": dict.fromkeys(FIELDS, value),
+    }
+    body |= {"observations": dict.fromkeys(OBSERVED, value)} if verdict == "review" else {}
+    answer = worker.post(f"/runs/{worker.run}/report", body)
+    assert answer.status_code in (200, 409, 422), answer.text
 
 
-def broken(browser: FlaskClient, paths: list[str]) -> dict[str, int]:
-    seen = {path: browser.get(path).status_code for path in paths}
+def questions(operator: Api, worker: Worker) -> list[Any]:
+    """The questions that programs read of a live run."""
+    items: list[Any] = operator.get(f"/tickets/{worker.ticket}/requests").json["items"]  # type: ignore[index]
+    asked = [item["payload"] for item in items if item["kind"] == "question"]
+    return [question for payload in asked for question in payload["questions"] or []]
+
+
+def is_shaped(question: dict[str, Any]) -> bool:
+    choices = question["choices"]
+    return isinstance(question["text"], str) and all(isinstance(choice["label"], str) for choice in choices)
+
+
+def pages(workers: list[Worker], places: Iterable[str]) -> list[str]:
+    return [f"/ticket/{worker.ticket}{place.format(run=worker.run)}" for worker in workers for place in places]
+
+
+def broken(client: FlaskClient | Api, *paths: Iterable[str]) -> dict[str, int]:
+    seen = {path: client.get(path).status_code for path in chain(*paths)}
     return {path: status for path, status in seen.items() if status != 200}
+
+
+def broken_sentences(store: Engine) -> dict[str, int]:
+    """The types of the events that cannot be told in a sentence or sent by a stream."""
+    with reading(store) as session:
+        ids = session.scalars(select(Ticket.id)).all()
+        logged = [row for ticket_id in ids for row in events.replay(session, ticket_id)]
+    failed = {}
+    for row in [*logged, *coalesced(logged)]:
+        try:
+            assert telling.tell(row).icon
+            assert Frame(row).body
+        except Exception:
+            failed[row.event_type] = 500
+    return failed

@@ -14,7 +14,7 @@ from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
 from tests.web.conftest import Staged
 from tests.web.stage import Stage
-from tickets import header, lookup, tokens
+from tickets import header, ingest, lookup, runs, tokens
 from tickets.control import LEASE
 
 
@@ -338,3 +338,40 @@ def test_one_who_missed_too_much_is_told_to_read_anew(stage: Staged) -> None:
     assert [message["type"] for message in alice.heard] == ["welcome", "resync", "control"]
     assert alice.reply(alice.say("hello"))["became"] == "message"
     assert alice.seqs == []
+
+
+def test_each_scope_may_do_over_the_socket_what_it_may_do_over_http(stage: Staged) -> None:
+    board = stage()
+    _, name = board.ticket()
+    with writing(board.engine) as session:
+        run = runs.claim(session, lookup.get(session, name).id, "here").run
+        asked = {"request": "a-1", "tool": "Bash", "title": "ls"}
+        event = ingest.WorkerEvent(run_seq=1, ts=now(), event_type="agent.approval", payload=asked)
+        ingest.take(session, run.id, [event])
+    said: dict[str, dict[str, str]] = {}
+    for scope in (Scope.VIEWER, Scope.SERVICE, Scope.ORCHESTRATOR, Scope.OPERATOR):
+        guest = board.guest(name, board.person(scope.value, scope))
+        guest.tell(type="beat")
+        acts = {act: guest.control(act) for act in ("ask", "take", "give", "release")}
+        acts |= {mode: guest.reply(guest.say(mode, mode=mode)) for mode in ("queue", "interrupt")}
+        key = str(uuid4())
+        guest.tell(type="answer", id=key, request="a-1", behavior="allow", scope="run")
+        acts["answer"] = guest.reply(key)
+        said[scope.value] = {act: reply.get("became") or reply["error"] for act, reply in acts.items()}
+        assert guest.heard[0]["may_speak"] is (scope is not Scope.VIEWER)
+        guest.leave()
+
+    controls = dict.fromkeys(("ask", "take", "give", "release"), "forbidden")
+    program = {**controls, "queue": "message", "interrupt": "message", "answer": "forbidden"}
+    assert said == {
+        "viewer": {**controls, "queue": "forbidden", "interrupt": "forbidden", "answer": "forbidden"},
+        "service": program,
+        "orchestrator": program,
+        "operator": {
+            **dict.fromkeys(("ask", "take", "release"), "control"),
+            "give": "conflict",
+            "queue": "message",
+            "interrupt": "message",
+            "answer": "reply",
+        },
+    }

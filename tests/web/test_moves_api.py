@@ -30,6 +30,33 @@ def test_a_move_answers_with_the_moved_ticket(operator: Api, ticket: str) -> Non
     assert move(operator, ticket, "wake")[1]["status"] == "todo"
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_words_sent_over_the_api_answer_request_changes_or_wait_as_those_of_a_form(
+    app: Flask, store: Engine, operator: Api, service: Api
+) -> None:
+    became: dict[str, list[Any]] = {}
+    differing: set[str] = set()
+    for verdict in ("question", "review"):
+        for caller in (service, operator):
+            worker = start(app, store)
+            path = f"/tickets/{worker.ticket}/messages"
+            live: Any = caller.post(path, {"body": "Go on."}).json
+            worker.post(f"/runs/{worker.run}/report", {"verdict": verdict, "summary": "Well?"})
+            sent: Any = caller.post(path, {"body": "Shorter.", "mode": "queue"}).json
+            status = operator.get(f"/tickets/{worker.ticket}").json["status"]  # type: ignore[index]
+            became[f"{sent['author']} {verdict}"] = [live["became"], sent["became"], status]
+            differing |= sent.keys() ^ live.keys()
+            assert (sent["body"], sent["mode"], bool(sent["text"])) == ("Shorter.", "queue", True)
+
+    assert differing == set()
+    assert became == {
+        "the-service question": ["message", "message", "needs_input"],
+        "the-operator question": ["message", "answer", "todo"],
+        "the-service review": ["message", "message", "in_review"],
+        "the-operator review": ["message", "request_changes", "todo"],
+    }
+
+
 def test_an_illegal_move_says_what_is_possible_and_changes_nothing(operator: Api, ticket: str) -> None:
     before = operator.get(f"/tickets/{ticket}").json
     status, refused = move(operator, ticket, "approve")

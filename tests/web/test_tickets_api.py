@@ -12,6 +12,7 @@ from models import writing
 from tests.web.conftest import Api, start
 from tickets import projects
 from tickets.actors import Actor
+from web.openapi import document
 
 
 def make(operator: Api, **facts: Any) -> Any:
@@ -35,6 +36,21 @@ def test_a_created_ticket_is_answered_whole(operator: Api) -> None:
     assert made["requester"] == "the-operator"
     for name in ("MC-1", "1"):
         assert operator.get(f"/tickets/{name}").json == made
+
+
+def test_an_acceptance_item_may_be_a_text_alone_and_the_document_says_so(operator: Api) -> None:
+    made = make(operator, acceptance=["It works", {"text": "It is fast", "met": True}])
+    assert made["acceptance"] == [{"text": "It works", "met": False}, {"text": "It is fast", "met": True}]
+    edited: Any = operator.patch("/tickets/MC-1", {"version": 1, "acceptance": ["Anew"]}).json
+    assert edited["acceptance"] == [{"text": "Anew", "met": False}]
+    assert operator.post("/tickets", {"title": "x", "acceptance": [""]}).status_code == 422
+
+    schemas = document()["components"]["schemas"]
+    for schema in (
+        schemas["NewTicket"]["properties"]["acceptance"],
+        schemas["EditTicket"]["properties"]["acceptance"]["anyOf"][0],
+    ):
+        assert "string" in [kind.get("type") for kind in schema["items"]["anyOf"]]
 
 
 def test_a_ticket_wanted_in_waiting_is_created_there(operator: Api) -> None:
