@@ -1,7 +1,8 @@
 """A pytest plugin: count the CPU and wall seconds of each test with its processes, and print the dearest at the end.
 
 `bin/test --slowest` loads it. CPU is user and system time of this process, of its reaped children, of its living
-descendants, and of daemons that descendants left behind (tmux, PostgreSQL), which inherit a mark in their environment.
+descendants, and of daemons that descendants left behind (tmux, PostgreSQL), which have a mark in their environment or the
+folder for temporary files of this process in it or in their arguments.
 A daemon that starts and ends within one phase of a test is not counted. All figures are kept in pytest's cache as `timing/tests`.
 """
 
@@ -69,8 +70,8 @@ def sum_tree(root: int, children: dict[int, list[Process]]) -> tuple[float, set[
 class Meter:
     """The CPU seconds that this process and everything started by it have used so far."""
 
-    def __init__(self) -> None:
-        self._mark = f"{MARK}={os.getpid()}".encode()
+    def __init__(self, folder: Path) -> None:
+        self._marks = (f"{MARK}={os.getpid()}\0".encode(), str(folder).encode())
         self._marked: dict[tuple[int, int], bool] = {}
         self._daemons: dict[tuple[int, int], float] = {}
         self._last = 0.0
@@ -100,13 +101,15 @@ class Meter:
     def _is_marked(self, process: Process) -> bool:
         key = process.pid, process.started
         if key not in self._marked:
-            self._marked[key] = self._mark in _read_environment(process.pid).split(b"\0")
+            words = _read_words(process.pid)
+            self._marked[key] = any(mark in words for mark in self._marks)
         return self._marked[key]
 
 
-def _read_environment(pid: int) -> bytes:
+def _read_words(pid: int) -> bytes:
+    """Read the environment and the arguments of a process."""
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
+        return b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("environ", "cmdline"))
     except OSError:
         return b""
 
@@ -114,8 +117,8 @@ def _read_environment(pid: int) -> bytes:
 class Timing:
     """Add the CPU to each report, and gather it where reports arrive: in xdist's controller or the one process."""
 
-    def __init__(self) -> None:
-        self._meter = Meter()
+    def __init__(self, folder: Path) -> None:
+        self._meter = Meter(folder)
         self.tests: dict[str, Cost] = defaultdict(Cost)
 
     def pytest_runtest_logstart(self) -> None:
@@ -160,6 +163,7 @@ def _folder_of(test: str) -> str:
     return str(Path(_file_of(test)).parent)
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     os.environ[MARK] = str(os.getpid())
-    config.pluginmanager.register(Timing(), "timing")
+    factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
+    session.config.pluginmanager.register(Timing(factory.getbasetemp()), "timing")
