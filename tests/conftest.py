@@ -29,10 +29,19 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "mc.db"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests marked `both_databases` on PostgreSQL too: those that touch a difference between the databases."""
+    if metafunc.definition.get_closest_marker("both_databases") and "url" in metafunc.fixturenames:
+        metafunc.parametrize("url", DATABASES, indirect=True)
+
+
+@pytest.fixture
 def url(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Iterator[str]:
-    """The URL of a store of the test's own, on each database."""
-    if request.param == "sqlite":
+    """The URL of a store of the test's own: SQLite, or what the mark `both_databases` asks for."""
+    if getattr(request, "param", "sqlite") == "sqlite":
         shutil.copy(template, tmp_path / "mc.db")
         yield f"sqlite:///{tmp_path / 'mc.db'}"
     else:

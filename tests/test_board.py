@@ -51,6 +51,7 @@ def kind(card: Card) -> str:
     return card.reason.kind if card.reason else ""
 
 
+@pytest.mark.both_databases
 def test_each_ticket_stands_in_the_lane_of_what_it_needs(engine: Engine) -> None:
     work(engine, make(engine))
     work(engine, make(engine), "waiting")
@@ -113,6 +114,7 @@ def stick(engine: Engine, cause: str) -> int:
     return ticket
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
@@ -147,6 +149,7 @@ def test_a_question_of_a_run_that_is_not_heard_is_stuck_and_not_asked(engine: En
         assert standing(session) == {"working": [], "needs_you": [], "in_review": [], "stuck": ["unheard"]}
 
 
+@pytest.mark.both_databases
 def test_a_card_in_the_queue_says_what_keeps_it_there(engine: Engine) -> None:
     first, blocked, later, tried, free = (make(engine) for _ in range(5))
     with writing(engine) as session:
@@ -169,6 +172,7 @@ def test_a_card_in_the_queue_says_what_keeps_it_there(engine: Engine) -> None:
     assert [reason and reason.text for reason in parked] == ["Wakes", "Parked until somebody wakes it"]
 
 
+@pytest.mark.both_databases
 def test_age_counts_from_the_last_move_and_an_undone_one_does_not_count(engine: Engine) -> None:
     ticket = make(engine, assigned_to=None)
     put(engine, ticket, moved=now() - HOUR)
@@ -187,6 +191,7 @@ def test_age_counts_from_the_last_move_and_an_undone_one_does_not_count(engine: 
         assert before < get(session, ticket).moved < parked
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("sort", list(table.ORDERS))
 def test_the_list_goes_on_where_it_ended_in_each_order(engine: Engine, sort: str) -> None:
     for number in range(7):
@@ -205,6 +210,7 @@ def test_the_list_goes_on_where_it_ended_in_each_order(engine: Engine, sort: str
     assert seen == (by_rank if sort == "priority" else by_number)
 
 
+@pytest.mark.both_databases
 def test_the_list_shows_what_is_open_unless_asked_for_more(engine: Engine) -> None:
     kept, gone = make(engine, assigned_to=None, tags=["bug"]), make(engine, assigned_to=None)
     move(engine, gone, "cancel")
@@ -227,6 +233,7 @@ def test_the_list_shows_what_is_open_unless_asked_for_more(engine: Engine) -> No
                 table.table(session, ALL, VIEWER, **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.both_databases
 def test_filters_hold_in_every_lane(engine: Engine) -> None:
     for tags in (["bug"], ["infra"]):
         move(engine, make(engine, tags=tags), "block", reason="dependency", owner="bob", next_action="Answer the mail")
@@ -235,6 +242,7 @@ def test_filters_hold_in_every_lane(engine: Engine) -> None:
         assert (lane.count, [card.tags for card in lane.cards]) == ("1", [("bug",)])
 
 
+@pytest.mark.both_databases
 def test_a_lane_goes_on_where_it_ended_whatever_causes_meet_in_it(engine: Engine) -> None:
     made = [stick(engine, cause) for cause in ("blocked", "overdue", "exhausted", "blocked")]
     with reading(engine) as session:

@@ -116,6 +116,7 @@ def test_a_run_at_its_limit_goes_on_and_the_next_one_does_not_start(engine: Engi
     assert gate(engine, ticket_id, allowed) == policy.Verdict("budget", False, "100 of 100 tokens on this ticket.")
 
 
+@pytest.mark.both_databases
 def test_minutes_are_counted_by_the_heartbeat(engine: Engine) -> None:
     allowed = limits(run_minutes=30)
     ticket_id = make(engine)
@@ -150,6 +151,7 @@ def test_an_agent_that_is_told_to_go_on_after_its_turn_is_stopped(engine: Engine
     assert beat(engine, run_id, allowed, "running")["stop"]["code"] == "budget"
 
 
+@pytest.mark.both_databases
 def test_a_lasting_limit_is_named_before_that_of_the_day(engine: Engine) -> None:
     ticket_id = make(engine)
     run_id = claim(engine, ticket_id)
@@ -157,6 +159,7 @@ def test_a_lasting_limit_is_named_before_that_of_the_day(engine: Engine) -> None
     assert (seen(engine, ticket_id).wake or {})["kind"] == "manual"
 
 
+@pytest.mark.both_databases
 def test_a_limit_of_a_profile_binds_its_own_runs_alone(engine: Engine) -> None:
     with writing(engine) as session:
         session.execute(update(Profile).where(Profile.name == "codex").values(limits={"day_tokens": 100}))
@@ -171,6 +174,7 @@ def test_a_limit_of_a_profile_binds_its_own_runs_alone(engine: Engine) -> None:
     assert seen(engine, others).status is TicketStatus.IN_PROGRESS
 
 
+@pytest.mark.both_databases
 def test_runs_planned_in_one_pass_count_against_the_day(engine: Engine) -> None:
     for _ in range(4):
         make(engine, assigned_to="script")
@@ -218,6 +222,7 @@ def spend_outside(engine: Engine, ticket_id: int) -> None:
     tell(engine, run.id, budgets.NO_LIMITS, input_tokens=10, cost_usd=0.25)
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("spend", [spend_failed, spend_lost, spend_refused, spend_late, spend_outside])
 def test_every_path_is_counted(engine: Engine, spend: Any) -> None:
     ticket_id = make(engine)
@@ -229,6 +234,7 @@ def test_every_path_is_counted(engine: Engine, spend: Any) -> None:
         assert (counted.runs, counted.tokens, counted.cost_usd) == (1, 10, 0.25)
 
 
+@pytest.mark.both_databases
 def test_totals_that_come_late_take_nothing_back(engine: Engine) -> None:
     run_id = claim(engine, make(engine))
     tell(engine, run_id, budgets.NO_LIMITS, input_tokens=100, cost_usd=1.0, turns=2)
@@ -238,6 +244,7 @@ def test_totals_that_come_late_take_nothing_back(engine: Engine) -> None:
     assert (run.input_tokens, run.cost_usd, run.turns) == (100, 1.0, 2)
 
 
+@pytest.mark.both_databases
 def test_a_ledger_adds_up_runs_of_several_profiles(engine: Engine) -> None:
     ticket_id = make(engine)
     spend_failed(engine, ticket_id)
@@ -273,6 +280,7 @@ def test_a_day_begins_at_the_first_moment_of_its_date(zone: str, moment: str, st
     assert budgets.day_of(expected[1] - timedelta(microseconds=1), ZoneInfo(zone)) == expected
 
 
+@pytest.mark.both_databases
 def test_a_run_counts_on_the_day_it_began(engine: Engine) -> None:
     allowed = limits(day_tokens=100)
     first, second = make(engine), make(engine)
@@ -288,6 +296,7 @@ def test_a_run_counts_on_the_day_it_began(engine: Engine) -> None:
         assert [ticket.id for ticket in wake.due(session)] == [first], "so it may go on today"
 
 
+@pytest.mark.both_databases
 def test_a_ticket_parked_for_its_day_wakes_when_the_next_one_begins(engine: Engine) -> None:
     ticket_id = make(engine)
     tell(engine, claim(engine, ticket_id), limits(day_cost_usd=1), cost_usd=2)

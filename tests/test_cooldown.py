@@ -33,6 +33,7 @@ def claimable(engine: Engine) -> list[str]:
         return [ticket.identifier for ticket in dispatch.plan(session, policy.Limits()).claim]
 
 
+@pytest.mark.both_databases
 def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: Engine) -> None:
     """Every ticket of the agent was started in turn, refused, and parked."""
     for _ in range(3):
@@ -54,6 +55,7 @@ def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: E
     assert claimable(engine) == ["MC-2", "MC-3"]
 
 
+@pytest.mark.both_databases
 def test_a_reset_that_no_allowance_has_does_not_rest_an_agent_for_years(engine: Engine) -> None:
     make(engine)
     fail(engine, "usage_limit", now() + timedelta(days=9000))
@@ -75,6 +77,7 @@ def test_an_agent_rests_only_for_what_means_its_account(engine: Engine, failure:
     assert (agent(engine).cooldown_until is not None) is rests
 
 
+@pytest.mark.both_databases
 def test_a_shorter_rest_does_not_end_a_longer_one_but_a_person_does(engine: Engine) -> None:
     make(engine)
     long = now() + timedelta(hours=3)

@@ -39,6 +39,7 @@ def listed(engine: Engine) -> list[tuple[str, bool]]:
         return [(item["text"], item["met"]) for item in lookup.get(session, 1).acceptance]
 
 
+@pytest.mark.both_databases
 def test_edits_of_different_fields_do_not_meet(engine: Engine) -> None:
     make(engine)
     title, priority = sign(engine, "title"), sign(engine, "priority")
@@ -82,6 +83,7 @@ def test_a_move_that_gave_the_ticket_to_somebody_is_named_too(engine: Engine) ->
         revise(engine, "assigned_to", "script", seen)
 
 
+@pytest.mark.both_databases
 def test_the_same_edit_sent_twice_is_made_once(engine: Engine) -> None:
     make(engine)
     seen = sign(engine, "priority")
@@ -103,6 +105,7 @@ def test_an_edit_that_changes_nothing_leaves_version_and_log(engine: Engine) -> 
 # --------------------------------------------------------------------------------------------------- the acceptance list
 
 
+@pytest.mark.both_databases
 def test_two_people_change_one_list_and_both_are_heard(engine: Engine) -> None:
     make(engine, acceptance=ITEMS)
     with writing(engine) as session:
@@ -114,6 +117,7 @@ def test_two_people_change_one_list_and_both_are_heard(engine: Engine) -> None:
     assert listed(engine) == [("It is tested twice", True), ("It is told", True), ("It is short", False)]
 
 
+@pytest.mark.both_databases
 def test_an_item_that_is_gone_is_not_confused_with_another(engine: Engine) -> None:
     make(engine, acceptance=ITEMS)
     with writing(engine) as session:
@@ -123,6 +127,7 @@ def test_an_item_that_is_gone_is_not_confused_with_another(engine: Engine) -> No
     assert listed(engine)[0] == ("It sings", False)
 
 
+@pytest.mark.both_databases
 def test_evidence_follows_its_item_when_an_earlier_one_goes(engine: Engine) -> None:
     ticket_id = make(engine, acceptance=ITEMS)
     with writing(engine) as session:

@@ -47,6 +47,7 @@ def comments(engine: Engine, ticket_id: int) -> list[str]:
         return list(session.scalars(select(TicketComment.body).where(TicketComment.ticket_id == ticket_id)))
 
 
+@pytest.mark.both_databases
 def test_the_first_run_is_given_the_conversation_of_the_other_ticket(engine: Engine) -> None:
     fork = fork_of_spoken(engine)
     assert copied(engine, fork) == "c-1"
@@ -144,6 +145,7 @@ def test_a_prompt_without_a_copy_says_nothing_of_one(engine: Engine) -> None:
     assert "A copy of a conversation" not in prompt_of(engine, run)
 
 
+@pytest.mark.both_databases
 def test_a_ticket_is_a_fork_of_one_and_from_its_beginning(engine: Engine) -> None:
     first, second = make(engine), make(engine)
     fork = fork_of(engine, first)

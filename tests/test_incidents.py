@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import Engine, select, update
 
 from models import Incident, IncidentState, TicketComment, reading, writing
 from tests.test_spine import make
 from tickets.incidents import raise_incident
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_a_condition_has_one_incident_that_counts(engine: Engine) -> None:

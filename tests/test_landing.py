@@ -237,6 +237,7 @@ def test_the_board_asks_no_more_for_many_tickets_than_for_one(engine: Engine) ->
 # While it is pending
 
 
+@pytest.mark.both_databases
 def test_a_second_approval_is_refused_by_name(engine: Engine) -> None:
     ticket_id, _ = pending(engine)
     with pytest.raises(LandingPending, match=r"approved already\. Approved by alice; merging into main\."):
@@ -275,6 +276,7 @@ def test_any_other_move_drops_it(engine: Engine, name: str, facts: dict[str, Any
     assert said.seq == get(engine, ticket_id).event_seq, "an event tells the open pages of it"
 
 
+@pytest.mark.both_databases
 def test_an_earlier_landing_does_not_count_for_a_later_one(engine: Engine) -> None:
     ticket_id, first = pending(engine)
     move(engine, ticket_id, "request_changes", body="Again.")
@@ -296,6 +298,7 @@ def test_a_move_that_is_taken_back_brings_the_landing_back(engine: Engine) -> No
         assert landed.is_wanted(session, ticket_id, plan)
 
 
+@pytest.mark.both_databases
 def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
     ticket_id, _ = pending(engine)
     with reading(engine) as session:
@@ -316,6 +319,7 @@ def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
 # What comes of it
 
 
+@pytest.mark.both_databases
 def test_what_was_landed_is_a_fact_and_makes_it_done(engine: Engine) -> None:
     ticket_id, plan = pending(engine, "pull_request")
     data = {"remote": "origin", "address": "https://github.example/a/pull/5"}

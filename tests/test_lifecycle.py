@@ -99,6 +99,7 @@ def test_a_move_is_made_only_from_its_states_and_only_by_those_it_is_for(engine:
                 assert attempt(session, ticket_id, move, actor) is expected, (status, move, right)
 
 
+@pytest.mark.both_databases
 def test_a_move_writes_one_event_and_counts_the_version_up(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
@@ -110,6 +111,7 @@ def test_a_move_writes_one_event_and_counts_the_version_up(engine: Engine) -> No
         assert [event.payload_json["to"] for event in logged] == ["waiting"]
 
 
+@pytest.mark.both_databases
 def test_a_move_from_a_stale_reading_is_refused_and_changes_nothing(engine: Engine) -> None:
     ticket_id = make(engine)
     with pytest.raises(StaleTicket), writing(engine) as session:
@@ -118,6 +120,7 @@ def test_a_move_from_a_stale_reading_is_refused_and_changes_nothing(engine: Engi
         assert session.get_one(Ticket, ticket_id).status is TicketStatus.TODO
 
 
+@pytest.mark.both_databases
 def test_a_refused_move_leaves_no_event_and_no_comment(engine: Engine) -> None:
     ticket_id = make(engine)
     with reading(engine) as session:
@@ -163,6 +166,7 @@ def test_a_parked_ticket_wakes_where_it_came_from(engine: Engine, origin: str) -
         assert lifecycle.transition(session, ticket_id, "wake", ALICE).status == origin
 
 
+@pytest.mark.both_databases
 def test_a_ticket_parked_in_progress_wakes_into_the_queue_and_resumes(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
@@ -202,6 +206,7 @@ def test_approval_waits_for_unmet_acceptance_items_unless_waived_with_a_reason(e
         assert done.status is TicketStatus.DONE
 
 
+@pytest.mark.both_databases
 def test_a_question_files_one_inbox_item_and_its_answer_settles_it(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
@@ -269,6 +274,7 @@ def test_a_parked_ticket_is_created_parked(engine: Engine) -> None:
         assert [payload["status"] for payload in logged] == ["waiting"]
 
 
+@pytest.mark.both_databases
 def test_no_number_of_parked_tickets_hides_one_from_its_wake_condition(engine: Engine) -> None:
     """Regression: only the first few hundred parked tickets were looked at, whatever they waited for."""
     with writing(engine) as session:
@@ -288,6 +294,7 @@ def test_a_ticket_does_not_wait_for_an_agent_that_nobody_knows(engine: Engine) -
         lifecycle.transition(session, ticket_id, "park", ALICE, wake=idle)
 
 
+@pytest.mark.both_databases
 def test_commands_that_never_succeed_do_not_keep_others_from_being_tried(engine: Engine) -> None:
     with writing(engine) as session:
         for title in ("first", "second"):

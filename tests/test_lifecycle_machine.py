@@ -262,8 +262,8 @@ def test_the_lifecycle_keeps_its_promises_in_any_order_of_events(template: Path)
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
-            stateful_step_count=25,
+            max_examples=20,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,
@@ -288,6 +288,7 @@ def test_a_verdict_on_a_ticket_that_left_its_run_is_refused_and_kept(engine: Any
         assert [row.kind for row in session.scalars(select(Quarantined))] == ["report"]
 
 
+@pytest.mark.both_databases
 def test_retries_end_after_exactly_so_many_runs_with_the_record(engine: Any) -> None:
     ticket_id = make(engine)
     for attempt in range(3):
@@ -307,6 +308,7 @@ def test_the_same_failure_twice_stops_the_loop_early(engine: Any) -> None:
             report = runs.Report(verdict="failed", summary=f"line {attempt + 12} is wrong")
             receipt = runs.report(session, run.id, report, PATIENT)
     assert receipt.ticket.status is TicketStatus.BLOCKED
+    assert receipt.ticket.block is not None and "same failure came twice" in receipt.ticket.block["next_action"]
 
 
 def test_a_usage_limit_whose_reset_has_passed_is_not_tried_again_at_once(engine: Any) -> None:
@@ -319,6 +321,7 @@ def test_a_usage_limit_whose_reset_has_passed_is_not_tried_again_at_once(engine:
         assert parked.wake_at is not None and parked.wake_at > now() + timedelta(minutes=4)
 
 
+@pytest.mark.both_databases
 def test_a_usage_limit_parks_the_ticket_until_its_reset_and_resumes(engine: Any) -> None:
     ticket_id = make(engine)
     failure = {"class": "usage_limit", "message": "limit reached", "retry_at": "2100-01-01T00:00:00Z"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import Engine, update
 
 from models import DeliveryState, QueuedMessage, now, reading, writing
@@ -44,6 +45,7 @@ def state(engine: Engine, uuid: str) -> DeliveryState:
         return session.query(QueuedMessage).filter_by(uuid=uuid).one().state
 
 
+@pytest.mark.both_databases
 def test_messages_are_offered_in_order_until_each_has_its_receipt(engine: Engine) -> None:
     ticket_id = make(engine)
     run_id = begin(engine, ticket_id)
@@ -83,6 +85,7 @@ def test_what_was_given_and_never_confirmed_is_shown_as_such_and_not_said_twice(
     assert offered(engine, begin(engine, ticket_id)) == []
 
 
+@pytest.mark.both_databases
 def test_only_a_message_that_could_have_been_received_expires(engine: Engine) -> None:
     ticket_id = make(engine)
     (uuid,) = sent(engine, ticket_id, "old")
@@ -97,6 +100,7 @@ def test_only_a_message_that_could_have_been_received_expires(engine: Engine) ->
     assert state(engine, uuid) is DeliveryState.EXPIRED
 
 
+@pytest.mark.both_databases
 def test_a_message_that_could_not_be_given_is_tried_three_times_with_runs_of_its_ticket(engine: Engine) -> None:
     ticket_id = make(engine)
     (uuid,) = sent(engine, ticket_id, "stubborn")

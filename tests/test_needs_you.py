@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import Engine
 
 from models import reading, writing
@@ -10,6 +11,8 @@ from tickets import beats, board, header, lifecycle, lookup, overview, runs
 from tickets.board import Filters, Viewer
 from tickets.facts import NewTicket
 from tickets.policy import Limits
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_a_run_that_waits_for_an_answer_is_shown_as_needing_a_person(engine: Engine) -> None:

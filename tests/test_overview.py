@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import Engine, update
 
 from models import Run, Ticket, TicketStatus, now, reading, writing
 from tickets import lifecycle, overview, runs
 from tickets.actors import Actor
 from tickets.facts import NewTicket
+
+pytestmark = pytest.mark.both_databases
 
 ALICE = Actor.human("alice")
 

@@ -70,6 +70,7 @@ def test_a_run_starts_no_work_and_no_command_by_filing_a_ticket(engine: Engine, 
         assert filed.status is TicketStatus.INBOX
 
 
+@pytest.mark.both_databases
 def test_a_run_that_files_without_end_is_stopped(engine: Engine) -> None:
     """An agent in a loop filled the inbox with thousands of tickets, as far as the board was concerned."""
     ticket_id = make(engine)

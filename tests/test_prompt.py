@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, update
 
 from models import Agent, Run, reading, writing
@@ -59,6 +60,7 @@ def test_a_first_prompt_names_the_ticket_the_order_and_everything_that_counts(en
     assert "Ticket picked up" not in text
 
 
+@pytest.mark.both_databases
 def test_a_resumed_conversation_is_told_only_what_is_new(engine: Engine) -> None:
     ticket_id = make(engine, assigned_to="claude", description="The long description.")
     say(engine, ticket_id, "Said before.")
@@ -106,6 +108,7 @@ def test_an_answer_is_told_again_until_a_run_has_reached_its_agent(engine: Engin
     assert "The blue one." in text and "The disk was full." in text
 
 
+@pytest.mark.both_databases
 def test_too_long_a_talk_keeps_its_newest_words(engine: Engine) -> None:
     ticket_id = make(engine)
     for number in range(12):

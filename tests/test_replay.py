@@ -53,6 +53,7 @@ def said(engine: Engine, ticket_id: int, seq: int) -> list[dict[str, Any]]:
         return replay.said(session, ticket, replay.at(session, ticket, seq))
 
 
+@pytest.mark.both_databases
 def test_state_owner_phase_and_runtime_are_those_of_the_moment(engine: Engine) -> None:
     ticket_id = phased(engine, DEV, REVIEW)
     created = last(engine, ticket_id)
@@ -99,6 +100,7 @@ def test_a_move_that_was_taken_back_leaves_the_ticket_as_it_was(engine: Engine) 
     ]
 
 
+@pytest.mark.both_databases
 def test_the_conversation_ends_where_it_stood_and_knows_nothing_of_what_came_later(engine: Engine) -> None:
     ticket_id = make(engine)
     run = claim(engine, ticket_id)
@@ -154,6 +156,7 @@ def test_the_steps_lead_through_what_is_to_be_seen_and_over_what_is_not(engine: 
     assert ends == (None, None)
 
 
+@pytest.mark.both_databases
 def test_the_ruler_has_marks_for_moves_runs_and_verdicts_and_never_too_many(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +175,7 @@ def test_the_ruler_has_marks_for_moves_runs_and_verdicts_and_never_too_many(
         assert [mark.seq for mark in replay.marks(session, ticket_id)] == [mark.seq for mark in marks[-2:]]
 
 
+@pytest.mark.both_databases
 def test_what_is_no_longer_kept_is_said_and_the_rest_still_stands(engine: Engine) -> None:
     ticket_id = make(engine)
     run = claim(engine, ticket_id)
@@ -188,6 +192,7 @@ def test_what_is_no_longer_kept_is_said_and_the_rest_still_stands(engine: Engine
         assert kept == [3, 2, 1] and [row.seq for row in events.latest(session, ticket_id, before=3)] == [2, 1]
 
 
+@pytest.mark.both_databases
 def test_no_query_reads_more_of_a_long_log_than_of_a_short_one(engine: Engine) -> None:
     """Each looks into an index: the plan of none of them scans the events of the ticket."""
     ticket_id = make(engine)

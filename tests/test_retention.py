@@ -44,6 +44,8 @@ from tests.test_sessions import claimed
 from tests.test_spine import make
 from tickets import retention
 
+pytestmark = pytest.mark.both_databases
+
 DAYS = Retention().model_dump()
 OLD = now() - timedelta(days=400)
 NEW = now() - timedelta(minutes=1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -21,6 +22,7 @@ ROWS = (
 )
 
 
+@pytest.mark.both_databases
 def test_the_migrations_make_exactly_the_tables_of_the_models(engine: Engine) -> None:
     comparable = (
         engine.dialect.name == "sqlite"

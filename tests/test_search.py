@@ -12,6 +12,8 @@ from tickets import conversation, ingest, lifecycle, runs, search
 from tickets.actors import Actor
 from tickets.facts import NewTicket
 
+pytestmark = pytest.mark.both_databases
+
 ALICE = Actor.human("alice")
 
 

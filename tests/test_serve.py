@@ -73,9 +73,17 @@ def processes_of(home: str, program: str) -> list[int]:
     return found
 
 
-def test_it_prints_one_line_with_a_login_link_and_ends_cleanly(serve: Serve, environment: dict[str, str]) -> None:
+def test_a_killed_command_takes_everything_with_it_and_the_next_ends_cleanly(
+    serve: Serve, environment: dict[str, str]
+) -> None:
+    """Regression: board and scheduler went on without it, and the next one, told to use another port, ran beside them."""
     process = serve()
+    first_line(process)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not processes_of(environment["MC_HOME"], "python"), timeout=30, what="the end of its children")
 
+    process = serve()
     line = first_line(process)
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=40)
@@ -87,36 +95,21 @@ def test_it_prints_one_line_with_a_login_link_and_ends_cleanly(serve: Serve, env
     assert processes_of(environment["MC_HOME"], "python") == []
 
 
-def test_a_killed_command_takes_everything_with_it(serve: Serve, environment: dict[str, str]) -> None:
-    """Regression: board and scheduler went on without it, and the next one, told to use another port, ran beside them."""
-    process = serve()
-    first_line(process)
-    process.kill()
-    process.wait()
-
-    wait_until(lambda: not processes_of(environment["MC_HOME"], "python"), timeout=30, what="the end of its children")
-    assert first_line(serve()).startswith("Mission Control is ready.")
-
-
-def test_a_dead_child_is_started_again(serve: Serve, environment: dict[str, str]) -> None:
+def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
+    serve: Serve, environment: dict[str, str]
+) -> None:
     first_line(serve())
-    home = environment["MC_HOME"]
+    configuration = load(environment).run_dir / "supervisord.conf"
+    assert stat.S_IMODE(configuration.stat().st_mode) == 0o600
+    assert "inet_http_server" not in configuration.read_text()
 
-    for program in ("gunicorn", "mc_scheduler.py"):
-        before = wait_until(partial(processes_of, home, program), what=program)
-        for pid in before:
-            os.kill(pid, signal.SIGKILL)
-        wait_until(partial(processes_of, home, program), timeout=60, what=f"{program} again")
+    kill_children(environment["MC_HOME"])
     wait_until(lambda: answers(environment), timeout=60, what="the board to answer again")
 
-
-def test_agents_in_tmux_outlive_the_board(serve: Serve, environment: dict[str, str], tmp_path: Path) -> None:
-    first_line(serve())
     tmux = ["tmux", "-S", str(load(environment).sockets_dir / "tmux"), "-f", "/dev/null"]
     subprocess.run([*tmux, "new-session", "-d", "-s", "agent", "sleep 300"], env=environment, check=True, timeout=20)
-
-    serve_ended = serve()  # refused, and must not disturb the first either
-    assert "already running" in first_line(serve_ended)
+    second = serve()  # refused, and must not disturb the first either
+    assert "already running" in first_line(second)
     for pid in processes_of(environment["MC_HOME"], "mc_cli.py"):
         os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not answers(environment), timeout=60, what="the board to end")
@@ -126,13 +119,17 @@ def test_agents_in_tmux_outlive_the_board(serve: Serve, environment: dict[str, s
     assert alive.returncode == 0
 
 
-def test_the_generated_configuration_is_for_its_owner_only(serve: Serve, environment: dict[str, str]) -> None:
-    first_line(serve())
+def kill_children(home: str) -> None:
+    """Kill board and scheduler, each of which is started again."""
+    for program in ("gunicorn", "mc_scheduler.py"):
+        before = wait_until(partial(processes_of, home, program), what=program)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(partial(list_new, home, program, before), timeout=60, what=f"{program} again")
 
-    configuration = load(environment).run_dir / "supervisord.conf"
 
-    assert stat.S_IMODE(configuration.stat().st_mode) == 0o600
-    assert "inet_http_server" not in configuration.read_text()
+def list_new(home: str, program: str, before: list[int]) -> set[int]:
+    return set(processes_of(home, program)) - set(before)
 
 
 def test_a_port_in_use_is_a_clear_error(serve: Serve, environment: dict[str, str]) -> None:

@@ -32,6 +32,7 @@ def claimed(engine: Engine, ticket_id: int) -> Run:
         return runs.claim(session, ticket_id, "here").run
 
 
+@pytest.mark.both_databases
 def test_an_answered_ticket_resumes_the_conversation_that_its_program_named(engine: Engine) -> None:
     ticket_id = make(engine, assigned_to="claude")
     begin(engine, ticket_id, "c-1", config_dir="/runs/1/config")

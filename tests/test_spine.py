@@ -20,6 +20,7 @@ def make(engine: Engine, **facts: object) -> int:
         return lifecycle.create(session, body, ALICE).id
 
 
+@pytest.mark.both_databases
 def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None:
     ticket_id = make(engine)
     with reading(engine) as session:
@@ -42,6 +43,7 @@ def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None
         assert lifecycle.transition(session, ticket_id, "approve", ALICE).status is TicketStatus.DONE
 
 
+@pytest.mark.both_databases
 def test_what_is_read_together_is_of_one_moment(engine: Engine) -> None:
     make(engine)
     with reading(engine) as session:
@@ -52,6 +54,7 @@ def test_what_is_read_together_is_of_one_moment(engine: Engine) -> None:
         assert session.scalar(select(func.count()).select_from(Ticket)) == (before or 0) + 1
 
 
+@pytest.mark.both_databases
 def test_an_unreadable_figure_does_not_cost_the_events_beside_it(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
@@ -66,6 +69,7 @@ def test_an_unreadable_figure_does_not_cost_the_events_beside_it(engine: Engine)
     assert (taken.accepted, taken.last_run_seq) == (3, 3)
 
 
+@pytest.mark.both_databases
 def test_a_long_queue_of_one_agent_does_not_keep_the_others_idle(engine: Engine) -> None:
     """Regression: a pass looked at the first thousand tickets only, and those of a busy agent filled them all."""
     with writing(engine) as session:

@@ -29,6 +29,7 @@ def ended(engine: Engine, run: Run) -> None:
         runs.report(session, run.id, runs.Report(verdict="stopped"), runs.RetryPolicy())
 
 
+@pytest.mark.both_databases
 def test_a_conversation_is_taken_over_once_and_given_back(engine: Engine) -> None:
     ticket_id = make(engine, assigned_to="claude")
     ended_run = claimed(engine, ticket_id)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import Engine
 
 from models import TaskOutcome, Trigger, now, reading, writing
 from tests.test_spine import ALICE
 from tickets import tasks
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_a_run_is_recorded_with_its_outcome_and_completed_by_its_starter(engine: Engine) -> None:

@@ -17,6 +17,7 @@ from tickets.ingest import WorkerEvent
 ASKED = {"request": "r-1", "questions": [{"text": "Red or blue?", "choices": []}]}
 
 
+@pytest.mark.both_databases
 def test_a_question_unanswered_past_its_limit_ends_the_run_and_is_asked_on_the_ticket(engine: Engine) -> None:
     run = claimed(engine, make(engine, assigned_to="claude"))
     event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.question", "payload": ASKED}

@@ -68,6 +68,7 @@ def test_a_move_is_taken_back_to_the_last_column(
     assert row(engine) == known
 
 
+@pytest.mark.both_databases
 def test_it_is_taken_back_once_by_who_made_it_and_within_its_time(engine: Engine) -> None:
     make(engine, **FREE)
     move(engine, "park", **PARK)
@@ -83,6 +84,7 @@ def test_it_is_taken_back_once_by_who_made_it_and_within_its_time(engine: Engine
         take_back(engine)
 
 
+@pytest.mark.both_databases
 def test_a_ticket_that_was_edited_or_claimed_since_stays(engine: Engine) -> None:
     make(engine, status="inbox")
     move(engine, "triage")

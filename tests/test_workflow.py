@@ -112,6 +112,7 @@ def test_a_reviewer_sends_the_ticket_back_with_feedback_and_sees_it_again(engine
     assert told == [("Dev", "done"), ("Review", "changes"), ("Dev", "done"), ("Review", "done")]
 
 
+@pytest.mark.both_databases
 def test_what_qa_finds_goes_back_to_dev_and_through_review_again(engine: Engine) -> None:
     ticket_id = phased(engine, DEV, REVIEW, QA)
     work(engine, ticket_id, "done")
@@ -284,6 +285,7 @@ def test_a_ticket_that_is_worked_on_begins_with_whoever_works_on_it(engine: Engi
         assert stands(ended.ticket) == ("todo", "Review", "claude")
 
 
+@pytest.mark.both_databases
 def test_what_has_not_started_is_changed_and_put_in_another_order(engine: Engine) -> None:
     ticket_id = phased(engine, DEV, REVIEW, QA)
     plan(engine, ticket_id, Arrange.model_validate({"phases": [QA | {"gate": "checks"}, {"name": "Docs"}]}))
@@ -368,6 +370,7 @@ def test_only_people_plan(engine: Engine) -> None:
             plan(engine, ticket_id, body, Actor(ActorKind.ORCHESTRATOR, "bob"))
 
 
+@pytest.mark.both_databases
 def test_a_plan_made_from_a_stale_reading_or_for_a_closed_ticket_is_refused(engine: Engine) -> None:
     ticket_id = make(engine)
     with pytest.raises(StaleTicket):

@@ -56,6 +56,11 @@ def arguments(program: str, url: str) -> tuple[str, ...]:
     return ("-c", 'model_provider="loopback"', "-c", f"model_providers.loopback={{ {fields} }}")
 
 
+def start_slowly(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Delay a program's start: a coordination server that the first turn has to wait for."""
+    return ("/bin/sh", "-c", 'sleep 3; exec "$0" "$@"', *command)
+
+
 CLAUDE = pytest.param("claude", id=f"claude-{version('claude')}")
 CODEX = pytest.param("codex", id=f"codex-{version('codex')}")
 both = pytest.mark.parametrize("program", [CLAUDE, CODEX])

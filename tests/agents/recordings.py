@@ -38,14 +38,17 @@ def reader(name: str, folder: Path) -> Agent:
 
 def events(name: str, folder: Path) -> list[Event]:
     """All events of a recording, the agent asking for what the recorded client asked for."""
-    agent, found = reader(name, folder), list[Event]()
+    return list(replay(reader(name, folder), name))
+
+
+def replay(agent: Agent, name: str) -> Iterator[Event]:
+    """Play a recording to an agent, one event after the other."""
     for direction, message in directed(name):
         if direction == "in":
             _ask(agent, message)
         else:
-            found += agent.parse(json.dumps(message).encode())
+            yield from agent.parse(json.dumps(message).encode())
             agent.outbox()
-    return found
 
 
 def _ask(agent: Agent, message: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.recordings import NAMES, events, lines, reader
+from tests.agents.recordings import NAMES, events, lines, reader, replay
 from workers.agents.claude_stream import QUIET as CLAUDE_QUIET
 from workers.vocabulary import FAILURES, KINDS
 
@@ -155,3 +155,12 @@ def test_an_approval_of_codex_shows_the_command_and_its_reason(tmp_path: Path) -
     assert "echo esc > /etc/mc-probe-nope-x" in approvals[0]["title"]
     assert approvals[0]["reason"] == "probe"
     assert approvals[-1]["tool"] == "note"
+
+
+@pytest.mark.parametrize("name", ["claude-session-state.both", "codex-appserver"])
+def test_an_answer_counts_once(name: str, tmp_path: Path) -> None:
+    agent = reader(name, tmp_path)
+    request = next(event.payload["request"] for event in replay(agent, name) if event.kind == "approval")
+    answer = {"request": request, "behavior": "allow"}
+    assert agent.answer(answer) != []
+    assert agent.answer(answer) == []

@@ -278,15 +278,6 @@ def test_retries_end_after_exactly_as_many_runs_as_allowed(open_house: House) ->
     assert open_house.make_pass().summary["claimed"] == []
 
 
-def test_the_same_failure_twice_stops_earlier(open_house: House) -> None:
-    ticket_id = open_house.ticket("exit 1")
-
-    open_house.until(ticket_id, TicketStatus.BLOCKED, passing=True)
-
-    assert len(open_house.runs(ticket_id)) == 2
-    assert "same failure came twice" in (open_house.get(ticket_id).block or {})["next_action"]
-
-
 def test_a_claim_whose_start_never_happened_is_given_back(house: House) -> None:
     ticket_id = house.ticket("true")
     with writing(house.engine) as session:

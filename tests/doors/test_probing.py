@@ -50,6 +50,7 @@ def draft(here: bench.Bench, number: int) -> ProjectDraft:
         return projects.draft(session, number)
 
 
+@pytest.mark.both_databases
 def test_programs_are_remembered_and_replaced(here: bench.Bench) -> None:
     first = probing.probe_programs(here.settings, here.engine)
     probing.probe_programs(here.settings, here.engine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine, event, update
 
 from models import Run, RunState, Ticket, TicketStatus, now, reading, stamp, writing
@@ -66,6 +67,7 @@ def test_nothing_that_may_start_waits_for_the_commands_that_probe(house: House) 
     assert (done.summary["woken"], done.summary["claimed"]) == (1, ["MC-1", house.get(woken).identifier])
 
 
+@pytest.mark.both_databases
 def test_what_waits_for_a_probe_is_found_by_one_question_whatever_else_is_parked(engine: Engine) -> None:
     """Each parked ticket was read at every pass, and each probed one by a question of its own."""
     with writing(engine) as session:

@@ -49,6 +49,8 @@ MODELS = {"claude": "claude-sonnet-4-5", "codex": "gpt-5.1-codex"}
 CHECK = ["grep", "--quiet", "hello", "line.txt"]
 WORK = "[[bash: echo hello > line.txt && git add line.txt && git commit --quiet -m 'Add a line']]"
 """What passes the project's check."""
+TOKENS_IN, TOKENS_OUT = 100, 20
+"""What the model server counts for each of its answers."""
 PATIENCE = 60
 SILENCE = 8
 """Seconds that a program may go on trying to reach a service which is not there."""

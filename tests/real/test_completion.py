@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from models import EvidenceSource, EvidenceStatus, MessageKind, Outcome, TicketMessage, TicketStatus, reading
+from models import EvidenceSource, EvidenceStatus, MessageKind, Outcome, Run, TicketMessage, TicketStatus, reading
 from tests.agents.programs import TOOL, both
-from tests.real.office import KEYS, WORK, Office
+from tests.real.office import KEYS, TOKENS_IN, TOKENS_OUT, WORK, Office
 from tests.streams.client import Client
 from tests.workers.repositories import git
 
-pytestmark = pytest.mark.agents
-TOKENS_IN, TOKENS_OUT = 100, 20
-"""What the model server counts for each of its answers."""
+pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_completion")]
 DOLLARS = 3e-6 * TOKENS_IN + 15e-6 * TOKENS_OUT
 """The list price of an answer, as Claude Code knows it."""
 
@@ -42,6 +40,7 @@ def test_a_ticket_comes_to_review_with_a_commit_and_a_check_that_were_seen(progr
     report = f'[[tool: {TOOL[program]}mc_report_done {{"summary":"Look at line.txt","claims":{claims}}}]]'
     script = f"[[text: I will write it.]]{WORK}{report}[[say: Reported.]]"
     ticket_id = office.give(f"{program}-works", script, acceptance=[{"text": "It says hello"}])
+    before = len(office.model.requests)
 
     with office.watching(ticket_id) as page:
         office.dispatch(ticket_id)
@@ -65,16 +64,13 @@ def test_a_ticket_comes_to_review_with_a_commit_and_a_check_that_were_seen(progr
     assert [each.text for each in said if each.kind is MessageKind.TEXT] == ["I will write it.", "Reported."]
     calls = [each for each in said if each.kind is MessageKind.TOOL_CALL]
     assert len(calls) == 2 and "git commit" in calls[0].text and not any((call.data or {})["error"] for call in calls)
+    assert office.events(ticket_id, "agent.raw") == []
+    answers = sum(request.step in ("bash", "tool", "say") for request in office.model.requests[before:])
+    assert_was_counted(program, run, answers)
 
 
-@both
-def test_tokens_and_cost_of_a_run_are_what_the_model_has_counted(program: str, office: Office) -> None:
-    before = len(office.model.requests)
-    ticket_id = office.start(f"{program}-works", "[[bash: echo one]][[bash: echo two]][[say: REVIEW: Counted.]]")
-
-    run = office.work_off(ticket_id, TicketStatus.IN_REVIEW)
-
-    answers = sum(request.step in ("bash", "say") for request in office.model.requests[before:])
+def assert_was_counted(program: str, run: Run, answers: int) -> None:
+    """Tokens and cost of a run are what the model has counted."""
     assert answers == 3
     assert (run.input_tokens, run.output_tokens) == (answers * TOKENS_IN, answers * TOKENS_OUT)
     assert (run.cache_read_tokens, run.cache_write_tokens) == (0, 0)

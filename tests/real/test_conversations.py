@@ -9,54 +9,52 @@ from pathlib import Path
 
 import pytest
 
-from models import DeliveryState, Outcome, TicketStatus
+from models import DeliveryState, Outcome, Run, TicketStatus
 from tests.agents.programs import CLAUDE, CODEX, ROOT, TOOL, both
-from tests.real.office import Office
+from tests.real.office import TOKENS_IN, Office
 from tests.waiting import wait_until
 from workers.tmux import Tmux
 from workers.tui.codex import CodexScreen
 
-pytestmark = pytest.mark.agents
+pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_conversations")]
 
 
 @both
-def test_an_answered_question_goes_on_in_the_same_conversation_with_what_is_new(program: str, office: Office) -> None:
+def test_a_question_is_answered_in_its_conversation_which_a_fork_leaves_as_it_was(program: str, office: Office) -> None:
     ask = f'[[tool: {TOOL[program]}mc_ask_question {{"question":"Blue or red?","choices":["Blue","Red"]}}]]'
     ticket_id = office.start(f"{program}-works", f"Remember the heron. {ask}[[say: I wait.]]")
     first = office.work_off(ticket_id, TicketStatus.NEEDS_INPUT)
     assert first.outcome is Outcome.QUESTION
+    assert_a_fork_goes_on_from(program, first, office)
 
     office.move(ticket_id, "answer", body="Blue. [[say: REVIEW: Blue it is.]]")
-    second = office.dispatch(ticket_id)
+    dispatched = office.dispatch(ticket_id)
+    second = office.work_off(ticket_id, TicketStatus.IN_REVIEW)
 
-    office.until(ticket_id, TicketStatus.IN_REVIEW)
-    assert second.resumes and second.conversation_id == first.conversation_id and first.conversation_id
+    assert dispatched.resumes and second.conversation_id == first.conversation_id and first.conversation_id
     assert office.told(ticket_id, "agent.session")[1]["conversation_id"] == first.conversation_id
+    assert second.input_tokens == TOKENS_IN, "it counts its own"
     prompt = office.prompt(second)
     assert "**Answer by alice**:\n\nBlue." in prompt
     assert "heron" not in prompt and "How to report" not in prompt
-    assert "Remember the heron." in str(office.model.requests[-1].body), "the program remembers by itself"
+    request = str(office.model.requests[-1].body)
+    assert "Remember the heron." in request, "the program remembers by itself"
+    assert "I know it." not in request, "the fork is not part of it"
 
 
-@both
-def test_a_fork_goes_on_from_what_was_said_about_another_ticket(program: str, office: Office) -> None:
-    source = office.start(f"{program}-works", "Remember the heron. [[say: REVIEW: Gladly.]]")
-    first = office.work_off(source, TicketStatus.IN_REVIEW)
-    link = {"kind": "fork_of", "ticket": office.get(source).identifier}
-
+def assert_a_fork_goes_on_from(program: str, source: Run, office: Office) -> None:
+    """Another ticket's run knows what was said, has an identity of its own, and tells only what is said in it."""
+    link = {"kind": "fork_of", "ticket": office.get(source.ticket_id).identifier}
     fork = office.start(f"{program}-works", "[[say: REVIEW: I know it.]]", relationships=[link])
 
     run = office.work_off(fork, TicketStatus.IN_REVIEW)
-    assert (run.summary, run.forks, run.resumes) == ("I know it.", first.conversation_id, False)
-    assert run.conversation_id not in (None, first.conversation_id)
+    assert (run.summary, run.forks, run.resumes) == ("I know it.", source.conversation_id, False)
+    assert run.conversation_id not in (None, source.conversation_id)
     assert "Remember the heron." in str(office.model.requests[-1].body), "the program remembers by itself"
+    assert [told["text"] for told in office.told(fork, "agent.text")] == ["REVIEW: I know it."]
+    assert run.input_tokens == TOKENS_IN
     prompt = office.prompt(run)
-    assert "a copy of your conversation about" in prompt and f"on branch {first.branch}" in prompt
-
-    office.move(source, "request_changes", body="Once more. [[say: REVIEW: As before.]]")
-    again = office.dispatch(source)
-    office.until(source, TicketStatus.IN_REVIEW)
-    assert again.resumes and "I know it." not in str(office.model.requests[-1].body), "the other one is as it was"
+    assert "a copy of your conversation about" in prompt and f"on branch {source.branch}" in prompt
 
 
 @both
@@ -100,26 +98,27 @@ def test_a_message_can_interrupt_a_turn_and_the_conversation_goes_on(program: st
 
 
 @both
-@pytest.mark.parametrize("behavior", ["allow", "deny"])
-def test_a_person_decides_on_a_tool_when_the_profile_says_ask(program: str, behavior: str, office: Office) -> None:
-    ticket_id = office.start(f"{program}-asks", f"[[{_asking(program)}]][[say: REVIEW: That is all.]]")
-    request = office.asked(ticket_id)
-    assert request.kind == "approval" and "echo yes > asked.txt" in request.payload["title"]
+def test_a_person_decides_on_each_tool_when_the_profile_says_ask(program: str, office: Office) -> None:
+    steps = "".join(f"[[{_asking(program, name)}]]" for name in ("allowed.txt", "denied.txt"))
+    ticket_id = office.start(f"{program}-asks", f"{steps}[[say: REVIEW: That is all.]]")
 
-    office.reply(ticket_id, request=request.request, behavior=behavior, message="Not today.")
+    for name, behavior in (("allowed.txt", "allow"), ("denied.txt", "deny")):
+        request = office.asked(ticket_id)
+        assert request.kind == "approval" and f"echo yes > {name}" in request.payload["title"]
+        office.reply(ticket_id, request=request.request, behavior=behavior, message="Not today.")
 
     office.until(ticket_id, TicketStatus.IN_REVIEW)
-    results = str(office.told(ticket_id, "agent.tool_result"))
     dirty = [each.data for each in office.evidence(ticket_id) if each.kind == "uncommitted"]
-    assert dirty == ([{"paths": ["asked.txt"]}] if behavior == "allow" else [])
-    assert office.told(ticket_id, "request_answered")[0]["behavior"] == behavior
-    assert ("Not today." in results) is (behavior == "deny" and program == "claude")
+    assert dirty == [{"paths": ["allowed.txt"]}]
+    assert [told["behavior"] for told in office.told(ticket_id, "request_answered")] == ["allow", "deny"]
+    results = [str(told) for told in office.told(ticket_id, "agent.tool_result")]
+    assert ["Not today." in result for result in results] == [False, program == "claude"]
     assert len(office.runs(ticket_id)) == 1, "the same process went on"
 
 
-def _asking(program: str) -> str:
+def _asking(program: str, name: str) -> str:
     """A step that writes a file and needs leave for it."""
-    command = "echo yes > asked.txt"
+    command = f"echo yes > {name}"
     escalated = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "a test"}
     return f"tool: exec_command {json.dumps(escalated)}" if program == "codex" else f"bash: {command}"
 

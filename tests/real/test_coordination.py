@@ -11,7 +11,7 @@ from models import Attachment, EvidenceSource, Ticket, TicketContext, TicketStat
 from tests.agents.programs import TOOL, both
 from tests.real.office import Office
 
-pytestmark = pytest.mark.agents
+pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_coordination")]
 
 
 @both

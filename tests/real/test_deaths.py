@@ -16,7 +16,7 @@ from tests.real.office import Office
 from tests.waiting import wait_until
 from workers import processes, transcripts
 
-pytestmark = pytest.mark.agents
+pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_deaths")]
 
 
 def in_the_middle_of_a_tool(office: Office, program: str) -> Run:
@@ -52,6 +52,23 @@ def test_a_killed_agent_is_started_again_in_the_same_conversation(program: str, 
     ticket = office.get(run.ticket_id)
     assert (ticket.attempts, ticket.faults, ticket.resume) == (0, 1, True)
     assert_it_went_on(office, run)
+    assert_it_begins_anew_without(office, run)
+
+
+def assert_it_begins_anew_without(office: Office, run: Run) -> None:
+    """A conversation that its program did not keep is begun anew, from the whole ticket."""
+    for remembered in ("projects", "sessions"):
+        shutil.rmtree(Path(run.config_dir or "") / remembered, ignore_errors=True)
+    office.move(run.ticket_id, "request_changes", body="Once more.")
+    with writing(office.engine) as session:
+        session.execute(update(Ticket).values(description="Remember the heron. [[say: REVIEW: From the beginning.]]"))
+
+    office.dispatch(run.ticket_id)
+
+    office.until(run.ticket_id, TicketStatus.IN_REVIEW)
+    *_, before, after = office.runs(run.ticket_id)
+    assert not after.resumes and after.conversation_id != before.conversation_id
+    assert after.summary == "From the beginning." and "heron" in office.prompt(after)
 
 
 @both
@@ -67,21 +84,3 @@ def test_a_killed_wrapper_leaves_no_process_and_its_conversation_is_taken_up(pro
     assert (lost.outcome, lost.failure) == (Outcome.LOST, Failure.KILLED)
     assert processes.carrying(office.bench.marker(run.id)) == []
     assert_it_went_on(office, run)
-
-
-@both
-def test_a_conversation_that_its_program_did_not_keep_is_begun_anew(program: str, office: Office) -> None:
-    run = in_the_middle_of_a_tool(office, program)
-    os.kill(office.agent_process(run), signal.SIGKILL)
-    office.until(run.ticket_id, TicketStatus.TODO)
-    for remembered in ("projects", "sessions"):
-        shutil.rmtree(Path(run.config_dir or "") / remembered, ignore_errors=True)
-    with writing(office.engine) as session:
-        session.execute(update(Ticket).values(description="Remember the heron. [[say: REVIEW: From the beginning.]]"))
-
-    office.dispatch(run.ticket_id)
-
-    office.until(run.ticket_id, TicketStatus.IN_REVIEW)
-    before, after = office.runs(run.ticket_id)
-    assert not after.resumes and after.conversation_id != before.conversation_id
-    assert after.summary == "From the beginning." and "heron" in office.prompt(after)

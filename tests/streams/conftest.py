@@ -41,6 +41,7 @@ class Server:
             **{name: str(value) for name, value in chosen.items()},
         }
         self._log = home / "gunicorn.log"
+        self._clients: list[Client] = []
         self.home = home
         self.engine = open_engine(f"sqlite:///{home / 'mc.db'}")
         with writing(self.engine) as session:
@@ -79,7 +80,13 @@ class Server:
         return int(self.get("/page"))
 
     def client(self, path: str = "/api/v1/stream", **given: object) -> Client:
-        return Client(self.port, self.token, path, **given).open()  # type: ignore[arg-type]
+        client = Client(self.port, self.token, path, **given)  # type: ignore[arg-type]
+        self._clients.append(client)
+        return client.open()
+
+    def close_clients(self) -> None:
+        while self._clients:
+            self._clients.pop().close()
 
     def append(self, text: str, ticket_id: int | None = None, event_type: str = "note") -> int:
         """Add one event to the log and return its id."""
@@ -120,3 +127,20 @@ def serve(template: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield start
     for server in started:
         server.close()
+
+
+@pytest.fixture(scope="module")
+def shared_server(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("shared") / "home"
+    home.mkdir(mode=0o700)
+    shutil.copy(template, home / "mc.db")
+    server = Server(home)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Iterator[Server]:
+    """The server with default settings that the tests of a module share, without clients of earlier tests."""
+    yield shared_server
+    shared_server.close_clients()

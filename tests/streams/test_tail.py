@@ -16,6 +16,8 @@ from tests.waiting import wait_until
 from tickets import runs
 from web.tail import PaneLog
 
+pytestmark = pytest.mark.xdist_group("test_tail")
+
 Serve = Callable[..., Server]
 
 
@@ -39,8 +41,7 @@ def said(client: Client, count: int = 1) -> str:
     return "".join(message.json["text"] for message in islice(client.events(), count))
 
 
-def test_the_last_lines_are_answered_as_text(serve: Serve) -> None:
-    server = serve()
+def test_the_last_lines_are_answered_as_text(server: Server) -> None:
     ticket_id, name = server.ticket()
     assert server.client(f"/api/v1/tickets/{name}/tail").status == 404
     log, token = begin_run(server, ticket_id, name)
@@ -53,8 +54,7 @@ def test_the_last_lines_are_answered_as_text(serve: Serve) -> None:
     assert server.client(f"/api/v1/tickets/{name}/tail?lines=0").status == 422
 
 
-def test_a_log_is_followed_by_whole_lines_and_resumed_where_it_was_left(serve: Serve) -> None:
-    server = serve()
+def test_a_log_is_followed_by_whole_lines_and_resumed_where_it_was_left(server: Server) -> None:
     ticket_id, name = server.ticket()
     log, _ = begin_run(server, ticket_id, name)
     write(log, "one\ntwo\n")
@@ -70,8 +70,7 @@ def test_a_log_is_followed_by_whole_lines_and_resumed_where_it_was_left(serve: S
     assert said(client.open()) == "four\n"
 
 
-def test_a_follower_moves_on_to_the_next_run(serve: Serve) -> None:
-    server = serve()
+def test_a_follower_moves_on_to_the_next_run(server: Server) -> None:
     ticket_id, name = server.ticket()
     client = server.client(f"/api/v1/tickets/{name}/tail?follow=1")
     log, _ = begin_run(server, ticket_id, name)
@@ -96,8 +95,7 @@ def test_tails_have_places_of_their_own(serve: Serve) -> None:
     wait_until(lambda: server.client(path).status == 200, what="the place of the client that left")
 
 
-def test_a_run_watches_its_own_ticket_and_nothing_else(serve: Serve) -> None:
-    server = serve()
+def test_a_run_watches_its_own_ticket_and_nothing_else(server: Server) -> None:
     (mine, name), (_, other) = server.ticket(), server.ticket()
     _, token = begin_run(server, mine, name)
 

@@ -51,6 +51,7 @@ def gather(subscriber: Subscriber, count: int) -> list[events.Logged]:
     return found
 
 
+@pytest.mark.both_databases
 def test_events_of_other_connections_arrive_in_order_each_once(url: str, engine: Engine) -> None:
     append(engine, 3)
     others = [open_engine(url) for _ in range(4)]
@@ -70,6 +71,7 @@ def test_events_of_other_connections_arrive_in_order_each_once(url: str, engine:
         assert [event.payload["n"] for event in found if event.payload["who"] == who] == list(range(50))
 
 
+@pytest.mark.both_databases
 def test_a_burst_longer_than_a_page_is_followed_to_its_end(engine: Engine) -> None:
     with following(engine) as (hub, _):
         subscriber = hub.subscribe(ALL)
@@ -80,6 +82,7 @@ def test_a_burst_longer_than_a_page_is_followed_to_its_end(engine: Engine) -> No
         assert [event.payload["n"] for event in gather(subscriber, 1200)] == list(range(1200))
 
 
+@pytest.mark.both_databases
 def test_the_tailer_survives_a_store_that_cannot_be_read_and_loses_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +127,7 @@ def test_the_tailer_listens_again_when_its_connection_was_cut(engine: Engine) ->
         assert [event.payload["n"] for event in gather(subscriber, 2)] == [0, 1]
 
 
+@pytest.mark.both_databases
 def test_nothing_falls_between_what_is_replayed_and_what_follows(url: str, engine: Engine) -> None:
     """Streams that begin at any moment of a writer's work each tell the whole story once."""
     total = 200
@@ -150,6 +154,7 @@ def test_nothing_falls_between_what_is_replayed_and_what_follows(url: str, engin
         assert [int(number) for number in re.findall(rb'"n":(\d+)', heard)] == list(range(total))
 
 
+@pytest.mark.both_databases
 def test_every_store_has_an_epoch_of_its_own_from_the_first(engine: Engine) -> None:
     with reading(engine) as session:
         assert re.fullmatch("[0-9a-f]{8}", switches.epoch(session))

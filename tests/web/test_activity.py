@@ -89,6 +89,7 @@ def test_the_feed_leaves_out_what_workers_report_unless_it_is_asked_for(log: Eng
     assert set(types(log, Wanted(reported=True, kinds=("agent.",)))) == {"agent.text"}
 
 
+@pytest.mark.both_databases
 def test_the_feed_is_narrowed_to_an_actor_a_ticket_and_a_kind(log: Engine) -> None:
     assert types(log, Wanted(actor="bob")) == ["comment_added"]
     assert types(log, Wanted(ticket_id=1)) == ["comment_added", "ticket_created"]
@@ -99,6 +100,7 @@ def test_the_feed_is_narrowed_to_an_actor_a_ticket_and_a_kind(log: Engine) -> No
     ]
 
 
+@pytest.mark.both_databases
 def test_pages_of_the_feed_follow_on_without_gap_or_repetition(log: Engine) -> None:
     seen: list[int] = []
     before = None
@@ -113,6 +115,7 @@ def test_pages_of_the_feed_follow_on_without_gap_or_repetition(log: Engine) -> N
     assert seen == sorted(set(seen), reverse=True)
 
 
+@pytest.mark.both_databases
 def test_a_page_looks_through_a_bounded_part_of_the_log_and_says_where_to_go_on(
     log: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

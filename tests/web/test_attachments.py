@@ -114,6 +114,7 @@ def test_files_past_the_limits_are_refused_and_leave_nothing(app: Flask, operato
     assert len(stored(tight)) == 1
 
 
+@pytest.mark.both_databases
 def test_no_file_is_left_when_its_row_fails(
     operator: Api, ticket: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +126,7 @@ def test_no_file_is_left_when_its_row_fails(
     assert stored(settings) == []
 
 
+@pytest.mark.both_databases
 def test_an_upload_repeated_with_its_key_is_stored_once(operator: Api, ticket: str, settings: Settings) -> None:
     key = {"Idempotency-Key": "upload-1"}
     first, again = upload(operator, headers=key), upload(operator, headers=key)

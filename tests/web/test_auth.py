@@ -44,6 +44,7 @@ def test_looking_at_a_link_does_not_use_it_up(app: Flask, store: Engine) -> None
     assert (answer.status_code, answer.location) == (303, "/board")
 
 
+@pytest.mark.both_databases
 def test_a_link_works_once_and_for_ten_minutes(app: Flask, store: Engine) -> None:
     client, link, late = app.test_client(), link_for(store), link_for(store)
     csrf = form_token(client, "/login")
@@ -117,6 +118,7 @@ def test_a_token_for_programs_does_not_open_a_browser(app: Flask, store: Engine)
     assert answer.status_code == 403 and "Set-Cookie" not in answer.headers
 
 
+@pytest.mark.both_databases
 def test_a_revoked_or_expired_token_is_unknown(operator: Api, viewer: Api, store: Engine) -> None:
     issued = operator.get("/tokens").json["items"]  # type: ignore[index]
     number = next(token["id"] for token in issued if token["name"] == "the-viewer")

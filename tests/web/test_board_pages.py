@@ -38,6 +38,7 @@ def test_the_view_of_the_address_wins_and_is_remembered(browser: FlaskClient, op
     assert browser.get("/board?view=spiral").status_code == 422
 
 
+@pytest.mark.both_databases
 def test_a_saved_view_carries_its_view_and_its_order(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "One"})
     said = send(browser, "/board/views", "/board", name="By rank", query="view=list&sort=priority&column=todo&evil=1")
@@ -85,6 +86,7 @@ def test_parts_that_are_not_there_are_refused(browser: FlaskClient) -> None:
         assert browser.get(path).status_code == 422, path
 
 
+@pytest.mark.both_databases
 def test_more_of_a_list_follows_under_the_same_filters(browser: FlaskClient, operator: Api) -> None:
     for number in range(52):
         operator.post("/tickets", {"title": f"Number {number}", "tags": ["bug"]})

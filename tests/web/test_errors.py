@@ -85,6 +85,7 @@ def test_no_name_but_an_identifier_finds_a_ticket(operator: Api, name: str) -> N
     assert answer.status_code == 404 and answer.json is not None
 
 
+@pytest.mark.both_databases
 def test_ten_megabytes_are_refused_before_they_are_read(operator: Api, store: Engine) -> None:
     before = rows(store)
     body = b'{"title": "' + b"x" * (10 << 20) + b'"}'
@@ -138,10 +139,12 @@ def test_people_get_a_page_and_programs_get_json(browser: FlaskClient, operator:
     assert answer.mimetype == "application/json"
 
 
+@pytest.mark.both_databases
 def test_a_cursor_of_no_day_is_refused_by_the_board_too(browser: FlaskClient) -> None:
     assert browser.get("/board?column=todo&cursor=2026-99-99T00:00:00.000000Z~1").status_code == 422
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(
     "path",
     [

@@ -34,6 +34,7 @@ def quarantined(store: Engine, reference: str) -> list[str]:
         return [kept.kind for kept in quarantine.of(session, lookup.get(session, reference).id)]
 
 
+@pytest.mark.both_databases
 def test_a_batch_is_taken_once_however_often_it_is_sent(worker: Worker) -> None:
     path = f"/tickets/{worker.ticket}/events"
     sent = lines(said(1), said(2), said(3))
@@ -75,6 +76,7 @@ def test_a_run_names_its_ticket_by_its_number_in_the_store(worker: Worker, store
     assert worker.post(f"/tickets/{number}/events", said(1)).status_code == 200
 
 
+@pytest.mark.both_databases
 def test_replay_is_in_order_and_goes_on_where_it_stopped(worker: Worker, operator: Api) -> None:
     worker.post(f"/tickets/{worker.ticket}/events", [said(number, str(number)) for number in range(1, 6)])
     seen: list[dict[str, Any]] = []
@@ -87,6 +89,7 @@ def test_replay_is_in_order_and_goes_on_where_it_stopped(worker: Worker, operato
     assert [event["payload"]["text"] for event in seen if event["event_type"] == "agent.text"] == list("12345")
 
 
+@pytest.mark.both_databases
 def test_what_retention_took_is_said_to_be_gone(operator: Api, worker: Worker, store: Engine) -> None:
     with writing(store) as session:
         session.execute(update(Ticket).values(pruned_seq=7))
@@ -95,6 +98,7 @@ def test_what_retention_took_is_said_to_be_gone(operator: Api, worker: Worker, s
     assert answer.json["detail"] == {"first_seq": 8}  # type: ignore[index]
 
 
+@pytest.mark.both_databases
 def test_events_of_an_ended_run_are_refused_and_kept_apart(worker: Worker, store: Engine, operator: Api) -> None:
     end(store, worker.run)
     before: Any = operator.get(f"/tickets/{worker.ticket}").json

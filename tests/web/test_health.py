@@ -29,6 +29,7 @@ def verdict(store: Engine, home: Path) -> health.Report:
         return health.verdict(session, home)
 
 
+@pytest.mark.both_databases
 def test_all_is_well_when_every_program_was_seen(alive: Engine, tmp_path: Path) -> None:
     report = verdict(alive, tmp_path)
     assert (report.verdict, report.reasons) == ("working", [])
@@ -60,6 +61,7 @@ def test_work_that_nobody_lands_degrades(alive: Engine, tmp_path: Path) -> None:
     assert verdict(alive, tmp_path).reasons == ["Landings: waiting for more than 30 min: MC-1"]
 
 
+@pytest.mark.both_databases
 def test_a_silent_run_and_a_pause_degrade(alive: Engine, tmp_path: Path) -> None:
     with writing(alive) as session:
         body = NewTicket(title="Write a line", assigned_to="script")
@@ -72,6 +74,7 @@ def test_a_silent_run_and_a_pause_degrade(alive: Engine, tmp_path: Path) -> None
     assert report.reasons == ["Dispatch: paused: moving house", f"Runs: not heard for 45 s: run {claim.run.id}"]
 
 
+@pytest.mark.both_databases
 def test_a_run_that_never_began_on_a_machine_that_is_gone_degrades(alive: Engine, tmp_path: Path) -> None:
     with writing(alive) as session:
         body = NewTicket(title="Write a line", assigned_to="script")

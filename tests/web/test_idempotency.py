@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from flask import Flask
 from sqlalchemy import Engine
 
@@ -18,6 +19,7 @@ def count(operator: Api) -> int:
     return len(page["items"])
 
 
+@pytest.mark.both_databases
 def test_the_same_request_is_done_once(operator: Api) -> None:
     first = operator.post("/tickets", {"title": "Once"}, headers=KEY)
     again = operator.post("/tickets", {"title": "Once"}, headers=KEY)
@@ -34,6 +36,7 @@ def test_another_request_with_the_key_is_refused(operator: Api) -> None:
     assert count(operator) == 1
 
 
+@pytest.mark.both_databases
 def test_a_refused_write_may_be_repeated(operator: Api) -> None:
     body = {"title": "Later", "assigned_to": "luci"}
     assert operator.post("/tickets", body, headers=KEY).status_code == 422
@@ -46,6 +49,7 @@ def test_keys_of_different_callers_do_not_meet(operator: Api, service: Api) -> N
     assert service.post("/tickets", {"title": "Ours"}, headers=KEY).status_code == 201
 
 
+@pytest.mark.both_databases
 def test_eight_at_once_make_one_ticket(app: Flask, store: Engine, operator: Api) -> None:
     token = issue(store, "operator", "eager")
 

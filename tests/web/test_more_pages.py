@@ -51,6 +51,7 @@ def test_help_names_the_coordinator_and_every_move_of_the_law(browser: FlaskClie
     assert all(law.label in said for law in lifecycle.MOVES.values())
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("words", ["evening", "GOOD ada", "mc-1", "1"])
 def test_a_ticket_is_found_by_its_words_and_by_its_number(browser: FlaskClient, store: Engine, words: str) -> None:
     with writing(store) as session:
@@ -61,6 +62,7 @@ def test_a_ticket_is_found_by_its_words_and_by_its_number(browser: FlaskClient, 
     assert 'href="/ticket/MC-1"' in said and 'href="/ticket/MC-2"' not in said
 
 
+@pytest.mark.both_databases
 def test_a_comment_is_found_with_its_words_marked_and_its_markup_escaped(operator: Api, browser: FlaskClient) -> None:
     operator.post("/tickets", {"title": "Say good evening"})
     operator.post("/tickets/MC-1/comments", {"body": "It is <b>100%</b> ready_now."})
@@ -79,6 +81,7 @@ def test_a_hit_leads_to_where_its_comment_is_shown(operator: Api, browser: Flask
     assert f'id="{entry}"' in text(browser, place)
 
 
+@pytest.mark.both_databases
 def test_what_needs_a_person_is_listed_and_counted_in_the_frame(
     operator: Api, viewer: Api, browser: FlaskClient
 ) -> None:
@@ -154,6 +157,7 @@ def test_logs_are_shown_from_their_end_and_from_their_folder_alone(browser: Flas
     assert browser.get("/logs?show=../secrets/key").status_code == 404
 
 
+@pytest.mark.both_databases
 def test_the_event_log_is_narrowed_by_type_and_ticket(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "One"})
     operator.post("/tickets", {"title": "Two"})
@@ -176,6 +180,7 @@ def test_a_move_offers_its_undo_as_a_form(browser: FlaskClient, operator: Api) -
     assert "can no longer be undone" in send(browser, "/ticket/MC-1/undo", "/")
 
 
+@pytest.mark.both_databases
 def test_filters_are_saved_under_a_name_and_deleted(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "One"})
     said = send(browser, "/board/views", "/board", name=" Urgent  bugs ", query="tag=bug&priority=urgent&column=todo")

@@ -65,6 +65,7 @@ def test_an_illegal_move_says_what_is_possible_and_changes_nothing(operator: Api
     assert operator.get(f"/tickets/{ticket}").json == before
 
 
+@pytest.mark.both_databases
 def test_a_move_on_a_stale_version_is_refused(operator: Api, ticket: str) -> None:
     assert move(operator, ticket, "start", version=1)[0] == 200
     status, refused = move(operator, ticket, "finish", version=1)

@@ -125,6 +125,7 @@ def test_the_past_is_shown_by_its_number(browser: FlaskClient, worker: Worker) -
     assert browser.get(f"/ticket/{worker.ticket}?tab=events&at=x").status_code == 422
 
 
+@pytest.mark.both_databases
 def test_a_long_log_is_paged_by_what_is_kept(browser: FlaskClient, worker: Worker) -> None:
     lines = [
         {"run_seq": n, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.usage", "payload": {}} for n in range(1, 81)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine
 
 from models import reading
@@ -27,6 +28,7 @@ def test_a_heartbeat_is_answered_with_what_the_run_must_know(worker: Worker, ope
     assert operator.get(f"/runs/{worker.run}").json["state"] == "running"  # type: ignore[index]
 
 
+@pytest.mark.both_databases
 def test_a_report_ends_the_run_and_moves_the_ticket(worker: Worker, operator: Api) -> None:
     report = {"verdict": "review", "summary": "Look at the names.", "usage": {"input_tokens": 5, "cost_usd": 0.5}}
     answer = worker.post(f"/runs/{worker.run}/report", report)
@@ -46,6 +48,7 @@ def test_a_second_report_is_refused_and_kept(worker: Worker, store: Engine, oper
     assert worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).status_code == 409
 
 
+@pytest.mark.both_databases
 def test_a_verdict_that_comes_after_a_stop_is_refused_after_the_commit(worker: Worker, operator: Api) -> None:
     parked = operator.post(f"/tickets/{worker.ticket}/moves", {"move": "park", "wake": {"kind": "manual"}})
     assert parked.status_code == 200

@@ -28,6 +28,7 @@ def titles(operator: Api, query: str) -> list[str]:
     return [ticket["title"] for ticket in answer.json["items"]]  # type: ignore[index]
 
 
+@pytest.mark.both_databases
 def test_a_created_ticket_is_answered_whole(operator: Api) -> None:
     acceptance = [{"text": "It works", "met": False}]
     made = make(operator, priority="high", tags=["infra", "bug"], acceptance=acceptance, description="Why")
@@ -60,6 +61,7 @@ def test_a_ticket_wanted_in_waiting_is_created_there(operator: Api) -> None:
     assert operator.post("/tickets", {"title": "x", "status": "waiting"}).status_code == 422
 
 
+@pytest.mark.both_databases
 def test_every_filter_narrows_the_list(operator: Api, store: Engine) -> None:
     with writing(store) as session:
         body = projects.NewProject(slug="site", name="Site", folder="/srv/site")
@@ -81,6 +83,7 @@ def test_every_filter_narrows_the_list(operator: Api, store: Engine) -> None:
     assert len(titles(operator, "status=todo")) == 5
 
 
+@pytest.mark.both_databases
 def test_pages_hold_every_ticket_once(operator: Api) -> None:
     made = [make(operator, title=f"number {number}")["identifier"] for number in range(7)]
     seen: list[str] = []
@@ -136,6 +139,7 @@ def test_null_clears_what_may_be_empty_and_nothing_else(operator: Api) -> None:
     assert answer.status_code == 422 and "title" in answer.json["detail"]["fields"]  # type: ignore[index]
 
 
+@pytest.mark.both_databases
 def test_a_stale_edit_changes_nothing(operator: Api) -> None:
     make(operator)
     assert operator.patch("/tickets/MC-1", {"version": 1, "title": "first"}).status_code == 200
@@ -187,6 +191,7 @@ def test_context_paths_that_could_mislead_are_refused(operator: Api, path: str) 
     assert operator.post("/tickets/MC-1/context", {"path": path}).status_code == 422
 
 
+@pytest.mark.both_databases
 def test_comments_come_newest_first_and_page(operator: Api) -> None:
     make(operator)
     for number in range(3):

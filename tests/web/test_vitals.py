@@ -69,6 +69,7 @@ def test_a_worker_without_threads_to_spare_is_a_warning(tmp_path: Path) -> None:
     assert check.status == "warning" and "30 of 32 threads" in check.detail
 
 
+@pytest.mark.both_databases
 def test_the_store_is_counted_by_a_timer_and_shown(browser: FlaskClient, operator: Api, store: Engine) -> None:
     assert "Not counted yet" in browser.get("/health").get_data(as_text=True)
     operator.post("/tickets", {"title": "Greet"})
