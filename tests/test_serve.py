@@ -77,10 +77,13 @@ def test_it_prints_one_line_with_a_login_link_and_ends_cleanly(serve: Serve, env
     process = serve()
 
     line = first_line(process)
+    beside = load({"MC_HOME": environment["MC_HOME"]}).api_url
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=40)
 
     assert line.startswith("Mission Control is ready.")
+    assert beside == f"http://127.0.0.1:{environment['MC_PORT']}"
+    assert load({"MC_HOME": environment["MC_HOME"]}).api_url == "http://127.0.0.1:3001"
     assert f"http://127.0.0.1:{environment['MC_PORT']}/" in line
     assert (rest, process.returncode) == ("", 0)
     assert not answers(environment)
