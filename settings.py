@@ -169,6 +169,9 @@ class Ambient(_Frozen):
     """
 
     environment: dict[str, str] = Field(default_factory=lambda: {"PATH": os.defpath}, repr=False)
+    board_host: str | None = None
+    """Where the board was started, unless the settings say it themselves; see `Settings.remember_address`."""
+    board_port: int | None = None
     run_id: str | None = None
     display: bool = False
     runtime_dir: Path | None = None
@@ -262,8 +265,9 @@ class Settings(_Frozen):
     @property
     def api_url(self) -> str:
         """Where programs on this machine reach the server, without a trailing slash."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host[0], self.host[0])  # noqa: S104 - not a bind
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        bound = self.ambient.board_host or self.host[0]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 - not a bind
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.ambient.board_port or self.port}"
 
     @property
     def base_url(self) -> str:
@@ -288,6 +292,11 @@ class Settings(_Frozen):
     def run_dir(self) -> Path:
         """Locks, process ids and generated configuration of the running instance."""
         return self.home / "run"
+
+    @property
+    def address_file(self) -> Path:
+        """Host and port of the running board, which may have been told them by its command line."""
+        return self.run_dir / "address"
 
     @property
     def vitals_dir(self) -> Path:
@@ -365,6 +374,17 @@ class Settings(_Frozen):
             raise SettingsError([f"MC_HOME {self.home} cannot be written"])
         _remember(self.run_dir / "sockets", self.sockets_dir)
 
+    def remember_address(self) -> None:
+        """Tell the other programs of this home where the board listens."""
+        fresh = self.address_file.with_name(f".address.{os.getpid()}")
+        fresh.write_text(f"{self.host[0]} {self.port}\n")
+        fresh.replace(self.address_file)
+
+    def forget_address(self) -> None:
+        """The board has ended. Another one that listens elsewhere by now is not forgotten."""
+        if _remembered(self.address_file) == (self.host[0], self.port):
+            self.address_file.unlink(missing_ok=True)
+
 
 def _private_folder(path: Path) -> None:
     """Make `path` a folder of this user that no one else may enter; never follow a planted link."""
@@ -387,11 +407,22 @@ def _remember(link: Path, target: Path) -> None:
     fresh.replace(link)
 
 
+def _remembered(file: Path) -> tuple[str, int] | tuple[None, None]:
+    try:
+        host, port = file.read_text("utf-8").split()
+        return (_plausible_host(host), int(port)) if 0 < int(port) < 65536 else (None, None)
+    except (OSError, ValueError):
+        return None, None
+
+
 # ------------------------------------------------------------------------------------------------- reading
 
 
-def load(environ: Mapping[str, str] | None = None, home: Path | None = None) -> Settings:
-    """Read the settings. `home` wins over MC_HOME; raises SettingsError naming every problem."""
+def load(environ: Mapping[str, str] | None = None, home: Path | None = None, *, serves: bool = False) -> Settings:
+    """Read the settings. `home` wins over MC_HOME; raises SettingsError naming every problem.
+
+    The program that `serves` the board decides on its address; every other one looks for a board that has done so.
+    """
     environ = os.environ if environ is None else environ
     user_home = Path(environ.get("HOME") or Path.home())
     home = (home or Path(environ.get("MC_HOME") or user_home / ".local/share/mission-control")).expanduser().resolve()
@@ -401,7 +432,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path | None = None) -> 
     for path, value, source in (*_from_file(home / "config.toml", problems), *_from_environment(environ, problems)):
         sources[path] = source
         _put(values, path, value)
-    values |= {"home": home, "ambient": _observe(environ)}
+    values |= {"home": home, "ambient": _observe(environ) | ({} if serves else _observe_board(home, sources))}
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -496,3 +527,9 @@ def _observe(environ: Mapping[str, str]) -> dict[str, object]:
         "display": bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")),
         "runtime_dir": environ.get("XDG_RUNTIME_DIR") or None,
     }
+
+
+def _observe_board(home: Path, sources: Mapping[tuple[str, ...], str]) -> dict[str, object]:
+    """The address of the running board, as far as the settings do not say it."""
+    host, port = _remembered(home / "run" / "address")
+    return {"board_host": None if ("host",) in sources else host, "board_port": None if ("port",) in sources else port}

@@ -27,20 +27,34 @@ def ticket() -> None:
 @ticket.command()
 @click.argument("title")
 @click.option("--description", default="", help="What is wanted, in Markdown; - reads it from standard input.")
-@click.option("--status", type=click.Choice(["inbox", "todo"]), default="todo", show_default=True)
+@click.option("--status", type=click.Choice(["inbox", "todo", "waiting"]), default="todo", show_default=True)
 @click.option("--priority", type=click.Choice([rank.label for rank in Priority]), default="normal", show_default=True)
 @click.option("--assign", "assigned_to", metavar="NAME", help="Who works it.")
 @click.option("--project", metavar="SLUG")
 @click.option("--tag", "tags", multiple=True, type=click.Choice([tag.value for tag in Tag]))
 @click.option("--accept", "acceptance", multiple=True, metavar="TEXT", help="One criterion of acceptance; repeatable.")
 @click.option("--fork-of", metavar="TICKET", help="Begin with a copy of the conversation about another ticket.")
+@click.option("--wake", multiple=True, metavar="KIND|FACT=VALUE", help="When a waiting ticket comes back; repeatable.")
 @as_json
-def create(description: str, acceptance: tuple[str, ...], fork_of: str | None, as_json: bool, **fields: Any) -> None:
-    """Create a ticket."""
+def create(
+    description: str,
+    acceptance: tuple[str, ...],
+    fork_of: str | None,
+    wake: tuple[str, ...],
+    as_json: bool,
+    **fields: Any,
+) -> None:
+    """Create a ticket.
+
+    A waiting one needs a wake condition: --wake manual, --wake time --wake at=2026-12-01T09:00:00Z,
+    --wake ticket --wake ticket=MC-3, --wake agent_idle --wake agent=codex --wake minutes=30,
+    or --wake probe --wake 'probe=["test", "-e", "/tmp/ready"]'.
+    """
     settings, actor = operator()
     criteria = [{"text": criterion} for criterion in acceptance]
     links = [{"kind": "fork_of", "ticket": fork_of}] if fork_of else []
-    body = checked(NewTicket, description=_text(description), acceptance=criteria, relationships=links, **fields)
+    fields |= {"acceptance": criteria, "relationships": links, "wake": _wake(wake)}
+    body = checked(NewTicket, description=_text(description), **fields)
     with writing(settings) as session:
         made = _row(lifecycle.create(session, body, actor))
     print_one(made, as_json=as_json)
@@ -132,6 +146,11 @@ def declare_dead(reference: str) -> None:
         patience = runs.RetryPolicy(settings.retry_limit, settings.retry_backoff_seconds)
         runs.mark_lost(session, run.id, f"{actor.name} declared the run on {run.host} dead.", patience)
     click.echo(f"The run of {found.identifier} on {run.host} is recorded as lost; its ticket goes on by its retries.")
+
+
+def _wake(facts: tuple[str, ...]) -> dict[str, Any] | None:
+    """A wake condition of facts, of which a bare word is the kind; None without any."""
+    return dict(_fact(fact if "=" in fact else f"kind={fact}") for fact in facts) or None
 
 
 def _text(argument: str) -> str:

@@ -79,16 +79,19 @@ stdout_logfile_backups=3
 def serve(host: str | None, port: int | None, no_browser: bool, no_scheduler: bool, demo: bool) -> None:
     """Serve the board and run its timers until Ctrl-C."""
     environment = _child_environment(host, port, no_scheduler)
-    settings = load(environment)
+    settings = load(environment, serves=True)
     settings.ensure_home()
     with _only_one(settings):
         _refuse_taken_ports(settings)
+        settings.remember_address()
         prepare(settings)
         if demo:
             with store(settings) as engine:
                 add_demo(settings, engine)
         configuration = _write_configuration(settings)
-        sys.exit(_supervise(settings, configuration, environment, browser=not no_browser))
+        code = _supervise(settings, configuration, environment, browser=not no_browser)
+        settings.forget_address()
+        sys.exit(code)
 
 
 def _child_environment(host: str | None, port: int | None, no_scheduler: bool) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import settings as mc_settings
 
-_settings = mc_settings.load()
+_settings = mc_settings.load(serves=True)
 _settings.ensure_home()
 
 wsgi_app = "app:create_app()"
@@ -48,6 +48,21 @@ def on_starting(_arbiter: Any) -> None:
     """Forget what the workers of an earlier start have measured."""
     for file in _settings.vitals_dir.glob("*.db"):
         file.unlink(missing_ok=True)
+
+
+def when_ready(_arbiter: Any) -> None:
+    """It listens: the timers of this home find it, whatever port it was given."""
+    _settings.remember_address()
+
+
+def on_reload(_arbiter: Any) -> None:
+    """It may listen elsewhere now, as this file has been read anew."""
+    _settings.remember_address()
+
+
+def on_exit(_arbiter: Any) -> None:
+    """Whoever listens there from now on is not the board."""
+    _settings.forget_address()
 
 
 def child_exit(_arbiter: Any, worker: Any) -> None:

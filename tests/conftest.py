@@ -12,8 +12,21 @@ from sqlalchemy import Engine
 
 import migrations
 from models import open_engine, writing
+from tests import leftovers
 from tests.postgres import fresh_database
 from tickets import team
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What killed runs left behind is ended, and what this one starts can be told from that of others."""
+    folder = tmp_path_factory.getbasetemp()
+    root = folder.parent.parent if folder.name.startswith("popen-") else folder.parent
+    leftovers.sweep(root, "pytest-*", "pytest-*/popen-*")
+    leftovers.own(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(leftovers.VARIABLE, str(folder))
+        yield
 
 
 @pytest.fixture(scope="session")

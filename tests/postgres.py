@@ -24,6 +24,7 @@ import pytest
 
 import migrations
 from models import open_engine, writing
+from tests import leftovers
 from tickets import team
 
 TEMPLATE = "mc_template"
@@ -55,8 +56,11 @@ def server() -> str | None:
     folder = programs()
     if folder is None:
         return None
+    for abandoned in leftovers.sweep(Path("/tmp"), "mcpg-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
     # A short path: a socket's may have 107 bytes.
     data = Path(tempfile.mkdtemp(prefix="mcpg-", dir="/tmp"))
+    leftovers.own(data)
     user = _runner(data)
     _do(user, [str(folder / "initdb"), "-D", str(data / "db"), "-A", "trust", "-U", "mc", "--no-sync"])
     options = f"-k {data} -c listen_addresses='' -c fsync=off -c max_connections=200"

@@ -14,10 +14,12 @@ from click.testing import CliRunner, Result
 from sqlalchemy import update
 
 from mc_cli import main
-from models import Run, open_engine, writing
+from models import Run, open_engine, reading, writing
 from tests.test_landing import handed_in
 from tickets import relationships, runs
 from tickets.actors import Actor
+from tickets.lookup import get
+from tickets.views import ticket_json
 
 ROOT = Path(__file__).resolve().parent.parent
 Mc = Callable[..., Result]
@@ -63,6 +65,49 @@ def test_a_ticket_is_created_as_a_fork(mc: Mc, tmp_path: Path) -> None:
         ]
     refused = mc("ticket", "create", "Fix it", "--fork-of", "MC-9")
     assert refused.exit_code != 0 and "MC-9" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("wake", "stored"),
+    [
+        (["manual"], {"kind": "manual"}),
+        (["time", "at=2100-01-31T09:00:00Z"], {"kind": "time", "at": "2100-01-31T09:00:00Z"}),
+        (["ticket", "ticket=MC-1"], {"kind": "ticket", "ticket": "MC-1"}),
+        (["probe", 'probe=["test", "-e", "ready"]'], {"kind": "probe", "probe": ["test", "-e", "ready"]}),
+        (["agent_idle", "agent=script", "minutes=30"], {"kind": "agent_idle", "agent": "script", "minutes": 30}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_parked_ticket_is_created_with_its_wake_condition(
+    mc: Mc, tmp_path: Path, wake: list[str], stored: dict[str, object]
+) -> None:
+    mc("ticket", "create", "Awaited")
+    options = [word for fact in wake for word in ("--wake", fact)]
+    made = json.loads(mc("ticket", "create", "Wait", "--status", "waiting", *options, "--json").output)
+
+    assert made["status"] == "waiting"
+    with reading(open_engine(f"sqlite:///{tmp_path / 'home/mc.db'}")) as session:
+        wakes = ticket_json(session, [get(session, made["identifier"])])[0]["wake"]
+    assert wakes is not None and stored.items() <= wakes.items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--status", "waiting"], "a ticket created as waiting needs a wake condition"),
+        (["--wake", "manual"], "a ticket created as waiting needs a wake condition, and only such a ticket has one"),
+        (["--status", "waiting", "--wake", "time"], "a wake of kind time needs at"),
+        (["--status", "waiting", "--wake", "time", "--wake", "at=9:00"], "wake.at"),
+        (["--status", "waiting", "--wake", "soon"], "wake.kind"),
+        (["--status", "waiting", "--wake", "probe", "--wake", "probe=[x"], "probe is not valid JSON"),
+        (["--status", "waiting", "--wake", "ticket", "--wake", "ticket=MC-99"], "MC-99"),
+    ],
+)
+def test_a_wake_condition_that_does_not_hold_together_is_refused(mc: Mc, arguments: list[str], error: str) -> None:
+    refused = mc("ticket", "create", "Wait", *arguments)
+
+    assert refused.exit_code != 0 and error in refused.output, refused.output
+    assert mc("ticket", "list").output == "Nothing here.\n"
 
 
 def test_open_tickets_are_listed_newest_first(mc: Mc) -> None:

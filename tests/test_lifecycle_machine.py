@@ -351,3 +351,35 @@ def test_a_run_without_a_verdict_leaves_its_record_and_its_last_words(engine: An
     assert record.data is not None and record.data["root_cause"] == "Bad luck."
     assert "2 attempts are left" in record.data["next_actions"][0]
     assert sweep.body.startswith("**Runtime transcript sweep**") and "````text\nlast ``` words\n````" in sweep.body
+
+
+@pytest.mark.parametrize(
+    ("move", "facts", "status", "cause"),
+    [
+        ("park", {"wake": {"kind": "manual"}}, "parked", "The ticket was parked (alice: park)."),
+        ("cancel", {"note": "Not needed."}, "cancelled", "The ticket was cancelled (alice: cancel)."),
+        ("close", {"note": "Done by hand."}, "closed", "The ticket was closed (alice: close)."),
+        (
+            "block",
+            {"reason": "needs_human", "owner": "alice", "next_action": "Look."},
+            "blocked",
+            "The ticket was blocked (alice: block).",
+        ),
+    ],
+)
+def test_the_record_of_a_stopped_run_says_what_became_of_its_ticket(
+    engine: Any, move: str, facts: dict[str, Any], status: str, cause: str
+) -> None:
+    """Regression: it said that the agent's program was killed from outside, though a person had parked the ticket."""
+    ticket_id = make(engine)
+    killed = {"status": "stopped", "summary": "It was killed.", "root_cause": "Killed from outside."}
+    body = runs.Report.model_validate({"verdict": "stopped", "failure": {"class": "killed"}, "terminal": killed})
+    with writing(engine) as session:
+        run = runs.claim(session, ticket_id, "here").run
+        lifecycle.transition(session, ticket_id, move, ALICE, **facts)
+        runs.report(session, run.id, body, PATIENT)
+    with reading(engine) as session:
+        record = session.scalars(select(TicketComment).where(TicketComment.author == "system")).one()
+    assert record.data is not None
+    assert (record.data["status"], record.data["root_cause"]) == (status, cause)
+    assert "illed" not in record.body

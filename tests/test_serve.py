@@ -85,10 +85,13 @@ def test_a_killed_command_takes_everything_with_it_and_the_next_ends_cleanly(
 
     process = serve()
     line = first_line(process)
+    beside = load({"MC_HOME": environment["MC_HOME"]}).api_url
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=40)
 
     assert line.startswith("Mission Control is ready.")
+    assert beside == f"http://127.0.0.1:{environment['MC_PORT']}"
+    assert load({"MC_HOME": environment["MC_HOME"]}).api_url == "http://127.0.0.1:3001"
     assert f"http://127.0.0.1:{environment['MC_PORT']}/" in line
     assert (rest, process.returncode) == ("", 0)
     assert not answers(environment)

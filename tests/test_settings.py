@@ -201,3 +201,38 @@ def test_sockets_whose_runtime_folder_is_gone_are_put_elsewhere(tmp_path: Path) 
 
 def test_the_table_of_settings_in_the_docs_is_current() -> None:
     assert (ROOT / "docs/settings.md").read_text() == settings_reference(), "run bin/mc settings --markdown"
+
+
+def test_programs_beside_a_board_find_the_address_that_it_was_started_with(tmp_path: Path) -> None:
+    """Regression: a run that a timer started talked to the default port, and handed its token to whoever listens there."""
+    board = load({"MC_HOME": str(tmp_path), "MC_PORT": "4000"}, serves=True)
+    board.ensure_home()
+    board.remember_address()
+
+    assert load({"MC_HOME": str(tmp_path)}).api_url == "http://127.0.0.1:4000"
+    assert load({"MC_HOME": str(tmp_path)}).port == 3001
+    assert load({"MC_HOME": str(tmp_path), "MC_PORT": "5000"}).api_url == "http://127.0.0.1:5000"
+    assert load({"MC_HOME": str(tmp_path), "MC_HOST": "::1"}).api_url == "http://[::1]:4000"
+    assert load({"MC_HOME": str(tmp_path)}, serves=True).api_url == "http://127.0.0.1:3001"
+    (tmp_path / "config.toml").write_text("port = 6000\n")
+    assert load({"MC_HOME": str(tmp_path)}).api_url == "http://127.0.0.1:6000"
+
+
+def test_a_board_that_ends_is_forgotten_unless_another_has_taken_its_place(tmp_path: Path) -> None:
+    first, second = (load({"MC_HOME": str(tmp_path), "MC_PORT": port}, serves=True) for port in ("4000", "5000"))
+    first.ensure_home()
+    first.remember_address()
+    second.remember_address()
+
+    first.forget_address()
+    assert load({"MC_HOME": str(tmp_path)}).api_url == "http://127.0.0.1:5000"
+    second.forget_address()
+    assert load({"MC_HOME": str(tmp_path)}).api_url == "http://127.0.0.1:3001"
+
+
+@pytest.mark.parametrize("content", ["", "127.0.0.1", "127.0.0.1 0", "127.0.0.1 70000", "a/b 4000", "x y z", "\xff"])
+def test_an_address_file_that_was_damaged_is_passed_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/address").write_bytes(content.encode("latin-1"))
+
+    assert load({"MC_HOME": str(tmp_path)}).api_url == "http://127.0.0.1:3001"

@@ -13,6 +13,8 @@ from cronsim import CronSim, CronSimError
 
 from models import now
 
+from .errors import NotFound
+
 
 @dataclass(frozen=True, slots=True)
 class TaskNote:
@@ -33,6 +35,12 @@ SHIPPED = Path(__file__).resolve().parent.parent / "tasks"
 def names(folder: Path) -> list[str]:
     """What the tasks of a folder are called, readable or not."""
     return sorted(path.stem for path in folder.glob("*.md"))
+
+
+def require(name: str) -> None:
+    """Raises `NotFound` for a task that this program does not have."""
+    if name not in names(SHIPPED):
+        raise NotFound("There is no task of that name.", task=name[:40])
 
 
 def notes(folder: Path, zone: ZoneInfo) -> list[TaskNote]:

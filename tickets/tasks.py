@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, func, select, update
@@ -12,9 +12,13 @@ from models import Heartbeat, TaskOutcome, TaskRun, TaskState, TicketEvent, Trig
 
 from . import events
 from .actors import Actor
+from .errors import Conflict
 
 TAIL = 16_000
 REQUESTED = "task_run_requested"
+SCHEDULER = "scheduler"
+MAX_SILENCE = timedelta(seconds=90)
+"""After which a scheduler that gave no sign of life counts as ended."""
 
 
 def record(
@@ -97,6 +101,18 @@ def _decide(session: Session, task: str, enabled: bool, actor: Actor) -> None:
 def request_run(session: Session, task: str, actor: Actor) -> None:
     """Ask the scheduler to run a task now, enabled or not; it looks each second."""
     events.append(session, None, REQUESTED, {"task": task}, actor)
+
+
+def run_now(session: Session, task: str, actor: Actor) -> None:
+    """Ask for a run of a task where somebody hears it. Raises `Conflict` without a scheduler."""
+    if not is_alive(heartbeats(session).get(SCHEDULER)):
+        raise Conflict(f"{task} was not started: the scheduler is not running", task=task)
+    request_run(session, task, actor)
+
+
+def is_alive(beat: Heartbeat | None) -> bool:
+    """Whether this is a recent sign of life of the scheduler."""
+    return beat is not None and beat.ts > now() - MAX_SILENCE
 
 
 def requested(session: Session, cursor: int) -> tuple[int, set[str]]:

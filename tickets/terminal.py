@@ -15,11 +15,20 @@ from .retries import Decision
 SYSTEM = Actor.system()
 HEADING = "RUNTIME TERMINAL STATE"
 SWEEP = "Runtime transcript sweep"
+STOPS = {
+    "parked": "The ticket was parked",
+    "cancelled": "The ticket was cancelled",
+    "closed": "The ticket was closed",
+    "blocked": "The ticket was blocked",
+    "operator": "The ticket was given back to the queue",
+    "budget": "The ticket was parked, as a budget is used up",
+}
+"""Why a run was told to stop, by its stop code."""
 
 
 def record(session: Session, run: Run, said: dict[str, Any], decision: Decision | None = None) -> None:
     """Leave both comments, author `system`; the wrapper's own words fill the record where it left any."""
-    facts = _facts(run, said.get("terminal") or {}, decision)
+    facts = _facts(run, said.get("terminal") or {}, decision) | (_stopped(run) if decision is None else {})
     comments.write(
         session,
         run.ticket_id,
@@ -46,6 +55,15 @@ def _facts(run: Run, said: dict[str, Any], decision: Decision | None) -> dict[st
         "next_actions": [action],
         "artifacts": said.get("artifacts") or [f"ticket:{run.ticket_id}", f"run:{run.id}"],
     }
+
+
+def _stopped(run: Run) -> dict[str, Any]:
+    """The end of a run whose ticket was taken from it; its wrapper knows only that the agent was killed."""
+    if run.stop_code not in STOPS:
+        return {}
+    cause = f"{STOPS[run.stop_code]} ({run.stop_reason})."
+    status = "stopped" if run.stop_code == "operator" else run.stop_code
+    return {"status": status, "summary": cause, "root_cause": cause, "stop_condition": "the run was told to stop"}
 
 
 def _outlook(decision: Decision | None) -> tuple[str, str, str]:

@@ -29,11 +29,13 @@ from settings import Settings
 from tickets import idempotency, lookup, quarantine
 from tickets.actors import Actor
 from tickets.errors import ClaimLost, DomainError, Forbidden, Invalid
+from tickets.facts import Body
 
 from . import bodies
 
 PREFIX = "/api/v1"
 KEY_LENGTH = 200
+FILE = ("application/octet-stream",)
 
 View = Callable[..., Any]
 Declaration = Callable[[View], View]
@@ -77,6 +79,8 @@ class Route:
     batch: bool = False
     repeatable: bool = False
     form: dict[str, Any] | None = None
+    media: tuple[str, ...] = FILE
+    """Types of an answer that is no JSON."""
 
 
 ROUTES: list[Route] = []
@@ -134,12 +138,19 @@ class Resource(Blueprint):
         status: int = 200,
         form: dict[str, Any] | None = None,
         answer: Any = None,
+        query: type[Body] | None = None,
+        media: tuple[str, ...] = FILE,
+        errors: tuple[int, ...] = (),
     ) -> Declaration:
-        """Declare a route whose view does everything itself: one that is sent a file (`form`), or sends one (no `answer`)."""
+        """Declare a route whose view does everything itself: one that is sent a file (`form`), or sends one (no `answer`).
+
+        `query` describes what the view reads from the address, `media` the types of its answer.
+        """
 
         def declare(view: View) -> View:
-            route = _route(self, view, method, rule, rights, status, form=form, repeatable=form is not None)
-            self._add(replace(route, answer=answer), lambda args: view(**args))
+            shown: dict[str, Any] = {"form": form, "media": media, "errors": errors}
+            route = _route(self, view, method, rule, rights, status, **shown, repeatable=form is not None)
+            self._add(replace(route, answer=answer, query=query), lambda args: view(**args))
             return view
 
         return declare

@@ -16,6 +16,7 @@ from tickets.errors import Invalid
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+EVENTS = "text/event-stream"
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 # What may be valid JSON and still not be storable; most bodies have none of it and are not looked through.
 SUSPICIOUS = re.compile(rb"\\u0000|[0-9]{19}|NaN|Infinity|[eE]\+?[0-9]{3}")

@@ -48,6 +48,11 @@ def _row(phase: TicketPhase) -> Row:
     return Row(phase.name, True, phase.agent or "", end, ", ".join(phase.choices), phase.runbook or "")
 
 
+def listing(names: Sequence[str]) -> str:
+    """Names of phases as one says them: "Dev", "Dev + QA", "Dev Review + QA"; js/phases.js says the same."""
+    return " + ".join(filter(None, [" ".join(names[:-1]), *names[-1:]]))
+
+
 def choices(session: Session) -> dict[str, list[Option]]:
     """Who may work a phase, and how one may end."""
     fit = [member for member in team.members(session) if member.runnable or member.kind is AgentKind.HUMAN]

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from .api import PREFIX, ROUTES, Route
-from .bodies import JSON, NDJSON
+from .bodies import EVENTS, JSON, NDJSON
 
 REFERENCES = "#/components/schemas/{model}"
 DESCRIPTION = (
@@ -30,6 +30,10 @@ EXPLAINED = {
     422: "The input is not valid; `detail` names each field.",
     503: "The store cannot be read or written at the moment.",
 }
+FULL = (
+    "The store cannot be read at the moment; or, as `text/event-stream`, this server has as many streams open as it may:"
+    " `retry` and `Retry-After` say when to come back."
+)
 
 
 class ErrorJson(TypedDict):
@@ -124,10 +128,9 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _header_parameters(route: Route) -> list[dict[str, Any]]:
-    if not route.repeatable:
-        return []
     text = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
-    return [{"name": "Idempotency-Key", "in": "header", "required": False, "schema": text}]
+    names = ["Idempotency-Key"] * route.repeatable + ["Last-Event-ID"] * (EVENTS in route.media)
+    return [{"name": name, "in": "header", "required": False, "schema": text} for name in names]
 
 
 def _body(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
@@ -142,12 +145,22 @@ def _body(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
 def _responses(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done."}
     if route.answer is None:
-        success["content"] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        success["content"] = _content(route)
     elif route.status != 204:
         success["content"] = {JSON: {"schema": schemas[f"{route.name}.answer", "serialization"]}}
     refusal = {JSON: {"schema": schemas["error", "serialization"]}}
     refusals = {str(status): {"description": EXPLAINED[status], "content": refusal} for status in _refusals(route)}
+    if EVENTS in route.media:
+        refusals["503"] = {"description": FULL, "content": refusal | {EVENTS: {"schema": {"type": "string"}}}}
     return {str(route.status): success, **refusals}
+
+
+def _content(route: Route) -> dict[str, Any]:
+    """An answer that is no JSON: a text in each of its types, or a file."""
+    return {
+        media: {"schema": {"type": "string"} | ({} if media.startswith("text/") else {"format": "binary"})}
+        for media in route.media
+    }
 
 
 def _refusals(route: Route) -> list[int]:

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
-from flask import Blueprint, Response, current_app, request
+from flask import Response, current_app, request
+from pydantic import Field
 
 import auth
 from auth import Right
@@ -20,9 +21,11 @@ from models import Engine, reading
 from settings import Settings
 from tickets import lookup, runs
 from tickets.errors import Forbidden, Invalid, NotFound
+from tickets.facts import Body
 
 from . import tail
-from .api import ANYBODY, PREFIX
+from .api import ANYBODY, Resource
+from .bodies import EVENTS
 from .connection import Connection, Source, Terms
 from .event_stream import EventStream
 from .hub import Hub, Interest
@@ -34,7 +37,26 @@ RETRY_SECONDS = 30
 MOST_TICKETS = 50
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
-blueprint = Blueprint("streams", __name__, url_prefix=PREFIX)
+blueprint = Resource("streams", __name__)
+
+
+class Resumed(Body):
+    """Where a stream goes on; the header `Last-Event-ID` wins."""
+
+    last_event_id: str | None = None
+
+
+class Watched(Resumed):
+    """Tickets of which everything is told, with commas between."""
+
+    tickets: str | None = Field(None, description=f"at most {MOST_TICKETS}, as in `MC-1,MC-2`")
+
+
+class Tailed(Resumed):
+    """How much of a log, and whether it is followed as a stream."""
+
+    follow: Literal["0", "1"] | None = None
+    lines: int | None = Field(None, ge=1, le=tail.MOST_LINES)
 
 
 class Streams:
@@ -67,22 +89,21 @@ def counters() -> dict[str, Any]:
     return {**taken, "tailer": asdict(streams.tailer.state())}
 
 
-@blueprint.get("/stream")
-@auth.allow(*ANYBODY)
+@blueprint.handles("GET", "/stream", rights=ANYBODY, query=Watched, media=(EVENTS,), errors=(404,))
 def everything() -> Response:
     """What happens on the board, and all that runs report on the tickets named (`?tickets=MC-1,MC-2`)."""
     return _follow_events(Interest(_named_tickets(), board=True))
 
 
-@blueprint.get("/tickets/<ticket>/stream")
-@auth.allow(*ANYBODY, Right.RUN)
+@blueprint.handles("GET", "/tickets/<ticket>/stream", rights=ANYBODY | {Right.RUN}, query=Resumed, media=(EVENTS,))
 def one_ticket(ticket: str) -> Response:
     """Everything about one ticket."""
     return _follow_events(Interest(frozenset({_ticket_id(ticket)}), board=False))
 
 
-@blueprint.get("/tickets/<ticket>/tail")
-@auth.allow(*ANYBODY, Right.RUN)
+@blueprint.handles(
+    "GET", "/tickets/<ticket>/tail", rights=ANYBODY | {Right.RUN}, query=Tailed, media=("text/plain", EVENTS)
+)
 def pane(ticket: str) -> Response:
     """The pane log of the ticket's newest run: its last `lines` as text, or followed as a stream with `follow=1`."""
     ticket_id, lines = _ticket_id(ticket), _lines()
@@ -122,7 +143,7 @@ def _stream(bucket: Slots, begin: Callable[[], EventStream | tail.TailStream]) -
         stack.callback(_open.discard, connection)
         if _stopping.is_set():
             connection.stop()
-        response = Response(connection.serve(source), mimetype="text/event-stream", headers=HEADERS)
+        response = Response(connection.serve(source), mimetype=EVENTS, headers=HEADERS)
         response.call_on_close(stack.pop_all().close)
     return response
 
@@ -131,7 +152,7 @@ def refuse() -> Response:
     """One client too many: come back later."""
     body = f"retry: {RETRY_SECONDS * 1000}\n\n"
     headers = HEADERS | {"Retry-After": str(RETRY_SECONDS)}
-    return Response(body, 503, mimetype="text/event-stream", headers=headers)
+    return Response(body, 503, mimetype=EVENTS, headers=headers)
 
 
 def _terms() -> Terms:

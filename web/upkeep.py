@@ -6,11 +6,12 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from models import Incident, IncidentState, TaskRun, stamp
-from tickets import incidents, tasks
+from tickets import incidents, task_files, tasks
 from tickets.facts import Body, Prose
+from tickets.task_files import TaskNote
 from tickets.views import at
 
-from .api import Call, Resource
+from .api import OPERATORS, Call, Resource
 from .shapes import Page
 
 blueprint = Resource("upkeep", __name__)
@@ -100,7 +101,65 @@ def task_run_json(row: TaskRun) -> TaskRunJson:
     }
 
 
+class TaskJson(TypedDict):
+    """`due` is when its schedule comes next, whether it is enabled or not; null for one that is no cron line."""
+
+    name: str
+    description: str
+    schedule: str
+    enabled: bool
+    due: str | None
+    latest: TaskRunJson | None
+
+
+def task_json(note: TaskNote, enabled: bool, latest: TaskRun | None) -> TaskJson:
+    return {
+        "name": note.name,
+        "description": note.description,
+        "schedule": note.schedule,
+        "enabled": enabled,
+        "due": at(note.due),
+        "latest": task_run_json(latest) if latest else None,
+    }
+
+
+def _tasks(call: Call) -> list[TaskJson]:
+    decided, latest = tasks.decisions(call.session), tasks.latest(call.session)
+    return [
+        task_json(note, decided.get(note.name, note.enabled), latest.get(note.name))
+        for note in task_files.notes(task_files.SHIPPED, call.settings.zone)
+    ]
+
+
+@blueprint.reads("/tasks")
+def list_tasks(call: Call) -> Page[TaskJson]:
+    """List the scheduled tasks, each with its newest run."""
+    return {"items": _tasks(call), "next": None}
+
+
 @blueprint.reads("/tasks/<name>/runs")
 def list_task_runs(call: Call, name: str) -> Page[TaskRunJson]:
     """List the newest runs of a scheduled task."""
+    task_files.require(name)
     return {"items": [task_run_json(row) for row in tasks.history(call.session, name)], "next": None}
+
+
+@blueprint.writes("POST", "/tasks/<name>/run", rights=OPERATORS)
+def run_task(call: Call, name: str) -> None:
+    """Run a task now, enabled or not; the scheduler starts it within a second."""
+    task_files.require(name)
+    tasks.run_now(call.session, name, call.actor)
+
+
+@blueprint.writes("POST", "/tasks/<name>/enable", rights=OPERATORS)
+def enable_task(call: Call, name: str) -> None:
+    """Let a task run by its schedule."""
+    task_files.require(name)
+    tasks.enable(call.session, name, call.actor)
+
+
+@blueprint.writes("POST", "/tasks/<name>/disable", rights=OPERATORS)
+def disable_task(call: Call, name: str) -> None:
+    """Keep a task from running by its schedule."""
+    task_files.require(name)
+    tasks.disable(call.session, name, call.actor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -11,7 +10,7 @@ from werkzeug.wrappers import Response
 
 import auth
 from auth import Right
-from models import Heartbeat, IncidentState, Session, TaskRun, now, reading, writing
+from models import Heartbeat, IncidentState, Session, TaskRun, reading, writing
 from tickets import events, incidents, paging, task_files, tasks
 from tickets.errors import DomainError, NotFound
 from tickets.lookup import get
@@ -26,7 +25,6 @@ frame.nav("logs", "/logs", "scroll-text", "Logs", "Machine", go="l")
 
 View = dict[str, Any]
 HISTORY = 12
-SILENT = timedelta(seconds=90)
 LOGS = {"scheduler": "scheduler.log", "web": "web.log"}
 LOG_LINES = 400
 PAGE = 100
@@ -42,7 +40,7 @@ def show_tasks() -> str:
     settings = auth.instance().settings
     with reading(auth.instance().engine) as session:
         decided = tasks.decisions(session)
-        scheduler = _scheduler(tasks.heartbeats(session).get("scheduler"))
+        scheduler = _scheduler(tasks.heartbeats(session).get(tasks.SCHEDULER))
         shown = [
             _task(note, decided.get(note.name, note.enabled), tasks.history(session, note.name, HISTORY))
             for note in task_files.notes(task_files.SHIPPED, settings.zone)
@@ -52,12 +50,11 @@ def show_tasks() -> str:
 
 def _scheduler(beat: Heartbeat | None) -> View:
     """Whether the scheduler is alive, and what it says is wrong with the files."""
-    alive = beat is not None and beat.ts > now() - SILENT
     try:
         said = json.loads(beat.detail) if beat else {}
     except ValueError:
         said = {}
-    return {"alive": alive, "seen": beat.ts if beat else None, "problems": said.get("problems", [])}
+    return {"alive": tasks.is_alive(beat), "seen": beat.ts if beat else None, "problems": said.get("problems", [])}
 
 
 def _task(note: TaskNote, enabled: bool, history: list[TaskRun]) -> View:
@@ -79,22 +76,19 @@ def _run(row: TaskRun) -> View:
 
 @blueprint.post("/tasks/<name>/<any(run, enable, disable):order>")
 def order_task(name: str, order: str) -> Response:
-    known = {note.name for note in task_files.notes(task_files.SHIPPED, auth.instance().settings.zone)}
-    if name not in known:
-        raise NotFound("There is no task of that name.", task=name[:40])
+    task_files.require(name)
     act, said = {
-        "run": (tasks.request_run, "was asked for; the scheduler starts it within a second."),
+        "run": (tasks.run_now, "was asked for; the scheduler starts it within a second."),
         "enable": (tasks.enable, "is enabled."),
         "disable": (tasks.disable, "is disabled."),
     }[order]
-    with writing(auth.instance().engine) as session:
-        alive = _scheduler(tasks.heartbeats(session).get("scheduler"))["alive"]
-        if alive or order != "run":
+    try:
+        with writing(auth.instance().engine) as session:
             act(session, name, auth.actor())
-    if alive or order != "run":
-        frame.note(f"{name} {said}")
+    except DomainError as refused:
+        frame.note(f"{refused.message}.", "bad")
     else:
-        frame.note(f"{name} was not started: the scheduler is not running.", "bad")
+        frame.note(f"{name} {said}")
     return redirect(f"/tasks#{name}", 303)
 
 

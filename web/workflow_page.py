@@ -25,7 +25,7 @@ from .nudge import nudge
 blueprint = Blueprint("workflow_page", __name__)
 
 View = dict[str, Any]
-DEFAULT = ("Dev",)
+DEFAULT = workflow.STANDARD
 HOME = "/ticket/{}"
 
 
@@ -39,6 +39,7 @@ def box(session: Session, ticket: Ticket, standing: Standing) -> View:
         "shown": shown,
         "plans": plans,
         "usual": DEFAULT if plans and not shown.phases else (),
+        "start": f"Start {forms_phases.listing(DEFAULT)}",
         "kinds": board.owner_kinds(session),
     }
 

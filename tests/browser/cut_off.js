@@ -23,11 +23,26 @@
     if (lines.some((line) => line.right > width + 1 || line.left < -1)) found.add(`${said} stands outside`);
   }
 
+  /** The width of a select that shows its choice whole: each version of a browser has another idea of scrollWidth. */
+  function widthOfChoice(select) {
+    const copy = select.cloneNode();
+    copy.append(...[...select.selectedOptions].map((option) => option.cloneNode(true)));
+    copy.style.cssText = "position: absolute; visibility: hidden; width: max-content; max-width: none";
+    select.after(copy);
+    const { offsetWidth } = copy;
+    copy.remove();
+    return offsetWidth;
+  }
+
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = texts.nextNode(); node; node = texts.nextNode()) {
     if (node.textContent.trim() && isShown(node.parentElement)) look(node, node.parentElement);
   }
-  for (const element of document.querySelectorAll("body *")) {
+  for (const select of document.querySelectorAll("select")) {
+    const lack = isShown(select) ? widthOfChoice(select) - select.offsetWidth : 0;
+    if (lack > 1) found.add(`${name(select)} is ${lack} too narrow for its choice`);
+  }
+  for (const element of document.querySelectorAll("body :not(select)")) {
     const { overflowX, display } = style(element);
     const spills = display !== "inline" && overflowX === "visible" && element.clientWidth > 1 && element.scrollWidth > element.clientWidth + 2;
     if (spills && isShown(element)) found.add(`${name(element)} spills over by ${element.scrollWidth - element.clientWidth}`);

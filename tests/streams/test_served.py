@@ -12,6 +12,7 @@ from itertools import islice
 import pytest
 
 from models import writing
+from settings import load
 from tests.streams.client import Client
 from tests.streams.conftest import ALICE, Server
 from tests.waiting import wait_until
@@ -46,6 +47,7 @@ def gone(pid: int) -> bool:
 
 
 def test_an_event_reaches_everyone_who_watches_and_says_what_it_is(server: Server) -> None:
+    assert load({"MC_HOME": str(server.home)}).api_url == f"http://127.0.0.1:{server.port}"
     watching = [began(server.client()) for _ in range(3)]
 
     number = server.append("hello")

@@ -26,13 +26,14 @@ from auth import Right
 from tests.web.conftest import Api, start
 from web import blueprints
 from web.api import PREFIX, ROUTES
+from web.bodies import EVENTS
 from web.openapi import document
 from web.openapi import path_of as described
 
 blueprints()  # declares the routes
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-# What never ends, or is described elsewhere: streams and the document itself.
-UNDESCRIBED = {"streams.everything", "streams.one_ticket", "streams.pane", "api_docs.show_document"}
+STREAMS = ("stream", "tickets/{ticket}/stream", "tickets/{ticket}/tail")
+UNDESCRIBED = {"api_docs.show_document"}
 
 
 @pytest.fixture
@@ -59,6 +60,21 @@ def test_the_document_is_valid_and_every_operation_is_named_once() -> None:
     assert all(operation["summary"] for methods in document()["paths"].values() for operation in methods.values())
 
 
+def test_streams_are_described_with_their_types_and_refusals() -> None:
+    paths = document()["paths"]
+    everything, one, pane = (paths[f"/api/v1/{path}"]["get"] for path in STREAMS)
+
+    for stream in (everything, one, pane):
+        assert set(stream["responses"]) == {"200", "400", "401", "403", "404", "422", "503"}
+        assert EVENTS in stream["responses"]["200"]["content"] and EVENTS in stream["responses"]["503"]["content"]
+        assert "Last-Event-ID" in [each["name"] for each in stream["parameters"] if each["in"] == "header"]
+    assert "text/plain" in pane["responses"]["200"]["content"]
+    named = [{each["name"] for each in stream["parameters"]} for stream in (everything, one, pane)]
+    assert [names - {"Last-Event-ID", "last_event_id"} for names in named] == [
+        {"tickets"}, {"ticket"}, {"ticket", "follow", "lines"},
+    ]  # fmt: skip
+
+
 def test_the_document_is_served_and_readable(operator: Api, browser: FlaskClient) -> None:
     assert operator.get("/openapi.json").json == document()
     page = browser.get("/api/docs").text
@@ -77,8 +93,10 @@ def lively(app: Flask, store: Engine, operator: Api) -> Api:
     return operator
 
 
-OPERATIONS = sorted((route.method, described(route)) for route in ROUTES)
-OF_RUNS = sorted((route.method, described(route)) for route in ROUTES if Right.RUN in route.rights)
+ENDING = [route for route in ROUTES if EVENTS not in route.media]
+"""Routes whose answer ends: a generated request could wait for a stream for ever."""
+OPERATIONS = sorted((route.method, described(route)) for route in ENDING)
+OF_RUNS = sorted((route.method, described(route)) for route in ENDING if Right.RUN in route.rights)
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=[" ".join(operation) for operation in OPERATIONS])

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from models import writing
 from tests.web.conftest import OWN_PAGE, Api, Worker, form_token, start
 from tickets import lookup, runs
+from web import forms_phases
 
 DEV = {"name": "Dev", "agent": "script", "gate": "reviewer"}
 REVIEW = {"name": "Review", "agent": "claude", "choices": ["ship", "hold"]}
@@ -122,8 +123,16 @@ def test_a_refused_picker_is_shown_again_as_it_was_filled(browser: FlaskClient, 
     assert 'value="ship, hold"' in page and page.index('data-phase="Review"') < page.index('data-phase="Dev"')
 
 
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [((), ""), (("Dev",), "Dev"), (("Dev", "QA"), "Dev + QA"), (("Dev", "Review", "QA"), "Dev Review + QA")],
+)
+def test_phases_are_listed_as_one_says_them(names: tuple[str, ...], text: str) -> None:
+    assert forms_phases.listing(names) == text
+
+
 def test_the_box_offers_a_start_then_decisions_then_nothing(browser: FlaskClient, operator: Api, ticket: str) -> None:
-    assert "Start Dev" in browser.get(f"/ticket/{ticket}").get_data(as_text=True)
+    assert ">Start Dev Review + QA</button>" in browser.get(f"/ticket/{ticket}").get_data(as_text=True)
     send(browser, ticket, "workflow", **PICKED)
     page = browser.get(f"/ticket/{ticket}").get_data(as_text=True)
     assert "Start Dev" not in page and f'action="/ticket/{ticket}/workflow/decide"' in page
