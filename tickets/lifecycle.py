@@ -6,7 +6,7 @@ compare what is desired with what they observe; a crash in between only delays i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -50,7 +50,7 @@ from .facts import (
     ReopenFacts,
 )
 from .glance import AnyTicket
-from .lookup import get, live_runs
+from .lookup import get, get_with_live_run, live_runs
 from .memory import Kept
 from .projects import project_named
 
@@ -263,27 +263,35 @@ def transition(
     """
     law = _law(move)
     given = _facts(law, facts)
-    ticket = get(session, ticket_id)
-    standing = standings(session, [ticket], actor)[ticket.id]
+    ticket, live = get_with_live_run(session, ticket_id)
     if version is not None and ticket.version != version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
-    _allow(law, ticket, actor, standing, run)
+    _allow(session, law, ticket, live, actor, run)
     phases = workflow.marks(session, ticket) if ticket.phase else {}
     values = _values(session, law, ticket, given, actor)
     was = memory.of(ticket, values) | ({"phases": phases} if phases else {})
     changed = _write(session, ticket, values)
     _record(session, law, changed, was, given, actor, run)
-    if law.stops_run and standing.live is not None:
-        stop_live_run(session, standing.live, STOP_CODES[law.name], f"{actor.name}: {law.name}", actor)
+    if law.stops_run and live is not None:
+        stop_live_run(session, live, STOP_CODES[law.name], f"{actor.name}: {law.name}", actor)
     return changed
 
 
+def require(session: Session, ticket_id: int, move: str, actor: Actor) -> None:
+    """Raise what `transition` would raise for a move that the actor cannot make now; reads alone."""
+    ticket, live = get_with_live_run(session, ticket_id)
+    _allow(session, _law(move), ticket, live, actor)
+
+
 def _write(session: Session, ticket: Ticket, values: dict[str, Any]) -> Ticket:
-    """The one guarded UPDATE: only the version that was read is changed. Raises `StaleTicket`."""
+    """The one guarded UPDATE: only the version that was read is changed. It reserves the number of the event that tells of it.
+
+    Raises `StaleTicket`.
+    """
     changed = session.scalar(
         update(Ticket)
         .where(Ticket.id == ticket.id, Ticket.status == ticket.status, Ticket.version == ticket.version)
-        .values(version=Ticket.version + 1, updated=now(), **values)
+        .values(version=Ticket.version + 1, event_seq=Ticket.event_seq + 1, updated=now(), **values)
         .returning(Ticket)
         .execution_options(populate_existing=True, synchronize_session=False)
     )
@@ -299,7 +307,7 @@ def restore(session: Session, ticket: Ticket, was: Kept, actor: Actor) -> Ticket
     changed = _write(session, ticket, memory.revived(columns))
     workflow.put_back(session, changed, was.get("phases", {}))
     payload = {"move": "undo", "from": before.value, "to": changed.status.value, **workflow.held(changed)}
-    events.append(session, ticket.id, "ticket_moved", payload, actor)
+    events.append(session, ticket.id, "ticket_moved", payload, actor, seq=changed.event_seq)
     inbox.follow(session, changed, before, "undo", None)
     return changed
 
@@ -330,11 +338,17 @@ class Standing(NamedTuple):
 
 def standings(session: Session, tickets: Sequence[AnyTicket], actor: Actor) -> dict[int, Standing]:
     """The standing of an actor to each of these tickets, in a constant number of queries."""
+    return _standings(session, tickets, actor, live_runs(session, [ticket.id for ticket in tickets]), MOVES)
+
+
+def _standings(
+    session: Session, tickets: Sequence[AnyTicket], actor: Actor, live: Mapping[int, Run | None], moves: Container[str]
+) -> dict[int, Standing]:
+    """As `standings`, but read no more than these moves and this actor depend on."""
     ids = [ticket.id for ticket in tickets]
-    live = live_runs(session, ids)
-    submitters = evidence.submitters(session, ids)
-    runnable = team.runnable(session)
-    earlier = workflow.with_earlier(session, tickets)
+    submitters = evidence.submitters(session, ids) if "approve" in moves else {}
+    runnable = team.runnable(session) if actor.kind is ActorKind.HUMAN else ()
+    earlier = workflow.with_earlier(session, tickets) if "send_back" in moves else ()
     return {
         ticket.id: Standing(
             _rights(actor, ticket.assigned_to in runnable, live.get(ticket.id)),
@@ -363,9 +377,11 @@ def _silenced(run: Run, law: Move) -> bool:
     return run.stop_code is not None and (run.stop_code, law.name) != ("timeout", "ask")
 
 
-def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int | None) -> None:
-    case, live = situation(ticket, standing), standing.live
-    why = _obstacle(law, case)
+def _allow(session: Session, law: Move, ticket: Ticket, live: Run | None, actor: Actor, run: int | None = None) -> None:
+    def case(moves: Container[str]) -> Situation:
+        return situation(ticket, _standings(session, [ticket], actor, {ticket.id: live}, moves)[ticket.id])
+
+    why = _obstacle(law, case({law.name}))
     speaks = actor.kind is ActorKind.RUN
     if why is None and speaks and (live is None or live.id != run or _silenced(live, law)):
         why = "only the final report of the run that holds the ticket makes this move"
@@ -376,7 +392,7 @@ def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int
             ticket=ticket.identifier,
             status=ticket.status.value,
             move=law.name,
-            moves=[move.name for move in moves_from(case)],
+            moves=[move.name for move in moves_from(case(MOVES))],
         )
 
 
@@ -463,7 +479,7 @@ def _record(
         payload["landing"] = ticket.landing_plan["policy"]
     if actor.kind is ActorKind.HUMAN:
         payload |= {"version": ticket.version, "was": was}
-    events.append(session, ticket.id, "ticket_moved", payload, actor, run)
+    events.append(session, ticket.id, "ticket_moved", payload, actor, run, seq=ticket.event_seq)
     spoken = said.get("body") or said.get("note") or said.get("waive")
     if spoken and law.name not in ("release", "wake"):
         kind = COMMENT_OF.get(law.name)
