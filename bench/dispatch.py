@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.synchronize import Barrier
 
 from bench.board import megabytes
@@ -50,7 +51,7 @@ def _claim_all(url: str, ids: list[int], line: Barrier) -> None:
     line.wait(60)
     for ticket_id in ids:
         try:
-            with writing(engine) as session:
+            with writing(engine, partial(runs.require_claimable, ticket_id=ticket_id)) as session:
                 runs.claim(session, ticket_id, "bench")
         except IllegalMove:
             continue

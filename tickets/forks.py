@@ -5,8 +5,8 @@ Their first run is given the copy; the conversation of the other ticket stays as
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Exists, ScalarSelect, exists, literal, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Exists, ScalarSelect, exists, literal, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models import AgentSession, RelationKind, Run, Ticket, TicketRelationship
 
@@ -54,7 +54,7 @@ def tell_missed(session: Session, run: Run) -> None:
         comments.write(session, run.ticket_id, said, run_id=run.id)
 
 
-def is_fork(ticket_id: ColumnElement[int]) -> Exists:
+def is_fork(ticket_id: InstrumentedAttribute[int]) -> Exists:
     """Condition that the ticket with this number begins as a fork."""
     return exists().where(TicketRelationship.ticket_id == ticket_id, FORK)
 

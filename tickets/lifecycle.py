@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from sqlalchemy import update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from models import (
@@ -27,11 +27,12 @@ from models import (
     TicketStatus,
     TicketTag,
     now,
+    rows,
 )
 
 from . import comments, effects, events, evidence, inbox, landing, memory, relationships, team, wake, words, workflow
 from .actors import Actor
-from .errors import Forbidden, IllegalMove, Invalid, LandingPending, StaleTicket, invalid
+from .errors import Forbidden, IllegalMove, Invalid, LandingPending, NoSuchTicket, StaleTicket, invalid
 from .facts import (
     AnswerFacts,
     ApproveFacts,
@@ -277,10 +278,33 @@ def transition(
     return changed
 
 
-def require(session: Session, ticket_id: int, move: str, actor: Actor) -> None:
-    """Raise what `transition` would raise for a move that the actor cannot make now; reads alone."""
-    ticket, live = get_with_live_run(session, ticket_id)
-    _allow(session, _law(move), ticket, live, actor)
+STATE = select(Ticket.identifier, Ticket.status).where(Ticket.id == bindparam("ticket"))
+
+
+def require_source(session: Session, ticket_id: int, move: str) -> None:
+    """Raise `IllegalMove` when the ticket is in no state from which the move leads. The rest is left to `transition`."""
+    row = rows(session, STATE, ticket=ticket_id).first()
+    if row is None:
+        raise NoSuchTicket(ticket=str(ticket_id))
+    law = _law(move)
+    if row.status not in law.sources:
+        raise _refusal(IllegalMove, law, row, _wrong_state(row.status))
+
+
+WRITE = (
+    select(Ticket)
+    .from_statement(
+        update(Ticket.__table__)  # type: ignore[arg-type]
+        .where(
+            Ticket.id == bindparam("read_id"),
+            Ticket.status == bindparam("read_status"),
+            Ticket.version == bindparam("read_version"),
+        )
+        .values(version=Ticket.version + 1, event_seq=Ticket.event_seq + 1)
+        .returning(Ticket)
+    )
+    .execution_options(populate_existing=True)
+)
 
 
 def _write(session: Session, ticket: Ticket, values: dict[str, Any]) -> Ticket:
@@ -288,13 +312,8 @@ def _write(session: Session, ticket: Ticket, values: dict[str, Any]) -> Ticket:
 
     Raises `StaleTicket`.
     """
-    changed = session.scalar(
-        update(Ticket)
-        .where(Ticket.id == ticket.id, Ticket.status == ticket.status, Ticket.version == ticket.version)
-        .values(version=Ticket.version + 1, event_seq=Ticket.event_seq + 1, updated=now(), **values)
-        .returning(Ticket)
-        .execution_options(populate_existing=True, synchronize_session=False)
-    )
+    read = {"read_id": ticket.id, "read_status": ticket.status, "read_version": ticket.version}
+    changed: Ticket | None = session.scalar(WRITE, read | values | {"updated": now()})
     if changed is None:
         raise StaleTicket(ticket=ticket.identifier)
     return changed
@@ -387,13 +406,23 @@ def _allow(session: Session, law: Move, ticket: Ticket, live: Run | None, actor:
         why = "only the final report of the run that holds the ticket makes this move"
     if why:
         kind = LandingPending if law.name == "approve" and landing.is_pending(ticket) else IllegalMove
-        raise kind(
-            f"{ticket.identifier} cannot {law.name.replace('_', ' ')}: {why.format(actor=actor.name, landing=landing.told(ticket))}.",
-            ticket=ticket.identifier,
-            status=ticket.status.value,
-            move=law.name,
-            moves=[move.name for move in moves_from(case(MOVES))],
-        )
+        why = why.format(actor=actor.name, landing=landing.told(ticket))
+        raise _refusal(kind, law, ticket, why, moves_from(case(MOVES)))
+
+
+def _refusal(kind: type[IllegalMove], law: Move, ticket: Any, why: str, moves: Sequence[Move] = ()) -> IllegalMove:
+    """The error that says why a move cannot be made; `ticket` has an `identifier` and a `status`."""
+    return kind(
+        f"{ticket.identifier} cannot {law.name.replace('_', ' ')}: {why}.",
+        ticket=ticket.identifier,
+        status=ticket.status.value,
+        move=law.name,
+        moves=[move.name for move in moves],
+    )
+
+
+def _wrong_state(status: TicketStatus) -> str:
+    return f"it is {words.state(status)}"
 
 
 class Situation(NamedTuple):
@@ -419,7 +448,7 @@ def _obstacle(law: Move, case: Situation) -> str | None:
     """What is in the way of a move, or None: the one rule behind `transition` and the buttons. `{actor}` and `{landing}` stand
     for who asks, and for what is said of the landing."""
     if case.status not in law.sources:
-        return f"it is {words.state(case.status)}"
+        return _wrong_state(case.status)
     if law.by.isdisjoint(case.rights):
         return f"that is for {' or '.join(sorted(by.value for by in law.by))}, not for {{actor}}"
     if law.without_run and case.held and By.LIVE_RUN not in case.rights:

@@ -50,7 +50,7 @@ from .actors import Actor
 from .comments import MISSION_CONTROL
 from .errors import ClaimLost, Conflict, Invalid, NoSuchTicket
 from .facts import Body, Line, Moment, Prose
-from .lifecycle import transition
+from .lifecycle import require_source, transition
 from .lookup import get, get_run
 from .usage import Usage
 
@@ -116,6 +116,11 @@ OWNER = (
     .outerjoin(Profile, Profile.name == Agent.profile)
     .where(Ticket.id == bindparam("ticket"))
 )
+
+
+def require_claimable(session: Session, ticket_id: int) -> None:
+    """Raise `IllegalMove` when a claim is lost already: for `writing` to ask before it takes the write lock."""
+    require_source(session, ticket_id, "claim")
 
 
 def claim(session: Session, ticket_id: int, host: str) -> Claim:
