@@ -237,10 +237,16 @@ def _first_status(session: Session, body: NewTicket, actor: Actor) -> TicketStat
     return S.INBOX
 
 
+NEXT_NUMBER = (
+    update(Counter.__table__)  # type: ignore[arg-type]
+    .where(Counter.name == bindparam("series"))
+    .values(value=Counter.value + 1)
+    .returning(Counter.value)
+)
+
+
 def _next_number(session: Session, series: str = "ticket") -> int:
-    number: int | None = session.scalar(
-        update(Counter).where(Counter.name == series).values(value=Counter.value + 1).returning(Counter.value)
-    )
+    number: int | None = rows(session, NEXT_NUMBER, series=series).scalar()
     assert number is not None, "the migration makes the counter rows"
     return number
 
