@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -1261,20 +1261,16 @@ def writing(engine: Engine, require: Callable[[Session], object] | None = None) 
     asked for and while other writers hold it, so that whoever came too late does not keep them waiting.
     Keep it to milliseconds: no network, process or file work inside, never open across a `yield` of a stream.
     """
-
-    def check() -> None:
-        if require is not None:
-            with reading(engine) as session:
-                require(session)
-
-    with (
-        write_queue(engine, check if require else None) as patience,
-        Session(engine, expire_on_commit=False) as session,
-        session.begin(),
-    ):
+    check = partial(_ask, engine, require) if require else None
+    with write_queue(engine, check) as patience, Session(engine, expire_on_commit=False) as session, session.begin():
         session.connection(execution_options={"mc_writing": True, "mc_patience": patience})
         take_write_lock(session)
         yield session
+
+
+def _ask(engine: Engine, require: Callable[[Session], object]) -> None:
+    with reading(engine) as session:
+        require(session)
 
 
 # ------------------------------------------------------------------------------------------------- dialect differences

@@ -14,6 +14,7 @@ from .actors import Actor
 MISSION_CONTROL = Actor.system("mission-control")
 
 
+# Through the session, with the place read by a statement of its own, a comment takes 0.8 ms instead of 0.13.
 INSERT = (
     insert(TicketComment.__table__)  # type: ignore[arg-type]
     .values(seq=select(Ticket.event_seq).where(Ticket.id == bindparam("ticket")).scalar_subquery())

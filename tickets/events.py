@@ -56,6 +56,7 @@ class Position(NamedTuple):
     seq: int | None
 
 
+# Rows by prebuilt statements: through the session an event takes 1.1 ms instead of 0.2, and a claim twice as long.
 INSERT = insert(TicketEvent.__table__).returning(TicketEvent.id)  # type: ignore[arg-type]
 RESERVE = (
     update(Ticket.__table__)  # type: ignore[arg-type]
