@@ -11,12 +11,13 @@ import enum
 import fcntl
 import json
 import os
+import random
 import select as os_select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -1162,6 +1163,8 @@ class SavedView(Base):
 BUSY_MILLISECONDS = 10_000
 """How long a transaction waits for a store that somebody has locked."""
 LEAST_MILLISECONDS = 100
+CHECKS_BEFORE_QUEUE = 20
+CHECK_PAUSE_SECONDS = (0.004, 0.016)
 
 StoreUnavailable = OperationalError
 """The store is locked, full, read-only or out of reach; what was being written has been rolled back."""
@@ -1251,22 +1254,30 @@ def once(question: Callable[[Session], Answer]) -> Callable[[Session], Answer]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Session]:
+def writing(engine: Engine, require: Callable[[Session], object] | None = None) -> Iterator[Session]:
     """A session that holds the write lock from its first statement and commits on a clean exit.
 
+    `require` raises when there is nothing to write any more. It reads in a transaction of its own, before the write lock is
+    asked for and while other writers hold it, so that whoever came too late does not keep them waiting.
     Keep it to milliseconds: no network, process or file work inside, never open across a `yield` of a stream.
     """
-    with write_queue(engine) as patience, Session(engine, expire_on_commit=False) as session, session.begin():
+    check = partial(_ask, engine, require) if require else None
+    with write_queue(engine, check) as patience, Session(engine, expire_on_commit=False) as session, session.begin():
         session.connection(execution_options={"mc_writing": True, "mc_patience": patience})
         take_write_lock(session)
         yield session
+
+
+def _ask(engine: Engine, require: Callable[[Session], object]) -> None:
+    with reading(engine) as session:
+        require(session)
 
 
 # ------------------------------------------------------------------------------------------------- dialect differences
 
 
 @contextmanager
-def write_queue(engine: Engine) -> Iterator[int]:
+def write_queue(engine: Engine, check: Callable[[], None] | None = None) -> Iterator[int]:
     """SQLite: writers stand in line at a file lock, which wakes them in turn and frees itself when its holder dies.
 
     Yields how many milliseconds the writer may still wait for a stranger that has locked the store: whoever has stood in
@@ -1274,17 +1285,51 @@ def write_queue(engine: Engine) -> Iterator[int]:
 
     SQLite's own busy handler polls with growing pauses: among 16 writers some starved past ten seconds, and the others
     made a third of the claims. PostgreSQL queues by itself.
+
+    `check` raises when the write has become void; see `_lock_queue`.
     """
     if engine.dialect.name != "sqlite":
+        if check:
+            check()
         yield BUSY_MILLISECONDS
         return
     came = time.monotonic()
     line = os.open(f"{engine.url.database}-writers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(line, fcntl.LOCK_EX)
+        _lock_queue(line, check)
         yield max(LEAST_MILLISECONDS, BUSY_MILLISECONDS - int(1000 * (time.monotonic() - came)))
     finally:
         os.close(line)
+
+
+def _lock_queue(line: int, check: Callable[[], None] | None) -> None:
+    """Lock the file of the writers' queue.
+
+    A writer with a `check` repeats that after random pauses before it stands in line: rivals for the same row would otherwise
+    stand there in lock-step, and each that has lost would take its turn only to find that out.
+    """
+    if check is None:
+        fcntl.flock(line, fcntl.LOCK_EX)
+        return
+    check()
+    if _try_lock(line):
+        return
+    for _ in range(CHECKS_BEFORE_QUEUE):
+        time.sleep(random.uniform(*CHECK_PAUSE_SECONDS))  # noqa: S311 - no secret
+        check()
+        if _try_lock(line):
+            break
+    else:
+        fcntl.flock(line, fcntl.LOCK_EX)
+    check()
+
+
+def _try_lock(line: int) -> bool:
+    try:
+        fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _of_one_snapshot(engine: Engine) -> Engine:

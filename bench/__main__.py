@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import board, dispatch, streams
+from bench import board, creation, dispatch, idle, streams
 from bench.rows import Measurement, Row, pace
 from models import now, stamp
 
@@ -24,9 +24,12 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "very-many": board.pages_of_very_many,
     "stream-latency": streams.latency,
     "events": streams.throughput,
+    "claim-statements": dispatch.statements_of_claim,
     "claims": dispatch.claims,
+    "creates": creation.creates,
     "pickup": dispatch.pickup,
     "runs": dispatch.start_of_runs,
+    "idle": idle.idle_board,
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.installation import Installation, installation
+from bench.installation import Installation, installation, server_seconds
 from bench.rows import Row, pace, percentile, spread, timed
 
 SIZES = (100, 10_000)
@@ -105,7 +105,7 @@ def _visit(here: Installation, path: str) -> Visit:
     start = time.perf_counter()
     headers, _ = here.exchange(here.connect(), "GET", path)
     whole = time.perf_counter() - start
-    return Visit(whole, float(headers["Server-Timing"].partition("dur=")[2]) / 1000, pace())
+    return Visit(whole, server_seconds(headers), pace())
 
 
 def _visited(name: str, visits: Sequence[Visit]) -> Iterator[Row]:

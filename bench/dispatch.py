@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.synchronize import Barrier
+
+from sqlalchemy import event
 
 from bench.board import megabytes
 from bench.installation import Installation, installation
 from bench.rows import Row, spread, timed, until
-from models import Run, RunState, open_engine, reading, writing
+from doors.bench import set_up
+from doors.passes import Tally, claim_if_open
+from models import Run, RunState, Session, open_engine, reading, writing
 from tickets import runs
 from tickets.errors import IllegalMove
 
 CLAIMS = 600
 SCRIPT = "```sh\nsleep 2\n```\n"
+
+
+def statements_of_claim() -> Iterator[Row]:
+    """Statements between BEGIN and COMMIT of a claim: alone, and with the gates that a pass looks at once more."""
+    with installation() as here:
+        alone, gated = here.tickets(2)
+        host = set_up(here.settings, here.engine)
+        count = _statements(here, lambda session: runs.claim(session, alone, "bench"))
+        yield Row("statements of a claim", count, "")
+        count = _statements(here, lambda session: claim_if_open(session, host, gated, Tally()))
+        yield Row("statements of a claim with its gates", count, "")
+
+
+def _statements(here: Installation, write: Callable[[Session], object]) -> int:
+    statements: list[object] = []
+    with writing(here.engine) as session:
+        event.listen(here.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+        write(session)
+    return len(statements)
 
 
 def claims() -> Iterator[Row]:
@@ -50,16 +74,23 @@ def _claim_all(url: str, ids: list[int], line: Barrier) -> None:
     line.wait(60)
     for ticket_id in ids:
         try:
-            with writing(engine) as session:
+            with writing(engine, partial(runs.require_claimable, ticket_id=ticket_id)) as session:
                 runs.claim(session, ticket_id, "bench")
         except IllegalMove:
             continue
 
 
 def pickup() -> Iterator[Row]:
-    """A dispatch pass as its timer starts it, with nothing to do."""
+    """A dispatch pass as its timer starts it, with nothing to do: alone, and beside a living scheduler."""
     with installation() as here:
-        yield from spread("pickup with nothing to do", [timed(lambda: _pass(here)) for _ in range(10)])
+        yield from spread("pickup with nothing to do", _passes(here))
+    with installation() as here:
+        here.serve_whole()
+        yield from spread("pickup with nothing to do, beside a scheduler", _passes(here))
+
+
+def _passes(here: Installation) -> list[float]:
+    return [timed(lambda: _pass(here)) for _ in range(10)]
 
 
 def _pass(here: Installation) -> None:

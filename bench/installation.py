@@ -54,6 +54,12 @@ class Installation:
         until(self._answers, "the server")
         return master
 
+    def serve_whole(self) -> subprocess.Popen[bytes]:
+        """Start all that `mc serve` starts, the scheduler included, and wait until the board answers."""
+        parent = self.start("mc_cli.py", "serve", "--no-browser")
+        until(self._answers, "the board")
+        return parent
+
     def start(self, *argv: str) -> subprocess.Popen[bytes]:
         """A Python program of the project in this installation; its output goes to a log in the home folder."""
         with (self.settings.logs_dir / "bench.log").open("ab") as log:
@@ -81,14 +87,22 @@ class Installation:
         return self.exchange(connection, method, path, body, token)[1]
 
     def exchange(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes = b"", token: str = ""
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        token: str = "",
+        *,
+        kind: str = "application/x-ndjson",
+        status: int = 200,
     ) -> tuple[Message, bytes]:
-        """The headers and the body of an answer of 200."""
-        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": "application/x-ndjson"}
+        """The headers and the body of an answer with this status."""
+        headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind}
         connection.request(method, path, body or None, headers)
         response = connection.getresponse()
         answer = response.read()
-        if response.status != 200:
+        if response.status != status:
             raise RuntimeError(f"{method} {path} was answered {response.status}: {answer[:300]!r}")
         return response.headers, answer
 
@@ -137,6 +151,11 @@ class Installation:
         with suppress(OSError, http.client.HTTPException):
             return bool(self.get("/healthz"))
         return False
+
+
+def server_seconds(headers: Message) -> float:
+    """The time that the server worked for an answer, as it says itself."""
+    return float(headers["Server-Timing"].partition("dur=")[2]) / 1000
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -136,7 +137,7 @@ def _in_the_way(bench: Bench, ticket: Ticket) -> str | None:
 def _begin(bench: Bench, ticket: Ticket, tally: Tally) -> None:
     """Claim one ticket and start its run."""
     try:
-        with writing(bench.engine) as session:
+        with writing(bench.engine, partial(runs.require_claimable, ticket_id=ticket.id)) as session:
             claim = claim_if_open(session, bench, ticket.id, tally)
     except DomainError as error:
         tally.lost += 1

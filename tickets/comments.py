@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
-from models import ActorKind, CommentKind, Ticket, TicketComment
+from models import ActorKind, CommentKind, Ticket, TicketComment, now, rows
 
 from .actors import Actor
 
 MISSION_CONTROL = Actor.system("mission-control")
+
+
+# Through the session, with the place read by a statement of its own, a comment takes 0.8 ms instead of 0.13.
+INSERT = (
+    insert(TicketComment.__table__)  # type: ignore[arg-type]
+    .values(seq=select(Ticket.event_seq).where(Ticket.id == bindparam("ticket")).scalar_subquery())
+    .returning(TicketComment.id, TicketComment.seq)
+)
 
 
 def write(
@@ -26,16 +34,15 @@ def write(
 ) -> TicketComment:
     """Add a comment at the present place of the ticket's sequence; call it after the event that it goes with."""
     usual = CommentKind.SYSTEM if actor.kind is ActorKind.SYSTEM else CommentKind.COMMENT
-    comment = TicketComment(
-        ticket_id=ticket_id,
-        run_id=run_id or actor.run_id,
-        author=actor.name,
-        author_kind=actor.kind,
-        kind=kind or usual,
-        body=body,
-        data=data,
-        seq=session.scalar(select(Ticket.event_seq).where(Ticket.id == ticket_id)),
-    )
-    session.add(comment)
-    session.flush()
-    return comment
+    values: dict[str, Any] = {
+        "ticket_id": ticket_id,
+        "run_id": run_id or actor.run_id,
+        "author": actor.name,
+        "author_kind": actor.kind,
+        "kind": kind or usual,
+        "body": body,
+        "data": data,
+        "created": now(),
+    }
+    number, seq = rows(session, INSERT, ticket=ticket_id, **values).one()
+    return TicketComment(id=number, seq=seq, **values)

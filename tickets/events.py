@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import Ticket, TicketEvent, now, rows, stamp
@@ -49,6 +49,23 @@ class Logged:
         }
 
 
+class Position(NamedTuple):
+    """The place of an event: `id` in the whole log, `seq` in that of its ticket."""
+
+    id: int
+    seq: int | None
+
+
+# Rows by prebuilt statements: through the session an event takes 1.1 ms instead of 0.2, and a claim twice as long.
+INSERT = insert(TicketEvent.__table__).returning(TicketEvent.id)  # type: ignore[arg-type]
+RESERVE = (
+    update(Ticket.__table__)  # type: ignore[arg-type]
+    .where(Ticket.id == bindparam("ticket"))
+    .values(event_seq=Ticket.event_seq + bindparam("count"))
+    .returning(Ticket.event_seq)
+)
+
+
 def append(
     session: Session,
     ticket_id: int | None,
@@ -56,32 +73,22 @@ def append(
     payload: dict[str, Any],
     actor: Actor,
     run_id: int | None = None,
-) -> TicketEvent:
-    """Add one event in the caller's transaction; the ticket's own `seq` is counted up in the same statement that takes it."""
-    event = TicketEvent(
-        ticket_id=ticket_id,
-        seq=next_seq(session, ticket_id) if ticket_id else None,
-        event_type=event_type,
-        payload_json=payload,
-        actor=actor.name,
-        run_id=run_id or actor.run_id,
-    )
-    session.add(event)
-    session.flush()
-    return event
+    *,
+    seq: int | None = None,
+) -> Position:
+    """Add one event in the caller's transaction, under the next number of its ticket unless `seq` is one already reserved."""
+    if ticket_id and seq is None:
+        seq = next_seq(session, ticket_id)
+    values = {"ticket_id": ticket_id, "seq": seq, "event_type": event_type, "payload_json": payload}
+    number = rows(session, INSERT, **values, actor=actor.name, run_id=run_id or actor.run_id).scalar_one()
+    return Position(number, seq)
 
 
 def next_seq(session: Session, ticket_id: int, count: int = 1) -> int:
     """Reserve `count` numbers of the ticket's sequence and return the last of them."""
-    taken = session.scalar(
-        update(Ticket)
-        .where(Ticket.id == ticket_id)
-        .values(event_seq=Ticket.event_seq + count)
-        .returning(Ticket.event_seq)
-        .execution_options(synchronize_session=False)
-    )
-    assert taken is not None, "events are appended to tickets that exist"
-    return taken
+    last = rows(session, RESERVE, ticket=ticket_id, count=count).scalar()
+    assert last is not None, "events are appended to tickets that exist"
+    return last
 
 
 def _read(session: Session, *conditions: Any, order: Any, limit: int) -> list[Logged]:

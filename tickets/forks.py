@@ -6,12 +6,13 @@ Their first run is given the copy; the conversation of the other ticket stays as
 from __future__ import annotations
 
 from sqlalchemy import Exists, ScalarSelect, exists, literal, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models import AgentSession, RelationKind, Run, Ticket, TicketRelationship
 
 from . import comments, sessions
 
+FORK = TicketRelationship.kind == RelationKind.FORK_OF
 FORKING = frozenset({"claude", "codex"})
 """Programs that can begin with a copy."""
 
@@ -53,9 +54,13 @@ def tell_missed(session: Session, run: Run) -> None:
         comments.write(session, run.ticket_id, said, run_id=run.id)
 
 
+def is_fork(ticket_id: InstrumentedAttribute[int]) -> Exists:
+    """Condition that the ticket with this number begins as a fork."""
+    return exists().where(TicketRelationship.ticket_id == ticket_id, FORK)
+
+
 def _source(ticket_id: int) -> ScalarSelect[int]:
-    fork = TicketRelationship.kind == RelationKind.FORK_OF
-    return select(TicketRelationship.other_id).where(TicketRelationship.ticket_id == ticket_id, fork).scalar_subquery()
+    return select(TicketRelationship.other_id).where(TicketRelationship.ticket_id == ticket_id, FORK).scalar_subquery()
 
 
 def _has_spoken(ticket_id: int) -> Exists:

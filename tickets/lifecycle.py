@@ -6,13 +6,13 @@ compare what is desired with what they observe; a crash in between only delays i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from sqlalchemy import update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from models import (
@@ -27,11 +27,12 @@ from models import (
     TicketStatus,
     TicketTag,
     now,
+    rows,
 )
 
 from . import comments, effects, events, evidence, inbox, landing, memory, relationships, team, wake, words, workflow
 from .actors import Actor
-from .errors import Forbidden, IllegalMove, Invalid, LandingPending, StaleTicket, invalid
+from .errors import Forbidden, IllegalMove, Invalid, LandingPending, NoSuchTicket, StaleTicket, invalid
 from .facts import (
     AnswerFacts,
     ApproveFacts,
@@ -50,7 +51,7 @@ from .facts import (
     ReopenFacts,
 )
 from .glance import AnyTicket
-from .lookup import get, live_runs
+from .lookup import get, get_with_live_run, live_runs
 from .memory import Kept
 from .projects import project_named
 
@@ -236,10 +237,16 @@ def _first_status(session: Session, body: NewTicket, actor: Actor) -> TicketStat
     return S.INBOX
 
 
+NEXT_NUMBER = (
+    update(Counter.__table__)  # type: ignore[arg-type]
+    .where(Counter.name == bindparam("series"))
+    .values(value=Counter.value + 1)
+    .returning(Counter.value)
+)
+
+
 def _next_number(session: Session, series: str = "ticket") -> int:
-    number: int | None = session.scalar(
-        update(Counter).where(Counter.name == series).values(value=Counter.value + 1).returning(Counter.value)
-    )
+    number: int | None = rows(session, NEXT_NUMBER, series=series).scalar()
     assert number is not None, "the migration makes the counter rows"
     return number
 
@@ -263,30 +270,57 @@ def transition(
     """
     law = _law(move)
     given = _facts(law, facts)
-    ticket = get(session, ticket_id)
-    standing = standings(session, [ticket], actor)[ticket.id]
+    ticket, live = get_with_live_run(session, ticket_id)
     if version is not None and ticket.version != version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
-    _allow(law, ticket, actor, standing, run)
+    _allow(session, law, ticket, live, actor, run)
     phases = workflow.marks(session, ticket) if ticket.phase else {}
     values = _values(session, law, ticket, given, actor)
     was = memory.of(ticket, values) | ({"phases": phases} if phases else {})
     changed = _write(session, ticket, values)
     _record(session, law, changed, was, given, actor, run)
-    if law.stops_run and standing.live is not None:
-        stop_live_run(session, standing.live, STOP_CODES[law.name], f"{actor.name}: {law.name}", actor)
+    if law.stops_run and live is not None:
+        stop_live_run(session, live, STOP_CODES[law.name], f"{actor.name}: {law.name}", actor)
     return changed
 
 
-def _write(session: Session, ticket: Ticket, values: dict[str, Any]) -> Ticket:
-    """The one guarded UPDATE: only the version that was read is changed. Raises `StaleTicket`."""
-    changed = session.scalar(
-        update(Ticket)
-        .where(Ticket.id == ticket.id, Ticket.status == ticket.status, Ticket.version == ticket.version)
-        .values(version=Ticket.version + 1, updated=now(), **values)
+STATE = select(Ticket.identifier, Ticket.status).where(Ticket.id == bindparam("ticket"))
+
+
+def require_source(session: Session, ticket_id: int, move: str) -> None:
+    """Raise `IllegalMove` when the ticket is in no state from which the move leads. The rest is left to `transition`."""
+    row = rows(session, STATE, ticket=ticket_id).first()
+    if row is None:
+        raise NoSuchTicket(ticket=str(ticket_id))
+    law = _law(move)
+    if row.status not in law.sources:
+        raise _refusal(IllegalMove, law, row, _wrong_state(row.status))
+
+
+# Built anew for each move it makes a claim 18 % slower.
+WRITE = (
+    select(Ticket)
+    .from_statement(
+        update(Ticket.__table__)  # type: ignore[arg-type]
+        .where(
+            Ticket.id == bindparam("read_id"),
+            Ticket.status == bindparam("read_status"),
+            Ticket.version == bindparam("read_version"),
+        )
+        .values(version=Ticket.version + 1, event_seq=Ticket.event_seq + 1)
         .returning(Ticket)
-        .execution_options(populate_existing=True, synchronize_session=False)
     )
+    .execution_options(populate_existing=True)
+)
+
+
+def _write(session: Session, ticket: Ticket, values: dict[str, Any]) -> Ticket:
+    """The one guarded UPDATE: only the version that was read is changed. It reserves the number of the event that tells of it.
+
+    Raises `StaleTicket`.
+    """
+    read = {"read_id": ticket.id, "read_status": ticket.status, "read_version": ticket.version}
+    changed: Ticket | None = session.scalar(WRITE, read | values | {"updated": now()})
     if changed is None:
         raise StaleTicket(ticket=ticket.identifier)
     return changed
@@ -299,7 +333,7 @@ def restore(session: Session, ticket: Ticket, was: Kept, actor: Actor) -> Ticket
     changed = _write(session, ticket, memory.revived(columns))
     workflow.put_back(session, changed, was.get("phases", {}))
     payload = {"move": "undo", "from": before.value, "to": changed.status.value, **workflow.held(changed)}
-    events.append(session, ticket.id, "ticket_moved", payload, actor)
+    events.append(session, ticket.id, "ticket_moved", payload, actor, seq=changed.event_seq)
     inbox.follow(session, changed, before, "undo", None)
     return changed
 
@@ -330,11 +364,17 @@ class Standing(NamedTuple):
 
 def standings(session: Session, tickets: Sequence[AnyTicket], actor: Actor) -> dict[int, Standing]:
     """The standing of an actor to each of these tickets, in a constant number of queries."""
+    return _standings(session, tickets, actor, live_runs(session, [ticket.id for ticket in tickets]), MOVES)
+
+
+def _standings(
+    session: Session, tickets: Sequence[AnyTicket], actor: Actor, live: Mapping[int, Run | None], moves: Container[str]
+) -> dict[int, Standing]:
+    """As `standings`, but read no more than these moves and this actor depend on."""
     ids = [ticket.id for ticket in tickets]
-    live = live_runs(session, ids)
-    submitters = evidence.submitters(session, ids)
-    runnable = team.runnable(session)
-    earlier = workflow.with_earlier(session, tickets)
+    submitters = evidence.submitters(session, ids) if "approve" in moves else {}
+    runnable = team.runnable(session) if actor.kind is ActorKind.HUMAN else ()
+    earlier = workflow.with_earlier(session, tickets) if "send_back" in moves else ()
     return {
         ticket.id: Standing(
             _rights(actor, ticket.assigned_to in runnable, live.get(ticket.id)),
@@ -363,21 +403,33 @@ def _silenced(run: Run, law: Move) -> bool:
     return run.stop_code is not None and (run.stop_code, law.name) != ("timeout", "ask")
 
 
-def _allow(law: Move, ticket: Ticket, actor: Actor, standing: Standing, run: int | None) -> None:
-    case, live = situation(ticket, standing), standing.live
-    why = _obstacle(law, case)
+def _allow(session: Session, law: Move, ticket: Ticket, live: Run | None, actor: Actor, run: int | None = None) -> None:
+    def case(moves: Container[str]) -> Situation:
+        return situation(ticket, _standings(session, [ticket], actor, {ticket.id: live}, moves)[ticket.id])
+
+    why = _obstacle(law, case({law.name}))
     speaks = actor.kind is ActorKind.RUN
     if why is None and speaks and (live is None or live.id != run or _silenced(live, law)):
         why = "only the final report of the run that holds the ticket makes this move"
     if why:
         kind = LandingPending if law.name == "approve" and landing.is_pending(ticket) else IllegalMove
-        raise kind(
-            f"{ticket.identifier} cannot {law.name.replace('_', ' ')}: {why.format(actor=actor.name, landing=landing.told(ticket))}.",
-            ticket=ticket.identifier,
-            status=ticket.status.value,
-            move=law.name,
-            moves=[move.name for move in moves_from(case)],
-        )
+        why = why.format(actor=actor.name, landing=landing.told(ticket))
+        raise _refusal(kind, law, ticket, why, moves_from(case(MOVES)))
+
+
+def _refusal(kind: type[IllegalMove], law: Move, ticket: Any, why: str, moves: Sequence[Move] = ()) -> IllegalMove:
+    """The error that says why a move cannot be made; `ticket` has an `identifier` and a `status`."""
+    return kind(
+        f"{ticket.identifier} cannot {law.name.replace('_', ' ')}: {why}.",
+        ticket=ticket.identifier,
+        status=ticket.status.value,
+        move=law.name,
+        moves=[move.name for move in moves],
+    )
+
+
+def _wrong_state(status: TicketStatus) -> str:
+    return f"it is {words.state(status)}"
 
 
 class Situation(NamedTuple):
@@ -403,7 +455,7 @@ def _obstacle(law: Move, case: Situation) -> str | None:
     """What is in the way of a move, or None: the one rule behind `transition` and the buttons. `{actor}` and `{landing}` stand
     for who asks, and for what is said of the landing."""
     if case.status not in law.sources:
-        return f"it is {words.state(case.status)}"
+        return _wrong_state(case.status)
     if law.by.isdisjoint(case.rights):
         return f"that is for {' or '.join(sorted(by.value for by in law.by))}, not for {{actor}}"
     if law.without_run and case.held and By.LIVE_RUN not in case.rights:
@@ -463,7 +515,7 @@ def _record(
         payload["landing"] = ticket.landing_plan["policy"]
     if actor.kind is ActorKind.HUMAN:
         payload |= {"version": ticket.version, "was": was}
-    events.append(session, ticket.id, "ticket_moved", payload, actor, run)
+    events.append(session, ticket.id, "ticket_moved", payload, actor, run, seq=ticket.event_seq)
     spoken = said.get("body") or said.get("note") or said.get("waive")
     if spoken and law.name not in ("release", "wake"):
         kind = COMMENT_OF.get(law.name)

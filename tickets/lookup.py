@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from models import Run, RunState, Ticket, among
@@ -16,6 +16,12 @@ BY_NAME = select(Ticket).where(Ticket.identifier == bindparam("key")).execution_
 LIVE = (
     select(Run)
     .where(among(Run.ticket_id, "tickets"), Run.state != RunState.ENDED)
+    .execution_options(populate_existing=True)
+)
+WITH_LIVE_RUN = (
+    select(Ticket, Run)
+    .outerjoin(Run, and_(Run.ticket_id == Ticket.id, Run.state != RunState.ENDED))
+    .where(Ticket.id == bindparam("key"))
     .execution_options(populate_existing=True)
 )
 
@@ -30,6 +36,14 @@ def get(session: Session, reference: str | int) -> Ticket:
     if ticket is None:
         raise NoSuchTicket(ticket=str(reference)[:40])
     return ticket
+
+
+def get_with_live_run(session: Session, ticket_id: int) -> tuple[Ticket, Run | None]:
+    """A ticket and the run that holds it, in one statement."""
+    row = session.execute(WITH_LIVE_RUN, {"key": ticket_id}).first()
+    if row is None:
+        raise NoSuchTicket(ticket=str(ticket_id))
+    return row[0], row[1]
 
 
 def get_run(session: Session, run_id: int) -> Run:

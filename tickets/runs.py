@@ -9,10 +9,10 @@ import hashlib
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
-from sqlalchemy import bindparam, exists, select, update
+from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from models import (
@@ -48,9 +48,9 @@ from . import (
 )
 from .actors import Actor
 from .comments import MISSION_CONTROL
-from .errors import ClaimLost, Conflict, Invalid
+from .errors import ClaimLost, Conflict, Invalid, NoSuchTicket
 from .facts import Body, Line, Moment, Prose
-from .lifecycle import transition
+from .lifecycle import require_source, transition
 from .lookup import get, get_run
 from .usage import Usage
 
@@ -89,43 +89,78 @@ class Claim:
     token: str = field(repr=False)
 
 
+class _Owner(NamedTuple):
+    """A ticket's owner and how it was worked so far: all that decides how its next run begins."""
+
+    identifier: str
+    name: str | None
+    agent: Agent | None
+    profile: Profile | None
+    resume: bool
+    generation: int | None
+    fork: bool
+
+
+OWNER = (
+    select(
+        Ticket.identifier,
+        Ticket.assigned_to,
+        Agent,
+        Profile,
+        Ticket.resume,
+        select(func.max(Run.generation)).where(Run.ticket_id == Ticket.id).scalar_subquery(),
+        forks.is_fork(Ticket.id),
+    )
+    .select_from(Ticket)
+    .outerjoin(Agent, Agent.name == Ticket.assigned_to)
+    .outerjoin(Profile, Profile.name == Agent.profile)
+    .where(Ticket.id == bindparam("ticket"))
+)
+
+
+def require_claimable(session: Session, ticket_id: int) -> None:
+    """Raise `IllegalMove` when a claim is lost already: for `writing` to ask before it takes the write lock."""
+    require_source(session, ticket_id, "claim")
+
+
 def claim(session: Session, ticket_id: int, host: str) -> Claim:
     """Move a ticket to `in_progress` and open its run, in one transaction.
 
     Raises `IllegalMove` when somebody else was faster, `Invalid` when its owner is not runnable.
     """
-    ticket = get(session, ticket_id)
-    agent = session.get(Agent, ticket.assigned_to) if ticket.assigned_to else None
-    if agent is None or not agent.runnable or agent.profile is None:
-        raise Invalid(f"{ticket.identifier} is not owned by a runnable agent", owner=ticket.assigned_to)
-    profile = session.get_one(Profile, agent.profile)
-    held = sessions.to_resume(session, ticket_id, agent.name, profile.program) if ticket.resume else None
-    source = forks.to_copy(session, ticket_id, profile.program, held=held is not None)
+    row = session.execute(OWNER, {"ticket": ticket_id}).first()
+    if row is None:
+        raise NoSuchTicket(ticket=str(ticket_id))
+    owner = _Owner._make(row)
+    agent, profile = owner.agent, owner.profile
+    if agent is None or profile is None or not agent.runnable:
+        raise Invalid(f"{owner.identifier} is not owned by a runnable agent", owner=owner.name)
+    resumed = sessions.to_resume(session, ticket_id, agent.name, profile.program) if owner.resume else None
+    source = forks.to_copy(session, ticket_id, profile.program, held=resumed is not None) if owner.fork else None
     ticket = transition(session, ticket_id, "claim", PICKUP)
     token = "mcr_" + secrets.token_urlsafe(32)
-    run = _open(session, ticket, agent, profile, host, token, held)
-    run.mode, ticket.next_mode = ticket.next_mode or profile.mode, None
-    return Claim(ticket, run, profile, source, token)
-
-
-def _open(
-    session: Session, ticket: Ticket, agent: Agent, profile: Profile, host: str, token: str, held: AgentSession | None
-) -> Run:
-    previous = latest(session, ticket.id)
     run = Run(
         ticket_id=ticket.id,
-        generation=previous.generation + 1 if previous else 1,
+        generation=(owner.generation or 0) + 1,
         agent=agent.name,
         phase=ticket.phase,
         profile=profile.name,
         program=profile.program,
+        mode=ticket.next_mode or profile.mode,
         host=host,
         token_hash=hashed(token),
         nonce=secrets.token_hex(16),
-        resumes=held is not None,
-        conversation_id=held.id if held else None,
-        config_dir=held.config_dir if held else None,
+        resumes=resumed is not None,
+        conversation_id=resumed.id if resumed else None,
+        config_dir=resumed.config_dir if resumed else None,
     )
+    ticket.next_mode = None
+    _open(session, run)
+    return Claim(ticket, run, profile, source, token)
+
+
+def _open(session: Session, run: Run) -> None:
+    """Insert a run and tell of it on its ticket."""
     session.add(run)
     session.flush()
     payload = {
@@ -135,9 +170,8 @@ def _open(
         "profile": run.profile,
         "resumes": run.resumes,
     }
-    events.append(session, ticket.id, "run_opened", payload, PICKUP, run.id)
-    comments.write(session, ticket.id, f"Ticket picked up by {agent.name} via MC dispatcher.", run_id=run.id)
-    return run
+    events.append(session, run.ticket_id, "run_opened", payload, PICKUP, run.id)
+    comments.write(session, run.ticket_id, f"Ticket picked up by {run.agent} via MC dispatcher.", run_id=run.id)
 
 
 NEWEST = select(Run).where(Run.ticket_id == bindparam("ticket")).order_by(Run.generation.desc()).limit(1)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import Agent, AgentKind, Profile, Run, RunMode, RunState, once, rows, stamp
@@ -92,9 +92,12 @@ class EditAgent(Body):
     cooldown_until: None = None
 
 
+NAMED = select(Agent.name).where(Agent.name == bindparam("name"))
+
+
 def resolve(session: Session, name: str) -> str:
     """The canonical name of a member of the team, given that or an alias; `Invalid` names who there is."""
-    if session.get(Agent, name) is not None:
+    if rows(session, NAMED, name=name).scalar() is not None:
         return name
     members = session.scalars(select(Agent)).all()
     for member in members:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import settings
 from doors import bench, passes
 from models import open_engine, reading, writing
-from tickets import dispatch
+from tickets import dispatch, runs
 from tickets.errors import DomainError
 
 if __name__ == "__main__":
@@ -20,7 +21,7 @@ if __name__ == "__main__":
             break
         for ticket in wanted:
             try:
-                with writing(here.engine) as session:
+                with writing(here.engine, partial(runs.require_claimable, ticket_id=ticket.id)) as session:
                     claim = passes.claim_if_open(session, here, ticket.id, passes.Tally())
             except DomainError:
                 continue
