@@ -1,13 +1,18 @@
-"""The scheduler's work: start what is due, each task one at a time and in a thread of its own, and record what it came to."""
+"""The scheduler's work: start what is due, each task one at a time and in a thread of its own, and record what it came to.
+
+A task whose command is a job of this process (`JOBS`) is run in its thread; any other is started as a program.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from models import TaskOutcome, Trigger, now, reading, writing
@@ -15,14 +20,42 @@ from tickets import events, tasks
 from workers import tasks as programs
 from workers.tasks import Ended
 
-from . import flight, timetable
+from . import flight, landing, pickup, timetable, watchdog
 from .bench import Bench
+from .recording import Done
 from .timetable import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 8.0
 """Enough for a dispatch pass."""
 STOP_SECONDS = 4.0
+TIMEOUT_SECONDS = 300.0
+"""For a job whose task has no file any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobCall:
+    """One call of a job: the task it is recorded as, and `give_up` to ask whether it should leave the rest to the next."""
+
+    bench: Bench
+    task: str
+    trigger: Trigger
+    give_up: Callable[[], bool]
+
+
+Job = Callable[[JobCall], Done]
+
+
+def pick_up(call: JobCall) -> Done:
+    return pickup.run_pass(call.bench, call.trigger, task=call.task)
+
+
+def land(call: JobCall) -> Done:
+    return landing.run_pass(call.bench, call.trigger, task=call.task, give_up=call.give_up)
+
+
+JOBS: dict[tuple[str, ...], Job] = {("mc_pickup.py",): pick_up, ("mc_land.py",): land}
+"""Commands of tasks that the scheduler carries out itself: to start a program each minute takes longer than its work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +76,7 @@ class Scheduler:
         self._started = started
         self._log = log
         self._running: dict[str, threading.Thread] = {}
+        self._ending = threading.Event()
         self._stopping = threading.Event()
         self._told: list[str] = []
         self._state: list[tuple[str, int]] | None = None
@@ -104,7 +138,8 @@ class Scheduler:
             thread.join()
 
     def stop(self) -> None:
-        """Let what runs end, then make it; agents that a pass has started live on in tmux."""
+        """Let what runs end, then make it; agents that a pass has started live on in tmux. A landing is cut off at once."""
+        self._ending.set()
         deadline = time.monotonic() + PATIENCE_SECONDS
         for thread in self._running.values():
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -136,15 +171,45 @@ class Scheduler:
             self._log(f"task {task.name} could not be run or recorded: {type(error).__name__}: {error}")
 
     def _run(self, task: Task, trigger: Trigger) -> TaskOutcome:
+        job = JOBS.get(tuple(task.head.command))
+        try:
+            with flight.alone_here(self._bench, f"task-{task.name}"):
+                if job:
+                    return self.run_job(task.name, job, trigger).outcome
+                return self._run_program(task, trigger)
+        except flight.Held:
+            return TaskOutcome.SKIPPED
+
+    def _run_program(self, task: Task, trigger: Trigger) -> TaskOutcome:
         started = now()
         argv = [sys.executable, str(ROOT / task.head.command[0]), *task.head.command[1:], "--trigger", trigger.value]
         log = self._bench.settings.logs_dir / "tasks" / f"{task.name}.log"
-        try:
-            with flight.alone_here(self._bench, f"task-{task.name}"):
-                ended = programs.run(argv, ROOT, task.head.timeout, log, self._stopping)
-        except flight.Held:
-            return TaskOutcome.SKIPPED
+        ended = programs.run(argv, ROOT, task.head.timeout, log, self._stopping)
         return self._record(task, trigger, started, ended)
+
+    def run_enabled(self, name: str, job: Job, trigger: Trigger) -> Done:
+        """Run a job as its task, at once and in this thread, unless the task is disabled."""
+        return self.run_job(name, job, trigger) if name in self.table().enabled else Done(TaskOutcome.NOOP)
+
+    def run_job(self, name: str, job: Job, trigger: Trigger) -> Done:
+        """Run a job in this thread as the task `name`. One that outlives the task's time-out ends this process."""
+        seconds, started = self.timeout(name), now()
+        report = partial(self._report_overdue, name, trigger, started, seconds)
+        with watchdog.limit_duration(seconds, report):
+            return job(JobCall(self._bench, name, trigger, self._ending.is_set))
+
+    def timeout(self, name: str) -> float:
+        """The seconds that a run of the task may take."""
+        task = self._files()[0].get(name)
+        return task.head.timeout if task else TIMEOUT_SECONDS
+
+    def _report_overdue(self, name: str, trigger: Trigger, started: datetime, seconds: float) -> None:
+        error = f"task {name} takes longer than {seconds:g} seconds: the scheduler ends itself, to be started again"
+        self._log(error)
+        summary = {"error": error}
+        with writing(self._bench.engine) as session:
+            tasks.record(session, name, trigger, TaskOutcome.FAILED, started, summary=summary)
+            tasks.beat(session, "scheduler", "failed", json.dumps(summary))
 
     def _record(self, task: Task, trigger: Trigger, started: datetime, ended: Ended) -> TaskOutcome:
         """Complete the row that the program itself wrote; where it wrote none, its end is what there is to tell."""
