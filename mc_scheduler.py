@@ -34,7 +34,7 @@ from doors.probing import Prober
 from doors.recording import Done, exit_code, run_door
 from doors.scheduler_socket import PassRequest, PassServer
 from doors.scheduling import ROOT, JobCall, Scheduler, land, pick_up
-from doors.watching import Watch
+from doors.watching import ChangeGate, Watch
 from models import Trigger, now, writing
 from settings import Settings
 from tickets import tasks
@@ -92,15 +92,10 @@ def _serve(here: Bench, scheduler: Scheduler, fingerprint: str) -> None:
     watching.start()
     server = _open_socket(here, scheduler, fingerprint)
     prober, lander = Prober(here, _say), _lander(here, scheduler)
-    beaten = -BEAT_SECONDS
+    ticker = Ticker(here, scheduler, prober, lander)
     while not stopping.wait(TICK_SECONDS):
         try:
-            scheduler.tick(now())
-            prober.tick()
-            lander.tick()
-            if time.monotonic() - beaten > BEAT_SECONDS:
-                beaten = time.monotonic()
-                _beat(here, scheduler)
+            ticker.tick()
         except Exception as error:  # a store that is away for a moment must not end the scheduler
             _say(f"{type(error).__name__}: {error}")
             stopping.wait(RECOVER_SECONDS)
@@ -109,6 +104,30 @@ def _serve(here: Bench, scheduler: Scheduler, fingerprint: str) -> None:
     scheduler.stop()
     lander.stop()
     watching.join(RECOVER_SECONDS)
+
+
+class Ticker:
+    """The work of each second. The store is read where it has changed, or where a thread may have left something to do."""
+
+    def __init__(self, here: Bench, scheduler: Scheduler, prober: Prober, lander: Lander) -> None:
+        self._bench = here
+        self._scheduler = scheduler
+        self._prober = prober
+        self._lander = lander
+        self._gate = ChangeGate(here.engine)
+        self._owed = True
+        self._beaten = -BEAT_SECONDS
+
+    def tick(self) -> None:
+        """What goes wrong is raised, and everything is looked at by the next call."""
+        changed = self._gate.has_changed() or self._owed
+        self._owed = True
+        self._scheduler.tick(now(), changed=changed)
+        busy = [self._prober.tick(), self._lander.tick()] if changed else []
+        if time.monotonic() - self._beaten > BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            _beat(self._bench, self._scheduler)
+        self._owed = any(busy)
 
 
 def _keep(watch: Watch, stopping: threading.Event) -> None:

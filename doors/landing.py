@@ -111,7 +111,7 @@ def run_pass(bench: Bench, trigger: Trigger, *, task: str = TASK, give_up: Calla
 
 
 class Lander:
-    """Lands what waits for it in a thread of its own, as a push or a check may take long; `tick` is called each second.
+    """Lands what waits for it in a thread of its own, as a push or a check may take long; `tick` looks what there is.
 
     `work` makes and records a pass. What could not be settled is left to the task of each minute; where that is disabled,
     nothing is landed.
@@ -127,19 +127,22 @@ class Lander:
         self._thread = threading.Thread()
         self._tried: set[tuple[int, int]] = set()
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
+        """Start what there is to do; whether there may be more soon, even where the store does not change."""
         if self._thread.is_alive():
-            return
+            return True
         with reading(self._bench.engine) as session:
             waiting = {
                 (ticket.id, plan.key)
                 for ticket in landed.wanted(session, self._bench.host)
                 if (plan := landing.of(ticket))
             }
-        if waiting - self._tried and self._enabled():
-            self._tried = waiting
-            self._thread = threading.Thread(target=self._work, name="landing", daemon=True)
-            self._thread.start()
+        if not waiting - self._tried or not self._enabled():
+            return False
+        self._tried = waiting
+        self._thread = threading.Thread(target=self._work, name="landing", daemon=True)
+        self._thread.start()
+        return True
 
     def stop(self) -> None:
         """Wait a moment for the pass that runs; what is cut off is begun again by the next one."""

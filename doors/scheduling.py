@@ -81,16 +81,22 @@ class Scheduler:
         self._told: list[str] = []
         self._state: list[tuple[str, int]] | None = None
         self._content: tuple[dict[str, Task], list[str]] = ({}, [])
+        self._decided: dict[str, bool] = {}
+        self._next: dict[str, tuple[Task, datetime, datetime]] = {}
         with reading(bench.engine) as session:
             self._last = {name: row.started for name, row in tasks.latest(session).items()}
             self._cursor = events.last_id(session)
 
     def table(self) -> Table:
         """Read files and decisions; a problem is logged when it appears."""
-        found, problems = self._files()
         with reading(self._bench.engine) as session:
-            decided = tasks.decisions(session)
-        enabled = {name for name, task in found.items() if decided.get(name, task.head.enabled)}
+            self._decided = tasks.decisions(session)
+        return self._table()
+
+    def _table(self) -> Table:
+        """As `table`, by the decisions that were last read."""
+        found, problems = self._files()
+        enabled = {name for name, task in found.items() if self._decided.get(name, task.head.enabled)}
         problems = [*problems, *timetable.doubled(found, enabled)]
         for problem in problems:
             if problem not in self._told:
@@ -105,15 +111,16 @@ class Scheduler:
             self._state, self._content = state, timetable.load(self._folder)
         return self._content
 
-    def tick(self, moment: datetime) -> list[str]:
+    def tick(self, moment: datetime, *, changed: bool = True) -> list[str]:
         """Start what is due and what people asked for, where it is not running already; the names of these tasks.
 
-        One that runs is due again when it has ended.
+        One that runs is due again when it has ended. Where nothing has `changed` since the last tick, the store is not read.
         """
         self._running = {name: thread for name, thread in self._running.items() if thread.is_alive()}
-        table = self.table()
+        table = self.table() if changed else self._table()
         due = {name: Trigger.TIMER for name in table.enabled if self._is_due(table, name, moment)}
-        due |= dict.fromkeys(self._asked() & table.tasks.keys(), Trigger.OPERATOR)
+        if changed:
+            due |= dict.fromkeys(self._asked() & table.tasks.keys(), Trigger.OPERATOR)
         started = sorted(due.keys() - self._running.keys())
         for name in started:
             self._last[name] = moment
@@ -159,7 +166,15 @@ class Scheduler:
         if name not in self._last and table.tasks[name].recurs:
             return True
         last = self._last[name] = min(self._last.get(name, self._started), moment)
-        return timetable.next_after(table.tasks[name], last, self._bench.settings.zone) <= moment
+        return self._next_after(table.tasks[name], last) <= moment
+
+    def _next_after(self, task: Task, last: datetime) -> datetime:
+        """Worked out once for each run of a task: it is asked for each second."""
+        known = self._next.get(task.name)
+        if known is None or known[:2] != (task, last):
+            known = (task, last, timetable.next_after(task, last, self._bench.settings.zone))
+            self._next[task.name] = known
+        return known[2]
 
     def _work(self, task: Task, trigger: Trigger) -> None:
         """The body of a task's thread: nothing that goes wrong in it stays unsaid."""

@@ -11,9 +11,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
+import mc_scheduler
 from doors import flight, passes, pickup, scheduling, timetable, watchdog
+from doors.landing import Lander
+from doors.probing import Prober
+from doors.recording import Done
 from doors.scheduling import ROOT, Scheduler, pick_up
 from doors.timetable import Task, TaskFile
 from models import TaskOutcome, TaskRun, TicketStatus, Trigger, reading, writing
@@ -165,6 +169,26 @@ def test_a_task_is_never_at_work_twice(shop: Shop) -> None:
     with flight.alone_here(shop.house.bench, "task-reap"):
         assert shop.scheduler.run_now("reap") is TaskOutcome.SKIPPED
     assert shop.history() == []
+
+
+def test_a_tick_reads_the_store_only_where_it_has_changed(shop: Shop) -> None:
+    write_task(shop.folder, "reap", enabled=False)
+    bench, log = shop.house.bench, shop.said.append
+    lander = Lander(bench, lambda: Done(TaskOutcome.NOOP), lambda: True, log)
+    ticker = mc_scheduler.Ticker(bench, shop.scheduler, Prober(bench, log), lander)
+    for _ in range(3):  # the first beats, which is a change of its own
+        ticker.tick()
+    statements: list[str] = []
+    event.listen(shop.house.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    ticker.tick()
+    assert statements == []
+
+    with writing(shop.house.engine) as session:
+        tasks.request_run(session, "reap", ALICE)
+    ticker.tick()
+    shop.scheduler.wait()
+    assert [run.task for run in shop.history()] == ["reap"]
 
 
 # What is recorded
