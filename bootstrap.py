@@ -65,7 +65,10 @@ def _sources_below(folder: str, *, deep: bool) -> Iterator[tuple[str, int, int]]
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import without garbage collections, which find nothing there, and let later ones pass over what was imported."""
+    """Import without garbage collections, which find nothing there, and let later ones pass over what was imported.
+
+    With the last collection, at the end of a program, this is a third of what a short one takes. Every program uses it.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
