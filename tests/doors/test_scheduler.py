@@ -257,7 +257,12 @@ def test_a_pass_that_outlives_its_time_out_is_reported_and_ends_the_process(
 ) -> None:
     ended: list[int] = []
     given_up = threading.Event()
-    monkeypatch.setattr(watchdog, "end_process", lambda code: (ended.append(code), given_up.set()))
+
+    def end(code: int) -> None:
+        ended.append(code)
+        given_up.set()
+
+    monkeypatch.setattr(watchdog, "end_process", end)
     monkeypatch.setattr(watchdog, "REPORT_SECONDS", 60)
     monkeypatch.setattr(passes, "settle", lambda *_: given_up.wait(90))
     write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"], timeout=0.2)

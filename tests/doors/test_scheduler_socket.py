@@ -127,7 +127,7 @@ def test_who_says_nothing_is_cut_off_in_time(office: Office, monkeypatch: pytest
 
 
 def test_another_user_is_refused(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_socket.os, "getuid", lambda: 4242)
+    monkeypatch.setattr("doors.scheduler_socket.os.getuid", lambda: 4242)
 
     assert "own user" in office.send(json.dumps(REQUEST).encode() + b"\n")["refused"]
 
