@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-from sqlalchemy.exc import DatabaseError
+import bootstrap
 
-from cli import access, attach, board, doors, export, serve, takeover, upkeep
-from migrations import ForeignKeyViolation, StoreTooNew
-from models import BackupFailed, UnsafeSQLite
-from settings import SettingsError
-from tickets.errors import DomainError
-from workers.git import GitError
+with bootstrap.quick_imports():
+    import click
+    from sqlalchemy.exc import DatabaseError
+
+    from cli import access, attach, board, doors, export, serve, takeover, upkeep
+    from migrations import ForeignKeyViolation, StoreTooNew
+    from models import BackupFailed, UnsafeSQLite
+    from settings import SettingsError
+    from tickets.errors import DomainError
+    from workers.git import GitError
 
 COMMANDS = (
     serve.serve,

@@ -14,12 +14,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sqlalchemy import Engine
+import bootstrap
 
-from doors import bench, landing
-from doors.recording import exit_code, recorded, run_door
-from models import Trigger
-from settings import Settings
+with bootstrap.quick_imports():
+    from sqlalchemy import Engine
+
+    from doors import bench, landing
+    from doors.recording import exit_code, run_door
+    from models import Trigger
+    from settings import Settings
 
 
 def main(argv: list[str]) -> int:
@@ -30,7 +33,7 @@ def main(argv: list[str]) -> int:
 
     def work(settings: Settings, engine: Engine) -> int:
         here = bench.set_up(settings, engine)
-        return exit_code(recorded(engine, landing.TASK, landing.TASK, trigger, lambda: landing.make_pass(here)))
+        return exit_code(landing.run_pass(here, trigger))
 
     return run_door(work)
 

@@ -10,72 +10,64 @@
 6. Run the commands that parked tickets wait for, and start what they have woken.
 7. Print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 
-Whoever starts it, the behaviour is the same.
+Whoever starts it, the behaviour is the same. Beside a living scheduler with the same settings and code, that one makes the
+pass: it has everything loaded, which takes this program longer than the pass itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 
-from sqlalchemy import Engine
-
-from doors import bench, passes
-from doors.recording import Done, exit_code, recorded, run_door
-from doors.watching import FULL_SECONDS, Watch
-from doors.world import Unobservable
-from models import Trigger
-from settings import Settings
-
-TASK = "ticket-pickup"
-CHECK = "pickup"
+import bootstrap
+from doors import scheduler_client
 
 
 def main(argv: list[str]) -> int:
     """Exit code 0 for a pass that was made or skipped, 1 for one that failed, 2 when it could not begin."""
-    options = _options(argv)
-    return run_door(lambda settings, engine: _work(settings, engine, options))
-
-
-def _options(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="mc_pickup.py", description="Make one dispatch pass.")
     parser.add_argument("--needs-input-only", action="store_true", help="only tickets that resume, never fresh ones")
     parser.add_argument("--dry-run", action="store_true", help="print what would be decided, change nothing")
     parser.add_argument("--watch", action="store_true", help="stay up and react to events within a second")
-    parser.add_argument("--trigger", choices=[each.value for each in Trigger], default=Trigger.OPERATOR.value)
-    return parser.parse_args(argv)
+    parser.add_argument("--trigger", default="operator", help="who starts it: operator, timer or event")
+    options = parser.parse_args(argv)
+    code = None if options.dry_run or options.watch else _ask_scheduler(options)
+    return _run_here(parser, options) if code is None else code
 
 
-def _work(settings: Settings, engine: Engine, options: argparse.Namespace) -> int:
-    here = bench.set_up(settings, engine)
-    resumed_only = options.needs_input_only
-
-    def make_pass(trigger: Trigger) -> Done:
-        probes = trigger is not Trigger.EVENT
-        return recorded(
-            engine, TASK, CHECK, trigger, lambda: passes.make_pass(here, resumed_only=resumed_only, probes=probes)
-        )
-
-    if options.dry_run:
-        return _preview(here, resumed_only)
-    if not options.watch:
-        return exit_code(make_pass(Trigger(options.trigger)))
-    watch = Watch(engine, make_pass, FULL_SECONDS)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: watch.stop())
-    watch.run()
-    return 0
-
-
-def _preview(here: bench.Bench, resumed_only: bool) -> int:
+def _ask_scheduler(options: argparse.Namespace) -> int | None:
+    """Let the scheduler make the pass; the exit code, or None where this program has to make it."""
+    request = {"trigger": options.trigger, "resumed_only": options.needs_input_only}
     try:
-        print(json.dumps(passes.preview(here, resumed_only=resumed_only)))
-    except Unobservable as error:
-        print(json.dumps({"would_claim": [], "error": str(error)}))
-        return 1
-    return 0
+        result = scheduler_client.request_pass(
+            bootstrap.home_folder(), request | {"fingerprint": bootstrap.fingerprint()}
+        )
+    except scheduler_client.NotServed as error:
+        print(f"{error} This program makes the pass itself.", file=sys.stderr)
+        return None
+    if result is None:
+        return None
+    code, summary = result
+    print(json.dumps(summary))
+    return code
+
+
+def _run_here(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    with bootstrap.quick_imports():
+        from doors import pickup
+        from models import Trigger
+    triggers = [each.value for each in Trigger]
+    if options.trigger not in triggers:
+        parser.error(f"argument --trigger: invalid choice: {options.trigger!r} (choose from {', '.join(triggers)})")
+    return pickup.run_program(
+        pickup.Options(
+            trigger=Trigger(options.trigger),
+            resumed_only=options.needs_input_only,
+            dry_run=options.dry_run,
+            watch=options.watch,
+        )
+    )
 
 
 if __name__ == "__main__":

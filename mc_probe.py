@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from sqlalchemy import Engine
+import bootstrap
 
-from doors import bench, probing
-from doors.recording import exit_code, recorded, run_door
-from models import Trigger
-from settings import Settings
+with bootstrap.quick_imports():
+    from sqlalchemy import Engine
+
+    from doors import bench, probing
+    from doors.recording import exit_code, recorded, run_door
+    from models import Trigger
+    from settings import Settings
 
 TASK = "probe-agents"
 CHECK = "programs"

@@ -3,10 +3,13 @@
 1. Be the only scheduler of this home.
 2. Watch the store in a thread: when a ticket may have become runnable, make a pass at once (the task of each minute is
    the safety net; disabling it stops these passes too).
-3. Each second: read the task files and what people decided of them; start what is due, each task one at a time.
+3. Each second: read the task files and what people decided of them; start what is due, each task one at a time. Dispatch
+   and landing run in threads of this process, others as programs. A pass that outlives its task's time-out ends this
+   process with exit code 70, so that supervision starts it again.
 4. Look at what people want as a project, and land what they approved, each in a thread of its own.
-5. Record every run with its real outcome, from the program's own JSON line or its exit code.
-6. Told to stop: end what runs, politely. Agents live in tmux's own session and go on.
+5. Make a pass for `mc_pickup.py`, which asks over a socket in the run folder.
+6. Record every run with its real outcome, from the program's own JSON line or its exit code.
+7. Told to stop: end what runs, politely. Agents live in tmux's own session and go on.
 
 `--run NAME` runs one task now, `--once` what is due now; both end then.
 """
@@ -19,21 +22,25 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 
-from sqlalchemy import Engine
+import bootstrap
 
-from doors import bench, flight, landing, passes
-from doors.bench import Bench
-from doors.landing import Lander
-from doors.probing import Prober
-from doors.recording import Done, exit_code, recorded, run_door
-from doors.scheduling import ROOT, Scheduler
-from doors.watching import Watch
-from models import TaskOutcome, Trigger, now, writing
-from settings import Settings
-from tickets import tasks
+with bootstrap.quick_imports():
+    from sqlalchemy import Engine
 
-PICKUP = "ticket-pickup"
+    from doors import bench, flight, landing, pickup
+    from doors.bench import Bench
+    from doors.landing import Lander
+    from doors.probing import Prober
+    from doors.recording import Done, exit_code, run_door
+    from doors.scheduler_socket import PassRequest, PassServer
+    from doors.scheduling import ROOT, JobCall, Scheduler, land, pick_up
+    from doors.watching import ChangeGate, Watch
+    from models import Trigger, now, writing
+    from settings import Settings
+    from tickets import tasks
+
 TICK_SECONDS = 1.0
 BEAT_SECONDS = 30.0
 RECOVER_SECONDS = 5.0
@@ -45,10 +52,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--run", metavar="NAME", help="run one task now and end")
     parser.add_argument("--once", action="store_true", help="run what is due now and end")
     options = parser.parse_args(argv)
-    return run_door(lambda settings, engine: _work(settings, engine, options))
+    fingerprint = bootstrap.fingerprint()  # before the settings are read: what changes after that is noticed
+    return run_door(lambda settings, engine: _work(settings, engine, options, fingerprint))
 
 
-def _work(settings: Settings, engine: Engine, options: argparse.Namespace) -> int:
+def _work(settings: Settings, engine: Engine, options: argparse.Namespace, fingerprint: str) -> int:
     here = bench.set_up(settings, engine)
     scheduler = Scheduler(here, ROOT / "tasks", now(), _say)
     if options.run:
@@ -59,7 +67,7 @@ def _work(settings: Settings, engine: Engine, options: argparse.Namespace) -> in
                 scheduler.tick(now())
                 scheduler.wait()
             else:
-                _serve(here, scheduler)
+                _serve(here, scheduler, fingerprint)
     except flight.Held as held:
         _say(f"another scheduler is at work: {held}")
         return 1
@@ -76,31 +84,52 @@ def _run_one(scheduler: Scheduler, name: str) -> int:
     return exit_code(Done(outcome))
 
 
-def _serve(here: Bench, scheduler: Scheduler) -> None:
+def _serve(here: Bench, scheduler: Scheduler, fingerprint: str) -> None:
     """Until a signal comes."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    watch = Watch(here.engine, lambda trigger: make_pass(here, scheduler, trigger), None)
+    watch = Watch(here.engine, lambda trigger: scheduler.run_enabled(pickup.TASK, pick_up, trigger), None)
     watching = threading.Thread(target=_keep, args=(watch, stopping), name="watch", daemon=True)
     watching.start()
-    prober, lander = Prober(here, _say), Lander(here, lambda: landing.TASK in scheduler.table().enabled, _say)
-    beaten = -BEAT_SECONDS
+    server = _open_socket(here, scheduler, fingerprint)
+    prober, lander = Prober(here, _say), _lander(here, scheduler)
+    ticker = Ticker(here, scheduler, prober, lander)
     while not stopping.wait(TICK_SECONDS):
         try:
-            scheduler.tick(now())
-            prober.tick()
-            lander.tick()
-            if time.monotonic() - beaten > BEAT_SECONDS:
-                beaten = time.monotonic()
-                _beat(here, scheduler)
+            ticker.tick()
         except Exception as error:  # a store that is away for a moment must not end the scheduler
             _say(f"{type(error).__name__}: {error}")
             stopping.wait(RECOVER_SECONDS)
     watch.stop()
-    lander.stop()
+    server.stop()
     scheduler.stop()
+    lander.stop()
     watching.join(RECOVER_SECONDS)
+
+
+class Ticker:
+    """The work of each second. The store is read where it has changed, or where a thread may have left something to do."""
+
+    def __init__(self, here: Bench, scheduler: Scheduler, prober: Prober, lander: Lander) -> None:
+        self._bench = here
+        self._scheduler = scheduler
+        self._prober = prober
+        self._lander = lander
+        self._gate = ChangeGate(here.engine)
+        self._owed = True
+        self._beaten = -BEAT_SECONDS
+
+    def tick(self) -> None:
+        """What goes wrong is raised, and everything is looked at by the next call."""
+        changed = self._gate.has_changed() or self._owed
+        self._owed = True
+        self._scheduler.tick(now(), changed=changed)
+        busy = [self._prober.tick(), self._lander.tick()] if changed else []
+        if time.monotonic() - self._beaten > BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            _beat(self._bench, self._scheduler)
+        self._owed = any(busy)
 
 
 def _keep(watch: Watch, stopping: threading.Event) -> None:
@@ -113,11 +142,28 @@ def _keep(watch: Watch, stopping: threading.Event) -> None:
             stopping.wait(RECOVER_SECONDS)
 
 
-def make_pass(here: Bench, scheduler: Scheduler, trigger: Trigger) -> Done:
-    """What an event leads to, unless the task of dispatch is disabled."""
-    if PICKUP not in scheduler.table().enabled:
-        return Done(TaskOutcome.NOOP)
-    return recorded(here.engine, PICKUP, "pickup", trigger, lambda: passes.make_pass(here, probes=False))
+def _open_socket(here: Bench, scheduler: Scheduler, fingerprint: str) -> PassServer:
+    """Serve those who ask for a pass, whether or not the task is enabled."""
+
+    def make_pass(request: PassRequest) -> Done:
+        def run(call: JobCall) -> Done:
+            return pickup.run_pass(call.bench, call.trigger, resumed_only=request.resumed_only)
+
+        return scheduler.run_job(pickup.TASK, run, request.trigger)
+
+    seconds = partial(scheduler.timeout, pickup.TASK)
+    server = PassServer(here.settings.run_dir, fingerprint, make_pass, seconds, _say)
+    server.start()
+    return server
+
+
+def _lander(here: Bench, scheduler: Scheduler) -> Lander:
+    return Lander(
+        here,
+        lambda: scheduler.run_enabled(landing.TASK, land, Trigger.EVENT),
+        lambda: landing.TASK in scheduler.table().enabled,
+        _say,
+    )
 
 
 def _beat(here: Bench, scheduler: Scheduler) -> None:

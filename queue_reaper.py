@@ -21,13 +21,16 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from sqlalchemy import Engine
+import bootstrap
 
-from doors import bench, flight, housekeeping
-from doors.bench import Bench
-from doors.recording import Done, exit_code, recorded, run_door
-from models import TaskOutcome, Trigger
-from settings import Settings
+with bootstrap.quick_imports():
+    from sqlalchemy import Engine
+
+    from doors import bench, flight, housekeeping
+    from doors.bench import Bench
+    from doors.recording import Done, exit_code, recorded, run_door
+    from models import TaskOutcome, Trigger
+    from settings import Settings
 
 JOBS: dict[str, Callable[[Bench], Done]] = {
     "queue-reaper": housekeeping.reap,

@@ -30,6 +30,8 @@ from pydantic import (
     model_validator,
 )
 
+from bootstrap import SETTING_PREFIXES, config_file, home_folder
+
 SPARE_THREADS = 8
 """Threads of a web worker that streams and WebSockets may never take."""
 
@@ -282,7 +284,7 @@ class Settings(_Frozen):
 
     @property
     def config_file(self) -> Path:
-        return self.home / "config.toml"
+        return config_file(self.home)
 
     @property
     def secrets_dir(self) -> Path:
@@ -424,12 +426,11 @@ def load(environ: Mapping[str, str] | None = None, home: Path | None = None, *, 
     The program that `serves` the board decides on its address; every other one looks for a board that has done so.
     """
     environ = os.environ if environ is None else environ
-    user_home = Path(environ.get("HOME") or Path.home())
-    home = (home or Path(environ.get("MC_HOME") or user_home / ".local/share/mission-control")).expanduser().resolve()
+    home = home.expanduser().resolve() if home else home_folder(environ)
     problems: list[str] = []
     values: dict[str, Any] = {"timezone": _machine_zone(environ)}
     sources: dict[tuple[str, ...], str] = {}
-    for path, value, source in (*_from_file(home / "config.toml", problems), *_from_environment(environ, problems)):
+    for path, value, source in (*_from_file(config_file(home), problems), *_from_environment(environ, problems)):
         sources[path] = source
         _put(values, path, value)
     values |= {"home": home, "ambient": _observe(environ) | ({} if serves else _observe_board(home, sources))}
@@ -520,7 +521,7 @@ def _machine_zone(environ: Mapping[str, str]) -> str:
 
 
 def _observe(environ: Mapping[str, str]) -> dict[str, object]:
-    others = {name: value for name, value in environ.items() if not name.startswith(("MC_", "SSE_MAX_", "WS_MAX_"))}
+    others = {name: value for name, value in environ.items() if not name.startswith(SETTING_PREFIXES)}
     return {
         "environment": {"PATH": os.defpath} | others,
         "run_id": environ.get("MC_RUN_ID") or None,

@@ -105,44 +105,53 @@ def _sweep(bench: Bench) -> None:
     worktrees.sweep(folder)
 
 
-class Lander:
-    """Lands what waits for it in a thread of its own, as a push or a check may take long; `tick` is called each second.
+def run_pass(bench: Bench, trigger: Trigger, *, task: str = TASK, give_up: Callable[[], bool] = checks.never) -> Done:
+    """Land what waits for it and record that."""
+    return recorded(bench.engine, task, TASK, trigger, partial(make_pass, bench, give_up))
 
-    What could not be settled is left to the task of each minute; where that is disabled, nothing is landed.
+
+class Lander:
+    """Lands what waits for it in a thread of its own, as a push or a check may take long; `tick` looks what there is.
+
+    `work` makes and records a pass. What could not be settled is left to the task of each minute; where that is disabled,
+    nothing is landed.
     """
 
-    def __init__(self, bench: Bench, enabled: Callable[[], bool], log: Callable[[str], None]) -> None:
+    def __init__(
+        self, bench: Bench, work: Callable[[], Done], enabled: Callable[[], bool], log: Callable[[str], None]
+    ) -> None:
         self._bench = bench
+        self._make_pass = work
         self._enabled = enabled
         self._log = log
         self._thread = threading.Thread()
-        self._stopping = threading.Event()
         self._tried: set[tuple[int, int]] = set()
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
+        """Start what there is to do; whether there may be more soon, even where the store does not change."""
         if self._thread.is_alive():
-            return
+            return True
         with reading(self._bench.engine) as session:
             waiting = {
                 (ticket.id, plan.key)
                 for ticket in landed.wanted(session, self._bench.host)
                 if (plan := landing.of(ticket))
             }
-        if waiting - self._tried and self._enabled():
-            self._tried = waiting
-            self._thread = threading.Thread(target=self._work, name="landing", daemon=True)
-            self._thread.start()
+        if not waiting - self._tried or not self._enabled():
+            return False
+        self._tried = waiting
+        self._thread = threading.Thread(target=self._work, name="landing", daemon=True)
+        self._thread.start()
+        return True
 
     def stop(self) -> None:
-        """End a check that runs; what is cut off is begun again by the next pass."""
-        self._stopping.set()
+        """Wait a moment for the pass that runs; what is cut off is begun again by the next one."""
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
 
     def _work(self) -> None:
         try:
-            work = partial(make_pass, self._bench, self._stopping.is_set)
-            if recorded(self._bench.engine, TASK, TASK, Trigger.EVENT, work).again:
+            if self._make_pass().again:
                 self._tried.clear()
         except Exception as error:  # the thread has nobody else to tell
             self._log(f"landing: {type(error).__name__}: {error}")

@@ -71,21 +71,23 @@ def make_pass(bench: Bench) -> Done:
 
 
 class Prober:
-    """Answers drafts in a thread of its own, as a clone may take long; `tick` is called each second."""
+    """Answers drafts in a thread of its own, as a clone may take long; `tick` looks what there is."""
 
     def __init__(self, bench: Bench, log: Callable[[str], None]) -> None:
         self._bench = bench
         self._log = log
         self._thread = threading.Thread()
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
+        """Start what there is to do; whether there may be more soon, even where the store does not change."""
         if self._thread.is_alive():
-            return
+            return True
         with reading(self._bench.engine) as session:
             asked = bool(projects.wanted(session, limit=1))
         if asked:
             self._thread = threading.Thread(target=self._work, name="probing", daemon=True)
             self._thread.start()
+        return asked
 
     def _work(self) -> None:
         try:

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Engine
@@ -71,33 +71,37 @@ def exit_code(done: Done) -> int:
 
 
 def recorded(engine: Engine, task: str, check: str, trigger: Trigger, work: Callable[[], Done]) -> Done:
-    """Do the work, record it whatever comes, and print it.
+    """Do the work, record it whatever comes, and print it; the summary of what is returned is the one that was printed.
 
     A pass that an event has triggered and that found nothing to do leaves only its heartbeat.
     """
     started, clock = now(), time.monotonic()
-    done = _attempt(work)
+    done, trace = _attempt(work)
     summary = {"task": task, "outcome": done.outcome.value, **done.summary}
     summary["seconds"] = round(time.monotonic() - clock, 3)
     code = exit_code(done)
     idle = trigger is Trigger.EVENT and done.outcome in (TaskOutcome.NOOP, TaskOutcome.SKIPPED)
     with writing(engine) as session:
         if not idle:
-            row = tasks.record(session, task, trigger, done.outcome, started, exit_code=code, summary=summary)
+            row = tasks.record(
+                session, task, trigger, done.outcome, started, exit_code=code, summary=summary, output_tail=trace
+            )
             summary["task_run"] = row
         tasks.beat(session, check, _health(done.outcome), json.dumps(done.summary, default=str))
     _say(summary)
-    return done
+    return replace(done, summary=summary)
 
 
-def _attempt(work: Callable[[], Done]) -> Done:
+def _attempt(work: Callable[[], Done]) -> tuple[Done, str]:
+    """What the work came to and, where it broke off, where that was."""
     try:
-        return work()
+        return work(), ""
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        traceback.print_tb(error.__traceback__)  # without the message's parameters, which may hold what people wrote
-        print(reason, file=sys.stderr)
-        return Done(TaskOutcome.FAILED, {"error": reason[:500]})
+        # Without the message's parameters, which may hold what people wrote.
+        trace = "".join(traceback.format_tb(error.__traceback__)) + reason
+        print(trace, file=sys.stderr)
+        return Done(TaskOutcome.FAILED, {"error": reason[:500]}), trace
 
 
 def _health(outcome: TaskOutcome) -> str:

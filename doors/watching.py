@@ -19,6 +19,35 @@ SETTLE_SECONDS = 0.05
 """Lets a burst of changes end, so that it makes one pass."""
 
 
+class ChangeGate:
+    """Spares whoever looks each second the look at a store in which nothing was committed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._watcher: ChangeWatcher | None = None
+        self._due = 0.0
+
+    def has_changed(self) -> bool:
+        """Whether the store may have changed since the last call; each minute it may have. Raises what the store raises."""
+        if self._watcher is None:
+            self._watcher = ChangeWatcher(self._engine)
+        try:
+            changed = self._watcher.changed(0)
+        except Exception:
+            self.close()  # a connection that broke is replaced at the next call
+            raise
+        if not changed and time.monotonic() < self._due:
+            return False
+        self._due = time.monotonic() + FULL_SECONDS
+        return True
+
+    def close(self) -> None:
+        if self._watcher:
+            self._watcher.close()
+        self._watcher = None
+        self._due = 0.0
+
+
 class Watch:
     """Calls `work(trigger)` until told to stop. `full_seconds` is None where somebody else keeps the timer.
 

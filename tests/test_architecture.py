@@ -23,7 +23,8 @@ DOORS = {
 # Room -> rooms it may import. A room may always import itself and `protocol`, which is the standard library alone.
 ARROWS: dict[str, set[str]] = {
     "protocol": set(),
-    "settings": set(),
+    "bootstrap": set(),
+    "settings": {"bootstrap"},
     "models": {"settings"},
     "migrations": {"models", "settings"},
     "tickets": {"models", "settings"},
@@ -34,9 +35,9 @@ ARROWS: dict[str, set[str]] = {
     "panels": {"auth", "models", "settings", "tickets", "web"},
     "app": {"auth", "mc_interactive", "models", "panels", "settings", "tickets", "web"},
     "cli": {"auth", "doors", "migrations", "models", "settings", "tickets", "workers"},
-    "doors": {"migrations", "models", "settings", "tickets", "workers"},
-    **{door: {"doors", "models", "settings", "tickets", "workers"} for door in DOORS},
-    "mc_cli": {"cli", "migrations", "models", "settings", "tickets", "workers"},
+    "doors": {"bootstrap", "migrations", "models", "settings", "tickets", "workers"},
+    **{door: {"bootstrap", "doors", "models", "settings", "tickets", "workers"} for door in DOORS},
+    "mc_cli": {"bootstrap", "cli", "migrations", "models", "settings", "tickets", "workers"},
     "deploy": {"settings"},
 }
 
@@ -59,7 +60,7 @@ FORBIDDEN: dict[str, set[str]] = {
 }
 
 # The last two are programs of their own, started with an environment that was made for them.
-READS_ENVIRONMENT = {"settings.py", "cli/serve.py", "mc_coordination_mcp.py", "workers/script_agent.py"}
+READS_ENVIRONMENT = {"bootstrap.py", "settings.py", "cli/serve.py", "mc_coordination_mcp.py", "workers/script_agent.py"}
 STARTS_PROCESSES = {"workers", "cli/serve.py"}
 WRITES_TICKET_STATUS = {"tickets/lifecycle.py"}
 

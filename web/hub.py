@@ -104,6 +104,10 @@ class Hub:
         with self._lock:
             self._subscribers.discard(subscriber)
 
+    @property
+    def has_subscribers(self) -> bool:
+        return bool(self._subscribers)
+
     def publish(self, events: Sequence[Logged]) -> None:
         """Fan out events in the order of their ids; the lock makes a new subscriber see a batch whole or not at all."""
         frames = [Frame(event) for event in coalesced(events)]

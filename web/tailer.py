@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ from .hub import Hub
 from .vitals import FAILING
 
 POLL_SECONDS = 0.02
+IDLE_POLL_SECONDS = 0.5
+"""While nobody follows: to look fifty times a second would be most of what an idle process does."""
+ATTENTIVE_SECONDS = 5.0
+"""After a start, as whoever calls it subscribes in a moment."""
 LISTEN_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 5.0
 
@@ -38,6 +43,8 @@ class Tailer:
         self._hub = hub
         self._starting = threading.Lock()
         self._stopping = threading.Event()
+        self._waking = threading.Event()
+        self._attentive_until = 0.0
         self._thread: threading.Thread | None = None
         self._position: int | None = None
         self._failures = 0
@@ -47,6 +54,8 @@ class Tailer:
     def start(self) -> None:
         """Be running when this returns: every event committed from now on is published. Threads do not survive a
         fork, so it is called with each subscription and not at import."""
+        self._attentive_until = time.monotonic() + ATTENTIVE_SECONDS
+        self._waking.set()
         with self._starting:
             if self._position is None:
                 with reading(self._engine) as session:
@@ -58,6 +67,7 @@ class Tailer:
     def stop(self) -> None:
         """End the thread soon; safe in a signal handler."""
         self._stopping.set()
+        self._waking.set()
 
     def state(self) -> TailerState:
         alive = self._thread is not None and self._thread.is_alive()
@@ -78,7 +88,13 @@ class Tailer:
             if watcher.changed(LISTEN_SECONDS) or watcher.blocks:
                 self._drain()
             else:
-                self._stopping.wait(POLL_SECONDS)
+                self._pause()
+
+    def _pause(self) -> None:
+        """Wait until it is time to look again, or until somebody begins to follow."""
+        attentive = self._hub.has_subscribers or time.monotonic() < self._attentive_until
+        self._waking.wait(POLL_SECONDS if attentive else IDLE_POLL_SECONDS)
+        self._waking.clear()
 
     def _drain(self) -> None:
         """Publish what was committed since the last time, a page at a time."""

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from sqlalchemy import select
 
 from doors import landing
 from doors.landing import Lander
-from models import Evidence, LandingState, TaskOutcome, TaskRun, Ticket, TicketStatus, reading, writing
+from doors.scheduling import ROOT, Scheduler, land
+from models import Evidence, LandingState, TaskOutcome, TaskRun, Ticket, TicketStatus, Trigger, now, reading, writing
 from tests.doors.house import House
 from tests.waiting import wait_until
 from tests.workers.repositories import commit, git
@@ -320,28 +323,33 @@ def test_a_door_killed_in_the_check_leaves_nothing_behind_and_the_next_lands_onc
     assert waiting.house.get(ticket_id).status is TicketStatus.DONE
 
 
-def being_checked(office: Office) -> tuple[int, Lander]:
-    """A ticket whose landing is at its check, and who lands it."""
+def lander_of(house: House, enabled: Callable[[], bool], log: Callable[[str], None]) -> tuple[Lander, Scheduler]:
+    scheduler = Scheduler(house.bench, ROOT / "tasks", now(), log)
+    work = partial(scheduler.run_enabled, landing.TASK, land, Trigger.EVENT)
+    return Lander(house.bench, work, enabled, log), scheduler
+
+
+def being_checked(office: Office) -> tuple[int, Scheduler]:
+    """A ticket whose landing is at its check, and the scheduler that lands it."""
     ticket_id = office.approved()
     commit(office.repo, "Meanwhile", other="x\n")
-    lander = Lander(office.house.bench, lambda: True, print)
+    lander, scheduler = lander_of(office.house, lambda: True, print)
     lander.tick()
     wait_until((office.house.settings.home / "begun").exists, 30, "the check")
-    return ticket_id, lander
+    return ticket_id, scheduler
 
 
 def test_who_changes_their_mind_during_the_check_is_heard(waiting: Office) -> None:
-    ticket_id, lander = being_checked(waiting)
+    ticket_id, _ = being_checked(waiting)
     waiting.house.move(ticket_id, "request_changes", body="Wait.")
     wait_until(lambda: not checking(waiting) and waiting.untouched(), 20, "the end of the check")
     assert waiting.log() == ["Meanwhile", "first"]
     assert waiting.house.get(ticket_id).status is TicketStatus.TODO
-    lander.stop()
 
 
 def test_a_scheduler_that_stops_ends_the_check_and_keeps_the_landing(waiting: Office) -> None:
-    ticket_id, lander = being_checked(waiting)
-    lander.stop()
+    ticket_id, scheduler = being_checked(waiting)
+    scheduler.stop()
     wait_until(lambda: not checking(waiting) and waiting.untouched(), 20, "the end of the check")
     assert waiting.house.get(ticket_id).landing is LandingState.PENDING
 
@@ -392,7 +400,7 @@ def test_a_door_that_cannot_say_what_it_did_lands_nothing_twice(
 def test_the_scheduler_lands_at_once_and_not_at_all_where_the_task_is_disabled(office: Office) -> None:
     enabled: list[bool] = []
     said: list[str] = []
-    lander = Lander(office.house.bench, lambda: bool(enabled), said.append)
+    lander, _ = lander_of(office.house, lambda: bool(enabled), said.append)
     lander.tick()
     ticket_id = office.approved()
     lander.tick()

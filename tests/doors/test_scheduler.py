@@ -11,11 +11,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 import mc_scheduler
-from doors import flight, scheduling, timetable
-from doors.scheduling import ROOT, Scheduler
+from doors import flight, passes, pickup, scheduling, timetable, watchdog
+from doors.landing import Lander
+from doors.probing import Prober
+from doors.recording import Done
+from doors.scheduling import ROOT, Scheduler, pick_up
 from doors.timetable import Task, TaskFile
 from models import TaskOutcome, TaskRun, TicketStatus, Trigger, reading, writing
 from tests.doors.house import ALICE, House
@@ -35,7 +38,8 @@ def task(schedule: str, **changes: object) -> Task:
 
 def write_task(folder: Path, name: str, **changes: object) -> None:
     folder.mkdir(exist_ok=True)
-    head = {"schedule": "* * * * *", "command": ["queue_reaper.py"], "timeout": 60, "enabled": True} | changes
+    """By default a task that the scheduler runs itself, which takes no program's start."""
+    head = {"schedule": "* * * * *", "command": ["mc_land.py"], "timeout": 60, "enabled": True} | changes
     head.setdefault("description", f"The task {name}.")
     lines = [f"{key}: {json.dumps(value)}" for key, value in head.items()]
     (folder / f"{name}.md").write_text("\n".join(["---", *lines, "---", "Words for people.", ""]))
@@ -167,11 +171,31 @@ def test_a_task_is_never_at_work_twice(shop: Shop) -> None:
     assert shop.history() == []
 
 
+def test_a_tick_reads_the_store_only_where_it_has_changed(shop: Shop) -> None:
+    write_task(shop.folder, "reap", enabled=False)
+    bench, log = shop.house.bench, shop.said.append
+    lander = Lander(bench, lambda: Done(TaskOutcome.NOOP), lambda: True, log)
+    ticker = mc_scheduler.Ticker(bench, shop.scheduler, Prober(bench, log), lander)
+    for _ in range(3):  # the first beats, which is a change of its own
+        ticker.tick()
+    statements: list[str] = []
+    event.listen(shop.house.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    ticker.tick()
+    assert statements == []
+
+    with writing(shop.house.engine) as session:
+        tasks.request_run(session, "reap", ALICE)
+    ticker.tick()
+    shop.scheduler.wait()
+    assert [run.task for run in shop.history()] == ["reap"]
+
+
 # What is recorded
 
 
 def test_a_run_has_one_row_with_its_real_outcome_and_its_output(shop: Shop) -> None:
-    write_task(shop.folder, "queue-reaper")
+    write_task(shop.folder, "queue-reaper", command=["queue_reaper.py"])
 
     shop.tick(NOON + timedelta(minutes=1))
 
@@ -191,7 +215,7 @@ def test_a_skipped_run_is_recorded_as_skipped(shop: Shop) -> None:
 
 def test_a_run_that_fails_or_takes_too_long_is_a_failure(shop: Shop) -> None:
     write_task(shop.folder, "wrong", command=["queue_reaper.py", "--no-such-option"])
-    write_task(shop.folder, "slow", timeout=0.01)
+    write_task(shop.folder, "slow", command=["queue_reaper.py"], timeout=0.01)
 
     shop.tick(NOON + timedelta(minutes=1))
 
@@ -200,6 +224,69 @@ def test_a_run_that_fails_or_takes_too_long_is_a_failure(shop: Shop) -> None:
     assert found["wrong"].exit_code == 2 and "no-such-option" in found["wrong"].output_tail
     assert "longer than 0.01 seconds" in (found["slow"].summary or {})["error"]
     assert sorted(shop.said) == ["task slow: failed", "task wrong: failed"]
+
+
+@pytest.mark.parametrize(("name", "command"), [("fetch", "mc_pickup.py"), ("landing", "mc_land.py")])
+def test_a_job_of_the_scheduler_runs_in_its_own_process_and_is_recorded_as_the_task(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, name: str, command: str
+) -> None:
+    monkeypatch.setattr(programs, "run", None)  # whoever starts a program fails
+    write_task(shop.folder, name, command=[command])
+
+    shop.tick(NOON + timedelta(minutes=1))
+
+    [row] = shop.history()
+    assert (row.task, row.trigger, row.outcome, row.exit_code) == (name, Trigger.TIMER, TaskOutcome.NOOP, 0)
+    assert row.ended and (row.summary or {})["task"] == name
+
+
+def test_a_job_that_breaks_off_is_a_failure_that_says_where(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "settle", lambda *_: 1 / 0)
+    write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"])
+
+    shop.tick(NOON + timedelta(minutes=1))
+
+    [row] = shop.history()
+    assert (row.outcome, row.exit_code) == (TaskOutcome.FAILED, 1)
+    assert "passes.py" in row.output_tail and "ZeroDivisionError" in row.output_tail
+    assert shop.said == ["task ticket-pickup: failed"]
+
+
+def test_a_pass_that_outlives_its_time_out_is_reported_and_ends_the_process(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+    given_up = threading.Event()
+
+    def end(code: int) -> None:
+        ended.append(code)
+        given_up.set()
+
+    monkeypatch.setattr(watchdog, "end_process", end)
+    monkeypatch.setattr(watchdog, "REPORT_SECONDS", 60)
+    monkeypatch.setattr(passes, "settle", lambda *_: given_up.wait(90))
+    write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"], timeout=0.2)
+
+    shop.tick(NOON + timedelta(minutes=1))
+
+    assert ended == [watchdog.EXIT_CODE]
+    late = next(row for row in shop.history() if row.outcome is TaskOutcome.FAILED)
+    assert (late.task, late.trigger) == ("ticket-pickup", Trigger.TIMER)
+    assert "longer than 0.2 seconds" in (late.summary or {})["error"] and "longer than 0.2 seconds" in shop.said[0]
+    with reading(shop.house.engine) as session:
+        beat = tasks.heartbeats(session)["scheduler"]
+    assert beat.status == "failed" and "longer than 0.2 seconds" in beat.detail
+
+
+def test_a_pass_that_cannot_be_reported_ends_the_process_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    never = threading.Event()
+    monkeypatch.setattr(watchdog, "end_process", lambda _code: ended.set())
+    monkeypatch.setattr(watchdog, "REPORT_SECONDS", 0.1)
+
+    with watchdog.limit_duration(0.05, lambda: never.wait(30)):
+        assert ended.wait(10)
+    never.set()
 
 
 @pytest.mark.parametrize(
@@ -307,9 +394,9 @@ def test_events_start_nothing_while_the_pickup_task_is_disabled(shop: Shop) -> N
     write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"], enabled=False)
     ticket_id = shop.house.ticket("true")
 
-    assert mc_scheduler.make_pass(shop.house.bench, shop.scheduler, Trigger.EVENT).outcome is TaskOutcome.NOOP
+    assert shop.scheduler.run_enabled(pickup.TASK, pick_up, Trigger.EVENT).outcome is TaskOutcome.NOOP
     assert shop.house.runs() == []
 
     write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"], enabled=True)
-    assert mc_scheduler.make_pass(shop.house.bench, shop.scheduler, Trigger.EVENT).outcome is TaskOutcome.ACTED
+    assert shop.scheduler.run_enabled(pickup.TASK, pick_up, Trigger.EVENT).outcome is TaskOutcome.ACTED
     assert len(shop.house.runs(ticket_id)) == 1

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import signal
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import Engine, select
 
-from models import TaskRun, TicketStatus, Trigger, reading
-from tests.doors.house import House
+from doors.watching import ChangeGate
+from models import TaskRun, TicketStatus, Trigger, reading, writing
+from tests.doors.house import ALICE, House
 from tests.waiting import wait_until
 from tickets import tasks
+
+
+def test_a_gate_opens_after_a_change_and_each_minute(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = ChangeGate(engine)
+    assert gate.has_changed() and not gate.has_changed()
+
+    with writing(engine) as session:
+        tasks.request_run(session, "landing", ALICE)
+    wait_until(gate.has_changed, what="the change")
+    assert not gate.has_changed()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("doors.watching.time.monotonic", lambda: float("inf"))
+        assert gate.has_changed()
+    gate.close()
+    assert gate.has_changed(), "a new connection knows nothing of what was before it"
+    gate.close()
 
 
 def passes_of(house: House) -> list[TaskRun]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, text
 
-from models import open_engine, reading, writing
+from models import ChangeWatcher, open_engine, reading, writing
 from tests.waiting import wait_until
 from tickets import events, switches
 from tickets.actors import Actor
@@ -32,6 +32,32 @@ def following(engine: Engine) -> Iterator[tuple[Hub, Tailer]]:
     finally:
         tailer.stop()
         wait_until(lambda: not tailer.state().alive, what="the end of the tailer")
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_it_looks_rarely_while_nobody_follows_and_at_once_when_somebody_begins(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.tailer.ATTENTIVE_SECONDS", 0.0)
+    monkeypatch.setattr("web.tailer.IDLE_POLL_SECONDS", 3600.0)
+    looks: list[float] = []
+    look = ChangeWatcher.changed
+
+    def counted(watcher: ChangeWatcher, seconds: float) -> bool:
+        looks.append(seconds)
+        return look(watcher, seconds)
+
+    monkeypatch.setattr(ChangeWatcher, "changed", counted)
+    with following(engine) as (hub, tailer):
+        wait_until(lambda: len(looks) > 1, what="the first looks")
+        before = tailer.state().position
+        append(engine, 1)
+        assert tailer.state().position == before, "nobody follows"
+
+        subscriber = hub.subscribe(ALL)
+        tailer.start()
+        append(engine, 1)
+        assert [event.payload["n"] for event in gather(subscriber, 2)] == [0, 0]
 
 
 def append(engine: Engine, count: int, who: str = "alice") -> None:

@@ -1,0 +1,137 @@
+"""The scheduler's socket, where `mc_pickup.py` asks for a pass: see `scheduler_client` for the messages."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models import Trigger
+
+from .recording import Done, exit_code
+from .scheduler_client import ANSWER_SECONDS, SOCKET, LineChannel, socket_address
+
+MAX_REQUESTS = 4
+"""Requests that are answered at once; whoever comes beside them makes the pass without us."""
+STOP_SECONDS = 4.0
+
+
+class RequestRefused(Exception):
+    """This request is not served; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassRequest:
+    """Make one pass, of tickets that resume alone where `resumed_only` says so."""
+
+    trigger: Trigger
+    resumed_only: bool
+
+
+class PassServer:
+    """Answers requests for a dispatch pass until it is stopped.
+
+    `fingerprint` is that of the settings and code this process works with, `make_pass` does the work and `seconds` is how
+    long that may take.
+    """
+
+    def __init__(
+        self,
+        run_folder: Path,
+        fingerprint: str,
+        make_pass: Callable[[PassRequest], Done],
+        seconds: Callable[[], float],
+        log: Callable[[str], None],
+    ) -> None:
+        self._run_folder = run_folder
+        self._fingerprint = fingerprint
+        self._make_pass = make_pass
+        self._seconds = seconds
+        self._log = log
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._places = threading.BoundedSemaphore(MAX_REQUESTS)
+        self._handlers: set[threading.Thread] = set()
+
+    def start(self) -> None:
+        """Listen in a thread. The caller holds the scheduler's lock, so that a socket which lies there is a dead one's."""
+        self._path.unlink(missing_ok=True)
+        with socket_address(self._run_folder) as address:
+            self._listener.bind(address)
+        self._path.chmod(0o600)
+        self._listener.listen()
+        threading.Thread(target=self._accept_all, name="requests", daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more requests, and let those that are answered end."""
+        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept()
+        self._listener.close()
+        for handler in list(self._handlers):
+            handler.join(STOP_SECONDS)
+
+    @property
+    def _path(self) -> Path:
+        return self._run_folder / SOCKET
+
+    def _accept_all(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # closed by stop()
+                return
+            self._handle_in_thread(connection)
+
+    def _handle_in_thread(self, connection: socket.socket) -> None:
+        if not self._places.acquire(blocking=False):
+            connection.close()
+            return
+        handler = threading.Thread(target=self._handle, args=(connection,), name="request", daemon=True)
+        self._handlers.add(handler)
+        handler.start()
+
+    def _handle(self, connection: socket.socket) -> None:
+        try:
+            with LineChannel(connection) as channel:
+                self._answer(channel, connection)
+        except (OSError, ValueError) as error:  # a client that is gone or talks nonsense
+            self._log(f"a request for a pass was cut off: {error}")
+        except Exception as error:  # the thread has nobody else to tell
+            self._log(f"a request for a pass: {type(error).__name__}: {error}")
+        finally:
+            self._places.release()
+            self._handlers.discard(threading.current_thread())
+
+    def _answer(self, channel: LineChannel, connection: socket.socket) -> None:
+        try:
+            _require_same_user(connection)
+            request = self._accepted(channel.receive(ANSWER_SECONDS))
+        except RequestRefused as error:
+            channel.send({"refused": str(error)})
+            return
+        channel.send({"accepted": True, "seconds": self._seconds()})
+        done = self._make_pass(request)
+        channel.send({"exit_code": exit_code(done), "summary": done.summary})
+
+    def _accepted(self, message: dict[str, Any]) -> PassRequest:
+        if message.keys() != {"fingerprint", "trigger", "resumed_only"}:
+            raise RequestRefused("a request has exactly the keys fingerprint, trigger and resumed_only")
+        if message["fingerprint"] != self._fingerprint:
+            raise RequestRefused("it runs with other settings or another version of the code")
+        if message["trigger"] not in [each.value for each in Trigger] or type(message["resumed_only"]) is not bool:
+            raise RequestRefused("trigger or resumed_only has a value that it cannot have")
+        return PassRequest(Trigger(message["trigger"]), message["resumed_only"])
+
+
+def _require_same_user(connection: socket.socket) -> None:
+    """The folder's mode keeps others out; this holds even where somebody has opened it."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, user, _ = struct.unpack("3i", credentials)
+    if user != os.getuid():
+        raise RequestRefused("it is served to its own user alone")

@@ -1,0 +1,38 @@
+"""Ending a process whose pass takes too long: a thread cannot be ended, its process is started again by supervision."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+EXIT_CODE = 70
+"""EX_SOFTWARE of sysexits.h; supervisord and systemd restart the scheduler after any code."""
+REPORT_SECONDS = 5.0
+"""The report needs the store, which may be why the pass does not end."""
+
+
+@contextmanager
+def limit_duration(seconds: float, report: Callable[[], object]) -> Iterator[None]:
+    """End this process when the block takes longer, after a report of it and the stack of each thread."""
+    timer = threading.Timer(seconds, _give_up, [report])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _give_up(report: Callable[[], object]) -> None:
+    faulthandler.dump_traceback(sys.__stderr__ or 2)
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
+    reporter.join(REPORT_SECONDS)
+    end_process(EXIT_CODE)
+
+
+end_process = os._exit
