@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask
+from sqlalchemy.orm import configure_mappers
 from werkzeug.routing import IntegerConverter
 
 import auth
@@ -38,6 +39,15 @@ def build() -> Flask:
         part.install(app)
     for blueprint in blueprints():
         app.register_blueprint(blueprint)
+    vitals.declare_endpoints(app)
+    configure_mappers()
+    return app
+
+
+def preload() -> Flask:
+    """Build the application with its templates compiled, for a server that forks; each worker binds it."""
+    app = build()
+    compile_templates(app)
     return app
 
 

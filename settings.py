@@ -290,11 +290,6 @@ class Settings(_Frozen):
         return self.home / "run"
 
     @property
-    def vitals_dir(self) -> Path:
-        """What each process of the web measures of itself."""
-        return self.run_dir / "vitals"
-
-    @property
     def runs_dir(self) -> Path:
         """Holds a folder for each run; see `run_path`."""
         return self.home / "runs"
@@ -356,7 +351,7 @@ class Settings(_Frozen):
         Raises SettingsError where it cannot be written or a folder of it belongs to somebody else.
         """
         folders = (
-            self.home, self.secrets_dir, self.run_dir, self.vitals_dir, self.runs_dir, self.worktrees_dir,
+            self.home, self.secrets_dir, self.run_dir, self.runs_dir, self.worktrees_dir,
             self.attachments_dir, self.logs_dir, self.backups_dir, self.sockets_dir,
         )  # fmt: skip
         for folder in folders:

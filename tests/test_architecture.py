@@ -36,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
     "doors": {"migrations", "models", "settings", "tickets", "workers"},
     **{door: {"doors", "models", "settings", "tickets", "workers"} for door in DOORS},
     "mc_cli": {"cli", "migrations", "models", "settings", "tickets", "workers"},
-    "deploy": {"settings"},
+    "deploy": {"app", "settings", "web"},
 }
 
 # Modules that may do more than their room.
