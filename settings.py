@@ -260,9 +260,14 @@ class Settings(_Frozen):
         return ZoneInfo(self.timezone)
 
     @property
+    def api_host(self) -> str:
+        """The name or address by which programs on this machine reach the server."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host[0], self.host[0])  # noqa: S104 - not a bind
+
+    @property
     def api_url(self) -> str:
         """Where programs on this machine reach the server, without a trailing slash."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host[0], self.host[0])  # noqa: S104 - not a bind
+        host = self.api_host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property

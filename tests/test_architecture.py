@@ -58,7 +58,7 @@ FORBIDDEN: dict[str, set[str]] = {
 
 # The last two are programs of their own, started with an environment that was made for them.
 READS_ENVIRONMENT = {"settings.py", "cli/serve.py", "mc_coordination_mcp.py", "workers/script_agent.py"}
-STARTS_PROCESSES = {"workers", "cli/serve.py"}
+STARTS_PROCESSES = {"workers", "cli/serve_parent.py"}
 WRITES_TICKET_STATUS = {"tickets/lifecycle.py"}
 
 

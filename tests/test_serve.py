@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -17,6 +19,7 @@ import pytest
 from settings import load
 from tests.ports import free_port
 from tests.waiting import wait_until
+from workers import boot
 
 ROOT = Path(__file__).resolve().parent.parent
 Serve = Callable[..., "subprocess.Popen[str]"]
@@ -77,6 +80,7 @@ def test_it_prints_one_line_with_a_login_link_and_ends_cleanly(serve: Serve, env
     process = serve()
 
     line = first_line(process)
+    memory = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{process.pid}/smaps_rollup").read_text(), re.MULTILINE)
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=40)
 
@@ -85,6 +89,18 @@ def test_it_prints_one_line_with_a_login_link_and_ends_cleanly(serve: Serve, env
     assert (rest, process.returncode) == ("", 0)
     assert not answers(environment)
     assert processes_of(environment["MC_HOME"], "python") == []
+    assert memory and int(memory[1]) < 10_000, "the parent stays small"
+
+
+def test_a_supervisor_that_ends_is_reported_with_the_end_of_the_log(tmp_path: Path) -> None:
+    (tmp_path / "web.log").write_text("ValueError: the cause\n")
+    plan = {"supervisor": ["false"], "address": ["127.0.0.1", free_port()], "logs": str(tmp_path), "link": ""}
+    argv = boot.module("cli.serve_parent", site_packages=False)
+
+    ended = subprocess.run(argv, input=json.dumps(plan), capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("Mission Control stopped by itself.") and "the cause" in ended.stderr
 
 
 def test_a_killed_command_takes_everything_with_it(serve: Serve, environment: dict[str, str]) -> None:
@@ -111,14 +127,14 @@ def test_a_dead_child_is_started_again(serve: Serve, environment: dict[str, str]
 
 
 def test_agents_in_tmux_outlive_the_board(serve: Serve, environment: dict[str, str], tmp_path: Path) -> None:
-    first_line(serve())
+    first = serve()
+    first_line(first)
     tmux = ["tmux", "-S", str(load(environment).sockets_dir / "tmux"), "-f", "/dev/null"]
     subprocess.run([*tmux, "new-session", "-d", "-s", "agent", "sleep 300"], env=environment, check=True, timeout=20)
 
     serve_ended = serve()  # refused, and must not disturb the first either
     assert "already running" in first_line(serve_ended)
-    for pid in processes_of(environment["MC_HOME"], "mc_cli.py"):
-        os.kill(pid, signal.SIGTERM)
+    first.send_signal(signal.SIGTERM)
     wait_until(lambda: not answers(environment), timeout=60, what="the board to end")
 
     alive = subprocess.run([*tmux, "has-session", "-t", "agent"], timeout=20)
