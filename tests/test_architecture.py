@@ -11,12 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 DOORS = {
     "mc_pickup",
     "queue_reaper",
-    "mc_operator",
     "mc_probe",
     "mc_land",
     "mc_scheduler",
     "mc_coordination_mcp",
-    "vault_mcp",
     "mc_cli",
 }
 
@@ -30,8 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "workers": set(),
     "mc_interactive": {"models", "settings", "tickets", "workers"},
     "web": {"auth", "mc_interactive", "models", "settings", "tickets"},
-    "panels": {"auth", "models", "settings", "tickets", "web"},
-    "app": {"auth", "mc_interactive", "models", "panels", "settings", "tickets", "web"},
+    "app": {"auth", "mc_interactive", "models", "settings", "tickets", "web"},
     "cli": {"auth", "doors", "migrations", "models", "settings", "tickets", "workers"},
     "doors": {"migrations", "models", "settings", "tickets", "workers"},
     **{door: {"doors", "models", "settings", "tickets", "workers"} for door in DOORS},
