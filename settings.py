@@ -265,10 +265,15 @@ class Settings(_Frozen):
         return ZoneInfo(self.timezone)
 
     @property
+    def api_host(self) -> str:
+        """The name or address by which programs on this machine reach the server."""
+        bound = self.ambient.board_host or self.host[0]
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 - not a bind
+
+    @property
     def api_url(self) -> str:
         """Where programs on this machine reach the server, without a trailing slash."""
-        bound = self.ambient.board_host or self.host[0]
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound, bound)  # noqa: S104 - not a bind
+        host = self.api_host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.ambient.board_port or self.port}"
 
     @property
@@ -299,11 +304,6 @@ class Settings(_Frozen):
     def address_file(self) -> Path:
         """Host and port of the running board, which may have been told them by its command line."""
         return self.run_dir / "address"
-
-    @property
-    def vitals_dir(self) -> Path:
-        """What each process of the web measures of itself."""
-        return self.run_dir / "vitals"
 
     @property
     def runs_dir(self) -> Path:
@@ -367,7 +367,7 @@ class Settings(_Frozen):
         Raises SettingsError where it cannot be written or a folder of it belongs to somebody else.
         """
         folders = (
-            self.home, self.secrets_dir, self.run_dir, self.vitals_dir, self.runs_dir, self.worktrees_dir,
+            self.home, self.secrets_dir, self.run_dir, self.runs_dir, self.worktrees_dir,
             self.attachments_dir, self.logs_dir, self.backups_dir, self.sockets_dir,
         )  # fmt: skip
         for folder in folders:

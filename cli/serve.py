@@ -2,28 +2,22 @@
 
 1. Refuse what cannot work: bad settings, a home that is in use, a port that is taken, an unsafe SQLite.
 2. Bring the store up to date.
-3. Write supervisord's configuration for this home (0600) and start it in a session of its own.
-4. Wait until the board answers, then print one line with a one-time login link.
-5. Wait for Ctrl-C or TERM and pass it on. Agents live in tmux's own session and go on.
+3. Write supervisord's configuration for this home (0600).
+4. Go on as the small program `cli/serve_parent.py`: it starts supervisord in a session of its own, waits until the board
+   answers, prints one line with a one-time login link, and passes Ctrl-C or TERM on. Agents live in tmux's own session
+   and go on.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shlex
-import signal
 import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-import webbrowser
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
@@ -32,12 +26,9 @@ from cli.common import store
 from cli.demo import add_demo
 from cli.installation import prepare
 from settings import Settings, load
-from workers import adoption
+from workers import boot
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 60
-START_CRASHES = 3
-STOP_SECONDS = 30
 
 _CONFIGURATION = """\
 [supervisord]
@@ -81,17 +72,14 @@ def serve(host: str | None, port: int | None, no_browser: bool, no_scheduler: bo
     environment = _child_environment(host, port, no_scheduler)
     settings = load(environment, serves=True)
     settings.ensure_home()
-    with _only_one(settings):
-        _refuse_taken_ports(settings)
-        settings.remember_address()
-        prepare(settings)
-        if demo:
-            with store(settings) as engine:
-                add_demo(settings, engine)
-        configuration = _write_configuration(settings)
-        code = _supervise(settings, configuration, environment, browser=not no_browser)
-        settings.forget_address()
-        sys.exit(code)
+    _lock(settings)
+    _refuse_taken_ports(settings)
+    prepare(settings)
+    if demo:
+        with store(settings) as engine:
+            add_demo(settings, engine)
+    settings.remember_address()
+    _become_parent(_plan(settings, browser=not no_browser), environment)
 
 
 def _child_environment(host: str | None, port: int | None, no_scheduler: bool) -> dict[str, str]:
@@ -100,14 +88,14 @@ def _child_environment(host: str | None, port: int | None, no_scheduler: bool) -
     return dict(os.environ) | {name: str(value) for name, value in options.items() if value is not None}
 
 
-@contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
-    with (settings.run_dir / "serve.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise click.ClickException(f"Mission Control is already running from {settings.home}") from None
-        yield
+def _lock(settings: Settings) -> None:
+    """Lock the home for this process, its later program included: the descriptor stays open when it is replaced."""
+    descriptor = os.open(settings.run_dir / "serve.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise click.ClickException(f"Mission Control is already running from {settings.home}") from None
+    os.set_inheritable(descriptor, True)
 
 
 def _refuse_taken_ports(settings: Settings) -> None:
@@ -148,95 +136,25 @@ def _escape(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _supervise(settings: Settings, configuration: Path, environment: Mapping[str, str], *, browser: bool) -> int:
-    """Run supervisord until it is told to stop; returns the exit code of `mc serve`."""
-    argv = [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(configuration)]
-    with _stop_signals() as stopping:
-        supervisor = subprocess.Popen(
-            argv,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=adoption.end_with_parent,  # this process has no threads
-        )
-        try:
-            ready = _wait_until_ready(settings, supervisor, stopping)
-            if ready:
-                _welcome(settings, browser=browser)
-            while ready and not stopping and supervisor.poll() is None:
-                time.sleep(0.2)
-        finally:
-            ended_by_itself = supervisor.poll() is not None
-            _end(supervisor)
-    if stopping:
-        return 0
-    reason = "stopped by itself" if ended_by_itself else "did not start"
-    click.echo(f"Mission Control {reason}. The end of {settings.logs_dir}/web.log:\n{_tail(settings)}", err=True)
-    return 1
+def _plan(settings: Settings, *, browser: bool) -> dict[str, Any]:
+    """The input of `cli/serve_parent.py`."""
+    configuration = str(_write_configuration(settings))
+    return {
+        "supervisor": [sys.executable, "-m", "supervisor.supervisord", "--configuration", configuration],
+        "address": (settings.api_host, settings.port),
+        "address_file": str(settings.address_file),
+        "logs": str(settings.logs_dir),
+        "link": login_link(settings),
+        "browser": browser and settings.ambient.display,
+    }
 
 
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that is filled when this process is told to stop."""
-    received: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, note) for number in numbers]
-    try:
-        yield received
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-def _wait_until_ready(settings: Settings, supervisor: subprocess.Popen[bytes], stopping: list[int]) -> bool:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and not stopping and supervisor.poll() is None:
-        if _answers(f"{settings.api_url}/healthz"):
-            return True
-        if _crashes(settings) >= START_CRASHES:
-            return False
-        time.sleep(0.1)
-    return False
-
-
-def _crashes(settings: Settings) -> int:
-    """How often the web died since supervisord was started."""
-    log = settings.logs_dir / "supervisord.log"
-    return log.read_text().count("exited: web") if log.exists() else 0
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own http address
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _welcome(settings: Settings, *, browser: bool) -> None:
-    link = login_link(settings)
-    click.echo(f"Mission Control is ready. Log in (once, within ten minutes): {link}")
-    if browser and settings.ambient.display:
-        webbrowser.open(link)
-
-
-def _end(supervisor: subprocess.Popen[bytes]) -> None:
-    if supervisor.poll() is None:
-        supervisor.terminate()
-    try:
-        supervisor.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        supervisor.kill()
-        supervisor.wait()
-
-
-def _tail(settings: Settings, lines: int = 15) -> str:
-    try:
-        text = (settings.logs_dir / "web.log").read_text("utf-8", errors="replace")
-    except OSError:
-        return "(nothing was logged)"
-    return "\n".join(text.splitlines()[-lines:])
+def _become_parent(plan: dict[str, Any], environment: dict[str, str]) -> NoReturn:
+    """Replace this process by `cli/serve_parent.py`, with the plan on its standard input and the lock still open."""
+    argv = boot.module("cli.serve_parent", site_packages=False)
+    output, input_ = os.pipe()
+    os.write(input_, json.dumps(plan).encode())
+    os.close(input_)
+    os.dup2(output, 0)
+    sys.stdout.flush()
+    os.execve(argv[0], argv, environment)  # noqa: S606 - argv, no shell

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import gc
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import app
 import settings as mc_settings
+from web import sockets, streams, vitals
+from web.shared_values import MAX_SLOTS
 
 _settings = mc_settings.load(serves=True)
 _settings.ensure_home()
 
-wsgi_app = "app:create_app()"
+# Built once and shared by the workers, which bind it to settings and store. Code is loaded at start only: after an
+# upgrade the server is restarted.
+wsgi_app = "app:preload()"
+preload_app = True
 bind = [f"{f'[{host}]' if ':' in host else host}:{_settings.port}" for host in _settings.host]
 proc_name = f"mission-control-{_settings.instance}"
 
@@ -31,9 +36,6 @@ keepalive = 5
 limit_request_line = 8190
 forwarded_allow_ips = "127.0.0.1,::1" if _settings.behind_tls else ""
 
-# Read when a worker first measures something; whichever worker is asked then answers for all.
-raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_settings.vitals_dir}"]
-
 accesslog = None
 errorlog = "-"
 loglevel = _settings.log_level
@@ -44,15 +46,20 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
 
 
-def on_starting(_arbiter: Any) -> None:
-    """Forget what the workers of an earlier start have measured."""
-    for file in _settings.vitals_dir.glob("*.db"):
-        file.unlink(missing_ok=True)
-
-
 def when_ready(_arbiter: Any) -> None:
-    """It listens: the timers of this home find it, whatever port it was given."""
+    """Remember the address, so that the timers of this home find it, and freeze what the workers share.
+
+    The garbage collector would write to those pages and so copy them.
+    """
     _settings.remember_address()
+    gc.collect()
+    gc.freeze()
+
+
+def pre_fork(arbiter: Any, worker: Any) -> None:
+    """Choose the worker's slot in the memory of the figures."""
+    taken = {sibling.slot for sibling in arbiter.WORKERS.values()}
+    worker.slot = next((slot for slot in range(MAX_SLOTS) if slot not in taken), MAX_SLOTS - 1)
 
 
 def on_reload(_arbiter: Any) -> None:
@@ -67,23 +74,19 @@ def on_exit(_arbiter: Any) -> None:
 
 def child_exit(_arbiter: Any, worker: Any) -> None:
     """A worker that is gone has no threads that are busy."""
-    from prometheus_client import multiprocess  # it looks at the environment that `raw_env` makes
-
-    multiprocess.mark_process_dead(worker.pid, str(_settings.vitals_dir))  # type: ignore[no-untyped-call]
+    vitals.VALUES.end(worker.slot)
 
 
 def _end_streams() -> None:
-    for name in ("web.streams", "web.sockets"):
-        if name in sys.modules:
-            sys.modules[name].stop()
+    streams.stop()
+    sockets.stop()
 
 
 def post_worker_init(worker: Any) -> None:
-    """In each new worker: spare the garbage collector, and end the streams before gunicorn handles TERM, INT or QUIT."""
-    # What was imported stays: it is not looked through again and again, nor is a page interrupted several times.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    """Bind the application in each new worker, and end the streams before gunicorn handles TERM, INT or QUIT."""
+    app.bind(worker.wsgi, _settings)
+    vitals.VALUES.begin(worker.slot)
+    gc.set_threshold(10_000, 20, 20)  # a page is not interrupted several times
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         _precede(number, signal.getsignal(number))
 

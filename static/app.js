@@ -6,7 +6,6 @@ import { startDrafts } from "./js/drafts.js";
 import { startFloats } from "./js/floats.js";
 import { giveWay } from "./js/first.js";
 import { startForms } from "./js/forms.js";
-import { keepWhatPeopleDid } from "./js/fragments.js";
 import { startKeys } from "./js/keys.js";
 import { showLink } from "./js/link.js";
 import { fragments, stream } from "./js/live.js";
@@ -22,7 +21,6 @@ import { startReplay } from "./js/replay.js";
 import { startSettings } from "./js/settings.js";
 import { startTimes } from "./js/times.js";
 
-keepWhatPeopleDid();
 startSettings();
 startTimes();
 startForms();

@@ -77,7 +77,7 @@ class Conversation {
     const added = [];
     for (const entry of [...fresh.querySelectorAll(".entry")]) {
       const known = document.getElementById(entry.id);
-      if (known) await morph(known, entry.outerHTML, "outerMorph");
+      if (known) morph(known, entry.outerHTML, "outerHTML");
       else added.push(entry);
     }
     this.#list.append(...added);

@@ -11,12 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 DOORS = {
     "mc_pickup",
     "queue_reaper",
-    "mc_operator",
     "mc_probe",
     "mc_land",
     "mc_scheduler",
     "mc_coordination_mcp",
-    "vault_mcp",
     "mc_cli",
 }
 
@@ -32,13 +30,12 @@ ARROWS: dict[str, set[str]] = {
     "workers": set(),
     "mc_interactive": {"models", "settings", "tickets", "workers"},
     "web": {"auth", "mc_interactive", "models", "settings", "tickets"},
-    "panels": {"auth", "models", "settings", "tickets", "web"},
-    "app": {"auth", "mc_interactive", "models", "panels", "settings", "tickets", "web"},
+    "app": {"auth", "mc_interactive", "models", "settings", "tickets", "web"},
     "cli": {"auth", "doors", "migrations", "models", "settings", "tickets", "workers"},
     "doors": {"bootstrap", "migrations", "models", "settings", "tickets", "workers"},
     **{door: {"bootstrap", "doors", "models", "settings", "tickets", "workers"} for door in DOORS},
     "mc_cli": {"bootstrap", "cli", "migrations", "models", "settings", "tickets", "workers"},
-    "deploy": {"settings"},
+    "deploy": {"app", "settings", "web"},
 }
 
 # Modules that may do more than their room.
@@ -61,7 +58,7 @@ FORBIDDEN: dict[str, set[str]] = {
 
 # The last two are programs of their own, started with an environment that was made for them.
 READS_ENVIRONMENT = {"bootstrap.py", "settings.py", "cli/serve.py", "mc_coordination_mcp.py", "workers/script_agent.py"}
-STARTS_PROCESSES = {"workers", "cli/serve.py"}
+STARTS_PROCESSES = {"workers", "cli/serve_parent.py"}
 WRITES_TICKET_STATUS = {"tickets/lifecycle.py"}
 
 

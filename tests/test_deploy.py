@@ -40,6 +40,10 @@ def test_a_service_starts_programs_that_are_part_of_the_checkout(unit: Path) -> 
                 assert (ROOT / relative).is_file(), word
 
 
+def test_the_board_is_restarted_since_a_reload_would_keep_the_old_code() -> None:
+    assert "ExecReload" not in read(ROOT / "deploy/systemd/mission-control.service")["Service"]
+
+
 @pytest.mark.parametrize("timer", [unit for unit in UNITS if unit.suffix == ".timer"], ids=lambda unit: unit.name)
 def test_every_timer_has_its_service_and_repeats(timer: Path) -> None:
     assert timer.with_suffix(".service").is_file()

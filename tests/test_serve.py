@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -17,6 +19,7 @@ import pytest
 from settings import load
 from tests.ports import free_port
 from tests.waiting import wait_until
+from workers import boot
 
 ROOT = Path(__file__).resolve().parent.parent
 Serve = Callable[..., "subprocess.Popen[str]"]
@@ -86,6 +89,7 @@ def test_a_killed_command_takes_everything_with_it_and_the_next_ends_cleanly(
     process = serve()
     line = first_line(process)
     beside = load({"MC_HOME": environment["MC_HOME"]}).api_url
+    memory = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{process.pid}/smaps_rollup").read_text(), re.MULTILINE)
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=40)
 
@@ -96,6 +100,24 @@ def test_a_killed_command_takes_everything_with_it_and_the_next_ends_cleanly(
     assert (rest, process.returncode) == ("", 0)
     assert not answers(environment)
     assert processes_of(environment["MC_HOME"], "python") == []
+    assert memory and int(memory[1]) < 10_000, "the parent stays small"
+
+
+def test_a_supervisor_that_ends_is_reported_with_the_end_of_the_log(tmp_path: Path) -> None:
+    (tmp_path / "web.log").write_text("ValueError: the cause\n")
+    plan = {
+        "supervisor": ["false"],
+        "address": ["127.0.0.1", free_port()],
+        "logs": str(tmp_path),
+        "link": "",
+        "address_file": str(tmp_path / "address"),
+    }
+    argv = boot.module("cli.serve_parent", site_packages=False)
+
+    ended = subprocess.run(argv, input=json.dumps(plan), capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("Mission Control stopped by itself.") and "the cause" in ended.stderr
 
 
 def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
@@ -113,7 +135,7 @@ def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
     subprocess.run([*tmux, "new-session", "-d", "-s", "agent", "sleep 300"], env=environment, check=True, timeout=20)
     second = serve()  # refused, and must not disturb the first either
     assert "already running" in first_line(second)
-    for pid in processes_of(environment["MC_HOME"], "mc_cli.py"):
+    for pid in processes_of(environment["MC_HOME"], "serve_parent"):
         os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not answers(environment), timeout=60, what="the board to end")
 

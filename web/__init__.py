@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 
 from flask import Blueprint
 
@@ -56,6 +55,5 @@ BLUEPRINTS = (
 
 
 def blueprints() -> list[Blueprint]:
-    """The blueprint of every module in the list that exists."""
-    present = [name for name in BLUEPRINTS if find_spec(f"{__name__}.{name}")]
-    return [import_module(f"{__name__}.{name}").blueprint for name in present]
+    """The blueprint of every module in the list."""
+    return [import_module(f"{__name__}.{name}").blueprint for name in BLUEPRINTS]

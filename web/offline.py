@@ -14,7 +14,7 @@ from .assets import Assets
 blueprint = Blueprint("offline", __name__)
 
 PAGE = "/offline"
-NOT_AT_ONCE = ("app/", "css/", "console.js", "worker.js", "vendor/xterm", "vendor/diff2html", "vendor/uplot")
+NOT_AT_ONCE = ("app/", "css/", "console.js", "worker.js", "vendor/xterm")
 """Files that are kept when they are first shown; what else there is, the pages need from the start."""
 
 

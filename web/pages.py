@@ -62,5 +62,4 @@ def show_health() -> str:
         "sockets": settings.ws_max_clients,
     }
     context = {"report": report, "measured": measured, "threads": settings.threads, "limits": limits}
-    workers = vitals.workers(settings.vitals_dir)
-    return frame.page("health.html", "health", [("Health", None)], workers=workers, **context)
+    return frame.page("health.html", "health", [("Health", None)], workers=vitals.workers(), **context)

@@ -159,7 +159,7 @@ def _places() -> Slots:
     with _creating:
         known = current_app.extensions.get("sockets")
         if not isinstance(known, Slots):
-            known = Slots(auth.instance().settings.ws_max_clients, OPEN.labels("sockets").set)
+            known = Slots(auth.instance().settings.ws_max_clients, OPEN["sockets"].set)
             current_app.extensions["sockets"] = known
     return known
 

@@ -65,8 +65,8 @@ class Streams:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.hub = Hub()
         self.tailer = Tailer(engine, self.hub)
-        self.events = Slots(settings.sse_max_total_clients, OPEN.labels("events").set)
-        self.tails = Slots(settings.sse_max_tail_clients, OPEN.labels("tails").set)
+        self.events = Slots(settings.sse_max_total_clients, OPEN["events"].set)
+        self.tails = Slots(settings.sse_max_tail_clients, OPEN["tails"].set)
 
 
 _open: set[Connection] = set()

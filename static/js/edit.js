@@ -66,7 +66,7 @@ async function preview(event) {
   event.stopPropagation();
   try {
     const drawn = await busy(submitter, () => fetchDrawn(form.getAttribute("action"), new FormData(form, submitter)));
-    await morph(form.querySelector("[data-preview]"), drawn.querySelector("[data-preview]").outerHTML, "outerMorph");
+    morph(form.querySelector("[data-preview]"), drawn.querySelector("[data-preview]").outerHTML, "outerHTML");
   } catch (refusal) {
     say(refusal.message, form.querySelector("[data-error]"));
   }

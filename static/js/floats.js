@@ -74,7 +74,7 @@ export async function openForm(load, href, id = "move-dialog") {
     const slot = document.querySelector(`#${id} [data-slot]`);
     const form = await readFor(id, slot, "Reading the form…", load);
     if (form === null) return;
-    await morph(slot, form);
+    morph(slot, form);
     openDialog(id);
     slot.querySelector(".input")?.focus();
   } catch {

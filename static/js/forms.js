@@ -88,7 +88,7 @@ async function send(form, submitter) {
 
 async function refuse(form, refusal) {
   if (refusal.form && "redraw" in form.dataset) {
-    await morph(form, refusal.form.outerHTML, "outerMorph");
+    morph(form, refusal.form.outerHTML, "outerHTML");
     (form.querySelector("[aria-invalid]") ?? form.querySelector(".input"))?.focus();
   } else {
     say(refusal.message, form.querySelector("[data-error]"));
@@ -102,7 +102,7 @@ async function redraw(form, submitter) {
   for (const [name, value] of [...data]) if (value instanceof File) data.delete(name);
   try {
     const drawn = await busy(submitter, () => fetchDrawn(form.getAttribute("action"), data));
-    await morph(form, drawn.querySelector("form").outerHTML, "outerMorph");
+    morph(form, drawn.querySelector("form").outerHTML, "outerHTML");
   } catch (refusal) {
     say(refusal.message, form.querySelector("[data-error]"));
   }

@@ -13,24 +13,29 @@ export function announceFresh(root) {
   document.dispatchEvent(new CustomEvent("mc:fresh", { detail: { root } }));
 }
 
-/** Swap by morphing: what did not change stays, with its focus, caret, scroll position and selection. */
-export async function morph(target, html, style = "innerMorph") {
-  await htmx.swap({ sourceElement: target, target, text: html, swap: style, hx: {} });
-  announceFresh(target.isConnected ? target : document.body);
-}
-
 const LEFT_ALONE = "[data-still], details[data-edit][open], [data-error]:not(:empty)";
+const LEFT_ALONE_ATTRIBUTES = ["checked", "data-folded", "draggable", "style"];
+const DEFAULTS = ["defaultValue", "defaultSelected"];
 
-/** A person's own doing outlives a refresh: what they folded open, ticked or is busy stays so, and a form in use is not touched. */
-export function keepWhatPeopleDid() {
-  htmx.registerExtension("keep", {
-    htmx_before_morph_node: (element, { newNode }) => {
-      if (element.form && "autosend" in element.form.dataset) element.checked = newNode.checked;
-      return !element.matches?.(LEFT_ALONE);
-    },
-    htmx_before_morph_attr: (element, { attrName }) =>
-      !(attrName === "open" && element.localName === "details") && !["checked", "data-folded", "draggable", "style"].includes(attrName),
-  });
+let ownValue = false; // whether the element whose attributes are merged next keeps what a person typed or chose
+
+/** A person's own doing outlives a refresh: what they folded open, ticked, typed, chose or is busy stays so, and a form in use is not touched. */
+const callbacks = {
+  beforeNodeMorphed(element, fresh) {
+    if (element.form && "autosend" in element.form.dataset) element.checked = fresh.checked;
+    ownValue = element === document.activeElement || DEFAULTS.some((name) => name in element && element[name] === fresh[name]);
+    return !element.matches?.(LEFT_ALONE);
+  },
+  beforeAttributeUpdated(name, element) {
+    if (name === "open" && element.localName === "details") return false;
+    return !LEFT_ALONE_ATTRIBUTES.includes(name) && !(ownValue && ["value", "selected"].includes(name));
+  },
+};
+
+/** Merge new HTML into an element: what did not change stays, with its focus, caret, scroll position and selection. */
+export function morph(target, html, morphStyle = "innerHTML") {
+  Idiomorph.morph(target, html, { morphStyle, callbacks });
+  announceFresh(target.isConnected ? target : document.body);
 }
 
 export class Fragments {
@@ -81,7 +86,7 @@ export class Fragments {
     }
     try {
       const html = await fetchFragment(element.dataset.live);
-      if (!takesAway(element, html)) await morph(element, html);
+      if (!takesAway(element, html)) morph(element, html);
     } catch {
       // The next event or resync reads it again; the pill in the top bar shows that the link is lost.
     }

@@ -57,7 +57,7 @@ async function comeBack() {
   takeToken(fresh.querySelector("meta[name=csrf]").content);
   for (const part of PARTS) {
     const [shown, now] = [document.querySelector(part), fresh.querySelector(part)];
-    if (shown && now) await morph(shown, now.outerHTML, "outerMorph");
+    if (shown && now) morph(shown, now.outerHTML, "outerHTML");
   }
   delete root.dataset.kept;
 }

@@ -58,7 +58,7 @@ class Replay {
       seq = this.#wanted;
       try {
         const then = await busy(this.#then, () => fetchFragment(`${this.#root.dataset.replay}?at=${seq}`));
-        await morph(this.#then, then);
+        morph(this.#then, then);
       } catch (refusal) {
         this.#halt();
         this.#then.textContent = refusal.message;

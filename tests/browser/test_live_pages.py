@@ -34,6 +34,25 @@ def test_news_takes_neither_a_draft_nor_the_focus_nor_what_was_unfolded(house: H
     expect(page.locator("#say")).to_have_value("half a thought")
 
 
+MERGE = """async () => {
+    const { address } = [...document.querySelectorAll('link[rel=modulepreload]')].map((link) => ({ address: link.href }))
+        .find(({ address }) => address.endsWith("/fragments.js"));
+    const { morph } = await import(address);
+    const fields = (one, two) => `<input id="one" value="${one}"><input id="two" value="${two}">
+        <select id="three"><option>a<option>b</select><textarea id="four"></textarea>`;
+    const part = document.querySelector("main").appendChild(document.createElement("form"));
+    part.innerHTML = fields("", "");
+    for (const [name, text] of Object.entries({ one: "typed", two: "typed", three: "b", four: "typed" })) part[name].value = text;
+    morph(part, fields("", "of the server"));
+    return ["one", "two", "three", "four"].map((name) => part[name].value);
+}"""
+
+
+def test_a_refresh_keeps_what_was_typed_where_the_server_says_nothing_new(page: Page) -> None:
+    go(page, "/board")
+    assert page.evaluate(MERGE) == ["typed", "of the server", "b", "typed"]
+
+
 def test_typing_is_shown_as_it_happens_and_gives_way_to_the_whole_block(house: House, page: Page) -> None:
     ticket = house.ticket()
     run = house.claim(ticket)

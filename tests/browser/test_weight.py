@@ -11,7 +11,7 @@ from tests.browser.test_live_pages import go
 pytestmark = pytest.mark.browser
 
 CODE_BYTES = 200_000
-HEAVY = ("xterm", "diff2html", "uplot", "sortable")
+HEAVY = ("xterm", "sortable")
 
 SENT = """() => performance.getEntriesByType("resource")
     .filter(({ name, transferSize }) => name.includes("/static/") && transferSize > 0)

@@ -30,7 +30,7 @@ ALICE = Actor.human("alice")
 class Server:
     """One worker unless told otherwise, on a free port of the loopback."""
 
-    application = "tests.streams.wsgi:create_app()"
+    application = "tests.streams.wsgi:preload()"
     sign = "/page"
 
     def __init__(self, home: Path, **settings: object) -> None:

@@ -189,7 +189,7 @@ def fill(server: Server, count: int = 150) -> int:
     return count
 
 
-def test_a_reload_with_open_streams_ends_the_old_worker_in_five_seconds(serve: Serve) -> None:
+def test_a_worker_with_open_streams_is_replaced_in_five_seconds(serve: Serve) -> None:
     server = serve(MC_TEST_STALL_SECONDS=600)
     old = server.worker()
     watching = [began(server.client()) for _ in range(4)]

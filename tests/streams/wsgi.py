@@ -7,19 +7,14 @@ import os
 from flask import Flask, Response, jsonify
 
 import auth
-from models import open_engine
-from settings import load
 from web import connection, errors, headers, streams
 
 
-def create_app() -> Flask:
+def preload() -> Flask:
     # Waiting twenty seconds for a stalled client is no test's business.
     connection.STALL_SECONDS = float(os.environ.get("MC_TEST_STALL_SECONDS", connection.STALL_SECONDS))
     connection.RECHECK_SECONDS = float(os.environ.get("MC_TEST_RECHECK_SECONDS", connection.RECHECK_SECONDS))
-    settings = load()
     app = Flask(__name__)
-    engine = open_engine(settings.database_url)
-    app.extensions["mission_control"] = auth.Instance(settings, engine, auth.ensure_key(settings))
     for part in (auth, errors, headers):
         part.install(app)
     app.register_blueprint(streams.blueprint)

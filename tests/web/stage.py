@@ -34,7 +34,7 @@ Message = dict[str, Any]
 class Stage(Server):
     """The served board; `close` ends everything that was started on it."""
 
-    application = "tests.web.wsgi:create_app()"
+    application = "tests.web.wsgi:preload()"
     sign = "/healthz"
 
     def __init__(self, home: Path, **settings: object) -> None:

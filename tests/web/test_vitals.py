@@ -16,6 +16,7 @@ from tests.waiting import wait_until
 from tests.web.conftest import Api, Staged
 from tickets import store as sizes
 from web import vitals
+from web.shared_values import Gauge, SharedValues
 from web.slots import Slots
 
 
@@ -33,7 +34,7 @@ def test_metrics_need_a_token_and_tell_what_was_answered(operator: Api, store: E
     assert figure(text, 'mc_answers_total{code="200",method="GET"}') >= 1
     assert figure(text, 'mc_answer_seconds_count{endpoint="tickets.list_tickets"}') >= 1
     assert figure(text, 'mc_check{check="web"}') == 1
-    assert figure(text, "mc_requests_running") == 1
+    assert figure(text, f'mc_requests_running{{pid="{os.getpid()}"}}') == 1
 
 
 def test_every_answer_says_how_long_the_server_worked(browser: FlaskClient) -> None:
@@ -51,22 +52,44 @@ def test_a_bucket_tells_how_many_of_its_places_are_taken() -> None:
     assert told == [1, 2, 1]
 
 
-def test_a_worker_that_hears_no_news_means_not_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_hears_no_news_means_not_working() -> None:
     vitals.FAILING.set(1)
     try:
-        assert vitals.check(tmp_path, 32).status == "failed"
+        assert vitals.check(32).status == "failed"
     finally:
         vitals.FAILING.set(0)
-    assert vitals.check(tmp_path, 32).status == "ok"
+    assert vitals.check(32).status == "ok"
 
 
-def test_a_worker_without_threads_to_spare_is_a_warning(tmp_path: Path) -> None:
-    vitals.RUNNING.inc(30)
+def test_a_worker_without_threads_to_spare_is_a_warning() -> None:
+    vitals.RUNNING.add(30)
     try:
-        check = vitals.check(tmp_path, 32)
+        check = vitals.check(32)
     finally:
-        vitals.RUNNING.dec(30)
+        vitals.RUNNING.add(-30)
     assert check.status == "warning" and "30 of 32 threads" in check.detail
+
+
+def test_a_process_that_ended_stays_counted_without_its_gauges() -> None:
+    values = SharedValues()
+    gauge = Gauge(values, "open")
+    values.declare([("answers",)])
+    values.begin(3)
+    values.add(("answers",), 2)
+    gauge.set(1)
+    assert values.gauges()[os.getpid()] == {("open",): 1}
+    values.end(3)
+    values.end(0)
+    assert (values.totals()["answers",], values.gauges()) == (2, {})
+    values.begin(3)
+    values.add(("answers",))
+    assert (values.totals()["answers",], values.gauges()) == (3, {os.getpid(): {("open",): 0}})
+
+
+def test_a_made_up_method_gets_no_counter_of_its_own(operator: Api) -> None:
+    operator.call("BREW", "/tickets")
+    text = operator.client.get("/metrics", headers={"Authorization": f"Bearer {operator.token}"}).get_data(as_text=True)
+    assert figure(text, 'mc_answers_total{code="other",method="other"}') >= 1 and "BREW" not in text
 
 
 @pytest.mark.both_databases
@@ -85,18 +108,24 @@ def test_the_store_is_counted_by_a_timer_and_shown(browser: FlaskClient, operato
 def test_whichever_worker_is_asked_answers_for_all_and_forgets_the_dead(stage: Staged) -> None:
     served = stage(MC_WEB_WORKERS=2)
     token = served.person("someone")
-    folder = served.settings.vitals_dir
 
     def alive() -> set[str]:
-        served.page("/metrics", token)
-        return {worker.pid for worker in vitals.workers(folder)}
+        return set(re.findall(r'mc_requests_running{pid="(\d+)"}', served.page("/metrics", token)[0]))
 
-    wait_until(lambda: len(alive()) == 2, 60, "figures of both workers")
+    before = wait_until(lambda: len(alive()) == 2 and alive(), 60, "figures of both workers")
     listener = served.client()
-    wait_until(lambda: sum(each.open.get("events", 0) for each in vitals.workers(folder)) == 1, 60, "an open stream")
-    before = alive()
+    streams = r'mc_connections_open{bucket="events",pid="\d+"} 1\.0'
+    wait_until(lambda: re.search(streams, served.page("/metrics", token)[0]), 60, "an open stream")
     os.kill(served.worker_pid(), signal.SIGKILL)
     wait_until(
         lambda: len(alive() - before) == 1 and len(alive()) == 2, 30, "a new worker in the place of the dead one"
     )
     listener.close()
+
+
+def test_nothing_is_opened_before_the_fork(stage: Staged) -> None:
+    """A thread or a connection of the master would be in every worker, without its owner."""
+    master = Path(f"/proc/{stage().process.pid}")
+    files = {str(file.readlink()) for file in (master / "fd").iterdir()}
+    assert len(list((master / "task").iterdir())) == 1
+    assert not [file for file in files if "mc.db" in file]

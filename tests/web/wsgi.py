@@ -11,9 +11,9 @@ import app
 from web import connection
 
 
-def create_app() -> Flask:
+def preload() -> Flask:
     connection.RECHECK_SECONDS = float(os.environ.get("MC_TEST_RECHECK_SECONDS", connection.RECHECK_SECONDS))
-    made = app.create_app()
+    made = app.preload()
     held = made.extensions["assets"]
     held.version = os.environ.get("MC_TEST_RELEASE", held.version)
     return made

@@ -1,0 +1,141 @@
+"""The parent of the process tree of `mc serve`: it starts supervisord, reports readiness, and passes signals on.
+
+`mc serve` replaces itself by this program, which keeps the lock that is open in it. It imports the standard library alone
+and so takes 7 MB instead of 50. On its standard input it reads, as JSON:
+
+    supervisor  argv of supervisord
+    address     host and port of the board
+    address_file  file that names them for other programs, removed at the end
+    logs        the folder of the logs
+    link        the login link to print
+    browser     whether to open the link
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from workers import adoption, boot
+
+START_SECONDS = 60
+START_CRASHES = 3
+STOP_SECONDS = 30
+POLL_SECONDS = 0.05
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LOG_LINES = 15
+
+
+class Supervisor:
+    """supervisord, which is told to stop as soon as this process is."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._process: subprocess.Popen[bytes] | None = None
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._stop_by_signal)
+        signal.signal(signal.SIGALRM, self._kill)
+
+    def start(self, argv: list[str]) -> None:
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=adoption.end_with_parent,  # this process has no threads
+        )
+        if self.stopping:
+            self.stop()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def wait(self) -> None:
+        if self._process is not None:
+            self._process.wait()
+
+    def stop(self) -> None:
+        """Tell it to end, and kill it when it has not done so in time."""
+        if self._process is not None:
+            self._process.terminate()
+            signal.alarm(STOP_SECONDS)
+
+    def _stop_by_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+        self.stop()
+
+    def _kill(self, _number: int, _frame: FrameType | None) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+
+def main() -> int:
+    """Serve until told to stop; returns the exit code of `mc serve`."""
+    supervisor = Supervisor()
+    plan = json.load(sys.stdin)
+    logs = Path(plan["logs"])
+    if not supervisor.stopping:
+        supervisor.start(plan["supervisor"])
+    ready = _wait_until_ready(supervisor, plan["address"], logs)
+    if ready:
+        _welcome(plan["link"], browser=plan["browser"])
+        supervisor.wait()
+    ended_by_itself = not supervisor.running
+    supervisor.stop()
+    supervisor.wait()
+    Path(plan["address_file"]).unlink(missing_ok=True)
+    if supervisor.stopping:
+        return 0
+    reason = "stopped by itself" if ended_by_itself else "did not start"
+    print(f"Mission Control {reason}. The end of {logs}/web.log:\n{_tail(logs / 'web.log')}", file=sys.stderr)
+    return 1
+
+
+def _wait_until_ready(supervisor: Supervisor, address: list[str | int], logs: Path) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and not supervisor.stopping and supervisor.running:
+        if _answers(str(address[0]), int(address[1])):
+            return True
+        if _crashes(logs / "supervisord.log") >= START_CRASHES:
+            return False
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether the board answers a request for its liveness (`http.client` alone would double this process)."""
+    try:
+        with socket.create_connection((host, port), timeout=2) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            return connection.makefile("rb").readline().split()[1:2] == [b"200"]
+    except OSError:
+        return False
+
+
+def _crashes(log: Path) -> int:
+    """How often the web died since supervisord was started."""
+    return log.read_text().count("exited: web") if log.exists() else 0
+
+
+def _welcome(link: str, *, browser: bool) -> None:
+    print(f"Mission Control is ready. Log in (once, within ten minutes): {link}", flush=True)
+    if browser:
+        argv = boot.module("webbrowser", link, site_packages=False)
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def _tail(log: Path) -> str:
+    try:
+        return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-LOG_LINES:])
+    except OSError:
+        return "(nothing was logged)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
