@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, g
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from werkzeug.test import TestResponse
@@ -126,13 +126,22 @@ def worker(app: Flask, store: Engine) -> Worker:
 
 @pytest.fixture
 def browser(app: Flask, store: Engine) -> FlaskClient:
-    """A browser of the operator, logged in by a link."""
+    """A browser of the operator, logged in by a link, without the pages that `test_auth` proves."""
     client = app.test_client()
     with writing(store) as session:
-        link = tokens.issue_link(session)
-    token = form_token(client, tokens.link_path(link))
-    client.post("/login", data={"link": link, "csrf": token}, headers=OWN_PAGE)
+        secret = tokens.log_in_by_link(session, tokens.issue_link(session), "a test", 1)
+    client.set_cookie(auth.cookie_name(app.extensions["mission_control"].settings), secret)
     return client
+
+
+def csrf_token(client: FlaskClient) -> str:
+    """The form token of this browser, computed instead of read from a page: `test_origin_matrix` compares the two."""
+    name = auth.cookie_name(client.application.extensions["mission_control"].settings)
+    cookie = client.get_cookie(name)
+    headers = {"Cookie": f"{name}={cookie.value}"} if cookie else {}
+    with client.application.test_request_context(headers=headers):
+        g.caller = auth.identify()
+        return auth.csrf_token()
 
 
 def form_token(client: FlaskClient, path: str) -> str:

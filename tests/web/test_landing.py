@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from models import LandingState, Program, TicketStatus, now, reading, writing
 from tests.test_landing import SHA, get, handed_in, pending, project
-from tests.web.conftest import OWN_PAGE, Api, form_token
+from tests.web.conftest import OWN_PAGE, Api, csrf_token
 from tests.web.test_settings_pages import FIELDS, send, text
 from tickets import landed, landing, projects
 
@@ -22,7 +22,7 @@ def page(browser: FlaskClient, query: str = "") -> str:
 
 
 def press(browser: FlaskClient, value: str, **fields: str) -> TestResponse:
-    body = {"move": value, "csrf": form_token(browser, "/ticket/new"), **fields}
+    body = {"move": value, "csrf": csrf_token(browser), **fields}
     return browser.post("/ticket/MC-1/move", data=body, headers=OWN_PAGE)
 
 

@@ -14,14 +14,14 @@ from sqlalchemy import Engine, update
 from models import Agent, Program, now, writing
 from settings import Settings
 from tests.test_sessions import begin
-from tests.web.conftest import OWN_PAGE, Api, form_token
+from tests.web.conftest import OWN_PAGE, Api, csrf_token
 from tests.web.test_more_pages import text
 
 PARK = {"status": "waiting"}
 
 
 def post(browser: FlaskClient, **fields: Any) -> Any:
-    body = {"csrf": form_token(browser, "/ticket/new"), "title": "Write a letter", **fields}
+    body = {"csrf": csrf_token(browser), "title": "Write a letter", **fields}
     return browser.post("/ticket/new", data=body, headers=OWN_PAGE)
 
 
@@ -51,7 +51,7 @@ def test_a_ticket_is_parked_until_whatever_a_person_may_wait_for(
     assert post(browser, **PARK, **fields).location == "/ticket/MC-2"
     assert (newest(operator)["status"], newest(operator)["wake"]) == ("waiting", wake)
     operator.post("/tickets/MC-2/moves", {"move": "wake"})
-    form = {"csrf": form_token(browser, "/board"), "move": "park", **fields}
+    form = {"csrf": csrf_token(browser), "move": "park", **fields}
     assert browser.post("/ticket/MC-2/move", data=form, headers=OWN_PAGE).status_code == 303
     assert newest(operator)["wake"] == wake
 

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 from doors import bench, probing
 from models import Project, ProjectDraft, now, reading, writing
 from settings import Settings
-from tests.web.conftest import OWN_PAGE, Api, form_token
+from tests.web.conftest import OWN_PAGE, Api, csrf_token
 from tickets import policy, projects, switches
 from tickets.actors import Actor
 from tickets.projects import NewProject
@@ -27,7 +27,7 @@ FIELDS = {"name": "Code", "slug": "code", "base_branch": "main", "gate": "checks
 
 
 def send(browser: FlaskClient, path: str, to: str | None = None, **fields: Any) -> TestResponse:
-    token = form_token(browser, path)
+    token = csrf_token(browser)
     return browser.post(to or path, data={"csrf": token, **fields}, headers=OWN_PAGE)
 
 

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from models import Agent, Profile, Run, TicketEvent, now, reading, writing
 from settings import Budget, Settings
-from tests.web.conftest import OWN_PAGE, Api, form_token, start
+from tests.web.conftest import OWN_PAGE, Api, csrf_token, start
 from tickets import programs, team
 from workers.probe import Program
 
@@ -22,7 +22,7 @@ CODEX = Program("codex", None, None, found=False, logged_in=None, advice="Instal
 
 
 def send(browser: FlaskClient, path: str, **fields: Any) -> TestResponse:
-    token = form_token(browser, path.removesuffix("/cooldown"))
+    token = csrf_token(browser)
     return browser.post(path, data={"csrf": token, **fields}, headers=OWN_PAGE)
 
 
@@ -138,7 +138,7 @@ def test_a_cooldown_is_shown_and_ended(browser: FlaskClient, store: Engine) -> N
         values = {"cooldown_until": now() + timedelta(hours=2), "cooldown_reason": "usage limit"}
         session.execute(update(Agent).where(Agent.name == "codex").values(**values))
     assert "Cooling down, ends" in text(browser.get("/team"))
-    token = form_token(browser, "/team")
+    token = csrf_token(browser)
     assert browser.post("/team/agents/codex/cooldown", data={"csrf": token}, headers=OWN_PAGE).status_code == 303
     assert (agent(store, "codex").cooldown_until, agent(store, "codex").cooldown_reason) == (None, None)
 

@@ -17,7 +17,7 @@ import auth
 from models import reading, writing
 from settings import Settings
 from tests.test_pictures import png
-from tests.web.conftest import OWN_PAGE, Api, form_token, start
+from tests.web.conftest import OWN_PAGE, Api, csrf_token, start
 from tests.web.test_attachments import stored
 from tickets import attachments, context, lookup, projects, relationships
 from tickets.actors import Actor
@@ -48,7 +48,7 @@ def text(browser: FlaskClient, path: str) -> str:
 
 
 def send(browser: FlaskClient, path: str, /, **fields: Any) -> TestResponse:
-    body = {"csrf": form_token(browser, PAGE), **fields}
+    body = {"csrf": csrf_token(browser), **fields}
     return browser.post(PAGE + path, data=body, headers=OWN_PAGE)
 
 
@@ -311,7 +311,7 @@ def test_a_file_is_removed_with_its_content(browser: FlaskClient, store: Engine,
     assert (
         browser.post(
             f"/ticket/MC-2/attachments/{row.id}/remove",
-            data={"csrf": form_token(browser, PAGE)},
+            data={"csrf": csrf_token(browser)},
             headers=OWN_PAGE,
         ).status_code
         == 404
@@ -389,7 +389,7 @@ def test_no_form_is_taken_from_elsewhere_or_without_its_token(
     browser: FlaskClient, app: Flask, store: Engine, path: str
 ) -> None:
     before = now(store)
-    token = form_token(browser, PAGE)
+    token = csrf_token(browser)
     assert browser.post(PAGE + path, data={"csrf": "forged"}, headers=OWN_PAGE).status_code == 403
     assert browser.post(PAGE + path, data={"csrf": token}, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
     assert app.test_client().post(PAGE + path, data={"csrf": token}, headers=OWN_PAGE).status_code == 401
