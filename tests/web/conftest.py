@@ -153,18 +153,43 @@ def form_token(client: FlaskClient, path: str) -> str:
 Staged = Callable[..., Stage]
 
 
+def serve(template: Path, home: Path, **settings: object) -> Stage:
+    home.mkdir(mode=0o700)
+    shutil.copy(template, home / "mc.db")
+    return Stage(home, **settings)
+
+
 @pytest.fixture
 def stage(template: Path, tmp_path: Path) -> Iterator[Staged]:
     """Serve a board with these settings: `stage(WS_MAX_CLIENTS=1)`."""
     made: list[Stage] = []
 
-    def serve(**settings: object) -> Stage:
-        home = tmp_path / "home"
-        home.mkdir(mode=0o700)
-        shutil.copy(template, home / "mc.db")
-        made.append(Stage(home, **settings))
+    def start(**settings: object) -> Stage:
+        made.append(serve(template, tmp_path / "home", **settings))
         return made[-1]
 
-    yield serve
+    yield start
     for each in made:
         each.close()
+
+
+@pytest.fixture(scope="module")
+def boards() -> Iterator[list[Stage]]:
+    """The served board of a module, once a test has asked for it."""
+    started: list[Stage] = []
+    yield started
+    for each in started:
+        each.close()
+
+
+@pytest.fixture
+def board(boards: list[Stage], template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A served board that the tests of a module share: each has tickets of its own, and leaves no run and nobody.
+
+    The module belongs to one `xdist_group`. The board asks every second whether a client is still welcome.
+    """
+    if not boards:
+        boards.append(serve(template, tmp_path_factory.mktemp("board") / "home", MC_TEST_RECHECK_SECONDS=1))
+    yield boards[0]
+    boards[0].cut_off()
+    boards[0].kill_runs()
