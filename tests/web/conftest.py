@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, g
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from werkzeug.test import TestResponse
@@ -126,13 +126,22 @@ def worker(app: Flask, store: Engine) -> Worker:
 
 @pytest.fixture
 def browser(app: Flask, store: Engine) -> FlaskClient:
-    """A browser of the operator, logged in by a link."""
+    """A browser of the operator, logged in by a link, without the pages that `test_auth` proves."""
     client = app.test_client()
     with writing(store) as session:
-        link = tokens.issue_link(session)
-    token = form_token(client, tokens.link_path(link))
-    client.post("/login", data={"link": link, "csrf": token}, headers=OWN_PAGE)
+        secret = tokens.log_in_by_link(session, tokens.issue_link(session), "a test", 1)
+    client.set_cookie(auth.cookie_name(app.extensions["mission_control"].settings), secret)
     return client
+
+
+def csrf_token(client: FlaskClient) -> str:
+    """The form token of this browser, computed instead of read from a page: `test_origin_matrix` compares the two."""
+    name = auth.cookie_name(client.application.extensions["mission_control"].settings)
+    cookie = client.get_cookie(name)
+    headers = {"Cookie": f"{name}={cookie.value}"} if cookie else {}
+    with client.application.test_request_context(headers=headers):
+        g.caller = auth.identify()
+        return auth.csrf_token()
 
 
 def form_token(client: FlaskClient, path: str) -> str:
@@ -144,18 +153,43 @@ def form_token(client: FlaskClient, path: str) -> str:
 Staged = Callable[..., Stage]
 
 
+def serve(template: Path, home: Path, **settings: object) -> Stage:
+    home.mkdir(mode=0o700)
+    shutil.copy(template, home / "mc.db")
+    return Stage(home, **settings)
+
+
 @pytest.fixture
 def stage(template: Path, tmp_path: Path) -> Iterator[Staged]:
     """Serve a board with these settings: `stage(WS_MAX_CLIENTS=1)`."""
     made: list[Stage] = []
 
-    def serve(**settings: object) -> Stage:
-        home = tmp_path / "home"
-        home.mkdir(mode=0o700)
-        shutil.copy(template, home / "mc.db")
-        made.append(Stage(home, **settings))
+    def start(**settings: object) -> Stage:
+        made.append(serve(template, tmp_path / "home", **settings))
         return made[-1]
 
-    yield serve
+    yield start
     for each in made:
         each.close()
+
+
+@pytest.fixture(scope="module")
+def boards() -> Iterator[list[Stage]]:
+    """The served board of a module, once a test has asked for it."""
+    started: list[Stage] = []
+    yield started
+    for each in started:
+        each.close()
+
+
+@pytest.fixture
+def board(boards: list[Stage], template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A served board that the tests of a module share: each has tickets of its own, and leaves no run and nobody.
+
+    The module belongs to one `xdist_group`. The board asks every second whether a client is still welcome.
+    """
+    if not boards:
+        boards.append(serve(template, tmp_path_factory.mktemp("board") / "home", MC_TEST_RECHECK_SECONDS=1))
+    yield boards[0]
+    boards[0].cut_off()
+    boards[0].kill_runs()

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from sqlalchemy import select
@@ -42,7 +42,8 @@ class Stage(Server):
         self.settings = Settings(home=home, port=self.port)
         self.tmux = Tmux(f"mc-{self.settings.instance}", self.settings.sockets_dir)
         self._markers: list[str] = []
-        self._people: list[Guest] = []
+        self.people: list[Connection] = []
+        self._tokens: dict[tuple[str, Scope], str] = {}
 
     # Runs
 
@@ -109,9 +110,13 @@ class Stage(Server):
             report = runs.Report.model_validate({"verdict": verdict, "summary": "Well?"})
             runs.report(session, claim.run.id, report, runs.RetryPolicy())
 
-    def messages(self) -> list[QueuedMessage]:
+    def messages(self, name: str | None = None) -> list[QueuedMessage]:
+        """The messages to the agents of this board, or of one of its tickets."""
+        query = select(QueuedMessage).order_by(QueuedMessage.id)
+        if name is not None:
+            query = query.where(QueuedMessage.ticket_id == self.number(name))
         with reading(self.engine) as session:
-            return list(session.scalars(select(QueuedMessage).order_by(QueuedMessage.id)))
+            return list(session.scalars(query))
 
     def page(self, path: str, token: str) -> tuple[str, Message]:
         """A page as somebody's program gets it, and its headers."""
@@ -123,22 +128,41 @@ class Stage(Server):
     # People
 
     def person(self, name: str, scope: Scope = Scope.OPERATOR) -> str:
-        """A token for somebody."""
-        with writing(self.engine) as session:
-            return tokens.issue(session, tokens.NewToken(name=name, scope=scope), ALICE)[1]
+        """Somebody's token, which is issued once."""
+        if (name, scope) not in self._tokens:
+            with writing(self.engine) as session:
+                body = tokens.NewToken(name=name, scope=scope)
+                self._tokens[name, scope] = tokens.issue(session, body, ALICE)[1]
+        return self._tokens[name, scope]
 
     def guest(self, ticket: str, token: str, **given: Any) -> Guest:
         guest = Guest(self.port, ticket, token, **given)
-        self._people.append(guest)
+        self.people.append(guest)
         return guest.open()
 
+    def cut_off(self) -> None:
+        """Cut the connections of everybody, and serve again if the server was killed: for the next test."""
+        while self.people:
+            self.people.pop().cut()
+        if self.process.poll() is not None:
+            self.start()
+
+    def kill_runs(self) -> None:
+        while self._markers:
+            processes.stop(processes.Identity(0, "", ""), self._markers.pop(), 0)
+
     def close(self) -> None:
-        for guest in self._people:
-            guest.cut()
-        for marker in self._markers:
-            processes.stop(processes.Identity(0, "", ""), marker, 0)
+        while self.people:
+            self.people.pop().cut()
+        self.kill_runs()
         subprocess.run(self.tmux.argv("kill-server"), env=self.tmux.environment, capture_output=True, timeout=10)
         super().close()
+
+
+class Connection(Protocol):
+    """Somebody's end of a WebSocket."""
+
+    def cut(self) -> None: ...
 
 
 class Guest:

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, event
 
 from models import Run, Session, StoreUnavailable, Ticket, TicketStatus, reading, writing
-from tests.web.conftest import OWN_PAGE, Api, form_token
+from tests.web.conftest import OWN_PAGE, Api, csrf_token
 from tests.web.test_more_pages import send, text
 from tickets import bulk, runs
 from tickets.lookup import get
@@ -105,7 +105,7 @@ def test_quick_add_makes_what_the_board_is_narrowed_to(browser: FlaskClient, ope
     made: Any = operator.get("/tickets/MC-2").json
     wanted = {"title": "Two", "status": "inbox", "assigned_to": "codex", "priority": "high", "tags": ["bug"]}
     assert {name: made[name] for name in wanted} == wanted
-    form = {"csrf": form_token(browser, "/board"), "title": " ", "status": "inbox"}
+    form = {"csrf": csrf_token(browser), "title": " ", "status": "inbox"}
     assert browser.post("/board/quick", data=form, headers=OWN_PAGE).status_code == 422
     assert (
         browser.post("/board/quick", data=form | {"title": "x", "status": "done"}, headers=OWN_PAGE).status_code == 422
@@ -140,7 +140,7 @@ def test_facts_that_no_ticket_could_take_are_asked_for_again(
     browser: FlaskClient, operator: Api, store: Engine
 ) -> None:
     names = many(browser, operator)
-    form = {"csrf": form_token(browser, "/board"), "move": "park", "tickets": names, "note": "Half a thought"}
+    form = {"csrf": csrf_token(browser), "move": "park", "tickets": names, "note": "Half a thought"}
     for wrong in ({"wake_kind": "time"}, {"wake_kind": "probe", "wake_probe": "'"}, {"wake_kind": "agent_idle"}):
         answer = browser.post("/board/bulk", data=form | wrong, headers=OWN_PAGE)
         assert answer.status_code == 422 and "Half a thought" in answer.get_data(as_text=True), wrong
@@ -201,7 +201,7 @@ def test_tags_are_added_and_taken_away_and_nobody_owns_what_is_nobodys(browser: 
     [{}, {"move": "fly"}, {"priority": "sky-high"}, {"tag": "colour"}, {"move": "cancel", "tickets": ""}],
 )
 def test_a_change_that_there_is_not_is_refused(browser: FlaskClient, operator: Api, wrong: dict[str, str]) -> None:
-    form = {"csrf": form_token(browser, "/board"), "tickets": many(browser, operator, 1)} | wrong
+    form = {"csrf": csrf_token(browser), "tickets": many(browser, operator, 1)} | wrong
     assert browser.post("/board/bulk", data=form, headers=OWN_PAGE).status_code == 422
     many_more = ",".join(f"MC-{number}" for number in range(1, 202))
     form |= {"move": "cancel", "tickets": many_more}

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
 from models import Run, TicketStatus, reading, writing
-from tests.web.conftest import OWN_PAGE, Api, Worker, form_token, start
+from tests.web.conftest import OWN_PAGE, Api, Worker, csrf_token, start
 from tests.workers.repositories import commit, git, repository
 from tickets import lookup, runs
 from web import changes
@@ -103,7 +103,7 @@ def test_a_review_is_sent_back_as_one_message(browser: FlaskClient, worked: Work
     assert 'value="request_changes"' in said
     version = said.split('name="version" value="')[1].split('"')[0]
     body = "- `greet.txt:1` — too bold"
-    fields = {"move": "request_changes", "version": version, "body": body, "csrf": form_token(browser, "/")}
+    fields = {"move": "request_changes", "version": version, "body": body, "csrf": csrf_token(browser)}
     assert browser.post("/ticket/MC-1/move", data=fields, headers=OWN_PAGE).status_code == 303
     with reading(store) as session:
         assert lookup.get(session, "MC-1").status is TicketStatus.TODO

@@ -22,9 +22,11 @@ from websockets.sync.client import ClientConnection, connect
 from models import Run, RunMode, Scope, writing
 from tests.streams.conftest import ROOT
 from tests.waiting import wait_until
-from tests.web.conftest import Staged
+from tests.web.conftest import serve
 from tests.web.stage import Stage
 from tickets import lookup, runs
+
+pytestmark = pytest.mark.xdist_group("web-console")
 
 
 class Screen:
@@ -35,6 +37,7 @@ class Screen:
         headers = {"Authorization": f"Bearer {token}"}
         self.line: ClientConnection = connect(url, additional_headers=headers).__enter__()
         self.shown = b""
+        board.people.append(self)
 
     def until(self, text: str) -> None:
         while text.encode() not in self.shown:
@@ -51,14 +54,35 @@ class Screen:
                 continue
         return self.line.close_code
 
+    def cut(self) -> None:
+        self.line.socket.close()
+
+
+@pytest.fixture(scope="module")
+def live() -> list[Run]:
+    """The run of this module, once a test has asked for it."""
+    return []
+
 
 @pytest.fixture
-def board(stage: Staged) -> Stage:
-    return stage()
+def run(board: Stage, live: list[Run]) -> Run:
+    """A run of the talking agent that nobody looks at."""
+    if not live:
+        live.append(talk(board))
+    wait_until(lambda: clients(board) == [], what="the end of the clients of the test before")
+    return live[0]
 
 
 @pytest.fixture
-def run(board: Stage) -> Run:
+def board(boards: list[Stage], template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The board of this module; its run lives on from test to test."""
+    if not boards:
+        boards.append(serve(template, tmp_path_factory.mktemp("board") / "home"))
+    yield boards[0]
+    boards[0].cut_off()
+
+
+def talk(board: Stage) -> Run:
     _, name = board.ticket()
     return board.talking(name)
 
@@ -147,8 +171,8 @@ def test_a_reload_ends_the_console_at_once(board: Stage, run: Run) -> None:
     wait_until(lambda: clients(board) == [], what="the end of its client")
 
 
-def test_an_ended_run_shows_what_its_pane_showed(board: Stage, run: Run) -> None:
-    token = board.person("alice")
+def test_an_ended_run_shows_what_its_pane_showed(board: Stage) -> None:
+    run, token = talk(board), board.person("alice")
     name = f"MC-{run.ticket_id}"
     guest = board.guest(name, token)
     guest.say("farewell")
@@ -173,23 +197,21 @@ def test_only_this_route_allows_inline_styles_and_a_frame_of_our_own(board: Stag
     assert f'src="/runs/{run.id}/console"' in others[0]
 
 
-@pytest.mark.parametrize(
-    ("facts", "words"),
-    [
+def test_a_run_without_a_pane_here_says_so(board: Stage) -> None:
+    reasons: list[tuple[dict[str, object], str]] = [
         ({"host": "elsewhere"}, "This run is on another machine"),
         ({"mode": RunMode.EXTERNAL}, "This run is outside Mission Control"),
         ({"host": socket.gethostname()}, "The run is starting"),
-    ],
-)
-def test_a_run_without_a_pane_here_says_so(board: Stage, facts: dict[str, object], words: str) -> None:
-    _, name = board.ticket()
-    with writing(board.engine) as session:
-        claim = runs.claim(session, lookup.get(session, name).id, "here")
-        runs.prepared(session, claim.run.id, **facts)
+    ]
+    for facts, words in reasons:
+        _, name = board.ticket()
+        with writing(board.engine) as session:
+            claim = runs.claim(session, lookup.get(session, name).id, "here")
+            runs.prepared(session, claim.run.id, **facts)
 
-    page, _ = board.page(f"/runs/{claim.run.id}/console", board.person("alice"))
+        page, _ = board.page(f"/runs/{claim.run.id}/console", board.person("alice"))
 
-    assert words in page
+        assert words in page, facts
 
 
 def test_a_stranger_sees_no_console(board: Stage, run: Run) -> None:
@@ -235,4 +257,4 @@ def test_mc_attach_says_what_to_do_where_there_is_no_run(board: Stage) -> None:
     done = subprocess.run(attach(board, name), env=environment(board), capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 1
-    assert done.stderr == "Error: MC-1 has no live run. Its terminal appears when an agent takes it up.\n"
+    assert done.stderr == f"Error: {name} has no live run. Its terminal appears when an agent takes it up.\n"

@@ -7,21 +7,20 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
 from models import Agent, Program, now, writing
 from settings import Settings
 from tests.test_sessions import begin
-from tests.web.conftest import OWN_PAGE, Api, form_token
+from tests.web.conftest import OWN_PAGE, Api, csrf_token
 from tests.web.test_more_pages import text
 
 PARK = {"status": "waiting"}
 
 
 def post(browser: FlaskClient, **fields: Any) -> Any:
-    body = {"csrf": form_token(browser, "/ticket/new"), "title": "Write a letter", **fields}
+    body = {"csrf": csrf_token(browser), "title": "Write a letter", **fields}
     return browser.post("/ticket/new", data=body, headers=OWN_PAGE)
 
 
@@ -30,62 +29,60 @@ def newest(operator: Api) -> Any:
     return items["items"][0] if items["items"] else None
 
 
-@pytest.mark.parametrize(
-    ("fields", "wake"),
-    [
-        ({"wake_kind": "manual"}, {"kind": "manual"}),
-        ({"wake_kind": "answer", "wake_at": "2999-01-01T00:00"}, {"kind": "answer"}),
-        ({"wake_kind": "time", "wake_at": "2999-01-01T09:00"}, {"kind": "time", "at": "2999-01-01T09:00:00Z"}),
-        ({"wake_kind": "ticket", "wake_ticket": " mc-1 "}, {"kind": "ticket", "ticket": "MC-1"}),
-        ({"wake_kind": "probe", "wake_probe": "test -f 'a b'"}, {"kind": "probe", "probe": ["test", "-f", "a b"]}),
-        (
-            {"wake_kind": "agent_idle", "wake_agent": "script", "wake_minutes": "5"},
-            {"kind": "agent_idle", "agent": "script", "minutes": 5},
-        ),
-    ],
-)
-def test_a_ticket_is_parked_until_whatever_a_person_may_wait_for(
-    browser: FlaskClient, operator: Api, fields: dict[str, str], wake: dict[str, Any]
-) -> None:
-    operator.post("/tickets", {"title": "First"})
-    assert post(browser, **PARK, **fields).location == "/ticket/MC-2"
-    assert (newest(operator)["status"], newest(operator)["wake"]) == ("waiting", wake)
-    operator.post("/tickets/MC-2/moves", {"move": "wake"})
-    form = {"csrf": form_token(browser, "/board"), "move": "park", **fields}
-    assert browser.post("/ticket/MC-2/move", data=form, headers=OWN_PAGE).status_code == 303
-    assert newest(operator)["wake"] == wake
+WAKES: list[tuple[dict[str, str], dict[str, Any]]] = [
+    ({"wake_kind": "manual"}, {"kind": "manual"}),
+    ({"wake_kind": "answer", "wake_at": "2999-01-01T00:00"}, {"kind": "answer"}),
+    ({"wake_kind": "time", "wake_at": "2999-01-01T09:00"}, {"kind": "time", "at": "2999-01-01T09:00:00Z"}),
+    ({"wake_kind": "ticket", "wake_ticket": " mc-1 "}, {"kind": "ticket", "ticket": "MC-1"}),
+    ({"wake_kind": "probe", "wake_probe": "test -f 'a b'"}, {"kind": "probe", "probe": ["test", "-f", "a b"]}),
+    (
+        {"wake_kind": "agent_idle", "wake_agent": "script", "wake_minutes": "5"},
+        {"kind": "agent_idle", "agent": "script", "minutes": 5},
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("fields", "name", "words"),
-    [
-        ({"title": " "}, "new-title", "must not be empty"),
-        ({"project": "nothing"}, "new-project", "nothing"),
-        ({"assigned_to": "nobody"}, "new-assigned_to", "nobody on the team"),
-        (PARK | {"wake_kind": "time"}, "new-wake_at", "Say when it is to wake."),
-        (PARK | {"wake_kind": "time", "wake_at": "soon"}, "new-wake_at", "valid datetime"),
-        (PARK | {"wake_kind": "ticket", "wake_ticket": "MC-99"}, "new-wake_ticket", "There is no ticket MC-99."),
-        (PARK | {"wake_kind": "probe", "wake_probe": "'"}, "new-wake_probe", "quotes do not match"),
-        (
-            PARK | {"wake_kind": "agent_idle", "wake_agent": "script", "wake_minutes": "0"},
-            "new-wake_minutes",
-            "greater than or equal to 1",
-        ),
-        ({"not_before": "soon"}, "new-not_before", "valid datetime"),
-        ({"link_kind": "blocks", "link_ticket": "MC-99"}, "", "There is no ticket MC-99."),
-        ({"link_kind": "eats", "link_ticket": "MC-1"}, "", "Input should be"),
-        ({"tags": "colour"}, "", "tags"),
-    ],
-)
-def test_what_is_wrong_stands_beside_its_field_and_keeps_what_was_typed(
-    browser: FlaskClient, operator: Api, fields: dict[str, str], name: str, words: str
-) -> None:
+def test_a_ticket_is_parked_until_whatever_a_person_may_wait_for(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "First"})
-    answer = post(browser, **{"description": "A <thought>"} | fields)
-    said = answer.get_data(as_text=True)
-    assert answer.status_code in (404, 422) and words in said and "A &lt;thought&gt;" in said
-    assert f'id="{name}-error"' in said or f'id="{name}-help"' in said or not name
-    assert newest(operator)["identifier"] == "MC-1"
+    for number, (fields, wake) in enumerate(WAKES, 2):
+        ticket = f"/ticket/MC-{number}"
+        assert post(browser, **PARK, **fields).location == ticket, fields
+        assert (newest(operator)["status"], newest(operator)["wake"]) == ("waiting", wake)
+        operator.post(f"/tickets/MC-{number}/moves", {"move": "wake"})
+        assert newest(operator)["wake"] is None, fields
+        form = {"csrf": csrf_token(browser), "move": "park", **fields}
+        assert browser.post(f"{ticket}/move", data=form, headers=OWN_PAGE).status_code == 303, fields
+        assert newest(operator)["wake"] == wake
+
+
+REFUSALS: list[tuple[dict[str, str], str, str]] = [
+    ({"title": " "}, "new-title", "must not be empty"),
+    ({"project": "nothing"}, "new-project", "nothing"),
+    ({"assigned_to": "nobody"}, "new-assigned_to", "nobody on the team"),
+    (PARK | {"wake_kind": "time"}, "new-wake_at", "Say when it is to wake."),
+    (PARK | {"wake_kind": "time", "wake_at": "soon"}, "new-wake_at", "valid datetime"),
+    (PARK | {"wake_kind": "ticket", "wake_ticket": "MC-99"}, "new-wake_ticket", "There is no ticket MC-99."),
+    (PARK | {"wake_kind": "probe", "wake_probe": "'"}, "new-wake_probe", "quotes do not match"),
+    (
+        PARK | {"wake_kind": "agent_idle", "wake_agent": "script", "wake_minutes": "0"},
+        "new-wake_minutes",
+        "greater than or equal to 1",
+    ),
+    ({"not_before": "soon"}, "new-not_before", "valid datetime"),
+    ({"link_kind": "blocks", "link_ticket": "MC-99"}, "", "There is no ticket MC-99."),
+    ({"link_kind": "eats", "link_ticket": "MC-1"}, "", "Input should be"),
+    ({"tags": "colour"}, "", "tags"),
+]
+
+
+def test_what_is_wrong_stands_beside_its_field_and_keeps_what_was_typed(browser: FlaskClient, operator: Api) -> None:
+    operator.post("/tickets", {"title": "First"})
+    for fields, name, words in REFUSALS:
+        answer = post(browser, **{"description": "A <thought>"} | fields)
+        page = answer.get_data(as_text=True)
+        assert answer.status_code in (404, 422) and words in page and "A &lt;thought&gt;" in page, fields
+        assert f'id="{name}-error"' in page or f'id="{name}-help"' in page or not name, fields
+        assert newest(operator)["identifier"] == "MC-1", fields
 
 
 def test_relationships_are_said_from_either_end(browser: FlaskClient, operator: Api) -> None:

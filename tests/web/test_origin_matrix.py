@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from werkzeug.routing import Rule
 import auth
 from models import TicketEvent, reading
 from settings import Settings
-from tests.web.conftest import OWN_PAGE, Api, Worker, form_token
+from tests.web.conftest import OWN_PAGE, Api, Worker, csrf_token, form_token
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
@@ -95,6 +96,19 @@ def test_no_form_is_taken_without_its_token(app: Flask, browser: FlaskClient, st
             answer = browser.open(path, method=method, data={"csrf": token}, headers=OWN_PAGE)
             assert answer.status_code == 403, f"{method} {path} was taken with the token {token!r}"
     assert events_logged(store) == before
+
+
+def test_every_form_of_a_page_carries_the_token_of_its_log_in(browser: FlaskClient, worker: Worker) -> None:
+    ticket, token, lacking = f"/ticket/{worker.ticket}", csrf_token(browser), []
+    tabs = [f"{ticket}?tab={tab}" for tab in ("changes", "evidence", "context")]
+    pages = ["/board", "/ticket/new", ticket, *tabs, "/team", "/tasks", "/settings"]
+    for path in pages:
+        answer = browser.get(path)
+        assert answer.status_code == 200, path
+        forms = re.findall(r'<form[^>]* method="post".*?</form>', answer.text, re.DOTALL)
+        assert forms, path
+        lacking += [f"{path}: {form[:80]}" for form in forms if f'name="csrf" value="{token}"' not in form]
+    assert lacking == []
 
 
 def test_the_token_of_one_log_in_is_worth_nothing_in_another(app: Flask, browser: FlaskClient, operator: Api) -> None:

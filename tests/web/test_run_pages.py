@@ -14,7 +14,7 @@ from sqlalchemy import Engine, update
 
 from models import Run, writing
 from settings import Settings
-from tests.web.conftest import OWN_PAGE, Api, Worker, form_token, start
+from tests.web.conftest import OWN_PAGE, Api, Worker, csrf_token, start
 from tickets import evidence, lifecycle, lookup, quarantine, runs
 from tickets.actors import Actor
 
@@ -64,7 +64,7 @@ def test_a_live_run_is_stopped_with_a_reason_by_an_operator_alone(
     assert "Stop this run" in page(browser, path)
     headers = {"Authorization": f"Bearer {viewer.token}"}
     assert "Stop this run" not in viewer.client.get(path, headers=headers).get_data(as_text=True)
-    form = {"csrf": form_token(browser, path), "reason": "Wrong branch."}
+    form = {"csrf": csrf_token(browser), "reason": "Wrong branch."}
     stopped = browser.post(f"/ticket/{worker.ticket}/runs/{worker.run}/stop", data=form, headers=OWN_PAGE)
     assert stopped.status_code == 303
     assert operator.get(f"/tickets/{worker.ticket}").get_json()["status"] == "waiting"

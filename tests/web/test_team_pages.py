@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 from models import Agent, Profile, Run, TicketEvent, now, reading, writing
 from settings import Budget, Settings
-from tests.web.conftest import OWN_PAGE, Api, form_token, start
+from tests.web.conftest import OWN_PAGE, Api, csrf_token, start
 from tickets import programs, team
 from workers.probe import Program
 
@@ -22,7 +22,7 @@ CODEX = Program("codex", None, None, found=False, logged_in=None, advice="Instal
 
 
 def send(browser: FlaskClient, path: str, **fields: Any) -> TestResponse:
-    token = form_token(browser, path.removesuffix("/cooldown"))
+    token = csrf_token(browser)
     return browser.post(path, data={"csrf": token, **fields}, headers=OWN_PAGE)
 
 
@@ -113,24 +113,19 @@ def test_an_agent_is_switched_off_and_its_capacity_changed(browser: FlaskClient,
     ]
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
+def test_a_mistake_is_said_beside_its_field_and_nothing_typed_is_lost(browser: FlaskClient) -> None:
+    for fields, words in (
         ({"name": "Loud", "kind": "agent"}, "String should match pattern"),
         ({"name": "claude", "kind": "agent"}, "there is already a member of the team named claude"),
         ({"name": "me", "kind": "human", "runnable": "yes"}, "a runnable member is an agent with a profile"),
         ({"name": "me", "kind": "agent", "profile": "none"}, "there is no profile named"),
         ({"name": "me", "kind": "agent", "aliases": "codex"}, "there is already a member of the team named codex"),
         ({"name": "me", "kind": "agent", "capacity": "900"}, "less than or equal to 64"),
-    ],
-)
-def test_a_mistake_is_said_beside_its_field_and_nothing_typed_is_lost(
-    browser: FlaskClient, fields: dict[str, str], words: str
-) -> None:
-    answer = send(browser, "/team/agents/new", **{"title": "Kept as typed", **fields})
-    assert answer.status_code in (409, 422)
-    assert words in text(answer)
-    assert "Kept as typed" in text(answer)
+    ):
+        answer = send(browser, "/team/agents/new", **{"title": "Kept as typed", **fields})
+        assert answer.status_code in (409, 422), fields
+        assert words in text(answer), fields
+        assert "Kept as typed" in text(answer), fields
 
 
 def test_a_cooldown_is_shown_and_ended(browser: FlaskClient, store: Engine) -> None:
@@ -138,7 +133,7 @@ def test_a_cooldown_is_shown_and_ended(browser: FlaskClient, store: Engine) -> N
         values = {"cooldown_until": now() + timedelta(hours=2), "cooldown_reason": "usage limit"}
         session.execute(update(Agent).where(Agent.name == "codex").values(**values))
     assert "Cooling down, ends" in text(browser.get("/team"))
-    token = form_token(browser, "/team")
+    token = csrf_token(browser)
     assert browser.post("/team/agents/codex/cooldown", data={"csrf": token}, headers=OWN_PAGE).status_code == 303
     assert (agent(store, "codex").cooldown_until, agent(store, "codex").cooldown_reason) == (None, None)
 
@@ -206,9 +201,8 @@ def fields_of(page: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if name != "csrf"}
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
+def test_a_profile_that_cannot_be_is_explained(browser: FlaskClient) -> None:
+    for fields, words in (
         ({"argv": "--say 'open"}, "The quotes do not match"),
         ({"env_allow": "MC_HOME"}, "never passed on"),
         ({"env_allow": "A=B"}, "String should match pattern"),
@@ -216,12 +210,10 @@ def fields_of(page: str) -> dict[str, str]:
         ({"limit.turns": "-1"}, "turns must be above zero"),
         ({"limit.wishes": "3"}, "is no limit of a profile"),
         ({"permissions": "all"}, "Input should be"),
-    ],
-)
-def test_a_profile_that_cannot_be_is_explained(browser: FlaskClient, fields: dict[str, str], words: str) -> None:
-    answer = send(browser, "/team/profiles/codex", **{**PLAIN, "program": "codex", **fields})
-    assert answer.status_code == 422
-    assert words in text(answer)
+    ):
+        answer = send(browser, "/team/profiles/codex", **{**PLAIN, "program": "codex", **fields})
+        assert answer.status_code == 422, fields
+        assert words in text(answer), fields
 
 
 # ----------------------------------------------------------------------------------------------------------------- API
@@ -234,21 +226,19 @@ def test_the_api_changes_only_what_is_sent(operator: Api, store: Engine) -> None
     assert answer.json and answer.json["limits"] == {"day_tokens": 1000}
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [
+def test_the_api_refuses_what_the_form_refuses(operator: Api) -> None:
+    refusals: list[tuple[str, dict[str, Any], int]] = [
         ("/agents/claude", {"profile": None}, 422),
         ("/agents/claude", {"capacity": None}, 422),
         ("/agents/claude", {"cooldown_until": "2026-01-01T00:00:00Z"}, 422),
         ("/agents/nobody", {"capacity": 1}, 404),
         ("/profiles/claude", {"limits": {"wishes": 3}}, 422),
         ("/profiles/claude", {"name": "other"}, 422),
-    ],
-)
-def test_the_api_refuses_what_the_form_refuses(operator: Api, path: str, body: dict[str, Any], status: int) -> None:
-    assert operator.patch(path, body).status_code == status
+    ]
+    for path, body, status in refusals:
+        assert operator.patch(path, body).status_code == status, (path, body)
 
 
-@pytest.mark.parametrize("path", ["/agents/claude", "/profiles/claude", "/projects/demo"])
-def test_only_an_operator_changes_the_team(service: Api, path: str) -> None:
-    assert service.patch(path, {}).status_code == 403
+def test_only_an_operator_changes_the_team(service: Api) -> None:
+    for path in ("/agents/claude", "/profiles/claude", "/projects/demo"):
+        assert service.patch(path, {}).status_code == 403, path

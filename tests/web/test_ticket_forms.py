@@ -17,7 +17,7 @@ import auth
 from models import reading, writing
 from settings import Settings
 from tests.test_pictures import png
-from tests.web.conftest import OWN_PAGE, Api, form_token, start
+from tests.web.conftest import OWN_PAGE, Api, csrf_token, start
 from tests.web.test_attachments import stored
 from tickets import attachments, context, lookup, projects, relationships
 from tickets.actors import Actor
@@ -48,7 +48,7 @@ def text(browser: FlaskClient, path: str) -> str:
 
 
 def send(browser: FlaskClient, path: str, /, **fields: Any) -> TestResponse:
-    body = {"csrf": form_token(browser, PAGE), **fields}
+    body = {"csrf": csrf_token(browser), **fields}
     return browser.post(PAGE + path, data=body, headers=OWN_PAGE)
 
 
@@ -68,33 +68,31 @@ def sign_of(browser: FlaskClient, name: str, page: str = PAGE) -> str:
 # -------------------------------------------------------------------------------------------------------------- fields
 
 
-@pytest.mark.parametrize(
-    ("name", "sent", "shown"),
-    [
-        ("title", " Look closely ", "Look closely"),
-        ("description", "Line\r\n\r\nline", "Line\n\nline"),
-        ("priority", "urgent", "urgent"),
-        ("assigned_to", "codex", "codex"),
-        ("assigned_to", "", None),
-        ("campaign_owner", "operator", "operator"),
-        ("project", "site", "site"),
-        ("gate", "checks", "checks"),
-        ("tags", ["infra", "review"], ["infra", "review"]),
-        ("not_before", "2030-07-01T09:30", "2030-07-01T07:30:00.000000Z"),
-        ("expected_check_in", "2030-01-01T09:30", "2030-01-01T08:30:00.000000Z"),
-        ("expected_check_in", "", None),
-        ("archived", "yes", True),
-    ],
-)
-def test_every_field_is_edited_by_its_own_form(
-    browser: FlaskClient, app: Flask, store: Engine, name: str, sent: Any, shown: Any
-) -> None:
+EDITS: list[tuple[str, Any, Any]] = [
+    ("title", " Look closely ", "Look closely"),
+    ("description", "Line\r\n\r\nline", "Line\n\nline"),
+    ("priority", "urgent", "urgent"),
+    ("assigned_to", "codex", "codex"),
+    ("assigned_to", "", None),
+    ("campaign_owner", "operator", "operator"),
+    ("project", "site", "site"),
+    ("gate", "checks", "checks"),
+    ("tags", ["infra", "review"], ["infra", "review"]),
+    ("not_before", "2030-07-01T09:30", "2030-07-01T07:30:00.000000Z"),
+    ("expected_check_in", "2030-01-01T09:30", "2030-01-01T08:30:00.000000Z"),
+    ("expected_check_in", "", None),
+    ("archived", "yes", True),
+]
+
+
+def test_every_field_is_edited_by_its_own_form(browser: FlaskClient, app: Flask, store: Engine) -> None:
     move(app, "Europe/Berlin")
     with writing(store) as session:
         projects.add(session, projects.NewProject(slug="site", name="Site", folder="/srv/site"), Actor.human())
-    answer = send(browser, f"/edit/{name}", **{name: sent}, sign=sign_of(browser, name))
-    assert (answer.status_code, answer.headers["Location"]) == (303, PAGE), answer.get_data(as_text=True)
-    assert now(store)[name] == shown  # type: ignore[literal-required]
+    for name, sent, shown in EDITS:
+        answer = send(browser, f"/edit/{name}", **{name: sent}, sign=sign_of(browser, name))
+        assert (answer.status_code, answer.headers["Location"]) == (303, PAGE), (name, answer.get_data(as_text=True))
+        assert now(store)[name] == shown, name  # type: ignore[literal-required]
 
 
 def test_a_form_shows_a_moment_in_the_zone_in_which_it_reads_it(
@@ -128,9 +126,9 @@ def test_an_edit_is_not_in_the_way_of_an_edit_elsewhere(browser: FlaskClient, op
     assert (now(store)["title"], now(store)["priority"]) == ("Look up", "low")
 
 
-@pytest.mark.parametrize(
-    ("name", "sent"),
-    [
+def test_what_is_not_valid_is_kept_for_correction(browser: FlaskClient, store: Engine) -> None:
+    before = now(store)
+    wrong: list[tuple[str, Any]] = [
         ("title", ""),
         ("title", "x" * 201),
         ("priority", "highest"),
@@ -139,16 +137,14 @@ def test_an_edit_is_not_in_the_way_of_an_edit_elsewhere(browser: FlaskClient, op
         ("tags", ["nonsense"]),
         ("gate", ""),
         ("not_before", "soon"),
-    ],
-)
-def test_what_is_not_valid_is_kept_for_correction(browser: FlaskClient, store: Engine, name: str, sent: Any) -> None:
-    before = now(store)
-    answer = send(browser, f"/edit/{name}", **{name: sent}, sign=sign_of(browser, name))
-    page = answer.get_data(as_text=True)
-    assert answer.status_code in (404, 422) and "data-problem" in page
-    if isinstance(sent, str) and name in ("title", "not_before"):
-        assert f'value="{sent}"' in page
-    assert now(store) == before
+    ]
+    for name, sent in wrong:
+        answer = send(browser, f"/edit/{name}", **{name: sent}, sign=sign_of(browser, name))
+        page = answer.get_data(as_text=True)
+        assert answer.status_code in (404, 422) and "data-problem" in page, (name, sent)
+        if name in ("title", "not_before"):
+            assert f'value="{sent}"' in page, (name, sent)
+        assert now(store) == before, (name, sent)
 
 
 def test_a_preview_is_drawn_as_markdown_and_nothing_is_saved(browser: FlaskClient, store: Engine) -> None:
@@ -160,10 +156,10 @@ def test_a_preview_is_drawn_as_markdown_and_nothing_is_saved(browser: FlaskClien
     assert now(store)["description"] == "As it is"
 
 
-@pytest.mark.parametrize(("name", "sent"), [("tags", "bug"), ("archived", "yes"), ("title", "x")])
-def test_only_what_is_written_in_markdown_is_previewed(browser: FlaskClient, name: str, sent: str) -> None:
-    sign = sign_of(browser, name)
-    assert send(browser, f"/edit/{name}", **{name: sent}, sign=sign, preview="yes").status_code == 303
+def test_only_what_is_written_in_markdown_is_previewed(browser: FlaskClient) -> None:
+    for name, sent in (("tags", "bug"), ("title", "x"), ("archived", "yes")):
+        sign = sign_of(browser, name)
+        assert send(browser, f"/edit/{name}", **{name: sent}, sign=sign, preview="yes").status_code == 303, name
 
 
 def test_a_field_that_is_not_there_is_not_found(browser: FlaskClient) -> None:
@@ -225,24 +221,19 @@ def test_a_ticket_is_related_in_the_words_of_either_end(browser: FlaskClient, st
     assert send(browser, f"/relationships/{link.id}/remove").status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("kind", "other", "status", "said"),
-    [
+def test_what_cannot_be_related_is_said_in_the_form(browser: FlaskClient) -> None:
+    send(browser, "/relationships", kind="blocked_by", ticket="MC-2")
+    for kind, other, status, words in (
         ("blocks", "MC-99", 404, "There is no ticket with that identifier."),
         ("blocks", "Look <again>", 404, "There is no ticket with that identifier."),
         ("blocks", "MC-1", 422, "no relationship with itself"),
         ("blocks", "MC-2", 409, "a cycle of “blocks”"),
         ("likes", "MC-2", 422, "not a kind of relationship"),
-    ],
-)
-def test_what_cannot_be_related_is_said_in_the_form(
-    browser: FlaskClient, kind: str, other: str, status: int, said: str
-) -> None:
-    send(browser, "/relationships", kind="blocked_by", ticket="MC-2")
-    answer = send(browser, "/relationships", kind=kind, ticket=other)
-    page = answer.get_data(as_text=True)
-    assert answer.status_code == status and said in page
-    assert f'name="ticket" value="{html.escape(other)}"' in page
+    ):
+        answer = send(browser, "/relationships", kind=kind, ticket=other)
+        page = answer.get_data(as_text=True)
+        assert answer.status_code == status and words in page, (kind, other)
+        assert f'name="ticket" value="{html.escape(other)}"' in page, (kind, other)
 
 
 def test_context_is_linked_shown_and_unlinked(browser: FlaskClient, store: Engine) -> None:
@@ -264,13 +255,12 @@ def test_context_is_linked_shown_and_unlinked(browser: FlaskClient, store: Engin
     assert "The plan" not in text(browser, tab)
 
 
-@pytest.mark.parametrize(
-    ("kind", "path"), [("url", "javascript:alert(1)"), ("file", "../secrets"), ("vault", ""), ("other", "x")]
-)
-def test_a_link_that_is_refused_keeps_its_words(browser: FlaskClient, kind: str, path: str) -> None:
-    answer = send(browser, "/context", kind=kind, path=path, title="A <title>", note="A note")
-    page = answer.get_data(as_text=True)
-    assert answer.status_code == 422 and 'value="A &lt;title&gt;"' in page and "A note</textarea>" in page
+def test_a_link_that_is_refused_keeps_its_words(browser: FlaskClient) -> None:
+    for kind, path in (("url", "javascript:alert(1)"), ("file", "../secrets"), ("vault", ""), ("other", "x")):
+        answer = send(browser, "/context", kind=kind, path=path, title="A <title>", note="A note")
+        page = answer.get_data(as_text=True)
+        assert answer.status_code == 422 and 'value="A &lt;title&gt;"' in page, (kind, path)
+        assert "A note</textarea>" in page, (kind, path)
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -311,7 +301,7 @@ def test_a_file_is_removed_with_its_content(browser: FlaskClient, store: Engine,
     assert (
         browser.post(
             f"/ticket/MC-2/attachments/{row.id}/remove",
-            data={"csrf": form_token(browser, PAGE)},
+            data={"csrf": csrf_token(browser)},
             headers=OWN_PAGE,
         ).status_code
         == 404
@@ -358,13 +348,12 @@ def test_of_a_text_the_first_lines_are_shown_as_text_whatever_it_holds(browser: 
     assert len(second.data) < attachments.SHOWN_BYTES + 10
 
 
-@pytest.mark.parametrize(
-    "content", [png(40_000, 40_000), b"\x89PNG\r\n\x1a\n" + b"\x00" * 40, b"%PDF-1.7", b"PK\x03\x04"]
-)
-def test_a_bomb_and_other_kinds_are_only_downloaded(browser: FlaskClient, store: Engine, content: bytes) -> None:
-    attach(browser, (content, "file"))
-    assert browser.get(f"/attachments/{rows(store)[0].id}/preview").status_code == 404
-    assert browser.get(f"/api/v1/attachments/{rows(store)[0].id}").data == content
+def test_a_bomb_and_other_kinds_are_only_downloaded(browser: FlaskClient, store: Engine) -> None:
+    contents = [png(40_000, 40_000), b"\x89PNG\r\n\x1a\n" + b"\x00" * 40, b"%PDF-1.7", b"PK\x03\x04"]
+    attach(browser, *((content, "file") for content in contents))
+    for row, content in zip(rows(store), contents, strict=True):
+        assert browser.get(f"/attachments/{row.id}/preview").status_code == 404, content[:8]
+        assert browser.get(f"/api/v1/attachments/{row.id}").data == content, content[:8]
 
 
 # -------------------------------------------------------------------------------------------------------------- rights
@@ -384,28 +373,24 @@ ROUTES = (
 )
 
 
-@pytest.mark.parametrize("path", ROUTES)
-def test_no_form_is_taken_from_elsewhere_or_without_its_token(
-    browser: FlaskClient, app: Flask, store: Engine, path: str
-) -> None:
-    before = now(store)
-    token = form_token(browser, PAGE)
-    assert browser.post(PAGE + path, data={"csrf": "forged"}, headers=OWN_PAGE).status_code == 403
-    assert browser.post(PAGE + path, data={"csrf": token}, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
-    assert app.test_client().post(PAGE + path, data={"csrf": token}, headers=OWN_PAGE).status_code == 401
-    assert now(store) == before
+def test_no_form_is_taken_from_elsewhere_or_without_its_token(browser: FlaskClient, app: Flask, store: Engine) -> None:
+    before, token, elsewhere = now(store), csrf_token(browser), {"Sec-Fetch-Site": "cross-site"}
+    for path in (PAGE + route for route in ROUTES):
+        assert browser.post(path, data={"csrf": "forged"}, headers=OWN_PAGE).status_code == 403, path
+        assert browser.post(path, data={"csrf": token}, headers=elsewhere).status_code == 403, path
+        assert app.test_client().post(path, data={"csrf": token}, headers=OWN_PAGE).status_code == 401, path
+        assert now(store) == before, path
 
 
-@pytest.mark.parametrize("path", ROUTES)
-def test_who_only_looks_changes_nothing_and_is_offered_nothing(viewer: Api, store: Engine, path: str) -> None:
-    before = now(store)
+def test_who_only_looks_changes_nothing_and_is_offered_nothing(viewer: Api, store: Engine) -> None:
+    before, client = now(store), viewer.client
     known = {"Authorization": f"Bearer {viewer.token}"}
-    assert viewer.client.post(PAGE + path, data={"title": "Mine"}, headers=known).status_code == 403
-    for page in (PAGE, f"{PAGE}?tab=evidence", f"{PAGE}?tab=context"):
-        shown = viewer.client.get(page, headers=known).get_data(as_text=True)
-        assert f'action="{PAGE}{path}"' not in shown
-    assert viewer.client.get(f"{PAGE}/edit/title", headers=known).status_code == 403
-    assert now(store) == before
+    pages = [client.get(PAGE + tab, headers=known).text for tab in ("", "?tab=evidence", "?tab=context")]
+    for path in ROUTES:
+        assert client.post(PAGE + path, data={"title": "Mine"}, headers=known).status_code == 403, path
+        assert not [page for page in pages if f'action="{PAGE}{path}"' in page], path
+        assert now(store) == before, path
+    assert client.get(f"{PAGE}/edit/title", headers=known).status_code == 403
 
 
 def test_only_a_person_removes_a_file_over_the_api(

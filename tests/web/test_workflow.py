@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
 from models import writing
-from tests.web.conftest import OWN_PAGE, Api, Worker, form_token, start
+from tests.web.conftest import OWN_PAGE, Api, Worker, csrf_token, start
 from tickets import lookup, runs
 from web import forms_phases
 
@@ -103,7 +103,7 @@ PICKED = {
 
 
 def send(browser: FlaskClient, ticket: str, path: str, **form: Any) -> Any:
-    token = form_token(browser, f"/ticket/{ticket}")
+    token = csrf_token(browser)
     return browser.post(f"/ticket/{ticket}/{path}", data={"csrf": token, **form}, headers=OWN_PAGE)
 
 
