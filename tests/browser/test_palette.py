@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from models import reading, writing
-from tests.browser.conftest import House, Opened
+from tests.browser.conftest import House, Opened, Tab
 from tests.browser.test_every_page import AXE, FAILED, RULES
 from tests.browser.test_live_pages import go
 from tickets import switches, tasks
@@ -266,8 +266,8 @@ def test_keys_without_ctrl_can_be_turned_off_for_good(house: House, page: Page) 
     expect(page.locator(".topbar .find kbd")).to_be_hidden()
 
 
-def test_times_are_told_whole_by_key_tap_and_focus(house: House, opened: Opened) -> None:
-    page = opened(timezone_id="Europe/Berlin", locale="en-GB", has_touch=True).new_page()
+def test_times_are_told_whole_by_key_tap_and_focus(house: House, tab: Tab) -> None:
+    page = tab(timezone_id="Europe/Berlin", locale="en-GB", has_touch=True)
     ticket = house.ticket()
     house.tell(house.claim(ticket), "agent.text", block="b1", text="I look.")
     go(page, f"/ticket/{ticket}")

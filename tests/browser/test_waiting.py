@@ -7,7 +7,7 @@ import time
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import House, Opened
+from tests.browser.conftest import House, Opened, Tab
 
 pytestmark = pytest.mark.browser
 
@@ -122,9 +122,9 @@ def test_not_reached_is_not_the_same_as_not_found(opened: Opened) -> None:
         ("/ticket/new", ".choice, .written > .button"),
     ],
 )
-def test_fingers_have_forty_pixels(house: House, opened: Opened, path: str, controls: str) -> None:
+def test_fingers_have_forty_pixels(house: House, tab: Tab, path: str, controls: str) -> None:
     ticket = house.ticket(description="```sh\nls\n```")
-    page = opened(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True).new_page()
+    page = tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page.goto(path.format(ticket=ticket))
     page.wait_for_selector("html[data-js]")
     assert page.locator(controls).count() > 0
