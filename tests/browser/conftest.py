@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +67,13 @@ expect.set_options(timeout=15_000)
 """Milliseconds, as a loaded machine needs them."""
 
 
+def log_in(store: Engine, token: str, settings: Settings, base: str) -> Any:
+    """Log in with a token; the cookie."""
+    with writing(store) as session:
+        secret = tokens.log_in_by_token(session, token, "browser", 1)
+    return {"name": auth.cookie_name(settings), "value": secret, "url": base}
+
+
 @dataclass
 class House:
     """A served instance, and ways to let things happen in it."""
@@ -82,10 +90,8 @@ class House:
 
     def cookie(self, token: str | None = None) -> Any:
         """What a browser holds that has logged in with the token."""
-        with writing(self.store) as session:
-            secret = tokens.log_in_by_token(session, token or self.token, "browser", 1)
         settings: Settings = self.app.extensions["mission_control"].settings
-        return {"name": auth.cookie_name(settings), "value": secret, "url": self.base}
+        return log_in(self.store, token or self.token, settings, self.base)
 
     def person(self, name: str) -> Any:
         """What the browser of somebody else holds, who may do the same."""
@@ -398,28 +404,29 @@ def board(stage: Staged) -> Stage:
     return stage(WS_MAX_CLIENTS=8)
 
 
+@contextmanager
+def logged_in(chromium: Browser, board: Stage, name: str, **options: Any) -> Iterator[BrowserContext]:
+    """A browser profile in which somebody is logged in; an error in its console fails the test."""
+    errors: list[str] = []
+    base = {"base_url": f"http://127.0.0.1:{board.port}", "service_workers": "block"}
+    with chromium.new_context(**(base | options)) as context:
+        note_complaints(context, errors)
+        context.add_cookies([log_in(board.engine, board.person(name), board.settings, base["base_url"])])
+        yield context
+    assert errors == []
+
+
 Visit = Callable[..., Page]
 
 
 @pytest.fixture
 def visit(chromium: Browser, board: Stage) -> Iterator[Visit]:
     """`visit(name, path, **options)` is a tab of somebody who is logged in; an error in its console fails the test."""
-    contexts: list[BrowserContext] = []
-    errors: list[str] = []
+    with ExitStack() as stack:
 
-    def open_one(name: str, path: str, **options: Any) -> Page:
-        base = {"base_url": f"http://127.0.0.1:{board.port}", "service_workers": "block"}
-        context = chromium.new_context(**(base | options))
-        contexts.append(context)
-        note_complaints(context, errors)
-        page = context.new_page()
-        page.goto("/login")
-        page.fill("[name=token]", board.person(name))
-        page.click("button")
-        page.goto(path)
-        return page
+        def open_one(name: str, path: str, **options: Any) -> Page:
+            page = stack.enter_context(logged_in(chromium, board, name, **options)).new_page()
+            page.goto(path)
+            return page
 
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert errors == []
+        yield open_one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import auth
 from app import create_app
 from models import Scope, writing
 from settings import Settings
-from tests.web.stage import Stage
+from tests.web.stage import Stage, staged
 from tickets import lifecycle, runs, tokens
 from tickets.actors import Actor
 from tickets.facts import NewTicket
@@ -141,15 +142,5 @@ Staged = Callable[..., Stage]
 @pytest.fixture
 def stage(template: Path, tmp_path: Path) -> Iterator[Staged]:
     """Serve a board with these settings: `stage(WS_MAX_CLIENTS=1)`."""
-    made: list[Stage] = []
-
-    def serve(**settings: object) -> Stage:
-        home = tmp_path / "home"
-        home.mkdir(mode=0o700)
-        shutil.copy(template, home / "mc.db")
-        made.append(Stage(home, **settings))
-        return made[-1]
-
-    yield serve
-    for each in made:
-        each.close()
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(staged(template, tmp_path / "home", **settings))

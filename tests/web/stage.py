@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -139,6 +140,18 @@ class Stage(Server):
             processes.stop(processes.Identity(0, "", ""), marker, 0)
         subprocess.run(self.tmux.argv("kill-server"), env=self.tmux.environment, capture_output=True, timeout=10)
         super().close()
+
+
+@contextmanager
+def staged(template: Path, home: Path, **settings: object) -> Iterator[Stage]:
+    """Serve a board from a new home with a copy of this store."""
+    home.mkdir(mode=0o700)
+    shutil.copy(template, home / "mc.db")
+    stage = Stage(home, **settings)
+    try:
+        yield stage
+    finally:
+        stage.close()
 
 
 class Guest:
