@@ -124,6 +124,13 @@ class House:
         with writing(self.store) as session:
             return runs.claim(session, get(session, identifier).id, "here").run.id
 
+    def put(self, identifier: str, verdict: str) -> None:
+        """Let a run report this verdict: `question` or `review`."""
+        run = self.claim(identifier)
+        with writing(self.store) as session:
+            report = runs.Report.model_validate({"verdict": verdict, "summary": "Well?"})
+            runs.report(session, run, report, runs.RetryPolicy())
+
     def beat(self, run_id: int, state: str) -> None:
         with writing(self.store) as session:
             beats.beat(session, run_id, beats.Beat.model_validate({"state": state}))

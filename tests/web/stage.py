@@ -44,6 +44,7 @@ class Stage(Server):
         self.tmux = Tmux(f"mc-{self.settings.instance}", self.settings.sockets_dir)
         self._markers: list[str] = []
         self._people: list[Guest] = []
+        self._tokens: dict[str, str] = {}
 
     # Runs
 
@@ -124,9 +125,11 @@ class Stage(Server):
     # People
 
     def person(self, name: str, scope: Scope = Scope.OPERATOR) -> str:
-        """A token for somebody."""
-        with writing(self.engine) as session:
-            return tokens.issue(session, tokens.NewToken(name=name, scope=scope), ALICE)[1]
+        """A token for somebody, the same one each time."""
+        if name not in self._tokens:
+            with writing(self.engine) as session:
+                self._tokens[name] = tokens.issue(session, tokens.NewToken(name=name, scope=scope), ALICE)[1]
+        return self._tokens[name]
 
     def guest(self, ticket: str, token: str, **given: Any) -> Guest:
         guest = Guest(self.port, ticket, token, **given)
