@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,11 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 from sqlalchemy import Engine, update
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 import auth
 from app import create_app
-from models import Landing, Run, Scope, TaskOutcome, Trigger, now, reading, writing
+from models import Landing, Run, Scope, TaskOutcome, Trigger, now, open_engine, reading, writing
 from settings import Settings
 from tests.web.conftest import Staged
 from tests.web.conftest import stage as stage
@@ -66,6 +67,13 @@ expect.set_options(timeout=15_000)
 """Milliseconds, as a loaded machine needs them."""
 
 
+def log_in(store: Engine, token: str, settings: Settings, base: str) -> Any:
+    """Log in with a token; the cookie."""
+    with writing(store) as session:
+        secret = tokens.log_in_by_token(session, token, "browser", 1)
+    return {"name": auth.cookie_name(settings), "value": secret, "url": base}
+
+
 @dataclass
 class House:
     """A served instance, and ways to let things happen in it."""
@@ -82,10 +90,8 @@ class House:
 
     def cookie(self, token: str | None = None) -> Any:
         """What a browser holds that has logged in with the token."""
-        with writing(self.store) as session:
-            secret = tokens.log_in_by_token(session, token or self.token, "browser", 1)
         settings: Settings = self.app.extensions["mission_control"].settings
-        return {"name": auth.cookie_name(settings), "value": secret, "url": self.base}
+        return log_in(self.store, token or self.token, settings, self.base)
 
     def person(self, name: str) -> Any:
         """What the browser of somebody else holds, who may do the same."""
@@ -117,6 +123,13 @@ class House:
     def claim(self, identifier: str) -> int:
         with writing(self.store) as session:
             return runs.claim(session, get(session, identifier).id, "here").run.id
+
+    def put(self, identifier: str, verdict: str) -> None:
+        """Let a run report this verdict: `question` or `review`."""
+        run = self.claim(identifier)
+        with writing(self.store) as session:
+            report = runs.Report.model_validate({"verdict": verdict, "summary": "Well?"})
+            runs.report(session, run, report, runs.RetryPolicy())
 
     def beat(self, run_id: int, state: str) -> None:
         with writing(self.store) as session:
@@ -206,21 +219,62 @@ def url(template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'mc.db'}"
 
 
-@pytest.fixture
-def house(url: str, tmp_path: Path) -> Iterator[House]:
-    # This server notices only with the next sign of life that a page has gone.
-    streams = {"sse_heartbeat_seconds": 2, "sse_max_total_clients": 40, "threads": 64}
-    app = create_app(Settings(home=tmp_path / "home", database_url=url, **streams))
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+# The server notices only with the next sign of life that a page has gone.
+STREAM_SETTINGS = {"sse_heartbeat_seconds": 2, "sse_max_total_clients": 40, "threads": 64}
+
+
+@dataclass(frozen=True)
+class AppServer:
+    """An application that is built once and served to all tests, each with a home and a store of its own."""
+
+    app: Flask
+    base: str
+
+    def bind(self, home: Path, url: str) -> auth.Instance:
+        """Answer from this home and store from now on."""
+        settings = Settings(home=home, database_url=url, **STREAM_SETTINGS)
+        settings.ensure_home()
+        instance = auth.Instance(settings, open_engine(url), auth.ensure_key(settings))
+        self.app.extensions["mission_control"] = instance
+        return instance
+
+    def release(self, instance: auth.Instance) -> None:
+        """End what the process keeps for a store: its streams, its sockets and its connections."""
+        streams = self.app.extensions.pop("streams", None)
+        if streams is not None:
+            streams.tailer.stop()
+        self.app.extensions.pop("sockets", None)
+        instance.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def app_server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[AppServer]:
+    home = tmp_path_factory.mktemp("app")
+    app = create_app(Settings(home=home, database_url=f"sqlite:///{template}", **STREAM_SETTINGS))
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=QuietHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
-    made = House(app, f"http://127.0.0.1:{server.server_port}", "")
+    yield AppServer(app, f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    thread.join(5)
+
+
+class QuietHandler(WSGIRequestHandler):
+    """A request handler without an access log, which nobody reads here."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Write nothing."""
+
+
+@pytest.fixture
+def house(app_server: AppServer, url: str, tmp_path: Path) -> Iterator[House]:
+    instance = app_server.bind(tmp_path / "home", url)
+    made = House(app_server.app, app_server.base, "")
     with writing(made.store) as session:
         body = tokens.NewToken(name="browser", scope=Scope.OPERATOR)
         made.token = tokens.issue(session, body, OPERATOR)[1]
     yield made
-    server.shutdown()
-    thread.join(5)
+    app_server.release(instance)
 
 
 @pytest.fixture(scope="session")
@@ -273,10 +327,82 @@ def opened(chromium: Browser, house: House) -> Iterator[Opened]:
     assert errors == []
 
 
+FORGET = "localStorage.clear(), sessionStorage.clear()"
+
+
+class TabPool:
+    """Tabs by the options of their profile, kept open from test to test: a new one costs three times a page load."""
+
+    def __init__(self, browser: Browser, base: str) -> None:
+        self._browser = browser
+        self._base = base
+        self._idle: dict[str, list[Page]] = {}
+        self._lent: list[tuple[str, Page]] = []
+        self.complaints: list[str] = []
+
+    def lend(self, cookie: Any, **options: Any) -> Page:
+        """A tab that is logged in by this cookie and remembers nothing else."""
+        key = repr(sorted(options.items()))
+        idle = self._idle.setdefault(key, [])
+        page = idle.pop() if idle else self._open(options)
+        self._lent.append((key, page))
+        page.context.add_cookies([cookie])
+        return page
+
+    def _open(self, options: dict[str, Any]) -> Page:
+        context = self._browser.new_context(base_url=self._base, **({"service_workers": "block"} | options))
+        note_complaints(context, self.complaints)
+        return context.new_page()
+
+    def take_back(self, is_reusable: bool) -> None:
+        """Empty each tab that was lent for the next test, or close it where the test has failed."""
+        for key, page in self._lent:
+            if is_reusable and not page.is_closed():
+                self._empty(page)
+                self._idle[key].append(page)
+            else:
+                page.context.close()
+        self._lent.clear()
+
+    def _empty(self, page: Page) -> None:
+        for other in page.context.pages:
+            if other is not page:
+                other.close()
+        page.unroute_all()
+        page.emulate_media(media="null")
+        page.mouse.move(0, 0)
+        page.goto("/healthz")  # of the same origin, and without a script
+        page.evaluate(FORGET)
+        page.context.clear_cookies()
+
+
+@pytest.fixture(scope="session")
+def tab_pool(chromium: Browser, app_server: AppServer) -> TabPool:
+    return TabPool(chromium, app_server.base)
+
+
+Tab = Callable[..., Page]
+
+
 @pytest.fixture
-def page(opened: Opened) -> Page:
+def tab(tab_pool: TabPool, house: House) -> Iterator[Tab]:
+    """`tab(**options)` is an empty tab of a profile with these options, logged in; an error in its console fails the test.
+
+    Tabs are used again, so a test that gives a page a clock, an init script or a listener takes `opened` instead.
+    """
+    yield lambda **options: tab_pool.lend(house.cookie(), **options)
+    complaints, tab_pool.complaints[:] = tab_pool.complaints[:], []
+    tab_pool.take_back(is_reusable=not complaints)
+    assert complaints == []
+
+
+DESK = {"viewport": {"width": 1440, "height": 900}}
+
+
+@pytest.fixture
+def page(tab: Tab) -> Page:
     """One tab on a desk."""
-    return opened(viewport={"width": 1440, "height": 900}).new_page()
+    return tab(**DESK)
 
 
 @pytest.fixture
@@ -285,28 +411,29 @@ def board(stage: Staged) -> Stage:
     return stage(WS_MAX_CLIENTS=8)
 
 
+@contextmanager
+def logged_in(chromium: Browser, board: Stage, name: str, **options: Any) -> Iterator[BrowserContext]:
+    """A browser profile in which somebody is logged in; an error in its console fails the test."""
+    errors: list[str] = []
+    base = {"base_url": f"http://127.0.0.1:{board.port}", "service_workers": "block"}
+    with chromium.new_context(**(base | options)) as context:
+        note_complaints(context, errors)
+        context.add_cookies([log_in(board.engine, board.person(name), board.settings, base["base_url"])])
+        yield context
+    assert errors == []
+
+
 Visit = Callable[..., Page]
 
 
 @pytest.fixture
 def visit(chromium: Browser, board: Stage) -> Iterator[Visit]:
     """`visit(name, path, **options)` is a tab of somebody who is logged in; an error in its console fails the test."""
-    contexts: list[BrowserContext] = []
-    errors: list[str] = []
+    with ExitStack() as stack:
 
-    def open_one(name: str, path: str, **options: Any) -> Page:
-        base = {"base_url": f"http://127.0.0.1:{board.port}", "service_workers": "block"}
-        context = chromium.new_context(**(base | options))
-        contexts.append(context)
-        note_complaints(context, errors)
-        page = context.new_page()
-        page.goto("/login")
-        page.fill("[name=token]", board.person(name))
-        page.click("button")
-        page.goto(path)
-        return page
+        def open_one(name: str, path: str, **options: Any) -> Page:
+            page = stack.enter_context(logged_in(chromium, board, name, **options)).new_page()
+            page.goto(path)
+            return page
 
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert errors == []
+        yield open_one

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser.conftest import OPERATOR, House, Opened
+from tests.browser.conftest import OPERATOR, House, Tab
 from tests.browser.test_live_pages import go
 from tests.waiting import wait_until
 from tickets import lifecycle
@@ -126,9 +126,9 @@ def test_the_first_ticket_takes_the_place_of_the_first_steps(house: House, page:
     expect(page.locator(f"#column-todo #card-{ticket}")).to_be_visible()
 
 
-def test_the_board_works_without_scripts(house: House, opened: Opened) -> None:
+def test_the_board_works_without_scripts(house: House, tab: Tab) -> None:
     ticket = house.ticket(status="inbox", assigned_to=None)
-    page = opened(java_script_enabled=False).new_page()
+    page = tab(java_script_enabled=False)
     page.goto("/board")
     page.get_by_label("Add a ticket to Inbox").fill("Written plainly")
     page.keyboard.press("Enter")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import House, Opened
+from tests.browser.conftest import House, Tab
 from tests.browser.test_live_pages import carry, go
 from tests.waiting import wait_until
 
@@ -81,18 +81,18 @@ def test_a_move_that_asks_something_asks_before_the_card_moves(house: House, pag
     expect(page.locator(f"#column-todo #card-{ticket} .title")).to_be_focused()
 
 
-def test_the_undo_of_a_drop_is_offered(house: House, opened: Opened) -> None:
+def test_the_undo_of_a_drop_is_offered(house: House, tab: Tab) -> None:
     ticket = house.ticket(status="inbox", assigned_to=None)
-    page = opened(viewport={"width": 1900, "height": 900}).new_page()
+    page = tab(viewport={"width": 1900, "height": 900})
     go(page, "/board?view=columns")
     carry(page, ticket, "todo")
     page.get_by_role("button", name="Back to inbox").click()
     expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
 
 
-def test_all_that_are_selected_are_carried_together(house: House, opened: Opened) -> None:
+def test_all_that_are_selected_are_carried_together(house: House, tab: Tab) -> None:
     tickets = [house.ticket(status="inbox", assigned_to=None) for _ in range(3)]
-    page = opened(viewport={"width": 1900, "height": 900}).new_page()
+    page = tab(viewport={"width": 1900, "height": 900})
     go(page, "/board?view=columns")
     for ticket in tickets[:2]:
         page.locator(f"#card-{ticket} [data-select]").click()
@@ -106,8 +106,8 @@ Finger = Callable[..., None]
 
 
 @pytest.fixture
-def tablet(opened: Opened) -> Page:
-    return opened(viewport={"width": 800, "height": 900}, has_touch=True).new_page()
+def tablet(tab: Tab) -> Page:
+    return tab(viewport={"width": 800, "height": 900}, has_touch=True)
 
 
 def finger(page: Page) -> Finger:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import logged_in
 from tests.waiting import wait_until
-from tests.web.stage import Stage
+from tests.web.stage import Stage, staged
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("eight tabs")]
 
 LISTEN = """async () => {
   const entry = document.querySelector("script[src$='/app.js']").src;
@@ -28,17 +30,33 @@ HEARD = "self.heard"
 class Tabs:
     """Eight pages of one browser: boards, tickets, and what has no live part at all."""
 
-    def __init__(self, board: Stage, first: Page, name: str) -> None:
+    def __init__(self, board: Stage, context: BrowserContext) -> None:
+        _, name = board.ticket()
         self.board = board
-        self.context: BrowserContext = first.context
-        self.pages = [first]
-        for path in (f"/ticket/{name}", "/board", "/", "/tasks", f"/ticket/{name}?tab=runs", "/activity", "/help"):
+        self.context = context
+        self._paths = [
+            "/board",
+            f"/ticket/{name}",
+            "/board",
+            "/",
+            "/tasks",
+            f"/ticket/{name}?tab=runs",
+            "/activity",
+            "/help",
+        ]
+        self.pages: list[Page] = []
+
+    def fill(self) -> None:
+        """Open what an earlier test has closed, and forget what was heard before."""
+        for path in self._paths[: len(self._paths) - len(self.pages)]:
             page = self.context.new_page()
             page.goto(path)
+            is_live(page)
+            page.evaluate(LISTEN)
             self.pages.append(page)
         for page in self.pages:
             is_live(page)
-            page.evaluate(LISTEN)
+            page.evaluate("self.heard = []")
 
     def heard(self) -> list[list[str]]:
         return [page.evaluate(HEARD) for page in self.pages]
@@ -61,10 +79,22 @@ def open_streams(board: Stage) -> int:
     return sum(int(float(line.split()[1])) for line in metrics.splitlines() if 'open{bucket="events"' in line)
 
 
+@pytest.fixture(scope="module")
+def board(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with staged(template, tmp_path_factory.mktemp("board") / "home", WS_MAX_CLIENTS=8) as board:
+        yield board
+
+
+@pytest.fixture(scope="module")
+def eight_tabs(chromium: Browser, board: Stage) -> Iterator[Tabs]:
+    with logged_in(chromium, board, "alice") as context:
+        yield Tabs(board, context)
+
+
 @pytest.fixture
-def tabs(board: Stage, visit: Visit) -> Tabs:
-    _, name = board.ticket()
-    return Tabs(board, visit("alice", "/board"), name)
+def tabs(eight_tabs: Tabs) -> Tabs:
+    eight_tabs.fill()
+    return eight_tabs
 
 
 def test_eight_tabs_hold_one_stream_and_all_hear_what_happens(board: Stage, tabs: Tabs) -> None:
@@ -74,19 +104,6 @@ def test_eight_tabs_hold_one_stream_and_all_hear_what_happens(board: Stage, tabs
         board.append(text)
     tabs.all_hear(texts)
     assert open_streams(board) == 1
-
-
-def test_who_reads_the_stream_may_leave_at_any_time_and_nothing_is_lost(board: Stage, tabs: Tabs) -> None:
-    texts: list[str] = []
-    for turn in range(6):
-        for number in range(4):
-            texts.append(f"event {turn}.{number}")
-            board.append(texts[-1])
-            if number == 1:
-                tabs.close_first()
-        tabs.all_hear(texts)
-    assert len(tabs.pages) == 2
-    wait_until(lambda: open_streams(board) == 1, what="one stream")
 
 
 def test_a_server_that_is_killed_and_comes_back_is_caught_up_with_in_every_tab(board: Stage, tabs: Tabs) -> None:
@@ -121,6 +138,19 @@ def test_a_browser_that_was_offline_catches_up(board: Stage, tabs: Tabs) -> None
     board.append("heard")
     tabs.all_hear(["unheard", "heard"])
     assert open_streams(board) == 1
+
+
+def test_who_reads_the_stream_may_leave_at_any_time_and_nothing_is_lost(board: Stage, tabs: Tabs) -> None:
+    texts: list[str] = []
+    for turn in range(6):
+        for number in range(4):
+            texts.append(f"event {turn}.{number}")
+            board.append(texts[-1])
+            if number == 1:
+                tabs.close_first()
+        tabs.all_hear(texts)
+    assert len(tabs.pages) == 2
+    wait_until(lambda: open_streams(board) == 1, what="one stream")
 
 
 def test_what_an_agent_says_reaches_the_tabs_of_its_ticket_though_another_reads_the_stream(

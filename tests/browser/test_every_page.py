@@ -1,4 +1,5 @@
-"""Every page, in both themes, on a desk and on a small phone: accessible, not too wide, and without a complaint."""
+"""Every page, in both themes, on a desk and on a small phone, and as its readers set it: accessible, nothing cut off,
+nothing too wide, and without a complaint."""
 
 from __future__ import annotations
 
@@ -8,21 +9,15 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser.conftest import OPERATOR, House, Opened
+from tests.browser import page_rules
+from tests.browser.conftest import OPERATOR, House, Opened, Tab
 from tickets import evidence, planning, quarantine
 from tickets.lookup import get, get_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-AXE = Path(__file__).parent.parent / "vendor" / "axe.min.js"
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-SIZES = {"desk": (1440, 900), "phone": (360, 2400)}
-"""The phone is tall, so that no control happens to stand half under a bar that floats."""
-
 LONG = "rm -rf build && npm run build -- --mode production --output-directory dist"
 """What is wider than a phone must be so in a place of its own."""
-
-FAILED = "axe.run(document, {runOnly: %s}).then(r => r.violations.map(v => v.id + ': ' + v.nodes[0].target))"
 
 
 def paths(house: House, folder: Path) -> list[str]:
@@ -100,52 +95,53 @@ def paths(house: House, folder: Path) -> list[str]:
     ]
 
 
-def complaints(page: Page, path: str, width: int) -> list[str]:
-    page.goto(path)
-    page.wait_for_selector("html[data-js]")
-    found = [f"{path}: {text}" for text in page.evaluate(FAILED % RULES)]
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    return found + ([f"{path}: {wide} pixels wide"] if wide > width else [])
+def check(page: Page, path: str) -> list[str]:
+    """Visit a page once, and measure every rule on it."""
+    page_rules.open_page(page, path)
+    offences = [*page_rules.check_accessibility(page), *page_rules.check_reading(page)]
+    return [f"{path}: {text}" for text in offences]
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("size", SIZES)
-def test_every_page_is_accessible_and_fits(house: House, opened: Opened, theme: str, size: str, tmp_path: Path) -> None:
-    width, height = SIZES[size]
-    context = opened(
-        viewport={"width": width, "height": height},
-        color_scheme=theme,
-        reduced_motion="reduce",
-        bypass_csp=True,
-    )
-    context.add_init_script(path=AXE)
-    page = context.new_page()
-    assert [text for path in paths(house, tmp_path) for text in complaints(page, path, width)] == []
+@pytest.mark.parametrize("third", [0, 1, 2])
+def test_every_page_keeps_every_rule_and_has_no_error_in_its_console(
+    house: House, opened: Opened, tmp_path: Path, third: int
+) -> None:
+    page = opened(reduced_motion="reduce").new_page()
+    refused: list[str] = []
+    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+    pages = paths(house, tmp_path)[third::3]
+    assert [text for path in pages for text in check(page, path)] == []
+    assert refused == [f"{house.base}/nothing"] * pages.count("/nothing")
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_what_floats_over_the_board_is_accessible_too(house: House, opened: Opened, theme: str) -> None:
-    context = opened(color_scheme=theme, reduced_motion="reduce", bypass_csp=True)
-    context.add_init_script(path=AXE)
-    page = context.new_page()
-    found = complaints(page, "/board?view=columns", 1280)  # without a ticket: what to do first
+def test_what_floats_over_the_board_is_accessible_too(house: House, tab: Tab) -> None:
+    page = tab(reduced_motion="reduce")
+
+    def check_floats() -> list[str]:
+        return list(page_rules.find_violations_in_both_themes(page, "dark"))
+
+    page_rules.open_page(page, "/board?view=columns")
+    page_rules.resize(page, page_rules.DESK)
+    found = check_floats()  # without a ticket: what to do first
     house.ticket(assigned_to=None)
     page.locator("[data-select]").check()  # the first ticket takes the place of the first steps by itself
     page.get_by_text("Move", exact=True).click()
-    found += page.evaluate(FAILED % RULES)
+    found += check_floats()
     page.keyboard.press("Escape")
     page.keyboard.press("c")
     page.locator("#ticket-dialog summary").last.click()
-    found += page.evaluate(FAILED % RULES)
+    found += check_floats()
     assert found == []
 
 
-def test_no_page_has_an_error_in_its_console(house: House, opened: Opened, tmp_path: Path) -> None:
-    page = opened().new_page()
-    refused: list[str] = []
-    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
-    for path in paths(house, tmp_path):
-        page.goto(path)
-        for link in page.locator("#connection").all():
-            expect(link).to_have_attribute("data-link", "live")
-    assert refused == [f"{house.base}/nothing"]
+def test_at_four_times_the_size_what_is_written_in_is_not_covered(house: House, tab: Tab) -> None:
+    ticket = house.ticket()
+    page = tab(viewport={"width": 320, "height": 256})
+    page.goto(f"/ticket/{ticket}")
+    page.locator("#say").click()
+    page.keyboard.type("Read by everybody.")
+    page.get_by_role("button", name="Comment").click()
+    expect(page.locator("#entries")).to_contain_text("Read by everybody.")
+    covered = "document.elementFromPoint(innerWidth / 2, innerHeight / 2).closest('.composer, .bottom, .topbar')"
+    page.evaluate("scrollTo(0, 300)")
+    assert page.evaluate(covered) is None

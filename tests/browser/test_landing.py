@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 import auth
 from doors import bench, landing
-from tests.browser.conftest import House, Opened
+from tests.browser.conftest import House, Tab
 from tests.workers.repositories import git
 
 pytestmark = pytest.mark.browser
@@ -39,11 +39,9 @@ def test_approving_from_the_changes_merges_and_the_page_follows(house: House, pa
 
 
 @pytest.mark.parametrize("width", [1440, 360])
-def test_another_way_is_chosen_from_the_menu_by_keyboard(
-    house: House, opened: Opened, tmp_path: Path, width: int
-) -> None:
+def test_another_way_is_chosen_from_the_menu_by_keyboard(house: House, tab: Tab, tmp_path: Path, width: int) -> None:
     ticket = house.hand_in(tmp_path / "shop", "leave")
-    page = opened(viewport={"width": width, "height": 800}).new_page()
+    page = tab(viewport={"width": width, "height": 800})
     page.goto(f"/ticket/{ticket}")
     head = page.locator("#ticket-head")
     expect(head.get_by_role("button", name="Approve, leave the branch")).to_be_visible()
@@ -59,9 +57,9 @@ def test_another_way_is_chosen_from_the_menu_by_keyboard(
     expect(head).to_contain_text("squashing onto main")
 
 
-def test_it_works_without_scripts(house: House, opened: Opened, tmp_path: Path) -> None:
+def test_it_works_without_scripts(house: House, tab: Tab, tmp_path: Path) -> None:
     ticket = house.hand_in(tmp_path / "shop", "leave")
-    page = opened(java_script_enabled=False).new_page()
+    page = tab(java_script_enabled=False)
     page.goto(f"/ticket/{ticket}")
     page.locator("#ticket-head .paired summary").click()
     page.get_by_role("button", name="Approve and squash").click()

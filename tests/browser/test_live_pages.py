@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import House, Opened
+from tests.browser.conftest import House, Opened, Tab
 from tests.waiting import wait_until
 from web import streams
 
@@ -119,17 +119,17 @@ def carry(page: Page, ticket: str, column: str, taken: bool = True) -> None:
     expect(page.locator("[data-carrying], .sortable-chosen")).to_have_count(0)
 
 
-def test_a_card_drops_only_where_a_move_leads(house: House, opened: Opened) -> None:
+def test_a_card_drops_only_where_a_move_leads(house: House, tab: Tab) -> None:
     ticket = house.ticket(status="inbox")
-    page = opened(viewport={"width": 1900, "height": 900}).new_page()
+    page = tab(viewport={"width": 1900, "height": 900})
     go(page, "/board")
     carry(page, ticket, "in_progress", taken=False)
     expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
 
 
-def test_a_move_that_asks_something_opens_its_form_where_the_card_was_dropped(house: House, opened: Opened) -> None:
+def test_a_move_that_asks_something_opens_its_form_where_the_card_was_dropped(house: House, tab: Tab) -> None:
     ticket = house.ticket(status="inbox")
-    page = opened(viewport={"width": 1900, "height": 900}).new_page()
+    page = tab(viewport={"width": 1900, "height": 900})
     go(page, "/board")
     carry(page, ticket, "todo")
     expect(page.locator(f"#column-todo:not([data-folded]) #card-{ticket}")).to_be_visible()
@@ -150,9 +150,9 @@ def test_a_refusal_is_said_where_it_happened_and_loses_nothing(house: House, pag
     expect(page.locator("#say")).to_have_value("A thought")
 
 
-def test_the_pages_work_without_scripts(house: House, opened: Opened) -> None:
+def test_the_pages_work_without_scripts(house: House, tab: Tab) -> None:
     ticket = house.ticket(status="inbox")
-    page = opened(java_script_enabled=False).new_page()
+    page = tab(java_script_enabled=False)
     page.goto(f"/ticket/{ticket}")
     page.locator("#say").fill("Written **plainly**")
     page.get_by_role("button", name="Comment").click()

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from models import Ticket, TicketStatus, reading
-from tests.browser.conftest import House, Opened
+from tests.browser.conftest import House, Tab
 from tests.browser.test_live_pages import go
 from tickets import attachments, relationships, views
 from tickets.lookup import get
@@ -171,9 +171,9 @@ def test_the_description_is_previewed_and_rows_are_added_without_losing_a_word(h
     expect(page.get_by_label("Title")).to_have_value("Write a letter")
 
 
-def test_a_phone_gets_the_page(house: House, opened: Opened) -> None:
+def test_a_phone_gets_the_page(house: House, tab: Tab) -> None:
     house.ticket()
-    page = opened(viewport={"width": 360, "height": 800}, has_touch=True).new_page()
+    page = tab(viewport={"width": 360, "height": 800}, has_touch=True)
     go(page, "/board?view=columns")
     page.get_by_role("link", name="New ticket").click()
     expect(page.get_by_role("heading", name="New ticket")).to_be_visible()
@@ -184,10 +184,10 @@ def test_a_phone_gets_the_page(house: House, opened: Opened) -> None:
     expect(page.locator("[data-notes]")).to_have_text("MC-2 was created.")
 
 
-def test_without_scripts_every_field_is_there(house: House, opened: Opened, tmp_path: Path) -> None:
+def test_without_scripts_every_field_is_there(house: House, tab: Tab, tmp_path: Path) -> None:
     first, note = house.ticket(), tmp_path / "note.txt"
     note.write_text("Remember.")
-    page = opened(java_script_enabled=False).new_page()
+    page = tab(java_script_enabled=False)
     page.goto("/ticket/new")
     page.get_by_label("Title").fill("Written plainly")
     page.get_by_label("Description").fill("To **Ada**.")

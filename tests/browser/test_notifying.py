@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import Page, Route, Worker, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import House, Opened
 from tests.waiting import wait_until
-from tests.web.stage import Stage
 
 pytestmark = pytest.mark.browser
 
@@ -38,8 +39,14 @@ def settle(page: Page) -> Page:
     return page
 
 
-def enter(visit: Visit, path: str = "/board") -> Page:
-    return settle(visit("alice", path, service_workers="allow", permissions=["notifications"]))
+def open_at(opened: Opened, path: str, **options: Any) -> Page:
+    page = opened(service_workers="allow", **options).new_page()
+    page.goto(path)
+    return settle(page)
+
+
+def enter(opened: Opened, path: str = "/board") -> Page:
+    return open_at(opened, path, permissions=["notifications"])
 
 
 def another(page: Page, path: str) -> Page:
@@ -76,55 +83,55 @@ def told(page: Page, count: int = 1) -> list[str]:
     return shown(page)
 
 
-def test_a_ticket_that_needs_somebody_is_told_of_once_however_many_tabs_are_open(board: Stage, visit: Visit) -> None:
-    (_, asked), (_, seen), (_, other) = board.ticket(), board.ticket(), board.ticket()
-    page = enter(visit)
+def test_a_ticket_that_needs_somebody_is_told_of_once_however_many_tabs_are_open(house: House, opened: Opened) -> None:
+    asked, seen, other = house.ticket(), house.ticket(), house.ticket()
+    page = enter(opened)
     switch_on(page)
     tabs = [page, another(page, f"/ticket/{seen}"), another(page, "/tasks"), another(page, "/")]
 
-    board.put(seen, "review")
-    board.put(asked, "question")
-    board.put(other, "review")
+    house.put(seen, "review")
+    house.put(asked, "question")
+    house.put(other, "review")
 
-    due = [f"{asked} has a question: Talk with me", f"{other} is ready for review: Talk with me"]
+    due = [f"{asked} has a question: Write a line", f"{other} is ready for review: Write a line"]
     assert told(page, len(due)) == due
-    for tab, title in zip(tabs, ("Board", f"{seen} Talk with me", "Tasks", "Overview"), strict=True):
+    for tab, title in zip(tabs, ("Board", f"{seen} Write a line", "Tasks", "Overview"), strict=True):
         expect(tab).to_have_title(f"(3) {title} · Mission Control")
         expect(tab.locator(".rail [data-needs-count]")).to_have_text("3")
     assert worker_of(page).evaluate("self.told") == len(due)
 
 
-def test_a_click_leads_to_the_ticket_and_to_its_tab_where_there_is_one(board: Stage, visit: Visit) -> None:
-    _, name = board.ticket()
-    page = enter(visit)
+def test_a_click_leads_to_the_ticket_and_to_its_tab_where_there_is_one(house: House, opened: Opened) -> None:
+    name = house.ticket()
+    page = enter(opened)
     switch_on(page)
-    board.put(name, "question")
+    house.put(name, "question")
     assert told(page)
     assert worker_of(page).evaluate(CLICK) == [f"opened /ticket/{name}"]
     assert shown(page) == []
 
 
-def test_what_happens_before_the_page_has_looked_for_the_first_time_is_news_too(board: Stage, visit: Visit) -> None:
-    (_, old), (_, name) = board.ticket(), board.ticket()
-    board.put(old, "review")
-    page = enter(visit)
+def test_what_happens_before_the_page_has_looked_for_the_first_time_is_news_too(house: House, opened: Opened) -> None:
+    old, name = house.ticket(), house.ticket()
+    house.put(old, "review")
+    page = enter(opened)
     switch_on(page)
     held: list[Route] = []
     page.route("**/api/v1/needs-you", lambda route: held.append(route))
     page.reload()
     settle(page)
     wait_until(lambda: page.title() and len(held) == 1, what="the first look")
-    board.put(name, "question")
+    house.put(name, "question")
     wait_until(lambda: page.title() and len(held) == 2, what="another look, for what was heard")
     page.unroute("**/api/v1/needs-you")
-    assert told(page) == [f"{name} has a question: Talk with me"]
+    assert told(page) == [f"{name} has a question: Write a line"]
 
 
-def test_what_was_settled_is_not_left_standing(board: Stage, visit: Visit) -> None:
-    _, name = board.ticket()
-    page = enter(visit)
+def test_what_was_settled_is_not_left_standing(house: House, opened: Opened) -> None:
+    name = house.ticket()
+    page = enter(opened)
     switch_on(page)
-    board.put(name, "question")
+    house.put(name, "question")
     assert told(page)
     tab = another(page, f"/ticket/{name}")
     tab.get_by_label("Answer").first.fill("Well.")
@@ -134,11 +141,11 @@ def test_what_was_settled_is_not_left_standing(board: Stage, visit: Visit) -> No
     expect(page.locator(".rail [data-needs-count]")).to_be_hidden()
 
 
-def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(board: Stage, visit: Visit) -> None:
-    (_, one), (_, two) = board.ticket(), board.ticket()
-    page = enter(visit)
+def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(house: House, opened: Opened) -> None:
+    one, two = house.ticket(), house.ticket()
+    page = enter(opened)
     button = page.locator("[data-notify]")
-    board.put(one, "question")
+    house.put(one, "question")
     expect(page).to_have_title("(1) Board · Mission Control")
     expect(page.locator(f"#card-{one}")).to_contain_text("Question: Well?")
     switch_on(page)
@@ -147,13 +154,13 @@ def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(board: Stage, 
     expect(button).to_have_attribute("aria-pressed", "true")
     switch(page)
     expect(button).to_have_attribute("aria-pressed", "false")
-    board.put(two, "question")
+    house.put(two, "question")
     expect(page).to_have_title("(2) Board · Mission Control")
     assert shown(page) == []
 
 
-def test_a_browser_that_forbids_it_is_not_asked_for_ever(board: Stage, visit: Visit) -> None:
-    page = settle(visit("alice", "/board", service_workers="allow"))
+def test_a_browser_that_forbids_it_is_not_asked_for_ever(house: House, opened: Opened) -> None:
+    page = open_at(opened, "/board")
     page.evaluate("Notification.requestPermission = async () => 'denied'")
     switch(page)
     expect(page.locator(".flashes")).to_contain_text("This browser blocks notifications")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Worker, expect
+from playwright.sync_api import Browser, Page, Worker, expect
 
 from models import writing
 from tests.browser.conftest import Visit
 from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
-from tests.web.stage import Stage
+from tests.web.stage import Stage, staged
 from tickets import incidents, tokens
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("offline")]
 
 BANNER = "[data-offline]"
 KEPT = """async () => {
@@ -43,9 +44,24 @@ OLD_MODULE = """() => {
 """A part that an open tab had not needed before."""
 
 
-def install(visit: Visit, path: str = "/board", **options: Any) -> Page:
+@pytest.fixture(scope="module")
+def shared_board(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    home = tmp_path_factory.mktemp("board") / "home"
+    with staged(template, home, WS_MAX_CLIENTS=8, MC_TRUSTED_HOSTS="board.test") as board:
+        yield board
+
+
+@pytest.fixture
+def board(shared_board: Stage) -> Stage:
+    """The server of this module, started again if the last test has left it killed."""
+    if not shared_board.answers():
+        shared_board.start()
+    return shared_board
+
+
+def install(visit: Visit, path: str = "/board", name: str = "alice") -> Page:
     """A tab whose pages are kept from now on."""
-    page = visit("alice", path, service_workers="allow", **options)
+    page = visit(name, path, service_workers="allow")
     wait_until(lambda: page.evaluate("navigator.serviceWorker.controller !== null"), 30, "a worker in control")
     go(page, path)
     return page
@@ -169,9 +185,9 @@ def test_logging_out_leaves_nothing(board: Stage, visit: Visit) -> None:
 
 
 def test_a_log_in_that_was_revoked_leaves_nothing(board: Stage, visit: Visit) -> None:
-    page = install(visit)
+    page = install(visit, name="carol")
     with writing(board.engine) as session:
-        row = next(token for token in tokens.all_tokens(session) if token.name == "alice")
+        row = next(token for token in tokens.all_tokens(session) if token.name == "carol")
         tokens.revoke(session, row.id, ALICE)
     page.goto("/board")
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
@@ -180,13 +196,14 @@ def test_a_log_in_that_was_revoked_leaves_nothing(board: Stage, visit: Visit) ->
 
 def test_a_form_is_kept_while_nobody_is_there_to_take_it(board: Stage, visit: Visit) -> None:
     with writing(board.engine) as session:
-        incidents.raise_incident(session, "tmux", "tmux does not answer")
+        incidents.raise_incident(session, "clock", "The clock is wrong")
     page = install(visit, "/incidents")
-    page.get_by_text("Close…").click()
-    words = page.get_by_label("What shows that the cause is gone")
+    incident = page.locator(".incident", has_text="The clock is wrong")
+    incident.get_by_text("Close…").click()
+    words = incident.get_by_label("What shows that the cause is gone")
     words.fill("It answers")
     board.kill()
-    page.get_by_role("button", name="Close").click()
+    incident.get_by_role("button", name="Close").click()
     expect(page.locator("[data-when=unsent]")).to_be_visible(timeout=30_000)
     board.start()
     expect(page.locator("[data-told]")).to_contain_text("answers again", timeout=30_000)
@@ -195,13 +212,13 @@ def test_a_form_is_kept_while_nobody_is_there_to_take_it(board: Stage, visit: Vi
 
     board.kill()
     is_away(page)
-    page.get_by_role("button", name="Close").click()
+    incident.get_by_role("button", name="Close").click()
     expect(page.locator(".flashes")).to_contain_text("What you wrote is kept here")
     expect(words).to_have_value("It answers")
 
     board.start()
     expect(page.locator(BANNER)).to_be_hidden(timeout=30_000)
-    page.get_by_role("button", name="Close").click()
+    incident.get_by_role("button", name="Close").click()
     expect(page.locator("main")).to_contain_text("It answers")
     assert page.evaluate("Object.keys(localStorage).filter((name) => name.includes('draft'))") == []
 
@@ -244,10 +261,7 @@ def test_another_release_takes_over_without_disturbing_an_open_tab(board: Stage,
     expect(page.locator("script[src='/static/222222222222/app.js']")).to_be_attached()
 
 
-def test_on_plain_http_off_the_loopback_the_board_works_without_being_an_app(
-    stage: Any, chromium: Any, template: Any
-) -> None:
-    board = stage(MC_TRUSTED_HOSTS="board.test")
+def test_on_plain_http_off_the_loopback_the_board_works_without_being_an_app(board: Stage, chromium: Browser) -> None:
     page = chromium.new_context(base_url=f"http://board.test:{board.port}").new_page()
     page.goto("/login")
     page.fill("[name=token]", board.person("alice"))

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from models import reading, writing
-from tests.browser.conftest import House, Opened
-from tests.browser.test_every_page import AXE, FAILED, RULES
+from tests.browser import page_rules
+from tests.browser.conftest import House, Tab
 from tests.browser.test_live_pages import go
 from tickets import switches, tasks
 from web import keys
@@ -132,19 +132,14 @@ def test_dispatch_is_paused_a_task_is_run_and_the_look_is_changed(house: House, 
     expect(options(page).first).to_have_text("Resume dispatch")
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_the_palette_and_the_list_of_keys_are_accessible_and_fit(house: House, opened: Opened, theme: str) -> None:
+def test_the_palette_and_the_list_of_keys_are_accessible_and_fit(house: House, tab: Tab) -> None:
     ticket = house.ticket()
-    context = opened(
-        viewport={"width": 360, "height": 800}, color_scheme=theme, reduced_motion="reduce", bypass_csp=True
-    )
-    context.add_init_script(path=AXE)
-    page = context.new_page()
+    page = tab(viewport={"width": 360, "height": 800}, reduced_motion="reduce")
     go(page, f"/ticket/{ticket}")
     for key in ("Control+k", "Shift+?"):
         page.keyboard.press(key)
         expect(page.locator("dialog[open]")).to_be_visible()
-        assert page.evaluate(FAILED % RULES) == []
+        assert list(page_rules.find_violations_in_both_themes(page, "dark")) == []
         assert page.evaluate("document.documentElement.scrollWidth") == 360
         page.keyboard.press("Escape")
 
@@ -266,8 +261,8 @@ def test_keys_without_ctrl_can_be_turned_off_for_good(house: House, page: Page) 
     expect(page.locator(".topbar .find kbd")).to_be_hidden()
 
 
-def test_times_are_told_whole_by_key_tap_and_focus(house: House, opened: Opened) -> None:
-    page = opened(timezone_id="Europe/Berlin", locale="en-GB", has_touch=True).new_page()
+def test_times_are_told_whole_by_key_tap_and_focus(house: House, tab: Tab) -> None:
+    page = tab(timezone_id="Europe/Berlin", locale="en-GB", has_touch=True)
     ticket = house.ticket()
     house.tell(house.claim(ticket), "agent.text", block="b1", text="I look.")
     go(page, f"/ticket/{ticket}")

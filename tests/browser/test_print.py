@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser.conftest import OPERATOR, House, Opened
+from tests.browser.conftest import OPERATOR, House, Tab
 from tickets import conversation, runs
 from tickets.lookup import get
 
@@ -34,9 +34,9 @@ def printed(page: Page, path: str) -> None:
 
 
 @pytest.fixture
-def sheet(opened: Opened) -> Page:
+def sheet(tab: Tab) -> Page:
     """A page of A4 between its margins, for somebody who likes it dark."""
-    return opened(viewport={"width": 690, "height": 1000}, color_scheme="dark").new_page()
+    return tab(viewport={"width": 690, "height": 1000}, color_scheme="dark")
 
 
 def test_a_ticket_is_printed_whole_with_its_evidence_and_the_addresses_of_links(house: House, sheet: Page) -> None:

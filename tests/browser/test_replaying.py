@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser.conftest import OPERATOR, House, Opened
+from tests.browser.conftest import OPERATOR, House, Opened, Tab
 from tests.browser.test_live_pages import go
 from tickets import conversation, lifecycle, lookup, runs
 
@@ -71,8 +71,9 @@ def test_the_ruler_is_dragged_to_a_moment_which_its_address_keeps(house: House, 
     expect(page.locator(".then")).to_have_count(0)
 
 
-def test_it_plays_from_the_beginning_to_the_end_and_stops_when_asked(house: House, page: Page) -> None:
+def test_it_plays_from_the_beginning_to_the_end_and_stops_when_asked(house: House, opened: Opened) -> None:
     ticket, _ = lived(house)
+    page = opened().new_page()
     page.clock.install()
     page.goto(f"/ticket/{ticket}?tab=events")
     page.get_by_role("button", name="Play").click()
@@ -97,9 +98,9 @@ def test_news_lengthens_the_ruler_and_leaves_the_past_alone(house: House, page: 
     expect(page.locator(".replay-place")).to_have_text(f"2 of {last(house, ticket)}")
 
 
-def test_a_moment_is_chosen_by_its_number_without_scripts(house: House, opened: Opened) -> None:
+def test_a_moment_is_chosen_by_its_number_without_scripts(house: House, tab: Tab) -> None:
     ticket, _ = lived(house)
-    page = opened(java_script_enabled=False).new_page()
+    page = tab(java_script_enabled=False)
     page.goto(f"/ticket/{ticket}?tab=events")
     page.get_by_role("spinbutton", name="Event").fill("1")
     page.get_by_role("button", name="Show").click()
@@ -108,9 +109,9 @@ def test_a_moment_is_chosen_by_its_number_without_scripts(house: House, opened: 
     expect(page.locator(".then .state")).to_have_text("In progress")
 
 
-def test_a_run_is_opened_from_the_list_on_a_phone(house: House, opened: Opened) -> None:
+def test_a_run_is_opened_from_the_list_on_a_phone(house: House, tab: Tab) -> None:
     ticket, _ = lived(house)
-    page = opened(viewport={"width": 360, "height": 800}).new_page()
+    page = tab(viewport={"width": 360, "height": 800})
     go(page, f"/ticket/{ticket}?tab=runs")
     row = page.locator(".stacks tbody tr").first
     expect(row.locator("[data-label=Cost]")).to_have_text("$0.25")

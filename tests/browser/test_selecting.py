@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import TicketStatus, reading
-from tests.browser.conftest import House, Opened
+from tests.browser.conftest import House, Tab
 from tests.browser.test_live_pages import go
 from tickets.lookup import get
 
@@ -110,9 +110,9 @@ def test_owner_priority_and_tags_are_edited_together(house: House, page: Page) -
     expect(page.locator("#column-inbox [title='Urgent priority']")).to_have_count(2)
 
 
-def test_without_scripts_it_is_asked_first_and_then_done(house: House, opened: Opened) -> None:
+def test_without_scripts_it_is_asked_first_and_then_done(house: House, tab: Tab) -> None:
     tickets = [house.ticket(status="inbox", assigned_to=None) for _ in range(2)]
-    page = opened(java_script_enabled=False).new_page()
+    page = tab(java_script_enabled=False)
     page.goto("/board?view=columns&priority=normal")
     for ticket in tickets:
         page.get_by_label(f"Select {ticket}").check()

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from models import writing
-from tests.browser.conftest import House, Opened
+from tests.browser.conftest import House, Tab
 from tests.browser.test_live_pages import go
 from tests.waiting import wait_until
 from tickets import projects
@@ -76,9 +76,9 @@ def test_every_field_is_edited_in_place(house: House, page: Page) -> None:
     assert shown["not_before"] == shown["expected_check_in"] == "2035-06-01T09:00:00.000000Z"
 
 
-def test_two_people_edit_one_ticket_and_neither_loses_words(house: House, opened: Opened) -> None:
+def test_two_people_edit_one_ticket_and_neither_loses_words(house: House, tab: Tab) -> None:
     ticket = house.ticket(description="As it was")
-    alice, bob = opened().new_page(), opened().new_page()
+    alice, bob = tab(), tab()
     bob.context.add_cookies([house.person("bob")])
     for page in (alice, bob):
         go(page, f"/ticket/{ticket}")
@@ -175,9 +175,9 @@ def test_a_description_is_previewed_and_its_draft_outlives_leaving_and_a_reload(
     expect(page.locator("#edit-description")).to_have_value("Meanwhile")
 
 
-def test_acceptance_items_are_added_ticked_and_changed_and_others_see_it(house: House, opened: Opened) -> None:
+def test_acceptance_items_are_added_ticked_and_changed_and_others_see_it(house: House, tab: Tab) -> None:
     ticket = house.ticket(acceptance=[{"text": "It greets"}])
-    page, other = opened().new_page(), opened().new_page()
+    page, other = tab(), tab()
     for each in (page, other):
         go(each, f"/ticket/{ticket}?tab=evidence")
     page.get_by_label("New item").fill("It is tested")
@@ -247,9 +247,9 @@ def test_a_ticket_is_found_by_its_words_related_and_taken_off_again(house: House
     expect(link).to_have_count(0)
 
 
-def test_the_state_of_a_related_ticket_is_kept_fresh(house: House, opened: Opened) -> None:
+def test_the_state_of_a_related_ticket_is_kept_fresh(house: House, tab: Tab) -> None:
     ticket, other = house.ticket(), house.ticket(assigned_to=None)
-    page, elsewhere = opened().new_page(), opened().new_page()
+    page, elsewhere = tab(), tab()
     go(page, f"/ticket/{ticket}")
     page.get_by_label("Add a relationship").click()
     page.locator("#relate-ticket").fill(other)
@@ -280,9 +280,9 @@ def test_context_is_linked_and_what_the_agent_is_told_of_it_is_shown(house: Hous
     expect(page.locator(".empty")).to_contain_text("No context yet")
 
 
-def test_without_scripts_every_form_does_the_same(house: House, opened: Opened) -> None:
+def test_without_scripts_every_form_does_the_same(house: House, tab: Tab) -> None:
     ticket, other = house.ticket(acceptance=[{"text": "It greets"}]), house.ticket()
-    page = opened(java_script_enabled=False, viewport={"width": 1440, "height": 2000}).new_page()
+    page = tab(java_script_enabled=False, viewport={"width": 1440, "height": 2000})
     page.goto(f"/ticket/{ticket}")
     opened_field(page, "priority").locator("select").select_option("high")
     page.locator("#edit-priority-form").get_by_role("button", name="Save").click()
@@ -305,10 +305,10 @@ def test_without_scripts_every_form_does_the_same(house: House, opened: Opened) 
     expect(page.locator("#acceptance-title")).to_contain_text("1 of 1 met")
 
 
-def test_on_a_phone_the_details_fold_to_one_line_that_stays_true(house: House, opened: Opened) -> None:
+def test_on_a_phone_the_details_fold_to_one_line_that_stays_true(house: House, tab: Tab) -> None:
     ticket = house.ticket(priority="low")
     phone: dict[str, Any] = {"viewport": {"width": 360, "height": 800}, "has_touch": True}
-    page = opened(**phone).new_page()
+    page = tab(**phone)
     go(page, f"/ticket/{ticket}")
     line = page.locator(".side-summary")
     expect(line).to_have_text("Details — To do · Low · script")

@@ -10,7 +10,7 @@ from playwright.sync_api import FilePayload, Page, expect
 
 import auth
 from models import reading
-from tests.browser.conftest import PICTURE, House, Opened
+from tests.browser.conftest import PICTURE, House, Tab
 from tests.browser.test_live_pages import go
 from tickets import attachments
 from tickets.lookup import get
@@ -144,9 +144,9 @@ def test_rich_text_is_pasted_as_words_though_a_picture_comes_with_it(house: Hous
     assert taken is False and names(house, ticket) == []
 
 
-def test_a_picture_opens_by_itself_without_a_script_and_runs_nothing(house: House, opened: Opened) -> None:
+def test_a_picture_opens_by_itself_without_a_script_and_runs_nothing(house: House, tab: Tab) -> None:
     ticket = house.ticket()
-    page = opened(java_script_enabled=False).new_page()
+    page = tab(java_script_enabled=False)
     page.goto(f"/ticket/{ticket}")
     hostile = b"<script>document.title = 'run'</script>"
     files: list[FilePayload] = [
@@ -157,7 +157,7 @@ def test_a_picture_opens_by_itself_without_a_script_and_runs_nothing(house: Hous
     page.get_by_role("button", name="Attach", exact=True).click()
     page.get_by_role("link", name="shot.png", exact=True).click()
     expect(page.locator("img")).to_be_visible()
-    scripted = opened().new_page()
+    scripted = tab()
     with reading(house.store) as session:
         number = attachments.of(session, get(session, ticket).id)[1].id
     scripted.goto(f"/attachments/{number}/preview")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import House
+from tests.browser.conftest import House, Opened
 
 pytestmark = pytest.mark.browser
 
@@ -23,7 +23,8 @@ def test_a_move_on_the_board_is_taken_back_in_place(house: House, page: Page) ->
     expect(page.locator(".flashes .floats")).to_have_count(0)
 
 
-def test_the_offer_goes_when_its_time_is_over(house: House, page: Page) -> None:
+def test_the_offer_goes_when_its_time_is_over(house: House, opened: Opened) -> None:
+    page = opened().new_page()
     ticket = house.ticket(status="inbox", assigned_to=None)
     page.clock.install()
     page.goto(f"/ticket/{ticket}")

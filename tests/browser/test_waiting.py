@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import House, Opened
+from tests.browser.conftest import House, Opened, Tab
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -21,67 +20,86 @@ MISSED = """selector => [...document.querySelectorAll(selector)].filter(e => {
 """The controls that a press 19 pixels beside their middle does not hit."""
 
 
-def slowly(route: Route) -> None:
-    time.sleep(1.5)
-    route.continue_()
+class HeldRequests:
+    """The requests to some address, which get no answer until `answer()`."""
+
+    def __init__(self, page: Page, pattern: str) -> None:
+        self.routes: list[Route] = []
+        self._page = page
+        page.route(pattern, lambda route: self.routes.append(route))
+
+    def wait(self) -> None:
+        """Return when one has been sent."""
+        wait_until(lambda: self._page.title() and self.routes, what="the request")
+
+    def answer(self) -> None:
+        for route in self.routes:
+            route.continue_()
 
 
 def test_a_control_says_that_what_it_does_is_on_its_way(house: House, page: Page) -> None:
     ticket = house.ticket(assigned_to=None)
     page.goto(f"/ticket/{ticket}")
-    page.route(f"**/ticket/{ticket}/say", slowly)
+    requests = HeldRequests(page, f"**/ticket/{ticket}/say")
     page.fill("#say", "Look again.")
     button = page.get_by_role("button", name="Comment", exact=True)
     with page.expect_response(f"**/ticket/{ticket}/say"):
         button.click()
+        requests.wait()
         assert page.evaluate("document.querySelectorAll('[aria-busy=true]').length") == 1
         expect(button).to_be_disabled()
+        requests.answer()
     expect(page.locator(".entry")).to_contain_text(["Look again."])
-    assert page.evaluate("document.querySelectorAll('[aria-busy=true]').length") == 0
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
 
 
 def test_a_dialog_that_takes_a_moment_opens_with_words(page: Page) -> None:
     page.goto("/board?view=list")
-    page.route("**/ticket/new*", slowly)
+    requests = HeldRequests(page, "**/ticket/new*")
     page.keyboard.press("c")
     dialog = page.locator("#ticket-dialog")
     expect(dialog.get_by_text("Reading the form…")).to_be_visible()
+    requests.wait()
+    requests.answer()
     expect(dialog.get_by_label("Title")).to_be_focused()
 
 
 def test_who_closes_it_meanwhile_does_not_get_it_later(page: Page) -> None:
     page.goto("/board?view=list")
-    page.route("**/ticket/new*", slowly)
+    requests = HeldRequests(page, "**/ticket/new*")
     with page.expect_response("**/ticket/new*"):
         page.keyboard.press("c")
         expect(page.locator("#ticket-dialog")).to_be_visible()
+        requests.wait()
         page.keyboard.press("Escape")
+        requests.answer()
     page.wait_for_timeout(200)
     expect(page.locator("#ticket-dialog")).to_be_hidden()
 
 
 def test_who_closes_it_meanwhile_is_not_led_away_by_a_refusal(page: Page) -> None:
     page.goto("/board?view=list")
-    held: list[Route] = []
-    page.route("**/ticket/new*", lambda route: held.append(route))
+    requests = HeldRequests(page, "**/ticket/new*")
     page.keyboard.press("c")
     expect(page.locator("#ticket-dialog")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#ticket-dialog")).to_be_hidden()
+    requests.wait()
     with page.expect_response("**/ticket/new*"):
-        held[0].fulfill(status=503)
+        requests.routes[0].fulfill(status=503)
     page.wait_for_timeout(200)
-    assert len(held) == 1, "it went to the page instead"
+    assert len(requests.routes) == 1, "it went to the page instead"
 
 
 def test_what_was_asked_for_last_is_what_is_shown(house: House, page: Page) -> None:
     ticket = house.ticket(assigned_to=None)
     page.goto(f"/ticket/{ticket}")
-    page.route("**/move/park*", slowly)
+    requests = HeldRequests(page, "**/move/park*")
     with page.expect_response("**/move/park*"):
         for move in ("park", "block"):
             page.evaluate(f"document.querySelector('[data-move-form][href$={move}]').click()")
         expect(page.locator("#move-title")).to_contain_text("Block")
+        requests.answer()
     page.wait_for_timeout(200)
     expect(page.locator("#move-title")).to_contain_text("Block")
 
@@ -113,19 +131,21 @@ def test_not_reached_is_not_the_same_as_not_found(opened: Opened) -> None:
     expect(page.locator("#palette")).to_contain_text("only what this page knows is listed")
 
 
-@pytest.mark.parametrize(
-    ("path", "controls"),
-    [
-        ("/board?view=columns", ".segments a, .card .menu > summary, .pick, .topbar .pill"),
-        ("/", ".verdict-row > a, .panel > header > a"),
-        ("/ticket/{ticket}", ".tabs a, .copy, .title-box summary, .fold > summary, .corner > summary"),
-        ("/ticket/new", ".choice, .written > .button"),
-    ],
-)
-def test_fingers_have_forty_pixels(house: House, opened: Opened, path: str, controls: str) -> None:
+CONTROLS = {
+    "/board?view=columns": ".segments a, .card .menu > summary, .pick, .topbar .pill",
+    "/": ".verdict-row > a, .panel > header > a",
+    "/ticket/{ticket}": ".tabs a, .copy, .title-box summary, .fold > summary, .corner > summary",
+    "/ticket/new": ".choice, .written > .button",
+}
+
+
+def test_fingers_have_forty_pixels(house: House, tab: Tab) -> None:
     ticket = house.ticket(description="```sh\nls\n```")
-    page = opened(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True).new_page()
-    page.goto(path.format(ticket=ticket))
-    page.wait_for_selector("html[data-js]")
-    assert page.locator(controls).count() > 0
-    assert page.evaluate(MISSED, controls) == []
+    page = tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    missed = []
+    for path, controls in CONTROLS.items():
+        page.goto(path.format(ticket=ticket))
+        page.wait_for_selector("html[data-js]")
+        assert page.locator(controls).count() > 0, path
+        missed += [f"{path}: {element}" for element in page.evaluate(MISSED, controls)]
+    assert missed == []

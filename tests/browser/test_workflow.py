@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser.conftest import House, Opened
+from tests.browser.conftest import House, Tab
 from tests.browser.test_live_pages import go
 from tests.waiting import wait_until
 from tickets import lookup, runs, workflow
@@ -113,9 +113,9 @@ def test_a_phase_is_waived_with_its_reason(house: House, page: Page) -> None:
     expect(page.locator(".phase-list > li", has_text="QA")).to_contain_text("Waived: Only words changed.")
 
 
-def test_phases_are_chosen_without_scripts_and_on_a_phone(house: House, opened: Opened) -> None:
+def test_phases_are_chosen_without_scripts_and_on_a_phone(house: House, tab: Tab) -> None:
     ticket = house.ticket()
-    page = opened(java_script_enabled=False, viewport={"width": 360, "height": 800}).new_page()
+    page = tab(java_script_enabled=False, viewport={"width": 360, "height": 800})
     page.goto(f"/ticket/{ticket}/workflow")
     page.get_by_label("Review", exact=True).uncheck()
     page.locator("[data-phase=QA]").get_by_label("Place").fill("1")

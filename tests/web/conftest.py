@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import auth
 from app import bind, build
 from models import Scope, writing
 from settings import Settings
-from tests.web.stage import Stage
+from tests.web.stage import Stage, staged
 from tickets import lifecycle, runs, tokens
 from tickets.actors import Actor
 from tickets.facts import NewTicket
@@ -153,43 +154,37 @@ def form_token(client: FlaskClient, path: str) -> str:
 Staged = Callable[..., Stage]
 
 
-def serve(template: Path, home: Path, **settings: object) -> Stage:
-    home.mkdir(mode=0o700)
-    shutil.copy(template, home / "mc.db")
-    return Stage(home, **settings)
-
-
 @pytest.fixture
 def stage(template: Path, tmp_path: Path) -> Iterator[Staged]:
     """Serve a board with these settings: `stage(WS_MAX_CLIENTS=1)`."""
-    made: list[Stage] = []
-
-    def start(**settings: object) -> Stage:
-        made.append(serve(template, tmp_path / "home", **settings))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(staged(template, tmp_path / "home", **settings))
 
 
 @pytest.fixture(scope="module")
-def boards() -> Iterator[list[Stage]]:
+def module_stack() -> Iterator[ExitStack]:
+    """Ends what a module shares after its last test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def boards() -> list[Stage]:
     """The served board of a module, once a test has asked for it."""
-    started: list[Stage] = []
-    yield started
-    for each in started:
-        each.close()
+    return []
 
 
 @pytest.fixture
-def board(boards: list[Stage], template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def board(
+    boards: list[Stage], module_stack: ExitStack, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
     """A served board that the tests of a module share: each has tickets of its own, and leaves no run and nobody.
 
     The module belongs to one `xdist_group`. The board asks every second whether a client is still welcome.
     """
     if not boards:
-        boards.append(serve(template, tmp_path_factory.mktemp("board") / "home", MC_TEST_RECHECK_SECONDS=1))
+        home = tmp_path_factory.mktemp("board") / "home"
+        boards.append(module_stack.enter_context(staged(template, home, MC_TEST_RECHECK_SECONDS=1)))
     yield boards[0]
     boards[0].cut_off()
     boards[0].kill_runs()

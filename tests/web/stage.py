@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -163,6 +164,18 @@ class Connection(Protocol):
     """Somebody's end of a WebSocket."""
 
     def cut(self) -> None: ...
+
+
+@contextmanager
+def staged(template: Path, home: Path, **settings: object) -> Iterator[Stage]:
+    """Serve a board from a new home with a copy of this store."""
+    home.mkdir(mode=0o700)
+    shutil.copy(template, home / "mc.db")
+    stage = Stage(home, **settings)
+    try:
+        yield stage
+    finally:
+        stage.close()
 
 
 class Guest:
