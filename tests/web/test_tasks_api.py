@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import Engine
 
@@ -10,9 +12,13 @@ from tests.web.conftest import Api
 from tickets import tasks
 
 
-def listed(api: Api, name: str) -> dict[str, object]:
-    items = api.get("/tasks").json["items"]
-    return next(item for item in items if item["name"] == name)
+def items(api: Api, path: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.get(path).get_json()["items"]
+    return found
+
+
+def listed(api: Api, name: str) -> dict[str, Any]:
+    return next(item for item in items(api, "/tasks") if item["name"] == name)
 
 
 def test_tasks_are_listed_with_their_newest_run(operator: Api, store: Engine) -> None:
@@ -22,9 +28,9 @@ def test_tasks_are_listed_with_their_newest_run(operator: Api, store: Engine) ->
 
     task = listed(operator, "backup")
 
-    assert (task["enabled"], task["latest"]["outcome"]) == (True, "acted")  # type: ignore[index]
+    assert (task["enabled"], task["latest"]["outcome"]) == (True, "acted")
     assert task["schedule"] and task["due"] and task["description"]
-    assert [run["outcome"] for run in operator.get("/tasks/backup/runs").json["items"]] == ["acted", "failed"]
+    assert [run["outcome"] for run in items(operator, "/tasks/backup/runs")] == ["acted", "failed"]
 
 
 def test_a_task_is_disabled_and_enabled(operator: Api) -> None:
@@ -35,7 +41,7 @@ def test_a_task_is_disabled_and_enabled(operator: Api) -> None:
 
 def test_a_task_is_run_where_a_scheduler_hears_it(operator: Api, store: Engine) -> None:
     refused = operator.post("/tasks/backup/run", None)
-    assert (refused.status_code, refused.json["error"]) == (409, "conflict")
+    assert (refused.status_code, refused.get_json()["error"]) == (409, "conflict")
     with writing(store) as session:
         tasks.beat(session, "scheduler", "ok")
 
