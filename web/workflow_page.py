@@ -25,7 +25,7 @@ from .nudge import nudge
 blueprint = Blueprint("workflow_page", __name__)
 
 View = dict[str, Any]
-DEFAULT = workflow.STANDARD
+DEFAULT = ("Dev",)
 HOME = "/ticket/{}"
 
 

@@ -55,9 +55,9 @@ def test_a_workflow_is_chosen_and_started_from_the_box(house: House, page: Page)
 def test_the_usual_workflow_starts_with_one_press(house: House, page: Page) -> None:
     ticket = house.ticket()
     go(page, f"/ticket/{ticket}")
-    page.get_by_role("button", name="Start Dev Review + QA").click()
+    page.get_by_role("button", name="Start Dev").click()
     expect(page.locator(".phase-list [aria-current=step]")).to_contain_text("A person approves")
-    assert phases(house, ticket) == [(name, None, "person") for name in ("Dev", "Review", "QA")]
+    assert phases(house, ticket) == [("Dev", None, "person")]
 
 
 def test_phases_change_places_by_keyboard_and_stay_there_through_news(house: House, page: Page) -> None:
@@ -80,7 +80,7 @@ def test_a_refusal_is_said_in_the_dialog_and_loses_nothing(house: House, page: P
     page.locator("#move-dialog").get_by_label("Runbook").first.fill("docs/dev.md")
     with writing(house.store) as session:
         lookup.get(session, ticket).version = 2
-    page.locator("#move-dialog").get_by_role("button", name="Start Dev Review + QA").click()
+    page.get_by_role("button", name="Start Dev", exact=True).last.click()
     expect(page.locator("#move-dialog [data-error]")).to_contain_text("changed")
     expect(page.locator("#move-dialog").get_by_label("Runbook").first).to_have_value("docs/dev.md")
 
@@ -117,7 +117,7 @@ def test_phases_are_chosen_without_scripts_and_on_a_phone(house: House, tab: Tab
     ticket = house.ticket()
     page = tab(java_script_enabled=False, viewport={"width": 360, "height": 800})
     page.goto(f"/ticket/{ticket}/workflow")
-    page.get_by_label("Review", exact=True).uncheck()
+    page.get_by_label("QA", exact=True).check()
     page.locator("[data-phase=QA]").get_by_label("Place").fill("1")
     page.locator("[data-phase=Dev]").get_by_label("Place").fill("2")
     page.get_by_role("button", name="Start").click()

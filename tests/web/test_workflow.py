@@ -132,7 +132,7 @@ def test_phases_are_listed_as_one_says_them(names: tuple[str, ...], text: str) -
 
 
 def test_the_box_offers_a_start_then_decisions_then_nothing(browser: FlaskClient, operator: Api, ticket: str) -> None:
-    assert ">Start Dev Review + QA</button>" in browser.get(f"/ticket/{ticket}").get_data(as_text=True)
+    assert ">Start Dev</button>" in browser.get(f"/ticket/{ticket}").get_data(as_text=True)
     send(browser, ticket, "workflow", **PICKED)
     page = browser.get(f"/ticket/{ticket}").get_data(as_text=True)
     assert "Start Dev" not in page and f'action="/ticket/{ticket}/workflow/decide"' in page
