@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,8 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 from models import Run, RunMode, Scope, writing
 from tests.streams.conftest import ROOT
 from tests.waiting import wait_until
-from tests.web.conftest import serve
-from tests.web.stage import Stage
+from tests.web.stage import Stage, staged
 from tickets import lookup, runs
 
 pytestmark = pytest.mark.xdist_group("web-console")
@@ -74,10 +73,12 @@ def run(board: Stage, live: list[Run]) -> Run:
 
 
 @pytest.fixture
-def board(boards: list[Stage], template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def board(
+    boards: list[Stage], module_stack: ExitStack, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
     """The board of this module; its run lives on from test to test."""
     if not boards:
-        boards.append(serve(template, tmp_path_factory.mktemp("board") / "home"))
+        boards.append(module_stack.enter_context(staged(template, tmp_path_factory.mktemp("board") / "home")))
     yield boards[0]
     boards[0].cut_off()
 
