@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
-from models import reading, writing
+from models import TicketEvent, reading, writing
 from tests.web.conftest import Api
 from tickets import events, lifecycle
 from tickets.actors import Actor
@@ -75,7 +75,8 @@ def log(engine: Engine) -> Engine:
         for number in range(30):
             events.append(session, 2, "ticket_edited", {"changes": {"title": [number, number]}}, ALICE)
         for number in range(30):
-            events.append(session, 2, "agent.text", {"text": "Hm."}, ALICE).run_seq = number
+            event = events.append(session, 2, "agent.text", {"text": "Hm."}, ALICE)
+            session.execute(update(TicketEvent).where(TicketEvent.id == event.id).values(run_seq=number))
     return engine
 
 
