@@ -71,10 +71,10 @@ class SharedValues:
         """The gauges of each process that is alive, by its process id."""
         return {pid: {name: row[self._positions[name]] for name in self._gauges} for pid, row in self._living()}
 
-    def _living(self) -> Iterator[tuple[int, memoryview]]:
+    def _living(self) -> Iterator[tuple[int, memoryview[float]]]:
         return ((pid, row) for pid, row in self._rows() if pid != ENDED)
 
-    def _rows(self) -> Iterator[tuple[int, memoryview]]:
+    def _rows(self) -> Iterator[tuple[int, memoryview[float]]]:
         for slot, pid in enumerate(self._pids):
             if pid != UNUSED:
                 start = slot * MAX_VALUES
@@ -96,5 +96,5 @@ class Gauge:
         self._values.add(self.name, amount)
 
 
-def _allocate(count: int) -> memoryview:
+def _allocate(count: int) -> memoryview[float]:
     return memoryview(mmap.mmap(-1, count * NUMBER_BYTES)).cast("d")

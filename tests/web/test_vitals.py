@@ -110,7 +110,8 @@ def test_whichever_worker_is_asked_answers_for_all_and_forgets_the_dead(stage: S
     def alive() -> set[str]:
         return set(re.findall(r'mc_requests_running{pid="(\d+)"}', served.page("/metrics", token)[0]))
 
-    before = wait_until(lambda: len(alive()) == 2 and alive(), 60, "figures of both workers")
+    wait_until(lambda: len(alive()) == 2, 60, "figures of both workers")
+    before = alive()
     listener = served.client()
     streams = r'mc_connections_open{bucket="events",pid="\d+"} 1\.0'
     wait_until(lambda: re.search(streams, served.page("/metrics", token)[0]), 60, "an open stream")
