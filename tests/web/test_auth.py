@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from datetime import timedelta
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
