@@ -14,7 +14,10 @@ from werkzeug.routing import IntegerConverter
 import auth
 from models import open_engine
 from settings import Settings, load
-from web import assets, blueprints, bodies, cards, errors, frame, headers, vitals
+from web import blueprints
+from web.api import bodies
+from web.board import cards
+from web.site import assets, errors, frame, headers, vitals
 
 LARGEST_NUMBER = 2**63 - 1
 PER_INSTANCE = ("streams", "sockets")

@@ -21,9 +21,10 @@ from werkzeug.exceptions import SecurityError
 
 from models import ActorKind, ApiToken, Engine, RunState, Scope, Session, StoreUnavailable, reading, writing
 from settings import Settings
-from tickets import runs, tokens
-from tickets.actors import Actor
-from tickets.errors import DomainError, Forbidden, Unauthenticated
+from tickets.operations import tokens
+from tickets.runs import runs
+from tickets.shared.actors import Actor
+from tickets.shared.errors import DomainError, Forbidden, Unauthenticated
 
 KEY_BYTES = 32
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-PACKAGES = (".", "doors", "migrations", "tickets", "workers")
+PACKAGES = (".", "jobs", "migrations", "tickets", "workers")
 """Folders whose code a dispatch pass runs, subfolders included except for the first."""
 SETTING_PREFIXES = ("MC_", "SSE_MAX_", "WS_MAX_")
 """How the names of variables begin that are settings."""

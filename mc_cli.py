@@ -10,12 +10,12 @@ with bootstrap.quick_imports():
     import click
     from sqlalchemy.exc import DatabaseError
 
-    from cli import access, attach, board, doors, export, serve, takeover, upkeep
+    from cli import access, attach, board, export, jobs, serve, takeover, upkeep
     from migrations import ForeignKeyViolation, StoreTooNew
     from models import BackupFailed, UnsafeSQLite
     from settings import SettingsError
-    from tickets.errors import DomainError
-    from workers.git import GitError
+    from tickets.shared.errors import DomainError
+    from workers.repository.git import GitError
 
 COMMANDS = (
     serve.serve,
@@ -23,7 +23,7 @@ COMMANDS = (
     *board.COMMANDS,
     *takeover.COMMANDS,
     *attach.COMMANDS,
-    *doors.COMMANDS,
+    *jobs.COMMANDS,
     *upkeep.COMMANDS,
     *export.COMMANDS,
 )

@@ -24,9 +24,9 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
-from workers import files
-from workers.verdict import SIGNAL
-from workers.vocabulary import clip
+from workers.contract.vocabulary import clip
+from workers.host import files
+from workers.run.verdict import SIGNAL
 
 NAME = "mc-coord"
 TIMEOUT_SECONDS = 15

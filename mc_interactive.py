@@ -34,14 +34,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from models import Engine, reading, writing
-from tickets import control, events, lookup, requests, rights, speech
-from tickets.actors import Actor
-from tickets.control import Voice
-from tickets.errors import DomainError, Gone, Invalid
-from tickets.facts import Body
-from tickets.requests import Reply
-from tickets.rights import Act
-from tickets.speech import Key, Said
+from tickets.conversation import control, requests, speech
+from tickets.conversation.control import Voice
+from tickets.conversation.requests import Reply
+from tickets.conversation.speech import Key, Said
+from tickets.shared import events, lookup, rights
+from tickets.shared.actors import Actor
+from tickets.shared.errors import DomainError, Gone, Invalid
+from tickets.shared.facts import Body
+from tickets.shared.rights import Act
 
 REPLAY = 500
 Message = dict[str, Any]
@@ -82,7 +83,7 @@ ACTS = {"take": control.take, "ask": control.ask, "give": control.give, "release
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is at the other end. `caller` names the log-in; what they may do is decided in `tickets/rights.py`."""
+    """Who is at the other end. `caller` names the log-in; what they may do is decided in `tickets/shared/rights.py`."""
 
     actor: Actor
     caller: str

@@ -19,8 +19,8 @@ import bootstrap
 with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
-    from doors import bench, landing
-    from doors.recording import exit_code, run_door
+    from jobs import bench, landing
+    from jobs.recording import exit_code, run_door
     from models import Trigger
     from settings import Settings
 

@@ -21,7 +21,7 @@ import json
 import sys
 
 import bootstrap
-from doors import scheduler_client
+from jobs import scheduler_client
 
 
 def main(argv: list[str]) -> int:
@@ -55,7 +55,7 @@ def _ask_scheduler(options: argparse.Namespace) -> int | None:
 
 def _run_here(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     with bootstrap.quick_imports():
-        from doors import pickup
+        from jobs import pickup
         from models import Trigger
     triggers = [each.value for each in Trigger]
     if options.trigger not in triggers:

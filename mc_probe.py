@@ -15,8 +15,8 @@ import bootstrap
 with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
-    from doors import bench, probing
-    from doors.recording import exit_code, recorded, run_door
+    from jobs import bench, probing
+    from jobs.recording import exit_code, recorded, run_door
     from models import Trigger
     from settings import Settings
 

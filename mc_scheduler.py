@@ -29,17 +29,17 @@ import bootstrap
 with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
-    from doors import bench, flight, landing, pickup
-    from doors.bench import Bench
-    from doors.landing import Lander
-    from doors.probing import Prober
-    from doors.recording import Done, exit_code, run_door
-    from doors.scheduler_socket import PassRequest, PassServer
-    from doors.scheduling import ROOT, JobCall, Scheduler, land, pick_up
-    from doors.watching import ChangeGate, Watch
+    from jobs import bench, flight, landing, pickup
+    from jobs.bench import Bench
+    from jobs.landing import Lander
+    from jobs.probing import Prober
+    from jobs.recording import Done, exit_code, run_door
+    from jobs.scheduler_socket import PassRequest, PassServer
+    from jobs.scheduling import ROOT, JobCall, Scheduler, land, pick_up
+    from jobs.watching import ChangeGate, Watch
     from models import Trigger, now, writing
     from settings import Settings
-    from tickets import tasks
+    from tickets.operations import tasks
 
 TICK_SECONDS = 1.0
 BEAT_SECONDS = 30.0

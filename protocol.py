@@ -2,7 +2,7 @@
 
 The standard library alone, because a wrapper has no Pydantic, and nothing of this project, because everything may import
 it. Each field has a default, because a wrapper of another version may leave it out; keys that are not named here are kept
-as they came. The server reads a payload into its shape with `tickets/payloads.py`.
+as they came. The server reads a payload into its shape with `tickets/shared/payloads.py`.
 """
 
 from __future__ import annotations

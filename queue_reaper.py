@@ -6,7 +6,7 @@ Without an option, every five minutes:
 3. Settle dead runs exactly as pickup does: spool and report first, then lost; free the workspaces of ended runs.
 
 `--retention`, daily:
-4. Delete rows by the rules of `tickets/retention.py`, a bounded number a pass.
+4. Delete rows by the rules of `tickets/operations/retention.py`, a bounded number a pass.
 5. Delete the files of long-ended runs, attachments that no row knows, and old logs.
 
 `--backup`, daily:
@@ -26,9 +26,9 @@ import bootstrap
 with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
-    from doors import bench, flight, housekeeping
-    from doors.bench import Bench
-    from doors.recording import Done, exit_code, recorded, run_door
+    from jobs import bench, flight, housekeeping
+    from jobs.bench import Bench
+    from jobs.recording import Done, exit_code, recorded, run_door
     from models import TaskOutcome, Trigger
     from settings import Settings
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import board, creation, dispatch, idle, streams
-from bench.rows import Measurement, Row, pace
 from models import now, stamp
+
+from . import board, creation, dispatch, idle, streams
+from .rows import Measurement, Row, pace
 
 RESULTS = Path(__file__).with_name("results.json")
 

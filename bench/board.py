@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.installation import Installation, installation, server_seconds
-from bench.rows import Row, pace, percentile, spread, timed
+from .installation import Installation, installation, server_seconds
+from .rows import Row, pace, percentile, spread, timed
 
 SIZES = (100, 10_000)
 LARGEST = 100_000

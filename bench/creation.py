@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from bench.installation import Installation, installation, server_seconds
-from bench.rows import Row, percentile, timed
+from .installation import Installation, installation, server_seconds
+from .rows import Row, percentile, timed
 
 CREATES = 300
 BODY = json.dumps({"title": "A ticket to measure with", "assigned_to": "script"}).encode()

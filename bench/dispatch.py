@@ -10,14 +10,15 @@ from multiprocessing.synchronize import Barrier
 
 from sqlalchemy import event
 
-from bench.board import megabytes
-from bench.installation import Installation, installation
-from bench.rows import Row, spread, timed, until
-from doors.bench import set_up
-from doors.passes import Tally, claim_if_open
+from jobs.bench import set_up
+from jobs.passes import Tally, claim_if_open
 from models import Run, RunState, Session, open_engine, reading, writing
-from tickets import runs
-from tickets.errors import IllegalMove
+from tickets.runs import runs
+from tickets.shared.errors import IllegalMove
+
+from .board import megabytes
+from .installation import Installation, installation
+from .rows import Row, spread, timed, until
 
 CLAIMS = 600
 SCRIPT = "```sh\nsleep 2\n```\n"

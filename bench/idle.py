@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from bench.installation import installation
-from bench.rows import Row
+from .installation import installation
+from .rows import Row
 
 SETTLE_SECONDS = 20
 """A fresh board looks for programs and projects at first."""

@@ -16,13 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import migrations
-from bench.rows import until
 from models import Scope, open_engine, writing
 from settings import Settings, load
-from tickets import conversation, lifecycle, lookup, runs, team, tokens
-from tickets.actors import Actor
-from tickets.facts import NewTicket
-from workers.tmux import Tmux
+from tickets.conversation import conversation
+from tickets.lifecycle import lifecycle
+from tickets.operations import tokens
+from tickets.runs import runs
+from tickets.shared import lookup
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
+from tickets.team import team
+from workers.host.tmux import Tmux
+
+from .rows import until
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = Actor.human("bench")

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from bench.installation import ROOT, Installation, installation
-from bench.rows import until
 from cli.demo import add_demo
 from models import TicketStatus, reading
-from tickets import health
-from tickets.lookup import get
+from tickets.operations import health
+from tickets.shared.lookup import get
+
+from .installation import ROOT, Installation, installation
+from .rows import until
 
 FOLDER = ROOT / "docs" / "pictures"
 WIDTHS = {"board": 1840}

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
-from bench.installation import Installation, installation
-from bench.rows import Row, spread, timed
 from models import now, stamp
-from tickets.runs import Claim
+from tickets.runs.runs import Claim
+
+from .installation import Installation, installation
+from .rows import Row, spread, timed
 
 SINGLE, BATCHES, BATCH = 300, 20, 500
 

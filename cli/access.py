@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from cli.common import as_json, checked, operator, print_one, print_rows, reading, writing
 from models import ApiToken, Scope
 from settings import Settings
-from tickets import tokens
+from tickets.operations import tokens
+
+from .common import as_json, checked, operator, print_one, print_rows, reading, writing
 
 
 def login_link(settings: Settings) -> str:

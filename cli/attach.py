@@ -8,15 +8,17 @@ from typing import NoReturn
 
 import click
 
-from cli.common import operator, reading
 from models import Run, RunMode
 from settings import Settings
-from tickets import lookup, runs
-from workers import spec as specs
+from tickets.runs import runs
+from tickets.shared import lookup
 from workers.agents.codex import joining, socket_of
-from workers.console import attach_argv, pane_of
-from workers.spec import SpecRefused
-from workers.tmux import Tmux
+from workers.contract import spec as specs
+from workers.contract.spec import SpecRefused
+from workers.host.tmux import Tmux
+from workers.run.console import attach_argv, pane_of
+
+from .common import operator, reading
 
 
 @click.command()

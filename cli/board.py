@@ -10,13 +10,17 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from cli.common import as_json, checked, operator, print_one, print_rows, reading, writing
 from models import Priority, Tag, Ticket, TicketStatus
 from settings import load
-from tickets import conversation, landing, lifecycle, runs
-from tickets.errors import Invalid
-from tickets.facts import NewTicket
-from tickets.lookup import get, live_run
+from tickets.conversation import conversation
+from tickets.lifecycle import lifecycle
+from tickets.runs import runs
+from tickets.shared.errors import Invalid
+from tickets.shared.facts import NewTicket
+from tickets.shared.lookup import get, live_run
+from tickets.workflow import landing
+
+from .common import as_json, checked, operator, print_one, print_rows, reading, writing
 
 
 @click.group()

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 import migrations
 import models
 from settings import Settings, load
-from tickets.actors import Actor
-from tickets.errors import invalid
-from tickets.facts import Body
+from tickets.shared.actors import Actor
+from tickets.shared.errors import invalid
+from tickets.shared.facts import Body
 
 B = TypeVar("B", bound=Body)
 

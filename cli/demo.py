@@ -9,10 +9,12 @@ from sqlalchemy import Engine
 
 import models
 from settings import Settings
-from tickets import lifecycle, projects, relationships
-from tickets.actors import Actor
-from tickets.facts import NewTicket
-from workers import git
+from tickets.lifecycle import lifecycle
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
+from tickets.team import projects
+from tickets.workflow import relationships
+from workers.repository import git
 
 SLUG = "demo"
 _AUTHOR = ("-c", "user.name=Mission Control", "-c", "user.email=demo@localhost")

@@ -16,9 +16,9 @@ from sqlalchemy.exc import DatabaseError
 
 import migrations
 import models
-from doors import probing
+from jobs import probing
 from settings import Settings
-from tickets import programs
+from tickets.team import programs
 
 NEEDED_BYTES = 1 << 30
 

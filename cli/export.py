@@ -15,7 +15,6 @@ import click
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cli.common import operator, reading
 from models import (
     Attachment,
     Base,
@@ -28,7 +27,9 @@ from models import (
     TicketRelationship,
     stamp,
 )
-from tickets.views import ticket_json
+from tickets.lifecycle.views import ticket_json
+
+from .common import operator, reading
 
 PAGE = 200
 BELONGINGS: tuple[tuple[str, Any], ...] = (

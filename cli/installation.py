@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import migrations
 import models
-from doors import probing
+from jobs import probing
 from settings import Settings
-from tickets import team
+from tickets.team import team
 
 
 def prepare(settings: Settings) -> bool:

@@ -21,12 +21,13 @@ from typing import Any, NoReturn
 
 import click
 
-from cli.access import login_link
-from cli.common import store
-from cli.demo import add_demo
-from cli.installation import prepare
 from settings import Settings, load
-from workers import boot
+from workers.host import boot
+
+from .access import login_link
+from .common import store
+from .demo import add_demo
+from .installation import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 

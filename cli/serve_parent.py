@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from workers import adoption, boot
+from workers.host import adoption, boot
 
 START_SECONDS = 60
 START_CRASHES = 3

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from cli.common import operator, writing
-from tickets import takeover as conversations
-from tickets.lookup import get
+from tickets.runs import takeover as conversations
+from tickets.shared.lookup import get
+
+from .common import operator, writing
 
 
 @click.command()

@@ -9,13 +9,14 @@ import click
 from sqlalchemy import make_url
 
 import models
-from cli import examination
-from cli.common import as_json, operator, print_rows, store
-from cli.installation import prepare
-from cli.lifecycle_reference import lifecycle_reference
-from cli.reference import settings_reference
-from doors import restoration
+from jobs import restoration
 from settings import keys, load
+
+from . import examination
+from .common import as_json, operator, print_rows, store
+from .installation import prepare
+from .lifecycle_reference import lifecycle_reference
+from .reference import settings_reference
 
 
 @click.command()

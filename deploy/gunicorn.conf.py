@@ -14,8 +14,9 @@ from typing import Any
 
 import app
 import settings as mc_settings
-from web import sockets, streams, vitals
-from web.shared_values import MAX_SLOTS
+from web.site import vitals
+from web.site.shared_values import MAX_SLOTS
+from web.stream import sockets, streams
 
 _settings = mc_settings.load(serves=True)
 _settings.ensure_home()

@@ -12,9 +12,10 @@ from sqlalchemy import Engine
 
 import migrations
 from models import open_engine, writing
-from tests import leftovers
-from tests.postgres import fresh_database
-from tickets import team
+from tickets.team import team
+
+from . import leftovers
+from .postgres import fresh_database
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from workers import processes
-from workers.processes import Identity
+from workers.host import processes
+from workers.host.processes import Identity
 
 OWNER = "owner"
 VARIABLE = "TESTS_FOLDER"

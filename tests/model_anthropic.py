@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from tests.model_script import Step, is_script, pieces, step_at
+from .model_script import Step, is_script, pieces, step_at
 
 Body = dict[str, Any]
 Chunk = tuple[str, Body]

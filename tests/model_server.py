@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests import model_anthropic, model_openai
-from tests.model_script import Step
+from . import model_anthropic, model_openai
+from .model_script import Step
 
 Body = dict[str, Any]
 

@@ -24,8 +24,9 @@ import pytest
 
 import migrations
 from models import open_engine, writing
-from tests import leftovers
-from tickets import team
+from tickets.team import team
+
+from . import leftovers
 
 TEMPLATE = "mc_template"
 SEQUENCES = """SELECT sequencename AS name, COALESCE(last_value, start_value) AS value, last_value IS NOT NULL AS called

@@ -9,13 +9,17 @@ import pytest
 from sqlalchemy import Engine, event, update
 
 from models import Run, Session, Ticket, now, reading, writing
-from tests.test_spine import ALICE, make
-from tickets import beats, board, editing, lanes, lifecycle, relationships, runs, table, undo
-from tickets.board import Card, Filters, Viewer
-from tickets.errors import Invalid
-from tickets.facts import EditTicket, NewTicket
-from tickets.lookup import get
-from tickets.policy import Limits
+from tickets.board import board, lanes, table
+from tickets.board.board import Card, Filters, Viewer
+from tickets.dispatch.policy import Limits
+from tickets.lifecycle import editing, lifecycle, undo
+from tickets.runs import beats, runs
+from tickets.shared.errors import Invalid
+from tickets.shared.facts import EditTicket, NewTicket
+from tickets.shared.lookup import get
+from tickets.workflow import relationships
+
+from .test_spine import ALICE, make
 
 VIEWER = Viewer(ALICE, Limits(attempts=3))
 ALL = Filters()

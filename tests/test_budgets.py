@@ -13,11 +13,14 @@ from sqlalchemy.orm import Session
 
 from models import Profile, Run, RunState, Ticket, TicketStatus, now, reading, writing
 from settings import Budget
-from tickets import beats, budgets, dispatch, external, ingest, lifecycle, policy, runs, wake
-from tickets.actors import Actor
-from tickets.budgets import Budgets, Scope, Spent
-from tickets.facts import NewTicket
-from tickets.lookup import get, get_run
+from tickets.dispatch import budgets, dispatch, policy
+from tickets.dispatch.budgets import Budgets, Scope, Spent
+from tickets.lifecycle import lifecycle
+from tickets.runs import beats, external, ingest, runs
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
+from tickets.shared.lookup import get, get_run
+from tickets.workflow import wake
 
 ALICE = Actor.human("alice")
 UTC_ZONE = ZoneInfo("UTC")

@@ -14,10 +14,11 @@ import pytest
 from sqlalchemy import Engine, event
 
 from models import open_engine, writing
-from tickets import lifecycle, runs
-from tickets.actors import Actor
-from tickets.errors import IllegalMove
-from tickets.facts import NewTicket
+from tickets.lifecycle import lifecycle
+from tickets.runs import runs
+from tickets.shared.actors import Actor
+from tickets.shared.errors import IllegalMove
+from tickets.shared.facts import NewTicket
 
 MAX_STATEMENTS = 8
 ALICE = Actor.human("alice")

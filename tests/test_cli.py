@@ -15,11 +15,13 @@ from sqlalchemy import update
 
 from mc_cli import main
 from models import Run, open_engine, reading, writing
-from tests.test_landing import handed_in
-from tickets import relationships, runs
-from tickets.actors import Actor
-from tickets.lookup import get
-from tickets.views import ticket_json
+from tickets.lifecycle.views import ticket_json
+from tickets.runs import runs
+from tickets.shared.actors import Actor
+from tickets.shared.lookup import get
+from tickets.workflow import relationships
+
+from .test_landing import handed_in
 
 ROOT = Path(__file__).resolve().parent.parent
 Mc = Callable[..., Result]

@@ -8,9 +8,13 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from models import Agent, TicketEvent, TicketStatus, now, reading, writing
-from tests.test_spine import ALICE, make
-from tickets import dispatch, lookup, policy, runs, team
-from tickets.team import EditAgent
+from tickets.dispatch import dispatch, policy
+from tickets.runs import runs
+from tickets.shared import lookup
+from tickets.team import team
+from tickets.team.team import EditAgent
+
+from .test_spine import ALICE, make
 
 PATIENT = runs.RetryPolicy(backoff_seconds=300)
 

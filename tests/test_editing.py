@@ -8,13 +8,16 @@ import pytest
 from sqlalchemy import Engine
 
 from models import Evidence, EvidenceSource, EvidenceStatus, Ticket, reading, writing
-from tests.test_spine import ALICE, make
-from tickets import acceptance, editing, events, evidence, lifecycle, lookup, relationships
-from tickets.acceptance import Item
-from tickets.actors import Actor
-from tickets.errors import Conflict, Invalid, StaleTicket
-from tickets.facts import EditTicket
-from tickets.views import ticket_json
+from tickets.lifecycle import acceptance, editing, lifecycle
+from tickets.lifecycle.acceptance import Item
+from tickets.lifecycle.views import ticket_json
+from tickets.shared import events, lookup
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict, Invalid, StaleTicket
+from tickets.shared.facts import EditTicket
+from tickets.workflow import evidence, relationships
+
+from .test_spine import ALICE, make
 
 BOB = Actor.human("bob")
 ITEMS = [

@@ -8,11 +8,14 @@ import pytest
 from sqlalchemy import Engine, delete, select, update
 
 from models import Agent, Run, TicketComment, TicketRelationship, reading, writing
-from tests.test_prompt import end, hear, prompt_of
-from tests.test_sessions import begin, claimed
-from tests.test_spine import ALICE, make
-from tickets import forks, lookup, relationships, runs, sessions
-from tickets.errors import Conflict
+from tickets.runs import forks, runs, sessions
+from tickets.shared import lookup
+from tickets.shared.errors import Conflict
+from tickets.workflow import relationships
+
+from .test_prompt import end, hear, prompt_of
+from .test_sessions import begin, claimed
+from .test_spine import ALICE, make
 
 
 @pytest.fixture(autouse=True)

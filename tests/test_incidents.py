@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from models import Incident, IncidentState, TicketComment, reading, writing
-from tests.test_spine import make
-from tickets.incidents import raise_incident
+from tickets.operations.incidents import raise_incident
+
+from .test_spine import make
 
 pytestmark = pytest.mark.both_databases
 

@@ -28,28 +28,21 @@ from models import (
     reading,
     writing,
 )
-from tests.test_spine import ALICE, make
-from tickets import (
-    board,
-    dispatch,
-    header,
-    landed,
-    landing,
-    lifecycle,
-    lookup,
-    overview,
-    policy,
-    projects,
-    runs,
-    undo,
-    verdicts,
-)
-from tickets.actors import Actor
-from tickets.board import Filters, Viewer
-from tickets.errors import CannotLand, Forbidden, IllegalMove, Invalid, LandingPending
-from tickets.landing import Plan
-from tickets.projects import NewProject
-from tickets.reasons import Reason
+from tickets.board import board, header, overview
+from tickets.board.board import Filters, Viewer
+from tickets.board.reasons import Reason
+from tickets.dispatch import dispatch, policy
+from tickets.lifecycle import lifecycle, undo
+from tickets.runs import landed, runs, verdicts
+from tickets.shared import lookup
+from tickets.shared.actors import Actor
+from tickets.shared.errors import CannotLand, Forbidden, IllegalMove, Invalid, LandingPending
+from tickets.team import projects
+from tickets.team.projects import NewProject
+from tickets.workflow import landing
+from tickets.workflow.landing import Plan
+
+from .test_spine import ALICE, make
 
 BOB = Actor(ActorKind.ORCHESTRATOR, "bob")
 SHA = "c0ffee" + "0" * 34

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests import leftovers
-from tests.waiting import wait_until
-from workers.tmux import Tmux
+from workers.host.tmux import Tmux
+
+from . import leftovers
+from .waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = """
 import subprocess, sys, time
 from pathlib import Path
 from tests import leftovers
-from workers.tmux import Tmux
+from workers.host.tmux import Tmux
 folder = Path(sys.argv[1])
 leftovers.own(folder)
 command = ["sleep", "300"]

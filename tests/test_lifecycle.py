@@ -23,12 +23,16 @@ from models import (
     reading,
     writing,
 )
-from tests.test_spine import ALICE, make
-from tickets import beats, conversation, lifecycle, runs, wake
-from tickets.actors import Actor
-from tickets.errors import EvidenceMissing, IllegalMove, Invalid, NoSuchTicket, StaleTicket
-from tickets.facts import NewTicket
-from tickets.lifecycle import MOVES, By
+from tickets.conversation import conversation
+from tickets.lifecycle import lifecycle
+from tickets.lifecycle.lifecycle import MOVES, By
+from tickets.runs import beats, runs
+from tickets.shared.actors import Actor
+from tickets.shared.errors import EvidenceMissing, IllegalMove, Invalid, NoSuchTicket, StaleTicket
+from tickets.shared.facts import NewTicket
+from tickets.workflow import wake
+
+from .test_spine import ALICE, make
 
 FACTS: dict[str, dict[str, Any]] = {
     "ask": {"question": {}, "body": "Which?"},

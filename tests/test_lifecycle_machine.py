@@ -31,13 +31,19 @@ from models import (
     reading,
     writing,
 )
-from tests.test_landing import SEEN, project
-from tests.test_lifecycle import FACTS
-from tests.test_spine import ALICE, make
-from tickets import dispatch, landed, landing, lifecycle, lookup, planning, policy, runs, workflow
-from tickets.errors import DomainError
-from tickets.landing import Plan
-from tickets.planning import Arrange, Begin, Decide, Waive
+from tickets.dispatch import dispatch, policy
+from tickets.lifecycle import lifecycle
+from tickets.planning import planning
+from tickets.planning.planning import Arrange, Begin, Decide, Waive
+from tickets.runs import landed, runs
+from tickets.shared import lookup
+from tickets.shared.errors import DomainError
+from tickets.workflow import landing, workflow
+from tickets.workflow.landing import Plan
+
+from .test_landing import SEEN, project
+from .test_lifecycle import FACTS
+from .test_spine import ALICE, make
 
 VERDICTS = [
     "done",

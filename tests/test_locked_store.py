@@ -15,8 +15,8 @@ from sqlalchemy import text
 
 import models
 from models import Engine, StoreUnavailable, open_engine, write_queue, writing
-from tickets import switches
-from tickets.actors import Actor
+from tickets.shared import switches
+from tickets.shared.actors import Actor
 
 BUSY = 40
 STRANGER = """

@@ -8,8 +8,11 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models import DeliveryState, QueuedMessage, now, reading, writing
-from tests.test_spine import ALICE, make
-from tickets import beats, lookup, messages, runs
+from tickets.conversation import messages
+from tickets.runs import beats, runs
+from tickets.shared import lookup
+
+from .test_spine import ALICE, make
 
 LATER = 1800
 

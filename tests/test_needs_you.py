@@ -6,11 +6,15 @@ import pytest
 from sqlalchemy import Engine
 
 from models import reading, writing
-from tests.test_spine import ALICE, make
-from tickets import beats, board, header, lifecycle, lookup, overview, runs
-from tickets.board import Filters, Viewer
-from tickets.facts import NewTicket
-from tickets.policy import Limits
+from tickets.board import board, header, overview
+from tickets.board.board import Filters, Viewer
+from tickets.dispatch.policy import Limits
+from tickets.lifecycle import lifecycle
+from tickets.runs import beats, runs
+from tickets.shared import lookup
+from tickets.shared.facts import NewTicket
+
+from .test_spine import ALICE, make
 
 pytestmark = pytest.mark.both_databases
 

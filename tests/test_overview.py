@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models import Run, Ticket, TicketStatus, now, reading, writing
-from tickets import lifecycle, overview, runs
-from tickets.actors import Actor
-from tickets.facts import NewTicket
+from tickets.board import overview
+from tickets.lifecycle import lifecycle
+from tickets.runs import runs
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
 
 pytestmark = pytest.mark.both_databases
 

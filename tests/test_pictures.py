@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tickets import pictures
+from tickets.conversation import pictures
 
 Maker = Callable[[int, int], bytes]
 

@@ -8,11 +8,15 @@ import pytest
 from sqlalchemy import Engine
 
 from models import ActorKind, Attachment, Failure, Outcome, TicketStatus, reading, writing
-from tests.test_spine import ALICE, make
-from tickets import attachments, editing, lifecycle, lookup, runs, sessions
-from tickets.actors import Actor
-from tickets.errors import Forbidden
-from tickets.facts import EditTicket, NewTicket
+from tickets.conversation import attachments
+from tickets.lifecycle import editing, lifecycle
+from tickets.runs import runs, sessions
+from tickets.shared import lookup
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Forbidden
+from tickets.shared.facts import EditTicket, NewTicket
+
+from .test_spine import ALICE, make
 
 SERVICE = Actor(ActorKind.SERVICE, "ci")
 PROBE = {"kind": "probe", "probe": ["true"]}

@@ -8,12 +8,18 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models import Agent, Run, reading, writing
-from tests.test_sessions import claimed
-from tests.test_spine import ALICE, make
-from tickets import conversation, ingest, lifecycle, lookup, projects, prompt, relationships, runs
-from tickets.conversation import NewComment
-from tickets.ingest import WorkerEvent
-from tickets.projects import NewProject
+from tickets.conversation import conversation
+from tickets.conversation.conversation import NewComment
+from tickets.lifecycle import lifecycle
+from tickets.runs import ingest, prompt, runs
+from tickets.runs.ingest import WorkerEvent
+from tickets.shared import lookup
+from tickets.team import projects
+from tickets.team.projects import NewProject
+from tickets.workflow import relationships
+
+from .test_sessions import claimed
+from .test_spine import ALICE, make
 
 
 def prompt_of(engine: Engine, run: Run) -> str:

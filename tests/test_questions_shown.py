@@ -9,10 +9,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from models import reading, writing
-from tickets import conversation, ingest, lifecycle, requests, runs
-from tickets.actors import Actor
-from tickets.facts import NewTicket
-from tickets.lookup import get
+from tickets.conversation import conversation, requests
+from tickets.lifecycle import lifecycle
+from tickets.runs import ingest, runs
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
+from tickets.shared.lookup import get
 
 ALICE = Actor.human("alice")
 

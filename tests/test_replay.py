@@ -9,11 +9,16 @@ import pytest
 from sqlalchemy import Engine, event, update
 
 from models import Ticket, TicketEvent, now, reading, writing
-from tests.test_spine import ALICE, make
-from tests.test_workflow import DEV, REVIEW, phased, work
-from tickets import beats, conversation, editing, events, ingest, lifecycle, lookup, messages, replay, requests, runs
-from tickets.facts import EditTicket
-from tickets.replay import Then
+from tickets.board import replay
+from tickets.board.replay import Then
+from tickets.conversation import conversation, messages, requests
+from tickets.lifecycle import editing, lifecycle
+from tickets.runs import beats, ingest, runs
+from tickets.shared import events, lookup
+from tickets.shared.facts import EditTicket
+
+from .test_spine import ALICE, make
+from .test_workflow import DEV, REVIEW, phased, work
 
 
 def told(engine: Engine, run: int, *lines: tuple[str, dict[str, Any]]) -> None:
@@ -86,7 +91,7 @@ def test_an_edit_of_the_owner_counts_from_its_event_on(engine: Engine) -> None:
 
 
 def test_a_move_that_was_taken_back_leaves_the_ticket_as_it_was(engine: Engine) -> None:
-    from tickets import undo
+    from tickets.lifecycle import undo
 
     ticket_id = make(engine, assigned_to=None)
     with writing(engine) as session:

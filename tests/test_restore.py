@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from doors import flight
+from jobs import flight
 from models import open_engine, reading
-from tests.test_cli import Mc
-from tests.test_cli import mc as mc
-from tickets import switches
-from workers import lock
+from tickets.shared import switches
+from workers.run import lock
+
+from .test_cli import Mc
+from .test_cli import mc as mc
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_there_is_a_store_at_every_moment(mc: Mc, home: Path, copy: Path, monkey
         return replace(part, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr("doors.restoration.Path.replace", die)
+        patched.setattr("jobs.restoration.Path.replace", die)
         mc("restore", str(copy))
     assert titles(mc) == ["After", "Before"]
     mc("restore", str(copy))
@@ -165,8 +166,8 @@ def test_what_could_not_be_kept_whole_is_not_kept_at_all(
             raise OSError(28, "No space left on device", str(to))
 
     with monkeypatch.context() as patched:
-        patched.setattr("doors.restoration._given", cannot_be_read)
-        patched.setattr("doors.restoration.shutil.copy", fill_the_disk)
+        patched.setattr("jobs.restoration._given", cannot_be_read)
+        patched.setattr("jobs.restoration.shutil.copy", fill_the_disk)
         refused = mc("restore", str(copy))
 
     assert refused.exit_code == 1 and "No space left on device" in refused.output

@@ -40,9 +40,10 @@ from models import (
     writing,
 )
 from settings import Retention
-from tests.test_sessions import claimed
-from tests.test_spine import make
-from tickets import retention
+from tickets.operations import retention
+
+from .test_sessions import claimed
+from .test_spine import make
 
 pytestmark = pytest.mark.both_databases
 

@@ -8,9 +8,12 @@ import pytest
 from sqlalchemy import Engine
 
 from models import reading, writing
-from tickets import conversation, ingest, lifecycle, runs, search
-from tickets.actors import Actor
-from tickets.facts import NewTicket
+from tickets.board import search
+from tickets.conversation import conversation
+from tickets.lifecycle import lifecycle
+from tickets.runs import ingest, runs
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
 
 pytestmark = pytest.mark.both_databases
 

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from settings import load
-from tests.ports import free_port
-from tests.waiting import wait_until
-from workers import boot
+from workers.host import boot
+
+from .ports import free_port
+from .waiting import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 Serve = Callable[..., "subprocess.Popen[str]"]

@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models import Agent, Run, Ticket, writing
-from tests.test_spine import ALICE, make
-from tickets import ingest, lifecycle, runs
-from tickets.ingest import WorkerEvent
+from tickets.lifecycle import lifecycle
+from tickets.runs import ingest, runs
+from tickets.runs.ingest import WorkerEvent
+
+from .test_spine import ALICE, make
 
 
 def begin(engine: Engine, ticket_id: int, conversation: str | None, **places: Any) -> Run:

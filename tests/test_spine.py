@@ -7,9 +7,11 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, func, select, update
 
 from models import Agent, Ticket, TicketStatus, reading, writing
-from tickets import dispatch, ingest, lifecycle, policy, runs
-from tickets.actors import Actor
-from tickets.facts import NewTicket
+from tickets.dispatch import dispatch, policy
+from tickets.lifecycle import lifecycle
+from tickets.runs import ingest, runs
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
 
 ALICE = Actor.human("alice")
 

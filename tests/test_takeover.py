@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import Engine
 
 from models import Run, RunMode, RunState, Ticket, TicketStatus, writing
-from tests.test_spine import ALICE, make
-from tickets import ingest, runs, takeover
-from tickets.ingest import WorkerEvent
+from tickets.runs import ingest, runs, takeover
+from tickets.runs.ingest import WorkerEvent
+
+from .test_spine import ALICE, make
 
 
 def claimed(engine: Engine, ticket_id: int) -> Run:

@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import Engine
 
 from models import TaskOutcome, Trigger, now, reading, writing
-from tests.test_spine import ALICE
-from tickets import tasks
+from tickets.operations import tasks
+
+from .test_spine import ALICE
 
 pytestmark = pytest.mark.both_databases
 

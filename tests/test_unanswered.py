@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models import Run, RunRequest, TicketStatus, now, writing
-from tests.test_sessions import claimed
-from tests.test_spine import make
-from tickets import beats, ingest, lookup, runs
-from tickets.ingest import WorkerEvent
+from tickets.runs import beats, ingest, runs
+from tickets.runs.ingest import WorkerEvent
+from tickets.shared import lookup
+
+from .test_sessions import claimed
+from .test_spine import make
 
 ASKED = {"request": "r-1", "questions": [{"text": "Red or blue?", "choices": []}]}
 

@@ -9,12 +9,15 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models import InboxItem, InboxState, Run, Ticket, TicketEvent, TicketStatus, now, reading, writing
-from tests.test_spine import ALICE, make
-from tickets import editing, lifecycle, relationships, runs, undo
-from tickets.actors import Actor
-from tickets.errors import Conflict
-from tickets.facts import EditTicket
-from tickets.lookup import get
+from tickets.lifecycle import editing, lifecycle, undo
+from tickets.runs import runs
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict
+from tickets.shared.facts import EditTicket
+from tickets.shared.lookup import get
+from tickets.workflow import relationships
+
+from .test_spine import ALICE, make
 
 COLUMNS = {column.name for column in Ticket.__table__.columns}
 COUNTED = {"version", "updated", "event_seq"}

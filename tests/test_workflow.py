@@ -9,11 +9,17 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from models import ActorKind, Evidence, EvidenceSource, EvidenceStatus, Run, Ticket, TicketEvent, reading, writing
-from tests.test_spine import ALICE, make
-from tickets import conversation, lifecycle, lookup, messages, planning, prompt, runs, undo, workflow
-from tickets.actors import Actor
-from tickets.errors import Forbidden, IllegalMove, Invalid, StaleTicket
-from tickets.planning import Arrange, Begin, Decide, NoPlan, Waive
+from tickets.conversation import conversation, messages
+from tickets.lifecycle import lifecycle, undo
+from tickets.planning import planning
+from tickets.planning.planning import Arrange, Begin, Decide, NoPlan, Waive
+from tickets.runs import prompt, runs
+from tickets.shared import lookup
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Forbidden, IllegalMove, Invalid, StaleTicket
+from tickets.workflow import workflow
+
+from .test_spine import ALICE, make
 
 PATIENT = runs.RetryPolicy(backoff_seconds=0)
 DEV = {"name": "Dev", "agent": "script", "gate": "reviewer"}
@@ -200,7 +206,7 @@ def test_acceptance_counts_in_the_last_phase_alone(engine: Engine) -> None:
 
 
 def test_failed_facts_keep_a_phase_from_being_handed_on(engine: Engine, tmp_path: Any) -> None:
-    from tickets.projects import NewProject, add
+    from tickets.team.projects import NewProject, add
 
     with writing(engine) as session:
         add(session, NewProject(slug="web", name="web", folder=str(tmp_path), base_branch="main"), ALICE)

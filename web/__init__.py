@@ -1,4 +1,4 @@
-"""What is seen: one blueprint for each resource; parse, one domain call, render."""
+"""Pages, JSON API and streams: parse a request, make one domain call, render the result."""
 
 from __future__ import annotations
 
@@ -6,54 +6,12 @@ from importlib import import_module
 
 from flask import Blueprint
 
-BLUEPRINTS = (
-    "login",
-    "health",
-    "vitals",
-    "needs",
-    "tickets",
-    "conversation",
-    "asked",
-    "runs",
-    "workflow",
-    "changes",
-    "relations",
-    "context",
-    "attachments",
-    "team",
-    "tokens",
-    "api_docs",
-    "streams",
-    "interactive",
-    "console",
-    "upkeep",
-    "search",
-    "pages",
-    "activity",
-    "board_page",
-    "bulk",
-    "new_ticket",
-    "upkeep_pages",
-    "search_page",
-    "help",
-    "offline",
-    "ticket_page",
-    "paper",
-    "replay",
-    "run_page",
-    "operator_page",
-    "workflow_page",
-    "ticket_edit",
-    "ticket_links",
-    "ticket_files",
-    "team_page",
-    "settings_page",
-    "project_pages",
-    "patterns",
-)
-"""Modules of this package; each has a Blueprint named `blueprint`."""
+PACKAGES = ("site", "operations", "ticket", "runs", "team", "stream", "board")
+"""Packages that serve something; each names its modules in `BLUEPRINTS`."""
 
 
 def blueprints() -> list[Blueprint]:
-    """The blueprint of every module in the list."""
-    return [import_module(f"{__name__}.{name}").blueprint for name in BLUEPRINTS]
+    """Import every module that has routes and return their blueprints."""
+    packages = [import_module(f"{__name__}.{name}") for name in PACKAGES]
+    modules = [f"{package.__name__}.{module}" for package in packages for module in package.BLUEPRINTS]
+    return [import_module(module).blueprint for module in modules]

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests import model_server
-from tests.agents.conversation import Conversation
-from tests.agents.programs import ROOT, arguments, binary, service
 from tests.model_server import ModelServer
 from tests.workers.runs import spec_for
-from workers.spec import RunSpec
+from workers.contract.spec import RunSpec
+
+from .conversation import Conversation
+from .programs import ROOT, arguments, binary, service
 
 Start = Callable[..., Conversation]
 

@@ -11,10 +11,11 @@ from uuid import uuid4
 
 from tests.waiting import wait_until
 from tests.workers.fake_api import FakeApi
-from workers import launch, processes, spool
-from workers.processes import Identity
-from workers.spec import Limits, RunSpec
-from workers.tmux import Tmux, TmuxError
+from workers.contract.spec import Limits, RunSpec
+from workers.host import processes
+from workers.host.processes import Identity
+from workers.host.tmux import Tmux, TmuxError
+from workers.run import launch, spool
 
 PATIENCE = 60.0
 

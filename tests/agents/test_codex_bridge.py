@@ -14,13 +14,14 @@ from uuid import uuid4
 import pytest
 from websockets.sync.client import ClientConnection, unix_connect
 
-from tests.agents.conftest import Start
-from tests.agents.programs import CODEX, TOOL, binary
 from tests.workers.fake_api import FakeApi, serving
 from tests.workers.runs import Run, running
-from workers import processes
 from workers.agents.codex import socket_of
-from workers.spec import RunSpec
+from workers.contract.spec import RunSpec
+from workers.host import processes
+
+from .conftest import Start
+from .programs import CODEX, TOOL, binary
 
 pytestmark = [pytest.mark.agents, pytest.mark.parametrize("program", [CODEX])]
 

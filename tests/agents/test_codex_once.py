@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.agents.programs import CODEX, TOOL
 from tests.model_server import ModelServer
 from tests.workers.fake_api import FakeApi, serving
 from tests.workers.runs import Run, running
-from workers import transcripts
-from workers.spec import RunSpec
+from workers.agents import transcripts
+from workers.contract.spec import RunSpec
+
+from .programs import CODEX, TOOL
 
 pytestmark = [pytest.mark.agents, pytest.mark.parametrize("program", [CODEX])]
 Work = Callable[..., Run]

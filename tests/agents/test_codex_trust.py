@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.workers.runs import spec_for
-from workers import processes
-from workers.tui import codex_trust
+from workers.agents.tui import codex_trust
+from workers.host import processes
 
 HANGS_UP = """#!/bin/sh
 read line

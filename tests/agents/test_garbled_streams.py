@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.agents.recordings import NAMES, lines, reader
-from workers.agents.base import Agent
-from workers.agents.fields import Fields, read_line
-from workers.vocabulary import KINDS, TEXT_BYTES, Event, raw
+from workers.contract.base import Agent
+from workers.contract.fields import Fields, read_line
+from workers.contract.vocabulary import KINDS, TEXT_BYTES, Event, raw
+
+from .recordings import NAMES, lines, reader
 
 PROGRAMS = ("claude-partial", "codex-appserver", "codex-danger")
 POOL = {

@@ -18,9 +18,10 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import TextContent
 
 import mc_coordination_mcp as coord
-from tests.agents.programs import ROOT
 from tests.workers.runs import spec_for
 from workers.agents.coordination import server_environment
+
+from .programs import ROOT
 
 Call = tuple[str, dict[str, Any]]
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.conftest import Start
-from tests.agents.programs import TOOL, both, claude, start_slowly
-from workers.spec import RunSpec
+from workers.contract.spec import RunSpec
+
+from .conftest import Start
+from .programs import TOOL, both, claude, start_slowly
 
 Make = Callable[..., RunSpec]
 pytestmark = pytest.mark.agents

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.recordings import NAMES, events, lines, reader, replay
 from workers.agents.claude_stream import QUIET as CLAUDE_QUIET
-from workers.vocabulary import FAILURES, KINDS
+from workers.contract.vocabulary import FAILURES, KINDS
+
+from .recordings import NAMES, events, lines, reader, replay
 
 Usage = tuple[int, int, float | None, int]
 

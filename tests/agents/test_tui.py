@@ -13,13 +13,15 @@ from uuid import uuid4
 
 import pytest
 
-from tests.agents.programs import TOOL, both, claude, start_slowly
-from tests.agents.screens import ScreenRun
 from tests.model_server import ModelServer
 from tests.workers import scripted
 from tests.workers.fake_api import FakeApi, serving
-from workers import processes, transcripts
-from workers.spec import RunSpec
+from workers.agents import transcripts
+from workers.contract.spec import RunSpec
+from workers.host import processes
+
+from .programs import TOOL, both, claude, start_slowly
+from .screens import ScreenRun
 
 pytestmark = pytest.mark.agents
 

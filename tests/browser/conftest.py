@@ -27,29 +27,20 @@ from tests.web.conftest import Staged
 from tests.web.conftest import stage as stage
 from tests.web.stage import Stage
 from tests.workers.repositories import commit, git, named, repository
-from tickets import (
-    attachments,
-    beats,
-    editing,
-    incidents,
-    ingest,
-    landed,
-    landing,
-    lifecycle,
-    projects,
-    relationships,
-    runs,
-    tasks,
-    tokens,
-)
-from tickets import context as links
-from tickets.actors import Actor
-from tickets.context import NewContext
-from tickets.facts import EditTicket, NewTicket
-from tickets.lookup import get
-from tickets.projects import NewProject
-from tickets.views import TicketJson, ticket_json
-from workers import observe
+from tickets.conversation import attachments
+from tickets.conversation import context as links
+from tickets.conversation.context import NewContext
+from tickets.lifecycle import editing, lifecycle
+from tickets.lifecycle.views import TicketJson, ticket_json
+from tickets.operations import incidents, tasks, tokens
+from tickets.runs import beats, ingest, landed, runs
+from tickets.shared.actors import Actor
+from tickets.shared.facts import EditTicket, NewTicket
+from tickets.shared.lookup import get
+from tickets.team import projects
+from tickets.team.projects import NewProject
+from tickets.workflow import landing, relationships
+from workers.repository import observe
 
 OPERATOR = Actor.human("operator")
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "board-light.png"

@@ -6,11 +6,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser.conftest import OPERATOR, House, Tab
-from tests.browser.test_live_pages import go
 from tests.waiting import wait_until
-from tickets import lifecycle
-from tickets.facts import NewTicket
+from tickets.lifecycle import lifecycle
+from tickets.shared.facts import NewTicket
+
+from .conftest import OPERATOR, House, Tab
+from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import House, Tab
-from tests.browser.test_live_pages import carry, go
 from tests.waiting import wait_until
+
+from .conftest import House, Tab
+from .test_live_pages import carry, go
 
 pytestmark = pytest.mark.browser
 

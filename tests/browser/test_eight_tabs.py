@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.conftest import logged_in
 from tests.waiting import wait_until
 from tests.web.stage import Stage, staged
+
+from .conftest import logged_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("eight tabs")]
 

@@ -9,10 +9,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser import page_rules
-from tests.browser.conftest import OPERATOR, House, Opened, Tab
-from tickets import evidence, planning, quarantine
-from tickets.lookup import get, get_run
+from tickets.planning import planning
+from tickets.shared.lookup import get, get_run
+from tickets.workflow import evidence, quarantine
+
+from . import page_rules
+from .conftest import OPERATOR, House, Opened, Tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -11,25 +11,20 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from models import TaskOutcome, Trigger, now, writing
-from tests.browser.conftest import OPERATOR, House, Opened, note_complaints
-from tests.browser.test_live_pages import go
 from tests.waiting import wait_until
 from tests.workers.repositories import commit, git, repository
-from tickets import (
-    context,
-    conversation,
-    evidence,
-    incidents,
-    lifecycle,
-    planning,
-    projects,
-    quarantine,
-    saved_views,
-    tasks,
-    team,
-)
-from tickets.facts import NewTicket
-from tickets.lookup import get, get_run
+from tickets.board import saved_views
+from tickets.conversation import context, conversation
+from tickets.lifecycle import lifecycle
+from tickets.operations import incidents, tasks
+from tickets.planning import planning
+from tickets.shared.facts import NewTicket
+from tickets.shared.lookup import get, get_run
+from tickets.team import projects, team
+from tickets.workflow import evidence, quarantine
+
+from .conftest import OPERATOR, House, Opened, note_complaints
+from .test_live_pages import go
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -9,9 +9,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import auth
-from doors import bench, landing
-from tests.browser.conftest import House, Tab
+from jobs import bench, landing
 from tests.workers.repositories import git
+
+from .conftest import House, Tab
 
 pytestmark = pytest.mark.browser
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import House, Opened, Tab
 from tests.waiting import wait_until
-from web import streams
+from web.stream import streams
+
+from .conftest import House, Opened, Tab
 
 pytestmark = pytest.mark.browser
 

@@ -9,10 +9,13 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from models import Ticket, TicketStatus, reading
-from tests.browser.conftest import House, Tab
-from tests.browser.test_live_pages import go
-from tickets import attachments, relationships, views
-from tickets.lookup import get
+from tickets.conversation import attachments
+from tickets.lifecycle import views
+from tickets.shared.lookup import get
+from tickets.workflow import relationships
+
+from .conftest import House, Tab
+from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 

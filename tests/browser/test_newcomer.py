@@ -11,12 +11,13 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from settings import load
-from tests.browser.conftest import note_complaints
 from tests.test_serve import Serve, first_line
 from tests.test_serve import environment as environment
 from tests.test_serve import serve as serve
 from tests.workers.repositories import git, named, repository
-from workers.tmux import Tmux
+from workers.host.tmux import Tmux
+
+from .conftest import note_complaints
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

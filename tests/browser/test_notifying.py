@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, Worker, expect
 
-from tests.browser.conftest import House, Opened
 from tests.waiting import wait_until
+
+from .conftest import House, Opened
 
 pytestmark = pytest.mark.browser
 

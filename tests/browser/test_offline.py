@@ -11,11 +11,12 @@ import pytest
 from playwright.sync_api import Browser, Page, Worker, expect
 
 from models import writing
-from tests.browser.conftest import Visit
 from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
 from tests.web.stage import Stage, staged
-from tickets import incidents, tokens
+from tickets.operations import incidents, tokens
+
+from .conftest import Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("offline")]
 

@@ -9,11 +9,13 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from models import reading, writing
-from tests.browser import page_rules
-from tests.browser.conftest import House, Tab
-from tests.browser.test_live_pages import go
-from tickets import switches, tasks
-from web import keys
+from tickets.operations import tasks
+from tickets.shared import switches
+from web.site import keys
+
+from . import page_rules
+from .conftest import House, Tab
+from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 

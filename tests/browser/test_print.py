@@ -6,9 +6,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser.conftest import OPERATOR, House, Tab
-from tickets import conversation, runs
-from tickets.lookup import get
+from tickets.conversation import conversation
+from tickets.runs import runs
+from tickets.shared.lookup import get
+
+from .conftest import OPERATOR, House, Tab
 
 pytestmark = pytest.mark.browser
 

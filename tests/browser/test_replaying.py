@@ -6,9 +6,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser.conftest import OPERATOR, House, Opened, Tab
-from tests.browser.test_live_pages import go
-from tickets import conversation, lifecycle, lookup, runs
+from tickets.conversation import conversation
+from tickets.lifecycle import lifecycle
+from tickets.runs import runs
+from tickets.shared import lookup
+
+from .conftest import OPERATOR, House, Opened, Tab
+from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 

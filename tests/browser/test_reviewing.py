@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser.conftest import House
-from tickets import runs
+from tickets.runs import runs
+
+from .conftest import House
 
 pytestmark = pytest.mark.browser
 

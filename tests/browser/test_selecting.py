@@ -6,9 +6,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import TicketStatus, reading
-from tests.browser.conftest import House, Tab
-from tests.browser.test_live_pages import go
-from tickets.lookup import get
+from tickets.shared.lookup import get
+
+from .conftest import House, Tab
+from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 

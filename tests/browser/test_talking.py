@@ -6,10 +6,11 @@ import pytest
 from playwright.sync_api import expect
 
 from models import DeliveryState
-from tests.browser import page_rules
-from tests.browser.conftest import Visit
 from tests.waiting import wait_until
 from tests.web.stage import Stage
+
+from . import page_rules
+from .conftest import Visit
 
 pytestmark = pytest.mark.browser
 

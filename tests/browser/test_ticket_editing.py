@@ -8,11 +8,12 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from models import writing
-from tests.browser.conftest import House, Tab
-from tests.browser.test_live_pages import go
 from tests.waiting import wait_until
-from tickets import projects
-from tickets.actors import Actor
+from tickets.shared.actors import Actor
+from tickets.team import projects
+
+from .conftest import House, Tab
+from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 

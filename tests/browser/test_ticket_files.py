@@ -10,10 +10,11 @@ from playwright.sync_api import FilePayload, Page, expect
 
 import auth
 from models import reading
-from tests.browser.conftest import PICTURE, House, Tab
-from tests.browser.test_live_pages import go
-from tickets import attachments
-from tickets.lookup import get
+from tickets.conversation import attachments
+from tickets.shared.lookup import get
+
+from .conftest import PICTURE, House, Tab
+from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import House, Opened
+from .conftest import House, Opened
 
 pytestmark = pytest.mark.browser
 

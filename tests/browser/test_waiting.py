@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import House, Opened, Tab
 from tests.waiting import wait_until
+
+from .conftest import House, Opened, Tab
 
 pytestmark = pytest.mark.browser
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import House, Opened
-from tests.browser.test_live_pages import go
+from .conftest import House, Opened
+from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 

@@ -6,10 +6,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from models import writing
-from tests.browser.conftest import House, Tab
-from tests.browser.test_live_pages import go
 from tests.waiting import wait_until
-from tickets import lookup, runs, workflow
+from tickets.runs import runs
+from tickets.shared import lookup
+from tickets.workflow import workflow
+
+from .conftest import House, Tab
+from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests import model_server
-from tests.real.office import Office
+
+from .office import Office
 
 
 @pytest.fixture(scope="module")

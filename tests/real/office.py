@@ -27,16 +27,18 @@ from models import (
     writing,
 )
 from tests.agents import programs
-from tests.doors.house import ALICE, House
+from tests.jobs.house import ALICE, House
 from tests.model_server import ModelServer
 from tests.ports import free_port
 from tests.streams.client import Client
 from tests.waiting import wait_until
-from tickets import requests, team, tokens
-from tickets.requests import Reply
-from tickets.team import NewAgent, NewProfile
-from web import nudge
-from workers import processes
+from tickets.conversation import requests
+from tickets.conversation.requests import Reply
+from tickets.operations import tokens
+from tickets.team import team
+from tickets.team.team import NewAgent, NewProfile
+from web.site import nudge
+from workers.host import processes
 
 KEYS = {
     "ANTHROPIC_AUTH_TOKEN": "sk-canary-of-claude-0123456789",

@@ -11,9 +11,10 @@ from sqlalchemy import select
 
 from models import EvidenceSource, EvidenceStatus, MessageKind, Outcome, Run, TicketMessage, TicketStatus, reading
 from tests.agents.programs import TOOL, both
-from tests.real.office import KEYS, TOKENS_IN, TOKENS_OUT, WORK, Office
 from tests.streams.client import Client
 from tests.workers.repositories import git
+
+from .office import KEYS, TOKENS_IN, TOKENS_OUT, WORK, Office
 
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_completion")]
 DOLLARS = 3e-6 * TOKENS_IN + 15e-6 * TOKENS_OUT

@@ -11,10 +11,11 @@ import pytest
 
 from models import DeliveryState, Outcome, Run, TicketStatus
 from tests.agents.programs import CLAUDE, CODEX, ROOT, TOOL, both
-from tests.real.office import TOKENS_IN, Office
 from tests.waiting import wait_until
-from workers.tmux import Tmux
-from workers.tui.codex import CodexScreen
+from workers.agents.tui.codex import CodexScreen
+from workers.host.tmux import Tmux
+
+from .office import TOKENS_IN, Office
 
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_conversations")]
 

@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from models import Attachment, EvidenceSource, Ticket, TicketContext, TicketStatus, reading
 from tests.agents.programs import TOOL, both
-from tests.real.office import Office
+
+from .office import Office
 
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_coordination")]
 

@@ -12,9 +12,11 @@ from sqlalchemy import update
 
 from models import Failure, Outcome, Run, Ticket, TicketStatus, writing
 from tests.agents.programs import both
-from tests.real.office import Office
 from tests.waiting import wait_until
-from workers import processes, transcripts
+from workers.agents import transcripts
+from workers.host import processes
+
+from .office import Office
 
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_deaths")]
 

@@ -9,10 +9,11 @@ import pytest
 
 from models import Failure, Outcome, TicketStatus, WakeKind, now, writing
 from tests.agents.programs import CLAUDE, CODEX, both
-from tests.doors.house import ALICE
-from tests.real.office import Office
-from tickets import conversation
-from tickets.conversation import NewComment
+from tests.jobs.house import ALICE
+from tickets.conversation import conversation
+from tickets.conversation.conversation import NewComment
+
+from .office import Office
 
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_faults")]
 

@@ -17,11 +17,14 @@ import pytest
 
 from models import Scope, open_engine, writing
 from tests.ports import free_port
-from tests.streams.client import Client
 from tests.waiting import wait_until
-from tickets import events, lifecycle, tokens
-from tickets.actors import Actor
-from tickets.facts import NewTicket
+from tickets.lifecycle import lifecycle
+from tickets.operations import tokens
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
+
+from .client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 ALICE = Actor.human("alice")

@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 
-from tests.streams.client import Client
+from .client import Client
 
 CLIENTS = 50
 CUT_EVERY = 60

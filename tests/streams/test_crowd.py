@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from models import writing
-from tests.streams.conftest import ALICE, ROOT, Server
-from tickets import events
+from tickets.shared import events
+
+from .conftest import ALICE, ROOT, Server
 
 TOTAL = 440
 PROCESSES = 4

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.waiting import wait_until
-from tickets.events import Logged
-from web.hub import Frame, Hub, Interest, Subscriber, coalesced
-from web.slots import Slots
+from tickets.shared.events import Logged
+from web.site.slots import Slots
+from web.stream.hub import Frame, Hub, Interest, Subscriber, coalesced
 
 ALL = Interest(frozenset(), board=True)
 

@@ -13,10 +13,12 @@ import pytest
 
 from models import writing
 from settings import load
-from tests.streams.client import Client
-from tests.streams.conftest import ALICE, Server
 from tests.waiting import wait_until
-from tickets import events, tokens
+from tickets.operations import tokens
+from tickets.shared import events
+
+from .client import Client
+from .conftest import ALICE, Server
 
 pytestmark = pytest.mark.xdist_group("test_served")
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from models import writing
-from tests.streams.client import Client
-from tests.streams.conftest import Server
 from tests.waiting import wait_until
-from tickets import runs
-from web.tail import PaneLog
+from tickets.runs import runs
+from web.stream.tail import PaneLog
+
+from .client import Client
+from .conftest import Server
 
 pytestmark = pytest.mark.xdist_group("test_tail")
 

@@ -13,11 +13,11 @@ from sqlalchemy import Engine, text
 
 from models import ChangeWatcher, open_engine, reading, writing
 from tests.waiting import wait_until
-from tickets import events, switches
-from tickets.actors import Actor
-from web.event_stream import EventStream
-from web.hub import Hub, Interest, Subscriber
-from web.tailer import Tailer
+from tickets.shared import events, switches
+from tickets.shared.actors import Actor
+from web.stream.event_stream import EventStream
+from web.stream.hub import Hub, Interest, Subscriber
+from web.stream.tailer import Tailer
 
 ALICE = Actor.human("alice")
 ALL = Interest(frozenset(), board=True)
@@ -39,8 +39,8 @@ def following(engine: Engine) -> Iterator[tuple[Hub, Tailer]]:
 def test_it_looks_rarely_while_nobody_follows_and_at_once_when_somebody_begins(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.tailer.ATTENTIVE_SECONDS", 0.0)
-    monkeypatch.setattr("web.tailer.IDLE_POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("web.stream.tailer.ATTENTIVE_SECONDS", 0.0)
+    monkeypatch.setattr("web.stream.tailer.IDLE_POLL_SECONDS", 3600.0)
     looks: list[float] = []
     look = ChangeWatcher.changed
 
@@ -122,7 +122,7 @@ def test_the_tailer_survives_a_store_that_cannot_be_read_and_loses_nothing(
             raise OSError("the disk is away")
         return reading(engine)
 
-    monkeypatch.setattr("web.tailer.reading", sometimes)
+    monkeypatch.setattr("web.stream.tailer.reading", sometimes)
     with following(engine) as (hub, tailer):
         subscriber = hub.subscribe(ALL)
         append(engine, 1)

@@ -7,7 +7,8 @@ import os
 from flask import Flask, Response, jsonify
 
 import auth
-from web import connection, errors, headers, streams
+from web.site import connection, errors, headers
+from web.stream import streams
 
 
 def preload() -> Flask:

@@ -19,10 +19,13 @@ import auth
 from app import bind, build
 from models import Scope, writing
 from settings import Settings
-from tests.web.stage import Stage, staged
-from tickets import lifecycle, runs, tokens
-from tickets.actors import Actor
-from tickets.facts import NewTicket
+from tickets.lifecycle import lifecycle
+from tickets.operations import tokens
+from tickets.runs import runs
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
+
+from .stage import Stage, staged
 
 SYSTEM = Actor.system("test")
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}

@@ -22,12 +22,17 @@ from models import QueuedMessage, Run, Scope, reading, writing
 from settings import Settings
 from tests.streams.conftest import ALICE, Server
 from tests.waiting import wait_until
-from tests.web import talker
 from tests.workers.runs import spec_for
-from tickets import lifecycle, lookup, runs, tokens
-from tickets.facts import NewTicket
-from workers import launch, processes
-from workers.tmux import Tmux
+from tickets.lifecycle import lifecycle
+from tickets.operations import tokens
+from tickets.runs import runs
+from tickets.shared import lookup
+from tickets.shared.facts import NewTicket
+from workers.host import processes
+from workers.host.tmux import Tmux
+from workers.run import launch
+
+from . import talker
 
 Message = dict[str, Any]
 

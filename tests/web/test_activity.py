@@ -11,12 +11,14 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
 from models import TicketEvent, reading, writing
-from tests.web.conftest import Api
-from tickets import events, lifecycle
-from tickets.actors import Actor
-from tickets.events import Logged, Wanted
-from tickets.facts import NewTicket
-from web import telling
+from tickets.lifecycle import lifecycle
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.events import Logged, Wanted
+from tickets.shared.facts import NewTicket
+from web.site import telling
+
+from .conftest import Api
 
 ALICE, BOB = Actor.human("alice"), Actor.human("bob")
 ROOT = Path(__file__).parent.parent.parent
@@ -38,7 +40,7 @@ def test_every_move_of_the_law_has_a_sentence() -> None:
 def test_every_kind_of_event_that_is_written_has_a_sentence_and_a_group() -> None:
     begins = "|".join(begin for _, begun in telling.GROUPS.values() for begin in begun)
     written = re.compile(rf'(?:append|_tell|_log|_settle|_apply)\([^)]*?"((?:{begins})[a-z_]+)"', re.DOTALL)
-    files = [file for room in ("tickets", "doors") for file in (ROOT / room).glob("*.py")]
+    files = [file for package in ("tickets", "jobs") for file in (ROOT / package).rglob("*.py")]
     found = {name for file in files for name in written.findall(file.read_text("utf-8"))} - {"ticket_moved"}
     assert len(found) > 20
     assert found - set(telling.SENTENCES) == set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.web.conftest import Api, Worker
+from .conftest import Api, Worker
 
 BEAT = {"state": "waiting"}
 ASKED = {

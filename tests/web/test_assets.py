@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from web.assets import TYPES, Assets
+from web.site.assets import TYPES, Assets
 
 ROOT = Path(__file__).parent.parent.parent
 

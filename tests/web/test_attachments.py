@@ -15,8 +15,12 @@ from werkzeug.test import TestResponse
 import auth
 from models import Attachment, reading, writing
 from settings import Settings
-from tests.web.conftest import Api, Worker
-from tickets import attachments, evidence, lookup, runs
+from tickets.conversation import attachments
+from tickets.runs import runs
+from tickets.shared import lookup
+from tickets.workflow import evidence
+
+from .conftest import Api, Worker
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 40
 

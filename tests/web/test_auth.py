@@ -13,8 +13,10 @@ from sqlalchemy import Engine, update
 import auth
 from models import ApiToken, Login, LoginLink, now, reading, writing
 from settings import Settings
-from tests.web.conftest import OWN_PAGE, SYSTEM, Api, Worker, csrf_token, form_token, issue
-from tickets import runs, tokens
+from tickets.operations import tokens
+from tickets.runs import runs
+
+from .conftest import OWN_PAGE, SYSTEM, Api, Worker, csrf_token, form_token, issue
 
 
 def link_for(store: Engine) -> str:

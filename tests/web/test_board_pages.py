@@ -12,10 +12,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, event
 
 from models import Run, Session, StoreUnavailable, Ticket, TicketStatus, reading, writing
-from tests.web.conftest import OWN_PAGE, Api, csrf_token
-from tests.web.test_more_pages import send, text
-from tickets import bulk, runs
-from tickets.lookup import get
+from tickets.lifecycle import bulk
+from tickets.runs import runs
+from tickets.shared.lookup import get
+
+from .conftest import OWN_PAGE, Api, csrf_token
+from .test_more_pages import send, text
 
 
 def cards(page: str) -> list[str]:

@@ -12,11 +12,13 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
 from models import Run, TicketStatus, reading, writing
-from tests.web.conftest import OWN_PAGE, Api, Worker, csrf_token, start
 from tests.workers.repositories import commit, git, repository
-from tickets import lookup, runs
-from web import changes
-from workers import changes as looked_at
+from tickets.runs import runs
+from tickets.shared import lookup
+from web.runs import changes
+from workers.repository import changes as looked_at
+
+from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
 
 
 @pytest.fixture

@@ -22,8 +22,10 @@ from websockets.sync.client import ClientConnection, connect
 from models import Run, RunMode, Scope, writing
 from tests.streams.conftest import ROOT
 from tests.waiting import wait_until
-from tests.web.stage import Stage, staged
-from tickets import lookup, runs
+from tickets.runs import runs
+from tickets.shared import lookup
+
+from .stage import Stage, staged
 
 pytestmark = pytest.mark.xdist_group("web-console")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from web.diff import Hunk, Line, parse
+from web.runs.diff import Hunk, Line, parse
 
 TEXT = """diff --git a/greet.sh b/greet.sh
 index 1..2 100644

@@ -10,8 +10,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, event, func, select
 
 from models import Base, reading
-from tests.web.conftest import OWN_PAGE, Api, form_token
-from tickets import lifecycle
+from tickets.lifecycle import lifecycle
+
+from .conftest import OWN_PAGE, Api, form_token
 
 
 def rows(store: Engine) -> dict[str, int]:

@@ -9,8 +9,11 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from models import Ticket, TicketEvent, reading, writing
-from tests.web.conftest import Api, Worker
-from tickets import lookup, quarantine, runs
+from tickets.runs import runs
+from tickets.shared import lookup
+from tickets.workflow import quarantine
+
+from .conftest import Api, Worker
 
 NDJSON = "application/x-ndjson"
 

@@ -11,9 +11,14 @@ from sqlalchemy import Engine, event, update
 
 from models import Heartbeat, Run, RunState, Ticket, now, reading, writing
 from tests.test_landing import pending
-from tests.web.conftest import SYSTEM
-from tickets import health, incidents, landing, lifecycle, runs, switches, tasks
-from tickets.facts import NewTicket
+from tickets.lifecycle import lifecycle
+from tickets.operations import health, incidents, tasks
+from tickets.runs import runs
+from tickets.shared import switches
+from tickets.shared.facts import NewTicket
+from tickets.workflow import landing
+
+from .conftest import SYSTEM
 
 
 @pytest.fixture

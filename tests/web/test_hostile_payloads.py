@@ -13,11 +13,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, update
 
 from models import RunRequest, Ticket, TicketEvent, TicketMessage, now, reading, stamp, writing
-from tests.web.conftest import Api, Worker, start
-from tickets import events
-from web import telling
-from web.hub import Frame, coalesced
-from workers.vocabulary import KINDS
+from tickets.shared import events
+from web.site import telling
+from web.stream.hub import Frame, coalesced
+from workers.contract.vocabulary import KINDS
+
+from .conftest import Api, Worker, start
 
 FIELDS = (
     "answers", "asked", "body", "call", "changes", "choices", "conversation_id", "detail", "ended", "error", "exit_code",

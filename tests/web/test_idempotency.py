@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine
 
-from tests.web.conftest import Api, issue
+from .conftest import Api, issue
 
 KEY = {"Idempotency-Key": "7c1f"}
 

@@ -12,10 +12,14 @@ from websockets.sync.client import connect
 from models import Controller, DeliveryState, Scope, now, writing
 from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
-from tests.web.conftest import Staged
-from tests.web.stage import Stage
-from tickets import header, ingest, lookup, runs, tokens
-from tickets.control import LEASE
+from tickets.board import header
+from tickets.conversation.control import LEASE
+from tickets.operations import tokens
+from tickets.runs import ingest, runs
+from tickets.shared import lookup
+
+from .conftest import Staged
+from .stage import Stage
 
 pytestmark = pytest.mark.xdist_group("web-interactive")
 

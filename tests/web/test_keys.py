@@ -6,7 +6,7 @@ from collections import Counter
 
 from flask import Flask
 
-from web import frame, keys
+from web.site import frame, keys
 
 
 def test_each_page_has_a_letter_of_its_own(app: Flask) -> None:

@@ -11,9 +11,12 @@ from werkzeug.test import TestResponse
 
 from models import LandingState, Program, TicketStatus, now, reading, writing
 from tests.test_landing import SHA, get, handed_in, pending, project
-from tests.web.conftest import OWN_PAGE, Api, csrf_token
-from tests.web.test_settings_pages import FIELDS, send, text
-from tickets import landed, landing, projects
+from tickets.runs import landed
+from tickets.team import projects
+from tickets.workflow import landing
+
+from .conftest import OWN_PAGE, Api, csrf_token
+from .test_settings_pages import FIELDS, send, text
 
 
 def page(browser: FlaskClient, query: str = "") -> str:

@@ -12,7 +12,7 @@ from threading import Barrier
 
 import pytest
 
-from web import markdown
+from web.site import markdown
 
 HOSTILE = [
     "[", "![", "![](", "[x](a ", "[[*]]", "*a*", "*a**b", "_*", "`", "\\`", "<", "|`|`\n", "# a\n", "a\n=\n", "```a\n ",

@@ -11,10 +11,13 @@ from sqlalchemy import Engine, select
 
 from models import Incident, IncidentState, TaskOutcome, TicketEvent, Trigger, now, reading, writing
 from settings import Settings
-from tests.web.conftest import OWN_PAGE, Api, csrf_token
-from tickets import conversation, incidents, lifecycle, tasks
-from tickets.actors import Actor
-from tickets.facts import NewTicket
+from tickets.conversation import conversation
+from tickets.lifecycle import lifecycle
+from tickets.operations import incidents, tasks
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
+
+from .conftest import OWN_PAGE, Api, csrf_token
 
 OPERATOR = Actor.human("operator")
 PAGES = ("/help", "/search", "/tasks", "/incidents", "/logs", "/logs?show=heartbeats", "/logs?show=web")

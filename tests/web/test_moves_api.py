@@ -10,8 +10,9 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from settings import Settings
-from tests.web.conftest import Api, Worker, start
-from tickets.lifecycle import LANDING_MOVES, MOVES
+from tickets.lifecycle.lifecycle import LANDING_MOVES, MOVES
+
+from .conftest import Api, Worker, start
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from sqlalchemy import Engine, update
 from models import Agent, Program, now, writing
 from settings import Settings
 from tests.test_sessions import begin
-from tests.web.conftest import OWN_PAGE, Api, csrf_token
-from tests.web.test_more_pages import text
+
+from .conftest import OWN_PAGE, Api, csrf_token
+from .test_more_pages import text
 
 PARK = {"status": "waiting"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.web.test_origin_matrix import addresses
+from .test_origin_matrix import addresses
 
 WORKER = Path(__file__).parent.parent.parent / "static" / "worker.js"
 PAGES = {"/", "/board", "/activity", "/tasks", "/team", "/incidents"}

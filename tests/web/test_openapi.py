@@ -24,12 +24,13 @@ from schemathesis.specs.openapi.checks import (
 from sqlalchemy import Engine
 
 from auth import Right
-from tests.web.conftest import Api, start
 from web import blueprints
-from web.api import PREFIX, ROUTES, Route
-from web.bodies import EVENTS
-from web.openapi import document
-from web.openapi import path_of as described
+from web.api.api import PREFIX, ROUTES, Route
+from web.api.bodies import EVENTS
+from web.api.openapi import document
+from web.api.openapi import path_of as described
+
+from .conftest import Api, start
 
 blueprints()  # declares the routes
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]

@@ -16,7 +16,8 @@ from werkzeug.routing import Rule
 import auth
 from models import TicketEvent, reading
 from settings import Settings
-from tests.web.conftest import OWN_PAGE, Api, Worker, csrf_token, form_token
+
+from .conftest import OWN_PAGE, Api, Worker, csrf_token, form_token
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 

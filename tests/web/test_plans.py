@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine, event
 
-from tests.web.conftest import Api, start
+from .conftest import Api, start
 
 GROWING = {
     "tickets", "runs", "ticket_events", "ticket_comments", "ticket_messages", "ticket_phases", "ticket_relationships",

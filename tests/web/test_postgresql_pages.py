@@ -11,9 +11,11 @@ from sqlalchemy import Engine
 from werkzeug.routing import Rule
 
 from models import TaskOutcome, TicketStatus, Trigger, now, stamp, writing
-from tests.web.conftest import Api, Worker
-from tickets import incidents, lifecycle, tasks
-from workers.vocabulary import KINDS
+from tickets.lifecycle import lifecycle
+from tickets.operations import incidents, tasks
+from workers.contract.vocabulary import KINDS
+
+from .conftest import Api, Worker
 
 ENDLESS = ("streams.", "interactive.", "console.attach")
 """Streams and sockets: the tests of streams ask them."""

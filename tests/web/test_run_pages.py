@@ -14,9 +14,13 @@ from sqlalchemy import Engine, update
 
 from models import Run, writing
 from settings import Settings
-from tests.web.conftest import OWN_PAGE, Api, Worker, csrf_token, start
-from tickets import evidence, lifecycle, lookup, quarantine, runs
-from tickets.actors import Actor
+from tickets.lifecycle import lifecycle
+from tickets.runs import runs
+from tickets.shared import lookup
+from tickets.shared.actors import Actor
+from tickets.workflow import evidence, quarantine
+
+from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
 
 CHECK = {"argv": ["make", "test"], "exit_code": 2, "seconds": 4.0, "sha256": "ab", "tail": "FAILED test_rename"}
 SEEN = {"commits": [{"sha": "a" * 40, "subject": "Rename"}], "files_changed": 1, "check": CHECK}

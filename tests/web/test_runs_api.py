@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import Engine
 
 from models import reading
-from tests.web.conftest import Api, Worker
-from tickets import lookup, quarantine
+from tickets.shared import lookup
+from tickets.workflow import quarantine
+
+from .conftest import Api, Worker
 
 
 def test_a_heartbeat_is_answered_with_what_the_run_must_know(worker: Worker, operator: Api) -> None:

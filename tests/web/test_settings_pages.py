@@ -13,14 +13,17 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 from werkzeug.test import TestResponse
 
-from doors import bench, probing
+from jobs import bench, probing
 from models import Project, ProjectDraft, now, reading, writing
 from settings import Settings
-from tests.web.conftest import OWN_PAGE, Api, csrf_token
-from tickets import policy, projects, switches
-from tickets.actors import Actor
-from tickets.projects import NewProject
-from web.settings_page import in_use
+from tickets.dispatch import policy
+from tickets.shared import switches
+from tickets.shared.actors import Actor
+from tickets.team import projects
+from tickets.team.projects import NewProject
+from web.team.settings_page import in_use
+
+from .conftest import OWN_PAGE, Api, csrf_token
 
 ALICE = Actor.human("alice")
 FIELDS = {"name": "Code", "slug": "code", "base_branch": "main", "gate": "checks", "max_runs": "3"}

@@ -10,7 +10,7 @@ STATIC, TEMPLATES = ROOT / "static", ROOT / "templates"
 MARKUP = sorted(TEMPLATES.rglob("*.html"))
 SCRIPTS = sorted([*STATIC.glob("*.js"), *(STATIC / "js").glob("*.js")])
 STYLES = sorted([STATIC / "style.css", *(STATIC / "css").glob("*.css")])
-PYTHON = sorted((ROOT / "web").glob("*.py"))
+PYTHON = sorted((ROOT / "web").rglob("*.py"))
 
 INLINE = re.compile(r"\sstyle=|\son[a-z]+=|<style|<script(?![^>]*\ssrc=)|javascript:|\bhx-on|\bjs:")
 UNSAFE = re.compile(r"\beval\(|new Function|\.innerHTML|\.outerHTML\s*=|insertAdjacentHTML|document\.write")

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Engine
 
 from models import TaskOutcome, Trigger, now, reading, writing
-from tests.web.conftest import Api
-from tickets import tasks
+from tickets.operations import tasks
+
+from .conftest import Api
 
 
 def items(api: Api, path: str) -> list[dict[str, Any]]:

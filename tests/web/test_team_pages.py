@@ -13,9 +13,10 @@ from werkzeug.test import TestResponse
 
 from models import Agent, Profile, Run, TicketEvent, now, reading, writing
 from settings import Budget, Settings
-from tests.web.conftest import OWN_PAGE, Api, csrf_token, start
-from tickets import programs, team
-from workers.probe import Program
+from tickets.team import programs, team
+from workers.agents.probe import Program
+
+from .conftest import OWN_PAGE, Api, csrf_token, start
 
 CLAUDE = Program("claude", "/opt/claude", "2.1.329", found=True, logged_in=False, advice="Run `claude` and log in.")
 CODEX = Program("codex", None, None, found=False, logged_in=None, advice="Install Codex, or work with another agent.")

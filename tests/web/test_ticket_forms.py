@@ -17,11 +17,15 @@ import auth
 from models import reading, writing
 from settings import Settings
 from tests.test_pictures import png
-from tests.web.conftest import OWN_PAGE, Api, csrf_token, start
-from tests.web.test_attachments import stored
-from tickets import attachments, context, lookup, projects, relationships
-from tickets.actors import Actor
-from tickets.views import TicketJson, ticket_json
+from tickets.conversation import attachments, context
+from tickets.lifecycle.views import TicketJson, ticket_json
+from tickets.shared import lookup
+from tickets.shared.actors import Actor
+from tickets.team import projects
+from tickets.workflow import relationships
+
+from .conftest import OWN_PAGE, Api, csrf_token, start
+from .test_attachments import stored
 
 PICTURE = png(640, 480)
 PAGE = "/ticket/MC-1"

@@ -9,10 +9,11 @@ from flask import Flask
 from sqlalchemy import Engine, event
 
 from models import writing
-from tests.web.conftest import Api, start
-from tickets import projects
-from tickets.actors import Actor
-from web.openapi import document
+from tickets.shared.actors import Actor
+from tickets.team import projects
+from web.api.openapi import document
+
+from .conftest import Api, start
 
 
 def make(operator: Api, **facts: Any) -> Any:

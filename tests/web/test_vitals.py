@@ -12,11 +12,12 @@ from sqlalchemy import Engine
 
 from models import reading, writing
 from tests.waiting import wait_until
-from tests.web.conftest import Api, Staged
-from tickets import store as sizes
-from web import vitals
-from web.shared_values import Gauge, SharedValues
-from web.slots import Slots
+from tickets.operations import store as sizes
+from web.site import vitals
+from web.site.shared_values import Gauge, SharedValues
+from web.site.slots import Slots
+
+from .conftest import Api, Staged
 
 
 def figure(text: str, name: str) -> float:

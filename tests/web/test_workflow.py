@@ -10,9 +10,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
 from models import writing
-from tests.web.conftest import OWN_PAGE, Api, Worker, csrf_token, start
-from tickets import lookup, runs
-from web import forms_phases
+from tickets.runs import runs
+from tickets.shared import lookup
+from web.site import forms_phases
+
+from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
 
 DEV = {"name": "Dev", "agent": "script", "gate": "reviewer"}
 REVIEW = {"name": "Review", "agent": "claude", "choices": ["ship", "hold"]}

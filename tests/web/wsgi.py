@@ -8,7 +8,7 @@ import os
 from flask import Flask
 
 import app
-from web import connection
+from web.site import connection
 
 
 def preload() -> Flask:

@@ -14,10 +14,12 @@ from typing import Any
 from uuid import uuid4
 
 from tests.waiting import wait_until
-from tests.workers import scripted
-from workers import launch, processes, spool
-from workers.launch import ROOT
-from workers.spec import Limits, RunSpec
+from workers.contract.spec import Limits, RunSpec
+from workers.host import processes
+from workers.run import launch, spool
+from workers.run.launch import ROOT
+
+from . import scripted
 
 PATIENCE = 60.0
 
@@ -77,7 +79,7 @@ class Run:
 
     def start(self) -> Run:
         env = dict(os.environ) | dict([self.spec.marker.split("=")])
-        command = [sys.executable, "-m", "workers.wrapper", str(self.dir)]
+        command = [sys.executable, "-m", "workers.run.wrapper", str(self.dir)]
         with (self.dir.parent / "screen.txt").open("wb") as screen:
             self.wrapper = subprocess.Popen(command, cwd=ROOT, env=env, stdout=screen, stderr=screen)
         return self

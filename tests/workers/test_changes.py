@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.repositories import commit, git, repository
-from workers import changes
-from workers.changes import FileChange
-from workers.git import GitError
+from workers.repository import changes
+from workers.repository.changes import FileChange
+from workers.repository.git import GitError
+
+from .repositories import commit, git, repository
 
 LONG = "".join(f"line {number}\n" for number in range(30))
 

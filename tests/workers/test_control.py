@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from tests.waiting import wait_until
-from tests.workers.fake_api import FakeApi, serving
-from workers.api import Api, Unreachable
-from workers.control import Control, Mailbox, Orders, Stop, orders
+from workers.run.api import Api, Unreachable
+from workers.run.control import Control, Mailbox, Orders, Stop, orders
+
+from .fake_api import FakeApi, serving
 
 
 @pytest.fixture

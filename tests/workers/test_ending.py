@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from workers.ending import Ending, Patience, overspent
-from workers.spec import Limits
-from workers.verdict import Cause
+from workers.contract.spec import Limits
+from workers.run.ending import Ending, Patience, overspent
+from workers.run.verdict import Cause
 
 CAUSE = Cause("stopped", "Enough.", "operator")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers import folders
+from workers.host import folders
 
 NOBODY = 65534
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.repositories import commit, repository
-from tests.workers.repositories import git as raw
-from workers import git
+from workers.repository import git
+
+from .repositories import commit, repository
+from .repositories import git as raw
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from subprocess import CalledProcessError
 
 import pytest
 
-from tests.workers.repositories import commit, git, named, repository
-from workers import forges, landing, worktrees
-from workers.git import GitError
-from workers.landing import Conflict, Job, Landed, LandingError, Prepared
+from workers.repository import forges, landing, worktrees
+from workers.repository.git import GitError
+from workers.repository.landing import Conflict, Job, Landed, LandingError, Prepared
+
+from .repositories import commit, git, named, repository
 
 BRANCH = "mc/MC-3-add-a-line"
 Land = Callable[..., str]

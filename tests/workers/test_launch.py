@@ -10,11 +10,13 @@ from uuid import uuid4
 import pytest
 
 from tests.waiting import wait_until
-from tests.workers.fake_api import serving
-from tests.workers.runs import Run
-from workers import launch, processes
-from workers.lock import is_held, was_started
-from workers.tmux import Tmux, TmuxError
+from workers.host import processes
+from workers.host.tmux import Tmux, TmuxError
+from workers.run import launch
+from workers.run.lock import is_held, was_started
+
+from .fake_api import serving
+from .runs import Run
 
 
 @pytest.fixture

@@ -13,10 +13,12 @@ from uuid import uuid4
 import pytest
 
 from tests.waiting import wait_until
-from tests.workers.repositories import commit, git, repository
-from workers import checks, processes
-from workers.observe import NOTHING, Checking, observe
-from workers.observe import base_of as workers_base_of
+from workers.host import processes
+from workers.repository import checks
+from workers.repository.observe import NOTHING, Checking, observe
+from workers.repository.observe import base_of as workers_base_of
+
+from .repositories import commit, git, repository
 
 
 @pytest.fixture

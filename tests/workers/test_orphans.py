@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from tests.workers.fake_api import FakeApi, serving
-from tests.workers.runs import Run, acting, running
-from workers import processes
-from workers.processes import Identity
+from workers.host import processes
+from workers.host.processes import Identity
+
+from .fake_api import FakeApi, serving
+from .runs import Run, acting, running
 
 
 @pytest.fixture

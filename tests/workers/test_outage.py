@@ -15,10 +15,11 @@ import pytest
 
 from tests.ports import free_port
 from tests.waiting import wait_until
-from tests.workers.fake_api import FakeApi, serving
-from tests.workers.runs import Run, acting, running
-from workers import spool, verdict
-from workers.launch import ROOT
+from workers.run import spool, verdict
+from workers.run.launch import ROOT
+
+from .fake_api import FakeApi, serving
+from .runs import Run, acting, running
 
 
 class Server:

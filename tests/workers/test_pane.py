@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from workers import pane
-from workers.pane import Pane
+from workers.run import pane
+from workers.run.pane import Pane
 
 
 @pytest.fixture

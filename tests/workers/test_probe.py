@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from workers import probe
-from workers.probe import Program
+from workers.agents import probe
+from workers.agents.probe import Program
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 
 from tests.waiting import wait_until
-from workers import processes
-from workers.processes import Identity
+from workers.host import processes
+from workers.host.processes import Identity
 
 DAEMON = """
 import os, signal, sys, time
@@ -141,7 +141,7 @@ def test_whoever_stops_a_run_is_spared_though_it_carries_the_marker(tmp_path: Pa
     name, value = marker.split("=")
     done = subprocess.run(
         [sys.executable, "-c", source, marker],
-        env={**os.environ, name: value, "PYTHONPATH": str(Path(processes.__file__).parents[1])},
+        env={**os.environ, name: value, "PYTHONPATH": str(Path(processes.__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=20,

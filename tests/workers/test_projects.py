@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.repositories import commit, git, repository
-from workers import projects
-from workers.projects import CloneFailed, CloneRefused
+from workers.repository import projects
+from workers.repository.projects import CloneFailed, CloneRefused
+
+from .repositories import commit, git, repository
 
 
 def test_a_clean_repository_can_be_worked_on(tmp_path: Path) -> None:

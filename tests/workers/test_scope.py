@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers import commands, scope
+from workers.host import commands, scope
 
 
 @pytest.fixture(autouse=True)

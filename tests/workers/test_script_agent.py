@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests.waiting import wait_until
-from tests.workers.runs import spec_for
 from workers.agents.script import ScriptAgent
-from workers.vocabulary import Event
+from workers.contract.vocabulary import Event
+
+from .runs import spec_for
 
 PATIENCE = 60.0
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from tests.workers.fake_api import FakeApi, serving
-from workers import spool
-from workers.api import Api
-from workers.sender import Sender
-from workers.spool import Spool
+from workers.run import spool
+from workers.run.api import Api
+from workers.run.sender import Sender
+from workers.run.spool import Spool
+
+from .fake_api import FakeApi, serving
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.workers.runs import spec_for
-from workers import spec
-from workers.spec import SpecRefused
+from workers.contract import spec
+from workers.contract.spec import SpecRefused
+
+from .runs import spec_for
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from tests.waiting import wait_until
-from workers import spool
-from workers.spool import Position, Spool
+from workers.run import spool
+from workers.run.spool import Position, Spool
 
 PLENTY = 1_000_000
 
@@ -96,7 +96,7 @@ def test_a_disk_that_refuses_a_line_gets_no_half_of_it(tmp_path: Path) -> None:
     program = """
 import resource, signal, sys
 from pathlib import Path
-from workers.spool import Spool
+from workers.run.spool import Spool
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 spool = Spool(Path(sys.argv[1]), 1_000_000)
@@ -120,7 +120,7 @@ def test_everything_written_before_a_kill_is_replayed(tmp_path: Path) -> None:
     program = """
 import sys
 from pathlib import Path
-from workers.spool import Spool
+from workers.run.spool import Spool
 spool = Spool(Path(sys.argv[1]), 10_000_000)
 while True:
     spool.append("agent.text", {"text": "x" * 1000})

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from workers import processes
-from workers.tmux import (
+from workers.host import processes
+from workers.host.tmux import (
     NoServer,
     Pane,
     SessionTaken,

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.workers.runs import spec_for
-from tickets.runs import Report
-from workers import terminal, verdict
-from workers.facts import Facts
-from workers.verdict import Cause, Failure, Verdict
+from tickets.runs.runs import Report
+from workers.run import terminal, verdict
+from workers.run.facts import Facts
+from workers.run.verdict import Cause, Failure, Verdict
+
+from .runs import spec_for
 
 NONCE = "0123456789abcdef0123456789abcdef"
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.server import unix_serve
 
-from workers.websocket import (
+from workers.host.websocket import (
     BINARY,
     CLOSE,
     CONTINUATION,

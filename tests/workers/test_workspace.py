@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.repositories import commit, git, repository
-from workers import workspace
-from workers.links import LinkRefused, link_files
-from workers.slots import Record, Slot
-from workers.workspace import (
+from workers.repository import workspace
+from workers.repository.links import LinkRefused, link_files
+from workers.repository.slots import Record, Slot
+from workers.repository.workspace import (
     NoCommits,
     NotARepository,
     PoolFull,
@@ -24,6 +23,8 @@ from workers.workspace import (
     WorkspaceBusy,
     WorkspaceError,
 )
+
+from .repositories import commit, git, repository
 
 FIRST, SECOND, THIRD = "mc/MC-1-first", "mc/MC-2-second", "mc/MC-3-third"
 

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from tests.waiting import wait_until
-from tests.workers.fake_api import FakeApi, serving
-from tests.workers.runs import Run, acting, running
-from workers import launch
-from workers.lock import locked
+from workers.run import launch
+from workers.run.lock import locked
+
+from .fake_api import FakeApi, serving
+from .runs import Run, acting, running
 
 BLOCK = "```sh\n{}\n```\n"
 
@@ -411,7 +412,7 @@ def test_a_glance_at_the_lock_does_not_cost_a_run_its_start(tmp_path: Path, api:
 
 
 def _exit_code(run: Run) -> int:
-    command = [sys.executable, "-m", "workers.wrapper", str(run.dir)]
+    command = [sys.executable, "-m", "workers.run.wrapper", str(run.dir)]
     return subprocess.run(command, cwd=launch.ROOT, capture_output=True, check=False).returncode
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
-from workers.agents.base import Agent
-from workers.spec import Mode
+from workers.contract.base import Agent
+from workers.contract.spec import Mode
 
 _SCREEN = ("workers.agents.screen", "ScreenAgent")
 _AGENTS = {

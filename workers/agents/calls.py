@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workers.agents.fields import text
-from workers.vocabulary import Event, event, title
+from workers.contract.fields import text
+from workers.contract.vocabulary import Event, event, title
 
 COORDINATION = "mc-coord"
 _TELLING = (

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from workers import files
-from workers.agents.base import State
-from workers.agents.calls import COORDINATION
-from workers.agents.claude_stream import ClaudeStream
-from workers.agents.coordination import server_environment
-from workers.agents.diagnosis import explain_exit
-from workers.agents.fields import Fields, read_line, write_line
-from workers.folders import make_private
-from workers.spec import RunSpec
-from workers.vocabulary import Event
+from workers.contract.base import State
+from workers.contract.fields import Fields, read_line, write_line
+from workers.contract.spec import RunSpec
+from workers.contract.vocabulary import Event
+from workers.host import files
+from workers.host.folders import make_private
+
+from .calls import COORDINATION
+from .claude_stream import ClaudeStream
+from .coordination import server_environment
+from .diagnosis import explain_exit
 
 MCP_CONFIG = "mc-coord.json"
 MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
@@ -33,7 +34,7 @@ _CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-c
 
 
 class ClaudeAgent:
-    """One run of Claude Code; see `workers.agents.base.Agent`."""
+    """One run of Claude Code; see `workers.contract.base.Agent`."""
 
     one_turn = False
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal, cast
 
-from workers.agents.base import State
-from workers.agents.calls import call_events
-from workers.agents.claude_requests import Requests
-from workers.agents.deltas import Deltas
-from workers.agents.diagnosis import diagnose, iso, reset_time
-from workers.agents.fields import Fields, UnknownLine, amount, count, rows, table, text
-from workers.agents.tally import Tally
-from workers.spec import Permissions
-from workers.vocabulary import Event, event
+from workers.contract.base import State
+from workers.contract.fields import Fields, UnknownLine, amount, count, rows, table, text
+from workers.contract.spec import Permissions
+from workers.contract.vocabulary import Event, event
+
+from .calls import call_events
+from .claude_requests import Requests
+from .deltas import Deltas
+from .diagnosis import diagnose, iso, reset_time
+from .tally import Tally
 
 _STATES: dict[str, State] = {"running": "running", "requires_action": "waiting", "idle": "idle"}
 _RECEIPTS = {"queued": "queued", "started": "delivered", "completed": "accepted", "cancelled": "cancelled"}

@@ -1,7 +1,7 @@
 """Codex as an agent: its app-server, its configuration, and the requests that drive it.
 
 The server listens on a socket, so that a person can join with `codex resume <thread> --remote unix://<socket>`;
-`workers.codex_bridge` makes stdio of it.
+`workers.agents.codex_bridge` makes stdio of it.
 
 The conversation opens step by step (`initialize`, then a thread, then a turn with the prompt), each step taken
 when the reply to the one before arrives; what is sent earlier waits. The first turn also waits until the
@@ -19,18 +19,19 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from workers import boot, files
-from workers.agents.base import State
-from workers.agents.calls import COORDINATION
-from workers.agents.codex_exec import CodexExec
-from workers.agents.codex_stream import CodexStream
-from workers.agents.coordination import server_environment
-from workers.agents.diagnosis import diagnose, explain_exit
-from workers.agents.fields import Fields, read_line, table, text, write_line
-from workers.agents.worktree import commit_folders
-from workers.folders import make_private
-from workers.spec import RunSpec
-from workers.vocabulary import Event, event, raw
+from workers.contract.base import State
+from workers.contract.fields import Fields, read_line, table, text, write_line
+from workers.contract.spec import RunSpec
+from workers.contract.vocabulary import Event, event, raw
+from workers.host import boot, files
+from workers.host.folders import make_private
+
+from .calls import COORDINATION
+from .codex_exec import CodexExec
+from .codex_stream import CodexStream
+from .coordination import server_environment
+from .diagnosis import diagnose, explain_exit
+from .worktree import commit_folders
 
 _CLIENT = {"name": "mission_control", "title": "Mission Control", "version": "1"}
 POLICIES = {
@@ -46,7 +47,7 @@ _VERSION = re.compile(r"/(\d[\w.+-]*)")
 
 
 class CodexAgent:
-    """One run of Codex; see `workers.agents.base.Agent`."""
+    """One run of Codex; see `workers.contract.base.Agent`."""
 
     one_turn = False
 
@@ -80,7 +81,7 @@ class CodexAgent:
 
     def command(self, spec: RunSpec) -> list[str]:
         program = [spec.binary or "codex", str(socket_of(spec)), *spec.argv]
-        return boot.module("workers.codex_bridge", *program)
+        return boot.module("workers.agents.codex_bridge", *program)
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {"CODEX_HOME": spec.config_dir}

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from workers.agents import codex_items
-from workers.agents.base import State
-from workers.agents.diagnosis import diagnose, reset_time
-from workers.agents.fields import Fields, UnknownLine, count, table, text
-from workers.agents.tally import Tally
-from workers.vocabulary import Event, event
+from workers.contract.base import State
+from workers.contract.fields import Fields, UnknownLine, count, table, text
+from workers.contract.vocabulary import Event, event
+
+from . import codex_items
+from .diagnosis import diagnose, reset_time
+from .tally import Tally
 
 RECONNECTING = re.compile(r"Reconnecting\.\.\. (\d+)/(\d+)(?: \((.*)\))?", re.DOTALL)
 

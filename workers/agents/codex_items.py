@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from workers.agents.calls import call_events
-from workers.agents.fields import Fields, UnknownLine, amount, rows, table, text
-from workers.vocabulary import Event, event
+from workers.contract.fields import Fields, UnknownLine, amount, rows, table, text
+from workers.contract.vocabulary import Event, event
+
+from .calls import call_events
 
 _TASKS = {"started": "started", "completed": "ended", "interrupted": "ended", "interacted": "progress"}
 _SILENT = frozenset({"userMessage", "hookPrompt", "functionCallOutput", "sleep"})

@@ -10,17 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.agents.base import State
-from workers.agents.codex import MCP_SECONDS, POLICIES, earlier, write_config
-from workers.agents.codex_exec import CodexExec
-from workers.agents.diagnosis import explain_exit
-from workers.agents.fields import read_line
-from workers.spec import RunSpec
-from workers.vocabulary import Event, event
+from workers.contract.base import State
+from workers.contract.fields import read_line
+from workers.contract.spec import RunSpec
+from workers.contract.vocabulary import Event, event
+
+from .codex import MCP_SECONDS, POLICIES, earlier, write_config
+from .codex_exec import CodexExec
+from .diagnosis import explain_exit
 
 
 class CodexOnce:
-    """One run of `codex exec`; see `workers.agents.base.Agent`."""
+    """One run of `codex exec`; see `workers.contract.base.Agent`."""
 
     one_turn = True
 

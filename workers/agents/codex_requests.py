@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.agents.calls import COORDINATION, call_title
-from workers.agents.fields import Fields, UnknownLine, rows, table, text, write_line
-from workers.spec import Permissions
-from workers.vocabulary import Event, event
+from workers.contract.fields import Fields, UnknownLine, rows, table, text, write_line
+from workers.contract.spec import Permissions
+from workers.contract.vocabulary import Event, event
+
+from .calls import COORDINATION, call_title
 
 _TOOLS = {
     "item/commandExecution/requestApproval": "shell",

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from workers.agents import codex_items
-from workers.agents.base import State
-from workers.agents.codex_exec import RECONNECTING
-from workers.agents.codex_requests import Requests
-from workers.agents.deltas import Deltas
-from workers.agents.diagnosis import diagnose, iso, reset_time
-from workers.agents.fields import Fields, UnknownLine, amount, count, rows, table, text
-from workers.agents.tally import Tally
-from workers.spec import Permissions
-from workers.vocabulary import Event, event
+from workers.contract.base import State
+from workers.contract.fields import Fields, UnknownLine, amount, count, rows, table, text
+from workers.contract.spec import Permissions
+from workers.contract.vocabulary import Event, event
+
+from . import codex_items
+from .codex_exec import RECONNECTING
+from .codex_requests import Requests
+from .deltas import Deltas
+from .diagnosis import diagnose, iso, reset_time
+from .tally import Tally
 
 _FAILURES = {
     "contextWindowExceeded": "context_overflow",

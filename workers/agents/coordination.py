@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers import files
-from workers.spec import RunSpec
+from workers.contract.spec import RunSpec
+from workers.host import files
 
 TOKEN_FILE = "api-token"  # noqa: S105 - a file's name
 

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from workers.vocabulary import Event, event, plain, title
+from workers.contract.vocabulary import Event, event, plain, title
 
 _WORDS = (
     (

@@ -1,4 +1,4 @@
-"""An agent's own screen as seen from the wrapper; the program beside it is `workers.tui.driver`."""
+"""An agent's own screen as seen from the wrapper; the program beside it is `workers.agents.tui.driver`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workers import boot
-from workers.agents.fields import Fields, table, text, write_line
-from workers.agents.script import ScriptAgent
-from workers.spec import RunSpec
-from workers.vocabulary import Event
+from workers.contract.fields import Fields, table, text, write_line
+from workers.contract.spec import RunSpec
+from workers.contract.vocabulary import Event
+from workers.host import boot
+
+from .script import ScriptAgent
 
 
 class ScreenAgent(ScriptAgent):
-    """One run of a program with its own screen; see `workers.agents.base.Agent`.
+    """One run of a program with its own screen; see `workers.contract.base.Agent`.
 
     A state that is unknown counts as running until a hook has told that the turn is over.
     """
@@ -29,7 +30,7 @@ class ScreenAgent(ScriptAgent):
         self._run_dir = run_dir
 
     def command(self, spec: RunSpec) -> list[str]:
-        return boot.module("workers.tui.driver", str(self._run_dir))
+        return boot.module("workers.agents.tui.driver", str(self._run_dir))
 
     def open(self, prompt: str) -> list[bytes]:
         """Nothing: the prompt is an argument of the program."""

@@ -1,4 +1,4 @@
-"""The built-in script agent as seen from the wrapper; the program itself is `workers.script_agent`.
+"""The built-in script agent as seen from the wrapper; the program itself is `workers.agents.script_agent`.
 
 Any other program that speaks the same lines can take its place (`spec.binary`).
 """
@@ -9,17 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from workers import boot
-from workers.agents.base import State
-from workers.agents.deltas import Deltas
-from workers.agents.diagnosis import explain_exit
-from workers.agents.fields import Fields, UnknownLine, read_line, table, text, write_line
-from workers.spec import RunSpec
-from workers.vocabulary import KINDS, Event, Kind, event
+from workers.contract.base import State
+from workers.contract.fields import Fields, UnknownLine, read_line, table, text, write_line
+from workers.contract.spec import RunSpec
+from workers.contract.vocabulary import KINDS, Event, Kind, event
+from workers.host import boot
+
+from .deltas import Deltas
+from .diagnosis import explain_exit
 
 
 class ScriptAgent:
-    """One run of the script agent; see `workers.agents.base.Agent`."""
+    """One run of the script agent; see `workers.contract.base.Agent`."""
 
     one_turn = False
 
@@ -33,7 +34,7 @@ class ScriptAgent:
 
     def command(self, spec: RunSpec) -> list[str]:
         named = ["--identifier", spec.identifier, "--title", spec.title]
-        program = [spec.binary] if spec.binary else boot.module("workers.script_agent")
+        program = [spec.binary] if spec.binary else boot.module("workers.agents.script_agent")
         return [*program, *spec.argv, *named]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:

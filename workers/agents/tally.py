@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.vocabulary import Event
+from workers.contract.vocabulary import Event
 
 
 @dataclass(slots=True)

@@ -1,43 +1,7 @@
-"""What the agent's program calls at each hook: `python -I -S hook.py <run directory>`, the hook's JSON on stdin.
+"""The hook of a screen at its old place, which the program of a living run still calls; to be removed with the next version."""
 
-It appends the JSON as one line to `hooks.jsonl`. A request for permission gets a name and then waits, while the
-program shows or holds its dialog, for `answers/<name>.json`, whose content it prints. It ends with its program.
-Started for every event, so it imports next to nothing.
-"""
-
-# ruff: noqa: PTH118, PTH123 - pathlib would double the time to start
-
-import json
-import os
-import sys
-import time
-
-POLL_SECONDS = 0.05
-
-
-def main(run_dir: str) -> None:
-    hook = json.loads(sys.stdin.buffer.read())
-    waits = hook.get("hook_event_name") == "PermissionRequest"
-    request = os.urandom(16).hex() if waits else None
-    line = json.dumps({"hook": hook, "request": request}).encode() + b"\n"
-    handle = os.open(os.path.join(run_dir, "hooks.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.write(handle, line)
-    os.close(handle)
-    if request:
-        sys.stdout.write(_answer(os.path.join(run_dir, "answers", request + ".json")))
-
-
-def _answer(path: str) -> str:
-    """The content of the answer once it is there; nothing when the program is gone."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        try:
-            with open(path, encoding="utf-8") as file:
-                return file.read()
-        except FileNotFoundError:
-            time.sleep(POLL_SECONDS)
-    return ""
-
+import runpy
+from pathlib import Path
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    runpy.run_path(str(Path(__file__).resolve().parents[1] / "agents" / "tui" / "hook.py"), run_name="__main__")

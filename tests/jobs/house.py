@@ -1,0 +1,184 @@
+"""A whole installation for one test: home, store, tmux server, git project, and the real board on a port of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from werkzeug.serving import BaseWSGIServer, make_server
+
+import app
+from jobs import bench, passes
+from jobs.bench import Bench
+from jobs.recording import Done
+from models import Evidence, Run, Ticket, TicketComment, TicketStatus, open_engine, reading, writing
+from settings import Ambient, Limits, Settings
+from tests.ports import free_port
+from tests.waiting import wait_until
+from tests.workers.repositories import named, repository
+from tickets.lifecycle import lifecycle
+from tickets.shared import lookup
+from tickets.shared.actors import Actor
+from tickets.shared.facts import NewTicket
+from tickets.team import projects
+from tickets.team.projects import NewProject
+from workers.run import lock
+
+ALICE = Actor.human("alice")
+FAST = Limits(grace_seconds=1, startup_seconds=60)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class House:
+    """`close` ends everything that was started in it."""
+
+    def __init__(self, template: Path, home: Path, *, extra: Mapping[str, str] | None = None, **settings: Any) -> None:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **(extra or {})}
+        chosen: dict[str, Any] = {"port": free_port(), "limits": FAST, "retry_backoff_seconds": 1, "timezone": "UTC"}
+        self.settings = Settings(home=home, ambient=Ambient(environment=environment), **chosen | settings)
+        self.settings.ensure_home()
+        shutil.copy(template, home / "mc.db")
+        self.engine = open_engine(self.settings.database_url)
+        self.bench: Bench = bench.set_up(self.settings, self.engine)
+        self._tmux = self.bench.tmux
+        self._server: BaseWSGIServer | None = None
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    # The board
+
+    def open_board(self) -> None:
+        """Serve the real application from a thread."""
+        self._server = make_server("127.0.0.1", self.settings.port, app.create_app(self.settings), threaded=True)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close_board(self) -> None:
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def board_process(self) -> subprocess.Popen[bytes]:
+        """Serve it from a process that can be killed; returns once it answers."""
+        child = self.door("-m", "tests.jobs.board")
+        wait_until(self._answers, timeout=60, what="the board")
+        return child
+
+    def door(self, *argv: str) -> subprocess.Popen[bytes]:
+        """Start a program of the project in this home; its output is kept in pipes."""
+        child = subprocess.Popen(
+            [sys.executable, *argv],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self._children.append(child)
+        return child
+
+    def run_door(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *argv],
+            cwd=ROOT,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        mine = {"MC_HOME": str(self.settings.home), "MC_PORT": str(self.settings.port), "MC_LIMITS_GRACE_SECONDS": "1"}
+        retries = {"MC_RETRY_BACKOFF_SECONDS": "1", "MC_TIMEZONE": "UTC"}
+        return {**self.settings.ambient.environment, **mine, **retries}
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.settings.port)) == 0
+
+    # Tickets
+
+    def project(self, check: list[str] | None = None, slug: str = "web", **facts: Any) -> Path:
+        """A real repository as a project."""
+        folder = named(repository(self.settings.home / f"repository-{slug}"))
+        body = {"slug": slug, "name": slug, "folder": str(folder), "check_command": check, **facts}
+        with writing(self.engine) as session:
+            projects.add(session, NewProject.model_validate(body), ALICE)
+        return folder
+
+    def ticket(self, script: str = "", **facts: Any) -> int:
+        """A ticket for the script agent; `script` becomes its one step."""
+        description = f"```sh\n{script}\n```\n" if script else "Nothing to run."
+        values = {"title": "Write a line", "assigned_to": "script", "description": description, **facts}
+        with writing(self.engine) as session:
+            return lifecycle.create(session, NewTicket.model_validate(values), ALICE).id
+
+    def move(self, ticket_id: int, move: str, **facts: Any) -> Ticket:
+        with writing(self.engine) as session:
+            return lifecycle.transition(session, ticket_id, move, ALICE, **facts)
+
+    def get(self, ticket_id: int) -> Ticket:
+        with reading(self.engine) as session:
+            return lookup.get(session, ticket_id)
+
+    def runs(self, ticket_id: int | None = None) -> list[Run]:
+        query = select(Run).order_by(Run.id)
+        with reading(self.engine) as session:
+            return list(session.scalars(query.where(Run.ticket_id == ticket_id) if ticket_id else query))
+
+    def comments(self, ticket_id: int) -> list[str]:
+        query = select(TicketComment.body).where(TicketComment.ticket_id == ticket_id).order_by(TicketComment.id)
+        with reading(self.engine) as session:
+            return list(session.scalars(query))
+
+    def evidence(self, ticket_id: int) -> list[Evidence]:
+        with reading(self.engine) as session:
+            return list(session.scalars(select(Evidence).where(Evidence.ticket_id == ticket_id)))
+
+    # Passing
+
+    def make_pass(self, **options: Any) -> Done:
+        return passes.make_pass(self.bench, **options)
+
+    def until(self, ticket_id: int, *statuses: TicketStatus, passing: bool = False, timeout: float = 90) -> Ticket:
+        """Wait for a status, with passes in between if asked for."""
+
+        def arrived() -> Ticket | None:
+            if passing:
+                self.make_pass()
+            found = self.get(ticket_id)
+            return found if found.status in statuses else None
+
+        found = wait_until(arrived, timeout, what=f"{' or '.join(statuses)} (it is {self.get(ticket_id).status})")
+        assert found is not None
+        return found
+
+    def until_running(self, ticket_id: int) -> Run:
+        """Wait for the ticket's newest run to have beaten and told an event."""
+
+        def told() -> Run | None:
+            run = self.runs(ticket_id)[-1]
+            return run if run.pid and run.last_run_seq > 2 else None
+
+        found = wait_until(told, 60, what="the run's first events")
+        assert found is not None
+        return found
+
+    def wrapper_lives(self, run: Run) -> bool:
+        return lock.is_held(self.bench.run_dir(run.id))
+
+    def close(self) -> None:
+        self.close_board()
+        for child in self._children:
+            child.kill()
+            child.communicate()
+        subprocess.run(self._tmux.argv("kill-server"), env=self._tmux.environment, capture_output=True, timeout=10)
+        self.engine.dispose()
+        shutil.rmtree(self.settings.sockets_dir, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Read models: board, lists, search and the ticket page."""

@@ -1,0 +1,1 @@
+"""Messages, requests, attachments and context of a ticket."""

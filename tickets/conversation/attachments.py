@@ -1,0 +1,235 @@
+"""Files of a ticket: received into a private folder under a name of our own, then entered; served as a download.
+
+The file is written before the transaction begins; whoever called `receive` discards it when its row does not come.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from pydantic import Field
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session
+
+from models import ActorKind, Attachment, Evidence, EvidenceSource, EvidenceStatus
+from tickets.shared import events, words
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
+from tickets.shared.facts import Body, Prose
+
+from . import pictures
+
+CHUNK = 1 << 16
+NEW_PRIVATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NAME_CHARACTERS = 120
+STORED = re.compile(r"[0-9a-f]{32}")
+TEXT = "text/plain"
+SHOWN_BYTES, SHOWN_LINES = 16 << 10, 200
+"""How much of the beginning of a text is shown."""
+
+SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
+    (re.compile(rb"GIF8[79]a"), "image/gif"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
+    (re.compile(rb"%PDF-"), "application/pdf"),
+    (re.compile(rb"PK\x03\x04"), "application/zip"),
+    (re.compile(rb"\x1f\x8b\x08"), "application/gzip"),
+    (re.compile(rb"....ftyp(?:isom|iso\d|mp4\d|avc1|M4V )", re.DOTALL), "video/mp4"),
+    (re.compile(rb"\x1aE\xdf\xa3"), "video/webm"),
+)
+"""What may be stored besides text, by how it begins; what a name or a header claims does not count."""
+
+
+class Upload(Body):
+    """What is said with a file; with a `summary` it is entered as evidence, for an acceptance `item` where one is named."""
+
+    summary: Prose = Field("", max_length=2000)
+    item: int | None = Field(None, ge=0, le=49)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A file that lies in the folder and has no row yet."""
+
+    path: Path
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def receive(folder: Path, content: IO[bytes], name: str, limit: int) -> Received:
+    """Store what is sent; nothing is left of it when it is refused.
+
+    Raises `TooLarge` past `limit` bytes, `Invalid` for an empty file or a type that is not on the list.
+    """
+    path = folder / secrets.token_hex(16)
+    try:
+        with os.fdopen(os.open(path, NEW_PRIVATE_FILE, 0o600), "wb") as file:
+            received = _copy(content, file, path, name, limit)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return received
+
+
+def _copy(content: IO[bytes], file: IO[bytes], path: Path, name: str, limit: int) -> Received:
+    head = content.read(CHUNK)
+    if not head:
+        raise Invalid("the file is empty", field="file")
+    media_type = sniff(head)
+    digest, size = hashlib.sha256(), 0
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for chunk in _chunks(head, content):
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(f"A file may have {words.size(limit)}.", limit=limit)
+        if media_type == TEXT:
+            _require_text(decoder, chunk)
+        digest.update(chunk)
+        file.write(chunk)
+    return Received(path, shown_name(name), media_type, size, digest.hexdigest())
+
+
+def _chunks(head: bytes, content: IO[bytes]) -> Iterator[bytes]:
+    while head:
+        yield head
+        head = content.read(CHUNK)
+
+
+def sniff(head: bytes) -> str:
+    """The type that these first bytes show: one of `SIGNATURES`, else text, which the rest has to bear out."""
+    return next((media_type for pattern, media_type in SIGNATURES if pattern.match(head)), TEXT)
+
+
+def _require_text(decoder: codecs.IncrementalDecoder, chunk: bytes) -> None:
+    try:
+        decoder.decode(chunk)
+    except UnicodeDecodeError:
+        chunk = b"\x00"
+    if b"\x00" in chunk:
+        known = ", ".join(media_type for _, media_type in SIGNATURES)
+        raise Invalid(f"a file is UTF-8 text or one of {known}", field="file")
+
+
+def shown_name(name: str) -> str:
+    """The last part of a client's file name, without what could deceive a reader or a header."""
+    last = re.split(r"[/\\]", name)[-1]
+    plain = "".join(letter for letter in last if letter.isprintable() and letter not in '"<>:|?*').strip(" .")
+    return plain[-NAME_CHARACTERS:] or "file"
+
+
+def add(session: Session, ticket_id: int, received: Received, said: Upload, actor: Actor, most: int) -> Attachment:
+    """Enter a received file. Raises `Invalid` when the ticket has `most` files already."""
+    if (session.scalar(select(func.count()).where(Attachment.ticket_id == ticket_id)) or 0) >= most:
+        raise Invalid(f"a ticket has at most {most} files", field="file")
+    row = Attachment(
+        ticket_id=ticket_id,
+        run_id=actor.run_id,
+        name=received.name,
+        media_type=received.media_type,
+        size=received.size,
+        sha256=received.sha256,
+        stored_as=received.path.name,
+        author=actor.name,
+    )
+    session.add(row)
+    session.flush()
+    events.append(session, ticket_id, "attachment_added", {"attachment": row.id, "name": row.name}, actor)
+    if said.summary:
+        session.add(_claim(row, said))
+    return row
+
+
+def remove(session: Session, row: Attachment, actor: Actor) -> None:
+    """Take a file off its ticket; whoever calls this deletes it with `discard` once that is committed.
+
+    Raises `Forbidden` for programs, `Conflict` for what was entered as evidence: that stays.
+    """
+    if actor.kind is not ActorKind.HUMAN:
+        raise Forbidden("Only a person removes a file.")
+    if row.id in evidence_of(session, row.ticket_id):
+        raise Conflict(f"{row.name} is evidence: it stays with the ticket.", attachment=row.id)
+    session.delete(row)
+    session.flush()
+    events.append(session, row.ticket_id, "attachment_removed", {"attachment": row.id, "name": row.name}, actor)
+
+
+def evidence_of(session: Session, ticket_id: int) -> set[int]:
+    """The files of a ticket that were entered as evidence."""
+    entered = select(Evidence.data).where(Evidence.ticket_id == ticket_id, Evidence.kind == "attachment")
+    return {data["attachment"] for data in session.scalars(entered) if data}
+
+
+def _claim(row: Attachment, said: Upload) -> Evidence:
+    return Evidence(
+        ticket_id=row.ticket_id,
+        run_id=row.run_id,
+        kind="attachment",
+        source=EvidenceSource.CLAIM,
+        status=EvidenceStatus.UNKNOWN,
+        summary=said.summary,
+        data={"attachment": row.id, "sha256": row.sha256},
+        item=said.item,
+        author=row.author,
+    )
+
+
+OF_TICKET = select(Attachment).where(Attachment.ticket_id == bindparam("ticket")).order_by(Attachment.id)
+
+
+def of(session: Session, ticket_id: int) -> list[Attachment]:
+    """The files of a ticket, oldest first; their number has a limit."""
+    return list(session.scalars(OF_TICKET, {"ticket": ticket_id}))
+
+
+def find(session: Session, attachment_id: int) -> Attachment:
+    row = session.get(Attachment, attachment_id)
+    if row is None:
+        raise NotFound("there is no such file", attachment=attachment_id)
+    return row
+
+
+def path_of(folder: Path, attachment: Attachment) -> Path:
+    """Where the file lies. Raises `NotFound` when it is gone, or its row names anything but a file of the folder."""
+    path = folder / attachment.stored_as
+    if not STORED.fullmatch(attachment.stored_as) or path.is_symlink() or not path.is_file():
+        raise NotFound("that file is no longer kept", attachment=attachment.id)
+    return path
+
+
+def discard(folder: Path, stored_as: str) -> None:
+    """Delete the file of a row that is gone."""
+    if STORED.fullmatch(stored_as):
+        (folder / stored_as).unlink(missing_ok=True)
+
+
+def is_shown(path: Path, media_type: str) -> bool:
+    """Whether a file can be shown in a page: a picture of bearable size, or text."""
+    if media_type == TEXT:
+        return True
+    with path.open("rb") as file:
+        return pictures.is_shown(file.read(pictures.HEAD), media_type)
+
+
+def beginning(path: Path) -> str:
+    """The first lines of a text."""
+    with path.open("rb") as file:
+        head = file.read(SHOWN_BYTES + 1)
+    lines = head[:SHOWN_BYTES].decode("utf-8", "ignore").splitlines(keepends=True)
+    cut = len(head) > SHOWN_BYTES or len(lines) > SHOWN_LINES
+    return "".join(lines[:SHOWN_LINES]) + ("\n…\n" if cut else "")

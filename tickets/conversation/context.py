@@ -1,0 +1,70 @@
+"""Context of a ticket: pages of the vault, files and addresses that whoever works on it should know."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from models import TicketContext
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict, Invalid, NotFound
+from tickets.shared.facts import Body, Prose
+
+MOST = 100
+
+
+def _plain(path: str) -> str:
+    if not path.isprintable():
+        raise ValueError("must not contain control characters")
+    if path.startswith("-") or ".." in path.split("/"):
+        raise ValueError("must not begin with '-' or hold '..'")
+    return path
+
+
+Path = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_plain)]
+
+
+class NewContext(Body):
+    """`path` names a page of the vault, a file of the project, or an http(s) address, as `kind` says."""
+
+    path: Path
+    kind: Literal["vault", "file", "url"] = "vault"
+    title: str = Field("", max_length=200, pattern=r"^[^\x00]*$")
+    note: Prose = Field("", max_length=2000)
+
+
+def add(session: Session, ticket_id: int, body: NewContext, actor: Actor) -> TicketContext:
+    """Raises `Conflict` for what is linked already, `Invalid` past a hundred links or for another kind of address."""
+    if body.kind == "url" and not body.path.startswith(("http://", "https://")):
+        raise Invalid("an address begins with http:// or https://", field="path")
+    mine = TicketContext.ticket_id == ticket_id
+    if session.scalar(select(TicketContext.id).where(mine, TicketContext.reference == body.path)) is not None:
+        raise Conflict("that is linked already", path=body.path)
+    if (session.scalar(select(func.count()).where(mine)) or 0) >= MOST:
+        raise Invalid(f"a ticket has at most {MOST} links", field="path")
+    row = TicketContext(
+        ticket_id=ticket_id, kind=body.kind, reference=body.path, title=body.title, note=body.note, author=actor.name
+    )
+    session.add(row)
+    session.flush()
+    events.append(session, ticket_id, "context_linked", {"context": row.id, "path": row.reference}, actor)
+    return row
+
+
+def of(session: Session, ticket_id: int) -> list[TicketContext]:
+    """At most a hundred, in the order in which they were linked."""
+    return list(
+        session.scalars(select(TicketContext).where(TicketContext.ticket_id == ticket_id).order_by(TicketContext.id))
+    )
+
+
+def remove(session: Session, ticket_id: int, context_id: int, actor: Actor) -> None:
+    mine = (TicketContext.ticket_id == ticket_id, TicketContext.id == context_id)
+    path = session.scalar(delete(TicketContext).where(*mine).returning(TicketContext.reference))
+    if path is None:
+        raise NotFound("there is no such link on this ticket", context=context_id)
+    events.append(session, ticket_id, "context_unlinked", {"context": context_id, "path": path}, actor)

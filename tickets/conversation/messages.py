@@ -1,0 +1,187 @@
+"""Messages to an agent: queued, delivered, accepted are separate facts; drained one row at a time, in order."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.orm import Session
+
+from models import DeliveryMode, DeliveryState, QueuedMessage, Run, RunState, Ticket, now
+from tickets.lifecycle.lifecycle import transition
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict, RuntimeBusy
+from tickets.shared.facts import Body, Words
+from tickets.shared.lookup import live_run
+
+OPEN = (DeliveryState.QUEUED, DeliveryState.DELIVERED)
+NOT_INJECTED = "[failed_to_inject]"
+UNCONFIRMED = "[unconfirmed] The run ended before its agent confirmed it: it may have been read or not."
+TRIES = 3
+OFFERED_AT_ONCE = 20
+
+
+class NewMessage(Body):
+    """How a message reaches a busy agent.
+
+    `queue` waits for the turn to end, `interrupt` ends it first, `now` is refused unless the runtime is ready for
+    input, `restart` ends the run and lets the next one, in the same conversation, begin with the message.
+    """
+
+    body: Words
+    mode: Literal["queue", "interrupt", "now", "restart"] = "queue"
+
+
+def send(session: Session, ticket: Ticket, body: NewMessage, actor: Actor, key: str | None = None) -> QueuedMessage:
+    """Queue one message for the ticket's agent, under its sender's own UUID (`key`) where it has one.
+
+    Raises `RuntimeBusy` for mode `now` while the runtime is not idle, `Conflict` for a UUID that is taken.
+    """
+    if key is not None and session.scalar(select(QueuedMessage.id).where(QueuedMessage.uuid == key)) is not None:
+        raise Conflict("A message with that id was sent before.", id=key)
+    run = live_run(session, ticket.id)
+    if body.mode == "now":
+        _require_ready(ticket, run)
+    mode = DeliveryMode.INTERRUPT if body.mode == "interrupt" else DeliveryMode.QUEUE
+    key = key or str(uuid.uuid4())
+    event = events.append(
+        session, ticket.id, "message_queued", {"uuid": key, "mode": body.mode, "body": body.body[:2000]}, actor
+    )
+    message = QueuedMessage(
+        uuid=key, ticket_id=ticket.id, author=actor.name, body=body.body, mode=mode, seq=event.seq, changed=event.seq
+    )
+    session.add(message)
+    session.flush()
+    if body.mode == "restart" and run is not None:
+        transition(session, ticket.id, "release", actor)
+        session.execute(update(Ticket).where(Ticket.id == ticket.id).values(resume=True))
+    return message
+
+
+def _require_ready(ticket: Ticket, run: Run | None) -> None:
+    status = run.state.value if run else "closed"
+    if status != RunState.IDLE.value:
+        raise RuntimeBusy(
+            f"Ticket runtime is not ready for input (status={status}). Wait for the current turn to finish, queue the"
+            " message, or explicitly interrupt/restart the runtime",
+            ticket=ticket.identifier,
+            status=status,
+        )
+
+
+def offer(session: Session, run: Run) -> list[dict[str, Any]]:
+    """What this run has still to take, oldest first; a message is offered until its receipt comes."""
+    if run.stop_code:
+        return []
+    query = (
+        select(QueuedMessage)
+        .where(
+            QueuedMessage.ticket_id == run.ticket_id,
+            QueuedMessage.state == DeliveryState.QUEUED,
+            or_(QueuedMessage.run_id.is_(None), QueuedMessage.run_id == run.id),
+        )
+        .order_by(QueuedMessage.id)
+        .limit(OFFERED_AT_ONCE)
+    )
+    rows = list(session.scalars(query))
+    fresh = [row.id for row in rows if row.run_id is None]
+    if fresh:
+        session.execute(update(QueuedMessage).where(QueuedMessage.id.in_(fresh)).values(run_id=run.id, offered=now()))
+    return [{"id": row.id, "uuid": row.uuid, "body": row.body, "mode": row.mode.value} for row in rows]
+
+
+RECEIPTS: dict[str, tuple[DeliveryState, tuple[DeliveryState, ...]]] = {
+    "delivered": (DeliveryState.DELIVERED, (DeliveryState.QUEUED,)),
+    "accepted": (DeliveryState.ACCEPTED, OPEN),
+    "failed": (DeliveryState.FAILED, OPEN),
+    "cancelled": (DeliveryState.FAILED, OPEN),
+}
+
+
+def receive(session: Session, run: Run, receipt: dict[str, Any], seq: int) -> None:
+    """Apply one receipt from the agent's own stream; a state is never taken back."""
+    told = RECEIPTS.get(str(receipt.get("state")))
+    if told is None:
+        return
+    state, before = told
+    values: dict[str, Any] = {"state": state, "run_id": run.id, "changed": seq}
+    if state is DeliveryState.FAILED:
+        mark = NOT_INJECTED if receipt["state"] == "failed" else "[cancelled]"
+        values["failure"] = f"{mark} {receipt.get('detail') or 'the agent did not take it'}"
+    else:
+        values[state.value] = now()
+    session.execute(
+        update(QueuedMessage)
+        .where(
+            QueuedMessage.uuid == str(receipt.get("uuid")),
+            QueuedMessage.ticket_id == run.ticket_id,
+            QueuedMessage.state.in_(before),
+        )
+        .values(**values)
+    )
+
+
+def release(session: Session, run_id: int) -> None:
+    """A run has ended: what it was offered and did not take waits for the next one."""
+    waiting = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.QUEUED)
+    session.execute(update(QueuedMessage).where(*waiting).values(run_id=None, offered=None))
+
+
+def leave_unconfirmed(session: Session, run_id: int, seq: int) -> None:
+    """A run has ended: what it was given and did not confirm may have been read or not, and is shown as such.
+
+    It is not sent again by itself, so that nothing is said twice.
+    """
+    given = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.DELIVERED)
+    failed = {"state": DeliveryState.FAILED, "failure": UNCONFIRMED, "changed": seq}
+    session.execute(update(QueuedMessage).where(*given).values(**failed))
+
+
+def of(session: Session, ticket_id: int, limit: int = 100) -> list[QueuedMessage]:
+    """The newest messages of a ticket, newest first."""
+    query = (
+        select(QueuedMessage).where(QueuedMessage.ticket_id == ticket_id).order_by(QueuedMessage.id.desc()).limit(limit)
+    )
+    return list(session.scalars(query))
+
+
+def get(session: Session, message_id: int) -> QueuedMessage:
+    """One message that exists."""
+    return session.get_one(QueuedMessage, message_id)
+
+
+def expire(session: Session, after_seconds: int) -> int:
+    """Expire messages that a live run could have received for so long; those nobody could receive wait."""
+    stale = (
+        QueuedMessage.state == DeliveryState.QUEUED,
+        QueuedMessage.run_id.is_not(None),
+        QueuedMessage.offered < now() - timedelta(seconds=after_seconds),
+    )
+    return _settle(session, stale, "message_expired", {"state": DeliveryState.EXPIRED})
+
+
+def retry_failed(session: Session) -> int:
+    """Queue again what could not be given to a run that has since ended, up to `TRIES` times in all."""
+    ended = select(Run.id).where(Run.state == RunState.ENDED)
+    failed = (
+        QueuedMessage.state == DeliveryState.FAILED,
+        QueuedMessage.failure.startswith(NOT_INJECTED, autoescape=True),
+        QueuedMessage.tries < TRIES - 1,
+        QueuedMessage.run_id.in_(ended),
+    )
+    again = {"state": DeliveryState.QUEUED, "run_id": None, "offered": None, "tries": QueuedMessage.tries + 1}
+    return _settle(session, failed, "message_queued_again", again)
+
+
+def _settle(session: Session, which: tuple[ColumnElement[bool], ...], event_type: str, values: dict[str, Any]) -> int:
+    """Change these messages, and say so on each one's ticket."""
+    changed = session.execute(
+        update(QueuedMessage).where(*which).values(**values).returning(QueuedMessage.id, QueuedMessage.ticket_id)
+    ).all()
+    for message_id, ticket_id in changed:
+        event = events.append(session, ticket_id, event_type, {"message": message_id}, Actor.system("reaper"))
+        session.execute(update(QueuedMessage).where(QueuedMessage.id == message_id).values(changed=event.seq))
+    return len(changed)

@@ -1,0 +1,71 @@
+"""Answering what a running agent asks: leave to use a tool, or a choice. The answer reaches it at its next beat."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from models import RequestState, RunRequest, now
+from tickets.shared import events, payloads, rights
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict
+from tickets.shared.facts import Body, Prose
+from tickets.shared.rights import Act
+
+from . import conversation
+
+
+class Reply(Body):
+    """`answers` maps the text of each question to the choice made or the words written."""
+
+    request: str = Field(pattern=r"^[^\x00]{1,200}$")
+    behavior: Literal["allow", "deny"] = "allow"
+    scope: Literal["once", "run"] = "once"
+    message: Prose = ""
+    answers: dict[str, Prose] = Field(default={}, max_length=20)
+
+
+def answer(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:
+    """Record a person's answer to a pending request; returns its run.
+
+    Raises `Forbidden` for programs and viewers, `Conflict` when the request no longer waits.
+    """
+    rights.require(actor, Act.REPLY)
+    said: dict[str, Any] = body.model_dump(exclude={"request"})
+    run_id: int | None = session.scalar(
+        update(RunRequest)
+        .where(
+            RunRequest.ticket_id == ticket_id,
+            RunRequest.request == body.request,
+            RunRequest.state == RequestState.PENDING,
+        )
+        .values(state=RequestState.ANSWERED, answer=said, answered_by=actor.name, answered=now())
+        .returning(RunRequest.run_id)
+    )
+    if run_id is None:
+        raise Conflict("That request no longer waits for an answer.", request=body.request)
+    event = events.append(session, ticket_id, "request_answered", {"request": body.request, **said}, actor, run_id)
+    conversation.settled(session, run_id, event.seq or 0, body.request)
+    return run_id
+
+
+def questions(session: Session, ticket_id: int, request: str) -> list[str]:
+    """The texts of the questions in a request, in order; none for a tool's approval."""
+    asked = (RunRequest.ticket_id == ticket_id, RunRequest.request == request, RunRequest.kind == "question")
+    payload = session.scalar(select(RunRequest.payload).where(*asked).limit(1))
+    return [] if payload is None else [question.text for question in payloads.read_questions(payload)]
+
+
+def of(session: Session, ticket_id: int, limit: int = 100) -> list[RunRequest]:
+    """The newest requests of a ticket's runs, newest first."""
+    query = select(RunRequest).where(RunRequest.ticket_id == ticket_id).order_by(RunRequest.id.desc()).limit(limit)
+    return list(session.scalars(query))
+
+
+def named(session: Session, run_id: int, request: str) -> RunRequest:
+    """A request that is known to be there, as it now is."""
+    mine = select(RunRequest).where(RunRequest.run_id == run_id, RunRequest.request == request)
+    return session.scalars(mine.execution_options(populate_existing=True)).one()

@@ -1,0 +1,1 @@
+"""Policy gates, budgets and the order in which tickets are claimed."""

@@ -1,0 +1,1 @@
+"""Moves of a ticket and everything else that changes it."""

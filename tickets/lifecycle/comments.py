@@ -1,0 +1,47 @@
+"""Writing a comment, in whoever's voice: the one place that does, so that each has its place in the conversation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select
+from sqlalchemy.orm import Session
+
+from models import ActorKind, CommentKind, Ticket, TicketComment, now, rows
+from tickets.shared.actors import Actor
+
+MISSION_CONTROL = Actor.system("mission-control")
+
+
+# Through the session, with the place read by a statement of its own, a comment takes 0.8 ms instead of 0.13.
+INSERT = (
+    insert(TicketComment.__table__)  # type: ignore[arg-type]
+    .values(seq=select(Ticket.event_seq).where(Ticket.id == bindparam("ticket")).scalar_subquery())
+    .returning(TicketComment.id, TicketComment.seq)
+)
+
+
+def write(
+    session: Session,
+    ticket_id: int,
+    body: str,
+    actor: Actor = MISSION_CONTROL,
+    *,
+    kind: CommentKind | None = None,
+    run_id: int | None = None,
+    data: dict[str, Any] | None = None,
+) -> TicketComment:
+    """Add a comment at the present place of the ticket's sequence; call it after the event that it goes with."""
+    usual = CommentKind.SYSTEM if actor.kind is ActorKind.SYSTEM else CommentKind.COMMENT
+    values: dict[str, Any] = {
+        "ticket_id": ticket_id,
+        "run_id": run_id or actor.run_id,
+        "author": actor.name,
+        "author_kind": actor.kind,
+        "kind": kind or usual,
+        "body": body,
+        "data": data,
+        "created": now(),
+    }
+    number, seq = rows(session, INSERT, ticket=ticket_id, **values).one()
+    return TicketComment(id=number, seq=seq, **values)

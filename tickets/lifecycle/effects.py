@@ -1,0 +1,176 @@
+"""What each move changes of a ticket beside its state; `lifecycle.transition` writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models import ActorKind, Priority, Ticket, TicketStatus, WakeKind
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Forbidden, Invalid
+from tickets.shared.facts import (
+    ApproveFacts,
+    BlockFacts,
+    Facts,
+    FailLandingFacts,
+    FeedbackFacts,
+    FinishFacts,
+    ParkFacts,
+    ReleaseFacts,
+    ReopenFacts,
+    Wake,
+)
+from tickets.team import team
+from tickets.workflow import evidence, landing, wake, workflow
+
+S = TicketStatus
+Effect = Callable[[Session, Ticket, Facts, Actor], dict[str, Any]]
+FRESH_START = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
+CLEARED = dict.fromkeys(
+    ("wake", "wake_at", "wake_ticket_id", "block", "last_gate", "not_before", "landing", "landing_plan")
+)
+"""What no move leaves as it was, unless it says so."""
+
+
+def of(session: Session, move: str, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+    """The values of this move; `status` is among them where the facts decide it. Raises what the facts may be refused with."""
+    effect = _EFFECTS.get(move)
+    return effect(session, ticket, facts, actor) if effect else {}
+
+
+def edits(session: Session, facts: Facts) -> dict[str, Any]:
+    """The owner and priority that any move may give."""
+    values: dict[str, Any] = {}
+    if facts.assigned_to:
+        values["assigned_to"] = team.resolve(session, facts.assigned_to)
+    if facts.priority:
+        values["priority"] = Priority[facts.priority.upper()]
+    return values
+
+
+def require_own_probe(condition: Wake | None, actor: Actor) -> None:
+    """A probe is a command on the operator's machine: only a person may name one."""
+    if condition is not None and condition.kind is WakeKind.PROBE and actor.kind is not ActorKind.HUMAN:
+        raise Forbidden("Only a person may park a ticket on a probe: it runs a command on this machine.")
+
+
+def _claim(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return {"resume": False}
+
+
+def _start(_session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+    return {} if ticket.assigned_to or facts.assigned_to else {"assigned_to": actor.name}
+
+
+def _release(_session: Session, _ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return {"not_before": facts.not_before} if isinstance(facts, ReleaseFacts) else {}
+
+
+def _resumed(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return {"resume": True, **FRESH_START}
+
+
+def _complete(session: Session, ticket: Ticket, _facts: Facts, actor: Actor) -> dict[str, Any]:
+    evidence.require_complete(session, ticket)
+    return _passed(session, ticket, None, landing.plan(session, ticket, actor))
+
+
+def _approve(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, ApproveFacts)
+    if not facts.waive:
+        evidence.require_complete(session, ticket)
+    plan = landing.plan(session, ticket, actor, facts.landing, facts.waive)
+    return _passed(session, ticket, facts.choice, plan, facts.waive)
+
+
+def _passed(
+    session: Session,
+    ticket: Ticket,
+    choice: str | None,
+    plan: landing.Plan | None,
+    waived: str | None = None,
+) -> dict[str, Any]:
+    """On to the next phase or to done; where the work is to be landed first, the ticket waits for that in review."""
+    if plan is None:
+        return workflow.advance(session, ticket, choice, waived) | FRESH_START
+    workflow.require_decision(session, ticket, choice)
+    return {"status": S.IN_REVIEW, **landing.pending(plan)}
+
+
+def _land(session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    plan = landing.of(ticket)
+    return workflow.advance(session, ticket, waived=plan.waived if plan else None) | FRESH_START
+
+
+def _fail_landing(_session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, FailLandingFacts)
+    return landing.failed(ticket, facts.body)
+
+
+def _finish(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, FinishFacts)
+    return workflow.advance(session, ticket, facts.choice) | FRESH_START
+
+
+def _request_changes(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, FeedbackFacts)
+    stays = ticket.status is S.IN_REVIEW
+    return _resumed(session, ticket, facts, actor) | workflow.back(session, ticket, facts.phase, stays=stays)
+
+
+def _park(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, ParkFacts)
+    origin = ticket.return_to if ticket.status is S.WAITING else ticket.status.value
+    require_own_probe(facts.wake, actor)
+    condition = wake.columns(session, facts.wake)
+    if condition["wake_ticket_id"] == ticket.id:
+        raise Invalid("a ticket cannot wait for itself", field="ticket")
+    return {**condition, "return_to": origin, "block": ticket.block}
+
+
+def back(origin: str | None, fallback: TicketStatus) -> dict[str, Any]:
+    """Where a ticket returns to: one that was in progress returns to the queue and resumes its conversation."""
+    if origin == S.IN_PROGRESS:
+        return {"status": S.TODO, "resume": True}
+    return {"status": S(origin) if origin else fallback}
+
+
+def _wake(_session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return {**back(ticket.return_to, S.TODO), "block": ticket.block}
+
+
+def _block(_session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, BlockFacts)
+    said = {"reason": facts.reason.value, "owner": facts.owner, "next_action": facts.next_action}
+    return {"block": {**said, "return_to": ticket.status.value}}
+
+
+def _unblock(_session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+    return back((ticket.block or {}).get("return_to"), S.TODO) | FRESH_START
+
+
+def _reopen(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+    assert isinstance(facts, ReopenFacts)
+    return {"status": S(facts.to), **FRESH_START, **workflow.reopen(session, ticket)}
+
+
+_EFFECTS: dict[str, Effect] = {
+    "claim": _claim,
+    "start": _start,
+    "finish": _finish,
+    "release": _release,
+    "answer": _resumed,
+    "complete": _complete,
+    "approve": _approve,
+    "land": _land,
+    "fail_landing": _fail_landing,
+    "request_changes": _request_changes,
+    "send_back": _request_changes,
+    "park": _park,
+    "wake": _wake,
+    "block": _block,
+    "unblock": _unblock,
+    "reopen": _reopen,
+}

@@ -1,0 +1,84 @@
+"""Taking a move back: for ten seconds, by whoever made it, while nothing has happened since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from models import RelationKind, Run, Ticket, TicketEvent, TicketRelationship, TicketStatus, now
+from tickets.shared import words
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict
+from tickets.shared.lookup import get
+
+from . import lifecycle
+from .memory import Kept
+
+WINDOW = timedelta(seconds=10)
+SLACK = timedelta(seconds=2)
+"""For the way of the request; the page offers it no longer than WINDOW."""
+FINAL = frozenset({"approve", "answer", "request_changes"})
+"""What reaches others at once, with words or with a next phase, is not taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One move that can be taken back, and where that leads."""
+
+    move: str
+    back_to: TicketStatus
+    was: Kept
+
+    @property
+    def says(self) -> str:
+        return f"Back to {words.state(self.back_to)}"
+
+
+def offered(session: Session, ticket: Ticket, actor: Actor) -> Offer | None:
+    """The last move of this ticket if this actor may still take it back.
+
+    That is: the move is theirs and fresh, it stopped no run, the ticket is as the move left it, no run has begun and
+    no other ticket goes by what became of this one.
+    """
+    last = session.scalar(
+        select(TicketEvent)
+        .where(TicketEvent.ticket_id == ticket.id, TicketEvent.event_type == "ticket_moved")
+        .order_by(TicketEvent.seq.desc())
+        .limit(1)
+    )
+    said = last.payload_json if last is not None else {}
+    if last is None or "was" not in said or said["move"] in FINAL or last.actor != actor.name:
+        return None
+    fresh = last.ts > now() - WINDOW - SLACK and said["version"] == ticket.version
+    if not fresh or _was_at_work(session, ticket, last.ts) or _is_awaited(session, ticket):
+        return None
+    return Offer(said["move"], TicketStatus(said["was"]["status"]), said["was"])
+
+
+def _was_at_work(session: Session, ticket: Ticket, since: datetime) -> bool:
+    """Whether a run holds it, or held it when it was moved: what the move stopped does not come back."""
+    at_work = select(Run.id).where(Run.ticket_id == ticket.id, or_(Run.ended.is_(None), Run.ended >= since))
+    return session.scalar(at_work.limit(1)) is not None
+
+
+def _is_awaited(session: Session, ticket: Ticket) -> bool:
+    """Whether a ticket waits for the end of this one, when it has just ended."""
+    if ticket.closed is None:
+        return False
+    blocks = select(TicketRelationship.other_id).where(
+        TicketRelationship.ticket_id == ticket.id, TicketRelationship.kind == RelationKind.BLOCKS
+    )
+    waiting = select(Ticket.id).where(or_(Ticket.wake_ticket_id == ticket.id, Ticket.id.in_(blocks)))
+    return session.scalar(waiting.limit(1)) is not None
+
+
+def undo(session: Session, reference: str, actor: Actor) -> Ticket:
+    """Take the last move back. Raises `Conflict` when that is no longer possible, `StaleTicket` when it was changed."""
+    ticket = get(session, reference)
+    offer = offered(session, ticket, actor)
+    if offer is None:
+        raise Conflict("That can no longer be undone: ten seconds have passed, or the ticket has moved on.")
+    return lifecycle.restore(session, ticket, offer.was, actor)

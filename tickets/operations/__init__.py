@@ -1,0 +1,1 @@
+"""Health, incidents, scheduled tasks, retention and tokens."""

@@ -1,0 +1,151 @@
+"""What is deleted when: one rule for each table that grows by itself, and the reason for each table without one.
+
+Each pass deletes at most `BATCH` rows of a table in one transaction, so that nobody waits for the write lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from models import (
+    TERMINAL,
+    AgentSession,
+    Attachment,
+    Base,
+    DeliveryState,
+    Heartbeat,
+    IdempotencyKey,
+    InboxItem,
+    InboxState,
+    Incident,
+    IncidentState,
+    Lease,
+    Login,
+    LoginLink,
+    ProjectDraft,
+    Quarantined,
+    QueuedMessage,
+    RequestState,
+    Run,
+    RunRequest,
+    RunState,
+    TaskRun,
+    Ticket,
+    now,
+)
+from tickets.conversation import conversation
+from tickets.shared import events
+
+BATCH = 2000
+IDEMPOTENCY_DAYS = 2
+LOGIN_DAYS = 30
+DRAFT_DAYS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one table is kept short: `days` after they stopped mattering, `delete` removes at most BATCH rows."""
+
+    table: str
+    days: int
+    delete: Callable[[Session, int], int]
+
+
+def rules(days: dict[str, int]) -> list[Rule]:
+    """The rules, with the days that the settings give by table (`settings.retention` as a mapping)."""
+    return [
+        Rule("ticket_events", days["ticket_events"], lambda session, kept: events.prune(session, kept, BATCH)),
+        Rule("ticket_messages", days["ticket_messages"], _messages),
+        Rule("queued_messages", days["queued_messages"], _rows(QueuedMessage, QueuedMessage.created, _SETTLED_MESSAGE)),
+        Rule("run_requests", days["queued_messages"], _rows(RunRequest, RunRequest.created, _SETTLED_REQUEST)),
+        Rule("sessions", days["ticket_messages"], _rows(AgentSession, AgentSession.last_seen, _OF_NO_OPEN_TICKET)),
+        Rule("task_runs", days["task_runs"], _rows(TaskRun, TaskRun.started)),
+        Rule("heartbeats", days["heartbeats"], _rows(Heartbeat, Heartbeat.ts)),
+        Rule("inbox_items", days["inbox_items"], _rows(InboxItem, InboxItem.created, _SETTLED_ITEM)),
+        Rule("incidents", days["incidents"], _rows(Incident, Incident.last_seen, _CLOSED_INCIDENT)),
+        Rule("quarantine", days["quarantine"], _rows(Quarantined, Quarantined.created)),
+        Rule("project_drafts", DRAFT_DAYS, _rows(ProjectDraft, ProjectDraft.answered)),
+        Rule("idempotency_keys", IDEMPOTENCY_DAYS, _rows(IdempotencyKey, IdempotencyKey.created)),
+        Rule("logins", LOGIN_DAYS, _rows(Login, Login.expires)),
+        Rule("login_links", 1, _rows(LoginLink, LoginLink.expires)),
+        Rule("leases", 1, _rows(Lease, Lease.until)),
+    ]
+
+
+KEPT: dict[str, str] = {
+    "counters": "one row a series",
+    "projects": "made by people",
+    "programs": "one row a program and machine",
+    "profiles": "made by people",
+    "agents": "made by people",
+    "tickets": "nothing is deleted but by an explicit purge",
+    "ticket_phases": "part of their ticket",
+    "ticket_tags": "part of their ticket",
+    "ticket_relationships": "part of their ticket",
+    "ticket_context": "part of their ticket",
+    "ticket_comments": "part of their ticket",
+    "evidence": "part of their ticket",
+    "attachments": "part of their ticket; files without a row are removed by the reaper",
+    "runs": "one row an attempt, which the ticket's history names; their files have a rule of their own",
+    "task_states": "one row a task",
+    "controllers": "at most one row a ticket",
+    "api_tokens": "made by people; revoked ones stay listed",
+    "saved_views": "one row a view",
+    "switches": "one row a switch",
+}
+
+_SETTLED_MESSAGE = QueuedMessage.state.not_in((DeliveryState.QUEUED, DeliveryState.DELIVERED))
+_SETTLED_REQUEST = RunRequest.state != RequestState.PENDING
+_OF_NO_OPEN_TICKET = or_(
+    AgentSession.ticket_id.is_(None),
+    AgentSession.ticket_id.in_(select(Ticket.id).where(Ticket.status.in_(TERMINAL))),
+)
+_SETTLED_ITEM = InboxItem.state.in_((InboxState.ACTED, InboxState.FAILED))
+_CLOSED_INCIDENT = Incident.state == IncidentState.CLOSED
+
+
+def prune(session: Session, rule: Rule) -> int:
+    """One batch of one rule; fewer than BATCH means that nothing is left to delete."""
+    return rule.delete(session, rule.days)
+
+
+def _messages(session: Session, days: int) -> int:
+    return conversation.prune(session, now() - timedelta(days=days), BATCH)
+
+
+def _rows(table: type[Base], moment: Any, condition: Any = None) -> Callable[[Session, int], int]:
+    """Delete rows of `table` whose `moment` lies more than so many days back and that satisfy `condition`."""
+    key = tuple_(*table.__table__.primary_key)
+
+    def delete_old(session: Session, days: int) -> int:
+        old = [moment < now() - timedelta(days=days), *([] if condition is None else [condition])]
+        batch = select(*table.__table__.primary_key).where(*old).order_by(moment).limit(BATCH)
+        return len(session.execute(delete(table).where(key.in_(batch)).returning(moment)).all())
+
+    return delete_old
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+
+
+def spent_runs(session: Session, run_ids: list[int], days: int) -> list[int]:
+    """Those of these runs whose files may go: ended long enough ago, and no open ticket could resume their conversation."""
+    open_tickets = select(Ticket.id).where(Ticket.status.not_in(TERMINAL))
+    query = select(Run.id).where(
+        Run.id.in_(run_ids),
+        Run.state == RunState.ENDED,
+        Run.ended < now() - timedelta(days=days),
+        Run.ticket_id.not_in(open_tickets),
+    )
+    return list(session.scalars(query))
+
+
+def known_files(session: Session, names: list[str]) -> set[str]:
+    """Those of these stored names that an attachment has."""
+    return set(session.scalars(select(Attachment.stored_as).where(Attachment.stored_as.in_(names))))

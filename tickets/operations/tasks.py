@@ -1,0 +1,137 @@
+"""Scheduled tasks as the store knows them: what a person enabled, what ran with which outcome, who is alive."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from models import Heartbeat, TaskOutcome, TaskRun, TaskState, TicketEvent, Trigger, insert_once, now
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict
+
+TAIL = 16_000
+REQUESTED = "task_run_requested"
+SCHEDULER = "scheduler"
+MAX_SILENCE = timedelta(seconds=90)
+"""After which a scheduler that gave no sign of life counts as ended."""
+
+
+def record(
+    session: Session,
+    task: str,
+    trigger: Trigger,
+    outcome: TaskOutcome,
+    started: datetime,
+    *,
+    exit_code: int | None = None,
+    summary: dict[str, Any] | None = None,
+    output_tail: str = "",
+) -> int:
+    """Remember one finished run of a task; its id."""
+    row = TaskRun(
+        task=task,
+        trigger=trigger,
+        outcome=outcome,
+        exit_code=exit_code,
+        summary=summary,
+        output_tail=output_tail[-TAIL:],
+        started=started,
+        ended=now(),
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def complete(session: Session, run_id: int, exit_code: int | None, output_tail: str) -> bool:
+    """Add what only the starter saw to a run that the program itself recorded; False when there is no such row."""
+    row = update(TaskRun).where(TaskRun.id == run_id).values(exit_code=exit_code, output_tail=output_tail[-TAIL:])
+    return session.scalar(row.returning(TaskRun.id)) is not None
+
+
+def history(session: Session, task: str | None = None, limit: int = 50) -> list[TaskRun]:
+    """The newest runs, newest first; of one task or of all."""
+    query = select(TaskRun).order_by(TaskRun.id.desc()).limit(limit)
+    return list(session.scalars(query.where(TaskRun.task == task) if task else query))
+
+
+def _newest_of_each() -> Select[TaskRun]:
+    """From one name to the next in the index of them: to group the runs would read all of two months of minutes."""
+    some, later = aliased(TaskRun), aliased(TaskRun)
+    first = select(func.min(some.task).label("task")).cte("names", recursive=True)
+    following = select(func.min(later.task)).where(later.task > first.c.task).scalar_subquery()
+    names = first.union_all(select(following).where(first.c.task.is_not(None)))
+    newest = select(func.max(some.id)).where(some.task == names.c.task).scalar_subquery()
+    return select(TaskRun).where(TaskRun.id.in_(select(newest).select_from(names)))
+
+
+LATEST = _newest_of_each().order_by(TaskRun.task)
+
+
+def latest(session: Session) -> dict[str, TaskRun]:
+    """The newest run of each task, by the task's name and in the order of these."""
+    return {row.task: row for row in session.scalars(LATEST)}
+
+
+def enable(session: Session, task: str, actor: Actor) -> None:
+    _decide(session, task, True, actor)
+
+
+def disable(session: Session, task: str, actor: Actor) -> None:
+    _decide(session, task, False, actor)
+
+
+def decisions(session: Session) -> dict[str, bool]:
+    """What people decided of tasks; a task that is absent goes by its file."""
+    return {state.task: state.enabled for state in session.scalars(select(TaskState))}
+
+
+def _decide(session: Session, task: str, enabled: bool, actor: Actor) -> None:
+    values = {"enabled": enabled, "changed_by": actor.name, "changed": now()}
+    session.execute(insert_once(session, TaskState).values(task=task, **values))
+    session.execute(update(TaskState).where(TaskState.task == task).values(**values))
+    events.append(session, None, "task_enabled" if enabled else "task_disabled", {"task": task}, actor)
+
+
+def request_run(session: Session, task: str, actor: Actor) -> None:
+    """Ask the scheduler to run a task now, enabled or not; it looks each second."""
+    events.append(session, None, REQUESTED, {"task": task}, actor)
+
+
+def run_now(session: Session, task: str, actor: Actor) -> None:
+    """Ask for a run of a task where somebody hears it. Raises `Conflict` without a scheduler."""
+    if not is_alive(heartbeats(session).get(SCHEDULER)):
+        raise Conflict(f"{task} was not started: the scheduler is not running", task=task)
+    request_run(session, task, actor)
+
+
+def is_alive(beat: Heartbeat | None) -> bool:
+    """Whether this is a recent sign of life of the scheduler."""
+    return beat is not None and beat.ts > now() - MAX_SILENCE
+
+
+def requested(session: Session, cursor: int) -> tuple[int, set[str]]:
+    """Where the log ends now, and the tasks that were asked for since `cursor`."""
+    newest = events.last_id(session)
+    since = select(TicketEvent.payload_json).where(
+        TicketEvent.id > cursor, TicketEvent.id <= newest, TicketEvent.event_type == REQUESTED
+    )
+    return newest, {str(payload["task"]) for payload in session.scalars(since)} if newest > cursor else set()
+
+
+def beat(session: Session, check: str, status: str, detail: str = "") -> None:
+    """A sign of life of a program: the newest one alone is kept."""
+    values = {"status": status, "detail": detail[:2000], "ts": now()}
+    session.execute(insert_once(session, Heartbeat).values(check=check, **values))
+    session.execute(update(Heartbeat).where(Heartbeat.check == check).values(**values))
+
+
+HEARTBEATS = select(Heartbeat)
+
+
+def heartbeats(session: Session) -> dict[str, Heartbeat]:
+    return {row.check: row for row in session.scalars(HEARTBEATS)}

@@ -1,0 +1,202 @@
+"""Who may come in: API tokens, browser log-ins and one-time log-in links. Only hashes are stored; a secret is shown once."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import Field
+from sqlalchemy import ColumnElement, Select, bindparam, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from models import ApiToken, Login, LoginLink, Scope, ago, now
+from tickets.runs.runs import hashed
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from tickets.shared.facts import Body, Name
+
+PREFIX = "mc_"
+SHOWN_CHARACTERS = 10
+LINK_LIFETIME = timedelta(minutes=10)
+USE_RECORDED_EVERY = timedelta(minutes=5)
+MAY_BROWSE = frozenset({Scope.OPERATOR, Scope.VIEWER})
+LOGINS = (
+    select(Login, ApiToken.scope)
+    .outerjoin(ApiToken, (ApiToken.id == Login.token_id) & ApiToken.revoked.is_(None))
+    .where(
+        Login.revoked.is_(None),
+        Login.expires > ago(),
+        or_(Login.token_id.is_(None), ApiToken.id.is_not(None)),
+    )
+)
+BY_COOKIE = LOGINS.where(Login.secret_hash == bindparam("hash"))
+VALID = ApiToken.revoked.is_(None), or_(ApiToken.expires.is_(None), ApiToken.expires > ago())
+BY_SECRET = select(ApiToken).where(ApiToken.token_hash == bindparam("hash"), *VALID)
+"""Every request asks one of these, and to build a statement costs more than to run it."""
+
+
+class NewToken(Body):
+    """A token for a program. `days` until it expires; null means that it must be revoked instead."""
+
+    name: Name
+    scope: Scope
+    days: int | None = Field(365, ge=1, le=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A browser that is logged in: whose it is, what it may do, and until when."""
+
+    login_id: int
+    name: str
+    scope: Scope
+    expires: datetime
+
+
+# ------------------------------------------------------------------------------------------------------------- tokens
+
+
+def issue(session: Session, body: NewToken, actor: Actor) -> tuple[ApiToken, str]:
+    """A new token and its secret, which is never seen again. Raises `Conflict` for a name in use."""
+    if session.scalar(select(ApiToken.id).where(ApiToken.name == body.name)) is not None:
+        raise Conflict(f"there is already a token named {body.name}", name=body.name)
+    secret = PREFIX + secrets.token_urlsafe(32)
+    row = ApiToken(
+        name=body.name,
+        prefix=secret[:SHOWN_CHARACTERS],
+        token_hash=hashed(secret),
+        scope=body.scope,
+        expires=now() + timedelta(days=body.days) if body.days else None,
+    )
+    session.add(row)
+    session.flush()
+    events.append(session, None, "token_issued", {"token": row.name, "scope": row.scope.value}, actor)
+    return row, secret
+
+
+def by_secret(session: Session, secret: str) -> ApiToken | None:
+    """The token with this secret while it is valid."""
+    return session.scalar(BY_SECRET, {"hash": hashed(secret)})
+
+
+def is_valid(session: Session, token_id: int) -> bool:
+    return session.scalar(select(ApiToken.id).where(ApiToken.id == token_id, *VALID)) is not None
+
+
+def needs_mark(token: ApiToken) -> bool:
+    """Whether its last recorded use is so long ago that this one is worth a write."""
+    return token.last_used is None or token.last_used < now() - USE_RECORDED_EVERY
+
+
+def mark_used(session: Session, token_id: int) -> None:
+    session.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used=now()))
+
+
+def all_tokens(session: Session) -> list[ApiToken]:
+    return list(session.scalars(select(ApiToken).order_by(ApiToken.id)))
+
+
+def named(session: Session, name: str) -> ApiToken:
+    token = session.scalar(select(ApiToken).where(ApiToken.name == name))
+    if token is None:
+        raise NotFound(f"there is no token named {name!r}")
+    return token
+
+
+def revoke(session: Session, token_id: int, actor: Actor) -> ApiToken:
+    """End a token, and with it every browser that logged in by it; a repetition changes nothing."""
+    token = session.get(ApiToken, token_id)
+    if token is None:
+        raise NotFound("there is no token with that number", token=token_id)
+    if token.revoked is None:
+        token.revoked = now()
+        events.append(session, None, "token_revoked", {"token": token.name}, actor)
+    return token
+
+
+# -------------------------------------------------------------------------------------------------------------- links
+
+
+def issue_link(session: Session, name: str = "operator") -> str:
+    """The secret of a link that logs one browser in as this person, once, within ten minutes; see `link_path`."""
+    session.execute(delete(LoginLink).where(LoginLink.expires < now() - LINK_LIFETIME))
+    secret = secrets.token_urlsafe(32)
+    session.add(LoginLink(secret_hash=hashed(secret), name=name, expires=now() + LINK_LIFETIME))
+    return secret
+
+
+def link_path(secret: str) -> str:
+    """Where a browser opens the link, below the server's address."""
+    return f"/login/{secret}"
+
+
+def peek_link(session: Session, secret: str) -> str | None:
+    """Whom this link would log in, without using it up; None for one that is unknown, used or too old."""
+    return session.scalar(select(LoginLink.name).where(LoginLink.secret_hash == hashed(secret), *_open_link()))
+
+
+def _open_link() -> tuple[ColumnElement[bool], ...]:
+    return LoginLink.consumed.is_(None), LoginLink.expires > now()
+
+
+def log_in_by_link(session: Session, secret: str, browser: str, days: int) -> str:
+    """Use the link up and return the new log-in's secret. Raises `Unauthenticated` the second time."""
+    name = session.scalar(
+        update(LoginLink)
+        .where(LoginLink.secret_hash == hashed(secret), *_open_link())
+        .values(consumed=now())
+        .returning(LoginLink.name)
+    )
+    if name is None:
+        raise Unauthenticated("This link was used before or is older than ten minutes. Run bin/mc login for another.")
+    return _open_login(session, name, browser, now() + timedelta(days=days))
+
+
+def log_in_by_token(session: Session, secret: str, browser: str, days: int) -> str:
+    """A browser logs in with an API token and has that token's rights, for as long as the token has them."""
+    token = by_secret(session, secret)
+    if token is None:
+        raise Unauthenticated("That token is not valid.")
+    if token.scope not in MAY_BROWSE:
+        raise Forbidden(f"A token of scope {token.scope.value} is for programs, not for a browser.")
+    limit = now() + timedelta(days=days)
+    return _open_login(session, token.name, browser, min(limit, token.expires or limit), token.id)
+
+
+# ------------------------------------------------------------------------------------------------------------ log-ins
+
+
+def _open_login(session: Session, name: str, browser: str, expires: datetime, token_id: int | None = None) -> str:
+    secret = secrets.token_urlsafe(32)
+    login = Login(secret_hash=hashed(secret), name=name, agent=browser[:200], expires=expires, token_id=token_id)
+    session.add(login)
+    session.flush()
+    events.append(session, None, "logged_in", {"login": login.id, "browser": login.agent}, Actor.human(name))
+    return secret
+
+
+def standing(session: Session, secret: str) -> Standing | None:
+    """The log-in with this cookie while it is valid."""
+    return _standing(session, BY_COOKIE, hash=hashed(secret))
+
+
+def is_standing(session: Session, login_id: int) -> bool:
+    return _standing(session, LOGINS.where(Login.id == login_id)) is not None
+
+
+def _standing(session: Session, query: Select[Login, Scope], **values: str) -> Standing | None:
+    row = session.execute(query, values).first()
+    return Standing(row[0].id, row[0].name, row[1] or Scope.OPERATOR, row[0].expires) if row else None
+
+
+def log_out(session: Session, login_id: int, actor: Actor) -> None:
+    session.execute(update(Login).where(Login.id == login_id, Login.revoked.is_(None)).values(revoked=now()))
+    events.append(session, None, "logged_out", {"login": login_id}, actor)
+
+
+def logins(session: Session) -> list[Login]:
+    """Browsers that are logged in, newest first."""
+    valid = (Login.revoked.is_(None), Login.expires > now())
+    return list(session.scalars(select(Login).where(*valid).order_by(Login.id.desc()).limit(200)))

@@ -1,0 +1,1 @@
+"""The workflow box of a ticket: its phases shown and edited."""

@@ -1,0 +1,115 @@
+"""A ticket's phases as people and programs see them: how each ends, what the current one waits for, what may be done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from models import Gate, Run, Ticket, TicketPhase, TicketStatus
+from tickets.workflow import landing, wake, workflow
+
+from . import planning
+
+ENDS = {
+    Gate.PERSON: "A person approves",
+    Gate.REVIEWER: "A reviewer approves",
+    Gate.CHECKS: "The checks pass",
+    Gate.NONE: "Its agent says so",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseView:
+    """One phase. `ends` says how it ends; `decided` is the choice that was made, `note` why it was waived."""
+
+    name: str
+    state: str
+    agent: str | None
+    gate: str
+    ends: str
+    choices: list[str]
+    decided: str | None
+    note: str | None
+    runbook: str | None
+    waivable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """All phases of a ticket; `decides_by` is the move that a choice makes now, or `decide` where it is only told."""
+
+    phases: list[PhaseView]
+    current: PhaseView | None
+    waits_for: str | None
+    decides_by: str | None
+
+
+def of(session: Session, ticket: Ticket, live: Run | None, moves: Collection[str]) -> Workflow:
+    """`moves` are those that whoever looks may make."""
+    phases = workflow.of(session, ticket.id)
+    here = None if ticket.closed else workflow.current(phases)
+    reviewer = workflow.reviewer(session, ticket, ticket.assigned_to or "") if here else None
+    views = [_view(session, ticket, phases, phase, reviewer if phase is here else None) for phase in phases]
+    current = next((view for view, phase in zip(views, phases, strict=True) if phase is here), None)
+    waits = _waits_for(ticket, here, live) if here else None
+    return Workflow(views, current, waits, _decides_by(ticket, here, moves))
+
+
+def _view(
+    session: Session, ticket: Ticket, phases: list[TicketPhase], phase: TicketPhase, reviewer: str | None
+) -> PhaseView:
+    here = phase is workflow.current(phases)
+    decided = phase.note if phase.note in phase.choices else None
+    return PhaseView(
+        name=phase.name,
+        state=phase.state.value,
+        agent=ticket.assigned_to if here and not ticket.closed else phase.agent,
+        gate=phase.gate.value,
+        ends=_ends(phase, reviewer),
+        choices=phase.choices,
+        decided=decided,
+        note=phase.note if not decided else None,
+        runbook=phase.runbook,
+        waivable=not ticket.closed and planning.unwaivable(session, ticket, phases, phase) is None,
+    )
+
+
+def _ends(phase: TicketPhase, reviewer: str | None) -> str:
+    if phase.choices:
+        return f"A decision: {' or '.join(phase.choices)}"
+    if phase.gate is Gate.REVIEWER and reviewer:
+        return f"{reviewer} reviews it"
+    return ENDS[phase.gate]
+
+
+def _waits_for(ticket: Ticket, here: TicketPhase, live: Run | None) -> str:
+    """What has to happen next for this phase, in a sentence."""
+    who = ticket.assigned_to or "somebody"
+    if live is not None and ticket.status is TicketStatus.IN_PROGRESS:
+        return f"{live.agent} is at work."
+    return {
+        TicketStatus.INBOX: "It waits to be triaged.",
+        TicketStatus.TODO: f"It waits for {who} to start.",
+        TicketStatus.IN_PROGRESS: f"{who} is at work.",
+        TicketStatus.NEEDS_INPUT: "It waits for an answer.",
+        TicketStatus.IN_REVIEW: landing.told(ticket) or _awaited(here),
+        TicketStatus.WAITING: f"It is parked {wake.words(ticket.wake)}.",
+        TicketStatus.BLOCKED: "It is blocked.",
+    }[ticket.status]
+
+
+def _awaited(here: TicketPhase) -> str:
+    if workflow.undecided(here):
+        return "It waits for a decision."
+    if here.gate is Gate.REVIEWER:
+        return "It waits for a reviewer who did none of the work."
+    return "It waits for a person to approve."
+
+
+def _decides_by(ticket: Ticket, here: TicketPhase | None, moves: Collection[str]) -> str | None:
+    if here is None or not here.choices:
+        return None
+    made = {TicketStatus.IN_REVIEW: "approve", TicketStatus.IN_PROGRESS: "finish"}.get(ticket.status)
+    return made if made in moves else "decide"

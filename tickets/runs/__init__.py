@@ -1,0 +1,1 @@
+"""Runs: claims, reports, events of wrappers, retries, prompts and sessions."""

@@ -1,0 +1,68 @@
+"""Runs outside MC: a service mirrors work that is done elsewhere; MC shows it, and never starts or stops it."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+
+from pydantic import Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import Run, RunMode, RunState, now
+from tickets.lifecycle.lifecycle import transition
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.facts import Body, Line
+
+from .runs import PICKUP, Report, RetryPolicy, hashed, latest, report, stop_asked
+
+
+class ExternalRun(Body):
+    """Work done outside MC that a service mirrors; MC never starts or stops it."""
+
+    agent: Line
+    host: Line = "elsewhere"
+    conversation_id: str | None = Field(None, max_length=100)
+
+
+def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) -> tuple[Run, str]:
+    """Open a run of mode `external` on a ticket in `todo`; returns it with its token, shown once."""
+    ticket = transition(session, ticket_id, "claim", PICKUP)
+    previous = latest(session, ticket_id)
+    token = "mcr_" + secrets.token_urlsafe(32)
+    run = Run(
+        ticket_id=ticket.id,
+        generation=previous.generation + 1 if previous else 1,
+        agent=body.agent,
+        phase=ticket.phase,
+        mode=RunMode.EXTERNAL,
+        host=body.host,
+        token_hash=hashed(token),
+        nonce=secrets.token_hex(16),
+        conversation_id=body.conversation_id,
+        state=RunState.RUNNING,
+    )
+    session.add(run)
+    session.flush()
+    events.append(
+        session, ticket_id, "run_opened", {"run": run.id, "mode": "external", "agent": run.agent}, actor, run.id
+    )
+    return run, token
+
+
+def let_go(session: Session, seconds: float) -> int:
+    """End the runs that were told to stop so long ago and have not said that they did; returns their number.
+
+    MC cannot stop them: without this their ticket would wait for ever for a service that has gone.
+    """
+    told = (Run.mode == RunMode.EXTERNAL, Run.state != RunState.ENDED, Run.stop_code.is_not(None))
+    patience = timedelta(seconds=seconds)
+    left = [
+        run
+        for run in session.scalars(select(Run).where(*told))
+        if now() - (stop_asked(session, run.id) or run.started) > patience
+    ]
+    for run in left:
+        report(session, run.id, Report(verdict="stopped", summary="Mission Control has let go of it."), RetryPolicy())
+    return len(left)

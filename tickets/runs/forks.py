@@ -1,0 +1,68 @@
+"""Tickets that begin with a copy of another one's conversation: MC-9 is a fork of MC-3.
+
+Their first run is given the copy; the conversation of the other ticket stays as it is, and may go on meanwhile.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Exists, ScalarSelect, exists, literal, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from models import AgentSession, RelationKind, Run, Ticket, TicketRelationship
+from tickets.lifecycle import comments
+
+from . import sessions
+
+FORK = TicketRelationship.kind == RelationKind.FORK_OF
+FORKING = frozenset({"claude", "codex"})
+"""Programs that can begin with a copy."""
+
+
+def to_copy(session: Session, ticket_id: int, program: str, *, held: bool) -> AgentSession | None:
+    """What the ticket that this one is a fork of last said with this program.
+
+    It is for a ticket that has said nothing yet, and, where it holds a conversation, for the case that its program has not
+    kept that.
+    """
+    query = select(AgentSession).where(
+        AgentSession.ticket_id == _source(ticket_id),
+        AgentSession.program == program,
+        AgentSession.config_dir.is_not(None),
+        or_(literal(held), ~_has_spoken(ticket_id)),
+    )
+    return sessions.newest(session, query)
+
+
+def source(session: Session, run: Run) -> Ticket | None:
+    """The ticket whose conversation this run has a copy of."""
+    return session.scalar(
+        select(Ticket).join(AgentSession, AgentSession.ticket_id == Ticket.id).where(AgentSession.id == run.forks)
+    )
+
+
+def speaker(session: Session, ticket: Ticket) -> str | None:
+    """The agent whose conversation about this ticket can be forked."""
+    held = session.get(AgentSession, ticket.conversation_id) if ticket.conversation_id else None
+    return held.agent if held and held.config_dir and held.program in FORKING else None
+
+
+def tell_missed(session: Session, run: Run) -> None:
+    """Say on the ticket, once, that its first run begins without the conversation that it should have been given."""
+    if run.forks or run.generation > 1:
+        return
+    if identifier := session.scalar(select(Ticket.identifier).where(Ticket.id == _source(run.ticket_id))):
+        said = f"No conversation of {identifier} with {run.program} is kept here. This one begins anew."
+        comments.write(session, run.ticket_id, said, run_id=run.id)
+
+
+def is_fork(ticket_id: InstrumentedAttribute[int]) -> Exists:
+    """Condition that the ticket with this number begins as a fork."""
+    return exists().where(TicketRelationship.ticket_id == ticket_id, FORK)
+
+
+def _source(ticket_id: int) -> ScalarSelect[int]:
+    return select(TicketRelationship.other_id).where(TicketRelationship.ticket_id == ticket_id, FORK).scalar_subquery()
+
+
+def _has_spoken(ticket_id: int) -> Exists:
+    return exists().where(AgentSession.ticket_id == ticket_id).correlate(None)

@@ -1,0 +1,55 @@
+"""Taking a conversation over: a person goes on with it on the agent's own screen, and gives it back.
+
+Either way the live run is stopped and the ticket's next run resumes the same conversation, once in another mode.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from models import Profile, Run, RunMode, Ticket
+from tickets.lifecycle.lifecycle import transition
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict
+from tickets.shared.lookup import get, live_runs
+
+WITH_SCREEN = frozenset({"claude", "codex"})
+"""Programs that have a screen of their own."""
+
+
+class NotTakenOver(Conflict):
+    """There is no conversation to take over or to give back."""
+
+    code = "not_taken_over"
+
+
+def take_over(session: Session, ticket_id: int, actor: Actor) -> Ticket:
+    """Stop the live run and show its conversation to a person. Raises `NotTakenOver`, and what `release` raises."""
+    run = live_runs(session, [ticket_id]).get(ticket_id)
+    if run is None or run.mode is not RunMode.HEADLESS:
+        raise NotTakenOver("Only a run that works without a screen can be taken over.")
+    if run.program not in WITH_SCREEN:
+        raise NotTakenOver(f"{run.program} has no screen of its own.")
+    return _go_on(session, ticket_id, actor, RunMode.TUI, "Taken over.")
+
+
+def hand_back(session: Session, ticket_id: int, actor: Actor) -> Ticket:
+    """Stop the run that a person has taken over and let the agent go on alone. Raises `NotTakenOver`."""
+    run = live_runs(session, [ticket_id]).get(ticket_id)
+    if run is None or not is_taken_over(session, run):
+        raise NotTakenOver("Nobody has taken this conversation over.")
+    return _go_on(session, ticket_id, actor, RunMode.HEADLESS, "Handed back.")
+
+
+def is_taken_over(session: Session, run: Run) -> bool:
+    """Whether a person works on this run's screen, though its profile wants none."""
+    profile = session.get(Profile, run.profile) if run.profile else None
+    return run.mode is RunMode.TUI and (profile is None or profile.mode is not RunMode.TUI)
+
+
+def _go_on(session: Session, ticket_id: int, actor: Actor, mode: RunMode, note: str) -> Ticket:
+    transition(session, ticket_id, "release", actor, note=note)
+    ticket = get(session, ticket_id)
+    ticket.resume, ticket.next_mode = True, mode
+    session.flush()
+    return ticket

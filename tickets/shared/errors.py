@@ -1,0 +1,144 @@
+"""Every condition the domain can refuse with: the docstring is the message, `code` and `status` go to the client.
+
+`web/site/errors.py` maps them once, to an HTML page or to `{"error": code, "message": ..., "detail": ...}`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+
+class DomainError(Exception):
+    """Something was refused."""
+
+    code: ClassVar[str] = "refused"
+    status: ClassVar[int] = 400
+
+    def __init__(self, message: str | None = None, **detail: Any) -> None:
+        self.message = message or inspect.cleandoc(self.__doc__ or "")
+        self.detail = detail
+        super().__init__(self.message)
+
+
+class Invalid(DomainError):
+    """The input is not valid; the detail names each field and what was wrong with it."""
+
+    code, status = "invalid", 422
+
+
+def invalid(error: ValidationError) -> Invalid:
+    """A model's complaint as one that names each field: `{"fields": {"wake.at": "Field required"}}`."""
+    fields = {".".join(str(part) for part in item["loc"]) or "body": _complaint(item) for item in error.errors()}
+    said = "; ".join(f"{name}: {words}" for name, words in list(fields.items())[:5])
+    return Invalid(f"The input is not valid. {said}", fields=fields)
+
+
+def _complaint(item: ErrorDetails) -> str:
+    """What is wrong with one field; the usual complaints about a text in words that fit a form."""
+    kind, border = item["type"], item.get("ctx", {})
+    if kind == "string_too_short" and border["min_length"] == 1:
+        return "must not be empty"
+    if kind == "string_too_long":
+        return f"must not have more than {border['max_length']} characters"
+    return item["msg"]
+
+
+class NotFound(DomainError):
+    """There is nothing under that name."""
+
+    code, status = "not_found", 404
+
+
+class NoSuchTicket(NotFound):
+    """There is no ticket with that identifier."""
+
+    code = "no_such_ticket"
+
+
+class NoSuchRun(NotFound):
+    """There is no run with that number."""
+
+    code = "no_such_run"
+
+
+class Forbidden(DomainError):
+    """You are known, but this is not yours to do."""
+
+    code, status = "forbidden", 403
+
+
+class Unauthenticated(DomainError):
+    """Log in, or send a valid token."""
+
+    code, status = "unauthenticated", 401
+
+
+class IllegalMove(DomainError):
+    """The ticket cannot make this move from its present state."""
+
+    code, status = "illegal_move", 409
+
+
+class LandingPending(IllegalMove):
+    """The ticket is approved already, and its work is being landed."""
+
+    code = "landing_pending"
+
+
+class CannotLand(DomainError):
+    """The work cannot be landed that way."""
+
+    code, status = "cannot_land", 409
+
+
+class StaleTicket(DomainError):
+    """The ticket was changed since you read it; read it again and repeat your change."""
+
+    code, status = "stale_ticket", 409
+
+
+class StaleProject(DomainError):
+    """The project was changed since you read it; read it again and repeat your change."""
+
+    code, status = "stale_project", 409
+
+
+class ClaimLost(DomainError):
+    """This run no longer holds the ticket; what it sent is kept for inspection and is not applied. Do not retry."""
+
+    code, status = "claim_lost", 409
+
+
+class EvidenceMissing(DomainError):
+    """The ticket cannot be completed: required evidence is missing or failed; the detail lists what."""
+
+    code, status = "evidence_missing", 409
+
+
+class RuntimeBusy(DomainError):
+    """Ticket runtime is not ready for input. Wait for the current turn to finish, queue the message, or explicitly
+    interrupt/restart the runtime."""
+
+    code, status = "runtime_busy", 409
+
+
+class Conflict(DomainError):
+    """That already exists, or would contradict what exists."""
+
+    code, status = "conflict", 409
+
+
+class Gone(DomainError):
+    """That part of the history is no longer kept; the detail names the first entry that is."""
+
+    code, status = "gone", 410
+
+
+class TooLarge(DomainError):
+    """The request is larger than this server accepts."""
+
+    code, status = "too_large", 413

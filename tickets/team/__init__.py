@@ -1,0 +1,1 @@
+"""Agents, people, profiles and projects."""

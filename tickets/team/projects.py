@@ -1,0 +1,181 @@
+"""Projects: a repository that tickets are worked in, how it is checked, and how many may work in it at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pydantic import Field
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from models import DraftState, Gate, Landing, Project, ProjectDraft, now, once
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict, Invalid, NotFound, StaleProject
+from tickets.shared.facts import Body, Line, Name
+
+Argv = list[Line]
+DRAFT_LIFETIME = timedelta(days=1)
+
+
+class NewProject(Body):
+    """`folder` is absolute; commands are argument lists, started without a shell; `landing` says what approval does."""
+
+    slug: Name
+    name: Line
+    folder: Line
+    base_branch: Line = "main"
+    clone_url: Line | None = None
+    check_command: Argv | None = Field(None, min_length=1, max_length=64)
+    setup_command: Argv | None = Field(None, min_length=1, max_length=64)
+    link_files: list[Line] = Field(default=[], max_length=32)
+    gate: Gate = Gate.PERSON
+    landing: Landing = Landing.LEAVE
+    max_runs: int = Field(2, ge=1, le=32)
+
+
+BRANCH = re.compile(r"^(?!-)(?!.*(\.\.|//|@\{|\\))[A-Za-z0-9._/-]{1,200}(?<![./])$")
+
+
+class EditProject(Body):
+    """Fields left out stay as they are; null clears what may be empty."""
+
+    version: int = Field(ge=1)
+    name: Line | None = None
+    folder: Line | None = None
+    base_branch: Line | None = None
+    clone_url: Line | None = None
+    check_command: Argv | None = Field(None, min_length=1, max_length=64)
+    setup_command: Argv | None = Field(None, min_length=1, max_length=64)
+    link_files: list[Line] | None = Field(None, max_length=32)
+    gate: Gate | None = None
+    landing: Landing | None = None
+    max_runs: int | None = Field(None, ge=1, le=32)
+    archived: bool | None = None
+
+
+MAY_BE_NULL = ("clone_url", "check_command", "setup_command")
+
+
+def add(session: Session, body: NewProject, actor: Actor) -> Project:
+    """Raises `Invalid` for a folder or branch that could not be used safely, `Conflict` for a known slug."""
+    _require_safe(body)
+    if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
+        raise Conflict(f"there is already a project named {body.slug}", field="slug", slug=body.slug)
+    project = Project(**body.model_dump())
+    session.add(project)
+    session.flush()
+    events.append(session, None, "project_added", {"project": project.slug, "folder": project.folder}, actor)
+    return project
+
+
+def edit(session: Session, slug: str, body: EditProject, actor: Actor) -> Project:
+    """Change a project against the version that was read; runs that have started go on as they began.
+
+    Raises `NotFound`, `Invalid`, `StaleProject`.
+    """
+    _require_safe(body)
+    sent = {name: getattr(body, name) for name in body.model_fields_set if name != "version"}
+    empty = [name for name, value in sent.items() if value is None and name not in MAY_BE_NULL]
+    if empty:
+        raise Invalid("these fields cannot be empty", fields=dict.fromkeys(empty, "must not be null"))
+    before = {name: getattr(project_named(session, slug), name) for name in sent}
+    changed = session.scalar(
+        update(Project)
+        .where(Project.slug == slug, Project.version == body.version)
+        .values(version=Project.version + 1, **sent)
+        .returning(Project)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    )
+    if changed is None:
+        raise StaleProject(project=slug)
+    difference = {name: [before[name], value] for name, value in sent.items() if before[name] != value}
+    events.append(session, None, "project_edited", {"project": slug, "changes": difference}, actor)
+    return changed
+
+
+def _require_safe(body: NewProject | EditProject) -> None:
+    if body.folder is not None and (not body.folder.startswith("/") or ".." in body.folder.split("/")):
+        raise Invalid("the folder of a project is an absolute path without '..'", field="folder")
+    if body.base_branch is not None and not BRANCH.match(body.base_branch):
+        raise Invalid("that is not a branch name git would accept", field="base_branch")
+    for name in body.link_files or []:
+        if name.startswith(("/", "-")) or ".." in name.split("/"):
+            raise Invalid("files to link in are named relative to the project's folder", field="link_files", value=name)
+
+
+def project_named(session: Session, slug: str) -> Project:
+    project = session.scalar(select(Project).where(Project.slug == slug))
+    if project is None:
+        raise NotFound(f"there is no project named {slug!r}", field="project")
+    return project
+
+
+BY_NAME = select(Project).order_by(Project.name)
+
+
+@once
+def with_archived(session: Session) -> list[Project]:
+    """Every project there has been."""
+    return list(session.scalars(BY_NAME))
+
+
+def all_projects(session: Session) -> list[Project]:
+    """The projects in use."""
+    return [project for project in with_archived(session) if not project.archived]
+
+
+# --------------------------------------------------------------------------------------------------- what is to become one
+
+
+class NewDraft(Body):
+    """A folder or an address to clone from, as a person writes it."""
+
+    source: Line
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a door found at a draft's source: facts for the form, or why there are none."""
+
+    facts: dict[str, Any] | None
+    message: str
+
+
+def ask(session: Session, body: NewDraft, actor: Actor) -> ProjectDraft:
+    """Ask for a look at what may become a project; a door answers within seconds, a clone takes as long as it takes."""
+    clone = "://" in body.source or body.source.startswith("git@")
+    if not clone and (not body.source.startswith("/") or ".." in body.source.split("/")):
+        raise Invalid("Give an absolute path such as /home/me/code, or an address to clone from.", field="source")
+    session.execute(delete(ProjectDraft).where(ProjectDraft.created < now() - DRAFT_LIFETIME))
+    draft = ProjectDraft(source=body.source, clone=clone, author=actor.name)
+    session.add(draft)
+    session.flush()
+    events.append(session, None, "project_wanted", {"draft": draft.id, "clone": clone}, actor)
+    return draft
+
+
+def draft(session: Session, number: int) -> ProjectDraft:
+    found = session.get(ProjectDraft, number)
+    if found is None:
+        raise NotFound("That is no longer known: ask for it again.", draft=number)
+    return found
+
+
+def wanted(session: Session, limit: int = 20) -> list[ProjectDraft]:
+    """Drafts that nobody has looked at yet, the oldest first."""
+    asked = select(ProjectDraft).where(ProjectDraft.state == DraftState.ASKED)
+    return list(session.scalars(asked.order_by(ProjectDraft.id).limit(limit)))
+
+
+def settle(session: Session, number: int, answer: Answer) -> None:
+    """Write what was found; a draft that is gone or answered stays as it is."""
+    state = DraftState.READY if answer.facts else DraftState.FAILED
+    session.execute(
+        update(ProjectDraft)
+        .where(ProjectDraft.id == number, ProjectDraft.state == DraftState.ASKED)
+        .values(state=state, facts=answer.facts, message=answer.message[:2000], answered=now())
+    )

@@ -1,0 +1,1 @@
+"""Phases, evidence, landing plans, wake conditions and relationships of a ticket."""

@@ -1,0 +1,207 @@
+"""Evidence: claims of the worker beside facts that MC itself saw, and what is missing before a ticket is complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket, among, rows
+from tickets.shared.errors import EvidenceMissing
+from tickets.shared.facts import Prose
+
+from . import workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """One thing that keeps a ticket from being complete."""
+
+    kind: str
+    detail: str
+
+
+class Observed(BaseModel):
+    """A part of what a wrapper has seen; what a newer one adds is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class SeenCommit(Observed):
+    sha: Prose
+    subject: Prose = ""
+
+
+class SeenCheck(Observed):
+    argv: list[Prose]
+    exit_code: int | None = None
+    seconds: float = 0
+    sha256: Prose | None = None
+    tail: Prose = ""
+    timed_out: bool = False
+
+
+class Observations(Observed):
+    """What Mission Control saw for itself in a run's workspace; see `workers.repository.observe`."""
+
+    base_sha: Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")] | None = None
+    head_sha: Prose | None = None
+    commits: list[SeenCommit] = []
+    files_changed: int = 0
+    insertions: int = 0
+    deletions: int = 0
+    diff_sha256: Prose | None = None
+    dirty: list[Prose] = []
+    check: SeenCheck | None = None
+    check_base: SeenCheck | None = None
+    error: Prose | None = None
+
+
+def of(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evidence]:
+    """All evidence of a ticket, or of one of its runs, oldest first."""
+    query = select(Evidence).where(Evidence.ticket_id == ticket_id).order_by(Evidence.id)
+    return list(session.scalars(query.where(Evidence.run_id == run_id) if run_id else query))
+
+
+SUBMITTERS = select(Run.ticket_id, Run.agent).where(
+    among(Run.ticket_id, "tickets"), Run.outcome.in_(workflow.SUBMITTED)
+)
+
+
+def submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[str]]:
+    """For each of these tickets, the agents whose work was submitted: none of them may approve it."""
+    found: dict[int, set[str]] = {}
+    for ticket_id, agent in rows(session, SUBMITTERS, tickets=ticket_ids):
+        found.setdefault(ticket_id, set()).add(agent)
+    return found
+
+
+def claim(session: Session, run: Run, claims: list[dict[str, Any]]) -> None:
+    """Record what the worker says, as said."""
+    for said in claims:
+        session.add(
+            Evidence(
+                ticket_id=run.ticket_id,
+                run_id=run.id,
+                kind=said.get("kind") or "claim",
+                source=EvidenceSource.CLAIM,
+                status=EvidenceStatus.UNKNOWN,
+                summary=said["text"],
+                item=said.get("item"),
+                author=run.agent,
+            )
+        )
+
+
+def observe(session: Session, run: Run, seen: dict[str, Any]) -> None:
+    """Record MC's own observations of a run's workspace as facts: commits, diff, uncommitted files, check command.
+
+    `seen` has the shape of `Observations`.
+    """
+    facts = [_unobservable(seen)] if seen.get("error") else [_commits(seen), _diff(seen), *_dirty(seen), *_check(seen)]
+    for fact in facts:
+        record(session, run.ticket_id, run.id, fact)
+
+
+Fact = tuple[str, EvidenceStatus, str, dict[str, Any] | None]
+
+
+def record(session: Session, ticket_id: int, run_id: int, fact: Fact) -> None:
+    """Record what MC itself saw or did: kind, status, summary, data."""
+    kind, status, summary, data = fact
+    session.add(
+        Evidence(
+            ticket_id=ticket_id,
+            run_id=run_id,
+            kind=kind,
+            source=EvidenceSource.FACT,
+            status=status,
+            summary=summary,
+            data=data,
+            author="mission-control",
+        )
+    )
+    session.flush()
+
+
+def _unobservable(seen: dict[str, Any]) -> Fact:
+    return "observation", EvidenceStatus.FAILED, f"The workspace could not be observed: {seen['error']}", None
+
+
+def _commits(seen: dict[str, Any]) -> Fact:
+    commits = seen.get("commits") or []
+    if not commits:
+        return "commit", EvidenceStatus.MISSING, "No commit on the branch", {"head_sha": seen.get("head_sha")}
+    word = "commit" if len(commits) == 1 else "commits"
+    return (
+        "commit",
+        EvidenceStatus.OK,
+        f"{len(commits)} {word} on the branch",
+        {"head_sha": seen.get("head_sha"), "commits": commits},
+    )
+
+
+def _diff(seen: dict[str, Any]) -> Fact:
+    files, plus, minus = seen.get("files_changed") or 0, seen.get("insertions") or 0, seen.get("deletions") or 0
+    status = EvidenceStatus.OK if files else EvidenceStatus.MISSING
+    word = "file" if files == 1 else "files"
+    keys = ("files_changed", "insertions", "deletions", "diff_sha256")
+    return "diff", status, f"{files} {word} changed, +{plus} −{minus}", {key: seen.get(key) for key in keys}
+
+
+def _dirty(seen: dict[str, Any]) -> list[Fact]:
+    left = seen.get("dirty") or []
+    word = "file" if len(left) == 1 else "files"
+    return (
+        [("uncommitted", EvidenceStatus.FAILED, f"{len(left)} {word} not committed", {"paths": left})] if left else []
+    )
+
+
+def _check(seen: dict[str, Any]) -> list[Fact]:
+    check = seen.get("check")
+    if not check:
+        return []
+    command, code = " ".join(check["argv"]), check.get("exit_code")
+    status = EvidenceStatus.OK if code == 0 else EvidenceStatus.FAILED
+    ending = "timed out" if check.get("timed_out") else f"exit {code}"
+    base = seen.get("check_base")
+    before = " — it failed before this work too" if base and base.get("exit_code") not in (0, None) else ""
+    return [("check", status, f"`{command}`: {ending}{before}", {"check": check, "check_base": base})]
+
+
+def shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
+    """What keeps this ticket from being complete: failed or missing facts of its last run, and unmet acceptance items.
+
+    Acceptance is of the whole ticket: it counts in its last phase.
+    """
+    unmet = [Shortfall("acceptance", item["text"]) for item in ticket.acceptance if not item.get("met")]
+    if unmet and not workflow.is_last(session, ticket):
+        unmet = []
+    run = session.scalar(select(Run).where(Run.ticket_id == ticket.id).order_by(Run.generation.desc()).limit(1))
+    project = session.get(Project, ticket.project_id) if ticket.project_id else None
+    if run is None or project is None:
+        return unmet
+    rows = [row for row in of(session, ticket.id, run.id) if row.source is EvidenceSource.FACT]
+    failed = [Shortfall(row.kind, row.summary) for row in rows if row.status is not EvidenceStatus.OK]
+    kinds = {row.kind for row in rows}
+    wanted = ["commit", *(["check"] if project.check_command else [])]
+    absent = [
+        Shortfall(kind, f"MC has not observed any {kind}")
+        for kind in wanted
+        if kind not in kinds and "observation" not in kinds
+    ]
+    return failed + absent + unmet
+
+
+def require_complete(session: Session, ticket: Ticket) -> None:
+    missing = shortfalls(session, ticket)
+    if missing:
+        lacking = "; ".join(shortfall.detail for shortfall in missing)
+        raise EvidenceMissing(
+            f"{ticket.identifier} cannot be completed yet: {lacking}.",
+            ticket=ticket.identifier,
+            missing=[{"kind": s.kind, "detail": s.detail} for s in missing],
+        )

@@ -1,0 +1,225 @@
+"""Landing: what becomes of a ticket's branch with the approval that completes it. Decided here; a door does it.
+
+While a landing is pending the ticket stays in review. Any other move drops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models import (
+    ActorKind,
+    Evidence,
+    EvidenceSource,
+    EvidenceStatus,
+    Landing,
+    LandingState,
+    Project,
+    Run,
+    Ticket,
+    TicketStatus,
+    among,
+    now,
+)
+from tickets.shared.actors import Actor
+from tickets.shared.errors import CannotLand, Forbidden
+from tickets.shared.facts import Body
+from tickets.shared.glance import AnyTicket
+from tickets.team import programs
+
+from . import workflow
+
+WAYS = {
+    Landing.LEAVE: "Leave the branch",
+    Landing.MERGE: "Merge",
+    Landing.SQUASH: "Squash",
+    Landing.PUSH: "Push the branch",
+    Landing.PULL_REQUEST: "Open a pull request",
+}
+APPROVE = {
+    Landing.LEAVE: "Approve, leave the branch",
+    Landing.MERGE: "Approve and merge",
+    Landing.SQUASH: "Approve and squash",
+    Landing.PUSH: "Approve and push",
+    Landing.PULL_REQUEST: "Approve and open a pull request",
+}
+"""What a button says that approves in this way."""
+DOING = {
+    Landing.MERGE: "merging into {base}",
+    Landing.SQUASH: "squashing onto {base}",
+    Landing.PUSH: "pushing the branch",
+    Landing.PULL_REQUEST: "opening a pull request",
+}
+UNDONE = {
+    Landing.MERGE: "not merged into {base}",
+    Landing.SQUASH: "not squashed onto {base}",
+    Landing.PUSH: "the branch was not pushed",
+    Landing.PULL_REQUEST: "no pull request was opened",
+}
+NOTHING = (
+    "{ticket} has nothing to land: another phase follows, or Mission Control has seen no commit of it. Approve it"
+    " without a way to land."
+)
+NO_FORGE = (
+    "A pull request is opened by gh or glab, and neither is installed on {host}. Install one and log in (Mission Control"
+    " looks every ten minutes, and at once with bin/mc run-task probe-agents), or approve another way."
+)
+
+
+class Work(Body):
+    """What there is to land: the last commit that Mission Control saw the ticket's newest run make, and its project's policy."""
+
+    run: int
+    host: str
+    repository: str
+    branch: str
+    commit: str
+    base: str
+    policy: Landing
+
+
+class Plan(Work):
+    """A landing that was decided, as it is kept with its ticket: by which policy, for this once.
+
+    `key` tells it from every other one of that ticket.
+
+    `approved`: somebody has looked at the work; else its run completed it. `waived`: why that was done with evidence
+    missing or failed; the check command is then not asked again. `reason` says why it failed and what to do.
+    """
+
+    key: int
+    by: str
+    approved: bool
+    waived: str | None
+    since: datetime
+    reason: str | None = None
+
+    @property
+    def doing(self) -> str:
+        return DOING[self.policy].format(base=self.base)
+
+    @property
+    def undone(self) -> str:
+        return UNDONE[self.policy].format(base=self.base)
+
+
+PLACED = (
+    among(Run.ticket_id, "tickets"),
+    Run.repository.is_not(None),
+    Run.branch.is_not(None),
+)
+COMMIT = (Evidence.kind == "commit", Evidence.source == EvidenceSource.FACT, Evidence.status == EvidenceStatus.OK)
+WORKED = (
+    select(Run, Evidence.data, Project)
+    .join(Ticket, Ticket.id == Run.ticket_id)
+    .join(Project, Project.id == Ticket.project_id)
+    .join(Evidence, (Evidence.ticket_id == Run.ticket_id) & (Evidence.run_id == Run.id))
+    .where(Run.id.in_(select(func.max(Run.id)).where(*PLACED).group_by(Run.ticket_id)), *COMMIT)
+)
+
+
+def works(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, Work]:
+    """What there is to land of each of these tickets once it is complete; absent where another phase follows."""
+    ids = [ticket.id for ticket in tickets if ticket.project_id]
+    if not ids:
+        return {}
+    found = {
+        run.ticket_id: _work(run, data, project)
+        for run, data, project in session.execute(WORKED, {"tickets": ids})
+        if data
+    }
+    return {ticket_id: found[ticket_id] for ticket_id in found.keys() - workflow.with_later(session, ids)}
+
+
+def _work(run: Run, seen: dict[str, Any], project: Project) -> Work:
+    return Work(
+        run=run.id,
+        host=run.host,
+        repository=run.repository or "",
+        branch=run.branch or "",
+        commit=seen["head_sha"],
+        base=project.base_branch,
+        policy=project.landing,
+    )
+
+
+def ways(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, tuple[Landing, ...]]:
+    """The ways in which each of these tickets may be approved, its project's own first; absent where nothing is to land."""
+    reviewed = [each for each in tickets if each.status is TicketStatus.IN_REVIEW and not is_pending(each)]
+    found = works(session, reviewed)
+    lacking = programs.lacking(session, programs.FORGES) if found else set()
+    return {ticket_id: _ways(work, lacking) for ticket_id, work in found.items()}
+
+
+def _ways(work: Work, lacking: set[str]) -> tuple[Landing, ...]:
+    """All but what this machine has no program for; where it is the policy, its approval says what to do."""
+    impossible = {Landing.PULL_REQUEST} if work.host in lacking else set()
+    return (work.policy, *(way for way in APPROVE if way is not work.policy and way not in impossible))
+
+
+def plan(
+    session: Session,
+    ticket: Ticket,
+    actor: Actor,
+    wanted: Landing | None = None,
+    waived: str | None = None,
+) -> Plan | None:
+    """How this ticket is to be landed now that it is complete; None where nothing is. `wanted` overrides the policy.
+
+    Raises `CannotLand`, `Forbidden`.
+    """
+    work = works(session, [ticket]).get(ticket.id)
+    policy = wanted or (work.policy if work else Landing.LEAVE)
+    if work is not None and policy is not work.policy and actor.kind is not ActorKind.HUMAN:
+        raise Forbidden("Only a person chooses another way to land than the project's own.", landing=work.policy.value)
+    if policy is Landing.LEAVE:
+        return None
+    if work is None:
+        raise CannotLand(NOTHING.format(ticket=ticket.identifier), ticket=ticket.identifier)
+    if policy is Landing.PULL_REQUEST and actor.kind is not ActorKind.RUN:
+        _require_forge(session, ticket, work)
+    said: dict[str, Any] = {"policy": policy, "waived": waived, "by": actor.name, "since": now()}
+    said |= {"approved": actor.kind is not ActorKind.RUN, "key": ticket.version + 1}
+    return Plan.model_validate(work.model_dump() | said)
+
+
+def _require_forge(session: Session, ticket: Ticket, work: Work) -> None:
+    """Not asked when a run completes its ticket: that report must not be refused, and the door says the same."""
+    if work.host in programs.lacking(session, programs.FORGES):
+        raise CannotLand(NO_FORGE.format(host=work.host), ticket=ticket.identifier)
+
+
+# ------------------------------------------------------------------------------------------------------ with the ticket
+
+
+def is_pending(ticket: AnyTicket) -> bool:
+    return ticket.landing is LandingState.PENDING
+
+
+def of(ticket: AnyTicket) -> Plan | None:
+    """The landing that was decided for a ticket, pending or failed."""
+    return Plan.model_validate(ticket.landing_plan) if ticket.landing_plan else None
+
+
+def pending(plan: Plan) -> dict[str, Any]:
+    """The values of a ticket that is to be landed."""
+    return {"landing": LandingState.PENDING, "landing_plan": plan.model_dump(mode="json")}
+
+
+def failed(ticket: Ticket, reason: str) -> dict[str, Any]:
+    """The values of a ticket whose landing needs a person."""
+    return {"landing": LandingState.FAILED, "landing_plan": {**(ticket.landing_plan or {}), "reason": reason}}
+
+
+def told(ticket: AnyTicket) -> str | None:
+    """`Approved by alice; merging into main.`, or what went wrong and what to do; None where nothing is landed."""
+    plan = of(ticket)
+    if plan is None:
+        return None
+    said = f"{'Approved' if plan.approved else 'Completed'} by {plan.by}"
+    return f"{said}, but {plan.undone}. {plan.reason}" if plan.reason else f"{said}; {plan.doing}."

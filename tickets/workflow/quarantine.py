@@ -1,0 +1,53 @@
+"""What a known run sent after it no longer held its ticket: kept for operators, capped, never applied."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Integer, bindparam, select
+from sqlalchemy.orm import Session
+
+from models import Quarantined, Run, RunState
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.errors import ClaimLost
+from tickets.shared.lookup import get_run
+
+CAP = 64_000
+
+
+def keep(session: Session, run: Run, kind: str, reason: str, payload: Any) -> None:
+    text = json.dumps(payload, ensure_ascii=False)[:CAP]
+    session.add(Quarantined(ticket_id=run.ticket_id, run_id=run.id, kind=kind, reason=reason, payload=text))
+    events.append(
+        session,
+        run.ticket_id,
+        "write_quarantined",
+        {"run": run.id, "kind": kind, "reason": reason},
+        Actor.system(),
+        run.id,
+    )
+
+
+def refuse_late(session: Session, run_id: int, kind: str, payload: Any) -> ClaimLost | None:
+    """Keep what a run sends after its end, and the refusal to answer with once that is committed; None while it lives."""
+    run = get_run(session, run_id)
+    if run.state is not RunState.ENDED:
+        return None
+    keep(session, run, kind, "the run has already ended", payload)
+    return ClaimLost(run=run_id)
+
+
+OF_TICKET = (
+    select(Quarantined)
+    .where(Quarantined.ticket_id == bindparam("ticket"))
+    .order_by(Quarantined.id.desc())
+    .limit(bindparam("limit", type_=Integer))
+)
+
+
+def of(session: Session, ticket_id: int, limit: int = 50, run_id: int | None = None) -> list[Quarantined]:
+    """What is kept of a ticket, or of one of its runs, newest first."""
+    query = OF_TICKET.where(Quarantined.run_id == run_id) if run_id else OF_TICKET
+    return list(session.scalars(query, {"ticket": ticket_id, "limit": limit}))

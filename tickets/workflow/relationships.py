@@ -1,0 +1,180 @@
+"""Relationships between tickets; `blocks` gates dispatch, and a cycle of blocks or of children is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, case, delete, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from models import TERMINAL, RelationKind, Run, Ticket, TicketRelationship, among, rows
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict, Invalid, NotFound
+
+ORDERED = {
+    RelationKind.BLOCKS,
+    RelationKind.CHILD_OF,
+    RelationKind.CAUSED_BY,
+    RelationKind.DUPLICATE_OF,
+    RelationKind.FORK_OF,
+}
+REVERSED = {
+    "blocks": "blocked by",
+    "duplicate_of": "duplicated by",
+    "caused_by": "causes",
+    "child_of": "parent of",
+    "fork_of": "forked as",
+    "relates_to": "relates to",
+    "related_to": "relates to",
+}
+
+
+SAID = {
+    said: (kind, turned)
+    for kind in RelationKind
+    for said, turned in ((kind.value, False), (REVERSED[kind.value].replace(" ", "_"), True))
+    if kind in ORDERED or not turned
+}
+"""Every way of saying a relationship from one of its ends: its kind, and whether it begins at the other end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One relationship as seen from one of its tickets: `kind` in words, and the ticket at the other end."""
+
+    id: int
+    kind: str
+    words: str
+    identifier: str
+    title: str
+    status: str
+
+
+def relate(session: Session, ticket_id: int, said: str, other_id: int, actor: Actor) -> TicketRelationship:
+    """As `add`, in the words of either end: `blocked_by` too. Raises what that raises."""
+    kind, turned = SAID.get(said, (said, False))
+    return add(session, *((other_id, kind, ticket_id) if turned else (ticket_id, kind, other_id)), actor)
+
+
+def add(session: Session, ticket_id: int, kind: str, other_id: int, actor: Actor) -> TicketRelationship:
+    """Raises `Invalid` for an unknown kind or the ticket itself, `Conflict` for a repetition, a cycle or a late fork."""
+    relation = _kind(kind)
+    if ticket_id == other_id:
+        raise Invalid("a ticket has no relationship with itself", field="ticket")
+    if _is_said(session, relation, ticket_id, other_id):
+        raise Conflict("these tickets already have that relationship", field="ticket")
+    if relation is RelationKind.FORK_OF:
+        _require_unbegun(session, ticket_id)
+    if relation in ORDERED and reaches(session, relation, other_id, ticket_id):
+        words = relation.value.replace("_", " ")
+        raise Conflict(
+            f"that would make a cycle of “{words}”: read on from the other ticket, one comes back to this one",
+            field="ticket",
+        )
+    row = TicketRelationship(ticket_id=ticket_id, kind=relation, other_id=other_id, author=actor.name)
+    session.add(row)
+    session.flush()
+    _tell(session, "relationship_added", (row.id, ticket_id, relation, other_id), actor)
+    return row
+
+
+def _is_said(session: Session, kind: RelationKind, ticket_id: int, other_id: int) -> bool:
+    """Whether this is on record; what holds both ways is, from whichever end it was said."""
+    ends = [(ticket_id, other_id)] if kind in ORDERED else [(ticket_id, other_id), (other_id, ticket_id)]
+    pair = tuple_(TicketRelationship.ticket_id, TicketRelationship.other_id)
+    same = select(TicketRelationship.id).where(TicketRelationship.kind == kind, pair.in_(ends))
+    return session.scalar(same.limit(1)) is not None
+
+
+def _require_unbegun(session: Session, ticket_id: int) -> None:
+    """A fork begins with its ticket's first run, and with one conversation."""
+    if session.scalar(select(Run.id).where(Run.ticket_id == ticket_id).limit(1)) is not None:
+        raise Conflict("only a ticket that was never worked on can begin as a fork: make a new one", field="kind")
+    forks = TicketRelationship.ticket_id == ticket_id, TicketRelationship.kind == RelationKind.FORK_OF
+    if session.scalar(select(TicketRelationship.id).where(*forks).limit(1)) is not None:
+        raise Conflict("this ticket is a fork of another one already", field="kind")
+
+
+def _tell(session: Session, event: str, link: tuple[int, int, RelationKind, int], actor: Actor) -> None:
+    """An event on each of the two tickets, in the words of its side."""
+    number, first, kind, second = link
+    named = session.execute(select(Ticket.id, Ticket.identifier).where(Ticket.id.in_((first, second))))
+    names = {ticket_id: identifier for ticket_id, identifier in named}  # noqa: C416 - rows are not pairs to mypy
+    words = kind.value.replace("_", " ")
+    for mine, theirs, said in ((first, second, words), (second, first, REVERSED[kind.value])):
+        payload = {"relationship": number, "kind": said, "other": names[theirs]}
+        events.append(session, mine, event, payload, actor)
+
+
+def _kind(kind: str) -> RelationKind:
+    try:
+        return RelationKind(kind)
+    except ValueError:
+        raise Invalid(
+            "that is not a kind of relationship", field="kind", kinds=[known.value for known in RelationKind]
+        ) from None
+
+
+def reaches(session: Session, kind: RelationKind, start: int, goal: int) -> bool:
+    """Whether one comes from `start` to `goal` along relationships of this kind."""
+    walk = select(TicketRelationship.other_id.label("id")).where(
+        TicketRelationship.ticket_id == start, TicketRelationship.kind == kind
+    )
+    reached = walk.cte("reached", recursive=True)
+    step = select(TicketRelationship.other_id).join(reached, TicketRelationship.ticket_id == reached.c.id)
+    reached = reached.union(step.where(TicketRelationship.kind == kind))
+    return bool(session.scalar(select(func.count()).select_from(reached).where(reached.c.id == goal)))
+
+
+def remove(session: Session, ticket_id: int, relationship_id: int, actor: Actor) -> None:
+    ends = or_(TicketRelationship.ticket_id == ticket_id, TicketRelationship.other_id == ticket_id)
+    row = session.scalar(select(TicketRelationship).where(TicketRelationship.id == relationship_id, ends))
+    if row is None:
+        raise NotFound("there is no such relationship on this ticket", relationship=relationship_id)
+    session.execute(delete(TicketRelationship).where(TicketRelationship.id == row.id))
+    _tell(session, "relationship_removed", (row.id, row.ticket_id, row.kind, row.other_id), actor)
+
+
+HERE, THERE = TicketRelationship.ticket_id, TicketRelationship.other_id
+OF_TICKET = (
+    select(TicketRelationship, Ticket.identifier, Ticket.title, Ticket.status)
+    .join(Ticket, Ticket.id == case((bindparam("ticket") == HERE, THERE), else_=HERE))
+    .where(or_(bindparam("ticket") == HERE, bindparam("ticket") == THERE))
+    .order_by(TicketRelationship.id)
+)
+
+
+def of(session: Session, ticket_id: int) -> list[Relation]:
+    """Every relationship of a ticket, from either end, said from its own side."""
+    return [
+        Relation(row.id, row.kind.value, _words(row, ticket_id), identifier, title, status.value)
+        for row, identifier, title, status in session.execute(OF_TICKET, {"ticket": ticket_id})
+    ]
+
+
+def _words(row: TicketRelationship, ticket_id: int) -> str:
+    """The kind as it is said of this end."""
+    return row.kind.value.replace("_", " ") if row.ticket_id == ticket_id else REVERSED[row.kind.value]
+
+
+OPEN_BLOCKERS = (
+    select(TicketRelationship.other_id, Ticket.identifier)
+    .join(Ticket, Ticket.id == TicketRelationship.ticket_id)
+    .where(
+        TicketRelationship.kind == RelationKind.BLOCKS,
+        among(TicketRelationship.other_id, "tickets"),
+        Ticket.status.not_in(TERMINAL),
+    )
+    .order_by(Ticket.id)
+)
+
+
+def open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, list[str]]:
+    """For each of these tickets, the identifiers of unfinished tickets that block it."""
+    if not ticket_ids:
+        return {}
+    blockers: dict[int, list[str]] = {}
+    for ticket_id, identifier in rows(session, OPEN_BLOCKERS, tickets=ticket_ids):
+        blockers.setdefault(ticket_id, []).append(identifier)
+    return blockers

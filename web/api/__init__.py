@@ -1,0 +1,1 @@
+"""JSON API: resources, request bodies, response schemas and the OpenAPI document."""

@@ -1,0 +1,82 @@
+"""Reading JSON bodies: strictly typed, and nothing that a store could not keep."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from typing import Any
+
+from flask import Flask, request
+from pydantic import TypeAdapter
+from pydantic_core import from_json
+from werkzeug.exceptions import UnsupportedMediaType
+
+from tickets.shared.errors import Invalid
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+EVENTS = "text/event-stream"
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+# What may be valid JSON and still not be storable; most bodies have none of it and are not looked through.
+SUSPICIOUS = re.compile(rb"\\u0000|[0-9]{19}|NaN|Infinity|[eE]\+?[0-9]{3}")
+
+
+def install(app: Flask) -> None:
+    app.before_request(refuse_nul)
+
+
+def refuse_nul() -> None:
+    """No store keeps a NUL byte in text, so no address may hold one."""
+    if "\x00" in request.path or b"%00" in request.query_string:
+        raise Invalid("an address must not hold a NUL byte")
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def read(kind: Any, *, batch: bool = False) -> Any:
+    """The request's body as `kind`. A batch may be one object, an array or NDJSON, and is always a list.
+
+    Raises pydantic's ValidationError or `Invalid` (422), UnsupportedMediaType (415), RequestEntityTooLarge (413).
+    """
+    raw = request.get_data().strip()
+    if request.mimetype == NDJSON and batch:
+        raw = b"[" + b",".join(line for line in raw.splitlines() if line.strip()) + b"]"
+    elif request.mimetype != JSON and raw:
+        raise UnsupportedMediaType
+    elif batch and raw.startswith(b"{"):
+        raw = b"[" + raw + b"]"
+    raw = raw or b"{}"
+    if SUSPICIOUS.search(raw):
+        _refuse_unstorable(raw)
+    return _adapter(kind).validate_json(raw, strict=True)
+
+
+def _refuse_unstorable(raw: bytes) -> None:
+    try:
+        content = from_json(raw)
+    except ValueError as error:
+        raise Invalid(f"the body is not JSON: {error}") from None
+    found = _unstorable(content)
+    if found:
+        raise Invalid(f"the input holds {found}, which cannot be stored")
+
+
+def _unstorable(value: Any) -> str | None:
+    match value:
+        case str():
+            return "a NUL byte" if "\x00" in value else None
+        case bool():
+            return None
+        case int():
+            return None if SMALLEST <= value <= LARGEST else "a number beyond 64 bits"
+        case float():
+            return None if math.isfinite(value) else "a number that is not finite"
+        case dict():
+            return next(filter(None, (_unstorable(part) for pair in value.items() for part in pair)), None)
+        case list():
+            return next(filter(None, map(_unstorable, value)), None)
+    return None

@@ -1,0 +1,10 @@
+"""Board, bulk changes, attention and search."""
+
+BLUEPRINTS = (
+    "needs",
+    "search",
+    "board_page",
+    "bulk",
+    "search_page",
+)
+"""Modules of this package that have a Blueprint named `blueprint`."""

@@ -1,0 +1,54 @@
+"""The one search, for programs and for the palette."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from models import stamp
+from tickets.board import search
+from tickets.shared.facts import Body, Line
+from web.api.api import Call, Resource
+from web.api.shapes import Page
+
+blueprint = Resource("search", __name__)
+
+
+class Asked(Body):
+    """The words to find, all of them; in everything unless one kind is named."""
+
+    q: Line
+    kind: Literal["ticket", "comment", "message", "evidence"] | None = None
+    limit: int = Field(search.SHOWN, ge=1, le=100)
+
+
+class FoundJson(TypedDict):
+    kind: str
+    ticket: str
+    title: str
+    status: str
+    by: str
+    at: str
+    snippet: str
+    href: str
+
+
+@blueprint.reads("/search")
+def find(call: Call, query: Asked) -> Page[FoundJson]:
+    """Find tickets, comments, what agents said, and evidence by their words."""
+    return {"items": [_json(hit) for hit in search.find(call.session, query.q, query.kind, query.limit)], "next": None}
+
+
+def _json(hit: search.Found) -> FoundJson:
+    return {
+        "kind": hit.kind,
+        "ticket": hit.identifier,
+        "title": hit.title,
+        "status": hit.status,
+        "by": hit.by,
+        "at": stamp(hit.at),
+        "snippet": hit.snippet,
+        "href": hit.href,
+    }

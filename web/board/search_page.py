@@ -1,0 +1,30 @@
+"""Search, as a page."""
+
+from __future__ import annotations
+
+from flask import Blueprint, request
+
+import auth
+from models import reading
+from tickets.board import search
+from web.site import frame
+
+blueprint = Blueprint("search_page", __name__)
+
+
+@blueprint.get("/search")
+def show() -> str:
+    words = request.args.get("q", "").strip()[:200]
+    kind = request.args.get("kind")
+    with reading(auth.instance().engine) as session:
+        found = search.find(session, words, kind if kind in search.KINDS else None, 50)
+    kinds = [
+        ("", "Everything"),
+        ("ticket", "Tickets"),
+        ("comment", "Comments"),
+        ("message", "Agents"),
+        ("evidence", "Evidence"),
+    ]
+    return frame.page(
+        "search.html", "search", [("Search", None)], words=words, kind=kind or "", kinds=kinds, hits=found
+    )

@@ -1,0 +1,46 @@
+"""Whether the server is alive (open to all), and whether the whole of it works (for those who may read)."""
+
+from __future__ import annotations
+
+from flask.sansio.blueprints import BlueprintSetupState
+from typing_extensions import TypedDict
+
+import auth
+from web.api.api import Call, Resource
+from web.site import vitals
+
+blueprint = Resource("health", __name__)
+
+
+class CheckJson(TypedDict):
+    name: str
+    status: str
+    detail: str
+
+
+class HealthJson(TypedDict):
+    verdict: str
+    reasons: list[str]
+    checks: list[CheckJson]
+
+
+@blueprint.reads("/health")
+def read_health(call: Call) -> HealthJson:
+    """Say whether everything works: `working`, `degraded` or `not working`, with the reasons and every check."""
+    report = vitals.verdict(call.session)
+    checks: list[CheckJson] = [
+        {"name": check.name, "status": check.status, "detail": check.detail} for check in report.checks
+    ]
+    return {"verdict": report.verdict, "reasons": report.reasons, "checks": checks}
+
+
+@auth.public
+def alive() -> tuple[str, int, dict[str, str]]:
+    """Answers without touching the store, so that it says only that this process serves."""
+    return "ok\n", 200, {"Content-Type": "text/plain; charset=utf-8"}
+
+
+@blueprint.record
+def _add_liveness(state: BlueprintSetupState) -> None:
+    """Outside the API's prefix, where load balancers look."""
+    state.app.add_url_rule("/healthz", "healthz", alive)

@@ -1,0 +1,166 @@
+"""What is said about a ticket and to its agent, and the events of both."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from models import Ticket
+from tickets.conversation import conversation, messages, speech
+from tickets.conversation.conversation import NewComment
+from tickets.conversation.messages import NewMessage
+from tickets.conversation.speech import Said, Spoken
+from tickets.dispatch.budgets import Budgets
+from tickets.runs import ingest
+from tickets.shared import events, paging
+from tickets.shared.errors import ClaimLost, Forbidden, Invalid
+from tickets.shared.facts import Body, Moment
+from web.api import shapes
+from web.api.api import ANYBODY, RUNS, WRITERS, Call, Resource
+from web.api.shapes import CommentJson, EventJson, MessageJson, Page, Paging
+from web.site import nudge
+
+blueprint = Resource("conversation", __name__)
+
+
+# ----------------------------------------------------------------------------------------------- comments and messages
+
+
+@blueprint.reads("/tickets/<ticket>/comments", rights=ANYBODY | RUNS)
+def list_comments(call: Call, ticket: Ticket, query: Paging) -> Page[CommentJson]:
+    """List comments, the newest first."""
+    before = paging.number(query.cursor)
+    rows = conversation.comments_of(call.session, ticket.id, before, query.limit + 1)
+    shown = rows[: query.limit]
+    return {
+        "items": [shapes.comment(row) for row in shown],
+        "next": str(shown[-1].id) if len(rows) > query.limit else None,
+    }
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/comments", rights=WRITERS | RUNS, status=201)
+def add_comment(call: Call, ticket: Ticket, body: NewComment) -> CommentJson:
+    """Comment on a ticket, in Markdown."""
+    return shapes.comment(conversation.comment(call.session, ticket.id, body, call.actor))
+
+
+class Newest(Body):
+    """How many of the newest."""
+
+    limit: int = Field(100, ge=1, le=200)
+
+
+@blueprint.reads("/tickets/<ticket>/messages")
+def list_messages(call: Call, ticket: Ticket, query: Newest) -> Page[MessageJson]:
+    """List messages to the agent with their delivery state, the newest first."""
+    rows = messages.of(call.session, ticket.id, query.limit)
+    return {"items": [shapes.message(row) for row in rows], "next": None}
+
+
+class SentJson(MessageJson):
+    """A message, and what it became: where that is an answer or a request for changes, `id` is that of the comment."""
+
+    became: Literal["message", "answer", "request_changes"]
+    text: str
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/messages", status=201)
+def send_message(call: Call, ticket: Ticket, body: NewMessage) -> SentJson:
+    """Send words to the agent; `mode` says what happens when it is busy. Without a live run they answer the question that
+    the ticket waits with, or request changes of what is in review."""
+    spoken = speech.say(call.session, ticket, Said(**body.model_dump()), call.actor, call.caller.identity)
+    live = spoken["run"]
+    if live is not None:
+        call.after.append(lambda: nudge.nudge(call.settings, live))
+    return {**_written(call, ticket, body, spoken), "became": spoken["became"], "text": spoken["text"]}
+
+
+def _written(call: Call, ticket: Ticket, body: NewMessage, spoken: Spoken) -> MessageJson:
+    if spoken["message"] is not None:
+        return shapes.message(messages.get(call.session, spoken["message"]["id"]))
+    [comment] = conversation.comments_of(call.session, ticket.id, limit=1)
+    return shapes.message_of_comment(comment, body.mode)
+
+
+# ------------------------------------------------------------------------------------------------------------- events
+
+
+class Replay(Body):
+    """Which part of the log: events with `seq` above `after`."""
+
+    after: int = Field(0, ge=0, le=2**63 - 1)
+    limit: int = Field(200, ge=1, le=events.PAGE)
+
+
+@blueprint.reads("/tickets/<ticket>/events", rights=ANYBODY | RUNS, errors=(410,))
+def replay_events(call: Call, ticket: Ticket, query: Replay) -> Page[EventJson]:
+    """Replay the ticket's events in order; `next` is the `after` of the part that follows."""
+    rows = events.replay(call.session, ticket.id, query.after, query.limit)
+    full = len(rows) == query.limit
+    return {"items": [_event(row) for row in rows], "next": str(rows[-1].seq) if full else None}
+
+
+class Activity(Paging):
+    """Which part of the log, and whose."""
+
+    actor: str | None = Field(None, max_length=200, pattern=r"^[^\x00]+$")
+
+
+@blueprint.reads("/events")
+def list_events(call: Call, query: Activity) -> Page[EventJson]:
+    """List what happened anywhere, the newest first, without what workers report line by line."""
+    wanted = events.Wanted(query.actor or "")
+    found = events.feed(call.session, wanted, paging.number(query.cursor), query.limit)
+    return {"items": [_event(row) for row in found.events], "next": str(found.older) if found.older else None}
+
+
+def _event(row: events.Logged) -> EventJson:
+    return cast(EventJson, row.as_json())
+
+
+class PostedEvent(Body):
+    """One event. A run may number its own with `run_seq`: one without a number is repeated safely only with an
+    Idempotency-Key. Without `ts` it has the time at which it arrived. A service posts `external.*` events, and gives neither.
+    """
+
+    event_type: str = Field(pattern=ingest.EVENT_TYPE)
+    payload: dict[str, Any]
+    run_seq: int | None = Field(None, ge=1, le=2**63 - 1)
+    ts: Moment | None = None
+
+    def stated(self) -> dict[str, Any]:
+        """The fields that have a value."""
+        return {name: value for name, value in self if value is not None}
+
+
+class TakenJson(TypedDict):
+    accepted: int
+    repeated: int
+    last_run_seq: int
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/events", rights=WRITERS | RUNS, batch=True, late=True)
+def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson | ClaimLost:
+    """Post one event, an array or NDJSON. Those of a run are taken once by number where they have one, and refused when it lost its
+    ticket."""
+    if len(body) > ingest.BATCH:
+        raise Invalid(f"at most {ingest.BATCH} events at a time", fields={"body": "too many events"})
+    if call.actor.run_id is None:
+        return _external(call, ticket, body)
+    batch = [ingest.WorkerEvent.model_validate(event.stated()) for event in body]
+    taken = ingest.take(call.session, call.actor.run_id, batch, Budgets.of(call.settings))
+    if taken.refused:
+        return ClaimLost(run=call.actor.run_id, reason=taken.refused)
+    return {"accepted": taken.accepted, "repeated": taken.repeated, "last_run_seq": taken.last_run_seq}
+
+
+def _external(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson:
+    for event in body:
+        if not event.event_type.startswith("external."):
+            raise Forbidden("Only a run's own token posts its events; others post events of type external.*.")
+        if event.run_seq is not None or event.ts is not None:
+            raise Invalid("an external event has no run_seq and no ts", fields={"run_seq": "is for runs"})
+        events.append(call.session, ticket.id, event.event_type, event.payload, call.actor)
+    return {"accepted": len(body), "repeated": 0, "last_run_seq": 0}

@@ -1,0 +1,85 @@
+"""The runs of a ticket on its page: the list, one run in full, its log, its evidence, and its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+import auth
+from auth import Right
+from models import Run, RunState, Session, Ticket, reading, writing
+from tickets.board import page, proofs
+from tickets.runs import attempts, runs
+from tickets.shared import paging
+from tickets.shared.errors import DomainError, NotFound
+from tickets.shared.lookup import get
+from web.site import frame
+from web.site.nudge import nudge
+from web.stream import tail
+
+blueprint = Blueprint("run_page", __name__)
+
+View = dict[str, Any]
+
+
+def asked(session: Session, ticket: Ticket) -> Run | None:
+    """The run that the address names; raises `NoSuchRun` for one of another ticket."""
+    number = paging.number(request.args.get("run") or None)
+    return attempts.find(session, ticket.id, number) if number else None
+
+
+def tab(session: Session, ticket: Ticket) -> View:
+    """The list of runs, or one of them in full."""
+    run = asked(session, ticket)
+    listed = runs.of(session, ticket.id)
+    if run is None:
+        return {"runs": [page.run_view(each) for each in listed], "attempt": None}
+    operates = auth.caller().right is Right.OPERATOR
+    return {
+        "attempt": attempts.details(session, run),
+        "cost": run.cost_usd,
+        "newest": listed[0].id == run.id,
+        "log": tail.PaneLog.of(auth.instance().settings, run.id, ticket.identifier).path.is_file(),
+        "stops": operates and run.state is not RunState.ENDED and run.stop_code is None,
+        "stop": {"code": run.stop_code, "reason": run.stop_reason} if run.stop_code else None,
+        "kept_apart": attempts.kept_apart(session, ticket.id, run.id) if operates else [],
+        "live_query": f"?run={run.id}",
+    }
+
+
+def evidence(session: Session, ticket: Ticket) -> View:
+    """Claims beside facts of one run, and what of all of them meets each acceptance item."""
+    run = asked(session, ticket)
+    return {**proofs.tab(session, ticket, run.id if run else None), "live_query": f"?run={run.id}" if run else ""}
+
+
+@blueprint.get("/ticket/<reference>/runs/<number:run>/log")
+def show_log(reference: str, run: int) -> Response:
+    """The end of what a run's pane showed, as text."""
+    with reading(auth.instance().engine) as session:
+        ticket = get(session, reference)
+        found = attempts.find(session, ticket.id, run)
+    file = tail.PaneLog.of(auth.instance().settings, found.id, ticket.identifier).open()
+    if file is None:
+        raise NotFound("This run has left no log here.", run=run)
+    with file:
+        return Response(tail.last_lines(file, tail.LINES), mimetype="text/plain", headers={"Cache-Control": "no-store"})
+
+
+@blueprint.post("/ticket/<reference>/runs/<number:run>/stop")
+def stop(reference: str, run: int) -> AnyResponse:
+    """Stop a live run; its ticket is parked until somebody wakes it."""
+    try:
+        with writing(auth.instance().engine) as session:
+            ticket = get(session, reference)
+            found = attempts.find(session, ticket.id, run)
+            runs.stop(session, found.id, auth.actor(), request.form.get("reason", "").strip()[:2000])
+    except DomainError as refused:
+        if frame.enhanced():
+            raise
+        frame.note(refused.message, "bad")
+    else:
+        nudge(auth.instance().settings, run)
+    return redirect(f"/ticket/{reference}?tab=runs&run={run}", 303)

@@ -1,0 +1,9 @@
+"""Everything around a page: layout, log-in, assets, errors and headers."""
+
+BLUEPRINTS = (
+    "login",
+    "vitals",
+    "help",
+    "offline",
+)
+"""Modules of this package that have a Blueprint named `blueprint`."""

@@ -1,0 +1,146 @@
+"""Every refusal and failure, mapped once: JSON for programs and the API, a page for people.
+
+The JSON is `{"error": code, "message": text, "detail": object}`; codes are those of `tickets/shared/errors.py`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
+
+from flask import Flask, Response, current_app, g, jsonify, redirect, request
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException, SecurityError
+from werkzeug.wrappers import Response as AnyResponse
+
+from models import StoreUnavailable
+from tickets.shared.errors import DomainError, Invalid
+from tickets.shared.errors import invalid as invalid
+
+from . import frame
+
+API = "/api/"
+SOCKETS = "/ws/"
+CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_type"}
+WORDS = {
+    404: "There is nothing at this address.",
+    405: "This address does not take requests of this kind.",
+    413: "The request is larger than this server accepts.",
+    415: "This address does not take a body of this type.",
+}
+TITLES = {
+    401: "Log in",
+    403: "Not allowed",
+    404: "Not found",
+    409: "Not possible now",
+    410: "No longer kept",
+    413: "Too large",
+    422: "Not valid",
+    500: "Something broke",
+    503: "Busy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One refusal, before it is written down."""
+
+    status: int
+    code: str
+    message: str
+    detail: dict[str, Any] = field(default_factory=dict)
+    reference: str | None = None
+
+
+def install(app: Flask) -> None:
+    app.register_error_handler(DomainError, _domain)
+    app.register_error_handler(ValidationError, lambda error: answer(_domain_problem(invalid(error))))
+    app.register_error_handler(RecursionError, lambda _error: answer(_domain_problem(Invalid("nested too deeply"))))
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(StoreUnavailable, _store)
+    app.register_error_handler(Exception, _failure)
+
+
+def wants_json() -> bool:
+    """Whether a program is asking."""
+    return request.path.startswith((API, SOCKETS)) or "Authorization" in request.headers
+
+
+def answer(problem: Problem) -> AnyResponse:
+    """The problem in the form that the caller reads."""
+    if wants_json():
+        response: AnyResponse = _json(problem)
+    elif problem.status == 401 and request.method == "GET":
+        return redirect("/login?next=" + quote(request.full_path.rstrip("?"), safe="/"))
+    else:
+        response = _page(problem)
+    if problem.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _json(problem: Problem) -> Response:
+    body = {"error": problem.code, "message": problem.message, "detail": problem.detail}
+    response = jsonify(body | ({"reference": problem.reference} if problem.reference else {}))
+    response.status_code = problem.status
+    return response
+
+
+def _page(problem: Problem) -> Response:
+    """A designed page for whoever is logged in; plain words where there is nobody, or the page itself fails."""
+    text = f"{problem.message}\n"
+    if g.get("caller") is None:
+        return Response(text, problem.status, mimetype="text/plain")
+    try:
+        return Response(_drawn(problem), problem.status)
+    except Exception:  # whatever broke the frame, the refusal must still be told
+        current_app.logger.exception("the page for an error could not be made")
+        return Response(text, problem.status, mimetype="text/plain")
+
+
+def _drawn(problem: Problem) -> str:
+    title = TITLES.get(problem.status, "Refused")
+    shown = {"title": title, "text": problem.message, "code": problem.status, "reference": problem.reference}
+    return frame.page("error.html", "", [(title, None)], **shown)
+
+
+def _domain(error: DomainError) -> AnyResponse:
+    return answer(_domain_problem(error))
+
+
+def _domain_problem(error: DomainError) -> Problem:
+    return Problem(error.status, error.code, error.message, error.detail)
+
+
+def _http(error: HTTPException) -> AnyResponse:
+    if isinstance(error, SecurityError):
+        return Response("This server does not answer to that name.\n", 400, mimetype="text/plain")
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()
+    words = WORDS.get(status) or error.description or "The request cannot be understood."
+    response = answer(Problem(status, CODES.get(status, "refused"), words))
+    for name, value in error.get_response().headers:
+        if name in ("Allow", "Retry-After"):
+            response.headers[name] = value
+    return response
+
+
+def _store(error: Exception) -> AnyResponse:
+    """The disk is full, the store locked or not there: nothing was written, and it may be tried again."""
+    words = "The store cannot be read or written at the moment, and nothing was changed."
+    return _logged(Problem(503, "store_unavailable", words), error)
+
+
+def _failure(error: Exception) -> AnyResponse:
+    return _logged(Problem(500, "internal", "Something broke on the server."), error)
+
+
+def _logged(problem: Problem, error: Exception) -> AnyResponse:
+    """A fault of ours: logged whole under a reference, of which the caller is told no more than that."""
+    reference = secrets.token_hex(4)
+    current_app.logger.error("request failed, reference %s", reference, exc_info=error)
+    words = f"{problem.message} The log has the reason under {reference}."
+    return answer(replace(problem, message=words, reference=reference))

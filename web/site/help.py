@@ -1,0 +1,55 @@
+"""The board's help: how work goes, what each state means and what leads out of it, and the keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+
+import auth
+from models import TicketStatus
+from tickets.lifecycle import lifecycle
+from tickets.lifecycle.lifecycle import By
+
+from . import frame
+
+blueprint = Blueprint("help", __name__)
+
+MEANINGS = {
+    TicketStatus.INBOX: "Filed, and not yet looked at. Nothing starts from here.",
+    TicketStatus.TODO: "Ready. An agent picks it up as soon as nothing holds it; the ticket says what does.",
+    TicketStatus.IN_PROGRESS: "Somebody works on it: an agent in a run, or a person.",
+    TicketStatus.NEEDS_INPUT: "The agent has a question. Your answer sends the ticket back to the same conversation.",
+    TicketStatus.IN_REVIEW: "Handed in with its evidence, or approved and about to land. Whoever did the work cannot approve it.",
+    TicketStatus.WAITING: "Parked until a time, another ticket, an answer or a person wakes it.",
+    TicketStatus.BLOCKED: "It cannot go on by itself. The ticket says who is to do what.",
+    TicketStatus.DONE: "Closed with what was asked for.",
+    TicketStatus.CANCELLED: "Closed without it.",
+}
+DOERS = (
+    ("You", {By.HUMAN, By.OWNER}),
+    ("Its agent", {By.LIVE_RUN}),
+    ("Mission Control", {By.PICKUP, By.SYSTEM}),
+    ("The coordinator", {By.ORCHESTRATOR}),
+)
+
+
+@blueprint.get("/help")
+def show() -> str:
+    coordinator = auth.instance().settings.coordinator
+    return frame.page("help.html", "help", [("Help", None)], coordinator=coordinator, standings=standings())
+
+
+def standings() -> list[dict[str, Any]]:
+    """Each state in the order of the board, with its meaning and, for each who may do something, the moves out of it."""
+    return [{"status": status.value, "meaning": MEANINGS[status], "doers": _doers(status)} for status in TicketStatus]
+
+
+def _doers(status: TicketStatus) -> list[tuple[str, list[str]]]:
+    laws = [law for law in lifecycle.MOVES.values() if status in law.sources]
+    allowed = [(who, [_label(law) for law in laws if law.by & rights]) for who, rights in DOERS]
+    return [(who, labels) for who, labels in allowed if labels]
+
+
+def _label(law: lifecycle.Move) -> str:
+    return law.label or law.name.replace("_", " ").capitalize()

@@ -1,0 +1,114 @@
+"""Forms of agents and profiles: what a row looks like as fields, and what the fields say as the body of a request."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from werkzeug.datastructures import MultiDict
+
+from models import Agent, Profile
+from settings import Limits, Settings
+from tickets.shared.errors import Invalid
+from tickets.shared.limits import BUDGETS
+
+Form = MultiDict[str, str]
+Values = dict[str, Any]
+UNITS = {"runs": "Runs", "tokens": "Tokens", "cost_usd": "US dollars", "turns": "Turns", "minutes": "Minutes"}
+SCOPES = {"": "One run", "ticket_": "One ticket", "day_": "One day"}
+LIMIT = "limit."
+
+
+def words(form: Form, name: str) -> str | None:
+    """A field's text, None where it was left empty."""
+    return form.get(name, "").strip() or None
+
+
+def argv(form: Form, name: str) -> list[str]:
+    """A command line as a list of arguments; it is read as a shell would, and never given to one."""
+    try:
+        return shlex.split(form.get(name, ""))
+    except ValueError as error:
+        raise Invalid(f"The quotes do not match: {error}.", field=name) from None
+
+
+def agent_values(agent: Agent) -> Values:
+    return {
+        "name": agent.name,
+        "kind": agent.kind.value,
+        "title": agent.title,
+        "aliases": " ".join(agent.aliases),
+        "runnable": agent.runnable,
+        "profile": agent.profile or "",
+        "capacity": agent.capacity,
+    }
+
+
+def agent_body(form: Form) -> Values:
+    """As `NewAgent` and, without name and kind, `EditAgent` take it."""
+    return {
+        "title": form.get("title", "").strip(),
+        "aliases": form.get("aliases", "").split(),
+        "runnable": "runnable" in form,
+        "profile": words(form, "profile"),
+        "capacity": form.get("capacity") or 1,
+    }
+
+
+def profile_values(profile: Profile) -> Values:
+    plain = ("name", "program", "provider", "model", "context_size", "effort", "permissions")
+    return {name: getattr(profile, name) for name in plain} | {
+        "mode": profile.mode.value,
+        "argv": shlex.join(profile.argv),
+        "env_allow": "\n".join(profile.env_allow),
+        **{f"{LIMIT}{name}": _number(value) for name, value in profile.limits.items()},
+    }
+
+
+def profile_body(form: Form) -> Values:
+    """As `NewProfile` and, without its name, `EditProfile` take it."""
+    body: Values = {name: words(form, name) for name in ("provider", "model", "context_size", "effort")}
+    body |= {name: form.get(name, "") for name in ("program", "mode", "permissions")}
+    return body | {
+        "argv": argv(form, "argv"),
+        "env_allow": form.get("env_allow", "").split(),
+        "limits": {
+            name.removeprefix(LIMIT): value.strip()
+            for name, value in form.items()
+            if name.startswith(LIMIT) and value.strip()
+        },
+    }
+
+
+def budget_fields(values: Values) -> list[tuple[str, list[Values]]]:
+    """The budgets of a profile by what they are for, each with the field's name, label and value."""
+    return [
+        (
+            title,
+            [
+                _field(f"{scope}{measure}", label, values)
+                for measure, label in UNITS.items()
+                if scope + measure in BUDGETS
+            ],
+        )
+        for scope, title in SCOPES.items()
+    ]
+
+
+def limit_fields(values: Values, settings: Settings) -> list[Values]:
+    """The limits of a run's wrapper; the placeholder is what holds where the profile says nothing."""
+    made = []
+    for name, info in Limits.model_fields.items():
+        unit, measure = name.rsplit("_", 1)
+        label = f"{unit.replace('_', ' ').capitalize()}, {measure}"
+        shown = {"help": info.description, "placeholder": f"{getattr(settings.limits, name)}"}
+        made.append(_field(name, label, values) | shown)
+    return [*made, _field("memory_mb", "Memory, MB", values) | {"help": "where the machine can limit it"}]
+
+
+def _field(name: str, label: str, values: Values) -> Values:
+    return {"name": LIMIT + name, "label": label, "value": values.get(LIMIT + name, "")}
+
+
+def _number(value: float) -> str:
+    return f"{value:.15g}"

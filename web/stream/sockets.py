@@ -1,0 +1,193 @@
+"""WebSockets: how many a process serves, how one is written to and closed, and that all end when the server reloads.
+
+Each holds a thread, so their number is capped; one too many is refused before the upgrade, as a stream would be.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from typing import Any
+
+from flask import Blueprint, Response, current_app, g, request
+from flask_sock import Sock
+from simple_websocket import ConnectionClosed, Server
+
+import auth
+from tickets.shared.errors import DomainError
+from web.site import connection
+from web.site.slots import Slot, Slots
+from web.site.vitals import OPEN
+
+from .streams import refuse
+
+OPTIONS = {"ping_interval": 20, "max_message_size": 1 << 20}
+SLICE_SECONDS = 0.5
+LAST_WORDS_SECONDS = 1.0
+
+GOING_AWAY = 1001
+FAILED = 1011
+REFUSED = 4000
+"""And the status that the refusal would have had."""
+REVOKED = REFUSED + 401
+REASON_BYTES = 120
+"""A close frame has room for."""
+PAGE_LEFT = (1000, 1001)
+
+log = logging.getLogger(__name__)
+_stopping = threading.Event()
+_creating = threading.Lock()
+
+
+class _Whole:
+    """A socket whose writes are whole and one after another, those that the library makes by itself included.
+
+    Closing it only ends the conversation: the descriptor is the server's, which closes it once.
+    """
+
+    def __init__(self, inner: socket.socket, lock: threading.RLock) -> None:
+        self._inner = inner
+        self._lock = lock
+        self.recv = inner.recv
+        self.fileno = inner.fileno
+        self.sending = False
+
+    def send(self, data: bytes) -> int:
+        with self._lock:
+            self.sending = True
+            self._inner.sendall(data)
+            self.sending = False
+        return len(data)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._inner.shutdown(socket.SHUT_RDWR)
+
+
+class Line:
+    """The server's end of one WebSocket. Any thread may write; everything written goes through one lock."""
+
+    def __init__(self, ws: Server, welcome: Callable[[], bool]) -> None:
+        self._ws = ws
+        self._welcome = welcome
+        self._recheck = connection.Alarm(connection.RECHECK_SECONDS)
+        self.lock = threading.RLock()
+        inner = ws.sock
+        if inner.family in (socket.AF_INET, socket.AF_INET6):
+            inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(connection.STALL_SECONDS * 1000))
+        self._socket = ws.sock = _Whole(inner, self.lock)
+        self._closing = False
+
+    @property
+    def was_left(self) -> bool:
+        """Whether the client itself ended the conversation in good order."""
+        return not self._closing and self._ws.close_reason in PAGE_LEFT
+
+    @property
+    def open(self) -> bool:
+        return bool(self._ws.connected)
+
+    def send(self, data: str | bytes) -> None:
+        """Raises OSError or `ConnectionClosed` when nobody is there any more."""
+        with self.lock:
+            self._ws.send(data)
+
+    def receive(self) -> str | bytes | None:
+        """What the client says within a slice of time, None for nothing. Raises `ConnectionClosed` at the end, which
+        comes at the latest when the server reloads or the client is no longer welcome."""
+        if _stopping.is_set():
+            self.close(GOING_AWAY, "the server reloads")
+        elif self._recheck.due() and not self._welcome():
+            self.close(REVOKED, "this log-in has ended")
+        said: str | bytes | None = self._ws.receive(SLICE_SECONDS)
+        return said
+
+    def close(self, code: int, reason: str) -> None:
+        """Say good-bye, unless that was done, and wait a moment for the same; then hang up."""
+        with suppress(OSError, ConnectionClosed), self.lock:
+            self._closing = True
+            self._ws.close(code, reason.encode()[:REASON_BYTES].decode(errors="ignore"))
+        self._ws.thread.join(LAST_WORDS_SECONDS)
+        self._socket.close()
+
+    def cut_if_stalled(self) -> None:
+        """Hang up on a client that is not reading right now, so that nobody waits for it."""
+        if self._socket.sending:
+            self._socket.close()
+
+
+_open: set[Line] = set()
+
+
+def stop() -> None:
+    """End every WebSocket of this process within a second, for good. Safe in a signal handler."""
+    _stopping.set()
+    for line in tuple(_open):
+        line.cut_if_stalled()
+
+
+# ------------------------------------------------------------------------------------------------------------- serving
+
+View = Callable[..., None]
+
+
+def serves(blueprint: Blueprint) -> None:
+    """Let the WebSockets of a blueprint take places: once for each, before its routes are declared."""
+    blueprint.record_once(lambda state: state.app.config.setdefault("SOCK_SERVER_OPTIONS", OPTIONS))
+    blueprint.before_request(_take_place)
+    blueprint.teardown_request(_give_place_back)
+
+
+def _take_place() -> Response | None:
+    if "websocket" not in request.headers.get("Upgrade", "").lower():
+        return None
+    g.place = _places().take()
+    return None if g.place else refuse()
+
+
+def _give_place_back(_error: BaseException | None) -> None:
+    place: Slot | None = g.pop("place", None)
+    if place is not None:
+        place.release()
+
+
+def _places() -> Slots:
+    """This process's places for WebSockets, made at their first use: after the fork."""
+    with _creating:
+        known = current_app.extensions.get("sockets")
+        if not isinstance(known, Slots):
+            known = Slots(auth.instance().settings.ws_max_clients, OPEN["sockets"].set)
+            current_app.extensions["sockets"] = known
+    return known
+
+
+def route(blueprint: Blueprint, rule: str) -> Callable[[View], View]:
+    """Serve a WebSocket: the view is given its `Line` before the parameters of the rule, and may end by any error."""
+
+    def declare(view: View) -> View:
+        @wraps(view)
+        def served(ws: Server, *args: Any, **kwargs: Any) -> None:
+            engine, caller = auth.instance().engine, auth.caller()
+            line = Line(ws, lambda: auth.still_valid(engine, caller))
+            _open.add(line)
+            try:
+                view(line, *args, **kwargs)
+            except (ConnectionClosed, OSError):
+                return
+            except DomainError as error:
+                line.close(REFUSED + error.status, error.message)
+            except Exception:
+                log.exception("a WebSocket at %s ended by a fault", rule)
+                line.close(FAILED, "something broke on the server")
+            finally:
+                line.close(GOING_AWAY, "")
+                _open.discard(line)
+
+        Sock().route(rule, bp=blueprint)(served)
+        return view
+
+    return declare

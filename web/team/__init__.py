@@ -1,0 +1,10 @@
+"""Agents, profiles, projects, settings and tokens."""
+
+BLUEPRINTS = (
+    "team",
+    "tokens",
+    "team_page",
+    "settings_page",
+    "project_pages",
+)
+"""Modules of this package that have a Blueprint named `blueprint`."""

@@ -1,0 +1,18 @@
+"""Ticket pages and forms, and the ticket resources of the API."""
+
+BLUEPRINTS = (
+    "tickets",
+    "workflow",
+    "relations",
+    "context",
+    "attachments",
+    "new_ticket",
+    "ticket_page",
+    "paper",
+    "replay",
+    "workflow_page",
+    "ticket_edit",
+    "ticket_links",
+    "ticket_files",
+)
+"""Modules of this package that have a Blueprint named `blueprint`."""

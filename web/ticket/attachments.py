@@ -1,0 +1,112 @@
+"""Files of a ticket: upload, list, download, remove."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Response, request, send_file
+from werkzeug.datastructures import FileStorage
+
+import auth
+from models import Attachment, Ticket, reading
+from tickets.conversation import attachments
+from tickets.conversation.attachments import Received, Upload
+from tickets.shared.errors import ClaimLost, Forbidden, Invalid
+from web.api import shapes
+from web.api.api import ANYBODY, OPERATORS, RUNS, WRITERS, Call, Resource, asked_for, find_ticket, perform, too_late
+from web.api.shapes import AttachmentJson, Page
+
+blueprint = Resource("attachments", __name__)
+
+FORM = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "summary": {"type": "string", "maxLength": 2000},
+        "item": {"type": "integer", "minimum": 0, "maximum": 49},
+    },
+}
+
+
+@blueprint.reads("/tickets/<ticket>/attachments", rights=ANYBODY | RUNS)
+def list_attachments(call: Call, ticket: Ticket) -> Page[AttachmentJson]:
+    """List the files of a ticket, oldest first."""
+    return {"items": [shapes.attachment(row) for row in attachments.of(call.session, ticket.id)], "next": None}
+
+
+@blueprint.handles(
+    "POST", "/tickets/<ticket>/attachments", rights=WRITERS | RUNS, status=201, form=FORM, answer=AttachmentJson
+)
+def upload(ticket: str) -> Response:
+    """Upload a file; its type is read from its content. With a `summary` it is entered as evidence."""
+    said, received = _said(), receive(request.files.get("file"))
+    entered: list[int] = []
+
+    def work(call: Call) -> AttachmentJson | ClaimLost:
+        found = find_ticket(call, ticket)
+        late = too_late(call, "upload", received.name)
+        if late is not None:
+            return late
+        most = call.settings.attachment_limit_count
+        row = attachments.add(call.session, found.id, received, said, call.actor, most)
+        entered.append(row.id)
+        return shapes.attachment(row)
+
+    try:
+        response = perform(work, 201, asked_for(_fingerprint(said, received)))
+    except BaseException:
+        received.discard()
+        raise
+    if not entered:  # the same upload was answered before
+        received.discard()
+    return response
+
+
+def _said() -> Upload:
+    given: dict[str, Any] = {name: value for name, value in request.form.items() if name != "csrf" and value}
+    return Upload.model_validate(given)
+
+
+def receive(sent: FileStorage | None) -> Received:
+    """Store the file that a form carries, within the limits of the settings."""
+    if sent is None:
+        raise Invalid("a form with a part named `file` is needed", fields={"file": "Field required"})
+    settings = auth.instance().settings
+    return attachments.receive(
+        settings.attachments_dir, sent.stream, sent.filename or "", settings.attachment_limit_bytes
+    )
+
+
+def _fingerprint(said: Upload, received: Received) -> bytes:
+    """What tells this upload from another; the body itself has a boundary of its own each time."""
+    return json.dumps([received.sha256, received.name, said.model_dump()]).encode()
+
+
+@blueprint.handles("GET", "/attachments/<number:attachment>", rights=ANYBODY | RUNS)
+def download(attachment: int) -> Response:
+    """Download a file: never shown in place, whatever it holds."""
+    with reading(auth.instance().engine) as session:
+        row = attachments.find(session, attachment)
+    _require_own(row)
+    path = attachments.path_of(auth.instance().settings.attachments_dir, row)
+    response = send_file(path, mimetype=row.media_type, as_attachment=True, download_name=row.name, etag=row.sha256)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return response
+
+
+@blueprint.writes("DELETE", "/attachments/<number:attachment>", rights=OPERATORS)
+def remove_attachment(call: Call, attachment: int) -> None:
+    """Take a file off its ticket and delete it; what was entered as evidence stays."""
+    row = attachments.find(call.session, attachment)
+    folder, stored_as = call.settings.attachments_dir, row.stored_as
+    attachments.remove(call.session, row, call.actor)
+    call.after.append(lambda: attachments.discard(folder, stored_as))
+
+
+def _require_own(row: Attachment) -> None:
+    own = auth.actor().ticket_id
+    if own is not None and own != row.ticket_id:
+        raise Forbidden("A run reaches only its own ticket.")

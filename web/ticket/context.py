@@ -1,0 +1,30 @@
+"""Links from a ticket to what whoever works on it should know."""
+
+from __future__ import annotations
+
+from models import Ticket
+from tickets.conversation import context
+from tickets.conversation.context import NewContext
+from web.api import shapes
+from web.api.api import ANYBODY, RUNS, WRITERS, Call, Resource
+from web.api.shapes import ContextJson, Page
+
+blueprint = Resource("context", __name__)
+
+
+@blueprint.reads("/tickets/<ticket>/context", rights=ANYBODY | RUNS)
+def list_context(call: Call, ticket: Ticket) -> Page[ContextJson]:
+    """List the links of a ticket, in the order in which they were made."""
+    return {"items": [shapes.context(row) for row in context.of(call.session, ticket.id)], "next": None}
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/context", rights=WRITERS | RUNS, status=201)
+def link_context(call: Call, ticket: Ticket, body: NewContext) -> ContextJson:
+    """Link a page of the vault, a file or an address to a ticket."""
+    return shapes.context(context.add(call.session, ticket.id, body, call.actor))
+
+
+@blueprint.writes("DELETE", "/tickets/<ticket>/context/<number:context_id>")
+def unlink_context(call: Call, ticket: Ticket, context_id: int) -> None:
+    """Take a link back."""
+    context.remove(call.session, ticket.id, context_id, call.actor)

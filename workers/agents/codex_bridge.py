@@ -1,0 +1,187 @@
+"""Codex's app-server on a socket, spoken to over stdio: `codex_bridge <binary> <socket> [argument of app-server ...]`.
+
+The wrapper talks to this program as it would to `codex app-server` on pipes, while a person may join the same
+conversation through the socket. Each line of stdin becomes a message, each message a line of stdout. The server ends
+with this program and this program with the server, in the same way: closed stdin is a clean end, a signal is passed
+on. Where no socket comes up, this process turns into an app-server on pipes; nothing has been read until then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from workers.host.websocket import CLOSE, PING, PONG, TEXT, BrokenSocket, Frame, Messages, encode, shake_hands
+
+UP_SECONDS = 10.0
+"""How long the server may take until its socket can be used."""
+POLL_SECONDS = 0.02
+GRACE_SECONDS = 1.0
+"""From TERM to KILL: the turn has been interrupted before, so there is little to wait for."""
+CHUNK = 65536
+NO_SOCKET = "Codex opened no socket, so nobody can join this conversation beside the worker."
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the server until it or stdin ends; its exit code, 0 where stdin was closed."""
+    binary, path, arguments = argv[0], Path(argv[1]), list(argv[2:])
+    clear(path)
+    server = subprocess.Popen(
+        [binary, "app-server", *arguments, "--listen", f"unix://{path}"],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno(),
+        process_group=0,
+    )
+    bridge = Bridge(server)
+    signal.signal(signal.SIGTERM, lambda number, _: bridge.end(-number))
+    try:
+        connected = connect(path, server)
+        if connected is None and bridge.code is None:
+            fall_back([binary, "app-server", *arguments], server)
+        if connected:
+            bridge.pump(*connected)
+        return bridge.settle()
+    finally:
+        clear(path)
+
+
+def clear(path: Path) -> None:
+    """Remove the socket, and what a link in its place leads to: Codex may keep the socket itself in its own folder."""
+    target = path.resolve()
+    if target.is_socket():
+        target.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def connect(path: Path, server: subprocess.Popen[bytes]) -> tuple[socket.socket, bytes] | None:
+    """A WebSocket to the server and what it has said already; None when the server ends or stays deaf."""
+    deadline = time.monotonic() + UP_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        stream = socket.socket(socket.AF_UNIX)
+        try:
+            stream.settimeout(max(POLL_SECONDS, deadline - time.monotonic()))
+            stream.connect(str(path))
+            path.chmod(0o600)
+            said = shake_hands(stream)
+            stream.settimeout(None)
+            return stream, said
+        except (OSError, BrokenSocket):
+            stream.close()
+            time.sleep(POLL_SECONDS)
+    return None
+
+
+def fall_back(argv: Sequence[str], server: subprocess.Popen[bytes]) -> None:
+    """Become an app-server on pipes, and say so in its own words."""
+    send_group(server, signal.SIGKILL)
+    server.wait()
+    told = {"method": "warning", "params": {"message": NO_SOCKET}}
+    write(json.dumps(told).encode())
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.execvp(argv[0], list(argv))  # noqa: S606 - argv only
+
+
+class Bridge:
+    """One server with the conversation over its socket. `code` is how to end, None until an end was asked for."""
+
+    def __init__(self, server: subprocess.Popen[bytes]) -> None:
+        self.code: int | None = None
+        self._server = server
+        self._sending = threading.Lock()
+        self._stream: socket.socket | None = None
+
+    def pump(self, stream: socket.socket, said: bytes) -> None:
+        """Pass messages on, both ways, until the server or the connection ends."""
+        self._stream = stream
+        threading.Thread(target=self._read_stdin, daemon=True).start()
+        messages, gone = Messages(), os.pidfd_open(self._server.pid)
+        with suppress(OSError, BrokenSocket):
+            self._hear(messages, said)
+            while heard(stream, gone) and (chunk := stream.recv(CHUNK)):
+                self._hear(messages, chunk)
+
+    def end(self, code: int) -> None:
+        """Have the server end; a negative code is a signal's number. The first call counts."""
+        if self.code is None:
+            self.code = code
+            send_group(self._server, signal.SIGTERM)
+            timer = threading.Timer(GRACE_SECONDS, send_group, (self._server, signal.SIGKILL))
+            timer.daemon = True
+            timer.start()
+
+    def settle(self) -> int:
+        """Wait for the server's end; the exit code to end with, or the same signal's death.
+
+        A server that has only dropped the connection is given a moment to end by itself.
+        """
+        if self.code is None:
+            try:
+                return leave(self._server.wait(GRACE_SECONDS))
+            except subprocess.TimeoutExpired:
+                self.end(1)
+        self._server.wait()
+        return leave(self.code or 0)
+
+    def _hear(self, messages: Messages, chunk: bytes) -> None:
+        for frame in messages.feed(chunk):
+            if frame.opcode == TEXT:
+                write(frame.payload)
+            elif frame.opcode == PING:
+                self._send(Frame(PONG, frame.payload))
+            elif frame.opcode == CLOSE:
+                self._send(frame)
+                raise BrokenSocket("the server has closed the connection")
+
+    def _read_stdin(self) -> None:
+        """Until stdin is closed. What cannot be sent is lost with the server, whose own end is told by `pump`."""
+        for line in sys.stdin.buffer:
+            if line.strip():
+                with suppress(OSError):
+                    self._send(Frame(TEXT, line.rstrip(b"\r\n")))
+        self.end(0)
+
+    def _send(self, frame: Frame) -> None:
+        assert self._stream
+        with self._sending:
+            self._stream.sendall(encode(frame))
+
+
+def heard(stream: socket.socket, gone: int) -> bool:
+    """Wait until there is something to read, or until the server has ended and there is nothing left."""
+    ready, _, _ = select.select([stream.fileno(), gone], [], [])
+    return stream.fileno() in ready
+
+
+def write(message: bytes) -> None:
+    """A message as one line of stdout; a line break can only stand between the parts of its JSON."""
+    sys.stdout.buffer.write(message.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def send_group(server: subprocess.Popen[bytes], signum: signal.Signals) -> None:
+    if server.returncode is None:  # a group whose leader was reaped may be somebody else's by now
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signum)
+
+
+def leave(code: int) -> int:
+    """The exit code as it is; a negative one is a signal's number, and this process dies of it."""
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,243 @@
+"""Between a wrapper and an agent's own screen: `python -m workers.agents.tui.driver <run directory>`.
+
+Speaks the script agent's lines: orders on stdin, the vocabulary's events on stdout. It opens the screen's window,
+tells what hooks, transcript and state say, types messages one at a time into a screen that is known to be idle, and
+counts a message as accepted only when the program's own hook repeats it. It ends with the program's exit code, and
+ends the program when its stdin is closed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.contract import spec as specs
+from workers.contract.fields import Fields, read_json, table, text
+from workers.contract.spec import RunSpec
+from workers.contract.vocabulary import Event, event
+from workers.host.lines import Lines
+from workers.host.tmux import TmuxError
+
+from .base import Known, typed
+from .hooks import Hook, Hooks
+from .permissions import Permissions
+from .screens import screen_for
+from .tail import Tail
+from .turns import Turns
+from .window import Window
+
+TICK_SECONDS = 0.1
+CONFIRM_SECONDS = 15.0
+"""How long a typed text may take to be confirmed by the program; it is never typed twice."""
+UNKNOWN_SECONDS = 20.0
+"""How long a message waits while nobody knows whether it may be typed."""
+LEAVE_SECONDS = 0.5
+"""Between two C-c: the first may interrupt a turn, empty the input or ask for the second."""
+SILENT_SECONDS = 10.0
+STDIN = 0
+
+
+@dataclass(slots=True)
+class Message:
+    """A text to be typed. `deadline` is when it is given up in its present stage, None while it may wait."""
+
+    uuid: str
+    body: str
+    deadline: float | None = None
+
+
+class Driver:
+    """One screen, from its window to its end."""
+
+    def __init__(self, spec: RunSpec, run_dir: Path) -> None:
+        self._spec = spec
+        self._screen = screen_for(spec.program)
+        self._screen.prepare(spec, run_dir)
+        self._sizes = {path: path.stat().st_size for path in self._screen.transcripts(spec)}
+        self._hooks = Hooks(run_dir)
+        self._permissions = Permissions(spec, self._hooks, self._screen.hides_dialog)
+        self._turns = Turns(begun=spec.attended and spec.resume)
+        self._orders = Lines(spec.limits.line_bytes)
+        self._tail: Tail | None = None
+        self._waiting: deque[Message] = deque()
+        self._typed: Message | None = None
+        self._interrupted = False
+        self._told: Known | None = None
+        self._leave_at: float | None = None
+        self._listens = True
+        self._window = Window(spec, run_dir, self._screen)
+        self._opened = time.monotonic()
+
+    def run(self) -> int:
+        """Until the program has ended; its exit code."""
+        signal.signal(signal.SIGTERM, lambda *_: self._window.terminate())
+        while not self._window.is_over:
+            self._listen()
+            self._tick(time.monotonic())
+        self._observe(time.monotonic())
+        return self._window.exit_code
+
+    def _tick(self, now: float) -> None:
+        self._observe(now)
+        known = self._window.state()
+        self._tell(self._turns.tick(known, now) + self._permissions.look(known))
+        self._tell_state(self._turns.state(known, self._permissions.asks) or self._silent(known, now))
+        try:
+            self._type(known, now)
+            self._leave(now)
+        except TmuxError as error:
+            self._tell([event("notice", level="warning", text=f"The screen could not be typed into: {error}")])
+
+    def _silent(self, known: Known, now: float) -> Known | None:
+        """A screen that has told nothing of itself for a while is shown as such, not as starting for ever."""
+        return "unknown" if known == "unknown" and now - self._opened > SILENT_SECONDS else None
+
+    # Orders
+
+    def _listen(self) -> None:
+        """Wait for orders, at most a tick."""
+        ready, _, _ = select.select([STDIN] if self._listens else [], [], [], TICK_SECONDS)
+        if not ready:
+            return
+        chunk = os.read(STDIN, 65536)
+        for line, _ in self._orders.feed(chunk):
+            self._obey(read_json(line))
+        if not chunk:
+            self._listens = False
+            self._leave_at = self._leave_at or time.monotonic()
+
+    def _obey(self, order: Fields) -> None:
+        match text(order, "type"):
+            case "message":
+                self._waiting.append(Message(text(order, "uuid"), typed(text(order, "text"))))
+            case "answer":
+                self._permissions.answer(table(order, "answer"))
+            case "interrupt":
+                self._interrupt()
+            case "end":
+                self._leave_at = self._leave_at or time.monotonic()
+
+    def _interrupt(self) -> None:
+        """Escape stops a turn and refuses what a dialog asks for."""
+        if self._window.state(fresh=True) not in ("running", "waiting"):
+            return
+        self._tell(self._permissions.withdraw())
+        self._interrupted = True
+        self._window.press("Escape")
+
+    # What the program does
+
+    def _observe(self, now: float) -> None:
+        """Hooks first: a prompt's hook is done before the answer is in the transcript."""
+        for hook in self._hooks.read():
+            self._follow(text(hook.fields, "transcript_path"))
+            self._tell(self._heard(hook))
+            self._tell(self._turns.hook(hook, now))
+        for line in self._tail.read() if self._tail else ():
+            for told in self._screen.read(line):
+                self._tell(self._turns.transcript(told))
+
+    def _heard(self, hook: Hook) -> list[Event]:
+        match hook.name:
+            case "SessionStart":
+                known = {
+                    "conversation_id": text(hook.fields, "session_id"),
+                    "model": text(hook.fields, "model") or None,
+                }
+                return [event("session", program=self._spec.program, version="", **known)]
+            case "UserPromptSubmit":
+                return self._confirm(text(hook.fields, "prompt"))
+            case "PermissionRequest":
+                return self._permissions.take(hook)
+            case "Notification" if text(hook.fields, "message"):
+                return [event("notice", level="info", text=text(hook.fields, "message"))]
+            case _:
+                return []
+
+    def _follow(self, path: str) -> None:
+        """Read this transcript from where it stood when the screen was opened."""
+        if path and (self._tail is None or self._tail.path != Path(path)):
+            self._tail = Tail(Path(path), self._sizes.get(Path(path), 0))
+
+    def _confirm(self, prompt: str) -> list[Event]:
+        """The program has taken up a prompt: the first one, the text just typed, or a person's own."""
+        mine = self._typed
+        if mine and _same(mine.body, prompt):
+            self._typed = None
+            return [
+                event("input", uuid=mine.uuid, text=mine.body, source="echo"),
+                event("receipt", uuid=mine.uuid, state="accepted"),
+            ]
+        return [event("input", text=prompt, source="echo" if self._turns.begun else "prompt")]
+
+    # What is typed
+
+    def _type(self, known: Known, now: float) -> None:
+        """Type the next message if the screen is idle, now and not only at the last look."""
+        self._give_up(known, now)
+        if self._typed or not self._waiting or self._leave_at or self._told != "idle":
+            return
+        if self._window.state(fresh=True) != "idle":
+            return
+        if self._interrupted:
+            self._interrupted = False
+            self._window.clear()
+        self._typed = self._waiting.popleft()
+        self._typed.deadline = now + CONFIRM_SECONDS
+        self._window.submit(self._typed.body)
+
+    def _give_up(self, known: Known, now: float) -> None:
+        """Say which messages did not get through."""
+        if self._typed and self._typed.deadline and now > self._typed.deadline:
+            self._fail(self._typed, "It was typed, but the program did not confirm it.")
+            self._typed = None
+        if not self._waiting:
+            return
+        first = self._waiting[0]
+        first.deadline = (first.deadline or now + UNKNOWN_SECONDS) if known == "unknown" else None
+        if first.deadline and now > first.deadline:
+            self._fail(self._waiting.popleft(), "Nothing is typed into a screen whose state is unknown.")
+
+    def _fail(self, message: Message, why: str) -> None:
+        self._tell([event("receipt", uuid=message.uuid, state="failed", detail=f"[failed_to_inject] {why}")])
+
+    def _leave(self, now: float) -> None:
+        """End the program: what it asks is refused, then C-c until it is gone."""
+        if self._leave_at is None or now < self._leave_at:
+            return
+        self._tell(self._permissions.withdraw())
+        self._leave_at = now + LEAVE_SECONDS
+        self._window.press("C-c")
+
+    # Telling
+
+    def _tell_state(self, state: Known | None) -> None:
+        if state and state != self._told:
+            self._told = state
+            self._tell([event("state", state=state)])
+
+    def _tell(self, events: list[Event]) -> None:
+        for told in events:
+            print(json.dumps({"kind": told.kind, "payload": told.payload}), flush=True)
+
+
+def _same(typed_text: str, prompt: str) -> bool:
+    """Whether a prompt is what was typed; the program may trim it or break its lines otherwise."""
+    return "".join(typed_text.split()) == "".join(prompt.split())
+
+
+def main(argv: list[str]) -> int:
+    os.umask(0o077)
+    run_dir = Path(argv[0])
+    return Driver(specs.read(run_dir), run_dir).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

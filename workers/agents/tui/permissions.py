@@ -1,0 +1,77 @@
+"""Requests for permission, held by a hook until the run's policy or a person has decided."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from workers.agents.claude_requests import Requests
+from workers.contract.fields import Fields, read_json, table, text
+from workers.contract.spec import RunSpec
+from workers.contract.vocabulary import Event, event
+
+from .base import Known
+from .hooks import Hook, Hooks
+
+ANSWERED_SECONDS = 1.0
+"""A dialog that is gone from the screen for so long was answered there."""
+_DECISION = ("behavior", "message", "updatedInput", "updatedPermissions")
+
+
+class Permissions:
+    """The requests of one run. `hides_dialog`: see `workers.agents.tui.base.Screen`."""
+
+    def __init__(self, spec: RunSpec, hooks: Hooks, hides_dialog: bool) -> None:
+        self._hooks = hooks
+        self._leaves = spec.attended and hides_dialog
+        self._basic = hides_dialog
+        self._requests = Requests("ask" if spec.attended else spec.permissions)
+        self._waiting: set[str] = set()
+        self._unseen_since: float | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person has to decide something."""
+        return bool(self._waiting)
+
+    def take(self, hook: Hook) -> list[Event]:
+        """A new request: decided at once by the policy, put to a person, or left to the program's own dialog."""
+        if self._leaves:
+            self._hooks.answer(hook.request, None)
+            return [event("notice", level="info", text="A decision is asked for on the screen.")]
+        asked = {**hook.fields, "subtype": "can_use_tool", "input": table(hook.fields, "tool_input")}
+        events = self._requests.take({"request_id": hook.request, "request": asked})
+        self._waiting |= {hook.request} if any(told.kind in ("approval", "question") for told in events) else set()
+        replies, self._requests.replies = self._requests.replies, []
+        self._reply(replies)
+        return events
+
+    def answer(self, answer: Fields) -> None:
+        """A person's decision on the ticket; one that comes too late changes nothing."""
+        self._waiting.discard(text(answer, "request"))
+        self._reply(self._requests.answer(answer))
+
+    def withdraw(self) -> list[Event]:
+        """Nothing of this is to be decided any more: the turn was interrupted or answered at the screen."""
+        gone, self._waiting = sorted(self._waiting), set()
+        for request in gone:
+            self._hooks.answer(request, None)
+        return [told for request in gone for told in self._requests.withdraw({"request_id": request})]
+
+    def look(self, known: Known) -> list[Event]:
+        """Withdraw what was answered at the screen: its dialog is gone though no answer was given here."""
+        if self._basic or not self._waiting or known in ("waiting", "unknown"):
+            self._unseen_since = None
+            return []
+        self._unseen_since = self._unseen_since or time.monotonic()
+        return self.withdraw() if time.monotonic() - self._unseen_since > ANSWERED_SECONDS else []
+
+    def _reply(self, replies: list[bytes]) -> None:
+        """Pass decisions on to the hooks that wait for them."""
+        for line in replies:
+            response = table(read_json(line), "response")
+            self._hooks.answer(text(response, "request_id"), self._decision(table(response, "response")))
+
+    def _decision(self, response: Fields) -> dict[str, Any]:
+        keys = _DECISION[:2] if self._basic else _DECISION
+        return {key: response[key] for key in keys if key in response}

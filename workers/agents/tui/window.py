@@ -1,0 +1,83 @@
+"""The tmux window in which an agent's program shows its screen."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from workers.contract.fields import Fields, read_json
+from workers.contract.spec import RunSpec
+from workers.host import boot, processes
+from workers.host.tmux import Tmux, TmuxError
+
+from .base import Known, Screen
+from .keeper import RECORD
+
+LOOK_SECONDS = 0.4
+"""How long a look at the screen's state stays good enough to be told; before typing it is always looked at anew."""
+KILLED = 128 + signal.SIGKILL
+
+
+class Window:
+    """A started screen. Raises `TmuxError` when it cannot be opened."""
+
+    def __init__(self, spec: RunSpec, run_dir: Path, screen: Screen) -> None:
+        self._spec = spec
+        self._screen = screen
+        self._record = run_dir / RECORD
+        self._tmux = Tmux(f"mc-{spec.instance}", Path(spec.socket).parent)
+        name, _, value = spec.marker.partition("=")
+        argv = boot.module("workers.agents.tui.keeper", str(run_dir))
+        pane = self._tmux.new_window(f"mc-{spec.identifier}", spec.program, argv, Path(spec.workspace), {name: value})
+        self._pane = pane.id
+        self._keeper = processes.identify(pane.pid)
+        self._looked: tuple[float, Known] = (0.0, "unknown")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the program has ended and its keeper with it."""
+        return self._keeper is None or not processes.is_same(self._keeper)
+
+    @property
+    def exit_code(self) -> int:
+        """Of a screen that is over; 137 when its keeper was killed."""
+        code = self._facts.get("exit_code")
+        return code if isinstance(code, int) else KILLED
+
+    def state(self, fresh: bool = False) -> Known:
+        """What the program does."""
+        now = time.monotonic()
+        if fresh or now - self._looked[0] > LOOK_SECONDS:
+            self._looked = (now, self._look())
+        return self._looked[1]
+
+    def submit(self, text: str) -> None:
+        self._screen.submit(self._tmux, self._pane, text)
+
+    def clear(self) -> None:
+        self._screen.clear(self._tmux, self._pane)
+
+    def press(self, key: str) -> None:
+        self._tmux.send_keys(self._pane, key)
+
+    def terminate(self) -> None:
+        """TERM for the keeper, which passes it on to the program."""
+        if self._keeper:
+            processes.send(self._keeper, signal.SIGTERM)
+
+    @property
+    def _facts(self) -> Fields:
+        try:
+            return read_json(self._record.read_bytes())
+        except OSError:
+            return {}
+
+    def _look(self) -> Known:
+        pid = self._facts.get("pid")
+        if not isinstance(pid, int):
+            return "unknown"
+        try:
+            return self._screen.state(self._spec, pid, self._tmux.title(self._pane))
+        except TmuxError:
+            return "unknown"

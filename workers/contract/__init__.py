@@ -1,0 +1,1 @@
+"""Types that a wrapper, its agent and the server share."""

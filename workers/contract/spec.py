@@ -1,0 +1,162 @@
+"""What one run is told: `spec.json` in the run's directory, read strictly so that nothing is guessed."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal
+
+from workers.host import files
+
+VERSION = 1
+SPEC = "spec.json"
+PROMPT = "prompt.md"
+"""File of a run folder that holds the prompt."""
+
+Mode = Literal["headless", "tui"]
+Permissions = Literal["default", "accept_edits", "bypass", "ask"]
+
+
+class SpecRefused(Exception):
+    """The run's spec cannot be used; the message names the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one run: seconds, bytes, and None where the profile sets no bound."""
+
+    startup_seconds: float = 60
+    silence_seconds: float = 900
+    turn_seconds: float = 3600
+    run_seconds: float = 14400
+    check_seconds: float = 900
+    grace_seconds: float = 8
+    turns: int | None = None
+    tokens: int | None = None
+    cost_usd: float | None = None
+    spool_bytes: int = 64 * 1024 * 1024
+    line_bytes: int = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """Everything a wrapper knows of its run; `env` is the agent's whole environment.
+
+    `forks`: the conversation whose copy, which lies in the configuration folder, this one begins with.
+    `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`); only
+    that person, a reported verdict or a limit ends such a run.
+    """
+
+    version: int
+    instance: str
+    run_id: int
+    ticket_id: int
+    identifier: str
+    title: str
+    generation: int
+    api: str
+    token: str
+    nonce: str
+    socket: str
+    program: str
+    binary: str | None
+    mode: Mode
+    attended: bool
+    model: str | None
+    effort: str | None
+    argv: tuple[str, ...]
+    permissions: Permissions
+    conversation_id: str
+    resume: bool
+    forks: str | None
+    config_dir: str
+    workspace: str
+    repository: str | None
+    branch: str | None
+    base_sha: str | None
+    base_branch: str | None
+    env: Mapping[str, str]
+    mcp_command: tuple[str, ...] | None
+    check: tuple[str, ...] | None
+    setup: tuple[str, ...] | None
+    limits: Limits
+    secrets: tuple[str, ...]
+
+    @property
+    def marker(self) -> str:
+        """The environment entry by which every process of this run is found."""
+        return marker(self.instance, self.run_id)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of everything that the run starts."""
+        name, _, value = self.marker.partition("=")
+        return {**self.env, name: value}
+
+    @property
+    def pane_log(self) -> str:
+        """The file name of what the pane showed."""
+        return f"mc-{self.identifier}.tmux.log"
+
+
+def marker(instance: str, run: int | str) -> str:
+    """The environment entry of a run, or of a check outside of one; another instance on this machine has a run 12 too."""
+    return f"MC_RUN_ID={instance}-{run}"
+
+
+def read(run_dir: Path) -> RunSpec:
+    """The spec of a run directory; raises `SpecRefused` naming what is missing, unknown or mistyped."""
+    try:
+        data = json.loads((run_dir / SPEC).read_bytes())
+    except (OSError, ValueError) as error:
+        raise SpecRefused(f"{SPEC} cannot be read: {error}") from error
+    return parse(data)
+
+
+def parse(data: object) -> RunSpec:
+    """A spec from decoded JSON; raises `SpecRefused`."""
+    earlier = {"forks": None}  # which specs of a run from before an upgrade do not have
+    values = _checked(RunSpec, earlier | data if isinstance(data, dict) else data, "")
+    if values["version"] != VERSION:
+        raise SpecRefused(f"version {values['version']} is not {VERSION}")
+    return RunSpec(**values | {"limits": Limits(**_checked(Limits, values["limits"], "limits."))})
+
+
+def write(run_dir: Path, spec: RunSpec) -> None:
+    """Write `spec.json`, readable by its owner only; it must not exist yet (FileExistsError)."""
+    files.create(run_dir / SPEC, json.dumps(asdict(spec), indent=1).encode())
+
+
+def _checked(kind: type[RunSpec] | type[Limits], data: object, prefix: str) -> dict[str, Any]:
+    """The values of `data` for the fields of `kind`, exactly those and of the declared types."""
+    if not isinstance(data, dict):
+        raise SpecRefused(f"{prefix or 'the spec'} is not an object")
+    names = {field.name for field in fields(kind)}
+    if missing := sorted(names - data.keys()):
+        raise SpecRefused(f"missing key: {', '.join(prefix + name for name in missing)}")
+    if unknown := sorted(data.keys() - names):
+        raise SpecRefused(f"unknown key: {', '.join(prefix + name for name in unknown)}")
+    hints = typing.get_type_hints(kind)
+    return {name: _fitted(data[name], hints[name], prefix + name) for name in names}
+
+
+def _fitted(value: Any, hint: Any, name: str) -> Any:
+    """`value` as the type `hint` (JSON arrays become tuples); raises `SpecRefused` naming the key."""
+    if hint is Limits:
+        return value
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is UnionType:
+        return None if value is None else _fitted(value, arguments[0], name)
+    if origin is tuple and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if origin is Mapping and isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
+        return dict(value)
+    if origin is Literal and value in arguments:
+        return value
+    if origin is None and type(value) in ((int, float) if hint is float else (hint,)):
+        return value
+    raise SpecRefused(f"wrong value for {name}")

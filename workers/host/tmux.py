@@ -1,0 +1,291 @@
+"""tmux on a private server: panes in which runs live and where a person can watch them.
+
+Every answer is either what a tmux server said or a typed error; "tmux failed" never looks like "no panes".
+The server gets a small fixed environment, so that nothing of the program that happens to start it (tokens,
+another run's markers) leaks into a pane; what a pane needs is given to `new_session`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import commands
+from .folders import FolderUnsafe, make_private
+
+HISTORY_LINES = 50_000
+CHUNK_CHARACTERS = 500
+"""Longer bursts of typed text look like a paste to the agents' own screens; tmux refuses above 16 KB."""
+CHUNK_PAUSE_SECONDS = 0.02
+ECHO_CHARACTERS = 16
+ECHO_LINES = 60
+ECHO_SECONDS = 3.0
+"""For programs that do not show what is typed."""
+
+SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
+SESSION_NAME = re.compile(r"mc-[A-Za-z0-9][A-Za-z0-9-]{0,59}")
+WINDOW_NAME = re.compile(r"[a-z]{1,20}")
+PANE_ID = re.compile(r"%[0-9]{1,9}")
+KEY_NAME = re.compile(r"(?:[CMS]-){0,3}(?:[A-Za-z][A-Za-z0-9]{0,9}|[!-~])")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+PANE_FORMAT = "#{pane_id}|#{pane_pid}|#{pane_dead}|#{pane_dead_status}|#{session_name}"
+PANE_LINE = re.compile(r"(%[0-9]+)\|([0-9]+)\|([01]?)\|([0-9]*)\|(.+)")
+NO_SERVER = re.compile(r"no server running on |error connecting to .* \((?:No such file|Connection refused)")
+
+
+class TmuxError(Exception):
+    """tmux gave no answer that can be relied on."""
+
+
+class TmuxMissing(TmuxError):
+    """The tmux program is not installed or cannot be started."""
+
+
+class TmuxFailed(TmuxError):
+    """tmux refused a command."""
+
+
+class TmuxHung(TmuxError):
+    """tmux did not answer in time."""
+
+
+class TmuxGarbage(TmuxError):
+    """tmux answered something that cannot be read."""
+
+
+class NoServer(TmuxError):
+    """No tmux server runs on this socket: it holds no panes, which proves no process dead."""
+
+
+class SessionTaken(TmuxFailed):
+    """A session of this name holds a pane whose process still lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """One pane. `pid` is the process it was started with; `dead_status` its exit code, None while unknown.
+
+    tmux may never learn the exit code of a process that ends at once, and may lose its last output.
+    Ids begin anew with every server, so a pane is recognised by its session and pid as well.
+    """
+
+    id: str
+    pid: int
+    session: str
+    dead: bool
+    dead_status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tmux:
+    """A private tmux server: `tmux -L <name>` with its socket below `folder` (0700); `timeout` in seconds."""
+
+    name: str
+    folder: Path
+    binary: str = "tmux"
+    timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check(SERVER_NAME, self.name, "tmux server name")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of client and server."""
+        return {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "SHELL": "/bin/sh",
+            "TERM": "xterm-256color",
+            "TMUX_TMPDIR": str(self.folder),
+        }
+
+    def argv(self, *arguments: str) -> list[str]:
+        """The command line of one tmux command on this server, to be run with `environment`."""
+        return [self._program(), "-L", self.name, "-f", "/dev/null", "-u", *arguments]
+
+    def new_session(
+        self,
+        name: str,
+        argv: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        size: tuple[int, int] = (200, 50),
+    ) -> str:
+        """Start `argv` (executed, no shell) in a new session; returns its only pane's id, such as `%3`.
+
+        `env` is added to the server's environment; it is seen in `ps` for a moment, so it must hold no
+        secrets. Dead panes of an earlier run under this name are removed first, a living one raises
+        `SessionTaken`. `size` is columns and lines. After `TmuxHung` or `TmuxGarbage` the process may have
+        been started.
+        """
+        _check(SESSION_NAME, name, "session name")
+        self._make_folder()
+        self._bury(name)
+        said = self._run(
+            *("start-server", ";", "set-option", "-g", "history-limit", str(HISTORY_LINES)),
+            *(";", "set-option", "-g", "remain-on-exit", "on"),
+            *(";", "set-option", "-gq", "remain-on-exit-format", "", ";"),
+            *("new-session", "-d", "-P", "-F", "#{pane_id}", "-s", name, "-c", str(cwd)),
+            *("-x", str(size[0]), "-y", str(size[1])),
+            *_variables(env),
+            *("--", *_executed(argv)),
+        )
+        if not PANE_ID.fullmatch(said.strip()):
+            raise TmuxGarbage(f"tmux named no pane for {name}: {said[:200]!r}")
+        return said.strip()
+
+    def new_window(self, session: str, name: str, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Pane:
+        """Start `argv` (executed, no shell) in a further window of a session and bring it to the front.
+
+        `env` as for `new_session`. After `TmuxHung` or `TmuxGarbage` the process may have been started.
+        """
+        target = f"={_check(SESSION_NAME, session, 'session name')}:"
+        said = self._run(
+            *("new-window", "-P", "-F", PANE_FORMAT, "-t", target, "-n", _check(WINDOW_NAME, name, "window name")),
+            *("-c", str(cwd), *_variables(env), "--", *_executed(argv)),
+        )
+        line = PANE_LINE.fullmatch(said.strip())
+        if line is None:
+            raise TmuxGarbage(f"tmux named no pane for {session}: {said[:200]!r}")
+        return _pane(line)
+
+    def title(self, pane: str) -> str:
+        """The title that the program in a pane has given it."""
+        return self._run("display-message", "-p", "-t", _pane_id(pane), "#{pane_title}").removesuffix("\n")
+
+    def panes(self) -> list[Pane]:
+        """All panes of the server, at least one; `NoServer` or another `TmuxError` instead of none."""
+        said = self._run("list-panes", "-a", "-F", PANE_FORMAT)
+        lines = [PANE_LINE.fullmatch(line) for line in said.splitlines()]
+        panes = [_pane(line) for line in lines if line]
+        if not panes or len(panes) < len(lines):
+            raise TmuxGarbage(f"tmux listed no readable panes: {said[:200]!r}")
+        return panes
+
+    def capture(self, pane: str, lines: int) -> str:
+        """The last `lines` lines of the pane, scrolled ones included, as plain text without a blank end."""
+        said = self._run("capture-pane", "-p", "-J", "-t", _pane_id(pane), "-S", f"-{int(lines)}")
+        return "\n".join(line.rstrip() for line in said.rstrip().splitlines()[-int(lines) :])
+
+    def send_text(self, pane: str, text: str) -> None:
+        """Type `text` literally, newlines as C-j, without submitting it.
+
+        Only for a screen known to wait for input: typed into a permission dialog it would answer that.
+        """
+        for number, line in enumerate(text.split("\n")):
+            if number:
+                self.send_keys(pane, "C-j")
+            for start in range(0, len(line), CHUNK_CHARACTERS):
+                chunk = line[start : start + CHUNK_CHARACTERS]
+                self._run("send-keys", "-t", _pane_id(pane), "-l", "--", _literal(chunk))
+                time.sleep(CHUNK_PAUSE_SECONDS)
+
+        self._await_echo(pane, text)
+
+    def _await_echo(self, pane: str, text: str) -> None:
+        """Wait until the screen shows what was typed: a key that a busy program reads together with it counts as pasted."""
+        tail, end = "".join(text.split())[-ECHO_CHARACTERS:], time.monotonic() + ECHO_SECONDS
+        while tail not in "".join(self.capture(pane, ECHO_LINES).split()) and time.monotonic() < end:
+            time.sleep(CHUNK_PAUSE_SECONDS)
+
+    def send_keys(self, pane: str, *keys: str) -> None:
+        """Press named keys, such as `Enter`, `Escape` or `C-c`."""
+        for key in keys:
+            _check(KEY_NAME, key, "key")
+        self._run("send-keys", "-t", _pane_id(pane), "--", *map(_literal, keys))
+
+    def paste(self, pane: str, text: str) -> None:
+        """Insert `text` as one bracketed paste, for screens that take a fast typist for one anyway."""
+        buffer = f"mc-{_pane_id(pane)[1:]}"
+        self._run("load-buffer", "-b", buffer, "-", stdin=text.encode())
+        self._run("paste-buffer", "-d", "-p", "-r", "-b", buffer, "-t", pane)
+
+    def pipe(self, pane: str, log: Path) -> None:
+        """From now on append everything the pane prints to the file `log` (0600)."""
+        quoted = shlex.quote(str(log)).replace("%", "%%").replace("#", "##")  # tmux expands dates and formats
+        self._run("pipe-pane", "-t", _pane_id(pane), f"umask 077; exec cat >> {quoted}")
+
+    def resize(self, pane: str, columns: int, lines: int) -> None:
+        """Give the pane's window another size."""
+        self._run("resize-window", "-t", _pane_id(pane), "-x", str(int(columns)), "-y", str(int(lines)))
+
+    def kill_pane(self, pane: str) -> None:
+        """Remove a pane, and with its last one the session; its process gets a HUP, which proves no death."""
+        self._run("kill-pane", "-t", _pane_id(pane))
+
+    def _make_folder(self) -> None:
+        try:
+            make_private(self.folder)
+        except (FolderUnsafe, OSError) as error:
+            raise TmuxFailed(f"no folder for tmux's socket: {error}") from error
+
+    def _bury(self, session: str) -> None:
+        """Remove the dead panes of a session that is to be started anew."""
+        try:
+            panes = [pane for pane in self.panes() if pane.session == session]
+        except NoServer:
+            return
+        if any(not pane.dead for pane in panes):
+            raise SessionTaken(f"session {session} is still in use")
+        for pane in panes:
+            self.kill_pane(pane.id)
+
+    def _run(self, *arguments: str, stdin: bytes = b"") -> str:
+        """One tmux command's output, or the error that says why there is none."""
+        try:
+            done = commands.run(
+                self.argv(*arguments), timeout=self.timeout, cwd=Path("/"), env=self.environment, stdin=stdin
+            )
+        except OSError as error:
+            raise TmuxMissing(f"tmux cannot be started: {error}") from error
+        if done.timed_out:
+            raise TmuxHung(f"tmux {arguments[0]} did not answer within {self.timeout:g} seconds")
+        if done.code == 0:
+            return done.text
+        if NO_SERVER.match(done.complaint):
+            raise NoServer(done.complaint)
+        raise TmuxFailed(f"tmux {arguments[0]} failed ({done.code}): {done.complaint}")
+
+    def _program(self) -> str:
+        program = shutil.which(self.binary)
+        if program is None:
+            raise TmuxMissing(f"there is no program {self.binary}")
+        return program
+
+
+def _check(pattern: re.Pattern[str], value: str, what: str) -> str:
+    if not pattern.fullmatch(value):
+        raise ValueError(f"not a {what}: {value!r}")
+    return value
+
+
+def _pane_id(pane: str) -> str:
+    return _check(PANE_ID, pane, "pane id")
+
+
+def _pane(line: re.Match[str]) -> Pane:
+    identifier, pid, dead, status, session = line.groups()
+    return Pane(identifier, int(pid), session, dead == "1", int(status) if status else None)
+
+
+def _literal(argument: str) -> str:
+    """tmux ends a command at an argument with a trailing semicolon, unless that is escaped."""
+    return argument[:-1] + "\\;" if argument.endswith(";") else argument
+
+
+def _executed(argv: Sequence[str]) -> list[str]:
+    """`argv` as tmux executes it; a single word it would hand to a shell, so `env` goes before that."""
+    if not argv:
+        raise ValueError("an empty command cannot be started")
+    return [_literal(word) for word in (argv if len(argv) > 1 else ["env", *argv])]
+
+
+def _variables(env: Mapping[str, str]) -> list[str]:
+    pairs = [f"{_check(VARIABLE, key, 'variable name')}={value}" for key, value in env.items()]
+    return [word for pair in pairs for word in ("-e", _literal(pair))]

@@ -1,0 +1,1 @@
+"""Git: workspaces, checks, changes and landing."""

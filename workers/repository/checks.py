@@ -1,0 +1,115 @@
+"""Run a project's own command (check or set-up) to its end and measure how it went."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workers.contract.vocabulary import plain
+from workers.host import processes
+
+TAIL_BYTES = 4096
+LOG_BYTES = 64 * 1024 * 1024
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 2.0
+CANNOT_START = 127
+"""What a shell answers for a command it cannot find."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command went. `exit_code` is None when it was ended by us; `tail` is the end of its output."""
+
+    argv: tuple[str, ...]
+    exit_code: int | None
+    seconds: float
+    sha256: str
+    tail: str
+    timed_out: bool = False
+
+    @property
+    def passed(self) -> bool:
+        return self.exit_code == 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "argv": list(self.argv),
+            "exit_code": self.exit_code,
+            "seconds": self.seconds,
+            "sha256": self.sha256,
+            "tail": self.tail,
+            "timed_out": self.timed_out,
+        }
+
+
+def never() -> bool:
+    return False
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    marker: str,
+    log: Path,
+    timeout: float,
+    give_up: Callable[[], bool] = never,
+) -> Outcome:
+    """Run `argv` in a session of its own with all its output in the file `log` (0600).
+
+    It is ended, with its whole tree and all that carry `marker`, after `timeout` seconds, when `give_up`
+    answers true, or when it has printed more than `LOG_BYTES`. What it leaves running when it ends by
+    itself is ended too.
+    """
+    began = time.monotonic()
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        os.write(handle, f"{argv[0]} cannot be started: {error.strerror}\n".encode())
+        return _outcome(argv, CANNOT_START, began, log)
+    finally:
+        os.close(handle)
+    identity = processes.identify(process.pid) or processes.Identity(process.pid, "", "")
+    late = began + timeout
+    code = _await_exit(process, lambda: time.monotonic() > late or give_up() or log.stat().st_size > LOG_BYTES)
+    timed_out = code is None and time.monotonic() > late
+    processes.stop(identity, marker, GRACE_SECONDS if code is None else 0)
+    if code is None:
+        process.kill()
+        process.wait()
+    return _outcome(argv, code, began, log, timed_out)
+
+
+def _await_exit(process: subprocess.Popen[bytes], is_over: Callable[[], bool]) -> int | None:
+    """The exit code, or None as soon as the command is to be ended."""
+    while not is_over():
+        try:
+            return process.wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    return None
+
+
+def _outcome(argv: Sequence[str], code: int | None, began: float, log: Path, timed_out: bool = False) -> Outcome:
+    seconds = round(time.monotonic() - began, 3)
+    with log.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(-min(TAIL_BYTES, file.tell()), os.SEEK_END)
+        tail = plain(file.read(TAIL_BYTES).decode("utf-8", "replace"))
+    return Outcome(tuple(argv), code, seconds, digest, tail, timed_out)

@@ -1,0 +1,143 @@
+"""What Mission Control sees for itself of a run's work: commits, changes, and the project's check command."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import checks, git, worktrees
+
+COMMITS = 50
+DIRTY = 50
+NOTHING: dict[str, Any] = {
+    "base_sha": None,
+    "head_sha": None,
+    "commits": [],
+    "files_changed": 0,
+    "insertions": 0,
+    "deletions": 0,
+    "diff_sha256": None,
+    "dirty": [],
+    "check": None,
+    "check_base": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """How to run the check command: its whole environment, the run's marker in it, and a folder for logs.
+
+    `setup` prepares the base's scratch worktree as the workspace was prepared. `give_up` ends a check early.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    marker: str
+    folder: Path
+    timeout: float
+    setup: Sequence[str] | None = None
+    base_check: bool = True
+    give_up: Callable[[], bool] = checks.never
+
+
+def base_of(workspace: Path, base_sha: str | None, base_branch: str | None) -> str | None:
+    """Where the work now begins: further on than at its start, where it has taken in what the base branch has got since."""
+    if not base_sha or not base_branch:
+        return base_sha
+    try:
+        base = git.tip(workspace, base_branch)
+        met = git.merge_base(workspace, "HEAD", base) if base else None
+        further = met and met != git.head(workspace) and git.is_merged(workspace, base_sha, met)
+    except (git.GitError, ValueError):
+        return base_sha
+    return met if further else base_sha
+
+
+def observe(workspace: Path, base_sha: str | None, checking: Checking | None = None) -> dict[str, Any]:
+    """The `observations` of a report, complete in shape whatever state the workspace is in; never raises.
+
+    Git's facts are taken before the check runs, as that may change files. `base_sha` is None where there is
+    no repository. When the check fails it also runs on a scratch worktree of the base (`check_base`), so
+    that what was broken before is not blamed on the run. What could not be observed is named under `error`.
+    """
+    facts, problems = NOTHING | {"base_sha": base_sha}, []
+    parts: list[Callable[[], dict[str, Any]]] = []
+    if base_sha:
+        parts += [partial(part, workspace, base_sha) for part in (_head, _commits, _diff, _dirty)]
+    if checking:
+        parts.append(lambda: {"check": _run(checking.argv, workspace, checking, "check.log").as_json()})
+    if checking and checking.base_check and base_sha:
+        parts.append(lambda: {"check_base": _check_base(workspace, base_sha, checking, facts["check"])})
+    for part in parts:
+        try:
+            facts |= part()
+        except Exception as error:  # whatever it is, the report must go out
+            problems.append(str(error))
+    return facts | {"error": "; ".join(dict.fromkeys(problems))} if problems else facts
+
+
+def _head(workspace: Path, _base: str) -> dict[str, Any]:
+    return {"head_sha": git.ask(workspace, "rev-parse", "HEAD")}
+
+
+def _commits(workspace: Path, base: str) -> dict[str, Any]:
+    commits = git.commits(workspace, base, limit=COMMITS)
+    return {"commits": [{"sha": each.sha, "subject": each.subject} for each in commits]}
+
+
+def _diff(workspace: Path, base: str) -> dict[str, Any]:
+    """The size of the change, and a hash over its raw form: modes, paths and full object names, before and
+    after.
+    """
+    stat = git.diff_stat(workspace, base)
+    raw = git.ask(workspace, "diff", *git.PLAIN_DIFF, "--raw", "-z", "--no-abbrev", "--no-renames", base, "HEAD", "--")
+    return {
+        "files_changed": stat.files_changed,
+        "insertions": stat.insertions,
+        "deletions": stat.deletions,
+        "diff_sha256": hashlib.sha256(raw.encode()).hexdigest(),
+    }
+
+
+def _dirty(workspace: Path, _base: str) -> dict[str, Any]:
+    return {"dirty": git.dirty(workspace, limit=DIRTY)}
+
+
+def _check_base(
+    workspace: Path, base_sha: str, checking: Checking, check: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """The check's outcome on the base; None where it passed anyway, is given up or the base cannot be set
+    up.
+    """
+    if check is None or check["exit_code"] == 0 or checking.give_up():
+        return None
+    scratch = checking.folder / "base"
+    with worktrees.detached(workspace, scratch, base_sha):
+        _copy_links(workspace, scratch)
+        if checking.setup and not _run(checking.setup, scratch, checking, "setup-base.log").passed:
+            return None
+        return _run(checking.argv, scratch, checking, "check-base.log").as_json()
+
+
+def _copy_links(workspace: Path, scratch: Path) -> None:
+    """Give the base the same linked-in files (see `workers.repository.links`) that lie at the top of the workspace."""
+    for entry in workspace.iterdir():
+        place = scratch / entry.name
+        if entry.is_symlink() and not place.exists() and not place.is_symlink():
+            place.symlink_to(entry.readlink())
+
+
+def _run(argv: Sequence[str], cwd: Path, checking: Checking, log: str) -> checks.Outcome:
+    return checks.run(
+        argv,
+        cwd=cwd,
+        env=checking.env,
+        marker=checking.marker,
+        log=checking.folder / log,
+        timeout=checking.timeout,
+        give_up=checking.give_up,
+    )

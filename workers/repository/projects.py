@@ -1,0 +1,110 @@
+"""Making a project of a folder or of a clone URL: what is in the folder, in words a person can act upon."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import git
+
+CLONE_SECONDS = 1800.0
+HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+PLACE = r"[A-Za-z0-9._~+%/-]+"
+URL = re.compile(
+    rf"https://{HOST}(?::\d{{1,5}})?/{PLACE}"
+    rf"|ssh://(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?{HOST}(?::\d{{1,5}})?/{PLACE}"
+    rf"|git@{HOST}:(?!-){PLACE}"
+    rf"|file:///{PLACE}"
+)
+
+
+class CloneRefused(Exception):
+    """The address or the target of a clone is not acceptable."""
+
+
+class CloneFailed(Exception):
+    """git could not clone the repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryFacts:
+    """What a folder offers as a project.
+
+    `branches` are local ones, the one committed to last first; `dirty` counts uncommitted paths; `usable`:
+    runs can start from it. `explanation` is one or two sentences for the person who chose the folder.
+    """
+
+    folder: Path
+    is_git: bool
+    usable: bool
+    head: str | None
+    current_branch: str | None
+    default_branch: str | None
+    branches: tuple[str, ...]
+    dirty: int
+    explanation: str
+
+
+def inspect(folder: Path) -> RepositoryFacts:
+    """Look at a folder without changing it; never raises for what is in it."""
+    try:
+        if git.is_repository(folder):
+            return _repository(folder)
+        explanation = _no_repository(folder)
+    except git.GitError as error:
+        explanation = f"git cannot read this folder: {error}"
+    return RepositoryFacts(folder, False, False, None, None, None, (), 0, explanation)
+
+
+def clone(url: str, target: Path, timeout: float = CLONE_SECONDS) -> Path:
+    """Clone `url` (https, ssh, git@host:path or file) into the new folder `target` and return that.
+
+    git uses the operator's own credentials and asks for none; an address with a password in it is refused.
+    """
+    if not URL.fullmatch(url):
+        raise CloneRefused("Give an address such as https://host/path, ssh://host/path or git@host:path.")
+    if target.exists():
+        raise CloneRefused(f"{target} exists already.")
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        git.ask(target.parent, "clone", "--quiet", "--", url, str(target), timeout=timeout)
+    except git.GitError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        raise CloneFailed(f"{url} could not be cloned: {error}") from error
+    return target
+
+
+def _repository(folder: Path) -> RepositoryFacts:
+    root, branches = git.top(folder), tuple(git.branches(folder))
+    facts = RepositoryFacts(
+        folder=root,
+        is_git=True,
+        usable=bool(branches),
+        head=git.head(root),
+        current_branch=git.current_branch(root),
+        default_branch=git.default_branch(root),
+        branches=branches,
+        dirty=len(git.dirty(root)),
+        explanation="",
+    )
+    return replace(facts, explanation=_explain(facts))
+
+
+def _explain(facts: RepositoryFacts) -> str:
+    if not facts.branches:
+        return "This repository has no commits yet. Make a first one, so that there is something to start from."
+    if not facts.dirty:
+        return f"A clean repository on {facts.current_branch or 'no branch'}."
+    paths = "1 path has" if facts.dirty == 1 else f"{facts.dirty} paths have"
+    return (
+        f"{paths} uncommitted changes. They stay as they are: agents work in worktrees of their own, "
+        "start from the last commit, and do not see these changes until you commit them."
+    )
+
+
+def _no_repository(folder: Path) -> str:
+    if not folder.is_dir():
+        return "There is no such folder."
+    return "This folder is not a git repository. Run `git init` in it and commit what is there."

@@ -1,0 +1,87 @@
+"""Slots of a worktree pool: folders `pool-1`, `pool-2`, ... beside which stands who has each.
+
+`pool-1.json` records a slot's state, its holder (a run) and the branch it was last prepared for;
+`pool-1.lock` is locked while a slot changes hands, so that two pickups cannot take the same one. A holder
+needs no process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from workers.host import files
+
+State = Literal["free", "preparing", "held"]
+FOLDER = re.compile(r"pool-([1-9][0-9]{0,3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`preparing` with a free lock means that whoever prepared the slot has died; the slot is then free."""
+
+    state: State
+    branch: str | None
+    holder: str | None = None
+
+
+FREE = Record("free", None)
+UNREADABLE = Record("held", None)
+"""Counts as held: nothing may be taken away on a guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One place of a pool; `path` is the worktree, which need not exist yet."""
+
+    path: Path
+
+    def read(self) -> Record:
+        try:
+            record = Record(**json.loads(self._beside(".json").read_bytes()))
+        except FileNotFoundError:
+            return FREE
+        except (OSError, ValueError, TypeError):
+            return UNREADABLE
+        return record if record.state in get_args(State) else UNREADABLE
+
+    def write(self, record: Record) -> None:
+        files.replace(self._beside(".json"), json.dumps(asdict(record)).encode())
+
+    def forget(self) -> None:
+        self._beside(".json").unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Take the slot's lock if nobody else has it; the lock ends with the block, or with the process."""
+        handle = os.open(self._beside(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(handle)
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
+
+
+def existing(pool: Path) -> list[Slot]:
+    """The slots of a pool that have a folder, in order of their number."""
+    folders = [entry for entry in pool.glob("pool-*") if FOLDER.fullmatch(entry.name)]
+    return [Slot(folder) for folder in sorted(folders, key=lambda folder: int(folder.name[5:]))]
+
+
+def absent(pool: Path, limit: int) -> list[Slot]:
+    """The slots that may still be created in a pool of at most `limit` slots."""
+    numbered = [Slot(pool / f"pool-{number}") for number in range(1, limit + 1)]
+    return [slot for slot in numbered if not slot.path.exists()]

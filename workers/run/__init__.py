@@ -1,0 +1,1 @@
+"""The wrapper of a run and its connection to the server."""

@@ -1,0 +1,132 @@
+"""An agent's process: its own session, pipes for its three streams, and nothing that can block its wrapper."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, cast
+
+from workers.host import processes
+
+CHUNK = 65536
+
+
+class Child:
+    """A started program. `stdout` and `stderr` are given chunks as they come; `ended` is called once, at its exit.
+
+    Raises OSError when the program cannot be started.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        selector: selectors.BaseSelector,
+        stdout: Callable[[bytes], object],
+        stderr: Callable[[bytes], object],
+        ended: Callable[[], object],
+    ) -> None:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            list(argv), env=dict(env), cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
+        self._process = process
+        self.identity = processes.identify(self._process.pid) or processes.Identity(self._process.pid, "", "")
+        self._selector = selector
+        self._stdin, out, err = (cast(IO[bytes], pipe) for pipe in (process.stdin, process.stdout, process.stderr))
+        self._unwritten: deque[bytes] = deque()
+        self._closing = False
+        self._streams = (self._stdin, out, err)
+        self._readers = {out.fileno(): stdout, err.fileno(): stderr}
+        for handle in (self._stdin.fileno(), *self._readers):
+            os.set_blocking(handle, False)
+        for handle in self._readers:
+            selector.register(handle, selectors.EVENT_READ, lambda handle=handle: self._read(handle))
+        self._exit = os.pidfd_open(self._process.pid)
+        selector.register(self._exit, selectors.EVENT_READ, ended)
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether the program has not yet read all that was meant for it."""
+        return bool(self._unwritten)
+
+    def write(self, chunks: Iterable[bytes]) -> None:
+        """Give the program lines to read, now or as soon as it takes them."""
+        if not self._stdin.closed and not self._closing:
+            self._unwritten.extend(chunks)
+            self._flush()
+
+    def close_stdin(self) -> None:
+        """No more lines, once the last one is taken."""
+        self._closing = True
+        if not self._stdin.closed:
+            self._flush()
+
+    def send(self, signum: signal.Signals) -> None:
+        processes.send(self.identity, signum)
+
+    def settle(self) -> int:
+        """After its exit: read what is left in the pipes, close everything and return the exit code.
+
+        A descendant may still hold the pipes open, so this never waits for their end.
+        """
+        code = self._process.wait()
+        for handle in list(self._readers):
+            while self._read(handle):
+                pass
+            self._drop(handle)
+        self._unregister(self._stdin.fileno() if not self._stdin.closed else -1)
+        self._unregister(self._exit)
+        os.close(self._exit)
+        for stream in self._streams:
+            with suppress(OSError):
+                stream.close()
+        return code
+
+    def _read(self, handle: int) -> bool:
+        """Pass one chunk on; False when there is none now, or never again."""
+        if handle not in self._readers:
+            return False
+        try:
+            chunk = os.read(handle, CHUNK)
+        except BlockingIOError:
+            return False
+        if chunk:
+            self._readers[handle](chunk)
+        else:
+            self._drop(handle)
+        return bool(chunk)
+
+    def _drop(self, handle: int) -> None:
+        self._readers.pop(handle, None)
+        self._unregister(handle)
+
+    def _unregister(self, handle: int) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(handle)
+
+    def _flush(self) -> None:
+        """Write what the pipe takes; the rest follows when it can be written again."""
+        handle = self._stdin.fileno()
+        try:
+            while self._unwritten:
+                written = os.write(handle, self._unwritten[0])
+                self._unwritten[0] = self._unwritten[0][written:]
+                if not self._unwritten[0]:
+                    self._unwritten.popleft()
+        except BlockingIOError:
+            if handle not in self._selector.get_map():
+                self._selector.register(handle, selectors.EVENT_WRITE, self._flush)
+            return
+        except BrokenPipeError:
+            self._unwritten.clear()
+        self._unregister(handle)
+        if self._closing:
+            self._stdin.close()

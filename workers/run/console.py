@@ -1,0 +1,110 @@
+"""A run's pane, shown somewhere else: a tmux client on a pseudo-terminal of our own, which is always reaped."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+from contextlib import suppress
+from pathlib import Path
+
+from workers.host.tmux import PANE_ID, SESSION_NAME, Pane, Tmux, TmuxError
+
+CHUNK = 64 << 10
+LEAVE_SECONDS = 2.0
+LARGEST = 500
+"""Columns or lines that anybody may ask for."""
+
+
+def pane_of(tmux: Tmux, session: str, target: str | None) -> Pane | None:
+    """The pane of a session, if tmux has it; `target` is its id or the session's name, as the start of its run told it.
+
+    Ids begin anew with every tmux server, so a pane counts only within its session.
+    """
+    try:
+        panes = [pane for pane in tmux.panes() if pane.session == session]
+    except TmuxError:
+        return None
+    if target and PANE_ID.fullmatch(target):
+        panes = [pane for pane in panes if pane.id == target]
+    return panes[0] if panes else None
+
+
+def attach_argv(tmux: Tmux, session: str, *, write: bool, status: bool = False) -> list[str]:
+    """The command line of a client that shows a session; without `write` it changes nothing, not even the size."""
+    if not SESSION_NAME.fullmatch(session):
+        raise ValueError(f"not a session name: {session!r}")
+    target = ("-t", f"={session}:")
+    bar = ("set-option", "-q", *target, "status", "on" if status else "off", ";")
+    return tmux.argv(*bar, "attach-session", *([] if write else ["-r"]), *target)
+
+
+class Console:
+    """One client of tmux. `close()` ends it, however it came to that."""
+
+    def __init__(self, tmux: Tmux, session: str, size: tuple[int, int], *, write: bool) -> None:
+        """`size` is columns and lines. Raises OSError where no client can be started, `TmuxError` without tmux."""
+        self.write_allowed = write
+        self._terminal, inner = pty.openpty()
+        try:
+            self._set_size(*size)
+            self._client = subprocess.Popen(
+                attach_argv(tmux, session, write=write),
+                stdin=inner,
+                stdout=inner,
+                stderr=inner,
+                cwd=Path("/"),
+                env=tmux.environment,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._terminal)
+            raise
+        finally:
+            os.close(inner)
+
+    @property
+    def pid(self) -> int:
+        return self._client.pid
+
+    def read(self, timeout: float) -> bytes | None:
+        """What the screen was sent within `timeout` seconds (b"" for nothing), or None at the end."""
+        ready, _, _ = select.select([self._terminal], [], [], timeout)
+        if not ready:
+            return b""
+        try:
+            return os.read(self._terminal, CHUNK) or None
+        except OSError:  # the client has closed its side
+            return None
+
+    def type(self, data: bytes) -> None:
+        """Type into the pane; raises PermissionError for one who only looks on."""
+        if not self.write_allowed:
+            raise PermissionError("this console is read-only")
+        while data:
+            data = data[os.write(self._terminal, data) :]
+
+    def resize(self, columns: int, lines: int) -> None:
+        self._set_size(columns, lines)
+        self._client.send_signal(signal.SIGWINCH)  # it has no controlling terminal that would do so
+
+    def close(self) -> None:
+        """Detach the client and wait for its end. The pane stays as it is. May be called again."""
+        if self._client.returncode is None:
+            self._client.terminate()
+            try:
+                self._client.wait(LEAVE_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._client.kill()
+                self._client.wait()
+            with suppress(OSError):
+                os.close(self._terminal)
+
+    def _set_size(self, columns: int, lines: int) -> None:
+        limited = (max(1, min(number, LARGEST)) for number in (lines, columns))
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *limited, 0, 0))

@@ -1,0 +1,154 @@
+"""The thread through which the server reaches a run: heartbeats, and a datagram that says "look at once".
+
+What the server wants arrives in the answer to a heartbeat. The datagram on the run's socket is only a hint; without it
+the wrapper looks every `BEAT_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .api import STALE, Api, Unreachable
+
+BEAT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The run has to end. `code` is the server's word for why, or `stale` when it does not know the run any more."""
+
+    reason: str
+    code: str
+    grace_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """One heartbeat's answer. Messages and answers are repeated until their receipts have arrived."""
+
+    stop: Stop | None = None
+    messages: tuple[Mapping[str, Any], ...] = ()
+    answers: tuple[Mapping[str, Any], ...] = ()
+    interrupt: str | None = None
+
+
+class Mailbox:
+    """Orders from other threads and signal handlers, with a descriptor that becomes readable when one is there."""
+
+    def __init__(self) -> None:
+        self._mail: deque[Orders] = deque()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def fileno(self) -> int:
+        return self._bell
+
+    def put(self, orders: Orders) -> None:
+        self._mail.append(orders)
+        os.eventfd_write(self._bell, 1)
+
+    def take(self) -> list[Orders]:
+        """All that has arrived since the last call."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._bell)
+        return [self._mail.popleft() for _ in range(len(self._mail))]
+
+
+class Control(threading.Thread):
+    """Beats until closed; `status` gives a heartbeat's body, answers go into `mailbox`."""
+
+    def __init__(
+        self, api: Api, run_id: int, place: Path, status: Callable[[], Mapping[str, Any]], mailbox: Mailbox
+    ) -> None:
+        super().__init__(name="control", daemon=True)
+        self._api = api
+        self._path = f"/runs/{run_id}/heartbeat"
+        self._place = place
+        self._status = status
+        self._mailbox = mailbox
+        self._closed = False
+        self._nudge = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.asked = 0
+        self.answered = 0
+
+    def run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._nudge, selectors.EVENT_READ, lambda: os.eventfd_read(self._nudge))
+            hints = _listen(self._place)
+            if hints:
+                selector.register(hints, selectors.EVENT_READ, lambda: hints.recv(512))
+            while not self._closed:
+                self._beat()
+                for key, _ in selector.select(BEAT_SECONDS):
+                    key.data()
+        if hints:
+            hints.close()
+            self._place.unlink(missing_ok=True)
+
+    def look(self) -> int:
+        """Beat at once. `answered` reaches the number returned when that beat is over, whatever came of it."""
+        self.asked += 1
+        os.eventfd_write(self._nudge, 1)
+        return self.asked
+
+    def close(self) -> None:
+        """Stop beating and remove the socket."""
+        self._closed = True
+        os.eventfd_write(self._nudge, 1)
+        self.join(self._api.timeout)
+
+    def _beat(self) -> None:
+        asked = self.asked
+        with suppress(Unreachable):
+            answer = self._api.post(self._path, json.dumps(self._status()).encode())
+            if answer.status == 200:
+                self._mailbox.put(orders(answer.data))
+            elif answer.status in STALE:
+                self._mailbox.put(Orders(Stop(f"The server refused this run ({answer.status}).", "stale")))
+        self.answered = asked
+        os.eventfd_write(self._mailbox.fileno(), 1)
+
+
+def orders(data: Mapping[str, Any]) -> Orders:
+    """A heartbeat's answer; what is not understood is left out."""
+    interrupt = data.get("interrupt")
+    return Orders(
+        stop=_stop(data.get("stop")),
+        messages=tuple(each for each in _objects(data.get("messages")) if each.get("uuid")),
+        answers=tuple(each for each in _objects(data.get("answers")) if each.get("request")),
+        interrupt=str(interrupt["uuid"]) if isinstance(interrupt, dict) and interrupt.get("uuid") else None,
+    )
+
+
+def _stop(data: object) -> Stop | None:
+    if not isinstance(data, dict):
+        return None
+    grace = data.get("grace_seconds")
+    seconds = float(grace) if isinstance(grace, int | float) else None
+    return Stop(str(data.get("reason") or "The run was stopped."), str(data.get("code") or "operator"), seconds)
+
+
+def _objects(data: object) -> list[Mapping[str, Any]]:
+    return [each for each in data if isinstance(each, dict)] if isinstance(data, list) else []
+
+
+def _listen(place: Path) -> socket.socket | None:
+    """The run's own socket; None where it cannot be had, as the heartbeat is enough."""
+    hints = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        place.unlink(missing_ok=True)
+        hints.bind(str(place))
+    except OSError:
+        hints.close()
+        return None
+    hints.setblocking(False)
+    return hints

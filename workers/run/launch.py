@@ -1,0 +1,54 @@
+"""Starting a run: its directory, its wrapper in tmux, and the proof that a start did not happen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from workers.contract import spec as specs
+from workers.contract.spec import PROMPT, RunSpec
+from workers.host import files
+from workers.host.folders import make_private
+from workers.host.tmux import Tmux, TmuxError
+
+from .lock import REVOKED, LockHeld, locked, was_started
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class NotStarted(Exception):
+    """The run's wrapper was not started and never will be: the ticket may be given back."""
+
+
+def write(run_dir: Path, spec: RunSpec, prompt: str) -> None:
+    """Make the run directory (0700) with `prompt.md` and `spec.json` (0600); FileExistsError when it has them."""
+    make_private(run_dir)
+    files.create(run_dir / PROMPT, prompt.encode())
+    specs.write(run_dir, spec)
+
+
+def start(tmux: Tmux, run_dir: Path, spec: RunSpec, prefix: Sequence[str] = ()) -> str | None:
+    """Start the wrapper in a session `mc-<identifier>`; the pane's id, None when it runs but tmux did not say where.
+
+    `prefix` is a command line before the wrapper's own, such as `systemd-run --scope`. Raises `NotStarted`, and only
+    when that is proven: from then on the run is revoked.
+    """
+    name, _, value = spec.marker.partition("=")
+    argv = [*prefix, sys.executable, "-m", "workers.run.wrapper", str(run_dir)]
+    try:
+        return tmux.new_session(f"mc-{spec.identifier}", argv, cwd=ROOT, env={name: value})
+    except TmuxError as error:
+        if revoke(run_dir) and not was_started(run_dir):
+            raise NotStarted(str(error)) from error
+        return None
+
+
+def revoke(run_dir: Path) -> bool:
+    """Forbid the run to start, for good. False when its wrapper lives, and then nothing is changed."""
+    try:
+        with locked(run_dir):
+            (run_dir / REVOKED).touch(mode=0o600)
+    except LockHeld:
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""Who works on a run: its wrapper holds `lock` for its life, and nobody ever does once there is `revoked`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import spool
+
+LOCK = "lock"
+REVOKED = "revoked"
+RETRY_SECONDS = 0.05
+
+
+class LockHeld(Exception):
+    """A wrapper lives: it holds its run's lock."""
+
+
+def is_held(run_dir: Path) -> bool:
+    """Whether a wrapper lives that works on this run."""
+    try:
+        with locked(run_dir):
+            return False
+    except LockHeld:
+        return True
+
+
+def was_started(run_dir: Path) -> bool:
+    """Whether a wrapper has ever begun to work on this run."""
+    return any(run_dir.glob(f"{Path(spool.CURRENT).stem}*.jsonl"))
+
+
+@contextmanager
+def locked(run_dir: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold the run's lock, close-on-exec; raises `LockHeld` when another process has it for `patience` seconds."""
+    handle = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + patience
+    try:
+        while not _has_locked(handle):
+            if time.monotonic() >= deadline:
+                raise LockHeld(f"another process holds the lock of {run_dir.name}")
+            time.sleep(RETRY_SECONDS)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _has_locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

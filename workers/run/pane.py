@@ -1,0 +1,103 @@
+"""What a person sees in a run's pane: a plain, readable account of its events, kept in a log as well."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from workers.contract.fields import rows
+from workers.contract.vocabulary import plain
+
+LOG_BYTES = 8 * 1024 * 1024
+RESULT_LINES = 12
+SCREEN = 1
+
+
+class Pane:
+    """Writes to the terminal and to the log. Neither can hold up or end a run."""
+
+    def __init__(self, log: Path, limit: int = LOG_BYTES) -> None:
+        self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._room = limit - os.fstat(self._log).st_size
+        os.set_blocking(SCREEN, False)  # a stopped terminal must not stop the run
+
+    def show(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Tell of one event (its type without `agent.`); most kinds have a form, the others are not shown."""
+        account = ACCOUNTS.get(kind)
+        if account and (text := account(payload)):
+            self.say(text)
+
+    def say(self, text: str) -> None:
+        """Print a text under the time of day; control characters are taken out."""
+        first, *more = plain(text).rstrip().split("\n")
+        lines = [f"{time.strftime('%H:%M:%S')}  {first}", *(f"          {line}" for line in more)]
+        self._print(("\n".join(lines) + "\n").encode())
+
+    def close(self) -> None:
+        os.close(self._log)
+
+    def _print(self, data: bytes) -> None:
+        _write(SCREEN, data)
+        if self._room <= 0:
+            return
+        self._room -= len(data)
+        _write(self._log, data if self._room > 0 else b"[the log has reached its limit]\n")
+
+
+def _write(handle: int, data: bytes) -> None:
+    try:
+        os.write(handle, data)
+    except OSError:
+        return  # the pane is closed or stopped, or the disk is full: the run goes on
+
+
+def _call(payload: Mapping[str, Any]) -> str:
+    return f"▸ {payload.get('name', '')}: {payload.get('title', '')}"
+
+
+def _call_result(payload: Mapping[str, Any]) -> str:
+    lines = str(payload.get("output", "")).strip().split("\n")
+    if len(lines) > RESULT_LINES:
+        lines = [f"[{len(lines) - RESULT_LINES} more lines]", *lines[-RESULT_LINES:]]
+    mark = "✗" if payload.get("error") else "✓"
+    return "\n".join([f"{mark} {lines[0]}", *lines[1:]])
+
+
+def _question(payload: Mapping[str, Any]) -> str:
+    texts = [str(question.get("text", "")) for question in rows(payload, "questions")]
+    return "? " + "\n".join(texts)
+
+
+def _step(payload: Mapping[str, Any]) -> str:
+    if payload.get("state") == "started":
+        return f"Step {payload.get('step')}: {payload.get('title')}"
+    return f"Step {payload.get('step')}: {payload.get('status')}"
+
+
+def _result(payload: Mapping[str, Any]) -> str:
+    return "Turn ended." if payload.get("ok") else f"Turn failed: {payload.get('text', '')}"
+
+
+def _session(payload: Mapping[str, Any]) -> str:
+    return f"{payload.get('program')} {payload.get('version') or ''} · {payload.get('model') or 'default model'}"
+
+
+ACCOUNTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "session": _session,
+    "text": lambda payload: str(payload.get("text", "")),
+    "tool_call": _call,
+    "tool_result": _call_result,
+    "question": _question,
+    "approval": lambda payload: f"? May it use {payload.get('title')}",
+    "input": lambda payload: f"» {payload.get('text', '')}",
+    "retry": lambda payload: f"Retry {payload.get('attempt')}: {payload.get('message')}",
+    "error": lambda payload: f"Error: {payload.get('message')}",
+    "notice": lambda payload: str(payload.get("text", "")),
+    "progress": lambda payload: str(payload.get("text", "")),
+    "step": _step,
+    "result": _result,
+    "run.output": lambda payload: f"! {payload.get('text', '')}",
+}

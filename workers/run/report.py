@@ -1,0 +1,61 @@
+"""A run's final report: on disk first, then to the server, and if that fails left there for the reaper."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from workers.host import files
+
+from .api import STALE, Api, Unreachable
+from .verdict import REPORT
+
+REPORTED = "reported"
+TRY_SECONDS = 60.0
+LONGEST_PAUSE_SECONDS = 10.0
+
+
+def save(run_dir: Path, report: Mapping[str, Any]) -> bytes:
+    """Put the report on disk for good, and return it as it is to be posted; a full disk does not hold that up."""
+    body = json.dumps(report, ensure_ascii=False).encode("utf-8", "replace")
+    with suppress(OSError):
+        files.replace(run_dir / REPORT, body)
+    return body
+
+
+def deliver(
+    run_dir: Path,
+    api: Api,
+    run_id: int,
+    body: bytes,
+    flush: Callable[[float], bool],
+    pause: Callable[[float], bool],
+    seconds: float = TRY_SECONDS,
+) -> int | None:
+    """Post the report once the events before it have arrived; returns the server's status, None for no answer.
+
+    200, 401 and 409 are final and written to `reported`; anything else is tried again for `seconds`, or until
+    `pause`, which waits between two attempts, answers True.
+    """
+    deadline = time.monotonic() + seconds
+    delay = 0.25
+    while True:
+        status = _attempt(api, run_id, body) if flush(api.timeout) else None
+        if status == 200 or status in STALE:
+            with suppress(OSError):
+                files.replace(run_dir / REPORTED, str(status).encode())
+            return status
+        if time.monotonic() + delay > deadline or pause(delay):
+            return status
+        delay = min(LONGEST_PAUSE_SECONDS, delay * 2)
+
+
+def _attempt(api: Api, run_id: int, body: bytes) -> int | None:
+    try:
+        return api.post(f"/runs/{run_id}/report", body).status
+    except Unreachable:
+        return None
