@@ -12,12 +12,12 @@ from sqlalchemy.orm import configure_mappers
 from werkzeug.routing import IntegerConverter
 
 import auth
-from models import open_engine
+from database import open_engine
 from settings import Settings, load
 from web import blueprints
-from web.api import bodies
+from web.api import request_body
 from web.board import cards
-from web.site import assets, errors, frame, headers, vitals
+from web.site import assets, errors, headers, layout, metrics
 
 LARGEST_NUMBER = 2**63 - 1
 PER_INSTANCE = ("streams", "sockets")
@@ -58,11 +58,11 @@ def build() -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["number"] = Number
     app.jinja_env.bytecode_cache = TemplateCache(Path(app.root_path) / "templates/__pycache__")
-    for part in (vitals, auth, bodies, errors, headers, assets, frame, cards):
+    for part in (metrics, auth, request_body, errors, headers, assets, layout, cards):
         part.install(app)
     for blueprint in blueprints():
         app.register_blueprint(blueprint)
-    vitals.declare_endpoints(app)
+    metrics.declare_endpoints(app)
     configure_mappers()
     return app
 

@@ -19,10 +19,11 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import SecurityError
 
-from models import ActorKind, ApiToken, Engine, RunState, Scope, Session, StoreUnavailable, reading, writing
+from database import Engine, Session, StoreUnavailable, reading, writing
+from models import ActorKind, ApiToken, RunState, Scope
 from settings import Settings
 from tickets.operations import tokens
-from tickets.runs import runs
+from tickets.runs import claims
 from tickets.shared.actors import Actor
 from tickets.shared.errors import DomainError, Forbidden, Unauthenticated
 
@@ -295,7 +296,7 @@ def _mark_used(token: ApiToken) -> None:
 
 def _run(session: Session, secret: str) -> Caller | None:
     """A run's token reads nothing once the run is over; what it still sends is told that it came too late."""
-    run = runs.by_token(session, secret)
+    run = claims.by_token(session, secret)
     if run is None or (run.state is RunState.ENDED and request.method in SAFE_METHODS):
         return None
     return Caller(Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id), Right.RUN, "run", run.id)
@@ -316,7 +317,7 @@ def still_valid(engine: Engine, known: Caller) -> bool:
             case "login":
                 return tokens.is_standing(session, known.number)
             case "run":
-                return runs.is_live(session, known.number)
+                return claims.is_live(session, known.number)
             case _:
                 return tokens.is_valid(session, known.number)
 

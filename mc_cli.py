@@ -10,21 +10,21 @@ with bootstrap.quick_imports():
     import click
     from sqlalchemy.exc import DatabaseError
 
-    from cli import access, attach, board, export, jobs, serve, takeover, upkeep
+    from cli import admin, attach, export, jobs, serve, takeover, tickets, tokens
+    from database import BackupFailed, UnsafeSQLite
     from migrations import ForeignKeyViolation, StoreTooNew
-    from models import BackupFailed, UnsafeSQLite
     from settings import SettingsError
     from tickets.shared.errors import DomainError
     from workers.repository.git import GitError
 
 COMMANDS = (
     serve.serve,
-    *access.COMMANDS,
-    *board.COMMANDS,
+    *tokens.COMMANDS,
+    *tickets.COMMANDS,
     *takeover.COMMANDS,
     *attach.COMMANDS,
     *jobs.COMMANDS,
-    *upkeep.COMMANDS,
+    *admin.COMMANDS,
     *export.COMMANDS,
 )
 

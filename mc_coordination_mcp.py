@@ -24,7 +24,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
-from workers.contract.vocabulary import clip
+from workers.contract.agent_events import clip
 from workers.host import files
 from workers.run.verdict import SIGNAL
 
@@ -38,7 +38,7 @@ _INSTRUCTIONS = (
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Claim(BaseModel):
+class EvidenceClaim(BaseModel):
     """One statement about the work that Mission Control can check."""
 
     kind: Literal["tests", "commit", "file", "route", "review", "other"] = "other"
@@ -47,7 +47,7 @@ class Claim(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class CoordinationService:
     """Where this run's tools write and whom they call."""
 
     run_dir: Path
@@ -87,7 +87,7 @@ class Desk:
 class Verdicts:
     """The run's verdict on disk: the last one given counts."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: CoordinationService) -> None:
         self._desk = desk
         self._lock = threading.Lock()
 
@@ -95,7 +95,7 @@ class Verdicts:
         self,
         verdict: Literal["done", "review", "changes", "question"],
         summary: str,
-        claims: list[Claim] | None = None,
+        claims: list[EvidenceClaim] | None = None,
         question: Mapping[str, object] | None = None,
     ) -> str:
         """Write the signal and say so; a verdict given before is replaced."""
@@ -120,7 +120,7 @@ class Verdicts:
             return ""
 
 
-def read_desk(environment: Mapping[str, str] = os.environ) -> Desk:
+def read_desk(environment: Mapping[str, str] = os.environ) -> CoordinationService:
     """The desk that the run's configuration describes; raises `SystemExit` naming what is missing."""
     names = ("MC_RUN_DIR", "MC_WORKSPACE", "MC_TICKET_ID", "MC_TICKET_NONCE", "MC_API", "MC_API_TOKEN_FILE")
     missing = [name for name in names if not environment.get(name)]
@@ -129,10 +129,10 @@ def read_desk(environment: Mapping[str, str] = os.environ) -> Desk:
     run_dir, workspace, ticket_id, nonce, api, token_file = (environment[name] for name in names)
     if not ticket_id.isascii() or not ticket_id.isdecimal():
         raise SystemExit("MC_TICKET_ID is not a number")
-    return Desk(Path(run_dir), Path(workspace), int(ticket_id), nonce, api, Path(token_file))
+    return CoordinationService(Path(run_dir), Path(workspace), int(ticket_id), nonce, api, Path(token_file))
 
 
-def build(desk: Desk) -> MCPServer:
+def build(desk: CoordinationService) -> MCPServer:
     """The server with all tools, for one run."""
     server = MCPServer(NAME, instructions=_INSTRUCTIONS, log_level="ERROR")
     _add_verdicts(server, Verdicts(desk))
@@ -143,12 +143,12 @@ def build(desk: Desk) -> MCPServer:
 
 def _add_verdicts(server: MCPServer, verdicts: Verdicts) -> None:
     @server.tool(structured_output=False)
-    def mc_report_done(summary: str, claims: list[Claim] | None = None) -> str:
+    def mc_report_done(summary: str, claims: list[EvidenceClaim] | None = None) -> str:
         """Report that the ticket is complete. `summary` says what changed and how you checked it."""
         return verdicts.give("done", summary, claims)
 
     @server.tool(structured_output=False)
-    def mc_report_review(summary: str, claims: list[Claim] | None = None) -> str:
+    def mc_report_review(summary: str, claims: list[EvidenceClaim] | None = None) -> str:
         """Hand the work over for review. `summary` says what to look at and what you are unsure of."""
         return verdicts.give("review", summary, claims)
 
@@ -173,7 +173,7 @@ def _add_verdicts(server: MCPServer, verdicts: Verdicts) -> None:
         return f"Shown on the ticket: {clip(text, 500)}"
 
 
-def _add_board(server: MCPServer, desk: Desk) -> None:
+def _add_board(server: MCPServer, desk: CoordinationService) -> None:
     @server.tool(structured_output=False)
     def mc_get_ticket() -> str:
         """The ticket as the board has it now: description, state, acceptance items."""
@@ -195,7 +195,7 @@ def _add_board(server: MCPServer, desk: Desk) -> None:
         return f"Created {identifier or 'the ticket'}."
 
 
-def _add_evidence(server: MCPServer, desk: Desk) -> None:
+def _add_evidence(server: MCPServer, desk: CoordinationService) -> None:
     @server.tool(structured_output=False)
     def mc_add_evidence(path: str, summary: str, item: int | None = None) -> str:
         """Upload a file of the workspace (a screenshot, a log) as evidence; `item` is an acceptance index from 0."""

@@ -33,15 +33,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from models import Engine, reading, writing
-from tickets.conversation import control, requests, speech
-from tickets.conversation.control import Voice
+from database import Engine, reading, writing
+from tickets.conversation import conversation_lock, message_routing, requests
+from tickets.conversation.conversation_lock import Participant
+from tickets.conversation.message_routing import Key, Said
 from tickets.conversation.requests import Reply
-from tickets.conversation.speech import Key, Said
 from tickets.shared import events, lookup, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import DomainError, Gone, Invalid
-from tickets.shared.facts import Body
+from tickets.shared.inputs import Body
 from tickets.shared.rights import Act
 
 REPLAY = 500
@@ -75,10 +75,15 @@ class Beat(Body):
     type: Literal["beat"]
 
 
-Heard = TypeAdapter[Hello | Say | Answer | Control | Beat](
+ClientMessage = TypeAdapter[Hello | Say | Answer | Control | Beat](
     Annotated[Hello | Say | Answer | Control | Beat, Field(discriminator="type")]
 )
-ACTS = {"take": control.take, "ask": control.ask, "give": control.give, "release": control.release}
+ACTS = {
+    "take": conversation_lock.take,
+    "ask": conversation_lock.ask,
+    "give": conversation_lock.give,
+    "release": conversation_lock.release,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class Person:
     caller: str
 
 
-class Talk:
+class ConversationConnection:
     """One connection. It is not safe for threads: its owner lets one call in at a time."""
 
     def __init__(self, engine: Engine, ticket_id: int, person: Person, nudge: Callable[[int], None]) -> None:
@@ -98,7 +103,7 @@ class Talk:
         self._ticket = ticket_id
         self._person = person
         self._nudge = nudge
-        self._voice: Voice | None = None
+        self._voice: Participant | None = None
         self._seq = 0
 
     def hear(self, text: str | bytes) -> list[Message]:
@@ -127,16 +132,16 @@ class Talk:
     def tend(self) -> None:
         """Release a controller that has vanished; to be called every few seconds."""
         with reading(self._engine) as session:
-            late = control.has_lapsed(session, self._ticket)
+            late = conversation_lock.has_lapsed(session, self._ticket)
         if late:
             with writing(self._engine) as session:
-                control.lapse(session, self._ticket)
+                conversation_lock.lapse(session, self._ticket)
 
     def leave(self) -> None:
         """The page was closed in good order: let go of control at once."""
         if self._voice is not None and rights.may(self._voice.actor, Act.CONTROL):
             with writing(self._engine) as session:
-                control.release(session, self._ticket, self._voice)
+                conversation_lock.release(session, self._ticket, self._voice)
 
     # What the client says
 
@@ -154,7 +159,7 @@ class Talk:
                 return [self._hand_over(said)]
 
     def _greet(self, hello: Hello) -> list[Message]:
-        self._voice = Voice(self._person.actor, self._person.caller, hello.page)
+        self._voice = Participant(self._person.actor, self._person.caller, hello.page)
         with reading(self._engine) as session:
             newest = lookup.get(session, self._ticket).event_seq
         missed_too_much = not newest - REPLAY <= hello.after <= newest
@@ -167,10 +172,10 @@ class Talk:
     def _keep_control(self) -> list[Message]:
         voice = self._speaker()
         with reading(self._engine) as session:
-            held = control.holding(session, self._ticket)
+            held = conversation_lock.holding(session, self._ticket)
         if held is not None and held.holder == voice.place:
             with writing(self._engine) as session:
-                control.renew(session, self._ticket, voice)
+                conversation_lock.renew(session, self._ticket, voice)
         return []
 
     def _say(self, said: Say) -> Message:
@@ -178,8 +183,8 @@ class Talk:
         body = Said(body=said.body, mode=said.mode, id=said.id)
         with writing(self._engine) as session:
             ticket = lookup.get(session, self._ticket)
-            permit = partial(control.require, session, ticket.id, voice)
-            spoken = speech.say(session, ticket, body, voice.actor, voice.caller, permit)
+            permit = partial(conversation_lock.require, session, ticket.id, voice)
+            spoken = message_routing.say(session, ticket, body, voice.actor, voice.caller, permit)
         return self._done(said.id, spoken)
 
     def _answer(self, said: Answer) -> Message:
@@ -191,7 +196,7 @@ class Talk:
             return {"became": "reply", "text": "The agent is told at once.", "message": None, "run": run}
 
         with writing(self._engine) as session:
-            done = speech.once(session, voice.caller, said.id, said.model_dump(), work)
+            done = message_routing.once(session, voice.caller, said.id, said.model_dump(), work)
         return self._done(said.id, done)
 
     def _hand_over(self, said: Control) -> Message:
@@ -202,10 +207,10 @@ class Talk:
             return {"became": "control", "text": "", "message": None, "run": None}
 
         with writing(self._engine) as session:
-            done = speech.once(session, voice.place, said.id, said.model_dump(), work)
+            done = message_routing.once(session, voice.place, said.id, said.model_dump(), work)
         return self._done(said.id, done)
 
-    def _speaker(self) -> Voice:
+    def _speaker(self) -> Participant:
         if self._voice is None:
             raise Invalid("Say hello first.")
         return self._voice
@@ -224,7 +229,7 @@ class Talk:
 
     def _control(self) -> Message:
         with reading(self._engine) as session:
-            held = control.holding(session, self._ticket)
+            held = conversation_lock.holding(session, self._ticket)
         place = self._voice.place if self._voice else None
         return {
             "type": "control",
@@ -237,14 +242,14 @@ class Talk:
 
 def _parse(text: str | bytes) -> Hello | Say | Answer | Control | Beat:
     try:
-        return Heard.validate_json(text)
+        return ClientMessage.validate_json(text)
     except ValidationError as error:
         fields = {".".join(str(part) for part in item["loc"]) or "message": item["msg"] for item in error.errors()}
         raise Invalid("The message cannot be understood.", fields=fields) from None
 
 
 def _touches_control(rows: list[events.Logged]) -> bool:
-    return any(row.event_type == control.CHANGED for row in rows)
+    return any(row.event_type == conversation_lock.CHANGED for row in rows)
 
 
 def _refusal(key: str | None, error: DomainError) -> Message:

@@ -19,8 +19,8 @@ import bootstrap
 with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
-    from jobs import bench, landing
-    from jobs.recording import exit_code, run_door
+    from jobs import job_context, landing
+    from jobs.task_recorder import exit_code, run_door
     from models import Trigger
     from settings import Settings
 
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     trigger = Trigger(parser.parse_args(argv).trigger)
 
     def work(settings: Settings, engine: Engine) -> int:
-        here = bench.set_up(settings, engine)
+        here = job_context.set_up(settings, engine)
         return exit_code(landing.run_pass(here, trigger))
 
     return run_door(work)

@@ -15,8 +15,8 @@ import bootstrap
 with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
-    from jobs import bench, probing
-    from jobs.recording import exit_code, recorded, run_door
+    from jobs import job_context, program_probes
+    from jobs.task_recorder import exit_code, recorded, run_door
     from models import Trigger
     from settings import Settings
 
@@ -31,8 +31,8 @@ def main(argv: list[str]) -> int:
     trigger = Trigger(parser.parse_args(argv).trigger)
 
     def work(settings: Settings, engine: Engine) -> int:
-        here = bench.set_up(settings, engine)
-        return exit_code(recorded(engine, TASK, CHECK, trigger, lambda: probing.make_pass(here)))
+        here = job_context.set_up(settings, engine)
+        return exit_code(recorded(engine, TASK, CHECK, trigger, lambda: program_probes.make_pass(here)))
 
     return run_door(work)
 

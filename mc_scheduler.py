@@ -29,15 +29,16 @@ import bootstrap
 with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
-    from jobs import bench, flight, landing, pickup
-    from jobs.bench import Bench
+    from database import writing
+    from jobs import job_context, landing, pickup, single_flight
+    from jobs.event_watcher import ChangeGate, Watch
+    from jobs.job_context import JobContext
     from jobs.landing import Lander
-    from jobs.probing import Prober
-    from jobs.recording import Done, exit_code, run_door
+    from jobs.program_probes import Prober
+    from jobs.scheduler import ROOT, JobCall, Scheduler, land, pick_up
     from jobs.scheduler_socket import PassRequest, PassServer
-    from jobs.scheduling import ROOT, JobCall, Scheduler, land, pick_up
-    from jobs.watching import ChangeGate, Watch
-    from models import Trigger, now, writing
+    from jobs.task_recorder import Done, exit_code, run_door
+    from models import Trigger, now
     from settings import Settings
     from tickets.operations import tasks
 
@@ -57,18 +58,18 @@ def main(argv: list[str]) -> int:
 
 
 def _work(settings: Settings, engine: Engine, options: argparse.Namespace, fingerprint: str) -> int:
-    here = bench.set_up(settings, engine)
+    here = job_context.set_up(settings, engine)
     scheduler = Scheduler(here, ROOT / "tasks", now(), _say)
     if options.run:
         return _run_one(scheduler, options.run)
     try:
-        with flight.alone_here(here, "scheduler"):
+        with single_flight.alone_here(here, "scheduler"):
             if options.once:
                 scheduler.tick(now())
                 scheduler.wait()
             else:
                 _serve(here, scheduler, fingerprint)
-    except flight.Held as held:
+    except single_flight.Held as held:
         _say(f"another scheduler is at work: {held}")
         return 1
     return 0
@@ -84,7 +85,7 @@ def _run_one(scheduler: Scheduler, name: str) -> int:
     return exit_code(Done(outcome))
 
 
-def _serve(here: Bench, scheduler: Scheduler, fingerprint: str) -> None:
+def _serve(here: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     """Until a signal comes."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -111,7 +112,7 @@ def _serve(here: Bench, scheduler: Scheduler, fingerprint: str) -> None:
 class Ticker:
     """The work of each second. The store is read where it has changed, or where a thread may have left something to do."""
 
-    def __init__(self, here: Bench, scheduler: Scheduler, prober: Prober, lander: Lander) -> None:
+    def __init__(self, here: JobContext, scheduler: Scheduler, prober: Prober, lander: Lander) -> None:
         self._bench = here
         self._scheduler = scheduler
         self._prober = prober
@@ -142,7 +143,7 @@ def _keep(watch: Watch, stopping: threading.Event) -> None:
             stopping.wait(RECOVER_SECONDS)
 
 
-def _open_socket(here: Bench, scheduler: Scheduler, fingerprint: str) -> PassServer:
+def _open_socket(here: JobContext, scheduler: Scheduler, fingerprint: str) -> PassServer:
     """Serve those who ask for a pass, whether or not the task is enabled."""
 
     def make_pass(request: PassRequest) -> Done:
@@ -157,7 +158,7 @@ def _open_socket(here: Bench, scheduler: Scheduler, fingerprint: str) -> PassSer
     return server
 
 
-def _lander(here: Bench, scheduler: Scheduler) -> Lander:
+def _lander(here: JobContext, scheduler: Scheduler) -> Lander:
     return Lander(
         here,
         lambda: scheduler.run_enabled(landing.TASK, land, Trigger.EVENT),
@@ -166,7 +167,7 @@ def _lander(here: Bench, scheduler: Scheduler) -> Lander:
     )
 
 
-def _beat(here: Bench, scheduler: Scheduler) -> None:
+def _beat(here: JobContext, scheduler: Scheduler) -> None:
     problems = scheduler.table().problems
     running = scheduler.running
     detail = {"running": running, "problems": problems}

@@ -26,13 +26,13 @@ import bootstrap
 with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
-    from jobs import bench, flight, housekeeping
-    from jobs.bench import Bench
-    from jobs.recording import Done, exit_code, recorded, run_door
+    from jobs import housekeeping, job_context, single_flight
+    from jobs.job_context import JobContext
+    from jobs.task_recorder import Done, exit_code, recorded, run_door
     from models import TaskOutcome, Trigger
     from settings import Settings
 
-JOBS: dict[str, Callable[[Bench], Done]] = {
+JOBS: dict[str, Callable[[JobContext], Done]] = {
     "queue-reaper": housekeeping.reap,
     "retention": housekeeping.tidy,
     "backup": housekeeping.back_up,
@@ -52,15 +52,15 @@ def main(argv: list[str]) -> int:
 
 
 def _work(settings: Settings, engine: Engine, job: str, trigger: Trigger) -> int:
-    here = bench.set_up(settings, engine)
+    here = job_context.set_up(settings, engine)
     return exit_code(recorded(engine, job, job, trigger, lambda: _alone(here, job)))
 
 
-def _alone(here: Bench, job: str) -> Done:
+def _alone(here: JobContext, job: str) -> Done:
     try:
-        with flight.alone(here, job):
+        with single_flight.alone(here, job):
             return JOBS[job](here)
-    except flight.Held as held:
+    except single_flight.Held as held:
         return Done(TaskOutcome.SKIPPED, {"held_by": str(held)})
 
 

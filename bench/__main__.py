@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from models import now, stamp
+from models import format_timestamp, now
 
 from . import board, creation, dispatch, idle, streams
 from .rows import Measurement, Row, pace
@@ -62,7 +62,7 @@ def measure_all(names: list[str]) -> int:
             traceback.print_exc()
             failed = True
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    result = {"at": stamp(now()), **machine, "rows": [asdict(row) for row in rows]}
+    result = {"at": format_timestamp(now()), **machine, "rows": [asdict(row) for row in rows]}
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     return int(failed)
 

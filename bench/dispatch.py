@@ -10,10 +10,11 @@ from multiprocessing.synchronize import Barrier
 
 from sqlalchemy import event
 
-from jobs.bench import set_up
-from jobs.passes import Tally, claim_if_open
-from models import Run, RunState, Session, open_engine, reading, writing
-from tickets.runs import runs
+from database import Session, open_engine, reading, writing
+from jobs.dispatch_pass import Tally, claim_if_open
+from jobs.job_context import set_up
+from models import Run, RunState
+from tickets.runs import claims as claims_module
 from tickets.shared.errors import IllegalMove
 
 from .board import megabytes
@@ -29,7 +30,7 @@ def statements_of_claim() -> Iterator[Row]:
     with installation() as here:
         alone, gated = here.tickets(2)
         host = set_up(here.settings, here.engine)
-        count = _statements(here, lambda session: runs.claim(session, alone, "bench"))
+        count = _statements(here, lambda session: claims_module.claim(session, alone, "bench"))
         yield Row("statements of a claim", count, "")
         count = _statements(here, lambda session: claim_if_open(session, host, gated, Tally()))
         yield Row("statements of a claim with its gates", count, "")
@@ -50,7 +51,7 @@ def claims() -> Iterator[Row]:
             ids = here.tickets(CLAIMS)
             seconds, gave_up = _race(here, ids, processes)
             with reading(here.engine) as session:
-                claimed = len(runs.live(session))
+                claimed = len(claims_module.live(session))
         note = f"{gave_up} of {processes} gave up waiting for the store" if gave_up else ""
         yield Row(f"claims, {processes} racing for the same tickets", claimed / seconds, "/s", note)
 
@@ -75,8 +76,8 @@ def _claim_all(url: str, ids: list[int], line: Barrier) -> None:
     line.wait(60)
     for ticket_id in ids:
         try:
-            with writing(engine, partial(runs.require_claimable, ticket_id=ticket_id)) as session:
-                runs.claim(session, ticket_id, "bench")
+            with writing(engine, partial(claims_module.require_claimable, ticket_id=ticket_id)) as session:
+                claims_module.claim(session, ticket_id, "bench")
         except IllegalMove:
             continue
 
@@ -126,7 +127,7 @@ def _run_one(here: Installation) -> tuple[float, float]:
 def _wait_for(here: Installation, ticket_id: int, state: RunState) -> Run:
     def look() -> Run | None:
         with reading(here.engine) as session:
-            found = runs.of(session, ticket_id, limit=1)
+            found = claims_module.list_runs(session, ticket_id, limit=1)
         return found[0] if found and found[0].state is state else None
 
     return until(look, f"a run that is {state}")

@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import migrations
-from models import Scope, open_engine, writing
+from database import open_engine, writing
+from models import Scope
 from settings import Settings, load
-from tickets.conversation import conversation
-from tickets.lifecycle import lifecycle
+from tickets.conversation import timeline
+from tickets.lifecycle import transitions
 from tickets.operations import tokens
-from tickets.runs import runs
+from tickets.runs import claims, reports
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
-from tickets.team import team
+from tickets.shared.inputs import NewTicket
+from tickets.team import agents
 from workers.host.tmux import Tmux
 
 from .rows import until
@@ -50,7 +51,7 @@ class Installation:
         migrations.upgrade(self.settings.database_url, home)
         self.engine = open_engine(self.settings.database_url)
         with writing(self.engine) as session:
-            team.seed(session, {"script": True})
+            agents.seed(session, {"script": True})
             _, self.token = tokens.issue(session, tokens.NewToken(name="bench", scope=Scope.OPERATOR), BENCH)
         self._children: list[subprocess.Popen[bytes]] = []
 
@@ -116,30 +117,30 @@ class Installation:
         """Make tickets of the script agent in bulk; their ids."""
         body = NewTicket.model_validate({"title": "A ticket to measure with", "assigned_to": "script"} | facts)
         with writing(self.engine) as session:
-            return [lifecycle.create(session, body, BENCH).id for _ in range(count)]
+            return [transitions.create(session, body, BENCH).id for _ in range(count)]
 
     def talk(self, identifier: str, said: Iterable[str]) -> None:
         """Say these things about a ticket, one after the other."""
         with writing(self.engine) as session:
             ticket_id = lookup.get(session, identifier).id
             for words in said:
-                conversation.comment(session, ticket_id, conversation.NewComment(body=words), BENCH)
+                timeline.comment(session, ticket_id, timeline.NewComment(body=words), BENCH)
 
-    def claim(self, ticket_id: int) -> runs.Claim:
+    def claim(self, ticket_id: int) -> claims.RunClaim:
         with writing(self.engine) as session:
-            return runs.claim(session, ticket_id, "bench")
+            return claims.claim(session, ticket_id, "bench")
 
     def work(self, ticket_id: int, verdict: str) -> None:
         """Let a run of it end with this verdict."""
-        said = runs.Report.model_validate(
+        said = reports.RunReport.model_validate(
             {"verdict": verdict, "summary": "It is as it was asked for, as far as I see."}
         )
         with writing(self.engine) as session:
-            runs.report(session, runs.claim(session, ticket_id, "bench").run.id, said, runs.RetryPolicy())
+            reports.report(session, claims.claim(session, ticket_id, "bench").run.id, said, reports.RetryPolicy())
 
     def move(self, ticket_id: int, move: str, **facts: Any) -> None:
         with writing(self.engine) as session:
-            lifecycle.transition(session, ticket_id, move, BENCH, **facts)
+            transitions.transition(session, ticket_id, move, BENCH, **facts)
 
     def close(self) -> None:
         for child in reversed(self._children):

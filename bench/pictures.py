@@ -11,7 +11,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from cli.demo import add_demo
-from models import TicketStatus, reading
+from database import reading
+from models import TicketStatus
 from tickets.operations import health
 from tickets.shared.lookup import get
 

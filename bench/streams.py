@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
-from models import now, stamp
-from tickets.runs.runs import Claim
+from models import format_timestamp, now
+from tickets.runs.claims import RunClaim
 
 from .installation import Installation, installation
 from .rows import Row, spread, timed
@@ -46,7 +46,7 @@ class Worker:
 
     def __init__(self, here: Installation) -> None:
         self._here = here
-        self._claim: Claim = here.claim(here.tickets(1)[0])
+        self._claim: RunClaim = here.claim(here.tickets(1)[0])
         self._connection = http.client.HTTPConnection("127.0.0.1", here.settings.port, timeout=60)
         self._numbers = count(1)
         self.ticket = self._claim.ticket.identifier
@@ -62,7 +62,7 @@ class Worker:
 
 def _event(number: int) -> dict[str, object]:
     payload = {"text": f"mark {number}."}
-    return {"run_seq": number, "ts": stamp(now()), "event_type": "agent.progress", "payload": payload}
+    return {"run_seq": number, "ts": format_timestamp(now()), "event_type": "agent.progress", "payload": payload}
 
 
 class Audience:

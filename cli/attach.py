@@ -10,13 +10,13 @@ import click
 
 from models import Run, RunMode
 from settings import Settings
-from tickets.runs import runs
+from tickets.runs import claims
 from tickets.shared import lookup
-from workers.agents.codex import joining, socket_of
+from workers.agents.codex.program import joining, socket_of
 from workers.contract import spec as specs
 from workers.contract.spec import SpecRefused
 from workers.host.tmux import Tmux
-from workers.run.console import attach_argv, pane_of
+from workers.run.console_client import attach_argv, pane_of
 
 from .common import operator, reading
 
@@ -35,7 +35,7 @@ def attach(reference: str, read_only: bool, join: bool) -> None:
     with reading(settings) as session:
         ticket = lookup.get(session, reference)
         live = lookup.live_run(session, ticket.id)
-        newest = runs.latest(session, ticket.id)
+        newest = claims.latest(session, ticket.id)
     if live is None:
         raise click.ClickException(
             f"{ticket.identifier} has no live run. {_log_of(settings, newest, ticket.identifier)}"

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+import database
 import migrations
-import models
 from settings import Settings, load
 from tickets.shared.actors import Actor
 from tickets.shared.errors import invalid
-from tickets.shared.facts import Body
+from tickets.shared.inputs import Body
 
 B = TypeVar("B", bound=Body)
 
@@ -39,7 +39,7 @@ def operator() -> tuple[Settings, Actor]:
 @contextmanager
 def store(settings: Settings) -> Iterator[Engine]:
     """The store's engine for one command; refused where its schema is not the one this code needs."""
-    engine = models.open_engine(settings.database_url)
+    engine = database.open_engine(settings.database_url)
     try:
         if trouble := migrations.trouble(engine):
             raise click.ClickException(trouble)
@@ -50,13 +50,13 @@ def store(settings: Settings) -> Iterator[Engine]:
 
 @contextmanager
 def writing(settings: Settings) -> Iterator[Session]:
-    with store(settings) as engine, models.writing(engine) as session:
+    with store(settings) as engine, database.writing(engine) as session:
         yield session
 
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[Session]:
-    with store(settings) as engine, models.reading(engine) as session:
+    with store(settings) as engine, database.reading(engine) as session:
         yield session
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+import database
 import models
 from settings import Settings
-from tickets.lifecycle import lifecycle
+from tickets.lifecycle import transitions
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 from tickets.team import projects
 from tickets.workflow import relationships
 from workers.repository import git
@@ -83,17 +84,17 @@ _BLOCKS = ("Say good evening after six", "List the greetings in the README")
 def add_demo(settings: Settings, engine: Engine) -> bool:
     """Add the sample project and its tickets; False where they are there already. Raises GitError."""
     folder = settings.home / "demo"
-    with models.reading(engine) as session:
+    with database.reading(engine) as session:
         if any(project.slug == SLUG for project in projects.all_projects(session)):
             return False
     _make_repository(folder)
-    with models.writing(engine) as session:
+    with database.writing(engine) as session:
         actor = Actor.human()
         projects.add(session, _project(folder), actor)
         made: dict[str, int] = {}
         for ticket in _TICKETS:
             body = {"assigned_to": "script", "project": SLUG} | ticket
-            made[ticket["title"]] = lifecycle.create(session, NewTicket.model_validate(body), actor).id
+            made[ticket["title"]] = transitions.create(session, NewTicket.model_validate(body), actor).id
         first, second = (made[title] for title in _BLOCKS)
         relationships.add(session, first, "blocks", second, actor)
     return True

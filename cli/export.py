@@ -25,9 +25,9 @@ from models import (
     TicketContext,
     TicketPhase,
     TicketRelationship,
-    stamp,
+    format_timestamp,
 )
-from tickets.lifecycle.views import ticket_json
+from tickets.lifecycle.schemas import ticket_json
 
 from .common import operator, reading
 
@@ -97,7 +97,7 @@ def _columns(row: Base) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else stamp(value)
+    return value.value if isinstance(value, Enum) else format_timestamp(value)
 
 
 COMMANDS: tuple[click.Command, ...] = (export,)

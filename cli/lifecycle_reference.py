@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tickets.lifecycle.lifecycle import CREATED_AS, MOVES, Move
-from tickets.workflow.workflow import RULES
+from tickets.lifecycle.moves import CREATED_AS, MOVES, Move
+from tickets.workflow.ticket_phases import RULES
 
 _HEAD = """\
 # Lifecycle
 
-Written by `bin/mc lifecycle` from `MOVES` in `tickets/lifecycle/lifecycle.py`, the whole law of a ticket's states.
+Written by `bin/mc lifecycle` from `MOVES` in `tickets/lifecycle/transitions.py`, the whole law of a ticket's states.
 
 """
 _TABLE = """

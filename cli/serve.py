@@ -22,12 +22,12 @@ from typing import Any, NoReturn
 import click
 
 from settings import Settings, load
-from workers.host import boot
+from workers.host import isolated_python
 
-from .access import login_link
 from .common import store
 from .demo import add_demo
-from .installation import prepare
+from .setup import prepare
+from .tokens import login_link
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -152,7 +152,7 @@ def _plan(settings: Settings, *, browser: bool) -> dict[str, Any]:
 
 def _become_parent(plan: dict[str, Any], environment: dict[str, str]) -> NoReturn:
     """Replace this process by `cli/serve_parent.py`, with the plan on its standard input and the lock still open."""
-    argv = boot.module("cli.serve_parent", site_packages=False)
+    argv = isolated_python.module("cli.serve_parent", site_packages=False)
     output, input_ = os.pipe()
     os.write(input_, json.dumps(plan).encode())
     os.close(input_)

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from workers.host import adoption, boot
+from workers.host import isolated_python, subreaper
 
 START_SECONDS = 60
 START_CRASHES = 3
@@ -47,7 +47,7 @@ class Supervisor:
             argv,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=adoption.end_with_parent,  # this process has no threads
+            preexec_fn=subreaper.end_with_parent,  # this process has no threads
         )
         if self.stopping:
             self.stop()
@@ -126,7 +126,7 @@ def _crashes(log: Path) -> int:
 def _welcome(link: str, *, browser: bool) -> None:
     print(f"Mission Control is ready. Log in (once, within ten minutes): {link}", flush=True)
     if browser:
-        argv = boot.module("webbrowser", link, site_packages=False)
+        argv = isolated_python.module("webbrowser", link, site_packages=False)
         subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import app
 import settings as mc_settings
-from web.site import vitals
+from web.site import metrics
 from web.site.shared_values import MAX_SLOTS
-from web.stream import sockets, streams
+from web.stream import sockets, stream_routes
 
 _settings = mc_settings.load(serves=True)
 _settings.ensure_home()
@@ -75,18 +75,18 @@ def on_exit(_arbiter: Any) -> None:
 
 def child_exit(_arbiter: Any, worker: Any) -> None:
     """A worker that is gone has no threads that are busy."""
-    vitals.VALUES.end(worker.slot)
+    metrics.VALUES.end(worker.slot)
 
 
 def _end_streams() -> None:
-    streams.stop()
+    stream_routes.stop()
     sockets.stop()
 
 
 def post_worker_init(worker: Any) -> None:
     """Bind the application in each new worker, and end the streams before gunicorn handles TERM, INT or QUIT."""
     app.bind(worker.wsgi, _settings)
-    vitals.VALUES.begin(worker.slot)
+    metrics.VALUES.begin(worker.slot)
     gc.set_threshold(10_000, 20, 20)  # a page is not interrupted several times
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         _precede(number, signal.getsignal(number))

@@ -8,27 +8,28 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from models import TaskOutcome, backup_database, now, reading, writing
+from database import backup_database, reading, writing
+from models import TaskOutcome, now
 from tickets.conversation import messages
-from tickets.operations import retention, store
-from workers.host import folders
+from tickets.operations import retention, store_stats
+from workers.host import private_dirs
 
-from . import flight, passes
-from .bench import Bench
-from .recording import Done
-from .world import Unobservable
+from . import dispatch_pass, single_flight
+from .host_state import Unobservable
+from .job_context import JobContext
+from .task_recorder import Done
 
 BATCHES = 25
 """Of rows a table in one pass: what is left over waits for the next one."""
 FOLDERS = 5000
 DAY_SECONDS = 86_400
 SET_ASIDE = re.compile(r"[0-9]+\.[0-9T]+")
-"""See `workers.host.folders.set_aside`."""
+"""See `workers.host.private_dirs.set_aside`."""
 BACKUPS_KEPT = 3
 """However old they are."""
 
 
-def reap(bench: Bench) -> Done:
+def reap(bench: JobContext) -> Done:
     """Expire messages that no run took, queue failed ones again, and settle dead runs unless a dispatch pass is at it just now."""
     with writing(bench.engine) as session:
         expired = messages.expire(session, bench.settings.message_expiry_seconds)
@@ -36,11 +37,11 @@ def reap(bench: Bench) -> Done:
     _measure(bench)
     settled = {"expired": expired, "requeued": requeued}
     acted = TaskOutcome.ACTED if expired or requeued else TaskOutcome.NOOP
-    tally = passes.Tally()
+    tally = dispatch_pass.Tally()
     try:
-        with flight.alone(bench, "pickup"):
-            passes.settle(bench, tally)
-    except flight.Held:
+        with single_flight.alone(bench, "pickup"):
+            dispatch_pass.settle(bench, tally)
+    except single_flight.Held:
         return Done(acted, {**settled, "pickup": "at work"})
     except Unobservable as error:
         return Done(TaskOutcome.FAILED, {**settled, "error": str(error)})
@@ -48,15 +49,15 @@ def reap(bench: Bench) -> Done:
     return Done(outcome, {**settled, "reconciled": dict(tally.reconciled), "released": tally.released})
 
 
-def _measure(bench: Bench) -> None:
+def _measure(bench: JobContext) -> None:
     """Count the rows, for the page that shows how large the store is."""
     with reading(bench.engine) as session:
-        measured = store.measure(session)
+        measured = store_stats.measure(session)
     with writing(bench.engine) as session:
-        store.keep(session, measured)
+        store_stats.keep(session, measured)
 
 
-def tidy(bench: Bench) -> Done:
+def tidy(bench: JobContext) -> Done:
     """Apply every retention rule to rows and files."""
     days = bench.settings.retention.model_dump()
     rows = {rule.table: _prune(bench, rule) for rule in retention.rules(days)}
@@ -74,7 +75,7 @@ def tidy(bench: Bench) -> Done:
     return Done(outcome, {"rows": deleted, "files": removed})
 
 
-def back_up(bench: Bench) -> Done:
+def back_up(bench: JobContext) -> Done:
     """A verified copy of a SQLite store, and old copies removed; PostgreSQL is backed up with its own tools."""
     if bench.engine.dialect.name != "sqlite":
         return Done(TaskOutcome.SKIPPED, {"reason": "a PostgreSQL store is backed up with pg_dump"})
@@ -86,7 +87,7 @@ def back_up(bench: Bench) -> Done:
     return Done(TaskOutcome.ACTED, {"backup": target.name, "bytes": target.stat().st_size, "removed": removed})
 
 
-def _prune(bench: Bench, rule: retention.Rule) -> int:
+def _prune(bench: JobContext, rule: retention.Rule) -> int:
     deleted = 0
     for _ in range(BATCHES):
         with writing(bench.engine) as session:
@@ -97,7 +98,7 @@ def _prune(bench: Bench, rule: retention.Rule) -> int:
     return deleted
 
 
-def _spent_run_folders(bench: Bench, days: int) -> list[Path]:
+def _spent_run_folders(bench: JobContext, days: int) -> list[Path]:
     """Whole folders of runs, transcripts and configuration included; those too that a restored store does not know."""
     entries = {entry.name: entry for entry in bench.settings.runs_dir.iterdir()}
     present = [int(name) for name in entries if name.isdigit()]
@@ -114,13 +115,13 @@ def _remove(spent: list[Path]) -> tuple[int, list[str]]:
     problems = []
     for folder in spent:
         try:
-            folders.remove(folder)
+            private_dirs.remove(folder)
         except OSError as error:
             problems.append(f"{folder} cannot be removed: {error.strerror}")
     return len(spent) - len(problems), problems
 
 
-def _orphan_attachments(bench: Bench) -> int:
+def _orphan_attachments(bench: JobContext) -> int:
     """Files that no row knows, a day after they came: an upload that is under way is not touched."""
     files = {entry.name: entry for entry in bench.settings.attachments_dir.iterdir() if entry.is_file()}
     names = sorted(files)

@@ -13,37 +13,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from models import (
-    Landing,
-    Profile,
-    Project,
-    Run,
-    Session,
-    StoreUnavailable,
-    TaskOutcome,
-    Ticket,
-    Trigger,
-    reading,
-    writing,
-)
-from tickets.runs import landed
+from database import Session, StoreUnavailable, reading, writing
+from models import Landing, Profile, Project, Run, TaskOutcome, Ticket, Trigger
+from tickets.runs import landing_results
 from tickets.shared.errors import DomainError
 from tickets.workflow import landing
 from tickets.workflow.landing import Plan
+from workers.contract.agent_events import plain
 from workers.contract.redaction import Redaction
 from workers.contract.spec import marker
-from workers.contract.vocabulary import plain
 from workers.host import processes
-from workers.host.folders import make_private
-from workers.repository import checks, forges, git, links, worktrees
+from workers.host.private_dirs import make_private
+from workers.repository import checks, git, linked_files, pull_requests, worktrees
 from workers.repository import landing as runway
 from workers.repository.landing import Conflict, Job, LandingError, Prepared
 from workers.repository.workspace import WorkspaceError, set_up
 
-from . import flight, outfit
-from .bench import Bench
+from . import single_flight, spec_builder
+from .job_context import JobContext
 from .reconcile import NOBODY
-from .recording import Done, recorded
+from .task_recorder import Done, recorded
 
 TASK = "landing"
 SHORT = 10
@@ -71,24 +60,24 @@ class Result:
     data: dict[str, Any]
 
 
-def make_pass(bench: Bench, give_up: Callable[[], bool] = checks.never) -> Done:
+def make_pass(bench: JobContext, give_up: Callable[[], bool] = checks.never) -> Done:
     """Land everything that waits for it on this machine, one after the other; a second pass at the same time is `skipped`."""
     counted: Counter[str] = Counter()
     try:
-        with flight.alone_here(bench, TASK):
+        with single_flight.alone_here(bench, TASK):
             _sweep(bench)
             with reading(bench.engine) as session:
-                waiting = landed.wanted(session, bench.host)
+                waiting = landing_results.wanted(session, bench.host)
             for ticket in waiting:
                 counted[_tried(bench, ticket, give_up)] += 1
-    except flight.Held as held:
+    except single_flight.Held as held:
         return Done(TaskOutcome.SKIPPED, {"held_by": str(held)}, again=True)
     failed, moved = counted["failed"], counted["landed"] + counted["sent_back"]
     outcome = TaskOutcome.WARNING if failed else TaskOutcome.ACTED if moved else TaskOutcome.NOOP
     return Done(outcome, dict(counted))
 
 
-def _tried(bench: Bench, ticket: Ticket, give_up: Callable[[], bool]) -> str:
+def _tried(bench: JobContext, ticket: Ticket, give_up: Callable[[], bool]) -> str:
     """The trouble of one ticket is no other's: what cannot even be told of it is left for the next pass."""
     try:
         return _Attempt(bench, ticket, give_up).land()
@@ -99,7 +88,7 @@ def _tried(bench: Bench, ticket: Ticket, give_up: Callable[[], bool]) -> str:
         return "failed"
 
 
-def _sweep(bench: Bench) -> None:
+def _sweep(bench: JobContext) -> None:
     """End the checks and remove the work trees of a door that was killed."""
     folder = bench.settings.landings_dir
     for left in folder.iterdir() if folder.is_dir() else ():
@@ -107,7 +96,9 @@ def _sweep(bench: Bench) -> None:
     worktrees.sweep(folder)
 
 
-def run_pass(bench: Bench, trigger: Trigger, *, task: str = TASK, give_up: Callable[[], bool] = checks.never) -> Done:
+def run_pass(
+    bench: JobContext, trigger: Trigger, *, task: str = TASK, give_up: Callable[[], bool] = checks.never
+) -> Done:
     """Land what waits for it and record that."""
     return recorded(bench.engine, task, TASK, trigger, partial(make_pass, bench, give_up))
 
@@ -120,7 +111,7 @@ class Lander:
     """
 
     def __init__(
-        self, bench: Bench, work: Callable[[], Done], enabled: Callable[[], bool], log: Callable[[str], None]
+        self, bench: JobContext, work: Callable[[], Done], enabled: Callable[[], bool], log: Callable[[str], None]
     ) -> None:
         self._bench = bench
         self._make_pass = work
@@ -136,7 +127,7 @@ class Lander:
         with reading(self._bench.engine) as session:
             waiting = {
                 (ticket.id, plan.key)
-                for ticket in landed.wanted(session, self._bench.host)
+                for ticket in landing_results.wanted(session, self._bench.host)
                 if (plan := landing.of(ticket))
             }
         if not waiting - self._tried or not self._enabled():
@@ -162,12 +153,12 @@ class Lander:
 class _Attempt:
     """The landing of one ticket."""
 
-    def __init__(self, bench: Bench, ticket: Ticket, give_up: Callable[[], bool]) -> None:
+    def __init__(self, bench: JobContext, ticket: Ticket, give_up: Callable[[], bool]) -> None:
         plan = landing.of(ticket)
         assert plan is not None, "a ticket that waits to be landed has its plan"
         self._bench, self._ticket, self._plan, self._give_up = bench, ticket, plan, give_up
         self._tested: dict[str, Any] | None = None
-        self._redaction = Redaction(outfit.secrets_in(bench.settings.ambient.environment))
+        self._redaction = Redaction(spec_builder.secrets_in(bench.settings.ambient.environment))
         self._scratch = bench.settings.landings_dir / ticket.identifier
         self._job = Job(
             repository=Path(plan.repository),
@@ -186,12 +177,12 @@ class _Attempt:
         except Withdrawn:
             return "withdrawn"
         except Conflict as error:
-            return self._settle("sent_back", partial(landed.conflicts, files=error.files))
+            return self._settle("sent_back", partial(landing_results.conflicts, files=error.files))
         except CheckFailed as error:
             return self._settle("sent_back", self._account(error.outcome))
         except LandingError as error:
             return self._fail(str(error))
-        except (git.GitError, WorkspaceError, links.LinkRefused, OSError) as error:
+        except (git.GitError, WorkspaceError, linked_files.LinkRefused, OSError) as error:
             return self._fail(f"{str(error).rstrip('.')}. Settle that, then approve again.")
         except Exception as error:
             traceback.print_tb(error.__traceback__)
@@ -207,7 +198,7 @@ class _Attempt:
         remote = runway.push(self._job)
         if self._plan.policy is Landing.PUSH:
             return Result(f"Pushed {self._plan.branch} to {remote}.", {"commit": self._plan.commit, "remote": remote})
-        address = forges.open_request(self._job, remote)
+        address = pull_requests.open_request(self._job, remote)
         said = f"Opened a pull request for {self._plan.branch} onto {self._plan.base}."
         return Result(said, {"commit": self._plan.commit, "remote": remote, "address": address})
 
@@ -223,7 +214,7 @@ class _Attempt:
 
     def _is_wanted(self) -> bool:
         with reading(self._bench.engine) as session:
-            return landed.is_wanted(session, self._ticket.id, self._plan)
+            return landing_results.is_wanted(session, self._ticket.id, self._plan)
 
     # The result, before the base branch moves
 
@@ -243,7 +234,7 @@ class _Attempt:
             return
         environment = self._environment(profile)
         timeout = self._bench.settings.limits.check_seconds
-        links.link_files(Path(project.folder), self._scratch, project.link_files)
+        linked_files.link_files(Path(project.folder), self._scratch, project.link_files)
         if project.setup_command:
             set_up(self._scratch, project.setup_command, environment, timeout)
         outcome = self._run(project.check_command, environment, timeout)
@@ -255,7 +246,7 @@ class _Attempt:
 
     def _environment(self, profile: Profile | None) -> dict[str, str]:
         """That of the ticket's runs, with a marker of its own: what acts under it is no operator."""
-        return outfit.environment_of(self._bench.settings, profile, self._name)
+        return spec_builder.environment_of(self._bench.settings, profile, self._name)
 
     @property
     def _name(self) -> str:
@@ -275,14 +266,14 @@ class _Attempt:
     def _account(self, outcome: checks.Outcome) -> Settle:
         ending = "timed out" if outcome.timed_out else f"exit {outcome.exit_code}"
         command, tail = shlex.join(outcome.argv), self._redaction.text(outcome.tail)
-        return partial(landed.check_failed, command=command, ending=ending, tail=tail)
+        return partial(landing_results.check_failed, command=command, ending=ending, tail=tail)
 
     # What came of it
 
     def _succeed(self, result: Result) -> str:
         try:
             with writing(self._bench.engine) as session:
-                counted = landed.succeed(session, self._ticket.id, self._plan, result.said, result.data)
+                counted = landing_results.succeed(session, self._ticket.id, self._plan, result.said, result.data)
         except DomainError as error:
             return self._fail(f"{result.said} The ticket cannot be completed all the same: {error.message}")
         if self._plan.policy in (Landing.MERGE, Landing.SQUASH):
@@ -291,7 +282,7 @@ class _Attempt:
 
     def _fail(self, reason: str) -> str:
         said = plain(self._redaction.text(runway.without_credentials(reason)))
-        return self._settle("failed", partial(landed.fail, reason=said))
+        return self._settle("failed", partial(landing_results.fail, reason=said))
 
     def _settle(self, came: str, settle: Settle) -> str:
         with writing(self._bench.engine) as session:

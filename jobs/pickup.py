@@ -12,11 +12,11 @@ from sqlalchemy import Engine
 from models import Trigger
 from settings import Settings
 
-from . import bench, passes
-from .bench import Bench
-from .recording import Done, exit_code, recorded, run_door
-from .watching import FULL_SECONDS, Watch
-from .world import Unobservable
+from . import dispatch_pass, job_context
+from .event_watcher import FULL_SECONDS, Watch
+from .host_state import Unobservable
+from .job_context import JobContext
+from .task_recorder import Done, exit_code, recorded, run_door
 
 TASK = "ticket-pickup"
 CHECK = "pickup"
@@ -32,10 +32,10 @@ class Options:
     watch: bool
 
 
-def run_pass(bench: Bench, trigger: Trigger, *, task: str = TASK, resumed_only: bool = False) -> Done:
+def run_pass(bench: JobContext, trigger: Trigger, *, task: str = TASK, resumed_only: bool = False) -> Done:
     """Make one pass and record it; one that an event has triggered runs no commands that tickets wait for."""
     probes = trigger is not Trigger.EVENT
-    work = partial(passes.make_pass, bench, resumed_only=resumed_only, probes=probes)
+    work = partial(dispatch_pass.make_pass, bench, resumed_only=resumed_only, probes=probes)
     return recorded(bench.engine, task, CHECK, trigger, work)
 
 
@@ -45,7 +45,7 @@ def run_program(options: Options) -> int:
 
 
 def _work(settings: Settings, engine: Engine, options: Options) -> int:
-    here = bench.set_up(settings, engine)
+    here = job_context.set_up(settings, engine)
     if options.dry_run:
         return _preview(here, options.resumed_only)
     if options.watch:
@@ -53,7 +53,7 @@ def _work(settings: Settings, engine: Engine, options: Options) -> int:
     return exit_code(run_pass(here, options.trigger, resumed_only=options.resumed_only))
 
 
-def _watch(here: Bench, resumed_only: bool) -> int:
+def _watch(here: JobContext, resumed_only: bool) -> int:
     """Make passes until a signal comes."""
     watch = Watch(here.engine, lambda trigger: run_pass(here, trigger, resumed_only=resumed_only), FULL_SECONDS)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -62,9 +62,9 @@ def _watch(here: Bench, resumed_only: bool) -> int:
     return 0
 
 
-def _preview(here: Bench, resumed_only: bool) -> int:
+def _preview(here: JobContext, resumed_only: bool) -> int:
     try:
-        print(json.dumps(passes.preview(here, resumed_only=resumed_only)))
+        print(json.dumps(dispatch_pass.preview(here, resumed_only=resumed_only)))
     except Unobservable as error:
         print(json.dumps({"would_claim": [], "error": str(error)}))
         return 1

@@ -17,26 +17,27 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models import Failure, Run, RunMode, StoreUnavailable, TicketStatus, now, reading, stamp, writing
-from tickets.lifecycle import lifecycle
+from database import StoreUnavailable, reading, writing
+from models import Failure, Run, RunMode, TicketStatus, format_timestamp, now
+from tickets.lifecycle import transitions
 from tickets.operations import incidents
-from tickets.runs import ingest, runs
+from tickets.runs import claims, ingest, reports
 from tickets.runs.ingest import WorkerEvent
-from tickets.runs.runs import Report
+from tickets.runs.reports import RunReport
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.workflow.evidence import Observations
 from workers.host import processes
-from workers.host.folders import make_private
+from workers.host.private_dirs import make_private
 from workers.host.processes import Identity
 from workers.host.tmux import Pane
 from workers.repository import observe
-from workers.run import launch, lock, spool, terminal, verdict
-from workers.run.facts import Facts
+from workers.run import failure_record, launch, lock, spool, verdict
+from workers.run.run_facts import RunFacts
 
-from . import world
-from .bench import Bench
-from .world import Sight
+from . import host_state
+from .host_state import RunObservation
+from .job_context import JobContext
 
 STARTUP_SECONDS = 30
 """How long a wrapper may take to its first heartbeat; only then is its start called into question."""
@@ -51,12 +52,12 @@ RECONCILER = Actor.system("reconciler")
 NOBODY = Identity(0, "", "")
 
 
-def runs_here(bench: Bench, shown: list[Pane]) -> Counter[str]:
+def runs_here(bench: JobContext, shown: list[Pane]) -> Counter[str]:
     """Settle every live run of this machine; how many of each kind. Raises `Unobservable` before touching a run."""
     done: Counter[str] = Counter()
     with reading(bench.engine) as session:
-        live = [run for run in runs.live(session) if run.host == bench.host and run.mode is not RunMode.EXTERNAL]
-    seen = [(run, world.look(bench, run, shown)) for run in live if not _is_just_starting(run)]
+        live = [run for run in claims.live(session) if run.host == bench.host and run.mode is not RunMode.EXTERNAL]
+    seen = [(run, host_state.observe(bench, run, shown)) for run in live if not _is_just_starting(run)]
     for run, sight in seen:
         result = _attempt(bench, run, sight)
         if result:
@@ -64,7 +65,7 @@ def runs_here(bench: Bench, shown: list[Pane]) -> Counter[str]:
     return done
 
 
-def _attempt(bench: Bench, run: Run, sight: Sight) -> str | None:
+def _attempt(bench: JobContext, run: Run, sight: RunObservation) -> str | None:
     """Settle one run. One that cannot be settled keeps its ticket and is reported; it must not hold up the others."""
     try:
         return _settle(bench, run, sight)
@@ -86,26 +87,26 @@ def _since(moment: datetime) -> timedelta:
     return abs(now() - moment)
 
 
-def _settle(bench: Bench, run: Run, sight: Sight) -> str | None:
+def _settle(bench: JobContext, run: Run, sight: RunObservation) -> str | None:
     if sight.held:
         return _stop(bench, run, sight) if run.stop_code else None
     if sight.wrapper:
         return None  # it has just let go of its lock and is about to be gone
     if not sight.started:
         return _never_started(bench, run)
-    return undead(bench, run) or _bury(bench, run)
+    return kill_leftovers(bench, run) or _record_death(bench, run)
 
 
 # ------------------------------------------------------------------------------------------------------------- stopping
 
 
-def _stop(bench: Bench, run: Run, sight: Sight) -> str:
+def _stop(bench: JobContext, run: Run, sight: RunObservation) -> str:
     """A run that was told to stop: hint, then TERM to its wrapper, then KILL to all that is left of it."""
     with reading(bench.engine) as session:
-        asked = runs.stop_asked(session, run.id) or run.started
+        asked = reports.stop_asked(session, run.id) or run.started
     waited = _since(asked)
     if waited > 2 * _patience(bench):
-        return undead(bench, run, sight.wrapper or NOBODY) or "killed"
+        return kill_leftovers(bench, run, sight.wrapper or NOBODY) or "killed"
     if waited > _patience(bench) and sight.wrapper:
         processes.send(sight.wrapper, signal.SIGTERM)
         return "terminated"
@@ -113,22 +114,22 @@ def _stop(bench: Bench, run: Run, sight: Sight) -> str:
     return "stopping"
 
 
-def _patience(bench: Bench) -> timedelta:
+def _patience(bench: JobContext) -> timedelta:
     return timedelta(seconds=bench.settings.limits.grace_seconds + MARGIN_SECONDS)
 
 
-def is_given_time(bench: Bench, run: Run) -> bool:
+def is_given_time(bench: JobContext, run: Run) -> bool:
     """Whether a run has ended so lately that what is left of it may still be about to go."""
     return _since(run.ended or run.started) < _patience(bench)
 
 
-def _hint(bench: Bench, run_id: int) -> None:
+def _hint(bench: JobContext, run_id: int) -> None:
     address = bench.settings.sockets_dir / f"run-{run_id}.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel, suppress(OSError):
         channel.sendto(b"look", str(address))
 
 
-def undead(bench: Bench, run: Run, wrapper: Identity = NOBODY) -> str | None:
+def kill_leftovers(bench: JobContext, run: Run, wrapper: Identity = NOBODY) -> str | None:
     """Kill all that carries the run's marker; None when it is proven dead, else its ticket is blocked and people are told."""
     left = processes.stop(wrapper, bench.marker(run.id), 0)
     if not left:
@@ -142,27 +143,27 @@ def undead(bench: Bench, run: Run, wrapper: Identity = NOBODY) -> str | None:
         if ticket.status is TicketStatus.IN_PROGRESS:
             facts: dict[str, Any] = {"reason": "environment", "owner": "operator"}
             facts["next_action"] = f"End the processes {pids}."
-            lifecycle.transition(session, ticket.id, "block", RECONCILER, **facts)
+            transitions.transition(session, ticket.id, "block", RECONCILER, **facts)
     return "undead"
 
 
 # ----------------------------------------------------------------------------------------------------------- what is dead
 
 
-def _never_started(bench: Bench, run: Run) -> str | None:
+def _never_started(bench: JobContext, run: Run) -> str | None:
     """A start that was claimed and did not happen: forbid it for good, then give the ticket back."""
     folder = make_private(bench.run_dir(run.id))
     if not launch.revoke(folder) or lock.was_started(folder):
         return None  # it has begun after all; the next pass sees how it goes
-    if left := undead(bench, run):
+    if left := kill_leftovers(bench, run):
         return left
     with writing(bench.engine) as session:
         words = "The run was claimed, but its wrapper never started."
-        runs.start_failed(session, run.id, Failure.ENVIRONMENT, words, bench.retry)
+        reports.start_failed(session, run.id, Failure.ENVIRONMENT, words, bench.retry)
     return "not_started"
 
 
-def _bury(bench: Bench, run: Run) -> str:
+def _record_death(bench: JobContext, run: Run) -> str:
     """A dead run: take in its spool and its report; without one it is lost, and its last words are kept.
 
     A report whose particulars cannot be read or kept still counts by its verdict.
@@ -174,21 +175,21 @@ def _bury(bench: Bench, run: Run) -> str:
         if left and _is_applied(bench, run, _observed(left, run)):
             return "recovered"
     with writing(bench.engine) as session:
-        runs.report(session, run.id, _lost(bench, run), bench.retry)
+        reports.report(session, run.id, _lost(bench, run), bench.retry)
     return "lost"
 
 
-def _report(said: dict[str, Any]) -> Report | None:
+def _report(said: dict[str, Any]) -> RunReport | None:
     with suppress(ValidationError):
-        return Report.model_validate(said)
+        return RunReport.model_validate(said)
     return None
 
 
-def _is_applied(bench: Bench, run: Run, left: Report) -> bool:
+def _is_applied(bench: JobContext, run: Run, left: RunReport) -> bool:
     """Whether the board could make something of a report: garbage in it must not strand the run."""
     try:
         with writing(bench.engine) as session:
-            runs.report(session, run.id, left, bench.retry)
+            reports.report(session, run.id, left, bench.retry)
     except StoreUnavailable:
         raise
     except Exception:
@@ -196,7 +197,7 @@ def _is_applied(bench: Bench, run: Run, left: Report) -> bool:
     return True
 
 
-def _observed(left: Report, run: Run) -> Report:
+def _observed(left: RunReport, run: Run) -> RunReport:
     """A verdict that its wrapper had no time to look into gets git's facts; the check command is left to a next run."""
     if left.observations or left.verdict not in ("done", "review") or not run.workspace:
         return left
@@ -204,22 +205,22 @@ def _observed(left: Report, run: Run) -> Report:
     return left.model_copy(update={"observations": Observations.model_validate(seen) if seen else None})
 
 
-def _lost(bench: Bench, run: Run) -> Report:
-    heard = f"last heard of {stamp(run.heartbeat)}" if run.heartbeat else "never heard of"
+def _lost(bench: JobContext, run: Run) -> RunReport:
+    heard = f"last heard of {format_timestamp(run.heartbeat)}" if run.heartbeat else "never heard of"
     words = f"The run's wrapper is dead ({heard}) and left no verdict."
-    return Report(verdict="lost", summary=words, transcript_tail=_last_words(bench.run_dir(run.id)))
+    return RunReport(verdict="lost", summary=words, transcript_tail=_last_words(bench.run_dir(run.id)))
 
 
 def _last_words(folder: Path) -> str | None:
     """The end of what the agent said; where its spool holds no whole text, of what its pane showed."""
-    facts = Facts()
+    facts = RunFacts()
     for event in spool.replay(folder):
         facts.take(str(event.get("event_type")), event.get("payload") or {})
     shown = b"".join(log.read_bytes()[-PANE_BYTES:] for log in folder.glob("mc-*.tmux.log"))
-    return terminal.sweep("\n".join(facts.transcript)) or terminal.sweep(shown.decode("utf-8", "replace"))
+    return failure_record.sweep("\n".join(facts.transcript)) or failure_record.sweep(shown.decode("utf-8", "replace"))
 
 
-def replay(bench: Bench, run_id: int) -> int:
+def replay(bench: JobContext, run_id: int) -> int:
     """Take in what the server missed of a run's events, in order; how many were new."""
     with reading(bench.engine) as session:
         after = lookup.get_run(session, run_id).last_run_seq
@@ -229,7 +230,7 @@ def replay(bench: Bench, run_id: int) -> int:
     return taken
 
 
-def _take(bench: Bench, run_id: int, batch: list[WorkerEvent]) -> int:
+def _take(bench: JobContext, run_id: int, batch: list[WorkerEvent]) -> int:
     """Take in a batch; where that fails, each event by itself, and what cannot be kept as it is as `raw`."""
     try:
         with writing(bench.engine) as session:

@@ -14,8 +14,8 @@ from typing import Any
 
 from models import Trigger
 
-from .recording import Done, exit_code
 from .scheduler_client import ANSWER_SECONDS, SOCKET, LineChannel, socket_address
+from .task_recorder import Done, exit_code
 
 MAX_REQUESTS = 4
 """Requests that are answered at once; whoever comes beside them makes the pass without us."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, inspect, text
 
-from models import backup_database, now, open_engine
+from database import backup_database, open_engine
+from models import now
 
 if TYPE_CHECKING:
     from alembic.config import Config

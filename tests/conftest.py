@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine
 
 import migrations
-from models import open_engine, writing
-from tickets.team import team
+from database import open_engine, writing
+from tickets.team import agents
 
 from . import leftovers
 from .postgres import fresh_database
@@ -38,7 +38,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     migrations.upgrade(url, home)
     engine = open_engine(url)
     with writing(engine) as session:
-        team.seed(session, {"script": True, "claude": True, "codex": True})
+        agents.seed(session, {"script": True, "claude": True, "codex": True})
     engine.dispose()
     return home / "mc.db"
 

@@ -23,8 +23,8 @@ import psycopg
 import pytest
 
 import migrations
-from models import open_engine, writing
-from tickets.team import team
+from database import open_engine, writing
+from tickets.team import agents
 
 from . import leftovers
 
@@ -97,7 +97,7 @@ def _template(pattern: str) -> str:
     migrations.upgrade(pattern.format(name), home)
     engine = open_engine(pattern.format(name))
     with writing(engine) as session:
-        team.seed(session, {"script": True, "claude": True, "codex": True})
+        agents.seed(session, {"script": True, "claude": True, "codex": True})
     engine.dispose()
     with _connected(pattern, name) as connection:
         connection.execute("CREATE SCHEMA seed")

@@ -8,34 +8,35 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, update
 
-from models import Run, Session, Ticket, now, reading, writing
-from tickets.board import board, lanes, table
-from tickets.board.board import Card, Filters, Viewer
-from tickets.dispatch.policy import Limits
-from tickets.lifecycle import editing, lifecycle, undo
-from tickets.runs import beats, runs
+from database import Session, reading, writing
+from models import Run, Ticket, now
+from tickets.board import columns, lanes, list_view
+from tickets.board.columns import Card, Filters, Viewer
+from tickets.dispatch.policy import DispatchLimits
+from tickets.lifecycle import editing, transitions, undo
+from tickets.runs import claims, heartbeat, reports
 from tickets.shared.errors import Invalid
-from tickets.shared.facts import EditTicket, NewTicket
+from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import get
 from tickets.workflow import relationships
 
 from .test_spine import ALICE, make
 
-VIEWER = Viewer(ALICE, Limits(attempts=3))
+VIEWER = Viewer(ALICE, DispatchLimits(attempts=3))
 ALL = Filters()
 HOUR = timedelta(hours=1)
 
 
 def move(engine: Engine, ticket_id: int, name: str, /, **facts: Any) -> None:
     with writing(engine) as session:
-        lifecycle.transition(session, ticket_id, name, ALICE, **facts)
+        transitions.transition(session, ticket_id, name, ALICE, **facts)
 
 
 def work(engine: Engine, ticket_id: int, state: str = "running", **values: Any) -> int:
     """A run at work on the ticket; `values` are what is known of it instead."""
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run.id
-        beats.beat(session, run, beats.Beat.model_validate({"state": state}))
+        run = claims.claim(session, ticket_id, "here").run.id
+        heartbeat.beat(session, run, heartbeat.Beat.model_validate({"state": state}))
         if values:
             session.execute(update(Run).where(Run.id == run).values(**values))
     return run
@@ -61,9 +62,9 @@ def test_each_ticket_stands_in_the_lane_of_what_it_needs(engine: Engine) -> None
     work(engine, make(engine), "waiting")
     for verdict in ("question", "review"):
         with writing(engine) as session:
-            run = runs.claim(session, make_in(session), "here").run.id
-            said = runs.Report.model_validate({"verdict": verdict, "summary": "Which one?"})
-            runs.report(session, run, said, runs.RetryPolicy())
+            run = claims.claim(session, make_in(session), "here").run.id
+            said = reports.RunReport.model_validate({"verdict": verdict, "summary": "Which one?"})
+            reports.report(session, run, said, reports.RetryPolicy())
     mine = make(engine, assigned_to=None)
     move(engine, mine, "start")
     make(engine)
@@ -83,7 +84,7 @@ def test_each_ticket_stands_in_the_lane_of_what_it_needs(engine: Engine) -> None
 
 
 def make_in(session: Session) -> int:
-    return lifecycle.create(session, NewTicket(title="Write a line", assigned_to="script"), ALICE).id
+    return transitions.create(session, NewTicket(title="Write a line", assigned_to="script"), ALICE).id
 
 
 def stick(engine: Engine, cause: str) -> int:
@@ -137,7 +138,7 @@ def test_what_is_stuck_says_why_in_its_lane_and_in_its_column(engine: Engine, ca
         cards = lanes.lane(session, "stuck", ALL, VIEWER).cards
         assert [(card.identifier, kind(card)) for card in cards] == [(f"MC-{ticket}", cause)]
         assert cards[0].reason is not None and cards[0].reason.text == words
-        column = board.column(session, cards[0].status, ALL, VIEWER)
+        column = columns.column(session, cards[0].status, ALL, VIEWER)
         assert {card.identifier: kind(card) for card in column.cards}[f"MC-{ticket}"] == cause
         elsewhere = [
             card.identifier
@@ -163,8 +164,8 @@ def test_a_card_in_the_queue_says_what_keeps_it_there(engine: Engine) -> None:
     for wake in ({"kind": "manual"}, {"kind": "time", "at": now() + HOUR}):
         move(engine, make(engine), "park", wake=wake)
     with reading(engine) as session:
-        queue = {card.identifier: card.reason for card in board.column(session, "todo", ALL, VIEWER).cards}
-        parked = [card.reason for card in board.column(session, "waiting", ALL, VIEWER).cards]
+        queue = {card.identifier: card.reason for card in columns.column(session, "todo", ALL, VIEWER).cards}
+        parked = [card.reason for card in columns.column(session, "waiting", ALL, VIEWER).cards]
     said = {name: reason and (reason.kind, reason.text) for name, reason in queue.items()}
     assert said == {
         f"MC-{first}": None,
@@ -189,14 +190,14 @@ def test_age_counts_from_the_last_move_and_an_undone_one_does_not_count(engine: 
     move(engine, ticket, "park", wake={"kind": "answer"})
     with writing(engine) as session:
         assert get(session, ticket).moved > before
-        lifecycle.transition(session, ticket, "wake", ALICE)
+        transitions.transition(session, ticket, "wake", ALICE)
         parked = get(session, ticket).moved
         undo.undo(session, f"MC-{ticket}", ALICE)
         assert before < get(session, ticket).moved < parked
 
 
 @pytest.mark.both_databases
-@pytest.mark.parametrize("sort", list(table.ORDERS))
+@pytest.mark.parametrize("sort", list(list_view.ORDERS))
 def test_the_list_goes_on_where_it_ended_in_each_order(engine: Engine, sort: str) -> None:
     for number in range(7):
         make(engine, priority=["low", "urgent", "high"][number % 3], status="inbox" if number % 2 else "todo")
@@ -204,7 +205,7 @@ def test_the_list_goes_on_where_it_ended_in_each_order(engine: Engine, sort: str
     cursor = None
     with reading(engine) as session:
         while True:
-            page = table.table(session, ALL, VIEWER, sort=sort, cursor=cursor, size=2)
+            page = list_view.table(session, ALL, VIEWER, sort=sort, cursor=cursor, size=2)
             seen += [card.identifier for card in page.cards]
             cursor = page.next_cursor
             if cursor is None:
@@ -221,7 +222,7 @@ def test_the_list_shows_what_is_open_unless_asked_for_more(engine: Engine) -> No
     with reading(engine) as session:
 
         def names(filters: Filters = ALL, status: str = "") -> list[str]:
-            return [card.identifier for card in table.table(session, filters, VIEWER, status=status).cards]
+            return [card.identifier for card in list_view.table(session, filters, VIEWER, status=status).cards]
 
         assert names() == [f"MC-{kept}"]
         assert names(status="all") == [f"MC-{gone}", f"MC-{kept}"]
@@ -234,7 +235,7 @@ def test_the_list_shows_what_is_open_unless_asked_for_more(engine: Engine) -> No
             {"sort": "priority", "cursor": "9~2026-01-01T00:00:00.000000Z~1"},
         ):
             with pytest.raises(Invalid):
-                table.table(session, ALL, VIEWER, **wrong)  # type: ignore[arg-type]
+                list_view.table(session, ALL, VIEWER, **wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.both_databases
@@ -260,7 +261,7 @@ def test_a_lane_goes_on_where_it_ended_whatever_causes_meet_in_it(engine: Engine
 
 @pytest.mark.parametrize("view", ["columns", "lanes", "list"])
 def test_the_number_of_queries_does_not_grow_with_the_cards(engine: Engine, view: str) -> None:
-    read: Any = {"columns": board.columns, "lanes": lanes.lanes, "list": table.table}[view]
+    read: Any = {"columns": columns.columns, "lanes": lanes.lanes, "list": list_view.table}[view]
     counted: list[str] = []
     listen = ("before_cursor_execute", lambda *seen: counted.append(seen[2]))
 

@@ -11,16 +11,17 @@ import pytest
 from sqlalchemy import Engine, update
 from sqlalchemy.orm import Session
 
-from models import Profile, Run, RunState, Ticket, TicketStatus, now, reading, writing
+from database import reading, writing
+from models import Profile, Run, RunState, Ticket, TicketStatus, now
 from settings import Budget
-from tickets.dispatch import budgets, dispatch, policy
+from tickets.dispatch import budgets, dispatch_plan, policy
 from tickets.dispatch.budgets import Budgets, Scope, Spent
-from tickets.lifecycle import lifecycle
-from tickets.runs import beats, external, ingest, runs
+from tickets.lifecycle import transitions
+from tickets.runs import claims, external, heartbeat, ingest, reports
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import get, get_run
-from tickets.workflow import wake
+from tickets.workflow import wake_conditions
 
 ALICE = Actor.human("alice")
 UTC_ZONE = ZoneInfo("UTC")
@@ -34,12 +35,12 @@ def limits(**facts: Any) -> Budgets:
 def make(engine: Engine, **facts: Any) -> int:
     body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "claude", **facts})
     with writing(engine) as session:
-        return lifecycle.create(session, body, ALICE).id
+        return transitions.create(session, body, ALICE).id
 
 
 def claim(engine: Engine, ticket_id: int) -> int:
     with writing(engine) as session:
-        return runs.claim(session, ticket_id, "here").run.id
+        return claims.claim(session, ticket_id, "here").run.id
 
 
 def tell(engine: Engine, run_id: int, allowed: Budgets, *kinds: str, **usage: Any) -> ingest.Taken:
@@ -56,13 +57,13 @@ def tell(engine: Engine, run_id: int, allowed: Budgets, *kinds: str, **usage: An
 
 def beat(engine: Engine, run_id: int, allowed: Budgets, state: str = "running") -> dict[str, Any]:
     with writing(engine) as session:
-        return beats.beat(session, run_id, beats.Beat.model_validate({"state": state}), 8, allowed)
+        return heartbeat.beat(session, run_id, heartbeat.Beat.model_validate({"state": state}), 8, allowed)
 
 
-def report(engine: Engine, run_id: int, verdict: str, **facts: Any) -> runs.Receipt:
+def report(engine: Engine, run_id: int, verdict: str, **facts: Any) -> reports.Receipt:
     with writing(engine) as session:
-        return runs.report(
-            session, run_id, runs.Report.model_validate({"verdict": verdict, **facts}), runs.RetryPolicy()
+        return reports.report(
+            session, run_id, reports.RunReport.model_validate({"verdict": verdict, **facts}), reports.RetryPolicy()
         )
 
 
@@ -76,9 +77,9 @@ def the_run(engine: Engine, run_id: int) -> Run:
         return get_run(session, run_id)
 
 
-def gate(engine: Engine, ticket_id: int, allowed: Budgets) -> policy.Verdict:
+def gate(engine: Engine, ticket_id: int, allowed: Budgets) -> policy.GateResult:
     with reading(engine) as session:
-        verdicts = policy.runnable(session, get(session, ticket_id), None, policy.Limits(budgets=allowed))
+        verdicts = policy.runnable(session, get(session, ticket_id), None, policy.DispatchLimits(budgets=allowed))
     return next(verdict for verdict in verdicts if verdict.name == "budget")
 
 
@@ -116,7 +117,7 @@ def test_a_run_at_its_limit_goes_on_and_the_next_one_does_not_start(engine: Engi
     run_id = claim(engine, ticket_id)
     tell(engine, run_id, allowed, input_tokens=100)
     assert the_run(engine, run_id).stop_code is None
-    assert gate(engine, ticket_id, allowed) == policy.Verdict("budget", False, "100 of 100 tokens on this ticket.")
+    assert gate(engine, ticket_id, allowed) == policy.GateResult("budget", False, "100 of 100 tokens on this ticket.")
 
 
 @pytest.mark.both_databases
@@ -183,8 +184,8 @@ def test_runs_planned_in_one_pass_count_against_the_day(engine: Engine) -> None:
         make(engine, assigned_to="script")
     with writing(engine) as session:
         session.execute(update(Ticket).values(priority=1))
-        allowed = policy.Limits(total=9, budgets=limits(day_runs=1))
-        plan = dispatch.plan(session, allowed)
+        allowed = policy.DispatchLimits(total=9, budgets=limits(day_runs=1))
+        plan = dispatch_plan.plan(session, allowed)
     assert len(plan.claim) == 1
     assert {verdict.name for _, verdict in plan.kept} == {"budget"}
 
@@ -200,14 +201,14 @@ def spend_lost(engine: Engine, ticket_id: int) -> None:
     run_id = claim(engine, ticket_id)
     tell(engine, run_id, budgets.NO_LIMITS, input_tokens=10, cost_usd=0.25)
     with writing(engine) as session:
-        runs.mark_lost(session, run_id, "It is gone.", runs.RetryPolicy())
+        reports.mark_lost(session, run_id, "It is gone.", reports.RetryPolicy())
 
 
 def spend_refused(engine: Engine, ticket_id: int) -> None:
     """A verdict that came too late is not applied, but its money is gone."""
     run_id = claim(engine, ticket_id)
     with writing(engine) as session:
-        runs.mark_lost(session, run_id, "It is gone.", runs.RetryPolicy())
+        reports.mark_lost(session, run_id, "It is gone.", reports.RetryPolicy())
     assert not report(engine, run_id, "done", usage={"input_tokens": 10, "cost_usd": 0.25}).accepted
 
 
@@ -215,7 +216,7 @@ def spend_late(engine: Engine, ticket_id: int) -> None:
     """Events of an ended run are kept apart, but what they say was spent is counted."""
     run_id = claim(engine, ticket_id)
     with writing(engine) as session:
-        runs.mark_lost(session, run_id, "It is gone.", runs.RetryPolicy())
+        reports.mark_lost(session, run_id, "It is gone.", reports.RetryPolicy())
     assert tell(engine, run_id, budgets.NO_LIMITS, input_tokens=10, cost_usd=0.25).refused
 
 
@@ -296,7 +297,7 @@ def test_a_run_counts_on_the_day_it_began(engine: Engine) -> None:
     assert gate(engine, second, allowed).ok, "it spent yesterday's budget, not today's"
     assert seen(engine, first).wake_at == start
     with reading(engine) as session:
-        assert [ticket.id for ticket in wake.due(session)] == [first], "so it may go on today"
+        assert [ticket.id for ticket in wake_conditions.due(session)] == [first], "so it may go on today"
 
 
 @pytest.mark.both_databases
@@ -305,8 +306,8 @@ def test_a_ticket_parked_for_its_day_wakes_when_the_next_one_begins(engine: Engi
     tell(engine, claim(engine, ticket_id), limits(day_cost_usd=1), cost_usd=2)
     tomorrow = budgets.day_of(now(), UTC_ZONE)[1]
     with reading(engine) as session:
-        assert wake.due(session, tomorrow - timedelta(seconds=1)) == []
-        assert [ticket.id for ticket in wake.due(session, tomorrow)] == [ticket_id]
+        assert wake_conditions.due(session, tomorrow - timedelta(seconds=1)) == []
+        assert [ticket.id for ticket in wake_conditions.due(session, tomorrow)] == [ticket_id]
 
 
 def test_spent_is_a_sum() -> None:
@@ -331,7 +332,7 @@ class Spending:
 
     def step(self) -> None:
         with reading(self.engine) as session:
-            live = runs.live(session)
+            live = claims.live(session)
         if not live or self.chance.random() < 0.4:
             self.chance.choice([self.dispatch, self.person])()
         else:
@@ -342,11 +343,11 @@ class Spending:
         with writing(self.engine) as session:
             session.execute(update(Ticket).values(not_before=None))
             ticket = get(session, self.chance.choice(self.tickets))
-            world = policy.survey(session, policy.Limits(total=9, attempts=99, budgets=self.allowed))
+            world = policy.load_shared(session, policy.DispatchLimits(total=9, attempts=99, budgets=self.allowed))
             world.load.clear()
-            if policy.first_closed(policy.examine(session, [ticket])[0], world) is None:
+            if policy.first_closed(policy.load_tickets(session, [ticket])[0], world) is None:
                 assert self.scope == "run" or all(spent < self.LIMIT for spent, _ in self.counted(session, [ticket.id]))
-                self.used[runs.claim(session, ticket.id, "here").run.id] = 0
+                self.used[claims.claim(session, ticket.id, "here").run.id] = 0
 
     def use(self, run: Run) -> None:
         if run.stop_code:
@@ -377,7 +378,7 @@ class Spending:
             for ticket in (get(session, each) for each in self.tickets):
                 if ticket.status in moves:
                     move, facts = moves[ticket.status]
-                    lifecycle.transition(session, ticket.id, move, ALICE, **facts)
+                    transitions.transition(session, ticket.id, move, ALICE, **facts)
 
     def check(self) -> None:
         """Beyond a limit there is at most what each run in flight used in the step that passed it; what is parked stays."""
@@ -385,7 +386,7 @@ class Spending:
             for spent, in_flight in self.counted(session, self.tickets):
                 assert spent < self.LIMIT + self.STEP * in_flight
             for ticket in (get(session, each) for each in self.tickets):
-                told = [run for run in runs.of(session, ticket.id) if run.stop_code == "budget"]
+                told = [run for run in claims.list_runs(session, ticket.id) if run.stop_code == "budget"]
                 assert not told or ticket.status is TicketStatus.WAITING, "nobody has woken it, and midnight is far"
 
     def counted(self, session: Session, tickets: list[int]) -> list[tuple[int, int]]:

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
-from models import open_engine, writing
-from tickets.lifecycle import lifecycle
-from tickets.runs import runs
+from database import open_engine, writing
+from tickets.lifecycle import transitions
+from tickets.runs import claims
 from tickets.shared.actors import Actor
 from tickets.shared.errors import IllegalMove
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 
 MAX_STATEMENTS = 8
 ALICE = Actor.human("alice")
@@ -26,7 +26,7 @@ ALICE = Actor.human("alice")
 
 def make_ticket(engine: Engine) -> int:
     with writing(engine) as session:
-        return lifecycle.create(session, NewTicket(title="Work", status="todo", assigned_to="script"), ALICE).id
+        return transitions.create(session, NewTicket(title="Work", status="todo", assigned_to="script"), ALICE).id
 
 
 @contextmanager
@@ -48,15 +48,15 @@ def test_a_claim_takes_few_statements(engine: Engine) -> None:
     ticket_id = make_ticket(engine)
     with statements_of(engine) as statements, writing(engine) as session:
         statements.clear()  # what takes the lock
-        runs.claim(session, ticket_id, "here")
+        claims.claim(session, ticket_id, "here")
     assert 0 < len(statements) <= MAX_STATEMENTS
 
 
 def test_a_claim_lost_before_it_began_asks_for_no_write_lock(engine: Engine) -> None:
     ticket_id = make_ticket(engine)
-    require = partial(runs.require_claimable, ticket_id=ticket_id)
+    require = partial(claims.require_claimable, ticket_id=ticket_id)
     with statements_of(engine) as statements, writing(engine, require) as session:
-        runs.claim(session, ticket_id, "here")
+        claims.claim(session, ticket_id, "here")
     assert write_locks(statements)
 
     with statements_of(engine) as statements, pytest.raises(IllegalMove), writing(engine, require):
@@ -80,8 +80,8 @@ def test_a_claim_lost_while_another_writes_takes_no_write_lock(
 
     def claim() -> None:
         try:
-            with writing(rival_engine, partial(runs.require_claimable, ticket_id=ticket_id)) as session:
-                runs.claim(session, ticket_id, "there")
+            with writing(rival_engine, partial(claims.require_claimable, ticket_id=ticket_id)) as session:
+                claims.claim(session, ticket_id, "there")
         except IllegalMove as error:
             refusals.append(error)
 
@@ -91,7 +91,7 @@ def test_a_claim_lost_while_another_writes_takes_no_write_lock(
             monkeypatch.setattr(fcntl, "flock", note_wait)
             rival.start()
             assert waiting.wait(30)
-            runs.claim(session, ticket_id, "here")
+            claims.claim(session, ticket_id, "here")
         rival.join(30)
     engine.dispose()
     rival_engine.dispose()

@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
+from database import open_engine, reading, writing
 from mc_cli import main
-from models import Run, open_engine, reading, writing
-from tickets.lifecycle.views import ticket_json
-from tickets.runs import runs
+from models import Run
+from tickets.lifecycle.schemas import ticket_json
+from tickets.runs import claims
 from tickets.shared.actors import Actor
 from tickets.shared.lookup import get
 from tickets.workflow import relationships
@@ -174,7 +175,7 @@ def test_only_the_run_of_a_machine_that_is_gone_is_declared_dead(mc: Mc, tmp_pat
     assert "has no live run" in mc("ticket", "declare-dead", "MC-1").output
     engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
     with writing(engine) as session:
-        run = runs.claim(session, 1, socket.gethostname()).run
+        run = claims.claim(session, 1, socket.gethostname()).run
     assert "run bin/mc pickup" in mc("ticket", "declare-dead", "MC-1").output
     with writing(engine) as session:
         session.execute(update(Run).where(Run.id == run.id).values(host="gone"))
@@ -266,7 +267,7 @@ def test_tickets_are_exported_with_what_belongs_to_them_and_without_secrets(mc: 
     mc("ticket", "create", "Oil it")
     engine = open_engine(f"sqlite:///{tmp_path / 'home/mc.db'}")
     with writing(engine) as session:
-        claim = runs.claim(session, 1, "here")
+        claim = claims.claim(session, 1, "here")
         relationships.add(session, 2, "blocks", 1, Actor.human())
     engine.dispose()
 

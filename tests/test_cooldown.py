@@ -7,24 +7,27 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, select, update
 
-from models import Agent, TicketEvent, TicketStatus, now, reading, writing
-from tickets.dispatch import dispatch, policy
-from tickets.runs import runs
+from database import reading, writing
+from models import Agent, TicketEvent, TicketStatus, now
+from tickets.dispatch import dispatch_plan, policy
+from tickets.runs import claims, reports
 from tickets.shared import lookup
-from tickets.team import team
-from tickets.team.team import EditAgent
+from tickets.team import agents
+from tickets.team.agents import EditAgent
 
 from .test_spine import ALICE, make
 
-PATIENT = runs.RetryPolicy(backoff_seconds=300)
+PATIENT = reports.RetryPolicy(backoff_seconds=300)
 
 
 def fail(engine: Engine, failure: str, retry_at: datetime | None = None) -> None:
     """A first ticket's run fails in this way."""
     said = {"class": failure, "message": "the service said no", "retry_at": retry_at}
     with writing(engine) as session:
-        run = runs.claim(session, lookup.get(session, "MC-1").id, "here").run
-        runs.report(session, run.id, runs.Report.model_validate({"verdict": "failed", "failure": said}), PATIENT)
+        run = claims.claim(session, lookup.get(session, "MC-1").id, "here").run
+        reports.report(
+            session, run.id, reports.RunReport.model_validate({"verdict": "failed", "failure": said}), PATIENT
+        )
 
 
 def agent(engine: Engine) -> Agent:
@@ -34,7 +37,7 @@ def agent(engine: Engine) -> Agent:
 
 def claimable(engine: Engine) -> list[str]:
     with reading(engine) as session:
-        return [ticket.identifier for ticket in dispatch.plan(session, policy.Limits()).claim]
+        return [ticket.identifier for ticket in dispatch_plan.plan(session, policy.DispatchLimits()).claim]
 
 
 @pytest.mark.both_databases
@@ -48,7 +51,7 @@ def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: E
     assert claimable(engine) == []
     assert agent(engine).cooldown_until == reset
     with reading(engine) as session:
-        gates = policy.runnable(session, lookup.get(session, "MC-2"), None, policy.Limits())
+        gates = policy.runnable(session, lookup.get(session, "MC-2"), None, policy.DispatchLimits())
         told = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "agent_cooled")).one()
     [closed] = [gate for gate in gates if not gate.ok]
     assert closed.name == "agent_cooldown" and "usage limit: the service said no" in closed.detail
@@ -86,12 +89,12 @@ def test_a_shorter_rest_does_not_end_a_longer_one_but_a_person_does(engine: Engi
     make(engine)
     long = now() + timedelta(hours=3)
     with writing(engine) as session:
-        team.cool_down(session, "script", long, "limit reached", ALICE)
-        team.cool_down(session, "script", now() + timedelta(minutes=1), "too many requests", ALICE)
-        team.cool_down(session, "nobody", long, "limit reached", ALICE)
+        agents.cool_down(session, "script", long, "limit reached", ALICE)
+        agents.cool_down(session, "script", now() + timedelta(minutes=1), "too many requests", ALICE)
+        agents.cool_down(session, "nobody", long, "limit reached", ALICE)
     assert (agent(engine).cooldown_until, agent(engine).cooldown_reason) == (long, "limit reached")
 
     with writing(engine) as session:
-        team.edit_agent(session, "script", EditAgent(cooldown_until=None), ALICE)
+        agents.edit_agent(session, "script", EditAgent(cooldown_until=None), ALICE)
         assert lookup.get(session, 1).status is TicketStatus.TODO
     assert claimable(engine) == ["MC-1"]

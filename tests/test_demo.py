@@ -7,8 +7,9 @@ from sqlalchemy import select
 
 from cli.common import store
 from cli.demo import add_demo
-from cli.installation import prepare
-from models import Ticket, reading
+from cli.setup import prepare
+from database import reading
+from models import Ticket
 from settings import Ambient, Settings
 
 

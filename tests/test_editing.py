@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from models import Evidence, EvidenceSource, EvidenceStatus, Ticket, reading, writing
-from tickets.lifecycle import acceptance, editing, lifecycle
+from database import reading, writing
+from models import Evidence, EvidenceSource, EvidenceStatus, Ticket
+from tickets.lifecycle import acceptance, editing, transitions
 from tickets.lifecycle.acceptance import Item
-from tickets.lifecycle.views import ticket_json
+from tickets.lifecycle.schemas import ticket_json
 from tickets.shared import events, lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict, Invalid, StaleTicket
-from tickets.shared.facts import EditTicket
+from tickets.shared.inputs import EditTicket
 from tickets.workflow import evidence, relationships
 
 from .test_spine import ALICE, make
@@ -80,8 +81,8 @@ def test_a_move_that_gave_the_ticket_to_somebody_is_named_too(engine: Engine) ->
     make(engine, status="inbox", assigned_to=None)
     seen = sign(engine, "assigned_to")
     with writing(engine) as session:
-        lifecycle.transition(session, 1, "triage", BOB, assigned_to="codex")
-        lifecycle.transition(session, 1, "park", ALICE, wake={"kind": "manual"})
+        transitions.transition(session, 1, "triage", BOB, assigned_to="codex")
+        transitions.transition(session, 1, "park", ALICE, wake={"kind": "manual"})
     with pytest.raises(StaleTicket, match="bob changed the owner"):
         revise(engine, "assigned_to", "script", seen)
 

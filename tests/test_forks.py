@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, select, update
 
-from models import Agent, Run, TicketComment, TicketRelationship, reading, writing
-from tickets.runs import forks, runs, sessions
+from database import reading, writing
+from models import Agent, Run, TicketComment, TicketRelationship
+from tickets.runs import claims, forks, sessions
 from tickets.shared import lookup
 from tickets.shared.errors import Conflict
 from tickets.workflow import relationships
@@ -41,7 +42,7 @@ def fork_of_spoken(engine: Engine) -> int:
 def copied(engine: Engine, ticket_id: int) -> str | None:
     """The conversation that the ticket's next run is given a copy of."""
     with writing(engine) as session:
-        claim = runs.claim(session, ticket_id, "here")
+        claim = claims.claim(session, ticket_id, "here")
         return claim.source.id if claim.source else None
 
 
@@ -74,7 +75,7 @@ def test_a_conversation_that_was_named_and_may_not_be_kept_has_the_copy_behind_i
     fork = fork_of_spoken(engine)
     begin(engine, fork, "c-2", config_dir="/runs/2/config")
     with writing(engine) as session:
-        claim = runs.claim(session, fork, "here")
+        claim = claims.claim(session, fork, "here")
     assert claim.run.resumes and claim.source and claim.source.id == "c-1"
 
 
@@ -115,7 +116,7 @@ def test_nothing_is_said_of_a_run_that_has_its_copy_or_needs_none(engine: Engine
     for run in (claimed(engine, fork), claimed(engine, other)):
         before = comments(engine, run.ticket_id)
         with writing(engine) as session:
-            runs.prepared(session, run.id, forks="c-1" if run.ticket_id == fork else None)
+            claims.prepared(session, run.id, forks="c-1" if run.ticket_id == fork else None)
             forks.tell_missed(session, session.get_one(Run, run.id))
         assert comments(engine, run.ticket_id) == before
 
@@ -126,7 +127,7 @@ def test_the_prompt_says_what_is_a_copy_and_what_is_not_here(engine: Engine) -> 
     fork = fork_of(engine, source, description="The long description.")
     run = claimed(engine, fork)
     with writing(engine) as session:
-        runs.prepared(session, run.id, forks="c-1", workspace="/here", repository="/srv/web")
+        claims.prepared(session, run.id, forks="c-1", workspace="/here", repository="/srv/web")
         run = session.get_one(Run, run.id)
     text = prompt_of(engine, run)
     assert "The long description." in text and "## How to report" in text

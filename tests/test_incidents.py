@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine, select, update
 
-from models import Incident, IncidentState, TicketComment, reading, writing
+from database import reading, writing
+from models import Incident, IncidentState, TicketComment
 from tickets.operations.incidents import raise_incident
 
 from .test_spine import make

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, event, select, update
 from sqlalchemy.orm import Session
 
+from database import reading, writing
 from models import (
     ActorKind,
     CommentKind,
@@ -25,15 +26,13 @@ from models import (
     TicketEvent,
     TicketStatus,
     now,
-    reading,
-    writing,
 )
-from tickets.board import board, header, overview
-from tickets.board.board import Filters, Viewer
-from tickets.board.reasons import Reason
-from tickets.dispatch import dispatch, policy
-from tickets.lifecycle import lifecycle, undo
-from tickets.runs import landed, runs, verdicts
+from tickets.board import columns, overview, ticket_header
+from tickets.board.columns import Filters, Viewer
+from tickets.board.status_reason import Reason
+from tickets.dispatch import dispatch_plan, policy
+from tickets.lifecycle import transitions, undo
+from tickets.runs import claims, landing_results, reports, verdicts
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import CannotLand, Forbidden, IllegalMove, Invalid, LandingPending
@@ -64,10 +63,10 @@ def project(session: Session, landing: str = "merge") -> Project:
 def work(engine: Engine, ticket_id: int, verdict: str = "review", host: str = "here", **seen: Any) -> None:
     """A run that commits and hands in."""
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, host).run
-        runs.prepared(session, run.id, repository="/srv/web", branch="mc/MC-1-write-a-line", base_sha="b" * 40)
-        body = runs.Report.model_validate({"verdict": verdict, "summary": "Done.", "observations": SEEN | seen})
-        assert runs.report(session, run.id, body, runs.RetryPolicy()).accepted
+        run = claims.claim(session, ticket_id, host).run
+        claims.prepared(session, run.id, repository="/srv/web", branch="mc/MC-1-write-a-line", base_sha="b" * 40)
+        body = reports.RunReport.model_validate({"verdict": verdict, "summary": "Done.", "observations": SEEN | seen})
+        assert reports.report(session, run.id, body, reports.RetryPolicy()).accepted
 
 
 def handed_in(engine: Engine, landing: str = "merge", **facts: Any) -> int:
@@ -81,7 +80,7 @@ def handed_in(engine: Engine, landing: str = "merge", **facts: Any) -> int:
 
 def move(engine: Engine, ticket_id: int, name: str, /, actor: Actor = ALICE, **facts: Any) -> Ticket:
     with writing(engine) as session:
-        return lifecycle.transition(session, ticket_id, name, actor, **facts)
+        return transitions.transition(session, ticket_id, name, actor, **facts)
 
 
 def plan_of(ticket: Ticket) -> Plan:
@@ -119,8 +118,8 @@ def test_approval_records_the_decision_and_stays_in_review(engine: Engine) -> No
     with reading(engine) as session:
         moved = session.scalars(select(TicketEvent).order_by(TicketEvent.id.desc())).first()
         assert moved is not None and moved.payload_json["landing"] == "merge"
-        assert [ticket.id for ticket in landed.wanted(session, "here")] == [ticket_id]
-        assert landed.wanted(session, "elsewhere") == []
+        assert [ticket.id for ticket in landing_results.wanted(session, "here")] == [ticket_id]
+        assert landing_results.wanted(session, "elsewhere") == []
 
 
 def test_a_project_that_leaves_the_branch_is_done_at_once(engine: Engine) -> None:
@@ -170,7 +169,7 @@ def test_only_the_last_phase_lands_and_its_decision_is_kept_until_then(engine: E
     plan = plan_of(move(engine, ticket_id, "approve", choice="ship"))
     assert get(engine, ticket_id).phase == "QA"
     with writing(engine) as session:
-        assert landed.succeed(session, ticket_id, plan, "Merged.", {})
+        assert landing_results.succeed(session, ticket_id, plan, "Merged.", {})
     assert get(engine, ticket_id).status is TicketStatus.DONE
 
 
@@ -217,7 +216,7 @@ def test_the_board_asks_no_more_for_many_tickets_than_for_one(engine: Engine) ->
     def statements() -> int:
         counted.clear()
         with reading(engine) as session:
-            board.columns(session, Filters(), Viewer(ALICE, policy.Limits()))
+            columns.columns(session, Filters(), Viewer(ALICE, policy.DispatchLimits()))
         return len(counted)
 
     handed_in(engine)
@@ -237,8 +236,8 @@ def test_a_second_approval_is_refused_by_name(engine: Engine) -> None:
         move(engine, ticket_id, "approve")
     with reading(engine) as session:
         ticket = lookup.get(session, ticket_id)
-        standing = lifecycle.standings(session, [ticket], ALICE)[ticket_id]
-        offered = {law.name for law in lifecycle.moves_from(lifecycle.situation(ticket, standing))}
+        standing = transitions.load_actor_contexts(session, [ticket], ALICE)[ticket_id]
+        offered = {law.name for law in transitions.moves_from(transitions.build_move_context(ticket, standing))}
         assert "approve" not in offered and {"request_changes", "park", "block", "close", "cancel"} <= offered
         assert landing.ways(session, [ticket]) == {}
 
@@ -258,9 +257,11 @@ def test_any_other_move_drops_it(engine: Engine, name: str, facts: dict[str, Any
     moved = move(engine, ticket_id, name, **facts)
     assert (moved.landing, moved.landing_plan) == (None, None)
     with writing(engine) as session:
-        assert landed.wanted(session, "here") == []
-        assert landed.succeed(session, ticket_id, plan, "Merged into main as c0ffee.", {"commit": SHA}) is False
-        assert not landed.fail(session, ticket_id, plan, "No.") and not landed.conflicts(
+        assert landing_results.wanted(session, "here") == []
+        assert (
+            landing_results.succeed(session, ticket_id, plan, "Merged into main as c0ffee.", {"commit": SHA}) is False
+        )
+        assert not landing_results.fail(session, ticket_id, plan, "No.") and not landing_results.conflicts(
             session, ticket_id, plan, ["a"]
         )
     assert get(engine, ticket_id).status is moved.status
@@ -277,8 +278,8 @@ def test_an_earlier_landing_does_not_count_for_a_later_one(engine: Engine) -> No
     second = plan_of(move(engine, ticket_id, "approve"))
     assert second.key != first.key
     with writing(engine) as session:
-        assert not landed.fail(session, ticket_id, first, "No.")
-        assert landed.is_wanted(session, ticket_id, second)
+        assert not landing_results.fail(session, ticket_id, first, "No.")
+        assert landing_results.is_wanted(session, ticket_id, second)
 
 
 def test_a_move_that_is_taken_back_brings_the_landing_back(engine: Engine) -> None:
@@ -288,7 +289,7 @@ def test_a_move_that_is_taken_back_brings_the_landing_back(engine: Engine) -> No
     move(engine, ticket_id, "park", wake={"kind": "manual"})
     with writing(engine) as session:
         undo.undo(session, str(ticket_id), ALICE)
-        assert landed.is_wanted(session, ticket_id, plan)
+        assert landing_results.is_wanted(session, ticket_id, plan)
 
 
 @pytest.mark.both_databases
@@ -296,17 +297,19 @@ def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
     ticket_id, _ = pending(engine)
     with reading(engine) as session:
         ticket = lookup.get(session, ticket_id)
-        assert dispatch.plan(session, policy.Limits()).claim == []
-        status = next(gate for gate in policy.runnable(session, ticket, None, policy.Limits()) if gate.name == "status")
+        assert dispatch_plan.plan(session, policy.DispatchLimits()).claim == []
+        status = next(
+            gate for gate in policy.runnable(session, ticket, None, policy.DispatchLimits()) if gate.name == "status"
+        )
         assert (status.ok, status.detail) == (
             False,
             "It is in review, not to do. Approved by alice; merging into main.",
         )
-        card = board.column(session, "in_review", Filters(), Viewer(ALICE, policy.Limits())).cards[0]
+        card = columns.column(session, "in_review", Filters(), Viewer(ALICE, policy.DispatchLimits())).cards[0]
         reason = Reason("landing", "Approved by alice; merging into main.")
         assert (card.needs_you, card.reason) == (False, reason)
         assert overview.needs_you(session) == [] and overview.count_needs(session) == 0
-        assert header.next_action(ticket, None) == "Merging into main"
+        assert ticket_header.next_action(ticket, None) == "Merging into main"
 
 
 # What comes of it
@@ -317,7 +320,7 @@ def test_what_was_landed_is_a_fact_and_makes_it_done(engine: Engine) -> None:
     ticket_id, plan = pending(engine, "pull_request")
     data = {"remote": "origin", "address": "https://github.example/a/pull/5"}
     with writing(engine) as session:
-        assert landed.succeed(session, ticket_id, plan, "Opened a pull request.", data)
+        assert landing_results.succeed(session, ticket_id, plan, "Opened a pull request.", data)
         fact = session.scalars(select(Evidence).where(Evidence.kind == "landing")).one()
     assert (fact.status, fact.summary, fact.run_id) == (EvidenceStatus.OK, "Opened a pull request.", plan.run)
     assert fact.data is not None and fact.data.items() >= {"policy": "pull_request", **data}.items()
@@ -334,7 +337,7 @@ def test_what_was_landed_is_a_fact_and_makes_it_done(engine: Engine) -> None:
 def test_a_conflict_goes_back_to_the_agent_with_the_files(engine: Engine) -> None:
     ticket_id, plan = pending(engine)
     with writing(engine) as session:
-        assert landed.conflicts(session, ticket_id, plan, ["a.txt", "b.txt"])
+        assert landing_results.conflicts(session, ticket_id, plan, ["a.txt", "b.txt"])
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.resume, ticket.landing) == (TicketStatus.TODO, True, None)
     said = comments(engine, ticket_id)[-1]
@@ -345,7 +348,7 @@ def test_a_conflict_goes_back_to_the_agent_with_the_files(engine: Engine) -> Non
 def test_what_failed_needs_a_person_and_may_be_tried_again(engine: Engine) -> None:
     ticket_id, plan = pending(engine)
     with writing(engine) as session:
-        assert landed.fail(session, ticket_id, plan, "git is away. Bring it back.")
+        assert landing_results.fail(session, ticket_id, plan, "git is away. Bring it back.")
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.landing) == (TicketStatus.IN_REVIEW, LandingState.FAILED)
     told = "Approved by alice, but not merged into main. git is away. Bring it back."
@@ -353,11 +356,11 @@ def test_what_failed_needs_a_person_and_may_be_tried_again(engine: Engine) -> No
     with reading(engine) as session:
         items = session.scalars(select(InboxItem).where(InboxItem.state == InboxState.PENDING)).all()
         assert [item.kind for item in items] == ["landing"]
-        card = board.column(session, "in_review", Filters(), Viewer(ALICE, policy.Limits())).cards[0]
+        card = columns.column(session, "in_review", Filters(), Viewer(ALICE, policy.DispatchLimits())).cards[0]
         assert (card.needs_you, card.reason) == (True, Reason("unlanded", told))
         assert [item["line"] for item in overview.needs_you(session)] == [told]
-        assert header.next_action(ticket, None) == "Approve again"
-        assert landed.wanted(session, "here") == []
+        assert ticket_header.next_action(ticket, None) == "Approve again"
+        assert landing_results.wanted(session, "here") == []
     again = plan_of(move(engine, ticket_id, "approve", landing="squash"))
     assert (again.policy, again.reason, again.key != plan.key) == (Landing.SQUASH, None, True)
     with reading(engine) as session:
@@ -368,7 +371,7 @@ def test_what_failed_needs_a_person_and_may_be_tried_again(engine: Engine) -> No
 def test_a_failed_landing_may_be_closed_by_hand(engine: Engine) -> None:
     ticket_id, plan = pending(engine)
     with writing(engine) as session:
-        landed.fail(session, ticket_id, plan, "No.")
+        landing_results.fail(session, ticket_id, plan, "No.")
     closed = move(engine, ticket_id, "close", note="Merged by hand.")
     assert (closed.status, closed.landing) == (TicketStatus.DONE, None)
 
@@ -387,12 +390,14 @@ def test_work_that_nobody_has_looked_at_does_not_go_round_for_ever(engine: Engin
     for _ in range(verdicts.SENT_BACK_MOST):
         work(engine, ticket_id, "done")
         with writing(engine) as session:
-            landed.check_failed(session, ticket_id, plan_of(lookup.get(session, ticket_id)), "make", "exit 1", "no ```")
+            landing_results.check_failed(
+                session, ticket_id, plan_of(lookup.get(session, ticket_id)), "make", "exit 1", "no ```"
+            )
         assert get(engine, ticket_id).status is TicketStatus.TODO
     assert "````text\nno ```\n````" in comments(engine, ticket_id)[-1].body
     work(engine, ticket_id, "done")
     with writing(engine) as session:
-        landed.conflicts(session, ticket_id, plan_of(lookup.get(session, ticket_id)), ["a.txt"])
+        landing_results.conflicts(session, ticket_id, plan_of(lookup.get(session, ticket_id)), ["a.txt"])
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.landing) == (TicketStatus.IN_REVIEW, LandingState.FAILED)
     assert "It has come back 3 times already" in (landing.told(ticket) or "")
@@ -403,6 +408,6 @@ def test_an_approved_conflict_always_goes_back(engine: Engine) -> None:
     for _ in range(verdicts.SENT_BACK_MOST + 1):
         plan = plan_of(move(engine, ticket_id, "approve"))
         with writing(engine) as session:
-            landed.conflicts(session, ticket_id, plan, ["a.txt"])
+            landing_results.conflicts(session, ticket_id, plan, ["a.txt"])
         assert get(engine, ticket_id).status is TicketStatus.TODO
         work(engine, ticket_id)

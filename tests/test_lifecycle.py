@@ -10,27 +10,16 @@ from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
 from cli.lifecycle_reference import lifecycle_reference
-from models import (
-    ActorKind,
-    InboxItem,
-    InboxState,
-    Run,
-    RunState,
-    Ticket,
-    TicketComment,
-    TicketEvent,
-    TicketStatus,
-    reading,
-    writing,
-)
-from tickets.conversation import conversation
-from tickets.lifecycle import lifecycle
-from tickets.lifecycle.lifecycle import MOVES, By
-from tickets.runs import beats, runs
+from database import reading, writing
+from models import ActorKind, InboxItem, InboxState, Run, RunState, Ticket, TicketComment, TicketEvent, TicketStatus
+from tickets.conversation import timeline
+from tickets.lifecycle import moves, transitions
+from tickets.lifecycle.moves import MOVES, Role
+from tickets.runs import claims, heartbeat, reports
 from tickets.shared.actors import Actor
 from tickets.shared.errors import EvidenceMissing, IllegalMove, Invalid, NoSuchTicket, StaleTicket
-from tickets.shared.facts import NewTicket
-from tickets.workflow import wake
+from tickets.shared.inputs import NewTicket
+from tickets.workflow import wake_conditions
 
 from .test_spine import ALICE, make
 
@@ -60,11 +49,11 @@ LANDING = {
     "base": "main",
 }
 ACTORS = {
-    By.HUMAN: ALICE,
-    By.ORCHESTRATOR: Actor(ActorKind.ORCHESTRATOR, "bob"),
-    By.SYSTEM: Actor.system(),
-    By.PICKUP: Actor.system("pickup"),
-    By.LIVE_RUN: Actor(ActorKind.RUN, "script", 999_999, 1),
+    Role.HUMAN: ALICE,
+    Role.ORCHESTRATOR: Actor(ActorKind.ORCHESTRATOR, "bob"),
+    Role.SYSTEM: Actor.system(),
+    Role.PICKUP: Actor.system("pickup"),
+    Role.LIVE_RUN: Actor(ActorKind.RUN, "script", 999_999, 1),
 }
 SERVICE = Actor(ActorKind.SERVICE, "charlie")
 
@@ -81,7 +70,7 @@ def put_landing(session: Session, ticket_id: int) -> None:
 
 def attempt(session: Session, ticket_id: int, move: str, actor: Actor) -> bool:
     try:
-        lifecycle.transition(session, ticket_id, move, actor, **FACTS.get(move, {}))
+        transitions.transition(session, ticket_id, move, actor, **FACTS.get(move, {}))
     except IllegalMove:
         return False
     return True
@@ -95,11 +84,11 @@ def test_a_move_is_made_only_from_its_states_and_only_by_those_it_is_for(engine:
             ticket_id = make(engine)
             with writing(engine) as session:
                 put(session, ticket_id, status)
-                if move in lifecycle.LANDING_MOVES:
+                if move in moves.LANDING_MOVES:
                     put_landing(session, ticket_id)
-                rights = {By.SYSTEM, By.PICKUP} if right is By.PICKUP else {right}
+                rights = {Role.SYSTEM, Role.PICKUP} if right is Role.PICKUP else {right}
                 # The owner is a program, nobody holds the ticket: OWNER and LIVE_RUN moves are for nobody here.
-                expected = status in law.sources and bool(law.by & rights - {By.LIVE_RUN})
+                expected = status in law.sources and bool(law.by & rights - {Role.LIVE_RUN})
                 assert attempt(session, ticket_id, move, actor) is expected, (status, move, right)
 
 
@@ -108,7 +97,7 @@ def test_a_move_writes_one_event_and_counts_the_version_up(engine: Engine) -> No
     ticket_id = make(engine)
     with writing(engine) as session:
         before = session.get_one(Ticket, ticket_id).version
-        moved = lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"}, priority="urgent")
+        moved = transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"}, priority="urgent")
         logged = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "ticket_moved")).all()
         assert moved.version == before + 1
         assert moved.priority.label == "urgent"
@@ -119,7 +108,7 @@ def test_a_move_writes_one_event_and_counts_the_version_up(engine: Engine) -> No
 def test_a_move_from_a_stale_reading_is_refused_and_changes_nothing(engine: Engine) -> None:
     ticket_id = make(engine)
     with pytest.raises(StaleTicket), writing(engine) as session:
-        lifecycle.transition(session, ticket_id, "park", ALICE, version=7, wake={"kind": "manual"})
+        transitions.transition(session, ticket_id, "park", ALICE, version=7, wake={"kind": "manual"})
     with reading(engine) as session:
         assert session.get_one(Ticket, ticket_id).status is TicketStatus.TODO
 
@@ -130,7 +119,7 @@ def test_a_refused_move_leaves_no_event_and_no_comment(engine: Engine) -> None:
     with reading(engine) as session:
         before = session.scalar(select(func.count()).select_from(TicketEvent))
     with pytest.raises(IllegalMove), writing(engine) as session:
-        lifecycle.transition(session, ticket_id, "approve", ALICE, note="Fine.")
+        transitions.transition(session, ticket_id, "approve", ALICE, note="Fine.")
     with reading(engine) as session:
         assert session.scalar(select(func.count()).select_from(TicketEvent)) == before
         assert session.scalar(select(func.count()).select_from(TicketComment)) == 0
@@ -140,22 +129,22 @@ def test_unknown_moves_facts_and_tickets_are_named(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
         with pytest.raises(Invalid, match="no move named 'fly'"):
-            lifecycle.transition(session, ticket_id, "fly", ALICE)
+            transitions.transition(session, ticket_id, "fly", ALICE)
         with pytest.raises(Invalid) as wrong:
-            lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "time"}, colour="red")
+            transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "time"}, colour="red")
         assert wrong.value.detail["fields"].keys() == {"wake", "colour"}
         with pytest.raises(NoSuchTicket):
-            lifecycle.transition(session, 4711, "park", ALICE, wake={"kind": "manual"})
+            transitions.transition(session, 4711, "park", ALICE, wake={"kind": "manual"})
 
 
 def test_parking_a_running_ticket_asks_its_run_to_stop(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
+        run = claims.claim(session, ticket_id, "here").run
     with writing(engine) as session:
-        lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
+        transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
     with writing(engine) as session:
-        answer = beats.beat(session, run.id, beats.Beat(state="running"))
+        answer = heartbeat.beat(session, run.id, heartbeat.Beat(state="running"))
         assert answer["stop"]["code"] == "parked"
         assert session.get_one(Run, run.id).state is RunState.STOPPING
 
@@ -165,18 +154,18 @@ def test_a_parked_ticket_wakes_where_it_came_from(engine: Engine, origin: str) -
     awaited, ticket_id = make(engine), make(engine)
     with writing(engine) as session:
         put(session, ticket_id, TicketStatus(origin))
-        lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
-        lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "ticket", "ticket": str(awaited)})
-        assert lifecycle.transition(session, ticket_id, "wake", ALICE).status == origin
+        transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
+        transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "ticket", "ticket": str(awaited)})
+        assert transitions.transition(session, ticket_id, "wake", ALICE).status == origin
 
 
 @pytest.mark.both_databases
 def test_a_ticket_parked_in_progress_wakes_into_the_queue_and_resumes(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        runs.claim(session, ticket_id, "here")
-        lifecycle.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
-        woken = lifecycle.transition(session, ticket_id, "wake", ALICE)
+        claims.claim(session, ticket_id, "here")
+        transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
+        woken = transitions.transition(session, ticket_id, "wake", ALICE)
         assert (woken.status, woken.resume) == (TicketStatus.TODO, True)
 
 
@@ -184,29 +173,29 @@ def test_whoever_did_the_work_cannot_approve_it(engine: Engine) -> None:
     ticket_id = make(engine)
     worker = Actor(ActorKind.ORCHESTRATOR, "script")
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        runs.report(session, run.id, runs.Report(verdict="review", summary="Look."), runs.RetryPolicy())
+        run = claims.claim(session, ticket_id, "here").run
+        reports.report(session, run.id, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy())
         with pytest.raises(IllegalMove, match="cannot approve"):
-            lifecycle.transition(session, ticket_id, "approve", worker)
+            transitions.transition(session, ticket_id, "approve", worker)
         assert "approve" not in [move.name for move in _offered(session, ticket_id, worker)]
         assert "approve" in [move.name for move in _offered(session, ticket_id, ALICE)]
 
 
-def _offered(session: Session, ticket_id: int, actor: Actor) -> tuple[lifecycle.Move, ...]:
+def _offered(session: Session, ticket_id: int, actor: Actor) -> tuple[moves.Move, ...]:
     ticket = session.get_one(Ticket, ticket_id, populate_existing=True)
-    standing = lifecycle.standings(session, [ticket], actor)[ticket_id]
-    return lifecycle.moves_from(lifecycle.situation(ticket, standing))
+    standing = transitions.load_actor_contexts(session, [ticket], actor)[ticket_id]
+    return transitions.moves_from(transitions.build_move_context(ticket, standing))
 
 
 def test_approval_waits_for_unmet_acceptance_items_unless_waived_with_a_reason(engine: Engine) -> None:
     ticket_id = make(engine, acceptance=[{"text": "The page loads."}])
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        runs.report(session, run.id, runs.Report(verdict="done"), runs.RetryPolicy())
+        run = claims.claim(session, ticket_id, "here").run
+        reports.report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
     with pytest.raises(EvidenceMissing, match="The page loads"), writing(engine) as session:
-        lifecycle.transition(session, ticket_id, "approve", ALICE)
+        transitions.transition(session, ticket_id, "approve", ALICE)
     with writing(engine) as session:
-        done = lifecycle.transition(session, ticket_id, "approve", ALICE, waive="Looked at it myself.")
+        done = transitions.transition(session, ticket_id, "approve", ALICE, waive="Looked at it myself.")
         assert done.status is TicketStatus.DONE
 
 
@@ -214,10 +203,12 @@ def test_approval_waits_for_unmet_acceptance_items_unless_waived_with_a_reason(e
 def test_a_question_files_one_inbox_item_and_its_answer_settles_it(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        runs.report(session, run.id, runs.Report(verdict="question", summary="Which colour?"), runs.RetryPolicy())
+        run = claims.claim(session, ticket_id, "here").run
+        reports.report(
+            session, run.id, reports.RunReport(verdict="question", summary="Which colour?"), reports.RetryPolicy()
+        )
         assert [item.state for item in session.scalars(select(InboxItem))] == [InboxState.PENDING]
-        answered = lifecycle.transition(session, ticket_id, "answer", ALICE, body="Blue.")
+        answered = transitions.transition(session, ticket_id, "answer", ALICE, body="Blue.")
         assert (answered.status, answered.resume) == (TicketStatus.TODO, True)
         session.expire_all()
         assert [item.state for item in session.scalars(select(InboxItem))] == [InboxState.ACTED]
@@ -227,12 +218,12 @@ def test_phases_are_worked_one_after_the_other(engine: Engine) -> None:
     phases = [{"name": "Dev", "agent": "script"}, {"name": "QA", "agent": "claude", "gate": "none"}]
     ticket_id = make(engine, assigned_to=None, phases=phases)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        runs.report(session, run.id, runs.Report(verdict="done"), runs.RetryPolicy())
-        second = lifecycle.transition(session, ticket_id, "approve", ALICE)
+        run = claims.claim(session, ticket_id, "here").run
+        reports.report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
+        second = transitions.transition(session, ticket_id, "approve", ALICE)
         assert (second.status, second.phase, second.assigned_to) == (TicketStatus.TODO, "QA", "claude")
-        run = runs.claim(session, ticket_id, "here").run
-        receipt = runs.report(session, run.id, runs.Report(verdict="done"), runs.RetryPolicy())
+        run = claims.claim(session, ticket_id, "here").run
+        receipt = reports.report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
         assert receipt.ticket.status is TicketStatus.DONE
 
 
@@ -242,10 +233,10 @@ def test_a_phase_that_ends_with_a_decision_waits_for_it_whatever_its_gate(engine
     phases = [{"name": "Choose", "agent": "script", "gate": gate, "choices": ["red", "blue"]}]
     ticket_id = make(engine, assigned_to=None, phases=phases)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        receipt = runs.report(session, run.id, runs.Report(verdict="done"), runs.RetryPolicy())
+        run = claims.claim(session, ticket_id, "here").run
+        receipt = reports.report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
         assert (receipt.accepted, receipt.ticket.status) == (True, TicketStatus.IN_REVIEW)
-        assert lifecycle.transition(session, ticket_id, "approve", ALICE, choice="red").status is TicketStatus.DONE
+        assert transitions.transition(session, ticket_id, "approve", ALICE, choice="red").status is TicketStatus.DONE
 
 
 def test_a_person_who_finishes_a_phase_hands_the_ticket_to_the_next(engine: Engine) -> None:
@@ -256,10 +247,10 @@ def test_a_person_who_finishes_a_phase_hands_the_ticket_to_the_next(engine: Engi
     ]
     ticket_id = make(engine, assigned_to=None, phases=phases)
     with writing(engine) as session:
-        lifecycle.transition(session, ticket_id, "start", ALICE)
+        transitions.transition(session, ticket_id, "start", ALICE)
         with pytest.raises(Invalid, match="decision"):
-            lifecycle.transition(session, ticket_id, "finish", ALICE)
-        handed = lifecycle.transition(session, ticket_id, "finish", ALICE, choice="red")
+            transitions.transition(session, ticket_id, "finish", ALICE)
+        handed = transitions.transition(session, ticket_id, "finish", ALICE, choice="red")
     assert (handed.status, handed.phase, handed.assigned_to) == (TicketStatus.TODO, "Build", "script")
 
 
@@ -267,13 +258,13 @@ def test_a_ticket_does_not_wait_for_itself(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session, pytest.raises(Invalid, match="itself"):
         wake_up = {"kind": "ticket", "ticket": str(ticket_id)}
-        lifecycle.transition(session, ticket_id, "park", ALICE, wake=wake_up)
+        transitions.transition(session, ticket_id, "park", ALICE, wake=wake_up)
 
 
 def test_a_parked_ticket_is_created_parked(engine: Engine) -> None:
     body = NewTicket.model_validate({"title": "Later", "status": "waiting", "wake": {"kind": "manual"}})
     with writing(engine) as session:
-        ticket = lifecycle.create(session, body, ALICE)
+        ticket = transitions.create(session, body, ALICE)
         logged = session.scalars(select(TicketEvent.payload_json).where(TicketEvent.ticket_id == ticket.id)).all()
         assert [payload["status"] for payload in logged] == ["waiting"]
 
@@ -284,18 +275,21 @@ def test_no_number_of_parked_tickets_hides_one_from_its_wake_condition(engine: E
     with writing(engine) as session:
         for kind in ["manual"] * 510 + ["answer", "probe"]:
             facts = {"title": kind, "status": "waiting", "wake": {"kind": kind, "probe": ["true"]}}
-            lifecycle.create(session, NewTicket.model_validate(facts), ALICE)
+            transitions.create(session, NewTicket.model_validate(facts), ALICE)
         asking = session.scalars(select(Ticket).where(Ticket.title == "answer")).one()
-        conversation.comment(session, asking.id, conversation.NewComment(body="Blue."), ALICE)
+        timeline.comment(session, asking.id, timeline.NewComment(body="Blue."), ALICE)
     with reading(engine) as session:
-        assert [ticket.title for ticket in [*wake.answered(session), *wake.probing(session)]] == ["answer", "probe"]
+        assert [ticket.title for ticket in [*wake_conditions.answered(session), *wake_conditions.probing(session)]] == [
+            "answer",
+            "probe",
+        ]
 
 
 def test_a_ticket_does_not_wait_for_an_agent_that_nobody_knows(engine: Engine) -> None:
     ticket_id = make(engine)
     idle = {"kind": "agent_idle", "agent": "sript", "minutes": 5}
     with writing(engine) as session, pytest.raises(Invalid):
-        lifecycle.transition(session, ticket_id, "park", ALICE, wake=idle)
+        transitions.transition(session, ticket_id, "park", ALICE, wake=idle)
 
 
 @pytest.mark.both_databases
@@ -303,9 +297,9 @@ def test_commands_that_never_succeed_do_not_keep_others_from_being_tried(engine:
     with writing(engine) as session:
         for title in ("first", "second"):
             facts = {"title": title, "status": "waiting", "wake": {"kind": "probe", "probe": ["true"]}}
-            lifecycle.create(session, NewTicket.model_validate(facts), ALICE)
+            transitions.create(session, NewTicket.model_validate(facts), ALICE)
     with reading(engine) as session:
-        tried = {wake.probing(session, limit=1)[0].title for _ in range(64)}
+        tried = {wake_conditions.probing(session, limit=1)[0].title for _ in range(64)}
     assert tried == {"first", "second"}
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import func, select, update
 
+from database import open_engine, reading, writing
 from models import (
     Agent,
     Gate,
@@ -27,18 +28,15 @@ from models import (
     TicketEvent,
     TicketStatus,
     now,
-    open_engine,
-    reading,
-    writing,
 )
-from tickets.dispatch import dispatch, policy
-from tickets.lifecycle import lifecycle
-from tickets.planning import planning
-from tickets.planning.planning import Arrange, Begin, Decide, Waive
-from tickets.runs import landed, runs
+from tickets.dispatch import dispatch_plan, policy
+from tickets.lifecycle import transitions
+from tickets.planning import phase_editing
+from tickets.planning.phase_editing import Arrange, Begin, Decide, Waive
+from tickets.runs import claims, landing_results, reports
 from tickets.shared import lookup
 from tickets.shared.errors import DomainError
-from tickets.workflow import landing, workflow
+from tickets.workflow import landing, ticket_phases
 from tickets.workflow.landing import Plan
 
 from .test_landing import SEEN, project
@@ -56,7 +54,7 @@ VERDICTS = [
     "usage_limited",
     "protocol_violation",
 ]
-PATIENT = runs.RetryPolicy(limit=3, backoff_seconds=0)
+PATIENT = reports.RetryPolicy(limit=3, backoff_seconds=0)
 HUMAN_MOVES = [
     "park",
     "wake",
@@ -103,30 +101,32 @@ class Lifecycle(RuleBasedStateMachine):
     def a_person_moves(self, which: int, move: str) -> None:
         try:
             with writing(self.engine) as session:
-                lifecycle.transition(session, self.tickets[which], move, ALICE, **FACTS.get(move, {}))
+                transitions.transition(session, self.tickets[which], move, ALICE, **FACTS.get(move, {}))
         except DomainError:
             pass
 
     @rule(
-        which=st.integers(0, 2), names=st.permutations(workflow.STANDARD), gates=st.tuples(*[st.sampled_from(Gate)] * 3)
+        which=st.integers(0, 2),
+        names=st.permutations(ticket_phases.STANDARD),
+        gates=st.tuples(*[st.sampled_from(Gate)] * 3),
     )
     def a_person_begins_a_workflow(self, which: int, names: list[str], gates: tuple[Gate, ...]) -> None:
         agents = ["script", "claude", None]
         phases = [{"name": name, "agent": agents[at], "gate": gates[at]} for at, name in enumerate(names)]
-        self._plan(planning.begin, which, Begin.model_validate({"phases": phases}))
+        self._plan(phase_editing.begin, which, Begin.model_validate({"phases": phases}))
 
-    @rule(which=st.integers(0, 2), name=st.sampled_from(workflow.STANDARD))
+    @rule(which=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD))
     def a_person_waives_a_phase(self, which: int, name: str) -> None:
-        self._plan(planning.waive, which, Waive(phase=name, reason="It does not apply."))
+        self._plan(phase_editing.waive, which, Waive(phase=name, reason="It does not apply."))
 
-    @rule(which=st.integers(0, 2), name=st.sampled_from(workflow.STANDARD))
+    @rule(which=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD))
     def a_person_plans_what_follows(self, which: int, name: str) -> None:
         phase = {"name": name, "agent": "codex", "gate": "none", "choices": ["go", "stop"]}
-        self._plan(planning.arrange, which, Arrange.model_validate({"phases": [phase]}))
+        self._plan(phase_editing.arrange, which, Arrange.model_validate({"phases": [phase]}))
 
     @rule(which=st.integers(0, 2))
     def a_person_decides(self, which: int) -> None:
-        self._plan(planning.decide, which, Decide(choice="go"))
+        self._plan(phase_editing.decide, which, Decide(choice="go"))
 
     def _plan(self, act: Any, which: int, body: Any) -> None:
         try:
@@ -140,12 +140,12 @@ class Lifecycle(RuleBasedStateMachine):
         with writing(self.engine) as session:
             session.execute(update(Agent).values(cooldown_until=None))  # its time is over
         with reading(self.engine) as session:
-            planned = dispatch.plan(session, policy.Limits()).claim
+            planned = dispatch_plan.plan(session, policy.DispatchLimits()).claim
         for ticket in planned:
             try:
                 with writing(self.engine) as session:
-                    run = runs.claim(session, ticket.id, "here").run
-                    runs.prepared(session, run.id, repository="/srv/web", branch="mc/MC-1-write-a-line")
+                    run = claims.claim(session, ticket.id, "here").run
+                    claims.prepared(session, run.id, repository="/srv/web", branch="mc/MC-1-write-a-line")
             except DomainError:
                 pass
 
@@ -156,9 +156,9 @@ class Lifecycle(RuleBasedStateMachine):
             return
         run = known[pick % len(known)]
         before = self._ticket(run.ticket_id)
-        body = runs.Report(verdict=verdict, summary=f"{verdict} {pick}", observations=SEEN)
+        body = reports.RunReport(verdict=verdict, summary=f"{verdict} {pick}", observations=SEEN)
         with writing(self.engine) as session:
-            receipt = runs.report(session, run.id, body, PATIENT)
+            receipt = reports.report(session, run.id, body, PATIENT)
         after = self._ticket(run.ticket_id)
         if receipt.accepted:
             assert run.id not in self.accepted, "a run reports once"
@@ -178,7 +178,7 @@ class Lifecycle(RuleBasedStateMachine):
         known = self._runs()
         if known:
             with writing(self.engine) as session:
-                runs.mark_lost(session, known[pick % len(known)].id, "killed", PATIENT)
+                reports.mark_lost(session, known[pick % len(known)].id, "killed", PATIENT)
 
     @rule(pick=st.integers(0, 50), came=st.sampled_from(["succeed", "fail", "conflicts"]))
     def a_door_ends_any_landing(self, pick: int, came: str) -> None:
@@ -189,7 +189,7 @@ class Lifecycle(RuleBasedStateMachine):
         before = self._ticket(ticket_id)
         said: dict[str, tuple[Any, ...]] = {"succeed": ("Merged.", {}), "fail": ("No.",), "conflicts": (["a.txt"],)}
         with writing(self.engine) as session:
-            counted = getattr(landed, came)(session, ticket_id, self.plans[key], *said[came])
+            counted = getattr(landing_results, came)(session, ticket_id, self.plans[key], *said[came])
         after = self._ticket(ticket_id)
         assert counted == (before.landing is LandingState.PENDING and (before.landing_plan or {})["key"] == key)
         assert counted or (after.status, after.version) == (before.status, before.version)
@@ -243,7 +243,7 @@ class Lifecycle(RuleBasedStateMachine):
         for ticket_id in self.tickets:
             ticket = self._ticket(ticket_id)
             with reading(self.engine) as session:
-                phases = workflow.of(session, ticket_id)
+                phases = ticket_phases.of(session, ticket_id)
             current = [phase for phase in phases if phase.state is PhaseState.CURRENT]
             assert len({phase.name for phase in phases}) == len(phases)
             if phases and ticket.closed is None:
@@ -283,10 +283,10 @@ def test_a_verdict_on_a_ticket_that_left_its_run_is_refused_and_kept(engine: Any
     move = {"waiting": "park", "blocked": "block", "cancelled": "cancel", "done": "close"}[state]
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        lifecycle.transition(session, ticket_id, move, ALICE, **FACTS.get(move, {}))
+        run = claims.claim(session, ticket_id, "here").run
+        transitions.transition(session, ticket_id, move, ALICE, **FACTS.get(move, {}))
     with writing(engine) as session:
-        receipt = runs.report(session, run.id, runs.Report(verdict=verdict, summary="Late."), PATIENT)
+        receipt = reports.report(session, run.id, reports.RunReport(verdict=verdict, summary="Late."), PATIENT)
     assert not receipt.accepted
     with reading(engine) as session:
         assert session.get_one(Ticket, ticket_id).status == state
@@ -299,9 +299,9 @@ def test_retries_end_after_exactly_so_many_runs_with_the_record(engine: Any) -> 
     ticket_id = make(engine)
     for attempt in range(3):
         with writing(engine) as session:
-            run = runs.claim(session, ticket_id, "here").run
-            report = runs.Report(verdict="failed", summary=f"reason {'abc'[attempt]}")
-            receipt = runs.report(session, run.id, report, PATIENT)
+            run = claims.claim(session, ticket_id, "here").run
+            report = reports.RunReport(verdict="failed", summary=f"reason {'abc'[attempt]}")
+            receipt = reports.report(session, run.id, report, PATIENT)
     assert receipt.ticket.status is TicketStatus.BLOCKED
     assert receipt.ticket.block is not None and receipt.ticket.block["reason"] == "exhausted"
 
@@ -310,9 +310,9 @@ def test_the_same_failure_twice_stops_the_loop_early(engine: Any) -> None:
     ticket_id = make(engine)
     for attempt in range(2):
         with writing(engine) as session:
-            run = runs.claim(session, ticket_id, "here").run
-            report = runs.Report(verdict="failed", summary=f"line {attempt + 12} is wrong")
-            receipt = runs.report(session, run.id, report, PATIENT)
+            run = claims.claim(session, ticket_id, "here").run
+            report = reports.RunReport(verdict="failed", summary=f"line {attempt + 12} is wrong")
+            receipt = reports.report(session, run.id, report, PATIENT)
     assert receipt.ticket.status is TicketStatus.BLOCKED
     assert receipt.ticket.block is not None and "same failure came twice" in receipt.ticket.block["next_action"]
 
@@ -321,9 +321,9 @@ def test_a_usage_limit_whose_reset_has_passed_is_not_tried_again_at_once(engine:
     ticket_id = make(engine)
     failure = {"class": "usage_limit", "message": "limit reached", "retry_at": "2020-01-01T00:00:00Z"}
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        body = runs.Report.model_validate({"verdict": "usage_limited", "failure": failure})
-        parked = runs.report(session, run.id, body, PATIENT).ticket
+        run = claims.claim(session, ticket_id, "here").run
+        body = reports.RunReport.model_validate({"verdict": "usage_limited", "failure": failure})
+        parked = reports.report(session, run.id, body, PATIENT).ticket
         assert parked.wake_at is not None and parked.wake_at > now() + timedelta(minutes=4)
 
 
@@ -332,23 +332,23 @@ def test_a_usage_limit_parks_the_ticket_until_its_reset_and_resumes(engine: Any)
     ticket_id = make(engine)
     failure = {"class": "usage_limit", "message": "limit reached", "retry_at": "2100-01-01T00:00:00Z"}
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        body = runs.Report.model_validate({"verdict": "usage_limited", "failure": failure})
-        parked = runs.report(session, run.id, body, PATIENT).ticket
+        run = claims.claim(session, ticket_id, "here").run
+        body = reports.RunReport.model_validate({"verdict": "usage_limited", "failure": failure})
+        parked = reports.report(session, run.id, body, PATIENT).ticket
     assert parked.status is TicketStatus.WAITING and parked.wake_at is not None and parked.wake_at.year == 2100
     with writing(engine) as session:
-        woken = lifecycle.transition(session, ticket_id, "wake", ALICE)
+        woken = transitions.transition(session, ticket_id, "wake", ALICE)
         assert (woken.status, woken.resume, woken.attempts) == (TicketStatus.TODO, True, 0)
 
 
 def test_a_run_without_a_verdict_leaves_its_record_and_its_last_words(engine: Any) -> None:
     ticket_id = make(engine)
-    body = runs.Report(
+    body = reports.RunReport(
         verdict="failed", summary="No luck.", transcript_tail="last ``` words", terminal={"root_cause": "Bad luck."}
     )
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        runs.report(session, run.id, body, PATIENT)
+        run = claims.claim(session, ticket_id, "here").run
+        reports.report(session, run.id, body, PATIENT)
     with reading(engine) as session:
         record, sweep = session.scalars(
             select(TicketComment).where(TicketComment.author == "system").order_by(TicketComment.id)
@@ -379,11 +379,11 @@ def test_the_record_of_a_stopped_run_says_what_became_of_its_ticket(
     """Regression: it said that the agent's program was killed from outside, though a person had parked the ticket."""
     ticket_id = make(engine)
     killed = {"status": "stopped", "summary": "It was killed.", "root_cause": "Killed from outside."}
-    body = runs.Report.model_validate({"verdict": "stopped", "failure": {"class": "killed"}, "terminal": killed})
+    body = reports.RunReport.model_validate({"verdict": "stopped", "failure": {"class": "killed"}, "terminal": killed})
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        lifecycle.transition(session, ticket_id, move, ALICE, **facts)
-        runs.report(session, run.id, body, PATIENT)
+        run = claims.claim(session, ticket_id, "here").run
+        transitions.transition(session, ticket_id, move, ALICE, **facts)
+        reports.report(session, run.id, body, PATIENT)
     with reading(engine) as session:
         record = session.scalars(select(TicketComment).where(TicketComment.author == "system")).one()
     assert record.data is not None

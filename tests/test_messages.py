@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, update
 
-from models import DeliveryState, QueuedMessage, now, reading, writing
+from database import reading, writing
+from models import DeliveryState, QueuedMessage, now
 from tickets.conversation import messages
-from tickets.runs import beats, runs
+from tickets.runs import claims, heartbeat, reports
 from tickets.shared import lookup
 
 from .test_spine import ALICE, make
@@ -25,17 +26,19 @@ def sent(engine: Engine, ticket_id: int, *bodies: str) -> list[str]:
 
 def begin(engine: Engine, ticket_id: int) -> int:
     with writing(engine) as session:
-        return runs.claim(session, ticket_id, "here").run.id
+        return claims.claim(session, ticket_id, "here").run.id
 
 
 def end(engine: Engine, run_id: int) -> None:
     with writing(engine) as session:
-        runs.report(session, run_id, runs.Report(verdict="stopped"), runs.RetryPolicy(backoff_seconds=0))
+        reports.report(session, run_id, reports.RunReport(verdict="stopped"), reports.RetryPolicy(backoff_seconds=0))
 
 
 def offered(engine: Engine, run_id: int) -> list[str]:
     with writing(engine) as session:
-        return [message["uuid"] for message in beats.beat(session, run_id, beats.Beat(state="running"))["messages"]]
+        return [
+            message["uuid"] for message in heartbeat.beat(session, run_id, heartbeat.Beat(state="running"))["messages"]
+        ]
 
 
 def told(engine: Engine, run_id: int, uuid: str, state: str) -> None:
@@ -78,7 +81,7 @@ def test_what_was_given_and_never_confirmed_is_shown_as_such_and_not_said_twice(
     offered(engine, run_id)
     told(engine, run_id, uuid, "delivered")
     with writing(engine) as session:
-        runs.mark_lost(session, run_id, "killed", runs.RetryPolicy(backoff_seconds=0))
+        reports.mark_lost(session, run_id, "killed", reports.RetryPolicy(backoff_seconds=0))
     with writing(engine) as session:
         message = session.query(QueuedMessage).filter_by(uuid=uuid).one()
         assert (message.state, message.failure) == (DeliveryState.FAILED, messages.UNCONFIRMED)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from models import reading, writing
-from tickets.board import board, header, overview
-from tickets.board.board import Filters, Viewer
-from tickets.dispatch.policy import Limits
-from tickets.lifecycle import lifecycle
-from tickets.runs import beats, runs
+from database import reading, writing
+from tickets.board import columns, overview, ticket_header
+from tickets.board.columns import Filters, Viewer
+from tickets.dispatch.policy import DispatchLimits
+from tickets.lifecycle import transitions
+from tickets.runs import claims, heartbeat
 from tickets.shared import lookup
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 
 from .test_spine import ALICE, make
 
@@ -22,15 +22,15 @@ pytestmark = pytest.mark.both_databases
 def test_a_run_that_waits_for_an_answer_is_shown_as_needing_a_person(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        beats.beat(session, run.id, beats.Beat(state="running"))
+        run = claims.claim(session, ticket_id, "here").run
+        heartbeat.beat(session, run.id, heartbeat.Beat(state="running"))
     for state, next_action, wanted in (("running", "Work goes on", False), ("waiting", "Answer", True)):
         with writing(engine) as session:
-            beats.beat(session, run.id, beats.Beat.model_validate({"state": state}))
+            heartbeat.beat(session, run.id, heartbeat.Beat.model_validate({"state": state}))
         with reading(engine) as session:
             ticket = lookup.get(session, ticket_id)
-            card = board.column(session, "in_progress", Filters(), Viewer(ALICE, Limits())).cards[0]
-            assert header.next_action(ticket, lookup.live_run(session, ticket_id)) == next_action
+            card = columns.column(session, "in_progress", Filters(), Viewer(ALICE, DispatchLimits())).cards[0]
+            assert ticket_header.next_action(ticket, lookup.live_run(session, ticket_id)) == next_action
             assert card.needs_you is wanted
             assert [item["identifier"] for item in overview.needs_you(session)] == [ticket.identifier] * wanted
             assert overview.count_needs(session) == int(wanted)
@@ -39,8 +39,8 @@ def test_a_run_that_waits_for_an_answer_is_shown_as_needing_a_person(engine: Eng
 def test_what_needs_a_person_is_counted_whole_where_the_list_is_cut(engine: Engine) -> None:
     with writing(engine) as session:
         for number in range(overview.SHOWN + 3):
-            ticket = lifecycle.create(session, NewTicket(title=f"Blocked {number}", assigned_to="script"), ALICE)
-            lifecycle.transition(
+            ticket = transitions.create(session, NewTicket(title=f"Blocked {number}", assigned_to="script"), ALICE)
+            transitions.transition(
                 session, ticket.id, "block", ALICE, reason="needs_human", owner="alice", next_action="y"
             )
     with reading(engine) as session:

@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, update
 
-from models import Run, Ticket, TicketStatus, now, reading, writing
+from database import reading, writing
+from models import Run, Ticket, TicketStatus, now
 from tickets.board import overview
-from tickets.lifecycle import lifecycle
-from tickets.runs import runs
+from tickets.lifecycle import transitions
+from tickets.runs import claims, reports
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 
 pytestmark = pytest.mark.both_databases
 
@@ -23,10 +24,10 @@ def finished(engine: Engine, minutes: int, days_ago: int = 0) -> None:
     """A ticket whose first run began so long before it was closed."""
     closed = now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days_ago)
     with writing(engine) as session:
-        ticket = lifecycle.create(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
-        run = runs.claim(session, ticket.id, "here").run
+        ticket = transitions.create(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
+        run = claims.claim(session, ticket.id, "here").run
         session.execute(update(Run).where(Run.id == run.id).values(started=closed - timedelta(minutes=minutes)))
-        lifecycle.transition(session, ticket.id, "close", ALICE, note="It is done.")
+        transitions.transition(session, ticket.id, "close", ALICE, note="It is done.")
         session.execute(update(Ticket).where(Ticket.id == ticket.id).values(closed=closed))
 
 
@@ -45,10 +46,10 @@ def test_cycle_time_is_the_median_from_the_first_run_to_the_end(engine: Engine) 
 
 def test_what_needs_you_says_what_its_agent_asked(engine: Engine) -> None:
     with writing(engine) as session:
-        ticket = lifecycle.create(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
-        claim = runs.claim(session, ticket.id, "here")
-        report = runs.Report.model_validate({"verdict": "question", "summary": "In which language?\nOr both?"})
-        runs.report(session, claim.run.id, report, runs.RetryPolicy())
+        ticket = transitions.create(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
+        claim = claims.claim(session, ticket.id, "here")
+        report = reports.RunReport.model_validate({"verdict": "question", "summary": "In which language?\nOr both?"})
+        reports.report(session, claim.run.id, report, reports.RetryPolicy())
     with reading(engine) as session:
         assert session.get_one(Ticket, ticket.id).status is TicketStatus.NEEDS_INPUT
         assert [item["line"] for item in overview.needs_you(session)] == ["In which language?"]

@@ -7,20 +7,21 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from models import ActorKind, Attachment, Failure, Outcome, TicketStatus, reading, writing
+from database import reading, writing
+from models import ActorKind, Attachment, Failure, Outcome, TicketStatus
 from tickets.conversation import attachments
-from tickets.lifecycle import editing, lifecycle
-from tickets.runs import runs, sessions
+from tickets.lifecycle import editing, moves, transitions
+from tickets.runs import claims, reports, sessions
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden
-from tickets.shared.facts import EditTicket, NewTicket
+from tickets.shared.inputs import EditTicket, NewTicket
 
 from .test_spine import ALICE, make
 
 SERVICE = Actor(ActorKind.SERVICE, "ci")
 PROBE = {"kind": "probe", "probe": ["true"]}
-PATIENT = runs.RetryPolicy(limit=5, backoff_seconds=0)
+PATIENT = reports.RetryPolicy(limit=5, backoff_seconds=0)
 
 
 @pytest.mark.parametrize(
@@ -64,13 +65,13 @@ def test_a_program_takes_no_file_off_a_ticket(engine: Engine) -> None:
 def test_a_run_starts_no_work_and_no_command_by_filing_a_ticket(engine: Engine, asked: dict[str, Any]) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
+        run = claims.claim(session, ticket_id, "here").run
         worker = Actor(ActorKind.RUN, "script", run.id, ticket_id)
         with pytest.raises(Forbidden, match=r"(files tickets for triage|Only a person)"):
-            lifecycle.create(
+            transitions.create(
                 session, NewTicket.model_validate({"title": "More", "assigned_to": "script", **asked}), worker
             )
-        filed = lifecycle.create(session, NewTicket(title="More", assigned_to="script"), worker)
+        filed = transitions.create(session, NewTicket(title="More", assigned_to="script"), worker)
         assert filed.status is TicketStatus.INBOX
 
 
@@ -79,13 +80,13 @@ def test_a_run_that_files_without_end_is_stopped(engine: Engine) -> None:
     """An agent in a loop filled the inbox with thousands of tickets, as far as the board was concerned."""
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
+        run = claims.claim(session, ticket_id, "here").run
         worker = Actor(ActorKind.RUN, "script", run.id, ticket_id)
-        for number in range(lifecycle.FILED_BY_A_RUN):
-            lifecycle.create(session, NewTicket(title=f"More {number}"), worker)
+        for number in range(moves.FILED_BY_A_RUN):
+            transitions.create(session, NewTicket(title=f"More {number}"), worker)
         with pytest.raises(Forbidden, match="at most 50 tickets"):
-            lifecycle.create(session, NewTicket(title="And more"), worker)
-        lifecycle.create(session, NewTicket(title="Of a person"), ALICE)
+            transitions.create(session, NewTicket(title="And more"), worker)
+        transitions.create(session, NewTicket(title="Of a person"), ALICE)
 
 
 def test_only_a_person_parks_a_ticket_on_a_command(engine: Engine) -> None:
@@ -94,20 +95,20 @@ def test_only_a_person_parks_a_ticket_on_a_command(engine: Engine) -> None:
     body = NewTicket.model_validate({"title": "Later", "status": "waiting", "wake": PROBE})
     with writing(engine) as session:
         with pytest.raises(Forbidden, match="Only a person"):
-            lifecycle.transition(session, ticket_id, "park", orchestrator, wake=PROBE)
+            transitions.transition(session, ticket_id, "park", orchestrator, wake=PROBE)
         with pytest.raises(Forbidden, match="Only a person"):
-            lifecycle.create(session, body, SERVICE)
-        assert lifecycle.transition(session, ticket_id, "park", ALICE, wake=PROBE).status is TicketStatus.WAITING
+            transitions.create(session, body, SERVICE)
+        assert transitions.transition(session, ticket_id, "park", ALICE, wake=PROBE).status is TicketStatus.WAITING
 
 
 def test_a_conversation_that_overflowed_is_not_resumed_by_whoever_unblocks_the_ticket(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        runs.prepared(session, run.id, config_dir="/somewhere", workspace="/elsewhere")
+        run = claims.claim(session, ticket_id, "here").run
+        claims.prepared(session, run.id, config_dir="/somewhere", workspace="/elsewhere")
         sessions.begun(session, lookup.get_run(session, run.id), "c-1")
         assert sessions.to_resume(session, ticket_id, "script", "script") is not None
-        runs.fail(
+        reports.fail(
             session, lookup.get_run(session, run.id), Outcome.FAILED, Failure.CONTEXT_OVERFLOW, "too long", PATIENT
         )
     with reading(engine) as session:

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from models import Agent, Run, reading, writing
-from tickets.conversation import conversation
-from tickets.conversation.conversation import NewComment
-from tickets.lifecycle import lifecycle
-from tickets.runs import ingest, prompt, runs
+from database import reading, writing
+from models import Agent, Run
+from tickets.conversation import timeline
+from tickets.conversation.timeline import NewComment
+from tickets.lifecycle import transitions
+from tickets.runs import claims, ingest, prompt, reports
 from tickets.runs.ingest import WorkerEvent
 from tickets.shared import lookup
 from tickets.team import projects
@@ -29,7 +30,7 @@ def prompt_of(engine: Engine, run: Run) -> str:
 
 def say(engine: Engine, ticket_id: int, words: str) -> None:
     with writing(engine) as session:
-        conversation.comment(session, ticket_id, NewComment(body=words), ALICE)
+        timeline.comment(session, ticket_id, NewComment(body=words), ALICE)
 
 
 def hear(engine: Engine, run: Run, conversation_id: str = "c-1") -> None:
@@ -37,13 +38,13 @@ def hear(engine: Engine, run: Run, conversation_id: str = "c-1") -> None:
     event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session"}
     said = event | {"payload": {"conversation_id": conversation_id}}
     with writing(engine) as session:
-        runs.prepared(session, run.id, config_dir="/kept")
+        claims.prepared(session, run.id, config_dir="/kept")
         ingest.take(session, run.id, [WorkerEvent.model_validate(said)])
 
 
 def end(engine: Engine, run: Run, **report: Any) -> None:
     with writing(engine) as session:
-        runs.report(session, run.id, runs.Report(**report), runs.RetryPolicy(backoff_seconds=0))
+        reports.report(session, run.id, reports.RunReport(**report), reports.RetryPolicy(backoff_seconds=0))
 
 
 def test_a_first_prompt_names_the_ticket_the_order_and_everything_that_counts(engine: Engine) -> None:
@@ -75,7 +76,7 @@ def test_a_resumed_conversation_is_told_only_what_is_new(engine: Engine) -> None
     say(engine, ticket_id, "Said while it worked.")
     end(engine, first, verdict="question", summary="Red or blue?", question={"request": "1"})
     with writing(engine) as session:
-        lifecycle.transition(session, ticket_id, "answer", ALICE, body="Blue.")
+        transitions.transition(session, ticket_id, "answer", ALICE, body="Blue.")
 
     text = prompt_of(engine, claimed(engine, ticket_id))
 
@@ -92,7 +93,7 @@ def test_a_program_that_remembers_nothing_is_told_everything_again(engine: Engin
         ingest.take(session, first.id, [WorkerEvent.model_validate(begun)])
     end(engine, first, verdict="question", summary="Red or blue?", question={"request": "1"})
     with writing(engine) as session:
-        lifecycle.transition(session, ticket_id, "answer", ALICE, body="Blue.")
+        transitions.transition(session, ticket_id, "answer", ALICE, body="Blue.")
 
     text = prompt_of(engine, claimed(engine, ticket_id))
 
@@ -105,7 +106,7 @@ def test_an_answer_is_told_again_until_a_run_has_reached_its_agent(engine: Engin
     hear(engine, first)
     end(engine, first, verdict="question", summary="Which?", question={"request": "1"})
     with writing(engine) as session:
-        lifecycle.transition(session, ticket_id, "answer", ALICE, body="The blue one.")
+        transitions.transition(session, ticket_id, "answer", ALICE, body="The blue one.")
     unheard = claimed(engine, ticket_id)
     end(engine, unheard, verdict="failed", failure={"class": "environment", "message": "The disk was full."})
 

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from models import reading, writing
-from tickets.conversation import conversation, requests
-from tickets.lifecycle import lifecycle
-from tickets.runs import ingest, runs
+from database import reading, writing
+from tickets.conversation import requests, timeline
+from tickets.lifecycle import transitions
+from tickets.runs import claims, ingest, reports
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import get
 
 ALICE = Actor.human("alice")
@@ -23,9 +23,9 @@ def ask(engine: Engine) -> tuple[int, int, int]:
     """A ticket whose live run has asked "q1"; returns ticket, run and the sequence up to which a page has read."""
     body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script"})
     with writing(engine) as session:
-        ticket_id = lifecycle.create(session, body, ALICE).id
+        ticket_id = transitions.create(session, body, ALICE).id
     with writing(engine) as session:
-        run_id = runs.claim(session, ticket_id, "here").run.id
+        run_id = claims.claim(session, ticket_id, "here").run.id
     tell(engine, run_id, 1, "agent.question", {"request": "q1", "questions": [{"text": "Which?"}]})
     with reading(engine) as session:
         return ticket_id, run_id, get(session, ticket_id).event_seq
@@ -47,16 +47,16 @@ def withdrawn(session: Session, ticket_id: int, run_id: int) -> None:
 
 
 def ended(session: Session, ticket_id: int, run_id: int) -> None:
-    runs.report(session, run_id, runs.Report(verdict="done", summary="Done."), runs.RetryPolicy())
+    reports.report(session, run_id, reports.RunReport(verdict="done", summary="Done."), reports.RetryPolicy())
 
 
 @pytest.mark.parametrize("settle", [answered, withdrawn, ended])
 def test_a_settled_question_is_read_again(engine: Engine, settle: Callable[[Session, int, int], None]) -> None:
     ticket_id, run_id, seen = ask(engine)
     with reading(engine) as session:
-        assert conversation.news(session, ticket_id, seen) == []
+        assert timeline.news(session, ticket_id, seen) == []
     with writing(engine) as session:
         settle(session, ticket_id, run_id)
     with reading(engine) as session:
-        fresh = conversation.news(session, ticket_id, seen)
+        fresh = timeline.news(session, ticket_id, seen)
     assert "q1" in [getattr(entry, "block", None) for entry in fresh]

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, update
 
-from models import Ticket, TicketEvent, now, reading, writing
+from database import reading, writing
+from models import Ticket, TicketEvent, now
 from tickets.board import replay
 from tickets.board.replay import Then
-from tickets.conversation import conversation, messages, requests
-from tickets.lifecycle import editing, lifecycle
-from tickets.runs import beats, ingest, runs
+from tickets.conversation import messages, requests, timeline
+from tickets.lifecycle import editing, transitions
+from tickets.runs import claims, heartbeat, ingest, reports
 from tickets.shared import events, lookup
-from tickets.shared.facts import EditTicket
+from tickets.shared.inputs import EditTicket
 
 from .test_spine import ALICE, make
 from .test_workflow import DEV, REVIEW, phased, work
@@ -34,7 +35,7 @@ def told(engine: Engine, run: int, *lines: tuple[str, dict[str, Any]]) -> None:
 
 def claim(engine: Engine, ticket_id: int) -> int:
     with writing(engine) as session:
-        return runs.claim(session, ticket_id, "here").run.id
+        return claims.claim(session, ticket_id, "here").run.id
 
 
 def last(engine: Engine, ticket_id: int) -> int:
@@ -65,10 +66,10 @@ def test_state_owner_phase_and_runtime_are_those_of_the_moment(engine: Engine) -
     run = claim(engine, ticket_id)
     claimed = last(engine, ticket_id)
     with writing(engine) as session:
-        beats.beat(session, run, beats.Beat(state="running"))
+        heartbeat.beat(session, run, heartbeat.Beat(state="running"))
     running = last(engine, ticket_id)
     with writing(engine) as session:
-        runs.report(session, run, runs.Report(verdict="done"), runs.RetryPolicy())
+        reports.report(session, run, reports.RunReport(verdict="done"), reports.RetryPolicy())
     handed = last(engine, ticket_id)
     work(engine, ticket_id, "done")
     assert stood(engine, ticket_id, created) == ("todo", "Dev", "script", "closed")
@@ -95,7 +96,7 @@ def test_a_move_that_was_taken_back_leaves_the_ticket_as_it_was(engine: Engine) 
 
     ticket_id = make(engine, assigned_to=None)
     with writing(engine) as session:
-        lifecycle.transition(session, ticket_id, "start", ALICE)
+        transitions.transition(session, ticket_id, "start", ALICE)
     with writing(engine) as session:
         undo.undo(session, str(ticket_id), ALICE)
     assert [stood(engine, ticket_id, seq)[::2] for seq in (1, 2, 3)] == [
@@ -143,7 +144,7 @@ def test_a_question_that_the_ticket_stopped_for_is_unanswered_while_it_waits(eng
     work(engine, ticket_id, "question", "Which?")
     asked = last(engine, ticket_id)
     with writing(engine) as session:
-        lifecycle.transition(session, ticket_id, "answer", ALICE, body="This.")
+        transitions.transition(session, ticket_id, "answer", ALICE, body="This.")
     assert said(engine, ticket_id, asked)[-1]["question"].get("unanswered")
     assert not said(engine, ticket_id, 10_000)[-2]["question"].get("unanswered")
 
@@ -204,7 +205,7 @@ def test_no_query_reads_more_of_a_long_log_than_of_a_short_one(engine: Engine) -
     run = claim(engine, ticket_id)
     told(engine, run, *[("usage", {"input_tokens": n}) for n in range(400)])
     with writing(engine) as session:
-        conversation.comment(session, ticket_id, conversation.NewComment(body="So."), ALICE)
+        timeline.comment(session, ticket_id, timeline.NewComment(body="So."), ALICE)
         session.connection().exec_driver_sql("ANALYZE")
     statements: list[tuple[str, Any]] = []
     with reading(engine) as session:

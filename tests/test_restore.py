@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import flight
-from models import open_engine, reading
-from tickets.shared import switches
+from database import open_engine, reading
+from jobs import single_flight
+from tickets.shared import runtime_flags
 from workers.run import lock
 
 from .test_cli import Mc
@@ -41,7 +41,7 @@ def titles(mc: Mc) -> list[str]:
 def epoch(home: Path) -> str:
     engine = open_engine(f"sqlite:///{home / 'mc.db'}")
     with reading(engine) as session:
-        told = switches.epoch(session)
+        told = runtime_flags.epoch(session)
     engine.dispose()
     return told
 
@@ -82,7 +82,7 @@ def test_there_is_a_store_at_every_moment(mc: Mc, home: Path, copy: Path, monkey
         return replace(part, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr("jobs.restoration.Path.replace", die)
+        patched.setattr("jobs.restore.Path.replace", die)
         mc("restore", str(copy))
     assert titles(mc) == ["After", "Before"]
     mc("restore", str(copy))
@@ -144,7 +144,7 @@ def test_what_a_restore_that_was_cut_off_has_left_is_not_its_own_source(mc: Mc, 
 
 
 def test_one_copy_is_restored_at_a_time(mc: Mc, home: Path, copy: Path) -> None:
-    with flight.hold(home / "run" / "restore.lock", "process 7"):
+    with single_flight.hold(home / "run" / "restore.lock", "process 7"):
         refused = mc("restore", str(copy))
     assert refused.exit_code == 1
     assert refused.output == "Error: Another copy is being restored just now (process 7): wait for it.\n"
@@ -166,8 +166,8 @@ def test_what_could_not_be_kept_whole_is_not_kept_at_all(
             raise OSError(28, "No space left on device", str(to))
 
     with monkeypatch.context() as patched:
-        patched.setattr("jobs.restoration._given", cannot_be_read)
-        patched.setattr("jobs.restoration.shutil.copy", fill_the_disk)
+        patched.setattr("jobs.restore._given", cannot_be_read)
+        patched.setattr("jobs.restore.shutil.copy", fill_the_disk)
         refused = mc("restore", str(copy))
 
     assert refused.exit_code == 1 and "No space left on device" in refused.output

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select, update
 
+from database import reading, writing
 from models import (
     AgentSession,
     Base,
@@ -36,8 +37,6 @@ from models import (
     TicketMessage,
     Trigger,
     now,
-    reading,
-    writing,
 )
 from settings import Retention
 from tickets.operations import retention

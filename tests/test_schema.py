@@ -10,7 +10,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, select, text
 
 import migrations
-from models import Base, Landing, Project, Ticket, open_engine, reading, stamp
+from database import open_engine, reading
+from models import Base, Landing, Project, Ticket, format_timestamp
 
 THEN = "'2026-01-01T00:00:00.000000Z'"
 ROWS = (
@@ -78,7 +79,7 @@ def test_tickets_of_an_older_store_know_since_when_they_stand_where_they_are(tmp
             )
         command.upgrade(migrations.config(connection), "head")
     with reading(engine) as session:
-        assert [stamp(moved) for moved in session.scalars(select(Ticket.moved).order_by(Ticket.id))] == [
+        assert [format_timestamp(moved) for moved in session.scalars(select(Ticket.moved).order_by(Ticket.id))] == [
             day.format(3),
             day.format(1),
         ]

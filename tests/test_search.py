@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine
 
-from models import reading, writing
+from database import reading, writing
 from tickets.board import search
-from tickets.conversation import conversation
-from tickets.lifecycle import lifecycle
-from tickets.runs import ingest, runs
+from tickets.conversation import timeline
+from tickets.lifecycle import transitions
+from tickets.runs import claims, ingest, reports
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 
 pytestmark = pytest.mark.both_databases
 
@@ -25,9 +25,9 @@ def board(engine: Engine) -> Engine:
     """The same rare word in each place that is searched."""
     with writing(engine) as session:
         body = NewTicket(title="Zebra crossing", description="```sh\ncount zebras\n```", assigned_to="script")
-        ticket = lifecycle.create(session, body, ALICE)
-        conversation.comment(session, ticket.id, conversation.NewComment(body="Which zebra?"), ALICE)
-        run = runs.claim(session, ticket.id, "here").run
+        ticket = transitions.create(session, body, ALICE)
+        timeline.comment(session, ticket.id, timeline.NewComment(body="Which zebra?"), ALICE)
+        run = claims.claim(session, ticket.id, "here").run
         said = {
             "run_seq": 1,
             "ts": datetime.now(UTC),
@@ -36,7 +36,7 @@ def board(engine: Engine) -> Engine:
         }
         ingest.take(session, run.id, [ingest.WorkerEvent.model_validate(said)])
         report = {"verdict": "review", "summary": "Done.", "claims": [{"text": "One zebra counted"}]}
-        runs.report(session, run.id, runs.Report.model_validate(report), runs.RetryPolicy())
+        reports.report(session, run.id, reports.RunReport.model_validate(report), reports.RetryPolicy())
     return engine
 
 

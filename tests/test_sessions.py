@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from models import Agent, Run, Ticket, writing
-from tickets.lifecycle import lifecycle
-from tickets.runs import ingest, runs
+from database import writing
+from models import Agent, Run, Ticket
+from tickets.lifecycle import transitions
+from tickets.runs import claims, ingest, reports
 from tickets.runs.ingest import WorkerEvent
 
 from .test_spine import ALICE, make
@@ -18,20 +19,20 @@ from .test_spine import ALICE, make
 def begin(engine: Engine, ticket_id: int, conversation: str | None, **places: Any) -> Run:
     """A run whose program tells of its conversation, and then asks a question."""
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        runs.prepared(session, run.id, workspace="/work", **places)
+        run = claims.claim(session, ticket_id, "here").run
+        claims.prepared(session, run.id, workspace="/work", **places)
         said = {"conversation_id": conversation} if conversation else {"program": "script"}
         event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session", "payload": said}
         ingest.take(session, run.id, [WorkerEvent.model_validate(event)])
-        asked = runs.Report(verdict="question", summary="Which?", question={"request": "1"})
-        runs.report(session, run.id, asked, runs.RetryPolicy())
-        lifecycle.transition(session, ticket_id, "answer", ALICE, body="This one.")
+        asked = reports.RunReport(verdict="question", summary="Which?", question={"request": "1"})
+        reports.report(session, run.id, asked, reports.RetryPolicy())
+        transitions.transition(session, ticket_id, "answer", ALICE, body="This one.")
     return run
 
 
 def claimed(engine: Engine, ticket_id: int) -> Run:
     with writing(engine) as session:
-        return runs.claim(session, ticket_id, "here").run
+        return claims.claim(session, ticket_id, "here").run
 
 
 @pytest.mark.both_databases

@@ -6,12 +6,13 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine, func, select, update
 
-from models import Agent, Ticket, TicketStatus, reading, writing
-from tickets.dispatch import dispatch, policy
-from tickets.lifecycle import lifecycle
-from tickets.runs import ingest, runs
+from database import reading, writing
+from models import Agent, Ticket, TicketStatus
+from tickets.dispatch import dispatch_plan, policy
+from tickets.lifecycle import transitions
+from tickets.runs import claims, ingest, reports
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 
 ALICE = Actor.human("alice")
 
@@ -19,16 +20,16 @@ ALICE = Actor.human("alice")
 def make(engine: Engine, **facts: object) -> int:
     body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
     with writing(engine) as session:
-        return lifecycle.create(session, body, ALICE).id
+        return transitions.create(session, body, ALICE).id
 
 
 @pytest.mark.both_databases
 def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None:
     ticket_id = make(engine)
     with reading(engine) as session:
-        assert [ticket.id for ticket in dispatch.plan(session, policy.Limits()).claim] == [ticket_id]
+        assert [ticket.id for ticket in dispatch_plan.plan(session, policy.DispatchLimits()).claim] == [ticket_id]
     with writing(engine) as session:
-        claim = runs.claim(session, ticket_id, "here")
+        claim = claims.claim(session, ticket_id, "here")
     event = {
         "run_seq": 1,
         "ts": "2026-01-01T00:00:00Z",
@@ -39,10 +40,12 @@ def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None
         taken = ingest.take(session, claim.run.id, [ingest.WorkerEvent.model_validate(event)])
     assert (taken.accepted, taken.last_run_seq) == (1, 1)
     with writing(engine) as session:
-        receipt = runs.report(session, claim.run.id, runs.Report(verdict="done", summary="Done."), runs.RetryPolicy())
+        receipt = reports.report(
+            session, claim.run.id, reports.RunReport(verdict="done", summary="Done."), reports.RetryPolicy()
+        )
     assert receipt.accepted and receipt.ticket.status is TicketStatus.IN_REVIEW
     with writing(engine) as session:
-        assert lifecycle.transition(session, ticket_id, "approve", ALICE).status is TicketStatus.DONE
+        assert transitions.transition(session, ticket_id, "approve", ALICE).status is TicketStatus.DONE
 
 
 @pytest.mark.both_databases
@@ -60,7 +63,7 @@ def test_what_is_read_together_is_of_one_moment(engine: Engine) -> None:
 def test_an_unreadable_figure_does_not_cost_the_events_beside_it(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
+        run = claims.claim(session, ticket_id, "here").run
     lines = [
         {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.usage", "payload": {"input_tokens": -5}},
         {"run_seq": 2, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.usage", "payload": {"input_tokens": 10**30}},
@@ -76,12 +79,12 @@ def test_a_long_queue_of_one_agent_does_not_keep_the_others_idle(engine: Engine)
     """Regression: a pass looked at the first thousand tickets only, and those of a busy agent filled them all."""
     with writing(engine) as session:
         body = NewTicket.model_validate({"title": "One of many", "assigned_to": "claude", "priority": "high"})
-        for _ in range(dispatch.PASS_LIMIT + 1):
-            lifecycle.create(session, body, ALICE)
+        for _ in range(dispatch_plan.PASS_LIMIT + 1):
+            transitions.create(session, body, ALICE)
         session.execute(update(Agent).values(capacity=1))
     mine = make(engine)
     with reading(engine) as session:
-        claimed = dispatch.plan(session, policy.Limits()).claim
+        claimed = dispatch_plan.plan(session, policy.DispatchLimits()).claim
     assert [ticket.assigned_to for ticket in claimed] == ["claude", "script"]
     assert claimed[-1].id == mine
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from models import Run, RunMode, RunState, Ticket, TicketStatus, writing
-from tickets.runs import ingest, runs, takeover
+from database import writing
+from models import Run, RunMode, RunState, Ticket, TicketStatus
+from tickets.runs import claims, ingest, reports, takeover
 from tickets.runs.ingest import WorkerEvent
 
 from .test_spine import ALICE, make
@@ -15,8 +16,8 @@ from .test_spine import ALICE, make
 def claimed(engine: Engine, ticket_id: int) -> Run:
     """A run whose program has named its conversation."""
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        runs.prepared(session, run.id, workspace="/work", config_dir="/runs/1/config")
+        run = claims.claim(session, ticket_id, "here").run
+        claims.prepared(session, run.id, workspace="/work", config_dir="/runs/1/config")
         payload = {"conversation_id": "c-1"}
         event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session", "payload": payload}
         ingest.take(session, run.id, [WorkerEvent.model_validate(event)])
@@ -27,7 +28,7 @@ def ended(engine: Engine, run: Run) -> None:
     """The wrapper has done as it was told."""
     with writing(engine) as session:
         assert session.get_one(Run, run.id).state is RunState.STOPPING
-        runs.report(session, run.id, runs.Report(verdict="stopped"), runs.RetryPolicy())
+        reports.report(session, run.id, reports.RunReport(verdict="stopped"), reports.RetryPolicy())
 
 
 @pytest.mark.both_databases

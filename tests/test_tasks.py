@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from models import TaskOutcome, Trigger, now, reading, writing
+from database import reading, writing
+from models import TaskOutcome, Trigger, now
 from tickets.operations import tasks
 
 from .test_spine import ALICE

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from models import Run, RunRequest, TicketStatus, now, writing
-from tickets.runs import beats, ingest, runs
+from database import writing
+from models import Run, RunRequest, TicketStatus, now
+from tickets.runs import heartbeat, ingest, reports
 from tickets.runs.ingest import WorkerEvent
 from tickets.shared import lookup
 
@@ -25,21 +26,23 @@ def test_a_question_unanswered_past_its_limit_ends_the_run_and_is_asked_on_the_t
     event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.question", "payload": ASKED}
     with writing(engine) as session:
         ingest.take(session, run.id, [WorkerEvent.model_validate(event)])
-        assert runs.stop_unanswered(session, 3600) == 0
+        assert reports.stop_unanswered(session, 3600) == 0
         session.execute(update(RunRequest).values(created=now() - timedelta(seconds=3601)))
-        assert runs.stop_unanswered(session, 3600) == 1
-        assert runs.stop_unanswered(session, 3600) == 0, "it is told once"
-        assert beats.beat(session, run.id, beats.Beat(state="waiting"))["stop"]["code"] == "timeout"
+        assert reports.stop_unanswered(session, 3600) == 1
+        assert reports.stop_unanswered(session, 3600) == 0, "it is told once"
+        assert heartbeat.beat(session, run.id, heartbeat.Beat(state="waiting"))["stop"]["code"] == "timeout"
 
     with writing(engine) as session:
-        late = runs.report(session, run.id, runs.Report(verdict="done", summary="Done."), runs.RetryPolicy())
+        late = reports.report(
+            session, run.id, reports.RunReport(verdict="done", summary="Done."), reports.RetryPolicy()
+        )
         assert not late.accepted
 
     again = claimed(engine, make(engine, assigned_to="codex"))
     with writing(engine) as session:
-        session.execute(update(Run).where(Run.id == again.id).values(stop_code=runs.UNANSWERED))
-        asked = runs.Report(verdict="question", summary="Red or blue?", question=ASKED)
-        receipt = runs.report(session, again.id, asked, runs.RetryPolicy())
+        session.execute(update(Run).where(Run.id == again.id).values(stop_code=reports.UNANSWERED))
+        asked = reports.RunReport(verdict="question", summary="Red or blue?", question=ASKED)
+        receipt = reports.report(session, again.id, asked, reports.RetryPolicy())
 
     assert receipt.accepted and receipt.ticket.status is TicketStatus.NEEDS_INPUT
 
@@ -50,7 +53,7 @@ def test_a_run_stopped_for_its_question_never_leaves_its_ticket_in_progress(engi
     ticket_id = make(engine, assigned_to="claude")
     run = claimed(engine, ticket_id)
     with writing(engine) as session:
-        session.execute(update(Run).where(Run.id == run.id).values(stop_code=runs.UNANSWERED))
-        runs.report(session, run.id, runs.Report(verdict=verdict), runs.RetryPolicy())
+        session.execute(update(Run).where(Run.id == run.id).values(stop_code=reports.UNANSWERED))
+        reports.report(session, run.id, reports.RunReport(verdict=verdict), reports.RetryPolicy())
         ticket = lookup.get(session, ticket_id)
     assert (ticket.status, ticket.not_before is not None) == (TicketStatus.TODO, True)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from models import InboxItem, InboxState, Run, Ticket, TicketEvent, TicketStatus, now, reading, writing
-from tickets.lifecycle import editing, lifecycle, undo
-from tickets.runs import runs
+from database import reading, writing
+from models import InboxItem, InboxState, Run, Ticket, TicketEvent, TicketStatus, now
+from tickets.lifecycle import editing, transitions, undo
+from tickets.runs import claims, reports
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict
-from tickets.shared.facts import EditTicket
+from tickets.shared.inputs import EditTicket
 from tickets.shared.lookup import get
 from tickets.workflow import relationships
 
@@ -34,7 +35,7 @@ def row(engine: Engine) -> dict[str, Any]:
 
 def move(engine: Engine, name: str, /, **facts: Any) -> None:
     with writing(engine) as session:
-        lifecycle.transition(session, 1, name, ALICE, **facts)
+        transitions.transition(session, 1, name, ALICE, **facts)
 
 
 def take_back(engine: Engine, actor: Actor = ALICE) -> None:
@@ -92,12 +93,12 @@ def test_a_ticket_that_was_edited_or_claimed_since_stays(engine: Engine) -> None
     make(engine, status="inbox")
     move(engine, "triage")
     with writing(engine) as session:
-        runs.claim(session, 1, "here")
+        claims.claim(session, 1, "here")
     with pytest.raises(Conflict):
         take_back(engine)
     make(engine, **FREE)
     with writing(engine) as session:
-        lifecycle.transition(session, 2, "park", ALICE, **PARK)
+        transitions.transition(session, 2, "park", ALICE, **PARK)
         editing.edit(session, get(session, 2), EditTicket(version=2, title="Other"), ALICE)
         assert undo.offered(session, get(session, 2), ALICE) is None
 
@@ -105,12 +106,12 @@ def test_a_ticket_that_was_edited_or_claimed_since_stays(engine: Engine) -> None
 def test_a_move_that_stopped_a_run_stays(engine: Engine) -> None:
     make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, 1, "here").run.id
+        run = claims.claim(session, 1, "here").run.id
     move(engine, "park", **PARK)
     with pytest.raises(Conflict):
         take_back(engine)
     with writing(engine) as session:
-        runs.report(session, run, runs.Report(verdict="stopped", summary="Stopped."), runs.RetryPolicy())
+        reports.report(session, run, reports.RunReport(verdict="stopped", summary="Stopped."), reports.RetryPolicy())
     with pytest.raises(Conflict):
         take_back(engine)
 
@@ -127,8 +128,8 @@ def test_an_end_that_another_ticket_goes_by_stays(engine: Engine) -> None:
 def test_a_review_that_comes_back_is_filed_again(engine: Engine) -> None:
     make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, 1, "here").run.id
-        runs.report(session, run, runs.Report(verdict="review", summary="Look."), runs.RetryPolicy())
+        run = claims.claim(session, 1, "here").run.id
+        reports.report(session, run, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy())
     with writing(engine) as session:
         session.execute(update(Run).values(ended=now() - timedelta(minutes=1)))
     move(engine, "park", **PARK)

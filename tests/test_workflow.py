@@ -8,20 +8,21 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from models import ActorKind, Evidence, EvidenceSource, EvidenceStatus, Run, Ticket, TicketEvent, reading, writing
-from tickets.conversation import conversation, messages
-from tickets.lifecycle import lifecycle, undo
-from tickets.planning import planning
-from tickets.planning.planning import Arrange, Begin, Decide, NoPlan, Waive
-from tickets.runs import prompt, runs
+from database import reading, writing
+from models import ActorKind, Evidence, EvidenceSource, EvidenceStatus, Run, Ticket, TicketEvent
+from tickets.conversation import messages, timeline
+from tickets.lifecycle import transitions, undo
+from tickets.planning import phase_editing
+from tickets.planning.phase_editing import Arrange, Begin, Decide, NoPlan, Waive
+from tickets.runs import claims, prompt, reports
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden, IllegalMove, Invalid, StaleTicket
-from tickets.workflow import workflow
+from tickets.workflow import ticket_phases
 
 from .test_spine import ALICE, make
 
-PATIENT = runs.RetryPolicy(backoff_seconds=0)
+PATIENT = reports.RetryPolicy(backoff_seconds=0)
 DEV = {"name": "Dev", "agent": "script", "gate": "reviewer"}
 REVIEW = {"name": "Review", "agent": "claude", "gate": "none"}
 QA = {"name": "QA", "agent": "codex", "gate": "none"}
@@ -34,13 +35,13 @@ def phased(engine: Engine, *phases: dict[str, Any], **facts: Any) -> int:
 def work(engine: Engine, ticket_id: int, verdict: str, summary: str = "So it is.") -> Ticket:
     """The ticket is picked up and its run reports."""
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
-        return runs.report(session, run.id, runs.Report(verdict=verdict, summary=summary), PATIENT).ticket
+        run = claims.claim(session, ticket_id, "here").run
+        return reports.report(session, run.id, reports.RunReport(verdict=verdict, summary=summary), PATIENT).ticket
 
 
 def move(engine: Engine, ticket_id: int, name: str, actor: Actor = ALICE, **facts: Any) -> Ticket:
     with writing(engine) as session:
-        return lifecycle.transition(session, ticket_id, name, actor, **facts)
+        return transitions.transition(session, ticket_id, name, actor, **facts)
 
 
 def stands(ticket: Ticket) -> tuple[str, str | None, str | None]:
@@ -49,13 +50,13 @@ def stands(ticket: Ticket) -> tuple[str, str | None, str | None]:
 
 def states(engine: Engine, ticket_id: int) -> dict[str, str]:
     with reading(engine) as session:
-        return {phase.name: phase.state.value for phase in workflow.of(session, ticket_id)}
+        return {phase.name: phase.state.value for phase in ticket_phases.of(session, ticket_id)}
 
 
 def prompt_of(engine: Engine, ticket_id: int) -> str:
     """What the next run is told."""
     with writing(engine) as session:
-        claim = runs.claim(session, ticket_id, "here")
+        claim = claims.claim(session, ticket_id, "here")
         told = prompt.compose(session, claim.ticket, claim.run)
         session.rollback()
     return told
@@ -63,10 +64,10 @@ def prompt_of(engine: Engine, ticket_id: int) -> str:
 
 def plan(engine: Engine, ticket_id: int, body: Any, actor: Actor = ALICE) -> Any:
     doing: dict[Any, Any] = {
-        Begin: planning.begin,
-        Arrange: planning.arrange,
-        Waive: planning.waive,
-        Decide: planning.decide,
+        Begin: phase_editing.begin,
+        Arrange: phase_editing.arrange,
+        Waive: phase_editing.waive,
+        Decide: phase_editing.decide,
     }
     with writing(engine) as session:
         return doing[type(body)](session, lookup.get(session, ticket_id), body, actor)
@@ -114,7 +115,9 @@ def test_a_reviewer_sends_the_ticket_back_with_feedback_and_sees_it_again(engine
     assert stands(work(engine, ticket_id, "done")) == ("todo", "Review", "claude")
     assert stands(work(engine, ticket_id, "done"))[0] == "done"
     with reading(engine) as session:
-        told = [(run.phase, run.outcome and run.outcome.value) for run in reversed(runs.of(session, ticket_id))]
+        told = [
+            (run.phase, run.outcome and run.outcome.value) for run in reversed(claims.list_runs(session, ticket_id))
+        ]
     assert told == [("Dev", "done"), ("Review", "changes"), ("Dev", "done"), ("Review", "done")]
 
 
@@ -154,7 +157,7 @@ def test_two_agents_do_not_send_a_ticket_back_and_forth_for_ever(engine: Engine)
     work(engine, ticket_id, "done")
     assert stands(work(engine, ticket_id, "changes", "Still wrong.")) == ("in_review", "Review", "claude")
     with writing(engine) as session:
-        conversation.comment(session, ticket_id, conversation.NewComment(body="Once more."), ALICE)
+        timeline.comment(session, ticket_id, timeline.NewComment(body="Once more."), ALICE)
     move(engine, ticket_id, "request_changes", body="Look again.", phase="Review")
     assert stands(work(engine, ticket_id, "changes", "Still wrong."))[:2] == ("todo", "Dev")
 
@@ -212,10 +215,10 @@ def test_failed_facts_keep_a_phase_from_being_handed_on(engine: Engine, tmp_path
         add(session, NewProject(slug="web", name="web", folder=str(tmp_path), base_branch="main"), ALICE)
     ticket_id = phased(engine, DEV, REVIEW, project="web")
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
+        run = claims.claim(session, ticket_id, "here").run
         seen = {"error": "gone"}
-        report = runs.Report(verdict="done", observations=seen)
-        assert stands(runs.report(session, run.id, report, PATIENT).ticket)[:2] == ("in_review", "Dev")
+        report = reports.RunReport(verdict="done", observations=seen)
+        assert stands(reports.report(session, run.id, report, PATIENT).ticket)[:2] == ("in_review", "Dev")
         fact = select(Evidence.status).where(Evidence.source == EvidenceSource.FACT)
         assert session.scalars(fact).all() == [EvidenceStatus.FAILED]
 
@@ -276,18 +279,18 @@ def test_what_is_in_review_is_the_first_phase_of_a_workflow_that_begins(engine: 
     plan(engine, ticket_id, Begin.model_validate({"phases": [{"name": "Dev"}, REVIEW]}))
     assert stands(move(engine, ticket_id, "approve")) == ("todo", "Review", "claude")
     with reading(engine) as session:
-        assert [run.phase for run in runs.of(session, ticket_id)] == ["Dev"]
+        assert [run.phase for run in claims.list_runs(session, ticket_id)] == ["Dev"]
 
 
 def test_a_ticket_that_is_worked_on_begins_with_whoever_works_on_it(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
+        run = claims.claim(session, ticket_id, "here").run
     with pytest.raises(NoPlan, match="script works on it"):
         plan(engine, ticket_id, Begin.model_validate({"phases": [REVIEW]}))
     plan(engine, ticket_id, Begin.model_validate({"phases": [DEV, REVIEW]}))
     with writing(engine) as session:
-        ended = runs.report(session, run.id, runs.Report(verdict="done"), PATIENT)
+        ended = reports.report(session, run.id, reports.RunReport(verdict="done"), PATIENT)
         assert stands(ended.ticket) == ("todo", "Review", "claude")
 
 
@@ -296,7 +299,7 @@ def test_what_has_not_started_is_changed_and_put_in_another_order(engine: Engine
     ticket_id = phased(engine, DEV, REVIEW, QA)
     plan(engine, ticket_id, Arrange.model_validate({"phases": [QA | {"gate": "checks"}, {"name": "Docs"}]}))
     with reading(engine) as session:
-        found = [(phase.name, phase.gate.value) for phase in workflow.of(session, ticket_id)]
+        found = [(phase.name, phase.gate.value) for phase in ticket_phases.of(session, ticket_id)]
     assert found == [("Dev", "reviewer"), ("QA", "checks"), ("Docs", "person")]
     with pytest.raises(Invalid, match="a phase Dev already"):
         plan(engine, ticket_id, Arrange.model_validate({"phases": [DEV]}))
@@ -307,7 +310,7 @@ def test_a_phase_is_waived_with_a_reason_and_passed_over(engine: Engine) -> None
     plan(engine, ticket_id, Waive(phase="Review", reason="Only words changed."))
     assert stands(work(engine, ticket_id, "done"))[1] == "QA"
     with reading(engine) as session:
-        waived = workflow.of(session, ticket_id)[1]
+        waived = ticket_phases.of(session, ticket_id)[1]
     assert (waived.state.value, waived.note) == ("waived", "Only words changed.")
     with pytest.raises(NoPlan, match="is over"):
         plan(engine, ticket_id, Waive(phase="Review", reason="Again."))
@@ -344,13 +347,13 @@ CHOOSE = {"name": "Choose", "agent": "script", "gate": "none", "choices": ["red"
 def test_a_decision_reaches_the_live_run_and_lets_it_pass_the_phase(engine: Engine) -> None:
     ticket_id = phased(engine, CHOOSE, QA)
     with writing(engine) as session:
-        run = runs.claim(session, ticket_id, "here").run
+        run = claims.claim(session, ticket_id, "here").run
     told = plan(engine, ticket_id, Decide(choice="red"))
     assert isinstance(told, Run) and told.id == run.id
     with writing(engine) as session:
         offered = messages.offer(session, lookup.get_run(session, run.id))
         assert [message["body"] for message in offered] == ["Decision for phase Choose: red"]
-        ended = runs.report(session, run.id, runs.Report(verdict="done"), PATIENT)
+        ended = reports.report(session, run.id, reports.RunReport(verdict="done"), PATIENT)
         assert ended.ticket.phase == "QA"
     assert "Decided: Choose: red." in prompt_of(engine, ticket_id)
 

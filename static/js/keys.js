@@ -1,4 +1,4 @@
-// Keys of every page. What they are for stands in one table, on the server: web/site/keys.py. Single letters are quiet while
+// Keys of every page. What they are for stands in one table, on the server: web/site/shortcuts.py. Single letters are quiet while
 // somebody types or a dialog is open, and wherever they were turned off.
 
 import { tinykeys } from "../vendor/tinykeys.js";

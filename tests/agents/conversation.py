@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 from workers.agents import agent_for
+from workers.contract.agent_events import Event
 from workers.contract.spec import RunSpec
-from workers.contract.vocabulary import Event
 
 
 class Conversation:

@@ -9,8 +9,8 @@ from typing import Any
 
 from tests.workers.runs import spec_for
 from workers.agents import agent_for
-from workers.contract.base import Agent
-from workers.contract.vocabulary import Event
+from workers.contract.agent import Agent
+from workers.contract.agent_events import Event
 
 FOLDER = Path(__file__).resolve().parents[1] / "recordings"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.jsonl"))

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from tests.waiting import wait_until
 from tests.workers.fake_api import FakeApi
-from workers.contract.spec import Limits, RunSpec
+from workers.contract.spec import RunLimits, RunSpec
 from workers.host import processes
 from workers.host.processes import Identity
 from workers.host.tmux import Tmux, TmuxError
@@ -24,7 +24,7 @@ class ScreenRun:
     """One run with `mode = tui`."""
 
     def __init__(self, spec: RunSpec, folder: Path, board: FakeApi, prompt: str) -> None:
-        limits = replace(Limits(), grace_seconds=6, startup_seconds=30)
+        limits = replace(RunLimits(), grace_seconds=6, startup_seconds=30)
         self.spec = replace(spec, instance=uuid4().hex[:8], api=board.base, mode="tui", limits=limits)
         self.dir = folder / f"run-{self.spec.generation}"
         self.board = board

@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection, unix_connect
 
 from tests.workers.fake_api import FakeApi, serving
 from tests.workers.runs import Run, running
-from workers.agents.codex import socket_of
+from workers.agents.codex.program import socket_of
 from workers.contract.spec import RunSpec
 from workers.host import processes
 

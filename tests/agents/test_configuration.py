@@ -15,7 +15,7 @@ import pytest
 from tests.workers.repositories import git, repository
 from tests.workers.runs import spec_for
 from workers.agents import PROGRAMS, UnknownProgram, agent_for
-from workers.contract.spec import Limits, Permissions
+from workers.contract.spec import Permissions, RunLimits
 
 MCP = ("/venv/bin/python", "/checkout/mc_coordination_mcp.py")
 
@@ -55,7 +55,7 @@ def test_a_resumed_claude_keeps_what_it_knew(tmp_path: Path) -> None:
     state = folder / ".claude.json"
     state.write_text(json.dumps({"numStartups": 7, "projects": {"/elsewhere": {"allowedTools": []}}}))
     argv, _ = prepared(
-        "claude", tmp_path, resume=True, model="opus", effort="high", limits=Limits(turns=9), argv=("--betas", "x")
+        "claude", tmp_path, resume=True, model="opus", effort="high", limits=RunLimits(turns=9), argv=("--betas", "x")
     )
     assert "--session-id" not in argv and argv[argv.index("--resume") + 1].startswith("6f1c2b0e")
     assert argv[-8:] == ["--model", "opus", "--effort", "high", "--max-turns", "9", "--betas", "x"]
@@ -65,7 +65,7 @@ def test_a_resumed_claude_keeps_what_it_knew(tmp_path: Path) -> None:
 
 def test_codex_is_told_of_the_coordination_server_and_keeps_no_daemon(tmp_path: Path) -> None:
     argv, folder = prepared("codex", tmp_path, effort="high", workspace=str(tmp_path / 'odd "name" ü'))
-    assert argv[-3:] == ["workers.agents.codex_bridge", "/opt/codex", str(tmp_path / "run.codex")]
+    assert argv[-3:] == ["workers.agents.codex.bridge", "/opt/codex", str(tmp_path / "run.codex")]
     config = tomllib.loads((folder / "config.toml").read_text())
     server = config["mcp_servers"]["mc-coord"]
     assert (server["command"], server["args"]) == (MCP[0], [MCP[1]])

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.contract.base import Agent
+from workers.contract.agent import Agent
+from workers.contract.agent_events import KINDS, TEXT_BYTES, Event, raw
 from workers.contract.fields import Fields, read_line
-from workers.contract.vocabulary import KINDS, TEXT_BYTES, Event, raw
 
 from .recordings import NAMES, lines, reader
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.agents.claude_stream import QUIET as CLAUDE_QUIET
-from workers.contract.vocabulary import FAILURES, KINDS
+from workers.agents.claude.stream import QUIET as CLAUDE_QUIET
+from workers.contract.agent_events import FAILURES, KINDS
 
 from .recordings import NAMES, events, lines, reader, replay
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Failure
-from tickets.runs.retries import CONSEQUENCES, Then
-from workers.agents.calls import call_title
+from tickets.runs.retry_policy import CONSEQUENCES, Then
 from workers.agents.deltas import Deltas
-from workers.agents.diagnosis import diagnose, explain_exit, reset_time
-from workers.contract.vocabulary import FAILURES, TEXT_BYTES, Event, clip, event, plain, raw, redact, title
+from workers.agents.error_classifier import diagnose, explain_exit, reset_time
+from workers.agents.tool_calls import call_title
+from workers.contract.agent_events import FAILURES, TEXT_BYTES, Event, clip, event, plain, raw, redact, title
 
 NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
 

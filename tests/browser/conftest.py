@@ -21,7 +21,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 import auth
 from app import create_app
-from models import Landing, Run, Scope, TaskOutcome, Trigger, now, open_engine, reading, writing
+from database import open_engine, reading, writing
+from models import Landing, Run, Scope, TaskOutcome, Trigger, now
 from settings import Settings
 from tests.web.conftest import Staged
 from tests.web.conftest import stage as stage
@@ -30,12 +31,12 @@ from tests.workers.repositories import commit, git, named, repository
 from tickets.conversation import attachments
 from tickets.conversation import context as links
 from tickets.conversation.context import NewContext
-from tickets.lifecycle import editing, lifecycle
-from tickets.lifecycle.views import TicketJson, ticket_json
+from tickets.lifecycle import editing, transitions
+from tickets.lifecycle.schemas import TicketJson, ticket_json
 from tickets.operations import incidents, tasks, tokens
-from tickets.runs import beats, ingest, landed, runs
+from tickets.runs import claims, heartbeat, ingest, landing_results, reports
 from tickets.shared.actors import Actor
-from tickets.shared.facts import EditTicket, NewTicket
+from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import get
 from tickets.team import projects
 from tickets.team.projects import NewProject
@@ -105,26 +106,26 @@ class House:
     def ticket(self, **facts: Any) -> str:
         body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
         with writing(self.store) as session:
-            return lifecycle.create(session, body, OPERATOR).identifier
+            return transitions.create(session, body, OPERATOR).identifier
 
     def move(self, identifier: str, name: str, /, **facts: Any) -> None:
         with writing(self.store) as session:
-            lifecycle.transition(session, get(session, identifier).id, name, OPERATOR, **facts)
+            transitions.transition(session, get(session, identifier).id, name, OPERATOR, **facts)
 
     def claim(self, identifier: str) -> int:
         with writing(self.store) as session:
-            return runs.claim(session, get(session, identifier).id, "here").run.id
+            return claims.claim(session, get(session, identifier).id, "here").run.id
 
     def put(self, identifier: str, verdict: str) -> None:
         """Let a run report this verdict: `question` or `review`."""
         run = self.claim(identifier)
         with writing(self.store) as session:
-            report = runs.Report.model_validate({"verdict": verdict, "summary": "Well?"})
-            runs.report(session, run, report, runs.RetryPolicy())
+            report = reports.RunReport.model_validate({"verdict": verdict, "summary": "Well?"})
+            reports.report(session, run, report, reports.RetryPolicy())
 
     def beat(self, run_id: int, state: str) -> None:
         with writing(self.store) as session:
-            beats.beat(session, run_id, beats.Beat.model_validate({"state": state}))
+            heartbeat.beat(session, run_id, heartbeat.Beat.model_validate({"state": state}))
 
     def trouble(self) -> None:
         """An incident, a task that failed, and a sign of life."""
@@ -163,18 +164,18 @@ class House:
         git(repo, "switch", "--quiet", "main")
         place = {"repository": str(repo), "branch": f"mc/{ticket}", "base_sha": base}
         with writing(self.store) as session:
-            runs.prepared(session, run, host=socket.gethostname(), **place)
-            report = runs.Report(verdict="review", summary="Better.", observations=seen)
-            runs.report(session, run, report, runs.RetryPolicy())
+            claims.prepared(session, run, host=socket.gethostname(), **place)
+            report = reports.RunReport(verdict="review", summary="Better.", observations=seen)
+            reports.report(session, run, report, reports.RetryPolicy())
         return ticket
 
     def fail_landing(self, ticket: str) -> None:
         """Its approval could not be carried out."""
         with writing(self.store) as session:
-            approved = lifecycle.transition(session, get(session, ticket).id, "approve", OPERATOR)
+            approved = transitions.transition(session, get(session, ticket).id, "approve", OPERATOR)
             plan = landing.of(approved)
             assert plan is not None
-            landed.fail(session, approved.id, plan, "The disk is full. Make room, then approve again.")
+            landing_results.fail(session, approved.id, plan, "The disk is full. Make room, then approve again.")
 
     def furnish(self, identifier: str) -> None:
         """A picture, a text and a file of another kind, one of them evidence; a relationship; links of every kind."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from models import writing
+from database import writing
 from tests.waiting import wait_until
-from tickets.lifecycle import lifecycle
-from tickets.shared.facts import NewTicket
+from tickets.lifecycle import transitions
+from tickets.shared.inputs import NewTicket
 
 from .conftest import OPERATOR, House, Tab
 from .test_live_pages import go
@@ -20,7 +20,7 @@ def test_news_among_three_hundred_cards_takes_neither_place_nor_focus(house: Hou
     body = NewTicket(title="Write a line")
     with writing(house.store) as session:
         for _ in range(300):
-            lifecycle.create(session, body, OPERATOR)
+            transitions.create(session, body, OPERATOR)
     go(page, "/board?view=columns")
     column, cards = page.locator("#column-todo"), page.locator("#cards-todo [data-card]")
     for loaded in range(60, 301, 30):

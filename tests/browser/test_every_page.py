@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from models import writing
-from tickets.planning import planning
+from database import writing
+from tickets.planning import phase_editing
 from tickets.shared.lookup import get, get_run
 from tickets.workflow import evidence, quarantine
 
@@ -29,7 +29,9 @@ def paths(house: House, folder: Path) -> list[str]:
     )
     phases = [{"name": "Dev", "choices": ["Ship it", "Hold it"], "runbook": "docs/dev.md"}, {"name": "QA"}]
     with writing(house.store) as session:
-        planning.begin(session, get(session, ticket), planning.Begin.model_validate({"phases": phases}), OPERATOR)
+        phase_editing.begin(
+            session, get(session, ticket), phase_editing.Begin.model_validate({"phases": phases}), OPERATOR
+        )
     run = house.claim(ticket)
     house.tell(run, "agent.text", block="b1", text="I look.\n\n```sh\nls\n```")
     house.tell(run, "agent.thinking", block="b2", text="Hm.", seconds=2)

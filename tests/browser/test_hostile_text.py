@@ -10,17 +10,18 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
-from models import TaskOutcome, Trigger, now, writing
+from database import writing
+from models import TaskOutcome, Trigger, now
 from tests.waiting import wait_until
 from tests.workers.repositories import commit, git, repository
 from tickets.board import saved_views
-from tickets.conversation import context, conversation
-from tickets.lifecycle import lifecycle
+from tickets.conversation import context, timeline
+from tickets.lifecycle import transitions
 from tickets.operations import incidents, tasks
-from tickets.planning import planning
-from tickets.shared.facts import NewTicket
+from tickets.planning import phase_editing
+from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import get, get_run
-from tickets.team import projects, team
+from tickets.team import agents, projects
 from tickets.workflow import evidence, quarantine
 
 from .conftest import OPERATOR, House, Opened, note_complaints
@@ -102,7 +103,9 @@ def plant(house: House, folder: Path) -> list[str]:
     )
     with writing(house.store) as session:
         phases = [{"name": line, "choices": CORPUS[:8], "runbook": line} for line in CORPUS[:3]]
-        planning.begin(session, get(session, ticket), planning.Begin.model_validate({"phases": phases}), OPERATOR)
+        phase_editing.begin(
+            session, get(session, ticket), phase_editing.Begin.model_validate({"phases": phases}), OPERATOR
+        )
     for line in CORPUS:
         house.ticket(title=line, assigned_to=None)
     run = house.claim(ticket)
@@ -157,7 +160,7 @@ def change(house: House, run: int, folder: Path) -> None:
 def fill(session: Any, ticket: str, run: int) -> None:
     """What people, timers and programs say about a ticket and the machine."""
     number = get(session, ticket).id
-    conversation.comment(session, number, conversation.NewComment(body=ALL), OPERATOR)
+    timeline.comment(session, number, timeline.NewComment(body=ALL), OPERATOR)
     for place, line in enumerate(CORPUS):
         link = context.NewContext(path=f"notes/{place}.md", title=line[:200], note=line)
         context.add(session, number, link, OPERATOR)
@@ -171,10 +174,10 @@ def fill(session: Any, ticket: str, run: int) -> None:
     closed = incidents.raise_incident(session, "closed", CORPUS[1], ALL)
     incidents.close(session, closed.id, ALL, OPERATOR)
     projects.add(session, projects.NewProject(slug="bad", name=CORPUS[1], folder="/tmp/" + CORPUS[2][:30]), OPERATOR)
-    team.add_agent(session, team.NewAgent.model_validate({"name": "bad", "title": CORPUS[1]}), OPERATOR)
-    blocked = lifecycle.create(session, NewTicket(title="Blocked"), OPERATOR)
+    agents.add_agent(session, agents.NewAgent.model_validate({"name": "bad", "title": CORPUS[1]}), OPERATOR)
+    blocked = transitions.create(session, NewTicket(title="Blocked"), OPERATOR)
     facts: dict[str, Any] = {"reason": "needs_human", "owner": "bad", "next_action": ALL}
-    lifecycle.transition(session, blocked.id, "block", OPERATOR, **facts)
+    transitions.transition(session, blocked.id, "block", OPERATOR, **facts)
     tasks.record(session, "backup", Trigger.TIMER, TaskOutcome.FAILED, now(), exit_code=1, output_tail=ALL)
     tasks.beat(session, "scheduler", "ok", '{"problems": ["<img src=x onerror=__hit=1>"]}')
     tasks.beat(session, "pickup", "failed", ALL)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from models import Ticket, TicketStatus, reading
+from database import reading
+from models import Ticket, TicketStatus
 from tickets.conversation import attachments
-from tickets.lifecycle import views
+from tickets.lifecycle import schemas
 from tickets.shared.lookup import get
 from tickets.workflow import relationships
 
@@ -33,7 +34,7 @@ def made(house: House, identifier: str) -> dict[str, Any]:
         ticket: Ticket = get(session, identifier)
         links = [(link.words, link.identifier) for link in relationships.of(session, ticket.id)]
         files = [row.name for row in attachments.of(session, ticket.id)]
-        return {**views.ticket_json(session, [ticket])[0], "links": links, "files": files}
+        return {**schemas.ticket_json(session, [ticket])[0], "links": links, "files": files}
 
 
 def fold(page: Page, name: str) -> Locator:

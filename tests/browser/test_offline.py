@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Worker, expect
 
-from models import writing
+from database import writing
 from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
 from tests.web.stage import Stage, staged

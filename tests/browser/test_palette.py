@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from models import reading, writing
+from database import reading, writing
 from tickets.operations import tasks
-from tickets.shared import switches
-from web.site import keys
+from tickets.shared import runtime_flags
+from web.site import shortcuts
 
 from . import page_rules
 from .conftest import House, Tab
@@ -127,7 +127,7 @@ def test_dispatch_is_paused_a_task_is_run_and_the_look_is_changed(house: House, 
     page.keyboard.press("Enter")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     with reading(house.store) as session:
-        assert switches.paused(session) is not None
+        assert runtime_flags.paused(session) is not None
         assert tasks.requested(session, 0)[1] == {"backup"}
     page.reload()
     ask(page, "dispatch")
@@ -207,7 +207,7 @@ def test_every_key_in_the_table_is_bound_on_some_page_and_shown_only_there(
 ) -> None:
     ticket = house.ticket()
     house.change(house.claim(ticket), tmp_path / "repository")
-    everywhere = {key for row in keys.EVERYWHERE for key in row.keys}
+    everywhere = {key for row in shortcuts.EVERYWHERE for key in row.keys}
     pages = {f"g {letter}" for letter in "obahtilms"}
     found = {}
     for path in ("/activity", "/board", f"/ticket/{ticket}", f"/ticket/{ticket}?tab=changes"):
@@ -215,7 +215,7 @@ def test_every_key_in_the_table_is_bound_on_some_page_and_shown_only_there(
         found[path] = listed(page) - everywhere - pages
         assert everywhere | pages <= listed(page)
     board, writing_, changes = (
-        {key for row in rows for key in row.keys} for rows in (keys.BOARD, keys.TICKET, keys.CHANGES)
+        {key for row in rows for key in row.keys} for rows in (shortcuts.BOARD, shortcuts.TICKET, shortcuts.CHANGES)
     )
     title = writing_ - {"r"}
     assert list(found.values()) == [set(), board, writing_, title | changes]

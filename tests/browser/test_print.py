@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from models import writing
-from tickets.conversation import conversation
-from tickets.runs import runs
+from database import writing
+from tickets.conversation import timeline
+from tickets.runs import reports
 from tickets.shared.lookup import get
 
 from .conftest import OPERATOR, House, Tab
@@ -46,8 +46,8 @@ def test_a_ticket_is_printed_whole_with_its_evidence_and_the_addresses_of_links(
     run = house.claim(ticket)
     with writing(house.store) as session:
         for number in range(80):
-            body = conversation.NewComment(body=f"remark {number}")
-            conversation.comment(session, get(session, ticket).id, body, OPERATOR)
+            body = timeline.NewComment(body=f"remark {number}")
+            timeline.comment(session, get(session, ticket).id, body, OPERATOR)
     house.tell(run, "agent.text", block="b1", text="x" * 300)
     house.tell(run, "agent.question", request="q1", questions=[{"text": "Which one?", "choices": [{"label": "This"}]}])
     printed(sheet, f"/ticket/{ticket}/print")
@@ -58,8 +58,8 @@ def test_a_ticket_is_printed_whole_with_its_evidence_and_the_addresses_of_links(
     assert "https://example.org/plan" in after
     claim = {"kind": "tests", "text": "All pass."}
     with writing(house.store) as session:
-        report = runs.Report.model_validate({"verdict": "review", "summary": "Look.", "claims": [claim]})
-        runs.report(session, run, report, runs.RetryPolicy())
+        report = reports.RunReport.model_validate({"verdict": "review", "summary": "Look.", "claims": [claim]})
+        reports.report(session, run, report, reports.RetryPolicy())
     printed(sheet, f"/ticket/{ticket}/print")
     expect(sheet.locator("main")).to_contain_text("All pass.")
     expect(sheet.locator("main")).to_contain_text("Verified by Mission Control")

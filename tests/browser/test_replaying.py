@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from models import writing
-from tickets.conversation import conversation
-from tickets.lifecycle import lifecycle
-from tickets.runs import runs
+from database import writing
+from tickets.conversation import timeline
+from tickets.lifecycle import transitions
+from tickets.runs import reports
 from tickets.shared import lookup
 
 from .conftest import OPERATOR, House, Opened, Tab
@@ -27,7 +27,7 @@ def lived(house: House) -> tuple[str, int]:
     house.tell(run, "agent.text", block="b2", text="It is built.")
     report = {"verdict": "review", "summary": "Look at it.", "usage": {"input_tokens": 4000, "cost_usd": 0.25}}
     with writing(house.store) as session:
-        runs.report(session, run, runs.Report.model_validate(report), runs.RetryPolicy())
+        reports.report(session, run, reports.RunReport.model_validate(report), reports.RetryPolicy())
     return ticket, run
 
 
@@ -95,8 +95,8 @@ def test_news_lengthens_the_ruler_and_leaves_the_past_alone(house: House, page: 
     go(page, f"/ticket/{ticket}?tab=events&at=2")
     before = last(house, ticket)
     with writing(house.store) as session:
-        conversation.comment(session, lookup.get(session, ticket).id, conversation.NewComment(body="Now."), OPERATOR)
-        lifecycle.transition(session, lookup.get(session, ticket).id, "request_changes", OPERATOR, body="Again.")
+        timeline.comment(session, lookup.get(session, ticket).id, timeline.NewComment(body="Now."), OPERATOR)
+        transitions.transition(session, lookup.get(session, ticket).id, "request_changes", OPERATOR, body="Again.")
     expect(page.locator(f"#event-{before + 1}")).to_be_visible()
     expect(page.locator(".then h3")).to_have_text("As it was after event 2")
     expect(page.locator(".replay-place")).to_have_text(f"2 of {last(house, ticket)}")

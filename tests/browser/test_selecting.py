@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from models import TicketStatus, reading
+from database import reading
+from models import TicketStatus
 from tickets.shared.lookup import get
 
 from .conftest import House, Tab

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from models import writing
+from database import writing
 from tests.waiting import wait_until
 from tickets.shared.actors import Actor
 from tickets.team import projects

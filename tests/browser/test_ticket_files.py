@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 import auth
-from models import reading
+from database import reading
 from tickets.conversation import attachments
 from tickets.shared.lookup import get
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from models import writing
+from database import writing
 from tests.waiting import wait_until
-from tickets.runs import runs
+from tickets.runs import reports
 from tickets.shared import lookup
-from tickets.workflow import workflow
+from tickets.workflow import ticket_phases
 
 from .conftest import House, Tab
 from .test_live_pages import go
@@ -24,14 +24,14 @@ DECIDED = [
 
 def phases(house: House, ticket: str) -> list[tuple[str, str | None, str]]:
     with writing(house.store) as session:
-        found = workflow.of(session, lookup.get(session, ticket).id)
+        found = ticket_phases.of(session, lookup.get(session, ticket).id)
         return [(phase.name, phase.agent, phase.gate.value) for phase in found]
 
 
 def report(house: House, ticket: str, verdict: str) -> None:
     run = house.claim(ticket)
     with writing(house.store) as session:
-        runs.report(session, run, runs.Report.model_validate({"verdict": verdict}), runs.RetryPolicy())
+        reports.report(session, run, reports.RunReport.model_validate({"verdict": verdict}), reports.RetryPolicy())
 
 
 def test_a_workflow_is_chosen_and_started_from_the_box(house: House, page: Page) -> None:

@@ -6,24 +6,24 @@ from dataclasses import replace
 from functools import partial
 
 import settings
-from jobs import bench, passes
-from models import open_engine, reading, writing
-from tickets.dispatch import dispatch
-from tickets.runs import runs
+from database import open_engine, reading, writing
+from jobs import dispatch_pass, job_context
+from tickets.dispatch import dispatch_plan
+from tickets.runs import claims
 from tickets.shared.errors import DomainError
 
 if __name__ == "__main__":
     chosen = settings.load().model_copy(update={"max_workers": 100_000})
-    here = replace(bench.set_up(chosen, open_engine(chosen.database_url)), host="test")
+    here = replace(job_context.set_up(chosen, open_engine(chosen.database_url)), host="test")
     while True:
         with reading(here.engine) as session:
-            wanted = dispatch.plan(session, here.limits).claim
+            wanted = dispatch_plan.plan(session, here.limits).claim
         if not wanted:
             break
         for ticket in wanted:
             try:
-                with writing(here.engine, partial(runs.require_claimable, ticket_id=ticket.id)) as session:
-                    claim = passes.claim_if_open(session, here, ticket.id, passes.Tally())
+                with writing(here.engine, partial(claims.require_claimable, ticket_id=ticket.id)) as session:
+                    claim = dispatch_pass.claim_if_open(session, here, ticket.id, dispatch_pass.Tally())
             except DomainError:
                 continue
             if claim:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 import settings
-from jobs import bench, flight
-from models import open_engine
+from database import open_engine
+from jobs import job_context, single_flight
 
 if __name__ == "__main__":
     chosen = settings.load()
-    with flight.alone(bench.set_up(chosen, open_engine(chosen.database_url)), "pickup"):
+    with single_flight.alone(job_context.set_up(chosen, open_engine(chosen.database_url)), "pickup"):
         print("held", flush=True)
         threading.Event().wait()

@@ -16,18 +16,19 @@ from sqlalchemy import select
 from werkzeug.serving import BaseWSGIServer, make_server
 
 import app
-from jobs import bench, passes
-from jobs.bench import Bench
-from jobs.recording import Done
-from models import Evidence, Run, Ticket, TicketComment, TicketStatus, open_engine, reading, writing
+from database import open_engine, reading, writing
+from jobs import dispatch_pass, job_context
+from jobs.job_context import JobContext
+from jobs.task_recorder import Done
+from models import Evidence, Run, Ticket, TicketComment, TicketStatus
 from settings import Ambient, Limits, Settings
 from tests.ports import free_port
 from tests.waiting import wait_until
 from tests.workers.repositories import named, repository
-from tickets.lifecycle import lifecycle
+from tickets.lifecycle import transitions
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 from tickets.team import projects
 from tickets.team.projects import NewProject
 from workers.run import lock
@@ -47,7 +48,7 @@ class House:
         self.settings.ensure_home()
         shutil.copy(template, home / "mc.db")
         self.engine = open_engine(self.settings.database_url)
-        self.bench: Bench = bench.set_up(self.settings, self.engine)
+        self.bench: JobContext = job_context.set_up(self.settings, self.engine)
         self._tmux = self.bench.tmux
         self._server: BaseWSGIServer | None = None
         self._children: list[subprocess.Popen[bytes]] = []
@@ -118,11 +119,11 @@ class House:
         description = f"```sh\n{script}\n```\n" if script else "Nothing to run."
         values = {"title": "Write a line", "assigned_to": "script", "description": description, **facts}
         with writing(self.engine) as session:
-            return lifecycle.create(session, NewTicket.model_validate(values), ALICE).id
+            return transitions.create(session, NewTicket.model_validate(values), ALICE).id
 
     def move(self, ticket_id: int, move: str, **facts: Any) -> Ticket:
         with writing(self.engine) as session:
-            return lifecycle.transition(session, ticket_id, move, ALICE, **facts)
+            return transitions.transition(session, ticket_id, move, ALICE, **facts)
 
     def get(self, ticket_id: int) -> Ticket:
         with reading(self.engine) as session:
@@ -145,7 +146,7 @@ class House:
     # Passing
 
     def make_pass(self, **options: Any) -> Done:
-        return passes.make_pass(self.bench, **options)
+        return dispatch_pass.make_pass(self.bench, **options)
 
     def until(self, ticket_id: int, *statuses: TicketStatus, passing: bool = False, timeout: float = 90) -> Ticket:
         """Wait for a status, with passes in between if asked for."""

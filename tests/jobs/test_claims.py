@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 
-from jobs import flight, passes
-from models import Agent, Heartbeat, Run, TaskOutcome, TaskRun, Ticket, TicketEvent, TicketStatus, reading, writing
-from tickets.shared import events, switches
+from database import reading, writing
+from jobs import dispatch_pass, single_flight
+from models import Agent, Heartbeat, Run, TaskOutcome, TaskRun, Ticket, TicketEvent, TicketStatus
+from tickets.shared import events, runtime_flags
 from tickets.shared.actors import Actor
 
 from .house import House
@@ -23,7 +24,7 @@ PARKED = 200
 
 def test_a_second_pickup_says_who_is_at_it_and_ends_well(house: House) -> None:
     ticket_id = house.ticket("true")
-    with flight.alone(house.bench, "pickup"):
+    with single_flight.alone(house.bench, "pickup"):
         done = house.run_door("mc_pickup.py", "--trigger", "timer")
 
     said = json.loads(done.stdout.splitlines()[-1])
@@ -35,13 +36,13 @@ def test_a_second_pickup_says_who_is_at_it_and_ends_well(house: House) -> None:
 def test_a_killed_holder_frees_the_lock_at_once(house: House) -> None:
     holder = house.door("-m", "tests.jobs.holder")
     assert holder.stdout and holder.stdout.readline() == b"held\n"
-    with pytest.raises(flight.Held, match=f"pid {holder.pid}"), flight.alone(house.bench, "pickup"):
+    with pytest.raises(single_flight.Held, match=f"pid {holder.pid}"), single_flight.alone(house.bench, "pickup"):
         pass
 
     holder.kill()
     holder.wait()
 
-    with flight.alone(house.bench, "pickup"):
+    with single_flight.alone(house.bench, "pickup"):
         pass
 
 
@@ -123,21 +124,21 @@ def test_a_closed_gate_is_logged_once_for_each_change(house: House) -> None:
 def test_a_pause_keeps_everything_and_says_so(house: House) -> None:
     house.ticket("true")
     with writing(house.engine) as session:
-        switches.write(session, switches.PAUSE, "moving house", Actor.human())
+        runtime_flags.write(session, runtime_flags.PAUSE, "moving house", Actor.human())
 
     assert house.make_pass().summary["claimed"] == []
 
 
 def test_a_lost_claim_is_an_event_of_its_own(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     ticket_id = house.ticket("true")
-    decide = passes._decide
+    decide = dispatch_pass._decide
 
     def decide_and_be_late(*arguments: object) -> list[Ticket]:
         found = decide(*arguments)  # type: ignore[arg-type]
         house.move(ticket_id, "cancel")
         return found
 
-    monkeypatch.setattr(passes, "_decide", decide_and_be_late)
+    monkeypatch.setattr(dispatch_pass, "_decide", decide_and_be_late)
     done = house.make_pass()
 
     assert done.summary["lost_claims"] == 1 and house.runs() == []

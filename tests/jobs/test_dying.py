@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from database import reading, writing
 from jobs import reconcile
 from models import (
     EvidenceSource,
@@ -26,13 +27,11 @@ from models import (
     Ticket,
     TicketEvent,
     TicketStatus,
+    format_timestamp,
     now,
-    reading,
-    stamp,
-    writing,
 )
 from tests.waiting import wait_until
-from tickets.runs import external, runs
+from tickets.runs import claims, external, reports
 from workers.host import processes
 from workers.host.processes import Identity
 from workers.run import spool, verdict
@@ -134,13 +133,13 @@ def test_garbage_in_what_a_dead_run_left_strands_neither_the_run_nor_what_came_a
     """An event that the store cannot keep was tried at each pass for ever, and so was a report with odd particulars."""
     ticket_id = house.ticket("true")
     with writing(house.engine) as session:
-        run = runs.claim(session, ticket_id, house.bench.host).run
+        run = claims.claim(session, ticket_id, house.bench.host).run
         session.execute(update(Run).values(started=now() - timedelta(minutes=2)))
     folder = house.bench.run_dir(run.id)
     folder.mkdir(mode=0o700)
     told = ({"text": "before"}, {"text": "half a letter \ud800"}, {"text": "after"})
     events = [
-        {"run_seq": seq, "ts": stamp(now()), "event_type": "agent.text", "payload": payload}
+        {"run_seq": seq, "ts": format_timestamp(now()), "event_type": "agent.text", "payload": payload}
         for seq, payload in enumerate(told, 1)
     ]
     (folder / spool.CURRENT).write_text("".join(json.dumps(event) + "\n" for event in events))
@@ -206,9 +205,9 @@ def remains(house: House) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A ticket whose last run has reported and ended, but not all that it has started."""
     ticket_id = house.ticket("true")
     with writing(house.engine) as session:
-        run = runs.claim(session, ticket_id, house.bench.host).run
-        failed = runs.Report(verdict="failed", failure={"class": "network", "message": "gone"})
-        runs.report(session, run.id, failed, runs.RetryPolicy(backoff_seconds=0))
+        run = claims.claim(session, ticket_id, house.bench.host).run
+        failed = reports.RunReport(verdict="failed", failure={"class": "network", "message": "gone"})
+        reports.report(session, run.id, failed, reports.RetryPolicy(backoff_seconds=0))
     left = subprocess.Popen(["sleep", "60"], env={"MC_RUN_ID": house.bench.marker(run.id).partition("=")[2]})
     yield ticket_id, left
     left.kill()
@@ -283,7 +282,7 @@ def test_retries_end_after_exactly_as_many_runs_as_allowed(open_house: House) ->
 def test_a_claim_whose_start_never_happened_is_given_back(house: House) -> None:
     ticket_id = house.ticket("true")
     with writing(house.engine) as session:
-        run = runs.claim(session, ticket_id, house.bench.host).run
+        run = claims.claim(session, ticket_id, house.bench.host).run
     assert house.make_pass().summary["reconciled"] == {}, "a start is given its time"
 
     with writing(house.engine) as session:
@@ -326,7 +325,7 @@ def test_a_start_that_fails_gives_the_ticket_back_with_the_reason(house: House) 
 def test_runs_of_another_machine_are_left_alone(house: House) -> None:
     ticket_id = house.ticket("true")
     with writing(house.engine) as session:
-        runs.claim(session, ticket_id, "another-machine")
+        claims.claim(session, ticket_id, "another-machine")
         session.execute(update(Run).values(started=now() - timedelta(days=1)))
 
     assert house.make_pass().summary["reconciled"] == {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from jobs import bench, flight
+from jobs import job_context, single_flight
 from settings import Settings
 
 
@@ -19,13 +19,13 @@ def test_two_machines_with_one_store_take_turns(engine: Engine, tmp_path: Path) 
     homes = [Settings(home=tmp_path / name) for name in ("one", "two")]
     for home in homes:
         home.ensure_home()
-    here = bench.set_up(homes[0], engine)
-    there = replace(bench.set_up(homes[1], engine), host="another-machine")
+    here = job_context.set_up(homes[0], engine)
+    there = replace(job_context.set_up(homes[1], engine), host="another-machine")
 
-    with flight.alone(here, "pickup"):
-        with pytest.raises(flight.Held, match=socket.gethostname()), flight.alone(there, "pickup"):
+    with single_flight.alone(here, "pickup"):
+        with pytest.raises(single_flight.Held, match=socket.gethostname()), single_flight.alone(there, "pickup"):
             pass
-        with flight.alone(there, "retention"):
+        with single_flight.alone(there, "retention"):
             pass
-    with flight.alone(there, "pickup"):
+    with single_flight.alone(there, "pickup"):
         pass

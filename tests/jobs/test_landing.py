@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from database import reading, writing
 from jobs import landing
 from jobs.landing import Lander
-from jobs.scheduling import ROOT, Scheduler, land
-from models import Evidence, LandingState, TaskOutcome, TaskRun, Ticket, TicketStatus, Trigger, now, reading, writing
+from jobs.scheduler import ROOT, Scheduler, land
+from models import Evidence, LandingState, TaskOutcome, TaskRun, Ticket, TicketStatus, Trigger, now
 from tests.waiting import wait_until
 from tests.workers.repositories import commit, git
 from tests.workers.test_landing import calls, program
-from tickets.runs import landed, prompt, runs
+from tickets.runs import claims, landing_results, prompt, reports
 from tickets.shared import lookup
 from tickets.workflow import landing as plans
 from workers.contract.spec import marker
@@ -48,7 +49,7 @@ class Office:
 
     def hand_in(self, ticket_id: int, *, host: str = HERE, verdict: str = "review", **files: str) -> None:
         with writing(self.house.engine) as session:
-            run = runs.claim(session, ticket_id, host).run
+            run = claims.claim(session, ticket_id, host).run
         branch, place = f"mc/MC-{ticket_id}-add-a-line", self.house.settings.home / f"work-{run.id}"
         base = git(self.repo, "rev-parse", "main")
         known = git(self.repo, "branch", "--list", branch)
@@ -58,9 +59,9 @@ class Office:
         git(self.repo, "worktree", "remove", "--force", str(place))
         seen["check"] = {"argv": ["true"], "exit_code": 0, "seconds": 0, "sha256": "", "tail": ""}
         with writing(self.house.engine) as session:
-            runs.prepared(session, run.id, repository=str(self.repo), branch=branch, base_sha=base)
-            body = runs.Report.model_validate({"verdict": verdict, "summary": "Done.", "observations": seen})
-            assert runs.report(session, run.id, body, runs.RetryPolicy()).accepted
+            claims.prepared(session, run.id, repository=str(self.repo), branch=branch, base_sha=base)
+            body = reports.RunReport.model_validate({"verdict": verdict, "summary": "Done.", "observations": seen})
+            assert reports.report(session, run.id, body, reports.RetryPolicy()).accepted
 
     def approved(self, **facts: Any) -> int:
         ticket_id = self.handed_in()
@@ -155,7 +156,7 @@ def test_a_conflict_goes_back_with_its_files_and_reaches_the_next_run(office: Of
     assert office.log() == ["Otherwise", "first"]
     assert office.house.get(ticket_id).status is TicketStatus.TODO
     with writing(office.house.engine) as session:
-        run = runs.claim(session, ticket_id, HERE).run
+        run = claims.claim(session, ticket_id, HERE).run
         words = prompt.compose(session, lookup.get(session, ticket_id), run)
     assert "**Review feedback by mission-control**" in words and "It conflicts with main in `line.txt`." in words
     assert office.untouched()
@@ -184,7 +185,7 @@ def test_local_changes_in_the_way_need_a_person_and_are_kept(office: Office) -> 
 def test_what_is_no_longer_wanted_is_not_landed(office: Office) -> None:
     ticket_id = office.approved()
     with reading(office.house.engine) as session:
-        [ticket] = landed.wanted(session, HERE)
+        [ticket] = landing_results.wanted(session, HERE)
     office.house.move(ticket_id, "request_changes", body="Wait.")
     assert landing._Attempt(office.house.bench, ticket, lambda: False).land() == "withdrawn"
     assert office.log() == ["first"]
@@ -229,7 +230,7 @@ def test_one_whose_trouble_cannot_be_told_keeps_no_other(office: Office, monkeyp
     for ticket_id in (first, second):
         office.house.move(ticket_id, "approve")
     git(office.repo, "branch", "-D", "mc/MC-1-add-a-line")
-    monkeypatch.setattr(landed, "fail", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(landing_results, "fail", lambda *_, **__: 1 / 0)
     assert office.land() == {"failed": 1, "landed": 1}
     assert office.house.get(first).landing is LandingState.PENDING
 
@@ -378,7 +379,7 @@ def test_a_door_that_cannot_say_what_it_did_lands_nothing_twice(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(landed, "succeed", die)
+        patch.setattr(landing_results, "succeed", die)
         if error is Killed:
             with pytest.raises(Killed):
                 office.land()

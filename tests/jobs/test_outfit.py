@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs import outfit
+from jobs import spec_builder
 from models import AgentSession, Profile, Run, RunMode
 from settings import Ambient, Settings
-from workers.agents import logins, transcripts
+from workers.agents import credentials, transcripts
 from workers.contract import spec as specs
 
 KEYS = {
@@ -40,7 +40,7 @@ def profile(**changes: object) -> Profile:
 
 
 def test_an_agent_gets_what_its_profile_allows_and_nothing_else(settings: Settings) -> None:
-    given = outfit.environment_of(settings, profile(env_allow=["ANTHROPIC_API_KEY", "MC_API_TOKEN", "ABSENT"]), 7)
+    given = spec_builder.environment_of(settings, profile(env_allow=["ANTHROPIC_API_KEY", "MC_API_TOKEN", "ABSENT"]), 7)
 
     assert given["ANTHROPIC_API_KEY"] == "canary-key" and given["HOME"] == "/home/alice"
     assert not {"DEBUG", "MC_API_TOKEN", "ABSENT"} & given.keys()
@@ -49,20 +49,20 @@ def test_an_agent_gets_what_its_profile_allows_and_nothing_else(settings: Settin
 
 
 def test_values_that_look_like_secrets_are_redacted_unless_they_are_everywhere(settings: Settings) -> None:
-    given = outfit.environment_of(settings, profile(env_allow=["ANTHROPIC_API_KEY", "DEBUG", "SHORT_KEY"]), 7)
+    given = spec_builder.environment_of(settings, profile(env_allow=["ANTHROPIC_API_KEY", "DEBUG", "SHORT_KEY"]), 7)
 
-    assert outfit.secrets_in(given) == ("canary-key",)
+    assert spec_builder.secrets_in(given) == ("canary-key",)
 
 
 def test_a_profile_sets_its_own_limits_in_the_types_that_the_wrapper_reads(settings: Settings, tmp_path: Path) -> None:
     own = {"run_seconds": 60.5, "turns": 5.0, "tokens": 1e6, "cost_usd": 2.5, "memory_mb": 512.0}
 
-    limits = outfit.limits_of(settings, profile(limits=own))
+    limits = spec_builder.limits_of(settings, profile(limits=own))
 
     assert (limits.run_seconds, limits.turns, limits.tokens, limits.cost_usd) == (60.5, 5, 1_000_000, 2.5)
     assert isinstance(limits.turns, int) and limits.silence_seconds == settings.limits.silence_seconds
-    assert outfit.memory_of(profile(limits=own)) == "512M" and outfit.memory_of(profile()) is None
-    assert specs.Limits(**{name: getattr(limits, name) for name in limits.__slots__}) == limits
+    assert spec_builder.memory_of(profile(limits=own)) == "512M" and spec_builder.memory_of(profile()) is None
+    assert specs.RunLimits(**{name: getattr(limits, name) for name in limits.__slots__}) == limits
 
 
 @written
@@ -72,14 +72,14 @@ def test_a_conversation_is_resumed_only_where_its_program_has_kept_it(
     """Regression: one whose program was killed before it wrote anything down was resumed in vain, twice, then blocked."""
     held = Run(id=9, resumes=True, program=program, conversation_id="c-1", config_dir=str(tmp_path))
 
-    anew = outfit.conversation_of(settings, held, None)
+    anew = spec_builder.conversation_of(settings, held, None)
 
     assert str(uuid.UUID(anew.id)) == anew.id != "c-1" and not anew.resume
     assert anew.config_dir == settings.run_path(9) / "config"
     kept = tmp_path / path
     kept.parent.mkdir(parents=True)
     kept.write_text('{"type":"queue-operation"}\n{"type":"user"}\n')
-    assert outfit.conversation_of(settings, held, None) == outfit.Talk("c-1", True, None, tmp_path)
+    assert spec_builder.conversation_of(settings, held, None) == spec_builder.Talk("c-1", True, None, tmp_path)
 
 
 def test_a_conversation_of_which_only_the_beginning_was_queued_is_begun_anew(
@@ -88,7 +88,7 @@ def test_a_conversation_of_which_only_the_beginning_was_queued_is_begun_anew(
     held = Run(id=9, resumes=True, program="claude", conversation_id="c-1", config_dir=str(tmp_path))
     (tmp_path / "projects/-srv-web").mkdir(parents=True)
     (tmp_path / "projects/-srv-web/c-1.jsonl").write_text('{"type":"queue-operation"}\n')
-    assert not outfit.conversation_of(settings, held, None).resume
+    assert not spec_builder.conversation_of(settings, held, None).resume
 
 
 @written
@@ -97,12 +97,12 @@ def test_a_fork_has_a_copy_of_what_was_written_in_a_folder_of_its_own(
 ) -> None:
     run = Run(id=9, resumes=False, program=program)
     source = AgentSession(id="c-1", program=program, config_dir=str(tmp_path))
-    assert outfit.conversation_of(settings, run, source).forks is None
+    assert spec_builder.conversation_of(settings, run, source).forks is None
     written = tmp_path / path
     written.parent.mkdir(parents=True)
     written.write_text('{"type":"user"}\n{"type":"assis')
 
-    fork = outfit.conversation_of(settings, run, source)
+    fork = spec_builder.conversation_of(settings, run, source)
 
     assert (fork.resume, fork.forks, fork.config_dir) == (False, "c-1", settings.run_path(9) / "config")
     assert str(uuid.UUID(fork.id)) == fork.id and (fork.config_dir / path).read_text() == '{"type":"user"}\n'
@@ -130,27 +130,27 @@ def test_what_is_no_conversation_is_not_copied_and_keeps_nobody_waiting(
         case _:
             place.write_text('{"type":"user"}')
     source = AgentSession(id="c-1", program="claude", config_dir=str(tmp_path))
-    assert outfit.conversation_of(settings, Run(id=9, resumes=False, program="claude"), source).forks is None
+    assert spec_builder.conversation_of(settings, Run(id=9, resumes=False, program="claude"), source).forks is None
 
 
 def test_a_program_that_is_not_there_is_named(settings: Settings) -> None:
-    assert outfit.binary_of(settings, "script") is None
-    with pytest.raises(outfit.ProgramMissing, match="no-such-claude"):
-        outfit.binary_of(settings.model_copy(update={"claude_binary": Path("no-such-claude")}), "claude")
+    assert spec_builder.binary_of(settings, "script") is None
+    with pytest.raises(spec_builder.ProgramMissing, match="no-such-claude"):
+        spec_builder.binary_of(settings.model_copy(update={"claude_binary": Path("no-such-claude")}), "claude")
 
 
 def test_a_log_in_is_lent_as_a_link_and_never_copied(tmp_path: Path) -> None:
     home, config = tmp_path / "alice", tmp_path / "config"
-    assert not logins.lend("claude", home, config)
+    assert not credentials.lend("claude", home, config)
     (home / ".claude").mkdir(parents=True)
     secret = home / ".claude" / ".credentials.json"
     secret.write_text("{}")
 
-    assert logins.lend("claude", home, config) and logins.lend("claude", home, config)
+    assert credentials.lend("claude", home, config) and credentials.lend("claude", home, config)
 
     assert (config / ".credentials.json").readlink() == secret
     assert config.stat().st_mode & 0o777 == 0o700
-    assert not logins.lend("script", home, config)
+    assert not credentials.lend("script", home, config)
 
 
 def test_a_log_in_that_the_program_renewed_is_kept_until_the_operator_logs_in_again(tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_a_log_in_that_the_program_renewed_is_kept_until_the_operator_logs_in_ag
     config.mkdir(mode=0o700)
     (config / "auth.json").write_text("renewed")
 
-    assert logins.lend("codex", home, config)
+    assert credentials.lend("codex", home, config)
     assert (config / "auth.json").read_text() == "renewed"
 
     os.utime(config / "auth.json", (500, 500))
-    assert logins.lend("codex", home, config)
+    assert credentials.lend("codex", home, config)
     assert (config / "auth.json").read_text() == "old"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models import Outcome, RunState, TicketStatus, reading
+from database import reading
+from models import Outcome, RunState, TicketStatus
 from settings import Budget
 from tests.waiting import wait_until
 from tickets.dispatch import policy
@@ -45,6 +46,6 @@ def test_a_run_that_takes_too_long_is_stopped_and_nothing_else_is_started(thrift
     assert second in started
     with reading(thrifty.engine) as session:
         closed = policy.first_closed(
-            policy.examine(session, [get(session, third)])[0], policy.survey(session, thrifty.bench.limits)
+            policy.load_tickets(session, [get(session, third)])[0], policy.load_shared(session, thrifty.bench.limits)
         )
     assert closed and closed.name == "budget"

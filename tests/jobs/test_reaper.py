@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from jobs import flight, housekeeping
+from database import open_engine, reading, writing
+from jobs import housekeeping, single_flight
 from models import (
     DeliveryState,
     Outcome,
@@ -25,15 +26,12 @@ from models import (
     TicketStatus,
     Trigger,
     now,
-    open_engine,
-    reading,
-    writing,
 )
 from tickets.conversation import messages
 from tickets.conversation.messages import NewMessage
-from tickets.runs import runs
+from tickets.runs import claims
 from tickets.shared import lookup
-from workers.host import folders
+from workers.host import private_dirs
 
 from .house import ALICE, House
 from .test_dying import SLOW_STEP, kill_wrapper
@@ -50,7 +48,7 @@ def aged(path: Path) -> Path:
 def test_a_message_that_a_run_did_not_take_for_half_an_hour_expires(house: House) -> None:
     ticket_id = house.ticket()
     with writing(house.engine) as session:
-        run = runs.claim(session, ticket_id, "elsewhere").run
+        run = claims.claim(session, ticket_id, "elsewhere").run
         message = messages.send(session, lookup.get(session, ticket_id), NewMessage(body="Hurry."), ALICE)
         assert messages.offer(session, run)
         session.execute(update(QueuedMessage).values(offered=now() - timedelta(minutes=31)))
@@ -77,7 +75,7 @@ def test_it_settles_dead_runs_as_pickup_does(open_house: House) -> None:
 
 
 def test_it_leaves_dead_runs_to_a_pickup_that_is_at_work(house: House) -> None:
-    with flight.alone(house.bench, "pickup"):
+    with single_flight.alone(house.bench, "pickup"):
         done = housekeeping.reap(house.bench)
 
     assert (done.outcome, done.summary["pickup"]) == (TaskOutcome.NOOP, "at work")
@@ -86,7 +84,7 @@ def test_it_leaves_dead_runs_to_a_pickup_that_is_at_work(house: House) -> None:
 def test_files_go_when_nothing_needs_them_any_more(house: House) -> None:
     over, still_open = house.ticket(), house.ticket()
     with writing(house.engine) as session:
-        gone, kept = (runs.claim(session, number, "here").run for number in (over, still_open))
+        gone, kept = (claims.claim(session, number, "here").run for number in (over, still_open))
         session.execute(update(Run).values(state=RunState.ENDED, ended=now() - timedelta(days=99)))
         session.execute(update(Ticket).where(Ticket.id == over).values({"status": TicketStatus.DONE}))
     folders = [house.bench.run_dir(run.id) for run in (gone, kept)]
@@ -108,14 +106,14 @@ def test_a_folder_that_resists_is_named_and_keeps_no_other(house: House, monkeyp
         folder.mkdir()
         aged(folder)
     log = aged(house.settings.logs_dir / "old.log")
-    remove = folders.remove
+    remove = private_dirs.remove
 
     def resist(folder: Path) -> None:
         if folder == aside[1]:
             raise PermissionError(13, "Permission denied")
         remove(folder)
 
-    monkeypatch.setattr(folders, "remove", resist)
+    monkeypatch.setattr(private_dirs, "remove", resist)
 
     done = housekeeping.tidy(house.bench)
 

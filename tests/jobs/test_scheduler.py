@@ -14,16 +14,17 @@ import pytest
 from sqlalchemy import event, select
 
 import mc_scheduler
-from jobs import flight, passes, pickup, scheduling, timetable, watchdog
+from database import reading, writing
+from jobs import cron, dispatch_pass, pickup, scheduler, single_flight, watchdog
+from jobs.cron import Task, TaskFile
 from jobs.landing import Lander
-from jobs.probing import Prober
-from jobs.recording import Done
-from jobs.scheduling import ROOT, Scheduler, pick_up
-from jobs.timetable import Task, TaskFile
-from models import TaskOutcome, TaskRun, TicketStatus, Trigger, reading, writing
+from jobs.program_probes import Prober
+from jobs.scheduler import ROOT, Scheduler, pick_up
+from jobs.task_recorder import Done
+from models import TaskOutcome, TaskRun, TicketStatus, Trigger
 from tests.waiting import wait_until
 from tickets.operations import tasks
-from workers.run import tasks as programs
+from workers.run import task_process as programs
 
 from .house import ALICE, House
 from .test_dying import SLOW_STEP
@@ -86,7 +87,7 @@ def test_a_clock_that_was_set_back_holds_no_task_up(shop: Shop) -> None:
 def times(schedule: str, start: str, count: int) -> list[str]:
     moment, found = datetime.fromisoformat(start).replace(tzinfo=BERLIN), []
     for _ in range(count):
-        moment = timetable.next_after(task(schedule), moment, BERLIN)
+        moment = cron.next_after(task(schedule), moment, BERLIN)
         found.append(moment.isoformat(timespec="minutes"))
     return found
 
@@ -167,7 +168,7 @@ def test_a_disabled_task_does_not_run_until_somebody_enables_it(shop: Shop) -> N
 
 def test_a_task_is_never_at_work_twice(shop: Shop) -> None:
     write_task(shop.folder, "reap")
-    with flight.alone_here(shop.house.bench, "task-reap"):
+    with single_flight.alone_here(shop.house.bench, "task-reap"):
         assert shop.scheduler.run_now("reap") is TaskOutcome.SKIPPED
     assert shop.history() == []
 
@@ -207,7 +208,7 @@ def test_a_run_has_one_row_with_its_real_outcome_and_its_output(shop: Shop) -> N
 
 def test_a_skipped_run_is_recorded_as_skipped(shop: Shop) -> None:
     write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"])
-    with flight.alone(shop.house.bench, "pickup"):
+    with single_flight.alone(shop.house.bench, "pickup"):
         shop.tick(NOON + timedelta(minutes=1))
 
     [row] = shop.history("ticket-pickup")
@@ -242,7 +243,7 @@ def test_a_job_of_the_scheduler_runs_in_its_own_process_and_is_recorded_as_the_t
 
 
 def test_a_job_that_breaks_off_is_a_failure_that_says_where(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "settle", lambda *_: 1 / 0)
+    monkeypatch.setattr(dispatch_pass, "settle", lambda *_: 1 / 0)
     write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"])
 
     shop.tick(NOON + timedelta(minutes=1))
@@ -265,7 +266,7 @@ def test_a_pass_that_outlives_its_time_out_is_reported_and_ends_the_process(
 
     monkeypatch.setattr(watchdog, "end_process", end)
     monkeypatch.setattr(watchdog, "REPORT_SECONDS", 60)
-    monkeypatch.setattr(passes, "settle", lambda *_: given_up.wait(90))
+    monkeypatch.setattr(dispatch_pass, "settle", lambda *_: given_up.wait(90))
     write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"], timeout=0.2)
 
     shop.tick(NOON + timedelta(minutes=1))
@@ -304,7 +305,7 @@ def test_a_pass_that_cannot_be_reported_ends_the_process_all_the_same(monkeypatc
 def test_an_outcome_is_what_a_program_says_unless_its_end_belies_it(
     code: int, cut: str | None, summary: dict[str, str] | None, outcome: TaskOutcome
 ) -> None:
-    assert scheduling.outcome_of(programs.Ended(code, cut, "", summary)) is outcome
+    assert scheduler.outcome_of(programs.Ended(code, cut, "", summary)) is outcome
 
 
 def test_a_program_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +344,7 @@ def test_two_enabled_tasks_with_the_same_command_are_a_warning(shop: Shop) -> No
 
 
 def test_the_shipped_tasks_are_good() -> None:
-    found, problems = timetable.load(ROOT / "tasks")
+    found, problems = cron.load(ROOT / "tasks")
 
     assert problems == []
     assert {"ticket-pickup", "queue-reaper", "retention", "backup"} <= found.keys()
@@ -374,7 +375,7 @@ def beats(house: House) -> dict[str, object]:
 
 
 def test_there_is_one_scheduler_in_a_home(house: House) -> None:
-    with flight.alone_here(house.bench, "scheduler"):
+    with single_flight.alone_here(house.bench, "scheduler"):
         done = house.run_door("mc_scheduler.py", "--once")
 
     assert done.returncode == 1 and "another scheduler is at work" in done.stderr

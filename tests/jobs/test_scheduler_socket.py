@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 import bootstrap
+from database import reading
 from jobs import scheduler_client, scheduler_socket
-from jobs.recording import Done
 from jobs.scheduler_client import LineChannel, NotServed, request_pass, socket_address
 from jobs.scheduler_socket import PassRequest, PassServer
-from models import TaskOutcome, Trigger, reading
+from jobs.task_recorder import Done
+from models import TaskOutcome, Trigger
 from tests.waiting import wait_until
 from tickets.operations import tasks
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from jobs import passes
-from models import EvidenceSource, EvidenceStatus, Outcome, Project, Run, RunState, TaskOutcome, TicketStatus, writing
+from database import writing
+from jobs import dispatch_pass
+from models import EvidenceSource, EvidenceStatus, Outcome, Project, Run, RunState, TaskOutcome, TicketStatus
 from tests.waiting import wait_until
 from tests.workers.repositories import git
-from tickets.team import team
+from tickets.team import agents
 
 from .house import ALICE, House
 
@@ -93,7 +94,7 @@ def test_a_slot_whose_run_ended_during_the_pass_is_had_at_once(
     first, second = (open_house.ticket("true", project="web") for _ in range(2))
     open_house.make_pass()
     open_house.until(first, TicketStatus.IN_REVIEW)
-    monkeypatch.setattr(passes, "settle", lambda *_: None)  # the run has ended after this pass looked
+    monkeypatch.setattr(dispatch_pass, "settle", lambda *_: None)  # the run has ended after this pass looked
 
     assert open_house.make_pass().summary["claimed"] == ["MC-2"]
 
@@ -115,7 +116,7 @@ test "$(wc -l <line.txt)" -ge 2 || echo "CHANGES: one line is not enough"
 def test_a_reviewing_agent_sends_work_back_and_passes_it_when_it_is_right(open_house: House) -> None:
     folder = open_house.project()
     with writing(open_house.engine) as session:
-        team.add_agent(session, team.NewAgent(name="checker", runnable=True, profile="script"), ALICE)
+        agents.add_agent(session, agents.NewAgent(name="checker", runnable=True, profile="script"), ALICE)
     phases = [
         {"name": "Dev", "agent": "script", "gate": "reviewer"},
         {"name": "Review", "agent": "checker", "gate": "none"},

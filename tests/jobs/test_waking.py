@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event, update
 
-from models import Run, RunState, Ticket, TicketStatus, now, reading, stamp, writing
-from tickets.conversation import conversation
-from tickets.conversation.conversation import NewComment
-from tickets.lifecycle import lifecycle
-from tickets.runs import runs
-from tickets.shared.facts import NewTicket
-from tickets.workflow import wake
+from database import reading, writing
+from models import Run, RunState, Ticket, TicketStatus, format_timestamp, now
+from tickets.conversation import timeline
+from tickets.conversation.timeline import NewComment
+from tickets.lifecycle import transitions
+from tickets.runs import claims
+from tickets.shared.inputs import NewTicket
+from tickets.workflow import wake_conditions
 
 from .house import ALICE, House
 
@@ -25,8 +26,8 @@ def parked(house: House, **wake: object) -> int:
 
 
 def test_a_ticket_parked_until_a_time_wakes_after_it(house: House) -> None:
-    due = parked(house, kind="time", at=stamp(now() - timedelta(seconds=1)))
-    later = parked(house, kind="time", at=stamp(now() + timedelta(hours=1)))
+    due = parked(house, kind="time", at=format_timestamp(now() - timedelta(seconds=1)))
+    later = parked(house, kind="time", at=format_timestamp(now() + timedelta(hours=1)))
 
     assert house.make_pass().summary["woken"] == 1
     assert house.make_pass().summary["woken"] == 0
@@ -78,12 +79,12 @@ def test_what_waits_for_a_probe_is_found_by_one_question_whatever_else_is_parked
         for kind in ("probe", "manual", "probe"):
             until = {"kind": kind, **({"probe": ["test", "manual"]} if kind == "probe" else {})}
             body = {"title": "Wait", "status": "waiting", "wake": until}
-            lifecycle.create(session, NewTicket.model_validate(body), ALICE)
+            transitions.create(session, NewTicket.model_validate(body), ALICE)
     asked: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *told: asked.append(str(told[2])))
 
     with reading(engine) as session:
-        assert sorted(ticket.identifier for ticket in wake.probing(session)) == ["MC-1", "MC-3"]
+        assert sorted(ticket.identifier for ticket in wake_conditions.probing(session)) == ["MC-1", "MC-3"]
 
     assert len([statement for statement in asked if "FROM tickets" in statement]) == 1
 
@@ -92,7 +93,7 @@ def test_a_ticket_parked_for_an_idle_agent_wakes_after_its_minutes(house: House)
     ticket_id = parked(house, kind="agent_idle", agent="script", minutes=10)
     other = house.ticket("true", project=None)
     with writing(house.engine) as session:
-        run = runs.claim(session, other, "elsewhere").run
+        run = claims.claim(session, other, "elsewhere").run
     assert house.make_pass().summary["woken"] == 0, "the agent is at work"
 
     with writing(house.engine) as session:
@@ -122,4 +123,4 @@ def test_a_ticket_parked_for_an_answer_wakes_when_a_person_has_said_something(ho
 
 def say(house: House, ticket_id: int, words: str) -> None:
     with writing(house.engine) as session:
-        conversation.comment(session, ticket_id, NewComment(body=words), ALICE)
+        timeline.comment(session, ticket_id, NewComment(body=words), ALICE)

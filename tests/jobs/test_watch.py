@@ -7,8 +7,9 @@ import signal
 import pytest
 from sqlalchemy import Engine, select
 
-from jobs.watching import ChangeGate
-from models import TaskRun, TicketStatus, Trigger, reading, writing
+from database import reading, writing
+from jobs.event_watcher import ChangeGate
+from models import TaskRun, TicketStatus, Trigger
 from tests.waiting import wait_until
 from tickets.operations import tasks
 
@@ -25,7 +26,7 @@ def test_a_gate_opens_after_a_change_and_each_minute(engine: Engine, monkeypatch
     assert not gate.has_changed()
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.watching.time.monotonic", lambda: float("inf"))
+        patch.setattr("jobs.event_watcher.time.monotonic", lambda: float("inf"))
         assert gate.has_changed()
     gate.close()
     assert gate.has_changed(), "a new connection knows nothing of what was before it"

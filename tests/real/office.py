@@ -12,20 +12,8 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from models import (
-    Agent,
-    QueuedMessage,
-    RequestState,
-    Run,
-    RunRequest,
-    Scope,
-    Ticket,
-    TicketEvent,
-    TicketStatus,
-    now,
-    reading,
-    writing,
-)
+from database import reading, writing
+from models import Agent, QueuedMessage, RequestState, Run, RunRequest, Scope, Ticket, TicketEvent, TicketStatus, now
 from tests.agents import programs
 from tests.jobs.house import ALICE, House
 from tests.model_server import ModelServer
@@ -35,9 +23,10 @@ from tests.waiting import wait_until
 from tickets.conversation import requests
 from tickets.conversation.requests import Reply
 from tickets.operations import tokens
-from tickets.team import team
-from tickets.team.team import NewAgent, NewProfile
-from web.site import nudge
+from tickets.team import agents, profiles
+from tickets.team.agents import NewAgent
+from tickets.team.profiles import NewProfile
+from web.site import notify_run
 from workers.host import processes
 
 KEYS = {
@@ -98,8 +87,8 @@ class Office(House):
         facts |= {"env_allow": allowed, "limits": {"silence_seconds": SILENCE} if address else {}}
         with writing(self.engine) as session:
             profile = NewProfile.model_validate({"name": name, "program": program, **facts})
-            team.add_profile(session, profile, ALICE)
-            team.add_agent(session, NewAgent(name=name, runnable=True, profile=name, capacity=4), ALICE)
+            profiles.add_profile(session, profile, ALICE)
+            agents.add_agent(session, NewAgent(name=name, runnable=True, profile=name, capacity=4), ALICE)
 
     # Work
 
@@ -154,7 +143,7 @@ class Office(House):
             self.move(ticket.id, "cancel")
         for run in self.runs():
             if not run.ended:
-                nudge.nudge(self.settings, run.id)
+                notify_run.nudge(self.settings, run.id)
         wait_until(self._is_quiet, PATIENCE, what="the end of all runs")
         self.model.attempts.clear()
 
@@ -203,7 +192,7 @@ class Office(House):
         """A person's answer to a request of the running agent."""
         with writing(self.engine) as session:
             run_id = requests.answer(session, ticket_id, Reply.model_validate(reply), ALICE)
-        nudge.nudge(self.settings, run_id)
+        notify_run.nudge(self.settings, run_id)
 
     # Seeing
 

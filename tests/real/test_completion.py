@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from models import EvidenceSource, EvidenceStatus, MessageKind, Outcome, Run, TicketMessage, TicketStatus, reading
+from database import reading
+from models import EvidenceSource, EvidenceStatus, MessageKind, Outcome, Run, TicketMessage, TicketStatus
 from tests.agents.programs import TOOL, both
 from tests.streams.client import Client
 from tests.workers.repositories import git

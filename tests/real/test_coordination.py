@@ -7,7 +7,8 @@ import json
 import pytest
 from sqlalchemy import select
 
-from models import Attachment, EvidenceSource, Ticket, TicketContext, TicketStatus, reading
+from database import reading
+from models import Attachment, EvidenceSource, Ticket, TicketContext, TicketStatus
 from tests.agents.programs import TOOL, both
 
 from .office import Office

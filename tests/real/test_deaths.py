@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from models import Failure, Outcome, Run, Ticket, TicketStatus, writing
+from database import writing
+from models import Failure, Outcome, Run, Ticket, TicketStatus
 from tests.agents.programs import both
 from tests.waiting import wait_until
 from workers.agents import transcripts

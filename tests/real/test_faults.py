@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from models import Failure, Outcome, TicketStatus, WakeKind, now, writing
+from database import writing
+from models import Failure, Outcome, TicketStatus, WakeKind, now
 from tests.agents.programs import CLAUDE, CODEX, both
 from tests.jobs.house import ALICE
-from tickets.conversation import conversation
-from tickets.conversation.conversation import NewComment
+from tickets.conversation import timeline
+from tickets.conversation.timeline import NewComment
 
 from .office import Office
 
@@ -29,7 +30,7 @@ FAULTS = [
 
 def comment(office: Office, ticket_id: int, words: str) -> None:
     with writing(office.engine) as session:
-        conversation.comment(session, ticket_id, NewComment(body=words), ALICE)
+        timeline.comment(session, ticket_id, NewComment(body=words), ALICE)
 
 
 @both

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from models import Scope, open_engine, writing
+from database import open_engine, writing
+from models import Scope
 from tests.ports import free_port
 from tests.waiting import wait_until
-from tickets.lifecycle import lifecycle
+from tickets.lifecycle import transitions
 from tickets.operations import tokens
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 
 from .client import Client
 
@@ -98,7 +99,7 @@ class Server:
 
     def ticket(self) -> tuple[int, str]:
         with writing(self.engine) as session:
-            made = lifecycle.create(session, NewTicket(title="Watch me", assigned_to="script"), ALICE)
+            made = transitions.create(session, NewTicket(title="Watch me", assigned_to="script"), ALICE)
             return made.id, made.identifier
 
     def signal(self, number: signal.Signals) -> None:

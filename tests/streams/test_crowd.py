@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from models import writing
+from database import writing
 from tickets.shared import events
 
 from .conftest import ALICE, ROOT, Server

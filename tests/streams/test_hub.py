@@ -11,7 +11,7 @@ import pytest
 
 from tests.waiting import wait_until
 from tickets.shared.events import Logged
-from web.site.slots import Slots
+from web.site.connection_limit import Slots
 from web.stream.hub import Frame, Hub, Interest, Subscriber, coalesced
 
 ALL = Interest(frozenset(), board=True)

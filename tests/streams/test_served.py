@@ -11,7 +11,7 @@ from itertools import islice
 
 import pytest
 
-from models import writing
+from database import writing
 from settings import load
 from tests.waiting import wait_until
 from tickets.operations import tokens

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from models import writing
+from database import writing
 from tests.waiting import wait_until
-from tickets.runs import runs
-from web.stream.tail import PaneLog
+from tickets.runs import claims
+from web.stream.log_tail import PaneLog
 
 from .client import Client
 from .conftest import Server
@@ -25,7 +25,7 @@ Serve = Callable[..., Server]
 def begin_run(server: Server, ticket_id: int, name: str) -> tuple[Path, str]:
     """A claimed ticket with its pane log; returns the log's path and the run's token."""
     with writing(server.engine) as session:
-        claim = runs.claim(session, ticket_id, "here")
+        claim = claims.claim(session, ticket_id, "here")
     folder = server.home / "runs" / str(claim.run.id)
     folder.mkdir(mode=0o700, parents=True)
     log = folder / f"mc-{name}.tmux.log"

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, text
 
-from models import ChangeWatcher, open_engine, reading, writing
+from database import ChangeWatcher, open_engine, reading, writing
 from tests.waiting import wait_until
-from tickets.shared import events, switches
+from tickets.shared import events, runtime_flags
 from tickets.shared.actors import Actor
+from web.stream.event_poller import Tailer
 from web.stream.event_stream import EventStream
 from web.stream.hub import Hub, Interest, Subscriber
-from web.stream.tailer import Tailer
 
 ALICE = Actor.human("alice")
 ALL = Interest(frozenset(), board=True)
@@ -39,8 +39,8 @@ def following(engine: Engine) -> Iterator[tuple[Hub, Tailer]]:
 def test_it_looks_rarely_while_nobody_follows_and_at_once_when_somebody_begins(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.stream.tailer.ATTENTIVE_SECONDS", 0.0)
-    monkeypatch.setattr("web.stream.tailer.IDLE_POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("web.stream.event_poller.ATTENTIVE_SECONDS", 0.0)
+    monkeypatch.setattr("web.stream.event_poller.IDLE_POLL_SECONDS", 3600.0)
     looks: list[float] = []
     look = ChangeWatcher.changed
 
@@ -122,7 +122,7 @@ def test_the_tailer_survives_a_store_that_cannot_be_read_and_loses_nothing(
             raise OSError("the disk is away")
         return reading(engine)
 
-    monkeypatch.setattr("web.stream.tailer.reading", sometimes)
+    monkeypatch.setattr("web.stream.event_poller.reading", sometimes)
     with following(engine) as (hub, tailer):
         subscriber = hub.subscribe(ALL)
         append(engine, 1)
@@ -161,7 +161,7 @@ def test_nothing_falls_between_what_is_replayed_and_what_follows(url: str, engin
     """Streams that begin at any moment of a writer's work each tell the whole story once."""
     total = 200
     with following(engine) as (hub, _), reading(engine) as session:
-        start = f"{switches.epoch(session)}-{events.last_id(session)}"
+        start = f"{runtime_flags.epoch(session)}-{events.last_id(session)}"
         session.rollback()
         other = open_engine(url)
         writer = threading.Thread(target=append, args=(other, total))
@@ -186,4 +186,4 @@ def test_nothing_falls_between_what_is_replayed_and_what_follows(url: str, engin
 @pytest.mark.both_databases
 def test_every_store_has_an_epoch_of_its_own_from_the_first(engine: Engine) -> None:
     with reading(engine) as session:
-        assert re.fullmatch("[0-9a-f]{8}", switches.epoch(session))
+        assert re.fullmatch("[0-9a-f]{8}", runtime_flags.epoch(session))

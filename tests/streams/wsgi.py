@@ -7,18 +7,18 @@ import os
 from flask import Flask, Response, jsonify
 
 import auth
-from web.site import connection, errors, headers
-from web.stream import streams
+from web.site import errors, headers, stream_response
+from web.stream import stream_routes
 
 
 def preload() -> Flask:
     # Waiting twenty seconds for a stalled client is no test's business.
-    connection.STALL_SECONDS = float(os.environ.get("MC_TEST_STALL_SECONDS", connection.STALL_SECONDS))
-    connection.RECHECK_SECONDS = float(os.environ.get("MC_TEST_RECHECK_SECONDS", connection.RECHECK_SECONDS))
+    stream_response.STALL_SECONDS = float(os.environ.get("MC_TEST_STALL_SECONDS", stream_response.STALL_SECONDS))
+    stream_response.RECHECK_SECONDS = float(os.environ.get("MC_TEST_RECHECK_SECONDS", stream_response.RECHECK_SECONDS))
     app = Flask(__name__)
     for part in (auth, errors, headers):
         part.install(app)
-    app.register_blueprint(streams.blueprint)
+    app.register_blueprint(stream_routes.blueprint)
     app.add_url_rule("/page", view_func=_page)
     app.add_url_rule("/counters", view_func=_counters)
     return app
@@ -31,4 +31,4 @@ def _page() -> str:
 
 @auth.public
 def _counters() -> Response:
-    return jsonify(streams.counters())
+    return jsonify(stream_routes.counters())

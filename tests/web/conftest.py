@@ -17,13 +17,14 @@ from werkzeug.test import TestResponse
 
 import auth
 from app import bind, build
-from models import Scope, writing
+from database import writing
+from models import Scope
 from settings import Settings
-from tickets.lifecycle import lifecycle
+from tickets.lifecycle import transitions
 from tickets.operations import tokens
-from tickets.runs import runs
+from tickets.runs import claims
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 
 from .stage import Stage, staged
 
@@ -118,8 +119,8 @@ def start(app: Flask, store: Engine, **facts: Any) -> Worker:
     """A ticket that has just been picked up."""
     body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
     with writing(store) as session:
-        ticket = lifecycle.create(session, body, SYSTEM)
-        claim = runs.claim(session, ticket.id, "here")
+        ticket = transitions.create(session, body, SYSTEM)
+        claim = claims.claim(session, ticket.id, "here")
     return Worker(app.test_client(), claim.token, claim.run.id, ticket.identifier)
 
 

@@ -18,16 +18,17 @@ from sqlalchemy import select
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from models import QueuedMessage, Run, Scope, reading, writing
+from database import reading, writing
+from models import QueuedMessage, Run, Scope
 from settings import Settings
 from tests.streams.conftest import ALICE, Server
 from tests.waiting import wait_until
 from tests.workers.runs import spec_for
-from tickets.lifecycle import lifecycle
+from tickets.lifecycle import transitions
 from tickets.operations import tokens
-from tickets.runs import runs
+from tickets.runs import claims, reports
 from tickets.shared import lookup
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 from workers.host import processes
 from workers.host.tmux import Tmux
 from workers.run import launch
@@ -56,23 +57,23 @@ class Stage(Server):
     def ticket(self, **facts: Any) -> tuple[int, str]:
         body = NewTicket.model_validate({"title": "Talk with me", "assigned_to": "script", **facts})
         with writing(self.engine) as session:
-            made = lifecycle.create(session, body, ALICE)
+            made = transitions.create(session, body, ALICE)
             return made.id, made.identifier
 
     def talking(self, name: str) -> Run:
         """Start a run of the talking agent on a ticket, as the dispatcher would, and wait until it listens."""
         with writing(self.engine) as session:
-            claim = runs.claim(session, lookup.get(session, name).id, socket.gethostname())
+            claim = claims.claim(session, lookup.get(session, name).id, socket.gethostname())
         run_dir, spec = self.settings.run_path(claim.run.id), self._spec(claim)
         launch.write(run_dir, spec, "Talk.")
         self._markers.append(spec.marker)
         pane = launch.start(self.tmux, run_dir, spec)
         with writing(self.engine) as session:
-            runs.prepared(session, claim.run.id, tmux_target=pane, workspace=spec.workspace)
+            claims.prepared(session, claim.run.id, tmux_target=pane, workspace=spec.workspace)
         wait_until(lambda: self.run(claim.run.id).live_line, 60, "the agent's first words")
         return self.run(claim.run.id)
 
-    def _spec(self, claim: runs.Claim) -> Any:
+    def _spec(self, claim: claims.RunClaim) -> Any:
         folder = self.home / f"work-{claim.run.id}"
         folder.mkdir()
         spec = spec_for(
@@ -112,9 +113,9 @@ class Stage(Server):
     def put(self, name: str, verdict: str) -> None:
         """Let a run report this verdict: `question` or `review`."""
         with writing(self.engine) as session:
-            claim = runs.claim(session, lookup.get(session, name).id, "here")
-            report = runs.Report.model_validate({"verdict": verdict, "summary": "Well?"})
-            runs.report(session, claim.run.id, report, runs.RetryPolicy())
+            claim = claims.claim(session, lookup.get(session, name).id, "here")
+            report = reports.RunReport.model_validate({"verdict": verdict, "summary": "Well?"})
+            reports.report(session, claim.run.id, report, reports.RetryPolicy())
 
     def messages(self, name: str | None = None) -> list[QueuedMessage]:
         """The messages to the agents of this board, or of one of its tickets."""

@@ -10,13 +10,14 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
-from models import TicketEvent, reading, writing
-from tickets.lifecycle import lifecycle
+from database import reading, writing
+from models import TicketEvent
+from tickets.lifecycle import moves, transitions
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.events import Logged, Wanted
-from tickets.shared.facts import NewTicket
-from web.site import telling
+from tickets.shared.inputs import NewTicket
+from web.site import event_sentences
 
 from .conftest import Api
 
@@ -29,21 +30,21 @@ def logged(event_type: str, **payload: Any) -> Logged:
 
 
 def said(event: Logged) -> str:
-    told = telling.tell(event)
+    told = event_sentences.tell(event)
     return " ".join(part for part in (told.actor, told.before, told.ticket, told.after) if part)
 
 
 def test_every_move_of_the_law_has_a_sentence() -> None:
-    assert set(lifecycle.MOVES) <= set(telling.MOVES)
+    assert set(moves.MOVES) <= set(event_sentences.MOVES)
 
 
 def test_every_kind_of_event_that_is_written_has_a_sentence_and_a_group() -> None:
-    begins = "|".join(begin for _, begun in telling.GROUPS.values() for begin in begun)
+    begins = "|".join(begin for _, begun in event_sentences.GROUPS.values() for begin in begun)
     written = re.compile(rf'(?:append|_tell|_log|_settle|_apply)\([^)]*?"((?:{begins})[a-z_]+)"', re.DOTALL)
     files = [file for package in ("tickets", "jobs") for file in (ROOT / package).rglob("*.py")]
     found = {name for file in files for name in written.findall(file.read_text("utf-8"))} - {"ticket_moved"}
     assert len(found) > 20
-    assert found - set(telling.SENTENCES) == set()
+    assert found - set(event_sentences.SENTENCES) == set()
 
 
 def test_a_move_is_told_with_its_reason_in_one_line() -> None:
@@ -72,7 +73,7 @@ def log(engine: Engine) -> Engine:
     """Two tickets, an agent that talks much, and a comment long ago."""
     with writing(engine) as session:
         for title in ("First", "Second"):
-            lifecycle.create(session, NewTicket(title=title), ALICE)
+            transitions.create(session, NewTicket(title=title), ALICE)
         events.append(session, 1, "comment_added", {"body": "Long ago"}, BOB)
         for number in range(30):
             events.append(session, 2, "ticket_edited", {"changes": {"title": [number, number]}}, ALICE)

@@ -13,10 +13,11 @@ from sqlalchemy import Engine, update
 from werkzeug.test import TestResponse
 
 import auth
-from models import Attachment, reading, writing
+from database import reading, writing
+from models import Attachment
 from settings import Settings
 from tickets.conversation import attachments
-from tickets.runs import runs
+from tickets.runs import reports
 from tickets.shared import lookup
 from tickets.workflow import evidence
 
@@ -168,7 +169,7 @@ def test_a_run_neither_reads_nor_adds_files_elsewhere(worker: Worker, operator: 
 
 def test_an_ended_run_adds_no_file(worker: Worker, store: Engine, settings: Settings) -> None:
     with writing(store) as session:
-        runs.report(session, worker.run, runs.Report(verdict="failed"), runs.RetryPolicy())
+        reports.report(session, worker.run, reports.RunReport(verdict="failed"), reports.RetryPolicy())
     assert upload(worker).status_code == 409
     assert stored(settings) == []
 

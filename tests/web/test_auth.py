@@ -11,10 +11,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
 import auth
-from models import ApiToken, Login, LoginLink, now, reading, writing
+from database import reading, writing
+from models import ApiToken, Login, LoginLink, now
 from settings import Settings
 from tickets.operations import tokens
-from tickets.runs import runs
+from tickets.runs import reports
 
 from .conftest import OWN_PAGE, SYSTEM, Api, Worker, csrf_token, form_token, issue
 
@@ -149,7 +150,7 @@ def test_a_stream_that_a_run_reads_ends_with_the_run(app: Flask, worker: Worker,
         known = auth.identify()
     assert known is not None and auth.still_valid(store, known)
     with writing(store) as session:
-        runs.mark_lost(session, worker.run, "gone", runs.RetryPolicy())
+        reports.mark_lost(session, worker.run, "gone", reports.RetryPolicy())
     assert not auth.still_valid(store, known)
 
 

@@ -11,9 +11,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, event
 
-from models import Run, Session, StoreUnavailable, Ticket, TicketStatus, reading, writing
+from database import Session, StoreUnavailable, reading, writing
+from models import Run, Ticket, TicketStatus
 from tickets.lifecycle import bulk
-from tickets.runs import runs
+from tickets.runs import claims
 from tickets.shared.lookup import get
 
 from .conftest import OWN_PAGE, Api, csrf_token
@@ -182,7 +183,7 @@ def test_a_store_that_is_busy_in_between_takes_nothing_from_what_was_changed(
 def test_a_run_that_a_bulk_move_stops_is_told(browser: FlaskClient, operator: Api, store: Engine) -> None:
     names = many(browser, operator, 1, assigned_to="script")
     with writing(store) as session:
-        run = runs.claim(session, 1, "here").run.id
+        run = claims.claim(session, 1, "here").run.id
     said = send(browser, "/board/bulk", "/board", move="cancel", tickets=names)
     assert "Cancel: 1 ticket moved." in said and "Take back" not in said
     with reading(store) as session:

@@ -11,9 +11,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
-from models import Run, TicketStatus, reading, writing
+from database import reading, writing
+from models import Run, TicketStatus
 from tests.workers.repositories import commit, git, repository
-from tickets.runs import runs
+from tickets.runs import reports
 from tickets.shared import lookup
 from web.runs import changes
 from workers.repository import changes as looked_at
@@ -40,7 +41,7 @@ def worked(app: Flask, store: Engine, tmp_path: Path) -> Worker:
 
 def hand_in(store: Engine, worker: Worker) -> None:
     with writing(store) as session:
-        runs.report(session, worker.run, runs.Report(verdict="review", summary="Look."), runs.RetryPolicy())
+        reports.report(session, worker.run, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy())
 
 
 def tab(browser: FlaskClient, query: str = "") -> str:

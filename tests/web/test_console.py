@@ -19,10 +19,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from models import Run, RunMode, Scope, writing
+from database import writing
+from models import Run, RunMode, Scope
 from tests.streams.conftest import ROOT
 from tests.waiting import wait_until
-from tickets.runs import runs
+from tickets.runs import claims
 from tickets.shared import lookup
 
 from .stage import Stage, staged
@@ -209,8 +210,8 @@ def test_a_run_without_a_pane_here_says_so(board: Stage) -> None:
     for facts, words in reasons:
         _, name = board.ticket()
         with writing(board.engine) as session:
-            claim = runs.claim(session, lookup.get(session, name).id, "here")
-            runs.prepared(session, claim.run.id, **facts)
+            claim = claims.claim(session, lookup.get(session, name).id, "here")
+            claims.prepared(session, claim.run.id, **facts)
 
         page, _ = board.page(f"/runs/{claim.run.id}/console", board.person("alice"))
 

@@ -9,8 +9,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, event, func, select
 
-from models import Base, reading
-from tickets.lifecycle import lifecycle
+from database import reading
+from models import Base
+from tickets.lifecycle import transitions
 
 from .conftest import OWN_PAGE, Api, form_token
 
@@ -103,13 +104,13 @@ def test_each_wrong_field_is_named(operator: Api) -> None:
 def test_a_fault_of_ours_tells_a_reference_and_no_more(
     operator: Api, store: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = lifecycle.create
+    real = transitions.create
 
     def fail_after_writing(*given: Any) -> None:
         real(*given)
         raise RuntimeError("the secret detail")
 
-    monkeypatch.setattr(lifecycle, "create", fail_after_writing)
+    monkeypatch.setattr(transitions, "create", fail_after_writing)
     before = rows(store)
     answer = operator.post("/tickets", {"title": "Half done"})
     assert answer.status_code == 500 and "secret" not in answer.text

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
-from models import Ticket, TicketEvent, reading, writing
-from tickets.runs import runs
+from database import reading, writing
+from models import Ticket, TicketEvent
+from tickets.runs import reports
 from tickets.shared import lookup
 from tickets.workflow import quarantine
 
@@ -29,7 +30,7 @@ def lines(*events: dict[str, Any]) -> bytes:
 
 def end(store: Engine, run: int) -> None:
     with writing(store) as session:
-        runs.report(session, run, runs.Report(verdict="failed", summary="It broke."), runs.RetryPolicy())
+        reports.report(session, run, reports.RunReport(verdict="failed", summary="It broke."), reports.RetryPolicy())
 
 
 def quarantined(store: Engine, reference: str) -> list[str]:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, update
 
-from models import Heartbeat, Run, RunState, Ticket, now, reading, writing
+from database import reading, writing
+from models import Heartbeat, Run, RunState, Ticket, now
 from tests.test_landing import pending
-from tickets.lifecycle import lifecycle
+from tickets.lifecycle import transitions
 from tickets.operations import health, incidents, tasks
-from tickets.runs import runs
-from tickets.shared import switches
-from tickets.shared.facts import NewTicket
+from tickets.runs import claims
+from tickets.shared import runtime_flags
+from tickets.shared.inputs import NewTicket
 from tickets.workflow import landing
 
 from .conftest import SYSTEM
@@ -29,7 +30,7 @@ def alive(engine: Engine) -> Engine:
     return engine
 
 
-def verdict(store: Engine, home: Path) -> health.Report:
+def verdict(store: Engine, home: Path) -> health.HealthReport:
     with reading(store) as session:
         return health.verdict(session, home)
 
@@ -70,10 +71,10 @@ def test_work_that_nobody_lands_degrades(alive: Engine, tmp_path: Path) -> None:
 def test_a_silent_run_and_a_pause_degrade(alive: Engine, tmp_path: Path) -> None:
     with writing(alive) as session:
         body = NewTicket(title="Write a line", assigned_to="script")
-        claim = runs.claim(session, lifecycle.create(session, body, SYSTEM).id, "here")
+        claim = claims.claim(session, transitions.create(session, body, SYSTEM).id, "here")
         heard = now() - timedelta(minutes=2)
         session.execute(update(Run).values(state=RunState.RUNNING, heartbeat=heard))
-        switches.write(session, switches.PAUSE, "moving house", SYSTEM)
+        runtime_flags.write(session, runtime_flags.PAUSE, "moving house", SYSTEM)
     report = verdict(alive, tmp_path)
     assert report.verdict == "degraded"
     assert report.reasons == ["Dispatch: paused: moving house", f"Runs: not heard for 45 s: run {claim.run.id}"]
@@ -83,7 +84,7 @@ def test_a_silent_run_and_a_pause_degrade(alive: Engine, tmp_path: Path) -> None
 def test_a_run_that_never_began_on_a_machine_that_is_gone_degrades(alive: Engine, tmp_path: Path) -> None:
     with writing(alive) as session:
         body = NewTicket(title="Write a line", assigned_to="script")
-        claim = runs.claim(session, lifecycle.create(session, body, SYSTEM).id, "gone")
+        claim = claims.claim(session, transitions.create(session, body, SYSTEM).id, "gone")
     assert verdict(alive, tmp_path).verdict == "working", "a start may take its time"
     with writing(alive) as session:
         session.execute(update(Run).values(started=now() - timedelta(minutes=6)))

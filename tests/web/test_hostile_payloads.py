@@ -12,11 +12,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select, update
 
-from models import RunRequest, Ticket, TicketEvent, TicketMessage, now, reading, stamp, writing
+from database import reading, writing
+from models import RunRequest, Ticket, TicketEvent, TicketMessage, format_timestamp, now
 from tickets.shared import events
-from web.site import telling
+from web.site import event_sentences
 from web.stream.hub import Frame, coalesced
-from workers.contract.vocabulary import KINDS
+from workers.contract.agent_events import KINDS
 
 from .conftest import Api, Worker, start
 
@@ -84,7 +85,7 @@ def event(number: int, kind: str, value: Any) -> dict[str, Any]:
     payload = dict.fromkeys(FIELDS, value) | ({"request": f"r{number}"} if number <= len(ASKING) else {})
     payload |= {"block": f"b{number}"} if kind == "agent.tool_call" else {}
     payload |= {"call": "odd"} if kind in ("agent.tool_call", "agent.tool_result") else {}
-    return {"run_seq": number, "ts": stamp(now()), "event_type": kind, "payload": payload}
+    return {"run_seq": number, "ts": format_timestamp(now()), "event_type": kind, "payload": payload}
 
 
 def keep_as_before(store: Engine) -> None:
@@ -143,7 +144,7 @@ def broken_sentences(store: Engine) -> dict[str, int]:
     failed = {}
     for row in [*logged, *coalesced(logged)]:
         try:
-            assert telling.tell(row).icon
+            assert event_sentences.tell(row).icon
             assert Frame(row).body
         except Exception:
             failed[row.event_type] = 500

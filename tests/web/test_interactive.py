@@ -9,13 +9,14 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from models import Controller, DeliveryState, Scope, now, writing
+from database import writing
+from models import Controller, DeliveryState, Scope, now
 from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
-from tickets.board import header
-from tickets.conversation.control import LEASE
+from tickets.board import ticket_header
+from tickets.conversation.conversation_lock import LEASE
 from tickets.operations import tokens
-from tickets.runs import ingest, runs
+from tickets.runs import claims, ingest
 from tickets.shared import lookup
 
 from .conftest import Staged
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("web-interactive")
 
 def in_control(board: Stage, name: str) -> str | None:
     with writing(board.engine) as session:
-        return header.of(session, lookup.get(session, name), None, None).interactive
+        return ticket_header.of(session, lookup.get(session, name), None, None).interactive
 
 
 def test_a_message_is_queued_delivered_and_accepted_and_the_agents_answer_streams_back(board: Stage) -> None:
@@ -332,7 +333,7 @@ def test_each_scope_may_do_over_the_socket_what_it_may_do_over_http(stage: Stage
     board = stage()
     _, name = board.ticket()
     with writing(board.engine) as session:
-        run = runs.claim(session, lookup.get(session, name).id, "here").run
+        run = claims.claim(session, lookup.get(session, name).id, "here").run
         asked = {"request": "a-1", "tool": "Bash", "title": "ls"}
         event = ingest.WorkerEvent(run_seq=1, ts=now(), event_type="agent.approval", payload=asked)
         ingest.take(session, run.id, [event])

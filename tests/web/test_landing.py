@@ -9,9 +9,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
-from models import LandingState, Program, TicketStatus, now, reading, writing
+from database import reading, writing
+from models import LandingState, Program, TicketStatus, now
 from tests.test_landing import SHA, get, handed_in, pending, project
-from tickets.runs import landed
+from tickets.runs import landing_results
 from tickets.team import projects
 from tickets.workflow import landing
 
@@ -77,7 +78,7 @@ def test_approval_is_said_while_it_is_carried_out_and_not_offered_again(browser:
 def test_what_failed_is_said_with_its_reason_where_a_person_looks(browser: FlaskClient, store: Engine) -> None:
     ticket_id, plan = pending(store)
     with writing(store) as session:
-        landed.fail(session, ticket_id, plan, "The disk is full. Make room, then approve again.")
+        landing_results.fail(session, ticket_id, plan, "The disk is full. Make room, then approve again.")
     words = "Approved by alice, but not merged into main. The disk is full. Make room, then approve again."
     for path in ("/ticket/MC-1", "/board", "/"):
         assert words in text(browser.get(path)), path
@@ -102,7 +103,9 @@ def test_the_address_of_a_pull_request_is_a_link_only_over_https(browser: FlaskC
     for number, address in enumerate(addresses, 1):
         ticket_id, plan = pending(store, "pull_request")
         with writing(store) as session:
-            landed.succeed(session, ticket_id, plan, "Opened a pull request.", {"commit": SHA, "address": address})
+            landing_results.succeed(
+                session, ticket_id, plan, "Opened a pull request.", {"commit": SHA, "address": address}
+            )
         evidence = text(browser.get(f"/ticket/MC-{number}?tab=evidence"))
         for shown in (text(browser.get(f"/ticket/MC-{number}")), evidence):
             assert "Opened a pull request." in shown, address
@@ -124,7 +127,7 @@ def test_programs_approve_and_read_what_becomes_of_it(operator: Api, orchestrato
     assert (again.status_code, again.json["error"]) == (409, "landing_pending")
     with writing(store) as session:
         plan = landing.of(get(store, ticket_id))
-        assert plan is not None and landed.fail(session, ticket_id, plan, "No.")
+        assert plan is not None and landing_results.fail(session, ticket_id, plan, "No.")
     assert operator.get("/tickets/MC-1").json["landing"]["reason"] == "No."  # type: ignore[index]
     operator.post("/tickets/MC-1/moves", {"move": "request_changes", "body": "Again."})
     assert operator.get("/tickets/MC-1").json["landing"] is None  # type: ignore[index]

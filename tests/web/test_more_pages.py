@@ -9,13 +9,14 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select
 
-from models import Incident, IncidentState, TaskOutcome, TicketEvent, Trigger, now, reading, writing
+from database import reading, writing
+from models import Incident, IncidentState, TaskOutcome, TicketEvent, Trigger, now
 from settings import Settings
-from tickets.conversation import conversation
-from tickets.lifecycle import lifecycle
+from tickets.conversation import timeline
+from tickets.lifecycle import moves, transitions
 from tickets.operations import incidents, tasks
 from tickets.shared.actors import Actor
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 
 from .conftest import OWN_PAGE, Api, csrf_token
 
@@ -51,7 +52,7 @@ def test_no_link_of_the_frame_or_the_overview_leads_nowhere(browser: FlaskClient
 def test_help_names_the_coordinator_and_every_move_of_the_law(browser: FlaskClient, settings: Settings) -> None:
     said = text(browser, "/help")
     assert f"requests come in, {settings.coordinator} coordinates the next step" in said
-    assert all(law.label in said for law in lifecycle.MOVES.values())
+    assert all(law.label in said for law in moves.MOVES.values())
 
 
 @pytest.mark.both_databases
@@ -59,8 +60,8 @@ def test_help_names_the_coordinator_and_every_move_of_the_law(browser: FlaskClie
 def test_a_ticket_is_found_by_its_words_and_by_its_number(browser: FlaskClient, store: Engine, words: str) -> None:
     with writing(store) as session:
         body = NewTicket.model_validate({"title": "Say good evening", "description": "To <Ada> at least."})
-        lifecycle.create(session, body, OPERATOR)
-        lifecycle.create(session, NewTicket(title="Another"), OPERATOR)
+        transitions.create(session, body, OPERATOR)
+        transitions.create(session, NewTicket(title="Another"), OPERATOR)
     said = text(browser, f"/search?q={words}")
     assert 'href="/ticket/MC-1"' in said and 'href="/ticket/MC-2"' not in said
 
@@ -79,7 +80,7 @@ def test_a_hit_leads_to_where_its_comment_is_shown(operator: Api, browser: Flask
     operator.post("/tickets", {"title": "Say good evening"})
     with writing(store) as session:
         for number in range(70):
-            conversation.comment(session, 1, conversation.NewComment(body=f"note n{number}x"), OPERATOR)
+            timeline.comment(session, 1, timeline.NewComment(body=f"note n{number}x"), OPERATOR)
     place, entry = operator.get("/search?q=n3x").get_json()["items"][0]["href"].split("#")
     assert f'id="{entry}"' in text(browser, place)
 

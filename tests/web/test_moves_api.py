@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy import Engine
 
 from settings import Settings
-from tickets.lifecycle.lifecycle import LANDING_MOVES, MOVES
+from tickets.lifecycle.moves import LANDING_MOVES, MOVES
 
 from .conftest import Api, Worker, start
 

@@ -10,7 +10,8 @@ from typing import Any
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
-from models import Agent, Program, now, writing
+from database import writing
+from models import Agent, Program, now
 from settings import Settings
 from tests.test_sessions import begin
 

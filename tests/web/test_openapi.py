@@ -25,10 +25,10 @@ from sqlalchemy import Engine
 
 from auth import Right
 from web import blueprints
-from web.api.api import PREFIX, ROUTES, Route
-from web.api.bodies import EVENTS
 from web.api.openapi import document
 from web.api.openapi import path_of as described
+from web.api.request_body import EVENTS
+from web.api.resource import PREFIX, ROUTES, Route
 
 from .conftest import Api, start
 

@@ -14,7 +14,8 @@ from sqlalchemy import Engine, func, select
 from werkzeug.routing import Rule
 
 import auth
-from models import TicketEvent, reading
+from database import reading
+from models import TicketEvent
 from settings import Settings
 
 from .conftest import OWN_PAGE, Api, Worker, csrf_token, form_token

@@ -10,10 +10,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from werkzeug.routing import Rule
 
-from models import TaskOutcome, TicketStatus, Trigger, now, stamp, writing
-from tickets.lifecycle import lifecycle
+from database import writing
+from models import TaskOutcome, TicketStatus, Trigger, format_timestamp, now
+from tickets.lifecycle import moves
 from tickets.operations import incidents, tasks
-from workers.contract.vocabulary import KINDS
+from workers.contract.agent_events import KINDS
 
 from .conftest import Api, Worker
 
@@ -23,7 +24,7 @@ NAMES = {
     "board_page.show_column": TicketStatus,
     "board_page.show_lane": ("working", "needs_you", "in_review", "stuck"),
     "ticket_page.show_part": ("conversation", "changes", "console", "evidence", "runs", "events", "header", "side"),
-    "ticket_page.ask_move": sorted(lifecycle.MOVES),
+    "ticket_page.ask_move": sorted(moves.MOVES),
     "ticket_edit.ask_field": ("title", "priority", "due", "tags"),
     "upkeep.list_task_runs": ("backup",),
     "team_page.show_agent": ("script",),
@@ -42,7 +43,12 @@ ADDRESSES = (
 def fill(store: Engine, worker: Worker, operator: Api) -> None:
     """Store something of each kind that a page shows."""
     events = [
-        {"run_seq": at, "ts": stamp(now()), "event_type": f"agent.{kind}", "payload": {"text": kind, "call": kind}}
+        {
+            "run_seq": at,
+            "ts": format_timestamp(now()),
+            "event_type": f"agent.{kind}",
+            "payload": {"text": kind, "call": kind},
+        }
         for at, kind in enumerate(sorted(KINDS), 1)
     ]
     writes = [

@@ -12,10 +12,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
-from models import Run, writing
+from database import writing
+from models import Run
 from settings import Settings
-from tickets.lifecycle import lifecycle
-from tickets.runs import runs
+from tickets.lifecycle import transitions
+from tickets.runs import claims
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.workflow import evidence, quarantine
@@ -96,8 +97,8 @@ def test_evidence_is_shown_of_any_run_and_items_with_what_names_them(
     end(first, verdict="review", claims=[{"kind": "tests", "text": "Seen to load.", "item": 0}])
     with writing(store) as session:
         ticket = lookup.get(session, first.ticket)
-        lifecycle.transition(session, ticket.id, "request_changes", Actor.human(), body="Faster.")
-        again = runs.claim(session, ticket.id, "here").run
+        transitions.transition(session, ticket.id, "request_changes", Actor.human(), body="Faster.")
+        again = claims.claim(session, ticket.id, "here").run
         evidence.observe(session, again, SEEN | {"check_base": CHECK | {"exit_code": 0, "tail": "all passed"}})
     newest = page(browser, f"/ticket/{first.ticket}?tab=evidence")
     assert "FAILED test_rename" in newest and "Before this work it passed: the failure is new" in newest

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from models import reading
+from database import reading
 from tickets.shared import lookup
 from tickets.workflow import quarantine
 

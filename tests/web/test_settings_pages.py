@@ -13,11 +13,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 from werkzeug.test import TestResponse
 
-from jobs import bench, probing
-from models import Project, ProjectDraft, now, reading, writing
+from database import reading, writing
+from jobs import job_context, program_probes
+from models import Project, ProjectDraft, now
 from settings import Settings
 from tickets.dispatch import policy
-from tickets.shared import switches
+from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 from tickets.team import projects
 from tickets.team.projects import NewProject
@@ -65,11 +66,11 @@ def project(store: Engine, slug: str) -> Project:
 def test_the_pause_stops_dispatch_with_its_reason_until_it_is_lifted(browser: FlaskClient, store: Engine) -> None:
     send(browser, "/settings", "/settings/pause", reason="moving house")
     with reading(store) as session:
-        assert policy.survey(session, policy.Limits()).paused == "moving house"
+        assert policy.load_shared(session, policy.DispatchLimits()).paused == "moving house"
     assert "Paused: moving house." in text(browser.get("/settings"))
     send(browser, "/settings", "/settings/resume")
     with reading(store) as session:
-        assert switches.paused(session) is None
+        assert runtime_flags.paused(session) is None
 
 
 # ------------------------------------------------------------------------------------------------------------ projects
@@ -82,7 +83,7 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     waiting = browser.get(asked.location).get_data(as_text=True)
     assert "Looking at" in waiting and 'http-equiv="refresh"' in waiting
 
-    probing.answer_drafts(bench.set_up(settings, store))
+    program_probes.answer_drafts(job_context.set_up(settings, store))
 
     found = text(browser.get(asked.location))
     assert "1 path has uncommitted changes." in found
@@ -98,7 +99,7 @@ def test_what_is_no_repository_is_said_and_can_be_corrected(
     browser: FlaskClient, store: Engine, settings: Settings, tmp_path: Path
 ) -> None:
     asked = send(browser, "/settings/projects/new", source=str(tmp_path / "nowhere"))
-    probing.answer_drafts(bench.set_up(settings, store))
+    program_probes.answer_drafts(job_context.set_up(settings, store))
     page = text(browser.get(asked.location))
     assert "There is no such folder." in page
     assert str(tmp_path / "nowhere") in page

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from models import TaskOutcome, Trigger, now, reading, writing
+from database import reading, writing
+from models import TaskOutcome, Trigger, now
 from tickets.operations import tasks
 
 from .conftest import Api

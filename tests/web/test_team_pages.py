@@ -11,9 +11,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 from werkzeug.test import TestResponse
 
-from models import Agent, Profile, Run, TicketEvent, now, reading, writing
+from database import reading, writing
+from models import Agent, Profile, Run, TicketEvent, now
 from settings import Budget, Settings
-from tickets.team import programs, team
+from tickets.team import agents, installed_programs, profiles
 from workers.agents.probe import Program
 
 from .conftest import OWN_PAGE, Api, csrf_token, start
@@ -33,12 +34,12 @@ def text(answer: TestResponse) -> str:
 
 def agent(store: Engine, name: str) -> Agent:
     with reading(store) as session:
-        return team.agent_named(session, name)
+        return agents.agent_named(session, name)
 
 
 def profile(store: Engine, name: str) -> Profile:
     with reading(store) as session:
-        return team.profile_named(session, name)
+        return profiles.profile_named(session, name)
 
 
 def changes(store: Engine, event: str) -> list[dict[str, Any]]:
@@ -51,7 +52,7 @@ def changes(store: Engine, event: str) -> list[dict[str, Any]]:
 
 def test_the_page_says_of_programs_what_is_found_and_what_to_do(browser: FlaskClient, store: Engine) -> None:
     with writing(store) as session:
-        programs.record(session, "desk", [CLAUDE, CODEX])
+        installed_programs.record(session, "desk", [CLAUDE, CODEX])
     page = text(browser.get("/team"))
     assert "2.1.329 /opt/claude, not logged in" in page
     assert "Run `claude` and log in." in page

@@ -14,11 +14,11 @@ from sqlalchemy import Engine, event
 from werkzeug.test import TestResponse
 
 import auth
-from models import reading, writing
+from database import reading, writing
 from settings import Settings
 from tests.test_pictures import png
 from tickets.conversation import attachments, context
-from tickets.lifecycle.views import TicketJson, ticket_json
+from tickets.lifecycle.schemas import TicketJson, ticket_json
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.team import projects

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Engine, event
 
-from models import writing
+from database import writing
 from tickets.shared.actors import Actor
 from tickets.team import projects
 from web.api.openapi import document

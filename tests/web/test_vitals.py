@@ -10,12 +10,12 @@ from pathlib import Path
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
-from models import reading, writing
+from database import reading, writing
 from tests.waiting import wait_until
-from tickets.operations import store as sizes
-from web.site import vitals
+from tickets.operations import store_stats as sizes
+from web.site import metrics
+from web.site.connection_limit import Slots
 from web.site.shared_values import Gauge, SharedValues
-from web.site.slots import Slots
 
 from .conftest import Api, Staged
 
@@ -53,20 +53,20 @@ def test_a_bucket_tells_how_many_of_its_places_are_taken() -> None:
 
 
 def test_a_worker_that_hears_no_news_means_not_working() -> None:
-    vitals.FAILING.set(1)
+    metrics.FAILING.set(1)
     try:
-        assert vitals.check(32).status == "failed"
+        assert metrics.check(32).status == "failed"
     finally:
-        vitals.FAILING.set(0)
-    assert vitals.check(32).status == "ok"
+        metrics.FAILING.set(0)
+    assert metrics.check(32).status == "ok"
 
 
 def test_a_worker_without_threads_to_spare_is_a_warning() -> None:
-    vitals.RUNNING.add(30)
+    metrics.RUNNING.add(30)
     try:
-        check = vitals.check(32)
+        check = metrics.check(32)
     finally:
-        vitals.RUNNING.add(-30)
+        metrics.RUNNING.add(-30)
     assert check.status == "warning" and "30 of 32 threads" in check.detail
 
 

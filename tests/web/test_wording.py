@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from web.site.wording import ticked
+from web.site.template_filters import ticked
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
 
-from models import writing
-from tickets.runs import runs
+from database import writing
+from tickets.runs import claims, reports
 from tickets.shared import lookup
-from web.site import forms_phases
+from web.site import phase_forms
 
 from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
 
@@ -75,7 +75,7 @@ def test_a_run_that_asks_for_changes_sends_its_ticket_back(app: Flask, store: En
     dev = start(app, store, assigned_to=None, phases=[DEV | {"gate": "none"}, REVIEW])
     assert dev.post(f"/runs/{dev.run}/report", {"verdict": "done"}).get_json()["ticket"]["phase"] == "Review"
     with writing(store) as session:
-        claim = runs.claim(session, lookup.get(session, dev.ticket).id, "here")
+        claim = claims.claim(session, lookup.get(session, dev.ticket).id, "here")
     reviewer = Worker(dev.client, claim.token, claim.run.id, dev.ticket)
     report = {"verdict": "changes", "summary": "A line is missing."}
     back = reviewer.post(f"/runs/{reviewer.run}/report", report).get_json()["ticket"]
@@ -130,7 +130,7 @@ def test_a_refused_picker_is_shown_again_as_it_was_filled(browser: FlaskClient, 
     [((), ""), (("Dev",), "Dev"), (("Dev", "QA"), "Dev + QA"), (("Dev", "Review", "QA"), "Dev Review + QA")],
 )
 def test_phases_are_listed_as_one_says_them(names: tuple[str, ...], text: str) -> None:
-    assert forms_phases.listing(names) == text
+    assert phase_forms.listing(names) == text
 
 
 def test_the_box_offers_a_start_then_decisions_then_nothing(browser: FlaskClient, operator: Api, ticket: str) -> None:
@@ -151,8 +151,8 @@ def test_changes_are_asked_of_a_phase_where_there_is_a_choice(
     phased = start(app, store, assigned_to=None, phases=[DEV, REVIEW])
     phased.post(f"/runs/{phased.run}/report", {"verdict": "done"})
     with writing(store) as session:
-        claim = runs.claim(session, lookup.get(session, phased.ticket).id, "here")
-        runs.report(session, claim.run.id, runs.Report(verdict="review"), runs.RetryPolicy())
+        claim = claims.claim(session, lookup.get(session, phased.ticket).id, "here")
+        reports.report(session, claim.run.id, reports.RunReport(verdict="review"), reports.RetryPolicy())
     asked = browser.get(f"/ticket/{phased.ticket}/move/request_changes").get_data(as_text=True)
     assert '<option value="Dev" selected>Dev · script</option><option value="Review">Review · claude</option>' in asked
     assert "Who takes it up" not in browser.get(f"/ticket/{ticket}/move/request_changes").get_data(as_text=True)

@@ -8,11 +8,11 @@ import os
 from flask import Flask
 
 import app
-from web.site import connection
+from web.site import stream_response
 
 
 def preload() -> Flask:
-    connection.RECHECK_SECONDS = float(os.environ.get("MC_TEST_RECHECK_SECONDS", connection.RECHECK_SECONDS))
+    stream_response.RECHECK_SECONDS = float(os.environ.get("MC_TEST_RECHECK_SECONDS", stream_response.RECHECK_SECONDS))
     made = app.preload()
     held = made.extensions["assets"]
     held.version = os.environ.get("MC_TEST_RELEASE", held.version)

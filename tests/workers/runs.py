@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.waiting import wait_until
-from workers.contract.spec import Limits, RunSpec
+from workers.contract.spec import RunLimits, RunSpec
 from workers.host import processes
 from workers.run import launch, spool
 from workers.run.launch import ROOT
@@ -59,7 +59,7 @@ def spec_for(folder: Path, **changes: Any) -> RunSpec:
         "mcp_command": None,
         "check": None,
         "setup": None,
-        "limits": Limits(),
+        "limits": RunLimits(),
         "secrets": (),
     }
     return RunSpec(**values | changes)
@@ -72,7 +72,7 @@ class Run:
         self.dir = folder / "run"
         limits = changes.pop("limits", {})
         spec = spec_for(folder, api=api, instance=uuid4().hex[:8], **changes)
-        self.spec = replace(spec, limits=replace(Limits(grace_seconds=2), **limits))
+        self.spec = replace(spec, limits=replace(RunLimits(grace_seconds=2), **limits))
         Path(self.spec.workspace).mkdir(exist_ok=True)
         launch.write(self.dir, self.spec, prompt)
         self.wrapper: subprocess.Popen[bytes] | None = None

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.contract.spec import Limits
-from workers.run.ending import Ending, Patience, overspent
+from workers.contract.spec import RunLimits
+from workers.run.shutdown import Ending, Patience, overspent
 from workers.run.verdict import Cause
 
 CAUSE = Cause("stopped", "Enough.", "operator")
@@ -37,7 +37,7 @@ def test_an_agent_whose_turn_is_over_is_ended_at_once() -> None:
 
 
 def patience(**limits: float) -> Patience:
-    return Patience(Limits(**limits), started=0.0, heard=0.0)  # type: ignore[arg-type]
+    return Patience(RunLimits(**limits), started=0.0, heard=0.0)  # type: ignore[arg-type]
 
 
 def test_silence_counts_only_while_a_turn_runs() -> None:
@@ -67,17 +67,17 @@ def test_a_turn_is_measured_from_its_own_start() -> None:
 @pytest.mark.parametrize(
     ("limits", "usage", "code"),
     [
-        (Limits(), {"turns": 99, "input_tokens": 10**9, "cost_usd": 500}, None),
-        (Limits(turns=3), {"turns": 4}, "turns"),
-        (Limits(tokens=100), {"input_tokens": 60, "output_tokens": 41}, "tokens"),
-        (Limits(tokens=100), {"input_tokens": 60, "output_tokens": 40}, None),
-        (Limits(cost_usd=0.5), {"cost_usd": 0.51}, "cost_usd"),
-        (Limits(cost_usd=0.5), {"cost_usd": None}, None),
-        (Limits(cost_usd=0.5), None, None),
+        (RunLimits(), {"turns": 99, "input_tokens": 10**9, "cost_usd": 500}, None),
+        (RunLimits(turns=3), {"turns": 4}, "turns"),
+        (RunLimits(tokens=100), {"input_tokens": 60, "output_tokens": 41}, "tokens"),
+        (RunLimits(tokens=100), {"input_tokens": 60, "output_tokens": 40}, None),
+        (RunLimits(cost_usd=0.5), {"cost_usd": 0.51}, "cost_usd"),
+        (RunLimits(cost_usd=0.5), {"cost_usd": None}, None),
+        (RunLimits(cost_usd=0.5), None, None),
     ],
 )
 def test_an_allowance_is_spent_when_the_totals_pass_it(
-    limits: Limits, usage: dict[str, float] | None, code: str | None
+    limits: RunLimits, usage: dict[str, float] | None, code: str | None
 ) -> None:
     cause = overspent(limits, usage)
     assert (cause.code if cause else None) == code

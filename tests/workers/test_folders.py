@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.host import folders
+from workers.host import private_dirs
 
 NOBODY = 65534
 
@@ -55,7 +55,7 @@ def test_a_folder_goes_with_what_its_maker_has_locked_and_without_what_it_points
     def work() -> None:
         kept.mkdir(mode=0o500)
         build(place / "run")
-        folders.remove(place / "run")
+        private_dirs.remove(place / "run")
 
     assert succeeds(work)
     assert not (place / "run").exists()
@@ -63,9 +63,9 @@ def test_a_folder_goes_with_what_its_maker_has_locked_and_without_what_it_points
 
 
 def test_what_stands_in_the_way_is_set_aside_and_kept(tmp_path: Path) -> None:
-    assert folders.set_aside(tmp_path / "12") is None
+    assert private_dirs.set_aside(tmp_path / "12") is None
     (tmp_path / "12").mkdir()
     (tmp_path / "12" / "report.json").write_text("{}")
-    aside = folders.set_aside(tmp_path / "12")
+    aside = private_dirs.set_aside(tmp_path / "12")
     assert aside is not None and (aside / "report.json").read_text() == "{}"
     assert not (tmp_path / "12").exists()

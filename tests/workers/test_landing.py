@@ -11,7 +11,7 @@ from subprocess import CalledProcessError
 
 import pytest
 
-from workers.repository import forges, landing, worktrees
+from workers.repository import landing, pull_requests, worktrees
 from workers.repository.git import GitError
 from workers.repository.landing import Conflict, Job, Landed, LandingError, Prepared
 
@@ -385,7 +385,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_pull_request_is_opened_with_gh(repo: Path, job: Job, remote: Path, programs: Path) -> None:
     told = program(programs, "gh", "Creating...\nhttps://github.example/a/b/pull/5")
-    assert forges.open_request(job, "origin") == "https://github.example/a/b/pull/5"
+    assert pull_requests.open_request(job, "origin") == "https://github.example/a/b/pull/5"
     listed, made = calls(told)
     assert listed == ["pr", "list", f"--head={BRANCH}", "--base=main", "--state=open", "--json=url"]
     assert made[:4] == ["pr", "create", f"--head={BRANCH}", "--base=main"]
@@ -401,14 +401,14 @@ def test_a_base_that_only_the_remote_has_is_enough_for_a_pull_request(
     git(repo, "switch", "--quiet", "--create", "elsewhere")
     git(repo, "branch", "-D", "main")
     landing.push(job)
-    forges.open_request(job, "origin")
+    pull_requests.open_request(job, "origin")
     assert calls(told)[1][-1] == "--body=- Say more\n- Add a line"
 
 
 @pytest.mark.parametrize(("name", "key"), [("gh", "url"), ("glab", "web_url")])
 def test_one_that_is_open_already_is_taken(job: Job, remote: Path, programs: Path, name: str, key: str) -> None:
     told = program(programs, name, "no", listed=json.dumps([{key: "https://host.example/5"}]))
-    assert forges.open_request(job, "origin") == "https://host.example/5"
+    assert pull_requests.open_request(job, "origin") == "https://host.example/5"
     assert len(calls(told)) == 1
 
 
@@ -416,23 +416,23 @@ def test_the_program_fits_the_host_of_the_remote(repo: Path, job: Job, remote: P
     told = program(programs, "glab", "https://gitlab.example/a/b/-/merge_requests/1")
     git(repo, "remote", "set-url", "origin", "git@gitlab.example:github/b.git")
     program(programs, "gh", "wrong")
-    assert forges.open_request(job, "origin") == "https://gitlab.example/a/b/-/merge_requests/1"
+    assert pull_requests.open_request(job, "origin") == "https://gitlab.example/a/b/-/merge_requests/1"
     assert calls(told)[1][:2] == ["mr", "create"]
     git(repo, "remote", "set-url", "origin", "https://me:secret@code.example/a/b.git")
     with pytest.raises(LandingError, match=r"https://code\.example/a/b\.git does not tell"):
-        forges.open_request(job, "origin")
+        pull_requests.open_request(job, "origin")
     git(repo, "remote", "set-url", "origin", "https://github.example/a/b.git")
     (programs / "gh").unlink()
     with pytest.raises(LandingError, match="needs gh"):
-        forges.open_request(job, "origin")
+        pull_requests.open_request(job, "origin")
 
 
 def test_without_a_program_or_with_one_that_refuses_it_says_what_to_do(job: Job, remote: Path, programs: Path) -> None:
     with pytest.raises(LandingError, match="Neither gh nor glab"):
-        forges.open_request(job, "origin")
+        pull_requests.open_request(job, "origin")
     program(programs, "gh", "not logged in", code=4)
     with pytest.raises(LandingError, match=r"gh did not open a pull request: not logged in\. Settle that with gh"):
-        forges.open_request(job, "origin")
+        pull_requests.open_request(job, "origin")
 
 
 def test_git_that_cannot_merge_at_all_says_why(repo: Path, job: Job, land: Land) -> None:

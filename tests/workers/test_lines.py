@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.host.lines import Lines, unmerged
+from workers.host.line_splitter import Lines, unmerged
 
 
 def test_lines_are_found_wherever_the_chunks_are_cut() -> None:

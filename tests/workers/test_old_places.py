@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from workers.host import boot
+from workers.host import isolated_python
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "workers.wrapper": "workers.run.wrapper",
-    "workers.script_agent": "workers.agents.script_agent",
-    "workers.codex_bridge": "workers.agents.codex_bridge",
-    "workers.tui.keeper": "workers.agents.tui.keeper",
+    "workers.script_agent": "workers.agents.script.script_agent",
+    "workers.codex_bridge": "workers.agents.codex.bridge",
+    "workers.tui.keeper": "workers.agents.tui.screen_process",
     "workers.tui.driver": "workers.agents.tui.driver",
 }
 
@@ -30,7 +30,7 @@ def start(argv: list[str], content: str = "") -> tuple[int, str, str]:
 @pytest.mark.parametrize("old", MODULES)
 def test_a_program_at_its_old_place_does_what_it_does_at_the_new_one(old: str, tmp_path: Path) -> None:
     arguments = ["false", str(tmp_path / "socket")] if "codex" in old else [str(tmp_path)]
-    at_old, at_new = (start(boot.module(module, *arguments)) for module in (old, MODULES[old]))
+    at_old, at_new = (start(isolated_python.module(module, *arguments)) for module in (old, MODULES[old]))
     assert at_old == at_new
     assert "No module named" not in at_old[2] and "can't open file" not in at_old[2]
 

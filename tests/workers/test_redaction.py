@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from workers.contract.agent_events import TEXT_BYTES, event, raw
 from workers.contract.redaction import Redaction
-from workers.contract.vocabulary import TEXT_BYTES, event, raw
 
 SECRET = 'pass"word-1234'
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.waiting import wait_until
-from workers.agents.script import ScriptAgent
-from workers.contract.vocabulary import Event
+from workers.agents.script.program import ScriptAgent
+from workers.contract.agent_events import Event
 
 from .runs import spec_for
 

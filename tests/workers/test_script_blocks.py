@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.agents.script_blocks import END_OF_DESCRIPTION, BlockRefused, Step, steps
+from workers.agents.script.blocks import END_OF_DESCRIPTION, BlockRefused, Step, steps
 
 
 def scripts(prompt: str) -> list[str]:

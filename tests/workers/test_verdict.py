@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tickets.runs.runs import Report
-from workers.run import terminal, verdict
-from workers.run.facts import Facts
+from tickets.runs.reports import RunReport
+from workers.run import failure_record, verdict
+from workers.run.run_facts import RunFacts
 from workers.run.verdict import Cause, Failure, Verdict
 
 from .runs import spec_for
@@ -16,8 +16,8 @@ from .runs import spec_for
 NONCE = "0123456789abcdef0123456789abcdef"
 
 
-def facts(*events: tuple[str, dict[str, Any]]) -> Facts:
-    known = Facts()
+def facts(*events: tuple[str, dict[str, Any]]) -> RunFacts:
+    known = RunFacts()
     for kind, payload in events:
         known.take(f"agent.{kind}", payload)
     return known
@@ -85,7 +85,7 @@ def test_a_claim_out_of_shape_does_not_cost_the_verdict(tmp_path: Path) -> None:
     (tmp_path / "signal.json").write_text(json.dumps(signal))
     found = verdict.from_signal(tmp_path, NONCE)
     assert found and found.summary == "s"
-    report = Report.model_validate(verdict.report(spec_for(tmp_path), found, facts(), 0, None))
+    report = RunReport.model_validate(verdict.report(spec_for(tmp_path), found, facts(), 0, None))
     assert (len(report.claims) <= 200, report.claims[0].item, report.claims[1].text[:6]) == (True, None, "nul zz")
 
 
@@ -112,7 +112,7 @@ LATE = Cause("timed_out", "too late", "turn")
     ],
 )
 def test_the_verdict_of_a_run(
-    known: Facts, signal: Verdict | None, cause: Cause | None, code: int, expected: str
+    known: RunFacts, signal: Verdict | None, cause: Cause | None, code: int, expected: str
 ) -> None:
     assert verdict.conclude(known, signal, cause, code).kind == expected
 
@@ -137,7 +137,7 @@ def test_a_run_without_a_verdict_leaves_its_terminal_state_and_last_words(tmp_pa
 
 def test_a_sweep_keeps_words_and_drops_decoration_redraws_and_footers() -> None:
     screen = "\x1b[2J╭────╮\n│ The fix │\n╰────╯\n⠋ Working\n⠙ Working\n⠹ Working\n✻ esc to interrupt\nis in place.\n"
-    swept = terminal.sweep(screen)
+    swept = failure_record.sweep(screen)
     assert swept
     assert [line.strip() for line in swept.splitlines() if line.strip()] == ["The fix", "Working", "is in place."]
-    assert terminal.sweep("╭──╮\n\x1b[0m\n") is None
+    assert failure_record.sweep("╭──╮\n\x1b[0m\n") is None

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from workers.repository import workspace
-from workers.repository.links import LinkRefused, link_files
-from workers.repository.slots import Record, Slot
+from workers.repository.linked_files import LinkRefused, link_files
 from workers.repository.workspace import (
     NoCommits,
     NotARepository,
@@ -23,6 +22,7 @@ from workers.repository.workspace import (
     WorkspaceBusy,
     WorkspaceError,
 )
+from workers.repository.workspace_slots import Record, Slot
 
 from .repositories import commit, git, repository
 

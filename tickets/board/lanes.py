@@ -15,8 +15,8 @@ from tickets.runs import runtime
 from tickets.shared.errors import Invalid
 from tickets.shared.paging import OLDEST_STANDING, Conditions, Lists
 
-from . import board, reasons
-from .board import PAGE, Filters, Pile, Viewer
+from . import columns, status_reason
+from .columns import PAGE, Filters, Pile, Viewer
 
 LANES = ("working", "needs_you", "in_review", "stuck")
 
@@ -25,7 +25,7 @@ def conditions(attempts: int) -> dict[str, list[Conditions]]:
     """What stands in each lane: a ticket that meets one of its sets."""
     at_work = Ticket.status == TicketStatus.IN_PROGRESS
     asks = [at_work, Ticket.id.in_(runtime.asking()), Ticket.id.not_in(runtime.unheard())]
-    causes = reasons.causes(attempts)
+    causes = status_reason.causes(attempts)
     elsewhere = (asks, causes["unheard"], causes["adrift"], causes["overdue"])
     return {
         "working": [[at_work, *(not_(and_(*each)) for each in elsewhere)]],
@@ -37,7 +37,7 @@ def conditions(attempts: int) -> dict[str, list[Conditions]]:
 
 def lanes(session: Session, filters: Filters, viewer: Viewer) -> list[Pile]:
     """All lanes."""
-    return board.piles(session, _lists(LANES, filters, viewer.limits.attempts), OLDEST_STANDING, viewer)
+    return columns.piles(session, _lists(LANES, filters, viewer.limits.attempts), OLDEST_STANDING, viewer)
 
 
 def lane(
@@ -46,12 +46,12 @@ def lane(
     """One lane from a cursor on. Raises `Invalid` for a lane that there is not, or a cursor that was not made here."""
     if name not in LANES:
         raise Invalid(f"there is no lane named {name[:40]!r}", field="lane", choices=list(LANES))
-    return board.piles(
+    return columns.piles(
         session, _lists((name,), filters, viewer.limits.attempts), OLDEST_STANDING, viewer, cursor, size
     )[0]
 
 
-@lru_cache(board.KEPT)  # without it the lanes take 54 % longer
+@lru_cache(columns.KEPT)  # without it the lanes take 54 % longer
 def _lists(names: tuple[str, ...], filters: Filters, attempts: int) -> Lists:
     narrowed, sets = filters.on_board(), conditions(attempts)
     return Lists({name: [[*each, *narrowed] for each in sets[name]] for name in names})

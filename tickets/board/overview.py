@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from database import fetch_rows, in_ids
 from models import (
     CommentKind,
     Incident,
@@ -32,15 +33,13 @@ from models import (
     Ticket,
     TicketComment,
     TicketStatus,
-    among,
     now,
-    rows,
 )
 from tickets.operations.tasks import latest
 from tickets.workflow import landing
 
-from . import board
-from .board import ATTENTION, Filters
+from . import columns
+from .columns import ATTENTION, Filters
 
 View = dict[str, Any]
 SHOWN = 12
@@ -72,7 +71,7 @@ def needs_you(session: Session, limit: int = SHOWN) -> list[View]:
 
 def count_needs(session: Session) -> int:
     """How many of these there are, counted up to a hundred."""
-    return min(MOST_NEEDS, sum(rows(session, _counting()).one()))
+    return min(MOST_NEEDS, sum(fetch_rows(session, _counting()).one()))
 
 
 @cache  # without it a ticket's page and the board take 12 % longer
@@ -113,7 +112,7 @@ def _cause(ticket: Ticket) -> str:
 
 
 SPOKEN = (
-    among(TicketComment.ticket_id, "tickets"),
+    in_ids(TicketComment.ticket_id, "tickets"),
     TicketComment.kind.in_((CommentKind.QUESTION, CommentKind.VERDICT)),
 )
 NEWEST = select(func.max(TicketComment.id)).where(*SPOKEN).group_by(TicketComment.ticket_id)
@@ -122,7 +121,7 @@ LAST_WORDS = select(TicketComment.ticket_id, TicketComment.body).where(TicketCom
 
 def _last_words(session: Session, ticket_ids: list[int]) -> dict[int, str]:
     """The first line of what each ticket's agent asked or handed in last."""
-    said = rows(session, LAST_WORDS, tickets=ticket_ids)
+    said = fetch_rows(session, LAST_WORDS, tickets=ticket_ids)
     return {ticket_id: next(iter(body.strip().splitlines()), "")[:LINE] for ticket_id, body in said}
 
 
@@ -151,7 +150,7 @@ def at_work(session: Session) -> list[View]:
 
 def counts(session: Session) -> list[tuple[str, str]]:
     """How many tickets are in each state, counted up to a thousand."""
-    return list(board.tally(session, Filters()).items())
+    return list(columns.tally(session, Filters()).items())
 
 
 def finished(session: Session) -> View:
@@ -168,7 +167,7 @@ def took(session: Session) -> View:
     """How long tickets took from the start of their first run to their end: the median of each day's, as a plot."""
     days = _days()
     spans: dict[date, list[float]] = {day.date(): [] for day in days}
-    for closed, began in rows(session, FINISHED, since=days[0]):
+    for closed, began in fetch_rows(session, FINISHED, since=days[0]):
         spans.get(closed.date(), []).append((closed - began).total_seconds())
     points = [_point(day, median(each or [0.0]), span(median(each)) if each else "none") for day, each in spans.items()]
     every = [seconds for each in spans.values() for seconds in each]

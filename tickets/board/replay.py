@@ -13,13 +13,13 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from models import MessageKind, QueuedMessage, Ticket, TicketEvent, TicketMessage, TicketStatus
-from tickets.conversation import conversation
-from tickets.conversation.conversation import Entry
+from tickets.conversation import timeline
+from tickets.conversation.timeline import Entry
 from tickets.shared import events
 from tickets.shared.events import Logged
-from tickets.workflow import workflow
+from tickets.workflow import ticket_phases
 
-from . import page
+from . import ticket_detail
 
 View = dict[str, Any]
 
@@ -107,7 +107,7 @@ def _status(moved: TicketEvent | None) -> str:
 
 def _held(session: Session, ticket: Ticket, seq: int) -> tuple[str | None, str | None]:
     """Who had the ticket, and in which phase: as the last such event says, and the edits since."""
-    stood = _last(session, ticket.id, seq, workflow.HOLDING)
+    stood = _last(session, ticket.id, seq, ticket_phases.HOLDING)
     payload = stood.payload_json if stood else {}
     edits = _own(ticket.id, seq).where(
         TicketEvent.event_type == "ticket_edited", TicketEvent.seq > (stood.seq if stood else 0)
@@ -134,7 +134,7 @@ def _runtime(event: TicketEvent | None) -> str:
 def _stop(session: Session, ticket_id: int, seq: int, *, later: bool) -> int | None:
     """The nearest moment at which something is to be seen: something was said, or the ticket or its run changed."""
     nearest = func.min if later else func.max
-    tables = [(table, table.seq) for table in conversation.TABLES]
+    tables = [(table, table.seq) for table in timeline.TABLES]
     said = [
         select(nearest(number)).where(table.ticket_id == ticket_id, number > seq if later else number < seq)
         for table, number in tables
@@ -146,7 +146,7 @@ def _stop(session: Session, ticket_id: int, seq: int, *, later: bool) -> int | N
             TicketEvent.run_seq.is_(None),
             TicketEvent.seq > seq if later else TicketEvent.seq < seq,
         )
-        for kind in (*workflow.HOLDING, *RUNTIME, "ticket_edited")
+        for kind in (*ticket_phases.HOLDING, *RUNTIME, "ticket_edited")
     ]
     found = session.execute(select(*(query.scalar_subquery() for query in [*said, *done]))).one()
     known = [int(number) for number in found if number]
@@ -175,9 +175,9 @@ def _mark(event: TicketEvent) -> Mark:
 
 def said(session: Session, ticket: Ticket, then: Then) -> list[View]:
     """The end of the conversation as it stood, as `page.conversation` draws it, with nothing that came later."""
-    entries = conversation.entries(session, ticket.id, then.seq + 1, SHOWN)
+    entries = timeline.entries(session, ticket.id, then.seq + 1, SHOWN)
     by_id = {_key(entry): entry for entry in entries}
-    views = page.conversation(session, ticket, entries)
+    views = ticket_detail.conversation(session, ticket, entries)
     return [_as_it_was(view, by_id[view["id"]], then) for view in views]
 
 

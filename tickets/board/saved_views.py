@@ -8,12 +8,13 @@ from urllib.parse import parse_qsl, urlencode
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from models import SavedView, insert_once
+from database import insert_or_ignore
+from models import SavedView
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict, Invalid, NotFound
 
-from .board import Filters
+from .columns import Filters
 
 MOST = 30
 LONGEST = 40
@@ -35,7 +36,7 @@ def save(session: Session, name: str, query: str, actor: Actor) -> SavedView:
     if len(all_views(session)) >= MOST:
         raise Conflict(f"There are {MOST} saved views already; delete one first.")
     values = {"name": name, "query": kept, "author": actor.name}
-    made: SavedView | None = session.scalar(insert_once(session, SavedView).values(**values).returning(SavedView))
+    made: SavedView | None = session.scalar(insert_or_ignore(session, SavedView).values(**values).returning(SavedView))
     if made is None:
         raise Conflict(f"There is a view named “{name}” already.")
     events.append(session, None, "view_saved", {"title": name, "query": kept}, actor)

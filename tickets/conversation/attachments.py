@@ -20,12 +20,12 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from models import ActorKind, Attachment, Evidence, EvidenceSource, EvidenceStatus
-from tickets.shared import events, words
+from tickets.shared import display_names, events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
-from tickets.shared.facts import Body, Prose
+from tickets.shared.inputs import Body, Prose
 
-from . import pictures
+from . import image_size
 
 CHUNK = 1 << 16
 NEW_PRIVATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -97,7 +97,7 @@ def _copy(content: IO[bytes], file: IO[bytes], path: Path, name: str, limit: int
     for chunk in _chunks(head, content):
         size += len(chunk)
         if size > limit:
-            raise TooLarge(f"A file may have {words.size(limit)}.", limit=limit)
+            raise TooLarge(f"A file may have {display_names.size(limit)}.", limit=limit)
         if media_type == TEXT:
             _require_text(decoder, chunk)
         digest.update(chunk)
@@ -223,7 +223,7 @@ def is_shown(path: Path, media_type: str) -> bool:
     if media_type == TEXT:
         return True
     with path.open("rb") as file:
-        return pictures.is_shown(file.read(pictures.HEAD), media_type)
+        return image_size.is_shown(file.read(image_size.HEAD), media_type)
 
 
 def beginning(path: Path) -> str:

@@ -12,7 +12,7 @@ from models import TicketContext
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict, Invalid, NotFound
-from tickets.shared.facts import Body, Prose
+from tickets.shared.inputs import Body, Prose
 
 MOST = 100
 

@@ -10,11 +10,11 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import DeliveryMode, DeliveryState, QueuedMessage, Run, RunState, Ticket, now
-from tickets.lifecycle.lifecycle import transition
+from tickets.lifecycle.transitions import transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict, RuntimeBusy
-from tickets.shared.facts import Body, Words
+from tickets.shared.inputs import Body, Words
 from tickets.shared.lookup import live_run
 
 OPEN = (DeliveryState.QUEUED, DeliveryState.DELIVERED)

@@ -12,10 +12,10 @@ from models import RequestState, RunRequest, now
 from tickets.shared import events, payloads, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict
-from tickets.shared.facts import Body, Prose
+from tickets.shared.inputs import Body, Prose
 from tickets.shared.rights import Act
 
-from . import conversation
+from . import timeline
 
 
 class Reply(Body):
@@ -48,7 +48,7 @@ def answer(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:
     if run_id is None:
         raise Conflict("That request no longer waits for an answer.", request=body.request)
     event = events.append(session, ticket_id, "request_answered", {"request": body.request, **said}, actor, run_id)
-    conversation.settled(session, run_id, event.seq or 0, body.request)
+    timeline.settled(session, run_id, event.seq or 0, body.request)
     return run_id
 
 

@@ -18,9 +18,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
-from models import Profile, Run, RunState, TicketStatus, ago, among, clock, now, rows, seconds_between
+from database import fetch_rows, in_ids, seconds_between
+from models import Profile, Run, RunState, TicketStatus, ago, format_clock, now
 from settings import Budget, Settings
-from tickets.lifecycle.lifecycle import stop_live_run, transition
+from tickets.lifecycle.transitions import stop_live_run, transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.limits import BUDGETS
@@ -142,7 +143,7 @@ TODAY = select(Run.profile, *SUMS).where(*BEGUN).group_by(Run.profile)
 TODAY_BY_AGENT = select(Run.agent, *SUMS).where(*BEGUN).group_by(Run.agent)
 ON_TICKETS = (
     select(Run.ticket_id, Run.profile, *SUMS)
-    .where(among(Run.ticket_id, "tickets"))
+    .where(in_ids(Run.ticket_id, "tickets"))
     .group_by(Run.ticket_id, Run.profile)
 )
 IN_RUN = select(Run.profile, *SUMS).where(Run.id == bindparam("run")).group_by(Run.profile)
@@ -161,19 +162,19 @@ def _of_day(
     session: Session, query: Select[*tuple[Any, ...]], zone: ZoneInfo, moment: datetime | None = None
 ) -> Iterable[Any]:
     start, end = day_of(moment or now(), zone)
-    return rows(session, query, start=start, end=end)
+    return fetch_rows(session, query, start=start, end=end)
 
 
 def spent_on(session: Session, ticket_ids: list[int]) -> dict[int, dict[str, Spent]]:
     """What the runs of each of these tickets have spent, in one query; tickets without runs are absent."""
     found: dict[int, dict[str, Spent]] = defaultdict(dict)
-    for ticket_id, profile, *sums in rows(session, ON_TICKETS, tickets=ticket_ids):
+    for ticket_id, profile, *sums in fetch_rows(session, ON_TICKETS, tickets=ticket_ids):
         found[ticket_id][profile or ""] = _spent(sums)
     return found
 
 
 def spent_in(session: Session, run: Run) -> dict[str, Spent]:
-    return _by_name(rows(session, IN_RUN, run=run.id))
+    return _by_name(fetch_rows(session, IN_RUN, run=run.id))
 
 
 def _by_name(found: Iterable[Any]) -> dict[str, Spent]:
@@ -276,5 +277,5 @@ def _wake(allowed: Allowance, run: Run, zone: ZoneInfo) -> dict[str, Any]:
 
 def _hint(wake: dict[str, Any]) -> str:
     if wake["kind"] == "time":
-        return f"It goes on when the next day begins, at {clock(wake['at'])}."
+        return f"It goes on when the next day begins, at {format_clock(wake['at'])}."
     return "Raise the limit or split the work, then wake it."

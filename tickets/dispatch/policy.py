@@ -13,18 +13,19 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import Agent, Profile, Project, Run, RunMode, RunState, Ticket, TicketStatus, clock, now, rows
+from database import fetch_rows
+from models import Agent, Profile, Project, Run, RunMode, RunState, Ticket, TicketStatus, format_clock, now
 from settings import Settings
-from tickets.shared import lookup, switches, words
-from tickets.team import projects, team
-from tickets.workflow import landing, relationships, wake
+from tickets.shared import display_names, lookup, runtime_flags
+from tickets.team import agents, profiles, projects
+from tickets.workflow import landing, relationships, wake_conditions
 
 from . import budgets
 from .budgets import NO_LIMITS, Budgets, Scope, Spent
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateResult:
     """One gate's answer; `detail` is the value to show whether or not it is open."""
 
     name: str
@@ -33,7 +34,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DispatchLimits:
     """What the settings allow: runs in all, attempts a ticket, and what may be spent."""
 
     total: int = 4
@@ -41,15 +42,15 @@ class Limits:
     budgets: Budgets = NO_LIMITS
 
     @classmethod
-    def of(cls, settings: Settings) -> Limits:
+    def of(cls, settings: Settings) -> DispatchLimits:
         return cls(settings.max_workers, settings.retry_limit, Budgets.of(settings))
 
 
 @dataclass(slots=True)
-class Survey:
+class SharedState:
     """What all tickets share at one moment. `taken` counts a claim at once, so that a pass never exceeds a capacity."""
 
-    limits: Limits
+    limits: DispatchLimits
     paused: str | None
     agents: dict[str, Agent]
     load: dict[str, int]
@@ -92,7 +93,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class GateInput:
     """One ticket with what is known of it alone."""
 
     ticket: Ticket
@@ -109,73 +110,74 @@ WORKING = (
 )
 
 
-def survey(session: Session, limits: Limits) -> Survey:
-    return Survey(
+def load_shared(session: Session, limits: DispatchLimits) -> SharedState:
+    return SharedState(
         limits=limits,
-        paused=switches.paused(session),
-        agents={agent.name: agent for agent in team.members(session)},
-        load=team.load(session),
+        paused=runtime_flags.paused(session),
+        agents={agent.name: agent for agent in agents.members(session)},
+        load=agents.load(session),
         projects={project.id: project for project in projects.with_archived(session)},
-        working={project: count for project, count in rows(session, WORKING) if project},
-        profiles={profile.name: profile for profile in team.profiles(session)},
+        working={project: count for project, count in fetch_rows(session, WORKING) if project},
+        profiles={profile.name: profile for profile in profiles.profiles(session)},
         today=budgets.spent_today(session, limits.budgets.zone),
     )
 
 
-def examine(session: Session, tickets: Iterable[Ticket]) -> list[Case]:
+def load_tickets(session: Session, tickets: Iterable[Ticket]) -> list[GateInput]:
     asked = list(tickets)
     return _cases(session, asked, lookup.live_runs(session, [ticket.id for ticket in asked]))
 
 
-def _cases(session: Session, asked: list[Ticket], live: Mapping[int, Run | None]) -> list[Case]:
+def _cases(session: Session, asked: list[Ticket], live: Mapping[int, Run | None]) -> list[GateInput]:
     ids = [ticket.id for ticket in asked]
     blockers = relationships.open_blockers(session, ids)
     spent = budgets.spent_on(session, ids)
     return [
-        Case(ticket, blockers.get(ticket.id, []), live.get(ticket.id), spent.get(ticket.id, {})) for ticket in asked
+        GateInput(ticket, blockers.get(ticket.id, []), live.get(ticket.id), spent.get(ticket.id, {}))
+        for ticket in asked
     ]
 
 
-def gates(case: Case, world: Survey) -> list[Verdict]:
+def gates(case: GateInput, world: SharedState) -> list[GateResult]:
     """Every gate in order; the ticket may run when all are open."""
-    return [Verdict(name, *gate(case, world)) for name, gate in GATES]
+    return [GateResult(name, *gate(case, world)) for name, gate in GATES]
 
 
-def first_closed(case: Case, world: Survey) -> Verdict | None:
+def first_closed(case: GateInput, world: SharedState) -> GateResult | None:
     return next((verdict for verdict in gates(case, world) if not verdict.ok), None)
 
 
-def runnable(session: Session, ticket: Ticket, live: Run | None, limits: Limits) -> list[Verdict]:
+def runnable(session: Session, ticket: Ticket, live: Run | None, limits: DispatchLimits) -> list[GateResult]:
     """The gates of one ticket, for the API and the page; `live` is the run that holds it."""
-    return gates(_cases(session, [ticket], {ticket.id: live})[0], survey(session, limits))
+    return gates(_cases(session, [ticket], {ticket.id: live})[0], load_shared(session, limits))
 
 
 Answer = tuple[bool, str]
 
 
-def _maintenance(_case: Case, world: Survey) -> Answer:
+def _maintenance(_case: GateInput, world: SharedState) -> Answer:
     return (False, f"Dispatch is paused: {world.paused}.") if world.paused else (True, "Dispatch is not paused.")
 
 
-def _status(case: Case, _world: Survey) -> Answer:
+def _status(case: GateInput, _world: SharedState) -> Answer:
     if case.ticket.archived:
         return False, "It is archived."
     if case.ticket.status is TicketStatus.TODO:
         return True, "It is to do."
-    said = f"It is {words.state(case.ticket.status)}, not to do."
+    said = f"It is {display_names.state(case.ticket.status)}, not to do."
     return False, f"{said} {landing.told(case.ticket)}" if landing.is_pending(case.ticket) else said
 
 
-def _time(case: Case, world: Survey) -> Answer:
+def _time(case: GateInput, world: SharedState) -> Answer:
     ticket = case.ticket
     if ticket.status is TicketStatus.WAITING:
-        return False, f"It is parked {wake.words(ticket.wake)}."
+        return False, f"It is parked {wake_conditions.words(ticket.wake)}."
     if ticket.not_before and ticket.not_before > world.moment:
-        return False, f"It does not start before {clock(ticket.not_before)}."
+        return False, f"It does not start before {format_clock(ticket.not_before)}."
     return True, "It is due."
 
 
-def _owner(case: Case, world: Survey) -> Answer:
+def _owner(case: GateInput, world: SharedState) -> Answer:
     name = case.ticket.assigned_to
     if not name:
         return False, "Nobody owns it."
@@ -185,27 +187,27 @@ def _owner(case: Case, world: Survey) -> Answer:
     return True, f"{name} runs it with the profile {agent.profile}."
 
 
-def _controller(case: Case, _world: Survey) -> Answer:
+def _controller(case: GateInput, _world: SharedState) -> Answer:
     holder = case.ticket.campaign_owner
     return (False, f"{holder} holds it.") if holder else (True, "Nobody holds it.")
 
 
-def _dependencies(case: Case, _world: Survey) -> Answer:
+def _dependencies(case: GateInput, _world: SharedState) -> Answer:
     return (False, f"It is blocked by {', '.join(case.blockers)}.") if case.blockers else (True, "Nothing blocks it.")
 
 
-def _live_run(case: Case, _world: Survey) -> Answer:
+def _live_run(case: GateInput, _world: SharedState) -> Answer:
     if case.live is None:
         return True, "No run holds it."
     return False, f"Run {case.live.generation} holds it and is {case.live.state.value}."
 
 
-def _retries(case: Case, world: Survey) -> Answer:
+def _retries(case: GateInput, world: SharedState) -> Answer:
     used = f"{case.ticket.attempts} of {world.limits.attempts} attempts are used."
     return case.ticket.attempts < world.limits.attempts, used
 
 
-def _budget(case: Case, world: Survey) -> Answer:
+def _budget(case: GateInput, world: SharedState) -> Answer:
     """The tightest limit with what is used of it; closed from the moment it is reached."""
     allowed = budgets.allowances(world.limits.budgets, world.profile_of(case.ticket))
     use = budgets.tightest(budgets.uses(allowed, {Scope.TICKET: case.spent, Scope.DAY: world.today}))
@@ -213,18 +215,21 @@ def _budget(case: Case, world: Survey) -> Answer:
         return True, "No limit is set."
     if use.share >= 1 and use.allowance.scope is Scope.DAY:
         _, end = budgets.day_of(world.moment, world.limits.budgets.zone)
-        return False, f"{use.words()}; the next day begins at {clock(end)}."
+        return False, f"{use.words()}; the next day begins at {format_clock(end)}."
     return use.share < 1, f"{use.words()}."
 
 
-def _cooldown(case: Case, world: Survey) -> Answer:
+def _cooldown(case: GateInput, world: SharedState) -> Answer:
     agent = world.agents.get(case.ticket.assigned_to or "")
     if agent and agent.cooldown_until and agent.cooldown_until > world.moment:
-        return False, f"{agent.name} is cooling down until {clock(agent.cooldown_until)}: {agent.cooldown_reason}."
+        return (
+            False,
+            f"{agent.name} is cooling down until {format_clock(agent.cooldown_until)}: {agent.cooldown_reason}.",
+        )
     return True, "Its agent is not cooling down."
 
 
-def _workspace(case: Case, world: Survey) -> Answer:
+def _workspace(case: GateInput, world: SharedState) -> Answer:
     project = world.projects.get(case.ticket.project_id or 0)
     if project is None:
         return True, "It is worked in a folder of its own."
@@ -232,7 +237,7 @@ def _workspace(case: Case, world: Survey) -> Answer:
     return busy < project.max_runs, f"{busy} of {project.max_runs} workspaces of {project.slug} are in use."
 
 
-def _agent_capacity(case: Case, world: Survey) -> Answer:
+def _agent_capacity(case: GateInput, world: SharedState) -> Answer:
     agent = world.agents.get(case.ticket.assigned_to or "")
     if agent is None:
         return True, "It has no agent."
@@ -240,12 +245,12 @@ def _agent_capacity(case: Case, world: Survey) -> Answer:
     return busy < agent.capacity, f"{agent.name} has {busy} of {agent.capacity} runs."
 
 
-def _total_capacity(_case: Case, world: Survey) -> Answer:
+def _total_capacity(_case: GateInput, world: SharedState) -> Answer:
     busy = sum(world.load.values())
     return busy < world.limits.total, f"{busy} of {world.limits.total} runs are live in all."
 
 
-GATES: tuple[tuple[str, Callable[[Case, Survey], Answer]], ...] = (
+GATES: tuple[tuple[str, Callable[[GateInput, SharedState], Answer]], ...] = (
     ("maintenance", _maintenance),
     ("status", _status),
     ("time", _time),

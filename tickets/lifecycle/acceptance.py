@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from models import Evidence, Ticket
 from tickets.shared.actors import Actor
 from tickets.shared.errors import StaleTicket
-from tickets.shared.facts import EditTicket
+from tickets.shared.inputs import EditTicket
 
 from . import editing
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import StoreUnavailable, Ticket
+from database import StoreUnavailable
+from models import Ticket
 from tickets.shared.actors import Actor
 from tickets.shared.errors import DomainError, Invalid
-from tickets.shared.facts import EditTicket
+from tickets.shared.inputs import EditTicket
 from tickets.shared.lookup import get
 
-from . import editing, lifecycle, views
+from . import editing, moves, schemas, transitions
 
 MOST = 200
 NAMED = 5
@@ -36,19 +37,19 @@ class Change:
         """Raises pydantic's ValidationError or `Invalid` for what no ticket could take."""
         if not self.move:
             EditTicket.model_validate({"version": 1, "tags": [self.tag or self.untag or "bug"], **self.fields})
-        elif self.move in lifecycle.MOVES:
-            lifecycle.MOVES[self.move].facts.model_validate(self.facts)
+        elif self.move in moves.MOVES:
+            moves.MOVES[self.move].facts.model_validate(self.facts)
         else:
-            raise Invalid(f"there is no move named {self.move[:40]!r}", field="move", moves=sorted(lifecycle.MOVES))
+            raise Invalid(f"there is no move named {self.move[:40]!r}", field="move", moves=sorted(moves.MOVES))
 
     def make(self, session: Session, reference: str, actor: Actor) -> Ticket:
         """Change one ticket. Raises what a move or an edit of it raises."""
         ticket = get(session, reference)
         if self.move:
-            return lifecycle.transition(session, ticket.id, self.move, actor, **self.facts)
+            return transitions.transition(session, ticket.id, self.move, actor, **self.facts)
         edits = dict(self.fields)
         if self.tag or self.untag:
-            present = set(views.tags_of(session, [ticket.id]).get(ticket.id, []))
+            present = set(schemas.tags_of(session, [ticket.id]).get(ticket.id, []))
             edits["tags"] = sorted((present | {self.tag} if self.tag else present) - {self.untag})
         body = EditTicket.model_validate({"version": ticket.version, **edits})
         return editing.edit(session, ticket, body, actor)

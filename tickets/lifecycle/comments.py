@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
-from models import ActorKind, CommentKind, Ticket, TicketComment, now, rows
+from database import fetch_rows
+from models import ActorKind, CommentKind, Ticket, TicketComment, now
 from tickets.shared.actors import Actor
 
 MISSION_CONTROL = Actor.system("mission-control")
@@ -43,5 +44,5 @@ def write(
         "data": data,
         "created": now(),
     }
-    number, seq = rows(session, INSERT, ticket=ticket_id, **values).one()
+    number, seq = fetch_rows(session, INSERT, ticket=ticket_id, **values).one()
     return TicketComment(id=number, seq=seq, **values)

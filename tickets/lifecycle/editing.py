@@ -10,15 +10,15 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from models import ActorKind, Priority, Ticket, TicketTag, now, stamp
-from tickets.shared import events, words
+from models import ActorKind, Priority, Ticket, TicketTag, format_timestamp, now
+from tickets.shared import display_names, events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden, Invalid, StaleTicket
-from tickets.shared.facts import EditTicket
-from tickets.team import team
+from tickets.shared.inputs import EditTicket
+from tickets.team import agents
 from tickets.team.projects import project_named
 
-from .views import tags_of, ticket_json
+from .schemas import tags_of, ticket_json
 
 NEVER_NULL = ("title", "description", "priority", "tags", "acceptance", "gate", "archived")
 PERSONS_ALONE = ("gate", "acceptance", "campaign_owner")
@@ -72,14 +72,14 @@ def sign(value: Any) -> str:
 
 def _as_shown(value: Any) -> Any:
     if isinstance(value, datetime):
-        return stamp(value)
+        return format_timestamp(value)
     return sorted(value) if isinstance(value, list) else value
 
 
 def _stale(session: Session, ticket: Ticket, name: str, actor: Actor) -> StaleTicket:
     by = _last_editor(session, ticket.id, name)
     return StaleTicket(
-        f"{'You' if by == actor.name else by or 'Somebody'} changed the {words.field(name)} after you had read it."
+        f"{'You' if by == actor.name else by or 'Somebody'} changed the {display_names.field(name)} after you had read it."
         " What you wrote is kept: save it again to put it in place of what stands there now.",
         ticket=ticket.identifier,
         version=ticket.version,
@@ -110,7 +110,7 @@ def _columns(session: Session, sent: dict[str, Any]) -> dict[str, Any]:
     if "project" in sent:
         values["project_id"] = project_named(session, sent["project"]).id if sent["project"] else None
     if values.get("assigned_to"):
-        values["assigned_to"] = team.resolve(session, values["assigned_to"])
+        values["assigned_to"] = agents.resolve(session, values["assigned_to"])
     if "priority" in values:
         values["priority"] = Priority[values["priority"].upper()]
     if "acceptance" in values:

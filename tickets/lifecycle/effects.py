@@ -10,41 +10,41 @@ from sqlalchemy.orm import Session
 from models import ActorKind, Priority, Ticket, TicketStatus, WakeKind
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden, Invalid
-from tickets.shared.facts import (
+from tickets.shared.inputs import (
     ApproveFacts,
     BlockFacts,
-    Facts,
     FailLandingFacts,
     FeedbackFacts,
     FinishFacts,
+    MoveInput,
     ParkFacts,
     ReleaseFacts,
     ReopenFacts,
     Wake,
 )
-from tickets.team import team
-from tickets.workflow import evidence, landing, wake, workflow
+from tickets.team import agents
+from tickets.workflow import evidence, landing, ticket_phases, wake_conditions
 
 S = TicketStatus
-Effect = Callable[[Session, Ticket, Facts, Actor], dict[str, Any]]
+Effect = Callable[[Session, Ticket, MoveInput, Actor], dict[str, Any]]
 FRESH_START = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
-CLEARED = dict.fromkeys(
+RESET_BY_EVERY_MOVE = dict.fromkeys(
     ("wake", "wake_at", "wake_ticket_id", "block", "last_gate", "not_before", "landing", "landing_plan")
 )
 """What no move leaves as it was, unless it says so."""
 
 
-def of(session: Session, move: str, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+def effects_of(session: Session, move: str, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
     """The values of this move; `status` is among them where the facts decide it. Raises what the facts may be refused with."""
     effect = _EFFECTS.get(move)
     return effect(session, ticket, facts, actor) if effect else {}
 
 
-def edits(session: Session, facts: Facts) -> dict[str, Any]:
+def edits(session: Session, facts: MoveInput) -> dict[str, Any]:
     """The owner and priority that any move may give."""
     values: dict[str, Any] = {}
     if facts.assigned_to:
-        values["assigned_to"] = team.resolve(session, facts.assigned_to)
+        values["assigned_to"] = agents.resolve(session, facts.assigned_to)
     if facts.priority:
         values["priority"] = Priority[facts.priority.upper()]
     return values
@@ -56,28 +56,28 @@ def require_own_probe(condition: Wake | None, actor: Actor) -> None:
         raise Forbidden("Only a person may park a ticket on a probe: it runs a command on this machine.")
 
 
-def _claim(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _claim(_session: Session, _ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
     return {"resume": False}
 
 
-def _start(_session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+def _start(_session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
     return {} if ticket.assigned_to or facts.assigned_to else {"assigned_to": actor.name}
 
 
-def _release(_session: Session, _ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _release(_session: Session, _ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
     return {"not_before": facts.not_before} if isinstance(facts, ReleaseFacts) else {}
 
 
-def _resumed(_session: Session, _ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _resumed(_session: Session, _ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
     return {"resume": True, **FRESH_START}
 
 
-def _complete(session: Session, ticket: Ticket, _facts: Facts, actor: Actor) -> dict[str, Any]:
+def _complete(session: Session, ticket: Ticket, _facts: MoveInput, actor: Actor) -> dict[str, Any]:
     evidence.require_complete(session, ticket)
     return _passed(session, ticket, None, landing.plan(session, ticket, actor))
 
 
-def _approve(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+def _approve(session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, ApproveFacts)
     if not facts.waive:
         evidence.require_complete(session, ticket)
@@ -94,37 +94,37 @@ def _passed(
 ) -> dict[str, Any]:
     """On to the next phase or to done; where the work is to be landed first, the ticket waits for that in review."""
     if plan is None:
-        return workflow.advance(session, ticket, choice, waived) | FRESH_START
-    workflow.require_decision(session, ticket, choice)
+        return ticket_phases.advance(session, ticket, choice, waived) | FRESH_START
+    ticket_phases.require_decision(session, ticket, choice)
     return {"status": S.IN_REVIEW, **landing.pending(plan)}
 
 
-def _land(session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _land(session: Session, ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
     plan = landing.of(ticket)
-    return workflow.advance(session, ticket, waived=plan.waived if plan else None) | FRESH_START
+    return ticket_phases.advance(session, ticket, waived=plan.waived if plan else None) | FRESH_START
 
 
-def _fail_landing(_session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _fail_landing(_session: Session, ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, FailLandingFacts)
     return landing.failed(ticket, facts.body)
 
 
-def _finish(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _finish(session: Session, ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, FinishFacts)
-    return workflow.advance(session, ticket, facts.choice) | FRESH_START
+    return ticket_phases.advance(session, ticket, facts.choice) | FRESH_START
 
 
-def _request_changes(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+def _request_changes(session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, FeedbackFacts)
     stays = ticket.status is S.IN_REVIEW
-    return _resumed(session, ticket, facts, actor) | workflow.back(session, ticket, facts.phase, stays=stays)
+    return _resumed(session, ticket, facts, actor) | ticket_phases.back(session, ticket, facts.phase, stays=stays)
 
 
-def _park(session: Session, ticket: Ticket, facts: Facts, actor: Actor) -> dict[str, Any]:
+def _park(session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, ParkFacts)
     origin = ticket.return_to if ticket.status is S.WAITING else ticket.status.value
     require_own_probe(facts.wake, actor)
-    condition = wake.columns(session, facts.wake)
+    condition = wake_conditions.columns(session, facts.wake)
     if condition["wake_ticket_id"] == ticket.id:
         raise Invalid("a ticket cannot wait for itself", field="ticket")
     return {**condition, "return_to": origin, "block": ticket.block}
@@ -137,23 +137,23 @@ def back(origin: str | None, fallback: TicketStatus) -> dict[str, Any]:
     return {"status": S(origin) if origin else fallback}
 
 
-def _wake(_session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _wake(_session: Session, ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
     return {**back(ticket.return_to, S.TODO), "block": ticket.block}
 
 
-def _block(_session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _block(_session: Session, ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, BlockFacts)
     said = {"reason": facts.reason.value, "owner": facts.owner, "next_action": facts.next_action}
     return {"block": {**said, "return_to": ticket.status.value}}
 
 
-def _unblock(_session: Session, ticket: Ticket, _facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _unblock(_session: Session, ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
     return back((ticket.block or {}).get("return_to"), S.TODO) | FRESH_START
 
 
-def _reopen(session: Session, ticket: Ticket, facts: Facts, _actor: Actor) -> dict[str, Any]:
+def _reopen(session: Session, ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
     assert isinstance(facts, ReopenFacts)
-    return {"status": S(facts.to), **FRESH_START, **workflow.reopen(session, ticket)}
+    return {"status": S(facts.to), **FRESH_START, **ticket_phases.reopen(session, ticket)}
 
 
 _EFFECTS: dict[str, Effect] = {

@@ -9,13 +9,13 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from models import RelationKind, Run, Ticket, TicketEvent, TicketRelationship, TicketStatus, now
-from tickets.shared import words
+from tickets.shared import display_names
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict
 from tickets.shared.lookup import get
 
-from . import lifecycle
-from .memory import Kept
+from . import transitions
+from .move_snapshot import MoveSnapshot
 
 WINDOW = timedelta(seconds=10)
 SLACK = timedelta(seconds=2)
@@ -30,11 +30,11 @@ class Offer:
 
     move: str
     back_to: TicketStatus
-    was: Kept
+    was: MoveSnapshot
 
     @property
     def says(self) -> str:
-        return f"Back to {words.state(self.back_to)}"
+        return f"Back to {display_names.state(self.back_to)}"
 
 
 def offered(session: Session, ticket: Ticket, actor: Actor) -> Offer | None:
@@ -81,4 +81,4 @@ def undo(session: Session, reference: str, actor: Actor) -> Ticket:
     offer = offered(session, ticket, actor)
     if offer is None:
         raise Conflict("That can no longer be undone: ten seconds have passed, or the ticket has moved on.")
-    return lifecycle.restore(session, ticket, offer.was, actor)
+    return transitions.restore(session, ticket, offer.was, actor)

@@ -12,6 +12,7 @@ from typing import Literal
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session, load_only
 
+from database import database_sizes, fetch_rows
 from models import (
     DeliveryState,
     Heartbeat,
@@ -25,11 +26,9 @@ from models import (
     TaskOutcome,
     Ticket,
     ago,
-    database_sizes,
     now,
-    rows,
 )
-from tickets.shared import switches
+from tickets.shared import runtime_flags
 from tickets.workflow import landing
 
 from . import tasks
@@ -87,7 +86,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class HealthReport:
     """`reasons` are the details of all checks that are not ok, the worst first."""
 
     verdict: str
@@ -95,9 +94,9 @@ class Report:
     checks: list[Check]
 
 
-def verdict(session: Session, home: Path, *seen: Check) -> Report:
+def verdict(session: Session, home: Path, *seen: Check) -> HealthReport:
     """Look at everything once, a handful of queries and one look at the disk; `seen` is what the caller has checked."""
-    beats, signs = tasks.heartbeats(session), rows(session, SIGNS).one()
+    beats, signs = tasks.heartbeats(session), fetch_rows(session, SIGNS).one()
     checks = [
         *(_beat(name, limit, beats.get(name)) for name, limit in BEATS.items()),
         _pause(session),
@@ -110,7 +109,7 @@ def verdict(session: Session, home: Path, *seen: Check) -> Report:
         *seen,
     ]
     wrong = sorted((check for check in checks if check.status != "ok"), key=lambda check: check.status != "failed")
-    return Report(_word(checks), [f"{check.name.capitalize()}: {check.detail}" for check in wrong], checks)
+    return HealthReport(_word(checks), [f"{check.name.capitalize()}: {check.detail}" for check in wrong], checks)
 
 
 def _word(checks: list[Check]) -> str:
@@ -147,7 +146,7 @@ def _span(age: timedelta) -> str:
 
 
 def _pause(session: Session) -> Check:
-    reason = switches.paused(session)
+    reason = runtime_flags.paused(session)
     return Check("dispatch", "warning", f"paused: {reason}") if reason else Check("dispatch", "ok", "not paused")
 
 

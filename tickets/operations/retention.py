@@ -39,7 +39,7 @@ from models import (
     Ticket,
     now,
 )
-from tickets.conversation import conversation
+from tickets.conversation import timeline
 from tickets.shared import events
 
 BATCH = 2000
@@ -116,7 +116,7 @@ def prune(session: Session, rule: Rule) -> int:
 
 
 def _messages(session: Session, days: int) -> int:
-    return conversation.prune(session, now() - timedelta(days=days), BATCH)
+    return timeline.prune(session, now() - timedelta(days=days), BATCH)
 
 
 def _rows(table: type[Base], moment: Any, condition: Any = None) -> Callable[[Session, int], int]:

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from models import Heartbeat, TaskOutcome, TaskRun, TaskState, TicketEvent, Trigger, insert_once, now
+from database import insert_or_ignore
+from models import Heartbeat, TaskOutcome, TaskRun, TaskState, TicketEvent, Trigger, now
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict
@@ -92,7 +93,7 @@ def decisions(session: Session) -> dict[str, bool]:
 
 def _decide(session: Session, task: str, enabled: bool, actor: Actor) -> None:
     values = {"enabled": enabled, "changed_by": actor.name, "changed": now()}
-    session.execute(insert_once(session, TaskState).values(task=task, **values))
+    session.execute(insert_or_ignore(session, TaskState).values(task=task, **values))
     session.execute(update(TaskState).where(TaskState.task == task).values(**values))
     events.append(session, None, "task_enabled" if enabled else "task_disabled", {"task": task}, actor)
 
@@ -126,7 +127,7 @@ def requested(session: Session, cursor: int) -> tuple[int, set[str]]:
 def beat(session: Session, check: str, status: str, detail: str = "") -> None:
     """A sign of life of a program: the newest one alone is kept."""
     values = {"status": status, "detail": detail[:2000], "ts": now()}
-    session.execute(insert_once(session, Heartbeat).values(check=check, **values))
+    session.execute(insert_or_ignore(session, Heartbeat).values(check=check, **values))
     session.execute(update(Heartbeat).where(Heartbeat.check == check).values(**values))
 
 

@@ -11,11 +11,11 @@ from sqlalchemy import ColumnElement, Select, bindparam, delete, or_, select, up
 from sqlalchemy.orm import Session
 
 from models import ApiToken, Login, LoginLink, Scope, ago, now
-from tickets.runs.runs import hashed
+from tickets.runs.claims import hashed
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict, Forbidden, NotFound, Unauthenticated
-from tickets.shared.facts import Body, Name
+from tickets.shared.inputs import Body, Name
 
 PREFIX = "mc_"
 SHOWN_CHARACTERS = 10

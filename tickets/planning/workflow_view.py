@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from models import Gate, Run, Ticket, TicketPhase, TicketStatus
-from tickets.workflow import landing, wake, workflow
+from tickets.workflow import landing, ticket_phases, wake_conditions
 
-from . import planning
+from . import phase_editing
 
 ENDS = {
     Gate.PERSON: "A person approves",
@@ -48,9 +48,9 @@ class Workflow:
 
 def of(session: Session, ticket: Ticket, live: Run | None, moves: Collection[str]) -> Workflow:
     """`moves` are those that whoever looks may make."""
-    phases = workflow.of(session, ticket.id)
-    here = None if ticket.closed else workflow.current(phases)
-    reviewer = workflow.reviewer(session, ticket, ticket.assigned_to or "") if here else None
+    phases = ticket_phases.of(session, ticket.id)
+    here = None if ticket.closed else ticket_phases.current(phases)
+    reviewer = ticket_phases.reviewer(session, ticket, ticket.assigned_to or "") if here else None
     views = [_view(session, ticket, phases, phase, reviewer if phase is here else None) for phase in phases]
     current = next((view for view, phase in zip(views, phases, strict=True) if phase is here), None)
     waits = _waits_for(ticket, here, live) if here else None
@@ -60,7 +60,7 @@ def of(session: Session, ticket: Ticket, live: Run | None, moves: Collection[str
 def _view(
     session: Session, ticket: Ticket, phases: list[TicketPhase], phase: TicketPhase, reviewer: str | None
 ) -> PhaseView:
-    here = phase is workflow.current(phases)
+    here = phase is ticket_phases.current(phases)
     decided = phase.note if phase.note in phase.choices else None
     return PhaseView(
         name=phase.name,
@@ -72,7 +72,7 @@ def _view(
         decided=decided,
         note=phase.note if not decided else None,
         runbook=phase.runbook,
-        waivable=not ticket.closed and planning.unwaivable(session, ticket, phases, phase) is None,
+        waivable=not ticket.closed and phase_editing.unwaivable(session, ticket, phases, phase) is None,
     )
 
 
@@ -95,13 +95,13 @@ def _waits_for(ticket: Ticket, here: TicketPhase, live: Run | None) -> str:
         TicketStatus.IN_PROGRESS: f"{who} is at work.",
         TicketStatus.NEEDS_INPUT: "It waits for an answer.",
         TicketStatus.IN_REVIEW: landing.told(ticket) or _awaited(here),
-        TicketStatus.WAITING: f"It is parked {wake.words(ticket.wake)}.",
+        TicketStatus.WAITING: f"It is parked {wake_conditions.words(ticket.wake)}.",
         TicketStatus.BLOCKED: "It is blocked.",
     }[ticket.status]
 
 
 def _awaited(here: TicketPhase) -> str:
-    if workflow.undecided(here):
+    if ticket_phases.undecided(here):
         return "It waits for a decision."
     if here.gate is Gate.REVIEWER:
         return "It waits for a reviewer who did none of the work."

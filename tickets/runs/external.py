@@ -10,12 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Run, RunMode, RunState, now
-from tickets.lifecycle.lifecycle import transition
+from tickets.lifecycle.transitions import transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.facts import Body, Line
+from tickets.shared.inputs import Body, Line
 
-from .runs import PICKUP, Report, RetryPolicy, hashed, latest, report, stop_asked
+from .claims import PICKUP, hashed, latest
+from .reports import RetryPolicy, RunReport, report, stop_asked
 
 
 class ExternalRun(Body):
@@ -64,5 +65,7 @@ def let_go(session: Session, seconds: float) -> int:
         if now() - (stop_asked(session, run.id) or run.started) > patience
     ]
     for run in left:
-        report(session, run.id, Report(verdict="stopped", summary="Mission Control has let go of it."), RetryPolicy())
+        report(
+            session, run.id, RunReport(verdict="stopped", summary="Mission Control has let go of it."), RetryPolicy()
+        )
     return len(left)

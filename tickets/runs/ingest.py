@@ -9,13 +9,14 @@ from pydantic import Field
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
-from models import Run, RunRequest, RunState, TicketEvent, insert_once, now
+from database import insert_or_ignore
+from models import Run, RunRequest, RunState, TicketEvent, now
 from protocol import TextPayload
-from tickets.conversation import conversation, messages
+from tickets.conversation import messages, timeline
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import NO_LIMITS, Budgets
 from tickets.shared import events, payloads
-from tickets.shared.facts import Body, Moment
+from tickets.shared.inputs import Body, Moment
 from tickets.shared.lookup import get_run
 from tickets.workflow import quarantine
 
@@ -112,7 +113,7 @@ def _follow(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
     if room != "agent":
         return
     payload = payloads.normalize(event.event_type, event.payload)
-    conversation.derive(session, run, kind, payload, seq, event.ts)
+    timeline.derive(session, run, kind, payload, seq, event.ts)
     if kind == "receipt":
         messages.receive(session, run, payload, seq)
     elif kind in ("question", "approval"):
@@ -127,18 +128,18 @@ def _request(session: Session, run: Run, kind: str, payload: dict[str, Any], seq
     row = {
         "ticket_id": run.ticket_id,
         "run_id": run.id,
-        "request": conversation.block_of(payload, seq),
+        "request": timeline.block_of(payload, seq),
         "kind": kind,
         "payload": payload,
     }
-    session.execute(insert_once(session, RunRequest).values(**row))
+    session.execute(insert_or_ignore(session, RunRequest).values(**row))
 
 
 def _withdraw(session: Session, run: Run, payload: dict[str, Any], seq: int) -> None:
     request = str(payload.get("request"))
     mine = (RunRequest.run_id == run.id, RunRequest.request == request)
     session.execute(update(RunRequest).where(*mine).values(state="withdrawn"))
-    conversation.settled(session, run.id, seq, request)
+    timeline.settled(session, run.id, seq, request)
 
 
 def _finish_typing(session: Session, run: Run, fresh: list[WorkerEvent]) -> None:

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from models import TERMINAL, ActorKind, CommentKind, Gate, Project, Run, Ticket, TicketComment, TicketPhase
 from tickets.conversation import context
-from tickets.workflow import relationships, workflow
+from tickets.workflow import relationships, ticket_phases
 
-from . import forks, runs
+from . import claims, forks
 
 ORDER = (
     "Work this ticket in the live tmux runtime. Use DONE:, REVIEW:, or QUESTION: when you need MC to reflect the"
@@ -20,7 +20,7 @@ ORDER = (
 END_OF_DESCRIPTION = "<!-- end of description -->"
 """What follows is talk about the ticket: the script agent runs nothing of it."""
 PHASE = "<!-- phase: {} -->"
-"""For the script agent, which runs only the blocks of its phase; see `workers.agents.script_blocks`."""
+"""For the script agent, which runs only the blocks of its phase; see `workers.agents.script.blocks`."""
 PLAIN_NAME = re.compile(r"[\w .-]+")
 COMMENT_CHARACTERS = 8_000
 COMMENTS_CHARACTERS = 60_000
@@ -86,7 +86,7 @@ def _fork(session: Session, run: Run) -> str:
     if source is None:
         return ""
     said = [FORKED.format(source=source.identifier, workspace=run.workspace)]
-    worked = runs.last_placed(session, source.id)
+    worked = claims.last_placed(session, source.id)
     if worked and worked.repository == run.repository:
         said.append(WORKED.format(source=source.identifier, branch=worked.branch))
     return _section("A copy of a conversation", " ".join(said))
@@ -160,9 +160,9 @@ def _numbered(ticket: Ticket) -> list[tuple[int, dict[str, object]]]:
 
 
 def _phase(session: Session, ticket: Ticket, run: Run) -> str:
-    phases = workflow.of(session, ticket.id)
-    here = workflow.current(phases)
-    reviewer = workflow.reviewer(session, ticket, run.agent) if ticket.gate is Gate.REVIEWER else None
+    phases = ticket_phases.of(session, ticket.id)
+    here = ticket_phases.current(phases)
+    reviewer = ticket_phases.reviewer(session, ticket, run.agent) if ticket.gate is Gate.REVIEWER else None
     gate = REVIEWED.format(reviewer) if reviewer else GATES[ticket.gate.value]
     said = [*_place(phases, here), gate] if here else [gate]
     return _section("Phase and gate", " ".join(said))
@@ -172,9 +172,9 @@ def _place(phases: list[TicketPhase], here: TicketPhase) -> list[str]:
     """Where this phase stands among the others, what it may send back, and what was decided."""
     names = " → ".join(phase.name for phase in phases)
     said = [f"This is phase {here.name} of {names}."]
-    target = workflow.maker(phases, here)
+    target = ticket_phases.maker(phases, here)
     if target is not None:
-        judges = [JUDGES.format(target.name)] if here.name in workflow.JUDGING else []
+        judges = [JUDGES.format(target.name)] if here.name in ticket_phases.JUDGING else []
         said += [*judges, SENDS_BACK.format(target.name)]
     decided = [f"{phase.name}: {phase.note}" for phase in phases if phase.note in phase.choices]
     said += [f"Decided: {'; '.join(decided)}."] if decided else []

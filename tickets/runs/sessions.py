@@ -7,7 +7,8 @@ import re
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
-from models import AgentSession, Run, Ticket, insert_once, now
+from database import insert_or_ignore
+from models import AgentSession, Run, Ticket, now
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """A conversation's name reaches a command line and a path; an agent could give one that is an option or leads elsewhere."""
@@ -19,7 +20,7 @@ def begun(session: Session, run: Run, conversation_id: str) -> None:
         return
     facts = {"ticket_id": run.ticket_id, "program": run.program or "unknown", "agent": run.agent}
     places = {"config_dir": run.config_dir, "cwd": run.workspace}
-    session.execute(insert_once(session, AgentSession).values(id=conversation_id, **facts, **places))
+    session.execute(insert_or_ignore(session, AgentSession).values(id=conversation_id, **facts, **places))
     session.execute(update(AgentSession).where(AgentSession.id == conversation_id).values(last_seen=now()))
     session.execute(update(Run).where(Run.id == run.id).values(conversation_id=conversation_id))
     session.execute(update(Ticket).where(Ticket.id == run.ticket_id).values(conversation_id=conversation_id))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from models import Profile, Run, RunMode, Ticket
-from tickets.lifecycle.lifecycle import transition
+from tickets.lifecycle.transitions import transition
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict
 from tickets.shared.lookup import get, live_runs

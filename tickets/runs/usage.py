@@ -10,7 +10,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from models import Run
-from tickets.shared.facts import Body
+from tickets.shared.inputs import Body
 from tickets.shared.lookup import get_run
 
 COUNTED = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd", "turns")

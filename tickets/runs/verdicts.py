@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import ActorKind, CommentKind, Gate, Run, Ticket, TicketComment
-from tickets.lifecycle.lifecycle import transition
+from tickets.lifecycle.transitions import transition
 from tickets.shared.actors import Actor
-from tickets.workflow import evidence, workflow
+from tickets.workflow import evidence, ticket_phases
 
 GIVEN = frozenset({"done", "review", "changes", "question"})
 """The verdicts that an agent itself gives."""
@@ -39,15 +39,15 @@ def _move(
 
 def completes(session: Session, run: Run, ticket: Ticket) -> bool:
     """Whether DONE passes the phase by itself: nothing to decide, nothing missing, and no gate that waits for somebody."""
-    if ticket.gate is Gate.PERSON or workflow.awaits_decision(session, ticket.id):
+    if ticket.gate is Gate.PERSON or ticket_phases.awaits_decision(session, ticket.id):
         return False
-    if ticket.gate is Gate.REVIEWER and workflow.reviewer(session, ticket, run.agent) is None:
+    if ticket.gate is Gate.REVIEWER and ticket_phases.reviewer(session, ticket, run.agent) is None:
         return False
     return not evidence.shortfalls(session, ticket)
 
 
 def _may_send_back(session: Session, ticket: Ticket) -> bool:
-    if ticket.id not in workflow.with_earlier(session, [ticket]):
+    if ticket.id not in ticket_phases.with_earlier(session, [ticket]):
         return False
     return sent_back(session, ticket.id, ActorKind.RUN) < SENT_BACK_MOST
 

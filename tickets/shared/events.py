@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, not_, or_, select, update
 from sqlalchemy.orm import Session
 
-from models import Ticket, TicketEvent, now, rows, stamp
+from database import fetch_rows
+from models import Ticket, TicketEvent, format_timestamp, now
 
 from .actors import Actor
 from .errors import Gone
@@ -80,13 +81,13 @@ def append(
     if ticket_id and seq is None:
         seq = next_seq(session, ticket_id)
     values = {"ticket_id": ticket_id, "seq": seq, "event_type": event_type, "payload_json": payload}
-    number = rows(session, INSERT, **values, actor=actor.name, run_id=run_id or actor.run_id).scalar_one()
+    number = fetch_rows(session, INSERT, **values, actor=actor.name, run_id=run_id or actor.run_id).scalar_one()
     return Position(number, seq)
 
 
 def next_seq(session: Session, ticket_id: int, count: int = 1) -> int:
     """Reserve `count` numbers of the ticket's sequence and return the last of them."""
-    last = rows(session, RESERVE, ticket=ticket_id, count=count).scalar()
+    last = fetch_rows(session, RESERVE, ticket=ticket_id, count=count).scalar()
     assert last is not None, "events are appended to tickets that exist"
     return last
 
@@ -101,7 +102,18 @@ def _read(session: Session, *conditions: Any, order: Any, limit: int) -> list[Lo
         .limit(limit)
     )
     return [
-        Logged(e.id, e.ticket_id, name, title, e.seq, e.event_type, e.actor, e.run_id, stamp(e.ts), e.payload_json)
+        Logged(
+            e.id,
+            e.ticket_id,
+            name,
+            title,
+            e.seq,
+            e.event_type,
+            e.actor,
+            e.run_id,
+            format_timestamp(e.ts),
+            e.payload_json,
+        )
         for e, name, title in session.execute(query)
     ]
 
@@ -154,7 +166,7 @@ LAST = select(func.max(TicketEvent.id))
 
 
 def last_id(session: Session) -> int:
-    return rows(session, LAST).scalar() or 0
+    return fetch_rows(session, LAST).scalar() or 0
 
 
 @dataclass(frozen=True, slots=True)

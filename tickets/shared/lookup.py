@@ -7,7 +7,8 @@ import re
 from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
-from models import Run, RunState, Ticket, among
+from database import in_ids
+from models import Run, RunState, Ticket
 
 from .errors import NoSuchRun, NoSuchTicket
 
@@ -15,7 +16,7 @@ BY_ID = select(Ticket).where(Ticket.id == bindparam("key")).execution_options(po
 BY_NAME = select(Ticket).where(Ticket.identifier == bindparam("key")).execution_options(populate_existing=True)
 LIVE = (
     select(Run)
-    .where(among(Run.ticket_id, "tickets"), Run.state != RunState.ENDED)
+    .where(in_ids(Run.ticket_id, "tickets"), Run.state != RunState.ENDED)
     .execution_options(populate_existing=True)
 )
 WITH_LIVE_RUN = (

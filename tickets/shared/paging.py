@@ -25,10 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from models import Choice, Ticket, UtcTime, rows, stamp
+from database import fetch_rows
+from models import Choice, Ticket, UtcTime, format_timestamp
 
 from .errors import Invalid
-from .glance import AnyTicket, Glance, these
+from .ticket_row import AnyTicket, Glance, these
 
 _NUMBER = re.compile(r"0|[1-9]\d{0,17}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -51,7 +52,9 @@ class Order:
 
     def place(self, ticket: AnyTicket) -> str:
         """The cursor that stands at this ticket."""
-        return "~".join(stamp(value) if isinstance(value, datetime) else str(int(value)) for value in self.key(ticket))
+        return "~".join(
+            format_timestamp(value) if isinstance(value, datetime) else str(int(value)) for value in self.key(ticket)
+        )
 
     def behind(self, cursor: str) -> ColumnElement[bool]:
         """What comes after the cursor. Raises `Invalid` for a cursor that was not made here."""
@@ -132,7 +135,7 @@ def pages(
     """
     found: dict[str, list[Key]] = {name: [] for name in lists.names}
     asked = lists.behind(cursor, order) if cursor else lists.first(order)
-    for row in rows(session, asked, size=size).all():
+    for row in fetch_rows(session, asked, size=size).all():
         found[lists.parts[row[0]][0]].append(tuple(row[1:]))
     shown = {name: sorted(set(keys), reverse=order.descending)[:size] for name, keys in found.items()}
     by_id = these(session, [key[-1] for keys in shown.values() for key in keys])
@@ -141,7 +144,7 @@ def pages(
 
 def counts(session: Session, lists: Lists) -> dict[str, str]:
     """How many tickets each list has, counted up to a thousand, so that the cost has a bound; in one statement."""
-    found: dict[int, int] = {place: count for place, count in rows(session, lists.counting)}  # noqa: C416 - rows are no pairs to mypy
+    found: dict[int, int] = {place: count for place, count in fetch_rows(session, lists.counting)}  # noqa: C416 - rows are no pairs to mypy
     return {name: str(found[at]) if found[at] < COUNTED else f"{COUNTED - 1}+" for at, name in enumerate(lists.names)}
 
 

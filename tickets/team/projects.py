@@ -11,11 +11,12 @@ from pydantic import Field
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from models import DraftState, Gate, Landing, Project, ProjectDraft, now, once
+from database import once_per_session
+from models import DraftState, Gate, Landing, Project, ProjectDraft, now
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict, Invalid, NotFound, StaleProject
-from tickets.shared.facts import Body, Line, Name
+from tickets.shared.inputs import Body, Line, Name
 
 Argv = list[Line]
 DRAFT_LIFETIME = timedelta(days=1)
@@ -117,7 +118,7 @@ def project_named(session: Session, slug: str) -> Project:
 BY_NAME = select(Project).order_by(Project.name)
 
 
-@once
+@once_per_session
 def with_archived(session: Session) -> list[Project]:
     """Every project there has been."""
     return list(session.scalars(BY_NAME))

@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket, among, rows
+from database import fetch_rows, in_ids
+from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket
 from tickets.shared.errors import EvidenceMissing
-from tickets.shared.facts import Prose
+from tickets.shared.inputs import Prose
 
-from . import workflow
+from . import ticket_phases
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,14 @@ def of(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evid
 
 
 SUBMITTERS = select(Run.ticket_id, Run.agent).where(
-    among(Run.ticket_id, "tickets"), Run.outcome.in_(workflow.SUBMITTED)
+    in_ids(Run.ticket_id, "tickets"), Run.outcome.in_(ticket_phases.SUBMITTED)
 )
 
 
 def submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[str]]:
     """For each of these tickets, the agents whose work was submitted: none of them may approve it."""
     found: dict[int, set[str]] = {}
-    for ticket_id, agent in rows(session, SUBMITTERS, tickets=ticket_ids):
+    for ticket_id, agent in fetch_rows(session, SUBMITTERS, tickets=ticket_ids):
         found.setdefault(ticket_id, set()).add(agent)
     return found
 
@@ -178,7 +179,7 @@ def shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
     Acceptance is of the whole ticket: it counts in its last phase.
     """
     unmet = [Shortfall("acceptance", item["text"]) for item in ticket.acceptance if not item.get("met")]
-    if unmet and not workflow.is_last(session, ticket):
+    if unmet and not ticket_phases.is_last(session, ticket):
         unmet = []
     run = session.scalar(select(Run).where(Run.ticket_id == ticket.id).order_by(Run.generation.desc()).limit(1))
     project = session.get(Project, ticket.project_id) if ticket.project_id else None

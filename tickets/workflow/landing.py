@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from database import in_ids
 from models import (
     ActorKind,
     Evidence,
@@ -23,16 +24,15 @@ from models import (
     Run,
     Ticket,
     TicketStatus,
-    among,
     now,
 )
 from tickets.shared.actors import Actor
 from tickets.shared.errors import CannotLand, Forbidden
-from tickets.shared.facts import Body
-from tickets.shared.glance import AnyTicket
-from tickets.team import programs
+from tickets.shared.inputs import Body
+from tickets.shared.ticket_row import AnyTicket
+from tickets.team import installed_programs
 
-from . import workflow
+from . import ticket_phases
 
 WAYS = {
     Landing.LEAVE: "Leave the branch",
@@ -109,7 +109,7 @@ class Plan(Work):
 
 
 PLACED = (
-    among(Run.ticket_id, "tickets"),
+    in_ids(Run.ticket_id, "tickets"),
     Run.repository.is_not(None),
     Run.branch.is_not(None),
 )
@@ -133,7 +133,7 @@ def works(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, Work]:
         for run, data, project in session.execute(WORKED, {"tickets": ids})
         if data
     }
-    return {ticket_id: found[ticket_id] for ticket_id in found.keys() - workflow.with_later(session, ids)}
+    return {ticket_id: found[ticket_id] for ticket_id in found.keys() - ticket_phases.with_later(session, ids)}
 
 
 def _work(run: Run, seen: dict[str, Any], project: Project) -> Work:
@@ -152,7 +152,7 @@ def ways(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, tuple[Land
     """The ways in which each of these tickets may be approved, its project's own first; absent where nothing is to land."""
     reviewed = [each for each in tickets if each.status is TicketStatus.IN_REVIEW and not is_pending(each)]
     found = works(session, reviewed)
-    lacking = programs.lacking(session, programs.FORGES) if found else set()
+    lacking = installed_programs.lacking(session, installed_programs.FORGES) if found else set()
     return {ticket_id: _ways(work, lacking) for ticket_id, work in found.items()}
 
 
@@ -190,7 +190,7 @@ def plan(
 
 def _require_forge(session: Session, ticket: Ticket, work: Work) -> None:
     """Not asked when a run completes its ticket: that report must not be refused, and the door says the same."""
-    if work.host in programs.lacking(session, programs.FORGES):
+    if work.host in installed_programs.lacking(session, installed_programs.FORGES):
         raise CannotLand(NO_FORGE.format(host=work.host), ticket=ticket.identifier)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, case, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, RelationKind, Run, Ticket, TicketRelationship, among, rows
+from database import fetch_rows, in_ids
+from models import TERMINAL, RelationKind, Run, Ticket, TicketRelationship
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Conflict, Invalid, NotFound
@@ -163,7 +164,7 @@ OPEN_BLOCKERS = (
     .join(Ticket, Ticket.id == TicketRelationship.ticket_id)
     .where(
         TicketRelationship.kind == RelationKind.BLOCKS,
-        among(TicketRelationship.other_id, "tickets"),
+        in_ids(TicketRelationship.other_id, "tickets"),
         Ticket.status.not_in(TERMINAL),
     )
     .order_by(Ticket.id)
@@ -175,6 +176,6 @@ def open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, list[str
     if not ticket_ids:
         return {}
     blockers: dict[int, list[str]] = {}
-    for ticket_id, identifier in rows(session, OPEN_BLOCKERS, tickets=ticket_ids):
+    for ticket_id, identifier in fetch_rows(session, OPEN_BLOCKERS, tickets=ticket_ids):
         blockers.setdefault(ticket_id, []).append(identifier)
     return blockers

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from .api import PREFIX, ROUTES, Route
-from .bodies import EVENTS, JSON, NDJSON
+from .request_body import EVENTS, JSON, NDJSON
+from .resource import PREFIX, ROUTES, Route
 
 REFERENCES = "#/components/schemas/{model}"
 DESCRIPTION = (

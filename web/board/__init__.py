@@ -1,7 +1,7 @@
 """Board, bulk changes, attention and search."""
 
 BLUEPRINTS = (
-    "needs",
+    "attention",
     "search",
     "board_page",
     "bulk",

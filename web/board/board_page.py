@@ -12,15 +12,15 @@ from flask import Blueprint, after_this_request, redirect, request
 from werkzeug.wrappers import Response
 
 import auth
-from models import Session, reading, writing
-from tickets.board import board, lanes, saved_views, table
-from tickets.board.board import Filters, Viewer
-from tickets.dispatch.policy import Limits
-from tickets.lifecycle import lifecycle
+from database import Session, reading, writing
+from tickets.board import columns, lanes, list_view, saved_views
+from tickets.board.columns import Filters, Viewer
+from tickets.dispatch.policy import DispatchLimits
+from tickets.lifecycle import moves, transitions
 from tickets.shared.errors import DomainError, Invalid
-from tickets.shared.facts import NewTicket
-from tickets.team import projects, team
-from web.site import forms, frame
+from tickets.shared.inputs import NewTicket
+from tickets.team import agents, projects
+from web.site import forms, layout
 
 blueprint = Blueprint("board_page", __name__)
 
@@ -87,7 +87,7 @@ def _view() -> str:
 
 
 def _viewer() -> Viewer:
-    return Viewer(auth.actor(), Limits.of(auth.instance().settings))
+    return Viewer(auth.actor(), DispatchLimits.of(auth.instance().settings))
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
@@ -97,31 +97,33 @@ def _viewer() -> Viewer:
 def show() -> str:
     look = _look()
     with reading(auth.instance().engine) as session:
-        frame.around(session)
+        layout.around(session)
         shown = _shown(session, look)
         shown |= {"choices": forms.choices(session), "views": _views(session, look.query)}
-        shown |= {"first": _first_steps(session) if board.is_empty(session) else None}
-    bulk = {"moves": [law for law in lifecycle.MOVES.values() if law.label]}
-    return frame.page("board.html", "board", [("Board", None)], look=look, view_names=VIEWS, bulk=bulk, **shown)
+        shown |= {"first": _first_steps(session) if columns.is_empty(session) else None}
+    bulk = {"moves": [law for law in moves.MOVES.values() if law.label]}
+    return layout.page("board.html", "board", [("Board", None)], look=look, view_names=VIEWS, bulk=bulk, **shown)
 
 
 def _shown(session: Session, look: Look) -> View:
     """The tickets of a view; a page of one column or lane alone where the address names one."""
     cursor, viewer = request.args.get("cursor"), _viewer()
     if look.view == "list":
-        return {"table": table.table(session, look.filters, viewer, status=look.status, sort=look.sort, cursor=cursor)}
+        return {
+            "table": list_view.table(session, look.filters, viewer, status=look.status, sort=look.sort, cursor=cursor)
+        }
     if look.view == "lanes":
         lane = request.args.get("lane")
         alone = [lanes.lane(session, lane, look.filters, viewer, cursor)] if lane else None
         return {"lanes": alone or lanes.lanes(session, look.filters, viewer)}
     status = request.args.get("column")
-    column = [board.column(session, status, look.filters, viewer, cursor)] if status else None
-    return {"columns": column or board.columns(session, look.filters, viewer)}
+    column = [columns.column(session, status, look.filters, viewer, cursor)] if status else None
+    return {"columns": column or columns.columns(session, look.filters, viewer)}
 
 
 def _first_steps(session: Session) -> View:
     """What a board without any ticket has already, of what it takes to see one worked."""
-    runnable = team.runnable(session)
+    runnable = agents.runnable(session)
     return {"projects": len(projects.all_projects(session)), "agents": sorted(runnable)}
 
 
@@ -130,25 +132,25 @@ def _first_steps(session: Session) -> View:
 
 @blueprint.get("/board/column/<status>")
 def show_column(status: str) -> str:
-    look, size = _look(), _size(board.PAGE)
+    look, size = _look(), _size(columns.PAGE)
     with reading(auth.instance().engine) as session:
-        column = board.column(session, status, look.filters, _viewer(), request.args.get("cursor"), size)
-    return frame.part("_column_body", column=column, look=look)
+        column = columns.column(session, status, look.filters, _viewer(), request.args.get("cursor"), size)
+    return layout.part("_column_body", column=column, look=look)
 
 
 @blueprint.get("/board/lane/<name>")
 def show_lane(name: str) -> str:
-    look, size = _look(), _size(board.PAGE)
+    look, size = _look(), _size(columns.PAGE)
     with reading(auth.instance().engine) as session:
         lane = lanes.lane(session, name, look.filters, _viewer(), request.args.get("cursor"), size)
-    return frame.part("_lane_body", lane=lane, look=look)
+    return layout.part("_lane_body", lane=lane, look=look)
 
 
 @blueprint.get("/board/list")
 def show_list() -> str:
-    look, size = _look(), _size(table.PAGE)
+    look, size = _look(), _size(list_view.PAGE)
     with reading(auth.instance().engine) as session:
-        shown = table.table(
+        shown = list_view.table(
             session,
             look.filters,
             _viewer(),
@@ -157,7 +159,7 @@ def show_list() -> str:
             cursor=request.args.get("cursor"),
             size=size,
         )
-    return frame.part("_list_body", table=shown, look=look)
+    return layout.part("_list_body", table=shown, look=look)
 
 
 def _size(page: int) -> int:
@@ -168,12 +170,12 @@ def _size(page: int) -> int:
 @blueprint.get("/board/notes")
 def show_notes() -> str:
     """What is to be said after a form that was sent from the board, for a page that stays."""
-    return frame.notes()
+    return layout.notes()
 
 
 def back(query: str) -> Response:
     """To the board as it was looked at; a script that asks gets what is to be said alone."""
-    if frame.enhanced():
+    if layout.enhanced():
         return redirect("/board/notes", 303)
     return redirect(f"/board?{saved_views.narrowed(query)}", 303)
 
@@ -205,7 +207,7 @@ def _change_views(change: Callable[[Session], object], query: str) -> Response:
         with writing(auth.instance().engine) as session:
             change(session)
     except DomainError as refused:
-        frame.note(refused.message, "bad")
+        layout.note(refused.message, "bad")
     return redirect(f"/board?{saved_views.narrowed(query)}", 303)
 
 
@@ -219,7 +221,7 @@ def quick_add() -> Response:
     given = {"title": request.form.get("title", ""), "status": request.form.get("status", "inbox")}
     body = NewTicket.model_validate(given | saved_views.defaults(query))
     with writing(auth.instance().engine) as session:
-        made = lifecycle.create(session, body, auth.actor())
-    if not frame.enhanced():  # a page that stays shows the ticket itself
-        frame.note(f"{made.identifier} was added.")
+        made = transitions.create(session, body, auth.actor())
+    if not layout.enhanced():  # a page that stays shows the ticket itself
+        layout.note(f"{made.identifier} was added.")
     return back(query)

@@ -12,14 +12,14 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 import auth
-from models import reading, writing
-from tickets.lifecycle import bulk, lifecycle, undo
+from database import reading, writing
+from tickets.lifecycle import bulk, moves, undo
 from tickets.lifecycle.bulk import Change, Result
-from tickets.runs import runs
+from tickets.runs import claims
 from tickets.shared.errors import DomainError, Invalid
-from web.site import forms, frame
+from web.site import forms, layout
 from web.site.errors import invalid
-from web.site.nudge import nudge
+from web.site.notify_run import nudge
 
 from .board_page import back
 
@@ -53,7 +53,7 @@ def change() -> Response | tuple[str, int]:
     done = "moved" if wanted.move else "changed"
     kept = {"tickets": result.undoable, "label": f"Take back {len(result.undoable)}"} if result.undoable else None
     tone = "warn" if result.refused else "good"
-    frame.note(result.words(_title(act), done), tone, kept, floats=True, stays=bool(result.refused))
+    layout.note(result.words(_title(act), done), tone, kept, floats=True, stays=bool(result.refused))
     return back(request.form.get("query", ""))
 
 
@@ -61,7 +61,7 @@ def _make(wanted: Change, reference: str) -> bool:
     """Change one ticket in its own transaction; whether that can be undone."""
     with writing(auth.instance().engine) as session:
         ticket = wanted.make(session, reference, auth.actor())
-        stopped = [run.id for run in runs.of(session, ticket.id, 1) if run.stop_code]
+        stopped = [run.id for run in claims.list_runs(session, ticket.id, 1) if run.stop_code]
         undoable = undo.offered(session, ticket, auth.actor()) is not None
     for run_id in stopped:
         nudge(auth.instance().settings, run_id)
@@ -74,7 +74,7 @@ def take_back() -> Response:
     result = Result()
     for reference in _tickets(request.form):
         result.take(reference, partial(_take_back, reference))
-    frame.note(result.words("Undo", "moved back"), "warn" if result.refused else "good", floats=True)
+    layout.note(result.words("Undo", "moved back"), "warn" if result.refused else "good", floats=True)
     return back(request.form.get("query", ""))
 
 
@@ -99,15 +99,15 @@ def _tickets(form: Mapping[str, str]) -> list[str]:
 def _act(form: Form) -> Act:
     """The one thing that is to be done, by the name of the button that was pressed, and its value."""
     found = next((name for name in ("move", *EDITS) if name in form), None)
-    if found is None or (found == "move" and form[found] not in lifecycle.MOVES):
-        raise Invalid("there is no such change", field="move", moves=sorted(lifecycle.MOVES))
+    if found is None or (found == "move" and form[found] not in moves.MOVES):
+        raise Invalid("there is no such change", field="move", moves=sorted(moves.MOVES))
     return found, form[found]
 
 
 def _change(act: Act, form: Form) -> Change:
     name, value = act
     if name == "move":
-        law = lifecycle.MOVES[value]
+        law = moves.MOVES[value]
         return Change(move=value, facts=forms.facts_from(law, form, auth.instance().settings.timezone))
     if name in ("tag", "untag"):
         return Change(tag=value) if name == "tag" else Change(untag=value)
@@ -116,14 +116,14 @@ def _change(act: Act, form: Form) -> Change:
 
 def _title(act: Act) -> str:
     name, value = act
-    return lifecycle.MOVES[value].label if name == "move" else EDITS[name]
+    return moves.MOVES[value].label if name == "move" else EDITS[name]
 
 
 # ------------------------------------------------------------------------------------------------------------ the form
 
 
 def _again(act: Act, tickets: list[str], refused: DomainError) -> tuple[str, int]:
-    if frame.enhanced():
+    if layout.enhanced():
         raise refused
     return _form(act, tickets, request.form, refused.message), refused.status
 
@@ -131,7 +131,7 @@ def _again(act: Act, tickets: list[str], refused: DomainError) -> tuple[str, int
 def _form(act: Act, tickets: list[str], given: Form, error: str | None = None) -> str:
     """The form of a change; as a fragment for the page's dialog."""
     name, value = act
-    law = lifecycle.MOVES[value] if name == "move" else None
+    law = moves.MOVES[value] if name == "move" else None
     with reading(auth.instance().engine) as session:
         asked = forms.fields_of(law, session, given, auth.instance().settings.timezone) if law else []
     fields = [field for field in asked if field["name"] != "phase"]  # which of its phases is each ticket's own
@@ -139,5 +139,5 @@ def _form(act: Act, tickets: list[str], given: Form, error: str | None = None) -
     shown = {"name": name, "value": value, "title": _title(act), "fields": fields, "danger": bool(law and law.danger)}
     context: dict[str, Any] = {"change": shown, "tickets": tickets, "query": given.get("query", ""), "error": error}
     if request.headers.get("HX-Request"):
-        return frame.part("_bulk_form", **context)
-    return frame.page("bulk.html", "board", [("Board", "/board"), (_title(act), None)], **context)
+        return layout.part("_bulk_form", **context)
+    return layout.page("bulk.html", "board", [("Board", "/board"), (_title(act), None)], **context)

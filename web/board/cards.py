@@ -9,8 +9,8 @@ from functools import lru_cache
 from flask import Flask
 from markupsafe import Markup
 
-from tickets.board.board import Card
-from web.site.wording import age, ago
+from tickets.board.columns import Card
+from web.site.template_filters import age, ago
 
 TEMPLATE = "macros/cards.html"
 KEPT = 8192

@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from models import stamp
+from models import format_timestamp
 from tickets.board import search
-from tickets.shared.facts import Body, Line
-from web.api.api import Call, Resource
-from web.api.shapes import Page
+from tickets.shared.inputs import Body, Line
+from web.api.resource import Call, Resource
+from web.api.schemas import Page
 
 blueprint = Resource("search", __name__)
 
@@ -48,7 +48,7 @@ def _json(hit: search.Found) -> FoundJson:
         "title": hit.title,
         "status": hit.status,
         "by": hit.by,
-        "at": stamp(hit.at),
+        "at": format_timestamp(hit.at),
         "snippet": hit.snippet,
         "href": hit.href,
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, request
 
 import auth
-from models import reading
+from database import reading
 from tickets.board import search
-from web.site import frame
+from web.site import layout
 
 blueprint = Blueprint("search_page", __name__)
 
@@ -25,6 +25,6 @@ def show() -> str:
         ("message", "Agents"),
         ("evidence", "Evidence"),
     ]
-    return frame.page(
+    return layout.page(
         "search.html", "search", [("Search", None)], words=words, kind=kind or "", kinds=kinds, hits=found
     )

@@ -3,10 +3,10 @@
 BLUEPRINTS = (
     "health",
     "api_docs",
-    "upkeep",
-    "pages",
+    "task_api",
+    "overview_page",
     "activity",
-    "upkeep_pages",
+    "task_pages",
     "patterns",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

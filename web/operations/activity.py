@@ -10,15 +10,16 @@ from flask import Blueprint, request
 from werkzeug.datastructures import MultiDict
 
 import auth
-from models import Session, now, reading
+from database import Session, reading
+from models import now
 from tickets.shared import events, lookup, paging
 from tickets.shared.errors import DomainError
 from tickets.shared.events import Wanted
-from tickets.team import team
-from web.site import forms, frame, telling
+from tickets.team import agents
+from web.site import event_sentences, forms, layout
 
 blueprint = Blueprint("activity", __name__)
-frame.nav("activity", "/activity", "activity", "Activity", phone=True, go="a")
+layout.nav("activity", "/activity", "activity", "Activity", phone=True, go="a")
 
 PAGE = 50
 
@@ -26,29 +27,29 @@ PAGE = 50
 @blueprint.get("/activity")
 def show() -> str:
     with reading(auth.instance().engine) as session:
-        frame.around(session)
-        people = [member.name for member in team.members(session)]
+        layout.around(session)
+        people = [member.name for member in agents.members(session)]
         context = _feed(session)
     given = context["given"]
-    groups = [("", "Everything"), *((key, label) for key, (label, _) in telling.GROUPS.items())]
+    groups = [("", "Everything"), *((key, label) for key, (label, _) in event_sentences.GROUPS.items())]
     chips = [(label, f"/activity?{_query(given, kind=key)}", key == given["kind"]) for key, label in groups]
-    return frame.page("activity.html", "activity", [("Activity", None)], chips=chips, people=people, **context)
+    return layout.page("activity.html", "activity", [("Activity", None)], chips=chips, people=people, **context)
 
 
 @blueprint.get("/activity/part/feed")
 def show_part() -> str:
     with reading(auth.instance().engine) as session:
-        return frame.part("_feed", **_feed(session))
+        return layout.part("_feed", **_feed(session))
 
 
 def _feed(session: Session) -> dict[str, Any]:
     given = {name: request.args.get(name, "").strip()[:80] for name in ("kind", "actor", "ticket")}
     before = paging.number(request.args.get("before"))
     ticket_id, problem = _ticket(session, given["ticket"])
-    kinds = telling.GROUPS[given["kind"]][1] if given["kind"] in telling.GROUPS else ()
+    kinds = event_sentences.GROUPS[given["kind"]][1] if given["kind"] in event_sentences.GROUPS else ()
     wanted = Wanted(given["actor"], ticket_id, kinds)
     found = events.Feed([], None) if problem else events.feed(session, wanted, before, PAGE)
-    told = [telling.tell(event) for event in found.events]
+    told = [event_sentences.tell(event) for event in found.events]
     return {
         "given": given,
         "problem": problem,
@@ -59,7 +60,7 @@ def _feed(session: Session) -> dict[str, Any]:
     }
 
 
-def _day(line: telling.Told) -> date:
+def _day(line: event_sentences.Told) -> date:
     """On which day it was, in the zone of the settings."""
     return datetime.fromisoformat(line.at).astimezone(auth.instance().settings.zone).date()
 

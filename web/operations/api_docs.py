@@ -11,7 +11,7 @@ from flask import Blueprint, Response, jsonify
 import auth
 from auth import Right
 from web.api.openapi import document
-from web.site import frame
+from web.site import layout
 
 blueprint = Blueprint("api_docs", __name__)
 
@@ -28,7 +28,9 @@ def show_page() -> str:
     groups = [(tag, list(members)) for tag, members in groupby(_operations(described), key=lambda item: item["tag"])]
     schemas = described["components"]["schemas"]
     crumbs: list[tuple[str, str | None]] = [("API", None)]
-    return frame.page("api.html", "api", crumbs, about=described["info"]["description"], groups=groups, schemas=schemas)
+    return layout.page(
+        "api.html", "api", crumbs, about=described["info"]["description"], groups=groups, schemas=schemas
+    )
 
 
 def _operations(described: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -6,8 +6,8 @@ from flask.sansio.blueprints import BlueprintSetupState
 from typing_extensions import TypedDict
 
 import auth
-from web.api.api import Call, Resource
-from web.site import vitals
+from web.api.resource import Call, Resource
+from web.site import metrics
 
 blueprint = Resource("health", __name__)
 
@@ -27,7 +27,7 @@ class HealthJson(TypedDict):
 @blueprint.reads("/health")
 def read_health(call: Call) -> HealthJson:
     """Say whether everything works: `working`, `degraded` or `not working`, with the reasons and every check."""
-    report = vitals.verdict(call.session)
+    report = metrics.verdict(call.session)
     checks: list[CheckJson] = [
         {"name": check.name, "status": check.status, "detail": check.detail} for check in report.checks
     ]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from flask import Blueprint
 
 from tickets.planning.workflow_view import PhaseView, Workflow
-from web.site import forms_phases, frame
-from web.site.forms_phases import Row
+from web.site import layout, phase_forms
+from web.site.phase_forms import Row
 
 blueprint = Blueprint("patterns", __name__)
 
 
-OFFERED = {"agents": [("codex", "Codex")], "people": [("luci", "Luci")], "ends": forms_phases.ENDS}
+OFFERED = {"agents": [("codex", "Codex")], "people": [("luci", "Luci")], "ends": phase_forms.ENDS}
 ROWS = [
     Row("Dev", True, "codex", "reviewer"),
-    Row("Review", True, "luci", forms_phases.DECISION, "Ship it, Hold it"),
+    Row("Review", True, "luci", phase_forms.DECISION, "Ship it, Hold it"),
     Row("QA"),
 ]
 PHASES = [
@@ -33,4 +33,4 @@ WORKFLOW = {
 @blueprint.get("/patterns")
 def show() -> str:
     shown = {"ticket": {"identifier": "MC-0", "version": 1}, "workflow": WORKFLOW, "rows": ROWS, "offered": OFFERED}
-    return frame.page("patterns.html", "patterns", [("Patterns", None)], **shown)
+    return layout.page("patterns.html", "patterns", [("Patterns", None)], **shown)

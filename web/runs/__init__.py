@@ -2,10 +2,10 @@
 
 BLUEPRINTS = (
     "conversation",
-    "asked",
-    "runs",
+    "agent_requests",
+    "run_api",
     "changes",
-    "interactive",
+    "conversation_socket",
     "console",
     "run_page",
     "operator_page",

@@ -9,10 +9,11 @@ from pathlib import Path
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from models import Run, let_go
+from database import end_read
+from models import Run
 from tickets.shared.errors import NotFound
-from tickets.shared.facts import Body, Line
-from web.api.api import ANYBODY, RUNS, Call, Resource
+from tickets.shared.inputs import Body, Line
+from web.api.resource import ANYBODY, RUNS, Call, Resource
 from workers.repository import changes
 from workers.repository.git import GitError
 
@@ -71,7 +72,7 @@ class Span:
 def read_changes(call: Call, run: Run, query: Wanted) -> ChangesJson:
     """Read what a run has committed: the files, and the patch against where it started."""
     span = Span.of(run)
-    let_go(call.session)
+    end_read(call.session)
     try:
         listed = changes.files(span.repository, span.base, span.head)
         patch = changes.patch(span.repository, span.base, span.head, query.path, max_bytes=query.max_bytes)

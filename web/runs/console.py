@@ -21,16 +21,17 @@ from simple_websocket import ConnectionClosed
 
 import auth
 from auth import Right
-from models import Run, RunMode, RunState, reading
+from database import reading
+from models import Run, RunMode, RunState
 from tickets.shared import lookup
 from tickets.shared.errors import Forbidden, NotFound
-from tickets.shared.facts import Body
+from tickets.shared.inputs import Body
 from web.site import headers
 from web.stream import sockets
-from web.stream.sockets import GOING_AWAY, Line
-from web.stream.tail import PaneLog, last_lines
+from web.stream.log_tail import PaneLog, last_lines
+from web.stream.sockets import GOING_AWAY, WebSocketConnection
 from workers.host.tmux import Tmux
-from workers.run.console import Console, pane_of
+from workers.run.console_client import Console, pane_of
 
 SHOWN_LINES = 2000
 FIRST_SIZE = (120, 36)
@@ -85,7 +86,7 @@ def show(run: int) -> Response:
 
 
 @sockets.route(blueprint, "/ws/runs/<number:run>/console")
-def attach(line: Line, run: int) -> None:
+def attach(line: WebSocketConnection, run: int) -> None:
     """Show the pane of a live run."""
     shown, writes = _look(run), _write_asked()
     if writes and auth.caller().right is not Right.OPERATOR:
@@ -104,7 +105,7 @@ def attach(line: Line, run: int) -> None:
         screen.join()
 
 
-def _show(line: Line, console: Console) -> None:
+def _show(line: WebSocketConnection, console: Console) -> None:
     """Send the screen until the client of tmux, or the one at the other end, is gone."""
     try:
         while line.open and (data := console.read(sockets.SLICE_SECONDS)) is not None:

@@ -8,19 +8,19 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from models import Ticket
-from tickets.conversation import conversation, messages, speech
-from tickets.conversation.conversation import NewComment
+from tickets.conversation import message_routing, messages, timeline
+from tickets.conversation.message_routing import Said, Spoken
 from tickets.conversation.messages import NewMessage
-from tickets.conversation.speech import Said, Spoken
+from tickets.conversation.timeline import NewComment
 from tickets.dispatch.budgets import Budgets
 from tickets.runs import ingest
 from tickets.shared import events, paging
 from tickets.shared.errors import ClaimLost, Forbidden, Invalid
-from tickets.shared.facts import Body, Moment
-from web.api import shapes
-from web.api.api import ANYBODY, RUNS, WRITERS, Call, Resource
-from web.api.shapes import CommentJson, EventJson, MessageJson, Page, Paging
-from web.site import nudge
+from tickets.shared.inputs import Body, Moment
+from web.api import schemas
+from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
+from web.api.schemas import CommentJson, EventJson, MessageJson, Page, Paging
+from web.site import notify_run
 
 blueprint = Resource("conversation", __name__)
 
@@ -32,10 +32,10 @@ blueprint = Resource("conversation", __name__)
 def list_comments(call: Call, ticket: Ticket, query: Paging) -> Page[CommentJson]:
     """List comments, the newest first."""
     before = paging.number(query.cursor)
-    rows = conversation.comments_of(call.session, ticket.id, before, query.limit + 1)
+    rows = timeline.comments_of(call.session, ticket.id, before, query.limit + 1)
     shown = rows[: query.limit]
     return {
-        "items": [shapes.comment(row) for row in shown],
+        "items": [schemas.comment(row) for row in shown],
         "next": str(shown[-1].id) if len(rows) > query.limit else None,
     }
 
@@ -43,7 +43,7 @@ def list_comments(call: Call, ticket: Ticket, query: Paging) -> Page[CommentJson
 @blueprint.writes("POST", "/tickets/<ticket>/comments", rights=WRITERS | RUNS, status=201)
 def add_comment(call: Call, ticket: Ticket, body: NewComment) -> CommentJson:
     """Comment on a ticket, in Markdown."""
-    return shapes.comment(conversation.comment(call.session, ticket.id, body, call.actor))
+    return schemas.comment(timeline.comment(call.session, ticket.id, body, call.actor))
 
 
 class Newest(Body):
@@ -56,7 +56,7 @@ class Newest(Body):
 def list_messages(call: Call, ticket: Ticket, query: Newest) -> Page[MessageJson]:
     """List messages to the agent with their delivery state, the newest first."""
     rows = messages.of(call.session, ticket.id, query.limit)
-    return {"items": [shapes.message(row) for row in rows], "next": None}
+    return {"items": [schemas.message(row) for row in rows], "next": None}
 
 
 class SentJson(MessageJson):
@@ -70,18 +70,18 @@ class SentJson(MessageJson):
 def send_message(call: Call, ticket: Ticket, body: NewMessage) -> SentJson:
     """Send words to the agent; `mode` says what happens when it is busy. Without a live run they answer the question that
     the ticket waits with, or request changes of what is in review."""
-    spoken = speech.say(call.session, ticket, Said(**body.model_dump()), call.actor, call.caller.identity)
+    spoken = message_routing.say(call.session, ticket, Said(**body.model_dump()), call.actor, call.caller.identity)
     live = spoken["run"]
     if live is not None:
-        call.after.append(lambda: nudge.nudge(call.settings, live))
+        call.after.append(lambda: notify_run.nudge(call.settings, live))
     return {**_written(call, ticket, body, spoken), "became": spoken["became"], "text": spoken["text"]}
 
 
 def _written(call: Call, ticket: Ticket, body: NewMessage, spoken: Spoken) -> MessageJson:
     if spoken["message"] is not None:
-        return shapes.message(messages.get(call.session, spoken["message"]["id"]))
-    [comment] = conversation.comments_of(call.session, ticket.id, limit=1)
-    return shapes.message_of_comment(comment, body.mode)
+        return schemas.message(messages.get(call.session, spoken["message"]["id"]))
+    [comment] = timeline.comments_of(call.session, ticket.id, limit=1)
+    return schemas.message_of_comment(comment, body.mode)
 
 
 # ------------------------------------------------------------------------------------------------------------- events

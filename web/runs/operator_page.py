@@ -9,14 +9,15 @@ from flask import Blueprint, request
 
 import auth
 from auth import Right
-from models import Run, Session, Ticket, reading
-from tickets.board import board
-from tickets.runs import attempts, runs
+from database import Session, reading
+from models import Run, Ticket
+from tickets.board import columns
+from tickets.runs import claims, run_detail
 from tickets.shared import paging
 from tickets.shared.lookup import get
-from tickets.workflow import routing
-from web.operations import spool
-from web.site import frame
+from tickets.workflow import history
+from web.operations import spool_status
+from web.site import layout
 
 blueprint = Blueprint("operator_page", __name__)
 
@@ -26,28 +27,28 @@ blueprint = Blueprint("operator_page", __name__)
 def show(reference: str) -> str:
     before = paging.number(request.args.get("before"))
     with reading(auth.instance().engine) as session:
-        frame.around(session)
+        layout.around(session)
         ticket = get(session, reference)
-        moves = routing.log(session, ticket, before)
-        newest = runs.latest(session, ticket.id)
+        moves = history.log(session, ticket, before)
+        newest = claims.latest(session, ticket.id)
         shown = {
             "ticket": {"identifier": ticket.identifier, "title": ticket.title},
             "owner": _owner(session, ticket),
             "moves": moves,
-            "older": moves[-1]["seq"] if len(moves) == routing.SHOWN else None,
+            "older": moves[-1]["seq"] if len(moves) == history.SHOWN else None,
             "run": _run(session, ticket, newest) if newest else None,
-            "kept_apart": attempts.kept_apart(session, ticket.id),
+            "kept_apart": run_detail.kept_apart(session, ticket.id),
         }
     crumbs: list[tuple[str, str | None]] = [
         ("Board", "/board"),
         (ticket.identifier, f"/ticket/{ticket.identifier}"),
         ("Operator evidence", None),
     ]
-    return frame.page("operator.html", "board", crumbs, **shown)
+    return layout.page("operator.html", "board", crumbs, **shown)
 
 
 def _owner(session: Session, ticket: Ticket) -> dict[str, Any]:
-    kinds = board.owner_kinds(session)
+    kinds = columns.owner_kinds(session)
     facts = {"phase": ticket.phase, "held_by": ticket.campaign_owner, "requester": ticket.requester}
     return {"name": ticket.assigned_to, "kind": kinds.get(ticket.assigned_to or "", "person"), **facts}
 
@@ -60,8 +61,8 @@ def _run(session: Session, ticket: Ticket, run: Run) -> dict[str, Any]:
         "generation": run.generation,
         "live": run.ended is None,
         "attach": f"bin/mc attach {ticket.identifier}",
-        "console": routing.console_line(session, run),
+        "console": history.console_line(session, run),
         "pane": run.tmux_target,
         "folder": str(settings.run_path(run.id)),
-        "spool": asdict(spool.state(settings, run)),
+        "spool": asdict(spool_status.state(settings, run)),
     }

@@ -9,15 +9,16 @@ from werkzeug.wrappers import Response as AnyResponse
 
 import auth
 from auth import Right
-from models import Run, RunState, Session, Ticket, reading, writing
-from tickets.board import page, proofs
-from tickets.runs import attempts, runs
+from database import Session, reading, writing
+from models import Run, RunState, Ticket
+from tickets.board import evidence_tab, ticket_detail
+from tickets.runs import claims, reports, run_detail
 from tickets.shared import paging
 from tickets.shared.errors import DomainError, NotFound
 from tickets.shared.lookup import get
-from web.site import frame
-from web.site.nudge import nudge
-from web.stream import tail
+from web.site import layout
+from web.site.notify_run import nudge
+from web.stream import log_tail
 
 blueprint = Blueprint("run_page", __name__)
 
@@ -27,24 +28,24 @@ View = dict[str, Any]
 def asked(session: Session, ticket: Ticket) -> Run | None:
     """The run that the address names; raises `NoSuchRun` for one of another ticket."""
     number = paging.number(request.args.get("run") or None)
-    return attempts.find(session, ticket.id, number) if number else None
+    return run_detail.find(session, ticket.id, number) if number else None
 
 
 def tab(session: Session, ticket: Ticket) -> View:
     """The list of runs, or one of them in full."""
     run = asked(session, ticket)
-    listed = runs.of(session, ticket.id)
+    listed = claims.list_runs(session, ticket.id)
     if run is None:
-        return {"runs": [page.run_view(each) for each in listed], "attempt": None}
+        return {"runs": [ticket_detail.run_view(each) for each in listed], "attempt": None}
     operates = auth.caller().right is Right.OPERATOR
     return {
-        "attempt": attempts.details(session, run),
+        "attempt": run_detail.details(session, run),
         "cost": run.cost_usd,
         "newest": listed[0].id == run.id,
-        "log": tail.PaneLog.of(auth.instance().settings, run.id, ticket.identifier).path.is_file(),
+        "log": log_tail.PaneLog.of(auth.instance().settings, run.id, ticket.identifier).path.is_file(),
         "stops": operates and run.state is not RunState.ENDED and run.stop_code is None,
         "stop": {"code": run.stop_code, "reason": run.stop_reason} if run.stop_code else None,
-        "kept_apart": attempts.kept_apart(session, ticket.id, run.id) if operates else [],
+        "kept_apart": run_detail.kept_apart(session, ticket.id, run.id) if operates else [],
         "live_query": f"?run={run.id}",
     }
 
@@ -52,7 +53,7 @@ def tab(session: Session, ticket: Ticket) -> View:
 def evidence(session: Session, ticket: Ticket) -> View:
     """Claims beside facts of one run, and what of all of them meets each acceptance item."""
     run = asked(session, ticket)
-    return {**proofs.tab(session, ticket, run.id if run else None), "live_query": f"?run={run.id}" if run else ""}
+    return {**evidence_tab.tab(session, ticket, run.id if run else None), "live_query": f"?run={run.id}" if run else ""}
 
 
 @blueprint.get("/ticket/<reference>/runs/<number:run>/log")
@@ -60,12 +61,14 @@ def show_log(reference: str, run: int) -> Response:
     """The end of what a run's pane showed, as text."""
     with reading(auth.instance().engine) as session:
         ticket = get(session, reference)
-        found = attempts.find(session, ticket.id, run)
-    file = tail.PaneLog.of(auth.instance().settings, found.id, ticket.identifier).open()
+        found = run_detail.find(session, ticket.id, run)
+    file = log_tail.PaneLog.of(auth.instance().settings, found.id, ticket.identifier).open()
     if file is None:
         raise NotFound("This run has left no log here.", run=run)
     with file:
-        return Response(tail.last_lines(file, tail.LINES), mimetype="text/plain", headers={"Cache-Control": "no-store"})
+        return Response(
+            log_tail.last_lines(file, log_tail.LINES), mimetype="text/plain", headers={"Cache-Control": "no-store"}
+        )
 
 
 @blueprint.post("/ticket/<reference>/runs/<number:run>/stop")
@@ -74,12 +77,12 @@ def stop(reference: str, run: int) -> AnyResponse:
     try:
         with writing(auth.instance().engine) as session:
             ticket = get(session, reference)
-            found = attempts.find(session, ticket.id, run)
-            runs.stop(session, found.id, auth.actor(), request.form.get("reason", "").strip()[:2000])
+            found = run_detail.find(session, ticket.id, run)
+            reports.stop(session, found.id, auth.actor(), request.form.get("reason", "").strip()[:2000])
     except DomainError as refused:
-        if frame.enhanced():
+        if layout.enhanced():
             raise
-        frame.note(refused.message, "bad")
+        layout.note(refused.message, "bad")
     else:
         nudge(auth.instance().settings, run)
     return redirect(f"/ticket/{reference}?tab=runs&run={run}", 303)

@@ -2,7 +2,7 @@
 
 BLUEPRINTS = (
     "login",
-    "vitals",
+    "metrics",
     "help",
     "offline",
 )

@@ -15,11 +15,11 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, SecurityError
 from werkzeug.wrappers import Response as AnyResponse
 
-from models import StoreUnavailable
+from database import StoreUnavailable
 from tickets.shared.errors import DomainError, Invalid
 from tickets.shared.errors import invalid as invalid
 
-from . import frame
+from . import layout
 
 API = "/api/"
 SOCKETS = "/ws/"
@@ -103,7 +103,7 @@ def _page(problem: Problem) -> Response:
 def _drawn(problem: Problem) -> str:
     title = TITLES.get(problem.status, "Refused")
     shown = {"title": title, "text": problem.message, "code": problem.status, "reference": problem.reference}
-    return frame.page("error.html", "", [(title, None)], **shown)
+    return layout.page("error.html", "", [(title, None)], **shown)
 
 
 def _domain(error: DomainError) -> AnyResponse:

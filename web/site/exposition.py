@@ -11,13 +11,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tickets.operations.health import Report
-from tickets.operations.store import Measured
+from tickets.operations.health import HealthReport
+from tickets.operations.store_stats import Measured
 
-from . import vitals
+from . import metrics
 
 
-def render(report: Report, measured: Measured | None) -> bytes:
+def render(report: HealthReport, measured: Measured | None) -> bytes:
     """All figures: of every web process, of health as it is now, and of the store as it was counted last."""
     registry = CollectorRegistry()
     registry.register(_Families([*_processes(), *_requests(), *_health(report), *_store(measured)]))
@@ -36,7 +36,7 @@ def _processes() -> Iterator[Metric]:
     running = GaugeMetricFamily("mc_requests_running", "Views at work.", labels=["pid"])
     places = GaugeMetricFamily("mc_connections_open", "Places taken.", labels=["bucket", "pid"])
     failing = GaugeMetricFamily("mc_tailer_failing", "1 while the log cannot be read.", labels=["pid"])
-    for worker in vitals.workers():
+    for worker in metrics.workers():
         running.add_metric([worker.pid], worker.running)
         failing.add_metric([worker.pid], worker.failing)
         for bucket, count in worker.open.items():
@@ -49,17 +49,17 @@ def _requests() -> Iterator[Metric]:
     seconds = HistogramMetricFamily(
         "mc_answer_seconds", "Time until an answer was ready; streams are left out.", labels=["endpoint"]
     )
-    totals = vitals.VALUES.totals()
+    totals = metrics.VALUES.totals()
     for (metric, *labels), count in totals.items():
-        if metric == vitals.ANSWERS:
+        if metric == metrics.ANSWERS:
             answers.add_metric(labels, count)
-        elif metric == vitals.SECONDS_SUM:
-            counts = accumulate(totals.get((vitals.SECONDS, *labels, bound), 0) for bound in vitals.BOUNDS)
-            seconds.add_metric(labels, list(zip(vitals.BOUNDS, counts, strict=True)), count)
+        elif metric == metrics.SECONDS_SUM:
+            counts = accumulate(totals.get((metrics.SECONDS, *labels, bound), 0) for bound in metrics.BOUNDS)
+            seconds.add_metric(labels, list(zip(metrics.BOUNDS, counts, strict=True)), count)
     return iter((answers, seconds))
 
 
-def _health(report: Report) -> Iterator[Metric]:
+def _health(report: HealthReport) -> Iterator[Metric]:
     yield _gauge("mc_working", "1 working, 0.5 degraded, 0 not working.", "", {"": _grade(report.verdict)})
     grades = {check.name: {"ok": 1.0, "warning": 0.5}.get(check.status, 0.0) for check in report.checks}
     yield _gauge("mc_check", "1 ok, 0.5 warning, 0 failed.", "check", grades)

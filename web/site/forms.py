@@ -12,14 +12,16 @@ from zoneinfo import ZoneInfo
 
 from werkzeug.datastructures import MultiDict
 
-from models import Landing, Priority, Session, Tag, WakeKind
-from tickets.lifecycle.lifecycle import Move
+from database import Session
+from models import Landing, Priority, Tag, WakeKind
+from tickets.lifecycle.moves import Move
 from tickets.shared.errors import Invalid
-from tickets.shared.facts import ParkFacts
-from tickets.team import projects, team
+from tickets.shared.inputs import ParkFacts
+from tickets.team import agents as agents_module
+from tickets.team import projects
 from tickets.workflow import landing
 
-from . import team_forms, wording
+from . import team_forms, template_filters
 
 Field = dict[str, Any]
 LONG = {"body", "note", "waive", "next_action"}
@@ -103,7 +105,7 @@ def wake_field(session: Session, given: Mapping[str, str], zone: str) -> Field:
     values = {"wake_kind": "manual", "wake_minutes": "10"} | {
         name: given[name] for name in WAKE_NAMES if given.get(name)
     }
-    agents = [("", "Choose an agent"), *((name, name) for name in sorted(team.runnable(session)))]
+    agents = [("", "Choose an agent"), *((name, name) for name in sorted(agents_module.runnable(session)))]
     return {"name": "wake", "type": "wake", "kinds": WAKES, "agents": agents, "values": values, "zone": zone}
 
 
@@ -142,14 +144,14 @@ def local(value: datetime | str | None, zone: str) -> str:
     """The inverse of `moment`: how a browser's field shows a moment."""
     if not value:
         return ""
-    return wording.moment(value).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%dT%H:%M")
+    return template_filters.moment(value).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%dT%H:%M")
 
 
 def choices(session: Session) -> dict[str, list[tuple[str, str]]]:
     """What may be chosen in the fields of a ticket, as (value, label)."""
     return {
         "project": [(project.slug, project.name) for project in projects.all_projects(session)],
-        "assigned_to": [(member.name, member.title or member.name) for member in team.members(session)],
+        "assigned_to": [(member.name, member.title or member.name) for member in agents_module.members(session)],
         "priority": [(priority.label, priority.label.capitalize()) for priority in reversed(Priority)],
         "tag": [(tag.value, tag.value.capitalize()) for tag in Tag],
     }

@@ -8,10 +8,10 @@ from flask import Blueprint
 
 import auth
 from models import TicketStatus
-from tickets.lifecycle import lifecycle
-from tickets.lifecycle.lifecycle import By
+from tickets.lifecycle import moves
+from tickets.lifecycle.moves import Role
 
-from . import frame
+from . import layout
 
 blueprint = Blueprint("help", __name__)
 
@@ -27,17 +27,17 @@ MEANINGS = {
     TicketStatus.CANCELLED: "Closed without it.",
 }
 DOERS = (
-    ("You", {By.HUMAN, By.OWNER}),
-    ("Its agent", {By.LIVE_RUN}),
-    ("Mission Control", {By.PICKUP, By.SYSTEM}),
-    ("The coordinator", {By.ORCHESTRATOR}),
+    ("You", {Role.HUMAN, Role.OWNER}),
+    ("Its agent", {Role.LIVE_RUN}),
+    ("Mission Control", {Role.PICKUP, Role.SYSTEM}),
+    ("The coordinator", {Role.ORCHESTRATOR}),
 )
 
 
 @blueprint.get("/help")
 def show() -> str:
     coordinator = auth.instance().settings.coordinator
-    return frame.page("help.html", "help", [("Help", None)], coordinator=coordinator, standings=standings())
+    return layout.page("help.html", "help", [("Help", None)], coordinator=coordinator, standings=standings())
 
 
 def standings() -> list[dict[str, Any]]:
@@ -46,10 +46,10 @@ def standings() -> list[dict[str, Any]]:
 
 
 def _doers(status: TicketStatus) -> list[tuple[str, list[str]]]:
-    laws = [law for law in lifecycle.MOVES.values() if status in law.sources]
+    laws = [law for law in moves.MOVES.values() if status in law.sources]
     allowed = [(who, [_label(law) for law in laws if law.by & rights]) for who, rights in DOERS]
     return [(who, labels) for who, labels in allowed if labels]
 
 
-def _label(law: lifecycle.Move) -> str:
+def _label(law: moves.Move) -> str:
     return law.label or law.name.replace("_", " ").capitalize()

@@ -8,7 +8,7 @@ from flask import Blueprint, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 import auth
-from models import reading, writing
+from database import reading, writing
 from tickets.operations import tokens
 from tickets.shared.errors import DomainError
 

@@ -1,4 +1,4 @@
 """Server-sent events, WebSockets and log tails."""
 
-BLUEPRINTS = ("streams",)
+BLUEPRINTS = ("stream_routes",)
 """Modules of this package that have a Blueprint named `blueprint`."""

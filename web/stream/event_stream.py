@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from models import Engine, Session, reading
-from tickets.shared import events, switches
+from database import Engine, Session, reading
+from tickets.shared import events, runtime_flags
 
 from .hub import Frame, Hub, Interest, coalesced
 
@@ -26,7 +26,7 @@ class EventStream:
         self._subscriber = hub.subscribe(interest)
         try:
             with reading(engine) as session:
-                self._epoch = switches.epoch(session)
+                self._epoch = runtime_flags.epoch(session)
                 self._cursor, self._past = self._catch_up(session, given)
         except BaseException:
             self.close()

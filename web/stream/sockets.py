@@ -19,11 +19,11 @@ from simple_websocket import ConnectionClosed, Server
 
 import auth
 from tickets.shared.errors import DomainError
-from web.site import connection
-from web.site.slots import Slot, Slots
-from web.site.vitals import OPEN
+from web.site import stream_response
+from web.site.connection_limit import Slot, Slots
+from web.site.metrics import OPEN
 
-from .streams import refuse
+from .stream_routes import refuse
 
 OPTIONS = {"ping_interval": 20, "max_message_size": 1 << 20}
 SLICE_SECONDS = 0.5
@@ -68,17 +68,17 @@ class _Whole:
             self._inner.shutdown(socket.SHUT_RDWR)
 
 
-class Line:
+class WebSocketConnection:
     """The server's end of one WebSocket. Any thread may write; everything written goes through one lock."""
 
     def __init__(self, ws: Server, welcome: Callable[[], bool]) -> None:
         self._ws = ws
         self._welcome = welcome
-        self._recheck = connection.Alarm(connection.RECHECK_SECONDS)
+        self._recheck = stream_response.Alarm(stream_response.RECHECK_SECONDS)
         self.lock = threading.RLock()
         inner = ws.sock
         if inner.family in (socket.AF_INET, socket.AF_INET6):
-            inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(connection.STALL_SECONDS * 1000))
+            inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stream_response.STALL_SECONDS * 1000))
         self._socket = ws.sock = _Whole(inner, self.lock)
         self._closing = False
 
@@ -120,7 +120,7 @@ class Line:
             self._socket.close()
 
 
-_open: set[Line] = set()
+_open: set[WebSocketConnection] = set()
 
 
 def stop() -> None:
@@ -172,7 +172,7 @@ def route(blueprint: Blueprint, rule: str) -> Callable[[View], View]:
         @wraps(view)
         def served(ws: Server, *args: Any, **kwargs: Any) -> None:
             engine, caller = auth.instance().engine, auth.caller()
-            line = Line(ws, lambda: auth.still_valid(engine, caller))
+            line = WebSocketConnection(ws, lambda: auth.still_valid(engine, caller))
             _open.add(line)
             try:
                 view(line, *args, **kwargs)

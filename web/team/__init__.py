@@ -1,8 +1,8 @@
 """Agents, profiles, projects, settings and tokens."""
 
 BLUEPRINTS = (
-    "team",
-    "tokens",
+    "team_api",
+    "token_api",
     "team_page",
     "settings_page",
     "project_pages",

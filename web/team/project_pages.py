@@ -12,12 +12,13 @@ from werkzeug.wrappers import Response
 
 import auth
 from auth import Right
-from models import DraftState, Gate, Landing, Project, ProjectDraft, now, reading, writing
+from database import reading, writing
+from models import DraftState, Gate, Landing, Project, ProjectDraft, now
 from tickets.shared.errors import DomainError
-from tickets.team import programs, projects
+from tickets.team import installed_programs, projects
 from tickets.team.projects import EditProject, NewDraft, NewProject
 from tickets.workflow import landing
-from web.site import frame, team_forms
+from web.site import layout, team_forms
 from web.site.errors import invalid
 
 blueprint = Blueprint("project_pages", __name__)
@@ -92,7 +93,7 @@ def add_project(draft: int) -> Response | tuple[str, int]:
     except (ValidationError, DomainError) as error:
         errors, status = _refusal(error)
         return _draft_form(found, facts | request.form.to_dict(), errors), status
-    frame.note(f"Project {made.name} was added: new tickets can be worked in it.")
+    layout.note(f"Project {made.name} was added: new tickets can be worked in it.")
     return redirect("/settings#projects", 303)
 
 
@@ -126,7 +127,7 @@ def edit_project(slug: str) -> Response | tuple[str, int]:
     except (ValidationError, DomainError) as error:
         errors, status = _refusal(error)
         return _form(project.name, request.form.to_dict(), errors, project), status
-    frame.note(f"Project {project.name} was {'archived' if request.form.get('archive') else 'changed'}.")
+    layout.note(f"Project {project.name} was {'archived' if request.form.get('archive') else 'changed'}.")
     return redirect("/settings#projects", 303)
 
 
@@ -162,11 +163,11 @@ def _form(
 def _landings() -> list[tuple[str, str, str]]:
     """Each with its words and its help; what this machine has no program for says so."""
     with reading(auth.instance().engine) as session:
-        lacking = programs.lacking(session, programs.FORGES)
+        lacking = installed_programs.lacking(session, installed_programs.FORGES)
     helps = {Landing.PULL_REQUEST: NO_FORGE} if socket.gethostname() in lacking else {}
     return [(way.value, landing.WAYS[way], helps.get(way, words)) for way, words in LANDINGS.items()]
 
 
 def _render(template: str, title: str, **shown: Any) -> str:
     crumbs: list[tuple[str, str | None]] = [("Settings", "/settings"), (title, None)]
-    return frame.page(template, "settings", crumbs, title=title, **shown)
+    return layout.page(template, "settings", crumbs, title=title, **shown)

@@ -11,19 +11,20 @@ from werkzeug.wrappers import Response
 
 import auth
 from auth import Right
-from models import Scope, reading, writing
+from database import reading, writing
+from models import Scope
 from settings import Settings, keys
 from tickets.operations import tokens
 from tickets.operations.tokens import NewToken
-from tickets.shared import switches
+from tickets.shared import runtime_flags
 from tickets.shared.errors import DomainError
-from tickets.team import projects, team
+from tickets.team import agents, profiles, projects
 from tickets.workflow import landing
-from web.site import frame
+from web.site import layout
 from web.site.errors import invalid
 
 blueprint = Blueprint("settings_page", __name__)
-frame.nav("settings", "/settings", "settings", "Settings", "Machine", go="s")
+layout.nav("settings", "/settings", "settings", "Settings", "Machine", go="s")
 
 View = dict[str, Any]
 REASON_CHARACTERS = 300
@@ -47,17 +48,17 @@ def show_settings() -> str:
 def _page(**more: Any) -> str:
     instance = auth.instance()
     with reading(instance.engine) as session:
-        frame.around(session)
+        layout.around(session)
         shown: View = {
-            "paused": switches.paused(session),
+            "paused": runtime_flags.paused(session),
             "projects": projects.all_projects(session),
             "tokens": tokens.all_tokens(session),
-            "team": {"agents": len(team.members(session)), "profiles": len(team.profiles(session))},
+            "team": {"agents": len(agents.members(session)), "profiles": len(profiles.profiles(session))},
         }
     shown["ways"] = landing.WAYS
     shown |= {"groups": in_use(instance.settings), "config_file": str(instance.settings.config_file)}
     shown |= {"choices": {"scope": SCOPES, "days": LIFETIMES}, "form": {}, "errors": {}, "secret": None}
-    return frame.page("settings.html", "settings", [("Settings", None)], **(shown | more))
+    return layout.page("settings.html", "settings", [("Settings", None)], **(shown | more))
 
 
 def in_use(settings: Settings) -> list[tuple[str, list[View]]]:
@@ -96,16 +97,16 @@ def pause() -> Response:
     """Nothing new is started until somebody resumes; runs that are at work go on."""
     reason = " ".join(request.form.get("reason", "").split())[:REASON_CHARACTERS]
     with writing(auth.instance().engine) as session:
-        switches.write(session, switches.PAUSE, reason or "maintenance", auth.actor())
-    frame.note("Paused: nothing new is started. Runs that are at work go on.", "warn")
+        runtime_flags.write(session, runtime_flags.PAUSE, reason or "maintenance", auth.actor())
+    layout.note("Paused: nothing new is started. Runs that are at work go on.", "warn")
     return redirect("/settings", 303)
 
 
 @blueprint.post("/settings/resume")
 def resume() -> Response:
     with writing(auth.instance().engine) as session:
-        switches.write(session, switches.PAUSE, None, auth.actor())
-    frame.note("Resumed: tickets start again.")
+        runtime_flags.write(session, runtime_flags.PAUSE, None, auth.actor())
+    layout.note("Resumed: tickets start again.")
     return redirect("/settings", 303)
 
 
@@ -131,5 +132,5 @@ def issue_token() -> str | tuple[str, int]:
 def revoke_token(token: int) -> Response:
     with writing(auth.instance().engine) as session:
         row = tokens.revoke(session, token, auth.actor())
-    frame.note(f"Token {row.name} was revoked; whoever used it is let in no more.")
+    layout.note(f"Token {row.name} was revoked; whoever used it is let in no more.")
     return redirect("/settings#tokens", 303)

@@ -11,17 +11,19 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.wrappers import Response
 
 import auth
-from models import Agent, AgentKind, Profile, Session, reading, writing
+from database import Session, reading, writing
+from models import Agent, AgentKind, Profile
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import Budgets, Scope, Spent
 from tickets.shared.errors import DomainError
-from tickets.team import programs, roster, team
-from tickets.team.team import EditAgent, EditProfile, NewAgent, NewProfile
-from web.site import frame, team_forms
+from tickets.team import agents, installed_programs, profiles, team_status
+from tickets.team.agents import EditAgent, NewAgent
+from tickets.team.profiles import EditProfile, NewProfile
+from web.site import layout, team_forms
 from web.site.errors import invalid
 
 blueprint = Blueprint("team_page", __name__)
-frame.nav("team", "/team", "users", "Team", "Machine", go="m")
+layout.nav("team", "/team", "users", "Team", "Machine", go="m")
 
 View = dict[str, Any]
 Errors = dict[str, str]
@@ -43,14 +45,14 @@ KINDS = {"agent": "agent", "human": "person"}
 @blueprint.get("/team")
 def show_team() -> str:
     with reading(auth.instance().engine) as session:
-        frame.around(session)
+        layout.around(session)
         shown = {"agents": _agents(session), "profiles": _profiles(session)}
         shown |= {"machines": _machines(session), "uses": _uses(session)}
-    return frame.page("team.html", "team", [("Team", None)], **shown)
+    return layout.page("team.html", "team", [("Team", None)], **shown)
 
 
 def _agents(session: Session) -> list[View]:
-    busy, judged = team.load(session), roster.programs_by_profile(session)
+    busy, judged = agents.load(session), team_status.programs_by_profile(session)
     spent = budgets.spent_today_by_agent(session, auth.instance().settings.zone)
     return [
         {
@@ -60,14 +62,14 @@ def _agents(session: Session) -> list[View]:
             "spent": _spent(spent.get(agent.name)),
             "program": judged.get(agent.profile or ""),
         }
-        for agent in team.members(session)
+        for agent in agents.members(session)
     ]
 
 
 def _profiles(session: Session) -> list[View]:
     spent = budgets.spent_today(session, auth.instance().settings.zone)
     users: dict[str, list[str]] = {}
-    for agent in team.members(session):
+    for agent in agents.members(session):
         users.setdefault(agent.profile or "", []).append(agent.name)
     return [
         {
@@ -76,7 +78,7 @@ def _profiles(session: Session) -> list[View]:
             "users": users.get(profile.name, []),
             "spent": _spent(spent.get(profile.name)),
         }
-        for profile in team.profiles(session)
+        for profile in profiles.profiles(session)
     ]
 
 
@@ -86,9 +88,9 @@ def _spent(spent: Spent | None) -> View | None:
 
 
 def _machines(session: Session) -> list[View]:
-    by_host = groupby(programs.known(session), key=lambda row: row.host)
+    by_host = groupby(installed_programs.known(session), key=lambda row: row.host)
     return [
-        {"host": host, "checked": rows[0].checked, "programs": [programs.judge(row) for row in rows]}
+        {"host": host, "checked": rows[0].checked, "programs": [installed_programs.judge(row) for row in rows]}
         for host, rows in ((host, list(each)) for host, each in by_host)
     ]
 
@@ -98,7 +100,7 @@ def _uses(session: Session) -> list[View]:
     allowed = Budgets.of(auth.instance().settings)
     today = {Scope.DAY: budgets.spent_today(session, allowed.zone)}
     every = [*budgets.allowances(allowed, None)]
-    for profile in team.profiles(session):
+    for profile in profiles.profiles(session):
         every += [each for each in budgets.allowances(allowed, profile) if each.profile]
     return [{"words": use.words(), "share": min(1.0, use.share)} for use in budgets.uses(every, today)]
 
@@ -115,7 +117,7 @@ def ask_agent() -> str:
 def add_agent() -> Response | tuple[str, int]:
     def save(session: Session) -> str:
         body = {"name": team_forms.words(request.form, "name") or "", "kind": request.form.get("kind", "")}
-        made = team.add_agent(
+        made = agents.add_agent(
             session, NewAgent.model_validate(body | team_forms.agent_body(request.form)), auth.actor()
         )
         return f"{made.name} is on the team."
@@ -126,17 +128,17 @@ def add_agent() -> Response | tuple[str, int]:
 @blueprint.get("/team/agents/<name>")
 def show_agent(name: str) -> str:
     with reading(auth.instance().engine) as session:
-        agent = team.agent_named(session, name)
+        agent = agents.agent_named(session, name)
     return _agent_form(team_forms.agent_values(agent), {}, agent)
 
 
 @blueprint.post("/team/agents/<name>")
 def edit_agent(name: str) -> Response | tuple[str, int]:
     with reading(auth.instance().engine) as session:
-        agent = team.agent_named(session, name)
+        agent = agents.agent_named(session, name)
 
     def save(session: Session) -> str:
-        team.edit_agent(session, name, EditAgent.model_validate(team_forms.agent_body(request.form)), auth.actor())
+        agents.edit_agent(session, name, EditAgent.model_validate(team_forms.agent_body(request.form)), auth.actor())
         return f"{name} was changed."
 
     return _saved(save, lambda errors: _agent_form(_typed("runnable") | {"name": name}, errors, agent))
@@ -145,14 +147,14 @@ def edit_agent(name: str) -> Response | tuple[str, int]:
 @blueprint.post("/team/agents/<name>/cooldown")
 def end_cooldown(name: str) -> Response:
     with writing(auth.instance().engine) as session:
-        team.edit_agent(session, name, EditAgent(cooldown_until=None), auth.actor())
-    frame.note(f"{name} may work again.")
+        agents.edit_agent(session, name, EditAgent(cooldown_until=None), auth.actor())
+    layout.note(f"{name} may work again.")
     return redirect("/team", 303)
 
 
 def _agent_form(values: View, errors: Errors, agent: Agent | None = None) -> str:
     with reading(auth.instance().engine) as session:
-        names = [(profile.name, profile.name) for profile in team.profiles(session)]
+        names = [(profile.name, profile.name) for profile in profiles.profiles(session)]
     choices = {
         "profile": [("", "None: a person or a group"), *names],
         "kind": [_titled(kind.value) for kind in AgentKind],
@@ -172,7 +174,7 @@ def ask_profile() -> str:
 def add_profile() -> Response | tuple[str, int]:
     def save(session: Session) -> str:
         body = {"name": team_forms.words(request.form, "name") or ""} | team_forms.profile_body(request.form)
-        made = team.add_profile(session, NewProfile.model_validate(body), auth.actor())
+        made = profiles.add_profile(session, NewProfile.model_validate(body), auth.actor())
         return f"Profile {made.name} was added. Give it to an agent to use it."
 
     return _saved(save, lambda errors: _profile_form(_typed(), errors))
@@ -181,18 +183,18 @@ def add_profile() -> Response | tuple[str, int]:
 @blueprint.get("/team/profiles/<name>")
 def show_profile(name: str) -> str:
     with reading(auth.instance().engine) as session:
-        profile = team.profile_named(session, name)
+        profile = profiles.profile_named(session, name)
     return _profile_form(team_forms.profile_values(profile), {}, profile)
 
 
 @blueprint.post("/team/profiles/<name>")
 def edit_profile(name: str) -> Response | tuple[str, int]:
     with reading(auth.instance().engine) as session:
-        profile = team.profile_named(session, name)
+        profile = profiles.profile_named(session, name)
 
     def save(session: Session) -> str:
         body = EditProfile.model_validate(team_forms.profile_body(request.form))
-        team.edit_profile(session, name, body, auth.actor())
+        profiles.edit_profile(session, name, body, auth.actor())
         return f"Profile {name} was changed; it holds for the runs that start from now on."
 
     return _saved(save, lambda errors: _profile_form(_typed() | {"name": name}, errors, profile))
@@ -203,7 +205,7 @@ def _profile_form(values: View, errors: Errors, profile: Profile | None = None) 
         "choices": {"program": PROGRAMS, "mode": MODES, "permissions": PERMISSIONS},
         "budgets": team_forms.budget_fields(values),
         "limits": team_forms.limit_fields(values, auth.instance().settings),
-        "log_in_variables": team.LOG_IN_VARIABLES,
+        "log_in_variables": profiles.LOG_IN_VARIABLES,
     }
     title = profile.name if profile else "New profile"
     return _form("team_profile.html", title, values, errors, row=profile, **shown)
@@ -214,7 +216,7 @@ def _profile_form(values: View, errors: Errors, profile: Profile | None = None) 
 
 def _form(template: str, title: str, values: View, errors: Errors, **shown: Any) -> str:
     crumbs: list[tuple[str, str | None]] = [("Team", "/team"), (title, None)]
-    return frame.page(template, "team", crumbs, title=title, form=values, errors=errors, **shown)
+    return layout.page(template, "team", crumbs, title=title, form=values, errors=errors, **shown)
 
 
 def _saved(save: Callable[[Session], str], again: Callable[[Errors], str]) -> Response | tuple[str, int]:
@@ -226,7 +228,7 @@ def _saved(save: Callable[[Session], str], again: Callable[[Errors], str]) -> Re
         return again(_by_field(invalid(error))), 422
     except DomainError as refused:
         return again(_by_field(refused)), refused.status
-    frame.note(done)
+    layout.note(done)
     return redirect("/team", 303)
 
 

@@ -1,14 +1,14 @@
 """Ticket pages and forms, and the ticket resources of the API."""
 
 BLUEPRINTS = (
-    "tickets",
-    "workflow",
-    "relations",
+    "ticket_api",
+    "workflow_api",
+    "relationships",
     "context",
     "attachments",
     "new_ticket",
     "ticket_page",
-    "paper",
+    "print_view",
     "replay",
     "workflow_page",
     "ticket_edit",

@@ -9,13 +9,25 @@ from flask import Response, request, send_file
 from werkzeug.datastructures import FileStorage
 
 import auth
-from models import Attachment, Ticket, reading
+from database import reading
+from models import Attachment, Ticket
 from tickets.conversation import attachments
 from tickets.conversation.attachments import Received, Upload
 from tickets.shared.errors import ClaimLost, Forbidden, Invalid
-from web.api import shapes
-from web.api.api import ANYBODY, OPERATORS, RUNS, WRITERS, Call, Resource, asked_for, find_ticket, perform, too_late
-from web.api.shapes import AttachmentJson, Page
+from web.api import schemas
+from web.api.resource import (
+    ANYBODY,
+    OPERATORS,
+    RUNS,
+    WRITERS,
+    Call,
+    Resource,
+    asked_for,
+    find_ticket,
+    perform,
+    too_late,
+)
+from web.api.schemas import AttachmentJson, Page
 
 blueprint = Resource("attachments", __name__)
 
@@ -33,7 +45,7 @@ FORM = {
 @blueprint.reads("/tickets/<ticket>/attachments", rights=ANYBODY | RUNS)
 def list_attachments(call: Call, ticket: Ticket) -> Page[AttachmentJson]:
     """List the files of a ticket, oldest first."""
-    return {"items": [shapes.attachment(row) for row in attachments.of(call.session, ticket.id)], "next": None}
+    return {"items": [schemas.attachment(row) for row in attachments.of(call.session, ticket.id)], "next": None}
 
 
 @blueprint.handles(
@@ -52,7 +64,7 @@ def upload(ticket: str) -> Response:
         most = call.settings.attachment_limit_count
         row = attachments.add(call.session, found.id, received, said, call.actor, most)
         entered.append(row.id)
-        return shapes.attachment(row)
+        return schemas.attachment(row)
 
     try:
         response = perform(work, 201, asked_for(_fingerprint(said, received)))

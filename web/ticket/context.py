@@ -5,9 +5,9 @@ from __future__ import annotations
 from models import Ticket
 from tickets.conversation import context
 from tickets.conversation.context import NewContext
-from web.api import shapes
-from web.api.api import ANYBODY, RUNS, WRITERS, Call, Resource
-from web.api.shapes import ContextJson, Page
+from web.api import schemas
+from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
+from web.api.schemas import ContextJson, Page
 
 blueprint = Resource("context", __name__)
 
@@ -15,13 +15,13 @@ blueprint = Resource("context", __name__)
 @blueprint.reads("/tickets/<ticket>/context", rights=ANYBODY | RUNS)
 def list_context(call: Call, ticket: Ticket) -> Page[ContextJson]:
     """List the links of a ticket, in the order in which they were made."""
-    return {"items": [shapes.context(row) for row in context.of(call.session, ticket.id)], "next": None}
+    return {"items": [schemas.context(row) for row in context.of(call.session, ticket.id)], "next": None}
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/context", rights=WRITERS | RUNS, status=201)
 def link_context(call: Call, ticket: Ticket, body: NewContext) -> ContextJson:
     """Link a page of the vault, a file or an address to a ticket."""
-    return shapes.context(context.add(call.session, ticket.id, body, call.actor))
+    return schemas.context(context.add(call.session, ticket.id, body, call.actor))
 
 
 @blueprint.writes("DELETE", "/tickets/<ticket>/context/<number:context_id>")

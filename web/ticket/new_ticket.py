@@ -12,17 +12,18 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.wrappers import Response
 
 import auth
-from models import Session, Ticket, reading, writing
+from database import Session, reading, writing
+from models import Ticket
 from tickets.board import saved_views
 from tickets.conversation import attachments
 from tickets.conversation.attachments import Received, Upload
-from tickets.lifecycle import lifecycle
-from tickets.shared import words
+from tickets.lifecycle import transitions
+from tickets.shared import display_names
 from tickets.shared.errors import DomainError, Invalid, NoSuchTicket
-from tickets.shared.facts import NewTicket
+from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import get
-from tickets.team import projects, roster
-from web.site import forms, forms_phases, frame, markdown
+from tickets.team import projects, team_status
+from web.site import forms, layout, markdown, phase_forms
 from web.site.errors import invalid
 
 from .attachments import receive
@@ -78,28 +79,28 @@ def _form(given: Form, errors: Errors, preview: str | None = None) -> str:
     with reading(auth.instance().engine) as session:
         choices = _choices(session)
         wake = forms.wake_field(session, given, zone)
-        offered = forms_phases.choices(session)
+        offered = phase_forms.choices(session)
     stray = [f"{name}: {words}" for name, words in errors.items() if name not in PARTS and name != "form"]
     context: View = {
         "form": given,
         "links": _rows(given),
         "wake": wake,
-        "phases": forms_phases.typed(given) or forms_phases.rows(),
+        "phases": phase_forms.typed(given) or phase_forms.rows(),
         "offered": offered,
         "choices": choices,
         "errors": errors | ({"form": "; ".join(stray)} if stray else {}),
         "preview": preview,
         "zone": zone,
-        "limit": words.size(auth.instance().settings.attachment_limit_bytes),
+        "limit": display_names.size(auth.instance().settings.attachment_limit_bytes),
     }
-    if request.headers.get("HX-Request") or frame.enhanced():
-        return frame.part("_ticket_form", **context)
-    return frame.page("ticket_new.html", "board", [("Board", "/board"), ("New ticket", None)], **context)
+    if request.headers.get("HX-Request") or layout.enhanced():
+        return layout.part("_ticket_form", **context)
+    return layout.page("ticket_new.html", "board", [("Board", "/board"), ("New ticket", None)], **context)
 
 
 def _choices(session: Session) -> View:
     found: View = dict(forms.choices(session))
-    members = [(each.name, f"{each.title or each.name}: {each.words}") for each in roster.members(session)]
+    members = [(each.name, f"{each.title or each.name}: {each.words}") for each in team_status.members(session)]
     return found | {
         "project": [("", "No project"), *found["project"]],
         "assigned_to": [("", "Nobody yet"), *members],
@@ -141,9 +142,9 @@ def create() -> Response | str | tuple[str, int]:
 
 def _another(form: Form, made: Ticket) -> Response | str:
     """The form for the next ticket; a script has it already, and gets what is to be said alone."""
-    frame.note(f"{made.identifier} was created.")
-    if frame.enhanced():
-        return frame.notes()
+    layout.note(f"{made.identifier} was created.")
+    if layout.enhanced():
+        return layout.notes()
     kept = MultiDict((name, form[name]) for name in KEPT if form.get(name))
     return redirect(f"/ticket/new?{forms.query_string(kept)}", 303)
 
@@ -153,7 +154,7 @@ def _create(form: Form) -> Ticket:
     _require_tickets(form)
     with _received([sent for sent in request.files.getlist("files") if sent.filename]) as files:
         with writing(auth.instance().engine) as session:
-            made = lifecycle.create(session, body, auth.actor())
+            made = transitions.create(session, body, auth.actor())
             most = auth.instance().settings.attachment_limit_count
             for file in files:
                 attachments.add(session, made.id, file, Upload(), auth.actor(), most)
@@ -173,7 +174,7 @@ def _body(form: Form, zone: str) -> NewTicket:
             **given,
             "tags": form.getlist("tags"),
             "acceptance": [{"text": line} for line in lines if line],
-            "phases": forms_phases.read(form),
+            "phases": phase_forms.read(form),
             "relationships": [{"kind": kind, "ticket": ticket} for kind, ticket in _pairs(form) if ticket],
         }
     )

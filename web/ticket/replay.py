@@ -8,11 +8,12 @@ from typing import Any
 from flask import Blueprint, request
 
 import auth
-from models import Session, Ticket, reading
+from database import Session, reading
+from models import Ticket
 from tickets.board import replay
 from tickets.shared import events, paging
 from tickets.shared.lookup import get
-from web.site import frame, markdown, telling, wording
+from web.site import event_sentences, layout, markdown, template_filters
 
 blueprint = Blueprint("replay", __name__)
 
@@ -25,7 +26,7 @@ def show_then(reference: str) -> str:
     """The ticket as it was after event `at`, as a fragment."""
     with reading(auth.instance().engine) as session:
         ticket = get(session, reference)
-        return frame.part("_then", ticket=ticket, then=_then(session, ticket, _asked() or ticket.event_seq))
+        return layout.part("_then", ticket=ticket, then=_then(session, ticket, _asked() or ticket.event_seq))
 
 
 def tab(session: Session, ticket: Ticket) -> View:
@@ -52,7 +53,7 @@ def _row(row: events.Logged) -> View:
         "event_type": row.event_type,
         "actor": row.actor,
         "at": row.ts,
-        "summary": wording.told(row.payload),
+        "summary": template_filters.told(row.payload),
         "payload": json.dumps(row.payload, ensure_ascii=False, indent=2),
     }
 
@@ -64,5 +65,5 @@ def _asked() -> int | None:
 def _then(session: Session, ticket: Ticket, seq: int) -> View:
     then = replay.at(session, ticket, seq)
     entries = markdown.drawn(replay.said(session, ticket, then))
-    told = telling.tell(then.event) if then.event else None
+    told = event_sentences.tell(then.event) if then.event else None
     return {"then": then, "told": told, "entries": entries, "last": ticket.event_seq}

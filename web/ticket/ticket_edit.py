@@ -8,10 +8,10 @@ from typing import Any
 from flask import Blueprint, request
 
 import auth
-from models import Session, reading
+from database import Session, reading
 from tickets.lifecycle import acceptance, editing
 from tickets.lifecycle.acceptance import Item
-from tickets.lifecycle.views import ticket_json
+from tickets.lifecycle.schemas import ticket_json
 from tickets.shared.errors import DomainError
 from tickets.shared.lookup import get
 from web.site import markdown

@@ -8,7 +8,7 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
-from models import Session
+from database import Session
 from tickets.lifecycle import editing
 from tickets.shared.errors import NotFound
 from web.site import forms

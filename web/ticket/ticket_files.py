@@ -9,13 +9,14 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.wrappers import Response as AnyResponse
 
 import auth
-from models import Session, Ticket, reading, writing
-from tickets.board import page
+from database import Session, reading, writing
+from models import Ticket
+from tickets.board import ticket_detail
 from tickets.conversation import attachments
 from tickets.conversation.attachments import TEXT, Upload
 from tickets.shared.errors import DomainError, NotFound
 from tickets.shared.lookup import get
-from web.site import frame
+from web.site import layout
 
 from .attachments import receive
 from .ticket_forms import Answer, change, form_again
@@ -30,7 +31,10 @@ SEALED = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; sandbox
 
 def files_view(session: Session, ticket: Ticket) -> dict[str, Any]:
     """The files as a page lists them, and how large one may be."""
-    return {"files": page.files(session, ticket), "limit_bytes": auth.instance().settings.attachment_limit_bytes}
+    return {
+        "files": ticket_detail.files(session, ticket),
+        "limit_bytes": auth.instance().settings.attachment_limit_bytes,
+    }
 
 
 @blueprint.post("/ticket/<reference>/attachments")
@@ -47,9 +51,9 @@ def attach(reference: str) -> AnyResponse:
             name = attachments.shown_name(sent.filename) if sent.filename else "The file"
             refusals.append(f"{name} was not attached: {refused.message}")
     for refusal in refusals[:TOLD]:
-        frame.note(refusal, "bad")
+        layout.note(refusal, "bad")
     if len(refusals) > TOLD:
-        frame.note(f"{len(refusals) - TOLD} more were not attached.", "bad")
+        layout.note(f"{len(refusals) - TOLD} more were not attached.", "bad")
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
 

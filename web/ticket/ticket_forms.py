@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
 import auth
-from models import Session, Ticket, reading, writing
+from database import Session, reading, writing
+from models import Ticket
 from tickets.shared.errors import DomainError
 from tickets.shared.lookup import get
-from web.site import frame
+from web.site import layout
 from web.site.errors import invalid
 
 Answer = Response | tuple[str, int]
@@ -50,7 +51,7 @@ def form_again(reference: str, part: str, title: str, refused: DomainError, **sh
 def drawn(ticket: Ticket, part: str, title: str, **shown: Any) -> str:
     """One form alone: a fragment for the page that asks with a script, else a page of its own."""
     shown["ticket"] = {"identifier": ticket.identifier, "title": ticket.title}
-    if frame.enhanced():
-        return frame.part(part, **shown)
+    if layout.enhanced():
+        return layout.part(part, **shown)
     crumbs = [("Board", "/board"), (ticket.identifier, f"/ticket/{ticket.identifier}"), (title, None)]
-    return frame.page("ticket_form.html", "board", crumbs, form_part=part, form_title=title, **shown)
+    return layout.page("ticket_form.html", "board", crumbs, form_part=part, form_title=title, **shown)

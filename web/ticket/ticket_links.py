@@ -7,7 +7,8 @@ from typing import Any
 from flask import Blueprint, request
 
 import auth
-from models import Session, Ticket
+from database import Session
+from models import Ticket
 from tickets.conversation import context
 from tickets.conversation.context import NewContext
 from tickets.runs import prompt

@@ -9,20 +9,21 @@ from flask import Blueprint, redirect, request
 from werkzeug.wrappers import Response
 
 import auth
-from models import Run, Session, Ticket, let_go, reading, writing
-from tickets.board import board, header, page
-from tickets.conversation import conversation, requests, speech
+from database import Session, end_read, reading, writing
+from models import Run, Ticket
+from tickets.board import columns, ticket_detail, ticket_header
+from tickets.conversation import message_routing, requests, timeline
 from tickets.dispatch import policy
-from tickets.lifecycle import editing, lifecycle, undo, views
-from tickets.lifecycle.lifecycle import Standing
-from tickets.runs import runs
-from tickets.shared import paging, words
+from tickets.lifecycle import editing, moves, schemas, transitions, undo
+from tickets.lifecycle.transitions import ActorContext
+from tickets.runs import claims
+from tickets.shared import display_names, paging
 from tickets.shared.errors import DomainError, Invalid, NotFound
 from tickets.shared.lookup import get
-from tickets.workflow import evidence, landing, wake
+from tickets.workflow import evidence, landing, wake_conditions
 from web.runs import changes, run_page
-from web.site import forms, frame, markdown
-from web.site.nudge import nudge
+from web.site import forms, layout, markdown
+from web.site.notify_run import nudge
 from web.team.project_pages import GATES
 
 from . import replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
@@ -47,14 +48,14 @@ class Seen:
     """A ticket as somebody looks at it: how they stand to it, and its newest run."""
 
     ticket: Ticket
-    standing: Standing
+    standing: ActorContext
     newest: Run | None
 
 
 def _seen(session: Session, reference: str) -> Seen:
     ticket = get(session, reference)
-    standing = lifecycle.standings(session, [ticket], auth.actor())[ticket.id]
-    return Seen(ticket, standing, runs.latest(session, ticket.id))
+    standing = transitions.load_actor_contexts(session, [ticket], auth.actor())[ticket.id]
+    return Seen(ticket, standing, claims.latest(session, ticket.id))
 
 
 @blueprint.get("/ticket/<reference>")
@@ -63,13 +64,13 @@ def show(reference: str) -> str:
     if tab not in dict(TABS):
         raise NotFound("A ticket has no part of that name.", tab=tab[:40])
     with reading(auth.instance().engine) as session:
-        frame.around(session)
+        layout.around(session)
         seen = _seen(session, reference)
         context = _shared(session, seen)
         side = _side(session, seen, context["ticket"])  # before a tab lets go of the snapshot
         context |= {"tab": tab} | _tab(session, seen, tab) | side
     crumbs: list[tuple[str, str | None]] = [("Board", "/board"), (seen.ticket.identifier, None)]
-    return frame.page("ticket.html", "board", crumbs, **context)
+    return layout.page("ticket.html", "board", crumbs, **context)
 
 
 @blueprint.get("/ticket/<reference>/part/<name>")
@@ -79,13 +80,13 @@ def show_part(reference: str, name: str) -> str:
         seen = _seen(session, reference)
         context = _shared(session, seen)
         if name == "conversation":
-            return frame.part("_entries", **context, **_news(session, seen.ticket))
+            return layout.part("_entries", **context, **_news(session, seen.ticket))
         if name in ("header", "description"):
-            return frame.part(f"_{name}", **context, edits=ticket_edit.editable(session, context["ticket"]))
+            return layout.part(f"_{name}", **context, edits=ticket_edit.editable(session, context["ticket"]))
         if name == "side":
-            return frame.part("_side", **context, **_side(session, seen, context["ticket"]))
+            return layout.part("_side", **context, **_side(session, seen, context["ticket"]))
         if name in dict(TABS):
-            return frame.part(f"_{name}", **context, **_tab(session, seen, name))
+            return layout.part(f"_{name}", **context, **_tab(session, seen, name))
     raise NotFound("A ticket has no part of that name.", part=name[:40])
 
 
@@ -94,13 +95,13 @@ def show_part(reference: str, name: str) -> str:
 
 def _shared(session: Session, seen: Seen) -> View:
     ticket, standing = seen.ticket, seen.standing
-    head = header.of(session, ticket, standing.live, seen.newest)
+    head = ticket_header.of(session, ticket, standing.live, seen.newest)
     ways = landing.ways(session, [ticket]).get(ticket.id, ())
     tabs = [{"key": key, "label": label, "href": _href(ticket, key)} for key, label in TABS]
     return {
         "ticket": _ticket(session, ticket),
         "header": head,
-        "moves": board.offers(lifecycle.situation(ticket, standing), ways),
+        "moves": columns.offers(transitions.build_move_context(ticket, standing), ways),
         "tabs": tabs,
         "may_edit": ticket_forms.may_edit(),
         "composer": {
@@ -115,11 +116,11 @@ def _href(ticket: Ticket, tab: str) -> str:
 
 
 def _ticket(session: Session, ticket: Ticket) -> View:
-    view = views.ticket_json(session, [ticket])[0]
+    view = schemas.ticket_json(session, [ticket])[0]
     return view | {
         "acceptance": [item | {"key": editing.sign(item["text"])} for item in view["acceptance"]],
         "description_html": markdown.html(ticket.description),
-        "wake_text": wake.words(ticket.wake) if ticket.wake else None,
+        "wake_text": wake_conditions.words(ticket.wake) if ticket.wake else None,
         "landing_text": landing.told(ticket),
         "created": ticket.created,
     }
@@ -140,10 +141,10 @@ def _tab(session: Session, seen: Seen, tab: str) -> View:
     if tab == "events":
         return replay.tab(session, ticket)
     before = paging.number(request.args.get("before"))
-    found = conversation.entries(session, ticket.id, before, SHOWN)
+    found = timeline.entries(session, ticket.id, before, SHOWN)
     earlier = f"/ticket/{ticket.identifier}?before={found[0].seq}" if len(found) == SHOWN else None
     return {
-        "entries": markdown.drawn(page.conversation(session, ticket, found)),
+        "entries": markdown.drawn(ticket_detail.conversation(session, ticket, found)),
         "cursor_seq": ticket.event_seq,
         "earlier_href": earlier,
     }
@@ -154,15 +155,15 @@ def _changes(session: Session, seen: Seen) -> View:
     ticket, standing, newest = seen.ticket, seen.standing, seen.newest
     asked = run_page.asked(session, ticket)
     if asked and newest and asked.id != newest.id:
-        let_go(session)
+        end_read(session)
         return {"changes": changes.shown(asked), "older": asked.id, "split": _split(), "may": set(), "live": False}
     facts: View = {
         "split": _split(),
-        "may": {law.name for law in lifecycle.moves_from(lifecycle.situation(ticket, standing))},
+        "may": {law.name for law in transitions.moves_from(transitions.build_move_context(ticket, standing))},
         "live": standing.live is not None,
         "missing": [shortfall.detail for shortfall in evidence.shortfalls(session, ticket)],
     }
-    let_go(session)  # git may take its time
+    end_read(session)  # git may take its time
     return facts | {"changes": changes.shown(newest) if newest else None}
 
 
@@ -179,21 +180,21 @@ def _console(newest: Run | None) -> View | None:
 
 def _news(session: Session, ticket: Ticket) -> View:
     after = paging.number(request.args.get("after")) or 0
-    found = conversation.news(session, ticket.id, after)
-    full = len(found) >= conversation.PAGE
+    found = timeline.news(session, ticket.id, after)
+    full = len(found) >= timeline.PAGE
     newest = max((getattr(entry, "changed", entry.seq) for entry in found), default=after)
     return {
-        "entries": markdown.drawn(page.conversation(session, ticket, found)),
+        "entries": markdown.drawn(ticket_detail.conversation(session, ticket, found)),
         "cursor_seq": newest if full else ticket.event_seq,
     }
 
 
 def _side(session: Session, seen: Seen, shown: View) -> View:
-    ticket, limits = seen.ticket, policy.Limits.of(auth.instance().settings)
+    ticket, limits = seen.ticket, policy.DispatchLimits.of(auth.instance().settings)
     return {
         "workflow": workflow_page.box(session, ticket, seen.standing),
         "operates": auth.caller().right is auth.Right.OPERATOR,
-        "side": page.side(session, ticket, seen.newest, board.owner_kinds(session)),
+        "side": ticket_detail.side(session, ticket, seen.newest, columns.owner_kinds(session)),
         "gates": None if ticket.closed else policy.runnable(session, ticket, seen.standing.live, limits),
         "edits": ticket_edit.editable(session, shown),
         "gate_words": GATES[ticket.gate],
@@ -212,7 +213,7 @@ def ask_move(reference: str, name: str) -> str:
 
 
 def _move_form(reference: str, name: str, error: str | None) -> str:
-    law = lifecycle.MOVES.get(name)
+    law = moves.MOVES.get(name)
     if law is None or not law.label:
         raise NotFound("There is no such move.", move=name[:40])
     with reading(auth.instance().engine) as session:
@@ -224,39 +225,39 @@ def _move_form(reference: str, name: str, error: str | None) -> str:
     forms.fill(fields, request.form.to_dict() | _pressed()[1])
     move = {"move": law.name, "label": law.label, "danger": law.danger, "fields": fields}
     if request.headers.get("HX-Request"):
-        return frame.part("_move_form", ticket=shown, move=move, error=error)
+        return layout.part("_move_form", ticket=shown, move=move, error=error)
     crumbs: list[tuple[str, str | None]] = [
         ("Board", "/board"),
         (ticket.identifier, f"/ticket/{ticket.identifier}"),
         (law.label, None),
     ]
-    return frame.page("move.html", "board", crumbs, ticket=shown, move=move, error=error)
+    return layout.page("move.html", "board", crumbs, ticket=shown, move=move, error=error)
 
 
 @blueprint.post("/ticket/<reference>/move")
 def make_move(reference: str) -> Response | tuple[str, int]:
     instance = auth.instance()
     name, way = _pressed()
-    law = lifecycle.MOVES.get(name)
+    law = moves.MOVES.get(name)
     if law is None:
         raise Invalid(f"there is no move named {name[:40]!r}", field="move")
     try:
         facts = forms.facts_from(law, request.form, instance.settings.timezone) | way
         with writing(instance.engine) as session:
             ticket = get(session, reference)
-            lifecycle.transition(
+            transitions.transition(
                 session, ticket.id, name, auth.actor(), version=request.values.get("version", None, int), **facts
             )
-            stopped = [run.id for run in runs.of(session, ticket.id, 1) if run.stop_code]
+            stopped = [run.id for run in claims.list_runs(session, ticket.id, 1) if run.stop_code]
             offer = undo.offered(session, ticket, auth.actor())
     except DomainError as refused:
-        if frame.enhanced():
+        if layout.enhanced():
             raise
         return _move_form(reference, name, refused.message), refused.status
     _nudge(stopped)
     if offer:
-        said = f"{ticket.identifier} is {words.state(ticket.status)} now."
-        frame.note(said, undo={"ticket": ticket.identifier, "label": offer.says})
+        said = f"{ticket.identifier} is {display_names.state(ticket.status)} now."
+        layout.note(said, undo={"ticket": ticket.identifier, "label": offer.says})
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
 
@@ -267,9 +268,9 @@ def take_back(reference: str) -> Response:
         with writing(auth.instance().engine) as session:
             undo.undo(session, reference, auth.actor())
     except DomainError as refused:
-        if frame.enhanced():
+        if layout.enhanced():
             raise
-        frame.note(refused.message, "bad")
+        layout.note(refused.message, "bad")
     return redirect(f"/ticket/{reference}", 303)
 
 
@@ -292,21 +293,21 @@ def say(reference: str) -> Response:
     with writing(auth.instance().engine) as session:
         ticket = get(session, reference)
         if mode == "comment":
-            conversation.comment(session, ticket.id, conversation.NewComment(body=body), auth.actor())
+            timeline.comment(session, ticket.id, timeline.NewComment(body=body), auth.actor())
             spoken = None
         else:
             spoken = _speak(session, ticket, body, mode)
     if spoken and spoken["run"] is None:
-        frame.note(spoken["text"])
+        layout.note(spoken["text"])
     _nudge([spoken["run"]] if spoken and spoken["run"] else [])
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
 
-def _speak(session: Session, ticket: Ticket, body: str, mode: str) -> speech.Spoken:
+def _speak(session: Session, ticket: Ticket, body: str, mode: str) -> message_routing.Spoken:
     """Under the page's own id where it made one: sent again after a cut, it is not said again."""
-    said = speech.Said.model_validate({"body": body, "mode": mode, "id": request.form.get("id") or None})
+    said = message_routing.Said.model_validate({"body": body, "mode": mode, "id": request.form.get("id") or None})
     caller = auth.caller()
-    return speech.say(session, ticket, said, caller.actor, caller.identity)
+    return message_routing.say(session, ticket, said, caller.actor, caller.identity)
 
 
 @blueprint.post("/ticket/<reference>/answer")
@@ -320,7 +321,7 @@ def answer(reference: str) -> Response:
         if asked:
             live = [requests.answer(session, ticket.id, _reply(session, ticket, asked), actor)]
         else:
-            lifecycle.transition(session, ticket.id, "answer", actor, body="\n\n".join(_written(request.form)))
+            transitions.transition(session, ticket.id, "answer", actor, body="\n\n".join(_written(request.form)))
     _nudge(live)
     return redirect(f"/ticket/{ticket.identifier}", 303)
 

@@ -10,19 +10,21 @@ from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
 import auth
-from models import PhaseState, Run, Session, Ticket, reading, writing
-from tickets.board import board
-from tickets.lifecycle import lifecycle
-from tickets.lifecycle.lifecycle import Move, Standing
-from tickets.planning import planning, workflow_view
-from tickets.planning.planning import Arrange, Begin, Decide, Waive
+from database import Session, reading, writing
+from models import PhaseState, Run, Ticket
+from tickets.board import columns
+from tickets.lifecycle import transitions
+from tickets.lifecycle.moves import Move
+from tickets.lifecycle.transitions import ActorContext
+from tickets.planning import phase_editing, workflow_view
+from tickets.planning.phase_editing import Arrange, Begin, Decide, Waive
 from tickets.shared.errors import DomainError, NotFound
 from tickets.shared.lookup import get
-from tickets.workflow import workflow
-from web.site import forms_phases, frame
+from tickets.workflow import ticket_phases
+from web.site import layout, phase_forms
 from web.site.errors import invalid
-from web.site.forms_phases import Row
-from web.site.nudge import nudge
+from web.site.notify_run import nudge
+from web.site.phase_forms import Row
 
 blueprint = Blueprint("workflow_page", __name__)
 
@@ -31,29 +33,29 @@ DEFAULT = ("Dev",)
 HOME = "/ticket/{}"
 
 
-def box(session: Session, ticket: Ticket, standing: Standing) -> View:
+def box(session: Session, ticket: Ticket, standing: ActorContext) -> View:
     """What the box shows: the phases, what the current one waits for, and what this person may do about them."""
     actor = auth.actor()
-    moves = {law.name for law in lifecycle.moves_from(lifecycle.situation(ticket, standing))}
+    moves = {law.name for law in transitions.moves_from(transitions.build_move_context(ticket, standing))}
     shown = workflow_view.of(session, ticket, standing.live, moves)
     plans = actor.is_human and ticket.closed is None
     return {
         "shown": shown,
         "plans": plans,
         "usual": DEFAULT if plans and not shown.phases else (),
-        "start": f"Start {forms_phases.listing(DEFAULT)}",
-        "kinds": board.owner_kinds(session),
+        "start": f"Start {phase_forms.listing(DEFAULT)}",
+        "kinds": columns.owner_kinds(session),
     }
 
 
 def with_phases(session: Session, ticket: Ticket, law: Move, fields: list[View]) -> list[View]:
     """The fields of a move's form; who takes changes up is asked where more than one phase could."""
-    phases = workflow.of(session, ticket.id)
-    here = workflow.current(phases)
-    offered = [*workflow.earlier(phases, here), here] if here else []
+    phases = ticket_phases.of(session, ticket.id)
+    here = ticket_phases.current(phases)
+    offered = [*ticket_phases.earlier(phases, here), here] if here else []
     if here is None or len(offered) < 2:
         return [field for field in fields if field["name"] != "phase"]
-    takes = workflow.takes_up(phases, here, stays=law.name == "request_changes")
+    takes = ticket_phases.takes_up(phases, here, stays=law.name == "request_changes")
     held = [(phase.name, ticket.assigned_to if phase is here else phase.agent) for phase in offered]
     options = [(name, f"{name} · {holder}" if holder else name) for name, holder in held]
     asked = {"type": "select", "required": True, "options": options, "value": takes.name}
@@ -72,8 +74,8 @@ def ask_phases(reference: str) -> str:
 def _phases_form(reference: str, typed: list[Row] | None, error: str | None) -> str:
     with reading(auth.instance().engine) as session:
         ticket = get(session, reference)
-        phases = workflow.of(session, ticket.id)
-        offered = forms_phases.choices(session)
+        phases = ticket_phases.of(session, ticket.id)
+        offered = phase_forms.choices(session)
     rows = typed or _rows(phases)
     title = "Change what follows" if phases else "Start a workflow"
     return _form("_phases_form", title, ticket, rows=rows, offered=offered, begins=not phases, error=error)
@@ -81,24 +83,24 @@ def _phases_form(reference: str, typed: list[Row] | None, error: str | None) -> 
 
 def _rows(phases: list[Any]) -> list[Row]:
     if not phases:
-        return forms_phases.rows(included=DEFAULT)
-    here = workflow.current(phases)
+        return phase_forms.rows(included=DEFAULT)
+    here = ticket_phases.current(phases)
     over = [phase.name for phase in phases if phase is here or phase.state is PhaseState.PASSED]
-    return forms_phases.rows([phase for phase in phases if phase.state is PhaseState.PENDING], without=over)
+    return phase_forms.rows([phase for phase in phases if phase.state is PhaseState.PENDING], without=over)
 
 
 @blueprint.post("/ticket/<reference>/workflow")
 def plan_phases(reference: str) -> Response | tuple[str, int]:
     """Begin a workflow, or replace what of it has not started."""
-    sent = {"phases": forms_phases.read(request.form), "version": request.form.get("version", None, int)}
+    sent = {"phases": phase_forms.read(request.form), "version": request.form.get("version", None, int)}
 
     def plan(session: Session, ticket: Ticket) -> None:
-        if workflow.of(session, ticket.id):
-            planning.arrange(session, ticket, _valid(Arrange, sent), auth.actor())
+        if ticket_phases.of(session, ticket.id):
+            phase_editing.arrange(session, ticket, _valid(Arrange, sent), auth.actor())
         else:
-            planning.begin(session, ticket, _valid(Begin, sent), auth.actor())
+            phase_editing.begin(session, ticket, _valid(Begin, sent), auth.actor())
 
-    return _do(reference, plan, lambda words: _phases_form(reference, forms_phases.typed(request.form), words))
+    return _do(reference, plan, lambda words: _phases_form(reference, phase_forms.typed(request.form), words))
 
 
 # ------------------------------------------------------------------------------------------------- waiving and deciding
@@ -108,7 +110,7 @@ def plan_phases(reference: str) -> Response | tuple[str, int]:
 def ask_waiver(reference: str) -> str:
     phase = request.args.get("phase", "")
     with reading(auth.instance().engine) as session:
-        if phase not in {each.name for each in workflow.of(session, get(session, reference).id)}:
+        if phase not in {each.name for each in ticket_phases.of(session, get(session, reference).id)}:
             raise NotFound("The ticket has no phase of that name.", phase=phase[:40])
     return _waive_form(reference, phase, "", None)
 
@@ -125,7 +127,7 @@ def waive(reference: str) -> Response | tuple[str, int]:
     sent = _sent("phase", "reason")
     return _do(
         reference,
-        lambda session, ticket: planning.waive(session, ticket, _valid(Waive, sent), auth.actor()),
+        lambda session, ticket: phase_editing.waive(session, ticket, _valid(Waive, sent), auth.actor()),
         lambda words: _waive_form(reference, str(sent["phase"]), str(sent["reason"]), words),
     )
 
@@ -137,7 +139,7 @@ def decide(reference: str) -> Response | tuple[str, int]:
     sent = _sent("choice")
 
     def make(session: Session, ticket: Ticket) -> None:
-        told.append(planning.decide(session, ticket, _valid(Decide, sent), auth.actor()))
+        told.append(phase_editing.decide(session, ticket, _valid(Decide, sent), auth.actor()))
 
     answer = _do(reference, make, None)
     for run in told:
@@ -166,11 +168,11 @@ def _do(
         with writing(auth.instance().engine) as session:
             act(session, get(session, reference))
     except DomainError as refused:
-        if frame.enhanced():
+        if layout.enhanced():
             raise
         if again is not None:
             return again(refused.message), refused.status
-        frame.note(refused.message, "bad")
+        layout.note(refused.message, "bad")
     return redirect(HOME.format(reference), 303)
 
 
@@ -178,6 +180,6 @@ def _form(name: str, title: str, ticket: Ticket, **shown: Any) -> str:
     """A form as a fragment for the page's dialog, or on a page of its own."""
     context = {"ticket": {"identifier": ticket.identifier, "title": ticket.title, "version": ticket.version}, **shown}
     if request.headers.get("HX-Request"):
-        return frame.part(name, form_title=title, **context)
+        return layout.part(name, form_title=title, **context)
     crumbs = [("Board", "/board"), (ticket.identifier, HOME.format(ticket.identifier)), (title, None)]
-    return frame.page("form.html", "board", crumbs, form=name, form_title=title, **context)
+    return layout.page("form.html", "board", crumbs, form=name, form_title=title, **context)

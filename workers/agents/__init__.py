@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
-from workers.contract.base import Agent
+from workers.contract.agent import Agent
 from workers.contract.spec import Mode
 
-_SCREEN = ("workers.agents.screen", "ScreenAgent")
+_SCREEN = ("workers.agents.screen_agent", "ScreenAgent")
 _AGENTS = {
-    "script": ("workers.agents.script", "ScriptAgent"),
-    "claude": ("workers.agents.claude", "ClaudeAgent"),
-    "codex": ("workers.agents.codex", "CodexAgent"),
+    "script": ("workers.agents.script.program", "ScriptAgent"),
+    "claude": ("workers.agents.claude.program", "ClaudeAgent"),
+    "codex": ("workers.agents.codex.program", "CodexAgent"),
 }
-_ONE_TURN = ("workers.agents.codex_once", "CodexOnce")
+_ONE_TURN = ("workers.agents.codex.one_turn", "CodexOnce")
 PROGRAMS = tuple(_AGENTS)
 
 

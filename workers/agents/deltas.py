@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from workers.contract.agent_events import Event, event
 from workers.contract.redaction import Redaction
-from workers.contract.vocabulary import Event, event
 
 INTERVAL = 0.25
 """Seconds between two events of one block."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from workers.host.folders import make_private
+from workers.host.private_dirs import make_private
 
 KEPT = {
     "claude": ("projects/*/{}.jsonl", b'"type":"user"'),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .vocabulary import Event, raw
+from .agent_events import Event, raw
 
 Fields = Mapping[str, Any]
 _LARGEST = 2**53

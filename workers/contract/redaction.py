@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .vocabulary import Event, redact
+from .agent_events import Event, redact
 
 
 class Redaction:

@@ -26,7 +26,7 @@ class SpecRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RunLimits:
     """Bounds of one run: seconds, bytes, and None where the profile sets no bound."""
 
     startup_seconds: float = 60
@@ -83,7 +83,7 @@ class RunSpec:
     mcp_command: tuple[str, ...] | None
     check: tuple[str, ...] | None
     setup: tuple[str, ...] | None
-    limits: Limits
+    limits: RunLimits
     secrets: tuple[str, ...]
 
     @property
@@ -123,7 +123,7 @@ def parse(data: object) -> RunSpec:
     values = _checked(RunSpec, earlier | data if isinstance(data, dict) else data, "")
     if values["version"] != VERSION:
         raise SpecRefused(f"version {values['version']} is not {VERSION}")
-    return RunSpec(**values | {"limits": Limits(**_checked(Limits, values["limits"], "limits."))})
+    return RunSpec(**values | {"limits": RunLimits(**_checked(RunLimits, values["limits"], "limits."))})
 
 
 def write(run_dir: Path, spec: RunSpec) -> None:
@@ -131,7 +131,7 @@ def write(run_dir: Path, spec: RunSpec) -> None:
     files.create(run_dir / SPEC, json.dumps(asdict(spec), indent=1).encode())
 
 
-def _checked(kind: type[RunSpec] | type[Limits], data: object, prefix: str) -> dict[str, Any]:
+def _checked(kind: type[RunSpec] | type[RunLimits], data: object, prefix: str) -> dict[str, Any]:
     """The values of `data` for the fields of `kind`, exactly those and of the declared types."""
     if not isinstance(data, dict):
         raise SpecRefused(f"{prefix or 'the spec'} is not an object")
@@ -146,7 +146,7 @@ def _checked(kind: type[RunSpec] | type[Limits], data: object, prefix: str) -> d
 
 def _fitted(value: Any, hint: Any, name: str) -> Any:
     """`value` as the type `hint` (JSON arrays become tuples); raises `SpecRefused` naming the key."""
-    if hint is Limits:
+    if hint is RunLimits:
         return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is UnionType:

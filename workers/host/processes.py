@@ -114,7 +114,7 @@ def stop(identity: Identity, marker: str, grace_seconds: float, adopter: int | N
 
     1. TERM to the process itself, which has `grace_seconds` to end its own children and write what it must.
     2. KILL to whatever then lives: the process, its tree as it was and is, all that carry `marker`, and all
-       descendants of `adopter`, which has taken in the orphans of the run (see `workers.host.adoption`).
+       descendants of `adopter`, which has taken in the orphans of the run (see `workers.host.subreaper`).
 
     The caller and its ancestors are never signalled, though a wrapper carries its own run's marker. Works
     as well for a process that is already dead: what it left behind is found by the marker.

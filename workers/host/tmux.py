@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import commands
-from .folders import FolderUnsafe, make_private
+from .private_dirs import FolderUnsafe, make_private
 
 HISTORY_LINES = 50_000
 CHUNK_CHARACTERS = 500

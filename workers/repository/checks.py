@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.contract.vocabulary import plain
+from workers.contract.agent_events import plain
 from workers.host import processes
 
 TAIL_BYTES = 4096

@@ -124,7 +124,7 @@ def _check_base(
 
 
 def _copy_links(workspace: Path, scratch: Path) -> None:
-    """Give the base the same linked-in files (see `workers.repository.links`) that lie at the top of the workspace."""
+    """Give the base the same linked-in files (see `workers.repository.linked_files`) that lie at the top of the workspace."""
     for entry in workspace.iterdir():
         place = scratch / entry.name
         if entry.is_symlink() and not place.exists() and not place.is_symlink():

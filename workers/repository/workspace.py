@@ -17,9 +17,9 @@ from pathlib import Path
 
 from workers.host import commands
 
-from . import git, slots, worktrees
-from .cleaning import Uncleanable, clear, unlock
-from .slots import Record, Slot
+from . import git, workspace_slots, worktrees
+from .workspace_slots import Record, Slot
+from .worktree_cleanup import Uncleanable, clear, unlock
 
 SLUG_LENGTH = 40
 TAIL_BYTES = 4000
@@ -145,14 +145,14 @@ def release(path: Path, holder: str) -> None:
 
 def held(pool: Path) -> dict[Path, str | None]:
     """The slots in use and who holds them, None where the record cannot be read."""
-    records = {slot.path: slot.read() for slot in slots.existing(pool)}
+    records = {slot.path: slot.read() for slot in workspace_slots.existing(pool)}
     return {path: record.holder for path, record in records.items() if record.state == "held"}
 
 
 def prune(project: Path, base_branch: str, pool: Path) -> list[Path]:
     """Remove the free slots that are clean and whose branch is merged into the base; branches stay."""
     removed = []
-    for slot in slots.existing(pool):
+    for slot in workspace_slots.existing(pool):
         with slot.locked() as mine:
             if mine and slot.read().state == "free" and _is_spent(slot.path, base_branch):
                 _dismantle(project, slot)
@@ -221,7 +221,7 @@ def _take(source: _Source, pool: Path, limit: int, holder: str) -> Workspace:
 
 def _candidates(pool: Path, branch: str, limit: int) -> list[Slot]:
     """Slots worth trying, best first: the ticket's own, clean ones, new ones, those with work to be saved."""
-    present, absent = slots.existing(pool), slots.absent(pool, limit)
+    present, absent = workspace_slots.existing(pool), workspace_slots.absent(pool, limit)
     own = [slot for slot in present + absent if slot.read().branch == branch]
     free = [slot for slot in present if slot not in own and slot.read().state != "held"]
     clean = [slot for slot in free if _is_clean(slot.path)]

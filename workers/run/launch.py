@@ -9,7 +9,7 @@ from pathlib import Path
 from workers.contract import spec as specs
 from workers.contract.spec import PROMPT, RunSpec
 from workers.host import files
-from workers.host.folders import make_private
+from workers.host.private_dirs import make_private
 from workers.host.tmux import Tmux, TmuxError
 
 from .lock import REVOKED, LockHeld, locked, was_started

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from workers.contract.agent_events import plain
 from workers.contract.fields import rows
-from workers.contract.vocabulary import plain
 
 LOG_BYTES = 8 * 1024 * 1024
 RESULT_LINES = 12

@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from workers.contract.agent_events import Event, clip, event
 from workers.contract.redaction import Redaction
-from workers.contract.vocabulary import Event, clip, event
 
-from .facts import Facts
 from .pane import Pane
+from .run_facts import RunFacts
 from .spool import Spool
 
 STDERR_BYTES = 1024 * 1024
@@ -23,7 +23,7 @@ class Recorder:
     """Writes down a run's events, and knows what they amount to (`facts`)."""
 
     def __init__(self, spool: Spool, pane: Pane, redaction: Redaction) -> None:
-        self.facts = Facts()
+        self.facts = RunFacts()
         self._spool = spool
         self._pane = pane
         self._redaction = redaction

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from workers.contract.base import Agent
+from workers.contract.agent import Agent
+from workers.contract.agent_events import Event, raw
 from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
-from workers.contract.vocabulary import Event, raw
-from workers.host import adoption, processes
-from workers.host.lines import Lines, unmerged
+from workers.host import processes, subreaper
+from workers.host.line_splitter import Lines, unmerged
 
-from .child import Child
+from .agent_process import Child
 from .control import Control, Mailbox, Orders, Stop
-from .courier import Courier
-from .ending import Ending, Patience, overspent
+from .message_delivery import Courier
 from .recorder import Complaints, Recorder
+from .shutdown import Ending, Patience, overspent
 from .verdict import SIGNAL, Cause, from_failure, from_message, from_signal
 
 TICK_SECONDS = 0.25
@@ -155,7 +155,7 @@ class Session:
             self._recorder.say(f"Ending the agent: {cause.text}", "warning")
 
     def _tick(self, now: float) -> None:
-        adoption.bury(self._child.identity.pid)
+        subreaper.bury(self._child.identity.pid)
         self._courier.keep_receipts()
         self._patience.turn_is(self._agent.state in ("starting", "running"), now)
         self._tell_state()

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workers.contract import spec as specs
+from workers.contract.agent_events import clip, event, title
 from workers.contract.fields import rows
 from workers.contract.spec import RunSpec, SpecRefused
-from workers.contract.vocabulary import clip, event, title
 
-from . import spool, terminal
-from .facts import Facts
+from . import failure_record, spool
+from .run_facts import RunFacts
 
 SIGNAL = "signal.json"
 REPORT = "report.json"
@@ -128,7 +128,7 @@ def from_message(message: str) -> Verdict | None:
     return _said(found[0], "\n".join(found[1]), message) if found else None
 
 
-def from_failure(facts: Facts) -> Verdict | None:
+def from_failure(facts: RunFacts) -> Verdict | None:
     """The verdict when the agent's program has told of a failure; an interrupted turn is none."""
     ended = facts.result or {"ok": True}
     failed = None if ended.get("ok") or ended.get("stop_reason") == "interrupted" else ended
@@ -142,7 +142,7 @@ def from_failure(facts: Facts) -> Verdict | None:
     return Verdict(kind, message, failure=Failure(name, message, retry_at))
 
 
-def conclude(facts: Facts, signal: Verdict | None, cause: Cause | None, exit_code: int) -> Verdict:
+def conclude(facts: RunFacts, signal: Verdict | None, cause: Cause | None, exit_code: int) -> Verdict:
     """The verdict of a run whose process has ended. `exit_code` is negative for a signal's number."""
     return (
         _stopped(facts, cause)
@@ -162,7 +162,7 @@ def stopped(reason: str) -> Verdict:
 def report(
     spec: RunSpec,
     verdict: Verdict,
-    facts: Facts,
+    facts: RunFacts,
     exit_code: int | None,
     observations: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
@@ -179,8 +179,8 @@ def report(
         "usage": facts.usage,
         "conversation_id": facts.conversation_id or spec.conversation_id,
         "observations": observations,
-        "terminal": None if own else terminal.record(spec, verdict.kind, verdict.summary, failure),
-        "transcript_tail": None if own else terminal.sweep("\n".join(facts.transcript)),
+        "terminal": None if own else failure_record.record(spec, verdict.kind, verdict.summary, failure),
+        "transcript_tail": None if own else failure_record.sweep("\n".join(facts.transcript)),
     }
 
 
@@ -198,7 +198,7 @@ def recover(run_dir: Path) -> dict[str, Any] | None:
         spec = specs.read(run_dir)
     except SpecRefused:
         return None
-    facts = Facts()
+    facts = RunFacts()
     for told in spool.replay(run_dir):
         facts.take(told["event_type"], told["payload"])
     verdict = from_signal(run_dir, spec.nonce) or from_failure(facts) or from_message(facts.final_message)
@@ -223,7 +223,7 @@ def _question(asked: object) -> Mapping[str, Any]:
     return {"request": "verdict", "questions": [{"text": str(asked), "choices": []}]}
 
 
-def _stopped(facts: Facts, cause: Cause | None) -> Verdict | None:
+def _stopped(facts: RunFacts, cause: Cause | None) -> Verdict | None:
     """The server asked for the end. A question that waited too long for its answer becomes the verdict."""
     if cause is None or cause.kind != "stopped":
         return None
@@ -235,7 +235,7 @@ def _stopped(facts: Facts, cause: Cause | None) -> Verdict | None:
     return stopped(cause.text)
 
 
-def _cut_short(facts: Facts, cause: Cause | None) -> Verdict | None:
+def _cut_short(facts: RunFacts, cause: Cause | None) -> Verdict | None:
     """The wrapper ended the run for a reason of its own; one that was silent because it tried in vain says at what."""
     if cause is None:
         return None

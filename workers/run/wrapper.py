@@ -23,8 +23,8 @@ from workers.agents import UnknownProgram, agent_for
 from workers.contract import spec as specs
 from workers.contract.redaction import Redaction
 from workers.contract.spec import PROMPT, RunSpec, SpecRefused
-from workers.host import adoption, files, processes
-from workers.host.folders import FolderUnsafe
+from workers.host import files, processes, subreaper
+from workers.host.private_dirs import FolderUnsafe
 from workers.repository import checks, observe
 from workers.repository.observe import Checking
 
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     run_dir = Path(argv[0]).resolve()
     try:
         with locked(run_dir, PROBE_SECONDS):
-            adoption.adopt()
+            subreaper.adopt()
             Wrapper(claim(run_dir), run_dir).run()
     except (LockHeld, NotMine, SpecRefused) as refusal:
         print(f"Not started: {refusal}", file=sys.stderr)

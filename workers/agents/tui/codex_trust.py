@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from workers.agents.codex import options
+from workers.agents.codex.program import options
 from workers.contract.fields import Fields, read_json, rows, table, text, write_line
 from workers.contract.spec import RunSpec
 

@@ -19,17 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.contract import spec as specs
+from workers.contract.agent_events import Event, event
 from workers.contract.fields import Fields, read_json, table, text
 from workers.contract.spec import RunSpec
-from workers.contract.vocabulary import Event, event
-from workers.host.lines import Lines
+from workers.host.line_splitter import Lines
 from workers.host.tmux import TmuxError
 
-from .base import Known, typed
+from .file_tail import Tail
 from .hooks import Hook, Hooks
 from .permissions import Permissions
+from .screen import Known, typed
 from .screens import screen_for
-from .tail import Tail
 from .turns import Turns
 from .window import Window
 

@@ -12,7 +12,7 @@ from typing import Any
 from workers.contract.fields import Fields, read_json, table, text
 from workers.host import files
 
-from .tail import Tail
+from .file_tail import Tail
 
 LOG = "hooks.jsonl"
 ANSWERS = "answers"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from workers.agents.claude_requests import Requests
+from workers.agents.claude.requests import Requests
+from workers.contract.agent_events import Event, event
 from workers.contract.fields import Fields, read_json, table, text
 from workers.contract.spec import RunSpec
-from workers.contract.vocabulary import Event, event
 
-from .base import Known
 from .hooks import Hook, Hooks
+from .screen import Known
 
 ANSWERED_SECONDS = 1.0
 """A dialog that is gone from the screen for so long was answered there."""
@@ -19,7 +19,7 @@ _DECISION = ("behavior", "message", "updatedInput", "updatedPermissions")
 
 
 class Permissions:
-    """The requests of one run. `hides_dialog`: see `workers.agents.tui.base.Screen`."""
+    """The requests of one run. `hides_dialog`: see `workers.agents.tui.screen.Screen`."""
 
     def __init__(self, spec: RunSpec, hooks: Hooks, hides_dialog: bool) -> None:
         self._hooks = hooks

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from .base import Screen
+from .screen import Screen
 
 _SCREENS = {
-    "claude": ("workers.agents.tui.claude", "ClaudeScreen"),
-    "codex": ("workers.agents.tui.codex", "CodexScreen"),
+    "claude": ("workers.agents.tui.claude_screen", "ClaudeScreen"),
+    "codex": ("workers.agents.tui.codex_screen", "CodexScreen"),
 }
 
 

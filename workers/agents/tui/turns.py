@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from workers.agents.diagnosis import diagnose, reset_time
+from workers.agents.error_classifier import diagnose, reset_time
+from workers.contract.agent_events import Event, event
 from workers.contract.fields import rows, text
-from workers.contract.vocabulary import Event, event
 
-from .base import Known
 from .hooks import Hook
+from .screen import Known
 
 DRAIN_SECONDS = 2.0
 """How long a turn's last words may take from the hook that ends it to the transcript."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from workers.contract.fields import Fields, read_json
 from workers.contract.spec import RunSpec
-from workers.host import boot, processes
+from workers.host import isolated_python, processes
 from workers.host.tmux import Tmux, TmuxError
 
-from .base import Known, Screen
-from .keeper import RECORD
+from .screen import Known, Screen
+from .screen_process import RECORD
 
 LOOK_SECONDS = 0.4
 """How long a look at the screen's state stays good enough to be told; before typing it is always looked at anew."""
@@ -28,7 +28,7 @@ class Window:
         self._record = run_dir / RECORD
         self._tmux = Tmux(f"mc-{spec.instance}", Path(spec.socket).parent)
         name, _, value = spec.marker.partition("=")
-        argv = boot.module("workers.agents.tui.keeper", str(run_dir))
+        argv = isolated_python.module("workers.agents.tui.screen_process", str(run_dir))
         pane = self._tmux.new_window(f"mc-{spec.identifier}", spec.program, argv, Path(spec.workspace), {name: value})
         self._pane = pane.id
         self._keeper = processes.identify(pane.pid)

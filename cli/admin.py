@@ -1,0 +1,113 @@
+"""Keeping an installation well: settings, schema, backup, and `doctor`, which says what to do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from sqlalchemy import make_url
+
+import database
+import models
+from jobs import restore as restoration
+from settings import keys, load
+
+from . import doctor as examination
+from .common import as_json, operator, print_rows, store
+from .lifecycle_reference import lifecycle_reference
+from .reference import settings_reference
+from .setup import prepare
+
+
+@click.command()
+@click.option("--markdown", is_flag=True, help="Print the table of docs/settings.md.")
+def settings(markdown: bool) -> None:
+    """Show the settings in use, by the name of their variable."""
+    if markdown:
+        click.echo(settings_reference(), nl=False)
+        return
+    current = load()
+    print_rows([{"setting": "MC_HOME", "value": str(current.home)}, *_values(current.model_dump())], as_json=False)
+
+
+@click.command()
+def lifecycle() -> None:
+    """Print docs/lifecycle.md: the states and moves of tickets."""
+    click.echo(lifecycle_reference(), nl=False)
+
+
+def _values(found: dict[str, object]) -> list[dict[str, object]]:
+    rows = []
+    for path, variable in keys().items():
+        value: object = found
+        for name in path:
+            value = value[name] if isinstance(value, dict) else None
+        if path == ("database_url",):
+            value = make_url(str(value)).render_as_string(hide_password=True)
+        rows.append({"setting": variable, "value": value})
+    return rows
+
+
+@click.group()
+def db() -> None:
+    """The store."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the store to the schema of this version; a populated store is backed up first."""
+    current, _ = operator()
+    click.echo("The store was upgraded." if prepare(current) else "The store is up to date.")
+
+
+@click.command()
+@click.argument("target", required=False, type=click.Path(path_type=Path, dir_okay=False))
+def backup(target: Path | None) -> None:
+    """Copy the store while it is in use, and verify the copy.
+
+    TARGET is a new file; without it one in the backups folder is made.
+    """
+    current, _ = operator()
+    current.ensure_home()
+    target = target or current.backups_dir / f"mc-{models.now():%Y%m%dT%H%M%SZ}.db"
+    if target.exists():
+        raise click.ClickException(f"{target} is there already: name a new file")
+    with store(current) as engine:
+        try:
+            database.backup_database(engine, target)
+        except (ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+    click.echo(target)
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def restore(source: Path) -> None:
+    """Put the copy SOURCE in place of the store; the present one is kept in the backups folder.
+
+    Mission Control must be stopped, and no agent at work.
+    """
+    current, actor = operator()
+    current.ensure_home()
+    try:
+        kept = restoration.restore(current, source.resolve(), actor)
+    except (restoration.CannotRestore, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    before = f"the one before is kept as {kept}" if kept else "there was none before"
+    click.echo(f"The store is that of {source} now; {before}")
+
+
+@click.command()
+@as_json
+def doctor(as_json: bool) -> None:
+    """Examine this machine and say what to do.
+
+    Exits 1 where something needs doing.
+    """
+    findings = examination.examine(load())
+    print_rows([finding.as_row() for finding in findings], as_json=as_json)
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+COMMANDS: tuple[click.Command, ...] = (settings, lifecycle, db, backup, restore, doctor)

@@ -1,0 +1,127 @@
+"""What `mc doctor` looks at: one function a question, each answering with a finding and, where it is bad, a remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pysqlite3 import sqlite_version
+from sqlalchemy import func, select
+from sqlalchemy.exc import DatabaseError
+
+import database
+import migrations
+import models
+from jobs import program_probes
+from settings import Settings
+from tickets.team import installed_programs
+
+NEEDED_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One answer; `remedy` says what to do and is empty where all is well."""
+
+    subject: str
+    detail: str
+    remedy: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.remedy
+
+    def as_row(self) -> dict[str, str]:
+        return {"": "ok" if self.ok else "!!", "subject": self.subject, "detail": self.detail, "remedy": self.remedy}
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Ask everything; a question that cannot be asked is itself a finding."""
+    findings = [_program(installed_programs.judge(program)) for program in program_probes.look(settings)]
+    for question in QUESTIONS:
+        try:
+            findings.append(question(settings))
+        except Exception as error:  # an examination reports, it does not break off
+            name = question.__name__.strip("_").replace("_", " ")
+            findings.append(
+                Finding(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", "look into this error")
+            )
+    return findings
+
+
+def _program(judged: installed_programs.Judgement) -> Finding:
+    """In the words that the team's page uses."""
+    return Finding(judged.name, judged.detail, judged.remedy)
+
+
+def _python(_: Settings) -> Finding:
+    return Finding("Python", sys.version.split()[0])
+
+
+def _sqlite(_: Settings) -> Finding:
+    version = sqlite_version
+    try:
+        database.check_sqlite()
+    except database.UnsafeSQLite as error:
+        return Finding("SQLite", version, str(error))
+    return Finding("SQLite", version)
+
+
+def _folders(settings: Settings) -> Finding:
+    settings.ensure_home()
+    open_to_others = [
+        str(path)
+        for path in (settings.home, settings.secrets_dir, settings.sockets_dir)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    if open_to_others:
+        return Finding("folders", f"open to others: {', '.join(open_to_others)}", "chmod 700 them")
+    return Finding("folders", f"{settings.home}, sockets in {settings.sockets_dir}")
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.home).free
+    detail = f"{free / (1 << 30):.1f} GB free"
+    return Finding("disk", detail, "" if free > NEEDED_BYTES else "make room: less than 1 GB is left")
+
+
+def _store(settings: Settings) -> Finding:
+    engine = database.open_engine(settings.database_url)
+    try:
+        current, trouble = migrations.current(engine), migrations.trouble(engine)
+    except DatabaseError as error:
+        return Finding("store", str(error.orig), "restore a copy of it: bin/mc restore FILE")
+    finally:
+        engine.dispose()
+    return Finding("store", f"{engine.dialect.name}, schema {current}", trouble or "")
+
+
+def _clock(settings: Settings) -> Finding:
+    """Times in the store lie in the past; a clock that was set back would hold up retries, wakes and leases."""
+    engine = database.open_engine(settings.database_url)
+    try:
+        with database.reading(engine) as session:
+            newest = session.scalar(select(func.max(models.TicketEvent.id)))
+            last = session.get(models.TicketEvent, newest) if newest else None
+    finally:
+        engine.dispose()
+    moment = models.now()
+    wrong = last is not None and last.ts > moment + timedelta(seconds=60)
+    detail = f"{moment.astimezone(settings.zone):%Y-%m-%d %H:%M:%S} {settings.timezone}"
+    return Finding("clock", detail, "the store holds later times than this: set the clock" if wrong else "")
+
+
+def _user(_: Settings) -> Finding:
+    if os.getuid() == 0:
+        return Finding("user", "root: some agents refuse to work unattended as root; another user is better")
+    return Finding("user", f"uid {os.getuid()}")
+
+
+QUESTIONS: tuple[Callable[[Settings], Finding], ...] = (
+    _python, _sqlite, _user, _folders, _disk, _store, _clock,
+)  # fmt: skip

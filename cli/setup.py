@@ -1,0 +1,26 @@
+"""Bringing an installation up to date: folders, schema, and the team of what this machine has."""
+
+from __future__ import annotations
+
+import database
+import migrations
+from jobs import program_probes
+from settings import Settings
+from tickets.team import agents
+
+
+def prepare(settings: Settings) -> bool:
+    """Make the home folder and the store ready for this version; True where the schema changed.
+
+    Raises SettingsError for a home that cannot be used, UnsafeSQLite, ForeignKeyViolation.
+    """
+    settings.ensure_home()
+    changed = migrations.upgrade(settings.database_url, settings.home)
+    engine = database.open_engine(settings.database_url)
+    try:
+        found = {program.name: program.found for program in program_probes.probe_programs(settings, engine)}
+        with database.writing(engine) as session:
+            agents.seed(session, {"script": True} | found)
+    finally:
+        engine.dispose()
+    return changed

@@ -1,0 +1,44 @@
+"""What a pass works with: settings, store, this machine's tmux server and its name."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from settings import Settings
+from tickets.dispatch.policy import DispatchLimits
+from tickets.runs.reports import RetryPolicy
+from workers.contract.spec import marker
+from workers.host.tmux import Tmux
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """One machine of one instance. `host` is what runs on it are recorded under."""
+
+    settings: Settings
+    engine: Engine
+    tmux: Tmux
+    host: str
+
+    @property
+    def limits(self) -> DispatchLimits:
+        return DispatchLimits.of(self.settings)
+
+    @property
+    def retry(self) -> RetryPolicy:
+        return RetryPolicy(self.settings.retry_limit, self.settings.retry_backoff_seconds)
+
+    def run_dir(self, run_id: int) -> Path:
+        return self.settings.run_path(run_id)
+
+    def marker(self, run_id: int) -> str:
+        return marker(self.settings.instance, run_id)
+
+
+def set_up(settings: Settings, engine: Engine) -> JobContext:
+    tmux = Tmux(f"mc-{settings.instance}", settings.sockets_dir)
+    return JobContext(settings, engine, tmux, socket.gethostname())

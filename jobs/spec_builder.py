@@ -1,0 +1,149 @@
+"""What a run is given: its spec, with environment, limits, conversation, configuration folder, and what to keep secret."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from models import AgentSession, Profile, Project, Run, RunMode
+from settings import Settings
+from tickets.runs.claims import RunClaim
+from workers.agents import credentials, transcripts
+from workers.contract.spec import VERSION, RunLimits, RunSpec, marker
+from workers.repository.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+COORDINATION = (sys.executable, str(ROOT / "mc_coordination_mcp.py"))
+BUILT_IN = frozenset({"script"})
+SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+SECRET_CHARACTERS = 6
+"""Shorter values would be found all over an agent's output."""
+SPENT = ("turns", "tokens", "cost_usd")
+"""What a run may use up that its wrapper counts itself."""
+WHOLE = frozenset({"turns", "tokens", "spool_bytes", "line_bytes"})
+
+
+class ProgramMissing(Exception):
+    """The agent's program is not installed, or not where the settings say."""
+
+
+def spec_of(settings: Settings, claim: RunClaim, project: Project | None, place: Workspace) -> RunSpec:
+    """The spec of a claimed run; makes its configuration folder. Raises `ProgramMissing`, OSError."""
+    ticket, run, profile = claim.ticket, claim.run, claim.profile
+    environment = environment_of(settings, profile, run.id)
+    talk = conversation_of(settings, run, claim.source)
+    credentials.lend(profile.program, Path(environment.get("HOME", settings.home)), talk.config_dir)
+    return RunSpec(
+        version=VERSION,
+        instance=settings.instance,
+        run_id=run.id,
+        ticket_id=ticket.id,
+        identifier=ticket.identifier,
+        title=ticket.title,
+        generation=run.generation,
+        api=settings.api_url,
+        token=claim.token,
+        nonce=run.nonce,
+        socket=str(settings.sockets_dir / f"run-{run.id}.sock"),
+        program=profile.program,
+        binary=binary_of(settings, profile.program),
+        mode="tui" if run.mode is RunMode.TUI else "headless",
+        attended=run.mode is RunMode.TUI and profile.mode is not RunMode.TUI,
+        model=profile.model,
+        effort=profile.effort,
+        argv=tuple(profile.argv),
+        permissions=profile.permissions,  # type: ignore[arg-type]  # the profile's own model has checked it
+        conversation_id=talk.id,
+        resume=talk.resume,
+        forks=talk.forks,
+        config_dir=str(talk.config_dir),
+        workspace=str(place.path),
+        repository=str(place.repository) if place.repository else None,
+        branch=place.branch,
+        base_sha=place.base_sha,
+        base_branch=place.base_branch,
+        env=environment,
+        mcp_command=None if profile.program in BUILT_IN else COORDINATION,
+        check=tuple(project.check_command) if project and project.check_command else None,
+        setup=tuple(project.setup_command) if project and project.setup_command else None,
+        limits=limits_of(settings, profile),
+        secrets=secrets_in(environment),
+    )
+
+
+def environment_of(settings: Settings, profile: Profile | None, run: int | str) -> dict[str, str]:
+    """The agent's whole environment: what every agent gets, what its profile allows, and the run's marker."""
+    allowed = [name for name in profile.env_allow if not name.startswith("MC_")] if profile else []
+    name, _, value = marker(settings.instance, run).partition("=")
+    given = {"LANG": "C.UTF-8", "TERM": "xterm-256color", **settings.agent_environment(*allowed), name: value}
+    return {name: value for name, value in given.items() if "\0" not in value}
+
+
+def secrets_in(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Values that must never reach the store or a stream."""
+    return tuple(
+        value for name, value in environment.items() if SECRET_NAME.search(name) and len(value) >= SECRET_CHARACTERS
+    )
+
+
+def limits_of(settings: Settings, profile: Profile) -> RunLimits:
+    """The settings' limits, as far as the profile does not set its own, and the tighter of both budgets for one run.
+
+    Names that the wrapper does not know are passed over: they are the board's to keep (`tickets/dispatch/budgets.py`).
+    """
+    known = {field.name for field in fields(RunLimits)}
+    general = {name: value for name, value in settings.limits.model_dump().items() if name in known}
+    own = {
+        name: int(value) if name in WHOLE else value
+        for name, value in profile.limits.items()
+        if name in known and value
+    }
+    budget = {name: getattr(settings.budget, f"run_{name}") for name in SPENT}
+    spendable = {name: min(filter(None, (own.get(name), budget[name])), default=None) for name in SPENT}
+    return RunLimits(**{**asdict(RunLimits()), **general, **own, **spendable})
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """The conversation of a run: whether it is resumed, or of which it is a copy, and its configuration folder."""
+
+    id: str
+    resume: bool
+    forks: str | None
+    config_dir: Path
+
+
+def conversation_of(settings: Settings, run: Run, source: AgentSession | None) -> Talk:
+    """What the run goes on with, or copies. What its program does not remember is begun anew. Raises OSError."""
+    if run.resumes and run.conversation_id and run.config_dir:
+        folder = Path(run.config_dir)
+        if transcripts.is_kept(run.program, folder, run.conversation_id):
+            return Talk(run.conversation_id, True, None, folder)
+    anew = Talk(str(uuid.uuid4()), False, None, settings.run_path(run.id) / "config")
+    if source and source.config_dir:
+        known = transcripts.copy(run.program, Path(source.config_dir), source.id, anew.config_dir)
+        return replace(anew, forks=source.id) if known else anew
+    return anew
+
+
+def binary_of(settings: Settings, program: str) -> str | None:
+    """The absolute path of an agent's program; None for the built-in one."""
+    if program in BUILT_IN:
+        return None
+    chosen = {"claude": settings.claude_binary, "codex": settings.codex_binary}.get(program)
+    path = settings.ambient.environment.get("PATH")
+    found = shutil.which(str(chosen or program), path=path)
+    if found is None:
+        raise ProgramMissing(f"the program {chosen or program} is not installed here (see bin/mc doctor)")
+    return str(Path(found).absolute())
+
+
+def memory_of(profile: Profile) -> str | None:
+    """The memory a run may use, in the words of systemd; None without a limit."""
+    megabytes = profile.limits.get("memory_mb")
+    return f"{int(megabytes)}M" if megabytes else None

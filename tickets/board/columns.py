@@ -1,0 +1,287 @@
+"""The board: for each state a column of cards, a page at a time, in a number of queries that does not grow with anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from sqlalchemy import false, func, or_, select, true
+from sqlalchemy.orm import Session
+
+from database import fetch_rows, in_ids
+from models import AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
+from tickets.dispatch.policy import DispatchLimits
+from tickets.lifecycle import transitions
+from tickets.lifecycle.moves import Move
+from tickets.lifecycle.schemas import tags_of
+from tickets.lifecycle.transitions import MoveContext
+from tickets.runs import runtime
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Invalid
+from tickets.shared.paging import NEWEST, Conditions, Lists, Order, counts, pages
+from tickets.shared.ticket_row import AnyTicket
+from tickets.team import agents
+from tickets.workflow import landing
+
+from . import status_reason
+from .status_reason import Reason
+
+PAGE = 30
+KEPT = 64
+"""Of how many ways to look at the board the statements are kept."""
+ATTENTION = {TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What of the board is shown; empty values do not narrow it."""
+
+    project: str = ""
+    assigned_to: str = ""
+    tag: str = ""
+    priority: str = ""
+    q: str = ""
+    archived: str = ""
+
+    def on_board(self) -> Conditions:
+        """The conditions, and whether archived tickets are meant."""
+        return [Ticket.archived == (true() if self.archived else false()), *self.conditions()]
+
+    def conditions(self) -> Conditions:
+        """Raises `Invalid` for a tag or priority that does not exist."""
+        found: Conditions = []
+        if self.project:
+            found.append(Ticket.project_id == select(Project.id).where(Project.slug == self.project).scalar_subquery())
+        if self.assigned_to:
+            found.append(Ticket.assigned_to == self.assigned_to)
+        if self.tag:
+            tagged = select(TicketTag.ticket_id).where(
+                TicketTag.tag == _known("tag", self.tag, [tag.value for tag in Tag])
+            )
+            found.append(Ticket.id.in_(tagged))
+        if self.priority:
+            name = _known("priority", self.priority, [priority.label for priority in Priority])
+            found.append(Ticket.priority == Priority[name.upper()])
+        if self.q:
+            found.append(or_(Ticket.title.icontains(self.q, autoescape=True), Ticket.identifier == self.q.upper()))
+        return found
+
+
+def _known(name: str, value: str, choices: list[str]) -> str:
+    if value not in choices:
+        raise Invalid(f"there is no {name} named {value[:40]!r}", field=name, choices=choices)
+    return value
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # `offers` makes each but once
+class Offer:
+    """A move as a button: where it leads, and whether it must ask something first.
+
+    `landing` is what an approval does with the branch, `ways` are the other ways to approve.
+    """
+
+    move: str
+    label: str
+    to: str
+    fields: bool
+    danger: bool
+    landing: str = ""
+    ways: tuple[Offer, ...] = ()
+
+    @property
+    def value(self) -> str:
+        """As a button sends it: the move, and the way to approve."""
+        return f"{self.move}:{self.landing}" if self.landing else self.move
+
+
+def _offer(law: Move, to: TicketStatus, ways: tuple[Landing, ...]) -> Offer:
+    asks = any(field.is_required() for field in law.facts.model_fields.values())
+    plain = Offer(law.name, law.label, to.value, asks, law.danger)
+    if not ways:
+        return plain
+    own, *others = (replace(plain, label=landing.APPROVE[way], landing=way.value) for way in ways)
+    return replace(own, ways=tuple(others))
+
+
+@cache  # without it the board takes twice as long
+def offers(case: MoveContext, ways: tuple[Landing, ...] = ()) -> tuple[Offer, ...]:
+    """The moves that a page offers; `ways` as `landing.ways` gives them."""
+    return tuple(
+        _offer(law, transitions.leads_to(law, case), ways if law.name == "approve" else ())
+        for law in transitions.moves_from(case)
+        if law.label
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks at the board, and what the settings allow."""
+
+    actor: Actor
+    limits: DispatchLimits
+
+
+class Card(NamedTuple):
+    """A ticket at a glance; `since` is when it came into its state, `reason` why it stands there."""
+
+    identifier: str
+    title: str
+    status: str
+    priority: str
+    tags: tuple[str, ...]
+    owner: str | None
+    owner_kind: str
+    since: datetime
+    created: datetime
+    updated: datetime
+    live: bool
+    live_line: str | None
+    cost: float | None
+    reason: Reason | None
+    needs_you: bool
+    version: int
+    moves: tuple[Offer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pile:
+    """A column or a lane: how many tickets there are, and the cards of some. `slots` tells of the column of running work how
+    many runs there are, of how many."""
+
+    name: str
+    count: str
+    cards: list[Card]
+    next_cursor: str | None
+    slots: tuple[int, int] | None = None
+
+
+def columns(session: Session, filters: Filters, viewer: Viewer) -> list[Pile]:
+    """All nine columns, each named by its state."""
+    return _columns(session, list(TicketStatus), filters, viewer, None, PAGE)
+
+
+def column(
+    session: Session, status: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE
+) -> Pile:
+    """One column from a cursor on. Raises `Invalid` for an unknown state or a cursor that was not made here."""
+    known = TicketStatus(_known("status", status, [state.value for state in TicketStatus]))
+    return _columns(session, [known], filters, viewer, cursor, size)[0]
+
+
+def _columns(
+    session: Session, states: Sequence[TicketStatus], filters: Filters, viewer: Viewer, cursor: str | None, size: int
+) -> list[Pile]:
+    found = piles(session, _by_state(tuple(states), filters), NEWEST, viewer, cursor, size)
+    slots = sum(agents.load(session).values()), viewer.limits.total
+    return [replace(pile, slots=slots) if pile.name == TicketStatus.IN_PROGRESS else pile for pile in found]
+
+
+@lru_cache(KEPT)  # without it the board takes 40 % longer
+def _by_state(states: tuple[TicketStatus, ...], filters: Filters) -> Lists:
+    """A list for each of these states."""
+    return Lists({status.value: [[Ticket.status == status, *filters.on_board()]] for status in states})
+
+
+def piles(
+    session: Session,
+    lists: Lists,
+    order: Order,
+    viewer: Viewer,
+    cursor: str | None = None,
+    size: int = PAGE,
+) -> list[Pile]:
+    """These lists from a cursor on; the cards of all of them share their queries."""
+    found = pages(session, lists, order, size + 1, cursor)
+    shown = cards(session, [ticket for page in found.values() for ticket in page[:size]], viewer)
+    count = counts(session, lists)
+    return [
+        Pile(
+            name,
+            count[name],
+            [shown[ticket.id] for ticket in page[:size]],
+            order.place(page[size - 1]) if len(page) > size else None,
+        )
+        for name, page in found.items()
+    ]
+
+
+def tally(session: Session, filters: Filters) -> dict[str, str]:
+    """How many tickets there are in each state."""
+    return counts(session, _by_state(tuple(TicketStatus), filters))
+
+
+ANY = select(Ticket.id).limit(1)
+
+
+def is_empty(session: Session) -> bool:
+    """Whether there has never been a ticket here."""
+    return fetch_rows(session, ANY).first() is None
+
+
+# --------------------------------------------------------------------------------------------------------------- cards
+
+
+def cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) -> dict[int, Card]:
+    """The card of each of these tickets, in a constant number of queries."""
+    ids = [ticket.id for ticket in tickets]
+    standings = transitions.load_actor_contexts(session, tickets, viewer.actor)
+    live = {ticket_id: standing.live for ticket_id, standing in standings.items() if standing.live}
+    why = status_reason.of(session, tickets, live, viewer.limits.attempts)
+    tags, costs, kinds = tags_of(session, ids), costs_of(session, ids), owner_kinds(session)
+    ways = landing.ways(session, tickets)
+    return {
+        ticket.id: Card(
+            identifier=ticket.identifier,
+            title=ticket.title,
+            status=ticket.status.value,
+            priority=ticket.priority.label,
+            tags=tuple(tags.get(ticket.id, ())),
+            owner=ticket.assigned_to,
+            owner_kind=kinds.get(ticket.assigned_to or "", "person"),
+            since=ticket.moved,
+            created=ticket.created,
+            updated=ticket.updated,
+            live=_works(live.get(ticket.id)),
+            live_line=_line(live.get(ticket.id)),
+            cost=costs.get(ticket.id),
+            reason=why.get(ticket.id),
+            needs_you=needs_a_person(ticket) or _asks(live.get(ticket.id)),
+            version=ticket.version,
+            moves=offers(transitions.build_move_context(ticket, standings[ticket.id]), ways.get(ticket.id, ())),
+        )
+        for ticket in tickets
+    }
+
+
+def needs_a_person(ticket: AnyTicket) -> bool:
+    """It asks, is to be reviewed or is blocked; not while what was approved is being landed."""
+    return ticket.status in ATTENTION and not landing.is_pending(ticket)
+
+
+def _works(run: Run | None) -> bool:
+    return run is not None and runtime.state(run) not in ("stopping", "unknown")
+
+
+def _asks(run: Run | None) -> bool:
+    """It waits in the middle of its work: for leave to use a tool, or for a choice."""
+    return run is not None and run.state is RunState.WAITING
+
+
+def _line(run: Run | None) -> str | None:
+    return run.live_line if run else None
+
+
+COSTS = select(Run.ticket_id, func.sum(Run.cost_usd)).where(in_ids(Run.ticket_id, "tickets")).group_by(Run.ticket_id)
+
+
+def costs_of(session: Session, ids: list[int]) -> dict[int, float]:
+    """Money spent on each of these tickets; absent where no run reported any."""
+    return {ticket_id: cost for ticket_id, cost in fetch_rows(session, COSTS, tickets=ids) if cost}
+
+
+def owner_kinds(session: Session) -> dict[str, str]:
+    """How each member of the team is drawn: person or agent."""
+    return {each.name: "person" if each.kind is AgentKind.HUMAN else "agent" for each in agents.members(session)}

@@ -1,0 +1,56 @@
+"""The list of tickets for programs: filters by SQL, newest change first, a page at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from models import Tag, Ticket, TicketStatus
+from tickets.shared.inputs import Body, Level, Line, Name
+from tickets.shared.paging import NEWEST
+
+from .columns import Filters
+
+
+class TicketQuery(Body):
+    """Which tickets; what is left out does not narrow the list. `archived` tickets are listed apart."""
+
+    status: TicketStatus | None = None
+    assigned_to: Name | None = None
+    tag: Tag | None = None
+    project: Name | None = None
+    priority: Level | None = None
+    q: Line | None = Field(None, description="words of the title, or an identifier")
+    archived: bool = False
+    limit: int = Field(50, ge=1, le=200)
+    cursor: Line | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        filters = Filters(
+            self.project or "", self.assigned_to or "", self.tag or "", self.priority or "", self.q or ""
+        ).conditions()
+        filters.append(Ticket.archived == self.archived)
+        if self.status is not None:
+            filters.append(Ticket.status == self.status)
+        if self.cursor is not None:
+            filters.append(NEWEST.behind(self.cursor))
+        return filters
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some tickets, and the cursor of those that follow."""
+
+    tickets: list[Ticket]
+    next: str | None
+
+
+def page(session: Session, query: TicketQuery) -> Page:
+    """One query, whatever the filters."""
+    asked = select(Ticket).where(*query.conditions()).order_by(*NEWEST.by()).limit(query.limit + 1)
+    rows = list(session.scalars(asked))
+    shown = rows[: query.limit]
+    return Page(shown, NEWEST.place(shown[-1]) if len(rows) > query.limit else None)

@@ -1,0 +1,144 @@
+"""Rows as the JSON that programs see: one function for each kind, a constant number of queries however many rows.
+
+Field names are the columns' names; moments are ISO 8601 UTC; `project` is its slug and `ticket` an identifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from typing_extensions import TypedDict
+
+from database import fetch_rows, in_ids
+from models import Project, Ticket, TicketTag, format_timestamp
+from tickets.workflow import landing
+
+
+class LandingJson(TypedDict):
+    """A landing under way (`pending`), or one that needs a person (`failed`), with the reason."""
+
+    state: str
+    policy: str
+    by: str
+    since: str
+    branch: str
+    commit: str
+    base: str
+    reason: str | None
+
+
+class TicketJson(TypedDict):
+    id: int
+    identifier: str
+    title: str
+    description: str
+    status: str
+    priority: str
+    assigned_to: str | None
+    requester: str
+    campaign_owner: str | None
+    project: str | None
+    tags: list[str]
+    phase: str | None
+    gate: str
+    resume: bool
+    not_before: str | None
+    wake: dict[str, Any] | None
+    block: dict[str, Any] | None
+    landing: LandingJson | None
+    expected_check_in: str | None
+    failure_reason: str | None
+    attempts: int
+    acceptance: list[dict[str, Any]]
+    archived: bool
+    version: int
+    last_seq: int
+    created: str
+    updated: str
+    moved: str
+    closed: str | None
+
+
+def at(moment: datetime | None) -> str | None:
+    return format_timestamp(moment) if moment else None
+
+
+def ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]:
+    """The tickets in the order given; two queries more, for tags and project names."""
+    tags = tags_of(session, [ticket.id for ticket in tickets])
+    slugs = _slugs(session, {ticket.project_id for ticket in tickets if ticket.project_id})
+    return [_ticket(ticket, tags.get(ticket.id, []), slugs.get(ticket.project_id or 0)) for ticket in tickets]
+
+
+TAGS = (
+    select(TicketTag.ticket_id, TicketTag.tag)
+    .where(in_ids(TicketTag.ticket_id, "tickets"))
+    .order_by(TicketTag.ticket_id, TicketTag.tag)
+)
+
+
+def tags_of(session: Session, ticket_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The tags of each of these tickets in alphabetical order; one without any is absent."""
+    found: dict[int, list[str]] = {}
+    for ticket_id, tag in fetch_rows(session, TAGS, tickets=ticket_ids):
+        found.setdefault(ticket_id, []).append(tag.value)
+    return found
+
+
+def _slugs(session: Session, project_ids: set[int]) -> dict[int, str]:
+    rows = session.execute(select(Project.id, Project.slug).where(Project.id.in_(project_ids))) if project_ids else ()
+    return {number: slug for number, slug in rows}  # noqa: C416 - rows are not pairs to mypy
+
+
+def _ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
+    return {
+        "id": ticket.id,
+        "identifier": ticket.identifier,
+        "title": ticket.title,
+        "description": ticket.description,
+        "status": ticket.status.value,
+        "priority": ticket.priority.label,
+        "assigned_to": ticket.assigned_to,
+        "requester": ticket.requester,
+        "campaign_owner": ticket.campaign_owner,
+        "project": project,
+        "tags": tags,
+        "phase": ticket.phase,
+        "gate": ticket.gate.value,
+        "resume": ticket.resume,
+        "not_before": at(ticket.not_before),
+        "wake": ticket.wake,
+        "block": ticket.block,
+        "landing": _landing(ticket),
+        "expected_check_in": at(ticket.expected_check_in),
+        "failure_reason": ticket.failure_reason,
+        "attempts": ticket.attempts,
+        "acceptance": ticket.acceptance,
+        "archived": ticket.archived,
+        "version": ticket.version,
+        "last_seq": ticket.event_seq,
+        "created": format_timestamp(ticket.created),
+        "updated": format_timestamp(ticket.updated),
+        "moved": format_timestamp(ticket.moved),
+        "closed": at(ticket.closed),
+    }
+
+
+def _landing(ticket: Ticket) -> LandingJson | None:
+    plan = landing.of(ticket)
+    if plan is None or ticket.landing is None:
+        return None
+    return {
+        "state": ticket.landing.value,
+        "policy": plan.policy.value,
+        "by": plan.by,
+        "since": format_timestamp(plan.since),
+        "branch": plan.branch,
+        "commit": plan.commit,
+        "base": plan.base,
+        "reason": plan.reason,
+    }

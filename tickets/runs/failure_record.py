@@ -1,0 +1,87 @@
+"""The record that a run leaves when it ended without a verdict, and the sweep of its transcript: no work is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models import Run
+from tickets.lifecycle import comments
+from tickets.shared import display_names
+from tickets.shared.actors import Actor
+
+from .retry_policy import Decision
+
+SYSTEM = Actor.system()
+HEADING = "RUNTIME TERMINAL STATE"
+SWEEP = "Runtime transcript sweep"
+STOPS = {
+    "parked": "The ticket was parked",
+    "cancelled": "The ticket was cancelled",
+    "closed": "The ticket was closed",
+    "blocked": "The ticket was blocked",
+    "operator": "The ticket was given back to the queue",
+    "budget": "The ticket was parked, as a budget is used up",
+}
+"""Why a run was told to stop, by its stop code."""
+
+
+def record(session: Session, run: Run, said: dict[str, Any], decision: Decision | None = None) -> None:
+    """Leave both comments, author `system`; the wrapper's own words fill the record where it left any."""
+    facts = _facts(run, said.get("terminal") or {}, decision) | (_stopped(run) if decision is None else {})
+    comments.write(
+        session,
+        run.ticket_id,
+        f"**{HEADING}**\n\n" + "\n".join(_line(name, value) for name, value in facts.items()),
+        SYSTEM,
+        run_id=run.id,
+        data=facts,
+    )
+    tail = (said.get("transcript_tail") or "").strip()
+    if tail:
+        comments.write(session, run.ticket_id, f"**{SWEEP}**\n\n{display_names.fenced(tail)}", SYSTEM, run_id=run.id)
+
+
+def _facts(run: Run, said: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
+    """What the wrapper saw of the end, and what the board decided to do about it."""
+    safe_retry, needs_person, action = _outlook(decision)
+    return {
+        "status": run.outcome.value if run.outcome else "unknown",
+        "summary": run.failure_detail or said.get("summary") or run.stop_reason or "The run ended without a verdict.",
+        "root_cause": said.get("root_cause") or (run.failure.value if run.failure else run.stop_code or "unknown"),
+        "safe_retry": safe_retry,
+        "stop_condition": said.get("stop_condition") or "the run is proven to have ended",
+        "human_input_required": needs_person,
+        "next_actions": [action],
+        "artifacts": said.get("artifacts") or [f"ticket:{run.ticket_id}", f"run:{run.id}"],
+    }
+
+
+def _stopped(run: Run) -> dict[str, Any]:
+    """The end of a run whose ticket was taken from it; its wrapper knows only that the agent was killed."""
+    if run.stop_code not in STOPS:
+        return {}
+    cause = f"{STOPS[run.stop_code]} ({run.stop_reason})."
+    status = "stopped" if run.stop_code == "operator" else run.stop_code
+    return {"status": status, "summary": cause, "root_cause": cause, "stop_condition": "the run was told to stop"}
+
+
+def _outlook(decision: Decision | None) -> tuple[str, str, str]:
+    """Whether it is safe to try again, whether a person is needed, and what comes next."""
+    if decision is None:
+        return "yes: work that was saved is on its branch", "no", "None: the run was stopped on request."
+    if decision.move == "release":
+        again = f"The next run starts on its own; {decision.attempts_left} attempts are left."
+        return "yes: on the same branch, and in the same conversation where there is one", "no", again
+    if decision.move == "park":
+        wake = decision.facts["wake"]
+        if wake["kind"] == "manual":
+            return "yes: once the cause is settled", "yes", "Wake the ticket when it may go on."
+        return "yes: once the allowance is there again, in the same conversation", "no", "The ticket wakes by itself."
+    return "no: the same would happen again", "yes", str(decision.facts["next_action"])
+
+
+def _line(name: str, value: Any) -> str:
+    text = "; ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+    return f"- **{name}**: {text}"

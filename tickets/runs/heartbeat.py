@@ -1,0 +1,76 @@
+"""A wrapper's beat: what it says every few seconds of its run, and what it is told in answer."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from models import ActorKind, RequestState, Run, RunRequest, RunState, now
+from tickets.conversation import messages
+from tickets.dispatch import budgets
+from tickets.dispatch.budgets import NO_LIMITS, Budgets
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.errors import ClaimLost
+from tickets.shared.inputs import Body
+from tickets.shared.lookup import get_run
+
+
+class Beat(Body):
+    """What a wrapper says every few seconds."""
+
+    state: Literal["starting", "running", "waiting", "idle", "stopping"]
+    pid: int | None = Field(None, ge=1)
+    pid_started: str | None = Field(None, max_length=40)
+    boot_id: str | None = Field(None, max_length=64)
+    last_run_seq: int = 0
+    agent_pid: int | None = None
+
+
+def beat(
+    session: Session, run_id: int, body: Beat, grace_seconds: int = 8, allowed: Budgets = NO_LIMITS
+) -> dict[str, Any]:
+    """Record a heartbeat and answer with what the run must know: stop, messages waiting, answers to its requests.
+
+    Raises `ClaimLost` when the run has ended. One whose turn is over is left to its verdict, whatever it has spent.
+    """
+    run = get_run(session, run_id)
+    if run.state is RunState.ENDED:
+        raise ClaimLost(run=run_id)
+    if body.state not in ("idle", "stopping"):
+        run = budgets.enforce(session, run, allowed)
+    before, state = run.state, RunState.STOPPING if run.stop_code else RunState(body.state)
+    facts = {"pid": body.pid, "pid_started": body.pid_started, "boot_id": body.boot_id}
+    session.execute(
+        update(Run)
+        .where(Run.id == run_id)
+        .values(state=state, heartbeat=now(), **{k: v for k, v in facts.items() if v})
+    )
+    if state is not before:
+        actor = Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id)
+        events.append(
+            session,
+            run.ticket_id,
+            "run_state_changed",
+            {"run": run.id, "from": before.value, "to": state.value},
+            actor,
+        )
+    stop = {"code": run.stop_code, "reason": run.stop_reason, "grace_seconds": grace_seconds} if run.stop_code else None
+    return {
+        "stop": stop,
+        "messages": messages.offer(session, run),
+        "answers": _answers(session, run_id),
+        "interrupt": None,
+    }
+
+
+def _answers(session: Session, run_id: int) -> list[dict[str, Any]]:
+    query = (
+        select(RunRequest)
+        .where(RunRequest.run_id == run_id, RunRequest.state == RequestState.ANSWERED)
+        .order_by(RunRequest.id)
+    )
+    return [{"request": row.request, **(row.answer or {})} for row in session.scalars(query)]

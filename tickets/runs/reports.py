@@ -1,0 +1,308 @@
+"""Runs: claim a ticket, follow the attempt that holds it, and end it in one transaction with the ticket's move.
+
+Every write by a worker proves that its run still holds the ticket; what comes too late is quarantined, never applied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import exists, select, update
+from sqlalchemy.orm import Session
+
+from models import (
+    Failure,
+    Outcome,
+    RequestState,
+    Run,
+    RunRequest,
+    RunState,
+    Ticket,
+    TicketEvent,
+    TicketStatus,
+    now,
+)
+from tickets.conversation import messages, timeline
+from tickets.lifecycle.comments import MISSION_CONTROL
+from tickets.lifecycle.transitions import transition
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.errors import ClaimLost, Conflict
+from tickets.shared.inputs import Body, Line, Moment, Prose
+from tickets.shared.lookup import get, get_run
+from tickets.team import agents
+from tickets.workflow import evidence, quarantine
+
+from . import failure_record, retry_policy, sessions, usage, verdicts
+from .claims import prepared
+from .usage import Usage
+
+UNANSWERED = "timeout"
+"""Stop code of a run whose question waited too long; its report may still ask that question."""
+
+
+TOO_LATE = "Its question was not answered in time."
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently a ticket is tried again; `limit` counts attempts, the first included."""
+
+    limit: int = 3
+    backoff_seconds: float = 30.0
+
+
+def start_failed(session: Session, run_id: int, failure: Failure, message: str, policy: RetryPolicy) -> None:
+    """The start of a claimed run is proven not to have happened: end the run and give the ticket its consequence."""
+    run = get_run(session, run_id)
+    if run.state is not RunState.ENDED:
+        fail(session, run, Outcome.FAILED, failure, message, policy)
+
+
+class ReportedFailure(Body):
+    class_: Failure = Field(alias="class")
+    message: Prose = ""
+    retry_at: Moment | None = None
+
+
+class ReportedClaim(Body):
+    kind: Line = "claim"
+    text: Prose
+    item: int | None = Field(None, ge=0)
+
+
+class RunReport(Body):
+    """The one final report of a run."""
+
+    verdict: Literal[
+        "done",
+        "review",
+        "changes",
+        "question",
+        "failed",
+        "timed_out",
+        "stopped",
+        "usage_limited",
+        "protocol_violation",
+        "lost",
+    ]
+    summary: Prose = ""
+    question: dict[str, Any] | None = None
+    claims: list[ReportedClaim] = Field(default=[], max_length=200)
+    failure: ReportedFailure | None = None
+    exit_code: int | None = None
+    usage: Usage | None = None
+    conversation_id: str | None = Field(None, max_length=100)
+    observations: evidence.Observations | None = None
+    terminal: dict[str, Any] | None = None
+    transcript_tail: Prose | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Whether a report was applied; a refused one has been quarantined and must not be sent again."""
+
+    accepted: bool
+    ticket: Ticket
+    reason: str | None = None
+
+
+def report(session: Session, run_id: int, body: RunReport, policy: RetryPolicy) -> Receipt:
+    """End the run and move its ticket, in one transaction; refuse and quarantine what comes from a run that lost its ticket."""
+    run = usage.record(session, run_id, body.usage)
+    ticket = get(session, run.ticket_id)
+    reason = _stale(run, ticket, body)
+    if reason is not None:
+        quarantine.keep(session, run, "report", reason, body.model_dump(mode="json", by_alias=True))
+        if run.state is not RunState.ENDED:
+            _end_refused(session, run, ticket, body, reason, policy)
+        return Receipt(False, get(session, run.ticket_id), reason)
+    _remember(session, run, body)
+    if body.verdict in verdicts.GIVEN:
+        verdicts.follow(session, run, ticket, body.verdict, body.summary, body.question or {})
+        _end(session, run, Outcome(body.verdict), body)
+    elif ticket.status is not TicketStatus.IN_PROGRESS:
+        _end(session, run, Outcome.STOPPED, body)
+        failure_record.record(session, run, body.model_dump(mode="json", by_alias=True))
+    else:
+        _apply_failure(session, run, body, policy)
+    return Receipt(True, get(session, run.ticket_id))
+
+
+def _stale(run: Run, ticket: Ticket, body: RunReport) -> str | None:
+    if run.state is RunState.ENDED:
+        return f"run {run.id} (generation {run.generation}) has already ended"
+    verdict = body.verdict in verdicts.GIVEN
+    if verdict and ticket.status is not TicketStatus.IN_PROGRESS:
+        return f"the ticket is {ticket.status.value}, so a verdict of {body.verdict} does not apply"
+    if verdict and run.stop_code and not (run.stop_code == UNANSWERED and body.verdict == "question"):
+        return f"the run was told to stop ({run.stop_code})"
+    return None
+
+
+def _end_refused(session: Session, run: Run, ticket: Ticket, body: RunReport, reason: str, policy: RetryPolicy) -> None:
+    """A run that may not say this is over all the same, and a ticket that it still holds goes back into the queue."""
+    if ticket.status is TicketStatus.IN_PROGRESS:
+        fail(session, run, Outcome.STOPPED, Failure.KILLED, reason, policy, body=body)
+    else:
+        _end(session, run, Outcome.STOPPED, body)
+
+
+def _remember(session: Session, run: Run, body: RunReport) -> None:
+    evidence.claim(session, run, [claim.model_dump() for claim in body.claims])
+    if body.observations:
+        evidence.observe(session, run, body.observations.model_dump())
+        if body.observations.base_sha:
+            prepared(session, run.id, base_sha=body.observations.base_sha)
+
+
+FAILURE_OF = {
+    "failed": Failure.AGENT_FAILED,
+    "timed_out": Failure.TIMEOUT,
+    "stopped": Failure.KILLED,
+    "usage_limited": Failure.USAGE_LIMIT,
+    "protocol_violation": Failure.PROTOCOL_VIOLATION,
+    "lost": Failure.KILLED,
+}
+
+
+def _apply_failure(session: Session, run: Run, body: RunReport, policy: RetryPolicy) -> None:
+    said = body.failure
+    failure = said.class_ if said else FAILURE_OF[body.verdict]
+    message = (said.message if said else "") or body.summary or f"The run ended as {body.verdict.replace('_', ' ')}."
+    fail(
+        session,
+        run,
+        Outcome(body.verdict),
+        failure,
+        message,
+        policy,
+        body=body,
+        retry_at=said.retry_at if said else None,
+    )
+
+
+def fail(
+    session: Session,
+    run: Run,
+    outcome: Outcome,
+    failure: Failure,
+    message: str,
+    policy: RetryPolicy,
+    *,
+    body: RunReport | None = None,
+    retry_at: datetime | None = None,
+) -> None:
+    """End a run without a verdict, leave its record, and give the ticket the one consequence of this failure."""
+    ticket = get(session, run.ticket_id)
+    said = body.model_dump(mode="json", by_alias=True) if body else {}
+    _end(session, run, outcome, body, failure, message)
+    if ticket.status is not TicketStatus.IN_PROGRESS:
+        failure_record.record(session, get_run(session, run.id), said)
+        return
+    decision = retry_policy.decide(
+        ticket,
+        failure,
+        message,
+        limit=policy.limit,
+        backoff_seconds=policy.backoff_seconds,
+        retry_at=retry_at,
+        resumable=ticket.conversation_id is not None,
+    )
+    transition(session, ticket.id, decision.move, MISSION_CONTROL, **decision.facts)
+    if rest := decision.rest(failure):
+        agents.cool_down(session, run.agent, rest, f"{failure.value.replace('_', ' ')}: {message}", MISSION_CONTROL)
+    session.execute(update(Ticket).where(Ticket.id == ticket.id).values(**decision.remember))
+    if retry_policy.CONSEQUENCES[failure].fresh:
+        sessions.give_up(session, ticket.id)
+    failure_record.record(session, get_run(session, run.id), said, decision)
+
+
+def _end(
+    session: Session,
+    run: Run,
+    outcome: Outcome,
+    body: RunReport | None,
+    failure: Failure | None = None,
+    message: str | None = None,
+) -> None:
+    values = {
+        "state": RunState.ENDED,
+        "ended": now(),
+        "outcome": outcome,
+        "failure": failure,
+        "failure_detail": message,
+        "live_line": None,
+    }
+    if body is not None:
+        values |= {"exit_code": body.exit_code, "summary": body.summary[:2000] or None}
+    ended = session.scalar(
+        update(Run).where(Run.id == run.id, Run.state != RunState.ENDED).values(**values).returning(Run.id)
+    )
+    if ended is None:
+        raise ClaimLost(run=run.id)
+    session.execute(
+        update(RunRequest)
+        .where(RunRequest.run_id == run.id, RunRequest.state != RequestState.WITHDRAWN)
+        .values(state=RequestState.WITHDRAWN)
+    )
+    messages.release(session, run.id)
+    payload = {
+        "run": run.id,
+        "outcome": outcome.value,
+        "failure": failure.value if failure else None,
+        "message": message,
+    }
+    event = events.append(session, run.ticket_id, "run_ended", payload, MISSION_CONTROL, run.id)
+    timeline.settled(session, run.id, event.seq or 0)
+    messages.leave_unconfirmed(session, run.id, event.seq or 0)
+
+
+def mark_lost(session: Session, run_id: int, detail: str, policy: RetryPolicy) -> None:
+    """The wrapper is proven dead and left no verdict."""
+    run = get_run(session, run_id)
+    if run.state is not RunState.ENDED:
+        fail(session, run, Outcome.LOST, Failure.KILLED, detail, policy)
+
+
+def stop(session: Session, run_id: int, actor: Actor, reason: str = "") -> Ticket:
+    """The operator's stop: the run ends and its ticket is parked until somebody wakes it, so that it is not claimed again at once."""
+    run = get_run(session, run_id)
+    if run.state is RunState.ENDED:
+        raise Conflict("that run has already ended", run=run_id)
+    ticket = get(session, run.ticket_id)
+    if ticket.status is not TicketStatus.IN_PROGRESS:
+        return ticket
+    return transition(
+        session, ticket.id, "park", actor, wake={"kind": "manual"}, note=reason or "Stopped by the operator."
+    )
+
+
+def stop_unanswered(session: Session, seconds: float) -> int:
+    """End the live runs whose question or approval has waited too long: its report then asks it on the ticket."""
+    waiting = exists().where(
+        RunRequest.run_id == Run.id,
+        RunRequest.state == RequestState.PENDING,
+        RunRequest.created < now() - timedelta(seconds=seconds),
+    )
+    late = session.execute(
+        update(Run)
+        .where(Run.state != RunState.ENDED, Run.stop_code.is_(None), waiting)
+        .values(state=RunState.STOPPING, stop_code=UNANSWERED, stop_reason=TOO_LATE)
+        .returning(Run.id, Run.ticket_id)
+    ).all()
+    for run_id, ticket_id in late:
+        payload = {"run": run_id, "code": UNANSWERED, "reason": TOO_LATE}
+        events.append(session, ticket_id, "run_stop_requested", payload, MISSION_CONTROL, run_id)
+    return len(late)
+
+
+def stop_asked(session: Session, run_id: int) -> datetime | None:
+    """When a live run was first told to end; None while nobody has."""
+    query = select(TicketEvent.ts).where(
+        TicketEvent.run_id == run_id, TicketEvent.run_seq.is_(None), TicketEvent.event_type == "run_stop_requested"
+    )
+    return session.scalar(query.order_by(TicketEvent.id).limit(1))

@@ -1,0 +1,158 @@
+"""One attempt at a ticket in full, as its page shows it: how it went and ended, where it worked, what it used and left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import Program, QueuedMessage, Run, TicketComment, TicketEvent
+from protocol import SessionPayload
+from tickets.shared import lookup, payloads
+from tickets.shared.errors import NoSuchRun
+from tickets.workflow import quarantine
+
+from . import failure_record
+
+View = dict[str, Any]
+FIRST_WORDS = ("agent.text", "agent.thinking", "agent.tool_call", "agent.step")
+OPENING = 50
+"""Within so many of its first events a program has said its version, and an agent its first word."""
+SHOWN = 50
+
+
+def find(session: Session, ticket_id: int, run_id: int) -> Run:
+    """A run of this ticket. Raises `NoSuchRun` for another's."""
+    run = lookup.get_run(session, run_id)
+    if run.ticket_id != ticket_id:
+        raise NoSuchRun(run=run_id)
+    return run
+
+
+def details(session: Session, run: Run) -> View:
+    """Everything that is known of a run. Lists of facts are (label, value) pairs; empty values are left out."""
+    opening, record = _opening(session, run), _record(session, run)
+    return {
+        "id": run.id,
+        "generation": run.generation,
+        "agent": run.agent,
+        "state": run.state.value,
+        "outcome": run.outcome.value if run.outcome else None,
+        "summary": run.summary,
+        "led_to": _led_to(session, run),
+        "failure": _failure(run, record),
+        "record": [(name.replace("_", " ").capitalize(), _words(value)) for name, value in record.items()],
+        "program": _known(_program(session, run, opening)),
+        "place": _known(_place(run)),
+        "times": _known(_times(run, opening)),
+        "spent": _known(_spent(run)),
+        "messages": _messages(session, run),
+        "branch": run.branch,
+    }
+
+
+def _known(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [(label, value) for label, value in facts if value not in (None, "", 0)]
+
+
+def _opening(session: Session, run: Run) -> list[TicketEvent]:
+    """The first events of the run that are kept; the rest may be many."""
+    query = select(TicketEvent).where(TicketEvent.run_id == run.id, TicketEvent.run_seq <= OPENING)
+    return list(session.scalars(query.order_by(TicketEvent.run_seq)))
+
+
+def _failure(run: Run, record: View) -> View | None:
+    """What went wrong, and what followed from it."""
+    if run.failure is None:
+        return None
+    consequence = _words(record.get("next_actions") or [])
+    return {"kind": run.failure.value, "detail": run.failure_detail, "consequence": consequence}
+
+
+def _led_to(session: Session, run: Run) -> str | None:
+    """The move that its verdict made."""
+    query = select(TicketEvent).where(
+        TicketEvent.run_id == run.id, TicketEvent.run_seq.is_(None), TicketEvent.event_type == "ticket_moved"
+    )
+    moved = session.scalar(query.order_by(TicketEvent.id.desc()).limit(1))
+    if moved is None:
+        return None
+    said = moved.payload_json
+    where = f" in phase {said['phase']}" if said.get("phase") else ""
+    return f"{said['move']}: {said['from']} → {said['to']}{where}".replace("_", " ")
+
+
+def _record(session: Session, run: Run) -> View:
+    """What was left when it ended without a verdict."""
+    mine = (TicketComment.ticket_id == run.ticket_id, TicketComment.run_id == run.id)
+    query = select(TicketComment).where(*mine, TicketComment.body.startswith(f"**{failure_record.HEADING}**"))
+    left = session.scalar(query.order_by(TicketComment.seq.desc()).limit(1))
+    return left.data or {} if left else {}
+
+
+def _words(value: Any) -> str:
+    return "; ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+
+
+def _program(session: Session, run: Run, opening: list[TicketEvent]) -> list[tuple[str, Any]]:
+    begun = next((event.payload_json for event in opening if event.event_type == "agent.session"), {})
+    told = payloads.read(SessionPayload, begun)
+    seen = session.get(Program, (run.host, run.program)) if run.program else None
+    version = told.version or (f"{seen.version} by now" if seen and seen.version else "")
+    return [
+        ("Phase", run.phase),
+        ("Profile", run.profile),
+        ("Program", f"{run.program or ''} {version}".strip()),
+        ("Model", told.model),
+        ("Mode", run.mode.value),
+        ("Conversation", run.conversation_id),
+        ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),
+        ("Begun as", "a copy of conversation " + run.forks if run.forks else None),
+        ("Host", run.host),
+    ]
+
+
+def _place(run: Run) -> list[tuple[str, Any]]:
+    return [
+        ("Workspace", run.workspace),
+        ("Repository", run.repository),
+        ("Branch", run.branch),
+        ("Base", (run.base_sha or "")[:12]),
+        ("Pane", run.tmux_target),
+    ]
+
+
+def _times(run: Run, opening: list[TicketEvent]) -> list[tuple[str, datetime | None]]:
+    first = next((event.ts for event in opening if event.event_type in FIRST_WORDS), None)
+    beat = None if run.ended else run.heartbeat
+    return [("Started", run.started), ("First word", first), ("Last beat", beat), ("Ended", run.ended)]
+
+
+def _spent(run: Run) -> list[tuple[str, Any]]:
+    return [
+        ("Input tokens", run.input_tokens),
+        ("Output tokens", run.output_tokens),
+        ("Read from cache", run.cache_read_tokens),
+        ("Written to cache", run.cache_write_tokens),
+        ("Turns", run.turns),
+    ]
+
+
+def _messages(session: Session, run: Run) -> list[View]:
+    """What it was told while it worked, newest first."""
+    mine = (QueuedMessage.ticket_id == run.ticket_id, QueuedMessage.run_id == run.id)
+    query = select(QueuedMessage).where(*mine).order_by(QueuedMessage.seq.desc()).limit(SHOWN)
+    return [
+        {"author": row.author, "body": row.body, "state": row.state.value, "at": row.created, "failure": row.failure}
+        for row in session.scalars(query)
+    ]
+
+
+def kept_apart(session: Session, ticket_id: int, run_id: int | None = None) -> list[View]:
+    """What runs of this ticket, or one of them, sent after they no longer held it, newest first."""
+    names = ("id", "run_id", "kind", "reason", "payload", "created")
+    rows = quarantine.of(session, ticket_id, SHOWN, run_id)
+    return [{name: getattr(row, name) for name in names} for row in rows]

@@ -1,0 +1,229 @@
+"""What a move may carry: one small model a move. The same models validate API bodies and make the forms on the page."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from models import BlockReason, Gate, Landing, Tag, WakeKind
+
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("must not contain a NUL byte")
+    return value
+
+
+def _aware(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("must carry a time zone, as in 2026-01-31T09:00:00Z")
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise ValueError(f"must lie between the years {FIRST_YEAR} and {LAST_YEAR}")
+    return value
+
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_no_nul)]
+Prose = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(_no_nul)]
+Words = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000), AfterValidator(_no_nul)
+]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Reference = Annotated[str, StringConstraints(pattern=r"^(MC-)?[1-9][0-9]{0,17}$")]
+Moment = Annotated[datetime, AfterValidator(_aware)]
+Level = Literal["low", "normal", "high", "urgent"]
+
+
+class Body(BaseModel):
+    """A request body or the facts of a move: unknown keys are refused by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Wake(Body):
+    """When a parked ticket comes back: exactly what its kind needs and nothing else."""
+
+    kind: WakeKind
+    at: Moment | None = Field(None, title="Wake at")
+    ticket: Reference | None = Field(None, title="Wake when this ticket is done")
+    probe: list[Line] | None = Field(None, title="Command to probe with", min_length=1, max_length=32)
+    minutes: int | None = Field(None, ge=1, le=10_080, title="Minutes")
+    agent: Name | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Wake:
+        needs = {
+            WakeKind.TIME: ("at",),
+            WakeKind.USAGE_RESET: ("at",),
+            WakeKind.TICKET: ("ticket",),
+            WakeKind.PROBE: ("probe",),
+            WakeKind.AGENT_IDLE: ("agent", "minutes"),
+        }.get(self.kind, ())
+        missing = [name for name in needs if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"a wake of kind {self.kind.value} needs {' and '.join(missing)}")
+        return self
+
+
+class MoveInput(Body):
+    """The edits that any move may carry in the same transaction."""
+
+    assigned_to: Name | None = Field(None, title="Owner")
+    priority: Level | None = Field(None, title="Priority")
+
+
+class Noted(MoveInput):
+    note: Prose | None = Field(None, title="Note")
+
+
+class CloseFacts(MoveInput):
+    note: Words = Field(title="Why is it closed without its evidence?")
+
+
+class AnswerFacts(MoveInput):
+    body: Words = Field(title="Answer")
+
+
+class FeedbackFacts(MoveInput):
+    """`phase` names an earlier phase that takes it up; without it the law decides, see `workflow.RULES`."""
+
+    body: Words = Field(title="What must change?")
+    phase: Line | None = Field(None, title="Who takes it up")
+
+
+class FinishFacts(Noted):
+    choice: Line | None = Field(None, title="Decision")
+
+
+class ApproveFacts(FinishFacts):
+    waive: Words | None = Field(None, title="Reason for approving with missing or failed evidence")
+    landing: Landing | None = Field(None, title="What becomes of the branch")
+
+
+class FailLandingFacts(MoveInput):
+    body: Words
+
+
+class LandFacts(FailLandingFacts):
+    """`address` is that of a pull request."""
+
+    address: Words | None = None
+
+
+class ParkFacts(Noted):
+    wake: Wake = Field(title="Wake")
+
+
+class BlockFacts(MoveInput):
+    reason: BlockReason = Field(title="Reason")
+    owner: Name = Field(title="Who must act")
+    next_action: Words = Field(title="What must they do")
+
+
+class ReleaseFacts(Noted):
+    not_before: Moment | None = None
+
+
+class ReopenFacts(Noted):
+    to: Literal["inbox", "todo"] = Field("todo", title="Reopen to")
+
+
+class AskFacts(MoveInput):
+    question: dict[str, Any]
+    body: Words
+
+
+class Criterion(Body):
+    text: Line
+    met: bool = False
+
+
+def _with_text(value: Any) -> Any:
+    return {"text": value} if isinstance(value, str) else value
+
+
+AcceptanceItem = Annotated[Criterion, BeforeValidator(_with_text, json_schema_input_type=Criterion | Line)]
+"""One item of an acceptance list; a text alone is an item that is not met."""
+
+
+class Phase(Body):
+    """One phase of a workflow; `gate` is what must be satisfied when its agent says it is complete."""
+
+    name: Line
+    agent: Name | None = None
+    gate: Gate = Gate.PERSON
+    choices: list[Line] = Field(default=[], max_length=8)
+    runbook: Line | None = None
+
+
+def _named_once(phases: list[Phase]) -> list[Phase]:
+    names = [phase.name for phase in phases]
+    if len(set(names)) < len(names):
+        raise ValueError("each phase needs a name of its own")
+    return phases
+
+
+Phases = Annotated[list[Phase], Field(max_length=12), AfterValidator(_named_once)]
+
+
+class Link(Body):
+    """A relationship as one says it of the new ticket: it is blocked by MC-3."""
+
+    kind: Literal[
+        "blocks",
+        "blocked_by",
+        "child_of",
+        "parent_of",
+        "duplicate_of",
+        "duplicated_by",
+        "caused_by",
+        "causes",
+        "fork_of",
+        "relates_to",
+    ]
+    ticket: Reference
+
+
+class NewTicket(Body):
+    title: Line
+    description: Prose = ""
+    status: Literal["inbox", "todo", "waiting"] = "todo"
+    priority: Level = "normal"
+    assigned_to: Name | None = None
+    project: Name | None = None
+    tags: list[Tag] = Field(default=[], max_length=6)
+    acceptance: list[AcceptanceItem] = Field(default=[], max_length=50)
+    wake: Wake | None = None
+    phases: Phases = []
+    gate: Gate | None = None
+    not_before: Moment | None = None
+    expected_check_in: Moment | None = None
+    child_of: Reference | None = None
+    relationships: list[Link] = Field(default=[], max_length=20)
+
+    @model_validator(mode="after")
+    def _parked_with_wake(self) -> NewTicket:
+        if (self.status == "waiting") != (self.wake is not None):
+            raise ValueError("a ticket created as waiting needs a wake condition, and only such a ticket has one")
+        return self
+
+
+class EditTicket(Body):
+    """Fields left out stay as they are; null clears what may be empty."""
+
+    version: int = Field(ge=1)
+    title: Line | None = None
+    description: Prose | None = None
+    priority: Level | None = None
+    assigned_to: Name | None = None
+    project: Name | None = None
+    tags: list[Tag] | None = Field(None, max_length=6)
+    acceptance: list[AcceptanceItem] | None = Field(None, max_length=50)
+    gate: Gate | None = None
+    campaign_owner: Name | None = None
+    not_before: Moment | None = None
+    expected_check_in: Moment | None = None
+    archived: bool | None = None

@@ -1,0 +1,52 @@
+"""A ticket as lists show it: plain values, of which cards, reasons and moves are made.
+
+A page shows a hundred. As objects of the session they take several times as long, to be made and at each look at a value.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from database import fetch_rows, in_ids
+from models import LandingState, Priority, Ticket, TicketStatus
+
+
+class Glance(NamedTuple):
+    """The values of a `Ticket` under their names, but for what is long or of no use in a list."""
+
+    id: int
+    identifier: str
+    title: str
+    status: TicketStatus
+    priority: Priority
+    assigned_to: str | None
+    project_id: int | None
+    phase: str | None
+    return_to: str | None
+    not_before: datetime | None
+    wake: dict[str, Any] | None
+    wake_at: datetime | None
+    wake_ticket_id: int | None
+    block: dict[str, Any] | None
+    landing: LandingState | None
+    landing_plan: dict[str, Any] | None
+    expected_check_in: datetime | None
+    failure_reason: str | None
+    attempts: int
+    version: int
+    created: datetime
+    updated: datetime
+    moved: datetime
+
+
+AnyTicket = Ticket | Glance
+THESE = select(*(getattr(Ticket, name) for name in Glance._fields)).where(in_ids(Ticket.id, "tickets"))
+
+
+def these(session: Session, ids: list[int]) -> dict[int, Glance]:
+    """The tickets with these numbers, by number."""
+    return {row[0]: Glance._make(row) for row in fetch_rows(session, THESE, tickets=ids).all()}

@@ -1,0 +1,151 @@
+"""Members of the team: people and agent programs that may be given work."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from database import fetch_rows, once_per_session
+from models import Agent, AgentKind, Profile, Run, RunMode, RunState, format_timestamp
+from tickets.shared import events
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict, Invalid, NotFound
+from tickets.shared.inputs import Body, Name
+
+from .profiles import LOG_IN_VARIABLES, REASON_CHARACTERS, apply_changes, sent_fields
+
+
+class NewAgent(Body):
+    name: Name
+    kind: AgentKind = AgentKind.AGENT
+    title: str = Field("", max_length=200)
+    aliases: list[Name] = Field(default=[], max_length=16)
+    runnable: bool = False
+    profile: Name | None = None
+    capacity: int = Field(1, ge=1, le=64)
+
+
+class EditAgent(Body):
+    """Fields left out stay as they are; null clears what may be empty, and `cooldown_until: null` ends a cooldown."""
+
+    title: str | None = Field(None, max_length=200)
+    aliases: list[Name] | None = Field(None, max_length=16)
+    runnable: bool | None = None
+    profile: Name | None = None
+    capacity: int | None = Field(None, ge=1, le=64)
+    cooldown_until: None = None
+
+
+NAMED = select(Agent.name).where(Agent.name == bindparam("name"))
+
+
+def resolve(session: Session, name: str) -> str:
+    """The canonical name of a member of the team, given that or an alias; `Invalid` names who there is."""
+    if fetch_rows(session, NAMED, name=name).scalar() is not None:
+        return name
+    members = session.scalars(select(Agent)).all()
+    for member in members:
+        if name in member.aliases:
+            return member.name
+    raise Invalid(
+        f"nobody on the team is called {name!r}", field="assigned_to", team=sorted(member.name for member in members)
+    )
+
+
+def runnable(session: Session) -> set[str]:
+    """The owners that are programs which the dispatcher may start; a person never is."""
+    return {member.name for member in members(session) if member.runnable and member.profile is not None}
+
+
+MEMBERS = select(Agent).order_by(Agent.name)
+
+
+@once_per_session
+def members(session: Session) -> list[Agent]:
+    return list(session.scalars(MEMBERS))
+
+
+def agent_named(session: Session, name: str) -> Agent:
+    agent = session.get(Agent, name)
+    if agent is None:
+        raise NotFound(f"nobody on the team is named {name!r}", field="name")
+    return agent
+
+
+def add_agent(session: Session, body: NewAgent, actor: Actor) -> Agent:
+    """Raises `Conflict` for a name that somebody goes by, `Invalid` for one who could not be given work as told."""
+    agent = Agent(**body.model_dump())
+    _require_sound(session, agent, others=members(session))
+    session.add(agent)
+    events.append(session, None, "agent_added", {"agent": body.name, "kind": body.kind.value}, actor)
+    return agent
+
+
+def edit_agent(session: Session, name: str, body: EditAgent, actor: Actor) -> Agent:
+    """Change a member of the team, or end its cooldown. Raises `NotFound`, `Conflict`, `Invalid`."""
+    agent = agent_named(session, name)
+    sent = sent_fields(body, may_be_null=("profile", "cooldown_until"))
+    if "cooldown_until" in sent:
+        sent["cooldown_reason"] = None
+    wanted = {"aliases": agent.aliases, "runnable": agent.runnable, "profile": agent.profile} | sent
+    others = [each for each in members(session) if each.name != name]
+    _require_sound(session, Agent(name=name, kind=agent.kind, **wanted), others)
+    apply_changes(session, agent, sent, "agent_edited", {"agent": name}, actor)
+    return agent
+
+
+def cool_down(session: Session, name: str, until: datetime, reason: str, actor: Actor) -> None:
+    """Give an agent no further ticket for a while: what its service has refused one, it would refuse all.
+
+    A cooldown that lasts longer stands. Nothing happens for an agent outside the team.
+    """
+    sooner = or_(Agent.cooldown_until.is_(None), Agent.cooldown_until < until)
+    values = {"cooldown_until": until, "cooldown_reason": reason[:REASON_CHARACTERS]}
+    cooled = update(Agent).where(Agent.name == name, sooner).values(**values).returning(Agent.name)
+    if session.scalar(cooled) is not None:
+        told = {"agent": name, "until": format_timestamp(until), "reason": values["cooldown_reason"]}
+        events.append(session, None, "agent_cooled", told, actor)
+
+
+def _require_sound(session: Session, agent: Agent, others: list[Agent]) -> None:
+    taken = {name for other in others for name in (other.name, *other.aliases)}
+    known = sorted({agent.name, *agent.aliases} & taken)
+    if known:
+        field = "name" if agent.name in known else "aliases"
+        raise Conflict(f"there is already a member of the team named {known[0]}", field=field, name=known[0])
+    if agent.profile is not None and session.get(Profile, agent.profile) is None:
+        raise Invalid(f"there is no profile named {agent.profile!r}", field="profile")
+    if agent.runnable and (agent.profile is None or agent.kind is AgentKind.HUMAN):
+        raise Invalid("a runnable member is an agent with a profile", field="runnable")
+
+
+LOAD = (
+    select(Run.agent, func.count()).where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL).group_by(Run.agent)
+)
+
+
+def load(session: Session) -> dict[str, int]:
+    """Live runs by agent; agents without one are absent."""
+    return {agent: count for agent, count in fetch_rows(session, LOAD)}  # noqa: C416 - rows are not pairs to mypy
+
+
+def seed(session: Session, found: dict[str, bool]) -> None:
+    """The team of a fresh installation: a person, the script agent, and each agent program that was found."""
+    offered: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("script", {"program": "script", "title": "Script agent"}),
+        ("claude", {"program": "claude", "title": "Claude Code", "env_allow": LOG_IN_VARIABLES["claude"]}),
+        ("codex", {"program": "codex", "title": "Codex", "env_allow": LOG_IN_VARIABLES["codex"]}),
+    )
+    if session.get(Agent, "operator") is None:
+        session.add(Agent(name="operator", kind=AgentKind.HUMAN, title="Operator"))
+    for name, facts in offered:
+        if session.get(Profile, name) is None and found.get(name, False):
+            title = facts.pop("title")
+            session.add(Profile(name=name, **facts))
+            session.flush()
+            session.add(Agent(name=name, kind=AgentKind.AGENT, title=title, runnable=True, profile=name, capacity=2))
+    session.flush()

@@ -1,0 +1,138 @@
+"""The team: the one list of who may own a ticket, who is runnable, and with which profile."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import Agent, Profile, RunMode, format_timestamp
+from tickets.shared import events, limits
+from tickets.shared.actors import Actor
+from tickets.shared.errors import Conflict, Invalid, NotFound
+from tickets.shared.inputs import Body, Line, Name
+
+Program = Literal["script", "claude", "codex"]
+
+
+Permission = Literal["default", "accept_edits", "bypass", "ask"]
+
+
+REASON_CHARACTERS = 200
+
+
+LOG_IN_VARIABLES = {
+    "claude": ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN"],
+    "codex": ["OPENAI_API_KEY", "CODEX_API_KEY"],
+}
+"""What logs a program in where its own log-in does not: the profiles of a fresh installation pass these on."""
+
+
+def _no_setting(name: str) -> str:
+    if name.startswith("MC_"):
+        raise ValueError("variables of Mission Control itself are never passed on")
+    return name
+
+
+Variable = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128), AfterValidator(_no_setting)
+]
+
+
+OwnLimits = Annotated[dict[str, float], AfterValidator(limits.checked)]
+
+
+class NewProfile(Body):
+    """How a program is run. `limits` may set the limits of one run (seconds, memory_mb), and budgets for this profile's
+    runs: tokens, cost_usd, turns and minutes of one run, and with `ticket_` or `day_` before them, runs too.
+    """
+
+    name: Name
+    program: Program
+    provider: Line | None = None
+    model: Line | None = None
+    context_size: int | None = Field(None, ge=1)
+    effort: Line | None = None
+    mode: Literal["headless", "tui"] = "headless"
+    permissions: Permission = "accept_edits"
+    argv: list[Line] = Field(default=[], max_length=32)
+    env_allow: list[Variable] = Field(default=[], max_length=64)
+    limits: OwnLimits = Field(default={})
+
+
+class EditProfile(Body):
+    """Fields left out stay as they are; null clears what may be empty."""
+
+    program: Program | None = None
+    provider: Line | None = None
+    model: Line | None = None
+    context_size: int | None = Field(None, ge=1)
+    effort: Line | None = None
+    mode: Literal["headless", "tui"] | None = None
+    permissions: Permission | None = None
+    argv: list[Line] | None = Field(None, max_length=32)
+    env_allow: list[Variable] | None = Field(None, max_length=64)
+    limits: OwnLimits | None = None
+
+
+PROFILES = select(Profile).order_by(Profile.name)
+
+
+def profiles(session: Session) -> list[Profile]:
+    return list(session.scalars(PROFILES))
+
+
+def profile_named(session: Session, name: str) -> Profile:
+    profile = session.get(Profile, name)
+    if profile is None:
+        raise NotFound(f"there is no profile named {name!r}", field="profile")
+    return profile
+
+
+def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
+    if session.get(Profile, body.name) is not None:
+        raise Conflict(f"there is already a profile named {body.name}", field="name", name=body.name)
+    profile = Profile(**body.model_dump(exclude={"mode"}), mode=RunMode(body.mode))
+    session.add(profile)
+    events.append(session, None, "profile_added", {"profile": body.name, "program": body.program}, actor)
+    return profile
+
+
+def edit_profile(session: Session, name: str, body: EditProfile, actor: Actor) -> Profile:
+    """Change how a program is run from the next run on. Raises `NotFound`, `Invalid`."""
+    profile = profile_named(session, name)
+    sent = sent_fields(body, may_be_null=("provider", "model", "context_size", "effort"))
+    if "mode" in sent:
+        sent["mode"] = RunMode(sent["mode"])
+    apply_changes(session, profile, sent, "profile_edited", {"profile": name}, actor)
+    return profile
+
+
+def sent_fields(body: Body, may_be_null: tuple[str, ...]) -> dict[str, Any]:
+    """The fields that were sent; `Invalid` for null where none may be."""
+    sent = {name: getattr(body, name) for name in body.model_fields_set}
+    empty = [name for name, value in sent.items() if value is None and name not in may_be_null]
+    if empty:
+        raise Invalid("these fields cannot be empty", fields=dict.fromkeys(empty, "must not be null"))
+    return sent
+
+
+def apply_changes(
+    session: Session, row: Agent | Profile, sent: dict[str, Any], event: str, which: dict[str, str], actor: Actor
+) -> None:
+    """Write what differs, with one event that says what was and what is; nothing where nothing does."""
+    before = {name: getattr(row, name) for name in sent}
+    changed = {name: value for name, value in sent.items() if value != before[name]}
+    if not changed:
+        return
+    for name, value in changed.items():
+        setattr(row, name, value)
+    difference = {name: [_plain(before[name]), _plain(value)] for name, value in changed.items()}
+    events.append(session, None, event, {**which, "changes": difference}, actor)
+
+
+def _plain(value: Any) -> Any:
+    return format_timestamp(value) if isinstance(value, datetime) else value

@@ -1,0 +1,365 @@
+"""The JSON of everything but tickets (`tickets/lifecycle/schemas.py`): a typed shape, and how a row becomes one."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from models import (
+    Agent,
+    ApiToken,
+    Attachment,
+    Profile,
+    Project,
+    QueuedMessage,
+    Run,
+    TicketComment,
+    TicketContext,
+    format_timestamp,
+)
+from tickets.lifecycle.schemas import at
+from tickets.shared.inputs import Body, Line
+from tickets.workflow.relationships import Relation
+
+Item = TypeVar("Item")
+
+
+class Page(TypedDict, Generic[Item]):
+    """Some items, and the cursor of those that follow."""
+
+    items: list[Item]
+    next: str | None
+
+
+class Paging(Body):
+    """Which part of a list: at most `limit` items behind `cursor`."""
+
+    limit: int = Field(50, ge=1, le=200)
+    cursor: Line | None = None
+
+
+class CommentJson(TypedDict):
+    id: int
+    author: str
+    author_kind: str
+    kind: str
+    body: str
+    data: dict[str, Any] | None
+    run_id: int | None
+    created: str
+
+
+def comment(row: TicketComment) -> CommentJson:
+    return {
+        "id": row.id,
+        "author": row.author,
+        "author_kind": row.author_kind.value,
+        "kind": row.kind.value,
+        "body": row.body,
+        "data": row.data,
+        "run_id": row.run_id,
+        "created": format_timestamp(row.created),
+    }
+
+
+class MessageJson(TypedDict):
+    id: int
+    uuid: str
+    author: str
+    body: str
+    mode: str
+    state: str
+    failure: str | None
+    run_id: int | None
+    created: str
+    delivered: str | None
+    accepted: str | None
+
+
+def message(row: QueuedMessage) -> MessageJson:
+    return {
+        "id": row.id,
+        "uuid": row.uuid,
+        "author": row.author,
+        "body": row.body,
+        "mode": row.mode.value,
+        "state": row.state.value,
+        "failure": row.failure,
+        "run_id": row.run_id,
+        "created": format_timestamp(row.created),
+        "delivered": at(row.delivered),
+        "accepted": at(row.accepted),
+    }
+
+
+def message_of_comment(row: TicketComment, mode: str) -> MessageJson:
+    """Words that were taken at once, as a comment, in the shape of a message."""
+    written = format_timestamp(row.created)
+    return {
+        "id": row.id,
+        "uuid": "",
+        "author": row.author,
+        "body": row.body,
+        "mode": mode,
+        "state": "accepted",
+        "failure": None,
+        "run_id": row.run_id,
+        "created": written,
+        "delivered": written,
+        "accepted": written,
+    }
+
+
+class EventJson(TypedDict):
+    id: int
+    ticket: str | None
+    ticket_id: int | None
+    seq: int | None
+    event_type: str
+    actor: str
+    run_id: int | None
+    ts: str
+    payload: dict[str, Any]
+
+
+class RunJson(TypedDict):
+    id: int
+    ticket_id: int
+    generation: int
+    agent: str
+    phase: str | None
+    profile: str | None
+    program: str | None
+    mode: str
+    host: str
+    state: str
+    outcome: str | None
+    failure: str | None
+    failure_detail: str | None
+    stop_code: str | None
+    summary: str | None
+    exit_code: int | None
+    workspace: str | None
+    branch: str | None
+    base_sha: str | None
+    conversation_id: str | None
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    turns: int
+    started: str
+    heartbeat: str | None
+    ended: str | None
+
+
+SAME = (
+    "id", "ticket_id", "generation", "agent", "phase", "profile", "program", "host", "failure_detail", "stop_code",
+    "summary", "exit_code", "workspace", "branch", "base_sha", "conversation_id", "input_tokens", "output_tokens",
+    "cost_usd", "turns",
+)  # fmt: skip
+
+
+def run(row: Run) -> RunJson:
+    plain = {name: getattr(row, name) for name in SAME}
+    words = {
+        "mode": row.mode.value,
+        "state": row.state.value,
+        "outcome": row.outcome.value if row.outcome else None,
+        "failure": row.failure.value if row.failure else None,
+    }
+    times = {"started": format_timestamp(row.started), "heartbeat": at(row.heartbeat), "ended": at(row.ended)}
+    return cast(RunJson, plain | words | times)
+
+
+class ContextJson(TypedDict):
+    id: int
+    kind: str
+    path: str
+    title: str
+    note: str
+    author: str
+    created: str
+
+
+def context(row: TicketContext) -> ContextJson:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "path": row.reference,
+        "title": row.title,
+        "note": row.note,
+        "author": row.author,
+        "created": format_timestamp(row.created),
+    }
+
+
+class RelationJson(TypedDict):
+    id: int
+    kind: str
+    words: str
+    ticket: str
+    title: str
+    status: str
+
+
+def relation(seen: Relation) -> RelationJson:
+    return {
+        "id": seen.id,
+        "kind": seen.kind,
+        "words": seen.words,
+        "ticket": seen.identifier,
+        "title": seen.title,
+        "status": seen.status,
+    }
+
+
+class AttachmentJson(TypedDict):
+    id: int
+    ticket_id: int
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    author: str
+    run_id: int | None
+    created: str
+    href: str
+
+
+def attachment(row: Attachment) -> AttachmentJson:
+    return {
+        "id": row.id,
+        "ticket_id": row.ticket_id,
+        "name": row.name,
+        "media_type": row.media_type,
+        "size": row.size,
+        "sha256": row.sha256,
+        "author": row.author,
+        "run_id": row.run_id,
+        "created": format_timestamp(row.created),
+        "href": f"/api/v1/attachments/{row.id}",
+    }
+
+
+class ProjectJson(TypedDict):
+    id: int
+    slug: str
+    name: str
+    folder: str
+    base_branch: str
+    clone_url: str | None
+    check_command: list[str] | None
+    setup_command: list[str] | None
+    link_files: list[str]
+    gate: str
+    landing: str
+    max_runs: int
+    version: int
+    created: str
+
+
+def project(row: Project) -> ProjectJson:
+    return {
+        "id": row.id,
+        "slug": row.slug,
+        "name": row.name,
+        "folder": row.folder,
+        "base_branch": row.base_branch,
+        "clone_url": row.clone_url,
+        "check_command": row.check_command,
+        "setup_command": row.setup_command,
+        "link_files": row.link_files,
+        "gate": row.gate.value,
+        "landing": row.landing.value,
+        "max_runs": row.max_runs,
+        "version": row.version,
+        "created": format_timestamp(row.created),
+    }
+
+
+class AgentJson(TypedDict):
+    name: str
+    kind: str
+    title: str
+    aliases: list[str]
+    runnable: bool
+    profile: str | None
+    capacity: int
+    live_runs: int
+    cooldown_until: str | None
+    cooldown_reason: str | None
+
+
+def agent(row: Agent, live_runs: int = 0) -> AgentJson:
+    return {
+        "name": row.name,
+        "kind": row.kind.value,
+        "title": row.title,
+        "aliases": row.aliases,
+        "runnable": row.runnable,
+        "profile": row.profile,
+        "capacity": row.capacity,
+        "live_runs": live_runs,
+        "cooldown_until": at(row.cooldown_until),
+        "cooldown_reason": row.cooldown_reason,
+    }
+
+
+class ProfileJson(TypedDict):
+    name: str
+    program: str
+    provider: str | None
+    model: str | None
+    context_size: int | None
+    effort: str | None
+    mode: str
+    permissions: str
+    argv: list[str]
+    env_allow: list[str]
+    limits: dict[str, float]
+
+
+def profile(row: Profile) -> ProfileJson:
+    return {
+        "name": row.name,
+        "program": row.program,
+        "provider": row.provider,
+        "model": row.model,
+        "context_size": row.context_size,
+        "effort": row.effort,
+        "mode": row.mode.value,
+        "permissions": row.permissions,
+        "argv": row.argv,
+        "env_allow": row.env_allow,
+        "limits": row.limits,
+    }
+
+
+class TokenJson(TypedDict):
+    id: int
+    name: str
+    prefix: str
+    scope: str
+    created: str
+    expires: str | None
+    revoked: str | None
+    last_used: str | None
+
+
+class NewTokenJson(TokenJson):
+    token: str
+
+
+def token(row: ApiToken) -> TokenJson:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "prefix": row.prefix,
+        "scope": row.scope.value,
+        "created": format_timestamp(row.created),
+        "expires": at(row.expires),
+        "revoked": at(row.revoked),
+        "last_used": at(row.last_used),
+    }

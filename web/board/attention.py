@@ -1,0 +1,37 @@
+"""What needs a person now, for programs and for the notifications of a browser."""
+
+from __future__ import annotations
+
+from typing_extensions import TypedDict
+
+from models import format_timestamp
+from tickets.board import overview
+from web.api.resource import Call, Resource
+from web.api.schemas import Page
+
+blueprint = Resource("needs", __name__)
+
+
+class NeedJson(TypedDict):
+    ticket: str
+    title: str
+    status: str
+    line: str
+    since: str
+
+
+@blueprint.reads("/needs-you")
+def list_needs(call: Call) -> Page[NeedJson]:
+    """List what waits for a person, the longest waiting first, a hundred at most."""
+    found = overview.needs_you(call.session, overview.MOST_NEEDS)
+    return {"items": [_json(item) for item in found], "next": None}
+
+
+def _json(item: overview.View) -> NeedJson:
+    return {
+        "ticket": item["identifier"],
+        "title": item["title"],
+        "status": item["status"],
+        "line": item["line"],
+        "since": format_timestamp(item["since"]),
+    }

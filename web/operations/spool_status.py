@@ -1,0 +1,66 @@
+"""What a run's directory shows of its spool: how much is on disk, what the board has of it, and where its report is."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import Run
+from settings import Settings
+from web.stream.log_tail import open_plain
+from workers.run.report import REPORTED
+from workers.run.spool import ACKED
+from workers.run.verdict import REPORT
+
+WORD_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolState:
+    """`segments` and `size` of the events on disk; the board took them up to `taken`, the wrapper knows of `acknowledged`.
+
+    `report` says what became of the final report; `problem` why there is nothing to see.
+    """
+
+    taken: int
+    segments: int = 0
+    size: int = 0
+    acknowledged: int = 0
+    report: str = ""
+    problem: str | None = None
+
+
+def state(settings: Settings, run: Run) -> SpoolState:
+    """The spool of a run of this machine."""
+    if run.host != socket.gethostname():
+        return SpoolState(run.last_run_seq, problem=f"It is on {run.host}.")
+    folder = settings.run_path(run.id)
+    segments = sorted(folder.glob("events*.jsonl")) if folder.is_dir() else []
+    if not segments:
+        return SpoolState(run.last_run_seq, problem="Its directory is no longer there, or holds no events.")
+    sizes = [segment.lstat().st_size for segment in segments]
+    acknowledged = _word(folder / ACKED)
+    return SpoolState(
+        run.last_run_seq,
+        len(segments),
+        sum(sizes),
+        int(acknowledged) if acknowledged.isascii() and acknowledged.isdecimal() else 0,
+        _report(folder),
+    )
+
+
+def _report(folder: Path) -> str:
+    answered = _word(folder / REPORTED)
+    if answered:
+        return "delivered" if answered == "200" else f"refused ({answered[:3]})"
+    return "waits to be delivered" if (folder / REPORT).is_file() else "none"
+
+
+def _word(path: Path) -> str:
+    """The one word in a small file; the run's agent may write in this directory, so nothing but a plain file is read."""
+    file = open_plain(path)
+    if file is None:
+        return ""
+    with file:
+        return file.read(WORD_BYTES).decode("ascii", "replace").strip()

@@ -1,0 +1,164 @@
+"""Scheduled tasks and incidents for programs."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from models import Incident, IncidentState, TaskRun, format_timestamp
+from tickets.lifecycle.schemas import at
+from tickets.operations import incidents, task_files, tasks
+from tickets.operations.task_files import TaskNote
+from tickets.shared.inputs import Body, Prose
+from web.api.resource import OPERATORS, Call, Resource
+from web.api.schemas import Page
+
+blueprint = Resource("upkeep", __name__)
+
+
+class IncidentJson(TypedDict):
+    id: int
+    title: str
+    detail: str
+    severity: str
+    state: str
+    count: int
+    recurrence: int
+    closed_by: str | None
+    evidence: str | None
+    first_seen: str
+    last_seen: str
+
+
+def incident_json(row: Incident) -> IncidentJson:
+    return {
+        "id": row.id,
+        "title": row.title,
+        "detail": row.detail,
+        "severity": row.severity,
+        "state": row.state.value,
+        "count": row.count,
+        "recurrence": row.recurrence,
+        "closed_by": row.closed_by,
+        "evidence": row.evidence,
+        "first_seen": format_timestamp(row.first_seen),
+        "last_seen": format_timestamp(row.last_seen),
+    }
+
+
+class InState(Body):
+    """Incidents in one state, the newest sighting first."""
+
+    state: IncidentState = IncidentState.OPEN
+
+
+class Proof(Body):
+    """What shows that the cause is gone."""
+
+    evidence: Prose = Field(min_length=1, max_length=4000)
+
+
+@blueprint.reads("/incidents")
+def list_incidents(call: Call, query: InState) -> Page[IncidentJson]:
+    """List incidents in one state."""
+    return {"items": [incident_json(row) for row in incidents.recent(call.session, query.state)], "next": None}
+
+
+@blueprint.writes("POST", "/incidents/<number:incident_id>/ack")
+def acknowledge_incident(call: Call, incident_id: int) -> IncidentJson:
+    """Say that somebody is looking into an incident."""
+    return incident_json(incidents.acknowledge(call.session, incident_id, call.actor))
+
+
+@blueprint.writes("POST", "/incidents/<number:incident_id>/close")
+def close_incident(call: Call, incident_id: int, body: Proof) -> IncidentJson:
+    """Close an incident with what shows that its cause is gone."""
+    return incident_json(incidents.close(call.session, incident_id, body.evidence, call.actor))
+
+
+class TaskRunJson(TypedDict):
+    id: int
+    task: str
+    trigger: str
+    outcome: str | None
+    exit_code: int | None
+    output_tail: str
+    started: str
+    ended: str | None
+
+
+def task_run_json(row: TaskRun) -> TaskRunJson:
+    return {
+        "id": row.id,
+        "task": row.task,
+        "trigger": row.trigger.value,
+        "outcome": row.outcome.value if row.outcome else None,
+        "exit_code": row.exit_code,
+        "output_tail": row.output_tail,
+        "started": format_timestamp(row.started),
+        "ended": at(row.ended),
+    }
+
+
+class TaskJson(TypedDict):
+    """`due` is when its schedule comes next, whether it is enabled or not; null for one that is no cron line."""
+
+    name: str
+    description: str
+    schedule: str
+    enabled: bool
+    due: str | None
+    latest: TaskRunJson | None
+
+
+def task_json(note: TaskNote, enabled: bool, latest: TaskRun | None) -> TaskJson:
+    return {
+        "name": note.name,
+        "description": note.description,
+        "schedule": note.schedule,
+        "enabled": enabled,
+        "due": at(note.due),
+        "latest": task_run_json(latest) if latest else None,
+    }
+
+
+def _tasks(call: Call) -> list[TaskJson]:
+    decided, latest = tasks.decisions(call.session), tasks.latest(call.session)
+    return [
+        task_json(note, decided.get(note.name, note.enabled), latest.get(note.name))
+        for note in task_files.notes(task_files.SHIPPED, call.settings.zone)
+    ]
+
+
+@blueprint.reads("/tasks")
+def list_tasks(call: Call) -> Page[TaskJson]:
+    """List the scheduled tasks, each with its newest run."""
+    return {"items": _tasks(call), "next": None}
+
+
+@blueprint.reads("/tasks/<name>/runs")
+def list_task_runs(call: Call, name: str) -> Page[TaskRunJson]:
+    """List the newest runs of a scheduled task."""
+    task_files.require(name)
+    return {"items": [task_run_json(row) for row in tasks.history(call.session, name)], "next": None}
+
+
+@blueprint.writes("POST", "/tasks/<name>/run", rights=OPERATORS)
+def run_task(call: Call, name: str) -> None:
+    """Run a task now, enabled or not; the scheduler starts it within a second."""
+    task_files.require(name)
+    tasks.run_now(call.session, name, call.actor)
+
+
+@blueprint.writes("POST", "/tasks/<name>/enable", rights=OPERATORS)
+def enable_task(call: Call, name: str) -> None:
+    """Let a task run by its schedule."""
+    task_files.require(name)
+    tasks.enable(call.session, name, call.actor)
+
+
+@blueprint.writes("POST", "/tasks/<name>/disable", rights=OPERATORS)
+def disable_task(call: Call, name: str) -> None:
+    """Keep a task from running by its schedule."""
+    task_files.require(name)
+    tasks.disable(call.session, name, call.actor)

@@ -1,0 +1,115 @@
+"""Runs: what was tried, what is being tried, and what a run's wrapper tells and asks the board."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from auth import Right
+from models import Run, Ticket
+from tickets.dispatch.budgets import Budgets
+from tickets.lifecycle.schemas import TicketJson, ticket_json
+from tickets.runs import claims, external, heartbeat, reports, takeover
+from tickets.runs.external import ExternalRun
+from tickets.runs.heartbeat import Beat
+from tickets.runs.reports import RetryPolicy, RunReport
+from tickets.shared.errors import ClaimLost
+from tickets.shared.inputs import Body, Prose
+from web.api import schemas
+from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
+from web.api.schemas import Page, RunJson
+from web.site import notify_run
+
+from .conversation import Newest
+
+blueprint = Resource("runs", __name__)
+
+STOPPERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR})
+
+
+@blueprint.reads("/tickets/<ticket>/runs", rights=ANYBODY | RUNS)
+def list_runs(call: Call, ticket: Ticket, query: Newest) -> Page[RunJson]:
+    """List the attempts at a ticket, the newest first."""
+    return {"items": [schemas.run(row) for row in claims.list_runs(call.session, ticket.id, query.limit)], "next": None}
+
+
+@blueprint.reads("/runs/<number:run>", rights=ANYBODY | RUNS)
+def read_run(call: Call, run: Run) -> RunJson:
+    """Read one run."""
+    return schemas.run(run)
+
+
+class OpenedJson(TypedDict):
+    run: RunJson
+    token: str
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/runs", rights=WRITERS, status=201, secret=True)
+def open_external_run(call: Call, ticket: Ticket, body: ExternalRun) -> OpenedJson:
+    """Mirror work done outside Mission Control, which never starts or stops it. The run's token is shown only here."""
+    run, token = external.open_run(call.session, ticket.id, body, call.actor)
+    return {"run": schemas.run(run), "token": token}
+
+
+class ControlJson(TypedDict):
+    stop: dict[str, Any] | None
+    messages: list[dict[str, Any]]
+    answers: list[dict[str, Any]]
+    interrupt: dict[str, Any] | None
+
+
+@blueprint.writes("POST", "/runs/<number:run>/heartbeat", rights=RUNS, late=True)
+def beat(call: Call, run: Run, body: Beat) -> ControlJson:
+    """Record a run's sign of life; the answer says what it must know: stop, messages waiting, answers."""
+    grace, allowed = call.settings.limits.grace_seconds, Budgets.of(call.settings)
+    return cast(ControlJson, heartbeat.beat(call.session, run.id, body, grace, allowed))
+
+
+class ReceiptJson(TypedDict):
+    accepted: bool
+    ticket: TicketJson
+
+
+@blueprint.writes("POST", "/runs/<number:run>/report", rights=RUNS, late=True)
+def report(call: Call, run: Run, body: RunReport) -> ReceiptJson | ClaimLost:
+    """End a run with its verdict. One that no longer holds its ticket is refused, and what it sent is kept apart."""
+    receipt = reports.report(call.session, run.id, body, retry_policy(call))
+    if not receipt.accepted:
+        return ClaimLost(run=run.id, reason=receipt.reason)
+    return {"accepted": True, "ticket": ticket_json(call.session, [receipt.ticket])[0]}
+
+
+def retry_policy(call: Call) -> RetryPolicy:
+    return RetryPolicy(call.settings.retry_limit, call.settings.retry_backoff_seconds)
+
+
+class Stop(Body):
+    """Why, in a sentence that is kept with the ticket."""
+
+    reason: Prose = Field("", max_length=2000)
+
+
+@blueprint.writes("POST", "/runs/<number:run>/takeover", rights=STOPPERS)
+def take_over(call: Call, run: Run) -> TicketJson:
+    """Stop a run and let a person go on with its conversation on the agent's own screen."""
+    ticket = takeover.take_over(call.session, run.ticket_id, call.actor)
+    call.after.append(lambda: notify_run.nudge(call.settings, run.id))
+    return ticket_json(call.session, [ticket])[0]
+
+
+@blueprint.writes("POST", "/runs/<number:run>/handback", rights=STOPPERS)
+def hand_back(call: Call, run: Run) -> TicketJson:
+    """Give a conversation that a person has taken over back to the agent."""
+    ticket = takeover.hand_back(call.session, run.ticket_id, call.actor)
+    call.after.append(lambda: notify_run.nudge(call.settings, run.id))
+    return ticket_json(call.session, [ticket])[0]
+
+
+@blueprint.writes("POST", "/runs/<number:run>/stop", rights=STOPPERS)
+def stop(call: Call, run: Run, body: Stop) -> TicketJson:
+    """Stop a run; its ticket is parked until somebody wakes it."""
+    ticket = reports.stop(call.session, run.id, call.actor, body.reason)
+    call.after.append(lambda: notify_run.nudge(call.settings, run.id))
+    return ticket_json(call.session, [ticket])[0]

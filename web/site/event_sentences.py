@@ -1,0 +1,156 @@
+"""Events as sentences for people: "operator parked MC-3 until an answer comes"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tickets.shared import display_names
+from tickets.shared.events import Logged
+
+from . import template_filters
+
+TICKET = "{ticket}"
+EXCERPT = 160
+
+GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "tickets": ("Tickets", ("ticket_",)),
+    "conversation": ("Conversation", ("comment_", "message_", "request_", "attachment_", "context_", "relationship_")),
+    "runs": ("Runs", ("run_", "dispatch_", "claim_", "budget_", "write_")),
+    "incidents": ("Incidents", ("incident_",)),
+    "machine": ("Machine", ("project_", "agent_", "profile_", "token_", "task_", "switch_", "logged_", "view_")),
+}
+"""What the feed can be narrowed to: its name, and how the types of its events begin."""
+
+MOVES: dict[str, tuple[str, str]] = {
+    "triage": ("corner-down-left", "made {ticket} ready to start"),
+    "claim": ("circle-play", "claimed {ticket}"),
+    "start": ("circle-play", "started {ticket}"),
+    "finish": ("circle-check", "finished {ticket}"),
+    "release": ("undo-2", "handed {ticket} back"),
+    "ask": ("message-circle-question-mark", "asked a question on {ticket}"),
+    "answer": ("message-square", "answered {ticket}"),
+    "submit": ("scan-eye", "handed in {ticket} for review"),
+    "complete": ("circle-check", "completed {ticket}"),
+    "approve": ("check", "approved {ticket}"),
+    "land": ("git-merge", "landed {ticket}: {body}"),
+    "fail_landing": ("triangle-alert", "could not land {ticket}: {body}"),
+    "request_changes": ("file-pen", "asked for changes to {ticket}"),
+    "send_back": ("undo-2", "sent {ticket} back to an earlier phase: {body}"),
+    "park": ("hourglass", "parked {ticket}"),
+    "wake": ("bell", "woke {ticket}"),
+    "block": ("octagon-alert", "blocked {ticket}: {next_action}"),
+    "unblock": ("circle", "unblocked {ticket}"),
+    "close": ("circle-check", "closed {ticket} without its evidence"),
+    "cancel": ("circle-slash", "cancelled {ticket}"),
+    "reopen": ("refresh-cw", "reopened {ticket}"),
+    "undo": ("undo-2", "took back the last move of {ticket}"),
+}
+
+SENTENCES: dict[str, tuple[str, str]] = {
+    "ticket_created": ("plus", "created {ticket}"),
+    "ticket_landed_late": ("git-merge", "landed {ticket} too late: {body}"),
+    "ticket_edited": ("pencil", "edited {edited} of {ticket}"),
+    "ticket_phases_begun": ("list-checks", "began a workflow on {ticket}"),
+    "ticket_phases_arranged": ("list-checks", "changed the phases that follow of {ticket}"),
+    "ticket_phase_waived": ("circle-slash", "waived phase {name} of {ticket}: {reason}"),
+    "ticket_phase_decided": ("flag", "decided phase {name} of {ticket}: {choice}"),
+    "comment_added": ("message-square", "commented on {ticket}: {body}"),
+    "message_queued": ("send", "told the agent of {ticket}: {body}"),
+    "message_expired": ("hourglass", "let a message to the agent of {ticket} expire"),
+    "message_queued_again": ("refresh-cw", "queued a message to the agent of {ticket} again"),
+    "request_answered": ("check", "answered the agent of {ticket}"),
+    "attachment_added": ("paperclip", "attached {name} to {ticket}"),
+    "attachment_removed": ("paperclip", "took {name} off {ticket}"),
+    "context_linked": ("link", "linked {path} to {ticket}"),
+    "context_unlinked": ("link", "took the link to {path} off {ticket}"),
+    "relationship_added": ("cable", "related {ticket} to {other}: {kind}"),
+    "relationship_removed": ("cable", "took back that {ticket} was related to {other}: {kind}"),
+    "run_opened": ("circle-play", "started a run of {agent} on {ticket}"),
+    "run_ended": ("flag", "ended run {run} of {ticket}: {outcome}"),
+    "run_stop_requested": ("square", "told run {run} of {ticket} to stop: {reason}"),
+    "run_state_changed": ("activity", "saw run {run} of {ticket} become {to}"),
+    "dispatch_held": ("hand", "did not start {ticket}: {detail}"),
+    "dispatch_refused": ("octagon-alert", "started nothing: {reason}"),
+    "claim_lost": ("zap", "was not the first to claim {ticket}"),
+    "budget_passed": ("coins", "stopped {ticket} at its budget"),
+    "write_quarantined": ("shield-check", "kept a late {kind} of run {run} of {ticket} for inspection"),
+    "ticket_control_changed": ("hand", "changed who talks with the agent of {ticket}"),
+    "incident_opened": ("siren", "raised an incident: {title}"),
+    "incident_reopened": ("siren", "raised an incident again: {title}"),
+    "incident_acknowledged": ("eye", "took on the incident: {title}"),
+    "incident_closed": ("circle-check", "closed the incident: {title}"),
+    "project_wanted": ("folder-git-2", "asked for a look at a new project"),
+    "project_added": ("folder-git-2", "added the project {project}"),
+    "project_edited": ("folder-git-2", "changed the project {project}"),
+    "agent_added": ("bot", "added the agent {agent}"),
+    "agent_edited": ("bot", "changed the agent {agent}"),
+    "agent_cooled": ("hourglass", "gives {agent} nothing for a while: {reason}"),
+    "profile_added": ("cpu", "added the profile {profile}"),
+    "profile_edited": ("cpu", "changed the profile {profile}"),
+    "token_issued": ("key-round", "made the token {token}"),
+    "token_revoked": ("key-round", "revoked the token {token}"),
+    "task_enabled": ("timer", "enabled the task {task}"),
+    "task_disabled": ("timer", "disabled the task {task}"),
+    "task_run_requested": ("play", "asked for the task {task} to run"),
+    "switch_changed": ("settings", "set the switch {switch}"),
+    "logged_in": ("user", "logged in"),
+    "logged_out": ("log-out", "logged out"),
+    "view_saved": ("bookmark", "saved the view {title}"),
+    "view_deleted": ("bookmark", "deleted the view {title}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event as a sentence: the actor, then the words before and behind the ticket where there is one."""
+
+    id: int
+    at: str
+    icon: str
+    actor: str
+    before: str
+    ticket: str | None
+    title: str | None
+    after: str
+
+
+def tell(event: Logged) -> Told:
+    """The sentence of an event; one that has none of its own is told by its type and the first of its words."""
+    icon, sentence = _sentence(event)
+    before, _, after = sentence.partition(TICKET)
+    facts = _Facts(event.payload)
+    ticket = event.identifier if TICKET in sentence else None
+    said = (before.format_map(facts).strip(), after.format_map(facts).rstrip(" :"))
+    return Told(event.id, event.ts, icon, event.actor, said[0], ticket, event.title if ticket else None, said[1])
+
+
+def _sentence(event: Logged) -> tuple[str, str]:
+    moved = event.event_type == "ticket_moved"
+    known = MOVES.get(str(event.payload.get("move"))) if moved else SENTENCES.get(event.event_type)
+    words = event.event_type.replace("_", " ").replace(".", " ")
+    return known or (
+        "circle-dashed",
+        f"{words} {TICKET}: {{anything}}" if event.identifier else f"{words}: {{anything}}",
+    )
+
+
+class _Facts(dict[str, str]):
+    """The words of a payload, each in one line and of bounded length; those that are missing are empty."""
+
+    def __init__(self, payload: Mapping[str, Any]) -> None:
+        super().__init__({name: _plain(value) for name, value in payload.items()})
+        self["anything"] = template_filters.told(payload)
+        changes = payload.get("changes")
+        self["edited"] = (
+            " and ".join(display_names.field(name) for name in changes) if isinstance(changes, Mapping) else ""
+        )
+
+    def __missing__(self, name: str) -> str:
+        return ""
+
+
+def _plain(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"

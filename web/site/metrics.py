@@ -1,0 +1,139 @@
+"""What the web's processes measure of themselves, and `/metrics`: all of it in the format of Prometheus.
+
+Whichever worker is asked answers for all of them, since their figures are in memory that they share.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from http import HTTPMethod, HTTPStatus
+from itertools import product
+from typing import cast
+
+from flask import Blueprint, Flask, Response, g, request
+
+import auth
+from database import Session, reading
+from tickets.operations import health, store_stats
+from tickets.operations.health import Check, HealthReport
+from web.api.resource import ANYBODY
+
+from .shared_values import Gauge, Name, SharedValues
+
+blueprint = Blueprint("vitals", __name__)
+
+VALUES = SharedValues()
+RUNNING = Gauge(VALUES, "mc_requests_running")
+FAILING = Gauge(VALUES, "mc_tailer_failing")
+OPEN = {bucket: Gauge(VALUES, "mc_connections_open", bucket) for bucket in ("events", "tails", "sockets")}
+ANSWERS, SECONDS, SECONDS_SUM = "mc_answers", "mc_answer_seconds", "mc_answer_seconds_sum"
+LIMITS = (0.005, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Upper limits of the histogram's buckets, in seconds."""
+BOUNDS = (*map(str, LIMITS), "+Inf")
+OTHER = "other"
+CROWDED = 0.8
+"""Of a worker's threads: above it there is little left for the next request."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """One process of the web: `open` says how many places of each bucket are taken."""
+
+    pid: str
+    running: int = 0
+    failing: bool = False
+    open: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> int:
+        """Threads in use: a WebSocket is a view at work, a stream goes on after its view."""
+        return self.running + self.open.get("events", 0) + self.open.get("tails", 0)
+
+
+def install(app: Flask) -> None:
+    """Measure every request of this application."""
+    app.before_request(_begin)
+    app.after_request(_measure)
+    app.teardown_request(_end)
+    VALUES.declare(product([ANSWERS], [*HTTPMethod, OTHER], [*(str(int(status)) for status in HTTPStatus), OTHER]))
+
+
+def declare_endpoints(app: Flask) -> None:
+    """Let the time of each view be measured: once all are registered, before the fork."""
+    endpoints = [*app.view_functions, "none"]
+    VALUES.declare(product([SECONDS], endpoints, BOUNDS))
+    VALUES.declare(product([SECONDS_SUM], endpoints))
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+    RUNNING.add(1)
+
+
+def _measure(response: Response) -> Response:
+    VALUES.add(_answer(request.method, str(response.status_code)))
+    if not response.is_streamed:
+        seconds = time.perf_counter() - g.began
+        endpoint = request.endpoint or "none"
+        VALUES.add((SECONDS, endpoint, BOUNDS[bisect_left(LIMITS, seconds)]))
+        VALUES.add((SECONDS_SUM, endpoint), seconds)
+        response.headers["Server-Timing"] = f"app;dur={1000 * seconds:.1f}"  # milliseconds, which browsers show
+    return response
+
+
+def _answer(method: str, code: str) -> tuple[str, str, str]:
+    """The counter of an answer; a method that a client made up gets none of its own."""
+    name = ANSWERS, method, code
+    return name if name in VALUES else (ANSWERS, OTHER, OTHER)
+
+
+def _end(_error: BaseException | None) -> None:
+    if g.pop("began", None) is not None:
+        RUNNING.add(-1)
+
+
+# ------------------------------------------------------------------------------------------------------ who reads them
+
+
+def workers() -> list[Worker]:
+    """The processes of the web that are alive, by their number."""
+    return [_worker(str(pid), gauges) for pid, gauges in sorted(VALUES.gauges().items())]
+
+
+def _worker(pid: str, gauges: dict[Name, float]) -> Worker:
+    places = {bucket: int(gauges[gauge.name]) for bucket, gauge in OPEN.items()}
+    return Worker(pid, int(gauges[RUNNING.name]), bool(gauges[FAILING.name]), places)
+
+
+def check(threads: int) -> Check:
+    """Whether the web itself is well: every worker reads the log, and has threads to spare."""
+    alive = workers()
+    deaf = [worker.pid for worker in alive if worker.failing]
+    crowded = [worker for worker in alive if worker.busy > CROWDED * threads]
+    if deaf:
+        return Check("web", "failed", f"worker {', '.join(deaf)} cannot read the event log, so its pages hear no news")
+    if crowded:
+        said = ", ".join(f"{worker.busy} of {threads} threads of worker {worker.pid} are busy" for worker in crowded)
+        return Check("web", "warning", f"{said}; set more with MC_THREADS")
+    return Check("web", "ok", f"{len(alive)} {'worker' if len(alive) == 1 else 'workers'}")
+
+
+def verdict(session: Session) -> HealthReport:
+    """Is it working? What health says, and whether the web itself is well; looked at once a request."""
+    if "verdict" not in g:
+        settings = auth.instance().settings
+        g.verdict = health.verdict(session, settings.home, check(settings.threads))
+    return cast(HealthReport, g.verdict)
+
+
+@blueprint.get("/metrics")
+@auth.allow(*ANYBODY)
+def metrics() -> Response:
+    """Every figure there is, for a Prometheus server with a token."""
+    from . import exposition  # 4 MB of memory that only those who scrape need
+
+    with reading(auth.instance().engine) as session:
+        text = exposition.render(verdict(session), store_stats.last(session))
+    return Response(text, content_type=exposition.CONTENT_TYPE_LATEST)

@@ -1,0 +1,85 @@
+"""The phases picker (`templates/macros/phases.html`): which phases a ticket goes through, with whom, and how each ends.
+
+Any form may hold it. `rows` are what it shows, `choices` what it offers, `read` makes the phases of a submitted form, and
+`typed` the rows again when that form was refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from werkzeug.datastructures import MultiDict
+
+from database import Session
+from models import AgentKind, Gate, TicketPhase
+from tickets.planning import workflow_view
+from tickets.team import agents as agents_module
+from tickets.workflow.ticket_phases import STANDARD
+
+DECISION = "decision"
+ENDS = [*((gate.value, words) for gate, words in workflow_view.ENDS.items()), (DECISION, "A decision is made")]
+NUMBERED = re.compile(r"phase-(\d{1,2})-name")
+
+Option = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One phase as the picker shows it; `end` is the name of a gate, or `decision` with its `choices`."""
+
+    name: str
+    included: bool = False
+    agent: str = ""
+    end: str = Gate.PERSON.value
+    choices: str = ""
+    runbook: str = ""
+
+
+def rows(phases: Iterable[TicketPhase] = (), *, included: Sequence[str] = (), without: Sequence[str] = ()) -> list[Row]:
+    """These phases, then the standard ones that are missing; of those, `included` are ticked and `without` left out."""
+    shown = [_row(phase) for phase in phases]
+    known = {row.name for row in shown} | set(without)
+    return shown + [Row(name, name in included) for name in STANDARD if name not in known]
+
+
+def _row(phase: TicketPhase) -> Row:
+    end = DECISION if phase.choices else phase.gate.value
+    return Row(phase.name, True, phase.agent or "", end, ", ".join(phase.choices), phase.runbook or "")
+
+
+def listing(names: Sequence[str]) -> str:
+    """Names of phases as one says them: "Dev", "Dev + QA", "Dev Review + QA"; js/phases.js says the same."""
+    return " + ".join(filter(None, [" ".join(names[:-1]), *names[-1:]]))
+
+
+def choices(session: Session) -> dict[str, list[Option]]:
+    """Who may work a phase, and how one may end."""
+    fit = [member for member in agents_module.members(session) if member.runnable or member.kind is AgentKind.HUMAN]
+    agents = [(member.name, member.title or member.name) for member in fit if member.runnable]
+    people = [(member.name, member.title or member.name) for member in fit if not member.runnable]
+    return {"agents": agents, "people": people, "ends": ENDS}
+
+
+def typed(form: MultiDict[str, str]) -> list[Row]:
+    """The rows as they were sent, in their order."""
+    found = []
+    for number in (match[1] for name in form if (match := NUMBERED.fullmatch(name))):
+        said = {part: form.get(f"phase-{number}-{part}", "").strip() for part in ("agent", "end", "choices", "runbook")}
+        row = Row(form[f"phase-{number}-name"], f"phase-{number}-on" in form, **said)
+        found.append((form.get(f"phase-{number}-place", 0, int), row))
+    return [row for _, row in sorted(found, key=lambda placed: placed[0])]
+
+
+def read(form: MultiDict[str, str]) -> list[dict[str, Any]]:
+    """The phases that were ticked, as bodies of `tickets.shared.inputs.Phase`."""
+    return [_phase(row) for row in typed(form) if row.included]
+
+
+def _phase(row: Row) -> dict[str, Any]:
+    decides = row.end == DECISION
+    choices = [choice.strip() for choice in row.choices.split(",") if choice.strip()]
+    ending = {"gate": Gate.PERSON.value, "choices": choices} if decides else {"gate": row.end or Gate.PERSON.value}
+    return {"name": row.name, "agent": row.agent or None, "runbook": row.runbook or None, **ending}

@@ -1,0 +1,30 @@
+"""API tokens."""
+
+from __future__ import annotations
+
+from tickets.operations import tokens
+from tickets.operations.tokens import NewToken
+from web.api import schemas
+from web.api.resource import OPERATORS, Call, Resource
+from web.api.schemas import NewTokenJson, Page, TokenJson
+
+blueprint = Resource("tokens", __name__)
+
+
+@blueprint.reads("/tokens", rights=OPERATORS)
+def list_tokens(call: Call) -> Page[TokenJson]:
+    """List the tokens, revoked ones included; never their secrets."""
+    return {"items": [schemas.token(row) for row in tokens.all_tokens(call.session)], "next": None}
+
+
+@blueprint.writes("POST", "/tokens", rights=OPERATORS, status=201, secret=True)
+def issue_token(call: Call, body: NewToken) -> NewTokenJson:
+    """Issue a token; its secret is shown only here."""
+    row, secret = tokens.issue(call.session, body, call.actor)
+    return {**schemas.token(row), "token": secret}
+
+
+@blueprint.writes("DELETE", "/tokens/<number:token>", rights=OPERATORS)
+def revoke_token(call: Call, token: int) -> None:
+    """Revoke a token, and log out every browser that came in with it."""
+    tokens.revoke(call.session, token, call.actor)

@@ -1,0 +1,40 @@
+"""Relationships between tickets."""
+
+from __future__ import annotations
+
+from models import RelationKind, Ticket
+from tickets.shared import lookup
+from tickets.shared.inputs import Body, Reference
+from tickets.workflow import relationships
+from web.api import schemas
+from web.api.resource import ANYBODY, RUNS, Call, Resource
+from web.api.schemas import Page, RelationJson
+
+blueprint = Resource("relations", __name__)
+
+
+class NewRelation(Body):
+    """`kind` as one says it: this ticket blocks that one."""
+
+    kind: RelationKind
+    ticket: Reference
+
+
+@blueprint.reads("/tickets/<ticket>/relationships", rights=ANYBODY | RUNS)
+def list_relationships(call: Call, ticket: Ticket) -> Page[RelationJson]:
+    """List relationships as seen from this ticket."""
+    return {"items": [schemas.relation(seen) for seen in relationships.of(call.session, ticket.id)], "next": None}
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/relationships", status=201)
+def add_relationship(call: Call, ticket: Ticket, body: NewRelation) -> RelationJson:
+    """Relate this ticket to another; cycles are refused where they make no sense."""
+    other = lookup.get(call.session, body.ticket)
+    row = relationships.add(call.session, ticket.id, body.kind.value, other.id, call.actor)
+    return next(schemas.relation(seen) for seen in relationships.of(call.session, ticket.id) if seen.id == row.id)
+
+
+@blueprint.writes("DELETE", "/tickets/<ticket>/relationships/<number:relationship>")
+def remove_relationship(call: Call, ticket: Ticket, relationship: int) -> None:
+    """Take a relationship back, from either of its tickets."""
+    relationships.remove(call.session, ticket.id, relationship, call.actor)

@@ -1,0 +1,79 @@
+"""Phases of a ticket for programs: read them, and plan them on a person's behalf."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import cast
+
+from typing_extensions import TypedDict
+
+from models import Ticket
+from tickets.planning import phase_editing, workflow_view
+from tickets.planning.phase_editing import Arrange, Begin, Decide, Waive
+from tickets.shared import lookup
+from web.api.resource import ANYBODY, OPERATORS, RUNS, Call, Resource
+from web.site import notify_run
+
+blueprint = Resource("workflow", __name__)
+
+
+class PhaseJson(TypedDict):
+    name: str
+    state: str
+    agent: str | None
+    gate: str
+    choices: list[str]
+    decided: str | None
+    note: str | None
+    runbook: str | None
+
+
+class WorkflowJson(TypedDict):
+    phases: list[PhaseJson]
+    phase: str | None
+    waits_for: str | None
+    version: int
+
+
+@blueprint.reads("/tickets/<ticket>/workflow", rights=ANYBODY | RUNS)
+def read_workflow(call: Call, ticket: Ticket) -> WorkflowJson:
+    """Read a ticket's phases, and what the current one waits for."""
+    return _shown(call, ticket)
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/workflow", rights=OPERATORS, status=201)
+def begin_workflow(call: Call, ticket: Ticket, body: Begin) -> WorkflowJson:
+    """Give a ticket that has none its phases; the first begins."""
+    return _shown(call, phase_editing.begin(call.session, ticket, body, call.actor))
+
+
+@blueprint.writes("PUT", "/tickets/<ticket>/workflow", rights=OPERATORS)
+def arrange_workflow(call: Call, ticket: Ticket, body: Arrange) -> WorkflowJson:
+    """Replace the phases that have not started."""
+    return _shown(call, phase_editing.arrange(call.session, ticket, body, call.actor))
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/workflow/waive", rights=OPERATORS)
+def waive_phase(call: Call, ticket: Ticket, body: Waive) -> WorkflowJson:
+    """Let a phase not apply, with the reason."""
+    return _shown(call, phase_editing.waive(call.session, ticket, body, call.actor))
+
+
+@blueprint.writes("POST", "/tickets/<ticket>/workflow/decide", rights=OPERATORS)
+def decide_phase(call: Call, ticket: Ticket, body: Decide) -> WorkflowJson:
+    """Make the decision with which the current phase ends; a live run is told at once."""
+    live = phase_editing.decide(call.session, ticket, body, call.actor)
+    if live is not None:
+        call.after.append(lambda: notify_run.nudge(call.settings, live.id))
+    return _shown(call, lookup.get(call.session, ticket.id))
+
+
+def _shown(call: Call, ticket: Ticket) -> WorkflowJson:
+    found = workflow_view.of(call.session, ticket, lookup.live_run(call.session, ticket.id), ())
+    phases = [{name: asdict(view)[name] for name in PhaseJson.__annotations__} for view in found.phases]
+    return {
+        "phases": cast(list[PhaseJson], phases),
+        "phase": found.current.name if found.current else None,
+        "waits_for": found.waits_for,
+        "version": ticket.version,
+    }

@@ -1,0 +1,77 @@
+"""Codex as an agent without a conversation: `codex exec --json`, one process for one turn.
+
+A profile chooses it with `exec` as its first argument, where the app-server is of no use. The prompt goes in through
+stdin, which is then closed; messages wait for the next run, and nobody can be asked for leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workers.agents.error_classifier import explain_exit
+from workers.contract.agent import State
+from workers.contract.agent_events import Event, event
+from workers.contract.fields import read_line
+from workers.contract.spec import RunSpec
+
+from .exec_stream import CodexExec
+from .program import MCP_SECONDS, POLICIES, earlier, write_config
+
+
+class CodexOnce:
+    """One run of `codex exec`; see `workers.contract.agent.Agent`."""
+
+    one_turn = True
+
+    def __init__(self) -> None:
+        self._exec = CodexExec()
+        self._prompt: str | None = None
+
+    @property
+    def state(self) -> State:
+        return self._exec.state
+
+    def prepare(self, spec: RunSpec, run_dir: Path) -> None:
+        write_config(spec, run_dir)
+
+    def command(self, spec: RunSpec) -> list[str]:
+        sandbox = POLICIES[spec.permissions][1]
+        argv = [spec.binary or "codex", *spec.argv, "--json", "--skip-git-repo-check", "-s", sandbox]
+        argv += ["-C", spec.workspace, *(["-m", spec.model] if spec.model else [])]
+        argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
+        return [*argv, *(earlier(spec) or ()), "-"]
+
+    def environment(self, spec: RunSpec) -> dict[str, str]:
+        return {"CODEX_HOME": spec.config_dir}
+
+    def open(self, prompt: str) -> list[bytes]:
+        self._prompt = prompt
+        return [prompt.encode()]
+
+    def parse(self, line: bytes) -> list[Event]:
+        events = read_line(line, self._exec.read)
+        if self._prompt is not None and any(told.kind == "session" for told in events):
+            events.append(event("input", text=self._prompt, source="prompt"))
+            self._prompt = None
+        return events
+
+    def outbox(self) -> list[bytes]:
+        return []
+
+    def send(self, uuid: str, body: str) -> list[bytes]:
+        """Nothing: the message stays queued for the next run."""
+        return []
+
+    def interrupt(self) -> list[bytes]:
+        return []
+
+    def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
+        return []
+
+    def end(self) -> list[bytes]:
+        return []
+
+    def explain(self, exit_code: int, stderr: str) -> Event | None:
+        return None if self._exec.failed else explain_exit(exit_code, stderr)

@@ -1,0 +1,33 @@
+"""An agent program's own log-in, lent to a run: a link to the operator's credentials file, which is never copied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from workers.host.private_dirs import make_private
+
+CREDENTIALS = {"claude": (".claude", ".credentials.json"), "codex": (".codex", "auth.json")}
+
+
+def lend(program: str, home: Path, config_dir: Path) -> bool:
+    """Link the log-in of `program` found below `home` into a run's `config_dir`; False where there is none.
+
+    A program that renews its log-in may put a file in place of the link. That file is then newer, and is left alone
+    until the operator logs in again.
+    """
+    make_private(config_dir)
+    if program not in CREDENTIALS:
+        return False
+    folder, name = CREDENTIALS[program]
+    source, target = home / folder / name, config_dir / name
+    if not source.is_file():
+        return False
+    if target.is_symlink() and target.readlink() == source:
+        return True
+    if target.is_file() and not target.is_symlink() and target.stat().st_mtime > source.stat().st_mtime:
+        return True
+    draft = config_dir / f".{name}.link"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(source)
+    draft.replace(target)
+    return True

@@ -1,0 +1,47 @@
+"""An agent's own screen as seen from the wrapper; the program beside it is `workers.agents.tui.driver`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workers.agents.script.program import ScriptAgent
+from workers.contract.agent_events import Event
+from workers.contract.fields import Fields, table, text, write_line
+from workers.contract.spec import RunSpec
+from workers.host import isolated_python
+
+
+class ScreenAgent(ScriptAgent):
+    """One run of a program with its own screen; see `workers.contract.agent.Agent`.
+
+    A state that is unknown counts as running until a hook has told that the turn is over.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._run_dir = Path()
+        self._turn_over = False
+
+    def prepare(self, spec: RunSpec, run_dir: Path) -> None:
+        super().prepare(spec, run_dir)
+        self._run_dir = run_dir
+
+    def command(self, spec: RunSpec) -> list[str]:
+        return isolated_python.module("workers.agents.tui.driver", str(self._run_dir))
+
+    def open(self, prompt: str) -> list[bytes]:
+        """Nothing: the prompt is an argument of the program."""
+        return []
+
+    def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
+        return [write_line({"type": "answer", "answer": answer})]
+
+    def _read(self, line: Fields) -> list[Event]:
+        kind = text(line, "kind")
+        self._turn_over = kind == "result" or (self._turn_over and kind != "input")
+        events = super()._read(line)
+        if kind == "state" and text(table(line, "payload"), "state") == "unknown":
+            self.state = "idle" if self._turn_over else "running"
+        return events

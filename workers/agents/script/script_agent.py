@@ -1,0 +1,293 @@
+"""The built-in agent: runs a ticket's fenced shell blocks in the workspace, one step each, and commits what changed.
+
+When all have run it is DONE, unless the output of the last ends with a line that says REVIEW:, CHANGES: or QUESTION:.
+
+It speaks Mission Control's own vocabulary. On stdout, a line an event: {"kind": "step", "payload": {...}}; on stdin:
+
+    {"type": "prompt", "text": "..."}                    starts the work, once
+    {"type": "message", "uuid": "...", "text": "..."}    is noted; this agent cannot act on it
+    {"type": "interrupt"}                                ends the step that runs and skips the others
+    {"type": "end"}                                      ends the program when the work is done; so does the end of stdin
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import json
+import os
+import queue
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .blocks import BlockRefused, Step, steps
+
+RESULT_CHARACTERS = 32_000
+"""How much of a step's output its result keeps, from the end."""
+STREAM_CHARACTERS = 1_000_000
+"""How much of a step's output is streamed, from the start."""
+KILL_SECONDS = 3.0
+TICK_SECONDS = 0.1
+GIT_SECONDS = 120.0
+SAID = re.compile(r"(?:REVIEW|CHANGES|QUESTION): .+")
+NOTHING_TO_RUN = "This ticket has no sh block, so the script agent has nothing to run."
+FALLBACK_AUTHOR = ("-c", "user.name=Mission Control", "-c", "user.email=mc@localhost")
+
+
+class CommitRefused(Exception):
+    """git did not commit what the steps have changed."""
+
+
+_telling = threading.Lock()
+
+
+def tell(kind: str, /, **payload: object) -> None:
+    """Print one event; fields that are None are left out."""
+    line = json.dumps({"kind": kind, "payload": {k: v for k, v in payload.items() if v is not None}})
+    with _telling:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+@dataclass(slots=True)
+class StdinListener:
+    """Reads stdin in a thread. `interrupted` is set until the turn that it ends is over."""
+
+    prompts: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
+    interrupted: threading.Event = field(default_factory=threading.Event)
+    last_result: dict[str, Any] | None = None
+
+    def listen(self) -> None:
+        for line in sys.stdin:
+            with suppress(ValueError):
+                self._heed(json.loads(line))
+        self.prompts.put(None)
+
+    def _heed(self, order: dict[str, Any]) -> None:
+        match order.get("type"):
+            case "prompt":
+                self.prompts.put(str(order.get("text", "")))
+            case "message":
+                self._note(str(order.get("uuid", "")), str(order.get("text", "")))
+            case "interrupt":
+                self.interrupted.set()
+            case "end":
+                self.prompts.put(None)
+
+    def _note(self, uuid: str, text: str) -> None:
+        """Acknowledge a message. One that comes after the work is answered by the same result again."""
+        tell("input", uuid=uuid, text=text, source="message")
+        tell("receipt", uuid=uuid, state="accepted")
+        tell("notice", text="Noted. The script agent runs the ticket's blocks and nothing else.", level="info")
+        if self.last_result:
+            tell("result", **self.last_result)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a step ended: `ok`, `failed` or `timed_out`."""
+
+    status: str
+    exit_code: int | None
+    seconds: float
+    last_line: str = ""
+
+
+def main(argv: list[str]) -> int:
+    """Work on the first prompt, then wait for the end. Exit code 0 unless the program itself fails."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--identifier", required=True)
+    arguments.add_argument("--title", required=True)
+    options = arguments.parse_args(argv)
+    ears = StdinListener()
+    threading.Thread(target=ears.listen, daemon=True).start()
+    tell("session", program="script", version="1")
+    if (prompt := ears.prompts.get()) is not None:
+        tell("state", state="running")
+        tell("input", text=prompt, source="prompt")
+        ears.last_result = work(prompt, f"{options.identifier}: {options.title}", ears)
+        tell("result", **ears.last_result)
+        tell("state", state="idle")
+        ears.prompts.get()
+    return 0
+
+
+def work(prompt: str, subject: str, ears: StdinListener) -> dict[str, Any]:
+    """Run all steps and commit; the payload of the turn's result."""
+    try:
+        todo = steps(prompt)
+    except BlockRefused as error:
+        return _ended(f"QUESTION: A block cannot be run: {error}.")
+    if not todo:
+        return _ended(f"QUESTION: {NOTHING_TO_RUN}")
+    for number, step in enumerate(todo, 1):
+        done = run(number, step, ears)
+        if done.status != "ok":
+            for skipped, rest in enumerate(todo[number:], number + 1):
+                tell("step", step=skipped, title=rest.title, state="ended", status="skipped")
+            return _failed(number, step, done, ears)
+    try:
+        committed = commit(subject)
+    except (CommitRefused, subprocess.TimeoutExpired) as error:
+        return {"ok": False, "text": f"The changes cannot be committed: {error}", "failure": "agent_failed"}
+    if SAID.fullmatch(done.last_line):
+        return _ended(done.last_line)
+    said = f"DONE: {len(todo)} {'step' if len(todo) == 1 else 'steps'} ran"
+    return _ended(f"{said}, {committed}." if committed else f"{said}.")
+
+
+def _ended(text: str) -> dict[str, Any]:
+    tell("text", block="result", text=text)
+    return {"ok": True, "text": text}
+
+
+def _failed(number: int, step: Step, done: Done, ears: StdinListener) -> dict[str, Any]:
+    if ears.interrupted.is_set():
+        return {"ok": False, "text": f"Step {number} was interrupted.", "stop_reason": "interrupted"}
+    how = {"timed_out": f"ran longer than {step.timeout:g} seconds", "failed": f"ended with exit code {done.exit_code}"}
+    text = f"Step {number} ({step.title}) {how[done.status]}."
+    tell("text", block="result", text=text)
+    return {"ok": False, "text": text, "failure": "timeout" if done.status == "timed_out" else "agent_failed"}
+
+
+@dataclass(slots=True)
+class Output:
+    """A step's output: streamed while it comes, its tail kept for the result."""
+
+    call: str
+    length: int = 0
+    tail: str = ""
+
+    def take(self, piece: str) -> None:
+        if piece and self.length < STREAM_CHARACTERS:
+            tell("delta", block=self.call, kind="text", offset=self.length, text=piece)
+        self.length += len(piece)
+        self.tail = (self.tail + piece)[-RESULT_CHARACTERS:]
+
+    @property
+    def result(self) -> str:
+        left_out = self.length - len(self.tail)
+        return f"[{left_out} characters before this]\n{self.tail}" if left_out else self.tail
+
+    @property
+    def last_line(self) -> str:
+        return self.tail.rstrip().rpartition("\n")[2].strip()
+
+
+def run(number: int, step: Step, ears: StdinListener) -> Done:
+    """One step: told before and after, its output streamed in between."""
+    call = f"step-{number}"
+    output = Output(call)
+    tell("step", step=number, title=step.title, state="started")
+    tell("tool_call", call=call, name=step.shell, input={"command": step.script}, title=step.title)
+    done = _execute(step, ears, output)
+    facts = {"exit_code": done.exit_code, "seconds": round(done.seconds, 3)}
+    tell("tool_result", call=call, block=call, output=output.result, error=done.status != "ok", **facts)
+    tell("step", step=number, title=step.title, state="ended", status=done.status, **facts)
+    return done
+
+
+def _execute(step: Step, ears: StdinListener, output: Output) -> Done:
+    """Run the step's script from a file, `sh -eu <file>`, in a session of its own."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mc-step-") as folder:
+        script = Path(folder) / "step"
+        script.write_text(step.script)
+        try:
+            process = _start(step, script)
+        except OSError as error:
+            output.take(f"{error}\n")
+            return Done("failed", 127, time.monotonic() - started)
+        timed_out = _follow(process, started + step.timeout, ears, output)
+        code = process.wait()
+    status = "timed_out" if timed_out else "ok" if code == 0 else "failed"
+    return Done(status, code, time.monotonic() - started, output.last_line)
+
+
+def _start(step: Step, script: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [step.shell, "-eu", str(script)],
+        cwd=step.cwd,
+        env={**os.environ, **dict(step.env)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _follow(process: subprocess.Popen[bytes], deadline: float, ears: StdinListener, output: Output) -> bool:
+    """Pass output on until the step has ended; whether it had to be ended because its time was up.
+
+    What a step leaves running in the background may hold the pipe open: the step ends with its shell.
+    """
+    pipe = process.stdout.fileno() if process.stdout else -1
+    os.set_blocking(pipe, False)
+    letters = codecs.getincrementaldecoder("utf-8")("replace")
+    timed_out = False
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            exited = process.poll() is not None
+            if selector.select(0 if exited else TICK_SECONDS):
+                chunk = os.read(pipe, 65536)
+                output.take(letters.decode(chunk, final=not chunk))
+                if not chunk:
+                    selector.unregister(pipe)
+            elif exited:
+                break
+            if not exited and (ears.interrupted.is_set() or time.monotonic() > deadline):
+                timed_out = not ears.interrupted.is_set()
+                _end(process)
+    return timed_out
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a step's process group: TERM, and KILL for what does not heed it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(KILL_SECONDS)
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def commit(subject: str) -> str | None:
+    """Commit everything that changed in the workspace; says so, or None where there is nothing or no repository."""
+    if _git("rev-parse", "--is-inside-work-tree").stdout.strip() != "true":
+        return None
+    _git("add", "--all", check=True)
+    if _git("diff", "--cached", "--quiet").returncode == 0:
+        return None
+    named = all(_git("config", f"user.{key}").stdout.strip() for key in ("name", "email"))
+    _git(*(() if named else FALLBACK_AUTHOR), "commit", "--quiet", "-m", subject, check=True)
+    return f"committed as {_git('rev-parse', '--short', 'HEAD').stdout.strip()}"
+
+
+def _git(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+    """The project's own git, hooks included; with `check` a refusal raises `CommitRefused`."""
+    done = subprocess.run(
+        ["git", *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        timeout=GIT_SECONDS,
+        check=False,
+    )
+    if check and done.returncode != 0:
+        raise CommitRefused((done.stderr or done.stdout).strip() or f"exit code {done.returncode}")
+    return done
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,61 @@
+"""The process of a screen's window: `python -m workers.agents.tui.screen_process <run directory>`.
+
+It starts the agent's program on this terminal with exactly the run's environment, takes in every orphan that the
+program leaves behind, and once the program has ended kills them, writes down the exit code and ends. What it has
+to say stands in `screen.json`: {"pid", "exit_code"}, the latter None while the program lives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from workers.contract import spec as specs
+from workers.host import files, processes, subreaper
+
+from .screen import opening
+from .screens import screen_for
+
+RECORD = "screen.json"
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+NOT_FOR_US = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
+"""What a terminal sends to everyone in the foreground; the program knows what to make of it."""
+
+
+def main(argv: list[str]) -> int:
+    os.umask(0o077)
+    run_dir = Path(argv[0])
+    spec = specs.read(run_dir)
+    screen = screen_for(spec.program)
+    command = screen.command(spec, run_dir, opening(spec, run_dir))
+    subreaper.adopt()
+    for signum in NOT_FOR_US:
+        signal.signal(signum, lambda *_: None)  # a handler, not SIG_IGN: the program must not inherit deafness
+    pid = os.posix_spawnp(command[0], command, {**spec.environment, **screen.environment(spec)})
+    for signum in PASSED_ON:
+        signal.signal(signum, lambda number, _: os.kill(pid, number))
+    _record(run_dir, pid, None)
+    code = _wait_for(pid)
+    processes.clear(os.getpid())
+    _record(run_dir, pid, code)
+    return code
+
+
+def _wait_for(pid: int) -> int:
+    """The program's exit code, 128 + number for a signal; adopted processes that end before it are reaped."""
+    while True:
+        ended, status = os.wait()
+        if ended == pid:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def _record(run_dir: Path, pid: int, exit_code: int | None) -> None:
+    files.replace(run_dir / RECORD, json.dumps({"pid": pid, "exit_code": exit_code}).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""What a run's process has used so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workers.contract.agent_events import Event
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running totals of one process.
+
+    `input_tokens` leaves out what came from or went into the cache, so the three add up to all that the model
+    read. `cost_usd` is None while the program tells no money.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float | None = None
+    turns: int = 0
+    context_tokens: int | None = None
+    context_window: int | None = None
+
+    def event(self) -> Event:
+        """The totals as a `usage` event."""
+        context = {"context_tokens": self.context_tokens, "context_window": self.context_window}
+        return Event(
+            "usage",
+            {
+                "input_tokens": self.input_tokens,
+                "output_tokens": self.output_tokens,
+                "cache_read_tokens": self.cache_read_tokens,
+                "cache_write_tokens": self.cache_write_tokens,
+                "cost_usd": None if self.cost_usd is None else round(self.cost_usd, 9),
+                "turns": self.turns,
+                "cumulative": True,
+                **{key: value for key, value in context.items() if value},
+            },
+        )

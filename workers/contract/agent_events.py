@@ -1,0 +1,158 @@
+"""The words in which a worker tells what its agent does: events, their kinds, and the classes of failure.
+
+Every program's output is turned into these events by its parser in `workers/agents/`; nothing else in the
+project knows a program's own format. An event's type on the wire is `agent.` + kind; the payload is a flat
+JSON object whose texts are plain (no terminal control sequences, no lone surrogates) and at most
+`TEXT_BYTES` long.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Kind = Literal[
+    "session",
+    "state",
+    "text",
+    "thinking",
+    "delta",
+    "tool_call",
+    "tool_result",
+    "question",
+    "approval",
+    "withdrawn",
+    "input",
+    "receipt",
+    "task",
+    "usage",
+    "retry",
+    "error",
+    "result",
+    "step",
+    "notice",
+    "raw",
+    "progress",
+]
+KINDS: frozenset[str] = frozenset(get_args(Kind))
+
+TEXT_BYTES = 64 * 1024
+TITLE_LETTERS = 120
+REDACTED = "[redacted]"
+_DEPTH = 24
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC, DCS and other strings with their terminator
+    r"|\x1b[ -/]*[0-~]?"  # two-letter escapes and a bare ESC
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # C0 but tab and newline, DEL, C1
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that an agent did or said. `payload` is JSON-serialisable; its keys depend on `kind`."""
+
+    kind: Kind
+    payload: Mapping[str, Any]
+
+    def without(self, secrets: Iterable[str]) -> Event:
+        """The same event with every secret in its texts replaced."""
+        known = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+        return Event(self.kind, _redact(self.payload, known)) if known else self
+
+
+FAILURES: Mapping[str, str] = {
+    "authentication": "The agent's program is not logged in or was refused.",
+    "rate_limit": "Too many requests at once; the service asked to slow down.",
+    "usage_limit": "The account's allowance is used up until it is reset.",
+    "server_error": "The model service failed.",
+    "network": "The model service could not be reached.",
+    "context_overflow": "The conversation no longer fits the model.",
+    "tool_denied": "The agent needed a tool that its permissions deny.",
+    "protocol_violation": "The run ended without a verdict.",
+    "timeout": "The run passed one of its time limits.",
+    "crash": "The agent's program ended unexpectedly.",
+    "killed": "The agent's program was killed from outside.",
+    "environment": "Program, model, workspace or settings are unusable.",
+    "budget": "The allowance of money, tokens or turns is spent.",
+    "check_failed": "The project's check command failed.",
+    "agent_failed": "The agent gave up or reported an error of its own.",
+}
+"""The classes of failure and what each means. What follows for the ticket is decided in `tickets/runs/retry_policy.py`."""
+
+
+def event(kind: Kind, /, **payload: object) -> Event:
+    """An event with plain texts, marked `truncated` if one was cut; fields that are None are left out."""
+    cut: list[bool] = []
+    tidied = {key: _tidy(value, cut, 0) for key, value in payload.items() if value is not None}
+    return Event(kind, {**tidied, "truncated": True} if cut else tidied)
+
+
+def raw(line: bytes | str, reason: str) -> Event:
+    """A line that no parser understands, kept as it came (cut to `TEXT_BYTES`)."""
+    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+    return event("raw", line=text, reason=reason)
+
+
+def plain(text: str) -> str:
+    """The text without terminal control sequences, and encodable as UTF-8."""
+    text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def clip(text: str, limit: int = TEXT_BYTES) -> str:
+    """Plain text of at most `limit` bytes of UTF-8, cut between characters."""
+    text = plain(text)
+    if len(text) * 4 <= limit:
+        return text
+    return text.encode("utf-8")[:limit].decode("utf-8", "ignore")
+
+
+def title(text: str) -> str:
+    """The first non-empty line of a text, at most `TITLE_LETTERS` long."""
+    line = next((line.strip() for line in plain(text[:4096]).splitlines() if line.strip()), "")
+    return line if len(line) <= TITLE_LETTERS else line[: TITLE_LETTERS - 1] + "…"
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret replaced by `REDACTED`, longest first."""
+    for secret in sorted((secret for secret in secrets if secret), key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    return text
+
+
+def _tidy(value: object, cut: list[bool], depth: int) -> object:
+    """A JSON value made safe to store; `cut` gets an entry for everything that was shortened."""
+    if isinstance(value, str):
+        return _tidy_text(value, cut)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict | list | tuple) and depth >= _DEPTH:
+        cut.append(True)
+        return "…"
+    if isinstance(value, dict):
+        return {clip(str(key), 256): _tidy(item, cut, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tidy(item, cut, depth + 1) for item in value]
+    return value
+
+
+def _tidy_text(text: str, cut: list[bool]) -> str:
+    whole = plain(text)
+    clipped = clip(whole)
+    if len(clipped) < len(whole):
+        cut.append(True)
+    return clipped
+
+
+def _redact(value: Any, secrets: list[str]) -> Any:
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, Mapping):
+        return {redact(str(key), secrets): _redact(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_redact(item, secrets) for item in value]
+    return value
