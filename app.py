@@ -19,7 +19,7 @@ from web.api import request_body
 from web.board import cards
 from web.site import assets, errors, headers, layout, metrics
 
-LARGEST_NUMBER = 2**63 - 1
+MAX_NUMBER = 2**63 - 1
 PER_INSTANCE = ("streams", "sockets")
 """Extensions that a process makes at their first use, with the settings of its instance."""
 
@@ -42,17 +42,17 @@ class Number(IntegerConverter):
     """A row's number in a path, within what the store can hold."""
 
     def __init__(self, map: object) -> None:
-        super().__init__(map, min=1, max=LARGEST_NUMBER)  # type: ignore[arg-type]
+        super().__init__(map, min=1, max=MAX_NUMBER)  # type: ignore[arg-type]
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the application and bind it to one instance; `settings` default to `settings.load()`."""
-    app = build()
-    bind(app, settings or load())
+    app = build_app()
+    bind_app(app, settings or load())
     return app
 
 
-def build() -> Flask:
+def build_app() -> Flask:
     """Register routes, filters and error pages. Opens nothing, so that a server may do it before it forks."""
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ def build() -> Flask:
 
 def preload() -> Flask:
     """Build the application with its templates compiled, for a server that forks; each worker binds it."""
-    app = build()
+    app = build_app()
     compile_templates(app)
     return app
 
@@ -80,20 +80,20 @@ def compile_templates(app: Flask) -> None:
         app.jinja_env.get_template(name)
 
 
-def bind(app: Flask, settings: Settings) -> None:
+def bind_app(app: Flask, settings: Settings) -> None:
     """Give the application its settings, store, key and cookie names: once in each process, after the fork.
 
     The store is migrated before. Binding again serves another instance: what belonged to the one before is dropped.
     """
     settings.ensure_home()
     instance = auth.Instance(settings, open_engine(settings.database_url), auth.ensure_key(settings))
-    app.config.update(_configuration(instance))
+    app.config.update(_build_configuration(instance))
     for name in PER_INSTANCE:
         app.extensions.pop(name, None)
     app.extensions["mission_control"] = instance
 
 
-def _configuration(instance: auth.Instance) -> dict[str, object]:
+def _build_configuration(instance: auth.Instance) -> dict[str, object]:
     """Flask's own session carries nothing but the notes shown on the next page; log-ins are in the store."""
     settings = instance.settings
     return {

@@ -46,7 +46,7 @@ class Right(StrEnum):
 
 
 READERS = frozenset({Right.VIEWER, Right.OPERATOR})
-KIND_OF = {
+ACTOR_KINDS = {
     Scope.VIEWER: ActorKind.SERVICE,
     Scope.OPERATOR: ActorKind.HUMAN,
     Scope.ORCHESTRATOR: ActorKind.ORCHESTRATOR,
@@ -91,10 +91,10 @@ class Caller:
         return f"{self.source}:{self.number}"
 
 
-def instance() -> Instance:
+def get_instance() -> Instance:
     """The server that answers this request."""
-    found: Instance = current_app.extensions["mission_control"]
-    return found
+    server: Instance = current_app.extensions["mission_control"]
+    return server
 
 
 # ------------------------------------------------------------------------------------------------ who may use a view
@@ -106,7 +106,7 @@ def public(view: View) -> View:
     return view
 
 
-def uploads(view: View) -> View:
+def accept_uploads(view: View) -> View:
     """Let this view be sent a file."""
     view.uploads = True  # type: ignore[attr-defined]
     return view
@@ -122,7 +122,7 @@ def allow(*rights: Right) -> Callable[[View], View]:
     return mark
 
 
-def _rights_wanted() -> frozenset[Right] | None:
+def _find_required_rights() -> frozenset[Right] | None:
     view = current_app.view_functions.get(request.endpoint or "")
     fallback = READERS if request.method in SAFE_METHODS else frozenset({Right.OPERATOR})
     rights: frozenset[Right] | None = getattr(view, "rights", fallback)
@@ -135,9 +135,9 @@ def _rights_wanted() -> frozenset[Right] | None:
 def install(app: Flask) -> None:
     app.before_request(guard)
     app.after_request(_forget_stale_cookie)
-    app.context_processor(lambda: {"instance": instance().settings.instance})
+    app.context_processor(lambda: {"instance": get_instance().settings.instance})
     # A global, so that macros see it without the context of a page: such a file is run once, not anew for every page.
-    app.jinja_env.globals["csrf_token"] = csrf_token
+    app.jinja_env.globals["csrf_token"] = make_csrf_token
 
 
 def guard() -> None:
@@ -156,7 +156,7 @@ def guard() -> None:
     g.caller = identify()
     if unroutable is not None:
         raise unroutable
-    _require_right(_rights_wanted())
+    _require_right(_find_required_rights())
     _allow_size()
     if by_browser and unsafe:
         _require_form_token()
@@ -164,7 +164,7 @@ def guard() -> None:
 
 def _is_known_host() -> bool:
     """Whether the request is addressed to this server: a page elsewhere can point a name of its own at it."""
-    return urlsplit(f"//{request.host}").hostname in instance().settings.allowed_hosts
+    return urlsplit(f"//{request.host}").hostname in get_instance().settings.allowed_hosts
 
 
 def _require_same_origin() -> None:
@@ -173,12 +173,12 @@ def _require_same_origin() -> None:
     origin = request.headers.get("Origin")
     if (site is None and origin is None) or site not in (None, "same-origin"):
         raise CrossSite
-    if origin is not None and origin not in _own_origins():
+    if origin is not None and origin not in _list_own_origins():
         raise CrossSite
 
 
-def _own_origins() -> set[str]:
-    settings = instance().settings
+def _list_own_origins() -> set[str]:
+    settings = get_instance().settings
     scheme = "https" if settings.behind_tls else "http"
     return {f"{scheme}://{request.host}", *([settings.public_url] if settings.public_url else [])}
 
@@ -187,50 +187,50 @@ def _allow_size() -> None:
     """A view that takes a file may be sent a larger body than the others, once its caller is known."""
     view = current_app.view_functions.get(request.endpoint or "")
     if getattr(view, "uploads", False):
-        request.max_content_length = instance().settings.attachment_limit_bytes + UPLOAD_OVERHEAD_BYTES
+        request.max_content_length = get_instance().settings.attachment_limit_bytes + UPLOAD_OVERHEAD_BYTES
 
 
 def _require_form_token() -> None:
-    sent = request.headers.get("X-CSRF-Token") or request.form.get("csrf") or ""
-    if not hmac.compare_digest(sent.encode(), csrf_token().encode()):
+    token = request.headers.get("X-CSRF-Token") or request.form.get("csrf") or ""
+    if not hmac.compare_digest(token.encode(), make_csrf_token().encode()):
         raise FormExpired
 
 
-def _require_right(wanted: frozenset[Right] | None) -> None:
-    if wanted is None:
+def _require_right(rights: frozenset[Right] | None) -> None:
+    if rights is None:
         return
     if g.caller is None:
         raise Unauthenticated
-    if g.caller.right not in wanted:
+    if g.caller.right not in rights:
         raise Forbidden(
-            f"This takes the right of {' or '.join(sorted(wanted))}, and you have that of {g.caller.right}. Log in with another token."
+            f"This takes the right of {' or '.join(sorted(rights))}, and you have that of {g.caller.right}. Log in with another token."
         )
 
 
 # -------------------------------------------------------------------------------------------------- who is it, then
 
 
-def caller() -> Caller:
+def get_caller() -> Caller:
     """Who sends this request; raises `Unauthenticated` on a public view that nobody known uses."""
-    found: Caller | None = g.get("caller")
-    if found is None:
+    identified: Caller | None = g.get("caller")
+    if identified is None:
         raise Unauthenticated
-    return found
+    return identified
 
 
-def actor() -> Actor:
+def get_actor() -> Actor:
     """Under whose name this request writes."""
-    return caller().actor
+    return get_caller().actor
 
 
-def csrf_token() -> str:
+def make_csrf_token() -> str:
     """The token that this browser's forms must carry: bound to its log-in, nothing to store."""
-    known: Caller | None = g.get("caller")
-    subject = known.cookie if known else ""
-    return hmac.digest(instance().key, b"form:" + subject.encode(), "sha256").hex()
+    identified: Caller | None = g.get("caller")
+    subject = identified.cookie if identified else ""
+    return hmac.digest(get_instance().key, b"form:" + subject.encode(), "sha256").hex()
 
 
-def cookie_name(settings: Settings) -> str:
+def get_cookie_name(settings: Settings) -> str:
     """Cookies ignore ports, so each instance has a name of its own."""
     return f"mc_session_{settings.instance}"
 
@@ -239,87 +239,87 @@ def identify() -> Caller | None:
     """The caller by bearer token or, only where none was sent, by cookie. A bad bearer token is refused outright."""
     header = request.headers.get("Authorization")
     if header is None:
-        return _browser()
+        return _identify_browser()
     scheme, _, secret = header.partition(" ")
-    found = _bearer(secret.strip()) if scheme.lower() == "bearer" else None
-    if found is None:
+    identified = _identify_bearer(secret.strip()) if scheme.lower() == "bearer" else None
+    if identified is None:
         raise Unauthenticated("That token is not valid.")
-    return found
+    return identified
 
 
-def _browser() -> Caller | None:
-    secret = request.cookies.get(cookie_name(instance().settings), "")
+def _identify_browser() -> Caller | None:
+    secret = request.cookies.get(get_cookie_name(get_instance().settings), "")
     if not secret:
         return None
-    with reading(instance().engine) as session:
-        found = tokens.standing(session, secret)
-    g.stale_cookie = found is None
-    if found is None:
+    with reading(get_instance().engine) as session:
+        login = tokens.find_login(session, secret)
+    g.stale_cookie = login is None
+    if login is None:
         return None
-    actor = _actor(found.scope, found.name)
-    return Caller(actor, Right(found.scope.value), "login", found.login_id, secret)
+    actor = _actor(login.scope, login.name)
+    return Caller(actor, Right(login.scope.value), "login", login.login_id, secret)
 
 
-def forget(response: Response) -> Response:
+def forget_browser(response: Response) -> Response:
     """Have the browser drop its cookie and what it keeps of this server; other instances on this host keep theirs."""
-    response.delete_cookie(cookie_name(instance().settings))
+    response.delete_cookie(get_cookie_name(get_instance().settings))
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
     return response
 
 
 def _forget_stale_cookie(response: Response) -> Response:
     """A log-in that was revoked or has run out leaves nothing behind in the browser."""
-    named = "Set-Cookie" in response.headers
-    return forget(response) if g.get("stale_cookie") and not named else response
+    sets_cookie = "Set-Cookie" in response.headers
+    return forget_browser(response) if g.get("stale_cookie") and not sets_cookie else response
 
 
-def _bearer(secret: str) -> Caller | None:
-    with reading(instance().engine) as session:
+def _identify_bearer(secret: str) -> Caller | None:
+    with reading(get_instance().engine) as session:
         if secret.startswith(RUN_PREFIX):
-            return _run(session, secret)
-        token = tokens.by_secret(session, secret)
+            return _identify_run(session, secret)
+        token = tokens.find_by_secret(session, secret)
     if token is None:
         return None
-    if tokens.needs_mark(token):
-        _mark_used(token)
-    return _program(token)
+    if tokens.is_use_outdated(token):
+        _record_use(token)
+    return _identify_program(token)
 
 
-def _mark_used(token: ApiToken) -> None:
+def _record_use(token: ApiToken) -> None:
     """Worth a write, but no reason to refuse: reading must go on while the disk is full."""
     try:
-        with writing(instance().engine) as session:
-            tokens.mark_used(session, token.id)
+        with writing(get_instance().engine) as session:
+            tokens.record_use(session, token.id)
     except StoreUnavailable:
         current_app.logger.warning("the use of token %s could not be recorded", token.name, exc_info=True)
 
 
-def _run(session: Session, secret: str) -> Caller | None:
+def _identify_run(session: Session, secret: str) -> Caller | None:
     """A run's token reads nothing once the run is over; what it still sends is told that it came too late."""
-    run = claims.by_token(session, secret)
+    run = claims.find_by_token(session, secret)
     if run is None or (run.state is RunState.ENDED and request.method in SAFE_METHODS):
         return None
     return Caller(Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id), Right.RUN, "run", run.id)
 
 
-def _program(token: ApiToken) -> Caller:
+def _identify_program(token: ApiToken) -> Caller:
     return Caller(_actor(token.scope, token.name), Right(token.scope.value), "token", token.id)
 
 
 def _actor(scope: Scope, name: str) -> Actor:
-    return Actor(KIND_OF[scope], name, writes=scope is not Scope.VIEWER)
+    return Actor(ACTOR_KINDS[scope], name, writes=scope is not Scope.VIEWER)
 
 
-def still_valid(engine: Engine, known: Caller) -> bool:
+def is_still_valid(engine: Engine, identified: Caller) -> bool:
     """Whether a caller who was let in is still welcome; long streams ask this every few seconds."""
     with reading(engine) as session:
-        match known.source:
+        match identified.source:
             case "login":
-                return tokens.is_standing(session, known.number)
+                return tokens.is_login_valid(session, identified.number)
             case "run":
-                return claims.is_live(session, known.number)
+                return claims.is_live(session, identified.number)
             case _:
-                return tokens.is_valid(session, known.number)
+                return tokens.is_token_valid(session, identified.number)
 
 
 # -------------------------------------------------------------------------------------------------------- first start
@@ -338,12 +338,12 @@ def ensure_key(settings: Settings) -> bytes:
 
 def _write_once(file: Path, content: bytes) -> None:
     """Write a private file whole, then give it its name unless another process was faster."""
-    fresh = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    fresh.touch(mode=0o600, exist_ok=False)
+    new_file = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    new_file.touch(mode=0o600, exist_ok=False)
     try:
-        fresh.write_bytes(content)
-        file.hardlink_to(fresh)
+        new_file.write_bytes(content)
+        file.hardlink_to(new_file)
     except FileExistsError:
         pass
     finally:
-        fresh.unlink()
+        new_file.unlink()

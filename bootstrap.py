@@ -17,50 +17,50 @@ SETTING_PREFIXES = ("MC_", "SSE_MAX_", "WS_MAX_")
 """How the names of variables begin that are settings."""
 
 
-def home_folder(environ: Mapping[str, str] | None = None) -> Path:
+def find_home_folder(environ: Mapping[str, str] | None = None) -> Path:
     """The folder of everything this instance keeps: MC_HOME, else its place in the user's home."""
     environ = os.environ if environ is None else environ
     user_home = Path(environ.get("HOME") or Path.home())
     return Path(environ.get("MC_HOME") or user_home / ".local/share/mission-control").expanduser().resolve()
 
 
-def config_file(home: Path) -> Path:
+def locate_config_file(home: Path) -> Path:
     return home / "config.toml"
 
 
-def fingerprint(environ: Mapping[str, str] | None = None) -> str:
+def compute_fingerprint(environ: Mapping[str, str] | None = None) -> str:
     """A digest of the settings and of the version of the code: two programs with the same one do the same."""
     environ = os.environ if environ is None else environ
-    home = home_folder(environ)
+    home = find_home_folder(environ)
     variables = sorted(
         item for item in environ.items() if item[0].startswith(SETTING_PREFIXES) and item[0] != "MC_HOME"
     )
     zone = environ.get("TZ"), os.path.realpath("/etc/localtime")
-    facts = (sys.version, str(home), _content(config_file(home)), variables, zone, *_sources())
+    facts = (sys.version, str(home), _read_content(locate_config_file(home)), variables, zone, *_list_sources())
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _content(file: Path) -> bytes | None:
+def _read_content(file: Path) -> bytes | None:
     try:
         return file.read_bytes()
     except OSError:
         return None
 
 
-def _sources() -> Iterator[tuple[str, int, int]]:
+def _list_sources() -> Iterator[tuple[str, int, int]]:
     """Path, size and time of each file of code; the files themselves take too long to read."""
     for package in PACKAGES:
-        yield from _sources_below(str(ROOT / package), deep=package != ".")
+        yield from _scan_sources(str(ROOT / package), deep=package != ".")
 
 
-def _sources_below(folder: str, *, deep: bool) -> Iterator[tuple[str, int, int]]:
+def _scan_sources(folder: str, *, deep: bool) -> Iterator[tuple[str, int, int]]:
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.name.endswith(".py"):
                 state = entry.stat()
                 yield entry.path, state.st_size, state.st_mtime_ns
             elif deep and not entry.name.startswith(("_", ".")) and entry.is_dir():
-                yield from _sources_below(entry.path, deep=True)
+                yield from _scan_sources(entry.path, deep=True)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ BUSY_MILLISECONDS = 10_000
 """How long a transaction waits for a store that somebody has locked."""
 
 
-LEAST_MILLISECONDS = 100
+MIN_MILLISECONDS = 100
 
 
 CHECKS_BEFORE_QUEUE = 20
@@ -98,15 +98,15 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
 
 def _begin_sqlite(connection: Any) -> None:
     options = connection.get_execution_options()
-    patience = int(options.get("mc_patience", BUSY_MILLISECONDS))
-    connection.connection.driver_connection.execute(f"PRAGMA busy_timeout={patience}").close()
+    timeout = int(options.get("mc_patience", BUSY_MILLISECONDS))
+    connection.connection.driver_connection.execute(f"PRAGMA busy_timeout={timeout}").close()
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("mc_writing", False) else "BEGIN")
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
     """A session over one snapshot; nothing is written."""
-    with Session(_of_one_snapshot(engine), expire_on_commit=False, autoflush=False, info={"asked": {}}) as session:
+    with Session(_use_one_snapshot(engine), expire_on_commit=False, autoflush=False, info={"asked": {}}) as session:
         yield session
 
 
@@ -130,12 +130,12 @@ def once_per_session(question: Callable[[Session], Answer]) -> Callable[[Session
 
     @wraps(question)
     def ask(session: Session) -> Answer:
-        asked: dict[Any, Answer] | None = session.info.get("asked")
-        if asked is None:
+        answers: dict[Any, Answer] | None = session.info.get("asked")
+        if answers is None:
             return question(session)
-        if question not in asked:
-            asked[question] = question(session)
-        return asked[question]
+        if question not in answers:
+            answers[question] = question(session)
+        return answers[question]
 
     return ask
 
@@ -149,8 +149,8 @@ def writing(engine: Engine, require: Callable[[Session], object] | None = None) 
     Keep it to milliseconds: no network, process or file work inside, never open across a `yield` of a stream.
     """
     check = partial(_ask, engine, require) if require else None
-    with write_queue(engine, check) as patience, Session(engine, expire_on_commit=False) as session, session.begin():
-        session.connection(execution_options={"mc_writing": True, "mc_patience": patience})
+    with write_queue(engine, check) as timeout, Session(engine, expire_on_commit=False) as session, session.begin():
+        session.connection(execution_options={"mc_writing": True, "mc_patience": timeout})
         take_write_lock(session)
         yield session
 
@@ -177,46 +177,46 @@ def write_queue(engine: Engine, check: Callable[[], None] | None = None) -> Iter
             check()
         yield BUSY_MILLISECONDS
         return
-    came = time.monotonic()
-    line = os.open(f"{engine.url.database}-writers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    start_time = time.monotonic()
+    lock_file = os.open(f"{engine.url.database}-writers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _lock_queue(line, check)
-        yield max(LEAST_MILLISECONDS, BUSY_MILLISECONDS - int(1000 * (time.monotonic() - came)))
+        _lock_queue(lock_file, check)
+        yield max(MIN_MILLISECONDS, BUSY_MILLISECONDS - int(1000 * (time.monotonic() - start_time)))
     finally:
-        os.close(line)
+        os.close(lock_file)
 
 
-def _lock_queue(line: int, check: Callable[[], None] | None) -> None:
+def _lock_queue(lock_file: int, check: Callable[[], None] | None) -> None:
     """Lock the file of the writers' queue.
 
     A writer with a `check` repeats that after random pauses before it stands in line: rivals for the same row would otherwise
     stand there in lock-step, and each that has lost would take its turn only to find that out.
     """
     if check is None:
-        fcntl.flock(line, fcntl.LOCK_EX)
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
         return
     check()
-    if _try_lock(line):
+    if _try_lock(lock_file):
         return
     for _ in range(CHECKS_BEFORE_QUEUE):
         time.sleep(random.uniform(*CHECK_PAUSE_SECONDS))  # noqa: S311 - no secret
         check()
-        if _try_lock(line):
+        if _try_lock(lock_file):
             break
     else:
-        fcntl.flock(line, fcntl.LOCK_EX)
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
     check()
 
 
-def _try_lock(line: int) -> bool:
+def _try_lock(lock_file: int) -> bool:
     try:
-        fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def _of_one_snapshot(engine: Engine) -> Engine:
+def _use_one_snapshot(engine: Engine) -> Engine:
     """PostgreSQL gives each statement a snapshot of its own, unless it is told otherwise; SQLite's last a transaction."""
     return (
         engine.execution_options(isolation_level="REPEATABLE READ") if engine.dialect.name == "postgresql" else engine
@@ -267,7 +267,7 @@ class seconds_between(FunctionElement[float]):
 
 @compiles(seconds_between)
 def _seconds_between(element: seconds_between, compiler: SQLCompiler, **options: Any) -> str:
-    start, end = (compiler.process(each, **options) for each in element.clauses)
+    start, end = (compiler.process(clause, **options) for clause in element.clauses)
     if compiler.dialect.name == "postgresql":
         return f"(date_part('epoch', {end}) - date_part('epoch', {start}))"
     return f"((julianday({end}) - julianday({start})) * 86400.0)"
@@ -289,7 +289,7 @@ class ChangeWatcher:
             self._connection = pysqlite3.connect(engine.url.database, isolation_level=None, check_same_thread=False)
         self._seen: int | None = None
 
-    def changed(self, timeout: float) -> bool:
+    def has_changed(self, timeout: float) -> bool:
         """True when something may have been committed since the last call; on PostgreSQL waits up to `timeout` s."""
         if self._postgresql:
             os_select.select([self._connection.fileno()], [], [], timeout)
@@ -300,7 +300,7 @@ class ChangeWatcher:
 
     @property
     def blocks(self) -> bool:
-        """Whether `changed` itself waits; if not, the caller paces the polling."""
+        """Whether `has_changed` itself waits; if not, the caller paces the polling."""
         return self._postgresql
 
     def close(self) -> None:
@@ -316,15 +316,15 @@ def database_sizes(session: Session) -> dict[str, int]:
     return {"database": path.stat().st_size, "wal": wal.stat().st_size if wal.exists() else 0}
 
 
-def sequence_values(session: Session) -> dict[str, int]:
+def read_sequences(session: Session) -> dict[str, int]:
     """SQLite: the last number that was given in each table whose numbers are never given again, and of each counter."""
-    given = session.execute(text("SELECT name, seq FROM sqlite_sequence UNION SELECT name, value FROM counters"))
-    return {name: int(number) for name, number in given}
+    rows = session.execute(text("SELECT name, seq FROM sqlite_sequence UNION SELECT name, value FROM counters"))
+    return {name: int(number) for name, number in rows}
 
 
-def advance_sequences(session: Session, given: dict[str, int]) -> None:
+def advance_sequences(session: Session, numbers: dict[str, int]) -> None:
     """SQLite: give no number again that was given elsewhere, as `numbers_given` tells."""
-    for name, number in given.items():
+    for name, number in numbers.items():
         values = {"name": name, "number": number}
         session.execute(text("UPDATE counters SET value = max(value, :number) WHERE name = :name"), values)
         session.execute(text("UPDATE sqlite_sequence SET seq = max(seq, :number) WHERE name = :name"), values)

@@ -29,7 +29,7 @@ COMMANDS = (
 )
 
 
-class Refusing(click.Group):
+class ErrorReportingGroup(click.Group):
     """Says what was refused in one sentence and exits 1; a traceback is for faults of our own."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -40,16 +40,20 @@ class Refusing(click.Group):
         except DatabaseError as error:
             raise click.ClickException(f"the store cannot be used: {error.orig} (see bin/mc doctor)") from error
         except DomainError as error:
-            detail = "".join(f"\n  {name}: {value}" for name, value in error.detail.items() if not _told(error, name))
+            detail = "".join(
+                f"\n  {name}: {value}" for name, value in error.detail.items() if not _is_named(error, name)
+            )
             raise click.ClickException(error.message + detail) from error
 
 
-def _told(error: DomainError, name: str) -> bool:
+def _is_named(error: DomainError, name: str) -> bool:
     """Whether the message itself names each field that is wrong."""
     return name == "fields" and all(field in error.message for field in error.detail["fields"])
 
 
-@click.group(cls=Refusing, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=ErrorReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 def main() -> None:
     """Mission Control: the board for delegated work."""
 

@@ -24,13 +24,13 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
-from workers.contract.agent_events import clip
+from workers.contract.agent_events import clip_text
 from workers.host import files
-from workers.run.verdict import SIGNAL
+from workers.run.verdict import SIGNAL_FILE
 
 NAME = "mc-coord"
 TIMEOUT_SECONDS = 15
-UPLOAD_BYTES = 25 << 20
+MAX_UPLOAD_BYTES = 25 << 20
 _INSTRUCTIONS = (
     "Mission Control tracks this ticket. Say where you are with mc_progress. When you are finished call exactly "
     "one of mc_report_done, mc_report_review, mc_request_changes or mc_ask_question, then end your turn."
@@ -65,11 +65,11 @@ class CoordinationService:
             raise ToolError("MC_API is not an http address.")
         request = urllib.request.Request(url, data=body, headers=headers, method=method)  # noqa: S310
         try:
-            with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
-                return json.loads(answer.read() or b"null")
+            with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
+                return json.loads(response.read() or b"null")
         except urllib.error.HTTPError as error:
-            said = error.read(2000).decode("utf-8", "replace")
-            raise ToolError(f"Mission Control refused this ({error.code}): {said}") from error
+            text = error.read(2000).decode("utf-8", "replace")
+            raise ToolError(f"Mission Control refused this ({error.code}): {text}") from error
         except (OSError, ValueError) as error:
             raise ToolError(
                 "Mission Control cannot be reached at the moment. Go on with your work; "
@@ -84,11 +84,11 @@ class CoordinationService:
         return f"/tickets/{self.ticket_id}"
 
 
-class Verdicts:
+class VerdictFile:
     """The run's verdict on disk: the last one given counts."""
 
-    def __init__(self, desk: CoordinationService) -> None:
-        self._desk = desk
+    def __init__(self, service: CoordinationService) -> None:
+        self._desk = service
         self._lock = threading.Lock()
 
     def give(
@@ -101,26 +101,26 @@ class Verdicts:
         """Write the signal and say so; a verdict given before is replaced."""
         signal = {
             "verdict": verdict,
-            "summary": clip(summary),
+            "summary": clip_text(summary),
             "question": question,
             "claims": [claim.model_dump() for claim in claims or []],
             "nonce": self._desk.nonce,
             "ts": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         }
         with self._lock:
-            earlier = self._earlier()
-            files.replace(self._desk.run_dir / SIGNAL, json.dumps(signal).encode())
-        replaced = f" It replaces your earlier verdict {earlier.upper()}." if earlier else ""
-        return f"{verdict.upper()} is recorded.{replaced} End your turn now."
+            earlier_verdict = self._read_earlier()
+            files.replace(self._desk.run_dir / SIGNAL_FILE, json.dumps(signal).encode())
+        notice = f" It replaces your earlier verdict {earlier_verdict.upper()}." if earlier_verdict else ""
+        return f"{verdict.upper()} is recorded.{notice} End your turn now."
 
-    def _earlier(self) -> str:
+    def _read_earlier(self) -> str:
         try:
-            return str(json.loads((self._desk.run_dir / SIGNAL).read_bytes())["verdict"])
+            return str(json.loads((self._desk.run_dir / SIGNAL_FILE).read_bytes())["verdict"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
 
-def read_desk(environment: Mapping[str, str] = os.environ) -> CoordinationService:
+def read_service(environment: Mapping[str, str] = os.environ) -> CoordinationService:
     """The desk that the run's configuration describes; raises `SystemExit` naming what is missing."""
     names = ("MC_RUN_DIR", "MC_WORKSPACE", "MC_TICKET_ID", "MC_TICKET_NONCE", "MC_API", "MC_API_TOKEN_FILE")
     missing = [name for name in names if not environment.get(name)]
@@ -132,16 +132,16 @@ def read_desk(environment: Mapping[str, str] = os.environ) -> CoordinationServic
     return CoordinationService(Path(run_dir), Path(workspace), int(ticket_id), nonce, api, Path(token_file))
 
 
-def build(desk: CoordinationService) -> MCPServer:
+def build_server(service: CoordinationService) -> MCPServer:
     """The server with all tools, for one run."""
     server = MCPServer(NAME, instructions=_INSTRUCTIONS, log_level="ERROR")
-    _add_verdicts(server, Verdicts(desk))
-    _add_board(server, desk)
-    _add_evidence(server, desk)
+    _add_verdict_tools(server, VerdictFile(service))
+    _add_board_tools(server, service)
+    _add_evidence_tool(server, service)
     return server
 
 
-def _add_verdicts(server: MCPServer, verdicts: Verdicts) -> None:
+def _add_verdict_tools(server: MCPServer, verdicts: VerdictFile) -> None:
     @server.tool(structured_output=False)
     def mc_report_done(summary: str, claims: list[EvidenceClaim] | None = None) -> str:
         """Report that the ticket is complete. `summary` says what changed and how you checked it."""
@@ -163,26 +163,26 @@ def _add_verdicts(server: MCPServer, verdicts: Verdicts) -> None:
     @server.tool(structured_output=False)
     def mc_ask_question(question: str, choices: list[str] | None = None, context: str = "") -> str:
         """Ask a person what you cannot decide; the answer comes in your next turn. Offer choices where you can."""
-        asked = {"text": clip(question), "choices": [{"label": choice} for choice in choices or []]}
+        question_json = {"text": clip_text(question), "choices": [{"label": choice} for choice in choices or []]}
         summary = f"{question}\n\n{context}" if context else question
-        return verdicts.give("question", summary, question={"request": "mc_ask_question", "questions": [asked]})
+        return verdicts.give("question", summary, question={"request": "mc_ask_question", "questions": [question_json]})
 
     @server.tool(structured_output=False)
     def mc_progress(text: str) -> str:
         """Say in one sentence what you are doing now; it is shown on the ticket."""
-        return f"Shown on the ticket: {clip(text, 500)}"
+        return f"Shown on the ticket: {clip_text(text, 500)}"
 
 
-def _add_board(server: MCPServer, desk: CoordinationService) -> None:
+def _add_board_tools(server: MCPServer, service: CoordinationService) -> None:
     @server.tool(structured_output=False)
     def mc_get_ticket() -> str:
         """The ticket as the board has it now: description, state, acceptance items."""
-        return clip(json.dumps(desk.call("GET", desk.ticket), indent=1))
+        return clip_text(json.dumps(service.call("GET", service.ticket), indent=1))
 
     @server.tool(structured_output=False)
     def mc_link_context(path: str, note: str = "") -> str:
         """Link a page of the vault (its path) to the ticket, with a note on why it matters."""
-        desk.post(f"{desk.ticket}/context", {"path": path, "note": note})
+        service.post(f"{service.ticket}/context", {"path": path, "note": note})
         return f"Linked {path}."
 
     @server.tool(structured_output=False)
@@ -190,39 +190,39 @@ def _add_board(server: MCPServer, desk: CoordinationService) -> None:
         title: str, description: str = "", priority: Literal["low", "normal", "high", "urgent"] = "normal"
     ) -> str:
         """File a new ticket for work that does not belong to this one; a person triages it."""
-        created = desk.post("/tickets", {"title": title, "description": description, "priority": priority})
+        created = service.post("/tickets", {"title": title, "description": description, "priority": priority})
         identifier = created.get("identifier") if isinstance(created, dict) else None
         return f"Created {identifier or 'the ticket'}."
 
 
-def _add_evidence(server: MCPServer, desk: CoordinationService) -> None:
+def _add_evidence_tool(server: MCPServer, service: CoordinationService) -> None:
     @server.tool(structured_output=False)
     def mc_add_evidence(path: str, summary: str, item: int | None = None) -> str:
         """Upload a file of the workspace (a screenshot, a log) as evidence; `item` is an acceptance index from 0."""
-        name, content = _workspace_file(desk.workspace, path)
+        name, content = _read_workspace_file(service.workspace, path)
         fields = {"summary": summary, **({"item": str(item)} if item is not None else {})}
-        body, kind = _multipart(fields, name, content)
-        desk.call("POST", f"{desk.ticket}/attachments", body, kind)
+        body, kind = _build_multipart(fields, name, content)
+        service.call("POST", f"{service.ticket}/attachments", body, kind)
         return f"Uploaded {name}, {len(content)} bytes."
 
 
-def _workspace_file(workspace: Path, path: str) -> tuple[str, bytes]:
+def _read_workspace_file(workspace: Path, path: str) -> tuple[str, bytes]:
     """Name and content of a file of the workspace; links out of it, folders and huge files are refused."""
     try:
         file = (workspace / path).resolve(strict=True)
         if not file.is_relative_to(workspace.resolve()) or not file.is_file():
             raise ToolError(f"{path} is not a file of the workspace.")
         handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as opened:
-            content = opened.read(UPLOAD_BYTES + 1)
+        with os.fdopen(handle, "rb") as stream:
+            content = stream.read(MAX_UPLOAD_BYTES + 1)
     except (OSError, ValueError) as error:
         raise ToolError(f"{path} cannot be read.") from error
-    if len(content) > UPLOAD_BYTES:
-        raise ToolError(f"{path} is larger than {UPLOAD_BYTES >> 20} MB.")
+    if len(content) > MAX_UPLOAD_BYTES:
+        raise ToolError(f"{path} is larger than {MAX_UPLOAD_BYTES >> 20} MB.")
     return file.name, content
 
 
-def _multipart(fields: Mapping[str, str], name: str, content: bytes) -> tuple[bytes, str]:
+def _build_multipart(fields: Mapping[str, str], name: str, content: bytes) -> tuple[bytes, str]:
     """A form with one file called `file`, as body and content type."""
     boundary = uuid.uuid4().hex
     safe = "".join(letter for letter in name if letter.isprintable() and letter not in '"\\')
@@ -236,4 +236,4 @@ def _multipart(fields: Mapping[str, str], name: str, content: bytes) -> tuple[by
 
 
 if __name__ == "__main__":
-    build(read_desk()).run("stdio")
+    build_server(read_service()).run("stdio")

@@ -36,53 +36,53 @@ from pydantic import Field, TypeAdapter, ValidationError
 from database import Engine, reading, writing
 from tickets.conversation import conversation_lock, message_routing, requests
 from tickets.conversation.conversation_lock import Participant
-from tickets.conversation.message_routing import Key, Said
+from tickets.conversation.message_routing import IncomingMessage, Key
 from tickets.conversation.requests import Reply
 from tickets.shared import events, lookup, rights
 from tickets.shared.actors import Actor
-from tickets.shared.errors import DomainError, Gone, Invalid
+from tickets.shared.errors import DomainError, HistoryPruned, Invalid
 from tickets.shared.inputs import Body
 from tickets.shared.rights import Act
 
-REPLAY = 500
+MAX_REPLAY = 500
 Message = dict[str, Any]
 
 
-class Hello(Body):
+class HelloMessage(Body):
     type: Literal["hello"]
     page: str = Field(pattern=r"^[A-Za-z0-9-]{1,64}$")
     after: int = Field(ge=0, le=2**63 - 1)
 
 
-class Say(Said):
+class SayMessage(IncomingMessage):
     type: Literal["say"]
     id: Key
     mode: Literal["queue", "interrupt"] = "queue"
 
 
-class Answer(Reply):
+class AnswerMessage(Reply):
     type: Literal["answer"]
     id: Key
 
 
-class Control(Body):
+class ControlMessage(Body):
     type: Literal["control"]
     id: Key
     act: Literal["take", "ask", "give", "release"]
 
 
-class Beat(Body):
+class BeatMessage(Body):
     type: Literal["beat"]
 
 
-ClientMessage = TypeAdapter[Hello | Say | Answer | Control | Beat](
-    Annotated[Hello | Say | Answer | Control | Beat, Field(discriminator="type")]
+ClientMessage = TypeAdapter[HelloMessage | SayMessage | AnswerMessage | ControlMessage | BeatMessage](
+    Annotated[HelloMessage | SayMessage | AnswerMessage | ControlMessage | BeatMessage, Field(discriminator="type")]
 )
-ACTS = {
-    "take": conversation_lock.take,
-    "ask": conversation_lock.ask,
-    "give": conversation_lock.give,
-    "release": conversation_lock.release,
+CONTROL_ACTIONS = {
+    "take": conversation_lock.take_control,
+    "ask": conversation_lock.request_control,
+    "give": conversation_lock.give_control,
+    "release": conversation_lock.release_control,
 }
 
 
@@ -97,72 +97,72 @@ class Person:
 class ConversationConnection:
     """One connection. It is not safe for threads: its owner lets one call in at a time."""
 
-    def __init__(self, engine: Engine, ticket_id: int, person: Person, nudge: Callable[[int], None]) -> None:
+    def __init__(self, engine: Engine, ticket_id: int, person: Person, notify_run: Callable[[int], None]) -> None:
         """`nudge` tells a live run to look at once; it is called after the commit."""
         self._engine = engine
         self._ticket = ticket_id
         self._person = person
-        self._nudge = nudge
-        self._voice: Participant | None = None
+        self._nudge = notify_run
+        self._participant: Participant | None = None
         self._seq = 0
 
-    def hear(self, text: str | bytes) -> list[Message]:
+    def receive(self, text: str | bytes) -> list[Message]:
         """Carry out one message of the client's; returns what it is to be told."""
         key = None
         try:
-            said = _parse(text)
-            key = getattr(said, "id", None)
-            return self._obey(said)
+            message = _parse(text)
+            key = getattr(message, "id", None)
+            return self._obey(message)
         except DomainError as error:
             return [_refusal(key, error)]
 
     def news(self) -> list[Message]:
         """What happened on the ticket since the last call, each event once; empty when there is no more for now."""
-        if self._voice is None:
+        if self._participant is None:
             return []
         try:
             with reading(self._engine) as session:
                 rows = events.replay(session, self._ticket, self._seq)
-        except Gone:
+        except HistoryPruned:
             return [self._resync()]
         self._seq = max([self._seq, *(row.seq or 0 for row in rows)])
-        told: list[Message] = [{"type": "event", "event": row.as_json()} for row in rows]
-        return [*told, self._control()] if _touches_control(rows) else told
+        messages: list[Message] = [{"type": "event", "event": row.as_json()} for row in rows]
+        return [*messages, self._control()] if _touches_control(rows) else messages
 
-    def tend(self) -> None:
+    def release_vanished(self) -> None:
         """Release a controller that has vanished; to be called every few seconds."""
         with reading(self._engine) as session:
             late = conversation_lock.has_lapsed(session, self._ticket)
         if late:
             with writing(self._engine) as session:
-                conversation_lock.lapse(session, self._ticket)
+                conversation_lock.release_lapsed(session, self._ticket)
 
     def leave(self) -> None:
         """The page was closed in good order: let go of control at once."""
-        if self._voice is not None and rights.may(self._voice.actor, Act.CONTROL):
+        if self._participant is not None and rights.may(self._participant.actor, Act.CONTROL):
             with writing(self._engine) as session:
-                conversation_lock.release(session, self._ticket, self._voice)
+                conversation_lock.release_control(session, self._ticket, self._participant)
 
     # What the client says
 
-    def _obey(self, said: Hello | Say | Answer | Control | Beat) -> list[Message]:
-        match said:
-            case Hello():
-                return self._greet(said)
-            case Beat():
+    def _obey(self, message: HelloMessage | SayMessage | AnswerMessage | ControlMessage | BeatMessage) -> list[Message]:
+        match message:
+            case HelloMessage():
+                return self._welcome(message)
+            case BeatMessage():
                 return self._keep_control()
-            case Say():
-                return [self._say(said)]
-            case Answer():
-                return [self._answer(said)]
-            case Control():
-                return [self._hand_over(said)]
+            case SayMessage():
+                return [self._say(message)]
+            case AnswerMessage():
+                return [self._answer(message)]
+            case ControlMessage():
+                return [self._hand_over(message)]
 
-    def _greet(self, hello: Hello) -> list[Message]:
-        self._voice = Participant(self._person.actor, self._person.caller, hello.page)
+    def _welcome(self, hello: HelloMessage) -> list[Message]:
+        self._participant = Participant(self._person.actor, self._person.caller, hello.page)
         with reading(self._engine) as session:
-            newest = lookup.get(session, self._ticket).event_seq
-        missed_too_much = not newest - REPLAY <= hello.after <= newest
+            newest = lookup.get_ticket(session, self._ticket).event_seq
+        missed_too_much = not newest - MAX_REPLAY <= hello.after <= newest
         self._seq = newest if missed_too_much else hello.after
         actor = self._person.actor
         facts = {"you": actor.name, "may_speak": rights.may(actor, Act.SPEAK), "seq": self._seq}
@@ -170,50 +170,50 @@ class ConversationConnection:
         return [{"type": "welcome", **facts}, *resync, self._control(), *self._keep_control()]
 
     def _keep_control(self) -> list[Message]:
-        voice = self._speaker()
+        participant = self._speaker()
         with reading(self._engine) as session:
-            held = conversation_lock.holding(session, self._ticket)
-        if held is not None and held.holder == voice.place:
+            controller = conversation_lock.find_controller(session, self._ticket)
+        if controller is not None and controller.holder == participant.place:
             with writing(self._engine) as session:
-                conversation_lock.renew(session, self._ticket, voice)
+                conversation_lock.renew_control(session, self._ticket, participant)
         return []
 
-    def _say(self, said: Say) -> Message:
-        voice = self._speaker()
-        body = Said(body=said.body, mode=said.mode, id=said.id)
+    def _say(self, message: SayMessage) -> Message:
+        participant = self._speaker()
+        body = IncomingMessage(body=message.body, mode=message.mode, id=message.id)
         with writing(self._engine) as session:
-            ticket = lookup.get(session, self._ticket)
-            permit = partial(conversation_lock.require, session, ticket.id, voice)
-            spoken = message_routing.say(session, ticket, body, voice.actor, voice.caller, permit)
-        return self._done(said.id, spoken)
+            ticket = lookup.get_ticket(session, self._ticket)
+            permit = partial(conversation_lock.require_control, session, ticket.id, participant)
+            routed = message_routing.route_message(session, ticket, body, participant.actor, participant.caller, permit)
+        return self._done(message.id, routed)
 
-    def _answer(self, said: Answer) -> Message:
-        voice = self._speaker()
-        reply = Reply.model_validate(said.model_dump(exclude={"type", "id"}))
+    def _answer(self, message: AnswerMessage) -> Message:
+        participant = self._speaker()
+        reply = Reply.model_validate(message.model_dump(exclude={"type", "id"}))
 
         def work() -> dict[str, Any]:
-            run = requests.answer(session, self._ticket, reply, voice.actor)
+            run = requests.answer_request(session, self._ticket, reply, participant.actor)
             return {"became": "reply", "text": "The agent is told at once.", "message": None, "run": run}
 
         with writing(self._engine) as session:
-            done = message_routing.once(session, voice.caller, said.id, said.model_dump(), work)
-        return self._done(said.id, done)
+            done = message_routing.run_once(session, participant.caller, message.id, message.model_dump(), work)
+        return self._done(message.id, done)
 
-    def _hand_over(self, said: Control) -> Message:
-        voice = self._speaker()
+    def _hand_over(self, message: ControlMessage) -> Message:
+        participant = self._speaker()
 
         def work() -> dict[str, Any]:
-            ACTS[said.act](session, self._ticket, voice)
+            CONTROL_ACTIONS[message.act](session, self._ticket, participant)
             return {"became": "control", "text": "", "message": None, "run": None}
 
         with writing(self._engine) as session:
-            done = message_routing.once(session, voice.place, said.id, said.model_dump(), work)
-        return self._done(said.id, done)
+            done = message_routing.run_once(session, participant.place, message.id, message.model_dump(), work)
+        return self._done(message.id, done)
 
     def _speaker(self) -> Participant:
-        if self._voice is None:
+        if self._participant is None:
             raise Invalid("Say hello first.")
-        return self._voice
+        return self._participant
 
     # What it is told
 
@@ -224,23 +224,23 @@ class ConversationConnection:
 
     def _resync(self) -> Message:
         with reading(self._engine) as session:
-            self._seq = lookup.get(session, self._ticket).event_seq
+            self._seq = lookup.get_ticket(session, self._ticket).event_seq
         return {"type": "resync", "seq": self._seq}
 
     def _control(self) -> Message:
         with reading(self._engine) as session:
-            held = conversation_lock.holding(session, self._ticket)
-        place = self._voice.place if self._voice else None
+            controller = conversation_lock.find_controller(session, self._ticket)
+        place = self._participant.place if self._participant else None
         return {
             "type": "control",
-            "holder": held.name if held else None,
-            "mine": held is not None and held.holder == place,
-            "asked": held.asked_name if held else None,
-            "asked_by_me": held is not None and held.asked_by == place,
+            "holder": controller.name if controller else None,
+            "mine": controller is not None and controller.holder == place,
+            "asked": controller.asked_name if controller else None,
+            "asked_by_me": controller is not None and controller.asked_by == place,
         }
 
 
-def _parse(text: str | bytes) -> Hello | Say | Answer | Control | Beat:
+def _parse(text: str | bytes) -> HelloMessage | SayMessage | AnswerMessage | ControlMessage | BeatMessage:
     try:
         return ClientMessage.validate_json(text)
     except ValidationError as error:
@@ -248,8 +248,8 @@ def _parse(text: str | bytes) -> Hello | Say | Answer | Control | Beat:
         raise Invalid("The message cannot be understood.", fields=fields) from None
 
 
-def _touches_control(rows: list[events.Logged]) -> bool:
-    return any(row.event_type == conversation_lock.CHANGED for row in rows)
+def _touches_control(rows: list[events.LogEntry]) -> bool:
+    return any(row.event_type == conversation_lock.CONTROL_CHANGED for row in rows)
 
 
 def _refusal(key: str | None, error: DomainError) -> Message:

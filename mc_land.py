@@ -20,7 +20,7 @@ with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
     from jobs import job_context, landing
-    from jobs.task_recorder import exit_code, run_door
+    from jobs.task_recorder import get_exit_code, run_with_store
     from models import Trigger
     from settings import Settings
 
@@ -28,14 +28,14 @@ with bootstrap.quick_imports():
 def main(argv: list[str]) -> int:
     """Exit code 0 when it has done what there was, 1 for a failure, 2 when it could not begin."""
     parser = argparse.ArgumentParser(prog="mc_land.py", description="Land what was approved.")
-    parser.add_argument("--trigger", choices=[each.value for each in Trigger], default=Trigger.OPERATOR.value)
+    parser.add_argument("--trigger", choices=[member.value for member in Trigger], default=Trigger.OPERATOR.value)
     trigger = Trigger(parser.parse_args(argv).trigger)
 
     def work(settings: Settings, engine: Engine) -> int:
-        here = job_context.set_up(settings, engine)
-        return exit_code(landing.run_pass(here, trigger))
+        context = job_context.build_context(settings, engine)
+        return get_exit_code(landing.run_pass(context, trigger))
 
-    return run_door(work)
+    return run_with_store(work)
 
 
 if __name__ == "__main__":

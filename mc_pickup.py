@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--trigger", default="operator", help="who starts it: operator, timer or event")
     options = parser.parse_args(argv)
     code = None if options.dry_run or options.watch else _ask_scheduler(options)
-    return _run_here(parser, options) if code is None else code
+    return _make_pass(parser, options) if code is None else code
 
 
 def _ask_scheduler(options: argparse.Namespace) -> int | None:
@@ -41,9 +41,9 @@ def _ask_scheduler(options: argparse.Namespace) -> int | None:
     request = {"trigger": options.trigger, "resumed_only": options.needs_input_only}
     try:
         result = scheduler_client.request_pass(
-            bootstrap.home_folder(), request | {"fingerprint": bootstrap.fingerprint()}
+            bootstrap.find_home_folder(), request | {"fingerprint": bootstrap.compute_fingerprint()}
         )
-    except scheduler_client.NotServed as error:
+    except scheduler_client.PassRefused as error:
         print(f"{error} This program makes the pass itself.", file=sys.stderr)
         return None
     if result is None:
@@ -53,15 +53,15 @@ def _ask_scheduler(options: argparse.Namespace) -> int | None:
     return code
 
 
-def _run_here(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+def _make_pass(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     with bootstrap.quick_imports():
         from jobs import pickup
         from models import Trigger
-    triggers = [each.value for each in Trigger]
+    triggers = [member.value for member in Trigger]
     if options.trigger not in triggers:
         parser.error(f"argument --trigger: invalid choice: {options.trigger!r} (choose from {', '.join(triggers)})")
     return pickup.run_program(
-        pickup.Options(
+        pickup.PickupOptions(
             trigger=Trigger(options.trigger),
             resumed_only=options.needs_input_only,
             dry_run=options.dry_run,

@@ -16,7 +16,7 @@ with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
     from jobs import job_context, program_probes
-    from jobs.task_recorder import exit_code, recorded, run_door
+    from jobs.task_recorder import get_exit_code, run_and_record, run_with_store
     from models import Trigger
     from settings import Settings
 
@@ -27,14 +27,14 @@ CHECK = "programs"
 def main(argv: list[str]) -> int:
     """Exit code 0 when it has looked, 1 for a failure, 2 when it could not begin."""
     parser = argparse.ArgumentParser(prog="mc_probe.py", description="Look at the programs of this machine.")
-    parser.add_argument("--trigger", choices=[each.value for each in Trigger], default=Trigger.OPERATOR.value)
+    parser.add_argument("--trigger", choices=[member.value for member in Trigger], default=Trigger.OPERATOR.value)
     trigger = Trigger(parser.parse_args(argv).trigger)
 
     def work(settings: Settings, engine: Engine) -> int:
-        here = job_context.set_up(settings, engine)
-        return exit_code(recorded(engine, TASK, CHECK, trigger, lambda: program_probes.make_pass(here)))
+        context = job_context.build_context(settings, engine)
+        return get_exit_code(run_and_record(engine, TASK, CHECK, trigger, lambda: program_probes.make_pass(context)))
 
-    return run_door(work)
+    return run_with_store(work)
 
 
 if __name__ == "__main__":

@@ -31,20 +31,20 @@ with bootstrap.quick_imports():
 
     from database import writing
     from jobs import job_context, landing, pickup, single_flight
-    from jobs.event_watcher import ChangeGate, Watch
+    from jobs.event_watcher import ChangeDetector, EventWatcher
     from jobs.job_context import JobContext
     from jobs.landing import Lander
     from jobs.program_probes import Prober
-    from jobs.scheduler import ROOT, JobCall, Scheduler, land, pick_up
+    from jobs.scheduler import ROOT, JobCall, Scheduler, run_landing, run_pickup
     from jobs.scheduler_socket import PassRequest, PassServer
-    from jobs.task_recorder import Done, exit_code, run_door
+    from jobs.task_recorder import JobResult, get_exit_code, run_with_store
     from models import Trigger, now
     from settings import Settings
     from tickets.operations import tasks
 
 TICK_SECONDS = 1.0
-BEAT_SECONDS = 30.0
-RECOVER_SECONDS = 5.0
+HEARTBEAT_SECONDS = 30.0
+RETRY_SECONDS = 5.0
 
 
 def main(argv: list[str]) -> int:
@@ -53,129 +53,131 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--run", metavar="NAME", help="run one task now and end")
     parser.add_argument("--once", action="store_true", help="run what is due now and end")
     options = parser.parse_args(argv)
-    fingerprint = bootstrap.fingerprint()  # before the settings are read: what changes after that is noticed
-    return run_door(lambda settings, engine: _work(settings, engine, options, fingerprint))
+    fingerprint = bootstrap.compute_fingerprint()  # before the settings are read: what changes after that is noticed
+    return run_with_store(lambda settings, engine: _run(settings, engine, options, fingerprint))
 
 
-def _work(settings: Settings, engine: Engine, options: argparse.Namespace, fingerprint: str) -> int:
-    here = job_context.set_up(settings, engine)
-    scheduler = Scheduler(here, ROOT / "tasks", now(), _say)
+def _run(settings: Settings, engine: Engine, options: argparse.Namespace, fingerprint: str) -> int:
+    context = job_context.build_context(settings, engine)
+    scheduler = Scheduler(context, ROOT / "tasks", now(), _log)
     if options.run:
-        return _run_one(scheduler, options.run)
+        return _run_task(scheduler, options.run)
     try:
-        with single_flight.alone_here(here, "scheduler"):
+        with single_flight.hold_host_lock(context, "scheduler"):
             if options.once:
                 scheduler.tick(now())
                 scheduler.wait()
             else:
-                _serve(here, scheduler, fingerprint)
-    except single_flight.Held as held:
-        _say(f"another scheduler is at work: {held}")
+                _serve(context, scheduler, fingerprint)
+    except single_flight.AlreadyRunning as held:
+        _log(f"another scheduler is at work: {held}")
         return 1
     return 0
 
 
-def _run_one(scheduler: Scheduler, name: str) -> int:
-    known = scheduler.table().tasks
-    if name not in known:
-        _say(f"there is no task {name}; there are {', '.join(sorted(known))}")
+def _run_task(scheduler: Scheduler, name: str) -> int:
+    tasks_by_name = scheduler.load_schedule().tasks
+    if name not in tasks_by_name:
+        _log(f"there is no task {name}; there are {', '.join(sorted(tasks_by_name))}")
         return 1
     outcome = scheduler.run_now(name)
     print(json.dumps({"task": name, "outcome": outcome.value}))
-    return exit_code(Done(outcome))
+    return get_exit_code(JobResult(outcome))
 
 
-def _serve(here: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
+def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     """Until a signal comes."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    watch = Watch(here.engine, lambda trigger: scheduler.run_enabled(pickup.TASK, pick_up, trigger), None)
-    watching = threading.Thread(target=_keep, args=(watch, stopping), name="watch", daemon=True)
-    watching.start()
-    server = _open_socket(here, scheduler, fingerprint)
-    prober, lander = Prober(here, _say), _lander(here, scheduler)
-    ticker = Ticker(here, scheduler, prober, lander)
+    watcher = EventWatcher(
+        context.engine, lambda trigger: scheduler.run_enabled(pickup.TASK, run_pickup, trigger), None
+    )
+    watch_thread = threading.Thread(target=_watch_store, args=(watcher, stopping), name="watch", daemon=True)
+    watch_thread.start()
+    server = _open_socket(context, scheduler, fingerprint)
+    prober, lander = Prober(context, _log), _build_lander(context, scheduler)
+    ticker = Ticker(context, scheduler, prober, lander)
     while not stopping.wait(TICK_SECONDS):
         try:
             ticker.tick()
         except Exception as error:  # a store that is away for a moment must not end the scheduler
-            _say(f"{type(error).__name__}: {error}")
-            stopping.wait(RECOVER_SECONDS)
-    watch.stop()
+            _log(f"{type(error).__name__}: {error}")
+            stopping.wait(RETRY_SECONDS)
+    watcher.stop()
     server.stop()
     scheduler.stop()
     lander.stop()
-    watching.join(RECOVER_SECONDS)
+    watch_thread.join(RETRY_SECONDS)
 
 
 class Ticker:
     """The work of each second. The store is read where it has changed, or where a thread may have left something to do."""
 
-    def __init__(self, here: JobContext, scheduler: Scheduler, prober: Prober, lander: Lander) -> None:
-        self._bench = here
+    def __init__(self, context: JobContext, scheduler: Scheduler, prober: Prober, lander: Lander) -> None:
+        self._context = context
         self._scheduler = scheduler
         self._prober = prober
         self._lander = lander
-        self._gate = ChangeGate(here.engine)
+        self._gate = ChangeDetector(context.engine)
         self._owed = True
-        self._beaten = -BEAT_SECONDS
+        self._beaten = -HEARTBEAT_SECONDS
 
     def tick(self) -> None:
         """What goes wrong is raised, and everything is looked at by the next call."""
-        changed = self._gate.has_changed() or self._owed
+        is_changed = self._gate.has_changed() or self._owed
         self._owed = True
-        self._scheduler.tick(now(), changed=changed)
-        busy = [self._prober.tick(), self._lander.tick()] if changed else []
-        if time.monotonic() - self._beaten > BEAT_SECONDS:
+        self._scheduler.tick(now(), is_changed=is_changed)
+        are_busy = [self._prober.tick(), self._lander.tick()] if is_changed else []
+        if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
             self._beaten = time.monotonic()
-            _beat(self._bench, self._scheduler)
-        self._owed = any(busy)
+            _record_heartbeat(self._context, self._scheduler)
+        self._owed = any(are_busy)
 
 
-def _keep(watch: Watch, stopping: threading.Event) -> None:
+def _watch_store(watcher: EventWatcher, stopping: threading.Event) -> None:
     """The body of the watching thread: what goes wrong is said, and it watches on."""
     while not stopping.is_set():
         try:
-            watch.run()
+            watcher.run()
         except Exception as error:
-            _say(f"watching the store: {type(error).__name__}: {error}")
-            stopping.wait(RECOVER_SECONDS)
+            _log(f"watching the store: {type(error).__name__}: {error}")
+            stopping.wait(RETRY_SECONDS)
 
 
-def _open_socket(here: JobContext, scheduler: Scheduler, fingerprint: str) -> PassServer:
+def _open_socket(context: JobContext, scheduler: Scheduler, fingerprint: str) -> PassServer:
     """Serve those who ask for a pass, whether or not the task is enabled."""
 
-    def make_pass(request: PassRequest) -> Done:
-        def run(call: JobCall) -> Done:
-            return pickup.run_pass(call.bench, call.trigger, resumed_only=request.resumed_only)
+    def make_pass(request: PassRequest) -> JobResult:
+        def run(call: JobCall) -> JobResult:
+            return pickup.run_pass(call.context, call.trigger, resumed_only=request.resumed_only)
 
         return scheduler.run_job(pickup.TASK, run, request.trigger)
 
-    seconds = partial(scheduler.timeout, pickup.TASK)
-    server = PassServer(here.settings.run_dir, fingerprint, make_pass, seconds, _say)
+    seconds = partial(scheduler.get_timeout, pickup.TASK)
+    server = PassServer(context.settings.run_dir, fingerprint, make_pass, seconds, _log)
     server.start()
     return server
 
 
-def _lander(here: JobContext, scheduler: Scheduler) -> Lander:
+def _build_lander(context: JobContext, scheduler: Scheduler) -> Lander:
     return Lander(
-        here,
-        lambda: scheduler.run_enabled(landing.TASK, land, Trigger.EVENT),
-        lambda: landing.TASK in scheduler.table().enabled,
-        _say,
+        context,
+        lambda: scheduler.run_enabled(landing.TASK, run_landing, Trigger.EVENT),
+        lambda: landing.TASK in scheduler.load_schedule().enabled,
+        _log,
     )
 
 
-def _beat(here: JobContext, scheduler: Scheduler) -> None:
-    problems = scheduler.table().problems
+def _record_heartbeat(context: JobContext, scheduler: Scheduler) -> None:
+    problems = scheduler.load_schedule().problems
     running = scheduler.running
     detail = {"running": running, "problems": problems}
-    with writing(here.engine) as session:
-        tasks.beat(session, "scheduler", "warning" if problems else "ok", json.dumps(detail))
+    with writing(context.engine) as session:
+        tasks.record_heartbeat(session, "scheduler", "warning" if problems else "ok", json.dumps(detail))
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(f"{now():%Y-%m-%dT%H:%M:%SZ} {line}", file=sys.stderr, flush=True)
 
 

@@ -391,8 +391,8 @@ class Choice(TypeDecorator[enum.Enum]):
         return None if value is None else self.kind(value).value
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], enum.Enum | None]:
-        known: dict[Any, enum.Enum | None] = {None: None} | {member.value: member for member in self.kind}
-        return known.__getitem__
+        members: dict[Any, enum.Enum | None] = {None: None} | {member.value: member for member in self.kind}
+        return members.__getitem__
 
 
 class Numbers(TypeDecorator[Sequence[int]]):

@@ -28,14 +28,14 @@ with bootstrap.quick_imports():
 
     from jobs import housekeeping, job_context, single_flight
     from jobs.job_context import JobContext
-    from jobs.task_recorder import Done, exit_code, recorded, run_door
+    from jobs.task_recorder import JobResult, get_exit_code, run_and_record, run_with_store
     from models import TaskOutcome, Trigger
     from settings import Settings
 
-JOBS: dict[str, Callable[[JobContext], Done]] = {
-    "queue-reaper": housekeeping.reap,
-    "retention": housekeeping.tidy,
-    "backup": housekeeping.back_up,
+JOBS: dict[str, Callable[[JobContext], JobResult]] = {
+    "queue-reaper": housekeeping.reap_queue,
+    "retention": housekeeping.apply_retention,
+    "backup": housekeeping.back_up_store,
 }
 """By the name of the task that each is recorded under."""
 
@@ -46,22 +46,22 @@ def main(argv: list[str]) -> int:
     parser.set_defaults(job="queue-reaper")
     parser.add_argument("--retention", dest="job", action="store_const", const="retention", help="delete old rows")
     parser.add_argument("--backup", dest="job", action="store_const", const="backup", help="copy the store")
-    parser.add_argument("--trigger", choices=[each.value for each in Trigger], default=Trigger.OPERATOR.value)
+    parser.add_argument("--trigger", choices=[member.value for member in Trigger], default=Trigger.OPERATOR.value)
     options = parser.parse_args(argv)
-    return run_door(lambda settings, engine: _work(settings, engine, options.job, Trigger(options.trigger)))
+    return run_with_store(lambda settings, engine: _run_job(settings, engine, options.job, Trigger(options.trigger)))
 
 
-def _work(settings: Settings, engine: Engine, job: str, trigger: Trigger) -> int:
-    here = job_context.set_up(settings, engine)
-    return exit_code(recorded(engine, job, job, trigger, lambda: _alone(here, job)))
+def _run_job(settings: Settings, engine: Engine, job: str, trigger: Trigger) -> int:
+    context = job_context.build_context(settings, engine)
+    return get_exit_code(run_and_record(engine, job, job, trigger, lambda: _run_alone(context, job)))
 
 
-def _alone(here: JobContext, job: str) -> Done:
+def _run_alone(context: JobContext, job: str) -> JobResult:
     try:
-        with single_flight.alone(here, job):
-            return JOBS[job](here)
-    except single_flight.Held as held:
-        return Done(TaskOutcome.SKIPPED, {"held_by": str(held)})
+        with single_flight.hold_lease(context, job):
+            return JOBS[job](context)
+    except single_flight.AlreadyRunning as holder:
+        return JobResult(TaskOutcome.SKIPPED, {"held_by": str(holder)})
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from pydantic import (
     model_validator,
 )
 
-from bootstrap import SETTING_PREFIXES, config_file, home_folder
+from bootstrap import SETTING_PREFIXES, find_home_folder, locate_config_file
 
 SPARE_THREADS = 8
 """Threads of a web worker that streams and WebSockets may never take."""
@@ -48,7 +48,7 @@ RUN_VARIABLES = frozenset(
 )
 """Variables that a run or a program carries; they are no settings and are let pass."""
 
-PASSED_ON = (
+PASSED_VARIABLES = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TERM", "TZ", "TMPDIR",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
     "no_proxy",
@@ -66,18 +66,18 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def _split(value: object) -> object:
+def _split_list(value: object) -> object:
     """A list written as one string, as in the environment: `a, b` means (a, b)."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-def _known_zone(name: str) -> str:
+def _require_zone(name: str) -> str:
     if name not in available_timezones():
         raise ValueError("not a time zone of the IANA database, such as UTC or Europe/Berlin")
     return name
 
 
-def _plausible_host(host: str) -> str:
+def _require_host(host: str) -> str:
     bare = host.strip("[]")
     if not _is_address(bare) and not _HOST_NAME.match(bare):
         raise ValueError(f"{host!r} is neither an address nor a host name")
@@ -100,9 +100,9 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
-Hosts = Annotated[tuple[Annotated[str, AfterValidator(_plausible_host)], ...], BeforeValidator(_split)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_require_host)], ...], BeforeValidator(_split_list)]
 StoreUrl = Annotated[str, AfterValidator(_name_driver)]
-Zone = Annotated[str, AfterValidator(_known_zone)]
+Zone = Annotated[str, AfterValidator(_require_zone)]
 
 
 class _Frozen(BaseModel):
@@ -230,12 +230,12 @@ class Settings(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        problems = [*self._starved(), *self._exposed()]
+        problems = [*self._check_threads(), *self._check_exposure()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
-    def _starved(self) -> Iterator[str]:
+    def _check_threads(self) -> Iterator[str]:
         total = self.sse_max_total_clients + self.sse_max_tail_clients + self.ws_max_clients
         if self.threads - total < SPARE_THREADS:
             yield (
@@ -245,7 +245,7 @@ class Settings(_Frozen):
                 f" ordinary requests: lower them or raise MC_THREADS to {total + SPARE_THREADS}"
             )
 
-    def _exposed(self) -> Iterator[str]:
+    def _check_exposure(self) -> Iterator[str]:
         exposed = [host for host in self.host if not _is_loopback(host)]
         if exposed and not self.behind_tls:
             yield (
@@ -289,7 +289,7 @@ class Settings(_Frozen):
 
     @property
     def config_file(self) -> Path:
-        return config_file(self.home)
+        return locate_config_file(self.home)
 
     @property
     def secrets_dir(self) -> Path:
@@ -347,8 +347,8 @@ class Settings(_Frozen):
         with another environment still meets the same tmux server.
         """
         link = self.run_dir / "sockets"
-        chosen = link.readlink() if link.is_symlink() else None
-        return chosen if chosen and chosen.parent.is_dir() else self._preferred_sockets()
+        target = link.readlink() if link.is_symlink() else None
+        return target if target and target.parent.is_dir() else self._preferred_sockets()
 
     def _preferred_sockets(self) -> Path:
         runtime = self.ambient.runtime_dir
@@ -358,8 +358,8 @@ class Settings(_Frozen):
 
     def agent_environment(self, *names: str) -> dict[str, str]:
         """What an agent's environment starts from: the variables every agent is given, and those named."""
-        found = self.ambient.environment
-        return {name: found[name] for name in (*PASSED_ON, *names) if name in found}
+        environment = self.ambient.environment
+        return {name: environment[name] for name in (*PASSED_VARIABLES, *names) if name in environment}
 
     def ensure_home(self) -> None:
         """Create the home folder and what belongs in it, readable by nobody else.
@@ -371,48 +371,48 @@ class Settings(_Frozen):
             self.attachments_dir, self.logs_dir, self.backups_dir, self.sockets_dir,
         )  # fmt: skip
         for folder in folders:
-            _private_folder(folder)
+            _ensure_private_folder(folder)
         if not os.access(self.home, os.W_OK | os.X_OK):
             raise SettingsError([f"MC_HOME {self.home} cannot be written"])
-        _remember(self.run_dir / "sockets", self.sockets_dir)
+        _store_link(self.run_dir / "sockets", self.sockets_dir)
 
     def remember_address(self) -> None:
         """Tell the other programs of this home where the board listens."""
-        fresh = self.address_file.with_name(f".address.{os.getpid()}")
-        fresh.write_text(f"{self.host[0]} {self.port}\n")
-        fresh.replace(self.address_file)
+        new_file = self.address_file.with_name(f".address.{os.getpid()}")
+        new_file.write_text(f"{self.host[0]} {self.port}\n")
+        new_file.replace(self.address_file)
 
     def forget_address(self) -> None:
         """The board has ended. Another one that listens elsewhere by now is not forgotten."""
-        if _remembered(self.address_file) == (self.host[0], self.port):
+        if _read_address(self.address_file) == (self.host[0], self.port):
             self.address_file.unlink(missing_ok=True)
 
 
-def _private_folder(path: Path) -> None:
+def _ensure_private_folder(path: Path) -> None:
     """Make `path` a folder of this user that no one else may enter; never follow a planted link."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) & 0o077:
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) & 0o077:
             path.chmod(0o700)
     except OSError as error:
         raise SettingsError([f"{path} cannot be created: {error.strerror}"]) from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise SettingsError([f"{path} is not a folder of user {os.getuid()}: remove it or choose another MC_HOME"])
 
 
-def _remember(link: Path, target: Path) -> None:
+def _store_link(link: Path, target: Path) -> None:
     if link.is_symlink() and link.readlink() == target:
         return
-    fresh = link.with_name(f".{link.name}.{os.getpid()}")
-    fresh.symlink_to(target)
-    fresh.replace(link)
+    new_link = link.with_name(f".{link.name}.{os.getpid()}")
+    new_link.symlink_to(target)
+    new_link.replace(link)
 
 
-def _remembered(file: Path) -> tuple[str, int] | tuple[None, None]:
+def _read_address(file: Path) -> tuple[str, int] | tuple[None, None]:
     try:
         host, port = file.read_text("utf-8").split()
-        return (_plausible_host(host), int(port)) if 0 < int(port) < 65536 else (None, None)
+        return (_require_host(host), int(port)) if 0 < int(port) < 65536 else (None, None)
     except (OSError, ValueError):
         return None, None
 
@@ -426,46 +426,48 @@ def load(environ: Mapping[str, str] | None = None, home: Path | None = None, *, 
     The program that `serves` the board decides on its address; every other one looks for a board that has done so.
     """
     environ = os.environ if environ is None else environ
-    home = home.expanduser().resolve() if home else home_folder(environ)
+    home = home.expanduser().resolve() if home else find_home_folder(environ)
     problems: list[str] = []
-    values: dict[str, Any] = {"timezone": _machine_zone(environ)}
+    values: dict[str, Any] = {"timezone": _find_machine_zone(environ)}
     sources: dict[tuple[str, ...], str] = {}
-    for path, value, source in (*_from_file(config_file(home), problems), *_from_environment(environ, problems)):
+    for path, value, source in (*_read_file(locate_config_file(home), problems), *_read_environment(environ, problems)):
         sources[path] = source
-        _put(values, path, value)
+        _set_value(values, path, value)
     values |= {"home": home, "ambient": _observe(environ) | ({} if serves else _observe_board(home, sources))}
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        problems += [_explain(item, sources) for item in error.errors()]
+        problems += [_format_error(item, sources) for item in error.errors()]
     if problems:
         raise SettingsError(problems)
     return settings
 
 
-def keys() -> dict[tuple[str, ...], str]:
+def list_keys() -> dict[tuple[str, ...], str]:
     """Every setting but the home folder: its path in config.toml and the variable that overrides it."""
-    found: dict[tuple[str, ...], str] = {}
+    variables: dict[tuple[str, ...], str] = {}
     for name, field in Settings.model_fields.items():
         group = field.annotation
         if isinstance(group, type) and issubclass(group, BaseModel):
-            found |= {(name, inner): f"MC_{name}_{inner}".upper() for inner in group.model_fields if name != "ambient"}
+            variables |= {
+                (name, inner): f"MC_{name}_{inner}".upper() for inner in group.model_fields if name != "ambient"
+            }
         elif name != "home":
-            found[name,] = name.upper() if name.endswith("_clients") else f"MC_{name}".upper()
-    return found
+            variables[name,] = name.upper() if name.endswith("_clients") else f"MC_{name}".upper()
+    return variables
 
 
-def _from_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    known = {variable: path for path, variable in keys().items()}
+def _read_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    path_by_variable = {variable: path for path, variable in list_keys().items()}
     passing = RUN_VARIABLES | {"MC_HOME"}
     for name, value in sorted(environ.items()):
-        if name in known:
-            yield known[name], value, name
+        if name in path_by_variable:
+            yield path_by_variable[name], value, name
         elif name.startswith("MC_") and name not in passing and not name.startswith("MC_TEST_"):
-            problems.append(f"{name} is not a setting; {_allowed(name, ['MC_HOME', *known])}")
+            problems.append(f"{name} is not a setting; {_suggest_names(name, ['MC_HOME', *path_by_variable])}")
 
 
-def _from_file(file: Path, problems: list[str]) -> Iterator[tuple[tuple[str, ...], object, str]]:
+def _read_file(file: Path, problems: list[str]) -> Iterator[tuple[tuple[str, ...], object, str]]:
     try:
         content = tomllib.loads(file.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -473,23 +475,23 @@ def _from_file(file: Path, problems: list[str]) -> Iterator[tuple[tuple[str, ...
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         problems.append(f"{file} cannot be read: {error}")
         return
-    known = keys()
-    groups = {path[0] for path in known if len(path) > 1}
-    for path, value in _leaves(content, groups):
-        if path in known:
+    paths = list_keys()
+    groups = {path[0] for path in paths if len(path) > 1}
+    for path, value in _flatten(content, groups):
+        if path in paths:
             yield path, value, f"{'.'.join(path)} in {file}"
         else:
             key = ".".join(path)
-            problems.append(f"{key} in {file} is not a setting; {_allowed(key, ['.'.join(k) for k in known])}")
+            problems.append(f"{key} in {file} is not a setting; {_suggest_names(key, ['.'.join(k) for k in paths])}")
 
 
-def _allowed(name: str, known: list[str]) -> str:
+def _suggest_names(name: str, candidates: list[str]) -> str:
     """What to write instead: the nearest names where there are any, else all of them."""
-    near = get_close_matches(name, known)
-    return f"did you mean {' or '.join(near)}?" if near else f"allowed are {', '.join(known)}"
+    near = get_close_matches(name, candidates)
+    return f"did you mean {' or '.join(near)}?" if near else f"allowed are {', '.join(candidates)}"
 
 
-def _leaves(content: Mapping[str, object], groups: set[str]) -> Iterator[tuple[tuple[str, ...], object]]:
+def _flatten(content: Mapping[str, object], groups: set[str]) -> Iterator[tuple[tuple[str, ...], object]]:
     for name, value in content.items():
         if name in groups and isinstance(value, dict):
             yield from (((name, inner), leaf) for inner, leaf in value.items())
@@ -497,13 +499,13 @@ def _leaves(content: Mapping[str, object], groups: set[str]) -> Iterator[tuple[t
             yield (name,), value
 
 
-def _put(values: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+def _set_value(values: dict[str, Any], path: tuple[str, ...], value: object) -> None:
     for group in path[:-1]:
         values = values.setdefault(group, {})
     values[path[-1]] = value
 
 
-def _explain(error: Any, sources: dict[tuple[str, ...], str]) -> str:
+def _format_error(error: Any, sources: dict[tuple[str, ...], str]) -> str:
     """One error in the words of whoever wrote the value. The store's address may hold a password."""
     where = tuple(str(part) for part in error["loc"])
     source = next((name for path, name in sources.items() if where[: len(path)] == path), ".".join(where))
@@ -513,7 +515,7 @@ def _explain(error: Any, sources: dict[tuple[str, ...], str]) -> str:
     return f"{source}: {message}" + ("" if "database_url" in where else f" (it is {error['input']!r})")
 
 
-def _machine_zone(environ: Mapping[str, str]) -> str:
+def _find_machine_zone(environ: Mapping[str, str]) -> str:
     """The zone this machine lives in, else UTC."""
     parts = os.path.realpath("/etc/localtime").split("zoneinfo/")
     candidates = (environ.get("TZ", "").lstrip(":"), parts[-1])
@@ -532,5 +534,5 @@ def _observe(environ: Mapping[str, str]) -> dict[str, object]:
 
 def _observe_board(home: Path, sources: Mapping[tuple[str, ...], str]) -> dict[str, object]:
     """The address of the running board, as far as the settings do not say it."""
-    host, port = _remembered(home / "run" / "address")
+    host, port = _read_address(home / "run" / "address")
     return {"board_host": None if ("host",) in sources else host, "board_port": None if ("port",) in sources else port}

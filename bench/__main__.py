@@ -15,22 +15,22 @@ from pathlib import Path
 from models import format_timestamp, now
 
 from . import board, creation, dispatch, idle, streams
-from .rows import Measurement, Row, pace
+from .rows import Measurement, ResultRow, measure_pace
 
 RESULTS = Path(__file__).with_name("results.json")
 
 MEASUREMENTS: Mapping[str, Measurement] = {
-    "first-page": board.first_page,
-    "pages": board.pages,
-    "very-many": board.pages_of_very_many,
-    "stream-latency": streams.latency,
-    "events": streams.throughput,
-    "claim-statements": dispatch.statements_of_claim,
-    "claims": dispatch.claims,
-    "creates": creation.creates,
-    "pickup": dispatch.pickup,
-    "runs": dispatch.start_of_runs,
-    "idle": idle.idle_board,
+    "first-page": board.measure_first_page,
+    "pages": board.measure_pages,
+    "very-many": board.measure_many_pages,
+    "stream-latency": streams.measure_latency,
+    "events": streams.measure_throughput,
+    "claim-statements": dispatch.measure_claim_statements,
+    "claims": dispatch.measure_claims,
+    "creates": creation.measure_creation,
+    "pickup": dispatch.measure_pickup,
+    "runs": dispatch.measure_run_start,
+    "idle": idle.measure_idle_board,
 }
 
 
@@ -51,11 +51,11 @@ def main(argv: list[str]) -> int:
 
 
 def measure_all(names: list[str]) -> int:
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     failed = False
     for name in names:
         try:
-            for row in _paced(MEASUREMENTS[name]):
+            for row in _measure_with_pace(MEASUREMENTS[name]):
                 print(f"{row.name:56}{row.value:>12,.1f} {row.unit:4} {row.note}", flush=True)
                 rows.append(row)
         except Exception:  # one that cannot be measured here must not hide the others
@@ -67,15 +67,15 @@ def measure_all(names: list[str]) -> int:
     return int(failed)
 
 
-def _paced(measure: Measurement) -> Iterator[Row]:
+def _measure_with_pace(measure: Measurement) -> Iterator[ResultRow]:
     """What is measured between two looks at the machine's pace, without which it says little."""
-    yield _pace()
+    yield _build_pace_row()
     yield from measure()
-    yield _pace()
+    yield _build_pace_row()
 
 
-def _pace() -> Row:
-    return Row("pace of this machine", pace() * 1000, "ms", "a fixed piece of Python")
+def _build_pace_row() -> ResultRow:
+    return ResultRow("pace of this machine", measure_pace() * 1000, "ms", "a fixed piece of Python")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .installation import Installation, installation, server_seconds
-from .rows import Row, pace, percentile, spread, timed
+from .installation import Installation, create_installation, parse_server_seconds
+from .rows import ResultRow, build_percentile_rows, compute_percentile, measure_pace, measure_seconds
 
 SIZES = (100, 10_000)
-LARGEST = 100_000
-SAID = 60
+MAX_TICKETS = 100_000
+COMMENT_COUNT = 60
 """As many as a page of a conversation shows."""
 PAGES = (
     ("board", "/board?view=columns"),
@@ -26,8 +26,8 @@ PAGES = (
     ("overview", "/"),
     ("search", "/api/v1/tickets?q=measure"),
 )
-WORDS = "It is read **twice**, see `read()`:\n\n```python\nread(path)\nread(path)\n```\n\n- once is enough\n- so I took one away"
-FULL = 31
+COMMENT = "It is read **twice**, see `read()`:\n\n```python\nread(path)\nread(path)\n```\n\n- once is enough\n- so I took one away"
+COLUMN_SIZE = 31
 MOVES: dict[str, dict[str, str]] = {
     "close": {"note": "It was done by hand."},
     "cancel": {},
@@ -41,51 +41,55 @@ STATES: tuple[dict[str, Any], ...] = (
 )
 
 
-def first_page() -> Iterator[Row]:
+def measure_first_page() -> Iterator[ResultRow]:
     """From the start of the server process to the board in hand."""
     seconds = []
     for _ in range(3):
-        with installation() as here:
-            seconds.append(timed(lambda here=here: (here.serve(), here.get("/board"))))  # type: ignore[misc]
-    yield Row("start to first page", percentile(seconds, 50), "s", "the middle of 3")
+        with create_installation() as instance:
+            seconds.append(measure_seconds(lambda instance=instance: (instance.serve(), instance.get("/board"))))  # type: ignore[misc]
+    yield ResultRow("start to first page", compute_percentile(seconds, 50), "s", "the middle of 3")
 
 
-def pages() -> Iterator[Row]:
+def measure_pages() -> Iterator[ResultRow]:
     """How the cost of the board's views, a ticket, the overview and a search grows, and what a web worker then weighs."""
-    yield from _pages(SIZES)
+    yield from _measure_pages(SIZES)
 
 
-def pages_of_very_many() -> Iterator[Row]:
+def measure_many_pages() -> Iterator[ResultRow]:
     """The same among a hundred thousand tickets, which take their time to make."""
-    yield from _pages((LARGEST,))
+    yield from _measure_pages((MAX_TICKETS,))
 
 
-def _pages(sizes: Sequence[int]) -> Iterator[Row]:
-    with installation(MC_WEB_WORKERS=1) as here:
-        master, present = here.serve(), 0
+def _measure_pages(sizes: Sequence[int]) -> Iterator[ResultRow]:
+    with create_installation(MC_WEB_WORKERS=1) as instance:
+        master, present = instance.serve(), 0
         for size in sizes:
             for facts in STATES:
-                here.tickets((size - present) // len(STATES), **facts)
+                instance.create_tickets((size - present) // len(STATES), **facts)
             if not present:
-                here.talk("MC-2", (f"{number}. {WORDS}" for number in range(SAID)))
+                instance.add_comments("MC-2", (f"{number}. {COMMENT}" for number in range(COMMENT_COUNT)))
             present = size
             for name, path in PAGES:
-                yield from _visited(f"{name} with {size:,} tickets", _visits(here, path))
-        _fill_every_column(here)
-        yield from _visited(f"board with every column full and {present:,} tickets", _visits(here, PAGES[0][1]))
-        yield Row("memory of a web worker", megabytes(_child(master)), "MB", "resident, after these pages")
+                yield from _build_rows(f"{name} with {size:,} tickets", _visit_repeatedly(instance, path))
+        _fill_every_column(instance)
+        yield from _build_rows(
+            f"board with every column full and {present:,} tickets", _visit_repeatedly(instance, PAGES[0][1])
+        )
+        yield ResultRow(
+            "memory of a web worker", measure_megabytes(_find_child(master)), "MB", "resident, after these pages"
+        )
 
 
-def _fill_every_column(here: Installation) -> None:
+def _fill_every_column(instance: Installation) -> None:
     """Tickets where only work and people bring them."""
     for verdict in ("question", "review"):
-        for ticket_id in here.tickets(FULL):
-            here.work(ticket_id, verdict)
+        for ticket_id in instance.create_tickets(COLUMN_SIZE):
+            instance.finish_run(ticket_id, verdict)
     for move, facts in MOVES.items():
-        for ticket_id in here.tickets(FULL):
-            here.move(ticket_id, move, **facts)
-    for ticket_id in here.tickets(FULL):
-        here.claim(ticket_id)
+        for ticket_id in instance.create_tickets(COLUMN_SIZE):
+            instance.move(ticket_id, move, **facts)
+    for ticket_id in instance.create_tickets(COLUMN_SIZE):
+        instance.claim(ticket_id)
 
 
 class Visit(NamedTuple):
@@ -96,31 +100,34 @@ class Visit(NamedTuple):
     pace: float
 
 
-def _visits(here: Installation, path: str) -> list[Visit]:
-    here.get(path)
-    return [_visit(here, path) for _ in range(30)]
+def _visit_repeatedly(instance: Installation, path: str) -> list[Visit]:
+    instance.get(path)
+    return [_visit(instance, path) for _ in range(30)]
 
 
-def _visit(here: Installation, path: str) -> Visit:
+def _visit(instance: Installation, path: str) -> Visit:
     start = time.perf_counter()
-    headers, _ = here.exchange(here.connect(), "GET", path)
+    headers, _ = instance.exchange(instance.connect(), "GET", path)
     whole = time.perf_counter() - start
-    return Visit(whole, server_seconds(headers), pace())
+    return Visit(whole, parse_server_seconds(headers), measure_pace())
 
 
-def _visited(name: str, visits: Sequence[Visit]) -> Iterator[Row]:
-    yield from spread(name, [visit.whole for visit in visits])
-    yield Row(f"{name}, the server, p50", percentile([visit.server for visit in visits], 50) * 1000, "ms")
-    yield Row(
-        f"{name}, in paces, p50", percentile([visit.server / visit.pace for visit in visits], 50), "", "the server"
+def _build_rows(name: str, visits: Sequence[Visit]) -> Iterator[ResultRow]:
+    yield from build_percentile_rows(name, [visit.whole for visit in visits])
+    yield ResultRow(f"{name}, the server, p50", compute_percentile([visit.server for visit in visits], 50) * 1000, "ms")
+    yield ResultRow(
+        f"{name}, in paces, p50",
+        compute_percentile([visit.server / visit.pace for visit in visits], 50),
+        "",
+        "the server",
     )
 
 
-def _child(master: subprocess.Popen[bytes]) -> int:
+def _find_child(master: subprocess.Popen[bytes]) -> int:
     return int(Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()[0])
 
 
-def megabytes(pid: int) -> float:
+def measure_megabytes(pid: int) -> float:
     """Resident memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .installation import installation
-from .rows import Row
+from .installation import create_installation
+from .rows import ResultRow
 
 SETTLE_SECONDS = 20
 """A fresh board looks for programs and projects at first."""
@@ -17,31 +17,33 @@ IDLE_SECONDS = 60
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def idle_board() -> Iterator[Row]:
+def measure_idle_board() -> Iterator[ResultRow]:
     """Memory of all processes of a board that `mc serve` started, and their CPU time in a minute without requests."""
-    with installation() as here:
-        parent = here.serve_whole()
+    with create_installation() as instance:
+        parent = instance.serve_all()
         time.sleep(SETTLE_SECONDS)
-        before = cpu_seconds(parent.pid)
+        start_time = measure_cpu_seconds(parent.pid)
         time.sleep(IDLE_SECONDS)
-        spent = cpu_seconds(parent.pid) - before
-        processes = process_tree(parent.pid)
-        shares = {pid: proportional_megabytes(pid) for pid in processes}
-        note = ", ".join(f"{_name(pid)} {shares[pid]:.0f}" for pid in processes if shares[pid])
-        yield Row("memory at rest, all processes", sum(shares.values()), "MB", f"PSS: {note}")
-        yield Row("CPU of an idle minute", 100 * spent / IDLE_SECONDS, "%", "of one core, ended children included")
+        cpu_time = measure_cpu_seconds(parent.pid) - start_time
+        processes = list_process_tree(parent.pid)
+        shares = {pid: measure_megabytes(pid) for pid in processes}
+        note = ", ".join(f"{_read_name(pid)} {shares[pid]:.0f}" for pid in processes if shares[pid])
+        yield ResultRow("memory at rest, all processes", sum(shares.values()), "MB", f"PSS: {note}")
+        yield ResultRow(
+            "CPU of an idle minute", 100 * cpu_time / IDLE_SECONDS, "%", "of one core, ended children included"
+        )
 
 
-def process_tree(pid: int) -> list[int]:
+def list_process_tree(pid: int) -> list[int]:
     """A process and all its living descendants."""
     children: list[int] = []
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             children += map(int, (task / "children").read_text().split())
-    return [pid, *(each for child in children for each in process_tree(child))]
+    return [pid, *(descendant for child in children for descendant in list_process_tree(child))]
 
 
-def proportional_megabytes(pid: int) -> float:
+def measure_megabytes(pid: int) -> float:
     """Memory of a process, where what it shares is divided among those that share it."""
     with suppress(OSError):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
@@ -49,19 +51,19 @@ def proportional_megabytes(pid: int) -> float:
     return 0.0
 
 
-def cpu_seconds(pid: int) -> float:
+def measure_cpu_seconds(pid: int) -> float:
     """CPU time of a process tree so far, with that of children that have ended and were waited for."""
-    return sum(_ticks(each) for each in process_tree(pid)) / TICKS
+    return sum(_read_ticks(process_id) for process_id in list_process_tree(pid)) / TICKS
 
 
-def _ticks(pid: int) -> int:
+def _read_ticks(pid: int) -> int:
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15]))
     return 0
 
 
-def _name(pid: int) -> str:
+def _read_name(pid: int) -> str:
     with suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
         return next((Path(word).name for word in words[1:] if word and not word.startswith("-")), Path(words[0]).name)

@@ -29,10 +29,10 @@ from tickets.shared.inputs import NewTicket
 from tickets.team import agents
 from workers.host.tmux import Tmux
 
-from .rows import until
+from .rows import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
-BENCH = Actor.human("bench")
+BENCH_ACTOR = Actor.human("bench")
 
 
 class Installation:
@@ -42,29 +42,31 @@ class Installation:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        own = {"MC_HOME": home, "MC_PORT": port, "MC_TIMEZONE": "UTC"} | settings
-        kept = ("PATH", "HOME", "LANG", "USER")
-        self.environment = {name: os.environ[name] for name in kept if name in os.environ}
-        self.environment |= {name: str(value) for name, value in own.items()}
+        variables = {"MC_HOME": home, "MC_PORT": port, "MC_TIMEZONE": "UTC"} | settings
+        names = ("PATH", "HOME", "LANG", "USER")
+        self.environment = {name: os.environ[name] for name in names if name in os.environ}
+        self.environment |= {name: str(value) for name, value in variables.items()}
         self.settings: Settings = load(self.environment)
         self.settings.ensure_home()
-        migrations.upgrade(self.settings.database_url, home)
+        migrations.upgrade_store(self.settings.database_url, home)
         self.engine = open_engine(self.settings.database_url)
         with writing(self.engine) as session:
-            agents.seed(session, {"script": True})
-            _, self.token = tokens.issue(session, tokens.NewToken(name="bench", scope=Scope.OPERATOR), BENCH)
+            agents.seed_team(session, {"script": True})
+            _, self.token = tokens.issue_token(
+                session, tokens.NewToken(name="bench", scope=Scope.OPERATOR), BENCH_ACTOR
+            )
         self._children: list[subprocess.Popen[bytes]] = []
 
     def serve(self) -> subprocess.Popen[bytes]:
         """Start gunicorn as deployed and wait until it answers."""
         master = self.start("-m", "gunicorn", "--config", "deploy/gunicorn.conf.py")
-        until(self._answers, "the server")
+        wait_until(self._answers, "the server")
         return master
 
-    def serve_whole(self) -> subprocess.Popen[bytes]:
+    def serve_all(self) -> subprocess.Popen[bytes]:
         """Start all that `mc serve` starts, the scheduler included, and wait until the board answers."""
         parent = self.start("mc_cli.py", "serve", "--no-browser")
-        until(self._answers, "the board")
+        wait_until(self._answers, "the board")
         return parent
 
     def start(self, *argv: str) -> subprocess.Popen[bytes]:
@@ -113,34 +115,36 @@ class Installation:
             raise RuntimeError(f"{method} {path} was answered {response.status}: {answer[:300]!r}")
         return response.headers, answer
 
-    def tickets(self, count: int, **facts: object) -> list[int]:
+    def create_tickets(self, count: int, **facts: object) -> list[int]:
         """Make tickets of the script agent in bulk; their ids."""
         body = NewTicket.model_validate({"title": "A ticket to measure with", "assigned_to": "script"} | facts)
         with writing(self.engine) as session:
-            return [transitions.create(session, body, BENCH).id for _ in range(count)]
+            return [transitions.create_ticket(session, body, BENCH_ACTOR).id for _ in range(count)]
 
-    def talk(self, identifier: str, said: Iterable[str]) -> None:
+    def add_comments(self, identifier: str, texts: Iterable[str]) -> None:
         """Say these things about a ticket, one after the other."""
         with writing(self.engine) as session:
-            ticket_id = lookup.get(session, identifier).id
-            for words in said:
-                timeline.comment(session, ticket_id, timeline.NewComment(body=words), BENCH)
+            ticket_id = lookup.get_ticket(session, identifier).id
+            for text in texts:
+                timeline.add_comment(session, ticket_id, timeline.NewComment(body=text), BENCH_ACTOR)
 
     def claim(self, ticket_id: int) -> claims.RunClaim:
         with writing(self.engine) as session:
-            return claims.claim(session, ticket_id, "bench")
+            return claims.claim_ticket(session, ticket_id, "bench")
 
-    def work(self, ticket_id: int, verdict: str) -> None:
+    def finish_run(self, ticket_id: int, verdict: str) -> None:
         """Let a run of it end with this verdict."""
-        said = reports.RunReport.model_validate(
+        report = reports.RunReport.model_validate(
             {"verdict": verdict, "summary": "It is as it was asked for, as far as I see."}
         )
         with writing(self.engine) as session:
-            reports.report(session, claims.claim(session, ticket_id, "bench").run.id, said, reports.RetryPolicy())
+            reports.apply_report(
+                session, claims.claim_ticket(session, ticket_id, "bench").run.id, report, reports.RetryPolicy()
+            )
 
     def move(self, ticket_id: int, move: str, **facts: Any) -> None:
         with writing(self.engine) as session:
-            transitions.transition(session, ticket_id, move, BENCH, **facts)
+            transitions.transition(session, ticket_id, move, BENCH_ACTOR, **facts)
 
     def close(self) -> None:
         for child in reversed(self._children):
@@ -160,17 +164,17 @@ class Installation:
         return False
 
 
-def server_seconds(headers: Message) -> float:
+def parse_server_seconds(headers: Message) -> float:
     """The time that the server worked for an answer, as it says itself."""
     return float(headers["Server-Timing"].partition("dur=")[2]) / 1000
 
 
 @contextmanager
-def installation(**settings: object) -> Iterator[Installation]:
+def create_installation(**settings: object) -> Iterator[Installation]:
     """A fresh installation in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="mc-bench-", ignore_cleanup_errors=True) as folder:
-        made = Installation(Path(folder), **settings)
+        instance = Installation(Path(folder), **settings)
         try:
-            yield made
+            yield instance
         finally:
-            made.close()
+            instance.close()

@@ -14,17 +14,17 @@ from cli.demo import add_demo
 from database import reading
 from models import TicketStatus
 from tickets.operations import health
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 
-from .installation import ROOT, Installation, installation
-from .rows import until
+from .installation import ROOT, Installation, create_installation
+from .rows import wait_until
 
 FOLDER = ROOT / "docs" / "pictures"
 WIDTHS = {"board": 1840}
 WIDTH, HEIGHT = 1440, 860
-LARGEST = 200_000
+MAX_BYTES = 200_000
 PAGES = {"board": "/board", "overview": "/", "ticket": "/ticket/MC-1", "changes": "/ticket/MC-1?tab=changes"}
-WANTED = {
+EXPECTED_STATES = {
     "MC-1": TicketStatus.IN_REVIEW,
     "MC-2": TicketStatus.IN_PROGRESS,
     "MC-3": TicketStatus.IN_REVIEW,
@@ -39,43 +39,43 @@ WANTED = {
 def main() -> None:
     """Write docs/pictures/<page>-<theme>.png."""
     FOLDER.mkdir(exist_ok=True)
-    with installation(MC_MAX_WORKERS=4) as place, sync_playwright() as playwright:
+    with create_installation(MC_MAX_WORKERS=4) as instance, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        place.serve()
-        pages = {theme: _open(browser, place, theme) for theme in ("dark", "light")}
-        place.start("mc_scheduler.py")
-        add_demo(place.settings, place.engine)
-        until(lambda: _is_worked(place), "the demo's tickets")
+        instance.serve()
+        pages = {theme: _open_page(browser, instance, theme) for theme in ("dark", "light")}
+        instance.start("mc_scheduler.py")
+        add_demo(instance.settings, instance.engine)
+        wait_until(lambda: _is_worked(instance), "the demo's tickets")
         for name, path in PAGES.items():
             for theme, page in pages.items():
                 page.set_viewport_size({"width": WIDTHS.get(name, WIDTH), "height": HEIGHT})
-                _take(page, path, FOLDER / f"{name}-{theme}.png")
+                _take_picture(page, path, FOLDER / f"{name}-{theme}.png")
         browser.close()
 
 
-def _open(browser: Browser, place: Installation, theme: str) -> Page:
-    context = browser.new_context(base_url=place.settings.api_url, color_scheme=theme)  # type: ignore[arg-type]
+def _open_page(browser: Browser, instance: Installation, theme: str) -> Page:
+    context = browser.new_context(base_url=instance.settings.api_url, color_scheme=theme)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto("/login")
-    page.fill("[name=token]", place.token)
+    page.fill("[name=token]", instance.token)
     page.click("button")
     return page
 
 
-def _is_worked(place: Installation) -> bool:
-    with reading(place.engine) as session:
-        working = health.verdict(session, place.settings.home).verdict == "working"
-        return working and all(get(session, name).status is status for name, status in WANTED.items())
+def _is_worked(instance: Installation) -> bool:
+    with reading(instance.engine) as session:
+        working = health.check_health(session, instance.settings.home).verdict == "working"
+        return working and all(get_ticket(session, name).status is status for name, status in EXPECTED_STATES.items())
 
 
-def _take(page: Page, path: str, target: Path) -> None:
+def _take_picture(page: Page, path: str, target: Path) -> None:
     page.goto(path)
     page.wait_for_selector("#connection[data-link=live]")
     page.screenshot(path=target, animations="disabled")
     size = target.stat().st_size
     print(f"{target.relative_to(ROOT)}  {size // 1000} kB")
-    if size > LARGEST:
-        raise SystemExit(f"{target.name} is larger than {LARGEST // 1000} kB")
+    if size > MAX_BYTES:
+        raise SystemExit(f"{target.name} is larger than {MAX_BYTES // 1000} kB")
 
 
 if __name__ == "__main__":

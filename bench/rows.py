@@ -9,7 +9,7 @@ from typing import TypeVar
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ResultRow:
     """One line of the table; `unit` is ms, s, MB or a count per second."""
 
     name: str
@@ -19,48 +19,48 @@ class Row:
 
 
 Value = TypeVar("Value")
-Measurement = Callable[[], Iterator[Row]]
+Measurement = Callable[[], Iterator[ResultRow]]
 
 
-def percentile(values: Sequence[float], percent: int) -> float:
+def compute_percentile(values: Sequence[float], percent: int) -> float:
     """The value below which `percent` of the values lie; nearest rank."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+    sorted_values = sorted(values)
+    return sorted_values[min(len(sorted_values) - 1, len(sorted_values) * percent // 100)]
 
 
-def spread(name: str, seconds: Sequence[float]) -> Iterator[Row]:
+def build_percentile_rows(name: str, seconds: Sequence[float]) -> Iterator[ResultRow]:
     """The middle and the worst hundredth of some times, in milliseconds."""
     note = f"{len(seconds)} samples"
-    yield Row(f"{name}, p50", percentile(seconds, 50) * 1000, "ms", note)
-    yield Row(f"{name}, p99", percentile(seconds, 99) * 1000, "ms", note)
+    yield ResultRow(f"{name}, p50", compute_percentile(seconds, 50) * 1000, "ms", note)
+    yield ResultRow(f"{name}, p99", compute_percentile(seconds, 99) * 1000, "ms", note)
 
 
-def timed(action: Callable[[], object]) -> float:
+def measure_seconds(action: Callable[[], object]) -> float:
     """Seconds that `action` takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
-def pace() -> float:
+def measure_pace() -> float:
     """Seconds for a fixed piece of Python: many a machine changes its speed by half from minute to minute, and every figure
     with it."""
-    return min(timed(_exercise) for _ in range(3))
+    return min(measure_seconds(_run_exercise) for _ in range(3))
 
 
-def _exercise() -> int:
+def _run_exercise() -> int:
     return sum(number * number for number in range(100_000))
 
 
-class PatienceLost(Exception):
+class WaitTimeout(Exception):
     """What is measured did not happen at all."""
 
 
-def until(look: Callable[[], Value | None], what: str, seconds: float = 60) -> Value:
+def wait_until(look: Callable[[], Value | None], description: str, seconds: float = 60) -> Value:
     """Look every two milliseconds until there is something, and return it."""
     end = time.monotonic() + seconds
-    while not (found := look()):
+    while not (value := look()):
         if time.monotonic() > end:
-            raise PatienceLost(f"{what} did not come within {seconds:g} seconds")
+            raise WaitTimeout(f"{description} did not come within {seconds:g} seconds")
         time.sleep(0.002)
-    return found
+    return value

@@ -14,74 +14,76 @@ from itertools import count
 from models import format_timestamp, now
 from tickets.runs.claims import RunClaim
 
-from .installation import Installation, installation
-from .rows import Row, spread, timed
+from .installation import Installation, create_installation
+from .rows import ResultRow, build_percentile_rows, measure_seconds
 
 SINGLE, BATCHES, BATCH = 300, 20, 500
 
 
-def latency() -> Iterator[Row]:
+def measure_latency() -> Iterator[ResultRow]:
     """One event at a time, heard by every client."""
-    with installation(MC_WEB_WORKERS=1, MC_THREADS=240, SSE_MAX_TOTAL_CLIENTS=200) as here:
-        here.serve()
-        worker = Worker(here)
+    with create_installation(MC_WEB_WORKERS=1, MC_THREADS=240, SSE_MAX_TOTAL_CLIENTS=200) as instance:
+        instance.serve()
+        worker = EventReporter(instance)
         for clients, events in ((1, 200), (8, 200), (200, 30)):
-            with ThreadPoolExecutor(1) as sender, Audience(here, worker, clients) as audience:
-                seconds = [s for _ in range(events) for s in audience.hear_one(sender)]
-            yield from spread(f"event POST to {clients} SSE client{'s' * (clients > 1)}", seconds)
+            with ThreadPoolExecutor(1) as sender, StreamClients(instance, worker, clients) as audience:
+                seconds = [s for _ in range(events) for s in audience.deliver_one(sender)]
+            yield from build_percentile_rows(f"event POST to {clients} SSE client{'s' * (clients > 1)}", seconds)
 
 
-def throughput() -> Iterator[Row]:
+def measure_throughput() -> Iterator[ResultRow]:
     """Events a second that one run can report, one a request and 500 a request."""
-    with installation() as here:
-        here.serve()
-        worker = Worker(here)
-        yield Row("events, one a request", SINGLE / timed(lambda: [worker.post(1) for _ in range(SINGLE)]), "/s")
-        seconds = timed(lambda: [worker.post(BATCH) for _ in range(BATCHES)])
-        yield Row(f"events, {BATCH} a request", BATCH * BATCHES / seconds, "/s")
+    with create_installation() as instance:
+        instance.serve()
+        worker = EventReporter(instance)
+        yield ResultRow(
+            "events, one a request", SINGLE / measure_seconds(lambda: [worker.post(1) for _ in range(SINGLE)]), "/s"
+        )
+        seconds = measure_seconds(lambda: [worker.post(BATCH) for _ in range(BATCHES)])
+        yield ResultRow(f"events, {BATCH} a request", BATCH * BATCHES / seconds, "/s")
 
 
-class Worker:
+class EventReporter:
     """A run that reports events through the API, as a wrapper does, over one connection."""
 
-    def __init__(self, here: Installation) -> None:
-        self._here = here
-        self._claim: RunClaim = here.claim(here.tickets(1)[0])
-        self._connection = http.client.HTTPConnection("127.0.0.1", here.settings.port, timeout=60)
+    def __init__(self, instance: Installation) -> None:
+        self._here = instance
+        self._claim: RunClaim = instance.claim(instance.create_tickets(1)[0])
+        self._connection = http.client.HTTPConnection("127.0.0.1", instance.settings.port, timeout=60)
         self._numbers = count(1)
         self.ticket = self._claim.ticket.identifier
 
     def post(self, events: int) -> int:
         """Report so many events in one request; returns the number of the last one."""
         numbers = [next(self._numbers) for _ in range(events)]
-        lines = [json.dumps(_event(number)) for number in numbers]
+        lines = [json.dumps(_build_event(number)) for number in numbers]
         path = f"/api/v1/tickets/{self.ticket}/events"
         self._here.request(self._connection, "POST", path, "\n".join(lines).encode(), self._claim.token)
         return numbers[-1]
 
 
-def _event(number: int) -> dict[str, object]:
+def _build_event(number: int) -> dict[str, object]:
     payload = {"text": f"mark {number}."}
     return {"run_seq": number, "ts": format_timestamp(now()), "event_type": "agent.progress", "payload": payload}
 
 
-class Audience:
+class StreamClients:
     """Clients of one stream, listened to by one thread."""
 
-    def __init__(self, here: Installation, worker: Worker, clients: int) -> None:
+    def __init__(self, instance: Installation, worker: EventReporter, clients: int) -> None:
         self._worker = worker
         self._selector = selectors.DefaultSelector()
         head = f"GET /api/v1/stream?tickets={worker.ticket} HTTP/1.0\r\nHost: localhost\r\n"
-        head += f"Authorization: Bearer {here.token}\r\n\r\n"
+        head += f"Authorization: Bearer {instance.token}\r\n\r\n"
         for _ in range(clients):
-            client = socket.create_connection(("127.0.0.1", here.settings.port), timeout=60)
+            client = socket.create_connection(("127.0.0.1", instance.settings.port), timeout=60)
             client.sendall(head.encode())
-            received = b""
-            while b"id: " not in received:
-                received += client.recv(65536)
+            response = b""
+            while b"id: " not in response:
+                response += client.recv(65536)
             self._selector.register(client, selectors.EVENT_READ)
 
-    def __enter__(self) -> Audience:
+    def __enter__(self) -> StreamClients:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,18 +92,18 @@ class Audience:
             key.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()
 
-    def hear_one(self, sender: ThreadPoolExecutor) -> list[float]:
+    def deliver_one(self, sender: ThreadPoolExecutor) -> list[float]:
         """Post one event; for each client the seconds until it has it whole."""
         waiting = {key.fileobj: b"" for key in self._selector.get_map().values()}
         start = time.perf_counter()
         posted = sender.submit(self._worker.post, 1)
-        heard: list[float] = []
+        latencies: list[float] = []
         while waiting:
             for key, _ in self._selector.select(60):
                 client = key.fileobj
                 waiting[client] = waiting.get(client, b"") + client.recv(65536)  # type: ignore[union-attr]
                 if b"mark " in waiting[client] and waiting[client].endswith(b"\n\n"):
-                    heard.append(time.perf_counter() - start)
+                    latencies.append(time.perf_counter() - start)
                     del waiting[client]
         posted.result()
-        return heard
+        return latencies

@@ -11,13 +11,13 @@ from sqlalchemy import make_url
 import database
 import models
 from jobs import restore as restoration
-from settings import keys, load
+from settings import list_keys, load
 
 from . import doctor as examination
-from .common import as_json, operator, print_rows, store
-from .lifecycle_reference import lifecycle_reference
-from .reference import settings_reference
-from .setup import prepare
+from .common import as_json, open_store, print_rows, require_operator
+from .lifecycle_reference import render_lifecycle
+from .reference import render_settings
+from .setup import prepare_installation
 
 
 @click.command()
@@ -25,22 +25,22 @@ from .setup import prepare
 def settings(markdown: bool) -> None:
     """Show the settings in use, by the name of their variable."""
     if markdown:
-        click.echo(settings_reference(), nl=False)
+        click.echo(render_settings(), nl=False)
         return
     current = load()
-    print_rows([{"setting": "MC_HOME", "value": str(current.home)}, *_values(current.model_dump())], as_json=False)
+    print_rows([{"setting": "MC_HOME", "value": str(current.home)}, *_list_values(current.model_dump())], as_json=False)
 
 
 @click.command()
 def lifecycle() -> None:
     """Print docs/lifecycle.md: the states and moves of tickets."""
-    click.echo(lifecycle_reference(), nl=False)
+    click.echo(render_lifecycle(), nl=False)
 
 
-def _values(found: dict[str, object]) -> list[dict[str, object]]:
+def _list_values(values: dict[str, object]) -> list[dict[str, object]]:
     rows = []
-    for path, variable in keys().items():
-        value: object = found
+    for path, variable in list_keys().items():
+        value: object = values
         for name in path:
             value = value[name] if isinstance(value, dict) else None
         if path == ("database_url",):
@@ -57,8 +57,8 @@ def db() -> None:
 @db.command()
 def upgrade() -> None:
     """Bring the store to the schema of this version; a populated store is backed up first."""
-    current, _ = operator()
-    click.echo("The store was upgraded." if prepare(current) else "The store is up to date.")
+    current, _ = require_operator()
+    click.echo("The store was upgraded." if prepare_installation(current) else "The store is up to date.")
 
 
 @click.command()
@@ -68,12 +68,12 @@ def backup(target: Path | None) -> None:
 
     TARGET is a new file; without it one in the backups folder is made.
     """
-    current, _ = operator()
+    current, _ = require_operator()
     current.ensure_home()
     target = target or current.backups_dir / f"mc-{models.now():%Y%m%dT%H%M%SZ}.db"
     if target.exists():
         raise click.ClickException(f"{target} is there already: name a new file")
-    with store(current) as engine:
+    with open_store(current) as engine:
         try:
             database.backup_database(engine, target)
         except (ValueError, OSError) as error:
@@ -88,13 +88,13 @@ def restore(source: Path) -> None:
 
     Mission Control must be stopped, and no agent at work.
     """
-    current, actor = operator()
+    current, actor = require_operator()
     current.ensure_home()
     try:
-        kept = restoration.restore(current, source.resolve(), actor)
-    except (restoration.CannotRestore, OSError) as error:
+        old_store = restoration.restore_backup(current, source.resolve(), actor)
+    except (restoration.RestoreError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    before = f"the one before is kept as {kept}" if kept else "there was none before"
+    before = f"the one before is kept as {old_store}" if old_store else "there was none before"
     click.echo(f"The store is that of {source} now; {before}")
 
 
@@ -105,7 +105,7 @@ def doctor(as_json: bool) -> None:
 
     Exits 1 where something needs doing.
     """
-    findings = examination.examine(load())
+    findings = examination.run_checks(load())
     print_rows([finding.as_row() for finding in findings], as_json=as_json)
     sys.exit(0 if all(finding.ok for finding in findings) else 1)
 

@@ -12,13 +12,13 @@ from models import Run, RunMode
 from settings import Settings
 from tickets.runs import claims
 from tickets.shared import lookup
-from workers.agents.codex.program import joining, socket_of
+from workers.agents.codex.program import build_join_argv, build_socket_path
 from workers.contract import spec as specs
-from workers.contract.spec import SpecRefused
+from workers.contract.spec import InvalidSpec
 from workers.host.tmux import Tmux
-from workers.run.console_client import attach_argv, pane_of
+from workers.run.console_client import build_attach_argv, find_pane
 
-from .common import operator, reading
+from .common import reading, require_operator
 
 
 @click.command()
@@ -31,53 +31,58 @@ def attach(reference: str, read_only: bool, join: bool) -> None:
     """Attach to the terminal of the live run of ticket REFERENCE; Ctrl-b d leaves it, and the agent works on."""
     if join and read_only:
         raise click.UsageError("--join takes part in the conversation: it cannot be --read-only.")
-    settings, _ = operator()
+    settings, _ = require_operator()
     with reading(settings) as session:
-        ticket = lookup.get(session, reference)
-        live = lookup.live_run(session, ticket.id)
-        newest = claims.latest(session, ticket.id)
-    if live is None:
+        ticket = lookup.get_ticket(session, reference)
+        run = lookup.find_live_run(session, ticket.id)
+        newest_run = claims.find_latest(session, ticket.id)
+    if run is None:
         raise click.ClickException(
-            f"{ticket.identifier} has no live run. {_log_of(settings, newest, ticket.identifier)}"
+            f"{ticket.identifier} has no live run. {_describe_log(settings, newest_run, ticket.identifier)}"
         )
-    _require_here(live, ticket.identifier)
+    _require_local(run, ticket.identifier)
     if join:
-        _join(settings, live, ticket.identifier)
+        _join_conversation(settings, run, ticket.identifier)
     tmux, session_name = Tmux(f"mc-{settings.instance}", settings.sockets_dir), f"mc-{ticket.identifier}"
-    if pane_of(tmux, session_name, live.tmux_target) is None:
+    if find_pane(tmux, session_name, run.tmux_target) is None:
         raise click.ClickException(
             f"the pane of {ticket.identifier}'s run is not there: it is starting, or was closed."
             " Try again in a moment; bin/mc pickup settles a run that has died."
         )
-    argv = attach_argv(tmux, session_name, write=not read_only, status=True)
+    argv = build_attach_argv(tmux, session_name, write=not read_only, status=True)
     os.execve(argv[0], argv, tmux.environment)  # noqa: S606 - argv only
 
 
-def _join(settings: Settings, run: Run, identifier: str) -> NoReturn:
+def _join_conversation(settings: Settings, run: Run, identifier: str) -> NoReturn:
     """Become Codex's screen. It carries the run's mark, so that it ends with the run."""
     try:
-        spec = specs.read(settings.run_path(run.id))
-    except SpecRefused as error:
+        spec = specs.read_spec(settings.run_path(run.id))
+    except InvalidSpec as error:
         raise click.ClickException(f"the run of {identifier} cannot be joined: {error}.") from None
-    if spec.program != "codex" or spec.mode != "headless" or not socket_of(spec).exists() or not run.conversation_id:
+    if (
+        spec.program != "codex"
+        or spec.mode != "headless"
+        or not build_socket_path(spec).exists()
+        or not run.conversation_id
+    ):
         raise click.ClickException(
             f"the run of {identifier} cannot be joined: only Codex without a screen can, once its conversation has begun."
             f" bin/mc takeover {identifier} goes on with it on a screen instead of the worker."
         )
-    argv = joining(spec, run.conversation_id)
+    argv = build_join_argv(spec, run.conversation_id)
     own = {"CODEX_HOME": spec.config_dir, "TERM": settings.ambient.environment.get("TERM", "xterm")}
     os.chdir(spec.workspace)
     os.execve(argv[0], argv, {**spec.environment, **own})  # noqa: S606 - argv only
 
 
-def _require_here(run: Run, identifier: str) -> None:
+def _require_local(run: Run, identifier: str) -> None:
     if run.mode is RunMode.EXTERNAL:
         raise click.ClickException(f"{identifier} is worked on outside Mission Control, which has no terminal of it.")
     if run.host != socket.gethostname():
         raise click.ClickException(f"{identifier} is worked on by {run.host}: run bin/mc attach {identifier} there.")
 
 
-def _log_of(settings: Settings, run: Run | None, identifier: str) -> str:
+def _describe_log(settings: Settings, run: Run | None, identifier: str) -> str:
     """What to do instead."""
     if run is None:
         return "Its terminal appears when an agent takes it up."

@@ -17,7 +17,7 @@ import database
 import migrations
 from settings import Settings, load
 from tickets.shared.actors import Actor
-from tickets.shared.errors import invalid
+from tickets.shared.errors import convert_validation_error
 from tickets.shared.inputs import Body
 
 B = TypeVar("B", bound=Body)
@@ -25,7 +25,7 @@ B = TypeVar("B", bound=Body)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-def operator() -> tuple[Settings, Actor]:
+def require_operator() -> tuple[Settings, Actor]:
     """The settings, and the person at this terminal. Refused inside a run: an agent acts through its own tools."""
     settings = load()
     if settings.ambient.run_id:
@@ -37,11 +37,11 @@ def operator() -> tuple[Settings, Actor]:
 
 
 @contextmanager
-def store(settings: Settings) -> Iterator[Engine]:
+def open_store(settings: Settings) -> Iterator[Engine]:
     """The store's engine for one command; refused where its schema is not the one this code needs."""
     engine = database.open_engine(settings.database_url)
     try:
-        if trouble := migrations.trouble(engine):
+        if trouble := migrations.explain_mismatch(engine):
             raise click.ClickException(trouble)
         yield engine
     finally:
@@ -50,33 +50,33 @@ def store(settings: Settings) -> Iterator[Engine]:
 
 @contextmanager
 def writing(settings: Settings) -> Iterator[Session]:
-    with store(settings) as engine, database.writing(engine) as session:
+    with open_store(settings) as engine, database.writing(engine) as session:
         yield session
 
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[Session]:
-    with store(settings) as engine, database.reading(engine) as session:
+    with open_store(settings) as engine, database.reading(engine) as session:
         yield session
 
 
-def checked(model: type[B], **fields: Any) -> B:
+def validate_fields(model: type[B], **fields: Any) -> B:
     """The fields as `model`; raises Invalid naming each that is wrong."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise invalid(error) from None
+        raise convert_validation_error(error) from None
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """A table for people, the width of its contents; or one JSON array."""
     if as_json:
-        click.echo(json.dumps(rows, default=_plain, indent=2))
+        click.echo(json.dumps(rows, default=_to_text, indent=2))
         return
     if not rows:
         click.echo("Nothing here.")
         return
-    lines = [[name.upper() for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    lines = [[name.upper() for name in rows[0]], *([_format_cell(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -85,20 +85,20 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 def print_one(facts: Mapping[str, Any], *, as_json: bool) -> None:
     """One thing as `name: value` lines, a list as a line an item; or one JSON object."""
     if as_json:
-        click.echo(json.dumps(facts, default=_plain, indent=2))
+        click.echo(json.dumps(facts, default=_to_text, indent=2))
         return
     for name, value in facts.items():
-        lines = [f"\n  {_cell(item)}" for item in value] if isinstance(value, list) else [_cell(value)]
+        lines = [f"\n  {_format_cell(item)}" for item in value] if isinstance(value, list) else [_format_cell(value)]
         click.echo(f"{name}: {''.join(lines)}".rstrip())
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, datetime):
         return f"{value.astimezone():%Y-%m-%d %H:%M}"
-    return ", ".join(map(_cell, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(_format_cell, value)) if isinstance(value, tuple) else str(value)
 
 
-def _plain(value: object) -> str:
+def _to_text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)

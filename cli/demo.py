@@ -85,22 +85,22 @@ def add_demo(settings: Settings, engine: Engine) -> bool:
     """Add the sample project and its tickets; False where they are there already. Raises GitError."""
     folder = settings.home / "demo"
     with database.reading(engine) as session:
-        if any(project.slug == SLUG for project in projects.all_projects(session)):
+        if any(project.slug == SLUG for project in projects.list_projects(session)):
             return False
     _make_repository(folder)
     with database.writing(engine) as session:
         actor = Actor.human()
-        projects.add(session, _project(folder), actor)
-        made: dict[str, int] = {}
+        projects.add_project(session, _build_project(folder), actor)
+        ids: dict[str, int] = {}
         for ticket in _TICKETS:
             body = {"assigned_to": "script", "project": SLUG} | ticket
-            made[ticket["title"]] = transitions.create(session, NewTicket.model_validate(body), actor).id
-        first, second = (made[title] for title in _BLOCKS)
-        relationships.add(session, first, "blocks", second, actor)
+            ids[ticket["title"]] = transitions.create_ticket(session, NewTicket.model_validate(body), actor).id
+        first, second = (ids[title] for title in _BLOCKS)
+        relationships.add_relationship(session, first, "blocks", second, actor)
     return True
 
 
-def _project(folder: Path) -> projects.NewProject:
+def _build_project(folder: Path) -> projects.NewProject:
     return projects.NewProject(slug=SLUG, name="Greeter (demo)", folder=str(folder), check_command=["sh", "check.sh"])
 
 
@@ -109,6 +109,6 @@ def _make_repository(folder: Path) -> None:
     for name, text in _FILES.items():
         (folder / name).write_text(text)
     if not (folder / ".git").is_dir():
-        git.ask(folder, "init", "--quiet", "--initial-branch=main")
-        git.ask(folder, "add", "--all")
-        git.ask(folder, *_AUTHOR, "commit", "--quiet", "--message=Greet.")
+        git.check_output(folder, "init", "--quiet", "--initial-branch=main")
+        git.check_output(folder, "add", "--all")
+        git.check_output(folder, *_AUTHOR, "commit", "--quiet", "--message=Greet.")

@@ -21,7 +21,7 @@ from jobs import program_probes
 from settings import Settings
 from tickets.team import installed_programs
 
-NEEDED_BYTES = 1 << 30
+MIN_FREE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +40,25 @@ class Finding:
         return {"": "ok" if self.ok else "!!", "subject": self.subject, "detail": self.detail, "remedy": self.remedy}
 
 
-def examine(settings: Settings) -> list[Finding]:
+def run_checks(settings: Settings) -> list[Finding]:
     """Ask everything; a question that cannot be asked is itself a finding."""
-    findings = [_program(installed_programs.judge(program)) for program in program_probes.look(settings)]
-    for question in QUESTIONS:
+    findings = [
+        _build_finding(installed_programs.assess_program(program)) for program in program_probes.find_programs(settings)
+    ]
+    for check in CHECKS:
         try:
-            findings.append(question(settings))
+            findings.append(check(settings))
         except Exception as error:  # an examination reports, it does not break off
-            name = question.__name__.strip("_").replace("_", " ")
+            name = check.__name__.strip("_").replace("_", " ")
             findings.append(
                 Finding(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", "look into this error")
             )
     return findings
 
 
-def _program(judged: installed_programs.Judgement) -> Finding:
+def _build_finding(status: installed_programs.ProgramStatus) -> Finding:
     """In the words that the team's page uses."""
-    return Finding(judged.name, judged.detail, judged.remedy)
+    return Finding(status.name, status.detail, status.remedy)
 
 
 def _python(_: Settings) -> Finding:
@@ -85,15 +87,15 @@ def _folders(settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    free = shutil.disk_usage(settings.home).free
-    detail = f"{free / (1 << 30):.1f} GB free"
-    return Finding("disk", detail, "" if free > NEEDED_BYTES else "make room: less than 1 GB is left")
+    free_bytes = shutil.disk_usage(settings.home).free
+    detail = f"{free_bytes / (1 << 30):.1f} GB free"
+    return Finding("disk", detail, "" if free_bytes > MIN_FREE_BYTES else "make room: less than 1 GB is left")
 
 
 def _store(settings: Settings) -> Finding:
     engine = database.open_engine(settings.database_url)
     try:
-        current, trouble = migrations.current(engine), migrations.trouble(engine)
+        current, trouble = migrations.read_revision(engine), migrations.explain_mismatch(engine)
     except DatabaseError as error:
         return Finding("store", str(error.orig), "restore a copy of it: bin/mc restore FILE")
     finally:
@@ -106,14 +108,14 @@ def _clock(settings: Settings) -> Finding:
     engine = database.open_engine(settings.database_url)
     try:
         with database.reading(engine) as session:
-            newest = session.scalar(select(func.max(models.TicketEvent.id)))
-            last = session.get(models.TicketEvent, newest) if newest else None
+            newest_id = session.scalar(select(func.max(models.TicketEvent.id)))
+            last_event = session.get(models.TicketEvent, newest_id) if newest_id else None
     finally:
         engine.dispose()
     moment = models.now()
-    wrong = last is not None and last.ts > moment + timedelta(seconds=60)
+    is_behind = last_event is not None and last_event.ts > moment + timedelta(seconds=60)
     detail = f"{moment.astimezone(settings.zone):%Y-%m-%d %H:%M:%S} {settings.timezone}"
-    return Finding("clock", detail, "the store holds later times than this: set the clock" if wrong else "")
+    return Finding("clock", detail, "the store holds later times than this: set the clock" if is_behind else "")
 
 
 def _user(_: Settings) -> Finding:
@@ -122,6 +124,6 @@ def _user(_: Settings) -> Finding:
     return Finding("user", f"uid {os.getuid()}")
 
 
-QUESTIONS: tuple[Callable[[Settings], Finding], ...] = (
+CHECKS: tuple[Callable[[Settings], Finding], ...] = (
     _python, _sqlite, _user, _folders, _disk, _store, _clock,
 )  # fmt: skip

@@ -27,12 +27,12 @@ from models import (
     TicketRelationship,
     format_timestamp,
 )
-from tickets.lifecycle.schemas import ticket_json
+from tickets.lifecycle.schemas import build_ticket_json
 
-from .common import operator, reading
+from .common import reading, require_operator
 
-PAGE = 200
-BELONGINGS: tuple[tuple[str, Any], ...] = (
+PAGE_SIZE = 200
+RELATED_TABLES: tuple[tuple[str, Any], ...] = (
     ("comments", TicketComment),
     ("runs", Run),
     ("evidence", Evidence),
@@ -41,7 +41,7 @@ BELONGINGS: tuple[tuple[str, Any], ...] = (
     ("phases", TicketPhase),
     ("attachments", Attachment),
 )
-LEFT_OUT = frozenset({"token_hash", "nonce"})
+SECRET_COLUMNS = frozenset({"token_hash", "nonce"})
 """Of a run: what only its programs know."""
 
 
@@ -53,14 +53,14 @@ def export(target: Path | None) -> None:
     TARGET is a new file, readable by you alone; without it the lines are printed. Events, the agents' own words and the
     files of attachments are not in it: a backup has them.
     """
-    settings, _ = operator()
-    with reading(settings) as session, _opened(target) as file:
-        for line in _lines(session):
+    settings, _ = require_operator()
+    with reading(settings) as session, _open_target(target) as file:
+        for line in _format_lines(session):
             file.write(line + "\n")
 
 
 @contextmanager
-def _opened(target: Path | None) -> Iterator[IO[str]]:
+def _open_target(target: Path | None) -> Iterator[IO[str]]:
     if target is None:
         yield sys.stdout
         return
@@ -72,31 +72,33 @@ def _opened(target: Path | None) -> Iterator[IO[str]]:
         yield file
 
 
-def _lines(session: Session) -> Iterator[str]:
+def _format_lines(session: Session) -> Iterator[str]:
     """In the order of their making, a page at a time, with the same number of questions for each page."""
-    last = 0
-    while page := list(session.scalars(select(Ticket).where(Ticket.id > last).order_by(Ticket.id).limit(PAGE))):
-        last = page[-1].id
-        belongings = {name: _by_ticket(session, table, [ticket.id for ticket in page]) for name, table in BELONGINGS}
-        for ticket, told in zip(page, ticket_json(session, page), strict=True):
-            whole = {**told, **{name: found.get(ticket.id, []) for name, found in belongings.items()}}
-            yield json.dumps(whole, ensure_ascii=False, default=_plain)
+    last_id = 0
+    while page := list(session.scalars(select(Ticket).where(Ticket.id > last_id).order_by(Ticket.id).limit(PAGE_SIZE))):
+        last_id = page[-1].id
+        related = {
+            name: _load_by_ticket(session, table, [ticket.id for ticket in page]) for name, table in RELATED_TABLES
+        }
+        for ticket, fields in zip(page, build_ticket_json(session, page), strict=True):
+            record = {**fields, **{name: rows.get(ticket.id, []) for name, rows in related.items()}}
+            yield json.dumps(record, ensure_ascii=False, default=_to_json)
         session.expunge_all()
 
 
-def _by_ticket(session: Session, table: Any, ids: list[int]) -> dict[int, list[dict[str, Any]]]:
-    found: dict[int, list[dict[str, Any]]] = {}
+def _load_by_ticket(session: Session, table: Any, ids: list[int]) -> dict[int, list[dict[str, Any]]]:
+    rows_by_ticket: dict[int, list[dict[str, Any]]] = {}
     for row in session.scalars(select(table).where(table.ticket_id.in_(ids)).order_by(table.id)):
-        found.setdefault(row.ticket_id, []).append(_columns(row))
-    return found
+        rows_by_ticket.setdefault(row.ticket_id, []).append(_read_columns(row))
+    return rows_by_ticket
 
 
-def _columns(row: Base) -> dict[str, Any]:
+def _read_columns(row: Base) -> dict[str, Any]:
     names = (column.name for column in row.__table__.columns)
-    return {name: getattr(row, name) for name in names if name not in LEFT_OUT | {"ticket_id"}}
+    return {name: getattr(row, name) for name in names if name not in SECRET_COLUMNS | {"ticket_id"}}
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else format_timestamp(value)
 
 

@@ -9,45 +9,45 @@ from typing import NoReturn
 
 import click
 
-from .common import operator
+from .common import require_operator
 
 ROOT = Path(__file__).resolve().parent.parent
-_PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
+_PASS_ARGUMENTS = {"ignore_unknown_options": True, "help_option_names": []}
 
 
-def _become(program: str, *arguments: str) -> NoReturn:
+def _exec_program(program: str, *arguments: str) -> NoReturn:
     """Go on as the door itself, so that its exit code and its signals are ours."""
-    operator()
+    require_operator()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, str(ROOT / program), *arguments])  # noqa: S606 - argv, no shell
 
 
-@click.command(context_settings=_PASS_ON)
+@click.command(context_settings=_PASS_ARGUMENTS)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def pickup(arguments: tuple[str, ...]) -> None:
     """Make one dispatch pass (mc_pickup.py; try --dry-run)."""
-    _become("mc_pickup.py", *arguments)
+    _exec_program("mc_pickup.py", *arguments)
 
 
-@click.command(context_settings=_PASS_ON)
+@click.command(context_settings=_PASS_ARGUMENTS)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def reap(arguments: tuple[str, ...]) -> None:
     """Settle dead runs and expired messages (queue_reaper.py)."""
-    _become("queue_reaper.py", *arguments)
+    _exec_program("queue_reaper.py", *arguments)
 
 
-@click.command(context_settings=_PASS_ON)
+@click.command(context_settings=_PASS_ARGUMENTS)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def land(arguments: tuple[str, ...]) -> None:
     """Land what was approved (mc_land.py)."""
-    _become("mc_land.py", *arguments)
+    _exec_program("mc_land.py", *arguments)
 
 
 @click.command("run-task")
 @click.argument("name")
 def run_task(name: str) -> None:
     """Run the scheduled task NAME now (mc_scheduler.py)."""
-    _become("mc_scheduler.py", "--run", name)
+    _exec_program("mc_scheduler.py", "--run", name)
 
 
 COMMANDS: tuple[click.Command, ...] = (pickup, reap, land, run_task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tickets.lifecycle.moves import CREATED_AS, MOVES, Move
+from tickets.lifecycle.moves import INITIAL_STATES, MOVES, Move
 from tickets.workflow.ticket_phases import RULES
 
 _HEAD = """\
@@ -21,28 +21,28 @@ _PHASES = """
 """
 
 
-def lifecycle_reference() -> str:
+def render_lifecycle() -> str:
     """A diagram whose arrows are the moves, the table of them, and the rules of phases."""
-    return _HEAD + _diagram() + _TABLE + "".join(_row(move) for move in MOVES.values()) + _PHASES + RULES
+    return _HEAD + _render_diagram() + _TABLE + "".join(_render_row(move) for move in MOVES.values()) + _PHASES + RULES
 
 
-def _diagram() -> str:
+def _render_diagram() -> str:
     lines = ["```mermaid", "stateDiagram-v2"]
-    lines += [f"    [*] --> {state.value}: create" for state in CREATED_AS]
+    lines += [f"    [*] --> {state.value}: create" for state in INITIAL_STATES]
     for move in MOVES.values():
         for source in sorted(move.sources):
             lines += [f"    {source} --> {target}: {move.name}" for target in move.targets]
     return "\n".join([*lines, "```", ""])
 
 
-def _row(move: Move) -> str:
-    told = ", ".join(name for name, info in move.facts.model_fields.items() if info.is_required())
+def _render_row(move: Move) -> str:
+    required = ", ".join(name for name, info in move.facts.model_fields.items() if info.is_required())
     cells = (
         f"`{move.name}`",
         ", ".join(sorted(move.sources)),
         ", ".join(move.targets),
         ", ".join(sorted(move.by)),
         "yes" if move.stops_run else "",
-        told,
+        required,
     )
     return "| " + " | ".join(cells) + " |\n"

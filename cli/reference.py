@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from settings import Settings, keys
+from settings import Settings, list_keys
 
 _HEAD = """\
 # Settings
@@ -16,15 +16,15 @@ are comma-separated. `MC_HOME` names the home folder (`~/.local/share/mission-co
 | key | variable | default | meaning |
 |---|---|---|---|
 """
-_SAID = {"database_url": "`mc.db` in the home folder", "timezone": "the machine's"}
+_DEFAULT_TEXTS = {"database_url": "`mc.db` in the home folder", "timezone": "the machine's"}
 
 
-def settings_reference() -> str:
+def render_settings() -> str:
     """Every setting with its key, variable, default and meaning."""
-    return _HEAD + "".join(_row(path, variable) for path, variable in keys().items())
+    return _HEAD + "".join(_render_row(path, variable) for path, variable in list_keys().items())
 
 
-def _row(path: tuple[str, ...], variable: str) -> str:
+def _render_row(path: tuple[str, ...], variable: str) -> str:
     model: type[BaseModel] = Settings
     for group in path[:-1]:
         inner = model.model_fields[group].annotation
@@ -32,10 +32,10 @@ def _row(path: tuple[str, ...], variable: str) -> str:
         model = inner
     field = model.model_fields[path[-1]]
     key = ".".join(path)
-    return f"| `{key}` | `{variable}` | {_SAID.get(key) or _default(field.default)} | {field.description} |\n"
+    return f"| `{key}` | `{variable}` | {_DEFAULT_TEXTS.get(key) or _format_default(field.default)} | {field.description} |\n"
 
 
-def _default(value: object) -> str:
+def _format_default(value: object) -> str:
     match value:
         case bool():
             return f"`{str(value).lower()}`"

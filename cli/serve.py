@@ -24,10 +24,10 @@ import click
 from settings import Settings, load
 from workers.host import isolated_python
 
-from .common import store
+from .common import open_store
 from .demo import add_demo
-from .setup import prepare
-from .tokens import login_link
+from .setup import prepare_installation
+from .tokens import create_login_link
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,14 +73,14 @@ def serve(host: str | None, port: int | None, no_browser: bool, no_scheduler: bo
     environment = _child_environment(host, port, no_scheduler)
     settings = load(environment, serves=True)
     settings.ensure_home()
-    _lock(settings)
+    _lock_home(settings)
     _refuse_taken_ports(settings)
-    prepare(settings)
+    prepare_installation(settings)
     if demo:
-        with store(settings) as engine:
+        with open_store(settings) as engine:
             add_demo(settings, engine)
     settings.remember_address()
-    _become_parent(_plan(settings, browser=not no_browser), environment)
+    _exec_parent(_build_plan(settings, browser=not no_browser), environment)
 
 
 def _child_environment(host: str | None, port: int | None, no_scheduler: bool) -> dict[str, str]:
@@ -89,7 +89,7 @@ def _child_environment(host: str | None, port: int | None, no_scheduler: bool) -
     return dict(os.environ) | {name: str(value) for name, value in options.items() if value is not None}
 
 
-def _lock(settings: Settings) -> None:
+def _lock_home(settings: Settings) -> None:
     """Lock the home for this process, its later program included: the descriptor stays open when it is replaced."""
     descriptor = os.open(settings.run_dir / "serve.lock", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
@@ -114,9 +114,9 @@ def _refuse_taken_ports(settings: Settings) -> None:
 
 def _write_configuration(settings: Settings) -> Path:
     """Write supervisord's configuration, readable by the owner only, and return its path."""
-    places = {"root": ROOT, "run": settings.run_dir, "logs": settings.logs_dir}
-    text = _CONFIGURATION.format_map({name: _escape(str(path)) for name, path in places.items()})
-    for name, argv in _programs(settings).items():
+    paths = {"root": ROOT, "run": settings.run_dir, "logs": settings.logs_dir}
+    text = _CONFIGURATION.format_map({name: _escape(str(path)) for name, path in paths.items()})
+    for name, argv in _build_programs(settings).items():
         text += _PROGRAM.format(name=name, command=_escape(shlex.join(argv)), logs=_escape(str(settings.logs_dir)))
     (settings.logs_dir / "supervisord.log").unlink(missing_ok=True)
     target = settings.run_dir / "supervisord.conf"
@@ -126,7 +126,7 @@ def _write_configuration(settings: Settings) -> Path:
     return target
 
 
-def _programs(settings: Settings) -> dict[str, list[str]]:
+def _build_programs(settings: Settings) -> dict[str, list[str]]:
     programs = {"web": [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"]}
     if settings.scheduler:
         programs["scheduler"] = [sys.executable, "mc_scheduler.py"]
@@ -137,7 +137,7 @@ def _escape(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _plan(settings: Settings, *, browser: bool) -> dict[str, Any]:
+def _build_plan(settings: Settings, *, browser: bool) -> dict[str, Any]:
     """The input of `cli/serve_parent.py`."""
     configuration = str(_write_configuration(settings))
     return {
@@ -145,14 +145,14 @@ def _plan(settings: Settings, *, browser: bool) -> dict[str, Any]:
         "address": (settings.api_host, settings.port),
         "address_file": str(settings.address_file),
         "logs": str(settings.logs_dir),
-        "link": login_link(settings),
+        "link": create_login_link(settings),
         "browser": browser and settings.ambient.display,
     }
 
 
-def _become_parent(plan: dict[str, Any], environment: dict[str, str]) -> NoReturn:
+def _exec_parent(plan: dict[str, Any], environment: dict[str, str]) -> NoReturn:
     """Replace this process by `cli/serve_parent.py`, with the plan on its standard input and the lock still open."""
-    argv = isolated_python.module("cli.serve_parent", site_packages=False)
+    argv = isolated_python.build_argv("cli.serve_parent", site_packages=False)
     output, input_ = os.pipe()
     os.write(input_, json.dumps(plan).encode())
     os.close(input_)

@@ -24,12 +24,12 @@ from types import FrameType
 
 from workers.host import isolated_python, subreaper
 
-START_SECONDS = 60
-START_CRASHES = 3
+START_TIMEOUT_SECONDS = 60
+MAX_START_CRASHES = 3
 STOP_SECONDS = 30
 POLL_SECONDS = 0.05
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-LOG_LINES = 15
+MAX_LOG_LINES = 15
 
 
 class Supervisor:
@@ -84,7 +84,7 @@ def main() -> int:
         supervisor.start(plan["supervisor"])
     ready = _wait_until_ready(supervisor, plan["address"], logs)
     if ready:
-        _welcome(plan["link"], browser=plan["browser"])
+        _print_link(plan["link"], browser=plan["browser"])
         supervisor.wait()
     ended_by_itself = not supervisor.running
     supervisor.stop()
@@ -93,22 +93,22 @@ def main() -> int:
     if supervisor.stopping:
         return 0
     reason = "stopped by itself" if ended_by_itself else "did not start"
-    print(f"Mission Control {reason}. The end of {logs}/web.log:\n{_tail(logs / 'web.log')}", file=sys.stderr)
+    print(f"Mission Control {reason}. The end of {logs}/web.log:\n{_read_tail(logs / 'web.log')}", file=sys.stderr)
     return 1
 
 
 def _wait_until_ready(supervisor: Supervisor, address: list[str | int], logs: Path) -> bool:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline and not supervisor.stopping and supervisor.running:
-        if _answers(str(address[0]), int(address[1])):
+        if _is_answering(str(address[0]), int(address[1])):
             return True
-        if _crashes(logs / "supervisord.log") >= START_CRASHES:
+        if _count_crashes(logs / "supervisord.log") >= MAX_START_CRASHES:
             return False
         time.sleep(POLL_SECONDS)
     return False
 
 
-def _answers(host: str, port: int) -> bool:
+def _is_answering(host: str, port: int) -> bool:
     """Whether the board answers a request for its liveness (`http.client` alone would double this process)."""
     try:
         with socket.create_connection((host, port), timeout=2) as connection:
@@ -118,21 +118,21 @@ def _answers(host: str, port: int) -> bool:
         return False
 
 
-def _crashes(log: Path) -> int:
+def _count_crashes(log: Path) -> int:
     """How often the web died since supervisord was started."""
     return log.read_text().count("exited: web") if log.exists() else 0
 
 
-def _welcome(link: str, *, browser: bool) -> None:
+def _print_link(link: str, *, browser: bool) -> None:
     print(f"Mission Control is ready. Log in (once, within ten minutes): {link}", flush=True)
     if browser:
-        argv = isolated_python.module("webbrowser", link, site_packages=False)
+        argv = isolated_python.build_argv("webbrowser", link, site_packages=False)
         subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
-def _tail(log: Path) -> str:
+def _read_tail(log: Path) -> str:
     try:
-        return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-LOG_LINES:])
+        return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-MAX_LOG_LINES:])
     except OSError:
         return "(nothing was logged)"
 

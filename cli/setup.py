@@ -9,18 +9,18 @@ from settings import Settings
 from tickets.team import agents
 
 
-def prepare(settings: Settings) -> bool:
+def prepare_installation(settings: Settings) -> bool:
     """Make the home folder and the store ready for this version; True where the schema changed.
 
     Raises SettingsError for a home that cannot be used, UnsafeSQLite, ForeignKeyViolation.
     """
     settings.ensure_home()
-    changed = migrations.upgrade(settings.database_url, settings.home)
+    is_upgraded = migrations.upgrade_store(settings.database_url, settings.home)
     engine = database.open_engine(settings.database_url)
     try:
-        found = {program.name: program.found for program in program_probes.probe_programs(settings, engine)}
+        is_installed = {program.name: program.found for program in program_probes.probe_programs(settings, engine)}
         with database.writing(engine) as session:
-            agents.seed(session, {"script": True} | found)
+            agents.seed_team(session, {"script": True} | is_installed)
     finally:
         engine.dispose()
-    return changed
+    return is_upgraded

@@ -5,18 +5,18 @@ from __future__ import annotations
 import click
 
 from tickets.runs import takeover as conversations
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 
-from .common import operator, writing
+from .common import require_operator, writing
 
 
 @click.command()
 @click.argument("reference")
 def takeover(reference: str) -> None:
     """Stop the run of the ticket REFERENCE; its conversation goes on, for you, on the agent's own screen."""
-    settings, actor = operator()
+    settings, actor = require_operator()
     with writing(settings) as session:
-        ticket = conversations.take_over(session, get(session, reference).id, actor)
+        ticket = conversations.take_over(session, get_ticket(session, reference).id, actor)
     click.echo(f"{ticket.identifier} is yours: its screen opens in the tmux session mc-{ticket.identifier}.")
 
 
@@ -24,9 +24,9 @@ def takeover(reference: str) -> None:
 @click.argument("reference")
 def handback(reference: str) -> None:
     """Close the screen of the ticket REFERENCE that you have taken over; the agent goes on alone."""
-    settings, actor = operator()
+    settings, actor = require_operator()
     with writing(settings) as session:
-        ticket = conversations.hand_back(session, get(session, reference).id, actor)
+        ticket = conversations.hand_back(session, get_ticket(session, reference).id, actor)
     click.echo(f"{ticket.identifier} is the agent's again.")
 
 

@@ -17,10 +17,10 @@ from tickets.lifecycle import moves, transitions
 from tickets.runs import reports
 from tickets.shared.errors import Invalid
 from tickets.shared.inputs import NewTicket
-from tickets.shared.lookup import get, live_run
+from tickets.shared.lookup import find_live_run, get_ticket
 from tickets.workflow import landing
 
-from .common import as_json, checked, operator, print_one, print_rows, reading, writing
+from .common import as_json, print_one, print_rows, reading, require_operator, validate_fields, writing
 
 
 @click.group()
@@ -54,14 +54,14 @@ def create(
     --wake ticket --wake ticket=MC-3, --wake agent_idle --wake agent=codex --wake minutes=30,
     or --wake probe --wake 'probe=["test", "-e", "/tmp/ready"]'.
     """
-    settings, actor = operator()
+    settings, actor = require_operator()
     criteria = [{"text": criterion} for criterion in acceptance]
     links = [{"kind": "fork_of", "ticket": fork_of}] if fork_of else []
-    fields |= {"acceptance": criteria, "relationships": links, "wake": _wake(wake)}
-    body = checked(NewTicket, description=_text(description), **fields)
+    fields |= {"acceptance": criteria, "relationships": links, "wake": _parse_wake(wake)}
+    body = validate_fields(NewTicket, description=_read_text(description), **fields)
     with writing(settings) as session:
-        made = _row(transitions.create(session, body, actor))
-    print_one(made, as_json=as_json)
+        row = _build_row(transitions.create_ticket(session, body, actor))
+    print_one(row, as_json=as_json)
 
 
 @ticket.command("list")
@@ -70,11 +70,13 @@ def create(
 @as_json
 def list_tickets(status: tuple[str, ...], limit: int, as_json: bool) -> None:
     """List tickets, newest first; without --status those that are not closed."""
-    closed = (TicketStatus.DONE, TicketStatus.CANCELLED)
-    chosen = Ticket.status.in_([TicketStatus(name) for name in status]) if status else Ticket.status.not_in(closed)
+    closed_states = (TicketStatus.DONE, TicketStatus.CANCELLED)
+    condition = (
+        Ticket.status.in_([TicketStatus(name) for name in status]) if status else Ticket.status.not_in(closed_states)
+    )
     with reading(load()) as session:
-        found = session.scalars(select(Ticket).where(chosen).order_by(Ticket.id.desc()).limit(limit))
-        print_rows([_row(each) for each in found], as_json=as_json)
+        tickets = session.scalars(select(Ticket).where(condition).order_by(Ticket.id.desc()).limit(limit))
+        print_rows([_build_row(entry) for entry in tickets], as_json=as_json)
 
 
 @ticket.command()
@@ -82,15 +84,15 @@ def list_tickets(status: tuple[str, ...], limit: int, as_json: bool) -> None:
 @as_json
 def show(reference: str, as_json: bool) -> None:
     """Show the ticket REFERENCE (MC-12 or 12) with its comments and the moves open to you."""
-    settings, actor = operator()
+    settings, actor = require_operator()
     with reading(settings) as session:
-        found = get(session, reference)
-        standing = transitions.load_actor_contexts(session, [found], actor)[found.id]
-        comments = timeline.comments_of(session, found.id, limit=20)
-        facts = _row(found) | {
-            "landing": landing.told(found),
-            "moves": [move.name for move in transitions.moves_from(transitions.build_move_context(found, standing))],
-            "description": found.description,
+        target = get_ticket(session, reference)
+        context = transitions.load_actor_contexts(session, [target], actor)[target.id]
+        comments = timeline.list_comments(session, target.id, limit=20)
+        facts = _build_row(target) | {
+            "landing": landing.describe_landing(target),
+            "moves": [move.name for move in transitions.list_moves(transitions.build_move_context(target, context))],
+            "description": target.description,
             "comments": [f"{comment.author}: {comment.body}" for comment in reversed(comments)],
         }
     print_one(facts, as_json=as_json)
@@ -106,20 +108,20 @@ def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> No
 
     A VALUE that is a JSON object or array is read as such: wake='{"kind": "manual"}'.
     """
-    settings, actor = operator()
-    given = _known(name, dict(_fact(fact) for fact in facts))
+    settings, actor = require_operator()
+    arguments = _check_arguments(name, dict(_parse_fact(fact) for fact in facts))
     with writing(settings) as session:
-        moved = _row(transitions.transition(session, get(session, reference).id, name, actor, **given))
-    print_one(moved, as_json=as_json)
+        row = _build_row(transitions.transition(session, get_ticket(session, reference).id, name, actor, **arguments))
+    print_one(row, as_json=as_json)
 
 
-def _known(name: str, given: dict[str, Any]) -> dict[str, Any]:
+def _check_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The facts as the move takes them. Raises `Invalid` for one that it does not know."""
-    law = moves.MOVES.get(name)
-    known = {"version", *law.facts.model_fields} if law else given.keys()
-    if stray := sorted(given.keys() - known):
-        raise Invalid(f"{name} knows no {' and no '.join(stray)}; it may be told {', '.join(sorted(known))}.")
-    return given | ({"version": int(given["version"])} if str(given.get("version")).isdecimal() else {})
+    definition = moves.MOVES.get(name)
+    names = {"version", *definition.facts.model_fields} if definition else arguments.keys()
+    if unknown_names := sorted(arguments.keys() - names):
+        raise Invalid(f"{name} knows no {' and no '.join(unknown_names)}; it may be told {', '.join(sorted(names))}.")
+    return arguments | ({"version": int(arguments["version"])} if str(arguments.get("version")).isdecimal() else {})
 
 
 @ticket.command()
@@ -127,10 +129,10 @@ def _known(name: str, given: dict[str, Any]) -> dict[str, Any]:
 @click.argument("body")
 def comment(reference: str, body: str) -> None:
     """Comment on the ticket REFERENCE, in Markdown; BODY - is read from standard input."""
-    settings, actor = operator()
-    written = checked(timeline.NewComment, body=_text(body))
+    settings, actor = require_operator()
+    new_comment = validate_fields(timeline.NewComment, body=_read_text(body))
     with writing(settings) as session:
-        timeline.comment(session, get(session, reference).id, written, actor)
+        timeline.add_comment(session, get_ticket(session, reference).id, new_comment, actor)
 
 
 @ticket.command("declare-dead")
@@ -140,28 +142,28 @@ def declare_dead(reference: str) -> None:
 
     Runs of this machine are settled by bin/mc pickup, which looks before it says so.
     """
-    settings, actor = operator()
+    settings, actor = require_operator()
     with writing(settings) as session:
-        found = get(session, reference)
-        run = live_run(session, found.id)
+        target = get_ticket(session, reference)
+        run = find_live_run(session, target.id)
         if run is None or run.host == socket.gethostname():
-            why = "has no live run" if run is None else "is worked on this machine: run bin/mc pickup"
-            raise click.ClickException(f"{found.identifier} {why}.")
-        patience = reports.RetryPolicy(settings.retry_limit, settings.retry_backoff_seconds)
-        reports.mark_lost(session, run.id, f"{actor.name} declared the run on {run.host} dead.", patience)
-    click.echo(f"The run of {found.identifier} on {run.host} is recorded as lost; its ticket goes on by its retries.")
+            reason = "has no live run" if run is None else "is worked on this machine: run bin/mc pickup"
+            raise click.ClickException(f"{target.identifier} {reason}.")
+        retry_policy = reports.RetryPolicy(settings.retry_limit, settings.retry_backoff_seconds)
+        reports.mark_lost(session, run.id, f"{actor.name} declared the run on {run.host} dead.", retry_policy)
+    click.echo(f"The run of {target.identifier} on {run.host} is recorded as lost; its ticket goes on by its retries.")
 
 
-def _wake(facts: tuple[str, ...]) -> dict[str, Any] | None:
+def _parse_wake(facts: tuple[str, ...]) -> dict[str, Any] | None:
     """A wake condition of facts, of which a bare word is the kind; None without any."""
-    return dict(_fact(fact if "=" in fact else f"kind={fact}") for fact in facts) or None
+    return dict(_parse_fact(fact if "=" in fact else f"kind={fact}") for fact in facts) or None
 
 
-def _text(argument: str) -> str:
+def _read_text(argument: str) -> str:
     return sys.stdin.read() if argument == "-" else argument
 
 
-def _fact(text: str) -> tuple[str, Any]:
+def _parse_fact(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise click.BadParameter(f"{text!r} is not of the form fact=value", param_hint="FACT")
@@ -173,14 +175,14 @@ def _fact(text: str) -> tuple[str, Any]:
         raise click.BadParameter(f"{name} is not valid JSON: {error}", param_hint="FACT") from error
 
 
-def _row(each: Ticket) -> dict[str, Any]:
+def _build_row(entry: Ticket) -> dict[str, Any]:
     return {
-        "identifier": each.identifier,
-        "status": each.status.value,
-        "priority": each.priority.label,
-        "assigned_to": each.assigned_to,
-        "updated": each.updated,
-        "title": each.title,
+        "identifier": entry.identifier,
+        "status": entry.status.value,
+        "priority": entry.priority.label,
+        "assigned_to": entry.assigned_to,
+        "updated": entry.updated,
+        "title": entry.title,
     }
 
 

@@ -10,21 +10,21 @@ from models import ApiToken, Scope
 from settings import Settings
 from tickets.operations import tokens
 
-from .common import as_json, checked, operator, print_one, print_rows, reading, writing
+from .common import as_json, print_one, print_rows, reading, require_operator, validate_fields, writing
 
 
-def login_link(settings: Settings) -> str:
+def create_login_link(settings: Settings) -> str:
     """The address that logs one browser in, once, within ten minutes."""
     with writing(settings) as session:
-        return settings.base_url + tokens.link_path(tokens.issue_link(session))
+        return settings.base_url + tokens.format_link_path(tokens.issue_login_link(session))
 
 
 @click.command()
 @as_json
 def login(as_json: bool) -> None:
     """Print a one-time login link, good for ten minutes."""
-    settings, _ = operator()
-    link = login_link(settings)
+    settings, _ = require_operator()
+    link = create_login_link(settings)
     print_one({"link": link}, as_json=True) if as_json else click.echo(link)
 
 
@@ -40,41 +40,41 @@ def token() -> None:
 @as_json
 def create(name: str, scope: str, days: int, as_json: bool) -> None:
     """Create the token NAME and print it, this once."""
-    settings, actor = operator()
-    body = checked(tokens.NewToken, name=name, scope=scope, days=days or None)
+    settings, actor = require_operator()
+    body = validate_fields(tokens.NewToken, name=name, scope=scope, days=days or None)
     with writing(settings) as session:
-        row, secret = tokens.issue(session, body, actor)
-        made = {"token": secret, "name": row.name, "scope": row.scope.value, "expires": row.expires}
-    print_one(made, as_json=True) if as_json else click.echo(secret)
+        row, secret = tokens.issue_token(session, body, actor)
+        values = {"token": secret, "name": row.name, "scope": row.scope.value, "expires": row.expires}
+    print_one(values, as_json=True) if as_json else click.echo(secret)
 
 
 @token.command("list")
 @as_json
 def list_tokens(as_json: bool) -> None:
     """List tokens; the tokens themselves are not kept."""
-    settings, _ = operator()
+    settings, _ = require_operator()
     with reading(settings) as session:
-        print_rows([_row(each) for each in tokens.all_tokens(session)], as_json=as_json)
+        print_rows([_build_row(api_token) for api_token in tokens.list_tokens(session)], as_json=as_json)
 
 
 @token.command()
 @click.argument("name")
 def revoke(name: str) -> None:
     """Revoke the token NAME; its open streams end within seconds."""
-    settings, actor = operator()
+    settings, actor = require_operator()
     with writing(settings) as session:
-        tokens.revoke(session, tokens.named(session, name).id, actor)
+        tokens.revoke_token(session, tokens.get_token(session, name).id, actor)
 
 
-def _row(each: ApiToken) -> dict[str, Any]:
+def _build_row(api_token: ApiToken) -> dict[str, Any]:
     return {
-        "name": each.name,
-        "scope": each.scope.value,
-        "prefix": each.prefix,
-        "created": each.created,
-        "last_used": each.last_used,
-        "expires": each.expires,
-        "revoked": each.revoked,
+        "name": api_token.name,
+        "scope": api_token.scope.value,
+        "prefix": api_token.prefix,
+        "created": api_token.created,
+        "last_used": api_token.last_used,
+        "expires": api_token.expires,
+        "revoked": api_token.revoked,
     }
 
 

@@ -59,8 +59,8 @@ def when_ready(_arbiter: Any) -> None:
 
 def pre_fork(arbiter: Any, worker: Any) -> None:
     """Choose the worker's slot in the memory of the figures."""
-    taken = {sibling.slot for sibling in arbiter.WORKERS.values()}
-    worker.slot = next((slot for slot in range(MAX_SLOTS) if slot not in taken), MAX_SLOTS - 1)
+    used_slots = {sibling.slot for sibling in arbiter.WORKERS.values()}
+    worker.slot = next((slot for slot in range(MAX_SLOTS) if slot not in used_slots), MAX_SLOTS - 1)
 
 
 def on_reload(_arbiter: Any) -> None:
@@ -85,17 +85,17 @@ def _end_streams() -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Bind the application in each new worker, and end the streams before gunicorn handles TERM, INT or QUIT."""
-    app.bind(worker.wsgi, _settings)
+    app.bind_app(worker.wsgi, _settings)
     metrics.VALUES.begin(worker.slot)
     gc.set_threshold(10_000, 20, 20)  # a page is not interrupted several times
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         _precede(number, signal.getsignal(number))
 
 
-def _precede(number: signal.Signals, gunicorns: Any) -> None:
-    def handle(received: int, frame: FrameType | None) -> None:
+def _precede(number: signal.Signals, default_handler: Any) -> None:
+    def handle(signal_number: int, frame: FrameType | None) -> None:
         _end_streams()
-        gunicorns(received, frame)
+        default_handler(signal_number, frame)
 
     signal.signal(number, handle)
     signal.siginterrupt(number, False)

@@ -21,10 +21,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_operator.py", "mc_probe.py", "mc_land.py")
 """What a task may run: doors, which print their outcome as JSON and take `--trigger`."""
-NAME = re.compile(r"[a-z][a-z0-9-]{0,40}")
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,40}")
 
 
-def _cron_line(line: str) -> str:
+def _validate_schedule(line: str) -> str:
     try:
         next(CronSim(line, datetime(2026, 1, 1)))
     except (CronSimError, StopIteration) as error:
@@ -32,7 +32,7 @@ def _cron_line(line: str) -> str:
     return line
 
 
-def _door(argv: list[str]) -> list[str]:
+def _validate_command(argv: list[str]) -> list[str]:
     if argv[0] not in PROGRAMS:
         raise ValueError(f"{argv[0]} is none of {', '.join(PROGRAMS)}")
     return argv
@@ -43,8 +43,8 @@ class TaskFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schedule: Annotated[str, AfterValidator(_cron_line)]
-    command: Annotated[list[str], Field(min_length=1, max_length=16), AfterValidator(_door)]
+    schedule: Annotated[str, AfterValidator(_validate_schedule)]
+    command: Annotated[list[str], Field(min_length=1, max_length=16), AfterValidator(_validate_command)]
     timeout: float = Field(gt=0, le=86_400, description="seconds")
     enabled: bool
     description: str = Field(min_length=1, max_length=300)
@@ -58,37 +58,37 @@ class Task:
     head: TaskFile
 
     @property
-    def recurs(self) -> bool:
+    def is_interval(self) -> bool:
         """Whether it goes by elapsed time, every so many minutes, and not by the clock."""
-        minute, *others = self.head.schedule.split()
-        return minute.startswith("*") and all(each == "*" for each in others)
+        minute, *other_fields = self.head.schedule.split()
+        return minute.startswith("*") and all(field == "*" for field in other_fields)
 
 
-def load(folder: Path) -> tuple[dict[str, Task], list[str]]:
+def load_tasks(folder: Path) -> tuple[dict[str, Task], list[str]]:
     """The tasks of a folder by name, and what is wrong with those that cannot be used, each with its file's name."""
     tasks: dict[str, Task] = {}
     problems: list[str] = []
     for path in sorted(folder.glob("*.md")):
         try:
-            tasks[path.stem] = _read(path)
+            tasks[path.stem] = _read_task(path)
         except (OSError, ValueError, yaml.YAMLError) as error:
-            problems.append(f"{path.name}: {_words(error)}")
+            problems.append(f"{path.name}: {_format_error(error)}")
     return tasks, problems
 
 
-def _read(path: Path) -> Task:
-    if not NAME.fullmatch(path.stem):
+def _read_task(path: Path) -> Task:
+    if not NAME_PATTERN.fullmatch(path.stem):
         raise ValueError("a task's name is made of lower-case letters, digits and hyphens")
     return Task(path.stem, TaskFile.model_validate(frontmatter.loads(path.read_text("utf-8")).metadata))
 
 
-def _words(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
     return str(error).splitlines()[0]
 
 
-def doubled(tasks: dict[str, Task], enabled: set[str]) -> list[str]:
+def find_duplicates(tasks: dict[str, Task], enabled: set[str]) -> list[str]:
     """Enabled tasks that run the same command."""
     by_command: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, task in tasks.items():
@@ -97,6 +97,6 @@ def doubled(tasks: dict[str, Task], enabled: set[str]) -> list[str]:
     return [f"{' and '.join(names)} run the same command" for names in by_command.values() if len(names) > 1]
 
 
-def next_after(task: Task, moment: datetime, zone: ZoneInfo) -> datetime:
+def find_next_time(task: Task, moment: datetime, zone: ZoneInfo) -> datetime:
     """The first time of a task after `moment`."""
     return next(CronSim(task.head.schedule, moment.astimezone(zone)))

@@ -20,21 +20,21 @@ from tickets.shared import events, lookup
 from tickets.shared.errors import DomainError
 
 from . import host_state, reconcile, single_flight, start_run, wake, workspaces
-from .host_state import Unobservable
+from .host_state import ObservationError
 from .job_context import JobContext
-from .task_recorder import Done
+from .task_recorder import JobResult
 
 UNOBSERVABLE = "pickup:unobservable"
-DYING = "previous_run"
+PREVIOUS_RUN = "previous_run"
 """A ticket's last run has reported, but its wrapper is not gone yet."""
-LOGGED_AT_ONCE = 50
+LOG_BATCH_SIZE = 50
 """Tickets whose gate has changed; a long queue must not keep everybody else from writing."""
-ALARMING = frozenset({"undead", "lost", "not_started", "unsettled"})
+WARNING_RESULTS = frozenset({"undead", "lost", "not_started", "unsettled"})
 """Ends of runs, and what is left of them, that make a pass a warning."""
 
 
 @dataclass(slots=True)
-class Tally:
+class PassCounts:
     """What a pass did: identifiers of started tickets, counts of everything else."""
 
     claimed: list[str] = field(default_factory=list)
@@ -46,124 +46,126 @@ class Tally:
     released: int = 0
 
     def summary(self) -> dict[str, Any]:
-        counted: dict[str, Any] = {"claimed": self.claimed, "skipped": dict(self.skipped)}
-        rare = {"not_started": self.not_started, "lost_claims": self.lost, "released": self.released}
-        counted |= {"reconciled": dict(self.reconciled), "woken": self.woken}
-        return counted | {name: value for name, value in rare.items() if value}
+        values: dict[str, Any] = {"claimed": self.claimed, "skipped": dict(self.skipped)}
+        optional = {"not_started": self.not_started, "lost_claims": self.lost, "released": self.released}
+        values |= {"reconciled": dict(self.reconciled), "woken": self.woken}
+        return values | {name: value for name, value in optional.items() if value}
 
     @property
     def outcome(self) -> TaskOutcome:
-        if self.not_started or ALARMING & (self.reconciled.keys() | self.skipped.keys()):
+        if self.not_started or WARNING_RESULTS & (self.reconciled.keys() | self.skipped.keys()):
             return TaskOutcome.WARNING
         return TaskOutcome.ACTED if self.claimed or self.reconciled or self.woken else TaskOutcome.NOOP
 
 
-def make_pass(bench: JobContext, *, resumed_only: bool = False, probes: bool = True) -> Done:
+def make_pass(context: JobContext, *, resumed_only: bool = False, probes: bool = True) -> JobResult:
     """Steps 1 to 5; a pass that finds another one at work is `skipped`, one that cannot see the world `failed`."""
     try:
-        with single_flight.alone(bench, "pickup"):
-            return _pass(bench, resumed_only, probes)
-    except single_flight.Held as held:
-        return Done(TaskOutcome.SKIPPED, {"held_by": str(held)}, again=True)
-    except Unobservable as error:
-        return _refuse(bench, error)
+        with single_flight.hold_lease(context, "pickup"):
+            return _run_steps(context, resumed_only, probes)
+    except single_flight.AlreadyRunning as holder:
+        return JobResult(TaskOutcome.SKIPPED, {"held_by": str(holder)}, again=True)
+    except ObservationError as error:
+        return _record_refusal(context, error)
 
 
-def _pass(bench: JobContext, resumed_only: bool, probes: bool) -> Done:
-    tally = Tally()
-    settle(bench, tally)
-    tally.woken = wake.wake_due(bench)
-    _start_ready(bench, tally, resumed_only)
-    if probes and (found := wake.wake_probed(bench)):  # last: commands may take their time
-        tally.woken += found
-        _start_ready(bench, tally, resumed_only)
-    return Done(tally.outcome, tally.summary(), again=bool(tally.skipped[DYING]))
+def _run_steps(context: JobContext, resumed_only: bool, probes: bool) -> JobResult:
+    counts = PassCounts()
+    settle_runs(context, counts)
+    counts.woken = wake.wake_due(context)
+    _start_ready_tickets(context, counts, resumed_only)
+    if probes and (wake_count := wake.wake_by_probe(context)):  # last: commands may take their time
+        counts.woken += wake_count
+        _start_ready_tickets(context, counts, resumed_only)
+    return JobResult(counts.outcome, counts.summary(), again=bool(counts.skipped[PREVIOUS_RUN]))
 
 
-def _start_ready(bench: JobContext, tally: Tally, resumed_only: bool) -> None:
-    tally.skipped.clear()
-    for ticket in _decide(bench, tally, resumed_only):
-        _begin(bench, ticket, tally)
+def _start_ready_tickets(context: JobContext, counts: PassCounts, resumed_only: bool) -> None:
+    counts.skipped.clear()
+    for ticket in _choose_tickets(context, counts, resumed_only):
+        _start_ticket(context, ticket, counts)
 
 
-def settle(bench: JobContext, tally: Tally) -> None:
+def settle_runs(context: JobContext, counts: PassCounts) -> None:
     """Steps 2 and 3 without the wake conditions; the reaper does the same. Raises `Unobservable`."""
-    shown = host_state.panes(bench)
+    panes = host_state.list_panes(context)
     host_state.require_processes()
-    with writing(bench.engine) as session:
-        reports.stop_unanswered(session, bench.settings.limits.answer_seconds)
-        external.let_go(session, 2 * bench.settings.limits.grace_seconds)
-    tally.reconciled = reconcile.runs_here(bench, shown)
-    tally.released = workspaces.release_spent(bench)
+    with writing(context.engine) as session:
+        reports.stop_unanswered(session, context.settings.limits.answer_seconds)
+        external.end_unresponsive(session, 2 * context.settings.limits.grace_seconds)
+    counts.reconciled = reconcile.reconcile_runs(context, panes)
+    counts.released = workspaces.release_ended_slots(context)
 
 
-def preview(bench: JobContext, *, resumed_only: bool = False) -> dict[str, Any]:
+def preview_pass(context: JobContext, *, resumed_only: bool = False) -> dict[str, Any]:
     """What a pass would decide now; changes nothing. Raises `Unobservable`."""
-    host_state.panes(bench)
+    host_state.list_panes(context)
     host_state.require_processes()
-    with reading(bench.engine) as session:
-        plan = dispatch_plan.plan(session, bench.limits, resumed_only=resumed_only)
-        kept = {ticket.identifier: f"{gate.name}: {gate.detail}" for ticket, gate in plan.kept}
-        return {"would_claim": [ticket.identifier for ticket in plan.claim], "kept": kept}
+    with reading(context.engine) as session:
+        plan = dispatch_plan.plan_dispatch(session, context.limits, resumed_only=resumed_only)
+        reasons = {ticket.identifier: f"{gate.name}: {gate.detail}" for ticket, gate in plan.kept}
+        return {"would_claim": [ticket.identifier for ticket in plan.claim], "kept": reasons}
 
 
-def _refuse(bench: JobContext, error: Unobservable) -> Done:
+def _record_refusal(context: JobContext, error: ObservationError) -> JobResult:
     """Fail closed, loudly: without knowing what runs, nothing may be started."""
-    with writing(bench.engine) as session:
+    with writing(context.engine) as session:
         title = "Pickup cannot see what runs, so it starts nothing"
         incidents.raise_incident(
             session, UNOBSERVABLE, title, str(error), severity="critical", actor=dispatch_plan.PICKUP
         )
         events.append(session, None, "dispatch_refused", {"reason": str(error)}, dispatch_plan.PICKUP)
-    return Done(TaskOutcome.FAILED, {"error": str(error)})
+    return JobResult(TaskOutcome.FAILED, {"error": str(error)})
 
 
-def _decide(bench: JobContext, tally: Tally, resumed_only: bool) -> list[Ticket]:
-    with reading(bench.engine) as session:
-        plan = dispatch_plan.plan(session, bench.limits, resumed_only=resumed_only)
-    tally.skipped.update(gate.name for _, gate in plan.kept)
-    changed = [(ticket, gate) for ticket, gate in plan.kept if ticket.last_gate != gate.name]
-    for first in range(0, len(changed), LOGGED_AT_ONCE):
-        with writing(bench.engine) as session:
-            dispatch_plan.log_kept(session, changed[first : first + LOGGED_AT_ONCE])
-    held = {ticket.id: why for ticket in plan.claim if (why := _in_the_way(bench, ticket))}
-    tally.skipped.update(held.values())
-    return [ticket for ticket in plan.claim if ticket.id not in held]
+def _choose_tickets(context: JobContext, counts: PassCounts, resumed_only: bool) -> list[Ticket]:
+    with reading(context.engine) as session:
+        plan = dispatch_plan.plan_dispatch(session, context.limits, resumed_only=resumed_only)
+    counts.skipped.update(gate.name for _, gate in plan.kept)
+    changes = [(ticket, gate) for ticket, gate in plan.kept if ticket.last_gate != gate.name]
+    for first in range(0, len(changes), LOG_BATCH_SIZE):
+        with writing(context.engine) as session:
+            dispatch_plan.log_closed_gates(session, changes[first : first + LOG_BATCH_SIZE])
+    obstacles = {ticket.id: obstacle for ticket in plan.claim if (obstacle := _find_obstacle(context, ticket))}
+    counts.skipped.update(obstacles.values())
+    return [ticket for ticket in plan.claim if ticket.id not in obstacles]
 
 
-def _in_the_way(bench: JobContext, ticket: Ticket) -> str | None:
+def _find_obstacle(context: JobContext, ticket: Ticket) -> str | None:
     """What keeps the ticket's next run from starting: its last one, of which something still lives on this machine."""
-    with reading(bench.engine) as session:
-        last = claims.latest(session, ticket.id)
-    if last is None or last.host != bench.host or host_state.is_gone(bench, last.id):
+    with reading(context.engine) as session:
+        last = claims.find_latest(session, ticket.id)
+    if last is None or last.host != context.host or host_state.is_gone(context, last.id):
         return None
-    return DYING if reconcile.is_given_time(bench, last) else reconcile.kill_leftovers(bench, last)
+    return PREVIOUS_RUN if reconcile.is_ending(context, last) else reconcile.kill_leftovers(context, last)
 
 
-def _begin(bench: JobContext, ticket: Ticket, tally: Tally) -> None:
+def _start_ticket(context: JobContext, ticket: Ticket, counts: PassCounts) -> None:
     """Claim one ticket and start its run."""
     try:
-        with writing(bench.engine, partial(claims.require_claimable, ticket_id=ticket.id)) as session:
-            claim = claim_if_open(session, bench, ticket.id, tally)
+        with writing(context.engine, partial(claims.require_claimable, ticket_id=ticket.id)) as session:
+            claim = claim_if_open(session, context, ticket.id, counts)
     except DomainError as error:
-        tally.lost += 1
-        with writing(bench.engine) as session:
+        counts.lost += 1
+        with writing(context.engine) as session:
             events.append(session, ticket.id, "claim_lost", {"reason": error.message}, dispatch_plan.PICKUP)
         return
     if claim is not None:
-        begun = start_run.start(bench, claim)
-        (tally.claimed if begun else tally.not_started).append(ticket.identifier)
+        is_started = start_run.start_claimed_run(context, claim)
+        (counts.claimed if is_started else counts.not_started).append(ticket.identifier)
 
 
-def claim_if_open(session: Session, bench: JobContext, ticket_id: int, tally: Tally) -> RunClaim | None:
+def claim_if_open(session: Session, context: JobContext, ticket_id: int, counts: PassCounts) -> RunClaim | None:
     """Claim, unless a gate has closed since the plan was made. Raises `DomainError` when somebody else was faster."""
-    ticket = lookup.get(session, ticket_id)
-    closed = _first_closed(session, bench, ticket) if ticket.status is TicketStatus.TODO else None
-    if closed is not None:
-        tally.skipped[closed.name] += 1
+    ticket = lookup.get_ticket(session, ticket_id)
+    closed_gate = _find_closed_gate(session, context, ticket) if ticket.status is TicketStatus.TODO else None
+    if closed_gate is not None:
+        counts.skipped[closed_gate.name] += 1
         return None
-    return claims.claim(session, ticket_id, bench.host)
+    return claims.claim_ticket(session, ticket_id, context.host)
 
 
-def _first_closed(session: Session, bench: JobContext, ticket: Ticket) -> GateResult | None:
-    return policy.first_closed(policy.load_tickets(session, [ticket])[0], policy.load_shared(session, bench.limits))
+def _find_closed_gate(session: Session, context: JobContext, ticket: Ticket) -> GateResult | None:
+    return policy.find_closed_gate(
+        policy.load_tickets(session, [ticket])[0], policy.load_shared(session, context.limits)
+    )

@@ -13,15 +13,15 @@ from models import Trigger
 from tickets.dispatch import dispatch_plan
 from tickets.shared import events
 
-from .task_recorder import Done
+from .task_recorder import JobResult
 
 POLL_SECONDS = 0.25
-FULL_SECONDS = 60.0
-SETTLE_SECONDS = 0.05
+PASS_INTERVAL_SECONDS = 60.0
+DEBOUNCE_SECONDS = 0.05
 """Lets a burst of changes end, so that it makes one pass."""
 
 
-class ChangeGate:
+class ChangeDetector:
     """Spares whoever looks each second the look at a store in which nothing was committed."""
 
     def __init__(self, engine: Engine) -> None:
@@ -34,13 +34,13 @@ class ChangeGate:
         if self._watcher is None:
             self._watcher = ChangeWatcher(self._engine)
         try:
-            changed = self._watcher.changed(0)
+            is_changed = self._watcher.has_changed(0)
         except Exception:
             self.close()  # a connection that broke is replaced at the next call
             raise
-        if not changed and time.monotonic() < self._due:
+        if not is_changed and time.monotonic() < self._due:
             return False
-        self._due = time.monotonic() + FULL_SECONDS
+        self._due = time.monotonic() + PASS_INTERVAL_SECONDS
         return True
 
     def close(self) -> None:
@@ -50,16 +50,16 @@ class ChangeGate:
         self._due = 0.0
 
 
-class Watch:
-    """Calls `work(trigger)` until told to stop. `full_seconds` is None where somebody else keeps the timer.
+class EventWatcher:
+    """Calls `work(trigger)` until told to stop. `interval_seconds` is None where somebody else keeps the timer.
 
     Work that says so is done again in a moment, as nobody may have caused another event by then.
     """
 
-    def __init__(self, engine: Engine, work: Callable[[Trigger], Done], full_seconds: float | None) -> None:
+    def __init__(self, engine: Engine, work: Callable[[Trigger], JobResult], interval_seconds: float | None) -> None:
         self._engine = engine
         self._work = work
-        self._full_seconds = full_seconds
+        self._full_seconds = interval_seconds
         self._stopping = threading.Event()
         self._cursor = 0
         self._owed = False
@@ -71,24 +71,24 @@ class Watch:
         """Blocks until `stop` is called from another thread or a signal handler."""
         watcher = ChangeWatcher(self._engine)
         with reading(self._engine) as session:
-            self._cursor = events.last_id(session)
+            self._cursor = events.get_last_id(session)
         due = time.monotonic() if self._full_seconds is not None else float("inf")
         try:
             while not self._stopping.is_set():
                 if time.monotonic() >= due:
                     due = time.monotonic() + (self._full_seconds or 0)
                     self._work(Trigger.TIMER)
-                if self._has_stirred(watcher) or self._owed:
-                    self._stopping.wait(SETTLE_SECONDS)
+                if self._has_work(watcher) or self._owed:
+                    self._stopping.wait(DEBOUNCE_SECONDS)
                     self._owed = self._work(Trigger.EVENT).again
         finally:
             watcher.close()
 
-    def _has_stirred(self, watcher: ChangeWatcher) -> bool:
-        if not watcher.changed(POLL_SECONDS):
+    def _has_work(self, watcher: ChangeWatcher) -> bool:
+        if not watcher.has_changed(POLL_SECONDS):
             if not watcher.blocks:
                 self._stopping.wait(POLL_SECONDS)
             return False
         with reading(self._engine) as session:
-            self._cursor, stirred = dispatch_plan.stirred(session, self._cursor)
-        return stirred
+            self._cursor, has_work = dispatch_plan.check_for_work(session, self._cursor)
+        return has_work

@@ -14,7 +14,7 @@ from workers.run import lock
 from .job_context import JobContext
 
 
-class Unobservable(Exception):
+class ObservationError(Exception):
     """tmux, locks or processes gave no answer that can be relied on."""
 
 
@@ -31,49 +31,49 @@ class RunObservation:
     carriers: tuple[Identity, ...]
 
 
-def panes(bench: JobContext) -> list[Pane]:
+def list_panes(context: JobContext) -> list[Pane]:
     """The panes of this instance's tmux server; none where no server runs, which proves no run dead."""
     try:
-        return bench.tmux.panes()
+        return context.tmux.list_panes()
     except NoServer:
         return []
     except TmuxError as error:
-        raise Unobservable(f"tmux: {error}") from error
+        raise ObservationError(f"tmux: {error}") from error
 
 
 def require_processes() -> None:
-    """Raise `Unobservable` where processes cannot be told apart for good."""
-    me = processes.identify(os.getpid())
-    if me is None or not me.started:
-        raise Unobservable("processes: this machine has no readable /proc")
+    """Raise `ObservationError` where processes cannot be told apart for good."""
+    own_identity = processes.identify(os.getpid())
+    if own_identity is None or not own_identity.started:
+        raise ObservationError("processes: this machine has no readable /proc")
 
 
-def observe(bench: JobContext, run: Run, shown: list[Pane]) -> RunObservation:
-    """Observe one run of this machine; raises `Unobservable`."""
-    folder = bench.run_dir(run.id)
+def observe_run(context: JobContext, run: Run, all_panes: list[Pane]) -> RunObservation:
+    """Observe one run of this machine; raises `ObservationError`."""
+    folder = context.run_dir(run.id)
     try:
-        held = folder.is_dir() and lock.is_held(folder)
-        started = lock.was_started(folder)
+        is_held = folder.is_dir() and lock.is_held(folder)
+        is_started = lock.was_started(folder)
     except OSError as error:
-        raise Unobservable(f"lock of run {run.id}: {error}") from error
-    carriers = tuple(processes.carrying(bench.marker(run.id)))
-    return RunObservation(held, started, _wrapper(run, shown, carriers), carriers)
+        raise ObservationError(f"lock of run {run.id}: {error}") from error
+    carriers = tuple(processes.find_by_marker(context.marker(run.id)))
+    return RunObservation(is_held, is_started, _find_wrapper(run, all_panes, carriers), carriers)
 
 
-def is_gone(bench: JobContext, run_id: int) -> bool:
+def is_gone(context: JobContext, run_id: int) -> bool:
     """Whether a run that has ended is proven dead: nobody holds its lock, nothing carries its marker."""
-    folder = bench.run_dir(run_id)
+    folder = context.run_dir(run_id)
     try:
-        held = folder.is_dir() and lock.is_held(folder)
+        is_held = folder.is_dir() and lock.is_held(folder)
     except OSError as error:
-        raise Unobservable(f"lock of run {run_id}: {error}") from error
-    return not held and not processes.carrying(bench.marker(run_id))
+        raise ObservationError(f"lock of run {run_id}: {error}") from error
+    return not is_held and not processes.find_by_marker(context.marker(run_id))
 
 
-def _wrapper(run: Run, shown: list[Pane], carriers: tuple[Identity, ...]) -> Identity | None:
+def _find_wrapper(run: Run, all_panes: list[Pane], carriers: tuple[Identity, ...]) -> Identity | None:
     """By the identity in its heartbeats; before the first one by the pane it was started in."""
     if run.pid and run.pid_started and run.boot_id:
-        told = Identity(run.pid, run.pid_started, run.boot_id)
-        return told if processes.is_same(told) else None
-    started_in_panes = {pane.pid for pane in shown if not pane.dead}
-    return next((each for each in carriers if each.pid in started_in_panes), None)
+        identity = Identity(run.pid, run.pid_started, run.boot_id)
+        return identity if processes.is_alive(identity) else None
+    pane_pids = {pane.pid for pane in all_panes if not pane.dead}
+    return next((carrier for carrier in carriers if carrier.pid in pane_pids), None)

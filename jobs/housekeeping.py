@@ -15,124 +15,132 @@ from tickets.operations import retention, store_stats
 from workers.host import private_dirs
 
 from . import dispatch_pass, single_flight
-from .host_state import Unobservable
+from .host_state import ObservationError
 from .job_context import JobContext
-from .task_recorder import Done
+from .task_recorder import JobResult
 
-BATCHES = 25
+MAX_BATCHES = 25
 """Of rows a table in one pass: what is left over waits for the next one."""
-FOLDERS = 5000
+MAX_FOLDERS = 5000
 DAY_SECONDS = 86_400
-SET_ASIDE = re.compile(r"[0-9]+\.[0-9T]+")
-"""See `workers.host.private_dirs.set_aside`."""
-BACKUPS_KEPT = 3
+SET_ASIDE_NAME = re.compile(r"[0-9]+\.[0-9T]+")
+"""See `workers.host.private_dirs.move_away`."""
+MIN_BACKUPS = 3
 """However old they are."""
 
 
-def reap(bench: JobContext) -> Done:
+def reap_queue(context: JobContext) -> JobResult:
     """Expire messages that no run took, queue failed ones again, and settle dead runs unless a dispatch pass is at it just now."""
-    with writing(bench.engine) as session:
-        expired = messages.expire(session, bench.settings.message_expiry_seconds)
+    with writing(context.engine) as session:
+        expired = messages.expire_messages(session, context.settings.message_expiry_seconds)
         requeued = messages.retry_failed(session)
-    _measure(bench)
-    settled = {"expired": expired, "requeued": requeued}
-    acted = TaskOutcome.ACTED if expired or requeued else TaskOutcome.NOOP
-    tally = dispatch_pass.Tally()
+    _save_stats(context)
+    message_counts = {"expired": expired, "requeued": requeued}
+    message_outcome = TaskOutcome.ACTED if expired or requeued else TaskOutcome.NOOP
+    pass_counts = dispatch_pass.PassCounts()
     try:
-        with single_flight.alone(bench, "pickup"):
-            dispatch_pass.settle(bench, tally)
-    except single_flight.Held:
-        return Done(acted, {**settled, "pickup": "at work"})
-    except Unobservable as error:
-        return Done(TaskOutcome.FAILED, {**settled, "error": str(error)})
-    outcome = tally.outcome if tally.outcome is not TaskOutcome.NOOP else acted
-    return Done(outcome, {**settled, "reconciled": dict(tally.reconciled), "released": tally.released})
+        with single_flight.hold_lease(context, "pickup"):
+            dispatch_pass.settle_runs(context, pass_counts)
+    except single_flight.AlreadyRunning:
+        return JobResult(message_outcome, {**message_counts, "pickup": "at work"})
+    except ObservationError as error:
+        return JobResult(TaskOutcome.FAILED, {**message_counts, "error": str(error)})
+    outcome = pass_counts.outcome if pass_counts.outcome is not TaskOutcome.NOOP else message_outcome
+    return JobResult(
+        outcome, {**message_counts, "reconciled": dict(pass_counts.reconciled), "released": pass_counts.released}
+    )
 
 
-def _measure(bench: JobContext) -> None:
+def _save_stats(context: JobContext) -> None:
     """Count the rows, for the page that shows how large the store is."""
-    with reading(bench.engine) as session:
-        measured = store_stats.measure(session)
-    with writing(bench.engine) as session:
-        store_stats.keep(session, measured)
+    with reading(context.engine) as session:
+        stats = store_stats.measure_store(session)
+    with writing(context.engine) as session:
+        store_stats.save_stats(session, stats)
 
 
-def tidy(bench: JobContext) -> Done:
+def apply_retention(context: JobContext) -> JobResult:
     """Apply every retention rule to rows and files."""
-    days = bench.settings.retention.model_dump()
-    rows = {rule.table: _prune(bench, rule) for rule in retention.rules(days)}
-    removed_runs, problems = _remove(_spent_run_folders(bench, days["runs"]))
+    days = context.settings.retention.model_dump()
+    rows = {rule.table: _prune_table(context, rule) for rule in retention.list_rules(days)}
+    removed_runs, problems = _remove_folders(_find_expired_run_folders(context, days["runs"]))
     files = {
         "runs": removed_runs,
-        "attachments": _orphan_attachments(bench),
-        "logs": _old_files(bench.settings.logs_dir.rglob("*"), days["logs"]),
+        "attachments": _remove_orphan_attachments(context),
+        "logs": _remove_old_files(context.settings.logs_dir.rglob("*"), days["logs"]),
     }
-    deleted: dict[str, Any] = {name: count for name, count in rows.items() if count}
-    removed = {name: count for name, count in files.items() if count}
-    outcome = TaskOutcome.ACTED if deleted or removed else TaskOutcome.NOOP
+    row_counts: dict[str, Any] = {name: count for name, count in rows.items() if count}
+    file_counts = {name: count for name, count in files.items() if count}
+    outcome = TaskOutcome.ACTED if row_counts or file_counts else TaskOutcome.NOOP
     if problems:
-        return Done(TaskOutcome.WARNING, {"rows": deleted, "files": removed, "problems": problems})
-    return Done(outcome, {"rows": deleted, "files": removed})
+        return JobResult(TaskOutcome.WARNING, {"rows": row_counts, "files": file_counts, "problems": problems})
+    return JobResult(outcome, {"rows": row_counts, "files": file_counts})
 
 
-def back_up(bench: JobContext) -> Done:
+def back_up_store(context: JobContext) -> JobResult:
     """A verified copy of a SQLite store, and old copies removed; PostgreSQL is backed up with its own tools."""
-    if bench.engine.dialect.name != "sqlite":
-        return Done(TaskOutcome.SKIPPED, {"reason": "a PostgreSQL store is backed up with pg_dump"})
-    folder = bench.settings.backups_dir
+    if context.engine.dialect.name != "sqlite":
+        return JobResult(TaskOutcome.SKIPPED, {"reason": "a PostgreSQL store is backed up with pg_dump"})
+    folder = context.settings.backups_dir
     target = folder / f"mc-{now():%Y%m%dT%H%M%SZ}.db"
-    backup_database(bench.engine, target)
-    kept = sorted(folder.glob("mc-*.db"))[:-BACKUPS_KEPT]
-    removed = _old_files([*kept, *folder.glob("*.part")], bench.settings.retention.backups)
-    return Done(TaskOutcome.ACTED, {"backup": target.name, "bytes": target.stat().st_size, "removed": removed})
+    backup_database(context.engine, target)
+    surplus = sorted(folder.glob("mc-*.db"))[:-MIN_BACKUPS]
+    removed_count = _remove_old_files([*surplus, *folder.glob("*.part")], context.settings.retention.backups)
+    return JobResult(
+        TaskOutcome.ACTED, {"backup": target.name, "bytes": target.stat().st_size, "removed": removed_count}
+    )
 
 
-def _prune(bench: JobContext, rule: retention.Rule) -> int:
+def _prune_table(context: JobContext, rule: retention.RetentionRule) -> int:
     deleted = 0
-    for _ in range(BATCHES):
-        with writing(bench.engine) as session:
-            count = retention.prune(session, rule)
+    for _ in range(MAX_BATCHES):
+        with writing(context.engine) as session:
+            count = retention.prune_table(session, rule)
         deleted += count
         if count < retention.BATCH:
             break
     return deleted
 
 
-def _spent_run_folders(bench: JobContext, days: int) -> list[Path]:
+def _find_expired_run_folders(context: JobContext, days: int) -> list[Path]:
     """Whole folders of runs, transcripts and configuration included; those too that a restored store does not know."""
-    entries = {entry.name: entry for entry in bench.settings.runs_dir.iterdir()}
+    entries = {entry.name: entry for entry in context.settings.runs_dir.iterdir()}
     present = [int(name) for name in entries if name.isdigit()]
-    spent: list[int] = []
-    with reading(bench.engine) as session:
+    expired_ids: list[int] = []
+    with reading(context.engine) as session:
         for start in range(0, len(present), 500):
-            spent += retention.spent_runs(session, present[start : start + 500], days)
-    aside = [entry for name, entry in entries.items() if SET_ASIDE.fullmatch(name) and _is_old(entry, days)]
-    return [*(bench.run_dir(run_id) for run_id in spent), *aside][:FOLDERS]
+            expired_ids += retention.find_expired_runs(session, present[start : start + 500], days)
+    replaced_folders = [
+        entry for name, entry in entries.items() if SET_ASIDE_NAME.fullmatch(name) and _is_old(entry, days)
+    ]
+    return [*(context.run_dir(run_id) for run_id in expired_ids), *replaced_folders][:MAX_FOLDERS]
 
 
-def _remove(spent: list[Path]) -> tuple[int, list[str]]:
+def _remove_folders(run_folders: list[Path]) -> tuple[int, list[str]]:
     """How many folders are gone, and what is wrong with those that are not: one that resists must not keep the others."""
     problems = []
-    for folder in spent:
+    for folder in run_folders:
         try:
-            private_dirs.remove(folder)
+            private_dirs.remove_tree(folder)
         except OSError as error:
             problems.append(f"{folder} cannot be removed: {error.strerror}")
-    return len(spent) - len(problems), problems
+    return len(run_folders) - len(problems), problems
 
 
-def _orphan_attachments(bench: JobContext) -> int:
+def _remove_orphan_attachments(context: JobContext) -> int:
     """Files that no row knows, a day after they came: an upload that is under way is not touched."""
-    files = {entry.name: entry for entry in bench.settings.attachments_dir.iterdir() if entry.is_file()}
+    files = {entry.name: entry for entry in context.settings.attachments_dir.iterdir() if entry.is_file()}
     names = sorted(files)
-    with reading(bench.engine) as session:
-        known = {
-            name for start in range(0, len(names), 500) for name in retention.known_files(session, names[start:][:500])
+    with reading(context.engine) as session:
+        known_names = {
+            name
+            for start in range(0, len(names), 500)
+            for name in retention.find_stored_files(session, names[start:][:500])
         }
-    return _old_files([files[name] for name in names if name not in known], 1)
+    return _remove_old_files([files[name] for name in names if name not in known_names], 1)
 
 
-def _old_files(files: Iterable[Path], days: int) -> int:
+def _remove_old_files(files: Iterable[Path], days: int) -> int:
     """Remove the files last written more than so many days ago."""
     old = [file for file in files if file.is_file() and _is_old(file, days)]
     for file in old:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from settings import Settings
 from tickets.dispatch.policy import DispatchLimits
 from tickets.runs.reports import RetryPolicy
-from workers.contract.spec import marker
+from workers.contract.spec import format_marker
 from workers.host.tmux import Tmux
 
 
@@ -26,7 +26,7 @@ class JobContext:
 
     @property
     def limits(self) -> DispatchLimits:
-        return DispatchLimits.of(self.settings)
+        return DispatchLimits.from_settings(self.settings)
 
     @property
     def retry(self) -> RetryPolicy:
@@ -36,9 +36,9 @@ class JobContext:
         return self.settings.run_path(run_id)
 
     def marker(self, run_id: int) -> str:
-        return marker(self.settings.instance, run_id)
+        return format_marker(self.settings.instance, run_id)
 
 
-def set_up(settings: Settings, engine: Engine) -> JobContext:
+def build_context(settings: Settings, engine: Engine) -> JobContext:
     tmux = Tmux(f"mc-{settings.instance}", settings.sockets_dir)
     return JobContext(settings, engine, tmux, socket.gethostname())

@@ -18,69 +18,69 @@ from models import Landing, Profile, Project, Run, TaskOutcome, Ticket, Trigger
 from tickets.runs import landing_results
 from tickets.shared.errors import DomainError
 from tickets.workflow import landing
-from tickets.workflow.landing import Plan
-from workers.contract.agent_events import plain
+from tickets.workflow.landing import LandingPlan
+from workers.contract.agent_events import strip_controls
 from workers.contract.redaction import Redaction
-from workers.contract.spec import marker
+from workers.contract.spec import format_marker
 from workers.host import processes
-from workers.host.private_dirs import make_private
+from workers.host.private_dirs import make_private_dir
 from workers.repository import checks, git, linked_files, pull_requests, worktrees
-from workers.repository import landing as runway
-from workers.repository.landing import Conflict, Job, LandingError, Prepared
-from workers.repository.workspace import WorkspaceError, set_up
+from workers.repository import landing as git_landing
+from workers.repository.landing import LandingError, LandingJob, MergeCandidate, MergeConflict
+from workers.repository.workspace import WorkspaceError, run_set_up
 
 from . import single_flight, spec_builder
 from .job_context import JobContext
-from .reconcile import NOBODY
-from .task_recorder import Done, recorded
+from .reconcile import NO_PROCESS
+from .task_recorder import JobResult, run_and_record
 
 TASK = "landing"
-SHORT = 10
+SHORT_SHA_LENGTH = 10
 STOP_SECONDS = 4.0
-Settle = Callable[[Session, int, Plan], bool]
+RecordResult = Callable[[Session, int, LandingPlan], bool]
 
 
-class Withdrawn(Exception):
+class LandingWithdrawn(Exception):
     """The ticket does not wait for this landing any more, or the door is to stop."""
 
 
 class CheckFailed(Exception):
     """The check command does not pass on the result."""
 
-    def __init__(self, outcome: checks.Outcome) -> None:
+    def __init__(self, outcome: checks.CheckResult) -> None:
         super().__init__(outcome.tail)
         self.outcome = outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class LandingResult:
     """What was landed, in a sentence, and what is kept of it."""
 
-    said: str
+    sentence: str
     data: dict[str, Any]
 
 
-def make_pass(bench: JobContext, give_up: Callable[[], bool] = checks.never) -> Done:
+def make_pass(context: JobContext, give_up: Callable[[], bool] = checks.never_give_up) -> JobResult:
     """Land everything that waits for it on this machine, one after the other; a second pass at the same time is `skipped`."""
-    counted: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     try:
-        with single_flight.alone_here(bench, TASK):
-            _sweep(bench)
-            with reading(bench.engine) as session:
-                waiting = landing_results.wanted(session, bench.host)
+        with single_flight.hold_host_lock(context, TASK):
+            _remove_leftovers(context)
+            with reading(context.engine) as session:
+                waiting = landing_results.list_pending(session, context.host)
             for ticket in waiting:
-                counted[_tried(bench, ticket, give_up)] += 1
-    except single_flight.Held as held:
-        return Done(TaskOutcome.SKIPPED, {"held_by": str(held)}, again=True)
-    failed, moved = counted["failed"], counted["landed"] + counted["sent_back"]
-    outcome = TaskOutcome.WARNING if failed else TaskOutcome.ACTED if moved else TaskOutcome.NOOP
-    return Done(outcome, dict(counted))
+                counts[_land_ticket(context, ticket, give_up)] += 1
+    except single_flight.AlreadyRunning as holder:
+        return JobResult(TaskOutcome.SKIPPED, {"held_by": str(holder)}, again=True)
+    failed, finished = counts["failed"], counts["landed"] + counts["sent_back"]
+    outcome = TaskOutcome.WARNING if failed else TaskOutcome.ACTED if finished else TaskOutcome.NOOP
+    return JobResult(outcome, dict(counts))
 
 
-def _tried(bench: JobContext, ticket: Ticket, give_up: Callable[[], bool]) -> str:
+def _land_ticket(context: JobContext, ticket: Ticket, give_up: Callable[[], bool]) -> str:
     """The trouble of one ticket is no other's: what cannot even be told of it is left for the next pass."""
     try:
-        return _Attempt(bench, ticket, give_up).land()
+        return _LandingAttempt(context, ticket, give_up).land()
     except StoreUnavailable:
         raise
     except Exception:
@@ -88,19 +88,19 @@ def _tried(bench: JobContext, ticket: Ticket, give_up: Callable[[], bool]) -> st
         return "failed"
 
 
-def _sweep(bench: JobContext) -> None:
+def _remove_leftovers(context: JobContext) -> None:
     """End the checks and remove the work trees of a door that was killed."""
-    folder = bench.settings.landings_dir
-    for left in folder.iterdir() if folder.is_dir() else ():
-        processes.stop(NOBODY, marker(bench.settings.instance, f"{TASK}-{left.name}"), 0)
-    worktrees.sweep(folder)
+    folder = context.settings.landings_dir
+    for leftover in folder.iterdir() if folder.is_dir() else ():
+        processes.stop(NO_PROCESS, format_marker(context.settings.instance, f"{TASK}-{leftover.name}"), 0)
+    worktrees.remove_scratch_worktrees(folder)
 
 
 def run_pass(
-    bench: JobContext, trigger: Trigger, *, task: str = TASK, give_up: Callable[[], bool] = checks.never
-) -> Done:
+    context: JobContext, trigger: Trigger, *, task: str = TASK, give_up: Callable[[], bool] = checks.never_give_up
+) -> JobResult:
     """Land what waits for it and record that."""
-    return recorded(bench.engine, task, TASK, trigger, partial(make_pass, bench, give_up))
+    return run_and_record(context.engine, task, TASK, trigger, partial(make_pass, context, give_up))
 
 
 class Lander:
@@ -111,9 +111,13 @@ class Lander:
     """
 
     def __init__(
-        self, bench: JobContext, work: Callable[[], Done], enabled: Callable[[], bool], log: Callable[[str], None]
+        self,
+        context: JobContext,
+        work: Callable[[], JobResult],
+        enabled: Callable[[], bool],
+        log: Callable[[str], None],
     ) -> None:
-        self._bench = bench
+        self._context = context
         self._make_pass = work
         self._enabled = enabled
         self._log = log
@@ -124,11 +128,11 @@ class Lander:
         """Start what there is to do; whether there may be more soon, even where the store does not change."""
         if self._thread.is_alive():
             return True
-        with reading(self._bench.engine) as session:
+        with reading(self._context.engine) as session:
             waiting = {
                 (ticket.id, plan.key)
-                for ticket in landing_results.wanted(session, self._bench.host)
-                if (plan := landing.of(ticket))
+                for ticket in landing_results.list_pending(session, self._context.host)
+                if (plan := landing.get_plan(ticket))
             }
         if not waiting - self._tried or not self._enabled():
             return False
@@ -150,17 +154,17 @@ class Lander:
             self._log(f"landing: {type(error).__name__}: {error}")
 
 
-class _Attempt:
+class _LandingAttempt:
     """The landing of one ticket."""
 
-    def __init__(self, bench: JobContext, ticket: Ticket, give_up: Callable[[], bool]) -> None:
-        plan = landing.of(ticket)
+    def __init__(self, context: JobContext, ticket: Ticket, give_up: Callable[[], bool]) -> None:
+        plan = landing.get_plan(ticket)
         assert plan is not None, "a ticket that waits to be landed has its plan"
-        self._bench, self._ticket, self._plan, self._give_up = bench, ticket, plan, give_up
+        self._context, self._ticket, self._plan, self._give_up = context, ticket, plan, give_up
         self._tested: dict[str, Any] | None = None
-        self._redaction = Redaction(spec_builder.secrets_in(bench.settings.ambient.environment))
-        self._scratch = bench.settings.landings_dir / ticket.identifier
-        self._job = Job(
+        self._redaction = Redaction(spec_builder.find_secrets(context.settings.ambient.environment))
+        self._scratch = context.settings.landings_dir / ticket.identifier
+        self._job = LandingJob(
             repository=Path(plan.repository),
             base=plan.base,
             branch=plan.branch,
@@ -173,13 +177,13 @@ class _Attempt:
     def land(self) -> str:
         """What came of it: landed, sent_back, failed or withdrawn. Whatever goes wrong is told to a person, once."""
         try:
-            result = self._do()
-        except Withdrawn:
+            result = self._carry_out()
+        except LandingWithdrawn:
             return "withdrawn"
-        except Conflict as error:
-            return self._settle("sent_back", partial(landing_results.conflicts, files=error.files))
+        except MergeConflict as error:
+            return self._settle("sent_back", partial(landing_results.send_back_conflicts, files=error.files))
         except CheckFailed as error:
-            return self._settle("sent_back", self._account(error.outcome))
+            return self._settle("sent_back", self._describe_check(error.outcome))
         except LandingError as error:
             return self._fail(str(error))
         except (git.GitError, WorkspaceError, linked_files.LinkRefused, OSError) as error:
@@ -190,100 +194,104 @@ class _Attempt:
             return self._fail(f"Something went wrong that should not ({type(error).__name__}). Approve again.")
         return self._succeed(result)
 
-    def _do(self) -> Result:
+    def _carry_out(self) -> LandingResult:
         if not self._is_wanted():
-            raise Withdrawn
+            raise LandingWithdrawn
         if self._plan.policy in (Landing.MERGE, Landing.SQUASH):
-            return self._onto_base()
-        remote = runway.push(self._job)
+            return self._land_on_base()
+        remote = git_landing.push_branch(self._job)
         if self._plan.policy is Landing.PUSH:
-            return Result(f"Pushed {self._plan.branch} to {remote}.", {"commit": self._plan.commit, "remote": remote})
-        address = pull_requests.open_request(self._job, remote)
-        said = f"Opened a pull request for {self._plan.branch} onto {self._plan.base}."
-        return Result(said, {"commit": self._plan.commit, "remote": remote, "address": address})
+            return LandingResult(
+                f"Pushed {self._plan.branch} to {remote}.", {"commit": self._plan.commit, "remote": remote}
+            )
+        address = pull_requests.open_pull_request(self._job, remote)
+        sentence = f"Opened a pull request for {self._plan.branch} onto {self._plan.base}."
+        return LandingResult(sentence, {"commit": self._plan.commit, "remote": remote, "address": address})
 
-    def _onto_base(self) -> Result:
+    def _land_on_base(self) -> LandingResult:
         squash = self._plan.policy is Landing.SQUASH
-        make_private(self._scratch.parent)
-        made = runway.onto_base(self._job, self._scratch, squash=squash, look=self._look)
+        make_private_dir(self._scratch.parent)
+        result = git_landing.merge_onto_base(self._job, self._scratch, squash=squash, look=self._verify)
         verb = "Squashed onto" if squash else "Merged into"
-        said = f"{verb} {self._plan.base} as {made.commit[:SHORT]}."
-        if made.already:
-            said = f"{self._plan.base} had it already, at {made.commit[:SHORT]}."
-        return Result(said, {"commit": made.commit, "check": self._tested})
+        sentence = f"{verb} {self._plan.base} as {result.commit[:SHORT_SHA_LENGTH]}."
+        if result.already:
+            sentence = f"{self._plan.base} had it already, at {result.commit[:SHORT_SHA_LENGTH]}."
+        return LandingResult(sentence, {"commit": result.commit, "check": self._tested})
 
     def _is_wanted(self) -> bool:
-        with reading(self._bench.engine) as session:
-            return landing_results.is_wanted(session, self._ticket.id, self._plan)
+        with reading(self._context.engine) as session:
+            return landing_results.is_awaited(session, self._ticket.id, self._plan)
 
     # The result, before the base branch moves
 
-    def _look(self, made: Prepared) -> None:
+    def _verify(self, candidate: MergeCandidate) -> None:
         """The check command must pass, where the files are not those it has passed on; then, is it still wanted?"""
-        if self._plan.waived is None and not made.tested:
+        if self._plan.waived is None and not candidate.tested:
             self._check()
         if self._give_up() or not self._is_wanted():
-            raise Withdrawn
+            raise LandingWithdrawn
 
     def _check(self) -> None:
-        with reading(self._bench.engine) as session:
+        with reading(self._context.engine) as session:
             project = session.get(Project, self._ticket.project_id) if self._ticket.project_id else None
             run = session.get(Run, self._plan.run)
             profile = session.get(Profile, run.profile) if run and run.profile else None
         if project is None or not project.check_command:
             return
         environment = self._environment(profile)
-        timeout = self._bench.settings.limits.check_seconds
+        timeout = self._context.settings.limits.check_seconds
         linked_files.link_files(Path(project.folder), self._scratch, project.link_files)
         if project.setup_command:
-            set_up(self._scratch, project.setup_command, environment, timeout)
+            run_set_up(self._scratch, project.setup_command, environment, timeout)
         outcome = self._run(project.check_command, environment, timeout)
         if outcome.exit_code is None and not outcome.timed_out:
-            raise Withdrawn
-        if not outcome.passed:
+            raise LandingWithdrawn
+        if not outcome.has_passed:
             raise CheckFailed(outcome)
-        self._tested = outcome.as_json() | {"tail": self._redaction.text(outcome.tail)}
+        self._tested = outcome.as_json() | {"tail": self._redaction.redact_text(outcome.tail)}
 
     def _environment(self, profile: Profile | None) -> dict[str, str]:
         """That of the ticket's runs, with a marker of its own: what acts under it is no operator."""
-        return spec_builder.environment_of(self._bench.settings, profile, self._name)
+        return spec_builder.build_environment(self._context.settings, profile, self._name)
 
     @property
     def _name(self) -> str:
         return f"{TASK}-{self._ticket.identifier}"
 
-    def _run(self, argv: list[str], environment: dict[str, str], timeout: float) -> checks.Outcome:
+    def _run(self, argv: list[str], environment: dict[str, str], timeout: float) -> checks.CheckResult:
         return checks.run(
             argv,
             cwd=self._scratch,
             env=environment,
-            marker=marker(self._bench.settings.instance, self._name),
-            log=self._bench.settings.logs_dir / f"{self._name}.log",
+            marker=format_marker(self._context.settings.instance, self._name),
+            log=self._context.settings.logs_dir / f"{self._name}.log",
             timeout=timeout,
             give_up=lambda: self._give_up() or not self._is_wanted(),
         )
 
-    def _account(self, outcome: checks.Outcome) -> Settle:
+    def _describe_check(self, outcome: checks.CheckResult) -> RecordResult:
         ending = "timed out" if outcome.timed_out else f"exit {outcome.exit_code}"
-        command, tail = shlex.join(outcome.argv), self._redaction.text(outcome.tail)
-        return partial(landing_results.check_failed, command=command, ending=ending, tail=tail)
+        command, tail = shlex.join(outcome.argv), self._redaction.redact_text(outcome.tail)
+        return partial(landing_results.send_back_failed_check, command=command, ending=ending, tail=tail)
 
     # What came of it
 
-    def _succeed(self, result: Result) -> str:
+    def _succeed(self, result: LandingResult) -> str:
         try:
-            with writing(self._bench.engine) as session:
-                counted = landing_results.succeed(session, self._ticket.id, self._plan, result.said, result.data)
+            with writing(self._context.engine) as session:
+                is_recorded = landing_results.record_success(
+                    session, self._ticket.id, self._plan, result.sentence, result.data
+                )
         except DomainError as error:
-            return self._fail(f"{result.said} The ticket cannot be completed all the same: {error.message}")
+            return self._fail(f"{result.sentence} The ticket cannot be completed all the same: {error.message}")
         if self._plan.policy in (Landing.MERGE, Landing.SQUASH):
-            runway.forget(self._job)
-        return "landed" if counted else "withdrawn"
+            git_landing.delete_references(self._job)
+        return "landed" if is_recorded else "withdrawn"
 
     def _fail(self, reason: str) -> str:
-        said = plain(self._redaction.text(runway.without_credentials(reason)))
-        return self._settle("failed", partial(landing_results.fail, reason=said))
+        text = strip_controls(self._redaction.redact_text(git_landing.strip_credentials(reason)))
+        return self._settle("failed", partial(landing_results.record_failure, reason=text))
 
-    def _settle(self, came: str, settle: Settle) -> str:
-        with writing(self._bench.engine) as session:
-            return came if settle(session, self._ticket.id, self._plan) else "withdrawn"
+    def _settle(self, result: str, record: RecordResult) -> str:
+        with writing(self._context.engine) as session:
+            return result if record(session, self._ticket.id, self._plan) else "withdrawn"

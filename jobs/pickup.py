@@ -13,17 +13,17 @@ from models import Trigger
 from settings import Settings
 
 from . import dispatch_pass, job_context
-from .event_watcher import FULL_SECONDS, Watch
-from .host_state import Unobservable
+from .event_watcher import PASS_INTERVAL_SECONDS, EventWatcher
+from .host_state import ObservationError
 from .job_context import JobContext
-from .task_recorder import Done, exit_code, recorded, run_door
+from .task_recorder import JobResult, get_exit_code, run_and_record, run_with_store
 
 TASK = "ticket-pickup"
 CHECK = "pickup"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PickupOptions:
     """The command line of `mc_pickup.py`."""
 
     trigger: Trigger
@@ -32,40 +32,42 @@ class Options:
     watch: bool
 
 
-def run_pass(bench: JobContext, trigger: Trigger, *, task: str = TASK, resumed_only: bool = False) -> Done:
+def run_pass(context: JobContext, trigger: Trigger, *, task: str = TASK, resumed_only: bool = False) -> JobResult:
     """Make one pass and record it; one that an event has triggered runs no commands that tickets wait for."""
     probes = trigger is not Trigger.EVENT
-    work = partial(dispatch_pass.make_pass, bench, resumed_only=resumed_only, probes=probes)
-    return recorded(bench.engine, task, CHECK, trigger, work)
+    work = partial(dispatch_pass.make_pass, context, resumed_only=resumed_only, probes=probes)
+    return run_and_record(context.engine, task, CHECK, trigger, work)
 
 
-def run_program(options: Options) -> int:
+def run_program(options: PickupOptions) -> int:
     """Do what the command line says; the exit code."""
-    return run_door(lambda settings, engine: _work(settings, engine, options))
+    return run_with_store(lambda settings, engine: _run(settings, engine, options))
 
 
-def _work(settings: Settings, engine: Engine, options: Options) -> int:
-    here = job_context.set_up(settings, engine)
+def _run(settings: Settings, engine: Engine, options: PickupOptions) -> int:
+    context = job_context.build_context(settings, engine)
     if options.dry_run:
-        return _preview(here, options.resumed_only)
+        return _print_preview(context, options.resumed_only)
     if options.watch:
-        return _watch(here, options.resumed_only)
-    return exit_code(run_pass(here, options.trigger, resumed_only=options.resumed_only))
+        return _watch_store(context, options.resumed_only)
+    return get_exit_code(run_pass(context, options.trigger, resumed_only=options.resumed_only))
 
 
-def _watch(here: JobContext, resumed_only: bool) -> int:
+def _watch_store(context: JobContext, resumed_only: bool) -> int:
     """Make passes until a signal comes."""
-    watch = Watch(here.engine, lambda trigger: run_pass(here, trigger, resumed_only=resumed_only), FULL_SECONDS)
+    watcher = EventWatcher(
+        context.engine, lambda trigger: run_pass(context, trigger, resumed_only=resumed_only), PASS_INTERVAL_SECONDS
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: watch.stop())
-    watch.run()
+        signal.signal(number, lambda *_: watcher.stop())
+    watcher.run()
     return 0
 
 
-def _preview(here: JobContext, resumed_only: bool) -> int:
+def _print_preview(context: JobContext, resumed_only: bool) -> int:
     try:
-        print(json.dumps(dispatch_pass.preview(here, resumed_only=resumed_only)))
-    except Unobservable as error:
+        print(json.dumps(dispatch_pass.preview_pass(context, resumed_only=resumed_only)))
+    except ObservationError as error:
         print(json.dumps({"would_claim": [], "error": str(error)}))
         return 1
     return 0

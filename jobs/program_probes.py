@@ -18,64 +18,64 @@ from database import reading, writing
 from models import ProjectDraft, TaskOutcome
 from settings import Settings
 from tickets.team import installed_programs, projects
-from tickets.team.projects import Answer
+from tickets.team.projects import DraftResult
 from workers.agents import probe
-from workers.agents.probe import Program
-from workers.repository import projects as places
+from workers.agents.probe import ProbeResult
+from workers.repository import projects as repositories
 from workers.repository.git import GitError
 
 from . import single_flight
 from .job_context import JobContext
-from .task_recorder import Done
+from .task_recorder import JobResult
 
-SLUG = re.compile(r"[^a-z0-9]+")
-BRANCHES = 200
+NON_SLUG_CHARACTERS = re.compile(r"[^a-z0-9]+")
+MAX_BRANCHES = 200
 
 
-def look(settings: Settings) -> list[Program]:
+def find_programs(settings: Settings) -> list[ProbeResult]:
     """The programs of this machine that agents are or use, with their versions and log-ins."""
     set_by_hand = {"claude": settings.claude_binary, "codex": settings.codex_binary}
     binaries = {name: str(binary) for name, binary in set_by_hand.items() if binary}
     environment = settings.ambient.environment
-    return probe.programs(Path(environment.get("HOME", "/")), environment, binaries)
+    return probe.probe_programs(Path(environment.get("HOME", "/")), environment, binaries)
 
 
-def probe_programs(settings: Settings, engine: Engine) -> list[Program]:
+def probe_programs(settings: Settings, engine: Engine) -> list[ProbeResult]:
     """Look, and remember what was seen."""
-    found = look(settings)
+    programs = find_programs(settings)
     with writing(engine) as session:
-        installed_programs.record(session, socket.gethostname(), found)
-    return found
+        installed_programs.record_programs(session, socket.gethostname(), programs)
+    return programs
 
 
-def answer_drafts(bench: JobContext) -> int:
+def answer_drafts(context: JobContext) -> int:
     """Look at every folder and address that somebody wants as a project; how many. Only one program does it at a time."""
     try:
-        with single_flight.alone_here(bench, "drafts"):
-            with reading(bench.engine) as session:
-                asked = projects.wanted(session)
-            for draft in asked:
-                answer = _answer(bench.settings, draft)
-                with writing(bench.engine) as session:
-                    projects.settle(session, draft.id, answer)
-            return len(asked)
-    except single_flight.Held:
+        with single_flight.hold_host_lock(context, "drafts"):
+            with reading(context.engine) as session:
+                drafts = projects.list_open_drafts(session)
+            for draft in drafts:
+                result = _inspect_draft(context.settings, draft)
+                with writing(context.engine) as session:
+                    projects.record_draft_result(session, draft.id, result)
+            return len(drafts)
+    except single_flight.AlreadyRunning:
         return 0
 
 
-def make_pass(bench: JobContext) -> Done:
+def make_pass(context: JobContext) -> JobResult:
     """Programs, then drafts. `look_at` names the programs that need a person."""
-    found = probe_programs(bench.settings, bench.engine)
-    wrong = [each.name for each in found if installed_programs.judge(each).remedy]
-    summary = {"programs": sum(each.found for each in found), "drafts": answer_drafts(bench)}
-    return Done(TaskOutcome.ACTED, {**summary, "look_at": wrong})
+    programs = probe_programs(context.settings, context.engine)
+    problem_names = [program.name for program in programs if installed_programs.assess_program(program).remedy]
+    summary = {"programs": sum(program.found for program in programs), "drafts": answer_drafts(context)}
+    return JobResult(TaskOutcome.ACTED, {**summary, "look_at": problem_names})
 
 
 class Prober:
     """Answers drafts in a thread of its own, as a clone may take long; `tick` looks what there is."""
 
-    def __init__(self, bench: JobContext, log: Callable[[str], None]) -> None:
-        self._bench = bench
+    def __init__(self, context: JobContext, log: Callable[[str], None]) -> None:
+        self._context = context
         self._log = log
         self._thread = threading.Thread()
 
@@ -83,48 +83,48 @@ class Prober:
         """Start what there is to do; whether there may be more soon, even where the store does not change."""
         if self._thread.is_alive():
             return True
-        with reading(self._bench.engine) as session:
-            asked = bool(projects.wanted(session, limit=1))
-        if asked:
+        with reading(self._context.engine) as session:
+            has_drafts = bool(projects.list_open_drafts(session, limit=1))
+        if has_drafts:
             self._thread = threading.Thread(target=self._work, name="probing", daemon=True)
             self._thread.start()
-        return asked
+        return has_drafts
 
     def _work(self) -> None:
         try:
-            answer_drafts(self._bench)
+            answer_drafts(self._context)
         except Exception as error:  # the thread has nobody else to tell
             self._log(f"looking at projects: {type(error).__name__}: {error}")
 
 
-def _answer(settings: Settings, draft: ProjectDraft) -> Answer:
+def _inspect_draft(settings: Settings, draft: ProjectDraft) -> DraftResult:
     try:
-        folder = _cloned(settings, draft.source) if draft.clone else Path(draft.source)
-        facts = places.inspect(folder)
-    except (places.CloneRefused, places.CloneFailed, GitError, OSError) as error:
-        return Answer(None, str(error))
+        folder = _clone(settings, draft.source) if draft.clone else Path(draft.source)
+        facts = repositories.inspect_folder(folder)
+    except (repositories.CloneRefused, repositories.CloneFailed, GitError, OSError) as error:
+        return DraftResult(None, str(error))
     if not facts.usable:
-        return Answer(None, facts.explanation)
-    return Answer(_shown(facts, draft), facts.explanation)
+        return DraftResult(None, facts.explanation)
+    return DraftResult(_describe_repository(facts, draft), facts.explanation)
 
 
-def _cloned(settings: Settings, url: str) -> Path:
-    return places.clone(url, settings.clones_dir / _slug(url.removesuffix(".git")))
+def _clone(settings: Settings, url: str) -> Path:
+    return repositories.clone_repository(url, settings.clones_dir / _make_slug(url.removesuffix(".git")))
 
 
-def _shown(facts: places.RepositoryFacts, draft: ProjectDraft) -> dict[str, Any]:
+def _describe_repository(facts: repositories.RepositoryFacts, draft: ProjectDraft) -> dict[str, Any]:
     return {
-        "slug": _slug(str(facts.folder)),
+        "slug": _make_slug(str(facts.folder)),
         "name": facts.folder.name,
         "folder": str(facts.folder),
         "clone_url": draft.source if draft.clone else None,
-        "branches": list(facts.branches[:BRANCHES]),
+        "branches": list(facts.branches[:MAX_BRANCHES]),
         "base_branch": facts.default_branch or facts.current_branch or facts.branches[0],
         "dirty": facts.dirty,
     }
 
 
-def _slug(place: str) -> str:
+def _make_slug(place: str) -> str:
     """The last part of a folder or address, as a name that a path and an address can hold."""
     last = re.split(r"[/:]", place.rstrip("/"))[-1]
-    return SLUG.sub("-", last.lower()).strip("-")[:48] or "project"
+    return NON_SLUG_CHARACTERS.sub("-", last.lower()).strip("-")[:48] or "project"

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
 import migrations
-from database import BackupFailed, advance_sequences, backup_database, open_engine, reading, sequence_values, writing
+from database import BackupFailed, advance_sequences, backup_database, open_engine, read_sequences, reading, writing
 from models import now
 from settings import Settings
 from tickets.shared import runtime_flags
@@ -28,134 +28,136 @@ from workers.run import lock
 
 from . import single_flight
 
-PARTS = ("", "-wal", "-shm")
+FILE_SUFFIXES = ("", "-wal", "-shm")
 """Of a SQLite store: the file and what stands beside it."""
 
 
-class CannotRestore(Exception):
+class RestoreError(Exception):
     """The store is left as it is; the message says why, and what to do."""
 
 
-def restore(settings: Settings, source: Path, actor: Actor) -> Path | None:
+def restore_backup(settings: Settings, source: Path, actor: Actor) -> Path | None:
     """Restore the store from `source`; returns where the one that was replaced is kept, None where there was none.
 
-    Raises `CannotRestore`.
+    Raises `RestoreError`.
     """
-    place = _place(settings)
+    store_path = _find_store_path(settings)
     try:
-        with single_flight.hold(settings.run_dir / "restore.lock", f"process {os.getpid()}"):
-            return _restore(settings, place, source, actor)
-    except single_flight.Held as held:
-        raise CannotRestore(f"Another copy is being restored just now ({held}): wait for it.") from None
+        with single_flight.hold_file(settings.run_dir / "restore.lock", f"process {os.getpid()}"):
+            return _replace_store(settings, store_path, source, actor)
+    except single_flight.AlreadyRunning as holder:
+        raise RestoreError(f"Another copy is being restored just now ({holder}): wait for it.") from None
 
 
-def _restore(settings: Settings, place: Path, source: Path, actor: Actor) -> Path | None:
-    _require_quiet(settings, place)
-    fresh = place.with_name(f"{place.name}.restored")
-    if fresh.exists() and source.samefile(fresh):
-        raise CannotRestore(f"{source} was left by a restore that was cut off: give it another name, and restore that.")
-    _clear(fresh)  # one that was killed has left its log, which must not meet this copy
+def _replace_store(settings: Settings, store_path: Path, source: Path, actor: Actor) -> Path | None:
+    _require_unused(settings, store_path)
+    new_store = store_path.with_name(f"{store_path.name}.restored")
+    if new_store.exists() and source.samefile(new_store):
+        raise RestoreError(f"{source} was left by a restore that was cut off: give it another name, and restore that.")
+    _remove_files(new_store)  # one that was killed has left its log, which must not meet this copy
     try:
-        _copy(settings, source, fresh)
-        _go_on(settings, place, fresh, actor)
-        return _put_in_place(settings, place, fresh)
+        _copy_backup(settings, source, new_store)
+        _prepare_copy(settings, store_path, new_store, actor)
+        return _swap_files(settings, store_path, new_store)
     finally:
-        _clear(fresh)
+        _remove_files(new_store)
 
 
-def _clear(store: Path) -> None:
-    for part in (*PARTS, "-writers"):
-        _beside(store, part).unlink(missing_ok=True)
+def _remove_files(store: Path) -> None:
+    for suffix in (*FILE_SUFFIXES, "-writers"):
+        _add_suffix(store, suffix).unlink(missing_ok=True)
 
 
-def _place(settings: Settings) -> Path:
+def _find_store_path(settings: Settings) -> Path:
     if not settings.database_url.startswith("sqlite:///"):
-        raise CannotRestore("A PostgreSQL store is restored with its own tools, pg_restore or psql.")
+        raise RestoreError("A PostgreSQL store is restored with its own tools, pg_restore or psql.")
     return Path(settings.database_url.removeprefix("sqlite:///")).resolve()  # as other programs' open files are named
 
 
-def _require_quiet(settings: Settings, place: Path) -> None:
-    if users := processes.having_open(_beside(place, part) for part in PARTS):
-        pids = ", ".join(str(each.pid) for each in users)
-        raise CannotRestore(f"Programs have the store open (processes {pids}): stop Mission Control first.")
+def _require_unused(settings: Settings, store_path: Path) -> None:
+    if users := processes.find_by_open_files(_add_suffix(store_path, suffix) for suffix in FILE_SUFFIXES):
+        pids = ", ".join(str(process.pid) for process in users)
+        raise RestoreError(f"Programs have the store open (processes {pids}): stop Mission Control first.")
     runs = [entry for entry in settings.runs_dir.iterdir() if entry.name.isdigit()]
-    if busy := sorted((entry.name for entry in runs if lock.is_held(entry)), key=int):
+    if busy_runs := sorted((entry.name for entry in runs if lock.is_held(entry)), key=int):
         server = f"TMUX_TMPDIR={settings.sockets_dir} tmux -L mc-{settings.instance} kill-server"
-        raise CannotRestore(f"Agents are at work (runs {', '.join(busy)}): wait for them, or end them with {server}")
+        raise RestoreError(
+            f"Agents are at work (runs {', '.join(busy_runs)}): wait for them, or end them with {server}"
+        )
 
 
-def _copy(settings: Settings, source: Path, fresh: Path) -> None:
+def _copy_backup(settings: Settings, source: Path, new_store: Path) -> None:
     engine = open_engine(f"sqlite:///{source}")
     try:
-        if migrations.current(engine) is None:
-            raise CannotRestore(f"{source} is no copy of a store of Mission Control.")
-        backup_database(engine, fresh)
+        if migrations.read_revision(engine) is None:
+            raise RestoreError(f"{source} is no copy of a store of Mission Control.")
+        backup_database(engine, new_store)
     except (DatabaseError, BackupFailed) as error:
-        raise CannotRestore(f"{source} cannot be copied: {str(error).splitlines()[0]}") from error
+        raise RestoreError(f"{source} cannot be copied: {str(error).splitlines()[0]}") from error
     finally:
         engine.dispose()
     try:
-        migrations.upgrade(f"sqlite:///{fresh}", settings.home)
+        migrations.upgrade_store(f"sqlite:///{new_store}", settings.home)
     except (migrations.StoreTooNew, migrations.ForeignKeyViolation) as error:
-        raise CannotRestore(f"{source}: {error}") from error
+        raise RestoreError(f"{source}: {error}") from error
 
 
-def _go_on(settings: Settings, place: Path, fresh: Path, actor: Actor) -> None:
+def _prepare_copy(settings: Settings, store_path: Path, new_store: Path, actor: Actor) -> None:
     """No number that was given since the copy was made is given again, and no open page goes on as if nothing were."""
-    given = _given(place)
+    sequences = _read_sequences(store_path)
     folders = (int(entry.name) for entry in settings.runs_dir.iterdir() if entry.name.isdigit())
-    given["runs"] = max([given.get("runs", 0), *folders])
-    engine = open_engine(f"sqlite:///{fresh}")
+    sequences["runs"] = max([sequences.get("runs", 0), *folders])
+    engine = open_engine(f"sqlite:///{new_store}")
     try:
         with writing(engine) as session:
-            advance_sequences(session, given)
-            runtime_flags.write(session, runtime_flags.EPOCH, secrets.token_hex(4), actor)
+            advance_sequences(session, sequences)
+            runtime_flags.set_flag(session, runtime_flags.EPOCH, secrets.token_hex(4), actor)
     finally:
         engine.dispose()
 
 
-def _given(place: Path) -> dict[str, int]:
+def _read_sequences(store_path: Path) -> dict[str, int]:
     """The last numbers of the store that is replaced, as far as it can be read."""
-    if not place.exists():
+    if not store_path.exists():
         return {}
-    engine: Engine = open_engine(f"sqlite:///{place}")
+    engine: Engine = open_engine(f"sqlite:///{store_path}")
     try:
         with suppress(DatabaseError), reading(engine) as session:
-            return sequence_values(session)
+            return read_sequences(session)
         return {}
     finally:
         engine.dispose()
 
 
-def _put_in_place(settings: Settings, place: Path, fresh: Path) -> Path | None:
-    kept = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%S%fZ}.db"
-    parts = [part for part in PARTS if _beside(place, part).exists()]
+def _swap_files(settings: Settings, store_path: Path, new_store: Path) -> Path | None:
+    backup = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%S%fZ}.db"
+    suffixes = [suffix for suffix in FILE_SUFFIXES if _add_suffix(store_path, suffix).exists()]
     try:
-        for part in reversed(parts):  # the store itself last: what has its name is whole
-            _keep(_beside(place, part), _beside(kept, part))
+        for suffix in reversed(suffixes):  # the store itself last: what has its name is whole
+            _copy_file(_add_suffix(store_path, suffix), _add_suffix(backup, suffix))
     except OSError:
-        for part in PARTS:
-            _beside(kept, part).unlink(missing_ok=True)
+        for suffix in FILE_SUFFIXES:
+            _add_suffix(backup, suffix).unlink(missing_ok=True)
         raise
-    _sync(settings.backups_dir)
-    for part in PARTS[1:]:  # left by a store that is broken or away: it must not meet the copy
-        _beside(place, part).unlink(missing_ok=True)
-    fresh.replace(place)
-    _sync(place.parent)
-    return kept if "" in parts else None
+    _sync_path(settings.backups_dir)
+    for suffix in FILE_SUFFIXES[1:]:  # left by a store that is broken or away: it must not meet the copy
+        _add_suffix(store_path, suffix).unlink(missing_ok=True)
+    new_store.replace(store_path)
+    _sync_path(store_path.parent)
+    return backup if "" in suffixes else None
 
 
-def _keep(file: Path, kept: Path) -> None:
-    part = kept.with_name(f"{kept.name}.part")
+def _copy_file(file: Path, target: Path) -> None:
+    partial_copy = target.with_name(f"{target.name}.part")
     try:
-        shutil.copy(file, part)
-        _sync(part)
-        part.replace(kept)
+        shutil.copy(file, partial_copy)
+        _sync_path(partial_copy)
+        partial_copy.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        partial_copy.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def _sync_path(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -163,5 +165,5 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _beside(path: Path, part: str) -> Path:
-    return path.with_name(path.name + part)
+def _add_suffix(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)

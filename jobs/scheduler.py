@@ -1,6 +1,6 @@
 """The scheduler's work: start what is due, each task one at a time and in a thread of its own, and record what it came to.
 
-A task whose command is a job of this process (`JOBS`) is run in its thread; any other is started as a program.
+A task whose command is a job of this process (`JOBS_BY_COMMAND`) is run in its thread; any other is started as a program.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from models import TaskOutcome, Trigger, now
 from tickets.operations import tasks
 from tickets.shared import events
 from workers.run import task_process as programs
-from workers.run.task_process import Ended
+from workers.run.task_process import ProcessResult
 
 from . import cron, landing, pickup, single_flight, watchdog
 from .cron import Task
 from .job_context import JobContext
-from .task_recorder import Done
+from .task_recorder import JobResult
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE_SECONDS = 8.0
+GRACE_SECONDS = 8.0
 """Enough for a dispatch pass."""
 STOP_SECONDS = 4.0
-TIMEOUT_SECONDS = 300.0
+DEFAULT_TIMEOUT_SECONDS = 300.0
 """For a job whose task has no file any more."""
 
 
@@ -39,29 +39,29 @@ TIMEOUT_SECONDS = 300.0
 class JobCall:
     """One call of a job: the task it is recorded as, and `give_up` to ask whether it should leave the rest to the next."""
 
-    bench: JobContext
+    context: JobContext
     task: str
     trigger: Trigger
     give_up: Callable[[], bool]
 
 
-Job = Callable[[JobCall], Done]
+Job = Callable[[JobCall], JobResult]
 
 
-def pick_up(call: JobCall) -> Done:
-    return pickup.run_pass(call.bench, call.trigger, task=call.task)
+def run_pickup(call: JobCall) -> JobResult:
+    return pickup.run_pass(call.context, call.trigger, task=call.task)
 
 
-def land(call: JobCall) -> Done:
-    return landing.run_pass(call.bench, call.trigger, task=call.task, give_up=call.give_up)
+def run_landing(call: JobCall) -> JobResult:
+    return landing.run_pass(call.context, call.trigger, task=call.task, give_up=call.give_up)
 
 
-JOBS: dict[tuple[str, ...], Job] = {("mc_pickup.py",): pick_up, ("mc_land.py",): land}
+JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {("mc_pickup.py",): run_pickup, ("mc_land.py",): run_landing}
 """Commands of tasks that the scheduler carries out itself: to start a program each minute takes longer than its work."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class Schedule:
     """What is to be run at one moment: the tasks, which are enabled, and what is wrong."""
 
     tasks: dict[str, Task]
@@ -70,12 +70,12 @@ class Table:
 
 
 class Scheduler:
-    """`started` stands for the last run of those that go by the clock and have never run. `log` takes a line for people."""
+    """`started_at` stands for the last run of those that go by the clock and have never run. `log` takes a line for people."""
 
-    def __init__(self, bench: JobContext, folder: Path, started: datetime, log: Callable[[str], None]) -> None:
-        self._bench = bench
+    def __init__(self, context: JobContext, folder: Path, started_at: datetime, log: Callable[[str], None]) -> None:
+        self._context = context
         self._folder = folder
-        self._started = started
+        self._started = started_at
         self._log = log
         self._running: dict[str, threading.Thread] = {}
         self._ending = threading.Event()
@@ -85,57 +85,57 @@ class Scheduler:
         self._content: tuple[dict[str, Task], list[str]] = ({}, [])
         self._decided: dict[str, bool] = {}
         self._next: dict[str, tuple[Task, datetime, datetime]] = {}
-        with reading(bench.engine) as session:
-            self._last = {name: row.started for name, row in tasks.latest(session).items()}
-            self._cursor = events.last_id(session)
+        with reading(context.engine) as session:
+            self._last = {name: row.started for name, row in tasks.load_latest(session).items()}
+            self._cursor = events.get_last_id(session)
 
-    def table(self) -> Table:
+    def load_schedule(self) -> Schedule:
         """Read files and decisions; a problem is logged when it appears."""
-        with reading(self._bench.engine) as session:
-            self._decided = tasks.decisions(session)
-        return self._table()
+        with reading(self._context.engine) as session:
+            self._decided = tasks.load_decisions(session)
+        return self._build_schedule()
 
-    def _table(self) -> Table:
-        """As `table`, by the decisions that were last read."""
-        found, problems = self._files()
-        enabled = {name for name, task in found.items() if self._decided.get(name, task.head.enabled)}
-        problems = [*problems, *cron.doubled(found, enabled)]
+    def _build_schedule(self) -> Schedule:
+        """As `load_schedule`, by the decisions that were last read."""
+        tasks_by_name, problems = self._load_files()
+        enabled = {name for name, task in tasks_by_name.items() if self._decided.get(name, task.head.enabled)}
+        problems = [*problems, *cron.find_duplicates(tasks_by_name, enabled)]
         for problem in problems:
             if problem not in self._told:
                 self._log(f"tasks/{problem}")
         self._told = problems
-        return Table(found, enabled, problems)
+        return Schedule(tasks_by_name, enabled, problems)
 
-    def _files(self) -> tuple[dict[str, Task], list[str]]:
+    def _load_files(self) -> tuple[dict[str, Task], list[str]]:
         """The folder's content, read again when a file has changed."""
         state = [(path.name, path.stat().st_mtime_ns) for path in sorted(self._folder.glob("*.md"))]
         if state != self._state:
-            self._state, self._content = state, cron.load(self._folder)
+            self._state, self._content = state, cron.load_tasks(self._folder)
         return self._content
 
-    def tick(self, moment: datetime, *, changed: bool = True) -> list[str]:
+    def tick(self, moment: datetime, *, is_changed: bool = True) -> list[str]:
         """Start what is due and what people asked for, where it is not running already; the names of these tasks.
 
-        One that runs is due again when it has ended. Where nothing has `changed` since the last tick, the store is not read.
+        One that runs is due again when it has ended. Where the store is not changed (`is_changed`), it is not read.
         """
         self._running = {name: thread for name, thread in self._running.items() if thread.is_alive()}
-        table = self.table() if changed else self._table()
-        due = {name: Trigger.TIMER for name in table.enabled if self._is_due(table, name, moment)}
-        if changed:
-            due |= dict.fromkeys(self._asked() & table.tasks.keys(), Trigger.OPERATOR)
-        started = sorted(due.keys() - self._running.keys())
-        for name in started:
+        schedule = self.load_schedule() if is_changed else self._build_schedule()
+        due = {name: Trigger.TIMER for name in schedule.enabled if self._is_due(schedule, name, moment)}
+        if is_changed:
+            due |= dict.fromkeys(self._list_requested() & schedule.tasks.keys(), Trigger.OPERATOR)
+        due_names = sorted(due.keys() - self._running.keys())
+        for name in due_names:
             self._last[name] = moment
-            given = (table.tasks[name], due[name])
-            self._running[name] = threading.Thread(target=self._work, args=given, name=f"task {name}")
+            arguments = (schedule.tasks[name], due[name])
+            self._running[name] = threading.Thread(target=self._work, args=arguments, name=f"task {name}")
             self._running[name].start()
-        return started
+        return due_names
 
-    def _asked(self) -> set[str]:
+    def _list_requested(self) -> set[str]:
         """The tasks that were asked for since the last look."""
-        with reading(self._bench.engine) as session:
-            self._cursor, asked = tasks.requested(session, self._cursor)
-        return asked
+        with reading(self._context.engine) as session:
+            self._cursor, names = tasks.list_requested(session, self._cursor)
+        return names
 
     @property
     def running(self) -> list[str]:
@@ -149,7 +149,7 @@ class Scheduler:
     def stop(self) -> None:
         """Let what runs end, then make it; agents that a pass has started live on in tmux. A landing is cut off at once."""
         self._ending.set()
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + GRACE_SECONDS
         for thread in self._running.values():
             thread.join(max(0.0, deadline - time.monotonic()))
         self._stopping.set()
@@ -158,25 +158,25 @@ class Scheduler:
 
     def run_now(self, name: str, trigger: Trigger = Trigger.OPERATOR) -> TaskOutcome:
         """Run one task here and now, enabled or not. Raises `KeyError` for an unknown one."""
-        return self._run(self.table().tasks[name], trigger)
+        return self._run(self.load_schedule().tasks[name], trigger)
 
-    def _is_due(self, table: Table, name: str, moment: datetime) -> bool:
+    def _is_due(self, schedule: Schedule, name: str, moment: datetime) -> bool:
         """What goes by elapsed time runs at once the first time: a new board can say whether it works.
 
         Where the clock was set back, a run that lies ahead of it counts as one of now: nothing waits until it is past.
         """
-        if name not in self._last and table.tasks[name].recurs:
+        if name not in self._last and schedule.tasks[name].is_interval:
             return True
         last = self._last[name] = min(self._last.get(name, self._started), moment)
-        return self._next_after(table.tasks[name], last) <= moment
+        return self._next_after(schedule.tasks[name], last) <= moment
 
     def _next_after(self, task: Task, last: datetime) -> datetime:
         """Worked out once for each run of a task: it is asked for each second."""
-        known = self._next.get(task.name)
-        if known is None or known[:2] != (task, last):
-            known = (task, last, cron.next_after(task, last, self._bench.settings.zone))
-            self._next[task.name] = known
-        return known[2]
+        entry = self._next.get(task.name)
+        if entry is None or entry[:2] != (task, last):
+            entry = (task, last, cron.find_next_time(task, last, self._context.settings.zone))
+            self._next[task.name] = entry
+        return entry[2]
 
     def _work(self, task: Task, trigger: Trigger) -> None:
         """The body of a task's thread: nothing that goes wrong in it stays unsaid."""
@@ -188,72 +188,72 @@ class Scheduler:
             self._log(f"task {task.name} could not be run or recorded: {type(error).__name__}: {error}")
 
     def _run(self, task: Task, trigger: Trigger) -> TaskOutcome:
-        job = JOBS.get(tuple(task.head.command))
+        job = JOBS_BY_COMMAND.get(tuple(task.head.command))
         try:
-            with single_flight.alone_here(self._bench, f"task-{task.name}"):
+            with single_flight.hold_host_lock(self._context, f"task-{task.name}"):
                 if job:
                     return self.run_job(task.name, job, trigger).outcome
                 return self._run_program(task, trigger)
-        except single_flight.Held:
+        except single_flight.AlreadyRunning:
             return TaskOutcome.SKIPPED
 
     def _run_program(self, task: Task, trigger: Trigger) -> TaskOutcome:
-        started = now()
+        started_at = now()
         argv = [sys.executable, str(ROOT / task.head.command[0]), *task.head.command[1:], "--trigger", trigger.value]
-        log = self._bench.settings.logs_dir / "tasks" / f"{task.name}.log"
-        ended = programs.run(argv, ROOT, task.head.timeout, log, self._stopping)
-        return self._record(task, trigger, started, ended)
+        log = self._context.settings.logs_dir / "tasks" / f"{task.name}.log"
+        process_result = programs.run(argv, ROOT, task.head.timeout, log, self._stopping)
+        return self._record(task, trigger, started_at, process_result)
 
-    def run_enabled(self, name: str, job: Job, trigger: Trigger) -> Done:
+    def run_enabled(self, name: str, job: Job, trigger: Trigger) -> JobResult:
         """Run a job as its task, at once and in this thread, unless the task is disabled."""
-        return self.run_job(name, job, trigger) if name in self.table().enabled else Done(TaskOutcome.NOOP)
+        return self.run_job(name, job, trigger) if name in self.load_schedule().enabled else JobResult(TaskOutcome.NOOP)
 
-    def run_job(self, name: str, job: Job, trigger: Trigger) -> Done:
+    def run_job(self, name: str, job: Job, trigger: Trigger) -> JobResult:
         """Run a job in this thread as the task `name`. One that outlives the task's time-out ends this process."""
-        seconds, started = self.timeout(name), now()
-        report = partial(self._report_overdue, name, trigger, started, seconds)
+        seconds, started_at = self.get_timeout(name), now()
+        report = partial(self._report_overdue, name, trigger, started_at, seconds)
         with watchdog.limit_duration(seconds, report):
-            return job(JobCall(self._bench, name, trigger, self._ending.is_set))
+            return job(JobCall(self._context, name, trigger, self._ending.is_set))
 
-    def timeout(self, name: str) -> float:
+    def get_timeout(self, name: str) -> float:
         """The seconds that a run of the task may take."""
-        task = self._files()[0].get(name)
-        return task.head.timeout if task else TIMEOUT_SECONDS
+        task = self._load_files()[0].get(name)
+        return task.head.timeout if task else DEFAULT_TIMEOUT_SECONDS
 
-    def _report_overdue(self, name: str, trigger: Trigger, started: datetime, seconds: float) -> None:
+    def _report_overdue(self, name: str, trigger: Trigger, started_at: datetime, seconds: float) -> None:
         error = f"task {name} takes longer than {seconds:g} seconds: the scheduler ends itself, to be started again"
         self._log(error)
         summary = {"error": error}
-        with writing(self._bench.engine) as session:
-            tasks.record(session, name, trigger, TaskOutcome.FAILED, started, summary=summary)
-            tasks.beat(session, "scheduler", "failed", json.dumps(summary))
+        with writing(self._context.engine) as session:
+            tasks.record_run(session, name, trigger, TaskOutcome.FAILED, started_at, summary=summary)
+            tasks.record_heartbeat(session, "scheduler", "failed", json.dumps(summary))
 
-    def _record(self, task: Task, trigger: Trigger, started: datetime, ended: Ended) -> TaskOutcome:
+    def _record(self, task: Task, trigger: Trigger, started_at: datetime, process_result: ProcessResult) -> TaskOutcome:
         """Complete the row that the program itself wrote; where it wrote none, its end is what there is to tell."""
-        said = ended.summary or {}
-        outcome = outcome_of(ended)
-        with writing(self._bench.engine) as session:
-            if isinstance(said.get("task_run"), int) and tasks.complete(
-                session, said["task_run"], ended.code, ended.tail
+        summary = process_result.summary or {}
+        outcome = determine_outcome(process_result)
+        with writing(self._context.engine) as session:
+            if isinstance(summary.get("task_run"), int) and tasks.complete_run(
+                session, summary["task_run"], process_result.code, process_result.tail
             ):
                 return outcome
-            facts = {**said, **({"error": ended.cut} if ended.cut else {})}
-            tasks.record(
+            facts = {**summary, **({"error": process_result.cut} if process_result.cut else {})}
+            tasks.record_run(
                 session,
                 task.name,
                 trigger,
                 outcome,
-                started,
-                exit_code=ended.code,
+                started_at,
+                exit_code=process_result.code,
                 summary=facts,
-                output_tail=ended.tail,
+                output_tail=process_result.tail,
             )
         return outcome
 
 
-def outcome_of(ended: Ended) -> TaskOutcome:
+def determine_outcome(process_result: ProcessResult) -> TaskOutcome:
     """What a program says of itself, unless its end belies it. One that says nothing is never taken for a success."""
-    if ended.cut or ended.code != 0:
+    if process_result.cut or process_result.code != 0:
         return TaskOutcome.FAILED
-    said = str((ended.summary or {}).get("outcome"))
-    return TaskOutcome(said) if said in [each.value for each in TaskOutcome] else TaskOutcome.WARNING
+    text = str((process_result.summary or {}).get("outcome"))
+    return TaskOutcome(text) if text in [outcome.value for outcome in TaskOutcome] else TaskOutcome.WARNING

@@ -21,11 +21,11 @@ from types import TracebackType
 from typing import Any
 
 SOCKET = "scheduler.sock"
-ANSWER_SECONDS = 5.0
+ANSWER_TIMEOUT_SECONDS = 5.0
 MAX_LINE_BYTES = 1 << 20
 
 
-class NotServed(Exception):
+class PassRefused(Exception):
     """The scheduler does not make this pass; the message says why."""
 
 
@@ -43,7 +43,7 @@ class LineChannel:
         self._connection.close()
 
     def send(self, message: dict[str, Any]) -> None:
-        self._connection.settimeout(ANSWER_SECONDS)
+        self._connection.settimeout(ANSWER_TIMEOUT_SECONDS)
         self._connection.sendall(json.dumps(message, default=str).encode() + b"\n")
 
     def receive(self, seconds: float) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class LineChannel:
         while b"\n" not in self._received:
             self._receive_more(deadline - time.monotonic())
         line, _, self._received = self._received.partition(b"\n")
-        return _parse(line)
+        return _parse_message(line)
 
     def _receive_more(self, seconds: float) -> None:
         if seconds <= 0:
@@ -66,7 +66,7 @@ class LineChannel:
             raise ValueError(f"a line has more than {MAX_LINE_BYTES} bytes")
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def _parse_message(line: bytes) -> dict[str, Any]:
     try:
         message = json.loads(line)
     except RecursionError as error:
@@ -87,15 +87,15 @@ def socket_address(run_folder: Path) -> Iterator[str]:
 
 
 def request_pass(home: Path, request: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
-    """The exit code and summary of a pass by the scheduler; None where none runs. Raises `NotServed`."""
+    """The exit code and summary of a pass by the scheduler; None where none runs. Raises `PassRefused`."""
     try:
         channel = _connect(home / "run")
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except OSError as error:
-        raise NotServed(f"The scheduler cannot be reached: {error}.") from error
+        raise PassRefused(f"The scheduler cannot be reached: {error}.") from error
     with channel:
-        return converse(channel, request)
+        return send_request(channel, request)
 
 
 def _connect(run_folder: Path) -> LineChannel:
@@ -103,7 +103,7 @@ def _connect(run_folder: Path) -> LineChannel:
     _require_private(run_folder / SOCKET)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.settimeout(ANSWER_SECONDS)
+        connection.settimeout(ANSWER_TIMEOUT_SECONDS)
         with socket_address(run_folder) as address:
             connection.connect(address)
     except BaseException:
@@ -118,14 +118,14 @@ def _require_private(path: Path) -> None:
         raise PermissionError(f"{path} is not a socket that user {os.getuid()} alone may use: remove it")
 
 
-def converse(channel: LineChannel, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Send the request and wait for its result. Raises `NotServed`."""
+def send_request(channel: LineChannel, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Send the request and wait for its result. Raises `PassRefused`."""
     try:
         channel.send(request)
-        answer = channel.receive(ANSWER_SECONDS)
+        answer = channel.receive(ANSWER_TIMEOUT_SECONDS)
         if answer.get("accepted") is not True:
-            raise NotServed(f"The scheduler did not make this pass: {answer.get('refused')}.")
-        result = channel.receive(float(answer["seconds"]) + ANSWER_SECONDS)
+            raise PassRefused(f"The scheduler did not make this pass: {answer.get('refused')}.")
+        result = channel.receive(float(answer["seconds"]) + ANSWER_TIMEOUT_SECONDS)
         return int(result["exit_code"]), dict(result["summary"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise NotServed(f"The scheduler did not answer: {error}.") from error
+        raise PassRefused(f"The scheduler did not answer: {error}.") from error

@@ -14,12 +14,12 @@ from typing import Any
 
 from models import Trigger
 
-from .scheduler_client import ANSWER_SECONDS, SOCKET, LineChannel, socket_address
-from .task_recorder import Done, exit_code
+from .scheduler_client import ANSWER_TIMEOUT_SECONDS, SOCKET, LineChannel, socket_address
+from .task_recorder import JobResult, get_exit_code
 
 MAX_REQUESTS = 4
 """Requests that are answered at once; whoever comes beside them makes the pass without us."""
-STOP_SECONDS = 4.0
+STOP_TIMEOUT_SECONDS = 4.0
 
 
 class RequestRefused(Exception):
@@ -45,7 +45,7 @@ class PassServer:
         self,
         run_folder: Path,
         fingerprint: str,
-        make_pass: Callable[[PassRequest], Done],
+        make_pass: Callable[[PassRequest], JobResult],
         seconds: Callable[[], float],
         log: Callable[[str], None],
     ) -> None:
@@ -74,7 +74,7 @@ class PassServer:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept()
         self._listener.close()
         for handler in list(self._handlers):
-            handler.join(STOP_SECONDS)
+            handler.join(STOP_TIMEOUT_SECONDS)
 
     @property
     def _path(self) -> Path:
@@ -111,20 +111,20 @@ class PassServer:
     def _answer(self, channel: LineChannel, connection: socket.socket) -> None:
         try:
             _require_same_user(connection)
-            request = self._accepted(channel.receive(ANSWER_SECONDS))
+            request = self._parse_request(channel.receive(ANSWER_TIMEOUT_SECONDS))
         except RequestRefused as error:
             channel.send({"refused": str(error)})
             return
         channel.send({"accepted": True, "seconds": self._seconds()})
-        done = self._make_pass(request)
-        channel.send({"exit_code": exit_code(done), "summary": done.summary})
+        result = self._make_pass(request)
+        channel.send({"exit_code": get_exit_code(result), "summary": result.summary})
 
-    def _accepted(self, message: dict[str, Any]) -> PassRequest:
+    def _parse_request(self, message: dict[str, Any]) -> PassRequest:
         if message.keys() != {"fingerprint", "trigger", "resumed_only"}:
             raise RequestRefused("a request has exactly the keys fingerprint, trigger and resumed_only")
         if message["fingerprint"] != self._fingerprint:
             raise RequestRefused("it runs with other settings or another version of the code")
-        if message["trigger"] not in [each.value for each in Trigger] or type(message["resumed_only"]) is not bool:
+        if message["trigger"] not in [member.value for member in Trigger] or type(message["resumed_only"]) is not bool:
             raise RequestRefused("trigger or resumed_only has a value that it cannot have")
         return PassRequest(Trigger(message["trigger"]), message["resumed_only"])
 

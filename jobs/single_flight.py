@@ -16,51 +16,53 @@ from .job_context import JobContext
 LEASE_SECONDS = 300
 
 
-class Held(Exception):
+class AlreadyRunning(Exception):
     """Somebody else is at it; the message says who."""
 
 
 @contextmanager
-def alone(bench: JobContext, name: str) -> Iterator[None]:
-    """Hold `name` for the length of the block; raises `Held` at once."""
-    who = _me(bench)
-    with alone_here(bench, name):
-        if bench.engine.dialect.name == "sqlite":
+def hold_lease(context: JobContext, name: str) -> Iterator[None]:
+    """Hold `name` for the length of the block; raises `AlreadyRunning` at once."""
+    owner = _format_owner(context)
+    with hold_host_lock(context, name):
+        if context.engine.dialect.name == "sqlite":
             yield
             return
-        with writing(bench.engine) as session:
-            holder = runtime_flags.lease(session, name, who, LEASE_SECONDS)
+        with writing(context.engine) as session:
+            holder = runtime_flags.take_lease(session, name, owner, LEASE_SECONDS)
         if holder:
-            raise Held(holder)
+            raise AlreadyRunning(holder)
         try:
             yield
         finally:
-            with writing(bench.engine) as session:
-                runtime_flags.end_lease(session, name, who)
+            with writing(context.engine) as session:
+                runtime_flags.end_lease(session, name, owner)
 
 
 @contextmanager
-def alone_here(bench: JobContext, name: str) -> Iterator[None]:
-    """As `alone`, among the programs of this machine only."""
-    with hold(bench.settings.run_dir / f"{name}.lock", _me(bench)):
+def hold_host_lock(context: JobContext, name: str) -> Iterator[None]:
+    """As `hold_lease`, among the programs of this machine only."""
+    with hold_file(context.settings.run_dir / f"{name}.lock", _format_owner(context)):
         yield
 
 
-def _me(bench: JobContext) -> str:
-    return f"{bench.host} pid {os.getpid()}"
+def _format_owner(context: JobContext) -> str:
+    return f"{context.host} pid {os.getpid()}"
 
 
 @contextmanager
-def hold(path: Path, who: str) -> Iterator[None]:
-    """Hold a file that names its holder; raises `Held` at once."""
+def hold_file(path: Path, owner: str) -> Iterator[None]:
+    """Hold a file that names its holder; raises `AlreadyRunning` at once."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Held(path.read_text("utf-8", "replace").strip() or "another program of this machine") from error
+            raise AlreadyRunning(
+                path.read_text("utf-8", "replace").strip() or "another program of this machine"
+            ) from error
         os.ftruncate(handle, 0)
-        os.pwrite(handle, who.encode(), 0)
+        os.pwrite(handle, owner.encode(), 0)
         yield
     finally:
         os.close(handle)

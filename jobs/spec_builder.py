@@ -14,32 +14,32 @@ from models import AgentSession, Profile, Project, Run, RunMode
 from settings import Settings
 from tickets.runs.claims import RunClaim
 from workers.agents import credentials, transcripts
-from workers.contract.spec import VERSION, RunLimits, RunSpec, marker
+from workers.contract.spec import SPEC_VERSION, RunLimits, RunSpec, format_marker
 from workers.repository.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
-COORDINATION = (sys.executable, str(ROOT / "mc_coordination_mcp.py"))
-BUILT_IN = frozenset({"script"})
+COORDINATION_COMMAND = (sys.executable, str(ROOT / "mc_coordination_mcp.py"))
+BUILT_IN_PROGRAMS = frozenset({"script"})
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
-SECRET_CHARACTERS = 6
+MIN_SECRET_CHARACTERS = 6
 """Shorter values would be found all over an agent's output."""
-SPENT = ("turns", "tokens", "cost_usd")
+USAGE_LIMITS = ("turns", "tokens", "cost_usd")
 """What a run may use up that its wrapper counts itself."""
-WHOLE = frozenset({"turns", "tokens", "spool_bytes", "line_bytes"})
+INTEGER_LIMITS = frozenset({"turns", "tokens", "spool_bytes", "line_bytes"})
 
 
 class ProgramMissing(Exception):
     """The agent's program is not installed, or not where the settings say."""
 
 
-def spec_of(settings: Settings, claim: RunClaim, project: Project | None, place: Workspace) -> RunSpec:
+def build_spec(settings: Settings, claim: RunClaim, project: Project | None, workspace: Workspace) -> RunSpec:
     """The spec of a claimed run; makes its configuration folder. Raises `ProgramMissing`, OSError."""
     ticket, run, profile = claim.ticket, claim.run, claim.profile
-    environment = environment_of(settings, profile, run.id)
-    talk = conversation_of(settings, run, claim.source)
-    credentials.lend(profile.program, Path(environment.get("HOME", settings.home)), talk.config_dir)
+    environment = build_environment(settings, profile, run.id)
+    conversation = choose_conversation(settings, run, claim.source)
+    credentials.link_credentials(profile.program, Path(environment.get("HOME", settings.home)), conversation.config_dir)
     return RunSpec(
-        version=VERSION,
+        version=SPEC_VERSION,
         instance=settings.instance,
         run_id=run.id,
         ticket_id=ticket.id,
@@ -51,65 +51,65 @@ def spec_of(settings: Settings, claim: RunClaim, project: Project | None, place:
         nonce=run.nonce,
         socket=str(settings.sockets_dir / f"run-{run.id}.sock"),
         program=profile.program,
-        binary=binary_of(settings, profile.program),
+        binary=find_binary(settings, profile.program),
         mode="tui" if run.mode is RunMode.TUI else "headless",
         attended=run.mode is RunMode.TUI and profile.mode is not RunMode.TUI,
         model=profile.model,
         effort=profile.effort,
         argv=tuple(profile.argv),
         permissions=profile.permissions,  # type: ignore[arg-type]  # the profile's own model has checked it
-        conversation_id=talk.id,
-        resume=talk.resume,
-        forks=talk.forks,
-        config_dir=str(talk.config_dir),
-        workspace=str(place.path),
-        repository=str(place.repository) if place.repository else None,
-        branch=place.branch,
-        base_sha=place.base_sha,
-        base_branch=place.base_branch,
+        conversation_id=conversation.id,
+        resume=conversation.resume,
+        forks=conversation.forks,
+        config_dir=str(conversation.config_dir),
+        workspace=str(workspace.path),
+        repository=str(workspace.repository) if workspace.repository else None,
+        branch=workspace.branch,
+        base_sha=workspace.base_sha,
+        base_branch=workspace.base_branch,
         env=environment,
-        mcp_command=None if profile.program in BUILT_IN else COORDINATION,
+        mcp_command=None if profile.program in BUILT_IN_PROGRAMS else COORDINATION_COMMAND,
         check=tuple(project.check_command) if project and project.check_command else None,
         setup=tuple(project.setup_command) if project and project.setup_command else None,
-        limits=limits_of(settings, profile),
-        secrets=secrets_in(environment),
+        limits=build_limits(settings, profile),
+        secrets=find_secrets(environment),
     )
 
 
-def environment_of(settings: Settings, profile: Profile | None, run: int | str) -> dict[str, str]:
+def build_environment(settings: Settings, profile: Profile | None, run: int | str) -> dict[str, str]:
     """The agent's whole environment: what every agent gets, what its profile allows, and the run's marker."""
-    allowed = [name for name in profile.env_allow if not name.startswith("MC_")] if profile else []
-    name, _, value = marker(settings.instance, run).partition("=")
-    given = {"LANG": "C.UTF-8", "TERM": "xterm-256color", **settings.agent_environment(*allowed), name: value}
-    return {name: value for name, value in given.items() if "\0" not in value}
+    allowed_names = [name for name in profile.env_allow if not name.startswith("MC_")] if profile else []
+    name, _, value = format_marker(settings.instance, run).partition("=")
+    variables = {"LANG": "C.UTF-8", "TERM": "xterm-256color", **settings.agent_environment(*allowed_names), name: value}
+    return {name: value for name, value in variables.items() if "\0" not in value}
 
 
-def secrets_in(environment: Mapping[str, str]) -> tuple[str, ...]:
+def find_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Values that must never reach the store or a stream."""
     return tuple(
-        value for name, value in environment.items() if SECRET_NAME.search(name) and len(value) >= SECRET_CHARACTERS
+        value for name, value in environment.items() if SECRET_NAME.search(name) and len(value) >= MIN_SECRET_CHARACTERS
     )
 
 
-def limits_of(settings: Settings, profile: Profile) -> RunLimits:
+def build_limits(settings: Settings, profile: Profile) -> RunLimits:
     """The settings' limits, as far as the profile does not set its own, and the tighter of both budgets for one run.
 
     Names that the wrapper does not know are passed over: they are the board's to keep (`tickets/dispatch/budgets.py`).
     """
-    known = {field.name for field in fields(RunLimits)}
-    general = {name: value for name, value in settings.limits.model_dump().items() if name in known}
+    limit_names = {field.name for field in fields(RunLimits)}
+    general = {name: value for name, value in settings.limits.model_dump().items() if name in limit_names}
     own = {
-        name: int(value) if name in WHOLE else value
+        name: int(value) if name in INTEGER_LIMITS else value
         for name, value in profile.limits.items()
-        if name in known and value
+        if name in limit_names and value
     }
-    budget = {name: getattr(settings.budget, f"run_{name}") for name in SPENT}
-    spendable = {name: min(filter(None, (own.get(name), budget[name])), default=None) for name in SPENT}
+    budget = {name: getattr(settings.budget, f"run_{name}") for name in USAGE_LIMITS}
+    spendable = {name: min(filter(None, (own.get(name), budget[name])), default=None) for name in USAGE_LIMITS}
     return RunLimits(**{**asdict(RunLimits()), **general, **own, **spendable})
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class RunConversation:
     """The conversation of a run: whether it is resumed, or of which it is a copy, and its configuration folder."""
 
     id: str
@@ -118,32 +118,34 @@ class Talk:
     config_dir: Path
 
 
-def conversation_of(settings: Settings, run: Run, source: AgentSession | None) -> Talk:
+def choose_conversation(settings: Settings, run: Run, source: AgentSession | None) -> RunConversation:
     """What the run goes on with, or copies. What its program does not remember is begun anew. Raises OSError."""
     if run.resumes and run.conversation_id and run.config_dir:
         folder = Path(run.config_dir)
-        if transcripts.is_kept(run.program, folder, run.conversation_id):
-            return Talk(run.conversation_id, True, None, folder)
-    anew = Talk(str(uuid.uuid4()), False, None, settings.run_path(run.id) / "config")
+        if transcripts.has_conversation(run.program, folder, run.conversation_id):
+            return RunConversation(run.conversation_id, True, None, folder)
+    new_conversation = RunConversation(str(uuid.uuid4()), False, None, settings.run_path(run.id) / "config")
     if source and source.config_dir:
-        known = transcripts.copy(run.program, Path(source.config_dir), source.id, anew.config_dir)
-        return replace(anew, forks=source.id) if known else anew
-    return anew
+        is_copied = transcripts.copy_conversation(
+            run.program, Path(source.config_dir), source.id, new_conversation.config_dir
+        )
+        return replace(new_conversation, forks=source.id) if is_copied else new_conversation
+    return new_conversation
 
 
-def binary_of(settings: Settings, program: str) -> str | None:
+def find_binary(settings: Settings, program: str) -> str | None:
     """The absolute path of an agent's program; None for the built-in one."""
-    if program in BUILT_IN:
+    if program in BUILT_IN_PROGRAMS:
         return None
-    chosen = {"claude": settings.claude_binary, "codex": settings.codex_binary}.get(program)
+    configured = {"claude": settings.claude_binary, "codex": settings.codex_binary}.get(program)
     path = settings.ambient.environment.get("PATH")
-    found = shutil.which(str(chosen or program), path=path)
-    if found is None:
-        raise ProgramMissing(f"the program {chosen or program} is not installed here (see bin/mc doctor)")
-    return str(Path(found).absolute())
+    executable = shutil.which(str(configured or program), path=path)
+    if executable is None:
+        raise ProgramMissing(f"the program {configured or program} is not installed here (see bin/mc doctor)")
+    return str(Path(executable).absolute())
 
 
-def memory_of(profile: Profile) -> str | None:
+def format_memory_limit(profile: Profile) -> str | None:
     """The memory a run may use, in the words of systemd; None without a limit."""
     megabytes = profile.limits.get("memory_mb")
     return f"{int(megabytes)}M" if megabytes else None

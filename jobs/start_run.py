@@ -16,7 +16,7 @@ from tickets.runs.claims import RunClaim
 from tickets.shared import lookup
 from workers.contract.spec import RunSpec
 from workers.host import memory_limit
-from workers.host.private_dirs import FolderUnsafe, make_private, set_aside
+from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
 from workers.repository.workspace import PoolFull, Workspace
 from workers.run import launch, lock
 
@@ -24,69 +24,78 @@ from . import spec_builder, workspaces
 from .job_context import JobContext
 
 
-class Occupied(Exception):
+class FolderOccupied(Exception):
     """The folder of a new run is in use."""
 
 
-def start(bench: JobContext, claim: RunClaim) -> bool:
+def start_claimed_run(context: JobContext, claim: RunClaim) -> bool:
     """Start the run of a claim; False when it is proven that it did not start, and the ticket has its consequence."""
-    run_dir = bench.run_dir(claim.run.id)
+    run_dir = context.run_dir(claim.run.id)
     try:
-        _clear(run_dir)
-    except (Occupied, FolderUnsafe, OSError) as error:
-        _give_back(bench, claim, error)
+        _prepare_folder(run_dir)
+    except (FolderOccupied, UnsafeFolder, OSError) as error:
+        _release_claim(context, claim, error)
         return False
     try:
-        spec = _prepare(bench, claim)
-        pane = launch.start(
-            bench.tmux, run_dir, spec, memory_limit.prefix(spec.run_id, spec_builder.memory_of(claim.profile))
+        spec = _prepare_run(context, claim)
+        pane = launch.start_wrapper(
+            context.tmux,
+            run_dir,
+            spec,
+            memory_limit.build_prefix(spec.run_id, spec_builder.format_memory_limit(claim.profile)),
         )
     except Exception as error:
-        if launch.revoke(run_dir) and not lock.was_started(run_dir):
-            _give_back(bench, claim, error)
+        if launch.revoke_run(run_dir) and not lock.was_started(run_dir):
+            _release_claim(context, claim, error)
             return False
         return True
-    with writing(bench.engine) as session:
-        claims.prepared(session, claim.run.id, tmux_target=pane or f"mc-{spec.identifier}")
+    with writing(context.engine) as session:
+        claims.record_workspace(session, claim.run.id, tmux_target=pane or f"mc-{spec.identifier}")
     return True
 
 
-def _clear(run_dir: Path) -> None:
+def _prepare_folder(run_dir: Path) -> None:
     """An empty folder for a run that was opened just now. One of its number that is there is older than a restored store."""
     if run_dir.is_dir() and lock.is_held(run_dir):
-        raise Occupied(f"{run_dir} belongs to a run that this store does not know, and that still works: stop it.")
-    set_aside(run_dir)
-    make_private(run_dir)
+        raise FolderOccupied(
+            f"{run_dir} belongs to a run that this store does not know, and that still works: stop it."
+        )
+    move_away(run_dir)
+    make_private_dir(run_dir)
 
 
-def _prepare(bench: JobContext, claim: RunClaim) -> RunSpec:
+def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
     """Workspace, spec and prompt: everything but the start."""
-    with reading(bench.engine) as session:
+    with reading(context.engine) as session:
         project = session.get(Project, claim.ticket.project_id) if claim.ticket.project_id else None
-        before = claims.last_placed(session, claim.ticket.id)
-    place = _place(bench, claim, project, before)
-    spec = spec_builder.spec_of(bench.settings, claim, project, place)
+        previous_run = claims.find_last_in_repository(session, claim.ticket.id)
+    workspace = _prepare_workspace(context, claim, project, previous_run)
+    spec = spec_builder.build_spec(context.settings, claim, project, workspace)
     facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
-    talk = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "forks": spec.forks}
-    with writing(bench.engine) as session:
-        claims.prepared(session, claim.run.id, base_sha=spec.base_sha, resumes=spec.resume, **facts, **talk)
+    conversation = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "forks": spec.forks}
+    with writing(context.engine) as session:
+        claims.record_workspace(
+            session, claim.run.id, base_sha=spec.base_sha, resumes=spec.resume, **facts, **conversation
+        )
         run = lookup.get_run(session, claim.run.id)
-        forks.tell_missed(session, run)
-        words = prompt.compose(session, claim.ticket, run)
-    launch.write(bench.run_dir(claim.run.id), spec, words)
+        forks.report_missing_source(session, run)
+        prompt_text = prompt.compose_prompt(session, claim.ticket, run)
+    launch.write_run_dir(context.run_dir(claim.run.id), spec, prompt_text)
     return spec
 
 
-def _place(bench: JobContext, claim: RunClaim, project: Project | None, before: Run | None) -> Workspace:
+def _prepare_workspace(
+    context: JobContext, claim: RunClaim, project: Project | None, previous_run: Run | None
+) -> Workspace:
     """A workspace; a run that has ended since this pass began may still hold the slot that its end has made free."""
     try:
-        return workspaces.prepare(bench.settings, claim, project, before)
+        return workspaces.prepare_workspace(context.settings, claim, project, previous_run)
     except PoolFull:
-        workspaces.release_spent(bench)
-        return workspaces.prepare(bench.settings, claim, project, before)
+        workspaces.release_ended_slots(context)
+        return workspaces.prepare_workspace(context.settings, claim, project, previous_run)
 
 
-def _give_back(bench: JobContext, claim: RunClaim, error: Exception) -> None:
+def _release_claim(context: JobContext, claim: RunClaim, error: Exception) -> None:
     reason = f"The run could not be started: {str(error) or type(error).__name__}"
-    with writing(bench.engine) as session:
-        reports.start_failed(session, claim.run.id, Failure.ENVIRONMENT, reason[:2000], bench.retry)
+    with writing(context.engine) as session:
+        reports.record_start_failure(session, claim.run.id, Failure.ENVIRONMENT, reason[:2000], context.retry)

@@ -20,7 +20,7 @@ from models import TaskOutcome, Trigger, now
 from settings import Settings, SettingsError, load
 from tickets.operations import tasks
 
-CANNOT_BEGIN = 2
+START_FAILED_CODE = 2
 """Exit code of a door that could not reach its store."""
 
 
@@ -29,7 +29,7 @@ class StoreOutdated(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class JobResult:
     """What one piece of a door's work came to; `summary` is printed and kept.
 
     `again`: something stood in the way that will be gone in a moment.
@@ -41,59 +41,59 @@ class Done:
 
 
 @contextmanager
-def store(settings: Settings) -> Iterator[Engine]:
+def open_store(settings: Settings) -> Iterator[Engine]:
     """The store's engine; raises `StoreOutdated`, or `UnsafeSQLite` before anything is touched."""
     settings.ensure_home()
     engine = open_engine(settings.database_url)
     try:
-        if trouble := migrations.trouble(engine):
+        if trouble := migrations.explain_mismatch(engine):
             raise StoreOutdated(trouble)
         yield engine
     finally:
         engine.dispose()
 
 
-def run_door(work: Callable[[Settings, Engine], int]) -> int:
+def run_with_store(work: Callable[[Settings, Engine], int]) -> int:
     """Load the settings, open the store and work; the exit code. What keeps a door from its work is said in one line."""
     try:
         settings = load()
-        with store(settings) as engine:
+        with open_store(settings) as engine:
             return work(settings, engine)
     except (SettingsError, StoreOutdated, DBAPIError, UnsafeSQLite) as error:
-        words = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-        print(words, file=sys.stderr)
-        _say({"outcome": TaskOutcome.FAILED.value, "error": words.splitlines()[0]})
-        return CANNOT_BEGIN
+        message = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        print(message, file=sys.stderr)
+        _print_summary({"outcome": TaskOutcome.FAILED.value, "error": message.splitlines()[0]})
+        return START_FAILED_CODE
 
 
-def exit_code(done: Done) -> int:
+def get_exit_code(result: JobResult) -> int:
     """1 for a failure alone."""
-    return 1 if done.outcome is TaskOutcome.FAILED else 0
+    return 1 if result.outcome is TaskOutcome.FAILED else 0
 
 
-def recorded(engine: Engine, task: str, check: str, trigger: Trigger, work: Callable[[], Done]) -> Done:
+def run_and_record(engine: Engine, task: str, check: str, trigger: Trigger, work: Callable[[], JobResult]) -> JobResult:
     """Do the work, record it whatever comes, and print it; the summary of what is returned is the one that was printed.
 
     A pass that an event has triggered and that found nothing to do leaves only its heartbeat.
     """
-    started, clock = now(), time.monotonic()
-    done, trace = _attempt(work)
-    summary = {"task": task, "outcome": done.outcome.value, **done.summary}
+    started_at, clock = now(), time.monotonic()
+    result, trace = _try_work(work)
+    summary = {"task": task, "outcome": result.outcome.value, **result.summary}
     summary["seconds"] = round(time.monotonic() - clock, 3)
-    code = exit_code(done)
-    idle = trigger is Trigger.EVENT and done.outcome in (TaskOutcome.NOOP, TaskOutcome.SKIPPED)
+    code = get_exit_code(result)
+    idle = trigger is Trigger.EVENT and result.outcome in (TaskOutcome.NOOP, TaskOutcome.SKIPPED)
     with writing(engine) as session:
         if not idle:
-            row = tasks.record(
-                session, task, trigger, done.outcome, started, exit_code=code, summary=summary, output_tail=trace
+            row = tasks.record_run(
+                session, task, trigger, result.outcome, started_at, exit_code=code, summary=summary, output_tail=trace
             )
             summary["task_run"] = row
-        tasks.beat(session, check, _health(done.outcome), json.dumps(done.summary, default=str))
-    _say(summary)
-    return replace(done, summary=summary)
+        tasks.record_heartbeat(session, check, _choose_status(result.outcome), json.dumps(result.summary, default=str))
+    _print_summary(summary)
+    return replace(result, summary=summary)
 
 
-def _attempt(work: Callable[[], Done]) -> tuple[Done, str]:
+def _try_work(work: Callable[[], JobResult]) -> tuple[JobResult, str]:
     """What the work came to and, where it broke off, where that was."""
     try:
         return work(), ""
@@ -102,12 +102,12 @@ def _attempt(work: Callable[[], Done]) -> tuple[Done, str]:
         # Without the message's parameters, which may hold what people wrote.
         trace = "".join(traceback.format_tb(error.__traceback__)) + reason
         print(trace, file=sys.stderr)
-        return Done(TaskOutcome.FAILED, {"error": reason[:500]}), trace
+        return JobResult(TaskOutcome.FAILED, {"error": reason[:500]}), trace
 
 
-def _health(outcome: TaskOutcome) -> str:
+def _choose_status(outcome: TaskOutcome) -> str:
     return {TaskOutcome.FAILED: "failed", TaskOutcome.WARNING: "warning"}.get(outcome, "ok")
 
 
-def _say(summary: dict[str, Any]) -> None:
+def _print_summary(summary: dict[str, Any]) -> None:
     print(json.dumps(summary, default=str), flush=True)

@@ -16,55 +16,59 @@ from workers.host import commands
 
 from .job_context import JobContext
 
-PROBE_SECONDS = 10.0
-PROBES_AT_ONCE = 8
+PROBE_TIMEOUT_SECONDS = 10.0
+MAX_PROBES = 8
 ALARM = Actor.system("alarm")
 
 
-def wake_due(bench: JobContext) -> int:
+def wake_due(context: JobContext) -> int:
     """Wake every ticket whose condition the store can tell; condition and move are one transaction: nothing fires twice."""
-    with reading(bench.engine) as session:
-        anything = bool(_known(session))
-    return _wake_known(bench) if anything else 0
+    with reading(context.engine) as session:
+        is_any_due = bool(_list_due(session))
+    return _wake_tickets(context) if is_any_due else 0
 
 
-def _known(session: Session) -> list[Ticket]:
+def _list_due(session: Session) -> list[Ticket]:
     """The tickets whose condition the store alone can tell."""
-    return [*wake_conditions.due(session), *wake_conditions.resting(session), *wake_conditions.answered(session)]
+    return [
+        *wake_conditions.list_due(session),
+        *wake_conditions.list_awaiting_idle_agent(session),
+        *wake_conditions.list_answered(session),
+    ]
 
 
-def _wake_known(bench: JobContext) -> int:
-    with writing(bench.engine) as session:
-        due = {ticket.id for ticket in _known(session)}
-        for ticket_id in sorted(due):
+def _wake_tickets(context: JobContext) -> int:
+    with writing(context.engine) as session:
+        ticket_ids = {ticket.id for ticket in _list_due(session)}
+        for ticket_id in sorted(ticket_ids):
             transitions.transition(session, ticket_id, "wake", ALARM, note="The wake condition holds.")
-    return len(due)
+    return len(ticket_ids)
 
 
-def wake_probed(bench: JobContext) -> int:
-    """Wake the tickets whose command succeeds; takes as long as the commands do, within `PROBE_SECONDS` each."""
-    with reading(bench.engine) as session:
-        waiting = wake_conditions.probing(session)
+def wake_by_probe(context: JobContext) -> int:
+    """Wake the tickets whose command succeeds; takes as long as the commands do, within `PROBE_TIMEOUT_SECONDS` each."""
+    with reading(context.engine) as session:
+        waiting = wake_conditions.list_awaiting_probe(session)
     if not waiting:
         return 0
-    with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
-        answers = list(pool.map(lambda ticket: _succeeds(bench, ticket), waiting))
-    return sum(_wake_one(bench, ticket) for ticket, holds in zip(waiting, answers, strict=True) if holds)
+    with ThreadPoolExecutor(MAX_PROBES) as pool:
+        answers = list(pool.map(lambda ticket: _is_probe_passing(context, ticket), waiting))
+    return sum(_wake_ticket(context, ticket) for ticket, holds in zip(waiting, answers, strict=True) if holds)
 
 
-def _succeeds(bench: JobContext, ticket: Ticket) -> bool:
+def _is_probe_passing(context: JobContext, ticket: Ticket) -> bool:
     argv = (ticket.wake or {}).get("probe") or ["false"]
     try:
-        home, environment = bench.settings.home, bench.settings.agent_environment()
-        return commands.run(argv, timeout=PROBE_SECONDS, cwd=home, env=environment).code == 0
+        home, environment = context.settings.home, context.settings.agent_environment()
+        return commands.run(argv, timeout=PROBE_TIMEOUT_SECONDS, cwd=home, env=environment).code == 0
     except OSError:
         return False
 
 
-def _wake_one(bench: JobContext, ticket: Ticket) -> bool:
+def _wake_ticket(context: JobContext, ticket: Ticket) -> bool:
     """Wake a probed ticket unless somebody changed it while its command ran."""
     try:
-        with writing(bench.engine) as session:
+        with writing(context.engine) as session:
             note = "The probe has succeeded."
             transitions.transition(session, ticket.id, "wake", ALARM, version=ticket.version, note=note)
     except DomainError:

@@ -18,7 +18,7 @@ REPORT_SECONDS = 5.0
 @contextmanager
 def limit_duration(seconds: float, report: Callable[[], object]) -> Iterator[None]:
     """End this process when the block takes longer, after a report of it and the stack of each thread."""
-    timer = threading.Timer(seconds, _give_up, [report])
+    timer = threading.Timer(seconds, _report_and_end, [report])
     timer.daemon = True
     timer.start()
     try:
@@ -27,7 +27,7 @@ def limit_duration(seconds: float, report: Callable[[], object]) -> Iterator[Non
         timer.cancel()
 
 
-def _give_up(report: Callable[[], object]) -> None:
+def _report_and_end(report: Callable[[], object]) -> None:
     faulthandler.dump_traceback(sys.__stderr__ or 2)
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()

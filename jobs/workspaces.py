@@ -18,43 +18,51 @@ from .job_context import JobContext
 SCRATCH = "scratch"
 
 
-def prepare(settings: Settings, claim: RunClaim, project: Project | None, before: Run | None) -> Workspace:
+def prepare_workspace(
+    settings: Settings, claim: RunClaim, project: Project | None, previous_run: Run | None
+) -> Workspace:
     """A workspace on the ticket's branch, with the project's files linked in; raises `WorkspaceError`, `LinkRefused`.
 
-    `before` is the ticket's last run that had a workspace: its branch and its base are kept, whatever the title is now.
+    `previous_run` is the ticket's last run that had a workspace: its branch and its base are kept, whatever the title is now.
     """
     ticket = claim.ticket
     if project is None:
-        return workspace.scratch(settings.worktrees_dir / SCRATCH, ticket.identifier)
+        return workspace.make_scratch_folder(settings.worktrees_dir / SCRATCH, ticket.identifier)
     folder, pool = Path(project.folder), settings.worktrees_dir / project.slug
-    branch = before.branch if before and before.branch else workspace.branch_name(ticket.identifier, ticket.title)
-    place = workspace.acquire(folder, project.base_branch, branch, pool, project.max_runs, _holder(claim.run.id))
-    linked_files.link_files(folder, place.path, project.link_files)
-    if before and before.base_sha and before.repository == str(place.repository):
-        return replace(place, base_sha=before.base_sha)
-    return place
+    branch = (
+        previous_run.branch
+        if previous_run and previous_run.branch
+        else workspace.format_branch_name(ticket.identifier, ticket.title)
+    )
+    run_workspace = workspace.acquire(
+        folder, project.base_branch, branch, pool, project.max_runs, _format_holder(claim.run.id)
+    )
+    linked_files.link_files(folder, run_workspace.path, project.link_files)
+    if previous_run and previous_run.base_sha and previous_run.repository == str(run_workspace.repository):
+        return replace(run_workspace, base_sha=previous_run.base_sha)
+    return run_workspace
 
 
-def release_spent(bench: JobContext) -> int:
+def release_ended_slots(context: JobContext) -> int:
     """Free the slots whose run has ended; their content waits for the ticket's next run.
 
     A run ends with its wrapper's report, which comes after the last look at the workspace, or proven dead.
     """
     holders = {
         path: holder
-        for pool in bench.settings.worktrees_dir.iterdir()
+        for pool in context.settings.worktrees_dir.iterdir()
         if pool.is_dir() and pool.name != SCRATCH
-        for path, holder in workspace.held(pool).items()
+        for path, holder in workspace.list_held_slots(pool).items()
     }
     if not holders:
         return 0
-    with reading(bench.engine) as session:
-        working = {_holder(run.id) for run in claims.live(session)}
-    spent = {path: holder for path, holder in holders.items() if holder and holder not in working}
-    for path, holder in spent.items():
+    with reading(context.engine) as session:
+        live_holders = {_format_holder(run.id) for run in claims.list_live(session)}
+    ended_slots = {path: holder for path, holder in holders.items() if holder and holder not in live_holders}
+    for path, holder in ended_slots.items():
         workspace.release(path, holder)
-    return len(spent)
+    return len(ended_slots)
 
 
-def _holder(run_id: int) -> str:
+def _format_holder(run_id: int) -> str:
     return f"run-{run_id}"

@@ -29,44 +29,44 @@ class StoreTooNew(RuntimeError):
     """The store was brought up to date by a newer version of Mission Control: use that, or restore an older copy."""
 
 
-def config(connection: Any = None) -> Config:
+def build_config(connection: Any = None) -> Config:
     from alembic.config import Config
 
-    made = Config()
-    made.set_main_option("script_location", str(HERE))
-    made.attributes["connection"] = connection
-    return made
+    alembic_config = Config()
+    alembic_config.set_main_option("script_location", str(HERE))
+    alembic_config.attributes["connection"] = connection
+    return alembic_config
 
 
-def newest() -> str:
+def find_newest() -> str:
     """The revision that this code needs."""
-    return max(_known())
+    return max(_list_revisions())
 
 
-def current(engine: Engine) -> str | None:
+def read_revision(engine: Engine) -> str | None:
     """The revision of the store; None before its first."""
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        return found
+        revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return revision
 
 
-def trouble(engine: Engine) -> str | None:
+def explain_mismatch(engine: Engine) -> str | None:
     """Why this code cannot work with the store as it is, and what to do; None where it can."""
-    revision = current(engine)
-    if revision == newest():
+    revision = read_revision(engine)
+    if revision == find_newest():
         return None
-    if revision is not None and revision not in _known():
+    if revision is not None and revision not in _list_revisions():
         return str(StoreTooNew.__doc__)
     return "The store has the schema of an older version: run bin/mc db upgrade"
 
 
-def _known() -> set[str]:
+def _list_revisions() -> set[str]:
     return {file.name.partition("_")[0] for file in (HERE / "versions").glob("[0-9]*_*.py")}
 
 
-def upgrade(url: str, home: Path) -> bool:
+def upgrade_store(url: str, home: Path) -> bool:
     """Bring the store at `url` to the newest revision; False when it was there already.
 
     A populated SQLite store is first backed up to `home/backups/`. Raises `ForeignKeyViolation` or `StoreTooNew`, with
@@ -83,21 +83,21 @@ def upgrade(url: str, home: Path) -> bool:
 
 
 def _upgrade(engine: Engine, home: Path) -> bool:
-    before = current(engine)
-    if before == newest():
+    before = read_revision(engine)
+    if before == find_newest():
         return False
-    if before is not None and before not in _known():
+    if before is not None and before not in _list_revisions():
         raise StoreTooNew(StoreTooNew.__doc__)
     if before is not None and engine.dialect.name == "sqlite":
         backups = home / "backups"
         backups.mkdir(exist_ok=True, mode=0o700)
-        backup_database(engine, backups / f"before-{newest()}-{now():%Y%m%dT%H%M%SZ}.db")
+        backup_database(engine, backups / f"before-{find_newest()}-{now():%Y%m%dT%H%M%SZ}.db")
     with engine.connect() as connection:
-        _run(connection)
+        _run_upgrade(connection)
     return True
 
 
-def _run(connection: Any) -> None:
+def _run_upgrade(connection: Any) -> None:
     """On SQLite foreign keys are off from before BEGIN, as a batch rewrite would else delete child rows; checked after."""
     from alembic import command
 
@@ -107,7 +107,7 @@ def _run(connection: Any) -> None:
     try:
         connection.execution_options(mc_writing=True)
         with connection.begin():
-            command.upgrade(config(connection), "head")
+            command.upgrade(build_config(connection), "head")
             broken = connection.execute(text("PRAGMA foreign_key_check")).all() if sqlite else []
             if broken:
                 raise ForeignKeyViolation(

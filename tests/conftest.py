@@ -35,10 +35,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, seeded SQLite file that each test copies."""
     home = tmp_path_factory.mktemp("template")
     url = f"sqlite:///{home / 'mc.db'}"
-    migrations.upgrade(url, home)
+    migrations.upgrade_store(url, home)
     engine = open_engine(url)
     with writing(engine) as session:
-        agents.seed(session, {"script": True, "claude": True, "codex": True})
+        agents.seed_team(session, {"script": True, "claude": True, "codex": True})
     engine.dispose()
     return home / "mc.db"
 

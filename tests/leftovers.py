@@ -35,7 +35,7 @@ def own(folder: Path) -> None:
 def sweep(root: Path, *patterns: str) -> list[Path]:
     """End what lives in those of these folders whose owner is dead, and return them."""
     folders = [file.parent for pattern in patterns for file in root.glob(f"{pattern}/{OWNER}")]
-    abandoned = [folder for folder in folders if (owner := _owner(folder)) and not processes.is_same(owner)]
+    abandoned = [folder for folder in folders if (owner := _owner(folder)) and not processes.is_alive(owner)]
     for folder in abandoned:
         _end(_living_in(folder))
         (folder / OWNER).unlink(missing_ok=True)
@@ -76,9 +76,9 @@ def _names(pid: int, name: re.Pattern[bytes]) -> bool:
 
 def _end(servers: list[Identity]) -> None:
     for server in servers:
-        processes.send(server, signal.SIGTERM)
+        processes.send_signal(server, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
-    while any(map(processes.is_same, servers)) and time.monotonic() < deadline:
+    while any(map(processes.is_alive, servers)) and time.monotonic() < deadline:
         time.sleep(processes.POLL_SECONDS)
     for server in servers:
-        processes.send(server, signal.SIGKILL)
+        processes.send_signal(server, signal.SIGKILL)

@@ -94,10 +94,10 @@ def _template(pattern: str) -> str:
     home = Path(tempfile.mkdtemp(prefix="mcpg-home-"))
     name = f"{TEMPLATE}_{os.getpid()}"
     _admin(pattern, f'CREATE DATABASE "{name}"')
-    migrations.upgrade(pattern.format(name), home)
+    migrations.upgrade_store(pattern.format(name), home)
     engine = open_engine(pattern.format(name))
     with writing(engine) as session:
-        agents.seed(session, {"script": True, "claude": True, "codex": True})
+        agents.seed_team(session, {"script": True, "claude": True, "codex": True})
     engine.dispose()
     with _connected(pattern, name) as connection:
         connection.execute("CREATE SCHEMA seed")

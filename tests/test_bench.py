@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as bench
-from bench.rows import PatienceLost, Row, percentile, spread, until
+from bench.rows import ResultRow, WaitTimeout, build_percentile_rows, compute_percentile, wait_until
 
 PACE = "pace of this machine"
 
@@ -19,25 +19,25 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_percentile_is_the_value_below_which_that_share_lies() -> None:
-    assert percentile([3, 1, 2], 50) == 2
-    assert percentile(range(1000), 99) == 990
-    assert percentile([7], 99) == 7
-    assert [row.value for row in spread("x", [0.5])] == [500, 500]
+    assert compute_percentile([3, 1, 2], 50) == 2
+    assert compute_percentile(range(1000), 99) == 990
+    assert compute_percentile([7], 99) == 7
+    assert [row.value for row in build_percentile_rows("x", [0.5])] == [500, 500]
 
 
 def test_what_never_comes_is_named() -> None:
-    with pytest.raises(PatienceLost, match="rain did not come within 0 seconds"):
-        until(lambda: None, "rain", seconds=0)
+    with pytest.raises(WaitTimeout, match="rain did not come within 0 seconds"):
+        wait_until(lambda: None, "rain", seconds=0)
 
 
 def test_a_measurement_that_breaks_is_told_and_does_not_hide_the_others(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken() -> Iterator[Row]:
-        yield Row("began", 1, "s")
+    def broken() -> Iterator[ResultRow]:
+        yield ResultRow("began", 1, "s")
         raise RuntimeError("the disk is away")
 
-    monkeypatch.setattr(bench, "MEASUREMENTS", {"broken": broken, "whole": lambda: iter([Row("ended", 2, "s")])})
+    monkeypatch.setattr(bench, "MEASUREMENTS", {"broken": broken, "whole": lambda: iter([ResultRow("ended", 2, "s")])})
 
     assert bench.main([]) == 1
     assert "the disk is away" in capsys.readouterr().err

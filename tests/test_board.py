@@ -17,7 +17,7 @@ from tickets.lifecycle import editing, transitions, undo
 from tickets.runs import claims, heartbeat, reports
 from tickets.shared.errors import Invalid
 from tickets.shared.inputs import EditTicket, NewTicket
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from tickets.workflow import relationships
 
 from .test_spine import ALICE, make
@@ -35,8 +35,8 @@ def move(engine: Engine, ticket_id: int, name: str, /, **facts: Any) -> None:
 def work(engine: Engine, ticket_id: int, state: str = "running", **values: Any) -> int:
     """A run at work on the ticket; `values` are what is known of it instead."""
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run.id
-        heartbeat.beat(session, run, heartbeat.Beat.model_validate({"state": state}))
+        run = claims.claim_ticket(session, ticket_id, "here").run.id
+        heartbeat.record_heartbeat(session, run, heartbeat.RunHeartbeat.model_validate({"state": state}))
         if values:
             session.execute(update(Run).where(Run.id == run).values(**values))
     return run
@@ -49,7 +49,7 @@ def put(engine: Engine, ticket_id: int, **values: Any) -> None:
 
 def standing(session: Session, filters: Filters = ALL) -> dict[str, list[str]]:
     """The kinds of reason in each lane, in its order; "" for a card that needs none."""
-    return {lane.name: [kind(card) for card in lane.cards] for lane in lanes.lanes(session, filters, VIEWER)}
+    return {lane.name: [kind(card) for card in lane.cards] for lane in lanes.load_lanes(session, filters, VIEWER)}
 
 
 def kind(card: Card) -> str:
@@ -62,9 +62,9 @@ def test_each_ticket_stands_in_the_lane_of_what_it_needs(engine: Engine) -> None
     work(engine, make(engine), "waiting")
     for verdict in ("question", "review"):
         with writing(engine) as session:
-            run = claims.claim(session, make_in(session), "here").run.id
+            run = claims.claim_ticket(session, make_in(session), "here").run.id
             said = reports.RunReport.model_validate({"verdict": verdict, "summary": "Which one?"})
-            reports.report(session, run, said, reports.RetryPolicy())
+            reports.apply_report(session, run, said, reports.RetryPolicy())
     mine = make(engine, assigned_to=None)
     move(engine, mine, "start")
     make(engine)
@@ -77,14 +77,14 @@ def test_each_ticket_stands_in_the_lane_of_what_it_needs(engine: Engine) -> None
             "in_review": ["review"],
             "stuck": [],
         }
-        asked, told = lanes.lane(session, "needs_you", ALL, VIEWER).cards
+        asked, told = lanes.load_lane(session, "needs_you", ALL, VIEWER).cards
         assert asked.needs_you and told.reason is not None and told.reason.text == "Which one?"
-        counts = {lane.name: lane.count for lane in lanes.lanes(session, ALL, VIEWER)}
+        counts = {lane.name: lane.count for lane in lanes.load_lanes(session, ALL, VIEWER)}
     assert counts == {"working": "2", "needs_you": "2", "in_review": "1", "stuck": "0"}
 
 
 def make_in(session: Session) -> int:
-    return transitions.create(session, NewTicket(title="Write a line", assigned_to="script"), ALICE).id
+    return transitions.create_ticket(session, NewTicket(title="Write a line", assigned_to="script"), ALICE).id
 
 
 def stick(engine: Engine, cause: str) -> int:
@@ -135,15 +135,15 @@ def stick(engine: Engine, cause: str) -> int:
 def test_what_is_stuck_says_why_in_its_lane_and_in_its_column(engine: Engine, cause: str, words: str) -> None:
     ticket = stick(engine, cause)
     with reading(engine) as session:
-        cards = lanes.lane(session, "stuck", ALL, VIEWER).cards
+        cards = lanes.load_lane(session, "stuck", ALL, VIEWER).cards
         assert [(card.identifier, kind(card)) for card in cards] == [(f"MC-{ticket}", cause)]
         assert cards[0].reason is not None and cards[0].reason.text == words
-        column = columns.column(session, cards[0].status, ALL, VIEWER)
+        column = columns.load_column(session, cards[0].status, ALL, VIEWER)
         assert {card.identifier: kind(card) for card in column.cards}[f"MC-{ticket}"] == cause
         elsewhere = [
             card.identifier
             for name in ("working", "needs_you")
-            for card in lanes.lane(session, name, ALL, VIEWER).cards
+            for card in lanes.load_lane(session, name, ALL, VIEWER).cards
         ]
         assert f"MC-{ticket}" not in elsewhere
 
@@ -158,14 +158,14 @@ def test_a_question_of_a_run_that_is_not_heard_is_stuck_and_not_asked(engine: En
 def test_a_card_in_the_queue_says_what_keeps_it_there(engine: Engine) -> None:
     first, blocked, later, tried, free = (make(engine) for _ in range(5))
     with writing(engine) as session:
-        relationships.add(session, first, "blocks", blocked, ALICE)
+        relationships.add_relationship(session, first, "blocks", blocked, ALICE)
     put(engine, later, not_before=now() + HOUR)
     put(engine, tried, attempts=1, failure_reason="crash: it fell over")
     for wake in ({"kind": "manual"}, {"kind": "time", "at": now() + HOUR}):
         move(engine, make(engine), "park", wake=wake)
     with reading(engine) as session:
-        queue = {card.identifier: card.reason for card in columns.column(session, "todo", ALL, VIEWER).cards}
-        parked = [card.reason for card in columns.column(session, "waiting", ALL, VIEWER).cards]
+        queue = {card.identifier: card.reason for card in columns.load_column(session, "todo", ALL, VIEWER).cards}
+        parked = [card.reason for card in columns.load_column(session, "waiting", ALL, VIEWER).cards]
     said = {name: reason and (reason.kind, reason.text) for name, reason in queue.items()}
     assert said == {
         f"MC-{first}": None,
@@ -182,18 +182,18 @@ def test_age_counts_from_the_last_move_and_an_undone_one_does_not_count(engine: 
     ticket = make(engine, assigned_to=None)
     put(engine, ticket, moved=now() - HOUR)
     with reading(engine) as session:
-        before = get(session, ticket).moved
+        before = get_ticket(session, ticket).moved
     with writing(engine) as session:
-        editing.edit(session, get(session, ticket), EditTicket(version=1, title="Other"), ALICE)
-        assert get(session, ticket).moved == before
+        editing.edit_ticket(session, get_ticket(session, ticket), EditTicket(version=1, title="Other"), ALICE)
+        assert get_ticket(session, ticket).moved == before
     move(engine, ticket, "park", wake={"kind": "manual"})
     move(engine, ticket, "park", wake={"kind": "answer"})
     with writing(engine) as session:
-        assert get(session, ticket).moved > before
+        assert get_ticket(session, ticket).moved > before
         transitions.transition(session, ticket, "wake", ALICE)
-        parked = get(session, ticket).moved
-        undo.undo(session, f"MC-{ticket}", ALICE)
-        assert before < get(session, ticket).moved < parked
+        parked = get_ticket(session, ticket).moved
+        undo.undo_move(session, f"MC-{ticket}", ALICE)
+        assert before < get_ticket(session, ticket).moved < parked
 
 
 @pytest.mark.both_databases
@@ -205,7 +205,7 @@ def test_the_list_goes_on_where_it_ended_in_each_order(engine: Engine, sort: str
     cursor = None
     with reading(engine) as session:
         while True:
-            page = list_view.table(session, ALL, VIEWER, sort=sort, cursor=cursor, size=2)
+            page = list_view.load_list(session, ALL, VIEWER, sort=sort, cursor=cursor, size=2)
             seen += [card.identifier for card in page.cards]
             cursor = page.next_cursor
             if cursor is None:
@@ -222,7 +222,7 @@ def test_the_list_shows_what_is_open_unless_asked_for_more(engine: Engine) -> No
     with reading(engine) as session:
 
         def names(filters: Filters = ALL, status: str = "") -> list[str]:
-            return [card.identifier for card in list_view.table(session, filters, VIEWER, status=status).cards]
+            return [card.identifier for card in list_view.load_list(session, filters, VIEWER, status=status).cards]
 
         assert names() == [f"MC-{kept}"]
         assert names(status="all") == [f"MC-{gone}", f"MC-{kept}"]
@@ -235,7 +235,7 @@ def test_the_list_shows_what_is_open_unless_asked_for_more(engine: Engine) -> No
             {"sort": "priority", "cursor": "9~2026-01-01T00:00:00.000000Z~1"},
         ):
             with pytest.raises(Invalid):
-                list_view.table(session, ALL, VIEWER, **wrong)  # type: ignore[arg-type]
+                list_view.load_list(session, ALL, VIEWER, **wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.both_databases
@@ -243,7 +243,7 @@ def test_filters_hold_in_every_lane(engine: Engine) -> None:
     for tags in (["bug"], ["infra"]):
         move(engine, make(engine, tags=tags), "block", reason="dependency", owner="bob", next_action="Answer the mail")
     with reading(engine) as session:
-        lane = lanes.lane(session, "stuck", Filters(tag="bug"), VIEWER)
+        lane = lanes.load_lane(session, "stuck", Filters(tag="bug"), VIEWER)
         assert (lane.count, [card.tags for card in lane.cards]) == ("1", [("bug",)])
 
 
@@ -251,17 +251,17 @@ def test_filters_hold_in_every_lane(engine: Engine) -> None:
 def test_a_lane_goes_on_where_it_ended_whatever_causes_meet_in_it(engine: Engine) -> None:
     made = [stick(engine, cause) for cause in ("blocked", "overdue", "exhausted", "blocked")]
     with reading(engine) as session:
-        first = lanes.lane(session, "stuck", ALL, VIEWER, size=3)
-        rest = lanes.lane(session, "stuck", ALL, VIEWER, first.next_cursor, 3)
+        first = lanes.load_lane(session, "stuck", ALL, VIEWER, size=3)
+        rest = lanes.load_lane(session, "stuck", ALL, VIEWER, first.next_cursor, 3)
     seen = [card.identifier for card in (*first.cards, *rest.cards)]
     with reading(engine) as session:
-        oldest = sorted((get(session, ticket).moved, ticket) for ticket in made)
+        oldest = sorted((get_ticket(session, ticket).moved, ticket) for ticket in made)
     assert (seen, rest.next_cursor) == ([f"MC-{ticket}" for _, ticket in oldest], None)
 
 
 @pytest.mark.parametrize("view", ["columns", "lanes", "list"])
 def test_the_number_of_queries_does_not_grow_with_the_cards(engine: Engine, view: str) -> None:
-    read: Any = {"columns": columns.columns, "lanes": lanes.lanes, "list": list_view.table}[view]
+    read: Any = {"columns": columns.load_columns, "lanes": lanes.load_lanes, "list": list_view.load_list}[view]
     counted: list[str] = []
     listen = ("before_cursor_execute", lambda *seen: counted.append(seen[2]))
 

@@ -15,12 +15,12 @@ from database import reading, writing
 from models import Profile, Run, RunState, Ticket, TicketStatus, now
 from settings import Budget
 from tickets.dispatch import budgets, dispatch_plan, policy
-from tickets.dispatch.budgets import Budgets, Scope, Spent
+from tickets.dispatch.budgets import Budgets, BudgetScope, BudgetTotals
 from tickets.lifecycle import transitions
 from tickets.runs import claims, external, heartbeat, ingest, reports
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import NewTicket
-from tickets.shared.lookup import get, get_run
+from tickets.shared.lookup import get_run, get_ticket
 from tickets.workflow import wake_conditions
 
 ALICE = Actor.human("alice")
@@ -35,15 +35,15 @@ def limits(**facts: Any) -> Budgets:
 def make(engine: Engine, **facts: Any) -> int:
     body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "claude", **facts})
     with writing(engine) as session:
-        return transitions.create(session, body, ALICE).id
+        return transitions.create_ticket(session, body, ALICE).id
 
 
 def claim(engine: Engine, ticket_id: int) -> int:
     with writing(engine) as session:
-        return claims.claim(session, ticket_id, "here").run.id
+        return claims.claim_ticket(session, ticket_id, "here").run.id
 
 
-def tell(engine: Engine, run_id: int, allowed: Budgets, *kinds: str, **usage: Any) -> ingest.Taken:
+def tell(engine: Engine, run_id: int, allowed: Budgets, *kinds: str, **usage: Any) -> ingest.IngestResult:
     """The run says what it has used, and then `kinds` in the same batch."""
     with writing(engine) as session:
         first = get_run(session, run_id).last_run_seq + 1
@@ -52,24 +52,26 @@ def tell(engine: Engine, run_id: int, allowed: Budgets, *kinds: str, **usage: An
             ingest.WorkerEvent.model_validate({"run_seq": seq, "ts": STAMP, "event_type": kind, "payload": payload})
             for seq, (kind, payload) in enumerate(said, start=first)
         ]
-        return ingest.take(session, run_id, batch, allowed)
+        return ingest.ingest_events(session, run_id, batch, allowed)
 
 
 def beat(engine: Engine, run_id: int, allowed: Budgets, state: str = "running") -> dict[str, Any]:
     with writing(engine) as session:
-        return heartbeat.beat(session, run_id, heartbeat.Beat.model_validate({"state": state}), 8, allowed)
+        return heartbeat.record_heartbeat(
+            session, run_id, heartbeat.RunHeartbeat.model_validate({"state": state}), 8, allowed
+        )
 
 
 def report(engine: Engine, run_id: int, verdict: str, **facts: Any) -> reports.Receipt:
     with writing(engine) as session:
-        return reports.report(
+        return reports.apply_report(
             session, run_id, reports.RunReport.model_validate({"verdict": verdict, **facts}), reports.RetryPolicy()
         )
 
 
 def seen(engine: Engine, ticket_id: int) -> Ticket:
     with reading(engine) as session:
-        return get(session, ticket_id)
+        return get_ticket(session, ticket_id)
 
 
 def the_run(engine: Engine, run_id: int) -> Run:
@@ -79,7 +81,9 @@ def the_run(engine: Engine, run_id: int) -> Run:
 
 def gate(engine: Engine, ticket_id: int, allowed: Budgets) -> policy.GateResult:
     with reading(engine) as session:
-        verdicts = policy.runnable(session, get(session, ticket_id), None, policy.DispatchLimits(budgets=allowed))
+        verdicts = policy.check_ticket(
+            session, get_ticket(session, ticket_id), None, policy.DispatchLimits(budgets=allowed)
+        )
     return next(verdict for verdict in verdicts if verdict.name == "budget")
 
 
@@ -105,10 +109,10 @@ def test_a_run_that_passes_a_limit_is_stopped_and_its_ticket_parked(
 
     ticket, run = seen(engine, ticket_id), the_run(engine, run_id)
     assert (ticket.status, run.state, run.stop_code) == (TicketStatus.WAITING, RunState.STOPPING, "budget")
-    assert run.stop_reason and budgets.PLACE[Scope(scope)] in run.stop_reason
+    assert run.stop_reason and budgets.SCOPE_LABELS[BudgetScope(scope)] in run.stop_reason
     assert ticket.wake and ticket.wake["kind"] == ("time" if scope == "day" else "manual")
     if scope == "day":
-        assert ticket.wake_at == budgets.day_of(run.started, UTC_ZONE)[1]
+        assert ticket.wake_at == budgets.find_day(run.started, UTC_ZONE)[1]
 
 
 def test_a_run_at_its_limit_goes_on_and_the_next_one_does_not_start(engine: Engine) -> None:
@@ -185,7 +189,7 @@ def test_runs_planned_in_one_pass_count_against_the_day(engine: Engine) -> None:
     with writing(engine) as session:
         session.execute(update(Ticket).values(priority=1))
         allowed = policy.DispatchLimits(total=9, budgets=limits(day_runs=1))
-        plan = dispatch_plan.plan(session, allowed)
+        plan = dispatch_plan.plan_dispatch(session, allowed)
     assert len(plan.claim) == 1
     assert {verdict.name for _, verdict in plan.kept} == {"budget"}
 
@@ -232,8 +236,8 @@ def test_every_path_is_counted(engine: Engine, spend: Any) -> None:
     ticket_id = make(engine)
     spend(engine, ticket_id)
     with reading(engine) as session:
-        today = budgets.total(budgets.spent_today(session, UTC_ZONE))
-        ticket = budgets.total(budgets.spent_on(session, [ticket_id])[ticket_id])
+        today = budgets.sum_ledger(budgets.load_spending_today(session, UTC_ZONE))
+        ticket = budgets.sum_ledger(budgets.load_ticket_spending(session, [ticket_id])[ticket_id])
     for counted in (today, ticket):
         assert (counted.runs, counted.tokens, counted.cost_usd) == (1, 10, 0.25)
 
@@ -256,9 +260,9 @@ def test_a_ledger_adds_up_runs_of_several_profiles(engine: Engine) -> None:
         session.execute(update(Ticket).values(assigned_to="codex", not_before=None))
     tell(engine, claim(engine, ticket_id), budgets.NO_LIMITS, output_tokens=7, turns=3)
     with reading(engine) as session:
-        found = budgets.spent_on(session, [ticket_id])[ticket_id]
+        found = budgets.load_ticket_spending(session, [ticket_id])[ticket_id]
     assert set(found) == {"claude", "codex"}
-    both = budgets.total(found)
+    both = budgets.sum_ledger(found)
     assert (both.runs, both.tokens, both.cost_usd, both.turns) == (2, 17, 0.25, 3)
     assert both.minutes < 1
 
@@ -279,9 +283,9 @@ def test_a_ledger_adds_up_runs_of_several_profiles(engine: Engine) -> None:
 )
 def test_a_day_begins_at_the_first_moment_of_its_date(zone: str, moment: str, start: str, end: str) -> None:
     expected = datetime.fromisoformat(start), datetime.fromisoformat(end)
-    assert budgets.day_of(datetime.fromisoformat(moment), ZoneInfo(zone)) == expected
-    assert budgets.day_of(expected[0], ZoneInfo(zone)) == expected
-    assert budgets.day_of(expected[1] - timedelta(microseconds=1), ZoneInfo(zone)) == expected
+    assert budgets.find_day(datetime.fromisoformat(moment), ZoneInfo(zone)) == expected
+    assert budgets.find_day(expected[0], ZoneInfo(zone)) == expected
+    assert budgets.find_day(expected[1] - timedelta(microseconds=1), ZoneInfo(zone)) == expected
 
 
 @pytest.mark.both_databases
@@ -289,7 +293,7 @@ def test_a_run_counts_on_the_day_it_began(engine: Engine) -> None:
     allowed = limits(day_tokens=100)
     first, second = make(engine), make(engine)
     run_id = claim(engine, first)
-    start, _ = budgets.day_of(now(), UTC_ZONE)
+    start, _ = budgets.find_day(now(), UTC_ZONE)
     with writing(engine) as session:
         session.execute(update(Run).where(Run.id == run_id).values(started=start - timedelta(minutes=1)))
     tell(engine, run_id, allowed, input_tokens=500)
@@ -297,21 +301,21 @@ def test_a_run_counts_on_the_day_it_began(engine: Engine) -> None:
     assert gate(engine, second, allowed).ok, "it spent yesterday's budget, not today's"
     assert seen(engine, first).wake_at == start
     with reading(engine) as session:
-        assert [ticket.id for ticket in wake_conditions.due(session)] == [first], "so it may go on today"
+        assert [ticket.id for ticket in wake_conditions.list_due(session)] == [first], "so it may go on today"
 
 
 @pytest.mark.both_databases
 def test_a_ticket_parked_for_its_day_wakes_when_the_next_one_begins(engine: Engine) -> None:
     ticket_id = make(engine)
     tell(engine, claim(engine, ticket_id), limits(day_cost_usd=1), cost_usd=2)
-    tomorrow = budgets.day_of(now(), UTC_ZONE)[1]
+    tomorrow = budgets.find_day(now(), UTC_ZONE)[1]
     with reading(engine) as session:
-        assert wake_conditions.due(session, tomorrow - timedelta(seconds=1)) == []
-        assert [ticket.id for ticket in wake_conditions.due(session, tomorrow)] == [ticket_id]
+        assert wake_conditions.list_due(session, tomorrow - timedelta(seconds=1)) == []
+        assert [ticket.id for ticket in wake_conditions.list_due(session, tomorrow)] == [ticket_id]
 
 
 def test_spent_is_a_sum() -> None:
-    assert Spent(1, 2, 0.5, 3, 4.0) + Spent(runs=1) == Spent(2, 2, 0.5, 3, 4.0)
+    assert BudgetTotals(1, 2, 0.5, 3, 4.0) + BudgetTotals(runs=1) == BudgetTotals(2, 2, 0.5, 3, 4.0)
 
 
 # ------------------------------------------------------------------------------------------------------------- property
@@ -332,7 +336,7 @@ class Spending:
 
     def step(self) -> None:
         with reading(self.engine) as session:
-            live = claims.live(session)
+            live = claims.list_live(session)
         if not live or self.chance.random() < 0.4:
             self.chance.choice([self.dispatch, self.person])()
         else:
@@ -342,12 +346,12 @@ class Spending:
         """As pickup does: the gates and the claim in one transaction."""
         with writing(self.engine) as session:
             session.execute(update(Ticket).values(not_before=None))
-            ticket = get(session, self.chance.choice(self.tickets))
+            ticket = get_ticket(session, self.chance.choice(self.tickets))
             world = policy.load_shared(session, policy.DispatchLimits(total=9, attempts=99, budgets=self.allowed))
             world.load.clear()
-            if policy.first_closed(policy.load_tickets(session, [ticket])[0], world) is None:
+            if policy.find_closed_gate(policy.load_tickets(session, [ticket])[0], world) is None:
                 assert self.scope == "run" or all(spent < self.LIMIT for spent, _ in self.counted(session, [ticket.id]))
-                self.used[claims.claim(session, ticket.id, "here").run.id] = 0
+                self.used[claims.claim_ticket(session, ticket.id, "here").run.id] = 0
 
     def use(self, run: Run) -> None:
         if run.stop_code:
@@ -375,7 +379,7 @@ class Spending:
             TicketStatus.BLOCKED: ("unblock", {}),
         }
         with writing(self.engine) as session:
-            for ticket in (get(session, each) for each in self.tickets):
+            for ticket in (get_ticket(session, each) for each in self.tickets):
                 if ticket.status in moves:
                     move, facts = moves[ticket.status]
                     transitions.transition(session, ticket.id, move, ALICE, **facts)
@@ -385,16 +389,18 @@ class Spending:
         with reading(self.engine) as session:
             for spent, in_flight in self.counted(session, self.tickets):
                 assert spent < self.LIMIT + self.STEP * in_flight
-            for ticket in (get(session, each) for each in self.tickets):
+            for ticket in (get_ticket(session, each) for each in self.tickets):
                 told = [run for run in claims.list_runs(session, ticket.id) if run.stop_code == "budget"]
                 assert not told or ticket.status is TicketStatus.WAITING, "nobody has woken it, and midnight is far"
 
     def counted(self, session: Session, tickets: list[int]) -> list[tuple[int, int]]:
         if self.scope == "day":
-            return [(budgets.total(budgets.spent_today(session, UTC_ZONE)).tokens, len(self.tickets))]
+            return [(budgets.sum_ledger(budgets.load_spending_today(session, UTC_ZONE)).tokens, len(self.tickets))]
         if self.scope == "run":
             return [(spent, 1) for spent in self.used.values()]
-        return [(budgets.total(ledger).tokens, 1) for ledger in budgets.spent_on(session, tickets).values()]
+        return [
+            (budgets.sum_ledger(ledger).tokens, 1) for ledger in budgets.load_ticket_spending(session, tickets).values()
+        ]
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -410,5 +416,5 @@ def test_whatever_the_order_spending_is_bounded_and_parked_tickets_stay_parked(
 
 def test_a_moment_has_a_day_everywhere() -> None:
     moment = datetime(2026, 6, 1, 12, tzinfo=UTC)
-    start, end = budgets.day_of(moment, ZoneInfo("Pacific/Auckland"))
+    start, end = budgets.find_day(moment, ZoneInfo("Pacific/Auckland"))
     assert start <= moment < end

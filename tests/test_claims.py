@@ -26,7 +26,9 @@ ALICE = Actor.human("alice")
 
 def make_ticket(engine: Engine) -> int:
     with writing(engine) as session:
-        return transitions.create(session, NewTicket(title="Work", status="todo", assigned_to="script"), ALICE).id
+        return transitions.create_ticket(
+            session, NewTicket(title="Work", status="todo", assigned_to="script"), ALICE
+        ).id
 
 
 @contextmanager
@@ -48,7 +50,7 @@ def test_a_claim_takes_few_statements(engine: Engine) -> None:
     ticket_id = make_ticket(engine)
     with statements_of(engine) as statements, writing(engine) as session:
         statements.clear()  # what takes the lock
-        claims.claim(session, ticket_id, "here")
+        claims.claim_ticket(session, ticket_id, "here")
     assert 0 < len(statements) <= MAX_STATEMENTS
 
 
@@ -56,7 +58,7 @@ def test_a_claim_lost_before_it_began_asks_for_no_write_lock(engine: Engine) -> 
     ticket_id = make_ticket(engine)
     require = partial(claims.require_claimable, ticket_id=ticket_id)
     with statements_of(engine) as statements, writing(engine, require) as session:
-        claims.claim(session, ticket_id, "here")
+        claims.claim_ticket(session, ticket_id, "here")
     assert write_locks(statements)
 
     with statements_of(engine) as statements, pytest.raises(IllegalMove), writing(engine, require):
@@ -81,7 +83,7 @@ def test_a_claim_lost_while_another_writes_takes_no_write_lock(
     def claim() -> None:
         try:
             with writing(rival_engine, partial(claims.require_claimable, ticket_id=ticket_id)) as session:
-                claims.claim(session, ticket_id, "there")
+                claims.claim_ticket(session, ticket_id, "there")
         except IllegalMove as error:
             refusals.append(error)
 
@@ -91,7 +93,7 @@ def test_a_claim_lost_while_another_writes_takes_no_write_lock(
             monkeypatch.setattr(fcntl, "flock", note_wait)
             rival.start()
             assert waiting.wait(30)
-            claims.claim(session, ticket_id, "here")
+            claims.claim_ticket(session, ticket_id, "here")
         rival.join(30)
     engine.dispose()
     rival_engine.dispose()

@@ -16,10 +16,10 @@ from sqlalchemy import update
 from database import open_engine, reading, writing
 from mc_cli import main
 from models import Run
-from tickets.lifecycle.schemas import ticket_json
+from tickets.lifecycle.schemas import build_ticket_json
 from tickets.runs import claims
 from tickets.shared.actors import Actor
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from tickets.workflow import relationships
 
 from .test_landing import handed_in
@@ -90,7 +90,7 @@ def test_a_parked_ticket_is_created_with_its_wake_condition(
 
     assert made["status"] == "waiting"
     with reading(open_engine(f"sqlite:///{tmp_path / 'home/mc.db'}")) as session:
-        wakes = ticket_json(session, [get(session, made["identifier"])])[0]["wake"]
+        wakes = build_ticket_json(session, [get_ticket(session, made["identifier"])])[0]["wake"]
     assert wakes is not None and stored.items() <= wakes.items()
 
 
@@ -175,7 +175,7 @@ def test_only_the_run_of_a_machine_that_is_gone_is_declared_dead(mc: Mc, tmp_pat
     assert "has no live run" in mc("ticket", "declare-dead", "MC-1").output
     engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
     with writing(engine) as session:
-        run = claims.claim(session, 1, socket.gethostname()).run
+        run = claims.claim_ticket(session, 1, socket.gethostname()).run
     assert "run bin/mc pickup" in mc("ticket", "declare-dead", "MC-1").output
     with writing(engine) as session:
         session.execute(update(Run).where(Run.id == run.id).values(host="gone"))
@@ -267,8 +267,8 @@ def test_tickets_are_exported_with_what_belongs_to_them_and_without_secrets(mc: 
     mc("ticket", "create", "Oil it")
     engine = open_engine(f"sqlite:///{tmp_path / 'home/mc.db'}")
     with writing(engine) as session:
-        claim = claims.claim(session, 1, "here")
-        relationships.add(session, 2, "blocks", 1, Actor.human())
+        claim = claims.claim_ticket(session, 1, "here")
+        relationships.add_relationship(session, 2, "blocks", 1, Actor.human())
     engine.dispose()
 
     assert mc("export", str(tmp_path / "board.jsonl")).exit_code == 0

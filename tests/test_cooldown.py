@@ -24,8 +24,8 @@ def fail(engine: Engine, failure: str, retry_at: datetime | None = None) -> None
     """A first ticket's run fails in this way."""
     said = {"class": failure, "message": "the service said no", "retry_at": retry_at}
     with writing(engine) as session:
-        run = claims.claim(session, lookup.get(session, "MC-1").id, "here").run
-        reports.report(
+        run = claims.claim_ticket(session, lookup.get_ticket(session, "MC-1").id, "here").run
+        reports.apply_report(
             session, run.id, reports.RunReport.model_validate({"verdict": "failed", "failure": said}), PATIENT
         )
 
@@ -37,7 +37,7 @@ def agent(engine: Engine) -> Agent:
 
 def claimable(engine: Engine) -> list[str]:
     with reading(engine) as session:
-        return [ticket.identifier for ticket in dispatch_plan.plan(session, policy.DispatchLimits()).claim]
+        return [ticket.identifier for ticket in dispatch_plan.plan_dispatch(session, policy.DispatchLimits()).claim]
 
 
 @pytest.mark.both_databases
@@ -51,7 +51,7 @@ def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: E
     assert claimable(engine) == []
     assert agent(engine).cooldown_until == reset
     with reading(engine) as session:
-        gates = policy.runnable(session, lookup.get(session, "MC-2"), None, policy.DispatchLimits())
+        gates = policy.check_ticket(session, lookup.get_ticket(session, "MC-2"), None, policy.DispatchLimits())
         told = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "agent_cooled")).one()
     [closed] = [gate for gate in gates if not gate.ok]
     assert closed.name == "agent_cooldown" and "usage limit: the service said no" in closed.detail
@@ -89,12 +89,12 @@ def test_a_shorter_rest_does_not_end_a_longer_one_but_a_person_does(engine: Engi
     make(engine)
     long = now() + timedelta(hours=3)
     with writing(engine) as session:
-        agents.cool_down(session, "script", long, "limit reached", ALICE)
-        agents.cool_down(session, "script", now() + timedelta(minutes=1), "too many requests", ALICE)
-        agents.cool_down(session, "nobody", long, "limit reached", ALICE)
+        agents.start_cooldown(session, "script", long, "limit reached", ALICE)
+        agents.start_cooldown(session, "script", now() + timedelta(minutes=1), "too many requests", ALICE)
+        agents.start_cooldown(session, "nobody", long, "limit reached", ALICE)
     assert (agent(engine).cooldown_until, agent(engine).cooldown_reason) == (long, "limit reached")
 
     with writing(engine) as session:
         agents.edit_agent(session, "script", EditAgent(cooldown_until=None), ALICE)
-        assert lookup.get(session, 1).status is TicketStatus.TODO
+        assert lookup.get_ticket(session, 1).status is TicketStatus.TODO
     assert claimable(engine) == ["MC-1"]

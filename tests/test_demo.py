@@ -5,9 +5,9 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from cli.common import store
+from cli.common import open_store
 from cli.demo import add_demo
-from cli.setup import prepare
+from cli.setup import prepare_installation
 from database import reading
 from models import Ticket
 from settings import Ambient, Settings
@@ -15,8 +15,8 @@ from settings import Ambient, Settings
 
 def demonstrated(tmp_path: Path) -> tuple[Settings, list[bool], list[str]]:
     settings = Settings(home=tmp_path / "home", ambient=Ambient(runtime_dir=tmp_path))
-    prepare(settings)
-    with store(settings) as engine:
+    prepare_installation(settings)
+    with open_store(settings) as engine:
         added = [add_demo(settings, engine), add_demo(settings, engine)]
         with reading(engine) as session:
             return settings, added, [ticket.title for ticket in session.scalars(select(Ticket))]

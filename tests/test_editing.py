@@ -11,10 +11,10 @@ from database import reading, writing
 from models import Evidence, EvidenceSource, EvidenceStatus, Ticket
 from tickets.lifecycle import acceptance, editing, transitions
 from tickets.lifecycle.acceptance import Item
-from tickets.lifecycle.schemas import ticket_json
+from tickets.lifecycle.schemas import build_ticket_json
 from tickets.shared import events, lookup
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, Invalid, StaleTicket
+from tickets.shared.errors import ConflictError, Invalid, StaleTicket
 from tickets.shared.inputs import EditTicket
 from tickets.workflow import evidence, relationships
 
@@ -30,17 +30,17 @@ ITEMS = [
 
 def sign(engine: Engine, name: str) -> str:
     with reading(engine) as session:
-        return editing.sign(ticket_json(session, [lookup.get(session, 1)])[0][name])  # type: ignore[literal-required]
+        return editing.fingerprint_value(build_ticket_json(session, [lookup.get_ticket(session, 1)])[0][name])  # type: ignore[literal-required]
 
 
 def revise(engine: Engine, name: str, value: Any, seen: str, actor: Actor = ALICE) -> Ticket:
     with writing(engine) as session:
-        return editing.revise(session, lookup.get(session, 1), name, value, seen, actor)
+        return editing.revise_field(session, lookup.get_ticket(session, 1), name, value, seen, actor)
 
 
 def listed(engine: Engine) -> list[tuple[str, bool]]:
     with reading(engine) as session:
-        return [(item["text"], item["met"]) for item in lookup.get(session, 1).acceptance]
+        return [(item["text"], item["met"]) for item in lookup.get_ticket(session, 1).acceptance]
 
 
 @pytest.mark.both_databases
@@ -50,7 +50,7 @@ def test_edits_of_different_fields_do_not_meet(engine: Engine) -> None:
     revise(engine, "title", "Greet", title)
     revise(engine, "priority", "high", priority, BOB)
     with reading(engine) as session:
-        ticket = ticket_json(session, [lookup.get(session, 1)])[0]
+        ticket = build_ticket_json(session, [lookup.get_ticket(session, 1)])[0]
     assert (ticket["title"], ticket["priority"], ticket["version"]) == ("Greet", "high", 3)
 
 
@@ -98,11 +98,11 @@ def test_an_edit_that_changes_nothing_leaves_version_and_log(engine: Engine) -> 
     make(engine, tags=["bug"], not_before="2030-01-01T00:00:00Z")
     same = {"title": "Write a line", "tags": ["bug"], "not_before": "2030-01-01T01:00:00+01:00", "project": None}
     with writing(engine) as session:
-        ticket = lookup.get(session, 1)
+        ticket = lookup.get_ticket(session, 1)
         before = ticket.event_seq, ticket.version
         body = EditTicket.model_validate({"version": 1, **same, "title": ticket.title})
-        editing.edit(session, ticket, body, ALICE)
-        ticket = lookup.get(session, 1)
+        editing.edit_ticket(session, ticket, body, ALICE)
+        ticket = lookup.get_ticket(session, 1)
         assert (ticket.event_seq, ticket.version) == before
 
 
@@ -113,11 +113,13 @@ def test_an_edit_that_changes_nothing_leaves_version_and_log(engine: Engine) -> 
 def test_two_people_change_one_list_and_both_are_heard(engine: Engine) -> None:
     make(engine, acceptance=ITEMS)
     with writing(engine) as session:
-        acceptance.remove(session, lookup.get(session, 1), Item(0, "It greets"), BOB)
+        acceptance.remove_item(session, lookup.get_ticket(session, 1), Item(0, "It greets"), BOB)
     with writing(engine) as session:
-        acceptance.mark(session, lookup.get(session, 1), [(Item(2, "It is told"), True)], ALICE)
-        acceptance.reword(session, lookup.get(session, 1), Item(1, "It is tested"), "It is tested twice", ALICE)
-        acceptance.add(session, lookup.get(session, 1), "It is short", ALICE)
+        acceptance.mark_items(session, lookup.get_ticket(session, 1), [(Item(2, "It is told"), True)], ALICE)
+        acceptance.reword_item(
+            session, lookup.get_ticket(session, 1), Item(1, "It is tested"), "It is tested twice", ALICE
+        )
+        acceptance.add_item(session, lookup.get_ticket(session, 1), "It is short", ALICE)
     assert listed(engine) == [("It is tested twice", True), ("It is told", True), ("It is short", False)]
 
 
@@ -125,9 +127,9 @@ def test_two_people_change_one_list_and_both_are_heard(engine: Engine) -> None:
 def test_an_item_that_is_gone_is_not_confused_with_another(engine: Engine) -> None:
     make(engine, acceptance=ITEMS)
     with writing(engine) as session:
-        acceptance.reword(session, lookup.get(session, 1), Item(0, "It greets"), "It sings", BOB)
+        acceptance.reword_item(session, lookup.get_ticket(session, 1), Item(0, "It greets"), "It sings", BOB)
     with writing(engine) as session, pytest.raises(StaleTicket, match="“It greets” is no longer on the list"):
-        acceptance.mark(session, lookup.get(session, 1), [(Item(0, "It greets"), True)], ALICE)
+        acceptance.mark_items(session, lookup.get_ticket(session, 1), [(Item(0, "It greets"), True)], ALICE)
     assert listed(engine)[0] == ("It sings", False)
 
 
@@ -139,9 +141,9 @@ def test_evidence_follows_its_item_when_an_earlier_one_goes(engine: Engine) -> N
             claim = {"kind": "claim", "source": EvidenceSource.CLAIM, "status": EvidenceStatus.UNKNOWN}
             session.add(Evidence(ticket_id=ticket_id, summary="x", author="script", item=item, **claim))
     with writing(engine) as session:
-        acceptance.remove(session, lookup.get(session, 1), Item(1, "It is tested"), ALICE)
+        acceptance.remove_item(session, lookup.get_ticket(session, 1), Item(1, "It is tested"), ALICE)
     with reading(engine) as session:
-        assert [row.item for row in evidence.of(session, ticket_id)] == [0, None, 1, None]
+        assert [row.item for row in evidence.list_evidence(session, ticket_id)] == [0, None, 1, None]
 
 
 # -------------------------------------------------------------------------------------------------------- relationships
@@ -151,7 +153,7 @@ def test_a_relationship_is_told_on_both_tickets(engine: Engine) -> None:
     first, second = make(engine), make(engine)
     with writing(engine) as session:
         made = relationships.relate(session, second, "blocked_by", first, ALICE).id
-        relationships.remove(session, second, made, BOB)
+        relationships.remove_relationship(session, second, made, BOB)
     with reading(engine) as session:
         told = {
             ticket: [
@@ -181,7 +183,7 @@ def test_what_contradicts_or_repeats_is_refused_from_either_end(
     first, second = make(engine), make(engine)
     with writing(engine) as session:
         relationships.relate(session, first, said, second, ALICE)
-    with writing(engine) as session, pytest.raises(Conflict, match=words):
+    with writing(engine) as session, pytest.raises(ConflictError, match=words):
         relationships.relate(session, second, back, first, ALICE)
 
 

@@ -11,7 +11,7 @@ from database import reading, writing
 from models import Agent, Run, TicketComment, TicketRelationship
 from tickets.runs import claims, forks, sessions
 from tickets.shared import lookup
-from tickets.shared.errors import Conflict
+from tickets.shared.errors import ConflictError
 from tickets.workflow import relationships
 
 from .test_prompt import end, hear, prompt_of
@@ -42,7 +42,7 @@ def fork_of_spoken(engine: Engine) -> int:
 def copied(engine: Engine, ticket_id: int) -> str | None:
     """The conversation that the ticket's next run is given a copy of."""
     with writing(engine) as session:
-        claim = claims.claim(session, ticket_id, "here")
+        claim = claims.claim_ticket(session, ticket_id, "here")
         return claim.source.id if claim.source else None
 
 
@@ -75,7 +75,7 @@ def test_a_conversation_that_was_named_and_may_not_be_kept_has_the_copy_behind_i
     fork = fork_of_spoken(engine)
     begin(engine, fork, "c-2", config_dir="/runs/2/config")
     with writing(engine) as session:
-        claim = claims.claim(session, fork, "here")
+        claim = claims.claim_ticket(session, fork, "here")
     assert claim.run.resumes and claim.source and claim.source.id == "c-1"
 
 
@@ -83,7 +83,7 @@ def test_who_begins_anew_on_purpose_gets_no_copy_again(engine: Engine) -> None:
     fork = fork_of_spoken(engine)
     begin(engine, fork, "c-2", config_dir="/runs/2/config")
     with writing(engine) as session:
-        sessions.give_up(session, fork)
+        sessions.abandon_conversation(session, fork)
     assert copied(engine, fork) is None
 
 
@@ -91,9 +91,9 @@ def test_a_conversation_that_was_given_up_is_not_offered_as_one_to_fork(engine: 
     ticket_id = make(engine, assigned_to="claude")
     begin(engine, ticket_id, "c-1", config_dir="/runs/1/config")
     with writing(engine) as session:
-        assert forks.speaker(session, lookup.get(session, ticket_id)) == "claude"
-        sessions.give_up(session, ticket_id)
-        assert forks.speaker(session, lookup.get(session, ticket_id)) is None
+        assert forks.find_speaker(session, lookup.get_ticket(session, ticket_id)) == "claude"
+        sessions.abandon_conversation(session, ticket_id)
+        assert forks.find_speaker(session, lookup.get_ticket(session, ticket_id)) is None
 
 
 def test_another_program_cannot_read_it_and_that_is_said(engine: Engine) -> None:
@@ -102,9 +102,9 @@ def test_another_program_cannot_read_it_and_that_is_said(engine: Engine) -> None
     fork = fork_of(engine, source)
     run = claimed(engine, fork)
     with writing(engine) as session:
-        forks.tell_missed(session, run)
+        forks.report_missing_source(session, run)
         run.generation = 2
-        forks.tell_missed(session, run)
+        forks.report_missing_source(session, run)
     said = "No conversation of MC-1 with claude is kept here. This one begins anew."
     assert comments(engine, fork).count(said) == 1
 
@@ -116,8 +116,8 @@ def test_nothing_is_said_of_a_run_that_has_its_copy_or_needs_none(engine: Engine
     for run in (claimed(engine, fork), claimed(engine, other)):
         before = comments(engine, run.ticket_id)
         with writing(engine) as session:
-            claims.prepared(session, run.id, forks="c-1" if run.ticket_id == fork else None)
-            forks.tell_missed(session, session.get_one(Run, run.id))
+            claims.record_workspace(session, run.id, forks="c-1" if run.ticket_id == fork else None)
+            forks.report_missing_source(session, session.get_one(Run, run.id))
         assert comments(engine, run.ticket_id) == before
 
 
@@ -127,7 +127,7 @@ def test_the_prompt_says_what_is_a_copy_and_what_is_not_here(engine: Engine) -> 
     fork = fork_of(engine, source, description="The long description.")
     run = claimed(engine, fork)
     with writing(engine) as session:
-        claims.prepared(session, run.id, forks="c-1", workspace="/here", repository="/srv/web")
+        claims.record_workspace(session, run.id, forks="c-1", workspace="/here", repository="/srv/web")
         run = session.get_one(Run, run.id)
     text = prompt_of(engine, run)
     assert "The long description." in text and "## How to report" in text
@@ -153,8 +153,8 @@ def test_a_prompt_without_a_copy_says_nothing_of_one(engine: Engine) -> None:
 def test_a_ticket_is_a_fork_of_one_and_from_its_beginning(engine: Engine) -> None:
     first, second = make(engine), make(engine)
     fork = fork_of(engine, first)
-    with writing(engine) as session, pytest.raises(Conflict, match="fork of another one already"):
+    with writing(engine) as session, pytest.raises(ConflictError, match="fork of another one already"):
         relationships.relate(session, fork, "fork_of", second, ALICE)
     claimed(engine, second)
-    with writing(engine) as session, pytest.raises(Conflict, match="never worked on"):
+    with writing(engine) as session, pytest.raises(ConflictError, match="never worked on"):
         relationships.relate(session, first, "forked_as", second, ALICE)

@@ -29,7 +29,7 @@ from models import (
 )
 from tickets.board import columns, overview, ticket_header
 from tickets.board.columns import Filters, Viewer
-from tickets.board.status_reason import Reason
+from tickets.board.status_reason import StatusReason
 from tickets.dispatch import dispatch_plan, policy
 from tickets.lifecycle import transitions, undo
 from tickets.runs import claims, landing_results, reports, verdicts
@@ -39,7 +39,7 @@ from tickets.shared.errors import CannotLand, Forbidden, IllegalMove, Invalid, L
 from tickets.team import projects
 from tickets.team.projects import NewProject
 from tickets.workflow import landing
-from tickets.workflow.landing import Plan
+from tickets.workflow.landing import LandingPlan
 
 from .test_spine import ALICE, make
 
@@ -57,16 +57,20 @@ def project(session: Session, landing: str = "merge") -> Project:
     if known is not None:
         known.landing = Landing(landing)
         return known
-    return projects.add(session, NewProject(slug="web", name="Web", folder="/srv/web", landing=Landing(landing)), ALICE)
+    return projects.add_project(
+        session, NewProject(slug="web", name="Web", folder="/srv/web", landing=Landing(landing)), ALICE
+    )
 
 
 def work(engine: Engine, ticket_id: int, verdict: str = "review", host: str = "here", **seen: Any) -> None:
     """A run that commits and hands in."""
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, host).run
-        claims.prepared(session, run.id, repository="/srv/web", branch="mc/MC-1-write-a-line", base_sha="b" * 40)
+        run = claims.claim_ticket(session, ticket_id, host).run
+        claims.record_workspace(
+            session, run.id, repository="/srv/web", branch="mc/MC-1-write-a-line", base_sha="b" * 40
+        )
         body = reports.RunReport.model_validate({"verdict": verdict, "summary": "Done.", "observations": SEEN | seen})
-        assert reports.report(session, run.id, body, reports.RetryPolicy()).accepted
+        assert reports.apply_report(session, run.id, body, reports.RetryPolicy()).accepted
 
 
 def handed_in(engine: Engine, landing: str = "merge", **facts: Any) -> int:
@@ -83,20 +87,20 @@ def move(engine: Engine, ticket_id: int, name: str, /, actor: Actor = ALICE, **f
         return transitions.transition(session, ticket_id, name, actor, **facts)
 
 
-def plan_of(ticket: Ticket) -> Plan:
-    plan = landing.of(ticket)
+def plan_of(ticket: Ticket) -> LandingPlan:
+    plan = landing.get_plan(ticket)
     assert plan is not None
     return plan
 
 
-def pending(engine: Engine, landing: str = "merge", **facts: Any) -> tuple[int, Plan]:
+def pending(engine: Engine, landing: str = "merge", **facts: Any) -> tuple[int, LandingPlan]:
     ticket_id = handed_in(engine, landing, **facts)
     return ticket_id, plan_of(move(engine, ticket_id, "approve"))
 
 
 def get(engine: Engine, ticket_id: int) -> Ticket:
     with reading(engine) as session:
-        return lookup.get(session, ticket_id)
+        return lookup.get_ticket(session, ticket_id)
 
 
 def comments(engine: Engine, ticket_id: int) -> list[TicketComment]:
@@ -114,12 +118,12 @@ def test_approval_records_the_decision_and_stays_in_review(engine: Engine) -> No
     assert (approved.status, approved.landing) == (TicketStatus.IN_REVIEW, LandingState.PENDING)
     plan = plan_of(approved)
     assert (plan.policy, plan.commit, plan.branch, plan.base) == (Landing.MERGE, SHA, "mc/MC-1-write-a-line", "main")
-    assert landing.told(approved) == "Approved by alice; merging into main."
+    assert landing.describe_landing(approved) == "Approved by alice; merging into main."
     with reading(engine) as session:
         moved = session.scalars(select(TicketEvent).order_by(TicketEvent.id.desc())).first()
         assert moved is not None and moved.payload_json["landing"] == "merge"
-        assert [ticket.id for ticket in landing_results.wanted(session, "here")] == [ticket_id]
-        assert landing_results.wanted(session, "elsewhere") == []
+        assert [ticket.id for ticket in landing_results.list_pending(session, "here")] == [ticket_id]
+        assert landing_results.list_pending(session, "elsewhere") == []
 
 
 def test_a_project_that_leaves_the_branch_is_done_at_once(engine: Engine) -> None:
@@ -159,7 +163,7 @@ def test_only_the_last_phase_lands_and_its_decision_is_kept_until_then(engine: E
     phases = [{"name": "Dev", "agent": "script"}, {"name": "QA", "agent": "script", "choices": ["ship", "wait"]}]
     ticket_id = handed_in(engine, assigned_to=None, phases=phases)
     with reading(engine) as session:
-        assert landing.ways(session, [lookup.get(session, ticket_id)]) == {}
+        assert landing.find_landing_options(session, [lookup.get_ticket(session, ticket_id)]) == {}
     with pytest.raises(CannotLand):
         move(engine, ticket_id, "approve", landing="squash")
     assert move(engine, ticket_id, "approve").status is TicketStatus.TODO
@@ -169,7 +173,7 @@ def test_only_the_last_phase_lands_and_its_decision_is_kept_until_then(engine: E
     plan = plan_of(move(engine, ticket_id, "approve", choice="ship"))
     assert get(engine, ticket_id).phase == "QA"
     with writing(engine) as session:
-        assert landing_results.succeed(session, ticket_id, plan, "Merged.", {})
+        assert landing_results.record_success(session, ticket_id, plan, "Merged.", {})
     assert get(engine, ticket_id).status is TicketStatus.DONE
 
 
@@ -181,7 +185,7 @@ def test_work_that_completes_by_itself_lands_too(engine: Engine, gate: str) -> N
     work(engine, ticket_id, "done")
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.landing) == (TicketStatus.IN_REVIEW, LandingState.PENDING)
-    assert landing.told(ticket) == "Completed by script; merging into main."
+    assert landing.describe_landing(ticket) == "Completed by script; merging into main."
     with reading(engine) as session:
         assert session.scalars(select(InboxItem)).all() == [], "nobody is asked for a review"
 
@@ -203,7 +207,7 @@ def test_a_pull_request_needs_a_program_that_opens_it(engine: Engine, found: boo
         with writing(engine) as session:
             project(session, "merge")
         with reading(engine) as session:
-            ways = landing.ways(session, [lookup.get(session, ticket_id)])[ticket_id]
+            ways = landing.find_landing_options(session, [lookup.get_ticket(session, ticket_id)])[ticket_id]
         assert Landing.PULL_REQUEST not in ways and ways[0] is Landing.MERGE
     else:
         assert plan_of(move(engine, ticket_id, "approve")).policy is Landing.PULL_REQUEST
@@ -216,7 +220,7 @@ def test_the_board_asks_no_more_for_many_tickets_than_for_one(engine: Engine) ->
     def statements() -> int:
         counted.clear()
         with reading(engine) as session:
-            columns.columns(session, Filters(), Viewer(ALICE, policy.DispatchLimits()))
+            columns.load_columns(session, Filters(), Viewer(ALICE, policy.DispatchLimits()))
         return len(counted)
 
     handed_in(engine)
@@ -235,11 +239,11 @@ def test_a_second_approval_is_refused_by_name(engine: Engine) -> None:
     with pytest.raises(LandingPending, match=r"approved already\. Approved by alice; merging into main\."):
         move(engine, ticket_id, "approve")
     with reading(engine) as session:
-        ticket = lookup.get(session, ticket_id)
+        ticket = lookup.get_ticket(session, ticket_id)
         standing = transitions.load_actor_contexts(session, [ticket], ALICE)[ticket_id]
-        offered = {law.name for law in transitions.moves_from(transitions.build_move_context(ticket, standing))}
+        offered = {law.name for law in transitions.list_moves(transitions.build_move_context(ticket, standing))}
         assert "approve" not in offered and {"request_changes", "park", "block", "close", "cancel"} <= offered
-        assert landing.ways(session, [ticket]) == {}
+        assert landing.find_landing_options(session, [ticket]) == {}
 
 
 @pytest.mark.parametrize(
@@ -257,13 +261,14 @@ def test_any_other_move_drops_it(engine: Engine, name: str, facts: dict[str, Any
     moved = move(engine, ticket_id, name, **facts)
     assert (moved.landing, moved.landing_plan) == (None, None)
     with writing(engine) as session:
-        assert landing_results.wanted(session, "here") == []
+        assert landing_results.list_pending(session, "here") == []
         assert (
-            landing_results.succeed(session, ticket_id, plan, "Merged into main as c0ffee.", {"commit": SHA}) is False
+            landing_results.record_success(session, ticket_id, plan, "Merged into main as c0ffee.", {"commit": SHA})
+            is False
         )
-        assert not landing_results.fail(session, ticket_id, plan, "No.") and not landing_results.conflicts(
-            session, ticket_id, plan, ["a"]
-        )
+        assert not landing_results.record_failure(
+            session, ticket_id, plan, "No."
+        ) and not landing_results.send_back_conflicts(session, ticket_id, plan, ["a"])
     assert get(engine, ticket_id).status is moved.status
     said = comments(engine, ticket_id)[-1]
     assert said.body == "Merged into main as c0ffee. The ticket was moved while that was done."
@@ -278,8 +283,8 @@ def test_an_earlier_landing_does_not_count_for_a_later_one(engine: Engine) -> No
     second = plan_of(move(engine, ticket_id, "approve"))
     assert second.key != first.key
     with writing(engine) as session:
-        assert not landing_results.fail(session, ticket_id, first, "No.")
-        assert landing_results.is_wanted(session, ticket_id, second)
+        assert not landing_results.record_failure(session, ticket_id, first, "No.")
+        assert landing_results.is_awaited(session, ticket_id, second)
 
 
 def test_a_move_that_is_taken_back_brings_the_landing_back(engine: Engine) -> None:
@@ -288,28 +293,30 @@ def test_a_move_that_is_taken_back_brings_the_landing_back(engine: Engine) -> No
         session.execute(update(Run).values(ended=Run.started))
     move(engine, ticket_id, "park", wake={"kind": "manual"})
     with writing(engine) as session:
-        undo.undo(session, str(ticket_id), ALICE)
-        assert landing_results.is_wanted(session, ticket_id, plan)
+        undo.undo_move(session, str(ticket_id), ALICE)
+        assert landing_results.is_awaited(session, ticket_id, plan)
 
 
 @pytest.mark.both_databases
 def test_it_is_neither_dispatched_nor_anybodys_to_do(engine: Engine) -> None:
     ticket_id, _ = pending(engine)
     with reading(engine) as session:
-        ticket = lookup.get(session, ticket_id)
-        assert dispatch_plan.plan(session, policy.DispatchLimits()).claim == []
+        ticket = lookup.get_ticket(session, ticket_id)
+        assert dispatch_plan.plan_dispatch(session, policy.DispatchLimits()).claim == []
         status = next(
-            gate for gate in policy.runnable(session, ticket, None, policy.DispatchLimits()) if gate.name == "status"
+            gate
+            for gate in policy.check_ticket(session, ticket, None, policy.DispatchLimits())
+            if gate.name == "status"
         )
         assert (status.ok, status.detail) == (
             False,
             "It is in review, not to do. Approved by alice; merging into main.",
         )
-        card = columns.column(session, "in_review", Filters(), Viewer(ALICE, policy.DispatchLimits())).cards[0]
-        reason = Reason("landing", "Approved by alice; merging into main.")
+        card = columns.load_column(session, "in_review", Filters(), Viewer(ALICE, policy.DispatchLimits())).cards[0]
+        reason = StatusReason("landing", "Approved by alice; merging into main.")
         assert (card.needs_you, card.reason) == (False, reason)
-        assert overview.needs_you(session) == [] and overview.count_needs(session) == 0
-        assert ticket_header.next_action(ticket, None) == "Merging into main"
+        assert overview.list_needs(session) == [] and overview.count_needs(session) == 0
+        assert ticket_header.describe_next_action(ticket, None) == "Merging into main"
 
 
 # What comes of it
@@ -320,7 +327,7 @@ def test_what_was_landed_is_a_fact_and_makes_it_done(engine: Engine) -> None:
     ticket_id, plan = pending(engine, "pull_request")
     data = {"remote": "origin", "address": "https://github.example/a/pull/5"}
     with writing(engine) as session:
-        assert landing_results.succeed(session, ticket_id, plan, "Opened a pull request.", data)
+        assert landing_results.record_success(session, ticket_id, plan, "Opened a pull request.", data)
         fact = session.scalars(select(Evidence).where(Evidence.kind == "landing")).one()
     assert (fact.status, fact.summary, fact.run_id) == (EvidenceStatus.OK, "Opened a pull request.", plan.run)
     assert fact.data is not None and fact.data.items() >= {"policy": "pull_request", **data}.items()
@@ -337,7 +344,7 @@ def test_what_was_landed_is_a_fact_and_makes_it_done(engine: Engine) -> None:
 def test_a_conflict_goes_back_to_the_agent_with_the_files(engine: Engine) -> None:
     ticket_id, plan = pending(engine)
     with writing(engine) as session:
-        assert landing_results.conflicts(session, ticket_id, plan, ["a.txt", "b.txt"])
+        assert landing_results.send_back_conflicts(session, ticket_id, plan, ["a.txt", "b.txt"])
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.resume, ticket.landing) == (TicketStatus.TODO, True, None)
     said = comments(engine, ticket_id)[-1]
@@ -348,19 +355,19 @@ def test_a_conflict_goes_back_to_the_agent_with_the_files(engine: Engine) -> Non
 def test_what_failed_needs_a_person_and_may_be_tried_again(engine: Engine) -> None:
     ticket_id, plan = pending(engine)
     with writing(engine) as session:
-        assert landing_results.fail(session, ticket_id, plan, "git is away. Bring it back.")
+        assert landing_results.record_failure(session, ticket_id, plan, "git is away. Bring it back.")
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.landing) == (TicketStatus.IN_REVIEW, LandingState.FAILED)
     told = "Approved by alice, but not merged into main. git is away. Bring it back."
-    assert landing.told(ticket) == told
+    assert landing.describe_landing(ticket) == told
     with reading(engine) as session:
         items = session.scalars(select(InboxItem).where(InboxItem.state == InboxState.PENDING)).all()
         assert [item.kind for item in items] == ["landing"]
-        card = columns.column(session, "in_review", Filters(), Viewer(ALICE, policy.DispatchLimits())).cards[0]
-        assert (card.needs_you, card.reason) == (True, Reason("unlanded", told))
-        assert [item["line"] for item in overview.needs_you(session)] == [told]
-        assert ticket_header.next_action(ticket, None) == "Approve again"
-        assert landing_results.wanted(session, "here") == []
+        card = columns.load_column(session, "in_review", Filters(), Viewer(ALICE, policy.DispatchLimits())).cards[0]
+        assert (card.needs_you, card.reason) == (True, StatusReason("unlanded", told))
+        assert [item["line"] for item in overview.list_needs(session)] == [told]
+        assert ticket_header.describe_next_action(ticket, None) == "Approve again"
+        assert landing_results.list_pending(session, "here") == []
     again = plan_of(move(engine, ticket_id, "approve", landing="squash"))
     assert (again.policy, again.reason, again.key != plan.key) == (Landing.SQUASH, None, True)
     with reading(engine) as session:
@@ -371,7 +378,7 @@ def test_what_failed_needs_a_person_and_may_be_tried_again(engine: Engine) -> No
 def test_a_failed_landing_may_be_closed_by_hand(engine: Engine) -> None:
     ticket_id, plan = pending(engine)
     with writing(engine) as session:
-        landing_results.fail(session, ticket_id, plan, "No.")
+        landing_results.record_failure(session, ticket_id, plan, "No.")
     closed = move(engine, ticket_id, "close", note="Merged by hand.")
     assert (closed.status, closed.landing) == (TicketStatus.DONE, None)
 
@@ -387,27 +394,29 @@ def test_work_that_nobody_has_looked_at_does_not_go_round_for_ever(engine: Engin
     with writing(engine) as session:
         project(session)
     ticket_id = make(engine, project="web", gate="none")
-    for _ in range(verdicts.SENT_BACK_MOST):
+    for _ in range(verdicts.MAX_SEND_BACKS):
         work(engine, ticket_id, "done")
         with writing(engine) as session:
-            landing_results.check_failed(
-                session, ticket_id, plan_of(lookup.get(session, ticket_id)), "make", "exit 1", "no ```"
+            landing_results.send_back_failed_check(
+                session, ticket_id, plan_of(lookup.get_ticket(session, ticket_id)), "make", "exit 1", "no ```"
             )
         assert get(engine, ticket_id).status is TicketStatus.TODO
     assert "````text\nno ```\n````" in comments(engine, ticket_id)[-1].body
     work(engine, ticket_id, "done")
     with writing(engine) as session:
-        landing_results.conflicts(session, ticket_id, plan_of(lookup.get(session, ticket_id)), ["a.txt"])
+        landing_results.send_back_conflicts(
+            session, ticket_id, plan_of(lookup.get_ticket(session, ticket_id)), ["a.txt"]
+        )
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.landing) == (TicketStatus.IN_REVIEW, LandingState.FAILED)
-    assert "It has come back 3 times already" in (landing.told(ticket) or "")
+    assert "It has come back 3 times already" in (landing.describe_landing(ticket) or "")
 
 
 def test_an_approved_conflict_always_goes_back(engine: Engine) -> None:
     ticket_id = handed_in(engine)
-    for _ in range(verdicts.SENT_BACK_MOST + 1):
+    for _ in range(verdicts.MAX_SEND_BACKS + 1):
         plan = plan_of(move(engine, ticket_id, "approve"))
         with writing(engine) as session:
-            landing_results.conflicts(session, ticket_id, plan, ["a.txt"])
+            landing_results.send_back_conflicts(session, ticket_id, plan, ["a.txt"])
         assert get(engine, ticket_id).status is TicketStatus.TODO
         work(engine, ticket_id)

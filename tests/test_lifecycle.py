@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
-from cli.lifecycle_reference import lifecycle_reference
+from cli.lifecycle_reference import render_lifecycle
 from database import reading, writing
 from models import ActorKind, InboxItem, InboxState, Run, RunState, Ticket, TicketComment, TicketEvent, TicketStatus
 from tickets.conversation import timeline
@@ -140,11 +140,11 @@ def test_unknown_moves_facts_and_tickets_are_named(engine: Engine) -> None:
 def test_parking_a_running_ticket_asks_its_run_to_stop(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
+        run = claims.claim_ticket(session, ticket_id, "here").run
     with writing(engine) as session:
         transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
     with writing(engine) as session:
-        answer = heartbeat.beat(session, run.id, heartbeat.Beat(state="running"))
+        answer = heartbeat.record_heartbeat(session, run.id, heartbeat.RunHeartbeat(state="running"))
         assert answer["stop"]["code"] == "parked"
         assert session.get_one(Run, run.id).state is RunState.STOPPING
 
@@ -163,7 +163,7 @@ def test_a_parked_ticket_wakes_where_it_came_from(engine: Engine, origin: str) -
 def test_a_ticket_parked_in_progress_wakes_into_the_queue_and_resumes(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        claims.claim(session, ticket_id, "here")
+        claims.claim_ticket(session, ticket_id, "here")
         transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
         woken = transitions.transition(session, ticket_id, "wake", ALICE)
         assert (woken.status, woken.resume) == (TicketStatus.TODO, True)
@@ -173,8 +173,10 @@ def test_whoever_did_the_work_cannot_approve_it(engine: Engine) -> None:
     ticket_id = make(engine)
     worker = Actor(ActorKind.ORCHESTRATOR, "script")
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        reports.report(session, run.id, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy())
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        reports.apply_report(
+            session, run.id, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy()
+        )
         with pytest.raises(IllegalMove, match="cannot approve"):
             transitions.transition(session, ticket_id, "approve", worker)
         assert "approve" not in [move.name for move in _offered(session, ticket_id, worker)]
@@ -184,14 +186,14 @@ def test_whoever_did_the_work_cannot_approve_it(engine: Engine) -> None:
 def _offered(session: Session, ticket_id: int, actor: Actor) -> tuple[moves.Move, ...]:
     ticket = session.get_one(Ticket, ticket_id, populate_existing=True)
     standing = transitions.load_actor_contexts(session, [ticket], actor)[ticket_id]
-    return transitions.moves_from(transitions.build_move_context(ticket, standing))
+    return transitions.list_moves(transitions.build_move_context(ticket, standing))
 
 
 def test_approval_waits_for_unmet_acceptance_items_unless_waived_with_a_reason(engine: Engine) -> None:
     ticket_id = make(engine, acceptance=[{"text": "The page loads."}])
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        reports.report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        reports.apply_report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
     with pytest.raises(EvidenceMissing, match="The page loads"), writing(engine) as session:
         transitions.transition(session, ticket_id, "approve", ALICE)
     with writing(engine) as session:
@@ -203,8 +205,8 @@ def test_approval_waits_for_unmet_acceptance_items_unless_waived_with_a_reason(e
 def test_a_question_files_one_inbox_item_and_its_answer_settles_it(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        reports.report(
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        reports.apply_report(
             session, run.id, reports.RunReport(verdict="question", summary="Which colour?"), reports.RetryPolicy()
         )
         assert [item.state for item in session.scalars(select(InboxItem))] == [InboxState.PENDING]
@@ -218,12 +220,12 @@ def test_phases_are_worked_one_after_the_other(engine: Engine) -> None:
     phases = [{"name": "Dev", "agent": "script"}, {"name": "QA", "agent": "claude", "gate": "none"}]
     ticket_id = make(engine, assigned_to=None, phases=phases)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        reports.report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        reports.apply_report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
         second = transitions.transition(session, ticket_id, "approve", ALICE)
         assert (second.status, second.phase, second.assigned_to) == (TicketStatus.TODO, "QA", "claude")
-        run = claims.claim(session, ticket_id, "here").run
-        receipt = reports.report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        receipt = reports.apply_report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
         assert receipt.ticket.status is TicketStatus.DONE
 
 
@@ -233,8 +235,8 @@ def test_a_phase_that_ends_with_a_decision_waits_for_it_whatever_its_gate(engine
     phases = [{"name": "Choose", "agent": "script", "gate": gate, "choices": ["red", "blue"]}]
     ticket_id = make(engine, assigned_to=None, phases=phases)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        receipt = reports.report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        receipt = reports.apply_report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
         assert (receipt.accepted, receipt.ticket.status) == (True, TicketStatus.IN_REVIEW)
         assert transitions.transition(session, ticket_id, "approve", ALICE, choice="red").status is TicketStatus.DONE
 
@@ -264,7 +266,7 @@ def test_a_ticket_does_not_wait_for_itself(engine: Engine) -> None:
 def test_a_parked_ticket_is_created_parked(engine: Engine) -> None:
     body = NewTicket.model_validate({"title": "Later", "status": "waiting", "wake": {"kind": "manual"}})
     with writing(engine) as session:
-        ticket = transitions.create(session, body, ALICE)
+        ticket = transitions.create_ticket(session, body, ALICE)
         logged = session.scalars(select(TicketEvent.payload_json).where(TicketEvent.ticket_id == ticket.id)).all()
         assert [payload["status"] for payload in logged] == ["waiting"]
 
@@ -275,11 +277,14 @@ def test_no_number_of_parked_tickets_hides_one_from_its_wake_condition(engine: E
     with writing(engine) as session:
         for kind in ["manual"] * 510 + ["answer", "probe"]:
             facts = {"title": kind, "status": "waiting", "wake": {"kind": kind, "probe": ["true"]}}
-            transitions.create(session, NewTicket.model_validate(facts), ALICE)
+            transitions.create_ticket(session, NewTicket.model_validate(facts), ALICE)
         asking = session.scalars(select(Ticket).where(Ticket.title == "answer")).one()
-        timeline.comment(session, asking.id, timeline.NewComment(body="Blue."), ALICE)
+        timeline.add_comment(session, asking.id, timeline.NewComment(body="Blue."), ALICE)
     with reading(engine) as session:
-        assert [ticket.title for ticket in [*wake_conditions.answered(session), *wake_conditions.probing(session)]] == [
+        assert [
+            ticket.title
+            for ticket in [*wake_conditions.list_answered(session), *wake_conditions.list_awaiting_probe(session)]
+        ] == [
             "answer",
             "probe",
         ]
@@ -297,12 +302,12 @@ def test_commands_that_never_succeed_do_not_keep_others_from_being_tried(engine:
     with writing(engine) as session:
         for title in ("first", "second"):
             facts = {"title": title, "status": "waiting", "wake": {"kind": "probe", "probe": ["true"]}}
-            transitions.create(session, NewTicket.model_validate(facts), ALICE)
+            transitions.create_ticket(session, NewTicket.model_validate(facts), ALICE)
     with reading(engine) as session:
-        tried = {wake_conditions.probing(session, limit=1)[0].title for _ in range(64)}
+        tried = {wake_conditions.list_awaiting_probe(session, limit=1)[0].title for _ in range(64)}
     assert tried == {"first", "second"}
 
 
 def test_the_lifecycle_document_is_what_the_law_says() -> None:
     written = (Path(__file__).parent.parent / "docs" / "lifecycle.md").read_text()
-    assert written == lifecycle_reference(), "run: bin/mc lifecycle > docs/lifecycle.md"
+    assert written == render_lifecycle(), "run: bin/mc lifecycle > docs/lifecycle.md"

@@ -32,12 +32,12 @@ from models import (
 from tickets.dispatch import dispatch_plan, policy
 from tickets.lifecycle import transitions
 from tickets.planning import phase_editing
-from tickets.planning.phase_editing import Arrange, Begin, Decide, Waive
+from tickets.planning.phase_editing import ArrangePhases, BeginWorkflow, DecidePhase, WaivePhase
 from tickets.runs import claims, landing_results, reports
 from tickets.shared import lookup
 from tickets.shared.errors import DomainError
 from tickets.workflow import landing, ticket_phases
-from tickets.workflow.landing import Plan
+from tickets.workflow.landing import LandingPlan
 
 from .test_landing import SEEN, project
 from .test_lifecycle import FACTS
@@ -86,7 +86,7 @@ class Lifecycle(RuleBasedStateMachine):
             project(session, "merge")
         self.tickets = [make(self.engine), make(self.engine), make(self.engine, project="web", gate="none")]
         self.accepted: set[int] = set()
-        self.plans: dict[int, Plan] = {}
+        self.plans: dict[int, LandingPlan] = {}
         self.landed: set[int] = set()
 
     def teardown(self) -> None:
@@ -107,31 +107,31 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(
         which=st.integers(0, 2),
-        names=st.permutations(ticket_phases.STANDARD),
+        names=st.permutations(ticket_phases.STANDARD_PHASES),
         gates=st.tuples(*[st.sampled_from(Gate)] * 3),
     )
     def a_person_begins_a_workflow(self, which: int, names: list[str], gates: tuple[Gate, ...]) -> None:
         agents = ["script", "claude", None]
         phases = [{"name": name, "agent": agents[at], "gate": gates[at]} for at, name in enumerate(names)]
-        self._plan(phase_editing.begin, which, Begin.model_validate({"phases": phases}))
+        self._plan(phase_editing.begin_workflow, which, BeginWorkflow.model_validate({"phases": phases}))
 
-    @rule(which=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD))
+    @rule(which=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD_PHASES))
     def a_person_waives_a_phase(self, which: int, name: str) -> None:
-        self._plan(phase_editing.waive, which, Waive(phase=name, reason="It does not apply."))
+        self._plan(phase_editing.waive_phase, which, WaivePhase(phase=name, reason="It does not apply."))
 
-    @rule(which=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD))
+    @rule(which=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD_PHASES))
     def a_person_plans_what_follows(self, which: int, name: str) -> None:
         phase = {"name": name, "agent": "codex", "gate": "none", "choices": ["go", "stop"]}
-        self._plan(phase_editing.arrange, which, Arrange.model_validate({"phases": [phase]}))
+        self._plan(phase_editing.arrange_phases, which, ArrangePhases.model_validate({"phases": [phase]}))
 
     @rule(which=st.integers(0, 2))
     def a_person_decides(self, which: int) -> None:
-        self._plan(phase_editing.decide, which, Decide(choice="go"))
+        self._plan(phase_editing.decide_phase, which, DecidePhase(choice="go"))
 
     def _plan(self, act: Any, which: int, body: Any) -> None:
         try:
             with writing(self.engine) as session:
-                act(session, lookup.get(session, self.tickets[which]), body, ALICE)
+                act(session, lookup.get_ticket(session, self.tickets[which]), body, ALICE)
         except DomainError:
             pass
 
@@ -140,12 +140,12 @@ class Lifecycle(RuleBasedStateMachine):
         with writing(self.engine) as session:
             session.execute(update(Agent).values(cooldown_until=None))  # its time is over
         with reading(self.engine) as session:
-            planned = dispatch_plan.plan(session, policy.DispatchLimits()).claim
+            planned = dispatch_plan.plan_dispatch(session, policy.DispatchLimits()).claim
         for ticket in planned:
             try:
                 with writing(self.engine) as session:
-                    run = claims.claim(session, ticket.id, "here").run
-                    claims.prepared(session, run.id, repository="/srv/web", branch="mc/MC-1-write-a-line")
+                    run = claims.claim_ticket(session, ticket.id, "here").run
+                    claims.record_workspace(session, run.id, repository="/srv/web", branch="mc/MC-1-write-a-line")
             except DomainError:
                 pass
 
@@ -158,7 +158,7 @@ class Lifecycle(RuleBasedStateMachine):
         before = self._ticket(run.ticket_id)
         body = reports.RunReport(verdict=verdict, summary=f"{verdict} {pick}", observations=SEEN)
         with writing(self.engine) as session:
-            receipt = reports.report(session, run.id, body, PATIENT)
+            receipt = reports.apply_report(session, run.id, body, PATIENT)
         after = self._ticket(run.ticket_id)
         if receipt.accepted:
             assert run.id not in self.accepted, "a run reports once"
@@ -201,7 +201,7 @@ class Lifecycle(RuleBasedStateMachine):
     def what_is_to_be_landed_is_in_review_and_nothing_else_is(self) -> None:
         for ticket_id in self.tickets:
             ticket = self._ticket(ticket_id)
-            plan = landing.of(ticket)
+            plan = landing.get_plan(ticket)
             assert (ticket.landing is not None) == (plan is not None)
             if plan is not None:
                 assert ticket.status is TicketStatus.IN_REVIEW and ticket_id == self.tickets[2]
@@ -243,7 +243,7 @@ class Lifecycle(RuleBasedStateMachine):
         for ticket_id in self.tickets:
             ticket = self._ticket(ticket_id)
             with reading(self.engine) as session:
-                phases = ticket_phases.of(session, ticket_id)
+                phases = ticket_phases.list_phases(session, ticket_id)
             current = [phase for phase in phases if phase.state is PhaseState.CURRENT]
             assert len({phase.name for phase in phases}) == len(phases)
             if phases and ticket.closed is None:
@@ -283,10 +283,10 @@ def test_a_verdict_on_a_ticket_that_left_its_run_is_refused_and_kept(engine: Any
     move = {"waiting": "park", "blocked": "block", "cancelled": "cancel", "done": "close"}[state]
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
+        run = claims.claim_ticket(session, ticket_id, "here").run
         transitions.transition(session, ticket_id, move, ALICE, **FACTS.get(move, {}))
     with writing(engine) as session:
-        receipt = reports.report(session, run.id, reports.RunReport(verdict=verdict, summary="Late."), PATIENT)
+        receipt = reports.apply_report(session, run.id, reports.RunReport(verdict=verdict, summary="Late."), PATIENT)
     assert not receipt.accepted
     with reading(engine) as session:
         assert session.get_one(Ticket, ticket_id).status == state
@@ -299,9 +299,9 @@ def test_retries_end_after_exactly_so_many_runs_with_the_record(engine: Any) -> 
     ticket_id = make(engine)
     for attempt in range(3):
         with writing(engine) as session:
-            run = claims.claim(session, ticket_id, "here").run
+            run = claims.claim_ticket(session, ticket_id, "here").run
             report = reports.RunReport(verdict="failed", summary=f"reason {'abc'[attempt]}")
-            receipt = reports.report(session, run.id, report, PATIENT)
+            receipt = reports.apply_report(session, run.id, report, PATIENT)
     assert receipt.ticket.status is TicketStatus.BLOCKED
     assert receipt.ticket.block is not None and receipt.ticket.block["reason"] == "exhausted"
 
@@ -310,9 +310,9 @@ def test_the_same_failure_twice_stops_the_loop_early(engine: Any) -> None:
     ticket_id = make(engine)
     for attempt in range(2):
         with writing(engine) as session:
-            run = claims.claim(session, ticket_id, "here").run
+            run = claims.claim_ticket(session, ticket_id, "here").run
             report = reports.RunReport(verdict="failed", summary=f"line {attempt + 12} is wrong")
-            receipt = reports.report(session, run.id, report, PATIENT)
+            receipt = reports.apply_report(session, run.id, report, PATIENT)
     assert receipt.ticket.status is TicketStatus.BLOCKED
     assert receipt.ticket.block is not None and "same failure came twice" in receipt.ticket.block["next_action"]
 
@@ -321,9 +321,9 @@ def test_a_usage_limit_whose_reset_has_passed_is_not_tried_again_at_once(engine:
     ticket_id = make(engine)
     failure = {"class": "usage_limit", "message": "limit reached", "retry_at": "2020-01-01T00:00:00Z"}
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
+        run = claims.claim_ticket(session, ticket_id, "here").run
         body = reports.RunReport.model_validate({"verdict": "usage_limited", "failure": failure})
-        parked = reports.report(session, run.id, body, PATIENT).ticket
+        parked = reports.apply_report(session, run.id, body, PATIENT).ticket
         assert parked.wake_at is not None and parked.wake_at > now() + timedelta(minutes=4)
 
 
@@ -332,9 +332,9 @@ def test_a_usage_limit_parks_the_ticket_until_its_reset_and_resumes(engine: Any)
     ticket_id = make(engine)
     failure = {"class": "usage_limit", "message": "limit reached", "retry_at": "2100-01-01T00:00:00Z"}
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
+        run = claims.claim_ticket(session, ticket_id, "here").run
         body = reports.RunReport.model_validate({"verdict": "usage_limited", "failure": failure})
-        parked = reports.report(session, run.id, body, PATIENT).ticket
+        parked = reports.apply_report(session, run.id, body, PATIENT).ticket
     assert parked.status is TicketStatus.WAITING and parked.wake_at is not None and parked.wake_at.year == 2100
     with writing(engine) as session:
         woken = transitions.transition(session, ticket_id, "wake", ALICE)
@@ -347,8 +347,8 @@ def test_a_run_without_a_verdict_leaves_its_record_and_its_last_words(engine: An
         verdict="failed", summary="No luck.", transcript_tail="last ``` words", terminal={"root_cause": "Bad luck."}
     )
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        reports.report(session, run.id, body, PATIENT)
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        reports.apply_report(session, run.id, body, PATIENT)
     with reading(engine) as session:
         record, sweep = session.scalars(
             select(TicketComment).where(TicketComment.author == "system").order_by(TicketComment.id)
@@ -381,9 +381,9 @@ def test_the_record_of_a_stopped_run_says_what_became_of_its_ticket(
     killed = {"status": "stopped", "summary": "It was killed.", "root_cause": "Killed from outside."}
     body = reports.RunReport.model_validate({"verdict": "stopped", "failure": {"class": "killed"}, "terminal": killed})
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
+        run = claims.claim_ticket(session, ticket_id, "here").run
         transitions.transition(session, ticket_id, move, ALICE, **facts)
-        reports.report(session, run.id, body, PATIENT)
+        reports.apply_report(session, run.id, body, PATIENT)
     with reading(engine) as session:
         record = session.scalars(select(TicketComment).where(TicketComment.author == "system")).one()
     assert record.data is not None

@@ -31,7 +31,7 @@ sys.stdin.read()
 @pytest.fixture
 def store(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     monkeypatch.setattr(database, "BUSY_MILLISECONDS", BUSY)
-    monkeypatch.setattr(database, "LEAST_MILLISECONDS", 1)
+    monkeypatch.setattr(database, "MIN_MILLISECONDS", 1)
     shutil.copy(template, tmp_path / "mc.db")
     engine = open_engine(f"sqlite:///{tmp_path / 'mc.db'}")
     yield engine
@@ -73,8 +73,8 @@ def test_a_locked_store_refuses_what_is_written_and_takes_it_again_afterwards(st
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
         assert stranger.stdout and stranger.stdout.readline() == b"locked\n"
         with pytest.raises(StoreUnavailable), writing(store) as session:
-            runtime_flags.write(session, runtime_flags.PAUSE, "in vain", Actor.system())
+            runtime_flags.set_flag(session, runtime_flags.PAUSE, "in vain", Actor.system())
         stranger.kill()
     with writing(store) as session:
-        assert runtime_flags.paused(session) is None
-        runtime_flags.write(session, runtime_flags.PAUSE, None, Actor.system())
+        assert runtime_flags.get_pause_reason(session) is None
+        runtime_flags.set_flag(session, runtime_flags.PAUSE, None, Actor.system())

@@ -20,30 +20,35 @@ LATER = 1800
 
 def sent(engine: Engine, ticket_id: int, *bodies: str) -> list[str]:
     with writing(engine) as session:
-        ticket = lookup.get(session, ticket_id)
-        return [messages.send(session, ticket, messages.NewMessage(body=body), ALICE).uuid for body in bodies]
+        ticket = lookup.get_ticket(session, ticket_id)
+        return [messages.queue_message(session, ticket, messages.NewMessage(body=body), ALICE).uuid for body in bodies]
 
 
 def begin(engine: Engine, ticket_id: int) -> int:
     with writing(engine) as session:
-        return claims.claim(session, ticket_id, "here").run.id
+        return claims.claim_ticket(session, ticket_id, "here").run.id
 
 
 def end(engine: Engine, run_id: int) -> None:
     with writing(engine) as session:
-        reports.report(session, run_id, reports.RunReport(verdict="stopped"), reports.RetryPolicy(backoff_seconds=0))
+        reports.apply_report(
+            session, run_id, reports.RunReport(verdict="stopped"), reports.RetryPolicy(backoff_seconds=0)
+        )
 
 
 def offered(engine: Engine, run_id: int) -> list[str]:
     with writing(engine) as session:
         return [
-            message["uuid"] for message in heartbeat.beat(session, run_id, heartbeat.Beat(state="running"))["messages"]
+            message["uuid"]
+            for message in heartbeat.record_heartbeat(session, run_id, heartbeat.RunHeartbeat(state="running"))[
+                "messages"
+            ]
         ]
 
 
 def told(engine: Engine, run_id: int, uuid: str, state: str) -> None:
     with writing(engine) as session:
-        messages.receive(session, lookup.get_run(session, run_id), {"uuid": uuid, "state": state}, 9)
+        messages.apply_receipt(session, lookup.get_run(session, run_id), {"uuid": uuid, "state": state}, 9)
 
 
 def state(engine: Engine, uuid: str) -> DeliveryState:
@@ -86,7 +91,7 @@ def test_what_was_given_and_never_confirmed_is_shown_as_such_and_not_said_twice(
         message = session.query(QueuedMessage).filter_by(uuid=uuid).one()
         assert (message.state, message.failure) == (DeliveryState.FAILED, messages.UNCONFIRMED)
         assert messages.retry_failed(session) == 0
-        known = lookup.get(session, ticket_id).event_seq
+        known = lookup.get_ticket(session, ticket_id).event_seq
         assert message.changed > known - 5, "open pages learn of it"
     assert offered(engine, begin(engine, ticket_id)) == []
 
@@ -97,12 +102,12 @@ def test_only_a_message_that_could_have_been_received_expires(engine: Engine) ->
     (uuid,) = sent(engine, ticket_id, "old")
     with writing(engine) as session:
         session.execute(update(QueuedMessage).values(created=now() - timedelta(days=2)))
-        assert messages.expire(session, LATER) == 0, "nobody could receive it"
+        assert messages.expire_messages(session, LATER) == 0, "nobody could receive it"
     offered(engine, begin(engine, ticket_id))
     with writing(engine) as session:
-        assert messages.expire(session, LATER) == 0, "it was offered just now"
+        assert messages.expire_messages(session, LATER) == 0, "it was offered just now"
         session.execute(update(QueuedMessage).values(offered=now() - timedelta(seconds=LATER + 1)))
-        assert messages.expire(session, LATER) == 1
+        assert messages.expire_messages(session, LATER) == 1
     assert state(engine, uuid) is DeliveryState.EXPIRED
 
 

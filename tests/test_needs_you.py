@@ -22,29 +22,33 @@ pytestmark = pytest.mark.both_databases
 def test_a_run_that_waits_for_an_answer_is_shown_as_needing_a_person(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        heartbeat.beat(session, run.id, heartbeat.Beat(state="running"))
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        heartbeat.record_heartbeat(session, run.id, heartbeat.RunHeartbeat(state="running"))
     for state, next_action, wanted in (("running", "Work goes on", False), ("waiting", "Answer", True)):
         with writing(engine) as session:
-            heartbeat.beat(session, run.id, heartbeat.Beat.model_validate({"state": state}))
+            heartbeat.record_heartbeat(session, run.id, heartbeat.RunHeartbeat.model_validate({"state": state}))
         with reading(engine) as session:
-            ticket = lookup.get(session, ticket_id)
-            card = columns.column(session, "in_progress", Filters(), Viewer(ALICE, DispatchLimits())).cards[0]
-            assert ticket_header.next_action(ticket, lookup.live_run(session, ticket_id)) == next_action
+            ticket = lookup.get_ticket(session, ticket_id)
+            card = columns.load_column(session, "in_progress", Filters(), Viewer(ALICE, DispatchLimits())).cards[0]
+            assert ticket_header.describe_next_action(ticket, lookup.find_live_run(session, ticket_id)) == next_action
             assert card.needs_you is wanted
-            assert [item["identifier"] for item in overview.needs_you(session)] == [ticket.identifier] * wanted
+            assert [item["identifier"] for item in overview.list_needs(session)] == [ticket.identifier] * wanted
             assert overview.count_needs(session) == int(wanted)
 
 
 def test_what_needs_a_person_is_counted_whole_where_the_list_is_cut(engine: Engine) -> None:
     with writing(engine) as session:
-        for number in range(overview.SHOWN + 3):
-            ticket = transitions.create(session, NewTicket(title=f"Blocked {number}", assigned_to="script"), ALICE)
+        for number in range(overview.PAGE_SIZE + 3):
+            ticket = transitions.create_ticket(
+                session, NewTicket(title=f"Blocked {number}", assigned_to="script"), ALICE
+            )
             transitions.transition(
                 session, ticket.id, "block", ALICE, reason="needs_human", owner="alice", next_action="y"
             )
     with reading(engine) as session:
-        assert len(overview.needs_you(session)) == overview.SHOWN
+        assert len(overview.list_needs(session)) == overview.PAGE_SIZE
         assert (
-            len(overview.needs_you(session, overview.MOST_NEEDS)) == overview.count_needs(session) == overview.SHOWN + 3
+            len(overview.list_needs(session, overview.MAX_NEEDS))
+            == overview.count_needs(session)
+            == overview.PAGE_SIZE + 3
         )

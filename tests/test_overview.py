@@ -24,8 +24,8 @@ def finished(engine: Engine, minutes: int, days_ago: int = 0) -> None:
     """A ticket whose first run began so long before it was closed."""
     closed = now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days_ago)
     with writing(engine) as session:
-        ticket = transitions.create(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
-        run = claims.claim(session, ticket.id, "here").run
+        ticket = transitions.create_ticket(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
+        run = claims.claim_ticket(session, ticket.id, "here").run
         session.execute(update(Run).where(Run.id == run.id).values(started=closed - timedelta(minutes=minutes)))
         transitions.transition(session, ticket.id, "close", ALICE, note="It is done.")
         session.execute(update(Ticket).where(Ticket.id == ticket.id).values(closed=closed))
@@ -37,7 +37,7 @@ def test_cycle_time_is_the_median_from_the_first_run_to_the_end(engine: Engine) 
     finished(engine, 90, days_ago=3)
     finished(engine, 7, days_ago=overview.DAYS + 1)
     with reading(engine) as session:
-        plot = overview.took(session)
+        plot = overview.plot_cycle_time(session)
     assert plot["points"][-1]["text"] == "10 min"
     assert plot["points"][-4]["text"] == "1.5 h"
     assert plot["points"][0]["text"] == "none"
@@ -46,10 +46,10 @@ def test_cycle_time_is_the_median_from_the_first_run_to_the_end(engine: Engine) 
 
 def test_what_needs_you_says_what_its_agent_asked(engine: Engine) -> None:
     with writing(engine) as session:
-        ticket = transitions.create(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
-        claim = claims.claim(session, ticket.id, "here")
+        ticket = transitions.create_ticket(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
+        claim = claims.claim_ticket(session, ticket.id, "here")
         report = reports.RunReport.model_validate({"verdict": "question", "summary": "In which language?\nOr both?"})
-        reports.report(session, claim.run.id, report, reports.RetryPolicy())
+        reports.apply_report(session, claim.run.id, report, reports.RetryPolicy())
     with reading(engine) as session:
         assert session.get_one(Ticket, ticket.id).status is TicketStatus.NEEDS_INPUT
-        assert [item["line"] for item in overview.needs_you(session)] == ["In which language?"]
+        assert [item["line"] for item in overview.list_needs(session)] == ["In which language?"]

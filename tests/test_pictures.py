@@ -50,17 +50,17 @@ KINDS: list[tuple[str, Maker]] = [
 
 @pytest.mark.parametrize(("media_type", "make"), KINDS)
 def test_a_picture_of_bearable_size_is_shown_and_a_bomb_is_not(media_type: str, make: Maker) -> None:
-    assert image_size.is_shown(make(1440, 900), media_type)
-    assert not image_size.is_shown(make(16_000, 16_000), media_type)
+    assert image_size.is_displayable(make(1440, 900), media_type)
+    assert not image_size.is_displayable(make(16_000, 16_000), media_type)
 
 
 @pytest.mark.parametrize(("media_type", "make"), KINDS)
 def test_what_is_cut_off_or_garbled_is_not_shown(media_type: str, make: Maker) -> None:
     whole = make(1440, 900)
-    assert not image_size.is_shown(whole[:9], media_type)
-    assert not image_size.is_shown(whole[:2] + b"\x00" * 400, "image/jpeg")
+    assert not image_size.is_displayable(whole[:9], media_type)
+    assert not image_size.is_displayable(whole[:2] + b"\x00" * 400, "image/jpeg")
 
 
 @pytest.mark.parametrize("media_type", ["image/svg+xml", "text/html", "application/pdf", "video/mp4"])
 def test_no_other_kind_is_shown(media_type: str) -> None:
-    assert not image_size.is_shown(png(10, 10), media_type)
+    assert not image_size.is_displayable(png(10, 10), media_type)

@@ -30,12 +30,12 @@ PATIENT = reports.RetryPolicy(limit=5, backoff_seconds=0)
 def test_a_service_does_not_lower_the_bar_that_work_is_held_to(engine: Engine, edit: dict[str, Any]) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        ticket = lookup.get(session, ticket_id)
+        ticket = lookup.get_ticket(session, ticket_id)
         body = EditTicket.model_validate({"version": ticket.version, **edit})
         with pytest.raises(Forbidden, match="Only a person"):
-            editing.edit(session, ticket, body, SERVICE)
+            editing.edit_ticket(session, ticket, body, SERVICE)
         before = ticket.version
-        assert editing.edit(session, ticket, body, ALICE).version == before + 1
+        assert editing.edit_ticket(session, ticket, body, ALICE).version == before + 1
 
 
 def test_a_program_takes_no_file_off_a_ticket(engine: Engine) -> None:
@@ -47,9 +47,9 @@ def test_a_program_takes_no_file_off_a_ticket(engine: Engine) -> None:
         session.flush()
         for program in (SERVICE, Actor(ActorKind.RUN, "script", 1, ticket_id)):
             with pytest.raises(Forbidden, match="Only a person"):
-                attachments.remove(session, row, program)
-        attachments.remove(session, row, ALICE)
-        assert attachments.of(session, ticket_id) == []
+                attachments.remove_attachment(session, row, program)
+        attachments.remove_attachment(session, row, ALICE)
+        assert attachments.list_attachments(session, ticket_id) == []
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_a_program_takes_no_file_off_a_ticket(engine: Engine) -> None:
 def test_a_run_starts_no_work_and_no_command_by_filing_a_ticket(engine: Engine, asked: dict[str, Any]) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
+        run = claims.claim_ticket(session, ticket_id, "here").run
         worker = Actor(ActorKind.RUN, "script", run.id, ticket_id)
         with pytest.raises(Forbidden, match=r"(files tickets for triage|Only a person)"):
-            transitions.create(
+            transitions.create_ticket(
                 session, NewTicket.model_validate({"title": "More", "assigned_to": "script", **asked}), worker
             )
-        filed = transitions.create(session, NewTicket(title="More", assigned_to="script"), worker)
+        filed = transitions.create_ticket(session, NewTicket(title="More", assigned_to="script"), worker)
         assert filed.status is TicketStatus.INBOX
 
 
@@ -80,13 +80,13 @@ def test_a_run_that_files_without_end_is_stopped(engine: Engine) -> None:
     """An agent in a loop filled the inbox with thousands of tickets, as far as the board was concerned."""
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
+        run = claims.claim_ticket(session, ticket_id, "here").run
         worker = Actor(ActorKind.RUN, "script", run.id, ticket_id)
-        for number in range(moves.FILED_BY_A_RUN):
-            transitions.create(session, NewTicket(title=f"More {number}"), worker)
+        for number in range(moves.MAX_TICKETS_PER_RUN):
+            transitions.create_ticket(session, NewTicket(title=f"More {number}"), worker)
         with pytest.raises(Forbidden, match="at most 50 tickets"):
-            transitions.create(session, NewTicket(title="And more"), worker)
-        transitions.create(session, NewTicket(title="Of a person"), ALICE)
+            transitions.create_ticket(session, NewTicket(title="And more"), worker)
+        transitions.create_ticket(session, NewTicket(title="Of a person"), ALICE)
 
 
 def test_only_a_person_parks_a_ticket_on_a_command(engine: Engine) -> None:
@@ -97,19 +97,19 @@ def test_only_a_person_parks_a_ticket_on_a_command(engine: Engine) -> None:
         with pytest.raises(Forbidden, match="Only a person"):
             transitions.transition(session, ticket_id, "park", orchestrator, wake=PROBE)
         with pytest.raises(Forbidden, match="Only a person"):
-            transitions.create(session, body, SERVICE)
+            transitions.create_ticket(session, body, SERVICE)
         assert transitions.transition(session, ticket_id, "park", ALICE, wake=PROBE).status is TicketStatus.WAITING
 
 
 def test_a_conversation_that_overflowed_is_not_resumed_by_whoever_unblocks_the_ticket(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        claims.prepared(session, run.id, config_dir="/somewhere", workspace="/elsewhere")
-        sessions.begun(session, lookup.get_run(session, run.id), "c-1")
-        assert sessions.to_resume(session, ticket_id, "script", "script") is not None
-        reports.fail(
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        claims.record_workspace(session, run.id, config_dir="/somewhere", workspace="/elsewhere")
+        sessions.record_conversation(session, lookup.get_run(session, run.id), "c-1")
+        assert sessions.find_resumable(session, ticket_id, "script", "script") is not None
+        reports.fail_run(
             session, lookup.get_run(session, run.id), Outcome.FAILED, Failure.CONTEXT_OVERFLOW, "too long", PATIENT
         )
     with reading(engine) as session:
-        assert sessions.to_resume(session, ticket_id, "script", "script") is None
+        assert sessions.find_resumable(session, ticket_id, "script", "script") is None

@@ -25,12 +25,12 @@ from .test_spine import ALICE, make
 
 def prompt_of(engine: Engine, run: Run) -> str:
     with reading(engine) as session:
-        return prompt.compose(session, lookup.get(session, run.ticket_id), run)
+        return prompt.compose_prompt(session, lookup.get_ticket(session, run.ticket_id), run)
 
 
 def say(engine: Engine, ticket_id: int, words: str) -> None:
     with writing(engine) as session:
-        timeline.comment(session, ticket_id, NewComment(body=words), ALICE)
+        timeline.add_comment(session, ticket_id, NewComment(body=words), ALICE)
 
 
 def hear(engine: Engine, run: Run, conversation_id: str = "c-1") -> None:
@@ -38,25 +38,25 @@ def hear(engine: Engine, run: Run, conversation_id: str = "c-1") -> None:
     event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session"}
     said = event | {"payload": {"conversation_id": conversation_id}}
     with writing(engine) as session:
-        claims.prepared(session, run.id, config_dir="/kept")
-        ingest.take(session, run.id, [WorkerEvent.model_validate(said)])
+        claims.record_workspace(session, run.id, config_dir="/kept")
+        ingest.ingest_events(session, run.id, [WorkerEvent.model_validate(said)])
 
 
 def end(engine: Engine, run: Run, **report: Any) -> None:
     with writing(engine) as session:
-        reports.report(session, run.id, reports.RunReport(**report), reports.RetryPolicy(backoff_seconds=0))
+        reports.apply_report(session, run.id, reports.RunReport(**report), reports.RetryPolicy(backoff_seconds=0))
 
 
 def test_a_first_prompt_names_the_ticket_the_order_and_everything_that_counts(engine: Engine) -> None:
     with writing(engine) as session:
         session.execute(update(Agent).values(capacity=9))
         body = NewProject(slug="web", name="Web", folder="/srv/web", check_command=["make", "test"])
-        projects.add(session, body, ALICE)
+        projects.add_project(session, body, ALICE)
     other = make(engine, title="The other one")
     facts = {"project": "web", "acceptance": [{"text": "It is documented"}], "description": "Do it.\n"}
     ticket_id = make(engine, title="Add a door", **facts)
     with writing(engine) as session:
-        relationships.add(session, ticket_id, "relates_to", other, ALICE)
+        relationships.add_relationship(session, ticket_id, "relates_to", other, ALICE)
     say(engine, ticket_id, "Mind the step.")
 
     text = prompt_of(engine, claimed(engine, ticket_id))
@@ -90,7 +90,7 @@ def test_a_program_that_remembers_nothing_is_told_everything_again(engine: Engin
     first = claimed(engine, ticket_id)
     begun = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session", "payload": {"version": "1"}}
     with writing(engine) as session:
-        ingest.take(session, first.id, [WorkerEvent.model_validate(begun)])
+        ingest.ingest_events(session, first.id, [WorkerEvent.model_validate(begun)])
     end(engine, first, verdict="question", summary="Red or blue?", question={"request": "1"})
     with writing(engine) as session:
         transitions.transition(session, ticket_id, "answer", ALICE, body="Blue.")
@@ -119,7 +119,7 @@ def test_an_answer_is_told_again_until_a_run_has_reached_its_agent(engine: Engin
 def test_too_long_a_talk_keeps_its_newest_words(engine: Engine) -> None:
     ticket_id = make(engine)
     for number in range(12):
-        say(engine, ticket_id, f"word {number} " + "x" * prompt.COMMENT_CHARACTERS)
+        say(engine, ticket_id, f"word {number} " + "x" * prompt.MAX_COMMENT_CHARACTERS)
 
     text = prompt_of(engine, claimed(engine, ticket_id))
 

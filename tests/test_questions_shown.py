@@ -14,7 +14,7 @@ from tickets.lifecycle import transitions
 from tickets.runs import claims, ingest, reports
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import NewTicket
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 
 ALICE = Actor.human("alice")
 
@@ -23,40 +23,40 @@ def ask(engine: Engine) -> tuple[int, int, int]:
     """A ticket whose live run has asked "q1"; returns ticket, run and the sequence up to which a page has read."""
     body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script"})
     with writing(engine) as session:
-        ticket_id = transitions.create(session, body, ALICE).id
+        ticket_id = transitions.create_ticket(session, body, ALICE).id
     with writing(engine) as session:
-        run_id = claims.claim(session, ticket_id, "here").run.id
+        run_id = claims.claim_ticket(session, ticket_id, "here").run.id
     tell(engine, run_id, 1, "agent.question", {"request": "q1", "questions": [{"text": "Which?"}]})
     with reading(engine) as session:
-        return ticket_id, run_id, get(session, ticket_id).event_seq
+        return ticket_id, run_id, get_ticket(session, ticket_id).event_seq
 
 
 def tell(engine: Engine, run_id: int, number: int, kind: str, payload: dict[str, object]) -> None:
     event = {"run_seq": number, "ts": "2026-01-01T00:00:00Z", "event_type": kind, "payload": payload}
     with writing(engine) as session:
-        ingest.take(session, run_id, [ingest.WorkerEvent.model_validate(event)])
+        ingest.ingest_events(session, run_id, [ingest.WorkerEvent.model_validate(event)])
 
 
 def answered(session: Session, ticket_id: int, run_id: int) -> None:
-    requests.answer(session, ticket_id, requests.Reply(request="q1", answers={"Which?": "This"}), ALICE)
+    requests.answer_request(session, ticket_id, requests.Reply(request="q1", answers={"Which?": "This"}), ALICE)
 
 
 def withdrawn(session: Session, ticket_id: int, run_id: int) -> None:
     event = {"run_seq": 2, "ts": "2026-01-01T00:00:01Z", "event_type": "agent.withdrawn", "payload": {"request": "q1"}}
-    ingest.take(session, run_id, [ingest.WorkerEvent.model_validate(event)])
+    ingest.ingest_events(session, run_id, [ingest.WorkerEvent.model_validate(event)])
 
 
 def ended(session: Session, ticket_id: int, run_id: int) -> None:
-    reports.report(session, run_id, reports.RunReport(verdict="done", summary="Done."), reports.RetryPolicy())
+    reports.apply_report(session, run_id, reports.RunReport(verdict="done", summary="Done."), reports.RetryPolicy())
 
 
 @pytest.mark.parametrize("settle", [answered, withdrawn, ended])
 def test_a_settled_question_is_read_again(engine: Engine, settle: Callable[[Session, int, int], None]) -> None:
     ticket_id, run_id, seen = ask(engine)
     with reading(engine) as session:
-        assert timeline.news(session, ticket_id, seen) == []
+        assert timeline.list_changes(session, ticket_id, seen) == []
     with writing(engine) as session:
         settle(session, ticket_id, run_id)
     with reading(engine) as session:
-        fresh = timeline.news(session, ticket_id, seen)
+        fresh = timeline.list_changes(session, ticket_id, seen)
     assert "q1" in [getattr(entry, "block", None) for entry in fresh]

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, update
 from database import reading, writing
 from models import Ticket, TicketEvent, now
 from tickets.board import replay
-from tickets.board.replay import Then
+from tickets.board.replay import PastState
 from tickets.conversation import messages, requests, timeline
 from tickets.lifecycle import editing, transitions
 from tickets.runs import claims, heartbeat, ingest, reports
@@ -30,22 +30,22 @@ def told(engine: Engine, run: int, *lines: tuple[str, dict[str, Any]]) -> None:
             {"run_seq": first + at, "ts": datetime.now(UTC), "event_type": f"agent.{kind}", "payload": payload}
             for at, (kind, payload) in enumerate(lines)
         ]
-        ingest.take(session, run, [ingest.WorkerEvent.model_validate(line) for line in batch])
+        ingest.ingest_events(session, run, [ingest.WorkerEvent.model_validate(line) for line in batch])
 
 
 def claim(engine: Engine, ticket_id: int) -> int:
     with writing(engine) as session:
-        return claims.claim(session, ticket_id, "here").run.id
+        return claims.claim_ticket(session, ticket_id, "here").run.id
 
 
 def last(engine: Engine, ticket_id: int) -> int:
     with reading(engine) as session:
-        return lookup.get(session, ticket_id).event_seq
+        return lookup.get_ticket(session, ticket_id).event_seq
 
 
-def then(engine: Engine, ticket_id: int, seq: int) -> Then:
+def then(engine: Engine, ticket_id: int, seq: int) -> PastState:
     with reading(engine) as session:
-        return replay.at(session, lookup.get(session, ticket_id), seq)
+        return replay.load_state(session, lookup.get_ticket(session, ticket_id), seq)
 
 
 def stood(engine: Engine, ticket_id: int, seq: int) -> tuple[Any, ...]:
@@ -55,8 +55,8 @@ def stood(engine: Engine, ticket_id: int, seq: int) -> tuple[Any, ...]:
 
 def said(engine: Engine, ticket_id: int, seq: int) -> list[dict[str, Any]]:
     with reading(engine) as session:
-        ticket = lookup.get(session, ticket_id)
-        return replay.said(session, ticket, replay.at(session, ticket, seq))
+        ticket = lookup.get_ticket(session, ticket_id)
+        return replay.build_conversation(session, ticket, replay.load_state(session, ticket, seq))
 
 
 @pytest.mark.both_databases
@@ -66,10 +66,10 @@ def test_state_owner_phase_and_runtime_are_those_of_the_moment(engine: Engine) -
     run = claim(engine, ticket_id)
     claimed = last(engine, ticket_id)
     with writing(engine) as session:
-        heartbeat.beat(session, run, heartbeat.Beat(state="running"))
+        heartbeat.record_heartbeat(session, run, heartbeat.RunHeartbeat(state="running"))
     running = last(engine, ticket_id)
     with writing(engine) as session:
-        reports.report(session, run, reports.RunReport(verdict="done"), reports.RetryPolicy())
+        reports.apply_report(session, run, reports.RunReport(verdict="done"), reports.RetryPolicy())
     handed = last(engine, ticket_id)
     work(engine, ticket_id, "done")
     assert stood(engine, ticket_id, created) == ("todo", "Dev", "script", "closed")
@@ -84,10 +84,10 @@ def test_an_edit_of_the_owner_counts_from_its_event_on(engine: Engine) -> None:
     for at, owner in enumerate(("claude", "codex"), 1):
         with writing(engine) as session:
             body = EditTicket.model_validate({"version": at, "assigned_to": owner})
-            editing.edit(session, lookup.get(session, ticket_id), body, ALICE)
+            editing.edit_ticket(session, lookup.get_ticket(session, ticket_id), body, ALICE)
     with writing(engine) as session:
         body = EditTicket.model_validate({"version": 3, "priority": "high"})
-        editing.edit(session, lookup.get(session, ticket_id), body, ALICE)
+        editing.edit_ticket(session, lookup.get_ticket(session, ticket_id), body, ALICE)
     assert [then(engine, ticket_id, seq).owner for seq in (1, 2, 3, 4)] == ["script", "claude", "codex", "codex"]
 
 
@@ -98,7 +98,7 @@ def test_a_move_that_was_taken_back_leaves_the_ticket_as_it_was(engine: Engine) 
     with writing(engine) as session:
         transitions.transition(session, ticket_id, "start", ALICE)
     with writing(engine) as session:
-        undo.undo(session, str(ticket_id), ALICE)
+        undo.undo_move(session, str(ticket_id), ALICE)
     assert [stood(engine, ticket_id, seq)[::2] for seq in (1, 2, 3)] == [
         ("todo", None),
         ("in_progress", "alice"),
@@ -117,7 +117,7 @@ def test_the_conversation_ends_where_it_stood_and_knows_nothing_of_what_came_lat
     told(engine, run, ("question", {"request": "q1", "questions": [{"text": "Which?", "choices": []}]}))
     asked = last(engine, ticket_id)
     with writing(engine) as session:
-        requests.answer(session, ticket_id, requests.Reply(request="q1", answers={"Which?": "This."}), ALICE)
+        requests.answer_request(session, ticket_id, requests.Reply(request="q1", answers={"Which?": "This."}), ALICE)
     assert [view["kind"] for view in said(engine, ticket_id, called)] == ["notice", "text", "tool"]
     assert said(engine, ticket_id, called)[-1]["tool"]["output"] is None
     before, after = said(engine, ticket_id, asked), said(engine, ticket_id, 10_000)
@@ -130,10 +130,12 @@ def test_a_message_is_queued_until_the_event_that_says_otherwise(engine: Engine)
     ticket_id = make(engine)
     run = claim(engine, ticket_id)
     with writing(engine) as session:
-        key = messages.send(session, lookup.get(session, ticket_id), messages.NewMessage(body="Stop."), ALICE).uuid
+        key = messages.queue_message(
+            session, lookup.get_ticket(session, ticket_id), messages.NewMessage(body="Stop."), ALICE
+        ).uuid
     queued = last(engine, ticket_id)
     with writing(engine) as session:
-        messages.offer(session, lookup.get_run(session, run))
+        messages.offer_messages(session, lookup.get_run(session, run))
     told(engine, run, ("receipt", {"uuid": key, "state": "accepted"}))
     states = [said(engine, ticket_id, seq)[-1]["state"] for seq in (queued, 10_000)]
     assert states == ["queued", "accepted"]
@@ -169,7 +171,7 @@ def test_the_ruler_has_marks_for_moves_runs_and_verdicts_and_never_too_many(
     ticket_id = phased(engine, DEV, REVIEW)
     work(engine, ticket_id, "done")
     with reading(engine) as session:
-        marks = replay.marks(session, ticket_id)
+        marks = replay.list_marks(session, ticket_id)
         assert [(mark.kind, mark.state) for mark in marks] == [
             ("move", "todo"),
             ("move", "in_progress"),
@@ -177,8 +179,8 @@ def test_the_ruler_has_marks_for_moves_runs_and_verdicts_and_never_too_many(
             ("verdict", "todo"),
             ("run", "in_progress"),
         ]
-        monkeypatch.setattr(replay, "MOST_MARKS", 2)
-        assert [mark.seq for mark in replay.marks(session, ticket_id)] == [mark.seq for mark in marks[-2:]]
+        monkeypatch.setattr(replay, "MAX_MARKS", 2)
+        assert [mark.seq for mark in replay.list_marks(session, ticket_id)] == [mark.seq for mark in marks[-2:]]
 
 
 @pytest.mark.both_databases
@@ -194,8 +196,8 @@ def test_what_is_no_longer_kept_is_said_and_the_rest_still_stands(engine: Engine
     assert was.pruned and was.event is not None and was.event.event_type == "run_opened"
     assert stood(engine, ticket_id, 6) == ("in_progress", None, "script", "starting")
     with reading(engine) as session:
-        kept = [row.seq for row in events.latest(session, ticket_id)]
-        assert kept == [3, 2, 1] and [row.seq for row in events.latest(session, ticket_id, before=3)] == [2, 1]
+        kept = [row.seq for row in events.list_latest(session, ticket_id)]
+        assert kept == [3, 2, 1] and [row.seq for row in events.list_latest(session, ticket_id, before=3)] == [2, 1]
 
 
 @pytest.mark.both_databases
@@ -205,7 +207,7 @@ def test_no_query_reads_more_of_a_long_log_than_of_a_short_one(engine: Engine) -
     run = claim(engine, ticket_id)
     told(engine, run, *[("usage", {"input_tokens": n}) for n in range(400)])
     with writing(engine) as session:
-        timeline.comment(session, ticket_id, timeline.NewComment(body="So."), ALICE)
+        timeline.add_comment(session, ticket_id, timeline.NewComment(body="So."), ALICE)
         session.connection().exec_driver_sql("ANALYZE")
     statements: list[tuple[str, Any]] = []
     with reading(engine) as session:
@@ -216,8 +218,8 @@ def test_no_query_reads_more_of_a_long_log_than_of_a_short_one(engine: Engine) -
 
         event.listen(*listen, note)
         ticket = session.get_one(Ticket, ticket_id)
-        replay.at(session, ticket, 200)
-        replay.marks(session, ticket_id)
+        replay.load_state(session, ticket, 200)
+        replay.list_marks(session, ticket_id)
         event.remove(*listen, note)
         if engine.dialect.name == "sqlite":
             plans = [

@@ -41,7 +41,7 @@ def titles(mc: Mc) -> list[str]:
 def epoch(home: Path) -> str:
     engine = open_engine(f"sqlite:///{home / 'mc.db'}")
     with reading(engine) as session:
-        told = runtime_flags.epoch(session)
+        told = runtime_flags.get_epoch(session)
     engine.dispose()
     return told
 
@@ -126,7 +126,7 @@ def test_what_is_kept_is_a_store_of_its_own(mc: Mc, home: Path, copy: Path) -> N
 
 def test_nothing_is_restored_under_an_agent_at_work(mc: Mc, home: Path, copy: Path) -> None:
     (home / "runs" / "7").mkdir()
-    with lock.locked(home / "runs" / "7"):
+    with lock.hold_lock(home / "runs" / "7"):
         refused = mc("restore", str(copy))
     assert refused.exit_code == 1 and "Agents are at work (runs 7)" in refused.output
     assert titles(mc) == ["After", "Before"]
@@ -144,7 +144,7 @@ def test_what_a_restore_that_was_cut_off_has_left_is_not_its_own_source(mc: Mc, 
 
 
 def test_one_copy_is_restored_at_a_time(mc: Mc, home: Path, copy: Path) -> None:
-    with single_flight.hold(home / "run" / "restore.lock", "process 7"):
+    with single_flight.hold_file(home / "run" / "restore.lock", "process 7"):
         refused = mc("restore", str(copy))
     assert refused.exit_code == 1
     assert refused.output == "Error: Another copy is being restored just now (process 7): wait for it.\n"
@@ -166,7 +166,7 @@ def test_what_could_not_be_kept_whole_is_not_kept_at_all(
             raise OSError(28, "No space left on device", str(to))
 
     with monkeypatch.context() as patched:
-        patched.setattr("jobs.restore._given", cannot_be_read)
+        patched.setattr("jobs.restore._read_sequences", cannot_be_read)
         patched.setattr("jobs.restore.shutil.copy", fill_the_disk)
         refused = mc("restore", str(copy))
 

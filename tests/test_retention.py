@@ -104,10 +104,10 @@ EXAMPLES: dict[str, Row] = {
 
 
 def test_every_table_has_a_rule_or_a_stated_reason_to_have_none() -> None:
-    ruled = {rule.table for rule in retention.rules(DAYS)}
+    ruled = {rule.table for rule in retention.list_rules(DAYS)}
 
-    assert ruled | set(retention.KEPT) == set(Base.metadata.tables)
-    assert not ruled & set(retention.KEPT)
+    assert ruled | set(retention.PERMANENT_TABLES) == set(Base.metadata.tables)
+    assert not ruled & set(retention.PERMANENT_TABLES)
     assert ruled == set(EXAMPLES)
 
 
@@ -119,10 +119,10 @@ def test_a_rule_deletes_what_is_old_and_settled_and_nothing_else(engine: Engine,
         before = session.scalar(select(func.count()).select_from(mapped)) or 0
         rows = EXAMPLES[table](run.ticket_id, run.id)
         session.add_all(rows)
-    rule = next(rule for rule in retention.rules(DAYS) if rule.table == table)
+    rule = next(rule for rule in retention.list_rules(DAYS) if rule.table == table)
 
     with writing(engine) as session:
-        assert retention.prune(session, rule) == 1
+        assert retention.prune_table(session, rule) == 1
 
     with reading(engine) as session:
         assert session.scalar(select(func.count()).select_from(mapped)) == before + len(rows) - 1
@@ -138,9 +138,9 @@ def test_what_belongs_to_no_ticket_and_what_services_report_goes_too(
     with writing(engine) as session:
         session.add(TicketEvent(event_type=event_type, payload_json={}, actor="a", ts=OLD, **place))
         session.execute(update(TicketEvent).where(TicketEvent.event_type == "ticket_created").values(ts=OLD))
-    rule = next(rule for rule in retention.rules(DAYS) if rule.table == "ticket_events")
+    rule = next(rule for rule in retention.list_rules(DAYS) if rule.table == "ticket_events")
     with writing(engine) as session:
-        assert retention.prune(session, rule) == 1
+        assert retention.prune_table(session, rule) == 1
     with reading(engine) as session:
         assert session.scalars(select(TicketEvent.event_type)).all() == ["ticket_created"]
         assert session.get_one(Ticket, ticket_id).pruned_seq == (900 if of_ticket else 0)
@@ -150,6 +150,6 @@ def test_the_files_of_a_run_go_only_when_its_ticket_is_over(engine: Engine) -> N
     over, still_open = claimed(engine, make(engine)), claimed(engine, make(engine))
     with writing(engine) as session:
         session.execute(update(Run).values(state=RunState.ENDED, ended=OLD))
-        assert retention.spent_runs(session, [over.id, still_open.id], 30) == []
+        assert retention.find_expired_runs(session, [over.id, still_open.id], 30) == []
         session.execute(update(Ticket).where(Ticket.id == over.ticket_id).values({"status": "done"}))
-        assert retention.spent_runs(session, [over.id, still_open.id, 99], 30) == [over.id]
+        assert retention.find_expired_runs(session, [over.id, still_open.id, 99], 30) == [over.id]

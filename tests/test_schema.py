@@ -35,8 +35,8 @@ def test_the_migrations_make_exactly_the_tables_of_the_models(engine: Engine) ->
 
 
 def test_a_revision_is_known_by_the_name_of_its_file() -> None:
-    scripts = ScriptDirectory.from_config(migrations.config())
-    assert migrations.newest() == scripts.get_current_head()
+    scripts = ScriptDirectory.from_config(migrations.build_config())
+    assert migrations.find_newest() == scripts.get_current_head()
     assert all(Path(each.path).name.startswith(f"{each.revision}_") for each in scripts.walk_revisions())
 
 
@@ -44,11 +44,11 @@ def test_a_store_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'mc.db'}"
     engine = open_engine(url)
     with engine.connect() as connection, connection.begin():
-        command.upgrade(migrations.config(connection), "0001")
+        command.upgrade(migrations.build_config(connection), "0001")
         for statement in ROWS:
             connection.execute(text(statement))
 
-    assert migrations.upgrade(url, tmp_path)
+    assert migrations.upgrade_store(url, tmp_path)
 
     with reading(engine) as session:
         ticket, project = session.scalars(select(Ticket)).one(), session.scalars(select(Project)).one()
@@ -60,7 +60,7 @@ def test_tickets_of_an_older_store_know_since_when_they_stand_where_they_are(tmp
     engine = open_engine(f"sqlite:///{tmp_path / 'mc.db'}")
     day = "2026-01-0{}T00:00:00.000000Z"
     with engine.connect() as connection, connection.begin():
-        command.upgrade(migrations.config(connection), "0001")
+        command.upgrade(migrations.build_config(connection), "0001")
         for number in (1, 2):
             connection.execute(
                 text(
@@ -77,7 +77,7 @@ def test_tickets_of_an_older_store_know_since_when_they_stand_where_they_are(tmp
                     f" VALUES (1, {seq}, '{kind}', '{{}}', 'bob', '{day.format(seq)}')"
                 )
             )
-        command.upgrade(migrations.config(connection), "head")
+        command.upgrade(migrations.build_config(connection), "head")
     with reading(engine) as session:
         assert [format_timestamp(moved) for moved in session.scalars(select(Ticket.moved).order_by(Ticket.id))] == [
             day.format(3),

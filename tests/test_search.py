@@ -25,24 +25,24 @@ def board(engine: Engine) -> Engine:
     """The same rare word in each place that is searched."""
     with writing(engine) as session:
         body = NewTicket(title="Zebra crossing", description="```sh\ncount zebras\n```", assigned_to="script")
-        ticket = transitions.create(session, body, ALICE)
-        timeline.comment(session, ticket.id, timeline.NewComment(body="Which zebra?"), ALICE)
-        run = claims.claim(session, ticket.id, "here").run
+        ticket = transitions.create_ticket(session, body, ALICE)
+        timeline.add_comment(session, ticket.id, timeline.NewComment(body="Which zebra?"), ALICE)
+        run = claims.claim_ticket(session, ticket.id, "here").run
         said = {
             "run_seq": 1,
             "ts": datetime.now(UTC),
             "event_type": "agent.text",
             "payload": {"block": "b", "text": "I see a zebra."},
         }
-        ingest.take(session, run.id, [ingest.WorkerEvent.model_validate(said)])
+        ingest.ingest_events(session, run.id, [ingest.WorkerEvent.model_validate(said)])
         report = {"verdict": "review", "summary": "Done.", "claims": [{"text": "One zebra counted"}]}
-        reports.report(session, run.id, reports.RunReport.model_validate(report), reports.RetryPolicy())
+        reports.apply_report(session, run.id, reports.RunReport.model_validate(report), reports.RetryPolicy())
     return engine
 
 
 def test_a_word_is_found_in_every_place(board: Engine) -> None:
     with reading(board) as session:
-        found = {hit.kind: hit for hit in search.find(session, "zebra")}
+        found = {hit.kind: hit for hit in search.search_all(session, "zebra")}
     assert list(found) == ["ticket", "comment", "message", "evidence"]
     assert found["message"].by == "script"
     assert "#entry-m" in found["message"].href
@@ -52,10 +52,10 @@ def test_a_word_is_found_in_every_place(board: Engine) -> None:
 @pytest.mark.parametrize("kind", search.KINDS)
 def test_a_search_is_narrowed_to_one_kind(board: Engine, kind: str) -> None:
     with reading(board) as session:
-        assert {hit.kind for hit in search.find(session, "zebra", kind)} == {kind}
+        assert {hit.kind for hit in search.search_all(session, "zebra", kind)} == {kind}
 
 
 def test_a_snippet_is_without_the_fences_of_code(board: Engine) -> None:
     with reading(board) as session:
-        hit = search.find(session, "zebras", "ticket")[0]
+        hit = search.search_all(session, "zebras", "ticket")[0]
     assert hit.snippet == "count zebras"

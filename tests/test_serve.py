@@ -113,7 +113,7 @@ def test_a_supervisor_that_ends_is_reported_with_the_end_of_the_log(tmp_path: Pa
         "link": "",
         "address_file": str(tmp_path / "address"),
     }
-    argv = isolated_python.module("cli.serve_parent", site_packages=False)
+    argv = isolated_python.build_argv("cli.serve_parent", site_packages=False)
 
     ended = subprocess.run(argv, input=json.dumps(plan), capture_output=True, text=True, timeout=60)
 

@@ -19,20 +19,20 @@ from .test_spine import ALICE, make
 def begin(engine: Engine, ticket_id: int, conversation: str | None, **places: Any) -> Run:
     """A run whose program tells of its conversation, and then asks a question."""
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        claims.prepared(session, run.id, workspace="/work", **places)
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        claims.record_workspace(session, run.id, workspace="/work", **places)
         said = {"conversation_id": conversation} if conversation else {"program": "script"}
         event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session", "payload": said}
-        ingest.take(session, run.id, [WorkerEvent.model_validate(event)])
+        ingest.ingest_events(session, run.id, [WorkerEvent.model_validate(event)])
         asked = reports.RunReport(verdict="question", summary="Which?", question={"request": "1"})
-        reports.report(session, run.id, asked, reports.RetryPolicy())
+        reports.apply_report(session, run.id, asked, reports.RetryPolicy())
         transitions.transition(session, ticket_id, "answer", ALICE, body="This one.")
     return run
 
 
 def claimed(engine: Engine, ticket_id: int) -> Run:
     with writing(engine) as session:
-        return claims.claim(session, ticket_id, "here").run
+        return claims.claim_ticket(session, ticket_id, "here").run
 
 
 @pytest.mark.both_databases

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cli.reference import settings_reference
-from settings import Ambient, Settings, SettingsError, keys, load
+from cli.reference import render_settings
+from settings import Ambient, Settings, SettingsError, list_keys, load
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,7 +55,7 @@ def test_an_unknown_variable_is_refused_by_name_with_what_was_meant(tmp_path: Pa
 def test_an_unknown_variable_like_no_other_is_answered_with_all_that_are_allowed(tmp_path: Path) -> None:
     (problem,) = problems({"MC_ZZZ": "2"}, tmp_path)
 
-    assert all(variable in problem for variable in keys().values())
+    assert all(variable in problem for variable in list_keys().values())
 
 
 def test_the_variables_of_a_run_and_of_the_tests_are_let_pass(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_sockets_whose_runtime_folder_is_gone_are_put_elsewhere(tmp_path: Path) 
 
 
 def test_the_table_of_settings_in_the_docs_is_current() -> None:
-    assert (ROOT / "docs/settings.md").read_text() == settings_reference(), "run bin/mc settings --markdown"
+    assert (ROOT / "docs/settings.md").read_text() == render_settings(), "run bin/mc settings --markdown"
 
 
 def test_programs_beside_a_board_find_the_address_that_it_was_started_with(tmp_path: Path) -> None:

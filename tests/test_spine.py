@@ -20,16 +20,18 @@ ALICE = Actor.human("alice")
 def make(engine: Engine, **facts: object) -> int:
     body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
     with writing(engine) as session:
-        return transitions.create(session, body, ALICE).id
+        return transitions.create_ticket(session, body, ALICE).id
 
 
 @pytest.mark.both_databases
 def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None:
     ticket_id = make(engine)
     with reading(engine) as session:
-        assert [ticket.id for ticket in dispatch_plan.plan(session, policy.DispatchLimits()).claim] == [ticket_id]
+        assert [ticket.id for ticket in dispatch_plan.plan_dispatch(session, policy.DispatchLimits()).claim] == [
+            ticket_id
+        ]
     with writing(engine) as session:
-        claim = claims.claim(session, ticket_id, "here")
+        claim = claims.claim_ticket(session, ticket_id, "here")
     event = {
         "run_seq": 1,
         "ts": "2026-01-01T00:00:00Z",
@@ -37,10 +39,10 @@ def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None
         "payload": {"block": "b1", "text": "Hello"},
     }
     with writing(engine) as session:
-        taken = ingest.take(session, claim.run.id, [ingest.WorkerEvent.model_validate(event)])
+        taken = ingest.ingest_events(session, claim.run.id, [ingest.WorkerEvent.model_validate(event)])
     assert (taken.accepted, taken.last_run_seq) == (1, 1)
     with writing(engine) as session:
-        receipt = reports.report(
+        receipt = reports.apply_report(
             session, claim.run.id, reports.RunReport(verdict="done", summary="Done."), reports.RetryPolicy()
         )
     assert receipt.accepted and receipt.ticket.status is TicketStatus.IN_REVIEW
@@ -63,14 +65,14 @@ def test_what_is_read_together_is_of_one_moment(engine: Engine) -> None:
 def test_an_unreadable_figure_does_not_cost_the_events_beside_it(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
+        run = claims.claim_ticket(session, ticket_id, "here").run
     lines = [
         {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.usage", "payload": {"input_tokens": -5}},
         {"run_seq": 2, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.usage", "payload": {"input_tokens": 10**30}},
         {"run_seq": 3, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.text", "payload": {"text": "On."}},
     ]
     with writing(engine) as session:
-        taken = ingest.take(session, run.id, [ingest.WorkerEvent.model_validate(line) for line in lines])
+        taken = ingest.ingest_events(session, run.id, [ingest.WorkerEvent.model_validate(line) for line in lines])
     assert (taken.accepted, taken.last_run_seq) == (3, 3)
 
 
@@ -79,12 +81,12 @@ def test_a_long_queue_of_one_agent_does_not_keep_the_others_idle(engine: Engine)
     """Regression: a pass looked at the first thousand tickets only, and those of a busy agent filled them all."""
     with writing(engine) as session:
         body = NewTicket.model_validate({"title": "One of many", "assigned_to": "claude", "priority": "high"})
-        for _ in range(dispatch_plan.PASS_LIMIT + 1):
-            transitions.create(session, body, ALICE)
+        for _ in range(dispatch_plan.MAX_TICKETS_PER_PASS + 1):
+            transitions.create_ticket(session, body, ALICE)
         session.execute(update(Agent).values(capacity=1))
     mine = make(engine)
     with reading(engine) as session:
-        claimed = dispatch_plan.plan(session, policy.DispatchLimits()).claim
+        claimed = dispatch_plan.plan_dispatch(session, policy.DispatchLimits()).claim
     assert [ticket.assigned_to for ticket in claimed] == ["claude", "script"]
     assert claimed[-1].id == mine
 

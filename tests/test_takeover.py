@@ -16,11 +16,11 @@ from .test_spine import ALICE, make
 def claimed(engine: Engine, ticket_id: int) -> Run:
     """A run whose program has named its conversation."""
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        claims.prepared(session, run.id, workspace="/work", config_dir="/runs/1/config")
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        claims.record_workspace(session, run.id, workspace="/work", config_dir="/runs/1/config")
         payload = {"conversation_id": "c-1"}
         event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session", "payload": payload}
-        ingest.take(session, run.id, [WorkerEvent.model_validate(event)])
+        ingest.ingest_events(session, run.id, [WorkerEvent.model_validate(event)])
     return run
 
 
@@ -28,7 +28,7 @@ def ended(engine: Engine, run: Run) -> None:
     """The wrapper has done as it was told."""
     with writing(engine) as session:
         assert session.get_one(Run, run.id).state is RunState.STOPPING
-        reports.report(session, run.id, reports.RunReport(verdict="stopped"), reports.RetryPolicy())
+        reports.apply_report(session, run.id, reports.RunReport(verdict="stopped"), reports.RetryPolicy())
 
 
 @pytest.mark.both_databases

@@ -25,24 +25,27 @@ def test_a_question_unanswered_past_its_limit_ends_the_run_and_is_asked_on_the_t
     run = claimed(engine, make(engine, assigned_to="claude"))
     event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.question", "payload": ASKED}
     with writing(engine) as session:
-        ingest.take(session, run.id, [WorkerEvent.model_validate(event)])
+        ingest.ingest_events(session, run.id, [WorkerEvent.model_validate(event)])
         assert reports.stop_unanswered(session, 3600) == 0
         session.execute(update(RunRequest).values(created=now() - timedelta(seconds=3601)))
         assert reports.stop_unanswered(session, 3600) == 1
         assert reports.stop_unanswered(session, 3600) == 0, "it is told once"
-        assert heartbeat.beat(session, run.id, heartbeat.Beat(state="waiting"))["stop"]["code"] == "timeout"
+        assert (
+            heartbeat.record_heartbeat(session, run.id, heartbeat.RunHeartbeat(state="waiting"))["stop"]["code"]
+            == "timeout"
+        )
 
     with writing(engine) as session:
-        late = reports.report(
+        late = reports.apply_report(
             session, run.id, reports.RunReport(verdict="done", summary="Done."), reports.RetryPolicy()
         )
         assert not late.accepted
 
     again = claimed(engine, make(engine, assigned_to="codex"))
     with writing(engine) as session:
-        session.execute(update(Run).where(Run.id == again.id).values(stop_code=reports.UNANSWERED))
+        session.execute(update(Run).where(Run.id == again.id).values(stop_code=reports.UNANSWERED_CODE))
         asked = reports.RunReport(verdict="question", summary="Red or blue?", question=ASKED)
-        receipt = reports.report(session, again.id, asked, reports.RetryPolicy())
+        receipt = reports.apply_report(session, again.id, asked, reports.RetryPolicy())
 
     assert receipt.accepted and receipt.ticket.status is TicketStatus.NEEDS_INPUT
 
@@ -53,7 +56,7 @@ def test_a_run_stopped_for_its_question_never_leaves_its_ticket_in_progress(engi
     ticket_id = make(engine, assigned_to="claude")
     run = claimed(engine, ticket_id)
     with writing(engine) as session:
-        session.execute(update(Run).where(Run.id == run.id).values(stop_code=reports.UNANSWERED))
-        reports.report(session, run.id, reports.RunReport(verdict=verdict), reports.RetryPolicy())
-        ticket = lookup.get(session, ticket_id)
+        session.execute(update(Run).where(Run.id == run.id).values(stop_code=reports.UNANSWERED_CODE))
+        reports.apply_report(session, run.id, reports.RunReport(verdict=verdict), reports.RetryPolicy())
+        ticket = lookup.get_ticket(session, ticket_id)
     assert (ticket.status, ticket.not_before is not None) == (TicketStatus.TODO, True)

@@ -13,9 +13,9 @@ from models import InboxItem, InboxState, Run, Ticket, TicketEvent, TicketStatus
 from tickets.lifecycle import editing, transitions, undo
 from tickets.runs import claims, reports
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict
+from tickets.shared.errors import ConflictError
 from tickets.shared.inputs import EditTicket
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from tickets.workflow import relationships
 
 from .test_spine import ALICE, make
@@ -29,7 +29,7 @@ BLOCK: dict[str, Any] = {"reason": "dependency", "owner": "bob", "next_action": 
 
 def row(engine: Engine) -> dict[str, Any]:
     with reading(engine) as session:
-        ticket = get(session, 1)
+        ticket = get_ticket(session, 1)
         return {name: getattr(ticket, name) for name in COLUMNS - COUNTED}
 
 
@@ -40,7 +40,7 @@ def move(engine: Engine, name: str, /, **facts: Any) -> None:
 
 def take_back(engine: Engine, actor: Actor = ALICE) -> None:
     with writing(engine) as session:
-        undo.undo(session, "MC-1", actor)
+        undo.undo_move(session, "MC-1", actor)
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,15 @@ def test_a_move_is_taken_back_to_the_last_column(
 def test_it_is_taken_back_once_by_who_made_it_and_within_its_time(engine: Engine) -> None:
     make(engine, **FREE)
     move(engine, "park", **PARK)
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         take_back(engine, Actor.human("bob"))
     take_back(engine)
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         take_back(engine)
     move(engine, "park", **PARK)
     with writing(engine) as session:
         session.execute(update(TicketEvent).values(ts=now() - timedelta(seconds=13)))
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         take_back(engine)
 
 
@@ -93,43 +93,45 @@ def test_a_ticket_that_was_edited_or_claimed_since_stays(engine: Engine) -> None
     make(engine, status="inbox")
     move(engine, "triage")
     with writing(engine) as session:
-        claims.claim(session, 1, "here")
-    with pytest.raises(Conflict):
+        claims.claim_ticket(session, 1, "here")
+    with pytest.raises(ConflictError):
         take_back(engine)
     make(engine, **FREE)
     with writing(engine) as session:
         transitions.transition(session, 2, "park", ALICE, **PARK)
-        editing.edit(session, get(session, 2), EditTicket(version=2, title="Other"), ALICE)
-        assert undo.offered(session, get(session, 2), ALICE) is None
+        editing.edit_ticket(session, get_ticket(session, 2), EditTicket(version=2, title="Other"), ALICE)
+        assert undo.find_undo_offer(session, get_ticket(session, 2), ALICE) is None
 
 
 def test_a_move_that_stopped_a_run_stays(engine: Engine) -> None:
     make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, 1, "here").run.id
+        run = claims.claim_ticket(session, 1, "here").run.id
     move(engine, "park", **PARK)
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         take_back(engine)
     with writing(engine) as session:
-        reports.report(session, run, reports.RunReport(verdict="stopped", summary="Stopped."), reports.RetryPolicy())
-    with pytest.raises(Conflict):
+        reports.apply_report(
+            session, run, reports.RunReport(verdict="stopped", summary="Stopped."), reports.RetryPolicy()
+        )
+    with pytest.raises(ConflictError):
         take_back(engine)
 
 
 def test_an_end_that_another_ticket_goes_by_stays(engine: Engine) -> None:
     first, second = make(engine, **FREE), make(engine, **FREE)
     with writing(engine) as session:
-        relationships.add(session, first, "blocks", second, ALICE)
+        relationships.add_relationship(session, first, "blocks", second, ALICE)
     move(engine, "close", note="Done by hand")
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         take_back(engine)
 
 
 def test_a_review_that_comes_back_is_filed_again(engine: Engine) -> None:
     make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, 1, "here").run.id
-        reports.report(session, run, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy())
+        run = claims.claim_ticket(session, 1, "here").run.id
+        reports.apply_report(session, run, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy())
     with writing(engine) as session:
         session.execute(update(Run).values(ended=now() - timedelta(minutes=1)))
     move(engine, "park", **PARK)

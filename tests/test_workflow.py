@@ -13,7 +13,7 @@ from models import ActorKind, Evidence, EvidenceSource, EvidenceStatus, Run, Tic
 from tickets.conversation import messages, timeline
 from tickets.lifecycle import transitions, undo
 from tickets.planning import phase_editing
-from tickets.planning.phase_editing import Arrange, Begin, Decide, NoPlan, Waive
+from tickets.planning.phase_editing import ArrangePhases, BeginWorkflow, DecidePhase, PhasesConflict, WaivePhase
 from tickets.runs import claims, prompt, reports
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
@@ -35,8 +35,10 @@ def phased(engine: Engine, *phases: dict[str, Any], **facts: Any) -> int:
 def work(engine: Engine, ticket_id: int, verdict: str, summary: str = "So it is.") -> Ticket:
     """The ticket is picked up and its run reports."""
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-        return reports.report(session, run.id, reports.RunReport(verdict=verdict, summary=summary), PATIENT).ticket
+        run = claims.claim_ticket(session, ticket_id, "here").run
+        return reports.apply_report(
+            session, run.id, reports.RunReport(verdict=verdict, summary=summary), PATIENT
+        ).ticket
 
 
 def move(engine: Engine, ticket_id: int, name: str, actor: Actor = ALICE, **facts: Any) -> Ticket:
@@ -50,27 +52,27 @@ def stands(ticket: Ticket) -> tuple[str, str | None, str | None]:
 
 def states(engine: Engine, ticket_id: int) -> dict[str, str]:
     with reading(engine) as session:
-        return {phase.name: phase.state.value for phase in ticket_phases.of(session, ticket_id)}
+        return {phase.name: phase.state.value for phase in ticket_phases.list_phases(session, ticket_id)}
 
 
 def prompt_of(engine: Engine, ticket_id: int) -> str:
     """What the next run is told."""
     with writing(engine) as session:
-        claim = claims.claim(session, ticket_id, "here")
-        told = prompt.compose(session, claim.ticket, claim.run)
+        claim = claims.claim_ticket(session, ticket_id, "here")
+        told = prompt.compose_prompt(session, claim.ticket, claim.run)
         session.rollback()
     return told
 
 
 def plan(engine: Engine, ticket_id: int, body: Any, actor: Actor = ALICE) -> Any:
     doing: dict[Any, Any] = {
-        Begin: phase_editing.begin,
-        Arrange: phase_editing.arrange,
-        Waive: phase_editing.waive,
-        Decide: phase_editing.decide,
+        BeginWorkflow: phase_editing.begin_workflow,
+        ArrangePhases: phase_editing.arrange_phases,
+        WaivePhase: phase_editing.waive_phase,
+        DecidePhase: phase_editing.decide_phase,
     }
     with writing(engine) as session:
-        return doing[type(body)](session, lookup.get(session, ticket_id), body, actor)
+        return doing[type(body)](session, lookup.get_ticket(session, ticket_id), body, actor)
 
 
 # ------------------------------------------------------------------------------------------------------ from one to one
@@ -157,7 +159,7 @@ def test_two_agents_do_not_send_a_ticket_back_and_forth_for_ever(engine: Engine)
     work(engine, ticket_id, "done")
     assert stands(work(engine, ticket_id, "changes", "Still wrong.")) == ("in_review", "Review", "claude")
     with writing(engine) as session:
-        timeline.comment(session, ticket_id, timeline.NewComment(body="Once more."), ALICE)
+        timeline.add_comment(session, ticket_id, timeline.NewComment(body="Once more."), ALICE)
     move(engine, ticket_id, "request_changes", body="Look again.", phase="Review")
     assert stands(work(engine, ticket_id, "changes", "Still wrong."))[:2] == ("todo", "Dev")
 
@@ -191,7 +193,7 @@ def test_a_person_who_works_a_phase_may_send_the_ticket_back(engine: Engine) -> 
 
 def _own(engine: Engine, ticket_id: int) -> None:
     with writing(engine) as session:
-        ticket = lookup.get(session, ticket_id)
+        ticket = lookup.get_ticket(session, ticket_id)
         ticket.assigned_to = "operator"
     move(engine, ticket_id, "start")
 
@@ -209,16 +211,16 @@ def test_acceptance_counts_in_the_last_phase_alone(engine: Engine) -> None:
 
 
 def test_failed_facts_keep_a_phase_from_being_handed_on(engine: Engine, tmp_path: Any) -> None:
-    from tickets.team.projects import NewProject, add
+    from tickets.team.projects import NewProject, add_project
 
     with writing(engine) as session:
-        add(session, NewProject(slug="web", name="web", folder=str(tmp_path), base_branch="main"), ALICE)
+        add_project(session, NewProject(slug="web", name="web", folder=str(tmp_path), base_branch="main"), ALICE)
     ticket_id = phased(engine, DEV, REVIEW, project="web")
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
+        run = claims.claim_ticket(session, ticket_id, "here").run
         seen = {"error": "gone"}
         report = reports.RunReport(verdict="done", observations=seen)
-        assert stands(reports.report(session, run.id, report, PATIENT).ticket)[:2] == ("in_review", "Dev")
+        assert stands(reports.apply_report(session, run.id, report, PATIENT).ticket)[:2] == ("in_review", "Dev")
         fact = select(Evidence.status).where(Evidence.source == EvidenceSource.FACT)
         assert session.scalars(fact).all() == [EvidenceStatus.FAILED]
 
@@ -247,7 +249,7 @@ def test_a_move_that_is_taken_back_takes_the_phases_with_it(engine: Engine) -> N
     move(engine, ticket_id, "finish")
     assert states(engine, ticket_id) == {"Design": "passed", "QA": "current"}
     with writing(engine) as session:
-        undo.undo(session, str(ticket_id), ALICE)
+        undo.undo_move(session, str(ticket_id), ALICE)
     assert states(engine, ticket_id) == before
 
 
@@ -267,16 +269,16 @@ def test_the_prompt_says_where_the_phase_stands_and_what_it_may_do(engine: Engin
 
 def test_a_ticket_is_given_phases_and_stands_in_the_first(engine: Engine) -> None:
     ticket_id = make(engine)
-    begun = plan(engine, ticket_id, Begin.model_validate({"phases": [REVIEW, QA], "version": 1}))
+    begun = plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [REVIEW, QA], "version": 1}))
     assert (stands(begun), begun.version) == (("todo", "Review", "claude"), 2)
-    with pytest.raises(NoPlan, match="has phases already"):
-        plan(engine, ticket_id, Begin.model_validate({"phases": [DEV]}))
+    with pytest.raises(PhasesConflict, match="has phases already"):
+        plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [DEV]}))
 
 
 def test_what_is_in_review_is_the_first_phase_of_a_workflow_that_begins(engine: Engine) -> None:
     ticket_id = make(engine)
     work(engine, ticket_id, "review")
-    plan(engine, ticket_id, Begin.model_validate({"phases": [{"name": "Dev"}, REVIEW]}))
+    plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [{"name": "Dev"}, REVIEW]}))
     assert stands(move(engine, ticket_id, "approve")) == ("todo", "Review", "claude")
     with reading(engine) as session:
         assert [run.phase for run in claims.list_runs(session, ticket_id)] == ["Dev"]
@@ -285,53 +287,57 @@ def test_what_is_in_review_is_the_first_phase_of_a_workflow_that_begins(engine: 
 def test_a_ticket_that_is_worked_on_begins_with_whoever_works_on_it(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-    with pytest.raises(NoPlan, match="script works on it"):
-        plan(engine, ticket_id, Begin.model_validate({"phases": [REVIEW]}))
-    plan(engine, ticket_id, Begin.model_validate({"phases": [DEV, REVIEW]}))
+        run = claims.claim_ticket(session, ticket_id, "here").run
+    with pytest.raises(PhasesConflict, match="script works on it"):
+        plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [REVIEW]}))
+    plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [DEV, REVIEW]}))
     with writing(engine) as session:
-        ended = reports.report(session, run.id, reports.RunReport(verdict="done"), PATIENT)
+        ended = reports.apply_report(session, run.id, reports.RunReport(verdict="done"), PATIENT)
         assert stands(ended.ticket) == ("todo", "Review", "claude")
 
 
 @pytest.mark.both_databases
 def test_what_has_not_started_is_changed_and_put_in_another_order(engine: Engine) -> None:
     ticket_id = phased(engine, DEV, REVIEW, QA)
-    plan(engine, ticket_id, Arrange.model_validate({"phases": [QA | {"gate": "checks"}, {"name": "Docs"}]}))
+    plan(engine, ticket_id, ArrangePhases.model_validate({"phases": [QA | {"gate": "checks"}, {"name": "Docs"}]}))
     with reading(engine) as session:
-        found = [(phase.name, phase.gate.value) for phase in ticket_phases.of(session, ticket_id)]
+        found = [(phase.name, phase.gate.value) for phase in ticket_phases.list_phases(session, ticket_id)]
     assert found == [("Dev", "reviewer"), ("QA", "checks"), ("Docs", "person")]
     with pytest.raises(Invalid, match="a phase Dev already"):
-        plan(engine, ticket_id, Arrange.model_validate({"phases": [DEV]}))
+        plan(engine, ticket_id, ArrangePhases.model_validate({"phases": [DEV]}))
 
 
 def test_a_phase_is_waived_with_a_reason_and_passed_over(engine: Engine) -> None:
     ticket_id = phased(engine, DEV | {"gate": "none"}, REVIEW, QA)
-    plan(engine, ticket_id, Waive(phase="Review", reason="Only words changed."))
+    plan(engine, ticket_id, WaivePhase(phase="Review", reason="Only words changed."))
     assert stands(work(engine, ticket_id, "done"))[1] == "QA"
     with reading(engine) as session:
-        waived = ticket_phases.of(session, ticket_id)[1]
+        waived = ticket_phases.list_phases(session, ticket_id)[1]
     assert (waived.state.value, waived.note) == ("waived", "Only words changed.")
-    with pytest.raises(NoPlan, match="is over"):
-        plan(engine, ticket_id, Waive(phase="Review", reason="Again."))
+    with pytest.raises(PhasesConflict, match="is over"):
+        plan(engine, ticket_id, WaivePhase(phase="Review", reason="Again."))
 
 
 def test_a_waived_phase_can_be_planned_again(engine: Engine) -> None:
     ticket_id = phased(engine, DEV, REVIEW)
-    plan(engine, ticket_id, Waive(phase="Review", reason="Not now."))
-    plan(engine, ticket_id, Arrange.model_validate({"phases": [REVIEW]}))
+    plan(engine, ticket_id, WaivePhase(phase="Review", reason="Not now."))
+    plan(engine, ticket_id, ArrangePhases.model_validate({"phases": [REVIEW]}))
     assert states(engine, ticket_id) == {"Dev": "current", "Review": "pending"}
 
 
 def test_the_current_phase_is_waived_only_before_it_has_begun_and_where_another_follows(engine: Engine) -> None:
     ticket_id = phased(engine, DEV, REVIEW)
-    assert stands(plan(engine, ticket_id, Waive(phase="Dev", reason="It is written."))) == ("todo", "Review", "claude")
-    with pytest.raises(NoPlan, match="No phase follows"):
-        plan(engine, ticket_id, Waive(phase="Review", reason="No."))
+    assert stands(plan(engine, ticket_id, WaivePhase(phase="Dev", reason="It is written."))) == (
+        "todo",
+        "Review",
+        "claude",
+    )
+    with pytest.raises(PhasesConflict, match="No phase follows"):
+        plan(engine, ticket_id, WaivePhase(phase="Review", reason="No."))
     other = phased(engine, DEV, REVIEW)
     work(engine, other, "review")
-    with pytest.raises(NoPlan, match="has begun"):
-        plan(engine, other, Waive(phase="Dev", reason="No."))
+    with pytest.raises(PhasesConflict, match="has begun"):
+        plan(engine, other, WaivePhase(phase="Dev", reason="No."))
 
 
 def test_an_approval_in_spite_of_its_evidence_shows_the_gate_as_waived(engine: Engine) -> None:
@@ -347,32 +353,32 @@ CHOOSE = {"name": "Choose", "agent": "script", "gate": "none", "choices": ["red"
 def test_a_decision_reaches_the_live_run_and_lets_it_pass_the_phase(engine: Engine) -> None:
     ticket_id = phased(engine, CHOOSE, QA)
     with writing(engine) as session:
-        run = claims.claim(session, ticket_id, "here").run
-    told = plan(engine, ticket_id, Decide(choice="red"))
+        run = claims.claim_ticket(session, ticket_id, "here").run
+    told = plan(engine, ticket_id, DecidePhase(choice="red"))
     assert isinstance(told, Run) and told.id == run.id
     with writing(engine) as session:
-        offered = messages.offer(session, lookup.get_run(session, run.id))
+        offered = messages.offer_messages(session, lookup.get_run(session, run.id))
         assert [message["body"] for message in offered] == ["Decision for phase Choose: red"]
-        ended = reports.report(session, run.id, reports.RunReport(verdict="done"), PATIENT)
+        ended = reports.apply_report(session, run.id, reports.RunReport(verdict="done"), PATIENT)
         assert ended.ticket.phase == "QA"
     assert "Decided: Choose: red." in prompt_of(engine, ticket_id)
 
 
 def test_a_decision_before_any_run_is_told_to_the_next(engine: Engine) -> None:
     ticket_id = phased(engine, CHOOSE)
-    assert plan(engine, ticket_id, Decide(choice="blue")) is None
+    assert plan(engine, ticket_id, DecidePhase(choice="blue")) is None
     with pytest.raises(Invalid, match="ends with a decision"):
-        plan(engine, ticket_id, Decide(choice="green"))
+        plan(engine, ticket_id, DecidePhase(choice="green"))
     assert "Decided: Choose: blue." in prompt_of(engine, ticket_id)
 
 
 def test_only_people_plan(engine: Engine) -> None:
     ticket_id = phased(engine, CHOOSE, REVIEW)
     bodies = [
-        Begin.model_validate({"phases": [DEV]}),
-        Arrange.model_validate({"phases": []}),
-        Waive(phase="Review", reason="Why not."),
-        Decide(choice="red"),
+        BeginWorkflow.model_validate({"phases": [DEV]}),
+        ArrangePhases.model_validate({"phases": []}),
+        WaivePhase(phase="Review", reason="Why not."),
+        DecidePhase(choice="red"),
     ]
     for body in bodies:
         with pytest.raises(Forbidden):
@@ -383,16 +389,16 @@ def test_only_people_plan(engine: Engine) -> None:
 def test_a_plan_made_from_a_stale_reading_or_for_a_closed_ticket_is_refused(engine: Engine) -> None:
     ticket_id = make(engine)
     with pytest.raises(StaleTicket):
-        plan(engine, ticket_id, Begin.model_validate({"phases": [DEV], "version": 7}))
+        plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [DEV], "version": 7}))
     move(engine, ticket_id, "cancel")
-    with pytest.raises(NoPlan, match="reopen it first"):
-        plan(engine, ticket_id, Begin.model_validate({"phases": [DEV]}))
+    with pytest.raises(PhasesConflict, match="reopen it first"):
+        plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [DEV]}))
 
 
 def test_what_is_planned_is_in_the_log_with_where_the_ticket_then_stands(engine: Engine) -> None:
     ticket_id = make(engine)
-    plan(engine, ticket_id, Begin.model_validate({"phases": [REVIEW, QA]}))
-    plan(engine, ticket_id, Waive(phase="Review", reason="No."))
+    plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [REVIEW, QA]}))
+    plan(engine, ticket_id, WaivePhase(phase="Review", reason="No."))
     with reading(engine) as session:
         logged = _planned(session, ticket_id)
     assert logged == [
@@ -410,4 +416,4 @@ def _planned(session: Session, ticket_id: int) -> list[tuple[str, dict[str, Any]
 
 def test_two_phases_of_one_ticket_do_not_share_a_name() -> None:
     with pytest.raises(ValueError, match="a name of its own"):
-        Begin.model_validate({"phases": [DEV, DEV]})
+        BeginWorkflow.model_validate({"phases": [DEV, DEV]})

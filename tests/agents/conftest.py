@@ -11,11 +11,11 @@ import pytest
 
 from tests import model_server
 from tests.model_server import ModelServer
-from tests.workers.runs import spec_for
+from tests.workers.runs import build_spec
 from workers.contract.spec import RunSpec
 
 from .conversation import Conversation
-from .programs import ROOT, arguments, binary, service
+from .programs import ROOT, build_arguments, build_environment, find_binary
 
 Start = Callable[..., Conversation]
 
@@ -39,12 +39,12 @@ def spec(folder: Path, model: ModelServer) -> Callable[..., RunSpec]:
 
     def make(program: str, **changes: Any) -> RunSpec:
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder / "home"), "LANG": "C.UTF-8"}
-        env |= {"TMPDIR": str(folder / "tmp"), "MC_RUN_ID": "12", **service(program, model.url)}
-        mine: dict[str, Any] = {"program": program, "binary": str(binary(program)), "env": env}
-        mine |= {"model": "claude-sonnet-4-5" if program == "claude" else "gpt-5.1-codex"}
-        mine |= {"permissions": "accept_edits", "argv": arguments(program, model.url)}
-        mine |= {"mcp_command": (sys.executable, str(ROOT / "mc_coordination_mcp.py"))}
-        return spec_for(folder, **mine | changes)
+        env |= {"TMPDIR": str(folder / "tmp"), "MC_RUN_ID": "12", **build_environment(program, model.url)}
+        fields: dict[str, Any] = {"program": program, "binary": str(find_binary(program)), "env": env}
+        fields |= {"model": "claude-sonnet-4-5" if program == "claude" else "gpt-5.1-codex"}
+        fields |= {"permissions": "accept_edits", "argv": build_arguments(program, model.url)}
+        fields |= {"mcp_command": (sys.executable, str(ROOT / "mc_coordination_mcp.py"))}
+        return build_spec(folder, **fields | changes)
 
     return make
 
@@ -52,14 +52,14 @@ def spec(folder: Path, model: ModelServer) -> Callable[..., RunSpec]:
 @pytest.fixture
 def start(folder: Path) -> Iterator[Start]:
     """Starts conversations and kills what is left of them after the test."""
-    begun: list[Conversation] = []
+    conversations: list[Conversation] = []
 
     def begin(spec: RunSpec, prompt: str) -> Conversation:
-        talk = Conversation(spec, folder / "run")
-        begun.append(talk)
-        talk.say(talk.agent.open(prompt))
-        return talk
+        conversation = Conversation(spec, folder / "run")
+        conversations.append(conversation)
+        conversation.say(conversation.agent.open(prompt))
+        return conversation
 
     yield begin
-    for talk in begun:
-        talk.__exit__(None, None, None)
+    for conversation in conversations:
+        conversation.__exit__(None, None, None)

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from workers.agents import agent_for
-from workers.contract.agent_events import Event
+from workers.agents import create_agent
+from workers.contract.agent_events import AgentEvent
 from workers.contract.spec import RunSpec
 
 
@@ -22,9 +22,9 @@ class Conversation:
 
     def __init__(self, spec: RunSpec, run_dir: Path) -> None:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.agent = agent_for(spec.program)
+        self.agent = create_agent(spec.program)
         self.agent.prepare(spec, run_dir)
-        self.events: list[Event] = []
+        self.events: list[AgentEvent] = []
         self._read = 0
         self._rest = b""
         self._stderr = run_dir / "stderr.log"
@@ -59,7 +59,7 @@ class Conversation:
             self._process.stdin.write(line)
         self._process.stdin.flush()
 
-    def until(self, kind: str, timeout: float = 40, **fields: object) -> Event:
+    def until(self, kind: str, timeout: float = 40, **fields: object) -> AgentEvent:
         """The next event of this kind whose payload has these fields."""
         deadline = time.monotonic() + timeout
         while True:
@@ -68,7 +68,7 @@ class Conversation:
                 self._read += 1
                 if event.kind == kind and fields.items() <= event.payload.items():
                     return event
-            assert self._more(deadline), f"no {kind} {fields}\n{self.shown()}"
+            assert self._more(deadline), f"no {kind} {fields}\n{self.describe_events()}"
 
     def finish(self) -> int:
         """End the conversation and give the exit code."""
@@ -79,14 +79,14 @@ class Conversation:
             pass
         return self._process.wait(timeout=20)
 
-    def of(self, kind: str) -> list[Event]:
+    def list_events(self, kind: str) -> list[AgentEvent]:
         """All events of a kind so far."""
         return [event for event in self.events if event.kind == kind]
 
-    def shown(self) -> str:
+    def describe_events(self) -> str:
         """Everything that was seen, for a failing test."""
-        told = "\n".join(f"{event.kind} {dict(event.payload)}" for event in self.events)
-        return f"{told}\nstderr: {self.stderr}"
+        lines = "\n".join(f"{event.kind} {dict(event.payload)}" for event in self.events)
+        return f"{lines}\nstderr: {self.stderr}"
 
     @property
     def stderr(self) -> str:
@@ -101,6 +101,6 @@ class Conversation:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             self.events += self.agent.parse(line)
-            if replies := self.agent.outbox():
+            if replies := self.agent.take_replies():
                 self.say(replies)
         return bool(chunk)

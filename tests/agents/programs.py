@@ -12,29 +12,31 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {"claude": ("claude_agent_sdk", "_bundled/claude"), "codex": ("codex_cli_bin", "bin/codex")}
 
-TOOL = {"claude": "mcp__mc-coord__", "codex": "mcp__mc_coord/"}
+TOOL_PREFIX = {"claude": "mcp__mc-coord__", "codex": "mcp__mc_coord/"}
 """How a script for the model server names a tool of mc-coord."""
 
 
-def binary(program: str) -> Path:
+def find_binary(program: str) -> Path:
     """The program's own binary as its package brings it; the test is skipped where it is not installed."""
     package, path = PROGRAMS[program]
-    found = find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    package_spec = find_spec(package)
+    if package_spec is None or not package_spec.submodule_search_locations:
         pytest.skip(f"{package} is not installed")
-    return Path(found.submodule_search_locations[0]) / path
+    return Path(package_spec.submodule_search_locations[0]) / path
 
 
-def version(program: str) -> str:
+def read_version(program: str) -> str:
     """What the installed program calls its version, for the test's name."""
     try:
-        said = subprocess.run([binary(program), "--version"], capture_output=True, text=True, env={}, timeout=20)
+        completed = subprocess.run(
+            [find_binary(program), "--version"], capture_output=True, text=True, env={}, timeout=20
+        )
     except pytest.skip.Exception:
         return "absent"
-    return next((word for word in said.stdout.split() if word[:1].isdigit()), "unknown")
+    return next((word for word in completed.stdout.split() if word[:1].isdigit()), "unknown")
 
 
-def service(program: str, url: str) -> dict[str, str]:
+def build_environment(program: str, url: str) -> dict[str, str]:
     """The environment that leads a program to the model server."""
     if program == "codex":
         return {"LOOPBACK_API_KEY": "dummy"}
@@ -46,7 +48,7 @@ def service(program: str, url: str) -> dict[str, str]:
     }
 
 
-def arguments(program: str, url: str) -> tuple[str, ...]:
+def build_arguments(program: str, url: str) -> tuple[str, ...]:
     """The arguments that lead a program to the model server."""
     if program != "codex":
         return ()
@@ -61,7 +63,7 @@ def start_slowly(command: tuple[str, ...]) -> tuple[str, ...]:
     return ("/bin/sh", "-c", 'sleep 3; exec "$0" "$@"', *command)
 
 
-CLAUDE = pytest.param("claude", id=f"claude-{version('claude')}")
-CODEX = pytest.param("codex", id=f"codex-{version('codex')}")
+CLAUDE = pytest.param("claude", id=f"claude-{read_version('claude')}")
+CODEX = pytest.param("codex", id=f"codex-{read_version('codex')}")
 both = pytest.mark.parametrize("program", [CLAUDE, CODEX])
 claude = pytest.mark.parametrize("program", [CLAUDE])

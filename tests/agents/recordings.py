@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.workers.runs import spec_for
-from workers.agents import agent_for
-from workers.contract.agent import Agent
-from workers.contract.agent_events import Event
+from tests.workers.runs import build_spec
+from workers.agents import create_agent
+from workers.contract.agent import AgentAdapter
+from workers.contract.agent_events import AgentEvent
 
 FOLDER = Path(__file__).resolve().parents[1] / "recordings"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
@@ -28,30 +28,30 @@ def lines(name: str) -> list[bytes]:
     return [json.dumps(message).encode() for direction, message in directed(name) if direction == "out"]
 
 
-def reader(name: str, folder: Path) -> Agent:
+def reader(name: str, folder: Path) -> AgentAdapter:
     """An agent of the program that made a recording, asking a person for every permission."""
     program = name.split("-")[0]
-    agent = agent_for(program)
-    agent.prepare(spec_for(folder, program=program, permissions="ask"), folder)
+    agent = create_agent(program)
+    agent.prepare(build_spec(folder, program=program, permissions="ask"), folder)
     return agent
 
 
-def events(name: str, folder: Path) -> list[Event]:
+def events(name: str, folder: Path) -> list[AgentEvent]:
     """All events of a recording, the agent asking for what the recorded client asked for."""
     return list(replay(reader(name, folder), name))
 
 
-def replay(agent: Agent, name: str) -> Iterator[Event]:
+def replay(agent: AgentAdapter, name: str) -> Iterator[AgentEvent]:
     """Play a recording to an agent, one event after the other."""
     for direction, message in directed(name):
         if direction == "in":
             _ask(agent, message)
         else:
             yield from agent.parse(json.dumps(message).encode())
-            agent.outbox()
+            agent.take_replies()
 
 
-def _ask(agent: Agent, message: dict[str, Any]) -> None:
+def _ask(agent: AgentAdapter, message: dict[str, Any]) -> None:
     """Codex numbers its replies after the requests, so the agent has to make them in the same order."""
     match message.get("method"):
         case "initialize":

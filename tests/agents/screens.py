@@ -17,7 +17,7 @@ from workers.host.processes import Identity
 from workers.host.tmux import Tmux, TmuxError
 from workers.run import launch, spool
 
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 class ScreenRun:
@@ -29,14 +29,14 @@ class ScreenRun:
         self.dir = folder / f"run-{self.spec.generation}"
         self.board = board
         self.tmux = Tmux(f"mc-{self.spec.instance}", Path(self.spec.socket).parent)
-        launch.write(self.dir, self.spec, prompt)
-        launch.start(self.tmux, self.dir, self.spec)
+        launch.write_run_dir(self.dir, self.spec, prompt)
+        launch.start_wrapper(self.tmux, self.dir, self.spec)
 
     @property
     def screen(self) -> str:
         """What every pane shows, for a failing test."""
         try:
-            return "\n".join(f"--- {pane}\n{self.tmux.capture(pane.id, 40)}" for pane in self.tmux.panes())
+            return "\n".join(f"--- {pane}\n{self.tmux.capture(pane.id, 40)}" for pane in self.tmux.list_panes())
         except TmuxError as error:
             return str(error)
 
@@ -50,7 +50,7 @@ class ScreenRun:
     def wrapper(self) -> int:
         return int(self.board.heartbeats[-1]["pid"])
 
-    def report(self, timeout: float = PATIENCE) -> dict[str, Any]:
+    def report(self, timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
         """The report, once the wrapper has left it."""
         self.until(lambda: (self.dir / "exit.json").exists(), timeout)
         report: dict[str, Any] = json.loads((self.dir / "report.json").read_bytes())
@@ -58,12 +58,16 @@ class ScreenRun:
 
     def event(self, kind: str, **fields: object) -> dict[str, Any]:
         """The payload of the first event of a kind with these fields."""
-        found: list[dict[str, Any]] = self.until(lambda: self.events(kind, **fields), PATIENCE, f"{kind} {fields}")
-        return found[0]
+        payloads: list[dict[str, Any]] = self.until(
+            lambda: self.events(kind, **fields), TIMEOUT_SECONDS, f"{kind} {fields}"
+        )
+        return payloads[0]
 
     def events(self, kind: str, **fields: object) -> list[dict[str, Any]]:
-        told = [each["payload"] for each in spool.replay(self.dir) if each["event_type"] == f"agent.{kind}"]
-        return [each for each in told if fields.items() <= each.items()]
+        payloads = [
+            entry["payload"] for entry in spool.replay_events(self.dir) if entry["event_type"] == f"agent.{kind}"
+        ]
+        return [entry for entry in payloads if fields.items() <= entry.items()]
 
     def say(self, body: str, **fields: object) -> str:
         """A message from the board; its uuid."""
@@ -83,22 +87,24 @@ class ScreenRun:
             self.tmux.send_keys(self._pane(), "C-c")
 
     def _pane(self) -> str:
-        return self.tmux.panes()[-1].id
+        return self.tmux.list_panes()[-1].id
 
     def order(self, **orders: object) -> None:
         self.board.control |= orders
 
-    def until(self, look: Any, timeout: float = PATIENCE, what: str = "the condition") -> Any:
+    def until(self, look: Any, timeout: float = TIMEOUT_SECONDS, description: str = "the condition") -> Any:
         try:
-            return wait_until(look, timeout, what)
+            return wait_until(look, timeout, description)
         except AssertionError as error:
-            told = "\n".join(f"{event['event_type']} {event['payload']}" for event in spool.replay(self.dir))
-            raise AssertionError(f"{error}\n{told}\n{self.screen}") from None
+            lines = "\n".join(f"{event['event_type']} {event['payload']}" for event in spool.replay_events(self.dir))
+            raise AssertionError(f"{error}\n{lines}\n{self.screen}") from None
 
-    def gone(self, also: Iterable[Identity] = (), timeout: float = PATIENCE) -> None:
+    def wait_until_gone(self, also: Iterable[Identity] = (), timeout: float = TIMEOUT_SECONDS) -> None:
         """Nothing of the run is alive any more."""
-        known = list(also)
-        self.until(lambda: not [*processes.carrying(self.spec.marker), *filter(processes.is_same, known)], timeout)
+        identities = list(also)
+        self.until(
+            lambda: not [*processes.find_by_marker(self.spec.marker), *filter(processes.is_alive, identities)], timeout
+        )
 
     def clear(self) -> None:
         processes.stop(Identity(0, "", ""), self.spec.marker, 0)

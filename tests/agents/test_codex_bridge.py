@@ -16,12 +16,12 @@ from websockets.sync.client import ClientConnection, unix_connect
 
 from tests.workers.fake_api import FakeApi, serving
 from tests.workers.runs import Run, running
-from workers.agents.codex.program import socket_of
+from workers.agents.codex.program import build_socket_path
 from workers.contract.spec import RunSpec
 from workers.host import processes
 
 from .conftest import Start
-from .programs import CODEX, TOOL, binary
+from .programs import CODEX, TOOL_PREFIX, find_binary
 
 pytestmark = [pytest.mark.agents, pytest.mark.parametrize("program", [CODEX])]
 
@@ -39,19 +39,19 @@ def board() -> Iterator[FakeApi]:
 @pytest.fixture
 def begin(folder: Path, spec: Make, board: FakeApi, program: str) -> Iterator[Begin]:
     """Starts a wrapper; nothing of its run is left after the test."""
-    begun: list[Any] = []
+    contexts: list[Any] = []
 
     def start(prompt: str, **changes: Any) -> Run:
         values = asdict(spec(program, permissions="bypass", **changes))
-        given = {name: values[name] for name in ("program", "binary", "env", "model", "argv", "permissions")}
+        fields = {name: values[name] for name in ("program", "binary", "env", "model", "argv", "permissions")}
         os.mkfifo(folder / "workspace/gate")
-        begun.append(running(folder, board.base, prompt, mcp_command=values["mcp_command"], **given))
-        run: Run = begun[-1].__enter__()
+        contexts.append(running(folder, board.base, prompt, mcp_command=values["mcp_command"], **fields))
+        run: Run = contexts[-1].__enter__()
         return run
 
     yield start
-    for each in begun:
-        each.__exit__(None, None, None)
+    for context in contexts:
+        context.__exit__(None, None, None)
 
 
 def ask(peer: ClientConnection, number: int, method: str, **params: Any) -> Any:
@@ -63,12 +63,12 @@ def ask(peer: ClientConnection, number: int, method: str, **params: Any) -> Any:
 
 
 def test_a_run_reports_through_its_tools_and_leaves_no_process_and_no_socket(program: str, begin: Begin) -> None:
-    report = f'[[tool: {TOOL[program]}mc_report_done {{"summary":"Said hello"}}]]'
+    report = f'[[tool: {TOOL_PREFIX[program]}mc_report_done {{"summary":"Said hello"}}]]'
     run = begin(f"[[bash: echo hello]]{report}[[say: That is all.]]")
-    told = run.wait()
-    assert (told["verdict"], told["summary"], told["exit_code"]) == ("done", "Said hello", 0), run.screen
+    outcome = run.wait()
+    assert (outcome["verdict"], outcome["summary"], outcome["exit_code"]) == ("done", "Said hello", 0), run.screen
     assert run.events("agent.raw") == [] and run.survivors() == []
-    assert not os.path.lexists(socket_of(run.spec))
+    assert not os.path.lexists(build_socket_path(run.spec))
     assert not any("socket" in notice["text"] for notice in run.events("agent.notice"))
 
 
@@ -76,7 +76,7 @@ def test_a_second_client_sees_the_same_turn_and_its_end_ends_nothing(program: st
     run = begin(f"{GATE}[[say: DONE: The gate was open.]]", mcp_command=None)
     run.event("agent.tool_call")
     thread = run.event("agent.session")["conversation_id"]
-    place = socket_of(run.spec)
+    place = build_socket_path(run.spec)
     assert place.stat().st_mode & 0o777 == 0o600
     with unix_connect(str(place), "ws://localhost/", compression=None) as peer:
         ask(peer, 1, "initialize", clientInfo={"name": "second", "title": "Second", "version": "1"})
@@ -93,15 +93,19 @@ def test_a_bridge_that_is_killed_ends_the_run_as_a_crash_with_nothing_left_alive
     run = begin(f"{GATE}[[say: DONE: Never.]]", mcp_command=None)
     run.event("agent.tool_call")
     assert run.wrapper
-    [bridge] = [each for each in processes.tree(run.wrapper.pid) if is_bridge(each.pid)]
-    family = processes.tree(bridge.pid)
+    [bridge] = [process for process in processes.list_tree(run.wrapper.pid) if is_bridge(process.pid)]
+    family = processes.list_tree(bridge.pid)
     assert len(family) >= 3, "the bridge, the server, its tool"
 
     os.kill(bridge.pid, signal.SIGKILL)
 
-    told = run.wait()
-    assert (told["verdict"], told["failure"]["class"], told["exit_code"]) == ("failed", "killed", -signal.SIGKILL)
-    assert run.survivors() == [] and not any(map(processes.is_same, family))
+    outcome = run.wait()
+    assert (outcome["verdict"], outcome["failure"]["class"], outcome["exit_code"]) == (
+        "failed",
+        "killed",
+        -signal.SIGKILL,
+    )
+    assert run.survivors() == [] and not any(map(processes.is_alive, family))
 
 
 def test_a_run_that_is_stopped_in_a_tool_takes_the_server_with_it(program: str, begin: Begin) -> None:
@@ -110,18 +114,18 @@ def test_a_run_that_is_stopped_in_a_tool_takes_the_server_with_it(program: str, 
     assert run.wrapper
     run.wrapper.terminate()
     assert run.wait()["verdict"] == "stopped"
-    assert run.survivors() == [] and not os.path.lexists(socket_of(run.spec))
+    assert run.survivors() == [] and not os.path.lexists(build_socket_path(run.spec))
 
 
 def test_a_bridge_whose_wrapper_is_gone_ends_with_its_server(program: str, spec: Make, start: Start) -> None:
     marker = f"MC_RUN_ID={uuid4().hex}"
-    made = spec(program, mcp_command=None)
+    run_spec = spec(program, mcp_command=None)
     name, _, value = marker.partition("=")
-    talk = start(replace(made, env={**made.env, name: value}), "[[hang: 60]]")
-    talk.until("state", state="running")
-    assert processes.carrying(marker)
-    assert talk.finish() == 0
-    assert processes.carrying(marker) == []
+    conversation = start(replace(run_spec, env={**run_spec.env, name: value}), "[[hang: 60]]")
+    conversation.until("state", state="running")
+    assert processes.find_by_marker(marker)
+    assert conversation.finish() == 0
+    assert processes.find_by_marker(marker) == []
 
 
 NO_SOCKETS = """#!/bin/sh
@@ -134,13 +138,13 @@ def test_a_codex_without_sockets_works_on_pipes_and_says_so(
     program: str, spec: Make, start: Start, folder: Path
 ) -> None:
     old = folder / "old-codex"
-    old.write_text(NO_SOCKETS.format(codex=binary(program)))
+    old.write_text(NO_SOCKETS.format(codex=find_binary(program)))
     old.chmod(0o755)
-    talk = start(spec(program, mcp_command=None, binary=str(old)), "[[say: DONE: On pipes.]]")
-    assert "no socket" in talk.until("notice").payload["text"]
-    assert talk.until("result").payload["text"] == "DONE: On pipes.", talk.shown()
-    assert talk.finish() == 0
+    conversation = start(spec(program, mcp_command=None, binary=str(old)), "[[say: DONE: On pipes.]]")
+    assert "no socket" in conversation.until("notice").payload["text"]
+    assert conversation.until("result").payload["text"] == "DONE: On pipes.", conversation.describe_events()
+    assert conversation.finish() == 0
 
 
 def is_bridge(pid: int) -> bool:
-    return b"\0workers.codex_bridge\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"\0workers.agents.codex.bridge\0" in Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -16,7 +16,7 @@ from tests.workers.runs import Run, running
 from workers.agents import transcripts
 from workers.contract.spec import RunSpec
 
-from .programs import CODEX, TOOL
+from .programs import CODEX, TOOL_PREFIX
 
 pytestmark = [pytest.mark.agents, pytest.mark.parametrize("program", [CODEX])]
 Work = Callable[..., Run]
@@ -33,25 +33,25 @@ def work(folder: Path, spec: Callable[..., RunSpec], board: FakeApi, program: st
     """Runs a prompt under the wrapper; each run has a folder of its own, the conversation's is shared."""
 
     def run(prompt: str, **changes: Any) -> Run:
-        made = spec(program, **changes)
-        values = {name: value for name, value in asdict(made).items() if name not in ("api", "instance", "limits")}
-        values |= {"argv": ("exec", *made.argv), "socket": str(folder / "run.sock")}
+        run_spec = spec(program, **changes)
+        values = {name: value for name, value in asdict(run_spec).items() if name not in ("api", "instance", "limits")}
+        values |= {"argv": ("exec", *run_spec.argv), "socket": str(folder / "run.sock")}
         home = folder / uuid4().hex[:8]
         home.mkdir()
-        with running(home, board.base, prompt, **values) as started:
-            started.wait(60)
-            assert started.survivors() == []
-        return started
+        with running(home, board.base, prompt, **values) as started_run:
+            started_run.wait(60)
+            assert started_run.survivors() == []
+        return started_run
 
     return run
 
 
 def test_a_verdict_through_the_tools_comes_with_a_commands_result(program: str, work: Work, folder: Path) -> None:
-    report = f'[[tool: {TOOL[program]}mc_report_done {{"summary":"Wrote out.txt"}}]]'
+    report = f'[[tool: {TOOL_PREFIX[program]}mc_report_done {{"summary":"Wrote out.txt"}}]]'
     run = work(f"[[bash: echo hello > out.txt; echo written]]{report}[[say: That is all.]]")
     assert (run.report["verdict"], run.report["summary"], run.report["exit_code"]) == ("done", "Wrote out.txt", 0)
     assert (folder / "workspace/out.txt").read_text() == "hello\n"
-    assert [told["source"] for told in run.events("agent.input")] == ["prompt"]
+    assert [payload["source"] for payload in run.events("agent.input")] == ["prompt"]
     assert run.events("agent.tool_result")[0]["output"].strip() == "written"
     assert run.events("agent.raw") == []
 
@@ -73,7 +73,7 @@ def test_a_fork_goes_on_in_a_conversation_of_its_own(
 ) -> None:
     first = work("Remember the heron. [[say: DONE: Gladly.]]", mcp_command=None)
     thread = first.report["conversation_id"]
-    assert transcripts.copy(program, folder / "config", thread, folder / "copied")
+    assert transcripts.copy_conversation(program, folder / "config", thread, folder / "copied")
 
     fork = work("[[say: DONE: Forked.]]", mcp_command=None, forks=thread, config_dir=str(folder / "copied"))
 
@@ -91,4 +91,4 @@ def test_a_message_waits_for_the_next_run(program: str, work: Work, board: FakeA
     board.control["messages"] = [{"id": 7, "uuid": uuid, "body": "One more thing.", "mode": "queue"}]
     run = work("[[bash: sleep 1]][[say: DONE: Without it.]]", mcp_command=None)
     assert run.report["summary"] == "Without it."
-    assert [told["state"] for told in run.events("agent.receipt") if told["uuid"] == uuid] == ["queued"]
+    assert [payload["state"] for payload in run.events("agent.receipt") if payload["uuid"] == uuid] == ["queued"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.runs import spec_for
+from tests.workers.runs import build_spec
 from workers.agents.tui import codex_trust
 from workers.host import processes
 
@@ -25,6 +25,6 @@ def test_a_codex_that_hangs_up_leaves_its_hooks_untrusted_and_nothing_behind(tmp
     binary.write_text(HANGS_UP + then + "\n")
     binary.chmod(0o755)
     (tmp_path / "workspace").mkdir()
-    spec = spec_for(tmp_path, program="codex", binary=str(binary))
-    codex_trust.trust(spec, dict(os.environ) | spec.environment)
-    assert processes.carrying(spec.marker) == []
+    spec = build_spec(tmp_path, program="codex", binary=str(binary))
+    codex_trust.trust_hooks(spec, dict(os.environ) | spec.environment)
+    assert processes.find_by_marker(spec.marker) == []

@@ -12,25 +12,25 @@ from typing import Any
 
 import pytest
 
-from tests.workers.repositories import git, repository
-from tests.workers.runs import spec_for
-from workers.agents import PROGRAMS, UnknownProgram, agent_for
+from tests.workers.repositories import create_repository, git
+from tests.workers.runs import build_spec
+from workers.agents import PROGRAMS, UnknownProgram, create_agent
 from workers.contract.spec import Permissions, RunLimits
 
 MCP = ("/venv/bin/python", "/checkout/mc_coordination_mcp.py")
 
 
-def prepared(program: str, folder: Path, **changes: Any) -> tuple[list[str], Path]:
+def prepare_agent(program: str, folder: Path, **changes: Any) -> tuple[list[str], Path]:
     """The command line and the config folder of a spec."""
-    spec = spec_for(folder, program=program, binary=f"/opt/{program}", mcp_command=MCP, **changes)
-    agent = agent_for(program)
+    spec = build_spec(folder, program=program, binary=f"/opt/{program}", mcp_command=MCP, **changes)
+    agent = create_agent(program)
     agent.prepare(spec, folder)
     return agent.command(spec), Path(spec.config_dir)
 
 
 @pytest.mark.parametrize("program", ["claude", "codex"])
 def test_the_config_folder_is_private_and_holds_no_token(program: str, tmp_path: Path) -> None:
-    _, folder = prepared(program, tmp_path)
+    _, folder = prepare_agent(program, tmp_path)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     files = list(folder.iterdir())
     assert files
@@ -44,27 +44,31 @@ def test_the_config_folder_is_private_and_holds_no_token(program: str, tmp_path:
     [("default", None), ("ask", None), ("accept_edits", "acceptEdits"), ("bypass", "bypassPermissions")],
 )
 def test_permissions_of_claude_become_its_mode(permissions: Permissions, mode: str | None, tmp_path: Path) -> None:
-    argv, _ = prepared("claude", tmp_path, permissions=permissions)
+    argv, _ = prepare_agent("claude", tmp_path, permissions=permissions)
     assert (argv[argv.index("--permission-mode") + 1] if "--permission-mode" in argv else None) == mode
     assert argv[argv.index("--permission-prompt-tool") + 1] == "stdio"
 
 
 def test_a_resumed_claude_keeps_what_it_knew(tmp_path: Path) -> None:
-    argv, folder = prepared("claude", tmp_path)
+    argv, folder = prepare_agent("claude", tmp_path)
     assert argv[:2] == ["/opt/claude", "-p"] and "--session-id" in argv and "--resume" not in argv
     state = folder / ".claude.json"
     state.write_text(json.dumps({"numStartups": 7, "projects": {"/elsewhere": {"allowedTools": []}}}))
-    argv, _ = prepared(
+    argv, _ = prepare_agent(
         "claude", tmp_path, resume=True, model="opus", effort="high", limits=RunLimits(turns=9), argv=("--betas", "x")
     )
     assert "--session-id" not in argv and argv[argv.index("--resume") + 1].startswith("6f1c2b0e")
     assert argv[-8:] == ["--model", "opus", "--effort", "high", "--max-turns", "9", "--betas", "x"]
-    kept = json.loads(state.read_text())
-    assert kept["numStartups"] == 7 and "/elsewhere" in kept["projects"] and kept["hasCompletedOnboarding"] is True
+    new_state = json.loads(state.read_text())
+    assert (
+        new_state["numStartups"] == 7
+        and "/elsewhere" in new_state["projects"]
+        and new_state["hasCompletedOnboarding"] is True
+    )
 
 
 def test_codex_is_told_of_the_coordination_server_and_keeps_no_daemon(tmp_path: Path) -> None:
-    argv, folder = prepared("codex", tmp_path, effort="high", workspace=str(tmp_path / 'odd "name" ü'))
+    argv, folder = prepare_agent("codex", tmp_path, effort="high", workspace=str(tmp_path / 'odd "name" ü'))
     assert argv[-3:] == ["workers.agents.codex.bridge", "/opt/codex", str(tmp_path / "run.codex")]
     config = tomllib.loads((folder / "config.toml").read_text())
     server = config["mcp_servers"]["mc-coord"]
@@ -78,13 +82,13 @@ def test_codex_is_told_of_the_coordination_server_and_keeps_no_daemon(tmp_path: 
 
 def test_an_agent_that_may_edit_may_also_check_and_commit(tmp_path: Path) -> None:
     """Work that cannot be committed never comes to a reviewer."""
-    folder = repository(tmp_path / "project")
+    folder = create_repository(tmp_path / "project")
     place = tmp_path / "place"
     git(folder, "worktree", "add", "--quiet", "-b", "mc/MC-3", str(place))
 
-    prepared("claude", tmp_path, permissions="accept_edits", check=("make", "test all"))
+    prepare_agent("claude", tmp_path, permissions="accept_edits", check=("make", "test all"))
     rules = json.loads((tmp_path / "config/settings.json").read_text())["permissions"]["allow"]
-    prepared("codex", tmp_path, permissions="accept_edits", workspace=str(place))
+    prepare_agent("codex", tmp_path, permissions="accept_edits", workspace=str(place))
     sandbox = tomllib.loads((tmp_path / "config/config.toml").read_text())["sandbox_workspace_write"]
 
     assert rules == ["mcp__mc-coord", "Bash(git add:*)", "Bash(git commit:*)", "Bash(make 'test all')"]
@@ -94,103 +98,103 @@ def test_an_agent_that_may_edit_may_also_check_and_commit(tmp_path: Path) -> Non
 
 
 def test_an_agent_that_must_ask_asks_for_every_command(tmp_path: Path) -> None:
-    prepared("claude", tmp_path, permissions="ask", check=("make", "test"))
+    prepare_agent("claude", tmp_path, permissions="ask", check=("make", "test"))
     assert json.loads((tmp_path / "config/settings.json").read_text())["permissions"]["allow"] == ["mcp__mc-coord"]
 
 
 def test_no_folder_outside_is_opened_where_there_is_no_worktree(tmp_path: Path) -> None:
     (tmp_path / "astray").mkdir()
     (tmp_path / "astray/.git").write_text("gitdir: ../somewhere\n")
-    for workspace in (repository(tmp_path / "whole"), tmp_path, tmp_path / "astray"):
-        prepared("codex", tmp_path, workspace=str(workspace))
+    for workspace in (create_repository(tmp_path / "whole"), tmp_path, tmp_path / "astray"):
+        prepare_agent("codex", tmp_path, workspace=str(workspace))
         config = tomllib.loads((tmp_path / "config/config.toml").read_text())
         assert config["sandbox_workspace_write"]["writable_roots"] == []
 
 
 def test_a_message_before_the_conversation_is_open_waits_for_it(tmp_path: Path) -> None:
-    agent = agent_for("codex")
-    agent.prepare(spec_for(tmp_path, program="codex"), tmp_path)
+    agent = create_agent("codex")
+    agent.prepare(build_spec(tmp_path, program="codex"), tmp_path)
     agent.open("first")
     assert agent.send("u-2", "second") == []
     agent.parse(b'{"id":1,"result":{}}')
-    assert [json.loads(line)["method"] for line in agent.outbox()] == ["initialized", "thread/start"]
+    assert [json.loads(line)["method"] for line in agent.take_replies()] == ["initialized", "thread/start"]
     agent.parse(b'{"id":2,"result":{"thread":{"id":"t-1"}}}')
-    said = [json.loads(line)["params"]["input"][0]["text"] for line in agent.outbox()]
-    assert said == ["first", "second"]
-    assert agent.outbox() == []
+    texts = [json.loads(line)["params"]["input"][0]["text"] for line in agent.take_replies()]
+    assert texts == ["first", "second"]
+    assert agent.take_replies() == []
 
 
-@pytest.mark.parametrize(("resume", "counted"), [(False, 300), (True, 0)])
+@pytest.mark.parametrize(("resume", "count"), [(False, 300), (True, 0)])
 def test_tokens_told_before_the_first_turn_are_an_earlier_processes_only_on_resume(
-    resume: bool, counted: int, tmp_path: Path
+    resume: bool, count: int, tmp_path: Path
 ) -> None:
-    agent = agent_for("codex")
-    agent.prepare(spec_for(tmp_path, program="codex", resume=resume), tmp_path)
+    agent = create_agent("codex")
+    agent.prepare(build_spec(tmp_path, program="codex", resume=resume), tmp_path)
     agent.open("prompt")
     agent.parse(b'{"id":1,"result":{}}')
     agent.parse(b'{"id":2,"result":{"thread":{"id":"t"}}}')
     usage = {"total": {"inputTokens": 300}, "last": {"inputTokens": 100}}
-    told = {"method": "thread/tokenUsage/updated", "params": {"threadId": "t", "tokenUsage": usage}}
-    assert agent.parse(json.dumps(told).encode())[0].payload["input_tokens"] == counted
+    notification = {"method": "thread/tokenUsage/updated", "params": {"threadId": "t", "tokenUsage": usage}}
+    assert agent.parse(json.dumps(notification).encode())[0].payload["input_tokens"] == count
 
 
 def test_the_first_turn_waits_for_the_coordination_tools(tmp_path: Path) -> None:
-    agent = agent_for("codex")
-    agent.prepare(spec_for(tmp_path, program="codex", mcp_command=MCP), tmp_path)
+    agent = create_agent("codex")
+    agent.prepare(build_spec(tmp_path, program="codex", mcp_command=MCP), tmp_path)
     agent.open("prompt")
     agent.parse(b'{"id":1,"result":{}}')
     agent.parse(b'{"id":2,"result":{"thread":{"id":"t"}}}')
-    agent.outbox()
-    for name, status, said in (("other", "ready", 0), ("mc-coord", "starting", 0), ("mc-coord", "failed", 1)):
-        told = {"method": "mcpServer/startupStatus/updated", "params": {"name": name, "status": status}}
-        agent.parse(json.dumps(told).encode())
-        assert len(agent.outbox()) == said, (name, status)
+    agent.take_replies()
+    for name, status, count in (("other", "ready", 0), ("mc-coord", "starting", 0), ("mc-coord", "failed", 1)):
+        notification = {"method": "mcpServer/startupStatus/updated", "params": {"name": name, "status": status}}
+        agent.parse(json.dumps(notification).encode())
+        assert len(agent.take_replies()) == count, (name, status)
 
 
 def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> None:
-    asked = {"method": "mcpServer/elicitation/request", "id": 5, "params": {"serverName": "mc-coord"}}
+    request = {"method": "mcpServer/elicitation/request", "id": 5, "params": {"serverName": "mc-coord"}}
     other = {"method": "mcpServer/elicitation/request", "id": 6, "params": {"serverName": "other"}}
-    agent = agent_for("codex")
-    agent.prepare(spec_for(tmp_path, program="codex", permissions="accept_edits"), tmp_path)
-    assert agent.parse(json.dumps(asked).encode()) == []
+    agent = create_agent("codex")
+    agent.prepare(build_spec(tmp_path, program="codex", permissions="accept_edits"), tmp_path)
+    assert agent.parse(json.dumps(request).encode()) == []
     assert [event.kind for event in agent.parse(json.dumps(other).encode())] == ["notice"]
-    replies = [json.loads(line) for line in agent.outbox()]
+    replies = [json.loads(line) for line in agent.take_replies()]
     assert [(reply["id"], reply["result"]["action"]) for reply in replies] == [(5, "accept"), (6, "decline")]
 
 
 def test_a_question_of_codex_is_answered_by_its_text(tmp_path: Path) -> None:
     question = {"id": "q1", "header": "Pick", "question": "Which?", "options": [{"label": "A", "description": "a"}]}
     request = {"method": "item/tool/requestUserInput", "id": "r-1", "params": {"questions": [question]}}
-    agent = agent_for("codex")
-    agent.prepare(spec_for(tmp_path, program="codex"), tmp_path)
-    asked = agent.parse(json.dumps(request).encode())[0].payload
-    assert asked["questions"][0]["choices"] == [{"label": "A", "detail": "a"}]
-    reply = agent.answer({"request": asked["request"], "behavior": "allow", "answers": {"Which?": "A"}})
+    agent = create_agent("codex")
+    agent.prepare(build_spec(tmp_path, program="codex"), tmp_path)
+    payload = agent.parse(json.dumps(request).encode())[0].payload
+    assert payload["questions"][0]["choices"] == [{"label": "A", "detail": "a"}]
+    reply = agent.answer({"request": payload["request"], "behavior": "allow", "answers": {"Which?": "A"}})
     assert json.loads(reply[0]) == {"id": "r-1", "result": {"answers": {"q1": {"answers": ["A"]}}}}
 
 
 @pytest.mark.parametrize("program", ["claude", "codex"])
 def test_an_unknown_request_gets_an_error_instead_of_silence(program: str, tmp_path: Path) -> None:
-    agent = agent_for(program)
-    agent.prepare(spec_for(tmp_path, program=program), tmp_path)
+    agent = create_agent(program)
+    agent.prepare(build_spec(tmp_path, program=program), tmp_path)
     request: dict[str, Any] = {"method": "item/new/thing", "id": 9, "params": {}}
     if program == "claude":
         request = {"type": "control_request", "request_id": "r9", "request": {"subtype": "new_thing"}}
     assert [event.kind for event in agent.parse(json.dumps(request).encode())] == ["raw"]
-    assert "error" in json.dumps(json.loads(agent.outbox()[0]))
+    assert "error" in json.dumps(json.loads(agent.take_replies()[0]))
 
 
 def test_only_known_programs_have_agents() -> None:
     assert PROGRAMS == ("script", "claude", "codex")
     with pytest.raises(UnknownProgram):
-        agent_for("claude; rm -rf /")
+        create_agent("claude; rm -rf /")
 
 
 def test_an_agent_needs_nothing_heavy() -> None:
     check = (
-        "import sys; from workers.agents import agent_for; agent_for('claude'); agent_for('codex');"
+        "import sys; from workers.agents import create_agent; create_agent('claude'); create_agent('codex');"
         "print(sorted({'ssl', 'asyncio', 'http.client', 'mcp', 'pydantic'} & sys.modules.keys()))"
     )
     root = Path(__file__).resolve().parents[2]
-    said = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
+    completed = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "[]"

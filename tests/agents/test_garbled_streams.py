@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.contract.agent import Agent
-from workers.contract.agent_events import KINDS, TEXT_BYTES, Event, raw
-from workers.contract.fields import Fields, read_line
+from workers.contract.agent import AgentAdapter
+from workers.contract.agent_events import KINDS, MAX_TEXT_BYTES, AgentEvent, make_raw_event
+from workers.contract.fields import Fields, parse_line
 
 from .recordings import NAMES, lines, reader
 
@@ -30,26 +30,26 @@ json_values = st.recursive(
 )
 
 
-def agent_of(program: str) -> Agent:
+def build_agent(program: str) -> AgentAdapter:
     with tempfile.TemporaryDirectory() as folder:
         agent = reader(program, Path(folder))
     agent.open("the prompt")
     return agent
 
 
-def check(events: list[Event]) -> None:
+def check_events(events: list[AgentEvent]) -> None:
     for event in events:
         assert event.kind in KINDS
         json.dumps(event.payload, allow_nan=False, ensure_ascii=False).encode("utf-8")
         for value in event.payload.values():
-            assert not isinstance(value, str) or len(value.encode()) <= TEXT_BYTES
+            assert not isinstance(value, str) or len(value.encode()) <= MAX_TEXT_BYTES
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @given(line=st.binary(max_size=400))
 def test_any_bytes_are_kept(program: str, line: bytes) -> None:
-    events = agent_of(program).parse(line)
-    check(events)
+    events = build_agent(program).parse(line)
+    check_events(events)
     assert events or not line.strip()
 
 
@@ -57,72 +57,72 @@ def test_any_bytes_are_kept(program: str, line: bytes) -> None:
 @given(data=st.data())
 def test_a_cut_or_merged_line_is_kept_as_raw(program: str, data: st.DataObject) -> None:
     first, second = (data.draw(st.sampled_from(POOL[program.split("-")[0]])) for _ in range(2))
-    cut = first[: data.draw(st.integers(1, len(first) - 1))]
-    agent = agent_of(program)
-    for line in (cut, first + second, first[len(cut) :], cut + second):
+    beginning = first[: data.draw(st.integers(1, len(first) - 1))]
+    agent = build_agent(program)
+    for line in (beginning, first + second, first[len(beginning) :], beginning + second):
         events = agent.parse(line)
-        check(events)
+        check_events(events)
         assert [event.kind for event in events] == ["raw"]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @given(data=st.data())
 def test_flipped_bytes_change_at_most_their_own_line(program: str, data: st.DataObject) -> None:
-    agent = agent_of(program)
+    agent = build_agent(program)
     for line in data.draw(st.lists(st.sampled_from(POOL[program.split("-")[0]]), min_size=1, max_size=4)):
         garbled = bytearray(line)
         for place in data.draw(st.lists(st.integers(0, len(line) - 1), max_size=5)):
             garbled[place] = data.draw(st.integers(0, 255))
-        check(agent.parse(bytes(garbled)))
+        check_events(agent.parse(bytes(garbled)))
     assert agent.state in ("starting", "running", "waiting", "idle")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @given(data=st.data())
 def test_fields_of_another_type_are_survived(program: str, data: st.DataObject) -> None:
-    agent = agent_of(program)
+    agent = build_agent(program)
     message = json.loads(data.draw(st.sampled_from(POOL[program.split("-")[0]])))
     for _ in range(data.draw(st.integers(1, 3))):
         _replace(message, data)
-    check(agent.parse(json.dumps(message).encode()))
-    agent.outbox()
-    check(agent.parse(json.dumps(message).encode()))
+    check_events(agent.parse(json.dumps(message).encode()))
+    agent.take_replies()
+    check_events(agent.parse(json.dumps(message).encode()))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @given(answer=st.dictionaries(st.sampled_from(["request", "behavior", "answers", "scope", "message"]), json_values))
 def test_a_senseless_answer_is_no_answer(program: str, answer: dict[str, Any]) -> None:
-    assert agent_of(program).answer(answer) == []
+    assert build_agent(program).answer(answer) == []
 
 
 @pytest.mark.parametrize("program", ["claude", "codex"])
 def test_huge_and_deep_lines_are_cut_and_marked(program: str) -> None:
-    agent = agent_of(f"{program}-")
+    agent = build_agent(f"{program}-")
     huge = b"x" * (3 << 20)
     assert agent.parse(huge)[0].payload["truncated"] is True
     content = [{"type": "text", "text": "é" * (1 << 20)}]
-    said = {"type": "assistant", "message": {"id": "m", "content": content}}
+    message = {"type": "assistant", "message": {"id": "m", "content": content}}
     item = {"type": "item.completed", "item": {"type": "agent_message", "id": "m", "text": "é" * (1 << 20)}}
-    events = agent.parse(json.dumps(said if program == "claude" else item).encode())
-    check(events)
+    events = agent.parse(json.dumps(message if program == "claude" else item).encode())
+    check_events(events)
     assert events[-1].payload["truncated"] is True
-    check(agent.parse(b"[" * 100_000))
-    check(agent.parse(b'{"type":' * 2000 + b"1" + b"}" * 2000))
-    check(agent.parse(b'{"type": "assistant", "n": ' + b"9" * 10_000 + b"}"))
+    check_events(agent.parse(b"[" * 100_000))
+    check_events(agent.parse(b'{"type":' * 2000 + b"1" + b"}" * 2000))
+    check_events(agent.parse(b'{"type": "assistant", "n": ' + b"9" * 10_000 + b"}"))
 
 
 def test_half_a_surrogate_pair_can_be_stored() -> None:
     content = r'{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"a \ud83d b"}]}}'
-    events = agent_of("claude-").parse(content.encode())
-    check(events)
+    events = build_agent("claude-").parse(content.encode())
+    check_events(events)
     assert events[-1].payload["text"] == "a ? b"
 
 
 def test_a_reader_that_fails_keeps_the_line() -> None:
-    def fail(message: Fields) -> list[Event]:
+    def fail(message: Fields) -> list[AgentEvent]:
         raise ZeroDivisionError
 
-    assert read_line(b'{"type":"new"}', fail) == [raw(b'{"type":"new"}', "unreadable: ZeroDivisionError")]
+    assert parse_line(b'{"type":"new"}', fail) == [make_raw_event(b'{"type":"new"}', "unreadable: ZeroDivisionError")]
 
 
 def _replace(value: Any, data: st.DataObject) -> None:

@@ -18,8 +18,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import TextContent
 
 import mc_coordination_mcp as coord
-from tests.workers.runs import spec_for
-from workers.agents.coordination import server_environment
+from tests.workers.runs import build_spec
+from workers.agents.coordination import build_server_environment
 
 from .programs import ROOT
 
@@ -66,10 +66,10 @@ def board() -> Iterator[Board]:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "workspace").mkdir()
-    return server_environment(spec_for(tmp_path), tmp_path)
+    return build_server_environment(build_spec(tmp_path), tmp_path)
 
 
-def call(environment: dict[str, str], *calls: Call) -> list[tuple[bool, str]]:
+def call_tools(environment: dict[str, str], *calls: Call) -> list[tuple[bool, str]]:
     """What the real server process answers to each call, as (is an error, text)."""
     server = StdioServerParameters(
         command=sys.executable, args=[str(ROOT / "mc_coordination_mcp.py")], env=environment, cwd=str(ROOT)
@@ -77,7 +77,7 @@ def call(environment: dict[str, str], *calls: Call) -> list[tuple[bool, str]]:
 
     async def speak() -> list[tuple[bool, str]]:
         async with Client(server) as client:
-            answers = [await client.call_tool(name, given) for name, given in calls]
+            answers = [await client.call_tool(name, arguments) for name, arguments in calls]
             return [
                 (
                     bool(answer.is_error),
@@ -91,7 +91,7 @@ def call(environment: dict[str, str], *calls: Call) -> list[tuple[bool, str]]:
 
 def test_a_verdict_is_on_disk_and_a_second_one_replaces_it(tmp_path: Path, environment: dict[str, str]) -> None:
     claims = [{"kind": "tests", "text": "All pass", "item": 0}]
-    answers = call(
+    answers = call_tools(
         environment,
         ("mc_report_review", {"summary": "Please look"}),
         ("mc_report_done", {"summary": "Finished", "claims": claims}),
@@ -114,14 +114,16 @@ def test_a_verdict_is_on_disk_and_a_second_one_replaces_it(tmp_path: Path, envir
 
 
 def test_changes_are_requested_of_an_earlier_phase(tmp_path: Path, environment: dict[str, str]) -> None:
-    answers = call(environment, ("mc_request_changes", {"feedback": "greet.txt lacks a line."}))
+    answers = call_tools(environment, ("mc_request_changes", {"feedback": "greet.txt lacks a line."}))
     assert answers == [(False, "CHANGES is recorded. End your turn now.")]
     signal = json.loads((tmp_path / "signal.json").read_bytes())
     assert (signal["verdict"], signal["summary"]) == ("changes", "greet.txt lacks a line.")
 
 
 def test_a_question_carries_its_choices(tmp_path: Path, environment: dict[str, str]) -> None:
-    call(environment, ("mc_ask_question", {"question": "Blue or red?", "choices": ["Blue", "Red"], "context": "Paint"}))
+    call_tools(
+        environment, ("mc_ask_question", {"question": "Blue or red?", "choices": ["Blue", "Red"], "context": "Paint"})
+    )
     signal = json.loads((tmp_path / "signal.json").read_bytes())
     assert (signal["verdict"], signal["summary"]) == ("question", "Blue or red?\n\nPaint")
     assert signal["question"]["questions"] == [
@@ -131,7 +133,7 @@ def test_a_question_carries_its_choices(tmp_path: Path, environment: dict[str, s
 
 def test_without_the_board_only_its_tools_fail_and_say_so(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "workspace/shot.png").write_bytes(b"png")
-    answers = call(
+    answers = call_tools(
         environment,
         ("mc_get_ticket", {}),
         ("mc_add_evidence", {"path": "shot.png", "summary": "The page"}),
@@ -146,7 +148,7 @@ def test_the_board_is_asked_with_the_runs_token(tmp_path: Path, environment: dic
     shot = tmp_path / "workspace/shot.png"
     shot.write_bytes(b"\x89PNG\r\n")
     environment["MC_API"] = f"http://127.0.0.1:{board.server_address[1]}"
-    answers = call(
+    answers = call_tools(
         environment,
         ("mc_get_ticket", {}),
         ("mc_link_context", {"path": "notes/plan.md", "note": "the plan"}),
@@ -170,7 +172,7 @@ def test_the_board_is_asked_with_the_runs_token(tmp_path: Path, environment: dic
 def test_a_refusal_of_the_board_is_passed_on(environment: dict[str, str], board: Board) -> None:
     environment["MC_API"] = f"http://127.0.0.1:{board.server_address[1]}"
     board.status = 409
-    assert "refused this (409)" in call(environment, ("mc_get_ticket", {}))[0][1]
+    assert "refused this (409)" in call_tools(environment, ("mc_get_ticket", {}))[0][1]
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "link", "folder", "absent", "a\0b"])
@@ -180,20 +182,20 @@ def test_evidence_comes_only_from_the_workspace(path: str, tmp_path: Path) -> No
     (tmp_path / "secret").write_text("secret")
     (workspace / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(ToolError):
-        coord._workspace_file(workspace, path)
+        coord._read_workspace_file(workspace, path)
 
 
 def test_evidence_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coord, "UPLOAD_BYTES", 3)
+    monkeypatch.setattr(coord, "MAX_UPLOAD_BYTES", 3)
     (tmp_path / "big").write_bytes(b"1234")
     with pytest.raises(ToolError, match="larger"):
-        coord._workspace_file(tmp_path, "big")
+        coord._read_workspace_file(tmp_path, "big")
 
 
 def test_a_server_without_its_variables_names_them(environment: dict[str, str]) -> None:
     del environment["MC_TICKET_NONCE"], environment["MC_RUN_DIR"]
     with pytest.raises(SystemExit, match="MC_RUN_DIR, MC_TICKET_NONCE"):
-        coord.read_desk(environment)
+        coord.read_service(environment)
 
 
 def test_the_token_stands_in_no_configuration(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from workers.contract.spec import RunSpec
 
 from .conftest import Start
-from .programs import TOOL, both, claude, start_slowly
+from .programs import TOOL_PREFIX, both, claude, start_slowly
 
 Make = Callable[..., RunSpec]
 pytestmark = pytest.mark.agents
@@ -23,64 +23,67 @@ def test_a_prompt_runs_a_command_and_reports_through_mc_coord(
     program: str, spec: Make, start: Start, folder: Path
 ) -> None:
     """The first turn waits for the coordination server, however slowly that starts."""
-    coord, made = TOOL[program], spec(program)
-    assert made.mcp_command is not None
-    talk = start(
-        replace(made, mcp_command=start_slowly(made.mcp_command)),
+    coord, run_spec = TOOL_PREFIX[program], spec(program)
+    assert run_spec.mcp_command is not None
+    conversation = start(
+        replace(run_spec, mcp_command=start_slowly(run_spec.mcp_command)),
         "[[think: Where to begin?]][[text: I will write it.]][[bash: echo hello > out.txt; echo written]]"
         f'[[tool: {coord}mc_progress {{"text":"half way"}}]]'
         f'[[tool: {coord}mc_report_review {{"summary":"Look at out.txt","claims":[{{"text":"It says hello","item":0}}]}}]]'
         "[[say: Ready for review.]]",
     )
-    result = talk.until("result")
-    assert (result.payload["ok"], result.payload["text"]) == (True, "Ready for review."), talk.shown()
-    assert talk.finish() == 0
+    result = conversation.until("result")
+    assert (result.payload["ok"], result.payload["text"]) == (True, "Ready for review."), conversation.describe_events()
+    assert conversation.finish() == 0
     assert (folder / "workspace/out.txt").read_text() == "hello\n"
-    assert (folder / "run/signal.json").exists(), talk.shown()
+    assert (folder / "run/signal.json").exists(), conversation.describe_events()
     signal = json.loads((folder / "run/signal.json").read_bytes())
     assert (signal["verdict"], signal["summary"]) == ("review", "Look at out.txt")
     assert signal["claims"] == [{"kind": "other", "text": "It says hello", "item": 0}]
     assert signal["nonce"] == "0123456789abcdef0123456789abcdef"
-    calls = talk.of("tool_call")
+    calls = conversation.list_events("tool_call")
     assert "echo hello > out.txt; echo written" in calls[0].payload["title"]
     assert [call.payload["name"] for call in calls[1:]] == [
         "mcp__mc-coord__mc_progress",
         "mcp__mc-coord__mc_report_review",
     ]
-    assert [event.payload["text"] for event in talk.of("progress")] == ["half way"]
-    assert talk.of("tool_result")[0].payload["output"].strip() == "written"
-    assert [event.payload["text"] for event in talk.of("thinking")] == ["Where to begin?"]
-    assert [event.payload["text"] for event in talk.of("text")] == ["I will write it.", "Ready for review."]
-    usage = talk.of("usage")[-1].payload
+    assert [event.payload["text"] for event in conversation.list_events("progress")] == ["half way"]
+    assert conversation.list_events("tool_result")[0].payload["output"].strip() == "written"
+    assert [event.payload["text"] for event in conversation.list_events("thinking")] == ["Where to begin?"]
+    assert [event.payload["text"] for event in conversation.list_events("text")] == [
+        "I will write it.",
+        "Ready for review.",
+    ]
+    usage = conversation.list_events("usage")[-1].payload
     assert (usage["input_tokens"], usage["output_tokens"]) == (400, 80)
-    assert [event.payload["state"] for event in talk.of("receipt")][-1] == "accepted"
-    assert [event.payload["source"] for event in talk.of("input")] == ["prompt"]
-    assert talk.of("raw") == []
+    assert [event.payload["state"] for event in conversation.list_events("receipt")][-1] == "accepted"
+    assert [event.payload["source"] for event in conversation.list_events("input")] == ["prompt"]
+    assert conversation.list_events("raw") == []
 
 
 @both
 def test_an_error_of_the_service_fails_the_turn_with_its_class(program: str, spec: Make, start: Start) -> None:
     """The other classes are in the recordings."""
-    talk = start(spec(program, mcp_command=None), "[[error: 500]]")
-    result = talk.until("result").payload
-    assert (result["ok"], result["failure"]) == (False, "server_error"), talk.shown()
-    assert "server_error" in [event.payload["failure"] for event in talk.of("error")]
-    assert talk.of("retry")[0].payload["failure"] == "server_error"
-    code = talk.finish()
+    conversation = start(spec(program, mcp_command=None), "[[error: 500]]")
+    result = conversation.until("result").payload
+    assert (result["ok"], result["failure"]) == (False, "server_error"), conversation.describe_events()
+    assert "server_error" in [event.payload["failure"] for event in conversation.list_events("error")]
+    assert conversation.list_events("retry")[0].payload["failure"] == "server_error"
+    code = conversation.finish()
     assert code == (1 if program == "claude" else 0)
-    assert talk.agent.explain(code, talk.stderr) is None
+    assert conversation.agent.explain(code, conversation.stderr) is None
 
 
 @both
 def test_a_passing_error_of_the_service_is_survived(program: str, spec: Make, start: Start) -> None:
-    talk = start(spec(program, mcp_command=None), f"[[flaky: 1 {502 if program == 'claude' else 503}]]")
-    assert talk.until("result").payload["text"] == "RECOVERED", talk.shown()
+    conversation = start(spec(program, mcp_command=None), f"[[flaky: 1 {502 if program == 'claude' else 503}]]")
+    assert conversation.until("result").payload["text"] == "RECOVERED", conversation.describe_events()
 
 
 @both
 def test_a_conversation_that_is_gone_is_a_fault_of_the_environment(program: str, spec: Make, start: Start) -> None:
-    talk = start(spec(program, mcp_command=None, resume=True), "[[say: Nobody hears this.]]")
-    assert talk.until("result").payload["failure"] == "environment", talk.shown()
+    conversation = start(spec(program, mcp_command=None, resume=True), "[[say: Nobody hears this.]]")
+    assert conversation.until("result").payload["failure"] == "environment", conversation.describe_events()
 
 
 @both
@@ -88,13 +91,15 @@ def test_a_tool_beyond_the_permissions_is_refused_without_a_person(
     program: str, spec: Make, start: Start, folder: Path
 ) -> None:
     target = folder / "asked.txt"
-    talk = start(
+    conversation = start(
         spec(program, mcp_command=None, permissions="default"), f"[[{_writing(program, target)}]][[say: Over.]]"
     )
-    assert talk.until("result").payload["ok"] is True
-    assert not target.exists(), talk.shown()
-    assert any("denied by the run's permissions" in event.payload["text"] for event in talk.of("notice"))
-    assert talk.of("approval") == []
+    assert conversation.until("result").payload["ok"] is True
+    assert not target.exists(), conversation.describe_events()
+    assert any(
+        "denied by the run's permissions" in event.payload["text"] for event in conversation.list_events("notice")
+    )
+    assert conversation.list_events("approval") == []
 
 
 @claude
@@ -103,22 +108,22 @@ def test_a_question_of_the_model_is_answered_by_a_person(program: str, spec: Mak
         '{"questions":[{"question":"Which?","header":"Pick","multiSelect":false,'
         '"options":[{"label":"A","description":"first"},{"label":"B","description":"second"}]}]}'
     )
-    talk = start(spec(program, mcp_command=None), f"[[tool: AskUserQuestion {question}]][[say: Thanks.]]")
-    asked = talk.until("question").payload
+    conversation = start(spec(program, mcp_command=None), f"[[tool: AskUserQuestion {question}]][[say: Thanks.]]")
+    payload = conversation.until("question").payload
     choices = [{"label": "A", "detail": "first"}, {"label": "B", "detail": "second"}]
-    assert asked["questions"] == [{"text": "Which?", "header": "Pick", "choices": choices, "multiple": False}]
-    answer = {"request": asked["request"], "behavior": "allow", "answers": {"Which?": "B"}}
-    talk.say(talk.agent.answer(answer))
-    assert talk.agent.answer(answer) == [], "an answer counts once"
-    assert '"Which?"="B"' in talk.until("tool_result").payload["output"]
-    assert talk.until("result").payload["ok"] is True
+    assert payload["questions"] == [{"text": "Which?", "header": "Pick", "choices": choices, "multiple": False}]
+    answer = {"request": payload["request"], "behavior": "allow", "answers": {"Which?": "B"}}
+    conversation.say(conversation.agent.answer(answer))
+    assert conversation.agent.answer(answer) == [], "an answer counts once"
+    assert '"Which?"="B"' in conversation.until("tool_result").payload["output"]
+    assert conversation.until("result").payload["ok"] is True
 
 
 @both
 def test_a_program_that_cannot_start_its_work_is_explained(program: str, spec: Make, start: Start) -> None:
-    talk = start(spec(program, argv=("--no-such-option",)), "[[say: never]]")
-    code = talk.finish()
-    explained = talk.agent.explain(code, talk.stderr)
+    conversation = start(spec(program, argv=("--no-such-option",)), "[[say: never]]")
+    code = conversation.finish()
+    explained = conversation.agent.explain(code, conversation.stderr)
     assert explained is not None
     assert explained.payload["failure"] == "environment", explained
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.agents.claude.stream import QUIET as CLAUDE_QUIET
+from workers.agents.claude.stream import SILENT_SUBTYPES as CLAUDE_QUIET
 from workers.contract.agent_events import FAILURES, KINDS
 
 from .recordings import NAMES, events, lines, reader, replay
@@ -82,14 +82,14 @@ def test_every_recording_has_its_figures() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recording_is_understood_and_its_tokens_are_counted_once(name: str, tmp_path: Path) -> None:
-    found = events(name, tmp_path)
+    event_list = events(name, tmp_path)
     usage, ends = EXPECTED[name]
-    last = next((event.payload for event in reversed(found) if event.kind == "usage"), None)
-    counted = last and tuple(last[key] for key in ("input_tokens", "output_tokens", "cost_usd", "turns"))
-    assert counted == usage
-    results = [event.payload for event in found if event.kind == "result"]
+    last = next((event.payload for event in reversed(event_list) if event.kind == "usage"), None)
+    totals = last and tuple(last[key] for key in ("input_tokens", "output_tokens", "cost_usd", "turns"))
+    assert totals == usage
+    results = [event.payload for event in event_list if event.kind == "result"]
     assert [result.get("failure") or result.get("stop_reason") for result in results] == ends
-    raw = [event.payload["reason"] for event in found if event.kind == "raw"]
+    raw = [event.payload["reason"] for event in event_list if event.kind == "raw"]
     assert raw == ["a reply to nothing"] * FOREIGN_REPLIES.get(name, 0)
 
 
@@ -103,7 +103,7 @@ def test_events_keep_to_the_vocabulary(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("claude")])
 def test_a_line_without_an_event_is_one_that_repeats_another(name: str, tmp_path: Path) -> None:
-    quiet = {"init", "session_state_changed", *CLAUDE_QUIET}
+    quiet_subtypes = {"init", "session_state_changed", *CLAUDE_QUIET}
     agent = reader(name, tmp_path)
     for line in lines(name):
         if not agent.parse(line):
@@ -111,33 +111,33 @@ def test_a_line_without_an_event_is_one_that_repeats_another(name: str, tmp_path
                 b'"stream_event"' in line
                 or b'"control_response"' in line
                 or b'"command_lifecycle"' in line
-                or any(f'"subtype":"{subtype}"' in line.decode().replace('": "', '":"') for subtype in quiet)
+                or any(f'"subtype":"{subtype}"' in line.decode().replace('": "', '":"') for subtype in quiet_subtypes)
             ), line
 
 
 def test_a_sub_agents_events_name_the_call_that_started_it(tmp_path: Path) -> None:
-    found = events("claude-subagent", tmp_path)
-    call = next(event.payload["call"] for event in found if event.kind == "tool_call")
-    below = [event.kind for event in found if event.payload.get("parent") == call]
+    event_list = events("claude-subagent", tmp_path)
+    call = next(event.payload["call"] for event in event_list if event.kind == "tool_call")
+    below = [event.kind for event in event_list if event.payload.get("parent") == call]
     assert below == ["task", "tool_call", "task", "tool_result", "text", "task"]
 
 
 def test_a_call_and_its_result_are_a_pair(tmp_path: Path) -> None:
     for name in NAMES:
-        found = events(name, tmp_path)
-        calls = [event.payload["call"] for event in found if event.kind == "tool_call"]
-        answered = [event.payload["call"] for event in found if event.kind == "tool_result"]
-        assert set(answered) <= set(calls), name
+        event_list = events(name, tmp_path)
+        calls = [event.payload["call"] for event in event_list if event.kind == "tool_call"]
+        result_calls = [event.payload["call"] for event in event_list if event.kind == "tool_result"]
+        assert set(result_calls) <= set(calls), name
         assert len(calls) == len(set(calls)), name
 
 
 def test_a_question_becomes_choices_and_an_interrupt_withdraws_what_waits(tmp_path: Path) -> None:
-    found = events("claude-session-state.both", tmp_path)
-    question = next(event.payload for event in found if event.kind == "question")
+    event_list = events("claude-session-state.both", tmp_path)
+    question = next(event.payload for event in event_list if event.kind == "question")
     choices = [{"label": "A", "detail": "a"}, {"label": "B", "detail": "b"}]
     assert question["questions"] == [{"text": "Which?", "header": "Pick", "choices": choices, "multiple": False}]
-    approvals = [event.payload["request"] for event in found if event.kind == "approval"]
-    assert [event.payload["request"] for event in found if event.kind == "withdrawn"] == approvals[1:]
+    approvals = [event.payload["request"] for event in event_list if event.kind == "approval"]
+    assert [event.payload["request"] for event in event_list if event.kind == "withdrawn"] == approvals[1:]
 
 
 def test_receipts_of_a_message_never_go_back(tmp_path: Path) -> None:

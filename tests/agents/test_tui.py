@@ -20,7 +20,7 @@ from workers.agents import transcripts
 from workers.contract.spec import RunSpec
 from workers.host import processes
 
-from .programs import TOOL, both, claude, start_slowly
+from .programs import TOOL_PREFIX, both, claude, start_slowly
 from .screens import ScreenRun
 
 pytestmark = pytest.mark.agents
@@ -38,14 +38,14 @@ def board() -> Iterator[FakeApi]:
 @pytest.fixture
 def show(spec: Callable[..., RunSpec], folder: Path, board: FakeApi) -> Iterator[Show]:
     """Starts runs on a screen and leaves nothing of them."""
-    shown: list[ScreenRun] = []
+    runs: list[ScreenRun] = []
 
     def begin(program: str, prompt: str, **changes: Any) -> ScreenRun:
-        shown.append(ScreenRun(spec(program, **changes), folder, board, prompt))
-        return shown[-1]
+        runs.append(ScreenRun(spec(program, **changes), folder, board, prompt))
+        return runs[-1]
 
     yield begin
-    for run in shown:
+    for run in runs:
         run.clear()
 
 
@@ -54,12 +54,12 @@ def test_a_conversation_is_completed_resumed_forked_and_taken_over(
     program: str, show: Show, spec: Make, folder: Path, model: ModelServer
 ) -> None:
     """One conversation on the program's own screen through all its runs; each step is its own function below."""
-    known = complete(program, show, spec, folder)
-    fork(program, show, known, folder, model)
+    conversation_id = complete(program, show, spec, folder)
+    fork(program, show, conversation_id, folder, model)
     if program == "claude":
-        take_over(program, show, known)
-    leave(program, show, known)
-    resume(program, show, known, model)
+        take_over(program, show, conversation_id)
+    leave(program, show, conversation_id)
+    resume(program, show, conversation_id, model)
 
 
 def complete(program: str, show: Show, spec: Make, folder: Path) -> str:
@@ -69,49 +69,49 @@ def complete(program: str, show: Show, spec: Make, folder: Path) -> str:
     run = show(
         program,
         "[[think: Where to begin?]][[text: Remember the heron.]][[bash: echo hello > out.txt; echo written]]"
-        f'[[tool: {TOOL[program]}mc_report_done {{"summary":"Wrote out.txt"}}]][[say: That is all.]]',
+        f'[[tool: {TOOL_PREFIX[program]}mc_report_done {{"summary":"Wrote out.txt"}}]][[say: That is all.]]',
         mcp_command=start_slowly(command),
     )
     report = run.report()
     assert (report["verdict"], report["summary"]) == ("done", "Wrote out.txt"), run.screen
     assert (folder / "workspace/out.txt").read_text() == "hello\n"
-    assert [each["source"] for each in run.events("input")] == ["prompt"]
-    assert [each["text"] for each in run.events("thinking")] == ["Where to begin?"]
-    assert [each["text"] for each in run.events("text")] == ["Remember the heron.", "That is all."]
-    assert [each["name"] for each in run.events("tool_call")][1] == "mcp__mc-coord__mc_report_done"
+    assert [entry["source"] for entry in run.events("input")] == ["prompt"]
+    assert [entry["text"] for entry in run.events("thinking")] == ["Where to begin?"]
+    assert [entry["text"] for entry in run.events("text")] == ["Remember the heron.", "That is all."]
+    assert [entry["name"] for entry in run.events("tool_call")][1] == "mcp__mc-coord__mc_report_done"
     assert run.events("tool_result")[0]["output"].strip() == "written"
     assert (report["usage"]["input_tokens"], report["usage"]["output_tokens"]) == (300, 60)
-    assert [each["ok"] for each in run.events("result")] == [True]
+    assert [entry["ok"] for entry in run.events("result")] == [True]
     assert run.events("raw") == []
-    run.gone()
+    run.wait_until_gone()
     return str(report["conversation_id"])
 
 
-def resume(program: str, show: Show, known: str, model: ModelServer) -> None:
+def resume(program: str, show: Show, conversation_id: str, model: ModelServer) -> None:
     """Go on with a conversation, type a long message into the idle screen, and kill the program in the next turn."""
-    mine: dict[str, Any] = {"resume": True, "conversation_id": known, "generation": 2}
-    run = show(program, "[[say: Still here.]]", mcp_command=None, **mine)
+    fields: dict[str, Any] = {"resume": True, "conversation_id": conversation_id, "generation": 2}
+    run = show(program, "[[say: Still here.]]", mcp_command=None, **fields)
     run.event("result", ok=True)
-    assert [each["text"] for each in run.events("text")] == ["Still here."], run.screen
-    assert any("heron" in str(each.body) and "Still here." in str(each.body) for each in model.requests)
+    assert [entry["text"] for entry in run.events("text")] == ["Still here."], run.screen
+    assert any("heron" in str(entry.body) and "Still here." in str(entry.body) for entry in model.requests)
     assert resident_memory(run.wrapper) < 25 * 1024
 
     body = "!Look here:\n\n" + "\n".join(f"{number} of many words; for {program}" for number in range(80))
     uuid = run.say(f"{body}\n[[text: As told.]][[hang: 60]]")
     run.event("receipt", uuid=uuid, state="accepted")
     run.until(lambda: any(request.step == "hang" and "As told" in str(request.body) for request in model.requests))
-    assert [each["state"] for each in run.events("receipt", uuid=uuid)] == ["queued", "delivered", "accepted"]
-    assert [each["uuid"] for each in run.events("input", source="message")] == [uuid]
+    assert [entry["state"] for entry in run.events("receipt", uuid=uuid)] == ["queued", "delivered", "accepted"]
+    assert [entry["uuid"] for entry in run.events("input", source="message")] == [uuid]
     bodies = [request.body for request in model.requests if "As told" in str(request.body)]
-    asked = str(bodies[-1].get("messages") or bodies[-1].get("input"))
-    assert asked.count("79 of many words") == 1
-    assert "<pasted_content" not in asked
+    request_text = str(bodies[-1].get("messages") or bodies[-1].get("input"))
+    assert request_text.count("79 of many words") == 1
+    assert "<pasted_content" not in request_text
 
     os.kill(run.pid, signal.SIGKILL)
     report = run.report()
     assert (report["verdict"], report["failure"]["class"]) == ("failed", "killed"), run.screen
-    assert report["conversation_id"] == known
-    run.gone()
+    assert report["conversation_id"] == conversation_id
+    run.wait_until_gone()
 
 
 def resident_memory(pid: int) -> int:
@@ -120,37 +120,42 @@ def resident_memory(pid: int) -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
 
-def fork(program: str, show: Show, known: str, folder: Path, model: ModelServer) -> None:
+def fork(program: str, show: Show, conversation_id: str, folder: Path, model: ModelServer) -> None:
     """Fork a conversation: only what is said in the fork is told, and only its own tokens are counted."""
-    assert transcripts.copy(program, folder / "config", known, folder / "copied")
-    mine = {"config_dir": str(folder / "copied"), "forks": known, "conversation_id": str(uuid4()), "generation": 3}
-    run = show(program, "[[say: DONE: Forked.]]", mcp_command=None, **mine)
+    assert transcripts.copy_conversation(program, folder / "config", conversation_id, folder / "copied")
+    fields = {
+        "config_dir": str(folder / "copied"),
+        "forks": conversation_id,
+        "conversation_id": str(uuid4()),
+        "generation": 3,
+    }
+    run = show(program, "[[say: DONE: Forked.]]", mcp_command=None, **fields)
     report = run.report()
-    assert report["summary"] == "Forked." and report["conversation_id"] not in ("", known), run.screen
-    assert [each["text"] for each in run.events("text")] == ["DONE: Forked."], run.screen
+    assert report["summary"] == "Forked." and report["conversation_id"] not in ("", conversation_id), run.screen
+    assert [entry["text"] for entry in run.events("text")] == ["DONE: Forked."], run.screen
     assert run.events("tool_call") == [] and report["usage"]["input_tokens"] == 100
-    assert any("heron" in str(each.body) and "Forked." in str(each.body) for each in model.requests)
-    run.gone()
+    assert any("heron" in str(entry.body) and "Forked." in str(entry.body) for entry in model.requests)
+    run.wait_until_gone()
 
 
-def take_over(program: str, show: Show, known: str) -> None:
+def take_over(program: str, show: Show, conversation_id: str) -> None:
     """A person who has taken over is left alone until a verdict."""
-    mine: dict[str, Any] = {"resume": True, "conversation_id": known, "generation": 4, "attended": True}
-    run = show(program, "[[say: This prompt is not for the screen.]]", **mine)
+    fields: dict[str, Any] = {"resume": True, "conversation_id": conversation_id, "generation": 4, "attended": True}
+    run = show(program, "[[say: This prompt is not for the screen.]]", **fields)
     run.event("state", state="idle")
     run.type("[[say: DONE: Only thinking aloud.]]")
     run.event("result", ok=True)
-    run.type(f'[[tool: {TOOL[program]}mc_report_review {{"summary":"Together"}}]][[say: Over.]]')
+    run.type(f'[[tool: {TOOL_PREFIX[program]}mc_report_review {{"summary":"Together"}}]][[say: Over.]]')
     report = run.report()
     assert (report["verdict"], report["summary"]) == ("review", "Together"), run.screen
     assert len(run.events("input")) == 2
-    run.gone()
+    run.wait_until_gone()
 
 
-def leave(program: str, show: Show, known: str) -> None:
+def leave(program: str, show: Show, conversation_id: str) -> None:
     """To leave a screen that was taken over is no failure of the agent."""
-    mine: dict[str, Any] = {"resume": True, "conversation_id": known, "generation": 5, "attended": True}
-    run = show(program, "[[say: Never.]]", mcp_command=None, **mine)
+    fields: dict[str, Any] = {"resume": True, "conversation_id": conversation_id, "generation": 5, "attended": True}
+    run = show(program, "[[say: Never.]]", mcp_command=None, **fields)
     run.event("state", state="idle")
     run.leave()
     report = run.report()
@@ -163,7 +168,7 @@ def test_a_person_decides_through_the_hook_and_nothing_is_typed_into_the_dialog(
     program: str, show: Show, folder: Path
 ) -> None:
     allowed, denied = folder / "workspace/allowed.txt", folder / "workspace/denied.txt"
-    steps = "".join(f"[[{writing(program, target)}]]" for target in (allowed, denied))
+    steps = "".join(f"[[{build_write_step(program, target)}]]" for target in (allowed, denied))
     run = show(program, f"{steps}[[say: DONE: Asked.]]", mcp_command=None, permissions="ask")
     first = run.event("approval")
     assert f"echo yes > {allowed}" in first["title"]
@@ -172,7 +177,7 @@ def test_a_person_decides_through_the_hook_and_nothing_is_typed_into_the_dialog(
     run.event("state", state="waiting")
     assert not allowed.exists()
     run.order(answers=[{"request": first["request"], "behavior": "allow"}])
-    run.until(lambda: len(run.events("approval")) == 2, what="the second dialog")
+    run.until(lambda: len(run.events("approval")) == 2, description="the second dialog")
     second = run.events("approval")[1]
     run.order(answers=[{"request": second["request"], "behavior": "deny", "message": "Not today."}])
     run.event("receipt", uuid=uuid, state="accepted")
@@ -197,11 +202,11 @@ def test_an_interrupted_turn_goes_on_and_a_stopped_screen_leaves_nothing(
     run.event("receipt", uuid=uuid, state="accepted")
     run.event("text", text="Back again.")
 
-    hidden = processes.identify(int(place.read_text()))
-    assert hidden
-    assert hidden not in processes.carrying(run.spec.marker), "it was meant to hide"
+    orphan = processes.identify(int(place.read_text()))
+    assert orphan
+    assert orphan not in processes.find_by_marker(run.spec.marker), "it was meant to hide"
     run.order(stop={"reason": "Parked by a person.", "code": "parked", "grace_seconds": 6})
-    run.gone([hidden])
+    run.wait_until_gone([orphan])
     report = run.report()
     assert (report["verdict"], report["summary"]) == ("stopped", "Parked by a person.")
 
@@ -213,13 +218,13 @@ def test_a_question_on_the_screen_is_answered_from_the_ticket(program: str, show
         '"options":[{"label":"A","description":"first"},{"label":"B","description":"second"}]}]}'
     )
     run = show(program, f"[[tool: AskUserQuestion {question}]][[say: DONE: Thanks.]]", mcp_command=None)
-    asked = run.event("question")
-    run.order(answers=[{"request": asked["request"], "behavior": "allow", "answers": {"Which?": "B"}}])
+    payload = run.event("question")
+    run.order(answers=[{"request": payload["request"], "behavior": "allow", "answers": {"Which?": "B"}}])
     assert '"Which?"="B"' in run.event("tool_result")["output"]
     assert run.report()["verdict"] == "done"
 
 
-def writing(program: str, target: Path) -> str:
+def build_write_step(program: str, target: Path) -> str:
     """A step that writes a file and needs permission for it."""
     command = f"echo yes > {target}"
     escalated = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "a test"}
@@ -246,5 +251,5 @@ def test_nothing_is_typed_into_a_screen_whose_state_is_unknown(program: str, sho
     assert failed["detail"].startswith("[failed_to_inject]")
     assert typed.read_text() == ""
     run.order(messages=[], stop={"reason": "Enough.", "code": "parked", "grace_seconds": 2})
-    run.gone()
+    run.wait_until_gone()
     assert run.report()["verdict"] == "stopped"

@@ -10,11 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Failure
-from tickets.runs.retry_policy import CONSEQUENCES, Then
-from workers.agents.deltas import Deltas
-from workers.agents.error_classifier import diagnose, explain_exit, reset_time
-from workers.agents.tool_calls import call_title
-from workers.contract.agent_events import FAILURES, TEXT_BYTES, Event, clip, event, plain, raw, redact, title
+from tickets.runs.retry_policy import CONSEQUENCES, RetryAction
+from workers.agents.deltas import DeltaThrottle
+from workers.agents.error_classifier import classify_error, explain_exit, parse_reset_time
+from workers.agents.tool_calls import format_call_title
+from workers.contract.agent_events import (
+    FAILURES,
+    MAX_TEXT_BYTES,
+    AgentEvent,
+    clip_text,
+    format_title,
+    make_event,
+    make_raw_event,
+    redact_text,
+    strip_controls,
+)
 
 NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
 
@@ -33,66 +43,74 @@ NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
     ],
 )
 def test_plain_text_has_no_terminal_control(given_text: str, expected: str) -> None:
-    assert plain(given_text) == expected
+    assert strip_controls(given_text) == expected
 
 
 @given(st.text(), st.integers(1, 50))
 def test_a_clipped_text_fits_and_is_a_beginning(text: str, limit: int) -> None:
-    clipped = clip(text, limit)
+    clipped = clip_text(text, limit)
     assert len(clipped.encode()) <= limit
-    assert plain(text).startswith(clipped)
+    assert strip_controls(text).startswith(clipped)
 
 
 def test_only_a_text_that_was_cut_is_marked() -> None:
-    assert event("text", text="\x1b[1m" + "x" * TEXT_BYTES).payload == {"text": "x" * TEXT_BYTES}
-    assert event("text", text="x" * (TEXT_BYTES + 1)).payload == {"text": "x" * TEXT_BYTES, "truncated": True}
-    assert event("text", text="a", parent=None).payload == {"text": "a"}
+    assert make_event("text", text="\x1b[1m" + "x" * MAX_TEXT_BYTES).payload == {"text": "x" * MAX_TEXT_BYTES}
+    assert make_event("text", text="x" * (MAX_TEXT_BYTES + 1)).payload == {
+        "text": "x" * MAX_TEXT_BYTES,
+        "truncated": True,
+    }
+    assert make_event("text", text="a", parent=None).payload == {"text": "a"}
 
 
 def test_values_that_json_lacks_become_null_and_deep_ones_are_cut() -> None:
-    assert event("tool_call", input={"a": float("nan"), "b": float("inf")}).payload["input"] == {"a": None, "b": None}
+    assert make_event("tool_call", input={"a": float("nan"), "b": float("inf")}).payload["input"] == {
+        "a": None,
+        "b": None,
+    }
     deep: list[object] = []
     for _ in range(200):
         deep = [deep]
-    assert event("tool_call", input=deep).payload["truncated"] is True
+    assert make_event("tool_call", input=deep).payload["truncated"] is True
 
 
 def test_a_line_that_nobody_understands_is_kept() -> None:
-    assert raw(b"\xff{oops", "not JSON") == Event("raw", {"line": "\ufffd{oops", "reason": "not JSON"})
+    assert make_raw_event(b"\xff{oops", "not JSON") == AgentEvent("raw", {"line": "\ufffd{oops", "reason": "not JSON"})
 
 
 def test_secrets_are_replaced_wherever_they_stand() -> None:
-    told = event("tool_call", call="c", input={"command": "curl -H hunter22-long", "list": [{"k hunter22": 1}]})
-    assert told.without(["hunter22", "hunter22-long", ""]).payload == {
+    tool_event = make_event(
+        "tool_call", call="c", input={"command": "curl -H hunter22-long", "list": [{"k hunter22": 1}]}
+    )
+    assert tool_event.redact_secrets(["hunter22", "hunter22-long", ""]).payload == {
         "call": "c",
         "input": {"command": "curl -H [redacted]", "list": [{"k [redacted]": 1}]},
     }
-    assert redact("nothing here", ["secret"]) == "nothing here"
+    assert redact_text("nothing here", ["secret"]) == "nothing here"
 
 
 def test_a_title_is_one_short_line() -> None:
-    assert title("\n\n  first line \nsecond") == "first line"
-    assert len(title("x" * 500)) == 120
-    assert call_title("mcp__mc-coord__mc_progress", {"text": "half way"}) == "half way"
-    assert call_title("mcp__mc-coord__mc_get_ticket", {}) == "mc_get_ticket"
+    assert format_title("\n\n  first line \nsecond") == "first line"
+    assert len(format_title("x" * 500)) == 120
+    assert format_call_title("mcp__mc-coord__mc_progress", {"text": "half way"}) == "half way"
+    assert format_call_title("mcp__mc-coord__mc_get_ticket", {}) == "mc_get_ticket"
 
 
 def test_workers_and_board_speak_of_the_same_failures_and_each_has_one_consequence() -> None:
-    known = {failure.value for failure in Failure}
-    assert set(FAILURES) == known == {failure.value for failure in CONSEQUENCES}
+    values = {failure.value for failure in Failure}
+    assert set(FAILURES) == values == {failure.value for failure in CONSEQUENCES}
     assert all(meaning.endswith(".") for meaning in FAILURES.values())
 
 
 def test_faults_of_the_surroundings_use_up_no_attempt() -> None:
-    counted = {failure for failure, rule in CONSEQUENCES.items() if rule.then is Then.RETRY}
-    assert counted.isdisjoint(
+    retried = {failure for failure, rule in CONSEQUENCES.items() if rule.then is RetryAction.RETRY}
+    assert retried.isdisjoint(
         {Failure.RATE_LIMIT, Failure.USAGE_LIMIT, Failure.SERVER_ERROR, Failure.NETWORK, Failure.KILLED}
     )
-    assert {Failure.PROTOCOL_VIOLATION, Failure.CHECK_FAILED, Failure.AGENT_FAILED, Failure.TIMEOUT} <= counted
+    assert {Failure.PROTOCOL_VIOLATION, Failure.CHECK_FAILED, Failure.AGENT_FAILED, Failure.TIMEOUT} <= retried
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "failure"),
+    ("text", "status", "failure"),
     [
         ("You've hit your 5-hour limit · resets 1:16pm (UTC)", 429, "usage_limit"),
         ("Claude AI usage limit reached|1795260000", None, "usage_limit"),
@@ -110,12 +128,12 @@ def test_faults_of_the_surroundings_use_up_no_attempt() -> None:
         ("something else altogether", None, "agent_failed"),
     ],
 )
-def test_what_a_service_says_has_a_class(said: str, status: int | None, failure: str) -> None:
-    assert diagnose(said, status) == failure
+def test_what_a_service_says_has_a_class(text: str, status: int | None, failure: str) -> None:
+    assert classify_error(text, status) == failure
 
 
 @pytest.mark.parametrize(
-    ("said", "at"),
+    ("text", "at"),
     [
         ("limit reached|1795260000", "2026-11-21T11:20:00Z"),
         ("try again in 3 days 2 hours 5 minutes.", "2026-11-24T12:35:00Z"),
@@ -130,23 +148,23 @@ def test_what_a_service_says_has_a_class(said: str, status: int | None, failure:
         ("later", None),
     ],
 )
-def test_the_end_of_a_limit_is_read_from_words(said: str, at: str | None) -> None:
-    assert reset_time(said, NOW) == at
+def test_the_end_of_a_limit_is_read_from_words(text: str, at: str | None) -> None:
+    assert parse_reset_time(text, NOW) == at
 
 
 def test_a_clock_time_without_a_zone_is_the_machines_own() -> None:
     east = NOW.astimezone(timezone(timedelta(hours=2)))
-    assert reset_time("try again at 3:00 PM", east) == "2026-11-21T13:00:00Z"
+    assert parse_reset_time("try again at 3:00 PM", east) == "2026-11-21T13:00:00Z"
     summer = datetime(2026, 7, 1, 12, 0, tzinfo=ZoneInfo("Europe/Berlin"))
-    assert reset_time("resets 3pm (Europe/London)", summer) == "2026-07-01T14:00:00Z"
+    assert parse_reset_time("resets 3pm (Europe/London)", summer) == "2026-07-01T14:00:00Z"
 
 
 def test_an_end_without_words_is_explained() -> None:
     assert explain_exit(0, "warnings") is None
     killed = explain_exit(-9, "")
     assert killed is not None and killed.payload["failure"] == "killed"
-    silent = explain_exit(3, "")
-    assert silent is not None and silent.payload["failure"] == "crash"
+    crash = explain_exit(3, "")
+    assert crash is not None and crash.payload["failure"] == "crash"
     root = explain_exit(1, "--dangerously-skip-permissions cannot be used with root/sudo privileges\n")
     assert root is not None and root.payload["failure"] == "environment"
 
@@ -160,12 +178,12 @@ class Clock:
 
 def test_deltas_come_at_most_four_times_a_second_and_lose_nothing() -> None:
     clock = Clock()
-    deltas = Deltas((), clock)
-    shown = []
+    deltas = DeltaThrottle((), clock)
+    events = []
     for letter in "abcdefghij":
-        shown += deltas.add("b", "text", letter)
+        events += deltas.add("b", "text", letter)
         clock.now += 0.1
-    assert [(each.payload["offset"], each.payload["text"]) for each in shown] == [
+    assert [(delta.payload["offset"], delta.payload["text"]) for delta in events] == [
         (0, "a"),
         (1, "bcd"),
         (4, "efg"),
@@ -176,12 +194,12 @@ def test_deltas_come_at_most_four_times_a_second_and_lose_nothing() -> None:
 @given(st.lists(st.sampled_from(["s", "se", "sec", "secret", "ret", "ecr", " x ", "t"]), max_size=12))
 def test_a_secret_cut_across_deltas_never_shows(pieces: list[str]) -> None:
     clock = Clock()
-    deltas = Deltas(("secret",), clock)
-    shown = ""
+    deltas = DeltaThrottle(("secret",), clock)
+    visible = ""
     for piece in pieces:
-        for told in deltas.add("b", "text", piece):
-            assert told.payload["offset"] == len(shown)
-            shown += told.payload["text"]
+        for delta in deltas.add("b", "text", piece):
+            assert delta.payload["offset"] == len(visible)
+            visible += delta.payload["text"]
         clock.now += 1
-    assert "secret" not in shown
-    assert redact("".join(pieces), ["secret"]).startswith(shown)
+    assert "secret" not in visible
+    assert redact_text("".join(pieces), ["secret"]).startswith(visible)

@@ -27,17 +27,17 @@ from settings import Settings
 from tests.web.conftest import Staged
 from tests.web.conftest import stage as stage
 from tests.web.stage import Stage
-from tests.workers.repositories import commit, git, named, repository
+from tests.workers.repositories import commit, create_repository, git, set_identity
 from tickets.conversation import attachments
 from tickets.conversation import context as links
 from tickets.conversation.context import NewContext
 from tickets.lifecycle import editing, transitions
-from tickets.lifecycle.schemas import TicketJson, ticket_json
+from tickets.lifecycle.schemas import TicketJson, build_ticket_json
 from tickets.operations import incidents, tasks, tokens
 from tickets.runs import claims, heartbeat, ingest, landing_results, reports
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import EditTicket, NewTicket
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from tickets.team import projects
 from tickets.team.projects import NewProject
 from tickets.workflow import landing, relationships
@@ -63,7 +63,7 @@ def log_in(store: Engine, token: str, settings: Settings, base: str) -> Any:
     """Log in with a token; the cookie."""
     with writing(store) as session:
         secret = tokens.log_in_by_token(session, token, "browser", 1)
-    return {"name": auth.cookie_name(settings), "value": secret, "url": base}
+    return {"name": auth.get_cookie_name(settings), "value": secret, "url": base}
 
 
 @dataclass
@@ -88,57 +88,57 @@ class House:
     def person(self, name: str) -> Any:
         """What the browser of somebody else holds, who may do the same."""
         with writing(self.store) as session:
-            token = tokens.issue(session, tokens.NewToken(name=name, scope=Scope.OPERATOR), OPERATOR)[1]
+            token = tokens.issue_token(session, tokens.NewToken(name=name, scope=Scope.OPERATOR), OPERATOR)[1]
         return self.cookie(token)
 
     def edit(self, identifier: str, **fields: Any) -> None:
         """Somebody else edits a ticket."""
         with writing(self.store) as session:
-            ticket = get(session, identifier)
+            ticket = get_ticket(session, identifier)
             body = EditTicket.model_validate({"version": ticket.version, **fields})
-            editing.edit(session, ticket, body, Actor.human("bob"))
+            editing.edit_ticket(session, ticket, body, Actor.human("bob"))
 
     def shown(self, identifier: str) -> TicketJson:
         """A ticket as programs see it."""
         with reading(self.store) as session:
-            return ticket_json(session, [get(session, identifier)])[0]
+            return build_ticket_json(session, [get_ticket(session, identifier)])[0]
 
     def ticket(self, **facts: Any) -> str:
         body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
         with writing(self.store) as session:
-            return transitions.create(session, body, OPERATOR).identifier
+            return transitions.create_ticket(session, body, OPERATOR).identifier
 
     def move(self, identifier: str, name: str, /, **facts: Any) -> None:
         with writing(self.store) as session:
-            transitions.transition(session, get(session, identifier).id, name, OPERATOR, **facts)
+            transitions.transition(session, get_ticket(session, identifier).id, name, OPERATOR, **facts)
 
     def claim(self, identifier: str) -> int:
         with writing(self.store) as session:
-            return claims.claim(session, get(session, identifier).id, "here").run.id
+            return claims.claim_ticket(session, get_ticket(session, identifier).id, "here").run.id
 
     def put(self, identifier: str, verdict: str) -> None:
         """Let a run report this verdict: `question` or `review`."""
         run = self.claim(identifier)
         with writing(self.store) as session:
             report = reports.RunReport.model_validate({"verdict": verdict, "summary": "Well?"})
-            reports.report(session, run, report, reports.RetryPolicy())
+            reports.apply_report(session, run, report, reports.RetryPolicy())
 
     def beat(self, run_id: int, state: str) -> None:
         with writing(self.store) as session:
-            heartbeat.beat(session, run_id, heartbeat.Beat.model_validate({"state": state}))
+            heartbeat.record_heartbeat(session, run_id, heartbeat.RunHeartbeat.model_validate({"state": state}))
 
     def trouble(self) -> None:
         """An incident, a task that failed, and a sign of life."""
         with writing(self.store) as session:
             incidents.raise_incident(session, "tmux", "tmux does not answer", "It was asked three times.")
-            tasks.record(
+            tasks.record_run(
                 session, "backup", Trigger.TIMER, TaskOutcome.FAILED, now(), exit_code=1, output_tail="No space"
             )
-            tasks.beat(session, "scheduler", "ok", "{}")
+            tasks.record_heartbeat(session, "scheduler", "ok", "{}")
 
     def change(self, run_id: int, folder: Path) -> None:
         """The run commits on a branch of its own: one line changed, one file added."""
-        repo = repository(folder, greet="echo Hello\n")
+        repo = create_repository(folder, greet="echo Hello\n")
         base = git(repo, "rev-parse", "HEAD")
         git(repo, "switch", "--quiet", "--create", "mc/greet")
         commit(repo, "Greet better", greet="echo Hi\n", new="1\n2\n")
@@ -152,10 +152,10 @@ class House:
 
     def hand_in(self, folder: Path, landing: str = "merge") -> str:
         """A ticket in review, with a commit on a branch of its own, in a project of this policy."""
-        repo = named(repository(folder, greet="echo Hello\n"))
+        repo = set_identity(create_repository(folder, greet="echo Hello\n"))
         with writing(self.store) as session:
             body = NewProject(slug=folder.name, name="Web", folder=str(repo), landing=Landing(landing))
-            projects.add(session, body, OPERATOR)
+            projects.add_project(session, body, OPERATOR)
         ticket = self.ticket(project=folder.name, title="Greet better")
         run, base = self.claim(ticket), git(repo, "rev-parse", "main")
         git(repo, "switch", "--quiet", "--create", f"mc/{ticket}")
@@ -164,18 +164,20 @@ class House:
         git(repo, "switch", "--quiet", "main")
         place = {"repository": str(repo), "branch": f"mc/{ticket}", "base_sha": base}
         with writing(self.store) as session:
-            claims.prepared(session, run, host=socket.gethostname(), **place)
+            claims.record_workspace(session, run, host=socket.gethostname(), **place)
             report = reports.RunReport(verdict="review", summary="Better.", observations=seen)
-            reports.report(session, run, report, reports.RetryPolicy())
+            reports.apply_report(session, run, report, reports.RetryPolicy())
         return ticket
 
     def fail_landing(self, ticket: str) -> None:
         """Its approval could not be carried out."""
         with writing(self.store) as session:
-            approved = transitions.transition(session, get(session, ticket).id, "approve", OPERATOR)
-            plan = landing.of(approved)
+            approved = transitions.transition(session, get_ticket(session, ticket).id, "approve", OPERATOR)
+            plan = landing.get_plan(approved)
             assert plan is not None
-            landing_results.fail(session, approved.id, plan, "The disk is full. Make room, then approve again.")
+            landing_results.record_failure(
+                session, approved.id, plan, "The disk is full. Make room, then approve again."
+            )
 
     def furnish(self, identifier: str) -> None:
         """A picture, a text and a file of another kind, one of them evidence; a relationship; links of every kind."""
@@ -185,24 +187,24 @@ class House:
             ("check.log", b"ok\n", ""),
             ("plan.pdf", b"%PDF-1.7", ""),
         ):
-            received = attachments.receive(folder, io.BytesIO(content), name, 1 << 20)
+            received = attachments.receive_file(folder, io.BytesIO(content), name, 1 << 20)
             with writing(self.store) as session:
                 said = attachments.Upload(summary=summary, item=0 if summary else None)
-                attachments.add(session, get(session, identifier).id, received, said, OPERATOR, 10)
+                attachments.add_attachment(session, get_ticket(session, identifier).id, received, said, OPERATOR, 10)
         other = self.ticket(title="Translate the greeting")
         with writing(self.store) as session:
-            ticket = get(session, identifier)
-            relationships.relate(session, ticket.id, "blocked_by", get(session, other).id, OPERATOR)
+            ticket = get_ticket(session, identifier)
+            relationships.relate(session, ticket.id, "blocked_by", get_ticket(session, other).id, OPERATOR)
             for kind, path in (("vault", "notes/plan.md"), ("file", "greet.txt"), ("url", "https://docs.invalid/")):
                 link = NewContext.model_validate({"kind": kind, "path": path, "title": "T", "note": "Why"})
-                links.add(session, ticket.id, link, OPERATOR)
+                links.add_context(session, ticket.id, link, OPERATOR)
 
     def tell(self, run_id: int, event_type: str, /, **payload: Any) -> None:
         """One event of a run, as its wrapper would send it."""
         self.numbers[run_id] = self.numbers.get(run_id, 0) + 1
         event = {"run_seq": self.numbers[run_id], "ts": datetime.now(UTC), "event_type": event_type, "payload": payload}
         with writing(self.store) as session:
-            ingest.take(session, run_id, [ingest.WorkerEvent.model_validate(event)])
+            ingest.ingest_events(session, run_id, [ingest.WorkerEvent.model_validate(event)])
 
 
 @pytest.fixture
@@ -264,7 +266,7 @@ def house(app_server: AppServer, url: str, tmp_path: Path) -> Iterator[House]:
     made = House(app_server.app, app_server.base, "")
     with writing(made.store) as session:
         body = tokens.NewToken(name="browser", scope=Scope.OPERATOR)
-        made.token = tokens.issue(session, body, OPERATOR)[1]
+        made.token = tokens.issue_token(session, body, OPERATOR)[1]
     yield made
     app_server.release(instance)
 

@@ -20,7 +20,7 @@ def test_news_among_three_hundred_cards_takes_neither_place_nor_focus(house: Hou
     body = NewTicket(title="Write a line")
     with writing(house.store) as session:
         for _ in range(300):
-            transitions.create(session, body, OPERATOR)
+            transitions.create_ticket(session, body, OPERATOR)
     go(page, "/board?view=columns")
     column, cards = page.locator("#column-todo"), page.locator("#cards-todo [data-card]")
     for loaded in range(60, 301, 30):

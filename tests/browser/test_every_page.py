@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from database import writing
 from tickets.planning import phase_editing
-from tickets.shared.lookup import get, get_run
+from tickets.shared.lookup import get_run, get_ticket
 from tickets.workflow import evidence, quarantine
 
 from . import page_rules
@@ -29,8 +29,11 @@ def paths(house: House, folder: Path) -> list[str]:
     )
     phases = [{"name": "Dev", "choices": ["Ship it", "Hold it"], "runbook": "docs/dev.md"}, {"name": "QA"}]
     with writing(house.store) as session:
-        phase_editing.begin(
-            session, get(session, ticket), phase_editing.Begin.model_validate({"phases": phases}), OPERATOR
+        phase_editing.begin_workflow(
+            session,
+            get_ticket(session, ticket),
+            phase_editing.BeginWorkflow.model_validate({"phases": phases}),
+            OPERATOR,
         )
     run = house.claim(ticket)
     house.tell(run, "agent.text", block="b1", text="I look.\n\n```sh\nls\n```")
@@ -45,9 +48,9 @@ def paths(house: House, folder: Path) -> list[str]:
     check = {"argv": ["make"], "exit_code": 2, "seconds": 1.0, "sha256": "ab", "tail": "FAILED"}
     with writing(house.store) as session:
         worked = get_run(session, run)
-        evidence.observe(session, worked, {"check": check, "check_base": check})
-        evidence.claim(session, worked, [{"text": "It is there.", "item": 0}])
-        quarantine.keep(session, worked, "report", "too late", {"summary": "Late."})
+        evidence.record_observations(session, worked, {"check": check, "check_base": check})
+        evidence.record_claims(session, worked, [{"text": "It is there.", "item": 0}])
+        quarantine.store_payload(session, worked, "report", "too late", {"summary": "Late."})
     reviewed, failed = (house.hand_in(folder / f"project-{number}") for number in (1, 2))
     house.fail_landing(failed)
     tabs = [

@@ -13,14 +13,14 @@ from playwright.sync_api import Browser, BrowserContext, expect
 from database import writing
 from models import TaskOutcome, Trigger, now
 from tests.waiting import wait_until
-from tests.workers.repositories import commit, git, repository
+from tests.workers.repositories import commit, create_repository, git
 from tickets.board import saved_views
 from tickets.conversation import context, timeline
 from tickets.lifecycle import transitions
 from tickets.operations import incidents, tasks
 from tickets.planning import phase_editing
 from tickets.shared.inputs import NewTicket
-from tickets.shared.lookup import get, get_run
+from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import agents, projects
 from tickets.workflow import evidence, quarantine
 
@@ -103,8 +103,11 @@ def plant(house: House, folder: Path) -> list[str]:
     )
     with writing(house.store) as session:
         phases = [{"name": line, "choices": CORPUS[:8], "runbook": line} for line in CORPUS[:3]]
-        phase_editing.begin(
-            session, get(session, ticket), phase_editing.Begin.model_validate({"phases": phases}), OPERATOR
+        phase_editing.begin_workflow(
+            session,
+            get_ticket(session, ticket),
+            phase_editing.BeginWorkflow.model_validate({"phases": phases}),
+            OPERATOR,
         )
     for line in CORPUS:
         house.ticket(title=line, assigned_to=None)
@@ -147,7 +150,7 @@ def say_everything(house: House, run: int) -> None:
 def change(house: House, run: int, folder: Path) -> None:
     """A diff of hostile lines in files of hostile names."""
     names = {f"n{number} {line.replace('/', '_')}"[:200]: ALL for number, line in enumerate(CORPUS)}
-    repo = repository(folder / "repository", greet="echo Hello\n")
+    repo = create_repository(folder / "repository", greet="echo Hello\n")
     base = git(repo, "rev-parse", "HEAD")
     git(repo, "switch", "--quiet", "--create", "mc/greet")
     for name, text in names.items():
@@ -159,28 +162,32 @@ def change(house: House, run: int, folder: Path) -> None:
 
 def fill(session: Any, ticket: str, run: int) -> None:
     """What people, timers and programs say about a ticket and the machine."""
-    number = get(session, ticket).id
-    timeline.comment(session, number, timeline.NewComment(body=ALL), OPERATOR)
+    number = get_ticket(session, ticket).id
+    timeline.add_comment(session, number, timeline.NewComment(body=ALL), OPERATOR)
     for place, line in enumerate(CORPUS):
         link = context.NewContext(path=f"notes/{place}.md", title=line[:200], note=line)
-        context.add(session, number, link, OPERATOR)
-        saved_views.save(session, line, f"q={place}x", OPERATOR) if place < 10 else None
+        context.add_context(session, number, link, OPERATOR)
+        saved_views.save_view(session, line, f"q={place}x", OPERATOR) if place < 10 else None
         incidents.raise_incident(session, f"check-{place}", line, line)
     worked = get_run(session, run)
     check = {"argv": [CORPUS[0]], "exit_code": 2, "seconds": 1.0, "sha256": "ab", "tail": ALL}
-    evidence.observe(session, worked, {"check": check, "check_base": check, "workspace": {"branch": CORPUS[1]}})
-    evidence.claim(session, worked, [{"text": line, "kind": "claim", "item": 0} for line in CORPUS])
-    quarantine.keep(session, worked, "report", ALL, {"summary": ALL})
+    evidence.record_observations(
+        session, worked, {"check": check, "check_base": check, "workspace": {"branch": CORPUS[1]}}
+    )
+    evidence.record_claims(session, worked, [{"text": line, "kind": "claim", "item": 0} for line in CORPUS])
+    quarantine.store_payload(session, worked, "report", ALL, {"summary": ALL})
     closed = incidents.raise_incident(session, "closed", CORPUS[1], ALL)
-    incidents.close(session, closed.id, ALL, OPERATOR)
-    projects.add(session, projects.NewProject(slug="bad", name=CORPUS[1], folder="/tmp/" + CORPUS[2][:30]), OPERATOR)
+    incidents.close_incident(session, closed.id, ALL, OPERATOR)
+    projects.add_project(
+        session, projects.NewProject(slug="bad", name=CORPUS[1], folder="/tmp/" + CORPUS[2][:30]), OPERATOR
+    )
     agents.add_agent(session, agents.NewAgent.model_validate({"name": "bad", "title": CORPUS[1]}), OPERATOR)
-    blocked = transitions.create(session, NewTicket(title="Blocked"), OPERATOR)
+    blocked = transitions.create_ticket(session, NewTicket(title="Blocked"), OPERATOR)
     facts: dict[str, Any] = {"reason": "needs_human", "owner": "bad", "next_action": ALL}
     transitions.transition(session, blocked.id, "block", OPERATOR, **facts)
-    tasks.record(session, "backup", Trigger.TIMER, TaskOutcome.FAILED, now(), exit_code=1, output_tail=ALL)
-    tasks.beat(session, "scheduler", "ok", '{"problems": ["<img src=x onerror=__hit=1>"]}')
-    tasks.beat(session, "pickup", "failed", ALL)
+    tasks.record_run(session, "backup", Trigger.TIMER, TaskOutcome.FAILED, now(), exit_code=1, output_tail=ALL)
+    tasks.record_heartbeat(session, "scheduler", "ok", '{"problems": ["<img src=x onerror=__hit=1>"]}')
+    tasks.record_heartbeat(session, "pickup", "failed", ALL)
 
 
 def upload(house: House, ticket: str) -> None:

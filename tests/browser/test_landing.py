@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 def land(house: House) -> None:
     instance: auth.Instance = house.app.extensions["mission_control"]
-    assert landing.make_pass(job_context.set_up(instance.settings, instance.engine)).summary == {"landed": 1}
+    assert landing.make_pass(job_context.build_context(instance.settings, instance.engine)).summary == {"landed": 1}
 
 
 def test_approving_from_the_changes_merges_and_the_page_follows(house: House, page: Page, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_two_tabs_share_one_stream_and_the_second_takes_over(house: House, opene
     go(first, "/board")
     go(second, f"/ticket/{ticket}")
     with house.app.app_context():
-        wait_until(lambda: stream_routes.counters()["events"]["open"] == 1, what="one stream for both tabs")
+        wait_until(lambda: stream_routes.count_connections()["events"]["open"] == 1, what="one stream for both tabs")
     first.close()
     run = house.claim(ticket)
     house.tell(run, "agent.text", block="b1", text="Still heard.")

@@ -12,7 +12,7 @@ from database import reading
 from models import Ticket, TicketStatus
 from tickets.conversation import attachments
 from tickets.lifecycle import schemas
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from tickets.workflow import relationships
 
 from .conftest import House, Tab
@@ -31,10 +31,10 @@ def open_dialog(page: Page, path: str = "/board?view=columns") -> None:
 def made(house: House, identifier: str) -> dict[str, Any]:
     """What became of the form."""
     with reading(house.store) as session:
-        ticket: Ticket = get(session, identifier)
-        links = [(link.words, link.identifier) for link in relationships.of(session, ticket.id)]
-        files = [row.name for row in attachments.of(session, ticket.id)]
-        return {**schemas.ticket_json(session, [ticket])[0], "links": links, "files": files}
+        ticket: Ticket = get_ticket(session, identifier)
+        links = [(link.words, link.identifier) for link in relationships.list_relations(session, ticket.id)]
+        files = [row.name for row in attachments.list_attachments(session, ticket.id)]
+        return {**schemas.build_ticket_json(session, [ticket])[0], "links": links, "files": files}
 
 
 def fold(page: Page, name: str) -> Locator:

@@ -188,8 +188,8 @@ def test_logging_out_leaves_nothing(board: Stage, visit: Visit) -> None:
 def test_a_log_in_that_was_revoked_leaves_nothing(board: Stage, visit: Visit) -> None:
     page = install(visit, name="carol")
     with writing(board.engine) as session:
-        row = next(token for token in tokens.all_tokens(session) if token.name == "carol")
-        tokens.revoke(session, row.id, ALICE)
+        row = next(token for token in tokens.list_tokens(session) if token.name == "carol")
+        tokens.revoke_token(session, row.id, ALICE)
     page.goto("/board")
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     wait_until(lambda: not any("pages" in name for name in page.evaluate("caches.keys()")), what="no copies of pages")

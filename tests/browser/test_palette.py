@@ -114,7 +114,7 @@ def test_a_ticket_is_moved_and_its_parts_are_shown_from_the_palette(house: House
 
 def test_dispatch_is_paused_a_task_is_run_and_the_look_is_changed(house: House, page: Page) -> None:
     with writing(house.store) as session:
-        tasks.beat(session, "scheduler", "ok", "{}")
+        tasks.record_heartbeat(session, "scheduler", "ok", "{}")
     go(page, "/board")
     ask(page, "pause")
     page.keyboard.press("Enter")
@@ -127,8 +127,8 @@ def test_dispatch_is_paused_a_task_is_run_and_the_look_is_changed(house: House, 
     page.keyboard.press("Enter")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     with reading(house.store) as session:
-        assert runtime_flags.paused(session) is not None
-        assert tasks.requested(session, 0)[1] == {"backup"}
+        assert runtime_flags.get_pause_reason(session) is not None
+        assert tasks.list_requested(session, 0)[1] == {"backup"}
     page.reload()
     ask(page, "dispatch")
     expect(options(page).first).to_have_text("Resume dispatch")

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from database import writing
 from tickets.conversation import timeline
 from tickets.runs import reports
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 
 from .conftest import OPERATOR, House, Tab
 
@@ -47,7 +47,7 @@ def test_a_ticket_is_printed_whole_with_its_evidence_and_the_addresses_of_links(
     with writing(house.store) as session:
         for number in range(80):
             body = timeline.NewComment(body=f"remark {number}")
-            timeline.comment(session, get(session, ticket).id, body, OPERATOR)
+            timeline.add_comment(session, get_ticket(session, ticket).id, body, OPERATOR)
     house.tell(run, "agent.text", block="b1", text="x" * 300)
     house.tell(run, "agent.question", request="q1", questions=[{"text": "Which one?", "choices": [{"label": "This"}]}])
     printed(sheet, f"/ticket/{ticket}/print")
@@ -59,7 +59,7 @@ def test_a_ticket_is_printed_whole_with_its_evidence_and_the_addresses_of_links(
     claim = {"kind": "tests", "text": "All pass."}
     with writing(house.store) as session:
         report = reports.RunReport.model_validate({"verdict": "review", "summary": "Look.", "claims": [claim]})
-        reports.report(session, run, report, reports.RetryPolicy())
+        reports.apply_report(session, run, report, reports.RetryPolicy())
     printed(sheet, f"/ticket/{ticket}/print")
     expect(sheet.locator("main")).to_contain_text("All pass.")
     expect(sheet.locator("main")).to_contain_text("Verified by Mission Control")

@@ -27,13 +27,13 @@ def lived(house: House) -> tuple[str, int]:
     house.tell(run, "agent.text", block="b2", text="It is built.")
     report = {"verdict": "review", "summary": "Look at it.", "usage": {"input_tokens": 4000, "cost_usd": 0.25}}
     with writing(house.store) as session:
-        reports.report(session, run, reports.RunReport.model_validate(report), reports.RetryPolicy())
+        reports.apply_report(session, run, reports.RunReport.model_validate(report), reports.RetryPolicy())
     return ticket, run
 
 
 def last(house: House, ticket: str) -> int:
     with writing(house.store) as session:
-        return lookup.get(session, ticket).event_seq
+        return lookup.get_ticket(session, ticket).event_seq
 
 
 def test_the_arrow_keys_step_through_what_happened(house: House, page: Page) -> None:
@@ -95,8 +95,10 @@ def test_news_lengthens_the_ruler_and_leaves_the_past_alone(house: House, page: 
     go(page, f"/ticket/{ticket}?tab=events&at=2")
     before = last(house, ticket)
     with writing(house.store) as session:
-        timeline.comment(session, lookup.get(session, ticket).id, timeline.NewComment(body="Now."), OPERATOR)
-        transitions.transition(session, lookup.get(session, ticket).id, "request_changes", OPERATOR, body="Again.")
+        timeline.add_comment(session, lookup.get_ticket(session, ticket).id, timeline.NewComment(body="Now."), OPERATOR)
+        transitions.transition(
+            session, lookup.get_ticket(session, ticket).id, "request_changes", OPERATOR, body="Again."
+        )
     expect(page.locator(f"#event-{before + 1}")).to_be_visible()
     expect(page.locator(".then h3")).to_have_text("As it was after event 2")
     expect(page.locator(".replay-place")).to_have_text(f"2 of {last(house, ticket)}")

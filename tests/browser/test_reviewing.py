@@ -22,7 +22,7 @@ def test_remarks_on_lines_outlive_a_reload_and_are_sent_as_one_message(
     run = house.claim(ticket)
     house.change(run, tmp_path / "repository")
     with writing(house.store) as session:
-        reports.report(session, run, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy())
+        reports.apply_report(session, run, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy())
     page.goto(f"/ticket/{ticket}?tab=changes")
     greet = page.locator("[data-file='greet.txt']")
     greet.locator("[data-remark='-1']").click()

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from database import reading
 from models import TicketStatus
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 
 from .conftest import House, Tab
 from .test_live_pages import go
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 
 def status(house: House, ticket: str) -> TicketStatus:
     with reading(house.store) as session:
-        return get(session, ticket).status
+        return get_ticket(session, ticket).status
 
 
 def box(page: Page, ticket: str) -> None:

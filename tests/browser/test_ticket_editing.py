@@ -34,7 +34,7 @@ def save(form: Locator, expected: Locator, text: str) -> None:
 
 def test_every_field_is_edited_in_place(house: House, page: Page) -> None:
     with writing(house.store) as session:
-        projects.add(session, projects.NewProject(slug="site", name="Site", folder="/srv/site"), Actor.human())
+        projects.add_project(session, projects.NewProject(slug="site", name="Site", folder="/srv/site"), Actor.human())
     ticket = house.ticket(tags=["bug"])
     go(page, f"/ticket/{ticket}")
     choices = {

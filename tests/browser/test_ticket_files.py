@@ -11,7 +11,7 @@ from playwright.sync_api import FilePayload, Page, expect
 import auth
 from database import reading
 from tickets.conversation import attachments
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 
 from .conftest import PICTURE, House, Tab
 from .test_live_pages import go
@@ -40,7 +40,7 @@ def carry(page: Page, kind: str, selector: str, *files: tuple[str, bytes]) -> No
 
 def names(house: House, ticket: str) -> list[str]:
     with reading(house.store) as session:
-        return [row.name for row in attachments.of(session, get(session, ticket).id)]
+        return [row.name for row in attachments.list_attachments(session, get_ticket(session, ticket).id)]
 
 
 def test_files_that_are_chosen_are_listed_and_shown(house: House, page: Page) -> None:
@@ -160,6 +160,6 @@ def test_a_picture_opens_by_itself_without_a_script_and_runs_nothing(house: Hous
     expect(page.locator("img")).to_be_visible()
     scripted = tab()
     with reading(house.store) as session:
-        number = attachments.of(session, get(session, ticket).id)[1].id
+        number = attachments.list_attachments(session, get_ticket(session, ticket).id)[1].id
     scripted.goto(f"/attachments/{number}/preview")
     assert scripted.title() != "run" and hostile.decode() in scripted.locator("body").inner_text()

@@ -24,14 +24,16 @@ DECIDED = [
 
 def phases(house: House, ticket: str) -> list[tuple[str, str | None, str]]:
     with writing(house.store) as session:
-        found = ticket_phases.of(session, lookup.get(session, ticket).id)
+        found = ticket_phases.list_phases(session, lookup.get_ticket(session, ticket).id)
         return [(phase.name, phase.agent, phase.gate.value) for phase in found]
 
 
 def report(house: House, ticket: str, verdict: str) -> None:
     run = house.claim(ticket)
     with writing(house.store) as session:
-        reports.report(session, run, reports.RunReport.model_validate({"verdict": verdict}), reports.RetryPolicy())
+        reports.apply_report(
+            session, run, reports.RunReport.model_validate({"verdict": verdict}), reports.RetryPolicy()
+        )
 
 
 def test_a_workflow_is_chosen_and_started_from_the_box(house: House, page: Page) -> None:
@@ -82,7 +84,7 @@ def test_a_refusal_is_said_in_the_dialog_and_loses_nothing(house: House, page: P
     page.get_by_role("link", name="Choose phases").click()
     page.locator("#move-dialog").get_by_label("Runbook").first.fill("docs/dev.md")
     with writing(house.store) as session:
-        lookup.get(session, ticket).version = 2
+        lookup.get_ticket(session, ticket).version = 2
     page.get_by_role("button", name="Start Dev", exact=True).last.click()
     expect(page.locator("#move-dialog [data-error]")).to_contain_text("changed")
     expect(page.locator("#move-dialog").get_by_label("Runbook").first).to_have_value("docs/dev.md")

@@ -13,17 +13,19 @@ from tickets.runs import claims
 from tickets.shared.errors import DomainError
 
 if __name__ == "__main__":
-    chosen = settings.load().model_copy(update={"max_workers": 100_000})
-    here = replace(job_context.set_up(chosen, open_engine(chosen.database_url)), host="test")
+    loaded_settings = settings.load().model_copy(update={"max_workers": 100_000})
+    context = replace(
+        job_context.build_context(loaded_settings, open_engine(loaded_settings.database_url)), host="test"
+    )
     while True:
-        with reading(here.engine) as session:
-            wanted = dispatch_plan.plan(session, here.limits).claim
-        if not wanted:
+        with reading(context.engine) as session:
+            tickets = dispatch_plan.plan_dispatch(session, context.limits).claim
+        if not tickets:
             break
-        for ticket in wanted:
+        for ticket in tickets:
             try:
-                with writing(here.engine, partial(claims.require_claimable, ticket_id=ticket.id)) as session:
-                    claim = dispatch_pass.claim_if_open(session, here, ticket.id, dispatch_pass.Tally())
+                with writing(context.engine, partial(claims.require_claimable, ticket_id=ticket.id)) as session:
+                    claim = dispatch_pass.claim_if_open(session, context, ticket.id, dispatch_pass.PassCounts())
             except DomainError:
                 continue
             if claim:

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from .house import House
+from .installation import Installation
 
 
 @pytest.fixture
-def house(template: Path, tmp_path: Path) -> Iterator[House]:
+def installation(template: Path, tmp_path: Path) -> Iterator[Installation]:
     """A closed house: its board is opened by those tests that need one."""
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed")
-    made = House(template, tmp_path / "home")
-    yield made
-    made.close()
+    installation = Installation(template, tmp_path / "home")
+    yield installation
+    installation.close()
 
 
 @pytest.fixture
-def open_house(house: House) -> House:
+def served_installation(installation: Installation) -> Installation:
     """A house whose board is served."""
-    house.open_board()
-    return house
+    installation.open_board()
+    return installation

@@ -9,7 +9,9 @@ from database import open_engine
 from jobs import job_context, single_flight
 
 if __name__ == "__main__":
-    chosen = settings.load()
-    with single_flight.alone(job_context.set_up(chosen, open_engine(chosen.database_url)), "pickup"):
+    loaded_settings = settings.load()
+    with single_flight.hold_lease(
+        job_context.build_context(loaded_settings, open_engine(loaded_settings.database_url)), "pickup"
+    ):
         print("held", flush=True)
         threading.Event().wait()

@@ -19,13 +19,16 @@ def test_two_machines_with_one_store_take_turns(engine: Engine, tmp_path: Path) 
     homes = [Settings(home=tmp_path / name) for name in ("one", "two")]
     for home in homes:
         home.ensure_home()
-    here = job_context.set_up(homes[0], engine)
-    there = replace(job_context.set_up(homes[1], engine), host="another-machine")
+    context = job_context.build_context(homes[0], engine)
+    other_context = replace(job_context.build_context(homes[1], engine), host="another-machine")
 
-    with single_flight.alone(here, "pickup"):
-        with pytest.raises(single_flight.Held, match=socket.gethostname()), single_flight.alone(there, "pickup"):
+    with single_flight.hold_lease(context, "pickup"):
+        with (
+            pytest.raises(single_flight.AlreadyRunning, match=socket.gethostname()),
+            single_flight.hold_lease(other_context, "pickup"),
+        ):
             pass
-        with single_flight.alone(there, "retention"):
+        with single_flight.hold_lease(other_context, "retention"):
             pass
-    with single_flight.alone(there, "pickup"):
+    with single_flight.hold_lease(other_context, "pickup"):
         pass

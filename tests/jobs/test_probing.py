@@ -24,10 +24,10 @@ ALICE = Actor.human("alice")
 
 
 @pytest.fixture
-def here(engine: Engine, url: str, tmp_path: Path) -> job_context.JobContext:
+def context(engine: Engine, url: str, tmp_path: Path) -> job_context.JobContext:
     settings = Settings(home=tmp_path / "home", database_url=url)
     settings.ensure_home()
-    return job_context.set_up(settings, engine)
+    return job_context.build_context(settings, engine)
 
 
 @pytest.fixture
@@ -41,40 +41,43 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def ask(here: job_context.JobContext, source: str) -> int:
-    with writing(here.engine) as session:
-        return projects.ask(session, NewDraft(source=source), ALICE).id
+def request_project(context: job_context.JobContext, source: str) -> int:
+    with writing(context.engine) as session:
+        return projects.request_draft(session, NewDraft(source=source), ALICE).id
 
 
-def draft(here: job_context.JobContext, number: int) -> ProjectDraft:
-    with reading(here.engine) as session:
-        return projects.draft(session, number)
+def load_draft(context: job_context.JobContext, number: int) -> ProjectDraft:
+    with reading(context.engine) as session:
+        return projects.get_draft(session, number)
 
 
 @pytest.mark.both_databases
-def test_programs_are_remembered_and_replaced(here: job_context.JobContext) -> None:
-    first = program_probes.probe_programs(here.settings, here.engine)
-    program_probes.probe_programs(here.settings, here.engine)
-    with reading(here.engine) as session:
-        rows = installed_programs.known(session)
+def test_programs_are_remembered_and_replaced(context: job_context.JobContext) -> None:
+    first = program_probes.probe_programs(context.settings, context.engine)
+    program_probes.probe_programs(context.settings, context.engine)
+    with reading(context.engine) as session:
+        rows = installed_programs.list_programs(session)
     assert {row.name for row in rows} == {program.name for program in first}
     assert len(rows) == len(first)
 
 
-def test_the_page_says_of_a_program_what_the_doctor_says(here: job_context.JobContext) -> None:
-    looked = {
-        each.name: installed_programs.judge(each) for each in program_probes.probe_programs(here.settings, here.engine)
+def test_the_page_says_of_a_program_what_the_doctor_says(context: job_context.JobContext) -> None:
+    statuses = {
+        program.name: installed_programs.assess_program(program)
+        for program in program_probes.probe_programs(context.settings, context.engine)
     }
-    with reading(here.engine) as session:
-        assert {row.name: installed_programs.judge(row) for row in installed_programs.known(session)} == looked
+    with reading(context.engine) as session:
+        assert {
+            row.name: installed_programs.assess_program(row) for row in installed_programs.list_programs(session)
+        } == statuses
 
 
-def test_a_folder_is_described_for_the_form(here: job_context.JobContext, repository: Path) -> None:
-    number = ask(here, str(repository))
-    assert program_probes.answer_drafts(here) == 1
-    found = draft(here, number)
-    assert found.state is DraftState.READY
-    assert found.facts == {
+def test_a_folder_is_described_for_the_form(context: job_context.JobContext, repository: Path) -> None:
+    number = request_project(context, str(repository))
+    assert program_probes.answer_drafts(context) == 1
+    project_draft = load_draft(context, number)
+    assert project_draft.state is DraftState.READY
+    assert project_draft.facts == {
         "slug": "my-code",
         "name": "My Code",
         "folder": str(repository),
@@ -83,45 +86,45 @@ def test_a_folder_is_described_for_the_form(here: job_context.JobContext, reposi
         "base_branch": "trunk",
         "dirty": 1,
     }
-    assert found.message.startswith("1 path has uncommitted changes.")
+    assert project_draft.message.startswith("1 path has uncommitted changes.")
 
 
-def test_an_address_is_cloned_into_the_home_folder(here: job_context.JobContext, repository: Path) -> None:
+def test_an_address_is_cloned_into_the_home_folder(context: job_context.JobContext, repository: Path) -> None:
     source = repository.rename(repository.with_name("code.git"))
-    number = ask(here, f"file://{source}")
-    program_probes.answer_drafts(here)
-    found = draft(here, number)
-    assert found.facts is not None, found.message
-    assert found.facts["folder"] == str(here.settings.clones_dir / "code")
-    assert found.facts["clone_url"] == f"file://{source}"
+    number = request_project(context, f"file://{source}")
+    program_probes.answer_drafts(context)
+    project_draft = load_draft(context, number)
+    assert project_draft.facts is not None, project_draft.message
+    assert project_draft.facts["folder"] == str(context.settings.clones_dir / "code")
+    assert project_draft.facts["clone_url"] == f"file://{source}"
 
 
 @pytest.mark.parametrize(
     ("source", "words"),
     [("/nonexistent/folder", "There is no such folder"), ("https://me:secret@host/x", "Give an address such as")],
 )
-def test_what_cannot_be_had_is_said(here: job_context.JobContext, source: str, words: str) -> None:
-    number = ask(here, source)
-    program_probes.answer_drafts(here)
-    found = draft(here, number)
-    assert (found.state, found.facts) == (DraftState.FAILED, None)
-    assert found.message.startswith(words)
+def test_what_cannot_be_had_is_said(context: job_context.JobContext, source: str, words: str) -> None:
+    number = request_project(context, source)
+    program_probes.answer_drafts(context)
+    project_draft = load_draft(context, number)
+    assert (project_draft.state, project_draft.facts) == (DraftState.FAILED, None)
+    assert project_draft.message.startswith(words)
 
 
 @pytest.mark.parametrize("source", ["code", "../code", "/home/../etc", "-rf"])
-def test_a_source_is_an_absolute_path_or_an_address(here: job_context.JobContext, source: str) -> None:
+def test_a_source_is_an_absolute_path_or_an_address(context: job_context.JobContext, source: str) -> None:
     with pytest.raises(Invalid):
-        ask(here, source)
+        request_project(context, source)
 
 
-def test_the_prober_answers_by_itself(here: job_context.JobContext, repository: Path) -> None:
-    said: list[str] = []
-    prober = program_probes.Prober(here, said.append)
+def test_the_prober_answers_by_itself(context: job_context.JobContext, repository: Path) -> None:
+    messages: list[str] = []
+    prober = program_probes.Prober(context, messages.append)
     prober.tick()
-    number = ask(here, str(repository))
+    number = request_project(context, str(repository))
     prober.tick()
-    wait_until(lambda: draft(here, number).state is DraftState.READY, what="the prober's answer")
-    assert said == []
+    wait_until(lambda: load_draft(context, number).state is DraftState.READY, what="the prober's answer")
+    assert messages == []
 
 
 def test_the_door_says_what_it_saw(
@@ -129,6 +132,6 @@ def test_the_door_says_what_it_saw(
 ) -> None:
     monkeypatch.setenv("MC_DATABASE_URL", url)
     assert mc_probe.main(["--trigger", "timer"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert (said["task"], said["outcome"], said["drafts"]) == ("probe-agents", "acted", 0)
-    assert said["programs"] >= 2
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["task"], summary["outcome"], summary["drafts"]) == ("probe-agents", "acted", 0)
+    assert summary["programs"] >= 2

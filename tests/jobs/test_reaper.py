@@ -33,145 +33,154 @@ from tickets.runs import claims
 from tickets.shared import lookup
 from workers.host import private_dirs
 
-from .house import ALICE, House
+from .installation import ALICE, Installation
 from .test_dying import SLOW_STEP, kill_wrapper
 
-OLD = time.time() - 400 * 86_400
+OLD_TIME = time.time() - 400 * 86_400
 
 
-def aged(path: Path) -> Path:
+def create_old_file(path: Path) -> Path:
     path.touch()
-    os.utime(path, (OLD, OLD))
+    os.utime(path, (OLD_TIME, OLD_TIME))
     return path
 
 
-def test_a_message_that_a_run_did_not_take_for_half_an_hour_expires(house: House) -> None:
-    ticket_id = house.ticket()
-    with writing(house.engine) as session:
-        run = claims.claim(session, ticket_id, "elsewhere").run
-        message = messages.send(session, lookup.get(session, ticket_id), NewMessage(body="Hurry."), ALICE)
-        assert messages.offer(session, run)
+def test_a_message_that_a_run_did_not_take_for_half_an_hour_expires(installation: Installation) -> None:
+    ticket_id = installation.ticket()
+    with writing(installation.engine) as session:
+        run = claims.claim_ticket(session, ticket_id, "elsewhere").run
+        message = messages.queue_message(
+            session, lookup.get_ticket(session, ticket_id), NewMessage(body="Hurry."), ALICE
+        )
+        assert messages.offer_messages(session, run)
         session.execute(update(QueuedMessage).values(offered=now() - timedelta(minutes=31)))
 
-    done = house.run_door("queue_reaper.py", "--trigger", "timer")
+    done = installation.run_program("queue_reaper.py", "--trigger", "timer")
 
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert (done.returncode, said["outcome"], said["expired"]) == (0, "acted", 1)
-    with reading(house.engine) as session:
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode, summary["outcome"], summary["expired"]) == (0, "acted", 1)
+    with reading(installation.engine) as session:
         assert session.get_one(QueuedMessage, message.id).state is DeliveryState.EXPIRED
         [row] = session.scalars(select(TaskRun))
     assert (row.task, row.trigger, row.outcome) == ("queue-reaper", Trigger.TIMER, TaskOutcome.ACTED)
 
 
-def test_it_settles_dead_runs_as_pickup_does(open_house: House) -> None:
-    ticket_id = open_house.ticket(SLOW_STEP)
-    open_house.make_pass()
-    kill_wrapper(open_house, open_house.until_running(ticket_id))
+def test_it_settles_dead_runs_as_pickup_does(served_installation: Installation) -> None:
+    ticket_id = served_installation.ticket(SLOW_STEP)
+    served_installation.make_pass()
+    kill_wrapper(served_installation, served_installation.wait_until_running(ticket_id))
 
-    done = housekeeping.reap(open_house.bench)
+    done = housekeeping.reap_queue(served_installation.context)
 
     assert done.summary["reconciled"] == {"lost": 1}
-    assert open_house.runs(ticket_id)[0].outcome is Outcome.LOST
+    assert served_installation.runs(ticket_id)[0].outcome is Outcome.LOST
 
 
-def test_it_leaves_dead_runs_to_a_pickup_that_is_at_work(house: House) -> None:
-    with single_flight.alone(house.bench, "pickup"):
-        done = housekeeping.reap(house.bench)
+def test_it_leaves_dead_runs_to_a_pickup_that_is_at_work(installation: Installation) -> None:
+    with single_flight.hold_lease(installation.context, "pickup"):
+        done = housekeeping.reap_queue(installation.context)
 
     assert (done.outcome, done.summary["pickup"]) == (TaskOutcome.NOOP, "at work")
 
 
-def test_files_go_when_nothing_needs_them_any_more(house: House) -> None:
-    over, still_open = house.ticket(), house.ticket()
-    with writing(house.engine) as session:
-        gone, kept = (claims.claim(session, number, "here").run for number in (over, still_open))
+def test_files_go_when_nothing_needs_them_any_more(installation: Installation) -> None:
+    over, still_open = installation.ticket(), installation.ticket()
+    with writing(installation.engine) as session:
+        expired_run, recent_run = (claims.claim_ticket(session, number, "here").run for number in (over, still_open))
         session.execute(update(Run).values(state=RunState.ENDED, ended=now() - timedelta(days=99)))
         session.execute(update(Ticket).where(Ticket.id == over).values({"status": TicketStatus.DONE}))
-    folders = [house.bench.run_dir(run.id) for run in (gone, kept)]
+    folders = [installation.context.run_dir(run.id) for run in (expired_run, recent_run)]
     for folder in folders:
         (folder / "config").mkdir(parents=True)
-    orphan, fresh = aged(house.settings.attachments_dir / "a"), house.settings.attachments_dir / "b"
-    fresh.touch()
-    log = aged(house.settings.logs_dir / "old.log")
+    orphan, new_file = (
+        create_old_file(installation.settings.attachments_dir / "a"),
+        installation.settings.attachments_dir / "b",
+    )
+    new_file.touch()
+    log = create_old_file(installation.settings.logs_dir / "old.log")
 
-    done = housekeeping.tidy(house.bench)
+    done = housekeeping.apply_retention(installation.context)
 
     assert done.summary["files"] == {"runs": 1, "attachments": 1, "logs": 1}
-    assert [path.exists() for path in (*folders, orphan, fresh, log)] == [False, True, False, True, False]
+    assert [path.exists() for path in (*folders, orphan, new_file, log)] == [False, True, False, True, False]
 
 
-def test_a_folder_that_resists_is_named_and_keeps_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    aside = [house.settings.runs_dir / f"{number}.20200101T000000000000" for number in (1, 2, 3)]
-    for folder in aside:
+def test_a_folder_that_resists_is_named_and_keeps_no_other(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [installation.settings.runs_dir / f"{number}.20200101T000000000000" for number in (1, 2, 3)]
+    for folder in folders:
         folder.mkdir()
-        aged(folder)
-    log = aged(house.settings.logs_dir / "old.log")
-    remove = private_dirs.remove
+        create_old_file(folder)
+    log = create_old_file(installation.settings.logs_dir / "old.log")
+    remove = private_dirs.remove_tree
 
     def resist(folder: Path) -> None:
-        if folder == aside[1]:
+        if folder == folders[1]:
             raise PermissionError(13, "Permission denied")
         remove(folder)
 
-    monkeypatch.setattr(private_dirs, "remove", resist)
+    monkeypatch.setattr(private_dirs, "remove_tree", resist)
 
-    done = housekeeping.tidy(house.bench)
+    done = housekeeping.apply_retention(installation.context)
 
-    assert [folder.exists() for folder in (*aside, log)] == [False, True, False, False]
+    assert [folder.exists() for folder in (*folders, log)] == [False, True, False, False]
     assert done.outcome is TaskOutcome.WARNING
-    assert done.summary["problems"] == [f"{aside[1]} cannot be removed: Permission denied"]
+    assert done.summary["problems"] == [f"{folders[1]} cannot be removed: Permission denied"]
 
 
-def test_a_pass_deletes_many_rows_in_bounded_batches(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pass_deletes_many_rows_in_bounded_batches(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tickets.operations.retention.BATCH", 10)
     long_ago = now() - timedelta(days=400)
-    with writing(house.engine) as session:
+    with writing(installation.engine) as session:
         session.add_all(TaskRun(task="x", trigger=Trigger.TIMER, started=long_ago) for _ in range(35))
 
-    assert housekeeping.tidy(house.bench).summary["rows"] == {"task_runs": 35}
+    assert housekeeping.apply_retention(installation.context).summary["rows"] == {"task_runs": 35}
 
 
-def test_a_backup_opens_to_the_same_tickets_and_old_ones_go(house: House) -> None:
-    house.ticket(title="Keep me")
-    folder = house.settings.backups_dir
-    old = [aged(folder / f"mc-2020010{day}T000000Z.db") for day in range(1, 6)]
+def test_a_backup_opens_to_the_same_tickets_and_old_ones_go(installation: Installation) -> None:
+    installation.ticket(title="Keep me")
+    folder = installation.settings.backups_dir
+    old = [create_old_file(folder / f"mc-2020010{day}T000000Z.db") for day in range(1, 6)]
 
-    done = house.run_door("queue_reaper.py", "--backup")
+    done = installation.run_program("queue_reaper.py", "--backup")
 
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert (said["outcome"], said["removed"]) == ("acted", 3)
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["outcome"], summary["removed"]) == ("acted", 3)
     assert [path.exists() for path in old] == [False, False, False, True, True]
-    copy = open_engine(f"sqlite:///{folder / said['backup']}")
+    copy = open_engine(f"sqlite:///{folder / summary['backup']}")
     with reading(copy) as session:
         assert session.scalars(select(Ticket.title)).all() == ["Keep me"]
     copy.dispose()
 
 
-def test_a_backup_that_cannot_be_written_fails_and_says_so(house: House) -> None:
-    house.settings.backups_dir.rmdir()
-    house.settings.backups_dir.touch()
+def test_a_backup_that_cannot_be_written_fails_and_says_so(installation: Installation) -> None:
+    installation.settings.backups_dir.rmdir()
+    installation.settings.backups_dir.touch()
 
-    done = house.run_door("queue_reaper.py", "--backup")
+    done = installation.run_program("queue_reaper.py", "--backup")
 
     assert done.returncode == 2 and "backups" in done.stderr
 
 
-def test_a_killed_reaper_leaves_its_lock_free(house: House) -> None:
-    holder = house.door("-m", "tests.jobs.holder")
+def test_a_killed_reaper_leaves_its_lock_free(installation: Installation) -> None:
+    holder = installation.start_program("-m", "tests.jobs.holder")
     assert holder.stdout and holder.stdout.readline() == b"held\n"
     holder.send_signal(signal.SIGKILL)
     holder.wait()
 
-    assert housekeeping.reap(house.bench).outcome is TaskOutcome.NOOP
+    assert housekeeping.reap_queue(installation.context).outcome is TaskOutcome.NOOP
 
 
-def test_a_damaged_store_is_said_in_one_line(house: House) -> None:
-    with writing(house.engine):
+def test_a_damaged_store_is_said_in_one_line(installation: Installation) -> None:
+    with writing(installation.engine):
         pass
-    house.engine.dispose()
-    Path(house.settings.home / "mc.db").write_bytes(b"this is no database, whatever it is called" * 40)
+    installation.engine.dispose()
+    Path(installation.settings.home / "mc.db").write_bytes(b"this is no database, whatever it is called" * 40)
 
-    done = house.run_door("queue_reaper.py")
+    done = installation.run_program("queue_reaper.py")
 
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert json.loads(done.stdout)["outcome"] == "failed"

@@ -19,21 +19,21 @@ from jobs import cron, dispatch_pass, pickup, scheduler, single_flight, watchdog
 from jobs.cron import Task, TaskFile
 from jobs.landing import Lander
 from jobs.program_probes import Prober
-from jobs.scheduler import ROOT, Scheduler, pick_up
-from jobs.task_recorder import Done
+from jobs.scheduler import ROOT, Scheduler, run_pickup
+from jobs.task_recorder import JobResult
 from models import TaskOutcome, TaskRun, TicketStatus, Trigger
 from tests.waiting import wait_until
 from tickets.operations import tasks
 from workers.run import task_process as programs
 
-from .house import ALICE, House
+from .installation import ALICE, Installation
 from .test_dying import SLOW_STEP
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 3, 2, 12, 0, 30, tzinfo=UTC)
 
 
-def task(schedule: str, **changes: object) -> Task:
+def build_task(schedule: str, **changes: object) -> Task:
     head = {"schedule": schedule, "command": ["queue_reaper.py"], "timeout": 60, "enabled": True, "description": "x"}
     return Task("x", TaskFile.model_validate(head | changes))
 
@@ -47,215 +47,220 @@ def write_task(folder: Path, name: str, **changes: object) -> None:
     (folder / f"{name}.md").write_text("\n".join(["---", *lines, "---", "Words for people.", ""]))
 
 
-class Shop:
+class TaskScheduler:
     """A scheduler over a folder of the test's own, with what it said."""
 
-    def __init__(self, house: House, folder: Path) -> None:
-        self.house = house
+    def __init__(self, installation: Installation, folder: Path) -> None:
+        self.installation = installation
         self.folder = folder
-        self.said: list[str] = []
-        self.scheduler = Scheduler(house.bench, folder, NOON, self.said.append)
+        self.messages: list[str] = []
+        self.scheduler = Scheduler(installation.context, folder, NOON, self.messages.append)
 
     def tick(self, moment: datetime) -> list[str]:
-        started = self.scheduler.tick(moment)
+        names = self.scheduler.tick(moment)
         self.scheduler.wait()
-        return started
+        return names
 
     def history(self, name: str | None = None) -> list[TaskRun]:
-        with reading(self.house.engine) as session:
-            return tasks.history(session, name)
+        with reading(self.installation.engine) as session:
+            return tasks.list_task_runs(session, name)
 
 
 @pytest.fixture
-def shop(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    for name, value in house.environment.items():
+def task_scheduler(installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskScheduler:
+    for name, value in installation.environment.items():
         monkeypatch.setenv(name, value)
-    return Shop(house, tmp_path / "tasks")
+    return TaskScheduler(installation, tmp_path / "tasks")
 
 
 # When
 
 
-def test_a_clock_that_was_set_back_holds_no_task_up(shop: Shop) -> None:
+def test_a_clock_that_was_set_back_holds_no_task_up(task_scheduler: TaskScheduler) -> None:
     """A task that had run by a wrong clock was not due again before the right one had caught up, be it a year."""
-    write_task(shop.folder, "often")
-    assert shop.tick(NOON + timedelta(days=365)) == ["often"]
-    assert shop.tick(NOON) == []
-    assert shop.tick(NOON + timedelta(minutes=1)) == ["often"]
+    write_task(task_scheduler.folder, "often")
+    assert task_scheduler.tick(NOON + timedelta(days=365)) == ["often"]
+    assert task_scheduler.tick(NOON) == []
+    assert task_scheduler.tick(NOON + timedelta(minutes=1)) == ["often"]
 
 
-def times(schedule: str, start: str, count: int) -> list[str]:
-    moment, found = datetime.fromisoformat(start).replace(tzinfo=BERLIN), []
+def list_times(schedule: str, start: str, count: int) -> list[str]:
+    moment, texts = datetime.fromisoformat(start).replace(tzinfo=BERLIN), []
     for _ in range(count):
-        moment = cron.next_after(task(schedule), moment, BERLIN)
-        found.append(moment.isoformat(timespec="minutes"))
-    return found
+        moment = cron.find_next_time(build_task(schedule), moment, BERLIN)
+        texts.append(moment.isoformat(timespec="minutes"))
+    return texts
 
 
 def test_a_time_that_the_clocks_skip_runs_once_right_after() -> None:
-    assert times("30 2 * * *", "2026-03-28T12:00", 2) == ["2026-03-29T03:00+02:00", "2026-03-30T02:30+02:00"]
+    assert list_times("30 2 * * *", "2026-03-28T12:00", 2) == ["2026-03-29T03:00+02:00", "2026-03-30T02:30+02:00"]
 
 
 def test_a_time_that_the_clocks_double_runs_once() -> None:
-    assert times("30 2 * * *", "2026-10-24T12:00", 2) == ["2026-10-25T02:30+02:00", "2026-10-26T02:30+01:00"]
+    assert list_times("30 2 * * *", "2026-10-24T12:00", 2) == ["2026-10-25T02:30+02:00", "2026-10-26T02:30+01:00"]
 
 
 def test_a_task_of_every_half_hour_goes_by_elapsed_time_through_a_clock_change() -> None:
-    found = times("*/30 * * * *", "2026-10-25T01:50", 5)
-    assert found == [
-        f"2026-10-25T{each}" for each in ("02:00+02:00", "02:30+02:00", "02:00+01:00", "02:30+01:00", "03:00+01:00")
+    texts = list_times("*/30 * * * *", "2026-10-25T01:50", 5)
+    assert texts == [
+        f"2026-10-25T{clock_time}"
+        for clock_time in ("02:00+02:00", "02:30+02:00", "02:00+01:00", "02:30+01:00", "03:00+01:00")
     ]
 
 
-def test_a_task_runs_when_it_is_due_and_not_before(shop: Shop) -> None:
-    write_task(shop.folder, "reap", schedule="5 * * * *")
+def test_a_task_runs_when_it_is_due_and_not_before(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "reap", schedule="5 * * * *")
 
-    assert shop.tick(NOON + timedelta(minutes=4)) == []
-    assert shop.tick(NOON + timedelta(minutes=5)) == ["reap"]
-    assert shop.tick(NOON + timedelta(minutes=6)) == []
+    assert task_scheduler.tick(NOON + timedelta(minutes=4)) == []
+    assert task_scheduler.tick(NOON + timedelta(minutes=5)) == ["reap"]
+    assert task_scheduler.tick(NOON + timedelta(minutes=6)) == []
 
 
-def test_what_goes_by_elapsed_time_runs_at_once_the_first_time_and_then_when_it_is_due(shop: Shop) -> None:
-    write_task(shop.folder, "queue-reaper", schedule="*/10 * * * *")
-    write_task(shop.folder, "backup", schedule="20 3 * * *", command=["queue_reaper.py", "--backup"])
+def test_what_goes_by_elapsed_time_runs_at_once_the_first_time_and_then_when_it_is_due(
+    task_scheduler: TaskScheduler,
+) -> None:
+    write_task(task_scheduler.folder, "queue-reaper", schedule="*/10 * * * *")
+    write_task(task_scheduler.folder, "backup", schedule="20 3 * * *", command=["queue_reaper.py", "--backup"])
 
-    assert shop.tick(NOON) == ["queue-reaper"]
-    assert shop.tick(NOON + timedelta(minutes=9)) == []
-    assert Shop(shop.house, shop.folder).tick(NOON + timedelta(minutes=9)) == []
+    assert task_scheduler.tick(NOON) == ["queue-reaper"]
+    assert task_scheduler.tick(NOON + timedelta(minutes=9)) == []
+    assert TaskScheduler(task_scheduler.installation, task_scheduler.folder).tick(NOON + timedelta(minutes=9)) == []
 
 
 @pytest.mark.parametrize(
-    ("schedule", "recurs"),
+    ("schedule", "is_interval"),
     [("* * * * *", True), ("*/5 * * * *", True), ("5 * * * *", False), ("*/30 2 * * *", False), ("* * * * 0", False)],
 )
-def test_what_has_an_hour_or_a_day_goes_by_the_clock(schedule: str, recurs: bool) -> None:
-    assert task(schedule).recurs is recurs
+def test_what_has_an_hour_or_a_day_goes_by_the_clock(schedule: str, is_interval: bool) -> None:
+    assert build_task(schedule).is_interval is is_interval
 
 
-def test_a_task_that_a_person_asked_for_runs_once_enabled_or_not(shop: Shop) -> None:
-    write_task(shop.folder, "reap", schedule="5 * * * *", enabled=False)
-    with writing(shop.house.engine) as session:
+def test_a_task_that_a_person_asked_for_runs_once_enabled_or_not(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "reap", schedule="5 * * * *", enabled=False)
+    with writing(task_scheduler.installation.engine) as session:
         tasks.request_run(session, "reap", ALICE)
         tasks.request_run(session, "nothing", ALICE)
 
-    assert shop.tick(NOON) == ["reap"]
-    assert shop.tick(NOON) == []
-    assert [run.trigger for run in shop.history()] == [Trigger.OPERATOR]
+    assert task_scheduler.tick(NOON) == ["reap"]
+    assert task_scheduler.tick(NOON) == []
+    assert [run.trigger for run in task_scheduler.history()] == [Trigger.OPERATOR]
 
 
-def test_runs_missed_while_it_was_down_are_made_up_for_by_one(shop: Shop) -> None:
-    write_task(shop.folder, "reap", schedule="*/5 * * * *")
-    with writing(shop.house.engine) as session:
-        tasks.record(session, "reap", Trigger.TIMER, TaskOutcome.NOOP, NOON - timedelta(days=3))
-    again = Shop(shop.house, shop.folder)
+def test_runs_missed_while_it_was_down_are_made_up_for_by_one(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "reap", schedule="*/5 * * * *")
+    with writing(task_scheduler.installation.engine) as session:
+        tasks.record_run(session, "reap", Trigger.TIMER, TaskOutcome.NOOP, NOON - timedelta(days=3))
+    restarted = TaskScheduler(task_scheduler.installation, task_scheduler.folder)
 
-    assert again.tick(NOON) == ["reap"]
-    assert again.tick(NOON + timedelta(seconds=5)) == []
-
-
-def test_a_disabled_task_does_not_run_until_somebody_enables_it(shop: Shop) -> None:
-    write_task(shop.folder, "off", enabled=False)
-    write_task(shop.folder, "on", command=["queue_reaper.py", "--backup"])
-    with writing(shop.house.engine) as session:
-        tasks.disable(session, "on", ALICE)
-    assert shop.tick(NOON + timedelta(minutes=1)) == []
-
-    with writing(shop.house.engine) as session:
-        tasks.enable(session, "off", ALICE)
-
-    assert shop.tick(NOON + timedelta(minutes=2)) == ["off"]
+    assert restarted.tick(NOON) == ["reap"]
+    assert restarted.tick(NOON + timedelta(seconds=5)) == []
 
 
-def test_a_task_is_never_at_work_twice(shop: Shop) -> None:
-    write_task(shop.folder, "reap")
-    with single_flight.alone_here(shop.house.bench, "task-reap"):
-        assert shop.scheduler.run_now("reap") is TaskOutcome.SKIPPED
-    assert shop.history() == []
+def test_a_disabled_task_does_not_run_until_somebody_enables_it(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "off", enabled=False)
+    write_task(task_scheduler.folder, "on", command=["queue_reaper.py", "--backup"])
+    with writing(task_scheduler.installation.engine) as session:
+        tasks.disable_task(session, "on", ALICE)
+    assert task_scheduler.tick(NOON + timedelta(minutes=1)) == []
+
+    with writing(task_scheduler.installation.engine) as session:
+        tasks.enable_task(session, "off", ALICE)
+
+    assert task_scheduler.tick(NOON + timedelta(minutes=2)) == ["off"]
 
 
-def test_a_tick_reads_the_store_only_where_it_has_changed(shop: Shop) -> None:
-    write_task(shop.folder, "reap", enabled=False)
-    bench, log = shop.house.bench, shop.said.append
-    lander = Lander(bench, lambda: Done(TaskOutcome.NOOP), lambda: True, log)
-    ticker = mc_scheduler.Ticker(bench, shop.scheduler, Prober(bench, log), lander)
+def test_a_task_is_never_at_work_twice(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "reap")
+    with single_flight.hold_host_lock(task_scheduler.installation.context, "task-reap"):
+        assert task_scheduler.scheduler.run_now("reap") is TaskOutcome.SKIPPED
+    assert task_scheduler.history() == []
+
+
+def test_a_tick_reads_the_store_only_where_it_has_changed(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "reap", enabled=False)
+    context, log = task_scheduler.installation.context, task_scheduler.messages.append
+    lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
+    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander)
     for _ in range(3):  # the first beats, which is a change of its own
         ticker.tick()
     statements: list[str] = []
-    event.listen(shop.house.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    event.listen(task_scheduler.installation.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
 
     ticker.tick()
     assert statements == []
 
-    with writing(shop.house.engine) as session:
+    with writing(task_scheduler.installation.engine) as session:
         tasks.request_run(session, "reap", ALICE)
     ticker.tick()
-    shop.scheduler.wait()
-    assert [run.task for run in shop.history()] == ["reap"]
+    task_scheduler.scheduler.wait()
+    assert [run.task for run in task_scheduler.history()] == ["reap"]
 
 
 # What is recorded
 
 
-def test_a_run_has_one_row_with_its_real_outcome_and_its_output(shop: Shop) -> None:
-    write_task(shop.folder, "queue-reaper", command=["queue_reaper.py"])
+def test_a_run_has_one_row_with_its_real_outcome_and_its_output(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "queue-reaper", command=["queue_reaper.py"])
 
-    shop.tick(NOON + timedelta(minutes=1))
+    task_scheduler.tick(NOON + timedelta(minutes=1))
 
-    [row] = shop.history()
+    [row] = task_scheduler.history()
     assert (row.task, row.trigger, row.outcome, row.exit_code) == ("queue-reaper", Trigger.TIMER, TaskOutcome.NOOP, 0)
     assert '"outcome": "noop"' in row.output_tail and row.ended
 
 
-def test_a_skipped_run_is_recorded_as_skipped(shop: Shop) -> None:
-    write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"])
-    with single_flight.alone(shop.house.bench, "pickup"):
-        shop.tick(NOON + timedelta(minutes=1))
+def test_a_skipped_run_is_recorded_as_skipped(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "ticket-pickup", command=["mc_pickup.py"])
+    with single_flight.hold_lease(task_scheduler.installation.context, "pickup"):
+        task_scheduler.tick(NOON + timedelta(minutes=1))
 
-    [row] = shop.history("ticket-pickup")
+    [row] = task_scheduler.history("ticket-pickup")
     assert (row.outcome, row.exit_code) == (TaskOutcome.SKIPPED, 0)
 
 
-def test_a_run_that_fails_or_takes_too_long_is_a_failure(shop: Shop) -> None:
-    write_task(shop.folder, "wrong", command=["queue_reaper.py", "--no-such-option"])
-    write_task(shop.folder, "slow", command=["queue_reaper.py"], timeout=0.01)
+def test_a_run_that_fails_or_takes_too_long_is_a_failure(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "wrong", command=["queue_reaper.py", "--no-such-option"])
+    write_task(task_scheduler.folder, "slow", command=["queue_reaper.py"], timeout=0.01)
 
-    shop.tick(NOON + timedelta(minutes=1))
+    task_scheduler.tick(NOON + timedelta(minutes=1))
 
-    found = {row.task: row for row in shop.history()}
-    assert {name: row.outcome for name, row in found.items()} == dict.fromkeys(("wrong", "slow"), TaskOutcome.FAILED)
-    assert found["wrong"].exit_code == 2 and "no-such-option" in found["wrong"].output_tail
-    assert "longer than 0.01 seconds" in (found["slow"].summary or {})["error"]
-    assert sorted(shop.said) == ["task slow: failed", "task wrong: failed"]
+    rows = {row.task: row for row in task_scheduler.history()}
+    assert {name: row.outcome for name, row in rows.items()} == dict.fromkeys(("wrong", "slow"), TaskOutcome.FAILED)
+    assert rows["wrong"].exit_code == 2 and "no-such-option" in rows["wrong"].output_tail
+    assert "longer than 0.01 seconds" in (rows["slow"].summary or {})["error"]
+    assert sorted(task_scheduler.messages) == ["task slow: failed", "task wrong: failed"]
 
 
 @pytest.mark.parametrize(("name", "command"), [("fetch", "mc_pickup.py"), ("landing", "mc_land.py")])
 def test_a_job_of_the_scheduler_runs_in_its_own_process_and_is_recorded_as_the_task(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, name: str, command: str
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch, name: str, command: str
 ) -> None:
     monkeypatch.setattr(programs, "run", None)  # whoever starts a program fails
-    write_task(shop.folder, name, command=[command])
+    write_task(task_scheduler.folder, name, command=[command])
 
-    shop.tick(NOON + timedelta(minutes=1))
+    task_scheduler.tick(NOON + timedelta(minutes=1))
 
-    [row] = shop.history()
+    [row] = task_scheduler.history()
     assert (row.task, row.trigger, row.outcome, row.exit_code) == (name, Trigger.TIMER, TaskOutcome.NOOP, 0)
     assert row.ended and (row.summary or {})["task"] == name
 
 
-def test_a_job_that_breaks_off_is_a_failure_that_says_where(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch_pass, "settle", lambda *_: 1 / 0)
-    write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"])
+def test_a_job_that_breaks_off_is_a_failure_that_says_where(
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch_pass, "settle_runs", lambda *_: 1 / 0)
+    write_task(task_scheduler.folder, "ticket-pickup", command=["mc_pickup.py"])
 
-    shop.tick(NOON + timedelta(minutes=1))
+    task_scheduler.tick(NOON + timedelta(minutes=1))
 
-    [row] = shop.history()
+    [row] = task_scheduler.history()
     assert (row.outcome, row.exit_code) == (TaskOutcome.FAILED, 1)
-    assert "passes.py" in row.output_tail and "ZeroDivisionError" in row.output_tail
-    assert shop.said == ["task ticket-pickup: failed"]
+    assert "dispatch_pass.py" in row.output_tail and "ZeroDivisionError" in row.output_tail
+    assert task_scheduler.messages == ["task ticket-pickup: failed"]
 
 
 def test_a_pass_that_outlives_its_time_out_is_reported_and_ends_the_process(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[int] = []
     given_up = threading.Event()
@@ -266,17 +271,20 @@ def test_a_pass_that_outlives_its_time_out_is_reported_and_ends_the_process(
 
     monkeypatch.setattr(watchdog, "end_process", end)
     monkeypatch.setattr(watchdog, "REPORT_SECONDS", 60)
-    monkeypatch.setattr(dispatch_pass, "settle", lambda *_: given_up.wait(90))
-    write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"], timeout=0.2)
+    monkeypatch.setattr(dispatch_pass, "settle_runs", lambda *_: given_up.wait(90))
+    write_task(task_scheduler.folder, "ticket-pickup", command=["mc_pickup.py"], timeout=0.2)
 
-    shop.tick(NOON + timedelta(minutes=1))
+    task_scheduler.tick(NOON + timedelta(minutes=1))
 
     assert ended == [watchdog.EXIT_CODE]
-    late = next(row for row in shop.history() if row.outcome is TaskOutcome.FAILED)
+    late = next(row for row in task_scheduler.history() if row.outcome is TaskOutcome.FAILED)
     assert (late.task, late.trigger) == ("ticket-pickup", Trigger.TIMER)
-    assert "longer than 0.2 seconds" in (late.summary or {})["error"] and "longer than 0.2 seconds" in shop.said[0]
-    with reading(shop.house.engine) as session:
-        beat = tasks.heartbeats(session)["scheduler"]
+    assert (
+        "longer than 0.2 seconds" in (late.summary or {})["error"]
+        and "longer than 0.2 seconds" in task_scheduler.messages[0]
+    )
+    with reading(task_scheduler.installation.engine) as session:
+        beat = tasks.load_heartbeats(session)["scheduler"]
     assert beat.status == "failed" and "longer than 0.2 seconds" in beat.detail
 
 
@@ -292,7 +300,7 @@ def test_a_pass_that_cannot_be_reported_ends_the_process_all_the_same(monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("code", "cut", "summary", "outcome"),
+    ("code", "abort_reason", "summary", "outcome"),
     [
         (0, None, {"outcome": "acted"}, TaskOutcome.ACTED),
         (0, None, None, TaskOutcome.WARNING),
@@ -303,9 +311,9 @@ def test_a_pass_that_cannot_be_reported_ends_the_process_all_the_same(monkeypatc
     ],
 )
 def test_an_outcome_is_what_a_program_says_unless_its_end_belies_it(
-    code: int, cut: str | None, summary: dict[str, str] | None, outcome: TaskOutcome
+    code: int, abort_reason: str | None, summary: dict[str, str] | None, outcome: TaskOutcome
 ) -> None:
-    assert scheduler.outcome_of(programs.Ended(code, cut, "", summary)) is outcome
+    assert scheduler.determine_outcome(programs.ProcessResult(code, abort_reason, "", summary)) is outcome
 
 
 def test_a_program_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,83 +330,87 @@ def test_a_program_that_will_not_end_is_killed(tmp_path: Path, monkeypatch: pyte
 # Files
 
 
-def test_a_bad_task_file_is_named_and_stops_no_other(shop: Shop) -> None:
-    write_task(shop.folder, "good")
-    write_task(shop.folder, "never", schedule="61 * * * *")
-    write_task(shop.folder, "foreign", command=["rm", "-rf"])
-    write_task(shop.folder, "odd", colour="red")
-    (shop.folder / "torn.md").write_text("---\nschedule: [\n---\n")
+def test_a_bad_task_file_is_named_and_stops_no_other(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "good")
+    write_task(task_scheduler.folder, "never", schedule="61 * * * *")
+    write_task(task_scheduler.folder, "foreign", command=["rm", "-rf"])
+    write_task(task_scheduler.folder, "odd", colour="red")
+    (task_scheduler.folder / "torn.md").write_text("---\nschedule: [\n---\n")
 
-    assert shop.tick(NOON + timedelta(minutes=1)) == ["good"]
+    assert task_scheduler.tick(NOON + timedelta(minutes=1)) == ["good"]
 
-    assert [line.split(":")[0] for line in shop.said] == [f"tasks/{n}.md" for n in ("foreign", "never", "odd", "torn")]
-    shop.tick(NOON + timedelta(minutes=2))
-    assert len(shop.said) == 4, "each is told once"
+    assert [line.split(":")[0] for line in task_scheduler.messages] == [
+        f"tasks/{n}.md" for n in ("foreign", "never", "odd", "torn")
+    ]
+    task_scheduler.tick(NOON + timedelta(minutes=2))
+    assert len(task_scheduler.messages) == 4, "each is told once"
 
 
-def test_two_enabled_tasks_with_the_same_command_are_a_warning(shop: Shop) -> None:
+def test_two_enabled_tasks_with_the_same_command_are_a_warning(task_scheduler: TaskScheduler) -> None:
     for name in ("one", "two"):
-        write_task(shop.folder, name)
+        write_task(task_scheduler.folder, name)
 
-    assert shop.scheduler.table().problems == ["one and two run the same command"]
+    assert task_scheduler.scheduler.load_schedule().problems == ["one and two run the same command"]
 
 
 def test_the_shipped_tasks_are_good() -> None:
-    found, problems = cron.load(ROOT / "tasks")
+    tasks_by_name, problems = cron.load_tasks(ROOT / "tasks")
 
     assert problems == []
-    assert {"ticket-pickup", "queue-reaper", "retention", "backup"} <= found.keys()
-    assert all((ROOT / each.head.command[0]).exists() for each in found.values() if each.head.enabled)
+    assert {"ticket-pickup", "queue-reaper", "retention", "backup"} <= tasks_by_name.keys()
+    assert all((ROOT / entry.head.command[0]).exists() for entry in tasks_by_name.values() if entry.head.enabled)
 
 
 # The service
 
 
-def test_the_service_starts_a_ticket_at_once_and_its_agents_outlive_it(open_house: House) -> None:
-    service = open_house.door("mc_scheduler.py")
-    wait_until(lambda: "scheduler" in beats(open_house), timeout=60, what="the scheduler's heartbeat")
+def test_the_service_starts_a_ticket_at_once_and_its_agents_outlive_it(served_installation: Installation) -> None:
+    service = served_installation.start_program("mc_scheduler.py")
+    wait_until(
+        lambda: "scheduler" in load_heartbeats(served_installation), timeout=60, what="the scheduler's heartbeat"
+    )
 
-    ticket_id = open_house.ticket(SLOW_STEP)
-    wait_until(lambda: open_house.runs(ticket_id), what="the run, before the next minute's pass")
-    run = open_house.until_running(ticket_id)
+    ticket_id = served_installation.ticket(SLOW_STEP)
+    wait_until(lambda: served_installation.runs(ticket_id), what="the run, before the next minute's pass")
+    run = served_installation.wait_until_running(ticket_id)
 
     service.send_signal(signal.SIGTERM)
 
     assert service.wait(60) == 0
-    assert open_house.wrapper_lives(run)
-    assert open_house.get(ticket_id).status is TicketStatus.IN_PROGRESS
+    assert served_installation.is_wrapper_alive(run)
+    assert served_installation.get(ticket_id).status is TicketStatus.IN_PROGRESS
 
 
-def beats(house: House) -> dict[str, object]:
-    with reading(house.engine) as session:
-        return dict(tasks.heartbeats(session))
+def load_heartbeats(installation: Installation) -> dict[str, object]:
+    with reading(installation.engine) as session:
+        return dict(tasks.load_heartbeats(session))
 
 
-def test_there_is_one_scheduler_in_a_home(house: House) -> None:
-    with single_flight.alone_here(house.bench, "scheduler"):
-        done = house.run_door("mc_scheduler.py", "--once")
+def test_there_is_one_scheduler_in_a_home(installation: Installation) -> None:
+    with single_flight.hold_host_lock(installation.context, "scheduler"):
+        done = installation.run_program("mc_scheduler.py", "--once")
 
     assert done.returncode == 1 and "another scheduler is at work" in done.stderr
 
 
-def test_one_task_can_be_run_by_hand(house: House) -> None:
-    done = house.run_door("mc_scheduler.py", "--run", "backup")
-    unknown = house.run_door("mc_scheduler.py", "--run", "nonsense")
+def test_one_task_can_be_run_by_hand(installation: Installation) -> None:
+    done = installation.run_program("mc_scheduler.py", "--run", "backup")
+    unknown = installation.run_program("mc_scheduler.py", "--run", "nonsense")
 
     assert (done.returncode, json.loads(done.stdout)) == (0, {"task": "backup", "outcome": "acted"})
-    with reading(house.engine) as session:
+    with reading(installation.engine) as session:
         [row] = session.scalars(select(TaskRun))
     assert (row.task, row.trigger) == ("backup", Trigger.OPERATOR)
     assert unknown.returncode == 1 and "there is no task nonsense" in unknown.stderr
 
 
-def test_events_start_nothing_while_the_pickup_task_is_disabled(shop: Shop) -> None:
-    write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"], enabled=False)
-    ticket_id = shop.house.ticket("true")
+def test_events_start_nothing_while_the_pickup_task_is_disabled(task_scheduler: TaskScheduler) -> None:
+    write_task(task_scheduler.folder, "ticket-pickup", command=["mc_pickup.py"], enabled=False)
+    ticket_id = task_scheduler.installation.ticket("true")
 
-    assert shop.scheduler.run_enabled(pickup.TASK, pick_up, Trigger.EVENT).outcome is TaskOutcome.NOOP
-    assert shop.house.runs() == []
+    assert task_scheduler.scheduler.run_enabled(pickup.TASK, run_pickup, Trigger.EVENT).outcome is TaskOutcome.NOOP
+    assert task_scheduler.installation.runs() == []
 
-    write_task(shop.folder, "ticket-pickup", command=["mc_pickup.py"], enabled=True)
-    assert shop.scheduler.run_enabled(pickup.TASK, pick_up, Trigger.EVENT).outcome is TaskOutcome.ACTED
-    assert len(shop.house.runs(ticket_id)) == 1
+    write_task(task_scheduler.folder, "ticket-pickup", command=["mc_pickup.py"], enabled=True)
+    assert task_scheduler.scheduler.run_enabled(pickup.TASK, run_pickup, Trigger.EVENT).outcome is TaskOutcome.ACTED
+    assert len(task_scheduler.installation.runs(ticket_id)) == 1

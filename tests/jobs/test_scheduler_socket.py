@@ -16,19 +16,19 @@ import pytest
 import bootstrap
 from database import reading
 from jobs import scheduler_client, scheduler_socket
-from jobs.scheduler_client import LineChannel, NotServed, request_pass, socket_address
+from jobs.scheduler_client import LineChannel, PassRefused, request_pass, socket_address
 from jobs.scheduler_socket import PassRequest, PassServer
-from jobs.task_recorder import Done
+from jobs.task_recorder import JobResult
 from models import TaskOutcome, Trigger
 from tests.waiting import wait_until
 from tickets.operations import tasks
 
-from .house import House
+from .installation import Installation
 
 REQUEST = {"fingerprint": "abc", "trigger": "operator", "resumed_only": False}
 
 
-class Office:
+class SocketService:
     """A server in a home of its own, and what was asked of it."""
 
     def __init__(self, home: Path) -> None:
@@ -36,12 +36,12 @@ class Office:
         self.run_folder = home / "run"
         self.run_folder.mkdir(parents=True, mode=0o700)
         self.requests: list[PassRequest] = []
-        self.work: Callable[[], Done] = lambda: Done(TaskOutcome.NOOP, {"outcome": "noop"})
+        self.work: Callable[[], JobResult] = lambda: JobResult(TaskOutcome.NOOP, {"outcome": "noop"})
         self.log: list[str] = []
         self.server = PassServer(self.run_folder, "abc", self._make_pass, lambda: 60, self.log.append)
         self.server.start()
 
-    def _make_pass(self, request: PassRequest) -> Done:
+    def _make_pass(self, request: PassRequest) -> JobResult:
         self.requests.append(request)
         return self.work()
 
@@ -58,36 +58,36 @@ class Office:
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    made = Office(tmp_path / ("a" * 120))  # longer than a socket's address may be
-    yield made
-    made.server.stop()
+def service(tmp_path: Path) -> Iterator[SocketService]:
+    service = SocketService(tmp_path / ("a" * 120))  # longer than a socket's address may be
+    yield service
+    service.server.stop()
 
 
-def test_a_pass_is_made_for_who_asks_and_its_summary_returned(office: Office) -> None:
+def test_a_pass_is_made_for_who_asks_and_its_summary_returned(service: SocketService) -> None:
     request = REQUEST | {"trigger": "timer", "resumed_only": True}
 
-    assert request_pass(office.home, request) == (0, {"outcome": "noop"})
+    assert request_pass(service.home, request) == (0, {"outcome": "noop"})
 
-    assert office.requests == [PassRequest(Trigger.TIMER, resumed_only=True)]
-    assert stat.S_IMODE(office.path.stat().st_mode) == 0o600
+    assert service.requests == [PassRequest(Trigger.TIMER, resumed_only=True)]
+    assert stat.S_IMODE(service.path.stat().st_mode) == 0o600
 
 
-def test_a_pass_that_fails_has_the_exit_code_of_the_program(office: Office) -> None:
-    office.work = lambda: Done(TaskOutcome.FAILED, {"outcome": "failed"})
+def test_a_pass_that_fails_has_the_exit_code_of_the_program(service: SocketService) -> None:
+    service.work = lambda: JobResult(TaskOutcome.FAILED, {"outcome": "failed"})
 
-    assert request_pass(office.home, REQUEST) == (1, {"outcome": "failed"})
+    assert request_pass(service.home, REQUEST) == (1, {"outcome": "failed"})
 
 
 def test_a_result_may_take_longer_than_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_client, "ANSWER_SECONDS", 0.3)
-    ours, theirs = socket.socketpair()
-    with LineChannel(ours) as client, LineChannel(theirs) as server:
+    monkeypatch.setattr(scheduler_client, "ANSWER_TIMEOUT_SECONDS", 0.3)
+    client_end, server_end = socket.socketpair()
+    with LineChannel(client_end) as client, LineChannel(server_end) as server:
         server.send({"accepted": True, "seconds": 60})
         later = threading.Timer(0.5, server.send, [{"exit_code": 0, "summary": {"late": True}}])
         later.start()
 
-        assert scheduler_client.converse(client, REQUEST) == (0, {"late": True})
+        assert scheduler_client.send_request(client, REQUEST) == (0, {"late": True})
         later.join()
 
 
@@ -101,11 +101,13 @@ def test_a_result_may_take_longer_than_the_answer(monkeypatch: pytest.MonkeyPatc
         ({"limit": 3}, "exactly the keys"),
     ],
 )
-def test_a_request_that_does_not_fit_is_refused(office: Office, changes: dict[str, object], reason: str) -> None:
-    with pytest.raises(NotServed, match=reason):
-        request_pass(office.home, REQUEST | changes)
+def test_a_request_that_does_not_fit_is_refused(
+    service: SocketService, changes: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(PassRefused, match=reason):
+        request_pass(service.home, REQUEST | changes)
 
-    assert office.requests == []
+    assert service.requests == []
 
 
 @pytest.mark.parametrize(
@@ -113,65 +115,65 @@ def test_a_request_that_does_not_fit_is_refused(office: Office, changes: dict[st
     [b"\n", b"[]\n", b"{\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"x" * (scheduler_client.MAX_LINE_BYTES + 1)],
     ids=["nothing", "no object", "half", "no text", "deep", "long"],
 )
-def test_nonsense_is_cut_off_and_the_next_is_served(office: Office, data: bytes) -> None:
+def test_nonsense_is_cut_off_and_the_next_is_served(service: SocketService, data: bytes) -> None:
     with pytest.raises(OSError, match=r"closed|reset|[Pp]ipe"):
-        office.send(data)
+        service.send(data)
 
-    assert request_pass(office.home, REQUEST) == (0, {"outcome": "noop"})
-    wait_until(lambda: office.log, what="the log")
-    assert len(office.log) == 1 and "cut off" in office.log[0]
+    assert request_pass(service.home, REQUEST) == (0, {"outcome": "noop"})
+    wait_until(lambda: service.log, what="the log")
+    assert len(service.log) == 1 and "cut off" in service.log[0]
 
 
-def test_who_says_nothing_is_cut_off_in_time(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_says_nothing_is_cut_off_in_time(service: SocketService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler_socket, "ANSWER_SECONDS", 0.1)
     with pytest.raises(ConnectionError):
-        office.send(b"{")
+        service.send(b"{")
 
 
-def test_another_user_is_refused(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_user_is_refused(service: SocketService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.scheduler_socket.os.getuid", lambda: 4242)
 
-    assert "own user" in office.send(json.dumps(REQUEST).encode() + b"\n")["refused"]
+    assert "own user" in service.send(json.dumps(REQUEST).encode() + b"\n")["refused"]
 
 
-def test_more_requests_than_places_are_sent_away(office: Office) -> None:
+def test_more_requests_than_places_are_sent_away(service: SocketService) -> None:
     ending = threading.Event()
-    office.work = lambda: Done(TaskOutcome.NOOP, {"ended": ending.wait(30)})
-    clients = [threading.Thread(target=request_pass, args=(office.home, REQUEST)) for _ in range(4)]
+    service.work = lambda: JobResult(TaskOutcome.NOOP, {"ended": ending.wait(30)})
+    clients = [threading.Thread(target=request_pass, args=(service.home, REQUEST)) for _ in range(4)]
     for client in clients:
         client.start()
-    wait_until(lambda: len(office.requests) == 4, what="four passes")
+    wait_until(lambda: len(service.requests) == 4, what="four passes")
 
-    with pytest.raises(NotServed):
-        request_pass(office.home, REQUEST)
+    with pytest.raises(PassRefused):
+        request_pass(service.home, REQUEST)
 
     ending.set()
     for client in clients:
         client.join()
 
 
-def test_a_failure_of_the_pass_itself_reaches_the_log_and_the_client(office: Office) -> None:
-    office.work = lambda: Done(TaskOutcome.NOOP, {"x": 1 / 0})
+def test_a_failure_of_the_pass_itself_reaches_the_log_and_the_client(service: SocketService) -> None:
+    service.work = lambda: JobResult(TaskOutcome.NOOP, {"x": 1 / 0})
 
-    with pytest.raises(NotServed, match="did not answer"):
-        request_pass(office.home, REQUEST)
-    assert "ZeroDivisionError" in office.log[0]
+    with pytest.raises(PassRefused, match="did not answer"):
+        request_pass(service.home, REQUEST)
+    assert "ZeroDivisionError" in service.log[0]
 
 
 def test_a_scheduler_that_does_not_answer_is_waited_for_no_longer(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    service: SocketService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler_client, "ANSWER_SECONDS", 0.1)
-    monkeypatch.setattr(office.server, "_handle", lambda _connection: threading.Event().wait(1))
+    monkeypatch.setattr(scheduler_client, "ANSWER_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(service.server, "_handle", lambda _connection: threading.Event().wait(1))
 
-    with pytest.raises(NotServed, match=r"timed out|in time"):
-        request_pass(office.home, REQUEST)
+    with pytest.raises(PassRefused, match=r"timed out|in time"):
+        request_pass(service.home, REQUEST)
 
 
-def test_without_a_scheduler_nobody_is_asked(office: Office) -> None:
-    assert request_pass(office.home / "elsewhere", REQUEST) is None
-    office.server.stop()
-    assert request_pass(office.home, REQUEST) is None and not office.path.exists()
+def test_without_a_scheduler_nobody_is_asked(service: SocketService) -> None:
+    assert request_pass(service.home / "elsewhere", REQUEST) is None
+    service.server.stop()
+    assert request_pass(service.home, REQUEST) is None and not service.path.exists()
 
 
 def test_the_socket_of_a_dead_scheduler_is_passed_over_and_replaced(tmp_path: Path) -> None:
@@ -181,26 +183,26 @@ def test_the_socket_of_a_dead_scheduler_is_passed_over_and_replaced(tmp_path: Pa
     (tmp_path / "run" / scheduler_client.SOCKET).chmod(0o600)
     assert request_pass(tmp_path, REQUEST) is None
 
-    server = PassServer(tmp_path / "run", "abc", lambda _: Done(TaskOutcome.NOOP), lambda: 1, print)
+    server = PassServer(tmp_path / "run", "abc", lambda _: JobResult(TaskOutcome.NOOP), lambda: 1, print)
     server.start()
     assert request_pass(tmp_path, REQUEST) == (0, {})
     server.stop()
 
 
-def test_a_socket_that_others_may_use_is_not_trusted(office: Office) -> None:
-    office.path.chmod(0o666)
+def test_a_socket_that_others_may_use_is_not_trusted(service: SocketService) -> None:
+    service.path.chmod(0o666)
 
-    with pytest.raises(NotServed, match="alone may use"):
-        request_pass(office.home, REQUEST)
-    assert office.requests == []
+    with pytest.raises(PassRefused, match="alone may use"):
+        request_pass(service.home, REQUEST)
+    assert service.requests == []
 
 
-def test_a_file_in_the_place_of_the_socket_is_not_trusted(office: Office) -> None:
-    office.path.unlink()
-    office.path.symlink_to("/dev/null")
+def test_a_file_in_the_place_of_the_socket_is_not_trusted(service: SocketService) -> None:
+    service.path.unlink()
+    service.path.symlink_to("/dev/null")
 
-    with pytest.raises(NotServed, match="alone may use"):
-        request_pass(office.home, REQUEST)
+    with pytest.raises(PassRefused, match="alone may use"):
+        request_pass(service.home, REQUEST)
 
 
 # The fingerprint
@@ -208,44 +210,44 @@ def test_a_file_in_the_place_of_the_socket_is_not_trusted(office: Office) -> Non
 
 def test_a_fingerprint_changes_with_settings_and_code_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"MC_HOME": str(tmp_path), "PATH": "/bin"}
-    before = bootstrap.fingerprint(environment)
+    before = bootstrap.compute_fingerprint(environment)
     (tmp_path / "code").mkdir()
 
-    assert bootstrap.fingerprint(environment | {"PATH": "/usr/bin", "TERM": "dumb"}) == before
-    others = {bootstrap.fingerprint(environment | {"MC_PORT": "3002"})}
+    assert bootstrap.compute_fingerprint(environment | {"PATH": "/usr/bin", "TERM": "dumb"}) == before
+    others = {bootstrap.compute_fingerprint(environment | {"MC_PORT": "3002"})}
     (tmp_path / "config.toml").write_text("port = 3003\n")
-    others.add(bootstrap.fingerprint(environment))
+    others.add(bootstrap.compute_fingerprint(environment))
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     monkeypatch.setattr(bootstrap, "PACKAGES", ("code",))
-    others.add(bootstrap.fingerprint(environment))
+    others.add(bootstrap.compute_fingerprint(environment))
     (tmp_path / "code" / "agents").mkdir()
     (tmp_path / "code" / "agents" / "new.py").write_text("")
-    others.add(bootstrap.fingerprint(environment))
+    others.add(bootstrap.compute_fingerprint(environment))
     assert len(others - {before}) == 4
 
 
 # The programs
 
 
-def test_pickup_beside_a_living_scheduler_is_its_pass(house: House) -> None:
-    service = house.door("mc_scheduler.py")
-    wait_until((house.settings.run_dir / scheduler_client.SOCKET).exists, timeout=60, what="the socket")
+def test_pickup_beside_a_living_scheduler_is_its_pass(installation: Installation) -> None:
+    scheduler = installation.start_program("mc_scheduler.py")
+    wait_until((installation.settings.run_dir / scheduler_client.SOCKET).exists, timeout=60, what="the socket")
 
-    asked = house.run_door("-X", "importtime", "mc_pickup.py", "--needs-input-only")
-    other = house.run_door("mc_pickup.py", MC_MAX_WORKERS="3")
+    completed = installation.run_program("-X", "importtime", "mc_pickup.py", "--needs-input-only")
+    other = installation.run_program("mc_pickup.py", MC_MAX_WORKERS="3")
 
-    assert asked.returncode == 0 and json.loads(asked.stdout)["task"] == "ticket-pickup"
-    assert "sqlalchemy" not in asked.stderr and "pydantic" not in asked.stderr
+    assert completed.returncode == 0 and json.loads(completed.stdout)["task"] == "ticket-pickup"
+    assert "sqlalchemy" not in completed.stderr and "pydantic" not in completed.stderr
     assert other.returncode == 0 and "other settings" in other.stderr and json.loads(other.stdout)["outcome"]
-    with reading(house.engine) as session:
-        row = next(row for row in tasks.history(session) if row.id == json.loads(asked.stdout)["task_run"])
+    with reading(installation.engine) as session:
+        row = next(row for row in tasks.list_task_runs(session) if row.id == json.loads(completed.stdout)["task_run"])
     assert row.trigger is Trigger.OPERATOR
 
-    service.send_signal(signal.SIGTERM)
-    assert service.wait(60) == 0
+    scheduler.send_signal(signal.SIGTERM)
+    assert scheduler.wait(60) == 0
 
 
-def test_an_unknown_trigger_is_an_error_of_usage(house: House) -> None:
-    done = house.run_door("mc_pickup.py", "--trigger", "whim")
+def test_an_unknown_trigger_is_an_error_of_usage(installation: Installation) -> None:
+    done = installation.run_program("mc_pickup.py", "--trigger", "whim")
 
     assert done.returncode == 2 and "invalid choice: 'whim'" in done.stderr

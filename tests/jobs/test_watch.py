@@ -8,16 +8,16 @@ import pytest
 from sqlalchemy import Engine, select
 
 from database import reading, writing
-from jobs.event_watcher import ChangeGate
+from jobs.event_watcher import ChangeDetector
 from models import TaskRun, TicketStatus, Trigger
 from tests.waiting import wait_until
 from tickets.operations import tasks
 
-from .house import ALICE, House
+from .installation import ALICE, Installation
 
 
 def test_a_gate_opens_after_a_change_and_each_minute(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = ChangeGate(engine)
+    gate = ChangeDetector(engine)
     assert gate.has_changed() and not gate.has_changed()
 
     with writing(engine) as session:
@@ -33,23 +33,23 @@ def test_a_gate_opens_after_a_change_and_each_minute(engine: Engine, monkeypatch
     gate.close()
 
 
-def passes_of(house: House) -> list[TaskRun]:
-    with reading(house.engine) as session:
+def list_passes(installation: Installation) -> list[TaskRun]:
+    with reading(installation.engine) as session:
         return list(session.scalars(select(TaskRun).order_by(TaskRun.id)))
 
 
-def test_a_new_ticket_is_started_at_once_and_the_watch_ends_cleanly(open_house: House) -> None:
-    watch = open_house.door("mc_pickup.py", "--watch")
-    wait_until(lambda: passes_of(open_house), what="the first full pass")
+def test_a_new_ticket_is_started_at_once_and_the_watch_ends_cleanly(served_installation: Installation) -> None:
+    watcher = served_installation.start_program("mc_pickup.py", "--watch")
+    wait_until(lambda: list_passes(served_installation), what="the first full pass")
 
-    ticket_id = open_house.ticket("true")
+    ticket_id = served_installation.ticket("true")
 
-    open_house.until(ticket_id, TicketStatus.IN_REVIEW)
-    acted = [run for run in passes_of(open_house) if run.outcome and run.outcome.value == "acted"]
+    served_installation.until(ticket_id, TicketStatus.IN_REVIEW)
+    acted = [run for run in list_passes(served_installation) if run.outcome and run.outcome.value == "acted"]
     assert acted[0].trigger is Trigger.EVENT
-    with reading(open_house.engine) as session:
-        assert tasks.heartbeats(session)["pickup"].status == "ok"
-    assert len(passes_of(open_house)) < 6, "a pass must not cause the next one"
+    with reading(served_installation.engine) as session:
+        assert tasks.load_heartbeats(session)["pickup"].status == "ok"
+    assert len(list_passes(served_installation)) < 6, "a pass must not cause the next one"
 
-    watch.send_signal(signal.SIGTERM)
-    assert watch.wait(60) == 0
+    watcher.send_signal(signal.SIGTERM)
+    assert watcher.wait(60) == 0

@@ -10,22 +10,22 @@ import pytest
 
 from tests import model_server
 
-from .office import Office
+from .agent_installation import AgentInstallation
 
 
 @pytest.fixture(scope="module")
-def building(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+def shared_installation(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentInstallation]:
     """The board, the project and the model server that a module's tests share."""
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed")
     with model_server.start() as model:
-        made = Office(template, tmp_path_factory.mktemp("office") / "home", model)
-        yield made
-        made.close()
+        installation = AgentInstallation(template, tmp_path_factory.mktemp("office") / "home", model)
+        yield installation
+        installation.close()
 
 
 @pytest.fixture
-def office(building: Office) -> Iterator[Office]:
+def installation(shared_installation: AgentInstallation) -> Iterator[AgentInstallation]:
     """The office without any open work of other tests."""
-    yield building
-    building.clear()
+    yield shared_installation
+    shared_installation.clear()

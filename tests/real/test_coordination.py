@@ -9,15 +9,15 @@ from sqlalchemy import select
 
 from database import reading
 from models import Attachment, EvidenceSource, Ticket, TicketContext, TicketStatus
-from tests.agents.programs import TOOL, both
+from tests.agents.programs import TOOL_PREFIX, both
 
-from .office import Office
+from .agent_installation import AgentInstallation
 
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_coordination")]
 
 
 @both
-def test_an_agent_files_a_ticket_links_context_and_adds_evidence(program: str, office: Office) -> None:
+def test_an_agent_files_a_ticket_links_context_and_adds_evidence(program: str, installation: AgentInstallation) -> None:
     calls = {
         "mc_get_ticket": {},
         "mc_progress": {"text": "Half way."},
@@ -26,24 +26,30 @@ def test_an_agent_files_a_ticket_links_context_and_adds_evidence(program: str, o
         "mc_add_evidence": {"path": "line.txt", "summary": "The line itself", "item": 0},
         "mc_report_review": {"summary": "All is filed."},
     }
-    steps = "".join(f"[[tool: {TOOL[program]}{name} {json.dumps(given)}]]" for name, given in calls.items())
+    steps = "".join(
+        f"[[tool: {TOOL_PREFIX[program]}{name} {json.dumps(arguments)}]]" for name, arguments in calls.items()
+    )
     script = f"[[bash: echo hello > line.txt]]{steps}[[say: Over.]]"
-    ticket_id = office.start(f"{program}-works", script, acceptance=[{"text": "There is a line"}])
+    ticket_id = installation.start(f"{program}-works", script, acceptance=[{"text": "There is a line"}])
 
-    office.until(ticket_id, TicketStatus.IN_REVIEW)
+    installation.until(ticket_id, TicketStatus.IN_REVIEW)
 
-    results = office.told(ticket_id, "agent.tool_result")
+    results = installation.list_payloads(ticket_id, "agent.tool_result")
     assert not [result for result in results if result["error"]]
     assert "There is a line" in results[1]["output"]
-    [progress] = office.told(ticket_id, "agent.progress")
+    [progress] = installation.list_payloads(ticket_id, "agent.progress")
     assert progress["text"] == "Half way."
-    with reading(office.engine) as session:
-        filed = session.scalars(select(Ticket).where(Ticket.title == f"Found by {program}")).one()
+    with reading(installation.engine) as session:
+        new_ticket = session.scalars(select(Ticket).where(Ticket.title == f"Found by {program}")).one()
         link = session.scalars(select(TicketContext).where(TicketContext.ticket_id == ticket_id)).one()
         file = session.scalars(select(Attachment).where(Attachment.ticket_id == ticket_id)).one()
-    assert (filed.status, filed.requester, filed.priority.name) == (TicketStatus.INBOX, f"{program}-works", "HIGH")
+    assert (new_ticket.status, new_ticket.requester, new_ticket.priority.name) == (
+        TicketStatus.INBOX,
+        f"{program}-works",
+        "HIGH",
+    )
     assert (link.reference, link.note, link.author) == ("notes/plan.md", "the plan", f"{program}-works")
-    stored = office.settings.attachments_dir / file.stored_as
+    stored = installation.settings.attachments_dir / file.stored_as
     assert (file.name, stored.read_text()) == ("line.txt", "hello\n")
-    claims = [each for each in office.evidence(ticket_id) if each.source is EvidenceSource.CLAIM]
-    assert [(each.kind, each.summary, each.item) for each in claims] == [("attachment", "The line itself", 0)]
+    claims = [claim for claim in installation.evidence(ticket_id) if claim.source is EvidenceSource.CLAIM]
+    assert [(claim.kind, claim.summary, claim.item) for claim in claims] == [("attachment", "The line itself", 0)]

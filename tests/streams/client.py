@@ -43,17 +43,17 @@ class Client:
 
     def open(self) -> Client:
         """Send the request and read the head of the answer; forgets what an earlier connection left half read."""
-        made = socket.socket()
+        connection = socket.socket()
         if self.buffer_bytes:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer_bytes)
-        made.settimeout(self.timeout)
-        made.connect(("127.0.0.1", self.port))
-        self._socket, self._data, self.ended = made, b"", False
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer_bytes)
+        connection.settimeout(self.timeout)
+        connection.connect(("127.0.0.1", self.port))
+        self._socket, self._data, self.ended = connection, b"", False
         last = f"Last-Event-ID: {self.last_id}\r\n" if self.last_id else ""
         head = (
             f"{self.method} {self.path} HTTP/1.0\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {self.token}\r\n{last}\r\n"
         )
-        made.sendall(head.encode())
+        connection.sendall(head.encode())
         first, *rest = self._until(b"\r\n\r\n").decode().split("\r\n")
         self.status = int(first.split()[1])
         self.headers = dict(line.split(": ", 1) for line in rest if line)
@@ -89,13 +89,13 @@ class Client:
 
     def _receive(self) -> bool:
         assert self._socket is not None
-        received = self._socket.recv(65536)
-        self._data += received
-        self.ended = not received
-        return bool(received)
+        chunk = self._socket.recv(65536)
+        self._data += chunk
+        self.ended = not chunk
+        return bool(chunk)
 
 
 def _parse(block: str) -> Message:
     fields = [line.partition(":") for line in block.split("\n")]
-    found = {name: value.removeprefix(" ") for name, _, value in fields}
-    return Message(found.get("id"), found.get("event"), found.get("data", ""), found.get(""))
+    values = {name: value.removeprefix(" ") for name, _, value in fields}
+    return Message(values.get("id"), values.get("event"), values.get("data", ""), values.get(""))

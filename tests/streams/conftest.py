@@ -39,10 +39,10 @@ class Server:
 
     def __init__(self, home: Path, **settings: object) -> None:
         self.port = free_port()
-        chosen = {"MC_HOME": home, "MC_PORT": self.port, "MC_WEB_WORKERS": 1} | settings
+        variables = {"MC_HOME": home, "MC_PORT": self.port, "MC_WEB_WORKERS": 1} | settings
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("MC_", "SSE_", "WS_"))},
-            **{name: str(value) for name, value in chosen.items()},
+            **{name: str(value) for name, value in variables.items()},
         }
         self._log = home / "gunicorn.log"
         self._clients: list[Client] = []
@@ -50,7 +50,7 @@ class Server:
         self.engine = open_engine(f"sqlite:///{home / 'mc.db'}")
         with writing(self.engine) as session:
             body = tokens.NewToken(name="watcher", scope=Scope.VIEWER)
-            self.token_row, self.token = tokens.issue(session, body, ALICE)
+            self.token_row, self.token = tokens.issue_token(session, body, ALICE)
         self.start()
 
     def start(self, **settings: object) -> None:
@@ -99,8 +99,8 @@ class Server:
 
     def ticket(self) -> tuple[int, str]:
         with writing(self.engine) as session:
-            made = transitions.create(session, NewTicket(title="Watch me", assigned_to="script"), ALICE)
-            return made.id, made.identifier
+            ticket = transitions.create_ticket(session, NewTicket(title="Watch me", assigned_to="script"), ALICE)
+            return ticket.id, ticket.identifier
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -119,17 +119,17 @@ class Server:
 @pytest.fixture
 def serve(template: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start a server with these settings: `serve(SSE_MAX_TOTAL_CLIENTS=2)`."""
-    started: list[Server] = []
+    servers: list[Server] = []
 
     def start(**settings: object) -> Server:
         home = tmp_path / "home"
         home.mkdir(mode=0o700)
         shutil.copy(template, home / "mc.db")
-        started.append(Server(home, **settings))
-        return started[-1]
+        servers.append(Server(home, **settings))
+        return servers[-1]
 
     yield start
-    for server in started:
+    for server in servers:
         server.close()
 
 

@@ -14,29 +14,29 @@ import threading
 from .client import Client
 
 CLIENTS = 50
-CUT_EVERY = 60
+CUT_INTERVAL = 60
 
 
-def watch(client: Client, chance: random.Random, seen: list[int | str]) -> None:
-    while not (seen and seen[-1] == "end"):
+def watch(client: Client, chance: random.Random, entries: list[int | str]) -> None:
+    while not (entries and entries[-1] == "end"):
         try:
             client.open()
         except OSError:
             continue
         if client.status == 200:
-            read(client, chance, seen)
+            read(client, chance, entries)
         else:
             threading.Event().wait(0.2)
         client.close()
 
 
-def read(client: Client, chance: random.Random, seen: list[int | str]) -> None:
+def read(client: Client, chance: random.Random, entries: list[int | str]) -> None:
     """Note what comes, until the end of the story or a cut, which throws away what was received but not yet read."""
     try:
         for message in client.messages():
             if message.event:
-                seen.append("resync" if message.event == "resync" else message.json["payload"]["n"])
-            if seen[-1:] == ["end"] or chance.randrange(CUT_EVERY) == 0:
+                entries.append("resync" if message.event == "resync" else message.json["payload"]["n"])
+            if entries[-1:] == ["end"] or chance.randrange(CUT_INTERVAL) == 0:
                 return
     except OSError:
         return
@@ -45,9 +45,9 @@ def read(client: Client, chance: random.Random, seen: list[int | str]) -> None:
 def main(port: str, token: str, cursor: str, seed: str) -> None:
     notes: list[list[int | str]] = [[] for _ in range(CLIENTS)]
     threads = []
-    for place, seen in enumerate(notes):
+    for place, entries in enumerate(notes):
         client = Client(int(port), token, last_id=cursor, timeout=60)
-        threads.append(threading.Thread(target=watch, args=(client, random.Random(f"{seed}-{place}"), seen)))
+        threads.append(threading.Thread(target=watch, args=(client, random.Random(f"{seed}-{place}"), entries)))
         threads[-1].start()
     for thread in threads:
         thread.join()

@@ -25,23 +25,23 @@ pytestmark = pytest.mark.xdist_group("test_served")
 Serve = Callable[..., Server]
 
 
-def texts(client: Client, count: int) -> list[str]:
+def read_texts(client: Client, count: int) -> list[str]:
     """The texts of the next `count` events; a resync shows by its name."""
-    found = islice(client.events(), count)
-    return [str(m.json["payload"]["text"]) if m.event == "ticket_event" else str(m.event) for m in found]
+    messages = islice(client.events(), count)
+    return [str(m.json["payload"]["text"]) if m.event == "ticket_event" else str(m.event) for m in messages]
 
 
-def began(client: Client) -> Client:
+def wait_for_first_id(client: Client) -> Client:
     """The client once it was told where the log stands: what is appended from now on is news to it."""
     wait_until(lambda: next(client.messages()).id, what="the first id")
     return client
 
 
-def open_streams(server: Server, bucket: str = "events") -> int:
+def count_open_streams(server: Server, bucket: str = "events") -> int:
     return int(json.loads(server.get("/counters"))[bucket]["open"])
 
 
-def gone(pid: int) -> bool:
+def is_gone(pid: int) -> bool:
     with suppress(ProcessLookupError):
         os.kill(pid, 0)
         return False
@@ -50,7 +50,7 @@ def gone(pid: int) -> bool:
 
 def test_an_event_reaches_everyone_who_watches_and_says_what_it_is(server: Server) -> None:
     assert load({"MC_HOME": str(server.home)}).api_url == f"http://127.0.0.1:{server.port}"
-    watching = [began(server.client()) for _ in range(3)]
+    watching = [wait_for_first_id(server.client()) for _ in range(3)]
 
     number = server.append("hello")
 
@@ -65,14 +65,18 @@ def test_an_event_reaches_everyone_who_watches_and_says_what_it_is(server: Serve
 
 def test_one_client_too_many_is_told_when_to_return_while_pages_still_answer(serve: Serve) -> None:
     server = serve(SSE_MAX_TOTAL_CLIENTS=3)
-    kept = [began(server.client()) for _ in range(3)]
+    clients = [wait_for_first_id(server.client()) for _ in range(3)]
 
-    refused = server.client()
+    extra_client = server.client()
 
-    assert (refused.status, refused.headers["Retry-After"], refused.body()) == (503, "30", b"retry: 30000\n\n")
+    assert (extra_client.status, extra_client.headers["Retry-After"], extra_client.body()) == (
+        503,
+        "30",
+        b"retry: 30000\n\n",
+    )
     assert server.answers()
-    kept.pop().close()
-    wait_until(lambda: open_streams(server) == 2, what="the place of the client that left")
+    clients.pop().close()
+    wait_until(lambda: count_open_streams(server) == 2, what="the place of the client that left")
     assert server.client().status == 200
 
 
@@ -83,13 +87,13 @@ def test_a_client_that_leaves_before_the_first_byte_leaves_no_place_taken(server
     assert server.client("/api/v1/tickets/MC-404/stream").status == 404
     assert server.client(method="HEAD").body() == b""
 
-    wait_until(lambda: open_streams(server) == 0, what="all places given back")
+    wait_until(lambda: count_open_streams(server) == 0, what="all places given back")
 
 
 def test_a_client_that_returns_gets_what_it_missed_and_nothing_twice(server: Server) -> None:
-    client = began(server.client())
+    client = wait_for_first_id(server.client())
     server.append("one")
-    assert texts(client, 1) == ["one"]
+    assert read_texts(client, 1) == ["one"]
     client.close()
     server.append("two")
     server.append("three")
@@ -97,59 +101,59 @@ def test_a_client_that_returns_gets_what_it_missed_and_nothing_twice(server: Ser
     client.open()
     again = server.client(f"/api/v1/stream?last_event_id={client.last_id}")
 
-    assert texts(client, 2) == texts(again, 2) == ["two", "three"]
+    assert read_texts(client, 2) == read_texts(again, 2) == ["two", "three"]
     server.append("four")
-    assert texts(client, 1) == texts(again, 1) == ["four"]
+    assert read_texts(client, 1) == read_texts(again, 1) == ["four"]
 
 
 def test_a_cursor_of_another_store_or_none_at_all_is_answered_by_resync(server: Server) -> None:
-    client = began(server.client())
+    client = wait_for_first_id(server.client())
     assert client.last_id is not None
     epoch = client.last_id.split("-")[0]
 
     cursors = ("00000000-1", "nonsense", "-", "5", f"{epoch}-99999999")
     lost = {cursor: server.client(last_id=cursor) for cursor in cursors}
 
-    assert {cursor: texts(client, 1) for cursor, client in lost.items()} == {key: ["resync"] for key in cursors}
+    assert {cursor: read_texts(client, 1) for cursor, client in lost.items()} == {key: ["resync"] for key in cursors}
     server.append("and on")
-    assert {cursor: texts(client, 1) for cursor, client in lost.items()} == {key: ["and on"] for key in cursors}
+    assert {cursor: read_texts(client, 1) for cursor, client in lost.items()} == {key: ["and on"] for key in cursors}
 
 
 def test_five_hundred_missed_events_are_replayed_and_one_more_is_a_resync(server: Server) -> None:
-    client = began(server.client())
+    client = wait_for_first_id(server.client())
     client.close()
     with writing(server.engine) as session:
         for number in range(500):
             events.append(session, None, "note", {"text": str(number)}, ALICE)
     late = server.client(last_id=client.last_id)
-    assert texts(late, 500) == [str(number) for number in range(500)]
+    assert read_texts(late, 500) == [str(number) for number in range(500)]
 
     server.append("one too many")
 
-    assert texts(client.open(), 1) == ["resync"]
+    assert read_texts(client.open(), 1) == ["resync"]
 
 
 def test_a_stream_carries_what_agents_report_only_for_the_tickets_named(server: Server) -> None:
     (mine, name), (other, _) = server.ticket(), server.ticket()
-    everything = began(server.client())
-    detailed = began(server.client(f"/api/v1/stream?tickets={name}"))
-    single = began(server.client(f"/api/v1/tickets/{name}/stream"))
+    everything = wait_for_first_id(server.client())
+    detailed = wait_for_first_id(server.client(f"/api/v1/stream?tickets={name}"))
+    single = wait_for_first_id(server.client(f"/api/v1/tickets/{name}/stream"))
 
     server.append("typed there", other, "agent.text")
     server.append("typed here", mine, "agent.text")
     server.append("moved there", other)
     server.append("moved here", mine)
 
-    assert texts(everything, 2) == ["moved there", "moved here"]
-    assert texts(detailed, 3) == ["typed here", "moved there", "moved here"]
-    assert texts(single, 2) == ["typed here", "moved here"]
+    assert read_texts(everything, 2) == ["moved there", "moved here"]
+    assert read_texts(detailed, 3) == ["typed here", "moved there", "moved here"]
+    assert read_texts(single, 2) == ["typed here", "moved here"]
 
 
 def test_a_server_killed_in_mid_stream_leaves_no_gap(serve: Serve) -> None:
     server = serve()
-    client = began(server.client())
+    client = wait_for_first_id(server.client())
     server.append("before")
-    assert texts(client, 1) == ["before"]
+    assert read_texts(client, 1) == ["before"]
 
     server.kill()
     server.append("while it was down")
@@ -157,23 +161,23 @@ def test_a_server_killed_in_mid_stream_leaves_no_gap(serve: Serve) -> None:
     client.open()
 
     server.append("after")
-    assert texts(client, 2) == ["while it was down", "after"]
+    assert read_texts(client, 2) == ["while it was down", "after"]
 
 
 def test_a_client_that_stops_reading_is_dropped_and_its_place_is_free(serve: Serve) -> None:
     server = serve(MC_TEST_STALL_SECONDS=2)
-    stalled = began(server.client(buffer_bytes=4096))
+    stalled = wait_for_first_id(server.client(buffer_bytes=4096))
 
-    fill(server)
+    append_large_events(server)
 
-    wait_until(lambda: open_streams(server) == 0, timeout=30, what="the place of the stalled client")
+    wait_until(lambda: count_open_streams(server) == 0, timeout=30, what="the place of the stalled client")
     stalled.close()
 
 
 def test_a_client_too_slow_for_its_queue_is_ended_and_resumes_without_a_gap(serve: Serve) -> None:
     server = serve()
-    slow = began(server.client(buffer_bytes=4096))
-    appended = fill(server)
+    slow = wait_for_first_id(server.client(buffer_bytes=4096))
+    appended = append_large_events(server)
 
     first = [message.json["payload"]["n"] for message in slow.events()]
     assert first and len(first) < appended, "a stream that fell behind ends, so that its client resumes"
@@ -183,7 +187,7 @@ def test_a_client_too_slow_for_its_queue_is_ended_and_resumes_without_a_gap(serv
     assert first + rest == list(range(appended))
 
 
-def fill(server: Server, count: int = 150) -> int:
+def append_large_events(server: Server, count: int = 150) -> int:
     """Append more than the kernel and the queue of one client hold; returns how many events that took."""
     for number in range(count):
         with writing(server.engine) as session:
@@ -194,13 +198,13 @@ def fill(server: Server, count: int = 150) -> int:
 def test_a_worker_with_open_streams_is_replaced_in_five_seconds(serve: Serve) -> None:
     server = serve(MC_TEST_STALL_SECONDS=600)
     old = server.worker()
-    watching = [began(server.client()) for _ in range(4)]
-    stalled = began(server.client(buffer_bytes=4096))
-    fill(server, 60)
+    watching = [wait_for_first_id(server.client()) for _ in range(4)]
+    stalled = wait_for_first_id(server.client(buffer_bytes=4096))
+    append_large_events(server, 60)
 
     server.signal(signal.SIGHUP)
 
-    wait_until(lambda: gone(old), timeout=5, what="the end of the old worker")
+    wait_until(lambda: is_gone(old), timeout=5, what="the end of the old worker")
     assert [client.body() != b"" for client in watching] == [True] * 4
     assert server.worker() != old
     assert server.client(last_id=watching[0].last_id).status == 200
@@ -210,22 +214,22 @@ def test_a_worker_with_open_streams_is_replaced_in_five_seconds(serve: Serve) ->
 def test_a_silent_stream_shows_signs_of_life_and_ends_after_its_lifetime(serve: Serve) -> None:
     server = serve(MC_SSE_HEARTBEAT_SECONDS=1, MC_SSE_LIFETIME_SECONDS=4)
     other, _ = server.ticket()
-    client = began(server.client())
+    client = wait_for_first_id(server.client())
     passed_over = server.append("of no interest", other, "agent.text")
 
-    said = list(client.messages())
+    messages = list(client.messages())
 
     assert client.ended
-    assert sum(message.comment == "still here" for message in said) >= 2
-    assert not [message for message in said if message.event]
+    assert sum(message.comment == "still here" for message in messages) >= 2
+    assert not [message for message in messages if message.event]
     assert client.last_id is not None and client.last_id.endswith(f"-{passed_over}")
 
 
 def test_revoking_a_token_ends_its_streams(serve: Serve) -> None:
     server = serve(MC_TEST_RECHECK_SECONDS=1)
-    client = began(server.client())
+    client = wait_for_first_id(server.client())
     with writing(server.engine) as session:
-        tokens.revoke(session, server.token_row.id, ALICE)
+        tokens.revoke_token(session, server.token_row.id, ALICE)
 
     list(client.messages())
 

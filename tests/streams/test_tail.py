@@ -25,7 +25,7 @@ Serve = Callable[..., Server]
 def begin_run(server: Server, ticket_id: int, name: str) -> tuple[Path, str]:
     """A claimed ticket with its pane log; returns the log's path and the run's token."""
     with writing(server.engine) as session:
-        claim = claims.claim(session, ticket_id, "here")
+        claim = claims.claim_ticket(session, ticket_id, "here")
     folder = server.home / "runs" / str(claim.run.id)
     folder.mkdir(mode=0o700, parents=True)
     log = folder / f"mc-{name}.tmux.log"
@@ -38,7 +38,7 @@ def write(log: Path, text: str) -> None:
         file.write(text)
 
 
-def said(client: Client, count: int = 1) -> str:
+def read_text(client: Client, count: int = 1) -> str:
     return "".join(message.json["text"] for message in islice(client.events(), count))
 
 
@@ -60,15 +60,15 @@ def test_a_log_is_followed_by_whole_lines_and_resumed_where_it_was_left(server: 
     log, _ = begin_run(server, ticket_id, name)
     write(log, "one\ntwo\n")
     client = server.client(f"/api/v1/tickets/{name}/tail?follow=1&lines=1")
-    assert said(client) == "two\n"
+    assert read_text(client) == "two\n"
 
     write(log, "thr")
     write(log, "ee\n")
-    assert said(client) == "three\n"
+    assert read_text(client) == "three\n"
     client.close()
     write(log, "four\n")
 
-    assert said(client.open()) == "four\n"
+    assert read_text(client.open()) == "four\n"
 
 
 def test_a_follower_moves_on_to_the_next_run(server: Server) -> None:
@@ -86,13 +86,13 @@ def test_tails_have_places_of_their_own(serve: Serve) -> None:
     server = serve(SSE_MAX_TAIL_CLIENTS=1)
     _, name = server.ticket()
     path = f"/api/v1/tickets/{name}/tail?follow=1"
-    kept = server.client(path)
+    first_client = server.client(path)
 
-    refused = server.client(path)
+    extra_client = server.client(path)
 
-    assert (refused.status, refused.body()) == (503, b"retry: 30000\n\n")
+    assert (extra_client.status, extra_client.body()) == (503, b"retry: 30000\n\n")
     assert server.client().status == 200
-    kept.close()
+    first_client.close()
     wait_until(lambda: server.client(path).status == 200, what="the place of the client that left")
 
 
@@ -100,12 +100,12 @@ def test_a_run_watches_its_own_ticket_and_nothing_else(server: Server) -> None:
     (mine, name), (_, other) = server.ticket(), server.ticket()
     _, token = begin_run(server, mine, name)
 
-    def status(path: str, given: str = token) -> int:
-        return Client(server.port, given, f"/api/v1/{path}").open().status
+    def status(path: str, credential: str = token) -> int:
+        return Client(server.port, credential, f"/api/v1/{path}").open().status
 
     assert status(f"tickets/{name}/stream") == 200
     assert status(f"tickets/{name}/tail?follow=1") == 200
-    assert {status(f"tickets/{other}/{what}") for what in ("stream", "tail", "tail?follow=1")} == {403}
+    assert {status(f"tickets/{other}/{suffix}") for suffix in ("stream", "tail", "tail?follow=1")} == {403}
     assert {status("stream"), status(f"stream?tickets={name}")} == {403}
     assert status("stream", "mc_nobody") == 401
 

@@ -31,4 +31,4 @@ def _page() -> str:
 
 @auth.public
 def _counters() -> Response:
-    return jsonify(stream_routes.counters())
+    return jsonify(stream_routes.count_connections())

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
 import auth
-from app import bind, build
+from app import bind_app, build_app
 from database import writing
 from models import Scope
 from settings import Settings
@@ -64,12 +64,12 @@ def settings(url: str, tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def built_app() -> Flask:
     """The application of this process: its routes and templates are the same for every test."""
-    return build()
+    return build_app()
 
 
 @pytest.fixture
 def app(built_app: Flask, settings: Settings) -> Iterator[Flask]:
-    bind(built_app, settings)
+    bind_app(built_app, settings)
     yield built_app
     built_app.extensions["mission_control"].engine.dispose()
     shutil.rmtree(settings.sockets_dir, ignore_errors=True)
@@ -84,7 +84,7 @@ def store(app: Flask) -> Engine:
 def issue(store: Engine, scope: str, name: str | None = None) -> str:
     with writing(store) as session:
         body = tokens.NewToken(name=name or f"the-{scope}", scope=Scope(scope))
-        return tokens.issue(session, body, SYSTEM)[1]
+        return tokens.issue_token(session, body, SYSTEM)[1]
 
 
 @pytest.fixture
@@ -119,8 +119,8 @@ def start(app: Flask, store: Engine, **facts: Any) -> Worker:
     """A ticket that has just been picked up."""
     body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
     with writing(store) as session:
-        ticket = transitions.create(session, body, SYSTEM)
-        claim = claims.claim(session, ticket.id, "here")
+        ticket = transitions.create_ticket(session, body, SYSTEM)
+        claim = claims.claim_ticket(session, ticket.id, "here")
     return Worker(app.test_client(), claim.token, claim.run.id, ticket.identifier)
 
 
@@ -134,19 +134,19 @@ def browser(app: Flask, store: Engine) -> FlaskClient:
     """A browser of the operator, logged in by a link, without the pages that `test_auth` proves."""
     client = app.test_client()
     with writing(store) as session:
-        secret = tokens.log_in_by_link(session, tokens.issue_link(session), "a test", 1)
-    client.set_cookie(auth.cookie_name(app.extensions["mission_control"].settings), secret)
+        secret = tokens.log_in_by_link(session, tokens.issue_login_link(session), "a test", 1)
+    client.set_cookie(auth.get_cookie_name(app.extensions["mission_control"].settings), secret)
     return client
 
 
 def csrf_token(client: FlaskClient) -> str:
     """The form token of this browser, computed instead of read from a page: `test_origin_matrix` compares the two."""
-    name = auth.cookie_name(client.application.extensions["mission_control"].settings)
+    name = auth.get_cookie_name(client.application.extensions["mission_control"].settings)
     cookie = client.get_cookie(name)
     headers = {"Cookie": f"{name}={cookie.value}"} if cookie else {}
     with client.application.test_request_context(headers=headers):
         g.caller = auth.identify()
-        return auth.csrf_token()
+        return auth.make_csrf_token()
 
 
 def form_token(client: FlaskClient, path: str) -> str:

@@ -23,7 +23,7 @@ from models import QueuedMessage, Run, Scope
 from settings import Settings
 from tests.streams.conftest import ALICE, Server
 from tests.waiting import wait_until
-from tests.workers.runs import spec_for
+from tests.workers.runs import build_spec
 from tickets.lifecycle import transitions
 from tickets.operations import tokens
 from tickets.runs import claims, reports
@@ -57,26 +57,26 @@ class Stage(Server):
     def ticket(self, **facts: Any) -> tuple[int, str]:
         body = NewTicket.model_validate({"title": "Talk with me", "assigned_to": "script", **facts})
         with writing(self.engine) as session:
-            made = transitions.create(session, body, ALICE)
+            made = transitions.create_ticket(session, body, ALICE)
             return made.id, made.identifier
 
     def talking(self, name: str) -> Run:
         """Start a run of the talking agent on a ticket, as the dispatcher would, and wait until it listens."""
         with writing(self.engine) as session:
-            claim = claims.claim(session, lookup.get(session, name).id, socket.gethostname())
+            claim = claims.claim_ticket(session, lookup.get_ticket(session, name).id, socket.gethostname())
         run_dir, spec = self.settings.run_path(claim.run.id), self._spec(claim)
-        launch.write(run_dir, spec, "Talk.")
+        launch.write_run_dir(run_dir, spec, "Talk.")
         self._markers.append(spec.marker)
-        pane = launch.start(self.tmux, run_dir, spec)
+        pane = launch.start_wrapper(self.tmux, run_dir, spec)
         with writing(self.engine) as session:
-            claims.prepared(session, claim.run.id, tmux_target=pane, workspace=spec.workspace)
+            claims.record_workspace(session, claim.run.id, tmux_target=pane, workspace=spec.workspace)
         wait_until(lambda: self.run(claim.run.id).live_line, 60, "the agent's first words")
         return self.run(claim.run.id)
 
     def _spec(self, claim: claims.RunClaim) -> Any:
         folder = self.home / f"work-{claim.run.id}"
         folder.mkdir()
-        spec = spec_for(
+        spec = build_spec(
             folder,
             instance=self.settings.instance,
             run_id=claim.run.id,
@@ -104,18 +104,18 @@ class Stage(Server):
 
     def status(self, name: str) -> str:
         with reading(self.engine) as session:
-            return lookup.get(session, name).status.value
+            return lookup.get_ticket(session, name).status.value
 
     def number(self, name: str) -> int:
         with reading(self.engine) as session:
-            return lookup.get(session, name).id
+            return lookup.get_ticket(session, name).id
 
     def put(self, name: str, verdict: str) -> None:
         """Let a run report this verdict: `question` or `review`."""
         with writing(self.engine) as session:
-            claim = claims.claim(session, lookup.get(session, name).id, "here")
+            claim = claims.claim_ticket(session, lookup.get_ticket(session, name).id, "here")
             report = reports.RunReport.model_validate({"verdict": verdict, "summary": "Well?"})
-            reports.report(session, claim.run.id, report, reports.RetryPolicy())
+            reports.apply_report(session, claim.run.id, report, reports.RetryPolicy())
 
     def messages(self, name: str | None = None) -> list[QueuedMessage]:
         """The messages to the agents of this board, or of one of its tickets."""
@@ -139,7 +139,7 @@ class Stage(Server):
         if (name, scope) not in self._tokens:
             with writing(self.engine) as session:
                 body = tokens.NewToken(name=name, scope=scope)
-                self._tokens[name, scope] = tokens.issue(session, body, ALICE)[1]
+                self._tokens[name, scope] = tokens.issue_token(session, body, ALICE)[1]
         return self._tokens[name, scope]
 
     def guest(self, ticket: str, token: str, **given: Any) -> Guest:

@@ -15,7 +15,7 @@ from models import TicketEvent
 from tickets.lifecycle import moves, transitions
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.events import Logged, Wanted
+from tickets.shared.events import EventFilter, LogEntry
 from tickets.shared.inputs import NewTicket
 from web.site import event_sentences
 
@@ -25,12 +25,12 @@ ALICE, BOB = Actor.human("alice"), Actor.human("bob")
 ROOT = Path(__file__).parent.parent.parent
 
 
-def logged(event_type: str, **payload: Any) -> Logged:
-    return Logged(1, 7, "MC-7", "Greet <b>", 1, event_type, "alice", None, "2026-01-01T00:00:00.000000Z", payload)
+def logged(event_type: str, **payload: Any) -> LogEntry:
+    return LogEntry(1, 7, "MC-7", "Greet <b>", 1, event_type, "alice", None, "2026-01-01T00:00:00.000000Z", payload)
 
 
-def said(event: Logged) -> str:
-    told = event_sentences.tell(event)
+def said(event: LogEntry) -> str:
+    told = event_sentences.build_sentence(event)
     return " ".join(part for part in (told.actor, told.before, told.ticket, told.after) if part)
 
 
@@ -73,7 +73,7 @@ def log(engine: Engine) -> Engine:
     """Two tickets, an agent that talks much, and a comment long ago."""
     with writing(engine) as session:
         for title in ("First", "Second"):
-            transitions.create(session, NewTicket(title=title), ALICE)
+            transitions.create_ticket(session, NewTicket(title=title), ALICE)
         events.append(session, 1, "comment_added", {"body": "Long ago"}, BOB)
         for number in range(30):
             events.append(session, 2, "ticket_edited", {"changes": {"title": [number, number]}}, ALICE)
@@ -83,21 +83,21 @@ def log(engine: Engine) -> Engine:
     return engine
 
 
-def types(engine: Engine, wanted: Wanted, **place: int) -> list[str]:
+def types(engine: Engine, wanted: EventFilter, **place: int) -> list[str]:
     with reading(engine) as session:
-        return [event.event_type for event in events.feed(session, wanted, **place).events]
+        return [event.event_type for event in events.load_feed(session, wanted, **place).events]
 
 
 def test_the_feed_leaves_out_what_workers_report_unless_it_is_asked_for(log: Engine) -> None:
-    assert set(types(log, Wanted())) == {"ticket_created", "comment_added", "ticket_edited"}
-    assert set(types(log, Wanted(reported=True, kinds=("agent.",)))) == {"agent.text"}
+    assert set(types(log, EventFilter())) == {"ticket_created", "comment_added", "ticket_edited"}
+    assert set(types(log, EventFilter(reported=True, kinds=("agent.",)))) == {"agent.text"}
 
 
 @pytest.mark.both_databases
 def test_the_feed_is_narrowed_to_an_actor_a_ticket_and_a_kind(log: Engine) -> None:
-    assert types(log, Wanted(actor="bob")) == ["comment_added"]
-    assert types(log, Wanted(ticket_id=1)) == ["comment_added", "ticket_created"]
-    assert types(log, Wanted(kinds=("comment_", "ticket_created"))) == [
+    assert types(log, EventFilter(actor="bob")) == ["comment_added"]
+    assert types(log, EventFilter(ticket_id=1)) == ["comment_added", "ticket_created"]
+    assert types(log, EventFilter(kinds=("comment_", "ticket_created"))) == [
         "comment_added",
         "ticket_created",
         "ticket_created",
@@ -110,7 +110,7 @@ def test_pages_of_the_feed_follow_on_without_gap_or_repetition(log: Engine) -> N
     before = None
     with reading(log) as session:
         while True:
-            page = events.feed(session, Wanted(), before, limit=10)
+            page = events.load_feed(session, EventFilter(), before, limit=10)
             seen += [event.id for event in page.events]
             before = page.older
             if before is None:
@@ -123,11 +123,11 @@ def test_pages_of_the_feed_follow_on_without_gap_or_repetition(log: Engine) -> N
 def test_a_page_looks_through_a_bounded_part_of_the_log_and_says_where_to_go_on(
     log: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "LOOKED_THROUGH", 20)
+    monkeypatch.setattr(events, "MAX_SCANNED", 20)
     with reading(log) as session:
-        first = events.feed(session, Wanted(kinds=("comment_",)))
+        first = events.load_feed(session, EventFilter(kinds=("comment_",)))
         assert first.events == [] and first.older
-        second = events.feed(session, Wanted(kinds=("comment_",)), first.older)
+        second = events.load_feed(session, EventFilter(kinds=("comment_",)), first.older)
     assert [event.event_type for event in second.events] == ["comment_added"]
 
 

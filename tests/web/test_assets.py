@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from web.site.assets import TYPES, Assets
+from web.site.assets import CONTENT_TYPES, Assets
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -96,4 +96,4 @@ def test_a_module_is_asked_for_together_with_all_it_imports(held: Assets, browse
 def test_every_kind_of_file_that_is_there_is_served() -> None:
     left_out = {"", ".mjs"}  # marks of set-up
     kinds = {file.suffix for file in (ROOT / "static").rglob("*") if file.is_file() and not file.name.startswith(".")}
-    assert kinds - set(TYPES) - left_out == set()
+    assert kinds - set(CONTENT_TYPES) - left_out == set()

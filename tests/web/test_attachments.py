@@ -79,7 +79,7 @@ def test_text_that_goes_bad_far_in_is_refused(operator: Api, ticket: str, settin
 
 
 def test_a_letter_across_two_chunks_is_still_text(operator: Api, ticket: str) -> None:
-    content = b"a" * (attachments.CHUNK - 1) + "ü".encode() + b"b"
+    content = b"a" * (attachments.CHUNK_BYTES - 1) + "ü".encode() + b"b"
     assert upload(operator, content, "log.txt").status_code == 201
 
 
@@ -116,7 +116,7 @@ def test_no_file_is_left_when_its_row_fails(
     def fail(*_given: Any) -> None:
         raise RuntimeError("the disk of the store is full")
 
-    monkeypatch.setattr(attachments, "add", fail)
+    monkeypatch.setattr(attachments, "add_attachment", fail)
     assert upload(operator).status_code == 500
     assert stored(settings) == []
 
@@ -147,7 +147,7 @@ def test_a_row_that_names_another_file_is_never_followed(
 def test_a_runs_file_becomes_evidence_for_an_item(worker: Worker, store: Engine) -> None:
     made: Any = upload(worker, summary="The page as it looks now", item="0").json
     with reading(store) as session:
-        [claim] = evidence.of(session, lookup.get(session, worker.ticket).id)
+        [claim] = evidence.list_evidence(session, lookup.get_ticket(session, worker.ticket).id)
     assert (claim.kind, claim.source, claim.item, claim.summary) == (
         "attachment",
         "claim",
@@ -169,7 +169,7 @@ def test_a_run_neither_reads_nor_adds_files_elsewhere(worker: Worker, operator: 
 
 def test_an_ended_run_adds_no_file(worker: Worker, store: Engine, settings: Settings) -> None:
     with writing(store) as session:
-        reports.report(session, worker.run, reports.RunReport(verdict="failed"), reports.RetryPolicy())
+        reports.apply_report(session, worker.run, reports.RunReport(verdict="failed"), reports.RetryPolicy())
     assert upload(worker).status_code == 409
     assert stored(settings) == []
 

@@ -22,7 +22,7 @@ from .conftest import OWN_PAGE, SYSTEM, Api, Worker, csrf_token, form_token, iss
 
 def link_for(store: Engine) -> str:
     with writing(store) as session:
-        return tokens.issue_link(session)
+        return tokens.issue_login_link(session)
 
 
 def test_nobody_reads_or_writes_without_a_token(app: Flask) -> None:
@@ -66,7 +66,7 @@ def test_the_cookie_is_private_and_named_for_the_instance(app: Flask, store: Eng
     client = app.test_client()
     sent = {"link": link_for(store), "csrf": csrf_token(client)}
     client.post("/login", data=sent, headers=OWN_PAGE)
-    cookie = client.get_cookie(auth.cookie_name(settings))
+    cookie = client.get_cookie(auth.get_cookie_name(settings))
     assert cookie is not None and settings.instance in cookie.key
     assert cookie.http_only and cookie.same_site == "Lax" and not cookie.secure
 
@@ -91,7 +91,7 @@ def test_logging_in_never_leads_to_another_server(app: Flask, store: Engine) -> 
 def test_logging_out_ends_the_log_in_and_clears_the_browser(
     browser: FlaskClient, settings: Settings, store: Engine
 ) -> None:
-    cookie = browser.get_cookie(auth.cookie_name(settings))
+    cookie = browser.get_cookie(auth.get_cookie_name(settings))
     assert cookie is not None
     answer = browser.post("/logout", data={"csrf": form_token(browser, "/board")}, headers=OWN_PAGE)
     assert answer.status_code == 303 and "storage" in answer.headers["Clear-Site-Data"]
@@ -113,7 +113,7 @@ def test_a_browser_that_came_with_a_token_goes_with_it(app: Flask, store: Engine
     assert client.post("/login", data=sent, headers=OWN_PAGE).status_code == 303
     assert client.get("/board").status_code == 200
     with writing(store) as session:
-        tokens.revoke(session, tokens.named(session, "laptop").id, SYSTEM)
+        tokens.revoke_token(session, tokens.get_token(session, "laptop").id, SYSTEM)
     assert client.get("/board").status_code == 302
 
 
@@ -139,19 +139,19 @@ def test_a_revoked_or_expired_token_is_unknown(operator: Api, viewer: Api, store
 def test_a_stream_learns_of_a_revocation(app: Flask, operator: Api, store: Engine) -> None:
     with app.test_request_context(headers={"Authorization": f"Bearer {operator.token}"}):
         known = auth.identify()
-    assert known is not None and auth.still_valid(store, known)
+    assert known is not None and auth.is_still_valid(store, known)
     with writing(store) as session:
-        tokens.revoke(session, known.number, SYSTEM)
-    assert not auth.still_valid(store, known)
+        tokens.revoke_token(session, known.number, SYSTEM)
+    assert not auth.is_still_valid(store, known)
 
 
 def test_a_stream_that_a_run_reads_ends_with_the_run(app: Flask, worker: Worker, store: Engine) -> None:
     with app.test_request_context(headers={"Authorization": f"Bearer {worker.token}"}):
         known = auth.identify()
-    assert known is not None and auth.still_valid(store, known)
+    assert known is not None and auth.is_still_valid(store, known)
     with writing(store) as session:
         reports.mark_lost(session, worker.run, "gone", reports.RetryPolicy())
-    assert not auth.still_valid(store, known)
+    assert not auth.is_still_valid(store, known)
 
 
 def test_secrets_are_stored_as_hashes_alone(operator: Api, store: Engine) -> None:
@@ -159,7 +159,7 @@ def test_secrets_are_stored_as_hashes_alone(operator: Api, store: Engine) -> Non
     secret = answer.json["token"]  # type: ignore[index]
     assert answer.status_code == 201 and len(secret) >= 43
     with reading(store) as session:
-        row = tokens.named(session, "canary")
+        row = tokens.get_token(session, "canary")
         assert secret not in (row.token_hash, row.prefix) and secret.startswith(row.prefix)
     assert secret not in operator.get("/tokens").text
 

@@ -15,7 +15,7 @@ from database import Session, StoreUnavailable, reading, writing
 from models import Run, Ticket, TicketStatus
 from tickets.lifecycle import bulk
 from tickets.runs import claims
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 
 from .conftest import OWN_PAGE, Api, csrf_token
 from .test_more_pages import send, text
@@ -123,7 +123,7 @@ def many(browser: FlaskClient, operator: Api, count: int = 3, **facts: Any) -> s
 
 def statuses(store: Engine, names: str) -> list[TicketStatus]:
     with reading(store) as session:
-        return [get(session, name).status for name in names.split(",")]
+        return [get_ticket(session, name).status for name in names.split(",")]
 
 
 def test_a_change_of_many_is_asked_by_get_and_made_by_post(browser: FlaskClient, operator: Api, store: Engine) -> None:
@@ -166,15 +166,15 @@ def test_a_store_that_is_busy_in_between_takes_nothing_from_what_was_changed(
     """Regression: it was said that nothing was changed, and there was no way back."""
     for title in ("One", "Two", "Three"):
         operator.post("/tickets", {"title": title, "status": "inbox"})
-    make, tried = bulk.Change.make, []
+    make, tried = bulk.BulkChange.make, []
 
-    def busy(change: bulk.Change, session: Session, reference: str, *rest: Any) -> Ticket:
+    def busy(change: bulk.BulkChange, session: Session, reference: str, *rest: Any) -> Ticket:
         tried.append(reference)
         if reference == "MC-2":
             raise StoreUnavailable("UPDATE", {}, Exception("database is locked"))
         return make(change, session, reference, *rest)
 
-    monkeypatch.setattr(bulk.Change, "make", busy)
+    monkeypatch.setattr(bulk.BulkChange, "make", busy)
     said = send(browser, "/board/bulk", "/board", move="triage", tickets="MC-1,MC-2,MC-3")
     assert "1 of 3 tickets moved. Refused: MC-2, MC-3 (the store could not be reached; try again)." in said
     assert "Take back" in said and tried == ["MC-1", "MC-2"], "each ticket would wait as long as the second"
@@ -183,7 +183,7 @@ def test_a_store_that_is_busy_in_between_takes_nothing_from_what_was_changed(
 def test_a_run_that_a_bulk_move_stops_is_told(browser: FlaskClient, operator: Api, store: Engine) -> None:
     names = many(browser, operator, 1, assigned_to="script")
     with writing(store) as session:
-        run = claims.claim(session, 1, "here").run.id
+        run = claims.claim_ticket(session, 1, "here").run.id
     said = send(browser, "/board/bulk", "/board", move="cancel", tickets=names)
     assert "Cancel: 1 ticket moved." in said and "Take back" not in said
     with reading(store) as session:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, update
 
 from database import reading, writing
 from models import Run, TicketStatus
-from tests.workers.repositories import commit, git, repository
+from tests.workers.repositories import commit, create_repository, git
 from tickets.runs import reports
 from tickets.shared import lookup
 from web.runs import changes
@@ -25,7 +25,7 @@ from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
 @pytest.fixture
 def worked(app: Flask, store: Engine, tmp_path: Path) -> Worker:
     """A run whose branch changes one file, adds one and renames one."""
-    repo = repository(tmp_path / "repo", greet="echo Hello\n", moved="".join(f"line {n}\n" for n in range(30)))
+    repo = create_repository(tmp_path / "repo", greet="echo Hello\n", moved="".join(f"line {n}\n" for n in range(30)))
     base = git(repo, "rev-parse", "HEAD")
     git(repo, "switch", "--quiet", "--create", "mc/MC-1-greet")
     (repo / "greet.txt").write_text("echo <b>Hi</b>\n")
@@ -41,7 +41,9 @@ def worked(app: Flask, store: Engine, tmp_path: Path) -> Worker:
 
 def hand_in(store: Engine, worker: Worker) -> None:
     with writing(store) as session:
-        reports.report(session, worker.run, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy())
+        reports.apply_report(
+            session, worker.run, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy()
+        )
 
 
 def tab(browser: FlaskClient, query: str = "") -> str:
@@ -61,13 +63,13 @@ def test_no_transaction_is_open_while_git_looks(
 ) -> None:
     """A snapshot that is held for as long as git takes keeps the log of the store from being written back."""
     held: list[int] = []
-    look = looked_at.files
+    look = looked_at.list_changes
 
     def watch(*given: Any) -> Any:
         held.append(store.pool.checkedout())  # type: ignore[attr-defined]
         return look(*given)
 
-    monkeypatch.setattr(looked_at, "files", watch)
+    monkeypatch.setattr(looked_at, "list_changes", watch)
     assert browser.get(path).status_code == 200
     assert held and set(held) == {0}
 
@@ -81,8 +83,8 @@ def test_both_sides_are_shown_beside_each_other(browser: FlaskClient, worked: Wo
 def test_what_is_too_large_is_cut_and_says_so(
     browser: FlaskClient, worked: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "SHOWN_BYTES", 150)
-    monkeypatch.setattr(changes, "SHOWN_FILES", 2)
+    monkeypatch.setattr(changes, "MAX_PATCH_BYTES", 150)
+    monkeypatch.setattr(changes, "MAX_FILES", 2)
     said = tab(browser)
     assert "too much to show" in said and "1 more file is not listed" in said
     assert "limit of size was reached" in said and "echo &lt;b&gt;" not in said
@@ -109,7 +111,7 @@ def test_a_review_is_sent_back_as_one_message(browser: FlaskClient, worked: Work
     fields = {"move": "request_changes", "version": version, "body": body, "csrf": csrf_token(browser)}
     assert browser.post("/ticket/MC-1/move", data=fields, headers=OWN_PAGE).status_code == 303
     with reading(store) as session:
-        assert lookup.get(session, "MC-1").status is TicketStatus.TODO
+        assert lookup.get_ticket(session, "MC-1").status is TicketStatus.TODO
     assert "<code>greet.txt:1</code> — too bold" in browser.get("/ticket/MC-1").get_data(as_text=True)
 
 
@@ -120,7 +122,7 @@ def test_what_approval_lacks_is_said_beside_it(
     hand_in(store, worked)
     assert 'value="approve"' in tab(browser)
     with writing(store) as session:
-        lookup.get(session, "MC-1").acceptance = [{"text": "It greets by name"}]
+        lookup.get_ticket(session, "MC-1").acceptance = [{"text": "It greets by name"}]
     said = tab(browser)
     assert "It greets by name" in said and "/ticket/MC-1/move/approve" in said
 

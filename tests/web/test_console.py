@@ -210,8 +210,8 @@ def test_a_run_without_a_pane_here_says_so(board: Stage) -> None:
     for facts, words in reasons:
         _, name = board.ticket()
         with writing(board.engine) as session:
-            claim = claims.claim(session, lookup.get(session, name).id, "here")
-            claims.prepared(session, claim.run.id, **facts)
+            claim = claims.claim_ticket(session, lookup.get_ticket(session, name).id, "here")
+            claims.record_workspace(session, claim.run.id, **facts)
 
         page, _ = board.page(f"/runs/{claim.run.id}/console", board.person("alice"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from web.runs.diff import Hunk, Line, parse
+from web.runs.diff import Hunk, Line, parse_diff
 
 TEXT = """diff --git a/greet.sh b/greet.sh
 index 1..2 100644
@@ -25,7 +25,7 @@ Binary files a/logo.png and b/logo.png differ
 
 
 def test_lines_are_numbered_on_their_own_side() -> None:
-    first, second = parse(TEXT)[0]
+    first, second = parse_diff(TEXT)[0]
     assert first.heading == "greet() {"
     assert [(line.kind, line.old, line.new, line.text) for line in first.lines] == [
         ("same", 3, 3, "same"),
@@ -38,16 +38,16 @@ def test_lines_are_numbered_on_their_own_side() -> None:
 
 
 def test_what_looks_like_a_head_inside_a_hunk_is_a_line_of_the_file() -> None:
-    assert [line.text for line in parse(TEXT)[0][1].lines][:2] == ["--- a trap", "diff --git too"]
+    assert [line.text for line in parse_diff(TEXT)[0][1].lines][:2] == ["--- a trap", "diff --git too"]
 
 
 def test_a_binary_file_has_no_hunks_and_keeps_its_place() -> None:
-    assert [len(hunks) for hunks in parse(TEXT)] == [2, 0]
-    assert parse("") == []
+    assert [len(hunks) for hunks in parse_diff(TEXT)] == [2, 0]
+    assert parse_diff("") == []
 
 
 def test_a_line_keeps_whatever_else_could_end_one() -> None:
-    hunks = parse("diff --git a/x b/x\n@@ -1 +1 @@\n+a\rb\x0cc\u2028d")[0]
+    hunks = parse_diff("diff --git a/x b/x\n@@ -1 +1 @@\n+a\rb\x0cc\u2028d")[0]
     assert hunks[0].lines[0].text == "a\rb\x0cc\u2028d"
 
 

@@ -104,13 +104,13 @@ def test_each_wrong_field_is_named(operator: Api) -> None:
 def test_a_fault_of_ours_tells_a_reference_and_no_more(
     operator: Api, store: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = transitions.create
+    real = transitions.create_ticket
 
     def fail_after_writing(*given: Any) -> None:
         real(*given)
         raise RuntimeError("the secret detail")
 
-    monkeypatch.setattr(transitions, "create", fail_after_writing)
+    monkeypatch.setattr(transitions, "create_ticket", fail_after_writing)
     before = rows(store)
     answer = operator.post("/tickets", {"title": "Half done"})
     assert answer.status_code == 500 and "secret" not in answer.text

@@ -30,12 +30,14 @@ def lines(*events: dict[str, Any]) -> bytes:
 
 def end(store: Engine, run: int) -> None:
     with writing(store) as session:
-        reports.report(session, run, reports.RunReport(verdict="failed", summary="It broke."), reports.RetryPolicy())
+        reports.apply_report(
+            session, run, reports.RunReport(verdict="failed", summary="It broke."), reports.RetryPolicy()
+        )
 
 
 def quarantined(store: Engine, reference: str) -> list[str]:
     with reading(store) as session:
-        return [kept.kind for kept in quarantine.of(session, lookup.get(session, reference).id)]
+        return [kept.kind for kept in quarantine.list_quarantined(session, lookup.get_ticket(session, reference).id)]
 
 
 @pytest.mark.both_databases
@@ -76,7 +78,7 @@ def test_an_event_without_a_number_takes_none_and_is_repeated_by_its_key_alone(
 
 def test_a_run_names_its_ticket_by_its_number_in_the_store(worker: Worker, store: Engine) -> None:
     with reading(store) as session:
-        number = lookup.get(session, worker.ticket).id
+        number = lookup.get_ticket(session, worker.ticket).id
     assert worker.post(f"/tickets/{number}/events", said(1)).status_code == 200
 
 

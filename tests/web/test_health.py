@@ -25,14 +25,14 @@ from .conftest import SYSTEM
 @pytest.fixture
 def alive(engine: Engine) -> Engine:
     with writing(engine) as session:
-        for name in health.BEATS:
-            tasks.beat(session, name, "ok", '{"claimed": 0}')
+        for name in health.HEARTBEAT_LIMITS:
+            tasks.record_heartbeat(session, name, "ok", '{"claimed": 0}')
     return engine
 
 
 def verdict(store: Engine, home: Path) -> health.HealthReport:
     with reading(store) as session:
-        return health.verdict(session, home)
+        return health.check_health(session, home)
 
 
 @pytest.mark.both_databases
@@ -51,8 +51,8 @@ def test_a_pickup_that_fell_silent_means_not_working(alive: Engine, tmp_path: Pa
 
 def test_a_failed_pass_says_what_failed(alive: Engine, tmp_path: Path) -> None:
     with writing(alive) as session:
-        tasks.beat(session, "pickup", "failed", '{"error": "tmux gave no answer"}')
-        tasks.beat(session, "scheduler", "warning", '{"problems": ["canary.md has no command"]}')
+        tasks.record_heartbeat(session, "pickup", "failed", '{"error": "tmux gave no answer"}')
+        tasks.record_heartbeat(session, "scheduler", "warning", '{"problems": ["canary.md has no command"]}')
     report = verdict(alive, tmp_path)
     assert report.reasons == ["Pickup: tmux gave no answer", "Scheduler: canary.md has no command"]
 
@@ -62,7 +62,7 @@ def test_work_that_nobody_lands_degrades(alive: Engine, tmp_path: Path) -> None:
     assert verdict(alive, tmp_path).verdict == "working"
     then = plan.model_copy(update={"since": now() - timedelta(hours=1)})
     with writing(alive) as session:
-        values = landing.pending(then)
+        values = landing.build_pending_values(then)
         session.execute(update(Ticket).where(Ticket.id == ticket_id).values(**values))
     assert verdict(alive, tmp_path).reasons == ["Landings: waiting for more than 30 min: MC-1"]
 
@@ -71,10 +71,10 @@ def test_work_that_nobody_lands_degrades(alive: Engine, tmp_path: Path) -> None:
 def test_a_silent_run_and_a_pause_degrade(alive: Engine, tmp_path: Path) -> None:
     with writing(alive) as session:
         body = NewTicket(title="Write a line", assigned_to="script")
-        claim = claims.claim(session, transitions.create(session, body, SYSTEM).id, "here")
+        claim = claims.claim_ticket(session, transitions.create_ticket(session, body, SYSTEM).id, "here")
         heard = now() - timedelta(minutes=2)
         session.execute(update(Run).values(state=RunState.RUNNING, heartbeat=heard))
-        runtime_flags.write(session, runtime_flags.PAUSE, "moving house", SYSTEM)
+        runtime_flags.set_flag(session, runtime_flags.PAUSE, "moving house", SYSTEM)
     report = verdict(alive, tmp_path)
     assert report.verdict == "degraded"
     assert report.reasons == ["Dispatch: paused: moving house", f"Runs: not heard for 45 s: run {claim.run.id}"]
@@ -84,7 +84,7 @@ def test_a_silent_run_and_a_pause_degrade(alive: Engine, tmp_path: Path) -> None
 def test_a_run_that_never_began_on_a_machine_that_is_gone_degrades(alive: Engine, tmp_path: Path) -> None:
     with writing(alive) as session:
         body = NewTicket(title="Write a line", assigned_to="script")
-        claim = claims.claim(session, transitions.create(session, body, SYSTEM).id, "gone")
+        claim = claims.claim_ticket(session, transitions.create_ticket(session, body, SYSTEM).id, "gone")
     assert verdict(alive, tmp_path).verdict == "working", "a start may take its time"
     with writing(alive) as session:
         session.execute(update(Run).values(started=now() - timedelta(minutes=6)))

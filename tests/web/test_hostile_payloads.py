@@ -16,7 +16,7 @@ from database import reading, writing
 from models import RunRequest, Ticket, TicketEvent, TicketMessage, format_timestamp, now
 from tickets.shared import events
 from web.site import event_sentences
-from web.stream.hub import Frame, coalesced
+from web.stream.hub import EventFrame, coalesce_deltas
 from workers.contract.agent_events import KINDS
 
 from .conftest import Api, Worker, start
@@ -142,10 +142,10 @@ def broken_sentences(store: Engine) -> dict[str, int]:
         ids = session.scalars(select(Ticket.id)).all()
         logged = [row for ticket_id in ids for row in events.replay(session, ticket_id)]
     failed = {}
-    for row in [*logged, *coalesced(logged)]:
+    for row in [*logged, *coalesce_deltas(logged)]:
         try:
-            assert event_sentences.tell(row).icon
-            assert Frame(row).body
+            assert event_sentences.build_sentence(row).icon
+            assert EventFrame(row).body
         except Exception:
             failed[row.event_type] = 500
     return failed

@@ -14,7 +14,7 @@ from models import Controller, DeliveryState, Scope, now
 from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
 from tickets.board import ticket_header
-from tickets.conversation.conversation_lock import LEASE
+from tickets.conversation.conversation_lock import LEASE_DURATION
 from tickets.operations import tokens
 from tickets.runs import claims, ingest
 from tickets.shared import lookup
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("web-interactive")
 
 def in_control(board: Stage, name: str) -> str | None:
     with writing(board.engine) as session:
-        return ticket_header.of(session, lookup.get(session, name), None, None).interactive
+        return ticket_header.build_header(session, lookup.get_ticket(session, name), None, None).interactive
 
 
 def test_a_message_is_queued_delivered_and_accepted_and_the_agents_answer_streams_back(board: Stage) -> None:
@@ -184,7 +184,7 @@ def test_a_page_that_is_left_lets_go_at_once_and_a_vanished_one_when_its_time_is
     with writing(board.engine) as session:
         held = session.get_one(Controller, board.number(name))
         assert held.until > now()
-        held.until -= LEASE
+        held.until -= LEASE_DURATION
 
     assert bob.event("ticket_control_changed", how="lapsed")["actor"] == "mission-control"
     assert bob.reply(bob.say("anybody there?"))["became"] == "message"
@@ -284,8 +284,8 @@ def test_a_revoked_token_closes_its_conversations(board: Stage) -> None:
     _, name = board.ticket()
     carol = board.guest(name, board.person("carol"))
     with writing(board.engine) as session:
-        row = next(token for token in tokens.all_tokens(session) if token.name == "carol")
-        tokens.revoke(session, row.id, ALICE)
+        row = next(token for token in tokens.list_tokens(session) if token.name == "carol")
+        tokens.revoke_token(session, row.id, ALICE)
 
     assert carol.end() == 4401
 
@@ -333,10 +333,10 @@ def test_each_scope_may_do_over_the_socket_what_it_may_do_over_http(stage: Stage
     board = stage()
     _, name = board.ticket()
     with writing(board.engine) as session:
-        run = claims.claim(session, lookup.get(session, name).id, "here").run
+        run = claims.claim_ticket(session, lookup.get_ticket(session, name).id, "here").run
         asked = {"request": "a-1", "tool": "Bash", "title": "ls"}
         event = ingest.WorkerEvent(run_seq=1, ts=now(), event_type="agent.approval", payload=asked)
-        ingest.take(session, run.id, [event])
+        ingest.ingest_events(session, run.id, [event])
     said: dict[str, dict[str, str]] = {}
     for scope in (Scope.VIEWER, Scope.SERVICE, Scope.ORCHESTRATOR, Scope.OPERATOR):
         guest = board.guest(name, board.person(scope.value, scope))

@@ -22,4 +22,9 @@ def test_no_key_means_two_things_on_one_page() -> None:
 
 
 def test_keys_are_shown_as_the_caps_that_are_pressed() -> None:
-    assert shortcuts.Row(("$mod+k", "Shift+?", "g b", "ArrowUp"), "").caps == [["Ctrl", "k"], ["?"], ["g", "b"], ["↑"]]
+    assert shortcuts.Shortcut(("$mod+k", "Shift+?", "g b", "ArrowUp"), "").caps == [
+        ["Ctrl", "k"],
+        ["?"],
+        ["g", "b"],
+        ["↑"],
+    ]

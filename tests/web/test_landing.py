@@ -42,7 +42,9 @@ def test_the_button_says_what_will_happen_and_the_menu_has_the_other_ways(browse
             project(session, policy)
         button, ticket = f'name="move" value="approve:{policy}">{label}</button>', page(browser)
         assert button in ticket, policy
-        missing = [way for way in landing.WAYS if f'class="item" name="move" value="approve:{way}"' not in ticket]
+        missing = [
+            way for way in landing.OPTION_LABELS if f'class="item" name="move" value="approve:{way}"' not in ticket
+        ]
         assert missing == [policy]
         assert f'value="approve:{policy}">{label}' in text(browser.get("/board")), policy
 
@@ -78,7 +80,7 @@ def test_approval_is_said_while_it_is_carried_out_and_not_offered_again(browser:
 def test_what_failed_is_said_with_its_reason_where_a_person_looks(browser: FlaskClient, store: Engine) -> None:
     ticket_id, plan = pending(store)
     with writing(store) as session:
-        landing_results.fail(session, ticket_id, plan, "The disk is full. Make room, then approve again.")
+        landing_results.record_failure(session, ticket_id, plan, "The disk is full. Make room, then approve again.")
     words = "Approved by alice, but not merged into main. The disk is full. Make room, then approve again."
     for path in ("/ticket/MC-1", "/board", "/"):
         assert words in text(browser.get(path)), path
@@ -92,7 +94,7 @@ def test_the_form_of_an_approval_that_is_to_be_explained_asks_for_the_way_too(
     form = text(browser.get("/ticket/MC-1/move/approve"))
     assert '<option value="squash" selected>Squash</option>' in form and '<option value="leave">' in form
     assert press(browser, "approve", landing="merge", waive="Seen.").status_code == 303
-    plan = landing.of(get(store, ticket_id))
+    plan = landing.get_plan(get(store, ticket_id))
     assert plan is not None and (plan.policy, plan.waived) == ("merge", "Seen.")
     alone = text(browser.get("/ticket/MC-1/move/park"))
     assert "What becomes of the branch" not in alone
@@ -103,7 +105,7 @@ def test_the_address_of_a_pull_request_is_a_link_only_over_https(browser: FlaskC
     for number, address in enumerate(addresses, 1):
         ticket_id, plan = pending(store, "pull_request")
         with writing(store) as session:
-            landing_results.succeed(
+            landing_results.record_success(
                 session, ticket_id, plan, "Opened a pull request.", {"commit": SHA, "address": address}
             )
         evidence = text(browser.get(f"/ticket/MC-{number}?tab=evidence"))
@@ -126,8 +128,8 @@ def test_programs_approve_and_read_what_becomes_of_it(operator: Api, orchestrato
     again: Any = operator.post("/tickets/MC-1/moves", {"move": "approve"})
     assert (again.status_code, again.json["error"]) == (409, "landing_pending")
     with writing(store) as session:
-        plan = landing.of(get(store, ticket_id))
-        assert plan is not None and landing_results.fail(session, ticket_id, plan, "No.")
+        plan = landing.get_plan(get(store, ticket_id))
+        assert plan is not None and landing_results.record_failure(session, ticket_id, plan, "No.")
     assert operator.get("/tickets/MC-1").json["landing"]["reason"] == "No."  # type: ignore[index]
     operator.post("/tickets/MC-1/moves", {"move": "request_changes", "body": "Again."})
     assert operator.get("/tickets/MC-1").json["landing"] is None  # type: ignore[index]
@@ -148,7 +150,7 @@ def test_the_policy_of_a_project_is_chosen_with_its_help(browser: FlaskClient, o
     fields = {**FIELDS, "folder": "/srv/web", "version": "1", "landing": "squash"}
     assert send(browser, "/settings/projects/web", **fields).status_code == 303
     with reading(store) as session:
-        assert projects.project_named(session, "web").landing == "squash"
+        assert projects.get_project(session, "web").landing == "squash"
     assert "Squash when approved" in text(browser.get("/settings"))
     changed: Any = operator.patch("/projects/web", {"version": 2, "landing": "merge"}).json
     assert changed["landing"] == "merge"

@@ -29,7 +29,7 @@ def test_the_time_grows_with_the_length(part: str) -> None:
     def seconds(times: int) -> float:
         text = f"{part * times}{next(NUMBERS)}"  # a text that was rendered is kept
         begun = time.process_time()
-        markdown.html(text)
+        markdown.render_html(text)
         return time.process_time() - begun
 
     seconds(10)
@@ -40,25 +40,25 @@ def test_the_time_grows_with_the_length(part: str) -> None:
 @pytest.mark.parametrize("part", ["- ", "1. ", "> ", "* "])
 def test_what_is_nested_too_deeply_is_shown_as_it_was_typed(part: str) -> None:
     text = part * 1000 + "<b>the end"
-    assert markdown.html(text) == f"<pre>{part.replace('>', '&gt;') * 1000}&lt;b&gt;the end</pre>"
+    assert markdown.render_html(text) == f"<pre>{part.replace('>', '&gt;') * 1000}&lt;b&gt;the end</pre>"
 
 
 def test_many_links_are_links() -> None:
-    assert markdown.html("[x](http://y) " * 2000).count("<a href") == 2000
+    assert markdown.render_html("[x](http://y) " * 2000).count("<a href") == 2000
 
 
 def test_what_people_and_agents_write_is_drawn() -> None:
-    drawn = markdown.html(
+    drawn = markdown.render_html(
         "1. one\n   - two\n\n```sh\nls <a>\n```\n\nA line\nand ~~no~~ `code`.\n\n| a |\n|---|\n| b |\n"
     )
     for part in ("<li>two</li>", '<code class="language-sh">ls &lt;a&gt;\n</code>', "<br>", "<s>no</s>", "<td>b</td>"):
         assert part in drawn
-    assert markdown.html("![a](http://b/c.png)").startswith('<p>!<a href="http://b/c.png"')
+    assert markdown.render_html("![a](http://b/c.png)").startswith('<p>!<a href="http://b/c.png"')
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "[x](javascript:alert(1))", "<http://a onclick=b>"])
 def test_what_could_run_is_text(text: str) -> None:
-    drawn = markdown.html(text)
+    drawn = markdown.render_html(text)
     assert "<script" not in drawn and "href" not in drawn
 
 
@@ -79,7 +79,7 @@ def test_the_first_texts_of_a_process_are_drawn_by_many_threads() -> None:
             for _ in range(60):
                 fresh = module_from_spec(spec)
                 spec.loader.exec_module(fresh)
-                assert set(threads.map(draw, [fresh.html] * 8)) == {"<p>a <em>b</em></p>\n"}
+                assert set(threads.map(draw, [fresh.render_html] * 8)) == {"<p>a <em>b</em></p>\n"}
     finally:
         sys.setswitchinterval(interval)
 
@@ -87,4 +87,4 @@ def test_the_first_texts_of_a_process_are_drawn_by_many_threads() -> None:
 @pytest.mark.parametrize("part", ["[", "[\n", "[][", "[[]"])
 def test_a_text_of_open_brackets_is_shown_as_it_was_typed(part: str) -> None:
     text = part * (100_000 // len(part))
-    assert markdown.html(text) == f"<pre>{text}</pre>"
+    assert markdown.render_html(text) == f"<pre>{text}</pre>"

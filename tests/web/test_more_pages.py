@@ -39,7 +39,7 @@ def send(browser: FlaskClient, path: str, page: str, **fields: str) -> str:
 def test_no_link_of_the_frame_or_the_overview_leads_nowhere(browser: FlaskClient, store: Engine) -> None:
     with writing(store) as session:
         incidents.raise_incident(session, "tmux", "tmux does not answer")
-        tasks.record(session, "backup", Trigger.TIMER, TaskOutcome.ACTED, now())
+        tasks.record_run(session, "backup", Trigger.TIMER, TaskOutcome.ACTED, now())
     links = {
         link.split("#")[0]
         for path in ("/", "/board", *PAGES)
@@ -60,8 +60,8 @@ def test_help_names_the_coordinator_and_every_move_of_the_law(browser: FlaskClie
 def test_a_ticket_is_found_by_its_words_and_by_its_number(browser: FlaskClient, store: Engine, words: str) -> None:
     with writing(store) as session:
         body = NewTicket.model_validate({"title": "Say good evening", "description": "To <Ada> at least."})
-        transitions.create(session, body, OPERATOR)
-        transitions.create(session, NewTicket(title="Another"), OPERATOR)
+        transitions.create_ticket(session, body, OPERATOR)
+        transitions.create_ticket(session, NewTicket(title="Another"), OPERATOR)
     said = text(browser, f"/search?q={words}")
     assert 'href="/ticket/MC-1"' in said and 'href="/ticket/MC-2"' not in said
 
@@ -80,7 +80,7 @@ def test_a_hit_leads_to_where_its_comment_is_shown(operator: Api, browser: Flask
     operator.post("/tickets", {"title": "Say good evening"})
     with writing(store) as session:
         for number in range(70):
-            timeline.comment(session, 1, timeline.NewComment(body=f"note n{number}x"), OPERATOR)
+            timeline.add_comment(session, 1, timeline.NewComment(body=f"note n{number}x"), OPERATOR)
     place, entry = operator.get("/search?q=n3x").get_json()["items"][0]["href"].split("#")
     assert f'id="{entry}"' in text(browser, place)
 
@@ -104,18 +104,18 @@ def test_what_needs_a_person_is_listed_and_counted_in_the_frame(
 def test_a_task_is_disabled_enabled_and_asked_for(browser: FlaskClient, store: Engine) -> None:
     assert "was not started: the scheduler is not running" in send(browser, "/tasks/backup/run", "/tasks")
     with writing(store) as session:
-        tasks.beat(session, "scheduler", "ok", '{"problems": []}')
+        tasks.record_heartbeat(session, "scheduler", "ok", '{"problems": []}')
     assert "backup is disabled" in send(browser, "/tasks/backup/disable", "/tasks")
     assert "was asked for" in send(browser, "/tasks/backup/run", "/tasks")
     with reading(store) as session:
-        assert tasks.decisions(session) == {"backup": False}
-        assert tasks.requested(session, 0)[1] == {"backup"}
+        assert tasks.load_decisions(session) == {"backup": False}
+        assert tasks.list_requested(session, 0)[1] == {"backup"}
     assert browser.post("/tasks/nothing/run", data={"csrf": csrf_token(browser)}, headers=OWN_PAGE).status_code == 404
 
 
 def test_the_history_of_a_task_shows_its_output(browser: FlaskClient, store: Engine) -> None:
     with writing(store) as session:
-        tasks.record(
+        tasks.record_run(
             session, "backup", Trigger.OPERATOR, TaskOutcome.FAILED, now(), exit_code=3, output_tail="<disk full>"
         )
     said = text(browser, "/tasks")

@@ -25,8 +25,8 @@ from sqlalchemy import Engine
 
 from auth import Right
 from web import blueprints
-from web.api.openapi import document
-from web.api.openapi import path_of as described
+from web.api.openapi import build_document
+from web.api.openapi import format_path as described
 from web.api.request_body import EVENTS
 from web.api.resource import PREFIX, ROUTES, Route
 
@@ -47,7 +47,7 @@ def url(template: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def test_every_route_of_the_api_is_described(app: Flask) -> None:
-    listed = {(method.upper(), path) for path, methods in document()["paths"].items() for method in methods}
+    listed = {(method.upper(), path) for path, methods in build_document()["paths"].items() for method in methods}
     served = {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
@@ -58,14 +58,16 @@ def test_every_route_of_the_api_is_described(app: Flask) -> None:
 
 
 def test_the_document_is_valid_and_every_operation_is_named_once() -> None:
-    schemathesis.openapi.from_dict(document()).validate()
-    names = [operation["operationId"] for methods in document()["paths"].values() for operation in methods.values()]
+    schemathesis.openapi.from_dict(build_document()).validate()
+    names = [
+        operation["operationId"] for methods in build_document()["paths"].values() for operation in methods.values()
+    ]
     assert len(names) == len(set(names))
-    assert all(operation["summary"] for methods in document()["paths"].values() for operation in methods.values())
+    assert all(operation["summary"] for methods in build_document()["paths"].values() for operation in methods.values())
 
 
 def test_streams_are_described_with_their_types_and_refusals() -> None:
-    paths = document()["paths"]
+    paths = build_document()["paths"]
     everything, one, pane = (paths[f"/api/v1/{path}"]["get"] for path in STREAMS)
 
     for stream in (everything, one, pane):
@@ -80,7 +82,7 @@ def test_streams_are_described_with_their_types_and_refusals() -> None:
 
 
 def test_the_document_is_served_and_readable(operator: Api, browser: FlaskClient) -> None:
-    assert operator.get("/openapi.json").json == document()
+    assert operator.get("/openapi.json").json == build_document()
     page = browser.get("/api/docs").text
     assert "POST /api/v1/tickets/{ticket}/moves" in page and "park" in page
 

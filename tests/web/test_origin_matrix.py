@@ -146,7 +146,7 @@ def test_a_proxys_public_address_is_our_own(app: Flask, browser: FlaskClient, se
     csrf = form_token(browser, "/board")
     public = settings.model_copy(update={"behind_tls": True, "public_url": "https://board.example"})
     app.extensions["mission_control"] = auth.Instance(public, held.engine, held.key)
-    cookie = browser.get_cookie(auth.cookie_name(settings))
+    cookie = browser.get_cookie(auth.get_cookie_name(settings))
     assert cookie is not None
     browser.set_cookie(cookie.key, cookie.value, domain="board.example")
     for origin, status in (("https://board.example", 201), ("http://board.example", 403), ("http://localhost", 403)):

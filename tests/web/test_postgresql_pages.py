@@ -63,7 +63,7 @@ def fill(store: Engine, worker: Worker, operator: Api) -> None:
     assert [answer.text for answer in writes if answer.status_code >= 300] == []
     with writing(store) as session:
         incidents.raise_incident(session, "tmux", "tmux does not answer")
-        tasks.record(session, "backup", Trigger.TIMER, TaskOutcome.ACTED, now())
+        tasks.record_run(session, "backup", Trigger.TIMER, TaskOutcome.ACTED, now())
 
 
 def list_addresses(app: Flask) -> list[str]:

@@ -96,10 +96,12 @@ def test_evidence_is_shown_of_any_run_and_items_with_what_names_them(
     first = start(app, store, acceptance=[{"text": "It loads."}, {"text": "It is fast."}])
     end(first, verdict="review", claims=[{"kind": "tests", "text": "Seen to load.", "item": 0}])
     with writing(store) as session:
-        ticket = lookup.get(session, first.ticket)
+        ticket = lookup.get_ticket(session, first.ticket)
         transitions.transition(session, ticket.id, "request_changes", Actor.human(), body="Faster.")
-        again = claims.claim(session, ticket.id, "here").run
-        evidence.observe(session, again, SEEN | {"check_base": CHECK | {"exit_code": 0, "tail": "all passed"}})
+        again = claims.claim_ticket(session, ticket.id, "here").run
+        evidence.record_observations(
+            session, again, SEEN | {"check_base": CHECK | {"exit_code": 0, "tail": "all passed"}}
+        )
     newest = page(browser, f"/ticket/{first.ticket}?tab=evidence")
     assert "FAILED test_rename" in newest and "Before this work it passed: the failure is new" in newest
     assert "Seen to load." in newest and "No evidence names it yet." in newest
@@ -110,7 +112,7 @@ def test_evidence_is_shown_of_any_run_and_items_with_what_names_them(
 def test_what_failed_before_the_work_too_is_told_apart(browser: FlaskClient, store: Engine, worker: Worker) -> None:
     with writing(store) as session:
         run = lookup.get_run(session, worker.run)
-        evidence.observe(session, run, SEEN | {"check_base": CHECK})
+        evidence.record_observations(session, run, SEEN | {"check_base": CHECK})
     assert "Before this work it failed too" in page(browser, f"/ticket/{worker.ticket}?tab=evidence")
 
 
@@ -147,7 +149,7 @@ def test_operators_see_the_routing_the_console_and_what_was_kept_apart(
 ) -> None:
     with writing(store) as session:
         run = lookup.get_run(session, worker.run)
-        quarantine.keep(session, run, "report", "too late", {"summary": "<script>alert(1)</script>"})
+        quarantine.store_payload(session, run, "report", "too late", {"summary": "<script>alert(1)</script>"})
         session.execute(update(Run).values(host=socket.gethostname()))
     folder = settings.run_path(worker.run)
     folder.mkdir(parents=True)

@@ -45,7 +45,7 @@ def test_a_second_report_is_refused_and_kept(worker: Worker, store: Engine, oper
     again = worker.post(path, {"verdict": "done", "summary": "Second."})
     assert (again.status_code, again.json["error"]) == (409, "claim_lost")  # type: ignore[index]
     with reading(store) as session:
-        kept = quarantine.of(session, lookup.get(session, worker.ticket).id)
+        kept = quarantine.list_quarantined(session, lookup.get_ticket(session, worker.ticket).id)
     assert ["Second." in each.payload for each in kept] == [True]
     assert worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).status_code == 409
 

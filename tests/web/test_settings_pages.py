@@ -22,7 +22,7 @@ from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 from tickets.team import projects
 from tickets.team.projects import NewProject
-from web.team.settings_page import in_use
+from web.team.settings_page import list_settings
 
 from .conftest import OWN_PAGE, Api, csrf_token
 
@@ -52,12 +52,12 @@ def repository(tmp_path: Path) -> Path:
 def demo(app: Flask, store: Engine) -> Project:
     with writing(store) as session:
         body = NewProject(slug="demo", name="Demo", folder="/srv/demo", check_command=["make", "test"])
-        return projects.add(session, body, ALICE)
+        return projects.add_project(session, body, ALICE)
 
 
 def project(store: Engine, slug: str) -> Project:
     with reading(store) as session:
-        return projects.project_named(session, slug)
+        return projects.get_project(session, slug)
 
 
 # --------------------------------------------------------------------------------------------------------------- pause
@@ -70,7 +70,7 @@ def test_the_pause_stops_dispatch_with_its_reason_until_it_is_lifted(browser: Fl
     assert "Paused: moving house." in text(browser.get("/settings"))
     send(browser, "/settings", "/settings/resume")
     with reading(store) as session:
-        assert runtime_flags.paused(session) is None
+        assert runtime_flags.get_pause_reason(session) is None
 
 
 # ------------------------------------------------------------------------------------------------------------ projects
@@ -83,7 +83,7 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     waiting = browser.get(asked.location).get_data(as_text=True)
     assert "Looking at" in waiting and 'http-equiv="refresh"' in waiting
 
-    program_probes.answer_drafts(job_context.set_up(settings, store))
+    program_probes.answer_drafts(job_context.build_context(settings, store))
 
     found = text(browser.get(asked.location))
     assert "1 path has uncommitted changes." in found
@@ -99,7 +99,7 @@ def test_what_is_no_repository_is_said_and_can_be_corrected(
     browser: FlaskClient, store: Engine, settings: Settings, tmp_path: Path
 ) -> None:
     asked = send(browser, "/settings/projects/new", source=str(tmp_path / "nowhere"))
-    program_probes.answer_drafts(job_context.set_up(settings, store))
+    program_probes.answer_drafts(job_context.build_context(settings, store))
     page = text(browser.get(asked.location))
     assert "There is no such folder." in page
     assert str(tmp_path / "nowhere") in page
@@ -148,7 +148,7 @@ def test_a_project_is_archived(browser: FlaskClient, store: Engine, demo: Projec
     fields = {**FIELDS, "folder": "/srv/demo", "version": "1", "archive": "yes"}
     send(browser, "/settings/projects/demo", **fields)
     with reading(store) as session:
-        assert projects.all_projects(session) == []
+        assert projects.list_projects(session) == []
 
 
 def test_the_api_changes_a_project(operator: Api, demo: Project) -> None:
@@ -201,7 +201,7 @@ def test_the_settings_in_use_are_shown_with_where_to_change_them(browser: FlaskC
 
 def test_the_password_of_the_store_is_not_among_them(settings: Settings) -> None:
     secret = settings.model_copy(update={"database_url": "postgresql+psycopg://mc:s3cret@db.lan/mc"})
-    [row] = [row for row in dict(in_use(secret))["general"] if row["key"] == "database_url"]
+    [row] = [row for row in dict(list_settings(secret))["general"] if row["key"] == "database_url"]
     assert row["value"] == "postgresql+psycopg://db.lan/mc"
 
 

@@ -26,7 +26,7 @@ def listed(api: Api, name: str) -> dict[str, Any]:
 def test_tasks_are_listed_with_their_newest_run(operator: Api, store: Engine) -> None:
     with writing(store) as session:
         for outcome in (TaskOutcome.FAILED, TaskOutcome.ACTED):
-            tasks.record(session, "backup", Trigger.TIMER, outcome, now())
+            tasks.record_run(session, "backup", Trigger.TIMER, outcome, now())
 
     task = listed(operator, "backup")
 
@@ -45,11 +45,11 @@ def test_a_task_is_run_where_a_scheduler_hears_it(operator: Api, store: Engine) 
     refused = operator.post("/tasks/backup/run", None)
     assert (refused.status_code, refused.get_json()["error"]) == (409, "conflict")
     with writing(store) as session:
-        tasks.beat(session, "scheduler", "ok")
+        tasks.record_heartbeat(session, "scheduler", "ok")
 
     assert operator.post("/tasks/backup/run", None).status_code == 204
     with reading(store) as session:
-        assert tasks.requested(session, 0)[1] == {"backup"}
+        assert tasks.list_requested(session, 0)[1] == {"backup"}
 
 
 @pytest.mark.parametrize("order", ["runs", "run", "enable", "disable"])

@@ -15,12 +15,14 @@ from database import reading, writing
 from models import Agent, Profile, Run, TicketEvent, now
 from settings import Budget, Settings
 from tickets.team import agents, installed_programs, profiles
-from workers.agents.probe import Program
+from workers.agents.probe import ProbeResult
 
 from .conftest import OWN_PAGE, Api, csrf_token, start
 
-CLAUDE = Program("claude", "/opt/claude", "2.1.329", found=True, logged_in=False, advice="Run `claude` and log in.")
-CODEX = Program("codex", None, None, found=False, logged_in=None, advice="Install Codex, or work with another agent.")
+CLAUDE = ProbeResult("claude", "/opt/claude", "2.1.329", found=True, logged_in=False, advice="Run `claude` and log in.")
+CODEX = ProbeResult(
+    "codex", None, None, found=False, logged_in=None, advice="Install Codex, or work with another agent."
+)
 
 
 def send(browser: FlaskClient, path: str, **fields: Any) -> TestResponse:
@@ -34,12 +36,12 @@ def text(answer: TestResponse) -> str:
 
 def agent(store: Engine, name: str) -> Agent:
     with reading(store) as session:
-        return agents.agent_named(session, name)
+        return agents.get_agent(session, name)
 
 
 def profile(store: Engine, name: str) -> Profile:
     with reading(store) as session:
-        return profiles.profile_named(session, name)
+        return profiles.get_profile(session, name)
 
 
 def changes(store: Engine, event: str) -> list[dict[str, Any]]:
@@ -52,7 +54,7 @@ def changes(store: Engine, event: str) -> list[dict[str, Any]]:
 
 def test_the_page_says_of_programs_what_is_found_and_what_to_do(browser: FlaskClient, store: Engine) -> None:
     with writing(store) as session:
-        installed_programs.record(session, "desk", [CLAUDE, CODEX])
+        installed_programs.record_programs(session, "desk", [CLAUDE, CODEX])
     page = text(browser.get("/team"))
     assert "2.1.329 /opt/claude, not logged in" in page
     assert "Run `claude` and log in." in page

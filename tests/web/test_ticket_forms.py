@@ -18,7 +18,7 @@ from database import reading, writing
 from settings import Settings
 from tests.test_pictures import png
 from tickets.conversation import attachments, context
-from tickets.lifecycle.schemas import TicketJson, ticket_json
+from tickets.lifecycle.schemas import TicketJson, build_ticket_json
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
 from tickets.team import projects
@@ -42,7 +42,7 @@ def ticket(operator: Api) -> None:
 
 def now(store: Engine) -> TicketJson:
     with reading(store) as session:
-        return ticket_json(session, [lookup.get(session, "MC-1")])[0]
+        return build_ticket_json(session, [lookup.get_ticket(session, "MC-1")])[0]
 
 
 def text(browser: FlaskClient, path: str) -> str:
@@ -92,7 +92,7 @@ EDITS: list[tuple[str, Any, Any]] = [
 def test_every_field_is_edited_by_its_own_form(browser: FlaskClient, app: Flask, store: Engine) -> None:
     move(app, "Europe/Berlin")
     with writing(store) as session:
-        projects.add(session, projects.NewProject(slug="site", name="Site", folder="/srv/site"), Actor.human())
+        projects.add_project(session, projects.NewProject(slug="site", name="Site", folder="/srv/site"), Actor.human())
     for name, sent, shown in EDITS:
         answer = send(browser, f"/edit/{name}", **{name: sent}, sign=sign_of(browser, name))
         assert (answer.status_code, answer.headers["Location"]) == (303, PAGE), (name, answer.get_data(as_text=True))
@@ -218,7 +218,7 @@ def test_an_item_needs_words_and_a_list_has_an_end(browser: FlaskClient, operato
 def test_a_ticket_is_related_in_the_words_of_either_end(browser: FlaskClient, store: Engine) -> None:
     assert send(browser, "/relationships", kind="blocked_by", ticket=" mc-2 ").status_code == 303
     with reading(store) as session:
-        [link] = relationships.of(session, 1)
+        [link] = relationships.list_relations(session, 1)
     assert (link.words, link.identifier) == ("blocked by", "MC-2")
     assert f'action="{PAGE}/relationships/{link.id}/remove"' in text(browser, PAGE)
     assert send(browser, f"/relationships/{link.id}/remove").status_code == 303
@@ -254,7 +254,7 @@ def test_context_is_linked_shown_and_unlinked(browser: FlaskClient, store: Engin
     assert 'href="http://docs.invalid/y"' not in page and "http://docs.invalid/y" in page
     assert "- vault: notes/plan.md The plan Read it" in page
     with reading(store) as session:
-        first = context.of(session, 1)[0].id
+        first = context.list_context(session, 1)[0].id
     assert send(browser, f"/context/{first}/remove").status_code == 303
     assert "The plan" not in text(browser, tab)
 
@@ -277,7 +277,7 @@ def attach(browser: FlaskClient, *files: tuple[bytes, str]) -> str:
 
 def rows(store: Engine) -> list[Any]:
     with reading(store) as session:
-        return attachments.of(session, 1)
+        return attachments.list_attachments(session, 1)
 
 
 def test_files_are_attached_by_a_plain_form_and_each_refusal_is_said(
@@ -348,8 +348,8 @@ def test_of_a_text_the_first_lines_are_shown_as_text_whatever_it_holds(browser: 
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Content-Security-Policy"].startswith(SEALED)
         assert answer.get_data(as_text=True).endswith("…\n")
-    assert first.get_data(as_text=True).count("\n") == attachments.SHOWN_LINES + 2
-    assert len(second.data) < attachments.SHOWN_BYTES + 10
+    assert first.get_data(as_text=True).count("\n") == attachments.MAX_PREVIEW_LINES + 2
+    assert len(second.data) < attachments.MAX_PREVIEW_BYTES + 10
 
 
 def test_a_bomb_and_other_kinds_are_only_downloaded(browser: FlaskClient, store: Engine) -> None:

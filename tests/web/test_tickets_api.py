@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event
 from database import writing
 from tickets.shared.actors import Actor
 from tickets.team import projects
-from web.api.openapi import document
+from web.api.openapi import build_document
 
 from .conftest import Api, start
 
@@ -47,7 +47,7 @@ def test_an_acceptance_item_may_be_a_text_alone_and_the_document_says_so(operato
     assert edited["acceptance"] == [{"text": "Anew", "met": False}]
     assert operator.post("/tickets", {"title": "x", "acceptance": [""]}).status_code == 422
 
-    schemas = document()["components"]["schemas"]
+    schemas = build_document()["components"]["schemas"]
     for schema in (
         schemas["NewTicket"]["properties"]["acceptance"],
         schemas["EditTicket"]["properties"]["acceptance"]["anyOf"][0],
@@ -66,7 +66,7 @@ def test_a_ticket_wanted_in_waiting_is_created_there(operator: Api) -> None:
 def test_every_filter_narrows_the_list(operator: Api, store: Engine) -> None:
     with writing(store) as session:
         body = projects.NewProject(slug="site", name="Site", folder="/srv/site")
-        projects.add(session, body, Actor.human())
+        projects.add_project(session, body, Actor.human())
     make(operator, title="plain")
     make(operator, title="urgent", priority="urgent")
     make(operator, title="tagged", tags=["bug"])

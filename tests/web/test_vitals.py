@@ -14,7 +14,7 @@ from database import reading, writing
 from tests.waiting import wait_until
 from tickets.operations import store_stats as sizes
 from web.site import metrics
-from web.site.connection_limit import Slots
+from web.site.connection_limit import ConnectionLimit
 from web.site.shared_values import Gauge, SharedValues
 
 from .conftest import Api, Staged
@@ -44,7 +44,7 @@ def test_every_answer_says_how_long_the_server_worked(browser: FlaskClient) -> N
 
 def test_a_bucket_tells_how_many_of_its_places_are_taken() -> None:
     told: list[float] = []
-    slots = Slots(2, told.append)
+    slots = ConnectionLimit(2, told.append)
     first, second = slots.take(), slots.take()
     assert first and second and slots.take() is None
     first.release()
@@ -55,16 +55,16 @@ def test_a_bucket_tells_how_many_of_its_places_are_taken() -> None:
 def test_a_worker_that_hears_no_news_means_not_working() -> None:
     metrics.FAILING.set(1)
     try:
-        assert metrics.check(32).status == "failed"
+        assert metrics.check_workers(32).status == "failed"
     finally:
         metrics.FAILING.set(0)
-    assert metrics.check(32).status == "ok"
+    assert metrics.check_workers(32).status == "ok"
 
 
 def test_a_worker_without_threads_to_spare_is_a_warning() -> None:
     metrics.RUNNING.add(30)
     try:
-        check = metrics.check(32)
+        check = metrics.check_workers(32)
     finally:
         metrics.RUNNING.add(-30)
     assert check.status == "warning" and "30 of 32 threads" in check.detail
@@ -96,9 +96,9 @@ def test_the_store_is_counted_by_a_timer_and_shown(browser: FlaskClient, operato
     assert "Not counted yet" in browser.get("/health").get_data(as_text=True)
     operator.post("/tickets", {"title": "Greet"})
     with reading(store) as session:
-        measured = sizes.measure(session)
+        measured = sizes.measure_store(session)
     with writing(store) as session:
-        sizes.keep(session, measured)
+        sizes.save_stats(session, measured)
     assert (measured.rows["tickets"], measured.tickets) == (1, {"todo": 1})
     page = browser.get("/health").get_data(as_text=True)
     assert "Not counted yet" not in page and "ticket_events" in page

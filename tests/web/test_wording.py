@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from web.site.template_filters import ticked
+from web.site.template_filters import render_code
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from web.site.template_filters import ticked
     ],
 )
 def test_words_between_backticks_are_code_and_nothing_else_is_markup(text: str, written: str) -> None:
-    assert ticked(text) == written
+    assert render_code(text) == written

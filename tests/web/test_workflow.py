@@ -75,7 +75,7 @@ def test_a_run_that_asks_for_changes_sends_its_ticket_back(app: Flask, store: En
     dev = start(app, store, assigned_to=None, phases=[DEV | {"gate": "none"}, REVIEW])
     assert dev.post(f"/runs/{dev.run}/report", {"verdict": "done"}).get_json()["ticket"]["phase"] == "Review"
     with writing(store) as session:
-        claim = claims.claim(session, lookup.get(session, dev.ticket).id, "here")
+        claim = claims.claim_ticket(session, lookup.get_ticket(session, dev.ticket).id, "here")
     reviewer = Worker(dev.client, claim.token, claim.run.id, dev.ticket)
     report = {"verdict": "changes", "summary": "A line is missing."}
     back = reviewer.post(f"/runs/{reviewer.run}/report", report).get_json()["ticket"]
@@ -151,8 +151,8 @@ def test_changes_are_asked_of_a_phase_where_there_is_a_choice(
     phased = start(app, store, assigned_to=None, phases=[DEV, REVIEW])
     phased.post(f"/runs/{phased.run}/report", {"verdict": "done"})
     with writing(store) as session:
-        claim = claims.claim(session, lookup.get(session, phased.ticket).id, "here")
-        reports.report(session, claim.run.id, reports.RunReport(verdict="review"), reports.RetryPolicy())
+        claim = claims.claim_ticket(session, lookup.get_ticket(session, phased.ticket).id, "here")
+        reports.apply_report(session, claim.run.id, reports.RunReport(verdict="review"), reports.RetryPolicy())
     asked = browser.get(f"/ticket/{phased.ticket}/move/request_changes").get_data(as_text=True)
     assert '<option value="Dev" selected>Dev · script</option><option value="Review">Review · claude</option>' in asked
     assert "Who takes it up" not in browser.get(f"/ticket/{ticket}/move/request_changes").get_data(as_text=True)

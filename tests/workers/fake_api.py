@@ -49,7 +49,7 @@ class FakeApi:
             self._server.server_close()
             self._server = None
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
+    def list_payloads(self, kind: str) -> list[dict[str, Any]]:
         """The payloads of the accepted events of one type."""
         return [event["payload"] for event in self.events if event["event_type"] == kind]
 
@@ -65,14 +65,14 @@ class FakeApi:
         if any(event["event_type"] == self.refuse_event for event in events):
             return {"status": 422}
         last = self.events[-1]["run_seq"] if self.events else 0
-        fresh = [event for event in events if event["run_seq"] > last]
-        self.events += fresh
+        new_events = [event for event in events if event["run_seq"] > last]
+        self.events += new_events
         if self.folder:
             with (self.folder / "accepted.jsonl").open("a") as file:
-                file.writelines(json.dumps(event) + "\n" for event in fresh)
+                file.writelines(json.dumps(event) + "\n" for event in new_events)
         return {
-            "accepted": len(fresh),
-            "repeated": len(events) - len(fresh),
+            "accepted": len(new_events),
+            "repeated": len(events) - len(new_events),
             "last_run_seq": events[-1]["run_seq"],
         }
 

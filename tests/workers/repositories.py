@@ -23,7 +23,7 @@ def commit(folder: Path, message: str = "change", **files: str) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def repository(folder: Path, **files: str) -> Path:
+def create_repository(folder: Path, **files: str) -> Path:
     """A repository on branch main with one commit."""
     folder.mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
@@ -31,7 +31,7 @@ def repository(folder: Path, **files: str) -> Path:
     return folder
 
 
-def named(folder: Path) -> Path:
+def set_identity(folder: Path) -> Path:
     """The repository, with a name to commit in that is not that of whoever runs the tests."""
     for key, value in (("user.name", "Alice"), ("user.email", "alice@example.org")):
         git(folder, "config", key, value)

@@ -21,10 +21,10 @@ from workers.run.launch import ROOT
 
 from . import scripted
 
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
-def spec_for(folder: Path, **changes: Any) -> RunSpec:
+def build_spec(folder: Path, **changes: Any) -> RunSpec:
     """A spec of the script agent whose places are all below `folder`; `changes` replace its fields."""
     values: dict[str, Any] = {
         "version": 1,
@@ -71,10 +71,10 @@ class Run:
     def __init__(self, folder: Path, api: str, prompt: str, **changes: Any) -> None:
         self.dir = folder / "run"
         limits = changes.pop("limits", {})
-        spec = spec_for(folder, api=api, instance=uuid4().hex[:8], **changes)
+        spec = build_spec(folder, api=api, instance=uuid4().hex[:8], **changes)
         self.spec = replace(spec, limits=replace(RunLimits(grace_seconds=2), **limits))
         Path(self.spec.workspace).mkdir(exist_ok=True)
-        launch.write(self.dir, self.spec, prompt)
+        launch.write_run_dir(self.dir, self.spec, prompt)
         self.wrapper: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Run:
@@ -84,19 +84,19 @@ class Run:
             self.wrapper = subprocess.Popen(command, cwd=ROOT, env=env, stdout=screen, stderr=screen)
         return self
 
-    def wait(self, timeout: float = PATIENCE) -> dict[str, Any]:
+    def wait(self, timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
         """The report, once the wrapper has exited."""
         assert self.wrapper
         wait_until(lambda: self.wrapper is None or self.wrapper.poll() is not None, timeout, "the wrapper's end")
         assert self.wrapper.returncode == 0, self.screen
         return self.report
 
-    def event(self, event_type: str, timeout: float = PATIENCE) -> dict[str, Any]:
+    def event(self, event_type: str, timeout: float = TIMEOUT_SECONDS) -> dict[str, Any]:
         """The payload of the first event of a type, waited for."""
         return wait_until(lambda: self.events(event_type), timeout, f"an event {event_type}")[0]
 
     def events(self, event_type: str) -> list[dict[str, Any]]:
-        return [each["payload"] for each in spool.replay(self.dir) if each["event_type"] == event_type]
+        return [event["payload"] for event in spool.replay_events(self.dir) if event["event_type"] == event_type]
 
     @property
     def report(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Run:
         return (self.dir.parent / "screen.txt").read_text()
 
     def survivors(self) -> list[processes.Identity]:
-        return processes.carrying(self.spec.marker)
+        return processes.find_by_marker(self.spec.marker)
 
     def clear(self) -> None:
         if self.wrapper:
@@ -127,8 +127,8 @@ def running(folder: Path, api: str, prompt: str, **changes: Any) -> Iterator[Run
         run.clear()
 
 
-def acting(folder: Path, **changes: Any) -> dict[str, Any]:
+def build_scripted_fields(folder: Path, **changes: Any) -> dict[str, Any]:
     """Spec fields for an agent that does what its prompt says; see `tests.workers.scripted`."""
-    env = dict(spec_for(folder).env)
-    env |= {"TEST_NONCE": spec_for(folder).nonce, "TEST_RUN_DIR": str(folder / "run")}
+    env = dict(build_spec(folder).env)
+    env |= {"TEST_NONCE": build_spec(folder).nonce, "TEST_RUN_DIR": str(folder / "run")}
     return {"binary": sys.executable, "argv": (str(Path(scripted.__file__)),), "env": env, **changes}

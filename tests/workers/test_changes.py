@@ -10,14 +10,14 @@ from workers.repository import changes
 from workers.repository.changes import FileChange
 from workers.repository.git import GitError
 
-from .repositories import commit, git, repository
+from .repositories import commit, create_repository, git
 
 LONG = "".join(f"line {number}\n" for number in range(30))
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    return repository(tmp_path / "repo", kept="same\n", changed="one\ntwo\n", moved=LONG, gone="bye\n")
+    return create_repository(tmp_path / "repo", kept="same\n", changed="one\ntwo\n", moved=LONG, gone="bye\n")
 
 
 def change_everything(repo: Path) -> tuple[str, str]:
@@ -30,7 +30,7 @@ def change_everything(repo: Path) -> tuple[str, str]:
 
 
 def test_each_file_has_its_status_and_size(repo: Path) -> None:
-    assert changes.files(repo, *change_everything(repo)) == [
+    assert changes.list_changes(repo, *change_everything(repo)) == [
         FileChange("arrived 'é\t.txt", "moved.txt", "renamed", 0, 0),
         FileChange("binary", None, "added", None, None),
         FileChange("changed.txt", None, "modified", 2, 1),
@@ -39,35 +39,35 @@ def test_each_file_has_its_status_and_size(repo: Path) -> None:
 
 
 def test_a_branch_without_changes_has_no_files(repo: Path) -> None:
-    assert changes.files(repo, "main", "main") == []
-    assert changes.patch(repo, "main", "main", max_bytes=1000).text == ""
+    assert changes.list_changes(repo, "main", "main") == []
+    assert changes.read_patch(repo, "main", "main", max_bytes=1000).text == ""
 
 
 def test_a_patch_is_of_one_file_or_of_all(repo: Path) -> None:
     base, head = change_everything(repo)
-    whole = changes.patch(repo, base, head, max_bytes=10_000).text
+    whole = changes.read_patch(repo, base, head, max_bytes=10_000).text
     assert whole.count("diff --git") == 4
-    one = changes.patch(repo, base, head, "changed.txt", max_bytes=10_000).text
+    one = changes.read_patch(repo, base, head, "changed.txt", max_bytes=10_000).text
     assert one.count("diff --git") == 1
     assert "+three" in one
-    moved = changes.patch(repo, base, head, "arrived 'é\t.txt", max_bytes=10_000).text
-    assert "rename from moved.txt" in moved
+    renamed = changes.read_patch(repo, base, head, "arrived 'é\t.txt", max_bytes=10_000).text
+    assert "rename from moved.txt" in renamed
 
 
 def test_a_path_is_taken_literally_and_stays_inside(repo: Path) -> None:
     base, head = change_everything(repo)
     for path in ("*", ":(top)changed.txt", "../outside", "/etc/passwd", "--output=x", "kept.txt"):
-        assert changes.patch(repo, base, head, path, max_bytes=1000).text == ""
+        assert changes.read_patch(repo, base, head, path, max_bytes=1000).text == ""
 
 
 def test_a_large_patch_is_cut_and_says_so(repo: Path) -> None:
     base, head = change_everything(repo)
-    cut = changes.patch(repo, base, head, max_bytes=20)
-    assert (len(cut.text), cut.truncated) == (20, True)
+    patch = changes.read_patch(repo, base, head, max_bytes=20)
+    assert (len(patch.text), patch.truncated) == (20, True)
 
 
 def test_an_unknown_commit_is_an_error(repo: Path) -> None:
     with pytest.raises(GitError):
-        changes.files(repo, "0" * 40, "main")
+        changes.list_changes(repo, "0" * 40, "main")
     with pytest.raises(ValueError, match="not a revision"):
-        changes.files(repo, "--output=owned", "main")
+        changes.list_changes(repo, "--output=owned", "main")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.waiting import wait_until
-from workers.run.api import Api, Unreachable
-from workers.run.control import Control, Mailbox, Orders, Stop, orders
+from workers.run.api import ApiClient, Unreachable
+from workers.run.control import HeartbeatThread, Mailbox, Orders, StopOrder, parse_orders
 
 from .fake_api import FakeApi, serving
 
@@ -28,19 +28,19 @@ def api() -> Iterator[FakeApi]:
     ],
 )
 def test_an_answer_that_is_not_understood_orders_nothing(answer: dict[str, Any]) -> None:
-    assert orders(answer) == Orders()
+    assert parse_orders(answer) == Orders()
 
 
 def test_an_answer_is_read_field_by_field() -> None:
     message, reply = {"id": 1, "uuid": "u", "body": "x", "mode": "queue"}, {"request": "q", "behavior": "allow"}
     stop = {"reason": "Parked.", "code": "parked", "grace_seconds": 3}
     answer = {"stop": stop, "messages": [message], "answers": [reply], "interrupt": {"uuid": "i"}}
-    assert orders(answer) == Orders(Stop("Parked.", "parked", 3.0), (message,), (reply,), "i")
+    assert parse_orders(answer) == Orders(StopOrder("Parked.", "parked", 3.0), (message,), (reply,), "i")
 
 
 def test_a_look_is_over_when_its_beat_is_whatever_came_of_it(tmp_path: Path, api: FakeApi) -> None:
     mailbox = Mailbox()
-    control = Control(Api(api.base, "t", 2), 12, tmp_path / "s", lambda: {"state": "idle"}, mailbox)
+    control = HeartbeatThread(ApiClient(api.base, "t", 2), 12, tmp_path / "s", lambda: {"state": "idle"}, mailbox)
     control.start()
     wait_until(lambda: api.heartbeats, what="the first beat")
     ticket = control.look()
@@ -48,13 +48,15 @@ def test_a_look_is_over_when_its_beat_is_whatever_came_of_it(tmp_path: Path, api
     api.down()
     ticket = control.look()
     wait_until(lambda: control.answered >= ticket, what="the beat that failed")
-    assert all(each == Orders() for each in mailbox.take())
+    assert all(item == Orders() for item in mailbox.take())
     control.close()
     assert not (tmp_path / "s").exists()
 
 
 def test_without_a_place_for_its_socket_a_run_still_beats(tmp_path: Path, api: FakeApi) -> None:
-    control = Control(Api(api.base, "t", 2), 12, tmp_path / "no" / "s", lambda: {"state": "idle"}, Mailbox())
+    control = HeartbeatThread(
+        ApiClient(api.base, "t", 2), 12, tmp_path / "no" / "s", lambda: {"state": "idle"}, Mailbox()
+    )
     control.start()
     wait_until(lambda: api.heartbeats == [{"state": "idle"}], what="the first beat")
     control.close()
@@ -62,4 +64,4 @@ def test_without_a_place_for_its_socket_a_run_still_beats(tmp_path: Path, api: F
 
 def test_a_server_that_speaks_no_http_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(Unreachable):
-        Api("http://127.0.0.1:9", "t", 1).post("/x", b"{}")
+        ApiClient("http://127.0.0.1:9", "t", 1).post("/x", b"{}")

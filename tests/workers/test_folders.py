@@ -16,14 +16,14 @@ NOBODY = 65534
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder of somebody whom permissions bind; those of pytest are closed to all but their maker."""
-    made = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp())
     if os.getuid() == 0:
-        os.chown(made, NOBODY, NOBODY)
-    yield made
-    shutil.rmtree(made)
+        os.chown(folder, NOBODY, NOBODY)
+    yield folder
+    shutil.rmtree(folder)
 
 
-def succeeds(work: Callable[[], object]) -> bool:
+def is_possible(work: Callable[[], object]) -> bool:
     """Whether the work can be done by somebody who is not root."""
     child = os.fork()
     if child == 0:
@@ -38,7 +38,7 @@ def succeeds(work: Callable[[], object]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def build(folder: Path) -> None:
+def create_locked_folders(folder: Path) -> None:
     """What a build tool leaves: read-only folders within each other, and a link that leads out."""
     inner = folder / "cache" / "module"
     inner.mkdir(parents=True)
@@ -50,22 +50,22 @@ def build(folder: Path) -> None:
 
 def test_a_folder_goes_with_what_its_maker_has_locked_and_without_what_it_points_to(place: Path) -> None:
     """The first one that resisted ended the clearing of all others, day after day."""
-    kept = place / "kept"
+    target = place / "kept"
 
     def work() -> None:
-        kept.mkdir(mode=0o500)
-        build(place / "run")
-        private_dirs.remove(place / "run")
+        target.mkdir(mode=0o500)
+        create_locked_folders(place / "run")
+        private_dirs.remove_tree(place / "run")
 
-    assert succeeds(work)
+    assert is_possible(work)
     assert not (place / "run").exists()
-    assert kept.is_dir() and kept.stat().st_mode & 0o777 == 0o500
+    assert target.is_dir() and target.stat().st_mode & 0o777 == 0o500
 
 
 def test_what_stands_in_the_way_is_set_aside_and_kept(tmp_path: Path) -> None:
-    assert private_dirs.set_aside(tmp_path / "12") is None
+    assert private_dirs.move_away(tmp_path / "12") is None
     (tmp_path / "12").mkdir()
     (tmp_path / "12" / "report.json").write_text("{}")
-    aside = private_dirs.set_aside(tmp_path / "12")
-    assert aside is not None and (aside / "report.json").read_text() == "{}"
+    replaced_folder = private_dirs.move_away(tmp_path / "12")
+    assert replaced_folder is not None and (replaced_folder / "report.json").read_text() == "{}"
     assert not (tmp_path / "12").exists()

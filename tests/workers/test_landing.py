@@ -13,9 +13,9 @@ import pytest
 
 from workers.repository import landing, pull_requests, worktrees
 from workers.repository.git import GitError
-from workers.repository.landing import Conflict, Job, Landed, LandingError, Prepared
+from workers.repository.landing import LandingError, LandingJob, MergeCandidate, MergeConflict, MergeResult
 
-from .repositories import commit, git, named, repository
+from .repositories import commit, create_repository, git, set_identity
 
 BRANCH = "mc/MC-3-add-a-line"
 Land = Callable[..., str]
@@ -24,7 +24,7 @@ Land = Callable[..., str]
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     """The operator's folder on main; the ticket's branch changes one file and adds one."""
-    repo = named(repository(tmp_path / "repo", readme="hello\n", other="one\n"))
+    repo = set_identity(create_repository(tmp_path / "repo", readme="hello\n", other="one\n"))
     git(repo, "switch", "--quiet", "--create", BRANCH)
     commit(repo, "Say more", readme="hello\nmore\n")
     commit(repo, "Add a line", line="line\n")
@@ -33,8 +33,8 @@ def repo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def job(repo: Path) -> Job:
-    return Job(repo, "main", BRANCH, git(repo, "rev-parse", BRANCH), "MC-3", "Add a line", 7)
+def job(repo: Path) -> LandingJob:
+    return LandingJob(repo, "main", BRANCH, git(repo, "rev-parse", BRANCH), "MC-3", "Add a line", 7)
 
 
 @pytest.fixture
@@ -43,54 +43,58 @@ def scratch(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def land(job: Job, scratch: Path) -> Land:
-    def land(job: Job = job, *, squash: bool = False, look: Callable[[Prepared], None] = lambda _: None) -> str:
+def land(job: LandingJob, scratch: Path) -> Land:
+    def land(
+        job: LandingJob = job, *, squash: bool = False, look: Callable[[MergeCandidate], None] = lambda _: None
+    ) -> str:
         try:
-            return landing.onto_base(job, scratch, squash=squash, look=look).commit
+            return landing.merge_onto_base(job, scratch, squash=squash, look=look).commit
         finally:
             assert not scratch.exists() and str(scratch) not in git(job.repository, "worktree", "list")
 
     return land
 
 
-def log(repo: Path, form: str = "%s", *more: str) -> list[str]:
+def list_log(repo: Path, form: str = "%s", *more: str) -> list[str]:
     return git(repo, "log", f"--format={form}", *more).splitlines()
 
 
-def elsewhere(repo: Path) -> None:
+def switch_elsewhere(repo: Path) -> None:
     """The operator works on another branch, so that nothing shows main."""
     git(repo, "switch", "--quiet", "--create", "elsewhere")
 
 
 def test_a_merge_has_both_parents_and_the_operators_name_and_the_checkout_follows(
-    repo: Path, job: Job, land: Land
+    repo: Path, job: LandingJob, land: Land
 ) -> None:
     before = git(repo, "rev-parse", "main")
 
-    made = land()
+    merge = land()
 
-    assert git(repo, "rev-parse", "main", f"{made}^1", f"{made}^2").split() == [made, before, job.commit]
-    assert log(repo, "%s|%an <%ae>|%cn", "-1") == ["Merge MC-3: Add a line|Alice <alice@example.org>|Alice"]
+    assert git(repo, "rev-parse", "main", f"{merge}^1", f"{merge}^2").split() == [merge, before, job.commit]
+    assert list_log(repo, "%s|%an <%ae>|%cn", "-1") == ["Merge MC-3: Add a line|Alice <alice@example.org>|Alice"]
     assert (repo / "line.txt").read_text() == "line\n" and git(repo, "status", "--porcelain") == ""
 
 
-def test_a_squash_is_one_commit_that_names_what_the_branch_did(repo: Path, job: Job, land: Land) -> None:
+def test_a_squash_is_one_commit_that_names_what_the_branch_did(repo: Path, job: LandingJob, land: Land) -> None:
     before = commit(repo, "Meanwhile", other="two\n")
     git(repo, "switch", "--quiet", BRANCH)
     git(repo, "merge", "--quiet", "--no-edit", "main")
     git(repo, "switch", "--quiet", "main")
 
-    made = land(replace(job, commit=git(repo, "rev-parse", BRANCH)), squash=True)
+    squashed = land(replace(job, commit=git(repo, "rev-parse", BRANCH)), squash=True)
 
-    assert git(repo, "log", "-1", "--format=%P|%B", made) == f"{before}|MC-3: Add a line\n\n* Say more\n* Add a line"
-    assert git(repo, "diff", made, BRANCH) == ""
+    assert (
+        git(repo, "log", "-1", "--format=%P|%B", squashed) == f"{before}|MC-3: Add a line\n\n* Say more\n* Add a line"
+    )
+    assert git(repo, "diff", squashed, BRANCH) == ""
 
 
 @pytest.mark.parametrize("squash", [False, True])
 def test_a_base_that_nobody_shows_is_moved_by_itself(repo: Path, land: Land, squash: bool) -> None:
-    elsewhere(repo)
-    made = land(squash=squash)
-    assert git(repo, "rev-parse", "main") == made
+    switch_elsewhere(repo)
+    landed_commit = land(squash=squash)
+    assert git(repo, "rev-parse", "main") == landed_commit
     assert not (repo / "line.txt").exists() and git(repo, "status", "--porcelain") == ""
 
 
@@ -109,16 +113,16 @@ def test_a_branch_that_left_what_was_verified_is_not_landed(repo: Path, land: La
     git(repo, "branch", "-D", BRANCH)
     with pytest.raises(LandingError, match="is gone"):
         land()
-    assert log(repo) == ["first"]
+    assert list_log(repo) == ["first"]
 
 
 def test_a_conflict_names_the_files_and_changes_nothing(repo: Path, land: Land) -> None:
     commit(repo, "Otherwise", readme="good day\n", line="another\n")
     before = git(repo, "rev-parse", "main")
     for squash in (False, True):
-        with pytest.raises(Conflict) as refused:
+        with pytest.raises(MergeConflict) as error:
             land(squash=squash)
-        assert refused.value.files == ["line.txt", "readme.txt"]
+        assert error.value.files == ["line.txt", "readme.txt"]
     assert git(repo, "rev-parse", "main") == before and git(repo, "status", "--porcelain") == ""
 
 
@@ -138,56 +142,56 @@ def test_local_changes_that_would_be_overwritten_refuse_it(repo: Path, land: Lan
     (repo / name).write_text("mine\n")
     with pytest.raises(LandingError, match=rf"{repo}, where {name} would be overwritten"):
         land()
-    assert (repo / name).read_text() == "mine\n" and log(repo) == ["first"]
+    assert (repo / name).read_text() == "mine\n" and list_log(repo) == ["first"]
 
     git(repo, "stash", "--quiet", "--include-untracked")
     land()
-    assert "Merge MC-3: Add a line" in log(repo)
+    assert "Merge MC-3: Add a line" in list_log(repo)
 
 
 def test_a_base_that_moves_meanwhile_is_merged_anew(repo: Path, land: Land) -> None:
     moves = iter(["one", "two"])
 
-    def move_once_more(_: Prepared) -> None:
+    def move_once_more(_: MergeCandidate) -> None:
         if subject := next(moves, None):
             commit(repo, subject, **{subject: "x\n"})
 
-    made = land(look=move_once_more)
-    assert log(repo, "%s", "--first-parent") == ["Merge MC-3: Add a line", "two", "one", "first"]
-    assert git(repo, "rev-parse", "main") == made
+    merge = land(look=move_once_more)
+    assert list_log(repo, "%s", "--first-parent") == ["Merge MC-3: Add a line", "two", "one", "first"]
+    assert git(repo, "rev-parse", "main") == merge
 
 
 def test_a_base_that_never_rests_is_given_up(repo: Path, land: Land) -> None:
     with pytest.raises(LandingError, match="keeps moving"):
         land(look=lambda _: commit(repo, "again") and None)
-    assert len(log(repo)) == 1 + landing.TRIES
+    assert len(list_log(repo)) == 1 + landing.MAX_ATTEMPTS
 
 
 def test_what_looks_at_the_result_sees_it_and_may_refuse_it(repo: Path, land: Land, scratch: Path) -> None:
-    seen: list[str] = []
+    results: list[str] = []
 
-    def refuse(made: Prepared) -> None:
-        seen.extend([git(scratch, "rev-parse", "HEAD"), git(scratch, "status", "--porcelain"), made.commit])
+    def refuse(candidate: MergeCandidate) -> None:
+        results.extend([git(scratch, "rev-parse", "HEAD"), git(scratch, "status", "--porcelain"), candidate.commit])
         raise LandingError("No.")
 
     commit(repo, "Another file", third="x\n")
     with pytest.raises(LandingError, match="No"):
         land(look=refuse)
-    assert seen == [seen[2], "", seen[2]] and log(repo) == ["Another file", "first"]
+    assert results == [results[2], "", results[2]] and list_log(repo) == ["Another file", "first"]
 
 
 def test_a_result_with_the_very_files_that_were_verified_is_told_from_another(repo: Path, land: Land) -> None:
-    seen: list[bool] = []
+    results: list[bool] = []
 
-    def look(made: Prepared) -> None:
-        seen.append(made.tested)
+    def look(candidate: MergeCandidate) -> None:
+        results.append(candidate.tested)
         raise LandingError("Seen.")
 
     for _ in range(2):
         with pytest.raises(LandingError, match="Seen"):
             land(look=look)
         commit(repo, "Another file", third="x\n")
-    assert seen == [True, False]
+    assert results == [True, False]
 
 
 # Cut off, and begun again
@@ -197,15 +201,15 @@ def test_a_result_with_the_very_files_that_were_verified_is_told_from_another(re
 def test_a_base_that_was_moved_before_a_crash_is_not_moved_again(
     repo: Path, land: Land, squash: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = land(squash=squash)
+    landed_commit = land(squash=squash)
     commit(repo, "Undo by hand", readme="hello\n")
-    assert land(squash=squash) == made
-    assert log(repo, "%s", "--first-parent")[:1] == ["Undo by hand"]
+    assert land(squash=squash) == landed_commit
+    assert list_log(repo, "%s", "--first-parent")[:1] == ["Undo by hand"]
 
 
-@pytest.mark.parametrize("step", ["_commit", "_follow"])
+@pytest.mark.parametrize("step", ["_write_commit", "_fast_forward"])
 def test_a_crash_before_the_base_moves_costs_nothing(
-    repo: Path, job: Job, scratch: Path, land: Land, step: str, monkeypatch: pytest.MonkeyPatch
+    repo: Path, job: LandingJob, scratch: Path, land: Land, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
         """Not to be caught by anybody."""
@@ -215,45 +219,45 @@ def test_a_crash_before_the_base_moves_costs_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(landing, step, die)
-        patch.setattr(worktrees, "_remove", lambda *_: None)  # nor is anything tidied
+        patch.setattr(worktrees, "_remove_scratch", lambda *_: None)  # nor is anything tidied
         with pytest.raises(Killed):
-            landing.onto_base(job, scratch, squash=True, look=lambda _: None)
-    assert scratch.exists() and log(repo) == ["first"]
+            landing.merge_onto_base(job, scratch, squash=True, look=lambda _: None)
+    assert scratch.exists() and list_log(repo) == ["first"]
 
-    made = land(squash=True)
-    assert log(repo) == ["MC-3: Add a line", "first"] and git(repo, "rev-parse", "main") == made
+    landed_commit = land(squash=True)
+    assert list_log(repo) == ["MC-3: Add a line", "first"] and git(repo, "rev-parse", "main") == landed_commit
 
 
 def test_a_work_tree_that_a_crash_left_is_swept(repo: Path, scratch: Path) -> None:
     scratch.parent.mkdir()
     git(repo, "worktree", "add", "--quiet", "--detach", str(scratch))
     (scratch.parent / "stray").mkdir()
-    worktrees.sweep(scratch.parent)
+    worktrees.remove_scratch_worktrees(scratch.parent)
     assert list(scratch.parent.iterdir()) == [] and git(repo, "worktree", "list").count("\n") == 0
 
 
-def test_a_later_landing_of_the_same_ticket_is_one_of_its_own(repo: Path, job: Job, land: Land) -> None:
+def test_a_later_landing_of_the_same_ticket_is_one_of_its_own(repo: Path, job: LandingJob, land: Land) -> None:
     land(squash=True)
     git(repo, "switch", "--quiet", BRANCH)
     second = commit(repo, "More", more="more\n")
     git(repo, "switch", "--quiet", "main")
     land(replace(job, commit=second, key=9), squash=True)
-    assert (repo / "more.txt").exists() and len(log(repo)) == 3
-    landing.forget(job)
-    assert git(repo, "for-each-ref", landing.REFERENCES) == ""
+    assert (repo / "more.txt").exists() and len(list_log(repo)) == 3
+    landing.delete_references(job)
+    assert git(repo, "for-each-ref", landing.REFERENCE_PREFIX) == ""
 
 
-def test_a_squash_that_would_change_nothing_makes_no_commit(repo: Path, job: Job, land: Land) -> None:
-    made = land(squash=True)
-    assert land(replace(job, key=9), squash=True) == made
-    assert log(repo) == ["MC-3: Add a line", "first"]
+def test_a_squash_that_would_change_nothing_makes_no_commit(repo: Path, job: LandingJob, land: Land) -> None:
+    squashed = land(squash=True)
+    assert land(replace(job, key=9), squash=True) == squashed
+    assert list_log(repo) == ["MC-3: Add a line", "first"]
 
 
-def test_what_the_base_has_already_is_done_even_without_its_branch(repo: Path, job: Job, scratch: Path) -> None:
+def test_what_the_base_has_already_is_done_even_without_its_branch(repo: Path, job: LandingJob, scratch: Path) -> None:
     git(repo, "merge", "--quiet", "--ff-only", BRANCH)
     git(repo, "branch", "-D", BRANCH)
-    found = landing.onto_base(job, scratch, squash=False, look=lambda _: None)
-    assert found == Landed(git(repo, "rev-parse", "main"), already=True)
+    result = landing.merge_onto_base(job, scratch, squash=False, look=lambda _: None)
+    assert result == MergeResult(git(repo, "rev-parse", "main"), already=True)
 
 
 # What stands in the way
@@ -266,7 +270,7 @@ def test_no_name_is_made_up(repo: Path, land: Land, tmp_path: Path, monkeypatch:
     git(repo, "config", "--remove-section", "user")
     with pytest.raises(LandingError, match="in whose name"):
         land()
-    assert log(repo) == ["first"]
+    assert list_log(repo) == ["first"]
 
 
 def test_a_work_tree_that_git_cannot_read_is_in_nobodys_way(repo: Path, land: Land, tmp_path: Path) -> None:
@@ -293,15 +297,15 @@ def test_a_base_in_a_rebase_is_left_alone(repo: Path, land: Land) -> None:
     assert (repo / "line.txt").exists()
 
 
-def test_a_base_that_has_no_local_branch_says_what_to_do(repo: Path, job: Job, land: Land) -> None:
+def test_a_base_that_has_no_local_branch_says_what_to_do(repo: Path, job: LandingJob, land: Land) -> None:
     with pytest.raises(LandingError, match="git branch trunk"):
         land(replace(job, base="trunk"))
 
 
-def test_a_repository_that_is_gone_is_named(job: Job, scratch: Path, tmp_path: Path) -> None:
-    gone = replace(job, repository=tmp_path / "gone")
+def test_a_repository_that_is_gone_is_named(job: LandingJob, scratch: Path, tmp_path: Path) -> None:
+    missing = replace(job, repository=tmp_path / "gone")
     with pytest.raises(LandingError, match="no git repository"):
-        landing.onto_base(gone, scratch, squash=False, look=lambda _: None)
+        landing.merge_onto_base(missing, scratch, squash=False, look=lambda _: None)
 
 
 def test_hooks_of_the_repository_are_not_run(repo: Path, land: Land) -> None:
@@ -324,54 +328,58 @@ def remote(repo: Path, tmp_path: Path) -> Path:
     return bare
 
 
-def test_the_verified_commit_is_pushed_as_the_branch_and_again_without_harm(repo: Path, job: Job, remote: Path) -> None:
+def test_the_verified_commit_is_pushed_as_the_branch_and_again_without_harm(
+    repo: Path, job: LandingJob, remote: Path
+) -> None:
     for _ in range(2):
-        assert landing.push(job) == "origin"
+        assert landing.push_branch(job) == "origin"
     assert git(remote, "rev-parse", f"refs/heads/{BRANCH}") == job.commit
-    assert log(repo) == ["first"]
+    assert list_log(repo) == ["first"]
 
 
-def test_a_remote_that_refuses_is_said_with_its_words_but_no_password(repo: Path, job: Job, remote: Path) -> None:
-    landing.push(job)
+def test_a_remote_that_refuses_is_said_with_its_words_but_no_password(
+    repo: Path, job: LandingJob, remote: Path
+) -> None:
+    landing.push_branch(job)
     git(repo, "switch", "--quiet", "--orphan", "another")
     other = commit(repo, "Unrelated")
     git(repo, "branch", "--force", BRANCH, other)
     with pytest.raises(LandingError, match="origin did not take"):
-        landing.push(replace(job, commit=other))
+        landing.push_branch(replace(job, commit=other))
     git(repo, "remote", "set-url", "origin", "https://alice:hunter2@127.0.0.1:1/x")
-    with pytest.raises(LandingError) as refused:
-        landing.push(replace(job, commit=other))
-    assert "127.0.0.1" in str(refused.value) and "hunter2" not in str(refused.value)
+    with pytest.raises(LandingError) as error:
+        landing.push_branch(replace(job, commit=other))
+    assert "127.0.0.1" in str(error.value) and "hunter2" not in str(error.value)
 
 
-def test_where_there_is_nowhere_to_push_to_it_says_so(job: Job) -> None:
+def test_where_there_is_nowhere_to_push_to_it_says_so(job: LandingJob) -> None:
     with pytest.raises(LandingError, match="has no remote"):
-        landing.push(job)
+        landing.push_branch(job)
 
 
-def test_the_remote_of_the_base_branch_comes_first(repo: Path, job: Job, remote: Path) -> None:
+def test_the_remote_of_the_base_branch_comes_first(repo: Path, job: LandingJob, remote: Path) -> None:
     git(repo, "remote", "add", "fork", str(remote))
-    assert landing.remote_of(job) == "origin"
+    assert landing.choose_remote(job) == "origin"
     git(repo, "config", "branch.main.remote", "fork")
-    assert landing.remote_of(job) == "fork"
+    assert landing.choose_remote(job) == "fork"
 
 
-def program(folder: Path, name: str, says: str, listed: str = "[]", code: int = 0) -> Path:
+def write_program(folder: Path, name: str, says: str, listed: str = "[]", code: int = 0) -> Path:
     """A program that writes down how it was called, one JSON array a line."""
-    told = folder / f"{name}.calls"
+    call_log = folder / f"{name}.calls"
     path = folder / name
     path.write_text(
         "#!/usr/bin/env python3\nimport json, sys\n"
-        f"open({str(told)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
+        f"open({str(call_log)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
         f"print({listed!r} if 'list' in sys.argv else {says!r})\n"
         f"sys.exit(0 if 'list' in sys.argv else {code})\n"
     )
     path.chmod(0o755)
-    return told
+    return call_log
 
 
-def calls(told: Path) -> list[list[str]]:
-    return [json.loads(line) for line in told.read_text().splitlines()]
+def read_calls(call_log: Path) -> list[list[str]]:
+    return [json.loads(line) for line in call_log.read_text().splitlines()]
 
 
 @pytest.fixture
@@ -383,59 +391,61 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_pull_request_is_opened_with_gh(repo: Path, job: Job, remote: Path, programs: Path) -> None:
-    told = program(programs, "gh", "Creating...\nhttps://github.example/a/b/pull/5")
-    assert pull_requests.open_request(job, "origin") == "https://github.example/a/b/pull/5"
-    listed, made = calls(told)
+def test_a_pull_request_is_opened_with_gh(repo: Path, job: LandingJob, remote: Path, programs: Path) -> None:
+    call_log = write_program(programs, "gh", "Creating...\nhttps://github.example/a/b/pull/5")
+    assert pull_requests.open_pull_request(job, "origin") == "https://github.example/a/b/pull/5"
+    listed, created = read_calls(call_log)
     assert listed == ["pr", "list", f"--head={BRANCH}", "--base=main", "--state=open", "--json=url"]
-    assert made[:4] == ["pr", "create", f"--head={BRANCH}", "--base=main"]
-    assert made[4:] == ["--title=MC-3: Add a line", "--body=- Say more\n- Add a line"]
+    assert created[:4] == ["pr", "create", f"--head={BRANCH}", "--base=main"]
+    assert created[4:] == ["--title=MC-3: Add a line", "--body=- Say more\n- Add a line"]
 
 
 def test_a_base_that_only_the_remote_has_is_enough_for_a_pull_request(
-    repo: Path, job: Job, remote: Path, programs: Path
+    repo: Path, job: LandingJob, remote: Path, programs: Path
 ) -> None:
-    told = program(programs, "gh", "https://github.example/a/b/pull/5")
+    call_log = write_program(programs, "gh", "https://github.example/a/b/pull/5")
     git(repo, "push", "--quiet", "origin", "main")
     git(repo, "fetch", "--quiet", "origin")
     git(repo, "switch", "--quiet", "--create", "elsewhere")
     git(repo, "branch", "-D", "main")
-    landing.push(job)
-    pull_requests.open_request(job, "origin")
-    assert calls(told)[1][-1] == "--body=- Say more\n- Add a line"
+    landing.push_branch(job)
+    pull_requests.open_pull_request(job, "origin")
+    assert read_calls(call_log)[1][-1] == "--body=- Say more\n- Add a line"
 
 
 @pytest.mark.parametrize(("name", "key"), [("gh", "url"), ("glab", "web_url")])
-def test_one_that_is_open_already_is_taken(job: Job, remote: Path, programs: Path, name: str, key: str) -> None:
-    told = program(programs, name, "no", listed=json.dumps([{key: "https://host.example/5"}]))
-    assert pull_requests.open_request(job, "origin") == "https://host.example/5"
-    assert len(calls(told)) == 1
+def test_one_that_is_open_already_is_taken(job: LandingJob, remote: Path, programs: Path, name: str, key: str) -> None:
+    call_log = write_program(programs, name, "no", listed=json.dumps([{key: "https://host.example/5"}]))
+    assert pull_requests.open_pull_request(job, "origin") == "https://host.example/5"
+    assert len(read_calls(call_log)) == 1
 
 
-def test_the_program_fits_the_host_of_the_remote(repo: Path, job: Job, remote: Path, programs: Path) -> None:
-    told = program(programs, "glab", "https://gitlab.example/a/b/-/merge_requests/1")
+def test_the_program_fits_the_host_of_the_remote(repo: Path, job: LandingJob, remote: Path, programs: Path) -> None:
+    call_log = write_program(programs, "glab", "https://gitlab.example/a/b/-/merge_requests/1")
     git(repo, "remote", "set-url", "origin", "git@gitlab.example:github/b.git")
-    program(programs, "gh", "wrong")
-    assert pull_requests.open_request(job, "origin") == "https://gitlab.example/a/b/-/merge_requests/1"
-    assert calls(told)[1][:2] == ["mr", "create"]
+    write_program(programs, "gh", "wrong")
+    assert pull_requests.open_pull_request(job, "origin") == "https://gitlab.example/a/b/-/merge_requests/1"
+    assert read_calls(call_log)[1][:2] == ["mr", "create"]
     git(repo, "remote", "set-url", "origin", "https://me:secret@code.example/a/b.git")
     with pytest.raises(LandingError, match=r"https://code\.example/a/b\.git does not tell"):
-        pull_requests.open_request(job, "origin")
+        pull_requests.open_pull_request(job, "origin")
     git(repo, "remote", "set-url", "origin", "https://github.example/a/b.git")
     (programs / "gh").unlink()
     with pytest.raises(LandingError, match="needs gh"):
-        pull_requests.open_request(job, "origin")
+        pull_requests.open_pull_request(job, "origin")
 
 
-def test_without_a_program_or_with_one_that_refuses_it_says_what_to_do(job: Job, remote: Path, programs: Path) -> None:
+def test_without_a_program_or_with_one_that_refuses_it_says_what_to_do(
+    job: LandingJob, remote: Path, programs: Path
+) -> None:
     with pytest.raises(LandingError, match="Neither gh nor glab"):
-        pull_requests.open_request(job, "origin")
-    program(programs, "gh", "not logged in", code=4)
+        pull_requests.open_pull_request(job, "origin")
+    write_program(programs, "gh", "not logged in", code=4)
     with pytest.raises(LandingError, match=r"gh did not open a pull request: not logged in\. Settle that with gh"):
-        pull_requests.open_request(job, "origin")
+        pull_requests.open_pull_request(job, "origin")
 
 
-def test_git_that_cannot_merge_at_all_says_why(repo: Path, job: Job, land: Land) -> None:
+def test_git_that_cannot_merge_at_all_says_why(repo: Path, job: LandingJob, land: Land) -> None:
     git(repo, "switch", "--quiet", "--orphan", "another")
     other = commit(repo, "Unrelated", x="x\n")
     git(repo, "branch", "--force", BRANCH, other)

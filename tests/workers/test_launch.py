@@ -25,7 +25,7 @@ def tmux() -> Iterator[Tmux]:
     server = Tmux(f"mc-{uuid4().hex[:8]}", folder)
     yield server
     try:
-        panes = server.panes()
+        panes = server.list_panes()
     except TmuxError:
         panes = []
     for pane in panes:
@@ -37,26 +37,26 @@ def test_a_run_is_worked_on_in_a_pane_that_shows_it(tmp_path: Path, tmux: Tmux) 
     with serving() as api:
         run = Run(tmp_path, api.base, f"```sh\necho hello\ncat {tmp_path / 'gate'}\n```\n")
         os.mkfifo(tmp_path / "gate")
-        pane = launch.start(tmux, run.dir, run.spec)
+        pane = launch.start_wrapper(tmux, run.dir, run.spec)
         assert pane
         run.event("agent.delta")
         assert is_held(run.dir)
-        assert [each.session for each in tmux.panes()] == ["mc-MC-3"]
-        assert processes.carrying(run.spec.marker)
+        assert [entry.session for entry in tmux.list_panes()] == ["mc-MC-3"]
+        assert processes.find_by_marker(run.spec.marker)
         (tmp_path / "gate").write_text("go on\n")
         wait_until(lambda: api.reports, 60, "the report")
-        wait_until(lambda: tmux.panes()[0].dead, what="the pane's end")
+        wait_until(lambda: tmux.list_panes()[0].dead, what="the pane's end")
     assert api.reports[0]["verdict"] == "done"
     assert "▸ sh: echo hello" in tmux.capture(pane, 50)
     assert not is_held(run.dir)
-    assert processes.carrying(run.spec.marker) == []
+    assert processes.find_by_marker(run.spec.marker) == []
 
 
 def test_a_start_that_tmux_refuses_is_proven_not_to_have_happened(tmp_path: Path, tmux: Tmux) -> None:
     run = Run(tmp_path, "http://127.0.0.1:9", "x")
     missing = Tmux(tmux.name, tmux.folder, binary="no-such-tmux")
     with pytest.raises(launch.NotStarted, match="no-such-tmux"):
-        launch.start(missing, run.dir, run.spec)
+        launch.start_wrapper(missing, run.dir, run.spec)
     assert (run.dir / "revoked").exists()
     assert not was_started(run.dir)
 
@@ -71,10 +71,10 @@ def test_a_start_that_tmux_denies_although_it_happened_is_not_taken_back(tmp_pat
         tmux.new_session("mc-other", ["sleep", "600"], tmp_path, {})
         false = Tmux(tmux.name, tmux.folder, binary=str(liar))
         with pytest.raises(TmuxError):
-            false.panes()
+            false.list_panes()
         run.start()
         run.event("agent.step")
-        assert launch.start(false, run.dir, run.spec) is None
+        assert launch.start_wrapper(false, run.dir, run.spec) is None
         assert not (run.dir / "revoked").exists()
         (tmp_path / "gate").touch()
         assert run.wait()["verdict"] == "done"
@@ -84,5 +84,5 @@ def test_a_start_that_tmux_denies_although_it_happened_is_not_taken_back(tmp_pat
 def test_a_run_directory_is_never_written_twice(tmp_path: Path) -> None:
     run = Run(tmp_path, "http://127.0.0.1:9", "x")
     with pytest.raises(FileExistsError):
-        launch.write(run.dir, run.spec, "another prompt")
+        launch.write_run_dir(run.dir, run.spec, "another prompt")
     assert (run.dir / "prompt.md").read_text() == "x"

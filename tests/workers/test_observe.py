@@ -15,15 +15,15 @@ import pytest
 from tests.waiting import wait_until
 from workers.host import processes
 from workers.repository import checks
-from workers.repository.observe import NOTHING, Checking, observe
-from workers.repository.observe import base_of as workers_base_of
+from workers.repository.observe import EMPTY_OBSERVATIONS, CheckSettings, observe
+from workers.repository.observe import find_base as workers_base_of
 
-from .repositories import commit, git, repository
+from .repositories import commit, create_repository, git
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    return repository(tmp_path / "repo", a="one\ntwo\n")
+    return create_repository(tmp_path / "repo", a="one\ntwo\n")
 
 
 @pytest.fixture
@@ -33,37 +33,37 @@ def logs(tmp_path: Path) -> Path:
     return folder
 
 
-def checking(logs: Path, script: str, **changed: Any) -> Checking:
+def build_check(logs: Path, script: str, **changed: Any) -> CheckSettings:
     marker = f"MC_RUN_ID=test-{uuid4().hex}"
     env = {"PATH": os.environ["PATH"], "MC_RUN_ID": marker.removeprefix("MC_RUN_ID=")}
     settings: dict[str, Any] = {"timeout": 20.0, **changed}
-    return Checking(["sh", "-c", script], env, marker, logs, **settings)
+    return CheckSettings(["sh", "-c", script], env, marker, logs, **settings)
 
 
-def base_of(repo: Path) -> str:
+def read_head(repo: Path) -> str:
     return git(repo, "rev-parse", "HEAD")
 
 
 def test_commits_changes_and_uncommitted_files_are_seen(repo: Path) -> None:
-    base = base_of(repo)
+    base = read_head(repo)
     one = commit(repo, "add b", b="bee\n")
     two = commit(repo, "change a", a="one\n2\n")
     (repo / "left").write_text("over")
-    seen = observe(repo, base)
-    assert seen == NOTHING | {
+    observations = observe(repo, base)
+    assert observations == EMPTY_OBSERVATIONS | {
         "base_sha": base,
         "head_sha": two,
         "commits": [{"sha": two, "subject": "change a"}, {"sha": one, "subject": "add b"}],
         "files_changed": 2,
         "insertions": 2,
         "deletions": 1,
-        "diff_sha256": seen["diff_sha256"],
+        "diff_sha256": observations["diff_sha256"],
         "dirty": ["left"],
     }
 
 
 def test_equal_changes_have_equal_hashes_and_others_not(repo: Path) -> None:
-    base = base_of(repo)
+    base = read_head(repo)
     nothing = observe(repo, base)["diff_sha256"]
     commit(repo, "one way", a="changed\n")
     first = observe(repo, base)["diff_sha256"]
@@ -73,100 +73,104 @@ def test_equal_changes_have_equal_hashes_and_others_not(repo: Path) -> None:
 
 
 def test_long_lists_are_cut(repo: Path) -> None:
-    base = base_of(repo)
+    base = read_head(repo)
     for number in range(53):
         git(repo, "commit", "--quiet", "--allow-empty", "-m", str(number))
         (repo / f"left-{number}").write_text("")
-    seen = observe(repo, base)
-    assert len(seen["commits"]) == 50
-    assert seen["commits"][0]["subject"] == "52"
-    assert len(seen["dirty"]) == 50
+    observations = observe(repo, base)
+    assert len(observations["commits"]) == 50
+    assert observations["commits"][0]["subject"] == "52"
+    assert len(observations["dirty"]) == 50
 
 
 def test_a_passing_check_is_measured_and_the_base_left_alone(repo: Path, logs: Path) -> None:
-    seen = observe(repo, base_of(repo), checking(logs, "printf '\\033[32mgreen\\033[0m\\007\\n'; pwd"))
+    observations = observe(repo, read_head(repo), build_check(logs, "printf '\\033[32mgreen\\033[0m\\007\\n'; pwd"))
     output = b"\x1b[32mgreen\x1b[0m\x07\n" + str(repo).encode() + b"\n"
-    check = seen["check"]
-    assert (check["exit_code"], check["timed_out"], seen["check_base"]) == (0, False, None)
+    check = observations["check"]
+    assert (check["exit_code"], check["timed_out"], observations["check_base"]) == (0, False, None)
     assert check["argv"][:2] == ["sh", "-c"]
     assert check["sha256"] == hashlib.sha256(output).hexdigest()
     assert check["tail"] == f"green\n{repo}\n"
     assert check["seconds"] >= 0
-    assert "error" not in seen
+    assert "error" not in observations
 
 
 def test_a_failing_check_is_run_on_the_base_too(repo: Path, logs: Path, tmp_path: Path) -> None:
     (tmp_path / "linked").write_text("here\n")
     (repo / "link").symlink_to(tmp_path / "linked")
-    base = base_of(repo)
+    base = read_head(repo)
     commit(repo, a="broken\n")
-    seen = observe(
-        repo, base, checking(logs, "cat made link; grep -q one a.txt", setup=["sh", "-c", "echo set up > made"])
+    observations = observe(
+        repo, base, build_check(logs, "cat made link; grep -q one a.txt", setup=["sh", "-c", "echo set up > made"])
     )
-    assert seen["check"]["exit_code"] == 1
-    assert seen["check_base"]["exit_code"] == 0
-    assert seen["check_base"]["tail"] == "set up\nhere\n"
+    assert observations["check"]["exit_code"] == 1
+    assert observations["check_base"]["exit_code"] == 0
+    assert observations["check_base"]["tail"] == "set up\nhere\n"
     assert git(repo, "worktree", "list").count("\n") == 0
     assert not (logs / "base").exists()
 
 
 def test_a_base_that_cannot_be_set_up_is_not_judged(repo: Path, logs: Path) -> None:
-    seen = observe(repo, base_of(repo), checking(logs, "exit 4", setup=["false"]))
-    assert (seen["check"]["exit_code"], seen["check_base"]) == (4, None)
+    observations = observe(repo, read_head(repo), build_check(logs, "exit 4", setup=["false"]))
+    assert (observations["check"]["exit_code"], observations["check_base"]) == (4, None)
 
 
 def test_a_check_that_takes_too_long_is_ended_with_all_it_started(repo: Path, logs: Path) -> None:
     script = (
         f"trap '' TERM; echo begun; {sys.executable} -c 'import os, time; os.setsid(); time.sleep(300)' & wait; wait"
     )
-    slow = checking(logs, script, timeout=0.5, base_check=False)
-    seen = observe(repo, base_of(repo), slow)
-    assert (seen["check"]["exit_code"], seen["check"]["timed_out"]) == (None, True)
-    assert seen["check"]["tail"] == "begun\n"
-    assert processes.carrying(slow.marker) == []
+    slow = build_check(logs, script, timeout=0.5, base_check=False)
+    observations = observe(repo, read_head(repo), slow)
+    assert (observations["check"]["exit_code"], observations["check"]["timed_out"]) == (None, True)
+    assert observations["check"]["tail"] == "begun\n"
+    assert processes.find_by_marker(slow.marker) == []
 
 
 def test_what_a_finished_check_leaves_running_is_ended(repo: Path, logs: Path) -> None:
-    leaving = checking(logs, "sleep 300 & exit 0")
-    assert observe(repo, base_of(repo), leaving)["check"]["exit_code"] == 0
-    assert processes.carrying(leaving.marker) == []
+    leaving = build_check(logs, "sleep 300 & exit 0")
+    assert observe(repo, read_head(repo), leaving)["check"]["exit_code"] == 0
+    assert processes.find_by_marker(leaving.marker) == []
 
 
 def test_a_check_is_given_up_when_the_run_is_to_stop(repo: Path, logs: Path) -> None:
     stop = threading.Event()
-    stopped = checking(logs, "echo begun; sleep 300", give_up=stop.is_set)
-    seen: dict[str, Any] = {}
-    thread = threading.Thread(target=lambda: seen.update(observe(repo, base_of(repo), stopped)))
+    check = build_check(logs, "echo begun; sleep 300", give_up=stop.is_set)
+    observations: dict[str, Any] = {}
+    thread = threading.Thread(target=lambda: observations.update(observe(repo, read_head(repo), check)))
     thread.start()
     wait_until(lambda: (logs / "check.log").exists() and (logs / "check.log").read_text(), what="the check")
     stop.set()
     thread.join(timeout=10)
-    assert (seen["check"]["exit_code"], seen["check"]["timed_out"], seen["check_base"]) == (None, False, None)
+    assert (observations["check"]["exit_code"], observations["check"]["timed_out"], observations["check_base"]) == (
+        None,
+        False,
+        None,
+    )
 
 
 def test_a_check_that_prints_without_end_is_ended(repo: Path, logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "LOG_BYTES", 100_000)
-    seen = observe(repo, base_of(repo), checking(logs, "exec yes", base_check=False))
-    assert seen["check"]["exit_code"] is None
-    assert len(seen["check"]["tail"]) == 4096
+    monkeypatch.setattr(checks, "MAX_LOG_BYTES", 100_000)
+    observations = observe(repo, read_head(repo), build_check(logs, "exec yes", base_check=False))
+    assert observations["check"]["exit_code"] is None
+    assert len(observations["check"]["tail"]) == 4096
 
 
 def test_what_the_branch_takes_in_of_its_base_is_not_its_own_work(repo: Path) -> None:
-    base = base_of(repo)
+    base = read_head(repo)
     git(repo, "switch", "--quiet", "--create", "work")
-    mine = commit(repo, "mine", mine="x\n")
+    own_commit = commit(repo, "mine", mine="x\n")
     git(repo, "switch", "--quiet", "main")
-    theirs = commit(repo, "theirs", theirs="x\n")
+    base_commit = commit(repo, "theirs", theirs="x\n")
     git(repo, "switch", "--quiet", "work")
     assert workers_base_of(repo, base, "main") == base
 
     git(repo, "merge", "--quiet", "--no-edit", "main")
-    assert workers_base_of(repo, base, "main") == theirs
-    assert observe(repo, theirs)["files_changed"] == 1
+    assert workers_base_of(repo, base, "main") == base_commit
+    assert observe(repo, base_commit)["files_changed"] == 1
 
-    git(repo, "reset", "--quiet", "--hard", mine)
+    git(repo, "reset", "--quiet", "--hard", own_commit)
     git(repo, "rebase", "--quiet", "main")
-    assert workers_base_of(repo, base, "main") == theirs
+    assert workers_base_of(repo, base, "main") == base_commit
 
     git(repo, "branch", "--force", "main", "work")
     assert workers_base_of(repo, base, "main") == base, "what was merged is still its work"
@@ -175,43 +179,43 @@ def test_what_the_branch_takes_in_of_its_base_is_not_its_own_work(repo: Path) ->
 
 
 def test_a_check_that_cannot_be_started_fails_like_in_a_shell(repo: Path, logs: Path) -> None:
-    absent = Checking(["no-such-program"], {}, "MC_RUN_ID=none", logs, 5)
-    check = observe(repo, base_of(repo), absent)["check"]
+    absent = CheckSettings(["no-such-program"], {}, "MC_RUN_ID=none", logs, 5)
+    check = observe(repo, read_head(repo), absent)["check"]
     assert check["exit_code"] == 127
     assert "no-such-program cannot be started" in check["tail"]
 
 
 def test_a_folder_without_a_repository_has_no_git_facts_but_a_check(tmp_path: Path, logs: Path) -> None:
-    seen = observe(tmp_path, None, checking(logs, "exit 3"))
-    assert seen == NOTHING | {"check": seen["check"]}
-    assert seen["check"]["exit_code"] == 3
+    observations = observe(tmp_path, None, build_check(logs, "exit 3"))
+    assert observations == EMPTY_OBSERVATIONS | {"check": observations["check"]}
+    assert observations["check"]["exit_code"] == 3
 
 
 @pytest.mark.parametrize("damage", ["HEAD", "objects", "index"])
 def test_a_broken_repository_is_named_and_never_raises(repo: Path, logs: Path, damage: str) -> None:
-    base = base_of(repo)
-    broken = repo / ".git" / damage
-    broken.rename(repo / ".git" / "gone") if broken.is_dir() else broken.write_bytes(b"rubbish")
-    seen = observe(repo, base, checking(logs, "exit 0"))
-    assert seen["error"]
-    assert set(seen) == {*NOTHING, "error"}
-    assert seen["check"]["exit_code"] == 0
+    base = read_head(repo)
+    damaged = repo / ".git" / damage
+    damaged.rename(repo / ".git" / "gone") if damaged.is_dir() else damaged.write_bytes(b"rubbish")
+    observations = observe(repo, base, build_check(logs, "exit 0"))
+    assert observations["error"]
+    assert set(observations) == {*EMPTY_OBSERVATIONS, "error"}
+    assert observations["check"]["exit_code"] == 0
 
 
 def test_a_workspace_that_is_gone_is_named(tmp_path: Path, logs: Path) -> None:
-    seen = observe(tmp_path / "gone", "0" * 40, checking(logs, "exit 0"))
-    assert "gone" in seen["error"]
-    assert seen["check"]["exit_code"] == 127
+    observations = observe(tmp_path / "gone", "0" * 40, build_check(logs, "exit 0"))
+    assert "gone" in observations["error"]
+    assert observations["check"]["exit_code"] == 127
 
 
 def test_a_check_is_kept_when_the_base_cannot_be_had(repo: Path, logs: Path) -> None:
-    seen = observe(repo, "0" * 40, checking(logs, "exit 3"))
-    assert (seen["check"]["exit_code"], seen["check_base"]) == (3, None)
-    assert "worktree" in seen["error"]
+    observations = observe(repo, "0" * 40, build_check(logs, "exit 3"))
+    assert (observations["check"]["exit_code"], observations["check_base"]) == (3, None)
+    assert "worktree" in observations["error"]
 
 
 def test_an_unknown_base_leaves_what_can_be_seen(repo: Path) -> None:
-    seen = observe(repo, "0" * 40)
-    assert seen["head_sha"] == base_of(repo)
-    assert seen["commits"] == []
-    assert "error" in seen
+    observations = observe(repo, "0" * 40)
+    assert observations["head_sha"] == read_head(repo)
+    assert observations["commits"] == []
+    assert "error" in observations

@@ -30,7 +30,7 @@ def start(argv: list[str], content: str = "") -> tuple[int, str, str]:
 @pytest.mark.parametrize("old", MODULES)
 def test_a_program_at_its_old_place_does_what_it_does_at_the_new_one(old: str, tmp_path: Path) -> None:
     arguments = ["false", str(tmp_path / "socket")] if "codex" in old else [str(tmp_path)]
-    at_old, at_new = (start(isolated_python.module(module, *arguments)) for module in (old, MODULES[old]))
+    at_old, at_new = (start(isolated_python.build_argv(module, *arguments)) for module in (old, MODULES[old]))
     assert at_old == at_new
     assert "No module named" not in at_old[2] and "can't open file" not in at_old[2]
 

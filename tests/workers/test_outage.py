@@ -19,7 +19,7 @@ from workers.run import spool, verdict
 from workers.run.launch import ROOT
 
 from .fake_api import FakeApi, serving
-from .runs import Run, acting, running
+from .runs import Run, build_scripted_fields, running
 
 
 class Server:
@@ -62,7 +62,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def start(folder: Path, base: str, *lines: str, **changes: Any) -> Any:
-    return running(folder, base, "\n".join(lines), **acting(folder, **changes))
+    return running(folder, base, "\n".join(lines), **build_scripted_fields(folder, **changes))
 
 
 def test_a_server_killed_in_the_middle_of_a_run_gets_every_event_in_order(tmp_path: Path, server: Server) -> None:
@@ -76,10 +76,10 @@ def test_a_server_killed_in_the_middle_of_a_run_gets_every_event_in_order(tmp_pa
         server.up()
         second.touch()
         assert run.wait()["verdict"] == "done"
-    kept = [(event["run_seq"], event["event_type"]) for event in spool.replay(run.dir)]
-    assert [(event["run_seq"], event["event_type"]) for event in server.accepted()] == kept
-    assert [seq for seq, _ in kept] == list(range(1, len(kept) + 1))
-    assert spool.acknowledged(run.dir) == len(kept)
+    spooled = [(event["run_seq"], event["event_type"]) for event in spool.replay_events(run.dir)]
+    assert [(event["run_seq"], event["event_type"]) for event in server.accepted()] == spooled
+    assert [seq for seq, _ in spooled] == list(range(1, len(spooled) + 1))
+    assert spool.read_acknowledged(run.dir) == len(spooled)
 
 
 def test_a_server_that_is_down_from_start_to_end_neither_blocks_nor_ends_a_run(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_server_that_is_down_from_start_to_end_neither_blocks_nor_ends_a_run(t
     assert report["verdict"] == "done"
     assert not (run.dir / "reported").exists()
     assert json.loads((run.dir / "exit.json").read_text())["reported"] is None
-    assert len(list(spool.replay(run.dir))) > 50
+    assert len(list(spool.replay_events(run.dir))) > 50
 
 
 def test_a_report_that_is_refused_stays_on_disk(tmp_path: Path) -> None:
@@ -121,17 +121,17 @@ def test_the_report_comes_after_the_last_event(tmp_path: Path) -> None:
             assert api.reports == []
             api.statuses.clear()
             run.wait()
-    assert len(api.events) == len(list(spool.replay(run.dir)))
+    assert len(api.events) == len(list(spool.replay_events(run.dir)))
     assert api.posts[-1][0].endswith(("/report", "/heartbeat"))
 
 
 # After the wrapper's death
 
 
-def killed(folder: Path, api: FakeApi, *lines: str, until: str) -> Run:
+def run_and_kill(folder: Path, api: FakeApi, *lines: str, until: str) -> Run:
     """A run whose wrapper was killed once an event of type `until` was on disk."""
     lines = (*lines, f"wait {folder / 'never'}")
-    with running(folder, api.base, "\n".join(lines), **acting(folder)) as run:
+    with running(folder, api.base, "\n".join(lines), **build_scripted_fields(folder)) as run:
         run.event(until)
         assert run.wrapper
         run.wrapper.kill()
@@ -148,17 +148,17 @@ def api() -> Iterator[FakeApi]:
 def test_after_a_wrappers_death_its_spool_is_replayed_behind_what_was_acknowledged(
     tmp_path: Path, api: FakeApi
 ) -> None:
-    run = killed(tmp_path, api, "many 100", "result thinking", until="agent.result")
-    events = list(spool.replay(run.dir))
+    run = run_and_kill(tmp_path, api, "many 100", "result thinking", until="agent.result")
+    events = list(spool.replay_events(run.dir))
     assert [event["run_seq"] for event in events] == list(range(1, len(events) + 1))
-    rest = list(spool.replay(run.dir, after=spool.acknowledged(run.dir)))
+    rest = list(spool.replay_events(run.dir, after=spool.read_acknowledged(run.dir)))
     assert api.events + rest == events[: len(api.events)] + rest
-    assert len(api.events) <= spool.acknowledged(run.dir) + len(rest)
+    assert len(api.events) <= spool.read_acknowledged(run.dir) + len(rest)
 
 
 def test_after_a_wrappers_death_the_signal_is_the_verdict(tmp_path: Path, api: FakeApi) -> None:
-    run = killed(tmp_path, api, "usage 70", "signal done It works", "say bye", until="agent.text")
-    report = verdict.recover(run.dir)
+    run = run_and_kill(tmp_path, api, "usage 70", "signal done It works", "say bye", until="agent.text")
+    report = verdict.recover_report(run.dir)
     assert report
     assert (report["verdict"], report["summary"], report["observations"]) == ("done", "It works", None)
     assert report["usage"]["input_tokens"] == 70
@@ -166,25 +166,25 @@ def test_after_a_wrappers_death_the_signal_is_the_verdict(tmp_path: Path, api: F
 
 
 def test_after_a_wrappers_death_the_final_message_is_the_verdict(tmp_path: Path, api: FakeApi) -> None:
-    run = killed(tmp_path, api, "result REVIEW: have a look", until="agent.result")
-    report = verdict.recover(run.dir)
+    run = run_and_kill(tmp_path, api, "result REVIEW: have a look", until="agent.result")
+    report = verdict.recover_report(run.dir)
     assert report
     assert (report["verdict"], report["summary"]) == ("review", "have a look")
 
 
 def test_nothing_is_recovered_from_a_run_that_has_said_nothing(tmp_path: Path, api: FakeApi) -> None:
-    run = killed(tmp_path, api, "say DONE: not the end of a turn", until="agent.text")
-    assert verdict.recover(run.dir) is None
+    run = run_and_kill(tmp_path, api, "say DONE: not the end of a turn", until="agent.text")
+    assert verdict.recover_report(run.dir) is None
 
 
 def test_a_signal_with_another_runs_nonce_is_no_verdict(tmp_path: Path, api: FakeApi) -> None:
-    run = killed(tmp_path, api, "signal done It works", "say bye", until="agent.text")
+    run = run_and_kill(tmp_path, api, "signal done It works", "say bye", until="agent.text")
     signal_file = run.dir / "signal.json"
     signal_file.write_text(signal_file.read_text().replace(run.spec.nonce, "f" * 32))
-    assert verdict.recover(run.dir) is None
+    assert verdict.recover_report(run.dir) is None
 
 
 def test_a_report_that_was_left_behind_is_recovered_as_it_is(tmp_path: Path) -> None:
     with start(tmp_path, "http://127.0.0.1:9", "result DONE: alone") as run:
         wait_until(lambda: (run.dir / "report.json").exists(), 60, "the report on disk")
-    assert verdict.recover(run.dir) == run.report
+    assert verdict.recover_report(run.dir) == run.report

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from workers.agents import probe
-from workers.agents.probe import Program
+from workers.agents.probe import ProbeResult
 
 
 @pytest.fixture
@@ -17,20 +17,20 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def fake(folder: Path, name: str, script: str) -> str:
+def write_program(folder: Path, name: str, script: str) -> str:
     program = folder / name
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     return str(program)
 
 
-def found(home: Path, name: str, *variables: str, **binaries: str) -> Program:
-    return next(each for each in probe.programs(home, variables, binaries) if each.name == name)
+def find_program(home: Path, name: str, *variables: str, **binaries: str) -> ProbeResult:
+    return next(program for program in probe.probe_programs(home, variables, binaries) if program.name == name)
 
 
 def test_the_real_tools_tell_their_versions(home: Path) -> None:
     for name in ("git", "tmux"):
-        tool = found(home, name)
+        tool = find_program(home, name)
         assert tool.found
         assert tool.version
         assert tool.version[0].isdigit()
@@ -38,7 +38,7 @@ def test_the_real_tools_tell_their_versions(home: Path) -> None:
 
 
 def test_a_missing_program_comes_with_advice(home: Path) -> None:
-    assert found(home, "claude", claude="no-such-program") == Program(
+    assert find_program(home, "claude", claude="no-such-program") == ProbeResult(
         "claude", None, None, False, None, "Install Claude Code, or work with another agent."
     )
 
@@ -51,21 +51,21 @@ def test_a_log_in_is_seen_by_its_file_or_variable(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, credentials: str, variable: str
 ) -> None:
     monkeypatch.setattr("sys.platform", "linux")
-    binary = {name: fake(tmp_path, name, "echo '2.1.329 (An agent)'")}
-    out = found(home, name, **binary)
+    binary = {name: write_program(tmp_path, name, "echo '2.1.329 (An agent)'")}
+    out = find_program(home, name, **binary)
     assert (out.version, out.logged_in) == ("2.1.329", False)
     assert "log" in out.advice
-    assert found(home, name, variable, **binary).logged_in
+    assert find_program(home, name, variable, **binary).logged_in
     (home / credentials).parent.mkdir()
     (home / credentials).write_text("unreadable, and never read")
     (home / credentials).chmod(0)
-    logged_in = found(home, name, **binary)
+    logged_in = find_program(home, name, **binary)
     assert (logged_in.logged_in, logged_in.advice) == (True, "")
 
 
 def test_a_keychain_leaves_the_log_in_unknown(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
-    assert found(home, "claude", claude=fake(tmp_path, "claude", "echo 2.1.0")).logged_in is None
+    assert find_program(home, "claude", claude=write_program(tmp_path, "claude", "echo 2.1.0")).logged_in is None
 
 
 @pytest.mark.parametrize("script", ["exit 1", "echo no version here", "sleep 300"])
@@ -73,6 +73,6 @@ def test_a_broken_program_is_found_but_said_to_be_broken(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     monkeypatch.setattr(probe, "VERSION_SECONDS", 0.3)
-    broken = found(home, "node", node=fake(tmp_path, "node", script))
-    assert (broken.found, broken.version) == (True, None)
-    assert "may be broken" in broken.advice
+    program = find_program(home, "node", node=write_program(tmp_path, "node", script))
+    assert (program.found, program.version) == (True, None)
+    assert "may be broken" in program.advice

@@ -45,8 +45,8 @@ time.sleep(300)
 def marker() -> Iterator[str]:
     marker = f"MC_RUN_ID=test-{uuid4().hex}"
     yield marker
-    for left in processes.carrying(marker):
-        processes.send(left, signal.SIGKILL)
+    for left in processes.find_by_marker(marker):
+        processes.send_signal(left, signal.SIGKILL)
 
 
 def start(source: str, marker: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -65,9 +65,9 @@ def identity_of(pid: int) -> Identity:
 def test_a_living_process_is_the_same_and_a_dead_one_is_not(tmp_path: Path, marker: str) -> None:
     process = start(STUBBORN, marker, tmp_path)
     identity = identity_of(process.pid)
-    assert processes.is_same(identity)
+    assert processes.is_alive(identity)
     process.kill()
-    wait_until(lambda: not processes.is_same(identity), what="the zombie to count as gone")
+    wait_until(lambda: not processes.is_alive(identity), what="the zombie to count as gone")
     process.wait()
     assert processes.identify(process.pid) is None
 
@@ -75,8 +75,8 @@ def test_a_living_process_is_the_same_and_a_dead_one_is_not(tmp_path: Path, mark
 def test_a_recycled_pid_is_another_process_and_is_never_signalled(tmp_path: Path, marker: str) -> None:
     bystander = start("import sys, time; open(sys.argv[1] + '/ready', 'w'); time.sleep(300)", marker, tmp_path)
     earlier = replace(identity_of(bystander.pid), started="1")
-    assert not processes.is_same(earlier)
-    assert not processes.send(earlier, signal.SIGKILL)
+    assert not processes.is_alive(earlier)
+    assert not processes.send_signal(earlier, signal.SIGKILL)
     assert processes.stop(earlier, f"MC_RUN_ID={uuid4().hex}", grace_seconds=0.1) == []
     assert bystander.poll() is None
     bystander.kill()
@@ -84,18 +84,18 @@ def test_a_recycled_pid_is_another_process_and_is_never_signalled(tmp_path: Path
 
 
 def test_a_process_of_an_earlier_boot_is_gone() -> None:
-    assert not processes.is_same(replace(identity_of(os.getpid()), boot_id="an earlier boot"))
+    assert not processes.is_alive(replace(identity_of(os.getpid()), boot_id="an earlier boot"))
 
 
 def test_a_child_that_forked_twice_is_found_by_its_marker_and_killed(tmp_path: Path, marker: str) -> None:
     process = start(DAEMON, marker, tmp_path)
     daemon = identity_of(int((tmp_path / "daemon").read_text()))
-    assert daemon in processes.carrying(marker)
-    assert daemon not in processes.tree(process.pid)
+    assert daemon in processes.find_by_marker(marker)
+    assert daemon not in processes.list_tree(process.pid)
     assert processes.stop(identity_of(process.pid), marker, grace_seconds=1) == []
     assert process.wait() == -signal.SIGTERM
-    assert not processes.is_same(daemon)
-    assert processes.carrying(marker) == []
+    assert not processes.is_alive(daemon)
+    assert processes.find_by_marker(marker) == []
 
 
 def test_what_a_dead_process_left_behind_is_still_swept(tmp_path: Path, marker: str) -> None:
@@ -103,9 +103,9 @@ def test_what_a_dead_process_left_behind_is_still_swept(tmp_path: Path, marker: 
     identity = identity_of(process.pid)
     process.kill()
     process.wait()
-    assert processes.carrying(marker)
+    assert processes.find_by_marker(marker)
     assert processes.stop(identity, marker, grace_seconds=1) == []
-    assert processes.carrying(marker) == []
+    assert processes.find_by_marker(marker) == []
 
 
 def test_a_process_that_ignores_term_is_killed_after_its_grace(tmp_path: Path, marker: str) -> None:
@@ -124,16 +124,16 @@ def test_a_child_with_a_cleaned_environment_dies_with_its_tree(tmp_path: Path, m
     )
     process = start(source, marker, tmp_path)
     child = identity_of(int((tmp_path / "child").read_text()))
-    assert processes.tree(process.pid) == [identity_of(process.pid), child]
+    assert processes.list_tree(process.pid) == [identity_of(process.pid), child]
     assert processes.stop(identity_of(process.pid), marker, grace_seconds=1) == []
     process.wait()
-    assert not processes.is_same(child)
+    assert not processes.is_alive(child)
 
 
 def test_whoever_stops_a_run_is_spared_though_it_carries_the_marker(tmp_path: Path, marker: str) -> None:
     source = (
         "import os, subprocess, sys\n"
-        "from workers import processes\n"
+        "from workers.host import processes\n"
         "child = subprocess.Popen(['sleep', '300'])\n"
         "left = processes.stop(processes.identify(child.pid), sys.argv[1], 1)\n"
         "print(left, child.wait())\n"
@@ -151,7 +151,7 @@ def test_whoever_stops_a_run_is_spared_though_it_carries_the_marker(tmp_path: Pa
 
 def test_a_process_without_a_known_start_is_never_signalled(tmp_path: Path, marker: str) -> None:
     process = start(STUBBORN, marker, tmp_path)
-    assert not processes.send(Identity(process.pid, "", ""), signal.SIGKILL)
+    assert not processes.send_signal(Identity(process.pid, "", ""), signal.SIGKILL)
     assert process.poll() is None
     process.kill()
     process.wait()

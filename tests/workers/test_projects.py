@@ -9,14 +9,14 @@ import pytest
 from workers.repository import projects
 from workers.repository.projects import CloneFailed, CloneRefused
 
-from .repositories import commit, git, repository
+from .repositories import commit, create_repository, git
 
 
 def test_a_clean_repository_can_be_worked_on(tmp_path: Path) -> None:
-    repo = repository(tmp_path / "repo")
+    repo = create_repository(tmp_path / "repo")
     git(repo, "branch", "other")
     (repo / "inner").mkdir()
-    facts = projects.inspect(repo / "inner")
+    facts = projects.inspect_folder(repo / "inner")
     assert (facts.folder, facts.usable, facts.dirty) == (repo, True, 0)
     assert (facts.default_branch, facts.current_branch) == ("main", "main")
     assert set(facts.branches) == {"main", "other"}
@@ -25,42 +25,42 @@ def test_a_clean_repository_can_be_worked_on(tmp_path: Path) -> None:
 
 
 def test_a_dirty_repository_is_explained(tmp_path: Path) -> None:
-    repo = repository(tmp_path / "repo")
+    repo = create_repository(tmp_path / "repo")
     (repo / "one").write_text("")
-    assert "1 path has uncommitted changes" in projects.inspect(repo).explanation
+    assert "1 path has uncommitted changes" in projects.inspect_folder(repo).explanation
     (repo / "two").write_text("")
-    facts = projects.inspect(repo)
+    facts = projects.inspect_folder(repo)
     assert (facts.usable, facts.dirty) == (True, 2)
     assert "2 paths have uncommitted changes" in facts.explanation
 
 
 def test_what_cannot_be_worked_on_is_explained(tmp_path: Path) -> None:
-    assert "no such folder" in projects.inspect(tmp_path / "absent").explanation
-    assert "not a git repository" in projects.inspect(tmp_path).explanation
+    assert "no such folder" in projects.inspect_folder(tmp_path / "absent").explanation
+    assert "not a git repository" in projects.inspect_folder(tmp_path).explanation
     git(tmp_path, "init", "--quiet")
-    empty = projects.inspect(tmp_path)
+    empty = projects.inspect_folder(tmp_path)
     assert (empty.is_git, empty.usable) == (True, False)
     assert "no commits yet" in empty.explanation
 
 
 def test_a_repository_is_cloned_from_its_address(tmp_path: Path) -> None:
-    repo = repository(tmp_path / "repo")
+    repo = create_repository(tmp_path / "repo")
     head = commit(repo, "more")
-    cloned = projects.clone(f"file://{repo}", tmp_path / "projects" / "clone")
-    assert projects.inspect(cloned).head == head
+    cloned = projects.clone_repository(f"file://{repo}", tmp_path / "projects" / "clone")
+    assert projects.inspect_folder(cloned).head == head
 
 
 def test_a_failed_clone_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(CloneFailed, match="could not be cloned"):
-        projects.clone(f"file://{tmp_path}/absent", tmp_path / "clone")
+        projects.clone_repository(f"file://{tmp_path}/absent", tmp_path / "clone")
     assert not (tmp_path / "clone").exists()
 
 
 def test_a_clone_never_lands_in_an_existing_folder(tmp_path: Path) -> None:
-    repo = repository(tmp_path / "repo")
+    repo = create_repository(tmp_path / "repo")
     (tmp_path / "mine").mkdir()
     with pytest.raises(CloneRefused, match="exists already"):
-        projects.clone(f"file://{repo}", tmp_path / "mine")
+        projects.clone_repository(f"file://{repo}", tmp_path / "mine")
     assert (tmp_path / "mine").exists()
 
 
@@ -83,7 +83,7 @@ def test_a_clone_never_lands_in_an_existing_folder(tmp_path: Path) -> None:
 )
 def test_a_strange_address_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(CloneRefused):
-        projects.clone(url, tmp_path / "clone")
+        projects.clone_repository(url, tmp_path / "clone")
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_a_strange_address_is_refused(tmp_path: Path, url: str) -> None:
     ],
 )
 def test_usual_addresses_are_understood(url: str) -> None:
-    assert projects.URL.fullmatch(url)
+    assert projects.URL_PATTERN.fullmatch(url)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from workers.contract.agent_events import TEXT_BYTES, event, raw
+from workers.contract.agent_events import MAX_TEXT_BYTES, make_event, make_raw_event
 from workers.contract.redaction import Redaction
 
 SECRET = 'pass"word-1234'
@@ -8,18 +8,21 @@ SECRET = 'pass"word-1234'
 
 def test_a_secret_is_found_as_it_is_and_as_json_writes_it() -> None:
     clean = Redaction([SECRET, ""])
-    assert clean.text(f"a {SECRET} b") == "a [redacted] b"
-    assert clean.event(raw('{"key": "pass\\"word-1234"}', "x")).payload["line"] == '{"key": "[redacted]"}'
+    assert clean.redact_text(f"a {SECRET} b") == "a [redacted] b"
+    assert (
+        clean.redact_event(make_raw_event('{"key": "pass\\"word-1234"}', "x")).payload["line"]
+        == '{"key": "[redacted]"}'
+    )
 
 
 def test_a_text_that_was_cut_inside_a_secret_loses_its_beginning_too() -> None:
-    told = event("text", block="b", text="x" * (TEXT_BYTES - 6) + SECRET)
-    assert told.payload["text"].endswith('pass"w')
-    assert Redaction([SECRET]).event(told).payload["text"].endswith("xxx")
+    text_event = make_event("text", block="b", text="x" * (MAX_TEXT_BYTES - 6) + SECRET)
+    assert text_event.payload["text"].endswith('pass"w')
+    assert Redaction([SECRET]).redact_event(text_event).payload["text"].endswith("xxx")
 
 
 def test_the_longest_possible_beginning_is_held_back() -> None:
     clean = Redaction(["abcabd"])
-    assert clean.held_back("xxabcab") == 5
-    assert clean.held_back("xxabd") == 0
-    assert Redaction([]).held_back("anything") == 0
+    assert clean.measure_secret_prefix("xxabcab") == 5
+    assert clean.measure_secret_prefix("xxabd") == 0
+    assert Redaction([]).measure_secret_prefix("anything") == 0

@@ -12,21 +12,21 @@ import pytest
 
 from tests.waiting import wait_until
 from workers.agents.script.program import ScriptAgent
-from workers.contract.agent_events import Event
+from workers.contract.agent_events import AgentEvent
 
-from .runs import spec_for
+from .runs import build_spec
 
 PATIENCE = 60.0
 
 
-class Talk:
+class ScriptConversation:
     """The program behind its own parser, in a workspace; `events` grows as it prints."""
 
     def __init__(self, workspace: Path, home: Path) -> None:
         self.agent = ScriptAgent()
-        spec = spec_for(home, workspace=str(workspace))
+        spec = build_spec(home, workspace=str(workspace))
         self.agent.prepare(spec, home)
-        self.events: list[Event] = []
+        self.events: list[AgentEvent] = []
         self.process = subprocess.Popen(
             self.agent.command(spec), cwd=workspace, env=spec.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -39,7 +39,7 @@ class Talk:
         self.process.stdin.write(b"".join(lines))
         self.process.stdin.flush()
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
+    def list_payloads(self, kind: str) -> list[dict[str, Any]]:
         assert self.process.stdout
         *lines, self._pending = (self._pending + (self.process.stdout.read() or b"")).split(b"\n")
         self.events += [event for line in lines for event in self.agent.parse(line)]
@@ -48,7 +48,7 @@ class Talk:
     def work(self, prompt: str) -> dict[str, Any]:
         """The result of a prompt."""
         self.say(self.agent.open(prompt))
-        return wait_until(lambda: self.of("result"), PATIENCE, "a result")[0]
+        return wait_until(lambda: self.list_payloads("result"), PATIENCE, "a result")[0]
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -66,8 +66,8 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def talk(workspace: Path, tmp_path: Path) -> Iterator[Talk]:
-    conversation = Talk(workspace, tmp_path)
+def conversation(workspace: Path, tmp_path: Path) -> Iterator[ScriptConversation]:
+    conversation = ScriptConversation(workspace, tmp_path)
     yield conversation
     conversation.process.kill()
     conversation.process.wait()
@@ -81,116 +81,126 @@ def block(*lines: str, info: str = "sh") -> str:
 
 
 def test_every_block_is_a_step_and_the_changes_are_committed_under_the_tickets_name(
-    talk: Talk, workspace: Path
+    conversation: ScriptConversation, workspace: Path
 ) -> None:
-    result = talk.work(block("echo hello > a.txt", "cat a.txt") + block("echo $0; pwd"))
+    result = conversation.work(block("echo hello > a.txt", "cat a.txt") + block("echo $0; pwd"))
     assert result["ok"]
     assert result["text"].startswith("DONE: 2 steps ran, committed as ")
     assert git(workspace, "log", "-1", "--format=%s|%an|%ae") == "MC-3: Say hello|Mission Control|mc@localhost"
     assert git(workspace, "status", "--porcelain") == ""
-    assert [(step["step"], step["state"], step.get("status")) for step in talk.of("step")] == [
+    assert [(step["step"], step["state"], step.get("status")) for step in conversation.list_payloads("step")] == [
         (1, "started", None),
         (1, "ended", "ok"),
         (2, "started", None),
         (2, "ended", "ok"),
     ]
-    assert [call["title"] for call in talk.of("tool_call")] == ["echo hello > a.txt", "echo $0; pwd"]
-    assert talk.of("tool_result")[0]["output"] == "hello\n"
+    assert [call["title"] for call in conversation.list_payloads("tool_call")] == ["echo hello > a.txt", "echo $0; pwd"]
+    assert conversation.list_payloads("tool_result")[0]["output"] == "hello\n"
 
 
-def test_an_author_from_gits_own_configuration_is_kept(talk: Talk, workspace: Path) -> None:
+def test_an_author_from_gits_own_configuration_is_kept(conversation: ScriptConversation, workspace: Path) -> None:
     git(workspace, "config", "user.name", "Alice")
     git(workspace, "config", "user.email", "alice@example.org")
-    talk.work(block("echo hello > a.txt"))
+    conversation.work(block("echo hello > a.txt"))
     assert git(workspace, "log", "-1", "--format=%an|%ae") == "Alice|alice@example.org"
 
 
-def test_the_last_line_of_the_last_step_may_be_the_verdict(talk: Talk, workspace: Path) -> None:
-    result = talk.work(
+def test_the_last_line_of_the_last_step_may_be_the_verdict(conversation: ScriptConversation, workspace: Path) -> None:
+    result = conversation.work(
         "```sh\necho hello >made.txt\necho 'REVIEW: no'\n```\n```sh\necho so\necho 'CHANGES: too short'\n```\n"
     )
     assert (result["ok"], result["text"]) == (True, "CHANGES: too short")
 
 
-def test_a_failing_step_ends_the_work_and_skips_the_rest(talk: Talk, workspace: Path) -> None:
-    result = talk.work(block("echo x > a.txt", "false", "echo never") + block("echo two") + block("echo three"))
+def test_a_failing_step_ends_the_work_and_skips_the_rest(conversation: ScriptConversation, workspace: Path) -> None:
+    result = conversation.work(block("echo x > a.txt", "false", "echo never") + block("echo two") + block("echo three"))
     assert (result["ok"], result["failure"]) == (False, "agent_failed")
     assert result["text"] == "Step 1 (echo x > a.txt) ended with exit code 1."
-    assert [step["status"] for step in talk.of("step") if step["state"] == "ended"] == ["failed", "skipped", "skipped"]
+    assert [step["status"] for step in conversation.list_payloads("step") if step["state"] == "ended"] == [
+        "failed",
+        "skipped",
+        "skipped",
+    ]
     assert git(workspace, "log", "--format=%s") == "Start"
-    assert "never" not in talk.of("tool_result")[0]["output"]
+    assert "never" not in conversation.list_payloads("tool_result")[0]["output"]
 
 
-def test_a_step_that_takes_too_long_is_ended_with_all_it_started(talk: Talk) -> None:
-    result = talk.work(block("sleep 600 & echo $!", "sleep 600", info="sh timeout=0.5"))
+def test_a_step_that_takes_too_long_is_ended_with_all_it_started(conversation: ScriptConversation) -> None:
+    result = conversation.work(block("sleep 600 & echo $!", "sleep 600", info="sh timeout=0.5"))
     assert result["failure"] == "timeout"
-    pid = int(talk.of("tool_result")[0]["output"])
+    pid = int(conversation.list_payloads("tool_result")[0]["output"])
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="the end of the background process")
 
 
-def test_a_step_ends_with_its_shell_even_if_a_child_keeps_the_output_open(talk: Talk) -> None:
-    assert talk.work(block("sleep 600 &"))["ok"]
+def test_a_step_ends_with_its_shell_even_if_a_child_keeps_the_output_open(conversation: ScriptConversation) -> None:
+    assert conversation.work(block("sleep 600 &"))["ok"]
 
 
-def test_folder_and_environment_of_a_step_come_from_its_info_string(talk: Talk, workspace: Path) -> None:
+def test_folder_and_environment_of_a_step_come_from_its_info_string(
+    conversation: ScriptConversation, workspace: Path
+) -> None:
     (workspace / "sub").mkdir()
-    talk.work(block('echo "$PWD $COLOUR"', info="bash cwd=sub COLOUR=blue"))
-    assert talk.of("tool_result")[0]["output"] == f"{workspace}/sub blue\n"
+    conversation.work(block('echo "$PWD $COLOUR"', info="bash cwd=sub COLOUR=blue"))
+    assert conversation.list_payloads("tool_result")[0]["output"] == f"{workspace}/sub blue\n"
 
 
-def test_output_is_streamed_while_a_step_runs(talk: Talk, workspace: Path) -> None:
+def test_output_is_streamed_while_a_step_runs(conversation: ScriptConversation, workspace: Path) -> None:
     os.mkfifo(workspace / "gate")
-    talk.say(talk.agent.open(block("echo before", "cat gate")))
-    wait_until(lambda: talk.of("delta"), what="the first output")
-    assert not talk.of("tool_result")
+    conversation.say(conversation.agent.open(block("echo before", "cat gate")))
+    wait_until(lambda: conversation.list_payloads("delta"), what="the first output")
+    assert not conversation.list_payloads("tool_result")
     (workspace / "gate").write_text("open\n")
-    wait_until(lambda: talk.of("result"), what="the result")
-    assert talk.of("tool_result")[0]["output"] == "before\nopen\n"
+    wait_until(lambda: conversation.list_payloads("result"), what="the result")
+    assert conversation.list_payloads("tool_result")[0]["output"] == "before\nopen\n"
 
 
-def test_a_ticket_without_a_block_becomes_a_question(talk: Talk) -> None:
-    result = talk.work("MC-3: Please think about it")
+def test_a_ticket_without_a_block_becomes_a_question(conversation: ScriptConversation) -> None:
+    result = conversation.work("MC-3: Please think about it")
     expected = "QUESTION: This ticket has no sh block, so the script agent has nothing to run."
     assert (result["ok"], result["text"]) == (True, expected)
 
 
-def test_a_message_is_acknowledged_while_a_step_runs_and_after_the_work(talk: Talk, workspace: Path) -> None:
+def test_a_message_is_acknowledged_while_a_step_runs_and_after_the_work(
+    conversation: ScriptConversation, workspace: Path
+) -> None:
     os.mkfifo(workspace / "gate")
-    talk.say(talk.agent.open(block("cat gate")))
-    wait_until(lambda: talk.of("step"), what="the step")
-    talk.say(talk.agent.send("u-1", "Hurry"))
-    wait_until(lambda: talk.of("receipt"), what="the receipt")
-    assert talk.of("receipt") == [{"uuid": "u-1", "state": "accepted"}]
+    conversation.say(conversation.agent.open(block("cat gate")))
+    wait_until(lambda: conversation.list_payloads("step"), what="the step")
+    conversation.say(conversation.agent.send("u-1", "Hurry"))
+    wait_until(lambda: conversation.list_payloads("receipt"), what="the receipt")
+    assert conversation.list_payloads("receipt") == [{"uuid": "u-1", "state": "accepted"}]
     (workspace / "gate").write_text("")
-    wait_until(lambda: talk.of("result"), what="the result")
-    talk.say(talk.agent.send("u-2", "And?"))
-    wait_until(lambda: len(talk.of("result")) == 2, what="the result again")
-    assert talk.of("result")[0] == talk.of("result")[1]
+    wait_until(lambda: conversation.list_payloads("result"), what="the result")
+    conversation.say(conversation.agent.send("u-2", "And?"))
+    wait_until(lambda: len(conversation.list_payloads("result")) == 2, what="the result again")
+    assert conversation.list_payloads("result")[0] == conversation.list_payloads("result")[1]
 
 
-def test_an_interrupt_ends_the_step_at_once(talk: Talk) -> None:
-    talk.say(talk.agent.open(block("sleep 600") + block("echo two")))
-    wait_until(lambda: talk.of("step"), what="the step")
-    talk.say(talk.agent.interrupt())
-    result = wait_until(lambda: talk.of("result"), PATIENCE, "the result")[0]
+def test_an_interrupt_ends_the_step_at_once(conversation: ScriptConversation) -> None:
+    conversation.say(conversation.agent.open(block("sleep 600") + block("echo two")))
+    wait_until(lambda: conversation.list_payloads("step"), what="the step")
+    conversation.say(conversation.agent.interrupt())
+    result = wait_until(lambda: conversation.list_payloads("result"), PATIENCE, "the result")[0]
     assert (result["ok"], result["stop_reason"]) == (False, "interrupted")
 
 
 @pytest.mark.parametrize("words", ["end", "eof"])
-def test_it_exits_when_told_to_or_when_nobody_speaks_any_more(talk: Talk, words: str) -> None:
-    talk.work(block("true"))
+def test_it_exits_when_told_to_or_when_nobody_speaks_any_more(conversation: ScriptConversation, words: str) -> None:
+    conversation.work(block("true"))
     if words == "end":
-        talk.say(talk.agent.end())
+        conversation.say(conversation.agent.end())
     else:
-        assert talk.process.stdin
-        talk.process.stdin.close()
-    assert talk.process.wait(PATIENCE) == 0
+        assert conversation.process.stdin
+        conversation.process.stdin.close()
+    assert conversation.process.wait(PATIENCE) == 0
 
 
-def test_a_workspace_with_its_own_workers_package_is_no_danger(talk: Talk, workspace: Path) -> None:
+def test_a_workspace_with_its_own_workers_package_is_no_danger(
+    conversation: ScriptConversation, workspace: Path
+) -> None:
     (workspace / "workers").mkdir()
     (workspace / "workers/__init__.py").write_text("raise SystemExit('the wrong one')")
-    assert talk.work(block("true"))["ok"]
+    assert conversation.work(block("true"))["ok"]
 
 
 def test_a_line_that_is_no_event_is_kept_as_it_came() -> None:
@@ -198,8 +208,8 @@ def test_a_line_that_is_no_event_is_kept_as_it_came() -> None:
     assert [event.kind for line in (b"oops", b"[]", b'{"kind":"dance"}') for event in agent.parse(line)] == ["raw"] * 3
 
 
-def test_output_beyond_what_a_result_keeps_is_counted(talk: Talk) -> None:
-    talk.work(block(f"{sys.executable} -c \"print('x' * 50000)\""))
-    output = talk.of("tool_result")[0]["output"]
+def test_output_beyond_what_a_result_keeps_is_counted(conversation: ScriptConversation) -> None:
+    conversation.work(block(f"{sys.executable} -c \"print('x' * 50000)\""))
+    output = conversation.list_payloads("tool_result")[0]["output"]
     assert output.startswith("[18001 characters before this]\nxxx")
     assert json.dumps(output)

@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from workers.agents.script.blocks import END_OF_DESCRIPTION, BlockRefused, Step, steps
+from workers.agents.script.blocks import END_OF_DESCRIPTION, InvalidBlock, Step, parse_steps
 
 
 def scripts(prompt: str) -> list[str]:
-    return [step.script for step in steps(prompt)]
+    return [step.script for step in parse_steps(prompt)]
 
 
 def test_sh_and_bash_blocks_are_steps_in_their_order() -> None:
     prompt = "MC-1: Do it\n\n```sh\necho one\n```\ntext\n~~~bash\necho two\n~~~\n"
-    assert [(step.shell, step.script) for step in steps(prompt)] == [("sh", "echo one\n"), ("bash", "echo two\n")]
+    assert [(step.shell, step.script) for step in parse_steps(prompt)] == [("sh", "echo one\n"), ("bash", "echo two\n")]
 
 
 def test_blocks_of_other_languages_and_without_a_language_are_not_run() -> None:
@@ -42,14 +42,14 @@ def test_an_indented_fence_takes_its_indentation_from_the_lines() -> None:
 
 
 def test_the_info_string_sets_timeout_folder_and_environment() -> None:
-    found = steps("```sh timeout=2.5 cwd=docs NAME='two words'\n\n# say it\necho\n```")
-    assert found == [Step("sh", "\n# say it\necho\n", 2.5, "docs", (("NAME", "two words"),))]
-    assert found[0].title == "# say it"
+    parsed = parse_steps("```sh timeout=2.5 cwd=docs NAME='two words'\n\n# say it\necho\n```")
+    assert parsed == [Step("sh", "\n# say it\necho\n", 2.5, "docs", (("NAME", "two words"),))]
+    assert parsed[0].title == "# say it"
 
 
 @pytest.mark.parametrize(
     "info", ["timeout=soon", "timeout=-1", "cwd=/etc", "cwd=a/../..", "quickly", "A-B=1", "NAME='open"]
 )
 def test_an_info_string_that_is_not_understood_is_refused(info: str) -> None:
-    with pytest.raises(BlockRefused):
-        steps(f"```sh {info}\necho\n```")
+    with pytest.raises(InvalidBlock):
+        parse_steps(f"```sh {info}\necho\n```")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.waiting import wait_until
 from workers.run import spool
-from workers.run.api import Api
+from workers.run.api import ApiClient
 from workers.run.sender import Sender
 from workers.run.spool import Spool
 
@@ -27,7 +27,7 @@ def writer(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def sender(api: FakeApi, writer: Spool) -> Iterator[Sender]:
-    thread = Sender(writer, Api(api.base, "mcr_secret", timeout=2), ticket_id=3)
+    thread = Sender(writer, ApiClient(api.base, "mcr_secret", timeout=2), ticket_id=3)
     yield thread
     thread.close()
 
@@ -56,7 +56,7 @@ def test_what_was_acknowledged_is_remembered_on_disk(
     fill(writer, 3)
     sender.start()
     assert sender.flush(10)
-    assert spool.acknowledged(tmp_path) == 3
+    assert spool.read_acknowledged(tmp_path) == 3
 
 
 def test_a_server_that_was_down_gets_everything_once_it_is_back(api: FakeApi, writer: Spool, sender: Sender) -> None:
@@ -92,7 +92,7 @@ def test_a_stale_run_stops_sending_and_keeps_its_spool(
     sender.start()
     wait_until(lambda: not sender.is_alive(), what="the end of sending")
     assert sender.refused == status
-    assert len(list(spool.replay(tmp_path))) == 2
+    assert len(list(spool.replay_events(tmp_path))) == 2
     assert not sender.flush(5)
 
 

@@ -18,26 +18,26 @@ def fill(writer: Spool, count: int, event_type: str = "agent.text") -> None:
         writer.append(event_type, {"n": number, "text": "x" * 100})
 
 
-def seqs(run_dir: Path, after: int = 0) -> list[int]:
-    return [event["run_seq"] for event in spool.replay(run_dir, after)]
+def list_seqs(run_dir: Path, after: int = 0) -> list[int]:
+    return [event["run_seq"] for event in spool.replay_events(run_dir, after)]
 
 
 def read_all(writer: Spool) -> list[int]:
     position = Position()
-    found: list[int] = []
+    numbers: list[int] = []
     while True:
         lines, position = writer.batch(position, 7, 100_000)
         if not lines:
-            return found
-        found += [json.loads(line)["run_seq"] for line in lines]
+            return numbers
+        numbers += [json.loads(line)["run_seq"] for line in lines]
 
 
 def test_events_are_numbered_without_a_gap_and_replayed_in_order_over_all_segments(tmp_path: Path) -> None:
     writer = Spool(tmp_path, 80_000)
     fill(writer, 200)
     assert len(list(tmp_path.glob("events*.jsonl"))) > 2
-    assert seqs(tmp_path) == list(range(1, 201))
-    assert seqs(tmp_path, after=150) == list(range(151, 201))
+    assert list_seqs(tmp_path) == list(range(1, 201))
+    assert list_seqs(tmp_path, after=150) == list(range(151, 201))
     assert read_all(writer) == list(range(1, 201))
 
 
@@ -57,7 +57,7 @@ def test_numbering_goes_on_after_a_crash_that_tore_the_last_line(tmp_path: Path)
     with (tmp_path / "events.jsonl").open("ab") as file:
         file.write(b'{"run_seq":4,"ts":"20')
     fill(Spool(tmp_path, PLENTY), 2)
-    assert seqs(tmp_path) == [1, 2, 3, 4, 5]
+    assert list_seqs(tmp_path) == [1, 2, 3, 4, 5]
 
 
 def test_what_the_server_has_makes_room_first(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_full_spool_keeps_only_essential_events_and_says_so_once(tmp_path: Pat
     writer = Spool(tmp_path, 40_000)
     fill(writer, 500)
     assert writer.append("agent.result", {"ok": True})
-    types = [event["event_type"] for event in spool.replay(tmp_path)]
+    types = [event["event_type"] for event in spool.replay_events(tmp_path)]
     assert types.count("agent.notice") == 1
     assert types[-1] == "agent.result"
     assert sum(path.stat().st_size for path in tmp_path.glob("events*")) <= 45_000
@@ -83,13 +83,13 @@ def test_a_full_spool_keeps_only_essential_events_and_says_so_once(tmp_path: Pat
 def test_a_spool_with_room_again_tells_how_many_events_were_not_kept(tmp_path: Path) -> None:
     writer = Spool(tmp_path, 40_000)
     fill(writer, 500)
-    kept = writer.last_seq - 1
+    kept_count = writer.last_seq - 1
     writer.acknowledge(writer.last_seq)
     fill(writer, 1)
-    notice, text = list(spool.replay(tmp_path))[-2:]
-    assert notice["payload"]["text"] == f"{500 - kept} events were not kept while the spool was full."
+    notice, text = list(spool.replay_events(tmp_path))[-2:]
+    assert notice["payload"]["text"] == f"{500 - kept_count} events were not kept while the spool was full."
     assert text["event_type"] == "agent.text"
-    assert seqs(tmp_path)[-1] == writer.last_seq
+    assert list_seqs(tmp_path)[-1] == writer.last_seq
 
 
 def test_a_disk_that_refuses_a_line_gets_no_half_of_it(tmp_path: Path) -> None:
@@ -110,10 +110,10 @@ print(sum(kept), spool.lost)
         check=True,
         env=os.environ,
     )
-    kept, lost = map(int, done.stdout.split())
-    assert kept + lost == 20
+    kept_count, lost = map(int, done.stdout.split())
+    assert kept_count + lost == 20
     assert (tmp_path / "events.jsonl").read_bytes().endswith(b"\n")
-    assert seqs(tmp_path) == list(range(1, kept + 1))
+    assert list_seqs(tmp_path) == list(range(1, kept_count + 1))
 
 
 def test_everything_written_before_a_kill_is_replayed(tmp_path: Path) -> None:
@@ -129,10 +129,10 @@ while True:
     child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
     assert child.stdout
     wait_until(lambda: (tmp_path / "events.jsonl").exists(), what="the spool")
-    printed = [int(child.stdout.readline()) for _ in range(50)]
+    printed_seqs = [int(child.stdout.readline()) for _ in range(50)]
     child.kill()
-    printed += [int(line) for line in child.stdout.read().split(b"\n")[:-1]]
+    printed_seqs += [int(line) for line in child.stdout.read().split(b"\n")[:-1]]
     child.wait()
-    found = seqs(tmp_path)
-    assert found == list(range(1, len(found) + 1))
-    assert len(found) >= printed[-1]
+    numbers = list_seqs(tmp_path)
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= printed_seqs[-1]

@@ -36,7 +36,7 @@ def server(folder: Path) -> Iterator[Tmux]:
     server = Tmux("mc-test", folder)
     yield server
     with suppress(TmuxError):
-        for pane in server.panes():
+        for pane in server.list_panes():
             server.kill_pane(pane.id)
 
 
@@ -57,14 +57,14 @@ def start(server: Tmux, script: str, name: str = "mc-MC-12", **env: str) -> str:
     return server.new_session(name, ["sh", "-c", script], Path("/"), env)
 
 
-def pane_of(server: Tmux, pane_id: str) -> Pane:
-    return next(pane for pane in server.panes() if pane.id == pane_id)
+def find_pane(server: Tmux, pane_id: str) -> Pane:
+    return next(pane for pane in server.list_panes() if pane.id == pane_id)
 
 
-def shows(server: Tmux, pane: str, text: str, lines: int = 50) -> str:
+def wait_for_text(server: Tmux, pane: str, text: str, lines: int = 50) -> str:
     def look() -> str | None:
-        seen = server.capture(pane, lines)
-        return seen if text in seen else None
+        content = server.capture(pane, lines)
+        return content if text in content else None
 
     return wait_until(look, what=f"{text!r} in the pane") or ""
 
@@ -72,26 +72,26 @@ def shows(server: Tmux, pane: str, text: str, lines: int = 50) -> str:
 def test_a_pane_runs_its_command_in_its_folder_with_its_environment(server: Tmux, tmp_path: Path) -> None:
     odd = ["sh", "-c", 'printf "<%s>" "$@" "$PWD" "$WORD"; sleep 300', "sh", "a b", "$HOME", "end;", ";"]
     pane = server.new_session("mc-MC-1", odd, tmp_path, {"WORD": "two words;"})
-    assert f"<a b><$HOME><end;><;><{tmp_path}><two words;>" in shows(server, pane, "words").replace("\n", "")
-    seen = pane_of(server, pane)
-    assert (seen.session, seen.dead, seen.dead_status) == ("mc-MC-1", False, None)
+    assert f"<a b><$HOME><end;><;><{tmp_path}><two words;>" in wait_for_text(server, pane, "words").replace("\n", "")
+    state = find_pane(server, pane)
+    assert (state.session, state.dead, state.dead_status) == ("mc-MC-1", False, None)
 
 
 def test_the_server_does_not_inherit_what_started_it(server: Tmux, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MC_API_TOKEN", "canary-token")
     pane = start(server, "env; echo printed; sleep 300", SHOWN="yes")
-    seen = shows(server, pane, "printed")
-    assert "SHOWN=yes" in seen
-    assert "canary" not in seen
+    content = wait_for_text(server, pane, "printed")
+    assert "SHOWN=yes" in content
+    assert "canary" not in content
 
 
 def test_a_dead_pane_stays_with_its_exit_code_and_its_text(server: Tmux) -> None:
     pane = start(server, "echo last words; read line; exit 3")
-    shows(server, pane, "last words")
+    wait_for_text(server, pane, "last words")
     server.send_keys(pane, "Enter")
-    wait_until(lambda: pane_of(server, pane).dead, what="the end of the program")
+    wait_until(lambda: find_pane(server, pane).dead, what="the end of the program")
     # tmux 3.3a may miss the exit code of a process for good; it never says another one.
-    assert pane_of(server, pane).dead_status in (3, None)
+    assert find_pane(server, pane).dead_status in (3, None)
     assert server.capture(pane, 10).strip() == "last words"
 
 
@@ -100,7 +100,7 @@ def test_a_single_word_is_executed_and_not_given_to_a_shell(server: Tmux, tmp_pa
     program.write_text("#!/bin/sh\necho started\nsleep 300\n")
     program.chmod(0o755)
     pane = server.new_session("mc-MC-2", [str(program)], tmp_path, {})
-    shows(server, pane, "started")
+    wait_for_text(server, pane, "started")
     assert not (tmp_path / "owned").exists()
 
 
@@ -110,15 +110,15 @@ def test_a_second_session_of_the_same_name_waits_for_the_first_to_die(server: Tm
     with pytest.raises(SessionTaken):
         start(server, "sleep 300")
     server.send_keys(first, "Enter")
-    wait_until(lambda: pane_of(server, first).dead, what="the first pane to die")
+    wait_until(lambda: find_pane(server, first).dead, what="the first pane to die")
     second = start(server, "sleep 300")
-    assert {pane.id for pane in server.panes()} == {other, second}
+    assert {pane.id for pane in server.list_panes()} == {other, second}
 
 
 def test_text_of_any_kind_and_length_is_typed_exactly(server: Tmux, tmp_path: Path) -> None:
     text = '-l semi; "quoted" $HOME;\n' + "x" * 1700 + "\nsecond;\n" + "y" * 600
     pane = start(server, f"stty -icanon -echo; printf ready; head -c {len(text)} > {tmp_path}/typed; sleep 300")
-    shows(server, pane, "ready")
+    wait_for_text(server, pane, "ready")
     server.send_text(pane, text)
     wait_until(lambda: (tmp_path / "typed").stat().st_size == len(text), what="the text")
     assert (tmp_path / "typed").read_text() == text
@@ -127,7 +127,7 @@ def test_text_of_any_kind_and_length_is_typed_exactly(server: Tmux, tmp_path: Pa
 def test_pasted_text_arrives_whole(server: Tmux, tmp_path: Path) -> None:
     text = "first\n" + "z" * 20_000
     pane = start(server, f"stty -icanon -echo; printf ready; head -c {len(text)} > {tmp_path}/typed; sleep 300")
-    shows(server, pane, "ready")
+    wait_for_text(server, pane, "ready")
     server.paste(pane, text)
     wait_until(lambda: (tmp_path / "typed").stat().st_size >= len(text) - 2, what="the text")
     assert (tmp_path / "typed").read_text().endswith("z" * 20_000)
@@ -145,7 +145,7 @@ def test_what_a_pane_prints_is_piped_to_a_private_file_of_any_name(server: Tmux,
 
 def test_scrolled_lines_are_captured_up_to_the_number_asked_for(server: Tmux) -> None:
     pane = start(server, "seq 1 500; echo end; sleep 300")
-    shows(server, pane, "end")
+    wait_for_text(server, pane, "end")
     assert server.capture(pane, 101).splitlines() == [*map(str, range(401, 501)), "end"]
 
 
@@ -153,15 +153,15 @@ def test_a_pane_is_resized(server: Tmux) -> None:
     pane = start(server, "read line; stty size; sleep 300")
     server.resize(pane, 123, 45)
     server.send_keys(pane, "Enter")
-    shows(server, pane, "45 123")
+    wait_for_text(server, pane, "45 123")
 
 
 def test_no_server_is_an_answer_of_its_own(server: Tmux) -> None:
     with pytest.raises(NoServer):
-        server.panes()
+        server.list_panes()
     server.kill_pane(start(server, "sleep 300"))
     with pytest.raises(NoServer):
-        server.panes()
+        server.list_panes()
 
 
 def test_an_unknown_pane_is_a_failure(server: Tmux) -> None:
@@ -172,26 +172,26 @@ def test_an_unknown_pane_is_a_failure(server: Tmux) -> None:
 
 def test_a_missing_tmux_is_named(folder: Path) -> None:
     with pytest.raises(TmuxMissing):
-        Tmux("mc-test", folder, binary="no-such-tmux").panes()
+        Tmux("mc-test", folder, binary="no-such-tmux").list_panes()
 
 
 def test_a_failing_tmux_is_a_failure_and_not_an_empty_list(fake: Callable[[str], Tmux]) -> None:
     with pytest.raises(TmuxFailed, match="lost server"):
-        fake("echo 'lost server' >&2; exit 1").panes()
+        fake("echo 'lost server' >&2; exit 1").list_panes()
 
 
 def test_a_hanging_tmux_is_given_up_with_its_children(fake: Callable[[str], Tmux], tmp_path: Path) -> None:
-    hanging = fake(f"sleep 300 & echo $! > {tmp_path}/child; wait")
+    hung_server = fake(f"sleep 300 & echo $! > {tmp_path}/child; wait")
     with pytest.raises(TmuxHung):
-        hanging.panes()
+        hung_server.list_panes()
     child = int((tmp_path / "child").read_text())
     wait_until(lambda: processes.identify(child) is None, what="the child to be gone")
 
 
-@pytest.mark.parametrize("said", ["", "%0|12", "garbage", "%0|12|0||mc-MC-1\\nrubbish", "%x|1|0||a", "%0|1|0||"])
-def test_garbage_is_an_error_and_not_an_empty_list(fake: Callable[[str], Tmux], said: str) -> None:
+@pytest.mark.parametrize("output", ["", "%0|12", "garbage", "%0|12|0||mc-MC-1\\nrubbish", "%x|1|0||a", "%0|1|0||"])
+def test_garbage_is_an_error_and_not_an_empty_list(fake: Callable[[str], Tmux], output: str) -> None:
     with pytest.raises(TmuxGarbage):
-        fake(f"printf '{said.replace('%', '%%')}'").panes()
+        fake(f"printf '{output.replace('%', '%%')}'").list_panes()
 
 
 def test_garbage_in_place_of_a_pane_id_is_an_error(fake: Callable[[str], Tmux]) -> None:
@@ -219,4 +219,4 @@ def test_a_folder_open_to_others_is_refused(server: Tmux, folder: Path) -> None:
     with pytest.raises(TmuxFailed, match="open to others"):
         start(server, "sleep 300")
     with pytest.raises(NoServer):
-        server.panes()
+        server.list_panes()

@@ -9,21 +9,21 @@ import pytest
 from tickets.runs.reports import RunReport
 from workers.run import failure_record, verdict
 from workers.run.run_facts import RunFacts
-from workers.run.verdict import Cause, Failure, Verdict
+from workers.run.verdict import Cause, RunFailure, Verdict
 
-from .runs import spec_for
+from .runs import build_spec
 
 NONCE = "0123456789abcdef0123456789abcdef"
 
 
-def facts(*events: tuple[str, dict[str, Any]]) -> RunFacts:
-    known = RunFacts()
+def build_facts(*events: tuple[str, dict[str, Any]]) -> RunFacts:
+    run_facts = RunFacts()
     for kind, payload in events:
-        known.take(f"agent.{kind}", payload)
-    return known
+        run_facts.take(f"agent.{kind}", payload)
+    return run_facts
 
 
-def ended(text: str, **payload: Any) -> tuple[str, dict[str, Any]]:
+def build_result(text: str, **payload: Any) -> tuple[str, dict[str, Any]]:
     return ("result", {"ok": True, "text": text, **payload})
 
 
@@ -40,9 +40,9 @@ def ended(text: str, **payload: Any) -> tuple[str, dict[str, Any]]:
     ],
 )
 def test_the_last_verdict_line_of_a_message_counts_with_what_follows_it(message: str, kind: str, summary: str) -> None:
-    found = verdict.from_message(message)
-    assert found
-    assert (found.kind, found.summary) == (kind, summary)
+    result = verdict.parse_message(message)
+    assert result
+    assert (result.kind, result.summary) == (kind, summary)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_the_last_verdict_line_of_a_message_counts_with_what_follows_it(message:
 )
 def test_prose_and_code_are_no_verdict(message: str) -> None:
     """Regression: completion was judged by keywords."""
-    assert verdict.from_message(message) is None
+    assert verdict.parse_message(message) is None
 
 
 @pytest.mark.parametrize(
-    "written",
+    "content",
     [
         b"",
         b"{",
@@ -64,18 +64,18 @@ def test_prose_and_code_are_no_verdict(message: str) -> None:
         json.dumps({"verdict": "done", "nonce": "f" * 32}).encode(),
     ],
 )
-def test_a_signal_that_is_not_this_runs_own_is_none(tmp_path: Path, written: bytes) -> None:
-    (tmp_path / "signal.json").write_bytes(written)
-    assert verdict.from_signal(tmp_path, NONCE) is None
+def test_a_signal_that_is_not_this_runs_own_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "signal.json").write_bytes(content)
+    assert verdict.read_signal(tmp_path, NONCE) is None
 
 
 def test_a_signals_claims_and_question_are_kept(tmp_path: Path) -> None:
-    asked = {"questions": [{"text": "Red?", "choices": [{"label": "yes"}]}]}
+    question = {"questions": [{"text": "Red?", "choices": [{"label": "yes"}]}]}
     claims = [{"kind": "test", "text": "all pass", "item": 0}]
-    signal = {"verdict": "question", "summary": "Red?", "question": asked, "claims": claims, "nonce": NONCE}
+    signal = {"verdict": "question", "summary": "Red?", "question": question, "claims": claims, "nonce": NONCE}
     (tmp_path / "signal.json").write_text(json.dumps(signal))
-    found = verdict.from_signal(tmp_path, NONCE)
-    assert found == Verdict("question", "Red?", {"request": "verdict", **asked}, tuple(claims))
+    result = verdict.read_signal(tmp_path, NONCE)
+    assert result == Verdict("question", "Red?", {"request": "verdict", **question}, tuple(claims))
 
 
 def test_a_claim_out_of_shape_does_not_cost_the_verdict(tmp_path: Path) -> None:
@@ -83,51 +83,63 @@ def test_a_claim_out_of_shape_does_not_cost_the_verdict(tmp_path: Path) -> None:
     odd = [{"text": "x", "item": -1}, {"kind": "y" * 300, "text": "nul \0" + "z" * 200_000}, {"text": " "}, "?", {}]
     signal = {"verdict": "done", "summary": "s\0", "claims": odd + [{"text": "more"}] * 300, "nonce": NONCE}
     (tmp_path / "signal.json").write_text(json.dumps(signal))
-    found = verdict.from_signal(tmp_path, NONCE)
-    assert found and found.summary == "s"
-    report = RunReport.model_validate(verdict.report(spec_for(tmp_path), found, facts(), 0, None))
+    result = verdict.read_signal(tmp_path, NONCE)
+    assert result and result.summary == "s"
+    report = RunReport.model_validate(verdict.build_report(build_spec(tmp_path), result, build_facts(), 0, None))
     assert (len(report.claims) <= 200, report.claims[0].item, report.claims[1].text[:6]) == (True, None, "nul zz")
 
 
-SAID = Verdict("done", "signalled")
+SIGNALLED = Verdict("done", "signalled")
 LATE = Cause("timed_out", "too late", "turn")
 
 
 @pytest.mark.parametrize(
-    ("known", "signal", "cause", "code", "expected"),
+    ("run_facts", "signal", "cause", "code", "expected"),
     [
-        (facts(ended("DONE: x")), None, Cause("finished"), 0, "done"),
-        (facts(ended("DONE: x")), None, None, 1, "done"),
-        (facts(ended("DONE: x")), None, Cause("stopped", "parked", "parked"), 0, "stopped"),
-        (facts(), SAID, LATE, -15, "done"),
-        (facts(), SAID, Cause("stopped", "parked", "parked"), 0, "stopped"),
-        (facts(), None, LATE, -15, "timed_out"),
-        (facts(), None, None, 0, "protocol_violation"),
-        (facts(), None, None, 2, "failed"),
-        (facts(ended("DONE: x"), ("text", {"text": "More work."})), None, None, 0, "protocol_violation"),
-        (facts(("result", {"ok": False, "text": "x", "failure": "network"})), None, Cause("finished"), 1, "failed"),
-        (facts(("result", {"ok": False, "stop_reason": "interrupted"})), None, None, 0, "protocol_violation"),
-        (facts(("error", {"failure": "usage_limit", "message": "x"})), None, None, 1, "usage_limited"),
-        (facts(("error", {"failure": "network", "message": "x"}), ended("DONE: y")), None, None, 0, "done"),
+        (build_facts(build_result("DONE: x")), None, Cause("finished"), 0, "done"),
+        (build_facts(build_result("DONE: x")), None, None, 1, "done"),
+        (build_facts(build_result("DONE: x")), None, Cause("stopped", "parked", "parked"), 0, "stopped"),
+        (build_facts(), SIGNALLED, LATE, -15, "done"),
+        (build_facts(), SIGNALLED, Cause("stopped", "parked", "parked"), 0, "stopped"),
+        (build_facts(), None, LATE, -15, "timed_out"),
+        (build_facts(), None, None, 0, "protocol_violation"),
+        (build_facts(), None, None, 2, "failed"),
+        (build_facts(build_result("DONE: x"), ("text", {"text": "More work."})), None, None, 0, "protocol_violation"),
+        (
+            build_facts(("result", {"ok": False, "text": "x", "failure": "network"})),
+            None,
+            Cause("finished"),
+            1,
+            "failed",
+        ),
+        (build_facts(("result", {"ok": False, "stop_reason": "interrupted"})), None, None, 0, "protocol_violation"),
+        (build_facts(("error", {"failure": "usage_limit", "message": "x"})), None, None, 1, "usage_limited"),
+        (
+            build_facts(("error", {"failure": "network", "message": "x"}), build_result("DONE: y")),
+            None,
+            None,
+            0,
+            "done",
+        ),
     ],
 )
 def test_the_verdict_of_a_run(
-    known: RunFacts, signal: Verdict | None, cause: Cause | None, code: int, expected: str
+    run_facts: RunFacts, signal: Verdict | None, cause: Cause | None, code: int, expected: str
 ) -> None:
-    assert verdict.conclude(known, signal, cause, code).kind == expected
+    assert verdict.conclude(run_facts, signal, cause, code).kind == expected
 
 
 def test_a_question_that_waited_too_long_becomes_the_verdict() -> None:
-    asked = {"request": "q-1", "questions": [{"text": "Red?", "choices": []}]}
-    found = verdict.conclude(facts(("question", asked)), None, Cause("stopped", "No answer.", "timeout"), 0)
-    assert (found.kind, found.summary, found.question) == ("question", "Red?", asked)
+    question = {"request": "q-1", "questions": [{"text": "Red?", "choices": []}]}
+    result = verdict.conclude(build_facts(("question", question)), None, Cause("stopped", "No answer.", "timeout"), 0)
+    assert (result.kind, result.summary, result.question) == ("question", "Red?", question)
 
 
 def test_a_run_without_a_verdict_leaves_its_terminal_state_and_last_words(tmp_path: Path) -> None:
-    spec = spec_for(tmp_path)
-    own = Verdict("failed", "No login.", failure=Failure("authentication", "No login."))
-    known = facts(("text", {"text": "│ Thinking… │"}), ("tool_result", {"output": "last output"}))
-    report = verdict.report(spec, own, known, 1, None)
+    spec = build_spec(tmp_path)
+    own = Verdict("failed", "No login.", failure=RunFailure("authentication", "No login."))
+    run_facts = build_facts(("text", {"text": "│ Thinking… │"}), ("tool_result", {"output": "last output"}))
+    report = verdict.build_report(spec, own, run_facts, 1, None)
     record = report["terminal"]
     assert set(record) == {"status", "summary", "root_cause", "stop_condition", "artifacts"}
     assert record["root_cause"] == "The agent's program is not logged in or was refused. No login."
@@ -137,7 +149,7 @@ def test_a_run_without_a_verdict_leaves_its_terminal_state_and_last_words(tmp_pa
 
 def test_a_sweep_keeps_words_and_drops_decoration_redraws_and_footers() -> None:
     screen = "\x1b[2J╭────╮\n│ The fix │\n╰────╯\n⠋ Working\n⠙ Working\n⠹ Working\n✻ esc to interrupt\nis in place.\n"
-    swept = failure_record.sweep(screen)
+    swept = failure_record.extract_tail(screen)
     assert swept
     assert [line.strip() for line in swept.splitlines() if line.strip()] == ["The fix", "Working", "is in place."]
-    assert failure_record.sweep("╭──╮\n\x1b[0m\n") is None
+    assert failure_record.extract_tail("╭──╮\n\x1b[0m\n") is None

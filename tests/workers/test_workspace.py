@@ -22,16 +22,16 @@ from workers.repository.workspace import (
     WorkspaceBusy,
     WorkspaceError,
 )
-from workers.repository.workspace_slots import Record, Slot
+from workers.repository.workspace_slots import SlotRecord, WorkspaceSlot
 
-from .repositories import commit, git, repository
+from .repositories import commit, create_repository, git
 
 FIRST, SECOND, THIRD = "mc/MC-1-first", "mc/MC-2-second", "mc/MC-3-third"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    repo = repository(tmp_path / "project", a="base\n")
+    repo = create_repository(tmp_path / "project", a="base\n")
     (repo / ".gitignore").write_text("cache/\n.env\n")
     commit(repo, "ignore")
     return repo
@@ -64,9 +64,9 @@ def test_a_dirty_project_folder_is_not_touched(project: Path, pool: Path) -> Non
     (project / "a.txt").write_text("being edited\n")
     (project / "untracked").write_text("mine\n")
     before = git(project, "status", "--porcelain=v1", "--branch")
-    found = acquire(project, pool, FIRST)
+    slot = acquire(project, pool, FIRST)
     assert git(project, "status", "--porcelain=v1", "--branch") == before
-    assert (found.path / "a.txt").read_text() == "base\n"
+    assert (slot.path / "a.txt").read_text() == "base\n"
 
 
 def test_a_released_slot_is_reused_and_its_uncommitted_work_saved(project: Path, pool: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_full_pool_says_so(project: Path, pool: Path) -> None:
     acquire(project, pool, FIRST, limit=1)
     with pytest.raises(PoolFull, match="limit 1"):
         acquire(project, pool, SECOND, limit=1)
-    assert workspace.held(pool) == {pool / "pool-1": "run-1"}
+    assert workspace.list_held_slots(pool) == {pool / "pool-1": "run-1"}
 
 
 def test_a_late_release_of_an_earlier_run_frees_nothing(project: Path, pool: Path) -> None:
@@ -149,18 +149,18 @@ def test_an_unreadable_record_counts_as_held(project: Path, pool: Path) -> None:
         acquire(project, pool, SECOND, limit=1)
 
 
-def _acquire_together(barrier: Barrier, found: Queue[Path], project: Path, pool: Path, branch: str) -> None:
+def _acquire_together(barrier: Barrier, queue: Queue[Path], project: Path, pool: Path, branch: str) -> None:
     barrier.wait(timeout=30)
-    found.put(acquire(project, pool, branch).path)
+    queue.put(acquire(project, pool, branch).path)
 
 
 def test_processes_that_acquire_at_once_get_slots_of_their_own(project: Path, pool: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    barrier, found = context.Barrier(4), context.Queue()
+    barrier, queue = context.Barrier(4), context.Queue()
     branches = [f"mc/MC-{number}" for number in range(1, 5)]
     for branch in branches:
-        context.Process(target=_acquire_together, args=(barrier, found, project, pool, branch)).start()
-    paths = {found.get(timeout=60) for _ in branches}
+        context.Process(target=_acquire_together, args=(barrier, queue, project, pool, branch)).start()
+    paths = {queue.get(timeout=60) for _ in branches}
     assert len(paths) == 4
     assert {git(path, "branch", "--show-current") for path in paths} == set(branches)
 
@@ -168,7 +168,7 @@ def test_processes_that_acquire_at_once_get_slots_of_their_own(project: Path, po
 def test_a_slot_that_is_changing_hands_is_left_alone(project: Path, pool: Path) -> None:
     one = acquire(project, pool, FIRST, limit=1)
     workspace.release(one.path, "run-1")
-    with Slot(one.path).locked() as mine:
+    with WorkspaceSlot(one.path).locked() as mine:
         assert mine
         with pytest.raises(PoolFull):
             acquire(project, pool, SECOND, limit=1)
@@ -179,7 +179,7 @@ def test_a_slot_that_is_changing_hands_is_left_alone(project: Path, pool: Path) 
 def test_a_slot_whose_preparation_was_cut_short_is_prepared_anew(project: Path, pool: Path) -> None:
     one = acquire(project, pool, FIRST, limit=1)
     (one.path / "a.txt").unlink()
-    Slot(one.path).write(Record("preparing", FIRST))
+    WorkspaceSlot(one.path).write(SlotRecord("preparing", FIRST))
     again = acquire(project, pool, FIRST, limit=1)
     assert not again.resumed
     assert (again.path / "a.txt").read_text() == "base\n"
@@ -222,7 +222,7 @@ def test_commits_on_no_branch_are_saved(project: Path, pool: Path) -> None:
 
 def test_a_slot_with_a_repository_inside_is_not_cleaned_but_passed_over(project: Path, pool: Path) -> None:
     one = acquire(project, pool, FIRST, limit=1)
-    nested = repository(one.path / "nested", work="precious\n")
+    nested = create_repository(one.path / "nested", work="precious\n")
     workspace.release(one.path, "run-1")
     with pytest.raises(PoolFull, match="nested"):
         acquire(project, pool, SECOND, limit=1)
@@ -234,7 +234,7 @@ def test_a_slot_with_a_repository_inside_is_not_cleaned_but_passed_over(project:
 def test_a_foreign_folder_in_the_pool_is_never_touched(project: Path, pool: Path) -> None:
     (pool / "pool-1").mkdir(parents=True)
     (pool / "pool-1" / "mine").write_text("keep")
-    repository(pool / "pool-2")
+    create_repository(pool / "pool-2")
     with pytest.raises(PoolFull, match="pool-1 is not a worktree") as refusal:
         acquire(project, pool, FIRST, limit=2)
     assert "pool-2 belongs to another repository" in str(refusal.value)
@@ -242,17 +242,17 @@ def test_a_foreign_folder_in_the_pool_is_never_touched(project: Path, pool: Path
 
 
 def test_only_clean_and_merged_slots_are_pruned(project: Path, pool: Path) -> None:
-    merged, dirty, ahead, held = (acquire(project, pool, f"mc/MC-{number}") for number in range(1, 5))
+    merged, dirty, ahead, held_slot = (acquire(project, pool, f"mc/MC-{number}") for number in range(1, 5))
     (dirty.path / "new.txt").write_text("uncommitted\n")
     commit(ahead.path, a="not merged\n")
-    for each in (merged, dirty, ahead):
-        workspace.release(each.path, "run-1")
+    for slot in (merged, dirty, ahead):
+        workspace.release(slot.path, "run-1")
     assert workspace.prune(project, "main", pool) == [merged.path]
     assert not merged.path.exists()
     assert git(project, "branch", "--list", "mc/MC-1")
     assert dirty.path.exists()
     assert ahead.path.exists()
-    assert held.path.exists()
+    assert held_slot.path.exists()
 
 
 def test_a_discarded_slot_leaves_its_branch_and_a_saved_ref(project: Path, pool: Path) -> None:
@@ -261,8 +261,8 @@ def test_a_discarded_slot_leaves_its_branch_and_a_saved_ref(project: Path, pool:
     with pytest.raises(WorkspaceBusy):
         workspace.discard(project, one.path)
     workspace.release(one.path, "run-1")
-    saved = workspace.discard(project, one.path)
-    assert git(project, "show", f"{saved}:new.txt") == "uncommitted"
+    saved_ref = workspace.discard(project, one.path)
+    assert git(project, "show", f"{saved_ref}:new.txt") == "uncommitted"
     assert not one.path.exists()
     assert git(project, "branch", "--list", FIRST)
 
@@ -289,19 +289,19 @@ def test_a_base_known_only_from_the_remote_is_used(project: Path, pool: Path, tm
     git(project, "branch", "release")
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(project), str(clone))
-    found = workspace.acquire(clone, "release", FIRST, pool, 1, "run-1")
-    assert found.base_sha == git(project, "rev-parse", "release")
+    slot = workspace.acquire(clone, "release", FIRST, pool, 1, "run-1")
+    assert slot.base_sha == git(project, "rev-parse", "release")
 
 
 def test_a_ticket_without_a_project_gets_an_empty_folder_and_later_the_same(tmp_path: Path) -> None:
-    one = workspace.scratch(tmp_path / "scratch", "MC-7")
+    one = workspace.make_scratch_folder(tmp_path / "scratch", "MC-7")
     assert one == Workspace(tmp_path / "scratch" / "MC-7", None, None, None, None, reused=False)
     (one.path / "note").write_text("kept")
-    again = workspace.scratch(tmp_path / "scratch", "MC-7")
+    again = workspace.make_scratch_folder(tmp_path / "scratch", "MC-7")
     assert again.resumed
     assert (again.path / "note").exists()
     with pytest.raises(ValueError, match="identifier"):
-        workspace.scratch(tmp_path / "scratch", "../MC-7")
+        workspace.make_scratch_folder(tmp_path / "scratch", "../MC-7")
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_a_ticket_without_a_project_gets_an_empty_folder_and_later_the_same(tmp_
     ],
 )
 def test_a_title_becomes_a_branch_name(tmp_path: Path, title: str, branch: str) -> None:
-    assert workspace.branch_name("MC-3", title) == branch
+    assert workspace.format_branch_name("MC-3", title) == branch
     git(tmp_path, "check-ref-format", "--branch", branch)
 
 
@@ -330,12 +330,12 @@ def test_files_are_linked_and_never_seen_as_changes(project: Path, pool: Path) -
     (project / "cache").mkdir()
     (project / "config").mkdir()
     (project / "config" / "local.toml").write_text("x = 1\n")
-    found = acquire(project, pool, FIRST)
+    slot = acquire(project, pool, FIRST)
     for _ in range(2):
-        link_files(project, found.path, [".env", "cache", "config/local.toml"])
-    assert (found.path / ".env").read_text() == "SECRET=1\n"
-    assert (found.path / "config" / "local.toml").resolve() == project / "config" / "local.toml"
-    assert git(found.path, "status", "--porcelain") == ""
+        link_files(project, slot.path, [".env", "cache", "config/local.toml"])
+    assert (slot.path / ".env").read_text() == "SECRET=1\n"
+    assert (slot.path / "config" / "local.toml").resolve() == project / "config" / "local.toml"
+    assert git(slot.path, "status", "--porcelain") == ""
 
 
 @pytest.mark.parametrize(
@@ -346,18 +346,18 @@ def test_a_link_that_leaves_the_folder_or_hides_a_file_is_refused(
 ) -> None:
     (tmp_path / "other").write_text("outside")
     (project / "out").symlink_to(tmp_path / "other")
-    found = acquire(project, pool, FIRST)
+    slot = acquire(project, pool, FIRST)
     with pytest.raises(LinkRefused):
-        link_files(project, found.path, [name])
+        link_files(project, slot.path, [name])
 
 
 def test_a_failing_set_up_shows_how_it_ended(tmp_path: Path) -> None:
     env = {"PATH": "/usr/bin:/bin"}
-    workspace.set_up(tmp_path, ["sh", "-c", "echo done > made"], env, 10)
+    workspace.run_set_up(tmp_path, ["sh", "-c", "echo done > made"], env, 10)
     assert (tmp_path / "made").exists()
     with pytest.raises(SetUpFailed, match=r"failed \(3\):\nlast words"):
-        workspace.set_up(tmp_path, ["sh", "-c", "echo last words >&2; exit 3"], env, 10)
+        workspace.run_set_up(tmp_path, ["sh", "-c", "echo last words >&2; exit 3"], env, 10)
     with pytest.raises(SetUpFailed, match="did not end within"):
-        workspace.set_up(tmp_path, ["sleep", "300"], env, 0.2)
+        workspace.run_set_up(tmp_path, ["sleep", "300"], env, 0.2)
     with pytest.raises(SetUpFailed, match="cannot be started"):
-        workspace.set_up(tmp_path, ["no-such-program"], env, 1)
+        workspace.run_set_up(tmp_path, ["no-such-program"], env, 1)

@@ -15,10 +15,10 @@ import pytest
 
 from tests.waiting import wait_until
 from workers.run import launch
-from workers.run.lock import locked
+from workers.run.lock import hold_lock
 
 from .fake_api import FakeApi, serving
-from .runs import Run, acting, running
+from .runs import Run, build_scripted_fields, running
 
 BLOCK = "```sh\n{}\n```\n"
 
@@ -48,7 +48,7 @@ def worktree(tmp_path: Path) -> Path:
 
 
 def act(folder: Path, api: FakeApi, *lines: str, **changes: Any) -> Any:
-    return running(folder, api.base, "\n".join(lines), **acting(folder, **changes))
+    return running(folder, api.base, "\n".join(lines), **build_scripted_fields(folder, **changes))
 
 
 def numbers(api: FakeApi) -> list[int]:
@@ -69,11 +69,16 @@ def test_a_run_ends_in_a_report_with_observations_that_mission_control_made_itse
     assert report == api.reports[0]
     assert (report["verdict"], report["failure"], report["exit_code"]) == ("done", None, 0)
     assert report["summary"].startswith("1 step ran, committed as ")
-    seen = report["observations"]
-    assert [commit["subject"] for commit in seen["commits"]] == ["MC-3: Say hello"]
-    assert seen["head_sha"] == git(worktree, "rev-parse", "HEAD")
-    assert (seen["files_changed"], seen["insertions"], seen["deletions"], seen["dirty"]) == (2, 2, 1, [])
-    assert (seen["check"]["exit_code"], seen["check"]["tail"]) == (0, "checked\n")
+    observations = report["observations"]
+    assert [commit["subject"] for commit in observations["commits"]] == ["MC-3: Say hello"]
+    assert observations["head_sha"] == git(worktree, "rev-parse", "HEAD")
+    assert (
+        observations["files_changed"],
+        observations["insertions"],
+        observations["deletions"],
+        observations["dirty"],
+    ) == (2, 2, 1, [])
+    assert (observations["check"]["exit_code"], observations["check"]["tail"]) == (0, "checked\n")
     assert (run.dir / "reported").read_text() == "200"
     assert json.loads((run.dir / "exit.json").read_text())["verdict"] == "done"
     assert numbers(api) == list(range(1, len(api.events) + 1))
@@ -92,8 +97,8 @@ def test_a_failing_check_is_run_on_the_base_as_well(tmp_path: Path, worktree: Pa
     base = git(worktree, "rev-parse", "HEAD")
     changes = {"base_sha": base, "repository": str(tmp_path), "check": ("grep", "-q", "43", "answer.txt")}
     with running(tmp_path, api.base, BLOCK.format("echo 42 > answer.txt"), **changes) as run:
-        seen = run.wait()["observations"]
-    assert (seen["check"]["exit_code"], seen["check_base"]["exit_code"]) == (1, 1)
+        observations = run.wait()["observations"]
+    assert (observations["check"]["exit_code"], observations["check_base"]["exit_code"]) == (1, 1)
 
 
 def test_every_file_of_a_run_is_its_owners_alone(tmp_path: Path, api: FakeApi) -> None:
@@ -198,7 +203,7 @@ def test_a_usage_limit_keeps_the_time_when_it_is_lifted(tmp_path: Path, api: Fak
 def test_a_garbled_huge_or_merged_line_never_ends_a_run(tmp_path: Path, api: FakeApi, line: str) -> None:
     with act(tmp_path, api, f"print {line}", "result DONE: still here", limits={"line_bytes": 200_000}) as run:
         assert run.wait()["verdict"] == "done"
-    assert run.events("agent.raw") or [each["text"] for each in run.events("agent.progress")] == ["a", "b"]
+    assert run.events("agent.raw") or [payload["text"] for payload in run.events("agent.progress")] == ["a", "b"]
     assert "\x1b" not in run.screen
     assert "\x00" not in run.screen
 
@@ -218,9 +223,9 @@ def test_no_secret_gets_into_spool_pane_report_or_stream(tmp_path: Path, api: Fa
     with act(tmp_path, api, *lines, f"result DONE: used {secret}", secrets=(secret,)) as run:
         report = run.wait()
     assert report["summary"] == "used [redacted]"
-    written = b"".join(path.read_bytes() for path in run.dir.iterdir() if path.name not in ("spec.json", "prompt.md"))
-    assert secret.encode() not in written + json.dumps([api.events, api.reports]).encode() + run.screen.encode()
-    assert "".join(each["text"] for each in run.events("agent.delta")).startswith("see ")
+    content = b"".join(path.read_bytes() for path in run.dir.iterdir() if path.name not in ("spec.json", "prompt.md"))
+    assert secret.encode() not in content + json.dumps([api.events, api.reports]).encode() + run.screen.encode()
+    assert "".join(payload["text"] for payload in run.events("agent.delta")).startswith("see ")
 
 
 # Messages
@@ -235,9 +240,9 @@ def test_a_message_is_delivered_once_and_before_the_verdict_counts(tmp_path: Pat
         gate.touch()
         report = run.wait()
     assert (report["verdict"], report["summary"]) == ("review", "after the message")
-    states = [each["state"] for each in run.events("agent.receipt")]
+    states = [payload["state"] for payload in run.events("agent.receipt")]
     assert states in (["queued", "delivered", "accepted"], ["queued", "accepted"]), "none is taken back"
-    assert [each["source"] for each in run.events("agent.input")] == ["echo", "message"]
+    assert [payload["source"] for payload in run.events("agent.input")] == ["echo", "message"]
 
 
 def test_a_verdict_waits_for_a_message_that_the_agent_has_not_taken_up_yet(tmp_path: Path, api: FakeApi) -> None:
@@ -311,7 +316,7 @@ def test_an_agent_that_ignores_everything_and_its_orphans_are_gone_within_15_sec
         orphan = int(
             wait_until(lambda: (tmp_path / "orphan").exists() and (tmp_path / "orphan").read_text(), what="it")
         )
-        assert orphan in [each.pid for each in run.survivors()]
+        assert orphan in [process.pid for process in run.survivors()]
         api.control["stop"] = {"reason": "Enough.", "code": "operator", "grace_seconds": 1}
         report = run.wait(timeout=20)
         assert run.survivors() == []
@@ -384,27 +389,27 @@ def test_a_budget_ends_the_run(tmp_path: Path, api: FakeApi) -> None:
 def test_a_second_wrapper_a_revoked_run_and_a_run_of_before_are_refused(tmp_path: Path, api: FakeApi) -> None:
     with act(tmp_path, api, f"wait {tmp_path / 'gate'}", "result DONE: x") as run:
         run.event("agent.input")
-        assert not launch.revoke(run.dir)
+        assert not launch.revoke_run(run.dir)
         assert _exit_code(run) == 75
         (tmp_path / "gate").touch()
         run.wait()
         assert _exit_code(run) == 75
-        assert launch.revoke(run.dir)
+        assert launch.revoke_run(run.dir)
     assert len(api.reports) == 1
 
 
 def test_a_revoked_run_never_starts(tmp_path: Path, api: FakeApi) -> None:
     run = Run(tmp_path, api.base, "x")
-    assert launch.revoke(run.dir)
+    assert launch.revoke_run(run.dir)
     assert _exit_code(run) == 75
     assert not api.posts
 
 
 def test_a_glance_at_the_lock_does_not_cost_a_run_its_start(tmp_path: Path, api: FakeApi) -> None:
     run = Run(tmp_path, api.base, BLOCK.format("true"))
-    with locked(run.dir):
+    with hold_lock(run.dir):
         run.start()
-        wait_until(lambda: run.wrapper and _opened(run.wrapper.pid, run.dir / "lock"), what="the wrapper at the lock")
+        wait_until(lambda: run.wrapper and _has_open(run.wrapper.pid, run.dir / "lock"), what="the wrapper at the lock")
     try:
         assert run.wait()["verdict"] == "done"
     finally:
@@ -416,9 +421,9 @@ def _exit_code(run: Run) -> int:
     return subprocess.run(command, cwd=launch.ROOT, capture_output=True, check=False).returncode
 
 
-def _opened(pid: int, path: Path) -> bool:
+def _has_open(pid: int, path: Path) -> bool:
     folder = Path(f"/proc/{pid}/fd")
-    return any(os.path.realpath(each) == str(path) for each in folder.iterdir())
+    return any(os.path.realpath(link) == str(path) for link in folder.iterdir())
 
 
 # Size

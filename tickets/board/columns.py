@@ -16,23 +16,23 @@ from models import AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ti
 from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle import transitions
 from tickets.lifecycle.moves import Move
-from tickets.lifecycle.schemas import tags_of
+from tickets.lifecycle.schemas import load_tags
 from tickets.lifecycle.transitions import MoveContext
 from tickets.runs import runtime
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Invalid
-from tickets.shared.paging import NEWEST, Conditions, Lists, Order, counts, pages
+from tickets.shared.paging import NEWEST, Conditions, Lists, Order, count_tickets, load_pages
 from tickets.shared.ticket_row import AnyTicket
 from tickets.team import agents
 from tickets.workflow import landing
 
 from . import status_reason
-from .status_reason import Reason
+from .status_reason import StatusReason
 
-PAGE = 30
-KEPT = 64
+PAGE_SIZE = 30
+CACHE_SIZE = 64
 """Of how many ways to look at the board the statements are kept."""
-ATTENTION = {TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED}
+ATTENTION_STATES = {TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +46,40 @@ class Filters:
     q: str = ""
     archived: str = ""
 
-    def on_board(self) -> Conditions:
+    def build_board_conditions(self) -> Conditions:
         """The conditions, and whether archived tickets are meant."""
         return [Ticket.archived == (true() if self.archived else false()), *self.conditions()]
 
     def conditions(self) -> Conditions:
         """Raises `Invalid` for a tag or priority that does not exist."""
-        found: Conditions = []
+        clauses: Conditions = []
         if self.project:
-            found.append(Ticket.project_id == select(Project.id).where(Project.slug == self.project).scalar_subquery())
+            clauses.append(
+                Ticket.project_id == select(Project.id).where(Project.slug == self.project).scalar_subquery()
+            )
         if self.assigned_to:
-            found.append(Ticket.assigned_to == self.assigned_to)
+            clauses.append(Ticket.assigned_to == self.assigned_to)
         if self.tag:
             tagged = select(TicketTag.ticket_id).where(
-                TicketTag.tag == _known("tag", self.tag, [tag.value for tag in Tag])
+                TicketTag.tag == _require_choice("tag", self.tag, [tag.value for tag in Tag])
             )
-            found.append(Ticket.id.in_(tagged))
+            clauses.append(Ticket.id.in_(tagged))
         if self.priority:
-            name = _known("priority", self.priority, [priority.label for priority in Priority])
-            found.append(Ticket.priority == Priority[name.upper()])
+            name = _require_choice("priority", self.priority, [priority.label for priority in Priority])
+            clauses.append(Ticket.priority == Priority[name.upper()])
         if self.q:
-            found.append(or_(Ticket.title.icontains(self.q, autoescape=True), Ticket.identifier == self.q.upper()))
-        return found
+            clauses.append(or_(Ticket.title.icontains(self.q, autoescape=True), Ticket.identifier == self.q.upper()))
+        return clauses
 
 
-def _known(name: str, value: str, choices: list[str]) -> str:
+def _require_choice(name: str, value: str, choices: list[str]) -> str:
     if value not in choices:
         raise Invalid(f"there is no {name} named {value[:40]!r}", field=name, choices=choices)
     return value
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # `offers` makes each but once
-class Offer:
+class MoveButton:
     """A move as a button: where it leads, and whether it must ask something first.
 
     `landing` is what an approval does with the branch, `ways` are the other ways to approve.
@@ -89,7 +91,7 @@ class Offer:
     fields: bool
     danger: bool
     landing: str = ""
-    ways: tuple[Offer, ...] = ()
+    ways: tuple[MoveButton, ...] = ()
 
     @property
     def value(self) -> str:
@@ -97,22 +99,22 @@ class Offer:
         return f"{self.move}:{self.landing}" if self.landing else self.move
 
 
-def _offer(law: Move, to: TicketStatus, ways: tuple[Landing, ...]) -> Offer:
-    asks = any(field.is_required() for field in law.facts.model_fields.values())
-    plain = Offer(law.name, law.label, to.value, asks, law.danger)
+def _build_button(move: Move, to: TicketStatus, ways: tuple[Landing, ...]) -> MoveButton:
+    asks = any(field.is_required() for field in move.facts.model_fields.values())
+    plain = MoveButton(move.name, move.label, to.value, asks, move.danger)
     if not ways:
         return plain
-    own, *others = (replace(plain, label=landing.APPROVE[way], landing=way.value) for way in ways)
+    own, *others = (replace(plain, label=landing.APPROVE_LABELS[way], landing=way.value) for way in ways)
     return replace(own, ways=tuple(others))
 
 
 @cache  # without it the board takes twice as long
-def offers(case: MoveContext, ways: tuple[Landing, ...] = ()) -> tuple[Offer, ...]:
+def build_buttons(context: MoveContext, ways: tuple[Landing, ...] = ()) -> tuple[MoveButton, ...]:
     """The moves that a page offers; `ways` as `landing.ways` gives them."""
     return tuple(
-        _offer(law, transitions.leads_to(law, case), ways if law.name == "approve" else ())
-        for law in transitions.moves_from(case)
-        if law.label
+        _build_button(move, transitions.find_target(move, context), ways if move.name == "approve" else ())
+        for move in transitions.list_moves(context)
+        if move.label
     )
 
 
@@ -140,14 +142,14 @@ class Card(NamedTuple):
     live: bool
     live_line: str | None
     cost: float | None
-    reason: Reason | None
+    reason: StatusReason | None
     needs_you: bool
     version: int
-    moves: tuple[Offer, ...]
+    moves: tuple[MoveButton, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Pile:
+class CardList:
     """A column or a lane: how many tickets there are, and the cards of some. `slots` tells of the column of running work how
     many runs there are, of how many."""
 
@@ -158,80 +160,80 @@ class Pile:
     slots: tuple[int, int] | None = None
 
 
-def columns(session: Session, filters: Filters, viewer: Viewer) -> list[Pile]:
+def load_columns(session: Session, filters: Filters, viewer: Viewer) -> list[CardList]:
     """All nine columns, each named by its state."""
-    return _columns(session, list(TicketStatus), filters, viewer, None, PAGE)
+    return _load_columns(session, list(TicketStatus), filters, viewer, None, PAGE_SIZE)
 
 
-def column(
-    session: Session, status: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE
-) -> Pile:
+def load_column(
+    session: Session, status: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE_SIZE
+) -> CardList:
     """One column from a cursor on. Raises `Invalid` for an unknown state or a cursor that was not made here."""
-    known = TicketStatus(_known("status", status, [state.value for state in TicketStatus]))
-    return _columns(session, [known], filters, viewer, cursor, size)[0]
+    state = TicketStatus(_require_choice("status", status, [state.value for state in TicketStatus]))
+    return _load_columns(session, [state], filters, viewer, cursor, size)[0]
 
 
-def _columns(
+def _load_columns(
     session: Session, states: Sequence[TicketStatus], filters: Filters, viewer: Viewer, cursor: str | None, size: int
-) -> list[Pile]:
-    found = piles(session, _by_state(tuple(states), filters), NEWEST, viewer, cursor, size)
-    slots = sum(agents.load(session).values()), viewer.limits.total
-    return [replace(pile, slots=slots) if pile.name == TicketStatus.IN_PROGRESS else pile for pile in found]
+) -> list[CardList]:
+    card_lists = load_card_lists(session, _build_state_lists(tuple(states), filters), NEWEST, viewer, cursor, size)
+    slots = sum(agents.count_live_runs(session).values()), viewer.limits.total
+    return [replace(pile, slots=slots) if pile.name == TicketStatus.IN_PROGRESS else pile for pile in card_lists]
 
 
-@lru_cache(KEPT)  # without it the board takes 40 % longer
-def _by_state(states: tuple[TicketStatus, ...], filters: Filters) -> Lists:
+@lru_cache(CACHE_SIZE)  # without it the board takes 40 % longer
+def _build_state_lists(states: tuple[TicketStatus, ...], filters: Filters) -> Lists:
     """A list for each of these states."""
-    return Lists({status.value: [[Ticket.status == status, *filters.on_board()]] for status in states})
+    return Lists({status.value: [[Ticket.status == status, *filters.build_board_conditions()]] for status in states})
 
 
-def piles(
+def load_card_lists(
     session: Session,
     lists: Lists,
     order: Order,
     viewer: Viewer,
     cursor: str | None = None,
-    size: int = PAGE,
-) -> list[Pile]:
+    size: int = PAGE_SIZE,
+) -> list[CardList]:
     """These lists from a cursor on; the cards of all of them share their queries."""
-    found = pages(session, lists, order, size + 1, cursor)
-    shown = cards(session, [ticket for page in found.values() for ticket in page[:size]], viewer)
-    count = counts(session, lists)
+    ticket_pages = load_pages(session, lists, order, size + 1, cursor)
+    cards_by_id = build_cards(session, [ticket for page in ticket_pages.values() for ticket in page[:size]], viewer)
+    counts_by_list = count_tickets(session, lists)
     return [
-        Pile(
+        CardList(
             name,
-            count[name],
-            [shown[ticket.id] for ticket in page[:size]],
+            counts_by_list[name],
+            [cards_by_id[ticket.id] for ticket in page[:size]],
             order.place(page[size - 1]) if len(page) > size else None,
         )
-        for name, page in found.items()
+        for name, page in ticket_pages.items()
     ]
 
 
-def tally(session: Session, filters: Filters) -> dict[str, str]:
+def count_by_state(session: Session, filters: Filters) -> dict[str, str]:
     """How many tickets there are in each state."""
-    return counts(session, _by_state(tuple(TicketStatus), filters))
+    return count_tickets(session, _build_state_lists(tuple(TicketStatus), filters))
 
 
-ANY = select(Ticket.id).limit(1)
+ANY_TICKET = select(Ticket.id).limit(1)
 
 
-def is_empty(session: Session) -> bool:
+def is_board_empty(session: Session) -> bool:
     """Whether there has never been a ticket here."""
-    return fetch_rows(session, ANY).first() is None
+    return fetch_rows(session, ANY_TICKET).first() is None
 
 
 # --------------------------------------------------------------------------------------------------------------- cards
 
 
-def cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) -> dict[int, Card]:
+def build_cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) -> dict[int, Card]:
     """The card of each of these tickets, in a constant number of queries."""
     ids = [ticket.id for ticket in tickets]
-    standings = transitions.load_actor_contexts(session, tickets, viewer.actor)
-    live = {ticket_id: standing.live for ticket_id, standing in standings.items() if standing.live}
-    why = status_reason.of(session, tickets, live, viewer.limits.attempts)
-    tags, costs, kinds = tags_of(session, ids), costs_of(session, ids), owner_kinds(session)
-    ways = landing.ways(session, tickets)
+    contexts = transitions.load_actor_contexts(session, tickets, viewer.actor)
+    live = {ticket_id: context.live for ticket_id, context in contexts.items() if context.live}
+    reasons = status_reason.load_reasons(session, tickets, live, viewer.limits.attempts)
+    tags, costs, kinds = load_tags(session, ids), load_costs(session, ids), load_owner_kinds(session)
+    ways = landing.find_landing_options(session, tickets)
     return {
         ticket.id: Card(
             identifier=ticket.identifier,
@@ -244,13 +246,13 @@ def cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) -> dic
             since=ticket.moved,
             created=ticket.created,
             updated=ticket.updated,
-            live=_works(live.get(ticket.id)),
-            live_line=_line(live.get(ticket.id)),
+            live=_is_working(live.get(ticket.id)),
+            live_line=_get_live_line(live.get(ticket.id)),
             cost=costs.get(ticket.id),
-            reason=why.get(ticket.id),
-            needs_you=needs_a_person(ticket) or _asks(live.get(ticket.id)),
+            reason=reasons.get(ticket.id),
+            needs_you=needs_a_person(ticket) or _is_asking(live.get(ticket.id)),
             version=ticket.version,
-            moves=offers(transitions.build_move_context(ticket, standings[ticket.id]), ways.get(ticket.id, ())),
+            moves=build_buttons(transitions.build_move_context(ticket, contexts[ticket.id]), ways.get(ticket.id, ())),
         )
         for ticket in tickets
     }
@@ -258,30 +260,34 @@ def cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) -> dic
 
 def needs_a_person(ticket: AnyTicket) -> bool:
     """It asks, is to be reviewed or is blocked; not while what was approved is being landed."""
-    return ticket.status in ATTENTION and not landing.is_pending(ticket)
+    return ticket.status in ATTENTION_STATES and not landing.is_pending(ticket)
 
 
-def _works(run: Run | None) -> bool:
-    return run is not None and runtime.state(run) not in ("stopping", "unknown")
+def _is_working(run: Run | None) -> bool:
+    return run is not None and runtime.get_state(run) not in ("stopping", "unknown")
 
 
-def _asks(run: Run | None) -> bool:
+def _is_asking(run: Run | None) -> bool:
     """It waits in the middle of its work: for leave to use a tool, or for a choice."""
     return run is not None and run.state is RunState.WAITING
 
 
-def _line(run: Run | None) -> str | None:
+def _get_live_line(run: Run | None) -> str | None:
     return run.live_line if run else None
 
 
-COSTS = select(Run.ticket_id, func.sum(Run.cost_usd)).where(in_ids(Run.ticket_id, "tickets")).group_by(Run.ticket_id)
+COST_BY_TICKET = (
+    select(Run.ticket_id, func.sum(Run.cost_usd)).where(in_ids(Run.ticket_id, "tickets")).group_by(Run.ticket_id)
+)
 
 
-def costs_of(session: Session, ids: list[int]) -> dict[int, float]:
+def load_costs(session: Session, ids: list[int]) -> dict[int, float]:
     """Money spent on each of these tickets; absent where no run reported any."""
-    return {ticket_id: cost for ticket_id, cost in fetch_rows(session, COSTS, tickets=ids) if cost}
+    return {ticket_id: cost for ticket_id, cost in fetch_rows(session, COST_BY_TICKET, tickets=ids) if cost}
 
 
-def owner_kinds(session: Session) -> dict[str, str]:
+def load_owner_kinds(session: Session) -> dict[str, str]:
     """How each member of the team is drawn: person or agent."""
-    return {each.name: "person" if each.kind is AgentKind.HUMAN else "agent" for each in agents.members(session)}
+    return {
+        member.name: "person" if member.kind is AgentKind.HUMAN else "agent" for member in agents.list_members(session)
+    }

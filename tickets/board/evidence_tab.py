@@ -15,36 +15,36 @@ from . import ticket_detail
 View = dict[str, Any]
 
 
-def tab(session: Session, ticket: Ticket, run_id: int | None) -> View:
+def build_tab(session: Session, ticket: Ticket, run_id: int | None) -> View:
     """What the tab shows of this run, or of the last that left any evidence. `proofs` are those to choose from."""
-    rows = evidence.of(session, ticket.id)
-    left = {row.run_id for row in rows}
-    known = claims.list_runs(session, ticket.id)
-    last = max((run or 0 for run in left), default=0)
-    chosen = run_id if run_id is not None else last
-    files = ticket_detail.files_named(session, ticket.id, rows)
+    rows = evidence.list_evidence(session, ticket.id)
+    run_ids = {row.run_id for row in rows}
+    runs = claims.list_runs(session, ticket.id)
+    last = max((run or 0 for run in run_ids), default=0)
+    chosen_id = run_id if run_id is not None else last
+    files = ticket_detail.load_evidence_files(session, ticket.id, rows)
     return {
-        "evidence": ticket_detail.proof_of([row for row in rows if (row.run_id or 0) == chosen], files),
-        "proofs": [_choice(run) for run in known if run.id in left or run.id == chosen],
-        "by_people": ticket_detail.proof_of([row for row in rows if row.run_id is None], files)
-        if chosen and None in left
+        "evidence": ticket_detail.build_proof([row for row in rows if (row.run_id or 0) == chosen_id], files),
+        "proofs": [_build_choice(run) for run in runs if run.id in run_ids or run.id == chosen_id],
+        "by_people": ticket_detail.build_proof([row for row in rows if row.run_id is None], files)
+        if chosen_id and None in run_ids
         else None,
-        "chosen": chosen,
-        "items": _items(ticket, rows, {run.id: run for run in known}, files),
+        "chosen": chosen_id,
+        "items": _build_items(ticket, rows, {run.id: run for run in runs}, files),
     }
 
 
-def _choice(run: Run) -> View:
-    said = run.outcome.value if run.outcome else run.state.value
-    return {"id": run.id, "generation": run.generation, "agent": run.agent, "said": said, "phase": run.phase}
+def _build_choice(run: Run) -> View:
+    result = run.outcome.value if run.outcome else run.state.value
+    return {"id": run.id, "generation": run.generation, "agent": run.agent, "said": result, "phase": run.phase}
 
 
-def _items(ticket: Ticket, rows: list[Evidence], known: dict[int, Run], files: dict[int, View]) -> list[View]:
+def _build_items(ticket: Ticket, rows: list[Evidence], runs: dict[int, Run], files: dict[int, View]) -> list[View]:
     """Each acceptance item with the claims that name it, newest first."""
-    named: dict[int, list[View]] = {}
+    claims_by_item: dict[int, list[View]] = {}
     for row in reversed(rows):
         if row.item is not None and row.source is EvidenceSource.CLAIM:
-            run = known.get(row.run_id or 0)
-            shown = {"text": row.summary, "by": row.author, "run": run, "file": ticket_detail.file_of(row, files)}
-            named.setdefault(row.item, []).append(shown)
-    return [item | {"claims": named.get(at, [])} for at, item in enumerate(ticket.acceptance)]
+            run = runs.get(row.run_id or 0)
+            claim = {"text": row.summary, "by": row.author, "run": run, "file": ticket_detail.find_file(row, files)}
+            claims_by_item.setdefault(row.item, []).append(claim)
+    return [item | {"claims": claims_by_item.get(at, [])} for at, item in enumerate(ticket.acceptance)]

@@ -13,45 +13,47 @@ from sqlalchemy.orm import Session
 from models import Ticket, TicketStatus
 from tickets.runs import runtime
 from tickets.shared.errors import Invalid
-from tickets.shared.paging import OLDEST_STANDING, Conditions, Lists
+from tickets.shared.paging import LONGEST_IN_STATE, Conditions, Lists
 
 from . import columns, status_reason
-from .columns import PAGE, Filters, Pile, Viewer
+from .columns import PAGE_SIZE, CardList, Filters, Viewer
 
 LANES = ("working", "needs_you", "in_review", "stuck")
 
 
-def conditions(attempts: int) -> dict[str, list[Conditions]]:
+def build_conditions(attempts: int) -> dict[str, list[Conditions]]:
     """What stands in each lane: a ticket that meets one of its sets."""
     at_work = Ticket.status == TicketStatus.IN_PROGRESS
-    asks = [at_work, Ticket.id.in_(runtime.asking()), Ticket.id.not_in(runtime.unheard())]
-    causes = status_reason.causes(attempts)
+    asks = [at_work, Ticket.id.in_(runtime.select_asking()), Ticket.id.not_in(runtime.select_unheard())]
+    causes = status_reason.build_causes(attempts)
     elsewhere = (asks, causes["unheard"], causes["adrift"], causes["overdue"])
     return {
-        "working": [[at_work, *(not_(and_(*each)) for each in elsewhere)]],
+        "working": [[at_work, *(not_(and_(*lane_conditions)) for lane_conditions in elsewhere)]],
         "needs_you": [[Ticket.status == TicketStatus.NEEDS_INPUT], asks],
         "in_review": [[Ticket.status == TicketStatus.IN_REVIEW]],
         "stuck": list(causes.values()),
     }
 
 
-def lanes(session: Session, filters: Filters, viewer: Viewer) -> list[Pile]:
+def load_lanes(session: Session, filters: Filters, viewer: Viewer) -> list[CardList]:
     """All lanes."""
-    return columns.piles(session, _lists(LANES, filters, viewer.limits.attempts), OLDEST_STANDING, viewer)
+    return columns.load_card_lists(
+        session, _build_lists(LANES, filters, viewer.limits.attempts), LONGEST_IN_STATE, viewer
+    )
 
 
-def lane(
-    session: Session, name: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE
-) -> Pile:
+def load_lane(
+    session: Session, name: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE_SIZE
+) -> CardList:
     """One lane from a cursor on. Raises `Invalid` for a lane that there is not, or a cursor that was not made here."""
     if name not in LANES:
         raise Invalid(f"there is no lane named {name[:40]!r}", field="lane", choices=list(LANES))
-    return columns.piles(
-        session, _lists((name,), filters, viewer.limits.attempts), OLDEST_STANDING, viewer, cursor, size
+    return columns.load_card_lists(
+        session, _build_lists((name,), filters, viewer.limits.attempts), LONGEST_IN_STATE, viewer, cursor, size
     )[0]
 
 
-@lru_cache(columns.KEPT)  # without it the lanes take 54 % longer
-def _lists(names: tuple[str, ...], filters: Filters, attempts: int) -> Lists:
-    narrowed, sets = filters.on_board(), conditions(attempts)
-    return Lists({name: [[*each, *narrowed] for each in sets[name]] for name in names})
+@lru_cache(columns.CACHE_SIZE)  # without it the lanes take 54 % longer
+def _build_lists(names: tuple[str, ...], filters: Filters, attempts: int) -> Lists:
+    board_conditions, sets = filters.build_board_conditions(), build_conditions(attempts)
+    return Lists({name: [[*lane_conditions, *board_conditions] for lane_conditions in sets[name]] for name in names})

@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from models import TERMINAL, Ticket, TicketStatus
 from tickets.shared.errors import Invalid
-from tickets.shared.paging import NEWEST, Lists, Order, pages
+from tickets.shared.paging import NEWEST, Lists, Order, load_pages
 
 from . import columns
-from .columns import KEPT, Card, Filters, Viewer
+from .columns import CACHE_SIZE, Card, Filters, Viewer
 
-PAGE = 50
+PAGE_SIZE = 50
 ORDERS = {
     "updated": NEWEST,
     "created": Order((Ticket.id,)),
@@ -30,12 +30,12 @@ STATES: dict[str, Sequence[TicketStatus]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TicketList:
     cards: list[Card]
     next_cursor: str | None
 
 
-def table(
+def load_list(
     session: Session,
     filters: Filters,
     viewer: Viewer,
@@ -43,18 +43,18 @@ def table(
     status: str = "",
     sort: str = "updated",
     cursor: str | None = None,
-    size: int = PAGE,
-) -> Table:
+    size: int = PAGE_SIZE,
+) -> TicketList:
     """One page of the list. Raises `Invalid` for a state or an order that there is not."""
     if status not in STATES or sort not in ORDERS:
         raise Invalid("there is no such list", field="sort", choices=list(ORDERS))
-    found = pages(session, _list(status, filters), ORDERS[sort], size + 1, cursor)[""]
-    following = ORDERS[sort].place(found[size - 1]) if len(found) > size else None
-    shown = columns.cards(session, found[:size], viewer)
-    return Table([shown[ticket.id] for ticket in found[:size]], following)
+    tickets = load_pages(session, _build_list(status, filters), ORDERS[sort], size + 1, cursor)[""]
+    following = ORDERS[sort].place(tickets[size - 1]) if len(tickets) > size else None
+    cards = columns.build_cards(session, tickets[:size], viewer)
+    return TicketList([cards[ticket.id] for ticket in tickets[:size]], following)
 
 
-@lru_cache(KEPT)  # without it the list takes 22 % longer
-def _list(status: str, filters: Filters) -> Lists:
+@lru_cache(CACHE_SIZE)  # without it the list takes 22 % longer
+def _build_list(status: str, filters: Filters) -> Lists:
     """The one list, in parts that an index serves."""
-    return Lists({"": [[Ticket.status == each, *filters.on_board()] for each in STATES[status]]})
+    return Lists({"": [[Ticket.status == state, *filters.build_board_conditions()] for state in STATES[status]]})

@@ -35,28 +35,28 @@ from models import (
     TicketStatus,
     now,
 )
-from tickets.operations.tasks import latest
+from tickets.operations.tasks import load_latest
 from tickets.workflow import landing
 
 from . import columns
-from .columns import ATTENTION, Filters
+from .columns import ATTENTION_STATES, Filters
 
 View = dict[str, Any]
-SHOWN = 12
-MOST_NEEDS = 100
+PAGE_SIZE = 12
+MAX_NEEDS = 100
 DAYS = 14
-LINE = 200
-MEASURED = 2000
+MAX_LINE_CHARACTERS = 200
+MAX_MEASURED = 2000
 """Of how many of the tickets finished last the time they took is looked at."""
 
 
-def needs_you(session: Session, limit: int = SHOWN) -> list[View]:
+def list_needs(session: Session, limit: int = PAGE_SIZE) -> list[View]:
     """What waits for a person: agents that ask in the middle of their work, then questions, reviews and blocked tickets,
     the longest waiting first."""
-    found = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(_asking(limit))]
-    waiting = list(session.scalars(_resting(limit)))
-    said = _last_words(session, [ticket.id for ticket in waiting])
-    found += [(ticket, _cause(ticket) or said.get(ticket.id, "")) for ticket in waiting]
+    needs = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(_select_asking(limit))]
+    waiting = list(session.scalars(_select_waiting(limit)))
+    last_words = _load_last_words(session, [ticket.id for ticket in waiting])
+    needs += [(ticket, _describe_cause(ticket) or last_words.get(ticket.id, "")) for ticket in waiting]
     return [
         {
             "identifier": ticket.identifier,
@@ -65,64 +65,64 @@ def needs_you(session: Session, limit: int = SHOWN) -> list[View]:
             "line": line,
             "since": ticket.updated,
         }
-        for ticket, line in found[:limit]
+        for ticket, line in needs[:limit]
     ]
 
 
 def count_needs(session: Session) -> int:
     """How many of these there are, counted up to a hundred."""
-    return min(MOST_NEEDS, sum(fetch_rows(session, _counting()).one()))
+    return min(MAX_NEEDS, sum(fetch_rows(session, _build_count()).one()))
 
 
 @cache  # without it a ticket's page and the board take 12 % longer
-def _counting() -> Select[*tuple[int, ...]]:
+def _build_count() -> Select[*tuple[int, ...]]:
     """Every page asks this, and to build a statement costs more than to run it."""
-    asking = _asking(MOST_NEEDS).with_only_columns(Ticket.id).order_by(None).subquery()
-    both = (asking, _longest_resting(MOST_NEEDS).subquery())
-    return select(*(select(func.count()).select_from(each).scalar_subquery() for each in both))
+    asking = _select_asking(MAX_NEEDS).with_only_columns(Ticket.id).order_by(None).subquery()
+    both = (asking, _select_longest_waiting(MAX_NEEDS).subquery())
+    return select(*(select(func.count()).select_from(subquery).scalar_subquery() for subquery in both))
 
 
-def _asking(limit: int) -> Select[Ticket]:
+def _select_asking(limit: int) -> Select[Ticket]:
     waits = (Run.state != RunState.ENDED, Run.state == RunState.WAITING)  # the first one has the index of live runs
     return select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(*waits).order_by(Run.id).limit(limit)
 
 
 @cache  # without it the overview takes 15 % longer
-def _resting(limit: int) -> Select[Ticket]:
-    longest = _longest_resting(limit).subquery()
+def _select_waiting(limit: int) -> Select[Ticket]:
+    longest = _select_longest_waiting(limit).subquery()
     return select(Ticket).where(Ticket.id.in_(select(longest.c.id))).order_by(Ticket.updated).limit(limit)
 
 
-def _longest_resting(limit: int) -> CompoundSelect[int]:
+def _select_longest_waiting(limit: int) -> CompoundSelect[int]:
     """The numbers of those of each state: an index knows the order within a state, and is read no further than this."""
     unsettled = or_(Ticket.landing.is_(None), Ticket.landing != LandingState.PENDING)
-    each = (
+    subqueries = (
         select(Ticket.id)
         .where(Ticket.status == status, Ticket.archived == false(), unsettled)
         .order_by(Ticket.updated)
         .limit(limit)
         .subquery()
-        for status in sorted(ATTENTION)
+        for status in sorted(ATTENTION_STATES)
     )
-    return union_all(*(select(some.c.id) for some in each))
+    return union_all(*(select(subquery.c.id) for subquery in subqueries))
 
 
-def _cause(ticket: Ticket) -> str:
-    return (ticket.block or {}).get("next_action") or landing.told(ticket) or ticket.failure_reason or ""
+def _describe_cause(ticket: Ticket) -> str:
+    return (ticket.block or {}).get("next_action") or landing.describe_landing(ticket) or ticket.failure_reason or ""
 
 
-SPOKEN = (
+LAST_REPORTS = (
     in_ids(TicketComment.ticket_id, "tickets"),
     TicketComment.kind.in_((CommentKind.QUESTION, CommentKind.VERDICT)),
 )
-NEWEST = select(func.max(TicketComment.id)).where(*SPOKEN).group_by(TicketComment.ticket_id)
+NEWEST = select(func.max(TicketComment.id)).where(*LAST_REPORTS).group_by(TicketComment.ticket_id)
 LAST_WORDS = select(TicketComment.ticket_id, TicketComment.body).where(TicketComment.id.in_(NEWEST))
 
 
-def _last_words(session: Session, ticket_ids: list[int]) -> dict[int, str]:
+def _load_last_words(session: Session, ticket_ids: list[int]) -> dict[int, str]:
     """The first line of what each ticket's agent asked or handed in last."""
-    said = fetch_rows(session, LAST_WORDS, tickets=ticket_ids)
-    return {ticket_id: next(iter(body.strip().splitlines()), "")[:LINE] for ticket_id, body in said}
+    rows = fetch_rows(session, LAST_WORDS, tickets=ticket_ids)
+    return {ticket_id: next(iter(body.strip().splitlines()), "")[:MAX_LINE_CHARACTERS] for ticket_id, body in rows}
 
 
 AT_WORK = (
@@ -132,9 +132,9 @@ AT_WORK = (
 )
 
 
-def at_work(session: Session) -> list[View]:
+def list_at_work(session: Session) -> list[View]:
     """The runs that have not ended, oldest first; put in order here, so that their own index finds them."""
-    found = sorted(session.execute(AT_WORK), key=lambda row: row[0].id)
+    rows = sorted(session.execute(AT_WORK), key=lambda row: row[0].id)
     return [
         {
             "identifier": identifier,
@@ -144,48 +144,51 @@ def at_work(session: Session) -> list[View]:
             "started": run.started,
             "cost": run.cost_usd,
         }
-        for run, identifier, title in found
+        for run, identifier, title in rows
     ]
 
 
-def counts(session: Session) -> list[tuple[str, str]]:
+def count_by_state(session: Session) -> list[tuple[str, str]]:
     """How many tickets are in each state, counted up to a thousand."""
-    return list(columns.tally(session, Filters()).items())
+    return list(columns.count_by_state(session, Filters()).items())
 
 
-def finished(session: Session) -> View:
+def plot_finished(session: Session) -> View:
     """Tickets done a day over the last two weeks, as a plot; each day is counted in an index."""
-    return _plot("Done", _by_day(session, "done"), "{:.0f}")
+    return _build_plot("Done", _measure_days(session, "done"), "{:.0f}")
 
 
-def spent(session: Session) -> View:
+def plot_cost(session: Session) -> View:
     """Money a day over the last two weeks, as a plot."""
-    return _plot("Cost", _by_day(session, "cost"), "${:.2f}")
+    return _build_plot("Cost", _measure_days(session, "cost"), "${:.2f}")
 
 
-def took(session: Session) -> View:
+def plot_cycle_time(session: Session) -> View:
     """How long tickets took from the start of their first run to their end: the median of each day's, as a plot."""
-    days = _days()
+    days = _list_days()
     spans: dict[date, list[float]] = {day.date(): [] for day in days}
-    for closed, began in fetch_rows(session, FINISHED, since=days[0]):
-        spans.get(closed.date(), []).append((closed - began).total_seconds())
-    points = [_point(day, median(each or [0.0]), span(median(each)) if each else "none") for day, each in spans.items()]
-    every = [seconds for each in spans.values() for seconds in each]
-    value = span(median(every)) if every else "–"
+    for closed_at, began_at in fetch_rows(session, FINISHED_TICKETS, since=days[0]):
+        spans.get(closed_at.date(), []).append((closed_at - began_at).total_seconds())
+    points = [
+        _build_point(day, median(durations or [0.0]), format_span(median(durations)) if durations else "none")
+        for day, durations in spans.items()
+    ]
+    all_durations = [seconds for durations in spans.values() for seconds in durations]
+    value = format_span(median(all_durations)) if all_durations else "–"
     return {"label": "Cycle time", "value": value, "note": f"median of {DAYS} days", "points": points}
 
 
 FIRST_START = select(func.min(Run.started)).where(Run.ticket_id == Ticket.id).scalar_subquery()
-FINISHED: Select[Any, Any] = (
+FINISHED_TICKETS: Select[Any, Any] = (
     select(Ticket.closed, func.coalesce(FIRST_START, Ticket.created))
     .where(Ticket.status == TicketStatus.DONE, Ticket.closed >= bindparam("since"))
     .order_by(Ticket.closed.desc())
-    .limit(MEASURED)
+    .limit(MAX_MEASURED)
 )
 """When each ticket was closed and when its work began, of those finished last."""
 
 
-def span(seconds: float) -> str:
+def format_span(seconds: float) -> str:
     """`45 s`, `12 min`, `3.5 h`, `2.1 d`."""
     for size, unit in ((86_400, "d"), (3_600, "h")):
         if seconds >= size:
@@ -193,17 +196,17 @@ def span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
-def _days() -> list[datetime]:
+def _list_days() -> list[datetime]:
     """The beginnings of the last days, in UTC, today last."""
     today = now().replace(hour=0, minute=0, second=0, microsecond=0)
     return [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
 
 
-def _by_day(session: Session, name: str) -> dict[date, float]:
+def _measure_days(session: Session, name: str) -> dict[date, float]:
     """One of the `MEASURES` for each of the last days, in UTC, today last."""
-    days = _days()
-    found: dict[int, float | None] = {at: number for at, number in session.execute(_each_of(tuple(days), name))}  # noqa: C416
-    return {day.date(): float(found[at] or 0) for at, day in enumerate(days)}
+    days = _list_days()
+    amounts: dict[int, float | None] = {at: number for at, number in session.execute(_select_days(tuple(days), name))}  # noqa: C416
+    return {day.date(): float(amounts[at] or 0) for at, day in enumerate(days)}
 
 
 MEASURES: dict[str, tuple[ColumnElement[Any], InstrumentedAttribute[Any], ColumnElement[bool]]] = {
@@ -214,7 +217,7 @@ MEASURES: dict[str, tuple[ColumnElement[Any], InstrumentedAttribute[Any], Column
 
 
 @lru_cache(len(MEASURES))  # without it the overview takes 24 % longer
-def _each_of(days: tuple[datetime, ...], name: str) -> CompoundSelect[Any]:
+def _select_days(days: tuple[datetime, ...], name: str) -> CompoundSelect[Any]:
     """All of the days in one statement, built once a day."""
     amount, moment, counts = MEASURES[name]
     return union_all(
@@ -225,32 +228,32 @@ def _each_of(days: tuple[datetime, ...], name: str) -> CompoundSelect[Any]:
     )
 
 
-def _plot(label: str, tally: dict[date, float], form: str) -> View:
-    points = [_point(day, amount, form.format(amount)) for day, amount in tally.items()]
+def _build_plot(label: str, tally: dict[date, float], form: str) -> View:
+    points = [_build_point(day, amount, form.format(amount)) for day, amount in tally.items()]
     return {"label": label, "value": form.format(sum(tally.values())), "note": f"in {DAYS} days", "points": points}
 
 
-def _point(day: date, amount: float, words: str) -> View:
+def _build_point(day: date, amount: float, words: str) -> View:
     return {"label": f"{day:%d %b}", "value": amount, "text": words}
 
 
-def tasks(session: Session) -> list[View]:
+def list_tasks(session: Session) -> list[View]:
     """The last run of each scheduled task."""
     return [
         {"name": row.task, "outcome": row.outcome.value if row.outcome else None, "at": row.ended or row.started}
-        for row in latest(session).values()
+        for row in load_latest(session).values()
     ]
 
 
-INCIDENTS = (
+OPEN_INCIDENTS = (
     select(Incident)
     .where(Incident.state.in_([state for state in IncidentState if state is not IncidentState.CLOSED]))
     .order_by(Incident.last_seen.desc())
-    .limit(SHOWN)
+    .limit(PAGE_SIZE)
 )
 
 
-def incidents(session: Session) -> list[View]:
+def list_incidents(session: Session) -> list[View]:
     return [
         {
             "id": row.id,
@@ -259,5 +262,5 @@ def incidents(session: Session) -> list[View]:
             "last_seen": row.last_seen,
             "href": f"/incidents#incident-{row.id}",
         }
-        for row in session.scalars(INCIDENTS)
+        for row in session.scalars(OPEN_INCIDENTS)
     ]

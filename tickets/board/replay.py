@@ -16,27 +16,27 @@ from models import MessageKind, QueuedMessage, Ticket, TicketEvent, TicketMessag
 from tickets.conversation import timeline
 from tickets.conversation.timeline import Entry
 from tickets.shared import events
-from tickets.shared.events import Logged
+from tickets.shared.events import LogEntry
 from tickets.workflow import ticket_phases
 
 from . import ticket_detail
 
 View = dict[str, Any]
 
-RUNTIME = ("run_opened", "run_state_changed", "run_stop_requested", "run_ended")
-MARKED = ("ticket_created", "ticket_moved", "run_opened", "run_ended")
-VERDICTS = frozenset({"submit", "complete", "ask", "send_back"})
-MOST_MARKS = 200
-SHOWN = 20
-EDITS = 50
+RUNTIME_EVENTS = ("run_opened", "run_state_changed", "run_stop_requested", "run_ended")
+MARK_EVENTS = ("ticket_created", "ticket_moved", "run_opened", "run_ended")
+VERDICT_MOVES = frozenset({"submit", "complete", "ask", "send_back"})
+MAX_MARKS = 200
+MAX_ENTRIES = 20
+MAX_EDITS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Then:
+class PastState:
     """The ticket after event `seq`; `event` is the last one kept up to there, `before` and `after` the nearest stops."""
 
     seq: int
-    event: Logged | None
+    event: LogEntry | None
     status: str
     owner: str | None
     phase: str | None
@@ -56,32 +56,32 @@ class Mark:
     text: str
 
 
-def at(session: Session, ticket: Ticket, seq: int) -> Then:
+def load_state(session: Session, ticket: Ticket, seq: int) -> PastState:
     """The ticket as it was after event `seq`, or its last where there are fewer."""
     seq = max(1, min(seq, ticket.event_seq))
-    moved = _last(session, ticket.id, seq, ("ticket_created", "ticket_moved"))
-    owner, phase = _held(session, ticket, seq)
-    return Then(
+    event = _find_last(session, ticket.id, seq, ("ticket_created", "ticket_moved"))
+    owner, phase = _find_holder(session, ticket, seq)
+    return PastState(
         seq=seq,
-        event=next(iter(events.latest(session, ticket.id, seq + 1, 1)), None),
-        status=_status(moved),
+        event=next(iter(events.list_latest(session, ticket.id, seq + 1, 1)), None),
+        status=_read_status(event),
         owner=owner,
         phase=phase,
-        runtime=_runtime(_last(session, ticket.id, seq, RUNTIME)),
+        runtime=_read_runtime(_find_last(session, ticket.id, seq, RUNTIME_EVENTS)),
         pruned=seq <= ticket.pruned_seq,
-        before=_stop(session, ticket.id, seq, later=False),
-        after=_stop(session, ticket.id, seq, later=True),
+        before=_find_stop(session, ticket.id, seq, later=False),
+        after=_find_stop(session, ticket.id, seq, later=True),
     )
 
 
-def _own(ticket_id: int, seq: int) -> Select[TicketEvent]:
+def _select_own_events(ticket_id: int, seq: int) -> Select[TicketEvent]:
     """What Mission Control itself said of a ticket up to `seq`."""
     return select(TicketEvent).where(
         TicketEvent.ticket_id == ticket_id, TicketEvent.run_seq.is_(None), TicketEvent.seq <= seq
     )
 
 
-def _last(session: Session, ticket_id: int, seq: int, kinds: Iterable[str]) -> TicketEvent | None:
+def _find_last(session: Session, ticket_id: int, seq: int, kinds: Iterable[str]) -> TicketEvent | None:
     """The last event of these kinds up to `seq`: one look into the index for each kind."""
     newest = [
         select(func.max(TicketEvent.seq))
@@ -94,71 +94,71 @@ def _last(session: Session, ticket_id: int, seq: int, kinds: Iterable[str]) -> T
         .scalar_subquery()
         for kind in kinds
     ]
-    found = max((number for number in session.execute(select(*newest)).one() if number is not None), default=None)
-    if found is None:
+    last_seq = max((number for number in session.execute(select(*newest)).one() if number is not None), default=None)
+    if last_seq is None:
         return None
-    return session.scalar(_own(ticket_id, seq).where(TicketEvent.seq == found))
+    return session.scalar(_select_own_events(ticket_id, seq).where(TicketEvent.seq == last_seq))
 
 
-def _status(moved: TicketEvent | None) -> str:
-    payload = moved.payload_json if moved else {}
+def _read_status(event: TicketEvent | None) -> str:
+    payload = event.payload_json if event else {}
     return str(payload.get("to") or payload.get("status") or TicketStatus.INBOX.value)
 
 
-def _held(session: Session, ticket: Ticket, seq: int) -> tuple[str | None, str | None]:
+def _find_holder(session: Session, ticket: Ticket, seq: int) -> tuple[str | None, str | None]:
     """Who had the ticket, and in which phase: as the last such event says, and the edits since."""
-    stood = _last(session, ticket.id, seq, ticket_phases.HOLDING)
-    payload = stood.payload_json if stood else {}
-    edits = _own(ticket.id, seq).where(
-        TicketEvent.event_type == "ticket_edited", TicketEvent.seq > (stood.seq if stood else 0)
+    holder_event = _find_last(session, ticket.id, seq, ticket_phases.HOLDER_EVENTS)
+    payload = holder_event.payload_json if holder_event else {}
+    edits = _select_own_events(ticket.id, seq).where(
+        TicketEvent.event_type == "ticket_edited", TicketEvent.seq > (holder_event.seq if holder_event else 0)
     )
     owner = payload.get("owner")
-    for edit in session.scalars(edits.order_by(TicketEvent.seq.desc()).limit(EDITS)):
-        changed = edit.payload_json["changes"].get("assigned_to")
-        if changed:
-            owner = changed[1]
+    for edit in session.scalars(edits.order_by(TicketEvent.seq.desc()).limit(MAX_EDITS)):
+        change = edit.payload_json["changes"].get("assigned_to")
+        if change:
+            owner = change[1]
             break
     return owner, payload.get("phase")
 
 
-def _runtime(event: TicketEvent | None) -> str:
+def _read_runtime(event: TicketEvent | None) -> str:
     payload = event.payload_json if event else {}
-    told = {
+    states = {
         "run_opened": "running" if payload.get("mode") == "external" else "starting",
         "run_state_changed": str(payload.get("to")),
         "run_stop_requested": "stopping",
     }
-    return told.get(event.event_type, "closed") if event else "closed"
+    return states.get(event.event_type, "closed") if event else "closed"
 
 
-def _stop(session: Session, ticket_id: int, seq: int, *, later: bool) -> int | None:
+def _find_stop(session: Session, ticket_id: int, seq: int, *, later: bool) -> int | None:
     """The nearest moment at which something is to be seen: something was said, or the ticket or its run changed."""
     nearest = func.min if later else func.max
     tables = [(table, table.seq) for table in timeline.TABLES]
-    said = [
+    entry_queries = [
         select(nearest(number)).where(table.ticket_id == ticket_id, number > seq if later else number < seq)
         for table, number in tables
     ]
-    done = [
+    event_queries = [
         select(nearest(TicketEvent.seq)).where(
             TicketEvent.ticket_id == ticket_id,
             TicketEvent.event_type == kind,
             TicketEvent.run_seq.is_(None),
             TicketEvent.seq > seq if later else TicketEvent.seq < seq,
         )
-        for kind in (*ticket_phases.HOLDING, *RUNTIME, "ticket_edited")
+        for kind in (*ticket_phases.HOLDER_EVENTS, *RUNTIME_EVENTS, "ticket_edited")
     ]
-    found = session.execute(select(*(query.scalar_subquery() for query in [*said, *done]))).one()
-    known = [int(number) for number in found if number]
-    return (min if later else max)(known) if known else None
+    row = session.execute(select(*(query.scalar_subquery() for query in [*entry_queries, *event_queries]))).one()
+    numbers = [int(number) for number in row if number]
+    return (min if later else max)(numbers) if numbers else None
 
 
-def marks(session: Session, ticket_id: int) -> list[Mark]:
+def list_marks(session: Session, ticket_id: int) -> list[Mark]:
     """What stands on the ruler, oldest first: the newest moves, runs and verdicts."""
-    return [_mark(event) for event in reversed(events.own(session, ticket_id, MARKED, limit=MOST_MARKS))]
+    return [_build_mark(event) for event in reversed(events.list_own(session, ticket_id, MARK_EVENTS, limit=MAX_MARKS))]
 
 
-def _mark(event: TicketEvent) -> Mark:
+def _build_mark(event: TicketEvent) -> Mark:
     payload = event.payload_json
     seq = event.seq or 0
     if event.event_type == "run_opened":
@@ -166,45 +166,45 @@ def _mark(event: TicketEvent) -> Mark:
     if event.event_type == "run_ended":
         return Mark(seq, "run", "in_progress", f"run ended: {payload.get('outcome')}")
     move = payload.get("move", "create")
-    kind = "verdict" if move in VERDICTS else "move"
-    return Mark(seq, kind, _status(event), f"{move} → {_status(event)}".replace("_", " "))
+    kind = "verdict" if move in VERDICT_MOVES else "move"
+    return Mark(seq, kind, _read_status(event), f"{move} → {_read_status(event)}".replace("_", " "))
 
 
 # -------------------------------------------------------------------------------------------------- the conversation then
 
 
-def said(session: Session, ticket: Ticket, then: Then) -> list[View]:
+def build_conversation(session: Session, ticket: Ticket, then: PastState) -> list[View]:
     """The end of the conversation as it stood, as `page.conversation` draws it, with nothing that came later."""
-    entries = timeline.entries(session, ticket.id, then.seq + 1, SHOWN)
-    by_id = {_key(entry): entry for entry in entries}
-    views = ticket_detail.conversation(session, ticket, entries)
-    return [_as_it_was(view, by_id[view["id"]], then) for view in views]
+    entries = timeline.list_entries(session, ticket.id, then.seq + 1, MAX_ENTRIES)
+    by_id = {_build_entry_id(entry): entry for entry in entries}
+    views = ticket_detail.build_conversation(session, ticket, entries)
+    return [_restore_view(view, by_id[view["id"]], then) for view in views]
 
 
-def _key(entry: Entry) -> str:
+def _build_entry_id(entry: Entry) -> str:
     letter = {TicketMessage: "m", QueuedMessage: "q"}.get(type(entry), "c")
     return f"{letter}{entry.id}"
 
 
-def _as_it_was(view: View, entry: Entry, then: Then) -> View:
+def _restore_view(view: View, entry: Entry, then: PastState) -> View:
     later = getattr(entry, "changed", 0) > then.seq
-    if view["kind"] == "question" and (later or _still_asked(entry, then)):
+    if view["kind"] == "question" and (later or _is_still_open(entry, then)):
         return view | {"question": view["question"] | {"open": False, "answer": None, "unanswered": True}}
     if view["kind"] == "approval" and later:
-        asked = view["approval"] | {"open": False, "behavior": None, "scope": None, "answered_by": None}
-        return view | {"approval": asked | {"unanswered": True}}
+        approval = view["approval"] | {"open": False, "behavior": None, "scope": None, "answered_by": None}
+        return view | {"approval": approval | {"unanswered": True}}
     if later and isinstance(entry, QueuedMessage):
         return view | {"state": "queued", "error": None}
     if later and isinstance(entry, TicketMessage) and entry.kind is MessageKind.TOOL_CALL:
         return view | {"tool": view["tool"] | {"output": None, "exit_code": None, "seconds": None, "error": False}}
-    return _closed(view)
+    return _close_view(view)
 
 
-def _still_asked(entry: Entry, then: Then) -> bool:
+def _is_still_open(entry: Entry, then: PastState) -> bool:
     return not isinstance(entry, TicketMessage) and then.status == TicketStatus.NEEDS_INPUT.value
 
 
-def _closed(view: View) -> View:
+def _close_view(view: View) -> View:
     """Nothing is asked of a past moment."""
     kind = view["kind"]
     if kind in ("question", "approval") and view[kind]["open"]:

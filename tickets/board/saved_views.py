@@ -12,52 +12,54 @@ from database import insert_or_ignore
 from models import SavedView
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, Invalid, NotFound
+from tickets.shared.errors import ConflictError, Invalid, NotFound
 
 from .columns import Filters
 
-MOST = 30
-LONGEST = 40
-NAMES = sorted((*Filters.__slots__, "view", "status", "sort"))
-PLAIN = "view=columns"
-ALL = select(SavedView).order_by(SavedView.name)
+MAX_VIEWS = 30
+MAX_NAME_CHARACTERS = 40
+QUERY_KEYS = sorted((*Filters.__slots__, "view", "status", "sort"))
+DEFAULT_QUERY = "view=columns"
+SAVED_VIEWS = select(SavedView).order_by(SavedView.name)
 
 
-def all_views(session: Session) -> list[SavedView]:
-    return list(session.scalars(ALL))
+def list_views(session: Session) -> list[SavedView]:
+    return list(session.scalars(SAVED_VIEWS))
 
 
-def save(session: Session, name: str, query: str, actor: Actor) -> SavedView:
+def save_view(session: Session, name: str, query: str, actor: Actor) -> SavedView:
     """Keep a view with its filters under a name. Raises `Invalid` for an empty name or the whole board, `Conflict` for a
     name that is taken or one view too many."""
-    name, kept = " ".join(name.split())[:LONGEST], narrowed(query)
-    if not name or kept == PLAIN:
+    name, filters = " ".join(name.split())[:MAX_NAME_CHARACTERS], normalize_query(query)
+    if not name or filters == DEFAULT_QUERY:
         raise Invalid("A view has a name, and something that tells it from the whole board.", field="name")
-    if len(all_views(session)) >= MOST:
-        raise Conflict(f"There are {MOST} saved views already; delete one first.")
-    values = {"name": name, "query": kept, "author": actor.name}
-    made: SavedView | None = session.scalar(insert_or_ignore(session, SavedView).values(**values).returning(SavedView))
-    if made is None:
-        raise Conflict(f"There is a view named “{name}” already.")
-    events.append(session, None, "view_saved", {"title": name, "query": kept}, actor)
-    return made
+    if len(list_views(session)) >= MAX_VIEWS:
+        raise ConflictError(f"There are {MAX_VIEWS} saved views already; delete one first.")
+    values = {"name": name, "query": filters, "author": actor.name}
+    view: SavedView | None = session.scalar(insert_or_ignore(session, SavedView).values(**values).returning(SavedView))
+    if view is None:
+        raise ConflictError(f"There is a view named “{name}” already.")
+    events.append(session, None, "view_saved", {"title": name, "query": filters}, actor)
+    return view
 
 
-def forget(session: Session, name: str, actor: Actor) -> None:
+def delete_view(session: Session, name: str, actor: Actor) -> None:
     """Raises `NotFound`."""
     if session.scalar(delete(SavedView).where(SavedView.name == name).returning(SavedView.name)) is None:
-        raise NotFound("There is no saved view of that name.", view=name[:LONGEST])
+        raise NotFound("There is no saved view of that name.", view=name[:MAX_NAME_CHARACTERS])
     events.append(session, None, "view_deleted", {"title": name}, actor)
 
 
-def narrowed(query: str) -> str:
+def normalize_query(query: str) -> str:
     """A query with what the board goes by alone, in one order, so that equal ones are equal; it always names the view."""
-    given = {"view": "columns"} | dict(parse_qsl(query[:2000]))
-    return urlencode({name: given[name][:200] for name in NAMES if given.get(name)})
+    parameters = {"view": "columns"} | dict(parse_qsl(query[:2000]))
+    return urlencode({name: parameters[name][:200] for name in QUERY_KEYS if parameters.get(name)})
 
 
-def defaults(query: str) -> dict[str, Any]:
+def build_defaults(query: str) -> dict[str, Any]:
     """What a new ticket must be like to be among those that a query shows, as fields of `NewTicket`."""
-    given = dict(parse_qsl(query[:2000]))
-    fields: dict[str, Any] = {name: given[name] for name in ("project", "assigned_to", "priority") if given.get(name)}
-    return fields | ({"tags": [given["tag"]]} if given.get("tag") else {})
+    parameters = dict(parse_qsl(query[:2000]))
+    fields: dict[str, Any] = {
+        name: parameters[name] for name in ("project", "assigned_to", "priority") if parameters.get(name)
+    }
+    return fields | ({"tags": [parameters["tag"]]} if parameters.get("tag") else {})

@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 from models import Evidence, MessageKind, Ticket, TicketComment, TicketMessage
 
 KINDS = ("ticket", "comment", "message", "evidence")
-SHOWN = 20
-LOOKED_THROUGH = 20_000
+PAGE_SIZE = 20
+MAX_SCANNED = 20_000
 """How many of the newest rows of each kind are looked through."""
-WORDS = 8
-BEFORE, LENGTH = 60, 220
+MAX_WORDS = 8
+SNIPPET_LEAD, SNIPPET_LENGTH = 60, 220
 
 FENCE = re.compile(r"^\s*(?:```|~~~)\w*", re.MULTILINE)
 
@@ -28,7 +28,7 @@ Part = tuple[str, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchHit:
     """One hit; `parts` is the text around the first word found, cut where the words are: (text, is it one of them)."""
 
     kind: str
@@ -45,100 +45,106 @@ class Found:
         return "".join(text for text, _ in self.parts)
 
 
-def find(session: Session, text: str, kind: str | None = None, limit: int = SHOWN) -> list[Found]:
+def search_all(session: Session, text: str, kind: str | None = None, limit: int = PAGE_SIZE) -> list[SearchHit]:
     """Hits for all words of `text`, kind after kind in their order, the newest first; those of one kind when asked."""
-    words = text.split()[:WORDS]
+    words = text.split()[:MAX_WORDS]
     if not words:
         return []
-    wanted = (_FINDERS[each] for each in KINDS if kind in (None, each))
-    return [hit for finder in wanted for hit in finder(session, words, limit)]
+    finders = (_FINDERS[name] for name in KINDS if kind in (None, name))
+    return [hit for finder in finders for hit in finder(session, words, limit)]
 
 
-def _tickets(session: Session, words: list[str], limit: int) -> list[Found]:
+def _search_tickets(session: Session, words: list[str], limit: int) -> list[SearchHit]:
     newest = session.scalar(select(func.max(Ticket.id))) or 0
     number = re.fullmatch(r"(?:MC-)?([0-9]{1,18})", " ".join(words), re.IGNORECASE)
-    named = Ticket.identifier == f"MC-{number[1] if number else ''}"
-    said = or_(_all(words, Ticket.title), _all(words, Ticket.title + "\n" + Ticket.description))
+    is_identifier = Ticket.identifier == f"MC-{number[1] if number else ''}"
+    has_words = or_(_match_all(words, Ticket.title), _match_all(words, Ticket.title + "\n" + Ticket.description))
     query = (
         select(Ticket)
-        .where(Ticket.id > newest - LOOKED_THROUGH, or_(named, said))
-        .order_by(named.desc(), Ticket.updated.desc())
+        .where(Ticket.id > newest - MAX_SCANNED, or_(is_identifier, has_words))
+        .order_by(is_identifier.desc(), Ticket.updated.desc())
         .limit(limit)
     )
     return [
-        Found("ticket", row.identifier, row.title, row.status.value, row.assigned_to or "", row.updated,
-              parts(row.description, words), f"/ticket/{row.identifier}")
+        SearchHit("ticket", row.identifier, row.title, row.status.value, row.assigned_to or "", row.updated,
+              split_snippet(row.description, words), f"/ticket/{row.identifier}")
         for row in session.scalars(query)
     ]  # fmt: skip
 
 
-def _comments(session: Session, words: list[str], limit: int) -> list[Found]:
+def _search_comments(session: Session, words: list[str], limit: int) -> list[SearchHit]:
     newest = session.scalar(select(func.max(TicketComment.id))) or 0
     query = (
         select(TicketComment, Ticket)
         .join(Ticket, Ticket.id == TicketComment.ticket_id)
-        .where(TicketComment.id > newest - LOOKED_THROUGH, Ticket.archived == false(), _all(words, TicketComment.body))
+        .where(
+            TicketComment.id > newest - MAX_SCANNED, Ticket.archived == false(), _match_all(words, TicketComment.body)
+        )
         .order_by(TicketComment.id.desc())
         .limit(limit)
     )
     return [
-        Found("comment", ticket.identifier, ticket.title, ticket.status.value, row.author, row.created,
-              parts(row.body, words), f"/ticket/{ticket.identifier}?before={row.seq + 1}#entry-c{row.id}")
+        SearchHit("comment", ticket.identifier, ticket.title, ticket.status.value, row.author, row.created,
+              split_snippet(row.body, words), f"/ticket/{ticket.identifier}?before={row.seq + 1}#entry-c{row.id}")
         for row, ticket in session.execute(query)
     ]  # fmt: skip
 
 
-def _messages(session: Session, words: list[str], limit: int) -> list[Found]:
+def _search_messages(session: Session, words: list[str], limit: int) -> list[SearchHit]:
     """What agents said to people, not what their tools printed."""
     newest = session.scalar(select(func.max(TicketMessage.id))) or 0
     query = (
         select(TicketMessage, Ticket)
         .join(Ticket, Ticket.id == TicketMessage.ticket_id)
-        .where(TicketMessage.id > newest - LOOKED_THROUGH, TicketMessage.kind == MessageKind.TEXT)
-        .where(Ticket.archived == false(), _all(words, TicketMessage.text))
+        .where(TicketMessage.id > newest - MAX_SCANNED, TicketMessage.kind == MessageKind.TEXT)
+        .where(Ticket.archived == false(), _match_all(words, TicketMessage.text))
         .order_by(TicketMessage.id.desc())
         .limit(limit)
     )
     return [
-        Found("message", ticket.identifier, ticket.title, ticket.status.value, row.author, row.created,
-              parts(row.text, words), f"/ticket/{ticket.identifier}?before={row.seq + 1}#entry-m{row.id}")
+        SearchHit("message", ticket.identifier, ticket.title, ticket.status.value, row.author, row.created,
+              split_snippet(row.text, words), f"/ticket/{ticket.identifier}?before={row.seq + 1}#entry-m{row.id}")
         for row, ticket in session.execute(query)
     ]  # fmt: skip
 
 
-def _evidence(session: Session, words: list[str], limit: int) -> list[Found]:
+def _search_evidence(session: Session, words: list[str], limit: int) -> list[SearchHit]:
     newest = session.scalar(select(func.max(Evidence.id))) or 0
     query = (
         select(Evidence, Ticket)
         .join(Ticket, Ticket.id == Evidence.ticket_id)
-        .where(Evidence.id > newest - LOOKED_THROUGH, Ticket.archived == false(), _all(words, Evidence.summary))
+        .where(Evidence.id > newest - MAX_SCANNED, Ticket.archived == false(), _match_all(words, Evidence.summary))
         .order_by(Evidence.id.desc())
         .limit(limit)
     )
     return [
-        Found("evidence", ticket.identifier, ticket.title, ticket.status.value, row.author, row.created,
-              parts(row.summary, words), f"/ticket/{ticket.identifier}?tab=evidence")
+        SearchHit("evidence", ticket.identifier, ticket.title, ticket.status.value, row.author, row.created,
+              split_snippet(row.summary, words), f"/ticket/{ticket.identifier}?tab=evidence")
         for row, ticket in session.execute(query)
     ]  # fmt: skip
 
 
-_FINDERS: dict[str, Callable[[Session, list[str], int], list[Found]]] = {
-    "ticket": _tickets,
-    "comment": _comments,
-    "message": _messages,
-    "evidence": _evidence,
+_FINDERS: dict[str, Callable[[Session, list[str], int], list[SearchHit]]] = {
+    "ticket": _search_tickets,
+    "comment": _search_comments,
+    "message": _search_messages,
+    "evidence": _search_evidence,
 }
 
 
-def _all(words: list[str], column: SQLColumnExpression[str]) -> ColumnElement[bool]:
+def _match_all(words: list[str], column: SQLColumnExpression[str]) -> ColumnElement[bool]:
     return and_(*(column.icontains(word, autoescape=True) for word in words))
 
 
-def parts(text: str, words: list[str]) -> list[Part]:
+def split_snippet(text: str, words: list[str]) -> list[Part]:
     """The text around the first of the words, in one line, and which pieces of it are the words."""
     plain = " ".join(FENCE.sub(" ", text).split())
     pattern = re.compile("(" + "|".join(re.escape(word) for word in words) + ")", re.IGNORECASE)
     first = pattern.search(plain)
-    start = max(0, first.start() - BEFORE) if first else 0
-    cut = ("…" if start else "") + plain[start : start + LENGTH] + ("…" if start + LENGTH < len(plain) else "")
-    return [(piece, place % 2 == 1) for place, piece in enumerate(pattern.split(cut)) if piece]
+    start = max(0, first.start() - SNIPPET_LEAD) if first else 0
+    excerpt = (
+        ("…" if start else "")
+        + plain[start : start + SNIPPET_LENGTH]
+        + ("…" if start + SNIPPET_LENGTH < len(plain) else "")
+    )
+    return [(piece, place % 2 == 1) for place, piece in enumerate(pattern.split(excerpt)) if piece]

@@ -31,8 +31,13 @@ from tickets.shared import display_names, payloads
 from tickets.workflow import evidence, history, quarantine, relationships
 
 View = dict[str, Any]
-DRAWN = {ActorKind.HUMAN: "person", ActorKind.RUN: "agent", ActorKind.ORCHESTRATOR: "agent", ActorKind.SERVICE: "agent"}
-HIDDEN_INPUT = ("prompt", "message", "echo")
+AUTHOR_KINDS = {
+    ActorKind.HUMAN: "person",
+    ActorKind.RUN: "agent",
+    ActorKind.ORCHESTRATOR: "agent",
+    ActorKind.SERVICE: "agent",
+}
+HIDDEN_SOURCES = ("prompt", "message", "echo")
 THUMBNAIL_BYTES = 4 << 20
 """A larger picture is fetched when somebody asks to see it."""
 
@@ -40,20 +45,20 @@ THUMBNAIL_BYTES = 4 << 20
 # ------------------------------------------------------------------------------------------------------- conversation
 
 
-def conversation(session: Session, ticket: Ticket, entries: list[Entry]) -> list[View]:
+def build_conversation(session: Session, ticket: Ticket, entries: list[Entry]) -> list[View]:
     """The entries as the page draws them, in the same order; Markdown is left to the page, in `markdown`."""
     runs = {entry.run_id for entry in entries if isinstance(entry, TicketComment) and entry.kind is CommentKind.VERDICT}
-    verdicts = _verdicts(session, ticket.id, {run for run in runs if run})
-    asked = _requests(session, ticket.id)
+    verdicts = _load_verdicts(session, ticket.id, {run for run in runs if run})
+    run_requests = _load_requests(session, ticket.id)
     last_question = max((entry.id for entry in entries if _is_question(entry)), default=None)
     views = []
     for entry in entries:
         if isinstance(entry, TicketComment):
-            views.append(_comment(ticket, entry, verdicts, entry.id == last_question))
+            views.append(_build_comment(ticket, entry, verdicts, entry.id == last_question))
         elif isinstance(entry, QueuedMessage):
-            views.append(_queued(entry))
+            views.append(_build_queued(entry))
         elif not _is_noise(entry):
-            views.append(_message(entry, asked))
+            views.append(_build_message(entry, run_requests))
     return views
 
 
@@ -63,26 +68,26 @@ def _is_question(entry: Entry) -> bool:
 
 def _is_noise(entry: TicketMessage) -> bool:
     """Input that is shown elsewhere: the composed prompt, and echoes of messages that have a row of their own."""
-    return entry.kind is MessageKind.INPUT and (entry.data or {}).get("source") in HIDDEN_INPUT
+    return entry.kind is MessageKind.INPUT and (entry.data or {}).get("source") in HIDDEN_SOURCES
 
 
-def _comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View], last_question: bool) -> View:
+def _build_comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View], last_question: bool) -> View:
     view: View = {
         "kind": "comment",
         "id": f"c{row.id}",
         "author": row.author,
-        "author_kind": DRAWN.get(row.author_kind, "system"),
+        "author_kind": AUTHOR_KINDS.get(row.author_kind, "system"),
         "at": row.created,
         "markdown": row.body,
         "run": row.run_id,
     }
     if row.kind is CommentKind.SYSTEM and "\n" not in row.body:
         data = row.data or {}
-        told = {"level": data.get("level", "info"), "text": row.body, "href": _https(data.get("address"))}
-        return view | {"kind": "notice", "markdown": None, **told}
+        notice = {"level": data.get("level", "info"), "text": row.body, "href": _filter_https(data.get("address"))}
+        return view | {"kind": "notice", "markdown": None, **notice}
     if row.kind is CommentKind.QUESTION:
         is_open = last_question and ticket.status is TicketStatus.NEEDS_INPUT
-        return view | {"kind": "question", "question": _question(row, is_open)}
+        return view | {"kind": "question", "question": _build_question(row, is_open)}
     if row.kind is CommentKind.FEEDBACK:
         return view | {"act": "asks for changes"}
     if row.kind is CommentKind.VERDICT:
@@ -90,7 +95,7 @@ def _comment(ticket: Ticket, row: TicketComment, verdicts: dict[int, View], last
     return view
 
 
-def _question(row: TicketComment, is_open: bool) -> View:
+def _build_question(row: TicketComment, is_open: bool) -> View:
     return {
         "request": "",
         "questions": payloads.read_questions(row.data or {}),
@@ -100,7 +105,7 @@ def _question(row: TicketComment, is_open: bool) -> View:
     }
 
 
-def _queued(row: QueuedMessage) -> View:
+def _build_queued(row: QueuedMessage) -> View:
     return {
         "kind": "input",
         "id": f"q{row.id}",
@@ -113,7 +118,7 @@ def _queued(row: QueuedMessage) -> View:
     }
 
 
-def _message(row: TicketMessage, asked: dict[tuple[int, str], RunRequest]) -> View:
+def _build_message(row: TicketMessage, run_requests: dict[tuple[int, str], RunRequest]) -> View:
     view: View = {
         "kind": row.kind.value,
         "id": f"m{row.id}",
@@ -125,23 +130,23 @@ def _message(row: TicketMessage, asked: dict[tuple[int, str], RunRequest]) -> Vi
     }
     data = row.data or {}
     if row.kind is MessageKind.TOOL_CALL:
-        return view | {"kind": "tool", "tool": _tool(row, data)}
+        return view | {"kind": "tool", "tool": _build_tool(row, data)}
     if row.kind is MessageKind.TEXT:
         return view | {"markdown": row.text}
     if row.kind in (MessageKind.QUESTION, MessageKind.APPROVAL):
-        return view | _asked(row, data, asked.get((row.run_id or 0, row.block or "")))
+        return view | _build_request(row, data, run_requests.get((row.run_id or 0, row.block or "")))
     if row.kind is MessageKind.ERROR:
         return view | {"kind": "notice", "level": "warning", "text": row.text}
-    told = payloads.read(TextPayload, data)
-    return view | {"text": row.text, "level": told.level, "seconds": told.seconds}
+    text_payload = payloads.read(TextPayload, data)
+    return view | {"text": row.text, "level": text_payload.level, "seconds": text_payload.seconds}
 
 
-def _tool(row: TicketMessage, data: View) -> View:
+def _build_tool(row: TicketMessage, data: View) -> View:
     call, result = payloads.read(ToolCallPayload, data), payloads.read(ToolResultPayload, data)
     return {
         "name": call.name or "tool",
         "title": row.text,
-        "input": _readable(call.input),
+        "input": _format_input(call.input),
         "output": result.output if data.get("ended") else None,
         "exit_code": result.exit_code,
         "seconds": result.seconds,
@@ -149,24 +154,24 @@ def _tool(row: TicketMessage, data: View) -> View:
     }
 
 
-def _readable(given: Any) -> str:
+def _format_input(tool_input: Any) -> str:
     """A tool's input for people: the command where there is one, else its JSON."""
-    if isinstance(given, dict) and isinstance(given.get("command"), str):
-        return str(given["command"])
-    return json.dumps(given, ensure_ascii=False, indent=2) if given else ""
+    if isinstance(tool_input, dict) and isinstance(tool_input.get("command"), str):
+        return str(tool_input["command"])
+    return json.dumps(tool_input, ensure_ascii=False, indent=2) if tool_input else ""
 
 
-def _asked(row: TicketMessage, data: View, request: RunRequest | None) -> View:
+def _build_request(row: TicketMessage, data: View, request: RunRequest | None) -> View:
     is_open = request is not None and request.state is RequestState.PENDING
     answer = (request.answer or {}) if request else {}
     by = request.answered_by if request else None
     if row.kind is MessageKind.QUESTION:
-        asked = {"request": row.block, "questions": payloads.read_questions(data), "open": is_open}
-        return {"question": asked | {"answer": answer.get("message") or answer.get("answers"), "answered_by": by}}
-    wanted = payloads.read(ApprovalPayload, data)
-    asked = {"request": row.block, "tool": wanted.tool, "title": row.text, "input": _readable(wanted.input)}
-    answered = {"behavior": answer.get("behavior"), "scope": answer.get("scope"), "answered_by": by}
-    return {"approval": asked | {"reason": wanted.reason, "open": is_open} | answered}
+        fields = {"request": row.block, "questions": payloads.read_questions(data), "open": is_open}
+        return {"question": fields | {"answer": answer.get("message") or answer.get("answers"), "answered_by": by}}
+    approval = payloads.read(ApprovalPayload, data)
+    fields = {"request": row.block, "tool": approval.tool, "title": row.text, "input": _format_input(approval.input)}
+    answer_fields = {"behavior": answer.get("behavior"), "scope": answer.get("scope"), "answered_by": by}
+    return {"approval": fields | {"reason": approval.reason, "open": is_open} | answer_fields}
 
 
 REQUESTS = (
@@ -174,58 +179,58 @@ REQUESTS = (
 )
 
 
-def _requests(session: Session, ticket_id: int) -> dict[tuple[int, str], RunRequest]:
+def _load_requests(session: Session, ticket_id: int) -> dict[tuple[int, str], RunRequest]:
     return {(row.run_id, row.request): row for row in session.scalars(REQUESTS, {"ticket": ticket_id})}
 
 
 # ----------------------------------------------------------------------------------------------------------- evidence
 
 
-def _verdicts(session: Session, ticket_id: int, runs: set[int]) -> dict[int, View]:
+def _load_verdicts(session: Session, ticket_id: int, runs: set[int]) -> dict[int, View]:
     """For each of these runs, what it ended with and its evidence."""
     if not runs:
         return {}
     grouped: dict[int, list[Evidence]] = {}
-    rows = evidence.of(session, ticket_id)
-    named = files_named(session, ticket_id, rows)
+    rows = evidence.list_evidence(session, ticket_id)
+    evidence_files = load_evidence_files(session, ticket_id, rows)
     for row in rows:
         grouped.setdefault(row.run_id or 0, []).append(row)
     return {
         run.id: {
             "outcome": run.outcome or "ended",
             "generation": run.generation,
-            "evidence": proof_of(grouped.get(run.id, []), named),
+            "evidence": build_proof(grouped.get(run.id, []), evidence_files),
         }
         for run in session.scalars(select(Run).where(Run.id.in_(runs)))
     }
 
 
-def files_named(session: Session, ticket_id: int, rows: list[Evidence]) -> dict[int, View]:
+def load_evidence_files(session: Session, ticket_id: int, rows: list[Evidence]) -> dict[int, View]:
     """The files that these rows may be about, by number."""
     if all(row.kind != "attachment" for row in rows):
         return {}
-    return {row.id: _file(row) for row in attachments.of(session, ticket_id)}
+    return {row.id: _build_file(row) for row in attachments.list_attachments(session, ticket_id)}
 
 
-def file_of(row: Evidence, named: dict[int, View]) -> View | None:
+def find_file(row: Evidence, evidence_files: dict[int, View]) -> View | None:
     """The file that this evidence is about."""
-    return named.get((row.data or {}).get("attachment", 0))
+    return evidence_files.get((row.data or {}).get("attachment", 0))
 
 
-def files(session: Session, ticket: Ticket) -> list[View]:
+def list_files(session: Session, ticket: Ticket) -> list[View]:
     """The files of a ticket, and which of them are evidence."""
-    rows = attachments.of(session, ticket.id)
-    entered = attachments.evidence_of(session, ticket.id) if rows else set()
-    return [_file(row) | {"evidence": row.id in entered} for row in rows]
+    rows = attachments.list_attachments(session, ticket.id)
+    entered = attachments.find_evidence_ids(session, ticket.id) if rows else set()
+    return [_build_file(row) | {"evidence": row.id in entered} for row in rows]
 
 
-def _file(row: Attachment) -> View:
+def _build_file(row: Attachment) -> View:
     """`shows` is picture or text, for what a browser may be shown."""
     shows = "picture" if row.media_type in image_size.RASTER else "text" if row.media_type == attachments.TEXT else None
     return {
         "id": row.id,
         "name": row.name,
-        "size": display_names.size(row.size),
+        "size": display_names.format_size(row.size),
         "author": row.author,
         "at": row.created,
         "shows": shows,
@@ -233,7 +238,7 @@ def _file(row: Attachment) -> View:
     }
 
 
-def proof_of(rows: list[Evidence], named: dict[int, View]) -> View:
+def build_proof(rows: list[Evidence], evidence_files: dict[int, View]) -> View:
     """These rows as claims beside facts; `named` holds the files that they are about."""
     claims = [
         {
@@ -242,7 +247,7 @@ def proof_of(rows: list[Evidence], named: dict[int, View]) -> View:
             "by": row.author,
             "at": row.created,
             "item": row.item,
-            "file": file_of(row, named),
+            "file": find_file(row, evidence_files),
         }
         for row in rows
         if row.source is EvidenceSource.CLAIM
@@ -252,9 +257,9 @@ def proof_of(rows: list[Evidence], named: dict[int, View]) -> View:
             "kind": row.kind,
             "status": row.status.value,
             "summary": row.summary,
-            "detail": _detail(row),
-            "base": _on_base(row),
-            "href": _https((row.data or {}).get("address")),
+            "detail": _format_detail(row),
+            "base": _build_base_check(row),
+            "href": _filter_https((row.data or {}).get("address")),
         }
         for row in rows
         if row.source is EvidenceSource.FACT
@@ -262,27 +267,27 @@ def proof_of(rows: list[Evidence], named: dict[int, View]) -> View:
     return {"claims": claims, "facts": facts}
 
 
-def _on_base(row: Evidence) -> View | None:
+def _build_base_check(row: Evidence) -> View | None:
     """How a failed check went before the work: what failed there too is not this work's doing."""
     check = (row.data or {}).get("check_base")
     if row.kind != "check" or not check:
         return None
-    return {"failed": check.get("exit_code") != 0, "detail": _check(check)}
+    return {"failed": check.get("exit_code") != 0, "detail": _format_check(check)}
 
 
-def _check(check: View) -> str:
+def _format_check(check: View) -> str:
     command = " ".join(check.get("argv", []))
     ending = f"exit {check.get('exit_code')} in {check.get('seconds')} s, sha256 {check.get('sha256')}"
     return f"$ {command}\n{ending}\n\n{check.get('tail', '')}"
 
 
-def _detail(row: Evidence) -> str:
+def _format_detail(row: Evidence) -> str:
     data = row.data or {}
     if row.kind == "check":
-        return _check(data.get("check") or {})
+        return _format_check(data.get("check") or {})
     if row.kind == "landing":
         facts = [f"{name}: {data[name]}" for name in ("policy", "commit", "branch", "base", "remote") if data.get(name)]
-        return "\n".join(facts + ([f"\n{_check(data['check'])}"] if data.get("check") else []))
+        return "\n".join(facts + ([f"\n{_format_check(data['check'])}"] if data.get("check") else []))
     if row.kind == "commit":
         return "\n".join(f"{commit['sha'][:12]} {commit['subject']}" for commit in data.get("commits", []))
     if row.kind == "uncommitted":
@@ -290,7 +295,7 @@ def _detail(row: Evidence) -> str:
     return ""
 
 
-def _https(address: Any) -> str | None:
+def _filter_https(address: Any) -> str | None:
     """An address that may be a link; what a program printed is not trusted further."""
     return address if isinstance(address, str) and address.startswith("https://") else None
 
@@ -298,7 +303,7 @@ def _https(address: Any) -> str | None:
 # -------------------------------------------------------------------------------------------------- runs and the side
 
 
-def run_view(run: Run) -> View:
+def build_run(run: Run) -> View:
     tokens = run.input_tokens + run.output_tokens + run.cache_read_tokens + run.cache_write_tokens
     return {
         "id": run.id,
@@ -317,7 +322,7 @@ def run_view(run: Run) -> View:
     }
 
 
-def side(session: Session, ticket: Ticket, run: Run | None, owner_kinds: dict[str, str]) -> View:
+def build_side(session: Session, ticket: Ticket, run: Run | None, owner_kinds: dict[str, str]) -> View:
     """`people` and `timing` name the field that a person may edit, where there is one."""
     people = [
         ("Owner", ticket.assigned_to, "assigned_to"),
@@ -335,24 +340,24 @@ def side(session: Session, ticket: Ticket, run: Run | None, owner_kinds: dict[st
             ("Closed", ticket.closed, None),
         ],
         "met": sum(bool(item.get("met")) for item in ticket.acceptance),
-        "relationships": relationships.of(session, ticket.id),
-        "advanced": _advanced(session, ticket, run),
+        "relationships": relationships.list_relations(session, ticket.id),
+        "advanced": _list_advanced(session, ticket, run),
     }
 
 
-def _advanced(session: Session, ticket: Ticket, run: Run | None) -> list[tuple[str, str]]:
-    kept = quarantine.of(session, ticket.id)
+def _list_advanced(session: Session, ticket: Ticket, run: Run | None) -> list[tuple[str, str]]:
+    quarantined = quarantine.list_quarantined(session, ticket.id)
     facts: list[tuple[str, Any]] = [
         ("Version", ticket.version),
         ("Attempts", ticket.attempts),
         ("Infrastructure faults", ticket.faults),
         ("Conversation", ticket.conversation_id),
-        ("Quarantine", f"{len(kept)} kept" if kept else None),
+        ("Quarantine", f"{len(quarantined)} kept" if quarantined else None),
     ]
     if run is not None:
         facts += [
             ("Run", f"{run.id}, generation {run.generation}"),
-            ("Raw console", history.console_line(session, run)),
+            ("Raw console", history.format_console_line(session, run)),
             ("Pane", run.tmux_target),
             ("Workspace", run.workspace),
             ("Branch", run.branch),

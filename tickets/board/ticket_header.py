@@ -15,7 +15,7 @@ from tickets.workflow import landing, wake_conditions
 
 from . import columns
 
-NEXT = {
+NEXT_ACTIONS = {
     TicketStatus.INBOX: "Triage",
     TicketStatus.TODO: "Start",
     TicketStatus.IN_PROGRESS: "Work goes on",
@@ -45,58 +45,58 @@ class Header:
     speaker: str | None
 
 
-def of(session: Session, ticket: Ticket, run: Run | None, last: Run | None) -> Header:
+def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | None) -> Header:
     """`run` holds the ticket, `last` is its newest."""
-    state = runtime.state(run)
-    owner_kind = columns.owner_kinds(session).get(ticket.assigned_to or "", "person")
-    controller = conversation_lock.holding(session, ticket.id)
+    state = runtime.get_state(run)
+    owner_kind = columns.load_owner_kinds(session).get(ticket.assigned_to or "", "person")
+    controller = conversation_lock.find_controller(session, ticket.id)
     return Header(
         ticket.status.value,
-        next_action(ticket, run),
+        describe_next_action(ticket, run),
         ticket.assigned_to,
         owner_kind,
         state,
-        _line(ticket, run or last, state),
+        _describe_runtime(ticket, run or last, state),
         run is not None,
-        _working(run, state),
+        _describe_work(run, state),
         ticket.created,
         controller.name if controller else None,
-        forks.speaker(session, ticket),
+        forks.find_speaker(session, ticket),
     )
 
 
-def next_action(ticket: Ticket, run: Run | None) -> str:
+def describe_next_action(ticket: Ticket, run: Run | None) -> str:
     if run is not None and run.state is RunState.WAITING:
         return "Answer"
-    if (plan := landing.of(ticket)) is not None:
-        return "Approve again" if plan.reason else plan.doing[0].upper() + plan.doing[1:]
+    if (plan := landing.get_plan(ticket)) is not None:
+        return "Approve again" if plan.reason else plan.progress_text[0].upper() + plan.progress_text[1:]
     if ticket.status is TicketStatus.WAITING:
-        return f"Wait {wake_conditions.words(ticket.wake)}"
-    return NEXT[ticket.status]
+        return f"Wait {wake_conditions.describe_wake(ticket.wake)}"
+    return NEXT_ACTIONS[ticket.status]
 
 
-def _working(run: Run | None, state: str) -> str | None:
+def _describe_work(run: Run | None, state: str) -> str | None:
     if run is None or state not in ("starting", "running", "waiting"):
         return None
     return f"{run.agent} waits for your answer" if state == "waiting" else f"{run.agent} is working…"
 
 
-def _line(ticket: Ticket, run: Run | None, state: str) -> str:
-    said = f"Ticket is {display_names.state(ticket.status)}; runtime is {state}."
+def _describe_runtime(ticket: Ticket, run: Run | None, state: str) -> str:
+    text = f"Ticket is {display_names.format_status(ticket.status)}; runtime is {state}."
     if run is None:
-        return f"{said} No run yet."
-    reason = f" ({_close_reason(ticket, run)})" if run.ended else ""
-    uptime = _span((run.ended or now()) - run.started)
+        return f"{text} No run yet."
+    reason = f" ({_describe_end(ticket, run)})" if run.ended else ""
+    uptime = _format_span((run.ended or now()) - run.started)
     facts = [
         run.profile or run.agent,
         run.workspace,
         f"{uptime} up",
-        f"last activity {_span(now() - (run.ended or runtime.heard(run)))} ago",
+        f"last activity {_format_span(now() - (run.ended or runtime.get_last_sign(run)))} ago",
     ]
-    return f"{said}{reason} · " + " · ".join(fact for fact in facts if fact)
+    return f"{text}{reason} · " + " · ".join(fact for fact in facts if fact)
 
 
-def _close_reason(ticket: Ticket, run: Run) -> str:
+def _describe_end(ticket: Ticket, run: Run) -> str:
     if run.stop_code:
         return f"run_{run.stop_code}"
     if ticket.closed:
@@ -104,7 +104,7 @@ def _close_reason(ticket: Ticket, run: Run) -> str:
     return f"run_ended_{run.outcome.value if run.outcome else 'unknown'}"
 
 
-def _span(length: timedelta) -> str:
+def _format_span(length: timedelta) -> str:
     seconds = max(0, int(length.total_seconds()))
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:

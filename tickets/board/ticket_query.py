@@ -36,21 +36,21 @@ class TicketQuery(Body):
         if self.status is not None:
             filters.append(Ticket.status == self.status)
         if self.cursor is not None:
-            filters.append(NEWEST.behind(self.cursor))
+            filters.append(NEWEST.build_cursor_condition(self.cursor))
         return filters
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class QueryResult:
     """Some tickets, and the cursor of those that follow."""
 
     tickets: list[Ticket]
     next: str | None
 
 
-def page(session: Session, query: TicketQuery) -> Page:
+def find_tickets(session: Session, query: TicketQuery) -> QueryResult:
     """One query, whatever the filters."""
-    asked = select(Ticket).where(*query.conditions()).order_by(*NEWEST.by()).limit(query.limit + 1)
-    rows = list(session.scalars(asked))
-    shown = rows[: query.limit]
-    return Page(shown, NEWEST.place(shown[-1]) if len(rows) > query.limit else None)
+    statement = select(Ticket).where(*query.conditions()).order_by(*NEWEST.by()).limit(query.limit + 1)
+    rows = list(session.scalars(statement))
+    tickets = rows[: query.limit]
+    return QueryResult(tickets, NEWEST.place(tickets[-1]) if len(rows) > query.limit else None)

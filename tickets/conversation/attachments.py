@@ -22,17 +22,17 @@ from sqlalchemy.orm import Session
 from models import ActorKind, Attachment, Evidence, EvidenceSource, EvidenceStatus
 from tickets.shared import display_names, events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
+from tickets.shared.errors import ConflictError, Forbidden, Invalid, NotFound, TooLarge
 from tickets.shared.inputs import Body, Prose
 
 from . import image_size
 
-CHUNK = 1 << 16
+CHUNK_BYTES = 1 << 16
 NEW_PRIVATE_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-NAME_CHARACTERS = 120
-STORED = re.compile(r"[0-9a-f]{32}")
+MAX_NAME_CHARACTERS = 120
+STORED_NAME = re.compile(r"[0-9a-f]{32}")
 TEXT = "text/plain"
-SHOWN_BYTES, SHOWN_LINES = 16 << 10, 200
+MAX_PREVIEW_BYTES, MAX_PREVIEW_LINES = 16 << 10, 200
 """How much of the beginning of a text is shown."""
 
 SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -57,7 +57,7 @@ class Upload(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedFile:
     """A file that lies in the folder and has no row yet."""
 
     path: Path
@@ -70,7 +70,7 @@ class Received:
         self.path.unlink(missing_ok=True)
 
 
-def receive(folder: Path, content: IO[bytes], name: str, limit: int) -> Received:
+def receive_file(folder: Path, content: IO[bytes], name: str, limit: int) -> ReceivedFile:
     """Store what is sent; nothing is left of it when it is refused.
 
     Raises `TooLarge` past `limit` bytes, `Invalid` for an empty file or a type that is not on the list.
@@ -78,40 +78,40 @@ def receive(folder: Path, content: IO[bytes], name: str, limit: int) -> Received
     path = folder / secrets.token_hex(16)
     try:
         with os.fdopen(os.open(path, NEW_PRIVATE_FILE, 0o600), "wb") as file:
-            received = _copy(content, file, path, name, limit)
+            received_file = _copy_content(content, file, path, name, limit)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return received
+    return received_file
 
 
-def _copy(content: IO[bytes], file: IO[bytes], path: Path, name: str, limit: int) -> Received:
-    head = content.read(CHUNK)
+def _copy_content(content: IO[bytes], file: IO[bytes], path: Path, name: str, limit: int) -> ReceivedFile:
+    head = content.read(CHUNK_BYTES)
     if not head:
         raise Invalid("the file is empty", field="file")
-    media_type = sniff(head)
+    media_type = detect_media_type(head)
     digest, size = hashlib.sha256(), 0
     decoder = codecs.getincrementaldecoder("utf-8")()
-    for chunk in _chunks(head, content):
+    for chunk in _read_chunks(head, content):
         size += len(chunk)
         if size > limit:
-            raise TooLarge(f"A file may have {display_names.size(limit)}.", limit=limit)
+            raise TooLarge(f"A file may have {display_names.format_size(limit)}.", limit=limit)
         if media_type == TEXT:
             _require_text(decoder, chunk)
         digest.update(chunk)
         file.write(chunk)
-    return Received(path, shown_name(name), media_type, size, digest.hexdigest())
+    return ReceivedFile(path, clean_name(name), media_type, size, digest.hexdigest())
 
 
-def _chunks(head: bytes, content: IO[bytes]) -> Iterator[bytes]:
+def _read_chunks(head: bytes, content: IO[bytes]) -> Iterator[bytes]:
     while head:
         yield head
-        head = content.read(CHUNK)
+        head = content.read(CHUNK_BYTES)
 
 
-def sniff(head: bytes) -> str:
+def detect_media_type(head: bytes) -> str:
     """The type that these first bytes show: one of `SIGNATURES`, else text, which the rest has to bear out."""
     return next((media_type for pattern, media_type in SIGNATURES if pattern.match(head)), TEXT)
 
@@ -122,69 +122,71 @@ def _require_text(decoder: codecs.IncrementalDecoder, chunk: bytes) -> None:
     except UnicodeDecodeError:
         chunk = b"\x00"
     if b"\x00" in chunk:
-        known = ", ".join(media_type for _, media_type in SIGNATURES)
-        raise Invalid(f"a file is UTF-8 text or one of {known}", field="file")
+        media_types = ", ".join(media_type for _, media_type in SIGNATURES)
+        raise Invalid(f"a file is UTF-8 text or one of {media_types}", field="file")
 
 
-def shown_name(name: str) -> str:
+def clean_name(name: str) -> str:
     """The last part of a client's file name, without what could deceive a reader or a header."""
     last = re.split(r"[/\\]", name)[-1]
     plain = "".join(letter for letter in last if letter.isprintable() and letter not in '"<>:|?*').strip(" .")
-    return plain[-NAME_CHARACTERS:] or "file"
+    return plain[-MAX_NAME_CHARACTERS:] or "file"
 
 
-def add(session: Session, ticket_id: int, received: Received, said: Upload, actor: Actor, most: int) -> Attachment:
+def add_attachment(
+    session: Session, ticket_id: int, received_file: ReceivedFile, upload: Upload, actor: Actor, limit: int
+) -> Attachment:
     """Enter a received file. Raises `Invalid` when the ticket has `most` files already."""
-    if (session.scalar(select(func.count()).where(Attachment.ticket_id == ticket_id)) or 0) >= most:
-        raise Invalid(f"a ticket has at most {most} files", field="file")
+    if (session.scalar(select(func.count()).where(Attachment.ticket_id == ticket_id)) or 0) >= limit:
+        raise Invalid(f"a ticket has at most {limit} files", field="file")
     row = Attachment(
         ticket_id=ticket_id,
         run_id=actor.run_id,
-        name=received.name,
-        media_type=received.media_type,
-        size=received.size,
-        sha256=received.sha256,
-        stored_as=received.path.name,
+        name=received_file.name,
+        media_type=received_file.media_type,
+        size=received_file.size,
+        sha256=received_file.sha256,
+        stored_as=received_file.path.name,
         author=actor.name,
     )
     session.add(row)
     session.flush()
     events.append(session, ticket_id, "attachment_added", {"attachment": row.id, "name": row.name}, actor)
-    if said.summary:
-        session.add(_claim(row, said))
+    if upload.summary:
+        session.add(_build_claim(row, upload))
     return row
 
 
-def remove(session: Session, row: Attachment, actor: Actor) -> None:
+def remove_attachment(session: Session, row: Attachment, actor: Actor) -> None:
     """Take a file off its ticket; whoever calls this deletes it with `discard` once that is committed.
 
     Raises `Forbidden` for programs, `Conflict` for what was entered as evidence: that stays.
     """
     if actor.kind is not ActorKind.HUMAN:
         raise Forbidden("Only a person removes a file.")
-    if row.id in evidence_of(session, row.ticket_id):
-        raise Conflict(f"{row.name} is evidence: it stays with the ticket.", attachment=row.id)
+    if row.id in find_evidence_ids(session, row.ticket_id):
+        raise ConflictError(f"{row.name} is evidence: it stays with the ticket.", attachment=row.id)
     session.delete(row)
     session.flush()
     events.append(session, row.ticket_id, "attachment_removed", {"attachment": row.id, "name": row.name}, actor)
 
 
-def evidence_of(session: Session, ticket_id: int) -> set[int]:
+def find_evidence_ids(session: Session, ticket_id: int) -> set[int]:
     """The files of a ticket that were entered as evidence."""
     entered = select(Evidence.data).where(Evidence.ticket_id == ticket_id, Evidence.kind == "attachment")
     return {data["attachment"] for data in session.scalars(entered) if data}
 
 
-def _claim(row: Attachment, said: Upload) -> Evidence:
+def _build_claim(row: Attachment, upload: Upload) -> Evidence:
     return Evidence(
         ticket_id=row.ticket_id,
         run_id=row.run_id,
         kind="attachment",
         source=EvidenceSource.CLAIM,
         status=EvidenceStatus.UNKNOWN,
-        summary=said.summary,
+        summary=upload.summary,
         data={"attachment": row.id, "sha256": row.sha256},
-        item=said.item,
+        item=upload.item,
         author=row.author,
     )
 
@@ -192,44 +194,44 @@ def _claim(row: Attachment, said: Upload) -> Evidence:
 OF_TICKET = select(Attachment).where(Attachment.ticket_id == bindparam("ticket")).order_by(Attachment.id)
 
 
-def of(session: Session, ticket_id: int) -> list[Attachment]:
+def list_attachments(session: Session, ticket_id: int) -> list[Attachment]:
     """The files of a ticket, oldest first; their number has a limit."""
     return list(session.scalars(OF_TICKET, {"ticket": ticket_id}))
 
 
-def find(session: Session, attachment_id: int) -> Attachment:
+def get_attachment(session: Session, attachment_id: int) -> Attachment:
     row = session.get(Attachment, attachment_id)
     if row is None:
         raise NotFound("there is no such file", attachment=attachment_id)
     return row
 
 
-def path_of(folder: Path, attachment: Attachment) -> Path:
+def locate_file(folder: Path, attachment: Attachment) -> Path:
     """Where the file lies. Raises `NotFound` when it is gone, or its row names anything but a file of the folder."""
     path = folder / attachment.stored_as
-    if not STORED.fullmatch(attachment.stored_as) or path.is_symlink() or not path.is_file():
+    if not STORED_NAME.fullmatch(attachment.stored_as) or path.is_symlink() or not path.is_file():
         raise NotFound("that file is no longer kept", attachment=attachment.id)
     return path
 
 
-def discard(folder: Path, stored_as: str) -> None:
+def discard_file(folder: Path, stored_as: str) -> None:
     """Delete the file of a row that is gone."""
-    if STORED.fullmatch(stored_as):
+    if STORED_NAME.fullmatch(stored_as):
         (folder / stored_as).unlink(missing_ok=True)
 
 
-def is_shown(path: Path, media_type: str) -> bool:
+def is_displayable(path: Path, media_type: str) -> bool:
     """Whether a file can be shown in a page: a picture of bearable size, or text."""
     if media_type == TEXT:
         return True
     with path.open("rb") as file:
-        return image_size.is_shown(file.read(image_size.HEAD), media_type)
+        return image_size.is_displayable(file.read(image_size.HEAD_BYTES), media_type)
 
 
-def beginning(path: Path) -> str:
+def read_beginning(path: Path) -> str:
     """The first lines of a text."""
     with path.open("rb") as file:
-        head = file.read(SHOWN_BYTES + 1)
-    lines = head[:SHOWN_BYTES].decode("utf-8", "ignore").splitlines(keepends=True)
-    cut = len(head) > SHOWN_BYTES or len(lines) > SHOWN_LINES
-    return "".join(lines[:SHOWN_LINES]) + ("\n…\n" if cut else "")
+        head = file.read(MAX_PREVIEW_BYTES + 1)
+    lines = head[:MAX_PREVIEW_BYTES].decode("utf-8", "ignore").splitlines(keepends=True)
+    is_cut = len(head) > MAX_PREVIEW_BYTES or len(lines) > MAX_PREVIEW_LINES
+    return "".join(lines[:MAX_PREVIEW_LINES]) + ("\n…\n" if is_cut else "")

@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 from models import TicketContext
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, Invalid, NotFound
+from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Prose
 
-MOST = 100
+MAX_LINKS = 100
 
 
-def _plain(path: str) -> str:
+def _require_plain_path(path: str) -> str:
     if not path.isprintable():
         raise ValueError("must not contain control characters")
     if path.startswith("-") or ".." in path.split("/"):
@@ -25,7 +25,9 @@ def _plain(path: str) -> str:
     return path
 
 
-Path = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_plain)]
+Path = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_require_plain_path)
+]
 
 
 class NewContext(Body):
@@ -37,15 +39,15 @@ class NewContext(Body):
     note: Prose = Field("", max_length=2000)
 
 
-def add(session: Session, ticket_id: int, body: NewContext, actor: Actor) -> TicketContext:
+def add_context(session: Session, ticket_id: int, body: NewContext, actor: Actor) -> TicketContext:
     """Raises `Conflict` for what is linked already, `Invalid` past a hundred links or for another kind of address."""
     if body.kind == "url" and not body.path.startswith(("http://", "https://")):
         raise Invalid("an address begins with http:// or https://", field="path")
     mine = TicketContext.ticket_id == ticket_id
     if session.scalar(select(TicketContext.id).where(mine, TicketContext.reference == body.path)) is not None:
-        raise Conflict("that is linked already", path=body.path)
-    if (session.scalar(select(func.count()).where(mine)) or 0) >= MOST:
-        raise Invalid(f"a ticket has at most {MOST} links", field="path")
+        raise ConflictError("that is linked already", path=body.path)
+    if (session.scalar(select(func.count()).where(mine)) or 0) >= MAX_LINKS:
+        raise Invalid(f"a ticket has at most {MAX_LINKS} links", field="path")
     row = TicketContext(
         ticket_id=ticket_id, kind=body.kind, reference=body.path, title=body.title, note=body.note, author=actor.name
     )
@@ -55,14 +57,14 @@ def add(session: Session, ticket_id: int, body: NewContext, actor: Actor) -> Tic
     return row
 
 
-def of(session: Session, ticket_id: int) -> list[TicketContext]:
+def list_context(session: Session, ticket_id: int) -> list[TicketContext]:
     """At most a hundred, in the order in which they were linked."""
     return list(
         session.scalars(select(TicketContext).where(TicketContext.ticket_id == ticket_id).order_by(TicketContext.id))
     )
 
 
-def remove(session: Session, ticket_id: int, context_id: int, actor: Actor) -> None:
+def remove_context(session: Session, ticket_id: int, context_id: int, actor: Actor) -> None:
     mine = (TicketContext.ticket_id == ticket_id, TicketContext.id == context_id)
     path = session.scalar(delete(TicketContext).where(*mine).returning(TicketContext.reference))
     if path is None:

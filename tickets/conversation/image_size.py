@@ -8,34 +8,34 @@ import re
 import struct
 from collections.abc import Callable
 
-HEAD = 256 << 10
+HEAD_BYTES = 256 << 10
 """So many bytes are looked at; in a JPEG the size may stand behind metadata."""
-MOST_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000
 FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
 
 
-def is_shown(head: bytes, media_type: str) -> bool:
+def is_displayable(head: bytes, media_type: str) -> bool:
     """Whether a picture that begins with these bytes may be shown in a page: of a known kind, and not too large."""
-    measure = _SIZES.get(media_type)
+    measure = _SIZE_READERS.get(media_type)
     try:
         width, height = measure(head) if measure else (0, 0)
     except (struct.error, ValueError):
         return False
-    return 0 < width * height <= MOST_PIXELS
+    return 0 < width * height <= MAX_PIXELS
 
 
-def _png(head: bytes) -> tuple[int, int]:
+def _read_png_size(head: bytes) -> tuple[int, int]:
     """https://www.w3.org/TR/png-3/#11IHDR"""
     width, height = struct.unpack_from(">II", head, 16)
     return width, height
 
 
-def _gif(head: bytes) -> tuple[int, int]:
+def _read_gif_size(head: bytes) -> tuple[int, int]:
     width, height = struct.unpack_from("<HH", head, 6)
     return width, height
 
 
-def _webp(head: bytes) -> tuple[int, int]:
+def _read_webp_size(head: bytes) -> tuple[int, int]:
     """https://developers.google.com/speed/webp/docs/riff_container"""
     kind = head[12:16]
     if kind == b"VP8X":
@@ -48,7 +48,7 @@ def _webp(head: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _jpeg(head: bytes) -> tuple[int, int]:
+def _read_jpeg_size(head: bytes) -> tuple[int, int]:
     """Walk from segment to segment to the frame header: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, B.2.2."""
     at = 2
     while not FRAME.match(head, at):
@@ -59,10 +59,10 @@ def _jpeg(head: bytes) -> tuple[int, int]:
     return width, height
 
 
-_SIZES: dict[str, Callable[[bytes], tuple[int, int]]] = {
-    "image/png": _png,
-    "image/gif": _gif,
-    "image/webp": _webp,
-    "image/jpeg": _jpeg,
+_SIZE_READERS: dict[str, Callable[[bytes], tuple[int, int]]] = {
+    "image/png": _read_png_size,
+    "image/gif": _read_gif_size,
+    "image/webp": _read_webp_size,
+    "image/jpeg": _read_jpeg_size,
 }
-RASTER = frozenset(_SIZES)
+RASTER = frozenset(_SIZE_READERS)

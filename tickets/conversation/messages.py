@@ -13,15 +13,15 @@ from models import DeliveryMode, DeliveryState, QueuedMessage, Run, RunState, Ti
 from tickets.lifecycle.transitions import transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, RuntimeBusy
+from tickets.shared.errors import ConflictError, RuntimeBusy
 from tickets.shared.inputs import Body, Words
-from tickets.shared.lookup import live_run
+from tickets.shared.lookup import find_live_run
 
-OPEN = (DeliveryState.QUEUED, DeliveryState.DELIVERED)
+OPEN_STATES = (DeliveryState.QUEUED, DeliveryState.DELIVERED)
 NOT_INJECTED = "[failed_to_inject]"
 UNCONFIRMED = "[unconfirmed] The run ended before its agent confirmed it: it may have been read or not."
-TRIES = 3
-OFFERED_AT_ONCE = 20
+MAX_TRIES = 3
+MAX_OFFERED = 20
 
 
 class NewMessage(Body):
@@ -35,14 +35,16 @@ class NewMessage(Body):
     mode: Literal["queue", "interrupt", "now", "restart"] = "queue"
 
 
-def send(session: Session, ticket: Ticket, body: NewMessage, actor: Actor, key: str | None = None) -> QueuedMessage:
+def queue_message(
+    session: Session, ticket: Ticket, body: NewMessage, actor: Actor, key: str | None = None
+) -> QueuedMessage:
     """Queue one message for the ticket's agent, under its sender's own UUID (`key`) where it has one.
 
     Raises `RuntimeBusy` for mode `now` while the runtime is not idle, `Conflict` for a UUID that is taken.
     """
     if key is not None and session.scalar(select(QueuedMessage.id).where(QueuedMessage.uuid == key)) is not None:
-        raise Conflict("A message with that id was sent before.", id=key)
-    run = live_run(session, ticket.id)
+        raise ConflictError("A message with that id was sent before.", id=key)
+    run = find_live_run(session, ticket.id)
     if body.mode == "now":
         _require_ready(ticket, run)
     mode = DeliveryMode.INTERRUPT if body.mode == "interrupt" else DeliveryMode.QUEUE
@@ -72,7 +74,7 @@ def _require_ready(ticket: Ticket, run: Run | None) -> None:
         )
 
 
-def offer(session: Session, run: Run) -> list[dict[str, Any]]:
+def offer_messages(session: Session, run: Run) -> list[dict[str, Any]]:
     """What this run has still to take, oldest first; a message is offered until its receipt comes."""
     if run.stop_code:
         return []
@@ -84,29 +86,29 @@ def offer(session: Session, run: Run) -> list[dict[str, Any]]:
             or_(QueuedMessage.run_id.is_(None), QueuedMessage.run_id == run.id),
         )
         .order_by(QueuedMessage.id)
-        .limit(OFFERED_AT_ONCE)
+        .limit(MAX_OFFERED)
     )
     rows = list(session.scalars(query))
-    fresh = [row.id for row in rows if row.run_id is None]
-    if fresh:
-        session.execute(update(QueuedMessage).where(QueuedMessage.id.in_(fresh)).values(run_id=run.id, offered=now()))
+    new_ids = [row.id for row in rows if row.run_id is None]
+    if new_ids:
+        session.execute(update(QueuedMessage).where(QueuedMessage.id.in_(new_ids)).values(run_id=run.id, offered=now()))
     return [{"id": row.id, "uuid": row.uuid, "body": row.body, "mode": row.mode.value} for row in rows]
 
 
 RECEIPTS: dict[str, tuple[DeliveryState, tuple[DeliveryState, ...]]] = {
     "delivered": (DeliveryState.DELIVERED, (DeliveryState.QUEUED,)),
-    "accepted": (DeliveryState.ACCEPTED, OPEN),
-    "failed": (DeliveryState.FAILED, OPEN),
-    "cancelled": (DeliveryState.FAILED, OPEN),
+    "accepted": (DeliveryState.ACCEPTED, OPEN_STATES),
+    "failed": (DeliveryState.FAILED, OPEN_STATES),
+    "cancelled": (DeliveryState.FAILED, OPEN_STATES),
 }
 
 
-def receive(session: Session, run: Run, receipt: dict[str, Any], seq: int) -> None:
+def apply_receipt(session: Session, run: Run, receipt: dict[str, Any], seq: int) -> None:
     """Apply one receipt from the agent's own stream; a state is never taken back."""
-    told = RECEIPTS.get(str(receipt.get("state")))
-    if told is None:
+    receipt_states = RECEIPTS.get(str(receipt.get("state")))
+    if receipt_states is None:
         return
-    state, before = told
+    state, before = receipt_states
     values: dict[str, Any] = {"state": state, "run_id": run.id, "changed": seq}
     if state is DeliveryState.FAILED:
         mark = NOT_INJECTED if receipt["state"] == "failed" else "[cancelled]"
@@ -124,23 +126,23 @@ def receive(session: Session, run: Run, receipt: dict[str, Any], seq: int) -> No
     )
 
 
-def release(session: Session, run_id: int) -> None:
+def release_messages(session: Session, run_id: int) -> None:
     """A run has ended: what it was offered and did not take waits for the next one."""
     waiting = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.QUEUED)
     session.execute(update(QueuedMessage).where(*waiting).values(run_id=None, offered=None))
 
 
-def leave_unconfirmed(session: Session, run_id: int, seq: int) -> None:
+def fail_unconfirmed(session: Session, run_id: int, seq: int) -> None:
     """A run has ended: what it was given and did not confirm may have been read or not, and is shown as such.
 
     It is not sent again by itself, so that nothing is said twice.
     """
-    given = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.DELIVERED)
+    conditions = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.DELIVERED)
     failed = {"state": DeliveryState.FAILED, "failure": UNCONFIRMED, "changed": seq}
-    session.execute(update(QueuedMessage).where(*given).values(**failed))
+    session.execute(update(QueuedMessage).where(*conditions).values(**failed))
 
 
-def of(session: Session, ticket_id: int, limit: int = 100) -> list[QueuedMessage]:
+def list_messages(session: Session, ticket_id: int, limit: int = 100) -> list[QueuedMessage]:
     """The newest messages of a ticket, newest first."""
     query = (
         select(QueuedMessage).where(QueuedMessage.ticket_id == ticket_id).order_by(QueuedMessage.id.desc()).limit(limit)
@@ -153,14 +155,14 @@ def get(session: Session, message_id: int) -> QueuedMessage:
     return session.get_one(QueuedMessage, message_id)
 
 
-def expire(session: Session, after_seconds: int) -> int:
+def expire_messages(session: Session, after_seconds: int) -> int:
     """Expire messages that a live run could have received for so long; those nobody could receive wait."""
     stale = (
         QueuedMessage.state == DeliveryState.QUEUED,
         QueuedMessage.run_id.is_not(None),
         QueuedMessage.offered < now() - timedelta(seconds=after_seconds),
     )
-    return _settle(session, stale, "message_expired", {"state": DeliveryState.EXPIRED})
+    return _update_messages(session, stale, "message_expired", {"state": DeliveryState.EXPIRED})
 
 
 def retry_failed(session: Session) -> int:
@@ -169,19 +171,21 @@ def retry_failed(session: Session) -> int:
     failed = (
         QueuedMessage.state == DeliveryState.FAILED,
         QueuedMessage.failure.startswith(NOT_INJECTED, autoescape=True),
-        QueuedMessage.tries < TRIES - 1,
+        QueuedMessage.tries < MAX_TRIES - 1,
         QueuedMessage.run_id.in_(ended),
     )
     again = {"state": DeliveryState.QUEUED, "run_id": None, "offered": None, "tries": QueuedMessage.tries + 1}
-    return _settle(session, failed, "message_queued_again", again)
+    return _update_messages(session, failed, "message_queued_again", again)
 
 
-def _settle(session: Session, which: tuple[ColumnElement[bool], ...], event_type: str, values: dict[str, Any]) -> int:
+def _update_messages(
+    session: Session, conditions: tuple[ColumnElement[bool], ...], event_type: str, values: dict[str, Any]
+) -> int:
     """Change these messages, and say so on each one's ticket."""
-    changed = session.execute(
-        update(QueuedMessage).where(*which).values(**values).returning(QueuedMessage.id, QueuedMessage.ticket_id)
+    rows = session.execute(
+        update(QueuedMessage).where(*conditions).values(**values).returning(QueuedMessage.id, QueuedMessage.ticket_id)
     ).all()
-    for message_id, ticket_id in changed:
+    for message_id, ticket_id in rows:
         event = events.append(session, ticket_id, event_type, {"message": message_id}, Actor.system("reaper"))
         session.execute(update(QueuedMessage).where(QueuedMessage.id == message_id).values(changed=event.seq))
-    return len(changed)
+    return len(rows)

@@ -16,8 +16,8 @@ from tickets.shared import events, payloads
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import Body, Words
 
-PAGE = 100
-TOOL_OUTPUT_SHOWN = 16_000
+PAGE_SIZE = 100
+MAX_OUTPUT_CHARACTERS = 16_000
 
 
 class NewComment(Body):
@@ -26,12 +26,14 @@ class NewComment(Body):
     body: Words
 
 
-def comment(session: Session, ticket_id: int, body: NewComment, actor: Actor) -> TicketComment:
+def add_comment(session: Session, ticket_id: int, body: NewComment, actor: Actor) -> TicketComment:
     events.append(session, ticket_id, "comment_added", {"body": body.body[:2000]}, actor)
     return comments.write(session, ticket_id, body.body, actor)
 
 
-def comments_of(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE) -> list[TicketComment]:
+def list_comments(
+    session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE_SIZE
+) -> list[TicketComment]:
     """Newest first; page on with `before` = the last id seen."""
     query = select(TicketComment).where(TicketComment.ticket_id == ticket_id)
     if before is not None:
@@ -41,45 +43,45 @@ def comments_of(session: Session, ticket_id: int, before: int | None = None, lim
 
 Entry = TicketComment | TicketMessage | QueuedMessage
 TABLES = (TicketComment, TicketMessage, QueuedMessage)
-LATEST = [
+LATEST_ENTRIES = [
     select(table)
     .where(table.ticket_id == bindparam("ticket"), table.seq < bindparam("before"))
     .order_by(table.seq.desc(), table.id.desc())
     .limit(bindparam("limit", type_=Integer))
     for table in TABLES
 ]
-ENDLESS = 2**31 - 1
+MAX_SEQ = 2**31 - 1
 """Above every sequence number."""
-MARKS = (
+CHANGE_COLUMNS = (
     (TicketComment, TicketComment.seq),
     (TicketMessage, TicketMessage.changed),
     (QueuedMessage, QueuedMessage.changed),
 )
 
 
-def entries(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE) -> list[Entry]:
+def list_entries(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE_SIZE) -> list[Entry]:
     """The last `limit` entries with `seq` below `before`: comments, agent messages and messages to it, oldest first."""
-    found: list[Entry] = []
-    asked = {"ticket": ticket_id, "before": ENDLESS if before is None else before, "limit": limit}
-    for query in LATEST:
-        found += session.scalars(query, asked)
-    return _in_order(found)[-limit:]
+    rows: list[Entry] = []
+    parameters = {"ticket": ticket_id, "before": MAX_SEQ if before is None else before, "limit": limit}
+    for query in LATEST_ENTRIES:
+        rows += session.scalars(query, parameters)
+    return _sort_entries(rows)[-limit:]
 
 
-def news(session: Session, ticket_id: int, after: int, limit: int = PAGE) -> list[Entry]:
+def list_changes(session: Session, ticket_id: int, after: int, limit: int = PAGE_SIZE) -> list[Entry]:
     """The entries that came or changed after the event with sequence `after`, in the order of the conversation."""
-    found: list[Entry] = []
-    for table, mark in MARKS:
+    rows: list[Entry] = []
+    for table, mark in CHANGE_COLUMNS:
         query = select(table).where(table.ticket_id == ticket_id, mark > after).order_by(mark).limit(limit)
-        found += session.scalars(query)
-    return _in_order(found)
+        rows += session.scalars(query)
+    return _sort_entries(rows)
 
 
-def _in_order(found: list[Entry]) -> list[Entry]:
-    return sorted(found, key=lambda entry: (entry.seq, entry.created, entry.id))
+def _sort_entries(rows: list[Entry]) -> list[Entry]:
+    return sorted(rows, key=lambda entry: (entry.seq, entry.created, entry.id))
 
 
-def since(session: Session, ticket_id: int, moment: datetime) -> list[TicketComment]:
+def list_comments_since(session: Session, ticket_id: int, moment: datetime) -> list[TicketComment]:
     """What people said after a moment: answers, feedback and comments for the next run's prompt, oldest first."""
     query = select(TicketComment).where(
         TicketComment.ticket_id == ticket_id,
@@ -91,7 +93,7 @@ def since(session: Session, ticket_id: int, moment: datetime) -> list[TicketComm
 
 # ------------------------------------------------------------------------------------- what the agent's stream becomes
 
-SHOWN = {
+KIND_BY_EVENT = {
     "text": MessageKind.TEXT,
     "thinking": MessageKind.THINKING,
     "tool_call": MessageKind.TOOL_CALL,
@@ -103,16 +105,18 @@ SHOWN = {
 }
 
 
-def derive(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: int, at: datetime) -> None:
+def apply_agent_event(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: int, at: datetime) -> None:
     """Add one agent event to the displayed conversation; a tool's result joins the row of its call."""
     if kind == "tool_result":
         _join_result(session, run, payload, seq)
-    elif kind in SHOWN:
-        _add(session, run, SHOWN[kind], payload, seq, at)
+    elif kind in KIND_BY_EVENT:
+        _add_message(session, run, KIND_BY_EVENT[kind], payload, seq, at)
 
 
-def _add(session: Session, run: Run, kind: MessageKind, payload: dict[str, Any], seq: int, at: datetime) -> None:
-    told = payloads.read(TextPayload, payload)
+def _add_message(
+    session: Session, run: Run, kind: MessageKind, payload: dict[str, Any], seq: int, at: datetime
+) -> None:
+    text_payload = payloads.read(TextPayload, payload)
     data = {key: value for key, value in payload.items() if key not in ("text", "block", "parent")}
     row = {
         "ticket_id": run.ticket_id,
@@ -120,8 +124,8 @@ def _add(session: Session, run: Run, kind: MessageKind, payload: dict[str, Any],
         "kind": kind,
         "author": run.agent,
         "block": block_of(payload, seq),
-        "parent": told.parent or None,
-        "text": told.text or told.title or told.message,
+        "parent": text_payload.parent or None,
+        "text": text_payload.text or text_payload.title or text_payload.message,
         "data": data or None,
         "created": at,
         "seq": seq,
@@ -142,7 +146,7 @@ def _join_result(session: Session, run: Run, payload: dict[str, Any], seq: int) 
     if row is None:
         return
     result = {key: payload[key] for key in ("error", "exit_code", "seconds", "truncated") if key in payload}
-    output = (payload.get("output") or "")[:TOOL_OUTPUT_SHOWN]
+    output = (payload.get("output") or "")[:MAX_OUTPUT_CHARACTERS]
     session.execute(
         update(TicketMessage)
         .where(*mine)
@@ -150,7 +154,7 @@ def _join_result(session: Session, run: Run, payload: dict[str, Any], seq: int) 
     )
 
 
-def settled(session: Session, run_id: int, seq: int, request: str | None = None) -> None:
+def mark_requests_changed(session: Session, run_id: int, seq: int, request: str | None = None) -> None:
     """A run's question was answered or withdrawn (all of them without `request`): its entry changed with event `seq`."""
     mine = [TicketMessage.run_id == run_id, TicketMessage.kind.in_((MessageKind.QUESTION, MessageKind.APPROVAL))]
     if request is not None:
@@ -158,8 +162,8 @@ def settled(session: Session, run_id: int, seq: int, request: str | None = None)
     session.execute(update(TicketMessage).where(*mine).values(changed=seq))
 
 
-def prune(session: Session, border: datetime, limit: int = 5000) -> int:
+def prune_messages(session: Session, border: datetime, limit: int = 5000) -> int:
     """Delete agent messages older than `border`; comments are kept for the life of the ticket."""
     old = select(TicketMessage.id).where(TicketMessage.created < border).order_by(TicketMessage.created).limit(limit)
-    gone = session.scalars(delete(TicketMessage).where(TicketMessage.id.in_(old)).returning(TicketMessage.id))
-    return len(gone.all())
+    deleted_ids = session.scalars(delete(TicketMessage).where(TicketMessage.id.in_(old)).returning(TicketMessage.id))
+    return len(deleted_ids.all())

@@ -25,12 +25,12 @@ from tickets.lifecycle.transitions import stop_live_run, transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.limits import BUDGETS
-from tickets.shared.lookup import get, get_run
+from tickets.shared.lookup import get_run, get_ticket
 
 BUDGET = Actor.system("budget")
 
 
-class Scope(StrEnum):
+class BudgetScope(StrEnum):
     """What a limit is set for, in the order in which a passed one is named: a day's ends by itself, the others do not."""
 
     RUN = "run"
@@ -38,12 +38,12 @@ class Scope(StrEnum):
     DAY = "day"
 
 
-PLACE = {Scope.RUN: "in this run", Scope.TICKET: "on this ticket", Scope.DAY: "today"}
+SCOPE_LABELS = {BudgetScope.RUN: "in this run", BudgetScope.TICKET: "on this ticket", BudgetScope.DAY: "today"}
 UNITS = {"runs": "runs", "tokens": "tokens", "turns": "turns", "minutes": "minutes"}
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class BudgetTotals:
     """What some runs have used together; `minutes` of live ones up to now."""
 
     runs: int = 0
@@ -52,11 +52,11 @@ class Spent:
     turns: int = 0
     minutes: float = 0.0
 
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: BudgetTotals) -> BudgetTotals:
+        return BudgetTotals(*(left + right for left, right in zip(astuple(self), astuple(other), strict=True)))
 
 
-Ledger = Mapping[str, Spent]
+Ledger = Mapping[str, BudgetTotals]
 """What was spent by the profile it was spent with; runs without one, as those outside MC, are under ""."""
 
 
@@ -68,7 +68,7 @@ class Budgets:
     zone: ZoneInfo
 
     @classmethod
-    def of(cls, settings: Settings) -> Budgets:
+    def from_settings(cls, settings: Settings) -> Budgets:
         return cls(settings.budget, settings.zone)
 
 
@@ -79,14 +79,14 @@ NO_LIMITS = Budgets(Budget(), ZoneInfo("UTC"))
 class Allowance:
     """One limit; `profile` is None for one that counts all runs."""
 
-    scope: Scope
+    scope: BudgetScope
     measure: str
     limit: float
     profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class BudgetUse:
     """How much of an allowance is used."""
 
     allowance: Allowance
@@ -98,32 +98,32 @@ class Use:
 
     def words(self) -> str:
         """`$1.20 of $5.00 today with profile codex`."""
-        held, measure = self.allowance, self.allowance.measure
-        with_profile = f" with profile {held.profile}" if held.profile else ""
-        return f"{amount(measure, self.used, held.limit)} {PLACE[held.scope]}{with_profile}"
+        allowance, measure = self.allowance, self.allowance.measure
+        with_profile = f" with profile {allowance.profile}" if allowance.profile else ""
+        return f"{format_amount(measure, self.used, allowance.limit)} {SCOPE_LABELS[allowance.scope]}{with_profile}"
 
 
-def amount(measure: str, used: float, limit: float) -> str:
+def format_amount(measure: str, used_amount: float, limit: float) -> str:
     """`$1.20 of $5.00`, `1,200 of 5,000 tokens`."""
     if measure == "cost_usd":
-        return f"${used:,.2f} of ${limit:,.2f}"
-    return f"{_figure(used)} of {_figure(limit)} {UNITS[measure]}"
+        return f"${used_amount:,.2f} of ${limit:,.2f}"
+    return f"{_format_figure(used_amount)} of {_format_figure(limit)} {UNITS[measure]}"
 
 
-def _figure(value: float) -> str:
+def _format_figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
 
 
 # ---------------------------------------------------------------------------------------------------------------- days
 
 
-def day_of(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+def find_day(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """The beginning and the end of the local day that `moment` lies in, in UTC; see `Budget` for clock changes."""
     today = moment.astimezone(zone).date()
-    return _midnight(today, zone), _midnight(today + timedelta(days=1), zone)
+    return _find_midnight(today, zone), _find_midnight(today + timedelta(days=1), zone)
 
 
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
+def _find_midnight(day: date, zone: ZoneInfo) -> datetime:
     """The first moment of a local day: `fold=0` is the first of two midnights, and for a skipped one the clock change."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
@@ -138,9 +138,9 @@ SUMS = (
     func.sum(seconds_between(Run.started, func.coalesce(Run.ended, ago()))),
 )
 """In the order of `Spent`; minutes in seconds."""
-BEGUN = (Run.started >= bindparam("start"), Run.started < bindparam("end"))
-TODAY = select(Run.profile, *SUMS).where(*BEGUN).group_by(Run.profile)
-TODAY_BY_AGENT = select(Run.agent, *SUMS).where(*BEGUN).group_by(Run.agent)
+STARTED_BETWEEN = (Run.started >= bindparam("start"), Run.started < bindparam("end"))
+TODAY = select(Run.profile, *SUMS).where(*STARTED_BETWEEN).group_by(Run.profile)
+TODAY_BY_AGENT = select(Run.agent, *SUMS).where(*STARTED_BETWEEN).group_by(Run.agent)
 ON_TICKETS = (
     select(Run.ticket_id, Run.profile, *SUMS)
     .where(in_ids(Run.ticket_id, "tickets"))
@@ -149,133 +149,139 @@ ON_TICKETS = (
 IN_RUN = select(Run.profile, *SUMS).where(Run.id == bindparam("run")).group_by(Run.profile)
 
 
-def spent_today(session: Session, zone: ZoneInfo, moment: datetime | None = None) -> dict[str, Spent]:
+def load_spending_today(session: Session, zone: ZoneInfo, moment: datetime | None = None) -> dict[str, BudgetTotals]:
     """What the runs that began on the day of `moment` (now) have spent; reads those runs alone, by their index."""
-    return _by_name(_of_day(session, TODAY, zone, moment))
+    return _group_by_name(_fetch_day(session, TODAY, zone, moment))
 
 
-def spent_today_by_agent(session: Session, zone: ZoneInfo) -> dict[str, Spent]:
-    return _by_name(_of_day(session, TODAY_BY_AGENT, zone))
+def load_spending_today_by_agent(session: Session, zone: ZoneInfo) -> dict[str, BudgetTotals]:
+    return _group_by_name(_fetch_day(session, TODAY_BY_AGENT, zone))
 
 
-def _of_day(
+def _fetch_day(
     session: Session, query: Select[*tuple[Any, ...]], zone: ZoneInfo, moment: datetime | None = None
 ) -> Iterable[Any]:
-    start, end = day_of(moment or now(), zone)
+    start, end = find_day(moment or now(), zone)
     return fetch_rows(session, query, start=start, end=end)
 
 
-def spent_on(session: Session, ticket_ids: list[int]) -> dict[int, dict[str, Spent]]:
+def load_ticket_spending(session: Session, ticket_ids: list[int]) -> dict[int, dict[str, BudgetTotals]]:
     """What the runs of each of these tickets have spent, in one query; tickets without runs are absent."""
-    found: dict[int, dict[str, Spent]] = defaultdict(dict)
+    spending: dict[int, dict[str, BudgetTotals]] = defaultdict(dict)
     for ticket_id, profile, *sums in fetch_rows(session, ON_TICKETS, tickets=ticket_ids):
-        found[ticket_id][profile or ""] = _spent(sums)
-    return found
+        spending[ticket_id][profile or ""] = _build_totals(sums)
+    return spending
 
 
-def spent_in(session: Session, run: Run) -> dict[str, Spent]:
-    return _by_name(fetch_rows(session, IN_RUN, run=run.id))
+def load_run_spending(session: Session, run: Run) -> dict[str, BudgetTotals]:
+    return _group_by_name(fetch_rows(session, IN_RUN, run=run.id))
 
 
-def _by_name(found: Iterable[Any]) -> dict[str, Spent]:
-    return {name or "": _spent(sums) for name, *sums in found}
+def _group_by_name(rows: Iterable[Any]) -> dict[str, BudgetTotals]:
+    return {name or "": _build_totals(sums) for name, *sums in rows}
 
 
-def _spent(sums: list[Any]) -> Spent:
+def _build_totals(sums: list[Any]) -> BudgetTotals:
     runs, tokens, cost, turns, seconds = sums
-    return Spent(int(runs), int(tokens or 0), float(cost or 0), int(turns or 0), max(0.0, float(seconds or 0)) / 60)
+    return BudgetTotals(
+        int(runs), int(tokens or 0), float(cost or 0), int(turns or 0), max(0.0, float(seconds or 0)) / 60
+    )
 
 
-def total(ledger: Ledger) -> Spent:
-    return sum(ledger.values(), Spent())
+def sum_ledger(ledger: Ledger) -> BudgetTotals:
+    return sum(ledger.values(), BudgetTotals())
 
 
 # ---------------------------------------------------------------------------------------------------------- allowances
 
 
-def allowances(budgets: Budgets, profile: Profile | None) -> list[Allowance]:
+def list_allowances(budgets: Budgets, profile: Profile | None) -> list[Allowance]:
     """Every limit that binds a run with this profile."""
-    general = [_allowance(name, limit) for name, limit in budgets.limits.model_dump(exclude_none=True).items()]
+    general = [_build_allowance(name, limit) for name, limit in budgets.limits.model_dump(exclude_none=True).items()]
     own = profile.limits if profile else {}
-    mine = [_allowance(name, limit, profile) for name, limit in own.items() if name in BUDGETS and limit]
-    return [*general, *mine]
+    left = [_build_allowance(name, limit, profile) for name, limit in own.items() if name in BUDGETS and limit]
+    return [*general, *left]
 
 
-def _allowance(name: str, limit: float, profile: Profile | None = None) -> Allowance:
+def _build_allowance(name: str, limit: float, profile: Profile | None = None) -> Allowance:
     scope, _, measure = name.partition("_") if name.startswith(("run_", "ticket_", "day_")) else ("run", "", name)
-    return Allowance(Scope(scope), measure, limit, profile.name if profile else None)
+    return Allowance(BudgetScope(scope), measure, limit, profile.name if profile else None)
 
 
-def uses(allowed: Iterable[Allowance], ledgers: Mapping[Scope, Ledger]) -> list[Use]:
+def compute_uses(allowed: Iterable[Allowance], ledgers: Mapping[BudgetScope, Ledger]) -> list[BudgetUse]:
     """How much of each allowance is used, as far as a ledger of its scope is given."""
-    return [Use(each, _used(each, ledgers[each.scope])) for each in allowed if each.scope in ledgers]
+    return [
+        BudgetUse(allowance, _get_used_amount(allowance, ledgers[allowance.scope]))
+        for allowance in allowed
+        if allowance.scope in ledgers
+    ]
 
 
-def _used(allowed: Allowance, ledger: Ledger) -> float:
-    counted = ledger.get(allowed.profile, Spent()) if allowed.profile is not None else total(ledger)
-    return float(getattr(counted, allowed.measure))
+def _get_used_amount(allowed: Allowance, ledger: Ledger) -> float:
+    spending = ledger.get(allowed.profile, BudgetTotals()) if allowed.profile is not None else sum_ledger(ledger)
+    return float(getattr(spending, allowed.measure))
 
 
-def tightest(found: list[Use]) -> Use | None:
+def find_tightest(budget_uses: list[BudgetUse]) -> BudgetUse | None:
     """The allowance with the least left of it."""
-    return max(found, key=lambda use: use.share, default=None)
+    return max(budget_uses, key=lambda use: use.share, default=None)
 
 
 # --------------------------------------------------------------------------------------------------------- enforcement
 
 
-def enforce(session: Session, run: Run, budgets: Budgets) -> Run:
+def enforce_budgets(session: Session, run: Run, budgets: Budgets) -> Run:
     """Ask a live run that has passed a limit to stop, and park its ticket with the reason; returns the run as it now is.
 
     Called whenever a run tells what it spent, and at each of its heartbeats. A ticket parked for its day comes back
     when the next one begins; one that spent its own budget waits for a person.
     """
-    ticket = get(session, run.ticket_id)
+    ticket = get_ticket(session, run.ticket_id)
     if run.stop_code or run.state is RunState.ENDED or ticket.status is not TicketStatus.IN_PROGRESS:
         return run
-    use = passed(session, run, budgets)
+    use = find_exceeded(session, run, budgets)
     if use is None:
         return run
     reason = f"Over budget: {use.words()}."
-    wake = _wake(use.allowance, run, budgets.zone)
+    wake = _build_wake(use.allowance, run, budgets.zone)
     stop_live_run(session, run, "budget", reason, BUDGET)
     facts = {"scope": use.allowance.scope.value, "measure": use.allowance.measure, "used": use.used}
     events.append(session, ticket.id, "budget_passed", {**facts, "limit": use.allowance.limit}, BUDGET, run.id)
-    transition(session, ticket.id, "park", BUDGET, wake=wake, note=f"{reason} {_hint(wake)}")
+    transition(session, ticket.id, "park", BUDGET, wake=wake, note=f"{reason} {_describe_wake(wake)}")
     return get_run(session, run.id)
 
 
-def passed(session: Session, run: Run, budgets: Budgets) -> Use | None:
+def find_exceeded(session: Session, run: Run, budgets: Budgets) -> BudgetUse | None:
     """The limit that this run has gone beyond, alone or together with others: a lasting one before that of the day.
 
     The number of runs stops none in flight.
     """
     profile = session.get(Profile, run.profile) if run.profile else None
-    allowed = [each for each in allowances(budgets, profile) if each.measure != "runs"]
-    over = [use for use in uses(allowed, _ledgers(session, run, allowed, budgets.zone)) if use.share > 1]
-    return min(over, key=lambda use: list(Scope).index(use.allowance.scope), default=None)
+    allowed = [allowance for allowance in list_allowances(budgets, profile) if allowance.measure != "runs"]
+    over = [use for use in compute_uses(allowed, _load_ledgers(session, run, allowed, budgets.zone)) if use.share > 1]
+    return min(over, key=lambda use: list(BudgetScope).index(use.allowance.scope), default=None)
 
 
-def _ledgers(session: Session, run: Run, allowed: list[Allowance], zone: ZoneInfo) -> dict[Scope, Ledger]:
+def _load_ledgers(session: Session, run: Run, allowed: list[Allowance], zone: ZoneInfo) -> dict[BudgetScope, Ledger]:
     """Only what a limit asks for is read: most installations set few."""
-    asked = {each.scope for each in allowed}
-    found: dict[Scope, Ledger] = {}
-    if Scope.RUN in asked:
-        found[Scope.RUN] = spent_in(session, run)
-    if Scope.TICKET in asked:
-        found[Scope.TICKET] = spent_on(session, [run.ticket_id]).get(run.ticket_id, {})
-    if Scope.DAY in asked:
-        found[Scope.DAY] = spent_today(session, zone, run.started)
-    return found
+    scopes = {allowance.scope for allowance in allowed}
+    ledgers: dict[BudgetScope, Ledger] = {}
+    if BudgetScope.RUN in scopes:
+        ledgers[BudgetScope.RUN] = load_run_spending(session, run)
+    if BudgetScope.TICKET in scopes:
+        ledgers[BudgetScope.TICKET] = load_ticket_spending(session, [run.ticket_id]).get(run.ticket_id, {})
+    if BudgetScope.DAY in scopes:
+        ledgers[BudgetScope.DAY] = load_spending_today(session, zone, run.started)
+    return ledgers
 
 
-def _wake(allowed: Allowance, run: Run, zone: ZoneInfo) -> dict[str, Any]:
-    if allowed.scope is Scope.DAY:
-        return {"kind": "time", "at": day_of(run.started, zone)[1]}
+def _build_wake(allowed: Allowance, run: Run, zone: ZoneInfo) -> dict[str, Any]:
+    if allowed.scope is BudgetScope.DAY:
+        return {"kind": "time", "at": find_day(run.started, zone)[1]}
     return {"kind": "manual"}
 
 
-def _hint(wake: dict[str, Any]) -> str:
+def _describe_wake(wake: dict[str, Any]) -> str:
     if wake["kind"] == "time":
         return f"It goes on when the next day begins, at {format_clock(wake['at'])}."
     return "Raise the limit or split the work, then wake it."

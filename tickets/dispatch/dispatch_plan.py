@@ -15,31 +15,31 @@ from . import policy
 from .policy import DispatchLimits, GateResult, SharedState
 
 PICKUP = Actor.system("pickup")
-QUIET = ("run_opened", "run_state_changed", "comment_added", "message_queued", "write_quarantined")
-PAGE = 200
-PASS_LIMIT = 1000
+IGNORED_EVENTS = ("run_opened", "run_state_changed", "comment_added", "message_queued", "write_quarantined")
+PAGE_SIZE = 200
+MAX_TICKETS_PER_PASS = 1000
 
 
 @dataclass(slots=True)
-class Plan:
+class DispatchPlan:
     """The tickets to claim now, in order, and the first closed gate of each other ticket that was looked at."""
 
     claim: list[Ticket] = field(default_factory=list)
     kept: list[tuple[Ticket, GateResult]] = field(default_factory=list)
 
 
-def plan(session: Session, limits: DispatchLimits, *, resumed_only: bool = False) -> Plan:
+def plan_dispatch(session: Session, limits: DispatchLimits, *, resumed_only: bool = False) -> DispatchPlan:
     """Read the queue in order (resumed, priority, age) until capacity is used up; at most 1,000 tickets a pass."""
-    world = policy.load_shared(session, limits)
-    found = Plan()
-    if world.paused or not world.free:
-        return found
-    _take_ready(session, world, found, resumed_only)
-    _note_kept(session, world, found, resumed_only)
-    return found
+    shared_state = policy.load_shared(session, limits)
+    dispatch_plan = DispatchPlan()
+    if shared_state.paused or not shared_state.free:
+        return dispatch_plan
+    _take_ready(session, shared_state, dispatch_plan, resumed_only)
+    _collect_unready(session, shared_state, dispatch_plan, resumed_only)
+    return dispatch_plan
 
 
-def _queue(resumed_only: bool) -> list[object]:
+def _filter_queue(resumed_only: bool) -> list[object]:
     runnable = select(Agent.name).where(Agent.runnable == true(), Agent.profile.is_not(None))
     conditions: list[object] = [
         Ticket.status == TicketStatus.TODO,
@@ -49,7 +49,7 @@ def _queue(resumed_only: bool) -> list[object]:
     return [*conditions, Ticket.resume == true()] if resumed_only else conditions
 
 
-def _held() -> object:
+def _filter_unready() -> object:
     """Tickets that time, a dependency or a controller keeps: many may stand before the ready ones, so SQL passes them over."""
     blocker = Ticket.__table__.alias("blocker")
     dependency = exists().where(
@@ -65,54 +65,56 @@ def _held() -> object:
 ORDER = (Ticket.resume.desc(), Ticket.priority.desc(), Ticket.id)
 
 
-def _take_ready(session: Session, world: SharedState, found: Plan, resumed_only: bool) -> None:
-    ready = select(Ticket).where(*_queue(resumed_only), ~_held()).order_by(*ORDER)  # type: ignore[arg-type,operator]
+def _take_ready(session: Session, shared_state: SharedState, dispatch_plan: DispatchPlan, resumed_only: bool) -> None:
+    ready = select(Ticket).where(*_filter_queue(resumed_only), ~_filter_unready()).order_by(*ORDER)  # type: ignore[arg-type,operator]
     looked_at: list[int] = []
-    while len(looked_at) < PASS_LIMIT:
-        page = list(session.scalars(ready.where(*_elsewhere(world, looked_at)).limit(PAGE)))
+    while len(looked_at) < MAX_TICKETS_PER_PASS:
+        page = list(session.scalars(ready.where(*_exclude_busy(shared_state, looked_at)).limit(PAGE_SIZE)))
         looked_at += [ticket.id for ticket in page]
-        for case in policy.load_tickets(session, page):
-            closed = policy.first_closed(case, world)
-            if closed is not None:
-                found.kept.append((case.ticket, closed))
+        for gate_input in policy.load_tickets(session, page):
+            closed_gate = policy.find_closed_gate(gate_input, shared_state)
+            if closed_gate is not None:
+                dispatch_plan.kept.append((gate_input.ticket, closed_gate))
                 continue
-            found.claim.append(case.ticket)
-            world.taken(case.ticket)
-        if not world.free or len(page) < PAGE:
+            dispatch_plan.claim.append(gate_input.ticket)
+            shared_state.count_claim(gate_input.ticket)
+        if not shared_state.free or len(page) < PAGE_SIZE:
             return
 
 
-def _elsewhere(world: SharedState, looked_at: list[int]) -> list[ColumnElement[bool]]:
+def _exclude_busy(shared_state: SharedState, looked_at: list[int]) -> list[ColumnElement[bool]]:
     """After the first page: whoever is busy by now may have a queue so long that nobody else is ever come to."""
     if not looked_at:
         return []
-    free_project = or_(Ticket.project_id.is_(None), Ticket.project_id.not_in(world.busy_projects))
-    return [Ticket.id.not_in(looked_at), Ticket.assigned_to.not_in(world.busy_agents), free_project]
+    free_project = or_(Ticket.project_id.is_(None), Ticket.project_id.not_in(shared_state.busy_projects))
+    return [Ticket.id.not_in(looked_at), Ticket.assigned_to.not_in(shared_state.busy_agents), free_project]
 
 
-def _note_kept(session: Session, world: SharedState, found: Plan, resumed_only: bool) -> None:
-    held = select(Ticket).where(*_queue(resumed_only), _held()).order_by(*ORDER).limit(PAGE)  # type: ignore[arg-type]
-    for case in policy.load_tickets(session, session.scalars(held)):
-        closed = policy.first_closed(case, world)
-        if closed is not None:
-            found.kept.append((case.ticket, closed))
+def _collect_unready(
+    session: Session, shared_state: SharedState, dispatch_plan: DispatchPlan, resumed_only: bool
+) -> None:
+    query = select(Ticket).where(*_filter_queue(resumed_only), _filter_unready()).order_by(*ORDER).limit(PAGE_SIZE)  # type: ignore[arg-type]
+    for gate_input in policy.load_tickets(session, session.scalars(query)):
+        closed_gate = policy.find_closed_gate(gate_input, shared_state)
+        if closed_gate is not None:
+            dispatch_plan.kept.append((gate_input.ticket, closed_gate))
 
 
-def stirred(session: Session, cursor: int) -> tuple[int, bool]:
+def check_for_work(session: Session, cursor: int) -> tuple[int, bool]:
     """The newest event's id, and whether any after `cursor` could have made a ticket runnable or a run unwanted.
 
     What agents type and what a pass itself does cannot.
     """
-    of_work = [TicketEvent.event_type.not_like(f"{room}.%") for room in ("agent", "run", "script", "external")]
-    of_others = (TicketEvent.event_type.not_in(QUIET), TicketEvent.actor != PICKUP.name)
-    telling = select(TicketEvent.id).where(TicketEvent.id > cursor, *of_work, *of_others).limit(1)
-    return max(cursor, events.last_id(session)), session.scalar(telling) is not None
+    of_work = [TicketEvent.event_type.not_like(f"{prefix}.%") for prefix in ("agent", "run", "script", "external")]
+    of_others = (TicketEvent.event_type.not_in(IGNORED_EVENTS), TicketEvent.actor != PICKUP.name)
+    query = select(TicketEvent.id).where(TicketEvent.id > cursor, *of_work, *of_others).limit(1)
+    return max(cursor, events.get_last_id(session)), session.scalar(query) is not None
 
 
-def log_kept(session: Session, kept: list[tuple[Ticket, GateResult]]) -> int:
+def log_closed_gates(session: Session, skipped: list[tuple[Ticket, GateResult]]) -> int:
     """Log which gate keeps a ticket, once per change: a policy skip is never reported as a lost claim."""
-    changed = [(ticket, gate) for ticket, gate in kept if ticket.last_gate != gate.name]
-    for ticket, gate in changed:
+    changes = [(ticket, gate) for ticket, gate in skipped if ticket.last_gate != gate.name]
+    for ticket, gate in changes:
         session.execute(update(Ticket).where(Ticket.id == ticket.id).values(last_gate=gate.name))
         events.append(session, ticket.id, "dispatch_held", {"gate": gate.name, "detail": gate.detail}, PICKUP)
-    return len(changed)
+    return len(changes)

@@ -21,7 +21,7 @@ from tickets.team import agents, profiles, projects
 from tickets.workflow import landing, relationships, wake_conditions
 
 from . import budgets
-from .budgets import NO_LIMITS, Budgets, Scope, Spent
+from .budgets import NO_LIMITS, Budgets, BudgetScope, BudgetTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class DispatchLimits:
     budgets: Budgets = NO_LIMITS
 
     @classmethod
-    def of(cls, settings: Settings) -> DispatchLimits:
-        return cls(settings.max_workers, settings.retry_limit, Budgets.of(settings))
+    def from_settings(cls, settings: Settings) -> DispatchLimits:
+        return cls(settings.max_workers, settings.retry_limit, Budgets.from_settings(settings))
 
 
 @dataclass(slots=True)
 class SharedState:
-    """What all tickets share at one moment. `taken` counts a claim at once, so that a pass never exceeds a capacity."""
+    """What all tickets share at one moment. `count_claim` counts a claim at once, so that a pass never exceeds a capacity."""
 
     limits: DispatchLimits
     paused: str | None
@@ -57,19 +57,19 @@ class SharedState:
     projects: dict[int, Project]
     working: dict[int, int]
     profiles: dict[str, Profile]
-    today: dict[str, Spent]
+    today: dict[str, BudgetTotals]
     moment: datetime = field(default_factory=now)
 
-    def taken(self, ticket: Ticket) -> None:
+    def count_claim(self, ticket: Ticket) -> None:
         if ticket.assigned_to:
             self.load[ticket.assigned_to] = self.load.get(ticket.assigned_to, 0) + 1
-            profile = self.profile_of(ticket)
+            profile = self.find_profile(ticket)
             name = profile.name if profile else ""
-            self.today[name] = self.today.get(name, Spent()) + Spent(runs=1)
+            self.today[name] = self.today.get(name, BudgetTotals()) + BudgetTotals(runs=1)
         if ticket.project_id:
             self.working[ticket.project_id] = self.working.get(ticket.project_id, 0) + 1
 
-    def profile_of(self, ticket: Ticket) -> Profile | None:
+    def find_profile(self, ticket: Ticket) -> Profile | None:
         agent = self.agents.get(ticket.assigned_to or "")
         return self.profiles.get(agent.profile or "") if agent else None
 
@@ -99,10 +99,10 @@ class GateInput:
     ticket: Ticket
     blockers: list[str]
     live: Run | None
-    spent: dict[str, Spent]
+    spent: dict[str, BudgetTotals]
 
 
-WORKING = (
+RUNS_BY_PROJECT = (
     select(Ticket.project_id, func.count())
     .join(Run, Run.ticket_id == Ticket.id)
     .where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL, Ticket.project_id > 0)
@@ -113,115 +113,127 @@ WORKING = (
 def load_shared(session: Session, limits: DispatchLimits) -> SharedState:
     return SharedState(
         limits=limits,
-        paused=runtime_flags.paused(session),
-        agents={agent.name: agent for agent in agents.members(session)},
-        load=agents.load(session),
-        projects={project.id: project for project in projects.with_archived(session)},
-        working={project: count for project, count in fetch_rows(session, WORKING) if project},
-        profiles={profile.name: profile for profile in profiles.profiles(session)},
-        today=budgets.spent_today(session, limits.budgets.zone),
+        paused=runtime_flags.get_pause_reason(session),
+        agents={agent.name: agent for agent in agents.list_members(session)},
+        load=agents.count_live_runs(session),
+        projects={project.id: project for project in projects.list_all_projects(session)},
+        working={project: count for project, count in fetch_rows(session, RUNS_BY_PROJECT) if project},
+        profiles={profile.name: profile for profile in profiles.list_profiles(session)},
+        today=budgets.load_spending_today(session, limits.budgets.zone),
     )
 
 
 def load_tickets(session: Session, tickets: Iterable[Ticket]) -> list[GateInput]:
-    asked = list(tickets)
-    return _cases(session, asked, lookup.live_runs(session, [ticket.id for ticket in asked]))
+    ticket_list = list(tickets)
+    return _load_inputs(session, ticket_list, lookup.find_live_runs(session, [ticket.id for ticket in ticket_list]))
 
 
-def _cases(session: Session, asked: list[Ticket], live: Mapping[int, Run | None]) -> list[GateInput]:
-    ids = [ticket.id for ticket in asked]
-    blockers = relationships.open_blockers(session, ids)
-    spent = budgets.spent_on(session, ids)
+def _load_inputs(session: Session, tickets: list[Ticket], live: Mapping[int, Run | None]) -> list[GateInput]:
+    ids = [ticket.id for ticket in tickets]
+    blockers = relationships.find_open_blockers(session, ids)
+    spending = budgets.load_ticket_spending(session, ids)
     return [
-        GateInput(ticket, blockers.get(ticket.id, []), live.get(ticket.id), spent.get(ticket.id, {}))
-        for ticket in asked
+        GateInput(ticket, blockers.get(ticket.id, []), live.get(ticket.id), spending.get(ticket.id, {}))
+        for ticket in tickets
     ]
 
 
-def gates(case: GateInput, world: SharedState) -> list[GateResult]:
+def check_gates(gate_input: GateInput, shared_state: SharedState) -> list[GateResult]:
     """Every gate in order; the ticket may run when all are open."""
-    return [GateResult(name, *gate(case, world)) for name, gate in GATES]
+    return [GateResult(name, *gate(gate_input, shared_state)) for name, gate in GATES]
 
 
-def first_closed(case: GateInput, world: SharedState) -> GateResult | None:
-    return next((verdict for verdict in gates(case, world) if not verdict.ok), None)
+def find_closed_gate(gate_input: GateInput, shared_state: SharedState) -> GateResult | None:
+    return next((verdict for verdict in check_gates(gate_input, shared_state) if not verdict.ok), None)
 
 
-def runnable(session: Session, ticket: Ticket, live: Run | None, limits: DispatchLimits) -> list[GateResult]:
+def check_ticket(session: Session, ticket: Ticket, live: Run | None, limits: DispatchLimits) -> list[GateResult]:
     """The gates of one ticket, for the API and the page; `live` is the run that holds it."""
-    return gates(_cases(session, [ticket], {ticket.id: live})[0], load_shared(session, limits))
+    return check_gates(_load_inputs(session, [ticket], {ticket.id: live})[0], load_shared(session, limits))
 
 
-Answer = tuple[bool, str]
+GateAnswer = tuple[bool, str]
 
 
-def _maintenance(_case: GateInput, world: SharedState) -> Answer:
-    return (False, f"Dispatch is paused: {world.paused}.") if world.paused else (True, "Dispatch is not paused.")
+def _check_maintenance(_case: GateInput, shared_state: SharedState) -> GateAnswer:
+    return (
+        (False, f"Dispatch is paused: {shared_state.paused}.")
+        if shared_state.paused
+        else (True, "Dispatch is not paused.")
+    )
 
 
-def _status(case: GateInput, _world: SharedState) -> Answer:
-    if case.ticket.archived:
+def _check_status(gate_input: GateInput, _world: SharedState) -> GateAnswer:
+    if gate_input.ticket.archived:
         return False, "It is archived."
-    if case.ticket.status is TicketStatus.TODO:
+    if gate_input.ticket.status is TicketStatus.TODO:
         return True, "It is to do."
-    said = f"It is {display_names.state(case.ticket.status)}, not to do."
-    return False, f"{said} {landing.told(case.ticket)}" if landing.is_pending(case.ticket) else said
+    text = f"It is {display_names.format_status(gate_input.ticket.status)}, not to do."
+    return False, f"{text} {landing.describe_landing(gate_input.ticket)}" if landing.is_pending(
+        gate_input.ticket
+    ) else text
 
 
-def _time(case: GateInput, world: SharedState) -> Answer:
-    ticket = case.ticket
+def _check_time(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
+    ticket = gate_input.ticket
     if ticket.status is TicketStatus.WAITING:
-        return False, f"It is parked {wake_conditions.words(ticket.wake)}."
-    if ticket.not_before and ticket.not_before > world.moment:
+        return False, f"It is parked {wake_conditions.describe_wake(ticket.wake)}."
+    if ticket.not_before and ticket.not_before > shared_state.moment:
         return False, f"It does not start before {format_clock(ticket.not_before)}."
     return True, "It is due."
 
 
-def _owner(case: GateInput, world: SharedState) -> Answer:
-    name = case.ticket.assigned_to
+def _check_owner(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
+    name = gate_input.ticket.assigned_to
     if not name:
         return False, "Nobody owns it."
-    agent = world.agents.get(name)
+    agent = shared_state.agents.get(name)
     if agent is None or not agent.runnable or agent.profile is None:
         return False, f"{name} is not an agent that Mission Control can run."
     return True, f"{name} runs it with the profile {agent.profile}."
 
 
-def _controller(case: GateInput, _world: SharedState) -> Answer:
-    holder = case.ticket.campaign_owner
+def _check_controller(gate_input: GateInput, _world: SharedState) -> GateAnswer:
+    holder = gate_input.ticket.campaign_owner
     return (False, f"{holder} holds it.") if holder else (True, "Nobody holds it.")
 
 
-def _dependencies(case: GateInput, _world: SharedState) -> Answer:
-    return (False, f"It is blocked by {', '.join(case.blockers)}.") if case.blockers else (True, "Nothing blocks it.")
+def _check_dependencies(gate_input: GateInput, _world: SharedState) -> GateAnswer:
+    return (
+        (False, f"It is blocked by {', '.join(gate_input.blockers)}.")
+        if gate_input.blockers
+        else (True, "Nothing blocks it.")
+    )
 
 
-def _live_run(case: GateInput, _world: SharedState) -> Answer:
-    if case.live is None:
+def _check_live_run(gate_input: GateInput, _world: SharedState) -> GateAnswer:
+    if gate_input.live is None:
         return True, "No run holds it."
-    return False, f"Run {case.live.generation} holds it and is {case.live.state.value}."
+    return False, f"Run {gate_input.live.generation} holds it and is {gate_input.live.state.value}."
 
 
-def _retries(case: GateInput, world: SharedState) -> Answer:
-    used = f"{case.ticket.attempts} of {world.limits.attempts} attempts are used."
-    return case.ticket.attempts < world.limits.attempts, used
+def _check_retries(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
+    text = f"{gate_input.ticket.attempts} of {shared_state.limits.attempts} attempts are used."
+    return gate_input.ticket.attempts < shared_state.limits.attempts, text
 
 
-def _budget(case: GateInput, world: SharedState) -> Answer:
+def _check_budget(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
     """The tightest limit with what is used of it; closed from the moment it is reached."""
-    allowed = budgets.allowances(world.limits.budgets, world.profile_of(case.ticket))
-    use = budgets.tightest(budgets.uses(allowed, {Scope.TICKET: case.spent, Scope.DAY: world.today}))
+    allowed = budgets.list_allowances(shared_state.limits.budgets, shared_state.find_profile(gate_input.ticket))
+    use = budgets.find_tightest(
+        budgets.compute_uses(allowed, {BudgetScope.TICKET: gate_input.spent, BudgetScope.DAY: shared_state.today})
+    )
     if use is None:
         return True, "No limit is set."
-    if use.share >= 1 and use.allowance.scope is Scope.DAY:
-        _, end = budgets.day_of(world.moment, world.limits.budgets.zone)
+    if use.share >= 1 and use.allowance.scope is BudgetScope.DAY:
+        _, end = budgets.find_day(shared_state.moment, shared_state.limits.budgets.zone)
         return False, f"{use.words()}; the next day begins at {format_clock(end)}."
     return use.share < 1, f"{use.words()}."
 
 
-def _cooldown(case: GateInput, world: SharedState) -> Answer:
-    agent = world.agents.get(case.ticket.assigned_to or "")
-    if agent and agent.cooldown_until and agent.cooldown_until > world.moment:
+def _check_cooldown(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
+    agent = shared_state.agents.get(gate_input.ticket.assigned_to or "")
+    if agent and agent.cooldown_until and agent.cooldown_until > shared_state.moment:
         return (
             False,
             f"{agent.name} is cooling down until {format_clock(agent.cooldown_until)}: {agent.cooldown_reason}.",
@@ -229,39 +241,39 @@ def _cooldown(case: GateInput, world: SharedState) -> Answer:
     return True, "Its agent is not cooling down."
 
 
-def _workspace(case: GateInput, world: SharedState) -> Answer:
-    project = world.projects.get(case.ticket.project_id or 0)
+def _check_workspace(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
+    project = shared_state.projects.get(gate_input.ticket.project_id or 0)
     if project is None:
         return True, "It is worked in a folder of its own."
-    busy = world.working.get(project.id, 0)
+    busy = shared_state.working.get(project.id, 0)
     return busy < project.max_runs, f"{busy} of {project.max_runs} workspaces of {project.slug} are in use."
 
 
-def _agent_capacity(case: GateInput, world: SharedState) -> Answer:
-    agent = world.agents.get(case.ticket.assigned_to or "")
+def _check_agent_capacity(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
+    agent = shared_state.agents.get(gate_input.ticket.assigned_to or "")
     if agent is None:
         return True, "It has no agent."
-    busy = world.load.get(agent.name, 0)
+    busy = shared_state.load.get(agent.name, 0)
     return busy < agent.capacity, f"{agent.name} has {busy} of {agent.capacity} runs."
 
 
-def _total_capacity(_case: GateInput, world: SharedState) -> Answer:
-    busy = sum(world.load.values())
-    return busy < world.limits.total, f"{busy} of {world.limits.total} runs are live in all."
+def _check_total_capacity(_case: GateInput, shared_state: SharedState) -> GateAnswer:
+    busy = sum(shared_state.load.values())
+    return busy < shared_state.limits.total, f"{busy} of {shared_state.limits.total} runs are live in all."
 
 
-GATES: tuple[tuple[str, Callable[[GateInput, SharedState], Answer]], ...] = (
-    ("maintenance", _maintenance),
-    ("status", _status),
-    ("time", _time),
-    ("owner", _owner),
-    ("controller", _controller),
-    ("dependencies", _dependencies),
-    ("live_run", _live_run),
-    ("retries", _retries),
-    ("budget", _budget),
-    ("agent_cooldown", _cooldown),
-    ("workspace", _workspace),
-    ("agent_capacity", _agent_capacity),
-    ("total_capacity", _total_capacity),
+GATES: tuple[tuple[str, Callable[[GateInput, SharedState], GateAnswer]], ...] = (
+    ("maintenance", _check_maintenance),
+    ("status", _check_status),
+    ("time", _check_time),
+    ("owner", _check_owner),
+    ("controller", _check_controller),
+    ("dependencies", _check_dependencies),
+    ("live_run", _check_live_run),
+    ("retries", _check_retries),
+    ("budget", _check_budget),
+    ("agent_cooldown", _check_cooldown),
+    ("workspace", _check_workspace),
+    ("agent_capacity", _check_agent_capacity),
+    ("total_capacity", _check_total_capacity),
 )

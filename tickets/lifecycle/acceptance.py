@@ -28,21 +28,21 @@ class Item:
     text: str
 
 
-def add(session: Session, ticket: Ticket, text: str, actor: Actor) -> None:
+def add_item(session: Session, ticket: Ticket, text: str, actor: Actor) -> None:
     """Raises `Invalid` past fifty items, pydantic's ValidationError for a text that is empty or too long."""
     _write(session, ticket, [*ticket.acceptance, {"text": text, "met": False}], actor)
 
 
-def reword(session: Session, ticket: Ticket, item: Item, text: str, actor: Actor) -> None:
+def reword_item(session: Session, ticket: Ticket, item: Item, text: str, actor: Actor) -> None:
     """Say an item differently; what is met stays met."""
-    place, items = _find(ticket, item), _items(ticket)
+    place, items = _find_item(ticket, item), _copy_items(ticket)
     items[place]["text"] = text
     _write(session, ticket, items, actor)
 
 
-def remove(session: Session, ticket: Ticket, item: Item, actor: Actor) -> None:
+def remove_item(session: Session, ticket: Ticket, item: Item, actor: Actor) -> None:
     """Take an item off the list; evidence for later items moves up with them."""
-    place, items = _find(ticket, item), _items(ticket)
+    place, items = _find_item(ticket, item), _copy_items(ticket)
     del items[place]
     _write(session, ticket, items, actor)
     mine = Evidence.ticket_id == ticket.id
@@ -50,19 +50,19 @@ def remove(session: Session, ticket: Ticket, item: Item, actor: Actor) -> None:
     session.execute(update(Evidence).where(mine, Evidence.item > place).values(item=Evidence.item - 1))
 
 
-def mark(session: Session, ticket: Ticket, marks: Iterable[tuple[Item, bool]], actor: Actor) -> None:
+def mark_items(session: Session, ticket: Ticket, marks: Iterable[tuple[Item, bool]], actor: Actor) -> None:
     """Say of these items whether each is met; the others stay as they are."""
-    items = _items(ticket)
+    items = _copy_items(ticket)
     for item, met in marks:
-        items[_find(ticket, item)]["met"] = met
+        items[_find_item(ticket, item)]["met"] = met
     _write(session, ticket, items, actor)
 
 
-def _items(ticket: Ticket) -> list[dict[str, Any]]:
+def _copy_items(ticket: Ticket) -> list[dict[str, Any]]:
     return [dict(item) for item in ticket.acceptance]
 
 
-def _find(ticket: Ticket, item: Item) -> int:
+def _find_item(ticket: Ticket, item: Item) -> int:
     texts = [present["text"] for present in ticket.acceptance]
     if texts[item.place : item.place + 1] == [item.text]:
         return item.place
@@ -78,4 +78,4 @@ def _find(ticket: Ticket, item: Item) -> int:
 
 def _write(session: Session, ticket: Ticket, items: list[dict[str, Any]], actor: Actor) -> None:
     body = EditTicket.model_validate({"version": ticket.version, "acceptance": items})
-    editing.edit(session, ticket, body, actor)
+    editing.edit_ticket(session, ticket, body, actor)

@@ -13,18 +13,18 @@ from models import Ticket
 from tickets.shared.actors import Actor
 from tickets.shared.errors import DomainError, Invalid
 from tickets.shared.inputs import EditTicket
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 
 from . import editing, moves, schemas, transitions
 
-MOST = 200
-NAMED = 5
+MAX_TICKETS = 200
+MAX_NAMES = 5
 """How many tickets are named with each reason of a refusal."""
-UNREACHED = "the store could not be reached; try again"
+STORE_UNREACHABLE = "the store could not be reached; try again"
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class BulkChange:
     """A `move` with its facts, or what is edited: `fields` as in `EditTicket`, and one tag more or less."""
 
     move: str = ""
@@ -44,19 +44,19 @@ class Change:
 
     def make(self, session: Session, reference: str, actor: Actor) -> Ticket:
         """Change one ticket. Raises what a move or an edit of it raises."""
-        ticket = get(session, reference)
+        ticket = get_ticket(session, reference)
         if self.move:
             return transitions.transition(session, ticket.id, self.move, actor, **self.facts)
         edits = dict(self.fields)
         if self.tag or self.untag:
-            present = set(schemas.tags_of(session, [ticket.id]).get(ticket.id, []))
+            present = set(schemas.load_tags(session, [ticket.id]).get(ticket.id, []))
             edits["tags"] = sorted((present | {self.tag} if self.tag else present) - {self.untag})
         body = EditTicket.model_validate({"version": ticket.version, **edits})
-        return editing.edit(session, ticket, body, actor)
+        return editing.edit_ticket(session, ticket, body, actor)
 
 
 @dataclass(slots=True)
-class Result:
+class BulkResult:
     """What became of a change: who was changed, whose move can be taken back, and for each reason who was refused."""
 
     changed: list[str] = field(default_factory=list)
@@ -66,16 +66,16 @@ class Result:
     def take(self, reference: str, work: Callable[[], bool]) -> None:
         """Count one ticket; `work` changes it, and tells whether that can be undone. A store that was not reached once is
         not waited for again and again."""
-        if UNREACHED in self.refused:
-            self.refused[UNREACHED].append(reference)
+        if STORE_UNREACHABLE in self.refused:
+            self.refused[STORE_UNREACHABLE].append(reference)
             return
         try:
             undoable = work()
         except DomainError as refusal:
-            self.refused.setdefault(_why(refusal, reference), []).append(reference)
+            self.refused.setdefault(_format_reason(refusal, reference), []).append(reference)
             return
         except StoreUnavailable:  # those before it are changed, and that has to be said
-            self.refused[UNREACHED] = [reference]
+            self.refused[STORE_UNREACHABLE] = [reference]
             return
         self.changed.append(reference)
         if undoable:
@@ -83,19 +83,19 @@ class Result:
 
     def words(self, title: str, done: str) -> str:
         """`Park: 3 of 5 tickets moved. Refused: MC-4, MC-5 (it is done).`"""
-        asked = len(self.changed) + sum(map(len, self.refused.values()))
-        share = f"{len(self.changed)} of {asked}" if self.refused else str(asked)
-        reasons = "; ".join(f"{_named(names)} ({why})" for why, names in self.refused.items())
-        said = f"{title}: {share} {'ticket' if asked == 1 else 'tickets'} {done}."
-        return f"{said} Refused: {reasons}." if reasons else said
+        total = len(self.changed) + sum(map(len, self.refused.values()))
+        share = f"{len(self.changed)} of {total}" if self.refused else str(total)
+        reasons = "; ".join(f"{_join_names(names)} ({reason})" for reason, names in self.refused.items())
+        text = f"{title}: {share} {'ticket' if total == 1 else 'tickets'} {done}."
+        return f"{text} Refused: {reasons}." if reasons else text
 
 
-def _why(refusal: DomainError, reference: str) -> str:
+def _format_reason(refusal: DomainError, reference: str) -> str:
     """A refusal's words without the ticket's own name, so that equal ones are told once."""
     words = refusal.message.rstrip(".")
     return words.removeprefix(f"{reference} ").split(": ", 1)[-1] if words.startswith(reference) else words
 
 
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+def _join_names(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more

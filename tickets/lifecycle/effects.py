@@ -11,15 +11,15 @@ from models import ActorKind, Priority, Ticket, TicketStatus, WakeKind
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden, Invalid
 from tickets.shared.inputs import (
-    ApproveFacts,
-    BlockFacts,
-    FailLandingFacts,
-    FeedbackFacts,
-    FinishFacts,
+    ApproveInput,
+    BlockInput,
+    FailLandingInput,
+    FeedbackInput,
+    FinishInput,
     MoveInput,
-    ParkFacts,
-    ReleaseFacts,
-    ReopenFacts,
+    ParkInput,
+    ReleaseInput,
+    ReopenInput,
     Wake,
 )
 from tickets.team import agents
@@ -27,24 +27,24 @@ from tickets.workflow import evidence, landing, ticket_phases, wake_conditions
 
 S = TicketStatus
 Effect = Callable[[Session, Ticket, MoveInput, Actor], dict[str, Any]]
-FRESH_START = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
+RETRIES_RESET = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
 RESET_BY_EVERY_MOVE = dict.fromkeys(
     ("wake", "wake_at", "wake_ticket_id", "block", "last_gate", "not_before", "landing", "landing_plan")
 )
 """What no move leaves as it was, unless it says so."""
 
 
-def effects_of(session: Session, move: str, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
+def compute_effects(session: Session, move: str, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
     """The values of this move; `status` is among them where the facts decide it. Raises what the facts may be refused with."""
     effect = _EFFECTS.get(move)
     return effect(session, ticket, facts, actor) if effect else {}
 
 
-def edits(session: Session, facts: MoveInput) -> dict[str, Any]:
+def compute_edits(session: Session, facts: MoveInput) -> dict[str, Any]:
     """The owner and priority that any move may give."""
     values: dict[str, Any] = {}
     if facts.assigned_to:
-        values["assigned_to"] = agents.resolve(session, facts.assigned_to)
+        values["assigned_to"] = agents.resolve_name(session, facts.assigned_to)
     if facts.priority:
         values["priority"] = Priority[facts.priority.upper()]
     return values
@@ -65,72 +65,74 @@ def _start(_session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) ->
 
 
 def _release(_session: Session, _ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
-    return {"not_before": facts.not_before} if isinstance(facts, ReleaseFacts) else {}
+    return {"not_before": facts.not_before} if isinstance(facts, ReleaseInput) else {}
 
 
-def _resumed(_session: Session, _ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
-    return {"resume": True, **FRESH_START}
+def _resume(_session: Session, _ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
+    return {"resume": True, **RETRIES_RESET}
 
 
 def _complete(session: Session, ticket: Ticket, _facts: MoveInput, actor: Actor) -> dict[str, Any]:
     evidence.require_complete(session, ticket)
-    return _passed(session, ticket, None, landing.plan(session, ticket, actor))
+    return _pass_phase(session, ticket, None, landing.plan_landing(session, ticket, actor))
 
 
 def _approve(session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, ApproveFacts)
+    assert isinstance(facts, ApproveInput)
     if not facts.waive:
         evidence.require_complete(session, ticket)
-    plan = landing.plan(session, ticket, actor, facts.landing, facts.waive)
-    return _passed(session, ticket, facts.choice, plan, facts.waive)
+    plan = landing.plan_landing(session, ticket, actor, facts.landing, facts.waive)
+    return _pass_phase(session, ticket, facts.choice, plan, facts.waive)
 
 
-def _passed(
+def _pass_phase(
     session: Session,
     ticket: Ticket,
     choice: str | None,
-    plan: landing.Plan | None,
+    plan: landing.LandingPlan | None,
     waived: str | None = None,
 ) -> dict[str, Any]:
     """On to the next phase or to done; where the work is to be landed first, the ticket waits for that in review."""
     if plan is None:
-        return ticket_phases.advance(session, ticket, choice, waived) | FRESH_START
+        return ticket_phases.advance(session, ticket, choice, waived) | RETRIES_RESET
     ticket_phases.require_decision(session, ticket, choice)
-    return {"status": S.IN_REVIEW, **landing.pending(plan)}
+    return {"status": S.IN_REVIEW, **landing.build_pending_values(plan)}
 
 
 def _land(session: Session, ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
-    plan = landing.of(ticket)
-    return ticket_phases.advance(session, ticket, waived=plan.waived if plan else None) | FRESH_START
+    plan = landing.get_plan(ticket)
+    return ticket_phases.advance(session, ticket, waived=plan.waived if plan else None) | RETRIES_RESET
 
 
 def _fail_landing(_session: Session, ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, FailLandingFacts)
-    return landing.failed(ticket, facts.body)
+    assert isinstance(facts, FailLandingInput)
+    return landing.build_failed_values(ticket, facts.body)
 
 
 def _finish(session: Session, ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, FinishFacts)
-    return ticket_phases.advance(session, ticket, facts.choice) | FRESH_START
+    assert isinstance(facts, FinishInput)
+    return ticket_phases.advance(session, ticket, facts.choice) | RETRIES_RESET
 
 
 def _request_changes(session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, FeedbackFacts)
+    assert isinstance(facts, FeedbackInput)
     stays = ticket.status is S.IN_REVIEW
-    return _resumed(session, ticket, facts, actor) | ticket_phases.back(session, ticket, facts.phase, stays=stays)
+    return _resume(session, ticket, facts, actor) | ticket_phases.return_to_phase(
+        session, ticket, facts.phase, stays=stays
+    )
 
 
 def _park(session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, ParkFacts)
+    assert isinstance(facts, ParkInput)
     origin = ticket.return_to if ticket.status is S.WAITING else ticket.status.value
     require_own_probe(facts.wake, actor)
-    condition = wake_conditions.columns(session, facts.wake)
+    condition = wake_conditions.build_columns(session, facts.wake)
     if condition["wake_ticket_id"] == ticket.id:
         raise Invalid("a ticket cannot wait for itself", field="ticket")
     return {**condition, "return_to": origin, "block": ticket.block}
 
 
-def back(origin: str | None, fallback: TicketStatus) -> dict[str, Any]:
+def compute_return(origin: str | None, fallback: TicketStatus) -> dict[str, Any]:
     """Where a ticket returns to: one that was in progress returns to the queue and resumes its conversation."""
     if origin == S.IN_PROGRESS:
         return {"status": S.TODO, "resume": True}
@@ -138,22 +140,22 @@ def back(origin: str | None, fallback: TicketStatus) -> dict[str, Any]:
 
 
 def _wake(_session: Session, ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
-    return {**back(ticket.return_to, S.TODO), "block": ticket.block}
+    return {**compute_return(ticket.return_to, S.TODO), "block": ticket.block}
 
 
 def _block(_session: Session, ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, BlockFacts)
-    said = {"reason": facts.reason.value, "owner": facts.owner, "next_action": facts.next_action}
-    return {"block": {**said, "return_to": ticket.status.value}}
+    assert isinstance(facts, BlockInput)
+    details = {"reason": facts.reason.value, "owner": facts.owner, "next_action": facts.next_action}
+    return {"block": {**details, "return_to": ticket.status.value}}
 
 
 def _unblock(_session: Session, ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
-    return back((ticket.block or {}).get("return_to"), S.TODO) | FRESH_START
+    return compute_return((ticket.block or {}).get("return_to"), S.TODO) | RETRIES_RESET
 
 
 def _reopen(session: Session, ticket: Ticket, facts: MoveInput, _actor: Actor) -> dict[str, Any]:
-    assert isinstance(facts, ReopenFacts)
-    return {"status": S(facts.to), **FRESH_START, **ticket_phases.reopen(session, ticket)}
+    assert isinstance(facts, ReopenInput)
+    return {"status": S(facts.to), **RETRIES_RESET, **ticket_phases.reopen(session, ticket)}
 
 
 _EFFECTS: dict[str, Effect] = {
@@ -161,7 +163,7 @@ _EFFECTS: dict[str, Effect] = {
     "start": _start,
     "finish": _finish,
     "release": _release,
-    "answer": _resumed,
+    "answer": _resume,
     "complete": _complete,
     "approve": _approve,
     "land": _land,

@@ -8,23 +8,23 @@ from sqlalchemy.orm import Session
 from models import InboxItem, InboxState, Ticket, TicketStatus, now
 from tickets.workflow import landing
 
-FILED = {TicketStatus.NEEDS_INPUT: "question", TicketStatus.IN_REVIEW: "review"}
+KIND_BY_STATUS = {TicketStatus.NEEDS_INPUT: "question", TicketStatus.IN_REVIEW: "review"}
 LANDING = "landing"
-OPEN = (InboxState.PENDING, InboxState.DELIVERED)
+OPEN_STATES = (InboxState.PENDING, InboxState.DELIVERED)
 
 
-def follow(session: Session, ticket: Ticket, before: TicketStatus, move: str, run: int | None) -> None:
+def update_inbox(session: Session, ticket: Ticket, before: TicketStatus, move: str, run: int | None) -> None:
     """Settle what waited in the state that is left, and file what waits in the state that is entered."""
-    if before in FILED:
-        _settle(session, ticket.id, (FILED[before], LANDING), move)
-    if ticket.status in FILED and not landing.is_pending(ticket):
-        kind = LANDING if ticket.landing else FILED[ticket.status]
+    if before in KIND_BY_STATUS:
+        _settle_items(session, ticket.id, (KIND_BY_STATUS[before], LANDING), move)
+    if ticket.status in KIND_BY_STATUS and not landing.is_pending(ticket):
+        kind = LANDING if ticket.landing else KIND_BY_STATUS[ticket.status]
         session.add(InboxItem(kind=kind, ticket_id=ticket.id, run_id=run, title=f"{ticket.identifier}: {ticket.title}"))
         session.flush()
 
 
-def _settle(session: Session, ticket_id: int, kinds: tuple[str, ...], move: str) -> None:
-    waiting = (InboxItem.ticket_id == ticket_id, InboxItem.kind.in_(kinds), InboxItem.state.in_(OPEN))
+def _settle_items(session: Session, ticket_id: int, kinds: tuple[str, ...], move: str) -> None:
+    waiting = (InboxItem.ticket_id == ticket_id, InboxItem.kind.in_(kinds), InboxItem.state.in_(OPEN_STATES))
     session.execute(
         update(InboxItem).where(*waiting).values(state=InboxState.ACTED, action={"move": move}, settled=now())
     )

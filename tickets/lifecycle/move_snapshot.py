@@ -10,26 +10,26 @@ from typing import Any
 from models import Priority, Ticket, TicketStatus, format_timestamp
 
 MoveSnapshot = dict[str, Any]
-MOMENTS = {"wake_at", "not_before", "moved", "closed"}
+TIME_COLUMNS = {"wake_at", "not_before", "moved", "closed"}
 
 
 def take_snapshot(ticket: Ticket, names: Iterable[str]) -> MoveSnapshot:
     """These columns as JSON."""
-    return {name: _plain(getattr(ticket, name)) for name in names}
+    return {name: _to_json(getattr(ticket, name)) for name in names}
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return format_timestamp(value)
     return value.value if isinstance(value, Enum) else value
 
 
-def revived(kept: MoveSnapshot) -> dict[str, Any]:
+def parse_snapshot(snapshot: MoveSnapshot) -> dict[str, Any]:
     """The columns' values again."""
-    return {name: _value(name, value) for name, value in kept.items()}
+    return {name: _parse_value(name, value) for name, value in snapshot.items()}
 
 
-def _value(name: str, value: Any) -> Any:
-    if name in MOMENTS and value is not None:
+def _parse_value(name: str, value: Any) -> Any:
+    if name in TIME_COLUMNS and value is not None:
         return datetime.fromisoformat(value)
     return {"status": TicketStatus, "priority": Priority}.get(name, lambda same: same)(value)

@@ -63,15 +63,15 @@ class TicketJson(TypedDict):
     closed: str | None
 
 
-def at(moment: datetime | None) -> str | None:
+def format_moment(moment: datetime | None) -> str | None:
     return format_timestamp(moment) if moment else None
 
 
-def ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]:
+def build_ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]:
     """The tickets in the order given; two queries more, for tags and project names."""
-    tags = tags_of(session, [ticket.id for ticket in tickets])
-    slugs = _slugs(session, {ticket.project_id for ticket in tickets if ticket.project_id})
-    return [_ticket(ticket, tags.get(ticket.id, []), slugs.get(ticket.project_id or 0)) for ticket in tickets]
+    tags = load_tags(session, [ticket.id for ticket in tickets])
+    slugs = _load_slugs(session, {ticket.project_id for ticket in tickets if ticket.project_id})
+    return [_build_ticket(ticket, tags.get(ticket.id, []), slugs.get(ticket.project_id or 0)) for ticket in tickets]
 
 
 TAGS = (
@@ -81,20 +81,20 @@ TAGS = (
 )
 
 
-def tags_of(session: Session, ticket_ids: Sequence[int]) -> dict[int, list[str]]:
+def load_tags(session: Session, ticket_ids: Sequence[int]) -> dict[int, list[str]]:
     """The tags of each of these tickets in alphabetical order; one without any is absent."""
-    found: dict[int, list[str]] = {}
+    tags_by_ticket: dict[int, list[str]] = {}
     for ticket_id, tag in fetch_rows(session, TAGS, tickets=ticket_ids):
-        found.setdefault(ticket_id, []).append(tag.value)
-    return found
+        tags_by_ticket.setdefault(ticket_id, []).append(tag.value)
+    return tags_by_ticket
 
 
-def _slugs(session: Session, project_ids: set[int]) -> dict[int, str]:
+def _load_slugs(session: Session, project_ids: set[int]) -> dict[int, str]:
     rows = session.execute(select(Project.id, Project.slug).where(Project.id.in_(project_ids))) if project_ids else ()
     return {number: slug for number, slug in rows}  # noqa: C416 - rows are not pairs to mypy
 
 
-def _ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
+def _build_ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
     return {
         "id": ticket.id,
         "identifier": ticket.identifier,
@@ -110,11 +110,11 @@ def _ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
         "phase": ticket.phase,
         "gate": ticket.gate.value,
         "resume": ticket.resume,
-        "not_before": at(ticket.not_before),
+        "not_before": format_moment(ticket.not_before),
         "wake": ticket.wake,
         "block": ticket.block,
-        "landing": _landing(ticket),
-        "expected_check_in": at(ticket.expected_check_in),
+        "landing": _build_landing(ticket),
+        "expected_check_in": format_moment(ticket.expected_check_in),
         "failure_reason": ticket.failure_reason,
         "attempts": ticket.attempts,
         "acceptance": ticket.acceptance,
@@ -124,12 +124,12 @@ def _ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
         "created": format_timestamp(ticket.created),
         "updated": format_timestamp(ticket.updated),
         "moved": format_timestamp(ticket.moved),
-        "closed": at(ticket.closed),
+        "closed": format_moment(ticket.closed),
     }
 
 
-def _landing(ticket: Ticket) -> LandingJson | None:
-    plan = landing.of(ticket)
+def _build_landing(ticket: Ticket) -> LandingJson | None:
+    plan = landing.get_plan(ticket)
     if plan is None or ticket.landing is None:
         return None
     return {

@@ -11,21 +11,21 @@ from sqlalchemy.orm import Session
 from models import RelationKind, Run, Ticket, TicketEvent, TicketRelationship, TicketStatus, now
 from tickets.shared import display_names
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict
-from tickets.shared.lookup import get
+from tickets.shared.errors import ConflictError
+from tickets.shared.lookup import get_ticket
 
 from . import transitions
 from .move_snapshot import MoveSnapshot
 
-WINDOW = timedelta(seconds=10)
-SLACK = timedelta(seconds=2)
+UNDO_WINDOW = timedelta(seconds=10)
+REQUEST_SLACK = timedelta(seconds=2)
 """For the way of the request; the page offers it no longer than WINDOW."""
-FINAL = frozenset({"approve", "answer", "request_changes"})
+FINAL_MOVES = frozenset({"approve", "answer", "request_changes"})
 """What reaches others at once, with words or with a next phase, is not taken back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class UndoOffer:
     """One move that can be taken back, and where that leads."""
 
     move: str
@@ -34,10 +34,10 @@ class Offer:
 
     @property
     def says(self) -> str:
-        return f"Back to {display_names.state(self.back_to)}"
+        return f"Back to {display_names.format_status(self.back_to)}"
 
 
-def offered(session: Session, ticket: Ticket, actor: Actor) -> Offer | None:
+def find_undo_offer(session: Session, ticket: Ticket, actor: Actor) -> UndoOffer | None:
     """The last move of this ticket if this actor may still take it back.
 
     That is: the move is theirs and fresh, it stopped no run, the ticket is as the move left it, no run has begun and
@@ -49,13 +49,13 @@ def offered(session: Session, ticket: Ticket, actor: Actor) -> Offer | None:
         .order_by(TicketEvent.seq.desc())
         .limit(1)
     )
-    said = last.payload_json if last is not None else {}
-    if last is None or "was" not in said or said["move"] in FINAL or last.actor != actor.name:
+    payload = last.payload_json if last is not None else {}
+    if last is None or "was" not in payload or payload["move"] in FINAL_MOVES or last.actor != actor.name:
         return None
-    fresh = last.ts > now() - WINDOW - SLACK and said["version"] == ticket.version
-    if not fresh or _was_at_work(session, ticket, last.ts) or _is_awaited(session, ticket):
+    is_recent = last.ts > now() - UNDO_WINDOW - REQUEST_SLACK and payload["version"] == ticket.version
+    if not is_recent or _was_at_work(session, ticket, last.ts) or _is_awaited(session, ticket):
         return None
-    return Offer(said["move"], TicketStatus(said["was"]["status"]), said["was"])
+    return UndoOffer(payload["move"], TicketStatus(payload["was"]["status"]), payload["was"])
 
 
 def _was_at_work(session: Session, ticket: Ticket, since: datetime) -> bool:
@@ -75,10 +75,10 @@ def _is_awaited(session: Session, ticket: Ticket) -> bool:
     return session.scalar(waiting.limit(1)) is not None
 
 
-def undo(session: Session, reference: str, actor: Actor) -> Ticket:
+def undo_move(session: Session, reference: str, actor: Actor) -> Ticket:
     """Take the last move back. Raises `Conflict` when that is no longer possible, `StaleTicket` when it was changed."""
-    ticket = get(session, reference)
-    offer = offered(session, ticket, actor)
+    ticket = get_ticket(session, reference)
+    offer = find_undo_offer(session, ticket, actor)
     if offer is None:
-        raise Conflict("That can no longer be undone: ten seconds have passed, or the ticket has moved on.")
-    return transitions.restore(session, ticket, offer.was, actor)
+        raise ConflictError("That can no longer be undone: ten seconds have passed, or the ticket has moved on.")
+    return transitions.restore_ticket(session, ticket, offer.was, actor)

@@ -35,39 +35,39 @@ from . import tasks
 
 Status = Literal["ok", "warning", "failed"]
 
-BEATS = {"pickup": timedelta(minutes=5), "scheduler": timedelta(minutes=3), "landing": timedelta(minutes=5)}
-SILENT = timedelta(seconds=45)
-STARTING = timedelta(minutes=5)
-UNTAKEN = timedelta(minutes=5)
-LANDING = timedelta(minutes=30)
-RUNS_NAMED = 20
+HEARTBEAT_LIMITS = {"pickup": timedelta(minutes=5), "scheduler": timedelta(minutes=3), "landing": timedelta(minutes=5)}
+SILENCE_LIMIT = timedelta(seconds=45)
+START_LIMIT = timedelta(minutes=5)
+OFFER_LIMIT = timedelta(minutes=5)
+LANDING_LIMIT = timedelta(minutes=30)
+MAX_NAMED = 20
 DISK_WARNING = 2 << 30
 DISK_FAILURE = 256 << 20
 WAL_WARNING = 256 << 20
 
 # Every page asks for the verdict, and to build a statement costs more than to run it: these are built once.
-UNHEARD = (
+UNHEARD_RUNS = (
     select(Run.id)
     .where(
         Run.state != RunState.ENDED,
         Run.mode != RunMode.EXTERNAL,
         or_(
-            Run.heartbeat < ago(SILENT),
-            and_(Run.heartbeat.is_(None), Run.started < ago(STARTING)),
+            Run.heartbeat < ago(SILENCE_LIMIT),
+            and_(Run.heartbeat.is_(None), Run.started < ago(START_LIMIT)),
         ),
     )
-    .limit(RUNS_NAMED)
+    .limit(MAX_NAMED)
 )
-LANDINGS = (
+PENDING_LANDINGS = (
     select(Ticket)
     .where(Ticket.landing == LandingState.PENDING)
     .order_by(Ticket.id)
     .options(load_only(Ticket.identifier, Ticket.landing_plan))
 )
-SIGNS = select(
-    select(func.count()).select_from(UNHEARD.subquery()).scalar_subquery().label("silent"),
+PROBLEM_COUNTS = select(
+    select(func.count()).select_from(UNHEARD_RUNS.subquery()).scalar_subquery().label("silent"),
     select(func.count(QueuedMessage.id))
-    .where(QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < ago(UNTAKEN))
+    .where(QueuedMessage.state == DeliveryState.QUEUED, QueuedMessage.offered < ago(OFFER_LIMIT))
     .scalar_subquery()
     .label("undelivered"),
     select(func.count(Ticket.id)).where(Ticket.landing == LandingState.PENDING).scalar_subquery().label("landings"),
@@ -77,7 +77,7 @@ SIGNS = select(
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HealthCheck:
     """One thing that was looked at."""
 
     name: str
@@ -91,106 +91,116 @@ class HealthReport:
 
     verdict: str
     reasons: list[str]
-    checks: list[Check]
+    checks: list[HealthCheck]
 
 
-def verdict(session: Session, home: Path, *seen: Check) -> HealthReport:
+def check_health(session: Session, home: Path, *extra_checks: HealthCheck) -> HealthReport:
     """Look at everything once, a handful of queries and one look at the disk; `seen` is what the caller has checked."""
-    beats, signs = tasks.heartbeats(session), fetch_rows(session, SIGNS).one()
+    beats, signs = tasks.load_heartbeats(session), fetch_rows(session, PROBLEM_COUNTS).one()
     checks = [
-        *(_beat(name, limit, beats.get(name)) for name, limit in BEATS.items()),
-        _pause(session),
-        _silent_runs(session, signs.silent),
-        _undelivered(signs.undelivered),
-        _landings(session, signs.landings),
-        _incidents(signs.incidents),
-        _disk(home),
-        _database(session),
-        *seen,
+        *(_check_heartbeat(name, limit, beats.get(name)) for name, limit in HEARTBEAT_LIMITS.items()),
+        _check_pause(session),
+        _check_silent_runs(session, signs.silent),
+        _check_messages(signs.undelivered),
+        _check_landings(session, signs.landings),
+        _check_incidents(signs.incidents),
+        _check_disk(home),
+        _check_database(session),
+        *extra_checks,
     ]
     wrong = sorted((check for check in checks if check.status != "ok"), key=lambda check: check.status != "failed")
-    return HealthReport(_word(checks), [f"{check.name.capitalize()}: {check.detail}" for check in wrong], checks)
+    return HealthReport(_summarize(checks), [f"{check.name.capitalize()}: {check.detail}" for check in wrong], checks)
 
 
-def _word(checks: list[Check]) -> str:
+def _summarize(checks: list[HealthCheck]) -> str:
     if any(check.status == "failed" for check in checks):
         return "not working"
     return "degraded" if any(check.status == "warning" for check in checks) else "working"
 
 
-def _beat(name: str, limit: timedelta, beat: Heartbeat | None) -> Check:
+def _check_heartbeat(name: str, limit: timedelta, beat: Heartbeat | None) -> HealthCheck:
     if beat is None:
-        return Check(name, "warning", "has never been seen on this instance")
+        return HealthCheck(name, "warning", "has never been seen on this instance")
     age = abs(now() - beat.ts)  # where the clock was set back, what was seen then is no sign of life
     if age > limit:
-        return Check(name, "failed", f"was last seen {_span(age)} ago")
+        return HealthCheck(name, "failed", f"was last seen {_format_span(age)} ago")
     if beat.status == "ok":
-        return Check(name, "ok", f"seen {_span(age)} ago")
+        return HealthCheck(name, "ok", f"seen {_format_span(age)} ago")
     status: Status = "failed" if beat.status == TaskOutcome.FAILED else "warning"
-    return Check(name, status, _trouble(beat) or f"its last run ended as {beat.status}, {_span(age)} ago")
+    return HealthCheck(
+        name, status, _describe_trouble(beat) or f"its last run ended as {beat.status}, {_format_span(age)} ago"
+    )
 
 
-def _trouble(beat: Heartbeat) -> str:
+def _describe_trouble(beat: Heartbeat) -> str:
     """What the program itself said is wrong: the `error` or `problems` of its JSON summary."""
     try:
-        said = json.loads(beat.detail)
+        summary = json.loads(beat.detail)
     except ValueError:
         return beat.detail
-    problems = said.get("problems") or [said.get("error")] if isinstance(said, dict) else []
+    problems = summary.get("problems") or [summary.get("error")] if isinstance(summary, dict) else []
     return "; ".join(str(problem) for problem in problems if problem)
 
 
-def _span(age: timedelta) -> str:
+def _format_span(age: timedelta) -> str:
     seconds = int(age.total_seconds())
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 
-def _pause(session: Session) -> Check:
-    reason = runtime_flags.paused(session)
-    return Check("dispatch", "warning", f"paused: {reason}") if reason else Check("dispatch", "ok", "not paused")
-
-
-def _silent_runs(session: Session, count: int) -> Check:
-    """Live runs without a beat for longer than three of them, or without a first one after any start's time."""
-    silent = session.scalars(UNHEARD).all() if count else []
-    if not silent:
-        return Check("runs", "ok", "every live run is heard")
-    return Check(
-        "runs", "warning", f"not heard for {_span(SILENT)}: {', '.join(f'run {number}' for number in sorted(silent))}"
+def _check_pause(session: Session) -> HealthCheck:
+    reason = runtime_flags.get_pause_reason(session)
+    return (
+        HealthCheck("dispatch", "warning", f"paused: {reason}")
+        if reason
+        else HealthCheck("dispatch", "ok", "not paused")
     )
 
 
-def _undelivered(count: int) -> Check:
+def _check_silent_runs(session: Session, count: int) -> HealthCheck:
+    """Live runs without a beat for longer than three of them, or without a first one after any start's time."""
+    run_ids = session.scalars(UNHEARD_RUNS).all() if count else []
+    if not run_ids:
+        return HealthCheck("runs", "ok", "every live run is heard")
+    return HealthCheck(
+        "runs",
+        "warning",
+        f"not heard for {_format_span(SILENCE_LIMIT)}: {', '.join(f'run {number}' for number in sorted(run_ids))}",
+    )
+
+
+def _check_messages(count: int) -> HealthCheck:
     """Messages that a live run was offered long ago and has not taken."""
-    return Check(
+    return HealthCheck(
         "messages", "warning" if count else "ok", f"{count} wait for more than 5 min" if count else "none late"
     )
 
 
-def _landings(session: Session, count: int) -> Check:
+def _check_landings(session: Session, count: int) -> HealthCheck:
     """Approved work that has long waited to be landed: its machine may be gone, or nobody lands there."""
     late = [
-        each.identifier
-        for each in (session.scalars(LANDINGS) if count else ())
-        if (plan := landing.of(each)) and plan.since < now() - LANDING
+        ticket.identifier
+        for ticket in (session.scalars(PENDING_LANDINGS) if count else ())
+        if (plan := landing.get_plan(ticket)) and plan.since < now() - LANDING_LIMIT
     ]
     if not late:
-        return Check("landings", "ok", "none late")
-    return Check("landings", "warning", f"waiting for more than {_span(LANDING)}: {', '.join(late[:RUNS_NAMED])}")
+        return HealthCheck("landings", "ok", "none late")
+    return HealthCheck(
+        "landings", "warning", f"waiting for more than {_format_span(LANDING_LIMIT)}: {', '.join(late[:MAX_NAMED])}"
+    )
 
 
-def _incidents(count: int) -> Check:
+def _check_incidents(count: int) -> HealthCheck:
     word = "incident" if count == 1 else "incidents"
-    return Check("incidents", "warning" if count else "ok", f"{count} open {word}" if count else "none open")
+    return HealthCheck("incidents", "warning" if count else "ok", f"{count} open {word}" if count else "none open")
 
 
-def _disk(home: Path) -> Check:
+def _check_disk(home: Path) -> HealthCheck:
     free = shutil.disk_usage(home).free
     status: Status = "failed" if free < DISK_FAILURE else "warning" if free < DISK_WARNING else "ok"
-    return Check("disk", status, f"{free / (1 << 30):.1f} GB free")
+    return HealthCheck("disk", status, f"{free / (1 << 30):.1f} GB free")
 
 
-def _database(session: Session) -> Check:
+def _check_database(session: Session) -> HealthCheck:
     sizes = database_sizes(session)
     words = f"{sizes['database'] / (1 << 20):.1f} MB, log {sizes['wal'] / (1 << 20):.1f} MB"
-    return Check("database", "warning" if sizes["wal"] > WAL_WARNING else "ok", words)
+    return HealthCheck("database", "warning" if sizes["wal"] > WAL_WARNING else "ok", words)

@@ -11,7 +11,7 @@ from models import Incident, IncidentState, now
 from tickets.lifecycle import comments
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, Invalid, NotFound
+from tickets.shared.errors import ConflictError, Invalid, NotFound
 
 OPERATOR = Actor.system("operator")
 
@@ -27,47 +27,54 @@ def raise_incident(
     actor: Actor = OPERATOR,
 ) -> Incident:
     """Open the incident of this condition, or count it up; one that was closed opens again with recurrence + 1."""
-    seen = session.scalar(select(Incident).where(Incident.fingerprint == fingerprint))
-    if seen is None:
-        opened = Incident(fingerprint=fingerprint, title=title, detail=detail, severity=severity, ticket_id=ticket_id)
-        session.add(opened)
+    incident = session.scalar(select(Incident).where(Incident.fingerprint == fingerprint))
+    if incident is None:
+        new_incident = Incident(
+            fingerprint=fingerprint, title=title, detail=detail, severity=severity, ticket_id=ticket_id
+        )
+        session.add(new_incident)
         session.flush()
-        _log(session, opened, "incident_opened", actor)
-        return opened
-    reopens = seen.state is IncidentState.CLOSED
-    values = {"count": seen.count + 1, "last_seen": now(), "title": title, "detail": detail, "severity": severity}
+        _append_event(session, new_incident, "incident_opened", actor)
+        return new_incident
+    reopens = incident.state is IncidentState.CLOSED
+    values = {"count": incident.count + 1, "last_seen": now(), "title": title, "detail": detail, "severity": severity}
     if reopens:
-        values |= {"state": IncidentState.OPEN, "recurrence": seen.recurrence + 1, "closed_by": None, "evidence": None}
-    session.execute(update(Incident).where(Incident.id == seen.id).values(**values))
-    session.refresh(seen)
+        values |= {
+            "state": IncidentState.OPEN,
+            "recurrence": incident.recurrence + 1,
+            "closed_by": None,
+            "evidence": None,
+        }
+    session.execute(update(Incident).where(Incident.id == incident.id).values(**values))
+    session.refresh(incident)
     if reopens:
-        _log(session, seen, "incident_reopened", actor)
-        _tell_ticket(session, seen)
-    return seen
+        _append_event(session, incident, "incident_reopened", actor)
+        _comment_on_ticket(session, incident)
+    return incident
 
 
-def recent(session: Session, state: IncidentState, limit: int = 50) -> list[Incident]:
+def list_incidents(session: Session, state: IncidentState, limit: int = 50) -> list[Incident]:
     """The incidents in one state, the newest sighting first."""
     query = select(Incident).where(Incident.state == state).order_by(Incident.last_seen.desc(), Incident.id.desc())
     return list(session.scalars(query.limit(limit)))
 
 
-def acknowledge(session: Session, incident_id: int, actor: Actor) -> Incident:
+def acknowledge_incident(session: Session, incident_id: int, actor: Actor) -> Incident:
     """Say that somebody is looking into it; it goes on counting. Raises `Conflict` unless it is open."""
     values = {"state": IncidentState.ACKNOWLEDGED}
-    return _settle(session, incident_id, (IncidentState.OPEN,), values, "incident_acknowledged", actor)
+    return _change_state(session, incident_id, (IncidentState.OPEN,), values, "incident_acknowledged", actor)
 
 
-def close(session: Session, incident_id: int, evidence: str, actor: Actor) -> Incident:
+def close_incident(session: Session, incident_id: int, evidence: str, actor: Actor) -> Incident:
     """Close it with what shows that its cause is gone. Raises `Invalid` without that, `Conflict` when it is closed."""
     if not evidence.strip():
         raise Invalid("say what shows that the cause is gone", field="evidence")
     values = {"state": IncidentState.CLOSED, "closed_by": actor.name, "evidence": evidence.strip()[:4000]}
     sources = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
-    return _settle(session, incident_id, sources, values, "incident_closed", actor)
+    return _change_state(session, incident_id, sources, values, "incident_closed", actor)
 
 
-def _settle(
+def _change_state(
     session: Session,
     incident_id: int,
     sources: tuple[IncidentState, ...],
@@ -76,24 +83,24 @@ def _settle(
     actor: Actor,
 ) -> Incident:
     """One guarded update and its event."""
-    guarded = update(Incident).where(Incident.id == incident_id, Incident.state.in_(sources)).values(**values)
-    changed = session.scalar(guarded.returning(Incident).execution_options(populate_existing=True))
-    if changed is None:
-        known = session.get(Incident, incident_id)
-        if known is None:
+    statement = update(Incident).where(Incident.id == incident_id, Incident.state.in_(sources)).values(**values)
+    updated = session.scalar(statement.returning(Incident).execution_options(populate_existing=True))
+    if updated is None:
+        present = session.get(Incident, incident_id)
+        if present is None:
             raise NotFound("There is no incident with that number.", incident=incident_id)
-        raise Conflict(f"That incident is {known.state.value} already.", incident=incident_id)
-    _log(session, changed, event_type, actor)
-    return changed
+        raise ConflictError(f"That incident is {present.state.value} already.", incident=incident_id)
+    _append_event(session, updated, event_type, actor)
+    return updated
 
 
-def _log(session: Session, incident: Incident, event_type: str, actor: Actor) -> None:
+def _append_event(session: Session, incident: Incident, event_type: str, actor: Actor) -> None:
     payload = {"incident": incident.id, "title": incident.title, "detail": incident.detail[:2000]}
     facts = {"severity": incident.severity, "recurrence": incident.recurrence}
     events.append(session, incident.ticket_id, event_type, {**payload, **facts}, actor)
 
 
-def _tell_ticket(session: Session, incident: Incident) -> None:
+def _comment_on_ticket(session: Session, incident: Incident) -> None:
     if incident.ticket_id is not None:
         words = f"The incident “{incident.title}” was closed and has come back (recurrence {incident.recurrence})."
         comments.write(session, incident.ticket_id, words)

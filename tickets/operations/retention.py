@@ -49,7 +49,7 @@ DRAFT_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RetentionRule:
     """How one table is kept short: `days` after they stopped mattering, `delete` removes at most BATCH rows."""
 
     table: str
@@ -57,28 +57,38 @@ class Rule:
     delete: Callable[[Session, int], int]
 
 
-def rules(days: dict[str, int]) -> list[Rule]:
+def list_rules(days: dict[str, int]) -> list[RetentionRule]:
     """The rules, with the days that the settings give by table (`settings.retention` as a mapping)."""
     return [
-        Rule("ticket_events", days["ticket_events"], lambda session, kept: events.prune(session, kept, BATCH)),
-        Rule("ticket_messages", days["ticket_messages"], _messages),
-        Rule("queued_messages", days["queued_messages"], _rows(QueuedMessage, QueuedMessage.created, _SETTLED_MESSAGE)),
-        Rule("run_requests", days["queued_messages"], _rows(RunRequest, RunRequest.created, _SETTLED_REQUEST)),
-        Rule("sessions", days["ticket_messages"], _rows(AgentSession, AgentSession.last_seen, _OF_NO_OPEN_TICKET)),
-        Rule("task_runs", days["task_runs"], _rows(TaskRun, TaskRun.started)),
-        Rule("heartbeats", days["heartbeats"], _rows(Heartbeat, Heartbeat.ts)),
-        Rule("inbox_items", days["inbox_items"], _rows(InboxItem, InboxItem.created, _SETTLED_ITEM)),
-        Rule("incidents", days["incidents"], _rows(Incident, Incident.last_seen, _CLOSED_INCIDENT)),
-        Rule("quarantine", days["quarantine"], _rows(Quarantined, Quarantined.created)),
-        Rule("project_drafts", DRAFT_DAYS, _rows(ProjectDraft, ProjectDraft.answered)),
-        Rule("idempotency_keys", IDEMPOTENCY_DAYS, _rows(IdempotencyKey, IdempotencyKey.created)),
-        Rule("logins", LOGIN_DAYS, _rows(Login, Login.expires)),
-        Rule("login_links", 1, _rows(LoginLink, LoginLink.expires)),
-        Rule("leases", 1, _rows(Lease, Lease.until)),
+        RetentionRule(
+            "ticket_events", days["ticket_events"], lambda session, max_days: events.prune(session, max_days, BATCH)
+        ),
+        RetentionRule("ticket_messages", days["ticket_messages"], _prune_messages),
+        RetentionRule(
+            "queued_messages",
+            days["queued_messages"],
+            _build_pruner(QueuedMessage, QueuedMessage.created, _SETTLED_MESSAGE),
+        ),
+        RetentionRule(
+            "run_requests", days["queued_messages"], _build_pruner(RunRequest, RunRequest.created, _SETTLED_REQUEST)
+        ),
+        RetentionRule(
+            "sessions", days["ticket_messages"], _build_pruner(AgentSession, AgentSession.last_seen, _OF_NO_OPEN_TICKET)
+        ),
+        RetentionRule("task_runs", days["task_runs"], _build_pruner(TaskRun, TaskRun.started)),
+        RetentionRule("heartbeats", days["heartbeats"], _build_pruner(Heartbeat, Heartbeat.ts)),
+        RetentionRule("inbox_items", days["inbox_items"], _build_pruner(InboxItem, InboxItem.created, _SETTLED_ITEM)),
+        RetentionRule("incidents", days["incidents"], _build_pruner(Incident, Incident.last_seen, _CLOSED_INCIDENT)),
+        RetentionRule("quarantine", days["quarantine"], _build_pruner(Quarantined, Quarantined.created)),
+        RetentionRule("project_drafts", DRAFT_DAYS, _build_pruner(ProjectDraft, ProjectDraft.answered)),
+        RetentionRule("idempotency_keys", IDEMPOTENCY_DAYS, _build_pruner(IdempotencyKey, IdempotencyKey.created)),
+        RetentionRule("logins", LOGIN_DAYS, _build_pruner(Login, Login.expires)),
+        RetentionRule("login_links", 1, _build_pruner(LoginLink, LoginLink.expires)),
+        RetentionRule("leases", 1, _build_pruner(Lease, Lease.until)),
     ]
 
 
-KEPT: dict[str, str] = {
+PERMANENT_TABLES: dict[str, str] = {
     "counters": "one row a series",
     "projects": "made by people",
     "programs": "one row a program and machine",
@@ -110,16 +120,16 @@ _SETTLED_ITEM = InboxItem.state.in_((InboxState.ACTED, InboxState.FAILED))
 _CLOSED_INCIDENT = Incident.state == IncidentState.CLOSED
 
 
-def prune(session: Session, rule: Rule) -> int:
+def prune_table(session: Session, rule: RetentionRule) -> int:
     """One batch of one rule; fewer than BATCH means that nothing is left to delete."""
     return rule.delete(session, rule.days)
 
 
-def _messages(session: Session, days: int) -> int:
-    return timeline.prune(session, now() - timedelta(days=days), BATCH)
+def _prune_messages(session: Session, days: int) -> int:
+    return timeline.prune_messages(session, now() - timedelta(days=days), BATCH)
 
 
-def _rows(table: type[Base], moment: Any, condition: Any = None) -> Callable[[Session, int], int]:
+def _build_pruner(table: type[Base], moment: Any, condition: Any = None) -> Callable[[Session, int], int]:
     """Delete rows of `table` whose `moment` lies more than so many days back and that satisfy `condition`."""
     key = tuple_(*table.__table__.primary_key)
 
@@ -134,7 +144,7 @@ def _rows(table: type[Base], moment: Any, condition: Any = None) -> Callable[[Se
 # ---------------------------------------------------------------------------------------------------------------- files
 
 
-def spent_runs(session: Session, run_ids: list[int], days: int) -> list[int]:
+def find_expired_runs(session: Session, run_ids: list[int], days: int) -> list[int]:
     """Those of these runs whose files may go: ended long enough ago, and no open ticket could resume their conversation."""
     open_tickets = select(Ticket.id).where(Ticket.status.not_in(TERMINAL))
     query = select(Run.id).where(
@@ -146,6 +156,6 @@ def spent_runs(session: Session, run_ids: list[int], days: int) -> list[int]:
     return list(session.scalars(query))
 
 
-def known_files(session: Session, names: list[str]) -> set[str]:
+def find_stored_files(session: Session, names: list[str]) -> set[str]:
     """Those of these stored names that an attachment has."""
     return set(session.scalars(select(Attachment.stored_as).where(Attachment.stored_as.in_(names))))

@@ -18,7 +18,7 @@ CHECK = "store"
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class StoreStats:
     """Rows by table, tickets by state, and bytes by part, as they were at a moment."""
 
     rows: dict[str, int]
@@ -27,22 +27,22 @@ class Measured:
     at: datetime
 
 
-def measure(session: Session) -> Measured:
+def measure_store(session: Session) -> StoreStats:
     """Count every row. It takes as long as the store is large, on a snapshot that holds nobody up."""
     tables = sorted(Base.metadata.tables.items())
     rows = {name: session.scalar(select(func.count()).select_from(table)) or 0 for name, table in tables}
     by_state = session.execute(select(Ticket.status, func.count()).group_by(Ticket.status))
     tickets = {status.value: count for status, count in by_state}
-    return Measured(rows, tickets, database_sizes(session), now())
+    return StoreStats(rows, tickets, database_sizes(session), now())
 
 
-def keep(session: Session, measured: Measured) -> None:
-    facts = asdict(measured)
+def save_stats(session: Session, stats: StoreStats) -> None:
+    facts = asdict(stats)
     facts.pop("at")
-    tasks.beat(session, CHECK, "ok", json.dumps(facts, separators=(",", ":")))
+    tasks.record_heartbeat(session, CHECK, "ok", json.dumps(facts, separators=(",", ":")))
 
 
-def last(session: Session) -> Measured | None:
+def load_last(session: Session) -> StoreStats | None:
     """What was counted last; None before the first time."""
-    beat = tasks.heartbeats(session).get(CHECK)
-    return Measured(**json.loads(beat.detail), at=beat.ts) if beat else None
+    beat = tasks.load_heartbeats(session).get(CHECK)
+    return StoreStats(**json.loads(beat.detail), at=beat.ts) if beat else None

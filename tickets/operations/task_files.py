@@ -28,41 +28,41 @@ class TaskNote:
     due: datetime | None
 
 
-SHIPPED = Path(__file__).resolve().parents[2] / "tasks"
+SHIPPED_TASKS = Path(__file__).resolve().parents[2] / "tasks"
 
 
-def names(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     """What the tasks of a folder are called, readable or not."""
     return sorted(path.stem for path in folder.glob("*.md"))
 
 
 def require(name: str) -> None:
     """Raises `NotFound` for a task that this program does not have."""
-    if name not in names(SHIPPED):
+    if name not in list_names(SHIPPED_TASKS):
         raise NotFound("There is no task of that name.", task=name[:40])
 
 
-def notes(folder: Path, zone: ZoneInfo) -> list[TaskNote]:
+def list_notes(folder: Path, zone: ZoneInfo) -> list[TaskNote]:
     """The readable files of a folder, by name; the scheduler's own sign of life names what is wrong with the others."""
-    found = []
+    task_notes = []
     for path in sorted(folder.glob("*.md")):
         try:
             head = frontmatter.loads(path.read_text("utf-8")).metadata
         except (OSError, ValueError, yaml.YAMLError):
             continue
-        found.append(_note(path.stem, head, zone))
-    return found
+        task_notes.append(_build_note(path.stem, head, zone))
+    return task_notes
 
 
-def _note(name: str, head: dict[str, object], zone: ZoneInfo) -> TaskNote:
+def _build_note(name: str, head: dict[str, object], zone: ZoneInfo) -> TaskNote:
     command, schedule = head.get("command"), str(head.get("schedule", ""))
     words = " ".join(map(str, command)) if isinstance(command, list) else ""
     description = str(head.get("description", ""))
-    rhythm, due = _read(schedule, zone)
+    rhythm, due = _parse_schedule(schedule, zone)
     return TaskNote(name, description, schedule, rhythm, words, head.get("enabled") is True, due)
 
 
-def _read(schedule: str, zone: ZoneInfo) -> tuple[str, datetime | None]:
+def _parse_schedule(schedule: str, zone: ZoneInfo) -> tuple[str, datetime | None]:
     """A cron line in words, and when it comes next."""
     try:
         line = CronSim(schedule, now().astimezone(zone))

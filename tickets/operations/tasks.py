@@ -12,21 +12,21 @@ from database import insert_or_ignore
 from models import Heartbeat, TaskOutcome, TaskRun, TaskState, TicketEvent, Trigger, now
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict
+from tickets.shared.errors import ConflictError
 
-TAIL = 16_000
-REQUESTED = "task_run_requested"
+MAX_TAIL_CHARACTERS = 16_000
+RUN_REQUESTED = "task_run_requested"
 SCHEDULER = "scheduler"
 MAX_SILENCE = timedelta(seconds=90)
 """After which a scheduler that gave no sign of life counts as ended."""
 
 
-def record(
+def record_run(
     session: Session,
     task: str,
     trigger: Trigger,
     outcome: TaskOutcome,
-    started: datetime,
+    started_at: datetime,
     *,
     exit_code: int | None = None,
     summary: dict[str, Any] | None = None,
@@ -39,8 +39,8 @@ def record(
         outcome=outcome,
         exit_code=exit_code,
         summary=summary,
-        output_tail=output_tail[-TAIL:],
-        started=started,
+        output_tail=output_tail[-MAX_TAIL_CHARACTERS:],
+        started=started_at,
         ended=now(),
     )
     session.add(row)
@@ -48,19 +48,23 @@ def record(
     return row.id
 
 
-def complete(session: Session, run_id: int, exit_code: int | None, output_tail: str) -> bool:
+def complete_run(session: Session, run_id: int, exit_code: int | None, output_tail: str) -> bool:
     """Add what only the starter saw to a run that the program itself recorded; False when there is no such row."""
-    row = update(TaskRun).where(TaskRun.id == run_id).values(exit_code=exit_code, output_tail=output_tail[-TAIL:])
+    row = (
+        update(TaskRun)
+        .where(TaskRun.id == run_id)
+        .values(exit_code=exit_code, output_tail=output_tail[-MAX_TAIL_CHARACTERS:])
+    )
     return session.scalar(row.returning(TaskRun.id)) is not None
 
 
-def history(session: Session, task: str | None = None, limit: int = 50) -> list[TaskRun]:
+def list_task_runs(session: Session, task: str | None = None, limit: int = 50) -> list[TaskRun]:
     """The newest runs, newest first; of one task or of all."""
     query = select(TaskRun).order_by(TaskRun.id.desc()).limit(limit)
     return list(session.scalars(query.where(TaskRun.task == task) if task else query))
 
 
-def _newest_of_each() -> Select[TaskRun]:
+def _select_newest() -> Select[TaskRun]:
     """From one name to the next in the index of them: to group the runs would read all of two months of minutes."""
     some, later = aliased(TaskRun), aliased(TaskRun)
     first = select(func.min(some.task).label("task")).cte("names", recursive=True)
@@ -70,28 +74,28 @@ def _newest_of_each() -> Select[TaskRun]:
     return select(TaskRun).where(TaskRun.id.in_(select(newest).select_from(names)))
 
 
-LATEST = _newest_of_each().order_by(TaskRun.task)
+NEWEST_RUNS = _select_newest().order_by(TaskRun.task)
 
 
-def latest(session: Session) -> dict[str, TaskRun]:
+def load_latest(session: Session) -> dict[str, TaskRun]:
     """The newest run of each task, by the task's name and in the order of these."""
-    return {row.task: row for row in session.scalars(LATEST)}
+    return {row.task: row for row in session.scalars(NEWEST_RUNS)}
 
 
-def enable(session: Session, task: str, actor: Actor) -> None:
-    _decide(session, task, True, actor)
+def enable_task(session: Session, task: str, actor: Actor) -> None:
+    _set_enabled(session, task, True, actor)
 
 
-def disable(session: Session, task: str, actor: Actor) -> None:
-    _decide(session, task, False, actor)
+def disable_task(session: Session, task: str, actor: Actor) -> None:
+    _set_enabled(session, task, False, actor)
 
 
-def decisions(session: Session) -> dict[str, bool]:
+def load_decisions(session: Session) -> dict[str, bool]:
     """What people decided of tasks; a task that is absent goes by its file."""
     return {state.task: state.enabled for state in session.scalars(select(TaskState))}
 
 
-def _decide(session: Session, task: str, enabled: bool, actor: Actor) -> None:
+def _set_enabled(session: Session, task: str, enabled: bool, actor: Actor) -> None:
     values = {"enabled": enabled, "changed_by": actor.name, "changed": now()}
     session.execute(insert_or_ignore(session, TaskState).values(task=task, **values))
     session.execute(update(TaskState).where(TaskState.task == task).values(**values))
@@ -100,13 +104,13 @@ def _decide(session: Session, task: str, enabled: bool, actor: Actor) -> None:
 
 def request_run(session: Session, task: str, actor: Actor) -> None:
     """Ask the scheduler to run a task now, enabled or not; it looks each second."""
-    events.append(session, None, REQUESTED, {"task": task}, actor)
+    events.append(session, None, RUN_REQUESTED, {"task": task}, actor)
 
 
 def run_now(session: Session, task: str, actor: Actor) -> None:
     """Ask for a run of a task where somebody hears it. Raises `Conflict` without a scheduler."""
-    if not is_alive(heartbeats(session).get(SCHEDULER)):
-        raise Conflict(f"{task} was not started: the scheduler is not running", task=task)
+    if not is_alive(load_heartbeats(session).get(SCHEDULER)):
+        raise ConflictError(f"{task} was not started: the scheduler is not running", task=task)
     request_run(session, task, actor)
 
 
@@ -115,24 +119,24 @@ def is_alive(beat: Heartbeat | None) -> bool:
     return beat is not None and beat.ts > now() - MAX_SILENCE
 
 
-def requested(session: Session, cursor: int) -> tuple[int, set[str]]:
+def list_requested(session: Session, cursor: int) -> tuple[int, set[str]]:
     """Where the log ends now, and the tasks that were asked for since `cursor`."""
-    newest = events.last_id(session)
+    newest = events.get_last_id(session)
     since = select(TicketEvent.payload_json).where(
-        TicketEvent.id > cursor, TicketEvent.id <= newest, TicketEvent.event_type == REQUESTED
+        TicketEvent.id > cursor, TicketEvent.id <= newest, TicketEvent.event_type == RUN_REQUESTED
     )
     return newest, {str(payload["task"]) for payload in session.scalars(since)} if newest > cursor else set()
 
 
-def beat(session: Session, check: str, status: str, detail: str = "") -> None:
+def record_heartbeat(session: Session, check: str, status: str, detail: str = "") -> None:
     """A sign of life of a program: the newest one alone is kept."""
     values = {"status": status, "detail": detail[:2000], "ts": now()}
     session.execute(insert_or_ignore(session, Heartbeat).values(check=check, **values))
     session.execute(update(Heartbeat).where(Heartbeat.check == check).values(**values))
 
 
-HEARTBEATS = select(Heartbeat)
+ALL_HEARTBEATS = select(Heartbeat)
 
 
-def heartbeats(session: Session) -> dict[str, Heartbeat]:
-    return {row.check: row for row in session.scalars(HEARTBEATS)}
+def load_heartbeats(session: Session) -> dict[str, Heartbeat]:
+    return {row.check: row for row in session.scalars(ALL_HEARTBEATS)}

@@ -11,18 +11,18 @@ from sqlalchemy import ColumnElement, Select, bindparam, delete, or_, select, up
 from sqlalchemy.orm import Session
 
 from models import ApiToken, Login, LoginLink, Scope, ago, now
-from tickets.runs.claims import hashed
+from tickets.runs.claims import hash_token
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from tickets.shared.errors import ConflictError, Forbidden, NotFound, Unauthenticated
 from tickets.shared.inputs import Body, Name
 
 PREFIX = "mc_"
-SHOWN_CHARACTERS = 10
+PREFIX_CHARACTERS = 10
 LINK_LIFETIME = timedelta(minutes=10)
-USE_RECORDED_EVERY = timedelta(minutes=5)
-MAY_BROWSE = frozenset({Scope.OPERATOR, Scope.VIEWER})
-LOGINS = (
+USE_INTERVAL = timedelta(minutes=5)
+BROWSER_SCOPES = frozenset({Scope.OPERATOR, Scope.VIEWER})
+VALID_LOGINS = (
     select(Login, ApiToken.scope)
     .outerjoin(ApiToken, (ApiToken.id == Login.token_id) & ApiToken.revoked.is_(None))
     .where(
@@ -31,9 +31,9 @@ LOGINS = (
         or_(Login.token_id.is_(None), ApiToken.id.is_not(None)),
     )
 )
-BY_COOKIE = LOGINS.where(Login.secret_hash == bindparam("hash"))
-VALID = ApiToken.revoked.is_(None), or_(ApiToken.expires.is_(None), ApiToken.expires > ago())
-BY_SECRET = select(ApiToken).where(ApiToken.token_hash == bindparam("hash"), *VALID)
+BY_COOKIE = VALID_LOGINS.where(Login.secret_hash == bindparam("hash"))
+VALID_TOKEN = ApiToken.revoked.is_(None), or_(ApiToken.expires.is_(None), ApiToken.expires > ago())
+BY_SECRET = select(ApiToken).where(ApiToken.token_hash == bindparam("hash"), *VALID_TOKEN)
 """Every request asks one of these, and to build a statement costs more than to run it."""
 
 
@@ -46,7 +46,7 @@ class NewToken(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LoginSession:
     """A browser that is logged in: whose it is, what it may do, and until when."""
 
     login_id: int
@@ -58,15 +58,15 @@ class Standing:
 # ------------------------------------------------------------------------------------------------------------- tokens
 
 
-def issue(session: Session, body: NewToken, actor: Actor) -> tuple[ApiToken, str]:
+def issue_token(session: Session, body: NewToken, actor: Actor) -> tuple[ApiToken, str]:
     """A new token and its secret, which is never seen again. Raises `Conflict` for a name in use."""
     if session.scalar(select(ApiToken.id).where(ApiToken.name == body.name)) is not None:
-        raise Conflict(f"there is already a token named {body.name}", name=body.name)
+        raise ConflictError(f"there is already a token named {body.name}", name=body.name)
     secret = PREFIX + secrets.token_urlsafe(32)
     row = ApiToken(
         name=body.name,
-        prefix=secret[:SHOWN_CHARACTERS],
-        token_hash=hashed(secret),
+        prefix=secret[:PREFIX_CHARACTERS],
+        token_hash=hash_token(secret),
         scope=body.scope,
         expires=now() + timedelta(days=body.days) if body.days else None,
     )
@@ -76,36 +76,36 @@ def issue(session: Session, body: NewToken, actor: Actor) -> tuple[ApiToken, str
     return row, secret
 
 
-def by_secret(session: Session, secret: str) -> ApiToken | None:
+def find_by_secret(session: Session, secret: str) -> ApiToken | None:
     """The token with this secret while it is valid."""
-    return session.scalar(BY_SECRET, {"hash": hashed(secret)})
+    return session.scalar(BY_SECRET, {"hash": hash_token(secret)})
 
 
-def is_valid(session: Session, token_id: int) -> bool:
-    return session.scalar(select(ApiToken.id).where(ApiToken.id == token_id, *VALID)) is not None
+def is_token_valid(session: Session, token_id: int) -> bool:
+    return session.scalar(select(ApiToken.id).where(ApiToken.id == token_id, *VALID_TOKEN)) is not None
 
 
-def needs_mark(token: ApiToken) -> bool:
+def is_use_outdated(token: ApiToken) -> bool:
     """Whether its last recorded use is so long ago that this one is worth a write."""
-    return token.last_used is None or token.last_used < now() - USE_RECORDED_EVERY
+    return token.last_used is None or token.last_used < now() - USE_INTERVAL
 
 
-def mark_used(session: Session, token_id: int) -> None:
+def record_use(session: Session, token_id: int) -> None:
     session.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used=now()))
 
 
-def all_tokens(session: Session) -> list[ApiToken]:
+def list_tokens(session: Session) -> list[ApiToken]:
     return list(session.scalars(select(ApiToken).order_by(ApiToken.id)))
 
 
-def named(session: Session, name: str) -> ApiToken:
+def get_token(session: Session, name: str) -> ApiToken:
     token = session.scalar(select(ApiToken).where(ApiToken.name == name))
     if token is None:
         raise NotFound(f"there is no token named {name!r}")
     return token
 
 
-def revoke(session: Session, token_id: int, actor: Actor) -> ApiToken:
+def revoke_token(session: Session, token_id: int, actor: Actor) -> ApiToken:
     """End a token, and with it every browser that logged in by it; a repetition changes nothing."""
     token = session.get(ApiToken, token_id)
     if token is None:
@@ -119,25 +119,27 @@ def revoke(session: Session, token_id: int, actor: Actor) -> ApiToken:
 # -------------------------------------------------------------------------------------------------------------- links
 
 
-def issue_link(session: Session, name: str = "operator") -> str:
+def issue_login_link(session: Session, name: str = "operator") -> str:
     """The secret of a link that logs one browser in as this person, once, within ten minutes; see `link_path`."""
     session.execute(delete(LoginLink).where(LoginLink.expires < now() - LINK_LIFETIME))
     secret = secrets.token_urlsafe(32)
-    session.add(LoginLink(secret_hash=hashed(secret), name=name, expires=now() + LINK_LIFETIME))
+    session.add(LoginLink(secret_hash=hash_token(secret), name=name, expires=now() + LINK_LIFETIME))
     return secret
 
 
-def link_path(secret: str) -> str:
+def format_link_path(secret: str) -> str:
     """Where a browser opens the link, below the server's address."""
     return f"/login/{secret}"
 
 
-def peek_link(session: Session, secret: str) -> str | None:
+def find_link_name(session: Session, secret: str) -> str | None:
     """Whom this link would log in, without using it up; None for one that is unknown, used or too old."""
-    return session.scalar(select(LoginLink.name).where(LoginLink.secret_hash == hashed(secret), *_open_link()))
+    return session.scalar(
+        select(LoginLink.name).where(LoginLink.secret_hash == hash_token(secret), *_build_link_conditions())
+    )
 
 
-def _open_link() -> tuple[ColumnElement[bool], ...]:
+def _build_link_conditions() -> tuple[ColumnElement[bool], ...]:
     return LoginLink.consumed.is_(None), LoginLink.expires > now()
 
 
@@ -145,7 +147,7 @@ def log_in_by_link(session: Session, secret: str, browser: str, days: int) -> st
     """Use the link up and return the new log-in's secret. Raises `Unauthenticated` the second time."""
     name = session.scalar(
         update(LoginLink)
-        .where(LoginLink.secret_hash == hashed(secret), *_open_link())
+        .where(LoginLink.secret_hash == hash_token(secret), *_build_link_conditions())
         .values(consumed=now())
         .returning(LoginLink.name)
     )
@@ -156,10 +158,10 @@ def log_in_by_link(session: Session, secret: str, browser: str, days: int) -> st
 
 def log_in_by_token(session: Session, secret: str, browser: str, days: int) -> str:
     """A browser logs in with an API token and has that token's rights, for as long as the token has them."""
-    token = by_secret(session, secret)
+    token = find_by_secret(session, secret)
     if token is None:
         raise Unauthenticated("That token is not valid.")
-    if token.scope not in MAY_BROWSE:
+    if token.scope not in BROWSER_SCOPES:
         raise Forbidden(f"A token of scope {token.scope.value} is for programs, not for a browser.")
     limit = now() + timedelta(days=days)
     return _open_login(session, token.name, browser, min(limit, token.expires or limit), token.id)
@@ -170,25 +172,25 @@ def log_in_by_token(session: Session, secret: str, browser: str, days: int) -> s
 
 def _open_login(session: Session, name: str, browser: str, expires: datetime, token_id: int | None = None) -> str:
     secret = secrets.token_urlsafe(32)
-    login = Login(secret_hash=hashed(secret), name=name, agent=browser[:200], expires=expires, token_id=token_id)
+    login = Login(secret_hash=hash_token(secret), name=name, agent=browser[:200], expires=expires, token_id=token_id)
     session.add(login)
     session.flush()
     events.append(session, None, "logged_in", {"login": login.id, "browser": login.agent}, Actor.human(name))
     return secret
 
 
-def standing(session: Session, secret: str) -> Standing | None:
+def find_login(session: Session, secret: str) -> LoginSession | None:
     """The log-in with this cookie while it is valid."""
-    return _standing(session, BY_COOKIE, hash=hashed(secret))
+    return _find_login(session, BY_COOKIE, hash=hash_token(secret))
 
 
-def is_standing(session: Session, login_id: int) -> bool:
-    return _standing(session, LOGINS.where(Login.id == login_id)) is not None
+def is_login_valid(session: Session, login_id: int) -> bool:
+    return _find_login(session, VALID_LOGINS.where(Login.id == login_id)) is not None
 
 
-def _standing(session: Session, query: Select[Login, Scope], **values: str) -> Standing | None:
+def _find_login(session: Session, query: Select[Login, Scope], **values: str) -> LoginSession | None:
     row = session.execute(query, values).first()
-    return Standing(row[0].id, row[0].name, row[1] or Scope.OPERATOR, row[0].expires) if row else None
+    return LoginSession(row[0].id, row[0].name, row[1] or Scope.OPERATOR, row[0].expires) if row else None
 
 
 def log_out(session: Session, login_id: int, actor: Actor) -> None:
@@ -196,7 +198,7 @@ def log_out(session: Session, login_id: int, actor: Actor) -> None:
     events.append(session, None, "logged_out", {"login": login_id}, actor)
 
 
-def logins(session: Session) -> list[Login]:
+def list_logins(session: Session) -> list[Login]:
     """Browsers that are logged in, newest first."""
     valid = (Login.revoked.is_(None), Login.expires > now())
     return list(session.scalars(select(Login).where(*valid).order_by(Login.id.desc()).limit(200)))

@@ -12,7 +12,7 @@ from tickets.workflow import landing, ticket_phases, wake_conditions
 
 from . import phase_editing
 
-ENDS = {
+END_LABELS = {
     Gate.PERSON: "A person approves",
     Gate.REVIEWER: "A reviewer approves",
     Gate.CHECKS: "The checks pass",
@@ -46,70 +46,70 @@ class Workflow:
     decides_by: str | None
 
 
-def of(session: Session, ticket: Ticket, live: Run | None, moves: Collection[str]) -> Workflow:
+def build_workflow(session: Session, ticket: Ticket, live: Run | None, moves: Collection[str]) -> Workflow:
     """`moves` are those that whoever looks may make."""
-    phases = ticket_phases.of(session, ticket.id)
-    here = None if ticket.closed else ticket_phases.current(phases)
-    reviewer = ticket_phases.reviewer(session, ticket, ticket.assigned_to or "") if here else None
-    views = [_view(session, ticket, phases, phase, reviewer if phase is here else None) for phase in phases]
+    phases = ticket_phases.list_phases(session, ticket.id)
+    here = None if ticket.closed else ticket_phases.find_current(phases)
+    reviewer = ticket_phases.find_reviewer(session, ticket, ticket.assigned_to or "") if here else None
+    views = [_build_phase(session, ticket, phases, phase, reviewer if phase is here else None) for phase in phases]
     current = next((view for view, phase in zip(views, phases, strict=True) if phase is here), None)
-    waits = _waits_for(ticket, here, live) if here else None
-    return Workflow(views, current, waits, _decides_by(ticket, here, moves))
+    waits = _describe_wait(ticket, here, live) if here else None
+    return Workflow(views, current, waits, _choose_decision_move(ticket, here, moves))
 
 
-def _view(
+def _build_phase(
     session: Session, ticket: Ticket, phases: list[TicketPhase], phase: TicketPhase, reviewer: str | None
 ) -> PhaseView:
-    here = phase is ticket_phases.current(phases)
-    decided = phase.note if phase.note in phase.choices else None
+    here = phase is ticket_phases.find_current(phases)
+    decision = phase.note if phase.note in phase.choices else None
     return PhaseView(
         name=phase.name,
         state=phase.state.value,
         agent=ticket.assigned_to if here and not ticket.closed else phase.agent,
         gate=phase.gate.value,
-        ends=_ends(phase, reviewer),
+        ends=_describe_end(phase, reviewer),
         choices=phase.choices,
-        decided=decided,
-        note=phase.note if not decided else None,
+        decided=decision,
+        note=phase.note if not decision else None,
         runbook=phase.runbook,
-        waivable=not ticket.closed and phase_editing.unwaivable(session, ticket, phases, phase) is None,
+        waivable=not ticket.closed and phase_editing.explain_unwaivable(session, ticket, phases, phase) is None,
     )
 
 
-def _ends(phase: TicketPhase, reviewer: str | None) -> str:
+def _describe_end(phase: TicketPhase, reviewer: str | None) -> str:
     if phase.choices:
         return f"A decision: {' or '.join(phase.choices)}"
     if phase.gate is Gate.REVIEWER and reviewer:
         return f"{reviewer} reviews it"
-    return ENDS[phase.gate]
+    return END_LABELS[phase.gate]
 
 
-def _waits_for(ticket: Ticket, here: TicketPhase, live: Run | None) -> str:
+def _describe_wait(ticket: Ticket, here: TicketPhase, live: Run | None) -> str:
     """What has to happen next for this phase, in a sentence."""
-    who = ticket.assigned_to or "somebody"
+    owner = ticket.assigned_to or "somebody"
     if live is not None and ticket.status is TicketStatus.IN_PROGRESS:
         return f"{live.agent} is at work."
     return {
         TicketStatus.INBOX: "It waits to be triaged.",
-        TicketStatus.TODO: f"It waits for {who} to start.",
-        TicketStatus.IN_PROGRESS: f"{who} is at work.",
+        TicketStatus.TODO: f"It waits for {owner} to start.",
+        TicketStatus.IN_PROGRESS: f"{owner} is at work.",
         TicketStatus.NEEDS_INPUT: "It waits for an answer.",
-        TicketStatus.IN_REVIEW: landing.told(ticket) or _awaited(here),
-        TicketStatus.WAITING: f"It is parked {wake_conditions.words(ticket.wake)}.",
+        TicketStatus.IN_REVIEW: landing.describe_landing(ticket) or _describe_review(here),
+        TicketStatus.WAITING: f"It is parked {wake_conditions.describe_wake(ticket.wake)}.",
         TicketStatus.BLOCKED: "It is blocked.",
     }[ticket.status]
 
 
-def _awaited(here: TicketPhase) -> str:
-    if ticket_phases.undecided(here):
+def _describe_review(here: TicketPhase) -> str:
+    if ticket_phases.is_undecided(here):
         return "It waits for a decision."
     if here.gate is Gate.REVIEWER:
         return "It waits for a reviewer who did none of the work."
     return "It waits for a person to approve."
 
 
-def _decides_by(ticket: Ticket, here: TicketPhase | None, moves: Collection[str]) -> str | None:
+def _choose_decision_move(ticket: Ticket, here: TicketPhase | None, moves: Collection[str]) -> str | None:
     if here is None or not here.choices:
         return None
-    made = {TicketStatus.IN_REVIEW: "approve", TicketStatus.IN_PROGRESS: "finish"}.get(ticket.status)
-    return made if made in moves else "decide"
+    move = {TicketStatus.IN_REVIEW: "approve", TicketStatus.IN_PROGRESS: "finish"}.get(ticket.status)
+    return move if move in moves else "decide"

@@ -10,14 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from models import (
-    Agent,
-    AgentSession,
-    Profile,
-    Run,
-    RunState,
-    Ticket,
-)
+from models import Agent, AgentSession, Profile, Run, RunState, Ticket
 from tickets.lifecycle import comments
 from tickets.lifecycle.transitions import require_source, transition
 from tickets.shared import events
@@ -29,7 +22,7 @@ from . import forks, sessions
 PICKUP = Actor.system("pickup")
 
 
-def hashed(token: str) -> str:
+def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -81,7 +74,7 @@ def require_claimable(session: Session, ticket_id: int) -> None:
     require_source(session, ticket_id, "claim")
 
 
-def claim(session: Session, ticket_id: int, host: str) -> RunClaim:
+def claim_ticket(session: Session, ticket_id: int, host: str) -> RunClaim:
     """Move a ticket to `in_progress` and open its run, in one transaction.
 
     Raises `IllegalMove` when somebody else was faster, `Invalid` when its owner is not runnable.
@@ -93,8 +86,12 @@ def claim(session: Session, ticket_id: int, host: str) -> RunClaim:
     agent, profile = owner.agent, owner.profile
     if agent is None or profile is None or not agent.runnable:
         raise Invalid(f"{owner.identifier} is not owned by a runnable agent", owner=owner.name)
-    resumed = sessions.to_resume(session, ticket_id, agent.name, profile.program) if owner.resume else None
-    source = forks.to_copy(session, ticket_id, profile.program, held=resumed is not None) if owner.fork else None
+    resumed = sessions.find_resumable(session, ticket_id, agent.name, profile.program) if owner.resume else None
+    source = (
+        forks.find_conversation_to_copy(session, ticket_id, profile.program, has_conversation=resumed is not None)
+        if owner.fork
+        else None
+    )
     ticket = transition(session, ticket_id, "claim", PICKUP)
     token = "mcr_" + secrets.token_urlsafe(32)
     run = Run(
@@ -106,18 +103,18 @@ def claim(session: Session, ticket_id: int, host: str) -> RunClaim:
         program=profile.program,
         mode=ticket.next_mode or profile.mode,
         host=host,
-        token_hash=hashed(token),
+        token_hash=hash_token(token),
         nonce=secrets.token_hex(16),
         resumes=resumed is not None,
         conversation_id=resumed.id if resumed else None,
         config_dir=resumed.config_dir if resumed else None,
     )
     ticket.next_mode = None
-    _open(session, run)
+    _open_run(session, run)
     return RunClaim(ticket, run, profile, source, token)
 
 
-def _open(session: Session, run: Run) -> None:
+def _open_run(session: Session, run: Run) -> None:
     """Insert a run and tell of it on its ticket."""
     session.add(run)
     session.flush()
@@ -132,15 +129,15 @@ def _open(session: Session, run: Run) -> None:
     comments.write(session, run.ticket_id, f"Ticket picked up by {run.agent} via MC dispatcher.", run_id=run.id)
 
 
-NEWEST = select(Run).where(Run.ticket_id == bindparam("ticket")).order_by(Run.generation.desc()).limit(1)
+NEWEST_RUN = select(Run).where(Run.ticket_id == bindparam("ticket")).order_by(Run.generation.desc()).limit(1)
 
 
-def latest(session: Session, ticket_id: int) -> Run | None:
+def find_latest(session: Session, ticket_id: int) -> Run | None:
     """The newest attempt at a ticket, ended or not."""
-    return session.scalar(NEWEST, {"ticket": ticket_id})
+    return session.scalar(NEWEST_RUN, {"ticket": ticket_id})
 
 
-def prepared(session: Session, run_id: int, **facts: Any) -> None:
+def record_workspace(session: Session, run_id: int, **facts: Any) -> None:
     """Remember where a claimed run works: workspace, branch, base_sha, conversation, config folder; then its pane.
 
     Where its work begins is told again by its report: it may have taken in more of the base branch.
@@ -148,9 +145,9 @@ def prepared(session: Session, run_id: int, **facts: Any) -> None:
     session.execute(update(Run).where(Run.id == run_id, Run.state != RunState.ENDED).values(**facts))
 
 
-def by_token(session: Session, token: str) -> Run | None:
+def find_by_token(session: Session, token: str) -> Run | None:
     """The run whose token this is, ended ones included: their late writes are refused, not unknown."""
-    return session.scalar(select(Run).where(Run.token_hash == hashed(token)))
+    return session.scalar(select(Run).where(Run.token_hash == hash_token(token)))
 
 
 def list_runs(session: Session, ticket_id: int, limit: int = 50) -> list[Run]:
@@ -159,7 +156,7 @@ def list_runs(session: Session, ticket_id: int, limit: int = 50) -> list[Run]:
     )
 
 
-def last_placed(session: Session, ticket_id: int) -> Run | None:
+def find_last_in_repository(session: Session, ticket_id: int) -> Run | None:
     """The newest run of a ticket that worked in a repository."""
     query = select(Run).where(Run.ticket_id == ticket_id, Run.repository.is_not(None))
     return session.scalar(query.order_by(Run.generation.desc()).limit(1))
@@ -169,6 +166,6 @@ def is_live(session: Session, run_id: int) -> bool:
     return session.scalar(select(Run.id).where(Run.id == run_id, Run.state != RunState.ENDED)) is not None
 
 
-def live(session: Session) -> list[Run]:
+def list_live(session: Session) -> list[Run]:
     """All runs that have not ended, oldest first; put in order here, so that their own index finds them."""
     return sorted(session.scalars(select(Run).where(Run.state != RunState.ENDED)), key=lambda run: run.id)

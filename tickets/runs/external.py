@@ -15,8 +15,8 @@ from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import Body, Line
 
-from .claims import PICKUP, hashed, latest
-from .reports import RetryPolicy, RunReport, report, stop_asked
+from .claims import PICKUP, find_latest, hash_token
+from .reports import RetryPolicy, RunReport, apply_report, find_stop_request
 
 
 class ExternalRun(Body):
@@ -30,7 +30,7 @@ class ExternalRun(Body):
 def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) -> tuple[Run, str]:
     """Open a run of mode `external` on a ticket in `todo`; returns it with its token, shown once."""
     ticket = transition(session, ticket_id, "claim", PICKUP)
-    previous = latest(session, ticket_id)
+    previous = find_latest(session, ticket_id)
     token = "mcr_" + secrets.token_urlsafe(32)
     run = Run(
         ticket_id=ticket.id,
@@ -39,7 +39,7 @@ def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) 
         phase=ticket.phase,
         mode=RunMode.EXTERNAL,
         host=body.host,
-        token_hash=hashed(token),
+        token_hash=hash_token(token),
         nonce=secrets.token_hex(16),
         conversation_id=body.conversation_id,
         state=RunState.RUNNING,
@@ -52,20 +52,20 @@ def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) 
     return run, token
 
 
-def let_go(session: Session, seconds: float) -> int:
+def end_unresponsive(session: Session, seconds: float) -> int:
     """End the runs that were told to stop so long ago and have not said that they did; returns their number.
 
     MC cannot stop them: without this their ticket would wait for ever for a service that has gone.
     """
-    told = (Run.mode == RunMode.EXTERNAL, Run.state != RunState.ENDED, Run.stop_code.is_not(None))
-    patience = timedelta(seconds=seconds)
-    left = [
+    conditions = (Run.mode == RunMode.EXTERNAL, Run.state != RunState.ENDED, Run.stop_code.is_not(None))
+    timeout = timedelta(seconds=seconds)
+    overdue = [
         run
-        for run in session.scalars(select(Run).where(*told))
-        if now() - (stop_asked(session, run.id) or run.started) > patience
+        for run in session.scalars(select(Run).where(*conditions))
+        if now() - (find_stop_request(session, run.id) or run.started) > timeout
     ]
-    for run in left:
-        report(
+    for run in overdue:
+        apply_report(
             session, run.id, RunReport(verdict="stopped", summary="Mission Control has let go of it."), RetryPolicy()
         )
-    return len(left)
+    return len(overdue)

@@ -27,38 +27,45 @@ STOPS = {
 """Why a run was told to stop, by its stop code."""
 
 
-def record(session: Session, run: Run, said: dict[str, Any], decision: Decision | None = None) -> None:
+def write_record(session: Session, run: Run, report: dict[str, Any], decision: Decision | None = None) -> None:
     """Leave both comments, author `system`; the wrapper's own words fill the record where it left any."""
-    facts = _facts(run, said.get("terminal") or {}, decision) | (_stopped(run) if decision is None else {})
+    facts = _build_facts(run, report.get("terminal") or {}, decision) | (
+        _describe_stop(run) if decision is None else {}
+    )
     comments.write(
         session,
         run.ticket_id,
-        f"**{HEADING}**\n\n" + "\n".join(_line(name, value) for name, value in facts.items()),
+        f"**{HEADING}**\n\n" + "\n".join(_format_line(name, value) for name, value in facts.items()),
         SYSTEM,
         run_id=run.id,
         data=facts,
     )
-    tail = (said.get("transcript_tail") or "").strip()
+    tail = (report.get("transcript_tail") or "").strip()
     if tail:
-        comments.write(session, run.ticket_id, f"**{SWEEP}**\n\n{display_names.fenced(tail)}", SYSTEM, run_id=run.id)
+        comments.write(
+            session, run.ticket_id, f"**{SWEEP}**\n\n{display_names.format_code_block(tail)}", SYSTEM, run_id=run.id
+        )
 
 
-def _facts(run: Run, said: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
+def _build_facts(run: Run, terminal: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
     """What the wrapper saw of the end, and what the board decided to do about it."""
-    safe_retry, needs_person, action = _outlook(decision)
+    safe_retry, needs_person, action = _describe_outlook(decision)
     return {
         "status": run.outcome.value if run.outcome else "unknown",
-        "summary": run.failure_detail or said.get("summary") or run.stop_reason or "The run ended without a verdict.",
-        "root_cause": said.get("root_cause") or (run.failure.value if run.failure else run.stop_code or "unknown"),
+        "summary": run.failure_detail
+        or terminal.get("summary")
+        or run.stop_reason
+        or "The run ended without a verdict.",
+        "root_cause": terminal.get("root_cause") or (run.failure.value if run.failure else run.stop_code or "unknown"),
         "safe_retry": safe_retry,
-        "stop_condition": said.get("stop_condition") or "the run is proven to have ended",
+        "stop_condition": terminal.get("stop_condition") or "the run is proven to have ended",
         "human_input_required": needs_person,
         "next_actions": [action],
-        "artifacts": said.get("artifacts") or [f"ticket:{run.ticket_id}", f"run:{run.id}"],
+        "artifacts": terminal.get("artifacts") or [f"ticket:{run.ticket_id}", f"run:{run.id}"],
     }
 
 
-def _stopped(run: Run) -> dict[str, Any]:
+def _describe_stop(run: Run) -> dict[str, Any]:
     """The end of a run whose ticket was taken from it; its wrapper knows only that the agent was killed."""
     if run.stop_code not in STOPS:
         return {}
@@ -67,7 +74,7 @@ def _stopped(run: Run) -> dict[str, Any]:
     return {"status": status, "summary": cause, "root_cause": cause, "stop_condition": "the run was told to stop"}
 
 
-def _outlook(decision: Decision | None) -> tuple[str, str, str]:
+def _describe_outlook(decision: Decision | None) -> tuple[str, str, str]:
     """Whether it is safe to try again, whether a person is needed, and what comes next."""
     if decision is None:
         return "yes: work that was saved is on its branch", "no", "None: the run was stopped on request."
@@ -82,6 +89,6 @@ def _outlook(decision: Decision | None) -> tuple[str, str, str]:
     return "no: the same would happen again", "yes", str(decision.facts["next_action"])
 
 
-def _line(name: str, value: Any) -> str:
+def _format_line(name: str, value: Any) -> str:
     text = "; ".join(str(item) for item in value) if isinstance(value, list) else str(value)
     return f"- **{name}**: {text}"

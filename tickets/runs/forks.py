@@ -14,45 +14,51 @@ from tickets.lifecycle import comments
 from . import sessions
 
 FORK = TicketRelationship.kind == RelationKind.FORK_OF
-FORKING = frozenset({"claude", "codex"})
+FORKABLE_PROGRAMS = frozenset({"claude", "codex"})
 """Programs that can begin with a copy."""
 
 
-def to_copy(session: Session, ticket_id: int, program: str, *, held: bool) -> AgentSession | None:
+def find_conversation_to_copy(
+    session: Session, ticket_id: int, program: str, *, has_conversation: bool
+) -> AgentSession | None:
     """What the ticket that this one is a fork of last said with this program.
 
     It is for a ticket that has said nothing yet, and, where it holds a conversation, for the case that its program has not
     kept that.
     """
     query = select(AgentSession).where(
-        AgentSession.ticket_id == _source(ticket_id),
+        AgentSession.ticket_id == _select_source(ticket_id),
         AgentSession.program == program,
         AgentSession.config_dir.is_not(None),
-        or_(literal(held), ~_has_spoken(ticket_id)),
+        or_(literal(has_conversation), ~_has_conversation(ticket_id)),
     )
-    return sessions.newest(session, query)
+    return sessions.find_newest(session, query)
 
 
-def source(session: Session, run: Run) -> Ticket | None:
+def find_source(session: Session, run: Run) -> Ticket | None:
     """The ticket whose conversation this run has a copy of."""
     return session.scalar(
         select(Ticket).join(AgentSession, AgentSession.ticket_id == Ticket.id).where(AgentSession.id == run.forks)
     )
 
 
-def speaker(session: Session, ticket: Ticket) -> str | None:
+def find_speaker(session: Session, ticket: Ticket) -> str | None:
     """The agent whose conversation about this ticket can be forked."""
-    held = session.get(AgentSession, ticket.conversation_id) if ticket.conversation_id else None
-    return held.agent if held and held.config_dir and held.program in FORKING else None
+    conversation = session.get(AgentSession, ticket.conversation_id) if ticket.conversation_id else None
+    return (
+        conversation.agent
+        if conversation and conversation.config_dir and conversation.program in FORKABLE_PROGRAMS
+        else None
+    )
 
 
-def tell_missed(session: Session, run: Run) -> None:
+def report_missing_source(session: Session, run: Run) -> None:
     """Say on the ticket, once, that its first run begins without the conversation that it should have been given."""
     if run.forks or run.generation > 1:
         return
-    if identifier := session.scalar(select(Ticket.identifier).where(Ticket.id == _source(run.ticket_id))):
-        said = f"No conversation of {identifier} with {run.program} is kept here. This one begins anew."
-        comments.write(session, run.ticket_id, said, run_id=run.id)
+    if identifier := session.scalar(select(Ticket.identifier).where(Ticket.id == _select_source(run.ticket_id))):
+        text = f"No conversation of {identifier} with {run.program} is kept here. This one begins anew."
+        comments.write(session, run.ticket_id, text, run_id=run.id)
 
 
 def is_fork(ticket_id: InstrumentedAttribute[int]) -> Exists:
@@ -60,9 +66,9 @@ def is_fork(ticket_id: InstrumentedAttribute[int]) -> Exists:
     return exists().where(TicketRelationship.ticket_id == ticket_id, FORK)
 
 
-def _source(ticket_id: int) -> ScalarSelect[int]:
+def _select_source(ticket_id: int) -> ScalarSelect[int]:
     return select(TicketRelationship.other_id).where(TicketRelationship.ticket_id == ticket_id, FORK).scalar_subquery()
 
 
-def _has_spoken(ticket_id: int) -> Exists:
+def _has_conversation(ticket_id: int) -> Exists:
     return exists().where(AgentSession.ticket_id == ticket_id).correlate(None)

@@ -19,7 +19,7 @@ from tickets.shared.inputs import Body
 from tickets.shared.lookup import get_run
 
 
-class Beat(Body):
+class RunHeartbeat(Body):
     """What a wrapper says every few seconds."""
 
     state: Literal["starting", "running", "waiting", "idle", "stopping"]
@@ -30,8 +30,8 @@ class Beat(Body):
     agent_pid: int | None = None
 
 
-def beat(
-    session: Session, run_id: int, body: Beat, grace_seconds: int = 8, allowed: Budgets = NO_LIMITS
+def record_heartbeat(
+    session: Session, run_id: int, body: RunHeartbeat, grace_seconds: int = 8, allowed: Budgets = NO_LIMITS
 ) -> dict[str, Any]:
     """Record a heartbeat and answer with what the run must know: stop, messages waiting, answers to its requests.
 
@@ -41,7 +41,7 @@ def beat(
     if run.state is RunState.ENDED:
         raise ClaimLost(run=run_id)
     if body.state not in ("idle", "stopping"):
-        run = budgets.enforce(session, run, allowed)
+        run = budgets.enforce_budgets(session, run, allowed)
     before, state = run.state, RunState.STOPPING if run.stop_code else RunState(body.state)
     facts = {"pid": body.pid, "pid_started": body.pid_started, "boot_id": body.boot_id}
     session.execute(
@@ -61,13 +61,13 @@ def beat(
     stop = {"code": run.stop_code, "reason": run.stop_reason, "grace_seconds": grace_seconds} if run.stop_code else None
     return {
         "stop": stop,
-        "messages": messages.offer(session, run),
-        "answers": _answers(session, run_id),
+        "messages": messages.offer_messages(session, run),
+        "answers": _list_answers(session, run_id),
         "interrupt": None,
     }
 
 
-def _answers(session: Session, run_id: int) -> list[dict[str, Any]]:
+def _list_answers(session: Session, run_id: int) -> list[dict[str, Any]]:
     query = (
         select(RunRequest)
         .where(RunRequest.run_id == run_id, RunRequest.state == RequestState.ANSWERED)

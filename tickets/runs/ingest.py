@@ -22,10 +22,10 @@ from tickets.workflow import quarantine
 
 from . import sessions, usage
 
-BATCH = 500
+MAX_BATCH_EVENTS = 500
 EVENT_TYPE = r"^(agent|run|script|external)\.[a-z][a-z_]{0,39}$"
-WHOLE = {"agent.text", "agent.thinking", "agent.tool_call", "agent.tool_result"}
-LIVE_LINE = 160
+BLOCK_EVENTS = {"agent.text", "agent.thinking", "agent.tool_call", "agent.tool_result"}
+MAX_LINE_CHARACTERS = 160
 
 
 class WorkerEvent(Body):
@@ -41,7 +41,7 @@ class WorkerEvent(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class IngestResult:
     """How many events were new, how many were known, and the last number taken."""
 
     accepted: int
@@ -50,45 +50,50 @@ class Taken:
     refused: str | None = None
 
 
-def take(session: Session, run_id: int, batch: list[WorkerEvent], allowed: Budgets = NO_LIMITS) -> Taken:
+def ingest_events(
+    session: Session, run_id: int, batch: list[WorkerEvent], allowed: Budgets = NO_LIMITS
+) -> IngestResult:
     """Append the new events of a batch and stop a run that has passed a limit in the middle of its turn.
 
     The events of an ended run are quarantined, and the caller answers 409; what they say was spent is counted.
     """
     run = get_run(session, run_id)
     if run.state is RunState.ENDED:
-        _count(session, run, batch)
-        quarantine.keep(
+        _record_usage(session, run, batch)
+        quarantine.store_payload(
             session, run, "events", "the run has already ended", [event.model_dump(mode="json") for event in batch]
         )
-        return Taken(0, 0, run.last_run_seq, refused="the run has already ended")
+        return IngestResult(0, 0, run.last_run_seq, refused="the run has already ended")
     numbered = {event.run_seq: event for event in batch if event.run_seq and event.run_seq > run.last_run_seq}
-    fresh = [*(numbered[number] for number in sorted(numbered)), *(event for event in batch if event.run_seq is None)]
-    if not fresh:
-        return Taken(0, len(batch), run.last_run_seq)
-    first = _store(session, run, fresh)
-    for seq, event in enumerate(fresh, start=first):
-        _follow(session, run, event, seq)
-    _finish_typing(session, run, fresh)
+    new_events = [
+        *(numbered[number] for number in sorted(numbered)),
+        *(event for event in batch if event.run_seq is None),
+    ]
+    if not new_events:
+        return IngestResult(0, len(batch), run.last_run_seq)
+    first = _insert_events(session, run, new_events)
+    for seq, event in enumerate(new_events, start=first):
+        _process_event(session, run, event, seq)
+    _finish_typing(session, run, new_events)
     last = max(numbered, default=run.last_run_seq)
-    values: dict[str, Any] = {"last_run_seq": last, **_last_words(fresh)}
+    values: dict[str, Any] = {"last_run_seq": last, **_find_live_line(new_events)}
     session.execute(update(Run).where(Run.id == run.id).values(**values))
-    if _count(session, run, fresh) and not any(event.event_type == "agent.result" for event in fresh):
-        budgets.enforce(session, get_run(session, run.id), allowed)
-    return Taken(len(fresh), len(batch) - len(fresh), last)
+    if _record_usage(session, run, new_events) and not any(event.event_type == "agent.result" for event in new_events):
+        budgets.enforce_budgets(session, get_run(session, run.id), allowed)
+    return IngestResult(len(new_events), len(batch) - len(new_events), last)
 
 
-def _count(session: Session, run: Run, batch: list[WorkerEvent]) -> bool:
+def _record_usage(session: Session, run: Run, batch: list[WorkerEvent]) -> bool:
     """Take in what the events say was spent; whether any said so."""
-    told = [usage.read(event.payload) for event in batch if event.event_type == "agent.usage"]
-    for totals in told:
-        usage.record(session, run.id, totals)
-    return bool(told)
+    totals_list = [usage.parse_usage(event.payload) for event in batch if event.event_type == "agent.usage"]
+    for totals in totals_list:
+        usage.record_usage(session, run.id, totals)
+    return bool(totals_list)
 
 
-def _store(session: Session, run: Run, fresh: list[WorkerEvent]) -> int:
+def _insert_events(session: Session, run: Run, new_events: list[WorkerEvent]) -> int:
     """Append the rows; returns the sequence number of the first."""
-    first = events.next_seq(session, run.ticket_id, len(fresh)) - len(fresh) + 1
+    first = events.reserve_seq(session, run.ticket_id, len(new_events)) - len(new_events) + 1
     rows = [
         {
             "ticket_id": run.ticket_id,
@@ -101,30 +106,30 @@ def _store(session: Session, run: Run, fresh: list[WorkerEvent]) -> int:
             "ts": event.ts,
             "block": str(event.payload.get("block")) if event.event_type == "agent.delta" else None,
         }
-        for seq, event in enumerate(fresh, start=first)
+        for seq, event in enumerate(new_events, start=first)
     ]
     session.execute(insert(TicketEvent), rows)
     return first
 
 
-def _follow(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
+def _process_event(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
     """What an event means beyond the log: a message shown, a receipt, a request."""
-    room, _, kind = event.event_type.partition(".")
-    if room != "agent":
+    prefix, _, kind = event.event_type.partition(".")
+    if prefix != "agent":
         return
     payload = payloads.normalize(event.event_type, event.payload)
-    timeline.derive(session, run, kind, payload, seq, event.ts)
+    timeline.apply_agent_event(session, run, kind, payload, seq, event.ts)
     if kind == "receipt":
-        messages.receive(session, run, payload, seq)
+        messages.apply_receipt(session, run, payload, seq)
     elif kind in ("question", "approval"):
-        _request(session, run, kind, payload, seq)
+        _add_request(session, run, kind, payload, seq)
     elif kind == "withdrawn":
-        _withdraw(session, run, payload, seq)
+        _withdraw_request(session, run, payload, seq)
     elif kind == "session" and payload.get("conversation_id"):
-        sessions.begun(session, run, payload["conversation_id"])
+        sessions.record_conversation(session, run, payload["conversation_id"])
 
 
-def _request(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: int) -> None:
+def _add_request(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: int) -> None:
     row = {
         "ticket_id": run.ticket_id,
         "run_id": run.id,
@@ -135,24 +140,24 @@ def _request(session: Session, run: Run, kind: str, payload: dict[str, Any], seq
     session.execute(insert_or_ignore(session, RunRequest).values(**row))
 
 
-def _withdraw(session: Session, run: Run, payload: dict[str, Any], seq: int) -> None:
+def _withdraw_request(session: Session, run: Run, payload: dict[str, Any], seq: int) -> None:
     request = str(payload.get("request"))
     mine = (RunRequest.run_id == run.id, RunRequest.request == request)
     session.execute(update(RunRequest).where(*mine).values(state="withdrawn"))
-    timeline.settled(session, run.id, seq, request)
+    timeline.mark_requests_changed(session, run.id, seq, request)
 
 
-def _finish_typing(session: Session, run: Run, fresh: list[WorkerEvent]) -> None:
-    whole = [str(e.payload.get("block")) for e in fresh if e.event_type in WHOLE]
-    events.drop_typing(session, run.id, whole)
+def _finish_typing(session: Session, run: Run, new_events: list[WorkerEvent]) -> None:
+    whole = [str(e.payload.get("block")) for e in new_events if e.event_type in BLOCK_EVENTS]
+    events.delete_typing_deltas(session, run.id, whole)
 
 
-def _last_words(fresh: list[WorkerEvent]) -> dict[str, Any]:
+def _find_live_line(new_events: list[WorkerEvent]) -> dict[str, Any]:
     """The line that a card shows of a working agent: its last words or its last tool call."""
-    for event in reversed(fresh):
-        told = payloads.read(TextPayload, event.payload)
-        words = told.text or told.title
+    for event in reversed(new_events):
+        totals_list = payloads.read(TextPayload, event.payload)
+        words = totals_list.text or totals_list.title
         if event.event_type in ("agent.text", "agent.tool_call", "agent.progress", "agent.step") and words:
             lines = words.strip().splitlines()
-            return {"live_line": lines[-1][:LIVE_LINE]} if lines else {}
+            return {"live_line": lines[-1][:MAX_LINE_CHARACTERS]} if lines else {}
     return {}

@@ -22,17 +22,17 @@ END_OF_DESCRIPTION = "<!-- end of description -->"
 PHASE = "<!-- phase: {} -->"
 """For the script agent, which runs only the blocks of its phase; see `workers.agents.script.blocks`."""
 PLAIN_NAME = re.compile(r"[\w .-]+")
-COMMENT_CHARACTERS = 8_000
-COMMENTS_CHARACTERS = 60_000
+MAX_COMMENT_CHARACTERS = 8_000
+MAX_COMMENTS_CHARACTERS = 60_000
 GATES = {
     "none": "DONE completes the ticket.",
     "checks": "DONE completes the ticket when Mission Control sees its check command pass.",
     "reviewer": "A reviewer approves the work; DONE and REVIEW both hand it over.",
     "person": "A person approves the work; DONE and REVIEW both hand it over.",
 }
-REVIEWED = "{} reviews the work next: DONE hands it over, REVIEW leaves it to a person first."
-JUDGES = "You judge what phase {} made: look at its commits and try them; do not do its work yourself."
-SENDS_BACK = (
+REVIEWER_TEXT = "{} reviews the work next: DONE hands it over, REVIEW leaves it to a person first."
+JUDGE_TEXT = "You judge what phase {} made: look at its commits and try them; do not do its work yourself."
+SEND_BACK_TEXT = (
     "If something must change first, report CHANGES with what and why (mc_request_changes, or a line that begins with"
     " CHANGES:): the ticket goes back to {}."
 )
@@ -48,94 +48,96 @@ EVIDENCE = (
 )
 
 
-FORKED = (
+FORK_TEXT = (
     "You go on with a copy of your conversation about {source}: that ticket goes its own way, and from here on only this"
     " one is yours. The files are as this ticket begins, not as you left them there; you work in {workspace}."
 )
-WORKED = "The work on {source} is on branch {branch}, and is here only as far as it was landed."
+SOURCE_BRANCH_TEXT = "The work on {source} is on branch {branch}, and is here only as far as it was landed."
 
 
-def compose(session: Session, ticket: Ticket, run: Run) -> str:
+def compose_prompt(session: Session, ticket: Ticket, run: Run) -> str:
     """The prompt of a claimed run, in Markdown."""
     head = f"{ticket.identifier}: {ticket.title}"
     if run.resumes:
-        parts = [head, ORDER, END_OF_DESCRIPTION, *_resumed(session, ticket, run)]
+        parts = [head, ORDER, END_OF_DESCRIPTION, *_describe_news(session, ticket, run)]
     else:
         mark = PHASE.format(ticket.phase) if PLAIN_NAME.fullmatch(ticket.phase or "") else ""
         described = [ticket.description.strip(), mark, END_OF_DESCRIPTION]
-        parts = [head, ORDER, *described, *_afresh(session, ticket, run)]
+        parts = [head, ORDER, *described, *_describe_ticket(session, ticket, run)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _afresh(session: Session, ticket: Ticket, run: Run) -> list[str]:
-    said = [comment for comment in _comments(session, ticket.id) if comment.run_id != run.id]
+def _describe_ticket(session: Session, ticket: Ticket, run: Run) -> list[str]:
+    comments = [comment for comment in _load_comments(session, ticket.id) if comment.run_id != run.id]
     return [
-        _fork(session, run),
-        _acceptance(ticket),
-        _phase(session, ticket, run),
-        _check(session, ticket),
-        _section("Context", "\n".join(context_lines(session, ticket))),
-        _failure(ticket),
-        _section("What was said so far", _quoted(said)),
-        _section("How to report", f"{TOOLS}\n\n{EVIDENCE}"),
+        _describe_fork(session, run),
+        _describe_acceptance(ticket),
+        _describe_phase(session, ticket, run),
+        _describe_check(session, ticket),
+        _render_section("Context", "\n".join(list_context_lines(session, ticket))),
+        _describe_failure(ticket),
+        _render_section("What was said so far", _quote_comments(comments)),
+        _render_section("How to report", f"{TOOLS}\n\n{EVIDENCE}"),
     ]
 
 
-def _fork(session: Session, run: Run) -> str:
-    source = forks.source(session, run) if run.forks else None
+def _describe_fork(session: Session, run: Run) -> str:
+    source = forks.find_source(session, run) if run.forks else None
     if source is None:
         return ""
-    said = [FORKED.format(source=source.identifier, workspace=run.workspace)]
-    worked = claims.last_placed(session, source.id)
-    if worked and worked.repository == run.repository:
-        said.append(WORKED.format(source=source.identifier, branch=worked.branch))
-    return _section("A copy of a conversation", " ".join(said))
+    sentences = [FORK_TEXT.format(source=source.identifier, workspace=run.workspace)]
+    last_run = claims.find_last_in_repository(session, source.id)
+    if last_run and last_run.repository == run.repository:
+        sentences.append(SOURCE_BRANCH_TEXT.format(source=source.identifier, branch=last_run.branch))
+    return _render_section("A copy of a conversation", " ".join(sentences))
 
 
-def _resumed(session: Session, ticket: Ticket, run: Run) -> list[str]:
+def _describe_news(session: Session, ticket: Ticket, run: Run) -> list[str]:
     """The rest the conversation knows. Words written while the last run went on count as new: it never saw them."""
-    known = _last_heard(session, ticket.id, run)
-    said = [comment for comment in _comments(session, ticket.id) if comment.id > known]
-    people = [comment for comment in said if comment.author_kind is not ActorKind.RUN or comment.author != run.agent]
-    news = _section("What is new", _quoted(people)) or "Nothing new was said. Go on where you stopped."
-    return [news, _failure(ticket), _phase(session, ticket, run)]
+    last_id = _find_last_heard(session, ticket.id, run)
+    new_comments = [comment for comment in _load_comments(session, ticket.id) if comment.id > last_id]
+    people = [
+        comment for comment in new_comments if comment.author_kind is not ActorKind.RUN or comment.author != run.agent
+    ]
+    news = _render_section("What is new", _quote_comments(people)) or "Nothing new was said. Go on where you stopped."
+    return [news, _describe_failure(ticket), _describe_phase(session, ticket, run)]
 
 
-def _last_heard(session: Session, ticket_id: int, run: Run) -> int:
+def _find_last_heard(session: Session, ticket_id: int, run: Run) -> int:
     """The id of the comment with which the last run of this conversation began that really reached its agent."""
-    heard = select(Run.id).where(
+    query = select(Run.id).where(
         Run.ticket_id == ticket_id,
         Run.id != run.id,
         Run.conversation_id == run.conversation_id,
         Run.last_run_seq > 0,
     )
-    last = session.scalar(heard.order_by(Run.id.desc()).limit(1))
+    last = session.scalar(query.order_by(Run.id.desc()).limit(1))
     first = select(TicketComment.id).where(TicketComment.ticket_id == ticket_id, TicketComment.run_id == last)
     return session.scalar(first.order_by(TicketComment.id).limit(1)) or 0
 
 
-def _comments(session: Session, ticket_id: int) -> list[TicketComment]:
+def _load_comments(session: Session, ticket_id: int) -> list[TicketComment]:
     """What people and agents said, oldest first; of Mission Control's own words only the changes it requests."""
-    meant = or_(TicketComment.author_kind != ActorKind.SYSTEM, TicketComment.kind == CommentKind.FEEDBACK)
-    query = select(TicketComment).where(TicketComment.ticket_id == ticket_id, meant)
+    is_relevant = or_(TicketComment.author_kind != ActorKind.SYSTEM, TicketComment.kind == CommentKind.FEEDBACK)
+    query = select(TicketComment).where(TicketComment.ticket_id == ticket_id, is_relevant)
     return list(session.scalars(query.order_by(TicketComment.id)))
 
 
-def _quoted(comments: list[TicketComment]) -> str:
+def _quote_comments(comments: list[TicketComment]) -> str:
     """The comments, newest kept where they are too many; answers and feedback are named as such."""
-    kept: list[str] = []
-    room = COMMENTS_CHARACTERS
+    texts: list[str] = []
+    remaining = MAX_COMMENTS_CHARACTERS
     for comment in reversed(comments):
-        text = f"{_speaker(comment)}:\n\n{_clipped(comment.body)}"
-        room -= len(text)
-        if room < 0:
-            kept.append("(Earlier comments are on the ticket.)")
+        text = f"{_format_author(comment)}:\n\n{_clip(comment.body)}"
+        remaining -= len(text)
+        if remaining < 0:
+            texts.append("(Earlier comments are on the ticket.)")
             break
-        kept.append(text)
-    return "\n\n".join(reversed(kept))
+        texts.append(text)
+    return "\n\n".join(reversed(texts))
 
 
-def _speaker(comment: TicketComment) -> str:
+def _format_author(comment: TicketComment) -> str:
     kinds = {
         CommentKind.ANSWER: "Answer by",
         CommentKind.FEEDBACK: "Review feedback by",
@@ -145,61 +147,71 @@ def _speaker(comment: TicketComment) -> str:
     return f"**{kinds.get(comment.kind, 'Comment by')} {comment.author}**"
 
 
-def _clipped(text: str) -> str:
+def _clip(text: str) -> str:
     text = text.strip()
-    return text if len(text) <= COMMENT_CHARACTERS else text[:COMMENT_CHARACTERS] + " … (shortened; see the ticket)"
+    return (
+        text
+        if len(text) <= MAX_COMMENT_CHARACTERS
+        else text[:MAX_COMMENT_CHARACTERS] + " … (shortened; see the ticket)"
+    )
 
 
-def _acceptance(ticket: Ticket) -> str:
-    lines = [f"{number}. [{'x' if item.get('met') else ' '}] {item['text']}" for number, item in _numbered(ticket)]
-    return _section("Acceptance (items are counted from 0)", "\n".join(lines))
+def _describe_acceptance(ticket: Ticket) -> str:
+    lines = [f"{number}. [{'x' if item.get('met') else ' '}] {item['text']}" for number, item in _number_items(ticket)]
+    return _render_section("Acceptance (items are counted from 0)", "\n".join(lines))
 
 
-def _numbered(ticket: Ticket) -> list[tuple[int, dict[str, object]]]:
+def _number_items(ticket: Ticket) -> list[tuple[int, dict[str, object]]]:
     return list(enumerate(ticket.acceptance or []))
 
 
-def _phase(session: Session, ticket: Ticket, run: Run) -> str:
-    phases = ticket_phases.of(session, ticket.id)
-    here = ticket_phases.current(phases)
-    reviewer = ticket_phases.reviewer(session, ticket, run.agent) if ticket.gate is Gate.REVIEWER else None
-    gate = REVIEWED.format(reviewer) if reviewer else GATES[ticket.gate.value]
-    said = [*_place(phases, here), gate] if here else [gate]
-    return _section("Phase and gate", " ".join(said))
+def _describe_phase(session: Session, ticket: Ticket, run: Run) -> str:
+    phases = ticket_phases.list_phases(session, ticket.id)
+    here = ticket_phases.find_current(phases)
+    reviewer = ticket_phases.find_reviewer(session, ticket, run.agent) if ticket.gate is Gate.REVIEWER else None
+    gate = REVIEWER_TEXT.format(reviewer) if reviewer else GATES[ticket.gate.value]
+    sentences = [*_describe_position(phases, here), gate] if here else [gate]
+    return _render_section("Phase and gate", " ".join(sentences))
 
 
-def _place(phases: list[TicketPhase], here: TicketPhase) -> list[str]:
+def _describe_position(phases: list[TicketPhase], here: TicketPhase) -> list[str]:
     """Where this phase stands among the others, what it may send back, and what was decided."""
     names = " → ".join(phase.name for phase in phases)
-    said = [f"This is phase {here.name} of {names}."]
-    target = ticket_phases.maker(phases, here)
+    sentences = [f"This is phase {here.name} of {names}."]
+    target = ticket_phases.find_maker_phase(phases, here)
     if target is not None:
-        judges = [JUDGES.format(target.name)] if here.name in ticket_phases.JUDGING else []
-        said += [*judges, SENDS_BACK.format(target.name)]
-    decided = [f"{phase.name}: {phase.note}" for phase in phases if phase.note in phase.choices]
-    said += [f"Decided: {'; '.join(decided)}."] if decided else []
-    return said + ([f"Runbook: {here.runbook}"] if here.runbook else [])
+        judges = [JUDGE_TEXT.format(target.name)] if here.name in ticket_phases.REVIEW_PHASES else []
+        sentences += [*judges, SEND_BACK_TEXT.format(target.name)]
+    decisions = [f"{phase.name}: {phase.note}" for phase in phases if phase.note in phase.choices]
+    sentences += [f"Decided: {'; '.join(decisions)}."] if decisions else []
+    return sentences + ([f"Runbook: {here.runbook}"] if here.runbook else [])
 
 
-def _check(session: Session, ticket: Ticket) -> str:
+def _describe_check(session: Session, ticket: Ticket) -> str:
     project = session.get(Project, ticket.project_id) if ticket.project_id else None
     if project is None or not project.check_command:
         return ""
-    return _section("Check command", f"`{' '.join(project.check_command)}`, run by Mission Control when you are done.")
+    return _render_section(
+        "Check command", f"`{' '.join(project.check_command)}`, run by Mission Control when you are done."
+    )
 
 
-def context_lines(session: Session, ticket: Ticket) -> list[str]:
+def list_context_lines(session: Session, ticket: Ticket) -> list[str]:
     """What a new conversation is told of the ticket's links and relationships, line by line."""
-    linked = [(f"{link.kind}:", link.reference, link.title, link.note) for link in context.of(session, ticket.id)]
-    related = [(f"{link.words}:", link.identifier, link.title) for link in relationships.of(session, ticket.id)]
+    linked = [
+        (f"{link.kind}:", link.reference, link.title, link.note) for link in context.list_context(session, ticket.id)
+    ]
+    related = [
+        (f"{link.words}:", link.identifier, link.title) for link in relationships.list_relations(session, ticket.id)
+    ]
     return [" ".join(("-", *filter(None, parts))) for parts in (*linked, *related)]
 
 
-def _failure(ticket: Ticket) -> str:
+def _describe_failure(ticket: Ticket) -> str:
     if not ticket.failure_reason or ticket.status in TERMINAL:
         return ""
-    return _section("The last attempt", f"It ended without a verdict: {_clipped(ticket.failure_reason)}")
+    return _render_section("The last attempt", f"It ended without a verdict: {_clip(ticket.failure_reason)}")
 
 
-def _section(title: str, body: str) -> str:
+def _render_section(title: str, body: str) -> str:
     return f"## {title}\n\n{body}" if body else ""

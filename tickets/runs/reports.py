@@ -13,38 +13,27 @@ from pydantic import Field
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from models import (
-    Failure,
-    Outcome,
-    RequestState,
-    Run,
-    RunRequest,
-    RunState,
-    Ticket,
-    TicketEvent,
-    TicketStatus,
-    now,
-)
+from models import Failure, Outcome, RequestState, Run, RunRequest, RunState, Ticket, TicketEvent, TicketStatus, now
 from tickets.conversation import messages, timeline
 from tickets.lifecycle.comments import MISSION_CONTROL
 from tickets.lifecycle.transitions import transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import ClaimLost, Conflict
+from tickets.shared.errors import ClaimLost, ConflictError
 from tickets.shared.inputs import Body, Line, Moment, Prose
-from tickets.shared.lookup import get, get_run
+from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import agents
 from tickets.workflow import evidence, quarantine
 
 from . import failure_record, retry_policy, sessions, usage, verdicts
-from .claims import prepared
+from .claims import record_workspace
 from .usage import Usage
 
-UNANSWERED = "timeout"
+UNANSWERED_CODE = "timeout"
 """Stop code of a run whose question waited too long; its report may still ask that question."""
 
 
-TOO_LATE = "Its question was not answered in time."
+UNANSWERED_TEXT = "Its question was not answered in time."
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +44,11 @@ class RetryPolicy:
     backoff_seconds: float = 30.0
 
 
-def start_failed(session: Session, run_id: int, failure: Failure, message: str, policy: RetryPolicy) -> None:
+def record_start_failure(session: Session, run_id: int, failure: Failure, message: str, policy: RetryPolicy) -> None:
     """The start of a claimed run is proven not to have happened: end the run and give the ticket its consequence."""
     run = get_run(session, run_id)
     if run.state is not RunState.ENDED:
-        fail(session, run, Outcome.FAILED, failure, message, policy)
+        fail_run(session, run, Outcome.FAILED, failure, message, policy)
 
 
 class ReportedFailure(Body):
@@ -110,56 +99,58 @@ class Receipt:
     reason: str | None = None
 
 
-def report(session: Session, run_id: int, body: RunReport, policy: RetryPolicy) -> Receipt:
+def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPolicy) -> Receipt:
     """End the run and move its ticket, in one transaction; refuse and quarantine what comes from a run that lost its ticket."""
-    run = usage.record(session, run_id, body.usage)
-    ticket = get(session, run.ticket_id)
-    reason = _stale(run, ticket, body)
+    run = usage.record_usage(session, run_id, body.usage)
+    ticket = get_ticket(session, run.ticket_id)
+    reason = _find_refusal(run, ticket, body)
     if reason is not None:
-        quarantine.keep(session, run, "report", reason, body.model_dump(mode="json", by_alias=True))
+        quarantine.store_payload(session, run, "report", reason, body.model_dump(mode="json", by_alias=True))
         if run.state is not RunState.ENDED:
-            _end_refused(session, run, ticket, body, reason, policy)
-        return Receipt(False, get(session, run.ticket_id), reason)
-    _remember(session, run, body)
-    if body.verdict in verdicts.GIVEN:
-        verdicts.follow(session, run, ticket, body.verdict, body.summary, body.question or {})
-        _end(session, run, Outcome(body.verdict), body)
+            _end_refused_run(session, run, ticket, body, reason, policy)
+        return Receipt(False, get_ticket(session, run.ticket_id), reason)
+    _record_evidence(session, run, body)
+    if body.verdict in verdicts.AGENT_VERDICTS:
+        verdicts.apply_verdict(session, run, ticket, body.verdict, body.summary, body.question or {})
+        _end_run(session, run, Outcome(body.verdict), body)
     elif ticket.status is not TicketStatus.IN_PROGRESS:
-        _end(session, run, Outcome.STOPPED, body)
-        failure_record.record(session, run, body.model_dump(mode="json", by_alias=True))
+        _end_run(session, run, Outcome.STOPPED, body)
+        failure_record.write_record(session, run, body.model_dump(mode="json", by_alias=True))
     else:
         _apply_failure(session, run, body, policy)
-    return Receipt(True, get(session, run.ticket_id))
+    return Receipt(True, get_ticket(session, run.ticket_id))
 
 
-def _stale(run: Run, ticket: Ticket, body: RunReport) -> str | None:
+def _find_refusal(run: Run, ticket: Ticket, body: RunReport) -> str | None:
     if run.state is RunState.ENDED:
         return f"run {run.id} (generation {run.generation}) has already ended"
-    verdict = body.verdict in verdicts.GIVEN
+    verdict = body.verdict in verdicts.AGENT_VERDICTS
     if verdict and ticket.status is not TicketStatus.IN_PROGRESS:
         return f"the ticket is {ticket.status.value}, so a verdict of {body.verdict} does not apply"
-    if verdict and run.stop_code and not (run.stop_code == UNANSWERED and body.verdict == "question"):
+    if verdict and run.stop_code and not (run.stop_code == UNANSWERED_CODE and body.verdict == "question"):
         return f"the run was told to stop ({run.stop_code})"
     return None
 
 
-def _end_refused(session: Session, run: Run, ticket: Ticket, body: RunReport, reason: str, policy: RetryPolicy) -> None:
+def _end_refused_run(
+    session: Session, run: Run, ticket: Ticket, body: RunReport, reason: str, policy: RetryPolicy
+) -> None:
     """A run that may not say this is over all the same, and a ticket that it still holds goes back into the queue."""
     if ticket.status is TicketStatus.IN_PROGRESS:
-        fail(session, run, Outcome.STOPPED, Failure.KILLED, reason, policy, body=body)
+        fail_run(session, run, Outcome.STOPPED, Failure.KILLED, reason, policy, body=body)
     else:
-        _end(session, run, Outcome.STOPPED, body)
+        _end_run(session, run, Outcome.STOPPED, body)
 
 
-def _remember(session: Session, run: Run, body: RunReport) -> None:
-    evidence.claim(session, run, [claim.model_dump() for claim in body.claims])
+def _record_evidence(session: Session, run: Run, body: RunReport) -> None:
+    evidence.record_claims(session, run, [claim.model_dump() for claim in body.claims])
     if body.observations:
-        evidence.observe(session, run, body.observations.model_dump())
+        evidence.record_observations(session, run, body.observations.model_dump())
         if body.observations.base_sha:
-            prepared(session, run.id, base_sha=body.observations.base_sha)
+            record_workspace(session, run.id, base_sha=body.observations.base_sha)
 
 
-FAILURE_OF = {
+FAILURE_BY_VERDICT = {
     "failed": Failure.AGENT_FAILED,
     "timed_out": Failure.TIMEOUT,
     "stopped": Failure.KILLED,
@@ -170,10 +161,14 @@ FAILURE_OF = {
 
 
 def _apply_failure(session: Session, run: Run, body: RunReport, policy: RetryPolicy) -> None:
-    said = body.failure
-    failure = said.class_ if said else FAILURE_OF[body.verdict]
-    message = (said.message if said else "") or body.summary or f"The run ended as {body.verdict.replace('_', ' ')}."
-    fail(
+    failure_report = body.failure
+    failure = failure_report.class_ if failure_report else FAILURE_BY_VERDICT[body.verdict]
+    message = (
+        (failure_report.message if failure_report else "")
+        or body.summary
+        or f"The run ended as {body.verdict.replace('_', ' ')}."
+    )
+    fail_run(
         session,
         run,
         Outcome(body.verdict),
@@ -181,11 +176,11 @@ def _apply_failure(session: Session, run: Run, body: RunReport, policy: RetryPol
         message,
         policy,
         body=body,
-        retry_at=said.retry_at if said else None,
+        retry_at=failure_report.retry_at if failure_report else None,
     )
 
 
-def fail(
+def fail_run(
     session: Session,
     run: Run,
     outcome: Outcome,
@@ -197,13 +192,13 @@ def fail(
     retry_at: datetime | None = None,
 ) -> None:
     """End a run without a verdict, leave its record, and give the ticket the one consequence of this failure."""
-    ticket = get(session, run.ticket_id)
-    said = body.model_dump(mode="json", by_alias=True) if body else {}
-    _end(session, run, outcome, body, failure, message)
+    ticket = get_ticket(session, run.ticket_id)
+    report_json = body.model_dump(mode="json", by_alias=True) if body else {}
+    _end_run(session, run, outcome, body, failure, message)
     if ticket.status is not TicketStatus.IN_PROGRESS:
-        failure_record.record(session, get_run(session, run.id), said)
+        failure_record.write_record(session, get_run(session, run.id), report_json)
         return
-    decision = retry_policy.decide(
+    decision = retry_policy.decide_retry(
         ticket,
         failure,
         message,
@@ -214,14 +209,16 @@ def fail(
     )
     transition(session, ticket.id, decision.move, MISSION_CONTROL, **decision.facts)
     if rest := decision.rest(failure):
-        agents.cool_down(session, run.agent, rest, f"{failure.value.replace('_', ' ')}: {message}", MISSION_CONTROL)
+        agents.start_cooldown(
+            session, run.agent, rest, f"{failure.value.replace('_', ' ')}: {message}", MISSION_CONTROL
+        )
     session.execute(update(Ticket).where(Ticket.id == ticket.id).values(**decision.remember))
     if retry_policy.CONSEQUENCES[failure].fresh:
-        sessions.give_up(session, ticket.id)
-    failure_record.record(session, get_run(session, run.id), said, decision)
+        sessions.abandon_conversation(session, ticket.id)
+    failure_record.write_record(session, get_run(session, run.id), report_json, decision)
 
 
-def _end(
+def _end_run(
     session: Session,
     run: Run,
     outcome: Outcome,
@@ -249,7 +246,7 @@ def _end(
         .where(RunRequest.run_id == run.id, RunRequest.state != RequestState.WITHDRAWN)
         .values(state=RequestState.WITHDRAWN)
     )
-    messages.release(session, run.id)
+    messages.release_messages(session, run.id)
     payload = {
         "run": run.id,
         "outcome": outcome.value,
@@ -257,23 +254,23 @@ def _end(
         "message": message,
     }
     event = events.append(session, run.ticket_id, "run_ended", payload, MISSION_CONTROL, run.id)
-    timeline.settled(session, run.id, event.seq or 0)
-    messages.leave_unconfirmed(session, run.id, event.seq or 0)
+    timeline.mark_requests_changed(session, run.id, event.seq or 0)
+    messages.fail_unconfirmed(session, run.id, event.seq or 0)
 
 
 def mark_lost(session: Session, run_id: int, detail: str, policy: RetryPolicy) -> None:
     """The wrapper is proven dead and left no verdict."""
     run = get_run(session, run_id)
     if run.state is not RunState.ENDED:
-        fail(session, run, Outcome.LOST, Failure.KILLED, detail, policy)
+        fail_run(session, run, Outcome.LOST, Failure.KILLED, detail, policy)
 
 
-def stop(session: Session, run_id: int, actor: Actor, reason: str = "") -> Ticket:
+def stop_run(session: Session, run_id: int, actor: Actor, reason: str = "") -> Ticket:
     """The operator's stop: the run ends and its ticket is parked until somebody wakes it, so that it is not claimed again at once."""
     run = get_run(session, run_id)
     if run.state is RunState.ENDED:
-        raise Conflict("that run has already ended", run=run_id)
-    ticket = get(session, run.ticket_id)
+        raise ConflictError("that run has already ended", run=run_id)
+    ticket = get_ticket(session, run.ticket_id)
     if ticket.status is not TicketStatus.IN_PROGRESS:
         return ticket
     return transition(
@@ -291,16 +288,16 @@ def stop_unanswered(session: Session, seconds: float) -> int:
     late = session.execute(
         update(Run)
         .where(Run.state != RunState.ENDED, Run.stop_code.is_(None), waiting)
-        .values(state=RunState.STOPPING, stop_code=UNANSWERED, stop_reason=TOO_LATE)
+        .values(state=RunState.STOPPING, stop_code=UNANSWERED_CODE, stop_reason=UNANSWERED_TEXT)
         .returning(Run.id, Run.ticket_id)
     ).all()
     for run_id, ticket_id in late:
-        payload = {"run": run_id, "code": UNANSWERED, "reason": TOO_LATE}
+        payload = {"run": run_id, "code": UNANSWERED_CODE, "reason": UNANSWERED_TEXT}
         events.append(session, ticket_id, "run_stop_requested", payload, MISSION_CONTROL, run_id)
     return len(late)
 
 
-def stop_asked(session: Session, run_id: int) -> datetime | None:
+def find_stop_request(session: Session, run_id: int) -> datetime | None:
     """When a live run was first told to end; None while nobody has."""
     query = select(TicketEvent.ts).where(
         TicketEvent.run_id == run_id, TicketEvent.run_seq.is_(None), TicketEvent.event_type == "run_stop_requested"

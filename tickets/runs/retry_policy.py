@@ -15,17 +15,17 @@ from typing import Any
 
 from models import BlockReason, Failure, Ticket, now
 
-LONGEST_BACKOFF_SECONDS = 3600
-FAULT_LIMIT = 8
-UNKNOWN_RESET = timedelta(hours=1)
+MAX_BACKOFF_SECONDS = 3600
+MAX_FAULTS = 8
+DEFAULT_RESET = timedelta(hours=1)
 COOLDOWN = timedelta(minutes=10)
-LONGEST_COOLDOWN = timedelta(days=8)
+MAX_COOLDOWN = timedelta(days=8)
 """A little more than any allowance is counted for; a reset beyond it is a misunderstanding that may cost one ticket."""
-SOONEST_RESET = timedelta(minutes=5)
+MIN_RESET = timedelta(minutes=5)
 """A reset that is said to have passed, though the limit still held, would be tried again each minute for ever."""
 
 
-class Then(StrEnum):
+class RetryAction(StrEnum):
     RETRY = "retry"  # consumes an attempt
     RETRY_FREE = "retry_free"  # a fault of the surroundings: does not
     PARK = "park"
@@ -34,7 +34,7 @@ class Then(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Consequence:
-    then: Then
+    then: RetryAction
     reason: BlockReason = BlockReason.EXHAUSTED
     next_action: str = "Read the terminal-state record, correct the cause, then unblock."
     fresh: bool = False
@@ -44,31 +44,34 @@ class Consequence:
 
 CONSEQUENCES: dict[Failure, Consequence] = {
     Failure.AUTHENTICATION: Consequence(
-        Then.BLOCK,
+        RetryAction.BLOCK,
         BlockReason.ENVIRONMENT,
         "Log in with the agent's own program (see bin/mc doctor), end its cooldown on the team page, then unblock.",
         cools=True,
     ),
-    Failure.RATE_LIMIT: Consequence(Then.RETRY_FREE, cools=True),
-    Failure.USAGE_LIMIT: Consequence(Then.PARK, cools=True),
-    Failure.SERVER_ERROR: Consequence(Then.RETRY_FREE),
-    Failure.NETWORK: Consequence(Then.RETRY_FREE),
+    Failure.RATE_LIMIT: Consequence(RetryAction.RETRY_FREE, cools=True),
+    Failure.USAGE_LIMIT: Consequence(RetryAction.PARK, cools=True),
+    Failure.SERVER_ERROR: Consequence(RetryAction.RETRY_FREE),
+    Failure.NETWORK: Consequence(RetryAction.RETRY_FREE),
     Failure.CONTEXT_OVERFLOW: Consequence(
-        Then.RETRY, BlockReason.CAPABILITY, "Split the ticket or choose a larger model, then unblock.", fresh=True
+        RetryAction.RETRY,
+        BlockReason.CAPABILITY,
+        "Split the ticket or choose a larger model, then unblock.",
+        fresh=True,
     ),
     Failure.TOOL_DENIED: Consequence(
-        Then.BLOCK, BlockReason.NEEDS_HUMAN, "Widen the profile's permissions or change the task, then unblock."
+        RetryAction.BLOCK, BlockReason.NEEDS_HUMAN, "Widen the profile's permissions or change the task, then unblock."
     ),
-    Failure.PROTOCOL_VIOLATION: Consequence(Then.RETRY),
-    Failure.TIMEOUT: Consequence(Then.RETRY),
-    Failure.CRASH: Consequence(Then.RETRY),
-    Failure.KILLED: Consequence(Then.RETRY_FREE),
+    Failure.PROTOCOL_VIOLATION: Consequence(RetryAction.RETRY),
+    Failure.TIMEOUT: Consequence(RetryAction.RETRY),
+    Failure.CRASH: Consequence(RetryAction.RETRY),
+    Failure.KILLED: Consequence(RetryAction.RETRY_FREE),
     Failure.ENVIRONMENT: Consequence(
-        Then.RETRY_FREE, BlockReason.ENVIRONMENT, "Correct the machine or the project's settings, then unblock."
+        RetryAction.RETRY_FREE, BlockReason.ENVIRONMENT, "Correct the machine or the project's settings, then unblock."
     ),
-    Failure.BUDGET: Consequence(Then.PARK),
-    Failure.CHECK_FAILED: Consequence(Then.RETRY),
-    Failure.AGENT_FAILED: Consequence(Then.RETRY),
+    Failure.BUDGET: Consequence(RetryAction.PARK),
+    Failure.CHECK_FAILED: Consequence(RetryAction.RETRY),
+    Failure.AGENT_FAILED: Consequence(RetryAction.RETRY),
 }
 
 
@@ -87,16 +90,16 @@ class Decision:
             return None
         until = self.facts.get("not_before") or self.facts.get("wake", {}).get("at") or now() + COOLDOWN
         assert isinstance(until, datetime)
-        return min(until, now() + LONGEST_COOLDOWN)
+        return min(until, now() + MAX_COOLDOWN)
 
 
-def fingerprint(failure: Failure, message: str, ticket: Ticket) -> str:
+def compute_fingerprint(failure: Failure, message: str, ticket: Ticket) -> str:
     """The same failure on the same input: numbers, times and hashes in the message do not count."""
     plain = re.sub(r"[0-9a-f]{7,}|\d+", "#", message.lower())
     return hashlib.sha256(f"{failure.value}\n{plain}\n{ticket.description}".encode()).hexdigest()[:32]
 
 
-def decide(
+def decide_retry(
     ticket: Ticket,
     failure: Failure,
     message: str,
@@ -108,9 +111,9 @@ def decide(
 ) -> Decision:
     """The consequence of one failed run; pure. `limit` counts attempts, the first included."""
     rule = CONSEQUENCES[failure]
-    mark = fingerprint(failure, message, ticket)
-    attempts = ticket.attempts + (rule.then is Then.RETRY)
-    faults = ticket.faults + (rule.then is Then.RETRY_FREE)
+    mark = compute_fingerprint(failure, message, ticket)
+    attempts = ticket.attempts + (rule.then is RetryAction.RETRY)
+    faults = ticket.faults + (rule.then is RetryAction.RETRY_FREE)
     remember = {
         "attempts": attempts,
         "faults": faults,
@@ -118,31 +121,31 @@ def decide(
         "failure_reason": f"{failure.value}: {message}"[:2000],
     }
     left = max(0, limit - attempts)
-    if rule.then is Then.PARK:
-        return Decision("park", {"wake": _wake(failure, retry_at), "note": message}, remember, left)
-    looping = mark == ticket.last_failure and (rule.then is Then.RETRY or failure is Failure.ENVIRONMENT)
-    if rule.then is Then.BLOCK or looping or left == 0 or faults >= FAULT_LIMIT:
-        return Decision("block", _block(rule, ticket, looping, faults >= FAULT_LIMIT), remember, left)
-    wait = backoff(backoff_seconds, attempts + faults)
+    if rule.then is RetryAction.PARK:
+        return Decision("park", {"wake": _build_wake(failure, retry_at), "note": message}, remember, left)
+    looping = mark == ticket.last_failure and (rule.then is RetryAction.RETRY or failure is Failure.ENVIRONMENT)
+    if rule.then is RetryAction.BLOCK or looping or left == 0 or faults >= MAX_FAULTS:
+        return Decision("block", _build_block(rule, ticket, looping, faults >= MAX_FAULTS), remember, left)
+    wait = compute_backoff(backoff_seconds, attempts + faults)
     not_before = max(now() + wait, retry_at) if retry_at else now() + wait
     return Decision("release", {"not_before": not_before}, {**remember, "resume": resumable and not rule.fresh}, left)
 
 
-def _wake(failure: Failure, retry_at: datetime | None) -> dict[str, Any]:
+def _build_wake(failure: Failure, retry_at: datetime | None) -> dict[str, Any]:
     """A usage limit ends by itself, at the reported time; a spent budget waits for a person."""
     if failure is Failure.USAGE_LIMIT:
-        return {"kind": "usage_reset", "at": max(retry_at or now() + UNKNOWN_RESET, now() + SOONEST_RESET)}
+        return {"kind": "usage_reset", "at": max(retry_at or now() + DEFAULT_RESET, now() + MIN_RESET)}
     return {"kind": "manual"}
 
 
-def backoff(base_seconds: float, count: int) -> timedelta:
+def compute_backoff(base_seconds: float, count: int) -> timedelta:
     """Doubles with each try, up to an hour."""
-    return timedelta(seconds=min(LONGEST_BACKOFF_SECONDS, base_seconds * 2 ** max(0, count - 1)))
+    return timedelta(seconds=min(MAX_BACKOFF_SECONDS, base_seconds * 2 ** max(0, count - 1)))
 
 
-def _block(rule: Consequence, ticket: Ticket, looping: bool, faulty: bool) -> dict[str, Any]:
-    settled = rule.then is not Then.RETRY
-    reason = rule.reason if settled or faulty else BlockReason.EXHAUSTED
+def _build_block(rule: Consequence, ticket: Ticket, looping: bool, has_many_faults: bool) -> dict[str, Any]:
+    is_final = rule.then is not RetryAction.RETRY
+    reason = rule.reason if is_final or has_many_faults else BlockReason.EXHAUSTED
     action = rule.next_action
     if looping:
         action = "The same failure came twice on the same input, so it was not tried again. " + action

@@ -18,13 +18,13 @@ from tickets.workflow import quarantine
 from . import failure_record
 
 View = dict[str, Any]
-FIRST_WORDS = ("agent.text", "agent.thinking", "agent.tool_call", "agent.step")
-OPENING = 50
+OUTPUT_EVENTS = ("agent.text", "agent.thinking", "agent.tool_call", "agent.step")
+MAX_FIRST_EVENTS = 50
 """Within so many of its first events a program has said its version, and an agent its first word."""
-SHOWN = 50
+PAGE_SIZE = 50
 
 
-def find(session: Session, ticket_id: int, run_id: int) -> Run:
+def get_run(session: Session, ticket_id: int, run_id: int) -> Run:
     """A run of this ticket. Raises `NoSuchRun` for another's."""
     run = lookup.get_run(session, run_id)
     if run.ticket_id != ticket_id:
@@ -32,9 +32,9 @@ def find(session: Session, ticket_id: int, run_id: int) -> Run:
     return run
 
 
-def details(session: Session, run: Run) -> View:
+def build_details(session: Session, run: Run) -> View:
     """Everything that is known of a run. Lists of facts are (label, value) pairs; empty values are left out."""
-    opening, record = _opening(session, run), _record(session, run)
+    opening, record = _load_first_events(session, run), _load_record(session, run)
     return {
         "id": run.id,
         "generation": run.generation,
@@ -42,71 +42,71 @@ def details(session: Session, run: Run) -> View:
         "state": run.state.value,
         "outcome": run.outcome.value if run.outcome else None,
         "summary": run.summary,
-        "led_to": _led_to(session, run),
-        "failure": _failure(run, record),
-        "record": [(name.replace("_", " ").capitalize(), _words(value)) for name, value in record.items()],
-        "program": _known(_program(session, run, opening)),
-        "place": _known(_place(run)),
-        "times": _known(_times(run, opening)),
-        "spent": _known(_spent(run)),
-        "messages": _messages(session, run),
+        "led_to": _describe_move(session, run),
+        "failure": _describe_failure(run, record),
+        "record": [(name.replace("_", " ").capitalize(), _format_value(value)) for name, value in record.items()],
+        "program": _drop_empty(_list_program_facts(session, run, opening)),
+        "place": _drop_empty(_list_place_facts(run)),
+        "times": _drop_empty(_list_times(run, opening)),
+        "spent": _drop_empty(_list_usage(run)),
+        "messages": _list_messages(session, run),
         "branch": run.branch,
     }
 
 
-def _known(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def _drop_empty(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return [(label, value) for label, value in facts if value not in (None, "", 0)]
 
 
-def _opening(session: Session, run: Run) -> list[TicketEvent]:
+def _load_first_events(session: Session, run: Run) -> list[TicketEvent]:
     """The first events of the run that are kept; the rest may be many."""
-    query = select(TicketEvent).where(TicketEvent.run_id == run.id, TicketEvent.run_seq <= OPENING)
+    query = select(TicketEvent).where(TicketEvent.run_id == run.id, TicketEvent.run_seq <= MAX_FIRST_EVENTS)
     return list(session.scalars(query.order_by(TicketEvent.run_seq)))
 
 
-def _failure(run: Run, record: View) -> View | None:
+def _describe_failure(run: Run, record: View) -> View | None:
     """What went wrong, and what followed from it."""
     if run.failure is None:
         return None
-    consequence = _words(record.get("next_actions") or [])
+    consequence = _format_value(record.get("next_actions") or [])
     return {"kind": run.failure.value, "detail": run.failure_detail, "consequence": consequence}
 
 
-def _led_to(session: Session, run: Run) -> str | None:
+def _describe_move(session: Session, run: Run) -> str | None:
     """The move that its verdict made."""
     query = select(TicketEvent).where(
         TicketEvent.run_id == run.id, TicketEvent.run_seq.is_(None), TicketEvent.event_type == "ticket_moved"
     )
-    moved = session.scalar(query.order_by(TicketEvent.id.desc()).limit(1))
-    if moved is None:
+    event = session.scalar(query.order_by(TicketEvent.id.desc()).limit(1))
+    if event is None:
         return None
-    said = moved.payload_json
-    where = f" in phase {said['phase']}" if said.get("phase") else ""
-    return f"{said['move']}: {said['from']} → {said['to']}{where}".replace("_", " ")
+    payload = event.payload_json
+    where = f" in phase {payload['phase']}" if payload.get("phase") else ""
+    return f"{payload['move']}: {payload['from']} → {payload['to']}{where}".replace("_", " ")
 
 
-def _record(session: Session, run: Run) -> View:
+def _load_record(session: Session, run: Run) -> View:
     """What was left when it ended without a verdict."""
     mine = (TicketComment.ticket_id == run.ticket_id, TicketComment.run_id == run.id)
     query = select(TicketComment).where(*mine, TicketComment.body.startswith(f"**{failure_record.HEADING}**"))
-    left = session.scalar(query.order_by(TicketComment.seq.desc()).limit(1))
-    return left.data or {} if left else {}
+    comment = session.scalar(query.order_by(TicketComment.seq.desc()).limit(1))
+    return comment.data or {} if comment else {}
 
 
-def _words(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return "; ".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 
-def _program(session: Session, run: Run, opening: list[TicketEvent]) -> list[tuple[str, Any]]:
-    begun = next((event.payload_json for event in opening if event.event_type == "agent.session"), {})
-    told = payloads.read(SessionPayload, begun)
-    seen = session.get(Program, (run.host, run.program)) if run.program else None
-    version = told.version or (f"{seen.version} by now" if seen and seen.version else "")
+def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) -> list[tuple[str, Any]]:
+    payload = next((event.payload_json for event in opening if event.event_type == "agent.session"), {})
+    agent_session = payloads.read(SessionPayload, payload)
+    program = session.get(Program, (run.host, run.program)) if run.program else None
+    version = agent_session.version or (f"{program.version} by now" if program and program.version else "")
     return [
         ("Phase", run.phase),
         ("Profile", run.profile),
         ("Program", f"{run.program or ''} {version}".strip()),
-        ("Model", told.model),
+        ("Model", agent_session.model),
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),
         ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),
@@ -115,7 +115,7 @@ def _program(session: Session, run: Run, opening: list[TicketEvent]) -> list[tup
     ]
 
 
-def _place(run: Run) -> list[tuple[str, Any]]:
+def _list_place_facts(run: Run) -> list[tuple[str, Any]]:
     return [
         ("Workspace", run.workspace),
         ("Repository", run.repository),
@@ -125,13 +125,13 @@ def _place(run: Run) -> list[tuple[str, Any]]:
     ]
 
 
-def _times(run: Run, opening: list[TicketEvent]) -> list[tuple[str, datetime | None]]:
-    first = next((event.ts for event in opening if event.event_type in FIRST_WORDS), None)
+def _list_times(run: Run, opening: list[TicketEvent]) -> list[tuple[str, datetime | None]]:
+    first = next((event.ts for event in opening if event.event_type in OUTPUT_EVENTS), None)
     beat = None if run.ended else run.heartbeat
     return [("Started", run.started), ("First word", first), ("Last beat", beat), ("Ended", run.ended)]
 
 
-def _spent(run: Run) -> list[tuple[str, Any]]:
+def _list_usage(run: Run) -> list[tuple[str, Any]]:
     return [
         ("Input tokens", run.input_tokens),
         ("Output tokens", run.output_tokens),
@@ -141,18 +141,18 @@ def _spent(run: Run) -> list[tuple[str, Any]]:
     ]
 
 
-def _messages(session: Session, run: Run) -> list[View]:
+def _list_messages(session: Session, run: Run) -> list[View]:
     """What it was told while it worked, newest first."""
     mine = (QueuedMessage.ticket_id == run.ticket_id, QueuedMessage.run_id == run.id)
-    query = select(QueuedMessage).where(*mine).order_by(QueuedMessage.seq.desc()).limit(SHOWN)
+    query = select(QueuedMessage).where(*mine).order_by(QueuedMessage.seq.desc()).limit(PAGE_SIZE)
     return [
         {"author": row.author, "body": row.body, "state": row.state.value, "at": row.created, "failure": row.failure}
         for row in session.scalars(query)
     ]
 
 
-def kept_apart(session: Session, ticket_id: int, run_id: int | None = None) -> list[View]:
+def list_late_writes(session: Session, ticket_id: int, run_id: int | None = None) -> list[View]:
     """What runs of this ticket, or one of them, sent after they no longer held it, newest first."""
     names = ("id", "run_id", "kind", "reason", "payload", "created")
-    rows = quarantine.of(session, ticket_id, SHOWN, run_id)
+    rows = quarantine.list_quarantined(session, ticket_id, PAGE_SIZE, run_id)
     return [{name: getattr(row, name) for name in names} for row in rows]

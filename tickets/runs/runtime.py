@@ -9,34 +9,34 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from models import Run, RunMode, RunState, ago, now
 
-SILENT = timedelta(seconds=30)
+SILENCE_LIMIT = timedelta(seconds=30)
 """A wrapper beats every five seconds; what runs outside Mission Control need not."""
 
 
-def state(run: Run | None) -> str:
+def get_state(run: Run | None) -> str:
     """The state of a live run; unknown when its wrapper has been silent for more than a few beats."""
     if run is None:
         return "closed"
     beats = run.state is not RunState.STARTING and run.mode is not RunMode.EXTERNAL
-    return "unknown" if beats and heard(run) < now() - SILENT else run.state.value
+    return "unknown" if beats and get_last_sign(run) < now() - SILENCE_LIMIT else run.state.value
 
 
-def heard(run: Run) -> datetime:
+def get_last_sign(run: Run) -> datetime:
     """When the run gave its last sign of life."""
     return run.heartbeat or run.started
 
 
-def held(*conditions: ColumnElement[bool]) -> Select[Any]:
+def select_held(*conditions: ColumnElement[bool]) -> Select[Any]:
     """The tickets that a live run holds."""
     return select(Run.ticket_id).where(Run.state != RunState.ENDED, *conditions)
 
 
-def unheard() -> Select[Any]:
+def select_unheard() -> Select[Any]:
     """Of those, the ones whose runtime is unknown."""
     beats = (Run.state != RunState.STARTING, Run.mode != RunMode.EXTERNAL)
-    return held(*beats, func.coalesce(Run.heartbeat, Run.started) < ago(SILENT))
+    return select_held(*beats, func.coalesce(Run.heartbeat, Run.started) < ago(SILENCE_LIMIT))
 
 
-def asking() -> Select[Any]:
+def select_asking() -> Select[Any]:
     """Of those, the ones whose run waits in the middle of its work: for leave to use a tool, or for a choice."""
-    return held(Run.state == RunState.WAITING)
+    return select_held(Run.state == RunState.WAITING)

@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 from database import insert_or_ignore
 from models import AgentSession, Run, Ticket, now
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """A conversation's name reaches a command line and a path; an agent could give one that is an option or leads elsewhere."""
 
 
-def begun(session: Session, run: Run, conversation_id: str) -> None:
+def record_conversation(session: Session, run: Run, conversation_id: str) -> None:
     """The program itself has named its conversation: only such a one can be resumed, and only by a plain name."""
-    if not NAME.fullmatch(conversation_id):
+    if not NAME_PATTERN.fullmatch(conversation_id):
         return
     facts = {"ticket_id": run.ticket_id, "program": run.program or "unknown", "agent": run.agent}
     places = {"config_dir": run.config_dir, "cwd": run.workspace}
@@ -26,7 +26,7 @@ def begun(session: Session, run: Run, conversation_id: str) -> None:
     session.execute(update(Ticket).where(Ticket.id == run.ticket_id).values(conversation_id=conversation_id))
 
 
-def to_resume(session: Session, ticket_id: int, agent: str, program: str) -> AgentSession | None:
+def find_resumable(session: Session, ticket_id: int, agent: str, program: str) -> AgentSession | None:
     """The conversation that this agent last held about this ticket with this program."""
     query = select(AgentSession).where(
         AgentSession.ticket_id == ticket_id,
@@ -34,15 +34,15 @@ def to_resume(session: Session, ticket_id: int, agent: str, program: str) -> Age
         AgentSession.program == program,
         AgentSession.config_dir.is_not(None),
     )
-    return newest(session, query)
+    return find_newest(session, query)
 
 
-def newest(session: Session, query: Select[AgentSession]) -> AgentSession | None:
+def find_newest(session: Session, query: Select[AgentSession]) -> AgentSession | None:
     """The conversation heard of last; none by a name that was taken up before names were looked at."""
-    found = session.scalar(query.order_by(AgentSession.last_seen.desc(), AgentSession.id).limit(1))
-    return found if found and NAME.fullmatch(found.id) else None
+    conversation = session.scalar(query.order_by(AgentSession.last_seen.desc(), AgentSession.id).limit(1))
+    return conversation if conversation and NAME_PATTERN.fullmatch(conversation.id) else None
 
 
-def give_up(session: Session, ticket_id: int) -> None:
+def abandon_conversation(session: Session, ticket_id: int) -> None:
     """The ticket's conversation cannot go on: the next run begins another, whoever lets it start."""
     session.execute(update(AgentSession).where(AgentSession.ticket_id == ticket_id).values(config_dir=None))

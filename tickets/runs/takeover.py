@@ -10,14 +10,14 @@ from sqlalchemy.orm import Session
 from models import Profile, Run, RunMode, Ticket
 from tickets.lifecycle.transitions import transition
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict
-from tickets.shared.lookup import get, live_runs
+from tickets.shared.errors import ConflictError
+from tickets.shared.lookup import find_live_runs, get_ticket
 
 WITH_SCREEN = frozenset({"claude", "codex"})
 """Programs that have a screen of their own."""
 
 
-class NotTakenOver(Conflict):
+class NotTakenOver(ConflictError):
     """There is no conversation to take over or to give back."""
 
     code = "not_taken_over"
@@ -25,20 +25,20 @@ class NotTakenOver(Conflict):
 
 def take_over(session: Session, ticket_id: int, actor: Actor) -> Ticket:
     """Stop the live run and show its conversation to a person. Raises `NotTakenOver`, and what `release` raises."""
-    run = live_runs(session, [ticket_id]).get(ticket_id)
+    run = find_live_runs(session, [ticket_id]).get(ticket_id)
     if run is None or run.mode is not RunMode.HEADLESS:
         raise NotTakenOver("Only a run that works without a screen can be taken over.")
     if run.program not in WITH_SCREEN:
         raise NotTakenOver(f"{run.program} has no screen of its own.")
-    return _go_on(session, ticket_id, actor, RunMode.TUI, "Taken over.")
+    return _restart_in_mode(session, ticket_id, actor, RunMode.TUI, "Taken over.")
 
 
 def hand_back(session: Session, ticket_id: int, actor: Actor) -> Ticket:
     """Stop the run that a person has taken over and let the agent go on alone. Raises `NotTakenOver`."""
-    run = live_runs(session, [ticket_id]).get(ticket_id)
+    run = find_live_runs(session, [ticket_id]).get(ticket_id)
     if run is None or not is_taken_over(session, run):
         raise NotTakenOver("Nobody has taken this conversation over.")
-    return _go_on(session, ticket_id, actor, RunMode.HEADLESS, "Handed back.")
+    return _restart_in_mode(session, ticket_id, actor, RunMode.HEADLESS, "Handed back.")
 
 
 def is_taken_over(session: Session, run: Run) -> bool:
@@ -47,9 +47,9 @@ def is_taken_over(session: Session, run: Run) -> bool:
     return run.mode is RunMode.TUI and (profile is None or profile.mode is not RunMode.TUI)
 
 
-def _go_on(session: Session, ticket_id: int, actor: Actor, mode: RunMode, note: str) -> Ticket:
+def _restart_in_mode(session: Session, ticket_id: int, actor: Actor, mode: RunMode, note: str) -> Ticket:
     transition(session, ticket_id, "release", actor, note=note)
-    ticket = get(session, ticket_id)
+    ticket = get_ticket(session, ticket_id)
     ticket.resume, ticket.next_mode = True, mode
     session.flush()
     return ticket

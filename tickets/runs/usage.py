@@ -13,46 +13,48 @@ from models import Run
 from tickets.shared.inputs import Body
 from tickets.shared.lookup import get_run
 
-COUNTED = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd", "turns")
+COUNTERS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd", "turns")
 
-MOST = 10**15
+MAX_VALUE = 10**15
 """More than any run can use; what is beyond it is garbled."""
 
 
 class Usage(Body):
     """Totals of a run's process so far."""
 
-    input_tokens: int = Field(0, ge=0, le=MOST)
-    output_tokens: int = Field(0, ge=0, le=MOST)
-    cache_read_tokens: int = Field(0, ge=0, le=MOST)
-    cache_write_tokens: int = Field(0, ge=0, le=MOST)
-    cost_usd: float | None = Field(None, ge=0, le=MOST, allow_inf_nan=False)
-    turns: int = Field(0, ge=0, le=MOST)
+    input_tokens: int = Field(0, ge=0, le=MAX_VALUE)
+    output_tokens: int = Field(0, ge=0, le=MAX_VALUE)
+    cache_read_tokens: int = Field(0, ge=0, le=MAX_VALUE)
+    cache_write_tokens: int = Field(0, ge=0, le=MAX_VALUE)
+    cost_usd: float | None = Field(None, ge=0, le=MAX_VALUE, allow_inf_nan=False)
+    turns: int = Field(0, ge=0, le=MAX_VALUE)
     cumulative: bool = True
     context_tokens: int | None = None
     context_window: int | None = None
 
 
-def read(payload: dict[str, Any]) -> Usage | None:
+def parse_usage(payload: dict[str, Any]) -> Usage | None:
     """The usage in an event's payload; what it says beyond that is passed over, and one that is garbled is none."""
-    known = {name: value for name, value in payload.items() if name in Usage.model_fields}
+    fields = {name: value for name, value in payload.items() if name in Usage.model_fields}
     with suppress(ValidationError):
-        return Usage.model_validate(known)
+        return Usage.model_validate(fields)
     return None
 
 
-def record(session: Session, run_id: int, usage: Usage | None) -> Run:
+def record_usage(session: Session, run_id: int, usage: Usage | None) -> Run:
     """Take in a run's totals and return the run. What was spent was spent: nothing that comes late takes any of it back."""
     run = get_run(session, run_id)
     if usage is None:
         return run
-    told = {name: getattr(usage, name) for name in COUNTED}
-    more = {name: value for name, value in told.items() if value is not None and _exceeds(value, getattr(run, name))}
-    if not more:
+    totals = {name: getattr(usage, name) for name in COUNTERS}
+    values = {
+        name: value for name, value in totals.items() if value is not None and _exceeds(value, getattr(run, name))
+    }
+    if not values:
         return run
-    session.execute(update(Run).where(Run.id == run_id).values(**more))
+    session.execute(update(Run).where(Run.id == run_id).values(**values))
     return get_run(session, run_id)
 
 
-def _exceeds(value: float, known: float | None) -> bool:
-    return known is None or value > known
+def _exceeds(value: float, present: float | None) -> bool:
+    return present is None or value > present

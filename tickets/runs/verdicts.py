@@ -12,50 +12,52 @@ from tickets.lifecycle.transitions import transition
 from tickets.shared.actors import Actor
 from tickets.workflow import evidence, ticket_phases
 
-GIVEN = frozenset({"done", "review", "changes", "question"})
+AGENT_VERDICTS = frozenset({"done", "review", "changes", "question"})
 """The verdicts that an agent itself gives."""
-SENT_BACK_MOST = 3
+MAX_SEND_BACKS = 3
 """So often a ticket is sent back without a person having said something: programs do not argue for ever."""
 
 
-def follow(session: Session, run: Run, ticket: Ticket, verdict: str, summary: str, question: dict[str, Any]) -> None:
+def apply_verdict(
+    session: Session, run: Run, ticket: Ticket, verdict: str, summary: str, question: dict[str, Any]
+) -> None:
     """Make the move that follows from a verdict."""
-    move, facts = _move(session, run, ticket, verdict, summary, question)
+    move, facts = _choose_move(session, run, ticket, verdict, summary, question)
     actor = Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id)
     transition(session, ticket.id, move, actor, run=run.id, **facts)
 
 
-def _move(
+def _choose_move(
     session: Session, run: Run, ticket: Ticket, verdict: str, summary: str, question: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     words = summary.strip()
     if verdict == "question":
         return "ask", {"question": question, "body": words or "The agent asks a question."}
-    if verdict == "changes" and _may_send_back(session, ticket):
+    if verdict == "changes" and _can_send_back(session, ticket):
         return "send_back", {"body": words or "The agent asks for changes without saying which."}
-    move = "complete" if verdict == "done" and completes(session, run, ticket) else "submit"
+    move = "complete" if verdict == "done" and can_complete(session, run, ticket) else "submit"
     return move, {"note": summary or None}
 
 
-def completes(session: Session, run: Run, ticket: Ticket) -> bool:
+def can_complete(session: Session, run: Run, ticket: Ticket) -> bool:
     """Whether DONE passes the phase by itself: nothing to decide, nothing missing, and no gate that waits for somebody."""
     if ticket.gate is Gate.PERSON or ticket_phases.awaits_decision(session, ticket.id):
         return False
-    if ticket.gate is Gate.REVIEWER and ticket_phases.reviewer(session, ticket, run.agent) is None:
+    if ticket.gate is Gate.REVIEWER and ticket_phases.find_reviewer(session, ticket, run.agent) is None:
         return False
-    return not evidence.shortfalls(session, ticket)
+    return not evidence.find_shortfalls(session, ticket)
 
 
-def _may_send_back(session: Session, ticket: Ticket) -> bool:
-    if ticket.id not in ticket_phases.with_earlier(session, [ticket]):
+def _can_send_back(session: Session, ticket: Ticket) -> bool:
+    if ticket.id not in ticket_phases.find_with_earlier(session, [ticket]):
         return False
-    return sent_back(session, ticket.id, ActorKind.RUN) < SENT_BACK_MOST
+    return count_send_backs(session, ticket.id, ActorKind.RUN) < MAX_SEND_BACKS
 
 
-def sent_back(session: Session, ticket_id: int, by: ActorKind) -> int:
+def count_send_backs(session: Session, ticket_id: int, by: ActorKind) -> int:
     """How often those of this kind have asked for changes since a person last said something."""
     mine = TicketComment.ticket_id == ticket_id
-    spoken = select(func.max(TicketComment.seq)).where(mine, TicketComment.author_kind == ActorKind.HUMAN)
-    since = session.scalar(spoken) or 0
-    asked = (TicketComment.kind == CommentKind.FEEDBACK, TicketComment.author_kind == by)
-    return session.scalar(select(func.count()).where(mine, TicketComment.seq > since, *asked)) or 0
+    last_seq = select(func.max(TicketComment.seq)).where(mine, TicketComment.author_kind == ActorKind.HUMAN)
+    since = session.scalar(last_seq) or 0
+    conditions = (TicketComment.kind == CommentKind.FEEDBACK, TicketComment.author_kind == by)
+    return session.scalar(select(func.count()).where(mine, TicketComment.seq > since, *conditions)) or 0

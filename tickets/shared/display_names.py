@@ -5,12 +5,12 @@ from __future__ import annotations
 from models import TicketStatus
 
 
-def state(status: TicketStatus) -> str:
+def format_status(status: TicketStatus) -> str:
     """`to do`, `in progress`, `needs input`, as it stands in a sentence."""
     return "to do" if status is TicketStatus.TODO else status.value.replace("_", " ")
 
 
-def fenced(text: str) -> str:
+def format_code_block(text: str) -> str:
     """A code block whose fence is longer than any in the text."""
     fence = "```"
     while fence in text:
@@ -29,12 +29,12 @@ FIELDS = {
 }
 
 
-def field(name: str) -> str:
+def format_field(name: str) -> str:
     """`the owner`, `the title`: a ticket's field as it stands in a sentence."""
     return FIELDS.get(name, name)
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """`940 bytes`, `34 KB`, `1.5 MB`."""
     if count < 1 << 10:
         return f"{count} bytes"

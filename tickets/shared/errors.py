@@ -30,20 +30,20 @@ class Invalid(DomainError):
     code, status = "invalid", 422
 
 
-def invalid(error: ValidationError) -> Invalid:
+def convert_validation_error(error: ValidationError) -> Invalid:
     """A model's complaint as one that names each field: `{"fields": {"wake.at": "Field required"}}`."""
-    fields = {".".join(str(part) for part in item["loc"]) or "body": _complaint(item) for item in error.errors()}
-    said = "; ".join(f"{name}: {words}" for name, words in list(fields.items())[:5])
-    return Invalid(f"The input is not valid. {said}", fields=fields)
+    fields = {".".join(str(part) for part in item["loc"]) or "body": _describe_problem(item) for item in error.errors()}
+    text = "; ".join(f"{name}: {words}" for name, words in list(fields.items())[:5])
+    return Invalid(f"The input is not valid. {text}", fields=fields)
 
 
-def _complaint(item: ErrorDetails) -> str:
+def _describe_problem(item: ErrorDetails) -> str:
     """What is wrong with one field; the usual complaints about a text in words that fit a form."""
-    kind, border = item["type"], item.get("ctx", {})
-    if kind == "string_too_short" and border["min_length"] == 1:
+    kind, limits = item["type"], item.get("ctx", {})
+    if kind == "string_too_short" and limits["min_length"] == 1:
         return "must not be empty"
     if kind == "string_too_long":
-        return f"must not have more than {border['max_length']} characters"
+        return f"must not have more than {limits['max_length']} characters"
     return item["msg"]
 
 
@@ -126,13 +126,13 @@ class RuntimeBusy(DomainError):
     code, status = "runtime_busy", 409
 
 
-class Conflict(DomainError):
+class ConflictError(DomainError):
     """That already exists, or would contradict what exists."""
 
     code, status = "conflict", 409
 
 
-class Gone(DomainError):
+class HistoryPruned(DomainError):
     """That part of the history is no longer kept; the detail names the first entry that is."""
 
     code, status = "gone", 410

@@ -14,15 +14,15 @@ from database import fetch_rows
 from models import Ticket, TicketEvent, format_timestamp, now
 
 from .actors import Actor
-from .errors import Gone
+from .errors import HistoryPruned
 
-PAGE = 500
-LOOKED_THROUGH = 20_000
+PAGE_SIZE = 500
+MAX_SCANNED = 20_000
 """How many events one page of the feed looks through for those that are wanted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class LogEntry:
     """One row of the log as readers get it; `ts` is ISO 8601 UTC."""
 
     id: int
@@ -79,20 +79,20 @@ def append(
 ) -> Position:
     """Add one event in the caller's transaction, under the next number of its ticket unless `seq` is one already reserved."""
     if ticket_id and seq is None:
-        seq = next_seq(session, ticket_id)
+        seq = reserve_seq(session, ticket_id)
     values = {"ticket_id": ticket_id, "seq": seq, "event_type": event_type, "payload_json": payload}
     number = fetch_rows(session, INSERT, **values, actor=actor.name, run_id=run_id or actor.run_id).scalar_one()
     return Position(number, seq)
 
 
-def next_seq(session: Session, ticket_id: int, count: int = 1) -> int:
+def reserve_seq(session: Session, ticket_id: int, count: int = 1) -> int:
     """Reserve `count` numbers of the ticket's sequence and return the last of them."""
     last = fetch_rows(session, RESERVE, ticket=ticket_id, count=count).scalar()
     assert last is not None, "events are appended to tickets that exist"
     return last
 
 
-def _read(session: Session, *conditions: Any, order: Any, limit: int) -> list[Logged]:
+def _fetch_entries(session: Session, *conditions: Any, order: Any, limit: int) -> list[LogEntry]:
     columns = TicketEvent, Ticket.identifier, Ticket.title
     query = (
         select(*columns)
@@ -102,7 +102,7 @@ def _read(session: Session, *conditions: Any, order: Any, limit: int) -> list[Lo
         .limit(limit)
     )
     return [
-        Logged(
+        LogEntry(
             e.id,
             e.ticket_id,
             name,
@@ -118,59 +118,59 @@ def _read(session: Session, *conditions: Any, order: Any, limit: int) -> list[Lo
     ]
 
 
-def after(session: Session, cursor: int, limit: int = PAGE) -> list[Logged]:
+def list_after(session: Session, cursor: int, limit: int = PAGE_SIZE) -> list[LogEntry]:
     """Events of all tickets with id > cursor, oldest first."""
-    return _read(session, TicketEvent.id > cursor, order=TicketEvent.id, limit=limit)
+    return _fetch_entries(session, TicketEvent.id > cursor, order=TicketEvent.id, limit=limit)
 
 
-def replay(session: Session, ticket_id: int, after_seq: int = 0, limit: int = PAGE) -> list[Logged]:
+def replay(session: Session, ticket_id: int, after_seq: int = 0, limit: int = PAGE_SIZE) -> list[LogEntry]:
     """One ticket's events with seq > after_seq; 0 reads from the first kept. `Gone` when retention took what would follow."""
     pruned = session.scalar(select(Ticket.pruned_seq).where(Ticket.id == ticket_id)) or 0
     if 0 < after_seq < pruned:
-        raise Gone(first_seq=pruned + 1)
-    return _read(
+        raise HistoryPruned(first_seq=pruned + 1)
+    return _fetch_entries(
         session, TicketEvent.ticket_id == ticket_id, TicketEvent.seq > after_seq, order=TicketEvent.seq, limit=limit
     )
 
 
-def latest(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE) -> list[Logged]:
+def list_latest(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE_SIZE) -> list[LogEntry]:
     """One ticket's events, newest first; page on with `before` = the last seq seen. What is no longer kept is passed over."""
     conditions = [TicketEvent.ticket_id == ticket_id, *([TicketEvent.seq < before] if before is not None else [])]
-    return _read(session, *conditions, order=TicketEvent.seq.desc(), limit=limit)
+    return _fetch_entries(session, *conditions, order=TicketEvent.seq.desc(), limit=limit)
 
 
-def own(
-    session: Session, ticket_id: int, kinds: Iterable[str], before: int | None = None, limit: int = PAGE
+def list_own(
+    session: Session, ticket_id: int, kinds: Iterable[str], before: int | None = None, limit: int = PAGE_SIZE
 ) -> list[TicketEvent]:
     """What Mission Control itself says of a ticket, of these types, newest first: one look into the index for each type."""
-    found: list[TicketEvent] = []
+    events: list[TicketEvent] = []
     for kind in kinds:
         query = select(TicketEvent).where(
             TicketEvent.ticket_id == ticket_id, TicketEvent.event_type == kind, TicketEvent.run_seq.is_(None)
         )
         if before is not None:
             query = query.where(TicketEvent.seq < before)
-        found += session.scalars(query.order_by(TicketEvent.seq.desc()).limit(limit))
-    return sorted(found, key=lambda event: -(event.seq or 0))[:limit]
+        events += session.scalars(query.order_by(TicketEvent.seq.desc()).limit(limit))
+    return sorted(events, key=lambda event: -(event.seq or 0))[:limit]
 
 
-def count_of(session: Session, run_id: int | None, event_type: str) -> int:
+def count_events(session: Session, run_id: int | None, event_type: str) -> int:
     """How many events of one type a run has caused."""
-    caused = select(func.count()).where(TicketEvent.run_id == run_id, TicketEvent.event_type == event_type)
-    return session.scalar(caused) or 0
+    query = select(func.count()).where(TicketEvent.run_id == run_id, TicketEvent.event_type == event_type)
+    return session.scalar(query) or 0
 
 
 REPORTED = or_(*(TicketEvent.event_type.startswith(kind) for kind in ("agent.", "run.", "script.")))
 """The types of what a run reports of its work, numbered or not."""
-LAST = select(func.max(TicketEvent.id))
+LAST_ID = select(func.max(TicketEvent.id))
 
 
-def last_id(session: Session) -> int:
-    return fetch_rows(session, LAST).scalar() or 0
+def get_last_id(session: Session) -> int:
+    return fetch_rows(session, LAST_ID).scalar() or 0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EventFilter:
     """Which events of the log somebody wants to read; `kinds` are beginnings of event types.
 
     What workers report line by line is left out unless `reported` asks for it.
@@ -181,14 +181,14 @@ class Wanted:
     kinds: tuple[str, ...] = ()
     reported: bool = False
 
-    def indexed(self) -> list[ColumnElement[bool]]:
+    def build_index_conditions(self) -> list[ColumnElement[bool]]:
         """The conditions that an index serves."""
         of_ticket = [TicketEvent.ticket_id == self.ticket_id] if self.ticket_id else []
         if self.reported:
             return of_ticket
         return [TicketEvent.run_seq.is_(None), not_(REPORTED), *self._by_actor(), *of_ticket]
 
-    def narrowing(self) -> list[ColumnElement[bool]]:
+    def build_filter_conditions(self) -> list[ColumnElement[bool]]:
         begins = [TicketEvent.event_type.startswith(kind, autoescape=True) for kind in self.kinds]
         return [*([or_(*begins)] if begins else []), *(self._by_actor() if self.reported else [])]
 
@@ -200,29 +200,29 @@ class Wanted:
 class Feed:
     """A page of the log for people, newest first; the next is read `before` the id `older`, None at the end."""
 
-    events: list[Logged]
+    events: list[LogEntry]
     older: int | None
 
 
-def feed(session: Session, wanted: Wanted, before: int | None = None, limit: int = 50) -> Feed:
+def load_feed(session: Session, event_filter: EventFilter, before: int | None = None, limit: int = 50) -> Feed:
     """The newest events that are wanted; a page looks through a bounded part of the log, and so may hold few."""
-    reach = [*wanted.indexed(), *([TicketEvent.id < before] if before else [])]
-    narrowing = wanted.narrowing()
-    border = _border(session, reach) if narrowing else None
-    conditions = [*reach, *narrowing, *([TicketEvent.id >= border] if border else [])]
-    found = _read(session, *conditions, order=TicketEvent.id.desc(), limit=limit + 1)
-    if len(found) > limit:
-        return Feed(found[:limit], found[limit - 1].id)
-    return Feed(found, border)
+    scope = [*event_filter.build_index_conditions(), *([TicketEvent.id < before] if before else [])]
+    filters = event_filter.build_filter_conditions()
+    oldest = _find_oldest_id(session, scope) if filters else None
+    conditions = [*scope, *filters, *([TicketEvent.id >= oldest] if oldest else [])]
+    entries = _fetch_entries(session, *conditions, order=TicketEvent.id.desc(), limit=limit + 1)
+    if len(entries) > limit:
+        return Feed(entries[:limit], entries[limit - 1].id)
+    return Feed(entries, oldest)
 
 
-def _border(session: Session, reach: list[ColumnElement[bool]]) -> int | None:
+def _find_oldest_id(session: Session, scope: list[ColumnElement[bool]]) -> int | None:
     """The oldest event that one page looks at, None where the log is shorter than that."""
-    ids = select(TicketEvent.id).where(*reach).order_by(TicketEvent.id.desc())
-    return session.scalar(ids.offset(LOOKED_THROUGH).limit(1))
+    ids = select(TicketEvent.id).where(*scope).order_by(TicketEvent.id.desc())
+    return session.scalar(ids.offset(MAX_SCANNED).limit(1))
 
 
-def drop_typing(session: Session, run_id: int, blocks: list[str]) -> None:
+def delete_typing_deltas(session: Session, run_id: int, blocks: list[str]) -> None:
     """Delete the typing deltas of blocks that have arrived whole."""
     if blocks:
         session.execute(delete(TicketEvent).where(TicketEvent.run_id == run_id, TicketEvent.block.in_(blocks)))
@@ -233,11 +233,11 @@ def prune(session: Session, older_than_days: int, limit: int = 5000) -> int:
 
     That leaves what runs and services report of their work, and what belongs to no ticket.
     """
-    border = now() - timedelta(days=older_than_days)
+    oldest = now() - timedelta(days=older_than_days)
     streamed = or_(TicketEvent.run_seq.is_not(None), REPORTED, TicketEvent.event_type.startswith("external."))
     old = session.execute(
         select(TicketEvent.id, TicketEvent.ticket_id, TicketEvent.seq)
-        .where(TicketEvent.ts < border, or_(streamed, TicketEvent.ticket_id.is_(None)))
+        .where(TicketEvent.ts < oldest, or_(streamed, TicketEvent.ticket_id.is_(None)))
         .order_by(TicketEvent.ts)
         .limit(limit)
     ).all()

@@ -9,17 +9,17 @@ from sqlalchemy.orm import Session
 
 from models import IdempotencyKey, now
 
-from .errors import Conflict
+from .errors import ConflictError
 
 
-class KeyReused(Conflict):
+class KeyReused(ConflictError):
     """This Idempotency-Key was used before, for another request."""
 
     code = "idempotency_key_reused"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class KeyedRequest:
     """Who asks under which key, and a hash of what is asked."""
 
     caller: str
@@ -28,14 +28,14 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StoredResponse:
     """An HTTP status and the JSON text that went with it."""
 
     status: int
     text: str
 
 
-def recall(session: Session, request: Request) -> Answer | None:
+def find_response(session: Session, request: KeyedRequest) -> StoredResponse | None:
     """What was answered before, or None for a new key. Raises `KeyReused` where the request is not the same."""
     mine = (IdempotencyKey.actor == request.caller, IdempotencyKey.key == request.key)
     row = session.scalar(select(IdempotencyKey).where(*mine))
@@ -43,10 +43,10 @@ def recall(session: Session, request: Request) -> Answer | None:
         return None
     if row.fingerprint != request.fingerprint:
         raise KeyReused(key=request.key)
-    return Answer(row.status or 200, row.response or "null")
+    return StoredResponse(row.status or 200, row.response or "null")
 
 
-def remember(session: Session, request: Request, answer: Answer) -> None:
+def store_response(session: Session, request: KeyedRequest, answer: StoredResponse) -> None:
     """Keep the answer in the transaction of the write itself, so that neither exists without the other."""
     session.add(
         IdempotencyKey(

@@ -12,13 +12,13 @@ from models import BlockReason, Gate, Landing, Tag, WakeKind
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 
-def _no_nul(value: str) -> str:
+def _refuse_nul(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain a NUL byte")
     return value
 
 
-def _aware(value: datetime) -> datetime:
+def _require_time_zone(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("must carry a time zone, as in 2026-01-31T09:00:00Z")
     if not FIRST_YEAR <= value.year <= LAST_YEAR:
@@ -26,14 +26,16 @@ def _aware(value: datetime) -> datetime:
     return value
 
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_no_nul)]
-Prose = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(_no_nul)]
+Line = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_refuse_nul)
+]
+Prose = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(_refuse_nul)]
 Words = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000), AfterValidator(_no_nul)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000), AfterValidator(_refuse_nul)
 ]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Reference = Annotated[str, StringConstraints(pattern=r"^(MC-)?[1-9][0-9]{0,17}$")]
-Moment = Annotated[datetime, AfterValidator(_aware)]
+Moment = Annotated[datetime, AfterValidator(_require_time_zone)]
 Level = Literal["low", "normal", "high", "urgent"]
 
 
@@ -75,63 +77,63 @@ class MoveInput(Body):
     priority: Level | None = Field(None, title="Priority")
 
 
-class Noted(MoveInput):
+class NoteInput(MoveInput):
     note: Prose | None = Field(None, title="Note")
 
 
-class CloseFacts(MoveInput):
+class CloseInput(MoveInput):
     note: Words = Field(title="Why is it closed without its evidence?")
 
 
-class AnswerFacts(MoveInput):
+class AnswerInput(MoveInput):
     body: Words = Field(title="Answer")
 
 
-class FeedbackFacts(MoveInput):
+class FeedbackInput(MoveInput):
     """`phase` names an earlier phase that takes it up; without it the law decides, see `workflow.RULES`."""
 
     body: Words = Field(title="What must change?")
     phase: Line | None = Field(None, title="Who takes it up")
 
 
-class FinishFacts(Noted):
+class FinishInput(NoteInput):
     choice: Line | None = Field(None, title="Decision")
 
 
-class ApproveFacts(FinishFacts):
+class ApproveInput(FinishInput):
     waive: Words | None = Field(None, title="Reason for approving with missing or failed evidence")
     landing: Landing | None = Field(None, title="What becomes of the branch")
 
 
-class FailLandingFacts(MoveInput):
+class FailLandingInput(MoveInput):
     body: Words
 
 
-class LandFacts(FailLandingFacts):
+class LandInput(FailLandingInput):
     """`address` is that of a pull request."""
 
     address: Words | None = None
 
 
-class ParkFacts(Noted):
+class ParkInput(NoteInput):
     wake: Wake = Field(title="Wake")
 
 
-class BlockFacts(MoveInput):
+class BlockInput(MoveInput):
     reason: BlockReason = Field(title="Reason")
     owner: Name = Field(title="Who must act")
     next_action: Words = Field(title="What must they do")
 
 
-class ReleaseFacts(Noted):
+class ReleaseInput(NoteInput):
     not_before: Moment | None = None
 
 
-class ReopenFacts(Noted):
+class ReopenInput(NoteInput):
     to: Literal["inbox", "todo"] = Field("todo", title="Reopen to")
 
 
-class AskFacts(MoveInput):
+class AskInput(MoveInput):
     question: dict[str, Any]
     body: Words
 
@@ -159,14 +161,14 @@ class Phase(Body):
     runbook: Line | None = None
 
 
-def _named_once(phases: list[Phase]) -> list[Phase]:
+def _require_unique_names(phases: list[Phase]) -> list[Phase]:
     names = [phase.name for phase in phases]
     if len(set(names)) < len(names):
         raise ValueError("each phase needs a name of its own")
     return phases
 
 
-Phases = Annotated[list[Phase], Field(max_length=12), AfterValidator(_named_once)]
+Phases = Annotated[list[Phase], Field(max_length=12), AfterValidator(_require_unique_names)]
 
 
 class Link(Body):

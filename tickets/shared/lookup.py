@@ -13,8 +13,8 @@ from models import Run, RunState, Ticket
 from .errors import NoSuchRun, NoSuchTicket
 
 BY_ID = select(Ticket).where(Ticket.id == bindparam("key")).execution_options(populate_existing=True)
-BY_NAME = select(Ticket).where(Ticket.identifier == bindparam("key")).execution_options(populate_existing=True)
-LIVE = (
+BY_IDENTIFIER = select(Ticket).where(Ticket.identifier == bindparam("key")).execution_options(populate_existing=True)
+LIVE_RUNS = (
     select(Run)
     .where(in_ids(Run.ticket_id, "tickets"), Run.state != RunState.ENDED)
     .execution_options(populate_existing=True)
@@ -27,13 +27,13 @@ WITH_LIVE_RUN = (
 )
 
 
-def get(session: Session, reference: str | int) -> Ticket:
+def get_ticket(session: Session, reference: str | int) -> Ticket:
     """A ticket by its id (int), or by `MC-12` or `12` (text); `NoSuchTicket` for anything else, however strange."""
     if isinstance(reference, int):
         ticket = session.scalar(BY_ID, {"key": reference})
     else:
         match = re.fullmatch(r"(?:MC-)?([1-9][0-9]{0,17})", reference)
-        ticket = session.scalar(BY_NAME, {"key": f"MC-{match[1]}"}) if match else None
+        ticket = session.scalar(BY_IDENTIFIER, {"key": f"MC-{match[1]}"}) if match else None
     if ticket is None:
         raise NoSuchTicket(ticket=str(reference)[:40])
     return ticket
@@ -54,10 +54,10 @@ def get_run(session: Session, run_id: int) -> Run:
     return run
 
 
-def live_run(session: Session, ticket_id: int) -> Run | None:
+def find_live_run(session: Session, ticket_id: int) -> Run | None:
     """The run that holds the ticket: at most one, by a unique index."""
-    return live_runs(session, [ticket_id]).get(ticket_id)
+    return find_live_runs(session, [ticket_id]).get(ticket_id)
 
 
-def live_runs(session: Session, ticket_ids: list[int]) -> dict[int, Run]:
-    return {run.ticket_id: run for run in session.scalars(LIVE, {"tickets": ticket_ids})}
+def find_live_runs(session: Session, ticket_ids: list[int]) -> dict[int, Run]:
+    return {run.ticket_id: run for run in session.scalars(LIVE_RUNS, {"tickets": ticket_ids})}

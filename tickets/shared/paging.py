@@ -29,11 +29,11 @@ from database import fetch_rows
 from models import Choice, Ticket, UtcTime, format_timestamp
 
 from .errors import Invalid
-from .ticket_row import AnyTicket, Glance, these
+from .ticket_row import AnyTicket, TicketRow, load_rows
 
 _NUMBER = re.compile(r"0|[1-9]\d{0,17}")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-COUNTED = 1000
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+MAX_COUNT = 1000
 Key = tuple[Any, ...]
 
 
@@ -56,24 +56,26 @@ class Order:
             format_timestamp(value) if isinstance(value, datetime) else str(int(value)) for value in self.key(ticket)
         )
 
-    def behind(self, cursor: str) -> ColumnElement[bool]:
+    def build_cursor_condition(self, cursor: str) -> ColumnElement[bool]:
         """What comes after the cursor. Raises `Invalid` for a cursor that was not made here."""
         try:
-            held = [_read(column, text) for column, text in zip(self.columns, cursor.split("~"), strict=True)]
+            cursor_values = [
+                _parse_value(column, text) for column, text in zip(self.columns, cursor.split("~"), strict=True)
+            ]
         except ValueError:
             raise Invalid("that cursor was not made here", field="cursor") from None
-        columns, values = tuple_(*self.columns), tuple_(*held)
+        columns, values = tuple_(*self.columns), tuple_(*cursor_values)
         return columns < values if self.descending else columns > values
 
 
 NEWEST = Order((Ticket.updated, Ticket.id))
-OLDEST_STANDING = Order((Ticket.moved, Ticket.id), descending=False)
+LONGEST_IN_STATE = Order((Ticket.moved, Ticket.id), descending=False)
 
 
-def _read(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[Any]:
+def _parse_value(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[Any]:
     """One value of a cursor, as the column compares it; ValueError for what no cursor holds."""
     moment = isinstance(column.type, UtcTime)
-    if not (_MOMENT if moment else _NUMBER).fullmatch(text):
+    if not (_TIMESTAMP if moment else _NUMBER).fullmatch(text):
         raise ValueError(text)
     value: Any = datetime.fromisoformat(text) if moment else int(text)
     return literal(column.type.kind(value) if isinstance(column.type, Choice) else value, column.type)
@@ -91,7 +93,7 @@ class Lists:
 
     def __init__(self, sets: Mapping[str, Sequence[Conditions]]) -> None:
         self.names = list(sets)
-        self.parts = [(name, each) for name, conditions in sets.items() for each in conditions]
+        self.parts = [(name, condition_set) for name, conditions in sets.items() for condition_set in conditions]
         self._first: dict[Order, CompoundSelect[Any]] = {}
 
     def first(self, order: Order) -> CompoundSelect[Any]:
@@ -100,55 +102,63 @@ class Lists:
             self._first[order] = self._page(order, [])
         return self._first[order]
 
-    def behind(self, cursor: str, order: Order) -> CompoundSelect[Any]:
+    def build_cursor_condition(self, cursor: str, order: Order) -> CompoundSelect[Any]:
         """The same of those that come after the cursor. Raises `Invalid` for one that was not made here."""
-        return self._page(order, [order.behind(cursor)])
+        return self._page(order, [order.build_cursor_condition(cursor)])
 
-    def _page(self, order: Order, also: Conditions) -> CompoundSelect[Any]:
-        return union_all(*(_keys(at, [*each, *also], order) for at, (_, each) in enumerate(self.parts)))
+    def _page(self, order: Order, extra: Conditions) -> CompoundSelect[Any]:
+        return union_all(
+            *(_select_keys(at, [*condition_set, *extra], order) for at, (_, condition_set) in enumerate(self.parts))
+        )
 
     @cached_property
     def counting(self) -> CompoundSelect[int, int]:
         """The place of each list, and how many tickets it has."""
         return union_all(
-            *(_count(at, [each for of, each in self.parts if of == name]) for at, name in enumerate(self.names))
+            *(
+                _select_count(at, [condition_set for list_name, condition_set in self.parts if list_name == name])
+                for at, name in enumerate(self.names)
+            )
         )
 
 
-def _keys(place: int, conditions: Conditions, order: Order) -> Select[Any]:
+def _select_keys(place: int, conditions: Conditions, order: Order) -> Select[Any]:
     some = select(*order.columns).where(*conditions).order_by(*order.by()).limit(SIZE).subquery()
     return select(literal_column(str(place)), *some.c)
 
 
-def _count(place: int, sets: Iterable[Conditions]) -> Select[Any, Any]:
-    parts = (select(Ticket.id).where(*each).limit(COUNTED).subquery() for each in sets)
+def _select_count(place: int, sets: Iterable[Conditions]) -> Select[Any, Any]:
+    parts = (select(Ticket.id).where(*condition_set).limit(MAX_COUNT).subquery() for condition_set in sets)
     some = union(*(select(part.c.id) for part in parts)).subquery()
     return select(literal_column(str(place)), func.count()).select_from(some)
 
 
-def pages(
+def load_pages(
     session: Session, lists: Lists, order: Order, size: int, cursor: str | None = None
-) -> dict[str, list[Glance]]:
+) -> dict[str, list[TicketRow]]:
     """The first `size` tickets of each of these lists.
 
     Every set has an index that knows the order, and is read no further than it is shown, all of them in one statement.
     """
-    found: dict[str, list[Key]] = {name: [] for name in lists.names}
-    asked = lists.behind(cursor, order) if cursor else lists.first(order)
-    for row in fetch_rows(session, asked, size=size).all():
-        found[lists.parts[row[0]][0]].append(tuple(row[1:]))
-    shown = {name: sorted(set(keys), reverse=order.descending)[:size] for name, keys in found.items()}
-    by_id = these(session, [key[-1] for keys in shown.values() for key in keys])
-    return {name: [by_id[key[-1]] for key in keys] for name, keys in shown.items()}
+    keys_by_list: dict[str, list[Key]] = {name: [] for name in lists.names}
+    query = lists.build_cursor_condition(cursor, order) if cursor else lists.first(order)
+    for row in fetch_rows(session, query, size=size).all():
+        keys_by_list[lists.parts[row[0]][0]].append(tuple(row[1:]))
+    page_keys = {name: sorted(set(keys), reverse=order.descending)[:size] for name, keys in keys_by_list.items()}
+    by_id = load_rows(session, [key[-1] for keys in page_keys.values() for key in keys])
+    return {name: [by_id[key[-1]] for key in keys] for name, keys in page_keys.items()}
 
 
-def counts(session: Session, lists: Lists) -> dict[str, str]:
+def count_tickets(session: Session, lists: Lists) -> dict[str, str]:
     """How many tickets each list has, counted up to a thousand, so that the cost has a bound; in one statement."""
-    found: dict[int, int] = {place: count for place, count in fetch_rows(session, lists.counting)}  # noqa: C416 - rows are no pairs to mypy
-    return {name: str(found[at]) if found[at] < COUNTED else f"{COUNTED - 1}+" for at, name in enumerate(lists.names)}
+    count_by_place: dict[int, int] = {place: count for place, count in fetch_rows(session, lists.counting)}  # noqa: C416 - rows are no pairs to mypy
+    return {
+        name: str(count_by_place[at]) if count_by_place[at] < MAX_COUNT else f"{MAX_COUNT - 1}+"
+        for at, name in enumerate(lists.names)
+    }
 
 
-def number(cursor: str | None) -> int | None:
+def parse_number(cursor: str | None) -> int | None:
     """The row's number that a cursor of a list in order of numbers holds."""
     if cursor is None:
         return None

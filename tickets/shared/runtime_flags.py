@@ -15,19 +15,19 @@ from .actors import Actor
 
 PAUSE = "maintenance_pause"
 EPOCH = "stream_epoch"
-ALL = select(Switch.name, Switch.value)
+FLAGS = select(Switch.name, Switch.value)
 
 
-def read(session: Session, name: str) -> str | None:
-    return _all(session).get(name)
+def get_flag(session: Session, name: str) -> str | None:
+    return _load_flags(session).get(name)
 
 
 @once_per_session
-def _all(session: Session) -> dict[str, str]:
-    return {row.name: row.value for row in fetch_rows(session, ALL)}
+def _load_flags(session: Session) -> dict[str, str]:
+    return {row.name: row.value for row in fetch_rows(session, FLAGS)}
 
 
-def write(session: Session, name: str, value: str | None, actor: Actor) -> None:
+def set_flag(session: Session, name: str, value: str | None, actor: Actor) -> None:
     """Set a switch, or clear it with None."""
     session.execute(delete(Switch).where(Switch.name == name))
     if value is not None:
@@ -35,19 +35,19 @@ def write(session: Session, name: str, value: str | None, actor: Actor) -> None:
     events.append(session, None, "switch_changed", {"switch": name, "value": value}, actor)
 
 
-def epoch(session: Session) -> str:
+def get_epoch(session: Session) -> str:
     """The epoch of the event log, which a store has from its migration; a restored copy gets a new one."""
-    known = read(session, EPOCH)
-    assert known is not None, "the first migration gives the store its epoch"
-    return known
+    epoch_value = get_flag(session, EPOCH)
+    assert epoch_value is not None, "the first migration gives the store its epoch"
+    return epoch_value
 
 
-def paused(session: Session) -> str | None:
+def get_pause_reason(session: Session) -> str | None:
     """The reason of the maintenance pause, or None while work goes on."""
-    return read(session, PAUSE)
+    return get_flag(session, PAUSE)
 
 
-def lease(session: Session, name: str, holder: str, seconds: int) -> str | None:
+def take_lease(session: Session, name: str, holder: str, seconds: int) -> str | None:
     """Take or renew a lease; None when it is ours now, else who holds it."""
     moment = now()
     row = session.get(Lease, name)

@@ -15,7 +15,7 @@ from database import fetch_rows, in_ids
 from models import LandingState, Priority, Ticket, TicketStatus
 
 
-class Glance(NamedTuple):
+class TicketRow(NamedTuple):
     """The values of a `Ticket` under their names, but for what is long or of no use in a list."""
 
     id: int
@@ -43,10 +43,10 @@ class Glance(NamedTuple):
     moved: datetime
 
 
-AnyTicket = Ticket | Glance
-THESE = select(*(getattr(Ticket, name) for name in Glance._fields)).where(in_ids(Ticket.id, "tickets"))
+AnyTicket = Ticket | TicketRow
+ROWS_BY_ID = select(*(getattr(Ticket, name) for name in TicketRow._fields)).where(in_ids(Ticket.id, "tickets"))
 
 
-def these(session: Session, ids: list[int]) -> dict[int, Glance]:
+def load_rows(session: Session, ids: list[int]) -> dict[int, TicketRow]:
     """The tickets with these numbers, by number."""
-    return {row[0]: Glance._make(row) for row in fetch_rows(session, THESE, tickets=ids).all()}
+    return {row[0]: TicketRow._make(row) for row in fetch_rows(session, ROWS_BY_ID, tickets=ids).all()}

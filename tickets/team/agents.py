@@ -13,10 +13,10 @@ from database import fetch_rows, once_per_session
 from models import Agent, AgentKind, Profile, Run, RunMode, RunState, format_timestamp
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, Invalid, NotFound
+from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Name
 
-from .profiles import LOG_IN_VARIABLES, REASON_CHARACTERS, apply_changes, sent_fields
+from .profiles import LOG_IN_VARIABLES, MAX_REASON_CHARACTERS, apply_changes, sent_fields
 
 
 class NewAgent(Body):
@@ -43,7 +43,7 @@ class EditAgent(Body):
 NAMED = select(Agent.name).where(Agent.name == bindparam("name"))
 
 
-def resolve(session: Session, name: str) -> str:
+def resolve_name(session: Session, name: str) -> str:
     """The canonical name of a member of the team, given that or an alias; `Invalid` names who there is."""
     if fetch_rows(session, NAMED, name=name).scalar() is not None:
         return name
@@ -56,20 +56,20 @@ def resolve(session: Session, name: str) -> str:
     )
 
 
-def runnable(session: Session) -> set[str]:
+def list_runnable(session: Session) -> set[str]:
     """The owners that are programs which the dispatcher may start; a person never is."""
-    return {member.name for member in members(session) if member.runnable and member.profile is not None}
+    return {member.name for member in list_members(session) if member.runnable and member.profile is not None}
 
 
-MEMBERS = select(Agent).order_by(Agent.name)
+ALL_MEMBERS = select(Agent).order_by(Agent.name)
 
 
 @once_per_session
-def members(session: Session) -> list[Agent]:
-    return list(session.scalars(MEMBERS))
+def list_members(session: Session) -> list[Agent]:
+    return list(session.scalars(ALL_MEMBERS))
 
 
-def agent_named(session: Session, name: str) -> Agent:
+def get_agent(session: Session, name: str) -> Agent:
     agent = session.get(Agent, name)
     if agent is None:
         raise NotFound(f"nobody on the team is named {name!r}", field="name")
@@ -79,7 +79,7 @@ def agent_named(session: Session, name: str) -> Agent:
 def add_agent(session: Session, body: NewAgent, actor: Actor) -> Agent:
     """Raises `Conflict` for a name that somebody goes by, `Invalid` for one who could not be given work as told."""
     agent = Agent(**body.model_dump())
-    _require_sound(session, agent, others=members(session))
+    _validate_agent(session, agent, others=list_members(session))
     session.add(agent)
     events.append(session, None, "agent_added", {"agent": body.name, "kind": body.kind.value}, actor)
     return agent
@@ -87,63 +87,63 @@ def add_agent(session: Session, body: NewAgent, actor: Actor) -> Agent:
 
 def edit_agent(session: Session, name: str, body: EditAgent, actor: Actor) -> Agent:
     """Change a member of the team, or end its cooldown. Raises `NotFound`, `Conflict`, `Invalid`."""
-    agent = agent_named(session, name)
-    sent = sent_fields(body, may_be_null=("profile", "cooldown_until"))
-    if "cooldown_until" in sent:
-        sent["cooldown_reason"] = None
-    wanted = {"aliases": agent.aliases, "runnable": agent.runnable, "profile": agent.profile} | sent
-    others = [each for each in members(session) if each.name != name]
-    _require_sound(session, Agent(name=name, kind=agent.kind, **wanted), others)
-    apply_changes(session, agent, sent, "agent_edited", {"agent": name}, actor)
+    agent = get_agent(session, name)
+    fields = sent_fields(body, may_be_null=("profile", "cooldown_until"))
+    if "cooldown_until" in fields:
+        fields["cooldown_reason"] = None
+    values = {"aliases": agent.aliases, "runnable": agent.runnable, "profile": agent.profile} | fields
+    others = [member for member in list_members(session) if member.name != name]
+    _validate_agent(session, Agent(name=name, kind=agent.kind, **values), others)
+    apply_changes(session, agent, fields, "agent_edited", {"agent": name}, actor)
     return agent
 
 
-def cool_down(session: Session, name: str, until: datetime, reason: str, actor: Actor) -> None:
+def start_cooldown(session: Session, name: str, until: datetime, reason: str, actor: Actor) -> None:
     """Give an agent no further ticket for a while: what its service has refused one, it would refuse all.
 
     A cooldown that lasts longer stands. Nothing happens for an agent outside the team.
     """
-    sooner = or_(Agent.cooldown_until.is_(None), Agent.cooldown_until < until)
-    values = {"cooldown_until": until, "cooldown_reason": reason[:REASON_CHARACTERS]}
-    cooled = update(Agent).where(Agent.name == name, sooner).values(**values).returning(Agent.name)
-    if session.scalar(cooled) is not None:
-        told = {"agent": name, "until": format_timestamp(until), "reason": values["cooldown_reason"]}
-        events.append(session, None, "agent_cooled", told, actor)
+    is_earlier = or_(Agent.cooldown_until.is_(None), Agent.cooldown_until < until)
+    values = {"cooldown_until": until, "cooldown_reason": reason[:MAX_REASON_CHARACTERS]}
+    statement = update(Agent).where(Agent.name == name, is_earlier).values(**values).returning(Agent.name)
+    if session.scalar(statement) is not None:
+        payload = {"agent": name, "until": format_timestamp(until), "reason": values["cooldown_reason"]}
+        events.append(session, None, "agent_cooled", payload, actor)
 
 
-def _require_sound(session: Session, agent: Agent, others: list[Agent]) -> None:
-    taken = {name for other in others for name in (other.name, *other.aliases)}
-    known = sorted({agent.name, *agent.aliases} & taken)
-    if known:
-        field = "name" if agent.name in known else "aliases"
-        raise Conflict(f"there is already a member of the team named {known[0]}", field=field, name=known[0])
+def _validate_agent(session: Session, agent: Agent, others: list[Agent]) -> None:
+    used_names = {name for other in others for name in (other.name, *other.aliases)}
+    clashes = sorted({agent.name, *agent.aliases} & used_names)
+    if clashes:
+        field = "name" if agent.name in clashes else "aliases"
+        raise ConflictError(f"there is already a member of the team named {clashes[0]}", field=field, name=clashes[0])
     if agent.profile is not None and session.get(Profile, agent.profile) is None:
         raise Invalid(f"there is no profile named {agent.profile!r}", field="profile")
     if agent.runnable and (agent.profile is None or agent.kind is AgentKind.HUMAN):
         raise Invalid("a runnable member is an agent with a profile", field="runnable")
 
 
-LOAD = (
+LIVE_RUN_COUNTS = (
     select(Run.agent, func.count()).where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL).group_by(Run.agent)
 )
 
 
-def load(session: Session) -> dict[str, int]:
+def count_live_runs(session: Session) -> dict[str, int]:
     """Live runs by agent; agents without one are absent."""
-    return {agent: count for agent, count in fetch_rows(session, LOAD)}  # noqa: C416 - rows are not pairs to mypy
+    return {agent: count for agent, count in fetch_rows(session, LIVE_RUN_COUNTS)}  # noqa: C416 - rows are not pairs to mypy
 
 
-def seed(session: Session, found: dict[str, bool]) -> None:
+def seed_team(session: Session, installed: dict[str, bool]) -> None:
     """The team of a fresh installation: a person, the script agent, and each agent program that was found."""
-    offered: tuple[tuple[str, dict[str, Any]], ...] = (
+    defaults: tuple[tuple[str, dict[str, Any]], ...] = (
         ("script", {"program": "script", "title": "Script agent"}),
         ("claude", {"program": "claude", "title": "Claude Code", "env_allow": LOG_IN_VARIABLES["claude"]}),
         ("codex", {"program": "codex", "title": "Codex", "env_allow": LOG_IN_VARIABLES["codex"]}),
     )
     if session.get(Agent, "operator") is None:
         session.add(Agent(name="operator", kind=AgentKind.HUMAN, title="Operator"))
-    for name, facts in offered:
-        if session.get(Profile, name) is None and found.get(name, False):
+    for name, facts in defaults:
+        if session.get(Profile, name) is None and installed.get(name, False):
             title = facts.pop("title")
             session.add(Profile(name=name, **facts))
             session.flush()

@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 
 from models import Program, now
 
-NEEDED = frozenset({"git", "tmux"})
+REQUIRED_PROGRAMS = frozenset({"git", "tmux"})
 """No run can do without these."""
-FORGES = ("gh", "glab")
+FORGE_CLIENTS = ("gh", "glab")
 """One of these opens a pull request (GitLab says merge request)."""
 
 
-class Seen(Protocol):
+class ProgramObservation(Protocol):
     """What a look at a program tells; `advice` is what a person should do next, if anything."""
 
     @property
@@ -35,7 +35,7 @@ class Seen(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ProgramStatus:
     """`remedy` says what to do where something is wrong; a program that may be missing is not."""
 
     name: str
@@ -44,46 +44,46 @@ class Judgement:
     remedy: str
 
 
-def judge(seen: Seen) -> Judgement:
+def assess_program(program: ProgramObservation) -> ProgramStatus:
     """A program that no run can do without must be there; another may be missing, but not broken or logged out."""
-    if seen.found:
-        facts = " ".join(filter(None, (seen.version, seen.path)))
-        detail = f"{facts}, {_log_in(seen.logged_in)}" if _log_in(seen.logged_in) else facts
-        return Judgement(seen.name, "warning" if seen.advice else "ok", detail, seen.advice)
-    if seen.name in NEEDED:
-        return Judgement(seen.name, "failed", "not found", seen.advice)
-    return Judgement(seen.name, "unknown", f"not found. {seen.advice}", "")
+    if program.found:
+        facts = " ".join(filter(None, (program.version, program.path)))
+        detail = f"{facts}, {_format_login(program.logged_in)}" if _format_login(program.logged_in) else facts
+        return ProgramStatus(program.name, "warning" if program.advice else "ok", detail, program.advice)
+    if program.name in REQUIRED_PROGRAMS:
+        return ProgramStatus(program.name, "failed", "not found", program.advice)
+    return ProgramStatus(program.name, "unknown", f"not found. {program.advice}", "")
 
 
-def _log_in(logged_in: bool | None) -> str:
+def _format_login(logged_in: bool | None) -> str:
     return {True: "logged in", False: "not logged in", None: ""}[logged_in]
 
 
-def record(session: Session, host: str, found: Iterable[Seen]) -> None:
+def record_programs(session: Session, host: str, observations: Iterable[ProgramObservation]) -> None:
     """Replace what was known of the programs of one machine."""
     session.execute(delete(Program).where(Program.host == host))
     moment = now()
     session.add_all(
         Program(
             host=host,
-            name=seen.name,
-            path=seen.path,
-            version=seen.version,
-            found=seen.found,
-            logged_in=seen.logged_in,
-            advice=seen.advice,
+            name=observation.name,
+            path=observation.path,
+            version=observation.version,
+            found=observation.found,
+            logged_in=observation.logged_in,
+            advice=observation.advice,
             checked=moment,
         )
-        for seen in found
+        for observation in observations
     )
 
 
-def known(session: Session) -> list[Program]:
+def list_programs(session: Session) -> list[Program]:
     """What is known of every machine, in the order of their names."""
     return list(session.scalars(select(Program).order_by(Program.host, Program.name)))
 
 
-def lacking(session: Session, names: tuple[str, ...]) -> set[str]:
+def find_hosts_without(session: Session, names: tuple[str, ...]) -> set[str]:
     """The machines on which none of these programs was found; one that nobody has looked at may have them."""
-    looked = list(session.execute(select(Program.host, Program.found).where(Program.name.in_(names))))
-    return {host for host, _ in looked} - {host for host, found in looked if found}
+    rows = list(session.execute(select(Program.host, Program.found).where(Program.name.in_(names))))
+    return {host for host, _ in rows} - {host for host, is_installed in rows if is_installed}

@@ -12,16 +12,16 @@ from sqlalchemy.orm import Session
 from models import Agent, Profile, RunMode, format_timestamp
 from tickets.shared import events, limits
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, Invalid, NotFound
+from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Line, Name
 
-Program = Literal["script", "claude", "codex"]
+ProgramName = Literal["script", "claude", "codex"]
 
 
 Permission = Literal["default", "accept_edits", "bypass", "ask"]
 
 
-REASON_CHARACTERS = 200
+MAX_REASON_CHARACTERS = 200
 
 
 LOG_IN_VARIABLES = {
@@ -31,18 +31,18 @@ LOG_IN_VARIABLES = {
 """What logs a program in where its own log-in does not: the profiles of a fresh installation pass these on."""
 
 
-def _no_setting(name: str) -> str:
+def _refuse_own_variable(name: str) -> str:
     if name.startswith("MC_"):
         raise ValueError("variables of Mission Control itself are never passed on")
     return name
 
 
 Variable = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128), AfterValidator(_no_setting)
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128), AfterValidator(_refuse_own_variable)
 ]
 
 
-OwnLimits = Annotated[dict[str, float], AfterValidator(limits.checked)]
+OwnLimits = Annotated[dict[str, float], AfterValidator(limits.check_limits)]
 
 
 class NewProfile(Body):
@@ -51,7 +51,7 @@ class NewProfile(Body):
     """
 
     name: Name
-    program: Program
+    program: ProgramName
     provider: Line | None = None
     model: Line | None = None
     context_size: int | None = Field(None, ge=1)
@@ -66,7 +66,7 @@ class NewProfile(Body):
 class EditProfile(Body):
     """Fields left out stay as they are; null clears what may be empty."""
 
-    program: Program | None = None
+    program: ProgramName | None = None
     provider: Line | None = None
     model: Line | None = None
     context_size: int | None = Field(None, ge=1)
@@ -81,11 +81,11 @@ class EditProfile(Body):
 PROFILES = select(Profile).order_by(Profile.name)
 
 
-def profiles(session: Session) -> list[Profile]:
+def list_profiles(session: Session) -> list[Profile]:
     return list(session.scalars(PROFILES))
 
 
-def profile_named(session: Session, name: str) -> Profile:
+def get_profile(session: Session, name: str) -> Profile:
     profile = session.get(Profile, name)
     if profile is None:
         raise NotFound(f"there is no profile named {name!r}", field="profile")
@@ -94,7 +94,7 @@ def profile_named(session: Session, name: str) -> Profile:
 
 def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
     if session.get(Profile, body.name) is not None:
-        raise Conflict(f"there is already a profile named {body.name}", field="name", name=body.name)
+        raise ConflictError(f"there is already a profile named {body.name}", field="name", name=body.name)
     profile = Profile(**body.model_dump(exclude={"mode"}), mode=RunMode(body.mode))
     session.add(profile)
     events.append(session, None, "profile_added", {"profile": body.name, "program": body.program}, actor)
@@ -103,36 +103,36 @@ def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
 
 def edit_profile(session: Session, name: str, body: EditProfile, actor: Actor) -> Profile:
     """Change how a program is run from the next run on. Raises `NotFound`, `Invalid`."""
-    profile = profile_named(session, name)
-    sent = sent_fields(body, may_be_null=("provider", "model", "context_size", "effort"))
-    if "mode" in sent:
-        sent["mode"] = RunMode(sent["mode"])
-    apply_changes(session, profile, sent, "profile_edited", {"profile": name}, actor)
+    profile = get_profile(session, name)
+    fields = sent_fields(body, may_be_null=("provider", "model", "context_size", "effort"))
+    if "mode" in fields:
+        fields["mode"] = RunMode(fields["mode"])
+    apply_changes(session, profile, fields, "profile_edited", {"profile": name}, actor)
     return profile
 
 
 def sent_fields(body: Body, may_be_null: tuple[str, ...]) -> dict[str, Any]:
     """The fields that were sent; `Invalid` for null where none may be."""
-    sent = {name: getattr(body, name) for name in body.model_fields_set}
-    empty = [name for name, value in sent.items() if value is None and name not in may_be_null]
+    fields = {name: getattr(body, name) for name in body.model_fields_set}
+    empty = [name for name, value in fields.items() if value is None and name not in may_be_null]
     if empty:
         raise Invalid("these fields cannot be empty", fields=dict.fromkeys(empty, "must not be null"))
-    return sent
+    return fields
 
 
 def apply_changes(
-    session: Session, row: Agent | Profile, sent: dict[str, Any], event: str, which: dict[str, str], actor: Actor
+    session: Session, row: Agent | Profile, fields: dict[str, Any], event: str, subject: dict[str, str], actor: Actor
 ) -> None:
     """Write what differs, with one event that says what was and what is; nothing where nothing does."""
-    before = {name: getattr(row, name) for name in sent}
-    changed = {name: value for name, value in sent.items() if value != before[name]}
-    if not changed:
+    before = {name: getattr(row, name) for name in fields}
+    changes = {name: value for name, value in fields.items() if value != before[name]}
+    if not changes:
         return
-    for name, value in changed.items():
+    for name, value in changes.items():
         setattr(row, name, value)
-    difference = {name: [_plain(before[name]), _plain(value)] for name, value in changed.items()}
-    events.append(session, None, event, {**which, "changes": difference}, actor)
+    difference = {name: [_to_json(before[name]), _to_json(value)] for name, value in changes.items()}
+    events.append(session, None, event, {**subject, "changes": difference}, actor)
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     return format_timestamp(value) if isinstance(value, datetime) else value

@@ -15,7 +15,7 @@ from database import once_per_session
 from models import DraftState, Gate, Landing, Project, ProjectDraft, now
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, Invalid, NotFound, StaleProject
+from tickets.shared.errors import ConflictError, Invalid, NotFound, StaleProject
 from tickets.shared.inputs import Body, Line, Name
 
 Argv = list[Line]
@@ -61,11 +61,11 @@ class EditProject(Body):
 MAY_BE_NULL = ("clone_url", "check_command", "setup_command")
 
 
-def add(session: Session, body: NewProject, actor: Actor) -> Project:
+def add_project(session: Session, body: NewProject, actor: Actor) -> Project:
     """Raises `Invalid` for a folder or branch that could not be used safely, `Conflict` for a known slug."""
     _require_safe(body)
     if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
-        raise Conflict(f"there is already a project named {body.slug}", field="slug", slug=body.slug)
+        raise ConflictError(f"there is already a project named {body.slug}", field="slug", slug=body.slug)
     project = Project(**body.model_dump())
     session.add(project)
     session.flush()
@@ -73,29 +73,29 @@ def add(session: Session, body: NewProject, actor: Actor) -> Project:
     return project
 
 
-def edit(session: Session, slug: str, body: EditProject, actor: Actor) -> Project:
+def edit_project(session: Session, slug: str, body: EditProject, actor: Actor) -> Project:
     """Change a project against the version that was read; runs that have started go on as they began.
 
     Raises `NotFound`, `Invalid`, `StaleProject`.
     """
     _require_safe(body)
-    sent = {name: getattr(body, name) for name in body.model_fields_set if name != "version"}
-    empty = [name for name, value in sent.items() if value is None and name not in MAY_BE_NULL]
+    fields = {name: getattr(body, name) for name in body.model_fields_set if name != "version"}
+    empty = [name for name, value in fields.items() if value is None and name not in MAY_BE_NULL]
     if empty:
         raise Invalid("these fields cannot be empty", fields=dict.fromkeys(empty, "must not be null"))
-    before = {name: getattr(project_named(session, slug), name) for name in sent}
-    changed = session.scalar(
+    before = {name: getattr(get_project(session, slug), name) for name in fields}
+    project = session.scalar(
         update(Project)
         .where(Project.slug == slug, Project.version == body.version)
-        .values(version=Project.version + 1, **sent)
+        .values(version=Project.version + 1, **fields)
         .returning(Project)
         .execution_options(populate_existing=True, synchronize_session=False)
     )
-    if changed is None:
+    if project is None:
         raise StaleProject(project=slug)
-    difference = {name: [before[name], value] for name, value in sent.items() if before[name] != value}
+    difference = {name: [before[name], value] for name, value in fields.items() if before[name] != value}
     events.append(session, None, "project_edited", {"project": slug, "changes": difference}, actor)
-    return changed
+    return project
 
 
 def _require_safe(body: NewProject | EditProject) -> None:
@@ -108,25 +108,25 @@ def _require_safe(body: NewProject | EditProject) -> None:
             raise Invalid("files to link in are named relative to the project's folder", field="link_files", value=name)
 
 
-def project_named(session: Session, slug: str) -> Project:
+def get_project(session: Session, slug: str) -> Project:
     project = session.scalar(select(Project).where(Project.slug == slug))
     if project is None:
         raise NotFound(f"there is no project named {slug!r}", field="project")
     return project
 
 
-BY_NAME = select(Project).order_by(Project.name)
+PROJECTS_BY_NAME = select(Project).order_by(Project.name)
 
 
 @once_per_session
-def with_archived(session: Session) -> list[Project]:
+def list_all_projects(session: Session) -> list[Project]:
     """Every project there has been."""
-    return list(session.scalars(BY_NAME))
+    return list(session.scalars(PROJECTS_BY_NAME))
 
 
-def all_projects(session: Session) -> list[Project]:
+def list_projects(session: Session) -> list[Project]:
     """The projects in use."""
-    return [project for project in with_archived(session) if not project.archived]
+    return [project for project in list_all_projects(session) if not project.archived]
 
 
 # --------------------------------------------------------------------------------------------------- what is to become one
@@ -139,14 +139,14 @@ class NewDraft(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DraftResult:
     """What a door found at a draft's source: facts for the form, or why there are none."""
 
     facts: dict[str, Any] | None
     message: str
 
 
-def ask(session: Session, body: NewDraft, actor: Actor) -> ProjectDraft:
+def request_draft(session: Session, body: NewDraft, actor: Actor) -> ProjectDraft:
     """Ask for a look at what may become a project; a door answers within seconds, a clone takes as long as it takes."""
     clone = "://" in body.source or body.source.startswith("git@")
     if not clone and (not body.source.startswith("/") or ".." in body.source.split("/")):
@@ -159,20 +159,20 @@ def ask(session: Session, body: NewDraft, actor: Actor) -> ProjectDraft:
     return draft
 
 
-def draft(session: Session, number: int) -> ProjectDraft:
-    found = session.get(ProjectDraft, number)
-    if found is None:
+def get_draft(session: Session, number: int) -> ProjectDraft:
+    row = session.get(ProjectDraft, number)
+    if row is None:
         raise NotFound("That is no longer known: ask for it again.", draft=number)
-    return found
+    return row
 
 
-def wanted(session: Session, limit: int = 20) -> list[ProjectDraft]:
+def list_open_drafts(session: Session, limit: int = 20) -> list[ProjectDraft]:
     """Drafts that nobody has looked at yet, the oldest first."""
-    asked = select(ProjectDraft).where(ProjectDraft.state == DraftState.ASKED)
-    return list(session.scalars(asked.order_by(ProjectDraft.id).limit(limit)))
+    query = select(ProjectDraft).where(ProjectDraft.state == DraftState.ASKED)
+    return list(session.scalars(query.order_by(ProjectDraft.id).limit(limit)))
 
 
-def settle(session: Session, number: int, answer: Answer) -> None:
+def record_draft_result(session: Session, number: int, answer: DraftResult) -> None:
     """Write what was found; a draft that is gone or answered stays as it is."""
     state = DraftState.READY if answer.facts else DraftState.FAILED
     session.execute(

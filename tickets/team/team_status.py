@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from models import Agent, AgentKind, format_clock, now
 
 from . import agents, installed_programs, profiles
-from .installed_programs import Judgement
+from .installed_programs import ProgramStatus
 
-BEST = ("ok", "warning", "failed", "unknown")
+STATUS_ORDER = ("ok", "warning", "failed", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,32 +24,35 @@ class Member:
     fit: bool
 
 
-def members(session: Session) -> list[Member]:
+def list_team(session: Session) -> list[Member]:
     """The team; who could begin at once comes first."""
-    busy, judged = agents.load(session), programs_by_profile(session)
-    found = [_member(row, busy.get(row.name, 0), judged.get(row.profile or "")) for row in agents.members(session)]
-    return sorted(found, key=lambda member: not member.fit)
+    busy, statuses = agents.count_live_runs(session), load_program_statuses(session)
+    team = [
+        _build_member(row, busy.get(row.name, 0), statuses.get(row.profile or ""))
+        for row in agents.list_members(session)
+    ]
+    return sorted(team, key=lambda member: not member.fit)
 
 
-def programs_by_profile(session: Session) -> dict[str, Judgement]:
+def load_program_statuses(session: Session) -> dict[str, ProgramStatus]:
     """What is known of the program of each profile; of several machines, that of the best one."""
-    seen = sorted(
-        (installed_programs.judge(row) for row in installed_programs.known(session)),
-        key=lambda each: -BEST.index(each.status),
+    statuses = sorted(
+        (installed_programs.assess_program(row) for row in installed_programs.list_programs(session)),
+        key=lambda each: -STATUS_ORDER.index(each.status),
     )
-    by_name = {each.name: each for each in seen}
-    return {each.name: by_name[each.program] for each in profiles.profiles(session) if each.program in by_name}
+    by_name = {entry.name: entry for entry in statuses}
+    return {entry.name: by_name[entry.program] for entry in profiles.list_profiles(session) if entry.program in by_name}
 
 
-def _member(row: Agent, busy: int, program: Judgement | None) -> Member:
-    why = _hindrance(row, program)
-    if why is None:
+def _build_member(row: Agent, busy: int, program: ProgramStatus | None) -> Member:
+    reason = _explain_unavailable(row, program)
+    if reason is None:
         free = busy < row.capacity
         return Member(row.name, row.title, f"{'free' if free else 'busy'}, {busy} of {row.capacity} at work", free)
-    return Member(row.name, row.title, why, row.kind is AgentKind.HUMAN)
+    return Member(row.name, row.title, reason, row.kind is AgentKind.HUMAN)
 
 
-def _hindrance(row: Agent, program: Judgement | None) -> str | None:
+def _explain_unavailable(row: Agent, program: ProgramStatus | None) -> str | None:
     """Why Mission Control does not start it; None for one that it does."""
     if row.kind is AgentKind.HUMAN:
         return "a person"
@@ -57,10 +60,10 @@ def _hindrance(row: Agent, program: Judgement | None) -> str | None:
         return "not started by Mission Control"
     if row.cooldown_until and row.cooldown_until > now():
         return f"rests until {format_clock(row.cooldown_until)}"
-    return _fault(program) if program is not None and program.status != "ok" else None
+    return _describe_fault(program) if program is not None and program.status != "ok" else None
 
 
-def _fault(program: Judgement) -> str:
+def _describe_fault(program: ProgramStatus) -> str:
     if program.status != "warning":
         return f"{program.name} is not found"
     return "not logged in" if "not logged in" in program.detail else f"{program.name} does not work"

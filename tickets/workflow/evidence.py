@@ -25,18 +25,18 @@ class Shortfall:
     detail: str
 
 
-class Observed(BaseModel):
+class ObservationModel(BaseModel):
     """A part of what a wrapper has seen; what a newer one adds is passed over."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class SeenCommit(Observed):
+class ObservedCommit(ObservationModel):
     sha: Prose
     subject: Prose = ""
 
 
-class SeenCheck(Observed):
+class ObservedCheck(ObservationModel):
     argv: list[Prose]
     exit_code: int | None = None
     seconds: float = 0
@@ -45,72 +45,81 @@ class SeenCheck(Observed):
     timed_out: bool = False
 
 
-class Observations(Observed):
+class Observations(ObservationModel):
     """What Mission Control saw for itself in a run's workspace; see `workers.repository.observe`."""
 
     base_sha: Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")] | None = None
     head_sha: Prose | None = None
-    commits: list[SeenCommit] = []
+    commits: list[ObservedCommit] = []
     files_changed: int = 0
     insertions: int = 0
     deletions: int = 0
     diff_sha256: Prose | None = None
     dirty: list[Prose] = []
-    check: SeenCheck | None = None
-    check_base: SeenCheck | None = None
+    check: ObservedCheck | None = None
+    check_base: ObservedCheck | None = None
     error: Prose | None = None
 
 
-def of(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evidence]:
+def list_evidence(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evidence]:
     """All evidence of a ticket, or of one of its runs, oldest first."""
     query = select(Evidence).where(Evidence.ticket_id == ticket_id).order_by(Evidence.id)
     return list(session.scalars(query.where(Evidence.run_id == run_id) if run_id else query))
 
 
 SUBMITTERS = select(Run.ticket_id, Run.agent).where(
-    in_ids(Run.ticket_id, "tickets"), Run.outcome.in_(ticket_phases.SUBMITTED)
+    in_ids(Run.ticket_id, "tickets"), Run.outcome.in_(ticket_phases.SUBMITTED_OUTCOMES)
 )
 
 
-def submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[str]]:
+def find_submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[str]]:
     """For each of these tickets, the agents whose work was submitted: none of them may approve it."""
-    found: dict[int, set[str]] = {}
+    agents_by_ticket: dict[int, set[str]] = {}
     for ticket_id, agent in fetch_rows(session, SUBMITTERS, tickets=ticket_ids):
-        found.setdefault(ticket_id, set()).add(agent)
-    return found
+        agents_by_ticket.setdefault(ticket_id, set()).add(agent)
+    return agents_by_ticket
 
 
-def claim(session: Session, run: Run, claims: list[dict[str, Any]]) -> None:
+def record_claims(session: Session, run: Run, claims: list[dict[str, Any]]) -> None:
     """Record what the worker says, as said."""
-    for said in claims:
+    for claim in claims:
         session.add(
             Evidence(
                 ticket_id=run.ticket_id,
                 run_id=run.id,
-                kind=said.get("kind") or "claim",
+                kind=claim.get("kind") or "claim",
                 source=EvidenceSource.CLAIM,
                 status=EvidenceStatus.UNKNOWN,
-                summary=said["text"],
-                item=said.get("item"),
+                summary=claim["text"],
+                item=claim.get("item"),
                 author=run.agent,
             )
         )
 
 
-def observe(session: Session, run: Run, seen: dict[str, Any]) -> None:
+def record_observations(session: Session, run: Run, observations: dict[str, Any]) -> None:
     """Record MC's own observations of a run's workspace as facts: commits, diff, uncommitted files, check command.
 
     `seen` has the shape of `Observations`.
     """
-    facts = [_unobservable(seen)] if seen.get("error") else [_commits(seen), _diff(seen), *_dirty(seen), *_check(seen)]
+    facts = (
+        [_describe_error(observations)]
+        if observations.get("error")
+        else [
+            _describe_commits(observations),
+            _describe_diff(observations),
+            *_describe_uncommitted(observations),
+            *_describe_check(observations),
+        ]
+    )
     for fact in facts:
-        record(session, run.ticket_id, run.id, fact)
+        record_fact(session, run.ticket_id, run.id, fact)
 
 
 Fact = tuple[str, EvidenceStatus, str, dict[str, Any] | None]
 
 
-def record(session: Session, ticket_id: int, run_id: int, fact: Fact) -> None:
+def record_fact(session: Session, ticket_id: int, run_id: int, fact: Fact) -> None:
     """Record what MC itself saw or did: kind, status, summary, data."""
     kind, status, summary, data = fact
     session.add(
@@ -128,77 +137,83 @@ def record(session: Session, ticket_id: int, run_id: int, fact: Fact) -> None:
     session.flush()
 
 
-def _unobservable(seen: dict[str, Any]) -> Fact:
-    return "observation", EvidenceStatus.FAILED, f"The workspace could not be observed: {seen['error']}", None
+def _describe_error(observations: dict[str, Any]) -> Fact:
+    return "observation", EvidenceStatus.FAILED, f"The workspace could not be observed: {observations['error']}", None
 
 
-def _commits(seen: dict[str, Any]) -> Fact:
-    commits = seen.get("commits") or []
+def _describe_commits(observations: dict[str, Any]) -> Fact:
+    commits = observations.get("commits") or []
     if not commits:
-        return "commit", EvidenceStatus.MISSING, "No commit on the branch", {"head_sha": seen.get("head_sha")}
+        return "commit", EvidenceStatus.MISSING, "No commit on the branch", {"head_sha": observations.get("head_sha")}
     word = "commit" if len(commits) == 1 else "commits"
     return (
         "commit",
         EvidenceStatus.OK,
         f"{len(commits)} {word} on the branch",
-        {"head_sha": seen.get("head_sha"), "commits": commits},
+        {"head_sha": observations.get("head_sha"), "commits": commits},
     )
 
 
-def _diff(seen: dict[str, Any]) -> Fact:
-    files, plus, minus = seen.get("files_changed") or 0, seen.get("insertions") or 0, seen.get("deletions") or 0
+def _describe_diff(observations: dict[str, Any]) -> Fact:
+    files, plus, minus = (
+        observations.get("files_changed") or 0,
+        observations.get("insertions") or 0,
+        observations.get("deletions") or 0,
+    )
     status = EvidenceStatus.OK if files else EvidenceStatus.MISSING
     word = "file" if files == 1 else "files"
     keys = ("files_changed", "insertions", "deletions", "diff_sha256")
-    return "diff", status, f"{files} {word} changed, +{plus} −{minus}", {key: seen.get(key) for key in keys}
+    return "diff", status, f"{files} {word} changed, +{plus} −{minus}", {key: observations.get(key) for key in keys}
 
 
-def _dirty(seen: dict[str, Any]) -> list[Fact]:
-    left = seen.get("dirty") or []
-    word = "file" if len(left) == 1 else "files"
+def _describe_uncommitted(observations: dict[str, Any]) -> list[Fact]:
+    paths = observations.get("dirty") or []
+    word = "file" if len(paths) == 1 else "files"
     return (
-        [("uncommitted", EvidenceStatus.FAILED, f"{len(left)} {word} not committed", {"paths": left})] if left else []
+        [("uncommitted", EvidenceStatus.FAILED, f"{len(paths)} {word} not committed", {"paths": paths})]
+        if paths
+        else []
     )
 
 
-def _check(seen: dict[str, Any]) -> list[Fact]:
-    check = seen.get("check")
+def _describe_check(observations: dict[str, Any]) -> list[Fact]:
+    check = observations.get("check")
     if not check:
         return []
     command, code = " ".join(check["argv"]), check.get("exit_code")
     status = EvidenceStatus.OK if code == 0 else EvidenceStatus.FAILED
     ending = "timed out" if check.get("timed_out") else f"exit {code}"
-    base = seen.get("check_base")
+    base = observations.get("check_base")
     before = " — it failed before this work too" if base and base.get("exit_code") not in (0, None) else ""
     return [("check", status, f"`{command}`: {ending}{before}", {"check": check, "check_base": base})]
 
 
-def shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
+def find_shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
     """What keeps this ticket from being complete: failed or missing facts of its last run, and unmet acceptance items.
 
     Acceptance is of the whole ticket: it counts in its last phase.
     """
-    unmet = [Shortfall("acceptance", item["text"]) for item in ticket.acceptance if not item.get("met")]
-    if unmet and not ticket_phases.is_last(session, ticket):
-        unmet = []
+    unmet_items = [Shortfall("acceptance", item["text"]) for item in ticket.acceptance if not item.get("met")]
+    if unmet_items and not ticket_phases.is_last(session, ticket):
+        unmet_items = []
     run = session.scalar(select(Run).where(Run.ticket_id == ticket.id).order_by(Run.generation.desc()).limit(1))
     project = session.get(Project, ticket.project_id) if ticket.project_id else None
     if run is None or project is None:
-        return unmet
-    rows = [row for row in of(session, ticket.id, run.id) if row.source is EvidenceSource.FACT]
+        return unmet_items
+    rows = [row for row in list_evidence(session, ticket.id, run.id) if row.source is EvidenceSource.FACT]
     failed = [Shortfall(row.kind, row.summary) for row in rows if row.status is not EvidenceStatus.OK]
     kinds = {row.kind for row in rows}
-    wanted = ["commit", *(["check"] if project.check_command else [])]
+    required_kinds = ["commit", *(["check"] if project.check_command else [])]
     absent = [
         Shortfall(kind, f"MC has not observed any {kind}")
-        for kind in wanted
+        for kind in required_kinds
         if kind not in kinds and "observation" not in kinds
     ]
-    return failed + absent + unmet
+    return failed + absent + unmet_items
 
 
 def require_complete(session: Session, ticket: Ticket) -> None:
-    missing = shortfalls(session, ticket)
+    missing = find_shortfalls(session, ticket)
     if missing:
         lacking = "; ".join(shortfall.detail for shortfall in missing)
         raise EvidenceMissing(

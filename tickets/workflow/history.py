@@ -12,32 +12,35 @@ from tickets.shared import events
 from . import ticket_phases
 
 View = dict[str, Any]
-REASONS = ("reason", "note", "waive", "body", "next_action", "choice")
-SHOWN = 50
+REASON_KEYS = ("reason", "note", "waive", "body", "next_action", "choice")
+PAGE_SIZE = 50
 
 
-def log(session: Session, ticket: Ticket, before: int | None = None) -> list[View]:
+def list_history(session: Session, ticket: Ticket, before: int | None = None) -> list[View]:
     """A page of the routing log, newest first; page on with `before` = the last seq seen."""
-    return [_entry(event) for event in events.own(session, ticket.id, ticket_phases.HOLDING, before, SHOWN)]
+    return [
+        _build_entry(event)
+        for event in events.list_own(session, ticket.id, ticket_phases.HOLDER_EVENTS, before, PAGE_SIZE)
+    ]
 
 
-def _entry(event: TicketEvent) -> View:
-    said = event.payload_json
+def _build_entry(event: TicketEvent) -> View:
+    payload = event.payload_json
     return {
         "seq": event.seq,
         "at": event.ts,
-        "what": said.get("move") or event.event_type.removeprefix("ticket_").replace("_", " "),
-        "from": said.get("from"),
-        "to": said.get("to") or said.get("status"),
+        "what": payload.get("move") or event.event_type.removeprefix("ticket_").replace("_", " "),
+        "from": payload.get("from"),
+        "to": payload.get("to") or payload.get("status"),
         "actor": event.actor,
-        "owner": said.get("owner"),
-        "phase": said.get("phase"),
-        "reason": next((str(said[name]) for name in REASONS if said.get(name)), None),
+        "owner": payload.get("owner"),
+        "phase": payload.get("phase"),
+        "reason": next((str(payload[name]) for name in REASON_KEYS if payload.get(name)), None),
         "run": event.run_id,
     }
 
 
-def console_line(session: Session, run: Run) -> str:
+def format_console_line(session: Session, run: Run) -> str:
     """Who worked in the pane, with what: agent · program/provider/model."""
     profile = session.get(Profile, run.profile) if run.profile else None
     parts = (run.program, profile.provider if profile else None, profile.model if profile else None)

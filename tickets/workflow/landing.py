@@ -34,14 +34,14 @@ from tickets.team import installed_programs
 
 from . import ticket_phases
 
-WAYS = {
+OPTION_LABELS = {
     Landing.LEAVE: "Leave the branch",
     Landing.MERGE: "Merge",
     Landing.SQUASH: "Squash",
     Landing.PUSH: "Push the branch",
     Landing.PULL_REQUEST: "Open a pull request",
 }
-APPROVE = {
+APPROVE_LABELS = {
     Landing.LEAVE: "Approve, leave the branch",
     Landing.MERGE: "Approve and merge",
     Landing.SQUASH: "Approve and squash",
@@ -49,19 +49,19 @@ APPROVE = {
     Landing.PULL_REQUEST: "Approve and open a pull request",
 }
 """What a button says that approves in this way."""
-DOING = {
+PROGRESS_TEXTS = {
     Landing.MERGE: "merging into {base}",
     Landing.SQUASH: "squashing onto {base}",
     Landing.PUSH: "pushing the branch",
     Landing.PULL_REQUEST: "opening a pull request",
 }
-UNDONE = {
+FAILURE_TEXTS = {
     Landing.MERGE: "not merged into {base}",
     Landing.SQUASH: "not squashed onto {base}",
     Landing.PUSH: "the branch was not pushed",
     Landing.PULL_REQUEST: "no pull request was opened",
 }
-NOTHING = (
+NOTHING_TO_LAND = (
     "{ticket} has nothing to land: another phase follows, or Mission Control has seen no commit of it. Approve it"
     " without a way to land."
 )
@@ -71,7 +71,7 @@ NO_FORGE = (
 )
 
 
-class Work(Body):
+class LandableWork(Body):
     """What there is to land: the last commit that Mission Control saw the ticket's newest run make, and its project's policy."""
 
     run: int
@@ -83,7 +83,7 @@ class Work(Body):
     policy: Landing
 
 
-class Plan(Work):
+class LandingPlan(LandableWork):
     """A landing that was decided, as it is kept with its ticket: by which policy, for this once.
 
     `key` tells it from every other one of that ticket.
@@ -100,97 +100,109 @@ class Plan(Work):
     reason: str | None = None
 
     @property
-    def doing(self) -> str:
-        return DOING[self.policy].format(base=self.base)
+    def progress_text(self) -> str:
+        return PROGRESS_TEXTS[self.policy].format(base=self.base)
 
     @property
-    def undone(self) -> str:
-        return UNDONE[self.policy].format(base=self.base)
+    def failure_text(self) -> str:
+        return FAILURE_TEXTS[self.policy].format(base=self.base)
 
 
-PLACED = (
+IN_REPOSITORY = (
     in_ids(Run.ticket_id, "tickets"),
     Run.repository.is_not(None),
     Run.branch.is_not(None),
 )
-COMMIT = (Evidence.kind == "commit", Evidence.source == EvidenceSource.FACT, Evidence.status == EvidenceStatus.OK)
-WORKED = (
+OBSERVED_COMMIT = (
+    Evidence.kind == "commit",
+    Evidence.source == EvidenceSource.FACT,
+    Evidence.status == EvidenceStatus.OK,
+)
+LANDABLE_RUNS = (
     select(Run, Evidence.data, Project)
     .join(Ticket, Ticket.id == Run.ticket_id)
     .join(Project, Project.id == Ticket.project_id)
     .join(Evidence, (Evidence.ticket_id == Run.ticket_id) & (Evidence.run_id == Run.id))
-    .where(Run.id.in_(select(func.max(Run.id)).where(*PLACED).group_by(Run.ticket_id)), *COMMIT)
+    .where(Run.id.in_(select(func.max(Run.id)).where(*IN_REPOSITORY).group_by(Run.ticket_id)), *OBSERVED_COMMIT)
 )
 
 
-def works(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, Work]:
+def find_landable_work(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, LandableWork]:
     """What there is to land of each of these tickets once it is complete; absent where another phase follows."""
     ids = [ticket.id for ticket in tickets if ticket.project_id]
     if not ids:
         return {}
-    found = {
-        run.ticket_id: _work(run, data, project)
-        for run, data, project in session.execute(WORKED, {"tickets": ids})
+    work_by_ticket = {
+        run.ticket_id: _build_work(run, data, project)
+        for run, data, project in session.execute(LANDABLE_RUNS, {"tickets": ids})
         if data
     }
-    return {ticket_id: found[ticket_id] for ticket_id in found.keys() - ticket_phases.with_later(session, ids)}
+    return {
+        ticket_id: work_by_ticket[ticket_id]
+        for ticket_id in work_by_ticket.keys() - ticket_phases.find_with_later(session, ids)
+    }
 
 
-def _work(run: Run, seen: dict[str, Any], project: Project) -> Work:
-    return Work(
+def _build_work(run: Run, observed: dict[str, Any], project: Project) -> LandableWork:
+    return LandableWork(
         run=run.id,
         host=run.host,
         repository=run.repository or "",
         branch=run.branch or "",
-        commit=seen["head_sha"],
+        commit=observed["head_sha"],
         base=project.base_branch,
         policy=project.landing,
     )
 
 
-def ways(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, tuple[Landing, ...]]:
+def find_landing_options(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, tuple[Landing, ...]]:
     """The ways in which each of these tickets may be approved, its project's own first; absent where nothing is to land."""
-    reviewed = [each for each in tickets if each.status is TicketStatus.IN_REVIEW and not is_pending(each)]
-    found = works(session, reviewed)
-    lacking = installed_programs.lacking(session, installed_programs.FORGES) if found else set()
-    return {ticket_id: _ways(work, lacking) for ticket_id, work in found.items()}
+    reviewed = [ticket for ticket in tickets if ticket.status is TicketStatus.IN_REVIEW and not is_pending(ticket)]
+    work_by_ticket = find_landable_work(session, reviewed)
+    hosts_without_forge = (
+        installed_programs.find_hosts_without(session, installed_programs.FORGE_CLIENTS) if work_by_ticket else set()
+    )
+    return {ticket_id: _list_options(work, hosts_without_forge) for ticket_id, work in work_by_ticket.items()}
 
 
-def _ways(work: Work, lacking: set[str]) -> tuple[Landing, ...]:
+def _list_options(work: LandableWork, hosts_without_forge: set[str]) -> tuple[Landing, ...]:
     """All but what this machine has no program for; where it is the policy, its approval says what to do."""
-    impossible = {Landing.PULL_REQUEST} if work.host in lacking else set()
-    return (work.policy, *(way for way in APPROVE if way is not work.policy and way not in impossible))
+    impossible = {Landing.PULL_REQUEST} if work.host in hosts_without_forge else set()
+    return (
+        work.policy,
+        *(option for option in APPROVE_LABELS if option is not work.policy and option not in impossible),
+    )
 
 
-def plan(
+def plan_landing(
     session: Session,
     ticket: Ticket,
     actor: Actor,
-    wanted: Landing | None = None,
+    option: Landing | None = None,
     waived: str | None = None,
-) -> Plan | None:
+) -> LandingPlan | None:
     """How this ticket is to be landed now that it is complete; None where nothing is. `wanted` overrides the policy.
 
     Raises `CannotLand`, `Forbidden`.
     """
-    work = works(session, [ticket]).get(ticket.id)
-    policy = wanted or (work.policy if work else Landing.LEAVE)
+    work = find_landable_work(session, [ticket]).get(ticket.id)
+    policy = option or (work.policy if work else Landing.LEAVE)
     if work is not None and policy is not work.policy and actor.kind is not ActorKind.HUMAN:
         raise Forbidden("Only a person chooses another way to land than the project's own.", landing=work.policy.value)
     if policy is Landing.LEAVE:
         return None
     if work is None:
-        raise CannotLand(NOTHING.format(ticket=ticket.identifier), ticket=ticket.identifier)
+        raise CannotLand(NOTHING_TO_LAND.format(ticket=ticket.identifier), ticket=ticket.identifier)
     if policy is Landing.PULL_REQUEST and actor.kind is not ActorKind.RUN:
         _require_forge(session, ticket, work)
-    said: dict[str, Any] = {"policy": policy, "waived": waived, "by": actor.name, "since": now()}
-    said |= {"approved": actor.kind is not ActorKind.RUN, "key": ticket.version + 1}
-    return Plan.model_validate(work.model_dump() | said)
+    decision: dict[str, Any] = {"policy": policy, "waived": waived, "by": actor.name, "since": now()}
+    decision |= {"approved": actor.kind is not ActorKind.RUN, "key": ticket.version + 1}
+    return LandingPlan.model_validate(work.model_dump() | decision)
 
 
-def _require_forge(session: Session, ticket: Ticket, work: Work) -> None:
+def _require_forge(session: Session, ticket: Ticket, work: LandableWork) -> None:
     """Not asked when a run completes its ticket: that report must not be refused, and the door says the same."""
-    if work.host in installed_programs.lacking(session, installed_programs.FORGES):
+    if work.host in installed_programs.find_hosts_without(session, installed_programs.FORGE_CLIENTS):
         raise CannotLand(NO_FORGE.format(host=work.host), ticket=ticket.identifier)
 
 
@@ -201,25 +213,25 @@ def is_pending(ticket: AnyTicket) -> bool:
     return ticket.landing is LandingState.PENDING
 
 
-def of(ticket: AnyTicket) -> Plan | None:
+def get_plan(ticket: AnyTicket) -> LandingPlan | None:
     """The landing that was decided for a ticket, pending or failed."""
-    return Plan.model_validate(ticket.landing_plan) if ticket.landing_plan else None
+    return LandingPlan.model_validate(ticket.landing_plan) if ticket.landing_plan else None
 
 
-def pending(plan: Plan) -> dict[str, Any]:
+def build_pending_values(plan: LandingPlan) -> dict[str, Any]:
     """The values of a ticket that is to be landed."""
     return {"landing": LandingState.PENDING, "landing_plan": plan.model_dump(mode="json")}
 
 
-def failed(ticket: Ticket, reason: str) -> dict[str, Any]:
+def build_failed_values(ticket: Ticket, reason: str) -> dict[str, Any]:
     """The values of a ticket whose landing needs a person."""
     return {"landing": LandingState.FAILED, "landing_plan": {**(ticket.landing_plan or {}), "reason": reason}}
 
 
-def told(ticket: AnyTicket) -> str | None:
+def describe_landing(ticket: AnyTicket) -> str | None:
     """`Approved by alice; merging into main.`, or what went wrong and what to do; None where nothing is landed."""
-    plan = of(ticket)
+    plan = get_plan(ticket)
     if plan is None:
         return None
-    said = f"{'Approved' if plan.approved else 'Completed'} by {plan.by}"
-    return f"{said}, but {plan.undone}. {plan.reason}" if plan.reason else f"{said}; {plan.doing}."
+    text = f"{'Approved' if plan.approved else 'Completed'} by {plan.by}"
+    return f"{text}, but {plan.failure_text}. {plan.reason}" if plan.reason else f"{text}; {plan.progress_text}."

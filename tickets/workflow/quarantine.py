@@ -14,11 +14,11 @@ from tickets.shared.actors import Actor
 from tickets.shared.errors import ClaimLost
 from tickets.shared.lookup import get_run
 
-CAP = 64_000
+MAX_CHARACTERS = 64_000
 
 
-def keep(session: Session, run: Run, kind: str, reason: str, payload: Any) -> None:
-    text = json.dumps(payload, ensure_ascii=False)[:CAP]
+def store_payload(session: Session, run: Run, kind: str, reason: str, payload: Any) -> None:
+    text = json.dumps(payload, ensure_ascii=False)[:MAX_CHARACTERS]
     session.add(Quarantined(ticket_id=run.ticket_id, run_id=run.id, kind=kind, reason=reason, payload=text))
     events.append(
         session,
@@ -35,7 +35,7 @@ def refuse_late(session: Session, run_id: int, kind: str, payload: Any) -> Claim
     run = get_run(session, run_id)
     if run.state is not RunState.ENDED:
         return None
-    keep(session, run, kind, "the run has already ended", payload)
+    store_payload(session, run, kind, "the run has already ended", payload)
     return ClaimLost(run=run_id)
 
 
@@ -47,7 +47,7 @@ OF_TICKET = (
 )
 
 
-def of(session: Session, ticket_id: int, limit: int = 50, run_id: int | None = None) -> list[Quarantined]:
+def list_quarantined(session: Session, ticket_id: int, limit: int = 50, run_id: int | None = None) -> list[Quarantined]:
     """What is kept of a ticket, or of one of its runs, newest first."""
     query = OF_TICKET.where(Quarantined.run_id == run_id) if run_id else OF_TICKET
     return list(session.scalars(query, {"ticket": ticket_id, "limit": limit}))

@@ -11,16 +11,16 @@ from database import fetch_rows, in_ids
 from models import TERMINAL, RelationKind, Run, Ticket, TicketRelationship
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Conflict, Invalid, NotFound
+from tickets.shared.errors import ConflictError, Invalid, NotFound
 
-ORDERED = {
+DIRECTED_KINDS = {
     RelationKind.BLOCKS,
     RelationKind.CHILD_OF,
     RelationKind.CAUSED_BY,
     RelationKind.DUPLICATE_OF,
     RelationKind.FORK_OF,
 }
-REVERSED = {
+REVERSED_WORDS = {
     "blocks": "blocked by",
     "duplicate_of": "duplicated by",
     "caused_by": "causes",
@@ -31,11 +31,11 @@ REVERSED = {
 }
 
 
-SAID = {
+KIND_BY_WORD = {
     said: (kind, turned)
     for kind in RelationKind
-    for said, turned in ((kind.value, False), (REVERSED[kind.value].replace(" ", "_"), True))
-    if kind in ORDERED or not turned
+    for said, turned in ((kind.value, False), (REVERSED_WORDS[kind.value].replace(" ", "_"), True))
+    if kind in DIRECTED_KINDS or not turned
 }
 """Every way of saying a relationship from one of its ends: its kind, and whether it begins at the other end."""
 
@@ -52,72 +52,76 @@ class Relation:
     status: str
 
 
-def relate(session: Session, ticket_id: int, said: str, other_id: int, actor: Actor) -> TicketRelationship:
+def relate(session: Session, ticket_id: int, word: str, other_id: int, actor: Actor) -> TicketRelationship:
     """As `add`, in the words of either end: `blocked_by` too. Raises what that raises."""
-    kind, turned = SAID.get(said, (said, False))
-    return add(session, *((other_id, kind, ticket_id) if turned else (ticket_id, kind, other_id)), actor)
+    kind, is_reversed = KIND_BY_WORD.get(word, (word, False))
+    return add_relationship(
+        session, *((other_id, kind, ticket_id) if is_reversed else (ticket_id, kind, other_id)), actor
+    )
 
 
-def add(session: Session, ticket_id: int, kind: str, other_id: int, actor: Actor) -> TicketRelationship:
+def add_relationship(session: Session, ticket_id: int, kind: str, other_id: int, actor: Actor) -> TicketRelationship:
     """Raises `Invalid` for an unknown kind or the ticket itself, `Conflict` for a repetition, a cycle or a late fork."""
-    relation = _kind(kind)
+    relation = _parse_kind(kind)
     if ticket_id == other_id:
         raise Invalid("a ticket has no relationship with itself", field="ticket")
-    if _is_said(session, relation, ticket_id, other_id):
-        raise Conflict("these tickets already have that relationship", field="ticket")
+    if _exists(session, relation, ticket_id, other_id):
+        raise ConflictError("these tickets already have that relationship", field="ticket")
     if relation is RelationKind.FORK_OF:
-        _require_unbegun(session, ticket_id)
-    if relation in ORDERED and reaches(session, relation, other_id, ticket_id):
+        _require_no_runs(session, ticket_id)
+    if relation in DIRECTED_KINDS and is_reachable(session, relation, other_id, ticket_id):
         words = relation.value.replace("_", " ")
-        raise Conflict(
+        raise ConflictError(
             f"that would make a cycle of “{words}”: read on from the other ticket, one comes back to this one",
             field="ticket",
         )
     row = TicketRelationship(ticket_id=ticket_id, kind=relation, other_id=other_id, author=actor.name)
     session.add(row)
     session.flush()
-    _tell(session, "relationship_added", (row.id, ticket_id, relation, other_id), actor)
+    _append_events(session, "relationship_added", (row.id, ticket_id, relation, other_id), actor)
     return row
 
 
-def _is_said(session: Session, kind: RelationKind, ticket_id: int, other_id: int) -> bool:
+def _exists(session: Session, kind: RelationKind, ticket_id: int, other_id: int) -> bool:
     """Whether this is on record; what holds both ways is, from whichever end it was said."""
-    ends = [(ticket_id, other_id)] if kind in ORDERED else [(ticket_id, other_id), (other_id, ticket_id)]
+    ends = [(ticket_id, other_id)] if kind in DIRECTED_KINDS else [(ticket_id, other_id), (other_id, ticket_id)]
     pair = tuple_(TicketRelationship.ticket_id, TicketRelationship.other_id)
     same = select(TicketRelationship.id).where(TicketRelationship.kind == kind, pair.in_(ends))
     return session.scalar(same.limit(1)) is not None
 
 
-def _require_unbegun(session: Session, ticket_id: int) -> None:
+def _require_no_runs(session: Session, ticket_id: int) -> None:
     """A fork begins with its ticket's first run, and with one conversation."""
     if session.scalar(select(Run.id).where(Run.ticket_id == ticket_id).limit(1)) is not None:
-        raise Conflict("only a ticket that was never worked on can begin as a fork: make a new one", field="kind")
+        raise ConflictError("only a ticket that was never worked on can begin as a fork: make a new one", field="kind")
     forks = TicketRelationship.ticket_id == ticket_id, TicketRelationship.kind == RelationKind.FORK_OF
     if session.scalar(select(TicketRelationship.id).where(*forks).limit(1)) is not None:
-        raise Conflict("this ticket is a fork of another one already", field="kind")
+        raise ConflictError("this ticket is a fork of another one already", field="kind")
 
 
-def _tell(session: Session, event: str, link: tuple[int, int, RelationKind, int], actor: Actor) -> None:
+def _append_events(session: Session, event: str, link: tuple[int, int, RelationKind, int], actor: Actor) -> None:
     """An event on each of the two tickets, in the words of its side."""
     number, first, kind, second = link
-    named = session.execute(select(Ticket.id, Ticket.identifier).where(Ticket.id.in_((first, second))))
-    names = {ticket_id: identifier for ticket_id, identifier in named}  # noqa: C416 - rows are not pairs to mypy
+    rows = session.execute(select(Ticket.id, Ticket.identifier).where(Ticket.id.in_((first, second))))
+    names = {ticket_id: identifier for ticket_id, identifier in rows}  # noqa: C416 - rows are not pairs to mypy
     words = kind.value.replace("_", " ")
-    for mine, theirs, said in ((first, second, words), (second, first, REVERSED[kind.value])):
-        payload = {"relationship": number, "kind": said, "other": names[theirs]}
-        events.append(session, mine, event, payload, actor)
+    for ticket_id, other_id, side_words in ((first, second, words), (second, first, REVERSED_WORDS[kind.value])):
+        payload = {"relationship": number, "kind": side_words, "other": names[other_id]}
+        events.append(session, ticket_id, event, payload, actor)
 
 
-def _kind(kind: str) -> RelationKind:
+def _parse_kind(kind: str) -> RelationKind:
     try:
         return RelationKind(kind)
     except ValueError:
         raise Invalid(
-            "that is not a kind of relationship", field="kind", kinds=[known.value for known in RelationKind]
+            "that is not a kind of relationship",
+            field="kind",
+            kinds=[relation_kind.value for relation_kind in RelationKind],
         ) from None
 
 
-def reaches(session: Session, kind: RelationKind, start: int, goal: int) -> bool:
+def is_reachable(session: Session, kind: RelationKind, start: int, goal: int) -> bool:
     """Whether one comes from `start` to `goal` along relationships of this kind."""
     walk = select(TicketRelationship.other_id.label("id")).where(
         TicketRelationship.ticket_id == start, TicketRelationship.kind == kind
@@ -128,35 +132,35 @@ def reaches(session: Session, kind: RelationKind, start: int, goal: int) -> bool
     return bool(session.scalar(select(func.count()).select_from(reached).where(reached.c.id == goal)))
 
 
-def remove(session: Session, ticket_id: int, relationship_id: int, actor: Actor) -> None:
+def remove_relationship(session: Session, ticket_id: int, relationship_id: int, actor: Actor) -> None:
     ends = or_(TicketRelationship.ticket_id == ticket_id, TicketRelationship.other_id == ticket_id)
     row = session.scalar(select(TicketRelationship).where(TicketRelationship.id == relationship_id, ends))
     if row is None:
         raise NotFound("there is no such relationship on this ticket", relationship=relationship_id)
     session.execute(delete(TicketRelationship).where(TicketRelationship.id == row.id))
-    _tell(session, "relationship_removed", (row.id, row.ticket_id, row.kind, row.other_id), actor)
+    _append_events(session, "relationship_removed", (row.id, row.ticket_id, row.kind, row.other_id), actor)
 
 
-HERE, THERE = TicketRelationship.ticket_id, TicketRelationship.other_id
+THIS_END, OTHER_END = TicketRelationship.ticket_id, TicketRelationship.other_id
 OF_TICKET = (
     select(TicketRelationship, Ticket.identifier, Ticket.title, Ticket.status)
-    .join(Ticket, Ticket.id == case((bindparam("ticket") == HERE, THERE), else_=HERE))
-    .where(or_(bindparam("ticket") == HERE, bindparam("ticket") == THERE))
+    .join(Ticket, Ticket.id == case((bindparam("ticket") == THIS_END, OTHER_END), else_=THIS_END))
+    .where(or_(bindparam("ticket") == THIS_END, bindparam("ticket") == OTHER_END))
     .order_by(TicketRelationship.id)
 )
 
 
-def of(session: Session, ticket_id: int) -> list[Relation]:
+def list_relations(session: Session, ticket_id: int) -> list[Relation]:
     """Every relationship of a ticket, from either end, said from its own side."""
     return [
-        Relation(row.id, row.kind.value, _words(row, ticket_id), identifier, title, status.value)
+        Relation(row.id, row.kind.value, _describe_kind(row, ticket_id), identifier, title, status.value)
         for row, identifier, title, status in session.execute(OF_TICKET, {"ticket": ticket_id})
     ]
 
 
-def _words(row: TicketRelationship, ticket_id: int) -> str:
+def _describe_kind(row: TicketRelationship, ticket_id: int) -> str:
     """The kind as it is said of this end."""
-    return row.kind.value.replace("_", " ") if row.ticket_id == ticket_id else REVERSED[row.kind.value]
+    return row.kind.value.replace("_", " ") if row.ticket_id == ticket_id else REVERSED_WORDS[row.kind.value]
 
 
 OPEN_BLOCKERS = (
@@ -171,7 +175,7 @@ OPEN_BLOCKERS = (
 )
 
 
-def open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, list[str]]:
+def find_open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, list[str]]:
     """For each of these tickets, the identifiers of unfinished tickets that block it."""
     if not ticket_ids:
         return {}

@@ -22,25 +22,25 @@ from models import (
     now,
 )
 from tickets.shared.inputs import Wake
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from tickets.team import agents
 
-CLOCKED = {WakeKind.TIME, WakeKind.USAGE_RESET}
+CLOCK_KINDS = {WakeKind.TIME, WakeKind.USAGE_RESET}
 
 
-def columns(session: Session, wake: Wake) -> dict[str, Any]:
+def build_columns(session: Session, wake: Wake) -> dict[str, Any]:
     """The ticket columns that hold a wake condition; the parts that are searched for have columns of their own.
 
     Raises `NoSuchTicket`, and `Invalid` for an agent that is not on the team: it would be found idle at once.
     """
-    awaited = get(session, wake.ticket).id if wake.ticket else None
-    said = wake.model_dump(mode="json", exclude_none=True)
+    awaited_id = get_ticket(session, wake.ticket).id if wake.ticket else None
+    condition = wake.model_dump(mode="json", exclude_none=True)
     if wake.agent:
-        said["agent"] = agents.resolve(session, wake.agent)
-    return {"wake": said, "wake_at": wake.at if wake.kind in CLOCKED else None, "wake_ticket_id": awaited}
+        condition["agent"] = agents.resolve_name(session, wake.agent)
+    return {"wake": condition, "wake_at": wake.at if wake.kind in CLOCK_KINDS else None, "wake_ticket_id": awaited_id}
 
 
-def due(session: Session, moment: datetime | None = None, limit: int = 200) -> list[Ticket]:
+def list_due(session: Session, moment: datetime | None = None, limit: int = 200) -> list[Ticket]:
     """Parked tickets whose clock has passed or whose awaited ticket has ended; both through an index."""
     ended = select(Ticket.id).where(Ticket.status.in_(TERMINAL))
     query = select(Ticket).where(
@@ -50,52 +50,54 @@ def due(session: Session, moment: datetime | None = None, limit: int = 200) -> l
     return list(session.scalars(query.order_by(Ticket.id).limit(limit)))
 
 
-def probing(session: Session, limit: int = 16) -> list[Ticket]:
+def list_awaiting_probe(session: Session, limit: int = 16) -> list[Ticket]:
     """Parked tickets that wait for a command to succeed, which the door runs outside any transaction.
 
     Where there are more, each has its chance: commands that never succeed do not keep the others waiting for ever.
     """
-    waiting = _waiting_for(session, WakeKind.PROBE)
+    waiting = _list_waiting(session, WakeKind.PROBE)
     return random.sample(waiting, min(limit, len(waiting)))
 
 
-def resting(session: Session, moment: datetime | None = None) -> list[Ticket]:
+def list_awaiting_idle_agent(session: Session, moment: datetime | None = None) -> list[Ticket]:
     """Parked tickets that wait for an agent which has had no run for as many minutes as they ask for."""
     moment = moment or now()
-    waiting = _waiting_for(session, WakeKind.AGENT_IDLE)
-    return [ticket for ticket in waiting if _rests(session, ticket.wake, moment)]
+    waiting = _list_waiting(session, WakeKind.AGENT_IDLE)
+    return [ticket for ticket in waiting if _is_agent_idle(session, ticket.wake, moment)]
 
 
-def answered(session: Session) -> list[Ticket]:
+def list_answered(session: Session) -> list[Ticket]:
     """Parked tickets that wait for words of a person, which have come since they were parked."""
-    waiting = _waiting_for(session, WakeKind.ANSWER)
-    return [ticket for ticket in waiting if _has_words(session, ticket.id)]
+    waiting = _list_waiting(session, WakeKind.ANSWER)
+    return [ticket for ticket in waiting if _has_answer(session, ticket.id)]
 
 
-def _waiting_for(session: Session, kind: WakeKind) -> list[Ticket]:
+def _list_waiting(session: Session, kind: WakeKind) -> list[Ticket]:
     """SQL leaves out those whose condition does not even hold the word: most are parked until somebody wakes them."""
-    parked = (Ticket.status == TicketStatus.WAITING, Ticket.wake_at.is_(None), Ticket.wake_ticket_id.is_(None))
-    told = cast(Ticket.wake, Text).contains(f'"{kind.value}"', autoescape=True)
-    found = session.scalars(select(Ticket).where(*parked, told).order_by(Ticket.id))
-    return [ticket for ticket in found if (ticket.wake or {}).get("kind") == kind]
+    conditions = (Ticket.status == TicketStatus.WAITING, Ticket.wake_at.is_(None), Ticket.wake_ticket_id.is_(None))
+    mentions_kind = cast(Ticket.wake, Text).contains(f'"{kind.value}"', autoescape=True)
+    tickets = session.scalars(select(Ticket).where(*conditions, mentions_kind).order_by(Ticket.id))
+    return [ticket for ticket in tickets if (ticket.wake or {}).get("kind") == kind]
 
 
-def _rests(session: Session, wake: dict[str, Any] | None, moment: datetime) -> bool:
-    asked = wake or {}
-    busy = or_(Run.ended.is_(None), Run.ended > moment - timedelta(minutes=int(asked["minutes"])))
-    return session.scalar(select(Run.id).where(Run.agent == asked["agent"], busy).limit(1)) is None
+def _is_agent_idle(session: Session, wake: dict[str, Any] | None, moment: datetime) -> bool:
+    condition = wake or {}
+    busy = or_(Run.ended.is_(None), Run.ended > moment - timedelta(minutes=int(condition["minutes"])))
+    return session.scalar(select(Run.id).where(Run.agent == condition["agent"], busy).limit(1)) is None
 
 
-def _has_words(session: Session, ticket_id: int) -> bool:
+def _has_answer(session: Session, ticket_id: int) -> bool:
     moves = TicketEvent.event_type.in_(("ticket_created", "ticket_moved"))
-    parked = select(func.max(TicketEvent.seq)).where(TicketEvent.ticket_id == ticket_id, moves).scalar_subquery()
-    said = select(TicketComment.id).where(
-        TicketComment.ticket_id == ticket_id, TicketComment.author_kind == ActorKind.HUMAN, TicketComment.seq > parked
+    parked_seq = select(func.max(TicketEvent.seq)).where(TicketEvent.ticket_id == ticket_id, moves).scalar_subquery()
+    query = select(TicketComment.id).where(
+        TicketComment.ticket_id == ticket_id,
+        TicketComment.author_kind == ActorKind.HUMAN,
+        TicketComment.seq > parked_seq,
     )
-    return session.scalar(said.limit(1)) is not None
+    return session.scalar(query.limit(1)) is not None
 
 
-def words(wake: dict[str, Any] | None) -> str:
+def describe_wake(wake: dict[str, Any] | None) -> str:
     """A wake condition as a person reads it."""
     if not wake:
         return "until somebody wakes it"

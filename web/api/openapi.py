@@ -12,13 +12,13 @@ from typing_extensions import TypedDict
 from .request_body import EVENTS, JSON, NDJSON
 from .resource import PREFIX, ROUTES, Route
 
-REFERENCES = "#/components/schemas/{model}"
+REFERENCE_TEMPLATE = "#/components/schemas/{model}"
 DESCRIPTION = (
     "A ticket is named by its identifier (`MC-12`) or the number in it (`12`). Lists answer"
     ' `{"items": [...], "next": cursor}`. A write may carry an `Idempotency-Key`: repeated with it, the request'
     " is answered as before and not done again."
 )
-EXPLAINED = {
+STATUS_DESCRIPTIONS = {
     400: "The request cannot be understood, or is addressed to another name.",
     401: "No token was sent, or one that is not valid.",
     403: "This caller may not do that.",
@@ -48,12 +48,12 @@ Mode = Literal["validation", "serialization"]
 
 
 @functools.cache
-def document() -> dict[str, Any]:
+def build_document() -> dict[str, Any]:
     """The whole document; the same for every instance and caller."""
-    schemas, definitions = _schemas()
+    schemas, definitions = _build_schemas()
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
-        paths.setdefault(path_of(route), {})[route.method.lower()] = _operation(route, schemas)
+        paths.setdefault(format_path(route), {})[route.method.lower()] = _build_operation(route, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Mission Control", "version": "1", "description": DESCRIPTION},
@@ -66,7 +66,7 @@ def document() -> dict[str, Any]:
     }
 
 
-def _schemas() -> tuple[dict[tuple[str, Mode], Any], dict[str, Any]]:
+def _build_schemas() -> tuple[dict[tuple[str, Mode], Any], dict[str, Any]]:
     """A schema for each body, query and answer by route and mode, and the definitions they share."""
     inputs: list[tuple[str, Mode, TypeAdapter[Any]]] = [("error", "serialization", TypeAdapter(ErrorJson))]
     for route in ROUTES:
@@ -74,34 +74,34 @@ def _schemas() -> tuple[dict[tuple[str, Mode], Any], dict[str, Any]]:
             inputs.append((f"{route.name}.body", "validation", TypeAdapter(route.body)))
         if route.answer not in (None, type(None)):
             inputs.append((f"{route.name}.answer", "serialization", TypeAdapter(route.answer)))
-    found, shared = TypeAdapter.json_schemas(inputs, ref_template=REFERENCES)
-    return {(str(name), mode): schema for (name, mode), schema in found.items()}, shared["$defs"]
+    schemas_by_input, shared_schema = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE_TEMPLATE)
+    return {(str(name), mode): schema for (name, mode), schema in schemas_by_input.items()}, shared_schema["$defs"]
 
 
-def path_of(route: Route) -> str:
+def format_path(route: Route) -> str:
     """The route's path as OpenAPI writes it."""
     return PREFIX + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.rule)
 
 
-def _operation(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
+def _build_operation(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.name,
         "tags": [route.tag],
         "summary": route.summary,
         "description": "For " + ", ".join(sorted(route.rights)) + ".",
-        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
-        "responses": _responses(route, schemas),
+        "parameters": [*_list_path_parameters(route), *_list_query_parameters(route), *_list_header_parameters(route)],
+        "responses": _build_responses(route, schemas),
     }
-    if _takes_body(route):
-        operation["requestBody"] = {"required": True, "content": _body(route, schemas)}
+    if _has_body(route):
+        operation["requestBody"] = {"required": True, "content": _build_body(route, schemas)}
     return operation
 
 
-def _takes_body(route: Route) -> bool:
+def _has_body(route: Route) -> bool:
     return route.body is not None or route.form is not None
 
 
-def _path_parameters(route: Route) -> list[dict[str, Any]]:
+def _list_path_parameters(route: Route) -> list[dict[str, Any]]:
     numbers = set(re.findall(r"<number:(\w+)>", route.rule))
     number = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
     ticket = {"type": "string", "pattern": "^(MC-)?[1-9][0-9]{0,17}$"}
@@ -110,30 +110,30 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
     return [{"name": part, "in": "path", "required": True, "schema": kinds.get(part, name)} for part in route.path]
 
 
-def _query_parameters(route: Route) -> list[dict[str, Any]]:
+def _list_query_parameters(route: Route) -> list[dict[str, Any]]:
     if route.query is None:
         return []
-    schema = route.query.model_json_schema(ref_template=REFERENCES)
+    schema = route.query.model_json_schema(ref_template=REFERENCE_TEMPLATE)
     return [
-        {"name": name, "in": "query", "required": False, "schema": _without_null(part)}
+        {"name": name, "in": "query", "required": False, "schema": _remove_null(part)}
         for name, part in schema["properties"].items()
     ]
 
 
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+def _remove_null(schema: dict[str, Any]) -> dict[str, Any]:
     """A query parameter is left out rather than null."""
-    kept = [part for part in schema.get("anyOf", []) if part != {"type": "null"}]
+    alternatives = [part for part in schema.get("anyOf", []) if part != {"type": "null"}]
     plain = {name: value for name, value in schema.items() if name not in ("anyOf", "title", "default")}
-    return plain | (kept[0] if kept else {})
+    return plain | (alternatives[0] if alternatives else {})
 
 
-def _header_parameters(route: Route) -> list[dict[str, Any]]:
+def _list_header_parameters(route: Route) -> list[dict[str, Any]]:
     text = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
     names = ["Idempotency-Key"] * route.repeatable + ["Last-Event-ID"] * (EVENTS in route.media)
     return [{"name": name, "in": "header", "required": False, "schema": text} for name in names]
 
 
-def _body(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
+def _build_body(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
     if route.form is not None:
         return {"multipart/form-data": {"schema": route.form}}
     schema = schemas[f"{route.name}.body", "validation"]
@@ -142,14 +142,17 @@ def _body(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
     return {JSON: {"schema": {"anyOf": [schema["items"], schema]}}, NDJSON: {"schema": {"type": "string"}}}
 
 
-def _responses(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
+def _build_responses(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done."}
     if route.answer is None:
         success["content"] = _content(route)
     elif route.status != 204:
         success["content"] = {JSON: {"schema": schemas[f"{route.name}.answer", "serialization"]}}
     refusal = {JSON: {"schema": schemas["error", "serialization"]}}
-    refusals = {str(status): {"description": EXPLAINED[status], "content": refusal} for status in _refusals(route)}
+    refusals = {
+        str(status): {"description": STATUS_DESCRIPTIONS[status], "content": refusal}
+        for status in _list_error_statuses(route)
+    }
     if EVENTS in route.media:
         refusals["503"] = {"description": FULL, "content": refusal | {EVENTS: {"schema": {"type": "string"}}}}
     return {str(route.status): success, **refusals}
@@ -163,10 +166,10 @@ def _content(route: Route) -> dict[str, Any]:
     }
 
 
-def _refusals(route: Route) -> list[int]:
+def _list_error_statuses(route: Route) -> list[int]:
     """The statuses that follow from what the route takes, and its own."""
     usual = {400, 401, 403, 422, 503, *route.errors}
-    usual |= {404} if route.path or _takes_body(route) else set()
+    usual |= {404} if route.path or _has_body(route) else set()
     usual |= {409} if route.method != "GET" else set()
-    usual |= {413, 415} if _takes_body(route) else set()
+    usual |= {413, 415} if _has_body(route) else set()
     return sorted(usual)

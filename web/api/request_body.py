@@ -17,9 +17,9 @@ from tickets.shared.errors import Invalid
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 EVENTS = "text/event-stream"
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 # What may be valid JSON and still not be storable; most bodies have none of it and are not looked through.
-SUSPICIOUS = re.compile(rb"\\u0000|[0-9]{19}|NaN|Infinity|[eE]\+?[0-9]{3}")
+UNSTORABLE_PATTERN = re.compile(rb"\\u0000|[0-9]{19}|NaN|Infinity|[eE]\+?[0-9]{3}")
 
 
 def install(app: Flask) -> None:
@@ -33,11 +33,11 @@ def refuse_nul() -> None:
 
 
 @functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _get_adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def read(kind: Any, *, batch: bool = False) -> Any:
+def read_body(kind: Any, *, batch: bool = False) -> Any:
     """The request's body as `kind`. A batch may be one object, an array or NDJSON, and is always a list.
 
     Raises pydantic's ValidationError or `Invalid` (422), UnsupportedMediaType (415), RequestEntityTooLarge (413).
@@ -50,9 +50,9 @@ def read(kind: Any, *, batch: bool = False) -> Any:
     elif batch and raw.startswith(b"{"):
         raw = b"[" + raw + b"]"
     raw = raw or b"{}"
-    if SUSPICIOUS.search(raw):
+    if UNSTORABLE_PATTERN.search(raw):
         _refuse_unstorable(raw)
-    return _adapter(kind).validate_json(raw, strict=True)
+    return _get_adapter(kind).validate_json(raw, strict=True)
 
 
 def _refuse_unstorable(raw: bytes) -> None:
@@ -60,23 +60,23 @@ def _refuse_unstorable(raw: bytes) -> None:
         content = from_json(raw)
     except ValueError as error:
         raise Invalid(f"the body is not JSON: {error}") from None
-    found = _unstorable(content)
-    if found:
-        raise Invalid(f"the input holds {found}, which cannot be stored")
+    problem = _find_unstorable(content)
+    if problem:
+        raise Invalid(f"the input holds {problem}, which cannot be stored")
 
 
-def _unstorable(value: Any) -> str | None:
+def _find_unstorable(value: Any) -> str | None:
     match value:
         case str():
             return "a NUL byte" if "\x00" in value else None
         case bool():
             return None
         case int():
-            return None if SMALLEST <= value <= LARGEST else "a number beyond 64 bits"
+            return None if MIN_INTEGER <= value <= MAX_INTEGER else "a number beyond 64 bits"
         case float():
             return None if math.isfinite(value) else "a number that is not finite"
         case dict():
-            return next(filter(None, (_unstorable(part) for pair in value.items() for part in pair)), None)
+            return next(filter(None, (_find_unstorable(part) for pair in value.items() for part in pair)), None)
         case list():
-            return next(filter(None, map(_unstorable, value)), None)
+            return next(filter(None, map(_find_unstorable, value)), None)
     return None

@@ -36,7 +36,7 @@ from tickets.workflow import quarantine
 from . import request_body
 
 PREFIX = "/api/v1"
-KEY_LENGTH = 200
+MAX_KEY_LENGTH = 200
 FILE = ("application/octet-stream",)
 
 View = Callable[..., Any]
@@ -99,8 +99,8 @@ class Resource(Blueprint):
         """Declare a GET; the view reads one snapshot."""
 
         def declare(view: View) -> View:
-            route = _route(self, view, "GET", rule, rights, errors=errors)
-            self._add(route, lambda args: _read(view, route, args))
+            route = _build_route(self, view, "GET", rule, rights, errors=errors)
+            self._add(route, lambda args: _serve_read(view, route, args))
             return view
 
         return declare
@@ -124,9 +124,9 @@ class Resource(Blueprint):
         """
 
         def declare(view: View) -> View:
-            shown = {"errors": errors, "batch": batch, "repeatable": not secret}
-            route = _route(self, view, method, rule, rights, status, **shown)
-            self._add(route, lambda args: _write(view, route, args, late=late))
+            options = {"errors": errors, "batch": batch, "repeatable": not secret}
+            route = _build_route(self, view, method, rule, rights, status, **options)
+            self._add(route, lambda args: _serve_write(view, route, args, late=late))
             return view
 
         return declare
@@ -150,8 +150,8 @@ class Resource(Blueprint):
         """
 
         def declare(view: View) -> View:
-            shown: dict[str, Any] = {"form": form, "media": media, "errors": errors}
-            route = _route(self, view, method, rule, rights, status, **shown, repeatable=form is not None)
+            description: dict[str, Any] = {"form": form, "media": media, "errors": errors}
+            route = _build_route(self, view, method, rule, rights, status, **description, repeatable=form is not None)
             self._add(replace(route, answer=answer, query=query), lambda args: view(**args))
             return view
 
@@ -162,128 +162,131 @@ class Resource(Blueprint):
             return respond(args)
 
         ROUTES.append(route)
-        guarded = auth.allow(*route.rights)(endpoint)
+        protected_view = auth.allow(*route.rights)(endpoint)
         self.add_url_rule(
-            route.rule, route.name, auth.uploads(guarded) if route.form else guarded, methods=[route.method]
+            route.rule,
+            route.name,
+            auth.accept_uploads(protected_view) if route.form else protected_view,
+            methods=[route.method],
         )
 
 
-def _route(
+def _build_route(
     resource: Resource,
     view: View,
     method: str,
     rule: str,
     rights: frozenset[Right],
     status: int = 200,
-    **shown: Any,
+    **options: Any,
 ) -> Route:
     hints = get_type_hints(view, include_extras=True)
-    answer = _shown(hints["return"])
+    answer = _remove_errors(hints["return"])
     path = tuple(name for name in hints if name not in ("call", "body", "query", "return"))
     summary = (view.__doc__ or "").split("\n\n")[0].strip()
     status = 204 if answer is type(None) else status
-    parsed = {"body": hints.get("body"), "query": hints.get("query"), "answer": answer}
+    types = {"body": hints.get("body"), "query": hints.get("query"), "answer": answer}
     return Route(
-        view.__name__, method, rule, summary, rights, path, **parsed, status=status, tag=resource.name, **shown
+        view.__name__, method, rule, summary, rights, path, **types, status=status, tag=resource.name, **options
     )
 
 
-def _shown(hint: Any) -> Any:
+def _remove_errors(hint: Any) -> Any:
     """The annotation of an answer without the errors that a view may return."""
     if get_origin(hint) not in (Union, UnionType):
         return hint
-    kept = [part for part in get_args(hint) if not (isinstance(part, type) and issubclass(part, DomainError))]
-    return Union[tuple(kept)]  # noqa: UP007 - made of values, not written
+    parts = [part for part in get_args(hint) if not (isinstance(part, type) and issubclass(part, DomainError))]
+    return Union[tuple(parts)]  # noqa: UP007 - made of values, not written
 
 
 # ------------------------------------------------------------------------------------------------------------ serving
 
 
-def _read(view: View, route: Route, args: dict[str, Any]) -> Response:
-    given = _parse(route)
-    with reading(auth.instance().engine) as session:
-        call = _call(session)
-        return respond(view(call, **_found(call, args), **given), route.status)
+def _serve_read(view: View, route: Route, args: dict[str, Any]) -> Response:
+    inputs = _parse_request(route)
+    with reading(auth.get_instance().engine) as session:
+        call = _build_call(session)
+        return respond(view(call, **_load_path_arguments(call, args), **inputs), route.status)
 
 
-def _write(view: View, route: Route, args: dict[str, Any], *, late: bool) -> Response:
-    given = _parse(route)
+def _serve_write(view: View, route: Route, args: dict[str, Any], *, late: bool) -> Response:
+    inputs = _parse_request(route)
 
     def work(call: Call) -> Any:
-        refused = None if late else too_late(call, route.name, request.get_data(as_text=True))
-        return refused or view(call, **_found(call, args), **given)
+        refusal = None if late else refuse_late(call, route.name, request.get_data(as_text=True))
+        return refusal or view(call, **_load_path_arguments(call, args), **inputs)
 
-    return perform(work, route.status, asked_for(request.get_data()) if route.repeatable else None)
+    return perform(work, route.status, parse_idempotency_key(request.get_data()) if route.repeatable else None)
 
 
-def too_late(call: Call, what: str, sent: str) -> ClaimLost | None:
+def refuse_late(call: Call, kind: str, content: str) -> ClaimLost | None:
     """What a run sends after its end is kept apart, and refused after that is committed."""
     run_id = call.actor.run_id
-    return quarantine.refuse_late(call.session, run_id, what, sent) if run_id is not None else None
+    return quarantine.refuse_late(call.session, run_id, kind, content) if run_id is not None else None
 
 
-def perform(work: Callable[[Call], Any], status: int, asked: idempotency.Request | None) -> Response:
+def perform(work: Callable[[Call], Any], status: int, key: idempotency.KeyedRequest | None) -> Response:
     """Do one write in one transaction, unless its answer is known already; an error that `work` returns is committed."""
-    with writing(auth.instance().engine) as session:
-        call = _call(session)
-        known = idempotency.recall(session, asked) if asked else None
-        if known is not None:
-            return _text(known.text, known.status, repeated=True)
+    with writing(auth.get_instance().engine) as session:
+        call = _build_call(session)
+        previous = idempotency.find_response(session, key) if key else None
+        if previous is not None:
+            return _build_response(previous.text, previous.status, repeated=True)
         data = work(call)
-        refused = data if isinstance(data, DomainError) else None
-        text = "" if refused or data is None else _dumped(data)
-        if asked and refused is None:
-            idempotency.remember(session, asked, idempotency.Answer(status, text))
+        refusal = data if isinstance(data, DomainError) else None
+        text = "" if refusal or data is None else _dump_json(data)
+        if key and refusal is None:
+            idempotency.store_response(session, key, idempotency.StoredResponse(status, text))
     for follow in call.after:
         follow()
-    if refused is not None:
-        raise refused
-    return _text(text, status)
+    if refusal is not None:
+        raise refusal
+    return _build_response(text, status)
 
 
-def _call(session: Session) -> Call:
-    return Call(session, auth.caller(), auth.instance().settings)
+def _build_call(session: Session) -> Call:
+    return Call(session, auth.get_caller(), auth.get_instance().settings)
 
 
-def _parse(route: Route) -> dict[str, Any]:
-    given: dict[str, Any] = {}
+def _parse_request(route: Route) -> dict[str, Any]:
+    inputs: dict[str, Any] = {}
     if route.query is not None:
-        given["query"] = route.query.model_validate(request.args.to_dict())
+        inputs["query"] = route.query.model_validate(request.args.to_dict())
     elif request.args:
         raise Invalid("this address takes no query", fields=dict.fromkeys(request.args, "is not known here"))
     if route.body is not None:
-        given["body"] = request_body.read(route.body, batch=route.batch)
-    return given
+        inputs["body"] = request_body.read_body(route.body, batch=route.batch)
+    return inputs
 
 
-def asked_for(content: bytes) -> idempotency.Request | None:
+def parse_idempotency_key(content: bytes) -> idempotency.KeyedRequest | None:
     """What is remembered of a request that carries an `Idempotency-Key`; `content` tells it from others."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
-    if not 0 < len(key) <= KEY_LENGTH or not key.isprintable():
-        raise Invalid(f"an Idempotency-Key has 1 to {KEY_LENGTH} printable characters")
-    caller = auth.caller()
-    said = b"\n".join((request.method.encode(), request.full_path.encode(), content))
-    return idempotency.Request(caller.identity, key, hashlib.sha256(said).hexdigest())
+    if not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+        raise Invalid(f"an Idempotency-Key has 1 to {MAX_KEY_LENGTH} printable characters")
+    caller = auth.get_caller()
+    fingerprint = b"\n".join((request.method.encode(), request.full_path.encode(), content))
+    return idempotency.KeyedRequest(caller.identity, key, hashlib.sha256(fingerprint).hexdigest())
 
 
-def _found(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+def _load_path_arguments(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     """The path's arguments with its ticket and run looked up; a run's token opens only its own."""
-    found = dict(args)
+    arguments = dict(args)
     if "ticket" in args:
-        found["ticket"] = find_ticket(call, args["ticket"])
+        arguments["ticket"] = find_ticket(call, args["ticket"])
     if "run" in args:
-        found["run"] = _find_run(call, args["run"])
-    return found
+        arguments["run"] = _find_run(call, args["run"])
+    return arguments
 
 
 def find_ticket(call: Call, reference: str) -> Ticket:
     """The ticket that a path names. A run may name its own by number too, and no other."""
     own = call.actor.ticket_id
     if own is None:
-        return lookup.get(call.session, reference)
-    ticket = lookup.get(call.session, own)
+        return lookup.get_ticket(call.session, reference)
+    ticket = lookup.get_ticket(call.session, own)
     if reference not in (ticket.identifier, ticket.identifier.removeprefix("MC-"), str(own)):
         raise Forbidden("A run reaches only its own ticket.", ticket=ticket.identifier)
     return ticket
@@ -299,14 +302,14 @@ def _find_run(call: Call, number: int) -> Run:
 
 
 def respond(data: Any, status: int = 200) -> Response:
-    return _text("" if data is None else _dumped(data), status)
+    return _build_response("" if data is None else _dump_json(data), status)
 
 
-def _dumped(data: Any) -> str:
+def _dump_json(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
-def _text(text: str, status: int, repeated: bool = False) -> Response:
+def _build_response(text: str, status: int, repeated: bool = False) -> Response:
     response = Response(text, status, mimetype="application/json")
     if status == 204:
         del response.headers["Content-Type"]

@@ -19,7 +19,7 @@ from models import (
     TicketContext,
     format_timestamp,
 )
-from tickets.lifecycle.schemas import at
+from tickets.lifecycle.schemas import format_moment
 from tickets.shared.inputs import Body, Line
 from tickets.workflow.relationships import Relation
 
@@ -51,7 +51,7 @@ class CommentJson(TypedDict):
     created: str
 
 
-def comment(row: TicketComment) -> CommentJson:
+def build_comment_json(row: TicketComment) -> CommentJson:
     return {
         "id": row.id,
         "author": row.author,
@@ -78,7 +78,7 @@ class MessageJson(TypedDict):
     accepted: str | None
 
 
-def message(row: QueuedMessage) -> MessageJson:
+def build_message_json(row: QueuedMessage) -> MessageJson:
     return {
         "id": row.id,
         "uuid": row.uuid,
@@ -89,14 +89,14 @@ def message(row: QueuedMessage) -> MessageJson:
         "failure": row.failure,
         "run_id": row.run_id,
         "created": format_timestamp(row.created),
-        "delivered": at(row.delivered),
-        "accepted": at(row.accepted),
+        "delivered": format_moment(row.delivered),
+        "accepted": format_moment(row.accepted),
     }
 
 
-def message_of_comment(row: TicketComment, mode: str) -> MessageJson:
+def build_message_of_comment(row: TicketComment, mode: str) -> MessageJson:
     """Words that were taken at once, as a comment, in the shape of a message."""
-    written = format_timestamp(row.created)
+    created = format_timestamp(row.created)
     return {
         "id": row.id,
         "uuid": "",
@@ -106,9 +106,9 @@ def message_of_comment(row: TicketComment, mode: str) -> MessageJson:
         "state": "accepted",
         "failure": None,
         "run_id": row.run_id,
-        "created": written,
-        "delivered": written,
-        "accepted": written,
+        "created": created,
+        "delivered": created,
+        "accepted": created,
     }
 
 
@@ -154,22 +154,26 @@ class RunJson(TypedDict):
     ended: str | None
 
 
-SAME = (
+COPIED_COLUMNS = (
     "id", "ticket_id", "generation", "agent", "phase", "profile", "program", "host", "failure_detail", "stop_code",
     "summary", "exit_code", "workspace", "branch", "base_sha", "conversation_id", "input_tokens", "output_tokens",
     "cost_usd", "turns",
 )  # fmt: skip
 
 
-def run(row: Run) -> RunJson:
-    plain = {name: getattr(row, name) for name in SAME}
+def build_run_json(row: Run) -> RunJson:
+    plain = {name: getattr(row, name) for name in COPIED_COLUMNS}
     words = {
         "mode": row.mode.value,
         "state": row.state.value,
         "outcome": row.outcome.value if row.outcome else None,
         "failure": row.failure.value if row.failure else None,
     }
-    times = {"started": format_timestamp(row.started), "heartbeat": at(row.heartbeat), "ended": at(row.ended)}
+    times = {
+        "started": format_timestamp(row.started),
+        "heartbeat": format_moment(row.heartbeat),
+        "ended": format_moment(row.ended),
+    }
     return cast(RunJson, plain | words | times)
 
 
@@ -183,7 +187,7 @@ class ContextJson(TypedDict):
     created: str
 
 
-def context(row: TicketContext) -> ContextJson:
+def build_context_json(row: TicketContext) -> ContextJson:
     return {
         "id": row.id,
         "kind": row.kind,
@@ -204,14 +208,14 @@ class RelationJson(TypedDict):
     status: str
 
 
-def relation(seen: Relation) -> RelationJson:
+def build_relation_json(row: Relation) -> RelationJson:
     return {
-        "id": seen.id,
-        "kind": seen.kind,
-        "words": seen.words,
-        "ticket": seen.identifier,
-        "title": seen.title,
-        "status": seen.status,
+        "id": row.id,
+        "kind": row.kind,
+        "words": row.words,
+        "ticket": row.identifier,
+        "title": row.title,
+        "status": row.status,
     }
 
 
@@ -228,7 +232,7 @@ class AttachmentJson(TypedDict):
     href: str
 
 
-def attachment(row: Attachment) -> AttachmentJson:
+def build_attachment_json(row: Attachment) -> AttachmentJson:
     return {
         "id": row.id,
         "ticket_id": row.ticket_id,
@@ -260,7 +264,7 @@ class ProjectJson(TypedDict):
     created: str
 
 
-def project(row: Project) -> ProjectJson:
+def build_project_json(row: Project) -> ProjectJson:
     return {
         "id": row.id,
         "slug": row.slug,
@@ -292,7 +296,7 @@ class AgentJson(TypedDict):
     cooldown_reason: str | None
 
 
-def agent(row: Agent, live_runs: int = 0) -> AgentJson:
+def build_agent_json(row: Agent, live_runs: int = 0) -> AgentJson:
     return {
         "name": row.name,
         "kind": row.kind.value,
@@ -302,7 +306,7 @@ def agent(row: Agent, live_runs: int = 0) -> AgentJson:
         "profile": row.profile,
         "capacity": row.capacity,
         "live_runs": live_runs,
-        "cooldown_until": at(row.cooldown_until),
+        "cooldown_until": format_moment(row.cooldown_until),
         "cooldown_reason": row.cooldown_reason,
     }
 
@@ -321,7 +325,7 @@ class ProfileJson(TypedDict):
     limits: dict[str, float]
 
 
-def profile(row: Profile) -> ProfileJson:
+def build_profile_json(row: Profile) -> ProfileJson:
     return {
         "name": row.name,
         "program": row.program,
@@ -352,14 +356,14 @@ class NewTokenJson(TokenJson):
     token: str
 
 
-def token(row: ApiToken) -> TokenJson:
+def build_token_json(row: ApiToken) -> TokenJson:
     return {
         "id": row.id,
         "name": row.name,
         "prefix": row.prefix,
         "scope": row.scope.value,
         "created": format_timestamp(row.created),
-        "expires": at(row.expires),
-        "revoked": at(row.revoked),
-        "last_used": at(row.last_used),
+        "expires": format_moment(row.expires),
+        "revoked": format_moment(row.revoked),
+        "last_used": format_moment(row.last_used),
     }

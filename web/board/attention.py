@@ -23,11 +23,11 @@ class NeedJson(TypedDict):
 @blueprint.reads("/needs-you")
 def list_needs(call: Call) -> Page[NeedJson]:
     """List what waits for a person, the longest waiting first, a hundred at most."""
-    found = overview.needs_you(call.session, overview.MOST_NEEDS)
-    return {"items": [_json(item) for item in found], "next": None}
+    items = overview.list_needs(call.session, overview.MAX_NEEDS)
+    return {"items": [_build_need_json(item) for item in items], "next": None}
 
 
-def _json(item: overview.View) -> NeedJson:
+def _build_need_json(item: overview.View) -> NeedJson:
     return {
         "ticket": item["identifier"],
         "title": item["title"],

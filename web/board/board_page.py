@@ -26,13 +26,13 @@ blueprint = Blueprint("board_page", __name__)
 
 View = dict[str, Any]
 VIEWS = [("columns", "Columns"), ("lanes", "Lanes"), ("list", "List")]
-PAGES = 20
+MAX_PAGES = 20
 """How many pages that were loaded one after the other are refreshed at once."""
-A_YEAR = 365 * 24 * 3600
+YEAR_SECONDS = 365 * 24 * 3600
 
 
 @dataclass(frozen=True)
-class Look:
+class BoardView:
     """How the board is looked at: which tickets, in which view, and for the list which states in which order."""
 
     filters: Filters
@@ -43,7 +43,7 @@ class Look:
     @cached_property
     def query(self) -> str:
         """As it stands in an address."""
-        return saved_views.narrowed(urlencode(self._said()))
+        return saved_views.normalize_query(urlencode(self._list_arguments()))
 
     @property
     def narrows(self) -> bool:
@@ -52,42 +52,42 @@ class Look:
 
     def href(self, **changes: str) -> str:
         """The address of the board with something changed; an empty value is left out."""
-        return f"/board?{saved_views.narrowed(urlencode(self._said() | changes))}"
+        return f"/board?{saved_views.normalize_query(urlencode(self._list_arguments() | changes))}"
 
-    def _said(self) -> dict[str, str]:
+    def _list_arguments(self) -> dict[str, str]:
         own = {"status": self.status, "sort": self.sort} if self.view == "list" else {}
         return asdict(self.filters) | {"view": self.view} | own
 
 
-def _look() -> Look:
-    filters = Filters(**{name: _said(name) for name in Filters.__slots__})
-    return Look(filters, _view(), _said("status"), _said("sort") or "updated")
+def _read_board_view() -> BoardView:
+    filters = Filters(**{name: _read_argument(name) for name in Filters.__slots__})
+    return BoardView(filters, _read_view_name(), _read_argument("status"), _read_argument("sort") or "updated")
 
 
-def _said(name: str) -> str:
+def _read_argument(name: str) -> str:
     return request.args.get(name, "").strip()[:200]
 
 
-def _view() -> str:
+def _read_view_name() -> str:
     """The view that the address names, which is remembered; else the one that this browser saw last."""
-    known, asked = dict(VIEWS), _said("view")
-    cookie = f"mc_view_{auth.instance().settings.instance}"
-    if not asked:
-        remembered = request.cookies.get(cookie, "")
-        return remembered if remembered in known else "columns"
-    if asked not in known:
-        raise Invalid(f"there is no view named {asked[:40]!r}", field="view", choices=list(known))
+    views, name = dict(VIEWS), _read_argument("view")
+    cookie = f"mc_view_{auth.get_instance().settings.instance}"
+    if not name:
+        previous = request.cookies.get(cookie, "")
+        return previous if previous in views else "columns"
+    if name not in views:
+        raise Invalid(f"there is no view named {name[:40]!r}", field="view", choices=list(views))
 
     @after_this_request
     def remember(response: Response) -> Response:
-        response.set_cookie(cookie, asked, max_age=A_YEAR, httponly=True, samesite="Lax")
+        response.set_cookie(cookie, name, max_age=YEAR_SECONDS, httponly=True, samesite="Lax")
         return response
 
-    return asked
+    return name
 
 
-def _viewer() -> Viewer:
-    return Viewer(auth.actor(), DispatchLimits.of(auth.instance().settings))
+def _build_viewer() -> Viewer:
+    return Viewer(auth.get_actor(), DispatchLimits.from_settings(auth.get_instance().settings))
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
@@ -95,36 +95,40 @@ def _viewer() -> Viewer:
 
 @blueprint.get("/board")
 def show() -> str:
-    look = _look()
-    with reading(auth.instance().engine) as session:
-        layout.around(session)
-        shown = _shown(session, look)
-        shown |= {"choices": forms.choices(session), "views": _views(session, look.query)}
-        shown |= {"first": _first_steps(session) if columns.is_empty(session) else None}
-    bulk = {"moves": [law for law in moves.MOVES.values() if law.label]}
-    return layout.page("board.html", "board", [("Board", None)], look=look, view_names=VIEWS, bulk=bulk, **shown)
+    view = _read_board_view()
+    with reading(auth.get_instance().engine) as session:
+        layout.load_layout(session)
+        context = _load_tickets(session, view)
+        context |= {"choices": forms.load_choices(session), "views": _list_saved_views(session, view.query)}
+        context |= {"first": _load_first_steps(session) if columns.is_board_empty(session) else None}
+    bulk = {"moves": [move for move in moves.MOVES.values() if move.label]}
+    return layout.render_page(
+        "board.html", "board", [("Board", None)], look=view, view_names=VIEWS, bulk=bulk, **context
+    )
 
 
-def _shown(session: Session, look: Look) -> View:
+def _load_tickets(session: Session, view: BoardView) -> View:
     """The tickets of a view; a page of one column or lane alone where the address names one."""
-    cursor, viewer = request.args.get("cursor"), _viewer()
-    if look.view == "list":
+    cursor, viewer = request.args.get("cursor"), _build_viewer()
+    if view.view == "list":
         return {
-            "table": list_view.table(session, look.filters, viewer, status=look.status, sort=look.sort, cursor=cursor)
+            "table": list_view.load_list(
+                session, view.filters, viewer, status=view.status, sort=view.sort, cursor=cursor
+            )
         }
-    if look.view == "lanes":
+    if view.view == "lanes":
         lane = request.args.get("lane")
-        alone = [lanes.lane(session, lane, look.filters, viewer, cursor)] if lane else None
-        return {"lanes": alone or lanes.lanes(session, look.filters, viewer)}
+        single = [lanes.load_lane(session, lane, view.filters, viewer, cursor)] if lane else None
+        return {"lanes": single or lanes.load_lanes(session, view.filters, viewer)}
     status = request.args.get("column")
-    column = [columns.column(session, status, look.filters, viewer, cursor)] if status else None
-    return {"columns": column or columns.columns(session, look.filters, viewer)}
+    column = [columns.load_column(session, status, view.filters, viewer, cursor)] if status else None
+    return {"columns": column or columns.load_columns(session, view.filters, viewer)}
 
 
-def _first_steps(session: Session) -> View:
+def _load_first_steps(session: Session) -> View:
     """What a board without any ticket has already, of what it takes to see one worked."""
-    runnable = agents.runnable(session)
-    return {"projects": len(projects.all_projects(session)), "agents": sorted(runnable)}
+    runnable = agents.list_runnable(session)
+    return {"projects": len(projects.list_projects(session)), "agents": sorted(runnable)}
 
 
 # --------------------------------------------------------------------------------------------------- parts of the page
@@ -132,83 +136,83 @@ def _first_steps(session: Session) -> View:
 
 @blueprint.get("/board/column/<status>")
 def show_column(status: str) -> str:
-    look, size = _look(), _size(columns.PAGE)
-    with reading(auth.instance().engine) as session:
-        column = columns.column(session, status, look.filters, _viewer(), request.args.get("cursor"), size)
-    return layout.part("_column_body", column=column, look=look)
+    view, size = _read_board_view(), _read_page_size(columns.PAGE_SIZE)
+    with reading(auth.get_instance().engine) as session:
+        column = columns.load_column(session, status, view.filters, _build_viewer(), request.args.get("cursor"), size)
+    return layout.render_part("_column_body", column=column, look=view)
 
 
 @blueprint.get("/board/lane/<name>")
 def show_lane(name: str) -> str:
-    look, size = _look(), _size(columns.PAGE)
-    with reading(auth.instance().engine) as session:
-        lane = lanes.lane(session, name, look.filters, _viewer(), request.args.get("cursor"), size)
-    return layout.part("_lane_body", lane=lane, look=look)
+    view, size = _read_board_view(), _read_page_size(columns.PAGE_SIZE)
+    with reading(auth.get_instance().engine) as session:
+        lane = lanes.load_lane(session, name, view.filters, _build_viewer(), request.args.get("cursor"), size)
+    return layout.render_part("_lane_body", lane=lane, look=view)
 
 
 @blueprint.get("/board/list")
 def show_list() -> str:
-    look, size = _look(), _size(list_view.PAGE)
-    with reading(auth.instance().engine) as session:
-        shown = list_view.table(
+    view, size = _read_board_view(), _read_page_size(list_view.PAGE_SIZE)
+    with reading(auth.get_instance().engine) as session:
+        table = list_view.load_list(
             session,
-            look.filters,
-            _viewer(),
-            status=look.status,
-            sort=look.sort,
+            view.filters,
+            _build_viewer(),
+            status=view.status,
+            sort=view.sort,
             cursor=request.args.get("cursor"),
             size=size,
         )
-    return layout.part("_list_body", table=shown, look=look)
+    return layout.render_part("_list_body", table=table, look=view)
 
 
-def _size(page: int) -> int:
+def _read_page_size(page: int) -> int:
     """As many as are shown already, so that a refresh takes nothing away."""
-    return min(max(request.args.get("limit", page, int), page), PAGES * page)
+    return min(max(request.args.get("limit", page, int), page), MAX_PAGES * page)
 
 
 @blueprint.get("/board/notes")
 def show_notes() -> str:
     """What is to be said after a form that was sent from the board, for a page that stays."""
-    return layout.notes()
+    return layout.render_notes()
 
 
-def back(query: str) -> Response:
+def redirect_to_board(query: str) -> Response:
     """To the board as it was looked at; a script that asks gets what is to be said alone."""
-    if layout.enhanced():
+    if layout.is_script_request():
         return redirect("/board/notes", 303)
-    return redirect(f"/board?{saved_views.narrowed(query)}", 303)
+    return redirect(f"/board?{saved_views.normalize_query(query)}", 303)
 
 
 # --------------------------------------------------------------------------------------------------------- saved views
 
 
-def _views(session: Session, query: str) -> list[View]:
+def _list_saved_views(session: Session, query: str) -> list[View]:
     return [
-        {"label": view.name, "href": f"/board?{view.query}", "current": view.query == query}
-        for view in saved_views.all_views(session)
+        {"label": saved_view.name, "href": f"/board?{saved_view.query}", "current": saved_view.query == query}
+        for saved_view in saved_views.list_views(session)
     ]
 
 
 @blueprint.post("/board/views")
 def save_view() -> Response:
     name, query = request.form.get("name", ""), request.form.get("query", "")
-    return _change_views(lambda session: saved_views.save(session, name, query, auth.actor()), query)
+    return _change_views(lambda session: saved_views.save_view(session, name, query, auth.get_actor()), query)
 
 
 @blueprint.post("/board/views/delete")
 def delete_view() -> Response:
     name = request.form.get("name", "")
-    return _change_views(lambda session: saved_views.forget(session, name, auth.actor()), "")
+    return _change_views(lambda session: saved_views.delete_view(session, name, auth.get_actor()), "")
 
 
 def _change_views(change: Callable[[Session], object], query: str) -> Response:
     try:
-        with writing(auth.instance().engine) as session:
+        with writing(auth.get_instance().engine) as session:
             change(session)
-    except DomainError as refused:
-        layout.note(refused.message, "bad")
-    return redirect(f"/board?{saved_views.narrowed(query)}", 303)
+    except DomainError as refusal:
+        layout.flash_note(refusal.message, "bad")
+    return redirect(f"/board?{saved_views.normalize_query(query)}", 303)
 
 
 # ----------------------------------------------------------------------------------------------------------- quick add
@@ -218,10 +222,10 @@ def _change_views(change: Callable[[Session], object], query: str) -> Response:
 def quick_add() -> Response:
     """A ticket of a title alone, with what the board is narrowed to, so that it shows up where it was written."""
     query = request.form.get("query", "")
-    given = {"title": request.form.get("title", ""), "status": request.form.get("status", "inbox")}
-    body = NewTicket.model_validate(given | saved_views.defaults(query))
-    with writing(auth.instance().engine) as session:
-        made = transitions.create(session, body, auth.actor())
-    if not layout.enhanced():  # a page that stays shows the ticket itself
-        layout.note(f"{made.identifier} was added.")
-    return back(query)
+    fields = {"title": request.form.get("title", ""), "status": request.form.get("status", "inbox")}
+    body = NewTicket.model_validate(fields | saved_views.build_defaults(query))
+    with writing(auth.get_instance().engine) as session:
+        ticket = transitions.create_ticket(session, body, auth.get_actor())
+    if not layout.is_script_request():  # a page that stays shows the ticket itself
+        layout.flash_note(f"{ticket.identifier} was added.")
+    return redirect_to_board(query)

@@ -14,14 +14,14 @@ from werkzeug.wrappers import Response
 import auth
 from database import reading, writing
 from tickets.lifecycle import bulk, moves, undo
-from tickets.lifecycle.bulk import Change, Result
+from tickets.lifecycle.bulk import BulkChange, BulkResult
 from tickets.runs import claims
 from tickets.shared.errors import DomainError, Invalid
 from web.site import forms, layout
-from web.site.errors import invalid
-from web.site.notify_run import nudge
+from web.site.errors import convert_validation_error
+from web.site.notify_run import notify_run
 
-from .board_page import back
+from .board_page import redirect_to_board
 
 blueprint = Blueprint("bulk", __name__)
 
@@ -33,88 +33,88 @@ EDITS = {"assigned_to": "Owner", "priority": "Priority", "tag": "Add tag", "unta
 @blueprint.get("/board/bulk")
 def ask() -> str:
     """The form of a change for the tickets that are named: what a move must be told, or nothing but a word of consent."""
-    return _form(_act(request.args), _tickets(request.args), request.args)
+    return _render_form(_read_act(request.args), _read_tickets(request.args), request.args)
 
 
 @blueprint.post("/board/bulk")
 def change() -> Response | tuple[str, int]:
     """Make the change on each ticket, and say of which it was refused and why; the others are changed all the same."""
-    act, tickets = _act(request.form), _tickets(request.form)
+    act, tickets = _read_act(request.form), _read_tickets(request.form)
     try:
-        wanted = _change(act, request.form)
-        wanted.check()
+        change_request = _build_change(act, request.form)
+        change_request.check()
     except ValidationError as error:
-        return _again(act, tickets, invalid(error))
-    except DomainError as refused:
-        return _again(act, tickets, refused)
-    result = Result()
+        return _render_refused_form(act, tickets, convert_validation_error(error))
+    except DomainError as refusal:
+        return _render_refused_form(act, tickets, refusal)
+    result = BulkResult()
     for reference in tickets:
-        result.take(reference, partial(_make, wanted, reference))
-    done = "moved" if wanted.move else "changed"
-    kept = {"tickets": result.undoable, "label": f"Take back {len(result.undoable)}"} if result.undoable else None
+        result.take(reference, partial(_change_ticket, change_request, reference))
+    done = "moved" if change_request.move else "changed"
+    undo_offer = {"tickets": result.undoable, "label": f"Take back {len(result.undoable)}"} if result.undoable else None
     tone = "warn" if result.refused else "good"
-    layout.note(result.words(_title(act), done), tone, kept, floats=True, stays=bool(result.refused))
-    return back(request.form.get("query", ""))
+    layout.flash_note(result.words(_format_title(act), done), tone, undo_offer, floats=True, stays=bool(result.refused))
+    return redirect_to_board(request.form.get("query", ""))
 
 
-def _make(wanted: Change, reference: str) -> bool:
+def _change_ticket(change_request: BulkChange, reference: str) -> bool:
     """Change one ticket in its own transaction; whether that can be undone."""
-    with writing(auth.instance().engine) as session:
-        ticket = wanted.make(session, reference, auth.actor())
-        stopped = [run.id for run in claims.list_runs(session, ticket.id, 1) if run.stop_code]
-        undoable = undo.offered(session, ticket, auth.actor()) is not None
-    for run_id in stopped:
-        nudge(auth.instance().settings, run_id)
+    with writing(auth.get_instance().engine) as session:
+        ticket = change_request.make(session, reference, auth.get_actor())
+        stopped_runs = [run.id for run in claims.list_runs(session, ticket.id, 1) if run.stop_code]
+        undoable = undo.find_undo_offer(session, ticket, auth.get_actor()) is not None
+    for run_id in stopped_runs:
+        notify_run(auth.get_instance().settings, run_id)
     return undoable
 
 
 @blueprint.post("/board/undo")
 def take_back() -> Response:
     """Take the last move of each ticket back, within its ten seconds."""
-    result = Result()
-    for reference in _tickets(request.form):
-        result.take(reference, partial(_take_back, reference))
-    layout.note(result.words("Undo", "moved back"), "warn" if result.refused else "good", floats=True)
-    return back(request.form.get("query", ""))
+    result = BulkResult()
+    for reference in _read_tickets(request.form):
+        result.take(reference, partial(_undo_move, reference))
+    layout.flash_note(result.words("Undo", "moved back"), "warn" if result.refused else "good", floats=True)
+    return redirect_to_board(request.form.get("query", ""))
 
 
-def _take_back(reference: str) -> bool:
-    with writing(auth.instance().engine) as session:
-        undo.undo(session, reference, auth.actor())
+def _undo_move(reference: str) -> bool:
+    with writing(auth.get_instance().engine) as session:
+        undo.undo_move(session, reference, auth.get_actor())
     return False
 
 
 # ------------------------------------------------------------------------------------------------------ what was asked
 
 
-def _tickets(form: Mapping[str, str]) -> list[str]:
+def _read_tickets(form: Mapping[str, str]) -> list[str]:
     """The tickets that a form names, one by one or with commas between. Raises `Invalid` for none, or too many."""
-    given = form.getlist("tickets") if isinstance(form, MultiDict) else []
-    named = list(dict.fromkeys(name for each in given for name in each.split(",") if name))
-    if not named or len(named) > bulk.MOST:
-        raise Invalid(f"Select between one and {bulk.MOST} tickets.", field="tickets")
-    return named
+    values = form.getlist("tickets") if isinstance(form, MultiDict) else []
+    names = list(dict.fromkeys(name for value in values for name in value.split(",") if name))
+    if not names or len(names) > bulk.MAX_TICKETS:
+        raise Invalid(f"Select between one and {bulk.MAX_TICKETS} tickets.", field="tickets")
+    return names
 
 
-def _act(form: Form) -> Act:
+def _read_act(form: Form) -> Act:
     """The one thing that is to be done, by the name of the button that was pressed, and its value."""
-    found = next((name for name in ("move", *EDITS) if name in form), None)
-    if found is None or (found == "move" and form[found] not in moves.MOVES):
+    name = next((candidate for candidate in ("move", *EDITS) if candidate in form), None)
+    if name is None or (name == "move" and form[name] not in moves.MOVES):
         raise Invalid("there is no such change", field="move", moves=sorted(moves.MOVES))
-    return found, form[found]
+    return name, form[name]
 
 
-def _change(act: Act, form: Form) -> Change:
+def _build_change(act: Act, form: Form) -> BulkChange:
     name, value = act
     if name == "move":
-        law = moves.MOVES[value]
-        return Change(move=value, facts=forms.facts_from(law, form, auth.instance().settings.timezone))
+        move = moves.MOVES[value]
+        return BulkChange(move=value, facts=forms.parse_move_input(move, form, auth.get_instance().settings.timezone))
     if name in ("tag", "untag"):
-        return Change(tag=value) if name == "tag" else Change(untag=value)
-    return Change(fields={name: value or None})
+        return BulkChange(tag=value) if name == "tag" else BulkChange(untag=value)
+    return BulkChange(fields={name: value or None})
 
 
-def _title(act: Act) -> str:
+def _format_title(act: Act) -> str:
     name, value = act
     return moves.MOVES[value].label if name == "move" else EDITS[name]
 
@@ -122,22 +122,30 @@ def _title(act: Act) -> str:
 # ------------------------------------------------------------------------------------------------------------ the form
 
 
-def _again(act: Act, tickets: list[str], refused: DomainError) -> tuple[str, int]:
-    if layout.enhanced():
-        raise refused
-    return _form(act, tickets, request.form, refused.message), refused.status
+def _render_refused_form(act: Act, tickets: list[str], refusal: DomainError) -> tuple[str, int]:
+    if layout.is_script_request():
+        raise refusal
+    return _render_form(act, tickets, request.form, refusal.message), refusal.status
 
 
-def _form(act: Act, tickets: list[str], given: Form, error: str | None = None) -> str:
+def _render_form(act: Act, tickets: list[str], form: Form, error: str | None = None) -> str:
     """The form of a change; as a fragment for the page's dialog."""
     name, value = act
-    law = moves.MOVES[value] if name == "move" else None
-    with reading(auth.instance().engine) as session:
-        asked = forms.fields_of(law, session, given, auth.instance().settings.timezone) if law else []
-    fields = [field for field in asked if field["name"] != "phase"]  # which of its phases is each ticket's own
-    forms.fill(fields, given)
-    shown = {"name": name, "value": value, "title": _title(act), "fields": fields, "danger": bool(law and law.danger)}
-    context: dict[str, Any] = {"change": shown, "tickets": tickets, "query": given.get("query", ""), "error": error}
+    move = moves.MOVES[value] if name == "move" else None
+    with reading(auth.get_instance().engine) as session:
+        move_fields = (
+            forms.build_move_fields(move, session, form, auth.get_instance().settings.timezone) if move else []
+        )
+    fields = [field for field in move_fields if field["name"] != "phase"]  # which of its phases is each ticket's own
+    forms.fill_fields(fields, form)
+    view = {
+        "name": name,
+        "value": value,
+        "title": _format_title(act),
+        "fields": fields,
+        "danger": bool(move and move.danger),
+    }
+    context: dict[str, Any] = {"change": view, "tickets": tickets, "query": form.get("query", ""), "error": error}
     if request.headers.get("HX-Request"):
-        return layout.part("_bulk_form", **context)
-    return layout.page("bulk.html", "board", [("Board", "/board"), (_title(act), None)], **context)
+        return layout.render_part("_bulk_form", **context)
+    return layout.render_page("bulk.html", "board", [("Board", "/board"), (_format_title(act), None)], **context)

@@ -16,12 +16,12 @@ from web.api.schemas import Page
 blueprint = Resource("search", __name__)
 
 
-class Asked(Body):
+class SearchQuery(Body):
     """The words to find, all of them; in everything unless one kind is named."""
 
     q: Line
     kind: Literal["ticket", "comment", "message", "evidence"] | None = None
-    limit: int = Field(search.SHOWN, ge=1, le=100)
+    limit: int = Field(search.PAGE_SIZE, ge=1, le=100)
 
 
 class FoundJson(TypedDict):
@@ -36,12 +36,15 @@ class FoundJson(TypedDict):
 
 
 @blueprint.reads("/search")
-def find(call: Call, query: Asked) -> Page[FoundJson]:
+def find(call: Call, query: SearchQuery) -> Page[FoundJson]:
     """Find tickets, comments, what agents said, and evidence by their words."""
-    return {"items": [_json(hit) for hit in search.find(call.session, query.q, query.kind, query.limit)], "next": None}
+    return {
+        "items": [_build_hit_json(hit) for hit in search.search_all(call.session, query.q, query.kind, query.limit)],
+        "next": None,
+    }
 
 
-def _json(hit: search.Found) -> FoundJson:
+def _build_hit_json(hit: search.SearchHit) -> FoundJson:
     return {
         "kind": hit.kind,
         "ticket": hit.identifier,

@@ -16,8 +16,8 @@ blueprint = Blueprint("search_page", __name__)
 def show() -> str:
     words = request.args.get("q", "").strip()[:200]
     kind = request.args.get("kind")
-    with reading(auth.instance().engine) as session:
-        found = search.find(session, words, kind if kind in search.KINDS else None, 50)
+    with reading(auth.get_instance().engine) as session:
+        hits = search.search_all(session, words, kind if kind in search.KINDS else None, 50)
     kinds = [
         ("", "Everything"),
         ("ticket", "Tickets"),
@@ -25,6 +25,6 @@ def show() -> str:
         ("message", "Agents"),
         ("evidence", "Evidence"),
     ]
-    return layout.page(
-        "search.html", "search", [("Search", None)], words=words, kind=kind or "", kinds=kinds, hits=found
+    return layout.render_page(
+        "search.html", "search", [("Search", None)], words=words, kind=kind or "", kinds=kinds, hits=hits
     )

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify
 
 import auth
 from auth import Right
-from web.api.openapi import document
+from web.api.openapi import build_document
 from web.site import layout
 
 blueprint = Blueprint("api_docs", __name__)
@@ -19,23 +19,23 @@ blueprint = Blueprint("api_docs", __name__)
 @blueprint.get("/api/v1/openapi.json")
 @auth.allow(*Right)
 def show_document() -> Response:
-    return jsonify(document())
+    return jsonify(build_document())
 
 
 @blueprint.get("/api/docs")
 def show_page() -> str:
-    described = document()
-    groups = [(tag, list(members)) for tag, members in groupby(_operations(described), key=lambda item: item["tag"])]
-    schemas = described["components"]["schemas"]
+    openapi = build_document()
+    groups = [(tag, list(members)) for tag, members in groupby(_list_operations(openapi), key=lambda item: item["tag"])]
+    schemas = openapi["components"]["schemas"]
     crumbs: list[tuple[str, str | None]] = [("API", None)]
-    return layout.page(
-        "api.html", "api", crumbs, about=described["info"]["description"], groups=groups, schemas=schemas
+    return layout.render_page(
+        "api.html", "api", crumbs, about=openapi["info"]["description"], groups=groups, schemas=schemas
     )
 
 
-def _operations(described: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _list_operations(openapi: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Each operation as the page shows it, in the order of its resource."""
-    found = [
+    operations = [
         {
             "id": operation["operationId"],
             "tag": operation["tags"][0],
@@ -44,16 +44,16 @@ def _operations(described: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "summary": operation["summary"],
             "rights": operation["description"],
             "parameters": [part for part in operation["parameters"] if part["in"] == "query"],
-            "body": _body_name(operation),
+            "body": _find_body_name(operation),
             "statuses": sorted(operation["responses"]),
         }
-        for path, methods in described["paths"].items()
+        for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
     ]
-    yield from sorted(found, key=lambda item: item["tag"])
+    yield from sorted(operations, key=lambda item: item["tag"])
 
 
-def _body_name(operation: dict[str, Any]) -> str | None:
+def _find_body_name(operation: dict[str, Any]) -> str | None:
     """The name of the body's schema, where it has one of its own."""
     content = operation.get("requestBody", {}).get("content", {})
     schema = content.get("application/json", {}).get("schema", {})

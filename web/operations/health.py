@@ -27,7 +27,7 @@ class HealthJson(TypedDict):
 @blueprint.reads("/health")
 def read_health(call: Call) -> HealthJson:
     """Say whether everything works: `working`, `degraded` or `not working`, with the reasons and every check."""
-    report = metrics.verdict(call.session)
+    report = metrics.load_verdict(call.session)
     checks: list[CheckJson] = [
         {"name": check.name, "status": check.status, "detail": check.detail} for check in report.checks
     ]

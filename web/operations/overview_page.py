@@ -13,9 +13,9 @@ from tickets.operations import store_stats
 from web.site import layout, metrics
 
 blueprint = Blueprint("pages", __name__)
-layout.nav("overview", "/", "layout-dashboard", "Overview", phone=True, go="o")
-layout.nav("board", "/board", "square-kanban", "Board", phone=True, go="b")
-layout.nav("health", "/health", "heart-pulse", "Health", "Machine", go="h")
+layout.add_nav_item("overview", "/", "layout-dashboard", "Overview", phone=True, go="o")
+layout.add_nav_item("board", "/board", "square-kanban", "Board", phone=True, go="b")
+layout.add_nav_item("health", "/health", "heart-pulse", "Health", "Machine", go="h")
 
 
 # ----------------------------------------------------------------------------------------------------------- overview
@@ -23,28 +23,28 @@ layout.nav("health", "/health", "heart-pulse", "Health", "Machine", go="h")
 
 @blueprint.get("/")
 def show_overview() -> str:
-    with reading(auth.instance().engine) as session:
-        layout.around(session)
-        shown = _overview(session)
-    return layout.page("overview.html", "overview", [], **shown)
+    with reading(auth.get_instance().engine) as session:
+        layout.load_layout(session)
+        context = _load_overview(session)
+    return layout.render_page("overview.html", "overview", [], **context)
 
 
 @blueprint.get("/overview/part/body")
 def show_overview_part() -> str:
-    with reading(auth.instance().engine) as session:
-        shown = _overview(session)
-    return layout.part("_overview", **shown)
+    with reading(auth.get_instance().engine) as session:
+        context = _load_overview(session)
+    return layout.render_part("_overview", **context)
 
 
-def _overview(session: Session) -> dict[str, Any]:
+def _load_overview(session: Session) -> dict[str, Any]:
     return {
-        "health": metrics.verdict(session),
-        "needs_you": overview.needs_you(session),
-        "live": overview.at_work(session),
-        "plots_data": [overview.finished(session), overview.took(session), overview.spent(session)],
-        "tasks": overview.tasks(session),
-        "incidents": overview.incidents(session),
-        "counts": overview.counts(session),
+        "health": metrics.load_verdict(session),
+        "needs_you": overview.list_needs(session),
+        "live": overview.list_at_work(session),
+        "plots_data": [overview.plot_finished(session), overview.plot_cycle_time(session), overview.plot_cost(session)],
+        "tasks": overview.list_tasks(session),
+        "incidents": overview.list_incidents(session),
+        "counts": overview.count_by_state(session),
     }
 
 
@@ -53,13 +53,13 @@ def _overview(session: Session) -> dict[str, Any]:
 
 @blueprint.get("/health")
 def show_health() -> str:
-    settings = auth.instance().settings
-    with reading(auth.instance().engine) as session:
-        report, measured = metrics.verdict(session), store_stats.last(session)
+    settings = auth.get_instance().settings
+    with reading(auth.get_instance().engine) as session:
+        report, measurement = metrics.load_verdict(session), store_stats.load_last(session)
     limits = {
         "events": settings.sse_max_total_clients,
         "tails": settings.sse_max_tail_clients,
         "sockets": settings.ws_max_clients,
     }
-    context = {"report": report, "measured": measured, "threads": settings.threads, "limits": limits}
-    return layout.page("health.html", "health", [("Health", None)], workers=metrics.workers(), **context)
+    context = {"report": report, "measured": measurement, "threads": settings.threads, "limits": limits}
+    return layout.render_page("health.html", "health", [("Health", None)], workers=metrics.list_workers(), **context)

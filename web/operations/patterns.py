@@ -6,16 +6,16 @@ from flask import Blueprint
 
 from tickets.planning.workflow_view import PhaseView, Workflow
 from web.site import layout, phase_forms
-from web.site.phase_forms import Row
+from web.site.phase_forms import PhaseRow
 
 blueprint = Blueprint("patterns", __name__)
 
 
-OFFERED = {"agents": [("codex", "Codex")], "people": [("luci", "Luci")], "ends": phase_forms.ENDS}
+CHOICES = {"agents": [("codex", "Codex")], "people": [("luci", "Luci")], "ends": phase_forms.ENDS}
 ROWS = [
-    Row("Dev", True, "codex", "reviewer"),
-    Row("Review", True, "luci", phase_forms.DECISION, "Ship it, Hold it"),
-    Row("QA"),
+    PhaseRow("Dev", True, "codex", "reviewer"),
+    PhaseRow("Review", True, "luci", phase_forms.DECISION, "Ship it, Hold it"),
+    PhaseRow("QA"),
 ]
 PHASES = [
     PhaseView("Dev", "passed", "codex", "reviewer", "A reviewer approves", [], None, None, "docs/dev.md", False),
@@ -32,5 +32,5 @@ WORKFLOW = {
 
 @blueprint.get("/patterns")
 def show() -> str:
-    shown = {"ticket": {"identifier": "MC-0", "version": 1}, "workflow": WORKFLOW, "rows": ROWS, "offered": OFFERED}
-    return layout.page("patterns.html", "patterns", [("Patterns", None)], **shown)
+    context = {"ticket": {"identifier": "MC-0", "version": 1}, "workflow": WORKFLOW, "rows": ROWS, "offered": CHOICES}
+    return layout.render_page("patterns.html", "patterns", [("Patterns", None)], **context)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from models import Run
 from settings import Settings
-from web.stream.log_tail import open_plain
-from workers.run.report import REPORTED
-from workers.run.spool import ACKED
-from workers.run.verdict import REPORT
+from web.stream.log_tail import open_regular_file
+from workers.run.report import REPORTED_FILE
+from workers.run.spool import ACKED_FILE
+from workers.run.verdict import REPORT_FILE
 
-WORD_BYTES = 32
+MAX_WORD_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class SpoolState:
     problem: str | None = None
 
 
-def state(settings: Settings, run: Run) -> SpoolState:
+def read_state(settings: Settings, run: Run) -> SpoolState:
     """The spool of a run of this machine."""
     if run.host != socket.gethostname():
         return SpoolState(run.last_run_seq, problem=f"It is on {run.host}.")
@@ -40,27 +40,27 @@ def state(settings: Settings, run: Run) -> SpoolState:
     if not segments:
         return SpoolState(run.last_run_seq, problem="Its directory is no longer there, or holds no events.")
     sizes = [segment.lstat().st_size for segment in segments]
-    acknowledged = _word(folder / ACKED)
+    acknowledged = _read_word(folder / ACKED_FILE)
     return SpoolState(
         run.last_run_seq,
         len(segments),
         sum(sizes),
         int(acknowledged) if acknowledged.isascii() and acknowledged.isdecimal() else 0,
-        _report(folder),
+        _read_report_state(folder),
     )
 
 
-def _report(folder: Path) -> str:
-    answered = _word(folder / REPORTED)
-    if answered:
-        return "delivered" if answered == "200" else f"refused ({answered[:3]})"
-    return "waits to be delivered" if (folder / REPORT).is_file() else "none"
+def _read_report_state(folder: Path) -> str:
+    status = _read_word(folder / REPORTED_FILE)
+    if status:
+        return "delivered" if status == "200" else f"refused ({status[:3]})"
+    return "waits to be delivered" if (folder / REPORT_FILE).is_file() else "none"
 
 
-def _word(path: Path) -> str:
+def _read_word(path: Path) -> str:
     """The one word in a small file; the run's agent may write in this directory, so nothing but a plain file is read."""
-    file = open_plain(path)
+    file = open_regular_file(path)
     if file is None:
         return ""
     with file:
-        return file.read(WORD_BYTES).decode("ascii", "replace").strip()
+        return file.read(MAX_WORD_BYTES).decode("ascii", "replace").strip()

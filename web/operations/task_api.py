@@ -6,7 +6,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from models import Incident, IncidentState, TaskRun, format_timestamp
-from tickets.lifecycle.schemas import at
+from tickets.lifecycle.schemas import format_moment
 from tickets.operations import incidents, task_files, tasks
 from tickets.operations.task_files import TaskNote
 from tickets.shared.inputs import Body, Prose
@@ -30,7 +30,7 @@ class IncidentJson(TypedDict):
     last_seen: str
 
 
-def incident_json(row: Incident) -> IncidentJson:
+def build_incident_json(row: Incident) -> IncidentJson:
     return {
         "id": row.id,
         "title": row.title,
@@ -46,7 +46,7 @@ def incident_json(row: Incident) -> IncidentJson:
     }
 
 
-class InState(Body):
+class IncidentQuery(Body):
     """Incidents in one state, the newest sighting first."""
 
     state: IncidentState = IncidentState.OPEN
@@ -59,21 +59,24 @@ class Proof(Body):
 
 
 @blueprint.reads("/incidents")
-def list_incidents(call: Call, query: InState) -> Page[IncidentJson]:
+def list_incidents(call: Call, query: IncidentQuery) -> Page[IncidentJson]:
     """List incidents in one state."""
-    return {"items": [incident_json(row) for row in incidents.recent(call.session, query.state)], "next": None}
+    return {
+        "items": [build_incident_json(row) for row in incidents.list_incidents(call.session, query.state)],
+        "next": None,
+    }
 
 
 @blueprint.writes("POST", "/incidents/<number:incident_id>/ack")
 def acknowledge_incident(call: Call, incident_id: int) -> IncidentJson:
     """Say that somebody is looking into an incident."""
-    return incident_json(incidents.acknowledge(call.session, incident_id, call.actor))
+    return build_incident_json(incidents.acknowledge_incident(call.session, incident_id, call.actor))
 
 
 @blueprint.writes("POST", "/incidents/<number:incident_id>/close")
 def close_incident(call: Call, incident_id: int, body: Proof) -> IncidentJson:
     """Close an incident with what shows that its cause is gone."""
-    return incident_json(incidents.close(call.session, incident_id, body.evidence, call.actor))
+    return build_incident_json(incidents.close_incident(call.session, incident_id, body.evidence, call.actor))
 
 
 class TaskRunJson(TypedDict):
@@ -87,7 +90,7 @@ class TaskRunJson(TypedDict):
     ended: str | None
 
 
-def task_run_json(row: TaskRun) -> TaskRunJson:
+def build_task_run_json(row: TaskRun) -> TaskRunJson:
     return {
         "id": row.id,
         "task": row.task,
@@ -96,7 +99,7 @@ def task_run_json(row: TaskRun) -> TaskRunJson:
         "exit_code": row.exit_code,
         "output_tail": row.output_tail,
         "started": format_timestamp(row.started),
-        "ended": at(row.ended),
+        "ended": format_moment(row.ended),
     }
 
 
@@ -117,16 +120,16 @@ def task_json(note: TaskNote, enabled: bool, latest: TaskRun | None) -> TaskJson
         "description": note.description,
         "schedule": note.schedule,
         "enabled": enabled,
-        "due": at(note.due),
-        "latest": task_run_json(latest) if latest else None,
+        "due": format_moment(note.due),
+        "latest": build_task_run_json(latest) if latest else None,
     }
 
 
 def _tasks(call: Call) -> list[TaskJson]:
-    decided, latest = tasks.decisions(call.session), tasks.latest(call.session)
+    decisions, latest = tasks.load_decisions(call.session), tasks.load_latest(call.session)
     return [
-        task_json(note, decided.get(note.name, note.enabled), latest.get(note.name))
-        for note in task_files.notes(task_files.SHIPPED, call.settings.zone)
+        task_json(note, decisions.get(note.name, note.enabled), latest.get(note.name))
+        for note in task_files.list_notes(task_files.SHIPPED_TASKS, call.settings.zone)
     ]
 
 
@@ -140,7 +143,7 @@ def list_tasks(call: Call) -> Page[TaskJson]:
 def list_task_runs(call: Call, name: str) -> Page[TaskRunJson]:
     """List the newest runs of a scheduled task."""
     task_files.require(name)
-    return {"items": [task_run_json(row) for row in tasks.history(call.session, name)], "next": None}
+    return {"items": [build_task_run_json(row) for row in tasks.list_task_runs(call.session, name)], "next": None}
 
 
 @blueprint.writes("POST", "/tasks/<name>/run", rights=OPERATORS)
@@ -154,11 +157,11 @@ def run_task(call: Call, name: str) -> None:
 def enable_task(call: Call, name: str) -> None:
     """Let a task run by its schedule."""
     task_files.require(name)
-    tasks.enable(call.session, name, call.actor)
+    tasks.enable_task(call.session, name, call.actor)
 
 
 @blueprint.writes("POST", "/tasks/<name>/disable", rights=OPERATORS)
 def disable_task(call: Call, name: str) -> None:
     """Keep a task from running by its schedule."""
     task_files.require(name)
-    tasks.disable(call.session, name, call.actor)
+    tasks.disable_task(call.session, name, call.actor)

@@ -16,21 +16,21 @@ from tickets.operations import incidents, task_files, tasks
 from tickets.operations.task_files import TaskNote
 from tickets.shared import events, paging
 from tickets.shared.errors import DomainError, NotFound
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from web.site import forms, layout
 from web.stream import log_tail
 
 blueprint = Blueprint("upkeep_pages", __name__)
-layout.nav("tasks", "/tasks", "timer", "Tasks", "Machine", go="t")
-layout.nav("incidents", "/incidents", "siren", "Incidents", "Machine", go="i")
-layout.nav("logs", "/logs", "scroll-text", "Logs", "Machine", go="l")
+layout.add_nav_item("tasks", "/tasks", "timer", "Tasks", "Machine", go="t")
+layout.add_nav_item("incidents", "/incidents", "siren", "Incidents", "Machine", go="i")
+layout.add_nav_item("logs", "/logs", "scroll-text", "Logs", "Machine", go="l")
 
 View = dict[str, Any]
-HISTORY = 12
+MAX_RUNS = 12
 LOGS = {"scheduler": "scheduler.log", "web": "web.log"}
 LOG_LINES = 400
-PAGE = 100
-REPORTED = ("agent.", "run.")
+PAGE_SIZE = 100
+RUN_EVENT_PREFIXES = ("agent.", "run.")
 """How the types of events begin that workers report line by line; they are shown when asked for."""
 
 
@@ -39,58 +39,60 @@ REPORTED = ("agent.", "run.")
 
 @blueprint.get("/tasks")
 def show_tasks() -> str:
-    settings = auth.instance().settings
-    with reading(auth.instance().engine) as session:
-        decided = tasks.decisions(session)
-        scheduler = _scheduler(tasks.heartbeats(session).get(tasks.SCHEDULER))
-        shown = [
-            _task(note, decided.get(note.name, note.enabled), tasks.history(session, note.name, HISTORY))
-            for note in task_files.notes(task_files.SHIPPED, settings.zone)
+    settings = auth.get_instance().settings
+    with reading(auth.get_instance().engine) as session:
+        decisions = tasks.load_decisions(session)
+        scheduler = _build_scheduler(tasks.load_heartbeats(session).get(tasks.SCHEDULER))
+        task_views = [
+            _build_task(
+                note, decisions.get(note.name, note.enabled), tasks.list_task_runs(session, note.name, MAX_RUNS)
+            )
+            for note in task_files.list_notes(task_files.SHIPPED_TASKS, settings.zone)
         ]
-    return layout.page("tasks.html", "tasks", [("Tasks", None)], tasks=shown, scheduler=scheduler)
+    return layout.render_page("tasks.html", "tasks", [("Tasks", None)], tasks=task_views, scheduler=scheduler)
 
 
-def _scheduler(beat: Heartbeat | None) -> View:
+def _build_scheduler(beat: Heartbeat | None) -> View:
     """Whether the scheduler is alive, and what it says is wrong with the files."""
     try:
-        said = json.loads(beat.detail) if beat else {}
+        detail = json.loads(beat.detail) if beat else {}
     except ValueError:
-        said = {}
-    return {"alive": tasks.is_alive(beat), "seen": beat.ts if beat else None, "problems": said.get("problems", [])}
+        detail = {}
+    return {"alive": tasks.is_alive(beat), "seen": beat.ts if beat else None, "problems": detail.get("problems", [])}
 
 
-def _task(note: TaskNote, enabled: bool, history: list[TaskRun]) -> View:
-    return {"note": note, "enabled": enabled, "runs": [_run(row) for row in history]}
+def _build_task(note: TaskNote, enabled: bool, history: list[TaskRun]) -> View:
+    return {"note": note, "enabled": enabled, "runs": [_build_run(row) for row in history]}
 
 
-def _run(row: TaskRun) -> View:
-    took = (row.ended - row.started).total_seconds() if row.ended else None
-    said = {key: value for key, value in (row.summary or {}).items() if value not in (None, "", [], {}, 0)}
+def _build_run(row: TaskRun) -> View:
+    seconds = (row.ended - row.started).total_seconds() if row.ended else None
+    summary = {key: value for key, value in (row.summary or {}).items() if value not in (None, "", [], {}, 0)}
     return {
         "outcome": row.outcome.value if row.outcome else "running",
         "trigger": row.trigger.value,
         "at": row.started,
-        "seconds": took,
+        "seconds": seconds,
         "exit_code": row.exit_code,
-        "output": row.output_tail.strip() or (json.dumps(said, ensure_ascii=False, indent=2) if said else ""),
+        "output": row.output_tail.strip() or (json.dumps(summary, ensure_ascii=False, indent=2) if summary else ""),
     }
 
 
 @blueprint.post("/tasks/<name>/<any(run, enable, disable):order>")
 def order_task(name: str, order: str) -> Response:
     task_files.require(name)
-    act, said = {
+    act, message = {
         "run": (tasks.run_now, "was asked for; the scheduler starts it within a second."),
-        "enable": (tasks.enable, "is enabled."),
-        "disable": (tasks.disable, "is disabled."),
+        "enable": (tasks.enable_task, "is enabled."),
+        "disable": (tasks.disable_task, "is disabled."),
     }[order]
     try:
-        with writing(auth.instance().engine) as session:
-            act(session, name, auth.actor())
-    except DomainError as refused:
-        layout.note(f"{refused.message}.", "bad")
+        with writing(auth.get_instance().engine) as session:
+            act(session, name, auth.get_actor())
+    except DomainError as refusal:
+        layout.flash_note(f"{refusal.message}.", "bad")
     else:
-        layout.note(f"{name} {said}")
+        layout.flash_note(f"{name} {message}")
     return redirect(f"/tasks#{name}", 303)
 
 
@@ -99,23 +101,23 @@ def order_task(name: str, order: str) -> Response:
 
 @blueprint.get("/incidents")
 def show_incidents() -> str:
-    with reading(auth.instance().engine) as session:
-        groups = [(state.value, incidents.recent(session, state)) for state in IncidentState]
-    return layout.page("incidents.html", "incidents", [("Incidents", None)], groups=groups)
+    with reading(auth.get_instance().engine) as session:
+        groups = [(state.value, incidents.list_incidents(session, state)) for state in IncidentState]
+    return layout.render_page("incidents.html", "incidents", [("Incidents", None)], groups=groups)
 
 
 @blueprint.post("/incidents/<number:incident_id>/<any(ack, close):order>")
 def order_incident(incident_id: int, order: str) -> Response:
     try:
-        with writing(auth.instance().engine) as session:
+        with writing(auth.get_instance().engine) as session:
             if order == "ack":
-                incidents.acknowledge(session, incident_id, auth.actor())
+                incidents.acknowledge_incident(session, incident_id, auth.get_actor())
             else:
-                incidents.close(session, incident_id, request.form.get("evidence", ""), auth.actor())
-    except DomainError as refused:
-        layout.note(f"{refused.message[:1].upper()}{refused.message[1:]}.".replace("..", "."), "bad")
+                incidents.close_incident(session, incident_id, request.form.get("evidence", ""), auth.get_actor())
+    except DomainError as refusal:
+        layout.flash_note(f"{refusal.message[:1].upper()}{refusal.message[1:]}.".replace("..", "."), "bad")
     else:
-        layout.note("The incident is acknowledged." if order == "ack" else "The incident is closed.")
+        layout.flash_note("The incident is acknowledged." if order == "ack" else "The incident is closed.")
     return redirect("/incidents", 303)
 
 
@@ -127,34 +129,36 @@ def order_incident(incident_id: int, order: str) -> Response:
 def show_logs() -> str:
     show = request.args.get("show", "events")
     context: View = {"show": show, "logs": list(LOGS)}
-    with reading(auth.instance().engine) as session:
+    with reading(auth.get_instance().engine) as session:
         if show in LOGS:
-            context |= {"file": f"logs/{LOGS[show]}", "text": _last_lines(LOGS[show])}
+            context |= {"file": f"logs/{LOGS[show]}", "text": _read_last_lines(LOGS[show])}
         elif show == "heartbeats":
-            context["beats"] = sorted(tasks.heartbeats(session).items())
+            context["beats"] = sorted(tasks.load_heartbeats(session).items())
         elif show == "events":
-            context |= _events(session)
+            context |= _load_events(session)
         else:
             raise NotFound("There is no log of that name.", log=show[:40])
-    return layout.page("logs.html", "logs", [("Logs", None)], **context)
+    return layout.render_page("logs.html", "logs", [("Logs", None)], **context)
 
 
-def _events(session: Session) -> View:
-    given = {name: request.args.get(name, "").strip()[:80] for name in ("kind", "actor", "ticket")}
-    ticket_id = get(session, given["ticket"]).id if given["ticket"] else None
-    kinds = (given["kind"],) if given["kind"] else ()
-    wanted = events.Wanted(given["actor"], ticket_id, kinds, reported=given["kind"].startswith(REPORTED))
-    found = events.feed(session, wanted, paging.number(request.args.get("before")), PAGE)
+def _load_events(session: Session) -> View:
+    filters = {name: request.args.get(name, "").strip()[:80] for name in ("kind", "actor", "ticket")}
+    ticket_id = get_ticket(session, filters["ticket"]).id if filters["ticket"] else None
+    kinds = (filters["kind"],) if filters["kind"] else ()
+    query = events.EventFilter(
+        filters["actor"], ticket_id, kinds, reported=filters["kind"].startswith(RUN_EVENT_PREFIXES)
+    )
+    page = events.load_feed(session, query, paging.parse_number(request.args.get("before")), PAGE_SIZE)
     older = request.args.copy()
-    older["before"] = str(found.older)
-    following = f"/logs?{forms.query_string(older)}" if found.older else None
-    return {"filters": given, "events": found.events, "next_href": following}
+    older["before"] = str(page.older)
+    following = f"/logs?{forms.build_query_string(older)}" if page.older else None
+    return {"filters": filters, "events": page.events, "next_href": following}
 
 
-def _last_lines(name: str) -> str | None:
+def _read_last_lines(name: str) -> str | None:
     """The end of a log in the folder of logs; None when there is none."""
-    file = log_tail.open_plain(auth.instance().settings.logs_dir / name)
+    file = log_tail.open_regular_file(auth.get_instance().settings.logs_dir / name)
     if file is None:
         return None
     with file:
-        return log_tail.last_lines(file, LOG_LINES).decode(errors="replace")
+        return log_tail.read_last_lines(file, LOG_LINES).decode(errors="replace")

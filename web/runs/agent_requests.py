@@ -30,18 +30,21 @@ class RequestJson(TypedDict):
 @blueprint.reads("/tickets/<ticket>/requests")
 def list_requests(call: Call, ticket: Ticket) -> Page[RequestJson]:
     """List what the ticket's agents have asked for while at work, the newest first."""
-    return {"items": [_shape(row) for row in requests.of(call.session, ticket.id)], "next": None}
+    return {
+        "items": [_build_request_json(row) for row in requests.list_requests(call.session, ticket.id)],
+        "next": None,
+    }
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/requests", rights=OPERATORS)
 def answer_request(call: Call, ticket: Ticket, body: Reply) -> RequestJson:
     """Answer a request that waits: allow or deny a tool, once or for the run, or choose; the agent is told at once."""
-    run_id = requests.answer(call.session, ticket.id, body, call.actor)
-    call.after.append(lambda: notify_run.nudge(call.settings, run_id))
-    return _shape(requests.named(call.session, run_id, body.request))
+    run_id = requests.answer_request(call.session, ticket.id, body, call.actor)
+    call.after.append(lambda: notify_run.notify_run(call.settings, run_id))
+    return _build_request_json(requests.get_request(call.session, run_id, body.request))
 
 
-def _shape(row: RunRequest) -> RequestJson:
+def _build_request_json(row: RunRequest) -> RequestJson:
     return {
         "request": row.request,
         "run_id": row.run_id,

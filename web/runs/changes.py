@@ -21,9 +21,9 @@ from . import diff
 
 blueprint = Resource("changes", __name__)
 
-SHOWN_BYTES = 256 << 10
-SHOWN_FILES = 200
-FOLDED_LINES = 400
+MAX_PATCH_BYTES = 256 << 10
+MAX_FILES = 200
+MAX_UNFOLDED_LINES = 400
 """A file with more lines than that is shown folded."""
 
 
@@ -43,7 +43,7 @@ class ChangesJson(TypedDict):
     truncated: bool
 
 
-class Wanted(Body):
+class PatchQuery(Body):
     """All of the patch, or that of one file."""
 
     path: Line | None = None
@@ -51,7 +51,7 @@ class Wanted(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class CommitRange:
     """Where a run's changes lie: from the commit it started from to the end of its branch."""
 
     repository: Path
@@ -59,7 +59,7 @@ class Span:
     head: str
 
     @classmethod
-    def of(cls, run: Run) -> Span:
+    def from_run(cls, run: Run) -> CommitRange:
         """Raises `NotFound`, with the reason, for a run whose changes are not to be seen from here."""
         if not run.repository or not run.branch or not run.base_sha:
             raise NotFound("This run has no branch of its own.", run=run.id)
@@ -69,21 +69,29 @@ class Span:
 
 
 @blueprint.reads("/runs/<number:run>/changes", rights=ANYBODY | RUNS)
-def read_changes(call: Call, run: Run, query: Wanted) -> ChangesJson:
+def read_changes(call: Call, run: Run, query: PatchQuery) -> ChangesJson:
     """Read what a run has committed: the files, and the patch against where it started."""
-    span = Span.of(run)
+    commit_range = CommitRange.from_run(run)
     end_read(call.session)
     try:
-        listed = changes.files(span.repository, span.base, span.head)
-        patch = changes.patch(span.repository, span.base, span.head, query.path, max_bytes=query.max_bytes)
+        changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
+        patch = changes.read_patch(
+            commit_range.repository, commit_range.base, commit_range.head, query.path, max_bytes=query.max_bytes
+        )
     except (GitError, OSError) as error:
         raise NotFound("The changes of this run can no longer be read.", run=run.id, reason=str(error)[:500]) from error
-    files = [FileJson(**asdict(each)) for each in listed]  # type: ignore[typeddict-item]
-    return {"base": span.base, "head": span.head, "files": files, "patch": patch.text, "truncated": patch.truncated}
+    files = [FileJson(**asdict(change)) for change in changed_files]  # type: ignore[typeddict-item]
+    return {
+        "base": commit_range.base,
+        "head": commit_range.head,
+        "files": files,
+        "patch": patch.text,
+        "truncated": patch.truncated,
+    }
 
 
 @dataclass(frozen=True, slots=True)
-class ShownFile:
+class FileDiff:
     """One file as it is shown; `hunks` is None where the size limit was reached before it."""
 
     path: str
@@ -95,17 +103,17 @@ class ShownFile:
 
     @property
     def folded(self) -> bool:
-        return self.hunks is None or sum(len(hunk.lines) for hunk in self.hunks) > FOLDED_LINES
+        return self.hunks is None or sum(len(hunk.lines) for hunk in self.hunks) > MAX_UNFOLDED_LINES
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ChangesView:
     """A run's changes as the tab shows them; `problem` says why there is nothing to see."""
 
     run: int
     branch: str = ""
     base: str = ""
-    files: tuple[ShownFile, ...] = ()
+    files: tuple[FileDiff, ...] = ()
     more: int = 0
     truncated: bool = False
     problem: str | None = None
@@ -119,25 +127,29 @@ class Shown:
         return sum(file.deletions or 0 for file in self.files)
 
 
-def shown(run: Run) -> Shown:
+def load_changes(run: Run) -> ChangesView:
     """What the newest run has committed, cut at a size that a page can carry."""
     try:
-        span = Span.of(run)
-        listed = changes.files(span.repository, span.base, span.head)
-        patch = changes.patch(span.repository, span.base, span.head, max_bytes=SHOWN_BYTES)
+        commit_range = CommitRange.from_run(run)
+        changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
+        patch = changes.read_patch(
+            commit_range.repository, commit_range.base, commit_range.head, max_bytes=MAX_PATCH_BYTES
+        )
     except NotFound as error:
-        return Shown(run.generation, problem=error.message)
+        return ChangesView(run.generation, problem=error.message)
     except (GitError, OSError):
-        return Shown(run.generation, problem="The branch or where it started from is no longer in the repository.")
-    hunks = _whole(diff.parse(patch.text), patch.truncated)
+        return ChangesView(
+            run.generation, problem="The branch or where it started from is no longer in the repository."
+        )
+    hunks = _index_complete_files(diff.parse_diff(patch.text), patch.truncated)
     files = tuple(
-        ShownFile(each.path, each.old_path, each.status, each.insertions, each.deletions, hunks.get(place))
-        for place, each in enumerate(listed[:SHOWN_FILES])
+        FileDiff(change.path, change.old_path, change.status, change.insertions, change.deletions, hunks.get(place))
+        for place, change in enumerate(changed_files[:MAX_FILES])
     )
-    more = max(0, len(listed) - SHOWN_FILES)
-    return Shown(run.generation, span.head, span.base, files, more, patch.truncated)
+    more = max(0, len(changed_files) - MAX_FILES)
+    return ChangesView(run.generation, commit_range.head, commit_range.base, files, more, patch.truncated)
 
 
-def _whole(parsed: list[tuple[diff.Hunk, ...]], truncated: bool) -> dict[int, tuple[diff.Hunk, ...]]:
+def _index_complete_files(parsed: list[tuple[diff.Hunk, ...]], truncated: bool) -> dict[int, tuple[diff.Hunk, ...]]:
     """The hunks by the place of their file; that of the cut is left out, since its last line may be half a one."""
     return dict(enumerate(parsed[:-1] if truncated else parsed))

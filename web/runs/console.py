@@ -28,17 +28,17 @@ from tickets.shared.errors import Forbidden, NotFound
 from tickets.shared.inputs import Body
 from web.site import headers
 from web.stream import sockets
-from web.stream.log_tail import PaneLog, last_lines
+from web.stream.log_tail import PaneLog, read_last_lines
 from web.stream.sockets import GOING_AWAY, WebSocketConnection
 from workers.host.tmux import Tmux
-from workers.run.console_client import Console, pane_of
+from workers.run.console_client import ConsoleClient, find_pane
 
-SHOWN_LINES = 2000
-FIRST_SIZE = (120, 36)
-UNREADABLE = 1003
+MAX_LOG_LINES = 2000
+DEFAULT_SIZE = (120, 36)
+UNSUPPORTED_DATA = 1003
 
 blueprint = Blueprint("console", __name__)
-sockets.serves(blueprint)
+sockets.install_slots(blueprint)
 
 
 class Resize(Body):
@@ -52,11 +52,11 @@ class Input(Body):
     data: str = Field(max_length=64 << 10)
 
 
-Said = TypeAdapter[Resize | Input](Annotated[Resize | Input, Field(discriminator="type")])
+CLIENT_MESSAGE = TypeAdapter[Resize | Input](Annotated[Resize | Input, Field(discriminator="type")])
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ConsoleView:
     """What there is to see of a run. `state` is live, kept (`log` holds what the pane showed), or why there is nothing:
     starting, elsewhere, external, gone."""
 
@@ -73,99 +73,99 @@ class Shown:
 @blueprint.get("/runs/<number:run>/console")
 def show(run: int) -> Response:
     """The page of the frame."""
-    shown = _look(run)
-    may_write = auth.caller().right is Right.OPERATOR
-    writes = may_write and _write_asked()
+    view = _load_console(run)
+    may_write = auth.get_caller().right is Right.OPERATOR
+    writes = may_write and _is_write_requested()
     response = make_response(
-        render_template("console.html", shown=shown, may_write=may_write, writes=writes and shown.state == "live")
+        render_template("console.html", shown=view, may_write=may_write, writes=writes and view.state == "live")
     )
-    response.headers["Content-Security-Policy"] = headers.policy(
+    response.headers["Content-Security-Policy"] = headers.build_policy(
         style_src="'self' 'unsafe-inline'", frame_ancestors="'self'"
     )
     return response
 
 
-@sockets.route(blueprint, "/ws/runs/<number:run>/console")
-def attach(line: WebSocketConnection, run: int) -> None:
+@sockets.route_socket(blueprint, "/ws/runs/<number:run>/console")
+def attach(connection: WebSocketConnection, run: int) -> None:
     """Show the pane of a live run."""
-    shown, writes = _look(run), _write_asked()
-    if writes and auth.caller().right is not Right.OPERATOR:
+    view, writes = _load_console(run), _is_write_requested()
+    if writes and auth.get_caller().right is not Right.OPERATOR:
         raise Forbidden("Only an operator types into a terminal.")
-    if shown.state != "live":
+    if view.state != "live":
         raise NotFound("This run has no terminal here.")
-    console = Console(_tmux(), shown.session, FIRST_SIZE, write=writes)
-    screen = threading.Thread(target=_show, args=(line, console), name="console screen", daemon=True)
+    console = ConsoleClient(_build_tmux(), view.session, DEFAULT_SIZE, write=writes)
+    screen = threading.Thread(target=_send_screen, args=(connection, console), name="console screen", daemon=True)
     screen.start()
     try:
-        while (said := line.receive()) is None or _obey(console, said):
+        while (message := connection.receive()) is None or _apply_message(console, message):
             continue
-        line.close(UNREADABLE, "that cannot be understood")
+        connection.close(UNSUPPORTED_DATA, "that cannot be understood")
     finally:
         console.close()
         screen.join()
 
 
-def _show(line: WebSocketConnection, console: Console) -> None:
+def _send_screen(connection: WebSocketConnection, console: ConsoleClient) -> None:
     """Send the screen until the client of tmux, or the one at the other end, is gone."""
     try:
-        while line.open and (data := console.read(sockets.SLICE_SECONDS)) is not None:
+        while connection.open and (data := console.read(sockets.SLICE_SECONDS)) is not None:
             if data:
-                line.send(data)
-        line.send(json.dumps({"type": "ended"}))
+                connection.send(data)
+        connection.send(json.dumps({"type": "ended"}))
     except (ConnectionClosed, OSError):
         return
     finally:
-        line.close(GOING_AWAY, "the terminal has ended")
+        connection.close(GOING_AWAY, "the terminal has ended")
 
 
-def _obey(console: Console, said: str | bytes) -> bool:
+def _apply_message(console: ConsoleClient, message: str | bytes) -> bool:
     """Carry out what the page asks; False for what is not understood or not allowed."""
     try:
-        order = Said.validate_json(said)
+        command = CLIENT_MESSAGE.validate_json(message)
     except ValidationError:
         return False
-    if isinstance(order, Resize):
-        console.resize(order.columns, order.lines)
+    if isinstance(command, Resize):
+        console.resize(command.columns, command.lines)
         return True
     if console.write_allowed:
-        console.type(order.data.encode())
+        console.type(command.data.encode())
     return console.write_allowed
 
 
-def _write_asked() -> bool:
+def _is_write_requested() -> bool:
     return request.args.get("write") == "1"
 
 
-def _tmux() -> Tmux:
-    settings = auth.instance().settings
+def _build_tmux() -> Tmux:
+    settings = auth.get_instance().settings
     return Tmux(f"mc-{settings.instance}", settings.sockets_dir)
 
 
-def _look(run_id: int) -> Shown:
-    with reading(auth.instance().engine) as session:
+def _load_console(run_id: int) -> ConsoleView:
+    with reading(auth.get_instance().engine) as session:
         run = lookup.get_run(session, run_id)
-        identifier = lookup.get(session, run.ticket_id).identifier
-    why = _why_not_live(run, identifier)
-    log = _log(run, identifier) if why else ""
-    return Shown(run, identifier, "kept" if log else why or "live", log)
+        identifier = lookup.get_ticket(session, run.ticket_id).identifier
+    obstacle = _find_obstacle(run, identifier)
+    log = _read_log(run, identifier) if obstacle else ""
+    return ConsoleView(run, identifier, "kept" if log else obstacle or "live", log)
 
 
-def _why_not_live(run: Run, identifier: str) -> str | None:
+def _find_obstacle(run: Run, identifier: str) -> str | None:
     if run.mode is RunMode.EXTERNAL:
         return "external"
     if run.host != socket.gethostname():
         return "elsewhere"
     if run.state is RunState.ENDED:
         return "gone"
-    if pane_of(_tmux(), f"mc-{identifier}", run.tmux_target) is None:
+    if find_pane(_build_tmux(), f"mc-{identifier}", run.tmux_target) is None:
         return "starting" if run.state is RunState.STARTING else "gone"
     return None
 
 
-def _log(run: Run, identifier: str) -> str:
+def _read_log(run: Run, identifier: str) -> str:
     """What the pane showed, as far as it was kept."""
-    file = PaneLog.of(auth.instance().settings, run.id, identifier).open()
+    file = PaneLog.for_run(auth.get_instance().settings, run.id, identifier).open()
     if file is None:
         return ""
     with file:
-        return last_lines(file, SHOWN_LINES).decode(errors="replace")
+        return read_last_lines(file, MAX_LOG_LINES).decode(errors="replace")

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from models import Ticket
 from tickets.conversation import message_routing, messages, timeline
-from tickets.conversation.message_routing import Said, Spoken
+from tickets.conversation.message_routing import IncomingMessage, RoutedMessage
 from tickets.conversation.messages import NewMessage
 from tickets.conversation.timeline import NewComment
 from tickets.dispatch.budgets import Budgets
@@ -31,32 +31,32 @@ blueprint = Resource("conversation", __name__)
 @blueprint.reads("/tickets/<ticket>/comments", rights=ANYBODY | RUNS)
 def list_comments(call: Call, ticket: Ticket, query: Paging) -> Page[CommentJson]:
     """List comments, the newest first."""
-    before = paging.number(query.cursor)
-    rows = timeline.comments_of(call.session, ticket.id, before, query.limit + 1)
-    shown = rows[: query.limit]
+    before = paging.parse_number(query.cursor)
+    rows = timeline.list_comments(call.session, ticket.id, before, query.limit + 1)
+    page = rows[: query.limit]
     return {
-        "items": [schemas.comment(row) for row in shown],
-        "next": str(shown[-1].id) if len(rows) > query.limit else None,
+        "items": [schemas.build_comment_json(row) for row in page],
+        "next": str(page[-1].id) if len(rows) > query.limit else None,
     }
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/comments", rights=WRITERS | RUNS, status=201)
 def add_comment(call: Call, ticket: Ticket, body: NewComment) -> CommentJson:
     """Comment on a ticket, in Markdown."""
-    return schemas.comment(timeline.comment(call.session, ticket.id, body, call.actor))
+    return schemas.build_comment_json(timeline.add_comment(call.session, ticket.id, body, call.actor))
 
 
-class Newest(Body):
+class NewestQuery(Body):
     """How many of the newest."""
 
     limit: int = Field(100, ge=1, le=200)
 
 
 @blueprint.reads("/tickets/<ticket>/messages")
-def list_messages(call: Call, ticket: Ticket, query: Newest) -> Page[MessageJson]:
+def list_messages(call: Call, ticket: Ticket, query: NewestQuery) -> Page[MessageJson]:
     """List messages to the agent with their delivery state, the newest first."""
-    rows = messages.of(call.session, ticket.id, query.limit)
-    return {"items": [schemas.message(row) for row in rows], "next": None}
+    rows = messages.list_messages(call.session, ticket.id, query.limit)
+    return {"items": [schemas.build_message_json(row) for row in rows], "next": None}
 
 
 class SentJson(MessageJson):
@@ -70,53 +70,55 @@ class SentJson(MessageJson):
 def send_message(call: Call, ticket: Ticket, body: NewMessage) -> SentJson:
     """Send words to the agent; `mode` says what happens when it is busy. Without a live run they answer the question that
     the ticket waits with, or request changes of what is in review."""
-    spoken = message_routing.say(call.session, ticket, Said(**body.model_dump()), call.actor, call.caller.identity)
-    live = spoken["run"]
+    routed = message_routing.route_message(
+        call.session, ticket, IncomingMessage(**body.model_dump()), call.actor, call.caller.identity
+    )
+    live = routed["run"]
     if live is not None:
-        call.after.append(lambda: notify_run.nudge(call.settings, live))
-    return {**_written(call, ticket, body, spoken), "became": spoken["became"], "text": spoken["text"]}
+        call.after.append(lambda: notify_run.notify_run(call.settings, live))
+    return {**_build_message(call, ticket, body, routed), "became": routed["became"], "text": routed["text"]}
 
 
-def _written(call: Call, ticket: Ticket, body: NewMessage, spoken: Spoken) -> MessageJson:
-    if spoken["message"] is not None:
-        return schemas.message(messages.get(call.session, spoken["message"]["id"]))
-    [comment] = timeline.comments_of(call.session, ticket.id, limit=1)
-    return schemas.message_of_comment(comment, body.mode)
+def _build_message(call: Call, ticket: Ticket, body: NewMessage, routed: RoutedMessage) -> MessageJson:
+    if routed["message"] is not None:
+        return schemas.build_message_json(messages.get(call.session, routed["message"]["id"]))
+    [comment] = timeline.list_comments(call.session, ticket.id, limit=1)
+    return schemas.build_message_of_comment(comment, body.mode)
 
 
 # ------------------------------------------------------------------------------------------------------------- events
 
 
-class Replay(Body):
+class EventQuery(Body):
     """Which part of the log: events with `seq` above `after`."""
 
     after: int = Field(0, ge=0, le=2**63 - 1)
-    limit: int = Field(200, ge=1, le=events.PAGE)
+    limit: int = Field(200, ge=1, le=events.PAGE_SIZE)
 
 
 @blueprint.reads("/tickets/<ticket>/events", rights=ANYBODY | RUNS, errors=(410,))
-def replay_events(call: Call, ticket: Ticket, query: Replay) -> Page[EventJson]:
+def replay_events(call: Call, ticket: Ticket, query: EventQuery) -> Page[EventJson]:
     """Replay the ticket's events in order; `next` is the `after` of the part that follows."""
     rows = events.replay(call.session, ticket.id, query.after, query.limit)
     full = len(rows) == query.limit
-    return {"items": [_event(row) for row in rows], "next": str(rows[-1].seq) if full else None}
+    return {"items": [_build_event_json(row) for row in rows], "next": str(rows[-1].seq) if full else None}
 
 
-class Activity(Paging):
+class ActivityQuery(Paging):
     """Which part of the log, and whose."""
 
     actor: str | None = Field(None, max_length=200, pattern=r"^[^\x00]+$")
 
 
 @blueprint.reads("/events")
-def list_events(call: Call, query: Activity) -> Page[EventJson]:
+def list_events(call: Call, query: ActivityQuery) -> Page[EventJson]:
     """List what happened anywhere, the newest first, without what workers report line by line."""
-    wanted = events.Wanted(query.actor or "")
-    found = events.feed(call.session, wanted, paging.number(query.cursor), query.limit)
-    return {"items": [_event(row) for row in found.events], "next": str(found.older) if found.older else None}
+    filters = events.EventFilter(query.actor or "")
+    feed = events.load_feed(call.session, filters, paging.parse_number(query.cursor), query.limit)
+    return {"items": [_build_event_json(row) for row in feed.events], "next": str(feed.older) if feed.older else None}
 
 
-def _event(row: events.Logged) -> EventJson:
+def _build_event_json(row: events.LogEntry) -> EventJson:
     return cast(EventJson, row.as_json())
 
 
@@ -145,18 +147,18 @@ class TakenJson(TypedDict):
 def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson | ClaimLost:
     """Post one event, an array or NDJSON. Those of a run are taken once by number where they have one, and refused when it lost its
     ticket."""
-    if len(body) > ingest.BATCH:
-        raise Invalid(f"at most {ingest.BATCH} events at a time", fields={"body": "too many events"})
+    if len(body) > ingest.MAX_BATCH_EVENTS:
+        raise Invalid(f"at most {ingest.MAX_BATCH_EVENTS} events at a time", fields={"body": "too many events"})
     if call.actor.run_id is None:
-        return _external(call, ticket, body)
+        return _post_external_events(call, ticket, body)
     batch = [ingest.WorkerEvent.model_validate(event.stated()) for event in body]
-    taken = ingest.take(call.session, call.actor.run_id, batch, Budgets.of(call.settings))
-    if taken.refused:
-        return ClaimLost(run=call.actor.run_id, reason=taken.refused)
-    return {"accepted": taken.accepted, "repeated": taken.repeated, "last_run_seq": taken.last_run_seq}
+    result = ingest.ingest_events(call.session, call.actor.run_id, batch, Budgets.from_settings(call.settings))
+    if result.refused:
+        return ClaimLost(run=call.actor.run_id, reason=result.refused)
+    return {"accepted": result.accepted, "repeated": result.repeated, "last_run_seq": result.last_run_seq}
 
 
-def _external(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson:
+def _post_external_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson:
     for event in body:
         if not event.event_type.startswith("external."):
             raise Forbidden("Only a run's own token posts its events; others post events of type external.*.")

@@ -20,67 +20,67 @@ from web.stream.hub import Hub, Interest
 from web.stream.sockets import FAILED, WebSocketConnection
 
 READERS = (Right.VIEWER, Right.OPERATOR, Right.ORCHESTRATOR, Right.SERVICE)
-TEND_SECONDS = 5.0
-SILENCE_SECONDS = 45.0
+MAINTENANCE_SECONDS = 5.0
+IDLE_TIMEOUT_SECONDS = 45.0
 """How long a page may say nothing: it beats every five seconds."""
 
 blueprint = Blueprint("interactive", __name__)
-sockets.serves(blueprint)
+sockets.install_slots(blueprint)
 log = logging.getLogger(__name__)
 
 
-@sockets.route(blueprint, "/ws/tickets/<ticket>")
+@sockets.route_socket(blueprint, "/ws/tickets/<ticket>")
 @auth.allow(*READERS)
-def talk(line: WebSocketConnection, ticket: str) -> None:
+def talk(connection: WebSocketConnection, ticket: str) -> None:
     """Talk with the ticket's agent, or read along."""
-    settings, engine, caller = auth.instance().settings, auth.instance().engine, auth.caller()
+    settings, engine, caller = auth.get_instance().settings, auth.get_instance().engine, auth.get_caller()
     with reading(engine) as session:
-        ticket_id = lookup.get(session, ticket).id
+        ticket_id = lookup.get_ticket(session, ticket).id
     person = Person(caller.actor, caller.identity)
-    conversation = ConversationConnection(engine, ticket_id, person, lambda run: notify_run.nudge(settings, run))
-    news = _News(line, conversation, stream_routes.hub(), Interest(frozenset({ticket_id}), board=False))
+    conversation = ConversationConnection(engine, ticket_id, person, lambda run: notify_run.notify_run(settings, run))
+    news = _NewsSender(connection, conversation, stream_routes.get_hub(), Interest(frozenset({ticket_id}), board=False))
     news.start()
     try:
-        _converse(line, conversation)
+        _receive_messages(connection, conversation)
     finally:
         news.end()
 
 
-def _converse(line: WebSocketConnection, conversation: ConversationConnection) -> None:
+def _receive_messages(connection: WebSocketConnection, conversation: ConversationConnection) -> None:
     """Hear the client until it leaves; one that leaves in good order lets go of control."""
-    tend, silence = stream_response.Alarm(TEND_SECONDS), stream_response.Alarm(SILENCE_SECONDS)
+    tend, silence = stream_response.Alarm(MAINTENANCE_SECONDS), stream_response.Alarm(IDLE_TIMEOUT_SECONDS)
     try:
         while not silence.due():
             if tend.due():
-                conversation.tend()
-            if (said := line.receive()) is not None:
+                conversation.release_vanished()
+            if (message := connection.receive()) is not None:
                 silence.reset()
-                with line.lock:
-                    _tell(line, conversation.hear(said))
-                    _tell_news(line, conversation)
+                with connection.lock:
+                    _send_messages(connection, conversation.receive(message))
+                    _send_news(connection, conversation)
     except ConnectionClosed:
-        if line.was_left:
+        if connection.is_left_by_client:
             conversation.leave()
 
 
-def _tell(line: WebSocketConnection, messages: list[Message]) -> None:
+def _send_messages(connection: WebSocketConnection, messages: list[Message]) -> None:
     for message in messages:
-        line.send(json.dumps(message, ensure_ascii=False, separators=(",", ":")))
+        connection.send(json.dumps(message, ensure_ascii=False, separators=(",", ":")))
 
 
-def _tell_news(line: WebSocketConnection, conversation: ConversationConnection) -> None:
-    while told := conversation.news():
-        _tell(line, told)
+def _send_news(connection: WebSocketConnection, conversation: ConversationConnection) -> None:
+    while messages := conversation.news():
+        _send_messages(connection, messages)
 
 
-class _News(threading.Thread):
+class _NewsSender(threading.Thread):
     """Tells the client what happens, until `end()`. Hearing and telling take turns under the lock of the line."""
 
     def __init__(
-        self, line: WebSocketConnection, conversation: ConversationConnection, hub: Hub, interest: Interest
+        self, connection: WebSocketConnection, conversation: ConversationConnection, hub: Hub, interest: Interest
     ) -> None:
         super().__init__(name="interactive news", daemon=True)
-        self._line = line
+        self._connection = connection
         self._conversation = conversation
         self._hub = hub
         self._interest = interest
@@ -92,13 +92,13 @@ class _News(threading.Thread):
 
     def run(self) -> None:
         try:
-            while self._line.open and not self._ended.is_set():
+            while self._connection.open and not self._ended.is_set():
                 self._follow()
         except (ConnectionClosed, OSError):
             return  # whoever hears the client notices too
         except Exception:
             log.exception("the news of a ticket cannot be told")
-            self._line.close(FAILED, "something broke on the server")
+            self._connection.close(FAILED, "something broke on the server")
         finally:
             self._hub.unsubscribe(self._subscriber)
 
@@ -110,5 +110,5 @@ class _News(threading.Thread):
             self._subscriber = self._hub.subscribe(self._interest)
         elif not frames:
             return
-        with self._line.lock:
-            _tell_news(self._line, self._conversation)
+        with self._connection.lock:
+            _send_news(self._connection, self._conversation)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_HEAD = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@ ?(.*)")
+_HUNK_HEADER = re.compile(r"@@ -(\d+)(?:,\d+)? \+(\d+)(?:,\d+)? @@ ?(.*)")
 _KINDS = {"+": "added", "-": "removed", "\\": "note"}
 
 
@@ -30,25 +30,28 @@ class Hunk:
     def sides(self) -> list[tuple[Line | None, Line | None]]:
         """Before and after, row by row: what was removed stands beside what was added in its place."""
         rows: list[tuple[Line | None, Line | None]] = []
-        gone: list[Line] = []
-        come: list[Line] = []
+        removals: list[Line] = []
+        additions: list[Line] = []
         for line in (*self.lines, None):
             if line is not None and line.kind in ("added", "removed"):
-                (come if line.kind == "added" else gone).append(line)
+                (additions if line.kind == "added" else removals).append(line)
                 continue
-            rows += _beside(gone, come)
-            gone, come = [], []
+            rows += _pair_lines(removals, additions)
+            removals, additions = [], []
             if line is not None:
                 rows.append((line, line))
         return rows
 
 
-def _beside(gone: list[Line], come: list[Line]) -> list[tuple[Line | None, Line | None]]:
-    length = max(len(gone), len(come))
-    return [(gone[n] if n < len(gone) else None, come[n] if n < len(come) else None) for n in range(length)]
+def _pair_lines(removals: list[Line], additions: list[Line]) -> list[tuple[Line | None, Line | None]]:
+    length = max(len(removals), len(additions))
+    return [
+        (removals[n] if n < len(removals) else None, additions[n] if n < len(additions) else None)
+        for n in range(length)
+    ]
 
 
-def parse(text: str) -> list[tuple[Hunk, ...]]:
+def parse_diff(text: str) -> list[tuple[Hunk, ...]]:
     """The hunks of each file, in the order of the diff; none for a binary file, a rename or a change of mode alone.
 
     A line of a file never begins with `diff --git`, since in a diff each has its mark before it.
@@ -59,18 +62,18 @@ def parse(text: str) -> list[tuple[Hunk, ...]]:
             files.append([])
         elif files:
             files[-1].append(line)
-    return [tuple(_hunks(lines)) for lines in files]
+    return [tuple(_parse_hunks(lines)) for lines in files]
 
 
-def _hunks(lines: list[str]) -> Iterator[Hunk]:
+def _parse_hunks(lines: list[str]) -> Iterator[Hunk]:
     starts = [place for place, line in enumerate(lines) if line.startswith("@@ ")]
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
-        head = _HEAD.match(lines[start])
+        head = _HUNK_HEADER.match(lines[start])
         if head:
-            yield Hunk(head[3], tuple(_numbered(lines[start + 1 : end], int(head[1]), int(head[2]))))
+            yield Hunk(head[3], tuple(_number_lines(lines[start + 1 : end], int(head[1]), int(head[2]))))
 
 
-def _numbered(lines: list[str], old: int, new: int) -> Iterator[Line]:
+def _number_lines(lines: list[str], old: int, new: int) -> Iterator[Line]:
     for text in lines:
         if not text:  # the end of the diff; an empty line of a file has its mark
             continue

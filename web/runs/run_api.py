@@ -10,10 +10,10 @@ from typing_extensions import TypedDict
 from auth import Right
 from models import Run, Ticket
 from tickets.dispatch.budgets import Budgets
-from tickets.lifecycle.schemas import TicketJson, ticket_json
+from tickets.lifecycle.schemas import TicketJson, build_ticket_json
 from tickets.runs import claims, external, heartbeat, reports, takeover
 from tickets.runs.external import ExternalRun
-from tickets.runs.heartbeat import Beat
+from tickets.runs.heartbeat import RunHeartbeat
 from tickets.runs.reports import RetryPolicy, RunReport
 from tickets.shared.errors import ClaimLost
 from tickets.shared.inputs import Body, Prose
@@ -22,7 +22,7 @@ from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
 from web.api.schemas import Page, RunJson
 from web.site import notify_run
 
-from .conversation import Newest
+from .conversation import NewestQuery
 
 blueprint = Resource("runs", __name__)
 
@@ -30,15 +30,18 @@ STOPPERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR})
 
 
 @blueprint.reads("/tickets/<ticket>/runs", rights=ANYBODY | RUNS)
-def list_runs(call: Call, ticket: Ticket, query: Newest) -> Page[RunJson]:
+def list_runs(call: Call, ticket: Ticket, query: NewestQuery) -> Page[RunJson]:
     """List the attempts at a ticket, the newest first."""
-    return {"items": [schemas.run(row) for row in claims.list_runs(call.session, ticket.id, query.limit)], "next": None}
+    return {
+        "items": [schemas.build_run_json(row) for row in claims.list_runs(call.session, ticket.id, query.limit)],
+        "next": None,
+    }
 
 
 @blueprint.reads("/runs/<number:run>", rights=ANYBODY | RUNS)
 def read_run(call: Call, run: Run) -> RunJson:
     """Read one run."""
-    return schemas.run(run)
+    return schemas.build_run_json(run)
 
 
 class OpenedJson(TypedDict):
@@ -50,7 +53,7 @@ class OpenedJson(TypedDict):
 def open_external_run(call: Call, ticket: Ticket, body: ExternalRun) -> OpenedJson:
     """Mirror work done outside Mission Control, which never starts or stops it. The run's token is shown only here."""
     run, token = external.open_run(call.session, ticket.id, body, call.actor)
-    return {"run": schemas.run(run), "token": token}
+    return {"run": schemas.build_run_json(run), "token": token}
 
 
 class ControlJson(TypedDict):
@@ -61,10 +64,10 @@ class ControlJson(TypedDict):
 
 
 @blueprint.writes("POST", "/runs/<number:run>/heartbeat", rights=RUNS, late=True)
-def beat(call: Call, run: Run, body: Beat) -> ControlJson:
+def beat(call: Call, run: Run, body: RunHeartbeat) -> ControlJson:
     """Record a run's sign of life; the answer says what it must know: stop, messages waiting, answers."""
-    grace, allowed = call.settings.limits.grace_seconds, Budgets.of(call.settings)
-    return cast(ControlJson, heartbeat.beat(call.session, run.id, body, grace, allowed))
+    grace, allowed = call.settings.limits.grace_seconds, Budgets.from_settings(call.settings)
+    return cast(ControlJson, heartbeat.record_heartbeat(call.session, run.id, body, grace, allowed))
 
 
 class ReceiptJson(TypedDict):
@@ -75,17 +78,17 @@ class ReceiptJson(TypedDict):
 @blueprint.writes("POST", "/runs/<number:run>/report", rights=RUNS, late=True)
 def report(call: Call, run: Run, body: RunReport) -> ReceiptJson | ClaimLost:
     """End a run with its verdict. One that no longer holds its ticket is refused, and what it sent is kept apart."""
-    receipt = reports.report(call.session, run.id, body, retry_policy(call))
+    receipt = reports.apply_report(call.session, run.id, body, build_retry_policy(call))
     if not receipt.accepted:
         return ClaimLost(run=run.id, reason=receipt.reason)
-    return {"accepted": True, "ticket": ticket_json(call.session, [receipt.ticket])[0]}
+    return {"accepted": True, "ticket": build_ticket_json(call.session, [receipt.ticket])[0]}
 
 
-def retry_policy(call: Call) -> RetryPolicy:
+def build_retry_policy(call: Call) -> RetryPolicy:
     return RetryPolicy(call.settings.retry_limit, call.settings.retry_backoff_seconds)
 
 
-class Stop(Body):
+class StopRequest(Body):
     """Why, in a sentence that is kept with the ticket."""
 
     reason: Prose = Field("", max_length=2000)
@@ -95,21 +98,21 @@ class Stop(Body):
 def take_over(call: Call, run: Run) -> TicketJson:
     """Stop a run and let a person go on with its conversation on the agent's own screen."""
     ticket = takeover.take_over(call.session, run.ticket_id, call.actor)
-    call.after.append(lambda: notify_run.nudge(call.settings, run.id))
-    return ticket_json(call.session, [ticket])[0]
+    call.after.append(lambda: notify_run.notify_run(call.settings, run.id))
+    return build_ticket_json(call.session, [ticket])[0]
 
 
 @blueprint.writes("POST", "/runs/<number:run>/handback", rights=STOPPERS)
 def hand_back(call: Call, run: Run) -> TicketJson:
     """Give a conversation that a person has taken over back to the agent."""
     ticket = takeover.hand_back(call.session, run.ticket_id, call.actor)
-    call.after.append(lambda: notify_run.nudge(call.settings, run.id))
-    return ticket_json(call.session, [ticket])[0]
+    call.after.append(lambda: notify_run.notify_run(call.settings, run.id))
+    return build_ticket_json(call.session, [ticket])[0]
 
 
 @blueprint.writes("POST", "/runs/<number:run>/stop", rights=STOPPERS)
-def stop(call: Call, run: Run, body: Stop) -> TicketJson:
+def stop(call: Call, run: Run, body: StopRequest) -> TicketJson:
     """Stop a run; its ticket is parked until somebody wakes it."""
-    ticket = reports.stop(call.session, run.id, call.actor, body.reason)
-    call.after.append(lambda: notify_run.nudge(call.settings, run.id))
-    return ticket_json(call.session, [ticket])[0]
+    ticket = reports.stop_run(call.session, run.id, call.actor, body.reason)
+    call.after.append(lambda: notify_run.notify_run(call.settings, run.id))
+    return build_ticket_json(call.session, [ticket])[0]

@@ -15,9 +15,9 @@ from tickets.board import evidence_tab, ticket_detail
 from tickets.runs import claims, reports, run_detail
 from tickets.shared import paging
 from tickets.shared.errors import DomainError, NotFound
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from web.site import layout
-from web.site.notify_run import nudge
+from web.site.notify_run import notify_run
 from web.stream import log_tail
 
 blueprint = Blueprint("run_page", __name__)
@@ -25,49 +25,54 @@ blueprint = Blueprint("run_page", __name__)
 View = dict[str, Any]
 
 
-def asked(session: Session, ticket: Ticket) -> Run | None:
+def find_requested_run(session: Session, ticket: Ticket) -> Run | None:
     """The run that the address names; raises `NoSuchRun` for one of another ticket."""
-    number = paging.number(request.args.get("run") or None)
-    return run_detail.find(session, ticket.id, number) if number else None
+    number = paging.parse_number(request.args.get("run") or None)
+    return run_detail.get_run(session, ticket.id, number) if number else None
 
 
-def tab(session: Session, ticket: Ticket) -> View:
+def load_runs_tab(session: Session, ticket: Ticket) -> View:
     """The list of runs, or one of them in full."""
-    run = asked(session, ticket)
-    listed = claims.list_runs(session, ticket.id)
+    run = find_requested_run(session, ticket)
+    runs = claims.list_runs(session, ticket.id)
     if run is None:
-        return {"runs": [ticket_detail.run_view(each) for each in listed], "attempt": None}
-    operates = auth.caller().right is Right.OPERATOR
+        return {"runs": [ticket_detail.build_run(row) for row in runs], "attempt": None}
+    operates = auth.get_caller().right is Right.OPERATOR
     return {
-        "attempt": run_detail.details(session, run),
+        "attempt": run_detail.build_details(session, run),
         "cost": run.cost_usd,
-        "newest": listed[0].id == run.id,
-        "log": log_tail.PaneLog.of(auth.instance().settings, run.id, ticket.identifier).path.is_file(),
+        "newest": runs[0].id == run.id,
+        "log": log_tail.PaneLog.for_run(auth.get_instance().settings, run.id, ticket.identifier).path.is_file(),
         "stops": operates and run.state is not RunState.ENDED and run.stop_code is None,
         "stop": {"code": run.stop_code, "reason": run.stop_reason} if run.stop_code else None,
-        "kept_apart": run_detail.kept_apart(session, ticket.id, run.id) if operates else [],
+        "kept_apart": run_detail.list_late_writes(session, ticket.id, run.id) if operates else [],
         "live_query": f"?run={run.id}",
     }
 
 
-def evidence(session: Session, ticket: Ticket) -> View:
+def load_evidence_tab(session: Session, ticket: Ticket) -> View:
     """Claims beside facts of one run, and what of all of them meets each acceptance item."""
-    run = asked(session, ticket)
-    return {**evidence_tab.tab(session, ticket, run.id if run else None), "live_query": f"?run={run.id}" if run else ""}
+    run = find_requested_run(session, ticket)
+    return {
+        **evidence_tab.build_tab(session, ticket, run.id if run else None),
+        "live_query": f"?run={run.id}" if run else "",
+    }
 
 
 @blueprint.get("/ticket/<reference>/runs/<number:run>/log")
 def show_log(reference: str, run: int) -> Response:
     """The end of what a run's pane showed, as text."""
-    with reading(auth.instance().engine) as session:
-        ticket = get(session, reference)
-        found = run_detail.find(session, ticket.id, run)
-    file = log_tail.PaneLog.of(auth.instance().settings, found.id, ticket.identifier).open()
+    with reading(auth.get_instance().engine) as session:
+        ticket = get_ticket(session, reference)
+        row = run_detail.get_run(session, ticket.id, run)
+    file = log_tail.PaneLog.for_run(auth.get_instance().settings, row.id, ticket.identifier).open()
     if file is None:
         raise NotFound("This run has left no log here.", run=run)
     with file:
         return Response(
-            log_tail.last_lines(file, log_tail.LINES), mimetype="text/plain", headers={"Cache-Control": "no-store"}
+            log_tail.read_last_lines(file, log_tail.DEFAULT_LINES),
+            mimetype="text/plain",
+            headers={"Cache-Control": "no-store"},
         )
 
 
@@ -75,14 +80,14 @@ def show_log(reference: str, run: int) -> Response:
 def stop(reference: str, run: int) -> AnyResponse:
     """Stop a live run; its ticket is parked until somebody wakes it."""
     try:
-        with writing(auth.instance().engine) as session:
-            ticket = get(session, reference)
-            found = run_detail.find(session, ticket.id, run)
-            reports.stop(session, found.id, auth.actor(), request.form.get("reason", "").strip()[:2000])
-    except DomainError as refused:
-        if layout.enhanced():
+        with writing(auth.get_instance().engine) as session:
+            ticket = get_ticket(session, reference)
+            row = run_detail.get_run(session, ticket.id, run)
+            reports.stop_run(session, row.id, auth.get_actor(), request.form.get("reason", "").strip()[:2000])
+    except DomainError as refusal:
+        if layout.is_script_request():
             raise
-        layout.note(refused.message, "bad")
+        layout.flash_note(refusal.message, "bad")
     else:
-        nudge(auth.instance().settings, run)
+        notify_run(auth.get_instance().settings, run)
     return redirect(f"/ticket/{reference}?tab=runs&run={run}", 303)

@@ -21,18 +21,18 @@ from pathlib import Path
 from flask import Flask, Response, request
 from werkzeug.exceptions import NotFound
 
-FOR_GOOD = "public, max-age=31536000, immutable"
-TYPES = {
+IMMUTABLE = "public, max-age=31536000, immutable"
+CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".png": "image/png",
     ".svg": "image/svg+xml",
     ".woff2": "font/woff2",
 }
-COMPRESSED = {".css", ".js", ".svg"}
-MODULE = re.compile(r'^import [^;]*?"(\.[^"]+)";', re.MULTILINE)
+COMPRESSED_SUFFIXES = {".css", ".js", ".svg"}
+MODULE_IMPORT = re.compile(r'^import [^;]*?"(\.[^"]+)";', re.MULTILINE)
 ENTRY_STYLE = "style.css"
-IMPORT = re.compile(r'@import url\("([^"]+)"\) layer\((\w+)\);')
+STYLE_IMPORT = re.compile(r'@import url\("([^"]+)"\) layer\((\w+)\);')
 URL = re.compile(r'url\("([^"]+)"\)')
 
 
@@ -52,13 +52,13 @@ class Assets:
     """All files of a folder by their path in it; `version` changes when any of them does."""
 
     def __init__(self, folder: Path) -> None:
-        files = sorted(file for file in folder.rglob("*") if file.suffix in TYPES)
+        files = sorted(file for file in folder.rglob("*") if file.suffix in CONTENT_TYPES)
         self.files = {file.relative_to(folder).as_posix(): Asset(file.read_bytes(), file.suffix) for file in files}
-        self.files[ENTRY_STYLE] = Asset(self._joined_style().encode(), ".css")
-        told = hashlib.sha256()
+        self.files[ENTRY_STYLE] = Asset(self._join_style().encode(), ".css")
+        digest = hashlib.sha256()
         for name, asset in self.files.items():
-            told.update(f"{name}\0{len(asset.content)}\0".encode() + asset.content)
-        self.version = told.hexdigest()[:12]
+            digest.update(f"{name}\0{len(asset.content)}\0".encode() + asset.content)
+        self.version = digest.hexdigest()[:12]
 
     def address(self, name: str) -> str:
         return f"/static/{self.version}/{name}"
@@ -68,52 +68,52 @@ class Assets:
 
     def modules(self, name: str) -> list[str]:
         """A module and all that it cannot start without, each once."""
-        found = [name]
-        for of in found:
-            found += [each for each in self._imports(of) if each not in found]
-        return found
+        names = [name]
+        for importer in names:
+            names += [imported for imported in self._imports(importer) if imported not in names]
+        return names
 
     def _imports(self, name: str) -> list[str]:
-        return [_beside(name, target) for target in dict.fromkeys(MODULE.findall(self.text(name)))]
+        return [_resolve_path(name, target) for target in dict.fromkeys(MODULE_IMPORT.findall(self.text(name)))]
 
-    def _joined_style(self) -> str:
+    def _join_style(self) -> str:
         """The entry style with its layers in place: one request before the first paint, not one more for each layer."""
 
         def layer(match: re.Match[str]) -> str:
-            moved = URL.sub(lambda url: f'url("{_beside(match[1], url[1])}")', self.text(match[1]))
-            return f"@layer {match[2]} {{\n{moved}}}"
+            content = URL.sub(lambda url: f'url("{_resolve_path(match[1], url[1])}")', self.text(match[1]))
+            return f"@layer {match[2]} {{\n{content}}}"
 
-        return IMPORT.sub(layer, self.text(ENTRY_STYLE))
+        return STYLE_IMPORT.sub(layer, self.text(ENTRY_STYLE))
 
 
-def _beside(name: str, target: str) -> str:
+def _resolve_path(name: str, target: str) -> str:
     """The file that `name` means by a relative path: `../vendor/x.js` in `js/board.js` is `vendor/x.js`."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
 
 
 def install(app: Flask) -> None:
     """Serve the folder `static` of the application; `url_for("static", filename=…)` gives a file's address."""
-    held = Assets(Path(app.root_path) / "static")
+    assets = Assets(Path(app.root_path) / "static")
 
     def add_version(endpoint: str, values: dict[str, object]) -> None:
         if endpoint == "static":
-            values.setdefault("version", held.version)
+            values.setdefault("version", assets.version)
 
-    app.add_url_rule("/static/<version>/<path:filename>", "static", lambda **asked: _answer(held, **asked))
+    app.add_url_rule("/static/<version>/<path:filename>", "static", lambda **values: _serve_asset(assets, **values))
     app.url_defaults(add_version)
-    app.extensions["assets"] = held
-    app.jinja_env.globals["modules"] = cache(lambda name: [held.address(each) for each in held.modules(name)])
+    app.extensions["assets"] = assets
+    app.jinja_env.globals["modules"] = cache(lambda name: [assets.address(module) for module in assets.modules(name)])
     # Hundreds of icons stand on a board: their address is not built anew for each.
-    app.jinja_env.globals["icon_sheet"] = held.address("icons.svg")
+    app.jinja_env.globals["icon_sheet"] = assets.address("icons.svg")
 
 
-def _answer(held: Assets, version: str, filename: str) -> Response:
-    asset = held.files.get(filename)
+def _serve_asset(assets: Assets, version: str, filename: str) -> Response:
+    asset = assets.files.get(filename)
     if asset is None:
         raise NotFound
-    response = Response(asset.content, content_type=TYPES[asset.suffix])
-    response.headers["Cache-Control"] = FOR_GOOD if version == held.version else "no-cache"
-    if asset.suffix in COMPRESSED:
+    response = Response(asset.content, content_type=CONTENT_TYPES[asset.suffix])
+    response.headers["Cache-Control"] = IMMUTABLE if version == assets.version else "no-cache"
+    if asset.suffix in COMPRESSED_SUFFIXES:
         response.headers["Vary"] = "Accept-Encoding"
         if request.accept_encodings["gzip"]:
             response.set_data(asset.gzipped)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 
-class Slots:
+class ConnectionLimit:
     """One bucket of at most `limit` places; `tell` is given the number taken whenever it changes."""
 
     def __init__(self, limit: int, tell: Callable[[float], None] = lambda _: None) -> None:
@@ -15,16 +15,16 @@ class Slots:
         self._tell = tell
         self._lock = threading.Lock()
 
-    def take(self) -> Slot | None:
+    def take(self) -> ConnectionSlot | None:
         """A place, or None when all are taken."""
         with self._lock:
             if self.taken >= self.limit:
                 return None
             self.taken += 1
             self._tell(self.taken)
-        return Slot(self)
+        return ConnectionSlot(self)
 
-    def _give_back(self, slot: Slot) -> None:
+    def _give_back(self, slot: ConnectionSlot) -> None:
         with self._lock:
             if slot.held:
                 slot.held = False
@@ -32,10 +32,10 @@ class Slots:
                 self._tell(self.taken)
 
 
-class Slot:
+class ConnectionSlot:
     """A place in a bucket; `release()` may be called any number of times."""
 
-    def __init__(self, bucket: Slots) -> None:
+    def __init__(self, bucket: ConnectionLimit) -> None:
         self.held = True
         self._bucket = bucket
 

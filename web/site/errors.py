@@ -17,14 +17,14 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from database import StoreUnavailable
 from tickets.shared.errors import DomainError, Invalid
-from tickets.shared.errors import invalid as invalid
+from tickets.shared.errors import convert_validation_error as convert_validation_error
 
 from . import layout
 
 API = "/api/"
 SOCKETS = "/ws/"
-CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_type"}
-WORDS = {
+ERROR_CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_type"}
+MESSAGES = {
     404: "There is nothing at this address.",
     405: "This address does not take requests of this kind.",
     413: "The request is larger than this server accepts.",
@@ -55,12 +55,16 @@ class Problem:
 
 
 def install(app: Flask) -> None:
-    app.register_error_handler(DomainError, _domain)
-    app.register_error_handler(ValidationError, lambda error: answer(_domain_problem(invalid(error))))
-    app.register_error_handler(RecursionError, lambda _error: answer(_domain_problem(Invalid("nested too deeply"))))
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(StoreUnavailable, _store)
-    app.register_error_handler(Exception, _failure)
+    app.register_error_handler(DomainError, _handle_domain_error)
+    app.register_error_handler(
+        ValidationError, lambda error: build_response(_build_problem(convert_validation_error(error)))
+    )
+    app.register_error_handler(
+        RecursionError, lambda _error: build_response(_build_problem(Invalid("nested too deeply")))
+    )
+    app.register_error_handler(HTTPException, _handle_http_error)
+    app.register_error_handler(StoreUnavailable, _handle_store_error)
+    app.register_error_handler(Exception, _handle_failure)
 
 
 def wants_json() -> bool:
@@ -68,79 +72,79 @@ def wants_json() -> bool:
     return request.path.startswith((API, SOCKETS)) or "Authorization" in request.headers
 
 
-def answer(problem: Problem) -> AnyResponse:
+def build_response(problem: Problem) -> AnyResponse:
     """The problem in the form that the caller reads."""
     if wants_json():
-        response: AnyResponse = _json(problem)
+        response: AnyResponse = _build_json_response(problem)
     elif problem.status == 401 and request.method == "GET":
         return redirect("/login?next=" + quote(request.full_path.rstrip("?"), safe="/"))
     else:
-        response = _page(problem)
+        response = _build_page_response(problem)
     if problem.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
-def _json(problem: Problem) -> Response:
+def _build_json_response(problem: Problem) -> Response:
     body = {"error": problem.code, "message": problem.message, "detail": problem.detail}
     response = jsonify(body | ({"reference": problem.reference} if problem.reference else {}))
     response.status_code = problem.status
     return response
 
 
-def _page(problem: Problem) -> Response:
+def _build_page_response(problem: Problem) -> Response:
     """A designed page for whoever is logged in; plain words where there is nobody, or the page itself fails."""
     text = f"{problem.message}\n"
     if g.get("caller") is None:
         return Response(text, problem.status, mimetype="text/plain")
     try:
-        return Response(_drawn(problem), problem.status)
+        return Response(_render_page(problem), problem.status)
     except Exception:  # whatever broke the frame, the refusal must still be told
         current_app.logger.exception("the page for an error could not be made")
         return Response(text, problem.status, mimetype="text/plain")
 
 
-def _drawn(problem: Problem) -> str:
+def _render_page(problem: Problem) -> str:
     title = TITLES.get(problem.status, "Refused")
-    shown = {"title": title, "text": problem.message, "code": problem.status, "reference": problem.reference}
-    return layout.page("error.html", "", [(title, None)], **shown)
+    context = {"title": title, "text": problem.message, "code": problem.status, "reference": problem.reference}
+    return layout.render_page("error.html", "", [(title, None)], **context)
 
 
-def _domain(error: DomainError) -> AnyResponse:
-    return answer(_domain_problem(error))
+def _handle_domain_error(error: DomainError) -> AnyResponse:
+    return build_response(_build_problem(error))
 
 
-def _domain_problem(error: DomainError) -> Problem:
+def _build_problem(error: DomainError) -> Problem:
     return Problem(error.status, error.code, error.message, error.detail)
 
 
-def _http(error: HTTPException) -> AnyResponse:
+def _handle_http_error(error: HTTPException) -> AnyResponse:
     if isinstance(error, SecurityError):
         return Response("This server does not answer to that name.\n", 400, mimetype="text/plain")
     status = error.code or 500
     if status < 400:
         return error.get_response()
-    words = WORDS.get(status) or error.description or "The request cannot be understood."
-    response = answer(Problem(status, CODES.get(status, "refused"), words))
+    words = MESSAGES.get(status) or error.description or "The request cannot be understood."
+    response = build_response(Problem(status, ERROR_CODES.get(status, "refused"), words))
     for name, value in error.get_response().headers:
         if name in ("Allow", "Retry-After"):
             response.headers[name] = value
     return response
 
 
-def _store(error: Exception) -> AnyResponse:
+def _handle_store_error(error: Exception) -> AnyResponse:
     """The disk is full, the store locked or not there: nothing was written, and it may be tried again."""
     words = "The store cannot be read or written at the moment, and nothing was changed."
-    return _logged(Problem(503, "store_unavailable", words), error)
+    return _log_and_respond(Problem(503, "store_unavailable", words), error)
 
 
-def _failure(error: Exception) -> AnyResponse:
-    return _logged(Problem(500, "internal", "Something broke on the server."), error)
+def _handle_failure(error: Exception) -> AnyResponse:
+    return _log_and_respond(Problem(500, "internal", "Something broke on the server."), error)
 
 
-def _logged(problem: Problem, error: Exception) -> AnyResponse:
+def _log_and_respond(problem: Problem, error: Exception) -> AnyResponse:
     """A fault of ours: logged whole under a reference, of which the caller is told no more than that."""
     reference = secrets.token_hex(4)
     current_app.logger.error("request failed, reference %s", reference, exc_info=error)
     words = f"{problem.message} The log has the reason under {reference}."
-    return answer(replace(problem, message=words, reference=reference))
+    return build_response(replace(problem, message=words, reference=reference))

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tickets.shared import display_names
-from tickets.shared.events import Logged
+from tickets.shared.events import LogEntry
 
 from . import template_filters
 
 TICKET = "{ticket}"
-EXCERPT = 160
+MAX_LENGTH = 160
 
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tickets": ("Tickets", ("ticket_",)),
@@ -103,7 +103,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EventSentence:
     """One event as a sentence: the actor, then the words before and behind the ticket where there is one."""
 
     id: int
@@ -116,41 +116,43 @@ class Told:
     after: str
 
 
-def tell(event: Logged) -> Told:
+def build_sentence(event: LogEntry) -> EventSentence:
     """The sentence of an event; one that has none of its own is told by its type and the first of its words."""
-    icon, sentence = _sentence(event)
+    icon, sentence = _find_sentence(event)
     before, _, after = sentence.partition(TICKET)
-    facts = _Facts(event.payload)
+    payload_words = _PayloadWords(event.payload)
     ticket = event.identifier if TICKET in sentence else None
-    said = (before.format_map(facts).strip(), after.format_map(facts).rstrip(" :"))
-    return Told(event.id, event.ts, icon, event.actor, said[0], ticket, event.title if ticket else None, said[1])
+    texts = (before.format_map(payload_words).strip(), after.format_map(payload_words).rstrip(" :"))
+    return EventSentence(
+        event.id, event.ts, icon, event.actor, texts[0], ticket, event.title if ticket else None, texts[1]
+    )
 
 
-def _sentence(event: Logged) -> tuple[str, str]:
-    moved = event.event_type == "ticket_moved"
-    known = MOVES.get(str(event.payload.get("move"))) if moved else SENTENCES.get(event.event_type)
+def _find_sentence(event: LogEntry) -> tuple[str, str]:
+    is_move = event.event_type == "ticket_moved"
+    entry = MOVES.get(str(event.payload.get("move"))) if is_move else SENTENCES.get(event.event_type)
     words = event.event_type.replace("_", " ").replace(".", " ")
-    return known or (
+    return entry or (
         "circle-dashed",
         f"{words} {TICKET}: {{anything}}" if event.identifier else f"{words}: {{anything}}",
     )
 
 
-class _Facts(dict[str, str]):
+class _PayloadWords(dict[str, str]):
     """The words of a payload, each in one line and of bounded length; those that are missing are empty."""
 
     def __init__(self, payload: Mapping[str, Any]) -> None:
-        super().__init__({name: _plain(value) for name, value in payload.items()})
-        self["anything"] = template_filters.told(payload)
+        super().__init__({name: _shorten(value) for name, value in payload.items()})
+        self["anything"] = template_filters.summarize_payload(payload)
         changes = payload.get("changes")
         self["edited"] = (
-            " and ".join(display_names.field(name) for name in changes) if isinstance(changes, Mapping) else ""
+            " and ".join(display_names.format_field(name) for name in changes) if isinstance(changes, Mapping) else ""
         )
 
     def __missing__(self, name: str) -> str:
         return ""
 
 
-def _plain(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
+    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + "…"

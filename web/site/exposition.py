@@ -12,15 +12,17 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from tickets.operations.health import HealthReport
-from tickets.operations.store_stats import Measured
+from tickets.operations.store_stats import StoreStats
 
 from . import metrics
 
 
-def render(report: HealthReport, measured: Measured | None) -> bytes:
+def render(report: HealthReport, store_stats: StoreStats | None) -> bytes:
     """All figures: of every web process, of health as it is now, and of the store as it was counted last."""
     registry = CollectorRegistry()
-    registry.register(_Families([*_processes(), *_requests(), *_health(report), *_store(measured)]))
+    registry.register(
+        _Families([*_measure_processes(), *_measure_requests(), *_measure_health(report), *_measure_store(store_stats)])
+    )
     return generate_latest(registry)
 
 
@@ -32,11 +34,11 @@ class _Families(Collector):
         return self._families
 
 
-def _processes() -> Iterator[Metric]:
+def _measure_processes() -> Iterator[Metric]:
     running = GaugeMetricFamily("mc_requests_running", "Views at work.", labels=["pid"])
     places = GaugeMetricFamily("mc_connections_open", "Places taken.", labels=["bucket", "pid"])
     failing = GaugeMetricFamily("mc_tailer_failing", "1 while the log cannot be read.", labels=["pid"])
-    for worker in metrics.workers():
+    for worker in metrics.list_workers():
         running.add_metric([worker.pid], worker.running)
         failing.add_metric([worker.pid], worker.failing)
         for bucket, count in worker.open.items():
@@ -44,7 +46,7 @@ def _processes() -> Iterator[Metric]:
     return iter((running, places, failing))
 
 
-def _requests() -> Iterator[Metric]:
+def _measure_requests() -> Iterator[Metric]:
     answers = CounterMetricFamily("mc_answers", "Requests that were answered.", labels=["method", "code"])
     seconds = HistogramMetricFamily(
         "mc_answer_seconds", "Time until an answer was ready; streams are left out.", labels=["endpoint"]
@@ -59,17 +61,17 @@ def _requests() -> Iterator[Metric]:
     return iter((answers, seconds))
 
 
-def _health(report: HealthReport) -> Iterator[Metric]:
+def _measure_health(report: HealthReport) -> Iterator[Metric]:
     yield _gauge("mc_working", "1 working, 0.5 degraded, 0 not working.", "", {"": _grade(report.verdict)})
     grades = {check.name: {"ok": 1.0, "warning": 0.5}.get(check.status, 0.0) for check in report.checks}
     yield _gauge("mc_check", "1 ok, 0.5 warning, 0 failed.", "check", grades)
 
 
-def _store(measured: Measured | None) -> Iterator[Metric]:
-    if measured:
-        yield _gauge("mc_rows", "Rows of a table when they were counted last.", "table", measured.rows)
-        yield _gauge("mc_tickets", "Tickets by state when they were counted last.", "status", measured.tickets)
-        yield _gauge("mc_store_bytes", "Size of the store.", "part", measured.sizes)
+def _measure_store(store_stats: StoreStats | None) -> Iterator[Metric]:
+    if store_stats:
+        yield _gauge("mc_rows", "Rows of a table when they were counted last.", "table", store_stats.rows)
+        yield _gauge("mc_tickets", "Tickets by state when they were counted last.", "status", store_stats.tickets)
+        yield _gauge("mc_store_bytes", "Size of the store.", "part", store_stats.sizes)
 
 
 def _grade(verdict: str) -> float:

@@ -16,7 +16,7 @@ from database import Session
 from models import Landing, Priority, Tag, WakeKind
 from tickets.lifecycle.moves import Move
 from tickets.shared.errors import Invalid
-from tickets.shared.inputs import ParkFacts
+from tickets.shared.inputs import ParkInput
 from tickets.team import agents as agents_module
 from tickets.team import projects
 from tickets.workflow import landing
@@ -24,9 +24,9 @@ from tickets.workflow import landing
 from . import team_forms, template_filters
 
 Field = dict[str, Any]
-LONG = {"body", "note", "waive", "next_action"}
-EDITS = {"assigned_to", "priority"}
-WAKES = [
+LONG_FIELDS = {"body", "note", "waive", "next_action"}
+EDIT_FIELDS = {"assigned_to", "priority"}
+WAKE_CHOICES = [
     (WakeKind.MANUAL.value, "When somebody wakes it"),
     (WakeKind.TIME.value, "At a time"),
     (WakeKind.TICKET.value, "When another ticket is done"),
@@ -35,7 +35,7 @@ WAKES = [
     (WakeKind.PROBE.value, "When a command succeeds"),
 ]
 """The reset of a usage limit is for the machinery to wait for: its time is not a person's to say."""
-NEEDED = {
+REQUIRED_WAKE_FIELDS = {
     "time": [("wake_at", "Say when it is to wake.")],
     "ticket": [("wake_ticket", "Name the ticket that it waits for, like MC-12.")],
     "agent_idle": [
@@ -44,94 +44,100 @@ NEEDED = {
     ],
     "probe": [("wake_probe", "Write the command that has to succeed.")],
 }
-WAKE_NAMES = ("wake_kind", "wake_at", "wake_ticket", "wake_agent", "wake_minutes", "wake_probe")
+WAKE_FIELDS = ("wake_kind", "wake_at", "wake_ticket", "wake_agent", "wake_minutes", "wake_probe")
 
 
-def fields_of(
-    move: Move, session: Session, given: Mapping[str, str], zone: str, ways: Sequence[Landing] = ()
+def build_move_fields(
+    move: Move, session: Session, form_values: Mapping[str, str], zone: str, ways: Sequence[Landing] = ()
 ) -> list[Field]:
     """The form fields of a move, the required ones first; the edits that any move may carry are left to the side panel.
 
     `ways` are those in which the ticket may be approved, as `landing.ways` gives them.
     """
-    left_out = EDITS | {"wake"} | (set() if ways else {"landing"})
-    named = [(name, info) for name, info in move.facts.model_fields.items() if name not in left_out]
-    made = [_field(name, info.title or name, info.annotation, info.is_required()) for name, info in named]
-    for field in made:
+    excluded = EDIT_FIELDS | {"wake"} | (set() if ways else {"landing"})
+    inputs = [(name, info) for name, info in move.facts.model_fields.items() if name not in excluded]
+    fields = [_build_field(name, info.title or name, info.annotation, info.is_required()) for name, info in inputs]
+    for field in fields:
         if field["name"] == "landing":
-            field |= {"options": [(way.value, landing.WAYS[way]) for way in ways], "value": ways[0].value}
-    parked = [wake_field(session, given, zone)] if move.facts is ParkFacts else []
-    return parked + sorted(made, key=lambda field: not field["required"])
+            field |= {"options": [(way.value, landing.OPTION_LABELS[way]) for way in ways], "value": ways[0].value}
+    wake_fields = [build_wake_field(session, form_values, zone)] if move.facts is ParkInput else []
+    return wake_fields + sorted(fields, key=lambda field: not field["required"])
 
 
-def fill(fields: list[Field], given: Mapping[str, str]) -> None:
+def fill_fields(fields: list[Field], form_values: Mapping[str, str]) -> None:
     """Put back what was typed so far."""
     for field in fields:
-        field["value"] = given.get(field["name"], field.get("value"))
+        field["value"] = form_values.get(field["name"], field.get("value"))
 
 
-def _field(name: str, label: str, annotation: Any, required: bool) -> Field:
-    choices = _choices(annotation)
+def _build_field(name: str, label: str, annotation: Any, required: bool) -> Field:
+    choices = _list_choices(annotation)
     kind = (
-        "select" if choices else "textarea" if name in LONG else "datetime-local" if annotation is datetime else "text"
+        "select"
+        if choices
+        else "textarea"
+        if name in LONG_FIELDS
+        else "datetime-local"
+        if annotation is datetime
+        else "text"
     )
     return {"name": name, "label": label, "type": kind, "required": required, "options": choices, "value": ""}
 
 
-def _choices(annotation: Any) -> list[tuple[str, str]]:
+def _list_choices(annotation: Any) -> list[tuple[str, str]]:
     kinds = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
     for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, Enum):
-            return [(str(member.value), _words(str(member.value))) for member in kind]
+            return [(str(member.value), _format_label(str(member.value))) for member in kind]
         if get_origin(kind) is Literal:
-            return [(value, _words(value)) for value in get_args(kind)]
+            return [(value, _format_label(value)) for value in get_args(kind)]
     return []
 
 
-def _words(value: str) -> str:
+def _format_label(value: str) -> str:
     return value.replace("_", " ").capitalize()
 
 
-def facts_from(move: Move, form: MultiDict[str, str], zone: str) -> dict[str, Any]:
+def parse_move_input(move: Move, form: MultiDict[str, str], zone: str) -> dict[str, Any]:
     """The facts that a submitted form states; empty fields are left out, local times get the zone of the settings."""
     facts: dict[str, Any] = {name: form[name] for name in move.facts.model_fields if form.get(name)}
     if "not_before" in facts:
-        facts["not_before"] = moment(facts["not_before"], zone)
-    return facts | ({"wake": wake_from(form, zone)} if move.facts is ParkFacts else {})
+        facts["not_before"] = parse_local_time(facts["not_before"], zone)
+    return facts | ({"wake": parse_wake(form, zone)} if move.facts is ParkInput else {})
 
 
-def wake_field(session: Session, given: Mapping[str, str], zone: str) -> Field:
+def build_wake_field(session: Session, form_values: Mapping[str, str], zone: str) -> Field:
     """The part of a form that says when a parked ticket comes back (macros/wake.html), with what was typed so far."""
     values = {"wake_kind": "manual", "wake_minutes": "10"} | {
-        name: given[name] for name in WAKE_NAMES if given.get(name)
+        name: form_values[name] for name in WAKE_FIELDS if form_values.get(name)
     }
-    agents = [("", "Choose an agent"), *((name, name) for name in sorted(agents_module.runnable(session)))]
-    return {"name": "wake", "type": "wake", "kinds": WAKES, "agents": agents, "values": values, "zone": zone}
+    agents = [("", "Choose an agent"), *((name, name) for name in sorted(agents_module.list_runnable(session)))]
+    return {"name": "wake", "type": "wake", "kinds": WAKE_CHOICES, "agents": agents, "values": values, "zone": zone}
 
 
-def wake_from(form: MultiDict[str, str], zone: str) -> dict[str, Any]:
+def parse_wake(form: MultiDict[str, str], zone: str) -> dict[str, Any]:
     """The wake condition that a form states, as `facts.Wake` takes it. Raises `Invalid` for a part that is missing."""
     kind = form.get("wake_kind", "manual")
-    for name, words in NEEDED.get(kind, []):
+    for name, words in REQUIRED_WAKE_FIELDS.get(kind, []):
         if not form.get(name, "").strip():
             raise Invalid(words, field=name)
-    return {"kind": kind, **_wake_facts(kind, form, zone)}
+    return {"kind": kind, **_parse_wake_input(kind, form, zone)}
 
 
-def _wake_facts(kind: str, form: MultiDict[str, str], zone: str) -> dict[str, Any]:
+def _parse_wake_input(kind: str, form: MultiDict[str, str], zone: str) -> dict[str, Any]:
     match kind:
         case "time":
-            return {"at": moment(form["wake_at"], zone)}
+            return {"at": parse_local_time(form["wake_at"], zone)}
         case "ticket":
             return {"ticket": form["wake_ticket"].strip().upper()}
         case "agent_idle":
             return {"agent": form["wake_agent"], "minutes": form["wake_minutes"]}
         case "probe":
-            return {"probe": team_forms.argv(form, "wake_probe")}
+            return {"probe": team_forms.parse_argv(form, "wake_probe")}
     return {}
 
 
-def moment(text: str, zone: str) -> str:
+def parse_local_time(text: str, zone: str) -> str:
     """`2026-05-01T09:00` from a browser's field, as a moment in the zone of the settings."""
     try:
         local = datetime.fromisoformat(text)
@@ -140,23 +146,23 @@ def moment(text: str, zone: str) -> str:
     return (local if local.tzinfo else local.replace(tzinfo=ZoneInfo(zone))).isoformat()
 
 
-def local(value: datetime | str | None, zone: str) -> str:
-    """The inverse of `moment`: how a browser's field shows a moment."""
+def format_local_time(value: datetime | str | None, zone: str) -> str:
+    """The inverse of `parse_local_time`: how a browser's field shows a moment."""
     if not value:
         return ""
-    return template_filters.moment(value).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%dT%H:%M")
+    return template_filters.parse_time(value).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%dT%H:%M")
 
 
-def choices(session: Session) -> dict[str, list[tuple[str, str]]]:
+def load_choices(session: Session) -> dict[str, list[tuple[str, str]]]:
     """What may be chosen in the fields of a ticket, as (value, label)."""
     return {
-        "project": [(project.slug, project.name) for project in projects.all_projects(session)],
-        "assigned_to": [(member.name, member.title or member.name) for member in agents_module.members(session)],
+        "project": [(project.slug, project.name) for project in projects.list_projects(session)],
+        "assigned_to": [(member.name, member.title or member.name) for member in agents_module.list_members(session)],
         "priority": [(priority.label, priority.label.capitalize()) for priority in reversed(Priority)],
         "tag": [(tag.value, tag.value.capitalize()) for tag in Tag],
     }
 
 
-def query_string(arguments: MultiDict[str, str]) -> str:
+def build_query_string(arguments: MultiDict[str, str]) -> str:
     """The arguments as they stand in an address."""
     return urlencode(list(arguments.items(multi=True)))

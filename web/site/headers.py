@@ -22,7 +22,7 @@ POLICY = {
     "frame-ancestors": "'none'",
 }
 
-FIXED = {
+DEFAULT_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # `no-referrer` would make browsers send `Origin: null` with forms.
     "Referrer-Policy": "same-origin",
@@ -32,20 +32,20 @@ FIXED = {
 }
 
 
-def policy(**changes: str) -> str:
+def build_policy(**changes: str) -> str:
     """The content policy as a header value; `style_src="'self' 'unsafe-inline'"` replaces one rule of it."""
     rules = POLICY | {name.replace("_", "-"): value for name, value in changes.items()}
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
 def install(app: Flask) -> None:
-    app.after_request(_add)
+    app.after_request(_add_headers)
 
 
-def _add(response: Response) -> Response:
-    for name, value in FIXED.items():
+def _add_headers(response: Response) -> Response:
+    for name, value in DEFAULT_HEADERS.items():
         response.headers.setdefault(name, value)
-    response.headers.setdefault("Content-Security-Policy", policy())
+    response.headers.setdefault("Content-Security-Policy", build_policy())
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.add("Vary", "Cookie")

@@ -26,7 +26,7 @@ MEANINGS = {
     TicketStatus.DONE: "Closed with what was asked for.",
     TicketStatus.CANCELLED: "Closed without it.",
 }
-DOERS = (
+ACTORS = (
     ("You", {Role.HUMAN, Role.OWNER}),
     ("Its agent", {Role.LIVE_RUN}),
     ("Mission Control", {Role.PICKUP, Role.SYSTEM}),
@@ -36,20 +36,23 @@ DOERS = (
 
 @blueprint.get("/help")
 def show() -> str:
-    coordinator = auth.instance().settings.coordinator
-    return layout.page("help.html", "help", [("Help", None)], coordinator=coordinator, standings=standings())
+    coordinator = auth.get_instance().settings.coordinator
+    return layout.render_page("help.html", "help", [("Help", None)], coordinator=coordinator, standings=list_states())
 
 
-def standings() -> list[dict[str, Any]]:
+def list_states() -> list[dict[str, Any]]:
     """Each state in the order of the board, with its meaning and, for each who may do something, the moves out of it."""
-    return [{"status": status.value, "meaning": MEANINGS[status], "doers": _doers(status)} for status in TicketStatus]
+    return [
+        {"status": status.value, "meaning": MEANINGS[status], "doers": _list_moves_by_actor(status)}
+        for status in TicketStatus
+    ]
 
 
-def _doers(status: TicketStatus) -> list[tuple[str, list[str]]]:
-    laws = [law for law in moves.MOVES.values() if status in law.sources]
-    allowed = [(who, [_label(law) for law in laws if law.by & rights]) for who, rights in DOERS]
-    return [(who, labels) for who, labels in allowed if labels]
+def _list_moves_by_actor(status: TicketStatus) -> list[tuple[str, list[str]]]:
+    available = [move for move in moves.MOVES.values() if status in move.sources]
+    allowed = [(actor, [_format_label(move) for move in available if move.by & rights]) for actor, rights in ACTORS]
+    return [(actor, labels) for actor, labels in allowed if labels]
 
 
-def _label(law: moves.Move) -> str:
-    return law.label or law.name.replace("_", " ").capitalize()
+def _format_label(move: moves.Move) -> str:
+    return move.label or move.name.replace("_", " ").capitalize()

@@ -1,4 +1,4 @@
-"""What every page has around it: navigation, breadcrumb, verdict, clock. A page registers itself with `nav()`."""
+"""What every page has around it: navigation, breadcrumb, verdict, clock. A page registers itself with `add_nav_item()`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from tickets.shared import events, runtime_flags
 from . import markdown, metrics, shortcuts, template_filters
 
 NAV: list[dict[str, Any]] = []
-KEPT = 1024
+CACHE_SIZE = 1024
 
 
-def nav(key: str, href: str, icon: str, label: str, group: str = "Work", phone: bool = False, go: str = "") -> None:
+def add_nav_item(
+    key: str, href: str, icon: str, label: str, group: str = "Work", phone: bool = False, go: str = ""
+) -> None:
     """Add a page to the navigation; called once by the module that serves it.
 
     `phone` ones stand in the bottom bar of a small screen, `go` is its letter after `g`.
@@ -30,69 +32,72 @@ def nav(key: str, href: str, icon: str, label: str, group: str = "Work", phone: 
 
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(template_filters.FILTERS)
-    app.jinja_env.filters["markdown"] = markdown.html
+    app.jinja_env.filters["markdown"] = markdown.render_html
     app.jinja_env.globals["kept"] = lru_cache(
-        KEPT, typed=True
+        CACHE_SIZE, typed=True
     )  # for macros whose outcome follows from what they are given
-    app.jinja_env.globals["nav_groups"] = template_filters.nav_groups
-    app.jinja_env.globals["key_groups"] = lambda: shortcuts.groups(NAV)
+    app.jinja_env.globals["nav_groups"] = template_filters.group_nav_items
+    app.jinja_env.globals["key_groups"] = lambda: shortcuts.list_groups(NAV)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
-def page(template: str, key: str, crumbs: list[tuple[str, str | None]], **context: Any) -> str:
+def render_page(template: str, key: str, crumbs: list[tuple[str, str | None]], **context: Any) -> str:
     """Render a whole page inside the frame; `key` is the navigation entry that is current."""
     if "around" not in g:
-        with reading(auth.instance().engine) as session:
-            around(session)
+        with reading(auth.get_instance().engine) as session:
+            load_layout(session)
     trail = [("Home", "/"), *crumbs]
-    return render_template(template, page_key=key, crumbs=trail, flashes=_flashes(), **(g.around | context))
+    return render_template(template, page_key=key, crumbs=trail, flashes=_list_flashes(), **(g.around | context))
 
 
-def _flashes() -> list[dict[str, Any]]:
-    flashed = cast(list[tuple[str, dict[str, Any]]], get_flashed_messages(with_categories=True))
-    return [{"tone": tone, **said} for tone, said in flashed]
+def _list_flashes() -> list[dict[str, Any]]:
+    messages = cast(list[tuple[str, dict[str, Any]]], get_flashed_messages(with_categories=True))
+    return [{"tone": tone, **message} for tone, message in messages]
 
 
-def notes() -> str:
+def render_notes() -> str:
     """What is to be said on the next page, alone: for a page that stays as it is."""
-    return part("_notes", flashes=_flashes())
+    return render_part("_notes", flashes=_list_flashes())
 
 
-def around(session: Session) -> None:
+def load_layout(session: Session) -> None:
     """Read what stands around a page, first of all where its stream begins. A page asks for it before it reads what it shows,
     so that nothing falls between."""
-    cursor = f"{runtime_flags.epoch(session)}-{events.last_id(session)}"
+    cursor = f"{runtime_flags.get_epoch(session)}-{events.get_last_id(session)}"
     waiting = overview.count_needs(session)
     g.around = {
         "nav": [item | {"needs": waiting if item["key"] == "overview" else None} for item in NAV],
         "needs": waiting,
-        "health": {"verdict": metrics.verdict(session).verdict},
-        "user": auth.actor().name,
-        "commands": _commands(session) if auth.caller().right is Right.OPERATOR else None,
-        "zone": auth.instance().settings.timezone,
+        "health": {"verdict": metrics.load_verdict(session).verdict},
+        "user": auth.get_actor().name,
+        "commands": _load_commands(session) if auth.get_caller().right is Right.OPERATOR else None,
+        "zone": auth.get_instance().settings.timezone,
         "cursor": cursor,
     }
 
 
-def _commands(session: Session) -> dict[str, Any]:
+def _load_commands(session: Session) -> dict[str, Any]:
     """What the palette can be told to do that no control of a page does."""
-    return {"paused": runtime_flags.paused(session) is not None, "tasks": task_files.names(task_files.SHIPPED)}
+    return {
+        "paused": runtime_flags.get_pause_reason(session) is not None,
+        "tasks": task_files.list_names(task_files.SHIPPED_TASKS),
+    }
 
 
-def part(name: str, **context: Any) -> str:
+def render_part(name: str, **context: Any) -> str:
     """Render one partial alone, as a fragment."""
     return render_template("part.html", part=name, **context)
 
 
-def note(
+def flash_note(
     text: str, tone: str = "good", undo: dict[str, Any] | None = None, *, floats: bool = False, stays: bool = False
 ) -> None:
     """A line for the next page. What floats moves nothing and goes by itself, unless it `stays` until it is dismissed; with
     `undo` (ticket or tickets, label) it floats, and offers to take back what it tells of."""
-    said = {"text": text, "undo": undo, "floats": floats or stays or undo is not None, "stays": stays}
-    flash(said, tone)  # type: ignore[arg-type]
+    message = {"text": text, "undo": undo, "floats": floats or stays or undo is not None, "stays": stays}
+    flash(message, tone)  # type: ignore[arg-type]
 
 
-def enhanced() -> bool:
+def is_script_request() -> bool:
     """Whether a script of the page is asking, rather than a plain form."""
     return request.accept_mimetypes.best == "application/json"

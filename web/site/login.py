@@ -14,43 +14,43 @@ from tickets.shared.errors import DomainError
 
 blueprint = Blueprint("login", __name__)
 
-DAY = 86_400
+DAY_SECONDS = 86_400
 
 
 @blueprint.get("/login")
 @auth.public
 def ask() -> str:
-    return _form(mode="token")
+    return _render_form(mode="token")
 
 
 @blueprint.get("/login/<link>")
 @auth.public
 def open_link(link: str) -> str | tuple[str, int]:
     """Only shows a button: programs that look at links in advance must not use them up."""
-    with reading(auth.instance().engine) as session:
-        name = tokens.peek_link(session, link)
+    with reading(auth.get_instance().engine) as session:
+        name = tokens.find_link_name(session, link)
     if name is None:
         words = "This link was used before or is older than ten minutes. Run bin/mc login for another."
-        return _form(mode="token", error=words), 410
-    return _form(mode="link", link_token=link, user=name)
+        return _render_form(mode="token", error=words), 410
+    return _render_form(mode="link", link_token=link, user=name)
 
 
 @blueprint.post("/login")
 @auth.public
 def log_in() -> AnyResponse | tuple[str, int]:
     link, token = request.form.get("link", ""), request.form.get("token", "").strip()
-    settings = auth.instance().settings
+    settings = auth.get_instance().settings
     enter = tokens.log_in_by_link if link else tokens.log_in_by_token
     try:
-        with writing(auth.instance().engine) as session:
+        with writing(auth.get_instance().engine) as session:
             secret = enter(session, link or token, request.user_agent.string, settings.session_days)
-    except DomainError as refused:
-        return _form(mode="token", error=refused.message), refused.status
-    response = redirect(_own_path(request.form.get("next", "")), 303)
+    except DomainError as refusal:
+        return _render_form(mode="token", error=refusal.message), refusal.status
+    response = redirect(_parse_own_path(request.form.get("next", "")), 303)
     response.set_cookie(
-        auth.cookie_name(settings),
+        auth.get_cookie_name(settings),
         secret,
-        max_age=settings.session_days * DAY,
+        max_age=settings.session_days * DAY_SECONDS,
         httponly=True,
         samesite="Lax",
         secure=settings.behind_tls,
@@ -62,20 +62,22 @@ def log_in() -> AnyResponse | tuple[str, int]:
 @auth.allow(auth.Right.OPERATOR, auth.Right.VIEWER)
 def log_out() -> AnyResponse:
     """End this browser's log-in and have the browser forget what it has seen."""
-    known = auth.caller()
-    if known.source == "login":
-        with writing(auth.instance().engine) as session:
-            tokens.log_out(session, known.number, known.actor)
-    return auth.forget(make_response(redirect("/login", 303)))
+    caller = auth.get_caller()
+    if caller.source == "login":
+        with writing(auth.get_instance().engine) as session:
+            tokens.log_out(session, caller.number, caller.actor)
+    return auth.forget_browser(make_response(redirect("/login", 303)))
 
 
-def _form(**shown: str) -> str:
-    return render_template("login.html", next=_own_path(request.args.get("next", "")), **shown)
+def _render_form(**context: str) -> str:
+    return render_template("login.html", next=_parse_own_path(request.args.get("next", "")), **context)
 
 
-def _own_path(target: str) -> str:
+def _parse_own_path(target: str) -> str:
     """A path of this server to go on to; anything that a browser could read as another server becomes `/`."""
     parts = urlsplit(target)
-    plain = target.isprintable() and "\\" not in target
-    ours = plain and not parts.scheme and not parts.netloc and target.startswith("/") and not target.startswith("//")
-    return target if ours else "/"
+    is_plain = target.isprintable() and "\\" not in target
+    is_own = (
+        is_plain and not parts.scheme and not parts.netloc and target.startswith("/") and not target.startswith("//")
+    )
+    return target if is_own else "/"

@@ -17,7 +17,7 @@ from flask import Blueprint, Flask, Response, g, request
 import auth
 from database import Session, reading
 from tickets.operations import health, store_stats
-from tickets.operations.health import Check, HealthReport
+from tickets.operations.health import HealthCheck, HealthReport
 from web.api.resource import ANYBODY
 
 from .shared_values import Gauge, Name, SharedValues
@@ -33,12 +33,12 @@ LIMITS = (0.005, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Upper limits of the histogram's buckets, in seconds."""
 BOUNDS = (*map(str, LIMITS), "+Inf")
 OTHER = "other"
-CROWDED = 0.8
+MAX_BUSY_SHARE = 0.8
 """Of a worker's threads: above it there is little left for the next request."""
 
 
 @dataclass(slots=True)
-class Worker:
+class WebWorker:
     """One process of the web: `open` says how many places of each bucket are taken."""
 
     pid: str
@@ -97,34 +97,36 @@ def _end(_error: BaseException | None) -> None:
 # ------------------------------------------------------------------------------------------------------ who reads them
 
 
-def workers() -> list[Worker]:
+def list_workers() -> list[WebWorker]:
     """The processes of the web that are alive, by their number."""
     return [_worker(str(pid), gauges) for pid, gauges in sorted(VALUES.gauges().items())]
 
 
-def _worker(pid: str, gauges: dict[Name, float]) -> Worker:
+def _worker(pid: str, gauges: dict[Name, float]) -> WebWorker:
     places = {bucket: int(gauges[gauge.name]) for bucket, gauge in OPEN.items()}
-    return Worker(pid, int(gauges[RUNNING.name]), bool(gauges[FAILING.name]), places)
+    return WebWorker(pid, int(gauges[RUNNING.name]), bool(gauges[FAILING.name]), places)
 
 
-def check(threads: int) -> Check:
+def check_workers(threads: int) -> HealthCheck:
     """Whether the web itself is well: every worker reads the log, and has threads to spare."""
-    alive = workers()
-    deaf = [worker.pid for worker in alive if worker.failing]
-    crowded = [worker for worker in alive if worker.busy > CROWDED * threads]
-    if deaf:
-        return Check("web", "failed", f"worker {', '.join(deaf)} cannot read the event log, so its pages hear no news")
+    alive = list_workers()
+    failing = [worker.pid for worker in alive if worker.failing]
+    crowded = [worker for worker in alive if worker.busy > MAX_BUSY_SHARE * threads]
+    if failing:
+        return HealthCheck(
+            "web", "failed", f"worker {', '.join(failing)} cannot read the event log, so its pages hear no news"
+        )
     if crowded:
-        said = ", ".join(f"{worker.busy} of {threads} threads of worker {worker.pid} are busy" for worker in crowded)
-        return Check("web", "warning", f"{said}; set more with MC_THREADS")
-    return Check("web", "ok", f"{len(alive)} {'worker' if len(alive) == 1 else 'workers'}")
+        details = ", ".join(f"{worker.busy} of {threads} threads of worker {worker.pid} are busy" for worker in crowded)
+        return HealthCheck("web", "warning", f"{details}; set more with MC_THREADS")
+    return HealthCheck("web", "ok", f"{len(alive)} {'worker' if len(alive) == 1 else 'workers'}")
 
 
-def verdict(session: Session) -> HealthReport:
+def load_verdict(session: Session) -> HealthReport:
     """Is it working? What health says, and whether the web itself is well; looked at once a request."""
     if "verdict" not in g:
-        settings = auth.instance().settings
-        g.verdict = health.verdict(session, settings.home, check(settings.threads))
+        settings = auth.get_instance().settings
+        g.verdict = health.check_health(session, settings.home, check_workers(settings.threads))
     return cast(HealthReport, g.verdict)
 
 
@@ -134,6 +136,6 @@ def metrics() -> Response:
     """Every figure there is, for a Prometheus server with a token."""
     from . import exposition  # 4 MB of memory that only those who scrape need
 
-    with reading(auth.instance().engine) as session:
-        text = exposition.render(verdict(session), store_stats.last(session))
+    with reading(auth.get_instance().engine) as session:
+        text = exposition.render(load_verdict(session), store_stats.load_last(session))
     return Response(text, content_type=exposition.CONTENT_TYPE_LATEST)

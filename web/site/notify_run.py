@@ -7,7 +7,7 @@ import socket
 from settings import Settings
 
 
-def nudge(settings: Settings, run_id: int) -> None:
+def notify_run(settings: Settings, run_id: int) -> None:
     """Never waits and never fails: a run that has no socket, or is not there any more, learns it in another way."""
     address = settings.sockets_dir / f"run-{run_id}.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:

@@ -14,7 +14,7 @@ from .assets import Assets
 blueprint = Blueprint("offline", __name__)
 
 PAGE = "/offline"
-NOT_AT_ONCE = ("app/", "css/", "console.js", "worker.js", "vendor/xterm")
+LAZY_PREFIXES = ("app/", "css/", "console.js", "worker.js", "vendor/xterm")
 """Files that are kept when they are first shown; what else there is, the pages need from the start."""
 
 
@@ -22,16 +22,16 @@ NOT_AT_ONCE = ("app/", "css/", "console.js", "worker.js", "vendor/xterm")
 @auth.public
 def worker() -> Response:
     """At the root, since a worker serves what is below its own address. It differs whenever a file of the tree does."""
-    held, instance = _assets(), auth.instance().settings.instance
-    house = {
+    assets, instance = _get_assets(), auth.get_instance().settings.instance
+    config = {
         "instance": instance,
-        "version": held.version,
-        "files": held.address(""),
-        "shell": [PAGE, *(held.address(name) for name in held.files if not name.startswith(NOT_AT_ONCE))],
+        "version": assets.version,
+        "files": assets.address(""),
+        "shell": [PAGE, *(assets.address(name) for name in assets.files if not name.startswith(LAZY_PREFIXES))],
         "offline": PAGE,
-        "icon": held.address("app/icon-192.png"),
+        "icon": assets.address("app/icon-192.png"),
     }
-    return Response(f"const HOUSE = {json.dumps(house)};\n{held.text('worker.js')}", mimetype="text/javascript")
+    return Response(f"const HOUSE = {json.dumps(config)};\n{assets.text('worker.js')}", mimetype="text/javascript")
 
 
 @blueprint.get("/manifest.webmanifest")
@@ -39,7 +39,7 @@ def worker() -> Response:
 def manifest() -> Response:
     """Named by its address, which is how somebody with several boards tells them apart."""
     answer = jsonify(
-        id=f"/?instance={auth.instance().settings.instance}",
+        id=f"/?instance={auth.get_instance().settings.instance}",
         name=f"Mission Control ({request.host})",
         short_name="Mission Control",
         description="The board for delegated work.",
@@ -48,7 +48,7 @@ def manifest() -> Response:
         display="standalone",
         background_color="#fafbfc",
         theme_color="#fafbfc",
-        icons=[*_icons("any", "icon-192", "icon-512"), *_icons("maskable", "maskable-512")],
+        icons=[*_build_icons("any", "icon-192", "icon-512"), *_build_icons("maskable", "maskable-512")],
         shortcuts=[
             {"name": "Board", "url": "/board"},
             {"name": "New ticket", "url": "/ticket/new"},
@@ -59,15 +59,15 @@ def manifest() -> Response:
     return answer
 
 
-def _icons(purpose: str, *names: str) -> list[dict[str, str]]:
-    held = _assets()
+def _build_icons(purpose: str, *names: str) -> list[dict[str, str]]:
+    assets = _get_assets()
     sizes = {name: name.split("-")[1] for name in names}
-    drawn = [
-        {"src": held.address(f"app/{name}.png"), "type": "image/png", "sizes": f"{size}x{size}", "purpose": purpose}
+    icons = [
+        {"src": assets.address(f"app/{name}.png"), "type": "image/png", "sizes": f"{size}x{size}", "purpose": purpose}
         for name, size in sizes.items()
     ]
-    scalable = {"src": held.address("icon.svg"), "type": "image/svg+xml", "sizes": "any", "purpose": "any"}
-    return [*drawn, scalable] if purpose == "any" else drawn
+    scalable = {"src": assets.address("icon.svg"), "type": "image/svg+xml", "sizes": "any", "purpose": "any"}
+    return [*icons, scalable] if purpose == "any" else icons
 
 
 @blueprint.get(PAGE)
@@ -76,7 +76,7 @@ def show() -> str:
     return render_template("offline.html")
 
 
-def _assets() -> Assets:
-    held: Any = current_app.extensions["assets"]
-    assert isinstance(held, Assets)
-    return held
+def _get_assets() -> Assets:
+    assets: Any = current_app.extensions["assets"]
+    assert isinstance(assets, Assets)
+    return assets

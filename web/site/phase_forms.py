@@ -1,7 +1,7 @@
 """The phases picker (`templates/macros/phases.html`): which phases a ticket goes through, with whom, and how each ends.
 
-Any form may hold it. `rows` are what it shows, `choices` what it offers, `read` makes the phases of a submitted form, and
-`typed` the rows again when that form was refused.
+Any form may hold it. `build_rows` makes what it shows, `load_choices` what it offers, `parse_phases` the phases of a
+submitted form, and `parse_rows` the rows again when that form was refused.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from database import Session
 from models import AgentKind, Gate, TicketPhase
 from tickets.planning import workflow_view
 from tickets.team import agents as agents_module
-from tickets.workflow.ticket_phases import STANDARD
+from tickets.workflow.ticket_phases import STANDARD_PHASES
 
 DECISION = "decision"
-ENDS = [*((gate.value, words) for gate, words in workflow_view.ENDS.items()), (DECISION, "A decision is made")]
-NUMBERED = re.compile(r"phase-(\d{1,2})-name")
+ENDS = [*((gate.value, words) for gate, words in workflow_view.END_LABELS.items()), (DECISION, "A decision is made")]
+NAME_FIELD = re.compile(r"phase-(\d{1,2})-name")
 
 Option = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PhaseRow:
     """One phase as the picker shows it; `end` is the name of a gate, or `decision` with its `choices`."""
 
     name: str
@@ -38,16 +38,18 @@ class Row:
     runbook: str = ""
 
 
-def rows(phases: Iterable[TicketPhase] = (), *, included: Sequence[str] = (), without: Sequence[str] = ()) -> list[Row]:
+def build_rows(
+    phases: Iterable[TicketPhase] = (), *, included: Sequence[str] = (), without: Sequence[str] = ()
+) -> list[PhaseRow]:
     """These phases, then the standard ones that are missing; of those, `included` are ticked and `without` left out."""
-    shown = [_row(phase) for phase in phases]
-    known = {row.name for row in shown} | set(without)
-    return shown + [Row(name, name in included) for name in STANDARD if name not in known]
+    present = [_build_row(phase) for phase in phases]
+    excluded = {row.name for row in present} | set(without)
+    return present + [PhaseRow(name, name in included) for name in STANDARD_PHASES if name not in excluded]
 
 
-def _row(phase: TicketPhase) -> Row:
+def _build_row(phase: TicketPhase) -> PhaseRow:
     end = DECISION if phase.choices else phase.gate.value
-    return Row(phase.name, True, phase.agent or "", end, ", ".join(phase.choices), phase.runbook or "")
+    return PhaseRow(phase.name, True, phase.agent or "", end, ", ".join(phase.choices), phase.runbook or "")
 
 
 def listing(names: Sequence[str]) -> str:
@@ -55,30 +57,34 @@ def listing(names: Sequence[str]) -> str:
     return " + ".join(filter(None, [" ".join(names[:-1]), *names[-1:]]))
 
 
-def choices(session: Session) -> dict[str, list[Option]]:
+def load_choices(session: Session) -> dict[str, list[Option]]:
     """Who may work a phase, and how one may end."""
-    fit = [member for member in agents_module.members(session) if member.runnable or member.kind is AgentKind.HUMAN]
+    fit = [
+        member for member in agents_module.list_members(session) if member.runnable or member.kind is AgentKind.HUMAN
+    ]
     agents = [(member.name, member.title or member.name) for member in fit if member.runnable]
     people = [(member.name, member.title or member.name) for member in fit if not member.runnable]
     return {"agents": agents, "people": people, "ends": ENDS}
 
 
-def typed(form: MultiDict[str, str]) -> list[Row]:
+def parse_rows(form: MultiDict[str, str]) -> list[PhaseRow]:
     """The rows as they were sent, in their order."""
-    found = []
-    for number in (match[1] for name in form if (match := NUMBERED.fullmatch(name))):
-        said = {part: form.get(f"phase-{number}-{part}", "").strip() for part in ("agent", "end", "choices", "runbook")}
-        row = Row(form[f"phase-{number}-name"], f"phase-{number}-on" in form, **said)
-        found.append((form.get(f"phase-{number}-place", 0, int), row))
-    return [row for _, row in sorted(found, key=lambda placed: placed[0])]
+    numbered_rows = []
+    for number in (match[1] for name in form if (match := NAME_FIELD.fullmatch(name))):
+        values = {
+            part: form.get(f"phase-{number}-{part}", "").strip() for part in ("agent", "end", "choices", "runbook")
+        }
+        row = PhaseRow(form[f"phase-{number}-name"], f"phase-{number}-on" in form, **values)
+        numbered_rows.append((form.get(f"phase-{number}-place", 0, int), row))
+    return [row for _, row in sorted(numbered_rows, key=lambda pair: pair[0])]
 
 
-def read(form: MultiDict[str, str]) -> list[dict[str, Any]]:
+def parse_phases(form: MultiDict[str, str]) -> list[dict[str, Any]]:
     """The phases that were ticked, as bodies of `tickets.shared.inputs.Phase`."""
-    return [_phase(row) for row in typed(form) if row.included]
+    return [_build_phase(row) for row in parse_rows(form) if row.included]
 
 
-def _phase(row: Row) -> dict[str, Any]:
+def _build_phase(row: PhaseRow) -> dict[str, Any]:
     decides = row.end == DECISION
     choices = [choice.strip() for choice in row.choices.split(",") if choice.strip()]
     ending = {"gate": Gate.PERSON.value, "choices": choices} if decides else {"gate": row.end or Gate.PERSON.value}

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .template_filters import nav_groups
+from .template_filters import group_nav_items
 
-SHOWN = {"$mod": "Ctrl", "Shift+?": "?", "ArrowDown": "↓", "ArrowUp": "↑"}
+KEY_LABELS = {"$mod": "Ctrl", "Shift+?": "?", "ArrowDown": "↓", "ArrowUp": "↑"}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Shortcut:
     """Keys that belong together, and what they do."""
 
     keys: tuple[str, ...]
@@ -25,35 +25,40 @@ class Row:
     @property
     def caps(self) -> list[list[str]]:
         """Each of the keys as the caps that are pressed for it."""
-        return [[SHOWN.get(cap, cap) for cap in _caps(key)] for key in self.keys]
+        return [[KEY_LABELS.get(cap, cap) for cap in _split_keys(key)] for key in self.keys]
 
 
-def _caps(key: str) -> list[str]:
-    return [key] if key in SHOWN else key.replace("+", " ").split()
+def _split_keys(key: str) -> list[str]:
+    return [key] if key in KEY_LABELS else key.replace("+", " ").split()
 
 
 EVERYWHERE = (
-    Row(("/", "$mod+k"), "Search, go somewhere, do something"),
-    Row(("c",), "New ticket"),
-    Row(("t",), "Write times whole, or as how long ago"),
-    Row(("$mod+Enter",), "Send what is being written"),
-    Row(("Shift+?",), "The keys of this page"),
+    Shortcut(("/", "$mod+k"), "Search, go somewhere, do something"),
+    Shortcut(("c",), "New ticket"),
+    Shortcut(("t",), "Write times whole, or as how long ago"),
+    Shortcut(("$mod+Enter",), "Send what is being written"),
+    Shortcut(("Shift+?",), "The keys of this page"),
 )
 BOARD = (
-    Row(("h", "j", "k", "l"), "Go from card to card"),
-    Row(("Enter",), "Open the card in focus"),
-    Row(("m",), "Moves of the card in focus"),
-    Row(("x",), "Select the card in focus"),
-    Row(("Shift+X",), "Select all from the last one selected to it"),
-    Row(("Space",), "Pick the card in focus up; ← → carry it, Enter drops it, Esc puts it back"),
+    Shortcut(("h", "j", "k", "l"), "Go from card to card"),
+    Shortcut(("Enter",), "Open the card in focus"),
+    Shortcut(("m",), "Moves of the card in focus"),
+    Shortcut(("x",), "Select the card in focus"),
+    Shortcut(("Shift+X",), "Select all from the last one selected to it"),
+    Shortcut(("Space",), "Pick the card in focus up; ← → carry it, Enter drops it, Esc puts it back"),
 )
-TICKET = (Row(("r",), "Write"), Row(("e",), "Edit the title; Esc leaves what is being edited"))
-CHANGES = (Row(("ArrowDown", "ArrowUp"), "Go from line to line of a file"),)
+TICKET = (Shortcut(("r",), "Write"), Shortcut(("e",), "Edit the title; Esc leaves what is being edited"))
+CHANGES = (Shortcut(("ArrowDown", "ArrowUp"), "Go from line to line of a file"),)
 
 
-def groups(nav: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Row]]]:
+def list_groups(nav: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Shortcut]]]:
     """All keys by where they work; those of the pages come from the navigation."""
-    pages = [Row((f"g {item['go']}",), item["label"]) for _, items in nav_groups(nav) for item in items if item["go"]]
+    pages = [
+        Shortcut((f"g {item['go']}",), item["label"])
+        for _, items in group_nav_items(nav)
+        for item in items
+        if item["go"]
+    ]
     return [
         ("Everywhere", list(EVERYWHERE)),
         ("Pages", pages),

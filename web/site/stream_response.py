@@ -53,7 +53,7 @@ class Connection:
         terms = self._terms
         beat, recheck, end = Alarm(terms.heartbeat_seconds), Alarm(RECHECK_SECONDS), Alarm(terms.lifetime_seconds)
         yield from self._send(RETRY + (source.take(0) or b""))
-        while not (self._stopped or end.due() or self._gone()):
+        while not (self._stopped or end.due() or self._is_closed()):
             if recheck.due() and not terms.welcome():
                 return
             news = source.take(SLICE_SECONDS)
@@ -77,7 +77,7 @@ class Connection:
         yield data
         self._sending = False
 
-    def _gone(self) -> bool:
+    def _is_closed(self) -> bool:
         """Whether the client has closed its end; it says nothing else after its request."""
         if self._client is None:
             return False

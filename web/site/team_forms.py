@@ -19,12 +19,12 @@ SCOPES = {"": "One run", "ticket_": "One ticket", "day_": "One day"}
 LIMIT = "limit."
 
 
-def words(form: Form, name: str) -> str | None:
+def read_text(form: Form, name: str) -> str | None:
     """A field's text, None where it was left empty."""
     return form.get(name, "").strip() or None
 
 
-def argv(form: Form, name: str) -> list[str]:
+def parse_argv(form: Form, name: str) -> list[str]:
     """A command line as a list of arguments; it is read as a shell would, and never given to one."""
     try:
         return shlex.split(form.get(name, ""))
@@ -32,7 +32,7 @@ def argv(form: Form, name: str) -> list[str]:
         raise Invalid(f"The quotes do not match: {error}.", field=name) from None
 
 
-def agent_values(agent: Agent) -> Values:
+def build_agent_values(agent: Agent) -> Values:
     return {
         "name": agent.name,
         "kind": agent.kind.value,
@@ -44,33 +44,33 @@ def agent_values(agent: Agent) -> Values:
     }
 
 
-def agent_body(form: Form) -> Values:
+def build_agent_body(form: Form) -> Values:
     """As `NewAgent` and, without name and kind, `EditAgent` take it."""
     return {
         "title": form.get("title", "").strip(),
         "aliases": form.get("aliases", "").split(),
         "runnable": "runnable" in form,
-        "profile": words(form, "profile"),
+        "profile": read_text(form, "profile"),
         "capacity": form.get("capacity") or 1,
     }
 
 
-def profile_values(profile: Profile) -> Values:
+def build_profile_values(profile: Profile) -> Values:
     plain = ("name", "program", "provider", "model", "context_size", "effort", "permissions")
     return {name: getattr(profile, name) for name in plain} | {
         "mode": profile.mode.value,
         "argv": shlex.join(profile.argv),
         "env_allow": "\n".join(profile.env_allow),
-        **{f"{LIMIT}{name}": _number(value) for name, value in profile.limits.items()},
+        **{f"{LIMIT}{name}": _format_number(value) for name, value in profile.limits.items()},
     }
 
 
-def profile_body(form: Form) -> Values:
+def build_profile_body(form: Form) -> Values:
     """As `NewProfile` and, without its name, `EditProfile` take it."""
-    body: Values = {name: words(form, name) for name in ("provider", "model", "context_size", "effort")}
+    body: Values = {name: read_text(form, name) for name in ("provider", "model", "context_size", "effort")}
     body |= {name: form.get(name, "") for name in ("program", "mode", "permissions")}
     return body | {
-        "argv": argv(form, "argv"),
+        "argv": parse_argv(form, "argv"),
         "env_allow": form.get("env_allow", "").split(),
         "limits": {
             name.removeprefix(LIMIT): value.strip()
@@ -80,13 +80,13 @@ def profile_body(form: Form) -> Values:
     }
 
 
-def budget_fields(values: Values) -> list[tuple[str, list[Values]]]:
+def build_budget_fields(values: Values) -> list[tuple[str, list[Values]]]:
     """The budgets of a profile by what they are for, each with the field's name, label and value."""
     return [
         (
             title,
             [
-                _field(f"{scope}{measure}", label, values)
+                _build_field(f"{scope}{measure}", label, values)
                 for measure, label in UNITS.items()
                 if scope + measure in BUDGETS
             ],
@@ -95,20 +95,20 @@ def budget_fields(values: Values) -> list[tuple[str, list[Values]]]:
     ]
 
 
-def limit_fields(values: Values, settings: Settings) -> list[Values]:
+def build_limit_fields(values: Values, settings: Settings) -> list[Values]:
     """The limits of a run's wrapper; the placeholder is what holds where the profile says nothing."""
-    made = []
+    fields = []
     for name, info in Limits.model_fields.items():
         unit, measure = name.rsplit("_", 1)
         label = f"{unit.replace('_', ' ').capitalize()}, {measure}"
-        shown = {"help": info.description, "placeholder": f"{getattr(settings.limits, name)}"}
-        made.append(_field(name, label, values) | shown)
-    return [*made, _field("memory_mb", "Memory, MB", values) | {"help": "where the machine can limit it"}]
+        details = {"help": info.description, "placeholder": f"{getattr(settings.limits, name)}"}
+        fields.append(_build_field(name, label, values) | details)
+    return [*fields, _build_field("memory_mb", "Memory, MB", values) | {"help": "where the machine can limit it"}]
 
 
-def _field(name: str, label: str, values: Values) -> Values:
+def _build_field(name: str, label: str, values: Values) -> Values:
     return {"name": LIMIT + name, "label": label, "value": values.get(LIMIT + name, "")}
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:.15g}"

@@ -16,44 +16,44 @@ Moment = datetime | str | None
 _UNITS = ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h"), (60, "min"))
 
 
-def moment(value: datetime | str) -> datetime:
+def parse_time(value: datetime | str) -> datetime:
     """The aware datetime that `value` stands for."""
     parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
-def iso(value: Moment) -> str:
+def format_iso(value: Moment) -> str:
     """`2026-03-01T09:00:00Z`, as the `datetime` attribute of a <time> wants it."""
-    return moment(value).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if value else ""
+    return parse_time(value).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if value else ""
 
 
-def stamp(value: Moment) -> str:
+def format_utc(value: Moment) -> str:
     """`2026-03-01 09:00:00 UTC`, the whole truth for a tooltip."""
-    return moment(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if value else ""
+    return parse_time(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if value else ""
 
 
-def age(value: Moment, now: datetime | None = None) -> str:
+def format_age(value: Moment, now: datetime | None = None) -> str:
     """How long ago in one unit: `now`, `4 min`, `3 h`, `12 d`."""
     if not value:
         return ""
-    seconds = abs(((now or datetime.now(UTC)) - moment(value)).total_seconds())
+    seconds = abs(((now or datetime.now(UTC)) - parse_time(value)).total_seconds())
     for size, name in _UNITS:
         if seconds >= size:
             return f"{int(seconds // size)} {name}"
     return "now"
 
 
-def ago(value: Moment, now: datetime | None = None) -> str:
-    """`age` with its direction: `just now`, `4 min ago`, `in 3 h`."""
+def format_ago(value: Moment, now: datetime | None = None) -> str:
+    """`format_age` with its direction: `just now`, `4 min ago`, `in 3 h`."""
     if not value:
         return ""
-    length = age(value, now)
+    length = format_age(value, now)
     if length == "now":
         return "just now"
-    return f"in {length}" if moment(value) > (now or datetime.now(UTC)) else f"{length} ago"
+    return f"in {length}" if parse_time(value) > (now or datetime.now(UTC)) else f"{length} ago"
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """`0.4 s`, `41 s`, `4 min 10 s`, `2 h 5 min`."""
     if seconds is None:
         return ""
@@ -67,14 +67,14 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def money(dollars: float | None) -> str:
+def format_money(dollars: float | None) -> str:
     """`$0.42`; an amount below a cent is written as such, an unknown one not at all."""
     if dollars is None:
         return ""
     return "< $0.01" if 0 < dollars < 0.01 else f"${dollars:,.2f}"
 
 
-def tokens(count: int | None) -> str:
+def format_tokens(count: int | None) -> str:
     """`940`, `41 k`, `1.2 M`."""
     if count is None:
         return ""
@@ -83,7 +83,7 @@ def tokens(count: int | None) -> str:
     return f"{count / 1000:.0f} k" if count < 1_000_000 else f"{count / 1_000_000:.1f} M"
 
 
-def nav_groups(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+def group_nav_items(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
     """Navigation items by their `group`; groups and items keep the order in which they come first."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for item in items:
@@ -91,7 +91,7 @@ def nav_groups(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mappi
     return list(groups.items())
 
 
-def told(payload: Mapping[str, Any]) -> str:
+def summarize_payload(payload: Mapping[str, Any]) -> str:
     """The first words that an event's payload has for people, in one line."""
     if {"move", "from", "to"} <= payload.keys():
         way = f" ({payload['landing']})" if payload.get("landing") else ""
@@ -103,7 +103,7 @@ def told(payload: Mapping[str, Any]) -> str:
     return " ".join(str(plain).split())[:160]
 
 
-def ticked(text: str) -> Markup:
+def render_code(text: str) -> Markup:
     """Words between backticks as code, everything else as it is."""
     parts = text.split("`")
     if len(parts) % 2 == 0:
@@ -114,7 +114,14 @@ def ticked(text: str) -> Markup:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "iso": iso, "stamp": stamp, "age": age, "ago": ago, "duration": duration, "money": money, "tokens": tokens,
-    "told": told, "ticked": ticked,
-    "nav_groups": nav_groups,
-}  # fmt: skip
+    "iso": format_iso,
+    "stamp": format_utc,
+    "age": format_age,
+    "ago": format_ago,
+    "duration": format_duration,
+    "money": format_money,
+    "tokens": format_tokens,
+    "told": summarize_payload,
+    "ticked": render_code,
+    "nav_groups": group_nav_items,
+}

@@ -20,13 +20,13 @@ IDLE_POLL_SECONDS = 0.5
 ATTENTIVE_SECONDS = 5.0
 """After a start, as whoever calls it subscribes in a moment."""
 LISTEN_SECONDS = 0.5
-LONGEST_BACKOFF_SECONDS = 5.0
+MAX_BACKOFF_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class TailerState:
+class EventPollerState:
     """For health: `position` is the last id read, `failures` counts since the start, `failing` is the present error."""
 
     alive: bool
@@ -35,7 +35,7 @@ class TailerState:
     failing: str | None
 
 
-class Tailer:
+class EventPoller:
     """Follows the log from where it ended at the first `start()`. Ids commit in order, so one cursor is enough."""
 
     def __init__(self, engine: Engine, hub: Hub) -> None:
@@ -59,7 +59,7 @@ class Tailer:
         with self._starting:
             if self._position is None:
                 with reading(self._engine) as session:
-                    self._position = events.last_id(session)
+                    self._position = events.get_last_id(session)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="tailer", daemon=True)
                 self._thread.start()
@@ -69,9 +69,9 @@ class Tailer:
         self._stopping.set()
         self._waking.set()
 
-    def state(self) -> TailerState:
+    def state(self) -> EventPollerState:
         alive = self._thread is not None and self._thread.is_alive()
-        return TailerState(alive, self._position, self._failures, self._failing)
+        return EventPollerState(alive, self._position, self._failures, self._failing)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -85,7 +85,7 @@ class Tailer:
     def _follow(self, watcher: ChangeWatcher) -> None:
         self._drain()
         while not self._stopping.is_set():
-            if watcher.changed(LISTEN_SECONDS) or watcher.blocks:
+            if watcher.has_changed(LISTEN_SECONDS) or watcher.blocks:
                 self._drain()
             else:
                 self._pause()
@@ -100,11 +100,11 @@ class Tailer:
         """Publish what was committed since the last time, a page at a time."""
         while not self._stopping.is_set():
             with reading(self._engine) as session:
-                page = events.after(session, self._position or 0)
+                page = events.list_after(session, self._position or 0)
             if page:
                 self._hub.publish(page)
                 self._position = page[-1].id
-            if len(page) < events.PAGE:
+            if len(page) < events.PAGE_SIZE:
                 break
         self._failing, self._backoff = None, POLL_SECONDS
         FAILING.set(0)
@@ -113,5 +113,5 @@ class Tailer:
         self._failures += 1
         FAILING.set(1)
         self._failing = f"{type(error).__name__}: {error}"
-        self._backoff = min(self._backoff * 2, LONGEST_BACKOFF_SECONDS)
+        self._backoff = min(self._backoff * 2, MAX_BACKOFF_SECONDS)
         log.warning("The event log cannot be read; trying again in %.1f s: %s", self._backoff, self._failing)

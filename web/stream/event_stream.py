@@ -11,23 +11,23 @@ import re
 from database import Engine, Session, reading
 from tickets.shared import events, runtime_flags
 
-from .hub import Frame, Hub, Interest, coalesced
+from .hub import EventFrame, Hub, Interest, coalesce_deltas
 
-REPLAY = 500
+MAX_REPLAY = 500
 CURSOR = re.compile(r"([0-9a-z]{1,32})-([0-9]{1,18})")
 
 
 class EventStream:
     """One subscription. It subscribes before it reads the past, and skips what it has read: no gap and no repetition."""
 
-    def __init__(self, engine: Engine, hub: Hub, interest: Interest, given: str | None) -> None:
+    def __init__(self, engine: Engine, hub: Hub, interest: Interest, cursor_text: str | None) -> None:
         self._interest = interest
         self._hub = hub
         self._subscriber = hub.subscribe(interest)
         try:
             with reading(engine) as session:
-                self._epoch = runtime_flags.epoch(session)
-                self._cursor, self._past = self._catch_up(session, given)
+                self._epoch = runtime_flags.get_epoch(session)
+                self._cursor, self._past = self._catch_up(session, cursor_text)
         except BaseException:
             self.close()
             raise
@@ -48,30 +48,30 @@ class EventStream:
     def idle(self) -> bytes:
         return b": still here\n" + self._id(self._cursor) + b"\n"
 
-    def _catch_up(self, session: Session, given: str | None) -> tuple[int, bytes]:
+    def _catch_up(self, session: Session, cursor_text: str | None) -> tuple[int, bytes]:
         """The id from which on events are new, and what to send first."""
-        newest = events.last_id(session)
-        if not given:
+        newest = events.get_last_id(session)
+        if not cursor_text:
             return newest, self._id(newest) + b"\n"
-        cursor = self._place(given)
+        cursor = self._place(cursor_text)
         if cursor is None or cursor > newest:
             return newest, self._resync(newest)
-        missed = events.after(session, cursor, REPLAY + 1)
-        if len(missed) > REPLAY:
+        missed_events = events.list_after(session, cursor, MAX_REPLAY + 1)
+        if len(missed_events) > MAX_REPLAY:
             return newest, self._resync(newest)
-        wanted = [event for event in missed if self._interest.covers(event)]
-        cursor = missed[-1].id if missed else cursor
-        return cursor, self._tell([Frame(event) for event in coalesced(wanted)]) + self._id(cursor) + b"\n"
+        relevant = [event for event in missed_events if self._interest.covers(event)]
+        cursor = missed_events[-1].id if missed_events else cursor
+        return cursor, self._tell([EventFrame(event) for event in coalesce_deltas(relevant)]) + self._id(cursor) + b"\n"
 
-    def _place(self, given: str) -> int | None:
+    def _place(self, cursor_text: str) -> int | None:
         """The id in a client's cursor; None when it is of another epoch or no cursor at all."""
-        match = CURSOR.fullmatch(given)
+        match = CURSOR.fullmatch(cursor_text)
         return int(match[2]) if match and match[1] == self._epoch else None
 
     def _resync(self, newest: int) -> bytes:
         return self._id(newest) + b"event: resync\ndata: {}\n\n"
 
-    def _tell(self, frames: list[Frame]) -> bytes:
+    def _tell(self, frames: list[EventFrame]) -> bytes:
         return b"".join(self._id(frame.event.id) + frame.body for frame in frames)
 
     def _id(self, number: int) -> bytes:

@@ -20,30 +20,30 @@ from simple_websocket import ConnectionClosed, Server
 import auth
 from tickets.shared.errors import DomainError
 from web.site import stream_response
-from web.site.connection_limit import Slot, Slots
+from web.site.connection_limit import ConnectionLimit, ConnectionSlot
 from web.site.metrics import OPEN
 
-from .stream_routes import refuse
+from .stream_routes import build_refusal
 
 OPTIONS = {"ping_interval": 20, "max_message_size": 1 << 20}
 SLICE_SECONDS = 0.5
-LAST_WORDS_SECONDS = 1.0
+CLOSE_TIMEOUT_SECONDS = 1.0
 
 GOING_AWAY = 1001
 FAILED = 1011
 REFUSED = 4000
 """And the status that the refusal would have had."""
 REVOKED = REFUSED + 401
-REASON_BYTES = 120
+MAX_REASON_BYTES = 120
 """A close frame has room for."""
-PAGE_LEFT = (1000, 1001)
+NORMAL_CLOSE_CODES = (1000, 1001)
 
 log = logging.getLogger(__name__)
 _stopping = threading.Event()
 _creating = threading.Lock()
 
 
-class _Whole:
+class _SerializedSocket:
     """A socket whose writes are whole and one after another, those that the library makes by itself included.
 
     Closing it only ends the conversation: the descriptor is the server's, which closes it once.
@@ -79,13 +79,13 @@ class WebSocketConnection:
         inner = ws.sock
         if inner.family in (socket.AF_INET, socket.AF_INET6):
             inner.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stream_response.STALL_SECONDS * 1000))
-        self._socket = ws.sock = _Whole(inner, self.lock)
+        self._socket = ws.sock = _SerializedSocket(inner, self.lock)
         self._closing = False
 
     @property
-    def was_left(self) -> bool:
+    def is_left_by_client(self) -> bool:
         """Whether the client itself ended the conversation in good order."""
-        return not self._closing and self._ws.close_reason in PAGE_LEFT
+        return not self._closing and self._ws.close_reason in NORMAL_CLOSE_CODES
 
     @property
     def open(self) -> bool:
@@ -103,15 +103,15 @@ class WebSocketConnection:
             self.close(GOING_AWAY, "the server reloads")
         elif self._recheck.due() and not self._welcome():
             self.close(REVOKED, "this log-in has ended")
-        said: str | bytes | None = self._ws.receive(SLICE_SECONDS)
-        return said
+        message: str | bytes | None = self._ws.receive(SLICE_SECONDS)
+        return message
 
     def close(self, code: int, reason: str) -> None:
         """Say good-bye, unless that was done, and wait a moment for the same; then hang up."""
         with suppress(OSError, ConnectionClosed), self.lock:
             self._closing = True
-            self._ws.close(code, reason.encode()[:REASON_BYTES].decode(errors="ignore"))
-        self._ws.thread.join(LAST_WORDS_SECONDS)
+            self._ws.close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+        self._ws.thread.join(CLOSE_TIMEOUT_SECONDS)
         self._socket.close()
 
     def cut_if_stalled(self) -> None:
@@ -126,8 +126,8 @@ _open: set[WebSocketConnection] = set()
 def stop() -> None:
     """End every WebSocket of this process within a second, for good. Safe in a signal handler."""
     _stopping.set()
-    for line in tuple(_open):
-        line.cut_if_stalled()
+    for connection in tuple(_open):
+        connection.cut_if_stalled()
 
 
 # ------------------------------------------------------------------------------------------------------------- serving
@@ -135,59 +135,59 @@ def stop() -> None:
 View = Callable[..., None]
 
 
-def serves(blueprint: Blueprint) -> None:
+def install_slots(blueprint: Blueprint) -> None:
     """Let the WebSockets of a blueprint take places: once for each, before its routes are declared."""
     blueprint.record_once(lambda state: state.app.config.setdefault("SOCK_SERVER_OPTIONS", OPTIONS))
-    blueprint.before_request(_take_place)
-    blueprint.teardown_request(_give_place_back)
+    blueprint.before_request(_take_slot)
+    blueprint.teardown_request(_release_slot)
 
 
-def _take_place() -> Response | None:
+def _take_slot() -> Response | None:
     if "websocket" not in request.headers.get("Upgrade", "").lower():
         return None
-    g.place = _places().take()
-    return None if g.place else refuse()
+    g.place = _get_limit().take()
+    return None if g.place else build_refusal()
 
 
-def _give_place_back(_error: BaseException | None) -> None:
-    place: Slot | None = g.pop("place", None)
-    if place is not None:
-        place.release()
+def _release_slot(_error: BaseException | None) -> None:
+    slot: ConnectionSlot | None = g.pop("place", None)
+    if slot is not None:
+        slot.release()
 
 
-def _places() -> Slots:
+def _get_limit() -> ConnectionLimit:
     """This process's places for WebSockets, made at their first use: after the fork."""
     with _creating:
-        known = current_app.extensions.get("sockets")
-        if not isinstance(known, Slots):
-            known = Slots(auth.instance().settings.ws_max_clients, OPEN["sockets"].set)
-            current_app.extensions["sockets"] = known
-    return known
+        limit = current_app.extensions.get("sockets")
+        if not isinstance(limit, ConnectionLimit):
+            limit = ConnectionLimit(auth.get_instance().settings.ws_max_clients, OPEN["sockets"].set)
+            current_app.extensions["sockets"] = limit
+    return limit
 
 
-def route(blueprint: Blueprint, rule: str) -> Callable[[View], View]:
-    """Serve a WebSocket: the view is given its `Line` before the parameters of the rule, and may end by any error."""
+def route_socket(blueprint: Blueprint, rule: str) -> Callable[[View], View]:
+    """Serve a WebSocket: the view is given its `WebSocketConnection` before the parameters of the rule, and may end by any error."""
 
     def declare(view: View) -> View:
         @wraps(view)
-        def served(ws: Server, *args: Any, **kwargs: Any) -> None:
-            engine, caller = auth.instance().engine, auth.caller()
-            line = WebSocketConnection(ws, lambda: auth.still_valid(engine, caller))
-            _open.add(line)
+        def serve(ws: Server, *args: Any, **kwargs: Any) -> None:
+            engine, caller = auth.get_instance().engine, auth.get_caller()
+            connection = WebSocketConnection(ws, lambda: auth.is_still_valid(engine, caller))
+            _open.add(connection)
             try:
-                view(line, *args, **kwargs)
+                view(connection, *args, **kwargs)
             except (ConnectionClosed, OSError):
                 return
             except DomainError as error:
-                line.close(REFUSED + error.status, error.message)
+                connection.close(REFUSED + error.status, error.message)
             except Exception:
                 log.exception("a WebSocket at %s ended by a fault", rule)
-                line.close(FAILED, "something broke on the server")
+                connection.close(FAILED, "something broke on the server")
             finally:
-                line.close(GOING_AWAY, "")
-                _open.discard(line)
+                connection.close(GOING_AWAY, "")
+                _open.discard(connection)
 
-        Sock().route(rule, bp=blueprint)(served)
+        Sock().route(rule, bp=blueprint)(serve)
         return view
 
     return declare

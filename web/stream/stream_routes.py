@@ -25,17 +25,17 @@ from tickets.shared.errors import Forbidden, Invalid, NotFound
 from tickets.shared.inputs import Body
 from web.api.request_body import EVENTS
 from web.api.resource import ANYBODY, Resource
-from web.site.connection_limit import Slots
+from web.site.connection_limit import ConnectionLimit
 from web.site.metrics import OPEN
 from web.site.stream_response import Connection, Source, Terms
 
 from . import log_tail
-from .event_poller import Tailer
+from .event_poller import EventPoller
 from .event_stream import EventStream
 from .hub import Hub, Interest
 
 RETRY_SECONDS = 30
-MOST_TICKETS = 50
+MAX_TICKETS = 50
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 blueprint = Resource("streams", __name__)
@@ -47,17 +47,17 @@ class Resumed(Body):
     last_event_id: str | None = None
 
 
-class Watched(Resumed):
+class WatchedTickets(Resumed):
     """Tickets of which everything is told, with commas between."""
 
-    tickets: str | None = Field(None, description=f"at most {MOST_TICKETS}, as in `MC-1,MC-2`")
+    tickets: str | None = Field(None, description=f"at most {MAX_TICKETS}, as in `MC-1,MC-2`")
 
 
 class Tailed(Resumed):
     """How much of a log, and whether it is followed as a stream."""
 
     follow: Literal["0", "1"] | None = None
-    lines: int | None = Field(None, ge=1, le=log_tail.MOST_LINES)
+    lines: int | None = Field(None, ge=1, le=log_tail.MAX_LINES)
 
 
 class Streams:
@@ -65,9 +65,9 @@ class Streams:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.hub = Hub()
-        self.tailer = Tailer(engine, self.hub)
-        self.events = Slots(settings.sse_max_total_clients, OPEN["events"].set)
-        self.tails = Slots(settings.sse_max_tail_clients, OPEN["tails"].set)
+        self.tailer = EventPoller(engine, self.hub)
+        self.events = ConnectionLimit(settings.sse_max_total_clients, OPEN["events"].set)
+        self.tails = ConnectionLimit(settings.sse_max_tail_clients, OPEN["tails"].set)
 
 
 _open: set[Connection] = set()
@@ -82,24 +82,24 @@ def stop() -> None:
         connection.stop()
 
 
-def counters() -> dict[str, Any]:
+def count_connections() -> dict[str, Any]:
     """For health and the overview: places taken and their number by bucket, and the state of the tailer."""
-    streams = _streams()
+    streams = _get_streams()
     buckets = {"events": streams.events, "tails": streams.tails}
-    taken = {name: {"open": slots.taken, "limit": slots.limit} for name, slots in buckets.items()}
-    return {**taken, "tailer": asdict(streams.tailer.state())}
+    connections = {name: {"open": slots.taken, "limit": slots.limit} for name, slots in buckets.items()}
+    return {**connections, "tailer": asdict(streams.tailer.state())}
 
 
-@blueprint.handles("GET", "/stream", rights=ANYBODY, query=Watched, media=(EVENTS,), errors=(404,))
+@blueprint.handles("GET", "/stream", rights=ANYBODY, query=WatchedTickets, media=(EVENTS,), errors=(404,))
 def everything() -> Response:
     """What happens on the board, and all that runs report on the tickets named (`?tickets=MC-1,MC-2`)."""
-    return _follow_events(Interest(_named_tickets(), board=True))
+    return _follow_events(Interest(_find_tickets(), board=True))
 
 
 @blueprint.handles("GET", "/tickets/<ticket>/stream", rights=ANYBODY | {Right.RUN}, query=Resumed, media=(EVENTS,))
 def one_ticket(ticket: str) -> Response:
     """Everything about one ticket."""
-    return _follow_events(Interest(frozenset({_ticket_id(ticket)}), board=False))
+    return _follow_events(Interest(frozenset({_find_ticket_id(ticket)}), board=False))
 
 
 @blueprint.handles(
@@ -107,39 +107,39 @@ def one_ticket(ticket: str) -> Response:
 )
 def pane(ticket: str) -> Response:
     """The pane log of the ticket's newest run: its last `lines` as text, or followed as a stream with `follow=1`."""
-    ticket_id, lines = _ticket_id(ticket), _lines()
+    ticket_id, lines = _find_ticket_id(ticket), _read_line_count()
     if request.args.get("follow") == "1":
-        newest = _newest_log(ticket_id)
-        return _stream(_streams().tails, lambda: log_tail.TailStream(newest, _cursor(), lines))
-    log = _newest_log(ticket_id)()
+        newest = _build_log_finder(ticket_id)
+        return _serve_stream(_get_streams().tails, lambda: log_tail.TailStream(newest, _read_cursor(), lines))
+    log = _build_log_finder(ticket_id)()
     file = log.open() if log else None
     if file is None:
         raise NotFound("No run of this ticket has left a log here.")
     with file:
-        return Response(log_tail.last_lines(file, lines), mimetype="text/plain", headers=HEADERS)
+        return Response(log_tail.read_last_lines(file, lines), mimetype="text/plain", headers=HEADERS)
 
 
-def hub() -> Hub:
+def get_hub() -> Hub:
     """The hub of this process, which from now on is told of every event."""
-    streams = _streams()
+    streams = _get_streams()
     streams.tailer.start()
     return streams.hub
 
 
 def _follow_events(interest: Interest) -> Response:
-    engine, told = auth.instance().engine, hub()
-    return _stream(_streams().events, lambda: EventStream(engine, told, interest, _cursor()))
+    engine, event_hub = auth.get_instance().engine, get_hub()
+    return _serve_stream(_get_streams().events, lambda: EventStream(engine, event_hub, interest, _read_cursor()))
 
 
-def _stream(bucket: Slots, begin: Callable[[], EventStream | log_tail.TailStream]) -> Response:
+def _serve_stream(bucket: ConnectionLimit, begin: Callable[[], EventStream | log_tail.TailStream]) -> Response:
     """Serve a stream from a place of the bucket, which is free again however the response ends, begun or not."""
     slot = bucket.take()
     if slot is None:
-        return refuse()
+        return build_refusal()
     with ExitStack() as stack:
         stack.callback(slot.release)
         source: Source = stack.enter_context(closing(begin()))
-        connection = Connection(request.environ.get("gunicorn.socket"), _terms())
+        connection = Connection(request.environ.get("gunicorn.socket"), _build_terms())
         _open.add(connection)
         stack.callback(_open.discard, connection)
         if _stopping.is_set():
@@ -149,68 +149,68 @@ def _stream(bucket: Slots, begin: Callable[[], EventStream | log_tail.TailStream
     return response
 
 
-def refuse() -> Response:
+def build_refusal() -> Response:
     """One client too many: come back later."""
     body = f"retry: {RETRY_SECONDS * 1000}\n\n"
     headers = HEADERS | {"Retry-After": str(RETRY_SECONDS)}
     return Response(body, 503, mimetype=EVENTS, headers=headers)
 
 
-def _terms() -> Terms:
-    settings, engine, caller = auth.instance().settings, auth.instance().engine, auth.caller()
+def _build_terms() -> Terms:
+    settings, engine, caller = auth.get_instance().settings, auth.get_instance().engine, auth.get_caller()
     return Terms(
-        settings.sse_heartbeat_seconds, settings.sse_lifetime_seconds, lambda: auth.still_valid(engine, caller)
+        settings.sse_heartbeat_seconds, settings.sse_lifetime_seconds, lambda: auth.is_still_valid(engine, caller)
     )
 
 
-def _streams() -> Streams:
+def _get_streams() -> Streams:
     """This process's streams, made at their first use: after the fork."""
     with _creating:
-        known = current_app.extensions.get("streams")
-        if not isinstance(known, Streams):
-            known = Streams(auth.instance().settings, auth.instance().engine)
-            current_app.extensions["streams"] = known
-    return known
+        streams = current_app.extensions.get("streams")
+        if not isinstance(streams, Streams):
+            streams = Streams(auth.get_instance().settings, auth.get_instance().engine)
+            current_app.extensions["streams"] = streams
+    return streams
 
 
-def _cursor() -> str | None:
+def _read_cursor() -> str | None:
     """Where the client was: its own header when it reconnects, else what its page was rendered from."""
     return request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
 
 
-def _named_tickets() -> frozenset[int]:
+def _find_tickets() -> frozenset[int]:
     names = [name.strip() for name in request.args.get("tickets", "").split(",") if name.strip()]
-    if len(names) > MOST_TICKETS:
-        raise Invalid(f"A stream carries at most {MOST_TICKETS} tickets in detail.")
-    with reading(auth.instance().engine) as session:
-        return frozenset(lookup.get(session, name).id for name in names)
+    if len(names) > MAX_TICKETS:
+        raise Invalid(f"A stream carries at most {MAX_TICKETS} tickets in detail.")
+    with reading(auth.get_instance().engine) as session:
+        return frozenset(lookup.get_ticket(session, name).id for name in names)
 
 
-def _ticket_id(name: str) -> int:
+def _find_ticket_id(name: str) -> int:
     """The ticket of this name, which for a run has to be its own."""
-    with reading(auth.instance().engine) as session:
-        ticket = lookup.get(session, name)
-    actor = auth.actor()
+    with reading(auth.get_instance().engine) as session:
+        ticket = lookup.get_ticket(session, name)
+    actor = auth.get_actor()
     if actor.run_id is not None and actor.ticket_id != ticket.id:
         raise Forbidden("A run reaches its own ticket only.")
     return ticket.id
 
 
-def _newest_log(ticket_id: int) -> Callable[[], log_tail.PaneLog | None]:
+def _build_log_finder(ticket_id: int) -> Callable[[], log_tail.PaneLog | None]:
     """A function that finds the pane log of the newest run there is when it is called."""
-    settings, engine = auth.instance().settings, auth.instance().engine
+    settings, engine = auth.get_instance().settings, auth.get_instance().engine
 
     def find() -> log_tail.PaneLog | None:
         with reading(engine) as session:
             newest = claims.list_runs(session, ticket_id, limit=1)
-            identifier = lookup.get(session, ticket_id).identifier
-        return log_tail.PaneLog.of(settings, newest[0].id, identifier) if newest else None
+            identifier = lookup.get_ticket(session, ticket_id).identifier
+        return log_tail.PaneLog.for_run(settings, newest[0].id, identifier) if newest else None
 
     return find
 
 
-def _lines() -> int:
-    given = request.args.get("lines", str(log_tail.LINES))
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= log_tail.MOST_LINES:
-        raise Invalid(f"`lines` is a number from 1 to {log_tail.MOST_LINES}.")
-    return int(given)
+def _read_line_count() -> int:
+    count = request.args.get("lines", str(log_tail.DEFAULT_LINES))
+    if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= log_tail.MAX_LINES:
+        raise Invalid(f"`lines` is a number from 1 to {log_tail.MAX_LINES}.")
+    return int(count)

@@ -19,12 +19,12 @@ from tickets.team import installed_programs, projects
 from tickets.team.projects import EditProject, NewDraft, NewProject
 from tickets.workflow import landing
 from web.site import layout, team_forms
-from web.site.errors import invalid
+from web.site.errors import convert_validation_error
 
 blueprint = Blueprint("project_pages", __name__)
 
 View = dict[str, Any]
-LATE_SECONDS = 20
+DRAFT_TIMEOUT_SECONDS = 20
 GATES = {
     Gate.PERSON: "A person approves",
     Gate.REVIEWER: "A reviewer approves",
@@ -39,7 +39,7 @@ LANDINGS = {
     Landing.PULL_REQUEST: "Pushes the branch, then asks gh (GitHub) or glab (GitLab).",
 }
 NO_FORGE = "Neither gh nor glab is installed here: install one and log in, or approval is refused."
-FRESH = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value}
+DEFAULTS = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value}
 """What a new project's form begins with."""
 OPERATOR = auth.allow(Right.OPERATOR)
 
@@ -47,7 +47,7 @@ OPERATOR = auth.allow(Right.OPERATOR)
 @blueprint.get("/settings/projects/new")
 @OPERATOR
 def ask_source() -> str:
-    return _source_form(request.args.get("source", ""), None)
+    return _render_source_form(request.args.get("source", ""), None)
 
 
 @blueprint.post("/settings/projects/new")
@@ -55,119 +55,121 @@ def want_project() -> Response | tuple[str, int]:
     """Ask for a look at the folder or address; the next page waits for it."""
     source = request.form.get("source", "").strip()
     try:
-        with writing(auth.instance().engine) as session:
-            number = projects.ask(session, NewDraft(source=source), auth.actor()).id
+        with writing(auth.get_instance().engine) as session:
+            number = projects.request_draft(session, NewDraft(source=source), auth.get_actor()).id
     except ValidationError:
-        return _source_form(source, "Give an absolute path such as /home/me/code, or an address to clone from."), 422
-    except DomainError as refused:
-        return _source_form(source, refused.message), refused.status
+        return _render_source_form(
+            source, "Give an absolute path such as /home/me/code, or an address to clone from."
+        ), 422
+    except DomainError as refusal:
+        return _render_source_form(source, refusal.message), refusal.status
     return redirect(f"/settings/projects/drafts/{number}", 303)
 
 
-def _source_form(source: str, error: str | None) -> str:
+def _render_source_form(source: str, error: str | None) -> str:
     return _render("project_new.html", "New project", source=source, error=error, draft=None)
 
 
 @blueprint.get("/settings/projects/drafts/<number:draft>")
 @OPERATOR
 def show_draft(draft: int) -> str:
-    with reading(auth.instance().engine) as session:
-        found = projects.draft(session, draft)
-    if found.state is not DraftState.READY:
-        late = not found.clone and (now() - found.created).total_seconds() > LATE_SECONDS
-        return _render("project_new.html", "New project", source=found.source, error=None, draft=found, late=late)
-    return _draft_form(found, (found.facts or {}) | FRESH, {})
+    with reading(auth.get_instance().engine) as session:
+        row = projects.get_draft(session, draft)
+    if row.state is not DraftState.READY:
+        late = not row.clone and (now() - row.created).total_seconds() > DRAFT_TIMEOUT_SECONDS
+        return _render("project_new.html", "New project", source=row.source, error=None, draft=row, late=late)
+    return _render_draft_form(row, (row.facts or {}) | DEFAULTS, {})
 
 
 @blueprint.post("/settings/projects/drafts/<number:draft>")
 def add_project(draft: int) -> Response | tuple[str, int]:
-    with reading(auth.instance().engine) as session:
-        found = projects.draft(session, draft)
-    facts = found.facts or {}
+    with reading(auth.get_instance().engine) as session:
+        row = projects.get_draft(session, draft)
+    facts = row.facts or {}
     try:
-        body = {name: facts.get(name) for name in ("folder", "clone_url")} | _body()
-        with writing(auth.instance().engine) as session:
-            made = projects.add(
-                session, NewProject.model_validate(body | {"slug": request.form.get("slug", "")}), auth.actor()
+        body = {name: facts.get(name) for name in ("folder", "clone_url")} | _read_body()
+        with writing(auth.get_instance().engine) as session:
+            project = projects.add_project(
+                session, NewProject.model_validate(body | {"slug": request.form.get("slug", "")}), auth.get_actor()
             )
     except (ValidationError, DomainError) as error:
-        errors, status = _refusal(error)
-        return _draft_form(found, facts | request.form.to_dict(), errors), status
-    layout.note(f"Project {made.name} was added: new tickets can be worked in it.")
+        errors, status = _parse_refusal(error)
+        return _render_draft_form(row, facts | request.form.to_dict(), errors), status
+    layout.flash_note(f"Project {project.name} was added: new tickets can be worked in it.")
     return redirect("/settings#projects", 303)
 
 
-def _draft_form(draft: ProjectDraft, values: View, errors: dict[str, str]) -> str:
+def _render_draft_form(draft: ProjectDraft, values: View, errors: dict[str, str]) -> str:
     branches = (draft.facts or {}).get("branches", [])
-    return _form("New project", values, errors, None, branches, draft.message)
+    return _render_form("New project", values, errors, None, branches, draft.message)
 
 
 @blueprint.get("/settings/projects/<slug>")
 @OPERATOR
 def show_project(slug: str) -> str:
-    with reading(auth.instance().engine) as session:
-        project = projects.project_named(session, slug)
+    with reading(auth.get_instance().engine) as session:
+        project = projects.get_project(session, slug)
     values: View = {name: getattr(project, name) for name in ("slug", "name", "folder", "clone_url", "base_branch")}
     values |= {"max_runs": project.max_runs, "gate": project.gate.value, "landing": project.landing.value}
     values["version"] = project.version
     values |= {name: shlex.join(getattr(project, name) or []) for name in ("check_command", "setup_command")}
-    return _form(project.name, values | {"link_files": "\n".join(project.link_files)}, {}, project)
+    return _render_form(project.name, values | {"link_files": "\n".join(project.link_files)}, {}, project)
 
 
 @blueprint.post("/settings/projects/<slug>")
 def edit_project(slug: str) -> Response | tuple[str, int]:
-    with reading(auth.instance().engine) as session:
-        project = projects.project_named(session, slug)
+    with reading(auth.get_instance().engine) as session:
+        project = projects.get_project(session, slug)
     try:
-        body: View = {"version": request.form.get("version"), "folder": request.form.get("folder")} | _body()
+        body: View = {"version": request.form.get("version"), "folder": request.form.get("folder")} | _read_body()
         if request.form.get("archive"):
             body |= {"archived": True}
-        with writing(auth.instance().engine) as session:
-            projects.edit(session, slug, EditProject.model_validate(body), auth.actor())
+        with writing(auth.get_instance().engine) as session:
+            projects.edit_project(session, slug, EditProject.model_validate(body), auth.get_actor())
     except (ValidationError, DomainError) as error:
-        errors, status = _refusal(error)
-        return _form(project.name, request.form.to_dict(), errors, project), status
-    layout.note(f"Project {project.name} was {'archived' if request.form.get('archive') else 'changed'}.")
+        errors, status = _parse_refusal(error)
+        return _render_form(project.name, request.form.to_dict(), errors, project), status
+    layout.flash_note(f"Project {project.name} was {'archived' if request.form.get('archive') else 'changed'}.")
     return redirect("/settings#projects", 303)
 
 
-def _body() -> View:
+def _read_body() -> View:
     """The fields that adding and changing have in common; raises `Invalid` for a command that cannot be read."""
     form = request.form
-    commands = {name: team_forms.argv(form, name) or None for name in ("check_command", "setup_command")}
+    commands = {name: team_forms.parse_argv(form, name) or None for name in ("check_command", "setup_command")}
     links = [line.strip() for line in form.get("link_files", "").splitlines() if line.strip()]
     plain = {name: form.get(name, "") for name in ("name", "base_branch", "gate", "max_runs")}
-    chosen = {"landing": form["landing"]} if "landing" in form else {}
-    return plain | chosen | commands | {"link_files": links}
+    landing_field = {"landing": form["landing"]} if "landing" in form else {}
+    return plain | landing_field | commands | {"link_files": links}
 
 
-def _refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]:
+def _parse_refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]:
     """What to say beside which field, and the status of the answer."""
-    refused = invalid(error) if isinstance(error, ValidationError) else error
-    fields = refused.detail.get("fields") or {refused.detail.get("field", "form"): refused.message}
-    return {str(name).split(".")[0]: str(said) for name, said in fields.items()}, refused.status
+    refusal = convert_validation_error(error) if isinstance(error, ValidationError) else error
+    fields = refusal.detail.get("fields") or {refusal.detail.get("field", "form"): refusal.message}
+    return {str(name).split(".")[0]: str(message) for name, message in fields.items()}, refusal.status
 
 
-def _form(
+def _render_form(
     title: str, values: View, errors: dict[str, str], project: Project | None, branches: Any = (), message: str = ""
 ) -> str:
     choices: View = {
         "gate": [(gate.value, words) for gate, words in GATES.items()],
-        "landing": _landings(),
+        "landing": _list_landings(),
         "base_branch": [(branch, branch) for branch in branches],
     }
-    shown = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
-    return _render("project_form.html", title, **shown)
+    context = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
+    return _render("project_form.html", title, **context)
 
 
-def _landings() -> list[tuple[str, str, str]]:
+def _list_landings() -> list[tuple[str, str, str]]:
     """Each with its words and its help; what this machine has no program for says so."""
-    with reading(auth.instance().engine) as session:
-        lacking = installed_programs.lacking(session, installed_programs.FORGES)
+    with reading(auth.get_instance().engine) as session:
+        lacking = installed_programs.find_hosts_without(session, installed_programs.FORGE_CLIENTS)
     helps = {Landing.PULL_REQUEST: NO_FORGE} if socket.gethostname() in lacking else {}
-    return [(way.value, landing.WAYS[way], helps.get(way, words)) for way, words in LANDINGS.items()]
+    return [(way.value, landing.OPTION_LABELS[way], helps.get(way, words)) for way, words in LANDINGS.items()]
 
 
-def _render(template: str, title: str, **shown: Any) -> str:
+def _render(template: str, title: str, **context: Any) -> str:
     crumbs: list[tuple[str, str | None]] = [("Settings", "/settings"), (title, None)]
-    return layout.page(template, "settings", crumbs, title=title, **shown)
+    return layout.render_page(template, "settings", crumbs, title=title, **context)

@@ -13,7 +13,7 @@ import auth
 from auth import Right
 from database import reading, writing
 from models import Scope
-from settings import Settings, keys
+from settings import Settings, list_keys
 from tickets.operations import tokens
 from tickets.operations.tokens import NewToken
 from tickets.shared import runtime_flags
@@ -21,16 +21,16 @@ from tickets.shared.errors import DomainError
 from tickets.team import agents, profiles, projects
 from tickets.workflow import landing
 from web.site import layout
-from web.site.errors import invalid
+from web.site.errors import convert_validation_error
 
 blueprint = Blueprint("settings_page", __name__)
-layout.nav("settings", "/settings", "settings", "Settings", "Machine", go="s")
+layout.add_nav_item("settings", "/settings", "settings", "Settings", "Machine", go="s")
 
 View = dict[str, Any]
-REASON_CHARACTERS = 300
+MAX_REASON_LENGTH = 300
 LIFETIMES = [("365", "a year"), ("30", "30 days"), ("7", "a week"), ("", "until it is revoked")]
-CAPS = "caps of the web"
-CAPPED = ("web_workers", "threads", "sse_", "ws_", "body_limit", "attachment_limit")
+LIMITS_GROUP = "caps of the web"
+LIMIT_PREFIXES = ("web_workers", "threads", "sse_", "ws_", "body_limit", "attachment_limit")
 SCOPES = [
     (Scope.SERVICE.value, "Service: tickets and events"),
     (Scope.VIEWER.value, "Viewer: reads"),
@@ -42,38 +42,40 @@ SCOPES = [
 @blueprint.get("/settings")
 @auth.allow(Right.OPERATOR)
 def show_settings() -> str:
-    return _page()
+    return _render_page()
 
 
-def _page(**more: Any) -> str:
-    instance = auth.instance()
+def _render_page(**more: Any) -> str:
+    instance = auth.get_instance()
     with reading(instance.engine) as session:
-        layout.around(session)
-        shown: View = {
-            "paused": runtime_flags.paused(session),
-            "projects": projects.all_projects(session),
-            "tokens": tokens.all_tokens(session),
-            "team": {"agents": len(agents.members(session)), "profiles": len(profiles.profiles(session))},
+        layout.load_layout(session)
+        context: View = {
+            "paused": runtime_flags.get_pause_reason(session),
+            "projects": projects.list_projects(session),
+            "tokens": tokens.list_tokens(session),
+            "team": {"agents": len(agents.list_members(session)), "profiles": len(profiles.list_profiles(session))},
         }
-    shown["ways"] = landing.WAYS
-    shown |= {"groups": in_use(instance.settings), "config_file": str(instance.settings.config_file)}
-    shown |= {"choices": {"scope": SCOPES, "days": LIFETIMES}, "form": {}, "errors": {}, "secret": None}
-    return layout.page("settings.html", "settings", [("Settings", None)], **(shown | more))
+    context["ways"] = landing.OPTION_LABELS
+    context |= {"groups": list_settings(instance.settings), "config_file": str(instance.settings.config_file)}
+    context |= {"choices": {"scope": SCOPES, "days": LIFETIMES}, "form": {}, "errors": {}, "secret": None}
+    return layout.render_page("settings.html", "settings", [("Settings", None)], **(context | more))
 
 
-def in_use(settings: Settings) -> list[tuple[str, list[View]]]:
+def list_settings(settings: Settings) -> list[tuple[str, list[View]]]:
     """Every setting by its group: key, variable and the value in use. The store's address is shown without a password."""
     groups: dict[str, list[View]] = {}
-    for path, variable in keys().items():
+    for path, variable in list_keys().items():
         value: Any = settings
         for name in path:
             value = getattr(value, name)
-        group = path[0] if len(path) > 1 else CAPS if path[0].startswith(CAPPED) else "general"
-        groups.setdefault(group, []).append({"key": path[-1], "variable": variable, "value": _said(path[-1], value)})
+        group = path[0] if len(path) > 1 else LIMITS_GROUP if path[0].startswith(LIMIT_PREFIXES) else "general"
+        groups.setdefault(group, []).append(
+            {"key": path[-1], "variable": variable, "value": _format_value(path[-1], value)}
+        )
     return list(groups.items())
 
 
-def _said(key: str, value: Any) -> str:
+def _format_value(key: str, value: Any) -> str:
     match value:
         case None | ():
             return "not set"
@@ -95,18 +97,18 @@ def _said(key: str, value: Any) -> str:
 @blueprint.post("/settings/pause")
 def pause() -> Response:
     """Nothing new is started until somebody resumes; runs that are at work go on."""
-    reason = " ".join(request.form.get("reason", "").split())[:REASON_CHARACTERS]
-    with writing(auth.instance().engine) as session:
-        runtime_flags.write(session, runtime_flags.PAUSE, reason or "maintenance", auth.actor())
-    layout.note("Paused: nothing new is started. Runs that are at work go on.", "warn")
+    reason = " ".join(request.form.get("reason", "").split())[:MAX_REASON_LENGTH]
+    with writing(auth.get_instance().engine) as session:
+        runtime_flags.set_flag(session, runtime_flags.PAUSE, reason or "maintenance", auth.get_actor())
+    layout.flash_note("Paused: nothing new is started. Runs that are at work go on.", "warn")
     return redirect("/settings", 303)
 
 
 @blueprint.post("/settings/resume")
 def resume() -> Response:
-    with writing(auth.instance().engine) as session:
-        runtime_flags.write(session, runtime_flags.PAUSE, None, auth.actor())
-    layout.note("Resumed: tickets start again.")
+    with writing(auth.get_instance().engine) as session:
+        runtime_flags.set_flag(session, runtime_flags.PAUSE, None, auth.get_actor())
+    layout.flash_note("Resumed: tickets start again.")
     return redirect("/settings", 303)
 
 
@@ -116,21 +118,21 @@ def resume() -> Response:
 @blueprint.post("/settings/tokens")
 def issue_token() -> str | tuple[str, int]:
     """The page with the new token's secret, which is shown only in this answer."""
-    given = request.form.to_dict()
-    body = {"name": given.get("name", "").strip(), "scope": given.get("scope"), "days": given.get("days") or None}
+    form = request.form.to_dict()
+    body = {"name": form.get("name", "").strip(), "scope": form.get("scope"), "days": form.get("days") or None}
     try:
-        with writing(auth.instance().engine) as session:
-            row, secret = tokens.issue(session, NewToken.model_validate(body), auth.actor())
+        with writing(auth.get_instance().engine) as session:
+            row, secret = tokens.issue_token(session, NewToken.model_validate(body), auth.get_actor())
     except ValidationError as error:
-        return _page(form=given, errors=invalid(error).detail["fields"]), 422
-    except DomainError as refused:
-        return _page(form=given, errors={"name": refused.message}), refused.status
-    return _page(secret={"name": row.name, "secret": secret})
+        return _render_page(form=form, errors=convert_validation_error(error).detail["fields"]), 422
+    except DomainError as refusal:
+        return _render_page(form=form, errors={"name": refusal.message}), refusal.status
+    return _render_page(secret={"name": row.name, "secret": secret})
 
 
 @blueprint.post("/settings/tokens/<number:token>/revoke")
 def revoke_token(token: int) -> Response:
-    with writing(auth.instance().engine) as session:
-        row = tokens.revoke(session, token, auth.actor())
-    layout.note(f"Token {row.name} was revoked; whoever used it is let in no more.")
+    with writing(auth.get_instance().engine) as session:
+        row = tokens.revoke_token(session, token, auth.get_actor())
+    layout.flash_note(f"Token {row.name} was revoked; whoever used it is let in no more.")
     return redirect("/settings#tokens", 303)

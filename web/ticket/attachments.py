@@ -12,7 +12,7 @@ import auth
 from database import reading
 from models import Attachment, Ticket
 from tickets.conversation import attachments
-from tickets.conversation.attachments import Received, Upload
+from tickets.conversation.attachments import ReceivedFile, Upload
 from tickets.shared.errors import ClaimLost, Forbidden, Invalid
 from web.api import schemas
 from web.api.resource import (
@@ -22,10 +22,10 @@ from web.api.resource import (
     WRITERS,
     Call,
     Resource,
-    asked_for,
     find_ticket,
+    parse_idempotency_key,
     perform,
-    too_late,
+    refuse_late,
 )
 from web.api.schemas import AttachmentJson, Page
 
@@ -45,7 +45,10 @@ FORM = {
 @blueprint.reads("/tickets/<ticket>/attachments", rights=ANYBODY | RUNS)
 def list_attachments(call: Call, ticket: Ticket) -> Page[AttachmentJson]:
     """List the files of a ticket, oldest first."""
-    return {"items": [schemas.attachment(row) for row in attachments.of(call.session, ticket.id)], "next": None}
+    return {
+        "items": [schemas.build_attachment_json(row) for row in attachments.list_attachments(call.session, ticket.id)],
+        "next": None,
+    }
 
 
 @blueprint.handles(
@@ -53,56 +56,56 @@ def list_attachments(call: Call, ticket: Ticket) -> Page[AttachmentJson]:
 )
 def upload(ticket: str) -> Response:
     """Upload a file; its type is read from its content. With a `summary` it is entered as evidence."""
-    said, received = _said(), receive(request.files.get("file"))
+    details, file = _parse_upload(), receive_file(request.files.get("file"))
     entered: list[int] = []
 
     def work(call: Call) -> AttachmentJson | ClaimLost:
-        found = find_ticket(call, ticket)
-        late = too_late(call, "upload", received.name)
-        if late is not None:
-            return late
-        most = call.settings.attachment_limit_count
-        row = attachments.add(call.session, found.id, received, said, call.actor, most)
+        ticket_row = find_ticket(call, ticket)
+        refusal = refuse_late(call, "upload", file.name)
+        if refusal is not None:
+            return refusal
+        max_count = call.settings.attachment_limit_count
+        row = attachments.add_attachment(call.session, ticket_row.id, file, details, call.actor, max_count)
         entered.append(row.id)
-        return schemas.attachment(row)
+        return schemas.build_attachment_json(row)
 
     try:
-        response = perform(work, 201, asked_for(_fingerprint(said, received)))
+        response = perform(work, 201, parse_idempotency_key(_build_fingerprint(details, file)))
     except BaseException:
-        received.discard()
+        file.discard()
         raise
     if not entered:  # the same upload was answered before
-        received.discard()
+        file.discard()
     return response
 
 
-def _said() -> Upload:
-    given: dict[str, Any] = {name: value for name, value in request.form.items() if name != "csrf" and value}
-    return Upload.model_validate(given)
+def _parse_upload() -> Upload:
+    values: dict[str, Any] = {name: value for name, value in request.form.items() if name != "csrf" and value}
+    return Upload.model_validate(values)
 
 
-def receive(sent: FileStorage | None) -> Received:
+def receive_file(file: FileStorage | None) -> ReceivedFile:
     """Store the file that a form carries, within the limits of the settings."""
-    if sent is None:
+    if file is None:
         raise Invalid("a form with a part named `file` is needed", fields={"file": "Field required"})
-    settings = auth.instance().settings
-    return attachments.receive(
-        settings.attachments_dir, sent.stream, sent.filename or "", settings.attachment_limit_bytes
+    settings = auth.get_instance().settings
+    return attachments.receive_file(
+        settings.attachments_dir, file.stream, file.filename or "", settings.attachment_limit_bytes
     )
 
 
-def _fingerprint(said: Upload, received: Received) -> bytes:
+def _build_fingerprint(details: Upload, file: ReceivedFile) -> bytes:
     """What tells this upload from another; the body itself has a boundary of its own each time."""
-    return json.dumps([received.sha256, received.name, said.model_dump()]).encode()
+    return json.dumps([file.sha256, file.name, details.model_dump()]).encode()
 
 
 @blueprint.handles("GET", "/attachments/<number:attachment>", rights=ANYBODY | RUNS)
 def download(attachment: int) -> Response:
     """Download a file: never shown in place, whatever it holds."""
-    with reading(auth.instance().engine) as session:
-        row = attachments.find(session, attachment)
+    with reading(auth.get_instance().engine) as session:
+        row = attachments.get_attachment(session, attachment)
     _require_own(row)
-    path = attachments.path_of(auth.instance().settings.attachments_dir, row)
+    path = attachments.locate_file(auth.get_instance().settings.attachments_dir, row)
     response = send_file(path, mimetype=row.media_type, as_attachment=True, download_name=row.name, etag=row.sha256)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
@@ -112,13 +115,13 @@ def download(attachment: int) -> Response:
 @blueprint.writes("DELETE", "/attachments/<number:attachment>", rights=OPERATORS)
 def remove_attachment(call: Call, attachment: int) -> None:
     """Take a file off its ticket and delete it; what was entered as evidence stays."""
-    row = attachments.find(call.session, attachment)
+    row = attachments.get_attachment(call.session, attachment)
     folder, stored_as = call.settings.attachments_dir, row.stored_as
-    attachments.remove(call.session, row, call.actor)
-    call.after.append(lambda: attachments.discard(folder, stored_as))
+    attachments.remove_attachment(call.session, row, call.actor)
+    call.after.append(lambda: attachments.discard_file(folder, stored_as))
 
 
 def _require_own(row: Attachment) -> None:
-    own = auth.actor().ticket_id
+    own = auth.get_actor().ticket_id
     if own is not None and own != row.ticket_id:
         raise Forbidden("A run reaches only its own ticket.")

@@ -15,16 +15,19 @@ blueprint = Resource("context", __name__)
 @blueprint.reads("/tickets/<ticket>/context", rights=ANYBODY | RUNS)
 def list_context(call: Call, ticket: Ticket) -> Page[ContextJson]:
     """List the links of a ticket, in the order in which they were made."""
-    return {"items": [schemas.context(row) for row in context.of(call.session, ticket.id)], "next": None}
+    return {
+        "items": [schemas.build_context_json(row) for row in context.list_context(call.session, ticket.id)],
+        "next": None,
+    }
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/context", rights=WRITERS | RUNS, status=201)
 def link_context(call: Call, ticket: Ticket, body: NewContext) -> ContextJson:
     """Link a page of the vault, a file or an address to a ticket."""
-    return schemas.context(context.add(call.session, ticket.id, body, call.actor))
+    return schemas.build_context_json(context.add_context(call.session, ticket.id, body, call.actor))
 
 
 @blueprint.writes("DELETE", "/tickets/<ticket>/context/<number:context_id>")
 def unlink_context(call: Call, ticket: Ticket, context_id: int) -> None:
     """Take a link back."""
-    context.remove(call.session, ticket.id, context_id, call.actor)
+    context.remove_context(call.session, ticket.id, context_id, call.actor)

@@ -16,17 +16,17 @@ from database import Session, reading, writing
 from models import Ticket
 from tickets.board import saved_views
 from tickets.conversation import attachments
-from tickets.conversation.attachments import Received, Upload
+from tickets.conversation.attachments import ReceivedFile, Upload
 from tickets.lifecycle import transitions
 from tickets.shared import display_names
 from tickets.shared.errors import DomainError, Invalid, NoSuchTicket
 from tickets.shared.inputs import NewTicket
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from tickets.team import projects, team_status
 from web.site import forms, layout, markdown, phase_forms
-from web.site.errors import invalid
+from web.site.errors import convert_validation_error
 
-from .attachments import receive
+from .attachments import receive_file
 
 blueprint = Blueprint("new_ticket", __name__)
 
@@ -50,11 +50,21 @@ LINKS = [
     ("causes", "Causes"),
     ("fork_of", "Is a fork of"),
 ]
-PLAIN = ("title", "description", "priority", "assigned_to", "project")
-TIMES = ("not_before", "expected_check_in")
-KEPT = ("project", "assigned_to", "priority", "status")
+TEXT_FIELDS = ("title", "description", "priority", "assigned_to", "project")
+TIME_FIELDS = ("not_before", "expected_check_in")
+REPEATED_FIELDS = ("project", "assigned_to", "priority", "status")
 """What the next of several tickets begins with."""
-PARTS = {*PLAIN, *TIMES, *forms.WAKE_NAMES, "tags", "acceptance", "status", "phases", "relationships", "files"}
+FORM_FIELDS = {
+    *TEXT_FIELDS,
+    *TIME_FIELDS,
+    *forms.WAKE_FIELDS,
+    "tags",
+    "acceptance",
+    "status",
+    "phases",
+    "relationships",
+    "files",
+}
 
 
 # ------------------------------------------------------------------------------------------------------------ the form
@@ -63,143 +73,151 @@ PARTS = {*PLAIN, *TIMES, *forms.WAKE_NAMES, "tags", "acceptance", "status", "pha
 @blueprint.get("/ticket/new")
 def ask() -> str:
     """The empty form, with what a query of the board (`query`) or the address itself says already."""
-    given: Form = MultiDict(request.args)
-    for name, value in saved_views.defaults(given.pop("query", "")).items():
-        given.setlistdefault(name, value if isinstance(value, list) else [value])
-    with reading(auth.instance().engine) as session:
-        known = projects.all_projects(session)
-    if len(known) == 1:
-        given.setdefault("project", known[0].slug)
-    return _form(given, {})
+    form: Form = MultiDict(request.args)
+    for name, value in saved_views.build_defaults(form.pop("query", "")).items():
+        form.setlistdefault(name, value if isinstance(value, list) else [value])
+    with reading(auth.get_instance().engine) as session:
+        available = projects.list_projects(session)
+    if len(available) == 1:
+        form.setdefault("project", available[0].slug)
+    return _render_form(form, {})
 
 
-def _form(given: Form, errors: Errors, preview: str | None = None) -> str:
+def _render_form(form: Form, errors: Errors, preview: str | None = None) -> str:
     """The form as it was filled in; as a fragment for a script that asks."""
-    zone = auth.instance().settings.timezone
-    with reading(auth.instance().engine) as session:
-        choices = _choices(session)
-        wake = forms.wake_field(session, given, zone)
-        offered = phase_forms.choices(session)
-    stray = [f"{name}: {words}" for name, words in errors.items() if name not in PARTS and name != "form"]
+    zone = auth.get_instance().settings.timezone
+    with reading(auth.get_instance().engine) as session:
+        choices = _load_choices(session)
+        wake = forms.build_wake_field(session, form, zone)
+        phase_choices = phase_forms.load_choices(session)
+    other_errors = [f"{name}: {words}" for name, words in errors.items() if name not in FORM_FIELDS and name != "form"]
     context: View = {
-        "form": given,
-        "links": _rows(given),
+        "form": form,
+        "links": _list_relationship_rows(form),
         "wake": wake,
-        "phases": phase_forms.typed(given) or phase_forms.rows(),
-        "offered": offered,
+        "phases": phase_forms.parse_rows(form) or phase_forms.build_rows(),
+        "offered": phase_choices,
         "choices": choices,
-        "errors": errors | ({"form": "; ".join(stray)} if stray else {}),
+        "errors": errors | ({"form": "; ".join(other_errors)} if other_errors else {}),
         "preview": preview,
         "zone": zone,
-        "limit": display_names.size(auth.instance().settings.attachment_limit_bytes),
+        "limit": display_names.format_size(auth.get_instance().settings.attachment_limit_bytes),
     }
-    if request.headers.get("HX-Request") or layout.enhanced():
-        return layout.part("_ticket_form", **context)
-    return layout.page("ticket_new.html", "board", [("Board", "/board"), ("New ticket", None)], **context)
+    if request.headers.get("HX-Request") or layout.is_script_request():
+        return layout.render_part("_ticket_form", **context)
+    return layout.render_page("ticket_new.html", "board", [("Board", "/board"), ("New ticket", None)], **context)
 
 
-def _choices(session: Session) -> View:
-    found: View = dict(forms.choices(session))
-    members = [(each.name, f"{each.title or each.name}: {each.words}") for each in team_status.members(session)]
-    return found | {
-        "project": [("", "No project"), *found["project"]],
+def _load_choices(session: Session) -> View:
+    choices: View = dict(forms.load_choices(session))
+    members = [
+        (member.name, f"{member.title or member.name}: {member.words}") for member in team_status.list_team(session)
+    ]
+    return choices | {
+        "project": [("", "No project"), *choices["project"]],
         "assigned_to": [("", "Nobody yet"), *members],
         "start": STARTS,
         "link": LINKS,
     }
 
 
-def _rows(given: Form) -> list[tuple[str, str]]:
+def _list_relationship_rows(form: Form) -> list[tuple[str, str]]:
     """The relationships that were filled in, and room for one more."""
-    return [*(pair for pair in _pairs(given) if pair[1]), (LINKS[0][0], "")]
+    return [*(pair for pair in _parse_relationships(form) if pair[1]), (LINKS[0][0], "")]
 
 
-def _pairs(given: Form) -> list[tuple[str, str]]:
-    tickets = [ticket.strip().upper() for ticket in given.getlist("link_ticket")]
-    return list(zip(given.getlist("link_kind"), tickets, strict=False))
+def _parse_relationships(form: Form) -> list[tuple[str, str]]:
+    tickets = [ticket.strip().upper() for ticket in form.getlist("link_ticket")]
+    return list(zip(form.getlist("link_kind"), tickets, strict=False))
 
 
 # ------------------------------------------------------------------------------------------------------------ creating
 
 
 @blueprint.post("/ticket/new")
-@auth.uploads
+@auth.accept_uploads
 def create() -> Response | str | tuple[str, int]:
     """Create the ticket with its files; or draw the form anew: for a preview, for one more row, or for what is wrong."""
     form = request.form
     if "preview" in form:
-        return _form(form, {}, preview=markdown.html(form.get("description", "")) or "")
+        return _render_form(form, {}, preview=markdown.render_html(form.get("description", "")) or "")
     if "more" in form:
-        return _form(form, {})
+        return _render_form(form, {})
     try:
-        made = _create(form)
+        ticket = _create_ticket(form)
     except ValidationError as error:
-        return _form(form, _by_field(invalid(error))), 422
-    except DomainError as refused:
-        return _form(form, _by_field(refused)), refused.status
-    return _another(form, made) if form.get("then") == "another" else redirect(f"/ticket/{made.identifier}", 303)
+        return _render_form(form, _by_field(convert_validation_error(error))), 422
+    except DomainError as refusal:
+        return _render_form(form, _by_field(refusal)), refusal.status
+    return (
+        _render_next_form(form, ticket)
+        if form.get("then") == "another"
+        else redirect(f"/ticket/{ticket.identifier}", 303)
+    )
 
 
-def _another(form: Form, made: Ticket) -> Response | str:
+def _render_next_form(form: Form, ticket: Ticket) -> Response | str:
     """The form for the next ticket; a script has it already, and gets what is to be said alone."""
-    layout.note(f"{made.identifier} was created.")
-    if layout.enhanced():
-        return layout.notes()
-    kept = MultiDict((name, form[name]) for name in KEPT if form.get(name))
-    return redirect(f"/ticket/new?{forms.query_string(kept)}", 303)
+    layout.flash_note(f"{ticket.identifier} was created.")
+    if layout.is_script_request():
+        return layout.render_notes()
+    repeated = MultiDict((name, form[name]) for name in REPEATED_FIELDS if form.get(name))
+    return redirect(f"/ticket/new?{forms.build_query_string(repeated)}", 303)
 
 
-def _create(form: Form) -> Ticket:
-    body = _body(form, auth.instance().settings.timezone)
+def _create_ticket(form: Form) -> Ticket:
+    body = _parse_body(form, auth.get_instance().settings.timezone)
     _require_tickets(form)
-    with _received([sent for sent in request.files.getlist("files") if sent.filename]) as files:
-        with writing(auth.instance().engine) as session:
-            made = transitions.create(session, body, auth.actor())
-            most = auth.instance().settings.attachment_limit_count
+    with _receive_files([upload for upload in request.files.getlist("files") if upload.filename]) as files:
+        with writing(auth.get_instance().engine) as session:
+            ticket = transitions.create_ticket(session, body, auth.get_actor())
+            max_count = auth.get_instance().settings.attachment_limit_count
             for file in files:
-                attachments.add(session, made.id, file, Upload(), auth.actor(), most)
-        return made
+                attachments.add_attachment(session, ticket.id, file, Upload(), auth.get_actor(), max_count)
+        return ticket
 
 
-def _body(form: Form, zone: str) -> NewTicket:
+def _parse_body(form: Form, zone: str) -> NewTicket:
     """The ticket that the form describes. Raises pydantic's ValidationError or `Invalid` for the form to show."""
-    given: View = {name: form[name] for name in PLAIN if form.get(name)}
-    given |= {name: forms.moment(form[name], zone) for name in TIMES if form.get(name)}
-    given["status"] = form.get("status", "todo")
-    if given["status"] == "waiting":
-        given["wake"] = forms.wake_from(form, zone)
+    fields: View = {name: form[name] for name in TEXT_FIELDS if form.get(name)}
+    fields |= {name: forms.parse_local_time(form[name], zone) for name in TIME_FIELDS if form.get(name)}
+    fields["status"] = form.get("status", "todo")
+    if fields["status"] == "waiting":
+        fields["wake"] = forms.parse_wake(form, zone)
     lines = [line.strip() for line in form.get("acceptance", "").splitlines()]
     return NewTicket.model_validate(
         {
-            **given,
+            **fields,
             "tags": form.getlist("tags"),
             "acceptance": [{"text": line} for line in lines if line],
-            "phases": phase_forms.read(form),
-            "relationships": [{"kind": kind, "ticket": ticket} for kind, ticket in _pairs(form) if ticket],
+            "phases": phase_forms.parse_phases(form),
+            "relationships": [
+                {"kind": kind, "ticket": ticket} for kind, ticket in _parse_relationships(form) if ticket
+            ],
         }
     )
 
 
 def _require_tickets(form: Form) -> None:
     """Name the field of a ticket that is not there: the refusal itself does not know where it was written."""
-    named = [("relationships", ticket) for _, ticket in _pairs(form) if ticket]
+    references = [("relationships", ticket) for _, ticket in _parse_relationships(form) if ticket]
     if form.get("status") == "waiting" and form.get("wake_kind") == "ticket":
-        named.append(("wake_ticket", form.get("wake_ticket", "").strip().upper()))
-    with reading(auth.instance().engine) as session:
-        for name, ticket in named:
+        references.append(("wake_ticket", form.get("wake_ticket", "").strip().upper()))
+    with reading(auth.get_instance().engine) as session:
+        for name, ticket in references:
             try:
-                get(session, ticket)
+                get_ticket(session, ticket)
             except NoSuchTicket:
                 raise Invalid(f"There is no ticket {ticket[:40]}.", field=name) from None
 
 
 @contextmanager
-def _received(sent: list[FileStorage]) -> Iterator[list[Received]]:
+def _receive_files(uploads: list[FileStorage]) -> Iterator[list[ReceivedFile]]:
     """The files that were sent, received; none of them stays when the ticket does not come to be."""
-    files: list[Received] = []
+    files: list[ReceivedFile] = []
     try:
-        for each in sent:
-            files.append(_receive(each))
+        for upload in uploads:
+            files.append(_receive_file(upload))
         yield files
     except BaseException:
         for file in files:
@@ -207,20 +225,20 @@ def _received(sent: list[FileStorage]) -> Iterator[list[Received]]:
         raise
 
 
-def _receive(sent: FileStorage) -> Received:
+def _receive_file(upload: FileStorage) -> ReceivedFile:
     try:
-        return receive(sent)
-    except DomainError as refused:
-        raise Invalid(f"{sent.filename}: {refused.message}", field="files") from None
+        return receive_file(upload)
+    except DomainError as refusal:
+        raise Invalid(f"{upload.filename}: {refusal.message}", field="files") from None
 
 
-def _by_field(refused: DomainError) -> Errors:
+def _by_field(refusal: DomainError) -> Errors:
     """Each complaint under the name of its field; `form` holds those of none."""
-    fields = refused.detail.get("fields") or {refused.detail.get("field", "form"): refused.message}
+    fields = refusal.detail.get("fields") or {refusal.detail.get("field", "form"): refusal.message}
     return {_field(str(name)): str(words) for name, words in fields.items()}
 
 
 def _field(name: str) -> str:
     """`wake.at` is written as `wake_at`, and what is wrong within a list as the list."""
     first, _, second = name.partition(".")
-    return f"wake_{second}" if first == "wake" and f"wake_{second}" in forms.WAKE_NAMES else first
+    return f"wake_{second}" if first == "wake" and f"wake_{second}" in forms.WAKE_FIELDS else first

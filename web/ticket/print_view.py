@@ -9,25 +9,25 @@ from database import reading
 from tickets.board import evidence_tab, ticket_detail
 from tickets.conversation import timeline
 from tickets.lifecycle import schemas
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from web.site import markdown
 
 blueprint = Blueprint("paper", __name__)
 
-MOST = 2000
+MAX_ENTRIES = 2000
 """Entries of a conversation that are put on paper, the newest."""
 
 
 @blueprint.get("/ticket/<reference>/print")
 def show(reference: str) -> str:
-    with reading(auth.instance().engine) as session:
-        ticket = get(session, reference)
-        found = timeline.entries(session, ticket.id, None, MOST)
-        shown = {
-            "ticket": schemas.ticket_json(session, [ticket])[0],
-            "description": markdown.html(ticket.description),
-            "entries": markdown.drawn(ticket_detail.conversation(session, ticket, found)),
-            "cut": MOST if len(found) == MOST else None,
-            **evidence_tab.tab(session, ticket, None),
+    with reading(auth.get_instance().engine) as session:
+        ticket = get_ticket(session, reference)
+        entries = timeline.list_entries(session, ticket.id, None, MAX_ENTRIES)
+        context = {
+            "ticket": schemas.build_ticket_json(session, [ticket])[0],
+            "description": markdown.render_html(ticket.description),
+            "entries": markdown.render_entries(ticket_detail.build_conversation(session, ticket, entries)),
+            "cut": MAX_ENTRIES if len(entries) == MAX_ENTRIES else None,
+            **evidence_tab.build_tab(session, ticket, None),
         }
-    return render_template("print.html", **shown)
+    return render_template("print.html", **context)

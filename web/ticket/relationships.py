@@ -23,18 +23,27 @@ class NewRelation(Body):
 @blueprint.reads("/tickets/<ticket>/relationships", rights=ANYBODY | RUNS)
 def list_relationships(call: Call, ticket: Ticket) -> Page[RelationJson]:
     """List relationships as seen from this ticket."""
-    return {"items": [schemas.relation(seen) for seen in relationships.of(call.session, ticket.id)], "next": None}
+    return {
+        "items": [
+            schemas.build_relation_json(relation) for relation in relationships.list_relations(call.session, ticket.id)
+        ],
+        "next": None,
+    }
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/relationships", status=201)
 def add_relationship(call: Call, ticket: Ticket, body: NewRelation) -> RelationJson:
     """Relate this ticket to another; cycles are refused where they make no sense."""
-    other = lookup.get(call.session, body.ticket)
-    row = relationships.add(call.session, ticket.id, body.kind.value, other.id, call.actor)
-    return next(schemas.relation(seen) for seen in relationships.of(call.session, ticket.id) if seen.id == row.id)
+    other = lookup.get_ticket(call.session, body.ticket)
+    added = relationships.add_relationship(call.session, ticket.id, body.kind.value, other.id, call.actor)
+    return next(
+        schemas.build_relation_json(relation)
+        for relation in relationships.list_relations(call.session, ticket.id)
+        if relation.id == added.id
+    )
 
 
 @blueprint.writes("DELETE", "/tickets/<ticket>/relationships/<number:relationship>")
 def remove_relationship(call: Call, ticket: Ticket, relationship: int) -> None:
     """Take a relationship back, from either of its tickets."""
-    relationships.remove(call.session, ticket.id, relationship, call.actor)
+    relationships.remove_relationship(call.session, ticket.id, relationship, call.actor)

@@ -13,7 +13,7 @@ from tickets.board import ticket_query
 from tickets.dispatch import policy
 from tickets.lifecycle import editing, transitions
 from tickets.lifecycle.moves import MOVES, Move
-from tickets.lifecycle.schemas import TicketJson, ticket_json
+from tickets.lifecycle.schemas import TicketJson, build_ticket_json
 from tickets.shared import lookup
 from tickets.shared.inputs import Body, EditTicket, NewTicket
 from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
@@ -28,42 +28,42 @@ MOVERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR})
 @blueprint.reads("/tickets")
 def list_tickets(call: Call, query: ticket_query.TicketQuery) -> Page[TicketJson]:
     """List tickets, the newest change first."""
-    page = ticket_query.page(call.session, query)
-    return {"items": ticket_json(call.session, page.tickets), "next": page.next}
+    page = ticket_query.find_tickets(call.session, query)
+    return {"items": build_ticket_json(call.session, page.tickets), "next": page.next}
 
 
 @blueprint.writes("POST", "/tickets", rights=WRITERS | RUNS, status=201)
 def create_ticket(call: Call, body: NewTicket) -> TicketJson:
     """Create a ticket in `inbox`, `todo` or, with a wake condition, `waiting`. One that a run creates is its child."""
-    return _shown(call, transitions.create(call.session, body, call.actor))
+    return _reload_ticket_json(call, transitions.create_ticket(call.session, body, call.actor))
 
 
 @blueprint.reads("/tickets/<ticket>", rights=ANYBODY | RUNS)
 def read_ticket(call: Call, ticket: Ticket) -> TicketJson:
     """Read a ticket."""
-    return _shown(call, ticket)
+    return _reload_ticket_json(call, ticket)
 
 
 @blueprint.writes("PATCH", "/tickets/<ticket>")
 def edit_ticket(call: Call, ticket: Ticket, body: EditTicket) -> TicketJson:
     """Edit fields, against the `version` that was read."""
-    return _shown(call, editing.edit(call.session, ticket, body, call.actor))
+    return _reload_ticket_json(call, editing.edit_ticket(call.session, ticket, body, call.actor))
 
 
-def _move_body(law: Move) -> type[Body]:
+def _build_move_body(definition: Move) -> type[Body]:
     """The body of one move: its name, the version it was decided on, and its facts."""
     fields: dict[str, Any] = {
-        "move": (Literal[law.name], ...),
+        "move": (Literal[definition.name], ...),
         "version": (int | None, Field(None, ge=1, description="refused when the ticket has changed since")),
     }
-    name = "".join(word.capitalize() for word in law.name.split("_")) + "Move"
-    return cast(type[Body], create_model(name, __base__=law.facts, **fields))
+    name = "".join(word.capitalize() for word in definition.name.split("_")) + "Move"
+    return cast(type[Body], create_model(name, __base__=definition.facts, **fields))
 
 
 if TYPE_CHECKING:
     MoveBody = Body
 else:
-    MoveBody = Annotated[Union[tuple(map(_move_body, MOVES.values()))], Field(discriminator="move")]  # noqa: UP007
+    MoveBody = Annotated[Union[tuple(map(_build_move_body, MOVES.values()))], Field(discriminator="move")]  # noqa: UP007
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/moves", rights=MOVERS)
@@ -71,11 +71,11 @@ def move_ticket(call: Call, ticket: Ticket, body: MoveBody) -> TicketJson:
     """Make a move with its facts; refused moves leave the ticket as it was."""
     facts = body.model_dump(exclude_unset=True)
     move, version = facts.pop("move"), facts.pop("version", None)
-    live = lookup.live_run(call.session, ticket.id)
-    moved = transitions.transition(call.session, ticket.id, move, call.actor, version=version, **facts)
+    live = lookup.find_live_run(call.session, ticket.id)
+    updated_ticket = transitions.transition(call.session, ticket.id, move, call.actor, version=version, **facts)
     if live is not None and MOVES[move].stops_run:
-        call.after.append(lambda: notify_run.nudge(call.settings, live.id))
-    return _shown(call, moved)
+        call.after.append(lambda: notify_run.notify_run(call.settings, live.id))
+    return _reload_ticket_json(call, updated_ticket)
 
 
 class GateJson(TypedDict):
@@ -92,12 +92,12 @@ class RunnableJson(TypedDict):
 @blueprint.reads("/tickets/<ticket>/runnable")
 def read_runnable(call: Call, ticket: Ticket) -> RunnableJson:
     """Say whether the ticket may be started now: every gate of the dispatcher, in its order, with what it saw."""
-    live = lookup.live_run(call.session, ticket.id)
-    gates = policy.runnable(call.session, ticket, live, policy.DispatchLimits.of(call.settings))
-    shown: list[GateJson] = [{"name": gate.name, "ok": gate.ok, "detail": gate.detail} for gate in gates]
-    return {"runnable": all(gate.ok for gate in gates), "gates": shown}
+    live = lookup.find_live_run(call.session, ticket.id)
+    gates = policy.check_ticket(call.session, ticket, live, policy.DispatchLimits.from_settings(call.settings))
+    views: list[GateJson] = [{"name": gate.name, "ok": gate.ok, "detail": gate.detail} for gate in gates]
+    return {"runnable": all(gate.ok for gate in gates), "gates": views}
 
 
-def _shown(call: Call, ticket: Ticket) -> TicketJson:
+def _reload_ticket_json(call: Call, ticket: Ticket) -> TicketJson:
     """The ticket as it is now: its events count on it after it was read."""
-    return ticket_json(call.session, [lookup.get(call.session, ticket.id)])[0]
+    return build_ticket_json(call.session, [lookup.get_ticket(call.session, ticket.id)])[0]

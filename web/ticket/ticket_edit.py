@@ -11,25 +11,25 @@ import auth
 from database import Session, reading
 from tickets.lifecycle import acceptance, editing
 from tickets.lifecycle.acceptance import Item
-from tickets.lifecycle.schemas import ticket_json
+from tickets.lifecycle.schemas import build_ticket_json
 from tickets.shared.errors import DomainError
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from web.site import markdown
 
 from . import ticket_fields
 from .ticket_fields import Field
-from .ticket_forms import Answer, Change, change, drawn, form_again, may_edit
+from .ticket_forms import Answer, Change, apply_change, may_edit, render_form, render_refused_form
 
 blueprint = Blueprint("ticket_edit", __name__)
 
 
-def editable(session: Session, ticket: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def build_edit_forms(session: Session, ticket: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The form of each field for whoever looks at the page; none for those who only look."""
-    return ticket_fields.views(session, ticket, _zone()) if may_edit() else {}
+    return ticket_fields.build_field_views(session, ticket, _get_timezone()) if may_edit() else {}
 
 
-def _zone() -> str:
-    return auth.instance().settings.timezone
+def _get_timezone() -> str:
+    return auth.get_instance().settings.timezone
 
 
 # ------------------------------------------------------------------------------------------------------------- fields
@@ -39,40 +39,44 @@ def _zone() -> str:
 @auth.allow(auth.Right.OPERATOR)
 def ask_field(reference: str, name: str) -> str:
     """The form of one field alone."""
-    return _field_form(reference, ticket_fields.named(name))
+    return _render_field_form(reference, ticket_fields.find_field(name))
 
 
 @blueprint.post("/ticket/<reference>/edit/<name>")
 def save_field(reference: str, name: str) -> Answer:
     """Save one field against what was read of it; with `preview`, show what it will look like instead."""
-    field = ticket_fields.named(name)
-    value, sign = field.read(request.form, _zone()), request.form.get("sign", "")
+    field = ticket_fields.find_field(name)
+    value, sign = field.read(request.form, _get_timezone()), request.form.get("sign", "")
     typed = value if field.kind == "tags" else request.form.get(name, "")
     if "preview" in request.form and field.kind == "prose":
-        return _field_form(reference, field, value=typed, sign=sign, preview=markdown.html(value)), 200
+        return _render_field_form(reference, field, value=typed, sign=sign, preview=markdown.render_html(value)), 200
 
-    def again(refused: DomainError) -> Answer:
-        stale = refused.code == "stale_ticket"
-        kept = {"value": typed, "error": _said(refused, name)} | ({} if stale else {"sign": sign})
-        return _field_form(reference, field, stale=stale, **kept), refused.status
+    def again(refusal: DomainError) -> Answer:
+        stale = refusal.code == "stale_ticket"
+        state = {"value": typed, "error": _find_message(refusal, name)} | ({} if stale else {"sign": sign})
+        return _render_field_form(reference, field, stale=stale, **state), refusal.status
 
-    return change(
-        reference, lambda session, ticket: editing.revise(session, ticket, name, value, sign, auth.actor()), again
+    return apply_change(
+        reference,
+        lambda session, ticket: editing.revise_field(session, ticket, name, value, sign, auth.get_actor()),
+        again,
     )
 
 
-def _field_form(reference: str, field: Field, stale: bool = False, **kept: Any) -> str:
+def _render_field_form(reference: str, field: Field, stale: bool = False, **state: Any) -> str:
     """The form of one field as it was left; where somebody was faster, with what stands there now."""
-    with reading(auth.instance().engine) as session:
-        ticket = get(session, reference)
-        present = field.view(ticket_json(session, [ticket])[0], ticket_fields.choices(session), _zone())
+    with reading(auth.get_instance().engine) as session:
+        ticket = get_ticket(session, reference)
+        present = field.view(
+            build_ticket_json(session, [ticket])[0], ticket_fields.load_choices(session), _get_timezone()
+        )
     now = {"now": present["value"]} if stale else {}
-    return drawn(ticket, "_edit_form", field.label, edit=present | now | kept)
+    return render_form(ticket, "_edit_form", field.label, edit=present | now | state)
 
 
-def _said(refused: DomainError, name: str) -> str:
+def _find_message(refusal: DomainError, name: str) -> str:
     """What a refusal says of this field, or of everything."""
-    return str(refused.detail.get("fields", {}).get(name, refused.message))
+    return str(refusal.detail.get("fields", {}).get(name, refusal.message))
 
 
 # --------------------------------------------------------------------------------------------------------- acceptance
@@ -87,13 +91,15 @@ def mark_items(reference: str) -> Answer:
         for place, text in enumerate(request.form.getlist("item"))
         if str(place) in before ^ after
     ]
-    return _change_list(reference, lambda session, ticket: acceptance.mark(session, ticket, marks, auth.actor()))
+    return _change_list(
+        reference, lambda session, ticket: acceptance.mark_items(session, ticket, marks, auth.get_actor())
+    )
 
 
 @blueprint.post("/ticket/<reference>/acceptance/add")
 def add_item(reference: str) -> Answer:
     text = request.form.get("text", "")
-    return _change_list(reference, lambda session, ticket: acceptance.add(session, ticket, text, auth.actor()))
+    return _change_list(reference, lambda session, ticket: acceptance.add_item(session, ticket, text, auth.get_actor()))
 
 
 @blueprint.post("/ticket/<reference>/acceptance/<int:place>")
@@ -101,11 +107,15 @@ def change_item(reference: str, place: int) -> Answer:
     """Say an item differently, or take it off the list."""
     item, text = Item(place, request.form.get("item", "")), request.form.get("text", "")
     if "remove" in request.form:
-        return _change_list(reference, lambda session, ticket: acceptance.remove(session, ticket, item, auth.actor()))
-    return _change_list(reference, lambda session, ticket: acceptance.reword(session, ticket, item, text, auth.actor()))
+        return _change_list(
+            reference, lambda session, ticket: acceptance.remove_item(session, ticket, item, auth.get_actor())
+        )
+    return _change_list(
+        reference, lambda session, ticket: acceptance.reword_item(session, ticket, item, text, auth.get_actor())
+    )
 
 
-def _change_list(reference: str, made: Change) -> Answer:
-    return change(
-        reference, made, lambda refused: form_again(reference, "_item_form", "Acceptance", refused), "evidence"
+def _change_list(reference: str, edit: Change) -> Answer:
+    return apply_change(
+        reference, edit, lambda refusal: render_refused_form(reference, "_item_form", "Acceptance", refusal), "evidence"
     )

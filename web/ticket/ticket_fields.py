@@ -31,21 +31,21 @@ class Field:
 
     def read(self, form: Form, zone: str) -> Any:
         """What the form says, as `EditTicket` takes it."""
-        said = form.get(self.name, "").strip()
+        text = form.get(self.name, "").strip()
         if self.kind == "tags":
             return form.getlist(self.name)
         if self.kind == "flag":
-            return said == "yes"
+            return text == "yes"
         if self.kind == "moment":
-            return forms.moment(said, zone) if said else None
+            return forms.parse_local_time(text, zone) if text else None
         if self.kind == "prose":
             return form.get(self.name, "").replace("\r\n", "\n")
-        return said or (None if self.nothing else "")
+        return text or (None if self.nothing else "")
 
     def view(self, ticket: Mapping[str, Any], choices: Mapping[str, Any], zone: str) -> View:
         """The form that shows the field as it is; `sign` tells later what was read."""
         present = ticket[self.name]
-        value = forms.local(present, zone) if self.kind == "moment" else present or ""
+        value = forms.format_local_time(present, zone) if self.kind == "moment" else present or ""
         return {
             "name": self.name,
             "label": self.label,
@@ -53,15 +53,15 @@ class Field:
             "help": self.help or (f"In {zone}." if self.kind == "moment" else None),
             "value": value,
             "options": self._options(choices, value),
-            "sign": editing.sign(present),
+            "sign": editing.fingerprint_value(present),
         }
 
     def _options(self, choices: Mapping[str, Any], value: Any) -> list[tuple[str, str]]:
         """What may be chosen, and what is chosen now even where nobody could choose it any more."""
-        offered = list(choices.get(self.choices, ()))
-        if self.kind == "select" and value and value not in dict(offered):
-            offered.append((value, value))
-        return [("", self.nothing), *offered] if self.nothing else offered
+        options = list(choices.get(self.choices, ()))
+        if self.kind == "select" and value and value not in dict(options):
+            options.append((value, value))
+        return [("", self.nothing), *options] if self.nothing else options
 
 
 FIELDS = {
@@ -89,18 +89,18 @@ FIELDS = {
 }
 
 
-def named(name: str) -> Field:
+def find_field(name: str) -> Field:
     field = FIELDS.get(name)
     if field is None:
         raise NotFound("A ticket has no field of that name that could be edited here.", field=name[:40])
     return field
 
 
-def choices(session: Session) -> dict[str, Any]:
-    return forms.choices(session) | {"gate": [(gate.value, words) for gate, words in GATES.items()]}
+def load_choices(session: Session) -> dict[str, Any]:
+    return forms.load_choices(session) | {"gate": [(gate.value, words) for gate, words in GATES.items()]}
 
 
-def views(session: Session, ticket: Mapping[str, Any], zone: str) -> dict[str, View]:
+def build_field_views(session: Session, ticket: Mapping[str, Any], zone: str) -> dict[str, View]:
     """The forms of all fields by name."""
-    offered = choices(session)
-    return {field.name: field.view(ticket, offered, zone) for field in FIELDS.values()}
+    options = load_choices(session)
+    return {field.name: field.view(ticket, options, zone) for field in FIELDS.values()}

@@ -13,9 +13,9 @@ import auth
 from database import Session, reading, writing
 from models import Ticket
 from tickets.shared.errors import DomainError
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from web.site import layout
-from web.site.errors import invalid
+from web.site.errors import convert_validation_error
 
 Answer = Response | tuple[str, int]
 Change = Callable[[Session, Ticket], object]
@@ -24,34 +24,34 @@ Again = Callable[[DomainError], Answer]
 
 def may_edit() -> bool:
     """Whether whoever looks at the page may also write on it."""
-    return auth.caller().right is auth.Right.OPERATOR
+    return auth.get_caller().right is auth.Right.OPERATOR
 
 
-def change(reference: str, made: Change, again: Again, tab: str = "") -> Answer:
+def apply_change(reference: str, edit: Change, again: Again, tab: str = "") -> Answer:
     """Make one change and lead back to the page; a refusal is answered with the form `again`."""
     try:
-        with writing(auth.instance().engine) as session:
-            ticket = get(session, reference)
-            made(session, ticket)
+        with writing(auth.get_instance().engine) as session:
+            ticket = get_ticket(session, reference)
+            edit(session, ticket)
     except ValidationError as error:
-        return again(invalid(error))
-    except DomainError as refused:
-        return again(refused)
+        return again(convert_validation_error(error))
+    except DomainError as refusal:
+        return again(refusal)
     return redirect(f"/ticket/{ticket.identifier}" + (f"?tab={tab}" if tab else ""), 303)
 
 
-def form_again(reference: str, part: str, title: str, refused: DomainError, **shown: Any) -> Answer:
+def render_refused_form(reference: str, part: str, title: str, refusal: DomainError, **context: Any) -> Answer:
     """The form that was refused, as it was filled in, with what was wrong."""
-    with reading(auth.instance().engine) as session:
-        ticket = get(session, reference)
-    form = {**request.form.to_dict(), "action": request.path, "error": refused.message}
-    return drawn(ticket, part, title, form=form, **shown), refused.status
+    with reading(auth.get_instance().engine) as session:
+        ticket = get_ticket(session, reference)
+    form = {**request.form.to_dict(), "action": request.path, "error": refusal.message}
+    return render_form(ticket, part, title, form=form, **context), refusal.status
 
 
-def drawn(ticket: Ticket, part: str, title: str, **shown: Any) -> str:
+def render_form(ticket: Ticket, part: str, title: str, **context: Any) -> str:
     """One form alone: a fragment for the page that asks with a script, else a page of its own."""
-    shown["ticket"] = {"identifier": ticket.identifier, "title": ticket.title}
-    if layout.enhanced():
-        return layout.part(part, **shown)
+    context["ticket"] = {"identifier": ticket.identifier, "title": ticket.title}
+    if layout.is_script_request():
+        return layout.render_part(part, **context)
     crumbs = [("Board", "/board"), (ticket.identifier, f"/ticket/{ticket.identifier}"), (title, None)]
-    return layout.page("ticket_form.html", "board", crumbs, form_part=part, form_title=title, **shown)
+    return layout.render_page("ticket_form.html", "board", crumbs, form_part=part, form_title=title, **context)

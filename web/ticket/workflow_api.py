@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from models import Ticket
 from tickets.planning import phase_editing, workflow_view
-from tickets.planning.phase_editing import Arrange, Begin, Decide, Waive
+from tickets.planning.phase_editing import ArrangePhases, BeginWorkflow, DecidePhase, WaivePhase
 from tickets.shared import lookup
 from web.api.resource import ANYBODY, OPERATORS, RUNS, Call, Resource
 from web.site import notify_run
@@ -38,42 +38,42 @@ class WorkflowJson(TypedDict):
 @blueprint.reads("/tickets/<ticket>/workflow", rights=ANYBODY | RUNS)
 def read_workflow(call: Call, ticket: Ticket) -> WorkflowJson:
     """Read a ticket's phases, and what the current one waits for."""
-    return _shown(call, ticket)
+    return _build_workflow_json(call, ticket)
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/workflow", rights=OPERATORS, status=201)
-def begin_workflow(call: Call, ticket: Ticket, body: Begin) -> WorkflowJson:
+def begin_workflow(call: Call, ticket: Ticket, body: BeginWorkflow) -> WorkflowJson:
     """Give a ticket that has none its phases; the first begins."""
-    return _shown(call, phase_editing.begin(call.session, ticket, body, call.actor))
+    return _build_workflow_json(call, phase_editing.begin_workflow(call.session, ticket, body, call.actor))
 
 
 @blueprint.writes("PUT", "/tickets/<ticket>/workflow", rights=OPERATORS)
-def arrange_workflow(call: Call, ticket: Ticket, body: Arrange) -> WorkflowJson:
+def arrange_workflow(call: Call, ticket: Ticket, body: ArrangePhases) -> WorkflowJson:
     """Replace the phases that have not started."""
-    return _shown(call, phase_editing.arrange(call.session, ticket, body, call.actor))
+    return _build_workflow_json(call, phase_editing.arrange_phases(call.session, ticket, body, call.actor))
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/workflow/waive", rights=OPERATORS)
-def waive_phase(call: Call, ticket: Ticket, body: Waive) -> WorkflowJson:
+def waive_phase(call: Call, ticket: Ticket, body: WaivePhase) -> WorkflowJson:
     """Let a phase not apply, with the reason."""
-    return _shown(call, phase_editing.waive(call.session, ticket, body, call.actor))
+    return _build_workflow_json(call, phase_editing.waive_phase(call.session, ticket, body, call.actor))
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/workflow/decide", rights=OPERATORS)
-def decide_phase(call: Call, ticket: Ticket, body: Decide) -> WorkflowJson:
+def decide_phase(call: Call, ticket: Ticket, body: DecidePhase) -> WorkflowJson:
     """Make the decision with which the current phase ends; a live run is told at once."""
-    live = phase_editing.decide(call.session, ticket, body, call.actor)
+    live = phase_editing.decide_phase(call.session, ticket, body, call.actor)
     if live is not None:
-        call.after.append(lambda: notify_run.nudge(call.settings, live.id))
-    return _shown(call, lookup.get(call.session, ticket.id))
+        call.after.append(lambda: notify_run.notify_run(call.settings, live.id))
+    return _build_workflow_json(call, lookup.get_ticket(call.session, ticket.id))
 
 
-def _shown(call: Call, ticket: Ticket) -> WorkflowJson:
-    found = workflow_view.of(call.session, ticket, lookup.live_run(call.session, ticket.id), ())
-    phases = [{name: asdict(view)[name] for name in PhaseJson.__annotations__} for view in found.phases]
+def _build_workflow_json(call: Call, ticket: Ticket) -> WorkflowJson:
+    workflow = workflow_view.build_workflow(call.session, ticket, lookup.find_live_run(call.session, ticket.id), ())
+    phases = [{name: asdict(view)[name] for name in PhaseJson.__annotations__} for view in workflow.phases]
     return {
         "phases": cast(list[PhaseJson], phases),
-        "phase": found.current.name if found.current else None,
-        "waits_for": found.waits_for,
+        "phase": workflow.current.name if workflow.current else None,
+        "waits_for": workflow.waits_for,
         "version": ticket.version,
     }

@@ -17,49 +17,49 @@ from tickets.lifecycle import transitions
 from tickets.lifecycle.moves import Move
 from tickets.lifecycle.transitions import ActorContext
 from tickets.planning import phase_editing, workflow_view
-from tickets.planning.phase_editing import Arrange, Begin, Decide, Waive
+from tickets.planning.phase_editing import ArrangePhases, BeginWorkflow, DecidePhase, WaivePhase
 from tickets.shared.errors import DomainError, NotFound
-from tickets.shared.lookup import get
+from tickets.shared.lookup import get_ticket
 from tickets.workflow import ticket_phases
 from web.site import layout, phase_forms
-from web.site.errors import invalid
-from web.site.notify_run import nudge
-from web.site.phase_forms import Row
+from web.site.errors import convert_validation_error
+from web.site.notify_run import notify_run
+from web.site.phase_forms import PhaseRow
 
 blueprint = Blueprint("workflow_page", __name__)
 
 View = dict[str, Any]
-DEFAULT = ("Dev",)
-HOME = "/ticket/{}"
+DEFAULT_PHASES = ("Dev",)
+TICKET_PATH = "/ticket/{}"
 
 
-def box(session: Session, ticket: Ticket, standing: ActorContext) -> View:
+def load_box(session: Session, ticket: Ticket, actor_context: ActorContext) -> View:
     """What the box shows: the phases, what the current one waits for, and what this person may do about them."""
-    actor = auth.actor()
-    moves = {law.name for law in transitions.moves_from(transitions.build_move_context(ticket, standing))}
-    shown = workflow_view.of(session, ticket, standing.live, moves)
+    actor = auth.get_actor()
+    moves = {move.name for move in transitions.list_moves(transitions.build_move_context(ticket, actor_context))}
+    view = workflow_view.build_workflow(session, ticket, actor_context.live, moves)
     plans = actor.is_human and ticket.closed is None
     return {
-        "shown": shown,
+        "shown": view,
         "plans": plans,
-        "usual": DEFAULT if plans and not shown.phases else (),
-        "start": f"Start {phase_forms.listing(DEFAULT)}",
-        "kinds": columns.owner_kinds(session),
+        "usual": DEFAULT_PHASES if plans and not view.phases else (),
+        "start": f"Start {phase_forms.listing(DEFAULT_PHASES)}",
+        "kinds": columns.load_owner_kinds(session),
     }
 
 
-def with_phases(session: Session, ticket: Ticket, law: Move, fields: list[View]) -> list[View]:
+def add_phase_choices(session: Session, ticket: Ticket, move: Move, fields: list[View]) -> list[View]:
     """The fields of a move's form; who takes changes up is asked where more than one phase could."""
-    phases = ticket_phases.of(session, ticket.id)
-    here = ticket_phases.current(phases)
-    offered = [*ticket_phases.earlier(phases, here), here] if here else []
-    if here is None or len(offered) < 2:
+    phases = ticket_phases.list_phases(session, ticket.id)
+    here = ticket_phases.find_current(phases)
+    available = [*ticket_phases.list_earlier(phases, here), here] if here else []
+    if here is None or len(available) < 2:
         return [field for field in fields if field["name"] != "phase"]
-    takes = ticket_phases.takes_up(phases, here, stays=law.name == "request_changes")
-    held = [(phase.name, ticket.assigned_to if phase is here else phase.agent) for phase in offered]
-    options = [(name, f"{name} · {holder}" if holder else name) for name, holder in held]
-    asked = {"type": "select", "required": True, "options": options, "value": takes.name}
-    return [field | asked if field["name"] == "phase" else field for field in fields]
+    takes = ticket_phases.find_return_phase(phases, here, stays=move.name == "request_changes")
+    holders = [(phase.name, ticket.assigned_to if phase is here else phase.agent) for phase in available]
+    options = [(name, f"{name} · {holder}" if holder else name) for name, holder in holders]
+    selection = {"type": "select", "required": True, "options": options, "value": takes.name}
+    return [field | selection if field["name"] == "phase" else field for field in fields]
 
 
 # ------------------------------------------------------------------------------------------------------ choosing phases
@@ -68,39 +68,41 @@ def with_phases(session: Session, ticket: Ticket, law: Move, fields: list[View])
 @blueprint.get("/ticket/<reference>/workflow")
 def ask_phases(reference: str) -> str:
     """The picker: for the phases of a new workflow, or for those of one that have not started."""
-    return _phases_form(reference, None, None)
+    return _render_phases_form(reference, None, None)
 
 
-def _phases_form(reference: str, typed: list[Row] | None, error: str | None) -> str:
-    with reading(auth.instance().engine) as session:
-        ticket = get(session, reference)
-        phases = ticket_phases.of(session, ticket.id)
-        offered = phase_forms.choices(session)
-    rows = typed or _rows(phases)
+def _render_phases_form(reference: str, typed: list[PhaseRow] | None, error: str | None) -> str:
+    with reading(auth.get_instance().engine) as session:
+        ticket = get_ticket(session, reference)
+        phases = ticket_phases.list_phases(session, ticket.id)
+        choices = phase_forms.load_choices(session)
+    rows = typed or _build_rows(phases)
     title = "Change what follows" if phases else "Start a workflow"
-    return _form("_phases_form", title, ticket, rows=rows, offered=offered, begins=not phases, error=error)
+    return _render_form("_phases_form", title, ticket, rows=rows, offered=choices, begins=not phases, error=error)
 
 
-def _rows(phases: list[Any]) -> list[Row]:
+def _build_rows(phases: list[Any]) -> list[PhaseRow]:
     if not phases:
-        return phase_forms.rows(included=DEFAULT)
-    here = ticket_phases.current(phases)
+        return phase_forms.build_rows(included=DEFAULT_PHASES)
+    here = ticket_phases.find_current(phases)
     over = [phase.name for phase in phases if phase is here or phase.state is PhaseState.PASSED]
-    return phase_forms.rows([phase for phase in phases if phase.state is PhaseState.PENDING], without=over)
+    return phase_forms.build_rows([phase for phase in phases if phase.state is PhaseState.PENDING], without=over)
 
 
 @blueprint.post("/ticket/<reference>/workflow")
 def plan_phases(reference: str) -> Response | tuple[str, int]:
     """Begin a workflow, or replace what of it has not started."""
-    sent = {"phases": phase_forms.read(request.form), "version": request.form.get("version", None, int)}
+    inputs = {"phases": phase_forms.parse_phases(request.form), "version": request.form.get("version", None, int)}
 
     def plan(session: Session, ticket: Ticket) -> None:
-        if ticket_phases.of(session, ticket.id):
-            phase_editing.arrange(session, ticket, _valid(Arrange, sent), auth.actor())
+        if ticket_phases.list_phases(session, ticket.id):
+            phase_editing.arrange_phases(session, ticket, _validate(ArrangePhases, inputs), auth.get_actor())
         else:
-            phase_editing.begin(session, ticket, _valid(Begin, sent), auth.actor())
+            phase_editing.begin_workflow(session, ticket, _validate(BeginWorkflow, inputs), auth.get_actor())
 
-    return _do(reference, plan, lambda words: _phases_form(reference, phase_forms.typed(request.form), words))
+    return _apply(
+        reference, plan, lambda words: _render_phases_form(reference, phase_forms.parse_rows(request.form), words)
+    )
 
 
 # ------------------------------------------------------------------------------------------------- waiving and deciding
@@ -109,77 +111,79 @@ def plan_phases(reference: str) -> Response | tuple[str, int]:
 @blueprint.get("/ticket/<reference>/workflow/waive")
 def ask_waiver(reference: str) -> str:
     phase = request.args.get("phase", "")
-    with reading(auth.instance().engine) as session:
-        if phase not in {each.name for each in ticket_phases.of(session, get(session, reference).id)}:
+    with reading(auth.get_instance().engine) as session:
+        if phase not in {row.name for row in ticket_phases.list_phases(session, get_ticket(session, reference).id)}:
             raise NotFound("The ticket has no phase of that name.", phase=phase[:40])
-    return _waive_form(reference, phase, "", None)
+    return _render_waive_form(reference, phase, "", None)
 
 
-def _waive_form(reference: str, phase: str, reason: str, error: str | None) -> str:
-    with reading(auth.instance().engine) as session:
-        ticket = get(session, reference)
-    return _form("_waive_form", f"Waive {phase[:40]}", ticket, phase=phase, reason=reason, error=error)
+def _render_waive_form(reference: str, phase: str, reason: str, error: str | None) -> str:
+    with reading(auth.get_instance().engine) as session:
+        ticket = get_ticket(session, reference)
+    return _render_form("_waive_form", f"Waive {phase[:40]}", ticket, phase=phase, reason=reason, error=error)
 
 
 @blueprint.post("/ticket/<reference>/workflow/waive")
 def waive(reference: str) -> Response | tuple[str, int]:
     """Let a phase not apply."""
-    sent = _sent("phase", "reason")
-    return _do(
+    inputs = _read_input("phase", "reason")
+    return _apply(
         reference,
-        lambda session, ticket: phase_editing.waive(session, ticket, _valid(Waive, sent), auth.actor()),
-        lambda words: _waive_form(reference, str(sent["phase"]), str(sent["reason"]), words),
+        lambda session, ticket: phase_editing.waive_phase(
+            session, ticket, _validate(WaivePhase, inputs), auth.get_actor()
+        ),
+        lambda words: _render_waive_form(reference, str(inputs["phase"]), str(inputs["reason"]), words),
     )
 
 
 @blueprint.post("/ticket/<reference>/workflow/decide")
 def decide(reference: str) -> Response | tuple[str, int]:
     """Make the decision of the current phase before its gate is reached."""
-    told: list[Run | None] = []
-    sent = _sent("choice")
+    live_runs: list[Run | None] = []
+    inputs = _read_input("choice")
 
     def make(session: Session, ticket: Ticket) -> None:
-        told.append(phase_editing.decide(session, ticket, _valid(Decide, sent), auth.actor()))
+        live_runs.append(phase_editing.decide_phase(session, ticket, _validate(DecidePhase, inputs), auth.get_actor()))
 
-    answer = _do(reference, make, None)
-    for run in told:
+    answer = _apply(reference, make, None)
+    for run in live_runs:
         if run is not None:
-            nudge(auth.instance().settings, run.id)
+            notify_run(auth.get_instance().settings, run.id)
     return answer
 
 
-def _sent(*names: str) -> dict[str, Any]:
+def _read_input(*names: str) -> dict[str, Any]:
     return {name: request.form.get(name, "") for name in names} | {"version": request.form.get("version", None, int)}
 
 
-def _valid(kind: type[Any], sent: dict[str, Any]) -> Any:
+def _validate(kind: type[Any], inputs: dict[str, Any]) -> Any:
     """The body that was sent; raises `Invalid` with the words of each field."""
     try:
-        return kind.model_validate(sent)
+        return kind.model_validate(inputs)
     except ValidationError as error:
-        raise invalid(error) from None
+        raise convert_validation_error(error) from None
 
 
-def _do(
+def _apply(
     reference: str, act: Callable[[Session, Ticket], object], again: Callable[[str], str] | None
 ) -> Response | tuple[str, int]:
     """Do it in one transaction and go back to the ticket; a plain form that was refused is shown again as it was sent."""
     try:
-        with writing(auth.instance().engine) as session:
-            act(session, get(session, reference))
-    except DomainError as refused:
-        if layout.enhanced():
+        with writing(auth.get_instance().engine) as session:
+            act(session, get_ticket(session, reference))
+    except DomainError as refusal:
+        if layout.is_script_request():
             raise
         if again is not None:
-            return again(refused.message), refused.status
-        layout.note(refused.message, "bad")
-    return redirect(HOME.format(reference), 303)
+            return again(refusal.message), refusal.status
+        layout.flash_note(refusal.message, "bad")
+    return redirect(TICKET_PATH.format(reference), 303)
 
 
-def _form(name: str, title: str, ticket: Ticket, **shown: Any) -> str:
+def _render_form(name: str, title: str, ticket: Ticket, **more: Any) -> str:
     """A form as a fragment for the page's dialog, or on a page of its own."""
-    context = {"ticket": {"identifier": ticket.identifier, "title": ticket.title, "version": ticket.version}, **shown}
+    context = {"ticket": {"identifier": ticket.identifier, "title": ticket.title, "version": ticket.version}, **more}
     if request.headers.get("HX-Request"):
-        return layout.part(name, form_title=title, **context)
-    crumbs = [("Board", "/board"), (ticket.identifier, HOME.format(ticket.identifier)), (title, None)]
-    return layout.page("form.html", "board", crumbs, form=name, form_title=title, **context)
+        return layout.render_part(name, form_title=title, **context)
+    crumbs = [("Board", "/board"), (ticket.identifier, TICKET_PATH.format(ticket.identifier)), (title, None)]
+    return layout.render_page("form.html", "board", crumbs, form=name, form_title=title, **context)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
-from workers.contract.agent import Agent
+from workers.contract.agent import AgentAdapter
 from workers.contract.spec import Mode
 
 _SCREEN = ("workers.agents.screen_agent", "ScreenAgent")
@@ -17,11 +17,11 @@ _AGENTS = {
     "claude": ("workers.agents.claude.program", "ClaudeAgent"),
     "codex": ("workers.agents.codex.program", "CodexAgent"),
 }
-_ONE_TURN = ("workers.agents.codex.one_turn", "CodexOnce")
+_ONE_TURN = ("workers.agents.codex.one_turn", "CodexExecAgent")
 PROGRAMS = tuple(_AGENTS)
 
 
-WITH_SCREEN = ("claude", "codex")
+SCREEN_PROGRAMS = ("claude", "codex")
 """Programs that have a screen of their own to show (mode `tui`)."""
 
 
@@ -29,16 +29,16 @@ class UnknownProgram(Exception):
     """No agent of this name is known, or not in this mode."""
 
 
-def agent_for(program: str, mode: Mode = "headless", argv: Sequence[str] = ()) -> Agent:
+def create_agent(program: str, mode: Mode = "headless", argv: Sequence[str] = ()) -> AgentAdapter:
     """A fresh agent for one run of `program`; raises `UnknownProgram`.
 
     `argv` are the profile's arguments: Codex with `exec` as the first of them works one turn and takes no messages.
     """
     if program not in _AGENTS:
         raise UnknownProgram(program)
-    if mode == "tui" and program not in WITH_SCREEN:
+    if mode == "tui" and program not in SCREEN_PROGRAMS:
         raise UnknownProgram(f"{program} has no screen of its own")
     once = program == "codex" and list(argv[:1]) == ["exec"]
     module, name = _SCREEN if mode == "tui" else _ONE_TURN if once else _AGENTS[program]
-    agent: Agent = getattr(import_module(module), name)()
+    agent: AgentAdapter = getattr(import_module(module), name)()
     return agent

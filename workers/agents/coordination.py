@@ -10,7 +10,7 @@ from workers.host import files
 TOKEN_FILE = "api-token"  # noqa: S105 - a file's name
 
 
-def server_environment(spec: RunSpec, run_dir: Path) -> dict[str, str]:
+def build_server_environment(spec: RunSpec, run_dir: Path) -> dict[str, str]:
     """The environment of `mc_coordination_mcp.py`; writes the run's token into a 0600 file and names that
     file.
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers.host.private_dirs import make_private
+from workers.host.private_dirs import make_private_dir
 
-CREDENTIALS = {"claude": (".claude", ".credentials.json"), "codex": (".codex", "auth.json")}
+CREDENTIAL_FILES = {"claude": (".claude", ".credentials.json"), "codex": (".codex", "auth.json")}
 
 
-def lend(program: str, home: Path, config_dir: Path) -> bool:
+def link_credentials(program: str, home: Path, config_dir: Path) -> bool:
     """Link the log-in of `program` found below `home` into a run's `config_dir`; False where there is none.
 
     A program that renews its log-in may put a file in place of the link. That file is then newer, and is left alone
     until the operator logs in again.
     """
-    make_private(config_dir)
-    if program not in CREDENTIALS:
+    make_private_dir(config_dir)
+    if program not in CREDENTIAL_FILES:
         return False
-    folder, name = CREDENTIALS[program]
+    folder, name = CREDENTIAL_FILES[program]
     source, target = home / folder / name, config_dir / name
     if not source.is_file():
         return False

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from workers.contract.agent_events import Event, event
+from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.redaction import Redaction
 
-INTERVAL = 0.25
+INTERVAL_SECONDS = 0.25
 """Seconds between two events of one block."""
 
 
@@ -20,7 +20,7 @@ class _Block:
     due: float = 0.0
 
 
-class Deltas:
+class DeltaThrottle:
     """Collects the pieces of blocks and gives at most four events a second for each.
 
     A tail that may be the beginning of a secret is held back until the next piece tells. What is pending
@@ -32,21 +32,21 @@ class Deltas:
         self._clock = clock
         self._blocks: dict[str, _Block] = {}
 
-    def add(self, block: str, kind: str, piece: str, parent: str | None = None) -> list[Event]:
+    def add(self, block: str, kind: str, piece: str, parent: str | None = None) -> list[AgentEvent]:
         """The `delta` event that is due with this piece, if one is; `offset` counts characters of the block."""
         state = self._blocks.setdefault(block, _Block())
         state.pending += piece
         if self._clock() < state.due:
             return []
-        clean = self._redaction.text(state.pending)
-        kept = self._redaction.held_back(clean)
-        shown = clean[: len(clean) - kept]
-        state.pending = clean[len(clean) - kept :]
-        if not shown:
+        clean = self._redaction.redact_text(state.pending)
+        held_length = self._redaction.measure_secret_prefix(clean)
+        visible = clean[: len(clean) - held_length]
+        state.pending = clean[len(clean) - held_length :]
+        if not visible:
             return []
-        state.due = self._clock() + INTERVAL
-        offset, state.sent = state.sent, state.sent + len(shown)
-        return [event("delta", block=block, kind=kind, offset=offset, text=shown, parent=parent)]
+        state.due = self._clock() + INTERVAL_SECONDS
+        offset, state.sent = state.sent, state.sent + len(visible)
+        return [make_event("delta", block=block, kind=kind, offset=offset, text=visible, parent=parent)]
 
     def close(self, block: str) -> None:
         """Forget a block that is complete."""

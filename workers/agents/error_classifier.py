@@ -6,9 +6,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from workers.contract.agent_events import Event, event, plain, title
+from workers.contract.agent_events import AgentEvent, format_title, make_event, strip_controls
 
-_WORDS = (
+_PATTERNS = (
     (
         "usage_limit",
         r"usage.?limit|(session|weekly|hour|opus|sonnet|daily) limit|limit reached|hit your .{0,20}limit",
@@ -23,7 +23,7 @@ _WORDS = (
         r"no rollout found|thread not found|model.{0,40}not (found|supported)|untrusted|not inside a trusted",
     ),
 )
-_MORE_WORDS = (
+_MORE_PATTERNS = (
     (
         "authentication",
         r"authenticat|unauthori[sz]ed|api key|not logged in|/login|oauth|environment variable.*not set",
@@ -48,73 +48,73 @@ _CLOCK = re.compile(
 )
 
 
-def diagnose(text: str, status: int | None = None) -> str:
+def classify_error(text: str, status: int | None = None) -> str:
     """The failure class of a message, with the HTTP status where one is known (else looked for in the text)."""
-    found = _STATUS.search(text)
+    match = _STATUS.search(text)
     return (
-        _by_words(text, _WORDS)
-        or _by_status(status or (int(found[1]) if found else 0))
-        or _by_words(text, _MORE_WORDS)
+        _match_patterns(text, _PATTERNS)
+        or _classify_status(status or (int(match[1]) if match else 0))
+        or _match_patterns(text, _MORE_PATTERNS)
         or "agent_failed"
     )
 
 
-def reset_time(text: str, now: datetime | None = None) -> str | None:
+def parse_reset_time(text: str, now: datetime | None = None) -> str | None:
     """When a limit named in the text is lifted, as ISO-8601 in UTC; None where the text does not say.
 
     Known forms: `|<epoch>`, `in 2 hours 5 minutes`, `resets 3pm (Europe/Berlin)`, `try again at Oct 5th,
     2026 9:30 AM`. A time without a zone is one of `now`'s (default: this machine's).
     """
     now = now or datetime.now().astimezone()
-    if found := _EPOCH.search(text):
-        return iso(int(found[1]))
-    if found := _SPAN.search(text):
-        parts = {unit.lower() + "s": int(number) for number, unit in _SPAN_PART.findall(found[1])}
-        return _utc(now + timedelta(**parts))
-    if found := _CLOCK.search(text):
-        return _next_at(found, now)
+    if match := _EPOCH.search(text):
+        return format_time(int(match[1]))
+    if match := _SPAN.search(text):
+        parts = {unit.lower() + "s": int(number) for number, unit in _SPAN_PART.findall(match[1])}
+        return _format_utc(now + timedelta(**parts))
+    if match := _CLOCK.search(text):
+        return _resolve_clock(match, now)
     return None
 
 
-def iso(epoch: float) -> str:
+def format_time(epoch: float) -> str:
     """Seconds since 1970 as ISO-8601 in UTC."""
-    return _utc(datetime.fromtimestamp(epoch, UTC))
+    return _format_utc(datetime.fromtimestamp(epoch, UTC))
 
 
-def explain_exit(exit_code: int, stderr: str) -> Event | None:
+def explain_exit(exit_code: int, stderr: str) -> AgentEvent | None:
     """Why a program that said nothing on its stream ended; None for a clean end."""
     if exit_code == 0:
         return None
-    said = [line.strip() for line in plain(stderr).splitlines() if line.strip()]
+    lines = [line.strip() for line in strip_controls(stderr).splitlines() if line.strip()]
     if exit_code < 0 or exit_code in (129, 130, 137, 143):
-        return event("error", failure="killed", message=f"Ended by a signal (exit code {exit_code}).")
-    failure = diagnose("\n".join(said[-20:])) if said else "crash"
-    message = title(said[-1]) if said else f"Ended with exit code {exit_code} and no message."
-    return event("error", failure="crash" if failure == "agent_failed" else failure, message=message)
+        return make_event("error", failure="killed", message=f"Ended by a signal (exit code {exit_code}).")
+    failure = classify_error("\n".join(lines[-20:])) if lines else "crash"
+    message = format_title(lines[-1]) if lines else f"Ended with exit code {exit_code} and no message."
+    return make_event("error", failure="crash" if failure == "agent_failed" else failure, message=message)
 
 
-def _by_words(text: str, words: tuple[tuple[str, str], ...]) -> str | None:
+def _match_patterns(text: str, words: tuple[tuple[str, str], ...]) -> str | None:
     return next((failure for failure, pattern in words if re.search(pattern, text, re.IGNORECASE)), None)
 
 
-def _by_status(status: int) -> str | None:
+def _classify_status(status: int) -> str | None:
     return "server_error" if 500 <= status < 600 else _BY_STATUS.get(status)
 
 
-def _next_at(found: re.Match[str], now: datetime) -> str | None:
+def _resolve_clock(match: re.Match[str], now: datetime) -> str | None:
     """The first moment after `now` that a clock time (with or without a date) can mean."""
     try:
-        here = now.astimezone(ZoneInfo(found["zone"])) if found["zone"] else now
-        hour = int(found["hour"]) % 12 + (12 if found["half"].lower() == "p" else 0)
-        when = here.replace(hour=hour, minute=int(found["minute"] or 0), second=0, microsecond=0)
-        if not found["month"]:
-            return _utc(when if when > here else when + timedelta(days=1))
-        month = datetime.strptime(found["month"], "%b").month
-        when = when.replace(year=int(found["year"] or here.year), month=month, day=int(found["day"]))
-        return _utc(when if found["year"] or when > here else when.replace(year=here.year + 1))
+        here = now.astimezone(ZoneInfo(match["zone"])) if match["zone"] else now
+        hour = int(match["hour"]) % 12 + (12 if match["half"].lower() == "p" else 0)
+        when = here.replace(hour=hour, minute=int(match["minute"] or 0), second=0, microsecond=0)
+        if not match["month"]:
+            return _format_utc(when if when > here else when + timedelta(days=1))
+        month = datetime.strptime(match["month"], "%b").month
+        when = when.replace(year=int(match["year"] or here.year), month=month, day=int(match["day"]))
+        return _format_utc(when if match["year"] or when > here else when.replace(year=here.year + 1))
     except (ValueError, KeyError, OSError):
         return None
 
 
-def _utc(when: datetime) -> str:
+def _format_utc(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -13,11 +13,11 @@ from pathlib import Path
 from workers.host import commands
 
 VERSION_SECONDS = 10.0
-VERSION = re.compile(r"\d+(?:\.\d+)+[a-z]?\b")
+VERSION_PATTERN = re.compile(r"\d+(?:\.\d+)+[a-z]?\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class ProbeResult:
     """What was found. `logged_in` is None for a program without a log-in, and where it cannot be known.
 
     `advice` says what a person should do next; it is empty when there is nothing to do.
@@ -32,7 +32,7 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _ProgramDefinition:
     """A program worth looking for. The presence of `credentials` below `folder` or of a variable is a
     log-in.
     """
@@ -46,8 +46,8 @@ class _Known:
     log_in: str = ""
 
 
-KNOWN = (
-    _Known(
+PROGRAM_DEFINITIONS = (
+    _ProgramDefinition(
         "claude",
         "Install Claude Code, or work with another agent.",
         folder=".claude",
@@ -55,7 +55,7 @@ KNOWN = (
         variables=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
         log_in="Run `claude` in a terminal and log in, or set ANTHROPIC_API_KEY.",
     ),
-    _Known(
+    _ProgramDefinition(
         "codex",
         "Install Codex, or work with another agent.",
         folder=".codex",
@@ -63,56 +63,60 @@ KNOWN = (
         variables=("OPENAI_API_KEY", "CODEX_API_KEY"),
         log_in="Run `codex login` in a terminal, or set OPENAI_API_KEY.",
     ),
-    _Known("tmux", "Install tmux: every run lives in one of its panes.", ask="-V"),
-    _Known("git", "Install git: projects are worked on in its worktrees."),
-    _Known("node", "Install Node.js if an agent or a project needs it."),
-    _Known("gh", "Install the GitHub command line to let agents work with pull requests."),
-    _Known("glab", "Install the GitLab command line to let agents work with merge requests."),
+    _ProgramDefinition("tmux", "Install tmux: every run lives in one of its panes.", ask="-V"),
+    _ProgramDefinition("git", "Install git: projects are worked on in its worktrees."),
+    _ProgramDefinition("node", "Install Node.js if an agent or a project needs it."),
+    _ProgramDefinition("gh", "Install the GitHub command line to let agents work with pull requests."),
+    _ProgramDefinition("glab", "Install the GitLab command line to let agents work with merge requests."),
 )
 
 
-def programs(
+def probe_programs(
     home: Path,
     variables: Collection[str] = (),
     binaries: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
-) -> list[Program]:
+) -> list[ProbeResult]:
     """Look for all known programs at once.
 
     `variables` are the names (never the values) of what is set for agents; `binaries` and `folders` name
     another executable or configuration folder for a program. Of credentials only the presence is looked at.
     """
 
-    def look(known: _Known) -> Program:
-        folder = (folders or {}).get(known.name, home / known.folder)
-        return _probe(known, (binaries or {}).get(known.name, known.name), folder, variables)
+    def probe_one(definition: _ProgramDefinition) -> ProbeResult:
+        folder = (folders or {}).get(definition.name, home / definition.folder)
+        return _probe_program(definition, (binaries or {}).get(definition.name, definition.name), folder, variables)
 
-    with ThreadPoolExecutor(len(KNOWN)) as pool:
-        return list(pool.map(look, KNOWN))
+    with ThreadPoolExecutor(len(PROGRAM_DEFINITIONS)) as pool:
+        return list(pool.map(probe_one, PROGRAM_DEFINITIONS))
 
 
-def _probe(known: _Known, binary: str, folder: Path, variables: Collection[str]) -> Program:
+def _probe_program(
+    definition: _ProgramDefinition, binary: str, folder: Path, variables: Collection[str]
+) -> ProbeResult:
     path = shutil.which(binary)
     if path is None:
-        return Program(known.name, None, None, found=False, logged_in=None, advice=known.install)
-    version, logged_in = _version(path, known.ask), _is_logged_in(known, folder, variables)
+        return ProbeResult(definition.name, None, None, found=False, logged_in=None, advice=definition.install)
+    version, logged_in = _read_version(path, definition.ask), _is_logged_in(definition, folder, variables)
     advice = "" if version else f"{path} does not tell its version: it may be broken."
-    return Program(known.name, path, version, True, logged_in, known.log_in if logged_in is False else advice)
+    return ProbeResult(
+        definition.name, path, version, True, logged_in, definition.log_in if logged_in is False else advice
+    )
 
 
-def _version(path: str, ask: str) -> str | None:
+def _read_version(path: str, ask: str) -> str | None:
     """`env` keeps Claude Code from updating itself when it is only asked for its version."""
     try:
-        said = commands.run(["env", "DISABLE_AUTOUPDATER=1", path, ask], timeout=VERSION_SECONDS)
+        result = commands.run(["env", "DISABLE_AUTOUPDATER=1", path, ask], timeout=VERSION_SECONDS)
     except OSError:
         return None
-    found = VERSION.search(said.text) if said.code == 0 else None
-    return found.group() if found else None
+    match = VERSION_PATTERN.search(result.text) if result.code == 0 else None
+    return match.group() if match else None
 
 
-def _is_logged_in(known: _Known, folder: Path, variables: Collection[str]) -> bool | None:
-    if not known.credentials:
+def _is_logged_in(definition: _ProgramDefinition, folder: Path, variables: Collection[str]) -> bool | None:
+    if not definition.credentials:
         return None
-    if set(known.variables) & set(variables) or (folder / known.credentials).is_file():
+    if set(definition.variables) & set(variables) or (folder / definition.credentials).is_file():
         return True
     return None if sys.platform == "darwin" else False  # there, a log-in may be in the keychain

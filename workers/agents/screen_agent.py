@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from workers.agents.script.program import ScriptAgent
-from workers.contract.agent_events import Event
-from workers.contract.fields import Fields, table, text, write_line
+from workers.contract.agent_events import AgentEvent
+from workers.contract.fields import Fields, format_line, get_object, get_text
 from workers.contract.spec import RunSpec
 from workers.host import isolated_python
 
 
 class ScreenAgent(ScriptAgent):
-    """One run of a program with its own screen; see `workers.contract.agent.Agent`.
+    """One run of a program with its own screen; see `workers.contract.agent.AgentAdapter`.
 
     A state that is unknown counts as running until a hook has told that the turn is over.
     """
@@ -29,19 +29,19 @@ class ScreenAgent(ScriptAgent):
         self._run_dir = run_dir
 
     def command(self, spec: RunSpec) -> list[str]:
-        return isolated_python.module("workers.agents.tui.driver", str(self._run_dir))
+        return isolated_python.build_argv("workers.agents.tui.driver", str(self._run_dir))
 
     def open(self, prompt: str) -> list[bytes]:
         """Nothing: the prompt is an argument of the program."""
         return []
 
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
-        return [write_line({"type": "answer", "answer": answer})]
+        return [format_line({"type": "answer", "answer": answer})]
 
-    def _read(self, line: Fields) -> list[Event]:
-        kind = text(line, "kind")
+    def _read(self, line: Fields) -> list[AgentEvent]:
+        kind = get_text(line, "kind")
         self._turn_over = kind == "result" or (self._turn_over and kind != "input")
         events = super()._read(line)
-        if kind == "state" and text(table(line, "payload"), "state") == "unknown":
+        if kind == "state" and get_text(get_object(line, "payload"), "state") == "unknown":
             self.state = "idle" if self._turn_over else "running"
         return events

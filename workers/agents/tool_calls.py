@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workers.contract.agent_events import Event, event, title
-from workers.contract.fields import text
+from workers.contract.agent_events import AgentEvent, format_title, make_event
+from workers.contract.fields import get_text
 
 COORDINATION = "mc-coord"
-_TELLING = (
+_TITLE_ARGUMENTS = (
     "command",
     "file_path",
     "path",
@@ -23,15 +23,19 @@ _TELLING = (
 )
 
 
-def call_title(name: str, given: Mapping[str, Any]) -> str:
+def format_call_title(name: str, arguments: Mapping[str, Any]) -> str:
     """One line for a call: its most telling argument, else the tool's short name."""
-    telling = next(filter(None, (text(given, key) for key in _TELLING)), "")
-    return title(telling or name.rpartition("__")[2] or name)
+    telling = next(filter(None, (get_text(arguments, key) for key in _TITLE_ARGUMENTS)), "")
+    return format_title(telling or name.rpartition("__")[2] or name)
 
 
-def call_events(call: str, name: str, given: Mapping[str, Any], parent: str | None) -> list[Event]:
+def make_call_events(call: str, name: str, arguments: Mapping[str, Any], parent: str | None) -> list[AgentEvent]:
     """The `tool_call` event, followed by `progress` when the agent reported some to Mission Control."""
-    events = [event("tool_call", call=call, name=name, input=given, title=call_title(name, given), parent=parent)]
+    events = [
+        make_event(
+            "tool_call", call=call, name=name, input=arguments, title=format_call_title(name, arguments), parent=parent
+        )
+    ]
     if name.endswith("__mc_progress") and COORDINATION in name:
-        events.append(event("progress", text=text(given, "text"), parent=parent))
+        events.append(make_event("progress", text=get_text(arguments, "text"), parent=parent))
     return events

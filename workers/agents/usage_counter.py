@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.contract.agent_events import Event
+from workers.contract.agent_events import AgentEvent
 
 
 @dataclass(slots=True)
-class Tally:
+class UsageCounter:
     """Running totals of one process.
 
     `input_tokens` leaves out what came from or went into the cache, so the three add up to all that the model
@@ -24,10 +24,10 @@ class Tally:
     context_tokens: int | None = None
     context_window: int | None = None
 
-    def event(self) -> Event:
+    def make_event(self) -> AgentEvent:
         """The totals as a `usage` event."""
         context = {"context_tokens": self.context_tokens, "context_window": self.context_window}
-        return Event(
+        return AgentEvent(
             "usage",
             {
                 "input_tokens": self.input_tokens,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SHARED = ("objects", "refs", "logs")
+SHARED_FOLDERS = ("objects", "refs", "logs")
 
 
-def commit_folders(workspace: Path) -> list[str]:
+def list_git_folders(workspace: Path) -> list[str]:
     """The worktree's own git folder, and the repository's objects, references and logs; none for anything else.
 
     The repository's hooks and settings are not among them.
@@ -17,5 +17,5 @@ def commit_folders(workspace: Path) -> list[str]:
         shared = (own / (own / "commondir").read_text(encoding="utf-8").strip()).resolve()
     except (OSError, UnicodeDecodeError):
         return []
-    folders = [own, *(shared / name for name in SHARED)]
+    folders = [own, *(shared / name for name in SHARED_FOLDERS)]
     return [str(folder) for folder in folders if folder.is_absolute() and folder.is_dir()]

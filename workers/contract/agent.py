@@ -2,7 +2,7 @@
 
 An agent is pure: it starts no process and opens no pipe. The wrapper calls, in this order:
 
-    agent = agent_for(spec.program)
+    agent = create_agent(spec.program)
     agent.prepare(spec, run_dir)              # writes configuration into spec.config_dir; always first, once
     argv = agent.command(spec)
     env = spec.env | agent.environment(spec)  # the agent's additions win
@@ -20,7 +20,7 @@ uses signals). After `end()` the wrapper writes, closes stdin and waits for the 
 ends a run.
 
 `delta` events are already redacted (a secret may be cut across pieces) and thinned to four a second per
-block; all other events carry whole texts, for the wrapper to redact with `Event.without(secrets)`.
+block; all other events carry whole texts, for the wrapper to redact with `AgentEvent.redact_secrets(secrets)`.
 
 `state` follows the stream: `starting` until the first sign of work, then `running`, `waiting` (for an answer
 of a person) or `idle`. A `result` event ends a turn, not a run. The `session` event names the conversation to
@@ -33,20 +33,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from .agent_events import Event
+from .agent_events import AgentEvent
 from .spec import RunSpec
 
-State = Literal["starting", "running", "waiting", "idle"]
+AgentState = Literal["starting", "running", "waiting", "idle"]
 
 
-class Agent(Protocol):
+class AgentAdapter(Protocol):
     """One run of one program."""
 
     one_turn: bool
     """Whether the program works on what `open` gave it and nothing else: its stdin is closed after that."""
 
     @property
-    def state(self) -> State:
+    def state(self) -> AgentState:
         """What the program is doing, as far as its stream has told."""
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
@@ -64,10 +64,10 @@ class Agent(Protocol):
     def open(self, prompt: str) -> list[bytes]:
         """The first lines for stdin, which start the work on `prompt`."""
 
-    def parse(self, line: bytes) -> list[Event]:
+    def parse(self, line: bytes) -> list[AgentEvent]:
         """The events of one line of stdout. Never raises; what it does not know becomes `raw`."""
 
-    def outbox(self) -> list[bytes]:
+    def take_replies(self) -> list[bytes]:
         """Replies which the program waits for since the last call, for stdin."""
 
     def send(self, uuid: str, body: str) -> list[bytes]:
@@ -86,5 +86,5 @@ class Agent(Protocol):
     def end(self) -> list[bytes]:
         """Ask the program to finish the conversation and exit by itself."""
 
-    def explain(self, exit_code: int, stderr: str) -> Event | None:
+    def explain(self, exit_code: int, stderr: str) -> AgentEvent | None:
         """The `error` event of a program that ended badly without having said why on stdout; else None."""

@@ -3,7 +3,7 @@
 Every program's output is turned into these events by its parser in `workers/agents/`; nothing else in the
 project knows a program's own format. An event's type on the wire is `agent.` + kind; the payload is a flat
 JSON object whose texts are plain (no terminal control sequences, no lone surrogates) and at most
-`TEXT_BYTES` long.
+`MAX_TEXT_BYTES` long.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-Kind = Literal[
+EventKind = Literal[
     "session",
     "state",
     "text",
@@ -37,13 +37,13 @@ Kind = Literal[
     "raw",
     "progress",
 ]
-KINDS: frozenset[str] = frozenset(get_args(Kind))
+KINDS: frozenset[str] = frozenset(get_args(EventKind))
 
-TEXT_BYTES = 64 * 1024
-TITLE_LETTERS = 120
-REDACTED = "[redacted]"
-_DEPTH = 24
-_CONTROL = re.compile(
+MAX_TEXT_BYTES = 64 * 1024
+MAX_TITLE_LENGTH = 120
+REDACTION_MARK = "[redacted]"
+_MAX_DEPTH = 24
+_CONTROL_PATTERN = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|\x1b[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC, DCS and other strings with their terminator
     r"|\x1b[ -/]*[0-~]?"  # two-letter escapes and a bare ESC
@@ -52,16 +52,16 @@ _CONTROL = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class AgentEvent:
     """One thing that an agent did or said. `payload` is JSON-serialisable; its keys depend on `kind`."""
 
-    kind: Kind
+    kind: EventKind
     payload: Mapping[str, Any]
 
-    def without(self, secrets: Iterable[str]) -> Event:
+    def redact_secrets(self, secrets: Iterable[str]) -> AgentEvent:
         """The same event with every secret in its texts replaced."""
-        known = sorted((secret for secret in secrets if secret), key=len, reverse=True)
-        return Event(self.kind, _redact(self.payload, known)) if known else self
+        ordered_secrets = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+        return AgentEvent(self.kind, _redact_value(self.payload, ordered_secrets)) if ordered_secrets else self
 
 
 FAILURES: Mapping[str, str] = {
@@ -84,75 +84,75 @@ FAILURES: Mapping[str, str] = {
 """The classes of failure and what each means. What follows for the ticket is decided in `tickets/runs/retry_policy.py`."""
 
 
-def event(kind: Kind, /, **payload: object) -> Event:
+def make_event(kind: EventKind, /, **payload: object) -> AgentEvent:
     """An event with plain texts, marked `truncated` if one was cut; fields that are None are left out."""
-    cut: list[bool] = []
-    tidied = {key: _tidy(value, cut, 0) for key, value in payload.items() if value is not None}
-    return Event(kind, {**tidied, "truncated": True} if cut else tidied)
+    clippings: list[bool] = []
+    cleaned = {key: _clean_value(value, clippings, 0) for key, value in payload.items() if value is not None}
+    return AgentEvent(kind, {**cleaned, "truncated": True} if clippings else cleaned)
 
 
-def raw(line: bytes | str, reason: str) -> Event:
-    """A line that no parser understands, kept as it came (cut to `TEXT_BYTES`)."""
+def make_raw_event(line: bytes | str, reason: str) -> AgentEvent:
+    """A line that no parser understands, kept as it came (cut to `MAX_TEXT_BYTES`)."""
     text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
-    return event("raw", line=text, reason=reason)
+    return make_event("raw", line=text, reason=reason)
 
 
-def plain(text: str) -> str:
+def strip_controls(text: str) -> str:
     """The text without terminal control sequences, and encodable as UTF-8."""
-    text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _CONTROL_PATTERN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def clip(text: str, limit: int = TEXT_BYTES) -> str:
+def clip_text(text: str, limit: int = MAX_TEXT_BYTES) -> str:
     """Plain text of at most `limit` bytes of UTF-8, cut between characters."""
-    text = plain(text)
+    text = strip_controls(text)
     if len(text) * 4 <= limit:
         return text
     return text.encode("utf-8")[:limit].decode("utf-8", "ignore")
 
 
-def title(text: str) -> str:
-    """The first non-empty line of a text, at most `TITLE_LETTERS` long."""
-    line = next((line.strip() for line in plain(text[:4096]).splitlines() if line.strip()), "")
-    return line if len(line) <= TITLE_LETTERS else line[: TITLE_LETTERS - 1] + "…"
+def format_title(text: str) -> str:
+    """The first non-empty line of a text, at most `MAX_TITLE_LENGTH` long."""
+    line = next((line.strip() for line in strip_controls(text[:4096]).splitlines() if line.strip()), "")
+    return line if len(line) <= MAX_TITLE_LENGTH else line[: MAX_TITLE_LENGTH - 1] + "…"
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret replaced by `REDACTED`, longest first."""
+def redact_text(text: str, secrets: Iterable[str]) -> str:
+    """The text with every secret replaced by `REDACTION_MARK`, longest first."""
     for secret in sorted((secret for secret in secrets if secret), key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
+        text = text.replace(secret, REDACTION_MARK)
     return text
 
 
-def _tidy(value: object, cut: list[bool], depth: int) -> object:
+def _clean_value(value: object, clippings: list[bool], depth: int) -> object:
     """A JSON value made safe to store; `cut` gets an entry for everything that was shortened."""
     if isinstance(value, str):
-        return _tidy_text(value, cut)
+        return _clean_text(value, clippings)
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, dict | list | tuple) and depth >= _DEPTH:
-        cut.append(True)
+    if isinstance(value, dict | list | tuple) and depth >= _MAX_DEPTH:
+        clippings.append(True)
         return "…"
     if isinstance(value, dict):
-        return {clip(str(key), 256): _tidy(item, cut, depth + 1) for key, item in value.items()}
+        return {clip_text(str(key), 256): _clean_value(item, clippings, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_tidy(item, cut, depth + 1) for item in value]
+        return [_clean_value(item, clippings, depth + 1) for item in value]
     return value
 
 
-def _tidy_text(text: str, cut: list[bool]) -> str:
-    whole = plain(text)
-    clipped = clip(whole)
+def _clean_text(text: str, clippings: list[bool]) -> str:
+    whole = strip_controls(text)
+    clipped = clip_text(whole)
     if len(clipped) < len(whole):
-        cut.append(True)
+        clippings.append(True)
     return clipped
 
 
-def _redact(value: Any, secrets: list[str]) -> Any:
+def _redact_value(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, str):
-        return redact(value, secrets)
+        return redact_text(value, secrets)
     if isinstance(value, Mapping):
-        return {redact(str(key), secrets): _redact(item, secrets) for key, item in value.items()}
+        return {redact_text(str(key), secrets): _redact_value(item, secrets) for key, item in value.items()}
     if isinstance(value, list):
-        return [_redact(item, secrets) for item in value]
+        return [_redact_value(item, secrets) for item in value]
     return value

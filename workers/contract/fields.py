@@ -6,65 +6,65 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .agent_events import Event, raw
+from .agent_events import AgentEvent, make_raw_event
 
 Fields = Mapping[str, Any]
-_LARGEST = 2**53
+_MAX_NUMBER = 2**53
 
 
 class UnknownLine(Exception):
     """The program printed a kind of line that its reader does not know."""
 
 
-def text(of: Fields, key: str) -> str:
+def get_text(fields: Fields, key: str) -> str:
     """The string at `key`, else an empty one."""
-    value = of.get(key)
+    value = fields.get(key)
     return value if isinstance(value, str) else ""
 
 
-def count(of: Fields, key: str) -> int:
+def get_count(fields: Fields, key: str) -> int:
     """The non-negative integer at `key`, else 0."""
-    value = of.get(key)
-    return value if type(value) is int and 0 <= value <= _LARGEST else 0
+    value = fields.get(key)
+    return value if type(value) is int and 0 <= value <= _MAX_NUMBER else 0
 
 
-def amount(of: Fields, key: str) -> float:
+def get_amount(fields: Fields, key: str) -> float:
     """The non-negative finite number at `key`, else 0."""
-    value = of.get(key)
-    return float(value) if isinstance(value, int | float) and 0 <= value <= _LARGEST else 0.0
+    value = fields.get(key)
+    return float(value) if isinstance(value, int | float) and 0 <= value <= _MAX_NUMBER else 0.0
 
 
-def table(of: Fields, key: str) -> Fields:
+def get_object(fields: Fields, key: str) -> Fields:
     """The object at `key`, else an empty one."""
-    value = of.get(key)
+    value = fields.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def rows(of: Fields, key: str) -> list[Fields]:
+def get_objects(fields: Fields, key: str) -> list[Fields]:
     """The objects in the array at `key`."""
-    value = of.get(key)
+    value = fields.get(key)
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
-def read_line(line: bytes, read: Callable[[Fields], list[Event]]) -> list[Event]:
+def parse_line(line: bytes, read: Callable[[Fields], list[AgentEvent]]) -> list[AgentEvent]:
     """The events that `read` makes of a line of JSON; whatever cannot be read is kept as `raw`."""
     if not line.strip():
         return []
     try:
         message = json.loads(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
-        return [raw(line, "not JSON")]
+        return [make_raw_event(line, "not JSON")]
     if not isinstance(message, dict):
-        return [raw(line, "not an object")]
+        return [make_raw_event(line, "not an object")]
     try:
         return read(message)
     except UnknownLine as unknown:
-        return [raw(line, str(unknown))]
+        return [make_raw_event(line, str(unknown))]
     except Exception as error:  # a program's new version must never end a run
-        return [raw(line, f"unreadable: {type(error).__name__}")]
+        return [make_raw_event(line, f"unreadable: {type(error).__name__}")]
 
 
-def read_json(line: bytes) -> Fields:
+def parse_object(line: bytes) -> Fields:
     """The object that a line holds, else an empty one."""
     try:
         value = json.loads(line)
@@ -73,6 +73,6 @@ def read_json(line: bytes) -> Fields:
     return value if isinstance(value, dict) else {}
 
 
-def write_line(message: Fields) -> bytes:
+def format_line(message: Fields) -> bytes:
     """A message as one line for the program's stdin."""
     return json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .agent_events import Event, redact
+from .agent_events import AgentEvent, redact_text
 
 
 class Redaction:
@@ -16,29 +16,29 @@ class Redaction:
         plain = {secret for secret in secrets if secret}
         self._secrets = tuple(plain | {json.dumps(secret)[1:-1] for secret in plain})
 
-    def text(self, text: str) -> str:
-        return redact(text, self._secrets)
+    def redact_text(self, text: str) -> str:
+        return redact_text(text, self._secrets)
 
-    def event(self, event: Event) -> Event:
+    def redact_event(self, event: AgentEvent) -> AgentEvent:
         """The event without secrets. A clipped text may end in half of one: that goes too."""
-        clean = event.without(self._secrets)
+        clean = event.redact_secrets(self._secrets)
         if not clean.payload.get("truncated"):
             return clean
         whole = {key: self._whole(value) for key, value in clean.payload.items()}
-        return Event(clean.kind, whole)
+        return AgentEvent(clean.kind, whole)
 
-    def value(self, value: Any) -> Any:
+    def redact_value(self, value: Any) -> Any:
         """A JSON value without secrets."""
-        return Event("notice", {"value": value}).without(self._secrets).payload["value"]
+        return AgentEvent("notice", {"value": value}).redact_secrets(self._secrets).payload["value"]
 
-    def held_back(self, text: str) -> int:
+    def measure_secret_prefix(self, text: str) -> int:
         """How many characters at the end of `text` could be the beginning of a secret."""
-        return max((_overlap(text, secret) for secret in self._secrets), default=0)
+        return max((_measure_overlap(text, secret) for secret in self._secrets), default=0)
 
     def _whole(self, value: object) -> object:
-        return value[: len(value) - self.held_back(value)] if isinstance(value, str) else value
+        return value[: len(value) - self.measure_secret_prefix(value)] if isinstance(value, str) else value
 
 
-def _overlap(text: str, secret: str) -> int:
+def _measure_overlap(text: str, secret: str) -> int:
     lengths = range(min(len(secret) - 1, len(text)), 0, -1)
     return next((length for length in lengths if text.endswith(secret[:length])), 0)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from workers.host import files
 
-VERSION = 1
-SPEC = "spec.json"
+SPEC_VERSION = 1
+SPEC_FILE = "spec.json"
 PROMPT = "prompt.md"
 """File of a run folder that holds the prompt."""
 
@@ -21,7 +21,7 @@ Mode = Literal["headless", "tui"]
 Permissions = Literal["default", "accept_edits", "bypass", "ask"]
 
 
-class SpecRefused(Exception):
+class InvalidSpec(Exception):
     """The run's spec cannot be used; the message names the key."""
 
 
@@ -89,7 +89,7 @@ class RunSpec:
     @property
     def marker(self) -> str:
         """The environment entry by which every process of this run is found."""
-        return marker(self.instance, self.run_id)
+        return format_marker(self.instance, self.run_id)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -103,54 +103,54 @@ class RunSpec:
         return f"mc-{self.identifier}.tmux.log"
 
 
-def marker(instance: str, run: int | str) -> str:
+def format_marker(instance: str, run: int | str) -> str:
     """The environment entry of a run, or of a check outside of one; another instance on this machine has a run 12 too."""
     return f"MC_RUN_ID={instance}-{run}"
 
 
-def read(run_dir: Path) -> RunSpec:
-    """The spec of a run directory; raises `SpecRefused` naming what is missing, unknown or mistyped."""
+def read_spec(run_dir: Path) -> RunSpec:
+    """The spec of a run directory; raises `InvalidSpec` naming what is missing, unknown or mistyped."""
     try:
-        data = json.loads((run_dir / SPEC).read_bytes())
+        data = json.loads((run_dir / SPEC_FILE).read_bytes())
     except (OSError, ValueError) as error:
-        raise SpecRefused(f"{SPEC} cannot be read: {error}") from error
-    return parse(data)
+        raise InvalidSpec(f"{SPEC_FILE} cannot be read: {error}") from error
+    return parse_spec(data)
 
 
-def parse(data: object) -> RunSpec:
-    """A spec from decoded JSON; raises `SpecRefused`."""
+def parse_spec(data: object) -> RunSpec:
+    """A spec from decoded JSON; raises `InvalidSpec`."""
     earlier = {"forks": None}  # which specs of a run from before an upgrade do not have
-    values = _checked(RunSpec, earlier | data if isinstance(data, dict) else data, "")
-    if values["version"] != VERSION:
-        raise SpecRefused(f"version {values['version']} is not {VERSION}")
-    return RunSpec(**values | {"limits": RunLimits(**_checked(RunLimits, values["limits"], "limits."))})
+    values = _check_values(RunSpec, earlier | data if isinstance(data, dict) else data, "")
+    if values["version"] != SPEC_VERSION:
+        raise InvalidSpec(f"version {values['version']} is not {SPEC_VERSION}")
+    return RunSpec(**values | {"limits": RunLimits(**_check_values(RunLimits, values["limits"], "limits."))})
 
 
-def write(run_dir: Path, spec: RunSpec) -> None:
+def write_spec(run_dir: Path, spec: RunSpec) -> None:
     """Write `spec.json`, readable by its owner only; it must not exist yet (FileExistsError)."""
-    files.create(run_dir / SPEC, json.dumps(asdict(spec), indent=1).encode())
+    files.create(run_dir / SPEC_FILE, json.dumps(asdict(spec), indent=1).encode())
 
 
-def _checked(kind: type[RunSpec] | type[RunLimits], data: object, prefix: str) -> dict[str, Any]:
+def _check_values(kind: type[RunSpec] | type[RunLimits], data: object, prefix: str) -> dict[str, Any]:
     """The values of `data` for the fields of `kind`, exactly those and of the declared types."""
     if not isinstance(data, dict):
-        raise SpecRefused(f"{prefix or 'the spec'} is not an object")
+        raise InvalidSpec(f"{prefix or 'the spec'} is not an object")
     names = {field.name for field in fields(kind)}
     if missing := sorted(names - data.keys()):
-        raise SpecRefused(f"missing key: {', '.join(prefix + name for name in missing)}")
+        raise InvalidSpec(f"missing key: {', '.join(prefix + name for name in missing)}")
     if unknown := sorted(data.keys() - names):
-        raise SpecRefused(f"unknown key: {', '.join(prefix + name for name in unknown)}")
+        raise InvalidSpec(f"unknown key: {', '.join(prefix + name for name in unknown)}")
     hints = typing.get_type_hints(kind)
-    return {name: _fitted(data[name], hints[name], prefix + name) for name in names}
+    return {name: _check_value(data[name], hints[name], prefix + name) for name in names}
 
 
-def _fitted(value: Any, hint: Any, name: str) -> Any:
-    """`value` as the type `hint` (JSON arrays become tuples); raises `SpecRefused` naming the key."""
+def _check_value(value: Any, hint: Any, name: str) -> Any:
+    """`value` as the type `hint` (JSON arrays become tuples); raises `InvalidSpec` naming the key."""
     if hint is RunLimits:
         return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is UnionType:
-        return None if value is None else _fitted(value, arguments[0], name)
+        return None if value is None else _check_value(value, arguments[0], name)
     if origin is tuple and isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return tuple(value)
     if origin is Mapping and isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
@@ -159,4 +159,4 @@ def _fitted(value: Any, hint: Any, name: str) -> Any:
         return value
     if origin is None and type(value) in ((int, float) if hint is float else (hint,)):
         return value
-    raise SpecRefused(f"wrong value for {name}")
+    raise InvalidSpec(f"wrong value for {name}")

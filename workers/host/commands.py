@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-CHUNK = 65536
-KEEP = 16 * 1024 * 1024
+CHUNK_BYTES = 65536
+MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class CommandResult:
     """What a command left behind.
 
     `code` is the exit code (negative: killed by that signal) and None when the command was ended by us,
@@ -39,10 +39,10 @@ class Completed:
         return self.stdout.decode("utf-8", "replace")
 
     @property
-    def complaint(self) -> str:
+    def error_text(self) -> str:
         """The last words on stderr (else stdout), for an error message."""
-        said = self.stderr.strip() or self.stdout.strip()
-        return said[-2000:].decode("utf-8", "replace")
+        output = self.stderr.strip() or self.stdout.strip()
+        return output[-2000:].decode("utf-8", "replace")
 
 
 def run(
@@ -52,8 +52,8 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdin: bytes = b"",
-    keep: int = KEEP,
-) -> Completed:
+    keep: int = MAX_OUTPUT_BYTES,
+) -> CommandResult:
     """Run `argv` for at most `timeout` seconds; one that prints more than `keep` bytes is ended there.
 
     The command gets a session of its own, so that ending it ends its children too. `stdin` must be small
@@ -77,10 +77,10 @@ def run(
                 pipe.write(stdin)
         _read({process.stdout: out, process.stderr: err}, deadline, keep)
         if max(len(out), len(err)) > keep:
-            return Completed(None, bytes(out[:keep]), bytes(err[:keep]), truncated=True)
-        return Completed(process.wait(_left(deadline)), bytes(out), bytes(err))
+            return CommandResult(None, bytes(out[:keep]), bytes(err[:keep]), truncated=True)
+        return CommandResult(process.wait(_get_remaining_seconds(deadline)), bytes(out), bytes(err))
     except (TimeoutError, subprocess.TimeoutExpired):
-        return Completed(None, bytes(out), bytes(err), timed_out=True)
+        return CommandResult(None, bytes(out), bytes(err), timed_out=True)
     finally:
         _end(process)
 
@@ -92,11 +92,11 @@ def _read(streams: Mapping[IO[bytes] | None, bytearray], deadline: float, keep: 
             if stream:
                 selector.register(stream, selectors.EVENT_READ, buffer)
         while selector.get_map():
-            ready = selector.select(_left(deadline))
+            ready = selector.select(_get_remaining_seconds(deadline))
             if not ready:
                 raise TimeoutError
             for key, _ in ready:
-                chunk = os.read(key.fd, CHUNK)
+                chunk = os.read(key.fd, CHUNK_BYTES)
                 key.data.extend(chunk)
                 if not chunk:
                     selector.unregister(key.fileobj)
@@ -104,7 +104,7 @@ def _read(streams: Mapping[IO[bytes] | None, bytearray], deadline: float, keep: 
                     return
 
 
-def _left(deadline: float) -> float:
+def _get_remaining_seconds(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 
-class Lines:
+class LineSplitter:
     """Cuts a stream into lines of at most `limit` bytes; of a longer one only its start is kept."""
 
     def __init__(self, limit: int) -> None:
@@ -28,28 +28,28 @@ class Lines:
             yield self._line()
 
     def _take(self, piece: bytes) -> None:
-        room = self._limit - len(self._pending)
-        self._cut = self._cut or len(piece) > room
-        self._pending += piece[:room]
+        free_bytes = self._limit - len(self._pending)
+        self._cut = self._cut or len(piece) > free_bytes
+        self._pending += piece[:free_bytes]
 
     def _line(self) -> tuple[bytes, bool]:
-        line, cut = bytes(self._pending), self._cut
+        line, is_clipped = bytes(self._pending), self._cut
         self._pending.clear()
         self._cut = False
-        return line, cut
+        return line, is_clipped
 
 
-def unmerged(line: bytes) -> list[bytes]:
+def split_merged(line: bytes) -> list[bytes]:
     """The JSON values of a line into which two writers have merged theirs; the line itself if it is not that."""
     text = line.decode("utf-8", "replace").strip()
     if "}{" not in text:
         return [line]
-    decoder, place, found = json.JSONDecoder(), 0, []
-    while place < len(text):
+    decoder, start, values = json.JSONDecoder(), 0, []
+    while start < len(text):
         try:
-            _, end = decoder.raw_decode(text, place)
+            _, end = decoder.raw_decode(text, start)
         except ValueError:
             end = len(text)
-        found.append(text[place:end].encode())
-        place = end
-    return found
+        values.append(text[start:end].encode())
+        start = end
+    return values

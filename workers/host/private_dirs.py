@@ -9,35 +9,35 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 
-class FolderUnsafe(Exception):
+class UnsafeFolder(Exception):
     """A folder for private files is a link, belongs to somebody else or is open to others."""
 
 
-def make_private(folder: Path) -> Path:
-    """Create `folder` as 0700 if it is absent; refuse (`FolderUnsafe`) one that others own or may enter.
+def make_private_dir(folder: Path) -> Path:
+    """Create `folder` as 0700 if it is absent; refuse (`UnsafeFolder`) one that others own or may enter.
 
     In a shared place such as /tmp somebody else may have created the name first, hence the look after the
     making.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise FolderUnsafe(f"{folder} is not a folder of its own")
-    if found.st_uid != os.getuid():
-        raise FolderUnsafe(f"{folder} belongs to user {found.st_uid}")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        raise FolderUnsafe(f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):o}, wanted 700)")
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise UnsafeFolder(f"{folder} is not a folder of its own")
+    if status.st_uid != os.getuid():
+        raise UnsafeFolder(f"{folder} belongs to user {status.st_uid}")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise UnsafeFolder(f"{folder} is open to others (mode {stat.S_IMODE(status.st_mode):o}, wanted 700)")
     return folder
 
 
-def set_aside(folder: Path) -> Path | None:
+def move_away(folder: Path) -> Path | None:
     """Rename what stands in the way of a new folder to `<name>.<time>`; None where nothing does."""
     if not os.path.lexists(folder):
         return None
     return folder.rename(folder.with_name(f"{folder.name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}"))
 
 
-def remove(folder: Path) -> None:
+def remove_tree(folder: Path) -> None:
     """Delete a folder with all that is in it, folders included that their maker has locked (build tools do so)."""
     for place, names, _ in os.walk(folder):
         for name in names:

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 PROC = Path("/proc")
-GONE = frozenset("ZXx")
+DEAD_STATES = frozenset("ZXx")
 """States of a process that will never run again: zombie, dead."""
 
 POLL_SECONDS = 0.02
@@ -42,7 +42,7 @@ class _Stat:
 
 
 @cache
-def boot_id() -> str:
+def read_boot_id() -> str:
     """The kernel's name for this boot; empty where there is none."""
     try:
         return (PROC / "sys/kernel/random/boot_id").read_text().strip()
@@ -52,45 +52,45 @@ def boot_id() -> str:
 
 def identify(pid: int) -> Identity | None:
     """The identity of the living process `pid`, or None when there is none (a zombie is none)."""
-    stat = _stat(pid)
+    stat = _read_stat(pid)
     if stat is not None:
-        return None if stat.state in GONE else Identity(pid, stat.started, boot_id())
-    return Identity(pid, "", "") if not _has_proc() and _exists(pid) else None
+        return None if stat.state in DEAD_STATES else Identity(pid, stat.started, read_boot_id())
+    return Identity(pid, "", "") if not _has_proc() and _has_process(pid) else None
 
 
-def is_same(identity: Identity) -> bool:
+def is_alive(identity: Identity) -> bool:
     """Whether this very process is still alive: not a zombie, not another process with a recycled pid."""
     return identify(identity.pid) == identity
 
 
-def carrying(marker: str) -> list[Identity]:
+def find_by_marker(marker: str) -> list[Identity]:
     """Living processes of this user whose environment was started with `marker`, such as `MC_RUN_ID=12`.
 
     This finds children that left the tree by forking twice and calling setsid; they keep their environment.
     """
-    wanted = marker.encode()
-    return _identities(pid for pid in _pids() if wanted in _environment(pid))
+    entry = marker.encode()
+    return _identify_all(pid for pid in _list_pids() if entry in _read_environment(pid))
 
 
-def having_open(paths: Iterable[Path]) -> list[Identity]:
+def find_by_open_files(paths: Iterable[Path]) -> list[Identity]:
     """Other living processes of this user that have one of these files open."""
-    wanted = {str(path) for path in paths}
-    return _identities(pid for pid in _pids() if pid != os.getpid() and wanted & set(_open_files(pid)))
+    names = {str(path) for path in paths}
+    return _identify_all(pid for pid in _list_pids() if pid != os.getpid() and names & set(_list_open_files(pid)))
 
 
-def tree(pid: int) -> list[Identity]:
+def list_tree(pid: int) -> list[Identity]:
     """The living process `pid` and all its living descendants, parents first."""
     children: dict[int, list[int]] = {}
-    for each in _pids():
-        if stat := _stat(each):
-            children.setdefault(stat.parent, []).append(each)
-    found = [pid]
-    for parent in found:
-        found.extend(children.get(parent, []))
-    return _identities(found)
+    for candidate in _list_pids():
+        if stat := _read_stat(candidate):
+            children.setdefault(stat.parent, []).append(candidate)
+    pids = [pid]
+    for parent in pids:
+        pids.extend(children.get(parent, []))
+    return _identify_all(pids)
 
 
-def send(identity: Identity, signum: signal.Signals) -> bool:
+def send_signal(identity: Identity, signum: signal.Signals) -> bool:
     """Signal exactly this process; False when it is gone. A pidfd leaves no gap between look and signal."""
     if not identity.started:
         return False
@@ -99,7 +99,7 @@ def send(identity: Identity, signum: signal.Signals) -> bool:
     except OSError:
         return False
     try:
-        if not is_same(identity):
+        if not is_alive(identity):
             return False
         signal.pidfd_send_signal(handle, signum)
     except OSError:
@@ -119,71 +119,71 @@ def stop(identity: Identity, marker: str, grace_seconds: float, adopter: int | N
     The caller and its ancestors are never signalled, though a wrapper carries its own run's marker. Works
     as well for a process that is already dead: what it left behind is found by the marker.
     """
-    spared = _ancestry(os.getpid())
-    known = _family({identity} | _descendants(adopter), marker, spared)
-    send(identity, signal.SIGTERM)
+    ancestors = _list_ancestors(os.getpid())
+    family = _find_family({identity} | _list_descendants(adopter), marker, ancestors)
+    send_signal(identity, signal.SIGTERM)
     _await_death({identity}, grace_seconds)
     deadline = time.monotonic() + KILL_SECONDS
-    while living := _living(known := _family(known | _descendants(adopter), marker, spared)):
+    while living := _filter_living(family := _find_family(family | _list_descendants(adopter), marker, ancestors)):
         if time.monotonic() > deadline:
             break
-        for each in living:
-            send(each, signal.SIGKILL)
+        for process in living:
+            send_signal(process, signal.SIGKILL)
         _await_death(living, POLL_SECONDS)
-    return sorted(living, key=lambda each: each.pid)
+    return sorted(living, key=lambda process: process.pid)
 
 
-def clear(pid: int) -> None:
+def kill_descendants(pid: int) -> None:
     """KILL all descendants of `pid`, those included that appear meanwhile; gives up after `KILL_SECONDS`."""
     deadline = time.monotonic() + KILL_SECONDS
-    while (living := _descendants(pid)) and time.monotonic() < deadline:
-        for each in living:
-            send(each, signal.SIGKILL)
+    while (living := _list_descendants(pid)) and time.monotonic() < deadline:
+        for process in living:
+            send_signal(process, signal.SIGKILL)
         _await_death(living, POLL_SECONDS)
 
 
-def _descendants(pid: int | None) -> set[Identity]:
-    return {each for each in tree(pid) if each.pid != pid} if pid is not None else set()
+def _list_descendants(pid: int | None) -> set[Identity]:
+    return {process for process in list_tree(pid) if process.pid != pid} if pid is not None else set()
 
 
-def _family(known: set[Identity], marker: str, spared: set[int]) -> set[Identity]:
+def _find_family(members: set[Identity], marker: str, excluded: set[int]) -> set[Identity]:
     """`known` with the descendants of its living members and all carriers of the marker."""
-    found = set(known).union(carrying(marker))
-    for each in _living(found):
-        found.update(tree(each.pid))
-    return {each for each in found if each.pid not in spared}
+    family = set(members).union(find_by_marker(marker))
+    for process in _filter_living(family):
+        family.update(list_tree(process.pid))
+    return {process for process in family if process.pid not in excluded}
 
 
-def _living(identities: Iterable[Identity]) -> set[Identity]:
-    return {each for each in identities if is_same(each)}
+def _filter_living(identities: Iterable[Identity]) -> set[Identity]:
+    return {identity for identity in identities if is_alive(identity)}
 
 
 def _await_death(identities: set[Identity], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while _living(identities) and time.monotonic() < deadline:
+    while _filter_living(identities) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
 
 
-def _identities(pids: Iterable[int]) -> list[Identity]:
+def _identify_all(pids: Iterable[int]) -> list[Identity]:
     return [identity for pid in pids if (identity := identify(pid))]
 
 
-def _ancestry(pid: int) -> set[int]:
+def _list_ancestors(pid: int) -> set[int]:
     """`pid`, its parent, and so on up to init."""
     line = {pid}
-    while (stat := _stat(pid)) and stat.parent not in line | {0}:
+    while (stat := _read_stat(pid)) and stat.parent not in line | {0}:
         pid = stat.parent
         line.add(pid)
     return line
 
 
-def _pids() -> list[int]:
+def _list_pids() -> list[int]:
     with suppress(OSError):
         return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
     return []
 
 
-def _stat(pid: int) -> _Stat | None:
+def _read_stat(pid: int) -> _Stat | None:
     """State, parent and start time; the command's name may hold spaces and brackets, so read after its last
     one.
     """
@@ -194,7 +194,7 @@ def _stat(pid: int) -> _Stat | None:
     return _Stat(fields[0], int(fields[1]), fields[19]) if len(fields) > 19 else None
 
 
-def _environment(pid: int) -> list[bytes]:
+def _read_environment(pid: int) -> list[bytes]:
     folder = PROC / str(pid)
     try:
         own = folder.stat().st_uid == os.getuid()
@@ -203,7 +203,7 @@ def _environment(pid: int) -> list[bytes]:
         return []
 
 
-def _open_files(pid: int) -> Iterator[str]:
+def _list_open_files(pid: int) -> Iterator[str]:
     with suppress(OSError):
         for handle in (PROC / str(pid) / "fd").iterdir():
             with suppress(OSError):
@@ -214,7 +214,7 @@ def _has_proc() -> bool:
     return (PROC / "self/stat").exists()
 
 
-def _exists(pid: int) -> bool:
+def _has_process(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def adopt() -> bool:
+def adopt_orphans() -> bool:
     """Take in the orphans of this process's descendants from now on; False where the system knows no such thing."""
     try:
         from ctypes import CDLL
@@ -34,8 +34,8 @@ def end_with_parent() -> None:
         CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
-def bury(own: int) -> None:
+def reap_orphans(child_pid: int) -> None:
     """Reap adopted processes that have ended; the child `own` is left to whoever started it."""
     with suppress(ChildProcessError):
-        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != own:
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != child_pid:
             os.waitpid(ended.si_pid, 0)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import commands
-from .private_dirs import FolderUnsafe, make_private
+from .private_dirs import UnsafeFolder, make_private_dir
 
 HISTORY_LINES = 50_000
 CHUNK_CHARACTERS = 500
@@ -92,7 +92,7 @@ class Tmux:
     timeout: float = 5.0
 
     def __post_init__(self) -> None:
-        _check(SERVER_NAME, self.name, "tmux server name")
+        _validate(SERVER_NAME, self.name, "tmux server name")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -124,54 +124,54 @@ class Tmux:
         `SessionTaken`. `size` is columns and lines. After `TmuxHung` or `TmuxGarbage` the process may have
         been started.
         """
-        _check(SESSION_NAME, name, "session name")
+        _validate(SESSION_NAME, name, "session name")
         self._make_folder()
-        self._bury(name)
-        said = self._run(
+        self._remove_dead_panes(name)
+        output = self._run(
             *("start-server", ";", "set-option", "-g", "history-limit", str(HISTORY_LINES)),
             *(";", "set-option", "-g", "remain-on-exit", "on"),
             *(";", "set-option", "-gq", "remain-on-exit-format", "", ";"),
             *("new-session", "-d", "-P", "-F", "#{pane_id}", "-s", name, "-c", str(cwd)),
             *("-x", str(size[0]), "-y", str(size[1])),
-            *_variables(env),
-            *("--", *_executed(argv)),
+            *_build_variables(env),
+            *("--", *_build_command(argv)),
         )
-        if not PANE_ID.fullmatch(said.strip()):
-            raise TmuxGarbage(f"tmux named no pane for {name}: {said[:200]!r}")
-        return said.strip()
+        if not PANE_ID.fullmatch(output.strip()):
+            raise TmuxGarbage(f"tmux named no pane for {name}: {output[:200]!r}")
+        return output.strip()
 
     def new_window(self, session: str, name: str, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Pane:
         """Start `argv` (executed, no shell) in a further window of a session and bring it to the front.
 
         `env` as for `new_session`. After `TmuxHung` or `TmuxGarbage` the process may have been started.
         """
-        target = f"={_check(SESSION_NAME, session, 'session name')}:"
-        said = self._run(
-            *("new-window", "-P", "-F", PANE_FORMAT, "-t", target, "-n", _check(WINDOW_NAME, name, "window name")),
-            *("-c", str(cwd), *_variables(env), "--", *_executed(argv)),
+        target = f"={_validate(SESSION_NAME, session, 'session name')}:"
+        output = self._run(
+            *("new-window", "-P", "-F", PANE_FORMAT, "-t", target, "-n", _validate(WINDOW_NAME, name, "window name")),
+            *("-c", str(cwd), *_build_variables(env), "--", *_build_command(argv)),
         )
-        line = PANE_LINE.fullmatch(said.strip())
+        line = PANE_LINE.fullmatch(output.strip())
         if line is None:
-            raise TmuxGarbage(f"tmux named no pane for {session}: {said[:200]!r}")
-        return _pane(line)
+            raise TmuxGarbage(f"tmux named no pane for {session}: {output[:200]!r}")
+        return _parse_pane(line)
 
     def title(self, pane: str) -> str:
         """The title that the program in a pane has given it."""
-        return self._run("display-message", "-p", "-t", _pane_id(pane), "#{pane_title}").removesuffix("\n")
+        return self._run("display-message", "-p", "-t", _validate_pane_id(pane), "#{pane_title}").removesuffix("\n")
 
-    def panes(self) -> list[Pane]:
+    def list_panes(self) -> list[Pane]:
         """All panes of the server, at least one; `NoServer` or another `TmuxError` instead of none."""
-        said = self._run("list-panes", "-a", "-F", PANE_FORMAT)
-        lines = [PANE_LINE.fullmatch(line) for line in said.splitlines()]
-        panes = [_pane(line) for line in lines if line]
+        output = self._run("list-panes", "-a", "-F", PANE_FORMAT)
+        lines = [PANE_LINE.fullmatch(line) for line in output.splitlines()]
+        panes = [_parse_pane(line) for line in lines if line]
         if not panes or len(panes) < len(lines):
-            raise TmuxGarbage(f"tmux listed no readable panes: {said[:200]!r}")
+            raise TmuxGarbage(f"tmux listed no readable panes: {output[:200]!r}")
         return panes
 
     def capture(self, pane: str, lines: int) -> str:
         """The last `lines` lines of the pane, scrolled ones included, as plain text without a blank end."""
-        said = self._run("capture-pane", "-p", "-J", "-t", _pane_id(pane), "-S", f"-{int(lines)}")
-        return "\n".join(line.rstrip() for line in said.rstrip().splitlines()[-int(lines) :])
+        output = self._run("capture-pane", "-p", "-J", "-t", _validate_pane_id(pane), "-S", f"-{int(lines)}")
+        return "\n".join(line.rstrip() for line in output.rstrip().splitlines()[-int(lines) :])
 
     def send_text(self, pane: str, text: str) -> None:
         """Type `text` literally, newlines as C-j, without submitting it.
@@ -183,7 +183,7 @@ class Tmux:
                 self.send_keys(pane, "C-j")
             for start in range(0, len(line), CHUNK_CHARACTERS):
                 chunk = line[start : start + CHUNK_CHARACTERS]
-                self._run("send-keys", "-t", _pane_id(pane), "-l", "--", _literal(chunk))
+                self._run("send-keys", "-t", _validate_pane_id(pane), "-l", "--", _escape_semicolon(chunk))
                 time.sleep(CHUNK_PAUSE_SECONDS)
 
         self._await_echo(pane, text)
@@ -197,38 +197,38 @@ class Tmux:
     def send_keys(self, pane: str, *keys: str) -> None:
         """Press named keys, such as `Enter`, `Escape` or `C-c`."""
         for key in keys:
-            _check(KEY_NAME, key, "key")
-        self._run("send-keys", "-t", _pane_id(pane), "--", *map(_literal, keys))
+            _validate(KEY_NAME, key, "key")
+        self._run("send-keys", "-t", _validate_pane_id(pane), "--", *map(_escape_semicolon, keys))
 
     def paste(self, pane: str, text: str) -> None:
         """Insert `text` as one bracketed paste, for screens that take a fast typist for one anyway."""
-        buffer = f"mc-{_pane_id(pane)[1:]}"
+        buffer = f"mc-{_validate_pane_id(pane)[1:]}"
         self._run("load-buffer", "-b", buffer, "-", stdin=text.encode())
         self._run("paste-buffer", "-d", "-p", "-r", "-b", buffer, "-t", pane)
 
     def pipe(self, pane: str, log: Path) -> None:
         """From now on append everything the pane prints to the file `log` (0600)."""
         quoted = shlex.quote(str(log)).replace("%", "%%").replace("#", "##")  # tmux expands dates and formats
-        self._run("pipe-pane", "-t", _pane_id(pane), f"umask 077; exec cat >> {quoted}")
+        self._run("pipe-pane", "-t", _validate_pane_id(pane), f"umask 077; exec cat >> {quoted}")
 
     def resize(self, pane: str, columns: int, lines: int) -> None:
         """Give the pane's window another size."""
-        self._run("resize-window", "-t", _pane_id(pane), "-x", str(int(columns)), "-y", str(int(lines)))
+        self._run("resize-window", "-t", _validate_pane_id(pane), "-x", str(int(columns)), "-y", str(int(lines)))
 
     def kill_pane(self, pane: str) -> None:
         """Remove a pane, and with its last one the session; its process gets a HUP, which proves no death."""
-        self._run("kill-pane", "-t", _pane_id(pane))
+        self._run("kill-pane", "-t", _validate_pane_id(pane))
 
     def _make_folder(self) -> None:
         try:
-            make_private(self.folder)
-        except (FolderUnsafe, OSError) as error:
+            make_private_dir(self.folder)
+        except (UnsafeFolder, OSError) as error:
             raise TmuxFailed(f"no folder for tmux's socket: {error}") from error
 
-    def _bury(self, session: str) -> None:
+    def _remove_dead_panes(self, session: str) -> None:
         """Remove the dead panes of a session that is to be started anew."""
         try:
-            panes = [pane for pane in self.panes() if pane.session == session]
+            panes = [pane for pane in self.list_panes() if pane.session == session]
         except NoServer:
             return
         if any(not pane.dead for pane in panes):
@@ -248,9 +248,9 @@ class Tmux:
             raise TmuxHung(f"tmux {arguments[0]} did not answer within {self.timeout:g} seconds")
         if done.code == 0:
             return done.text
-        if NO_SERVER.match(done.complaint):
-            raise NoServer(done.complaint)
-        raise TmuxFailed(f"tmux {arguments[0]} failed ({done.code}): {done.complaint}")
+        if NO_SERVER.match(done.error_text):
+            raise NoServer(done.error_text)
+        raise TmuxFailed(f"tmux {arguments[0]} failed ({done.code}): {done.error_text}")
 
     def _program(self) -> str:
         program = shutil.which(self.binary)
@@ -259,33 +259,33 @@ class Tmux:
         return program
 
 
-def _check(pattern: re.Pattern[str], value: str, what: str) -> str:
+def _validate(pattern: re.Pattern[str], value: str, label: str) -> str:
     if not pattern.fullmatch(value):
-        raise ValueError(f"not a {what}: {value!r}")
+        raise ValueError(f"not a {label}: {value!r}")
     return value
 
 
-def _pane_id(pane: str) -> str:
-    return _check(PANE_ID, pane, "pane id")
+def _validate_pane_id(pane: str) -> str:
+    return _validate(PANE_ID, pane, "pane id")
 
 
-def _pane(line: re.Match[str]) -> Pane:
+def _parse_pane(line: re.Match[str]) -> Pane:
     identifier, pid, dead, status, session = line.groups()
     return Pane(identifier, int(pid), session, dead == "1", int(status) if status else None)
 
 
-def _literal(argument: str) -> str:
+def _escape_semicolon(argument: str) -> str:
     """tmux ends a command at an argument with a trailing semicolon, unless that is escaped."""
     return argument[:-1] + "\\;" if argument.endswith(";") else argument
 
 
-def _executed(argv: Sequence[str]) -> list[str]:
+def _build_command(argv: Sequence[str]) -> list[str]:
     """`argv` as tmux executes it; a single word it would hand to a shell, so `env` goes before that."""
     if not argv:
         raise ValueError("an empty command cannot be started")
-    return [_literal(word) for word in (argv if len(argv) > 1 else ["env", *argv])]
+    return [_escape_semicolon(word) for word in (argv if len(argv) > 1 else ["env", *argv])]
 
 
-def _variables(env: Mapping[str, str]) -> list[str]:
-    pairs = [f"{_check(VARIABLE, key, 'variable name')}={value}" for key, value in env.items()]
-    return [word for pair in pairs for word in ("-e", _literal(pair))]
+def _build_variables(env: Mapping[str, str]) -> list[str]:
+    pairs = [f"{_validate(VARIABLE, key, 'variable name')}={value}" for key, value in env.items()]
+    return [word for pair in pairs for word in ("-e", _escape_semicolon(pair))]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-LARGEST_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 256 * 1024 * 1024
 """A frame or message that claims to be larger is taken for garbage."""
 _CONTROL, _FINAL, _MASKED, _RESERVED = 0x8, 0x80, 0x80, 0x70
 _SMALL, _SHORT, _LONG, _CONTROL_BYTES = 125, 126, 127, 125
@@ -35,7 +35,7 @@ class Frame:
     final: bool = True
 
 
-def encode(frame: Frame) -> bytes:
+def encode_frame(frame: Frame) -> bytes:
     """A frame as a client sends it: masked, with a new key each time."""
     size = len(frame.payload)
     head = bytes([frame.opcode | (_FINAL if frame.final else 0)])
@@ -46,17 +46,17 @@ def encode(frame: Frame) -> bytes:
     else:
         head += bytes([_MASKED | _LONG]) + size.to_bytes(8, "big")
     key = os.urandom(4)
-    return head + key + mask(frame.payload, key)
+    return head + key + mask_payload(frame.payload, key)
 
 
-def mask(payload: bytes, key: bytes) -> bytes:
+def mask_payload(payload: bytes, key: bytes) -> bytes:
     """The payload under a key of four bytes; a second time gives it back."""
     size = len(payload)
     stream = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(stream, "big")).to_bytes(size, "big")
 
 
-class Frames:
+class FrameReader:
     """Puts the pieces of a stream together to frames, wherever it was cut."""
 
     def __init__(self) -> None:
@@ -65,8 +65,8 @@ class Frames:
     def feed(self, chunk: bytes) -> Iterator[Frame]:
         """The frames that are complete now; raises `BrokenSocket`."""
         self._rest += chunk
-        while (found := self._next()) is not None:
-            yield found
+        while (frame := self._next()) is not None:
+            yield frame
 
     def _next(self) -> Frame | None:
         rest = self._rest
@@ -77,29 +77,31 @@ class Frames:
         if len(rest) < body:
             return None
         size = int.from_bytes(rest[2 : 2 + wide], "big") if wide else rest[1] & 0x7F
-        _check(rest[0], size)
+        _check_header(rest[0], size)
         if len(rest) < body + size:
             return None
         payload, key = bytes(rest[body : body + size]), bytes(rest[body - 4 : body])
-        frame = Frame(rest[0] & 0xF, mask(payload, key) if rest[1] & _MASKED else payload, bool(rest[0] & _FINAL))
+        frame = Frame(
+            rest[0] & 0xF, mask_payload(payload, key) if rest[1] & _MASKED else payload, bool(rest[0] & _FINAL)
+        )
         del rest[: body + size]
         return frame
 
 
-def _check(first: int, size: int) -> None:
+def _check_header(first: int, size: int) -> None:
     """Raise `BrokenSocket` for a frame's head that cannot be one."""
     opcode, final = first & 0xF, first & _FINAL
     if first & _RESERVED or opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
         raise BrokenSocket(f"not a frame: {first:#04x}")
-    if size > (_CONTROL_BYTES if opcode & _CONTROL else LARGEST_BYTES) or (opcode & _CONTROL and not final):
+    if size > (_CONTROL_BYTES if opcode & _CONTROL else MAX_BYTES) or (opcode & _CONTROL and not final):
         raise BrokenSocket(f"a frame of kind {opcode:#x} with {size} bytes")
 
 
-class Messages:
+class MessageReader:
     """Puts frames together to whole messages; control frames may come between the pieces of one."""
 
     def __init__(self) -> None:
-        self._frames = Frames()
+        self._frames = FrameReader()
         self._opcode = 0
         self._pieces: list[bytes] = []
 
@@ -108,15 +110,15 @@ class Messages:
         for frame in self._frames.feed(chunk):
             if frame.opcode & _CONTROL:
                 yield frame
-            elif whole := self._joined(frame):
+            elif whole := self._join_pieces(frame):
                 yield whole
 
-    def _joined(self, frame: Frame) -> Frame | None:
+    def _join_pieces(self, frame: Frame) -> Frame | None:
         if (frame.opcode == CONTINUATION) is not bool(self._opcode):
             raise BrokenSocket("a piece of no message" if not self._opcode else "a message within a message")
         self._opcode = self._opcode or frame.opcode
         self._pieces.append(frame.payload)
-        if sum(map(len, self._pieces)) > LARGEST_BYTES:
+        if sum(map(len, self._pieces)) > MAX_BYTES:
             raise BrokenSocket("a message that is too large")
         if not frame.final:
             return None
@@ -125,25 +127,25 @@ class Messages:
         return whole
 
 
-def shake_hands(stream: socket.socket) -> bytes:
+def perform_handshake(stream: socket.socket) -> bytes:
     """Turn a connected stream into a WebSocket; what came after the reply. Raises `BrokenSocket`, OSError."""
     key = base64.b64encode(os.urandom(16))
     stream.sendall(
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: " + key + b"\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
-    said = b""
-    while b"\r\n\r\n" not in said:
+    response = b""
+    while b"\r\n\r\n" not in response:
         chunk = stream.recv(4096)
-        if not chunk or len(said) > _HEADERS_BYTES:
+        if not chunk or len(response) > _HEADERS_BYTES:
             raise BrokenSocket("no reply to the handshake")
-        said += chunk
-    head, _, rest = said.partition(b"\r\n\r\n")
-    _require_accepted(head, key)
+        response += chunk
+    head, _, rest = response.partition(b"\r\n\r\n")
+    _check_handshake(head, key)
     return rest
 
 
-def _require_accepted(head: bytes, key: bytes) -> None:
+def _check_handshake(head: bytes, key: bytes) -> None:
     status, *lines = head.split(b"\r\n")
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
     digest = hashlib.sha1(key + _KEY_SUFFIX, usedforsecurity=False).digest()

@@ -9,7 +9,7 @@ from pathlib import Path
 from . import git
 from .git import DiffText
 
-STATUSES = {
+STATUS_NAMES = {
     "A": "added",
     "C": "copied",
     "D": "deleted",
@@ -30,43 +30,43 @@ class FileChange:
     deletions: int | None
 
 
-def files(repository: Path, base: str, head: str) -> list[FileChange]:
+def list_changes(repository: Path, base: str, head: str) -> list[FileChange]:
     """The files that differ between two commits, renames recognised, by path. Raises `git.GitError`."""
-    span = (git.checked(base), git.checked(head), "--")
-    found = git.ask(repository, "diff", *git.PLAIN_DIFF, "--find-renames", "--name-status", "-z", *span)
-    counted = git.ask(repository, "diff", *git.PLAIN_DIFF, "--find-renames", "--numstat", "-z", *span)
+    span = (git.validate_revision(base), git.validate_revision(head), "--")
+    names = git.check_output(repository, "diff", *git.PLAIN_DIFF, "--find-renames", "--name-status", "-z", *span)
+    numbers = git.check_output(repository, "diff", *git.PLAIN_DIFF, "--find-renames", "--numstat", "-z", *span)
     return [
-        FileChange(path, old, STATUSES.get(letter, "modified"), *counts)
-        for (letter, old, path), counts in zip(_names(found), _counts(counted), strict=True)
+        FileChange(path, old, STATUS_NAMES.get(letter, "modified"), *counts)
+        for (letter, old, path), counts in zip(_parse_names(names), _parse_counts(numbers), strict=True)
     ]
 
 
-def patch(repository: Path, base: str, head: str, path: str | None = None, *, max_bytes: int) -> DiffText:
+def read_patch(repository: Path, base: str, head: str, path: str | None = None, *, max_bytes: int) -> DiffText:
     """The change as a unified diff, of one file (a renamed one with what it was) or of all, cut after
     `max_bytes`.
 
     A path that did not change gives an empty text. Raises `git.GitError`.
     """
     if path is None:
-        return git.diff_text(repository, base, head, max_bytes=max_bytes)
-    change = next((each for each in files(repository, base, head) if each.path == path), None)
+        return git.read_diff(repository, base, head, max_bytes=max_bytes)
+    change = next((candidate for candidate in list_changes(repository, base, head) if candidate.path == path), None)
     if change is None:
         return DiffText("", truncated=False)
     paths = [change.old_path, change.path] if change.old_path else [change.path]
-    return git.diff_text(repository, base, head, paths=paths, max_bytes=max_bytes)
+    return git.read_diff(repository, base, head, paths=paths, max_bytes=max_bytes)
 
 
-def _names(found: str) -> Iterator[tuple[str, str | None, str]]:
+def _parse_names(output: str) -> Iterator[tuple[str, str | None, str]]:
     """Status letter, former path of a renamed or copied file, path."""
-    fields = iter(found.split("\0")[:-1])
+    fields = iter(output.split("\0")[:-1])
     for status in fields:
         old = next(fields) if status[0] in "RC" else None
         yield status[0], old, next(fields)
 
 
-def _counts(counted: str) -> Iterator[tuple[int | None, int | None]]:
+def _parse_counts(output: str) -> Iterator[tuple[int | None, int | None]]:
     """Inserted and deleted lines; a renamed file's two paths follow its counts as fields of their own."""
-    fields = iter(counted.split("\0")[:-1])
+    fields = iter(output.split("\0")[:-1])
     for field in fields:
         inserted, deleted, path = field.split("\t", 2)
         if not path:

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.contract.agent_events import plain
+from workers.contract.agent_events import strip_controls
 from workers.host import processes
 
 TAIL_BYTES = 4096
-LOG_BYTES = 64 * 1024 * 1024
+MAX_LOG_BYTES = 64 * 1024 * 1024
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 2.0
-CANNOT_START = 127
+NOT_FOUND_EXIT_CODE = 127
 """What a shell answers for a command it cannot find."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CheckResult:
     """How a command went. `exit_code` is None when it was ended by us; `tail` is the end of its output."""
 
     argv: tuple[str, ...]
@@ -34,7 +34,7 @@ class Outcome:
     timed_out: bool = False
 
     @property
-    def passed(self) -> bool:
+    def has_passed(self) -> bool:
         return self.exit_code == 0
 
     def as_json(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class Outcome:
         }
 
 
-def never() -> bool:
+def never_give_up() -> bool:
     return False
 
 
@@ -60,12 +60,12 @@ def run(
     marker: str,
     log: Path,
     timeout: float,
-    give_up: Callable[[], bool] = never,
-) -> Outcome:
+    give_up: Callable[[], bool] = never_give_up,
+) -> CheckResult:
     """Run `argv` in a session of its own with all its output in the file `log` (0600).
 
     It is ended, with its whole tree and all that carry `marker`, after `timeout` seconds, when `give_up`
-    answers true, or when it has printed more than `LOG_BYTES`. What it leaves running when it ends by
+    answers true, or when it has printed more than `MAX_LOG_BYTES`. What it leaves running when it ends by
     itself is ended too.
     """
     began = time.monotonic()
@@ -82,18 +82,18 @@ def run(
         )
     except OSError as error:
         os.write(handle, f"{argv[0]} cannot be started: {error.strerror}\n".encode())
-        return _outcome(argv, CANNOT_START, began, log)
+        return _build_result(argv, NOT_FOUND_EXIT_CODE, began, log)
     finally:
         os.close(handle)
     identity = processes.identify(process.pid) or processes.Identity(process.pid, "", "")
     late = began + timeout
-    code = _await_exit(process, lambda: time.monotonic() > late or give_up() or log.stat().st_size > LOG_BYTES)
+    code = _await_exit(process, lambda: time.monotonic() > late or give_up() or log.stat().st_size > MAX_LOG_BYTES)
     timed_out = code is None and time.monotonic() > late
     processes.stop(identity, marker, GRACE_SECONDS if code is None else 0)
     if code is None:
         process.kill()
         process.wait()
-    return _outcome(argv, code, began, log, timed_out)
+    return _build_result(argv, code, began, log, timed_out)
 
 
 def _await_exit(process: subprocess.Popen[bytes], is_over: Callable[[], bool]) -> int | None:
@@ -106,10 +106,12 @@ def _await_exit(process: subprocess.Popen[bytes], is_over: Callable[[], bool]) -
     return None
 
 
-def _outcome(argv: Sequence[str], code: int | None, began: float, log: Path, timed_out: bool = False) -> Outcome:
+def _build_result(
+    argv: Sequence[str], code: int | None, began: float, log: Path, timed_out: bool = False
+) -> CheckResult:
     seconds = round(time.monotonic() - began, 3)
     with log.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(-min(TAIL_BYTES, file.tell()), os.SEEK_END)
-        tail = plain(file.read(TAIL_BYTES).decode("utf-8", "replace"))
-    return Outcome(tuple(argv), code, seconds, digest, tail, timed_out)
+        tail = strip_controls(file.read(TAIL_BYTES).decode("utf-8", "replace"))
+    return CheckResult(tuple(argv), code, seconds, digest, tail, timed_out)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from workers.host import commands
 
-TIMEOUT = 60.0
+TIMEOUT_SECONDS = 60.0
 CHECKOUT_SECONDS = 300.0
 """For what writes a whole work tree."""
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
-UNSET = (
+UNSET_VARIABLES = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_OBJECT_DIRECTORY"),
     *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CEILING_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_CONFIG_PARAMETERS"),
     *("GIT_CONFIG_COUNT", "GIT_PREFIX"),
@@ -43,8 +43,8 @@ SETTINGS = (
 )
 
 PLAIN_DIFF = ("--no-color", "--no-ext-diff", "--no-textconv")
-STRANGE = re.compile(r"^-|\.\.|[\x00-\x20\x7f]")
-SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+UNSAFE_REVISION = re.compile(r"^-|\.\.|[\x00-\x20\x7f]")
+SHA_PATTERN = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 class GitError(Exception):
@@ -91,19 +91,19 @@ class DiffText:
 def run(
     folder: Path,
     *arguments: str,
-    timeout: float = TIMEOUT,
+    timeout: float = TIMEOUT_SECONDS,
     variables: Mapping[str, str] | None = None,
-    keep: int = commands.KEEP,
-) -> commands.Completed:
+    keep: int = commands.MAX_OUTPUT_BYTES,
+) -> commands.CommandResult:
     """Run git in `folder` and return what it said and whether it succeeded; `variables` join its
     environment.
 
     Raises `GitMissing`, and `GitHung` after `timeout` seconds. An exit code other than 0 is for the caller
     to judge.
     """
-    given = {**VARIABLES, **(variables or {})}
-    env = ["env", *(word for name in UNSET for word in ("-u", name) if name not in given)]
-    assigned = [f"{name}={value}" for name, value in given.items()]
+    environment = {**VARIABLES, **(variables or {})}
+    env = ["env", *(word for name in UNSET_VARIABLES for word in ("-u", name) if name not in environment)]
+    assigned = [f"{name}={value}" for name, value in environment.items()]
     argv = [*env, *assigned, "git", "--no-pager", *SETTINGS, *arguments]
     try:
         done = commands.run(argv, timeout=timeout, cwd=folder, keep=keep)
@@ -116,13 +116,15 @@ def run(
     return done
 
 
-def ask(folder: Path, *arguments: str, timeout: float = TIMEOUT, variables: Mapping[str, str] | None = None) -> str:
+def check_output(
+    folder: Path, *arguments: str, timeout: float = TIMEOUT_SECONDS, variables: Mapping[str, str] | None = None
+) -> str:
     """What git prints, without the last newline; `GitFailed` with its complaint when it does not succeed."""
     done = run(folder, *arguments, timeout=timeout, variables=variables)
     if done.truncated:
-        raise GitFailed(f"git {arguments[0]} printed more than {commands.KEEP} bytes")
+        raise GitFailed(f"git {arguments[0]} printed more than {commands.MAX_OUTPUT_BYTES} bytes")
     if done.code != 0:
-        raise GitFailed(f"git {arguments[0]} failed ({done.code}): {done.complaint}")
+        raise GitFailed(f"git {arguments[0]} failed ({done.code}): {done.error_text}")
     return done.text.removesuffix("\n")
 
 
@@ -131,113 +133,125 @@ def is_repository(folder: Path) -> bool:
     return folder.is_dir() and run(folder, "rev-parse", "--is-inside-work-tree").stdout == b"true\n"
 
 
-def top(folder: Path) -> Path:
+def find_root(folder: Path) -> Path:
     """The root of the work tree `folder` lies in."""
-    return Path(ask(folder, "rev-parse", "--show-toplevel"))
+    return Path(check_output(folder, "rev-parse", "--show-toplevel"))
 
 
-def git_dir(folder: Path) -> Path:
+def find_git_dir(folder: Path) -> Path:
     """Where git keeps what belongs to this work tree alone (HEAD, index, unfinished operations)."""
-    return Path(ask(folder, "rev-parse", "--absolute-git-dir"))
+    return Path(check_output(folder, "rev-parse", "--absolute-git-dir"))
 
 
-def common_dir(folder: Path) -> Path:
+def find_common_dir(folder: Path) -> Path:
     """Where git keeps what all work trees of the repository share; tells one repository from another."""
-    return (folder / ask(folder, "rev-parse", "--git-common-dir")).resolve()
+    return (folder / check_output(folder, "rev-parse", "--git-common-dir")).resolve()
 
 
-def resolve(folder: Path, revision: str) -> str | None:
+def resolve_revision(folder: Path, revision: str) -> str | None:
     """The full hash of the commit a revision names, or None when it names none."""
-    commit = f"{checked(revision)}^{{commit}}"
-    said = run(folder, "rev-parse", "--quiet", "--verify", "--end-of-options", commit).text.strip()
-    return said if SHA.fullmatch(said) else None
+    commit = f"{validate_revision(revision)}^{{commit}}"
+    output = run(folder, "rev-parse", "--quiet", "--verify", "--end-of-options", commit).text.strip()
+    return output if SHA_PATTERN.fullmatch(output) else None
 
 
-def head(folder: Path) -> str | None:
+def resolve_head(folder: Path) -> str | None:
     """The commit that is checked out; None in a repository without commits."""
-    return resolve(folder, "HEAD")
+    return resolve_revision(folder, "HEAD")
 
 
-def current_branch(folder: Path) -> str | None:
+def find_current_branch(folder: Path) -> str | None:
     """The branch that is checked out, unborn ones included; None when HEAD is detached."""
     return run(folder, "symbolic-ref", "--quiet", "--short", "HEAD").text.strip() or None
 
 
-def branch_exists(folder: Path, branch: str) -> bool:
-    return resolve(folder, f"refs/heads/{checked(branch)}") is not None
+def has_branch(folder: Path, branch: str) -> bool:
+    return resolve_revision(folder, f"refs/heads/{validate_revision(branch)}") is not None
 
 
-def branches(folder: Path) -> list[str]:
+def list_branches(folder: Path) -> list[str]:
     """Local branches, the one committed to last first."""
-    return ask(folder, "for-each-ref", "--sort=-committerdate", "--format=%(refname:short)", "refs/heads").splitlines()
+    return check_output(
+        folder, "for-each-ref", "--sort=-committerdate", "--format=%(refname:short)", "refs/heads"
+    ).splitlines()
 
 
-def remote_head(folder: Path, remote: str = "origin") -> str | None:
+def find_remote_branch(folder: Path, remote: str = "origin") -> str | None:
     """The branch the remote calls its own default, such as `main`, as far as the clone remembers it."""
-    prefix = f"refs/remotes/{checked(remote)}/"
-    said = run(folder, "symbolic-ref", "--quiet", f"{prefix}HEAD").text.strip()
-    return said.removeprefix(prefix) or None
+    prefix = f"refs/remotes/{validate_revision(remote)}/"
+    output = run(folder, "symbolic-ref", "--quiet", f"{prefix}HEAD").text.strip()
+    return output.removeprefix(prefix) or None
 
 
-def default_branch(folder: Path) -> str | None:
+def find_default_branch(folder: Path) -> str | None:
     """The branch to start work from: the remote's default, else main, else master, else what is checked
     out.
     """
-    present = branches(folder)
-    for candidate in (remote_head(folder), "main", "master", current_branch(folder)):
+    present = list_branches(folder)
+    for candidate in (find_remote_branch(folder), "main", "master", find_current_branch(folder)):
         if candidate in present:
             return candidate
     return None
 
 
-def tip(folder: Path, branch: str) -> str | None:
+def resolve_branch(folder: Path, branch: str) -> str | None:
     """The commit of a branch: the local one, else that which origin is remembered to have."""
     places = (f"refs/heads/{branch}", f"refs/remotes/origin/{branch}")
-    return next((sha for place in places if (sha := resolve(folder, place))), None)
+    return next((sha for place in places if (sha := resolve_revision(folder, place))), None)
 
 
-def merge_base(folder: Path, one: str, other: str) -> str | None:
+def find_merge_base(folder: Path, one: str, other: str) -> str | None:
     """The best common ancestor of two revisions; None when they have none."""
-    return run(folder, "merge-base", checked(one), checked(other)).text.strip() or None
+    return run(folder, "merge-base", validate_revision(one), validate_revision(other)).text.strip() or None
 
 
 def is_merged(folder: Path, revision: str, into: str) -> bool:
     """Whether every commit of `revision` is in `into` as well."""
-    return run(folder, "merge-base", "--is-ancestor", checked(revision), checked(into)).code == 0
+    return run(folder, "merge-base", "--is-ancestor", validate_revision(revision), validate_revision(into)).code == 0
 
 
-def commits(folder: Path, base: str, head: str = "HEAD", limit: int = 50, *, merges: bool = True) -> list[Commit]:
+def list_commits(folder: Path, base: str, head: str = "HEAD", limit: int = 50, *, merges: bool = True) -> list[Commit]:
     """The last `limit` commits that `head` has and `base` has not, newest first; with or without merges."""
-    span = f"{checked(base)}..{checked(head)}"
-    shown = ("--no-color", f"--max-count={limit}", "--format=%H %s", *(() if merges else ("--no-merges",)))
-    said = ask(folder, "log", *shown, "--end-of-options", span)
-    return [Commit(*line.split(" ", 1)) for line in said.split("\n") if line]  # a subject may hold other line ends
+    span = f"{validate_revision(base)}..{validate_revision(head)}"
+    log_options = ("--no-color", f"--max-count={limit}", "--format=%H %s", *(() if merges else ("--no-merges",)))
+    output = check_output(folder, "log", *log_options, "--end-of-options", span)
+    return [Commit(*line.split(" ", 1)) for line in output.split("\n") if line]  # a subject may hold other line ends
 
 
-def diff_stat(folder: Path, base: str, head: str = "HEAD") -> DiffStat:
-    said = ask(folder, "diff", *PLAIN_DIFF, "--numstat", "-z", "--no-renames", checked(base), checked(head), "--")
-    counts = [entry.split("\t")[:2] for entry in said.split("\0") if entry]
-    added, removed = (sum(int(pair[side]) for pair in counts if pair[side] != "-") for side in (0, 1))
-    return DiffStat(len(counts), added, removed)
+def measure_diff(folder: Path, base: str, head: str = "HEAD") -> DiffStat:
+    output = check_output(
+        folder,
+        "diff",
+        *PLAIN_DIFF,
+        "--numstat",
+        "-z",
+        "--no-renames",
+        validate_revision(base),
+        validate_revision(head),
+        "--",
+    )
+    counts = [entry.split("\t")[:2] for entry in output.split("\0") if entry]
+    insertions, deletions = (sum(int(pair[side]) for pair in counts if pair[side] != "-") for side in (0, 1))
+    return DiffStat(len(counts), insertions, deletions)
 
 
-def diff_text(folder: Path, base: str, head: str = "HEAD", *, paths: Sequence[str] = (), max_bytes: int) -> DiffText:
+def read_diff(folder: Path, base: str, head: str = "HEAD", *, paths: Sequence[str] = (), max_bytes: int) -> DiffText:
     """The change from `base` to `head` as a unified diff, of some files or of all, cut after `max_bytes`."""
-    wanted = [checked(base), checked(head), "--", *paths]
-    done = run(folder, "diff", *PLAIN_DIFF, "--find-renames", *wanted, keep=max_bytes)
+    arguments = [validate_revision(base), validate_revision(head), "--", *paths]
+    done = run(folder, "diff", *PLAIN_DIFF, "--find-renames", *arguments, keep=max_bytes)
     if done.code != 0 and not done.truncated:
-        raise GitFailed(f"git diff failed ({done.code}): {done.complaint}")
+        raise GitFailed(f"git diff failed ({done.code}): {done.error_text}")
     return DiffText(done.stdout.decode("utf-8", "replace"), done.truncated)
 
 
-def dirty(folder: Path, limit: int | None = None) -> list[str]:
+def list_dirty_paths(folder: Path, limit: int | None = None) -> list[str]:
     """Paths with uncommitted changes, untracked ones included (a new folder is one path), ignored ones not."""
-    said = ask(folder, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=normal")
-    return [entry[3:] for entry in said.split("\0") if entry][:limit]
+    output = check_output(folder, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=normal")
+    return [entry[3:] for entry in output.split("\0") if entry][:limit]
 
 
-def checked(revision: str) -> str:
+def validate_revision(revision: str) -> str:
     """The revision or branch name itself; ValueError for one that git could take for an option or a range."""
-    if not revision or STRANGE.search(revision):
+    if not revision or UNSAFE_REVISION.search(revision):
         raise ValueError(f"not a revision: {revision!r}")
     return revision

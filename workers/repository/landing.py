@@ -19,20 +19,20 @@ from workers.host import commands
 
 from . import git, worktrees
 
-TRIES = 5
-SUBJECTS = 50
+MAX_ATTEMPTS = 5
+MAX_SUBJECTS = 50
 PUSH_SECONDS = 600.0
-REFERENCES = "refs/mc/landing"
-NAMED = ("-c", "user.useConfigOnly=true")
+REFERENCE_PREFIX = "refs/mc/landing"
+IDENTITY_OPTIONS = ("-c", "user.useConfigOnly=true")
 """git must not make up a name and an address from the machine's."""
-CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
+CREDENTIALS_PATTERN = re.compile(r"(?<=://)[^/\s]+@")
 
 
 class LandingError(Exception):
     """It cannot be landed; the message says why, and what a person should do."""
 
 
-class Conflict(LandingError):
+class MergeConflict(LandingError):
     """The commits do not go together with the base branch; `files` cannot be merged."""
 
     def __init__(self, base: str, files: list[str]) -> None:
@@ -41,7 +41,7 @@ class Conflict(LandingError):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class LandingJob:
     """What is to be landed: the `commit` that was verified on `branch`. `key` tells this landing from others of its ticket."""
 
     repository: Path
@@ -54,7 +54,7 @@ class Job:
 
     @property
     def reference(self) -> str:
-        return f"{REFERENCES}/{self.identifier}/{self.key}"
+        return f"{REFERENCE_PREFIX}/{self.identifier}/{self.key}"
 
     @property
     def subject(self) -> str:
@@ -62,7 +62,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class MergeResult:
     """The commit by which the base branch has the work; `already`: it had it before anybody landed it."""
 
     commit: str
@@ -70,7 +70,7 @@ class Landed:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class MergeCandidate:
     """A commit that is not yet on the base branch, made for its head `base`. `tested`: it has the very files of the
     commit that was verified."""
 
@@ -79,45 +79,47 @@ class Prepared:
     tested: bool
 
 
-def onto_base(job: Job, scratch: Path, *, squash: bool, look: Callable[[Prepared], None]) -> Landed:
+def merge_onto_base(
+    job: LandingJob, scratch: Path, *, squash: bool, look: Callable[[MergeCandidate], None]
+) -> MergeResult:
     """Merge or squash onto the base branch.
 
-    `look` sees the result, checked out in `scratch`, and may raise. Raises `Conflict`, `LandingError`, `git.GitError`.
+    `look` sees the result, checked out in `scratch`, and may raise. Raises `MergeConflict`, `LandingError`, `git.GitError`.
     """
     _require_repository(job)
-    for _ in range(TRIES):
-        base = _head(job)
-        if done := _landed(job, base):
+    for _ in range(MAX_ATTEMPTS):
+        base = _resolve_base(job)
+        if done := _find_merged(job, base):
             return done
         _require_verified(job)
         _require_name(job)
-        with worktrees.detached(job.repository, scratch, base):
-            made = _prepare(job, scratch, base, squash)
-            if made is None:
-                return Landed(base, already=True)
-            look(made)
-            if _move(job, made):
-                return Landed(made.commit, already=False)
+        with worktrees.check_out_detached(job.repository, scratch, base):
+            candidate = _prepare_merge(job, scratch, base, squash)
+            if candidate is None:
+                return MergeResult(base, already=True)
+            look(candidate)
+            if _move_base(job, candidate):
+                return MergeResult(candidate.commit, already=False)
     raise LandingError(f"The branch {job.base} keeps moving. Approve again when it is quieter there.")
 
 
-def push(job: Job) -> str:
+def push_branch(job: LandingJob) -> str:
     """Push the verified commit as the ticket's branch; the remote it went to. Raises `LandingError`, `git.GitError`."""
     _require_repository(job)
     _require_verified(job)
-    remote = remote_of(job)
+    remote = choose_remote(job)
     target = f"{job.commit}:refs/heads/{job.branch}"
     done = git.run(job.repository, "push", "--quiet", "--no-follow-tags", "--", remote, target, timeout=PUSH_SECONDS)
     if done.code != 0:
         raise LandingError(
-            f"The remote {remote} did not take {job.branch}: {complaint(done)} Settle that with git push, then approve again."
+            f"The remote {remote} did not take {job.branch}: {format_error(done)} Settle that with git push, then approve again."
         )
     return remote
 
 
-def remote_of(job: Job) -> str:
+def choose_remote(job: LandingJob) -> str:
     """The remote that belongs to the base branch, else origin, else the only one."""
-    remotes = git.ask(job.repository, "remote").split()
+    remotes = git.check_output(job.repository, "remote").split()
     own = git.run(job.repository, "config", "--get", f"branch.{job.base}.remote").text.strip()
     for candidate in (own, "origin", remotes[0] if len(remotes) == 1 else ""):
         if candidate in remotes:
@@ -128,53 +130,55 @@ def remote_of(job: Job) -> str:
     )
 
 
-def forget(job: Job) -> None:
+def delete_references(job: LandingJob) -> None:
     """Drop the references of this ticket's landings: what became of them is recorded elsewhere."""
-    known = git.ask(job.repository, "for-each-ref", "--format=%(refname)", f"{REFERENCES}/{job.identifier}/")
-    for reference in known.splitlines():
+    output = git.check_output(
+        job.repository, "for-each-ref", "--format=%(refname)", f"{REFERENCE_PREFIX}/{job.identifier}/"
+    )
+    for reference in output.splitlines():
         git.run(job.repository, "update-ref", "-d", reference)
 
 
-def subjects(job: Job) -> list[str]:
+def list_subjects(job: LandingJob) -> list[str]:
     """The first lines of what the branch adds to its base, oldest first."""
-    base = git.tip(job.repository, job.base)
-    added = git.commits(job.repository, base, job.commit, SUBJECTS, merges=False) if base else []
+    base = git.resolve_branch(job.repository, job.base)
+    added = git.list_commits(job.repository, base, job.commit, MAX_SUBJECTS, merges=False) if base else []
     return [commit.subject for commit in reversed(added)]
 
 
-def without_credentials(text: str) -> str:
+def strip_credentials(text: str) -> str:
     """The text, and no user or password in an address of it."""
-    return CREDENTIALS.sub("", text)
+    return CREDENTIALS_PATTERN.sub("", text)
 
 
-def complaint(done: commands.Completed) -> str:
+def format_error(done: commands.CommandResult) -> str:
     """What a program complained of, in one line and without credentials."""
-    said = " ".join(without_credentials(done.complaint).split()) or f"exit {done.code}"
-    return said if said.endswith(".") else f"{said}."
+    message = " ".join(strip_credentials(done.error_text).split()) or f"exit {done.code}"
+    return message if message.endswith(".") else f"{message}."
 
 
 # ------------------------------------------------------------------------------------------------------- what must hold
 
 
-def _require_repository(job: Job) -> None:
+def _require_repository(job: LandingJob) -> None:
     if not git.is_repository(job.repository):
         raise LandingError(
             f"The folder {job.repository} is no git repository any more. Bring it back, then approve again."
         )
 
 
-def _require_name(job: Job) -> None:
-    if git.run(job.repository, *NAMED, "var", "GIT_COMMITTER_IDENT").code != 0:
+def _require_name(job: LandingJob) -> None:
+    if git.run(job.repository, *IDENTITY_OPTIONS, "var", "GIT_COMMITTER_IDENT").code != 0:
         raise LandingError(
             "git does not know in whose name to commit here. Tell it with git config --global user.name NAME and"
             " git config --global user.email ADDRESS, then approve again."
         )
 
 
-def _require_verified(job: Job) -> None:
+def _require_verified(job: LandingJob) -> None:
     """The branch still leads to what was verified: nothing else is landed, whatever its name."""
     short = job.commit[:10]
-    if not git.branch_exists(job.repository, job.branch):
+    if not git.has_branch(job.repository, job.branch):
         raise LandingError(f"The branch {job.branch} is gone. Bring it back, or close the ticket.")
     if not git.is_merged(job.repository, job.commit, f"refs/heads/{job.branch}"):
         raise LandingError(
@@ -183,8 +187,8 @@ def _require_verified(job: Job) -> None:
         )
 
 
-def _head(job: Job) -> str:
-    head = git.resolve(job.repository, f"refs/heads/{job.base}")
+def _resolve_base(job: LandingJob) -> str:
+    head = git.resolve_revision(job.repository, f"refs/heads/{job.base}")
     if head is None:
         raise LandingError(
             f"There is no branch {job.base} in {job.repository}. Make it with git branch {job.base}, or approve another way."
@@ -192,84 +196,84 @@ def _head(job: Job) -> str:
     return head
 
 
-def _landed(job: Job, base: str) -> Landed | None:
+def _find_merged(job: LandingJob, base: str) -> MergeResult | None:
     """Whether the base has the work: by the commit of an attempt that was cut off, or the work itself."""
-    made = git.resolve(job.repository, job.reference)
-    if made and git.is_merged(job.repository, made, base):
-        return Landed(made, already=False)
-    known = git.resolve(job.repository, job.commit)
-    return Landed(base, already=True) if known and git.is_merged(job.repository, known, base) else None
+    landing_commit = git.resolve_revision(job.repository, job.reference)
+    if landing_commit and git.is_merged(job.repository, landing_commit, base):
+        return MergeResult(landing_commit, already=False)
+    work_commit = git.resolve_revision(job.repository, job.commit)
+    return MergeResult(base, already=True) if work_commit and git.is_merged(job.repository, work_commit, base) else None
 
 
 # ------------------------------------------------------------------------------------------------- the commit, the move
 
 
-def _prepare(job: Job, scratch: Path, base: str, squash: bool) -> Prepared | None:
+def _prepare_merge(job: LandingJob, scratch: Path, base: str, squash: bool) -> MergeCandidate | None:
     """The merge or squash as a commit, checked out in `scratch`; None where it would change nothing."""
     how = ("--squash", "--ff") if squash else ("--no-ff",)
     argv = ("merge", "--quiet", "--no-commit", *how, job.commit)
     done = git.run(scratch, *argv, timeout=git.CHECKOUT_SECONDS)
     if done.code != 0:
-        files = git.ask(scratch, "diff", "--name-only", "-z", "--diff-filter=U").split("\0")
+        files = git.check_output(scratch, "diff", "--name-only", "-z", "--diff-filter=U").split("\0")
         conflicting = sorted({file for file in files if file})
         raise (
-            Conflict(job.base, conflicting)
+            MergeConflict(job.base, conflicting)
             if conflicting
-            else LandingError(f"git cannot merge {job.branch} into {job.base}: {complaint(done)}")
+            else LandingError(f"git cannot merge {job.branch} into {job.base}: {format_error(done)}")
         )
-    tree = git.ask(scratch, "write-tree")
-    if squash and tree == _tree(job, base):
+    tree = git.check_output(scratch, "write-tree")
+    if squash and tree == _resolve_tree(job, base):
         return None
-    commit = _commit(job, tree, base, squash)
-    git.ask(scratch, "reset", "--quiet", "--hard", commit, timeout=git.CHECKOUT_SECONDS)
-    return Prepared(commit, base, tested=tree == _tree(job, job.commit))
+    commit = _write_commit(job, tree, base, squash)
+    git.check_output(scratch, "reset", "--quiet", "--hard", commit, timeout=git.CHECKOUT_SECONDS)
+    return MergeCandidate(commit, base, tested=tree == _resolve_tree(job, job.commit))
 
 
-def _tree(job: Job, commit: str) -> str:
-    return git.ask(job.repository, "rev-parse", f"{git.checked(commit)}^{{tree}}")
+def _resolve_tree(job: LandingJob, commit: str) -> str:
+    return git.check_output(job.repository, "rev-parse", f"{git.validate_revision(commit)}^{{tree}}")
 
 
-def _commit(job: Job, tree: str, base: str, squash: bool) -> str:
+def _write_commit(job: LandingJob, tree: str, base: str, squash: bool) -> str:
     """In the operator's own name, as git has it."""
     parents = ("-p", base) if squash else ("-p", base, "-p", job.commit)
-    message = _squashed(job) if squash else f"Merge {job.subject}"
-    return git.ask(job.repository, *NAMED, "commit-tree", tree, *parents, "-m", message)
+    message = _format_squash_message(job) if squash else f"Merge {job.subject}"
+    return git.check_output(job.repository, *IDENTITY_OPTIONS, "commit-tree", tree, *parents, "-m", message)
 
 
-def _squashed(job: Job) -> str:
-    lines = [f"* {subject}" for subject in subjects(job)]
+def _format_squash_message(job: LandingJob) -> str:
+    lines = [f"* {subject}" for subject in list_subjects(job)]
     return "\n".join([job.subject, "", *lines])
 
 
-def _move(job: Job, made: Prepared) -> bool:
+def _move_base(job: LandingJob, candidate: MergeCandidate) -> bool:
     """Bring the base branch to the prepared commit; False where it is no longer where that was made for."""
-    if place := worktrees.rebasing(job.repository, job.base):
+    if place := worktrees.find_rebase(job.repository, job.base):
         raise LandingError(f"The branch {job.base} is being rebased in {place}. Finish that, then approve again.")
-    shown = worktrees.showing(job.repository, job.base)
-    if len(shown) > 1:
-        places = " and ".join(map(str, shown))
+    checkouts = worktrees.find_checkouts(job.repository, job.base)
+    if len(checkouts) > 1:
+        places = " and ".join(map(str, checkouts))
         raise LandingError(
             f"The branch {job.base} is checked out in {places} at once. Leave it in one, then approve again."
         )
-    git.ask(job.repository, "update-ref", job.reference, made.commit)
-    done = _follow(shown[0], made) if shown else _swap(job, made)
-    if _head(job) == made.commit:
+    git.check_output(job.repository, "update-ref", job.reference, candidate.commit)
+    done = _fast_forward(checkouts[0], candidate) if checkouts else _update_reference(job, candidate)
+    if _resolve_base(job) == candidate.commit:
         return True
-    if _head(job) != made.base:
+    if _resolve_base(job) != candidate.base:
         return False
-    raise LandingError(_refusal(job, shown[0] if shown else job.repository, done))
+    raise LandingError(_format_refusal(job, checkouts[0] if checkouts else job.repository, done))
 
 
-def _swap(job: Job, made: Prepared) -> commands.Completed:
-    return git.run(job.repository, "update-ref", f"refs/heads/{job.base}", made.commit, made.base)
+def _update_reference(job: LandingJob, candidate: MergeCandidate) -> commands.CommandResult:
+    return git.run(job.repository, "update-ref", f"refs/heads/{job.base}", candidate.commit, candidate.base)
 
 
-def _follow(place: Path, made: Prepared) -> commands.Completed:
+def _fast_forward(place: Path, candidate: MergeCandidate) -> commands.CommandResult:
     """Move the branch with the work tree that shows it: git itself refuses to overwrite what is not committed there."""
-    return git.run(place, "merge", "--quiet", "--ff-only", made.commit, timeout=git.CHECKOUT_SECONDS)
+    return git.run(place, "merge", "--quiet", "--ff-only", candidate.commit, timeout=git.CHECKOUT_SECONDS)
 
 
-def _refusal(job: Job, place: Path, done: commands.Completed) -> str:
+def _format_refusal(job: LandingJob, place: Path, done: commands.CommandResult) -> str:
     """git names the files that it would overwrite on lines of their own, each after a tab."""
     files = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.startswith("\t")]
     if files:
@@ -277,4 +281,4 @@ def _refusal(job: Job, place: Path, done: commands.Completed) -> str:
             f"The branch {job.base} is checked out in {place}, where {', '.join(files)} would be overwritten."
             " Commit or put aside what is not committed there, then approve again."
         )
-    return f"The branch {job.base} cannot be moved in {place}: {complaint(done)} Settle that, then approve again."
+    return f"The branch {job.base} cannot be moved in {place}: {format_error(done)} Settle that, then approve again."

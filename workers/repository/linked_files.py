@@ -19,7 +19,7 @@ def link_files(repository: Path, workspace: Path, names: Sequence[str]) -> None:
     never committed. Raises `LinkRefused` for a name that leaves either folder, is absent, or is taken.
     """
     for name in names:
-        source, target = _inside(repository, name), _inside(workspace, name)
+        source, target = _resolve_inside(repository, name), _resolve_inside(workspace, name)
         if not source.exists():
             raise LinkRefused(f"{name} does not exist in the project's folder")
         if not source.resolve().is_relative_to(repository.resolve()):
@@ -29,7 +29,7 @@ def link_files(repository: Path, workspace: Path, names: Sequence[str]) -> None:
         _ignore(workspace, name)
 
 
-def _inside(folder: Path, name: str) -> Path:
+def _resolve_inside(folder: Path, name: str) -> Path:
     """`name` below `folder`, with the way there resolved; `LinkRefused` when that leads out of the folder."""
     relative, root = PurePosixPath(name), folder.resolve()
     parent = (root / relative).parent.resolve()
@@ -50,7 +50,7 @@ def _link(target: Path, source: Path, name: str) -> None:
 def _ignore(path: Path, name: str) -> None:
     if git.run(path, "check-ignore", "--quiet", "--", name).code == 0:
         return
-    exclude = git.common_dir(path) / "info" / "exclude"
+    exclude = git.find_common_dir(path) / "info" / "exclude"
     exclude.parent.mkdir(exist_ok=True)
     with exclude.open("a") as file:
         file.write(f"/{name}\n")

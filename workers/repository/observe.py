@@ -11,9 +11,9 @@ from typing import Any
 
 from . import checks, git, worktrees
 
-COMMITS = 50
-DIRTY = 50
-NOTHING: dict[str, Any] = {
+MAX_COMMITS = 50
+MAX_DIRTY_PATHS = 50
+EMPTY_OBSERVATIONS: dict[str, Any] = {
     "base_sha": None,
     "head_sha": None,
     "commits": [],
@@ -28,7 +28,7 @@ NOTHING: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Checking:
+class CheckSettings:
     """How to run the check command: its whole environment, the run's marker in it, and a folder for logs.
 
     `setup` prepares the base's scratch worktree as the workspace was prepared. `give_up` ends a check early.
@@ -41,33 +41,35 @@ class Checking:
     timeout: float
     setup: Sequence[str] | None = None
     base_check: bool = True
-    give_up: Callable[[], bool] = checks.never
+    give_up: Callable[[], bool] = checks.never_give_up
 
 
-def base_of(workspace: Path, base_sha: str | None, base_branch: str | None) -> str | None:
+def find_base(workspace: Path, base_sha: str | None, base_branch: str | None) -> str | None:
     """Where the work now begins: further on than at its start, where it has taken in what the base branch has got since."""
     if not base_sha or not base_branch:
         return base_sha
     try:
-        base = git.tip(workspace, base_branch)
-        met = git.merge_base(workspace, "HEAD", base) if base else None
-        further = met and met != git.head(workspace) and git.is_merged(workspace, base_sha, met)
+        base = git.resolve_branch(workspace, base_branch)
+        ancestor = git.find_merge_base(workspace, "HEAD", base) if base else None
+        further = ancestor and ancestor != git.resolve_head(workspace) and git.is_merged(workspace, base_sha, ancestor)
     except (git.GitError, ValueError):
         return base_sha
-    return met if further else base_sha
+    return ancestor if further else base_sha
 
 
-def observe(workspace: Path, base_sha: str | None, checking: Checking | None = None) -> dict[str, Any]:
+def observe(workspace: Path, base_sha: str | None, checking: CheckSettings | None = None) -> dict[str, Any]:
     """The `observations` of a report, complete in shape whatever state the workspace is in; never raises.
 
     Git's facts are taken before the check runs, as that may change files. `base_sha` is None where there is
     no repository. When the check fails it also runs on a scratch worktree of the base (`check_base`), so
     that what was broken before is not blamed on the run. What could not be observed is named under `error`.
     """
-    facts, problems = NOTHING | {"base_sha": base_sha}, []
+    facts, problems = EMPTY_OBSERVATIONS | {"base_sha": base_sha}, []
     parts: list[Callable[[], dict[str, Any]]] = []
     if base_sha:
-        parts += [partial(part, workspace, base_sha) for part in (_head, _commits, _diff, _dirty)]
+        parts += [
+            partial(part, workspace, base_sha) for part in (_read_head, _read_commits, _read_diff, _read_dirty_paths)
+        ]
     if checking:
         parts.append(lambda: {"check": _run(checking.argv, workspace, checking, "check.log").as_json()})
     if checking and checking.base_check and base_sha:
@@ -80,21 +82,23 @@ def observe(workspace: Path, base_sha: str | None, checking: Checking | None = N
     return facts | {"error": "; ".join(dict.fromkeys(problems))} if problems else facts
 
 
-def _head(workspace: Path, _base: str) -> dict[str, Any]:
-    return {"head_sha": git.ask(workspace, "rev-parse", "HEAD")}
+def _read_head(workspace: Path, _base: str) -> dict[str, Any]:
+    return {"head_sha": git.check_output(workspace, "rev-parse", "HEAD")}
 
 
-def _commits(workspace: Path, base: str) -> dict[str, Any]:
-    commits = git.commits(workspace, base, limit=COMMITS)
-    return {"commits": [{"sha": each.sha, "subject": each.subject} for each in commits]}
+def _read_commits(workspace: Path, base: str) -> dict[str, Any]:
+    commits = git.list_commits(workspace, base, limit=MAX_COMMITS)
+    return {"commits": [{"sha": commit.sha, "subject": commit.subject} for commit in commits]}
 
 
-def _diff(workspace: Path, base: str) -> dict[str, Any]:
+def _read_diff(workspace: Path, base: str) -> dict[str, Any]:
     """The size of the change, and a hash over its raw form: modes, paths and full object names, before and
     after.
     """
-    stat = git.diff_stat(workspace, base)
-    raw = git.ask(workspace, "diff", *git.PLAIN_DIFF, "--raw", "-z", "--no-abbrev", "--no-renames", base, "HEAD", "--")
+    stat = git.measure_diff(workspace, base)
+    raw = git.check_output(
+        workspace, "diff", *git.PLAIN_DIFF, "--raw", "-z", "--no-abbrev", "--no-renames", base, "HEAD", "--"
+    )
     return {
         "files_changed": stat.files_changed,
         "insertions": stat.insertions,
@@ -103,12 +107,12 @@ def _diff(workspace: Path, base: str) -> dict[str, Any]:
     }
 
 
-def _dirty(workspace: Path, _base: str) -> dict[str, Any]:
-    return {"dirty": git.dirty(workspace, limit=DIRTY)}
+def _read_dirty_paths(workspace: Path, _base: str) -> dict[str, Any]:
+    return {"dirty": git.list_dirty_paths(workspace, limit=MAX_DIRTY_PATHS)}
 
 
 def _check_base(
-    workspace: Path, base_sha: str, checking: Checking, check: dict[str, Any] | None
+    workspace: Path, base_sha: str, checking: CheckSettings, check: dict[str, Any] | None
 ) -> dict[str, Any] | None:
     """The check's outcome on the base; None where it passed anyway, is given up or the base cannot be set
     up.
@@ -116,9 +120,9 @@ def _check_base(
     if check is None or check["exit_code"] == 0 or checking.give_up():
         return None
     scratch = checking.folder / "base"
-    with worktrees.detached(workspace, scratch, base_sha):
+    with worktrees.check_out_detached(workspace, scratch, base_sha):
         _copy_links(workspace, scratch)
-        if checking.setup and not _run(checking.setup, scratch, checking, "setup-base.log").passed:
+        if checking.setup and not _run(checking.setup, scratch, checking, "setup-base.log").has_passed:
             return None
         return _run(checking.argv, scratch, checking, "check-base.log").as_json()
 
@@ -131,7 +135,7 @@ def _copy_links(workspace: Path, scratch: Path) -> None:
             place.symlink_to(entry.readlink())
 
 
-def _run(argv: Sequence[str], cwd: Path, checking: Checking, log: str) -> checks.Outcome:
+def _run(argv: Sequence[str], cwd: Path, checking: CheckSettings, log: str) -> checks.CheckResult:
     return checks.run(
         argv,
         cwd=cwd,

@@ -10,13 +10,13 @@ from pathlib import Path
 from . import git
 
 CLONE_SECONDS = 1800.0
-HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-PLACE = r"[A-Za-z0-9._~+%/-]+"
-URL = re.compile(
-    rf"https://{HOST}(?::\d{{1,5}})?/{PLACE}"
-    rf"|ssh://(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?{HOST}(?::\d{{1,5}})?/{PLACE}"
-    rf"|git@{HOST}:(?!-){PLACE}"
-    rf"|file:///{PLACE}"
+HOST_PATTERN = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+PATH_PATTERN = r"[A-Za-z0-9._~+%/-]+"
+URL_PATTERN = re.compile(
+    rf"https://{HOST_PATTERN}(?::\d{{1,5}})?/{PATH_PATTERN}"
+    rf"|ssh://(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?{HOST_PATTERN}(?::\d{{1,5}})?/{PATH_PATTERN}"
+    rf"|git@{HOST_PATTERN}:(?!-){PATH_PATTERN}"
+    rf"|file:///{PATH_PATTERN}"
 )
 
 
@@ -47,46 +47,46 @@ class RepositoryFacts:
     explanation: str
 
 
-def inspect(folder: Path) -> RepositoryFacts:
+def inspect_folder(folder: Path) -> RepositoryFacts:
     """Look at a folder without changing it; never raises for what is in it."""
     try:
         if git.is_repository(folder):
-            return _repository(folder)
-        explanation = _no_repository(folder)
+            return _inspect_repository(folder)
+        explanation = _explain_missing_repository(folder)
     except git.GitError as error:
         explanation = f"git cannot read this folder: {error}"
     return RepositoryFacts(folder, False, False, None, None, None, (), 0, explanation)
 
 
-def clone(url: str, target: Path, timeout: float = CLONE_SECONDS) -> Path:
+def clone_repository(url: str, target: Path, timeout: float = CLONE_SECONDS) -> Path:
     """Clone `url` (https, ssh, git@host:path or file) into the new folder `target` and return that.
 
     git uses the operator's own credentials and asks for none; an address with a password in it is refused.
     """
-    if not URL.fullmatch(url):
+    if not URL_PATTERN.fullmatch(url):
         raise CloneRefused("Give an address such as https://host/path, ssh://host/path or git@host:path.")
     if target.exists():
         raise CloneRefused(f"{target} exists already.")
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        git.ask(target.parent, "clone", "--quiet", "--", url, str(target), timeout=timeout)
+        git.check_output(target.parent, "clone", "--quiet", "--", url, str(target), timeout=timeout)
     except git.GitError as error:
         shutil.rmtree(target, ignore_errors=True)
         raise CloneFailed(f"{url} could not be cloned: {error}") from error
     return target
 
 
-def _repository(folder: Path) -> RepositoryFacts:
-    root, branches = git.top(folder), tuple(git.branches(folder))
+def _inspect_repository(folder: Path) -> RepositoryFacts:
+    root, branches = git.find_root(folder), tuple(git.list_branches(folder))
     facts = RepositoryFacts(
         folder=root,
         is_git=True,
         usable=bool(branches),
-        head=git.head(root),
-        current_branch=git.current_branch(root),
-        default_branch=git.default_branch(root),
+        head=git.resolve_head(root),
+        current_branch=git.find_current_branch(root),
+        default_branch=git.find_default_branch(root),
         branches=branches,
-        dirty=len(git.dirty(root)),
+        dirty=len(git.list_dirty_paths(root)),
         explanation="",
     )
     return replace(facts, explanation=_explain(facts))
@@ -104,7 +104,7 @@ def _explain(facts: RepositoryFacts) -> str:
     )
 
 
-def _no_repository(folder: Path) -> str:
+def _explain_missing_repository(folder: Path) -> str:
     if not folder.is_dir():
         return "There is no such folder."
     return "This folder is not a git repository. Run `git init` in it and commit what is there."

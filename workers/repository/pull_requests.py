@@ -10,16 +10,22 @@ from contextlib import suppress
 from workers.host import commands
 
 from . import git, landing
-from .landing import Job, LandingError
+from .landing import LandingError, LandingJob
 
-SECONDS = 120.0
-ADDRESS = re.compile(r"https?://\S+")
-QUIET = ("GH_PROMPT_DISABLED=1", "GH_NO_UPDATE_NOTIFIER=1", "NO_PROMPT=1", "NO_COLOR=1", "GLAB_CHECK_UPDATE=false")
-LISTED = {
+TIMEOUT_SECONDS = 120.0
+URL_PATTERN = re.compile(r"https?://\S+")
+QUIET_VARIABLES = (
+    "GH_PROMPT_DISABLED=1",
+    "GH_NO_UPDATE_NOTIFIER=1",
+    "NO_PROMPT=1",
+    "NO_COLOR=1",
+    "GLAB_CHECK_UPDATE=false",
+)
+LIST_COMMANDS = {
     "gh": ("gh", "pr", "list", "--head={branch}", "--base={base}", "--state=open", "--json=url"),
     "glab": ("glab", "mr", "list", "--source-branch={branch}", "--target-branch={base}", "--output=json"),
 }
-OPENED = {
+CREATE_COMMANDS = {
     "gh": ("gh", "pr", "create", "--head={branch}", "--base={base}", "--title={title}", "--body={body}"),
     "glab": (
         *("glab", "mr", "create", "--source-branch={branch}", "--target-branch={base}", "--yes"),
@@ -30,56 +36,58 @@ HOSTS = {"gh": "github", "glab": "gitlab"}
 """What the remote's address says of its forge; where it says nothing, the only program that is there is asked."""
 
 
-def open_request(job: Job, remote: str) -> str | None:
+def open_pull_request(job: LandingJob, remote: str) -> str | None:
     """Open a pull request from the ticket's branch, unless one is open; its address. Raises `LandingError`."""
-    program = _fitting(git.ask(job.repository, "remote", "get-url", "--", remote))
+    program = _choose_program(git.check_output(job.repository, "remote", "get-url", "--", remote))
     facts = {"branch": job.branch, "base": job.base, "title": job.subject}
-    facts["body"] = "\n".join(f"- {subject}" for subject in landing.subjects(job))
-    if address := _known(_ask(job, [word.format(**facts) for word in LISTED[program]])):
+    facts["body"] = "\n".join(f"- {subject}" for subject in landing.list_subjects(job))
+    if address := _parse_first_url(_run_program(job, [word.format(**facts) for word in LIST_COMMANDS[program]])):
         return address
-    return _last_address(_ask(job, [word.format(**facts) for word in OPENED[program]]))
+    return _find_last_url(_run_program(job, [word.format(**facts) for word in CREATE_COMMANDS[program]]))
 
 
-def _fitting(remote: str) -> str:
+def _choose_program(remote: str) -> str:
     present = [program for program in HOSTS if shutil.which(program)]
     if not present:
         raise LandingError("Neither gh nor glab is installed here. Install one and log in, or approve another way.")
-    host = re.split(r"[/:]", landing.without_credentials(remote).split("://")[-1].split("@")[-1])[0].lower()
-    named = [program for program, word in HOSTS.items() if word in host]
-    fitting = [program for program in named or present if program in present]
-    if len(fitting) == 1:
-        return fitting[0]
+    host = re.split(r"[/:]", landing.strip_credentials(remote).split("://")[-1].split("@")[-1])[0].lower()
+    candidates = [program for program, word in HOSTS.items() if word in host]
+    usable = [program for program in candidates or present if program in present]
+    if len(usable) == 1:
+        return usable[0]
     why = (
-        f"needs {named[0]}, which is not installed here" if named else "does not tell whether it is for gh or for glab"
+        f"needs {candidates[0]}, which is not installed here"
+        if candidates
+        else "does not tell whether it is for gh or for glab"
     )
-    raise LandingError(f"The remote {landing.without_credentials(remote)} {why}. Settle that, or approve another way.")
+    raise LandingError(f"The remote {landing.strip_credentials(remote)} {why}. Settle that, or approve another way.")
 
 
-def _ask(job: Job, argv: list[str]) -> str:
+def _run_program(job: LandingJob, argv: list[str]) -> str:
     """What the program prints. It uses the operator's own log-in and asks nothing."""
-    unset = [word for name in git.UNSET for word in ("-u", name)]
-    done = commands.run(["env", *unset, *QUIET, *argv], timeout=SECONDS, cwd=job.repository)
+    unset = [word for name in git.UNSET_VARIABLES for word in ("-u", name)]
+    done = commands.run(["env", *unset, *QUIET_VARIABLES, *argv], timeout=TIMEOUT_SECONDS, cwd=job.repository)
     if done.timed_out:
         raise LandingError(
-            f"The program {argv[0]} did not answer within {SECONDS:g} seconds. Approve again when it does."
+            f"The program {argv[0]} did not answer within {TIMEOUT_SECONDS:g} seconds. Approve again when it does."
         )
     if done.code != 0:
-        said = landing.complaint(done)
+        message = landing.format_error(done)
         raise LandingError(
-            f"The program {argv[0]} did not open a pull request: {said} Settle that with {argv[0]}, then approve again."
+            f"The program {argv[0]} did not open a pull request: {message} Settle that with {argv[0]}, then approve again."
         )
     return done.text
 
 
-def _known(listed: str) -> str | None:
+def _parse_first_url(output: str) -> str | None:
     """The address of the first request of a JSON list."""
     with suppress(ValueError):
-        found = json.loads(listed)
-        first = found[0] if isinstance(found, list) and found else {}
+        requests = json.loads(output)
+        first = requests[0] if isinstance(requests, list) and requests else {}
         return first.get("url") or first.get("web_url")
     return None
 
 
-def _last_address(said: str) -> str | None:
-    found = ADDRESS.findall(said)
-    return str(found[-1]) if found else None
+def _find_last_url(output: str) -> str | None:
+    urls = URL_PATTERN.findall(output)
+    return str(urls[-1]) if urls else None

@@ -18,13 +18,13 @@ from pathlib import Path
 from workers.host import commands
 
 from . import git, workspace_slots, worktrees
-from .workspace_slots import Record, Slot
-from .worktree_cleanup import Uncleanable, clear, unlock
+from .workspace_slots import SlotRecord, WorkspaceSlot
+from .worktree_cleanup import Uncleanable, clean_worktree, remove_locks
 
-SLUG_LENGTH = 40
+MAX_SLUG_LENGTH = 40
 TAIL_BYTES = 4000
-BRANCH = re.compile(r"mc/[A-Za-z0-9][A-Za-z0-9-]*")
-IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9]*-[0-9]+")
+BRANCH_PATTERN = re.compile(r"mc/[A-Za-z0-9][A-Za-z0-9-]*")
+IDENTIFIER_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9]*-[0-9]+")
 
 
 class WorkspaceError(Exception):
@@ -51,7 +51,7 @@ class WorkspaceBusy(WorkspaceError):
     """The ticket's own slot is being prepared by another process at this moment."""
 
 
-class Unusable(WorkspaceError):
+class UnusableSlot(WorkspaceError):
     """This slot cannot be had; another one may."""
 
 
@@ -86,20 +86,20 @@ class _Source:
     base_branch: str
     start: str
 
-    def workspace(self, path: Path, *, reused: bool, resumed: bool, saved: str | None) -> Workspace:
-        base = git.merge_base(path, "HEAD", self.start) or self.start
-        return Workspace(path, self.repository, self.branch, base, self.base_branch, reused, resumed, saved)
+    def workspace(self, path: Path, *, reused: bool, resumed: bool, saved_ref: str | None) -> Workspace:
+        base = git.find_merge_base(path, "HEAD", self.start) or self.start
+        return Workspace(path, self.repository, self.branch, base, self.base_branch, reused, resumed, saved_ref)
 
 
 def slugify(title: str) -> str:
     """A title as part of a branch name: lower-case ASCII letters, digits and single hyphens; may be empty."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_LENGTH].strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_SLUG_LENGTH].strip("-")
 
 
-def branch_name(identifier: str, title: str) -> str:
+def format_branch_name(identifier: str, title: str) -> str:
     """The branch of a ticket: `mc/MC-3-add-a-door`, or `mc/MC-3` for a title without any ASCII letter."""
-    return f"mc/{_identifier(identifier)}-{slugify(title)}".rstrip("-")
+    return f"mc/{_validate_identifier(identifier)}-{slugify(title)}".rstrip("-")
 
 
 def acquire(project: Path, base_branch: str, branch: str, pool: Path, limit: int, holder: str) -> Workspace:
@@ -113,19 +113,19 @@ def acquire(project: Path, base_branch: str, branch: str, pool: Path, limit: int
     The project's own folder is not touched. The slot is held by `holder` (a run), whatever becomes of this
     process, until `release` or until the same branch is acquired again. Raises `WorkspaceError`.
     """
-    if not BRANCH.fullmatch(branch):
+    if not BRANCH_PATTERN.fullmatch(branch):
         raise ValueError(f"not a ticket's branch: {branch!r}")
     try:
-        source = _source(project, base_branch, branch)
+        source = _find_source(project, base_branch, branch)
         pool.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _take(source, pool, limit, holder)
+        return _take_slot(source, pool, limit, holder)
     except git.GitError as error:
         raise WorkspaceError(str(error)) from error
 
 
-def scratch(folder: Path, identifier: str) -> Workspace:
+def make_scratch_folder(folder: Path, identifier: str) -> Workspace:
     """An empty folder of its own for a ticket without a project; the same one again when it resumes."""
-    path = folder / _identifier(identifier)
+    path = folder / _validate_identifier(identifier)
     there = path.exists()
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Workspace(path, None, None, None, None, reused=there, resumed=there)
@@ -136,28 +136,28 @@ def release(path: Path, holder: str) -> None:
 
     Does nothing when somebody else holds the slot by now, so a late release of an earlier run harms nobody.
     """
-    slot = Slot(path)
+    slot = WorkspaceSlot(path)
     with slot.locked() as mine:
         record = slot.read()
         if mine and record.state == "held" and record.holder == holder:
-            slot.write(Record("free", record.branch))
+            slot.write(SlotRecord("free", record.branch))
 
 
-def held(pool: Path) -> dict[Path, str | None]:
+def list_held_slots(pool: Path) -> dict[Path, str | None]:
     """The slots in use and who holds them, None where the record cannot be read."""
-    records = {slot.path: slot.read() for slot in workspace_slots.existing(pool)}
+    records = {slot.path: slot.read() for slot in workspace_slots.list_existing(pool)}
     return {path: record.holder for path, record in records.items() if record.state == "held"}
 
 
 def prune(project: Path, base_branch: str, pool: Path) -> list[Path]:
     """Remove the free slots that are clean and whose branch is merged into the base; branches stay."""
-    removed = []
-    for slot in workspace_slots.existing(pool):
+    paths = []
+    for slot in workspace_slots.list_existing(pool):
         with slot.locked() as mine:
-            if mine and slot.read().state == "free" and _is_spent(slot.path, base_branch):
-                _dismantle(project, slot)
-                removed.append(slot.path)
-    return removed
+            if mine and slot.read().state == "free" and _is_disposable(slot.path, base_branch):
+                _remove_slot(project, slot)
+                paths.append(slot.path)
+    return paths
 
 
 def discard(project: Path, path: Path) -> str | None:
@@ -165,19 +165,19 @@ def discard(project: Path, path: Path) -> str | None:
 
     The branch stays; ignored files go. Raises `WorkspaceBusy` for a slot in use.
     """
-    slot = Slot(path)
+    slot = WorkspaceSlot(path)
     with slot.locked() as mine:
         if not mine or slot.read().state == "held":
             raise WorkspaceBusy(f"{path.name} is in use")
         try:
-            saved = clear(path)
-            _dismantle(project, slot)
+            saved_ref = clean_worktree(path)
+            _remove_slot(project, slot)
         except (git.GitError, Uncleanable) as error:
             raise WorkspaceError(str(error)) from error
-    return saved
+    return saved_ref
 
 
-def set_up(path: Path, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
+def run_set_up(path: Path, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
     """Run the project's set-up command in a workspace; `SetUpFailed` says why and how its output ended."""
     try:
         done = commands.run(argv, timeout=timeout, cwd=path, env=env)
@@ -189,22 +189,22 @@ def set_up(path: Path, argv: Sequence[str], env: Mapping[str, str], timeout: flo
         raise SetUpFailed(f"{shlex.join(argv)} {reason}:\n{tail}")
 
 
-def _source(project: Path, base_branch: str, branch: str) -> _Source:
+def _find_source(project: Path, base_branch: str, branch: str) -> _Source:
     if not git.is_repository(project):
         raise NotARepository(f"{project} is not a git repository")
-    repository = git.top(project)
-    start = git.tip(repository, base_branch)
+    repository = git.find_root(project)
+    start = git.resolve_branch(repository, base_branch)
     if start:
         return _Source(repository, branch, base_branch, start)
-    if not git.branches(repository):
+    if not git.list_branches(repository):
         raise NoCommits(f"{project} has no commits yet: make a first one, so that there is something to start from")
     raise UnknownBase(f"{project} has no branch {base_branch}")
 
 
-def _take(source: _Source, pool: Path, limit: int, holder: str) -> Workspace:
+def _take_slot(source: _Source, pool: Path, limit: int, holder: str) -> Workspace:
     """The first slot that can be had; each is judged again once its lock is taken."""
     unusable = []
-    for slot in _candidates(pool, source.branch, limit):
+    for slot in _list_candidates(pool, source.branch, limit):
         with slot.locked() as mine:
             record = slot.read()
             own = record.branch == source.branch
@@ -213,93 +213,97 @@ def _take(source: _Source, pool: Path, limit: int, holder: str) -> Workspace:
             if not mine or (record.state == "held" and not own):
                 continue
             try:
-                return _prepare(slot, record, source, holder)
-            except Unusable as error:
+                return _prepare_slot(slot, record, source, holder)
+            except UnusableSlot as error:
                 unusable.append(str(error))
     raise PoolFull("; ".join([f"no slot of {pool.name} is free (limit {limit})", *unusable]))
 
 
-def _candidates(pool: Path, branch: str, limit: int) -> list[Slot]:
+def _list_candidates(pool: Path, branch: str, limit: int) -> list[WorkspaceSlot]:
     """Slots worth trying, best first: the ticket's own, clean ones, new ones, those with work to be saved."""
-    present, absent = workspace_slots.existing(pool), workspace_slots.absent(pool, limit)
+    present, absent = workspace_slots.list_existing(pool), workspace_slots.list_absent(pool, limit)
     own = [slot for slot in present + absent if slot.read().branch == branch]
     free = [slot for slot in present if slot not in own and slot.read().state != "held"]
     clean = [slot for slot in free if _is_clean(slot.path)]
     return own + clean + [slot for slot in absent if slot not in own] + [s for s in free if s not in clean]
 
 
-def _prepare(slot: Slot, record: Record, source: _Source, holder: str) -> Workspace:
+def _prepare_slot(slot: WorkspaceSlot, record: SlotRecord, source: _Source, holder: str) -> Workspace:
     """Make a locked slot hold the branch. Until it is written down as held, a crash leaves it to the next
     taker.
     """
-    path, there = slot.path, _is_there(slot.path, source.repository)
-    settled = record.branch == source.branch and record.state != "preparing"
-    resumed = there and settled and git.current_branch(path) == source.branch
-    saved = None
+    path, there = slot.path, _is_worktree(slot.path, source.repository)
+    is_prepared = record.branch == source.branch and record.state != "preparing"
+    resumed = there and is_prepared and git.find_current_branch(path) == source.branch
+    saved_ref = None
     if resumed:
-        unlock(path)
+        remove_locks(path)
     else:
-        slot.write(Record("preparing", record.branch))
+        slot.write(SlotRecord("preparing", record.branch))
         if there:
-            saved = _clear_or_restore(slot, record)
-        slot.write(Record("preparing", source.branch))
+            saved_ref = _clear_or_restore(slot, record)
+        slot.write(SlotRecord("preparing", source.branch))
         _check_out(source, path, there)
-    slot.write(Record("held", source.branch, holder))
-    return source.workspace(path, reused=there, resumed=resumed, saved=saved)
+    slot.write(SlotRecord("held", source.branch, holder))
+    return source.workspace(path, reused=there, resumed=resumed, saved_ref=saved_ref)
 
 
-def _is_there(path: Path, repository: Path) -> bool:
+def _is_worktree(path: Path, repository: Path) -> bool:
     """Whether the slot is a worktree of this repository. Something else in its place is never touched."""
     if not path.exists():
         return False
     if not any(path.iterdir()):
         path.rmdir()
         return False
-    if not git.is_repository(path) or git.top(path) != path.resolve():
-        raise Unusable(f"{path.name} is not a worktree")
-    if git.common_dir(path) != git.common_dir(repository):
-        raise Unusable(f"{path.name} belongs to another repository")
+    if not git.is_repository(path) or git.find_root(path) != path.resolve():
+        raise UnusableSlot(f"{path.name} is not a worktree")
+    if git.find_common_dir(path) != git.find_common_dir(repository):
+        raise UnusableSlot(f"{path.name} belongs to another repository")
     return True
 
 
-def _clear_or_restore(slot: Slot, record: Record) -> str | None:
+def _clear_or_restore(slot: WorkspaceSlot, record: SlotRecord) -> str | None:
     try:
-        return clear(slot.path)
+        return clean_worktree(slot.path)
     except (git.GitError, Uncleanable) as error:
         slot.write(record)
-        raise Unusable(f"{slot.path.name} cannot be cleaned: {error}") from error
+        raise UnusableSlot(f"{slot.path.name} cannot be cleaned: {error}") from error
 
 
 def _check_out(source: _Source, path: Path, there: bool) -> None:
     """Put the branch into the slot; made at the base if it is new."""
-    known = git.branch_exists(source.repository, source.branch)
-    made = () if known else ("--no-track", "-b", source.branch)
-    at = source.branch if known else source.start
+    is_existing = git.has_branch(source.repository, source.branch)
+    branch_options = () if is_existing else ("--no-track", "-b", source.branch)
+    at = source.branch if is_existing else source.start
     if there:
-        git.ask(path, "checkout", "--quiet", "--force", *made, at, "--", timeout=git.CHECKOUT_SECONDS)
+        git.check_output(
+            path, "checkout", "--quiet", "--force", *branch_options, at, "--", timeout=git.CHECKOUT_SECONDS
+        )
         return
-    worktrees.unregister(source.repository, path)
-    git.ask(source.repository, "worktree", "add", "--quiet", *made, str(path), at, timeout=git.CHECKOUT_SECONDS)
+    worktrees.remove_worktree(source.repository, path)
+    git.check_output(
+        source.repository, "worktree", "add", "--quiet", *branch_options, str(path), at, timeout=git.CHECKOUT_SECONDS
+    )
 
 
-def _dismantle(project: Path, slot: Slot) -> None:
-    worktrees.unregister(project, slot.path)
+def _remove_slot(project: Path, slot: WorkspaceSlot) -> None:
+    worktrees.remove_worktree(project, slot.path)
     slot.forget()
 
 
 def _is_clean(path: Path) -> bool:
     try:
-        return not git.dirty(path)
+        return not git.list_dirty_paths(path)
     except git.GitError:
         return False
 
 
-def _is_spent(path: Path, base_branch: str) -> bool:
+def _is_disposable(path: Path, base_branch: str) -> bool:
     """Whether nothing in the slot is worth keeping: no uncommitted work, all commits in the base."""
     return _is_clean(path) and git.is_merged(path, "HEAD", f"refs/heads/{base_branch}")
 
 
-def _identifier(identifier: str) -> str:
-    if not IDENTIFIER.fullmatch(identifier):
+def _validate_identifier(identifier: str) -> str:
+    if not IDENTIFIER_PATTERN.fullmatch(identifier):
         raise ValueError(f"not a ticket's identifier: {identifier!r}")
     return identifier

@@ -19,49 +19,49 @@ from typing import Literal, get_args
 
 from workers.host import files
 
-State = Literal["free", "preparing", "held"]
-FOLDER = re.compile(r"pool-([1-9][0-9]{0,3})")
+SlotState = Literal["free", "preparing", "held"]
+FOLDER_PATTERN = re.compile(r"pool-([1-9][0-9]{0,3})")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SlotRecord:
     """`preparing` with a free lock means that whoever prepared the slot has died; the slot is then free."""
 
-    state: State
+    state: SlotState
     branch: str | None
     holder: str | None = None
 
 
-FREE = Record("free", None)
-UNREADABLE = Record("held", None)
+FREE_RECORD = SlotRecord("free", None)
+UNREADABLE_RECORD = SlotRecord("held", None)
 """Counts as held: nothing may be taken away on a guess."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class WorkspaceSlot:
     """One place of a pool; `path` is the worktree, which need not exist yet."""
 
     path: Path
 
-    def read(self) -> Record:
+    def read(self) -> SlotRecord:
         try:
-            record = Record(**json.loads(self._beside(".json").read_bytes()))
+            record = SlotRecord(**json.loads(self._build_path(".json").read_bytes()))
         except FileNotFoundError:
-            return FREE
+            return FREE_RECORD
         except (OSError, ValueError, TypeError):
-            return UNREADABLE
-        return record if record.state in get_args(State) else UNREADABLE
+            return UNREADABLE_RECORD
+        return record if record.state in get_args(SlotState) else UNREADABLE_RECORD
 
-    def write(self, record: Record) -> None:
-        files.replace(self._beside(".json"), json.dumps(asdict(record)).encode())
+    def write(self, record: SlotRecord) -> None:
+        files.replace(self._build_path(".json"), json.dumps(asdict(record)).encode())
 
     def forget(self) -> None:
-        self._beside(".json").unlink(missing_ok=True)
+        self._build_path(".json").unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """Take the slot's lock if nobody else has it; the lock ends with the block, or with the process."""
-        handle = os.open(self._beside(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(self._build_path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -71,17 +71,17 @@ class Slot:
         finally:
             os.close(handle)
 
-    def _beside(self, suffix: str) -> Path:
+    def _build_path(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)
 
 
-def existing(pool: Path) -> list[Slot]:
+def list_existing(pool: Path) -> list[WorkspaceSlot]:
     """The slots of a pool that have a folder, in order of their number."""
-    folders = [entry for entry in pool.glob("pool-*") if FOLDER.fullmatch(entry.name)]
-    return [Slot(folder) for folder in sorted(folders, key=lambda folder: int(folder.name[5:]))]
+    folders = [entry for entry in pool.glob("pool-*") if FOLDER_PATTERN.fullmatch(entry.name)]
+    return [WorkspaceSlot(folder) for folder in sorted(folders, key=lambda folder: int(folder.name[5:]))]
 
 
-def absent(pool: Path, limit: int) -> list[Slot]:
+def list_absent(pool: Path, limit: int) -> list[WorkspaceSlot]:
     """The slots that may still be created in a pool of at most `limit` slots."""
-    numbered = [Slot(pool / f"pool-{number}") for number in range(1, limit + 1)]
+    numbered = [WorkspaceSlot(pool / f"pool-{number}") for number in range(1, limit + 1)]
     return [slot for slot in numbered if not slot.path.exists()]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from . import git
 
-SAVER = {
+SAVE_IDENTITY = {
     "GIT_AUTHOR_NAME": "Mission Control",
     "GIT_AUTHOR_EMAIL": "mission-control@localhost",
     "GIT_COMMITTER_NAME": "Mission Control",
     "GIT_COMMITTER_EMAIL": "mission-control@localhost",
 }
-UNFINISHED = {
+UNFINISHED_OPERATIONS = {
     "rebase-merge": ("rebase", "--quit"),
     "rebase-apply": ("am", "--quit"),
     "BISECT_LOG": ("bisect", "reset"),
@@ -27,50 +27,50 @@ class Uncleanable(Exception):
     """The worktree holds something that can neither be saved nor removed, such as a repository of its own."""
 
 
-def clear(path: Path) -> str | None:
+def clean_worktree(path: Path) -> str | None:
     """Save what is uncommitted, then drop it; ignored files stay. Returns the ref it is saved under."""
-    unlock(path)
-    saved = _save(path)
-    git.ask(path, "reset", "--quiet", "--hard", timeout=git.CHECKOUT_SECONDS)
-    git.ask(path, "clean", "--quiet", "-f", "-d", timeout=git.CHECKOUT_SECONDS)
-    private = git.git_dir(path)
-    for trace, command in UNFINISHED.items():
+    remove_locks(path)
+    saved_ref = _save_work(path)
+    git.check_output(path, "reset", "--quiet", "--hard", timeout=git.CHECKOUT_SECONDS)
+    git.check_output(path, "clean", "--quiet", "-f", "-d", timeout=git.CHECKOUT_SECONDS)
+    private = git.find_git_dir(path)
+    for trace, command in UNFINISHED_OPERATIONS.items():
         if (private / trace).exists():
             git.run(path, *command)
-    if left := git.dirty(path, limit=5):
+    if left := git.list_dirty_paths(path, limit=5):
         raise Uncleanable(f"{', '.join(left)} can neither be saved nor removed (a repository in it?)")
-    return saved
+    return saved_ref
 
 
-def unlock(path: Path) -> None:
+def remove_locks(path: Path) -> None:
     """Remove the locks of a git that was killed here; nobody may be working in the worktree."""
     for name in STALE_LOCKS:
-        (git.git_dir(path) / name).unlink(missing_ok=True)
+        (git.find_git_dir(path) / name).unlink(missing_ok=True)
 
 
-def _save(path: Path) -> str | None:
+def _save_work(path: Path) -> str | None:
     """Keep uncommitted work, and commits that are on no branch, under a ref of their own."""
-    head, branch = git.ask(path, "rev-parse", "HEAD"), git.current_branch(path)
-    if git.dirty(path):
-        commit = _snapshot(path, head, branch or "a detached HEAD")
-    elif branch or git.ask(path, "for-each-ref", "--count=1", f"--contains={head}"):
+    head, branch = git.check_output(path, "rev-parse", "HEAD"), git.find_current_branch(path)
+    if git.list_dirty_paths(path):
+        commit = _commit_snapshot(path, head, branch or "a detached HEAD")
+    elif branch or git.check_output(path, "for-each-ref", "--count=1", f"--contains={head}"):
         return None
     else:
         commit = head
     ref = f"refs/mc/saved/{branch or 'detached'}/{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
-    git.ask(path, "update-ref", ref, commit)
+    git.check_output(path, "update-ref", ref, commit)
     return ref
 
 
-def _snapshot(path: Path, head: str, whose: str) -> str:
+def _commit_snapshot(path: Path, head: str, branch_label: str) -> str:
     """A commit of the whole work tree as it is, untracked files included, made beside the slot's own index."""
-    index = git.git_dir(path) / "mc-saved.index"
-    aside = {**SAVER, "GIT_INDEX_FILE": str(index)}
+    index = git.find_git_dir(path) / "mc-saved.index"
+    aside = {**SAVE_IDENTITY, "GIT_INDEX_FILE": str(index)}
     try:
-        git.ask(path, "read-tree", head, variables=aside)
-        git.ask(path, "add", "--all", variables=aside, timeout=git.CHECKOUT_SECONDS)
-        tree = git.ask(path, "write-tree", variables=aside)
-        message = f"Uncommitted work of {whose}"
-        return git.ask(path, "commit-tree", tree, "-p", head, "-m", message, variables=aside)
+        git.check_output(path, "read-tree", head, variables=aside)
+        git.check_output(path, "add", "--all", variables=aside, timeout=git.CHECKOUT_SECONDS)
+        tree = git.check_output(path, "write-tree", variables=aside)
+        message = f"Uncommitted work of {branch_label}"
+        return git.check_output(path, "commit-tree", tree, "-p", head, "-m", message, variables=aside)
     finally:
         index.unlink(missing_ok=True)

@@ -14,10 +14,10 @@ from typing import IO, cast
 
 from workers.host import processes
 
-CHUNK = 65536
+CHUNK_BYTES = 65536
 
 
-class Child:
+class AgentProcess:
     """A started program. `stdout` and `stderr` are given chunks as they come; `ended` is called once, at its exit.
 
     Raises OSError when the program cannot be started.
@@ -70,7 +70,7 @@ class Child:
             self._flush()
 
     def send(self, signum: signal.Signals) -> None:
-        processes.send(self.identity, signum)
+        processes.send_signal(self.identity, signum)
 
     def settle(self) -> int:
         """After its exit: read what is left in the pipes, close everything and return the exit code.
@@ -81,7 +81,7 @@ class Child:
         for handle in list(self._readers):
             while self._read(handle):
                 pass
-            self._drop(handle)
+            self._close_reader(handle)
         self._unregister(self._stdin.fileno() if not self._stdin.closed else -1)
         self._unregister(self._exit)
         os.close(self._exit)
@@ -95,16 +95,16 @@ class Child:
         if handle not in self._readers:
             return False
         try:
-            chunk = os.read(handle, CHUNK)
+            chunk = os.read(handle, CHUNK_BYTES)
         except BlockingIOError:
             return False
         if chunk:
             self._readers[handle](chunk)
         else:
-            self._drop(handle)
+            self._close_reader(handle)
         return bool(chunk)
 
-    def _drop(self, handle: int) -> None:
+    def _close_reader(self, handle: int) -> None:
         self._readers.pop(handle, None)
         self._unregister(handle)
 
@@ -117,8 +117,8 @@ class Child:
         handle = self._stdin.fileno()
         try:
             while self._unwritten:
-                written = os.write(handle, self._unwritten[0])
-                self._unwritten[0] = self._unwritten[0][written:]
+                count = os.write(handle, self._unwritten[0])
+                self._unwritten[0] = self._unwritten[0][count:]
                 if not self._unwritten[0]:
                     self._unwritten.popleft()
         except BlockingIOError:

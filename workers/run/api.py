@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-ANSWER_BYTES = 4 * 1024 * 1024
-JSON = "application/json"
-NDJSON = "application/x-ndjson"
-STALE = frozenset({401, 409})
+MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+JSON_TYPE = "application/json"
+NDJSON_TYPE = "application/x-ndjson"
+STALE_STATUSES = frozenset({401, 409})
 """Statuses of a server that does not take this run's word any more: there is no use in trying again."""
 
 
@@ -25,7 +25,7 @@ class Unreachable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """An HTTP status and the decoded JSON object (empty where the body was none)."""
 
     status: int
@@ -33,21 +33,21 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class ApiClient:
     """The server at `base` (such as `http://127.0.0.1:3001`), spoken to with a run's bearer token."""
 
     base: str
     token: str
     timeout: float = 10.0
 
-    def post(self, path: str, body: bytes, kind: str = JSON) -> Answer:
+    def post(self, path: str, body: bytes, kind: str = JSON_TYPE) -> ApiResponse:
         """POST `body` to `/api/v1` + `path`; raises `Unreachable` after `timeout` seconds."""
         try:
-            return _answer(self._exchange(self._request(path, body, kind)))
+            return _parse_response(self._exchange(self._build_request(path, body, kind)))
         except (OSError, ValueError) as error:
             raise Unreachable(f"{self.base}: {error}") from error
 
-    def _request(self, path: str, body: bytes, kind: str) -> bytes:
+    def _build_request(self, path: str, body: bytes, kind: str) -> bytes:
         head = (
             f"POST {urlsplit(self.base).path.rstrip('/')}/api/v1{path} HTTP/1.0",
             f"Host: {urlsplit(self.base).netloc}",
@@ -62,18 +62,18 @@ class Api:
     def _exchange(self, request: bytes) -> bytes:
         """Everything the server answers before it closes the connection."""
         deadline = time.monotonic() + self.timeout
-        received = bytearray()
-        with self._connected() as connection:
+        response = bytearray()
+        with self._open_connection() as connection:
             connection.sendall(request)
-            while len(received) <= ANSWER_BYTES:
+            while len(response) <= MAX_RESPONSE_BYTES:
                 connection.settimeout(max(0.01, deadline - time.monotonic()))
                 chunk = connection.recv(65536)
                 if not chunk:
                     break
-                received += chunk
-        return bytes(received)
+                response += chunk
+        return bytes(response)
 
-    def _connected(self) -> socket.socket:
+    def _open_connection(self) -> socket.socket:
         place = urlsplit(self.base)
         secure = place.scheme == "https"
         address = (place.hostname or "", place.port or (443 if secure else 80))
@@ -85,9 +85,9 @@ class Api:
         return ssl.create_default_context().wrap_socket(connection, server_hostname=address[0])
 
 
-def _answer(received: bytes) -> Answer:
+def _parse_response(response: bytes) -> ApiResponse:
     """The status line, and the body if it is a JSON object; ValueError for anything but HTTP."""
-    head, separator, body = received.partition(b"\r\n\r\n")
+    head, separator, body = response.partition(b"\r\n\r\n")
     words = head.split(None, 2)
     if not separator or not words[0].startswith(b"HTTP/"):
         raise ValueError("the answer is not HTTP, or was cut off")
@@ -95,4 +95,4 @@ def _answer(received: bytes) -> Answer:
         data = json.loads(body)
     except ValueError:
         data = None
-    return Answer(int(words[1]), data if isinstance(data, dict) else {})
+    return ApiResponse(int(words[1]), data if isinstance(data, dict) else {})

@@ -15,19 +15,19 @@ from pathlib import Path
 
 from workers.host.tmux import PANE_ID, SESSION_NAME, Pane, Tmux, TmuxError
 
-CHUNK = 64 << 10
+CHUNK_BYTES = 64 << 10
 LEAVE_SECONDS = 2.0
-LARGEST = 500
+MAX_SIZE = 500
 """Columns or lines that anybody may ask for."""
 
 
-def pane_of(tmux: Tmux, session: str, target: str | None) -> Pane | None:
+def find_pane(tmux: Tmux, session: str, target: str | None) -> Pane | None:
     """The pane of a session, if tmux has it; `target` is its id or the session's name, as the start of its run told it.
 
     Ids begin anew with every tmux server, so a pane counts only within its session.
     """
     try:
-        panes = [pane for pane in tmux.panes() if pane.session == session]
+        panes = [pane for pane in tmux.list_panes() if pane.session == session]
     except TmuxError:
         return None
     if target and PANE_ID.fullmatch(target):
@@ -35,7 +35,7 @@ def pane_of(tmux: Tmux, session: str, target: str | None) -> Pane | None:
     return panes[0] if panes else None
 
 
-def attach_argv(tmux: Tmux, session: str, *, write: bool, status: bool = False) -> list[str]:
+def build_attach_argv(tmux: Tmux, session: str, *, write: bool, status: bool = False) -> list[str]:
     """The command line of a client that shows a session; without `write` it changes nothing, not even the size."""
     if not SESSION_NAME.fullmatch(session):
         raise ValueError(f"not a session name: {session!r}")
@@ -44,7 +44,7 @@ def attach_argv(tmux: Tmux, session: str, *, write: bool, status: bool = False) 
     return tmux.argv(*bar, "attach-session", *([] if write else ["-r"]), *target)
 
 
-class Console:
+class ConsoleClient:
     """One client of tmux. `close()` ends it, however it came to that."""
 
     def __init__(self, tmux: Tmux, session: str, size: tuple[int, int], *, write: bool) -> None:
@@ -54,7 +54,7 @@ class Console:
         try:
             self._set_size(*size)
             self._client = subprocess.Popen(
-                attach_argv(tmux, session, write=write),
+                build_attach_argv(tmux, session, write=write),
                 stdin=inner,
                 stdout=inner,
                 stderr=inner,
@@ -78,7 +78,7 @@ class Console:
         if not ready:
             return b""
         try:
-            return os.read(self._terminal, CHUNK) or None
+            return os.read(self._terminal, CHUNK_BYTES) or None
         except OSError:  # the client has closed its side
             return None
 
@@ -106,5 +106,5 @@ class Console:
                 os.close(self._terminal)
 
     def _set_size(self, columns: int, lines: int) -> None:
-        limited = (max(1, min(number, LARGEST)) for number in (lines, columns))
+        limited = (max(1, min(number, MAX_SIZE)) for number in (lines, columns))
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *limited, 0, 0))

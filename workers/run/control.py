@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .api import STALE, Api, Unreachable
+from .api import STALE_STATUSES, ApiClient, Unreachable
 
 BEAT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopOrder:
     """The run has to end. `code` is the server's word for why, or `stale` when it does not know the run any more."""
 
     reason: str
@@ -36,7 +36,7 @@ class Stop:
 class Orders:
     """One heartbeat's answer. Messages and answers are repeated until their receipts have arrived."""
 
-    stop: Stop | None = None
+    stop: StopOrder | None = None
     messages: tuple[Mapping[str, Any], ...] = ()
     answers: tuple[Mapping[str, Any], ...] = ()
     interrupt: str | None = None
@@ -52,7 +52,7 @@ class Mailbox:
     def fileno(self) -> int:
         return self._bell
 
-    def put(self, orders: Orders) -> None:
+    def add(self, orders: Orders) -> None:
         self._mail.append(orders)
         os.eventfd_write(self._bell, 1)
 
@@ -63,11 +63,11 @@ class Mailbox:
         return [self._mail.popleft() for _ in range(len(self._mail))]
 
 
-class Control(threading.Thread):
+class HeartbeatThread(threading.Thread):
     """Beats until closed; `status` gives a heartbeat's body, answers go into `mailbox`."""
 
     def __init__(
-        self, api: Api, run_id: int, place: Path, status: Callable[[], Mapping[str, Any]], mailbox: Mailbox
+        self, api: ApiClient, run_id: int, place: Path, status: Callable[[], Mapping[str, Any]], mailbox: Mailbox
     ) -> None:
         super().__init__(name="control", daemon=True)
         self._api = api
@@ -83,11 +83,11 @@ class Control(threading.Thread):
     def run(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._nudge, selectors.EVENT_READ, lambda: os.eventfd_read(self._nudge))
-            hints = _listen(self._place)
+            hints = _open_socket(self._place)
             if hints:
                 selector.register(hints, selectors.EVENT_READ, lambda: hints.recv(512))
             while not self._closed:
-                self._beat()
+                self._send_heartbeat()
                 for key, _ in selector.select(BEAT_SECONDS):
                     key.data()
         if hints:
@@ -106,42 +106,42 @@ class Control(threading.Thread):
         os.eventfd_write(self._nudge, 1)
         self.join(self._api.timeout)
 
-    def _beat(self) -> None:
-        asked = self.asked
+    def _send_heartbeat(self) -> None:
+        beat_number = self.asked
         with suppress(Unreachable):
             answer = self._api.post(self._path, json.dumps(self._status()).encode())
             if answer.status == 200:
-                self._mailbox.put(orders(answer.data))
-            elif answer.status in STALE:
-                self._mailbox.put(Orders(Stop(f"The server refused this run ({answer.status}).", "stale")))
-        self.answered = asked
+                self._mailbox.add(parse_orders(answer.data))
+            elif answer.status in STALE_STATUSES:
+                self._mailbox.add(Orders(StopOrder(f"The server refused this run ({answer.status}).", "stale")))
+        self.answered = beat_number
         os.eventfd_write(self._mailbox.fileno(), 1)
 
 
-def orders(data: Mapping[str, Any]) -> Orders:
+def parse_orders(data: Mapping[str, Any]) -> Orders:
     """A heartbeat's answer; what is not understood is left out."""
     interrupt = data.get("interrupt")
     return Orders(
-        stop=_stop(data.get("stop")),
-        messages=tuple(each for each in _objects(data.get("messages")) if each.get("uuid")),
-        answers=tuple(each for each in _objects(data.get("answers")) if each.get("request")),
+        stop=_parse_stop(data.get("stop")),
+        messages=tuple(item for item in _list_objects(data.get("messages")) if item.get("uuid")),
+        answers=tuple(item for item in _list_objects(data.get("answers")) if item.get("request")),
         interrupt=str(interrupt["uuid"]) if isinstance(interrupt, dict) and interrupt.get("uuid") else None,
     )
 
 
-def _stop(data: object) -> Stop | None:
+def _parse_stop(data: object) -> StopOrder | None:
     if not isinstance(data, dict):
         return None
     grace = data.get("grace_seconds")
     seconds = float(grace) if isinstance(grace, int | float) else None
-    return Stop(str(data.get("reason") or "The run was stopped."), str(data.get("code") or "operator"), seconds)
+    return StopOrder(str(data.get("reason") or "The run was stopped."), str(data.get("code") or "operator"), seconds)
 
 
-def _objects(data: object) -> list[Mapping[str, Any]]:
-    return [each for each in data if isinstance(each, dict)] if isinstance(data, list) else []
+def _list_objects(data: object) -> list[Mapping[str, Any]]:
+    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
 
 
-def _listen(place: Path) -> socket.socket | None:
+def _open_socket(place: Path) -> socket.socket | None:
     """The run's own socket; None where it cannot be had, as the heartbeat is enough."""
     hints = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any, Protocol
 
-from workers.contract.agent_events import FAILURES, plain
+from workers.contract.agent_events import FAILURES, strip_controls
 from workers.contract.spec import RunSpec
 
-from .spool import CURRENT
+from .spool import CURRENT_FILE
 
-TAIL_CHARACTERS = 6000
+MAX_TAIL_LENGTH = 6000
 
 _DECORATION = re.compile("[\u2500-\u259f\u2800-\u28ff\u25d0-\u25d3\u2722-\u274b\u23bf\u23f5\u2190-\u21ff]+")
 """Box drawing, block elements, braille and quarter-circle spinners, star spinners, prompts' arrows."""
 _FOOTER = re.compile(r"(esc to interrupt|ctrl\+\w to |shift\+tab to cycle|\? for shortcuts)", re.IGNORECASE)
 
 
-class Reason(Protocol):
+class FailureDetails(Protocol):
     """Why a run failed: a class of `vocabulary.FAILURES` and a message."""
 
     @property
@@ -28,7 +28,7 @@ class Reason(Protocol):
     def retry_at(self) -> str | None: ...
 
 
-def record(spec: RunSpec, status: str, summary: str, reason: Reason | None) -> dict[str, Any]:
+def build_record(spec: RunSpec, status: str, summary: str, reason: FailureDetails | None) -> dict[str, Any]:
     """What the wrapper knows for a RUNTIME TERMINAL STATE comment; whether and when to retry is the server's to say.
 
     {status, summary, root_cause, stop_condition, artifacts: [text]}
@@ -42,17 +42,17 @@ def record(spec: RunSpec, status: str, summary: str, reason: Reason | None) -> d
         "artifacts": [
             f"ticket:{spec.identifier}",
             f"pane_log:runs/{spec.run_id}/{spec.pane_log}",
-            f"transcript:runs/{spec.run_id}/{CURRENT}",
+            f"transcript:runs/{spec.run_id}/{CURRENT_FILE}",
         ],
     }
 
 
-def sweep(text: str, limit: int = TAIL_CHARACTERS) -> str | None:
+def extract_tail(text: str, limit: int = MAX_TAIL_LENGTH) -> str | None:
     """The last substantive text of a transcript or screen: no decoration, redraws, footers. None for nothing."""
-    kept: list[str] = []
-    for line in plain(text).splitlines():
+    lines: list[str] = []
+    for line in strip_controls(text).splitlines():
         clean = _DECORATION.sub(" ", line).rstrip()
-        redrawn = clean.strip() == (kept[-1].strip() if kept else "")
+        redrawn = clean.strip() == (lines[-1].strip() if lines else "")
         if not redrawn and not _FOOTER.search(clean):
-            kept.append(clean)
-    return "\n".join(kept).strip()[-limit:] or None
+            lines.append(clean)
+    return "\n".join(lines).strip()[-limit:] or None

@@ -9,10 +9,10 @@ from pathlib import Path
 from workers.contract import spec as specs
 from workers.contract.spec import PROMPT, RunSpec
 from workers.host import files
-from workers.host.private_dirs import make_private
+from workers.host.private_dirs import make_private_dir
 from workers.host.tmux import Tmux, TmuxError
 
-from .lock import REVOKED, LockHeld, locked, was_started
+from .lock import REVOKED_FILE, LockHeld, hold_lock, was_started
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,14 +21,14 @@ class NotStarted(Exception):
     """The run's wrapper was not started and never will be: the ticket may be given back."""
 
 
-def write(run_dir: Path, spec: RunSpec, prompt: str) -> None:
+def write_run_dir(run_dir: Path, spec: RunSpec, prompt: str) -> None:
     """Make the run directory (0700) with `prompt.md` and `spec.json` (0600); FileExistsError when it has them."""
-    make_private(run_dir)
+    make_private_dir(run_dir)
     files.create(run_dir / PROMPT, prompt.encode())
-    specs.write(run_dir, spec)
+    specs.write_spec(run_dir, spec)
 
 
-def start(tmux: Tmux, run_dir: Path, spec: RunSpec, prefix: Sequence[str] = ()) -> str | None:
+def start_wrapper(tmux: Tmux, run_dir: Path, spec: RunSpec, prefix: Sequence[str] = ()) -> str | None:
     """Start the wrapper in a session `mc-<identifier>`; the pane's id, None when it runs but tmux did not say where.
 
     `prefix` is a command line before the wrapper's own, such as `systemd-run --scope`. Raises `NotStarted`, and only
@@ -39,16 +39,16 @@ def start(tmux: Tmux, run_dir: Path, spec: RunSpec, prefix: Sequence[str] = ()) 
     try:
         return tmux.new_session(f"mc-{spec.identifier}", argv, cwd=ROOT, env={name: value})
     except TmuxError as error:
-        if revoke(run_dir) and not was_started(run_dir):
+        if revoke_run(run_dir) and not was_started(run_dir):
             raise NotStarted(str(error)) from error
         return None
 
 
-def revoke(run_dir: Path) -> bool:
+def revoke_run(run_dir: Path) -> bool:
     """Forbid the run to start, for good. False when its wrapper lives, and then nothing is changed."""
     try:
-        with locked(run_dir):
-            (run_dir / REVOKED).touch(mode=0o600)
+        with hold_lock(run_dir):
+            (run_dir / REVOKED_FILE).touch(mode=0o600)
     except LockHeld:
         return False
     return True

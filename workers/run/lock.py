@@ -11,8 +11,8 @@ from pathlib import Path
 
 from . import spool
 
-LOCK = "lock"
-REVOKED = "revoked"
+LOCK_FILE = "lock"
+REVOKED_FILE = "revoked"
 RETRY_SECONDS = 0.05
 
 
@@ -23,7 +23,7 @@ class LockHeld(Exception):
 def is_held(run_dir: Path) -> bool:
     """Whether a wrapper lives that works on this run."""
     try:
-        with locked(run_dir):
+        with hold_lock(run_dir):
             return False
     except LockHeld:
         return True
@@ -31,16 +31,16 @@ def is_held(run_dir: Path) -> bool:
 
 def was_started(run_dir: Path) -> bool:
     """Whether a wrapper has ever begun to work on this run."""
-    return any(run_dir.glob(f"{Path(spool.CURRENT).stem}*.jsonl"))
+    return any(run_dir.glob(f"{Path(spool.CURRENT_FILE).stem}*.jsonl"))
 
 
 @contextmanager
-def locked(run_dir: Path, patience: float = 0.0) -> Iterator[None]:
+def hold_lock(run_dir: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold the run's lock, close-on-exec; raises `LockHeld` when another process has it for `patience` seconds."""
-    handle = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + patience
     try:
-        while not _has_locked(handle):
+        while not _try_lock(handle):
             if time.monotonic() >= deadline:
                 raise LockHeld(f"another process holds the lock of {run_dir.name}")
             time.sleep(RETRY_SECONDS)
@@ -49,7 +49,7 @@ def locked(run_dir: Path, patience: float = 0.0) -> Iterator[None]:
         os.close(handle)
 
 
-def _has_locked(handle: int) -> bool:
+def _try_lock(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

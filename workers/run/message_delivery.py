@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from workers.contract.agent import Agent
-from workers.contract.agent_events import Event, event
+from workers.contract.agent import AgentAdapter
+from workers.contract.agent_events import AgentEvent, make_event
 
-from .agent_process import Child
+from .agent_process import AgentProcess
 from .control import Orders
 from .recorder import Recorder
 
-NUDGE = (
+NUDGE_TEXT = (
     "Your turn has ended, but Mission Control has no verdict for this ticket yet. Report now: call mc_report_done, "
     "mc_report_review or mc_ask_question, or answer with a line that begins with DONE:, REVIEW: or QUESTION: and "
     "says what you did, what is to be reviewed, or what you need to know."
 )
-SETTLED = frozenset({"accepted", "cancelled", "failed"})
+FINAL_STATES = frozenset({"accepted", "cancelled", "failed"})
 
 
-class Courier:
+class MessageDelivery:
     """Takes each message, answer and interrupt once, however often the server repeats it."""
 
-    def __init__(self, agent: Agent, child: Child, recorder: Recorder) -> None:
+    def __init__(self, agent: AgentAdapter, child: AgentProcess, recorder: Recorder) -> None:
         self._agent = agent
         self._child = child
         self._recorder = recorder
@@ -54,38 +54,38 @@ class Courier:
         self.nudged = True
         uuid = str(uuid4())
         self._sources[uuid] = "nudge"
-        self._child.write(self._agent.send(uuid, NUDGE))
+        self._child.write(self._agent.send(uuid, NUDGE_TEXT))
 
-    def named(self, told: Event) -> Event:
+    def restore_source(self, agent_event: AgentEvent) -> AgentEvent:
         """An echo of what was sent, with its true source."""
-        source = self._sources.get(str(told.payload.get("uuid"))) if told.kind == "input" else None
-        return Event(told.kind, {**told.payload, "source": source}) if source else told
+        source = self._sources.get(str(agent_event.payload.get("uuid"))) if agent_event.kind == "input" else None
+        return AgentEvent(agent_event.kind, {**agent_event.payload, "source": source}) if source else agent_event
 
-    def keep_receipts(self) -> None:
+    def record_deliveries(self) -> None:
         """Say which messages the program has been given by now."""
         if self._unwritten and not self._child.has_unwritten:
-            written, self._unwritten = self._unwritten, []
-            for uuid in written:
-                if self._recorder.facts.receipts.get(uuid) not in SETTLED:
-                    self._receipt(uuid, "delivered")
+            uuids, self._unwritten = self._unwritten, []
+            for uuid in uuids:
+                if self._recorder.facts.receipts.get(uuid) not in FINAL_STATES:
+                    self._record_receipt(uuid, "delivered")
 
-    def turn_over(self, interrupted: bool) -> None:
+    def end_turn(self, interrupted: bool) -> None:
         """A turn has ended, and with it every interrupt has had its effect; who interrupted it has something to say."""
         self.awaits_person = self.awaits_person or interrupted
         interrupts, self._interrupts = self._interrupts, []
         for uuid in interrupts:
-            self._receipt(uuid, "accepted")
+            self._record_receipt(uuid, "accepted")
 
     @property
-    def is_owed_a_turn(self) -> bool:
+    def has_pending_messages(self) -> bool:
         """Whether a message has not been taken up by the agent yet."""
-        return any(self._recorder.facts.receipts.get(uuid) not in SETTLED for uuid in self._sources)
+        return any(self._recorder.facts.receipts.get(uuid) not in FINAL_STATES for uuid in self._sources)
 
     def give_up(self) -> None:
         """The conversation is over: say which messages may be lost. Those still queued wait for the next run."""
         for uuid in self._sources:
             if self._recorder.facts.receipts.get(uuid) == "delivered":
-                self._receipt(uuid, "failed", "The conversation ended before the agent took it up.")
+                self._record_receipt(uuid, "failed", "The conversation ended before the agent took it up.")
 
     def _deliver(self, message: Mapping[str, Any]) -> None:
         uuid = str(message["uuid"])
@@ -97,14 +97,14 @@ class Courier:
             self._child.write(self._agent.interrupt())
         lines = self._agent.send(uuid, str(message.get("body", "")))
         self._child.write(lines)
-        self._receipt(uuid, "queued")
+        self._record_receipt(uuid, "queued")
         if lines:
             self._unwritten.append(uuid)
 
     def _interrupt(self, uuid: str) -> None:
         lines = self._agent.interrupt() if self._agent.state in ("running", "waiting") else []
         if not lines:
-            self._receipt(uuid, "failed", "There was no turn to interrupt.")
+            self._record_receipt(uuid, "failed", "There was no turn to interrupt.")
             return
         self.awaits_person = True
         self._child.write(lines)
@@ -117,7 +117,7 @@ class Courier:
             return
         self._answered.add(request)
         self._child.write(self._agent.answer(answer))
-        self._receipt(request, "delivered")
+        self._record_receipt(request, "delivered")
 
-    def _receipt(self, uuid: str, state: str, detail: str | None = None) -> None:
-        self._recorder.agent(event("receipt", uuid=uuid, state=state, detail=detail))
+    def _record_receipt(self, uuid: str, state: str, detail: str | None = None) -> None:
+        self._recorder.record_event(make_event("receipt", uuid=uuid, state=state, detail=detail))

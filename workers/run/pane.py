@@ -8,31 +8,31 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.contract.agent_events import plain
-from workers.contract.fields import rows
+from workers.contract.agent_events import strip_controls
+from workers.contract.fields import get_objects
 
-LOG_BYTES = 8 * 1024 * 1024
-RESULT_LINES = 12
-SCREEN = 1
+MAX_LOG_BYTES = 8 * 1024 * 1024
+MAX_RESULT_LINES = 12
+SCREEN_FD = 1
 
 
-class Pane:
+class PaneWriter:
     """Writes to the terminal and to the log. Neither can hold up or end a run."""
 
-    def __init__(self, log: Path, limit: int = LOG_BYTES) -> None:
+    def __init__(self, log: Path, limit: int = MAX_LOG_BYTES) -> None:
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._room = limit - os.fstat(self._log).st_size
-        os.set_blocking(SCREEN, False)  # a stopped terminal must not stop the run
+        os.set_blocking(SCREEN_FD, False)  # a stopped terminal must not stop the run
 
     def show(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Tell of one event (its type without `agent.`); most kinds have a form, the others are not shown."""
-        account = ACCOUNTS.get(kind)
+        account = FORMATTERS.get(kind)
         if account and (text := account(payload)):
             self.say(text)
 
     def say(self, text: str) -> None:
         """Print a text under the time of day; control characters are taken out."""
-        first, *more = plain(text).rstrip().split("\n")
+        first, *more = strip_controls(text).rstrip().split("\n")
         lines = [f"{time.strftime('%H:%M:%S')}  {first}", *(f"          {line}" for line in more)]
         self._print(("\n".join(lines) + "\n").encode())
 
@@ -40,7 +40,7 @@ class Pane:
         os.close(self._log)
 
     def _print(self, data: bytes) -> None:
-        _write(SCREEN, data)
+        _write(SCREEN_FD, data)
         if self._room <= 0:
             return
         self._room -= len(data)
@@ -54,50 +54,50 @@ def _write(handle: int, data: bytes) -> None:
         return  # the pane is closed or stopped, or the disk is full: the run goes on
 
 
-def _call(payload: Mapping[str, Any]) -> str:
+def _format_call(payload: Mapping[str, Any]) -> str:
     return f"▸ {payload.get('name', '')}: {payload.get('title', '')}"
 
 
-def _call_result(payload: Mapping[str, Any]) -> str:
+def _format_call_result(payload: Mapping[str, Any]) -> str:
     lines = str(payload.get("output", "")).strip().split("\n")
-    if len(lines) > RESULT_LINES:
-        lines = [f"[{len(lines) - RESULT_LINES} more lines]", *lines[-RESULT_LINES:]]
+    if len(lines) > MAX_RESULT_LINES:
+        lines = [f"[{len(lines) - MAX_RESULT_LINES} more lines]", *lines[-MAX_RESULT_LINES:]]
     mark = "✗" if payload.get("error") else "✓"
     return "\n".join([f"{mark} {lines[0]}", *lines[1:]])
 
 
-def _question(payload: Mapping[str, Any]) -> str:
-    texts = [str(question.get("text", "")) for question in rows(payload, "questions")]
+def _format_question(payload: Mapping[str, Any]) -> str:
+    texts = [str(question.get("text", "")) for question in get_objects(payload, "questions")]
     return "? " + "\n".join(texts)
 
 
-def _step(payload: Mapping[str, Any]) -> str:
+def _format_step(payload: Mapping[str, Any]) -> str:
     if payload.get("state") == "started":
         return f"Step {payload.get('step')}: {payload.get('title')}"
     return f"Step {payload.get('step')}: {payload.get('status')}"
 
 
-def _result(payload: Mapping[str, Any]) -> str:
+def _format_result(payload: Mapping[str, Any]) -> str:
     return "Turn ended." if payload.get("ok") else f"Turn failed: {payload.get('text', '')}"
 
 
-def _session(payload: Mapping[str, Any]) -> str:
+def _format_session(payload: Mapping[str, Any]) -> str:
     return f"{payload.get('program')} {payload.get('version') or ''} · {payload.get('model') or 'default model'}"
 
 
-ACCOUNTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "session": _session,
+FORMATTERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "session": _format_session,
     "text": lambda payload: str(payload.get("text", "")),
-    "tool_call": _call,
-    "tool_result": _call_result,
-    "question": _question,
+    "tool_call": _format_call,
+    "tool_result": _format_call_result,
+    "question": _format_question,
     "approval": lambda payload: f"? May it use {payload.get('title')}",
     "input": lambda payload: f"» {payload.get('text', '')}",
     "retry": lambda payload: f"Retry {payload.get('attempt')}: {payload.get('message')}",
     "error": lambda payload: f"Error: {payload.get('message')}",
     "notice": lambda payload: str(payload.get("text", "")),
     "progress": lambda payload: str(payload.get("text", "")),
-    "step": _step,
-    "result": _result,
+    "step": _format_step,
+    "result": _format_result,
     "run.output": lambda payload: f"! {payload.get('text', '')}",
 }

@@ -11,30 +11,30 @@ from typing import Any
 
 from workers.host import files
 
-from .api import STALE, Api, Unreachable
-from .verdict import REPORT
+from .api import STALE_STATUSES, ApiClient, Unreachable
+from .verdict import REPORT_FILE
 
-REPORTED = "reported"
-TRY_SECONDS = 60.0
-LONGEST_PAUSE_SECONDS = 10.0
+REPORTED_FILE = "reported"
+RETRY_SECONDS = 60.0
+MAX_PAUSE_SECONDS = 10.0
 
 
-def save(run_dir: Path, report: Mapping[str, Any]) -> bytes:
+def save_report(run_dir: Path, report: Mapping[str, Any]) -> bytes:
     """Put the report on disk for good, and return it as it is to be posted; a full disk does not hold that up."""
     body = json.dumps(report, ensure_ascii=False).encode("utf-8", "replace")
     with suppress(OSError):
-        files.replace(run_dir / REPORT, body)
+        files.replace(run_dir / REPORT_FILE, body)
     return body
 
 
-def deliver(
+def deliver_report(
     run_dir: Path,
-    api: Api,
+    api: ApiClient,
     run_id: int,
     body: bytes,
     flush: Callable[[float], bool],
     pause: Callable[[float], bool],
-    seconds: float = TRY_SECONDS,
+    seconds: float = RETRY_SECONDS,
 ) -> int | None:
     """Post the report once the events before it have arrived; returns the server's status, None for no answer.
 
@@ -44,17 +44,17 @@ def deliver(
     deadline = time.monotonic() + seconds
     delay = 0.25
     while True:
-        status = _attempt(api, run_id, body) if flush(api.timeout) else None
-        if status == 200 or status in STALE:
+        status = _post_report(api, run_id, body) if flush(api.timeout) else None
+        if status == 200 or status in STALE_STATUSES:
             with suppress(OSError):
-                files.replace(run_dir / REPORTED, str(status).encode())
+                files.replace(run_dir / REPORTED_FILE, str(status).encode())
             return status
         if time.monotonic() + delay > deadline or pause(delay):
             return status
-        delay = min(LONGEST_PAUSE_SECONDS, delay * 2)
+        delay = min(MAX_PAUSE_SECONDS, delay * 2)
 
 
-def _attempt(api: Api, run_id: int, body: bytes) -> int | None:
+def _post_report(api: ApiClient, run_id: int, body: bytes) -> int | None:
     try:
         return api.post(f"/runs/{run_id}/report", body).status
     except Unreachable:

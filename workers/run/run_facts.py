@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SUBSTANTIVE = 40
+MAX_TEXTS = 40
 """How many of the last texts are remembered for a transcript sweep."""
 
-ADVANCE = {"queued": 1, "delivered": 2}
+RECEIPT_STEPS = {"queued": 1, "delivered": 2}
 """How far a receipt brings a message; any other state settles it."""
-SETTLED = 3
+FINAL_STEP = 3
 
 Payload = Mapping[str, Any]
 
@@ -36,13 +36,13 @@ class RunFacts:
 
     def take(self, event_type: str, payload: Payload) -> None:
         """Learn from one event; types that say nothing about the outcome are passed over."""
-        if learn := _LESSONS.get(event_type):
+        if learn := _HANDLERS.get(event_type):
             learn(self, payload)
 
-    def knows(self, receipt: Payload) -> bool:
+    def has_receipt(self, receipt: Payload) -> bool:
         """Whether a message has come as far as this already: a program has a queue of its own, and tells of it too."""
         before = self.receipts.get(str(receipt.get("uuid")))
-        return before is not None and _advance(receipt.get("state")) <= _advance(before)
+        return before is not None and _get_receipt_step(receipt.get("state")) <= _get_receipt_step(before)
 
     @property
     def final_message(self) -> str:
@@ -51,75 +51,75 @@ class RunFacts:
             return ""
         return str(self.result.get("text") or self.said)
 
-    def _session(self, payload: Payload) -> None:
+    def _take_session(self, payload: Payload) -> None:
         self.conversation_id = payload.get("conversation_id") or self.conversation_id
 
-    def _text(self, payload: Payload) -> None:
+    def _take_text(self, payload: Payload) -> None:
         self._remember(str(payload.get("text", "")))
         if not payload.get("parent"):
             self.said = str(payload.get("text", ""))
-        self._work(payload)
+        self._take_work(payload)
 
-    def _work(self, payload: Payload) -> None:
+    def _take_work(self, payload: Payload) -> None:
         """The main agent goes on: its turn is open, and what failed before did not stop it."""
         if not payload.get("parent"):
             self.result = self.error = self.retry = None
 
-    def _output(self, payload: Payload) -> None:
+    def _take_output(self, payload: Payload) -> None:
         self._remember(str(payload.get("text") or payload.get("output") or ""))
 
-    def _result(self, payload: Payload) -> None:
+    def _take_result(self, payload: Payload) -> None:
         self.result = payload
         if payload.get("ok"):
             self.error = None
 
-    def _error(self, payload: Payload) -> None:
+    def _take_error(self, payload: Payload) -> None:
         self.error = payload
 
-    def _retry(self, payload: Payload) -> None:
+    def _take_retry(self, payload: Payload) -> None:
         self.retry = payload
 
-    def _usage(self, payload: Payload) -> None:
+    def _take_usage(self, payload: Payload) -> None:
         self.usage = payload
 
-    def _task(self, payload: Payload) -> None:
+    def _take_task(self, payload: Payload) -> None:
         change = self.open_tasks.discard if payload.get("state") == "ended" else self.open_tasks.add
         change(str(payload.get("task")))
 
-    def _asked(self, payload: Payload) -> None:
+    def _add_request(self, payload: Payload) -> None:
         self.pending[str(payload.get("request"))] = payload
 
-    def _withdrawn(self, payload: Payload) -> None:
+    def _remove_request(self, payload: Payload) -> None:
         self.pending.pop(str(payload.get("request")), None)
 
-    def _receipt(self, payload: Payload) -> None:
+    def _take_receipt(self, payload: Payload) -> None:
         """For a message by its uuid; for the answer to a question or approval by the request's name."""
         self.receipts[str(payload.get("uuid"))] = str(payload.get("state"))
         self.pending.pop(str(payload.get("uuid")), None)
 
     def _remember(self, text: str) -> None:
         if text.strip():
-            self.transcript = [*self.transcript[1 - SUBSTANTIVE :], text[-4000:]]
+            self.transcript = [*self.transcript[1 - MAX_TEXTS :], text[-4000:]]
 
 
-def _advance(state: object) -> int:
-    return ADVANCE.get(str(state), SETTLED)
+def _get_receipt_step(state: object) -> int:
+    return RECEIPT_STEPS.get(str(state), FINAL_STEP)
 
 
-_LESSONS: Mapping[str, Callable[[RunFacts, Payload], None]] = {
-    "agent.session": RunFacts._session,
-    "agent.text": RunFacts._text,
-    "agent.tool_call": RunFacts._work,
-    "agent.input": RunFacts._work,
-    "agent.tool_result": RunFacts._output,
-    "run.output": RunFacts._output,
-    "agent.result": RunFacts._result,
-    "agent.error": RunFacts._error,
-    "agent.retry": RunFacts._retry,
-    "agent.usage": RunFacts._usage,
-    "agent.task": RunFacts._task,
-    "agent.question": RunFacts._asked,
-    "agent.approval": RunFacts._asked,
-    "agent.withdrawn": RunFacts._withdrawn,
-    "agent.receipt": RunFacts._receipt,
+_HANDLERS: Mapping[str, Callable[[RunFacts, Payload], None]] = {
+    "agent.session": RunFacts._take_session,
+    "agent.text": RunFacts._take_text,
+    "agent.tool_call": RunFacts._take_work,
+    "agent.input": RunFacts._take_work,
+    "agent.tool_result": RunFacts._take_output,
+    "run.output": RunFacts._take_output,
+    "agent.result": RunFacts._take_result,
+    "agent.error": RunFacts._take_error,
+    "agent.retry": RunFacts._take_retry,
+    "agent.usage": RunFacts._take_usage,
+    "agent.task": RunFacts._take_task,
+    "agent.question": RunFacts._add_request,
+    "agent.approval": RunFacts._add_request,
+    "agent.withdrawn": RunFacts._remove_request,
+    "agent.receipt": RunFacts._take_receipt,
 }

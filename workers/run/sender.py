@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 import time
 
-from .api import NDJSON, STALE, Answer, Api, Unreachable
+from .api import NDJSON_TYPE, STALE_STATUSES, ApiClient, ApiResponse, Unreachable
 from .spool import Position, Spool
 
-BATCH_LINES = 500
-BATCH_BYTES = 1_000_000
+MAX_BATCH_LINES = 500
+MAX_BATCH_BYTES = 1_000_000
 LINGER_SECONDS = 0.05
 """A moment for neighbours to join: an agent's events come in bursts."""
-FIRST_PAUSE_SECONDS = 0.25
-LONGEST_PAUSE_SECONDS = 5.0
-UNACCEPTABLE = frozenset({413, 415, 422})
+MIN_PAUSE_SECONDS = 0.25
+MAX_PAUSE_SECONDS = 5.0
+REJECTED_STATUSES = frozenset({413, 415, 422})
 """The server has looked at the events and will never take them; any other refusal, such as that of another program on
 its port, says nothing about them.
 """
@@ -26,14 +26,14 @@ class Sender(threading.Thread):
     Ends when closed, or when the server refuses the run; what is spooled then stays there for the reaper.
     """
 
-    def __init__(self, spool: Spool, api: Api, ticket_id: int) -> None:
+    def __init__(self, spool: Spool, api: ApiClient, ticket_id: int) -> None:
         super().__init__(name="sender", daemon=True)
         self._spool = spool
         self._api = api
         self._path = f"/tickets/{ticket_id}/events"
         self._position = Position()
         self._sent = 0
-        self._lines = BATCH_LINES
+        self._lines = MAX_BATCH_LINES
         self._pause = 0.0
         self._hurry = threading.Event()
         self._closed = threading.Event()
@@ -41,7 +41,7 @@ class Sender(threading.Thread):
 
     def run(self) -> None:
         while not self._closed.is_set() and self.refused is None:
-            if self._spool.wait_beyond(self._sent, timeout=1.0):
+            if self._spool.wait_for_events(self._sent, timeout=1.0):
                 self._hurry.wait(LINGER_SECONDS)
                 self._send_batch()
                 if self._hurry.wait(self._pause):
@@ -64,39 +64,39 @@ class Sender(threading.Thread):
         self._hurry.set()
 
     def _send_batch(self) -> None:
-        batch, after = self._spool.batch(self._position, self._lines, BATCH_BYTES)
+        batch, after = self._spool.batch(self._position, self._lines, MAX_BATCH_BYTES)
         try:
-            answer = self._api.post(self._path, b"".join(batch), NDJSON)
+            answer = self._api.post(self._path, b"".join(batch), NDJSON_TYPE)
         except Unreachable:
             self._back_off()
             return
         self._settle(answer, len(batch), after)
 
-    def _settle(self, answer: Answer, count: int, after: Position) -> None:
+    def _settle(self, answer: ApiResponse, count: int, after: Position) -> None:
         """What the server's answer means for this batch."""
         if answer.status == 200:
-            self._accepted(count, after)
-        elif answer.status in STALE:
+            self._accept_batch(count, after)
+        elif answer.status in STALE_STATUSES:
             self.refused = answer.status
-        elif answer.status not in UNACCEPTABLE:
+        elif answer.status not in REJECTED_STATUSES:
             self._back_off()
         elif count > 1:
             self._lines = max(1, count // 2)  # one line of these is unacceptable: find it
         else:
-            self._pass_over(answer.status, after)
+            self._skip_event(answer.status, after)
 
-    def _accepted(self, count: int, after: Position) -> None:
+    def _accept_batch(self, count: int, after: Position) -> None:
         self._position = after
         self._sent += count
         self._spool.acknowledge(self._sent)
-        self._lines = min(BATCH_LINES, self._lines * 2)
+        self._lines = min(MAX_BATCH_LINES, self._lines * 2)
         self._pause = 0.0
 
-    def _pass_over(self, status: int, after: Position) -> None:
+    def _skip_event(self, status: int, after: Position) -> None:
         """Go on behind an event that the server will never take; the refusal is an event of its own."""
-        self._accepted(1, after)
+        self._accept_batch(1, after)
         text = f"The server refused event {self._sent} with status {status}; it remains in the spool."
         self._spool.append("agent.notice", {"text": text, "level": "warning"})
 
     def _back_off(self) -> None:
-        self._pause = min(LONGEST_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, self._pause * 2))
+        self._pause = min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, self._pause * 2))

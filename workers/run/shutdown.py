@@ -10,21 +10,21 @@ from workers.contract.spec import RunLimits
 
 from .verdict import Cause
 
-LONGEST_GRACE_SECONDS = 10.0
+MAX_GRACE_SECONDS = 10.0
 KILL_AFTER_SECONDS = 3.0
 """From TERM to KILL. With the longest grace everything is gone within 15 seconds."""
 
-Measure = Literal["interrupt", "end", "terminate", "kill"]
+ShutdownStep = Literal["interrupt", "end", "terminate", "kill"]
 
 
-class Ending:
+class Shutdown:
     """The measures of one ending, each once, in order: interrupt, polite end, TERM, KILL of all that is left."""
 
     def __init__(self, cause: Cause, now: float, grace: float, interrupt: bool) -> None:
-        grace = min(max(grace, 0.0), LONGEST_GRACE_SECONDS)
+        grace = min(max(grace, 0.0), MAX_GRACE_SECONDS)
         polite = now + grace / 4 if interrupt else now
         self.cause = cause
-        plan: list[tuple[float, Measure]] = [
+        plan: list[tuple[float, ShutdownStep]] = [
             (now, "interrupt"),
             (polite, "end"),
             (now + grace, "terminate"),
@@ -32,7 +32,7 @@ class Ending:
         ]
         self._plan = plan if interrupt else plan[1:]
 
-    def due(self, now: float) -> Measure | None:
+    def due(self, now: float) -> ShutdownStep | None:
         """The next measure if its time has come."""
         if self._plan and self._plan[0][0] <= now:
             return self._plan.pop(0)[1]
@@ -45,7 +45,7 @@ class Ending:
 
 
 @dataclass(slots=True)
-class Patience:
+class LimitTimers:
     """The moments from which limits are counted (seconds of a monotonic clock)."""
 
     limits: RunLimits
@@ -54,47 +54,47 @@ class Patience:
     heard_anything: bool = False
     turn: float | None = None
 
-    def hear(self, now: float) -> None:
+    def restart_silence(self, now: float) -> None:
         """The agent has printed a line."""
         self.heard = now
         self.heard_anything = True
 
-    def turn_is(self, running: bool, now: float) -> None:
+    def track_turn(self, running: bool, now: float) -> None:
         if not running:
             self.turn = None
         elif self.turn is None:
             self.turn = now
 
-    def exhausted(self, now: float) -> Cause | None:
+    def find_expired_limit(self, now: float) -> Cause | None:
         """The limit that has passed, if one has."""
         limits = self.limits
         if not self.heard_anything and now - self.started > limits.startup_seconds:
-            return _over("startup", f"The agent printed nothing for {limits.startup_seconds:g} seconds.")
+            return _make_timeout("startup", f"The agent printed nothing for {limits.startup_seconds:g} seconds.")
         if now - self.started > limits.run_seconds:
-            return _over("run", f"The run took longer than {limits.run_seconds:g} seconds.")
+            return _make_timeout("run", f"The run took longer than {limits.run_seconds:g} seconds.")
         if self.turn is None:
             return None
         if now - self.turn > limits.turn_seconds:
-            return _over("turn", f"A turn took longer than {limits.turn_seconds:g} seconds.")
+            return _make_timeout("turn", f"A turn took longer than {limits.turn_seconds:g} seconds.")
         if now - self.heard > limits.silence_seconds:
-            return _over("silence", f"The agent was silent in its turn for {limits.silence_seconds:g} seconds.")
+            return _make_timeout("silence", f"The agent was silent in its turn for {limits.silence_seconds:g} seconds.")
         return None
 
 
-def _over(code: str, text: str) -> Cause:
+def _make_timeout(code: str, text: str) -> Cause:
     return Cause("timed_out", text, code)
 
 
-def overspent(limits: RunLimits, usage: Mapping[str, Any] | None) -> Cause | None:
+def find_exhausted_budget(limits: RunLimits, usage: Mapping[str, Any] | None) -> Cause | None:
     """The allowance that is used up, by the totals of a `usage` event; what is read again from a cache does not count."""
     if usage is None:
         return None
     tokens = sum(int(usage.get(f"{kind}_tokens") or 0) for kind in ("input", "output", "cache_write"))
-    for name, used, allowed in (
+    for name, amount, allowed in (
         ("turns", usage.get("turns") or 0, limits.turns),
         ("tokens", tokens, limits.tokens),
         ("cost_usd", usage.get("cost_usd") or 0, limits.cost_usd),
     ):
-        if allowed is not None and used > allowed:
-            return Cause("budget", f"The run used {used:g} of {allowed:g} {name}.", name)
+        if allowed is not None and amount > allowed:
+            return Cause("budget", f"The run used {amount:g} of {allowed:g} {name}.", name)
     return None

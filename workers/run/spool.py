@@ -21,13 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-CURRENT = "events.jsonl"
-ACKED = "acked"
-SEGMENTS = 8
+CURRENT_FILE = "events.jsonl"
+ACKED_FILE = "acked"
+SEGMENT_COUNT = 8
 """The limit is divided into so many segments: what is accepted can then make room piece by piece."""
 NOTICE_BYTES = 500
 
-BULKY = frozenset(
+BULKY_TYPES = frozenset(
     "agent." + kind
     for kind in ("delta", "text", "thinking", "tool_call", "tool_result", "input", "task", "raw", "progress")
 ) | {"run.output"}
@@ -56,31 +56,31 @@ class Spool:
         self._folder = run_dir
         self._limit = limit_bytes
         self._grown = threading.Condition()
-        self._segments = _found_segments(run_dir)
+        self._segments = _load_segments(run_dir)
         self.last_seq = max((segment.last_seq for segment in self._segments), default=0)
-        self.acknowledged = acknowledged(run_dir)
+        self.acknowledged = read_acknowledged(run_dir)
         self.lost = 0
         self._open()
-        self._mend()
+        self._end_torn_line()
 
     def append(self, event_type: str, payload: Mapping[str, Any]) -> bool:
         """Write one event; False when it was not kept (no room, or the disk refused it)."""
         with self._grown:
-            if self.lost and event_type in BULKY and self._has_room(NOTICE_BYTES, event_type):
-                self._own_up()
-            line = self._line(event_type, payload)
-            kept = self._has_room(len(line), event_type) and self._write(line)
-            if not kept:
-                self._lose()
-            return kept
+            if self.lost and event_type in BULKY_TYPES and self._has_room(NOTICE_BYTES, event_type):
+                self._report_losses()
+            line = self._format_line(event_type, payload)
+            is_written = self._has_room(len(line), event_type) and self._write(line)
+            if not is_written:
+                self._count_loss()
+            return is_written
 
-    def own_up(self) -> None:
+    def report_losses(self) -> None:
         """Say how many events were not kept, if any."""
         with self._grown:
             if self.lost:
-                self._own_up()
+                self._report_losses()
 
-    def wait_beyond(self, seq: int, timeout: float) -> bool:
+    def wait_for_events(self, seq: int, timeout: float) -> bool:
         """Whether there are events after `seq`; waits for one up to `timeout` seconds."""
         with self._grown:
             return self._grown.wait_for(lambda: self.last_seq > seq, timeout)
@@ -90,10 +90,10 @@ class Spool:
         with self._grown:
             first, last = self._segments[0].number, self._segments[-1].number
             position = max(position, Position(first), key=lambda place: place.segment)
-            taken, position = self._read(position, lines, size)
-            while not taken and position.segment < last:
-                taken, position = self._read(Position(position.segment + 1), lines, size)
-            return taken, position
+            batch_lines, position = self._read(position, lines, size)
+            while not batch_lines and position.segment < last:
+                batch_lines, position = self._read(Position(position.segment + 1), lines, size)
+            return batch_lines, position
 
     def acknowledge(self, seq: int) -> None:
         """Remember that the server has every event up to `seq`."""
@@ -101,9 +101,9 @@ class Spool:
             self.acknowledged = max(self.acknowledged, seq)
             self._grown.notify_all()
             with suppress(OSError):  # a repeat costs little: the server ignores it
-                draft = self._folder / f"{ACKED}.new"
+                draft = self._folder / f"{ACKED_FILE}.new"
                 draft.write_text(str(self.acknowledged))
-                draft.rename(self._folder / ACKED)
+                draft.rename(self._folder / ACKED_FILE)
 
     def wait_acknowledged(self, seq: int, timeout: float) -> bool:
         """Whether the server has every event up to `seq`; waits for that up to `timeout` seconds."""
@@ -116,62 +116,62 @@ class Spool:
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.open(self._folder / CURRENT, flags, 0o600)
+        self._file = os.open(self._folder / CURRENT_FILE, flags, 0o600)
 
-    def _mend(self) -> None:
+    def _end_torn_line(self) -> None:
         """End a line that a crash has torn, so that the next one stands alone."""
-        path = self._folder / CURRENT
+        path = self._folder / CURRENT_FILE
         if path.read_bytes()[-1:] not in (b"", b"\n"):
             self._segments[-1].size += os.write(self._file, b"\n")
 
-    def _line(self, event_type: str, payload: Mapping[str, Any]) -> bytes:
-        event = {"run_seq": self.last_seq + 1, "ts": now(), "event_type": event_type, "payload": payload}
+    def _format_line(self, event_type: str, payload: Mapping[str, Any]) -> bytes:
+        event = {"run_seq": self.last_seq + 1, "ts": format_now(), "event_type": event_type, "payload": payload}
         return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
 
     def _has_room(self, size: int, event_type: str) -> bool:
         """Whether a line fits. Essential kinds may go one segment beyond the limit."""
-        while self._total() + size > self._limit and self._forget_accepted():
+        while self._measure_size() + size > self._limit and self._remove_accepted():
             pass
-        spare = 0 if event_type in BULKY else self._limit // SEGMENTS
-        return self._total() + size <= self._limit + spare
+        spare = 0 if event_type in BULKY_TYPES else self._limit // SEGMENT_COUNT
+        return self._measure_size() + size <= self._limit + spare
 
-    def _total(self) -> int:
+    def _measure_size(self) -> int:
         return sum(segment.size for segment in self._segments)
 
-    def _forget_accepted(self) -> bool:
+    def _remove_accepted(self) -> bool:
         """Remove the oldest full segment if the server has all of it."""
         oldest = self._segments[0]
         if len(self._segments) == 1 or oldest.last_seq > self.acknowledged:
             return False
-        self._path(oldest.number).unlink(missing_ok=True)
+        self._build_path(oldest.number).unlink(missing_ok=True)
         del self._segments[0]
         return True
 
-    def _lose(self) -> None:
+    def _count_loss(self) -> None:
         self.lost += 1
         if self.lost == 1:
-            self._notice("The spool is full: only essential events are kept until the server accepts some.")
+            self._write_notice("The spool is full: only essential events are kept until the server accepts some.")
 
-    def _own_up(self) -> None:
-        if self._notice(f"{self.lost} events were not kept while the spool was full."):
+    def _report_losses(self) -> None:
+        if self._write_notice(f"{self.lost} events were not kept while the spool was full."):
             self.lost = 0
 
-    def _notice(self, text: str) -> bool:
-        return self._write(self._line("agent.notice", {"text": text, "level": "warning"}))
+    def _write_notice(self, text: str) -> bool:
+        return self._write(self._format_line("agent.notice", {"text": text, "level": "warning"}))
 
     def _write(self, line: bytes) -> bool:
         """Append a whole line or nothing of it."""
         segment = self._segments[-1]
         try:
-            written = os.write(self._file, line)
-            if written < len(line):
+            count = os.write(self._file, line)
+            if count < len(line):
                 os.ftruncate(self._file, segment.size)
                 raise OSError("the disk is full")
         except OSError:
             return False
         segment.size += len(line)
         self.last_seq = segment.last_seq = self.last_seq + 1
-        if segment.size >= self._limit // SEGMENTS:
+        if segment.size >= self._limit // SEGMENT_COUNT:
             self._rotate()
         self._grown.notify_all()
         return True
@@ -179,51 +179,51 @@ class Spool:
     def _rotate(self) -> None:
         os.close(self._file)
         full = self._segments[-1]
-        (self._folder / CURRENT).rename(self._folder / f"events.{full.number}.jsonl")
+        (self._folder / CURRENT_FILE).rename(self._folder / f"events.{full.number}.jsonl")
         self._segments.append(_Segment(full.number + 1, last_seq=full.last_seq))
         self._open()
 
-    def _path(self, number: int) -> Path:
-        return self._folder / (CURRENT if number == self._segments[-1].number else f"events.{number}.jsonl")
+    def _build_path(self, number: int) -> Path:
+        return self._folder / (CURRENT_FILE if number == self._segments[-1].number else f"events.{number}.jsonl")
 
     def _read(self, position: Position, lines: int, size: int) -> tuple[list[bytes], Position]:
         """Lines of one segment."""
-        taken: list[bytes] = []
+        batch_lines: list[bytes] = []
         offset = position.offset
-        with self._path(position.segment).open("rb") as file:
+        with self._build_path(position.segment).open("rb") as file:
             file.seek(offset)
             for line in file:
-                if len(taken) >= lines or (taken and offset - position.offset + len(line) > size):
+                if len(batch_lines) >= lines or (batch_lines and offset - position.offset + len(line) > size):
                     break
-                taken.append(line)
+                batch_lines.append(line)
                 offset += len(line)
-        return taken, Position(position.segment, offset)
+        return batch_lines, Position(position.segment, offset)
 
 
-def now() -> str:
+def format_now() -> str:
     """This moment in UTC, to the microsecond."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def acknowledged(run_dir: Path) -> int:
+def read_acknowledged(run_dir: Path) -> int:
     """The last run_seq which the server is known to have accepted; 0 for none."""
     try:
-        return int((run_dir / ACKED).read_text())
+        return int((run_dir / ACKED_FILE).read_text())
     except (OSError, ValueError):
         return 0
 
 
-def replay(run_dir: Path, after: int = 0) -> Iterator[dict[str, Any]]:
+def replay_events(run_dir: Path, after: int = 0) -> Iterator[dict[str, Any]]:
     """The events with a run_seq above `after`, in order; a line torn by a crash is passed over."""
-    for _, path in _paths(run_dir):
+    for _, path in _list_files(run_dir):
         with path.open("rb") as file:
             for line in file:
-                event = _decoded(line)
+                event = _parse_event(line)
                 if event and event["run_seq"] > after:
                     yield event
 
 
-def _decoded(line: bytes) -> dict[str, Any] | None:
+def _parse_event(line: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
     except ValueError:
@@ -231,21 +231,21 @@ def _decoded(line: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and isinstance(event.get("run_seq"), int) else None
 
 
-def _paths(run_dir: Path) -> list[tuple[int, Path]]:
+def _list_files(run_dir: Path) -> list[tuple[int, Path]]:
     """The spool's files with their numbers, oldest first."""
     full = [(int(path.suffixes[0][1:]), path) for path in run_dir.glob("events.[0-9]*.jsonl")]
     last = max((number for number, _ in full), default=0)
-    current = run_dir / CURRENT
+    current = run_dir / CURRENT_FILE
     return [*sorted(full), *([(last + 1, current)] if current.exists() else [])]
 
 
-def _found_segments(run_dir: Path) -> list[_Segment]:
+def _load_segments(run_dir: Path) -> list[_Segment]:
     """What is on disk already; at least the one segment that is written to."""
     segments: list[_Segment] = []
-    for number, path in _paths(run_dir):
+    for number, path in _list_files(run_dir):
         with path.open("rb") as file:
-            seqs = [event["run_seq"] for line in file if (event := _decoded(line))]
+            seqs = [event["run_seq"] for line in file if (event := _parse_event(line))]
         segments.append(_Segment(number, path.stat().st_size, max(seqs, default=0)))
-    if not (run_dir / CURRENT).exists():
+    if not (run_dir / CURRENT_FILE).exists():
         segments.append(_Segment(segments[-1].number + 1 if segments else 1))
     return segments

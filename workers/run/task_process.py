@@ -19,7 +19,7 @@ POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProcessResult:
     """`code` is negative for a signal's number; `cut` says why we ended it; `summary` is its last line of JSON, if any."""
 
     code: int
@@ -28,7 +28,7 @@ class Ended:
     summary: dict[str, Any] | None
 
 
-def run(argv: Sequence[str], cwd: Path, timeout: float, log: Path, stopping: threading.Event) -> Ended:
+def run(argv: Sequence[str], cwd: Path, timeout: float, log: Path, stopping: threading.Event) -> ProcessResult:
     """Run `argv` until it ends, `timeout` seconds have passed or `stopping` is set. `log` (0600) holds its output.
 
     Raises OSError when it cannot be started. What it has put into a session of its own, such as a tmux server, stays.
@@ -41,12 +41,12 @@ def run(argv: Sequence[str], cwd: Path, timeout: float, log: Path, stopping: thr
         )
     finally:
         os.close(handle)
-    cut = _await(process, timeout, stopping)
+    end_reason = _await_exit(process, timeout, stopping)
     tail = log.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace")
-    return Ended(process.returncode, cut, tail, _summary(tail))
+    return ProcessResult(process.returncode, end_reason, tail, _parse_summary(tail))
 
 
-def _await(process: subprocess.Popen[bytes], timeout: float, stopping: threading.Event) -> str | None:
+def _await_exit(process: subprocess.Popen[bytes], timeout: float, stopping: threading.Event) -> str | None:
     """Why it was ended, None when it ended by itself."""
     left = timeout
     while not stopping.is_set() and left > 0:
@@ -64,11 +64,11 @@ def _await(process: subprocess.Popen[bytes], timeout: float, stopping: threading
     return "the scheduler was stopped" if stopping.is_set() else f"it took longer than {timeout:g} seconds"
 
 
-def _summary(tail: str) -> dict[str, Any] | None:
+def _parse_summary(tail: str) -> dict[str, Any] | None:
     """The last line that is a JSON object with an outcome."""
     for line in reversed(tail.splitlines()):
         with suppress(ValueError):
-            said = json.loads(line)
-            if isinstance(said, dict) and "outcome" in said:
-                return said
+            summary = json.loads(line)
+            if isinstance(summary, dict) and "outcome" in summary:
+                return summary
     return None

@@ -19,47 +19,47 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from workers.agents import UnknownProgram, agent_for
+from workers.agents import UnknownProgram, create_agent
 from workers.contract import spec as specs
 from workers.contract.redaction import Redaction
-from workers.contract.spec import PROMPT, RunSpec, SpecRefused
+from workers.contract.spec import PROMPT, InvalidSpec, RunSpec
 from workers.host import files, processes, subreaper
-from workers.host.private_dirs import FolderUnsafe
+from workers.host.private_dirs import UnsafeFolder
 from workers.repository import checks, observe
-from workers.repository.observe import Checking
+from workers.repository.observe import CheckSettings
 
 from . import report as reports
 from . import spool, verdict
-from .api import Api
-from .control import Control, Mailbox, Stop
-from .lock import REVOKED, LockHeld, locked, was_started
-from .pane import Pane
+from .api import ApiClient
+from .control import HeartbeatThread, Mailbox, StopOrder
+from .lock import REVOKED_FILE, LockHeld, hold_lock, was_started
+from .pane import PaneWriter
 from .recorder import Recorder
 from .sender import Sender
-from .session import End, Session, stop_for
+from .session import Session, SessionResult, make_stop_orders
 from .spool import Spool
-from .verdict import Failure, Verdict
+from .verdict import RunFailure, Verdict
 
-EXIT = "exit.json"
-CHECKED = ("done", "review")
+EXIT_FILE = "exit.json"
+CHECKED_VERDICTS = ("done", "review")
 """The check command is run for verdicts that claim finished work."""
 
 PROBE_SECONDS = 2.0
 """Somebody who only looks whether the run's wrapper lives holds its lock for a moment."""
 
-NOT_STARTED = 75
+NOT_STARTED_EXIT_CODE = 75
 """Exit code of a wrapper that found its run taken, revoked or unreadable: it has done nothing."""
 
 
-INTERRUPTED = 130
+INTERRUPTED_EXIT_CODE = 130
 
 
 def _was_left(own: Verdict, exit_code: int) -> bool:
     """A screen that ended without a verdict, by its own exit or by Ctrl-C, was left by the person who sat at it."""
-    return own.kind == "protocol_violation" or (own.kind == "failed" and exit_code == INTERRUPTED)
+    return own.kind == "protocol_violation" or (own.kind == "failed" and exit_code == INTERRUPTED_EXIT_CODE)
 
 
-class NotMine(Exception):
+class RunUnavailable(Exception):
     """This process must not work on the run."""
 
 
@@ -68,22 +68,22 @@ def main(argv: list[str]) -> int:
     os.umask(0o077)
     run_dir = Path(argv[0]).resolve()
     try:
-        with locked(run_dir, PROBE_SECONDS):
-            subreaper.adopt()
-            Wrapper(claim(run_dir), run_dir).run()
-    except (LockHeld, NotMine, SpecRefused) as refusal:
+        with hold_lock(run_dir, PROBE_SECONDS):
+            subreaper.adopt_orphans()
+            Wrapper(claim_run(run_dir), run_dir).run()
+    except (LockHeld, RunUnavailable, InvalidSpec) as refusal:
         print(f"Not started: {refusal}", file=sys.stderr)
-        return NOT_STARTED
+        return NOT_STARTED_EXIT_CODE
     return 0
 
 
-def claim(run_dir: Path) -> RunSpec:
-    """The spec of the run whose lock is held; raises `NotMine` when it is not to be started, or not again."""
-    if (run_dir / REVOKED).exists():
-        raise NotMine("the run was revoked")
+def claim_run(run_dir: Path) -> RunSpec:
+    """The spec of the run whose lock is held; raises `RunUnavailable` when it is not to be started, or not again."""
+    if (run_dir / REVOKED_FILE).exists():
+        raise RunUnavailable("the run was revoked")
     if was_started(run_dir):
-        raise NotMine("the run was started before")
-    return specs.read(run_dir)
+        raise RunUnavailable("the run was started before")
+    return specs.read_spec(run_dir)
 
 
 class CannotStart(Exception):
@@ -96,62 +96,62 @@ class Wrapper:
     def __init__(self, spec: RunSpec, run_dir: Path) -> None:
         self._spec = spec
         self._run_dir = run_dir
-        self._started = spool.now()
+        self._started = spool.format_now()
         self._redaction = Redaction((spec.token, spec.nonce, *spec.secrets))
         self._spool = Spool(run_dir, spec.limits.spool_bytes)
-        self._recorder = Recorder(self._spool, Pane(run_dir / spec.pane_log), self._redaction)
+        self._recorder = Recorder(self._spool, PaneWriter(run_dir / spec.pane_log), self._redaction)
         self._mailbox = Mailbox()
         self._session: Session | None = None
         self._phase = "starting"
-        self._stop: Stop | None = None
+        self._stop: StopOrder | None = None
         self._identity = processes.identify(os.getpid())
-        self._api = Api(spec.api, spec.token)
+        self._api = ApiClient(spec.api, spec.token)
         self._sender = Sender(self._spool, self._api, spec.ticket_id)
-        self._control = Control(self._api, spec.run_id, Path(spec.socket), self._status, self._mailbox)
+        self._control = HeartbeatThread(self._api, spec.run_id, Path(spec.socket), self._build_status, self._mailbox)
 
     def run(self) -> None:
         """Everything, with a report and an exit record whatever happens."""
         for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(signum, lambda number, _: self._mailbox.put(stop_for(number)))
+            signal.signal(signum, lambda number, _: self._mailbox.add(make_stop_orders(number)))
         self._recorder.run("started", pid=os.getpid(), program=self._spec.program, generation=self._spec.generation)
         self._sender.start()
         self._control.start()
         report: dict[str, Any] = {}
         status: int | None = None
         try:
-            report, status = self._reported(*self._work())
+            report, status = self._deliver_report(*self._run_to_verdict())
         finally:
             self._control.close()
             self._sender.close()
             self._spool.close()
-            self._leave(report, status)
+            self._write_exit_record(report, status)
 
-    def _work(self) -> tuple[Verdict, int | None]:
+    def _run_to_verdict(self) -> tuple[Verdict, int | None]:
         """The agent's verdict and exit code; a failure to start it, or of this program, is a verdict too."""
         try:
             self._set_up()
             end = self._run_agent()
         except CannotStart as error:
-            return self._no_start(str(error)), None
+            return self._make_start_failure(str(error)), None
         except Exception as error:  # even a fault of the wrapper itself must end in a report
-            return self._no_start(f"The wrapper failed: {type(error).__name__}: {error}"), None
+            return self._make_start_failure(f"The wrapper failed: {type(error).__name__}: {error}"), None
         signal_number = -end.exit_code if end.exit_code < 0 else None
         self._recorder.run("ended", exit_code=end.exit_code, signal=signal_number)
-        for each in end.left:
-            self._recorder.say(f"Process {each.pid} of this run could not be killed.", "warning")
-        signalled = verdict.from_signal(self._run_dir, self._spec.nonce)
+        for process in end.left:
+            self._recorder.say(f"Process {process.pid} of this run could not be killed.", "warning")
+        signalled = verdict.read_signal(self._run_dir, self._spec.nonce)
         own = verdict.conclude(self._recorder.facts, signalled, end.cause, end.exit_code)
         if self._spec.attended and _was_left(own, end.exit_code):
-            own = verdict.stopped("The person has left the agent's screen.")
+            own = verdict.make_stop_verdict("The person has left the agent's screen.")
         return own, end.exit_code
 
-    def _no_start(self, why: str) -> Verdict:
+    def _make_start_failure(self, why: str) -> Verdict:
         """Nothing may be left running of what was begun."""
         processes.stop(processes.Identity(0, "", ""), self._spec.marker, 0, os.getpid())
         self._recorder.say(why, "warning")
         if self._stop:
-            return verdict.stopped(self._stop.reason)
-        return Verdict("failed", why, failure=Failure("environment", why))
+            return verdict.make_stop_verdict(self._stop.reason)
+        return Verdict("failed", why, failure=RunFailure("environment", why))
 
     def _set_up(self) -> None:
         """Run the project's set-up command in the workspace, if it has one."""
@@ -168,17 +168,17 @@ class Wrapper:
             timeout=spec.limits.check_seconds,
             give_up=self._is_stopped,
         )
-        if not outcome.passed:
+        if not outcome.has_passed:
             raise CannotStart(f"The set-up command failed (exit code {outcome.exit_code}): {outcome.tail[-500:]}")
 
-    def _run_agent(self) -> End:
+    def _run_agent(self) -> SessionResult:
         spec = self._spec
         try:
-            agent = agent_for(spec.program, spec.mode, spec.argv)
+            agent = create_agent(spec.program, spec.mode, spec.argv)
             agent.prepare(spec, self._run_dir)
             prompt = (self._run_dir / PROMPT).read_text(encoding="utf-8")
             session = Session(spec, self._run_dir, agent, self._recorder, self._redaction, self._mailbox)
-        except (UnknownProgram, FolderUnsafe, OSError) as error:
+        except (UnknownProgram, UnsafeFolder, OSError) as error:
             raise CannotStart(f"{spec.program} cannot be started: {error}") from error
         self._session = session
         try:
@@ -186,7 +186,7 @@ class Wrapper:
         finally:
             self._session, self._phase = None, "stopping"
 
-    def _status(self) -> dict[str, Any]:
+    def _build_status(self) -> dict[str, Any]:
         """A heartbeat's body."""
         session = self._session
         own = self._identity
@@ -210,15 +210,17 @@ class Wrapper:
         select.select([self._mailbox], [], [], seconds)
         return self._is_stopped() and self._stop is not None and self._stop.code == "signal"
 
-    def _reported(self, own: Verdict, exit_code: int | None) -> tuple[dict[str, Any], int | None]:
+    def _deliver_report(self, own: Verdict, exit_code: int | None) -> tuple[dict[str, Any], int | None]:
         """Observe, write the report and post it; the report and the server's answer to it."""
         observations = self._observe(own)
         if self._stop and self._stop.code != "signal":
-            own = verdict.stopped(self._stop.reason)
-        self._spool.own_up()
-        report = verdict.report(self._spec, own, self._recorder.facts, exit_code, observations)
-        body = reports.save(self._run_dir, self._redaction.value(report))
-        status = reports.deliver(self._run_dir, self._api, self._spec.run_id, body, self._see_off, self._pause)
+            own = verdict.make_stop_verdict(self._stop.reason)
+        self._spool.report_losses()
+        report = verdict.build_report(self._spec, own, self._recorder.facts, exit_code, observations)
+        body = reports.save_report(self._run_dir, self._redaction.redact_value(report))
+        status = reports.deliver_report(
+            self._run_dir, self._api, self._spec.run_id, body, self._flush_events, self._pause
+        )
         return report, status
 
     def _observe(self, own: Verdict) -> dict[str, Any] | None:
@@ -226,19 +228,25 @@ class Wrapper:
         spec = self._spec
         if not Path(spec.workspace).is_dir():
             return None
-        checking = self._checking(spec.check) if spec.check and own.kind in CHECKED and not self._is_stopped() else None
+        checking = (
+            self._build_check_settings(spec.check)
+            if spec.check and own.kind in CHECKED_VERDICTS and not self._is_stopped()
+            else None
+        )
         if checking:
             self._recorder.run("check_started", argv=list(checking.argv))
-        base = observe.base_of(Path(spec.workspace), spec.base_sha, spec.base_branch)
-        seen: dict[str, Any] = self._redaction.value(observe.observe(Path(spec.workspace), base, checking))
-        for check, on_base in ((seen["check"], False), (seen["check_base"], True)):
+        base = observe.find_base(Path(spec.workspace), spec.base_sha, spec.base_branch)
+        observations: dict[str, Any] = self._redaction.redact_value(
+            observe.observe(Path(spec.workspace), base, checking)
+        )
+        for check, on_base in ((observations["check"], False), (observations["check_base"], True)):
             if check:
                 self._recorder.run("check_ended", **check, base=on_base)
-        return seen
+        return observations
 
-    def _checking(self, argv: tuple[str, ...]) -> Checking:
+    def _build_check_settings(self, argv: tuple[str, ...]) -> CheckSettings:
         spec = self._spec
-        return Checking(
+        return CheckSettings(
             argv=argv,
             env=spec.environment,
             marker=spec.marker,
@@ -248,19 +256,19 @@ class Wrapper:
             give_up=self._is_stopped,
         )
 
-    def _see_off(self, seconds: float) -> bool:
+    def _flush_events(self, seconds: float) -> bool:
         """Whether all events before the report have arrived, or never will."""
         return self._sender.flush(seconds) or self._sender.refused is not None
 
-    def _leave(self, report: dict[str, Any], status: int | None) -> None:
+    def _write_exit_record(self, report: dict[str, Any], status: int | None) -> None:
         record = {
             "started": self._started,
-            "ended": spool.now(),
+            "ended": spool.format_now(),
             "verdict": report.get("verdict"),
             "exit_code": report.get("exit_code"),
             "reported": status,
         }
-        files.replace(self._run_dir / EXIT, json.dumps(record).encode())
+        files.replace(self._run_dir / EXIT_FILE, json.dumps(record).encode())
         self._recorder.close(f"The run has ended: {record['verdict']}.")
 
 

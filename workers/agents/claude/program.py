@@ -14,27 +14,27 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from workers.agents.coordination import server_environment
+from workers.agents.coordination import build_server_environment
 from workers.agents.error_classifier import explain_exit
 from workers.agents.tool_calls import COORDINATION
-from workers.contract.agent import State
-from workers.contract.agent_events import Event
-from workers.contract.fields import Fields, read_line, write_line
+from workers.contract.agent import AgentState
+from workers.contract.agent_events import AgentEvent
+from workers.contract.fields import Fields, format_line, parse_line
 from workers.contract.spec import RunSpec
 from workers.host import files
-from workers.host.private_dirs import make_private
+from workers.host.private_dirs import make_private_dir
 
 from .stream import ClaudeStream
 
 MCP_CONFIG = "mc-coord.json"
-MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
+PERMISSION_MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
 _COMMITTING = ("Bash(git add:*)", "Bash(git commit:*)")
 _STREAMS = "--input-format stream-json --output-format stream-json --verbose --include-partial-messages"
 _CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-config"
 
 
 class ClaudeAgent:
-    """One run of Claude Code; see `workers.contract.agent.Agent`."""
+    """One run of Claude Code; see `workers.contract.agent.AgentAdapter`."""
 
     one_turn = False
 
@@ -43,28 +43,28 @@ class ClaudeAgent:
         self._numbers = count(1)
 
     @property
-    def state(self) -> State:
+    def state(self) -> AgentState:
         return self._stream.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._stream = ClaudeStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
-        folder = make_private(Path(spec.config_dir))
-        state = _state_of(folder / ".claude.json")
+        folder = make_private_dir(Path(spec.config_dir))
+        state = _read_state(folder / ".claude.json")
         projects = state.setdefault("projects", {})
         projects.setdefault(spec.workspace, {})["hasTrustDialogAccepted"] = True
         state["hasCompletedOnboarding"] = True
         files.replace(folder / ".claude.json", json.dumps(state).encode())
-        allowed = {"permissions": {"allow": _allowed(spec)}}
+        allowed = {"permissions": {"allow": _build_rules(spec)}}
         files.replace(folder / "settings.json", json.dumps(allowed).encode())
-        servers = {"mcpServers": _servers(spec, run_dir)}
+        servers = {"mcpServers": _build_servers(spec, run_dir)}
         files.replace(folder / MCP_CONFIG, json.dumps(servers).encode())
 
     def command(self, spec: RunSpec) -> list[str]:
-        argv = [spec.binary or "claude", "-p", *_STREAMS.split(), *_CHANNEL.split(), *identity(spec)]
+        argv = [spec.binary or "claude", "-p", *_STREAMS.split(), *_CHANNEL.split(), *build_session_options(spec)]
         argv += ["--mcp-config", str(Path(spec.config_dir) / MCP_CONFIG)]
-        argv += _option("--model", spec.model) + _option("--effort", spec.effort)
-        argv += _option("--permission-mode", MODES.get(spec.permissions))
-        argv += _option("--max-turns", spec.limits.turns)
+        argv += _build_option("--model", spec.model) + _build_option("--effort", spec.effort)
+        argv += _build_option("--permission-mode", PERMISSION_MODES.get(spec.permissions))
+        argv += _build_option("--max-turns", spec.limits.turns)
         return [*argv, *spec.argv]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
@@ -80,16 +80,16 @@ class ClaudeAgent:
         self._stream.prompt_uuid = str(uuid4())
         return self.send(self._stream.prompt_uuid, prompt)
 
-    def parse(self, line: bytes) -> list[Event]:
-        return read_line(line, self._stream.read)
+    def parse(self, line: bytes) -> list[AgentEvent]:
+        return parse_line(line, self._stream.read)
 
-    def outbox(self) -> list[bytes]:
+    def take_replies(self) -> list[bytes]:
         replies, self._stream.requests.replies = self._stream.requests.replies, []
         return replies
 
     def send(self, uuid: str, body: str) -> list[bytes]:
         message = {"role": "user", "content": body}
-        return [write_line({"type": "user", "message": message, "uuid": uuid})]
+        return [format_line({"type": "user", "message": message, "uuid": uuid})]
 
     def interrupt(self) -> list[bytes]:
         return [self._control("interrupt")]
@@ -100,22 +100,22 @@ class ClaudeAgent:
     def end(self) -> list[bytes]:
         return [self._control("end_session")]
 
-    def explain(self, exit_code: int, stderr: str) -> Event | None:
+    def explain(self, exit_code: int, stderr: str) -> AgentEvent | None:
         return None if self._stream.failed else explain_exit(exit_code, stderr)
 
     def _control(self, subtype: str) -> bytes:
         number = f"mc-{next(self._numbers)}"
-        return write_line({"type": "control_request", "request_id": number, "request": {"subtype": subtype}})
+        return format_line({"type": "control_request", "request_id": number, "request": {"subtype": subtype}})
 
 
-def identity(spec: RunSpec) -> list[str]:
+def build_session_options(spec: RunSpec) -> list[str]:
     """The options that choose the conversation."""
     if spec.forks:
         return ["--resume", spec.forks, "--fork-session", "--session-id", spec.conversation_id]
     return ["--resume" if spec.resume else "--session-id", spec.conversation_id]
 
 
-def _allowed(spec: RunSpec) -> list[str]:
+def _build_rules(spec: RunSpec) -> list[str]:
     """What needs nobody's leave: the coordination tools, and to check and commit work that may be edited anyway."""
     rules = [f"mcp__{COORDINATION}"]
     if spec.permissions == "accept_edits":
@@ -124,19 +124,19 @@ def _allowed(spec: RunSpec) -> list[str]:
     return rules
 
 
-def _option(name: str, value: str | int | None) -> list[str]:
+def _build_option(name: str, value: str | int | None) -> list[str]:
     return [] if value is None else [name, str(value)]
 
 
-def _servers(spec: RunSpec, run_dir: Path) -> Fields:
+def _build_servers(spec: RunSpec, run_dir: Path) -> Fields:
     if spec.mcp_command is None:
         return {}
     program, *arguments = spec.mcp_command
     server = {"type": "stdio", "command": program, "args": arguments}
-    return {COORDINATION: {**server, "env": server_environment(spec, run_dir)}}
+    return {COORDINATION: {**server, "env": build_server_environment(spec, run_dir)}}
 
 
-def _state_of(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, Any]:
     """What the program itself has kept in a config folder that a resumed conversation uses again."""
     try:
         state = json.loads(path.read_bytes())

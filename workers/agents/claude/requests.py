@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.agents.tool_calls import call_title
-from workers.contract.agent_events import Event, event
-from workers.contract.fields import Fields, UnknownLine, rows, table, text, write_line
+from workers.agents.tool_calls import format_call_title
+from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.fields import Fields, UnknownLine, format_line, get_object, get_objects, get_text
 from workers.contract.spec import Permissions
 
 QUESTION_TOOL = "AskUserQuestion"
 _REFUSAL = "The permissions of this run do not allow this. Go on without it, or ask in your report."
 
 
-class Requests:
+class ClaudeRequests:
     """The requests that wait for an answer, and the run's policy that answers what no person needs to see."""
 
     def __init__(self, permissions: Permissions) -> None:
@@ -21,84 +21,84 @@ class Requests:
         self._waiting: dict[str, Fields] = {}
         self.replies: list[bytes] = []
 
-    def take(self, message: Fields) -> list[Event]:
+    def take(self, message: Fields) -> list[AgentEvent]:
         """The event of a `control_request`; a request that is answered at once leaves a reply instead."""
-        number, request = text(message, "request_id"), table(message, "request")
-        if text(request, "subtype") != "can_use_tool":
+        number, request = get_text(message, "request_id"), get_object(message, "request")
+        if get_text(request, "subtype") != "can_use_tool":
             error = {"subtype": "error", "request_id": number, "error": "unsupported request"}
-            self.replies.append(write_line({"type": "control_response", "response": error}))
-            raise UnknownLine(f"unsupported request: {text(request, 'subtype')}")
-        if text(request, "tool_name") == QUESTION_TOOL:
+            self.replies.append(format_line({"type": "control_response", "response": error}))
+            raise UnknownLine(f"unsupported request: {get_text(request, 'subtype')}")
+        if get_text(request, "tool_name") == QUESTION_TOOL:
             self._waiting[number] = request
-            return [event("question", request=number, questions=_questions(request))]
+            return [make_event("question", request=number, questions=_build_questions(request))]
         if self._permissions == "ask" or request.get("requires_user_interaction") is True:
             self._waiting[number] = request
-            return [_approval(number, request)]
+            return [_make_approval(number, request)]
         return self._decide(number, request)
 
-    def withdraw(self, message: Fields) -> list[Event]:
+    def withdraw(self, message: Fields) -> list[AgentEvent]:
         """The event of a `control_cancel_request`."""
-        number = text(message, "request_id")
+        number = get_text(message, "request_id")
         self._waiting.pop(number, None)
-        return [event("withdrawn", request=number)]
+        return [make_event("withdrawn", request=number)]
 
     def answer(self, answer: Fields) -> list[bytes]:
         """The line that carries a person's answer; nothing for a request that no longer waits."""
-        number = text(answer, "request")
+        number = get_text(answer, "request")
         request = self._waiting.pop(number, None)
         if request is None:
             return []
-        if text(answer, "behavior") != "allow":
-            return [_reply(number, _denial(text(answer, "message") or "Refused."))]
-        allowed: dict[str, Any] = {"behavior": "allow", "updatedInput": dict(table(request, "input"))}
-        if text(request, "tool_name") == QUESTION_TOOL:
-            allowed["updatedInput"]["answers"] = _chosen(table(answer, "answers"))
-        if text(answer, "scope") == "run":
-            suggested = rows(request, "permission_suggestions")
+        if get_text(answer, "behavior") != "allow":
+            return [_format_reply(number, _build_denial(get_text(answer, "message") or "Refused."))]
+        allowed: dict[str, Any] = {"behavior": "allow", "updatedInput": dict(get_object(request, "input"))}
+        if get_text(request, "tool_name") == QUESTION_TOOL:
+            allowed["updatedInput"]["answers"] = _join_choices(get_object(answer, "answers"))
+        if get_text(answer, "scope") == "run":
+            suggested = get_objects(request, "permission_suggestions")
             allowed["updatedPermissions"] = [{**rule, "destination": "session"} for rule in suggested]
-        return [_reply(number, allowed)]
+        return [_format_reply(number, allowed)]
 
-    def _decide(self, number: str, request: Fields) -> list[Event]:
+    def _decide(self, number: str, request: Fields) -> list[AgentEvent]:
         """Answer by policy: `bypass` allows what the program still asks for, the others deny it."""
-        given = table(request, "input")
+        tool_input = get_object(request, "input")
         if self._permissions == "bypass":
-            self.replies.append(_reply(number, {"behavior": "allow", "updatedInput": dict(given)}))
+            self.replies.append(_format_reply(number, {"behavior": "allow", "updatedInput": dict(tool_input)}))
             return []
-        self.replies.append(_reply(number, _denial(_REFUSAL)))
-        name = text(request, "tool_name")
-        refused = f"{name} was denied by the run's permissions: {call_title(name, given)}"
-        return [event("notice", level="warning", text=refused)]
+        self.replies.append(_format_reply(number, _build_denial(_REFUSAL)))
+        name = get_text(request, "tool_name")
+        notice = f"{name} was denied by the run's permissions: {format_call_title(name, tool_input)}"
+        return [make_event("notice", level="warning", text=notice)]
 
 
-def _approval(number: str, request: Fields) -> Event:
-    name, given = text(request, "tool_name"), table(request, "input")
-    reason = text(request, "decision_reason") or text(request, "description")
-    return event(
+def _make_approval(number: str, request: Fields) -> AgentEvent:
+    name, tool_input = get_text(request, "tool_name"), get_object(request, "input")
+    reason = get_text(request, "decision_reason") or get_text(request, "description")
+    return make_event(
         "approval",
         request=number,
         tool=name,
-        input=given,
-        title=call_title(name, given),
+        input=tool_input,
+        title=format_call_title(name, tool_input),
         reason=reason or None,
     )
 
 
-def _questions(request: Fields) -> list[dict[str, Any]]:
+def _build_questions(request: Fields) -> list[dict[str, Any]]:
     return [
         {
-            "text": text(question, "question"),
-            "header": text(question, "header"),
+            "text": get_text(question, "question"),
+            "header": get_text(question, "header"),
             "choices": [
-                {"label": text(option, "label"), "detail": text(option, "description")}
-                for option in rows(question, "options")
+                {"label": get_text(option, "label"), "detail": get_text(option, "description")}
+                for option in get_objects(question, "options")
             ],
             "multiple": question.get("multiSelect") is True,
         }
-        for question in rows(table(request, "input"), "questions")
+        for question in get_objects(get_object(request, "input"), "questions")
     ]
 
 
-def _chosen(answers: Fields) -> dict[str, str]:
+def _join_choices(answers: Fields) -> dict[str, str]:
     """Answers by question text; several choices of one question are joined as the program expects."""
     return {
         question: ", ".join(map(str, choice)) if isinstance(choice, list) else str(choice)
@@ -106,10 +106,10 @@ def _chosen(answers: Fields) -> dict[str, str]:
     }
 
 
-def _denial(message: str) -> dict[str, Any]:
+def _build_denial(message: str) -> dict[str, Any]:
     return {"behavior": "deny", "message": message, "interrupt": False}
 
 
-def _reply(number: str, response: Fields) -> bytes:
+def _format_reply(number: str, response: Fields) -> bytes:
     body = {"subtype": "success", "request_id": number, "response": response}
-    return write_line({"type": "control_response", "response": body})
+    return format_line({"type": "control_response", "response": body})

@@ -21,21 +21,31 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from workers.host.websocket import CLOSE, PING, PONG, TEXT, BrokenSocket, Frame, Messages, encode, shake_hands
+from workers.host.websocket import (
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    BrokenSocket,
+    Frame,
+    MessageReader,
+    encode_frame,
+    perform_handshake,
+)
 
-UP_SECONDS = 10.0
+STARTUP_SECONDS = 10.0
 """How long the server may take until its socket can be used."""
 POLL_SECONDS = 0.02
 GRACE_SECONDS = 1.0
 """From TERM to KILL: the turn has been interrupted before, so there is little to wait for."""
-CHUNK = 65536
+CHUNK_BYTES = 65536
 NO_SOCKET = "Codex opened no socket, so nobody can join this conversation beside the worker."
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the server until it or stdin ends; its exit code, 0 where stdin was closed."""
     binary, path, arguments = argv[0], Path(argv[1]), list(argv[2:])
-    clear(path)
+    remove_socket(path)
     server = subprocess.Popen(
         [binary, "app-server", *arguments, "--listen", f"unix://{path}"],
         stdin=subprocess.DEVNULL,
@@ -49,13 +59,13 @@ def main(argv: Sequence[str]) -> int:
         if connected is None and bridge.code is None:
             fall_back([binary, "app-server", *arguments], server)
         if connected:
-            bridge.pump(*connected)
+            bridge.relay(*connected)
         return bridge.settle()
     finally:
-        clear(path)
+        remove_socket(path)
 
 
-def clear(path: Path) -> None:
+def remove_socket(path: Path) -> None:
     """Remove the socket, and what a link in its place leads to: Codex may keep the socket itself in its own folder."""
     target = path.resolve()
     if target.is_socket():
@@ -65,16 +75,16 @@ def clear(path: Path) -> None:
 
 def connect(path: Path, server: subprocess.Popen[bytes]) -> tuple[socket.socket, bytes] | None:
     """A WebSocket to the server and what it has said already; None when the server ends or stays deaf."""
-    deadline = time.monotonic() + UP_SECONDS
+    deadline = time.monotonic() + STARTUP_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
         stream = socket.socket(socket.AF_UNIX)
         try:
             stream.settimeout(max(POLL_SECONDS, deadline - time.monotonic()))
             stream.connect(str(path))
             path.chmod(0o600)
-            said = shake_hands(stream)
+            buffered = perform_handshake(stream)
             stream.settimeout(None)
-            return stream, said
+            return stream, buffered
         except (OSError, BrokenSocket):
             stream.close()
             time.sleep(POLL_SECONDS)
@@ -83,10 +93,10 @@ def connect(path: Path, server: subprocess.Popen[bytes]) -> tuple[socket.socket,
 
 def fall_back(argv: Sequence[str], server: subprocess.Popen[bytes]) -> None:
     """Become an app-server on pipes, and say so in its own words."""
-    send_group(server, signal.SIGKILL)
+    signal_group(server, signal.SIGKILL)
     server.wait()
-    told = {"method": "warning", "params": {"message": NO_SOCKET}}
-    write(json.dumps(told).encode())
+    warning = {"method": "warning", "params": {"message": NO_SOCKET}}
+    write_message(json.dumps(warning).encode())
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.execvp(argv[0], list(argv))  # noqa: S606 - argv only
 
@@ -100,22 +110,22 @@ class Bridge:
         self._sending = threading.Lock()
         self._stream: socket.socket | None = None
 
-    def pump(self, stream: socket.socket, said: bytes) -> None:
+    def relay(self, stream: socket.socket, buffered: bytes) -> None:
         """Pass messages on, both ways, until the server or the connection ends."""
         self._stream = stream
         threading.Thread(target=self._read_stdin, daemon=True).start()
-        messages, gone = Messages(), os.pidfd_open(self._server.pid)
+        messages, server_fd = MessageReader(), os.pidfd_open(self._server.pid)
         with suppress(OSError, BrokenSocket):
-            self._hear(messages, said)
-            while heard(stream, gone) and (chunk := stream.recv(CHUNK)):
-                self._hear(messages, chunk)
+            self._receive(messages, buffered)
+            while wait_readable(stream, server_fd) and (chunk := stream.recv(CHUNK_BYTES)):
+                self._receive(messages, chunk)
 
     def end(self, code: int) -> None:
         """Have the server end; a negative code is a signal's number. The first call counts."""
         if self.code is None:
             self.code = code
-            send_group(self._server, signal.SIGTERM)
-            timer = threading.Timer(GRACE_SECONDS, send_group, (self._server, signal.SIGKILL))
+            signal_group(self._server, signal.SIGTERM)
+            timer = threading.Timer(GRACE_SECONDS, signal_group, (self._server, signal.SIGKILL))
             timer.daemon = True
             timer.start()
 
@@ -126,16 +136,16 @@ class Bridge:
         """
         if self.code is None:
             try:
-                return leave(self._server.wait(GRACE_SECONDS))
+                return exit_with(self._server.wait(GRACE_SECONDS))
             except subprocess.TimeoutExpired:
                 self.end(1)
         self._server.wait()
-        return leave(self.code or 0)
+        return exit_with(self.code or 0)
 
-    def _hear(self, messages: Messages, chunk: bytes) -> None:
+    def _receive(self, messages: MessageReader, chunk: bytes) -> None:
         for frame in messages.feed(chunk):
             if frame.opcode == TEXT:
-                write(frame.payload)
+                write_message(frame.payload)
             elif frame.opcode == PING:
                 self._send(Frame(PONG, frame.payload))
             elif frame.opcode == CLOSE:
@@ -153,28 +163,28 @@ class Bridge:
     def _send(self, frame: Frame) -> None:
         assert self._stream
         with self._sending:
-            self._stream.sendall(encode(frame))
+            self._stream.sendall(encode_frame(frame))
 
 
-def heard(stream: socket.socket, gone: int) -> bool:
+def wait_readable(stream: socket.socket, server_fd: int) -> bool:
     """Wait until there is something to read, or until the server has ended and there is nothing left."""
-    ready, _, _ = select.select([stream.fileno(), gone], [], [])
+    ready, _, _ = select.select([stream.fileno(), server_fd], [], [])
     return stream.fileno() in ready
 
 
-def write(message: bytes) -> None:
+def write_message(message: bytes) -> None:
     """A message as one line of stdout; a line break can only stand between the parts of its JSON."""
     sys.stdout.buffer.write(message.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
     sys.stdout.buffer.flush()
 
 
-def send_group(server: subprocess.Popen[bytes], signum: signal.Signals) -> None:
+def signal_group(server: subprocess.Popen[bytes], signum: signal.Signals) -> None:
     if server.returncode is None:  # a group whose leader was reaped may be somebody else's by now
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signum)
 
 
-def leave(code: int) -> int:
+def exit_with(code: int) -> int:
     """The exit code as it is; a negative one is a signal's number, and this process dies of it."""
     if code < 0:
         if -code != signal.SIGKILL:

@@ -9,92 +9,107 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from workers.agents.error_classifier import diagnose, reset_time
-from workers.agents.usage_counter import Tally
-from workers.contract.agent import State
-from workers.contract.agent_events import Event, event
-from workers.contract.fields import Fields, UnknownLine, count, table, text
+from workers.agents.error_classifier import classify_error, parse_reset_time
+from workers.agents.usage_counter import UsageCounter
+from workers.contract.agent import AgentState
+from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.fields import Fields, UnknownLine, get_count, get_object, get_text
 
 from . import items
 
 RECONNECTING = re.compile(r"Reconnecting\.\.\. (\d+)/(\d+)(?: \((.*)\))?", re.DOTALL)
 
 
-class CodexExec:
+class CodexExecStream:
     """One process's output."""
 
     def __init__(self) -> None:
-        self.state: State = "starting"
+        self.state: AgentState = "starting"
         self.failed = False
-        self._tally = Tally()
+        self._counter = UsageCounter()
         self._said = ""
-        self._readers: dict[str, Callable[[Fields], list[Event]]] = {
-            "thread.started": self._thread,
-            "turn.started": lambda _: self._moved("running"),
-            "turn.completed": self._completed,
-            "turn.failed": self._failed,
-            "item.started": lambda line: items.started(modern(table(line, "item")), None),
+        self._readers: dict[str, Callable[[Fields], list[AgentEvent]]] = {
+            "thread.started": self._read_thread,
+            "turn.started": lambda _: self._change_state("running"),
+            "turn.completed": self._read_turn_end,
+            "turn.failed": self._read_turn_failure,
+            "item.started": lambda line: items.make_start_events(convert_item(get_object(line, "item")), None),
             "item.updated": lambda _: [],
-            "item.completed": self._item,
-            "error": self._error,
+            "item.completed": self._read_item,
+            "error": self._read_error,
         }
 
-    def read(self, message: Fields) -> list[Event]:
+    def read(self, message: Fields) -> list[AgentEvent]:
         """The events of one decoded line; raises `UnknownLine` for a type that is not known."""
-        kind = text(message, "type")
+        kind = get_text(message, "type")
         reader = self._readers.get(kind)
         if reader is None:
             raise UnknownLine(f"unknown type {kind!r}")
         return reader(message)
 
-    def _thread(self, message: Fields) -> list[Event]:
-        return [event("session", conversation_id=text(message, "thread_id"), program="codex")]
+    def _read_thread(self, message: Fields) -> list[AgentEvent]:
+        return [make_event("session", conversation_id=get_text(message, "thread_id"), program="codex")]
 
-    def _item(self, message: Fields) -> list[Event]:
-        item = modern(table(message, "item"))
-        if text(item, "type") == "agentMessage":
-            self._said = text(item, "text")
-        return items.completed(item, None)
+    def _read_item(self, message: Fields) -> list[AgentEvent]:
+        item = convert_item(get_object(message, "item"))
+        if get_text(item, "type") == "agentMessage":
+            self._said = get_text(item, "text")
+        return items.make_end_events(item, None)
 
-    def _completed(self, message: Fields) -> list[Event]:
-        used, tally = table(message, "usage"), self._tally
-        tally.cache_read_tokens = count(used, "cached_input_tokens")
-        tally.cache_write_tokens = count(used, "cache_write_input_tokens")
-        cached = tally.cache_read_tokens + tally.cache_write_tokens
-        tally.input_tokens = max(0, count(used, "input_tokens") - cached)
-        tally.output_tokens = count(used, "output_tokens")
-        tally.turns += 1
-        ended = event("result", ok=True, text=self._said, stop_reason="completed")
-        return [tally.event(), ended, *self._moved("idle")]
+    def _read_turn_end(self, message: Fields) -> list[AgentEvent]:
+        usage, counter = get_object(message, "usage"), self._counter
+        counter.cache_read_tokens = get_count(usage, "cached_input_tokens")
+        counter.cache_write_tokens = get_count(usage, "cache_write_input_tokens")
+        cached = counter.cache_read_tokens + counter.cache_write_tokens
+        counter.input_tokens = max(0, get_count(usage, "input_tokens") - cached)
+        counter.output_tokens = get_count(usage, "output_tokens")
+        counter.turns += 1
+        ended = make_event("result", ok=True, text=self._said, stop_reason="completed")
+        return [counter.make_event(), ended, *self._change_state("idle")]
 
-    def _failed(self, message: Fields) -> list[Event]:
+    def _read_turn_failure(self, message: Fields) -> list[AgentEvent]:
         self.failed = True
-        said = text(table(message, "error"), "message")
-        ended = event("result", ok=False, text=said, failure=diagnose(said), retry_at=reset_time(said))
-        return [ended, *self._moved("idle")]
+        error_text = get_text(get_object(message, "error"), "message")
+        ended = make_event(
+            "result",
+            ok=False,
+            text=error_text,
+            failure=classify_error(error_text),
+            retry_at=parse_reset_time(error_text),
+        )
+        return [ended, *self._change_state("idle")]
 
-    def _error(self, message: Fields) -> list[Event]:
-        said = text(message, "message")
-        again = RECONNECTING.match(said)
+    def _read_error(self, message: Fields) -> list[AgentEvent]:
+        error_text = get_text(message, "message")
+        again = RECONNECTING.match(error_text)
         if again is None:
-            return [event("error", failure=diagnose(said), message=said, retry_at=reset_time(said))]
-        attempt, limit, reason = int(again[1]), int(again[2]), again[3] or said
-        retry = event("retry", attempt=attempt, limit=limit, delay_seconds=0, failure=diagnose(reason), message=reason)
+            return [
+                make_event(
+                    "error",
+                    failure=classify_error(error_text),
+                    message=error_text,
+                    retry_at=parse_reset_time(error_text),
+                )
+            ]
+        attempt, limit, reason = int(again[1]), int(again[2]), again[3] or error_text
+        retry = make_event(
+            "retry", attempt=attempt, limit=limit, delay_seconds=0, failure=classify_error(reason), message=reason
+        )
         return [retry]
 
-    def _moved(self, state: State) -> list[Event]:
+    def _change_state(self, state: AgentState) -> list[AgentEvent]:
         if state == self.state:
             return []
         self.state = state
-        return [event("state", state=state)]
+        return [make_event("state", state=state)]
 
 
-def modern(item: Fields) -> Fields:
+def convert_item(item: Fields) -> Fields:
     """An item with the names of the app-server: `command_execution` is `commandExecution` there."""
-    named = {_camel(key): value for key, value in item.items()}
-    return {**named, "type": _camel(text(item, "type"))}
+    converted = {_to_camel_case(key): value for key, value in item.items()}
+    return {**converted, "type": _to_camel_case(get_text(item, "type"))}
 
 
-def _camel(name: str) -> str:
+def _to_camel_case(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)

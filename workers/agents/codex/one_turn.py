@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from workers.agents.error_classifier import explain_exit
-from workers.contract.agent import State
-from workers.contract.agent_events import Event, event
-from workers.contract.fields import read_line
+from workers.contract.agent import AgentState
+from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.fields import parse_line
 from workers.contract.spec import RunSpec
 
-from .exec_stream import CodexExec
-from .program import MCP_SECONDS, POLICIES, earlier, write_config
+from .exec_stream import CodexExecStream
+from .program import MCP_SECONDS, POLICIES, find_earlier_thread, write_config
 
 
-class CodexOnce:
-    """One run of `codex exec`; see `workers.contract.agent.Agent`."""
+class CodexExecAgent:
+    """One run of `codex exec`; see `workers.contract.agent.AgentAdapter`."""
 
     one_turn = True
 
     def __init__(self) -> None:
-        self._exec = CodexExec()
+        self._exec = CodexExecStream()
         self._prompt: str | None = None
 
     @property
-    def state(self) -> State:
+    def state(self) -> AgentState:
         return self._exec.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
@@ -41,7 +41,7 @@ class CodexOnce:
         argv = [spec.binary or "codex", *spec.argv, "--json", "--skip-git-repo-check", "-s", sandbox]
         argv += ["-C", spec.workspace, *(["-m", spec.model] if spec.model else [])]
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
-        return [*argv, *(earlier(spec) or ()), "-"]
+        return [*argv, *(find_earlier_thread(spec) or ()), "-"]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {"CODEX_HOME": spec.config_dir}
@@ -50,14 +50,14 @@ class CodexOnce:
         self._prompt = prompt
         return [prompt.encode()]
 
-    def parse(self, line: bytes) -> list[Event]:
-        events = read_line(line, self._exec.read)
-        if self._prompt is not None and any(told.kind == "session" for told in events):
-            events.append(event("input", text=self._prompt, source="prompt"))
+    def parse(self, line: bytes) -> list[AgentEvent]:
+        events = parse_line(line, self._exec.read)
+        if self._prompt is not None and any(agent_event.kind == "session" for agent_event in events):
+            events.append(make_event("input", text=self._prompt, source="prompt"))
             self._prompt = None
         return events
 
-    def outbox(self) -> list[bytes]:
+    def take_replies(self) -> list[bytes]:
         return []
 
     def send(self, uuid: str, body: str) -> list[bytes]:
@@ -73,5 +73,5 @@ class CodexOnce:
     def end(self) -> list[bytes]:
         return []
 
-    def explain(self, exit_code: int, stderr: str) -> Event | None:
+    def explain(self, exit_code: int, stderr: str) -> AgentEvent | None:
         return None if self._exec.failed else explain_exit(exit_code, stderr)

@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from workers.agents.coordination import server_environment
-from workers.agents.error_classifier import diagnose, explain_exit
+from workers.agents.coordination import build_server_environment
+from workers.agents.error_classifier import classify_error, explain_exit
 from workers.agents.tool_calls import COORDINATION
-from workers.agents.worktree_path import commit_folders
-from workers.contract.agent import State
-from workers.contract.agent_events import Event, event, raw
-from workers.contract.fields import Fields, read_line, table, text, write_line
+from workers.agents.worktree_path import list_git_folders
+from workers.contract.agent import AgentState
+from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
+from workers.contract.fields import Fields, format_line, get_object, get_text, parse_line
 from workers.contract.spec import RunSpec
 from workers.host import files, isolated_python
-from workers.host.private_dirs import make_private
+from workers.host.private_dirs import make_private_dir
 
-from .exec_stream import CodexExec
+from .exec_stream import CodexExecStream
 from .stream import CodexStream
 
 _CLIENT = {"name": "mission_control", "title": "Mission Control", "version": "1"}
@@ -47,13 +47,13 @@ _VERSION = re.compile(r"/(\d[\w.+-]*)")
 
 
 class CodexAgent:
-    """One run of Codex; see `workers.contract.agent.Agent`."""
+    """One run of Codex; see `workers.contract.agent.AgentAdapter`."""
 
     one_turn = False
 
     def __init__(self) -> None:
         self._stream = CodexStream("default", ())
-        self._exec = CodexExec()
+        self._exec = CodexExecStream()
         self._numbers = count(1)
         self._asked: dict[int, tuple[str, str]] = {}
         self._waiting: list[tuple[str, str]] = []
@@ -64,7 +64,7 @@ class CodexAgent:
         self._version = ""
 
     @property
-    def state(self) -> State:
+    def state(self) -> AgentState:
         return self._exec.state if self._stream.state == "starting" else self._stream.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
@@ -74,14 +74,14 @@ class CodexAgent:
         self._thread = {"cwd": spec.workspace, "approvalPolicy": approval, "sandbox": sandbox}
         if spec.model:
             self._thread = {**self._thread, "model": spec.model}
-        if known := earlier(spec):
-            self._opening = f"thread/{known[0]}"
-            self._thread = {**self._thread, "threadId": known[1], "excludeTurns": True}
+        if earlier_thread := find_earlier_thread(spec):
+            self._opening = f"thread/{earlier_thread[0]}"
+            self._thread = {**self._thread, "threadId": earlier_thread[1], "excludeTurns": True}
         write_config(spec, run_dir)
 
     def command(self, spec: RunSpec) -> list[str]:
-        program = [spec.binary or "codex", str(socket_of(spec)), *spec.argv]
-        return isolated_python.module("workers.agents.codex.bridge", *program)
+        program = [spec.binary or "codex", str(build_socket_path(spec)), *spec.argv]
+        return isolated_python.build_argv("workers.agents.codex.bridge", *program)
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {"CODEX_HOME": spec.config_dir}
@@ -91,10 +91,10 @@ class CodexAgent:
         self._waiting.append((self._stream.prompt_uuid, prompt))
         return [self._request("initialize", {"clientInfo": _CLIENT})]
 
-    def parse(self, line: bytes) -> list[Event]:
-        return read_line(line, lambda message: self._read(line, message))
+    def parse(self, line: bytes) -> list[AgentEvent]:
+        return parse_line(line, lambda message: self._read(line, message))
 
-    def outbox(self) -> list[bytes]:
+    def take_replies(self) -> list[bytes]:
         replies = self._replies + self._stream.requests.replies
         self._replies, self._stream.requests.replies = [], []
         return replies
@@ -103,8 +103,8 @@ class CodexAgent:
         if not (self._stream.thread and self._coordinated):
             self._waiting.append((uuid, body))
             return []
-        said = [{"type": "text", "text": body}]
-        turn = {"threadId": self._stream.thread, "clientUserMessageId": uuid, "input": said}
+        content = [{"type": "text", "text": body}]
+        turn = {"threadId": self._stream.thread, "clientUserMessageId": uuid, "input": content}
         return [self._request("turn/start", turn, uuid)]
 
     def interrupt(self) -> list[bytes]:
@@ -119,127 +119,132 @@ class CodexAgent:
     def end(self) -> list[bytes]:
         return []
 
-    def explain(self, exit_code: int, stderr: str) -> Event | None:
-        said = self._stream.failed or self._exec.failed
-        return None if said else explain_exit(exit_code, stderr)
+    def explain(self, exit_code: int, stderr: str) -> AgentEvent | None:
+        has_failed = self._stream.failed or self._exec.failed
+        return None if has_failed else explain_exit(exit_code, stderr)
 
     def _request(self, method: str, params: Fields, uuid: str = "") -> bytes:
         number = next(self._numbers)
         self._asked[number] = (method, uuid)
-        return write_line({"id": number, "method": method, "params": params})
+        return format_line({"id": number, "method": method, "params": params})
 
-    def _read(self, line: bytes, message: Fields) -> list[Event]:
+    def _read(self, line: bytes, message: Fields) -> list[AgentEvent]:
         if "type" in message and "method" not in message:
             return self._exec.read(message)
         if "method" in message:
             self._await_coordination(message)
             return self._stream.read(message)
         number = message.get("id")
-        asked = self._asked.pop(number, None) if isinstance(number, int) else None
-        if asked is None:
-            return [raw(line, "a reply to nothing")]
+        request = self._asked.pop(number, None) if isinstance(number, int) else None
+        if request is None:
+            return [make_raw_event(line, "a reply to nothing")]
         if "error" in message:
-            return self._refused(*asked, text(table(message, "error"), "message"))
-        return self._replied(*asked, table(message, "result"))
+            return self._handle_refusal(*request, get_text(get_object(message, "error"), "message"))
+        return self._handle_reply(*request, get_object(message, "result"))
 
-    def _replied(self, method: str, uuid: str, result: Fields) -> list[Event]:
+    def _handle_reply(self, method: str, uuid: str, result: Fields) -> list[AgentEvent]:
         """The next step of the conversation, now that this one is done."""
         match method:
             case "initialize":
-                version = _VERSION.search(text(result, "userAgent"))
+                version = _VERSION.search(get_text(result, "userAgent"))
                 self._version = version[1] if version else ""
-                self._replies += [write_line({"method": "initialized"}), self._request(self._opening, self._thread)]
+                self._replies += [format_line({"method": "initialized"}), self._request(self._opening, self._thread)]
                 return []
             case "thread/start" | "thread/resume" | "thread/fork":
                 return self._begin(result)
             case "turn/start":
-                self._stream.turn = text(table(result, "turn"), "id") or self._stream.turn
-                return [event("receipt", uuid=uuid, state="delivered")]
+                self._stream.turn = get_text(get_object(result, "turn"), "id") or self._stream.turn
+                return [make_event("receipt", uuid=uuid, state="delivered")]
             case _:
                 return []
 
-    def _begin(self, result: Fields) -> list[Event]:
-        thread = text(table(result, "thread"), "id")
+    def _begin(self, result: Fields) -> list[AgentEvent]:
+        thread = get_text(get_object(result, "thread"), "id")
         self._stream.begin(thread, self._opening != "thread/start")
-        self._say_waiting()
-        model = text(result, "model")
-        told = event("session", conversation_id=thread, model=model, program="codex", version=self._version)
-        return [told]
+        self._send_waiting()
+        model = get_text(result, "model")
+        session_event = make_event(
+            "session", conversation_id=thread, model=model, program="codex", version=self._version
+        )
+        return [session_event]
 
     def _await_coordination(self, message: Fields) -> None:
         """Let the first turn begin once the coordination server has started, or has failed to."""
-        params = table(message, "params")
-        if text(message, "method") == "mcpServer/startupStatus/updated" and text(params, "name") == COORDINATION:
-            self._coordinated = text(params, "status") != "starting"
-            self._say_waiting()
+        params = get_object(message, "params")
+        if (
+            get_text(message, "method") == "mcpServer/startupStatus/updated"
+            and get_text(params, "name") == COORDINATION
+        ):
+            self._coordinated = get_text(params, "status") != "starting"
+            self._send_waiting()
 
-    def _say_waiting(self) -> None:
+    def _send_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         for uuid, body in waiting:
             self._replies += self.send(uuid, body)
 
-    def _refused(self, method: str, uuid: str, said: str) -> list[Event]:
+    def _handle_refusal(self, method: str, uuid: str, error_text: str) -> list[AgentEvent]:
         """A refused step: without a thread there is no run, a refused message is that message's failure."""
         if method == "turn/start" and uuid != self._stream.prompt_uuid:
-            return [event("receipt", uuid=uuid, state="failed", detail=said)]
+            return [make_event("receipt", uuid=uuid, state="failed", detail=error_text)]
         if method == "turn/interrupt":
-            return [event("notice", level="warning", text=f"Codex refused to interrupt: {said}")]
+            return [make_event("notice", level="warning", text=f"Codex refused to interrupt: {error_text}")]
         self._stream.failed = True
-        failure = diagnose(said)
+        failure = classify_error(error_text)
         return [
-            event("error", failure=failure, message=f"{method}: {said}"),
-            event("result", ok=False, text=said, failure=failure),
+            make_event("error", failure=failure, message=f"{method}: {error_text}"),
+            make_event("result", ok=False, text=error_text, failure=failure),
         ]
 
 
-def earlier(spec: RunSpec) -> tuple[str, str] | None:
+def find_earlier_thread(spec: RunSpec) -> tuple[str, str] | None:
     """What becomes of an earlier conversation, as Codex calls it everywhere, and which; None when there is none."""
     if spec.forks:
         return "fork", spec.forks
     return ("resume", spec.conversation_id) if spec.resume else None
 
 
-def socket_of(spec: RunSpec) -> Path:
+def build_socket_path(spec: RunSpec) -> Path:
     """Where the server of a run is to be spoken to, in the private folder of the run's own socket."""
     return Path(spec.socket).with_suffix(".codex")
 
 
-def joining(spec: RunSpec, thread: str) -> list[str]:
+def build_join_argv(spec: RunSpec, thread: str) -> list[str]:
     """The command line of Codex's own screen on the server of a run: a person takes part while the worker goes on."""
-    return [spec.binary or "codex", "resume", "--remote", f"unix://{socket_of(spec)}", "--", thread]
+    return [spec.binary or "codex", "resume", "--remote", f"unix://{build_socket_path(spec)}", "--", thread]
 
 
-def options(spec: RunSpec) -> tuple[str, ...]:
+def build_options(spec: RunSpec) -> tuple[str, ...]:
     """The profile's arguments without the `exec` that chooses `codex_once`."""
     return spec.argv[1:] if spec.argv[:1] == ("exec",) else spec.argv
 
 
 def write_config(spec: RunSpec, run_dir: Path) -> None:
     """Write `config.toml` into the run's configuration folder."""
-    folder = make_private(Path(spec.config_dir))
-    files.replace(folder / "config.toml", _config(spec, run_dir).encode())
+    folder = make_private_dir(Path(spec.config_dir))
+    files.replace(folder / "config.toml", _format_config(spec, run_dir).encode())
 
 
-def _config(spec: RunSpec, run_dir: Path) -> str:
+def _format_config(spec: RunSpec, run_dir: Path) -> str:
     """The `config.toml` of a run. No daemon: it would outlive the run and serve others with its environment."""
     sections = [
-        _section("", check_for_update_on_startup=False, model_reasoning_effort=spec.effort),
-        _section("features", plugins=False, daemon_auto_start=False),
-        _section("analytics", enabled=False),
-        _section("sandbox_workspace_write", writable_roots=commit_folders(Path(spec.workspace))),
-        _section(f"projects.{json.dumps(spec.workspace, ensure_ascii=False)}", trust_level="trusted"),
+        _format_section("", check_for_update_on_startup=False, model_reasoning_effort=spec.effort),
+        _format_section("features", plugins=False, daemon_auto_start=False),
+        _format_section("analytics", enabled=False),
+        _format_section("sandbox_workspace_write", writable_roots=list_git_folders(Path(spec.workspace))),
+        _format_section(f"projects.{json.dumps(spec.workspace, ensure_ascii=False)}", trust_level="trusted"),
     ]
     if spec.mcp_command is not None:
         program, *arguments = spec.mcp_command
         name = f"mcp_servers.{COORDINATION}"
         sections += [
-            _section(name, command=program, args=arguments, startup_timeout_sec=MCP_SECONDS, **_APPROVED),
-            _section(f"{name}.env", **server_environment(spec, run_dir)),
+            _format_section(name, command=program, args=arguments, startup_timeout_sec=MCP_SECONDS, **_APPROVED),
+            _format_section(f"{name}.env", **build_server_environment(spec, run_dir)),
         ]
     return "\n".join(sections)
 
 
-def _section(name: str, **values: object) -> str:
+def _format_section(name: str, **values: object) -> str:
     """A TOML table; JSON's strings, booleans and arrays of strings are TOML's too."""
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
     return "\n".join(([f"[{name}]"] if name else []) + lines) + "\n"

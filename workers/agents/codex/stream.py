@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from workers.agents.deltas import Deltas
-from workers.agents.error_classifier import diagnose, iso, reset_time
-from workers.agents.usage_counter import Tally
-from workers.contract.agent import State
-from workers.contract.agent_events import Event, event
-from workers.contract.fields import Fields, UnknownLine, amount, count, rows, table, text
+from workers.agents.deltas import DeltaThrottle
+from workers.agents.error_classifier import classify_error, format_time, parse_reset_time
+from workers.agents.usage_counter import UsageCounter
+from workers.contract.agent import AgentState
+from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.fields import Fields, UnknownLine, get_amount, get_count, get_object, get_objects, get_text
 from workers.contract.spec import Permissions
 
 from . import items
 from .exec_stream import RECONNECTING
-from .requests import Requests
+from .requests import CodexRequests
 
 _FAILURES = {
     "contextWindowExceeded": "context_overflow",
@@ -33,7 +33,7 @@ _FAILURES = {
     "sandboxError": "environment",
     "tooManyDenials": "tool_denied",
 }
-_COUNTED = ("inputTokens", "cachedInputTokens", "cacheWriteInputTokens", "outputTokens")
+_TOKEN_KEYS = ("inputTokens", "cachedInputTokens", "cacheWriteInputTokens", "outputTokens")
 _WARNINGS = frozenset({"warning", "configWarning", "guardianWarning", "deprecationNotice"})
 
 
@@ -41,204 +41,212 @@ class CodexStream:
     """One server's notifications; keeps what later ones refer to."""
 
     def __init__(self, permissions: Permissions, secrets: Iterable[str]) -> None:
-        self.state: State = "starting"
-        self.requests = Requests(permissions)
+        self.state: AgentState = "starting"
+        self.requests = CodexRequests(permissions)
         self.thread = ""
         self.turn: str | None = None
         self.prompt_uuid = ""
         self.failed = False
-        self._deltas = Deltas(secrets)
+        self._deltas = DeltaThrottle(secrets)
         self._parents: dict[str, str] = {}
         self._resumed = False
         self._before: dict[str, int] = {}
         self._totals: dict[str, dict[str, int]] = {}
-        self._tally = Tally()
+        self._counter = UsageCounter()
         self._said = ""
         self._reset_at: str | None = None
-        self._readers: dict[str, Callable[[Fields], list[Event]]] = {
-            "thread/status/changed": self._status,
-            "turn/started": self._turn_started,
-            "turn/completed": self._turn_completed,
-            "item/started": self._item_started,
-            "item/completed": self._item_completed,
-            "item/agentMessage/delta": lambda params: self._piece("text", params),
-            "item/plan/delta": lambda params: self._piece("text", params),
-            "item/reasoning/summaryTextDelta": lambda params: self._piece("thinking", params),
-            "item/reasoning/textDelta": lambda params: self._piece("thinking", params),
-            "thread/tokenUsage/updated": self._usage,
-            "account/rateLimits/updated": self._limits,
+        self._readers: dict[str, Callable[[Fields], list[AgentEvent]]] = {
+            "thread/status/changed": self._read_status,
+            "turn/started": self._read_turn_start,
+            "turn/completed": self._read_turn_end,
+            "item/started": self._read_item_start,
+            "item/completed": self._read_item_end,
+            "item/agentMessage/delta": lambda params: self._read_piece("text", params),
+            "item/plan/delta": lambda params: self._read_piece("text", params),
+            "item/reasoning/summaryTextDelta": lambda params: self._read_piece("thinking", params),
+            "item/reasoning/textDelta": lambda params: self._read_piece("thinking", params),
+            "thread/tokenUsage/updated": self._read_usage,
+            "account/rateLimits/updated": self._read_limits,
             "serverRequest/resolved": self.requests.withdraw,
-            "error": self._error,
+            "error": self._read_error,
         }
 
-    def read(self, message: Fields) -> list[Event]:
+    def read(self, message: Fields) -> list[AgentEvent]:
         """The events of one notification or request; raises `UnknownLine` for a method that is not known."""
-        method, params = text(message, "method"), table(message, "params")
+        method, params = get_text(message, "method"), get_object(message, "params")
         if "id" in message:
             return self.requests.take(message)
         reader = self._readers.get(method)
-        return reader(params) if reader else _notice(method, params)
+        return reader(params) if reader else _read_notice(method, params)
 
     def begin(self, thread: str, resumed: bool) -> None:
         """The run's own thread is known, and whether an earlier process has used it."""
         self.thread, self._resumed = thread, resumed
 
-    def _parent(self, params: Fields) -> str | None:
-        thread = text(params, "threadId")
+    def _find_parent(self, params: Fields) -> str | None:
+        thread = get_text(params, "threadId")
         return None if thread in ("", self.thread) else self._parents.get(thread, thread)
 
     # State and turns
 
-    def _status(self, params: Fields) -> list[Event]:
-        if self._parent(params):
+    def _read_status(self, params: Fields) -> list[AgentEvent]:
+        if self._find_parent(params):
             return []
-        status = table(params, "status")
+        status = get_object(params, "status")
         flags = status.get("activeFlags")
-        match text(status, "type"):
+        match get_text(status, "type"):
             case "active":
-                return self._moved("waiting" if flags else "running")
+                return self._change_state("waiting" if flags else "running")
             case "idle":
-                return self._moved("idle")
+                return self._change_state("idle")
             case other:
-                return [event("state", state="unknown", detail=other)]
+                return [make_event("state", state="unknown", detail=other)]
 
-    def _moved(self, state: State) -> list[Event]:
+    def _change_state(self, state: AgentState) -> list[AgentEvent]:
         if state == self.state:
             return []
         self.state = state
-        return [event("state", state=state)]
+        return [make_event("state", state=state)]
 
-    def _turn_started(self, params: Fields) -> list[Event]:
-        if self._parent(params):
+    def _read_turn_start(self, params: Fields) -> list[AgentEvent]:
+        if self._find_parent(params):
             return []
-        self.turn, self._said = text(table(params, "turn"), "id"), ""
-        return self._moved("running")
+        self.turn, self._said = get_text(get_object(params, "turn"), "id"), ""
+        return self._change_state("running")
 
-    def _turn_completed(self, params: Fields) -> list[Event]:
-        if self._parent(params):
+    def _read_turn_end(self, params: Fields) -> list[AgentEvent]:
+        if self._find_parent(params):
             return []
-        turn = table(params, "turn")
-        status, error = text(turn, "status"), table(turn, "error")
+        turn = get_object(params, "turn")
+        status, error = get_text(turn, "status"), get_object(turn, "error")
         self.turn, self.failed = None, status == "failed"
-        self._tally.turns += 1
-        failure = self._failure(error) if self.failed else None
-        ended = event(
+        self._counter.turns += 1
+        failure = self._classify_failure(error) if self.failed else None
+        ended = make_event(
             "result",
             ok=status == "completed",
-            text=self._said if status == "completed" else text(error, "message") or f"{status.capitalize()}.",
+            text=self._said if status == "completed" else get_text(error, "message") or f"{status.capitalize()}.",
             failure=failure,
-            retry_at=self._retry_at(failure, text(error, "message")),
+            retry_at=self._find_retry_time(failure, get_text(error, "message")),
             stop_reason=status,
-            seconds=amount(turn, "durationMs") / 1000,
+            seconds=get_amount(turn, "durationMs") / 1000,
         )
-        return [self._tally.event(), ended, *self._moved("idle")]
+        return [self._counter.make_event(), ended, *self._change_state("idle")]
 
     # Items
 
-    def _item_started(self, params: Fields) -> list[Event]:
-        item = table(params, "item")
-        for thread in items.agent_threads(item):
-            self._parents.setdefault(thread, text(item, "id"))
-        return items.started(item, self._parent(params))
+    def _read_item_start(self, params: Fields) -> list[AgentEvent]:
+        item = get_object(params, "item")
+        for thread in items.list_agent_threads(item):
+            self._parents.setdefault(thread, get_text(item, "id"))
+        return items.make_start_events(item, self._find_parent(params))
 
-    def _item_completed(self, params: Fields) -> list[Event]:
-        item, parent = table(params, "item"), self._parent(params)
-        self._deltas.close(text(item, "id"))
-        for thread in items.agent_threads(item):
-            self._parents.setdefault(thread, text(item, "id"))
-        if text(item, "type") == "userMessage":
-            return self._user_message(item, parent)
-        if text(item, "type") == "agentMessage" and parent is None:
-            self._said = text(item, "text")
-        return items.completed(item, parent)
+    def _read_item_end(self, params: Fields) -> list[AgentEvent]:
+        item, parent = get_object(params, "item"), self._find_parent(params)
+        self._deltas.close(get_text(item, "id"))
+        for thread in items.list_agent_threads(item):
+            self._parents.setdefault(thread, get_text(item, "id"))
+        if get_text(item, "type") == "userMessage":
+            return self._read_user_message(item, parent)
+        if get_text(item, "type") == "agentMessage" and parent is None:
+            self._said = get_text(item, "text")
+        return items.make_end_events(item, parent)
 
-    def _user_message(self, item: Fields, parent: str | None) -> list[Event]:
+    def _read_user_message(self, item: Fields, parent: str | None) -> list[AgentEvent]:
         """What the model was told; with our uuid it is also the proof that a message has arrived."""
-        uuid = text(item, "clientId")
+        uuid = get_text(item, "clientId")
         source = "prompt" if parent or uuid == self.prompt_uuid else "echo"
-        told = event("input", uuid=uuid or None, text=items.spoken(item), source=source, parent=parent)
-        return [told, event("receipt", uuid=uuid, state="accepted")] if uuid else [told]
+        input_event = make_event(
+            "input", uuid=uuid or None, text=items.read_message_text(item), source=source, parent=parent
+        )
+        return [input_event, make_event("receipt", uuid=uuid, state="accepted")] if uuid else [input_event]
 
-    def _piece(self, kind: str, params: Fields) -> list[Event]:
-        return self._deltas.add(text(params, "itemId"), kind, text(params, "delta"), self._parent(params))
+    def _read_piece(self, kind: str, params: Fields) -> list[AgentEvent]:
+        return self._deltas.add(get_text(params, "itemId"), kind, get_text(params, "delta"), self._find_parent(params))
 
     # Usage and errors
 
-    def _usage(self, params: Fields) -> list[Event]:
-        thread, usage = text(params, "threadId"), table(params, "tokenUsage")
-        total, last = table(usage, "total"), table(usage, "last")
+    def _read_usage(self, params: Fields) -> list[AgentEvent]:
+        thread, usage = get_text(params, "threadId"), get_object(params, "tokenUsage")
+        total, last = get_object(usage, "total"), get_object(usage, "last")
         if thread == self.thread and self._resumed and not self._before:
-            self._before = {key: count(total, key) - (count(last, key) if self.turn else 0) for key in _COUNTED}
+            self._before = {
+                key: get_count(total, key) - (get_count(last, key) if self.turn else 0) for key in _TOKEN_KEYS
+            }
         before = self._before if thread == self.thread else {}
-        self._totals[thread] = {key: max(0, count(total, key) - before.get(key, 0)) for key in _COUNTED}
-        sums = {key: sum(each[key] for each in self._totals.values()) for key in _COUNTED}
-        tally = self._tally
-        tally.cache_read_tokens, tally.cache_write_tokens = sums["cachedInputTokens"], sums["cacheWriteInputTokens"]
-        cached = tally.cache_read_tokens + tally.cache_write_tokens
-        tally.input_tokens, tally.output_tokens = max(0, sums["inputTokens"] - cached), sums["outputTokens"]
-        if self._parent(params) is None:
-            tally.context_tokens = count(last, "totalTokens") or tally.context_tokens
-            tally.context_window = count(usage, "modelContextWindow") or tally.context_window
-        return [tally.event()]
+        self._totals[thread] = {key: max(0, get_count(total, key) - before.get(key, 0)) for key in _TOKEN_KEYS}
+        sums = {key: sum(thread_totals[key] for thread_totals in self._totals.values()) for key in _TOKEN_KEYS}
+        counter = self._counter
+        counter.cache_read_tokens, counter.cache_write_tokens = sums["cachedInputTokens"], sums["cacheWriteInputTokens"]
+        cached = counter.cache_read_tokens + counter.cache_write_tokens
+        counter.input_tokens, counter.output_tokens = max(0, sums["inputTokens"] - cached), sums["outputTokens"]
+        if self._find_parent(params) is None:
+            counter.context_tokens = get_count(last, "totalTokens") or counter.context_tokens
+            counter.context_window = get_count(usage, "modelContextWindow") or counter.context_window
+        return [counter.make_event()]
 
-    def _limits(self, params: Fields) -> list[Event]:
+    def _read_limits(self, params: Fields) -> list[AgentEvent]:
         """Remember when an exhausted allowance is reset; the failed turn says that it is exhausted."""
-        limits = table(params, "rateLimits")
+        limits = get_object(params, "rateLimits")
         full: list[float] = [
-            amount(window, "resetsAt")
-            for window in (table(limits, "primary"), table(limits, "secondary"))
-            if amount(window, "usedPercent") >= 100
+            get_amount(window, "resetsAt")
+            for window in (get_object(limits, "primary"), get_object(limits, "secondary"))
+            if get_amount(window, "usedPercent") >= 100
         ]
-        self._reset_at = iso(max(full)) if any(full) else None
+        self._reset_at = format_time(max(full)) if any(full) else None
         return []
 
-    def _error(self, params: Fields) -> list[Event]:
-        error = table(params, "error")
-        said, failure = text(error, "message"), self._failure(error)
+    def _read_error(self, params: Fields) -> list[AgentEvent]:
+        error = get_object(params, "error")
+        error_text, failure = get_text(error, "message"), self._classify_failure(error)
         if params.get("willRetry") is not True:
-            return [event("error", failure=failure, message=said, retry_at=self._retry_at(failure, said))]
-        again = RECONNECTING.match(said)
+            return [
+                make_event(
+                    "error", failure=failure, message=error_text, retry_at=self._find_retry_time(failure, error_text)
+                )
+            ]
+        again = RECONNECTING.match(error_text)
         attempt, limit = (int(again[1]), int(again[2])) if again else (0, 0)
-        reason = text(error, "additionalDetails") or said
-        retry = event("retry", attempt=attempt, limit=limit, delay_seconds=0, failure=failure, message=reason)
+        reason = get_text(error, "additionalDetails") or error_text
+        retry = make_event("retry", attempt=attempt, limit=limit, delay_seconds=0, failure=failure, message=reason)
         return [retry]
 
-    def _failure(self, error: Fields) -> str:
+    def _classify_failure(self, error: Fields) -> str:
         """The class of a turn's error: by Codex's own word, else by the HTTP status or the message."""
         info = error.get("codexErrorInfo")
         if isinstance(info, str) and info in _FAILURES:
             return _FAILURES[info]
-        said = f"{text(error, 'message')} {text(error, 'additionalDetails')}"
+        error_text = f"{get_text(error, 'message')} {get_text(error, 'additionalDetails')}"
         if isinstance(info, dict):
             name, detail = next(iter(info.items()), ("", {}))
-            status = count(detail, "httpStatusCode") if isinstance(detail, dict) else 0
-            return diagnose(f"{said} {name}", status or None)
-        return diagnose(said)
+            status = get_count(detail, "httpStatusCode") if isinstance(detail, dict) else 0
+            return classify_error(f"{error_text} {name}", status or None)
+        return classify_error(error_text)
 
-    def _retry_at(self, failure: str | None, said: str) -> str | None:
-        return (self._reset_at or reset_time(said)) if failure == "usage_limit" else None
+    def _find_retry_time(self, failure: str | None, error_text: str) -> str | None:
+        return (self._reset_at or parse_reset_time(error_text)) if failure == "usage_limit" else None
 
 
-def _notice(method: str, params: Fields) -> list[Event]:
+def _read_notice(method: str, params: Fields) -> list[AgentEvent]:
     """Notifications that a person may want to read; those that repeat others give nothing."""
     if method in _WARNINGS:
-        said = text(params, "message") or text(params, "summary")
-        return [event("notice", level="warning", text=said)]
-    if method == "mcpServer/startupStatus/updated" and text(params, "status") == "failed":
-        said = f"MCP server {text(params, 'name')} did not start. {text(params, 'error')}"
-        return [event("notice", level="warning", text=said)]
-    run = table(params, "run")
-    if method == "hook/completed" and text(run, "status") not in ("completed", ""):
-        said = " ".join(text(entry, "text") for entry in rows(run, "entries"))
-        return [event("notice", level="warning", text=f"Hook {text(run, 'eventName')} failed. {said}")]
+        notice_text = get_text(params, "message") or get_text(params, "summary")
+        return [make_event("notice", level="warning", text=notice_text)]
+    if method == "mcpServer/startupStatus/updated" and get_text(params, "status") == "failed":
+        notice_text = f"MCP server {get_text(params, 'name')} did not start. {get_text(params, 'error')}"
+        return [make_event("notice", level="warning", text=notice_text)]
+    run = get_object(params, "run")
+    if method == "hook/completed" and get_text(run, "status") not in ("completed", ""):
+        notice_text = " ".join(get_text(entry, "text") for entry in get_objects(run, "entries"))
+        return [make_event("notice", level="warning", text=f"Hook {get_text(run, 'eventName')} failed. {notice_text}")]
     if method == "model/rerouted":
-        return [event("notice", level="info", text=f"The model changed to {text(params, 'toModel')}.")]
-    if method not in QUIET:
+        return [make_event("notice", level="info", text=f"The model changed to {get_text(params, 'toModel')}.")]
+    if method not in SILENT_METHODS:
         raise UnknownLine(f"unknown notification {method!r}")
     return []
 
 
-QUIET = frozenset(
+SILENT_METHODS = frozenset(
     {
         "thread/started",
         "thread/closed",

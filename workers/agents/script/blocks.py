@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 END_OF_DESCRIPTION = "<!-- end of description -->"
 """In a prompt, what follows this line (comments, feedback) is never run."""
-PHASE = re.compile(r"<!-- phase: ([\w .-]+) -->")
+PHASE_PATTERN = re.compile(r"<!-- phase: ([\w .-]+) -->")
 """How a prompt names the phase that a run works."""
 SHELLS = ("sh", "bash")
 STEP_SECONDS = 600.0
@@ -17,7 +17,7 @@ _OPENING = re.compile(r"( {0,3})(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class BlockRefused(Exception):
+class InvalidBlock(Exception):
     """A block's info string says something that is not understood."""
 
 
@@ -39,8 +39,8 @@ class Step:
         return next((line for line in lines if line), "(empty)")
 
 
-def steps(prompt: str) -> list[Step]:
-    """The blocks of a prompt in order, those inside other fences left out; raises `BlockRefused`.
+def parse_steps(prompt: str) -> list[Step]:
+    """The blocks of a prompt in order, those inside other fences left out; raises `InvalidBlock`.
 
     The info string may add `timeout=<seconds>`, `cwd=<folder>`, `phase=<name>` and `NAME=value` for the environment:
 
@@ -49,13 +49,13 @@ def steps(prompt: str) -> list[Step]:
     A block for another phase than the prompt's is left out.
     """
     described = prompt.partition(END_OF_DESCRIPTION)[0]
-    named = PHASE.findall(described)
-    phase = named[-1] if named else None
-    return [step for step in _blocks(described) if step.phase in (None, phase)]
+    phases = PHASE_PATTERN.findall(described)
+    phase = phases[-1] if phases else None
+    return [step for step in _find_blocks(described) if step.phase in (None, phase)]
 
 
-def _blocks(described: str) -> list[Step]:
-    found: list[Step] = []
+def _find_blocks(described: str) -> list[Step]:
+    block_steps: list[Step] = []
     fence, info, body, indent = "", "", [""], 0
     for line in described.splitlines():
         opening = _OPENING.fullmatch(line)
@@ -63,37 +63,37 @@ def _blocks(described: str) -> list[Step]:
             if opening:
                 indent, fence, info, body = len(opening[1]), opening[2], opening[3], []
         elif opening and opening[2].startswith(fence) and not opening[3].strip():
-            found += _step(info, body)
+            block_steps += _parse_step(info, body)
             fence = ""
         else:
             body.append(line[min(indent, len(line) - len(line.lstrip(" "))) :])
-    return found
+    return block_steps
 
 
-def _step(info: str, body: list[str]) -> list[Step]:
+def _parse_step(info: str, body: list[str]) -> list[Step]:
     """The step of a closed fence; none for other languages."""
     language, _, rest = info.strip().partition(" ")
     if language not in SHELLS:
         return []
-    options = dict(_option(word) for word in _words(rest))
+    options = dict(_parse_option(word) for word in _split_words(rest))
     timeout, cwd = options.pop("timeout", str(STEP_SECONDS)), options.pop("cwd", ".")
     phase = options.pop("phase", None)
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", timeout):
-        raise BlockRefused(f"timeout={timeout} is not a number of seconds")
+        raise InvalidBlock(f"timeout={timeout} is not a number of seconds")
     if cwd.startswith("/") or ".." in cwd.split("/"):
-        raise BlockRefused(f"cwd={cwd} leaves the workspace")
+        raise InvalidBlock(f"cwd={cwd} leaves the workspace")
     return [Step(language, "\n".join(body) + "\n", float(timeout), cwd, tuple(options.items()), phase)]
 
 
-def _words(rest: str) -> list[str]:
+def _split_words(rest: str) -> list[str]:
     try:
         return shlex.split(rest)
     except ValueError as error:
-        raise BlockRefused(f"{rest}: {error}") from error
+        raise InvalidBlock(f"{rest}: {error}") from error
 
 
-def _option(word: str) -> tuple[str, str]:
+def _parse_option(word: str) -> tuple[str, str]:
     name, equals, value = word.partition("=")
     if not equals or not _NAME.fullmatch(name):
-        raise BlockRefused(f"{word} is not of the form name=value")
+        raise InvalidBlock(f"{word} is not of the form name=value")
     return name, value

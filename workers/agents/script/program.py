@@ -9,71 +9,73 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from workers.agents.deltas import Deltas
+from workers.agents.deltas import DeltaThrottle
 from workers.agents.error_classifier import explain_exit
-from workers.contract.agent import State
-from workers.contract.agent_events import KINDS, Event, Kind, event
-from workers.contract.fields import Fields, UnknownLine, read_line, table, text, write_line
+from workers.contract.agent import AgentState
+from workers.contract.agent_events import KINDS, AgentEvent, EventKind, make_event
+from workers.contract.fields import Fields, UnknownLine, format_line, get_object, get_text, parse_line
 from workers.contract.spec import RunSpec
 from workers.host import isolated_python
 
 
 class ScriptAgent:
-    """One run of the script agent; see `workers.contract.agent.Agent`."""
+    """One run of the script agent; see `workers.contract.agent.AgentAdapter`."""
 
     one_turn = False
 
     def __init__(self) -> None:
-        self.state: State = "starting"
-        self._deltas = Deltas(())
+        self.state: AgentState = "starting"
+        self._deltas = DeltaThrottle(())
         self._failed = False
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        self._deltas = Deltas((spec.token, spec.nonce, *spec.secrets))
+        self._deltas = DeltaThrottle((spec.token, spec.nonce, *spec.secrets))
 
     def command(self, spec: RunSpec) -> list[str]:
-        named = ["--identifier", spec.identifier, "--title", spec.title]
-        program = [spec.binary] if spec.binary else isolated_python.module("workers.agents.script.script_agent")
-        return [*program, *spec.argv, *named]
+        ticket_options = ["--identifier", spec.identifier, "--title", spec.title]
+        program = [spec.binary] if spec.binary else isolated_python.build_argv("workers.agents.script.script_agent")
+        return [*program, *spec.argv, *ticket_options]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {}
 
     def open(self, prompt: str) -> list[bytes]:
-        return [write_line({"type": "prompt", "text": prompt})]
+        return [format_line({"type": "prompt", "text": prompt})]
 
-    def parse(self, line: bytes) -> list[Event]:
-        return read_line(line, self._read)
+    def parse(self, line: bytes) -> list[AgentEvent]:
+        return parse_line(line, self._read)
 
-    def outbox(self) -> list[bytes]:
+    def take_replies(self) -> list[bytes]:
         return []
 
     def send(self, uuid: str, body: str) -> list[bytes]:
-        return [write_line({"type": "message", "uuid": uuid, "text": body})]
+        return [format_line({"type": "message", "uuid": uuid, "text": body})]
 
     def interrupt(self) -> list[bytes]:
-        return [write_line({"type": "interrupt"})]
+        return [format_line({"type": "interrupt"})]
 
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
         return []
 
     def end(self) -> list[bytes]:
-        return [write_line({"type": "end"})]
+        return [format_line({"type": "end"})]
 
-    def explain(self, exit_code: int, stderr: str) -> Event | None:
+    def explain(self, exit_code: int, stderr: str) -> AgentEvent | None:
         return None if self._failed else explain_exit(exit_code, stderr)
 
-    def _read(self, line: Fields) -> list[Event]:
-        kind, payload = text(line, "kind"), table(line, "payload")
+    def _read(self, line: Fields) -> list[AgentEvent]:
+        kind, payload = get_text(line, "kind"), get_object(line, "payload")
         if kind not in KINDS:
             raise UnknownLine(f"unknown kind {kind!r}")
         match kind:
             case "delta":
-                return self._deltas.add(text(payload, "block"), text(payload, "kind"), text(payload, "text"))
+                return self._deltas.add(
+                    get_text(payload, "block"), get_text(payload, "kind"), get_text(payload, "text")
+                )
             case "state":
-                self.state = cast(State, text(payload, "state"))
+                self.state = cast(AgentState, get_text(payload, "state"))
             case "tool_result":
-                self._deltas.close(text(payload, "call"))
+                self._deltas.close(get_text(payload, "call"))
             case "result":
                 self._failed = payload.get("ok") is not True
-        return [event(cast(Kind, kind), **payload)]
+        return [make_event(cast(EventKind, kind), **payload)]

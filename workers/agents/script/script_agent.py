@@ -30,31 +30,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .blocks import BlockRefused, Step, steps
+from .blocks import InvalidBlock, Step, parse_steps
 
-RESULT_CHARACTERS = 32_000
+MAX_RESULT_LENGTH = 32_000
 """How much of a step's output its result keeps, from the end."""
-STREAM_CHARACTERS = 1_000_000
+MAX_STREAM_LENGTH = 1_000_000
 """How much of a step's output is streamed, from the start."""
 KILL_SECONDS = 3.0
 TICK_SECONDS = 0.1
 GIT_SECONDS = 120.0
-SAID = re.compile(r"(?:REVIEW|CHANGES|QUESTION): .+")
+VERDICT_PATTERN = re.compile(r"(?:REVIEW|CHANGES|QUESTION): .+")
 NOTHING_TO_RUN = "This ticket has no sh block, so the script agent has nothing to run."
 FALLBACK_AUTHOR = ("-c", "user.name=Mission Control", "-c", "user.email=mc@localhost")
 
 
-class CommitRefused(Exception):
+class CommitFailed(Exception):
     """git did not commit what the steps have changed."""
 
 
-_telling = threading.Lock()
+_stdout_lock = threading.Lock()
 
 
-def tell(kind: str, /, **payload: object) -> None:
+def emit(kind: str, /, **payload: object) -> None:
     """Print one event; fields that are None are left out."""
     line = json.dumps({"kind": kind, "payload": {k: v for k, v in payload.items() if v is not None}})
-    with _telling:
+    with _stdout_lock:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
@@ -70,10 +70,10 @@ class StdinListener:
     def listen(self) -> None:
         for line in sys.stdin:
             with suppress(ValueError):
-                self._heed(json.loads(line))
+                self._handle_order(json.loads(line))
         self.prompts.put(None)
 
-    def _heed(self, order: dict[str, Any]) -> None:
+    def _handle_order(self, order: dict[str, Any]) -> None:
         match order.get("type"):
             case "prompt":
                 self.prompts.put(str(order.get("text", "")))
@@ -86,15 +86,15 @@ class StdinListener:
 
     def _note(self, uuid: str, text: str) -> None:
         """Acknowledge a message. One that comes after the work is answered by the same result again."""
-        tell("input", uuid=uuid, text=text, source="message")
-        tell("receipt", uuid=uuid, state="accepted")
-        tell("notice", text="Noted. The script agent runs the ticket's blocks and nothing else.", level="info")
+        emit("input", uuid=uuid, text=text, source="message")
+        emit("receipt", uuid=uuid, state="accepted")
+        emit("notice", text="Noted. The script agent runs the ticket's blocks and nothing else.", level="info")
         if self.last_result:
-            tell("result", **self.last_result)
+            emit("result", **self.last_result)
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class StepResult:
     """How a step ended: `ok`, `failed` or `timed_out`."""
 
     status: str
@@ -109,59 +109,59 @@ def main(argv: list[str]) -> int:
     arguments.add_argument("--identifier", required=True)
     arguments.add_argument("--title", required=True)
     options = arguments.parse_args(argv)
-    ears = StdinListener()
-    threading.Thread(target=ears.listen, daemon=True).start()
-    tell("session", program="script", version="1")
-    if (prompt := ears.prompts.get()) is not None:
-        tell("state", state="running")
-        tell("input", text=prompt, source="prompt")
-        ears.last_result = work(prompt, f"{options.identifier}: {options.title}", ears)
-        tell("result", **ears.last_result)
-        tell("state", state="idle")
-        ears.prompts.get()
+    listener = StdinListener()
+    threading.Thread(target=listener.listen, daemon=True).start()
+    emit("session", program="script", version="1")
+    if (prompt := listener.prompts.get()) is not None:
+        emit("state", state="running")
+        emit("input", text=prompt, source="prompt")
+        listener.last_result = run_steps(prompt, f"{options.identifier}: {options.title}", listener)
+        emit("result", **listener.last_result)
+        emit("state", state="idle")
+        listener.prompts.get()
     return 0
 
 
-def work(prompt: str, subject: str, ears: StdinListener) -> dict[str, Any]:
+def run_steps(prompt: str, subject: str, listener: StdinListener) -> dict[str, Any]:
     """Run all steps and commit; the payload of the turn's result."""
     try:
-        todo = steps(prompt)
-    except BlockRefused as error:
-        return _ended(f"QUESTION: A block cannot be run: {error}.")
+        todo = parse_steps(prompt)
+    except InvalidBlock as error:
+        return _make_result(f"QUESTION: A block cannot be run: {error}.")
     if not todo:
-        return _ended(f"QUESTION: {NOTHING_TO_RUN}")
+        return _make_result(f"QUESTION: {NOTHING_TO_RUN}")
     for number, step in enumerate(todo, 1):
-        done = run(number, step, ears)
+        done = run_step(number, step, listener)
         if done.status != "ok":
             for skipped, rest in enumerate(todo[number:], number + 1):
-                tell("step", step=skipped, title=rest.title, state="ended", status="skipped")
-            return _failed(number, step, done, ears)
+                emit("step", step=skipped, title=rest.title, state="ended", status="skipped")
+            return _make_failure(number, step, done, listener)
     try:
-        committed = commit(subject)
-    except (CommitRefused, subprocess.TimeoutExpired) as error:
+        committed = commit_changes(subject)
+    except (CommitFailed, subprocess.TimeoutExpired) as error:
         return {"ok": False, "text": f"The changes cannot be committed: {error}", "failure": "agent_failed"}
-    if SAID.fullmatch(done.last_line):
-        return _ended(done.last_line)
-    said = f"DONE: {len(todo)} {'step' if len(todo) == 1 else 'steps'} ran"
-    return _ended(f"{said}, {committed}." if committed else f"{said}.")
+    if VERDICT_PATTERN.fullmatch(done.last_line):
+        return _make_result(done.last_line)
+    summary = f"DONE: {len(todo)} {'step' if len(todo) == 1 else 'steps'} ran"
+    return _make_result(f"{summary}, {committed}." if committed else f"{summary}.")
 
 
-def _ended(text: str) -> dict[str, Any]:
-    tell("text", block="result", text=text)
+def _make_result(text: str) -> dict[str, Any]:
+    emit("text", block="result", text=text)
     return {"ok": True, "text": text}
 
 
-def _failed(number: int, step: Step, done: Done, ears: StdinListener) -> dict[str, Any]:
-    if ears.interrupted.is_set():
+def _make_failure(number: int, step: Step, done: StepResult, listener: StdinListener) -> dict[str, Any]:
+    if listener.interrupted.is_set():
         return {"ok": False, "text": f"Step {number} was interrupted.", "stop_reason": "interrupted"}
     how = {"timed_out": f"ran longer than {step.timeout:g} seconds", "failed": f"ended with exit code {done.exit_code}"}
     text = f"Step {number} ({step.title}) {how[done.status]}."
-    tell("text", block="result", text=text)
+    emit("text", block="result", text=text)
     return {"ok": False, "text": text, "failure": "timeout" if done.status == "timed_out" else "agent_failed"}
 
 
 @dataclass(slots=True)
-class Output:
+class StepOutput:
     """A step's output: streamed while it comes, its tail kept for the result."""
 
     call: str
@@ -169,10 +169,10 @@ class Output:
     tail: str = ""
 
     def take(self, piece: str) -> None:
-        if piece and self.length < STREAM_CHARACTERS:
-            tell("delta", block=self.call, kind="text", offset=self.length, text=piece)
+        if piece and self.length < MAX_STREAM_LENGTH:
+            emit("delta", block=self.call, kind="text", offset=self.length, text=piece)
         self.length += len(piece)
-        self.tail = (self.tail + piece)[-RESULT_CHARACTERS:]
+        self.tail = (self.tail + piece)[-MAX_RESULT_LENGTH:]
 
     @property
     def result(self) -> str:
@@ -184,22 +184,22 @@ class Output:
         return self.tail.rstrip().rpartition("\n")[2].strip()
 
 
-def run(number: int, step: Step, ears: StdinListener) -> Done:
+def run_step(number: int, step: Step, listener: StdinListener) -> StepResult:
     """One step: told before and after, its output streamed in between."""
     call = f"step-{number}"
-    output = Output(call)
-    tell("step", step=number, title=step.title, state="started")
-    tell("tool_call", call=call, name=step.shell, input={"command": step.script}, title=step.title)
-    done = _execute(step, ears, output)
+    output = StepOutput(call)
+    emit("step", step=number, title=step.title, state="started")
+    emit("tool_call", call=call, name=step.shell, input={"command": step.script}, title=step.title)
+    done = _run_script(step, listener, output)
     facts = {"exit_code": done.exit_code, "seconds": round(done.seconds, 3)}
-    tell("tool_result", call=call, block=call, output=output.result, error=done.status != "ok", **facts)
-    tell("step", step=number, title=step.title, state="ended", status=done.status, **facts)
+    emit("tool_result", call=call, block=call, output=output.result, error=done.status != "ok", **facts)
+    emit("step", step=number, title=step.title, state="ended", status=done.status, **facts)
     return done
 
 
-def _execute(step: Step, ears: StdinListener, output: Output) -> Done:
+def _run_script(step: Step, listener: StdinListener, output: StepOutput) -> StepResult:
     """Run the step's script from a file, `sh -eu <file>`, in a session of its own."""
-    started = time.monotonic()
+    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mc-step-") as folder:
         script = Path(folder) / "step"
         script.write_text(step.script)
@@ -207,11 +207,11 @@ def _execute(step: Step, ears: StdinListener, output: Output) -> Done:
             process = _start(step, script)
         except OSError as error:
             output.take(f"{error}\n")
-            return Done("failed", 127, time.monotonic() - started)
-        timed_out = _follow(process, started + step.timeout, ears, output)
+            return StepResult("failed", 127, time.monotonic() - start)
+        timed_out = _follow(process, start + step.timeout, listener, output)
         code = process.wait()
     status = "timed_out" if timed_out else "ok" if code == 0 else "failed"
-    return Done(status, code, time.monotonic() - started, output.last_line)
+    return StepResult(status, code, time.monotonic() - start, output.last_line)
 
 
 def _start(step: Step, script: Path) -> subprocess.Popen[bytes]:
@@ -226,7 +226,7 @@ def _start(step: Step, script: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _follow(process: subprocess.Popen[bytes], deadline: float, ears: StdinListener, output: Output) -> bool:
+def _follow(process: subprocess.Popen[bytes], deadline: float, listener: StdinListener, output: StepOutput) -> bool:
     """Pass output on until the step has ended; whether it had to be ended because its time was up.
 
     What a step leaves running in the background may hold the pipe open: the step ends with its shell.
@@ -246,8 +246,8 @@ def _follow(process: subprocess.Popen[bytes], deadline: float, ears: StdinListen
                     selector.unregister(pipe)
             elif exited:
                 break
-            if not exited and (ears.interrupted.is_set() or time.monotonic() > deadline):
-                timed_out = not ears.interrupted.is_set()
+            if not exited and (listener.interrupted.is_set() or time.monotonic() > deadline):
+                timed_out = not listener.interrupted.is_set()
                 _end(process)
     return timed_out
 
@@ -261,20 +261,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def commit(subject: str) -> str | None:
+def commit_changes(subject: str) -> str | None:
     """Commit everything that changed in the workspace; says so, or None where there is nothing or no repository."""
     if _git("rev-parse", "--is-inside-work-tree").stdout.strip() != "true":
         return None
     _git("add", "--all", check=True)
     if _git("diff", "--cached", "--quiet").returncode == 0:
         return None
-    named = all(_git("config", f"user.{key}").stdout.strip() for key in ("name", "email"))
-    _git(*(() if named else FALLBACK_AUTHOR), "commit", "--quiet", "-m", subject, check=True)
+    has_author = all(_git("config", f"user.{key}").stdout.strip() for key in ("name", "email"))
+    _git(*(() if has_author else FALLBACK_AUTHOR), "commit", "--quiet", "-m", subject, check=True)
     return f"committed as {_git('rev-parse', '--short', 'HEAD').stdout.strip()}"
 
 
 def _git(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-    """The project's own git, hooks included; with `check` a refusal raises `CommitRefused`."""
+    """The project's own git, hooks included; with `check` a refusal raises `CommitFailed`."""
     done = subprocess.run(
         ["git", *arguments],
         capture_output=True,
@@ -285,7 +285,7 @@ def _git(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[st
         check=False,
     )
     if check and done.returncode != 0:
-        raise CommitRefused((done.stderr or done.stdout).strip() or f"exit code {done.returncode}")
+        raise CommitFailed((done.stderr or done.stdout).strip() or f"exit code {done.returncode}")
     return done
 
 

@@ -10,21 +10,21 @@ import json
 import shlex
 from pathlib import Path
 
-from workers.agents.claude.program import MODES, ClaudeAgent, identity
+from workers.agents.claude.program import PERMISSION_MODES, ClaudeAgent, build_session_options
 from workers.agents.claude.stream import SYNTHETIC, ClaudeStream
-from workers.agents.usage_counter import Tally
-from workers.contract.agent_events import Event, event
-from workers.contract.fields import Fields, count, read_json, read_line, rows, table, text
+from workers.agents.usage_counter import UsageCounter
+from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.fields import Fields, get_count, get_object, get_objects, get_text, parse_line, parse_object
 from workers.contract.spec import RunSpec
 from workers.host import files, processes
 from workers.host.tmux import Tmux
 
 from . import hooks
-from .screen import Known
+from .screen import ScreenState
 
-SETTINGS = "mc-hooks.json"
-EVENTS = (*hooks.EVENTS, "StopFailure", "SessionEnd")
-_KNOWN: dict[str, Known] = {"busy": "running", "idle": "idle", "waiting": "waiting"}
+SETTINGS_FILE = "mc-hooks.json"
+EVENT_NAMES = (*hooks.EVENT_NAMES, "StopFailure", "SessionEnd")
+_STATES: dict[str, ScreenState] = {"busy": "running", "idle": "idle", "waiting": "waiting"}
 
 
 class ClaudeScreen:
@@ -38,23 +38,31 @@ class ClaudeScreen:
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._agent.prepare(spec, run_dir)
-        self._transcript = ClaudeTranscript(_lines_of(self.transcripts(spec)) if spec.forks else frozenset())
+        self._transcript = ClaudeTranscript(_read_line_ids(self.transcripts(spec)) if spec.forks else frozenset())
         folder = Path(spec.config_dir)
         settings = json.loads((folder / "settings.json").read_bytes())
         settings["skipDangerousModePermissionPrompt"] = True
         settings["permissions"]["allow"].append(f"Read(/{run_dir / 'prompt.md'})")
         files.replace(folder / "settings.json", json.dumps(settings).encode())
-        call = {"type": "command", "command": shlex.join(hooks.command(run_dir)), "timeout": _seconds(spec)}
-        told = {"hooks": {name: [{"hooks": [call]}] for name in EVENTS}}
-        files.replace(folder / SETTINGS, json.dumps(told).encode())
+        call = {
+            "type": "command",
+            "command": shlex.join(hooks.build_command(run_dir)),
+            "timeout": _get_hook_timeout(spec),
+        }
+        hook_settings = {"hooks": {name: [{"hooks": [call]}] for name in EVENT_NAMES}}
+        files.replace(folder / SETTINGS_FILE, json.dumps(hook_settings).encode())
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         folder = Path(spec.config_dir)
-        argv = [spec.binary or "claude", *identity(spec)]
-        argv += ["--settings", str(folder / SETTINGS), "--mcp-config", str(folder / "mc-coord.json")]
+        argv = [spec.binary or "claude", *build_session_options(spec)]
+        argv += ["--settings", str(folder / SETTINGS_FILE), "--mcp-config", str(folder / "mc-coord.json")]
         argv += ["--strict-mcp-config", "--disallowedTools", "SendMessage,ListAgents"]
-        chosen = {"--model": spec.model, "--effort": spec.effort, "--permission-mode": MODES.get(spec.permissions)}
-        argv += [word for name, value in chosen.items() if value for word in (name, value)]
+        options = {
+            "--model": spec.model,
+            "--effort": spec.effort,
+            "--permission-mode": PERMISSION_MODES.get(spec.permissions),
+        }
+        argv += [word for name, value in options.items() if value for word in (name, value)]
         return [*argv, *spec.argv, *(["--", prompt] if prompt is not None else [])]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
@@ -63,18 +71,18 @@ class ClaudeScreen:
     def transcripts(self, spec: RunSpec) -> list[Path]:
         return list(Path(spec.config_dir).glob("projects/*/*.jsonl"))
 
-    def state(self, spec: RunSpec, pid: int, title: str) -> Known:
+    def state(self, spec: RunSpec, pid: int, title: str) -> ScreenState:
         try:
-            told = read_json((Path(spec.config_dir) / "sessions" / f"{pid}.json").read_bytes())
+            session = parse_object((Path(spec.config_dir) / "sessions" / f"{pid}.json").read_bytes())
         except OSError:
             return "unknown"
         identity = processes.identify(pid)
-        if identity is None or text(told, "procStart") != identity.started:
+        if identity is None or get_text(session, "procStart") != identity.started:
             return "unknown"
-        return _KNOWN.get(text(told, "status"), "unknown")
+        return _STATES.get(get_text(session, "status"), "unknown")
 
-    def read(self, line: bytes) -> list[Event]:
-        return read_line(line, self._transcript.read)
+    def read(self, line: bytes) -> list[AgentEvent]:
+        return parse_line(line, self._transcript.read)
 
     def submit(self, tmux: Tmux, pane: str, text: str) -> None:
         tmux.send_text(pane, text)
@@ -84,16 +92,16 @@ class ClaudeScreen:
         tmux.send_keys(pane, "C-c")  # an interrupted prompt is put back into the box
 
 
-def _lines_of(transcripts: list[Path]) -> frozenset[str]:
+def _read_line_ids(transcripts: list[Path]) -> frozenset[str]:
     """The identities of the lines in these transcripts: a fork repeats them in its own."""
-    named = set()
+    line_ids = set()
     for file in transcripts:
         with file.open("rb") as lines:
-            named |= {text(read_json(line), "uuid") for line in lines}
-    return frozenset(named - {""})
+            line_ids |= {get_text(parse_object(line), "uuid") for line in lines}
+    return frozenset(line_ids - {""})
 
 
-def _seconds(spec: RunSpec) -> int:
+def _get_hook_timeout(spec: RunSpec) -> int:
     """A hook may wait as long as the run lasts."""
     return int(spec.limits.run_seconds)
 
@@ -104,45 +112,54 @@ class ClaudeTranscript:
     Its messages have the form of the stream's, one line for each block, with the final usage in every line.
     """
 
-    def __init__(self, told: frozenset[str] = frozenset()) -> None:
-        self._told = told
+    def __init__(self, earlier_ids: frozenset[str] = frozenset()) -> None:
+        self._told = earlier_ids
         self._stream = ClaudeStream("default", ())
-        self._tally = Tally()
+        self._counter = UsageCounter()
         self._message = ""
 
-    def read(self, line: Fields) -> list[Event]:
+    def read(self, line: Fields) -> list[AgentEvent]:
         """The events of one decoded line."""
-        if line.get("isSidechain") is True or text(line, "uuid") in self._told:
+        if line.get("isSidechain") is True or get_text(line, "uuid") in self._told:
             return []
-        match text(line, "type"):
+        match get_text(line, "type"):
             case "assistant":
-                return self._assistant(line)
+                return self._read_assistant(line)
             case "user":
-                results = [row for row in rows(table(line, "message"), "content") if text(row, "type") == "tool_result"]
+                results = [
+                    row
+                    for row in get_objects(get_object(line, "message"), "content")
+                    if get_text(row, "type") == "tool_result"
+                ]
                 return self._stream.read({"type": "user", "message": {"content": results}})
-            case "system" if text(line, "subtype") == "compact_boundary":
-                return [event("notice", level="info", text="Compacted the conversation.")]
+            case "system" if get_text(line, "subtype") == "compact_boundary":
+                return [make_event("notice", level="info", text="Compacted the conversation.")]
             case _:
                 return []
 
-    def _assistant(self, line: Fields) -> list[Event]:
-        message = table(line, "message")
+    def _read_assistant(self, line: Fields) -> list[AgentEvent]:
+        message = get_object(line, "message")
         failed = line.get("isApiErrorMessage") is True
-        told = {"type": "assistant", "message": message, "is_api_error_message": failed, "error": text(line, "error")}
-        return [*self._stream.read(told), *self._usage(message)]
+        message_line = {
+            "type": "assistant",
+            "message": message,
+            "is_api_error_message": failed,
+            "error": get_text(line, "error"),
+        }
+        return [*self._stream.read(message_line), *self._read_usage(message)]
 
-    def _usage(self, message: Fields) -> list[Event]:
+    def _read_usage(self, message: Fields) -> list[AgentEvent]:
         """The totals, once for every message. The screen tells no money."""
-        name, used = text(message, "id"), table(message, "usage")
-        if name == self._message or text(message, "model") == SYNTHETIC:
+        name, usage = get_text(message, "id"), get_object(message, "usage")
+        if name == self._message or get_text(message, "model") == SYNTHETIC:
             return []
         self._message = name
-        tally = self._tally
-        tally.turns += 1
-        tally.input_tokens += count(used, "input_tokens")
-        tally.output_tokens += count(used, "output_tokens")
-        tally.cache_read_tokens += count(used, "cache_read_input_tokens")
-        tally.cache_write_tokens += count(used, "cache_creation_input_tokens")
+        counter = self._counter
+        counter.turns += 1
+        counter.input_tokens += get_count(usage, "input_tokens")
+        counter.output_tokens += get_count(usage, "output_tokens")
+        counter.cache_read_tokens += get_count(usage, "cache_read_input_tokens")
+        counter.cache_write_tokens += get_count(usage, "cache_creation_input_tokens")
         read = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-        tally.context_tokens = sum(count(used, key) for key in read)
-        return [tally.event()]
+        counter.context_tokens = sum(get_count(usage, key) for key in read)
+        return [counter.make_event()]

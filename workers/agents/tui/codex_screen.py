@@ -13,17 +13,17 @@ import time
 from pathlib import Path
 
 from workers.agents.codex import items
-from workers.agents.codex.exec_stream import modern
-from workers.agents.codex.program import MCP_SECONDS, POLICIES, CodexAgent, earlier, options
-from workers.agents.error_classifier import diagnose, reset_time
-from workers.agents.usage_counter import Tally
-from workers.contract.agent_events import Event, event
-from workers.contract.fields import Fields, amount, count, read_line, table, text
+from workers.agents.codex.exec_stream import convert_item
+from workers.agents.codex.program import MCP_SECONDS, POLICIES, CodexAgent, build_options, find_earlier_thread
+from workers.agents.error_classifier import classify_error, parse_reset_time
+from workers.agents.usage_counter import UsageCounter
+from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.fields import Fields, get_amount, get_count, get_object, get_text, parse_line
 from workers.contract.spec import RunSpec
 from workers.host.tmux import Tmux
 
 from . import codex_trust, hooks
-from .screen import Known
+from .screen import ScreenState
 
 PASTE_SECONDS = 0.15
 """How long the screen takes a paste for unfinished typing."""
@@ -41,18 +41,22 @@ class CodexScreen:
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._agent.prepare(spec, run_dir)
-        call = {"type": "command", "command": shlex.join(hooks.command(run_dir)), "timeout": _seconds(spec)}
+        call = {
+            "type": "command",
+            "command": shlex.join(hooks.build_command(run_dir)),
+            "timeout": _get_hook_timeout(spec),
+        }
         with (Path(spec.config_dir) / "config.toml").open("a", encoding="utf-8") as file:
-            file.writelines(_hook(name, call) for name in hooks.EVENTS)
-        codex_trust.trust(spec, spec.environment | self.environment(spec))
+            file.writelines(_format_hook(name, call) for name in hooks.EVENT_NAMES)
+        codex_trust.trust_hooks(spec, spec.environment | self.environment(spec))
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         approval, sandbox = POLICIES[spec.permissions]
-        argv = [spec.binary or "codex", *options(spec), "-a", approval, "-s", sandbox, "-C", spec.workspace]
+        argv = [spec.binary or "codex", *build_options(spec), "-a", approval, "-s", sandbox, "-C", spec.workspace]
         argv += ["-m", spec.model] if spec.model else []
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
-        if known := earlier(spec):
-            argv = [argv[0], known[0], *argv[1:], known[1]]
+        if earlier_thread := find_earlier_thread(spec):
+            argv = [argv[0], earlier_thread[0], *argv[1:], earlier_thread[1]]
         return [*argv, *(["--", prompt] if prompt is not None else [])]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
@@ -61,15 +65,15 @@ class CodexScreen:
     def transcripts(self, spec: RunSpec) -> list[Path]:
         return list((Path(spec.config_dir) / "sessions").rglob("*.jsonl"))
 
-    def state(self, spec: RunSpec, pid: int, title: str) -> Known:
+    def state(self, spec: RunSpec, pid: int, title: str) -> ScreenState:
         if "Action Required" in title:
             return "waiting"
         if _SPINNER.match(title):
             return "running"
         return "idle" if title == Path(spec.workspace).name else "unknown"
 
-    def read(self, line: bytes) -> list[Event]:
-        return read_line(line, self._rollout.read)
+    def read(self, line: bytes) -> list[AgentEvent]:
+        return parse_line(line, self._rollout.read)
 
     def submit(self, tmux: Tmux, pane: str, text: str) -> None:
         tmux.paste(pane, text)
@@ -80,12 +84,12 @@ class CodexScreen:
         """Nothing: C-c in an empty input would end the program."""
 
 
-def _seconds(spec: RunSpec) -> int:
+def _get_hook_timeout(spec: RunSpec) -> int:
     """A hook may wait as long as the run lasts."""
     return int(spec.limits.run_seconds)
 
 
-def _hook(name: str, call: Fields) -> str:
+def _format_hook(name: str, call: Fields) -> str:
     values = "".join(f"{key} = {json.dumps(value)}\n" for key, value in call.items())
     return f"\n[[hooks.{name}]]\n[[hooks.{name}.hooks]]\n{values}"
 
@@ -97,60 +101,68 @@ class CodexRollout:
     """
 
     def __init__(self) -> None:
-        self._tally = Tally()
+        self._counter = UsageCounter()
         self._before: Fields | None = None
 
-    def read(self, line: Fields) -> list[Event]:
+    def read(self, line: Fields) -> list[AgentEvent]:
         """The events of one decoded line; other lines repeat these, or are the program's bookkeeping."""
-        payload = table(line, "payload")
-        match text(payload, "type") if text(line, "type") == "event_msg" else "":
+        payload = get_object(line, "payload")
+        match get_text(payload, "type") if get_text(line, "type") == "event_msg" else "":
             case "item_completed":
-                item = _item(table(payload, "item"))
-                return [*items.started(item, None), *items.completed(item, None)]
+                item = _convert_item(get_object(payload, "item"))
+                return [*items.make_start_events(item, None), *items.make_end_events(item, None)]
             case "token_count":
-                return self._usage(table(payload, "info"))
+                return self._read_usage(get_object(payload, "info"))
             case "task_complete":
-                return [self._result(payload)]
+                return [self._read_result(payload)]
             case "turn_aborted":
-                return [event("result", ok=False, text="Interrupted.", stop_reason="interrupted")]
+                return [make_event("result", ok=False, text="Interrupted.", stop_reason="interrupted")]
             case _:
                 return []
 
-    def _result(self, payload: Fields) -> Event:
-        self._tally.turns += 1
-        seconds, error = amount(payload, "duration_ms") / 1000, table(payload, "error")
+    def _read_result(self, payload: Fields) -> AgentEvent:
+        self._counter.turns += 1
+        seconds, error = get_amount(payload, "duration_ms") / 1000, get_object(payload, "error")
         if not error:
-            said = text(payload, "last_agent_message")
-            return event("result", ok=True, text=said, stop_reason="completed", seconds=seconds)
-        said = text(error, "message")
-        failure = diagnose(said)
-        retry_at = reset_time(said) if failure == "usage_limit" else None
-        return event("result", ok=False, text=said, failure=failure, retry_at=retry_at, seconds=seconds)
+            message_text = get_text(payload, "last_agent_message")
+            return make_event("result", ok=True, text=message_text, stop_reason="completed", seconds=seconds)
+        message_text = get_text(error, "message")
+        failure = classify_error(message_text)
+        retry_at = parse_reset_time(message_text) if failure == "usage_limit" else None
+        return make_event("result", ok=False, text=message_text, failure=failure, retry_at=retry_at, seconds=seconds)
 
-    def _usage(self, info: Fields) -> list[Event]:
-        total, last = table(info, "total_token_usage"), table(info, "last_token_usage")
+    def _read_usage(self, info: Fields) -> list[AgentEvent]:
+        total, last = get_object(info, "total_token_usage"), get_object(info, "last_token_usage")
         if self._before is None:
-            self._before = {key: count(total, key) - count(last, key) for key in total}
-        since = {key: max(0, count(total, key) - count(self._before, key)) for key in total}
-        tally = self._tally
-        tally.cache_read_tokens = count(since, "cached_input_tokens")
-        tally.cache_write_tokens = count(since, "cache_write_input_tokens")
-        cached = tally.cache_read_tokens + tally.cache_write_tokens
-        tally.input_tokens, tally.output_tokens = count(since, "input_tokens") - cached, count(since, "output_tokens")
-        tally.context_tokens, tally.context_window = count(last, "total_tokens"), count(info, "model_context_window")
-        return [tally.event()]
+            self._before = {key: get_count(total, key) - get_count(last, key) for key in total}
+        since = {key: max(0, get_count(total, key) - get_count(self._before, key)) for key in total}
+        counter = self._counter
+        counter.cache_read_tokens = get_count(since, "cached_input_tokens")
+        counter.cache_write_tokens = get_count(since, "cache_write_input_tokens")
+        cached = counter.cache_read_tokens + counter.cache_write_tokens
+        counter.input_tokens, counter.output_tokens = (
+            get_count(since, "input_tokens") - cached,
+            get_count(since, "output_tokens"),
+        )
+        counter.context_tokens, counter.context_window = (
+            get_count(last, "total_tokens"),
+            get_count(info, "model_context_window"),
+        )
+        return [counter.make_event()]
 
 
-def _item(item: Fields) -> Fields:
+def _convert_item(item: Fields) -> Fields:
     """A rollout's item in the form of the app-server's."""
-    named = dict(modern(item))
-    named["type"] = named["type"][:1].lower() + named["type"][1:]
-    match named["type"]:
+    converted = dict(convert_item(item))
+    converted["type"] = converted["type"][:1].lower() + converted["type"][1:]
+    match converted["type"]:
         case "commandExecution":
-            words = named.get("command")
-            named["command"] = shlex.join(map(str, words)) if isinstance(words, list) else text(named, "command")
+            words = converted.get("command")
+            converted["command"] = (
+                shlex.join(map(str, words)) if isinstance(words, list) else get_text(converted, "command")
+            )
         case "agentMessage":
-            named["text"] = items.spoken(named)
+            converted["text"] = items.read_message_text(converted)
         case "reasoning":
-            named |= {"summary": named.get("summaryText"), "content": named.get("rawContent")}
-    return named
+            converted |= {"summary": converted.get("summaryText"), "content": converted.get("rawContent")}
+    return converted

@@ -19,19 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.contract import spec as specs
-from workers.contract.agent_events import Event, event
-from workers.contract.fields import Fields, read_json, table, text
+from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.fields import Fields, get_object, get_text, parse_object
 from workers.contract.spec import RunSpec
-from workers.host.line_splitter import Lines
+from workers.host.line_splitter import LineSplitter
 from workers.host.tmux import TmuxError
 
-from .file_tail import Tail
+from .file_tail import FileTail
 from .hooks import Hook, Hooks
-from .permissions import Permissions
-from .screen import Known, typed
-from .screens import screen_for
+from .permissions import PermissionRequests
+from .screen import ScreenState, format_typed_text
+from .screens import create_screen
 from .turns import Turns
-from .window import Window
+from .window import ScreenWindow
 
 TICK_SECONDS = 0.1
 CONFIRM_SECONDS = 15.0
@@ -45,7 +45,7 @@ STDIN = 0
 
 
 @dataclass(slots=True)
-class Message:
+class ScreenMessage:
     """A text to be typed. `deadline` is when it is given up in its present stage, None while it may wait."""
 
     uuid: str
@@ -53,26 +53,26 @@ class Message:
     deadline: float | None = None
 
 
-class Driver:
+class ScreenDriver:
     """One screen, from its window to its end."""
 
     def __init__(self, spec: RunSpec, run_dir: Path) -> None:
         self._spec = spec
-        self._screen = screen_for(spec.program)
+        self._screen = create_screen(spec.program)
         self._screen.prepare(spec, run_dir)
         self._sizes = {path: path.stat().st_size for path in self._screen.transcripts(spec)}
         self._hooks = Hooks(run_dir)
-        self._permissions = Permissions(spec, self._hooks, self._screen.hides_dialog)
-        self._turns = Turns(begun=spec.attended and spec.resume)
-        self._orders = Lines(spec.limits.line_bytes)
-        self._tail: Tail | None = None
-        self._waiting: deque[Message] = deque()
-        self._typed: Message | None = None
+        self._permissions = PermissionRequests(spec, self._hooks, self._screen.hides_dialog)
+        self._turns = Turns(has_begun=spec.attended and spec.resume)
+        self._orders = LineSplitter(spec.limits.line_bytes)
+        self._tail: FileTail | None = None
+        self._waiting: deque[ScreenMessage] = deque()
+        self._typed: ScreenMessage | None = None
         self._interrupted = False
-        self._told: Known | None = None
+        self._told: ScreenState | None = None
         self._leave_at: float | None = None
         self._listens = True
-        self._window = Window(spec, run_dir, self._screen)
+        self._window = ScreenWindow(spec, run_dir, self._screen)
         self._opened = time.monotonic()
 
     def run(self) -> int:
@@ -86,18 +86,20 @@ class Driver:
 
     def _tick(self, now: float) -> None:
         self._observe(now)
-        known = self._window.state()
-        self._tell(self._turns.tick(known, now) + self._permissions.look(known))
-        self._tell_state(self._turns.state(known, self._permissions.asks) or self._silent(known, now))
+        screen_state = self._window.state()
+        self._tell(self._turns.tick(screen_state, now) + self._permissions.look(screen_state))
+        self._tell_state(
+            self._turns.state(screen_state, self._permissions.asks) or self._detect_silence(screen_state, now)
+        )
         try:
-            self._type(known, now)
+            self._type(screen_state, now)
             self._leave(now)
         except TmuxError as error:
-            self._tell([event("notice", level="warning", text=f"The screen could not be typed into: {error}")])
+            self._tell([make_event("notice", level="warning", text=f"The screen could not be typed into: {error}")])
 
-    def _silent(self, known: Known, now: float) -> Known | None:
+    def _detect_silence(self, screen_state: ScreenState, now: float) -> ScreenState | None:
         """A screen that has told nothing of itself for a while is shown as such, not as starting for ever."""
-        return "unknown" if known == "unknown" and now - self._opened > SILENT_SECONDS else None
+        return "unknown" if screen_state == "unknown" and now - self._opened > SILENT_SECONDS else None
 
     # Orders
 
@@ -108,17 +110,17 @@ class Driver:
             return
         chunk = os.read(STDIN, 65536)
         for line, _ in self._orders.feed(chunk):
-            self._obey(read_json(line))
+            self._obey(parse_object(line))
         if not chunk:
             self._listens = False
             self._leave_at = self._leave_at or time.monotonic()
 
     def _obey(self, order: Fields) -> None:
-        match text(order, "type"):
+        match get_text(order, "type"):
             case "message":
-                self._waiting.append(Message(text(order, "uuid"), typed(text(order, "text"))))
+                self._waiting.append(ScreenMessage(get_text(order, "uuid"), format_typed_text(get_text(order, "text"))))
             case "answer":
-                self._permissions.answer(table(order, "answer"))
+                self._permissions.answer(get_object(order, "answer"))
             case "interrupt":
                 self._interrupt()
             case "end":
@@ -126,7 +128,7 @@ class Driver:
 
     def _interrupt(self) -> None:
         """Escape stops a turn and refuses what a dialog asks for."""
-        if self._window.state(fresh=True) not in ("running", "waiting"):
+        if self._window.state(refresh=True) not in ("running", "waiting"):
             return
         self._tell(self._permissions.withdraw())
         self._interrupted = True
@@ -137,54 +139,54 @@ class Driver:
     def _observe(self, now: float) -> None:
         """Hooks first: a prompt's hook is done before the answer is in the transcript."""
         for hook in self._hooks.read():
-            self._follow(text(hook.fields, "transcript_path"))
-            self._tell(self._heard(hook))
+            self._follow(get_text(hook.fields, "transcript_path"))
+            self._tell(self._handle_hook(hook))
             self._tell(self._turns.hook(hook, now))
         for line in self._tail.read() if self._tail else ():
-            for told in self._screen.read(line):
-                self._tell(self._turns.transcript(told))
+            for agent_event in self._screen.read(line):
+                self._tell(self._turns.transcript(agent_event))
 
-    def _heard(self, hook: Hook) -> list[Event]:
+    def _handle_hook(self, hook: Hook) -> list[AgentEvent]:
         match hook.name:
             case "SessionStart":
-                known = {
-                    "conversation_id": text(hook.fields, "session_id"),
-                    "model": text(hook.fields, "model") or None,
+                session = {
+                    "conversation_id": get_text(hook.fields, "session_id"),
+                    "model": get_text(hook.fields, "model") or None,
                 }
-                return [event("session", program=self._spec.program, version="", **known)]
+                return [make_event("session", program=self._spec.program, version="", **session)]
             case "UserPromptSubmit":
-                return self._confirm(text(hook.fields, "prompt"))
+                return self._confirm(get_text(hook.fields, "prompt"))
             case "PermissionRequest":
                 return self._permissions.take(hook)
-            case "Notification" if text(hook.fields, "message"):
-                return [event("notice", level="info", text=text(hook.fields, "message"))]
+            case "Notification" if get_text(hook.fields, "message"):
+                return [make_event("notice", level="info", text=get_text(hook.fields, "message"))]
             case _:
                 return []
 
     def _follow(self, path: str) -> None:
         """Read this transcript from where it stood when the screen was opened."""
         if path and (self._tail is None or self._tail.path != Path(path)):
-            self._tail = Tail(Path(path), self._sizes.get(Path(path), 0))
+            self._tail = FileTail(Path(path), self._sizes.get(Path(path), 0))
 
-    def _confirm(self, prompt: str) -> list[Event]:
+    def _confirm(self, prompt: str) -> list[AgentEvent]:
         """The program has taken up a prompt: the first one, the text just typed, or a person's own."""
-        mine = self._typed
-        if mine and _same(mine.body, prompt):
+        message = self._typed
+        if message and _is_same_text(message.body, prompt):
             self._typed = None
             return [
-                event("input", uuid=mine.uuid, text=mine.body, source="echo"),
-                event("receipt", uuid=mine.uuid, state="accepted"),
+                make_event("input", uuid=message.uuid, text=message.body, source="echo"),
+                make_event("receipt", uuid=message.uuid, state="accepted"),
             ]
-        return [event("input", text=prompt, source="echo" if self._turns.begun else "prompt")]
+        return [make_event("input", text=prompt, source="echo" if self._turns.begun else "prompt")]
 
     # What is typed
 
-    def _type(self, known: Known, now: float) -> None:
+    def _type(self, screen_state: ScreenState, now: float) -> None:
         """Type the next message if the screen is idle, now and not only at the last look."""
-        self._give_up(known, now)
+        self._give_up(screen_state, now)
         if self._typed or not self._waiting or self._leave_at or self._told != "idle":
             return
-        if self._window.state(fresh=True) != "idle":
+        if self._window.state(refresh=True) != "idle":
             return
         if self._interrupted:
             self._interrupted = False
@@ -193,7 +195,7 @@ class Driver:
         self._typed.deadline = now + CONFIRM_SECONDS
         self._window.submit(self._typed.body)
 
-    def _give_up(self, known: Known, now: float) -> None:
+    def _give_up(self, screen_state: ScreenState, now: float) -> None:
         """Say which messages did not get through."""
         if self._typed and self._typed.deadline and now > self._typed.deadline:
             self._fail(self._typed, "It was typed, but the program did not confirm it.")
@@ -201,12 +203,12 @@ class Driver:
         if not self._waiting:
             return
         first = self._waiting[0]
-        first.deadline = (first.deadline or now + UNKNOWN_SECONDS) if known == "unknown" else None
+        first.deadline = (first.deadline or now + UNKNOWN_SECONDS) if screen_state == "unknown" else None
         if first.deadline and now > first.deadline:
             self._fail(self._waiting.popleft(), "Nothing is typed into a screen whose state is unknown.")
 
-    def _fail(self, message: Message, why: str) -> None:
-        self._tell([event("receipt", uuid=message.uuid, state="failed", detail=f"[failed_to_inject] {why}")])
+    def _fail(self, message: ScreenMessage, why: str) -> None:
+        self._tell([make_event("receipt", uuid=message.uuid, state="failed", detail=f"[failed_to_inject] {why}")])
 
     def _leave(self, now: float) -> None:
         """End the program: what it asks is refused, then C-c until it is gone."""
@@ -218,17 +220,17 @@ class Driver:
 
     # Telling
 
-    def _tell_state(self, state: Known | None) -> None:
+    def _tell_state(self, state: ScreenState | None) -> None:
         if state and state != self._told:
             self._told = state
-            self._tell([event("state", state=state)])
+            self._tell([make_event("state", state=state)])
 
-    def _tell(self, events: list[Event]) -> None:
-        for told in events:
-            print(json.dumps({"kind": told.kind, "payload": told.payload}), flush=True)
+    def _tell(self, events: list[AgentEvent]) -> None:
+        for agent_event in events:
+            print(json.dumps({"kind": agent_event.kind, "payload": agent_event.payload}), flush=True)
 
 
-def _same(typed_text: str, prompt: str) -> bool:
+def _is_same_text(typed_text: str, prompt: str) -> bool:
     """Whether a prompt is what was typed; the program may trim it or break its lines otherwise."""
     return "".join(typed_text.split()) == "".join(prompt.split())
 
@@ -236,7 +238,7 @@ def _same(typed_text: str, prompt: str) -> bool:
 def main(argv: list[str]) -> int:
     os.umask(0o077)
     run_dir = Path(argv[0])
-    return Driver(specs.read(run_dir), run_dir).run()
+    return ScreenDriver(specs.read_spec(run_dir), run_dir).run()
 
 
 if __name__ == "__main__":

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers.host.line_splitter import Lines
+from workers.host.line_splitter import LineSplitter
 
-LINE_BYTES = 8 * 1024 * 1024
-CHUNK = 1024 * 1024
+MAX_LINE_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 
 
-class Tail:
+class FileTail:
     """Whole lines as they are added after `offset` bytes; a file that is not there yet has none."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
         self._offset = offset
-        self._lines = Lines(LINE_BYTES)
+        self._lines = LineSplitter(MAX_LINE_BYTES)
 
     def read(self) -> list[bytes]:
-        """The lines that were completed since the last call, at most some `CHUNK` bytes; too long ones are left out."""
+        """The lines that were completed since the last call, at most some `CHUNK_BYTES` bytes; too long ones are left out."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
-                chunk = file.read(CHUNK)
+                chunk = file.read(CHUNK_BYTES)
         except OSError:
             return []
         self._offset += len(chunk)
-        return [line for line, cut in self._lines.feed(chunk) if not cut] if chunk else []
+        return [line for line, is_clipped in self._lines.feed(chunk) if not is_clipped] if chunk else []

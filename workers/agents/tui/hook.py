@@ -24,10 +24,10 @@ def main(run_dir: str) -> None:
     os.write(handle, line)
     os.close(handle)
     if request:
-        sys.stdout.write(_answer(os.path.join(run_dir, "answers", request + ".json")))
+        sys.stdout.write(_await_answer(os.path.join(run_dir, "answers", request + ".json")))
 
 
-def _answer(path: str) -> str:
+def _await_answer(path: str) -> str:
     """The content of the answer once it is there; nothing when the program is gone."""
     parent = os.getppid()
     while os.getppid() == parent:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from workers.agents.claude.requests import Requests
-from workers.contract.agent_events import Event, event
-from workers.contract.fields import Fields, read_json, table, text
+from workers.agents.claude.requests import ClaudeRequests
+from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.fields import Fields, get_object, get_text, parse_object
 from workers.contract.spec import RunSpec
 
 from .hooks import Hook, Hooks
-from .screen import Known
+from .screen import ScreenState
 
 ANSWERED_SECONDS = 1.0
 """A dialog that is gone from the screen for so long was answered there."""
 _DECISION = ("behavior", "message", "updatedInput", "updatedPermissions")
 
 
-class Permissions:
+class PermissionRequests:
     """The requests of one run. `hides_dialog`: see `workers.agents.tui.screen.Screen`."""
 
     def __init__(self, spec: RunSpec, hooks: Hooks, hides_dialog: bool) -> None:
         self._hooks = hooks
         self._leaves = spec.attended and hides_dialog
         self._basic = hides_dialog
-        self._requests = Requests("ask" if spec.attended else spec.permissions)
+        self._requests = ClaudeRequests("ask" if spec.attended else spec.permissions)
         self._waiting: set[str] = set()
         self._unseen_since: float | None = None
 
@@ -34,33 +34,35 @@ class Permissions:
         """Whether a person has to decide something."""
         return bool(self._waiting)
 
-    def take(self, hook: Hook) -> list[Event]:
+    def take(self, hook: Hook) -> list[AgentEvent]:
         """A new request: decided at once by the policy, put to a person, or left to the program's own dialog."""
         if self._leaves:
             self._hooks.answer(hook.request, None)
-            return [event("notice", level="info", text="A decision is asked for on the screen.")]
-        asked = {**hook.fields, "subtype": "can_use_tool", "input": table(hook.fields, "tool_input")}
-        events = self._requests.take({"request_id": hook.request, "request": asked})
-        self._waiting |= {hook.request} if any(told.kind in ("approval", "question") for told in events) else set()
+            return [make_event("notice", level="info", text="A decision is asked for on the screen.")]
+        request = {**hook.fields, "subtype": "can_use_tool", "input": get_object(hook.fields, "tool_input")}
+        events = self._requests.take({"request_id": hook.request, "request": request})
+        self._waiting |= (
+            {hook.request} if any(agent_event.kind in ("approval", "question") for agent_event in events) else set()
+        )
         replies, self._requests.replies = self._requests.replies, []
         self._reply(replies)
         return events
 
     def answer(self, answer: Fields) -> None:
         """A person's decision on the ticket; one that comes too late changes nothing."""
-        self._waiting.discard(text(answer, "request"))
+        self._waiting.discard(get_text(answer, "request"))
         self._reply(self._requests.answer(answer))
 
-    def withdraw(self) -> list[Event]:
+    def withdraw(self) -> list[AgentEvent]:
         """Nothing of this is to be decided any more: the turn was interrupted or answered at the screen."""
-        gone, self._waiting = sorted(self._waiting), set()
-        for request in gone:
+        requests, self._waiting = sorted(self._waiting), set()
+        for request in requests:
             self._hooks.answer(request, None)
-        return [told for request in gone for told in self._requests.withdraw({"request_id": request})]
+        return [agent_event for request in requests for agent_event in self._requests.withdraw({"request_id": request})]
 
-    def look(self, known: Known) -> list[Event]:
+    def look(self, screen_state: ScreenState) -> list[AgentEvent]:
         """Withdraw what was answered at the screen: its dialog is gone though no answer was given here."""
-        if self._basic or not self._waiting or known in ("waiting", "unknown"):
+        if self._basic or not self._waiting or screen_state in ("waiting", "unknown"):
             self._unseen_since = None
             return []
         self._unseen_since = self._unseen_since or time.monotonic()
@@ -69,9 +71,9 @@ class Permissions:
     def _reply(self, replies: list[bytes]) -> None:
         """Pass decisions on to the hooks that wait for them."""
         for line in replies:
-            response = table(read_json(line), "response")
-            self._hooks.answer(text(response, "request_id"), self._decision(table(response, "response")))
+            response = get_object(parse_object(line), "response")
+            self._hooks.answer(get_text(response, "request_id"), self._build_decision(get_object(response, "response")))
 
-    def _decision(self, response: Fields) -> dict[str, Any]:
+    def _build_decision(self, response: Fields) -> dict[str, Any]:
         keys = _DECISION[:2] if self._basic else _DECISION
         return {key: response[key] for key in keys if key in response}

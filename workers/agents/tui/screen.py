@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Protocol
 
-from workers.contract.agent_events import Event, plain
+from workers.contract.agent_events import AgentEvent, strip_controls
 from workers.contract.spec import PROMPT, RunSpec
 from workers.host.tmux import Tmux
 
-Known = Literal["running", "waiting", "idle", "unknown"]
+ScreenState = Literal["running", "waiting", "idle", "unknown"]
 
-ARGUMENT_BYTES = 96 * 1024
+MAX_ARGUMENT_BYTES = 96 * 1024
 """The kernel takes no single argument above 128 KB."""
-COMMAND_SIGNS = ("!", "/", "#", "@", "-")
+COMMAND_PREFIXES = ("!", "/", "#", "@", "-")
 """What at the beginning of an input makes it a command, or an option where it stands in argv."""
 
 
@@ -35,10 +35,10 @@ class Screen(Protocol):
     def transcripts(self, spec: RunSpec) -> list[Path]:
         """The files of this configuration folder that may be continued."""
 
-    def state(self, spec: RunSpec, pid: int, title: str) -> Known:
+    def state(self, spec: RunSpec, pid: int, title: str) -> ScreenState:
         """What the program does, by what it tells itself; `unknown` when it tells nothing that is understood."""
 
-    def read(self, line: bytes) -> list[Event]:
+    def read(self, line: bytes) -> list[AgentEvent]:
         """The events of one line of its transcript. Never raises."""
 
     def submit(self, tmux: Tmux, pane: str, text: str) -> None:
@@ -48,19 +48,19 @@ class Screen(Protocol):
         """Empty the input of a screen whose turn was interrupted."""
 
 
-def opening(spec: RunSpec, run_dir: Path) -> str | None:
+def build_prompt_argument(spec: RunSpec, run_dir: Path) -> str | None:
     """The first prompt as an argument; one that is too long is named by its file. None: the person begins."""
     if spec.attended and spec.resume:
         return None
     file = run_dir / PROMPT
-    prompt = typed(file.read_text(encoding="utf-8"))
-    if len(prompt.encode()) <= ARGUMENT_BYTES:
+    prompt = format_typed_text(file.read_text(encoding="utf-8"))
+    if len(prompt.encode()) <= MAX_ARGUMENT_BYTES:
         return prompt
     return f"Your task is too long for this line. Read the whole file {file} and do what it says."
 
 
-def typed(text: str) -> str:
+def format_typed_text(text: str) -> str:
     """A text as it can be typed: no control characters, tabs as spaces, and nothing that would be a command."""
-    text = plain(text).replace("\t", "    ").strip()
-    text = f"Message: {text}" if text.startswith(COMMAND_SIGNS) else text
+    text = strip_controls(text).replace("\t", "    ").strip()
+    text = f"Message: {text}" if text.startswith(COMMAND_PREFIXES) else text
     return f"{text} " if text.rpartition(" ")[2].rpartition("\n")[2].startswith(("@", "/")) else text

@@ -16,31 +16,31 @@ from pathlib import Path
 from workers.contract import spec as specs
 from workers.host import files, processes, subreaper
 
-from .screen import opening
-from .screens import screen_for
+from .screen import build_prompt_argument
+from .screens import create_screen
 
-RECORD = "screen.json"
-PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
-NOT_FOR_US = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
+RECORD_FILE = "screen.json"
+FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+IGNORED_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
 """What a terminal sends to everyone in the foreground; the program knows what to make of it."""
 
 
 def main(argv: list[str]) -> int:
     os.umask(0o077)
     run_dir = Path(argv[0])
-    spec = specs.read(run_dir)
-    screen = screen_for(spec.program)
-    command = screen.command(spec, run_dir, opening(spec, run_dir))
-    subreaper.adopt()
-    for signum in NOT_FOR_US:
+    spec = specs.read_spec(run_dir)
+    screen = create_screen(spec.program)
+    command = screen.command(spec, run_dir, build_prompt_argument(spec, run_dir))
+    subreaper.adopt_orphans()
+    for signum in IGNORED_SIGNALS:
         signal.signal(signum, lambda *_: None)  # a handler, not SIG_IGN: the program must not inherit deafness
     pid = os.posix_spawnp(command[0], command, {**spec.environment, **screen.environment(spec)})
-    for signum in PASSED_ON:
+    for signum in FORWARDED_SIGNALS:
         signal.signal(signum, lambda number, _: os.kill(pid, number))
-    _record(run_dir, pid, None)
+    _write_record(run_dir, pid, None)
     code = _wait_for(pid)
-    processes.clear(os.getpid())
-    _record(run_dir, pid, code)
+    processes.kill_descendants(os.getpid())
+    _write_record(run_dir, pid, code)
     return code
 
 
@@ -53,8 +53,8 @@ def _wait_for(pid: int) -> int:
             return code if code >= 0 else 128 - code
 
 
-def _record(run_dir: Path, pid: int, exit_code: int | None) -> None:
-    files.replace(run_dir / RECORD, json.dumps({"pid": pid, "exit_code": exit_code}).encode())
+def _write_record(run_dir: Path, pid: int, exit_code: int | None) -> None:
+    files.replace(run_dir / RECORD_FILE, json.dumps({"pid": pid, "exit_code": exit_code}).encode())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ _SCREENS = {
 }
 
 
-def screen_for(program: str) -> Screen:
+def create_screen(program: str) -> Screen:
     """A fresh screen for one run of a program that has one; KeyError for another one."""
     module, name = _SCREENS[program]
     screen: Screen = getattr(import_module(module), name)()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from workers.agents.error_classifier import diagnose, reset_time
-from workers.contract.agent_events import Event, event
-from workers.contract.fields import rows, text
+from workers.agents.error_classifier import classify_error, parse_reset_time
+from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.fields import get_objects, get_text
 
 from .hooks import Hook
-from .screen import Known
+from .screen import ScreenState
 
 DRAIN_SECONDS = 2.0
 """How long a turn's last words may take from the hook that ends it to the transcript."""
@@ -19,8 +19,8 @@ NEVER_BUSY_SECONDS = 6.0
 class Turns:
     """`begun`: whether the first prompt is in, or none was given; `open`: whether a turn goes on."""
 
-    def __init__(self, begun: bool) -> None:
-        self.begun = begun
+    def __init__(self, has_begun: bool) -> None:
+        self.begun = has_begun
         self.open = False
         self._was_busy = False
         self._idle_since: float | None = None
@@ -28,7 +28,7 @@ class Turns:
         self._said = ""
         self._tasks: set[str] = set()
 
-    def hook(self, hook: Hook, now: float) -> list[Event]:
+    def hook(self, hook: Hook, now: float) -> list[AgentEvent]:
         """The events of a hook that begins or ends a turn."""
         match hook.name:
             case "UserPromptSubmit":
@@ -36,59 +36,61 @@ class Turns:
                 self._was_busy, self._idle_since, self._ending, self._said = False, None, None, ""
                 return []
             case "Stop":
-                self._ending = (text(hook.fields, "last_assistant_message").strip(), now + DRAIN_SECONDS)
+                self._ending = (get_text(hook.fields, "last_assistant_message").strip(), now + DRAIN_SECONDS)
                 return self._follow_tasks(hook)
             case "StopFailure":
-                said = text(hook.fields, "last_assistant_message") or text(hook.fields, "error")
-                failure = diagnose(said)
-                failure = diagnose(text(hook.fields, "error")) if failure == "agent_failed" else failure
-                retry_at = reset_time(said) if failure == "usage_limit" else None
-                return self._close(event("result", ok=False, text=said, failure=failure, retry_at=retry_at))
+                error_text = get_text(hook.fields, "last_assistant_message") or get_text(hook.fields, "error")
+                failure = classify_error(error_text)
+                failure = classify_error(get_text(hook.fields, "error")) if failure == "agent_failed" else failure
+                retry_at = parse_reset_time(error_text) if failure == "usage_limit" else None
+                return self._close(make_event("result", ok=False, text=error_text, failure=failure, retry_at=retry_at))
             case _:
                 return []
 
-    def transcript(self, told: Event) -> list[Event]:
+    def transcript(self, agent_event: AgentEvent) -> list[AgentEvent]:
         """An event of the transcript; a turn's end counts once, whichever way it is told."""
-        if told.kind == "result":
-            return self._close(told)
-        if told.kind == "text" and not told.payload.get("parent"):
-            self._said = str(told.payload.get("text", "")).strip()
-        return [told]
+        if agent_event.kind == "result":
+            return self._close(agent_event)
+        if agent_event.kind == "text" and not agent_event.payload.get("parent"):
+            self._said = str(agent_event.payload.get("text", "")).strip()
+        return [agent_event]
 
-    def tick(self, known: Known, now: float) -> list[Event]:
+    def tick(self, screen_state: ScreenState, now: float) -> list[AgentEvent]:
         """The end of a turn whose last words have arrived, or which was given up."""
         if self._ending and (self._said == self._ending[0] or now > self._ending[1]):
-            return self._close(event("result", ok=True, text=self._ending[0], stop_reason="completed"))
-        self._was_busy = self._was_busy or known in ("running", "waiting")
-        if known != "idle" or not self.open or self._ending:
+            return self._close(make_event("result", ok=True, text=self._ending[0], stop_reason="completed"))
+        self._was_busy = self._was_busy or screen_state in ("running", "waiting")
+        if screen_state != "idle" or not self.open or self._ending:
             self._idle_since = None
             return []
         self._idle_since = self._idle_since or now
-        patience = ABANDONED_SECONDS if self._was_busy else NEVER_BUSY_SECONDS
-        if now - self._idle_since < patience:
+        limit = ABANDONED_SECONDS if self._was_busy else NEVER_BUSY_SECONDS
+        if now - self._idle_since < limit:
             return []
-        return self._close(event("result", ok=False, text="Interrupted.", stop_reason="interrupted"))
+        return self._close(make_event("result", ok=False, text="Interrupted.", stop_reason="interrupted"))
 
-    def state(self, known: Known, asks: bool) -> Known | None:
+    def state(self, screen_state: ScreenState, asks: bool) -> ScreenState | None:
         """The state to tell; None before the first prompt is in."""
         if not self.begun:
             return None
         if asks:
             return "waiting"
-        return "running" if known == "idle" and self.open else known
+        return "running" if screen_state == "idle" and self.open else screen_state
 
-    def _close(self, ended: Event) -> list[Event]:
+    def _close(self, ended: AgentEvent) -> list[AgentEvent]:
         was_open, self.open, self._ending = self.open, False, None
         return [ended] if was_open else []
 
-    def _follow_tasks(self, hook: Hook) -> list[Event]:
+    def _follow_tasks(self, hook: Hook) -> list[AgentEvent]:
         """What still runs in the background at the end of a turn; it keeps the conversation from being over."""
-        known = {text(row, "id") or text(row, "task_id"): row for row in rows(hook.fields, "background_tasks")}
-        ended = [event("task", task=task, state="ended", title=task) for task in sorted(self._tasks - known.keys())]
-        begun = [
-            event("task", task=task, state="started", title=text(row, "description") or task)
-            for task, row in known.items()
+        tasks = {
+            get_text(row, "id") or get_text(row, "task_id"): row for row in get_objects(hook.fields, "background_tasks")
+        }
+        ends = [make_event("task", task=task, state="ended", title=task) for task in sorted(self._tasks - tasks.keys())]
+        starts = [
+            make_event("task", task=task, state="started", title=get_text(row, "description") or task)
+            for task, row in tasks.items()
             if task not in self._tasks
         ]
-        self._tasks = set(known)
-        return ended + begun
+        self._tasks = set(tasks)
+        return ends + starts

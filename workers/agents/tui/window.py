@@ -6,50 +6,50 @@ import signal
 import time
 from pathlib import Path
 
-from workers.contract.fields import Fields, read_json
+from workers.contract.fields import Fields, parse_object
 from workers.contract.spec import RunSpec
 from workers.host import isolated_python, processes
 from workers.host.tmux import Tmux, TmuxError
 
-from .screen import Known, Screen
-from .screen_process import RECORD
+from .screen import Screen, ScreenState
+from .screen_process import RECORD_FILE
 
 LOOK_SECONDS = 0.4
 """How long a look at the screen's state stays good enough to be told; before typing it is always looked at anew."""
-KILLED = 128 + signal.SIGKILL
+KILLED_EXIT_CODE = 128 + signal.SIGKILL
 
 
-class Window:
+class ScreenWindow:
     """A started screen. Raises `TmuxError` when it cannot be opened."""
 
     def __init__(self, spec: RunSpec, run_dir: Path, screen: Screen) -> None:
         self._spec = spec
         self._screen = screen
-        self._record = run_dir / RECORD
+        self._record = run_dir / RECORD_FILE
         self._tmux = Tmux(f"mc-{spec.instance}", Path(spec.socket).parent)
         name, _, value = spec.marker.partition("=")
-        argv = isolated_python.module("workers.agents.tui.screen_process", str(run_dir))
+        argv = isolated_python.build_argv("workers.agents.tui.screen_process", str(run_dir))
         pane = self._tmux.new_window(f"mc-{spec.identifier}", spec.program, argv, Path(spec.workspace), {name: value})
         self._pane = pane.id
         self._keeper = processes.identify(pane.pid)
-        self._looked: tuple[float, Known] = (0.0, "unknown")
+        self._looked: tuple[float, ScreenState] = (0.0, "unknown")
 
     @property
     def is_over(self) -> bool:
         """Whether the program has ended and its keeper with it."""
-        return self._keeper is None or not processes.is_same(self._keeper)
+        return self._keeper is None or not processes.is_alive(self._keeper)
 
     @property
     def exit_code(self) -> int:
         """Of a screen that is over; 137 when its keeper was killed."""
         code = self._facts.get("exit_code")
-        return code if isinstance(code, int) else KILLED
+        return code if isinstance(code, int) else KILLED_EXIT_CODE
 
-    def state(self, fresh: bool = False) -> Known:
+    def state(self, refresh: bool = False) -> ScreenState:
         """What the program does."""
         now = time.monotonic()
-        if fresh or now - self._looked[0] > LOOK_SECONDS:
-            self._looked = (now, self._look())
+        if refresh or now - self._looked[0] > LOOK_SECONDS:
+            self._looked = (now, self._read_state())
         return self._looked[1]
 
     def submit(self, text: str) -> None:
@@ -64,16 +64,16 @@ class Window:
     def terminate(self) -> None:
         """TERM for the keeper, which passes it on to the program."""
         if self._keeper:
-            processes.send(self._keeper, signal.SIGTERM)
+            processes.send_signal(self._keeper, signal.SIGTERM)
 
     @property
     def _facts(self) -> Fields:
         try:
-            return read_json(self._record.read_bytes())
+            return parse_object(self._record.read_bytes())
         except OSError:
             return {}
 
-    def _look(self) -> Known:
+    def _read_state(self) -> ScreenState:
         pid = self._facts.get("pid")
         if not isinstance(pid, int):
             return "unknown"

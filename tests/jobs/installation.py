@@ -19,12 +19,12 @@ import app
 from database import open_engine, reading, writing
 from jobs import dispatch_pass, job_context
 from jobs.job_context import JobContext
-from jobs.task_recorder import Done
+from jobs.task_recorder import JobResult
 from models import Evidence, Run, Ticket, TicketComment, TicketStatus
 from settings import Ambient, Limits, Settings
 from tests.ports import free_port
 from tests.waiting import wait_until
-from tests.workers.repositories import named, repository
+from tests.workers.repositories import create_repository, set_identity
 from tickets.lifecycle import transitions
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
@@ -34,22 +34,27 @@ from tickets.team.projects import NewProject
 from workers.run import lock
 
 ALICE = Actor.human("alice")
-FAST = Limits(grace_seconds=1, startup_seconds=60)
+SHORT_LIMITS = Limits(grace_seconds=1, startup_seconds=60)
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class House:
+class Installation:
     """`close` ends everything that was started in it."""
 
     def __init__(self, template: Path, home: Path, *, extra: Mapping[str, str] | None = None, **settings: Any) -> None:
         environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **(extra or {})}
-        chosen: dict[str, Any] = {"port": free_port(), "limits": FAST, "retry_backoff_seconds": 1, "timezone": "UTC"}
-        self.settings = Settings(home=home, ambient=Ambient(environment=environment), **chosen | settings)
+        fields: dict[str, Any] = {
+            "port": free_port(),
+            "limits": SHORT_LIMITS,
+            "retry_backoff_seconds": 1,
+            "timezone": "UTC",
+        }
+        self.settings = Settings(home=home, ambient=Ambient(environment=environment), **fields | settings)
         self.settings.ensure_home()
         shutil.copy(template, home / "mc.db")
         self.engine = open_engine(self.settings.database_url)
-        self.bench: JobContext = job_context.set_up(self.settings, self.engine)
-        self._tmux = self.bench.tmux
+        self.context: JobContext = job_context.build_context(self.settings, self.engine)
+        self._tmux = self.context.tmux
         self._server: BaseWSGIServer | None = None
         self._children: list[subprocess.Popen[bytes]] = []
 
@@ -66,13 +71,13 @@ class House:
             self._server.server_close()
             self._server = None
 
-    def board_process(self) -> subprocess.Popen[bytes]:
+    def start_board_process(self) -> subprocess.Popen[bytes]:
         """Serve it from a process that can be killed; returns once it answers."""
-        child = self.door("-m", "tests.jobs.board")
+        child = self.start_program("-m", "tests.jobs.served_board")
         wait_until(self._answers, timeout=60, what="the board")
         return child
 
-    def door(self, *argv: str) -> subprocess.Popen[bytes]:
+    def start_program(self, *argv: str) -> subprocess.Popen[bytes]:
         """Start a program of the project in this home; its output is kept in pipes."""
         child = subprocess.Popen(
             [sys.executable, *argv],
@@ -84,7 +89,7 @@ class House:
         self._children.append(child)
         return child
 
-    def run_door(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run_program(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, *argv],
             cwd=ROOT,
@@ -96,9 +101,13 @@ class House:
 
     @property
     def environment(self) -> dict[str, str]:
-        mine = {"MC_HOME": str(self.settings.home), "MC_PORT": str(self.settings.port), "MC_LIMITS_GRACE_SECONDS": "1"}
+        variables = {
+            "MC_HOME": str(self.settings.home),
+            "MC_PORT": str(self.settings.port),
+            "MC_LIMITS_GRACE_SECONDS": "1",
+        }
         retries = {"MC_RETRY_BACKOFF_SECONDS": "1", "MC_TIMEZONE": "UTC"}
-        return {**self.settings.ambient.environment, **mine, **retries}
+        return {**self.settings.ambient.environment, **variables, **retries}
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
@@ -108,10 +117,10 @@ class House:
 
     def project(self, check: list[str] | None = None, slug: str = "web", **facts: Any) -> Path:
         """A real repository as a project."""
-        folder = named(repository(self.settings.home / f"repository-{slug}"))
+        folder = set_identity(create_repository(self.settings.home / f"repository-{slug}"))
         body = {"slug": slug, "name": slug, "folder": str(folder), "check_command": check, **facts}
         with writing(self.engine) as session:
-            projects.add(session, NewProject.model_validate(body), ALICE)
+            projects.add_project(session, NewProject.model_validate(body), ALICE)
         return folder
 
     def ticket(self, script: str = "", **facts: Any) -> int:
@@ -119,7 +128,7 @@ class House:
         description = f"```sh\n{script}\n```\n" if script else "Nothing to run."
         values = {"title": "Write a line", "assigned_to": "script", "description": description, **facts}
         with writing(self.engine) as session:
-            return transitions.create(session, NewTicket.model_validate(values), ALICE).id
+            return transitions.create_ticket(session, NewTicket.model_validate(values), ALICE).id
 
     def move(self, ticket_id: int, move: str, **facts: Any) -> Ticket:
         with writing(self.engine) as session:
@@ -127,7 +136,7 @@ class House:
 
     def get(self, ticket_id: int) -> Ticket:
         with reading(self.engine) as session:
-            return lookup.get(session, ticket_id)
+            return lookup.get_ticket(session, ticket_id)
 
     def runs(self, ticket_id: int | None = None) -> list[Run]:
         query = select(Run).order_by(Run.id)
@@ -145,8 +154,8 @@ class House:
 
     # Passing
 
-    def make_pass(self, **options: Any) -> Done:
-        return dispatch_pass.make_pass(self.bench, **options)
+    def make_pass(self, **options: Any) -> JobResult:
+        return dispatch_pass.make_pass(self.context, **options)
 
     def until(self, ticket_id: int, *statuses: TicketStatus, passing: bool = False, timeout: float = 90) -> Ticket:
         """Wait for a status, with passes in between if asked for."""
@@ -154,26 +163,26 @@ class House:
         def arrived() -> Ticket | None:
             if passing:
                 self.make_pass()
-            found = self.get(ticket_id)
-            return found if found.status in statuses else None
+            ticket = self.get(ticket_id)
+            return ticket if ticket.status in statuses else None
 
-        found = wait_until(arrived, timeout, what=f"{' or '.join(statuses)} (it is {self.get(ticket_id).status})")
-        assert found is not None
-        return found
+        ticket = wait_until(arrived, timeout, what=f"{' or '.join(statuses)} (it is {self.get(ticket_id).status})")
+        assert ticket is not None
+        return ticket
 
-    def until_running(self, ticket_id: int) -> Run:
+    def wait_until_running(self, ticket_id: int) -> Run:
         """Wait for the ticket's newest run to have beaten and told an event."""
 
-        def told() -> Run | None:
+        def find_reporting_run() -> Run | None:
             run = self.runs(ticket_id)[-1]
             return run if run.pid and run.last_run_seq > 2 else None
 
-        found = wait_until(told, 60, what="the run's first events")
-        assert found is not None
-        return found
+        run = wait_until(find_reporting_run, 60, what="the run's first events")
+        assert run is not None
+        return run
 
-    def wrapper_lives(self, run: Run) -> bool:
-        return lock.is_held(self.bench.run_dir(run.id))
+    def is_wrapper_alive(self, run: Run) -> bool:
+        return lock.is_held(self.context.run_dir(run.id))
 
     def close(self) -> None:
         self.close_board()

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from database import reading, writing
 from models import Agent, QueuedMessage, RequestState, Run, RunRequest, Scope, Ticket, TicketEvent, TicketStatus, now
 from tests.agents import programs
-from tests.jobs.house import ALICE, House
+from tests.jobs.installation import ALICE, Installation
 from tests.model_server import ModelServer
 from tests.ports import free_port
 from tests.streams.client import Client
@@ -38,22 +38,22 @@ KEYS = {
 CLAUDE_SETTINGS = ("ANTHROPIC_BASE_URL", "CLAUDE_CODE_MAX_RETRIES", "IS_SANDBOX")
 MODELS = {"claude": "claude-sonnet-4-5", "codex": "gpt-5.1-codex"}
 CHECK = ["grep", "--quiet", "hello", "line.txt"]
-WORK = "[[bash: echo hello > line.txt && git add line.txt && git commit --quiet -m 'Add a line']]"
+COMMIT_STEP = "[[bash: echo hello > line.txt && git add line.txt && git commit --quiet -m 'Add a line']]"
 """What passes the project's check."""
 TOKENS_IN, TOKENS_OUT = 100, 20
 """What the model server counts for each of its answers."""
-PATIENCE = 60
-SILENCE = 8
+TIMEOUT_SECONDS = 60
+SILENCE_SECONDS = 8
 """Seconds that a program may go on trying to reach a service which is not there."""
-ENDED = (TicketStatus.DONE, TicketStatus.CANCELLED)
+ENDED_STATES = (TicketStatus.DONE, TicketStatus.CANCELLED)
 
 
-class Office(House):
+class AgentInstallation(Installation):
     """One board and one project, and a member of the team for each way to run a program, called after it."""
 
     def __init__(self, template: Path, home: Path, model: ModelServer) -> None:
         extra = {"ANTHROPIC_BASE_URL": model.url, "CLAUDE_CODE_MAX_RETRIES": "1", "IS_SANDBOX": "1", **KEYS}
-        binaries = {f"{program}_binary": programs.binary(program) for program in MODELS}
+        binaries = {f"{program}_binary": programs.find_binary(program) for program in MODELS}
         super().__init__(template, home, extra=extra, max_workers=4, **binaries)
         self.model = model
         (home / ".gitconfig").write_text("[user]\n\tname = Agent\n\temail = agent@example.org\n")
@@ -65,7 +65,7 @@ class Office(House):
 
     def _staff(self) -> None:
         with writing(self.engine) as session:
-            self.token = tokens.issue(session, tokens.NewToken(name="test", scope=Scope.OPERATOR), ALICE)[1]
+            self.token = tokens.issue_token(session, tokens.NewToken(name="test", scope=Scope.OPERATOR), ALICE)[1]
         for program in MODELS:
             self._hire(f"{program}-works", program)
             self._hire(f"{program}-asks", program, permissions="ask")
@@ -79,12 +79,12 @@ class Office(House):
     ) -> None:
         """A member of the team with a profile of the same name, which leads the program to the model server."""
         if program == "codex":
-            argv, allowed = _provider(address or self.model.url), ["LOOPBACK_API_KEY"]
+            argv, allowed = _build_provider_arguments(address or self.model.url), ["LOOPBACK_API_KEY"]
         else:
             argv = ["--settings", json.dumps({"env": {"ANTHROPIC_BASE_URL": address}})] if address else []
             allowed = [*CLAUDE_SETTINGS, key or "ANTHROPIC_AUTH_TOKEN"]
         facts: dict[str, Any] = {"model": MODELS[program], "permissions": permissions, "argv": argv}
-        facts |= {"env_allow": allowed, "limits": {"silence_seconds": SILENCE} if address else {}}
+        facts |= {"env_allow": allowed, "limits": {"silence_seconds": SILENCE_SECONDS} if address else {}}
         with writing(self.engine) as session:
             profile = NewProfile.model_validate({"name": name, "program": program, **facts})
             profiles.add_profile(session, profile, ALICE)
@@ -105,19 +105,19 @@ class Office(House):
 
     def dispatch(self, ticket_id: int) -> Run:
         """Make passes until one starts the ticket's next run: at most what is left of its last run may keep it waiting."""
-        self.rush(ticket_id)
+        self.skip_delays(ticket_id)
 
-        def begun() -> bool:
+        def is_started() -> bool:
             summary = self.make_pass().summary
             ticket = self.get(ticket_id)
             claimed = ticket.identifier in summary["claimed"]
             assert claimed or summary["skipped"] == {"previous_run": 1}, (summary, ticket.failure_reason)
             return claimed
 
-        wait_until(begun, what="the next run")
+        wait_until(is_started, what="the next run")
         return self.runs(ticket_id)[-1]
 
-    def rush(self, ticket_id: int) -> None:
+    def skip_delays(self, ticket_id: int) -> None:
         """Turn the clock on: nothing has to be waited for any more."""
         with writing(self.engine) as session:
             mine = Ticket.id == ticket_id
@@ -132,9 +132,9 @@ class Office(House):
         os.mkfifo(gate)
         return gate
 
-    def work_off(self, ticket_id: int, *statuses: TicketStatus) -> Run:
+    def wait_for_run_end(self, ticket_id: int, *statuses: TicketStatus) -> Run:
         """Wait until the ticket's run has brought it to one of these; its newest run."""
-        self.until(ticket_id, *statuses, timeout=PATIENCE)
+        self.until(ticket_id, *statuses, timeout=TIMEOUT_SECONDS)
         return self.runs(ticket_id)[-1]
 
     def clear(self) -> None:
@@ -143,16 +143,16 @@ class Office(House):
             self.move(ticket.id, "cancel")
         for run in self.runs():
             if not run.ended:
-                notify_run.nudge(self.settings, run.id)
-        wait_until(self._is_quiet, PATIENCE, what="the end of all runs")
+                notify_run.notify_run(self.settings, run.id)
+        wait_until(self._is_quiet, TIMEOUT_SECONDS, what="the end of all runs")
         self.model.attempts.clear()
 
     def _open(self) -> list[Ticket]:
         with reading(self.engine) as session:
-            return list(session.scalars(select(Ticket).where(Ticket.status.not_in(ENDED))))
+            return list(session.scalars(select(Ticket).where(Ticket.status.not_in(ENDED_STATES))))
 
     def _is_quiet(self) -> bool:
-        return not any(self.wrapper_lives(run) for run in self.runs())
+        return not any(self.is_wrapper_alive(run) for run in self.runs())
 
     # Talking
 
@@ -168,15 +168,15 @@ class Office(House):
 
     def message(self, ticket_id: int, body: str, mode: str = "queue") -> str:
         """Send a message to the ticket's agent; its uuid."""
-        sent = self.post(f"/tickets/{ticket_id}/messages", {"body": body, "mode": mode})
-        return str(sent["uuid"])
+        message = self.post(f"/tickets/{ticket_id}/messages", {"body": body, "mode": mode})
+        return str(message["uuid"])
 
     def messages(self, ticket_id: int) -> list[QueuedMessage]:
         query = select(QueuedMessage).where(QueuedMessage.ticket_id == ticket_id).order_by(QueuedMessage.id)
         with reading(self.engine) as session:
             return list(session.scalars(query))
 
-    def asked(self, ticket_id: int) -> RunRequest:
+    def wait_for_request(self, ticket_id: int) -> RunRequest:
         """What the agent waits for, once it does."""
         query = select(RunRequest).where(RunRequest.ticket_id == ticket_id, RunRequest.state == RequestState.PENDING)
 
@@ -184,15 +184,15 @@ class Office(House):
             with reading(self.engine) as session:
                 return session.scalar(query)
 
-        found = wait_until(pending, PATIENCE, what="a request of the agent")
-        assert found is not None
-        return found
+        request = wait_until(pending, TIMEOUT_SECONDS, what="a request of the agent")
+        assert request is not None
+        return request
 
     def reply(self, ticket_id: int, **reply: Any) -> None:
         """A person's answer to a request of the running agent."""
         with writing(self.engine) as session:
-            run_id = requests.answer(session, ticket_id, Reply.model_validate(reply), ALICE)
-        notify_run.nudge(self.settings, run_id)
+            run_id = requests.answer_request(session, ticket_id, Reply.model_validate(reply), ALICE)
+        notify_run.notify_run(self.settings, run_id)
 
     # Seeing
 
@@ -202,32 +202,35 @@ class Office(House):
         with reading(self.engine) as session:
             return list(session.scalars(query.where(TicketEvent.event_type.in_(kinds)) if kinds else query))
 
-    def told(self, ticket_id: int, kind: str) -> list[dict[str, Any]]:
+    def list_payloads(self, ticket_id: int, kind: str) -> list[dict[str, Any]]:
         """The payloads of the ticket's events of one type, in order."""
         return [event.payload_json for event in self.events(ticket_id, kind)]
 
-    def until_event(self, ticket_id: int, kind: str, **fields: object) -> dict[str, Any]:
+    def wait_for_event(self, ticket_id: int, kind: str, **fields: object) -> dict[str, Any]:
         """The payload of the first event of this type with these fields, once it is on the board."""
 
-        def told() -> dict[str, Any] | None:
-            return next((each for each in self.told(ticket_id, kind) if fields.items() <= each.items()), None)
+        def find_payload() -> dict[str, Any] | None:
+            return next(
+                (candidate for candidate in self.list_payloads(ticket_id, kind) if fields.items() <= candidate.items()),
+                None,
+            )
 
-        payload = wait_until(told, PATIENCE, what=kind)
+        payload = wait_until(find_payload, TIMEOUT_SECONDS, what=kind)
         assert payload is not None
         return payload
 
-    def until_gone(self, run: Run) -> None:
+    def wait_until_gone(self, run: Run) -> None:
         """Wait for the end of the run's wrapper, which writes its last file after the report."""
-        wait_until(lambda: not self.wrapper_lives(run), PATIENCE, what="the wrapper's end")
+        wait_until(lambda: not self.is_wrapper_alive(run), TIMEOUT_SECONDS, what="the wrapper's end")
 
     def prompt(self, run: Run) -> str:
-        return (self.bench.run_dir(run.id) / "prompt.md").read_text()
+        return (self.context.run_dir(run.id) / "prompt.md").read_text()
 
     def agent_process(self, run: Run) -> int:
         """The process of the program itself, below its wrapper."""
         binary = str(self.settings.model_dump()[f"{run.program}_binary"].resolve())
-        carriers = processes.carrying(self.bench.marker(run.id))
-        return next(each.pid for each in carriers if str(Path(f"/proc/{each.pid}/exe").resolve()) == binary)
+        carriers = processes.find_by_marker(self.context.marker(run.id))
+        return next(carrier.pid for carrier in carriers if str(Path(f"/proc/{carrier.pid}/exe").resolve()) == binary)
 
     @contextmanager
     def watching(self, ticket_id: int) -> Iterator[Client]:
@@ -239,7 +242,7 @@ class Office(House):
             client.close()
 
 
-def _provider(url: str) -> list[str]:
+def _build_provider_arguments(url: str) -> list[str]:
     """Codex's settings for the model server."""
     provider = {"name": "Loopback", "base_url": f"{url}/v1", "env_key": "LOOPBACK_API_KEY", "wire_api": "responses"}
     limits = {"request_max_retries": 0, "stream_max_retries": 1, "supports_websockets": False}
