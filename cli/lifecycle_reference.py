@@ -8,7 +8,7 @@ from tickets.workflow.ticket_phases import RULES
 _HEAD = """\
 # Lifecycle
 
-Written by `bin/mc lifecycle` from `MOVES` in `tickets/lifecycle/transitions.py`, the whole law of a ticket's states.
+Written by `bin/mc lifecycle` from `MOVES` in `tickets/lifecycle/moves.py`: every state and every move of a ticket.
 
 """
 _TABLE = """
@@ -22,7 +22,7 @@ _PHASES = """
 
 
 def render_lifecycle() -> str:
-    """A diagram whose arrows are the moves, the table of them, and the rules of phases."""
+    """Render the diagram of the moves, their table and the rules of phases."""
     return _HEAD + _render_diagram() + _TABLE + "".join(_render_row(move) for move in MOVES.values()) + _PHASES + RULES
 
 
