@@ -10,7 +10,7 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from models import Priority, Tag, Ticket, TicketStatus
+from models import Ticket, TicketStatus
 from settings import load
 from tickets.conversation import timeline
 from tickets.lifecycle import moves, transitions
@@ -21,6 +21,7 @@ from tickets.shared.lookup import find_live_run, get_ticket
 from tickets.workflow import landing
 
 from .common import as_json, print_one, print_rows, reading, require_operator, validate_fields, writing
+from .field_options import add_field_options, read_field_values
 
 
 @click.group()
@@ -30,13 +31,8 @@ def ticket() -> None:
 
 @ticket.command()
 @click.argument("title")
-@click.option("--description", default="", help="What is wanted, in Markdown; - reads it from standard input.")
+@add_field_options
 @click.option("--status", type=click.Choice(["inbox", "todo", "waiting"]), default="todo", show_default=True)
-@click.option("--priority", type=click.Choice([rank.label for rank in Priority]), default="normal", show_default=True)
-@click.option("--assign", "assigned_to", metavar="NAME", help="Who works it.")
-@click.option("--project", metavar="SLUG")
-@click.option("--tag", "tags", multiple=True, type=click.Choice([tag.value for tag in Tag]))
-@click.option("--accept", "acceptance", multiple=True, metavar="TEXT", help="One criterion of acceptance; repeatable.")
 @click.option("--fork-of", metavar="TICKET", help="Begin with a copy of the conversation about another ticket.")
 @click.option("--wake", multiple=True, metavar="KIND|FACT=VALUE", help="When a waiting ticket comes back; repeatable.")
 @as_json
@@ -89,10 +85,10 @@ def show(reference: str, as_json: bool) -> None:
         target = get_ticket(session, reference)
         context = transitions.load_actor_contexts(session, [target], actor)[target.id]
         comments = timeline.list_comments(session, target.id, limit=20)
-        facts = _build_row(target) | {
+        facts = _build_row(target) | read_field_values(session, target)
+        facts |= {
             "landing": landing.describe_landing(target),
             "moves": [move.name for move in transitions.list_moves(transitions.build_move_context(target, context))],
-            "description": target.description,
             "comments": [f"{comment.author}: {comment.body}" for comment in reversed(comments)],
         }
     print_one(facts, as_json=as_json)

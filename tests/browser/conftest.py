@@ -32,12 +32,13 @@ from tickets.conversation import attachments
 from tickets.conversation import context as links
 from tickets.conversation.context import NewContext
 from tickets.lifecycle import editing, transitions
-from tickets.lifecycle.schemas import TicketJson, build_ticket_json
+from tickets.lifecycle.schemas import build_ticket_json
 from tickets.operations import incidents, tasks, tokens
 from tickets.runs import claims, heartbeat, ingest, landing_results, reports
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import get_ticket
+from tickets.shared.ticket_fields import TicketJson
 from tickets.team import projects
 from tickets.team.projects import NewProject
 from tickets.workflow import landing, relationships

@@ -18,9 +18,10 @@ from database import reading, writing
 from settings import Settings
 from tests.test_pictures import png
 from tickets.conversation import attachments, context
-from tickets.lifecycle.schemas import TicketJson, build_ticket_json
+from tickets.lifecycle.schemas import build_ticket_json
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
+from tickets.shared.ticket_fields import TicketJson
 from tickets.team import projects
 from tickets.workflow import relationships
 

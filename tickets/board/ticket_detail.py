@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import bindparam, select
@@ -28,6 +29,7 @@ from protocol import ApprovalPayload, TextPayload, ToolCallPayload, ToolResultPa
 from tickets.conversation import attachments, image_size
 from tickets.conversation.timeline import Entry
 from tickets.shared import display_names, payloads
+from tickets.shared.ticket_fields import FIELDS, Choices, Control, Section, TicketField
 from tickets.workflow import evidence, history, quarantine, relationships
 
 View = dict[str, Any]
@@ -322,27 +324,36 @@ def build_run(run: Run) -> View:
     }
 
 
-def build_side(session: Session, ticket: Ticket, run: Run | None, owner_kinds: dict[str, str]) -> View:
-    """`people` and `timing` name the field that a person may edit, where there is one."""
-    people = [
-        ("Owner", ticket.assigned_to, "assigned_to"),
-        ("Requester", ticket.requester, None),
-        ("Held by", ticket.campaign_owner, "campaign_owner"),
-    ]
+def build_side(
+    session: Session, ticket: Ticket, shown: Mapping[str, Any], run: Run | None, owner_kinds: dict[str, str]
+) -> View:
+    """`facts` holds the fields that each section lists; `shown` is the ticket as `ticket_json` has it."""
     return {
-        "people": [(label, name, owner_kinds.get(name or "", "person"), field) for label, name, field in people],
-        "timing": [
-            ("Created", ticket.created, None),
-            ("Updated", ticket.updated, None),
-            ("Not before", ticket.not_before, "not_before"),
-            ("Check-in", ticket.expected_check_in, "expected_check_in"),
-            ("Wakes", ticket.wake_at, None),
-            ("Closed", ticket.closed, None),
-        ],
+        "facts": {section.value: _facts(ticket, shown, section, owner_kinds) for section in Section},
         "met": sum(bool(item.get("met")) for item in ticket.acceptance),
         "relationships": relationships.list_relations(session, ticket.id),
         "advanced": _list_advanced(session, ticket, run),
     }
+
+
+def _facts(ticket: Ticket, shown: Mapping[str, Any], section: Section, owner_kinds: dict[str, str]) -> list[View]:
+    """The fields of a section; `drawn_as` is person, moment or text, `kind` that of a person."""
+    facts = []
+    for field in FIELDS:
+        if field.section is section:
+            value = shown.get(field.name, getattr(ticket, field.column_name))
+            kind = owner_kinds.get(str(value or ""), "person")
+            text = field.labels.get(str(value), value)
+            facts.append(
+                {"name": field.name, "label": field.label, "value": text, "drawn_as": _drawn_as(field), "kind": kind}
+            )
+    return facts
+
+
+def _drawn_as(field: TicketField) -> str:
+    if field.choices is Choices.MEMBERS:
+        return "person"
+    return "moment" if field.control is Control.MOMENT else "text"
 
 
 def _list_advanced(session: Session, ticket: Ticket, run: Run | None) -> list[tuple[str, str]]:

@@ -10,18 +10,16 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from models import ActorKind, Priority, Ticket, TicketTag, format_timestamp, now
-from tickets.shared import display_names, events
+from models import ActorKind, Ticket, TicketTag, format_timestamp, now
+from tickets.shared import events, ticket_fields
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden, Invalid, StaleTicket
 from tickets.shared.inputs import EditTicket
-from tickets.team import agents
-from tickets.team.projects import get_project
+from tickets.shared.ticket_fields import TicketField
 
+from .column_values import column_values
 from .schemas import build_ticket_json, load_tags
 
-NEVER_NULL = ("title", "description", "priority", "tags", "acceptance", "gate", "archived")
-HUMAN_ONLY = ("gate", "acceptance", "campaign_owner")
 MAX_VALUE_CHARACTERS = 500
 MAX_EVENTS = 100
 """How many of a ticket's events are read to say who changed a field."""
@@ -32,23 +30,23 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
 
     Raises `StaleTicket` when the ticket has changed since, `Invalid` for unknown names and for null where none may be.
     """
-    fields = {name: getattr(body, name) for name in body.model_fields_set if name != "version"}
-    empty = [name for name in NEVER_NULL if name in fields and fields[name] is None]
-    if empty:
+    fields = [field for field in ticket_fields.EDITABLE if field.name in body.model_fields_set]
+    sent = {field.name: getattr(body, field.name) for field in fields}
+    if empty := [field.name for field in fields if sent[field.name] is None and not field.nullable]:
         raise Invalid("these fields cannot be empty", fields=dict.fromkeys(empty, "must not be null"))
     _require_right(fields, actor)
     if ticket.version != body.version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     before = build_ticket_json(session, [ticket])[0]
-    values = {name: value for name, value in _build_columns(session, fields).items() if getattr(ticket, name) != value}
-    tags = {tag.value for tag in fields["tags"]} if "tags" in fields else set(before["tags"])
+    values = {name: value for name, value in column_values(session, sent).items() if getattr(ticket, name) != value}
+    tags = {tag.value for tag in sent["tags"]} if "tags" in sent else set(before["tags"])
     if not values and tags == set(before["tags"]):
         return ticket
     updated = update_ticket(session, ticket, body.version, values)
     if tags != set(before["tags"]):
         _replace_tags(session, ticket.id, tags)
     after = build_ticket_json(session, [updated])[0]
-    difference = {name: [_clip(before[name]), _clip(after[name])] for name in fields if before[name] != after[name]}  # type: ignore[literal-required]
+    difference = {name: [_clip(before[name]), _clip(after[name])] for name in sent if before[name] != after[name]}  # type: ignore[literal-required]
     events.append(session, ticket.id, "ticket_edited", {"changes": difference, "version": updated.version}, actor)
     return updated
 
@@ -79,7 +77,7 @@ def _to_json(value: Any) -> Any:
 def _build_stale_error(session: Session, ticket: Ticket, name: str, actor: Actor) -> StaleTicket:
     by = _find_last_editor(session, ticket.id, name)
     return StaleTicket(
-        f"{'You' if by == actor.name else by or 'Somebody'} changed the {display_names.format_field(name)} after you had read it."
+        f"{'You' if by == actor.name else by or 'Somebody'} changed the {ticket_fields.describe_field(name)} after you had read it."
         " What you wrote is kept: save it again to put it in place of what stands there now.",
         ticket=ticket.identifier,
         version=ticket.version,
@@ -98,26 +96,13 @@ def _find_last_editor(session: Session, ticket_id: int, name: str) -> str | None
     return None
 
 
-def _require_right(fields: dict[str, Any], actor: Actor) -> None:
+def _require_right(fields: list[TicketField], actor: Actor) -> None:
     """What decides when work counts as done is for people alone: a program must not lower the bar it is held to."""
-    restricted = [name for name in HUMAN_ONLY if name in fields]
+    restricted = [field.name for field in fields if field.is_for_people]
     if restricted and actor.kind is not ActorKind.HUMAN:
         raise Forbidden(
             f"Only a person edits {' and '.join(restricted)}.", fields=dict.fromkeys(restricted, "is for people")
         )
-
-
-def _build_columns(session: Session, fields: dict[str, Any]) -> dict[str, Any]:
-    values = {name: value for name, value in fields.items() if name not in ("tags", "project")}
-    if "project" in fields:
-        values["project_id"] = get_project(session, fields["project"]).id if fields["project"] else None
-    if values.get("assigned_to"):
-        values["assigned_to"] = agents.resolve_name(session, values["assigned_to"])
-    if "priority" in values:
-        values["priority"] = Priority[values["priority"].upper()]
-    if "acceptance" in values:
-        values["acceptance"] = [criterion.model_dump() for criterion in values["acceptance"]]
-    return values
 
 
 def update_ticket(session: Session, ticket: Ticket, version: int, values: dict[str, Any]) -> Ticket:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import ActorKind, Priority, Ticket, TicketStatus, WakeKind
+from models import ActorKind, Ticket, TicketStatus, WakeKind
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden, Invalid
 from tickets.shared.inputs import (
@@ -22,8 +22,9 @@ from tickets.shared.inputs import (
     ReopenInput,
     Wake,
 )
-from tickets.team import agents
 from tickets.workflow import evidence, landing, ticket_phases, wake_conditions
+
+from .column_values import column_values
 
 S = TicketStatus
 Effect = Callable[[Session, Ticket, MoveInput, Actor], dict[str, Any]]
@@ -42,12 +43,8 @@ def compute_effects(session: Session, move: str, ticket: Ticket, facts: MoveInpu
 
 def compute_edits(session: Session, facts: MoveInput) -> dict[str, Any]:
     """The owner and priority that any move may give."""
-    values: dict[str, Any] = {}
-    if facts.assigned_to:
-        values["assigned_to"] = agents.resolve_name(session, facts.assigned_to)
-    if facts.priority:
-        values["priority"] = Priority[facts.priority.upper()]
-    return values
+    sent = {"assigned_to": facts.assigned_to, "priority": facts.priority}
+    return column_values(session, {name: value for name, value in sent.items() if value})
 
 
 def require_own_probe(condition: Wake | None, actor: Actor) -> None:

@@ -7,60 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from operator import attrgetter
+from typing import cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from typing_extensions import TypedDict
 
 from database import fetch_rows, in_ids
-from models import Project, Ticket, TicketTag, format_timestamp
+from models import Project, Ticket, TicketTag, UtcTime, format_timestamp
+from tickets.shared.ticket_fields import LandingJson, TicketJson
 from tickets.workflow import landing
 
-
-class LandingJson(TypedDict):
-    """A landing under way (`pending`), or one that needs a person (`failed`), with the reason."""
-
-    state: str
-    policy: str
-    by: str
-    since: str
-    branch: str
-    commit: str
-    base: str
-    reason: str | None
-
-
-class TicketJson(TypedDict):
-    id: int
-    identifier: str
-    title: str
-    description: str
-    status: str
-    priority: str
-    assigned_to: str | None
-    requester: str
-    campaign_owner: str | None
-    project: str | None
-    tags: list[str]
-    phase: str | None
-    gate: str
-    resume: bool
-    not_before: str | None
-    wake: dict[str, Any] | None
-    block: dict[str, Any] | None
-    landing: LandingJson | None
-    expected_check_in: str | None
-    failure_reason: str | None
-    attempts: int
-    acceptance: list[dict[str, Any]]
-    archived: bool
-    version: int
-    last_seq: int
-    created: str
-    updated: str
-    moved: str
-    closed: str | None
+KEYS = tuple(TicketJson.__annotations__)
+COLUMNS = [name for name in KEYS if name in Ticket.__table__.columns]
+MOMENTS = [name for name in COLUMNS if isinstance(Ticket.__table__.columns[name].type, UtcTime)]
+read_columns = attrgetter(*COLUMNS)
 
 
 def format_moment(moment: datetime | None) -> str | None:
@@ -95,37 +56,19 @@ def _load_slugs(session: Session, project_ids: set[int]) -> dict[int, str]:
 
 
 def _build_ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
-    return {
-        "id": ticket.id,
-        "identifier": ticket.identifier,
-        "title": ticket.title,
-        "description": ticket.description,
+    """The columns under their names, but for those that are shown in another form than they are kept in."""
+    view = dict.fromkeys(KEYS) | dict(zip(COLUMNS, read_columns(ticket), strict=True))
+    view |= {name: format_moment(view[name]) for name in MOMENTS}
+    view |= {
         "status": ticket.status.value,
         "priority": ticket.priority.label,
-        "assigned_to": ticket.assigned_to,
-        "requester": ticket.requester,
-        "campaign_owner": ticket.campaign_owner,
         "project": project,
         "tags": tags,
-        "phase": ticket.phase,
         "gate": ticket.gate.value,
-        "resume": ticket.resume,
-        "not_before": format_moment(ticket.not_before),
-        "wake": ticket.wake,
-        "block": ticket.block,
         "landing": _build_landing(ticket),
-        "expected_check_in": format_moment(ticket.expected_check_in),
-        "failure_reason": ticket.failure_reason,
-        "attempts": ticket.attempts,
-        "acceptance": ticket.acceptance,
-        "archived": ticket.archived,
-        "version": ticket.version,
         "last_seq": ticket.event_seq,
-        "created": format_timestamp(ticket.created),
-        "updated": format_timestamp(ticket.updated),
-        "moved": format_timestamp(ticket.moved),
-        "closed": format_moment(ticket.closed),
     }
+    return cast(TicketJson, view)
 
 
 def _build_landing(ticket: Ticket) -> LandingJson | None:

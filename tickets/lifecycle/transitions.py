@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from database import fetch_rows
-from models import TERMINAL, ActorKind, Counter, Priority, Run, RunState, Ticket, TicketStatus, TicketTag, now
+from models import TERMINAL, ActorKind, Counter, Run, RunState, Ticket, TicketStatus, TicketTag, now
 from tickets.shared import display_names, events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import (
@@ -28,14 +28,18 @@ from tickets.shared.errors import (
 )
 from tickets.shared.inputs import AskInput, FailLandingInput, LandInput, MoveInput, NewTicket
 from tickets.shared.lookup import find_live_runs, get_ticket, get_with_live_run
+from tickets.shared.ticket_fields import CREATABLE
 from tickets.shared.ticket_row import AnyTicket
 from tickets.team import agents
 from tickets.team.projects import get_project
 from tickets.workflow import evidence, landing, relationships, ticket_phases, wake_conditions
 
 from . import comments, effects, inbox, move_snapshot
+from .column_values import column_values
 from .move_snapshot import MoveSnapshot
 from .moves import COMMENT_KINDS, LANDING_MOVES, MAX_TICKETS_PER_RUN, MOVES, MOVES_FROM, Move, Role, S
+
+COPIED_FIELDS = [field.name for field in CREATABLE if field.name not in ("project", "gate")]
 
 
 def create_ticket(session: Session, body: NewTicket, actor: Actor) -> Ticket:
@@ -46,21 +50,15 @@ def create_ticket(session: Session, body: NewTicket, actor: Actor) -> Ticket:
     """
     effects.require_own_probe(body.wake, actor)
     project = get_project(session, body.project) if body.project else None
-    owner = agents.resolve_name(session, body.assigned_to) if body.assigned_to else None
+    values = column_values(session, {name: getattr(body, name) for name in COPIED_FIELDS})
     gate = body.gate or (project.gate if project else None)
     ticket = Ticket(
         identifier=f"MC-{_take_number(session)}",
-        title=body.title,
-        description=body.description,
         status=_choose_status(session, body, actor),
-        priority=Priority[body.priority.upper()],
-        assigned_to=owner,
         requester=actor.name,
         project_id=project.id if project else None,
-        acceptance=[criterion.model_dump() for criterion in body.acceptance],
-        not_before=body.not_before,
-        expected_check_in=body.expected_check_in,
         return_to=S.TODO.value if body.wake else None,
+        **values,
     )
     if gate:
         ticket.gate = gate

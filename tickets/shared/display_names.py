@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from models import TicketStatus
+from models import Gate, TicketStatus
+
+GATES = {
+    Gate.PERSON: "A person approves",
+    Gate.REVIEWER: "A reviewer approves",
+    Gate.CHECKS: "The checks pass",
+    Gate.NONE: "Nothing further",
+}
 
 
 def format_status(status: TicketStatus) -> str:
@@ -16,22 +23,6 @@ def format_code_block(text: str) -> str:
     while fence in text:
         fence += "`"
     return f"{fence}text\n{text}\n{fence}"
-
-
-FIELDS = {
-    "assigned_to": "owner",
-    "campaign_owner": "holder",
-    "gate": "condition for done",
-    "not_before": "earliest start",
-    "expected_check_in": "expected check-in",
-    "archived": "archive mark",
-    "acceptance": "acceptance list",
-}
-
-
-def format_field(name: str) -> str:
-    """`the owner`, `the title`: a ticket's field as it stands in a sentence."""
-    return FIELDS.get(name, name)
 
 
 def format_size(count: int) -> str:

@@ -10,13 +10,14 @@ from typing_extensions import TypedDict
 from auth import Right
 from models import Run, Ticket
 from tickets.dispatch.budgets import Budgets
-from tickets.lifecycle.schemas import TicketJson, build_ticket_json
+from tickets.lifecycle.schemas import build_ticket_json
 from tickets.runs import claims, external, heartbeat, reports, takeover
 from tickets.runs.external import ExternalRun
 from tickets.runs.heartbeat import RunHeartbeat
 from tickets.runs.reports import RetryPolicy, RunReport
 from tickets.shared.errors import ClaimLost
 from tickets.shared.inputs import Body, Prose
+from tickets.shared.ticket_fields import TicketJson
 from web.api import schemas
 from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
 from web.api.schemas import Page, RunJson

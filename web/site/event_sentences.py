@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tickets.shared import display_names
+from tickets.shared import ticket_fields
 from tickets.shared.events import LogEntry
 
 from . import template_filters
@@ -146,7 +146,7 @@ class _PayloadWords(dict[str, str]):
         self["anything"] = template_filters.summarize_payload(payload)
         changes = payload.get("changes")
         self["edited"] = (
-            " and ".join(display_names.format_field(name) for name in changes) if isinstance(changes, Mapping) else ""
+            " and ".join(ticket_fields.describe_field(name) for name in changes) if isinstance(changes, Mapping) else ""
         )
 
     def __missing__(self, name: str) -> str:

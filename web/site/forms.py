@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 from werkzeug.datastructures import MultiDict
 
 from database import Session
-from models import Landing, Priority, Tag, WakeKind
+from models import Landing, WakeKind
 from tickets.lifecycle.moves import Move
 from tickets.shared.errors import Invalid
 from tickets.shared.inputs import ParkInput
+from tickets.shared.ticket_fields import BY_NAME
 from tickets.team import agents as agents_module
 from tickets.team import projects
 from tickets.workflow import landing
@@ -158,8 +159,8 @@ def load_choices(session: Session) -> dict[str, list[tuple[str, str]]]:
     return {
         "project": [(project.slug, project.name) for project in projects.list_projects(session)],
         "assigned_to": [(member.name, member.title or member.name) for member in agents_module.list_members(session)],
-        "priority": [(priority.label, priority.label.capitalize()) for priority in reversed(Priority)],
-        "tag": [(tag.value, tag.value.capitalize()) for tag in Tag],
+        "priority": list(BY_NAME["priority"].labels.items()),
+        "tag": list(BY_NAME["tags"].labels.items()),
     }
 
 

@@ -14,6 +14,7 @@ import auth
 from auth import Right
 from database import reading, writing
 from models import DraftState, Gate, Landing, Project, ProjectDraft, now
+from tickets.shared import display_names
 from tickets.shared.errors import DomainError
 from tickets.team import installed_programs, projects
 from tickets.team.projects import EditProject, NewDraft, NewProject
@@ -25,12 +26,6 @@ blueprint = Blueprint("project_pages", __name__)
 
 View = dict[str, Any]
 DRAFT_TIMEOUT_SECONDS = 20
-GATES = {
-    Gate.PERSON: "A person approves",
-    Gate.REVIEWER: "A reviewer approves",
-    Gate.CHECKS: "The checks pass",
-    Gate.NONE: "Nothing further",
-}
 LANDINGS = {
     Landing.LEAVE: "Approval closes the ticket; you merge when you like.",
     Landing.MERGE: "A merge commit on the base branch, in this machine's repository.",
@@ -154,7 +149,7 @@ def _render_form(
     title: str, values: View, errors: dict[str, str], project: Project | None, branches: Any = (), message: str = ""
 ) -> str:
     choices: View = {
-        "gate": [(gate.value, words) for gate, words in GATES.items()],
+        "gate": [(gate.value, words) for gate, words in display_names.GATES.items()],
         "landing": _list_landings(),
         "base_branch": [(branch, branch) for branch in branches],
     }

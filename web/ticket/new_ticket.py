@@ -26,6 +26,7 @@ from tickets.team import projects, team_status
 from web.site import forms, layout, markdown, phase_forms
 from web.site.errors import convert_validation_error
 
+from . import ticket_fields
 from .attachments import receive_file
 
 blueprint = Blueprint("new_ticket", __name__)
@@ -50,21 +51,9 @@ LINKS = [
     ("causes", "Causes"),
     ("fork_of", "Is a fork of"),
 ]
-TEXT_FIELDS = ("title", "description", "priority", "assigned_to", "project")
-TIME_FIELDS = ("not_before", "expected_check_in")
 REPEATED_FIELDS = ("project", "assigned_to", "priority", "status")
 """What the next of several tickets begins with."""
-FORM_FIELDS = {
-    *TEXT_FIELDS,
-    *TIME_FIELDS,
-    *forms.WAKE_FIELDS,
-    "tags",
-    "acceptance",
-    "status",
-    "phases",
-    "relationships",
-    "files",
-}
+FORM_FIELDS = {*ticket_fields.ON_NEW_TICKET, *forms.WAKE_FIELDS, "status", "phases", "relationships", "files"}
 
 
 # ------------------------------------------------------------------------------------------------------------ the form
@@ -97,6 +86,7 @@ def _render_form(form: Form, errors: Errors, preview: str | None = None) -> str:
         "wake": wake,
         "phases": phase_forms.parse_rows(form) or phase_forms.build_rows(),
         "offered": phase_choices,
+        "fields": ticket_fields.build_new_inputs(form, errors, choices, zone),
         "choices": choices,
         "errors": errors | ({"form": "; ".join(other_errors)} if other_errors else {}),
         "preview": preview,
@@ -114,8 +104,7 @@ def _load_choices(session: Session) -> View:
         (member.name, f"{member.title or member.name}: {member.words}") for member in team_status.list_team(session)
     ]
     return choices | {
-        "project": [("", "No project"), *choices["project"]],
-        "assigned_to": [("", "Nobody yet"), *members],
+        "assigned_to": members,
         "start": STARTS,
         "link": LINKS,
     }
@@ -179,17 +168,13 @@ def _create_ticket(form: Form) -> Ticket:
 
 def _parse_body(form: Form, zone: str) -> NewTicket:
     """The ticket that the form describes. Raises pydantic's ValidationError or `Invalid` for the form to show."""
-    fields: View = {name: form[name] for name in TEXT_FIELDS if form.get(name)}
-    fields |= {name: forms.parse_local_time(form[name], zone) for name in TIME_FIELDS if form.get(name)}
+    fields = ticket_fields.read_new_ticket(form, zone)
     fields["status"] = form.get("status", "todo")
     if fields["status"] == "waiting":
         fields["wake"] = forms.parse_wake(form, zone)
-    lines = [line.strip() for line in form.get("acceptance", "").splitlines()]
     return NewTicket.model_validate(
         {
             **fields,
-            "tags": form.getlist("tags"),
-            "acceptance": [{"text": line} for line in lines if line],
             "phases": phase_forms.parse_phases(form),
             "relationships": [
                 {"kind": kind, "ticket": ticket} for kind, ticket in _parse_relationships(form) if ticket

@@ -13,9 +13,10 @@ from tickets.board import ticket_query
 from tickets.dispatch import policy
 from tickets.lifecycle import editing, transitions
 from tickets.lifecycle.moves import MOVES, Move
-from tickets.lifecycle.schemas import TicketJson, build_ticket_json
+from tickets.lifecycle.schemas import build_ticket_json
 from tickets.shared import lookup
 from tickets.shared.inputs import Body, EditTicket, NewTicket
+from tickets.shared.ticket_fields import TicketJson
 from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
 from web.api.schemas import Page
 from web.site import notify_run

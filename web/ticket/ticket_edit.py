@@ -14,10 +14,10 @@ from tickets.lifecycle.acceptance import Item
 from tickets.lifecycle.schemas import build_ticket_json
 from tickets.shared.errors import DomainError
 from tickets.shared.lookup import get_ticket
-from web.site import markdown
+from tickets.shared.ticket_fields import Control, TicketField
+from web.site import forms, markdown
 
 from . import ticket_fields
-from .ticket_fields import Field
 from .ticket_forms import Answer, Change, apply_change, may_edit, render_form, render_refused_form
 
 blueprint = Blueprint("ticket_edit", __name__)
@@ -25,7 +25,7 @@ blueprint = Blueprint("ticket_edit", __name__)
 
 def build_edit_forms(session: Session, ticket: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The form of each field for whoever looks at the page; none for those who only look."""
-    return ticket_fields.build_field_views(session, ticket, _get_timezone()) if may_edit() else {}
+    return ticket_fields.build_forms(session, ticket, _get_timezone()) if may_edit() else {}
 
 
 def _get_timezone() -> str:
@@ -46,9 +46,9 @@ def ask_field(reference: str, name: str) -> str:
 def save_field(reference: str, name: str) -> Answer:
     """Save one field against what was read of it; with `preview`, show what it will look like instead."""
     field = ticket_fields.find_field(name)
-    value, sign = field.read(request.form, _get_timezone()), request.form.get("sign", "")
-    typed = value if field.kind == "tags" else request.form.get(name, "")
-    if "preview" in request.form and field.kind == "prose":
+    value, sign = ticket_fields.read_field(field, request.form, _get_timezone()), request.form.get("sign", "")
+    typed = value if field.control is Control.TAGS else request.form.get(name, "")
+    if "preview" in request.form and field.control is Control.PROSE:
         return _render_field_form(reference, field, value=typed, sign=sign, preview=markdown.render_html(value)), 200
 
     def again(refusal: DomainError) -> Answer:
@@ -63,12 +63,12 @@ def save_field(reference: str, name: str) -> Answer:
     )
 
 
-def _render_field_form(reference: str, field: Field, stale: bool = False, **state: Any) -> str:
+def _render_field_form(reference: str, field: TicketField, stale: bool = False, **state: Any) -> str:
     """The form of one field as it was left; where somebody was faster, with what stands there now."""
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
-        present = field.view(
-            build_ticket_json(session, [ticket])[0], ticket_fields.load_choices(session), _get_timezone()
+        present = ticket_fields.build_form(
+            field, build_ticket_json(session, [ticket])[0], forms.load_choices(session), _get_timezone()
         )
     now = {"now": present["value"]} if stale else {}
     return render_form(ticket, "_edit_form", field.label, edit=present | now | state)

@@ -1,9 +1,8 @@
-"""The fields of a ticket as a person edits them: the form of each, and what a submitted form says."""
+"""The forms of a ticket's fields (`tickets/shared/ticket_fields.py`): how each is drawn, and what a submitted form says."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from werkzeug.datastructures import MultiDict
@@ -11,96 +10,113 @@ from werkzeug.datastructures import MultiDict
 from database import Session
 from tickets.lifecycle import editing
 from tickets.shared.errors import NotFound
+from tickets.shared.inputs import NewTicket
+from tickets.shared.ticket_fields import BY_NAME, CREATABLE, EDITABLE, Control, Group, TicketField
 from web.site import forms
-from web.team.project_pages import GATES
 
 Form = MultiDict[str, str]
 View = dict[str, Any]
+Choices = Mapping[str, list[tuple[str, str]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """`kind` is text, prose, select, tags, moment or flag; a choice of `nothing` clears the field."""
-
-    name: str
-    label: str
-    kind: str
-    choices: str = ""
-    nothing: str = ""
-    help: str = ""
-
-    def read(self, form: Form, zone: str) -> Any:
-        """What the form says, as `EditTicket` takes it."""
-        text = form.get(self.name, "").strip()
-        if self.kind == "tags":
-            return form.getlist(self.name)
-        if self.kind == "flag":
+def read_field(field: TicketField, form: Form, zone: str) -> Any:
+    """The value that a form states, as the request models take it."""
+    text = form.get(field.name, "").strip()
+    match field.control:
+        case Control.TAGS:
+            return form.getlist(field.name)
+        case Control.FLAG:
             return text == "yes"
-        if self.kind == "moment":
+        case Control.MOMENT:
             return forms.parse_local_time(text, zone) if text else None
-        if self.kind == "prose":
-            return form.get(self.name, "").replace("\r\n", "\n")
-        return text or (None if self.nothing else "")
-
-    def view(self, ticket: Mapping[str, Any], choices: Mapping[str, Any], zone: str) -> View:
-        """The form that shows the field as it is; `sign` tells later what was read."""
-        present = ticket[self.name]
-        value = forms.format_local_time(present, zone) if self.kind == "moment" else present or ""
-        return {
-            "name": self.name,
-            "label": self.label,
-            "kind": self.kind,
-            "help": self.help or (f"In {zone}." if self.kind == "moment" else None),
-            "value": value,
-            "options": self._options(choices, value),
-            "sign": editing.fingerprint_value(present),
-        }
-
-    def _options(self, choices: Mapping[str, Any], value: Any) -> list[tuple[str, str]]:
-        """What may be chosen, and what is chosen now even where nobody could choose it any more."""
-        options = list(choices.get(self.choices, ()))
-        if self.kind == "select" and value and value not in dict(options):
-            options.append((value, value))
-        return [("", self.nothing), *options] if self.nothing else options
+        case Control.PROSE:
+            return form.get(field.name, "").replace("\r\n", "\n")
+        case Control.ITEMS:
+            return [line.strip() for line in text.splitlines() if line.strip()]
+    return text or (None if field.nullable else "")
 
 
-FIELDS = {
-    field.name: field
-    for field in (
-        Field("title", "Title", "text"),
-        Field("description", "Description", "prose"),
-        Field("priority", "Priority", "select", "priority"),
-        Field("assigned_to", "Owner", "select", "assigned_to", "Nobody yet"),
-        Field(
-            "campaign_owner",
-            "Held by",
-            "select",
-            "assigned_to",
-            "Nobody",
-            "While somebody holds it, it is not started.",
-        ),
-        Field("project", "Project", "select", "project", "No project"),
-        Field("gate", "Done when", "select", "gate"),
-        Field("tags", "Tags", "tags", "tag"),
-        Field("not_before", "Not before", "moment"),
-        Field("expected_check_in", "Check-in", "moment"),
-        Field("archived", "Archive", "flag", help="An archived ticket is not on the board; nothing of it is deleted."),
-    )
-}
+# ------------------------------------------------------------------------------------------------- of a ticket that is
 
 
-def find_field(name: str) -> Field:
-    field = FIELDS.get(name)
-    if field is None:
+def find_field(name: str) -> TicketField:
+    """The field that has a form of its own under this name."""
+    field = BY_NAME.get(name)
+    if field is None or not _has_form(field):
         raise NotFound("A ticket has no field of that name that could be edited here.", field=name[:40])
     return field
 
 
-def load_choices(session: Session) -> dict[str, Any]:
-    return forms.load_choices(session) | {"gate": [(gate.value, words) for gate, words in GATES.items()]}
+def _has_form(field: TicketField) -> bool:
+    return field.editable and field.control is not Control.ITEMS
 
 
-def build_field_views(session: Session, ticket: Mapping[str, Any], zone: str) -> dict[str, View]:
+def build_form(field: TicketField, ticket: Mapping[str, Any], choices: Choices, zone: str) -> View:
+    """The form that shows the field as it is; `sign` tells later what was read."""
+    present = ticket[field.name]
+    value = forms.format_local_time(present, zone) if field.control is Control.MOMENT else present or ""
+    return {
+        "name": field.name,
+        "label": field.label,
+        "kind": field.control.value,
+        "type": field.input_type,
+        "required": field.control is Control.TEXT and not field.nullable,
+        "help": field.help or _zone_help(field, zone),
+        "value": value,
+        "options": _options(field, choices, value),
+        "sign": editing.fingerprint_value(present),
+    }
+
+
+def build_forms(session: Session, ticket: Mapping[str, Any], zone: str) -> dict[str, View]:
     """The forms of all fields by name."""
-    options = load_choices(session)
-    return {field.name: field.view(ticket, options, zone) for field in FIELDS.values()}
+    choices = forms.load_choices(session)
+    return {field.name: build_form(field, ticket, choices, zone) for field in EDITABLE if _has_form(field)}
+
+
+def _zone_help(field: TicketField, zone: str) -> str | None:
+    return f"In {zone}." if field.control is Control.MOMENT else None
+
+
+def _options(field: TicketField, choices: Choices, value: Any = "") -> list[tuple[str, str]]:
+    """The choices, with the present one even where nobody could choose it any more."""
+    offered = list(choices[field.choices] if field.choices else field.labels.items())
+    if field.control is Control.SELECT and value and value not in dict(offered):
+        offered.append((value, value))
+    return [("", field.empty_label), *offered] if field.empty_label else offered
+
+
+# ---------------------------------------------------------------------------------------------------- of a new ticket
+
+
+ON_NEW_TICKET = {field.name: field for field in CREATABLE if field.creation and field.creation.group}
+
+
+def read_new_ticket(form: Form, zone: str) -> View:
+    """The fields that the form of a new ticket fills in."""
+    return {name: read_field(field, form, zone) for name, field in ON_NEW_TICKET.items() if form.get(name)}
+
+
+def build_new_inputs(form: Form, errors: Mapping[str, str], choices: Choices, zone: str) -> dict[str, list[View]]:
+    """The inputs of each group of the form, as they were filled in."""
+    return {
+        group.value: [
+            _build_new_input(field, form, errors, choices, zone)
+            for field in CREATABLE
+            if field.creation and field.creation.group is group
+        ]
+        for group in Group
+    }
+
+
+def _build_new_input(field: TicketField, form: Form, errors: Mapping[str, str], choices: Choices, zone: str) -> View:
+    assert field.creation
+    return {
+        "name": field.name,
+        "label": field.creation.label or field.label,
+        "type": field.input_type,
+        "value": form.get(field.name, NewTicket.model_fields[field.name].default),
+        "help": field.creation.help or field.help or _zone_help(field, zone),
+        "error": errors.get(field.name),
+        "options": _options(field, choices),
+    }

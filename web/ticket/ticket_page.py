@@ -24,7 +24,6 @@ from tickets.workflow import evidence, landing, wake_conditions
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
 from web.site.notify_run import notify_run
-from web.team.project_pages import GATES
 
 from . import replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
 
@@ -205,10 +204,9 @@ def _load_side(session: Session, view: TicketView, ticket_view: View) -> View:
     return {
         "workflow": workflow_page.load_box(session, ticket, view.standing),
         "operates": auth.get_caller().right is auth.Right.OPERATOR,
-        "side": ticket_detail.build_side(session, ticket, view.newest, columns.load_owner_kinds(session)),
+        "side": ticket_detail.build_side(session, ticket, ticket_view, view.newest, columns.load_owner_kinds(session)),
         "gates": None if ticket.closed else policy.check_ticket(session, ticket, view.standing.live, limits),
         "edits": ticket_edit.build_edit_forms(session, ticket_view),
-        "gate_words": GATES[ticket.gate],
         "relations": ticket_links.RELATIONS,
         **ticket_files.load_files(session, ticket),
     }
