@@ -16,13 +16,13 @@ import tempfile
 from pathlib import Path
 from settings import Settings
 from tickets.team.profiles import NewProfile
-from workers.agents import agent_for, credentials, probe
+from workers.agents import create_agent, credentials, probe
 
 profile = NewProfile(name="parrot", program="echo", argv=["hello"])
 settings = Settings(home=Path("home"), echo_binary="/opt/echo")
-print(profile.program, settings.binary_of("echo"), type(agent_for("echo", argv=profile.argv)).__name__)
-print(next(each.advice for each in probe.programs(Path()) if each.name == "echo"))
-print(credentials.lend("echo", Path("home"), Path(tempfile.mkdtemp(dir=Path.cwd()))))
+print(profile.program, settings.binary_of("echo"), type(create_agent("echo", argv=profile.argv)).__name__)
+print(next(result.advice for result in probe.probe_programs(Path()) if result.name == "echo"))
+print(credentials.link_credentials("echo", Path("home"), Path(tempfile.mkdtemp(dir=Path.cwd()))))
 """
 
 

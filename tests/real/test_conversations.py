@@ -15,14 +15,14 @@ from tests.waiting import wait_until
 from workers.agents.codex.screen import CodexScreen
 from workers.host.tmux import Tmux
 
-from .office import TOKENS_IN, Office
+from .agent_installation import TOKENS_IN, AgentInstallation
 
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_conversations")]
 
 
 @both
 def test_a_question_is_answered_in_its_conversation_which_a_fork_leaves_as_it_was(
-    program: str, installation: Office
+    program: str, installation: AgentInstallation
 ) -> None:
     ask = f'[[tool: {TOOL_PREFIX[program]}mc_ask_question {{"question":"Blue or red?","choices":["Blue","Red"]}}]]'
     ticket_id = installation.start(f"{program}-works", f"Remember the heron. {ask}[[say: I wait.]]")
@@ -45,7 +45,7 @@ def test_a_question_is_answered_in_its_conversation_which_a_fork_leaves_as_it_wa
     assert "I know it." not in request, "the fork is not part of it"
 
 
-def assert_a_fork_goes_on_from(program: str, source: Run, installation: Office) -> None:
+def assert_a_fork_goes_on_from(program: str, source: Run, installation: AgentInstallation) -> None:
     """Another ticket's run knows what was said, has an identity of its own, and tells only what is said in it."""
     link = {"kind": "fork_of", "ticket": installation.get(source.ticket_id).identifier}
     fork = installation.start(f"{program}-works", "[[say: REVIEW: I know it.]]", relationships=[link])
@@ -61,7 +61,7 @@ def assert_a_fork_goes_on_from(program: str, source: Run, installation: Office) 
 
 
 @both
-def test_messages_to_a_busy_agent_arrive_once_each_and_in_order(program: str, installation: Office) -> None:
+def test_messages_to_a_busy_agent_arrive_once_each_and_in_order(program: str, installation: AgentInstallation) -> None:
     ticket_id = installation.start(f"{program}-works", "[[bash: cat gate]][[say: REVIEW: I have heard both.]]")
     gate = installation.gate(ticket_id)
     installation.wait_for_event(ticket_id, "agent.tool_call")
@@ -93,7 +93,9 @@ def test_messages_to_a_busy_agent_arrive_once_each_and_in_order(program: str, in
 
 
 @both
-def test_a_message_can_interrupt_a_turn_and_the_conversation_goes_on(program: str, installation: Office) -> None:
+def test_a_message_can_interrupt_a_turn_and_the_conversation_goes_on(
+    program: str, installation: AgentInstallation
+) -> None:
     before = len(installation.model.requests)
     ticket_id = installation.start(f"{program}-works", "[[hang: 60]]")
     wait_until(lambda: any(entry.step == "hang" for entry in installation.model.requests[before:]), 20, what="a turn")
@@ -112,7 +114,7 @@ def test_a_message_can_interrupt_a_turn_and_the_conversation_goes_on(program: st
 
 
 @both
-def test_a_person_decides_on_each_tool_when_the_profile_says_ask(program: str, installation: Office) -> None:
+def test_a_person_decides_on_each_tool_when_the_profile_says_ask(program: str, installation: AgentInstallation) -> None:
     steps = "".join(f"[[{_build_write_step(program, name)}]]" for name in ("allowed.txt", "denied.txt"))
     ticket_id = installation.start(f"{program}-asks", f"{steps}[[say: REVIEW: That is all.]]")
 
@@ -141,7 +143,9 @@ def _build_write_step(program: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("program", [CODEX])
-def test_a_person_joins_the_conversation_beside_the_worker(program: str, installation: Office, tmp_path: Path) -> None:
+def test_a_person_joins_the_conversation_beside_the_worker(
+    program: str, installation: AgentInstallation, tmp_path: Path
+) -> None:
     ticket_id = installation.start(f"{program}-works", "[[bash: cat gate]][[say: It works.]]")
     installation.gate(ticket_id)
     installation.wait_for_event(ticket_id, "agent.tool_call")
@@ -164,7 +168,7 @@ def test_a_person_joins_the_conversation_beside_the_worker(program: str, install
 
 
 @pytest.mark.parametrize("program", [CLAUDE])
-def test_only_what_can_be_joined_is(program: str, installation: Office) -> None:
+def test_only_what_can_be_joined_is(program: str, installation: AgentInstallation) -> None:
     ticket_id = installation.start(f"{program}-works", "[[bash: cat gate]][[say: REVIEW: Done.]]")
     gate = installation.gate(ticket_id)
     installation.wait_for_event(ticket_id, "agent.tool_call")

@@ -129,7 +129,7 @@ class ScreenDriver:
 
     def _interrupt(self) -> None:
         """Escape stops a turn and refuses what a dialog asks for."""
-        if self._window.state(fresh=True) not in ("running", "waiting"):
+        if self._window.state(refresh=True) not in ("running", "waiting"):
             return
         self._tell(self._permissions.withdraw())
         self._interrupted = True
@@ -187,7 +187,7 @@ class ScreenDriver:
         self._give_up(screen_state, now)
         if self._typed or not self._waiting or self._leave_at or self._told != "idle":
             return
-        if self._window.state(fresh=True) != "idle":
+        if self._window.state(refresh=True) != "idle":
             return
         if self._interrupted:
             self._interrupted = False
