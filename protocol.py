@@ -1,4 +1,4 @@
-"""The payloads of events, as a wrapper sends them and the server reads them.
+"""The agent programs that there are, and the payloads of events as a wrapper sends them and the server reads them.
 
 The standard library alone, because a wrapper has no Pydantic, and nothing of this project, because everything may import
 it. Each field has a default, because a wrapper of another version may leave it out; keys that are not named here are kept
@@ -11,6 +11,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class AgentProgram:
+    """An agent program as everything but its own folder knows it.
+
+    `built_in`: part of Mission Control, so nothing is looked for on the machine. `has_screen`: it can show a screen of its
+    own, on which a person takes a conversation over. `can_fork`: a conversation can begin with a copy of another one.
+    `can_join`: a person can take part beside the worker. `variables`: environment variables that its agents are given
+    where the program has no log-in of its own.
+    """
+
+    title: str
+    built_in: bool = False
+    has_screen: bool = False
+    can_fork: bool = False
+    can_join: bool = False
+    variables: tuple[str, ...] = ()
+
+    @property
+    def log_in_variables(self) -> tuple[str, ...]:
+        """The variables of which each logs the program in; one that names an address does not."""
+        return tuple(name for name in self.variables if not name.endswith("_URL"))
+
+
+CLAUDE_VARIABLES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN")
+CODEX_VARIABLES = ("OPENAI_API_KEY", "CODEX_API_KEY")
+
+AGENT_PROGRAMS: Mapping[str, AgentProgram] = MappingProxyType(
+    {
+        "script": AgentProgram("Script", built_in=True),
+        "claude": AgentProgram("Claude Code", has_screen=True, can_fork=True, variables=CLAUDE_VARIABLES),
+        "codex": AgentProgram("Codex", has_screen=True, can_fork=True, can_join=True, variables=CODEX_VARIABLES),
+    }
+)
+"""Every agent program by the name of its folder in `workers/agents/`, where its descriptor is; a new one is a line here."""
 
 
 @dataclass(frozen=True, slots=True)

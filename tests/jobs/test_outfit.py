@@ -146,6 +146,8 @@ def test_a_program_that_is_not_there_is_named(settings: Settings) -> None:
     assert spec_builder.find_binary(settings, "script") is None
     with pytest.raises(spec_builder.ProgramMissing, match="no-such-claude"):
         spec_builder.find_binary(settings.model_copy(update={"claude_binary": Path("no-such-claude")}), "claude")
+    with pytest.raises(spec_builder.ProgramMissing, match="cannot run the program sh: choose another in the profile"):
+        spec_builder.find_binary(settings, "sh")
 
 
 def test_a_log_in_is_lent_as_a_link_and_never_copied(tmp_path: Path) -> None:

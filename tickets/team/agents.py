@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import Field
 from sqlalchemy import bindparam, func, or_, select, update
@@ -11,12 +10,13 @@ from sqlalchemy.orm import Session
 
 from database import fetch_rows, once_per_session
 from models import Agent, AgentKind, Profile, Run, RunMode, RunState, format_timestamp
+from protocol import AGENT_PROGRAMS
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Name
 
-from .profiles import LOG_IN_VARIABLES, MAX_REASON_CHARACTERS, apply_changes, sent_fields
+from .profiles import MAX_REASON_CHARACTERS, apply_changes, sent_fields
 
 
 class NewAgent(Body):
@@ -135,17 +135,12 @@ def count_live_runs(session: Session) -> dict[str, int]:
 
 def seed_team(session: Session, installed: dict[str, bool]) -> None:
     """The team of a fresh installation: a person, the script agent, and each agent program that was found."""
-    defaults: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("script", {"program": "script", "title": "Script agent"}),
-        ("claude", {"program": "claude", "title": "Claude Code", "env_allow": LOG_IN_VARIABLES["claude"]}),
-        ("codex", {"program": "codex", "title": "Codex", "env_allow": LOG_IN_VARIABLES["codex"]}),
-    )
     if session.get(Agent, "operator") is None:
         session.add(Agent(name="operator", kind=AgentKind.HUMAN, title="Operator"))
-    for name, facts in defaults:
+    for name, program in AGENT_PROGRAMS.items():
         if session.get(Profile, name) is None and installed.get(name, False):
-            title = facts.pop("title")
-            session.add(Profile(name=name, **facts))
+            title = f"{program.title} agent" if program.built_in else program.title
+            session.add(Profile(name=name, program=name, env_allow=list(program.variables)))
             session.flush()
             session.add(Agent(name=name, kind=AgentKind.AGENT, title=title, runnable=True, profile=name, capacity=2))
     session.flush()

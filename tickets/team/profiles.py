@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Agent, Profile, RunMode, format_timestamp
+from protocol import AGENT_PROGRAMS
 from tickets.shared import events, limits
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Line, Name
 
-ProgramName = Literal["script", "claude", "codex"]
+if TYPE_CHECKING:
+    ProgramName = str
+else:
+    ProgramName = Literal[tuple(AGENT_PROGRAMS)]
 
 
 Permission = Literal["default", "accept_edits", "bypass", "ask"]
 
 
 MAX_REASON_CHARACTERS = 200
-
-
-LOG_IN_VARIABLES = {
-    "claude": ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN"],
-    "codex": ["OPENAI_API_KEY", "CODEX_API_KEY"],
-}
-"""What logs a program in where its own log-in does not: the profiles of a fresh installation pass these on."""
 
 
 def _refuse_own_variable(name: str) -> str:

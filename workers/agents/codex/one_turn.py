@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.agents.error_classifier import explain_exit
 from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import parse_line
@@ -18,6 +17,7 @@ from workers.contract.spec import RunSpec
 
 from .exec_stream import CodexExecStream
 from .program import MCP_SECONDS, POLICIES, find_earlier_thread, write_config
+from .wordings import explain_exit
 
 
 class CodexExecAgent:
