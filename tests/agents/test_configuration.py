@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from protocol import Permissions, RunLimits
 from tests.workers.repositories import create_repository, git
 from tests.workers.runs import build_spec
 from workers.agents import PROGRAMS, UnknownProgram, create_agent
-from workers.contract.spec import Permissions, RunLimits
 
 MCP = ("/venv/bin/python", "/checkout/mc_coordination_mcp.py")
 

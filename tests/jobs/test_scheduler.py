@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 from tickets.operations import tasks
 from workers.run import task_process as programs
 
-from .installation import ALICE, Installation
+from .house import ALICE, House
 from .test_dying import SLOW_STEP
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -50,7 +50,7 @@ def write_task(folder: Path, name: str, **changes: object) -> None:
 class TaskScheduler:
     """A scheduler over a folder of the test's own, with what it said."""
 
-    def __init__(self, installation: Installation, folder: Path) -> None:
+    def __init__(self, installation: House, folder: Path) -> None:
         self.installation = installation
         self.folder = folder
         self.messages: list[str] = []
@@ -67,7 +67,7 @@ class TaskScheduler:
 
 
 @pytest.fixture
-def task_scheduler(installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskScheduler:
+def task_scheduler(installation: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskScheduler:
     for name, value in installation.environment.items():
         monkeypatch.setenv(name, value)
     return TaskScheduler(installation, tmp_path / "tasks")
@@ -200,13 +200,13 @@ def test_a_tick_reads_the_store_only_where_it_has_changed(task_scheduler: TaskSc
 
 
 def test_a_run_has_one_row_with_its_real_outcome_and_its_output(task_scheduler: TaskScheduler) -> None:
-    write_task(task_scheduler.folder, "queue-reaper", command=["queue_reaper.py"])
+    write_task(task_scheduler.folder, "backup", command=["queue_reaper.py", "--backup"])
 
     task_scheduler.tick(NOON + timedelta(minutes=1))
 
     [row] = task_scheduler.history()
-    assert (row.task, row.trigger, row.outcome, row.exit_code) == ("queue-reaper", Trigger.TIMER, TaskOutcome.NOOP, 0)
-    assert '"outcome": "noop"' in row.output_tail and row.ended
+    assert (row.task, row.trigger, row.outcome, row.exit_code) == ("backup", Trigger.TIMER, TaskOutcome.ACTED, 0)
+    assert '"outcome": "acted"' in row.output_tail and row.ended
 
 
 def test_a_skipped_run_is_recorded_as_skipped(task_scheduler: TaskScheduler) -> None:
@@ -220,7 +220,7 @@ def test_a_skipped_run_is_recorded_as_skipped(task_scheduler: TaskScheduler) -> 
 
 def test_a_run_that_fails_or_takes_too_long_is_a_failure(task_scheduler: TaskScheduler) -> None:
     write_task(task_scheduler.folder, "wrong", command=["queue_reaper.py", "--no-such-option"])
-    write_task(task_scheduler.folder, "slow", command=["queue_reaper.py"], timeout=0.01)
+    write_task(task_scheduler.folder, "slow", command=["queue_reaper.py", "--retention"], timeout=0.01)
 
     task_scheduler.tick(NOON + timedelta(minutes=1))
 
@@ -231,7 +231,9 @@ def test_a_run_that_fails_or_takes_too_long_is_a_failure(task_scheduler: TaskSch
     assert sorted(task_scheduler.messages) == ["task slow: failed", "task wrong: failed"]
 
 
-@pytest.mark.parametrize(("name", "command"), [("fetch", "mc_pickup.py"), ("landing", "mc_land.py")])
+@pytest.mark.parametrize(
+    ("name", "command"), [("fetch", "mc_pickup.py"), ("landing", "mc_land.py"), ("reap", "queue_reaper.py")]
+)
 def test_a_job_of_the_scheduler_runs_in_its_own_process_and_is_recorded_as_the_task(
     task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch, name: str, command: str
 ) -> None:
@@ -364,7 +366,7 @@ def test_the_shipped_tasks_are_good() -> None:
 # The service
 
 
-def test_the_service_starts_a_ticket_at_once_and_its_agents_outlive_it(served_installation: Installation) -> None:
+def test_the_service_starts_a_ticket_at_once_and_its_agents_outlive_it(served_installation: House) -> None:
     service = served_installation.start_program("mc_scheduler.py")
     wait_until(
         lambda: "scheduler" in load_heartbeats(served_installation), timeout=60, what="the scheduler's heartbeat"
@@ -381,19 +383,19 @@ def test_the_service_starts_a_ticket_at_once_and_its_agents_outlive_it(served_in
     assert served_installation.get(ticket_id).status is TicketStatus.IN_PROGRESS
 
 
-def load_heartbeats(installation: Installation) -> dict[str, object]:
+def load_heartbeats(installation: House) -> dict[str, object]:
     with reading(installation.engine) as session:
         return dict(tasks.load_heartbeats(session))
 
 
-def test_there_is_one_scheduler_in_a_home(installation: Installation) -> None:
+def test_there_is_one_scheduler_in_a_home(installation: House) -> None:
     with single_flight.hold_host_lock(installation.context, "scheduler"):
         done = installation.run_program("mc_scheduler.py", "--once")
 
     assert done.returncode == 1 and "another scheduler is at work" in done.stderr
 
 
-def test_one_task_can_be_run_by_hand(installation: Installation) -> None:
+def test_one_task_can_be_run_by_hand(installation: House) -> None:
     done = installation.run_program("mc_scheduler.py", "--run", "backup")
     unknown = installation.run_program("mc_scheduler.py", "--run", "nonsense")
 

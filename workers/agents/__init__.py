@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
+from protocol import WrapperMode
 from workers.contract.agent import AgentAdapter
-from workers.contract.spec import Mode
 
 _SCREEN = ("workers.agents.screen_agent", "ScreenAgent")
 _AGENTS = {
@@ -29,7 +29,7 @@ class UnknownProgram(Exception):
     """No agent of this name is known, or not in this mode."""
 
 
-def create_agent(program: str, mode: Mode = "headless", argv: Sequence[str] = ()) -> AgentAdapter:
+def create_agent(program: str, mode: WrapperMode = "headless", argv: Sequence[str] = ()) -> AgentAdapter:
     """A fresh agent for one run of `program`; raises `UnknownProgram`.
 
     `argv` are the profile's arguments: Codex with `exec` as the first of them works one turn and takes no messages.

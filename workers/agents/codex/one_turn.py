@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from protocol import AgentState
 from workers.agents.error_classifier import explain_exit
-from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import parse_line
 from workers.contract.spec import RunSpec
