@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from models import AgentSession, Profile, Project, Run, RunMode
-from protocol import AGENT_PROGRAMS
+from protocol import AGENT_PROGRAMS, RunLimits
 from settings import Settings
 from tickets.runs.claims import RunClaim
 from workers.agents import credentials, transcripts
-from workers.contract.spec import SPEC_VERSION, RunLimits, RunSpec, format_marker
+from workers.contract.spec import SPEC_VERSION, RunSpec, format_marker
 from workers.repository.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent

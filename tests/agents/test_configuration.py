@@ -12,12 +12,10 @@ from typing import Any
 
 import pytest
 
-from protocol import AGENT_PROGRAMS
+from protocol import AGENT_PROGRAMS, FAILURES, Permissions, RunLimits
 from tests.workers.repositories import create_repository, git
 from tests.workers.runs import build_spec
 from workers.agents import UnknownProgram, create_agent, load_descriptor
-from workers.contract.agent_events import FAILURES
-from workers.contract.spec import Permissions, RunLimits
 
 MCP = ("/venv/bin/python", "/checkout/mc_coordination_mcp.py")
 

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Failure
+from protocol import FAILURES
 from tickets.runs.retry_policy import CONSEQUENCES, RetryAction
 from workers.agents import load_descriptor
 from workers.agents.deltas import DeltaThrottle
 from workers.agents.error_classifier import classify_error, explain_exit, parse_reset_time
 from workers.agents.tool_calls import format_call_title
 from workers.contract.agent_events import (
-    FAILURES,
     MAX_TEXT_BYTES,
     AgentEvent,
     clip_text,

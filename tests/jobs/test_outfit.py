@@ -11,9 +11,9 @@ import pytest
 
 from jobs import spec_builder
 from models import AgentSession, Profile, Run, RunMode
+from protocol import RunLimits
 from settings import Ambient, Settings
 from workers.agents import credentials, transcripts
-from workers.contract import spec as specs
 
 AMBIENT_VARIABLES = {
     "PATH": "/usr/bin:/bin",
@@ -69,7 +69,7 @@ def test_a_profile_sets_its_own_limits_in_the_types_that_the_wrapper_reads(setti
         spec_builder.format_memory_limit(build_profile(limits=own)) == "512M"
         and spec_builder.format_memory_limit(build_profile()) is None
     )
-    assert specs.RunLimits(**{name: getattr(limits, name) for name in limits.__slots__}) == limits
+    assert RunLimits(**{name: getattr(limits, name) for name in limits.__slots__}) == limits
 
 
 @with_transcripts

@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Run, RunMode, RunState, now
+from models import Outcome, Run, RunMode, RunState, now
 from tickets.lifecycle.transitions import transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
@@ -66,6 +66,9 @@ def end_unresponsive(session: Session, seconds: float) -> int:
     ]
     for run in overdue:
         apply_report(
-            session, run.id, RunReport(verdict="stopped", summary="Mission Control has let go of it."), RetryPolicy()
+            session,
+            run.id,
+            RunReport(verdict=Outcome.STOPPED, summary="Mission Control has let go of it."),
+            RetryPolicy(),
         )
     return len(overdue)

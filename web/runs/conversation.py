@@ -8,6 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from models import Ticket
+from protocol import MAX_BATCH_EVENTS
 from tickets.conversation import message_routing, messages, timeline
 from tickets.conversation.message_routing import IncomingMessage, RoutedMessage
 from tickets.conversation.messages import NewMessage
@@ -147,8 +148,8 @@ class TakenJson(TypedDict):
 def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson | ClaimLost:
     """Post one event, an array or NDJSON. Those of a run are taken once by number where they have one, and refused when it lost its
     ticket."""
-    if len(body) > ingest.MAX_BATCH_EVENTS:
-        raise Invalid(f"at most {ingest.MAX_BATCH_EVENTS} events at a time", fields={"body": "too many events"})
+    if len(body) > MAX_BATCH_EVENTS:
+        raise Invalid(f"at most {MAX_BATCH_EVENTS} events at a time", fields={"body": "too many events"})
     if call.actor.run_id is None:
         return _post_external_events(call, ticket, body)
     batch = [ingest.WorkerEvent.model_validate(event.stated()) for event in body]

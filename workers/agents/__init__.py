@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protocol import AGENT_PROGRAMS
+from protocol import AGENT_PROGRAMS, WrapperMode
 from workers.contract.agent import AgentAdapter
-from workers.contract.spec import Mode
 
 from .descriptor import UnknownProgram, load_descriptor
 
-__all__ = ["UnknownProgram", "agent_for", "load_descriptor"]
+__all__ = ["UnknownProgram", "create_agent", "load_descriptor"]
 
 
-def create_agent(program: str, mode: Mode = "headless", argv: Sequence[str] = ()) -> AgentAdapter:
+def create_agent(program: str, mode: WrapperMode = "headless", argv: Sequence[str] = ()) -> AgentAdapter:
     """A fresh agent for one run of `program` with the profile's arguments `argv`; raises `UnknownProgram`."""
     descriptor = load_descriptor(program)
     if mode == "headless":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from protocol import Permissions
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, format_line, get_object, get_objects, get_text
-from workers.contract.spec import Permissions
 
 from .tool_calls import format_call_title
 

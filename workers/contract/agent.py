@@ -31,12 +31,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
+
+from protocol import AgentState
 
 from .agent_events import AgentEvent
 from .spec import RunSpec
-
-AgentState = Literal["starting", "running", "waiting", "idle"]
 
 
 class AgentAdapter(Protocol):

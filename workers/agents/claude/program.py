@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from protocol import AgentState
 from workers.agents.coordination import build_server_environment
 from workers.agents.tool_calls import COORDINATION
-from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent
 from workers.contract.fields import Fields, format_line, parse_line
 from workers.contract.spec import RunSpec

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal, cast
 
+from protocol import AgentState, Permissions
 from workers.agents.deltas import DeltaThrottle
 from workers.agents.error_classifier import format_time, parse_reset_time
 from workers.agents.tool_calls import make_call_events
 from workers.agents.tool_requests import ClaudeRequests
 from workers.agents.usage_counter import UsageCounter
-from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_count, get_object, get_objects, get_text
-from workers.contract.spec import Permissions
 
 from .wordings import diagnose
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from protocol import AgentState
 from workers.agents.error_classifier import parse_reset_time
 from workers.agents.usage_counter import UsageCounter
-from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, get_count, get_object, get_text
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.contract.agent import AgentState
+from protocol import AgentState
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import parse_line
 from workers.contract.spec import RunSpec

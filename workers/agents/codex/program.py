@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from protocol import AgentState
 from workers.agents.coordination import build_server_environment
 from workers.agents.tool_calls import COORDINATION
 from workers.agents.worktree_path import list_git_folders
-from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.fields import Fields, format_line, get_object, get_text, parse_line
 from workers.contract.spec import RunSpec
