@@ -32,7 +32,7 @@ from tickets.conversation import attachments
 from tickets.conversation import context as links
 from tickets.conversation.context import NewContext
 from tickets.lifecycle import editing, transitions
-from tickets.lifecycle.schemas import TicketJson, build_ticket_json
+from tickets.lifecycle.schemas import build_ticket_json
 from tickets.operations import incidents, tasks, tokens
 from tickets.runs import claims, heartbeat, ingest, landing_results, reports
 from tickets.shared.actors import Actor
@@ -98,7 +98,7 @@ class House:
             body = EditTicket.model_validate({"version": ticket.version, **fields})
             editing.edit_ticket(session, ticket, body, Actor.human("bob"))
 
-    def shown(self, identifier: str) -> TicketJson:
+    def shown(self, identifier: str) -> dict[str, Any]:
         """A ticket as programs see it."""
         with reading(self.store) as session:
             return build_ticket_json(session, [get_ticket(session, identifier)])[0]

@@ -1,43 +1,80 @@
-"""Rows as the JSON that programs see: one function for each kind, a constant number of queries however many rows.
+"""Responses: each kind of row as the JSON that programs see, declared once for reader, JSON and OpenAPI.
 
-Field names are the columns' names; moments are ISO 8601 UTC; `project` is its slug and `ticket` an identifier.
+Field names are the columns' names, in the order of the JSON; moments are ISO 8601 UTC. A response reads the columns of
+its row, never what would ask the store again: names from other tables are given to `read` beside the row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Self
 
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from typing_extensions import TypedDict
 
 from database import fetch_rows, in_ids
-from models import Project, Ticket, TicketTag, format_timestamp
+from models import Priority, Project, Ticket, TicketComment, TicketTag, format_timestamp
 from tickets.workflow import landing
 
+Moment = Annotated[datetime, PlainSerializer(format_timestamp, return_type=str)]
+PriorityName = Annotated[str, BeforeValidator(lambda priority: Priority(priority).label)]
+AttachmentPath = Annotated[str, BeforeValidator(lambda number: f"/api/v1/attachments/{number}")]
 
-class LandingJson(TypedDict):
+
+Number = Annotated[int | float, WithJsonSchema({"type": "number"})]
+
+
+class Response(BaseModel):
+    """A response that reads its fields from a row."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def read(cls, row: object, **values: object) -> Self:
+        """The response of a row; `values` are fields that it has no column for."""
+        return cls.model_validate(_Joined(row, values) if values else row)
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON object of this response."""
+        return self.model_dump(mode="json")
+
+
+class _Joined:
+    """A row with some values beside it, which come first."""
+
+    def __init__(self, row: object, values: dict[str, object]) -> None:
+        self._row = row
+        self._values = values
+
+    def __getattr__(self, name: str) -> object:
+        return self._values[name] if name in self._values else getattr(self._row, name)
+
+
+# ------------------------------------------------------------------------------------------------------------- tickets
+
+
+class LandingJson(Response):
     """A landing under way (`pending`), or one that needs a person (`failed`), with the reason."""
 
     state: str
     policy: str
     by: str
-    since: str
+    since: Moment
     branch: str
     commit: str
     base: str
     reason: str | None
 
 
-class TicketJson(TypedDict):
+class TicketJson(Response):
     id: int
     identifier: str
     title: str
     description: str
     status: str
-    priority: str
+    priority: PriorityName
     assigned_to: str | None
     requester: str
     campaign_owner: str | None
@@ -46,32 +83,46 @@ class TicketJson(TypedDict):
     phase: str | None
     gate: str
     resume: bool
-    not_before: str | None
+    not_before: Moment | None
     wake: dict[str, Any] | None
     block: dict[str, Any] | None
     landing: LandingJson | None
-    expected_check_in: str | None
+    expected_check_in: Moment | None
     failure_reason: str | None
     attempts: int
     acceptance: list[dict[str, Any]]
     archived: bool
     version: int
-    last_seq: int
-    created: str
-    updated: str
-    moved: str
-    closed: str | None
+    last_seq: int = Field(validation_alias="event_seq")
+    created: Moment
+    updated: Moment
+    moved: Moment
+    closed: Moment | None
 
 
-def format_moment(moment: datetime | None) -> str | None:
-    return format_timestamp(moment) if moment else None
-
-
-def build_ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]:
+def read_tickets(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]:
     """The tickets in the order given; two queries more, for tags and project names."""
     tags = load_tags(session, [ticket.id for ticket in tickets])
     slugs = _load_slugs(session, {ticket.project_id for ticket in tickets if ticket.project_id})
-    return [_build_ticket(ticket, tags.get(ticket.id, []), slugs.get(ticket.project_id or 0)) for ticket in tickets]
+    return [
+        TicketJson.read(
+            ticket,
+            tags=tags.get(ticket.id, []),
+            project=slugs.get(ticket.project_id or 0),
+            landing=_read_landing(ticket),
+        )
+        for ticket in tickets
+    ]
+
+
+def build_ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[dict[str, Any]]:
+    """The JSON objects of these tickets."""
+    return [ticket.as_json() for ticket in read_tickets(session, tickets)]
+
+
+def _read_landing(ticket: Ticket) -> LandingJson | None:
+    plan = landing.get_plan(ticket)
+    return LandingJson.read(plan, state=ticket.landing) if plan and ticket.landing else None
 
 
 TAGS = (
@@ -94,51 +145,271 @@ def _load_slugs(session: Session, project_ids: set[int]) -> dict[int, str]:
     return {number: slug for number, slug in rows}  # noqa: C416 - rows are not pairs to mypy
 
 
-def _build_ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
-    return {
-        "id": ticket.id,
-        "identifier": ticket.identifier,
-        "title": ticket.title,
-        "description": ticket.description,
-        "status": ticket.status.value,
-        "priority": ticket.priority.label,
-        "assigned_to": ticket.assigned_to,
-        "requester": ticket.requester,
-        "campaign_owner": ticket.campaign_owner,
-        "project": project,
-        "tags": tags,
-        "phase": ticket.phase,
-        "gate": ticket.gate.value,
-        "resume": ticket.resume,
-        "not_before": format_moment(ticket.not_before),
-        "wake": ticket.wake,
-        "block": ticket.block,
-        "landing": _build_landing(ticket),
-        "expected_check_in": format_moment(ticket.expected_check_in),
-        "failure_reason": ticket.failure_reason,
-        "attempts": ticket.attempts,
-        "acceptance": ticket.acceptance,
-        "archived": ticket.archived,
-        "version": ticket.version,
-        "last_seq": ticket.event_seq,
-        "created": format_timestamp(ticket.created),
-        "updated": format_timestamp(ticket.updated),
-        "moved": format_timestamp(ticket.moved),
-        "closed": format_moment(ticket.closed),
-    }
+class RelationJson(Response):
+    id: int
+    kind: str
+    words: str
+    ticket: str = Field(validation_alias="identifier")
+    title: str
+    status: str
 
 
-def _build_landing(ticket: Ticket) -> LandingJson | None:
-    plan = landing.get_plan(ticket)
-    if plan is None or ticket.landing is None:
-        return None
-    return {
-        "state": ticket.landing.value,
-        "policy": plan.policy.value,
-        "by": plan.by,
-        "since": format_timestamp(plan.since),
-        "branch": plan.branch,
-        "commit": plan.commit,
-        "base": plan.base,
-        "reason": plan.reason,
-    }
+class PhaseJson(Response):
+    name: str
+    state: str
+    agent: str | None
+    gate: str
+    choices: list[str]
+    decided: str | None
+    note: str | None
+    runbook: str | None
+
+
+class GateJson(Response):
+    name: str
+    ok: bool
+    detail: str
+
+
+# -------------------------------------------------------------------------------------------------------- conversation
+
+
+class CommentJson(Response):
+    id: int
+    author: str
+    author_kind: str
+    kind: str
+    body: str
+    data: dict[str, Any] | None
+    run_id: int | None
+    created: Moment
+
+
+class MessageJson(Response):
+    id: int
+    uuid: str
+    author: str
+    body: str
+    mode: str
+    state: str
+    failure: str | None
+    run_id: int | None
+    created: Moment
+    delivered: Moment | None
+    accepted: Moment | None
+
+    @classmethod
+    def read_comment(cls, row: TicketComment, mode: str, **values: object) -> Self:
+        """Text that was taken at once, as a comment, in the shape of a message."""
+        times = {"delivered": row.created, "accepted": row.created}
+        return cls.read(row, uuid="", mode=mode, state="accepted", failure=None, **times, **values)
+
+
+class EventJson(Response):
+    id: int
+    ticket: str | None = Field(validation_alias="identifier")
+    ticket_id: int | None
+    seq: int | None
+    event_type: str
+    actor: str
+    run_id: int | None
+    ts: str
+    payload: dict[str, Any]
+
+
+class RequestJson(Response):
+    request: str
+    run_id: int
+    kind: str
+    payload: dict[str, Any]
+    state: str
+    answer: dict[str, Any] | None
+    answered_by: str | None
+    created: Moment
+
+
+class FoundJson(Response):
+    kind: str
+    ticket: str = Field(validation_alias="identifier")
+    title: str
+    status: str
+    by: str
+    at: Moment
+    snippet: str
+    href: str
+
+
+class NeedJson(Response):
+    ticket: str = Field(validation_alias="identifier")
+    title: str
+    status: str
+    line: str
+    since: Moment
+
+
+class ContextJson(Response):
+    id: int
+    kind: str
+    path: str = Field(validation_alias="reference")
+    title: str
+    note: str
+    author: str
+    created: Moment
+
+
+class AttachmentJson(Response):
+    id: int
+    ticket_id: int
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    author: str
+    run_id: int | None
+    created: Moment
+    href: AttachmentPath = Field(validation_alias=AliasPath("id"))
+
+
+# ------------------------------------------------------------------------------------------------------- runs and team
+
+
+class RunJson(Response):
+    id: int
+    ticket_id: int
+    generation: int
+    agent: str
+    phase: str | None
+    profile: str | None
+    program: str | None
+    host: str
+    failure_detail: str | None
+    stop_code: str | None
+    summary: str | None
+    exit_code: int | None
+    workspace: str | None
+    branch: str | None
+    base_sha: str | None
+    conversation_id: str | None
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    turns: int
+    mode: str
+    state: str
+    outcome: str | None
+    failure: str | None
+    started: Moment
+    heartbeat: Moment | None
+    ended: Moment | None
+
+
+class FileJson(Response):
+    path: str
+    old_path: str | None
+    status: str
+    insertions: int | None
+    deletions: int | None
+
+
+class ProjectJson(Response):
+    id: int
+    slug: str
+    name: str
+    folder: str
+    base_branch: str
+    clone_url: str | None
+    check_command: list[str] | None
+    setup_command: list[str] | None
+    link_files: list[str]
+    gate: str
+    landing: str
+    max_runs: int
+    version: int
+    created: Moment
+
+
+class AgentJson(Response):
+    name: str
+    kind: str
+    title: str
+    aliases: list[str]
+    runnable: bool
+    profile: str | None
+    capacity: int
+    live_runs: int
+    cooldown_until: Moment | None
+    cooldown_reason: str | None
+
+
+class ProfileJson(Response):
+    name: str
+    program: str
+    provider: str | None
+    model: str | None
+    context_size: int | None
+    effort: str | None
+    mode: str
+    permissions: str
+    argv: list[str]
+    env_allow: list[str]
+    limits: dict[str, Number]
+
+
+# ---------------------------------------------------------------------------------------------------------- operations
+
+
+class CheckJson(Response):
+    name: str
+    status: str
+    detail: str
+
+
+class TokenJson(Response):
+    id: int
+    name: str
+    prefix: str
+    scope: str
+    created: Moment
+    expires: Moment | None
+    revoked: Moment | None
+    last_used: Moment | None
+
+
+class NewTokenJson(TokenJson):
+    token: str
+
+
+class IncidentJson(Response):
+    id: int
+    title: str
+    detail: str
+    severity: str
+    state: str
+    count: int
+    recurrence: int
+    closed_by: str | None
+    evidence: str | None
+    first_seen: Moment
+    last_seen: Moment
+
+
+class TaskRunJson(Response):
+    id: int
+    task: str
+    trigger: str
+    outcome: str | None
+    exit_code: int | None
+    output_tail: str
+    started: Moment
+    ended: Moment | None
+
+
+class TaskJson(Response):
+    """`due` is when its schedule comes next, whether it is enabled or not; null for one that is no cron line."""
+
+    name: str
+    description: str
+    schedule: str
+    enabled: bool
+    due: Moment | None
+    latest: TaskRunJson | None
