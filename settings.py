@@ -388,6 +388,10 @@ class Settings(_Programs):
         environment = self.ambient.environment
         return {name: environment[name] for name in (*PASSED_VARIABLES, *names) if name in environment}
 
+    def run_socket(self, run_id: int) -> Path:
+        """The socket at which the wrapper of a run is notified."""
+        return self.sockets_dir / f"run-{run_id}.sock"
+
     def ensure_home(self) -> None:
         """Create the home folder and what belongs in it, readable by nobody else.
 

@@ -7,7 +7,6 @@ process carries its marker. A dead run's spool and report are taken in first, wh
 from __future__ import annotations
 
 import signal
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +23,7 @@ from tickets.lifecycle import transitions
 from tickets.operations import incidents
 from tickets.runs import claims, ingest, reports
 from tickets.runs.ingest import WorkerEvent
+from tickets.runs.notify_run import notify_run
 from tickets.runs.reports import RunReport
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
@@ -114,7 +114,7 @@ def _stop_run(context: JobContext, run: Run, observation: RunObservation) -> str
     if elapsed > _get_stop_timeout(context) and observation.wrapper:
         processes.send_signal(observation.wrapper, signal.SIGTERM)
         return "terminated"
-    _notify_wrapper(context, run.id)
+    notify_run(context.settings, run.id)
     return "stopping"
 
 
@@ -125,12 +125,6 @@ def _get_stop_timeout(context: JobContext) -> timedelta:
 def is_ending(context: JobContext, run: Run) -> bool:
     """Whether a run has ended so lately that what is left of it may still be about to go."""
     return _measure_age(run.ended or run.started) < _get_stop_timeout(context)
-
-
-def _notify_wrapper(context: JobContext, run_id: int) -> None:
-    address = context.settings.sockets_dir / f"run-{run_id}.sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel, suppress(OSError):
-        channel.sendto(b"look", str(address))
 
 
 def kill_leftovers(context: JobContext, run: Run, wrapper: Identity = NO_PROCESS) -> str | None:

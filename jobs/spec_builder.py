@@ -50,7 +50,7 @@ def build_spec(settings: Settings, claim: RunClaim, project: Project | None, wor
         api=settings.api_url,
         token=claim.token,
         nonce=run.nonce,
-        socket=str(settings.sockets_dir / f"run-{run.id}.sock"),
+        socket=str(settings.run_socket(run.id)),
         program=profile.program,
         binary=binary,
         mode="tui" if run.mode is RunMode.TUI else "headless",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from typing import Any
 
 from pydantic import Field
 from sqlalchemy import select
@@ -13,10 +14,14 @@ from models import Outcome, Run, RunMode, RunState, now
 from tickets.lifecycle.transitions import transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
+from tickets.shared.errors import Forbidden
 from tickets.shared.inputs import Body, Line
 
 from .claims import PICKUP, find_latest, hash_token
 from .reports import RetryPolicy, RunReport, apply_report, find_stop_request
+
+PREFIX = "external."
+"""Of the types of events that others than runs may post."""
 
 
 class ExternalRun(Body):
@@ -50,6 +55,13 @@ def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) 
         session, ticket_id, "run_opened", {"run": run.id, "mode": "external", "agent": run.agent}, actor, run.id
     )
     return run, token
+
+
+def post_event(session: Session, ticket_id: int, event_type: str, payload: dict[str, Any], actor: Actor) -> None:
+    """Append an event of somebody who is no run. Raises `Forbidden` for one that only a run reports."""
+    if not event_type.startswith(PREFIX):
+        raise Forbidden(f"Only a run's own token posts its events; others post events of type {PREFIX}*.")
+    events.append(session, ticket_id, event_type, payload, actor)
 
 
 def end_unresponsive(session: Session, seconds: float) -> int:

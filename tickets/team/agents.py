@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 from database import fetch_rows, once_per_session
 from models import Agent, AgentKind, Profile, Run, RunMode, RunState, format_timestamp
 from protocol import AGENT_PROGRAMS
-from tickets.shared import events
+from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Name
+from tickets.shared.rights import Act
 
 from .profiles import MAX_REASON_CHARACTERS, apply_changes, sent_fields
 
@@ -78,6 +79,7 @@ def get_agent(session: Session, name: str) -> Agent:
 
 def add_agent(session: Session, body: NewAgent, actor: Actor) -> Agent:
     """Raises `Conflict` for a name that somebody goes by, `Invalid` for one who could not be given work as told."""
+    rights.require(actor, Act.ADMINISTER)
     agent = Agent(**body.model_dump())
     _validate_agent(session, agent, others=list_members(session))
     session.add(agent)
@@ -87,6 +89,7 @@ def add_agent(session: Session, body: NewAgent, actor: Actor) -> Agent:
 
 def edit_agent(session: Session, name: str, body: EditAgent, actor: Actor) -> Agent:
     """Change a member of the team, or end its cooldown. Raises `NotFound`, `Conflict`, `Invalid`."""
+    rights.require(actor, Act.ADMINISTER)
     agent = get_agent(session, name)
     fields = sent_fields(body, may_be_null=("profile", "cooldown_until"))
     if "cooldown_until" in fields:

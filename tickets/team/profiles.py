@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from models import Agent, Profile, RunMode, format_timestamp
 from protocol import AGENT_PROGRAMS
-from tickets.shared import events, limits
+from tickets.shared import events, limits, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Line, Name
+from tickets.shared.rights import Act
 
 if TYPE_CHECKING:
     ProgramName = str
@@ -90,6 +91,7 @@ def get_profile(session: Session, name: str) -> Profile:
 
 
 def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
+    rights.require(actor, Act.ADMINISTER)
     if session.get(Profile, body.name) is not None:
         raise ConflictError(f"there is already a profile named {body.name}", field="name", name=body.name)
     profile = Profile(**body.model_dump(exclude={"mode"}), mode=RunMode(body.mode))
@@ -100,6 +102,7 @@ def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
 
 def edit_profile(session: Session, name: str, body: EditProfile, actor: Actor) -> Profile:
     """Change how a program is run from the next run on. Raises `NotFound`, `Invalid`."""
+    rights.require(actor, Act.ADMINISTER)
     profile = get_profile(session, name)
     fields = sent_fields(body, may_be_null=("provider", "model", "context_size", "effort"))
     if "mode" in fields:
