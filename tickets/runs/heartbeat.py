@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, get_args
+from typing import Any
 
 from pydantic import Field
 from sqlalchemy import select, update
@@ -17,14 +17,14 @@ from tickets.dispatch.budgets import NO_LIMITS, Budgets
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ClaimLost
-from tickets.shared.inputs import Line, WrapperBody
+from tickets.shared.inputs import WrapperBody
 from tickets.shared.lookup import get_run
 
 
 class RunHeartbeat(WrapperBody):
-    """What a wrapper says every few seconds, see `protocol.HeartbeatMessage`; a state of another version changes nothing."""
+    """What a wrapper says every few seconds, see `protocol.HeartbeatMessage`."""
 
-    state: Annotated[WrapperState | Line, Field(union_mode="left_to_right")]
+    state: WrapperState
     pid: int | None = Field(None, ge=1)
     pid_started: str | None = Field(None, max_length=40)
     boot_id: str | None = Field(None, max_length=64)
@@ -67,7 +67,7 @@ def record_heartbeat(
 def _state(run: Run, body: RunHeartbeat) -> RunState:
     if run.stop_code:
         return RunState.STOPPING
-    return RunState(body.state) if body.state in get_args(WrapperState) else run.state
+    return RunState(body.state)
 
 
 def _list_answers(session: Session, run_id: int) -> list[dict[str, Any]]:

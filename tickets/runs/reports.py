@@ -65,9 +65,9 @@ class ReportedClaim(WrapperBody):
 
 
 class RunReport(WrapperBody):
-    """The one final report of a run, see `protocol.ReportMessage`; a verdict of another version ends it as protocol violation."""
+    """The one final report of a run, see `protocol.ReportMessage`."""
 
-    verdict: Annotated[Outcome | Line, Field(union_mode="left_to_right")]
+    verdict: Outcome
     summary: Prose = ""
     question: dict[str, Any] | None = None
     claims: list[ReportedClaim] = Field(default=[], max_length=MAX_CLAIMS)
@@ -78,10 +78,6 @@ class RunReport(WrapperBody):
     observations: evidence.ObservationModel | None = None
     terminal: dict[str, Any] | None = None
     transcript_tail: Prose | None = None
-
-    @property
-    def outcome(self) -> Outcome:
-        return self.verdict if isinstance(self.verdict, Outcome) else Outcome.PROTOCOL_VIOLATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +100,9 @@ def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPo
             _end_refused_run(session, run, ticket, body, reason, policy)
         return Receipt(False, get_ticket(session, run.ticket_id), reason)
     _record_evidence(session, run, body)
-    if body.outcome in AGENT_VERDICTS:
-        verdicts.apply_verdict(session, run, ticket, body.outcome, body.summary, body.question or {})
-        _end_run(session, run, body.outcome, body)
+    if body.verdict in AGENT_VERDICTS:
+        verdicts.apply_verdict(session, run, ticket, body.verdict, body.summary, body.question or {})
+        _end_run(session, run, body.verdict, body)
     elif ticket.status is not TicketStatus.IN_PROGRESS:
         _end_run(session, run, Outcome.STOPPED, body)
         failure_record.write_record(session, run, body.model_dump(mode="json", by_alias=True))
@@ -118,10 +114,10 @@ def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPo
 def _find_refusal(run: Run, ticket: Ticket, body: RunReport) -> str | None:
     if run.state is RunState.ENDED:
         return f"run {run.id} (generation {run.generation}) has already ended"
-    verdict = body.outcome in AGENT_VERDICTS
+    verdict = body.verdict in AGENT_VERDICTS
     if verdict and ticket.status is not TicketStatus.IN_PROGRESS:
         return f"the ticket is {ticket.status.value}, so a verdict of {body.verdict} does not apply"
-    if verdict and run.stop_code and not (run.stop_code == StopCode.UNANSWERED and body.outcome is Outcome.QUESTION):
+    if verdict and run.stop_code and not (run.stop_code == StopCode.UNANSWERED and body.verdict is Outcome.QUESTION):
         return f"the run was told to stop ({run.stop_code})"
     return None
 
@@ -159,7 +155,7 @@ def _apply_failure(session: Session, run: Run, body: RunReport, policy: RetryPol
     failure = (
         failure_report.class_
         if failure_report and isinstance(failure_report.class_, Failure)
-        else FAILURE_BY_VERDICT[body.outcome]
+        else FAILURE_BY_VERDICT[body.verdict]
     )
     message = (
         (failure_report.message if failure_report else "")
@@ -169,7 +165,7 @@ def _apply_failure(session: Session, run: Run, body: RunReport, policy: RetryPol
     fail_run(
         session,
         run,
-        body.outcome,
+        body.verdict,
         failure,
         message,
         policy,
