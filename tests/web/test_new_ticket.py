@@ -113,7 +113,7 @@ def test_files_come_with_the_ticket_or_neither_does(browser: FlaskClient, operat
     assert [row["name"] for row in listed["items"]] == ["one.txt", "two.txt"]
     kept = sorted(Path(settings.attachments_dir).iterdir())
     empty = post(browser, files=files((b"three", "three.txt"), (b"", "four.txt")))
-    assert empty.status_code == 422 and "four.txt: the file is empty" in empty.get_data(as_text=True)
+    assert empty.status_code == 422 and "four.txt: The file is empty" in empty.get_data(as_text=True)
     wrong = post(browser, files=files((b"five", "five.txt")), link_kind="blocks", link_ticket="MC-99")
     assert wrong.status_code == 422
     assert sorted(Path(settings.attachments_dir).iterdir()) == kept

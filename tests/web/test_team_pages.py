@@ -212,7 +212,7 @@ def test_a_profile_that_cannot_be_is_explained(browser: FlaskClient) -> None:
         ({"env_allow": "A=B"}, "String should match pattern"),
         ({"limit.turns": "many"}, "valid number"),
         ({"limit.turns": "-1"}, "turns must be above zero"),
-        ({"limit.wishes": "3"}, "is no limit of a profile"),
+        ({"limit.wishes": "3"}, "is not a limit of a profile"),
         ({"permissions": "all"}, "Input should be"),
     ):
         answer = send(browser, "/team/profiles/codex", **{**PLAIN, "program": "codex", **fields})

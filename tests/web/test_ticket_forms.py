@@ -285,7 +285,7 @@ def test_files_are_attached_by_a_plain_form_and_each_refusal_is_said(
 ) -> None:
     attach(browser, (PICTURE, "shot.png"), (b"\x7fELF\x00", "program"), (b"A line\n", "check.log"))
     page = text(browser, PAGE)
-    assert "program was not attached: a file is UTF-8 text or one of" in page
+    assert "program was not attached: A file must be UTF-8 text or one of" in page
     assert [row.name for row in rows(store)] == ["shot.png", "check.log"]
     assert f'<img src="/attachments/{rows(store)[0].id}/preview"' in page
     assert len(stored(settings)) == 2
