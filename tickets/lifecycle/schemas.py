@@ -1,6 +1,6 @@
-"""Rows as the JSON that programs see: one function for each kind, a constant number of queries however many rows.
+"""JSON of tickets for programs, built with a constant number of queries for any number of rows.
 
-Field names are the columns' names; moments are ISO 8601 UTC; `project` is its slug and `ticket` an identifier.
+Fields are named as the columns. Times are ISO 8601 UTC, `project` is the slug and `ticket` an identifier.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tickets.workflow import landing
 
 
 class LandingJson(TypedDict):
-    """A landing under way (`pending`), or one that needs a person (`failed`), with the reason."""
+    """A pending landing, or a failed one with its reason."""
 
     state: str
     policy: str
@@ -68,7 +68,7 @@ def format_moment(moment: datetime | None) -> str | None:
 
 
 def build_ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]:
-    """The tickets in the order given; two queries more, for tags and project names."""
+    """Build the JSON of these tickets in the order given, with one query for tags and one for project names."""
     tags = load_tags(session, [ticket.id for ticket in tickets])
     slugs = _load_slugs(session, {ticket.project_id for ticket in tickets if ticket.project_id})
     return [_build_ticket(ticket, tags.get(ticket.id, []), slugs.get(ticket.project_id or 0)) for ticket in tickets]
@@ -82,7 +82,7 @@ TAGS = (
 
 
 def load_tags(session: Session, ticket_ids: Sequence[int]) -> dict[int, list[str]]:
-    """The tags of each of these tickets in alphabetical order; one without any is absent."""
+    """Load the tags of each of these tickets in alphabetical order, without tickets that have none."""
     tags_by_ticket: dict[int, list[str]] = {}
     for ticket_id, tag in fetch_rows(session, TAGS, tickets=ticket_ids):
         tags_by_ticket.setdefault(ticket_id, []).append(tag.value)

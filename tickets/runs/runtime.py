@@ -1,4 +1,4 @@
-"""What the runtime of a ticket does, as far as its run was heard."""
+"""The runtime state of a ticket, derived from the heartbeats of its run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy import ColumnElement, Select, func, select
 from models import Run, RunMode, RunState, ago, now
 
 SILENCE_LIMIT = timedelta(seconds=30)
-"""A wrapper beats every five seconds; what runs outside Mission Control need not."""
+"""A wrapper sends a heartbeat every five seconds. External runs need not."""
 
 
 def get_state(run: Run | None) -> str:
-    """The state of a live run; unknown when its wrapper has been silent for more than a few beats."""
+    """Return the state of a live run, which is unknown after several missed heartbeats of its wrapper."""
     if run is None:
         return "closed"
     beats = run.state is not RunState.STARTING and run.mode is not RunMode.EXTERNAL
@@ -22,21 +22,21 @@ def get_state(run: Run | None) -> str:
 
 
 def get_last_sign(run: Run) -> datetime:
-    """When the run gave its last sign of life."""
+    """Return the time of the run's last heartbeat, or its start."""
     return run.heartbeat or run.started
 
 
 def select_held(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """The tickets that a live run holds."""
+    """Select the tickets with a live run."""
     return select(Run.ticket_id).where(Run.state != RunState.ENDED, *conditions)
 
 
 def select_unheard() -> Select[Any]:
-    """Of those, the ones whose runtime is unknown."""
+    """Select the tickets with a live run whose state is unknown."""
     beats = (Run.state != RunState.STARTING, Run.mode != RunMode.EXTERNAL)
     return select_held(*beats, func.coalesce(Run.heartbeat, Run.started) < ago(SILENCE_LIMIT))
 
 
 def select_asking() -> Select[Any]:
-    """Of those, the ones whose run waits in the middle of its work: for leave to use a tool, or for a choice."""
+    """Select the tickets with a live run that waits for a tool approval or an answer."""
     return select_held(Run.state == RunState.WAITING)
