@@ -100,7 +100,7 @@ def test_relationships_are_said_from_either_end(browser: FlaskClient, operator: 
     gates: Any = operator.get("/tickets/MC-3/runnable").json
     assert {gate["name"]: gate["ok"] for gate in gates["gates"]}["dependencies"] is False
     twice = post(browser, link_kind=["blocks", "blocks"], link_ticket=["MC-1", "MC-1"])
-    assert twice.status_code == 409 and "already have that relationship" in twice.get_data(as_text=True)
+    assert twice.status_code == 409 and "already have this relationship" in twice.get_data(as_text=True)
     assert newest(operator)["identifier"] == "MC-3"
 
 

@@ -230,9 +230,9 @@ def test_what_cannot_be_related_is_said_in_the_form(browser: FlaskClient) -> Non
     for kind, other, status, words in (
         ("blocks", "MC-99", 404, "There is no ticket with that identifier."),
         ("blocks", "Look <again>", 404, "There is no ticket with that identifier."),
-        ("blocks", "MC-1", 422, "no relationship with itself"),
+        ("blocks", "MC-1", 422, "cannot have a relationship with itself"),
         ("blocks", "MC-2", 409, "a cycle of “blocks”"),
-        ("likes", "MC-2", 422, "not a kind of relationship"),
+        ("likes", "MC-2", 422, "Unknown kind of relationship"),
     ):
         answer = send(browser, "/relationships", kind=kind, ticket=other)
         page = answer.get_data(as_text=True)
