@@ -46,7 +46,7 @@ class Number(IntegerConverter):
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Build the application and bind it to one instance; `settings` default to `settings.load()`."""
+    """Build the application and bind it to one instance, by default with the settings of `settings.load()`."""
     app = build_app()
     bind_app(app, settings or load())
     return app

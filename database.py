@@ -41,7 +41,7 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 from models import Answer, Base, Columns, Numbers
 
 BUSY_MILLISECONDS = 10_000
-"""How long a transaction waits for a locked store."""
+"""Maximum time that a transaction waits for a locked store."""
 
 
 MIN_MILLISECONDS = 100

@@ -288,7 +288,7 @@ def test_a_ticket_that_is_worked_on_begins_with_whoever_works_on_it(engine: Engi
     ticket_id = make(engine)
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
-    with pytest.raises(PhasesConflict, match="script works on it"):
+    with pytest.raises(PhasesConflict, match="script works on the ticket"):
         plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [REVIEW]}))
     plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [DEV, REVIEW]}))
     with writing(engine) as session:
@@ -303,7 +303,7 @@ def test_what_has_not_started_is_changed_and_put_in_another_order(engine: Engine
     with reading(engine) as session:
         found = [(phase.name, phase.gate.value) for phase in ticket_phases.list_phases(session, ticket_id)]
     assert found == [("Dev", "reviewer"), ("QA", "checks"), ("Docs", "person")]
-    with pytest.raises(Invalid, match="a phase Dev already"):
+    with pytest.raises(Invalid, match="already has a phase named Dev"):
         plan(engine, ticket_id, ArrangePhases.model_validate({"phases": [DEV]}))
 
 
@@ -391,7 +391,7 @@ def test_a_plan_made_from_a_stale_reading_or_for_a_closed_ticket_is_refused(engi
     with pytest.raises(StaleTicket):
         plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [DEV], "version": 7}))
     move(engine, ticket_id, "cancel")
-    with pytest.raises(PhasesConflict, match="reopen it first"):
+    with pytest.raises(PhasesConflict, match="Reopen it first"):
         plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [DEV]}))
 
 

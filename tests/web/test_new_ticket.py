@@ -60,7 +60,7 @@ def test_a_ticket_is_parked_until_whatever_a_person_may_wait_for(browser: FlaskC
 REFUSALS: list[tuple[dict[str, str], str, str]] = [
     ({"title": " "}, "new-title", "must not be empty"),
     ({"project": "nothing"}, "new-project", "nothing"),
-    ({"assigned_to": "nobody"}, "new-assigned_to", "nobody on the team"),
+    ({"assigned_to": "nobody"}, "new-assigned_to", "no member of the team"),
     (PARK | {"wake_kind": "time"}, "new-wake_at", "Say when it is to wake."),
     (PARK | {"wake_kind": "time", "wake_at": "soon"}, "new-wake_at", "valid datetime"),
     (PARK | {"wake_kind": "ticket", "wake_ticket": "MC-99"}, "new-wake_ticket", "There is no ticket MC-99."),
@@ -178,7 +178,9 @@ def test_a_ticket_begins_with_the_phases_that_were_ticked(browser: FlaskClient, 
     )
     refused = post(browser, **dev | {"phase-0-agent": "nobody"})
     said = refused.get_data(as_text=True)
-    assert refused.status_code == 422 and "nobody on the team" in said and 'name="phase-0-on" value="1" checked' in said
+    assert (
+        refused.status_code == 422 and "no member of the team" in said and 'name="phase-0-on" value="1" checked' in said
+    )
 
 
 def test_a_conversation_is_forked_from_the_ticket_that_holds_it(

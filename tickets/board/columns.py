@@ -78,7 +78,7 @@ def _require_choice(name: str, value: str, choices: list[str]) -> str:
     return value
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # `offers` makes each but once
+@dataclass(frozen=True, slots=True, eq=False)  # `build_buttons` caches the instances
 class MoveButton:
     """A move as a button, with its target state and whether it needs input first.
 

@@ -85,7 +85,7 @@ def _build_count() -> Select[*tuple[int, ...]]:
 
 
 def _select_asking(limit: int) -> Select[Ticket]:
-    waits = (Run.state != RunState.ENDED, Run.state == RunState.WAITING)  # the first one has the index of live runs
+    waits = (Run.state != RunState.ENDED, Run.state == RunState.WAITING)  # the first one enables the index on live runs
     return select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(*waits).order_by(Run.id).limit(limit)
 
 

@@ -76,7 +76,7 @@ class BulkResult:
         except DomainError as refusal:
             self.refused.setdefault(_format_reason(refusal, reference), []).append(reference)
             return
-        except StoreUnavailable:  # those before it are changed, and that has to be said
+        except StoreUnavailable:  # reported, not raised: earlier tickets are already changed
             self.refused[STORE_UNREACHABLE] = [reference]
             return
         self.changed.append(reference)

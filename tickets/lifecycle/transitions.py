@@ -93,7 +93,7 @@ def _choose_status(session: Session, body: NewTicket, actor: Actor) -> TicketSta
         raise Forbidden(
             f"A run creates tickets for triage. Only a person may set {' and '.join(forbidden)}.", fields=forbidden
         )
-    if events.count_events(session, actor.run_id, "ticket_created") >= MAX_TICKETS_PER_RUN:  # it goes round in circles
+    if events.count_events(session, actor.run_id, "ticket_created") >= MAX_TICKETS_PER_RUN:  # it is in a loop
         raise Forbidden(f"A run may create at most {MAX_TICKETS_PER_RUN} tickets. Put the rest into your report.")
     return S.INBOX
 

@@ -121,7 +121,7 @@ def _summarize(checks: list[HealthCheck]) -> str:
 def _check_heartbeat(name: str, limit: timedelta, beat: Heartbeat | None) -> HealthCheck:
     if beat is None:
         return HealthCheck(name, "warning", "has never been seen on this instance")
-    age = abs(now() - beat.ts)  # where the clock was set back, what was seen then is no sign of life
+    age = abs(now() - beat.ts)  # a time in the future is stale too: the clock was set back
     if age > limit:
         return HealthCheck(name, "failed", f"was last seen {_format_span(age)} ago")
     if beat.status == "ok":

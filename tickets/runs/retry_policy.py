@@ -27,7 +27,7 @@ MIN_RESET = timedelta(minutes=5)
 
 class RetryAction(StrEnum):
     RETRY = "retry"  # consumes an attempt
-    RETRY_FREE = "retry_free"  # a fault of the surroundings: does not
+    RETRY_FREE = "retry_free"  # infrastructure fault, consumes no attempt
     PARK = "park"
     BLOCK = "block"
 
