@@ -222,7 +222,7 @@ def test_a_store_of_an_older_schema_is_refused_with_what_to_do(mc: Mc, tmp_path:
     refused = mc("ticket", "list")
 
     assert refused.exit_code == 1
-    assert "run bin/mc db upgrade" in refused.output
+    assert "Run bin/mc db upgrade" in refused.output
 
 
 @pytest.mark.parametrize("command", ["ticket list", "db upgrade"])
