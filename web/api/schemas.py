@@ -1,4 +1,4 @@
-"""The JSON of everything but tickets (`tickets/lifecycle/schemas.py`): a typed shape, and how a row becomes one."""
+"""JSON schemas of everything except tickets (see `tickets/lifecycle/schemas.py`), and their construction from rows."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Item = TypeVar("Item")
 
 
 class Page(TypedDict, Generic[Item]):
-    """Some items, and the cursor of those that follow."""
+    """A page of items, and the cursor of the next page."""
 
     items: list[Item]
     next: str | None
 
 
 class Paging(Body):
-    """Which part of a list: at most `limit` items behind `cursor`."""
+    """Part of a list: at most `limit` items after `cursor`."""
 
     limit: int = Field(50, ge=1, le=200)
     cursor: Line | None = None
@@ -95,7 +95,7 @@ def build_message_json(row: QueuedMessage) -> MessageJson:
 
 
 def build_message_of_comment(row: TicketComment, mode: str) -> MessageJson:
-    """Words that were taken at once, as a comment, in the shape of a message."""
+    """Build the JSON of a message that became a comment at once, as an answer or a request for changes."""
     created = format_timestamp(row.created)
     return {
         "id": row.id,

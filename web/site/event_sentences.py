@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "incidents": ("Incidents", ("incident_",)),
     "machine": ("Machine", ("project_", "agent_", "profile_", "token_", "task_", "switch_", "logged_", "view_")),
 }
-"""What the feed can be narrowed to: its name, and how the types of its events begin."""
+"""Filters of the activity feed: the label of each, and the prefixes of its event types."""
 
 MOVES: dict[str, tuple[str, str]] = {
     "triage": ("corner-down-left", "made {ticket} ready to start"),
@@ -104,7 +104,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class EventSentence:
-    """One event as a sentence: the actor, then the words before and behind the ticket where there is one."""
+    """An event as a sentence, in parts: actor, text before the ticket, ticket and its title, text after it."""
 
     id: int
     at: str
@@ -117,7 +117,10 @@ class EventSentence:
 
 
 def build_sentence(event: LogEntry) -> EventSentence:
-    """The sentence of an event; one that has none of its own is told by its type and the first of its words."""
+    """Build the sentence of an event.
+
+    An event without a template is described by its type and a summary of its payload.
+    """
     icon, sentence = _find_sentence(event)
     before, _, after = sentence.partition(TICKET)
     payload_words = _PayloadWords(event.payload)
@@ -139,7 +142,7 @@ def _find_sentence(event: LogEntry) -> tuple[str, str]:
 
 
 class _PayloadWords(dict[str, str]):
-    """The words of a payload, each in one line and of bounded length; those that are missing are empty."""
+    """Values of a payload for `format_map`: each on one line, shortened, and empty where it is missing."""
 
     def __init__(self, payload: Mapping[str, Any]) -> None:
         super().__init__({name: _shorten(value) for name, value in payload.items()})

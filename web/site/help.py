@@ -1,4 +1,4 @@
-"""The board's help: how work goes, what each state means and what leads out of it, and the keys."""
+"""The help page: the workflow, each state with the moves out of it, and the keyboard shortcuts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def show() -> str:
 
 
 def list_states() -> list[dict[str, Any]]:
-    """Each state in the order of the board, with its meaning and, for each who may do something, the moves out of it."""
+    """List the states in the order of the board, with their meaning and the moves out of them by kind of actor."""
     return [
         {"status": status.value, "meaning": MEANINGS[status], "doers": _list_moves_by_actor(status)}
         for status in TicketStatus

@@ -1,4 +1,4 @@
-"""Tell a live run to look at once: a datagram to its socket. The run's heartbeat would tell it anyway, a little later."""
+"""Notify a live run of news by a datagram to its socket, ahead of its next heartbeat, which reports the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from settings import Settings
 
 
 def notify_run(settings: Settings, run_id: int) -> None:
-    """Never waits and never fails: a run that has no socket, or is not there any more, learns it in another way."""
+    """Make a run's wrapper ask for news at once.
+
+    Never blocks and never fails: a run without a reachable socket gets the news with its next heartbeat.
+    """
     address = settings.sockets_dir / f"run-{run_id}.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel:
         try:
