@@ -41,7 +41,7 @@ def render_html(text: str | None) -> Markup:
     """
     if not text:
         return Markup()
-    is_small = len(text) <= MAX_CACHED_LENGTH and "|" not in text  # the HTML of a table may be far longer than its source
+    is_small = len(text) <= MAX_CACHED_LENGTH and "|" not in text  # a table's HTML may be far longer than its source
     return _render_cached(text) if is_small else _render(text)
 
 
