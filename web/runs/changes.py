@@ -138,9 +138,7 @@ def load_changes(run: Run) -> ChangesView:
     except NotFound as error:
         return ChangesView(run.generation, problem=error.message)
     except (GitError, OSError):
-        return ChangesView(
-            run.generation, problem="The branch or its base commit is no longer in the repository."
-        )
+        return ChangesView(run.generation, problem="The branch or its base commit is no longer in the repository.")
     hunks = _index_complete_files(diff.parse_diff(patch.text), patch.truncated)
     files = tuple(
         FileDiff(change.path, change.old_path, change.status, change.insertions, change.deletions, hunks.get(place))
