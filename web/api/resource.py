@@ -309,7 +309,7 @@ def _find_run(call: Call, number: int) -> Run:
     return lookup.get_run(call.session, number)
 
 
-# ---------------------------------------------------------------------------------------------------------- answering
+# ---------------------------------------------------------------------------------------------------------- responses
 
 
 def respond(data: Any, status: int = 200) -> Response:

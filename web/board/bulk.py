@@ -84,7 +84,7 @@ def _undo_move(reference: str) -> bool:
     return False
 
 
-# ------------------------------------------------------------------------------------------------------ what was asked
+# ------------------------------------------------------------------------------------------------- reading the request
 
 
 def _read_tickets(form: Mapping[str, str]) -> list[str]:

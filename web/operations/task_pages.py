@@ -90,7 +90,7 @@ def order_task(name: str, order: str) -> Response:
         with writing(auth.get_instance().engine) as session:
             act(session, name, auth.get_actor())
     except DomainError as refusal:
-        layout.flash_note(f"{refusal.message}.", "bad")
+        layout.flash_note(f"{refusal.message.removesuffix('.')}.", "bad")
     else:
         layout.flash_note(f"{name} {message}")
     return redirect(f"/tasks#{name}", 303)

@@ -123,7 +123,7 @@ def _build_problem(error: DomainError) -> Problem:
 
 def _handle_http_error(error: HTTPException) -> AnyResponse:
     if isinstance(error, SecurityError):
-        return Response("This server does not serve that host name.\n", 400, mimetype="text/plain")
+        return Response("This server does not accept requests for this host name.\n", 400, mimetype="text/plain")
     status = error.code or 500
     if status < 400:
         return error.get_response()

@@ -215,7 +215,7 @@ def _render_profile_form(values: View, errors: Errors, profile: Profile | None =
     return _render_form("team_profile.html", title, values, errors, row=profile, **context)
 
 
-# ---------------------------------------------------------------------------------------------------------------- both
+# ------------------------------------------------------------------------------------------------ shared by both forms
 
 
 def _render_form(template: str, title: str, values: View, errors: Errors, **context: Any) -> str:

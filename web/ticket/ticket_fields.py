@@ -36,7 +36,7 @@ def read_field(field: TicketField, form: Form, zone: str) -> Any:
     return text or (None if field.nullable else "")
 
 
-# ------------------------------------------------------------------------------------------------- of a ticket that is
+# ---------------------------------------------------------------------------------------------------- existing tickets
 
 
 def find_field(name: str) -> TicketField:
@@ -86,7 +86,7 @@ def _options(field: TicketField, choices: Choices, value: Any = "") -> list[tupl
     return [("", field.empty_label), *offered] if field.empty_label else offered
 
 
-# ---------------------------------------------------------------------------------------------------- of a new ticket
+# -------------------------------------------------------------------------------------------------------- new tickets
 
 
 ON_NEW_TICKET = {field.name: field for field in CREATABLE if field.creation and field.creation.group}

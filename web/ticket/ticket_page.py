@@ -91,7 +91,7 @@ def show_part(reference: str, name: str) -> str:
     raise NotFound("Unknown part of the page.", part=name[:40])
 
 
-# -------------------------------------------------------------------------------------------------- what is shown, how
+# --------------------------------------------------------------------------------------- loading the parts of the page
 
 
 def _build_shared_context(session: Session, view: TicketView) -> View:
@@ -212,7 +212,7 @@ def _load_side(session: Session, view: TicketView, ticket_view: View) -> View:
     }
 
 
-# -------------------------------------------------------------------------------------------------- what a person does
+# ------------------------------------------------------------------------------------------------- actions of a person
 
 
 @blueprint.get("/ticket/<reference>/move/<name>")
@@ -252,7 +252,7 @@ def make_move(reference: str) -> Response | tuple[str, int]:
     name, way = _read_move()
     definition = moves.MOVES.get(name)
     if definition is None:
-        raise Invalid(f"Unknown move {name[:40]!r}.", field="move")
+        raise Invalid(f"There is no move named {name[:40]!r}.", field="move")
     try:
         facts = forms.parse_move_input(definition, request.form, instance.settings.timezone) | way
         with writing(instance.engine) as session:
