@@ -1,4 +1,4 @@
-"""Shared parts of the tests: a migrated store for each test (SQLite copied from a template, or PostgreSQL), and its team."""
+"""Shared fixtures: a migrated database with a team for each test, SQLite copied from a template or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .postgres import fresh_database
 
 @pytest.fixture(scope="session", autouse=True)
 def _leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What killed runs left behind is ended, and what this one starts can be told from that of others."""
+    """End the processes that killed test runs left behind, and mark those that this run starts."""
     folder = tmp_path_factory.getbasetemp()
     root = folder.parent.parent if folder.name.startswith("popen-") else folder.parent
     leftovers.sweep(root, "pytest-*", "pytest-*/popen-*")
@@ -54,7 +54,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Iterator[str]:
-    """The URL of a store of the test's own: SQLite, or what the mark `both_databases` asks for."""
+    """URL of the test's own database: SQLite, or that of the mark `both_databases`."""
     if getattr(request, "param", "sqlite") == "sqlite":
         shutil.copy(template, tmp_path / "mc.db")
         yield f"sqlite:///{tmp_path / 'mc.db'}"
@@ -72,7 +72,7 @@ def engine(url: str) -> Iterator[Engine]:
 
 @pytest.fixture(autouse=True)
 def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reads the home or the settings of whoever runs it."""
+    """Hide the home and the settings of the user who runs the tests."""
     for name in list(os.environ):
         if name.startswith(
             ("MC_", "SSE_", "WS_", "ANTHROPIC_", "CLAUDE_", "CODEX_", "OPENAI_")

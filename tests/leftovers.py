@@ -1,8 +1,8 @@
-"""Servers that a killed run of the tests left behind, ended by the next run.
+"""Cleanup of servers that a killed test run left behind, by the next run.
 
-A run puts a file `owner` into each folder that its servers live in: its own temporary folder, and that of its
-PostgreSQL. The file names the process that will end them. Where that process is dead, whatever lives in the folder is
-left over. Several runs go on at a time, and their servers are never touched.
+A test run writes a file `owner` into each folder that its servers use: its own temporary folder, and that of its
+PostgreSQL. The file names the process that will end the servers. If that process is dead, all servers of the folder are
+leftovers. The servers of concurrent test runs are never touched.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from workers.host.processes import Identity
 
 OWNER = "owner"
 VARIABLE = "TESTS_FOLDER"
-"""Names the folder of a run to all that it starts, its workers included."""
+"""Environment variable with the folder of a test run, inherited by all processes that it starts."""
 FIXED_ENVIRONMENT = {"tmux: server", "postgres"}
-"""Servers whose environment tells nothing, but whose command line names the folder."""
+"""Servers that lack the environment variable, but have the folder in their command line."""
 GRACE_SECONDS = 3.0
 
 
 def own(folder: Path) -> None:
-    """Make this process the owner of what lives in `folder`."""
+    """Make this process the owner of the servers that use `folder`."""
     (folder / OWNER).write_text(json.dumps(asdict(_this_process())))
 
 
 def sweep(root: Path, *patterns: str) -> list[Path]:
-    """End what lives in those of these folders whose owner is dead, and return them."""
+    """End the servers of each matching folder whose owner is dead, and return these folders."""
     folders = [file.parent for pattern in patterns for file in root.glob(f"{pattern}/{OWNER}")]
     abandoned = [folder for folder in folders if (owner := _owner(folder)) and not processes.is_alive(owner)]
     for folder in abandoned:
@@ -56,7 +56,7 @@ def _owner(folder: Path) -> Identity | None:
 
 
 def _living_in(folder: Path) -> list[Identity]:
-    """The processes that were started with the folder in their environment, and the servers that name it."""
+    """List the processes with the folder in their environment, and the servers with it in their command line."""
     name = re.compile(re.escape(os.fsencode(folder)) + rb"(?![\w-])")
     pids = [int(entry.name) for entry in processes.PROC.iterdir() if entry.name.isdigit()]
     found = (processes.identify(pid) for pid in pids if pid != os.getpid() and _names(pid, name))
@@ -64,7 +64,7 @@ def _living_in(folder: Path) -> list[Identity]:
 
 
 def _names(pid: int, name: re.Pattern[bytes]) -> bool:
-    """Whether a process belongs to the folder; a shell that somebody opened in it does not."""
+    """Return whether a process belongs to the folder, unlike a shell that somebody opened in it."""
     place = processes.PROC / str(pid)
     with suppress(OSError):
         if (place / "comm").read_text().strip() in FIXED_ENVIRONMENT:

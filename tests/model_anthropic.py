@@ -1,4 +1,4 @@
-"""Anthropic's Messages API as far as an agent's program uses it: which step is asked for, and its event stream."""
+"""Fake of Anthropic's Messages API, as far as an agent program uses it: choice of the step, and its event stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUTPUT_TOKENS = 20
 
 
 def next_step(body: Body) -> Step:
-    """The answer which a request waits for: the script of its last scripted prompt, counted by answers since."""
+    """Return the step for a request: in the script of its last scripted prompt, after the answers given since."""
     if not body.get("tools"):
         return Step(argument='{"title": "A title"}' if body.get("output_config") else "ok")
     messages = body.get("messages") or []
@@ -34,18 +34,18 @@ def error(status: int) -> Body:
 
 
 def limit_headers(epoch: str) -> dict[str, str]:
-    """The headers of a 429 for an account whose allowance is used up."""
+    """Build the headers of a 429 for an account that has reached its usage limit."""
     prefix = "anthropic-ratelimit-unified"
     return {f"{prefix}-status": "rejected", f"{prefix}-reset": epoch, f"{prefix}-representative-claim": "five_hour"}
 
 
 def whole(body: Body, step: Step) -> Body:
-    """The answer to a request that does not stream."""
+    """Build the response to a request without streaming."""
     return {**_head(body), "content": blocks(step), "stop_reason": _stop(step)}
 
 
 def blocks(step: Step) -> list[Body]:
-    """The content blocks of an answer."""
+    """Build the content blocks of a response."""
     content: list[Body] = []
     if step.think:
         content.append({"type": "thinking", "thinking": step.think, "signature": "c2lnbmVk"})
@@ -58,7 +58,7 @@ def blocks(step: Step) -> list[Body]:
 
 
 def stream(body: Body, step: Step) -> Iterator[Chunk]:
-    """The events of a streamed answer, as (name, data)."""
+    """Yield the events of a streamed response, as (name, data)."""
     yield "message_start", {"type": "message_start", "message": _head(body)}
     for index, block in enumerate(blocks(step)):
         yield from _block(index, block)
@@ -107,7 +107,7 @@ def _is_prompt(message: Body) -> bool:
 
 
 def _said(message: Body) -> str:
-    """The words of a message: of several texts the last one with a script, since an interrupted prompt stays."""
+    """Return the text of a message: of several, the last one with a script, since an interrupted prompt is kept."""
     content = message["content"]
     if isinstance(content, str):
         return content

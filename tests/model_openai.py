@@ -1,4 +1,4 @@
-"""OpenAI's Responses API as far as Codex uses it: which step is asked for, and its event stream."""
+"""Fake of OpenAI's Responses API, as far as Codex uses it: choice of the step, and its event stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHELLS = (("exec_command", "cmd"), ("shell_command", "command"))
 
 
 def next_step(body: Body) -> Step:
-    """The answer which a request waits for: the script of its last scripted prompt, counted by answers since."""
+    """Return the step for a request: in the script of its last scripted prompt, after the answers given since."""
     items = body.get("input") or []
     prompts = [place for place, item in enumerate(items) if item.get("role") == "user"]
     scripted = [place for place in prompts if is_script(_said(items[place]))]
@@ -38,13 +38,13 @@ def error(status: int) -> Body:
 
 
 def limit(epoch: str) -> Body:
-    """The body of a 429 for an account whose allowance is used up."""
+    """Build the body of a 429 for an account that has reached its usage limit."""
     told = {"type": "usage_limit_reached", "message": "The usage limit has been reached", "plan_type": "plus"}
     return {"error": {**told, "resets_at": int(epoch)}}
 
 
 def items(body: Body, step: Step) -> list[Body]:
-    """The output items of an answer."""
+    """Build the output items of a response."""
     output: list[Body] = []
     if step.think:
         summary = [{"type": "summary_text", "text": step.think}]
@@ -55,7 +55,7 @@ def items(body: Body, step: Step) -> list[Body]:
 
 
 def stream(body: Body, step: Step) -> Iterator[Chunk]:
-    """The events of a streamed answer, as (name, data)."""
+    """Yield the events of a streamed response, as (name, data)."""
     answer = {"id": _id("resp"), "object": "response", "created_at": int(time.time()), "model": body.get("model")}
     output = items(body, step)
     events: list[Chunk] = [
@@ -115,7 +115,7 @@ def _message(text: str) -> Body:
 
 
 def _answers(items: list[Body]) -> int:
-    """How many answers these items hold: runs of what the model wrote."""
+    """Count the responses among these items: uninterrupted sequences of items written by the model."""
     mine = [
         item.get("role") == "assistant" or item.get("type") == "reasoning" or str(item.get("type")).endswith("_call")
         for item in items

@@ -1,18 +1,18 @@
-"""Scripts for the model server: a conversation's own prompt says what the model answers.
+"""Scripts for the model server, written in the prompt of a conversation.
 
-Directives stand in double square brackets; each is one answer of the model:
+Directives are in double square brackets, and each is one response of the model:
 
     [[bash: CMD]]             call the program's shell tool
     [[tool: NAME {json}]]     call a tool, for Codex `SERVER/NAME` with its namespace; ((..)) in the JSON becomes [[..]]
     [[say: TEXT]]             say something and end the turn
     [[error: STATUS]]         answer every attempt with an HTTP error
     [[flaky: N STATUS]]       answer the first N attempts with an HTTP error, then say RECOVERED
-    [[limit: EPOCH]]          the account's allowance is used up until then
+    [[limit: EPOCH]]          report that the account has reached its usage limit until then
     [[drop]]                  break the connection in the middle of a stream
-    [[hang: SECONDS]]         begin to stream, fall silent, then say HUNG
+    [[hang: SECONDS]]         begin to stream, send nothing for a while, then say HUNG
 
-and these change the next answer: `[[sleep: SECONDS]]` before it, `[[slow: SECONDS]]` over its streaming,
-`[[think: TEXT]]` a thought and `[[text: TEXT]]` a text in front of it.
+and these change the next response: `[[sleep: SECONDS]]` delays it, `[[slow: SECONDS]]` extends its streaming,
+`[[think: TEXT]]` puts a thought and `[[text: TEXT]]` a text before it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DIRECTIVE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One answer of the model; `sleep` and `slow` are seconds."""
+    """A response of the model. `sleep` and `slow` are in seconds."""
 
     kind: str = "say"
     argument: str = "DONE"
@@ -51,12 +51,12 @@ class Step:
 
 
 def is_script(text: str) -> bool:
-    """Whether a text has directives."""
+    """Return whether a text has directives."""
     return _DIRECTIVE.search(text) is not None
 
 
 def parse(text: str) -> list[Step]:
-    """The answers that a text asks for, in order."""
+    """Parse the directives of a text into the responses, in order."""
     steps, coming = [], Step()
     for kind, argument in _DIRECTIVE.findall(text):
         argument = argument.strip()
@@ -73,12 +73,12 @@ def parse(text: str) -> list[Step]:
 
 
 def step_at(text: str, index: int) -> Step:
-    """The answer number `index` (from 0) of a script; "DONE" where it is over."""
+    """Return response `index` (from 0) of a script, or one that says "DONE" after its end."""
     steps = parse(text if is_script(text) else DEFAULT)
     return steps[index] if index < len(steps) else Step()
 
 
 def pieces(text: str) -> list[str]:
-    """A text in the pieces in which it is streamed, at most 40."""
+    """Split a text into the pieces in which it is streamed, at most 40."""
     size = max(6, -(-len(text) // 40))
     return [text[start : start + size] for start in range(0, len(text), size)] or [""]

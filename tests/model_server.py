@@ -1,7 +1,7 @@
-"""A model service on the loopback interface, for real agents without an account.
+"""A model service on the loopback interface, for real agent programs without an account.
 
-It speaks Anthropic's Messages and OpenAI's Responses API and keeps no conversation: what it answers stands in the
-prompt itself, see `tests.model_script`. By hand: `python -m tests.model_server --port 8901`.
+It implements Anthropic's Messages and OpenAI's Responses API without state: the prompt itself contains the responses,
+see `tests.model_script`. To run it by hand: `python -m tests.model_server --port 8901`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came; `step` is the kind of answer it got."""
+    """A received request. `step` is the kind of its response."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class Request:
 
 @dataclass(slots=True)
 class ModelServer:
-    """A running server: its address and what was asked of it so far."""
+    """A running server with its URL and the requests received so far."""
 
     url: str
     requests: list[Request] = field(default_factory=list)
@@ -45,7 +45,7 @@ class ModelServer:
 
 @contextmanager
 def start(port: int = 0) -> Iterator[ModelServer]:
-    """Serve until the end of the `with` block; answers that sleep or hang end with it."""
+    """Serve until the end of the `with` block, which also ends responses that sleep or hang."""
     http = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     http.daemon_threads = True
     server = ModelServer(f"http://127.0.0.1:{http.server_address[1]}")
@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
     model: ModelServer
 
     def log_message(self, format: str, *args: object) -> None:
-        """Requests are kept, not printed."""
+        """Print nothing, since the requests are recorded."""
 
     def do_HEAD(self) -> None:
         self._send({})
@@ -107,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(dialect.whole(body, step))
 
     def _error_status(self, step: Step) -> int:
-        """The HTTP error that this attempt gets, else 0."""
+        """Return the HTTP error status of this attempt, or 0."""
         if step.kind == "error":
             return int(step.argument)
         if step.kind != "flaky":

@@ -1,7 +1,7 @@
-"""Ports for servers that are told their port before they open it.
+"""Free ports for servers that are configured with a port before they open it.
 
-They lie below those that the kernel gives to clients (/proc/sys/net/ipv4/ip_local_port_range), any of which may be taken
-between the look and the use, and each process of the tests begins in another place.
+The ports are below the kernel's ephemeral range (/proc/sys/net/ipv4/ip_local_port_range), in which any port may be taken
+by a client between the check and the use. Each test process starts at a different port.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _numbers = count(os.getpid() * 97)
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on, and that is given to no other test."""
+    """Return a loopback port that nobody listens on and that no other test gets."""
     while True:
         port = FIRST + next(_numbers) % (LAST - FIRST)
         with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: a cluster on a private socket, started once a session, a database a test.
+"""PostgreSQL for the tests: a cluster on a private socket, started once per session, with a database for each test.
 
 `MC_TEST_DATABASE_URL` names a server to use instead. Where no server can be started the tests that need one are
 skipped with the reason, which is a failure in CI (`tests/skipping.py`).
@@ -36,13 +36,13 @@ OTHERS = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 SCHEMA = """SELECT c.relname, c.relkind, c.relhastriggers, a.attname, a.atttypid::regtype::text, a.attnotnull
     FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
     WHERE c.relnamespace = 'public'::regnamespace ORDER BY c.relname, a.attnum"""
-"""Every table, index, sequence and column."""
+"""Query of every table, index, sequence and column, to detect changes of the schema."""
 _spare: list[str] = []
-"""Databases as new: a copy of the template takes most of a second."""
+"""Databases that were reset for reuse, since copying the template takes most of a second."""
 
 
 def programs() -> Path | None:
-    """The folder of Debian's newest PostgreSQL server programs."""
+    """Return the folder of the newest PostgreSQL server programs in Debian's layout."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("initdb")
     return found[-1].parent if found else Path(on_path).parent if on_path else None
@@ -50,7 +50,7 @@ def programs() -> Path | None:
 
 @functools.cache
 def server() -> str | None:
-    """A URL with a `{}` for the database's name; None when there is no server."""
+    """Start or find the server, and return its URL with a `{}` for the database name, or None without a server."""
     given = os.environ.get("MC_TEST_DATABASE_URL")
     if given:
         return given.rsplit("/", 1)[0] + "/{}"
@@ -71,7 +71,10 @@ def server() -> str | None:
 
 
 def _runner(data: Path) -> str | None:
-    """The server refuses to run as root, so root hands it to an unprivileged user."""
+    """Give `data` to an unprivileged user and return its name, since the server refuses to run as root.
+
+    Returns None if the current user is not root.
+    """
     if os.geteuid() != 0:
         return None
     user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
@@ -90,7 +93,10 @@ def _stop(user: str | None, folder: Path, data: Path) -> None:
 
 @functools.cache
 def _template(pattern: str) -> str:
-    """The name of a migrated, seeded database; its schema `seed` keeps the rows that each test begins with."""
+    """Create the migrated, seeded template database and return its name.
+
+    Its schema `seed` has a copy of the rows that each test starts with.
+    """
     home = Path(tempfile.mkdtemp(prefix="mcpg-home-"))
     name = f"{TEMPLATE}_{os.getpid()}"
     _admin(pattern, f'CREATE DATABASE "{name}"')
@@ -124,7 +130,10 @@ def _tables(connection: psycopg.Connection[tuple[Any, ...]]) -> list[str]:
 
 
 def _reset(pattern: str, name: str) -> bool:
-    """Put the rows and numbers of the template back, which takes a tenth of a new copy; False where the schema was changed."""
+    """Restore the rows and sequences of the template, which takes a tenth of the time of a new copy.
+
+    Returns False if the schema was changed.
+    """
     with _connected(pattern, name) as connection, _connected(pattern, _template(pattern)) as template:
         connection.execute(OTHERS)
         if connection.execute(SCHEMA).fetchall() != template.execute(SCHEMA).fetchall():
@@ -140,7 +149,7 @@ def _reset(pattern: str, name: str) -> bool:
 
 @contextmanager
 def fresh_database() -> Iterator[str]:
-    """The URL of a migrated, seeded database, which the next test gets anew."""
+    """Provide the URL of a migrated, seeded database, which is reset for the next test."""
     pattern = server()
     if pattern is None:
         pytest.skip("PostgreSQL: no server programs (Debian: apt install postgresql)")

@@ -1,4 +1,4 @@
-"""A pytest plugin: where CI is set, a skipped test fails the run. The summary lists what was skipped and why."""
+"""A pytest plugin that fails the run for a skipped test if CI is set, and lists skipped tests with their reasons."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A pytest plugin: count the CPU and wall seconds of each test with its processes, and print the dearest at the end.
+"""A pytest plugin that measures the CPU and wall time of each test with its processes, and prints the slowest tests.
 
-`bin/test --slowest` loads it. CPU is user and system time of this process, of its reaped children, of its living
-descendants, and of daemons that descendants left behind (tmux, PostgreSQL), which have a mark in their environment or the
-folder for temporary files of this process in it or in their arguments.
-A daemon that starts and ends within one phase of a test is not counted. All figures are kept in pytest's cache as `timing/tests`.
+`bin/test --slowest` loads it. CPU time is user and system time of this process, of its reaped children, of its live
+descendants, and of daemons that descendants left behind (tmux, PostgreSQL), which have a marker in their environment, or
+this process's temporary folder in their environment or arguments.
+A daemon that starts and ends within one phase of a test is not counted. The times are in pytest's cache as `timing/tests`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Process:
     parent: int
     started: int
     cpu: float
-    """Seconds, with those of its reaped children."""
+    """CPU seconds, including those of its reaped children."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Cost:
 
 
 def read_process(pid: int) -> Process | None:
-    """Read one line of `/proc`; None where the process has ended."""
+    """Read the statistics of a process from `/proc`, or return None if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -57,7 +57,7 @@ def list_processes() -> dict[int, Process]:
 
 
 def sum_tree(root: int, children: dict[int, list[Process]]) -> tuple[float, set[int]]:
-    """Return the CPU seconds of all descendants, and their numbers."""
+    """Return the CPU seconds of all descendants, and their process ids."""
     cpu, members, queue = 0.0, {root}, [root]
     while queue:
         for child in children[queue.pop()]:
@@ -68,7 +68,7 @@ def sum_tree(root: int, children: dict[int, list[Process]]) -> tuple[float, set[
 
 
 class Meter:
-    """The CPU seconds that this process and everything started by it have used so far."""
+    """Meter of the CPU seconds used by this process and everything started by it."""
 
     def __init__(self, folder: Path) -> None:
         self._marks = (f"{MARK}={os.getpid()}\0".encode(), str(folder).encode())
@@ -115,7 +115,7 @@ def _read_words(pid: int) -> bytes:
 
 
 class Timing:
-    """Add the CPU to each report, and gather it where reports arrive: in xdist's controller or the one process."""
+    """Plugin that adds the CPU time to each report, and collects it where reports arrive (in xdist's controller)."""
 
     def __init__(self, folder: Path) -> None:
         self._meter = Meter(folder)

@@ -1,4 +1,4 @@
-"""Waiting for a condition instead of for a time."""
+"""Waiting for a condition instead of a fixed time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 def wait_until(predicate: Callable[[], Value], timeout: float = 30.0, what: str = "the condition") -> Value:
-    """Poll `predicate` until its answer is true and return that; AssertionError after `timeout` seconds."""
+    """Poll `predicate` until its result is true and return it. Raises AssertionError after `timeout` seconds."""
     pause = threading.Event()
     deadline = time.monotonic() + timeout
     while not (value := predicate()):

@@ -1,4 +1,4 @@
-"""The real application behind a real server, looked at with a real Chromium that is logged in."""
+"""Fixtures of the browser tests: the real application on a real server, and a logged-in Chromium."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ QUIET = [
     "--no-first-run",
     "--host-resolver-rules=MAP board.test 127.0.0.1",
 ]
-"""And a name that is not the loopback's, as a board in a private network has."""
+"""Chromium options without background traffic, and with a host name other than the loopback's, as in a private network."""
 
 expect.set_options(timeout=15_000)
-"""Milliseconds, as a loaded machine needs them."""
+"""Milliseconds, long enough for a loaded machine."""
 
 
 def log_in(store: Engine, token: str, settings: Settings, base: str) -> Any:
-    """Log in with a token; the cookie."""
+    """Log in with a token, and return the cookie."""
     with writing(store) as session:
         secret = tokens.log_in_by_token(session, token, "browser", 1)
     return {"name": auth.get_cookie_name(settings), "value": secret, "url": base}
@@ -68,7 +68,7 @@ def log_in(store: Engine, token: str, settings: Settings, base: str) -> Any:
 
 @dataclass
 class House:
-    """A served instance, and ways to let things happen in it."""
+    """A served instance, with methods that change its data."""
 
     app: Flask
     base: str
@@ -81,25 +81,25 @@ class House:
         return instance.engine
 
     def cookie(self, token: str | None = None) -> Any:
-        """What a browser holds that has logged in with the token."""
+        """Return the cookie of a browser that has logged in with the token."""
         settings: Settings = self.app.extensions["mission_control"].settings
         return log_in(self.store, token or self.token, settings, self.base)
 
     def person(self, name: str) -> Any:
-        """What the browser of somebody else holds, who may do the same."""
+        """Return the cookie of another person with the same rights."""
         with writing(self.store) as session:
             token = tokens.issue_token(session, tokens.NewToken(name=name, scope=Scope.OPERATOR), OPERATOR)[1]
         return self.cookie(token)
 
     def edit(self, identifier: str, **fields: Any) -> None:
-        """Somebody else edits a ticket."""
+        """Edit a ticket as another person."""
         with writing(self.store) as session:
             ticket = get_ticket(session, identifier)
             body = EditTicket.model_validate({"version": ticket.version, **fields})
             editing.edit_ticket(session, ticket, body, Actor.human("bob"))
 
     def shown(self, identifier: str) -> dict[str, Any]:
-        """A ticket as programs see it."""
+        """Return the JSON of a ticket."""
         with reading(self.store) as session:
             return build_ticket_json(session, [get_ticket(session, identifier)])[0]
 
@@ -117,7 +117,7 @@ class House:
             return claims.claim_ticket(session, get_ticket(session, identifier).id, "here").run.id
 
     def put(self, identifier: str, verdict: str) -> None:
-        """Let a run report this verdict: `question` or `review`."""
+        """Make a run report this verdict: `question` or `review`."""
         run = self.claim(identifier)
         with writing(self.store) as session:
             report = reports.RunReport.model_validate({"verdict": verdict, "summary": "Well?"})
@@ -128,7 +128,7 @@ class House:
             heartbeat.record_heartbeat(session, run_id, heartbeat.RunHeartbeat.model_validate({"state": state}))
 
     def trouble(self) -> None:
-        """An incident, a task that failed, and a sign of life."""
+        """Create an incident, a failed task, and a heartbeat."""
         with writing(self.store) as session:
             incidents.raise_incident(session, "tmux", "tmux does not answer", "It was asked three times.")
             tasks.record_run(
@@ -137,7 +137,7 @@ class House:
             tasks.record_heartbeat(session, "scheduler", "ok", "{}")
 
     def change(self, run_id: int, folder: Path) -> None:
-        """The run commits on a branch of its own: one line changed, one file added."""
+        """Commit as the run on its own branch: one line changed, one file added."""
         repo = create_repository(folder, greet="echo Hello\n")
         base = git(repo, "rev-parse", "HEAD")
         git(repo, "switch", "--quiet", "--create", "mc/greet")
@@ -145,13 +145,13 @@ class House:
         self.worked_in(run_id, repo, base)
 
     def worked_in(self, run_id: int, repo: Path, base: str) -> None:
-        """The run has committed to the branch `mc/greet`, from this commit on."""
+        """Record that the run has committed to the branch `mc/greet`, based on this commit."""
         place = {"repository": str(repo), "branch": "mc/greet", "base_sha": base, "host": socket.gethostname()}
         with writing(self.store) as session:
             session.execute(update(Run).where(Run.id == run_id).values(**place))
 
     def hand_in(self, folder: Path, landing: str = "merge") -> str:
-        """A ticket in review, with a commit on a branch of its own, in a project of this policy."""
+        """Create a ticket in review, with a commit on its own branch, in a project with this landing policy."""
         repo = set_identity(create_repository(folder, greet="echo Hello\n"))
         with writing(self.store) as session:
             body = NewProject(slug=folder.name, name="Web", folder=str(repo), landing=Landing(landing))
@@ -170,7 +170,7 @@ class House:
         return ticket
 
     def fail_landing(self, ticket: str) -> None:
-        """Its approval could not be carried out."""
+        """Approve a ticket and make its landing fail."""
         with writing(self.store) as session:
             approved = transitions.transition(session, get_ticket(session, ticket).id, "approve", OPERATOR)
             plan = landing.get_plan(approved)
@@ -180,7 +180,7 @@ class House:
             )
 
     def furnish(self, identifier: str) -> None:
-        """A picture, a text and a file of another kind, one of them evidence; a relationship; links of every kind."""
+        """Add an image, a text and another file, one of them as evidence, a relationship, and links of every kind."""
         folder = self.app.extensions["mission_control"].settings.attachments_dir
         for name, content, summary in (
             ("board.png", PICTURE.read_bytes(), "The board as it looks now"),
@@ -200,7 +200,7 @@ class House:
                 links.add_context(session, ticket.id, link, OPERATOR)
 
     def tell(self, run_id: int, event_type: str, /, **payload: Any) -> None:
-        """One event of a run, as its wrapper would send it."""
+        """Post an event of a run like its wrapper."""
         self.numbers[run_id] = self.numbers.get(run_id, 0) + 1
         event = {"run_seq": self.numbers[run_id], "ts": datetime.now(UTC), "event_type": event_type, "payload": payload}
         with writing(self.store) as session:
@@ -219,13 +219,13 @@ STREAM_SETTINGS = {"sse_heartbeat_seconds": 2, "sse_max_total_clients": 40, "thr
 
 @dataclass(frozen=True)
 class AppServer:
-    """An application that is built once and served to all tests, each with a home and a store of its own."""
+    """An application that is built once and served to all tests, each with its own home and database."""
 
     app: Flask
     base: str
 
     def bind(self, home: Path, url: str) -> auth.Instance:
-        """Answer from this home and store from now on."""
+        """Serve this home and database from now on."""
         settings = Settings(home=home, database_url=url, **STREAM_SETTINGS)
         settings.ensure_home()
         instance = auth.Instance(settings, open_engine(url), auth.ensure_key(settings))
@@ -233,7 +233,7 @@ class AppServer:
         return instance
 
     def release(self, instance: auth.Instance) -> None:
-        """End what the process keeps for a store: its streams, its sockets and its connections."""
+        """Close the streams, WebSockets and database connections of an instance."""
         streams = self.app.extensions.pop("streams", None)
         if streams is not None:
             streams.tailer.stop()
@@ -254,7 +254,7 @@ def app_server(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iter
 
 
 class QuietHandler(WSGIRequestHandler):
-    """A request handler without an access log, which nobody reads here."""
+    """A request handler without an access log."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Write nothing."""
@@ -285,11 +285,11 @@ def chromium() -> Iterator[Browser]:
 Opened = Callable[..., BrowserContext]
 
 PROVOKED = ("net::ERR_", "status of 4", "status of 5", "WebSocket connection to")
-"""What the browser itself says of a server that refuses or is away; a test that provokes it looks at what people are told."""
+"""Console messages of the browser about failed requests, ignored since tests that provoke them check the page's message."""
 
 
 def note_complaints(context: BrowserContext, complaints: list[str]) -> None:
-    """Note each error of a script, and each that the console shows: broken content policies are among them."""
+    """Record script errors and console errors, which include violations of the content security policy."""
 
     def hear(said: ConsoleMessage) -> None:
         if said.type == "error" and not any(words in said.text for words in PROVOKED):
@@ -301,9 +301,9 @@ def note_complaints(context: BrowserContext, complaints: list[str]) -> None:
 
 @pytest.fixture
 def opened(chromium: Browser, house: House) -> Iterator[Opened]:
-    """`opened(**options)` is a fresh browser profile that is logged in; an error in its console fails the test.
+    """Factory of new, logged-in browser profiles (`opened(**options)`). An error in the console fails the test.
 
-    It is without the service worker, which is a matter of tests of its own.
+    Service workers are blocked, since other tests cover them.
     """
     contexts: list[BrowserContext] = []
     errors: list[str] = []
@@ -325,7 +325,7 @@ FORGET = "localStorage.clear(), sessionStorage.clear()"
 
 
 class TabPool:
-    """Tabs by the options of their profile, kept open from test to test: a new one costs three times a page load."""
+    """Pool of tabs by the options of their profile, reused by tests, since a new one takes as long as three page loads."""
 
     def __init__(self, browser: Browser, base: str) -> None:
         self._browser = browser
@@ -335,7 +335,7 @@ class TabPool:
         self.complaints: list[str] = []
 
     def lend(self, cookie: Any, **options: Any) -> Page:
-        """A tab that is logged in by this cookie and remembers nothing else."""
+        """Return a tab that is logged in with this cookie, without other state."""
         key = repr(sorted(options.items()))
         idle = self._idle.setdefault(key, [])
         page = idle.pop() if idle else self._open(options)
@@ -349,7 +349,7 @@ class TabPool:
         return context.new_page()
 
     def take_back(self, is_reusable: bool) -> None:
-        """Empty each tab that was lent for the next test, or close it where the test has failed."""
+        """Reset each lent tab for the next test, or close it if the test has failed."""
         for key, page in self._lent:
             if is_reusable and not page.is_closed():
                 self._empty(page)
@@ -380,9 +380,9 @@ Tab = Callable[..., Page]
 
 @pytest.fixture
 def tab(tab_pool: TabPool, house: House) -> Iterator[Tab]:
-    """`tab(**options)` is an empty tab of a profile with these options, logged in; an error in its console fails the test.
+    """Factory of empty, logged-in tabs (`tab(**options)`). An error in the console fails the test.
 
-    Tabs are used again, so a test that gives a page a clock, an init script or a listener takes `opened` instead.
+    Tabs are reused, so a test that adds a clock, an init script or a listener to a page uses `opened` instead.
     """
     yield lambda **options: tab_pool.lend(house.cookie(), **options)
     complaints, tab_pool.complaints[:] = tab_pool.complaints[:], []
@@ -395,19 +395,19 @@ DESK = {"viewport": {"width": 1440, "height": 900}}
 
 @pytest.fixture
 def page(tab: Tab) -> Page:
-    """One tab on a desk."""
+    """A tab of desktop size."""
     return tab(**DESK)
 
 
 @pytest.fixture
 def board(stage: Staged) -> Stage:
-    """The board as it is deployed, which can be killed and started again."""
+    """Board served as deployed, which can be killed and restarted."""
     return stage(WS_MAX_CLIENTS=8)
 
 
 @contextmanager
 def logged_in(chromium: Browser, board: Stage, name: str, **options: Any) -> Iterator[BrowserContext]:
-    """A browser profile in which somebody is logged in; an error in its console fails the test."""
+    """Open a browser profile in which a person is logged in. An error in the console fails the test."""
     errors: list[str] = []
     base = {"base_url": f"http://127.0.0.1:{board.port}", "service_workers": "block"}
     with chromium.new_context(**(base | options)) as context:
@@ -422,7 +422,7 @@ Visit = Callable[..., Page]
 
 @pytest.fixture
 def visit(chromium: Browser, board: Stage) -> Iterator[Visit]:
-    """`visit(name, path, **options)` is a tab of somebody who is logged in; an error in its console fails the test."""
+    """Factory of tabs of a logged-in person (`visit(name, path, **options)`). An error in the console fails the test."""
     with ExitStack() as stack:
 
         def open_one(name: str, path: str, **options: Any) -> Page:

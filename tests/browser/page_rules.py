@@ -1,4 +1,4 @@
-"""Rules that every page keeps, each measured on one loaded page at all sizes and in all themes that matter to it."""
+"""Rules for every page, each checked on one loaded page at all sizes and in all themes that matter for the rule."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CUT_OFF = (Path(__file__).parent / "cut_off.js").read_text("utf-8").split("\n", 
 
 STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 COLOR_RULES = ["color-contrast", "link-in-text-block"]
-"""The rules of axe whose outcome depends on the theme: all others are measured in one of the two."""
+"""Rules of axe whose result depends on the theme. All others are checked in one theme."""
 
 PHONE = (360, 2400)
-"""So tall that no control happens to stand half under a bar that floats."""
+"""Viewport of a phone, so tall that no control is covered by a fixed bar by chance."""
 DESK = (1440, 900)
 HTML = "document.documentElement"
 
@@ -40,7 +40,7 @@ Theme = Literal["dark", "light"]
 
 @dataclass(frozen=True)
 class ReaderSetting:
-    """How somebody has set a browser up for reading."""
+    """Browser settings of a user for reading, such as zoom or colors."""
 
     size: tuple[int, int]
     letters: str = ""
@@ -57,7 +57,7 @@ READER_SETTINGS = {
 
 
 def open_page(page: Page, path: str) -> None:
-    """Load a page on a phone, where scripts find what is too wide, and wait until it is live."""
+    """Load a page at phone size, where scripts detect content that is too wide, and wait until it is live."""
     resize(page, PHONE)
     page.goto(path)
     page.wait_for_selector("html[data-js]")
@@ -71,7 +71,7 @@ def resize(page: Page, size: tuple[int, int]) -> None:
 
 
 def find_violations(page: Page, rules: list[str] = STANDARDS, kind: str = "tag") -> list[str]:
-    """Let axe look at the page as it is shown now."""
+    """Check the page with axe as it is displayed now, and list the violations."""
     if not page.evaluate("'axe' in self"):
         page.evaluate(AXE)
     found: list[str] = page.evaluate(VIOLATIONS, {"runOnly": {"type": kind, "values": rules}})
@@ -79,7 +79,7 @@ def find_violations(page: Page, rules: list[str] = STANDARDS, kind: str = "tag")
 
 
 def find_violations_in_both_themes(page: Page, theme: Theme) -> Iterator[str]:
-    """Measure all rules in this theme, and those that look at colours in the other one too."""
+    """Check all rules in this theme, and those about colors in the other theme too."""
     other: Theme = "light" if theme == "dark" else "dark"
     for scheme, rules, kind in ((theme, STANDARDS, "tag"), (other, COLOR_RULES, "rule")):
         page.emulate_media(color_scheme=scheme)
@@ -87,7 +87,7 @@ def find_violations_in_both_themes(page: Page, theme: Theme) -> Iterator[str]:
 
 
 def check_accessibility(page: Page) -> Iterator[str]:
-    """Measure an open page on a phone and on a desk, in both themes."""
+    """Check an open page at phone and desktop size, in both themes."""
     looks: list[tuple[tuple[int, int], Theme]] = [(PHONE, "dark"), (DESK, "light")]
     for (width, height), theme in looks:
         resize(page, (width, height))
@@ -99,7 +99,7 @@ def check_accessibility(page: Page) -> Iterator[str]:
 
 
 def check_reading(page: Page) -> Iterator[str]:
-    """Measure an open page as its readers set it: magnified, in large letters, in their own colours, without motion."""
+    """Check an open page with settings of users: zoom, large text, forced colors, reduced motion."""
     yield from (f"{name} moves" for name in page.evaluate(MOVING))
     for name, setting in READER_SETTINGS.items():
         apply(page, setting)

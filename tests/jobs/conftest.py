@@ -1,4 +1,4 @@
-"""An installation for each test of the doors."""
+"""Fixtures with an installation for each test of the jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .installation import Installation
 
 @pytest.fixture
 def installation(template: Path, tmp_path: Path) -> Iterator[Installation]:
-    """A closed house: its board is opened by those tests that need one."""
+    """Installation without a running board, which tests that need one start."""
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed")
     installation = Installation(template, tmp_path / "home")
@@ -23,6 +23,6 @@ def installation(template: Path, tmp_path: Path) -> Iterator[Installation]:
 
 @pytest.fixture
 def served_installation(installation: Installation) -> Installation:
-    """A house whose board is served."""
+    """Installation whose board is served."""
     installation.open_board()
     return installation

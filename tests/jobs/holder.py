@@ -1,4 +1,4 @@
-"""Holds the single-flight lock of a home until it is killed."""
+"""Program that holds the single-flight lock of a home until it is killed."""
 
 from __future__ import annotations
 

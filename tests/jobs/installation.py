@@ -1,4 +1,4 @@
-"""A whole installation for one test: home, store, tmux server, git project, and the real board on a port of its own."""
+"""A complete installation for a test: home, database, tmux server, git project, and the real board on its own port."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Installation:
-    """`close` ends everything that was started in it."""
+    """A complete installation. `close` ends everything that was started in it."""
 
     def __init__(self, template: Path, home: Path, *, extra: Mapping[str, str] | None = None, **settings: Any) -> None:
         environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **(extra or {})}
@@ -72,13 +72,13 @@ class Installation:
             self._server = None
 
     def start_board_process(self) -> subprocess.Popen[bytes]:
-        """Serve it from a process that can be killed; returns once it answers."""
+        """Serve the board from a process that can be killed, and return once it responds."""
         child = self.start_program("-m", "tests.jobs.served_board")
         wait_until(self._answers, timeout=60, what="the board")
         return child
 
     def start_program(self, *argv: str) -> subprocess.Popen[bytes]:
-        """Start a program of the project in this home; its output is kept in pipes."""
+        """Start a program of the project in this home, with its output in pipes."""
         child = subprocess.Popen(
             [sys.executable, *argv],
             cwd=ROOT,
@@ -116,7 +116,7 @@ class Installation:
     # Tickets
 
     def project(self, check: list[str] | None = None, slug: str = "web", **facts: Any) -> Path:
-        """A real repository as a project."""
+        """Create a project with a real repository."""
         folder = set_identity(create_repository(self.settings.home / f"repository-{slug}"))
         body = {"slug": slug, "name": slug, "folder": str(folder), "check_command": check, **facts}
         with writing(self.engine) as session:
@@ -124,7 +124,7 @@ class Installation:
         return folder
 
     def ticket(self, script: str = "", **facts: Any) -> int:
-        """A ticket for the script agent; `script` becomes its one step."""
+        """Create a ticket for the script agent, with `script` as its only step."""
         description = f"```sh\n{script}\n```\n" if script else "Nothing to run."
         values = {"title": "Write a line", "assigned_to": "script", "description": description, **facts}
         with writing(self.engine) as session:
@@ -158,7 +158,7 @@ class Installation:
         return dispatch_pass.make_pass(self.context, **options)
 
     def until(self, ticket_id: int, *statuses: TicketStatus, passing: bool = False, timeout: float = 90) -> Ticket:
-        """Wait for a status, with passes in between if asked for."""
+        """Wait for a status, with dispatch passes in between if `passing`."""
 
         def arrived() -> Ticket | None:
             if passing:
@@ -171,7 +171,7 @@ class Installation:
         return ticket
 
     def wait_until_running(self, ticket_id: int) -> Run:
-        """Wait for the ticket's newest run to have beaten and told an event."""
+        """Wait until the ticket's newest run has sent a heartbeat and an event."""
 
         def find_reporting_run() -> Run | None:
             run = self.runs(ticket_id)[-1]

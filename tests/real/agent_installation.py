@@ -1,4 +1,4 @@
-"""A house whose agents are the real Claude Code and Codex; only the model behind them is scripted."""
+"""An installation whose agents are the real Claude Code and Codex with a scripted model."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ KEYS = {
     "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-canary-of-a-plan-0123456789",
     "LOOPBACK_API_KEY": "sk-canary-of-codex-0123456789",
 }
-"""What the programs authenticate with."""
+"""API keys of the programs."""
 CLAUDE_SETTINGS = ("ANTHROPIC_BASE_URL", "CLAUDE_CODE_MAX_RETRIES", "IS_SANDBOX")
 MODELS = {"claude": "claude-sonnet-4-5", "codex": "gpt-5.1-codex"}
 CHECK = ["grep", "--quiet", "hello", "line.txt"]
 COMMIT_STEP = "[[bash: echo hello > line.txt && git add line.txt && git commit --quiet -m 'Add a line']]"
-"""What passes the project's check."""
+"""Step whose commit passes the project's check."""
 TOKENS_IN, TOKENS_OUT = 100, 20
-"""What the model server counts for each of its answers."""
+"""Tokens that the model server reports for each response."""
 TIMEOUT_SECONDS = 60
 SILENCE_SECONDS = 8
-"""Seconds that a program may go on trying to reach a service which is not there."""
+"""Seconds for which a program may retry to reach a missing service."""
 ENDED_STATES = (TicketStatus.DONE, TicketStatus.CANCELLED)
 
 
 class AgentInstallation(Installation):
-    """One board and one project, and a member of the team for each way to run a program, called after it."""
+    """A board with one project, and a member of the team for each way to run a program, named after it."""
 
     def __init__(self, template: Path, home: Path, model: ModelServer) -> None:
         extra = {"ANTHROPIC_BASE_URL": model.url, "CLAUDE_CODE_MAX_RETRIES": "1", "IS_SANDBOX": "1", **KEYS}
@@ -77,7 +77,7 @@ class AgentInstallation(Installation):
     def _hire(
         self, name: str, program: str, *, address: str = "", key: str = "", permissions: str = "accept_edits"
     ) -> None:
-        """A member of the team with a profile of the same name, which leads the program to the model server."""
+        """Add a member of the team, with a profile of the same name that connects the program to the model server."""
         if program == "codex":
             argv, allowed = _build_provider_arguments(address or self.model.url), ["LOOPBACK_API_KEY"]
         else:
@@ -93,18 +93,18 @@ class AgentInstallation(Installation):
     # Work
 
     def give(self, agent: str, script: str, **facts: Any) -> int:
-        """A ticket of the project for a member of the team; `script` is what the model will answer."""
+        """Create a ticket of the project for a member of the team, with `script` for the model's responses."""
         values = {"project": "web", "title": "Add a line", "assigned_to": agent, "description": script, **facts}
         return self.ticket(**values)
 
     def start(self, agent: str, script: str, **facts: Any) -> int:
-        """A ticket that a run has been started for."""
+        """Create a ticket and start a run for it."""
         ticket_id = self.give(agent, script, **facts)
         self.dispatch(ticket_id)
         return ticket_id
 
     def dispatch(self, ticket_id: int) -> Run:
-        """Make passes until one starts the ticket's next run: at most what is left of its last run may keep it waiting."""
+        """Make dispatch passes until one starts the ticket's next run, which may wait for the end of the last one."""
         self.skip_delays(ticket_id)
 
         def is_started() -> bool:
@@ -118,7 +118,7 @@ class AgentInstallation(Installation):
         return self.runs(ticket_id)[-1]
 
     def skip_delays(self, ticket_id: int) -> None:
-        """Turn the clock on: nothing has to be waited for any more."""
+        """Skip all delays, such as retry backoff, as if their time were over."""
         with writing(self.engine) as session:
             mine = Ticket.id == ticket_id
             session.execute(update(Agent).values(cooldown_until=None))
@@ -126,19 +126,19 @@ class AgentInstallation(Installation):
             session.execute(update(Ticket).where(mine, Ticket.wake_at.is_not(None)).values(wake_at=now()))
 
     def gate(self, ticket_id: int) -> Path:
-        """A pipe in the workspace of the ticket's run: who reads it waits until the test writes to it."""
+        """Create a pipe in the workspace of the ticket's run, whose reader waits until the test writes to it."""
         gate = Path(self.runs(ticket_id)[-1].workspace or "") / "gate"
         gate.unlink(missing_ok=True)
         os.mkfifo(gate)
         return gate
 
     def wait_for_run_end(self, ticket_id: int, *statuses: TicketStatus) -> Run:
-        """Wait until the ticket's run has brought it to one of these; its newest run."""
+        """Wait until the ticket's run has brought it to one of these statuses, and return the newest run."""
         self.until(ticket_id, *statuses, timeout=TIMEOUT_SECONDS)
         return self.runs(ticket_id)[-1]
 
     def clear(self) -> None:
-        """End what a test has left open, and forget which failures the model has already shown."""
+        """End the open work of a test, and reset the model server's failures."""
         for ticket in self._open():
             self.move(ticket.id, "cancel")
         for run in self.runs():
@@ -157,7 +157,7 @@ class AgentInstallation(Installation):
     # Talking
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """What the served API answers to the operator."""
+        """Post to the API as the operator, and return the response."""
         request = urllib.request.Request(
             f"{self.settings.api_url}/api/v1{path}",
             data=json.dumps(body).encode(),
@@ -167,7 +167,7 @@ class AgentInstallation(Installation):
             return json.loads(answer.read())
 
     def message(self, ticket_id: int, body: str, mode: str = "queue") -> str:
-        """Send a message to the ticket's agent; its uuid."""
+        """Send a message to the ticket's agent, and return its uuid."""
         message = self.post(f"/tickets/{ticket_id}/messages", {"body": body, "mode": mode})
         return str(message["uuid"])
 
@@ -177,7 +177,7 @@ class AgentInstallation(Installation):
             return list(session.scalars(query))
 
     def wait_for_request(self, ticket_id: int) -> RunRequest:
-        """What the agent waits for, once it does."""
+        """Wait for an open request of the agent, and return it."""
         query = select(RunRequest).where(RunRequest.ticket_id == ticket_id, RunRequest.state == RequestState.PENDING)
 
         def pending() -> RunRequest | None:
@@ -189,7 +189,7 @@ class AgentInstallation(Installation):
         return request
 
     def reply(self, ticket_id: int, **reply: Any) -> None:
-        """A person's answer to a request of the running agent."""
+        """Answer a request of the running agent as a person."""
         with writing(self.engine) as session:
             run_id = requests.answer_request(session, ticket_id, Reply.model_validate(reply), ALICE)
         notify_run(self.settings, run_id)
@@ -197,17 +197,17 @@ class AgentInstallation(Installation):
     # Seeing
 
     def events(self, ticket_id: int, *kinds: str) -> list[TicketEvent]:
-        """The ticket's events in order, of these types or all."""
+        """List the ticket's events in order, of these types or all."""
         query = select(TicketEvent).where(TicketEvent.ticket_id == ticket_id).order_by(TicketEvent.seq)
         with reading(self.engine) as session:
             return list(session.scalars(query.where(TicketEvent.event_type.in_(kinds)) if kinds else query))
 
     def list_payloads(self, ticket_id: int, kind: str) -> list[dict[str, Any]]:
-        """The payloads of the ticket's events of one type, in order."""
+        """List the payloads of the ticket's events of one type, in order."""
         return [event.payload_json for event in self.events(ticket_id, kind)]
 
     def wait_for_event(self, ticket_id: int, kind: str, **fields: object) -> dict[str, Any]:
-        """The payload of the first event of this type with these fields, once it is on the board."""
+        """Wait for the first event of this type with these fields, and return its payload."""
 
         def find_payload() -> dict[str, Any] | None:
             return next(
@@ -227,14 +227,14 @@ class AgentInstallation(Installation):
         return (self.context.run_dir(run.id) / "prompt.md").read_text()
 
     def agent_process(self, run: Run) -> int:
-        """The process of the program itself, below its wrapper."""
+        """Return the process id of the agent program, a child of the wrapper."""
         binary = str(self.settings.model_dump()[f"{run.program}_binary"].resolve())
         carriers = processes.find_by_marker(self.context.marker(run.id))
         return next(carrier.pid for carrier in carriers if str(Path(f"/proc/{carrier.pid}/exe").resolve()) == binary)
 
     @contextmanager
     def watching(self, ticket_id: int) -> Iterator[Client]:
-        """The ticket's event stream as a page gets it."""
+        """Open the ticket's event stream like a page."""
         client = Client(self.settings.port, self.token, f"/api/v1/tickets/{ticket_id}/stream").open()
         try:
             yield client
@@ -243,7 +243,7 @@ class AgentInstallation(Installation):
 
 
 def _build_provider_arguments(url: str) -> list[str]:
-    """Codex's settings for the model server."""
+    """Build Codex's settings for the model server."""
     provider = {"name": "Loopback", "base_url": f"{url}/v1", "env_key": "LOOPBACK_API_KEY", "wire_api": "responses"}
     limits = {"request_max_retries": 0, "stream_max_retries": 1, "supports_websockets": False}
     fields = {f"model_providers.loopback.{key}": value for key, value in (provider | limits).items()}

@@ -1,4 +1,4 @@
-"""An office for each module, and a clean desk for each test."""
+"""Fixtures with an installation for each module, without open work for each test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .agent_installation import AgentInstallation
 
 @pytest.fixture(scope="module")
 def shared_installation(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentInstallation]:
-    """The board, the project and the model server that a module's tests share."""
+    """Installation with board, project and model server that a module's tests share."""
     if shutil.which("tmux") is None:
         pytest.skip("tmux is not installed")
     with model_server.start() as model:
@@ -26,6 +26,6 @@ def shared_installation(template: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def installation(shared_installation: AgentInstallation) -> Iterator[AgentInstallation]:
-    """The office without any open work of other tests."""
+    """Shared installation without open work of other tests."""
     yield shared_installation
     shared_installation.clear()

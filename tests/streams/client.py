@@ -1,4 +1,4 @@
-"""A client of event streams on a plain socket, so that a test can cut it off anywhere or stop reading."""
+"""A client of event streams on a plain socket, so that a test can cut the connection anywhere or stop reading."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One block of the stream; `event` is None for a bare id or comment."""
+    """A block of the stream. `event` is None for an id or a comment alone."""
 
     id: str | None
     event: str | None
@@ -26,7 +26,7 @@ class Message:
 
 @dataclass
 class Client:
-    """An EventSource: it remembers the last id it was given. HTTP/1.0, so that bytes come as they were sent."""
+    """An EventSource, which keeps the last id, over HTTP/1.0, so that bytes arrive as they were sent."""
 
     port: int
     token: str
@@ -42,7 +42,7 @@ class Client:
     _data: bytes = b""
 
     def open(self) -> Client:
-        """Send the request and read the head of the answer; forgets what an earlier connection left half read."""
+        """Send the request and read the response headers, discarding unread data of an earlier connection."""
         connection = socket.socket()
         if self.buffer_bytes:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer_bytes)
@@ -64,20 +64,20 @@ class Client:
             self._socket.close()
 
     def body(self) -> bytes:
-        """All that still comes."""
+        """Read the rest of the response."""
         while self._receive():
             pass
         return self._data
 
     def messages(self) -> Iterator[Message]:
-        """Each block as it comes, until the stream ends; TimeoutError when nothing comes for `timeout` seconds."""
+        """Yield each block until the stream ends. Raises TimeoutError after `timeout` seconds without data."""
         while block := self._until(b"\n\n"):
             message = _parse(block.decode())
             self.last_id = message.id or self.last_id
             yield message
 
     def events(self) -> Iterator[Message]:
-        """The blocks that a page would be told of."""
+        """Yield the blocks that a browser dispatches as events."""
         return (message for message in self.messages() if message.event)
 
     def _until(self, mark: bytes) -> bytes:

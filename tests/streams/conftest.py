@@ -1,4 +1,4 @@
-"""A real gunicorn, configured as deployed, over a store of the test's own."""
+"""Fixtures of a real gunicorn, configured as deployed, on the test's own database."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALICE = Actor.human("alice")
 
 
 class Server:
-    """One worker unless told otherwise, on a free port of the loopback."""
+    """A gunicorn server on a free loopback port, by default with one worker."""
 
     application = "tests.streams.wsgi:preload()"
     sign = "/page"
@@ -80,7 +80,7 @@ class Server:
         return body
 
     def worker(self) -> int:
-        """The process id of the worker that answers."""
+        """Return the process id of the worker that responds."""
         return int(self.get("/page"))
 
     def client(self, path: str = "/api/v1/stream", **given: object) -> Client:
@@ -106,7 +106,7 @@ class Server:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """As a power cut would: master and workers at once."""
+        """Kill master and workers at once, like a power failure."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 

@@ -1,7 +1,7 @@
 """Fifty clients with bad connections: `python -m tests.streams.crowd PORT TOKEN CURSOR SEED`.
 
-Each reads until an event says "end", cuts its connection at random moments and returns with its cursor. Printed is one
-JSON list with what each client saw: the numbers of the events in order, "resync" where it was told to read anew.
+Each reads until an event says "end", cuts its connection at random moments and reconnects with its cursor. The output is
+a JSON list of what each client received: the numbers of the events in order, and "resync" for a resync event.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def watch(client: Client, chance: random.Random, entries: list[int | str]) -> No
 
 
 def read(client: Client, chance: random.Random, entries: list[int | str]) -> None:
-    """Note what comes, until the end of the story or a cut, which throws away what was received but not yet read."""
+    """Record the received events until the last one or a random cut, which discards unread data."""
     try:
         for message in client.messages():
             if message.event:

@@ -1,4 +1,4 @@
-"""The streams behind the real guard and error pages, with one ordinary page beside them, for gunicorn to serve."""
+"""Application for gunicorn with the streams, the real authorization and error pages, and one ordinary page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A served application over a store of the test's own, and callers of every kind."""
+"""Fixtures of the web tests: the application on the test's own database, and clients of every kind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OWN_PAGE = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
 
 @dataclass(frozen=True)
 class Api:
-    """A program with a token."""
+    """An API client with a token."""
 
     client: FlaskClient
     token: str
@@ -63,7 +63,7 @@ def settings(url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def built_app() -> Flask:
-    """The application of this process: its routes and templates are the same for every test."""
+    """Application of this process, built once, since routes and templates are the same for every test."""
     return build_app()
 
 
@@ -109,14 +109,14 @@ def orchestrator(app: Flask, store: Engine) -> Api:
 
 @dataclass(frozen=True)
 class Worker(Api):
-    """The wrapper of a run that holds a ticket."""
+    """The wrapper of a run that has claimed a ticket."""
 
     run: int
     ticket: str
 
 
 def start(app: Flask, store: Engine, **facts: Any) -> Worker:
-    """A ticket that has just been picked up."""
+    """Claim a ticket for a run and return its wrapper."""
     body = NewTicket.model_validate({"title": "Write a line", "assigned_to": "script", **facts})
     with writing(store) as session:
         ticket = transitions.create_ticket(session, body, SYSTEM)
@@ -131,7 +131,7 @@ def worker(app: Flask, store: Engine) -> Worker:
 
 @pytest.fixture
 def browser(app: Flask, store: Engine) -> FlaskClient:
-    """A browser of the operator, logged in by a link, without the pages that `test_auth` proves."""
+    """Browser of the operator, logged in by a link directly, since `test_auth` covers the log-in pages."""
     client = app.test_client()
     with writing(store) as session:
         secret = tokens.log_in_by_link(session, tokens.issue_login_link(session), "a test", 1)
@@ -140,7 +140,7 @@ def browser(app: Flask, store: Engine) -> FlaskClient:
 
 
 def csrf_token(client: FlaskClient) -> str:
-    """The form token of this browser, computed instead of read from a page: `test_origin_matrix` compares the two."""
+    """Compute the CSRF token of this browser instead of reading a page (`test_origin_matrix` compares the two)."""
     name = auth.get_cookie_name(client.application.extensions["mission_control"].settings)
     cookie = client.get_cookie(name)
     headers = {"Cookie": f"{name}={cookie.value}"} if cookie else {}
@@ -150,7 +150,7 @@ def csrf_token(client: FlaskClient) -> str:
 
 
 def form_token(client: FlaskClient, path: str) -> str:
-    """The token that the forms of a page carry."""
+    """Read the CSRF token from the forms of a page."""
     page = client.get(path).get_data(as_text=True)
     return page.split('name="csrf" value="')[1].split('"')[0]
 
@@ -167,14 +167,14 @@ def stage(template: Path, tmp_path: Path) -> Iterator[Staged]:
 
 @pytest.fixture(scope="module")
 def module_stack() -> Iterator[ExitStack]:
-    """Ends what a module shares after its last test."""
+    """Stack of the resources that a module shares, closed after its last test."""
     with ExitStack() as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 def boards() -> list[Stage]:
-    """The served board of a module, once a test has asked for it."""
+    """Served board of a module, empty until a test needs it."""
     return []
 
 
@@ -182,9 +182,9 @@ def boards() -> list[Stage]:
 def board(
     boards: list[Stage], module_stack: ExitStack, template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
-    """A served board that the tests of a module share: each has tickets of its own, and leaves no run and nobody.
+    """Served board that the tests of a module share, each with its own tickets, and without runs or clients left over.
 
-    The module belongs to one `xdist_group`. The board asks every second whether a client is still welcome.
+    The module belongs to one `xdist_group`. The board checks every second whether its clients are still authorized.
     """
     if not boards:
         home = tmp_path_factory.mktemp("board") / "home"

@@ -1,4 +1,4 @@
-"""A board served by real gunicorn, with runs of a talking agent in real tmux, and people at WebSockets."""
+"""A board served by real gunicorn, with runs of a conversational agent in real tmux, and WebSocket clients."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Message = dict[str, Any]
 
 
 class Stage(Server):
-    """The served board; `close` ends everything that was started on it."""
+    """A served board. `close` ends everything that was started on it."""
 
     application = "tests.web.wsgi:preload()"
     sign = "/healthz"
@@ -61,7 +61,7 @@ class Stage(Server):
             return made.id, made.identifier
 
     def talking(self, name: str) -> Run:
-        """Start a run of the talking agent on a ticket, as the dispatcher would, and wait until it listens."""
+        """Start a run of the conversational agent on a ticket like the dispatcher, and wait until it is ready."""
         with writing(self.engine) as session:
             claim = claims.claim_ticket(session, lookup.get_ticket(session, name).id, socket.gethostname())
         run_dir, spec = self.settings.run_path(claim.run.id), self._spec(claim)
@@ -94,7 +94,7 @@ class Stage(Server):
         return spec
 
     def worker_pid(self) -> int:
-        """The process that serves: gunicorn's one worker."""
+        """Return the process id of gunicorn's only worker."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return int(children[0])
 
@@ -111,14 +111,14 @@ class Stage(Server):
             return lookup.get_ticket(session, name).id
 
     def put(self, name: str, verdict: str) -> None:
-        """Let a run report this verdict: `question` or `review`."""
+        """Make a run report this verdict: `question` or `review`."""
         with writing(self.engine) as session:
             claim = claims.claim_ticket(session, lookup.get_ticket(session, name).id, "here")
             report = reports.RunReport.model_validate({"verdict": verdict, "summary": "Well?"})
             reports.apply_report(session, claim.run.id, report, reports.RetryPolicy())
 
     def messages(self, name: str | None = None) -> list[QueuedMessage]:
-        """The messages to the agents of this board, or of one of its tickets."""
+        """List the messages to the agents of this board, or of one of its tickets."""
         query = select(QueuedMessage).order_by(QueuedMessage.id)
         if name is not None:
             query = query.where(QueuedMessage.ticket_id == self.number(name))
@@ -126,7 +126,7 @@ class Stage(Server):
             return list(session.scalars(query))
 
     def page(self, path: str, token: str) -> tuple[str, Message]:
-        """A page as somebody's program gets it, and its headers."""
+        """Fetch a page with a token, and return its text and headers."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
         request.add_header("Authorization", f"Bearer {token}")
         with urllib.request.urlopen(request, timeout=10) as response:
@@ -135,7 +135,7 @@ class Stage(Server):
     # People
 
     def person(self, name: str, scope: Scope = Scope.OPERATOR) -> str:
-        """Somebody's token, which is issued once."""
+        """Return the token of a person, issued at the first call."""
         if (name, scope) not in self._tokens:
             with writing(self.engine) as session:
                 body = tokens.NewToken(name=name, scope=scope)
@@ -148,7 +148,7 @@ class Stage(Server):
         return guest.open()
 
     def cut_off(self) -> None:
-        """Cut the connections of everybody, and serve again if the server was killed: for the next test."""
+        """Cut all connections, and restart a killed server, for the next test."""
         while self.people:
             self.people.pop().cut()
         if self.process.poll() is not None:
@@ -167,14 +167,14 @@ class Stage(Server):
 
 
 class Connection(Protocol):
-    """Somebody's end of a WebSocket."""
+    """The client's end of a WebSocket."""
 
     def cut(self) -> None: ...
 
 
 @contextmanager
 def staged(template: Path, home: Path, **settings: object) -> Iterator[Stage]:
-    """Serve a board from a new home with a copy of this store."""
+    """Serve a board from a new home with a copy of this database."""
     home.mkdir(mode=0o700)
     shutil.copy(template, home / "mc.db")
     stage = Stage(home, **settings)
@@ -185,7 +185,7 @@ def staged(template: Path, home: Path, **settings: object) -> Iterator[Stage]:
 
 
 class Guest:
-    """One page of somebody's: remembers where it was, and can be cut off anywhere."""
+    """A page's connection to a conversation, which keeps its cursor and can be cut at any time."""
 
     def __init__(self, port: int, ticket: str, token: str, after: int = 0) -> None:
         self._url = f"ws://127.0.0.1:{port}/ws/tickets/{ticket}"
@@ -216,11 +216,11 @@ class Guest:
         return self.reply(key)
 
     def reply(self, key: str) -> Message:
-        """What became of something this guest sent."""
+        """Return the server's reply to a message that this client sent."""
         return self.until(lambda message: message.get("id") == key, f"a reply to {key}")
 
     def event(self, event_type: str, **payload: Any) -> Message:
-        """The next event of a type whose payload has these values."""
+        """Wait for the next event of a type whose payload has these values."""
 
         def is_it(message: Message) -> bool:
             event = message.get("event", {})
@@ -230,7 +230,7 @@ class Guest:
         return found
 
     def until(self, wanted: Callable[[Message], bool], what: str, timeout: float = 60) -> Message:
-        """Read until a message is the wanted one; everything read is kept in `heard`."""
+        """Read until a message matches. All received messages are in `heard`."""
         while True:
             try:
                 message = self._read(timeout)
@@ -248,7 +248,7 @@ class Guest:
         return message
 
     def end(self) -> int | None:
-        """Read until the server hangs up; its code."""
+        """Read until the server closes the connection, and return the close code."""
         assert self._line is not None
         with suppress(ConnectionClosed):
             for _ in self._line:
@@ -256,12 +256,12 @@ class Guest:
         return self._line.close_code
 
     def leave(self) -> None:
-        """As a page that is left."""
+        """Close the connection like a page that the user leaves."""
         assert self._line is not None
         self._line.close(1001)
 
     def cut(self) -> None:
-        """As a cable that is pulled."""
+        """Cut the connection without a close frame, like a network failure."""
         if self._line is not None:
             self._line.socket.close()
 

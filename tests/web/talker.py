@@ -1,7 +1,7 @@
-"""An agent's program for tests that talks: it answers each message, and works on until it is told `bye`.
+"""An agent program for tests that answers each message, until the message `bye`.
 
-It speaks the script agent's lines. A message `may I` asks for leave, `pick` asks a question; of `type WORDS` the answer
-is typed piece by piece.
+It uses the protocol of the script agent. A message `may I` makes it request permission, `pick` ask a question, and
+`type WORDS` stream its answer in pieces.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def test_what_is_too_large_is_cut_and_says_so(
 def test_a_run_without_a_branch_or_from_elsewhere_says_so(browser: FlaskClient, worked: Worker, store: Engine) -> None:
     with writing(store) as session:
         session.execute(update(Run).values(host="another.example"))
-    assert "worked on another.example" in tab(browser)
+    assert "changes are on another.example" in tab(browser)
     with writing(store) as session:
         session.execute(update(Run).values(host=socket.gethostname(), branch="mc/gone"))
     assert "no longer in the repository" in tab(browser)

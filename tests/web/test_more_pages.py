@@ -106,7 +106,7 @@ def test_a_task_is_disabled_enabled_and_asked_for(browser: FlaskClient, store: E
     with writing(store) as session:
         tasks.record_heartbeat(session, "scheduler", "ok", '{"problems": []}')
     assert "backup is disabled" in send(browser, "/tasks/backup/disable", "/tasks")
-    assert "was asked for" in send(browser, "/tasks/backup/run", "/tasks")
+    assert "is queued" in send(browser, "/tasks/backup/run", "/tasks")
     with reading(store) as session:
         assert tasks.load_decisions(session) == {"backup": False}
         assert tasks.list_requested(session, 0)[1] == {"backup"}

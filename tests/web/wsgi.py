@@ -1,5 +1,4 @@
-"""The real application for gunicorn to serve, more easily moved to look whether a client is still welcome, and to pass
-for another release."""
+"""The real application for gunicorn, with a shorter interval of authorization checks and an optional other release."""
 
 from __future__ import annotations
 

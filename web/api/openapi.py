@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the declared routes and nothing else."""
+"""The OpenAPI 3.1 document, generated from the declared routes."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from .resource import PREFIX, ROUTES, Route
 
 REFERENCE_TEMPLATE = "#/components/schemas/{model}"
 DESCRIPTION = (
-    "A ticket is named by its identifier (`MC-12`) or the number in it (`12`). Lists answer"
-    ' `{"items": [...], "next": cursor}`. A write may carry an `Idempotency-Key`: repeated with it, the request'
-    " is answered as before and not done again."
+    "A ticket is named by its identifier (`MC-12`) or the number in it (`12`). Lists return"
+    ' `{"items": [...], "next": cursor}`. A write may have an `Idempotency-Key`: a request that is repeated with the same'
+    " key gets the first response again and changes nothing."
 )
 STATUS_DESCRIPTIONS = {
-    400: "The request cannot be understood, or is addressed to another name.",
-    401: "No token was sent, or one that is not valid.",
-    403: "This caller may not do that.",
-    404: "There is no such thing.",
-    409: "Not possible in the present state; `error` says why.",
-    410: "That part of the history is no longer kept.",
+    400: "Malformed request, or a host name that this server does not serve.",
+    401: "The token is missing or invalid.",
+    403: "The caller has no right to do this.",
+    404: "The resource does not exist.",
+    409: "Not possible in the current state: `error` has the reason.",
+    410: "That part of the history has been deleted.",
     413: "The body is larger than this server accepts.",
-    415: "A body of this type is not taken here.",
-    422: "The input is not valid; `detail` names each field.",
-    503: "The store cannot be read or written at the moment.",
+    415: "Unsupported content type.",
+    422: "Invalid input: `detail` names each field.",
+    503: "The database cannot be read or written at the moment. Try again.",
 }
 FULL = (
-    "The store cannot be read at the moment; or, as `text/event-stream`, this server has as many streams open as it may:"
-    " `retry` and `Retry-After` say when to come back."
+    "The database cannot be read at the moment, or, as `text/event-stream`, the limit of open streams is reached:"
+    " `retry` and `Retry-After` say when to reconnect."
 )
 
 
 class ErrorJson(TypedDict):
-    """Every refusal: `error` is for programs, `message` for people."""
+    """An error: `error` is a code for programs, `message` a text for people."""
 
     error: str
     message: str
@@ -49,7 +49,7 @@ Mode = Literal["validation", "serialization"]
 
 @functools.cache
 def build_document() -> dict[str, Any]:
-    """The whole document; the same for every instance and caller."""
+    """Build the whole document, which is the same for every instance and caller."""
     schemas, definitions = _build_schemas()
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
@@ -67,7 +67,7 @@ def build_document() -> dict[str, Any]:
 
 
 def _build_schemas() -> tuple[dict[tuple[str, Mode], Any], dict[str, Any]]:
-    """A schema for each body, query and answer by route and mode, and the definitions they share."""
+    """Build the schema of each body and response by route and mode, and the definitions that they share."""
     inputs: list[tuple[str, Mode, TypeAdapter[Any]]] = [("error", "serialization", TypeAdapter(ErrorJson))]
     for route in ROUTES:
         if route.body is not None:
@@ -79,7 +79,7 @@ def _build_schemas() -> tuple[dict[tuple[str, Mode], Any], dict[str, Any]]:
 
 
 def format_path(route: Route) -> str:
-    """The route's path as OpenAPI writes it."""
+    """Format the route's path in OpenAPI's syntax."""
     return PREFIX + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.rule)
 
 
@@ -121,7 +121,7 @@ def _list_query_parameters(route: Route) -> list[dict[str, Any]]:
 
 
 def _remove_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A query parameter is left out rather than null."""
+    """Remove `null` from the schema of a query parameter, which is omitted instead."""
     alternatives = [part for part in schema.get("anyOf", []) if part != {"type": "null"}]
     plain = {name: value for name, value in schema.items() if name not in ("anyOf", "title", "default")}
     return plain | (alternatives[0] if alternatives else {})
@@ -159,7 +159,7 @@ def _build_responses(route: Route, schemas: dict[tuple[str, Mode], Any]) -> dict
 
 
 def _content(route: Route) -> dict[str, Any]:
-    """An answer that is no JSON: a text in each of its types, or a file."""
+    """Build the content of a response that is not JSON: text or a file, by media type."""
     return {
         media: {"schema": {"type": "string"} | ({} if media.startswith("text/") else {"format": "binary"})}
         for media in route.media
@@ -167,7 +167,7 @@ def _content(route: Route) -> dict[str, Any]:
 
 
 def _list_error_statuses(route: Route) -> list[int]:
-    """The statuses that follow from what the route takes, and its own."""
+    """List the error statuses of a route: those that follow from its method, path and body, and its declared ones."""
     usual = {400, 401, 403, 422, 503, *route.errors}
     usual |= {404} if route.path or _has_body(route) else set()
     usual |= {409} if route.method != "GET" else set()

@@ -1,4 +1,4 @@
-"""Reading JSON bodies: strictly typed, and nothing that a store could not keep."""
+"""JSON request bodies: strict validation, without values that a database cannot store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 EVENTS = "text/event-stream"
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
-# What may be valid JSON and still not be storable; most bodies have none of it and are not looked through.
+# Matches valid JSON that may not be storable, so that only bodies with a match are searched value by value.
 UNSTORABLE_PATTERN = re.compile(rb"\\u0000|[0-9]{19}|NaN|Infinity|[eE]\+?[0-9]{3}")
 
 
@@ -27,9 +27,9 @@ def install(app: Flask) -> None:
 
 
 def refuse_nul() -> None:
-    """No store keeps a NUL byte in text, so no address may hold one."""
+    """Refuse a URL with a NUL byte, which databases cannot store in text."""
     if "\x00" in request.path or b"%00" in request.query_string:
-        raise Invalid("an address must not hold a NUL byte")
+        raise Invalid("The URL contains a NUL byte.")
 
 
 @functools.cache
@@ -38,7 +38,9 @@ def _get_adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def read_body(kind: Any, *, batch: bool = False) -> Any:
-    """The request's body as `kind`. A batch may be one object, an array or NDJSON, and is always a list.
+    """Read and validate the request's body as `kind`.
+
+    The body of a batch is one object, an array or NDJSON, and becomes a list.
 
     Raises pydantic's ValidationError or `Invalid` (422), UnsupportedMediaType (415), RequestEntityTooLarge (413).
     """
@@ -59,10 +61,10 @@ def _refuse_unstorable(raw: bytes) -> None:
     try:
         content = from_json(raw)
     except ValueError as error:
-        raise Invalid(f"the body is not JSON: {error}") from None
+        raise Invalid(f"The body is not valid JSON: {error}.") from None
     problem = _find_unstorable(content)
     if problem:
-        raise Invalid(f"the input holds {problem}, which cannot be stored")
+        raise Invalid(f"The input contains {problem}, which cannot be stored.")
 
 
 def _find_unstorable(value: Any) -> str | None:

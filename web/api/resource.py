@@ -1,14 +1,15 @@
-"""The JSON API's one mechanism: a route is declared once, and its parsing, rights, transaction and schema follow.
+"""Declaration of JSON API routes, from which their parsing, rights, transaction and schema follow.
 
     blueprint = Resource("tickets", __name__)
 
     @blueprint.writes("POST", "/tickets/<ticket>/comments", status=201)
     def add_comment(call: Call, ticket: Ticket, body: NewComment) -> CommentJson: ...
 
-The parameters say what is parsed: `ticket` and `run` are looked up from the path (a run's token reaches only its own),
-`query` and `body` are validated by their annotation, and the annotation of the answer becomes its schema. A view that
-writes is given the one transaction of the request; an error that it raises rolls that back, an error that it *returns*
-is answered after the commit. `Idempotency-Key` is honoured in the same transaction.
+The parameters of the view determine the parsing: `ticket` and `run` are looked up from the path (a run's token has
+access to its own only), `query` and `body` are validated by their annotation, and the return annotation becomes the
+schema of the response. A view that writes gets the one transaction of the request: an error that it raises rolls the
+transaction back, an error that it *returns* is sent after the commit. `Idempotency-Key` is handled in the same
+transaction.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ RUNS = frozenset({Right.RUN})
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way through a view: the transaction, who asks, and what is to follow the commit."""
+    """Context of a request for a view: the transaction, the caller, and functions to call after the commit."""
 
     session: Session
     caller: auth.Caller
@@ -69,7 +70,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is declared of one route; the OpenAPI document is made of these."""
+    """Declaration of one route, from which the OpenAPI document is generated."""
 
     name: str
     method: str
@@ -87,7 +88,7 @@ class Route:
     repeatable: bool = False
     form: dict[str, Any] | None = None
     media: tuple[str, ...] = FILE
-    """Types of an answer that is no JSON."""
+    """Media types of a response that is not JSON."""
 
 
 ROUTES: list[Route] = []
@@ -101,7 +102,7 @@ class Resource(Blueprint):
         super().__init__(name, module, url_prefix=PREFIX)
 
     def reads(self, rule: str, *, rights: frozenset[Right] = ANYBODY, errors: tuple[int, ...] = ()) -> Declaration:
-        """Declare a GET; the view reads one snapshot."""
+        """Declare a GET, whose view reads one snapshot of the database."""
 
         def declare(view: View) -> View:
             route = _build_route(self, view, "GET", rule, rights, errors=errors)
@@ -124,8 +125,9 @@ class Resource(Blueprint):
     ) -> Declaration:
         """Declare a write.
 
-        `batch` takes one object, an array or NDJSON; a `secret` answer is never kept for repetition; with `late` the
-        view itself judges what a run sends after its end, which is otherwise refused and quarantined.
+        With `batch` the body is one object, an array or NDJSON. With `secret` the response is not stored for
+        `Idempotency-Key`. With `late` the view itself handles a request from a run that has ended, which is refused and
+        quarantined otherwise.
         """
 
         def declare(view: View) -> View:
@@ -149,9 +151,9 @@ class Resource(Blueprint):
         media: tuple[str, ...] = FILE,
         errors: tuple[int, ...] = (),
     ) -> Declaration:
-        """Declare a route whose view does everything itself: one that is sent a file (`form`), or sends one (no `answer`).
+        """Declare a route whose view handles request and transaction itself, for uploads (`form`), files and streams.
 
-        `query` describes what the view reads from the address, `media` the types of its answer.
+        `query` describes the query parameters that the view reads, `media` the media types of its response.
         """
 
         def declare(view: View) -> View:
@@ -197,11 +199,11 @@ def _build_route(
 
 
 def _remove_errors(hint: Any) -> Any:
-    """The annotation of an answer without the errors that a view may return."""
+    """Remove the errors that a view may return from its return annotation."""
     if get_origin(hint) not in (Union, UnionType):
         return hint
     parts = [part for part in get_args(hint) if not (isinstance(part, type) and issubclass(part, DomainError))]
-    return Union[tuple(parts)]  # noqa: UP007 - made of values, not written
+    return Union[tuple(parts)]  # noqa: UP007 - the members are known at run time only
 
 
 # ------------------------------------------------------------------------------------------------------------ serving
@@ -225,13 +227,16 @@ def _serve_write(view: View, route: Route, args: dict[str, Any], *, late: bool) 
 
 
 def refuse_late(call: Call, kind: str, content: str) -> ClaimLost | None:
-    """What a run sends after its end is kept apart, and refused after that is committed."""
+    """Quarantine a write from a run that has ended, and return the error to send after the commit, or None."""
     run_id = call.actor.run_id
     return quarantine.refuse_late(call.session, run_id, kind, content) if run_id is not None else None
 
 
 def perform(work: Callable[[Call], Any], status: int, key: idempotency.KeyedRequest | None) -> Response:
-    """Do one write in one transaction, unless its answer is known already; an error that `work` returns is committed."""
+    """Execute a write in one transaction, or repeat the stored response of an earlier request with the same `key`.
+
+    An error that `work` returns is raised after the commit.
+    """
     with writing(auth.get_instance().engine) as session:
         call = _build_call(session)
         previous = idempotency.find_response(session, key) if key else None
@@ -258,26 +263,29 @@ def _parse_request(route: Route) -> dict[str, Any]:
     if route.query is not None:
         inputs["query"] = route.query.model_validate(request.args.to_dict())
     elif request.args:
-        raise Invalid("this address takes no query", fields=dict.fromkeys(request.args, "is not known here"))
+        raise Invalid("This address has no query parameters.", fields=dict.fromkeys(request.args, "is unknown"))
     if route.body is not None:
         inputs["body"] = request_body.read_body(route.body, batch=route.batch)
     return inputs
 
 
 def parse_idempotency_key(content: bytes) -> idempotency.KeyedRequest | None:
-    """What is remembered of a request that carries an `Idempotency-Key`; `content` tells it from others."""
+    """Build the idempotency record of a request with an `Idempotency-Key`, or return None without one.
+
+    `content` is the part of the request that has to be equal in a repetition.
+    """
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
-        raise Invalid(f"an Idempotency-Key has 1 to {MAX_KEY_LENGTH} printable characters")
+        raise Invalid(f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} printable characters.")
     caller = auth.get_caller()
     fingerprint = b"\n".join((request.method.encode(), request.full_path.encode(), content))
     return idempotency.KeyedRequest(caller.identity, key, hashlib.sha256(fingerprint).hexdigest())
 
 
 def _load_path_arguments(call: Call, args: dict[str, Any]) -> dict[str, Any]:
-    """The path's arguments with its ticket and run looked up; a run's token opens only its own."""
+    """Replace the ticket and the run in the arguments of a path by their rows. Raises `Forbidden` for those of others."""
     arguments = dict(args)
     if "ticket" in args:
         arguments["ticket"] = lookup.get_for(call.session, args["ticket"], call.actor)
@@ -291,7 +299,7 @@ def _find_run(call: Call, number: int) -> Run:
     return lookup.get_run(call.session, number)
 
 
-# ---------------------------------------------------------------------------------------------------------- answering
+# ---------------------------------------------------------------------------------------------------------- responses
 
 
 def respond(data: Any, status: int = 200) -> Response:

@@ -1,4 +1,4 @@
-"""What needs a person now, for programs and for the notifications of a browser."""
+"""Tickets that need a person now, for programs and for browser notifications."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ blueprint = Resource("needs", __name__)
 
 @blueprint.reads("/needs-you")
 def list_needs(call: Call) -> Page[NeedJson]:
-    """List what waits for a person, the longest waiting first, a hundred at most."""
+    """List the tickets that wait for a person, the longest waiting first, a hundred at most."""
     items = overview.list_needs(call.session, overview.MAX_NEEDS)
     return {"items": [NeedJson.model_validate(item) for item in items], "next": None}

@@ -1,4 +1,4 @@
-"""The board: columns by state, lanes by attention, or a list; each with the same filters, and kept fresh in parts."""
+"""The board page: columns by state, lanes by attention, or a list, with common filters and parts that are refreshed."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ blueprint = Blueprint("board_page", __name__)
 View = dict[str, Any]
 VIEWS = [("columns", "Columns"), ("lanes", "Lanes"), ("list", "List")]
 MAX_PAGES = 20
-"""How many pages that were loaded one after the other are refreshed at once."""
+"""Number of loaded pages of a list that one refresh renders at most."""
 YEAR_SECONDS = 365 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class BoardView:
-    """How the board is looked at: which tickets, in which view, and for the list which states in which order."""
+    """The displayed state of the board: filters, view and, for the list, status and sort order."""
 
     filters: Filters
     view: str
@@ -42,16 +42,16 @@ class BoardView:
 
     @cached_property
     def query(self) -> str:
-        """As it stands in an address."""
+        """The view as a normalized query string."""
         return saved_views.normalize_query(urlencode(self._list_arguments()))
 
     @property
     def narrows(self) -> bool:
-        """Whether it shows less than all that is open."""
+        """True when filters hide some of the open tickets."""
         return any(asdict(self.filters).values()) or (self.view == "list" and bool(self.status))
 
     def href(self, **changes: str) -> str:
-        """The address of the board with something changed; an empty value is left out."""
+        """Build the URL of the board with changed arguments. Empty values are left out."""
         return f"/board?{saved_views.normalize_query(urlencode(self._list_arguments() | changes))}"
 
     def _list_arguments(self) -> dict[str, str]:
@@ -69,14 +69,14 @@ def _read_argument(name: str) -> str:
 
 
 def _read_view_name() -> str:
-    """The view that the address names, which is remembered; else the one that this browser saw last."""
+    """Read the view from the query string and store it in a cookie, or else read the cookie of an earlier visit."""
     views, name = dict(VIEWS), _read_argument("view")
     cookie = f"mc_view_{auth.get_instance().settings.instance}"
     if not name:
         previous = request.cookies.get(cookie, "")
         return previous if previous in views else "columns"
     if name not in views:
-        raise Invalid(f"there is no view named {name[:40]!r}", field="view", choices=list(views))
+        raise Invalid(f"Unknown view {name[:40]!r}.", field="view", choices=list(views))
 
     @after_this_request
     def remember(response: Response) -> Response:
@@ -108,7 +108,7 @@ def show() -> str:
 
 
 def _load_tickets(session: Session, view: BoardView) -> View:
-    """The tickets of a view; a page of one column or lane alone where the address names one."""
+    """Load the tickets of a view, or a page of the single column or lane that the query string names."""
     cursor, viewer = request.args.get("cursor"), _build_viewer()
     if view.view == "list":
         return {
@@ -126,7 +126,7 @@ def _load_tickets(session: Session, view: BoardView) -> View:
 
 
 def _load_first_steps(session: Session) -> View:
-    """What a board without any ticket has already, of what it takes to see one worked."""
+    """Load the prerequisites shown on an empty board: the number of projects, and the runnable agents."""
     runnable = agents.list_runnable(session)
     return {"projects": len(projects.list_projects(session)), "agents": sorted(runnable)}
 
@@ -167,18 +167,18 @@ def show_list() -> str:
 
 
 def _read_page_size(page: int) -> int:
-    """As many as are shown already, so that a refresh takes nothing away."""
+    """Read the number of tickets to render, at least as many as the page shows, so that a refresh removes none."""
     return min(max(request.args.get("limit", page, int), page), MAX_PAGES * page)
 
 
 @blueprint.get("/board/notes")
 def show_notes() -> str:
-    """What is to be said after a form that was sent from the board, for a page that stays."""
+    """Render the flashed notes for a board that is not reloaded after a form."""
     return layout.render_notes()
 
 
 def redirect_to_board(query: str) -> Response:
-    """To the board as it was looked at; a script that asks gets what is to be said alone."""
+    """Redirect to the board with its query string, or a script to the notes alone."""
     if layout.is_script_request():
         return redirect("/board/notes", 303)
     return redirect(f"/board?{saved_views.normalize_query(query)}", 303)
@@ -220,12 +220,12 @@ def _change_views(change: Callable[[Session], object], query: str) -> Response:
 
 @blueprint.post("/board/quick")
 def quick_add() -> Response:
-    """A ticket of a title alone, with what the board is narrowed to, so that it shows up where it was written."""
+    """Create a ticket from a title and the board's filters, so that it appears in the current view."""
     query = request.form.get("query", "")
     fields = {"title": request.form.get("title", ""), "status": request.form.get("status", "inbox")}
     body = NewTicket.model_validate(fields | saved_views.build_defaults(query))
     with writing(auth.get_instance().engine) as session:
         ticket = transitions.create_ticket(session, body, auth.get_actor())
-    if not layout.is_script_request():  # a page that stays shows the ticket itself
+    if not layout.is_script_request():  # a page that is not reloaded shows the new ticket itself
         layout.flash_note(f"{ticket.identifier} was added.")
     return redirect_to_board(query)

@@ -1,4 +1,4 @@
-"""Changing the tickets that were selected on the board, all at once: moves, owner, priority, tags; and taking moves back."""
+"""Bulk changes of the tickets selected on the board: moves, owner, priority and tags, and undoing moves."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ EDITS = {"assigned_to": "Owner", "priority": "Priority", "tag": "Add tag", "unta
 
 @blueprint.get("/board/bulk")
 def ask() -> str:
-    """The form of a change for the tickets that are named: what a move must be told, or nothing but a word of consent."""
+    """Show the form of a bulk change: the input of a move, or only a confirmation."""
     return _render_form(_read_act(request.args), _read_tickets(request.args), request.args)
 
 
 @blueprint.post("/board/bulk")
 def change() -> Response | tuple[str, int]:
-    """Make the change on each ticket, and say of which it was refused and why; the others are changed all the same."""
+    """Apply the change to each ticket on its own, and flash which were refused and why."""
     act, tickets = _read_act(request.form), _read_tickets(request.form)
     try:
         change_request = _build_change(act, request.form)
@@ -57,7 +57,7 @@ def change() -> Response | tuple[str, int]:
 
 
 def _change_ticket(change_request: BulkChange, reference: str) -> bool:
-    """Change one ticket in its own transaction; whether that can be undone."""
+    """Change one ticket in its own transaction, and return whether the change can be undone."""
     with writing(auth.get_instance().engine) as session:
         ticket = change_request.make(session, reference, auth.get_actor())
         stopping = stopping_run(session, ticket.id)
@@ -68,7 +68,7 @@ def _change_ticket(change_request: BulkChange, reference: str) -> bool:
 
 @blueprint.post("/board/undo")
 def take_back() -> Response:
-    """Take the last move of each ticket back, within its ten seconds."""
+    """Undo the last move of each ticket, which is possible for ten seconds."""
     result = BulkResult()
     for reference in _read_tickets(request.form):
         result.take(reference, partial(_undo_move, reference))
@@ -82,11 +82,11 @@ def _undo_move(reference: str) -> bool:
     return False
 
 
-# ------------------------------------------------------------------------------------------------------ what was asked
+# ------------------------------------------------------------------------------------------------- reading the request
 
 
 def _read_tickets(form: Mapping[str, str]) -> list[str]:
-    """The tickets that a form names, one by one or with commas between. Raises `Invalid` for none, or too many."""
+    """Read the tickets of a form, as repeated fields or separated by commas. Raises `Invalid` for none or too many."""
     values = form.getlist("tickets") if isinstance(form, MultiDict) else []
     names = list(dict.fromkeys(name for value in values for name in value.split(",") if name))
     if not names or len(names) > bulk.MAX_TICKETS:
@@ -95,10 +95,10 @@ def _read_tickets(form: Mapping[str, str]) -> list[str]:
 
 
 def _read_act(form: Form) -> Act:
-    """The one thing that is to be done, by the name of the button that was pressed, and its value."""
+    """Read the change to make as name and value: a move, or a field of `EDITS`. Raises `Invalid`."""
     name = next((candidate for candidate in ("move", *EDITS) if candidate in form), None)
     if name is None or (name == "move" and form[name] not in moves.MOVES):
-        raise Invalid("there is no such change", field="move", moves=sorted(moves.MOVES))
+        raise Invalid("Unknown change.", field="move", moves=sorted(moves.MOVES))
     return name, form[name]
 
 
@@ -127,14 +127,14 @@ def _render_refused_form(act: Act, tickets: list[str], refusal: DomainError) -> 
 
 
 def _render_form(act: Act, tickets: list[str], form: Form, error: str | None = None) -> str:
-    """The form of a change; as a fragment for the page's dialog."""
+    """Render the form of a change, for a script as a fragment for the page's dialog."""
     name, value = act
     move = moves.MOVES[value] if name == "move" else None
     with reading(auth.get_instance().engine) as session:
         move_fields = (
             forms.build_move_fields(move, session, form, auth.get_instance().settings.timezone) if move else []
         )
-    fields = [field for field in move_fields if field["name"] != "phase"]  # which of its phases is each ticket's own
+    fields = [field for field in move_fields if field["name"] != "phase"]  # each ticket has its own phases
     forms.fill_fields(fields, form)
     view = {
         "name": name,

@@ -1,4 +1,4 @@
-"""Tickets at a glance, drawn once: what a card or a row looks like follows from its values, so equal ones are kept."""
+"""Rendering of ticket cards and rows, cached by their values, on which alone their HTML depends."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Macro = Callable[[Card], Markup]
 
 
 def install(app: Flask) -> None:
-    """Give templates `draw(cards, name)`, which draws each with the macro of that name: card, card_with_state or row."""
+    """Add the template function `draw(cards, name)`, which renders cards with a macro: card, card_with_state or row."""
 
-    @lru_cache(CACHE_SIZE)  # without it the board takes 85 % longer
+    @lru_cache(CACHE_SIZE)  # without the cache the board takes 85 % longer
     def render_card(name: str, card: Card, _ages: tuple[str, ...]) -> Markup:
         macro: Macro = getattr(app.jinja_env.get_template(TEMPLATE).module, name)
         return macro(card)
@@ -33,6 +33,6 @@ def install(app: Flask) -> None:
 
 
 def _format_ages(card: Card, name: str, now: datetime) -> tuple[str, ...]:
-    """What is said there of the time that has passed, which is not among a card's values."""
+    """Format the ages shown on a card, as part of the cache's key, since they change without the card's values."""
     ages = format_age(card.since, now), format_ago(card.reason.at, now) if card.reason else ""
     return (*ages, format_age(card.created, now), format_age(card.updated, now)) if name == "row" else ages

@@ -1,4 +1,4 @@
-"""The one search, for programs and for the palette."""
+"""Full-text search for programs and for the command palette."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ blueprint = Resource("search", __name__)
 
 
 class SearchQuery(Body):
-    """The words to find, all of them; in everything unless one kind is named."""
+    """Words that a result contains all of, and the kind of results, without which all kinds are searched."""
 
     q: Line
     kind: Literal["ticket", "comment", "message", "evidence"] | None = None
@@ -25,7 +25,7 @@ class SearchQuery(Body):
 
 @blueprint.reads("/search")
 def find(call: Call, query: SearchQuery) -> Page[FoundJson]:
-    """Find tickets, comments, what agents said, and evidence by their words."""
+    """Search tickets, comments, messages of agents, and evidence."""
     return {
         "items": [FoundJson.read(hit) for hit in search.search_all(call.session, query.q, query.kind, query.limit)],
         "next": None,

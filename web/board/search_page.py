@@ -1,4 +1,4 @@
-"""Search, as a page."""
+"""The search page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activity: what people and the machinery did, as sentences, newest first; narrowed to a kind, an actor or a ticket."""
+"""The activity page: events as sentences, newest first, filtered by kind, actor or ticket."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _load_feed(session: Session) -> dict[str, Any]:
 
 
 def _local_date(line: event_sentences.EventSentence) -> date:
-    """On which day it was, in the zone of the settings."""
+    """Return the date of an event in the time zone of the settings."""
     return datetime.fromisoformat(line.at).astimezone(auth.get_instance().settings.zone).date()
 
 
@@ -72,12 +72,12 @@ def _format_date(day: date) -> str:
 
 
 def _build_query(filters: dict[str, str], **more: str) -> str:
-    """What is given, with something else in its place, as it stands in an address."""
+    """Build a query string from the filters with some of them replaced."""
     return forms.build_query_string(MultiDict({name: value for name, value in (filters | more).items() if value}))
 
 
 def _find_ticket(session: Session, name: str) -> tuple[int | None, str | None]:
-    """The ticket that the feed is narrowed to, or why there is none."""
+    """Return the id of the ticket to filter by, and the error message if it does not exist."""
     try:
         return (lookup.get_ticket(session, name).id if name else None), None
     except DomainError as refusal:

@@ -1,4 +1,4 @@
-"""The description of the API: as an OpenAPI document for programs, and as a page made from it for people."""
+"""Documentation of the API: the OpenAPI document, and a page generated from it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def show_page() -> str:
 
 
 def _list_operations(openapi: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Each operation as the page shows it, in the order of its resource."""
+    """Yield each operation for the page, ordered by tag."""
     operations = [
         {
             "id": operation["operationId"],
@@ -54,7 +54,7 @@ def _list_operations(openapi: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _find_body_name(operation: dict[str, Any]) -> str | None:
-    """The name of the body's schema, where it has one of its own."""
+    """Return the name of the body's schema, else its media types, or None without a body."""
     content = operation.get("requestBody", {}).get("content", {})
     schema = content.get("application/json", {}).get("schema", {})
     return schema.get("$ref", "").rpartition("/")[2] or (", ".join(content) if content else None)

@@ -1,4 +1,4 @@
-"""Whether the server is alive (open to all), and whether the whole of it works (for those who may read)."""
+"""Health: the liveness probe `/healthz`, open to everyone, and the health report of the API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class HealthJson(TypedDict):
 
 @blueprint.reads("/health")
 def read_health(call: Call) -> HealthJson:
-    """Say whether everything works: `working`, `degraded` or `not working`, with the reasons and every check."""
+    """Read the health report: `working`, `degraded` or `not working`, with the reasons and every check."""
     report = metrics.load_verdict(call.session)
     checks = [CheckJson.read(check) for check in report.checks]
     return {"verdict": report.verdict, "reasons": report.reasons, "checks": checks}
@@ -29,11 +29,11 @@ def read_health(call: Call) -> HealthJson:
 
 @auth.public
 def alive() -> tuple[str, int, dict[str, str]]:
-    """Answers without touching the store, so that it says only that this process serves."""
+    """Report that this process serves requests, without reading the database."""
     return "ok\n", 200, {"Content-Type": "text/plain; charset=utf-8"}
 
 
 @blueprint.record
 def _add_liveness(state: BlueprintSetupState) -> None:
-    """Outside the API's prefix, where load balancers look."""
+    """Register the liveness probe outside the API's prefix, at the usual path of load balancers."""
     state.app.add_url_rule("/healthz", "healthz", alive)

@@ -1,4 +1,4 @@
-"""Overview and health."""
+"""The overview page and the health page."""
 
 from __future__ import annotations
 

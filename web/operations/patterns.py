@@ -1,4 +1,4 @@
-"""The living page of the interface's parts, drawn by the macros that all pages use."""
+"""The pattern library: a page with all components of the interface, rendered by the macros of the real pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's directory shows of its spool: how much is on disk, what the board has of it, and where its report is."""
+"""State of a run's spool, read from its run directory: events on disk, acknowledged events, and the final report."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ MAX_WORD_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class SpoolState:
-    """`segments` and `size` of the events on disk; the board took them up to `taken`, the wrapper knows of `acknowledged`.
+    """State of a run's spool.
 
-    `report` says what became of the final report; `problem` why there is nothing to see.
+    `segments` and `size` (bytes) are those of the event files on disk. `taken` is the last sequence number that the server
+    has ingested, `acknowledged` the last one that the wrapper knows to be ingested. `report` is the state of the final
+    report. `problem` is the reason why there is nothing to show.
     """
 
     taken: int
@@ -32,7 +34,7 @@ class SpoolState:
 
 
 def read_state(settings: Settings, run: Run) -> SpoolState:
-    """The spool of a run of this machine."""
+    """Read the spool of a run. Those of runs on other machines are not readable and have a `problem`."""
     if run.host != socket.gethostname():
         return SpoolState(run.last_run_seq, problem=f"It is on {run.host}.")
     folder = settings.run_path(run.id)
@@ -58,7 +60,7 @@ def _read_report_state(folder: Path) -> str:
 
 
 def _read_word(path: Path) -> str:
-    """The one word in a small file; the run's agent may write in this directory, so nothing but a plain file is read."""
+    """Read the single word of a small file, or "" if it is not a regular file, since the agent can write there."""
     file = open_regular_file(path)
     if file is None:
         return ""

@@ -1,4 +1,4 @@
-"""Scheduled tasks and incidents for programs."""
+"""API of scheduled tasks and incidents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class IncidentQuery(Body):
 
 
 class Proof(Body):
-    """What shows that the cause is gone."""
+    """Evidence that the cause is gone."""
 
     evidence: Prose = Field(min_length=1, max_length=4000)
 
@@ -37,13 +37,13 @@ def list_incidents(call: Call, query: IncidentQuery) -> Page[IncidentJson]:
 
 @blueprint.writes("POST", "/incidents/<number:incident_id>/ack")
 def acknowledge_incident(call: Call, incident_id: int) -> IncidentJson:
-    """Say that somebody is looking into an incident."""
+    """Acknowledge an incident: somebody is looking into it."""
     return IncidentJson.read(incidents.acknowledge_incident(call.session, incident_id, call.actor))
 
 
 @blueprint.writes("POST", "/incidents/<number:incident_id>/close")
 def close_incident(call: Call, incident_id: int, body: Proof) -> IncidentJson:
-    """Close an incident with what shows that its cause is gone."""
+    """Close an incident with evidence that its cause is gone."""
     return IncidentJson.read(incidents.close_incident(call.session, incident_id, body.evidence, call.actor))
 
 
@@ -70,20 +70,20 @@ def list_task_runs(call: Call, name: str) -> Page[TaskRunJson]:
 
 @blueprint.writes("POST", "/tasks/<name>/run", rights=OPERATORS)
 def run_task(call: Call, name: str) -> None:
-    """Run a task now, enabled or not; the scheduler starts it within a second."""
+    """Run a task now, enabled or not. The scheduler starts it within a second."""
     task_files.require(name)
     tasks.run_now(call.session, name, call.actor)
 
 
 @blueprint.writes("POST", "/tasks/<name>/enable", rights=OPERATORS)
 def enable_task(call: Call, name: str) -> None:
-    """Let a task run by its schedule."""
+    """Enable a task: it runs by its schedule."""
     task_files.require(name)
     tasks.enable_task(call.session, name, call.actor)
 
 
 @blueprint.writes("POST", "/tasks/<name>/disable", rights=OPERATORS)
 def disable_task(call: Call, name: str) -> None:
-    """Keep a task from running by its schedule."""
+    """Disable a task: it no longer runs by its schedule."""
     task_files.require(name)
     tasks.disable_task(call.session, name, call.actor)

@@ -1,4 +1,4 @@
-"""Scheduled tasks, incidents and logs, as pages whose forms work without a script."""
+"""Pages of scheduled tasks, incidents and logs, whose forms work without JavaScript."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOGS = {"scheduler": "scheduler.log", "web": "web.log"}
 LOG_LINES = 400
 PAGE_SIZE = 100
 RUN_EVENT_PREFIXES = ("agent.", "run.")
-"""How the types of events begin that workers report line by line; they are shown when asked for."""
+"""Prefixes of the types of detailed events from workers, which are shown only if the filter names such a type."""
 
 
 # -------------------------------------------------------------------------------------------------------------- tasks
@@ -53,7 +53,7 @@ def show_tasks() -> str:
 
 
 def _build_scheduler(beat: Heartbeat | None) -> View:
-    """Whether the scheduler is alive, and what it says is wrong with the files."""
+    """Build the state of the scheduler: alive or not, last heartbeat, and the problems of task files."""
     try:
         detail = json.loads(beat.detail) if beat else {}
     except ValueError:
@@ -82,7 +82,7 @@ def _build_run(row: TaskRun) -> View:
 def order_task(name: str, order: str) -> Response:
     task_files.require(name)
     act, message = {
-        "run": (tasks.run_now, "was asked for; the scheduler starts it within a second."),
+        "run": (tasks.run_now, "is queued: the scheduler starts it within a second."),
         "enable": (tasks.enable_task, "is enabled."),
         "disable": (tasks.disable_task, "is disabled."),
     }[order]
@@ -90,7 +90,7 @@ def order_task(name: str, order: str) -> Response:
         with writing(auth.get_instance().engine) as session:
             act(session, name, auth.get_actor())
     except DomainError as refusal:
-        layout.flash_note(f"{refusal.message}.", "bad")
+        layout.flash_note(f"{refusal.message.removesuffix('.')}.", "bad")
     else:
         layout.flash_note(f"{name} {message}")
     return redirect(f"/tasks#{name}", 303)
@@ -137,7 +137,7 @@ def show_logs() -> str:
         elif show == "events":
             context |= _load_events(session)
         else:
-            raise NotFound("There is no log of that name.", log=show[:40])
+            raise NotFound("Unknown log.", log=show[:40])
     return layout.render_page("logs.html", "logs", [("Logs", None)], **context)
 
 
@@ -156,7 +156,7 @@ def _load_events(session: Session) -> View:
 
 
 def _read_last_lines(name: str) -> str | None:
-    """The end of a log in the folder of logs; None when there is none."""
+    """Read the last lines of a log file, or return None when it does not exist."""
     file = log_tail.open_regular_file(auth.get_instance().settings.logs_dir / name)
     if file is None:
         return None

@@ -1,4 +1,4 @@
-"""What a run changed, read from its repository: for programs, and for the tab of a ticket."""
+"""Changes of a run, read from its git repository: for the API, and for the Changes tab of a ticket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ blueprint = Resource("changes", __name__)
 MAX_PATCH_BYTES = 256 << 10
 MAX_FILES = 200
 MAX_UNFOLDED_LINES = 400
-"""A file with more lines than that is shown folded."""
+"""Number of diff lines above which a file is shown collapsed."""
 
 
 class ChangesJson(TypedDict):
@@ -37,7 +37,7 @@ class ChangesJson(TypedDict):
 
 
 class PatchQuery(Body):
-    """All of the patch, or that of one file."""
+    """Size limit of the patch, and the file to restrict it to."""
 
     path: Line | None = None
     max_bytes: int = Field(1 << 20, ge=0, le=4 << 20)
@@ -45,7 +45,7 @@ class PatchQuery(Body):
 
 @dataclass(frozen=True, slots=True)
 class CommitRange:
-    """Where a run's changes lie: from the commit it started from to the end of its branch."""
+    """Range of a run's commits: from the commit that it started from to the head of its branch."""
 
     repository: Path
     base: str
@@ -53,17 +53,17 @@ class CommitRange:
 
     @classmethod
     def from_run(cls, run: Run) -> CommitRange:
-        """Raises `NotFound`, with the reason, for a run whose changes are not to be seen from here."""
+        """Return the range of a run. Raises `NotFound`, with the reason, if its changes are not on this machine."""
         if not run.repository or not run.branch or not run.base_sha:
             raise NotFound("This run has no branch of its own.", run=run.id)
         if run.host != socket.gethostname():
-            raise NotFound(f"This run worked on {run.host}; its changes are there.", run=run.id)
+            raise NotFound(f"This run's changes are on {run.host}, where it ran.", run=run.id)
         return cls(Path(run.repository), run.base_sha, run.branch)
 
 
 @blueprint.reads("/runs/<number:run>/changes", rights=ANYBODY | RUNS)
 def read_changes(call: Call, run: Run, query: PatchQuery) -> ChangesJson:
-    """Read what a run has committed: the files, and the patch against where it started."""
+    """Read the commits of a run as changed files and a patch against the commit that it started from."""
     commit_range = CommitRange.from_run(run)
     end_read(call.session)
     try:
@@ -85,7 +85,7 @@ def read_changes(call: Call, run: Run, query: PatchQuery) -> ChangesJson:
 
 @dataclass(frozen=True, slots=True)
 class FileDiff:
-    """One file as it is shown; `hunks` is None where the size limit was reached before it."""
+    """A changed file with its diff. `hunks` is None if the size limit was reached before it."""
 
     path: str
     old_path: str | None
@@ -101,7 +101,7 @@ class FileDiff:
 
 @dataclass(frozen=True, slots=True)
 class ChangesView:
-    """A run's changes as the tab shows them; `problem` says why there is nothing to see."""
+    """A run's changes for the Changes tab. `problem` is the reason why there is nothing to show."""
 
     run: int
     branch: str = ""
@@ -121,7 +121,7 @@ class ChangesView:
 
 
 def load_changes(run: Run) -> ChangesView:
-    """What the newest run has committed, cut at a size that a page can carry."""
+    """Load the commits of a run, with the patch truncated at `MAX_PATCH_BYTES`."""
     try:
         commit_range = CommitRange.from_run(run)
         changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
@@ -131,9 +131,7 @@ def load_changes(run: Run) -> ChangesView:
     except NotFound as error:
         return ChangesView(run.generation, problem=error.message)
     except (GitError, OSError):
-        return ChangesView(
-            run.generation, problem="The branch or where it started from is no longer in the repository."
-        )
+        return ChangesView(run.generation, problem="The branch or its base commit is no longer in the repository.")
     hunks = _index_complete_files(diff.parse_diff(patch.text), patch.truncated)
     files = tuple(
         FileDiff(change.path, change.old_path, change.status, change.insertions, change.deletions, hunks.get(place))
@@ -144,5 +142,5 @@ def load_changes(run: Run) -> ChangesView:
 
 
 def _index_complete_files(parsed: list[tuple[diff.Hunk, ...]], truncated: bool) -> dict[int, tuple[diff.Hunk, ...]]:
-    """The hunks by the place of their file; that of the cut is left out, since its last line may be half a one."""
+    """Index the hunks by the position of their file, without a truncated last file, whose last line may be incomplete."""
     return dict(enumerate(parsed[:-1] if truncated else parsed))

@@ -1,6 +1,6 @@
-"""The terminal of a run in the browser: its pane through a tmux client, or what it showed, kept after its end.
+"""The console of a run in the browser: its live pane through a tmux client, or the log of the pane after its end.
 
-The page stands in a frame of its own because xterm.js writes inline styles: this route alone allows them.
+The page is embedded as an iframe because xterm.js writes inline styles, which only this route allows.
 
 The WebSocket sends the screen as binary frames, and text frames {"type": "ended" | "resync"}; it takes
 {"type": "resize", "columns": n, "lines": n} and, from an operator who asked for it with ?write=1,
@@ -57,8 +57,11 @@ CLIENT_MESSAGE = TypeAdapter[Resize | Input](Annotated[Resize | Input, Field(dis
 
 @dataclass(frozen=True, slots=True)
 class ConsoleView:
-    """What there is to see of a run. `state` is live, kept (`log` holds what the pane showed), or why there is nothing:
-    starting, elsewhere, external, gone."""
+    """The console of a run.
+
+    `state` is "live", "kept" (`log` is the log of the pane), or the reason why there is nothing to show: "starting",
+    "elsewhere", "external", "gone".
+    """
 
     run: Run
     identifier: str
@@ -72,7 +75,7 @@ class ConsoleView:
 
 @blueprint.get("/runs/<number:run>/console")
 def show(run: int) -> Response:
-    """The page of the frame."""
+    """Render the console page, which the Console tab embeds."""
     view = _load_console(run)
     may_write = rights.may(auth.get_actor(), Act.TYPE)
     writes = may_write and _is_write_requested()
@@ -87,26 +90,26 @@ def show(run: int) -> Response:
 
 @sockets.route_socket(blueprint, "/ws/runs/<number:run>/console")
 def attach(connection: WebSocketConnection, run: int) -> None:
-    """Show the pane of a live run."""
+    """Connect the client to the pane of a live run."""
     view, writes = _load_console(run), _is_write_requested()
     if writes:
         rights.require(auth.get_actor(), Act.TYPE)
     if view.state != "live":
-        raise NotFound("This run has no terminal here.")
+        raise NotFound("This run has no live terminal on this machine.")
     console = ConsoleClient(_build_tmux(), view.session, DEFAULT_SIZE, write=writes)
     screen = threading.Thread(target=_send_screen, args=(connection, console), name="console screen", daemon=True)
     screen.start()
     try:
         while (message := connection.receive()) is None or _apply_message(console, message):
             continue
-        connection.close(UNSUPPORTED_DATA, "that cannot be understood")
+        connection.close(UNSUPPORTED_DATA, "invalid message")
     finally:
         console.close()
         screen.join()
 
 
 def _send_screen(connection: WebSocketConnection, console: ConsoleClient) -> None:
-    """Send the screen until the client of tmux, or the one at the other end, is gone."""
+    """Send the screen until the tmux client ends or the WebSocket closes."""
     try:
         while connection.open and (data := console.read(sockets.SLICE_SECONDS)) is not None:
             if data:
@@ -119,7 +122,7 @@ def _send_screen(connection: WebSocketConnection, console: ConsoleClient) -> Non
 
 
 def _apply_message(console: ConsoleClient, message: str | bytes) -> bool:
-    """Carry out what the page asks; False for what is not understood or not allowed."""
+    """Apply a message of the page, and return False if it is invalid or not allowed."""
     try:
         command = CLIENT_MESSAGE.validate_json(message)
     except ValidationError:
@@ -163,7 +166,7 @@ def _find_obstacle(run: Run, identifier: str) -> str | None:
 
 
 def _read_log(run: Run, identifier: str) -> str:
-    """What the pane showed, as far as it was kept."""
+    """Read the end of the pane's log, or "" if there is none."""
     file = PaneLog.for_run(auth.get_instance().settings, run.id, identifier).open()
     if file is None:
         return ""

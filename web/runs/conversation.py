@@ -1,4 +1,4 @@
-"""What is said about a ticket and to its agent, and the events of both."""
+"""API of comments on a ticket, messages to its agent, and events."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def add_comment(call: Call, ticket: Ticket, body: NewComment) -> CommentJson:
 
 
 class NewestQuery(Body):
-    """How many of the newest."""
+    """Number of the newest items to list."""
 
     limit: int = Field(100, ge=1, le=200)
 
@@ -60,7 +60,7 @@ def list_messages(call: Call, ticket: Ticket, query: NewestQuery) -> Page[Messag
 
 
 class SentJson(MessageJson):
-    """A message, and what it became: where that is an answer or a request for changes, `id` is that of the comment."""
+    """A message and its effect. If it became an answer or a request for changes, `id` is that of the comment."""
 
     became: Literal["message", "answer", "request_changes"]
     text: str
@@ -68,8 +68,8 @@ class SentJson(MessageJson):
 
 @blueprint.writes("POST", "/tickets/<ticket>/messages", status=201)
 def send_message(call: Call, ticket: Ticket, body: NewMessage) -> SentJson:
-    """Send words to the agent; `mode` says what happens when it is busy. Without a live run they answer the question that
-    the ticket waits with, or request changes of what is in review."""
+    """Send a message to the agent, with `mode` for the case that it is busy. Without a live run the message answers the
+    ticket's open question, or requests changes to a ticket in review."""
     routed = message_routing.route_message(
         call.session, ticket, IncomingMessage(**body.model_dump()), call.actor, call.caller.identity
     )
@@ -85,7 +85,7 @@ def send_message(call: Call, ticket: Ticket, body: NewMessage) -> SentJson:
 
 
 class EventQuery(Body):
-    """Which part of the log: events with `seq` above `after`."""
+    """Part of the log: events with `seq` greater than `after`."""
 
     after: int = Field(0, ge=0, le=2**63 - 1)
     limit: int = Field(200, ge=1, le=events.PAGE_SIZE)
@@ -93,29 +93,32 @@ class EventQuery(Body):
 
 @blueprint.reads("/tickets/<ticket>/events", rights=ANYBODY | RUNS, errors=(410,))
 def replay_events(call: Call, ticket: Ticket, query: EventQuery) -> Page[EventJson]:
-    """Replay the ticket's events in order; `next` is the `after` of the part that follows."""
+    """Replay the ticket's events in order, with `next` as the `after` of the following page."""
     rows = events.replay(call.session, ticket.id, query.after, query.limit)
     full = len(rows) == query.limit
     return {"items": [EventJson.read(row) for row in rows], "next": str(rows[-1].seq) if full else None}
 
 
 class ActivityQuery(Paging):
-    """Which part of the log, and whose."""
+    """Page of the log, filtered by actor."""
 
     actor: str | None = Field(None, max_length=200, pattern=r"^[^\x00]+$")
 
 
 @blueprint.reads("/events")
 def list_events(call: Call, query: ActivityQuery) -> Page[EventJson]:
-    """List what happened anywhere, the newest first, without what workers report line by line."""
+    """List the events of all tickets, the newest first, without those that workers report line by line."""
     filters = events.EventFilter(query.actor or "")
     feed = events.load_feed(call.session, filters, paging.parse_number(query.cursor), query.limit)
     return {"items": [EventJson.read(row) for row in feed.events], "next": str(feed.older) if feed.older else None}
 
 
 class PostedEvent(Body):
-    """One event. A run may number its own with `run_seq`: one without a number is repeated safely only with an
-    Idempotency-Key. Without `ts` it has the time at which it arrived. A service posts `external.*` events, and gives neither.
+    """An event to append to the log.
+
+    A run may number its events with `run_seq`: posting an event without a number again is safe only with an
+    Idempotency-Key. Without `ts` the event has the time of its arrival. A service posts `external.*` events, without
+    `run_seq` and `ts`.
     """
 
     event_type: str = Field(pattern=ingest.EVENT_TYPE)
@@ -124,7 +127,7 @@ class PostedEvent(Body):
     ts: Moment | None = None
 
     def stated(self) -> dict[str, Any]:
-        """The fields that have a value."""
+        """Return the fields that have a value."""
         return {name: value for name, value in self if value is not None}
 
 
@@ -136,10 +139,10 @@ class TakenJson(TypedDict):
 
 @blueprint.writes("POST", "/tickets/<ticket>/events", rights=WRITERS | RUNS, batch=True, late=True)
 def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson | ClaimLost:
-    """Post one event, an array or NDJSON. Those of a run are taken once by number where they have one, and refused when it lost its
-    ticket."""
+    """Post one event, an array or NDJSON. Events with a `run_seq` are stored once, and those of a run that has lost its
+    claim are refused."""
     if len(body) > MAX_BATCH_EVENTS:
-        raise Invalid(f"at most {MAX_BATCH_EVENTS} events at a time", fields={"body": "too many events"})
+        raise Invalid(f"A batch has at most {MAX_BATCH_EVENTS} events.", fields={"body": "too many events"})
     if call.actor.run_id is None:
         return _post_external_events(call, ticket, body)
     batch = [ingest.WorkerEvent.model_validate(event.stated()) for event in body]
@@ -152,6 +155,6 @@ def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJso
 def _post_external_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson:
     for event in body:
         if event.run_seq is not None or event.ts is not None:
-            raise Invalid("an external event has no run_seq and no ts", fields={"run_seq": "is for runs"})
+            raise Invalid("An external event has no run_seq and no ts.", fields={"run_seq": "is for runs"})
         external.post_event(call.session, ticket.id, event.event_type, event.payload, call.actor)
     return {"accepted": len(body), "repeated": 0, "last_run_seq": 0}

@@ -1,4 +1,4 @@
-"""The live conversation with a ticket's agent, over a WebSocket; what is said there is described in `mc_interactive`."""
+"""WebSocket of the live conversation with a ticket's agent, whose protocol `mc_interactive` describes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from web.stream.sockets import FAILED, WebSocketConnection
 READERS = (Right.VIEWER, Right.OPERATOR, Right.ORCHESTRATOR, Right.SERVICE)
 MAINTENANCE_SECONDS = 5.0
 IDLE_TIMEOUT_SECONDS = 45.0
-"""How long a page may say nothing: it beats every five seconds."""
+"""Time without a message after which the client is taken for gone: pages send a heartbeat every five seconds."""
 
 blueprint = Blueprint("interactive", __name__)
 sockets.install_slots(blueprint)
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 @sockets.route_socket(blueprint, "/ws/tickets/<ticket>")
 @auth.allow(*READERS)
 def talk(connection: WebSocketConnection, ticket: str) -> None:
-    """Talk with the ticket's agent, or read along."""
+    """Connect a client to the conversation of a ticket, to write or to read along."""
     settings, engine, caller = auth.get_instance().settings, auth.get_instance().engine, auth.get_caller()
     with reading(engine) as session:
         ticket_id = lookup.get_ticket(session, ticket).id
@@ -49,7 +49,10 @@ def talk(connection: WebSocketConnection, ticket: str) -> None:
 
 
 def _receive_messages(connection: WebSocketConnection, conversation: ConversationConnection) -> None:
-    """Hear the client until it leaves; one that leaves in good order lets go of control."""
+    """Process the client's messages until it disconnects or times out.
+
+    A client that closes the connection properly releases its control of the conversation.
+    """
     tend, silence = stream_response.Alarm(MAINTENANCE_SECONDS), stream_response.Alarm(IDLE_TIMEOUT_SECONDS)
     try:
         while not silence.due():
@@ -76,7 +79,7 @@ def _send_news(connection: WebSocketConnection, conversation: ConversationConnec
 
 
 class _NewsSender(threading.Thread):
-    """Tells the client what happens, until `end()`. Hearing and telling take turns under the lock of the line."""
+    """Thread that sends new events to the client until `end()`, under the lock that also guards replies to messages."""
 
     def __init__(
         self, connection: WebSocketConnection, conversation: ConversationConnection, hub: Hub, interest: Interest
@@ -97,15 +100,18 @@ class _NewsSender(threading.Thread):
             while self._connection.open and not self._ended.is_set():
                 self._follow()
         except (ConnectionClosed, OSError):
-            return  # whoever hears the client notices too
+            return  # the thread that receives messages detects the end as well
         except Exception:
-            log.exception("the news of a ticket cannot be told")
-            self._connection.close(FAILED, "something broke on the server")
+            log.exception("the news of a ticket cannot be sent")
+            self._connection.close(FAILED, "internal server error")
         finally:
             self._hub.unsubscribe(self._subscriber)
 
     def _follow(self) -> None:
-        """The queue only says that something happened: what it was is read from the log, from the client's place on."""
+        """Wait for events and send the news, read from the log since the client's position.
+
+        The queue only signals that there are new events, so that an overflow loses none.
+        """
         frames, _ = self._subscriber.take(sockets.SLICE_SECONDS)
         if self._subscriber.finished:
             self._hub.unsubscribe(self._subscriber)

@@ -1,4 +1,4 @@
-"""A unified diff taken apart for a page: files, hunks, numbered lines, and the two sides of a hunk. Pure."""
+"""Parser of unified diffs into files, hunks, numbered lines, and the two sides of a hunk, without side effects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _KINDS = {"+": "added", "-": "removed", "\\": "note"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line; `kind` is same, added, removed or note. A number is that of the file before (`old`) or after (`new`)."""
+    """A line of a hunk, with its line number before (`old`) and after (`new`) the change.
+
+    `kind` is "same", "added", "removed" or "note".
+    """
 
     kind: str
     old: int | None
@@ -22,13 +25,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines that stand together; `heading` is the function or section around them, as far as git knows it."""
+    """A hunk of a diff. `heading` is the enclosing function or section if git knows it."""
 
     heading: str
     lines: tuple[Line, ...]
 
     def sides(self) -> list[tuple[Line | None, Line | None]]:
-        """Before and after, row by row: what was removed stands beside what was added in its place."""
+        """Pair the lines before and after, row by row, with removed lines beside the added lines that replace them."""
         rows: list[tuple[Line | None, Line | None]] = []
         removals: list[Line] = []
         additions: list[Line] = []
@@ -52,9 +55,10 @@ def _pair_lines(removals: list[Line], additions: list[Line]) -> list[tuple[Line 
 
 
 def parse_diff(text: str) -> list[tuple[Hunk, ...]]:
-    """The hunks of each file, in the order of the diff; none for a binary file, a rename or a change of mode alone.
+    """Parse a diff into the hunks of each file, in the order of the diff.
 
-    A line of a file never begins with `diff --git`, since in a diff each has its mark before it.
+    A binary file, a pure rename or a change of mode has no hunks. A line of content never begins with `diff --git`, since
+    every content line has a prefix character.
     """
     files: list[list[str]] = []
     for line in text.split("\n"):
@@ -75,7 +79,7 @@ def _parse_hunks(lines: list[str]) -> Iterator[Hunk]:
 
 def _number_lines(lines: list[str], old: int, new: int) -> Iterator[Line]:
     for text in lines:
-        if not text:  # the end of the diff; an empty line of a file has its mark
+        if not text:  # the end of the diff: empty lines of content have a prefix character
             continue
         kind = _KINDS.get(text[0], "same")
         yield Line(

@@ -1,4 +1,4 @@
-"""Operator evidence of a ticket: its routing, its consoles, its spool, and what was kept apart. For operators alone."""
+"""The operator page of a ticket: its routing, console, spool and quarantined writes, for operators only."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _build_owner(session: Session, ticket: Ticket) -> dict[str, Any]:
 
 
 def _build_run(session: Session, ticket: Ticket, run: Run) -> dict[str, Any]:
-    """The newest run: how to sit down at its terminal, what works in it, and how far its events have come."""
+    """Build the view of a run: the command that attaches to its terminal, its pane and folder, and its spool."""
     settings = auth.get_instance().settings
     return {
         "id": run.id,

@@ -1,4 +1,4 @@
-"""Runs: what was tried, what is being tried, and what a run's wrapper tells and asks the board."""
+"""API of runs: list, read, stop and take over, and the heartbeats and reports of their wrappers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STOPPERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR})
 
 @blueprint.reads("/tickets/<ticket>/runs", rights=ANYBODY | RUNS)
 def list_runs(call: Call, ticket: Ticket, query: NewestQuery) -> Page[RunJson]:
-    """List the attempts at a ticket, the newest first."""
+    """List the runs of a ticket, the newest first."""
     return {
         "items": [RunJson.read(row) for row in claims.list_runs(call.session, ticket.id, query.limit)],
         "next": None,
@@ -50,7 +50,7 @@ class OpenedJson(TypedDict):
 
 @blueprint.writes("POST", "/tickets/<ticket>/runs", rights=WRITERS, status=201, secret=True)
 def open_external_run(call: Call, ticket: Ticket, body: ExternalRun) -> OpenedJson:
-    """Mirror work done outside Mission Control, which never starts or stops it. The run's token is shown only here."""
+    """Open a run for work outside Mission Control, which never starts or stops it. Only this response has its token."""
     run, token = external.open_run(call.session, ticket.id, body, call.actor)
     return {"run": RunJson.read(run), "token": token}
 
@@ -64,7 +64,7 @@ class ControlJson(TypedDict):
 
 @blueprint.writes("POST", "/runs/<number:run>/heartbeat", rights=RUNS, late=True)
 def beat(call: Call, run: Run, body: RunHeartbeat) -> ControlJson:
-    """Record a run's sign of life; the answer says what it must know: stop, messages waiting, answers."""
+    """Record a run's heartbeat. The response has its pending stop, messages, answers and interrupt."""
     grace, allowed = call.settings.limits.grace_seconds, Budgets.from_settings(call.settings)
     return cast(ControlJson, heartbeat.record_heartbeat(call.session, run.id, body, grace, allowed))
 
@@ -76,7 +76,7 @@ class ReceiptJson(TypedDict):
 
 @blueprint.writes("POST", "/runs/<number:run>/report", rights=RUNS, late=True)
 def report(call: Call, run: Run, body: RunReport) -> ReceiptJson | ClaimLost:
-    """End a run with its verdict. One that no longer holds its ticket is refused, and what it sent is kept apart."""
+    """End a run with its verdict. The report of a run that has lost its claim is refused and quarantined."""
     receipt = reports.apply_report(call.session, run.id, body, build_retry_policy(call))
     if not receipt.accepted:
         return ClaimLost(run=run.id, reason=receipt.reason)
@@ -88,14 +88,14 @@ def build_retry_policy(call: Call) -> RetryPolicy:
 
 
 class StopRequest(Body):
-    """Why, in a sentence that is kept with the ticket."""
+    """Reason of a stop, which is stored with the ticket."""
 
     reason: Prose = Field("", max_length=2000)
 
 
 @blueprint.writes("POST", "/runs/<number:run>/takeover", rights=STOPPERS)
 def take_over(call: Call, run: Run) -> TicketJson:
-    """Stop a run and let a person go on with its conversation on the agent's own screen."""
+    """Stop a run so that a person continues its conversation in the agent program's own terminal interface."""
     ticket = takeover.take_over(call.session, run.ticket_id, call.actor)
     call.notify_run(run.id)
     return read_tickets(call.session, [ticket])[0]
@@ -103,7 +103,7 @@ def take_over(call: Call, run: Run) -> TicketJson:
 
 @blueprint.writes("POST", "/runs/<number:run>/handback", rights=STOPPERS)
 def hand_back(call: Call, run: Run) -> TicketJson:
-    """Give a conversation that a person has taken over back to the agent."""
+    """Hand a conversation that a person has taken over back to the agent."""
     ticket = takeover.hand_back(call.session, run.ticket_id, call.actor)
     call.notify_run(run.id)
     return read_tickets(call.session, [ticket])[0]
@@ -111,7 +111,7 @@ def hand_back(call: Call, run: Run) -> TicketJson:
 
 @blueprint.writes("POST", "/runs/<number:run>/stop", rights=STOPPERS)
 def stop(call: Call, run: Run, body: StopRequest) -> TicketJson:
-    """Stop a run; its ticket is parked until somebody wakes it."""
+    """Stop a run and park its ticket until somebody wakes it."""
     ticket = reports.stop_run(call.session, run.id, call.actor, body.reason)
     call.notify_run(run.id)
     return read_tickets(call.session, [ticket])[0]

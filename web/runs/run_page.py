@@ -1,4 +1,4 @@
-"""The runs of a ticket on its page: the list, one run in full, its log, its evidence, and its end."""
+"""The Runs and Evidence tabs of a ticket: the list of runs, one run in detail, its log, and the stop button."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ View = dict[str, Any]
 
 
 def find_requested_run(session: Session, ticket: Ticket) -> Run | None:
-    """The run that the address names; raises `NoSuchRun` for one of another ticket."""
+    """Return the run named in the query string, or None. Raises `NoSuchRun` for a run of another ticket."""
     number = paging.parse_number(request.args.get("run") or None)
     return run_detail.get_run(session, ticket.id, number) if number else None
 
 
 def load_runs_tab(session: Session, ticket: Ticket) -> View:
-    """The list of runs, or one of them in full."""
+    """Load the Runs tab: the list of runs, or the details of the requested one."""
     run = find_requested_run(session, ticket)
     runs = claims.list_runs(session, ticket.id)
     if run is None:
@@ -51,7 +51,7 @@ def load_runs_tab(session: Session, ticket: Ticket) -> View:
 
 
 def load_evidence_tab(session: Session, ticket: Ticket) -> View:
-    """Claims beside facts of one run, and what of all of them meets each acceptance item."""
+    """Load the Evidence tab: the claims and facts of one run, and the evidence of all runs by acceptance item."""
     run = find_requested_run(session, ticket)
     return {
         **evidence_tab.build_tab(session, ticket, run.id if run else None),
@@ -61,13 +61,13 @@ def load_evidence_tab(session: Session, ticket: Ticket) -> View:
 
 @blueprint.get("/ticket/<reference>/runs/<number:run>/log")
 def show_log(reference: str, run: int) -> Response:
-    """The end of what a run's pane showed, as text."""
+    """Serve the last lines of a run's pane log as text."""
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
         row = run_detail.get_run(session, ticket.id, run)
     file = log_tail.PaneLog.for_run(auth.get_instance().settings, row.id, ticket.identifier).open()
     if file is None:
-        raise NotFound("This run has left no log here.", run=run)
+        raise NotFound("This run has no log on this machine.", run=run)
     with file:
         return Response(
             log_tail.read_last_lines(file, log_tail.DEFAULT_LINES),
@@ -78,7 +78,7 @@ def show_log(reference: str, run: int) -> Response:
 
 @blueprint.post("/ticket/<reference>/runs/<number:run>/stop")
 def stop(reference: str, run: int) -> AnyResponse:
-    """Stop a live run; its ticket is parked until somebody wakes it."""
+    """Stop a live run and park its ticket until somebody wakes it."""
     try:
         with writing(auth.get_instance().engine) as session:
             ticket = get_ticket(session, reference)

@@ -1,12 +1,12 @@
-"""The files of `static/` as they were when this process started, under an address that holds the hash of them all.
+"""Static files, served from memory under a URL that contains one hash of the whole tree.
 
-Modules import each other, and styles their fonts, by relative path: under one hash for the whole tree they stay
-together, and may be kept for good. They are held in memory, so that a checkout which is updated under a running server
-never gets its new files kept under the old hash. A page from before an upgrade asks under a hash of then: it is given
-what there is now, to be kept by nobody.
+JavaScript modules import each other, and stylesheets their fonts, by relative path. One hash for the whole tree keeps
+these paths valid and lets browsers cache every file as immutable. The files are read once when the process starts, so
+that updating the checkout of a running server never publishes new content under the old hash. A page that was rendered
+before an upgrade requests files under the old hash: it receives the current files with `no-cache`.
 
-Only these files are compressed. A page carries the token of its forms beside words that others chose, and the length of
-such a mixture, compressed, would give the token away bit by bit (BREACH).
+Only static files are compressed. A page contains its CSRF token beside text written by other people, and the length of
+such a response, if compressed, would disclose the token byte by byte (the BREACH attack).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ URL = re.compile(r'url\("([^"]+)"\)')
 
 
 class Asset:
-    """One file."""
+    """One static file with its content and suffix."""
 
     def __init__(self, content: bytes, suffix: str) -> None:
         self.content = content
@@ -49,7 +49,10 @@ class Asset:
 
 
 class Assets:
-    """All files of a folder by their path in it; `version` changes when any of them does."""
+    """All files of a folder by their relative path.
+
+    `version` is a hash of all of them and changes with any of them.
+    """
 
     def __init__(self, folder: Path) -> None:
         files = sorted(file for file in folder.rglob("*") if file.suffix in CONTENT_TYPES)
@@ -67,7 +70,7 @@ class Assets:
         return self.files[name].content.decode()
 
     def modules(self, name: str) -> list[str]:
-        """A module and all that it cannot start without, each once."""
+        """List a JavaScript module and all its direct and indirect static imports, each once."""
         names = [name]
         for importer in names:
             names += [imported for imported in self._imports(importer) if imported not in names]
@@ -77,7 +80,7 @@ class Assets:
         return [_resolve_path(name, target) for target in dict.fromkeys(MODULE_IMPORT.findall(self.text(name)))]
 
     def _join_style(self) -> str:
-        """The entry style with its layers in place: one request before the first paint, not one more for each layer."""
+        """Inline the imported layers into the entry stylesheet, so that the first paint waits for one request only."""
 
         def layer(match: re.Match[str]) -> str:
             content = URL.sub(lambda url: f'url("{_resolve_path(match[1], url[1])}")', self.text(match[1]))
@@ -87,12 +90,12 @@ class Assets:
 
 
 def _resolve_path(name: str, target: str) -> str:
-    """The file that `name` means by a relative path: `../vendor/x.js` in `js/board.js` is `vendor/x.js`."""
+    """Resolve a relative path found in file `name`: `../vendor/x.js` in `js/board.js` is `vendor/x.js`."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
 
 
 def install(app: Flask) -> None:
-    """Serve the folder `static` of the application; `url_for("static", filename=…)` gives a file's address."""
+    """Serve the application's folder `static` and make `url_for("static", filename=…)` return versioned URLs."""
     assets = Assets(Path(app.root_path) / "static")
 
     def add_version(endpoint: str, values: dict[str, object]) -> None:
@@ -103,7 +106,7 @@ def install(app: Flask) -> None:
     app.url_defaults(add_version)
     app.extensions["assets"] = assets
     app.jinja_env.globals["modules"] = cache(lambda name: [assets.address(module) for module in assets.modules(name)])
-    # Hundreds of icons stand on a board: their address is not built anew for each.
+    # A board shows hundreds of icons: build their common URL only once.
     app.jinja_env.globals["icon_sheet"] = assets.address("icons.svg")
 
 

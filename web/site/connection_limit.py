@@ -1,4 +1,4 @@
-"""Places that long connections take in one process: so many of a kind, and each given back exactly once."""
+"""Limit on the number of long-lived connections of one kind in a process, with slots that are released exactly once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 
 class ConnectionLimit:
-    """One bucket of at most `limit` places; `tell` is given the number taken whenever it changes."""
+    """A pool of at most `limit` connection slots.
+
+    `tell` is called with the number of slots in use whenever it changes.
+    """
 
     def __init__(self, limit: int, tell: Callable[[float], None] = lambda _: None) -> None:
         self.limit = limit
@@ -16,7 +19,7 @@ class ConnectionLimit:
         self._lock = threading.Lock()
 
     def take(self) -> ConnectionSlot | None:
-        """A place, or None when all are taken."""
+        """Take a slot, or return None when all are in use."""
         with self._lock:
             if self.taken >= self.limit:
                 return None
@@ -33,7 +36,7 @@ class ConnectionLimit:
 
 
 class ConnectionSlot:
-    """A place in a bucket; `release()` may be called any number of times."""
+    """A slot of a pool, which `release()` returns once, however often it is called."""
 
     def __init__(self, bucket: ConnectionLimit) -> None:
         self.held = True

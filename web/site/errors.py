@@ -1,4 +1,4 @@
-"""Every refusal and failure, mapped once: JSON for programs and the API, a page for people.
+"""Error handlers of the application: JSON for programs and the API, a page for people.
 
 The JSON is `{"error": code, "message": text, "detail": object}`; codes are those of `tickets/shared/errors.py`.
 """
@@ -26,26 +26,29 @@ SOCKETS = "/ws/"
 ERROR_CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_type"}
 MESSAGES = {
     404: "There is nothing at this address.",
-    405: "This address does not take requests of this kind.",
+    405: "This address does not accept this HTTP method.",
     413: "The request is larger than this server accepts.",
-    415: "This address does not take a body of this type.",
+    415: "This address does not accept this content type.",
 }
 TITLES = {
     401: "Log in",
     403: "Not allowed",
     404: "Not found",
     409: "Not possible now",
-    410: "No longer kept",
+    410: "No longer available",
     413: "Too large",
     422: "Not valid",
-    500: "Something broke",
+    500: "Server error",
     503: "Busy",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One refusal, before it is written down."""
+    """An error as it is reported to the client, independent of its format.
+
+    `reference` is the id under which the server's log has the details.
+    """
 
     status: int
     code: str
@@ -68,12 +71,12 @@ def install(app: Flask) -> None:
 
 
 def wants_json() -> bool:
-    """Whether a program is asking."""
+    """Return whether the request comes from a program: an API or WebSocket path, or an `Authorization` header."""
     return request.path.startswith((API, SOCKETS)) or "Authorization" in request.headers
 
 
 def build_response(problem: Problem) -> AnyResponse:
-    """The problem in the form that the caller reads."""
+    """Build the error response: JSON for programs, else a page, or a redirect to the log-in page for a GET with 401."""
     if wants_json():
         response: AnyResponse = _build_json_response(problem)
     elif problem.status == 401 and request.method == "GET":
@@ -93,14 +96,14 @@ def _build_json_response(problem: Problem) -> Response:
 
 
 def _build_page_response(problem: Problem) -> Response:
-    """A designed page for whoever is logged in; plain words where there is nobody, or the page itself fails."""
+    """Build an error page with the layout, or plain text for anonymous callers and when rendering the page fails."""
     text = f"{problem.message}\n"
     if g.get("caller") is None:
         return Response(text, problem.status, mimetype="text/plain")
     try:
         return Response(_render_page(problem), problem.status)
-    except Exception:  # whatever broke the frame, the refusal must still be told
-        current_app.logger.exception("the page for an error could not be made")
+    except Exception:  # the client needs the original error even when the layout itself is broken
+        current_app.logger.exception("the error page could not be rendered")
         return Response(text, problem.status, mimetype="text/plain")
 
 
@@ -120,11 +123,11 @@ def _build_problem(error: DomainError) -> Problem:
 
 def _handle_http_error(error: HTTPException) -> AnyResponse:
     if isinstance(error, SecurityError):
-        return Response("This server does not answer to that name.\n", 400, mimetype="text/plain")
+        return Response("This server does not accept requests for this host name.\n", 400, mimetype="text/plain")
     status = error.code or 500
     if status < 400:
         return error.get_response()
-    words = MESSAGES.get(status) or error.description or "The request cannot be understood."
+    words = MESSAGES.get(status) or error.description or "Malformed request."
     response = build_response(Problem(status, ERROR_CODES.get(status, "refused"), words))
     for name, value in error.get_response().headers:
         if name in ("Allow", "Retry-After"):
@@ -133,18 +136,18 @@ def _handle_http_error(error: HTTPException) -> AnyResponse:
 
 
 def _handle_store_error(error: Exception) -> AnyResponse:
-    """The disk is full, the store locked or not there: nothing was written, and it may be tried again."""
-    words = "The store cannot be read or written at the moment, and nothing was changed."
+    """Report that the database is full, locked or unreachable (503): nothing was written, and a retry is safe."""
+    words = "The database cannot be read or written at the moment. Nothing was changed: try again."
     return _log_and_respond(Problem(503, "store_unavailable", words), error)
 
 
 def _handle_failure(error: Exception) -> AnyResponse:
-    return _log_and_respond(Problem(500, "internal", "Something broke on the server."), error)
+    return _log_and_respond(Problem(500, "internal", "Internal server error."), error)
 
 
 def _log_and_respond(problem: Problem, error: Exception) -> AnyResponse:
-    """A fault of ours: logged whole under a reference, of which the caller is told no more than that."""
+    """Log an internal error with its traceback under a random reference, and disclose only the reference."""
     reference = secrets.token_hex(4)
     current_app.logger.error("request failed, reference %s", reference, exc_info=error)
-    words = f"{problem.message} The log has the reason under {reference}."
+    words = f"{problem.message} The server's log has the details under {reference}."
     return build_response(replace(problem, message=words, reference=reference))

@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "incidents": ("Incidents", ("incident_",)),
     "machine": ("Machine", ("project_", "agent_", "profile_", "token_", "task_", "switch_", "logged_", "view_")),
 }
-"""What the feed can be narrowed to: its name, and how the types of its events begin."""
+"""Filters of the activity feed: the label of each, and the prefixes of its event types."""
 
 MOVES: dict[str, tuple[str, str]] = {
     "triage": ("corner-down-left", "made {ticket} ready to start"),
@@ -31,7 +31,7 @@ MOVES: dict[str, tuple[str, str]] = {
     "release": ("undo-2", "handed {ticket} back"),
     "ask": ("message-circle-question-mark", "asked a question on {ticket}"),
     "answer": ("message-square", "answered {ticket}"),
-    "submit": ("scan-eye", "handed in {ticket} for review"),
+    "submit": ("scan-eye", "submitted {ticket} for review"),
     "complete": ("circle-check", "completed {ticket}"),
     "approve": ("check", "approved {ticket}"),
     "land": ("git-merge", "landed {ticket}: {body}"),
@@ -45,7 +45,7 @@ MOVES: dict[str, tuple[str, str]] = {
     "close": ("circle-check", "closed {ticket} without its evidence"),
     "cancel": ("circle-slash", "cancelled {ticket}"),
     "reopen": ("refresh-cw", "reopened {ticket}"),
-    "undo": ("undo-2", "took back the last move of {ticket}"),
+    "undo": ("undo-2", "undid the last move of {ticket}"),
 }
 
 SENTENCES: dict[str, tuple[str, str]] = {
@@ -57,16 +57,16 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_phase_waived": ("circle-slash", "waived phase {name} of {ticket}: {reason}"),
     "ticket_phase_decided": ("flag", "decided phase {name} of {ticket}: {choice}"),
     "comment_added": ("message-square", "commented on {ticket}: {body}"),
-    "message_queued": ("send", "told the agent of {ticket}: {body}"),
+    "message_queued": ("send", "sent the agent of {ticket} a message: {body}"),
     "message_expired": ("hourglass", "let a message to the agent of {ticket} expire"),
     "message_queued_again": ("refresh-cw", "queued a message to the agent of {ticket} again"),
     "request_answered": ("check", "answered the agent of {ticket}"),
     "attachment_added": ("paperclip", "attached {name} to {ticket}"),
-    "attachment_removed": ("paperclip", "took {name} off {ticket}"),
+    "attachment_removed": ("paperclip", "removed {name} from {ticket}"),
     "context_linked": ("link", "linked {path} to {ticket}"),
-    "context_unlinked": ("link", "took the link to {path} off {ticket}"),
+    "context_unlinked": ("link", "removed the link to {path} from {ticket}"),
     "relationship_added": ("cable", "related {ticket} to {other}: {kind}"),
-    "relationship_removed": ("cable", "took back that {ticket} was related to {other}: {kind}"),
+    "relationship_removed": ("cable", "removed the relationship of {ticket} to {other}: {kind}"),
     "run_opened": ("circle-play", "started a run of {agent} on {ticket}"),
     "run_ended": ("flag", "ended run {run} of {ticket}: {outcome}"),
     "run_stop_requested": ("square", "told run {run} of {ticket} to stop: {reason}"),
@@ -75,25 +75,25 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "dispatch_refused": ("octagon-alert", "started nothing: {reason}"),
     "claim_lost": ("zap", "was not the first to claim {ticket}"),
     "budget_passed": ("coins", "stopped {ticket} at its budget"),
-    "write_quarantined": ("shield-check", "kept a late {kind} of run {run} of {ticket} for inspection"),
+    "write_quarantined": ("shield-check", "quarantined a late {kind} of run {run} of {ticket}"),
     "ticket_control_changed": ("hand", "changed who talks with the agent of {ticket}"),
-    "incident_opened": ("siren", "raised an incident: {title}"),
-    "incident_reopened": ("siren", "raised an incident again: {title}"),
-    "incident_acknowledged": ("eye", "took on the incident: {title}"),
+    "incident_opened": ("siren", "opened an incident: {title}"),
+    "incident_reopened": ("siren", "reopened an incident: {title}"),
+    "incident_acknowledged": ("eye", "acknowledged the incident: {title}"),
     "incident_closed": ("circle-check", "closed the incident: {title}"),
-    "project_wanted": ("folder-git-2", "asked for a look at a new project"),
+    "project_wanted": ("folder-git-2", "requested a new project"),
     "project_added": ("folder-git-2", "added the project {project}"),
     "project_edited": ("folder-git-2", "changed the project {project}"),
     "agent_added": ("bot", "added the agent {agent}"),
     "agent_edited": ("bot", "changed the agent {agent}"),
-    "agent_cooled": ("hourglass", "gives {agent} nothing for a while: {reason}"),
+    "agent_cooled": ("hourglass", "put {agent} on cooldown: {reason}"),
     "profile_added": ("cpu", "added the profile {profile}"),
     "profile_edited": ("cpu", "changed the profile {profile}"),
-    "token_issued": ("key-round", "made the token {token}"),
+    "token_issued": ("key-round", "issued the token {token}"),
     "token_revoked": ("key-round", "revoked the token {token}"),
     "task_enabled": ("timer", "enabled the task {task}"),
     "task_disabled": ("timer", "disabled the task {task}"),
-    "task_run_requested": ("play", "asked for the task {task} to run"),
+    "task_run_requested": ("play", "requested a run of the task {task}"),
     "switch_changed": ("settings", "set the switch {switch}"),
     "logged_in": ("user", "logged in"),
     "logged_out": ("log-out", "logged out"),
@@ -104,7 +104,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class EventSentence:
-    """One event as a sentence: the actor, then the words before and behind the ticket where there is one."""
+    """An event as a sentence, in parts: actor, text before the ticket, ticket and its title, text after it."""
 
     id: int
     at: str
@@ -117,7 +117,10 @@ class EventSentence:
 
 
 def build_sentence(event: LogEntry) -> EventSentence:
-    """The sentence of an event; one that has none of its own is told by its type and the first of its words."""
+    """Build the sentence of an event.
+
+    An event without a template is described by its type and a summary of its payload.
+    """
     icon, sentence = _find_sentence(event)
     before, _, after = sentence.partition(TICKET)
     payload_words = _PayloadWords(event.payload)
@@ -139,7 +142,7 @@ def _find_sentence(event: LogEntry) -> tuple[str, str]:
 
 
 class _PayloadWords(dict[str, str]):
-    """The words of a payload, each in one line and of bounded length; those that are missing are empty."""
+    """Values of a payload for `format_map`: each on one line, shortened, and empty where it is missing."""
 
     def __init__(self, payload: Mapping[str, Any]) -> None:
         super().__init__({name: _shorten(value) for name, value in payload.items()})

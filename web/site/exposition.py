@@ -1,4 +1,4 @@
-"""The figures of `/metrics` in the text format of Prometheus."""
+"""Rendering of `/metrics` in the Prometheus text format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import metrics
 
 
 def render(report: HealthReport, store_stats: StoreStats | None) -> bytes:
-    """All figures: of every web process, of health as it is now, and of the store as it was counted last."""
+    """Render all metrics: of every web process, of the current health report, and of the latest database statistics."""
     registry = CollectorRegistry()
     registry.register(
         _Families([*_measure_processes(), *_measure_requests(), *_measure_health(report), *_measure_store(store_stats)])

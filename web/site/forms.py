@@ -1,4 +1,4 @@
-"""Forms of moves: their fields come from the same models that validate them, so that no page can offer another shape."""
+"""Forms of moves, generated from the same models that validate them, so that form and validation cannot differ."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WAKE_CHOICES = [
     (WakeKind.AGENT_IDLE.value, "When an agent has had nothing to do"),
     (WakeKind.PROBE.value, "When a command succeeds"),
 ]
-"""The reset of a usage limit is for the machinery to wait for: its time is not a person's to say."""
+"""Wake conditions that a person may choose; only the server sets the reset of a usage limit, whose time it knows."""
 REQUIRED_WAKE_FIELDS = {
     "time": [("wake_at", "Say when it is to wake.")],
     "ticket": [("wake_ticket", "Name the ticket that it waits for, like MC-12.")],
@@ -51,9 +51,10 @@ WAKE_FIELDS = ("wake_kind", "wake_at", "wake_ticket", "wake_agent", "wake_minute
 def build_move_fields(
     move: Move, session: Session, form_values: Mapping[str, str], zone: str, ways: Sequence[Landing] = ()
 ) -> list[Field]:
-    """The form fields of a move, the required ones first; the edits that any move may carry are left to the side panel.
+    """Build the form fields of a move, the required ones first.
 
-    `ways` are those in which the ticket may be approved, as `landing.ways` gives them.
+    Owner and priority, which any move may change, are left out: the side panel edits them.
+    `ways` are the ways in which the ticket may be approved, from `landing.ways`.
     """
     excluded = EDIT_FIELDS | {"wake"} | (set() if ways else {"landing"})
     inputs = [(name, info) for name, info in move.facts.model_fields.items() if name not in excluded]
@@ -66,7 +67,7 @@ def build_move_fields(
 
 
 def fill_fields(fields: list[Field], form_values: Mapping[str, str]) -> None:
-    """Put back what was typed so far."""
+    """Fill the fields with the values of a submitted form."""
     for field in fields:
         field["value"] = form_values.get(field["name"], field.get("value"))
 
@@ -100,7 +101,10 @@ def _format_label(value: str) -> str:
 
 
 def parse_move_input(move: Move, form: MultiDict[str, str], zone: str) -> dict[str, Any]:
-    """The facts that a submitted form states; empty fields are left out, local times get the zone of the settings."""
+    """Parse the input of a move from a submitted form.
+
+    Empty fields are left out, and local times get the time zone `zone`.
+    """
     facts: dict[str, Any] = {name: form[name] for name in move.facts.model_fields if form.get(name)}
     if "not_before" in facts:
         facts["not_before"] = parse_local_time(facts["not_before"], zone)
@@ -108,7 +112,7 @@ def parse_move_input(move: Move, form: MultiDict[str, str], zone: str) -> dict[s
 
 
 def build_wake_field(session: Session, form_values: Mapping[str, str], zone: str) -> Field:
-    """The part of a form that says when a parked ticket comes back (macros/wake.html), with what was typed so far."""
+    """Build the form field that says when a parked ticket wakes (macros/wake.html), with the values entered so far."""
     values = {"wake_kind": "manual", "wake_minutes": "10"} | {
         name: form_values[name] for name in WAKE_FIELDS if form_values.get(name)
     }
@@ -117,7 +121,7 @@ def build_wake_field(session: Session, form_values: Mapping[str, str], zone: str
 
 
 def parse_wake(form: MultiDict[str, str], zone: str) -> dict[str, Any]:
-    """The wake condition that a form states, as `facts.Wake` takes it. Raises `Invalid` for a part that is missing."""
+    """Parse the wake condition of a form, as input of `ParkInput.wake`. Raises `Invalid` for a missing part."""
     kind = form.get("wake_kind", "manual")
     for name, words in REQUIRED_WAKE_FIELDS.get(kind, []):
         if not form.get(name, "").strip():
@@ -139,7 +143,10 @@ def _parse_wake_input(kind: str, form: MultiDict[str, str], zone: str) -> dict[s
 
 
 def parse_local_time(text: str, zone: str) -> str:
-    """`2026-05-01T09:00` from a browser's field, as a moment in the zone of the settings."""
+    """Convert the value of a `datetime-local` field (`2026-05-01T09:00`) to ISO 8601 with the offset of `zone`.
+
+    Text that is not a time is returned unchanged, for the model to refuse.
+    """
     try:
         local = datetime.fromisoformat(text)
     except ValueError:
@@ -148,14 +155,14 @@ def parse_local_time(text: str, zone: str) -> str:
 
 
 def format_local_time(value: datetime | str | None, zone: str) -> str:
-    """The inverse of `parse_local_time`: how a browser's field shows a moment."""
+    """Format a time for a `datetime-local` field, the inverse of `parse_local_time`."""
     if not value:
         return ""
     return template_filters.parse_time(value).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%dT%H:%M")
 
 
 def load_choices(session: Session) -> dict[str, list[tuple[str, str]]]:
-    """What may be chosen in the fields of a ticket, as (value, label)."""
+    """Load the options of a ticket's select fields, as (value, label)."""
     return {
         "project": [(project.slug, project.name) for project in projects.list_projects(session)],
         "assigned_to": [(member.name, member.title or member.name) for member in agents_module.list_members(session)],
@@ -165,5 +172,5 @@ def load_choices(session: Session) -> dict[str, list[tuple[str, str]]]:
 
 
 def build_query_string(arguments: MultiDict[str, str]) -> str:
-    """The arguments as they stand in an address."""
+    """Encode arguments as a query string, repeated names included."""
     return urlencode(list(arguments.items(multi=True)))

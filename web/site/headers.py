@@ -1,6 +1,6 @@
-"""Headers of every answer: a strict content policy, no sniffing, no framing, and nothing private in a cache.
+"""Security headers of every response: a strict content security policy, no sniffing, no framing, no shared caching.
 
-A view that needs more sets its own `Content-Security-Policy` or `Cache-Control`; what is set is left alone.
+A view that needs other rules sets `Content-Security-Policy` or `Cache-Control` itself: headers that are set are kept.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEFAULT_HEADERS = {
 
 
 def build_policy(**changes: str) -> str:
-    """The content policy as a header value; `style_src="'self' 'unsafe-inline'"` replaces one rule of it."""
+    """Build the value of `Content-Security-Policy`, with directives replaced by keyword (`style_src="'self'"`)."""
     rules = POLICY | {name.replace("_", "-"): value for name, value in changes.items()}
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 

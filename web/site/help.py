@@ -1,4 +1,4 @@
-"""The board's help: how work goes, what each state means and what leads out of it, and the keys."""
+"""The help page: the workflow, each state with the moves out of it, and the keyboard shortcuts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ blueprint = Blueprint("help", __name__)
 
 MEANINGS = {
     TicketStatus.INBOX: "Filed, and not yet looked at. Nothing starts from here.",
-    TicketStatus.TODO: "Ready. An agent picks it up as soon as nothing holds it; the ticket says what does.",
+    TicketStatus.TODO: "Ready. An agent starts it as soon as all checks pass. The ticket lists those that do not.",
     TicketStatus.IN_PROGRESS: "Somebody works on it: an agent in a run, or a person.",
     TicketStatus.NEEDS_INPUT: "The agent has a question. Your answer sends the ticket back to the same conversation.",
-    TicketStatus.IN_REVIEW: "Handed in with its evidence, or approved and about to land. Whoever did the work cannot approve it.",
+    TicketStatus.IN_REVIEW: "Submitted with its evidence, or approved and about to land. Whoever did the work cannot approve it.",
     TicketStatus.WAITING: "Parked until a time, another ticket, an answer or a person wakes it.",
-    TicketStatus.BLOCKED: "It cannot go on by itself. The ticket says who is to do what.",
-    TicketStatus.DONE: "Closed with what was asked for.",
-    TicketStatus.CANCELLED: "Closed without it.",
+    TicketStatus.BLOCKED: "It cannot continue by itself. The ticket says who has to do what.",
+    TicketStatus.DONE: "Closed with the work complete.",
+    TicketStatus.CANCELLED: "Closed without completing the work.",
 }
 ACTORS = (
     ("You", {Role.HUMAN, Role.OWNER}),
@@ -41,7 +41,7 @@ def show() -> str:
 
 
 def list_states() -> list[dict[str, Any]]:
-    """Each state in the order of the board, with its meaning and, for each who may do something, the moves out of it."""
+    """List the states in the order of the board, with their meaning and the moves out of them by kind of actor."""
     return [
         {"status": status.value, "meaning": MEANINGS[status], "doers": _list_moves_by_actor(status)}
         for status in TicketStatus

@@ -1,4 +1,4 @@
-"""What every page has around it: navigation, breadcrumb, verdict, clock. A page registers itself with `add_nav_item()`."""
+"""Page layout: navigation, breadcrumb, health verdict, notes. A page registers itself with `add_nav_item()`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ NAV: list[dict[str, Any]] = []
 def add_nav_item(
     key: str, href: str, icon: str, label: str, group: str = "Work", phone: bool = False, go: str = ""
 ) -> None:
-    """Add a page to the navigation; called once by the module that serves it.
+    """Add a page to the navigation, once, from the module that serves it.
 
-    `phone` ones stand in the bottom bar of a small screen, `go` is its letter after `g`.
+    `phone` pages are also in the bottom bar of a small screen. `go` is the second key of the shortcut `g <key>`.
     """
     NAV.append({"key": key, "href": href, "icon": icon, "label": label, "group": group, "phone": phone, "go": go})
 
@@ -37,7 +37,7 @@ def install(app: Flask) -> None:
 
 
 def render_page(template: str, key: str, crumbs: list[tuple[str, str | None]], **context: Any) -> str:
-    """Render a whole page inside the frame; `key` is the navigation entry that is current."""
+    """Render a whole page inside the layout, with the navigation entry `key` marked as current."""
     if "around" not in g:
         with reading(auth.get_instance().engine) as session:
             load_layout(session)
@@ -51,13 +51,15 @@ def _list_flashes() -> list[dict[str, Any]]:
 
 
 def render_notes() -> str:
-    """What is to be said on the next page, alone: for a page that stays as it is."""
+    """Render the flashed notes alone, for a page that is not reloaded."""
     return render_part("_notes", flashes=_list_flashes())
 
 
 def load_layout(session: Session) -> None:
-    """Read what stands around a page, first of all where its stream begins. A page asks for it before it reads what it shows,
-    so that nothing falls between."""
+    """Load the data of the layout into `g`, beginning with the cursor at which the page's event stream starts.
+
+    A view calls it before it reads its own data, so that no event is lost between the page and its stream.
+    """
     cursor = f"{runtime_flags.get_epoch(session)}-{events.get_last_id(session)}"
     waiting = overview.count_needs(session)
     g.around = {
@@ -72,7 +74,7 @@ def load_layout(session: Session) -> None:
 
 
 def _load_commands(session: Session) -> dict[str, Any]:
-    """What the palette can be told to do that no control of a page does."""
+    """Load the data of the command palette's own commands: pause or resume, and the tasks to run."""
     return {
         "paused": runtime_flags.get_pause_reason(session) is not None,
         "tasks": task_files.list_names(task_files.SHIPPED_TASKS),
@@ -87,12 +89,15 @@ def render_part(name: str, **context: Any) -> str:
 def flash_note(
     text: str, tone: str = "good", undo: dict[str, Any] | None = None, *, floats: bool = False, stays: bool = False
 ) -> None:
-    """A line for the next page. What floats moves nothing and goes by itself, unless it `stays` until it is dismissed; with
-    `undo` (ticket or tickets, label) it floats, and offers to take back what it tells of."""
+    """Flash a note for the next page.
+
+    A note that `floats` is shown as a toast, which disappears by itself unless it `stays` until it is dismissed.
+    With `undo` (ticket or tickets, label) it is a toast with a button that takes the moves back.
+    """
     message = {"text": text, "undo": undo, "floats": floats or stays or undo is not None, "stays": stays}
     flash(message, tone)  # type: ignore[arg-type]
 
 
 def is_script_request() -> bool:
-    """Whether a script of the page is asking, rather than a plain form."""
+    """Return whether a script of the page sent the request, rather than a plain form."""
     return request.accept_mimetypes.best == "application/json"

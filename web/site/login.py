@@ -26,7 +26,7 @@ def ask() -> str:
 @blueprint.get("/login/<link>")
 @auth.public
 def open_link(link: str) -> str | tuple[str, int]:
-    """Only shows a button: programs that look at links in advance must not use them up."""
+    """Show a button that logs in with the link, so that link previews do not consume it."""
     with reading(auth.get_instance().engine) as session:
         name = tokens.find_link_name(session, link)
     if name is None:
@@ -61,7 +61,7 @@ def log_in() -> AnyResponse | tuple[str, int]:
 @blueprint.post("/logout")
 @auth.allow(auth.Right.OPERATOR, auth.Right.VIEWER)
 def log_out() -> AnyResponse:
-    """End this browser's log-in and have the browser forget what it has seen."""
+    """Log this browser out and clear its caches and storage."""
     caller = auth.get_caller()
     if caller.source == "login":
         with writing(auth.get_instance().engine) as session:
@@ -74,7 +74,7 @@ def _render_form(**context: str) -> str:
 
 
 def _parse_own_path(target: str) -> str:
-    """A path of this server to go on to; anything that a browser could read as another server becomes `/`."""
+    """Return the path to continue at, or `/` for anything that a browser could read as an address of another server."""
     parts = urlsplit(target)
     is_plain = target.isprintable() and "\\" not in target
     is_own = (

@@ -1,4 +1,4 @@
-"""Markdown (CommonMark, tables, strikethrough) to safe HTML: raw HTML is off in the parser, and a short allow-list is behind it."""
+"""Markdown (CommonMark, tables, strikethrough) to safe HTML: no raw HTML in the parser, then an allow-list of tags."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ TAGS = {
 }  # fmt: skip
 ATTRIBUTES = {"code": {"class"}, "ol": {"start"}, "a": {"href", "title"}}
 MAX_NESTING = 40
-"""The parser leaves out what is nested deeper, so a text that comes to there is shown as it was typed."""
+"""The parser drops content that is nested deeper, so a text that reaches this depth is shown unrendered."""
 PARSER = (
     MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": MAX_NESTING})
     .enable(["table", "strikethrough"])
     .disable("image")
 )
-PARSER.parse("a")  # its rules are put together at first use, which two threads may not do at once
+PARSER.parse("a")  # compiles the rules, which happens at first use and is not thread-safe
 
 
 CACHE_SIZE = 512
 MAX_CACHED_LENGTH = 4_000
-"""Characters of a text that is worth keeping as rendered: a page of a conversation has sixty, and is looked at often."""
+"""Length in characters up to which rendered texts are cached: a page of a conversation has sixty, and is viewed often."""
 MAX_OPEN_BRACKETS = 500
-"""The parser looks far behind each bracket that is open: ten thousands of them would hold a web worker for seconds."""
+"""Limit on open brackets: the parser scans ahead for each one, so ten thousand would occupy a thread for seconds."""
 
 
 def render_html(text: str | None) -> Markup:
-    """The rendered text; what is not allowed is left out, never let through. Links open no window and send no referrer.
+    """Render Markdown to HTML without the tags and attributes that are not allowed. Links send no referrer.
 
-    The parser's time grows with the length of the text, whatever it holds.
+    The time is linear in the length of the text, whatever it contains.
     """
     if not text:
         return Markup()
-    is_small = len(text) <= MAX_CACHED_LENGTH and "|" not in text  # a table may be many times as long as its text
+    is_small = len(text) <= MAX_CACHED_LENGTH and "|" not in text  # a table's HTML may be far longer than its source
     return _render_cached(text) if is_small else _render(text)
 
 
@@ -65,11 +65,11 @@ _render_cached = lru_cache(CACHE_SIZE)(_render)  # without it the page of a long
 
 
 def render_entries(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The entries of a conversation with their Markdown made into HTML."""
+    """Add the rendered Markdown as `html` to each entry of a conversation."""
     return [entry | {"html": render_html(entry.get("markdown"))} for entry in entries]
 
 
 def _count_open_brackets(text: str) -> int:
-    """The most brackets that are open at any place of a text."""
+    """Return the maximum number of brackets that are open at once."""
     steps = (1 if bracket == "[" else -1 for bracket in re.findall(r"[\[\]]", text))
     return max(accumulate(steps, lambda are_open, step: max(0, are_open + step), initial=0))

@@ -1,6 +1,6 @@
-"""What the web's processes measure of themselves, and `/metrics`: all of it in the format of Prometheus.
+"""Metrics of the web processes, and `/metrics` in the format of Prometheus.
 
-Whichever worker is asked answers for all of them, since their figures are in memory that they share.
+Any worker answers for all of them, since their metrics are in shared memory.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ LIMITS = (0.005, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 BOUNDS = (*map(str, LIMITS), "+Inf")
 OTHER = "other"
 MAX_BUSY_SHARE = 0.8
-"""Of a worker's threads: above it there is little left for the next request."""
+"""Share of a worker's threads in use above which health warns, since few are left for further requests."""
 
 
 @dataclass(slots=True)
 class WebWorker:
-    """One process of the web: `open` says how many places of each bucket are taken."""
+    """A web process with its gauges. `open` is the number of long-lived connections by kind."""
 
     pid: str
     running: int = 0
@@ -48,7 +48,7 @@ class WebWorker:
 
     @property
     def busy(self) -> int:
-        """Threads in use: a WebSocket is a view at work, a stream goes on after its view."""
+        """Number of threads in use: running requests (with WebSockets), and streams, which outlive their request."""
         return self.running + self.open.get("events", 0) + self.open.get("tails", 0)
 
 
@@ -61,7 +61,7 @@ def install(app: Flask) -> None:
 
 
 def declare_endpoints(app: Flask) -> None:
-    """Let the time of each view be measured: once all are registered, before the fork."""
+    """Declare the duration metrics of every endpoint, after all are registered and before the fork."""
     endpoints = [*app.view_functions, "none"]
     VALUES.declare(product([SECONDS], endpoints, BOUNDS))
     VALUES.declare(product([SECONDS_SUM], endpoints))
@@ -79,12 +79,12 @@ def _measure(response: Response) -> Response:
         endpoint = request.endpoint or "none"
         VALUES.add((SECONDS, endpoint, BOUNDS[bisect_left(LIMITS, seconds)]))
         VALUES.add((SECONDS_SUM, endpoint), seconds)
-        response.headers["Server-Timing"] = f"app;dur={1000 * seconds:.1f}"  # milliseconds, which browsers show
+        response.headers["Server-Timing"] = f"app;dur={1000 * seconds:.1f}"  # in milliseconds, shown by browsers
     return response
 
 
 def _answer(method: str, code: str) -> tuple[str, str, str]:
-    """The counter of an answer; a method that a client made up gets none of its own."""
+    """Return the counter of a response, a common one for methods and statuses that HTTP does not define."""
     name = ANSWERS, method, code
     return name if name in VALUES else (ANSWERS, OTHER, OTHER)
 
@@ -94,11 +94,11 @@ def _end(_error: BaseException | None) -> None:
         RUNNING.add(-1)
 
 
-# ------------------------------------------------------------------------------------------------------ who reads them
+# ------------------------------------------------------------------------------------------------- reading the metrics
 
 
 def list_workers() -> list[WebWorker]:
-    """The processes of the web that are alive, by their number."""
+    """List the live web processes, by process id."""
     return [_worker(str(pid), gauges) for pid, gauges in sorted(VALUES.gauges().items())]
 
 
@@ -108,13 +108,13 @@ def _worker(pid: str, gauges: dict[Name, float]) -> WebWorker:
 
 
 def check_workers(threads: int) -> HealthCheck:
-    """Whether the web itself is well: every worker reads the log, and has threads to spare."""
+    """Check that every web worker can read the event log and has free threads."""
     alive = list_workers()
     failing = [worker.pid for worker in alive if worker.failing]
     crowded = [worker for worker in alive if worker.busy > MAX_BUSY_SHARE * threads]
     if failing:
         return HealthCheck(
-            "web", "failed", f"worker {', '.join(failing)} cannot read the event log, so its pages hear no news"
+            "web", "failed", f"worker {', '.join(failing)} cannot read the event log, so its pages get no live updates"
         )
     if crowded:
         details = ", ".join(f"{worker.busy} of {threads} threads of worker {worker.pid} are busy" for worker in crowded)
@@ -123,7 +123,7 @@ def check_workers(threads: int) -> HealthCheck:
 
 
 def load_verdict(session: Session) -> HealthReport:
-    """Is it working? What health says, and whether the web itself is well; looked at once a request."""
+    """Load the health report including the check of the web processes, once per request."""
     if "verdict" not in g:
         settings = auth.get_instance().settings
         g.verdict = health.check_health(session, settings.home, check_workers(settings.threads))
@@ -133,8 +133,8 @@ def load_verdict(session: Session) -> HealthReport:
 @blueprint.get("/metrics")
 @auth.allow(*ANYBODY)
 def metrics() -> Response:
-    """Every figure there is, for a Prometheus server with a token."""
-    from . import exposition  # 4 MB of memory that only those who scrape need
+    """Serve all metrics to a Prometheus server with a token."""
+    from . import exposition  # takes 4 MB of memory, which only an instance that is scraped needs
 
     with reading(auth.get_instance().engine) as session:
         text = exposition.render(load_verdict(session), store_stats.load_last(session))

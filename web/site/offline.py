@@ -1,4 +1,4 @@
-"""The board as an installed app: its manifest, its service worker, and the page shown where nothing else can be."""
+"""The board as an installed web app: its manifest, its service worker, and the page shown offline."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ blueprint = Blueprint("offline", __name__)
 
 PAGE = "/offline"
 LAZY_PREFIXES = ("app/", "css/", "console.js", "worker.js", "vendor/xterm")
-"""Files that are kept when they are first shown; what else there is, the pages need from the start."""
+"""Files that the service worker caches at their first use. It caches all others when it is installed."""
 
 
 @blueprint.get("/worker.js")
 @auth.public
 def worker() -> Response:
-    """At the root, since a worker serves what is below its own address. It differs whenever a file of the tree does."""
+    """Serve the service worker with its configuration, which contains the version of the static files.
+
+    It is served from the root, since the scope of a service worker is the path of its own URL.
+    """
     assets, instance = _get_assets(), auth.get_instance().settings.instance
     config = {
         "instance": instance,
@@ -37,7 +40,7 @@ def worker() -> Response:
 @blueprint.get("/manifest.webmanifest")
 @auth.public
 def manifest() -> Response:
-    """Named by its address, which is how somebody with several boards tells them apart."""
+    """Serve the web app manifest, whose name contains the host to distinguish several boards."""
     answer = jsonify(
         id=f"/?instance={auth.get_instance().settings.instance}",
         name=f"Mission Control ({request.host})",

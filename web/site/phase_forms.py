@@ -1,7 +1,7 @@
-"""The phases picker (`templates/macros/phases.html`): which phases a ticket goes through, with whom, and how each ends.
+"""The phase picker (`templates/macros/phases.html`): the phases of a ticket, the agent of each, and how each ends.
 
-Any form may hold it. `build_rows` makes what it shows, `load_choices` what it offers, `parse_phases` the phases of a
-submitted form, and `parse_rows` the rows again when that form was refused.
+Any form may contain it. `build_rows` builds its rows, `load_choices` loads its options, `parse_phases` parses the phases
+of a submitted form, and `parse_rows` restores the rows of a form that was refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Option = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class PhaseRow:
-    """One phase as the picker shows it; `end` is the name of a gate, or `decision` with its `choices`."""
+    """A row of the picker. `end` is the name of a gate, or `decision` with its `choices`."""
 
     name: str
     included: bool = False
@@ -41,7 +41,10 @@ class PhaseRow:
 def build_rows(
     phases: Iterable[TicketPhase] = (), *, included: Sequence[str] = (), without: Sequence[str] = ()
 ) -> list[PhaseRow]:
-    """These phases, then the standard ones that are missing; of those, `included` are ticked and `without` left out."""
+    """Build a row for each phase, then one for each standard phase that is missing.
+
+    Of the standard phases, those in `included` are ticked and those in `without` are left out.
+    """
     present = [_build_row(phase) for phase in phases]
     excluded = {row.name for row in present} | set(without)
     return present + [PhaseRow(name, name in included) for name in STANDARD_PHASES if name not in excluded]
@@ -53,12 +56,12 @@ def _build_row(phase: TicketPhase) -> PhaseRow:
 
 
 def listing(names: Sequence[str]) -> str:
-    """Names of phases as one says them: "Dev", "Dev + QA", "Dev Review + QA"; js/phases.js says the same."""
+    """Join phase names: "Dev", "Dev + QA", "Dev Review + QA". Keep in step with js/phases.js."""
     return " + ".join(filter(None, [" ".join(names[:-1]), *names[-1:]]))
 
 
 def load_choices(session: Session) -> dict[str, list[Option]]:
-    """Who may work a phase, and how one may end."""
+    """Load the options of the picker: the agents that may work a phase, and the ways in which one may end."""
     fit = [
         member for member in agents_module.list_members(session) if member.runnable or member.kind is AgentKind.HUMAN
     ]

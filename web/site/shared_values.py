@@ -1,7 +1,7 @@
-"""Numbers that every web process writes for itself and reads of all the others, in memory that they share.
+"""Counters and gauges of all web processes in shared memory, each process writing to its own slot.
 
-The memory is allocated before gunicorn forks, and each worker has a slot of its own in it, so no lock between processes
-is needed. There is no file: on a full disk a mapped file ends the process that writes to it (SIGBUS).
+The memory is allocated before gunicorn forks. Since each worker has its own slot, no lock between processes is needed.
+The memory is anonymous, not a mapped file: on a full disk, writing to a mapped file kills the process (SIGBUS).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Iterable, Iterator
 
 MAX_SLOTS = 256
 MAX_VALUES = 4096
-"""Of one slot; those that are never touched take no memory."""
+"""Number of values in a slot. Values that are never written take no memory."""
 NUMBER_BYTES = 8
 UNUSED, ENDED = 0, -1
-"""Instead of a process id: a slot that no process has had yet, and one whose process has ended."""
+"""Markers in place of a process id: a slot that was never used, and one whose process has ended."""
 
 Name = tuple[str, ...]
 
 
 class SharedValues:
-    """Counters and gauges by name. What a process counted stays when it ends, its gauges do not."""
+    """Counters and gauges by name. When a process ends, its counters are kept and its gauges reset."""
 
     def __init__(self) -> None:
         self._pids = _allocate(MAX_SLOTS)
@@ -33,7 +33,7 @@ class SharedValues:
         self.begin(0)
 
     def declare(self, names: Iterable[Name], *, gauges: bool = False) -> None:
-        """Give each new name a position, the same in every slot; before the fork, so that all processes agree."""
+        """Assign a position to each new name, before the fork, so that it is the same in all processes."""
         new = [name for name in dict.fromkeys(names) if name not in self._positions]
         if len(self._positions) + len(new) > MAX_VALUES:
             raise ValueError(f"{len(new)} more names do not fit into {MAX_VALUES} values: raise MAX_VALUES")
@@ -42,14 +42,14 @@ class SharedValues:
         self._gauges += new if gauges else []
 
     def begin(self, slot: int) -> None:
-        """Let this process write to a slot: its counters go on from where the process before it left them."""
+        """Let this process write to a slot, continuing the counters of the process that had it before."""
         self._start = slot * MAX_VALUES
         for name in self._gauges:
             self.set(name, 0)
         self._pids[slot] = os.getpid()
 
     def end(self, slot: int) -> None:
-        """Forget the gauges of a process that has ended."""
+        """Reset the gauges of a process that has ended."""
         self._pids[slot] = ENDED
 
     def __contains__(self, name: Name) -> bool:
@@ -63,12 +63,12 @@ class SharedValues:
         self._values[self._start + self._positions[name]] = value
 
     def totals(self) -> dict[Name, float]:
-        """The sum of each name over all processes, ended ones included; those that are zero are left out."""
+        """Sum each value over all processes, ended ones included, without the zeros."""
         sums = map(sum, zip(*(row for _, row in self._rows()), strict=True))
         return {name: value for name, value in zip(self._positions, sums, strict=False) if value}
 
     def gauges(self) -> dict[int, dict[Name, float]]:
-        """The gauges of each process that is alive, by its process id."""
+        """Return the gauges of each live process, by process id."""
         return {pid: {name: row[self._positions[name]] for name in self._gauges} for pid, row in self._living()}
 
     def _living(self) -> Iterator[tuple[int, memoryview[float]]]:
@@ -82,7 +82,7 @@ class SharedValues:
 
 
 class Gauge:
-    """A number of this process that goes up and down."""
+    """A value of this process that goes up and down, such as the number of running requests."""
 
     def __init__(self, values: SharedValues, *name: str) -> None:
         values.declare([name], gauges=True)

@@ -1,7 +1,6 @@
-"""The keys of the interface, in one table: pages bind what stands here, and help and the list under `?` show it.
+"""The table of keyboard shortcuts, which pages bind, and which the help page and the list under `?` show.
 
-Keys are written as tinykeys reads them: "Shift+?", "$mod+Enter" ($mod is Ctrl, or Command on a Mac), "g b" one after the
-other.
+Keys are in the syntax of tinykeys: "Shift+?", "$mod+Enter" ($mod is Ctrl, or Command on a Mac), "g b" for a sequence.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ KEY_LABELS = {"$mod": "Ctrl", "Shift+?": "?", "ArrowDown": "â†“", "ArrowUp": "â†
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """Keys that belong together, and what they do."""
+    """One or more key bindings with the description of what they do."""
 
     keys: tuple[str, ...]
     says: str
 
     @property
     def caps(self) -> list[list[str]]:
-        """Each of the keys as the caps that are pressed for it."""
+        """Labels of the keys to press, for each binding."""
         return [[KEY_LABELS.get(cap, cap) for cap in _split_keys(key)] for key in self.keys]
 
 
@@ -35,7 +34,7 @@ def _split_keys(key: str) -> list[str]:
 EVERYWHERE = (
     Shortcut(("/", "$mod+k"), "Search, go somewhere, do something"),
     Shortcut(("c",), "New ticket"),
-    Shortcut(("t",), "Write times whole, or as how long ago"),
+    Shortcut(("t",), "Switch between full and relative times"),
     Shortcut(("$mod+Enter",), "Send what is being written"),
     Shortcut(("Shift+?",), "The keys of this page"),
 )
@@ -52,7 +51,7 @@ CHANGES = (Shortcut(("ArrowDown", "ArrowUp"), "Go from line to line of a file"),
 
 
 def list_groups(nav: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Shortcut]]]:
-    """All keys by where they work; those of the pages come from the navigation."""
+    """List all shortcuts by the part of the interface where they work, with those of the navigation entries `nav`."""
     pages = [
         Shortcut((f"g {item['go']}",), item["label"])
         for _, items in group_nav_items(nav)

@@ -1,7 +1,7 @@
-"""One client of a stream: how long it is served, whether it is still there, and that it cannot hold a thread.
+"""Streaming response to one client, which ends when the client is gone, stalled or no longer authorized.
 
-Each stream holds a thread of the worker, so a client that is gone, stopped reading, or is no longer welcome has to be
-noticed by the thread itself: it looks up every `SLICE_SECONDS`, and the kernel gives up on unread data for it.
+Each stream occupies a thread of the worker, so the thread itself has to detect these cases: it checks every
+`SLICE_SECONDS`, and `TCP_USER_TIMEOUT` makes the kernel close a connection whose data stays unread.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ RETRY = b"retry: 2000\n"
 
 
 class Source(Protocol):
-    """What a stream tells."""
+    """The source of a stream's content."""
 
     def take(self, timeout: float) -> bytes | None:
-        """What has come within `timeout` seconds (b"" for nothing), or None when nothing will come any more."""
+        """Return new data within `timeout` seconds, b"" when there is none, or None at the end of the stream."""
 
     def idle(self) -> bytes:
-        """A sign of life that also moves the client's cursor past what was of no interest to it."""
+        """Return a keep-alive that also advances the client's cursor past events that were filtered out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """`welcome` is asked every few seconds and False ends the stream."""
+    """Limits of a stream. `welcome` is called every few seconds and ends the stream by returning False."""
 
     heartbeat_seconds: float
     lifetime_seconds: float
@@ -38,7 +38,7 @@ class Terms:
 
 
 class Connection:
-    """The server's end of one stream. `client` is its socket where the server tells (gunicorn does)."""
+    """The server's end of one stream. `client` is its socket if the WSGI server provides it (gunicorn does)."""
 
     def __init__(self, client: socket.socket | None, terms: Terms) -> None:
         self._client = client
@@ -49,7 +49,7 @@ class Connection:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_SECONDS * 1000))
 
     def serve(self, source: Source) -> Iterator[bytes]:
-        """The body of the response, until the lifetime is over or there is nobody to serve."""
+        """Yield the body of the response until the lifetime is over or the client is gone."""
         terms = self._terms
         beat, recheck, end = Alarm(terms.heartbeat_seconds), Alarm(RECHECK_SECONDS), Alarm(terms.lifetime_seconds)
         yield from self._send(RETRY + (source.take(0) or b""))
@@ -64,13 +64,13 @@ class Connection:
                 beat.reset()
 
     def stop(self) -> None:
-        """End the stream within a slice; a client that is not reading right now is cut off. Safe in a signal handler."""
+        """End the stream within `SLICE_SECONDS`, disconnecting a client that does not read. Safe in a signal handler."""
         self._stopped = True
         if self._sending and self._client is not None:
             try:
                 self._client.shutdown(socket.SHUT_RDWR)
             except OSError:
-                return  # it is gone already
+                return  # the client has disconnected already
 
     def _send(self, data: bytes) -> Iterator[bytes]:
         self._sending = True
@@ -78,7 +78,7 @@ class Connection:
         self._sending = False
 
     def _is_closed(self) -> bool:
-        """Whether the client has closed its end; it says nothing else after its request."""
+        """Return whether the client has closed its end, which is all that it can send after its request."""
         if self._client is None:
             return False
         try:
@@ -90,7 +90,7 @@ class Connection:
 
 
 class Alarm:
-    """Due every so many seconds."""
+    """A timer that is due once in every period of `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -100,7 +100,7 @@ class Alarm:
         self._at = time.monotonic() + self._seconds
 
     def due(self) -> bool:
-        """Whether the time is over; if so it starts anew."""
+        """Return whether the period is over, and start the next one if so."""
         if time.monotonic() < self._at:
             return False
         self.reset()

@@ -1,4 +1,4 @@
-"""Forms of agents and profiles: what a row looks like as fields, and what the fields say as the body of a request."""
+"""Forms of agents and profiles: form fields from a row, and request models from a submitted form."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LIMIT = "limit."
 
 
 def read_text(form: Form, name: str) -> str | None:
-    """A field's text, None where it was left empty."""
+    """Return the text of a field, or None when it is empty."""
     return form.get(name, "").strip() or None
 
 
 def parse_argv(form: Form, name: str) -> list[str]:
-    """A command line as a list of arguments; it is read as a shell would, and never given to one."""
+    """Parse a command line into a list of arguments by the quoting rules of a shell, without running one."""
     try:
         return shlex.split(form.get(name, ""))
     except ValueError as error:
@@ -45,7 +45,7 @@ def build_agent_values(agent: Agent) -> Values:
 
 
 def build_agent_body(form: Form) -> Values:
-    """As `NewAgent` and, without name and kind, `EditAgent` take it."""
+    """Build the input of `NewAgent` or, without name and kind, of `EditAgent` from a submitted form."""
     return {
         "title": form.get("title", "").strip(),
         "aliases": form.get("aliases", "").split(),
@@ -66,7 +66,7 @@ def build_profile_values(profile: Profile) -> Values:
 
 
 def build_profile_body(form: Form) -> Values:
-    """As `NewProfile` and, without its name, `EditProfile` take it."""
+    """Build the input of `NewProfile` or, without the name, of `EditProfile` from a submitted form."""
     body: Values = {name: read_text(form, name) for name in ("provider", "model", "context_size", "effort")}
     body |= {name: form.get(name, "") for name in ("program", "mode", "permissions")}
     return body | {
@@ -81,7 +81,7 @@ def build_profile_body(form: Form) -> Values:
 
 
 def build_budget_fields(values: Values) -> list[tuple[str, list[Values]]]:
-    """The budgets of a profile by what they are for, each with the field's name, label and value."""
+    """Build the budget fields of a profile in groups, each field with its name, label and value."""
     return [
         (
             title,
@@ -96,7 +96,7 @@ def build_budget_fields(values: Values) -> list[tuple[str, list[Values]]]:
 
 
 def build_limit_fields(values: Values, settings: Settings) -> list[Values]:
-    """The limits of a run's wrapper; the placeholder is what holds where the profile says nothing."""
+    """Build the fields of a run's limits, with the default from the settings as the placeholder."""
     fields = []
     for name, info in Limits.model_fields.items():
         unit, measure = name.rsplit("_", 1)

@@ -1,6 +1,6 @@
-"""How figures and times are written in pages: the Jinja filters of the templates, pure functions all.
+"""Jinja filters for numbers and times, all pure functions.
 
-Times are aware datetimes or ISO 8601 text; a naive one is taken as UTC. `None` is written as nothing.
+Times are aware datetimes or ISO 8601 text. A naive time is taken as UTC. `None` becomes an empty string.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ _UNITS = ((86400 * 365, "y"), (86400 * 30, "mo"), (86400, "d"), (3600, "h"), (60
 
 
 def parse_time(value: datetime | str) -> datetime:
-    """The aware datetime that `value` stands for."""
+    """Return `value` as an aware datetime."""
     parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def format_iso(value: Moment) -> str:
-    """`2026-03-01T09:00:00Z`, as the `datetime` attribute of a <time> wants it."""
+    """Format a time for the `datetime` attribute of <time>: `2026-03-01T09:00:00Z`."""
     return parse_time(value).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z") if value else ""
 
 
 def format_utc(value: Moment) -> str:
-    """`2026-03-01 09:00:00 UTC`, the whole truth for a tooltip."""
+    """Format a time in full, for a tooltip: `2026-03-01 09:00:00 UTC`."""
     return parse_time(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if value else ""
 
 
 def format_age(value: Moment, now: datetime | None = None) -> str:
-    """How long ago in one unit: `now`, `4 min`, `3 h`, `12 d`."""
+    """Format the distance from now in one unit: `now`, `4 min`, `3 h`, `12 d`."""
     if not value:
         return ""
     seconds = abs(((now or datetime.now(UTC)) - parse_time(value)).total_seconds())
@@ -44,7 +44,7 @@ def format_age(value: Moment, now: datetime | None = None) -> str:
 
 
 def format_ago(value: Moment, now: datetime | None = None) -> str:
-    """`format_age` with its direction: `just now`, `4 min ago`, `in 3 h`."""
+    """Format the distance from now with its direction: `just now`, `4 min ago`, `in 3 h`."""
     if not value:
         return ""
     length = format_age(value, now)
@@ -54,7 +54,7 @@ def format_ago(value: Moment, now: datetime | None = None) -> str:
 
 
 def format_duration(seconds: float | None) -> str:
-    """`0.4 s`, `41 s`, `4 min 10 s`, `2 h 5 min`."""
+    """Format a duration: `0.4 s`, `41 s`, `4 min 10 s`, `2 h 5 min`."""
     if seconds is None:
         return ""
     if seconds < 10:
@@ -68,14 +68,14 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_money(dollars: float | None) -> str:
-    """`$0.42`; an amount below a cent is written as such, an unknown one not at all."""
+    """Format an amount in dollars: `$0.42`, or `< $0.01` below a cent."""
     if dollars is None:
         return ""
     return "< $0.01" if 0 < dollars < 0.01 else f"${dollars:,.2f}"
 
 
 def format_tokens(count: int | None) -> str:
-    """`940`, `41 k`, `1.2 M`."""
+    """Format a number of tokens: `940`, `41 k`, `1.2 M`."""
     if count is None:
         return ""
     if count < 1000:
@@ -84,7 +84,7 @@ def format_tokens(count: int | None) -> str:
 
 
 def group_nav_items(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """Navigation items by their `group`; groups and items keep the order in which they come first."""
+    """Group navigation items by their `group`, in the order of registration."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for item in items:
         groups.setdefault(str(item["group"]), []).append(item)
@@ -92,7 +92,7 @@ def group_nav_items(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[
 
 
 def summarize_payload(payload: Mapping[str, Any]) -> str:
-    """The first words that an event's payload has for people, in one line."""
+    """Summarize an event's payload in one line of at most 160 characters."""
     if {"move", "from", "to"} <= payload.keys():
         way = f" ({payload['landing']})" if payload.get("landing") else ""
         return f"{payload['move']}: {payload['from']} → {payload['to']}{way}".replace("_", " ")
@@ -104,7 +104,7 @@ def summarize_payload(payload: Mapping[str, Any]) -> str:
 
 
 def render_code(text: str) -> Markup:
-    """Words between backticks as code, everything else as it is."""
+    """Render text between backticks as <code> and escape the rest."""
     parts = text.split("`")
     if len(parts) % 2 == 0:
         return escape(text)

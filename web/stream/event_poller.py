@@ -1,4 +1,4 @@
-"""The one thread of a web process that reads the event log and hands it to the hub."""
+"""The thread of a web process that polls the event log and publishes new events to the hub."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .hub import Hub
 
 POLL_SECONDS = 0.02
 IDLE_POLL_SECONDS = 0.5
-"""While nobody follows: to look fifty times a second would be most of what an idle process does."""
+"""Interval without subscribers, since polling every `POLL_SECONDS` would be most of the load of an idle process."""
 ATTENTIVE_SECONDS = 5.0
-"""After a start, as whoever calls it subscribes in a moment."""
+"""Time after a start in which the short interval is used, since the caller is about to subscribe."""
 LISTEN_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 5.0
 
@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EventPollerState:
-    """For health: `position` is the last id read, `failures` counts since the start, `failing` is the present error."""
+    """State of the poller for the health report.
+
+    `position` is the last event id read, `failures` a count since the start, `failing` the current error.
+    """
 
     alive: bool
     position: int | None
@@ -36,7 +39,10 @@ class EventPollerState:
 
 
 class EventPoller:
-    """Follows the log from where it ended at the first `start()`. Ids commit in order, so one cursor is enough."""
+    """Poller of the event log, beginning at the end of the log at the time of the first `start()`.
+
+    Events are committed in the order of their ids, so one cursor is enough.
+    """
 
     def __init__(self, engine: Engine, hub: Hub) -> None:
         self._engine = engine
@@ -52,8 +58,10 @@ class EventPoller:
         self._backoff = POLL_SECONDS
 
     def start(self) -> None:
-        """Be running when this returns: every event committed from now on is published. Threads do not survive a
-        fork, so it is called with each subscription and not at import."""
+        """Start the thread if it is not running, so that every event committed after the return is published.
+
+        It is called with each subscription and not at import, since threads do not survive a fork.
+        """
         self._attentive_until = time.monotonic() + ATTENTIVE_SECONDS
         self._waking.set()
         with self._starting:
@@ -65,7 +73,7 @@ class EventPoller:
                 self._thread.start()
 
     def stop(self) -> None:
-        """End the thread soon; safe in a signal handler."""
+        """Ask the thread to end without waiting for it. Safe in a signal handler."""
         self._stopping.set()
         self._waking.set()
 
@@ -78,7 +86,7 @@ class EventPoller:
             try:
                 with closing(ChangeWatcher(self._engine)) as watcher:
                     self._follow(watcher)
-            except Exception as error:  # the database may be away: the position is kept and the rest follows later
+            except Exception as error:  # the database may be unavailable: retry later from the same position
                 self._note_failure(error)
                 self._stopping.wait(self._backoff)
 
@@ -91,13 +99,13 @@ class EventPoller:
                 self._pause()
 
     def _pause(self) -> None:
-        """Wait until it is time to look again, or until somebody begins to follow."""
+        """Wait for the next poll, or until `start()` is called for a new subscriber."""
         attentive = self._hub.has_subscribers or time.monotonic() < self._attentive_until
         self._waking.wait(POLL_SECONDS if attentive else IDLE_POLL_SECONDS)
         self._waking.clear()
 
     def _drain(self) -> None:
-        """Publish what was committed since the last time, a page at a time."""
+        """Publish the events committed since the last poll, a page at a time."""
         while not self._stopping.is_set():
             with reading(self._engine) as session:
                 page = events.list_after(session, self._position or 0)

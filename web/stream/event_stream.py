@@ -1,7 +1,7 @@
-"""What an event stream tells one client: what it missed since its cursor, then what happens.
+"""Event stream of one client: the events that it missed since its cursor, then new ones.
 
-A cursor is `<epoch>-<id>`: an id of the event log, and the epoch of the store, which changes when a backup is restored.
-Where the past cannot be told one by one, a single `resync` event asks the page to read its data again.
+A cursor is `<epoch>-<id>`: the epoch of the database, which changes when a backup is restored, and an id of the event log.
+If the missed events are too many or unknown, a single `resync` event asks the page to reload its data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ CURSOR = re.compile(r"([0-9a-z]{1,32})-([0-9]{1,18})")
 
 
 class EventStream:
-    """One subscription. It subscribes before it reads the past, and skips what it has read: no gap and no repetition."""
+    """Stream source that replays missed events and then follows the hub.
+
+    It subscribes before it reads the log, and skips published events that it has read, so that no event is lost or sent
+    twice.
+    """
 
     def __init__(self, engine: Engine, hub: Hub, interest: Interest, cursor_text: str | None) -> None:
         self._interest = interest
@@ -36,7 +40,7 @@ class EventStream:
         self._hub.unsubscribe(self._subscriber)
 
     def take(self, timeout: float) -> bytes | None:
-        """What is new within `timeout` seconds; None when the queue overran, and the client has to resume."""
+        """Return new events within `timeout` seconds, or None when the queue overflowed and the client has to reconnect."""
         if self._past:
             past, self._past = self._past, b""
             return past
@@ -49,7 +53,7 @@ class EventStream:
         return b": still here\n" + self._id(self._cursor) + b"\n"
 
     def _catch_up(self, session: Session, cursor_text: str | None) -> tuple[int, bytes]:
-        """The id from which on events are new, and what to send first."""
+        """Return the id after which events are new, and the data to send first."""
         newest = events.get_last_id(session)
         if not cursor_text:
             return newest, self._id(newest) + b"\n"
@@ -64,7 +68,7 @@ class EventStream:
         return cursor, self._tell([EventFrame(event) for event in coalesce_deltas(relevant)]) + self._id(cursor) + b"\n"
 
     def _place(self, cursor_text: str) -> int | None:
-        """The id in a client's cursor; None when it is of another epoch or no cursor at all."""
+        """Parse the event id of a cursor, or return None for an invalid cursor or one of another epoch."""
         match = CURSOR.fullmatch(cursor_text)
         return int(match[2]) if match and match[1] == self._epoch else None
 

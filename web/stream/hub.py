@@ -1,4 +1,4 @@
-"""Who listens to the event log in this process: subscribers with bounded queues, filled by one tailer."""
+"""Subscribers of the event log in this process, with bounded queues that one `EventPoller` fills."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from protocol import EventType
 from tickets.shared.events import LogEntry
 
 RUN_EVENT_PREFIXES = ("agent.", "run.", "script.", "external.")
-"""What a run reports of itself; everything else in the log is of interest to the whole board."""
+"""Prefixes of the event types that runs report. The board's stream carries all other events."""
 
 MAX_QUEUE_BYTES = 4 << 20
 MAX_PAYLOAD_BYTES = 128 << 10
@@ -22,7 +22,7 @@ BATCH_SIZE = 100
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """What one stream carries: everything about its tickets and, with `board`, what happens to all others."""
+    """Filter of a stream: all events of its tickets and, with `board`, those of other tickets that runs do not report."""
 
     tickets: frozenset[int]
     board: bool
@@ -33,7 +33,7 @@ class Interest:
 
 @dataclass(frozen=True)
 class EventFrame:
-    """One event as it goes out, encoded once for all clients; the `id:` line is the stream's to add."""
+    """An event encoded once for all clients, without the `id:` line, which each stream adds."""
 
     event: LogEntry
 
@@ -50,7 +50,10 @@ def _dump_event(event: LogEntry) -> str:
 
 
 class Subscriber:
-    """One client's queue. When more than `limit` bytes wait it takes no more: the client resumes from its cursor."""
+    """Queue of one client, which overflows at `limit` bytes.
+
+    After an overflow it accepts no more events: the client reconnects with its cursor.
+    """
 
     def __init__(self, interest: Interest, limit: int = MAX_QUEUE_BYTES) -> None:
         self._interest = interest
@@ -62,7 +65,7 @@ class Subscriber:
         self._overrun = False
 
     def offer(self, frames: Sequence[EventFrame], position: int) -> None:
-        """Queue what is of interest; `position` is the last id that was looked at, of interest or not."""
+        """Queue the frames that the filter covers. `position` is the last event id of the batch, filtered out or not."""
         relevant = [frame for frame in frames if self._interest.covers(frame.event)]
         size = sum(len(frame.body) for frame in relevant)
         with self._changed:
@@ -74,7 +77,7 @@ class Subscriber:
             self._changed.notify()
 
     def take(self, timeout: float) -> tuple[list[EventFrame], int]:
-        """What has come within `timeout` seconds, and the id up to which the client then misses nothing."""
+        """Take the frames queued within `timeout` seconds, and the event id that the client's cursor then has reached."""
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._overrun, timeout)
             frames = [self._frames.popleft() for _ in range(min(len(self._frames), BATCH_SIZE))]
@@ -83,13 +86,13 @@ class Subscriber:
 
     @property
     def finished(self) -> bool:
-        """Whether the queue overran and what was in it has been taken."""
+        """True when the queue has overflowed and its frames have been taken."""
         with self._changed:
             return self._overrun and not self._frames
 
 
 class Hub:
-    """Hands each event of the log to every subscriber that wants it."""
+    """Publisher of events to the subscribers of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -110,7 +113,10 @@ class Hub:
         return bool(self._subscribers)
 
     def publish(self, events: Sequence[LogEntry]) -> None:
-        """Fan out events in the order of their ids; the lock makes a new subscriber see a batch whole or not at all."""
+        """Queue events for every subscriber, in the order of their ids.
+
+        The lock makes a new subscriber receive a batch completely or not at all.
+        """
         frames = [EventFrame(event) for event in coalesce_deltas(events)]
         with self._lock:
             for subscriber in self._subscribers:
@@ -118,9 +124,9 @@ class Hub:
 
 
 def coalesce_deltas(events: Sequence[LogEntry]) -> list[LogEntry]:
-    """The events with typing that directly continues itself joined into one, which has the last id.
+    """Merge consecutive `agent.delta` events of one block into one event with the last id.
 
-    Clients place typing by its `offset`, so that a piece which comes again within a longer one does no harm.
+    Clients place a delta by its `offset`, so that text which arrives again within a longer delta does no harm.
     """
     merged: list[LogEntry] = []
     for event in events:
@@ -138,7 +144,10 @@ def _is_continuation(before: LogEntry, event: LogEntry) -> bool:
 
 
 def _parse_delta(event: LogEntry) -> tuple[object, object, object, int, int] | None:
-    """Of typing: run, block, kind, and the characters it spans. Payloads are the worker's: nothing is taken on trust."""
+    """Return run, block, kind, start and end offset of an `agent.delta` event, or None for any other event.
+
+    The payload comes from a worker, so its types are checked.
+    """
     offset, text = event.payload.get("offset"), event.payload.get("text")
     if event.event_type != EventType.DELTA or not isinstance(offset, int) or not isinstance(text, str):
         return None

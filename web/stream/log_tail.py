@@ -1,4 +1,4 @@
-"""The log of what a run's pane showed: its last lines, or a stream that follows it and moves on to a newer run."""
+"""The log of a run's pane: its last lines, or a stream that follows it and switches to a newer run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CURSOR = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 @dataclass(frozen=True, slots=True)
 class PaneLog:
-    """Where one run's pane log is, whether it exists yet or not."""
+    """Path of a run's pane log, which may not exist yet."""
 
     run_id: int
     path: Path
@@ -36,13 +36,15 @@ class PaneLog:
         return cls(run_id, settings.run_path(run_id) / f"mc-{identifier}.tmux.log")
 
     def open(self) -> IO[bytes] | None:
-        """The log for reading, or None when there is none."""
+        """Open the log for reading, or return None when it does not exist."""
         return open_regular_file(self.path)
 
 
 def open_regular_file(path: Path) -> IO[bytes] | None:
-    """A file for reading, or None. An agent may write in its run directory, so a link, a pipe or a directory that was
-    put in a log's place is none."""
+    """Open a regular file for reading, or return None for anything else.
+
+    An agent can write in its run directory, and could replace a log by a symbolic link, a pipe or a directory.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         folder = os.open(path.parent, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -61,7 +63,7 @@ def open_regular_file(path: Path) -> IO[bytes] | None:
 
 
 def read_last_lines(file: IO[bytes], count: int) -> bytes:
-    """The last `count` lines, at most the last megabyte."""
+    """Read the last `count` lines, of at most the last megabyte."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - MAX_TAIL_BYTES))
     lines = file.read(MAX_TAIL_BYTES).splitlines(keepends=True)
@@ -69,7 +71,7 @@ def read_last_lines(file: IO[bytes], count: int) -> bytes:
 
 
 class TailStream:
-    """Follows the newest run's log by whole lines. A cursor is `<run>-<byte offset>`."""
+    """Stream source that follows the log of the newest run by whole lines. A cursor is `<run>-<byte offset>`."""
 
     def __init__(self, newest: Callable[[], PaneLog | None], cursor: str | None, lines: int) -> None:
         self._newest = newest
@@ -85,7 +87,7 @@ class TailStream:
             self._file.close()
 
     def take(self, timeout: float) -> bytes:
-        """What was written within `timeout` seconds."""
+        """Return the lines written within `timeout` seconds."""
         end = time.monotonic() + timeout
         while not (news := self._read()) and (left := end - time.monotonic()) > 0:
             time.sleep(min(POLL_SECONDS, left))
@@ -95,7 +97,7 @@ class TailStream:
         return b": still here\n" + self._id() + b"\n"
 
     def _resume(self, cursor: str) -> None:
-        """Begin where the client's cursor is, if that is in this log, else some lines before the end."""
+        """Start at the client's cursor if it is valid for this log, else at the last `lines` lines."""
         match = CURSOR.fullmatch(cursor)
         if not self._open_newest():
             return
@@ -105,7 +107,7 @@ class TailStream:
         self._offset = int(match[2]) if match and is_valid else size - len(read_last_lines(self._file, self._lines))
 
     def _open_newest(self) -> bool:
-        """Whether there is a log to read; moves on to a newer run's when one has begun."""
+        """Open the log of the newest run if it has changed, and return whether a log is open."""
         if self._look_for_newer.due() and (log := self._newest()) != self._log:
             self.close()
             self._log, self._file, self._offset = log, None, 0

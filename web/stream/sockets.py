@@ -1,6 +1,6 @@
-"""WebSockets: how many a process serves, how one is written to and closed, and that all end when the server reloads.
+"""WebSockets: their limit per process, serialized writes, and the shutdown of all when the server reloads.
 
-Each holds a thread, so their number is capped; one too many is refused before the upgrade, as a stream would be.
+Each occupies a thread, so their number is limited: one too many is refused with 503 before the upgrade, like a stream.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ CLOSE_TIMEOUT_SECONDS = 1.0
 GOING_AWAY = 1001
 FAILED = 1011
 REFUSED = 4000
-"""And the status that the refusal would have had."""
+"""Base of the close codes of refusals: the HTTP status of the error is added."""
 REVOKED = REFUSED + 401
 MAX_REASON_BYTES = 120
-"""A close frame has room for."""
+"""Bytes of the reason sent in a close frame, which carries at most 123."""
 NORMAL_CLOSE_CODES = (1000, 1001)
 
 log = logging.getLogger(__name__)
@@ -44,9 +44,9 @@ _creating = threading.Lock()
 
 
 class _SerializedSocket:
-    """A socket whose writes are whole and one after another, those that the library makes by itself included.
+    """Socket wrapper that serializes complete writes, including those that the WebSocket library makes by itself.
 
-    Closing it only ends the conversation: the descriptor is the server's, which closes it once.
+    `close()` only shuts the connection down: the descriptor belongs to the server, which closes it once.
     """
 
     def __init__(self, inner: socket.socket, lock: threading.RLock) -> None:
@@ -69,7 +69,7 @@ class _SerializedSocket:
 
 
 class WebSocketConnection:
-    """The server's end of one WebSocket. Any thread may write; everything written goes through one lock."""
+    """The server's end of one WebSocket. Any thread may write, under one lock."""
 
     def __init__(self, ws: Server, welcome: Callable[[], bool]) -> None:
         self._ws = ws
@@ -84,7 +84,7 @@ class WebSocketConnection:
 
     @property
     def is_left_by_client(self) -> bool:
-        """Whether the client itself ended the conversation in good order."""
+        """True when the client closed the connection with a normal close code."""
         return not self._closing and self._ws.close_reason in NORMAL_CLOSE_CODES
 
     @property
@@ -92,13 +92,16 @@ class WebSocketConnection:
         return bool(self._ws.connected)
 
     def send(self, data: str | bytes) -> None:
-        """Raises OSError or `ConnectionClosed` when nobody is there any more."""
+        """Send a message. Raises OSError or `ConnectionClosed` when the client is gone."""
         with self.lock:
             self._ws.send(data)
 
     def receive(self) -> str | bytes | None:
-        """What the client says within a slice of time, None for nothing. Raises `ConnectionClosed` at the end, which
-        comes at the latest when the server reloads or the client is no longer welcome."""
+        """Receive a message, or None when there is none within `SLICE_SECONDS`.
+
+        Raises `ConnectionClosed` at the end. The connection is closed here when the server reloads or the client's
+        log-in or token is no longer valid.
+        """
         if _stopping.is_set():
             self.close(GOING_AWAY, "the server reloads")
         elif self._recheck.due() and not self._welcome():
@@ -107,7 +110,7 @@ class WebSocketConnection:
         return message
 
     def close(self, code: int, reason: str) -> None:
-        """Say good-bye, unless that was done, and wait a moment for the same; then hang up."""
+        """Close the connection with a close frame, and shut it down after the client's reply or a timeout."""
         with suppress(OSError, ConnectionClosed), self.lock:
             self._closing = True
             self._ws.close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
@@ -115,7 +118,7 @@ class WebSocketConnection:
         self._socket.close()
 
     def cut_if_stalled(self) -> None:
-        """Hang up on a client that is not reading right now, so that nobody waits for it."""
+        """Shut the connection down if a write is blocked because the client does not read."""
         if self._socket.sending:
             self._socket.close()
 
@@ -136,7 +139,7 @@ View = Callable[..., None]
 
 
 def install_slots(blueprint: Blueprint) -> None:
-    """Let the WebSockets of a blueprint take places: once for each, before its routes are declared."""
+    """Make the WebSockets of a blueprint take connection slots. Call it once, before the routes are declared."""
     blueprint.record_once(lambda state: state.app.config.setdefault("SOCK_SERVER_OPTIONS", OPTIONS))
     blueprint.before_request(_take_slot)
     blueprint.teardown_request(_release_slot)
@@ -156,7 +159,7 @@ def _release_slot(_error: BaseException | None) -> None:
 
 
 def _get_limit() -> ConnectionLimit:
-    """This process's places for WebSockets, made at their first use: after the fork."""
+    """Return the limit of this process for WebSockets, created at its first use, after the fork."""
     with _creating:
         limit = current_app.extensions.get("sockets")
         if not isinstance(limit, ConnectionLimit):
@@ -166,7 +169,10 @@ def _get_limit() -> ConnectionLimit:
 
 
 def route_socket(blueprint: Blueprint, rule: str) -> Callable[[View], View]:
-    """Serve a WebSocket: the view is given its `WebSocketConnection` before the parameters of the rule, and may end by any error."""
+    """Declare a WebSocket route, whose view gets a `WebSocketConnection` before the parameters of the rule.
+
+    A `DomainError` of the view closes the connection with `REFUSED` plus its status, any other error with `FAILED`.
+    """
 
     def declare(view: View) -> View:
         @wraps(view)
@@ -181,8 +187,8 @@ def route_socket(blueprint: Blueprint, rule: str) -> Callable[[View], View]:
             except DomainError as error:
                 connection.close(REFUSED + error.status, error.message)
             except Exception:
-                log.exception("a WebSocket at %s ended by a fault", rule)
-                connection.close(FAILED, "something broke on the server")
+                log.exception("the WebSocket at %s failed", rule)
+                connection.close(FAILED, "internal server error")
             finally:
                 connection.close(GOING_AWAY, "")
                 _open.discard(connection)

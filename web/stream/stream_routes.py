@@ -1,7 +1,7 @@
-"""Streams: the event log for all or for one ticket, and the pane log of a run, as server-sent events.
+"""Routes of the server-sent event streams: the event log of the board or of one ticket, and the pane log of a run.
 
-Every stream holds a thread, so their number is capped in each process; a page that is refused comes back by itself
-after the time it is told. `stop()` ends all streams of the process when the server reloads or stops.
+Every stream occupies a thread, so their number is limited in each process. A page that is refused reconnects by itself
+after `RETRY_SECONDS`. `stop()` ends all streams of the process when the server reloads or stops.
 """
 
 from __future__ import annotations
@@ -42,26 +42,26 @@ blueprint = Resource("streams", __name__)
 
 
 class Resumed(Body):
-    """Where a stream goes on; the header `Last-Event-ID` wins."""
+    """Cursor at which a stream resumes. The header `Last-Event-ID` takes precedence."""
 
     last_event_id: str | None = None
 
 
 class WatchedTickets(Resumed):
-    """Tickets of which everything is told, with commas between."""
+    """Comma-separated tickets whose events are all sent."""
 
     tickets: str | None = Field(None, description=f"at most {MAX_TICKETS}, as in `MC-1,MC-2`")
 
 
 class Tailed(Resumed):
-    """How much of a log, and whether it is followed as a stream."""
+    """Number of lines of a log, and `follow=1` to follow it as a stream."""
 
     follow: Literal["0", "1"] | None = None
     lines: int | None = Field(None, ge=1, le=log_tail.MAX_LINES)
 
 
 class Streams:
-    """What one server process keeps for its streams."""
+    """State of the streams of one server process."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.hub = Hub()
@@ -83,7 +83,7 @@ def stop() -> None:
 
 
 def count_connections() -> dict[str, Any]:
-    """For health and the overview: places taken and their number by bucket, and the state of the tailer."""
+    """Count the open streams and their limit by kind, with the state of the event poller."""
     streams = _get_streams()
     buckets = {"events": streams.events, "tails": streams.tails}
     connections = {name: {"open": slots.taken, "limit": slots.limit} for name, slots in buckets.items()}
@@ -92,13 +92,13 @@ def count_connections() -> dict[str, Any]:
 
 @blueprint.handles("GET", "/stream", rights=ANYBODY, query=WatchedTickets, media=(EVENTS,), errors=(404,))
 def everything() -> Response:
-    """What happens on the board, and all that runs report on the tickets named (`?tickets=MC-1,MC-2`)."""
+    """Stream the events of the board, and all that runs report on the tickets named (`?tickets=MC-1,MC-2`)."""
     return _follow_events(Interest(_find_tickets(), board=True))
 
 
 @blueprint.handles("GET", "/tickets/<ticket>/stream", rights=ANYBODY | {Right.RUN}, query=Resumed, media=(EVENTS,))
 def one_ticket(ticket: str) -> Response:
-    """Everything about one ticket."""
+    """Stream all events of one ticket."""
     return _follow_events(Interest(frozenset({_find_ticket_id(ticket)}), board=False))
 
 
@@ -106,7 +106,7 @@ def one_ticket(ticket: str) -> Response:
     "GET", "/tickets/<ticket>/tail", rights=ANYBODY | {Right.RUN}, query=Tailed, media=("text/plain", EVENTS)
 )
 def pane(ticket: str) -> Response:
-    """The pane log of the ticket's newest run: its last `lines` as text, or followed as a stream with `follow=1`."""
+    """Read the pane log of the ticket's newest run: its last `lines` as text, or a stream with `follow=1`."""
     ticket_id, lines = _find_ticket_id(ticket), _read_line_count()
     if request.args.get("follow") == "1":
         newest = _build_log_finder(ticket_id)
@@ -114,13 +114,13 @@ def pane(ticket: str) -> Response:
     log = _build_log_finder(ticket_id)()
     file = log.open() if log else None
     if file is None:
-        raise NotFound("No run of this ticket has left a log here.")
+        raise NotFound("The newest run of this ticket has no log on this machine.")
     with file:
         return Response(log_tail.read_last_lines(file, lines), mimetype="text/plain", headers=HEADERS)
 
 
 def get_hub() -> Hub:
-    """The hub of this process, which from now on is told of every event."""
+    """Return the hub of this process, with its event poller running."""
     streams = _get_streams()
     streams.tailer.start()
     return streams.hub
@@ -132,7 +132,7 @@ def _follow_events(interest: Interest) -> Response:
 
 
 def _serve_stream(bucket: ConnectionLimit, begin: Callable[[], EventStream | log_tail.TailStream]) -> Response:
-    """Serve a stream from a place of the bucket, which is free again however the response ends, begun or not."""
+    """Serve a stream in a slot of `bucket`, which is released however the response ends, started or not."""
     slot = bucket.take()
     if slot is None:
         return build_refusal()
@@ -150,7 +150,7 @@ def _serve_stream(bucket: ConnectionLimit, begin: Callable[[], EventStream | log
 
 
 def build_refusal() -> Response:
-    """One client too many: come back later."""
+    """Build the response for a client above the limit: 503 with the time after which to retry."""
     body = f"retry: {RETRY_SECONDS * 1000}\n\n"
     headers = HEADERS | {"Retry-After": str(RETRY_SECONDS)}
     return Response(body, 503, mimetype=EVENTS, headers=headers)
@@ -164,7 +164,7 @@ def _build_terms() -> Terms:
 
 
 def _get_streams() -> Streams:
-    """This process's streams, made at their first use: after the fork."""
+    """Return the streams of this process, created at their first use, after the fork."""
     with _creating:
         streams = current_app.extensions.get("streams")
         if not isinstance(streams, Streams):
@@ -174,26 +174,26 @@ def _get_streams() -> Streams:
 
 
 def _read_cursor() -> str | None:
-    """Where the client was: its own header when it reconnects, else what its page was rendered from."""
+    """Read the client's cursor: the header that a reconnecting browser sends, else the query parameter of its page."""
     return request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
 
 
 def _find_tickets() -> frozenset[int]:
     names = [name.strip() for name in request.args.get("tickets", "").split(",") if name.strip()]
     if len(names) > MAX_TICKETS:
-        raise Invalid(f"A stream carries at most {MAX_TICKETS} tickets in detail.")
+        raise Invalid(f"`tickets` names at most {MAX_TICKETS} tickets.")
     with reading(auth.get_instance().engine) as session:
         return frozenset(lookup.get_ticket(session, name).id for name in names)
 
 
 def _find_ticket_id(name: str) -> int:
-    """The ticket of this name, which for a run has to be its own."""
+    """Return the id of the ticket, which for a run has to be its own. Raises `Forbidden`."""
     with reading(auth.get_instance().engine) as session:
         return lookup.get_for(session, name, auth.get_actor()).id
 
 
 def _build_log_finder(ticket_id: int) -> Callable[[], log_tail.PaneLog | None]:
-    """A function that finds the pane log of the newest run there is when it is called."""
+    """Build a function that returns the pane log of the run that is the newest when it is called."""
     settings, engine = auth.get_instance().settings, auth.get_instance().engine
 
     def find() -> log_tail.PaneLog | None:
@@ -208,5 +208,5 @@ def _build_log_finder(ticket_id: int) -> Callable[[], log_tail.PaneLog | None]:
 def _read_line_count() -> int:
     count = request.args.get("lines", str(log_tail.DEFAULT_LINES))
     if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= log_tail.MAX_LINES:
-        raise Invalid(f"`lines` is a number from 1 to {log_tail.MAX_LINES}.")
+        raise Invalid(f"`lines` must be a number from 1 to {log_tail.MAX_LINES}.")
     return int(count)

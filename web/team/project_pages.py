@@ -1,4 +1,4 @@
-"""Adding a project from a folder or an address, and changing one."""
+"""Pages that add a project from a folder or a clone URL, and edit one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LANDINGS = {
 }
 NO_FORGE = "Neither gh nor glab is installed here: install one and log in, or approval is refused."
 DEFAULTS = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value}
-"""What a new project's form begins with."""
+"""Initial values of a new project's form."""
 OPERATOR = auth.allow(Right.OPERATOR)
 
 
@@ -47,7 +47,7 @@ def ask_source() -> str:
 
 @blueprint.post("/settings/projects/new")
 def want_project() -> Response | tuple[str, int]:
-    """Ask for a look at the folder or address; the next page waits for it."""
+    """Request an inspection of the folder or clone URL, for whose result the next page waits."""
     source = request.form.get("source", "").strip()
     try:
         with writing(auth.get_instance().engine) as session:
@@ -129,7 +129,7 @@ def edit_project(slug: str) -> Response | tuple[str, int]:
 
 
 def _read_body() -> View:
-    """The fields that adding and changing have in common; raises `Invalid` for a command that cannot be read."""
+    """Read the fields common to new and edited projects. Raises `Invalid` for a command with unbalanced quotes."""
     form = request.form
     commands = {name: team_forms.parse_argv(form, name) or None for name in ("check_command", "setup_command")}
     links = [line.strip() for line in form.get("link_files", "").splitlines() if line.strip()]
@@ -139,7 +139,7 @@ def _read_body() -> View:
 
 
 def _parse_refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]:
-    """What to say beside which field, and the status of the answer."""
+    """Return the error messages by field, and the HTTP status."""
     refusal = convert_validation_error(error) if isinstance(error, ValidationError) else error
     fields = refusal.detail.get("fields") or {refusal.detail.get("field", "form"): refusal.message}
     return {str(name).split(".")[0]: str(message) for name, message in fields.items()}, refusal.status
@@ -158,7 +158,7 @@ def _render_form(
 
 
 def _list_landings() -> list[tuple[str, str, str]]:
-    """Each with its words and its help; what this machine has no program for says so."""
+    """List the ways of landing as (value, label, help), where the help says if this machine lacks the program for it."""
     with reading(auth.get_instance().engine) as session:
         lacking = installed_programs.find_hosts_without(session, installed_programs.FORGE_CLIENTS)
     helps = {Landing.PULL_REQUEST: NO_FORGE} if socket.gethostname() in lacking else {}

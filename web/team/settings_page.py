@@ -1,4 +1,4 @@
-"""Settings: the maintenance pause, projects, tokens of programs, and what is set where."""
+"""The settings page: maintenance pause, projects, API tokens, and the settings in use."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _render_page(**more: Any) -> str:
 
 
 def list_settings(settings: Settings) -> list[tuple[str, list[View]]]:
-    """Every setting by its group: key, variable and the value in use. The store's address is shown without a password."""
+    """List the settings by group, with key, environment variable and value. Passwords in URLs are left out."""
     groups: dict[str, list[View]] = {}
     for path, variable in list_keys().items():
         value: Any = settings
@@ -96,11 +96,11 @@ def _format_value(key: str, value: Any) -> str:
 
 @blueprint.post("/settings/pause")
 def pause() -> Response:
-    """Nothing new is started until somebody resumes; runs that are at work go on."""
+    """Pause dispatch: no new runs are started until somebody resumes it, and live runs continue."""
     reason = " ".join(request.form.get("reason", "").split())[:MAX_REASON_LENGTH]
     with writing(auth.get_instance().engine) as session:
         runtime_flags.set_flag(session, runtime_flags.PAUSE, reason or "maintenance", auth.get_actor())
-    layout.flash_note("Paused: nothing new is started. Runs that are at work go on.", "warn")
+    layout.flash_note("Paused: no new runs are started. Live runs continue.", "warn")
     return redirect("/settings", 303)
 
 
@@ -117,7 +117,7 @@ def resume() -> Response:
 
 @blueprint.post("/settings/tokens")
 def issue_token() -> str | tuple[str, int]:
-    """The page with the new token's secret, which is shown only in this answer."""
+    """Issue a token and render the page with its secret, which is shown only once."""
     form = request.form.to_dict()
     body = {"name": form.get("name", "").strip(), "scope": form.get("scope"), "days": form.get("days") or None}
     try:
@@ -134,5 +134,5 @@ def issue_token() -> str | tuple[str, int]:
 def revoke_token(token: int) -> Response:
     with writing(auth.get_instance().engine) as session:
         row = tokens.revoke_token(session, token, auth.get_actor())
-    layout.flash_note(f"Token {row.name} was revoked; whoever used it is let in no more.")
+    layout.flash_note(f"Token {row.name} was revoked: requests with it are refused.")
     return redirect("/settings#tokens", 303)

@@ -1,4 +1,4 @@
-"""Projects, members of the team and profiles."""
+"""API of projects, members of the team and profiles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_project(call: Call, body: NewProject) -> ProjectJson:
 
 @blueprint.writes("PATCH", "/projects/<slug>", rights=OPERATORS)
 def edit_project(call: Call, slug: str, body: EditProject) -> ProjectJson:
-    """Change a project; `version` is the one that was read."""
+    """Change a project, refused if its `version` has changed since it was read."""
     return ProjectJson.read(projects.edit_project(call.session, slug, body, call.actor))
 
 
@@ -49,14 +49,14 @@ def add_agent(call: Call, body: NewAgent) -> AgentJson:
 
 @blueprint.writes("PATCH", "/agents/<name>", rights=OPERATORS)
 def edit_agent(call: Call, name: str, body: EditAgent) -> AgentJson:
-    """Change a member of the team; `cooldown_until: null` ends a cooldown."""
+    """Change a member of the team. `cooldown_until: null` ends a cooldown."""
     row = agents.edit_agent(call.session, name, body, call.actor)
     return AgentJson.read(row, live_runs=agents.count_live_runs(call.session).get(name, 0))
 
 
 @blueprint.reads("/profiles")
 def list_profiles(call: Call) -> Page[ProfileJson]:
-    """List the profiles: how each program is run."""
+    """List the profiles, which configure how the agent programs are run."""
     return {"items": [ProfileJson.read(row) for row in profiles.list_profiles(call.session)], "next": None}
 
 
@@ -68,5 +68,5 @@ def add_profile(call: Call, body: NewProfile) -> ProfileJson:
 
 @blueprint.writes("PATCH", "/profiles/<name>", rights=OPERATORS)
 def edit_profile(call: Call, name: str, body: EditProfile) -> ProfileJson:
-    """Change a profile, for the runs that start from now on."""
+    """Change a profile, with effect on new runs."""
     return ProfileJson.read(profiles.edit_profile(call.session, name, body, call.actor))

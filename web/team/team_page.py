@@ -1,4 +1,4 @@
-"""The team: who may be given work, with which profile, how busy they are, what they spend, and what this machine has."""
+"""The team page: members with their profile, load and spending, profiles, budgets, and installed agent programs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _list_profiles(session: Session) -> list[View]:
 
 
 def _format_spending(spending: BudgetTotals | None) -> View | None:
-    """What was spent today; None for nobody who ran."""
+    """Build the view of today's spending, or None without runs."""
     return {"runs": spending.runs, "cost": spending.cost_usd, "tokens": spending.tokens} if spending else None
 
 
@@ -101,7 +101,7 @@ def _list_machines(session: Session) -> list[View]:
 
 
 def _list_budget_uses(session: Session) -> list[View]:
-    """Today's budgets of the settings and of every profile."""
+    """List today's use of the budgets of the settings and of every profile."""
     allowed = Budgets.from_settings(auth.get_instance().settings)
     today = {BudgetScope.DAY: budgets.load_spending_today(session, allowed.zone)}
     allowances = [*budgets.list_allowances(allowed, None)]
@@ -204,7 +204,7 @@ def edit_profile(name: str) -> Response | tuple[str, int]:
     def save(session: Session) -> str:
         body = EditProfile.model_validate(team_forms.build_profile_body(request.form))
         profiles.edit_profile(session, name, body, auth.get_actor())
-        return f"Profile {name} was changed; it holds for the runs that start from now on."
+        return f"Profile {name} was changed. The change applies to new runs."
 
     return _save_form(save, lambda errors: _render_profile_form(_read_form() | {"name": name}, errors, profile))
 
@@ -220,7 +220,7 @@ def _render_profile_form(values: View, errors: Errors, profile: Profile | None =
     return _render_form("team_profile.html", title, values, errors, row=profile, **context)
 
 
-# ---------------------------------------------------------------------------------------------------------------- both
+# ------------------------------------------------------------------------------------------------ shared by both forms
 
 
 def _render_form(template: str, title: str, values: View, errors: Errors, **context: Any) -> str:
@@ -229,7 +229,7 @@ def _render_form(template: str, title: str, values: View, errors: Errors, **cont
 
 
 def _save_form(save: Callable[[Session], str], again: Callable[[Errors], str]) -> Response | tuple[str, int]:
-    """Save in one transaction and go back to the team; what was refused is said beside its field."""
+    """Save a form in one transaction and redirect to the team page, or show the form again with its errors."""
     try:
         with writing(auth.get_instance().engine) as session:
             done = save(session)
@@ -242,13 +242,13 @@ def _save_form(save: Callable[[Session], str], again: Callable[[Errors], str]) -
 
 
 def _group_by_field(refusal: DomainError) -> Errors:
-    """Each complaint under the name of its field; `form` holds those of none."""
+    """Group error messages by field name, with `form` for those of no field."""
     fields = refusal.detail.get("fields") or {refusal.detail.get("field", "form"): refusal.message}
     return {str(name).split(".")[0]: str(message) for name, message in fields.items()}
 
 
 def _read_form(*flags: str) -> View:
-    """The form as it was sent, for a person to correct."""
+    """Read the submitted values, to show the form again after an error."""
     return request.form.to_dict() | {flag: flag in request.form for flag in flags}
 
 

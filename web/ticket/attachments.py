@@ -1,4 +1,4 @@
-"""Files of a ticket: upload, list, download, remove."""
+"""API of a ticket's attachments: upload, list, download, remove."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def list_attachments(call: Call, ticket: Ticket) -> Page[AttachmentJson]:
     "POST", "/tickets/<ticket>/attachments", rights=WRITERS | RUNS, status=201, form=FORM, answer=AttachmentJson
 )
 def upload(ticket: str) -> Response:
-    """Upload a file; its type is read from its content. With a `summary` it is entered as evidence."""
+    """Upload a file, whose type is detected from its content. With a `summary` it is recorded as evidence."""
     details, file = _parse_upload(), receive_file(request.files.get("file"))
     entered: list[int] = []
 
@@ -74,7 +74,7 @@ def upload(ticket: str) -> Response:
     except BaseException:
         file.discard()
         raise
-    if not entered:  # the same upload was answered before
+    if not entered:  # a repeated request: the stored response was sent
         file.discard()
     return response
 
@@ -85,9 +85,9 @@ def _parse_upload() -> Upload:
 
 
 def receive_file(file: FileStorage | None) -> ReceivedFile:
-    """Store the file that a form carries, within the limits of the settings."""
+    """Store the file of a form, within the size limit of the settings."""
     if file is None:
-        raise Invalid("a form with a part named `file` is needed", fields={"file": "Field required"})
+        raise Invalid("The form needs a part named `file`.", fields={"file": "Field required"})
     settings = auth.get_instance().settings
     return attachments.receive_file(
         settings.attachments_dir, file.stream, file.filename or "", settings.attachment_limit_bytes
@@ -95,13 +95,13 @@ def receive_file(file: FileStorage | None) -> ReceivedFile:
 
 
 def _build_fingerprint(details: Upload, file: ReceivedFile) -> bytes:
-    """What tells this upload from another; the body itself has a boundary of its own each time."""
+    """Build the content that identifies an upload, since the raw body has a different boundary each time."""
     return json.dumps([file.sha256, file.name, details.model_dump()]).encode()
 
 
 @blueprint.handles("GET", "/attachments/<number:attachment>", rights=ANYBODY | RUNS)
 def download(attachment: int) -> Response:
-    """Download a file: never shown in place, whatever it holds."""
+    """Download a file, which browsers save and never display, whatever its content."""
     with reading(auth.get_instance().engine) as session:
         row = attachments.get_attachment(session, attachment)
     rights.require_own_ticket(auth.get_actor(), row.ticket_id)
@@ -114,7 +114,7 @@ def download(attachment: int) -> Response:
 
 @blueprint.writes("DELETE", "/attachments/<number:attachment>", rights=OPERATORS)
 def remove_attachment(call: Call, attachment: int) -> None:
-    """Take a file off its ticket and delete it; what was entered as evidence stays."""
+    """Remove a file from its ticket and delete it. Evidence recorded with it is kept."""
     row = attachments.get_attachment(call.session, attachment)
     folder, stored_as = call.settings.attachments_dir, row.stored_as
     attachments.remove_attachment(call.session, row, call.actor)

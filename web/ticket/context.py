@@ -1,4 +1,4 @@
-"""Links from a ticket to what whoever works on it should know."""
+"""API of context links: pages, files and URLs that whoever works on a ticket should know."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ blueprint = Resource("context", __name__)
 
 @blueprint.reads("/tickets/<ticket>/context", rights=ANYBODY | RUNS)
 def list_context(call: Call, ticket: Ticket) -> Page[ContextJson]:
-    """List the links of a ticket, in the order in which they were made."""
+    """List the context links of a ticket, oldest first."""
     return {"items": [ContextJson.read(row) for row in context.list_context(call.session, ticket.id)], "next": None}
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/context", rights=WRITERS | RUNS, status=201)
 def link_context(call: Call, ticket: Ticket, body: NewContext) -> ContextJson:
-    """Link a page of the vault, a file or an address to a ticket."""
+    """Link a page of the vault, a file or a URL to a ticket."""
     return ContextJson.read(context.add_context(call.session, ticket.id, body, call.actor))
 
 
 @blueprint.writes("DELETE", "/tickets/<ticket>/context/<number:context_id>")
 def unlink_context(call: Call, ticket: Ticket, context_id: int) -> None:
-    """Take a link back."""
+    """Remove a context link."""
     context.remove_context(call.session, ticket.id, context_id, call.actor)

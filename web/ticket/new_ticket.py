@@ -1,4 +1,4 @@
-"""A new ticket: one form, as a page of its own and in a dialog over any page; it is created whole or not at all."""
+"""The form of a new ticket, on its own page or in a dialog, which creates the ticket with its files in one transaction."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LINKS = [
     ("fork_of", "Is a fork of"),
 ]
 REPEATED_FIELDS = ("project", "assigned_to", "priority", "status")
-"""What the next of several tickets begins with."""
+"""Fields whose values are copied to the form of the next ticket."""
 FORM_FIELDS = {*ticket_fields.ON_NEW_TICKET, *forms.WAKE_FIELDS, "status", "phases", "relationships", "files"}
 
 
@@ -61,7 +61,7 @@ FORM_FIELDS = {*ticket_fields.ON_NEW_TICKET, *forms.WAKE_FIELDS, "status", "phas
 
 @blueprint.get("/ticket/new")
 def ask() -> str:
-    """The empty form, with what a query of the board (`query`) or the address itself says already."""
+    """Show the empty form, with values from the query string or from a query of the board (`query`)."""
     form: Form = MultiDict(request.args)
     for name, value in saved_views.build_defaults(form.pop("query", "")).items():
         form.setlistdefault(name, value if isinstance(value, list) else [value])
@@ -73,7 +73,7 @@ def ask() -> str:
 
 
 def _render_form(form: Form, errors: Errors, preview: str | None = None) -> str:
-    """The form as it was filled in; as a fragment for a script that asks."""
+    """Render the form with the entered values, for a script as a fragment."""
     zone = auth.get_instance().settings.timezone
     with reading(auth.get_instance().engine) as session:
         choices = _load_choices(session)
@@ -111,7 +111,7 @@ def _load_choices(session: Session) -> View:
 
 
 def _list_relationship_rows(form: Form) -> list[tuple[str, str]]:
-    """The relationships that were filled in, and room for one more."""
+    """List the relationships that were entered, and an empty row."""
     return [*(pair for pair in _parse_relationships(form) if pair[1]), (LINKS[0][0], "")]
 
 
@@ -126,7 +126,7 @@ def _parse_relationships(form: Form) -> list[tuple[str, str]]:
 @blueprint.post("/ticket/new")
 @auth.accept_uploads
 def create() -> Response | str | tuple[str, int]:
-    """Create the ticket with its files; or draw the form anew: for a preview, for one more row, or for what is wrong."""
+    """Create the ticket with its files, or show the form again: for a preview, for another row, or with errors."""
     form = request.form
     if "preview" in form:
         return _render_form(form, {}, preview=markdown.render_html(form.get("description", "")) or "")
@@ -146,7 +146,7 @@ def create() -> Response | str | tuple[str, int]:
 
 
 def _render_next_form(form: Form, ticket: Ticket) -> Response | str:
-    """The form for the next ticket; a script has it already, and gets what is to be said alone."""
+    """Show the form for the next ticket, or to a script, which has the form already, only the notes."""
     layout.flash_note(f"{ticket.identifier} was created.")
     if layout.is_script_request():
         return layout.render_notes()
@@ -167,7 +167,7 @@ def _create_ticket(form: Form) -> Ticket:
 
 
 def _parse_body(form: Form, zone: str) -> NewTicket:
-    """The ticket that the form describes. Raises pydantic's ValidationError or `Invalid` for the form to show."""
+    """Parse the form into a new ticket. Raises pydantic's ValidationError or `Invalid`."""
     fields = ticket_fields.read_new_ticket(form, zone)
     fields["status"] = form.get("status", "todo")
     if fields["status"] == "waiting":
@@ -184,7 +184,7 @@ def _parse_body(form: Form, zone: str) -> NewTicket:
 
 
 def _require_tickets(form: Form) -> None:
-    """Name the field of a ticket that is not there: the refusal itself does not know where it was written."""
+    """Check that every ticket named in the form exists. Raises `Invalid` with the form field, unlike the domain's error."""
     references = [("relationships", ticket) for _, ticket in _parse_relationships(form) if ticket]
     if form.get("status") == "waiting" and form.get("wake_kind") == "ticket":
         references.append(("wake_ticket", form.get("wake_ticket", "").strip().upper()))
@@ -198,7 +198,7 @@ def _require_tickets(form: Form) -> None:
 
 @contextmanager
 def _receive_files(uploads: list[FileStorage]) -> Iterator[list[ReceivedFile]]:
-    """The files that were sent, received; none of them stays when the ticket does not come to be."""
+    """Store the uploaded files, and discard them all if the ticket is not created."""
     files: list[ReceivedFile] = []
     try:
         for upload in uploads:
@@ -218,12 +218,12 @@ def _receive_file(upload: FileStorage) -> ReceivedFile:
 
 
 def _by_field(refusal: DomainError) -> Errors:
-    """Each complaint under the name of its field; `form` holds those of none."""
+    """Group error messages by form field, with `form` for those of no field."""
     fields = refusal.detail.get("fields") or {refusal.detail.get("field", "form"): refusal.message}
     return {_field(str(name)): str(words) for name, words in fields.items()}
 
 
 def _field(name: str) -> str:
-    """`wake.at` is written as `wake_at`, and what is wrong within a list as the list."""
+    """Map the path of an invalid value to its form field: `wake.at` to `wake_at`, an item of a list to the list."""
     first, _, second = name.partition(".")
     return f"wake_{second}" if first == "wake" and f"wake_{second}" in forms.WAKE_FIELDS else first

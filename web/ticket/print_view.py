@@ -1,4 +1,4 @@
-"""A ticket on paper: what was wanted, the whole conversation and the evidence, without the frame."""
+"""The print view of a ticket: description, conversation and evidence, without the page layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from web.site import markdown
 blueprint = Blueprint("paper", __name__)
 
 MAX_ENTRIES = 2000
-"""Entries of a conversation that are put on paper, the newest."""
+"""Number of conversation entries that are printed, the newest ones."""
 
 
 @blueprint.get("/ticket/<reference>/print")

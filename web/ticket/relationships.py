@@ -1,4 +1,4 @@
-"""Relationships between tickets."""
+"""API of relationships between tickets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ blueprint = Resource("relations", __name__)
 
 
 class NewRelation(Body):
-    """`kind` as one says it: this ticket blocks that one."""
+    """A relationship to another ticket. `kind` reads from this ticket: it blocks the other one."""
 
     kind: RelationKind
     ticket: Reference
@@ -31,7 +31,7 @@ def list_relationships(call: Call, ticket: Ticket) -> Page[RelationJson]:
 
 @blueprint.writes("POST", "/tickets/<ticket>/relationships", status=201)
 def add_relationship(call: Call, ticket: Ticket, body: NewRelation) -> RelationJson:
-    """Relate this ticket to another; cycles are refused where they make no sense."""
+    """Relate this ticket to another. Cycles of parents or blockers are refused."""
     other = lookup.get_ticket(call.session, body.ticket)
     added = relationships.add_relationship(call.session, ticket.id, body.kind.value, other.id, call.actor)
     return next(
@@ -43,5 +43,5 @@ def add_relationship(call: Call, ticket: Ticket, body: NewRelation) -> RelationJ
 
 @blueprint.writes("DELETE", "/tickets/<ticket>/relationships/<number:relationship>")
 def remove_relationship(call: Call, ticket: Ticket, relationship: int) -> None:
-    """Take a relationship back, from either of its tickets."""
+    """Remove a relationship, from either of its tickets."""
     relationships.remove_relationship(call.session, ticket.id, relationship, call.actor)

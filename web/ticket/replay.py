@@ -1,4 +1,4 @@
-"""The replay of a ticket's events: a ruler over its log, and the ticket as it was at the place that was chosen."""
+"""The Events tab: a timeline of the ticket's log, and the state of the ticket at a chosen event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGE_SIZE = 60
 
 @blueprint.get("/ticket/<reference>/part/replay")
 def show_then(reference: str) -> str:
-    """The ticket as it was after event `at`, as a fragment."""
+    """Render the state of the ticket after event `at` as a fragment."""
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
         return layout.render_part(
@@ -32,7 +32,7 @@ def show_then(reference: str) -> str:
 
 
 def load_events_tab(session: Session, ticket: Ticket) -> View:
-    """What the Events tab shows: the ruler, the moment that its address names, and a page of the log."""
+    """Load the Events tab: the timeline, the state at the event in the query string, and a page of the log."""
     position = _read_position()
     return {
         "ruler": {"last": ticket.event_seq, "marks": replay.list_marks(session, ticket.id), "at": position},
@@ -42,7 +42,7 @@ def load_events_tab(session: Session, ticket: Ticket) -> View:
 
 
 def load_log_page(session: Session, ticket: Ticket) -> View:
-    """A page of the log, newest first."""
+    """Load a page of the log, newest first."""
     before = paging.parse_number(request.args.get("before"))
     rows = events.list_latest(session, ticket.id, before, PAGE_SIZE)
     older = f"/ticket/{ticket.identifier}?tab=events&before={rows[-1].seq}" if len(rows) == PAGE_SIZE else None

@@ -1,4 +1,4 @@
-"""Tickets: list, create, read, edit, move, and why one is not running."""
+"""API of tickets: list, create, read, edit, move, and check whether one can start."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ MOVERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR})
 
 @blueprint.reads("/tickets")
 def list_tickets(call: Call, query: ticket_query.TicketQuery) -> Page[TicketJson]:
-    """List tickets, the newest change first."""
+    """List tickets, the most recently changed first."""
     page = ticket_query.find_tickets(call.session, query)
     return {"items": read_tickets(call.session, page.tickets), "next": page.next}
 
 
 @blueprint.writes("POST", "/tickets", rights=WRITERS | RUNS, status=201)
 def create_ticket(call: Call, body: NewTicket) -> TicketJson:
-    """Create a ticket in `inbox`, `todo` or, with a wake condition, `waiting`. One that a run creates is its child."""
+    """Create a ticket in `inbox`, `todo` or, with a wake condition, `waiting`. A ticket created by a run is a child of its
+    ticket."""
     return _reload_ticket_json(call, transitions.create_ticket(call.session, body, call.actor))
 
 
@@ -47,12 +48,12 @@ def read_ticket(call: Call, ticket: Ticket) -> TicketJson:
 
 @blueprint.writes("PATCH", "/tickets/<ticket>")
 def edit_ticket(call: Call, ticket: Ticket, body: EditTicket) -> TicketJson:
-    """Edit fields, against the `version` that was read."""
+    """Edit fields of a ticket, refused if its `version` has changed since it was read."""
     return _reload_ticket_json(call, editing.edit_ticket(call.session, ticket, body, call.actor))
 
 
 def _build_move_body(definition: Move) -> type[Body]:
-    """The body of one move: its name, the version it was decided on, and its facts."""
+    """Build the request model of one move: its name, the ticket's version, and the move's input."""
     fields: dict[str, Any] = {
         "move": (Literal[definition.name], ...),
         "version": (int | None, Field(None, ge=1, description="refused when the ticket has changed since")),
@@ -69,7 +70,7 @@ else:
 
 @blueprint.writes("POST", "/tickets/<ticket>/moves", rights=MOVERS)
 def move_ticket(call: Call, ticket: Ticket, body: MoveBody) -> TicketJson:
-    """Make a move with its facts; refused moves leave the ticket as it was."""
+    """Move a ticket. A refused move changes nothing."""
     facts = body.model_dump(exclude_unset=True)
     move, version = facts.pop("move"), facts.pop("version", None)
     updated_ticket = transitions.transition(call.session, ticket.id, move, call.actor, version=version, **facts)
@@ -84,12 +85,12 @@ class RunnableJson(TypedDict):
 
 @blueprint.reads("/tickets/<ticket>/runnable")
 def read_runnable(call: Call, ticket: Ticket) -> RunnableJson:
-    """Say whether the ticket may be started now: every gate of the dispatcher, in its order, with what it saw."""
+    """Check whether the ticket can start now, with the result of every gate of the dispatcher in its order."""
     live = lookup.find_live_run(call.session, ticket.id)
     gates = policy.check_ticket(call.session, ticket, live, policy.DispatchLimits.from_settings(call.settings))
     return {"runnable": all(gate.ok for gate in gates), "gates": [GateJson.read(gate) for gate in gates]}
 
 
 def _reload_ticket_json(call: Call, ticket: Ticket) -> TicketJson:
-    """The ticket as it is now: its events count on it after it was read."""
+    """Build the JSON of the ticket as reloaded, since appending events changes the row after it was read."""
     return read_tickets(call.session, [lookup.get_ticket(call.session, ticket.id)])[0]

@@ -1,4 +1,4 @@
-"""Editing a ticket on its page, field by field and item by item; what was typed outlives every refusal."""
+"""Editing of a ticket on its page, by field and by acceptance item, without losing input that is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ blueprint = Blueprint("ticket_edit", __name__)
 
 
 def build_edit_forms(session: Session, ticket: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The form of each field for whoever looks at the page; none for those who only look."""
+    """Build the form of each field, or none for a person without the right to edit."""
     return ticket_fields.build_forms(session, ticket, _get_timezone()) if may_edit() else {}
 
 
@@ -38,13 +38,13 @@ def _get_timezone() -> str:
 @blueprint.get("/ticket/<reference>/edit/<name>")
 @auth.allow(auth.Right.OPERATOR)
 def ask_field(reference: str, name: str) -> str:
-    """The form of one field alone."""
+    """Show the form of one field."""
     return _render_field_form(reference, ticket_fields.find_field(name))
 
 
 @blueprint.post("/ticket/<reference>/edit/<name>")
 def save_field(reference: str, name: str) -> Answer:
-    """Save one field against what was read of it; with `preview`, show what it will look like instead."""
+    """Save one field unless it has changed since it was read, or with `preview` render its Markdown."""
     field = ticket_fields.find_field(name)
     value, sign = ticket_fields.read_field(field, request.form, _get_timezone()), request.form.get("sign", "")
     typed = value if field.control is Control.TAGS else request.form.get(name, "")
@@ -64,7 +64,7 @@ def save_field(reference: str, name: str) -> Answer:
 
 
 def _render_field_form(reference: str, field: TicketField, stale: bool = False, **state: Any) -> str:
-    """The form of one field as it was left; where somebody was faster, with what stands there now."""
+    """Render the form of a field with the entered value and, if `stale`, with the value that somebody else saved."""
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
         present = ticket_fields.build_form(
@@ -75,7 +75,7 @@ def _render_field_form(reference: str, field: TicketField, stale: bool = False, 
 
 
 def _find_message(refusal: DomainError, name: str) -> str:
-    """What a refusal says of this field, or of everything."""
+    """Return the error message of a field, or else the general one."""
     return str(refusal.detail.get("fields", {}).get(name, refusal.message))
 
 
@@ -84,7 +84,7 @@ def _find_message(refusal: DomainError, name: str) -> str:
 
 @blueprint.post("/ticket/<reference>/acceptance")
 def mark_items(reference: str) -> Answer:
-    """Say which acceptance items are met; what was not changed here stays as it is by now."""
+    """Mark acceptance items as met or not, only those that were changed in this form."""
     before, after = set(request.form.getlist("was")), set(request.form.getlist("met"))
     marks = [
         (Item(place, text), str(place) in after)
@@ -104,7 +104,7 @@ def add_item(reference: str) -> Answer:
 
 @blueprint.post("/ticket/<reference>/acceptance/<int:place>")
 def change_item(reference: str, place: int) -> Answer:
-    """Say an item differently, or take it off the list."""
+    """Reword or remove an acceptance item."""
     item, text = Item(place, request.form.get("item", "")), request.form.get("text", "")
     if "remove" in request.form:
         return _change_list(

@@ -1,4 +1,4 @@
-"""The forms of a ticket's fields (`tickets/shared/ticket_fields.py`): how each is drawn, and what a submitted form says."""
+"""Forms of a ticket's fields (`tickets/shared/ticket_fields.py`): their form controls, and parsing of submitted forms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Choices = Mapping[str, list[tuple[str, str]]]
 
 
 def read_field(field: TicketField, form: Form, zone: str) -> Any:
-    """The value that a form states, as the request models take it."""
+    """Read the value of a field from a form, as input of the request models."""
     text = form.get(field.name, "").strip()
     match field.control:
         case Control.TAGS:
@@ -36,14 +36,14 @@ def read_field(field: TicketField, form: Form, zone: str) -> Any:
     return text or (None if field.nullable else "")
 
 
-# ------------------------------------------------------------------------------------------------- of a ticket that is
+# ---------------------------------------------------------------------------------------------------- existing tickets
 
 
 def find_field(name: str) -> TicketField:
-    """The field that has a form of its own under this name."""
+    """Return the field of this name that can be edited in a form. Raises `NotFound`."""
     field = BY_NAME.get(name)
     if field is None or not _has_form(field):
-        raise NotFound("A ticket has no field of that name that could be edited here.", field=name[:40])
+        raise NotFound("Unknown field, or one that cannot be edited here.", field=name[:40])
     return field
 
 
@@ -52,7 +52,7 @@ def _has_form(field: TicketField) -> bool:
 
 
 def build_form(field: TicketField, ticket: Mapping[str, Any], choices: Choices, zone: str) -> View:
-    """The form that shows the field as it is; `sign` tells later what was read."""
+    """Build the form of a field with its current value, and with `sign`, the fingerprint that detects later changes."""
     present = ticket[field.name]
     value = forms.format_local_time(present, zone) if field.control is Control.MOMENT else present or ""
     return {
@@ -69,7 +69,7 @@ def build_form(field: TicketField, ticket: Mapping[str, Any], choices: Choices, 
 
 
 def build_forms(session: Session, ticket: Mapping[str, Any], zone: str) -> dict[str, View]:
-    """The forms of all fields by name."""
+    """Build the forms of all editable fields, by name."""
     choices = forms.load_choices(session)
     return {field.name: build_form(field, ticket, choices, zone) for field in EDITABLE if _has_form(field)}
 
@@ -79,26 +79,26 @@ def _zone_help(field: TicketField, zone: str) -> str | None:
 
 
 def _options(field: TicketField, choices: Choices, value: Any = "") -> list[tuple[str, str]]:
-    """The choices, with the present one even where nobody could choose it any more."""
+    """List the options of a field, including the current value even if it is no longer offered."""
     offered = list(choices[field.choices] if field.choices else field.labels.items())
     if field.control is Control.SELECT and value and value not in dict(offered):
         offered.append((value, value))
     return [("", field.empty_label), *offered] if field.empty_label else offered
 
 
-# ---------------------------------------------------------------------------------------------------- of a new ticket
+# -------------------------------------------------------------------------------------------------------- new tickets
 
 
 ON_NEW_TICKET = {field.name: field for field in CREATABLE if field.creation and field.creation.group}
 
 
 def read_new_ticket(form: Form, zone: str) -> View:
-    """The fields that the form of a new ticket fills in."""
+    """Read the fields of the new-ticket form that have a value."""
     return {name: read_field(field, form, zone) for name, field in ON_NEW_TICKET.items() if form.get(name)}
 
 
 def build_new_inputs(form: Form, errors: Mapping[str, str], choices: Choices, zone: str) -> dict[str, list[View]]:
-    """The inputs of each group of the form, as they were filled in."""
+    """Build the inputs of the new-ticket form by group, with the entered values and errors."""
     return {
         group.value: [
             _build_new_input(field, form, errors, choices, zone)

@@ -1,4 +1,4 @@
-"""The files of a ticket on its page: attached with a plain form, taken off again, and looked at without leaving."""
+"""Attachments on the page of a ticket: upload with a plain form, removal, and preview."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .ticket_forms import Answer, apply_change, render_refused_form
 blueprint = Blueprint("ticket_files", __name__)
 
 MAX_NOTES = 5
-"""Refusals that are told one by one: what is told is kept in a cookie until the next page."""
+"""Number of refused files that are named one by one, since flashed notes are stored in a cookie."""
 PREVIEW_POLICY = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; sandbox"
-"""For what somebody else made and a browser shows by itself: it may draw one picture, and nothing else."""
+"""Policy for displaying files of unknown origin: the browser's image viewer works, scripts and requests do not."""
 
 
 def load_files(session: Session, ticket: Ticket) -> dict[str, Any]:
-    """The files as a page lists them, and how large one may be."""
+    """Load the ticket's files, and the size limit of a file."""
     return {
         "files": ticket_detail.list_files(session, ticket),
         "limit_bytes": auth.get_instance().settings.attachment_limit_bytes,
@@ -40,7 +40,7 @@ def load_files(session: Session, ticket: Ticket) -> dict[str, Any]:
 @blueprint.post("/ticket/<reference>/attachments")
 @auth.accept_uploads
 def attach(reference: str) -> AnyResponse:
-    """Attach the files that were chosen; of each that is refused it is said why."""
+    """Attach the uploaded files, and flash a note with the reason for each refused one."""
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
     messages = []
@@ -70,13 +70,13 @@ def _attach_file(ticket_id: int, upload: FileStorage) -> None:
 
 @blueprint.post("/ticket/<reference>/attachments/<number:attachment>/remove")
 def detach(reference: str, attachment: int) -> Answer:
-    """Take a file off the ticket; it is deleted once that is written."""
+    """Remove a file from the ticket, and delete it from disk after the commit."""
     stored_names: list[str] = []
 
     def remove(session: Session, ticket: Ticket) -> None:
         row = attachments.get_attachment(session, attachment)
         if row.ticket_id != ticket.id:
-            raise NotFound("there is no such file on this ticket", attachment=attachment)
+            raise NotFound("The ticket has no such file.", attachment=attachment)
         attachments.remove_attachment(session, row, auth.get_actor())
         stored_names.append(row.stored_as)
 
@@ -90,12 +90,12 @@ def detach(reference: str, attachment: int) -> Answer:
 
 @blueprint.get("/attachments/<number:attachment>/preview")
 def preview(attachment: int) -> Response:
-    """A picture as it is, or the first lines of a text as plain text; everything else is only downloaded."""
+    """Display an image, or the beginning of a text file. Other files can only be downloaded. Raises `NotFound`."""
     with reading(auth.get_instance().engine) as session:
         row = attachments.get_attachment(session, attachment)
     path = attachments.locate_file(auth.get_instance().settings.attachments_dir, row)
     if not attachments.is_displayable(path, row.media_type):
-        raise NotFound("That file cannot be shown here: it is of another kind, or too large. Download it.")
+        raise NotFound("No preview: only images and text up to a size limit have one. Download the file.")
     if row.media_type == TEXT:
         response = Response(attachments.read_beginning(path), mimetype=TEXT)
         response.headers.set("Content-Disposition", "inline")

@@ -1,4 +1,4 @@
-"""What the forms of a ticket's page share: one change in one transaction, and back; what is refused keeps its words."""
+"""Common parts of the forms on a ticket's page: apply a change in a transaction, or show the form again with its error."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Again = Callable[[DomainError], Answer]
 
 
 def may_edit() -> bool:
-    """Whether whoever looks at the page may also write on it."""
+    """Return whether the caller may edit tickets."""
     return auth.get_caller().right is auth.Right.OPERATOR
 
 
 def apply_change(reference: str, edit: Change, again: Again, tab: str = "") -> Answer:
-    """Make one change and lead back to the page; a refusal is answered with the form `again`."""
+    """Apply a change in one transaction and redirect to the ticket, or return `again(error)` if it is refused."""
     try:
         with writing(auth.get_instance().engine) as session:
             ticket = get_ticket(session, reference)
@@ -41,7 +41,7 @@ def apply_change(reference: str, edit: Change, again: Again, tab: str = "") -> A
 
 
 def render_refused_form(reference: str, part: str, title: str, refusal: DomainError, **context: Any) -> Answer:
-    """The form that was refused, as it was filled in, with what was wrong."""
+    """Render a refused form with the entered values and the error message."""
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
     form = {**request.form.to_dict(), "action": request.path, "error": refusal.message}
@@ -49,7 +49,7 @@ def render_refused_form(reference: str, part: str, title: str, refusal: DomainEr
 
 
 def render_form(ticket: Ticket, part: str, title: str, **context: Any) -> str:
-    """One form alone: a fragment for the page that asks with a script, else a page of its own."""
+    """Render a form, for a script as a fragment, else as a page of its own."""
     context["ticket"] = {"identifier": ticket.identifier, "title": ticket.title}
     if layout.is_script_request():
         return layout.render_part(part, **context)

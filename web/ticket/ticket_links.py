@@ -1,4 +1,4 @@
-"""What a ticket is linked with, on its page: other tickets, and what whoever works on it should know."""
+"""Relationships and context links on the page of a ticket."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ KINDS = [("vault", "Page of the vault"), ("file", "File of the project"), ("url"
 
 
 def load_context_tab(session: Session, ticket: Ticket) -> dict[str, Any]:
-    """The links, and word for word what an agent is told of them."""
+    """Load the context links, and the lines about them in the agent's prompt."""
     prompt_text = "\n".join(prompt.list_context_lines(session, ticket))
     return {"links": context.list_context(session, ticket.id), "kinds": KINDS, "told": prompt_text}
 
 
 @blueprint.post("/ticket/<reference>/relationships")
 def relate(reference: str) -> Answer:
-    """Relate the ticket to another, which is named by its identifier."""
+    """Relate the ticket to another one, named by its identifier."""
     other, kind = request.form.get("ticket", "").strip().upper(), request.form.get("kind", "")
 
     def add_relationship(session: Session, ticket: Ticket) -> None:
@@ -58,7 +58,7 @@ def _change_relations(reference: str, edit: Change) -> Answer:
 
 @blueprint.post("/ticket/<reference>/context")
 def link(reference: str) -> Answer:
-    """Link a page of the vault, a file or an address."""
+    """Link a page of the vault, a file or a URL."""
     fields = {name: request.form.get(name, "").strip() for name in ("kind", "path", "title", "note")}
 
     def add_context(session: Session, ticket: Ticket) -> None:

@@ -1,4 +1,4 @@
-"""The page of one ticket: conversation, evidence, runs, events, and the moves that the law allows now."""
+"""The page of one ticket: conversation, evidence, runs, events, and the moves that are possible now."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PAGE_SIZE = 60
 
 @dataclass(frozen=True, slots=True)
 class TicketView:
-    """A ticket as somebody looks at it: how they stand to it, and its newest run."""
+    """A ticket with its newest run, and the caller's relation to it."""
 
     ticket: Ticket
     standing: ActorContext
@@ -61,12 +61,12 @@ def _load_view(session: Session, reference: str) -> TicketView:
 def show(reference: str) -> str:
     tab = request.args.get("tab", "conversation")
     if tab not in dict(TABS):
-        raise NotFound("A ticket has no part of that name.", tab=tab[:40])
+        raise NotFound("Unknown tab.", tab=tab[:40])
     with reading(auth.get_instance().engine) as session:
         layout.load_layout(session)
         view = _load_view(session, reference)
         context = _build_shared_context(session, view)
-        side = _load_side(session, view, context["ticket"])  # before a tab lets go of the snapshot
+        side = _load_side(session, view, context["ticket"])  # first, since loading a tab may end the read transaction
         context |= {"tab": tab} | _load_tab(session, view, tab) | side
     crumbs: list[tuple[str, str | None]] = [("Board", "/board"), (view.ticket.identifier, None)]
     return layout.render_page("ticket.html", "board", crumbs, **context)
@@ -74,7 +74,7 @@ def show(reference: str) -> str:
 
 @blueprint.get("/ticket/<reference>/part/<name>")
 def show_part(reference: str, name: str) -> str:
-    """One part of the page as a fragment: header, side, news of the conversation, or the body of a tab."""
+    """Render a part of the page as a fragment: header, description, side panel, new entries, or a tab."""
     with reading(auth.get_instance().engine) as session:
         view = _load_view(session, reference)
         context = _build_shared_context(session, view)
@@ -88,10 +88,10 @@ def show_part(reference: str, name: str) -> str:
             return layout.render_part("_side", **context, **_load_side(session, view, context["ticket"]))
         if name in dict(TABS):
             return layout.render_part(f"_{name}", **context, **_load_tab(session, view, name))
-    raise NotFound("A ticket has no part of that name.", part=name[:40])
+    raise NotFound("Unknown part of the page.", part=name[:40])
 
 
-# -------------------------------------------------------------------------------------------------- what is shown, how
+# --------------------------------------------------------------------------------------- loading the parts of the page
 
 
 def _build_shared_context(session: Session, view: TicketView) -> View:
@@ -152,7 +152,7 @@ def _load_tab(session: Session, view: TicketView, tab: str) -> View:
 
 
 def _load_changes_tab(session: Session, view: TicketView) -> View:
-    """What a run, the newest unless another is asked for, committed; and what a reviewer may do about the newest now."""
+    """Load the commits of the requested or newest run and, for the newest, the moves that a reviewer may make."""
     ticket, actor_context, newest = view.ticket, view.standing, view.newest
     run = run_page.find_requested_run(session, ticket)
     if run and newest and run.id != newest.id:
@@ -173,7 +173,7 @@ def _load_changes_tab(session: Session, view: TicketView) -> View:
         "live": actor_context.live is not None,
         "missing": [shortfall.detail for shortfall in evidence.find_shortfalls(session, ticket)],
     }
-    end_read(session)  # git may take its time
+    end_read(session)  # reading with git may be slow: hold no transaction meanwhile
     return facts | {"changes": changes.load_changes(newest) if newest else None}
 
 
@@ -182,7 +182,7 @@ def _is_split_view() -> bool:
 
 
 def _build_console(newest: Run | None) -> View | None:
-    """Where the newest run's terminal is; the address changes with its end, so that the frame is loaded anew."""
+    """Build the URL of the newest run's console, which changes when the run ends, so that the iframe is reloaded."""
     if newest is None:
         return None
     return {"run": newest.generation, "href": f"/runs/{newest.id}/console{'?ended=1' if newest.ended else ''}"}
@@ -212,19 +212,19 @@ def _load_side(session: Session, view: TicketView, ticket_view: View) -> View:
     }
 
 
-# -------------------------------------------------------------------------------------------------- what a person does
+# ------------------------------------------------------------------------------------------------- actions of a person
 
 
 @blueprint.get("/ticket/<reference>/move/<name>")
 def ask_move(reference: str, name: str) -> str:
-    """The form of a move that must be told something; as a fragment for the page's dialog."""
+    """Show the form of a move that needs input, for a script as a fragment for the page's dialog."""
     return _render_move_form(reference, name, None)
 
 
 def _render_move_form(reference: str, name: str, error: str | None) -> str:
     definition = moves.MOVES.get(name)
     if definition is None or not definition.label:
-        raise NotFound("There is no such move.", move=name[:40])
+        raise NotFound("Unknown move.", move=name[:40])
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
         ticket_view = {"identifier": ticket.identifier, "title": ticket.title, "version": ticket.version}
@@ -252,7 +252,7 @@ def make_move(reference: str) -> Response | tuple[str, int]:
     name, way = _read_move()
     definition = moves.MOVES.get(name)
     if definition is None:
-        raise Invalid(f"there is no move named {name[:40]!r}", field="move")
+        raise Invalid(f"There is no move named {name[:40]!r}.", field="move")
     try:
         facts = forms.parse_move_input(definition, request.form, instance.settings.timezone) | way
         with writing(instance.engine) as session:
@@ -275,7 +275,7 @@ def make_move(reference: str) -> Response | tuple[str, int]:
 
 @blueprint.post("/ticket/<reference>/undo")
 def take_back(reference: str) -> Response:
-    """Take the last move back, within its ten seconds."""
+    """Undo the last move, which is possible for ten seconds."""
     try:
         with writing(auth.get_instance().engine) as session:
             undo.undo_move(session, reference, auth.get_actor())
@@ -287,14 +287,14 @@ def take_back(reference: str) -> Response:
 
 
 def _read_move() -> tuple[str, dict[str, str]]:
-    """The move that a button names, and the way to approve where it names one: see `board.Offer`."""
+    """Parse the value of a button into the move and, for an approval with a way of landing (`move:way`), its input."""
     name, _, way = request.form.get("move", "").partition(":")
     return name, {"landing": way} if way else {}
 
 
 @blueprint.post("/ticket/<reference>/say")
 def say(reference: str) -> Response:
-    """A comment for people, or words for the agent."""
+    """Add a comment for people, or send a message to the agent."""
     body, mode = request.form.get("body", ""), request.form.get("mode", "comment")
     with writing(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
@@ -310,7 +310,7 @@ def say(reference: str) -> Response:
 
 
 def _send_text(session: Session, ticket: Ticket, body: str, mode: str) -> message_routing.RoutedMessage:
-    """Under the page's own id where it made one: sent again after a cut, it is not said again."""
+    """Send a message with the id that the page generated, so that sending it again after a disconnection is safe."""
     message = message_routing.IncomingMessage.model_validate(
         {"body": body, "mode": mode, "id": request.form.get("id") or None}
     )
@@ -320,7 +320,7 @@ def _send_text(session: Session, ticket: Ticket, body: str, mode: str) -> messag
 
 @blueprint.post("/ticket/<reference>/answer")
 def answer(reference: str) -> Response:
-    """Answer the question a ticket stopped for, or a request that its live run waits with."""
+    """Answer the question that a ticket waits for, or an open request of its live run."""
     instance, actor = auth.get_instance(), auth.get_actor()
     request_id = request.form.get("request", "")
     live = None
@@ -350,7 +350,7 @@ def _build_reply(session: Session, ticket: Ticket, request_id: str) -> requests.
 
 
 def _read_answers(form: Any) -> list[str]:
-    """The answer to each question in turn: the choices made, then what was written."""
+    """Read the answer to each question in order: the selected choices, then the entered text."""
     answers = []
     for number in range(20):
         parts = [*form.getlist(f"choice-{number}"), form.get(f"text-{number}", "").strip()]

@@ -1,4 +1,4 @@
-"""Phases of a ticket for programs: read them, and plan them on a person's behalf."""
+"""API of a ticket's phases: read them, and change them on behalf of a person."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class WorkflowJson(TypedDict):
 
 @blueprint.reads("/tickets/<ticket>/workflow", rights=ANYBODY | RUNS)
 def read_workflow(call: Call, ticket: Ticket) -> WorkflowJson:
-    """Read a ticket's phases, and what the current one waits for."""
+    """Read a ticket's phases, and the condition that the current one waits for."""
     return _build_workflow_json(call, ticket)
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/workflow", rights=OPERATORS, status=201)
 def begin_workflow(call: Call, ticket: Ticket, body: BeginWorkflow) -> WorkflowJson:
-    """Give a ticket that has none its phases; the first begins."""
+    """Add phases to a ticket without any, and start the first."""
     return _build_workflow_json(call, phase_editing.begin_workflow(call.session, ticket, body, call.actor))
 
 
@@ -41,13 +41,13 @@ def arrange_workflow(call: Call, ticket: Ticket, body: ArrangePhases) -> Workflo
 
 @blueprint.writes("POST", "/tickets/<ticket>/workflow/waive", rights=OPERATORS)
 def waive_phase(call: Call, ticket: Ticket, body: WaivePhase) -> WorkflowJson:
-    """Let a phase not apply, with the reason."""
+    """Waive a phase, with the reason."""
     return _build_workflow_json(call, phase_editing.waive_phase(call.session, ticket, body, call.actor))
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/workflow/decide", rights=OPERATORS)
 def decide_phase(call: Call, ticket: Ticket, body: DecidePhase) -> WorkflowJson:
-    """Make the decision with which the current phase ends; a live run is told at once."""
+    """Make the decision that ends the current phase. A live run is notified at once."""
     live = phase_editing.decide_phase(call.session, ticket, body, call.actor)
     call.notify_run(live.id if live else None)
     return _build_workflow_json(call, lookup.get_ticket(call.session, ticket.id))

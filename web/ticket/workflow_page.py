@@ -1,4 +1,4 @@
-"""The workflow box of a ticket's page, and the forms that it opens: choose phases, waive one, decide."""
+"""The workflow box on the page of a ticket, and its forms: choose phases, waive a phase, decide."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TICKET_PATH = "/ticket/{}"
 
 
 def load_box(session: Session, ticket: Ticket, actor_context: ActorContext) -> View:
-    """What the box shows: the phases, what the current one waits for, and what this person may do about them."""
+    """Load the workflow box: the phases, the condition that the current one waits for, and the caller's actions."""
     actor = auth.get_actor()
     moves = {move.name for move in transitions.list_moves(transitions.build_move_context(ticket, actor_context))}
     view = workflow_view.build_workflow(session, ticket, actor_context.live, moves)
@@ -49,7 +49,7 @@ def load_box(session: Session, ticket: Ticket, actor_context: ActorContext) -> V
 
 
 def add_phase_choices(session: Session, ticket: Ticket, move: Move, fields: list[View]) -> list[View]:
-    """The fields of a move's form; who takes changes up is asked where more than one phase could."""
+    """Add the options of the field `phase` to a move's form, or remove the field if only one phase is possible."""
     phases = ticket_phases.list_phases(session, ticket.id)
     here = ticket_phases.find_current(phases)
     available = [*ticket_phases.list_earlier(phases, here), here] if here else []
@@ -67,7 +67,7 @@ def add_phase_choices(session: Session, ticket: Ticket, move: Move, fields: list
 
 @blueprint.get("/ticket/<reference>/workflow")
 def ask_phases(reference: str) -> str:
-    """The picker: for the phases of a new workflow, or for those of one that have not started."""
+    """Show the phase picker, for a new workflow or for the phases that have not started."""
     return _render_phases_form(reference, None, None)
 
 
@@ -91,7 +91,7 @@ def _build_rows(phases: list[Any]) -> list[PhaseRow]:
 
 @blueprint.post("/ticket/<reference>/workflow")
 def plan_phases(reference: str) -> Response | tuple[str, int]:
-    """Begin a workflow, or replace what of it has not started."""
+    """Begin a workflow, or replace its phases that have not started."""
     inputs = {"phases": phase_forms.parse_phases(request.form), "version": request.form.get("version", None, int)}
 
     def plan(session: Session, ticket: Ticket) -> None:
@@ -113,7 +113,7 @@ def ask_waiver(reference: str) -> str:
     phase = request.args.get("phase", "")
     with reading(auth.get_instance().engine) as session:
         if phase not in {row.name for row in ticket_phases.list_phases(session, get_ticket(session, reference).id)}:
-            raise NotFound("The ticket has no phase of that name.", phase=phase[:40])
+            raise NotFound("Unknown phase.", phase=phase[:40])
     return _render_waive_form(reference, phase, "", None)
 
 
@@ -125,7 +125,7 @@ def _render_waive_form(reference: str, phase: str, reason: str, error: str | Non
 
 @blueprint.post("/ticket/<reference>/workflow/waive")
 def waive(reference: str) -> Response | tuple[str, int]:
-    """Let a phase not apply."""
+    """Waive a phase."""
     inputs = _read_input("phase", "reason")
     return _apply(
         reference,
@@ -138,7 +138,7 @@ def waive(reference: str) -> Response | tuple[str, int]:
 
 @blueprint.post("/ticket/<reference>/workflow/decide")
 def decide(reference: str) -> Response | tuple[str, int]:
-    """Make the decision of the current phase before its gate is reached."""
+    """Make the decision of the current phase before the phase reaches its gate."""
     live_runs: list[Run | None] = []
     inputs = _read_input("choice")
 
@@ -156,7 +156,7 @@ def _read_input(*names: str) -> dict[str, Any]:
 
 
 def _validate(kind: type[Any], inputs: dict[str, Any]) -> Any:
-    """The body that was sent; raises `Invalid` with the words of each field."""
+    """Validate the input of a form. Raises `Invalid` with a message for each field."""
     try:
         return kind.model_validate(inputs)
     except ValidationError as error:
@@ -166,7 +166,10 @@ def _validate(kind: type[Any], inputs: dict[str, Any]) -> Any:
 def _apply(
     reference: str, act: Callable[[Session, Ticket], object], again: Callable[[str], str] | None
 ) -> Response | tuple[str, int]:
-    """Do it in one transaction and go back to the ticket; a plain form that was refused is shown again as it was sent."""
+    """Apply a change in one transaction and redirect to the ticket, or show a refused form again with its values.
+
+    For a script, the error is raised.
+    """
     try:
         with writing(auth.get_instance().engine) as session:
             act(session, get_ticket(session, reference))
@@ -180,7 +183,7 @@ def _apply(
 
 
 def _render_form(name: str, title: str, ticket: Ticket, **more: Any) -> str:
-    """A form as a fragment for the page's dialog, or on a page of its own."""
+    """Render a form, as a fragment for the page's dialog, or as a page of its own."""
     context = {"ticket": {"identifier": ticket.identifier, "title": ticket.title, "version": ticket.version}, **more}
     if request.headers.get("HX-Request"):
         return layout.render_part(name, form_title=title, **context)
