@@ -1,7 +1,7 @@
-"""The client's side of WebSocket (RFC 6455) over a connected stream: just what one peaceful conversation needs.
+"""A WebSocket client (RFC 6455) over a connected stream, with just what one local conversation needs.
 
-No extensions are offered, so every frame's reserved bits are zero. What breaks the protocol raises `BrokenSocket`;
-after that the connection is of no more use.
+No extensions are offered, so every frame's reserved bits are zero. A protocol error raises `BrokenSocket`;
+after that the connection is unusable.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 MAX_BYTES = 256 * 1024 * 1024
-"""A frame or message that claims to be larger is taken for garbage."""
+"""The maximum size of a frame or message. A larger one is a protocol error."""
 _CONTROL, _FINAL, _MASKED, _RESERVED = 0x8, 0x80, 0x80, 0x70
 _SMALL, _SHORT, _LONG, _CONTROL_BYTES = 125, 126, 127, 125
 _KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -23,12 +23,12 @@ _HEADERS_BYTES = 16384
 
 
 class BrokenSocket(Exception):
-    """The other side does not speak the protocol, or has gone."""
+    """The peer violated the protocol or has closed the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame, its payload unmasked."""
+    """One frame, with its payload unmasked."""
 
     opcode: int
     payload: bytes
@@ -36,7 +36,7 @@ class Frame:
 
 
 def encode_frame(frame: Frame) -> bytes:
-    """A frame as a client sends it: masked, with a new key each time."""
+    """Encode a frame as a client sends it: masked, with a new key each time."""
     size = len(frame.payload)
     head = bytes([frame.opcode | (_FINAL if frame.final else 0)])
     if size <= _SMALL:
@@ -50,20 +50,20 @@ def encode_frame(frame: Frame) -> bytes:
 
 
 def mask_payload(payload: bytes, key: bytes) -> bytes:
-    """The payload under a key of four bytes; a second time gives it back."""
+    """Mask a payload with a key of four bytes. The same call unmasks it."""
     size = len(payload)
     stream = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(stream, "big")).to_bytes(size, "big")
 
 
 class FrameReader:
-    """Puts the pieces of a stream together to frames, wherever it was cut."""
+    """Assembles the chunks of a stream into frames."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """The frames that are complete now; raises `BrokenSocket`."""
+        """Yield the frames that are complete now. Raises `BrokenSocket`."""
         self._rest += chunk
         while (frame := self._next()) is not None:
             yield frame
@@ -89,7 +89,7 @@ class FrameReader:
 
 
 def _check_header(first: int, size: int) -> None:
-    """Raise `BrokenSocket` for a frame's head that cannot be one."""
+    """Raise `BrokenSocket` for an invalid frame header."""
     opcode, final = first & 0xF, first & _FINAL
     if first & _RESERVED or opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
         raise BrokenSocket(f"not a frame: {first:#04x}")
@@ -98,7 +98,7 @@ def _check_header(first: int, size: int) -> None:
 
 
 class MessageReader:
-    """Puts frames together to whole messages; control frames may come between the pieces of one."""
+    """Assembles frames into whole messages. Control frames may arrive between the fragments of one."""
 
     def __init__(self) -> None:
         self._frames = FrameReader()
@@ -106,7 +106,7 @@ class MessageReader:
         self._pieces: list[bytes] = []
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """The complete messages and the control frames, in the order of their ends; raises `BrokenSocket`."""
+        """Yield complete messages and control frames, in the order of their ends. Raises `BrokenSocket`."""
         for frame in self._frames.feed(chunk):
             if frame.opcode & _CONTROL:
                 yield frame
@@ -128,7 +128,7 @@ class MessageReader:
 
 
 def perform_handshake(stream: socket.socket) -> bytes:
-    """Turn a connected stream into a WebSocket; what came after the reply. Raises `BrokenSocket`, OSError."""
+    """Upgrade a connected stream to a WebSocket. Returns the bytes after the response. Raises `BrokenSocket`, OSError."""
     key = base64.b64encode(os.urandom(16))
     stream.sendall(
         b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -20,7 +20,9 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ProcessResult:
-    """`code` is negative for a signal's number; `cut` says why we ended it; `summary` is its last line of JSON, if any."""
+    """The result of a child process. A negative `code` is a signal's number, `cut` says why we ended it.
+
+    `summary` is its last line of JSON, if any."""
 
     code: int
     cut: str | None

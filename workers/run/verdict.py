@@ -48,7 +48,7 @@ _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 
 @dataclass(frozen=True, slots=True)
 class RunFailure:
-    """Why there is no good end; `name` is one of `vocabulary.FAILURES`, `retry_at` an ISO time."""
+    """Why a run did not end well. `name` is one of `agent_events.FAILURES`, `retry_at` an ISO time."""
 
     name: str
     message: str
