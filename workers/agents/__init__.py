@@ -1,6 +1,6 @@
-"""The programs that Mission Control can run as agents, by name.
+"""The agent programs that Mission Control can run, by name.
 
-Each module is loaded only when its program is used: a wrapper holds one agent and stays small.
+Each module is loaded only when its program is used, so that a wrapper with its one agent stays small.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ PROGRAMS = tuple(_AGENTS)
 
 
 SCREEN_PROGRAMS = ("claude", "codex")
-"""Programs that have a screen of their own to show (mode `tui`)."""
+"""Programs that have a screen of their own (mode `tui`)."""
 
 
 class UnknownProgram(Exception):
-    """No agent of this name is known, or not in this mode."""
+    """There is no agent of this name, or not in this mode."""
 
 
 def create_agent(program: str, mode: Mode = "headless", argv: Sequence[str] = ()) -> AgentAdapter:
-    """A fresh agent for one run of `program`; raises `UnknownProgram`.
+    """Create an adapter for one run of `program`. Raises `UnknownProgram`.
 
-    `argv` are the profile's arguments: Codex with `exec` as the first of them works one turn and takes no messages.
+    `argv` are the profile's arguments. Codex with `exec` as the first of them works one turn and takes no messages.
     """
     if program not in _AGENTS:
         raise UnknownProgram(program)

@@ -158,8 +158,7 @@ def format_error(done: commands.CommandResult) -> str:
     return message if message.endswith(".") else f"{message}."
 
 
-# -------------------------------------------------------------------------------------------------------
-# preconditions
+# ------------------------------------------------------------------------------------------------------- preconditions
 
 
 def _require_repository(job: LandingJob) -> None:
@@ -207,8 +206,7 @@ def _find_merged(job: LandingJob, base: str) -> MergeResult | None:
     return MergeResult(base, already=True) if work_commit and git.is_merged(job.repository, work_commit, base) else None
 
 
-# --------------------------------------------------------------------------------------------- commit and branch
-# update
+# --------------------------------------------------------------------------------------------- commit, branch update
 
 
 def _prepare_merge(job: LandingJob, scratch: Path, base: str, squash: bool) -> MergeCandidate | None:

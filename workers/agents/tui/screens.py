@@ -1,4 +1,4 @@
-"""The programs whose screens are known, by name; each module is loaded only when its program is used."""
+"""The programs with a supported screen, by name. Each module is loaded only when its program is used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SCREENS = {
 
 
 def create_screen(program: str) -> Screen:
-    """A fresh screen for one run of a program that has one; KeyError for another one."""
+    """Create the screen of a program for one run. KeyError for a program without one."""
     module, name = _SCREENS[program]
     screen: Screen = getattr(import_module(module), name)()
     return screen
