@@ -211,9 +211,7 @@ def list_commits(folder: Path, base: str, head: str = "HEAD", limit: int = 50, *
     span = f"{validate_revision(base)}..{validate_revision(head)}"
     log_options = ("--no-color", f"--max-count={limit}", "--format=%H %s", *(() if merges else ("--no-merges",)))
     output = check_output(folder, "log", *log_options, "--end-of-options", span)
-    return [
-        Commit(*line.split(" ", 1)) for line in output.split("\n") if line
-    ]  # a subject may contain other line endings
+    return [Commit(*line.split(" ", 1)) for line in output.split("\n") if line]  # a subject may hold other line ends
 
 
 def measure_diff(folder: Path, base: str, head: str = "HEAD") -> DiffStat:
