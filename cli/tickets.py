@@ -1,4 +1,4 @@
-"""`mc ticket`: the board from a terminal, by the same domain calls as the pages."""
+"""`mc ticket`: the board in a terminal, with the same domain functions as the pages."""
 
 from __future__ import annotations
 
@@ -25,20 +25,22 @@ from .common import as_json, print_one, print_rows, reading, require_operator, v
 
 @click.group()
 def ticket() -> None:
-    """Tickets."""
+    """Create, show and move tickets."""
 
 
 @ticket.command()
 @click.argument("title")
-@click.option("--description", default="", help="What is wanted, in Markdown; - reads it from standard input.")
+@click.option("--description", default="", help="The description in Markdown; - reads it from standard input.")
 @click.option("--status", type=click.Choice(["inbox", "todo", "waiting"]), default="todo", show_default=True)
 @click.option("--priority", type=click.Choice([rank.label for rank in Priority]), default="normal", show_default=True)
-@click.option("--assign", "assigned_to", metavar="NAME", help="Who works it.")
+@click.option("--assign", "assigned_to", metavar="NAME", help="The agent or person who works on it.")
 @click.option("--project", metavar="SLUG")
 @click.option("--tag", "tags", multiple=True, type=click.Choice([tag.value for tag in Tag]))
-@click.option("--accept", "acceptance", multiple=True, metavar="TEXT", help="One criterion of acceptance; repeatable.")
-@click.option("--fork-of", metavar="TICKET", help="Begin with a copy of the conversation about another ticket.")
-@click.option("--wake", multiple=True, metavar="KIND|FACT=VALUE", help="When a waiting ticket comes back; repeatable.")
+@click.option("--accept", "acceptance", multiple=True, metavar="TEXT", help="An acceptance criterion; repeatable.")
+@click.option("--fork-of", metavar="TICKET", help="Start with a copy of another ticket's conversation.")
+@click.option(
+    "--wake", multiple=True, metavar="KIND|FACT=VALUE", help="The wake condition of a waiting ticket; repeatable."
+)
 @as_json
 def create(
     description: str,
@@ -69,7 +71,7 @@ def create(
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @as_json
 def list_tickets(status: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """List tickets, newest first; without --status those that are not closed."""
+    """List tickets, newest first. Without --status, only those that are not closed."""
     closed_states = (TicketStatus.DONE, TicketStatus.CANCELLED)
     condition = (
         Ticket.status.in_([TicketStatus(name) for name in status]) if status else Ticket.status.not_in(closed_states)
@@ -83,7 +85,7 @@ def list_tickets(status: tuple[str, ...], limit: int, as_json: bool) -> None:
 @click.argument("reference")
 @as_json
 def show(reference: str, as_json: bool) -> None:
-    """Show the ticket REFERENCE (MC-12 or 12) with its comments and the moves open to you."""
+    """Show the ticket REFERENCE (MC-12 or 12) with its comments and the moves available to you."""
     settings, actor = require_operator()
     with reading(settings) as session:
         target = get_ticket(session, reference)
@@ -104,9 +106,9 @@ def show(reference: str, as_json: bool) -> None:
 @click.argument("facts", nargs=-1, metavar="[FACT=VALUE]...")
 @as_json
 def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> None:
-    """Make MOVE with the ticket REFERENCE, as in `mc ticket move MC-3 answer body="Use PostgreSQL"`.
+    """Make the move MOVE with the ticket REFERENCE, as in `mc ticket move MC-3 answer body="Use PostgreSQL"`.
 
-    A VALUE that is a JSON object or array is read as such: wake='{"kind": "manual"}'.
+    A VALUE that is a JSON object or array is parsed as JSON: wake='{"kind": "manual"}'.
     """
     settings, actor = require_operator()
     arguments = _check_arguments(name, dict(_parse_fact(fact) for fact in facts))
@@ -116,11 +118,11 @@ def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> No
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The facts as the move takes them. Raises `Invalid` for one that it does not know."""
+    """Convert the arguments of a move. `Invalid` for one that the move does not have."""
     definition = moves.MOVES.get(name)
     names = {"version", *definition.facts.model_fields} if definition else arguments.keys()
     if unknown_names := sorted(arguments.keys() - names):
-        raise Invalid(f"{name} knows no {' and no '.join(unknown_names)}; it may be told {', '.join(sorted(names))}.")
+        raise Invalid(f"The move {name} has no {' and no '.join(unknown_names)}. It takes {', '.join(sorted(names))}.")
     return arguments | ({"version": int(arguments["version"])} if str(arguments.get("version")).isdecimal() else {})
 
 
@@ -128,7 +130,7 @@ def _check_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 @click.argument("reference")
 @click.argument("body")
 def comment(reference: str, body: str) -> None:
-    """Comment on the ticket REFERENCE, in Markdown; BODY - is read from standard input."""
+    """Comment on the ticket REFERENCE, in Markdown. A BODY of - is read from standard input."""
     settings, actor = require_operator()
     new_comment = validate_fields(timeline.NewComment, body=_read_text(body))
     with writing(settings) as session:
@@ -138,9 +140,9 @@ def comment(reference: str, body: str) -> None:
 @ticket.command("declare-dead")
 @click.argument("reference")
 def declare_dead(reference: str) -> None:
-    """Say that the run of ticket REFERENCE is dead, where its machine is gone or has another name now.
+    """Declare the run of the ticket REFERENCE dead, when its machine is gone or was renamed.
 
-    Runs of this machine are settled by bin/mc pickup, which looks before it says so.
+    For runs of this machine use bin/mc pickup, which examines them first.
     """
     settings, actor = require_operator()
     with writing(settings) as session:
@@ -151,11 +153,13 @@ def declare_dead(reference: str) -> None:
             raise click.ClickException(f"{target.identifier} {reason}.")
         retry_policy = reports.RetryPolicy(settings.retry_limit, settings.retry_backoff_seconds)
         reports.mark_lost(session, run.id, f"{actor.name} declared the run on {run.host} dead.", retry_policy)
-    click.echo(f"The run of {target.identifier} on {run.host} is recorded as lost; its ticket goes on by its retries.")
+    click.echo(
+        f"The run of {target.identifier} on {run.host} is recorded as lost; the ticket continues by its retry policy."
+    )
 
 
 def _parse_wake(facts: tuple[str, ...]) -> dict[str, Any] | None:
-    """A wake condition of facts, of which a bare word is the kind; None without any."""
+    """Build a wake condition from facts, where a bare word is the kind. None without any."""
     return dict(_parse_fact(fact if "=" in fact else f"kind={fact}") for fact in facts) or None
 
 
@@ -166,7 +170,7 @@ def _read_text(argument: str) -> str:
 def _parse_fact(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise click.BadParameter(f"{text!r} is not of the form fact=value", param_hint="FACT")
+        raise click.BadParameter(f"{text!r} does not have the form fact=value", param_hint="FACT")
     if not value.startswith(("{", "[")):
         return name, value
     try:

@@ -151,7 +151,7 @@ def kill_leftovers(context: JobContext, run: Run, wrapper: Identity = NO_PROCESS
     return "undead"
 
 
-# ----------------------------------------------------------------------------------------------------------- what is dead
+# --------------------------------------------------------------------------------------------------------- dead runs
 
 
 def _revoke_start(context: JobContext, run: Run) -> str | None:

@@ -146,7 +146,7 @@ def test_facts_that_are_wrong_are_named_in_words(mc: Mc) -> None:
     stray = mc("ticket", "move", "MC-1", "cancel", "actor=somebody", "wake=soon")
 
     assert refused.output == "Error: The input is not valid. wake: Value error, a wake of kind time needs at\n"
-    assert stray.output.startswith("Error: cancel knows no actor and no wake; it may be told assigned_to, note")
+    assert stray.output.startswith("Error: The move cancel has no actor and no wake. It takes assigned_to, note")
 
 
 def test_an_illegal_move_is_refused_in_a_sentence(mc: Mc) -> None:
