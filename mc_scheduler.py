@@ -78,7 +78,7 @@ def _run(settings: Settings, engine: Engine, options: argparse.Namespace, finger
 def _run_task(scheduler: Scheduler, name: str) -> int:
     tasks_by_name = scheduler.load_schedule().tasks
     if name not in tasks_by_name:
-        _log(f"there is no task {name}; there are {', '.join(sorted(tasks_by_name))}")
+        _log(f"Unknown task {name}. The tasks are {', '.join(sorted(tasks_by_name))}.")
         return 1
     outcome = scheduler.run_now(name)
     print(json.dumps({"task": name, "outcome": outcome.value}))

@@ -90,7 +90,7 @@ def _copy_backup(settings: Settings, source: Path, new_store: Path) -> None:
     engine = open_engine(f"sqlite:///{source}")
     try:
         if migrations.read_revision(engine) is None:
-            raise RestoreError(f"{source} is no copy of a store of Mission Control.")
+            raise RestoreError(f"{source} is not a backup of Mission Control's store.")
         backup_database(engine, new_store)
     except (DatabaseError, BackupFailed) as error:
         raise RestoreError(f"{source} cannot be copied: {str(error).splitlines()[0]}") from error

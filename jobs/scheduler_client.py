@@ -71,7 +71,7 @@ def _parse_message(line: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("a message is nested too deeply") from error
     if not isinstance(message, dict):
-        raise ValueError("a message is no JSON object")
+        raise ValueError("a message is not a JSON object")
     return message
 
 

@@ -130,8 +130,8 @@ class PassServer:
 
 
 def _require_same_user(connection: socket.socket) -> None:
-    """Refuse other users. The folder's mode excludes them already, unless somebody has changed it."""
+    """Refuse other users, in case the folder's mode, which excludes them, was changed."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, user, _ = struct.unpack("3i", credentials)
     if user != os.getuid():
-        raise RequestRefused("it is served to its own user alone")
+        raise RequestRefused("only the scheduler's own user may request a pass")

@@ -348,4 +348,4 @@ def test_the_launcher_works_from_anywhere_and_through_a_link(tmp_path: Path) -> 
 
 def test_who_only_looks_on_cannot_take_part(mc: Mc) -> None:
     refused = mc("attach", "MC-1", "--join", "--read-only")
-    assert refused.exit_code == 2 and "cannot be --read-only" in refused.output
+    assert refused.exit_code == 2 and "cannot be combined with --read-only" in refused.output

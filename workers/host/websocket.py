@@ -115,7 +115,7 @@ class MessageReader:
 
     def _join_pieces(self, frame: Frame) -> Frame | None:
         if (frame.opcode == CONTINUATION) is not bool(self._opcode):
-            raise BrokenSocket("a piece of no message" if not self._opcode else "a message within a message")
+            raise BrokenSocket("a continuation without a message" if not self._opcode else "a message within a message")
         self._opcode = self._opcode or frame.opcode
         self._pieces.append(frame.payload)
         if sum(map(len, self._pieces)) > MAX_BYTES:

@@ -164,7 +164,7 @@ def format_error(done: commands.CommandResult) -> str:
 def _require_repository(job: LandingJob) -> None:
     if not git.is_repository(job.repository):
         raise LandingError(
-            f"The folder {job.repository} is no git repository any more. Bring it back, then approve again."
+            f"The folder {job.repository} is not a git repository any more. Restore it, then approve again."
         )
 
 

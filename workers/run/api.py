@@ -41,7 +41,7 @@ class ApiClient:
     timeout: float = 10.0
 
     def post(self, path: str, body: bytes, kind: str = JSON_TYPE) -> ApiResponse:
-        """POST `body` to `/api/v1` + `path`; raises `Unreachable` after `timeout` seconds."""
+        """POST `body` to `/api/v1` + `path`. Raises `Unreachable` after `timeout` seconds."""
         try:
             return _parse_response(self._exchange(self._build_request(path, body, kind)))
         except (OSError, ValueError) as error:
