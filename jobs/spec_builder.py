@@ -57,7 +57,7 @@ def build_spec(settings: Settings, claim: RunClaim, project: Project | None, wor
         model=profile.model,
         effort=profile.effort,
         argv=tuple(profile.argv),
-        permissions=profile.permissions,  # the profile's own model has checked it
+        permissions=profile.permissions,  # type: ignore[arg-type]  # the profile's own model has checked it
         conversation_id=conversation.id,
         resume=conversation.resume,
         forks=conversation.forks,
