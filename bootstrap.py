@@ -1,4 +1,4 @@
-"""Facts that a program needs before it loads its settings. Standard library alone: a quick program imports nothing else."""
+"""Values that a program needs before it loads its settings. It imports the standard library only, to start fast."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 PACKAGES = (".", "jobs", "migrations", "tickets", "workers")
-"""Folders whose code a dispatch pass runs, subfolders included except for the first."""
+"""Folders whose code a dispatch pass runs, including subfolders except for the first."""
 SETTING_PREFIXES = ("MC_", "SSE_MAX_", "WS_MAX_")
-"""How the names of variables begin that are settings."""
+"""The prefixes of the environment variables that are settings."""
 
 
 def find_home_folder(environ: Mapping[str, str] | None = None) -> Path:
-    """The folder of everything this instance keeps: MC_HOME, else its place in the user's home."""
+    """Find the home folder of this instance: MC_HOME, else the default in the user's home."""
     environ = os.environ if environ is None else environ
     user_home = Path(environ.get("HOME") or Path.home())
     return Path(environ.get("MC_HOME") or user_home / ".local/share/mission-control").expanduser().resolve()
@@ -29,7 +29,7 @@ def locate_config_file(home: Path) -> Path:
 
 
 def compute_fingerprint(environ: Mapping[str, str] | None = None) -> str:
-    """A digest of the settings and of the version of the code: two programs with the same one do the same."""
+    """Compute a digest of the settings and of the code's version. Programs with equal ones behave the same."""
     environ = os.environ if environ is None else environ
     home = find_home_folder(environ)
     variables = sorted(
@@ -48,7 +48,7 @@ def _read_content(file: Path) -> bytes | None:
 
 
 def _list_sources() -> Iterator[tuple[str, int, int]]:
-    """Path, size and time of each file of code; the files themselves take too long to read."""
+    """Yield path, size and time of each source file, as reading the files takes too long."""
     for package in PACKAGES:
         yield from _scan_sources(str(ROOT / package), deep=package != ".")
 
@@ -65,9 +65,9 @@ def _scan_sources(folder: str, *, deep: bool) -> Iterator[tuple[str, int, int]]:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Import without garbage collections, which find nothing there, and let later ones pass over what was imported.
+    """Import without garbage collection, and exclude the imported objects from later collections.
 
-    With the last collection, at the end of a program, this is a third of what a short one takes. Every program uses it.
+    Together with the last collection, at exit, this saves a third of a short program's time. Every program uses it.
     """
     was_enabled = gc.isenabled()
     gc.disable()

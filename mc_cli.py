@@ -1,4 +1,4 @@
-"""mc: the operator's command line. Each file of `cli/` holds a group of commands; here they are put together."""
+"""mc: the operator's command line, combined from the groups of commands in `cli/`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COMMANDS = (
 
 
 class ErrorReportingGroup(click.Group):
-    """Says what was refused in one sentence and exits 1; a traceback is for faults of our own."""
+    """Prints a refusal as one sentence and exits with 1. Tracebacks are for bugs."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -47,7 +47,7 @@ class ErrorReportingGroup(click.Group):
 
 
 def _is_named(error: DomainError, name: str) -> bool:
-    """Whether the message itself names each field that is wrong."""
+    """Return True when the message itself names each wrong field."""
     return name == "fields" and all(field in error.message for field in error.detail["fields"])
 
 

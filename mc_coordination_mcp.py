@@ -1,9 +1,10 @@
-"""mc-coord: the MCP server through which an agent speaks to Mission Control while it works on a ticket.
+"""mc-coord: the MCP server with which an agent reports to Mission Control while it works on a ticket.
 
-Started by the agent's program over stdio, one per run. A verdict (`mc_report_done`, `mc_report_review`,
-`mc_request_changes`, `mc_ask_question`) is on disk as `signal.json` in the run's directory before the tool answers, so it survives the
-agent, the web server and this process. The other tools call the board with the run's token and say so when it
-cannot be reached.
+The agent's program starts it over stdio, one per run. A verdict (`mc_report_done`, `mc_report_review`,
+`mc_request_changes`, `mc_ask_question`) is written to `signal.json` in the run's directory before the tool returns,
+so it
+survives the agent, the web server and this process. The other tools call the board with the run's token and report when
+it cannot be reached.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class EvidenceClaim(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class CoordinationService:
-    """Where this run's tools write and whom they call."""
+    """The run's directory, its ticket and the API that its tools use."""
 
     run_dir: Path
     workspace: Path
@@ -59,7 +60,7 @@ class CoordinationService:
     token_file: Path
 
     def call(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
-        """The decoded answer of the board; raises `ToolError` with a text that the agent can act on."""
+        """Call the board and decode its response. `ToolError` has a text that the agent can act on."""
         headers = {"Authorization": f"Bearer {self.token_file.read_text().strip()}", "Content-Type": kind}
         url = f"{self.api.rstrip('/')}/api/v1{path}"
         if not url.startswith(("http://", "https://")):
@@ -86,7 +87,7 @@ class CoordinationService:
 
 
 class VerdictFile:
-    """The run's verdict on disk: the last one given counts."""
+    """The run's verdict on disk. The last one written counts."""
 
     def __init__(self, service: CoordinationService) -> None:
         self._desk = service
@@ -99,7 +100,7 @@ class VerdictFile:
         claims: list[EvidenceClaim] | None = None,
         question: Mapping[str, object] | None = None,
     ) -> str:
-        """Write the signal and say so; a verdict given before is replaced."""
+        """Write the verdict and return a confirmation. It replaces an earlier one."""
         signal = {
             "verdict": verdict,
             "summary": clip_text(summary),
@@ -122,7 +123,7 @@ class VerdictFile:
 
 
 def read_service(environment: Mapping[str, str] = os.environ) -> CoordinationService:
-    """The desk that the run's configuration describes; raises `SystemExit` naming what is missing."""
+    """Read the service from the run's environment. `SystemExit` names what is missing."""
     names = ("MC_RUN_DIR", "MC_WORKSPACE", "MC_TICKET_ID", "MC_TICKET_NONCE", "MC_API", "MC_API_TOKEN_FILE")
     missing = [name for name in names if not environment.get(name)]
     if missing:
@@ -134,7 +135,7 @@ def read_service(environment: Mapping[str, str] = os.environ) -> CoordinationSer
 
 
 def build_server(service: CoordinationService) -> MCPServer:
-    """The server with all tools, for one run."""
+    """Build the server with all tools, for one run."""
     server = MCPServer(NAME, instructions=_INSTRUCTIONS, log_level="ERROR")
     _add_verdict_tools(server, VerdictFile(service))
     _add_board_tools(server, service)
@@ -177,7 +178,7 @@ def _add_verdict_tools(server: MCPServer, verdicts: VerdictFile) -> None:
 def _add_board_tools(server: MCPServer, service: CoordinationService) -> None:
     @server.tool(structured_output=False)
     def mc_get_ticket() -> str:
-        """The ticket as the board has it now: description, state, acceptance items."""
+        """Get the ticket as it is on the board now: description, state, acceptance items."""
         return clip_text(json.dumps(service.call("GET", service.ticket), indent=1))
 
     @server.tool(structured_output=False)
@@ -208,7 +209,7 @@ def _add_evidence_tool(server: MCPServer, service: CoordinationService) -> None:
 
 
 def _read_workspace_file(workspace: Path, path: str) -> tuple[str, bytes]:
-    """Name and content of a file of the workspace; links out of it, folders and huge files are refused."""
+    """Read name and content of a workspace file. Links out of it, folders and too large files are refused."""
     try:
         file = (workspace / path).resolve(strict=True)
         if not file.is_relative_to(workspace.resolve()) or not file.is_file():
@@ -224,7 +225,7 @@ def _read_workspace_file(workspace: Path, path: str) -> tuple[str, bytes]:
 
 
 def _build_multipart(fields: Mapping[str, str], name: str, content: bytes) -> tuple[bytes, str]:
-    """A form with one file called `file`, as body and content type."""
+    """Build a form with one file named `file`, as body and content type."""
     boundary = uuid.uuid4().hex
     safe = "".join(letter for letter in name if letter.isprintable() and letter not in '"\\')
     parts = [

@@ -1,11 +1,11 @@
-"""Landing: bring what was approved onto its base branch, or to its remote.
+"""Land approved tickets on their base branch or remote.
 
-1. Be the only one at it on this machine; remove what a killed one left.
-2. For each ticket of this machine whose approval is to be carried out: merge or squash the verified commit in a scratch
-   work tree, run the project's check on what is new there, and move the base branch by compare-and-swap; or push the
-   branch, and open a pull request.
-3. Complete the ticket with the fact of it. A conflict or a failing check goes back to the agent; anything else that
-   stands in the way goes to a person, with what to do.
+1. Take the lock of this machine, and remove the leftovers of a killed landing.
+2. For each approved ticket of this machine: merge or squash the verified commit in a scratch
+   work tree, run the project's check if the result has new files, and move the base branch by compare-and-swap; or push
+   the branch, and open a pull request.
+3. Complete the ticket with the result. A conflict or a failing check goes back to the agent; any other
+   obstacle goes to a person, with what to do.
 4. Print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """
 
@@ -26,8 +26,8 @@ with bootstrap.quick_imports():
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 when it has done what there was, 1 for a failure, 2 when it could not begin."""
-    parser = argparse.ArgumentParser(prog="mc_land.py", description="Land what was approved.")
+    """Return 0 when the pass succeeded, 1 for a failure, 2 when it could not start."""
+    parser = argparse.ArgumentParser(prog="mc_land.py", description="Land approved tickets.")
     parser.add_argument("--trigger", choices=[member.value for member in Trigger], default=Trigger.OPERATOR.value)
     trigger = Trigger(parser.parse_args(argv).trigger)
 

@@ -1,16 +1,16 @@
-"""The dispatcher: one pass over the queue, each minute and at once when a ticket becomes runnable.
+"""Make one dispatch pass over the queue, each minute and at once when a ticket becomes runnable.
 
-1. Take the single-flight lock (a file lock; a lease row too when the store is shared). Held: say by whom, end as `skipped`.
-2. Observe tmux, locks and processes. Anything but a reliable answer: nothing is started, and an incident says why.
+1. Take the single-flight lock (a file lock, and a lease row when the store is shared). If it is held: end as `skipped`.
+2. Observe tmux, locks and processes. Without a reliable result nothing is started, and an incident gives the reason.
 3. Reconcile: end runs that were told to stop, settle dead ones (their spool and report first), forbid starts that never
-   happened, free workspaces, fire the wake conditions that the store can tell.
+   happened, free workspaces, fire the wake conditions that the store can evaluate.
 4. Read the runnable tickets in order: resumed first, then priority, then age. A closed gate is logged once per change.
 5. For each: claim, prepare the workspace, write the spec, start the wrapper in tmux. A failure proven to have started
-   nothing gives the ticket back with its reason; an ambiguous answer is settled by observation at the next pass.
-6. Run the commands that parked tickets wait for, and start what they have woken.
+   nothing releases the ticket with its reason; an ambiguous start is settled by observation at the next pass.
+6. Run the probes of waiting tickets, and start those that they wake.
 7. Print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 
-Whoever starts it, the behaviour is the same. Beside a living scheduler with the same settings and code, that one makes the
+The behaviour is the same whoever starts it. If a scheduler with the same settings and code is running, it makes the
 pass: it has everything loaded, which takes this program longer than the pass itself.
 """
 
@@ -25,11 +25,11 @@ from jobs import scheduler_client
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 for a pass that was made or skipped, 1 for one that failed, 2 when it could not begin."""
+    """Return 0 for a pass that was made or skipped, 1 for one that failed, 2 when it could not start."""
     parser = argparse.ArgumentParser(prog="mc_pickup.py", description="Make one dispatch pass.")
     parser.add_argument("--needs-input-only", action="store_true", help="only tickets that resume, never fresh ones")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be decided, change nothing")
-    parser.add_argument("--watch", action="store_true", help="stay up and react to events within a second")
+    parser.add_argument("--dry-run", action="store_true", help="print the decisions without changing anything")
+    parser.add_argument("--watch", action="store_true", help="keep running and react to events within a second")
     parser.add_argument("--trigger", default="operator", help="who starts it: operator, timer or event")
     options = parser.parse_args(argv)
     code = None if options.dry_run or options.watch else _ask_scheduler(options)
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
 
 
 def _ask_scheduler(options: argparse.Namespace) -> int | None:
-    """Let the scheduler make the pass; the exit code, or None where this program has to make it."""
+    """Ask the scheduler for the pass. Returns the exit code, None when this program must make it."""
     request = {"trigger": options.trigger, "resumed_only": options.needs_input_only}
     try:
         result = scheduler_client.request_pass(

@@ -1,7 +1,7 @@
-"""The prober: what this machine has for agents, and what the folders and addresses offer that people want as projects.
+"""Probe the agent programs of this machine, and the folders and clone URLs that people want as projects.
 
-1. Look for every known program: found, which version, logged in or not, what to do. Replace what was known.
-2. Inspect or clone what people have asked for on the settings page.
+1. Probe every known program: installed, version, log-in, what to do. Replace the stored results.
+2. Inspect or clone what people have requested on the settings page.
 3. Print one JSON line, and record it in `task_runs` with an outcome and a heartbeat.
 """
 
@@ -25,8 +25,8 @@ CHECK = "programs"
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 when it has looked, 1 for a failure, 2 when it could not begin."""
-    parser = argparse.ArgumentParser(prog="mc_probe.py", description="Look at the programs of this machine.")
+    """Return 0 when the probes ran, 1 for a failure, 2 when it could not start."""
+    parser = argparse.ArgumentParser(prog="mc_probe.py", description="Probe the programs of this machine.")
     parser.add_argument("--trigger", choices=[member.value for member in Trigger], default=Trigger.OPERATOR.value)
     trigger = Trigger(parser.parse_args(argv).trigger)
 

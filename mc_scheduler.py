@@ -1,17 +1,17 @@
-"""The scheduler: runs `tasks/*.md` on their cron lines, and a dispatch pass within a second of whatever may call for one.
+"""Run the tasks of `tasks/*.md` at their cron times, and a dispatch pass within a second of a relevant event.
 
-1. Be the only scheduler of this home.
+1. Take the scheduler's lock of this home.
 2. Watch the store in a thread: when a ticket may have become runnable, make a pass at once (the task of each minute is
    the safety net; disabling it stops these passes too).
-3. Each second: read the task files and what people decided of them; start what is due, each task one at a time. Dispatch
-   and landing run in threads of this process, others as programs. A pass that outlives its task's time-out ends this
-   process with exit code 70, so that supervision starts it again.
-4. Look at what people want as a project, and land what they approved, each in a thread of its own.
-5. Make a pass for `mc_pickup.py`, which asks over a socket in the run folder.
+3. Each second: read the task files and their settings in the store; start due tasks, each one never twice at a time.
+   Dispatch and landing run in threads of this process, others as programs. A pass that exceeds its task's timeout ends
+   this process with exit code 70, so that supervision restarts it.
+4. Inspect project drafts and land approved tickets, each in a thread of its own.
+5. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
 6. Record every run with its real outcome, from the program's own JSON line or its exit code.
-7. Told to stop: end what runs, politely. Agents live in tmux's own session and go on.
+7. On a stop signal: let running tasks end. Agents are in tmux's own session and stay alive.
 
-`--run NAME` runs one task now, `--once` what is due now; both end then.
+`--run NAME` runs one task now, `--once` the tasks that are due now; both then end.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ RETRY_SECONDS = 5.0
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 when told to stop or when the task succeeded, 1 for a failure, 2 when it could not begin."""
+    """Return 0 when stopped or when the task succeeded, 1 for a failure, 2 when it could not start."""
     parser = argparse.ArgumentParser(prog="mc_scheduler.py", description="Run the scheduled tasks.")
-    parser.add_argument("--run", metavar="NAME", help="run one task now and end")
-    parser.add_argument("--once", action="store_true", help="run what is due now and end")
+    parser.add_argument("--run", metavar="NAME", help="run one task now and exit")
+    parser.add_argument("--once", action="store_true", help="run the tasks that are due now and exit")
     options = parser.parse_args(argv)
-    fingerprint = bootstrap.compute_fingerprint()  # before the settings are read: what changes after that is noticed
+    fingerprint = bootstrap.compute_fingerprint()  # before the settings are read, so that later changes are noticed
     return run_with_store(lambda settings, engine: _run(settings, engine, options, fingerprint))
 
 
@@ -78,7 +78,7 @@ def _run(settings: Settings, engine: Engine, options: argparse.Namespace, finger
 def _run_task(scheduler: Scheduler, name: str) -> int:
     tasks_by_name = scheduler.load_schedule().tasks
     if name not in tasks_by_name:
-        _log(f"there is no task {name}; there are {', '.join(sorted(tasks_by_name))}")
+        _log(f"Unknown task {name}. The tasks are {', '.join(sorted(tasks_by_name))}.")
         return 1
     outcome = scheduler.run_now(name)
     print(json.dumps({"task": name, "outcome": outcome.value}))
@@ -86,7 +86,7 @@ def _run_task(scheduler: Scheduler, name: str) -> int:
 
 
 def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
-    """Until a signal comes."""
+    """Run the scheduler until a signal comes."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -101,7 +101,7 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     while not stopping.wait(TICK_SECONDS):
         try:
             ticker.tick()
-        except Exception as error:  # a store that is away for a moment must not end the scheduler
+        except Exception as error:  # a temporarily unavailable store must not end the scheduler
             _log(f"{type(error).__name__}: {error}")
             stopping.wait(RETRY_SECONDS)
     watcher.stop()
@@ -112,7 +112,7 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
 
 
 class Ticker:
-    """The work of each second. The store is read where it has changed, or where a thread may have left something to do."""
+    """The work of each second. The store is read when it has changed, or when a thread may have left something to do."""
 
     def __init__(self, context: JobContext, scheduler: Scheduler, prober: Prober, lander: Lander) -> None:
         self._context = context
@@ -124,7 +124,7 @@ class Ticker:
         self._beaten = -HEARTBEAT_SECONDS
 
     def tick(self) -> None:
-        """What goes wrong is raised, and everything is looked at by the next call."""
+        """Do the work of one second. An error is raised, and the next call then checks everything."""
         is_changed = self._gate.has_changed() or self._owed
         self._owed = True
         self._scheduler.tick(now(), is_changed=is_changed)
@@ -136,7 +136,7 @@ class Ticker:
 
 
 def _watch_store(watcher: EventWatcher, stopping: threading.Event) -> None:
-    """The body of the watching thread: what goes wrong is said, and it watches on."""
+    """Run the watcher's thread, which logs errors and continues."""
     while not stopping.is_set():
         try:
             watcher.run()
@@ -146,7 +146,7 @@ def _watch_store(watcher: EventWatcher, stopping: threading.Event) -> None:
 
 
 def _open_socket(context: JobContext, scheduler: Scheduler, fingerprint: str) -> PassServer:
-    """Serve those who ask for a pass, whether or not the task is enabled."""
+    """Serve requests for a pass, whether or not the task is enabled."""
 
     def make_pass(request: PassRequest) -> JobResult:
         def run(call: JobCall) -> JobResult:

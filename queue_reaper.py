@@ -1,13 +1,13 @@
-"""The reaper: what is over is brought to its end, what has outlived its use is deleted, the store is copied.
+"""Settle what has expired, delete old rows and files, and back up the store.
 
 Without an option, every five minutes:
 1. Expire messages that a live run could have taken for half an hour and did not.
-2. Count the rows of the store, for the page of health.
+2. Count the rows of the store, for the health page.
 3. Settle dead runs exactly as pickup does: spool and report first, then lost; free the workspaces of ended runs.
 
 `--retention`, daily:
-4. Delete rows by the rules of `tickets/operations/retention.py`, a bounded number a pass.
-5. Delete the files of long-ended runs, attachments that no row knows, and old logs.
+4. Delete rows by the rules of `tickets/operations/retention.py`, a bounded number per pass.
+5. Delete the files of long-ended runs, attachments without a row, and old logs.
 
 `--backup`, daily:
 6. Copy a SQLite store through SQLite, verify the copy, remove old ones.
@@ -32,7 +32,7 @@ with bootstrap.quick_imports():
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 for work done or skipped, 1 for a failure, 2 when it could not begin."""
+    """Return 0 for work done or skipped, 1 for a failure, 2 when it could not start."""
     parser = argparse.ArgumentParser(prog="queue_reaper.py", description="Settle, delete and back up.")
     parser.set_defaults(job="queue-reaper")
     parser.add_argument("--retention", dest="job", action="store_const", const="retention", help="delete old rows")

@@ -1,1 +1,1 @@
-"""Measurements of the running product: `bin/bench` prints them. Nothing here passes or fails."""
+"""Measurements of the running product, printed by `bin/bench`. They neither pass nor fail."""

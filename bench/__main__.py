@@ -35,7 +35,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
 
 
 def main(argv: list[str]) -> int:
-    """Exit code 0 when everything asked for could be measured, else 1."""
+    """Run the measurements. Returns 0 when all succeeded, else 1."""
     parser = argparse.ArgumentParser(prog="bin/bench", description="Measure Mission Control on this machine.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASUREMENTS)}; all by default")
     parser.add_argument("--list", action="store_true", help="print the names and what they measure")
@@ -58,7 +58,7 @@ def measure_all(names: list[str]) -> int:
             for row in _measure_with_pace(MEASUREMENTS[name]):
                 print(f"{row.name:56}{row.value:>12,.1f} {row.unit:4} {row.note}", flush=True)
                 rows.append(row)
-        except Exception:  # one that cannot be measured here must not hide the others
+        except Exception:  # a failed measurement must not hide the others
             traceback.print_exc()
             failed = True
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
@@ -68,7 +68,7 @@ def measure_all(names: list[str]) -> int:
 
 
 def _measure_with_pace(measure: Measurement) -> Iterator[ResultRow]:
-    """What is measured between two looks at the machine's pace, without which it says little."""
+    """Yield the measurement between two readings of the machine's pace, which puts it into perspective."""
     yield _build_pace_row()
     yield from measure()
     yield _build_pace_row()

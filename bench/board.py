@@ -1,4 +1,4 @@
-"""Pages: the first after a start, the board as it grows, and the memory of who serves them."""
+"""Measurements of pages: the first after a start, the board as it grows, and the memory of the web workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .rows import ResultRow, build_percentile_rows, compute_percentile, measure_
 SIZES = (100, 10_000)
 MAX_TICKETS = 100_000
 COMMENT_COUNT = 60
-"""As many as a page of a conversation shows."""
+"""The number of comments on a page of a conversation."""
 PAGES = (
     ("board", "/board?view=columns"),
     ("board as lanes", "/board?view=lanes"),
@@ -42,7 +42,7 @@ STATES: tuple[dict[str, Any], ...] = (
 
 
 def measure_first_page() -> Iterator[ResultRow]:
-    """From the start of the server process to the board in hand."""
+    """Measure the time from the start of the server process to the first board page."""
     seconds = []
     for _ in range(3):
         with create_installation() as instance:
@@ -51,12 +51,12 @@ def measure_first_page() -> Iterator[ResultRow]:
 
 
 def measure_pages() -> Iterator[ResultRow]:
-    """How the cost of the board's views, a ticket, the overview and a search grows, and what a web worker then weighs."""
+    """Measure pages of a growing board (views, ticket, overview, search) and the memory of a web worker."""
     yield from _measure_pages(SIZES)
 
 
 def measure_many_pages() -> Iterator[ResultRow]:
-    """The same among a hundred thousand tickets, which take their time to make."""
+    """Measure the same pages with a hundred thousand tickets, which take a while to create."""
     yield from _measure_pages((MAX_TICKETS,))
 
 
@@ -81,7 +81,7 @@ def _measure_pages(sizes: Sequence[int]) -> Iterator[ResultRow]:
 
 
 def _fill_every_column(instance: Installation) -> None:
-    """Tickets where only work and people bring them."""
+    """Create tickets in the columns that only work and people fill."""
     for verdict in ("question", "review"):
         for ticket_id in instance.create_tickets(COLUMN_SIZE):
             instance.finish_run(ticket_id, verdict)
@@ -93,7 +93,7 @@ def _fill_every_column(instance: Installation) -> None:
 
 
 class Visit(NamedTuple):
-    """Seconds: a page over a connection of its own, what of it the server worked, and the machine's pace just then."""
+    """The seconds of a page over a new connection, the server's part of them, and the machine's pace at that time."""
 
     whole: float
     server: float
@@ -128,6 +128,6 @@ def _find_child(master: subprocess.Popen[bytes]) -> int:
 
 
 def measure_megabytes(pid: int) -> float:
-    """Resident memory of a process."""
+    """Measure the resident memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024

@@ -1,4 +1,4 @@
-"""Tickets made over HTTP by one client, one after the other."""
+"""Measurement of tickets created over HTTP by one client, one after the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BODY = json.dumps({"title": "A ticket to measure with", "assigned_to": "script"}
 
 
 def measure_creation() -> Iterator[ResultRow]:
-    """Tickets created over HTTP with one client, and the server's own time for each."""
+    """Measure tickets created over HTTP with one client, and the server's own time for each."""
     with create_installation(MC_WEB_WORKERS=1) as instance:
         instance.serve()
         _create_tickets(instance, 20)

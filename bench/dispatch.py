@@ -1,4 +1,4 @@
-"""Claims against each other, a pass that finds nothing, and the time from runnable to running."""
+"""Measurements of racing claims, a pass without work, and the time from runnable to running."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DESCRIPTION = "```sh\nsleep 2\n```\n"
 
 
 def measure_claim_statements() -> Iterator[ResultRow]:
-    """Statements between BEGIN and COMMIT of a claim: alone, and with the gates that a pass looks at once more."""
+    """Count the statements between BEGIN and COMMIT of a claim: alone, and with the gates that a pass checks again."""
     with create_installation() as instance:
         alone, gated = instance.create_tickets(2)
         host = build_context(instance.settings, instance.engine)
@@ -45,7 +45,7 @@ def _count_statements(instance: Installation, write: Callable[[Session], object]
 
 
 def measure_claims() -> Iterator[ResultRow]:
-    """Processes that race for the same tickets; those that give up are told of."""
+    """Measure processes that race for the same tickets, with a note about those that gave up."""
     for processes in (1, 4, 16):
         with create_installation() as instance:
             ids = instance.create_tickets(TICKET_COUNT)
@@ -57,7 +57,7 @@ def measure_claims() -> Iterator[ResultRow]:
 
 
 def _race_claims(instance: Installation, ids: list[int], processes: int) -> tuple[float, int]:
-    """Seconds from the start line until all have ended, and how many ended by an error."""
+    """Return the seconds from the common start until all processes have ended, and how many ended with an error."""
     context = multiprocessing.get_context("spawn")
     line = context.Barrier(processes + 1)
     url = instance.settings.database_url
@@ -83,7 +83,7 @@ def _claim_all(url: str, ids: list[int], line: Barrier) -> None:
 
 
 def measure_pickup() -> Iterator[ResultRow]:
-    """A dispatch pass as its timer starts it, with nothing to do: alone, and beside a living scheduler."""
+    """Measure a dispatch pass without work as its timer starts it: alone, and with a running scheduler."""
     with create_installation() as instance:
         yield from build_percentile_rows("pickup with nothing to do", _time_passes(instance))
     with create_installation() as instance:
@@ -104,11 +104,11 @@ def _make_pass(instance: Installation) -> None:
 
 
 def measure_run_start() -> Iterator[ResultRow]:
-    """From a ticket that becomes runnable to its agent at work, and what the wrapper beside it weighs."""
+    """Measure the time from a runnable ticket to its working agent, and the memory of its wrapper."""
     with create_installation() as instance:
         instance.serve()
         instance.start("mc_pickup.py", "--watch")
-        _run_one(instance)  # the first one also waits for the dispatcher's own start
+        _run_one(instance)  # the first one also waits for the start of the dispatcher
         samples = [_run_one(instance) for _ in range(5)]
         yield from build_percentile_rows("runnable to running", [seconds for seconds, _ in samples])
         yield ResultRow(
@@ -117,7 +117,7 @@ def measure_run_start() -> Iterator[ResultRow]:
 
 
 def _run_one(instance: Installation) -> tuple[float, float]:
-    """Let one ticket be worked to its end; seconds until its agent ran, and megabytes of its wrapper."""
+    """Run one ticket to its end. Returns the seconds until its agent ran, and the megabytes of its wrapper."""
     start = time.perf_counter()
     (ticket_id,) = instance.create_tickets(1, description=DESCRIPTION)
     run = _wait_for(instance, ticket_id, RunState.RUNNING)

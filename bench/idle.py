@@ -1,4 +1,4 @@
-"""Rest: the memory and CPU time of a served board that nobody uses."""
+"""Measurement of the memory and CPU time of an idle board."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .installation import create_installation
 from .rows import ResultRow
 
 SETTLE_SECONDS = 20
-"""A fresh board looks for programs and projects at first."""
+"""The time in which a new board probes programs and projects."""
 IDLE_SECONDS = 60
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def measure_idle_board() -> Iterator[ResultRow]:
-    """Memory of all processes of a board that `mc serve` started, and their CPU time in a minute without requests."""
+    """Measure the memory of all processes of a board started by `mc serve`, and their CPU time in an idle minute."""
     with create_installation() as instance:
         parent = instance.serve_all()
         time.sleep(SETTLE_SECONDS)
@@ -35,7 +35,7 @@ def measure_idle_board() -> Iterator[ResultRow]:
 
 
 def list_process_tree(pid: int) -> list[int]:
-    """A process and all its living descendants."""
+    """List a process and all its live descendants."""
     children: list[int] = []
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -44,7 +44,7 @@ def list_process_tree(pid: int) -> list[int]:
 
 
 def measure_megabytes(pid: int) -> float:
-    """Memory of a process, where what it shares is divided among those that share it."""
+    """Measure the memory of a process, with shared memory divided among its users."""
     with suppress(OSError):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         return int(next(line.split()[1] for line in lines if line.startswith("Pss:"))) / 1024
@@ -52,7 +52,7 @@ def measure_megabytes(pid: int) -> float:
 
 
 def measure_cpu_seconds(pid: int) -> float:
-    """CPU time of a process tree so far, with that of children that have ended and were waited for."""
+    """Measure the CPU time of a process tree so far, including children that were reaped."""
     return sum(_read_ticks(process_id) for process_id in list_process_tree(pid)) / TICKS
 
 

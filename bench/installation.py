@@ -1,4 +1,4 @@
-"""An installation of its own for a measurement: home, store, real server, one token."""
+"""A separate installation for a measurement: home, store, real server, one token."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BENCH_ACTOR = Actor.human("bench")
 
 
 class Installation:
-    """`settings` are environment variables: `Installation(home, MC_WEB_WORKERS=1)`."""
+    """An installation with environment variables as settings: `Installation(home, MC_WEB_WORKERS=1)`."""
 
     def __init__(self, home: Path, **settings: object) -> None:
         with socket.socket() as probe:
@@ -64,13 +64,13 @@ class Installation:
         return master
 
     def serve_all(self) -> subprocess.Popen[bytes]:
-        """Start all that `mc serve` starts, the scheduler included, and wait until the board answers."""
+        """Start all that `mc serve` starts, including the scheduler, and wait until the board answers."""
         parent = self.start("mc_cli.py", "serve", "--no-browser")
         wait_until(self._answers, "the board")
         return parent
 
     def start(self, *argv: str) -> subprocess.Popen[bytes]:
-        """A Python program of the project in this installation; its output goes to a log in the home folder."""
+        """Start a Python program of the project in this installation, with its output in a log in the home folder."""
         with (self.settings.logs_dir / "bench.log").open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, *argv],
@@ -84,7 +84,7 @@ class Installation:
         return child
 
     def get(self, path: str) -> bytes:
-        """The body of an answer of 200."""
+        """Return the body of a response with status 200."""
         return self.request(self.connect(), "GET", path)
 
     def connect(self) -> http.client.HTTPConnection:
@@ -106,7 +106,7 @@ class Installation:
         kind: str = "application/x-ndjson",
         status: int = 200,
     ) -> tuple[Message, bytes]:
-        """The headers and the body of an answer with this status."""
+        """Return headers and body of a response with this status."""
         headers = {"Authorization": f"Bearer {token or self.token}", "Content-Type": kind}
         connection.request(method, path, body or None, headers)
         response = connection.getresponse()
@@ -116,13 +116,13 @@ class Installation:
         return response.headers, answer
 
     def create_tickets(self, count: int, **facts: object) -> list[int]:
-        """Make tickets of the script agent in bulk; their ids."""
+        """Create tickets for the script agent in bulk. Returns their ids."""
         body = NewTicket.model_validate({"title": "A ticket to measure with", "assigned_to": "script"} | facts)
         with writing(self.engine) as session:
             return [transitions.create_ticket(session, body, BENCH_ACTOR).id for _ in range(count)]
 
     def add_comments(self, identifier: str, texts: Iterable[str]) -> None:
-        """Say these things about a ticket, one after the other."""
+        """Add comments to a ticket, one after the other."""
         with writing(self.engine) as session:
             ticket_id = lookup.get_ticket(session, identifier).id
             for text in texts:
@@ -133,7 +133,7 @@ class Installation:
             return claims.claim_ticket(session, ticket_id, "bench")
 
     def finish_run(self, ticket_id: int, verdict: str) -> None:
-        """Let a run of it end with this verdict."""
+        """Run a ticket and end the run with this verdict."""
         report = reports.RunReport.model_validate(
             {"verdict": verdict, "summary": "It is as it was asked for, as far as I see."}
         )
@@ -165,13 +165,13 @@ class Installation:
 
 
 def parse_server_seconds(headers: Message) -> float:
-    """The time that the server worked for an answer, as it says itself."""
+    """Parse the server's own working time from the headers of a response."""
     return float(headers["Server-Timing"].partition("dur=")[2]) / 1000
 
 
 @contextmanager
 def create_installation(**settings: object) -> Iterator[Installation]:
-    """A fresh installation in a temporary folder."""
+    """Create an installation in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="mc-bench-", ignore_cleanup_errors=True) as folder:
         instance = Installation(Path(folder), **settings)
         try:

@@ -1,6 +1,6 @@
-"""The pictures of the README, taken anew from a demo in a home of its own: `bin/pictures`. Needs Chromium.
+"""Take the pictures of the README from a demo in a home of its own: `bin/pictures`. Needs Chromium.
 
-The board is pictured while the script agent works its tickets, so each shows what really happened.
+The pictures are taken while the script agent works on the demo's tickets, so they show real activity.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EXPECTED_STATES = {
     "MC-6": TicketStatus.TODO,
     "MC-7": TicketStatus.WAITING,
 }
-"""The demo's tickets while the slow one is still at work."""
+"""The states of the demo's tickets while the slow one is still in progress."""
 
 
 def main() -> None:

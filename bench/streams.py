@@ -1,4 +1,4 @@
-"""From the POST of an event to the clients of the stream, and how many events a second the server takes."""
+"""Measurements of the event stream: from the POST of an event to the clients, and events per second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SINGLE, BATCHES, BATCH = 300, 20, 500
 
 
 def measure_latency() -> Iterator[ResultRow]:
-    """One event at a time, heard by every client."""
+    """Measure one event at a time until every client has received it."""
     with create_installation(MC_WEB_WORKERS=1, MC_THREADS=240, SSE_MAX_TOTAL_CLIENTS=200) as instance:
         instance.serve()
         worker = EventReporter(instance)
@@ -32,7 +32,7 @@ def measure_latency() -> Iterator[ResultRow]:
 
 
 def measure_throughput() -> Iterator[ResultRow]:
-    """Events a second that one run can report, one a request and 500 a request."""
+    """Measure the events per second that one run can report, one per request and 500 per request."""
     with create_installation() as instance:
         instance.serve()
         worker = EventReporter(instance)
@@ -54,7 +54,7 @@ class EventReporter:
         self.ticket = self._claim.ticket.identifier
 
     def post(self, events: int) -> int:
-        """Report so many events in one request; returns the number of the last one."""
+        """Report a number of events in one request. Returns the number of the last one."""
         numbers = [next(self._numbers) for _ in range(events)]
         lines = [json.dumps(_build_event(number)) for number in numbers]
         path = f"/api/v1/tickets/{self.ticket}/events"
@@ -68,7 +68,7 @@ def _build_event(number: int) -> dict[str, object]:
 
 
 class StreamClients:
-    """Clients of one stream, listened to by one thread."""
+    """The clients of one stream, read by one thread."""
 
     def __init__(self, instance: Installation, worker: EventReporter, clients: int) -> None:
         self._worker = worker
@@ -93,7 +93,7 @@ class StreamClients:
         self._selector.close()
 
     def deliver_one(self, sender: ThreadPoolExecutor) -> list[float]:
-        """Post one event; for each client the seconds until it has it whole."""
+        """Post one event. Returns for each client the seconds until it has received all of it."""
         waiting = {key.fileobj: b"" for key in self._selector.get_map().values()}
         start = time.perf_counter()
         posted = sender.submit(self._worker.post, 1)

@@ -1,1 +1,1 @@
-"""The operator's command line, one file for each group of commands; `mc_cli.py` puts them together."""
+"""The operator's command line, one file per group of commands, combined in `mc_cli.py`."""

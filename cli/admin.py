@@ -1,4 +1,4 @@
-"""Keeping an installation well: settings, schema, backup, and `doctor`, which says what to do."""
+"""The administration commands: settings, schema, backup, restore and `doctor`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .setup import prepare_installation
 
 
 @click.command()
-@click.option("--markdown", is_flag=True, help="Print the table of docs/settings.md.")
+@click.option("--markdown", is_flag=True, help="Print the content of docs/settings.md.")
 def settings(markdown: bool) -> None:
-    """Show the settings in use, by the name of their variable."""
+    """Show the settings in use, by the names of their environment variables."""
     if markdown:
         click.echo(render_settings(), nl=False)
         return
@@ -33,7 +33,7 @@ def settings(markdown: bool) -> None:
 
 @click.command()
 def lifecycle() -> None:
-    """Print docs/lifecycle.md: the states and moves of tickets."""
+    """Print docs/lifecycle.md, the states and moves of tickets."""
     click.echo(render_lifecycle(), nl=False)
 
 
@@ -51,12 +51,12 @@ def _list_values(values: dict[str, object]) -> list[dict[str, object]]:
 
 @click.group()
 def db() -> None:
-    """The store."""
+    """Manage the store."""
 
 
 @db.command()
 def upgrade() -> None:
-    """Bring the store to the schema of this version; a populated store is backed up first."""
+    """Upgrade the store to the schema of this version. A store with data is backed up first."""
     current, _ = require_operator()
     click.echo("The store was upgraded." if prepare_installation(current) else "The store is up to date.")
 
@@ -66,13 +66,13 @@ def upgrade() -> None:
 def backup(target: Path | None) -> None:
     """Copy the store while it is in use, and verify the copy.
 
-    TARGET is a new file; without it one in the backups folder is made.
+    TARGET is a new file. By default it is created in the backups folder.
     """
     current, _ = require_operator()
     current.ensure_home()
     target = target or current.backups_dir / f"mc-{models.now():%Y%m%dT%H%M%SZ}.db"
     if target.exists():
-        raise click.ClickException(f"{target} is there already: name a new file")
+        raise click.ClickException(f"{target} exists already. Name a new file.")
     with open_store(current) as engine:
         try:
             database.backup_database(engine, target)
@@ -84,9 +84,9 @@ def backup(target: Path | None) -> None:
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def restore(source: Path) -> None:
-    """Put the copy SOURCE in place of the store; the present one is kept in the backups folder.
+    """Replace the store by the backup SOURCE. The present store is saved in the backups folder.
 
-    Mission Control must be stopped, and no agent at work.
+    Mission Control must be stopped, and no agent may be working.
     """
     current, actor = require_operator()
     current.ensure_home()
@@ -94,16 +94,16 @@ def restore(source: Path) -> None:
         old_store = restoration.restore_backup(current, source.resolve(), actor)
     except (restoration.RestoreError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    before = f"the one before is kept as {old_store}" if old_store else "there was none before"
-    click.echo(f"The store is that of {source} now; {before}")
+    before = f"the replaced store is saved as {old_store}" if old_store else "there was no store before"
+    click.echo(f"The store was restored from {source}; {before}.")
 
 
 @click.command()
 @as_json
 def doctor(as_json: bool) -> None:
-    """Examine this machine and say what to do.
+    """Check this machine and say what to do.
 
-    Exits 1 where something needs doing.
+    Exits with 1 when something needs to be done.
     """
     findings = examination.run_checks(load())
     print_rows([finding.as_row() for finding in findings], as_json=as_json)

@@ -1,4 +1,4 @@
-"""`mc attach MC-12`: sit down at the terminal in which a ticket's agent works."""
+"""`mc attach MC-12`: attach to the terminal in which a ticket's agent works."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ JOINABLE = " or ".join(program.title for program in AGENT_PROGRAMS.values() if p
 
 @click.command()
 @click.argument("reference")
-@click.option("--read-only", is_flag=True, help="Look on without typing.")
+@click.option("--read-only", is_flag=True, help="Watch without typing.")
 @click.option(
     "--join",
     is_flag=True,
     help=f"Take part in a conversation with {JOINABLE}, on its own screen, beside the worker.",
 )
 def attach(reference: str, read_only: bool, join: bool) -> None:
-    """Attach to the terminal of the live run of ticket REFERENCE; Ctrl-b d leaves it, and the agent works on."""
+    """Attach to the terminal of the live run of the ticket REFERENCE. Ctrl-b d detaches, and the agent continues."""
     if join and read_only:
-        raise click.UsageError("--join takes part in the conversation: it cannot be --read-only.")
+        raise click.UsageError("--join cannot be combined with --read-only.")
     settings, _ = require_operator()
     with reading(settings) as session:
         ticket = lookup.get_ticket(session, reference)
@@ -51,7 +51,7 @@ def attach(reference: str, read_only: bool, join: bool) -> None:
     tmux, session_name = Tmux(f"mc-{settings.instance}", settings.sockets_dir), f"mc-{ticket.identifier}"
     if find_pane(tmux, session_name, run.tmux_target) is None:
         raise click.ClickException(
-            f"the pane of {ticket.identifier}'s run is not there: it is starting, or was closed."
+            f"The run of {ticket.identifier} has no pane: it is starting, or its pane was closed."
             " Try again in a moment; bin/mc pickup settles a run that has died."
         )
     argv = build_attach_argv(tmux, session_name, write=not read_only, status=True)
@@ -63,12 +63,12 @@ def _join_conversation(settings: Settings, run: Run, identifier: str) -> NoRetur
     try:
         spec = specs.read_spec(settings.run_path(run.id))
     except InvalidSpec as error:
-        raise click.ClickException(f"the run of {identifier} cannot be joined: {error}.") from None
+        raise click.ClickException(f"The run of {identifier} cannot be joined: {error}.") from None
     join = load_descriptor(spec.program).join_run(spec, run.conversation_id) if run.conversation_id else None
     if spec.mode != "headless" or join is None:
         raise click.ClickException(
             f"the run of {identifier} cannot be joined: only {JOINABLE} without a screen can, once its conversation has begun."
-            f" bin/mc takeover {identifier} goes on with it on a screen instead of the worker."
+            f" bin/mc takeover {identifier} continues it on a screen instead."
         )
     own = {**join.environment, "TERM": settings.ambient.environment.get("TERM", "xterm")}
     os.chdir(spec.workspace)
@@ -77,17 +77,17 @@ def _join_conversation(settings: Settings, run: Run, identifier: str) -> NoRetur
 
 def _require_local(run: Run, identifier: str) -> None:
     if run.mode is RunMode.EXTERNAL:
-        raise click.ClickException(f"{identifier} is worked on outside Mission Control, which has no terminal of it.")
+        raise click.ClickException(f"The run of {identifier} is outside Mission Control, so it has no terminal here.")
     if run.host != socket.gethostname():
-        raise click.ClickException(f"{identifier} is worked on by {run.host}: run bin/mc attach {identifier} there.")
+        raise click.ClickException(f"The run of {identifier} is on {run.host}: run bin/mc attach {identifier} there.")
 
 
 def _describe_log(settings: Settings, run: Run | None, identifier: str) -> str:
-    """What to do instead."""
+    """Say where to find the output of a ticket without a live run."""
     if run is None:
-        return "Its terminal appears when an agent takes it up."
+        return "Its terminal appears when an agent starts on it."
     log = settings.run_path(run.id) / f"mc-{identifier}.tmux.log"
-    return f"What the last one showed: {log}" if log.is_file() else "The last one left no log."
+    return f"The log of the last one: {log}" if log.is_file() else "The last one left no log."
 
 
 COMMANDS: tuple[click.Command, ...] = (attach,)

@@ -1,4 +1,4 @@
-"""What the commands share: the store, one transaction, who acts, and two ways of printing."""
+"""Shared helpers of the commands: the store, the operator, and output as table or JSON."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for p
 
 
 def require_operator() -> tuple[Settings, Actor]:
-    """The settings, and the person at this terminal. Refused inside a run: an agent acts through its own tools."""
+    """Load the settings and the operator. Refused inside a run, as an agent must use the coordination tools."""
     settings = load()
     if settings.ambient.run_id:
         raise click.ClickException(
-            f"this shell belongs to run {settings.ambient.run_id} (MC_RUN_ID is set), and a run may not act as the"
-            " operator; use the coordination tools"
+            f"This shell belongs to run {settings.ambient.run_id} (MC_RUN_ID is set), and a run may not act as the"
+            " operator: use the coordination tools."
         )
     return settings, Actor.human()
 
 
 @contextmanager
 def open_store(settings: Settings) -> Iterator[Engine]:
-    """The store's engine for one command; refused where its schema is not the one this code needs."""
+    """Open the store's engine for one command. Refused when its schema does not match this version."""
     engine = database.open_engine(settings.database_url)
     try:
         if trouble := migrations.explain_mismatch(engine):
@@ -61,7 +61,7 @@ def reading(settings: Settings) -> Iterator[Session]:
 
 
 def validate_fields(model: type[B], **fields: Any) -> B:
-    """The fields as `model`; raises Invalid naming each that is wrong."""
+    """Validate the fields as `model`. `Invalid` names each wrong one."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -69,7 +69,7 @@ def validate_fields(model: type[B], **fields: Any) -> B:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """A table for people, the width of its contents; or one JSON array."""
+    """Print a table for people, as wide as its contents, or one JSON array."""
     if as_json:
         click.echo(json.dumps(rows, default=_to_text, indent=2))
         return
@@ -83,7 +83,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 
 def print_one(facts: Mapping[str, Any], *, as_json: bool) -> None:
-    """One thing as `name: value` lines, a list as a line an item; or one JSON object."""
+    """Print `name: value` lines for one object, with one line per list item, or one JSON object."""
     if as_json:
         click.echo(json.dumps(facts, default=_to_text, indent=2))
         return

@@ -1,4 +1,4 @@
-"""`mc serve --demo`: a small repository and tickets that the built-in script agent works, so the whole loop is seen."""
+"""`mc serve --demo`: a small repository and tickets for the built-in script agent that show the whole workflow."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _BLOCKS = ("Say good evening after six", "List the greetings in the README")
 
 
 def add_demo(settings: Settings, engine: Engine) -> bool:
-    """Add the sample project and its tickets; False where they are there already. Raises GitError."""
+    """Add the sample project and its tickets. False when they exist already. Raises GitError."""
     folder = settings.home / "demo"
     with database.reading(engine) as session:
         if any(project.slug == SLUG for project in projects.list_projects(session)):

@@ -1,4 +1,4 @@
-"""What `mc doctor` looks at: one function a question, each answering with a finding and, where it is bad, a remedy."""
+"""The checks of `mc doctor`, one function each, which return a finding and, if needed, a remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIN_FREE_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One answer; `remedy` says what to do and is empty where all is well."""
+    """The result of one check. `remedy` says what to do and is empty when all is well."""
 
     subject: str
     detail: str
@@ -41,14 +41,14 @@ class Finding:
 
 
 def run_checks(settings: Settings) -> list[Finding]:
-    """Ask everything; a question that cannot be asked is itself a finding."""
+    """Run all checks. A check that fails to run is itself a finding."""
     findings = [
         _build_finding(installed_programs.assess_program(program)) for program in program_probes.find_programs(settings)
     ]
     for check in CHECKS:
         try:
             findings.append(check(settings))
-        except Exception as error:  # an examination reports, it does not break off
+        except Exception as error:  # one broken check must not stop the others
             name = check.__name__.strip("_").replace("_", " ")
             findings.append(
                 Finding(name, f"{type(error).__name__}: {str(error).splitlines()[0]}", "look into this error")
@@ -57,7 +57,7 @@ def run_checks(settings: Settings) -> list[Finding]:
 
 
 def _build_finding(status: installed_programs.ProgramStatus) -> Finding:
-    """In the words that the team's page uses."""
+    """Convert a program's status, with the texts of the team page."""
     return Finding(status.name, status.detail, status.remedy)
 
 
@@ -89,7 +89,7 @@ def _folders(settings: Settings) -> Finding:
 def _disk(settings: Settings) -> Finding:
     free_bytes = shutil.disk_usage(settings.home).free
     detail = f"{free_bytes / (1 << 30):.1f} GB free"
-    return Finding("disk", detail, "" if free_bytes > MIN_FREE_BYTES else "make room: less than 1 GB is left")
+    return Finding("disk", detail, "" if free_bytes > MIN_FREE_BYTES else "free some space: less than 1 GB is left")
 
 
 def _store(settings: Settings) -> Finding:
@@ -104,7 +104,7 @@ def _store(settings: Settings) -> Finding:
 
 
 def _clock(settings: Settings) -> Finding:
-    """Times in the store lie in the past; a clock that was set back would hold up retries, wakes and leases."""
+    """Check that no time in the store is in the future. A clock that was set back would delay retries, wakes and leases."""
     engine = database.open_engine(settings.database_url)
     try:
         with database.reading(engine) as session:
@@ -115,7 +115,7 @@ def _clock(settings: Settings) -> Finding:
     moment = models.now()
     is_behind = last_event is not None and last_event.ts > moment + timedelta(seconds=60)
     detail = f"{moment.astimezone(settings.zone):%Y-%m-%d %H:%M:%S} {settings.timezone}"
-    return Finding("clock", detail, "the store holds later times than this: set the clock" if is_behind else "")
+    return Finding("clock", detail, "the store contains later times: set the clock" if is_behind else "")
 
 
 def _user(_: Settings) -> Finding:

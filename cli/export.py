@@ -1,4 +1,4 @@
-"""`mc export`: every ticket with all that belongs to it, a line of JSON each, for other programs and other times."""
+"""`mc export`: all tickets with their related rows as JSON lines, for other programs and archives."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ RELATED_TABLES: tuple[tuple[str, Any], ...] = (
     ("attachments", Attachment),
 )
 SECRET_COLUMNS = frozenset({"token_hash", "nonce"})
-"""Of a run: what only its programs know."""
+"""Columns of a run that only its programs may read."""
 
 
 @click.command()
 @click.argument("target", required=False, type=click.Path(path_type=Path, dir_okay=False))
 def export(target: Path | None) -> None:
-    """Write every ticket with its comments, runs and evidence, a line of JSON each.
+    """Write every ticket with its comments, runs and evidence, one JSON object per line.
 
-    TARGET is a new file, readable by you alone; without it the lines are printed. Events, the agents' own words and the
-    files of attachments are not in it: a backup has them.
+    TARGET is a new file, readable by you alone. By default the lines are printed. Events, the agents' output and the
+    files of attachments are not included: use a backup for them.
     """
     settings, _ = require_operator()
     with reading(settings) as session, _open_target(target) as file:
@@ -73,7 +73,7 @@ def _open_target(target: Path | None) -> Iterator[IO[str]]:
 
 
 def _format_lines(session: Session) -> Iterator[str]:
-    """In the order of their making, a page at a time, with the same number of questions for each page."""
+    """Yield lines in the order of creation, page by page, with a constant number of queries per page."""
     last_id = 0
     while page := list(session.scalars(select(Ticket).where(Ticket.id > last_id).order_by(Ticket.id).limit(PAGE_SIZE))):
         last_id = page[-1].id

@@ -1,4 +1,4 @@
-"""The doors by hand: the same programs that the timers start, with the same behaviour."""
+"""The scheduled programs as commands, with the same behaviour as under the timers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PASS_ARGUMENTS = {"ignore_unknown_options": True, "help_option_names": []}
 
 
 def _exec_program(program: str, *arguments: str) -> NoReturn:
-    """Go on as the door itself, so that its exit code and its signals are ours."""
+    """Replace this process by the program, so that exit code and signals are its own."""
     require_operator()
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, str(ROOT / program), *arguments])  # noqa: S606 - argv, no shell
@@ -25,21 +25,21 @@ def _exec_program(program: str, *arguments: str) -> NoReturn:
 @click.command(context_settings=_PASS_ARGUMENTS)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def pickup(arguments: tuple[str, ...]) -> None:
-    """Make one dispatch pass (mc_pickup.py; try --dry-run)."""
+    """Make one dispatch pass (mc_pickup.py, see also --dry-run)."""
     _exec_program("mc_pickup.py", *arguments)
 
 
 @click.command(context_settings=_PASS_ARGUMENTS)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def reap(arguments: tuple[str, ...]) -> None:
-    """Settle dead runs and expired messages (queue_reaper.py)."""
+    """Settle dead runs and expire messages (queue_reaper.py)."""
     _exec_program("queue_reaper.py", *arguments)
 
 
 @click.command(context_settings=_PASS_ARGUMENTS)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def land(arguments: tuple[str, ...]) -> None:
-    """Land what was approved (mc_land.py)."""
+    """Land approved tickets (mc_land.py)."""
     _exec_program("mc_land.py", *arguments)
 
 

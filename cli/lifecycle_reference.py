@@ -1,4 +1,4 @@
-"""The lifecycle as Markdown; `docs/lifecycle.md` is this text, and a test says when it is stale."""
+"""The text of `docs/lifecycle.md`: the lifecycle as Markdown. A test fails when the file is out of date."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Written by `bin/mc lifecycle` from `MOVES` in `tickets/lifecycle/moves.py`: ever
 
 """
 _TABLE = """
-| move | from | to | by | stops the run | must be told |
+| move | from | to | by | stops the run | required |
 |---|---|---|---|---|---|
 """
 _PHASES = """

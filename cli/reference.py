@@ -1,4 +1,4 @@
-"""The table of settings as Markdown; `docs/settings.md` is this text, and a test says when it is stale."""
+"""The text of `docs/settings.md`: the settings as Markdown. A test fails when the file is out of date."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEFAULT_TEXTS = {"database_url": "`mc.db` in the home folder", "timezone": "the
 
 
 def render_settings() -> str:
-    """Every setting with its key, variable, default and meaning."""
+    """Render every setting with its key, variable, default and meaning."""
     return _HEAD + "".join(_render_row(path, variable) for path, variable in list_keys().items())
 
 

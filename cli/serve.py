@@ -1,11 +1,11 @@
-"""`mc serve`: everything in one foreground process tree, under supervisord, which restarts a child that dies.
+"""`mc serve`: the whole of Mission Control in one foreground process tree, under supervisord, which restarts dead children.
 
-1. Refuse what cannot work: bad settings, a home that is in use, a port that is taken, an unsafe SQLite.
-2. Bring the store up to date.
+1. Refuse to start with invalid settings, a home in use, an occupied port or an unsafe SQLite.
+2. Upgrade the store.
 3. Write supervisord's configuration for this home (0600).
-4. Go on as the small program `cli/serve_parent.py`: it starts supervisord in a session of its own, waits until the board
-   answers, prints one line with a one-time login link, and passes Ctrl-C or TERM on. Agents live in tmux's own session
-   and go on.
+4. Replace this process by the small program `cli/serve_parent.py`: it starts supervisord in a session of its own, waits
+   until the board answers, prints one line with a one-time login link, and passes Ctrl-C or TERM on. Agents are in
+   tmux's own session and stay alive.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ logfile_backups=2
 childlogdir={logs}
 """
 
-# A stop must never reach the agents: the scheduler alone is told, and asked for long enough to finish a pass.
+# A stop must never reach the agents: only the scheduler gets the signal, with enough time to finish a pass.
 _PROGRAM = """
 [program:{name}]
 command={command}
@@ -63,13 +63,13 @@ stdout_logfile_backups=3
 
 
 @click.command()
-@click.option("--host", help="Addresses to listen on, comma-separated.")
+@click.option("--host", help="Comma-separated addresses to listen on.")
 @click.option("--port", type=int, help="Port to listen on.")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.option("--no-scheduler", is_flag=True, help="Leave the timers to systemd.")
-@click.option("--demo", is_flag=True, help="Add a sample project worked by the script agent.")
+@click.option("--demo", is_flag=True, help="Add a sample project for the script agent.")
 def serve(host: str | None, port: int | None, no_browser: bool, no_scheduler: bool, demo: bool) -> None:
-    """Serve the board and run its timers until Ctrl-C."""
+    """Serve the board and run its scheduled tasks until Ctrl-C."""
     environment = _child_environment(host, port, no_scheduler)
     settings = load(environment, serves=True)
     settings.ensure_home()
@@ -84,18 +84,18 @@ def serve(host: str | None, port: int | None, no_browser: bool, no_scheduler: bo
 
 
 def _child_environment(host: str | None, port: int | None, no_scheduler: bool) -> dict[str, str]:
-    """This process's environment with the options on top, so that every child reads the same settings."""
+    """Return this process's environment with the options on top, so that every child reads the same settings."""
     options = {"MC_HOST": host, "MC_PORT": port, "MC_SCHEDULER": False if no_scheduler else None}
     return dict(os.environ) | {name: str(value) for name, value in options.items() if value is not None}
 
 
 def _lock_home(settings: Settings) -> None:
-    """Lock the home for this process, its later program included: the descriptor stays open when it is replaced."""
+    """Lock the home for the lifetime of this process, across exec: the descriptor stays open."""
     descriptor = os.open(settings.run_dir / "serve.lock", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise click.ClickException(f"Mission Control is already running from {settings.home}") from None
+        raise click.ClickException(f"Mission Control is already running from {settings.home}.") from None
     os.set_inheritable(descriptor, True)
 
 
@@ -108,7 +108,7 @@ def _refuse_taken_ports(settings: Settings) -> None:
                 probe.bind(address)
             except OSError as error:
                 raise click.ClickException(
-                    f"cannot listen on {host} port {settings.port}: {error.strerror}; choose another with --port"
+                    f"Cannot listen on {host} port {settings.port}: {error.strerror}. Choose another port with --port."
                 ) from error
 
 
@@ -138,7 +138,7 @@ def _escape(text: str) -> str:
 
 
 def _build_plan(settings: Settings, *, browser: bool) -> dict[str, Any]:
-    """The input of `cli/serve_parent.py`."""
+    """Build the input of `cli/serve_parent.py`."""
     configuration = str(_write_configuration(settings))
     return {
         "supervisor": [sys.executable, "-m", "supervisor.supervisord", "--configuration", configuration],

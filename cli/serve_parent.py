@@ -1,6 +1,6 @@
-"""The parent of the process tree of `mc serve`: it starts supervisord, reports readiness, and passes signals on.
+"""The parent of the process tree of `mc serve`: starts supervisord, reports readiness, and passes signals on.
 
-`mc serve` replaces itself by this program, which keeps the lock that is open in it. It imports the standard library alone
+`mc serve` replaces itself by this program, which inherits its open lock. It imports the standard library only
 and so takes 7 MB instead of 50. On its standard input it reads, as JSON:
 
     supervisor  argv of supervisord
@@ -33,7 +33,7 @@ MAX_LOG_LINES = 15
 
 
 class Supervisor:
-    """supervisord, which is told to stop as soon as this process is."""
+    """The supervisord process, which is stopped together with this one."""
 
     def __init__(self) -> None:
         self.stopping = False
@@ -61,7 +61,7 @@ class Supervisor:
             self._process.wait()
 
     def stop(self) -> None:
-        """Tell it to end, and kill it when it has not done so in time."""
+        """Terminate supervisord, and kill it when it does not exit in time."""
         if self._process is not None:
             self._process.terminate()
             signal.alarm(STOP_SECONDS)
@@ -76,7 +76,7 @@ class Supervisor:
 
 
 def main() -> int:
-    """Serve until told to stop; returns the exit code of `mc serve`."""
+    """Serve until stopped. Returns the exit code of `mc serve`."""
     supervisor = Supervisor()
     plan = json.load(sys.stdin)
     logs = Path(plan["logs"])
@@ -109,7 +109,7 @@ def _wait_until_ready(supervisor: Supervisor, address: list[str | int], logs: Pa
 
 
 def _is_answering(host: str, port: int) -> bool:
-    """Whether the board answers a request for its liveness (`http.client` alone would double this process)."""
+    """Return True when the board answers its liveness request (`http.client` would double this process's memory)."""
     try:
         with socket.create_connection((host, port), timeout=2) as connection:
             connection.sendall(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
@@ -119,7 +119,7 @@ def _is_answering(host: str, port: int) -> bool:
 
 
 def _count_crashes(log: Path) -> int:
-    """How often the web died since supervisord was started."""
+    """Count the crashes of the web process since supervisord was started."""
     return log.read_text().count("exited: web") if log.exists() else 0
 
 

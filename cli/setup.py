@@ -1,4 +1,4 @@
-"""Bringing an installation up to date: folders, schema, and the team of what this machine has."""
+"""The set-up of an installation: folders, schema, and a team of the installed programs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tickets.team import agents
 
 
 def prepare_installation(settings: Settings) -> bool:
-    """Make the home folder and the store ready for this version; True where the schema changed.
+    """Prepare the home folder and the store for this version. True when the schema changed.
 
-    Raises SettingsError for a home that cannot be used, UnsafeSQLite, ForeignKeyViolation.
+    Raises SettingsError for an unusable home, UnsafeSQLite, ForeignKeyViolation.
     """
     settings.ensure_home()
     is_upgraded = migrations.upgrade_store(settings.database_url, settings.home)

@@ -1,4 +1,4 @@
-"""`mc ticket`: the board from a terminal, by the same domain calls as the pages."""
+"""`mc ticket`: the board in a terminal, with the same domain functions as the pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .field_options import add_field_options, read_field_values
 
 @click.group()
 def ticket() -> None:
-    """Tickets."""
+    """Create, show and move tickets."""
 
 
 @ticket.command()
@@ -66,7 +66,7 @@ def create(
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @as_json
 def list_tickets(status: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """List tickets, newest first; without --status those that are not closed."""
+    """List tickets, newest first. Without --status, only those that are not closed."""
     closed_states = (TicketStatus.DONE, TicketStatus.CANCELLED)
     condition = (
         Ticket.status.in_([TicketStatus(name) for name in status]) if status else Ticket.status.not_in(closed_states)
@@ -80,7 +80,7 @@ def list_tickets(status: tuple[str, ...], limit: int, as_json: bool) -> None:
 @click.argument("reference")
 @as_json
 def show(reference: str, as_json: bool) -> None:
-    """Show the ticket REFERENCE (MC-12 or 12) with its comments and the moves open to you."""
+    """Show the ticket REFERENCE (MC-12 or 12) with its comments and the moves available to you."""
     settings, actor = require_operator()
     with reading(settings) as session:
         target = get_ticket(session, reference)
@@ -101,9 +101,9 @@ def show(reference: str, as_json: bool) -> None:
 @click.argument("facts", nargs=-1, metavar="[FACT=VALUE]...")
 @as_json
 def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> None:
-    """Make MOVE with the ticket REFERENCE, as in `mc ticket move MC-3 answer body="Use PostgreSQL"`.
+    """Make the move MOVE with the ticket REFERENCE, as in `mc ticket move MC-3 answer body="Use PostgreSQL"`.
 
-    A VALUE that is a JSON object or array is read as such: wake='{"kind": "manual"}'.
+    A VALUE that is a JSON object or array is parsed as JSON: wake='{"kind": "manual"}'.
     """
     settings, actor = require_operator()
     arguments = _check_arguments(name, dict(_parse_fact(fact) for fact in facts))
@@ -115,11 +115,11 @@ def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> No
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The facts as the move takes them. Raises `Invalid` for one that it does not know."""
+    """Convert the arguments of a move. `Invalid` for one that the move does not have."""
     definition = moves.MOVES.get(name)
     names = {"version", *definition.facts.model_fields} if definition else arguments.keys()
     if unknown_names := sorted(arguments.keys() - names):
-        raise Invalid(f"{name} knows no {' and no '.join(unknown_names)}; it may be told {', '.join(sorted(names))}.")
+        raise Invalid(f"The move {name} has no {' and no '.join(unknown_names)}. It takes {', '.join(sorted(names))}.")
     return arguments | ({"version": int(arguments["version"])} if str(arguments.get("version")).isdecimal() else {})
 
 
@@ -127,7 +127,7 @@ def _check_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 @click.argument("reference")
 @click.argument("body")
 def comment(reference: str, body: str) -> None:
-    """Comment on the ticket REFERENCE, in Markdown; BODY - is read from standard input."""
+    """Comment on the ticket REFERENCE, in Markdown. A BODY of - is read from standard input."""
     settings, actor = require_operator()
     new_comment = validate_fields(timeline.NewComment, body=_read_text(body))
     with writing(settings) as session:
@@ -137,9 +137,9 @@ def comment(reference: str, body: str) -> None:
 @ticket.command("declare-dead")
 @click.argument("reference")
 def declare_dead(reference: str) -> None:
-    """Say that the run of ticket REFERENCE is dead, where its machine is gone or has another name now.
+    """Declare the run of the ticket REFERENCE dead, when its machine is gone or was renamed.
 
-    Runs of this machine are settled by bin/mc pickup, which looks before it says so.
+    For runs of this machine use bin/mc pickup, which examines them first.
     """
     settings, actor = require_operator()
     with writing(settings) as session:
@@ -150,11 +150,13 @@ def declare_dead(reference: str) -> None:
             raise click.ClickException(f"{target.identifier} {reason}.")
         retry_policy = reports.RetryPolicy(settings.retry_limit, settings.retry_backoff_seconds)
         reports.mark_lost(session, run.id, f"{actor.name} declared the run on {run.host} dead.", retry_policy)
-    click.echo(f"The run of {target.identifier} on {run.host} is recorded as lost; its ticket goes on by its retries.")
+    click.echo(
+        f"The run of {target.identifier} on {run.host} is recorded as lost; the ticket continues by its retry policy."
+    )
 
 
 def _parse_wake(facts: tuple[str, ...]) -> dict[str, Any] | None:
-    """A wake condition of facts, of which a bare word is the kind; None without any."""
+    """Build a wake condition from facts, where a bare word is the kind. None without any."""
     return dict(_parse_fact(fact if "=" in fact else f"kind={fact}") for fact in facts) or None
 
 
@@ -165,7 +167,7 @@ def _read_text(argument: str) -> str:
 def _parse_fact(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise click.BadParameter(f"{text!r} is not of the form fact=value", param_hint="FACT")
+        raise click.BadParameter(f"{text!r} does not have the form fact=value", param_hint="FACT")
     if not value.startswith(("{", "[")):
         return name, value
     try:

@@ -1,4 +1,4 @@
-"""Who may come in: one-time login links for people, tokens for programs."""
+"""Access: one-time login links for people, and tokens for programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .common import as_json, print_one, print_rows, reading, require_operator, v
 
 
 def create_login_link(settings: Settings) -> str:
-    """The address that logs one browser in, once, within ten minutes."""
+    """Create a one-time login URL for one browser, valid for ten minutes."""
     with writing(settings) as session:
         return settings.base_url + tokens.format_link_path(tokens.issue_login_link(session))
 
@@ -22,7 +22,7 @@ def create_login_link(settings: Settings) -> str:
 @click.command()
 @as_json
 def login(as_json: bool) -> None:
-    """Print a one-time login link, good for ten minutes."""
+    """Print a one-time login link that is valid for ten minutes."""
     settings, _ = require_operator()
     link = create_login_link(settings)
     print_one({"link": link}, as_json=True) if as_json else click.echo(link)
@@ -30,16 +30,16 @@ def login(as_json: bool) -> None:
 
 @click.group()
 def token() -> None:
-    """Tokens for programs."""
+    """Manage the tokens of programs."""
 
 
 @token.command()
 @click.argument("name")
 @click.option("--scope", type=click.Choice([scope.value for scope in Scope]), required=True)
-@click.option("--days", type=int, default=365, show_default=True, help="Until it expires; 0 for never.")
+@click.option("--days", type=int, default=365, show_default=True, help="Days until it expires; 0 for never.")
 @as_json
 def create(name: str, scope: str, days: int, as_json: bool) -> None:
-    """Create the token NAME and print it, this once."""
+    """Create the token NAME and print it. It is shown only once."""
     settings, actor = require_operator()
     body = validate_fields(tokens.NewToken, name=name, scope=scope, days=days or None)
     with writing(settings) as session:
@@ -51,7 +51,7 @@ def create(name: str, scope: str, days: int, as_json: bool) -> None:
 @token.command("list")
 @as_json
 def list_tokens(as_json: bool) -> None:
-    """List tokens; the tokens themselves are not kept."""
+    """List tokens, without the secrets, which are not stored."""
     settings, _ = require_operator()
     with reading(settings) as session:
         print_rows([_build_row(api_token) for api_token in tokens.list_tokens(session)], as_json=as_json)
@@ -60,7 +60,7 @@ def list_tokens(as_json: bool) -> None:
 @token.command()
 @click.argument("name")
 def revoke(name: str) -> None:
-    """Revoke the token NAME; its open streams end within seconds."""
+    """Revoke the token NAME. Its open streams end within seconds."""
     settings, actor = require_operator()
     with writing(settings) as session:
         tokens.revoke_token(session, tokens.get_token(session, name).id, actor)

@@ -1,4 +1,4 @@
-"""How gunicorn serves Mission Control; read by `bin/mc serve` and by deploy/systemd/mission-control.service.
+"""The gunicorn configuration of Mission Control, used by `bin/mc serve` and deploy/systemd/mission-control.service.
 
 Every stream and WebSocket holds a thread, so a worker that is told to stop first raises the stop flag of the streams:
 they end within a second and the worker with them. gunicorn's own handlers would wait for them instead.
@@ -21,8 +21,8 @@ from web.stream import sockets, stream_routes
 _settings = mc_settings.load(serves=True)
 _settings.ensure_home()
 
-# Built once and shared by the workers, which bind it to settings and store. Code is loaded at start only: after an
-# upgrade the server is restarted.
+# The application is built once and shared by the workers, which bind it to settings and store. Code is loaded at
+# start only: after an upgrade the server is restarted.
 wsgi_app = "app:preload()"
 preload_app = True
 bind = [f"{f'[{host}]' if ':' in host else host}:{_settings.port}" for host in _settings.host]
@@ -41,14 +41,14 @@ accesslog = None
 errorlog = "-"
 loglevel = _settings.log_level
 
-# Heartbeat files on memory: on a busy disk a worker would be taken for dead.
+# Heartbeat files in memory: on a busy disk a worker would be taken for dead.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - gunicorn makes the name
-# One control socket for all instances of a user would break "two homes never touch each other".
+# A control socket shared by all instances of a user would let two homes interfere with each other.
 control_socket_disable = True
 
 
 def when_ready(_arbiter: Any) -> None:
-    """Remember the address, so that the timers of this home find it, and freeze what the workers share.
+    """Record the address for the scheduled programs of this home, and freeze the memory that the workers share.
 
     The garbage collector would write to those pages and so copy them.
     """
@@ -58,23 +58,23 @@ def when_ready(_arbiter: Any) -> None:
 
 
 def pre_fork(arbiter: Any, worker: Any) -> None:
-    """Choose the worker's slot in the memory of the figures."""
+    """Choose the worker's slot in the shared memory of the metrics."""
     used_slots = {sibling.slot for sibling in arbiter.WORKERS.values()}
     worker.slot = next((slot for slot in range(MAX_SLOTS) if slot not in used_slots), MAX_SLOTS - 1)
 
 
 def on_reload(_arbiter: Any) -> None:
-    """It may listen elsewhere now, as this file has been read anew."""
+    """Record the address again, as the reloaded configuration may have another one."""
     _settings.remember_address()
 
 
 def on_exit(_arbiter: Any) -> None:
-    """Whoever listens there from now on is not the board."""
+    """Forget the address, since another program may listen there later."""
     _settings.forget_address()
 
 
 def child_exit(_arbiter: Any, worker: Any) -> None:
-    """A worker that is gone has no threads that are busy."""
+    """Reset the metrics of an exited worker, which has no busy threads any more."""
     metrics.VALUES.end(worker.slot)
 
 
@@ -87,7 +87,7 @@ def post_worker_init(worker: Any) -> None:
     """Bind the application in each new worker, and end the streams before gunicorn handles TERM, INT or QUIT."""
     app.bind_app(worker.wsgi, _settings)
     metrics.VALUES.begin(worker.slot)
-    gc.set_threshold(10_000, 20, 20)  # a page is not interrupted several times
+    gc.set_threshold(10_000, 20, 20)  # fewer collections during one page
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         _precede(number, signal.getsignal(number))
 

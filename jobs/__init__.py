@@ -1,1 +1,1 @@
-"""What the timer-driven programs share: observing, reconciling, starting runs, and recording what came of it."""
+"""The scheduled jobs: observe, reconcile and start runs, land, clean up, and record the results."""

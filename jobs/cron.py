@@ -1,7 +1,7 @@
-"""The tasks and their times: `tasks/*.md`, a cron line each, in the zone of the settings.
+"""The scheduled tasks, read from `tasks/*.md` with a cron line each, in the time zone of the settings.
 
 A time that a clock change skips runs once, right after the change; a time that it doubles runs once. Lines whose minute
-or hour begins with `*` go by elapsed time. Runs missed while the scheduler was down are made up for by one.
+or hour begins with `*` go by elapsed time. Several runs missed while the scheduler was down are replaced by one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py")
-"""What a task may run: doors, which print their outcome as JSON and take `--trigger`."""
+"""The programs that a task may run. Each prints its outcome as JSON and accepts `--trigger`."""
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,40}")
 
 
@@ -28,7 +28,7 @@ def _validate_schedule(line: str) -> str:
     try:
         next(CronSim(line, datetime(2026, 1, 1)))
     except (CronSimError, StopIteration) as error:
-        raise ValueError(f"not a cron line that ever comes due: {error}") from None
+        raise ValueError(f"Invalid cron line: {error}") from None
     return line
 
 
@@ -39,7 +39,7 @@ def _validate_command(argv: list[str]) -> list[str]:
 
 
 class TaskFile(BaseModel):
-    """The head of a task's file."""
+    """The front matter of a task's file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,20 +52,20 @@ class TaskFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task; its name is that of its file."""
+    """One task, named after its file."""
 
     name: str
     head: TaskFile
 
     @property
     def is_interval(self) -> bool:
-        """Whether it goes by elapsed time, every so many minutes, and not by the clock."""
+        """True when it is due by elapsed time, every so many minutes, and not at clock times."""
         minute, *other_fields = self.head.schedule.split()
         return minute.startswith("*") and all(field == "*" for field in other_fields)
 
 
 def load_tasks(folder: Path) -> tuple[dict[str, Task], list[str]]:
-    """The tasks of a folder by name, and what is wrong with those that cannot be used, each with its file's name."""
+    """Load the tasks of a folder by name, and a message with the file's name for each that cannot be used."""
     tasks: dict[str, Task] = {}
     problems: list[str] = []
     for path in sorted(folder.glob("*.md")):
@@ -89,7 +89,7 @@ def _format_error(error: Exception) -> str:
 
 
 def find_duplicates(tasks: dict[str, Task], enabled: set[str]) -> list[str]:
-    """Enabled tasks that run the same command."""
+    """Find enabled tasks that run the same command."""
     by_command: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, task in tasks.items():
         if name in enabled:
@@ -98,5 +98,5 @@ def find_duplicates(tasks: dict[str, Task], enabled: set[str]) -> list[str]:
 
 
 def find_next_time(task: Task, moment: datetime, zone: ZoneInfo) -> datetime:
-    """The first time of a task after `moment`."""
+    """Find the first time of a task after `moment`."""
     return next(CronSim(task.head.schedule, moment.astimezone(zone)))

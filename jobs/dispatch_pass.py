@@ -1,4 +1,4 @@
-"""One dispatch pass, the same whoever starts it: see the steps in `mc_pickup.py`."""
+"""One dispatch pass, the same whoever starts it (see the steps in `mc_pickup.py`)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from .task_recorder import JobResult
 
 UNOBSERVABLE = "pickup:unobservable"
 PREVIOUS_RUN = "previous_run"
-"""A ticket's last run has reported, but its wrapper is not gone yet."""
+"""The ticket's last run has reported, but its wrapper has not exited yet."""
 LOG_BATCH_SIZE = 50
-"""Tickets whose gate has changed; a long queue must not keep everybody else from writing."""
+"""The number of tickets with a changed gate per transaction, so that a long queue does not block other writers."""
 WARNING_RESULTS = frozenset({"undead", "lost", "not_started", "unsettled"})
-"""Ends of runs, and what is left of them, that make a pass a warning."""
+"""Results of runs that turn the outcome of a pass into a warning."""
 
 
 @dataclass(slots=True)
 class PassCounts:
-    """What a pass did: identifiers of started tickets, counts of everything else."""
+    """The counts of a pass, with the identifiers of started tickets."""
 
     claimed: list[str] = field(default_factory=list)
     not_started: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class PassCounts:
 
 
 def make_pass(context: JobContext, *, resumed_only: bool = False, probes: bool = True) -> JobResult:
-    """Steps 1 to 5; a pass that finds another one at work is `skipped`, one that cannot see the world `failed`."""
+    """Make a pass (steps 1 to 5). `skipped` while another one runs, `failed` when the host cannot be observed."""
     try:
         with single_flight.hold_lease(context, "pickup"):
             return _run_steps(context, resumed_only, probes)
@@ -74,7 +74,7 @@ def _run_steps(context: JobContext, resumed_only: bool, probes: bool) -> JobResu
     settle_runs(context, counts)
     counts.woken = wake.wake_due(context)
     _start_ready_tickets(context, counts, resumed_only)
-    if probes and (wake_count := wake.wake_by_probe(context)):  # last: commands may take their time
+    if probes and (wake_count := wake.wake_by_probe(context)):  # last, because commands may take long
         counts.woken += wake_count
         _start_ready_tickets(context, counts, resumed_only)
     return JobResult(counts.outcome, counts.summary(), again=bool(counts.skipped[PREVIOUS_RUN]))
@@ -87,7 +87,7 @@ def _start_ready_tickets(context: JobContext, counts: PassCounts, resumed_only: 
 
 
 def settle_runs(context: JobContext, counts: PassCounts) -> None:
-    """Steps 2 and 3 without the wake conditions; the reaper does the same. Raises `Unobservable`."""
+    """Do steps 2 and 3 without the wake conditions, as the reaper does too. Raises `ObservationError`."""
     panes = host_state.list_panes(context)
     host_state.require_processes()
     with writing(context.engine) as session:
@@ -98,7 +98,7 @@ def settle_runs(context: JobContext, counts: PassCounts) -> None:
 
 
 def preview_pass(context: JobContext, *, resumed_only: bool = False) -> dict[str, Any]:
-    """What a pass would decide now; changes nothing. Raises `Unobservable`."""
+    """Return what a pass would decide now, without changing anything. Raises `ObservationError`."""
     host_state.list_panes(context)
     host_state.require_processes()
     with reading(context.engine) as session:
@@ -108,7 +108,7 @@ def preview_pass(context: JobContext, *, resumed_only: bool = False) -> dict[str
 
 
 def _record_refusal(context: JobContext, error: ObservationError) -> JobResult:
-    """Fail closed, loudly: without knowing what runs, nothing may be started."""
+    """Fail closed with an incident: nothing may be started without knowing which runs are alive."""
     with writing(context.engine) as session:
         title = "Pickup cannot see what runs, so it starts nothing"
         incidents.raise_incident(
@@ -132,7 +132,7 @@ def _choose_tickets(context: JobContext, counts: PassCounts, resumed_only: bool)
 
 
 def _find_obstacle(context: JobContext, ticket: Ticket) -> str | None:
-    """What keeps the ticket's next run from starting: its last one, of which something still lives on this machine."""
+    """Return the reason that the ticket's next run cannot start: parts of its last one are still alive on this machine."""
     with reading(context.engine) as session:
         last = claims.find_latest(session, ticket.id)
     if last is None or last.host != context.host or host_state.is_gone(context, last.id):
@@ -156,7 +156,7 @@ def _start_ticket(context: JobContext, ticket: Ticket, counts: PassCounts) -> No
 
 
 def claim_if_open(session: Session, context: JobContext, ticket_id: int, counts: PassCounts) -> RunClaim | None:
-    """Claim, unless a gate has closed since the plan was made. Raises `DomainError` when somebody else was faster."""
+    """Claim, unless a gate has closed since the plan was made. `DomainError` when another process has claimed it."""
     ticket = lookup.get_ticket(session, ticket_id)
     closed_gate = _find_closed_gate(session, context, ticket) if ticket.status is TicketStatus.TODO else None
     if closed_gate is not None:

@@ -1,4 +1,4 @@
-"""Reacting to events within a second: a pass at once when something may have become runnable, and one each minute."""
+"""The reaction to events within a second: a pass when a ticket may have become runnable, and one each minute."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .task_recorder import JobResult
 POLL_SECONDS = 0.25
 PASS_INTERVAL_SECONDS = 60.0
 DEBOUNCE_SECONDS = 0.05
-"""Lets a burst of changes end, so that it makes one pass."""
+"""A wait for the end of a burst of changes, so that it makes one pass."""
 
 
 class ChangeDetector:
-    """Spares whoever looks each second the look at a store in which nothing was committed."""
+    """Detects commits, so that a caller that polls each second does not query an unchanged store."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -30,13 +30,13 @@ class ChangeDetector:
         self._due = 0.0
 
     def has_changed(self) -> bool:
-        """Whether the store may have changed since the last call; each minute it may have. Raises what the store raises."""
+        """Return True when the store may have changed since the last call, at least once a minute. Raises the store's errors."""
         if self._watcher is None:
             self._watcher = ChangeWatcher(self._engine)
         try:
             is_changed = self._watcher.has_changed(0)
         except Exception:
-            self.close()  # a connection that broke is replaced at the next call
+            self.close()  # a broken connection is replaced at the next call
             raise
         if not is_changed and time.monotonic() < self._due:
             return False
@@ -51,9 +51,9 @@ class ChangeDetector:
 
 
 class EventWatcher:
-    """Calls `work(trigger)` until told to stop. `interval_seconds` is None where somebody else keeps the timer.
+    """Calls `work(trigger)` until stopped. `interval_seconds` is None when another component runs the timer.
 
-    Work that says so is done again in a moment, as nobody may have caused another event by then.
+    A result with `again` is repeated in a moment, as there may be no further event.
     """
 
     def __init__(self, engine: Engine, work: Callable[[Trigger], JobResult], interval_seconds: float | None) -> None:
@@ -68,7 +68,7 @@ class EventWatcher:
         self._stopping.set()
 
     def run(self) -> None:
-        """Blocks until `stop` is called from another thread or a signal handler."""
+        """Run until `stop` is called from another thread or a signal handler."""
         watcher = ChangeWatcher(self._engine)
         with reading(self._engine) as session:
             self._cursor = events.get_last_id(session)

@@ -1,4 +1,4 @@
-"""What is to be seen of the runs of this machine: locks, processes, panes. Without a reliable answer nothing is started."""
+"""Observation of this machine's runs: locks, processes and panes. Without a reliable result nothing is started."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from .job_context import JobContext
 
 
 class ObservationError(Exception):
-    """tmux, locks or processes gave no answer that can be relied on."""
+    """tmux, locks or processes gave no reliable answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunObservation:
-    """One run. `held`: its wrapper holds the lock; `started`: a wrapper ever began; `carriers`: processes with its marker.
+    """The observed state of one run.
 
-    `wrapper` is the living process that the wrapper was last known as, its identity compared in full.
+    `held`: its wrapper holds the lock. `started`: a wrapper ever began. `carriers`: processes with its marker.
+    `wrapper` is the live process of its recorded wrapper, compared by its full identity.
     """
 
     held: bool
@@ -32,7 +33,7 @@ class RunObservation:
 
 
 def list_panes(context: JobContext) -> list[Pane]:
-    """The panes of this instance's tmux server; none where no server runs, which proves no run dead."""
+    """List the panes of this instance's tmux server. Empty without a server, which does not prove any run dead."""
     try:
         return context.tmux.list_panes()
     except NoServer:
@@ -42,14 +43,14 @@ def list_panes(context: JobContext) -> list[Pane]:
 
 
 def require_processes() -> None:
-    """Raise `ObservationError` where processes cannot be told apart for good."""
+    """Raise `ObservationError` when processes cannot be identified reliably."""
     own_identity = processes.identify(os.getpid())
     if own_identity is None or not own_identity.started:
         raise ObservationError("processes: this machine has no readable /proc")
 
 
 def observe_run(context: JobContext, run: Run, all_panes: list[Pane]) -> RunObservation:
-    """Observe one run of this machine; raises `ObservationError`."""
+    """Observe one run of this machine. Raises `ObservationError`."""
     folder = context.run_dir(run.id)
     try:
         is_held = folder.is_dir() and lock.is_held(folder)
@@ -61,7 +62,7 @@ def observe_run(context: JobContext, run: Run, all_panes: list[Pane]) -> RunObse
 
 
 def is_gone(context: JobContext, run_id: int) -> bool:
-    """Whether a run that has ended is proven dead: nobody holds its lock, nothing carries its marker."""
+    """Return True when an ended run is proven dead: its lock is free, and no process carries its marker."""
     folder = context.run_dir(run_id)
     try:
         is_held = folder.is_dir() and lock.is_held(folder)
@@ -71,7 +72,7 @@ def is_gone(context: JobContext, run_id: int) -> bool:
 
 
 def _find_wrapper(run: Run, all_panes: list[Pane], carriers: tuple[Identity, ...]) -> Identity | None:
-    """By the identity in its heartbeats; before the first one by the pane it was started in."""
+    """Find the live wrapper by the identity in its heartbeats, or before the first one by its pane."""
     if run.pid and run.pid_started and run.boot_id:
         identity = Identity(run.pid, run.pid_started, run.boot_id)
         return identity if processes.is_alive(identity) else None

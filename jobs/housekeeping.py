@@ -1,4 +1,4 @@
-"""Keeping the house: settle what timers must settle, delete what has outlived its use, copy the store."""
+"""Housekeeping jobs: settle expired items, delete old rows and files, back up the store."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .job_context import JobContext
 from .task_recorder import JobResult, run_and_record
 
 MAX_BATCHES = 25
-"""Of rows a table in one pass: what is left over waits for the next one."""
+"""The maximum of batches per table in one pass. The rest is left to the next one."""
 MAX_FOLDERS = 5000
 DAY_SECONDS = 86_400
 SET_ASIDE_NAME = re.compile(r"[0-9]+\.[0-9T]+")
-"""See `workers.host.private_dirs.move_away`."""
+"""The names that `workers.host.private_dirs.move_away` gives."""
 MIN_BACKUPS = 3
-"""However old they are."""
+"""The number of backups that stay, however old they are."""
 
 
 def reap_queue(context: JobContext) -> JobResult:
-    """Expire messages that no run took, queue failed ones again, and settle dead runs unless a dispatch pass is at it just now."""
+    """Expire messages that no run took, queue failed ones again, and settle dead runs unless a dispatch pass is running."""
     with writing(context.engine) as session:
         expired = messages.expire_messages(session, context.settings.message_expiry_seconds)
         requeued = messages.retry_failed(session)
@@ -52,7 +52,7 @@ def reap_queue(context: JobContext) -> JobResult:
 
 
 def _save_stats(context: JobContext) -> None:
-    """Count the rows, for the page that shows how large the store is."""
+    """Count the rows, for the page that shows the size of the store."""
     with reading(context.engine) as session:
         stats = store_stats.measure_store(session)
     with writing(context.engine) as session:
@@ -78,7 +78,7 @@ def apply_retention(context: JobContext) -> JobResult:
 
 
 def back_up_store(context: JobContext) -> JobResult:
-    """A verified copy of a SQLite store, and old copies removed; PostgreSQL is backed up with its own tools."""
+    """Make a verified copy of a SQLite store and remove old copies. PostgreSQL is backed up with its own tools."""
     if context.engine.dialect.name != "sqlite":
         return JobResult(TaskOutcome.SKIPPED, {"reason": "a PostgreSQL store is backed up with pg_dump"})
     folder = context.settings.backups_dir
@@ -103,7 +103,7 @@ def _prune_table(context: JobContext, rule: retention.RetentionRule) -> int:
 
 
 def _find_expired_run_folders(context: JobContext, days: int) -> list[Path]:
-    """Whole folders of runs, transcripts and configuration included; those too that a restored store does not know."""
+    """Find the expired folders of runs, with transcripts and configuration, and those that a restored store does not have."""
     entries = {entry.name: entry for entry in context.settings.runs_dir.iterdir()}
     present = [int(name) for name in entries if name.isdigit()]
     expired_ids: list[int] = []
@@ -117,7 +117,7 @@ def _find_expired_run_folders(context: JobContext, days: int) -> list[Path]:
 
 
 def _remove_folders(run_folders: list[Path]) -> tuple[int, list[str]]:
-    """How many folders are gone, and what is wrong with those that are not: one that resists must not keep the others."""
+    """Remove folders. Returns their number, and a message for each that cannot be removed."""
     problems = []
     for folder in run_folders:
         try:
@@ -128,7 +128,7 @@ def _remove_folders(run_folders: list[Path]) -> tuple[int, list[str]]:
 
 
 def _remove_orphan_attachments(context: JobContext) -> int:
-    """Files that no row knows, a day after they came: an upload that is under way is not touched."""
+    """Remove files without a row a day after their upload, so that an upload in progress is not touched."""
     files = {entry.name: entry for entry in context.settings.attachments_dir.iterdir() if entry.is_file()}
     names = sorted(files)
     with reading(context.engine) as session:

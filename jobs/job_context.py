@@ -1,4 +1,4 @@
-"""What a pass works with: settings, store, this machine's tmux server and its name."""
+"""The context of a job: settings, store, this machine's tmux server and host name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.host.tmux import Tmux
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """One machine of one instance. `host` is what runs on it are recorded under."""
+    """One machine of one instance. `host` is the name under which its runs are recorded."""
 
     settings: Settings
     engine: Engine

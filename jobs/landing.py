@@ -1,4 +1,4 @@
-"""Landing what was approved: see the steps in `mc_land.py`. Nothing of this is done inside a transaction."""
+"""The landing of approved tickets (see the steps in `mc_land.py`). None of this runs inside a transaction."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ RecordResult = Callable[[Session, int, LandingPlan], bool]
 
 
 class LandingWithdrawn(Exception):
-    """The ticket does not wait for this landing any more, or the door is to stop."""
+    """The ticket no longer waits for this landing, or the program is stopping."""
 
 
 class CheckFailed(Exception):
-    """The check command does not pass on the result."""
+    """The check command fails on the merge result."""
 
     def __init__(self, outcome: checks.CheckResult) -> None:
         super().__init__(outcome.tail)
@@ -54,14 +54,14 @@ class CheckFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LandingResult:
-    """What was landed, in a sentence, and what is kept of it."""
+    """The result of a landing: a sentence for people and the data to record."""
 
     sentence: str
     data: dict[str, Any]
 
 
 def make_pass(context: JobContext, give_up: Callable[[], bool] = checks.never_give_up) -> JobResult:
-    """Land everything that waits for it on this machine, one after the other; a second pass at the same time is `skipped`."""
+    """Land all pending tickets of this machine, one after the other. A second pass at the same time is `skipped`."""
     counts: Counter[str] = Counter()
     try:
         with single_flight.hold_host_lock(context, TASK):
@@ -78,7 +78,7 @@ def make_pass(context: JobContext, give_up: Callable[[], bool] = checks.never_gi
 
 
 def _land_ticket(context: JobContext, ticket: Ticket, give_up: Callable[[], bool]) -> str:
-    """The trouble of one ticket is no other's: what cannot even be told of it is left for the next pass."""
+    """Land one ticket. Its failure must not affect the others, and if it cannot be recorded, the next pass retries."""
     try:
         return _LandingAttempt(context, ticket, give_up).land()
     except StoreUnavailable:
@@ -89,7 +89,7 @@ def _land_ticket(context: JobContext, ticket: Ticket, give_up: Callable[[], bool
 
 
 def _remove_leftovers(context: JobContext) -> None:
-    """End the checks and remove the work trees of a door that was killed."""
+    """Kill the checks and remove the work trees of a landing program that was killed."""
     folder = context.settings.landings_dir
     for leftover in folder.iterdir() if folder.is_dir() else ():
         processes.stop(NO_PROCESS, format_marker(context.settings.instance, f"{TASK}-{leftover.name}"), 0)
@@ -99,14 +99,14 @@ def _remove_leftovers(context: JobContext) -> None:
 def run_pass(
     context: JobContext, trigger: Trigger, *, task: str = TASK, give_up: Callable[[], bool] = checks.never_give_up
 ) -> JobResult:
-    """Land what waits for it and record that."""
+    """Land the pending tickets and record the pass."""
     return run_and_record(context.engine, task, TASK, trigger, partial(make_pass, context, give_up))
 
 
 class Lander:
-    """Lands what waits for it in a thread of its own, as a push or a check may take long; `tick` looks what there is.
+    """Lands pending tickets in a thread of its own, as a push or a check may take long. `tick` looks for them.
 
-    `work` makes and records a pass. What could not be settled is left to the task of each minute; where that is disabled,
+    `work` makes and records a pass. What cannot be settled is left to the task of each minute; while that is disabled,
     nothing is landed.
     """
 
@@ -125,7 +125,7 @@ class Lander:
         self._tried: set[tuple[int, int]] = set()
 
     def tick(self) -> bool:
-        """Start what there is to do; whether there may be more soon, even where the store does not change."""
+        """Start a pass for new pending tickets. True when there may be more soon, even if the store does not change."""
         if self._thread.is_alive():
             return True
         with reading(self._context.engine) as session:
@@ -142,7 +142,7 @@ class Lander:
         return True
 
     def stop(self) -> None:
-        """Wait a moment for the pass that runs; what is cut off is begun again by the next one."""
+        """Wait a moment for the running pass. An interrupted landing is restarted by the next pass."""
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
 
@@ -150,7 +150,7 @@ class Lander:
         try:
             if self._make_pass().again:
                 self._tried.clear()
-        except Exception as error:  # the thread has nobody else to tell
+        except Exception as error:  # the thread has no other place to report it
             self._log(f"landing: {type(error).__name__}: {error}")
 
 
@@ -175,7 +175,7 @@ class _LandingAttempt:
         )
 
     def land(self) -> str:
-        """What came of it: landed, sent_back, failed or withdrawn. Whatever goes wrong is told to a person, once."""
+        """Land the ticket and return the result: landed, sent_back, failed or withdrawn. A failure is recorded for people once."""
         try:
             result = self._carry_out()
         except LandingWithdrawn:
@@ -222,10 +222,10 @@ class _LandingAttempt:
         with reading(self._context.engine) as session:
             return landing_results.is_awaited(session, self._ticket.id, self._plan)
 
-    # The result, before the base branch moves
+    # Checks before the base branch moves
 
     def _verify(self, candidate: MergeCandidate) -> None:
-        """The check command must pass, where the files are not those it has passed on; then, is it still wanted?"""
+        """Require that the check command passes when the files differ from the tested ones, and that the landing is still wanted."""
         if self._plan.waived is None and not candidate.tested:
             self._check()
         if self._give_up() or not self._is_wanted():
@@ -251,7 +251,7 @@ class _LandingAttempt:
         self._tested = outcome.as_json() | {"tail": self._redaction.redact_text(outcome.tail)}
 
     def _environment(self, profile: Profile | None) -> dict[str, str]:
-        """That of the ticket's runs, with a marker of its own: what acts under it is no operator."""
+        """Build the environment of the ticket's runs, with a separate marker, so that nothing in it can act as the operator."""
         return spec_builder.build_environment(self._context.settings, profile, self._name)
 
     @property
@@ -274,7 +274,7 @@ class _LandingAttempt:
         command, tail = shlex.join(outcome.argv), self._redaction.redact_text(outcome.tail)
         return partial(landing_results.send_back_failed_check, command=command, ending=ending, tail=tail)
 
-    # What came of it
+    # Results
 
     def _succeed(self, result: LandingResult) -> str:
         try:

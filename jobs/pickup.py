@@ -1,4 +1,4 @@
-"""The dispatch pass as a job: recorded as its task, by whomever it is run."""
+"""The dispatch pass as a job that is recorded as its task, whoever runs it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHECK = "pickup"
 
 @dataclass(frozen=True, slots=True)
 class PickupOptions:
-    """The command line of `mc_pickup.py`."""
+    """The command line options of `mc_pickup.py`."""
 
     trigger: Trigger
     resumed_only: bool
@@ -33,14 +33,14 @@ class PickupOptions:
 
 
 def run_pass(context: JobContext, trigger: Trigger, *, task: str = TASK, resumed_only: bool = False) -> JobResult:
-    """Make one pass and record it; one that an event has triggered runs no commands that tickets wait for."""
+    """Make one pass and record it. One that an event triggers runs no probe commands."""
     probes = trigger is not Trigger.EVENT
     work = partial(dispatch_pass.make_pass, context, resumed_only=resumed_only, probes=probes)
     return run_and_record(context.engine, task, CHECK, trigger, work)
 
 
 def run_program(options: PickupOptions) -> int:
-    """Do what the command line says; the exit code."""
+    """Run `mc_pickup.py` with these options and return the exit code."""
     return run_with_store(lambda settings, engine: _run(settings, engine, options))
 
 

@@ -1,6 +1,6 @@
-"""Looking at this machine for the pages: which programs it has, and what a folder or an address offers as a project.
+"""Probes of this machine for the pages: installed programs, and the state of folders or clone URLs for new projects.
 
-What is seen goes into the store; the pages show it with its age. Nothing of this is done inside a transaction.
+The results are stored, and the pages show them with their age. None of this runs inside a transaction.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ MAX_BRANCHES = 200
 
 
 def find_programs(settings: Settings) -> list[ProbeResult]:
-    """The programs of this machine that agents are or use, with their versions and log-ins."""
+    """Find the agents and related programs of this machine, with their versions and log-ins."""
     binaries = {name: str(binary) for name in AGENT_PROGRAMS if (binary := settings.binary_of(name))}
     environment = settings.ambient.environment
     return probe.probe_programs(Path(environment.get("HOME", "/")), environment, binaries)
 
 
 def probe_programs(settings: Settings, engine: Engine) -> list[ProbeResult]:
-    """Look, and remember what was seen."""
+    """Probe the programs and store the results."""
     programs = find_programs(settings)
     with writing(engine) as session:
         installed_programs.record_programs(session, socket.gethostname(), programs)
@@ -49,7 +49,7 @@ def probe_programs(settings: Settings, engine: Engine) -> list[ProbeResult]:
 
 
 def answer_drafts(context: JobContext) -> int:
-    """Look at every folder and address that somebody wants as a project; how many. Only one program does it at a time."""
+    """Inspect every folder and clone URL of a project draft, and return their number. Only one program does it at a time."""
     try:
         with single_flight.hold_host_lock(context, "drafts"):
             with reading(context.engine) as session:
@@ -64,7 +64,7 @@ def answer_drafts(context: JobContext) -> int:
 
 
 def make_pass(context: JobContext) -> JobResult:
-    """Programs, then drafts. `look_at` names the programs that need a person."""
+    """Probe the programs, then answer the drafts. `look_at` names the programs that need a person."""
     programs = probe_programs(context.settings, context.engine)
     problem_names = [program.name for program in programs if installed_programs.assess_program(program).remedy]
     summary = {"programs": sum(program.found for program in programs), "drafts": answer_drafts(context)}
@@ -72,7 +72,7 @@ def make_pass(context: JobContext) -> JobResult:
 
 
 class Prober:
-    """Answers drafts in a thread of its own, as a clone may take long; `tick` looks what there is."""
+    """Answers drafts in a thread of its own, as a clone may take long. `tick` looks for them."""
 
     def __init__(self, context: JobContext, log: Callable[[str], None]) -> None:
         self._context = context
@@ -80,7 +80,7 @@ class Prober:
         self._thread = threading.Thread()
 
     def tick(self) -> bool:
-        """Start what there is to do; whether there may be more soon, even where the store does not change."""
+        """Start on open drafts. True when there may be more soon, even if the store does not change."""
         if self._thread.is_alive():
             return True
         with reading(self._context.engine) as session:
@@ -93,7 +93,7 @@ class Prober:
     def _work(self) -> None:
         try:
             answer_drafts(self._context)
-        except Exception as error:  # the thread has nobody else to tell
+        except Exception as error:  # the thread has no other place to report it
             self._log(f"looking at projects: {type(error).__name__}: {error}")
 
 
@@ -125,6 +125,6 @@ def _describe_repository(facts: repositories.RepositoryFacts, draft: ProjectDraf
 
 
 def _make_slug(place: str) -> str:
-    """The last part of a folder or address, as a name that a path and an address can hold."""
+    """Make a slug from the last part of a folder or clone URL, valid in paths and URLs."""
     last = re.split(r"[/:]", place.rstrip("/"))[-1]
     return NON_SLUG_CHARACTERS.sub("-", last.lower()).strip("-")[:48] or "project"

@@ -1,7 +1,7 @@
-"""Making the runs of this machine what the store wants them to be, and the store what they are.
+"""Reconciliation of this machine's runs with the store, in both directions.
 
 No run is replaced before it is proven dead: its lock is free, its wrapper's pid, start time and boot are gone, and no
-process carries its marker. A dead run's spool and report are taken in first, while it still holds its ticket.
+process carries its marker. A dead run's spool and report are ingested first, while it still has its claim.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from .host_state import RunObservation
 from .job_context import JobContext
 
 START_TIMEOUT_SECONDS = 30
-"""How long a wrapper may take to its first heartbeat; only then is its start called into question."""
+"""How long a wrapper may take to its first heartbeat before its start is examined."""
 MARGIN_SECONDS = 5
-"""How much longer than its grace a run that was told to stop may take, the time until its next heartbeat."""
+"""How much longer than its grace period a stopping run may take, for the time until its next heartbeat."""
 MAX_LINE_CHARACTERS = 4000
 DETAIL_FIELDS = ("claims", "usage", "observations", "terminal", "question")
-"""Of a report: what says more than its verdict."""
+"""The fields of a report besides its verdict."""
 MAX_PANE_BYTES = 20_000
 RECONCILER = Actor.system("reconciler")
 NO_PROCESS = Identity(0, "", "")
 
 
 def reconcile_runs(context: JobContext, panes: list[Pane]) -> Counter[str]:
-    """Settle every live run of this machine; how many of each kind. Raises `Unobservable` before touching a run."""
+    """Settle every live run of this machine and count the results. `ObservationError` before any run is touched."""
     counts: Counter[str] = Counter()
     with reading(context.engine) as session:
         live_runs = [
@@ -70,7 +70,7 @@ def reconcile_runs(context: JobContext, panes: list[Pane]) -> Counter[str]:
 
 
 def _try_settle(context: JobContext, run: Run, observation: RunObservation) -> str | None:
-    """Settle one run. One that cannot be settled keeps its ticket and is reported; it must not hold up the others."""
+    """Settle one run. A failure is reported as an incident, leaves the run its claim and does not affect the other runs."""
     try:
         return _settle_run(context, run, observation)
     except Exception as error:
@@ -82,12 +82,12 @@ def _try_settle(context: JobContext, run: Run, observation: RunObservation) -> s
 
 
 def _is_just_starting(run: Run) -> bool:
-    """Looking at its lock now could keep the wrapper from taking it."""
+    """Return True while the wrapper may not have its lock yet, which an examination could keep it from taking."""
     return run.heartbeat is None and _measure_age(run.started) < timedelta(seconds=START_TIMEOUT_SECONDS)
 
 
 def _measure_age(moment: datetime) -> timedelta:
-    """How long ago; where the clock was set back, the difference counts the same, so that nothing waits for it."""
+    """Return the time since `moment`, positive even when the clock was set back, so that nothing waits for the clock."""
     return abs(now() - moment)
 
 
@@ -95,7 +95,7 @@ def _settle_run(context: JobContext, run: Run, observation: RunObservation) -> s
     if observation.held:
         return _stop_run(context, run, observation) if run.stop_code else None
     if observation.wrapper:
-        return None  # it has just let go of its lock and is about to be gone
+        return None  # it has just released its lock and is about to exit
     if not observation.started:
         return _revoke_start(context, run)
     return kill_leftovers(context, run) or _record_death(context, run)
@@ -105,7 +105,7 @@ def _settle_run(context: JobContext, run: Run, observation: RunObservation) -> s
 
 
 def _stop_run(context: JobContext, run: Run, observation: RunObservation) -> str:
-    """A run that was told to stop: hint, then TERM to its wrapper, then KILL to all that is left of it."""
+    """Stop a run in steps: hint, then TERM to its wrapper, then KILL to everything left."""
     with reading(context.engine) as session:
         requested = reports.find_stop_request(session, run.id) or run.started
     elapsed = _measure_age(requested)
@@ -123,12 +123,12 @@ def _get_stop_timeout(context: JobContext) -> timedelta:
 
 
 def is_ending(context: JobContext, run: Run) -> bool:
-    """Whether a run has ended so lately that what is left of it may still be about to go."""
+    """Return True when a run has ended so recently that its processes may still be exiting."""
     return _measure_age(run.ended or run.started) < _get_stop_timeout(context)
 
 
 def kill_leftovers(context: JobContext, run: Run, wrapper: Identity = NO_PROCESS) -> str | None:
-    """Kill all that carries the run's marker; None when it is proven dead, else its ticket is blocked and people are told."""
+    """Kill all processes with the run's marker. None when it is proven dead, else its ticket is blocked with an incident."""
     survivors = processes.stop(wrapper, context.marker(run.id), 0)
     if not survivors:
         return None
@@ -145,14 +145,14 @@ def kill_leftovers(context: JobContext, run: Run, wrapper: Identity = NO_PROCESS
     return "undead"
 
 
-# ----------------------------------------------------------------------------------------------------------- what is dead
+# --------------------------------------------------------------------------------------------------------- dead runs
 
 
 def _revoke_start(context: JobContext, run: Run) -> str | None:
-    """A start that was claimed and did not happen: forbid it for good, then give the ticket back."""
+    """Handle a claimed start that did not happen: revoke the run for good, then release the ticket."""
     folder = make_private_dir(context.run_dir(run.id))
     if not launch.revoke_run(folder) or lock.was_started(folder):
-        return None  # it has begun after all; the next pass sees how it goes
+        return None  # it has started after all, so the next pass handles it
     if result := kill_leftovers(context, run):
         return result
     with writing(context.engine) as session:
@@ -162,9 +162,9 @@ def _revoke_start(context: JobContext, run: Run) -> str | None:
 
 
 def _record_death(context: JobContext, run: Run) -> str:
-    """A dead run: take in its spool and its report; without one it is lost, and its last words are kept.
+    """Record a dead run: ingest its spool and its report, or without one mark it as lost with its last output.
 
-    A report whose particulars cannot be read or kept still counts by its verdict.
+    A report whose details cannot be read or stored still counts with its verdict.
     """
     replay_spool(context, run.id)
     values = verdict.recover_report(context.run_dir(run.id)) or {}
@@ -184,7 +184,7 @@ def _parse_report(values: dict[str, Any]) -> RunReport | None:
 
 
 def _try_report(context: JobContext, run: Run, report: RunReport) -> bool:
-    """Whether the board could make something of a report: garbage in it must not strand the run."""
+    """Apply a report. False when it cannot be processed, as an invalid report must not leave the run open."""
     try:
         with writing(context.engine) as session:
             reports.apply_report(session, run.id, report, context.retry)
@@ -196,7 +196,7 @@ def _try_report(context: JobContext, run: Run, report: RunReport) -> bool:
 
 
 def _add_observations(report: RunReport, run: Run) -> RunReport:
-    """A verdict that its wrapper had no time to look into gets git's facts; the check command is left to a next run."""
+    """Add git's observations to a verdict without any. The check command is left to a later run."""
     if report.observations or report.verdict not in (Outcome.DONE, Outcome.REVIEW) or not run.workspace:
         return report
     observations = observe.observe(Path(run.workspace), run.base_sha) if run.base_sha else None
@@ -212,7 +212,7 @@ def _build_lost_report(context: JobContext, run: Run) -> RunReport:
 
 
 def _read_last_words(folder: Path) -> str | None:
-    """The end of what the agent said; where its spool holds no whole text, of what its pane showed."""
+    """Read the end of the agent's output from the spool, or without whole texts there, from the pane's log."""
     facts = RunFacts()
     for event in spool.replay_events(folder):
         facts.take(str(event.get("event_type")), event.get("payload") or {})
@@ -223,7 +223,7 @@ def _read_last_words(folder: Path) -> str | None:
 
 
 def replay_spool(context: JobContext, run_id: int) -> int:
-    """Take in what the server missed of a run's events, in order; how many were new."""
+    """Ingest the events of a run that the server has missed, in order. Returns the number of new ones."""
     with reading(context.engine) as session:
         after = lookup.get_run(session, run_id).last_run_seq
     count = 0
@@ -233,7 +233,7 @@ def replay_spool(context: JobContext, run_id: int) -> int:
 
 
 def _ingest(context: JobContext, run_id: int, batch: list[WorkerEvent]) -> int:
-    """Take in a batch; where that fails, each event by itself, and what cannot be kept as it is as `raw`."""
+    """Ingest a batch. If that fails, ingest each event by itself, and an invalid one as `raw`."""
     try:
         with writing(context.engine) as session:
             return ingest.ingest_events(session, run_id, batch).accepted
@@ -262,7 +262,7 @@ def _split_batches(events: Iterator[dict[str, Any]]) -> Iterator[list[WorkerEven
 
 
 def _parse_event(event: dict[str, Any]) -> WorkerEvent:
-    """The event; one that the server would refuse becomes `raw`, so that nothing after it is lost."""
+    """Parse an event. One that the server would reject becomes `raw`, so that no later event is lost."""
     with suppress(ValidationError):
         return WorkerEvent.model_validate(event)
     return _build_raw_event(event, "unreadable in the spool")

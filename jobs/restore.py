@@ -1,9 +1,9 @@
-"""Putting a copy of the store in place of the present one, which is kept.
+"""Restore the store from a backup. The replaced store is saved.
 
-1. Refuse while a program has the store open or an agent works: what they write next would be lost.
-2. Copy the copy through SQLite and verify it; bring it to the present schema.
-3. Let it give no number again that was given since: of tickets, runs and events. Browsers read their pages anew.
-4. Keep the present store in `backups/`, and put the copy into its place in one step: there is always a store.
+1. Refuse while a program has the store open or an agent works, as their later writes would be lost.
+2. Copy the backup through SQLite, verify the copy and upgrade it to the present schema.
+3. Advance its sequences, so that no number of a ticket, run or event is reused. Browsers reload their pages.
+4. Save the present store in `backups/`, and move the copy into its place atomically: there is always a store.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from workers.run import lock
 from . import single_flight
 
 FILE_SUFFIXES = ("", "-wal", "-shm")
-"""Of a SQLite store: the file and what stands beside it."""
+"""The suffixes of a SQLite store's files."""
 
 
 class RestoreError(Exception):
-    """The store is left as it is; the message says why, and what to do."""
+    """The store is unchanged. The message gives the reason and what to do."""
 
 
 def restore_backup(settings: Settings, source: Path, actor: Actor) -> Path | None:
-    """Restore the store from `source`; returns where the one that was replaced is kept, None where there was none.
+    """Restore the store from `source`. Returns where the replaced one is saved, None when there was none.
 
     Raises `RestoreError`.
     """
@@ -54,7 +54,7 @@ def _replace_store(settings: Settings, store_path: Path, source: Path, actor: Ac
     new_store = store_path.with_name(f"{store_path.name}.restored")
     if new_store.exists() and source.samefile(new_store):
         raise RestoreError(f"{source} was left by a restore that was cut off: give it another name, and restore that.")
-    _remove_files(new_store)  # one that was killed has left its log, which must not meet this copy
+    _remove_files(new_store)  # the write-ahead log of a killed restore must not be applied to this copy
     try:
         _copy_backup(settings, source, new_store)
         _prepare_copy(settings, store_path, new_store, actor)
@@ -90,7 +90,7 @@ def _copy_backup(settings: Settings, source: Path, new_store: Path) -> None:
     engine = open_engine(f"sqlite:///{source}")
     try:
         if migrations.read_revision(engine) is None:
-            raise RestoreError(f"{source} is no copy of a store of Mission Control.")
+            raise RestoreError(f"{source} is not a backup of Mission Control's store.")
         backup_database(engine, new_store)
     except (DatabaseError, BackupFailed) as error:
         raise RestoreError(f"{source} cannot be copied: {str(error).splitlines()[0]}") from error
@@ -103,7 +103,7 @@ def _copy_backup(settings: Settings, source: Path, new_store: Path) -> None:
 
 
 def _prepare_copy(settings: Settings, store_path: Path, new_store: Path, actor: Actor) -> None:
-    """No number that was given since the copy was made is given again, and no open page goes on as if nothing were."""
+    """Prepare the copy: no number issued since it was made is issued again, and open pages notice the change."""
     sequences = _read_sequences(store_path)
     folders = (int(entry.name) for entry in settings.runs_dir.iterdir() if entry.name.isdigit())
     sequences["runs"] = max([sequences.get("runs", 0), *folders])
@@ -117,7 +117,7 @@ def _prepare_copy(settings: Settings, store_path: Path, new_store: Path, actor: 
 
 
 def _read_sequences(store_path: Path) -> dict[str, int]:
-    """The last numbers of the store that is replaced, as far as it can be read."""
+    """Read the last numbers of the replaced store, as far as it is readable."""
     if not store_path.exists():
         return {}
     engine: Engine = open_engine(f"sqlite:///{store_path}")
@@ -133,14 +133,14 @@ def _swap_files(settings: Settings, store_path: Path, new_store: Path) -> Path |
     backup = settings.backups_dir / f"replaced-{now():%Y%m%dT%H%M%S%fZ}.db"
     suffixes = [suffix for suffix in FILE_SUFFIXES if _add_suffix(store_path, suffix).exists()]
     try:
-        for suffix in reversed(suffixes):  # the store itself last: what has its name is whole
+        for suffix in reversed(suffixes):  # the store itself last, so that a file with its name is complete
             _copy_file(_add_suffix(store_path, suffix), _add_suffix(backup, suffix))
     except OSError:
         for suffix in FILE_SUFFIXES:
             _add_suffix(backup, suffix).unlink(missing_ok=True)
         raise
     _sync_path(settings.backups_dir)
-    for suffix in FILE_SUFFIXES[1:]:  # left by a store that is broken or away: it must not meet the copy
+    for suffix in FILE_SUFFIXES[1:]:  # the log of a broken or missing store must not be applied to the copy
         _add_suffix(store_path, suffix).unlink(missing_ok=True)
     new_store.replace(store_path)
     _sync_path(store_path.parent)

@@ -1,6 +1,6 @@
-"""The scheduler's work: start what is due, each task one at a time and in a thread of its own, and record what it came to.
+"""The scheduler's work: start the tasks that are due, each in a thread and never twice at a time, and record the results.
 
-A task whose command is a job of this process (`JOBS_BY_COMMAND`) is run in its thread; any other is started as a program.
+A task whose command is in `JOBS_BY_COMMAND` runs in its thread. Any other is started as a program.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ GRACE_SECONDS = 8.0
 """Enough for a dispatch pass."""
 STOP_SECONDS = 4.0
 DEFAULT_TIMEOUT_SECONDS = 300.0
-"""For a job whose task has no file any more."""
+"""The timeout of a job whose task has no file any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobCall:
-    """One call of a job: the task it is recorded as, and `give_up` to ask whether it should leave the rest to the next."""
+    """One call of a job, with the task it is recorded as. `give_up` returns True when the rest must be left to the next one."""
 
     context: JobContext
     task: str
@@ -65,12 +65,12 @@ JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_land.py",): run_landing,
     ("queue_reaper.py",): reap,
 }
-"""Commands of tasks that the scheduler carries out itself: to start a program each minute takes longer than its work."""
+"""Commands that the scheduler runs as jobs, since starting a program each minute takes longer than the work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What is to be run at one moment: the tasks, which are enabled, and what is wrong."""
+    """The schedule at one moment: all tasks, the enabled ones, and the problems of the files."""
 
     tasks: dict[str, Task]
     enabled: set[str]
@@ -78,7 +78,7 @@ class Schedule:
 
 
 class Scheduler:
-    """`started_at` stands for the last run of those that go by the clock and have never run. `log` takes a line for people."""
+    """Starts due tasks. `started_at` counts as the last run of clock tasks that never ran. `log` takes a line for people."""
 
     def __init__(self, context: JobContext, folder: Path, started_at: datetime, log: Callable[[str], None]) -> None:
         self._context = context
@@ -98,13 +98,13 @@ class Scheduler:
             self._cursor = events.get_last_id(session)
 
     def load_schedule(self) -> Schedule:
-        """Read files and decisions; a problem is logged when it appears."""
+        """Load the task files and their settings from the store. A problem is logged when it first appears."""
         with reading(self._context.engine) as session:
             self._decided = tasks.load_decisions(session)
         return self._build_schedule()
 
     def _build_schedule(self) -> Schedule:
-        """As `load_schedule`, by the decisions that were last read."""
+        """Build the schedule with the settings that were read last."""
         tasks_by_name, problems = self._load_files()
         enabled = {name for name, task in tasks_by_name.items() if self._decided.get(name, task.head.enabled)}
         problems = [*problems, *cron.find_duplicates(tasks_by_name, enabled)]
@@ -115,16 +115,16 @@ class Scheduler:
         return Schedule(tasks_by_name, enabled, problems)
 
     def _load_files(self) -> tuple[dict[str, Task], list[str]]:
-        """The folder's content, read again when a file has changed."""
+        """Return the tasks of the folder, loaded again when a file has changed."""
         state = [(path.name, path.stat().st_mtime_ns) for path in sorted(self._folder.glob("*.md"))]
         if state != self._state:
             self._state, self._content = state, cron.load_tasks(self._folder)
         return self._content
 
     def tick(self, moment: datetime, *, is_changed: bool = True) -> list[str]:
-        """Start what is due and what people asked for, where it is not running already; the names of these tasks.
+        """Start due and requested tasks that are not running already, and return their names.
 
-        One that runs is due again when it has ended. Where the store is not changed (`is_changed`), it is not read.
+        A running task is due again when it has ended. Without `is_changed` the store is not read.
         """
         self._running = {name: thread for name, thread in self._running.items() if thread.is_alive()}
         schedule = self.load_schedule() if is_changed else self._build_schedule()
@@ -140,7 +140,7 @@ class Scheduler:
         return due_names
 
     def _list_requested(self) -> set[str]:
-        """The tasks that were asked for since the last look."""
+        """List the tasks requested since the last call."""
         with reading(self._context.engine) as session:
             self._cursor, names = tasks.list_requested(session, self._cursor)
         return names
@@ -150,12 +150,12 @@ class Scheduler:
         return sorted(name for name, thread in self._running.items() if thread.is_alive())
 
     def wait(self) -> None:
-        """Until every started task has ended."""
+        """Wait until every started task has ended."""
         for thread in self._running.values():
             thread.join()
 
     def stop(self) -> None:
-        """Let what runs end, then make it; agents that a pass has started live on in tmux. A landing is cut off at once."""
+        """Let running tasks end, then stop them. Agents stay alive in tmux. A landing is interrupted at once."""
         self._ending.set()
         deadline = time.monotonic() + GRACE_SECONDS
         for thread in self._running.values():
@@ -165,13 +165,14 @@ class Scheduler:
             thread.join(STOP_SECONDS)
 
     def run_now(self, name: str, trigger: Trigger = Trigger.OPERATOR) -> TaskOutcome:
-        """Run one task here and now, enabled or not. Raises `KeyError` for an unknown one."""
+        """Run one task now in this thread, enabled or not. `KeyError` for an unknown one."""
         return self._run(self.load_schedule().tasks[name], trigger)
 
     def _is_due(self, schedule: Schedule, name: str, moment: datetime) -> bool:
-        """What goes by elapsed time runs at once the first time: a new board can say whether it works.
+        """Return True when a task is due. An interval task is due at once the first time, so that a new board shows its health.
 
-        Where the clock was set back, a run that lies ahead of it counts as one of now: nothing waits until it is past.
+        If the clock was set back, a run later than the present time counts as one of now, so that no task waits
+        until then.
         """
         if name not in self._last and schedule.tasks[name].is_interval:
             return True
@@ -179,7 +180,7 @@ class Scheduler:
         return self._next_after(schedule.tasks[name], last) <= moment
 
     def _next_after(self, task: Task, last: datetime) -> datetime:
-        """Worked out once for each run of a task: it is asked for each second."""
+        """Find the next time of a task, cached as it is needed each second."""
         entry = self._next.get(task.name)
         if entry is None or entry[:2] != (task, last):
             entry = (task, last, cron.find_next_time(task, last, self._context.settings.zone))
@@ -187,7 +188,7 @@ class Scheduler:
         return entry[2]
 
     def _work(self, task: Task, trigger: Trigger) -> None:
-        """The body of a task's thread: nothing that goes wrong in it stays unsaid."""
+        """Run a task in its thread, and log every failure."""
         try:
             outcome = self._run(task, trigger)
             if outcome in (TaskOutcome.FAILED, TaskOutcome.WARNING):
@@ -217,14 +218,14 @@ class Scheduler:
         return self.run_job(name, job, trigger) if name in self.load_schedule().enabled else JobResult(TaskOutcome.NOOP)
 
     def run_job(self, name: str, job: Job, trigger: Trigger) -> JobResult:
-        """Run a job in this thread as the task `name`. One that outlives the task's time-out ends this process."""
+        """Run a job in this thread as the task `name`. One that exceeds the task's timeout ends this process."""
         seconds, started_at = self.get_timeout(name), now()
         report = partial(self._report_overdue, name, trigger, started_at, seconds)
         with watchdog.limit_duration(seconds, report):
             return job(JobCall(self._context, name, trigger, self._ending.is_set))
 
     def get_timeout(self, name: str) -> float:
-        """The seconds that a run of the task may take."""
+        """Return the seconds that a run of the task may take."""
         task = self._load_files()[0].get(name)
         return task.head.timeout if task else DEFAULT_TIMEOUT_SECONDS
 
@@ -237,7 +238,7 @@ class Scheduler:
             tasks.record_heartbeat(session, "scheduler", "failed", json.dumps(summary))
 
     def _record(self, task: Task, trigger: Trigger, started_at: datetime, process_result: ProcessResult) -> TaskOutcome:
-        """Complete the row that the program itself wrote; where it wrote none, its end is what there is to tell."""
+        """Complete the row that the program itself wrote, or write one from its exit."""
         summary = process_result.summary or {}
         outcome = determine_outcome(process_result)
         with writing(self._context.engine) as session:
@@ -260,7 +261,7 @@ class Scheduler:
 
 
 def determine_outcome(process_result: ProcessResult) -> TaskOutcome:
-    """What a program says of itself, unless its end belies it. One that says nothing is never taken for a success."""
+    """Determine a program's outcome from its summary and its exit. Without a summary it is never a success."""
     if process_result.cut or process_result.code != 0:
         return TaskOutcome.FAILED
     text = str((process_result.summary or {}).get("outcome"))

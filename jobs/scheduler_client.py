@@ -1,7 +1,6 @@
-"""Ask the scheduler of this machine for a dispatch pass. Standard library alone, as most of a short program is imports.
+"""A client that asks this machine's scheduler for a dispatch pass. It imports the standard library only, to start fast.
 
-The socket lies in the run folder and is its owner's alone. Each message is one line of JSON:
-
+The socket is in the run folder, accessible to its owner only. Each message is one line of JSON:
     request    {"fingerprint": "…", "trigger": "operator", "resumed_only": false}
     answer     {"accepted": true, "seconds": 300} or {"refused": "why"}
     result     {"exit_code": 0, "summary": {…}}, when the pass has ended
@@ -26,11 +25,11 @@ MAX_LINE_BYTES = 1 << 20
 
 
 class PassRefused(Exception):
-    """The scheduler does not make this pass; the message says why."""
+    """The scheduler does not make this pass, for the reason in the message."""
 
 
 class LineChannel:
-    """Messages over a connected socket, one JSON object a line. `receive` raises `OSError` or `ValueError`."""
+    """Messages over a connected socket, one JSON object per line. `receive` raises `OSError` or `ValueError`."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -47,7 +46,7 @@ class LineChannel:
         self._connection.sendall(json.dumps(message, default=str).encode() + b"\n")
 
     def receive(self, seconds: float) -> dict[str, Any]:
-        """The next message, complete within `seconds`, however it trickles in."""
+        """Receive the next message, complete within `seconds`, however slowly it arrives."""
         deadline = time.monotonic() + seconds
         while b"\n" not in self._received:
             self._receive_more(deadline - time.monotonic())
@@ -72,13 +71,13 @@ def _parse_message(line: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("a message is nested too deeply") from error
     if not isinstance(message, dict):
-        raise ValueError("a message is no JSON object")
+        raise ValueError("a message is not a JSON object")
     return message
 
 
 @contextmanager
 def socket_address(run_folder: Path) -> Iterator[str]:
-    """The socket's address by an open folder: an address has at most 107 bytes, the path of a home may have more."""
+    """Yield the socket's address via an open folder, as an address has at most 107 bytes but a home's path may have more."""
     folder = os.open(run_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{folder}/{SOCKET}"
@@ -87,7 +86,7 @@ def socket_address(run_folder: Path) -> Iterator[str]:
 
 
 def request_pass(home: Path, request: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
-    """The exit code and summary of a pass by the scheduler; None where none runs. Raises `PassRefused`."""
+    """Request a pass. Returns exit code and summary, None when no scheduler runs. Raises `PassRefused`."""
     try:
         channel = _connect(home / "run")
     except (FileNotFoundError, ConnectionRefusedError):
@@ -99,7 +98,7 @@ def request_pass(home: Path, request: dict[str, Any]) -> tuple[int, dict[str, An
 
 
 def _connect(run_folder: Path) -> LineChannel:
-    """Raises `OSError`, also where somebody else could have made the socket."""
+    """Connect to the socket. `OSError` also when another user could have created it."""
     _require_private(run_folder / SOCKET)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

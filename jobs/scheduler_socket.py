@@ -1,4 +1,4 @@
-"""The scheduler's socket, where `mc_pickup.py` asks for a pass: see `scheduler_client` for the messages."""
+"""The scheduler's socket, on which `mc_pickup.py` requests a pass (see `scheduler_client` for the messages)."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from .scheduler_client import ANSWER_TIMEOUT_SECONDS, SOCKET, LineChannel, socke
 from .task_recorder import JobResult, get_exit_code
 
 MAX_REQUESTS = 4
-"""Requests that are answered at once; whoever comes beside them makes the pass without us."""
+"""The maximum of concurrent requests. Further clients make the pass themselves."""
 STOP_TIMEOUT_SECONDS = 4.0
 
 
 class RequestRefused(Exception):
-    """This request is not served; the message says why."""
+    """This request is not served, for the reason in the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassRequest:
-    """Make one pass, of tickets that resume alone where `resumed_only` says so."""
+    """A request for one pass, only of tickets that resume when `resumed_only` is True."""
 
     trigger: Trigger
     resumed_only: bool
 
 
 class PassServer:
-    """Answers requests for a dispatch pass until it is stopped.
+    """Serves requests for a dispatch pass until it is stopped.
 
-    `fingerprint` is that of the settings and code this process works with, `make_pass` does the work and `seconds` is how
+    `fingerprint` is that of this process's settings and code, `make_pass` does the work and `seconds` is how
     long that may take.
     """
 
@@ -59,7 +59,7 @@ class PassServer:
         self._handlers: set[threading.Thread] = set()
 
     def start(self) -> None:
-        """Listen in a thread. The caller holds the scheduler's lock, so that a socket which lies there is a dead one's."""
+        """Listen in a thread. The caller holds the scheduler's lock, so an existing socket belongs to a dead process."""
         self._path.unlink(missing_ok=True)
         with socket_address(self._run_folder) as address:
             self._listener.bind(address)
@@ -68,7 +68,7 @@ class PassServer:
         threading.Thread(target=self._accept_all, name="requests", daemon=True).start()
 
     def stop(self) -> None:
-        """Take no more requests, and let those that are answered end."""
+        """Accept no more requests, and wait for the running ones."""
         self._path.unlink(missing_ok=True)
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept()
@@ -100,9 +100,9 @@ class PassServer:
         try:
             with LineChannel(connection) as channel:
                 self._answer(channel, connection)
-        except (OSError, ValueError) as error:  # a client that is gone or talks nonsense
+        except (OSError, ValueError) as error:  # the client is gone or sent an invalid message
             self._log(f"a request for a pass was cut off: {error}")
-        except Exception as error:  # the thread has nobody else to tell
+        except Exception as error:  # the thread has no other place to report it
             self._log(f"a request for a pass: {type(error).__name__}: {error}")
         finally:
             self._places.release()
@@ -130,8 +130,8 @@ class PassServer:
 
 
 def _require_same_user(connection: socket.socket) -> None:
-    """The folder's mode keeps others out; this holds even where somebody has opened it."""
+    """Refuse other users, in case the folder's mode, which excludes them, was changed."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, user, _ = struct.unpack("3i", credentials)
     if user != os.getuid():
-        raise RequestRefused("it is served to its own user alone")
+        raise RequestRefused("only the scheduler's own user may request a pass")

@@ -1,4 +1,4 @@
-"""Single flight: one pass at a time on a host (a file lock, gone with its holder) and, with a shared store, between hosts."""
+"""Single flight: one pass at a time per host (a file lock, freed with its process) and, with a shared store, on all hosts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LEASE_SECONDS = 300
 
 
 class AlreadyRunning(Exception):
-    """Somebody else is at it; the message says who."""
+    """Another process runs the pass. The message says which."""
 
 
 @contextmanager
 def hold_lease(context: JobContext, name: str) -> Iterator[None]:
-    """Hold `name` for the length of the block; raises `AlreadyRunning` at once."""
+    """Hold the lease `name` for the length of the block. `AlreadyRunning` at once when it is taken."""
     owner = _format_owner(context)
     with hold_host_lock(context, name):
         if context.engine.dialect.name == "sqlite":
@@ -41,7 +41,7 @@ def hold_lease(context: JobContext, name: str) -> Iterator[None]:
 
 @contextmanager
 def hold_host_lock(context: JobContext, name: str) -> Iterator[None]:
-    """As `hold_lease`, among the programs of this machine only."""
+    """Hold the lock `name` among the programs of this machine only."""
     with hold_file(context.settings.run_dir / f"{name}.lock", _format_owner(context)):
         yield
 
@@ -52,7 +52,7 @@ def _format_owner(context: JobContext) -> str:
 
 @contextmanager
 def hold_file(path: Path, owner: str) -> Iterator[None]:
-    """Hold a file that names its holder; raises `AlreadyRunning` at once."""
+    """Lock a file that names its holder. `AlreadyRunning` at once when it is locked."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

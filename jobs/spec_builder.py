@@ -1,4 +1,4 @@
-"""What a run is given: its spec, with environment, limits, conversation, configuration folder, and what to keep secret."""
+"""The spec of a run: environment, limits, conversation, configuration folder and secrets."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ COORDINATION_COMMAND = (sys.executable, str(ROOT / "mc_coordination_mcp.py"))
 BUILT_IN_PROGRAMS = frozenset(name for name, program in AGENT_PROGRAMS.items() if program.built_in)
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 MIN_SECRET_CHARACTERS = 6
-"""Shorter values would be found all over an agent's output."""
+"""Shorter values would match everywhere in an agent's output."""
 USAGE_LIMITS = ("turns", "tokens", "cost_usd")
-"""What a run may use up that its wrapper counts itself."""
+"""The budgets of a run that its wrapper counts itself."""
 INTEGER_LIMITS = frozenset({"turns", "tokens", "spool_bytes", "line_bytes"})
 
 
 class ProgramMissing(Exception):
-    """The agent's program is not installed, or not where the settings say."""
+    """The agent's program is not installed, or not at the path in the settings."""
 
 
 def build_spec(settings: Settings, claim: RunClaim, project: Project | None, workspace: Workspace) -> RunSpec:
-    """The spec of a claimed run; makes its configuration folder. Raises `ProgramMissing`, OSError."""
+    """Build the spec of a claimed run and make its configuration folder. Raises `ProgramMissing`, OSError."""
     ticket, run, profile = claim.ticket, claim.run, claim.profile
     environment, binary = build_environment(settings, profile, run.id), find_binary(settings, profile.program)
     conversation = choose_conversation(settings, run, claim.source)
@@ -78,7 +78,7 @@ def build_spec(settings: Settings, claim: RunClaim, project: Project | None, wor
 
 
 def build_environment(settings: Settings, profile: Profile | None, run: int | str) -> dict[str, str]:
-    """The agent's whole environment: what every agent gets, what its profile allows, and the run's marker."""
+    """Build the agent's whole environment: what every agent gets, what its profile allows, and the run's marker."""
     allowed_names = [name for name in profile.env_allow if not name.startswith("MC_")] if profile else []
     name, _, value = format_marker(settings.instance, run).partition("=")
     variables = {"LANG": "C.UTF-8", "TERM": "xterm-256color", **settings.agent_environment(*allowed_names), name: value}
@@ -86,16 +86,16 @@ def build_environment(settings: Settings, profile: Profile | None, run: int | st
 
 
 def find_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Values that must never reach the store or a stream."""
+    """Find the values that must never reach the store or a stream."""
     return tuple(
         value for name, value in environment.items() if SECRET_NAME.search(name) and len(value) >= MIN_SECRET_CHARACTERS
     )
 
 
 def build_limits(settings: Settings, profile: Profile) -> RunLimits:
-    """The settings' limits, as far as the profile does not set its own, and the tighter of both budgets for one run.
+    """Build the limits: the settings' where the profile has none, and the tighter of both budgets for one run.
 
-    Names that the wrapper does not know are passed over: they are the board's to keep (`tickets/dispatch/budgets.py`).
+    Names that the wrapper does not use are skipped, as the board enforces them (`tickets/dispatch/budgets.py`).
     """
     limit_names = {field.name for field in fields(RunLimits)}
     general = {name: value for name, value in settings.limits.model_dump().items() if name in limit_names}
@@ -111,7 +111,7 @@ def build_limits(settings: Settings, profile: Profile) -> RunLimits:
 
 @dataclass(frozen=True, slots=True)
 class RunConversation:
-    """The conversation of a run: whether it is resumed, or of which it is a copy, and its configuration folder."""
+    """The conversation of a run: resumed, new or a copy of `forks`, with its configuration folder."""
 
     id: str
     resume: bool
@@ -120,7 +120,7 @@ class RunConversation:
 
 
 def choose_conversation(settings: Settings, run: Run, source: AgentSession | None) -> RunConversation:
-    """What the run goes on with, or copies. What its program does not remember is begun anew. Raises OSError."""
+    """Choose the conversation to resume or copy, or a new one when its program has no record of it. Raises OSError."""
     if run.resumes and run.conversation_id and run.config_dir:
         folder = Path(run.config_dir)
         if transcripts.has_conversation(run.program, folder, run.conversation_id):
@@ -135,7 +135,7 @@ def choose_conversation(settings: Settings, run: Run, source: AgentSession | Non
 
 
 def find_binary(settings: Settings, program: str) -> str | None:
-    """The absolute path of an agent's program; None for the built-in one."""
+    """Find the absolute path of an agent's program. None for the built-in one."""
     if program in BUILT_IN_PROGRAMS:
         return None
     if program not in AGENT_PROGRAMS:
@@ -149,6 +149,6 @@ def find_binary(settings: Settings, program: str) -> str | None:
 
 
 def format_memory_limit(profile: Profile) -> str | None:
-    """The memory a run may use, in the words of systemd; None without a limit."""
+    """Format the memory limit of a run for systemd. None without a limit."""
     megabytes = profile.limits.get("memory_mb")
     return f"{int(megabytes)}M" if megabytes else None

@@ -1,7 +1,7 @@
-"""From a claimed ticket to a wrapper in tmux.
+"""The start of a claimed ticket's run: its folder, its workspace and its wrapper in tmux.
 
-Every failure before the wrapper is started gives the ticket back with its reason. What follows an ambiguous answer is
-settled by observation at the next pass: never a ticket in progress with nothing running, never one in todo whose agent
+Every failure before the wrapper is started releases the ticket with the reason. The next pass settles an ambiguous
+start by observation: never a ticket in progress with nothing running, never one in todo whose agent
 runs.
 """
 
@@ -29,7 +29,7 @@ class FolderOccupied(Exception):
 
 
 def start_claimed_run(context: JobContext, claim: RunClaim) -> bool:
-    """Start the run of a claim; False when it is proven that it did not start, and the ticket has its consequence."""
+    """Start the run of a claim. False when it is proven that it did not start, and the ticket was released."""
     run_dir = context.run_dir(claim.run.id)
     try:
         _prepare_folder(run_dir)
@@ -55,7 +55,7 @@ def start_claimed_run(context: JobContext, claim: RunClaim) -> bool:
 
 
 def _prepare_folder(run_dir: Path) -> None:
-    """An empty folder for a run that was opened just now. One of its number that is there is older than a restored store."""
+    """Make an empty folder for a new run. An existing one with its number is from before the store was restored."""
     if run_dir.is_dir() and lock.is_held(run_dir):
         raise FolderOccupied(
             f"{run_dir} belongs to a run that this store does not know, and that still works: stop it."
@@ -65,7 +65,7 @@ def _prepare_folder(run_dir: Path) -> None:
 
 
 def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
-    """Workspace, spec and prompt: everything but the start."""
+    """Prepare workspace, spec and prompt: everything but the start."""
     with reading(context.engine) as session:
         project = session.get(Project, claim.ticket.project_id) if claim.ticket.project_id else None
         previous_run = claims.find_last_in_repository(session, claim.ticket.id)
@@ -87,7 +87,7 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
 def _prepare_workspace(
     context: JobContext, claim: RunClaim, project: Project | None, previous_run: Run | None
 ) -> Workspace:
-    """A workspace; a run that has ended since this pass began may still hold the slot that its end has made free."""
+    """Prepare a workspace. If the pool is full, first free the slots of runs that ended during this pass."""
     try:
         return workspaces.prepare_workspace(context.settings, claim, project, previous_run)
     except PoolFull:

@@ -1,4 +1,4 @@
-"""How every door begins and ends: settings, store, work, then one JSON line, a row in `task_runs` and a heartbeat."""
+"""The frame of every scheduled program: settings, store, work, then a JSON line, a row in `task_runs` and a heartbeat."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from settings import Settings, SettingsError, load
 from tickets.operations import tasks
 
 START_FAILED_CODE = 2
-"""Exit code of a door that could not reach its store."""
+"""Exit code of a program that could not open its store."""
 
 
 class StoreOutdated(Exception):
-    """The store has another schema than this version needs; the message says what to do."""
+    """The store has another schema than this version needs. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What one piece of a door's work came to; `summary` is printed and kept.
+    """The result of a job. `summary` is printed and stored.
 
-    `again`: something stood in the way that will be gone in a moment.
+    `again` when a temporary obstacle was in the way, so that a repetition in a moment makes sense.
     """
 
     outcome: TaskOutcome
@@ -42,7 +42,7 @@ class JobResult:
 
 @contextmanager
 def open_store(settings: Settings) -> Iterator[Engine]:
-    """The store's engine; raises `StoreOutdated`, or `UnsafeSQLite` before anything is touched."""
+    """Open the store's engine. Raises `StoreOutdated`, or `UnsafeSQLite` before anything is touched."""
     settings.ensure_home()
     engine = open_engine(settings.database_url)
     try:
@@ -54,7 +54,7 @@ def open_store(settings: Settings) -> Iterator[Engine]:
 
 
 def run_with_store(work: Callable[[Settings, Engine], int]) -> int:
-    """Load the settings, open the store and work; the exit code. What keeps a door from its work is said in one line."""
+    """Load the settings, open the store, work and return the exit code. An error that prevents it is printed as one line."""
     try:
         settings = load()
         with open_store(settings) as engine:
@@ -67,14 +67,14 @@ def run_with_store(work: Callable[[Settings, Engine], int]) -> int:
 
 
 def get_exit_code(result: JobResult) -> int:
-    """1 for a failure alone."""
+    """Return 1 for a failure, else 0."""
     return 1 if result.outcome is TaskOutcome.FAILED else 0
 
 
 def run_and_record(engine: Engine, task: str, check: str, trigger: Trigger, work: Callable[[], JobResult]) -> JobResult:
-    """Do the work, record it whatever comes, and print it; the summary of what is returned is the one that was printed.
+    """Do the work, record and print the result in every case, and return it with the printed summary.
 
-    A pass that an event has triggered and that found nothing to do leaves only its heartbeat.
+    An event-triggered pass without anything to do records only its heartbeat.
     """
     started_at, clock = now(), time.monotonic()
     result, trace = _try_work(work)
@@ -94,12 +94,12 @@ def run_and_record(engine: Engine, task: str, check: str, trigger: Trigger, work
 
 
 def _try_work(work: Callable[[], JobResult]) -> tuple[JobResult, str]:
-    """What the work came to and, where it broke off, where that was."""
+    """Do the work. Returns the result and, after an exception, the traceback."""
     try:
         return work(), ""
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        # Without the message's parameters, which may hold what people wrote.
+        # Without the message's parameters, which may contain people's texts.
         trace = "".join(traceback.format_tb(error.__traceback__)) + reason
         print(trace, file=sys.stderr)
         return JobResult(TaskOutcome.FAILED, {"error": reason[:500]}), trace

@@ -1,4 +1,4 @@
-"""Firing the wake conditions of parked tickets: clocks, other tickets, idle agents, and commands that succeed."""
+"""The wake conditions of waiting tickets: clocks, other tickets, idle agents, and probe commands."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ALARM = Actor.system("alarm")
 
 
 def wake_due(context: JobContext) -> int:
-    """Wake every ticket whose condition the store can tell; condition and move are one transaction: nothing fires twice."""
+    """Wake every ticket whose condition is met in the store. Check and transition are one transaction, so none wakes twice."""
     with reading(context.engine) as session:
         is_any_due = bool(_list_due(session))
     return _wake_tickets(context) if is_any_due else 0
 
 
 def _list_due(session: Session) -> list[Ticket]:
-    """The tickets whose condition the store alone can tell."""
+    """List the tickets whose condition is met by the store alone."""
     return [
         *wake_conditions.list_due(session),
         *wake_conditions.list_awaiting_idle_agent(session),
@@ -46,7 +46,7 @@ def _wake_tickets(context: JobContext) -> int:
 
 
 def wake_by_probe(context: JobContext) -> int:
-    """Wake the tickets whose command succeeds; takes as long as the commands do, within `PROBE_TIMEOUT_SECONDS` each."""
+    """Wake the tickets whose probe succeeds. Takes as long as the commands, at most `PROBE_TIMEOUT_SECONDS` each."""
     with reading(context.engine) as session:
         waiting = wake_conditions.list_awaiting_probe(session)
     if not waiting:
@@ -66,7 +66,7 @@ def _is_probe_passing(context: JobContext, ticket: Ticket) -> bool:
 
 
 def _wake_ticket(context: JobContext, ticket: Ticket) -> bool:
-    """Wake a probed ticket unless somebody changed it while its command ran."""
+    """Wake a probed ticket unless it was changed while its command ran."""
     try:
         with writing(context.engine) as session:
             note = "The probe has succeeded."

@@ -1,4 +1,4 @@
-"""Ending a process whose pass takes too long: a thread cannot be ended, its process is started again by supervision."""
+"""A watchdog that ends the process when a pass takes too long, as a thread cannot be killed but supervision restarts it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 EXIT_CODE = 70
-"""EX_SOFTWARE of sysexits.h; supervisord and systemd restart the scheduler after any code."""
+"""EX_SOFTWARE of sysexits.h. supervisord and systemd restart the scheduler after any code."""
 REPORT_SECONDS = 5.0
-"""The report needs the store, which may be why the pass does not end."""
+"""The time limit of the report, which needs the store, which may be why the pass hangs."""
 
 
 @contextmanager
 def limit_duration(seconds: float, report: Callable[[], object]) -> Iterator[None]:
-    """End this process when the block takes longer, after a report of it and the stack of each thread."""
+    """End this process when the block takes longer, after a report and the stack of each thread."""
     timer = threading.Timer(seconds, _report_and_end, [report])
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-"""Where runs work: a worktree of their project, or a folder of their own, and giving back what no run needs any more."""
+"""The workspaces of runs: a worktree of the project or a folder, and their release after the run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ SCRATCH = "scratch"
 def prepare_workspace(
     settings: Settings, claim: RunClaim, project: Project | None, previous_run: Run | None
 ) -> Workspace:
-    """A workspace on the ticket's branch, with the project's files linked in; raises `WorkspaceError`, `LinkRefused`.
+    """Prepare a workspace on the ticket's branch with linked files. Raises `WorkspaceError`, `LinkRefused`.
 
-    `previous_run` is the ticket's last run that had a workspace: its branch and its base are kept, whatever the title is now.
+    `previous_run` is the ticket's last run with a workspace: its branch and its base stay, even if the title has
+    changed.
     """
     ticket = claim.ticket
     if project is None:
@@ -44,9 +45,9 @@ def prepare_workspace(
 
 
 def release_ended_slots(context: JobContext) -> int:
-    """Free the slots whose run has ended; their content waits for the ticket's next run.
+    """Release the slots whose run has ended. Their content stays for the ticket's next run.
 
-    A run ends with its wrapper's report, which comes after the last look at the workspace, or proven dead.
+    A run ends with its wrapper's report, after the last access to the workspace, or when it is proven dead.
     """
     holders = {
         path: holder

@@ -26,7 +26,7 @@ def test_a_percentile_is_the_value_below_which_that_share_lies() -> None:
 
 
 def test_what_never_comes_is_named() -> None:
-    with pytest.raises(WaitTimeout, match="rain did not come within 0 seconds"):
+    with pytest.raises(WaitTimeout, match="rain did not happen within 0 seconds"):
         wait_until(lambda: None, "rain", seconds=0)
 
 

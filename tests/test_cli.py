@@ -160,7 +160,7 @@ def test_facts_that_are_wrong_are_named_in_words(mc: Mc) -> None:
     stray = mc("ticket", "move", "MC-1", "cancel", "actor=somebody", "wake=soon")
 
     assert refused.output == "Error: The input is not valid. wake: Value error, a wake of kind time needs at\n"
-    assert stray.output.startswith("Error: cancel knows no actor and no wake; it may be told assigned_to, note")
+    assert stray.output.startswith("Error: The move cancel has no actor and no wake. It takes assigned_to, note")
 
 
 def test_an_illegal_move_is_refused_in_a_sentence(mc: Mc) -> None:
@@ -362,4 +362,4 @@ def test_the_launcher_works_from_anywhere_and_through_a_link(tmp_path: Path) -> 
 
 def test_who_only_looks_on_cannot_take_part(mc: Mc) -> None:
     refused = mc("attach", "MC-1", "--join", "--read-only")
-    assert refused.exit_code == 2 and "cannot be --read-only" in refused.output
+    assert refused.exit_code == 2 and "cannot be combined with --read-only" in refused.output

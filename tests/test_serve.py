@@ -164,7 +164,7 @@ def test_a_port_in_use_is_a_clear_error(serve: Serve, environment: dict[str, str
         said, _ = process.communicate(timeout=30)
 
     assert process.returncode == 1
-    assert f"cannot listen on 127.0.0.1 port {environment['MC_PORT']}: Address already in use" in said
+    assert f"Cannot listen on 127.0.0.1 port {environment['MC_PORT']}: Address already in use" in said
     assert "Traceback" not in said
 
 

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from cli.reference import render_settings
+from protocol import AGENT_PROGRAMS
 from settings import Ambient, Settings, SettingsError, list_keys, load
 from tickets.shared.limits import BUDGETS, USAGE_MEASURES
 
@@ -260,5 +261,6 @@ def test_every_setting_has_a_reader() -> None:
     files = [*ROOT.glob("*.py"), *(file for package in packages for file in (ROOT / package).rglob("*.py"))]
     reads = {read for file in files for read in _reads(file)}
     reads |= {("budget", name) for name in (*BUDGETS, *(f"run_{measure}" for measure in USAGE_MEASURES))}
+    reads |= {("settings", f"{name}_binary") for name in AGENT_PROGRAMS}  # `Settings.binary_of`
     unread = {key for key in list_keys() if ("settings", *key)[-2:] not in reads and ("", key[-1]) not in reads}
     assert unread == READ_LATER, "without a reader, a setting is accepted in vain"

@@ -1,1 +1,1 @@
-"""What runs beside an agent: the wrapper, its programs, and the tools to start and watch them."""
+"""The wrapper of an agent, its adapters, and the tools to start and watch them."""

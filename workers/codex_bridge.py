@@ -1,4 +1,4 @@
-"""The Codex bridge at its old place, which a run of the version before may still start; to be removed with the next version."""
+"""The former path of the Codex bridge, which a run of the previous version may still start. Remove in the next version."""
 
 import runpy
 

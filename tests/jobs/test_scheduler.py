@@ -403,7 +403,7 @@ def test_one_task_can_be_run_by_hand(installation: Installation) -> None:
     with reading(installation.engine) as session:
         [row] = session.scalars(select(TaskRun))
     assert (row.task, row.trigger) == ("backup", Trigger.OPERATOR)
-    assert unknown.returncode == 1 and "there is no task nonsense" in unknown.stderr
+    assert unknown.returncode == 1 and "Unknown task nonsense" in unknown.stderr
 
 
 def test_events_start_nothing_while_the_pickup_task_is_disabled(task_scheduler: TaskScheduler) -> None:

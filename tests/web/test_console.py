@@ -261,4 +261,4 @@ def test_mc_attach_says_what_to_do_where_there_is_no_run(board: Stage) -> None:
     done = subprocess.run(attach(board, name), env=environment(board), capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 1
-    assert done.stderr == f"Error: {name} has no live run. Its terminal appears when an agent takes it up.\n"
+    assert done.stderr == f"Error: {name} has no live run. Its terminal appears when an agent starts on it.\n"

@@ -69,5 +69,5 @@ def test_a_large_patch_is_cut_and_says_so(repo: Path) -> None:
 def test_an_unknown_commit_is_an_error(repo: Path) -> None:
     with pytest.raises(GitError):
         changes.list_changes(repo, "0" * 40, "main")
-    with pytest.raises(ValueError, match="not a revision"):
+    with pytest.raises(ValueError, match="Invalid revision"):
         changes.list_changes(repo, "--output=owned", "main")

@@ -117,7 +117,7 @@ def test_the_base_of_a_branch_is_where_it_left(repo: Path) -> None:
 
 @pytest.mark.parametrize("revision", ["", "-x", "--upload-pack=x", "a..b", "a b", "a\n", "\0"])
 def test_a_revision_that_could_be_an_option_is_refused(repo: Path, revision: str) -> None:
-    with pytest.raises(ValueError, match="not a revision"):
+    with pytest.raises(ValueError, match="Invalid revision"):
         git.resolve_revision(repo, revision)
 
 

@@ -304,7 +304,7 @@ def test_a_base_that_has_no_local_branch_says_what_to_do(repo: Path, job: Landin
 
 def test_a_repository_that_is_gone_is_named(job: LandingJob, scratch: Path, tmp_path: Path) -> None:
     missing = replace(job, repository=tmp_path / "gone")
-    with pytest.raises(LandingError, match="no git repository"):
+    with pytest.raises(LandingError, match="not a git repository"):
         landing.merge_onto_base(missing, scratch, squash=False, look=lambda _: None)
 
 

@@ -55,5 +55,5 @@ def test_no_limit_needs_no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("amount", ["", "0", "-1", "2 G", "2G\n", "infinity --", "1.5G"])
 def test_a_strange_amount_is_refused(monkeypatch: pytest.MonkeyPatch, amount: str) -> None:
     monkeypatch.setattr(memory_limit, "is_available", lambda: True)
-    with pytest.raises(ValueError, match="not an amount of memory"):
+    with pytest.raises(ValueError, match="Invalid amount of memory"):
         memory_limit.build_prefix(12, amount)

@@ -321,7 +321,7 @@ def test_a_title_becomes_a_branch_name(tmp_path: Path, title: str, branch: str) 
 
 @pytest.mark.parametrize("branch", ["main", "mc/../x", "-b", "mc/-x", "mc/a b", "mc/MC-1\n"])
 def test_only_a_tickets_branch_is_worked_on(project: Path, pool: Path, branch: str) -> None:
-    with pytest.raises(ValueError, match="not a ticket's branch"):
+    with pytest.raises(ValueError, match="Invalid ticket branch"):
         acquire(project, pool, branch)
 
 

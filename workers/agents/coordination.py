@@ -1,4 +1,4 @@
-"""How an agent's program is told of Mission Control's coordination MCP server."""
+"""The configuration of the coordination MCP server for an agent program."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ TOKEN_FILE = "api-token"  # noqa: S105 - a file's name
 
 
 def build_server_environment(spec: RunSpec, run_dir: Path) -> dict[str, str]:
-    """The environment of `mc_coordination_mcp.py`; writes the run's token into a 0600 file and names that
-    file.
+    """Build the environment of `mc_coordination_mcp.py`, with the path of a 0600 file that contains the run's token.
 
-    The program's own configuration is kept with the conversation, so the token itself never stands in it.
+    The program's own configuration is stored with the conversation, so it must not contain the token itself.
     """
     token_file = run_dir / TOKEN_FILE
     files.replace(token_file, spec.token.encode())

@@ -1,4 +1,4 @@
-"""An agent program's own log-in, lent to a run: a link to the operator's credentials file, which is never copied."""
+"""An agent program's own log-in in a run, as a link to the operator's credentials file, which is never copied."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .descriptor import load_descriptor
 
 
 def link_credentials(program: str, home: Path, config_dir: Path) -> bool:
-    """Link the log-in of `program` found below `home` into a run's `config_dir`; False where there is none.
+    """Link the log-in of `program` below `home` into a run's `config_dir`. False when there is none.
 
-    A program that renews its log-in may put a file in place of the link. That file is then newer, and is left alone
+    A program that renews its log-in may replace the link by a file. That file is then newer, and stays
     until the operator logs in again.
     """
     make_private_dir(config_dir)

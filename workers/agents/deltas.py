@@ -1,4 +1,4 @@
-"""Typing: pieces of a block as they arrive, thinned out and without secrets."""
+"""Partial text of blocks as it arrives, rate-limited and redacted."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class _Block:
 
 
 class DeltaThrottle:
-    """Collects the pieces of blocks and gives at most four events a second for each.
+    """Collects the deltas of blocks and emits at most four events a second for each.
 
-    A tail that may be the beginning of a secret is held back until the next piece tells. What is pending
-    when a block ends is dropped: the whole block follows and supersedes its deltas.
+    A tail that may be the beginning of a secret is held back until the next delta. Pending text
+    is dropped when its block ends, as the whole block follows and supersedes its deltas.
     """
 
     def __init__(self, secrets: Iterable[str], clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +33,7 @@ class DeltaThrottle:
         self._blocks: dict[str, _Block] = {}
 
     def add(self, block: str, kind: str, piece: str, parent: str | None = None) -> list[AgentEvent]:
-        """The `delta` event that is due with this piece, if one is; `offset` counts characters of the block."""
+        """Return the `delta` event that is now due, if any. `offset` counts characters of the block."""
         state = self._blocks.setdefault(block, _Block())
         state.pending += piece
         if self._clock() < state.due:

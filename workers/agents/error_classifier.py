@@ -1,4 +1,4 @@
-"""From what a program or its model service said, to a class of failure and the time when a limit is reset."""
+"""Classification of the error messages of programs and model services, and the reset time of their limits."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def classify_error(text: str, status: int | None = None, wordings: Wordings = _N
 
 
 def parse_reset_time(text: str, now: datetime | None = None) -> str | None:
-    """When a limit named in the text is lifted, as ISO-8601 in UTC; None where the text does not say.
+    """Parse the time at which a limit is reset, as ISO-8601 in UTC. None when the text does not say.
 
     Known forms: `|<epoch>`, `in 2 hours 5 minutes`, `resets 3pm (Europe/Berlin)`, `try again at Oct 5th,
-    2026 9:30 AM`. A time without a zone is one of `now`'s (default: this machine's).
+    2026 9:30 AM`. A time without a zone is in that of `now` (default: this machine's).
     """
     now = now or datetime.now().astimezone()
     if match := _EPOCH.search(text):
@@ -73,12 +73,12 @@ def parse_reset_time(text: str, now: datetime | None = None) -> str | None:
 
 
 def format_time(epoch: float) -> str:
-    """Seconds since 1970 as ISO-8601 in UTC."""
+    """Format seconds since 1970 as ISO-8601 in UTC."""
     return _format_utc(datetime.fromtimestamp(epoch, UTC))
 
 
 def explain_exit(exit_code: int, stderr: str, wordings: Wordings = _NO_WORDINGS) -> AgentEvent | None:
-    """Why a program that said nothing on its stream ended; None for a clean end."""
+    """Make the error event of a program that exited without one on its stream. None for a clean exit."""
     if exit_code == 0:
         return None
     lines = [line.strip() for line in strip_controls(stderr).splitlines() if line.strip()]
@@ -103,7 +103,7 @@ def _classify_status(status: int) -> str | None:
 
 
 def _resolve_clock(match: re.Match[str], now: datetime) -> str | None:
-    """The first moment after `now` that a clock time (with or without a date) can mean."""
+    """Resolve a clock time (with or without a date) to the first matching time after `now`."""
     try:
         here = now.astimezone(ZoneInfo(match["zone"])) if match["zone"] else now
         hour = int(match["hour"]) % 12 + (12 if match["half"].lower() == "p" else 0)

@@ -1,4 +1,4 @@
-"""Which programs this machine has, in which version, and whether the agents among them are logged in."""
+"""Probes for installed programs, their versions and the log-ins of agents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERSION_PATTERN = re.compile(r"\d+(?:\.\d+)+[a-z]?\b")
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What was found. `logged_in` is None for a program without a log-in, and where it cannot be known.
+    """The result of one probe. `logged_in` is None for a program without a log-in, and when it cannot be determined.
 
     `advice` says what a person should do next; it is empty when there is nothing to do.
     """
@@ -72,10 +72,10 @@ def probe_programs(
     binaries: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
 ) -> list[ProbeResult]:
-    """Look for all known programs at once.
+    """Probe all known programs at once.
 
-    `variables` are the names (never the values) of what is set for agents; `binaries` and `folders` name
-    another executable or configuration folder for a program. Of credentials only the presence is looked at.
+    `variables` are the names (never the values) of the variables that agents get; `binaries` and `folders` name
+    another executable or configuration folder for a program. Only the existence of credentials is checked.
     """
 
     def probe_one(definition: _ProgramDefinition) -> ProbeResult:
@@ -115,4 +115,4 @@ def _is_logged_in(definition: _ProgramDefinition, folder: Path, variables: Colle
         return None
     if set(definition.variables) & set(variables) or (folder / definition.log_in.file).is_file():
         return True
-    return None if sys.platform == "darwin" else False  # there, a log-in may be in the keychain
+    return None if sys.platform == "darwin" else False  # on macOS a log-in may be in the keychain

@@ -1,4 +1,4 @@
-"""An agent's own screen as seen from the wrapper; the program beside it is `workers.agents.tui.driver`."""
+"""The adapter of an agent's own screen, whose process is `workers.agents.tui.driver`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from workers.host import isolated_python
 
 
 class ScreenAgent(ScriptAgent):
-    """One run of a program with its own screen; see `workers.contract.agent.AgentAdapter`.
+    """The adapter of one run of a program with its own screen (see `workers.contract.agent.AgentAdapter`).
 
-    A state that is unknown counts as running until a hook has told that the turn is over.
+    An unknown state counts as running until a hook reports the end of the turn.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class ScreenAgent(ScriptAgent):
         return isolated_python.build_argv("workers.agents.tui.driver", str(self._run_dir))
 
     def open(self, prompt: str) -> list[bytes]:
-        """Nothing: the prompt is an argument of the program."""
+        """Send nothing, as the prompt is an argument of the program."""
         return []
 
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:

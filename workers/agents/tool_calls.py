@@ -1,4 +1,4 @@
-"""Tool calls as a person reads them."""
+"""Readable descriptions of tool calls."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _TITLE_ARGUMENTS = (
 
 
 def format_call_title(name: str, arguments: Mapping[str, Any]) -> str:
-    """One line for a call: its most telling argument, else the tool's short name."""
+    """Format one line for a call: its most descriptive argument, else the tool's short name."""
     telling = next(filter(None, (get_text(arguments, key) for key in _TITLE_ARGUMENTS)), "")
     return format_title(telling or name.rpartition("__")[2] or name)
 
 
 def make_call_events(call: str, name: str, arguments: Mapping[str, Any], parent: str | None) -> list[AgentEvent]:
-    """The `tool_call` event, followed by `progress` when the agent reported some to Mission Control."""
+    """Make the `tool_call` event, followed by `progress` when the agent reported some to Mission Control."""
     events = [
         make_event(
             "tool_call", call=call, name=name, input=arguments, title=format_call_title(name, arguments), parent=parent

@@ -15,7 +15,7 @@ _REFUSAL = "The permissions of this run do not allow this. Go on without it, or 
 
 
 class ClaudeRequests:
-    """The requests that wait for an answer, and the run's policy that answers what no person needs to see."""
+    """The pending requests, and the run's policy that answers the others without a person."""
 
     def __init__(self, permissions: Permissions) -> None:
         self._permissions = permissions
@@ -23,7 +23,7 @@ class ClaudeRequests:
         self.replies: list[bytes] = []
 
     def take(self, message: Fields) -> list[AgentEvent]:
-        """The event of a `control_request`; a request that is answered at once leaves a reply instead."""
+        """Convert a `control_request` to an event. A request that is answered at once leaves a reply instead."""
         number, request = get_text(message, "request_id"), get_object(message, "request")
         if get_text(request, "subtype") != "can_use_tool":
             error = {"subtype": "error", "request_id": number, "error": "unsupported request"}
@@ -38,13 +38,13 @@ class ClaudeRequests:
         return self._decide(number, request)
 
     def withdraw(self, message: Fields) -> list[AgentEvent]:
-        """The event of a `control_cancel_request`."""
+        """Convert a `control_cancel_request` to an event."""
         number = get_text(message, "request_id")
         self._waiting.pop(number, None)
         return [make_event("withdrawn", request=number)]
 
     def answer(self, answer: Fields) -> list[bytes]:
-        """The line that carries a person's answer; nothing for a request that no longer waits."""
+        """Return the line with a person's answer. Empty for a request that is no longer pending."""
         number = get_text(answer, "request")
         request = self._waiting.pop(number, None)
         if request is None:
@@ -100,7 +100,7 @@ def _build_questions(request: Fields) -> list[dict[str, Any]]:
 
 
 def _join_choices(answers: Fields) -> dict[str, str]:
-    """Answers by question text; several choices of one question are joined as the program expects."""
+    """Join several choices of one question as the program expects. Answers are keyed by question text."""
     return {
         question: ", ".join(map(str, choice)) if isinstance(choice, list) else str(choice)
         for question, choice in answers.items()

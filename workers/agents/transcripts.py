@@ -20,19 +20,19 @@ from .descriptor import TranscriptFiles, load_descriptor
 
 MAX_FILE_BYTES = 1 << 30
 MAX_LINE_BYTES = 1 << 26
-"""Bytes of a file, and of a line of it."""
+"""The maximum bytes of a file, and of a line in it."""
 
 
 def has_conversation(program: str | None, config_dir: Path, conversation: str) -> bool:
-    """Whether a conversation can be resumed; of a program that is not known, its folder is all that is asked for."""
+    """Return True when a conversation can be resumed. For an unknown program, its directory is enough."""
     layout = _layout(program)
     return bool(_find_files(layout, config_dir, conversation)) if layout else config_dir.is_dir()
 
 
 def copy_conversation(program: str | None, config_dir: Path, conversation: str, into: Path) -> bool:
-    """Copy a conversation into another configuration folder, as far as it is written; False when nothing of it is kept.
+    """Copy a conversation into another configuration directory, as far as it is written. False when there is none.
 
-    The program may be at work on it: a line that it has not ended is left out. Raises OSError.
+    The program may be writing to it: an incomplete last line is left out. Raises OSError.
     """
     layout = _layout(program)
     if layout is None:
@@ -44,14 +44,14 @@ def copy_conversation(program: str | None, config_dir: Path, conversation: str, 
         with _open_file(file) as source, place.open("wb") as target:
             if file.suffix == ".jsonl":
                 copied.append(_copy_lines(source, target, layout.mark))
-            else:  # packed, and so never written to again
+            else:  # compressed, and so never written to again
                 shutil.copyfileobj(source, target)
                 copied.append(True)
     return any(copied)
 
 
 def _copy_lines(source: IO[bytes], target: IO[bytes], mark: bytes) -> bool:
-    """Copy whole lines; whether they hold the mark of a conversation that can be resumed."""
+    """Copy whole lines. Returns True when they contain the mark of a resumable conversation."""
     has_mark = False
     for line in _read_lines(source):
         if line.endswith(b"\n"):
@@ -80,7 +80,7 @@ def _has_mark(file: Path, mark: bytes) -> bool:
 
 
 def _read_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Raises OSError for a line that no program writes, and for a file that has grown too large meanwhile."""
+    """Yield lines. OSError for a line longer than any program writes, and for a file that has grown too large."""
     read = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         read += len(line)
@@ -90,9 +90,9 @@ def _read_lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _open_file(file: Path) -> IO[bytes]:
-    """A file of an agent's own folder, which may have put anything in its place: a link, or a pipe that nobody writes to.
+    """Open a file of an agent's own directory, which may contain links, or pipes without a writer.
 
-    Raises OSError for all but a plain file of a size that a conversation can have.
+    Raises OSError for all but a regular file of a plausible size for a conversation.
     """
     stream = os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     status = os.fstat(stream.fileno())

@@ -1,4 +1,4 @@
-"""What a run's process has used so far."""
+"""The usage of a run's process so far."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from workers.contract.agent_events import AgentEvent
 class UsageCounter:
     """Running totals of one process.
 
-    `input_tokens` leaves out what came from or went into the cache, so the three add up to all that the model
-    read. `cost_usd` is None while the program tells no money.
+    `input_tokens` excludes cache reads and writes, so the three add up to all that the model
+    read. `cost_usd` is None while the program reports no cost.
     """
 
     input_tokens: int = 0
@@ -25,7 +25,7 @@ class UsageCounter:
     context_window: int | None = None
 
     def make_event(self) -> AgentEvent:
-        """The totals as a `usage` event."""
+        """Make a `usage` event of the totals."""
         context = {"context_tokens": self.context_tokens, "context_window": self.context_window}
         return AgentEvent(
             "usage",

@@ -1,4 +1,4 @@
-"""What a commit in a linked worktree writes outside of it. Read from files alone: an agent starts no process."""
+"""The paths that a commit in a linked worktree writes to, found by reading files, since an adapter starts no process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SHARED_FOLDERS = ("objects", "refs", "logs")
 
 
 def list_git_folders(workspace: Path) -> list[str]:
-    """The worktree's own git folder, and the repository's objects, references and logs; none for anything else.
+    """List the worktree's own git folder, and the repository's objects, references and logs. Empty for anything else.
 
     The repository's hooks and settings are not among them.
     """

@@ -1,7 +1,7 @@
 """The events of an agent, with texts that are safe to store; their kinds are those of `protocol.py`.
 
-Every program's output is turned into these events by its parser in `workers/agents/`; nothing else in the
-project knows a program's own format. An event's type on the wire is `agent.` + kind; the payload is a flat
+Every program's output is converted to these events by its parser in `workers/agents/`. Nothing else in the
+project knows a program's own format. An event's type in the API is `agent.` + kind. The payload is a flat
 JSON object whose texts are plain (no terminal control sequences, no lone surrogates) and at most
 `MAX_TEXT_BYTES` long.
 """
@@ -30,38 +30,38 @@ _CONTROL_PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class AgentEvent:
-    """One thing that an agent did or said. `payload` is JSON-serialisable; its keys depend on `kind`."""
+    """One event of an agent. `payload` is JSON-serialisable, its keys depend on `kind`."""
 
     kind: AgentEventKind
     payload: Mapping[str, Any]
 
     def redact_secrets(self, secrets: Iterable[str]) -> AgentEvent:
-        """The same event with every secret in its texts replaced."""
+        """Return the same event with every secret in its texts replaced."""
         ordered_secrets = sorted((secret for secret in secrets if secret), key=len, reverse=True)
         return AgentEvent(self.kind, _redact_value(self.payload, ordered_secrets)) if ordered_secrets else self
 
 
 def make_event(kind: AgentEventKind, /, **payload: object) -> AgentEvent:
-    """An event with plain texts, marked `truncated` if one was cut; fields that are None are left out."""
+    """Make an event with plain texts, marked `truncated` if one was clipped. Fields that are None are left out."""
     clippings: list[bool] = []
     cleaned = {key: _clean_value(value, clippings, 0) for key, value in payload.items() if value is not None}
     return AgentEvent(kind, {**cleaned, "truncated": True} if clippings else cleaned)
 
 
 def make_raw_event(line: bytes | str, reason: str) -> AgentEvent:
-    """A line that no parser understands, kept as it came (cut to `MAX_TEXT_BYTES`)."""
+    """Make an event of a line that no parser understands, unchanged (clipped to `MAX_TEXT_BYTES`)."""
     text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
     return make_event("raw", line=text, reason=reason)
 
 
 def strip_controls(text: str) -> str:
-    """The text without terminal control sequences, and encodable as UTF-8."""
+    """Remove terminal control sequences from a text and make it encodable as UTF-8."""
     text = _CONTROL_PATTERN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def clip_text(text: str, limit: int = MAX_TEXT_BYTES) -> str:
-    """Plain text of at most `limit` bytes of UTF-8, cut between characters."""
+    """Return plain text of at most `limit` bytes of UTF-8, clipped between characters."""
     text = strip_controls(text)
     if len(text) * 4 <= limit:
         return text
@@ -69,20 +69,20 @@ def clip_text(text: str, limit: int = MAX_TEXT_BYTES) -> str:
 
 
 def format_title(text: str) -> str:
-    """The first non-empty line of a text, at most `MAX_TITLE_LENGTH` long."""
+    """Return the first non-empty line of a text, at most `MAX_TITLE_LENGTH` long."""
     line = next((line.strip() for line in strip_controls(text[:4096]).splitlines() if line.strip()), "")
     return line if len(line) <= MAX_TITLE_LENGTH else line[: MAX_TITLE_LENGTH - 1] + "…"
 
 
 def redact_text(text: str, secrets: Iterable[str]) -> str:
-    """The text with every secret replaced by `REDACTION_MARK`, longest first."""
+    """Replace every secret in the text by `REDACTION_MARK`, longest first."""
     for secret in sorted((secret for secret in secrets if secret), key=len, reverse=True):
         text = text.replace(secret, REDACTION_MARK)
     return text
 
 
 def _clean_value(value: object, clippings: list[bool], depth: int) -> object:
-    """A JSON value made safe to store; `cut` gets an entry for everything that was shortened."""
+    """Make a JSON value safe to store. `clippings` gets an entry for everything that was shortened."""
     if isinstance(value, str):
         return _clean_text(value, clippings)
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Secrets kept out of everything that leaves a wrapper."""
+"""Redaction of secrets in everything that a wrapper writes or sends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .agent_events import AgentEvent, redact_text
 
 
 class Redaction:
-    """The secrets of a run, also as they look inside a JSON text."""
+    """The secrets of a run, both plain and JSON-encoded."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         plain = {secret for secret in secrets if secret}
@@ -20,7 +20,7 @@ class Redaction:
         return redact_text(text, self._secrets)
 
     def redact_event(self, event: AgentEvent) -> AgentEvent:
-        """The event without secrets. A clipped text may end in half of one: that goes too."""
+        """Redact an event. A clipped text may end in half of a secret, which is removed too."""
         clean = event.redact_secrets(self._secrets)
         if not clean.payload.get("truncated"):
             return clean
@@ -28,11 +28,11 @@ class Redaction:
         return AgentEvent(clean.kind, whole)
 
     def redact_value(self, value: Any) -> Any:
-        """A JSON value without secrets."""
+        """Redact a JSON value."""
         return AgentEvent("notice", {"value": value}).redact_secrets(self._secrets).payload["value"]
 
     def measure_secret_prefix(self, text: str) -> int:
-        """How many characters at the end of `text` could be the beginning of a secret."""
+        """Return how many characters at the end of `text` could be the start of a secret."""
         return max((_measure_overlap(text, secret) for secret in self._secrets), default=0)
 
     def _whole(self, value: object) -> object:

@@ -1,4 +1,4 @@
-"""What one run is told: `spec.json` in the run's directory, read strictly so that nothing is guessed."""
+"""The specification of one run: `spec.json` in the run's directory, validated strictly."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from workers.host import files
 SPEC_VERSION = 1
 SPEC_FILE = "spec.json"
 PROMPT = "prompt.md"
-"""File of a run folder that holds the prompt."""
+"""The file in a run directory that contains the prompt."""
 
 
 class InvalidSpec(Exception):
-    """The run's spec cannot be used; the message names the key."""
+    """The run's spec cannot be used. The message names the key."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """Everything a wrapper knows of its run; `env` is the agent's whole environment.
+    """Everything that a wrapper knows about its run. `env` is the agent's whole environment.
 
-    `forks`: the conversation whose copy, which lies in the configuration folder, this one begins with.
-    `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`); only
+    `forks` is the conversation whose copy, in the configuration directory, this run continues.
+    `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`). Only
     that person, a reported verdict or a limit ends such a run.
     """
 
@@ -80,17 +80,17 @@ class RunSpec:
 
     @property
     def pane_log(self) -> str:
-        """The file name of what the pane showed."""
+        """The file name of the pane's log."""
         return f"mc-{self.identifier}.tmux.log"
 
 
 def format_marker(instance: str, run: int | str) -> str:
-    """The environment entry of a run, or of a check outside of one; another instance on this machine has a run 12 too."""
+    """Format the environment entry of a run, or of a check outside of one. It is unique among instances on this machine."""
     return f"MC_RUN_ID={instance}-{run}"
 
 
 def read_spec(run_dir: Path) -> RunSpec:
-    """The spec of a run directory; raises `InvalidSpec` naming what is missing, unknown or mistyped."""
+    """Read the spec of a run directory. `InvalidSpec` names what is missing, unknown or mistyped."""
     try:
         data = json.loads((run_dir / SPEC_FILE).read_bytes())
     except (OSError, ValueError) as error:
@@ -99,8 +99,8 @@ def read_spec(run_dir: Path) -> RunSpec:
 
 
 def parse_spec(data: object) -> RunSpec:
-    """A spec from decoded JSON; raises `InvalidSpec`."""
-    earlier = {"forks": None}  # which specs of a run from before an upgrade do not have
+    """Parse a spec from decoded JSON. Raises `InvalidSpec`."""
+    earlier = {"forks": None}  # specs of runs from before an upgrade lack these
     values = _check_values(RunSpec, earlier | data if isinstance(data, dict) else data, "")
     if values["version"] != SPEC_VERSION:
         raise InvalidSpec(f"version {values['version']} is not {SPEC_VERSION}")
@@ -108,12 +108,12 @@ def parse_spec(data: object) -> RunSpec:
 
 
 def write_spec(run_dir: Path, spec: RunSpec) -> None:
-    """Write `spec.json`, readable by its owner only; it must not exist yet (FileExistsError)."""
+    """Write `spec.json`, readable by its owner only. FileExistsError when it exists already."""
     files.create(run_dir / SPEC_FILE, json.dumps(asdict(spec), indent=1).encode())
 
 
 def _check_values(kind: type[RunSpec] | type[RunLimits], data: object, prefix: str) -> dict[str, Any]:
-    """The values of `data` for the fields of `kind`, exactly those and of the declared types."""
+    """Return the values of `data` for the fields of `kind`, exactly those and with the declared types."""
     if not isinstance(data, dict):
         raise InvalidSpec(f"{prefix or 'the spec'} is not an object")
     names = {field.name for field in fields(kind)}
@@ -126,7 +126,7 @@ def _check_values(kind: type[RunSpec] | type[RunLimits], data: object, prefix: s
 
 
 def _check_value(value: Any, hint: Any, name: str) -> Any:
-    """`value` as the type `hint` (JSON arrays become tuples); raises `InvalidSpec` naming the key."""
+    """Return `value` as the type `hint` (JSON arrays become tuples). `InvalidSpec` names the key."""
     if hint is RunLimits:
         return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

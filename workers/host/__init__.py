@@ -1,1 +1,1 @@
-"""The machine: tmux, processes, files and commands."""
+"""Access to the host machine: tmux, processes, files and commands."""

@@ -1,6 +1,6 @@
-"""Run one short command to its end: argv only, bounded in time and in output.
+"""Run one short command to its end, without a shell, with limits on its time and output.
 
-Longer-lived programs (agents, checks) are not started here; see `workers.run.wrapper` and `workers.repository.observe`.
+Longer-lived programs are started elsewhere: agents in `workers.run.wrapper`, checks in `workers.repository.checks`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What a command left behind.
+    """The result of a command.
 
-    `code` is the exit code (negative: killed by that signal) and None when the command was ended by us,
-    because it took too long (`timed_out`) or printed more than was asked for (`truncated`).
+    `code` is the exit code (negative: killed by that signal) and None when we killed the command,
+    because it took too long (`timed_out`) or printed more than the limit (`truncated`).
     """
 
     code: int | None
@@ -40,7 +40,7 @@ class CommandResult:
 
     @property
     def error_text(self) -> str:
-        """The last words on stderr (else stdout), for an error message."""
+        """The end of stderr (else of stdout), for an error message."""
         output = self.stderr.strip() or self.stdout.strip()
         return output[-2000:].decode("utf-8", "replace")
 
@@ -54,9 +54,9 @@ def run(
     stdin: bytes = b"",
     keep: int = MAX_OUTPUT_BYTES,
 ) -> CommandResult:
-    """Run `argv` for at most `timeout` seconds; one that prints more than `keep` bytes is ended there.
+    """Run `argv` for at most `timeout` seconds, and kill it when it prints more than `keep` bytes.
 
-    The command gets a session of its own, so that ending it ends its children too. `stdin` must be small
+    The command gets a session of its own, so that killing it kills its children too. `stdin` must be small
     enough for a pipe's buffer (64 KB) or be read at once by the command. Raises OSError when it cannot be
     started.
     """
@@ -86,7 +86,7 @@ def run(
 
 
 def _read(streams: Mapping[IO[bytes] | None, bytearray], deadline: float, keep: int) -> None:
-    """Fill the buffers until the streams close or one of them holds more than `keep` bytes."""
+    """Fill the buffers until the streams close or one of them has more than `keep` bytes."""
     with selectors.DefaultSelector() as selector:
         for stream, buffer in streams.items():
             if stream:

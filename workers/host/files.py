@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def create(path: Path, data: bytes) -> None:
-    """Write a new file, 0600; raises FileExistsError where one is already."""
+    """Write a new file, 0600. FileExistsError when it exists already."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Put `data` in place of the file in one step that survives a power cut (fsync, rename, fsync)."""
+    """Replace the file with `data` atomically, and durably across a power cut (fsync, rename, fsync)."""
     draft = path.with_name(path.name + ".new")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "wb") as file:

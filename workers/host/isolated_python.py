@@ -1,4 +1,4 @@
-"""Starting a program of this checkout, whatever lies in the workspace or stands in PYTHONPATH."""
+"""Start a Python module of this checkout, independent of the working directory and PYTHONPATH."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BOOT = "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); runpy.run_modul
 
 
 def build_argv(name: str, *arguments: str, site_packages: bool = True) -> list[str]:
-    """The argv that runs the module `name` as a program, isolated from the environment's Python settings.
+    """Build the argv that runs the module `name` as a program, isolated from the environment's Python settings.
 
     Without `site_packages` it starts faster and smaller, and can import the standard library and this checkout alone.
     """

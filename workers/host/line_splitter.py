@@ -1,4 +1,4 @@
-"""Whole lines out of chunks of bytes, whatever their length."""
+"""Split chunks of bytes into whole lines of any length."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class LineSplitter:
-    """Cuts a stream into lines of at most `limit` bytes; of a longer one only its start is kept."""
+    """Splits a stream into lines of at most `limit` bytes. Of a longer line only the start is returned."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -15,7 +15,7 @@ class LineSplitter:
         self._cut = False
 
     def feed(self, chunk: bytes) -> Iterator[tuple[bytes, bool]]:
-        """The lines that this chunk completes, without their newlines; True marks one that was cut."""
+        """Yield the lines that this chunk completes, without newlines. True marks a clipped one."""
         *ended, rest = chunk.split(b"\n")
         for piece in ended:
             self._take(piece)
@@ -23,7 +23,7 @@ class LineSplitter:
         self._take(rest)
 
     def rest(self) -> Iterator[tuple[bytes, bool]]:
-        """What the stream ended with, if that was not a newline."""
+        """Yield the last line of a stream that does not end with a newline."""
         if self._pending:
             yield self._line()
 
@@ -40,7 +40,7 @@ class LineSplitter:
 
 
 def split_merged(line: bytes) -> list[bytes]:
-    """The JSON values of a line into which two writers have merged theirs; the line itself if it is not that."""
+    """Split a line into which two writers merged their JSON values. Any other line is returned as it is."""
     text = line.decode("utf-8", "replace").strip()
     if "}{" not in text:
         return [line]

@@ -1,4 +1,4 @@
-"""Folders that belong to one user only, for sockets and other things nobody else may touch."""
+"""Private directories, for sockets and other files that no other user may access."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 class UnsafeFolder(Exception):
-    """A folder for private files is a link, belongs to somebody else or is open to others."""
+    """A directory for private files is a link, belongs to another user or is accessible to others."""
 
 
 def make_private_dir(folder: Path) -> Path:
-    """Create `folder` as 0700 if it is absent; refuse (`UnsafeFolder`) one that others own or may enter.
+    """Create `folder` as 0700 if it is absent. `UnsafeFolder` when others own or may enter it.
 
-    In a shared place such as /tmp somebody else may have created the name first, hence the look after the
-    making.
+    In a shared directory such as /tmp another user may have created the name first, hence the check after
+    mkdir.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()
@@ -31,14 +31,14 @@ def make_private_dir(folder: Path) -> Path:
 
 
 def move_away(folder: Path) -> Path | None:
-    """Rename what stands in the way of a new folder to `<name>.<time>`; None where nothing does."""
+    """Rename a file or directory that occupies the path of a new folder to `<name>.<time>`. None when there is none."""
     if not os.path.lexists(folder):
         return None
     return folder.rename(folder.with_name(f"{folder.name}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}"))
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder with all that is in it, folders included that their maker has locked (build tools do so)."""
+    """Delete a directory tree, including directories without write permission (build tools create them)."""
     for place, names, _ in os.walk(folder):
         for name in names:
             inner = Path(place) / name

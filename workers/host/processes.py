@@ -1,8 +1,8 @@
-"""Who is alive, proven: a process is its pid, its start time and the boot it lives in, never its pid alone.
+"""Processes with a proven identity: pid, start time and boot id, never the pid alone.
 
-Everything here reads Linux's /proc. Elsewhere it degrades towards caution: `started` and `boot_id` are
+Everything here reads Linux's /proc. Without it the functions are conservative: `started` and `boot_id` are
 empty, a pid counts as alive for as long as any process has it, nothing can be found by its marker, and
-`stop` signals nobody and reports the process as left over, so that no replacement is started for a process
+`stop` signals nothing and reports the process as left over, so that no replacement is started for a process
 whose death is not proven.
 """
 
@@ -27,7 +27,7 @@ KILL_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One process for good: `started` is field 22 of /proc/<pid>/stat (clock ticks since boot, as text)."""
+    """The identity of one process. `started` is field 22 of /proc/<pid>/stat (clock ticks since boot, as text)."""
 
     pid: int
     started: str
@@ -43,7 +43,7 @@ class _Stat:
 
 @cache
 def read_boot_id() -> str:
-    """The kernel's name for this boot; empty where there is none."""
+    """Read the kernel's id of this boot. Empty when there is none."""
     try:
         return (PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -51,7 +51,7 @@ def read_boot_id() -> str:
 
 
 def identify(pid: int) -> Identity | None:
-    """The identity of the living process `pid`, or None when there is none (a zombie is none)."""
+    """Return the identity of the live process `pid`. None when there is none (zombies count as dead)."""
     stat = _read_stat(pid)
     if stat is not None:
         return None if stat.state in DEAD_STATES else Identity(pid, stat.started, read_boot_id())
@@ -59,27 +59,27 @@ def identify(pid: int) -> Identity | None:
 
 
 def is_alive(identity: Identity) -> bool:
-    """Whether this very process is still alive: not a zombie, not another process with a recycled pid."""
+    """True while this very process is alive: no zombie, and no other process with a recycled pid."""
     return identify(identity.pid) == identity
 
 
 def find_by_marker(marker: str) -> list[Identity]:
-    """Living processes of this user whose environment was started with `marker`, such as `MC_RUN_ID=12`.
+    """Find this user's live processes whose environment was started with `marker`, such as `MC_RUN_ID=12`.
 
-    This finds children that left the tree by forking twice and calling setsid; they keep their environment.
+    This finds children that left the tree by forking twice and calling setsid, since they inherit the environment.
     """
     entry = marker.encode()
     return _identify_all(pid for pid in _list_pids() if entry in _read_environment(pid))
 
 
 def find_by_open_files(paths: Iterable[Path]) -> list[Identity]:
-    """Other living processes of this user that have one of these files open."""
+    """Find other live processes of this user that have one of these files open."""
     names = {str(path) for path in paths}
     return _identify_all(pid for pid in _list_pids() if pid != os.getpid() and names & set(_list_open_files(pid)))
 
 
 def list_tree(pid: int) -> list[Identity]:
-    """The living process `pid` and all its living descendants, parents first."""
+    """List the live process `pid` and all its live descendants, parents first."""
     children: dict[int, list[int]] = {}
     for candidate in _list_pids():
         if stat := _read_stat(candidate):
@@ -91,7 +91,7 @@ def list_tree(pid: int) -> list[Identity]:
 
 
 def send_signal(identity: Identity, signum: signal.Signals) -> bool:
-    """Signal exactly this process; False when it is gone. A pidfd leaves no gap between look and signal."""
+    """Signal exactly this process. False when it is gone. The pidfd prevents a race between check and signal."""
     if not identity.started:
         return False
     try:
@@ -110,14 +110,14 @@ def send_signal(identity: Identity, signum: signal.Signals) -> bool:
 
 
 def stop(identity: Identity, marker: str, grace_seconds: float, adopter: int | None = None) -> list[Identity]:
-    """End a process and everything it left behind; returns who still lives (empty: proven dead).
+    """Stop a process and everything it left behind. Returns the survivors (empty: proven dead).
 
-    1. TERM to the process itself, which has `grace_seconds` to end its own children and write what it must.
-    2. KILL to whatever then lives: the process, its tree as it was and is, all that carry `marker`, and all
-       descendants of `adopter`, which has taken in the orphans of the run (see `workers.host.subreaper`).
+    1. TERM to the process itself, which has `grace_seconds` to stop its own children and save its data.
+    2. KILL to everything still alive: the process, its tree before and after, all that carry `marker`, and all
+       descendants of `adopter`, the subreaper of the run's orphans (see `workers.host.subreaper`).
 
-    The caller and its ancestors are never signalled, though a wrapper carries its own run's marker. Works
-    as well for a process that is already dead: what it left behind is found by the marker.
+    The caller and its ancestors are never signalled, though a wrapper carries its own run's marker. Also works
+    for a process that is already dead: what it left behind is found by the marker.
     """
     ancestors = _list_ancestors(os.getpid())
     family = _find_family({identity} | _list_descendants(adopter), marker, ancestors)
@@ -134,7 +134,7 @@ def stop(identity: Identity, marker: str, grace_seconds: float, adopter: int | N
 
 
 def kill_descendants(pid: int) -> None:
-    """KILL all descendants of `pid`, those included that appear meanwhile; gives up after `KILL_SECONDS`."""
+    """Kill all descendants of `pid`, including new ones. Gives up after `KILL_SECONDS`."""
     deadline = time.monotonic() + KILL_SECONDS
     while (living := _list_descendants(pid)) and time.monotonic() < deadline:
         for process in living:
@@ -147,7 +147,7 @@ def _list_descendants(pid: int | None) -> set[Identity]:
 
 
 def _find_family(members: set[Identity], marker: str, excluded: set[int]) -> set[Identity]:
-    """`known` with the descendants of its living members and all carriers of the marker."""
+    """Return `members` with the descendants of the live ones and all carriers of the marker."""
     family = set(members).union(find_by_marker(marker))
     for process in _filter_living(family):
         family.update(list_tree(process.pid))
@@ -169,7 +169,7 @@ def _identify_all(pids: Iterable[int]) -> list[Identity]:
 
 
 def _list_ancestors(pid: int) -> set[int]:
-    """`pid`, its parent, and so on up to init."""
+    """List `pid`, its parent, and so on up to init."""
     line = {pid}
     while (stat := _read_stat(pid)) and stat.parent not in line | {0}:
         pid = stat.parent
@@ -184,9 +184,7 @@ def _list_pids() -> list[int]:
 
 
 def _read_stat(pid: int) -> _Stat | None:
-    """State, parent and start time; the command's name may hold spaces and brackets, so read after its last
-    one.
-    """
+    """Read state, parent and start time. A command's name may contain spaces and brackets, so parse after its last one."""
     try:
         fields = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:

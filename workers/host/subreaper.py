@@ -1,9 +1,9 @@
-"""Orphans come home: a process of a run whose parent has died gets the run's own supervisor as its parent.
+"""Subreaper support: orphaned processes of a run are reparented to the run's own supervisor.
 
-An agent may start something that forks twice, leaves its session and clears its environment; neither its session,
-nor its marker, nor its parent then tells whose it is. Linux hands such an orphan to the nearest living ancestor that
+An agent may start something that forks twice, leaves its session and clears its environment. Then neither session
+nor marker nor parent identifies its run. Linux reparents such an orphan to the nearest live ancestor that
 is a "child subreaper" (prctl(2), PR_SET_CHILD_SUBREAPER), so that it stays in that ancestor's tree until it is dead.
-Elsewhere nothing changes: what carries the run's marker is still found.
+On other systems only processes with the run's marker are found.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> bool:
-    """Take in the orphans of this process's descendants from now on; False where the system knows no such thing."""
+    """Become the subreaper of this process's descendants. False when the system does not support it."""
     try:
         from ctypes import CDLL
 
@@ -27,7 +27,7 @@ def adopt_orphans() -> bool:
 
 
 def end_with_parent() -> None:
-    """Have this process told to end (TERM) when the thread that started it is gone, even by KILL."""
+    """Send this process a TERM when the thread that started it is gone, even by KILL."""
     with suppress(ImportError, OSError, AttributeError):
         from ctypes import CDLL
 
@@ -35,7 +35,7 @@ def end_with_parent() -> None:
 
 
 def reap_orphans(child_pid: int) -> None:
-    """Reap adopted processes that have ended; the child `own` is left to whoever started it."""
+    """Reap adopted processes that have ended, except `child_pid`, which its own parent code reaps."""
     with suppress(ChildProcessError):
         while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != child_pid:
             os.waitpid(ended.si_pid, 0)

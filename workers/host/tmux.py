@@ -1,8 +1,8 @@
-"""tmux on a private server: panes in which runs live and where a person can watch them.
+"""A private tmux server whose panes contain the runs, so that a person can watch them.
 
-Every answer is either what a tmux server said or a typed error; "tmux failed" never looks like "no panes".
+Every result is either what a tmux server reported or a typed error: "tmux failed" never looks like "no panes".
 The server gets a small fixed environment, so that nothing of the program that happens to start it (tokens,
-another run's markers) leaks into a pane; what a pane needs is given to `new_session`.
+another run's markers) leaks into a pane. `new_session` adds what a pane needs.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .private_dirs import UnsafeFolder, make_private_dir
 
 HISTORY_LINES = 50_000
 CHUNK_CHARACTERS = 500
-"""Longer bursts of typed text look like a paste to the agents' own screens; tmux refuses above 16 KB."""
+"""Longer bursts of typed text look like a paste to the agents' screens, and tmux refuses above 16 KB."""
 CHUNK_PAUSE_SECONDS = 0.02
 ECHO_CHARACTERS = 16
 ECHO_LINES = 60
 ECHO_SECONDS = 3.0
-"""For programs that do not show what is typed."""
+"""The longest wait for an echo, for programs that do not show typed text."""
 
 SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 SESSION_NAME = re.compile(r"mc-[A-Za-z0-9][A-Za-z0-9-]{0,59}")
@@ -40,7 +40,7 @@ NO_SERVER = re.compile(r"no server running on |error connecting to .* \((?:No su
 
 
 class TmuxError(Exception):
-    """tmux gave no answer that can be relied on."""
+    """tmux gave no reliable answer."""
 
 
 class TmuxMissing(TmuxError):
@@ -48,7 +48,7 @@ class TmuxMissing(TmuxError):
 
 
 class TmuxFailed(TmuxError):
-    """tmux refused a command."""
+    """tmux rejected a command."""
 
 
 class TmuxHung(TmuxError):
@@ -56,23 +56,23 @@ class TmuxHung(TmuxError):
 
 
 class TmuxGarbage(TmuxError):
-    """tmux answered something that cannot be read."""
+    """tmux printed output that cannot be parsed."""
 
 
 class NoServer(TmuxError):
-    """No tmux server runs on this socket: it holds no panes, which proves no process dead."""
+    """No tmux server runs on this socket. It has no panes, but that does not prove any process dead."""
 
 
 class SessionTaken(TmuxFailed):
-    """A session of this name holds a pane whose process still lives."""
+    """A session of this name has a pane whose process is still alive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pane:
-    """One pane. `pid` is the process it was started with; `dead_status` its exit code, None while unknown.
+    """One pane. `pid` is the process it was started with, `dead_status` its exit code, None while unknown.
 
-    tmux may never learn the exit code of a process that ends at once, and may lose its last output.
-    Ids begin anew with every server, so a pane is recognised by its session and pid as well.
+    tmux may miss the exit code of a process that ends at once, and lose its last output.
+    A new server counts ids from 0 again, so a pane is identified by its session and pid as well.
     """
 
     id: str
@@ -84,7 +84,7 @@ class Pane:
 
 @dataclass(frozen=True, slots=True)
 class Tmux:
-    """A private tmux server: `tmux -L <name>` with its socket below `folder` (0700); `timeout` in seconds."""
+    """A private tmux server: `tmux -L <name>` with its socket below `folder` (0700). `timeout` is in seconds."""
 
     name: str
     folder: Path
@@ -96,7 +96,7 @@ class Tmux:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The whole environment of client and server."""
+        """The complete environment of client and server."""
         return {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
@@ -106,7 +106,7 @@ class Tmux:
         }
 
     def argv(self, *arguments: str) -> list[str]:
-        """The command line of one tmux command on this server, to be run with `environment`."""
+        """Build the command line of one tmux command on this server, to be run with `environment`."""
         return [self._program(), "-L", self.name, "-f", "/dev/null", "-u", *arguments]
 
     def new_session(
@@ -117,11 +117,11 @@ class Tmux:
         env: Mapping[str, str],
         size: tuple[int, int] = (200, 50),
     ) -> str:
-        """Start `argv` (executed, no shell) in a new session; returns its only pane's id, such as `%3`.
+        """Start `argv` (executed, no shell) in a new session. Returns the id of its only pane, such as `%3`.
 
-        `env` is added to the server's environment; it is seen in `ps` for a moment, so it must hold no
-        secrets. Dead panes of an earlier run under this name are removed first, a living one raises
-        `SessionTaken`. `size` is columns and lines. After `TmuxHung` or `TmuxGarbage` the process may have
+        `env` is added to the server's environment. It is visible in `ps` for a moment, so it must contain no
+        secrets. Dead panes of an earlier run under this name are removed first, a live one raises
+        `SessionTaken`. `size` is (columns, lines). After `TmuxHung` or `TmuxGarbage` the process may have
         been started.
         """
         _validate(SESSION_NAME, name, "session name")
@@ -141,7 +141,7 @@ class Tmux:
         return output.strip()
 
     def new_window(self, session: str, name: str, argv: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Pane:
-        """Start `argv` (executed, no shell) in a further window of a session and bring it to the front.
+        """Start `argv` (executed, no shell) in another window of a session and select that window.
 
         `env` as for `new_session`. After `TmuxHung` or `TmuxGarbage` the process may have been started.
         """
@@ -156,11 +156,11 @@ class Tmux:
         return _parse_pane(line)
 
     def title(self, pane: str) -> str:
-        """The title that the program in a pane has given it."""
+        """Return the title that the program in a pane has set."""
         return self._run("display-message", "-p", "-t", _validate_pane_id(pane), "#{pane_title}").removesuffix("\n")
 
     def list_panes(self) -> list[Pane]:
-        """All panes of the server, at least one; `NoServer` or another `TmuxError` instead of none."""
+        """List all panes of the server, at least one. `NoServer` or another `TmuxError` instead of an empty list."""
         output = self._run("list-panes", "-a", "-F", PANE_FORMAT)
         lines = [PANE_LINE.fullmatch(line) for line in output.splitlines()]
         panes = [_parse_pane(line) for line in lines if line]
@@ -169,7 +169,7 @@ class Tmux:
         return panes
 
     def capture(self, pane: str, lines: int) -> str:
-        """The last `lines` lines of the pane, scrolled ones included, as plain text without a blank end."""
+        """Capture the last `lines` lines of the pane, scrollback included, as plain text without trailing blank lines."""
         output = self._run("capture-pane", "-p", "-J", "-t", _validate_pane_id(pane), "-S", f"-{int(lines)}")
         return "\n".join(line.rstrip() for line in output.rstrip().splitlines()[-int(lines) :])
 
@@ -189,7 +189,7 @@ class Tmux:
         self._await_echo(pane, text)
 
     def _await_echo(self, pane: str, text: str) -> None:
-        """Wait until the screen shows what was typed: a key that a busy program reads together with it counts as pasted."""
+        """Wait until the screen shows the typed text. A key that a busy program reads together with it counts as pasted."""
         tail, end = "".join(text.split())[-ECHO_CHARACTERS:], time.monotonic() + ECHO_SECONDS
         while tail not in "".join(self.capture(pane, ECHO_LINES).split()) and time.monotonic() < end:
             time.sleep(CHUNK_PAUSE_SECONDS)
@@ -201,22 +201,22 @@ class Tmux:
         self._run("send-keys", "-t", _validate_pane_id(pane), "--", *map(_escape_semicolon, keys))
 
     def paste(self, pane: str, text: str) -> None:
-        """Insert `text` as one bracketed paste, for screens that take a fast typist for one anyway."""
+        """Insert `text` as one bracketed paste, for screens that treat fast typing as a paste anyway."""
         buffer = f"mc-{_validate_pane_id(pane)[1:]}"
         self._run("load-buffer", "-b", buffer, "-", stdin=text.encode())
         self._run("paste-buffer", "-d", "-p", "-r", "-b", buffer, "-t", pane)
 
     def pipe(self, pane: str, log: Path) -> None:
-        """From now on append everything the pane prints to the file `log` (0600)."""
+        """Append everything the pane prints from now on to the file `log` (0600)."""
         quoted = shlex.quote(str(log)).replace("%", "%%").replace("#", "##")  # tmux expands dates and formats
         self._run("pipe-pane", "-t", _validate_pane_id(pane), f"umask 077; exec cat >> {quoted}")
 
     def resize(self, pane: str, columns: int, lines: int) -> None:
-        """Give the pane's window another size."""
+        """Resize the pane's window."""
         self._run("resize-window", "-t", _validate_pane_id(pane), "-x", str(int(columns)), "-y", str(int(lines)))
 
     def kill_pane(self, pane: str) -> None:
-        """Remove a pane, and with its last one the session; its process gets a HUP, which proves no death."""
+        """Remove a pane, and with its last one the session. Its process gets a HUP, which does not prove its death."""
         self._run("kill-pane", "-t", _validate_pane_id(pane))
 
     def _make_folder(self) -> None:
@@ -226,7 +226,7 @@ class Tmux:
             raise TmuxFailed(f"no folder for tmux's socket: {error}") from error
 
     def _remove_dead_panes(self, session: str) -> None:
-        """Remove the dead panes of a session that is to be started anew."""
+        """Remove the dead panes of a session that is about to be restarted."""
         try:
             panes = [pane for pane in self.list_panes() if pane.session == session]
         except NoServer:
@@ -237,7 +237,7 @@ class Tmux:
             self.kill_pane(pane.id)
 
     def _run(self, *arguments: str, stdin: bytes = b"") -> str:
-        """One tmux command's output, or the error that says why there is none."""
+        """Run one tmux command. Returns its output, raises the matching `TmuxError`."""
         try:
             done = commands.run(
                 self.argv(*arguments), timeout=self.timeout, cwd=Path("/"), env=self.environment, stdin=stdin
@@ -275,12 +275,12 @@ def _parse_pane(line: re.Match[str]) -> Pane:
 
 
 def _escape_semicolon(argument: str) -> str:
-    """tmux ends a command at an argument with a trailing semicolon, unless that is escaped."""
+    """Escape a trailing semicolon, at which tmux would end the command."""
     return argument[:-1] + "\\;" if argument.endswith(";") else argument
 
 
 def _build_command(argv: Sequence[str]) -> list[str]:
-    """`argv` as tmux executes it; a single word it would hand to a shell, so `env` goes before that."""
+    """Build the command for tmux. It would pass a single word to a shell, so that gets `env` before it."""
     if not argv:
         raise ValueError("an empty command cannot be started")
     return [_escape_semicolon(word) for word in (argv if len(argv) > 1 else ["env", *argv])]

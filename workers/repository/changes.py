@@ -1,4 +1,4 @@
-"""A run's changes for people to read: which files, how much, and the text; nothing here writes."""
+"""Read-only views of a run's changes: the changed files, their line counts and the diff."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATUS_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """One changed file. `status` is one of STATUSES' values; line counts are None for a binary file."""
+    """One changed file. `status` is one of the values of STATUS_NAMES. Line counts are None for a binary file."""
 
     path: str
     old_path: str | None
@@ -31,7 +31,7 @@ class FileChange:
 
 
 def list_changes(repository: Path, base: str, head: str) -> list[FileChange]:
-    """The files that differ between two commits, renames recognised, by path. Raises `git.GitError`."""
+    """List the files that differ between two commits, with renames detected, by path. Raises `git.GitError`."""
     span = (git.validate_revision(base), git.validate_revision(head), "--")
     names = git.check_output(repository, "diff", *git.PLAIN_DIFF, "--find-renames", "--name-status", "-z", *span)
     numbers = git.check_output(repository, "diff", *git.PLAIN_DIFF, "--find-renames", "--numstat", "-z", *span)
@@ -42,10 +42,9 @@ def list_changes(repository: Path, base: str, head: str) -> list[FileChange]:
 
 
 def read_patch(repository: Path, base: str, head: str, path: str | None = None, *, max_bytes: int) -> DiffText:
-    """The change as a unified diff, of one file (a renamed one with what it was) or of all, cut after
-    `max_bytes`.
+    """Read a unified diff of all files or one (a renamed one with its old path), truncated after `max_bytes`.
 
-    A path that did not change gives an empty text. Raises `git.GitError`.
+    Empty for a path that did not change. Raises `git.GitError`.
     """
     if path is None:
         return git.read_diff(repository, base, head, max_bytes=max_bytes)
@@ -57,7 +56,7 @@ def read_patch(repository: Path, base: str, head: str, path: str | None = None, 
 
 
 def _parse_names(output: str) -> Iterator[tuple[str, str | None, str]]:
-    """Status letter, former path of a renamed or copied file, path."""
+    """Yield status letter, old path of a renamed or copied file, and path."""
     fields = iter(output.split("\0")[:-1])
     for status in fields:
         old = next(fields) if status[0] in "RC" else None
@@ -65,7 +64,7 @@ def _parse_names(output: str) -> Iterator[tuple[str, str | None, str]]:
 
 
 def _parse_counts(output: str) -> Iterator[tuple[int | None, int | None]]:
-    """Inserted and deleted lines; a renamed file's two paths follow its counts as fields of their own."""
+    """Yield inserted and deleted lines. A renamed file's two paths follow its counts as separate fields."""
     fields = iter(output.split("\0")[:-1])
     for field in fields:
         inserted, deleted, path = field.split("\t", 2)

@@ -1,4 +1,4 @@
-"""Run a project's own command (check or set-up) to its end and measure how it went."""
+"""Run a project's check or set-up command to its end and measure the result."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MAX_LOG_BYTES = 64 * 1024 * 1024
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 2.0
 NOT_FOUND_EXIT_CODE = 127
-"""What a shell answers for a command it cannot find."""
+"""A shell's exit code for a command it cannot find."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """How a command went. `exit_code` is None when it was ended by us; `tail` is the end of its output."""
+    """The result of a command. `exit_code` is None when we killed it, `tail` is the end of its output."""
 
     argv: tuple[str, ...]
     exit_code: int | None
@@ -64,9 +64,9 @@ def run(
 ) -> CheckResult:
     """Run `argv` in a session of its own with all its output in the file `log` (0600).
 
-    It is ended, with its whole tree and all that carry `marker`, after `timeout` seconds, when `give_up`
-    answers true, or when it has printed more than `MAX_LOG_BYTES`. What it leaves running when it ends by
-    itself is ended too.
+    It is killed, with its whole process tree and all that carry `marker`, after `timeout` seconds, when `give_up`
+    returns True, or when it has printed more than `MAX_LOG_BYTES`. Processes that it leaves running are
+    killed too.
     """
     began = time.monotonic()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -97,7 +97,7 @@ def run(
 
 
 def _await_exit(process: subprocess.Popen[bytes], is_over: Callable[[], bool]) -> int | None:
-    """The exit code, or None as soon as the command is to be ended."""
+    """Wait for the exit code. None as soon as the command must be killed."""
     while not is_over():
         try:
             return process.wait(POLL_SECONDS)

@@ -1,8 +1,8 @@
-"""Mission Control's own git commands: no prompts, no hooks, bounded in time, with typed errors.
+"""Mission Control's own git commands, without prompts and hooks, with time limits and typed errors.
 
-The repository belongs to an agent that may have configured it, so nothing it names is run by these commands
-as far as git lets us say so: no hooks, no file system monitor, no external diff, no text conversion. Agents
-run their own git, untouched.
+The agent may have changed the repository's configuration, so these commands run nothing that it names,
+as far as git allows: no hooks, no file system monitor, no external diff, no text conversion. Agents
+run their own git, unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from workers.host import commands
 
 TIMEOUT_SECONDS = 60.0
 CHECKOUT_SECONDS = 300.0
-"""For what writes a whole work tree."""
+"""The time limit of a command that writes a whole work tree."""
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 UNSET_VARIABLES = (
@@ -24,7 +24,7 @@ UNSET_VARIABLES = (
     *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CEILING_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_CONFIG_PARAMETERS"),
     *("GIT_CONFIG_COUNT", "GIT_PREFIX"),
 )
-"""What a surrounding git command (a hook, say) would make every git command below it act upon."""
+"""Variables of an enclosing git command (such as a hook) that would redirect every git command below it."""
 
 VARIABLES = {
     "GIT_TERMINAL_PROMPT": "0",
@@ -48,7 +48,7 @@ SHA_PATTERN = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 class GitError(Exception):
-    """git did not do what was asked."""
+    """A git command failed."""
 
 
 class GitMissing(GitError):
@@ -56,16 +56,16 @@ class GitMissing(GitError):
 
 
 class GitFailed(GitError):
-    """git refused a command."""
+    """git exited with an error."""
 
 
 class GitHung(GitError):
-    """git did not end in time."""
+    """git did not exit in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit: full hash and first line of its message."""
+    """A commit, with its full hash and the first line of its message."""
 
     sha: str
     subject: str
@@ -73,7 +73,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class DiffStat:
-    """Size of a change; binary files count as changed with no lines."""
+    """The size of a change. Binary files count as changed with no lines."""
 
     files_changed: int
     insertions: int
@@ -82,7 +82,7 @@ class DiffStat:
 
 @dataclass(frozen=True, slots=True)
 class DiffText:
-    """A unified diff, cut after a number of bytes when `truncated`."""
+    """A unified diff, clipped after a number of bytes when `truncated`."""
 
     text: str
     truncated: bool
@@ -95,11 +95,9 @@ def run(
     variables: Mapping[str, str] | None = None,
     keep: int = commands.MAX_OUTPUT_BYTES,
 ) -> commands.CommandResult:
-    """Run git in `folder` and return what it said and whether it succeeded; `variables` join its
-    environment.
+    """Run git in `folder` and return its output and exit code. `variables` are added to its environment.
 
-    Raises `GitMissing`, and `GitHung` after `timeout` seconds. An exit code other than 0 is for the caller
-    to judge.
+    Raises `GitMissing`, and `GitHung` after `timeout` seconds. The caller must check for an exit code other than 0.
     """
     environment = {**VARIABLES, **(variables or {})}
     env = ["env", *(word for name in UNSET_VARIABLES for word in ("-u", name) if name not in environment)]
@@ -119,7 +117,7 @@ def run(
 def check_output(
     folder: Path, *arguments: str, timeout: float = TIMEOUT_SECONDS, variables: Mapping[str, str] | None = None
 ) -> str:
-    """What git prints, without the last newline; `GitFailed` with its complaint when it does not succeed."""
+    """Return git's output without the last newline. `GitFailed` with its stderr when it fails."""
     done = run(folder, *arguments, timeout=timeout, variables=variables)
     if done.truncated:
         raise GitFailed(f"git {arguments[0]} printed more than {commands.MAX_OUTPUT_BYTES} bytes")
@@ -129,39 +127,39 @@ def check_output(
 
 
 def is_repository(folder: Path) -> bool:
-    """Whether `folder` lies in the work tree of a repository."""
+    """Return True when `folder` is in the work tree of a repository."""
     return folder.is_dir() and run(folder, "rev-parse", "--is-inside-work-tree").stdout == b"true\n"
 
 
 def find_root(folder: Path) -> Path:
-    """The root of the work tree `folder` lies in."""
+    """Find the root of the work tree that contains `folder`."""
     return Path(check_output(folder, "rev-parse", "--show-toplevel"))
 
 
 def find_git_dir(folder: Path) -> Path:
-    """Where git keeps what belongs to this work tree alone (HEAD, index, unfinished operations)."""
+    """Find the git directory of this work tree alone (HEAD, index, unfinished operations)."""
     return Path(check_output(folder, "rev-parse", "--absolute-git-dir"))
 
 
 def find_common_dir(folder: Path) -> Path:
-    """Where git keeps what all work trees of the repository share; tells one repository from another."""
+    """Find the git directory that all work trees of the repository share. It identifies the repository."""
     return (folder / check_output(folder, "rev-parse", "--git-common-dir")).resolve()
 
 
 def resolve_revision(folder: Path, revision: str) -> str | None:
-    """The full hash of the commit a revision names, or None when it names none."""
+    """Resolve a revision to the full hash of its commit, None when there is none."""
     commit = f"{validate_revision(revision)}^{{commit}}"
     output = run(folder, "rev-parse", "--quiet", "--verify", "--end-of-options", commit).text.strip()
     return output if SHA_PATTERN.fullmatch(output) else None
 
 
 def resolve_head(folder: Path) -> str | None:
-    """The commit that is checked out; None in a repository without commits."""
+    """Resolve the commit that is checked out, None in a repository without commits."""
     return resolve_revision(folder, "HEAD")
 
 
 def find_current_branch(folder: Path) -> str | None:
-    """The branch that is checked out, unborn ones included; None when HEAD is detached."""
+    """Find the branch that is checked out, unborn ones included. None when HEAD is detached."""
     return run(folder, "symbolic-ref", "--quiet", "--short", "HEAD").text.strip() or None
 
 
@@ -170,23 +168,21 @@ def has_branch(folder: Path, branch: str) -> bool:
 
 
 def list_branches(folder: Path) -> list[str]:
-    """Local branches, the one committed to last first."""
+    """List local branches, the one with the newest commit first."""
     return check_output(
         folder, "for-each-ref", "--sort=-committerdate", "--format=%(refname:short)", "refs/heads"
     ).splitlines()
 
 
 def find_remote_branch(folder: Path, remote: str = "origin") -> str | None:
-    """The branch the remote calls its own default, such as `main`, as far as the clone remembers it."""
+    """Find the remote's default branch, such as `main`, as far as the clone has recorded it."""
     prefix = f"refs/remotes/{validate_revision(remote)}/"
     output = run(folder, "symbolic-ref", "--quiet", f"{prefix}HEAD").text.strip()
     return output.removeprefix(prefix) or None
 
 
 def find_default_branch(folder: Path) -> str | None:
-    """The branch to start work from: the remote's default, else main, else master, else what is checked
-    out.
-    """
+    """Find the branch to start work from: the remote's default, else main, else master, else the current one."""
     present = list_branches(folder)
     for candidate in (find_remote_branch(folder), "main", "master", find_current_branch(folder)):
         if candidate in present:
@@ -195,23 +191,23 @@ def find_default_branch(folder: Path) -> str | None:
 
 
 def resolve_branch(folder: Path, branch: str) -> str | None:
-    """The commit of a branch: the local one, else that which origin is remembered to have."""
+    """Resolve the commit of a branch: the local one, else the recorded one of origin."""
     places = (f"refs/heads/{branch}", f"refs/remotes/origin/{branch}")
     return next((sha for place in places if (sha := resolve_revision(folder, place))), None)
 
 
 def find_merge_base(folder: Path, one: str, other: str) -> str | None:
-    """The best common ancestor of two revisions; None when they have none."""
+    """Find the best common ancestor of two revisions. None when they have none."""
     return run(folder, "merge-base", validate_revision(one), validate_revision(other)).text.strip() or None
 
 
 def is_merged(folder: Path, revision: str, into: str) -> bool:
-    """Whether every commit of `revision` is in `into` as well."""
+    """Return True when every commit of `revision` is in `into` as well."""
     return run(folder, "merge-base", "--is-ancestor", validate_revision(revision), validate_revision(into)).code == 0
 
 
 def list_commits(folder: Path, base: str, head: str = "HEAD", limit: int = 50, *, merges: bool = True) -> list[Commit]:
-    """The last `limit` commits that `head` has and `base` has not, newest first; with or without merges."""
+    """List the last `limit` commits of `head` that `base` lacks, newest first, with or without merges."""
     span = f"{validate_revision(base)}..{validate_revision(head)}"
     log_options = ("--no-color", f"--max-count={limit}", "--format=%H %s", *(() if merges else ("--no-merges",)))
     output = check_output(folder, "log", *log_options, "--end-of-options", span)
@@ -236,7 +232,7 @@ def measure_diff(folder: Path, base: str, head: str = "HEAD") -> DiffStat:
 
 
 def read_diff(folder: Path, base: str, head: str = "HEAD", *, paths: Sequence[str] = (), max_bytes: int) -> DiffText:
-    """The change from `base` to `head` as a unified diff, of some files or of all, cut after `max_bytes`."""
+    """Read the change from `base` to `head` as a unified diff of some or all files, clipped after `max_bytes`."""
     arguments = [validate_revision(base), validate_revision(head), "--", *paths]
     done = run(folder, "diff", *PLAIN_DIFF, "--find-renames", *arguments, keep=max_bytes)
     if done.code != 0 and not done.truncated:
@@ -245,13 +241,13 @@ def read_diff(folder: Path, base: str, head: str = "HEAD", *, paths: Sequence[st
 
 
 def list_dirty_paths(folder: Path, limit: int | None = None) -> list[str]:
-    """Paths with uncommitted changes, untracked ones included (a new folder is one path), ignored ones not."""
+    """List paths with uncommitted changes, including untracked (a new folder is one path) but not ignored ones."""
     output = check_output(folder, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=normal")
     return [entry[3:] for entry in output.split("\0") if entry][:limit]
 
 
 def validate_revision(revision: str) -> str:
-    """The revision or branch name itself; ValueError for one that git could take for an option or a range."""
+    """Return the revision or branch name, or raise ValueError if git could take it for an option or a range."""
     if not revision or UNSAFE_REVISION.search(revision):
-        raise ValueError(f"not a revision: {revision!r}")
+        raise ValueError(f"Invalid revision: {revision!r}")
     return revision

@@ -1,11 +1,11 @@
-"""Bringing a ticket's commits onto its base branch, or to a remote. Nobody's own work tree is worked in.
+"""Land a ticket's commits on its base branch or a remote, without touching anyone's work tree.
 
-1. Where a former attempt has moved the base branch already, there is nothing left to do.
+1. If an earlier attempt has moved the base branch already, there is nothing left to do.
 2. Merge or squash the verified commit onto the base branch's head, in a scratch work tree.
-3. Let the caller look at the result (run the check command, say) before anything else has changed.
-4. Name the new commit by a reference of the landing's own, so that after a crash it is known whether 5 has happened.
-5. Move the base branch from where 2 found it, by compare-and-swap; a work tree that shows the branch follows, or refuses
-   because it would overwrite what is not committed there. Where somebody else was faster, begin again.
+3. Let the caller inspect the result (for example run the check command) before anything else has changed.
+4. Point a reference of this landing at the new commit, so that after a crash it is known whether 5 has happened.
+5. Move the base branch from the head found in 2, by compare-and-swap. A work tree that has the branch checked out is
+   updated, or refuses because uncommitted changes would be overwritten. If the branch has moved meanwhile, start again.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ CREDENTIALS_PATTERN = re.compile(r"(?<=://)[^/\s]+@")
 
 
 class LandingError(Exception):
-    """It cannot be landed; the message says why, and what a person should do."""
+    """The ticket cannot be landed. The message gives the reason and what a person should do."""
 
 
 class MergeConflict(LandingError):
-    """The commits do not go together with the base branch; `files` cannot be merged."""
+    """The commits conflict with the base branch in `files`."""
 
     def __init__(self, base: str, files: list[str]) -> None:
         super().__init__(f"It conflicts with {base} in {', '.join(files)}.")
@@ -42,7 +42,7 @@ class MergeConflict(LandingError):
 
 @dataclass(frozen=True, slots=True)
 class LandingJob:
-    """What is to be landed: the `commit` that was verified on `branch`. `key` tells this landing from others of its ticket."""
+    """The landing of the verified `commit` of `branch`. `key` distinguishes it from the ticket's other landings."""
 
     repository: Path
     base: str
@@ -63,7 +63,7 @@ class LandingJob:
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """The commit by which the base branch has the work; `already`: it had it before anybody landed it."""
+    """The commit with which the base branch contains the work. `already` when it did before any landing."""
 
     commit: str
     already: bool
@@ -71,8 +71,8 @@ class MergeResult:
 
 @dataclass(frozen=True, slots=True)
 class MergeCandidate:
-    """A commit that is not yet on the base branch, made for its head `base`. `tested`: it has the very files of the
-    commit that was verified."""
+    """A commit for the base branch's head `base`, not yet on the branch. `tested` when its files equal those of the
+    verified commit."""
 
     commit: str
     base: str
@@ -84,7 +84,8 @@ def merge_onto_base(
 ) -> MergeResult:
     """Merge or squash onto the base branch.
 
-    `look` sees the result, checked out in `scratch`, and may raise. Raises `MergeConflict`, `LandingError`, `git.GitError`.
+    `look` inspects the result, checked out in `scratch`, and may raise. Raises `MergeConflict`, `LandingError`,
+    `git.GitError`.
     """
     _require_repository(job)
     for _ in range(MAX_ATTEMPTS):
@@ -100,11 +101,11 @@ def merge_onto_base(
             look(candidate)
             if _move_base(job, candidate):
                 return MergeResult(candidate.commit, already=False)
-    raise LandingError(f"The branch {job.base} keeps moving. Approve again when it is quieter there.")
+    raise LandingError(f"The branch {job.base} keeps moving. Approve again when nothing else changes it.")
 
 
 def push_branch(job: LandingJob) -> str:
-    """Push the verified commit as the ticket's branch; the remote it went to. Raises `LandingError`, `git.GitError`."""
+    """Push the verified commit as the ticket's branch. Returns the remote. Raises `LandingError`, `git.GitError`."""
     _require_repository(job)
     _require_verified(job)
     remote = choose_remote(job)
@@ -118,7 +119,7 @@ def push_branch(job: LandingJob) -> str:
 
 
 def choose_remote(job: LandingJob) -> str:
-    """The remote that belongs to the base branch, else origin, else the only one."""
+    """Choose the remote of the base branch, else origin, else the only one."""
     remotes = git.check_output(job.repository, "remote").split()
     own = git.run(job.repository, "config", "--get", f"branch.{job.base}.remote").text.strip()
     for candidate in (own, "origin", remotes[0] if len(remotes) == 1 else ""):
@@ -131,7 +132,7 @@ def choose_remote(job: LandingJob) -> str:
 
 
 def delete_references(job: LandingJob) -> None:
-    """Drop the references of this ticket's landings: what became of them is recorded elsewhere."""
+    """Delete the references of this ticket's landings, whose results are recorded elsewhere."""
     output = git.check_output(
         job.repository, "for-each-ref", "--format=%(refname)", f"{REFERENCE_PREFIX}/{job.identifier}/"
     )
@@ -140,30 +141,30 @@ def delete_references(job: LandingJob) -> None:
 
 
 def list_subjects(job: LandingJob) -> list[str]:
-    """The first lines of what the branch adds to its base, oldest first."""
+    """List the subjects of the commits that the branch adds to its base, oldest first."""
     base = git.resolve_branch(job.repository, job.base)
     added = git.list_commits(job.repository, base, job.commit, MAX_SUBJECTS, merges=False) if base else []
     return [commit.subject for commit in reversed(added)]
 
 
 def strip_credentials(text: str) -> str:
-    """The text, and no user or password in an address of it."""
+    """Remove user names and passwords from the addresses in a text."""
     return CREDENTIALS_PATTERN.sub("", text)
 
 
 def format_error(done: commands.CommandResult) -> str:
-    """What a program complained of, in one line and without credentials."""
+    """Format a program's error output as one line without credentials."""
     message = " ".join(strip_credentials(done.error_text).split()) or f"exit {done.code}"
     return message if message.endswith(".") else f"{message}."
 
 
-# ------------------------------------------------------------------------------------------------------- what must hold
+# ------------------------------------------------------------------------------------------------------- preconditions
 
 
 def _require_repository(job: LandingJob) -> None:
     if not git.is_repository(job.repository):
         raise LandingError(
-            f"The folder {job.repository} is no git repository any more. Bring it back, then approve again."
+            f"The folder {job.repository} is not a git repository any more. Restore it, then approve again."
         )
 
 
@@ -176,7 +177,7 @@ def _require_name(job: LandingJob) -> None:
 
 
 def _require_verified(job: LandingJob) -> None:
-    """The branch still leads to what was verified: nothing else is landed, whatever its name."""
+    """Require that the branch still contains the verified commit, since nothing else may be landed."""
     short = job.commit[:10]
     if not git.has_branch(job.repository, job.branch):
         raise LandingError(f"The branch {job.branch} is gone. Bring it back, or close the ticket.")
@@ -197,7 +198,7 @@ def _resolve_base(job: LandingJob) -> str:
 
 
 def _find_merged(job: LandingJob, base: str) -> MergeResult | None:
-    """Whether the base has the work: by the commit of an attempt that was cut off, or the work itself."""
+    """Return the result if the base has the work: by the commit of an interrupted attempt, or the work itself."""
     landing_commit = git.resolve_revision(job.repository, job.reference)
     if landing_commit and git.is_merged(job.repository, landing_commit, base):
         return MergeResult(landing_commit, already=False)
@@ -205,11 +206,11 @@ def _find_merged(job: LandingJob, base: str) -> MergeResult | None:
     return MergeResult(base, already=True) if work_commit and git.is_merged(job.repository, work_commit, base) else None
 
 
-# ------------------------------------------------------------------------------------------------- the commit, the move
+# --------------------------------------------------------------------------------------------- commit, branch update
 
 
 def _prepare_merge(job: LandingJob, scratch: Path, base: str, squash: bool) -> MergeCandidate | None:
-    """The merge or squash as a commit, checked out in `scratch`; None where it would change nothing."""
+    """Merge or squash as a commit, checked out in `scratch`. None when it would change nothing."""
     how = ("--squash", "--ff") if squash else ("--no-ff",)
     argv = ("merge", "--quiet", "--no-commit", *how, job.commit)
     done = git.run(scratch, *argv, timeout=git.CHECKOUT_SECONDS)
@@ -234,7 +235,7 @@ def _resolve_tree(job: LandingJob, commit: str) -> str:
 
 
 def _write_commit(job: LandingJob, tree: str, base: str, squash: bool) -> str:
-    """In the operator's own name, as git has it."""
+    """Write the commit in the operator's name, as configured in git."""
     parents = ("-p", base) if squash else ("-p", base, "-p", job.commit)
     message = _format_squash_message(job) if squash else f"Merge {job.subject}"
     return git.check_output(job.repository, *IDENTITY_OPTIONS, "commit-tree", tree, *parents, "-m", message)
@@ -246,7 +247,7 @@ def _format_squash_message(job: LandingJob) -> str:
 
 
 def _move_base(job: LandingJob, candidate: MergeCandidate) -> bool:
-    """Bring the base branch to the prepared commit; False where it is no longer where that was made for."""
+    """Move the base branch to the prepared commit. False when the branch is no longer at the candidate's base."""
     if place := worktrees.find_rebase(job.repository, job.base):
         raise LandingError(f"The branch {job.base} is being rebased in {place}. Finish that, then approve again.")
     checkouts = worktrees.find_checkouts(job.repository, job.base)
@@ -269,12 +270,12 @@ def _update_reference(job: LandingJob, candidate: MergeCandidate) -> commands.Co
 
 
 def _fast_forward(place: Path, candidate: MergeCandidate) -> commands.CommandResult:
-    """Move the branch with the work tree that shows it: git itself refuses to overwrite what is not committed there."""
+    """Move the branch with the work tree that has it checked out. git itself refuses to overwrite uncommitted changes."""
     return git.run(place, "merge", "--quiet", "--ff-only", candidate.commit, timeout=git.CHECKOUT_SECONDS)
 
 
 def _format_refusal(job: LandingJob, place: Path, done: commands.CommandResult) -> str:
-    """git names the files that it would overwrite on lines of their own, each after a tab."""
+    """Format the reason why the branch cannot be moved. git lists the files it would overwrite on lines that start with a tab."""
     files = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.startswith("\t")]
     if files:
         return (

@@ -1,4 +1,4 @@
-"""Files of a project that are no part of its repository, linked into the places where runs work."""
+"""Files of a project outside its repository, linked into the workspaces of runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class LinkRefused(Exception):
 def link_files(repository: Path, workspace: Path, names: Sequence[str]) -> None:
     """Link files or folders of the project's own folder (`.env`, `node_modules`) into the workspace.
 
-    What git does not ignore already is added to the repository's private `info/exclude`, so that a link is
-    never committed. Raises `LinkRefused` for a name that leaves either folder, is absent, or is taken.
+    A name that git does not ignore yet is added to the repository's private `info/exclude`, so that a link is
+    never committed. `LinkRefused` for a name that leaves either folder, does not exist, or is taken.
     """
     for name in names:
         source, target = _resolve_inside(repository, name), _resolve_inside(workspace, name)
@@ -30,7 +30,7 @@ def link_files(repository: Path, workspace: Path, names: Sequence[str]) -> None:
 
 
 def _resolve_inside(folder: Path, name: str) -> Path:
-    """`name` below `folder`, with the way there resolved; `LinkRefused` when that leads out of the folder."""
+    """Resolve the path of `name` below `folder`. `LinkRefused` when it leads out of the folder."""
     relative, root = PurePosixPath(name), folder.resolve()
     parent = (root / relative).parent.resolve()
     if relative.is_absolute() or {"..", ".git"} & set(relative.parts) or not relative.name:

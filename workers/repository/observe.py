@@ -1,4 +1,4 @@
-"""What Mission Control sees for itself of a run's work: commits, changes, and the project's check command."""
+"""Mission Control's own observations of a run's work: commits, changes, and the project's check command."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ del EMPTY_OBSERVATIONS["error"]
 
 @dataclass(frozen=True, slots=True)
 class CheckSettings:
-    """How to run the check command: its whole environment, the run's marker in it, and a folder for logs.
+    """How to run the check command: its whole environment, the run's marker, and a folder for logs.
 
-    `setup` prepares the base's scratch worktree as the workspace was prepared. `give_up` ends a check early.
+    `setup` prepares the base's scratch worktree in the same way as the workspace. `give_up` ends a check early.
     """
 
     argv: Sequence[str]
@@ -38,7 +38,7 @@ class CheckSettings:
 
 
 def find_base(workspace: Path, base_sha: str | None, base_branch: str | None) -> str | None:
-    """Where the work now begins: further on than at its start, where it has taken in what the base branch has got since."""
+    """Find the commit at which the work now begins. It advances when the work has merged newer commits of the base branch."""
     if not base_sha or not base_branch:
         return base_sha
     try:
@@ -51,11 +51,11 @@ def find_base(workspace: Path, base_sha: str | None, base_branch: str | None) ->
 
 
 def observe(workspace: Path, base_sha: str | None, checking: CheckSettings | None = None) -> dict[str, Any]:
-    """The `observations` of a report, complete in shape whatever state the workspace is in; never raises.
+    """Collect the `observations` of a report, with all keys whatever the state of the workspace. Never raises.
 
-    Git's facts are taken before the check runs, as that may change files. `base_sha` is None where there is
+    Git is read before the check runs, as that may change files. `base_sha` is None where there is
     no repository. When the check fails it also runs on a scratch worktree of the base (`check_base`), so
-    that what was broken before is not blamed on the run. What could not be observed is named under `error`.
+    that older failures are not blamed on the run. `error` names what could not be observed.
     """
     facts, problems = EMPTY_OBSERVATIONS | {"base_sha": base_sha}, []
     parts: list[Callable[[], dict[str, Any]]] = []
@@ -70,7 +70,7 @@ def observe(workspace: Path, base_sha: str | None, checking: CheckSettings | Non
     for part in parts:
         try:
             facts |= part()
-        except Exception as error:  # whatever it is, the report must go out
+        except Exception as error:  # whatever it is, the report must be sent
             problems.append(str(error))
     return facts | {"error": "; ".join(dict.fromkeys(problems))} if problems else facts
 
@@ -85,9 +85,7 @@ def _read_commits(workspace: Path, base: str) -> dict[str, Any]:
 
 
 def _read_diff(workspace: Path, base: str) -> dict[str, Any]:
-    """The size of the change, and a hash over its raw form: modes, paths and full object names, before and
-    after.
-    """
+    """Read the size of the change, and a hash of its raw form: modes, paths and full object names, before and after."""
     stat = git.measure_diff(workspace, base)
     raw = git.check_output(
         workspace, "diff", *git.PLAIN_DIFF, "--raw", "-z", "--no-abbrev", "--no-renames", base, "HEAD", "--"
@@ -107,9 +105,7 @@ def _read_dirty_paths(workspace: Path, _base: str) -> dict[str, Any]:
 def _check_base(
     workspace: Path, base_sha: str, checking: CheckSettings, check: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """The check's outcome on the base; None where it passed anyway, is given up or the base cannot be set
-    up.
-    """
+    """Run the check on the base. None when it passed anyway, was given up, or the base cannot be set up."""
     if check is None or check["exit_code"] == 0 or checking.give_up():
         return None
     scratch = checking.folder / "base"
@@ -121,7 +117,7 @@ def _check_base(
 
 
 def _copy_links(workspace: Path, scratch: Path) -> None:
-    """Give the base the same linked-in files (see `workers.repository.linked_files`) that lie at the top of the workspace."""
+    """Copy the symlinks at the top of the workspace (see `workers.repository.linked_files`) to the base."""
     for entry in workspace.iterdir():
         place = scratch / entry.name
         if entry.is_symlink() and not place.exists() and not place.is_symlink():

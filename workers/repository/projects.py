@@ -1,4 +1,4 @@
-"""Making a project of a folder or of a clone URL: what is in the folder, in words a person can act upon."""
+"""Make a project from a folder or a clone URL, with an explanation of the folder's state for people."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class CloneFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RepositoryFacts:
-    """What a folder offers as a project.
+    """The state of a folder that may become a project.
 
-    `branches` are local ones, the one committed to last first; `dirty` counts uncommitted paths; `usable`:
+    `branches` are local ones, the one with the newest commit first. `dirty` counts uncommitted paths. `usable` when
     runs can start from it. `explanation` is one or two sentences for the person who chose the folder.
     """
 
@@ -48,7 +48,7 @@ class RepositoryFacts:
 
 
 def inspect_folder(folder: Path) -> RepositoryFacts:
-    """Look at a folder without changing it; never raises for what is in it."""
+    """Inspect a folder without changing it. Never raises because of its content."""
     try:
         if git.is_repository(folder):
             return _inspect_repository(folder)
@@ -61,7 +61,7 @@ def inspect_folder(folder: Path) -> RepositoryFacts:
 def clone_repository(url: str, target: Path, timeout: float = CLONE_SECONDS) -> Path:
     """Clone `url` (https, ssh, git@host:path or file) into the new folder `target` and return that.
 
-    git uses the operator's own credentials and asks for none; an address with a password in it is refused.
+    git uses the operator's own credentials without prompts. A URL with a password in it is refused.
     """
     if not URL_PATTERN.fullmatch(url):
         raise CloneRefused("Give an address such as https://host/path, ssh://host/path or git@host:path.")

@@ -1,4 +1,4 @@
-"""Opening a pull request with the program of its forge, in which the operator is logged in: gh (GitHub) or glab (GitLab)."""
+"""Open a pull request with the command line program of its forge, gh (GitHub) or glab (GitLab), as the operator."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ CREATE_COMMANDS = {
     ),
 }
 HOSTS = {"gh": "github", "glab": "gitlab"}
-"""What the remote's address says of its forge; where it says nothing, the only program that is there is asked."""
+"""The forge by a word in the remote's host name. Without a match, the only installed program is used."""
 
 
 def open_pull_request(job: LandingJob, remote: str) -> str | None:
-    """Open a pull request from the ticket's branch, unless one is open; its address. Raises `LandingError`."""
+    """Open a pull request from the ticket's branch, unless one is open. Returns its URL. Raises `LandingError`."""
     program = _choose_program(git.check_output(job.repository, "remote", "get-url", "--", remote))
     facts = {"branch": job.branch, "base": job.base, "title": job.subject}
     facts["body"] = "\n".join(f"- {subject}" for subject in landing.list_subjects(job))
@@ -64,7 +64,7 @@ def _choose_program(remote: str) -> str:
 
 
 def _run_program(job: LandingJob, argv: list[str]) -> str:
-    """What the program prints. It uses the operator's own log-in and asks nothing."""
+    """Run the program and return its output. It uses the operator's own log-in, without prompts."""
     unset = [word for name in git.UNSET_VARIABLES for word in ("-u", name)]
     done = commands.run(["env", *unset, *QUIET_VARIABLES, *argv], timeout=TIMEOUT_SECONDS, cwd=job.repository)
     if done.timed_out:
@@ -80,7 +80,7 @@ def _run_program(job: LandingJob, argv: list[str]) -> str:
 
 
 def _parse_first_url(output: str) -> str | None:
-    """The address of the first request of a JSON list."""
+    """Parse the URL of the first pull request in a JSON list."""
     with suppress(ValueError):
         requests = json.loads(output)
         first = requests[0] if isinstance(requests, list) and requests else {}

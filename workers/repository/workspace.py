@@ -1,9 +1,9 @@
-"""A place to work for each run: a git worktree from its project's pool, or an empty folder of its own.
+"""Workspaces of runs: a git worktree from the project's pool, or an empty folder without a project.
 
-A run's branch and whatever it left uncommitted wait in its slot for the ticket's next run. When another
+A run's branch and its uncommitted work stay in its slot for the ticket's next run. When another
 ticket needs the slot, uncommitted work is first saved as a commit under `refs/mc/saved/<branch>/<time>`;
 nothing is ever deleted unsaved. Ignored files (installed packages, build caches) stay in a reused slot,
-since they are what makes reuse worthwhile; a project that wants them gone says so in its set-up command.
+since they make reuse fast; a project that does not want them removes them in its set-up command.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IDENTIFIER_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9]*-[0-9]+")
 
 
 class WorkspaceError(Exception):
-    """No workspace can be had."""
+    """No workspace is available."""
 
 
 class NoCommits(WorkspaceError):
@@ -52,7 +52,7 @@ class WorkspaceBusy(WorkspaceError):
 
 
 class UnusableSlot(WorkspaceError):
-    """This slot cannot be had; another one may."""
+    """This slot cannot be used, but another one may."""
 
 
 class SetUpFailed(WorkspaceError):
@@ -61,10 +61,10 @@ class SetUpFailed(WorkspaceError):
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Where a run works. The git fields are None in a folder without a project.
+    """The folder in which a run works. The git fields are None in a folder without a project.
 
-    `reused`: the folder was there before. `resumed`: it is as the ticket's last run left it, uncommitted work
-    included. `saved`: the ref under which the slot's uncommitted work was put aside to make room.
+    `reused` when the folder existed before. `resumed` when it is as the ticket's last run left it, with uncommitted
+    work. `saved` is the ref under which the slot's earlier uncommitted work was saved.
     """
 
     path: Path
@@ -79,7 +79,7 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What is to be checked out: `start` is the base branch's commit."""
+    """The branch to check out. `start` is the base branch's commit."""
 
     repository: Path
     branch: str
@@ -92,29 +92,29 @@ class _Source:
 
 
 def slugify(title: str) -> str:
-    """A title as part of a branch name: lower-case ASCII letters, digits and single hyphens; may be empty."""
+    """Convert a title to a part of a branch name: lower-case ASCII letters, digits and single hyphens, possibly empty."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_SLUG_LENGTH].strip("-")
 
 
 def format_branch_name(identifier: str, title: str) -> str:
-    """The branch of a ticket: `mc/MC-3-add-a-door`, or `mc/MC-3` for a title without any ASCII letter."""
+    """Format the branch name of a ticket: `mc/MC-3-fix-typo`, or `mc/MC-3` for a title without any ASCII letter."""
     return f"mc/{_validate_identifier(identifier)}-{slugify(title)}".rstrip("-")
 
 
 def acquire(project: Path, base_branch: str, branch: str, pool: Path, limit: int, holder: str) -> Workspace:
-    """A worktree of the repository at `project` on `branch`, in a slot of `pool` that nobody else gets.
+    """Acquire a worktree of the repository at `project` on `branch`, in an exclusive slot of `pool`.
 
-    1. The slot last prepared for this branch, as it is: uncommitted work included.
+    1. The slot last prepared for this branch, as it is, with uncommitted work.
     2. Else a free slot without uncommitted work, or a new one while there are fewer than `limit`.
     3. Else a free slot whose uncommitted work is saved first.
 
     A new branch starts at `base_branch`; an existing one continues, and `base_sha` is where it left the base.
-    The project's own folder is not touched. The slot is held by `holder` (a run), whatever becomes of this
-    process, until `release` or until the same branch is acquired again. Raises `WorkspaceError`.
+    The project's own folder is not touched. `holder` (a run) holds the slot, even when this process dies,
+    until `release` or until the same branch is acquired again. Raises `WorkspaceError`.
     """
     if not BRANCH_PATTERN.fullmatch(branch):
-        raise ValueError(f"not a ticket's branch: {branch!r}")
+        raise ValueError(f"Invalid ticket branch: {branch!r}")
     try:
         source = _find_source(project, base_branch, branch)
         pool.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def acquire(project: Path, base_branch: str, branch: str, pool: Path, limit: int
 
 
 def make_scratch_folder(folder: Path, identifier: str) -> Workspace:
-    """An empty folder of its own for a ticket without a project; the same one again when it resumes."""
+    """Make an empty folder for a ticket without a project, or return its existing one."""
     path = folder / _validate_identifier(identifier)
     there = path.exists()
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -132,9 +132,9 @@ def make_scratch_folder(folder: Path, identifier: str) -> Workspace:
 
 
 def release(path: Path, holder: str) -> None:
-    """Let others have the slot at `path` once they need it; until then its content stays.
+    """Release the slot at `path`. Its content stays until another ticket needs the slot.
 
-    Does nothing when somebody else holds the slot by now, so a late release of an earlier run harms nobody.
+    Does nothing when another run holds the slot by now, so a late release of an earlier run is harmless.
     """
     slot = WorkspaceSlot(path)
     with slot.locked() as mine:
@@ -144,13 +144,13 @@ def release(path: Path, holder: str) -> None:
 
 
 def list_held_slots(pool: Path) -> dict[Path, str | None]:
-    """The slots in use and who holds them, None where the record cannot be read."""
+    """List the slots in use with their holders, None where the record cannot be read."""
     records = {slot.path: slot.read() for slot in workspace_slots.list_existing(pool)}
     return {path: record.holder for path, record in records.items() if record.state == "held"}
 
 
 def prune(project: Path, base_branch: str, pool: Path) -> list[Path]:
-    """Remove the free slots that are clean and whose branch is merged into the base; branches stay."""
+    """Remove the free slots that are clean and whose branch is merged into the base. Branches stay."""
     paths = []
     for slot in workspace_slots.list_existing(pool):
         with slot.locked() as mine:
@@ -161,9 +161,9 @@ def prune(project: Path, base_branch: str, pool: Path) -> list[Path]:
 
 
 def discard(project: Path, path: Path) -> str | None:
-    """Remove a free slot because a person says so; returns the ref that keeps what was uncommitted in it.
+    """Remove a free slot on a person's request. Returns the ref under which its uncommitted work is saved.
 
-    The branch stays; ignored files go. Raises `WorkspaceBusy` for a slot in use.
+    The branch stays, ignored files are deleted. Raises `WorkspaceBusy` for a slot in use.
     """
     slot = WorkspaceSlot(path)
     with slot.locked() as mine:
@@ -178,7 +178,7 @@ def discard(project: Path, path: Path) -> str | None:
 
 
 def run_set_up(path: Path, argv: Sequence[str], env: Mapping[str, str], timeout: float) -> None:
-    """Run the project's set-up command in a workspace; `SetUpFailed` says why and how its output ended."""
+    """Run the project's set-up command in a workspace. `SetUpFailed` has the reason and the end of the output."""
     try:
         done = commands.run(argv, timeout=timeout, cwd=path, env=env)
     except OSError as error:
@@ -202,7 +202,7 @@ def _find_source(project: Path, base_branch: str, branch: str) -> _Source:
 
 
 def _take_slot(source: _Source, pool: Path, limit: int, holder: str) -> Workspace:
-    """The first slot that can be had; each is judged again once its lock is taken."""
+    """Take the first available slot. Each is checked again under its lock."""
     unusable = []
     for slot in _list_candidates(pool, source.branch, limit):
         with slot.locked() as mine:
@@ -220,7 +220,7 @@ def _take_slot(source: _Source, pool: Path, limit: int, holder: str) -> Workspac
 
 
 def _list_candidates(pool: Path, branch: str, limit: int) -> list[WorkspaceSlot]:
-    """Slots worth trying, best first: the ticket's own, clean ones, new ones, those with work to be saved."""
+    """List candidate slots, best first: the ticket's own, clean ones, new ones, those with work to be saved."""
     present, absent = workspace_slots.list_existing(pool), workspace_slots.list_absent(pool, limit)
     own = [slot for slot in present + absent if slot.read().branch == branch]
     free = [slot for slot in present if slot not in own and slot.read().state != "held"]
@@ -229,9 +229,7 @@ def _list_candidates(pool: Path, branch: str, limit: int) -> list[WorkspaceSlot]
 
 
 def _prepare_slot(slot: WorkspaceSlot, record: SlotRecord, source: _Source, holder: str) -> Workspace:
-    """Make a locked slot hold the branch. Until it is written down as held, a crash leaves it to the next
-    taker.
-    """
+    """Check the branch out in a locked slot. Until its record says held, a crash leaves the slot free."""
     path, there = slot.path, _is_worktree(slot.path, source.repository)
     is_prepared = record.branch == source.branch and record.state != "preparing"
     resumed = there and is_prepared and git.find_current_branch(path) == source.branch
@@ -249,7 +247,7 @@ def _prepare_slot(slot: WorkspaceSlot, record: SlotRecord, source: _Source, hold
 
 
 def _is_worktree(path: Path, repository: Path) -> bool:
-    """Whether the slot is a worktree of this repository. Something else in its place is never touched."""
+    """Return True when the slot is a worktree of this repository. Anything else in its path is never touched."""
     if not path.exists():
         return False
     if not any(path.iterdir()):
@@ -271,7 +269,7 @@ def _clear_or_restore(slot: WorkspaceSlot, record: SlotRecord) -> str | None:
 
 
 def _check_out(source: _Source, path: Path, there: bool) -> None:
-    """Put the branch into the slot; made at the base if it is new."""
+    """Check out the branch in the slot. A new branch starts at the base."""
     is_existing = git.has_branch(source.repository, source.branch)
     branch_options = () if is_existing else ("--no-track", "-b", source.branch)
     at = source.branch if is_existing else source.start
@@ -299,11 +297,11 @@ def _is_clean(path: Path) -> bool:
 
 
 def _is_disposable(path: Path, base_branch: str) -> bool:
-    """Whether nothing in the slot is worth keeping: no uncommitted work, all commits in the base."""
+    """Return True when nothing in the slot needs saving: no uncommitted work, all commits in the base."""
     return _is_clean(path) and git.is_merged(path, "HEAD", f"refs/heads/{base_branch}")
 
 
 def _validate_identifier(identifier: str) -> str:
     if not IDENTIFIER_PATTERN.fullmatch(identifier):
-        raise ValueError(f"not a ticket's identifier: {identifier!r}")
+        raise ValueError(f"Invalid ticket identifier: {identifier!r}")
     return identifier

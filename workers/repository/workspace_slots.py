@@ -1,7 +1,7 @@
-"""Slots of a worktree pool: folders `pool-1`, `pool-2`, ... beside which stands who has each.
+"""Slots of a worktree pool: folders `pool-1`, `pool-2`, ... with a record and a lock file each.
 
 `pool-1.json` records a slot's state, its holder (a run) and the branch it was last prepared for;
-`pool-1.lock` is locked while a slot changes hands, so that two pickups cannot take the same one. A holder
+`pool-1.lock` is locked while the holder changes, so that two pickups cannot take the same one. A holder
 needs no process.
 """
 
@@ -25,7 +25,7 @@ FOLDER_PATTERN = re.compile(r"pool-([1-9][0-9]{0,3})")
 
 @dataclass(frozen=True, slots=True)
 class SlotRecord:
-    """`preparing` with a free lock means that whoever prepared the slot has died; the slot is then free."""
+    """The record of a slot. `preparing` with a free lock means that the preparing process died, so the slot is free."""
 
     state: SlotState
     branch: str | None
@@ -34,12 +34,12 @@ class SlotRecord:
 
 FREE_RECORD = SlotRecord("free", None)
 UNREADABLE_RECORD = SlotRecord("held", None)
-"""Counts as held: nothing may be taken away on a guess."""
+"""An unreadable record counts as held, so that no slot is taken from a run by mistake."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceSlot:
-    """One place of a pool; `path` is the worktree, which need not exist yet."""
+    """One slot of a pool. `path` is the worktree, which need not exist yet."""
 
     path: Path
 
@@ -60,7 +60,7 @@ class WorkspaceSlot:
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Take the slot's lock if nobody else has it; the lock ends with the block, or with the process."""
+        """Take the slot's lock if it is free. It is released after the block, or when the process dies."""
         handle = os.open(self._build_path(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,12 +76,12 @@ class WorkspaceSlot:
 
 
 def list_existing(pool: Path) -> list[WorkspaceSlot]:
-    """The slots of a pool that have a folder, in order of their number."""
+    """List the slots of a pool that have a folder, by number."""
     folders = [entry for entry in pool.glob("pool-*") if FOLDER_PATTERN.fullmatch(entry.name)]
     return [WorkspaceSlot(folder) for folder in sorted(folders, key=lambda folder: int(folder.name[5:]))]
 
 
 def list_absent(pool: Path, limit: int) -> list[WorkspaceSlot]:
-    """The slots that may still be created in a pool of at most `limit` slots."""
+    """List the slots that may still be created in a pool of at most `limit` slots."""
     numbered = [WorkspaceSlot(pool / f"pool-{number}") for number in range(1, limit + 1)]
     return [slot for slot in numbered if not slot.path.exists()]

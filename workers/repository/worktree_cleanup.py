@@ -1,4 +1,4 @@
-"""Making a worktree clean without losing work: what is uncommitted becomes a commit under a ref of its own."""
+"""Clean a worktree without losing work, by saving uncommitted changes as a commit under a separate ref."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ UNFINISHED_OPERATIONS = {
     "rebase-apply": ("am", "--quit"),
     "BISECT_LOG": ("bisect", "reset"),
 }
-"""What git keeps of an operation that was broken off, and how to be rid of it."""
+"""The files of an unfinished git operation, and the command that aborts it."""
 STALE_LOCKS = ("index.lock", "HEAD.lock")
-"""What a killed git leaves behind; no git runs in a slot that is changing hands."""
+"""The lock files that a killed git leaves behind. No git runs in a slot that changes its holder."""
 
 
 class Uncleanable(Exception):
-    """The worktree holds something that can neither be saved nor removed, such as a repository of its own."""
+    """The worktree contains something that can neither be saved nor removed, such as a nested repository."""
 
 
 def clean_worktree(path: Path) -> str | None:
-    """Save what is uncommitted, then drop it; ignored files stay. Returns the ref it is saved under."""
+    """Save uncommitted work, then remove it. Ignored files stay. Returns the ref under which it is saved."""
     remove_locks(path)
     saved_ref = _save_work(path)
     git.check_output(path, "reset", "--quiet", "--hard", timeout=git.CHECKOUT_SECONDS)
@@ -43,13 +43,13 @@ def clean_worktree(path: Path) -> str | None:
 
 
 def remove_locks(path: Path) -> None:
-    """Remove the locks of a git that was killed here; nobody may be working in the worktree."""
+    """Remove the lock files of a killed git. No process may be working in the worktree."""
     for name in STALE_LOCKS:
         (git.find_git_dir(path) / name).unlink(missing_ok=True)
 
 
 def _save_work(path: Path) -> str | None:
-    """Keep uncommitted work, and commits that are on no branch, under a ref of their own."""
+    """Save uncommitted work, or commits that are on no branch, under a separate ref."""
     head, branch = git.check_output(path, "rev-parse", "HEAD"), git.find_current_branch(path)
     if git.list_dirty_paths(path):
         commit = _commit_snapshot(path, head, branch or "a detached HEAD")
@@ -63,7 +63,7 @@ def _save_work(path: Path) -> str | None:
 
 
 def _commit_snapshot(path: Path, head: str, branch_label: str) -> str:
-    """A commit of the whole work tree as it is, untracked files included, made beside the slot's own index."""
+    """Commit the whole work tree, untracked files included, with a separate index."""
     index = git.find_git_dir(path) / "mc-saved.index"
     aside = {**SAVE_IDENTITY, "GIT_INDEX_FILE": str(index)}
     try:

@@ -1,4 +1,4 @@
-"""Work trees of a repository besides the pools': scratch ones for a moment, and those in which a branch is checked out."""
+"""Work trees outside of the pools: temporary ones, and those in which a branch is checked out."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from . import git
 
 REBASE_HEADS = ("rebase-merge/head-name", "rebase-apply/head-name")
-"""Where git keeps the name of a branch while it is being rebased: HEAD is detached then."""
+"""The files with the name of a branch that is being rebased, while HEAD is detached."""
 
 
 @contextmanager
 def check_out_detached(repository: Path, path: Path, at: str) -> Iterator[None]:
-    """A scratch work tree at `path` for the length of the block; what a killed process left there is replaced."""
+    """Check out a scratch work tree at `path` for the length of the block. Leftovers of a killed process are replaced."""
     _remove_scratch(repository, path)
     argv = ("worktree", "add", "--quiet", "--detach", str(path), git.validate_revision(at))
     git.check_output(repository, *argv, timeout=git.CHECKOUT_SECONDS)
@@ -26,7 +26,7 @@ def check_out_detached(repository: Path, path: Path, at: str) -> Iterator[None]:
 
 
 def remove_worktree(repository: Path, path: Path) -> None:
-    """Remove a work tree, or what git remembers of one whose folder is gone; anything else in its place stays."""
+    """Remove a work tree, or git's record of one whose folder is gone. Anything else at the path stays."""
     git.run(repository, "worktree", "remove", "--force", "--force", str(path), timeout=git.CHECKOUT_SECONDS)
 
 
@@ -44,12 +44,12 @@ def remove_scratch_worktrees(folder: Path) -> None:
 
 
 def find_checkouts(repository: Path, branch: str) -> list[Path]:
-    """The work trees in which a branch is checked out."""
+    """Find the work trees in which a branch is checked out."""
     return [place for place, reference in _list_worktrees(repository) if reference == f"refs/heads/{branch}"]
 
 
 def find_rebase(repository: Path, branch: str) -> Path | None:
-    """The work tree in which a branch is being rebased just now, if any."""
+    """Find the work tree in which a branch is being rebased, if any."""
     for place, reference in _list_worktrees(repository):
         heads = [_find_git_dir(place) / name for name in REBASE_HEADS] if reference is None else []
         if any(head.is_file() and head.read_text("utf-8").strip() == f"refs/heads/{branch}" for head in heads):
@@ -58,14 +58,14 @@ def find_rebase(repository: Path, branch: str) -> Path | None:
 
 
 def _find_git_dir(place: Path) -> Path:
-    """Where git keeps what belongs to one work tree; a broken one, that git cannot read, has nothing there."""
+    """Find the git directory of one work tree. For a broken one, which git cannot read, return its own path."""
     with suppress(git.GitError):
         return git.find_git_dir(place)
     return place
 
 
 def _list_worktrees(repository: Path) -> list[tuple[Path, str | None]]:
-    """Each work tree that is there, with the reference that is checked out in it; None where HEAD is detached."""
+    """List each existing work tree with the reference that is checked out in it, None where HEAD is detached."""
     worktrees: list[tuple[Path, str | None]] = []
     for block in git.check_output(repository, "worktree", "list", "--porcelain").split("\n\n"):
         facts = dict(line.partition(" ")[::2] for line in block.split("\n"))

@@ -1,4 +1,4 @@
-"""An agent's process: its own session, pipes for its three streams, and nothing that can block its wrapper."""
+"""The agent's child process: a session of its own and non-blocking pipes, so that it can never block the wrapper."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK_BYTES = 65536
 
 
 class AgentProcess:
-    """A started program. `stdout` and `stderr` are given chunks as they come; `ended` is called once, at its exit.
+    """A started child process. Chunks of `stdout` and `stderr` go to the callbacks, and `ended` is called once at its exit.
 
     Raises OSError when the program cannot be started.
     """
@@ -54,17 +54,17 @@ class AgentProcess:
 
     @property
     def has_unwritten(self) -> bool:
-        """Whether the program has not yet read all that was meant for it."""
+        """True while bytes for the program's stdin are not written yet."""
         return bool(self._unwritten)
 
     def write(self, chunks: Iterable[bytes]) -> None:
-        """Give the program lines to read, now or as soon as it takes them."""
+        """Write chunks to the program's stdin, now or as soon as the pipe takes them."""
         if not self._stdin.closed and not self._closing:
             self._unwritten.extend(chunks)
             self._flush()
 
     def close_stdin(self) -> None:
-        """No more lines, once the last one is taken."""
+        """Close the program's stdin once everything pending is written."""
         self._closing = True
         if not self._stdin.closed:
             self._flush()
@@ -73,7 +73,7 @@ class AgentProcess:
         processes.send_signal(self.identity, signum)
 
     def settle(self) -> int:
-        """After its exit: read what is left in the pipes, close everything and return the exit code.
+        """Read what is left in the pipes after the exit, close everything and return the exit code.
 
         A descendant may still hold the pipes open, so this never waits for their end.
         """
@@ -91,7 +91,7 @@ class AgentProcess:
         return code
 
     def _read(self, handle: int) -> bool:
-        """Pass one chunk on; False when there is none now, or never again."""
+        """Pass one chunk to its callback. False when there is none now, or at the end of the stream."""
         if handle not in self._readers:
             return False
         try:
@@ -113,7 +113,7 @@ class AgentProcess:
             self._selector.unregister(handle)
 
     def _flush(self) -> None:
-        """Write what the pipe takes; the rest follows when it can be written again."""
+        """Write as much as the pipe takes, and the rest when it is writable again."""
         handle = self._stdin.fileno()
         try:
             while self._unwritten:

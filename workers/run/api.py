@@ -1,7 +1,7 @@
-"""The few requests which a wrapper makes of the server, on plain sockets.
+"""A minimal HTTP client for the wrapper's few requests to the server, on plain sockets.
 
-`http.client` would bring in `ssl` and the e-mail parser and double the wrapper's memory. HTTP/1.0 keeps this
-small: one request a connection, and the answer ends where the connection does.
+`http.client` would import `ssl` and the e-mail parser and double the wrapper's memory. HTTP/1.0 keeps this
+small: one request per connection, and the response ends where the connection does.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 JSON_TYPE = "application/json"
 NDJSON_TYPE = "application/x-ndjson"
 STALE_STATUSES = frozenset({401, 409})
-"""Statuses of a server that does not take this run's word any more: there is no use in trying again."""
+"""Statuses of a server that no longer accepts this run's token. A retry is pointless."""
 
 
 class Unreachable(Exception):
-    """The server gave no answer that can be read."""
+    """The server gave no readable response."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """An HTTP status and the decoded JSON object (empty where the body was none)."""
+    """An HTTP status and the decoded JSON object (empty when the body was none)."""
 
     status: int
     data: dict[str, Any]
@@ -34,14 +34,14 @@ class ApiResponse:
 
 @dataclass(frozen=True, slots=True)
 class ApiClient:
-    """The server at `base` (such as `http://127.0.0.1:3001`), spoken to with a run's bearer token."""
+    """A client of the server at `base` (such as `http://127.0.0.1:3001`), authenticated with a run's bearer token."""
 
     base: str
     token: str
     timeout: float = 10.0
 
     def post(self, path: str, body: bytes, kind: str = JSON_TYPE) -> ApiResponse:
-        """POST `body` to `/api/v1` + `path`; raises `Unreachable` after `timeout` seconds."""
+        """POST `body` to `/api/v1` + `path`. Raises `Unreachable` after `timeout` seconds."""
         try:
             return _parse_response(self._exchange(self._build_request(path, body, kind)))
         except (OSError, ValueError) as error:
@@ -60,7 +60,7 @@ class ApiClient:
         return "\r\n".join((*head, "", "")).encode("latin-1") + body
 
     def _exchange(self, request: bytes) -> bytes:
-        """Everything the server answers before it closes the connection."""
+        """Send the request and return all bytes of the response."""
         deadline = time.monotonic() + self.timeout
         response = bytearray()
         with self._open_connection() as connection:
@@ -80,17 +80,17 @@ class ApiClient:
         connection = socket.create_connection(address, self.timeout)
         if not secure:
             return connection
-        import ssl  # only a server on another host needs it: several megabytes
+        import ssl  # only needed for a server on another host, and costs several megabytes
 
         return ssl.create_default_context().wrap_socket(connection, server_hostname=address[0])
 
 
 def _parse_response(response: bytes) -> ApiResponse:
-    """The status line, and the body if it is a JSON object; ValueError for anything but HTTP."""
+    """Parse the status line, and the body if it is a JSON object. ValueError when it is not HTTP."""
     head, separator, body = response.partition(b"\r\n\r\n")
     words = head.split(None, 2)
     if not separator or not words[0].startswith(b"HTTP/"):
-        raise ValueError("the answer is not HTTP, or was cut off")
+        raise ValueError("the response is not HTTP, or is incomplete")
     try:
         data = json.loads(body)
     except ValueError:

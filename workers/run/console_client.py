@@ -1,4 +1,4 @@
-"""A run's pane, shown somewhere else: a tmux client on a pseudo-terminal of our own, which is always reaped."""
+"""A tmux client on its own pseudo-terminal that shows a run's pane elsewhere and is always reaped."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from workers.host.tmux import PANE_ID, SESSION_NAME, Pane, Tmux, TmuxError
 CHUNK_BYTES = 64 << 10
 LEAVE_SECONDS = 2.0
 MAX_SIZE = 500
-"""Columns or lines that anybody may ask for."""
+"""Maximum columns or lines of a client."""
 
 
 def find_pane(tmux: Tmux, session: str, target: str | None) -> Pane | None:
-    """The pane of a session, if tmux has it; `target` is its id or the session's name, as the start of its run told it.
+    """Find the pane of a session in tmux. `target` is the pane's id or the session's name, as recorded at the start of the run.
 
-    Ids begin anew with every tmux server, so a pane counts only within its session.
+    tmux counts pane ids from 0 again after a restart, so a pane id is valid only within its session.
     """
     try:
         panes = [pane for pane in tmux.list_panes() if pane.session == session]
@@ -36,7 +36,7 @@ def find_pane(tmux: Tmux, session: str, target: str | None) -> Pane | None:
 
 
 def build_attach_argv(tmux: Tmux, session: str, *, write: bool, status: bool = False) -> list[str]:
-    """The command line of a client that shows a session; without `write` it changes nothing, not even the size."""
+    """Build the command line of a client that shows a session. Without `write` it changes nothing, not even the size."""
     if not SESSION_NAME.fullmatch(session):
         raise ValueError(f"not a session name: {session!r}")
     target = ("-t", f"={session}:")
@@ -45,10 +45,10 @@ def build_attach_argv(tmux: Tmux, session: str, *, write: bool, status: bool = F
 
 
 class ConsoleClient:
-    """One client of tmux. `close()` ends it, however it came to that."""
+    """One tmux client. `close()` ends it in every case."""
 
     def __init__(self, tmux: Tmux, session: str, size: tuple[int, int], *, write: bool) -> None:
-        """`size` is columns and lines. Raises OSError where no client can be started, `TmuxError` without tmux."""
+        """Start the client. `size` is (columns, lines). OSError when it cannot be started, `TmuxError` without tmux."""
         self.write_allowed = write
         self._terminal, inner = pty.openpty()
         try:
@@ -73,7 +73,7 @@ class ConsoleClient:
         return self._client.pid
 
     def read(self, timeout: float) -> bytes | None:
-        """What the screen was sent within `timeout` seconds (b"" for nothing), or None at the end."""
+        """Read the screen output of up to `timeout` seconds. b"" when there is none, None at the end."""
         ready, _, _ = select.select([self._terminal], [], [], timeout)
         if not ready:
             return b""
@@ -83,18 +83,18 @@ class ConsoleClient:
             return None
 
     def type(self, data: bytes) -> None:
-        """Type into the pane; raises PermissionError for one who only looks on."""
+        """Type into the pane. PermissionError for a read-only client."""
         if not self.write_allowed:
-            raise PermissionError("this console is read-only")
+            raise PermissionError("This console is read-only.")
         while data:
             data = data[os.write(self._terminal, data) :]
 
     def resize(self, columns: int, lines: int) -> None:
         self._set_size(columns, lines)
-        self._client.send_signal(signal.SIGWINCH)  # it has no controlling terminal that would do so
+        self._client.send_signal(signal.SIGWINCH)  # it has no controlling terminal whose resize would send the signal
 
     def close(self) -> None:
-        """Detach the client and wait for its end. The pane stays as it is. May be called again."""
+        """Detach the client and wait for its exit (idempotent). The pane stays as it is."""
         if self._client.returncode is None:
             self._client.terminate()
             try:

@@ -1,7 +1,7 @@
-"""The thread through which the server reaches a run: heartbeats, and a datagram that says "look at once".
+"""The control thread of a run: sends heartbeats and receives the server's orders.
 
-What the server wants arrives in the answer to a heartbeat. The datagram on the run's socket is only a hint; without it
-the wrapper looks every `BEAT_SECONDS`.
+Orders arrive in the response to a heartbeat. A datagram on the run's socket only asks for a heartbeat at once.
+Without it the wrapper sends one every `BEAT_SECONDS`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BEAT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """One heartbeat's answer. Messages and answers are repeated until their receipts have arrived."""
+    """The orders in one heartbeat's response. The server repeats messages and answers until it has their receipts."""
 
     stop: StopOrder | None = None
     messages: tuple[Mapping[str, Any], ...] = ()
@@ -36,7 +36,7 @@ class Orders:
 
 
 class Mailbox:
-    """Orders from other threads and signal handlers, with a descriptor that becomes readable when one is there."""
+    """A queue of orders from other threads and signal handlers, with a descriptor that is readable while it has any."""
 
     def __init__(self) -> None:
         self._mail: deque[Orders] = deque()
@@ -50,14 +50,14 @@ class Mailbox:
         os.eventfd_write(self._bell, 1)
 
     def take(self) -> list[Orders]:
-        """All that has arrived since the last call."""
+        """Return all orders since the last call."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._bell)
         return [self._mail.popleft() for _ in range(len(self._mail))]
 
 
 class HeartbeatThread(threading.Thread):
-    """Beats until closed; `status` gives a heartbeat's body, answers go into `mailbox`."""
+    """A thread that sends heartbeats until closed. `status` builds the body, and orders go into `mailbox`."""
 
     def __init__(
         self, api: ApiClient, run_id: int, place: Path, status: Callable[[], Mapping[str, Any]], mailbox: Mailbox
@@ -88,13 +88,13 @@ class HeartbeatThread(threading.Thread):
             self._place.unlink(missing_ok=True)
 
     def look(self) -> int:
-        """Beat at once. `answered` reaches the number returned when that beat is over, whatever came of it."""
+        """Send a heartbeat at once. `answered` reaches the returned number when it is over, with or without a response."""
         self.asked += 1
         os.eventfd_write(self._nudge, 1)
         return self.asked
 
     def close(self) -> None:
-        """Stop beating and remove the socket."""
+        """Stop the heartbeats and remove the socket."""
         self._closed = True
         os.eventfd_write(self._nudge, 1)
         self.join(self._api.timeout)
@@ -112,7 +112,7 @@ class HeartbeatThread(threading.Thread):
 
 
 def parse_orders(data: Mapping[str, Any]) -> Orders:
-    """A heartbeat's answer; what is not understood is left out."""
+    """Parse a heartbeat's response. Invalid parts are left out."""
     interrupt = data.get("interrupt")
     return Orders(
         stop=_parse_stop(data.get("stop")),
@@ -136,7 +136,7 @@ def _list_objects(data: object) -> list[Mapping[str, Any]]:
 
 
 def _open_socket(place: Path) -> socket.socket | None:
-    """The run's own socket; None where it cannot be had, as the heartbeat is enough."""
+    """Open the run's datagram socket. None when that fails, since the heartbeat is enough."""
     hints = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         place.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What remains of a run without a verdict: a record for the next one, and its transcript's last words."""
+"""The terminal record of a run that ended without a verdict, and the tail of its transcript."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .spool import CURRENT_FILE
 MAX_TAIL_LENGTH = 6000
 
 _DECORATION = re.compile("[\u2500-\u259f\u2800-\u28ff\u25d0-\u25d3\u2722-\u274b\u23bf\u23f5\u2190-\u21ff]+")
-"""Box drawing, block elements, braille and quarter-circle spinners, star spinners, prompts' arrows."""
+"""Box drawing, block elements, braille and quarter-circle spinners, star spinners, arrows of prompts."""
 _FOOTER = re.compile(r"(esc to interrupt|ctrl\+\w to |shift\+tab to cycle|\? for shortcuts)", re.IGNORECASE)
 
 
@@ -30,7 +30,7 @@ class FailureDetails(Protocol):
 
 
 def build_record(spec: RunSpec, status: Outcome, summary: str, reason: FailureDetails | None) -> dict[str, Any]:
-    """What the wrapper knows for a RUNTIME TERMINAL STATE comment; whether and when to retry is the server's to say.
+    """Build the wrapper's part of a RUNTIME TERMINAL STATE comment. The server decides whether and when to retry.
 
     {status, summary, root_cause, stop_condition, artifacts: [text]}
     """
@@ -49,7 +49,7 @@ def build_record(spec: RunSpec, status: Outcome, summary: str, reason: FailureDe
 
 
 def extract_tail(text: str, limit: int = MAX_TAIL_LENGTH) -> str | None:
-    """The last substantive text of a transcript or screen: no decoration, redraws, footers. None for nothing."""
+    """Extract the last substantive text of a transcript or screen, without decoration, redraws and footers. None when empty."""
     lines: list[str] = []
     for line in strip_controls(text).splitlines():
         clean = _DECORATION.sub(" ", line).rstrip()

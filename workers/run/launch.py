@@ -1,4 +1,4 @@
-"""Starting a run: its directory, its wrapper in tmux, and the proof that a start did not happen."""
+"""The start of a run: its directory, its wrapper in tmux, and the proof when a start failed."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class NotStarted(Exception):
-    """The run's wrapper was not started and never will be: the ticket may be given back."""
+    """The run's wrapper was not started and never will be, so the ticket may be released."""
 
 
 def write_run_dir(run_dir: Path, spec: RunSpec, prompt: str) -> None:
-    """Make the run directory (0700) with `prompt.md` and `spec.json` (0600); FileExistsError when it has them."""
+    """Make the run directory (0700) with `prompt.md` and `spec.json` (0600). FileExistsError when it has them."""
     make_private_dir(run_dir)
     files.create(run_dir / PROMPT, prompt.encode())
     specs.write_spec(run_dir, spec)
 
 
 def start_wrapper(tmux: Tmux, run_dir: Path, spec: RunSpec, prefix: Sequence[str] = ()) -> str | None:
-    """Start the wrapper in a session `mc-<identifier>`; the pane's id, None when it runs but tmux did not say where.
+    """Start the wrapper in a session `mc-<identifier>` and return the pane's id.
 
-    `prefix` is a command line before the wrapper's own, such as `systemd-run --scope`. Raises `NotStarted`, and only
-    when that is proven: from then on the run is revoked.
+    None when the wrapper runs but tmux did not report the pane. `prefix` is a command line before the wrapper's own,
+    such as `systemd-run --scope`. Raises `NotStarted` only when it is proven that nothing runs; the run is revoked
+    then.
     """
     name, _, value = spec.marker.partition("=")
     argv = [*prefix, sys.executable, "-m", "workers.run.wrapper", str(run_dir)]
@@ -45,7 +46,7 @@ def start_wrapper(tmux: Tmux, run_dir: Path, spec: RunSpec, prefix: Sequence[str
 
 
 def revoke_run(run_dir: Path) -> bool:
-    """Forbid the run to start, for good. False when its wrapper lives, and then nothing is changed."""
+    """Forbid the run to start, permanently. False when its wrapper is alive, and then nothing is changed."""
     try:
         with hold_lock(run_dir):
             (run_dir / REVOKED_FILE).touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""Who works on a run: its wrapper holds `lock` for its life, and nobody ever does once there is `revoked`."""
+"""The lock of a run. Its wrapper holds `lock` for its lifetime, and no process may take it once `revoked` exists."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ RETRY_SECONDS = 0.05
 
 
 class LockHeld(Exception):
-    """A wrapper lives: it holds its run's lock."""
+    """Another process, usually the run's live wrapper, holds the lock."""
 
 
 def is_held(run_dir: Path) -> bool:
-    """Whether a wrapper lives that works on this run."""
+    """True when a live wrapper holds the run's lock."""
     try:
         with hold_lock(run_dir):
             return False
@@ -30,13 +30,13 @@ def is_held(run_dir: Path) -> bool:
 
 
 def was_started(run_dir: Path) -> bool:
-    """Whether a wrapper has ever begun to work on this run."""
+    """True when a wrapper has ever started work on this run."""
     return any(run_dir.glob(f"{Path(spool.CURRENT_FILE).stem}*.jsonl"))
 
 
 @contextmanager
 def hold_lock(run_dir: Path, patience: float = 0.0) -> Iterator[None]:
-    """Hold the run's lock, close-on-exec; raises `LockHeld` when another process has it for `patience` seconds."""
+    """Hold the run's lock, close-on-exec. `LockHeld` when another process still has it after `patience` seconds."""
     handle = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + patience
     try:

@@ -1,4 +1,4 @@
-"""What people and the wrapper say to a running agent, and the receipts for it."""
+"""The delivery of messages, answers and interrupts to a running agent, and their receipts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FINAL_STATES = frozenset({ReceiptState.ACCEPTED, ReceiptState.CANCELLED, Receipt
 
 
 class MessageDelivery:
-    """Takes each message, answer and interrupt once, however often the server repeats it."""
+    """Delivers each message, answer and interrupt once, however often the server repeats it."""
 
     def __init__(self, agent: AgentAdapter, child: AgentProcess, recorder: Recorder) -> None:
         self._agent = agent
@@ -40,7 +40,7 @@ class MessageDelivery:
         self.last_message = 0.0
 
     def take(self, orders: Orders) -> None:
-        """Carry out what is new in a heartbeat's answer."""
+        """Carry out the new orders of a heartbeat's response."""
         if orders.interrupt and orders.interrupt not in self._taken:
             self._taken.add(orders.interrupt)
             self._interrupt(orders.interrupt)
@@ -51,19 +51,19 @@ class MessageDelivery:
                 self._deliver(message)
 
     def nudge(self) -> None:
-        """Ask the agent, once, for the verdict it owes."""
+        """Ask the agent, once, for the missing verdict."""
         self.nudged = True
         uuid = str(uuid4())
         self._sources[uuid] = "nudge"
         self._child.write(self._agent.send(uuid, NUDGE_TEXT))
 
     def restore_source(self, agent_event: AgentEvent) -> AgentEvent:
-        """An echo of what was sent, with its true source."""
+        """Return an echo of a delivered message with its true source."""
         source = self._sources.get(str(agent_event.payload.get("uuid"))) if agent_event.kind == "input" else None
         return AgentEvent(agent_event.kind, {**agent_event.payload, "source": source}) if source else agent_event
 
     def record_deliveries(self) -> None:
-        """Say which messages the program has been given by now."""
+        """Record a `delivered` receipt for each message whose lines the program has read."""
         if self._unwritten and not self._child.has_unwritten:
             uuids, self._unwritten = self._unwritten, []
             for uuid in uuids:
@@ -71,7 +71,7 @@ class MessageDelivery:
                     self._record_receipt(uuid, ReceiptState.DELIVERED)
 
     def end_turn(self, interrupted: bool) -> None:
-        """A turn has ended, and with it every interrupt has had its effect; who interrupted it has something to say."""
+        """Record that the turn has ended: its interrupts took effect, and whoever interrupted it is expected to send a message."""
         self.awaits_person = self.awaits_person or interrupted
         interrupts, self._interrupts = self._interrupts, []
         for uuid in interrupts:
@@ -79,11 +79,11 @@ class MessageDelivery:
 
     @property
     def has_pending_messages(self) -> bool:
-        """Whether a message has not been taken up by the agent yet."""
+        """True while the agent has not accepted a message yet."""
         return any(self._recorder.facts.receipts.get(uuid) not in FINAL_STATES for uuid in self._sources)
 
     def give_up(self) -> None:
-        """The conversation is over: say which messages may be lost. Those still queued wait for the next run."""
+        """Mark delivered messages as failed when the conversation is over. Queued ones wait for the next run."""
         for uuid in self._sources:
             if self._recorder.facts.receipts.get(uuid) == ReceiptState.DELIVERED:
                 self._record_receipt(uuid, ReceiptState.FAILED, "The conversation ended before the agent took it up.")

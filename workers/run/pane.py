@@ -1,4 +1,4 @@
-"""What a person sees in a run's pane: a plain, readable account of its events, kept in a log as well."""
+"""The readable account of a run's events that a person sees in its pane, also written to a log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCREEN_FD = 1
 
 
 class PaneWriter:
-    """Writes to the terminal and to the log. Neither can hold up or end a run."""
+    """Writes to the terminal and to the log. Neither can block or end a run."""
 
     def __init__(self, log: Path, limit: int = MAX_LOG_BYTES) -> None:
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -26,13 +26,13 @@ class PaneWriter:
         os.set_blocking(SCREEN_FD, False)  # a stopped terminal must not stop the run
 
     def show(self, kind: str, payload: Mapping[str, Any]) -> None:
-        """Tell of one event (its type without `agent.`); most kinds have a form, the others are not shown."""
+        """Print one event (`kind` is its type without `agent.`). Kinds without a formatter are not shown."""
         account = FORMATTERS.get(kind)
         if account and (text := account(payload)):
             self.say(text)
 
     def say(self, text: str) -> None:
-        """Print a text under the time of day; control characters are taken out."""
+        """Print a text with the time of day, without control characters."""
         first, *more = strip_controls(text).rstrip().split("\n")
         lines = [f"{time.strftime('%H:%M:%S')}  {first}", *(f"          {line}" for line in more)]
         self._print(("\n".join(lines) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Everything a wrapper has to tell: without secrets, into the spool first, then into the pane."""
+"""The recorder of a wrapper: redacts each event, then writes it to the spool and to the pane."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .run_facts import RunFacts
 from .spool import Spool
 
 MAX_STDERR_BYTES = 1024 * 1024
-"""How much of an agent's stderr is kept."""
+"""How much of an agent's stderr is recorded."""
 MAX_PIECE_LENGTH = 8192
 
 
 class Recorder:
-    """Writes down a run's events, and knows what they amount to (`facts`)."""
+    """Records a run's events and derives the run's `facts` from them."""
 
     def __init__(self, spool: Spool, pane: PaneWriter, redaction: Redaction) -> None:
         self.facts = RunFacts()
@@ -30,7 +30,7 @@ class Recorder:
         self._redaction = redaction
 
     def record_event(self, agent_event: AgentEvent) -> None:
-        """An event of the agent; a receipt that would take a message back is none."""
+        """Record an event of the agent. A receipt that would move a message backwards is ignored."""
         if agent_event.kind == "receipt" and self.facts.has_receipt(agent_event.payload):
             return
         clean = self._redaction.redact_event(agent_event)
@@ -38,17 +38,17 @@ class Recorder:
         self._pane.show(clean.kind, clean.payload)
 
     def run(self, event_type: EventType, **payload: object) -> None:
-        """An event of the wrapper itself, such as `check_ended`."""
+        """Record an event of the wrapper itself, such as `check_ended`."""
         clean = self._redaction.redact_event(make_event("notice", **payload)).payload
         self._store(event_type.value, clean)
         self._pane.show(event_type.value, clean)
 
     def say(self, text: str, level: str = "info") -> None:
-        """A remark of the wrapper about the run."""
+        """Record a notice of the wrapper about the run."""
         self.record_event(make_event("notice", text=text, level=level))
 
     def close(self, farewell: str) -> None:
-        """The last line in the pane."""
+        """Print the last line and close the pane's log."""
         self._pane.say(farewell)
         self._pane.close()
 
@@ -58,7 +58,7 @@ class Recorder:
 
 
 class StderrRecorder:
-    """An agent's stderr: kept in `stderr.log` and told as events, up to a limit."""
+    """Records an agent's stderr in `stderr.log` and as events, up to a limit."""
 
     def __init__(self, log: Path, recorder: Recorder, redaction: Redaction) -> None:
         self._file = log.open("wb", buffering=0)
@@ -69,7 +69,7 @@ class StderrRecorder:
         self.tail = ""
 
     def feed(self, chunk: bytes) -> None:
-        """Take what has arrived; whole lines are passed on, and pieces of a line without an end."""
+        """Take a chunk. Whole lines are recorded at once, and a very long line in pieces."""
         self._pending += chunk.decode("utf-8", "replace")
         ready = self._pending.rfind("\n") + 1
         if not ready and len(self._pending) > MAX_PIECE_LENGTH:

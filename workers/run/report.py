@@ -1,4 +1,4 @@
-"""A run's final report: on disk first, then to the server, and if that fails left there for the reaper."""
+"""A run's final report: written to disk, then posted to the server, or left on disk for the reaper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_PAUSE_SECONDS = 10.0
 
 
 def save_report(run_dir: Path, report: Mapping[str, Any]) -> bytes:
-    """Put the report on disk for good, and return it as it is to be posted; a full disk does not hold that up."""
+    """Save the report on disk and return the body to post. A full disk is no obstacle."""
     body = json.dumps(report, ensure_ascii=False).encode("utf-8", "replace")
     with suppress(OSError):
         files.replace(run_dir / REPORT_FILE, body)
@@ -36,10 +36,10 @@ def deliver_report(
     pause: Callable[[float], bool],
     seconds: float = RETRY_SECONDS,
 ) -> int | None:
-    """Post the report once the events before it have arrived; returns the server's status, None for no answer.
+    """Post the report after the events before it. Returns the server's status, None without a response.
 
-    200, 401 and 409 are final and written to `reported`; anything else is tried again for `seconds`, or until
-    `pause`, which waits between two attempts, answers True.
+    200, 401 and 409 are final and written to `reported`. Anything else is retried for `seconds`, or until
+    `pause`, which waits between two attempts, returns True.
     """
     deadline = time.monotonic() + seconds
     delay = 0.25

@@ -1,4 +1,4 @@
-"""What a run's events amount to. Fed live by the wrapper, or from the spool when the wrapper is dead."""
+"""The facts derived from a run's events, live in the wrapper or by a replay of the spool once the wrapper is dead."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from protocol import EventType, ReceiptState
 
 MAX_TEXTS = 40
-"""How many of the last texts are remembered for a transcript sweep."""
+"""How many of the last texts are kept for a transcript sweep."""
 
 RECEIPT_STEPS = {ReceiptState.QUEUED.value: 1, ReceiptState.DELIVERED.value: 2}
-"""How far a receipt brings a message; any other state settles it."""
+"""The order of a receipt's states. Any other state is final."""
 FINAL_STEP = 3
 
 Payload = Mapping[str, Any]
@@ -20,9 +20,9 @@ Payload = Mapping[str, Any]
 
 @dataclass(slots=True)
 class RunFacts:
-    """`said` is the last whole text of the main agent; `result` the turn's end, None while a turn is open.
+    """The state of a run. `said` is the last complete text of the main agent, `result` the turn's end (None in a turn).
 
-    `retry` is what the program tries to overcome, until it goes on.
+    `retry` is the failure that the program is retrying, None once it works again.
     """
 
     conversation_id: str | None = None
@@ -37,18 +37,18 @@ class RunFacts:
     transcript: list[str] = field(default_factory=list)
 
     def take(self, event_type: str, payload: Payload) -> None:
-        """Learn from one event; types that say nothing about the outcome are passed over."""
+        """Update from one event. Types that do not matter for the outcome are ignored."""
         if learn := _HANDLERS.get(event_type):
             learn(self, payload)
 
     def has_receipt(self, receipt: Payload) -> bool:
-        """Whether a message has come as far as this already: a program has a queue of its own, and tells of it too."""
+        """True when a message already has this receipt or a later one. A program with a queue of its own reports it again."""
         before = self.receipts.get(str(receipt.get("uuid")))
         return before is not None and _get_receipt_step(receipt.get("state")) <= _get_receipt_step(before)
 
     @property
     def final_message(self) -> str:
-        """The last words of a turn that ended well; empty while there are none."""
+        """The last text of a turn that ended well, empty while there is none."""
         if self.result is None or not self.result.get("ok"):
             return ""
         return str(self.result.get("text") or self.said)
@@ -63,7 +63,7 @@ class RunFacts:
         self._take_work(payload)
 
     def _take_work(self, payload: Payload) -> None:
-        """The main agent goes on: its turn is open, and what failed before did not stop it."""
+        """Reopen the turn when the main agent goes on. An earlier failure did not stop it."""
         if not payload.get("parent"):
             self.result = self.error = self.retry = None
 
@@ -95,7 +95,7 @@ class RunFacts:
         self.pending.pop(str(payload.get("request")), None)
 
     def _take_receipt(self, payload: Payload) -> None:
-        """For a message by its uuid; for the answer to a question or approval by the request's name."""
+        """Record a receipt: by uuid for a message, by the request's name for the answer to a question or approval."""
         self.receipts[str(payload.get("uuid"))] = str(payload.get("state"))
         self.pending.pop(str(payload.get("uuid")), None)
 

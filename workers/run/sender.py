@@ -1,4 +1,4 @@
-"""The thread that carries a run's events from its spool to the server."""
+"""The thread that sends a run's events from its spool to the server."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .spool import Position, Spool
 
 MAX_BATCH_BYTES = 1_000_000
 LINGER_SECONDS = 0.05
-"""A moment for neighbours to join: an agent's events come in bursts."""
+"""A short wait that collects a batch, since an agent's events come in bursts."""
 MIN_PAUSE_SECONDS = 0.25
 MAX_PAUSE_SECONDS = 5.0
 REJECTED_STATUSES = frozenset({413, 415, 422})
-"""The server has looked at the events and will never take them; any other refusal, such as that of another program on
+"""Statuses with which the server rejects the events themselves. Any other refusal, such as that of another program on
 its port, says nothing about them.
 """
 
 
 class Sender(threading.Thread):
-    """Posts events in order, a batch at a time, and waits for a server that is down.
+    """Posts events in order, in batches, and retries while the server is down.
 
-    Ends when closed, or when the server refuses the run; what is spooled then stays there for the reaper.
+    Ends when closed, or when the server refuses the run. The rest stays in the spool for the reaper.
     """
 
     def __init__(self, spool: Spool, api: ApiClient, ticket_id: int) -> None:
@@ -49,7 +49,7 @@ class Sender(threading.Thread):
                     self._hurry.clear()
 
     def flush(self, timeout: float) -> bool:
-        """Whether everything spooled has reached the server; waits for that up to `timeout` seconds."""
+        """Wait up to `timeout` seconds, and return True when everything spooled has reached the server."""
         deadline = time.monotonic() + timeout
         last = self._spool.last_seq
         self._hurry.set()
@@ -60,7 +60,7 @@ class Sender(threading.Thread):
         return self._spool.acknowledged >= last
 
     def close(self) -> None:
-        """Stop sending; what was not sent stays in the spool."""
+        """Stop sending. Unsent events stay in the spool."""
         self._closed.set()
         self._hurry.set()
 
@@ -74,7 +74,7 @@ class Sender(threading.Thread):
         self._settle(answer, len(batch), after)
 
     def _settle(self, answer: ApiResponse, count: int, after: Position) -> None:
-        """What the server's answer means for this batch."""
+        """Act on the server's response to a batch."""
         if answer.status == 200:
             self._accept_batch(count, after)
         elif answer.status in STALE_STATUSES:
@@ -82,7 +82,7 @@ class Sender(threading.Thread):
         elif answer.status not in REJECTED_STATUSES:
             self._back_off()
         elif count > 1:
-            self._lines = max(1, count // 2)  # one line of these is unacceptable: find it
+            self._lines = max(1, count // 2)  # one of these lines is unacceptable: halve the batch to find it
         else:
             self._skip_event(answer.status, after)
 
@@ -94,7 +94,7 @@ class Sender(threading.Thread):
         self._pause = 0.0
 
     def _skip_event(self, status: int, after: Position) -> None:
-        """Go on behind an event that the server will never take; the refusal is an event of its own."""
+        """Skip an event that the server rejects, and record the rejection as a notice."""
         self._accept_batch(1, after)
         text = f"The server refused event {self._sent} with status {status}; it remains in the spool."
         self._spool.append(EventType.NOTICE.value, {"text": text, "level": "warning"})

@@ -1,4 +1,4 @@
-"""One agent at work, from its start until its process has ended: the loop that feeds, hears and ends it."""
+"""One agent from its start to its exit: the event loop that writes to it, reads from it and shuts it down."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from .verdict import SIGNAL_FILE, Cause, judge_failure, parse_message, read_sign
 
 TICK_SECONDS = 0.25
 SETTLE_SECONDS = 0.5
-"""How long an idle agent must have been quiet before its turn counts as over."""
+"""How long an idle agent must be silent before its turn counts as over."""
 LOOK_SECONDS = 2.0
-"""How long a last look for messages may take before a conversation is ended."""
+"""How long the last heartbeat before the end of a conversation may take."""
 PENDING_SECONDS = 30.0
-"""How long an idle agent may leave a message untouched."""
+"""How long an idle agent may leave a message unaccepted."""
 SIGNAL_SECONDS = 20.0
-"""How long an agent may go on after it has reported its verdict through a tool."""
+"""How long an agent may go on after it reported its verdict through a tool."""
 MAX_RAW_LENGTH = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class SessionResult:
-    """How the process ended. `cause` is None when the wrapper had no hand in it; `left` are survivors of KILL."""
+    """How the process ended. `cause` is None when the wrapper did not end it, `left` are processes that survived KILL."""
 
     exit_code: int
     cause: Cause | None
@@ -87,7 +87,7 @@ class Session:
         return self._child.identity.pid
 
     def run(self, prompt: str, control: HeartbeatThread) -> SessionResult:
-        """Work on `prompt` until the process has ended, and leave nothing of it alive."""
+        """Work on `prompt` until the process has ended, and kill everything that is left of it."""
         self._control = control
         self._child.write(self._agent.open(prompt))
         if self._agent.one_turn:
@@ -106,14 +106,14 @@ class Session:
     def _mark_ended(self) -> None:
         self._over = True
 
-    # Hearing
+    # Input from the agent
 
     def _receive(self, chunk: bytes) -> None:
         for line, is_clipped in self._lines.feed(chunk):
             self._read(line, is_clipped)
 
     def _read(self, line: bytes, is_clipped: bool) -> None:
-        """The events of one line of the agent's; none is too long, merged or garbled to go on."""
+        """Record the events of one output line. No line is too long, merged or garbled to continue."""
         self._look = None
         if is_clipped:
             self._timers.restart_silence(time.monotonic())
@@ -122,7 +122,7 @@ class Session:
             return
         for part in split_merged(line) if line.strip() else ():
             events = self._agent.parse(part)
-            if not any(agent_event.kind == "retry" for agent_event in events):  # to try for ever is to be silent
+            if not any(agent_event.kind == "retry" for agent_event in events):  # endless retries count as silence
                 self._timers.restart_silence(time.monotonic())
             for agent_event in events:
                 self._take(agent_event)
@@ -133,7 +133,7 @@ class Session:
         if agent_event.kind == "result":
             self._delivery.end_turn(interrupted=agent_event.payload.get("stop_reason") == "interrupted")
 
-    # Deciding
+    # Decisions
 
     def _take_orders(self) -> None:
         for orders in self._mailbox.take():
@@ -143,7 +143,7 @@ class Session:
                 self._delivery.take(orders)
 
     def _stop(self, stop: StopOrder) -> None:
-        """The server or a signal wants the end; that overrides an ending which the wrapper began itself."""
+        """Begin the shutdown that the server or a signal orders. It overrides one that the wrapper began itself."""
         kind: Literal["terminated", "stopped"] = "terminated" if stop.code == StopCode.SIGNAL else "stopped"
         if self._ending and self._ending.cause.kind in ("stopped", "terminated"):
             return
@@ -172,13 +172,13 @@ class Session:
             self._begin_shutdown(Cause("finished"), interrupt=True)
 
     def _tell_state(self) -> None:
-        """The server learns of a new state at once, not with the next beat."""
+        """Send a new state to the server at once, not with the next heartbeat."""
         if self.state != self._seen_state and self._control:
             self._seen_state = self.state
             self._control.look()
 
     def _has_settled(self, now: float) -> bool:
-        """Whether the agent's turn is over and nothing is on its way to it."""
+        """True when the agent's turn is over and no message is on its way."""
         silent_seconds = now - self._timers.heard
         if self._agent.state != "idle" or silent_seconds < SETTLE_SECONDS or self._child.has_unwritten:
             return False
@@ -187,7 +187,7 @@ class Session:
         return not self._delivery.has_pending_messages or silent_seconds > PENDING_SECONDS
 
     def _judge_turn(self, now: float) -> None:
-        """The agent is idle: end the conversation for its verdict or failure, else ask for one."""
+        """End the conversation of an idle agent when it has a verdict or failure, else ask it for one."""
         if not self._has_looked(now):
             return
         facts = self._recorder.facts
@@ -204,7 +204,7 @@ class Session:
             self._timers.restart_silence(now)
 
     def _has_looked(self, now: float) -> bool:
-        """Whether the server was asked for messages since the agent fell silent."""
+        """True when a heartbeat has asked the server for messages since the agent became silent."""
         if not self._control:
             return True
         if self._look is None:
@@ -213,7 +213,7 @@ class Session:
         return self._control.answered >= ticket or now - since > LOOK_SECONDS
 
     def _has_fresh_signal(self) -> bool:
-        """Whether the agent has reported through a tool, and not before a message that may have changed its mind."""
+        """True when the agent reported through a tool, after the last message (which may have changed its verdict)."""
         return self._read_signal_time() >= self._delivery.last_message and bool(
             read_signal(self._run_dir, self._spec.nonce)
         )
@@ -229,7 +229,7 @@ class Session:
         except OSError:
             return 0.0
 
-    # Ending
+    # Shutdown
 
     def _proceed(self, ending: Shutdown, now: float) -> None:
         if self._agent.state == "idle":
@@ -247,11 +247,11 @@ class Session:
                 self._sweep()
 
     def _sweep(self) -> tuple[processes.Identity, ...]:
-        """Kill the process, its tree, its orphans and everything that carries the run's marker."""
+        """Kill the process, its tree, its orphans and everything that carries the run's marker. Returns the survivors."""
         return tuple(processes.stop(self._child.identity, self._spec.marker, 0, os.getpid()))
 
     def _finish(self) -> SessionResult:
-        """Hear the last words, then see to it that nothing is left."""
+        """Read the remaining output, then kill what is left."""
         exit_code = self._child.settle()
         for line, is_clipped in self._lines.rest():
             self._read(line, is_clipped)
@@ -264,11 +264,11 @@ class Session:
         return SessionResult(exit_code, cause, self._sweep())
 
     def _explain(self, exit_code: int) -> None:
-        """Why the process ended in the middle of a turn, as far as its last words tell."""
+        """Record why the process ended in the middle of a turn, as far as its last output shows."""
         if agent_event := self._agent.explain(exit_code, self._stderr.tail):
             self._recorder.record_event(agent_event)
 
 
 def make_stop_orders(signum: int) -> Orders:
-    """What a signal to the wrapper means: a polite stop."""
+    """Translate a signal to the wrapper into a stop order."""
     return Orders(StopOrder(f"The wrapper received {signal.Signals(signum).name}.", StopCode.SIGNAL))

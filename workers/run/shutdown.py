@@ -1,4 +1,4 @@
-"""How an agent is brought to its end, and the limits that may call for it. No clock of its own: `now` is given."""
+"""The shutdown sequence of an agent, and the limits that can cause it. The caller passes the time as `now`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .verdict import Cause
 
 MAX_GRACE_SECONDS = 10.0
 KILL_AFTER_SECONDS = 3.0
-"""From TERM to KILL. With the longest grace everything is gone within 15 seconds."""
+"""The time from TERM to KILL. With the longest grace period everything is gone within 15 seconds."""
 
 ShutdownStep = Literal["interrupt", "end", "terminate", "kill"]
 
 
 class Shutdown:
-    """The measures of one ending, each once, in order: interrupt, polite end, TERM, KILL of all that is left."""
+    """The steps of one shutdown, each once, in order: interrupt, polite end, TERM, KILL of everything left."""
 
     def __init__(self, cause: Cause, now: float, grace: float, interrupt: bool) -> None:
         grace = min(max(grace, 0.0), MAX_GRACE_SECONDS)
@@ -33,20 +33,20 @@ class Shutdown:
         self._plan = plan if interrupt else plan[1:]
 
     def due(self, now: float) -> ShutdownStep | None:
-        """The next measure if its time has come."""
+        """Return the next step if its time has come."""
         if self._plan and self._plan[0][0] <= now:
             return self._plan.pop(0)[1]
         return None
 
     def hurry(self, now: float) -> None:
-        """The turn is over: the polite end need not wait any longer."""
+        """Bring the polite end forward when the turn is over."""
         if self._plan and self._plan[0][1] == "end":
             self._plan[0] = (now, "end")
 
 
 @dataclass(slots=True)
 class LimitTimers:
-    """The moments from which limits are counted (seconds of a monotonic clock)."""
+    """The start times of the limits (seconds of a monotonic clock)."""
 
     limits: RunLimits
     started: float
@@ -55,7 +55,7 @@ class LimitTimers:
     turn: float | None = None
 
     def restart_silence(self, now: float) -> None:
-        """The agent has printed a line."""
+        """Restart the silence limit after a line from the agent."""
         self.heard = now
         self.heard_anything = True
 
@@ -66,7 +66,7 @@ class LimitTimers:
             self.turn = now
 
     def find_expired_limit(self, now: float) -> Cause | None:
-        """The limit that has passed, if one has."""
+        """Return the cause for the limit that has expired, if any."""
         limits = self.limits
         if not self.heard_anything and now - self.started > limits.startup_seconds:
             return _make_timeout("startup", f"The agent printed nothing for {limits.startup_seconds:g} seconds.")
@@ -86,7 +86,7 @@ def _make_timeout(code: str, text: str) -> Cause:
 
 
 def find_exhausted_budget(limits: RunLimits, usage: Mapping[str, Any] | None) -> Cause | None:
-    """The allowance that is used up, by the totals of a `usage` event; what is read again from a cache does not count."""
+    """Return the cause for a budget that is used up, by the totals of a `usage` event. Cache reads do not count."""
     if usage is None:
         return None
     tokens = sum(int(usage.get(f"{kind}_tokens") or 0) for kind in ("input", "output", "cache_write"))

@@ -1,12 +1,12 @@
-"""A run's events on its own disk, written before anything is sent.
+"""The spool: a run's events on its own disk, written before anything is sent.
 
-`events.jsonl` grows by whole lines; full segments are renamed to `events.1.jsonl`, `events.2.jsonl`, ... A
-line is what the server is sent:
+`events.jsonl` grows by whole lines. Full segments are renamed to `events.1.jsonl`, `events.2.jsonl`, ... The
+server receives the same lines:
 
     {"run_seq": 7, "ts": "2026-01-31T12:00:00.000000Z", "event_type": "agent.text", "payload": {...}}
 
-`acked` holds the last run_seq which the server has accepted. At the size limit, accepted segments go first;
-after that only essential kinds are kept, and a notice says so.
+`acked` holds the last run_seq which the server has accepted. At the size limit, accepted segments are removed first;
+after that only essential kinds are written, with a notice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from protocol import EventType
 CURRENT_FILE = "events.jsonl"
 ACKED_FILE = "acked"
 SEGMENT_COUNT = 8
-"""The limit is divided into so many segments: what is accepted can then make room piece by piece."""
+"""The number of segments the limit is divided into, so that accepted events can be removed piece by piece."""
 NOTICE_BYTES = 500
 
 BULKY_TYPES: frozenset[str] = frozenset(
@@ -43,12 +43,12 @@ BULKY_TYPES: frozenset[str] = frozenset(
         EventType.RUN_OUTPUT,
     }
 )
-"""What is given up when the spool is full; everything else decides how the run ends and is kept."""
+"""Types that are dropped when the spool is full. All others decide how the run ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the spool: the segment's number, counted from 1, and a byte offset in it."""
+    """A read cursor: the segment's number, counted from 1, and a byte offset in it."""
 
     segment: int = 1
     offset: int = 0
@@ -62,7 +62,7 @@ class _Segment:
 
 
 class Spool:
-    """The writing side, and the reading side for the sender's thread. Thread-safe."""
+    """The writer of the spool, and the reader for the sender's thread. Thread-safe."""
 
     def __init__(self, run_dir: Path, limit_bytes: int) -> None:
         self._folder = run_dir
@@ -76,7 +76,7 @@ class Spool:
         self._end_torn_line()
 
     def append(self, event_type: str, payload: Mapping[str, Any]) -> bool:
-        """Write one event; False when it was not kept (no room, or the disk refused it)."""
+        """Write one event. False when it was dropped (no space, or a disk error)."""
         with self._grown:
             if self.lost and event_type in BULKY_TYPES and self._has_room(NOTICE_BYTES, event_type):
                 self._report_losses()
@@ -87,18 +87,18 @@ class Spool:
             return is_written
 
     def report_losses(self) -> None:
-        """Say how many events were not kept, if any."""
+        """Write a notice with the number of dropped events, if any."""
         with self._grown:
             if self.lost:
                 self._report_losses()
 
     def wait_for_events(self, seq: int, timeout: float) -> bool:
-        """Whether there are events after `seq`; waits for one up to `timeout` seconds."""
+        """Wait up to `timeout` seconds for an event after `seq`, and return True when there is one."""
         with self._grown:
             return self._grown.wait_for(lambda: self.last_seq > seq, timeout)
 
     def batch(self, position: Position, lines: int, size: int) -> tuple[list[bytes], Position]:
-        """Up to `lines` lines and `size` bytes from `position` on (or one long line), and the next place."""
+        """Return up to `lines` lines and `size` bytes from `position` on (or one long line), and the next position."""
         with self._grown:
             first, last = self._segments[0].number, self._segments[-1].number
             position = max(position, Position(first), key=lambda place: place.segment)
@@ -108,17 +108,17 @@ class Spool:
             return batch_lines, position
 
     def acknowledge(self, seq: int) -> None:
-        """Remember that the server has every event up to `seq`."""
+        """Record that the server has every event up to `seq`."""
         with self._grown:
             self.acknowledged = max(self.acknowledged, seq)
             self._grown.notify_all()
-            with suppress(OSError):  # a repeat costs little: the server ignores it
+            with suppress(OSError):  # a resend costs little, as the server ignores duplicates
                 draft = self._folder / f"{ACKED_FILE}.new"
                 draft.write_text(str(self.acknowledged))
                 draft.rename(self._folder / ACKED_FILE)
 
     def wait_acknowledged(self, seq: int, timeout: float) -> bool:
-        """Whether the server has every event up to `seq`; waits for that up to `timeout` seconds."""
+        """Wait up to `timeout` seconds, and return True when the server has every event up to `seq`."""
         with self._grown:
             return self._grown.wait_for(lambda: self.acknowledged >= seq, timeout)
 
@@ -131,7 +131,7 @@ class Spool:
         self._file = os.open(self._folder / CURRENT_FILE, flags, 0o600)
 
     def _end_torn_line(self) -> None:
-        """End a line that a crash has torn, so that the next one stands alone."""
+        """Terminate a line that a crash has cut off, so that the next one is intact."""
         path = self._folder / CURRENT_FILE
         if path.read_bytes()[-1:] not in (b"", b"\n"):
             self._segments[-1].size += os.write(self._file, b"\n")
@@ -141,7 +141,7 @@ class Spool:
         return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
 
     def _has_room(self, size: int, event_type: str) -> bool:
-        """Whether a line fits. Essential kinds may go one segment beyond the limit."""
+        """True when a line fits. Essential types may exceed the limit by one segment."""
         while self._measure_size() + size > self._limit and self._remove_accepted():
             pass
         spare = 0 if event_type in BULKY_TYPES else self._limit // SEGMENT_COUNT
@@ -172,7 +172,7 @@ class Spool:
         return self._write(self._format_line(EventType.NOTICE.value, {"text": text, "level": "warning"}))
 
     def _write(self, line: bytes) -> bool:
-        """Append a whole line or nothing of it."""
+        """Append a whole line, or nothing of it."""
         segment = self._segments[-1]
         try:
             count = os.write(self._file, line)
@@ -199,7 +199,7 @@ class Spool:
         return self._folder / (CURRENT_FILE if number == self._segments[-1].number else f"events.{number}.jsonl")
 
     def _read(self, position: Position, lines: int, size: int) -> tuple[list[bytes], Position]:
-        """Lines of one segment."""
+        """Read lines of one segment."""
         batch_lines: list[bytes] = []
         offset = position.offset
         with self._build_path(position.segment).open("rb") as file:
@@ -213,12 +213,12 @@ class Spool:
 
 
 def format_now() -> str:
-    """This moment in UTC, to the microsecond."""
+    """Return the current time in UTC, to the microsecond."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def read_acknowledged(run_dir: Path) -> int:
-    """The last run_seq which the server is known to have accepted; 0 for none."""
+    """Read the last run_seq which the server has acknowledged, 0 for none."""
     try:
         return int((run_dir / ACKED_FILE).read_text())
     except (OSError, ValueError):
@@ -226,7 +226,7 @@ def read_acknowledged(run_dir: Path) -> int:
 
 
 def replay_events(run_dir: Path, after: int = 0) -> Iterator[dict[str, Any]]:
-    """The events with a run_seq above `after`, in order; a line torn by a crash is passed over."""
+    """Yield the events with a run_seq above `after`, in order. A line cut off by a crash is skipped."""
     for _, path in _list_files(run_dir):
         with path.open("rb") as file:
             for line in file:
@@ -244,7 +244,7 @@ def _parse_event(line: bytes) -> dict[str, Any] | None:
 
 
 def _list_files(run_dir: Path) -> list[tuple[int, Path]]:
-    """The spool's files with their numbers, oldest first."""
+    """List the spool's files with their numbers, oldest first."""
     full = [(int(path.suffixes[0][1:]), path) for path in run_dir.glob("events.[0-9]*.jsonl")]
     last = max((number for number, _ in full), default=0)
     current = run_dir / CURRENT_FILE
@@ -252,7 +252,7 @@ def _list_files(run_dir: Path) -> list[tuple[int, Path]]:
 
 
 def _load_segments(run_dir: Path) -> list[_Segment]:
-    """What is on disk already; at least the one segment that is written to."""
+    """Load the segments on disk, with at least the one that is written to."""
     segments: list[_Segment] = []
     for number, path in _list_files(run_dir):
         with path.open("rb") as file:

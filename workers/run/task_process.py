@@ -1,4 +1,4 @@
-"""Running one scheduled program to its end: bounded in time, its output on disk, its own account of itself read back."""
+"""One scheduled program as a child process: time limit, output on disk, and a summary read back from its output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ProcessResult:
-    """`code` is negative for a signal's number; `cut` says why we ended it; `summary` is its last line of JSON, if any."""
+    """The result of a child process. A negative `code` is a signal's number, `cut` says why we ended it.
+
+    `summary` is its last line of JSON, if any."""
 
     code: int
     cut: str | None
@@ -31,7 +33,8 @@ class ProcessResult:
 def run(argv: Sequence[str], cwd: Path, timeout: float, log: Path, stopping: threading.Event) -> ProcessResult:
     """Run `argv` until it ends, `timeout` seconds have passed or `stopping` is set. `log` (0600) holds its output.
 
-    Raises OSError when it cannot be started. What it has put into a session of its own, such as a tmux server, stays.
+    Raises OSError when it cannot be started. Processes that it has put into a session of their own, such as a tmux
+    server, stay alive.
     """
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -47,7 +50,7 @@ def run(argv: Sequence[str], cwd: Path, timeout: float, log: Path, stopping: thr
 
 
 def _await_exit(process: subprocess.Popen[bytes], timeout: float, stopping: threading.Event) -> str | None:
-    """Why it was ended, None when it ended by itself."""
+    """Wait for the exit. Returns why the process was ended, None when it ended by itself."""
     left = timeout
     while not stopping.is_set() and left > 0:
         with suppress(subprocess.TimeoutExpired):
@@ -65,7 +68,7 @@ def _await_exit(process: subprocess.Popen[bytes], timeout: float, stopping: thre
 
 
 def _parse_summary(tail: str) -> dict[str, Any] | None:
-    """The last line that is a JSON object with an outcome."""
+    """Return the last line that is a JSON object with an outcome."""
     for line in reversed(tail.splitlines()):
         with suppress(ValueError):
             summary = json.loads(line)

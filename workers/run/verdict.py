@@ -1,8 +1,8 @@
-"""What a run amounts to: the agent's own verdict where it gave one, else what its end tells.
+"""The verdict of a run: the agent's own where it gave one, else one derived from its end.
 
-The agent's word is found, in this order, in `signal.json` (written by the coordination tools with the run's nonce)
-and in a line `DONE:`, `REVIEW:`, `CHANGES:` or `QUESTION:` of the final message. A run without it never counts as success,
-whatever its exit code says.
+The agent's verdict is searched, in this order, in `signal.json` (written by the coordination tools with the run's
+nonce) and in a line `DONE:`, `REVIEW:`, `CHANGES:` or `QUESTION:` of the final message. A run without one never counts
+as success, whatever its exit code.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a wrapper ended its agent; `code` is the server's stop code or the name of a limit."""
+    """Why a wrapper ended its agent. `code` is the server's stop code or the name of a limit."""
 
     kind: Literal["finished", "silent", "stopped", "terminated", "timed_out", "budget", "environment"]
     text: str = ""
@@ -65,7 +65,7 @@ class Cause:
 
 
 def read_signal(run_dir: Path, nonce: str) -> Verdict | None:
-    """The verdict that the coordination tools wrote for this run; a file with another nonce is none."""
+    """Read the verdict that the coordination tools wrote for this run. A file with another nonce is ignored."""
     path = run_dir / SIGNAL_FILE
     try:
         signal = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_SIGNAL_BYTES else None
@@ -82,7 +82,7 @@ def read_signal(run_dir: Path, nonce: str) -> Verdict | None:
 
 
 def _parse_claims(value: object) -> tuple[Mapping[str, Any], ...]:
-    """What the agent claims, in the shape the server takes: one claim that is out of shape must not cost the verdict."""
+    """Convert the agent's claims to the server's format, so that one invalid claim does not cost the verdict."""
     claims = [claim for claim in value if isinstance(claim, dict)] if isinstance(value, list) else []
     whole = [(clip_text(str(claim.get("text") or ""), MAX_CLAIM_BYTES).strip(), claim) for claim in claims]
     return tuple(
@@ -99,7 +99,7 @@ def _parse_index(item: object) -> int | None:
 
 
 def parse_message(message: str) -> Verdict | None:
-    """The verdict in an agent's final message: its last such line outside of code, and what follows it."""
+    """Parse the verdict in an agent's final message: its last verdict line outside of code, and the text after it."""
     last_verdict: tuple[Outcome, list[str]] | None = None
     fence = ""
     for line in message.splitlines():
@@ -117,7 +117,7 @@ def parse_message(message: str) -> Verdict | None:
 
 
 def judge_failure(facts: RunFacts) -> Verdict | None:
-    """The verdict when the agent's program has told of a failure; an interrupted turn is none."""
+    """Return the verdict for a failure that the agent's program reported. An interrupted turn is no failure."""
     ended = facts.result or {"ok": True}
     failed = None if ended.get("ok") or ended.get("stop_reason") == "interrupted" else ended
     failure_payload = facts.error or failed
@@ -133,7 +133,7 @@ def judge_failure(facts: RunFacts) -> Verdict | None:
 
 
 def conclude(facts: RunFacts, signal: Verdict | None, cause: Cause | None, exit_code: int) -> Verdict:
-    """The verdict of a run whose process has ended. `exit_code` is negative for a signal's number."""
+    """Determine the verdict of a run whose process has ended. A negative `exit_code` is a signal's number."""
     return (
         _judge_stop(facts, cause)
         or signal
@@ -145,7 +145,7 @@ def conclude(facts: RunFacts, signal: Verdict | None, cause: Cause | None, exit_
 
 
 def make_stop_verdict(reason: str) -> Verdict:
-    """The verdict of a run that was ended on request."""
+    """Return the verdict of a run that was stopped on request."""
     return Verdict(Outcome.STOPPED, reason, failure=FailureReport(Failure.KILLED, reason))
 
 
@@ -156,7 +156,7 @@ def build_report(
     exit_code: int | None,
     observations: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The final report as the server takes it; a run without the agent's own verdict adds the terminal record."""
+    """Build the final report in the server's format. Without the agent's own verdict it includes the terminal record."""
     own = verdict.kind in AGENT_VERDICTS
     failure = verdict.failure
     message = ReportMessage(
@@ -176,9 +176,9 @@ def build_report(
 
 
 def recover_report(run_dir: Path) -> dict[str, Any] | None:
-    """The report of a run whose wrapper is dead: the one it left, else what signal and spool tell.
+    """Recover the report of a run whose wrapper is dead: its saved one, else one built from signal and spool.
 
-    None when they tell nothing. Observations are missing from the latter: nobody has looked at the workspace.
+    None when neither shows a verdict. A rebuilt report has no observations, as nothing has examined the workspace.
     """
     try:
         left = json.loads((run_dir / REPORT_FILE).read_bytes())
@@ -208,14 +208,14 @@ def _make_agent_verdict(kind: Outcome, text: str, message: str) -> Verdict:
 
 
 def _build_question(question: object) -> Mapping[str, Any]:
-    """A question payload, out of one or out of a mere text."""
+    """Build a question payload from one or from a plain text."""
     if isinstance(question, dict) and isinstance(question.get("questions"), list):
         return {"request": "verdict"} | question
     return {"request": "verdict", "questions": [{"text": str(question), "choices": []}]}
 
 
 def _judge_stop(facts: RunFacts, cause: Cause | None) -> Verdict | None:
-    """The server asked for the end. A question that waited too long for its answer becomes the verdict."""
+    """Judge a stop by the server. A question that waited too long for its answer becomes the verdict."""
     if cause is None or cause.kind != "stopped":
         return None
     if cause.code == StopCode.UNANSWERED and facts.pending:
@@ -227,7 +227,7 @@ def _judge_stop(facts: RunFacts, cause: Cause | None) -> Verdict | None:
 
 
 def _judge_cause(facts: RunFacts, cause: Cause | None) -> Verdict | None:
-    """The wrapper ended the run for a reason of its own; one that was silent because it tried in vain says at what."""
+    """Judge an end by the wrapper itself. Silence during retries names the failure that was retried."""
     if cause is None:
         return None
     match cause.kind:
@@ -245,7 +245,7 @@ def _judge_cause(facts: RunFacts, cause: Cause | None) -> Verdict | None:
 
 
 def _judge_exit(cause: Cause | None, exit_code: int) -> Verdict:
-    """The process ended without having said anything about the ticket."""
+    """Judge an exit of the process without a verdict."""
     if exit_code in (-9, -15, -1) and cause is None:
         text = f"The agent's process was killed from outside (signal {-exit_code})."
         return Verdict(Outcome.FAILED, text, failure=FailureReport(Failure.KILLED, text))

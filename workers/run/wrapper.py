@@ -1,12 +1,12 @@
-"""The process beside an agent: `python -m workers.run.wrapper <run directory>`.
+"""The process that runs and supervises an agent: `python -m workers.run.wrapper <run directory>`.
 
-1. Take the run's lock for life, and exit if the run was revoked or started before.
-2. Read the spec; from here on every end leaves a report and an exit record.
+1. Take the run's lock for its lifetime, and exit if the run was revoked or started before.
+2. Read the spec. From here on every end leaves a report and an exit record.
 3. Run the set-up command, then the agent, until its process has ended.
-4. Observe what it left in the workspace and run the check command.
-5. Write the report, see the events off, post the report, write the exit record.
+4. Observe the changes in the workspace and run the check command.
+5. Write the report, flush the events, post the report, write the exit record.
 
-The server may be down at any moment of this: nothing waits for it but the last step, for a minute.
+The server may be down at any time: only the last step waits for it, for a minute.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ from .verdict import FailureReport, Verdict
 
 EXIT_FILE = "exit.json"
 CHECKED_VERDICTS = (Outcome.DONE, Outcome.REVIEW)
-"""The check command is run for verdicts that claim finished work."""
+"""Verdicts that claim finished work, for which the check command is run."""
 
 PROBE_SECONDS = 2.0
-"""Somebody who only looks whether the run's wrapper lives holds its lock for a moment."""
+"""How long to wait for the lock: a process that only checks for a live wrapper holds it for a moment."""
 
 NOT_STARTED_EXIT_CODE = 75
-"""Exit code of a wrapper that found its run taken, revoked or unreadable: it has done nothing."""
+"""Exit code of a wrapper that did nothing, because the run is taken, revoked or unreadable."""
 
 
 INTERRUPTED_EXIT_CODE = 130
 
 
 def _was_left(own: Verdict, exit_code: int) -> bool:
-    """A screen that ended without a verdict, by its own exit or by Ctrl-C, was left by the person who sat at it."""
+    """True when the person at a screen left it: it ended without a verdict, by its own exit or by Ctrl-C."""
     return own.kind is Outcome.PROTOCOL_VIOLATION or (own.kind is Outcome.FAILED and exit_code == INTERRUPTED_EXIT_CODE)
 
 
@@ -66,7 +66,7 @@ class RunUnavailable(Exception):
 
 
 def main(argv: list[str]) -> int:
-    """Work on the run whose directory is the only argument; 0 once its report is on disk."""
+    """Work on the run whose directory is the only argument. 0 once its report is on disk."""
     os.umask(0o077)
     run_dir = Path(argv[0]).resolve()
     try:
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 
 def claim_run(run_dir: Path) -> RunSpec:
-    """The spec of the run whose lock is held; raises `RunUnavailable` when it is not to be started, or not again."""
+    """Read the spec of the run whose lock is held. `RunUnavailable` when it must not be started, or not again."""
     if (run_dir / REVOKED_FILE).exists():
         raise RunUnavailable("the run was revoked")
     if was_started(run_dir):
@@ -89,7 +89,7 @@ def claim_run(run_dir: Path) -> RunSpec:
 
 
 class CannotStart(Exception):
-    """The agent cannot be started; the message says why."""
+    """The agent cannot be started, for the reason in the message."""
 
 
 class Wrapper:
@@ -112,7 +112,7 @@ class Wrapper:
         self._control = HeartbeatThread(self._api, spec.run_id, Path(spec.socket), self._build_status, self._mailbox)
 
     def run(self) -> None:
-        """Everything, with a report and an exit record whatever happens."""
+        """Do all the steps, with a report and an exit record whatever happens."""
         for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(signum, lambda number, _: self._mailbox.add(make_stop_orders(number)))
         self._recorder.run(
@@ -131,7 +131,7 @@ class Wrapper:
             self._write_exit_record(report, status)
 
     def _run_to_verdict(self) -> tuple[Verdict, int | None]:
-        """The agent's verdict and exit code; a failure to start it, or of this program, is a verdict too."""
+        """Return the agent's verdict and exit code. A failure to start it, or of the wrapper, is a verdict too."""
         try:
             self._set_up()
             end = self._run_agent()
@@ -150,7 +150,7 @@ class Wrapper:
         return own, end.exit_code
 
     def _make_start_failure(self, why: str) -> Verdict:
-        """Nothing may be left running of what was begun."""
+        """Return the verdict of a failed start, after killing everything that was started."""
         processes.stop(processes.Identity(0, "", ""), self._spec.marker, 0, os.getpid())
         self._recorder.say(why, "warning")
         if self._stop:
@@ -191,7 +191,7 @@ class Wrapper:
             self._session, self._phase = None, "stopping"
 
     def _build_status(self) -> dict[str, Any]:
-        """A heartbeat's body."""
+        """Build a heartbeat's body."""
         session = self._session
         own = self._identity
         message = HeartbeatMessage(
@@ -205,18 +205,18 @@ class Wrapper:
         return asdict(message)
 
     def _is_stopped(self) -> bool:
-        """Whether the end of the run was asked for while no agent runs."""
+        """True when a stop was ordered while no agent runs."""
         for orders in self._mailbox.take():
             self._stop = self._stop or orders.stop
         return self._stop is not None
 
     def _pause(self, seconds: float) -> bool:
-        """Wait between two attempts to report; True gives up, as the machine may be going down."""
+        """Wait between two attempts to report. True gives up, as the machine may be shutting down."""
         select.select([self._mailbox], [], [], seconds)
         return self._is_stopped() and self._stop is not None and self._stop.code == StopCode.SIGNAL
 
     def _deliver_report(self, own: Verdict, exit_code: int | None) -> tuple[dict[str, Any], int | None]:
-        """Observe, write the report and post it; the report and the server's answer to it."""
+        """Observe, then write the report and post it. Returns the report and the server's status."""
         observations = self._observe(own)
         if self._stop and self._stop.code != StopCode.SIGNAL:
             own = verdict.make_stop_verdict(self._stop.reason)
@@ -229,7 +229,7 @@ class Wrapper:
         return report, status
 
     def _observe(self, own: Verdict) -> dict[str, Any] | None:
-        """What the agent has left behind; the check command runs only where finished work is claimed."""
+        """Observe the agent's changes. The check command runs only for a verdict that claims finished work."""
         spec = self._spec
         if not Path(spec.workspace).is_dir():
             return None
@@ -262,7 +262,7 @@ class Wrapper:
         )
 
     def _flush_events(self, seconds: float) -> bool:
-        """Whether all events before the report have arrived, or never will."""
+        """Return True when all events before the report have arrived, or never will."""
         return self._sender.flush(seconds) or self._sender.refused is not None
 
     def _write_exit_record(self, report: dict[str, Any], status: int | None) -> None:

@@ -1,1 +1,1 @@
-"""Old places of programs that a run of the version before may still start; to be removed with the next version."""
+"""Former paths of programs that a run of the previous version may still start. Remove in the next version."""

@@ -1,4 +1,4 @@
-"""The hook of a screen at its old place, which the program of a living run still calls; to be removed with the next version."""
+"""The former path of the screen's hook, which the program of a live run still calls. Remove in the next version."""
 
 import runpy
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Claude Code as an agent: its command line and configuration, and what is written to its stdin.
+"""The adapter of Claude Code: its command line, its configuration and its stdin.
 
-The program runs with stream-json in both directions. Its permission questions arrive on the same stream,
-every message carries a uuid whose receipts come back, and only `end_session` or a signal ends the process.
+The program runs with stream-json in both directions. Its permission requests arrive on the same stream,
+every message has a uuid whose receipts come back, and only `end_session` or a signal ends the process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-c
 
 
 class ClaudeAgent:
-    """One run of Claude Code; see `workers.contract.agent.AgentAdapter`."""
+    """The adapter of one run of Claude Code (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = False
 
@@ -109,14 +109,14 @@ class ClaudeAgent:
 
 
 def build_session_options(spec: RunSpec) -> list[str]:
-    """The options that choose the conversation."""
+    """Build the options that choose the conversation."""
     if spec.forks:
         return ["--resume", spec.forks, "--fork-session", "--session-id", spec.conversation_id]
     return ["--resume" if spec.resume else "--session-id", spec.conversation_id]
 
 
 def _build_rules(spec: RunSpec) -> list[str]:
-    """What needs nobody's leave: the coordination tools, and to check and commit work that may be edited anyway."""
+    """Build the rules for what needs no permission: the coordination tools, and checks and commits of editable work."""
     rules = [f"mcp__{COORDINATION}"]
     if spec.permissions == "accept_edits":
         rules += _COMMITTING
@@ -137,7 +137,7 @@ def _build_servers(spec: RunSpec, run_dir: Path) -> Fields:
 
 
 def _read_state(path: Path) -> dict[str, Any]:
-    """What the program itself has kept in a config folder that a resumed conversation uses again."""
+    """Read the program's state in the configuration directory of a resumed conversation."""
     try:
         state = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Claude Code's own screen: its command line, hooks and state file, and how it is typed into.
+"""Claude Code's own screen: its command line, hooks and state file, and its input.
 
-`sessions/<pid>.json` in the configuration folder tells busy, idle or waiting; it is undocumented, so where it is absent
+`sessions/<pid>.json` in the configuration folder says busy, idle or waiting; it is undocumented, so where it is absent
 or belongs to an earlier process the state is unknown. Text is typed in pieces, since a burst would count as a paste.
 """
 
@@ -28,7 +28,7 @@ _STATES: dict[str, ScreenState] = {"busy": "running", "idle": "idle", "waiting":
 
 
 class ClaudeScreen:
-    """See `workers.agents.tui.screen.Screen`."""
+    """The screen of Claude Code (see `workers.agents.tui.screen.Screen`)."""
 
     hides_dialog = False
 
@@ -89,11 +89,11 @@ class ClaudeScreen:
         tmux.send_keys(pane, "Enter")
 
     def clear(self, tmux: Tmux, pane: str) -> None:
-        tmux.send_keys(pane, "C-c")  # an interrupted prompt is put back into the box
+        tmux.send_keys(pane, "C-c")  # an interrupted prompt is put back into the input
 
 
 def _read_line_ids(transcripts: list[Path]) -> frozenset[str]:
-    """The identities of the lines in these transcripts: a fork repeats them in its own."""
+    """Read the identities of the lines in these transcripts, which a fork repeats in its own."""
     line_ids = set()
     for file in transcripts:
         with file.open("rb") as lines:
@@ -102,12 +102,12 @@ def _read_line_ids(transcripts: list[Path]) -> frozenset[str]:
 
 
 def _get_hook_timeout(spec: RunSpec) -> int:
-    """A hook may wait as long as the run lasts."""
+    """Return the hook timeout: a hook may wait as long as the run lasts."""
     return int(spec.limits.run_seconds)
 
 
 class ClaudeTranscript:
-    """Reads the conversation out of a transcript, whose other lines are the program's bookkeeping.
+    """The parser of a transcript, which skips the program's internal lines.
 
     Its messages have the form of the stream's, one line for each block, with the final usage in every line.
     """
@@ -119,7 +119,7 @@ class ClaudeTranscript:
         self._message = ""
 
     def read(self, line: Fields) -> list[AgentEvent]:
-        """The events of one decoded line."""
+        """Parse one decoded line into events."""
         if line.get("isSidechain") is True or get_text(line, "uuid") in self._told:
             return []
         match get_text(line, "type"):
@@ -149,7 +149,7 @@ class ClaudeTranscript:
         return [*self._stream.read(message_line), *self._read_usage(message)]
 
     def _read_usage(self, message: Fields) -> list[AgentEvent]:
-        """The totals, once for every message. The screen tells no money."""
+        """Read the totals, once for every message. The screen has no costs."""
         name, usage = get_text(message, "id"), get_object(message, "usage")
         if name == self._message or get_text(message, "model") == SYNTHETIC:
             return []

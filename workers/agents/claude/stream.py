@@ -1,6 +1,6 @@
-"""Reads what Claude Code prints with `--output-format stream-json`, line by line.
+"""The parser of Claude Code's output with `--output-format stream-json`, line by line.
 
-Tokens and money are taken from result lines only: the usage in `assistant` lines holds start values and
+Tokens and costs are taken from result lines only: the usage in `assistant` lines contains start values and
 repeats for every block of a message. A result's `modelUsage` counts the whole conversation, earlier
 processes included, so the totals here are the sum of `model_usage_since_last_result`.
 """
@@ -33,7 +33,7 @@ SYNTHETIC = "<synthetic>"
 
 
 class ClaudeStream:
-    """One process's output; keeps what later lines refer to."""
+    """The parser of one process's output, with the state that later lines refer to."""
 
     def __init__(self, permissions: Permissions, secrets: Iterable[str]) -> None:
         self.state: AgentState = "starting"
@@ -65,7 +65,7 @@ class ClaudeStream:
         }
 
     def read(self, message: Fields) -> list[AgentEvent]:
-        """The events of one decoded line; raises `UnknownLine` for a type that is not known."""
+        """Parse one decoded line into events. `UnknownLine` for an unknown type."""
         kind = get_text(message, "type")
         reader = self._readers.get(kind)
         if reader is None:
@@ -87,7 +87,7 @@ class ClaudeStream:
                 return _read_system_notice(other, message)
 
     def _read_init(self, message: Fields) -> list[AgentEvent]:
-        """A session is told once, and again when its identity changes; `init` is printed for every turn."""
+        """Record a session once, and again when its identity changes, since `init` is printed for every turn."""
         running = self._change_state("running", inferred=True)
         session = (get_text(message, "session_id"), get_text(message, "model"))
         if session == self._session:
@@ -110,7 +110,7 @@ class ClaudeStream:
         return [session_event, *running]
 
     def _change_state(self, state: AgentState | None, name: str = "", inferred: bool = False) -> list[AgentEvent]:
-        """The `state` event of a change. Once the program tells its state, nothing is inferred any more."""
+        """Make the `state` event of a change. Once the program reports its state, nothing is inferred any more."""
         if inferred and self._told_state:
             return []
         if state is None:
@@ -121,7 +121,7 @@ class ClaudeStream:
         return [make_event("state", state=state)]
 
     def _read_request(self, message: Fields) -> list[AgentEvent]:
-        """A request that waits for a person also means that the program waits."""
+        """Handle a request. While it waits for a person, the program's state is `waiting`."""
         events = self.requests.take(message)
         waits = any(agent_event.kind in ("question", "approval") for agent_event in events)
         return self._change_state("waiting", inferred=True) + events if waits else events
@@ -149,7 +149,7 @@ class ClaudeStream:
         ]
 
     def _name_block(self, message_id: str, parent: str | None) -> str:
-        """The block's name: its message and its number in it (a message arrives as one line per block)."""
+        """Build a block's name from its message and its number in it (a message arrives as one line per block)."""
         last_message_id, number = self._blocks.get(parent or "", ("", 0))
         number = number if last_message_id == message_id else 0
         self._blocks[parent or ""] = (message_id, number + 1)
@@ -199,7 +199,7 @@ class ClaudeStream:
         return events
 
     def _make_input_events(self, message: Fields, message_text: str, parent: str | None) -> list[AgentEvent]:
-        """Text in the user's role: an echo of what was sent, a sub-agent's prompt, or the program's own remark."""
+        """Convert text in the user's role: an echo of a message, a sub-agent's prompt, or the program's own remark."""
         uuid = get_text(message, "uuid")
         if message.get("isReplay") is True and not message_text.startswith("<local-command"):
             source = "prompt" if uuid == self.prompt_uuid else "echo"
@@ -227,7 +227,7 @@ class ClaudeStream:
         ]
 
     def _read_piece(self, message: Fields) -> list[AgentEvent]:
-        """A partial block; start and stop only tell which block the pieces belong to."""
+        """Handle a partial block. Start and stop only identify the block of the deltas."""
         inner, parent = get_object(message, "event"), get_text(message, "parent_tool_use_id") or None
         if get_text(inner, "type") == "message_start":
             self._typing[parent or ""] = get_text(get_object(inner, "message"), "id")
@@ -238,7 +238,7 @@ class ClaudeStream:
         name = f"{self._typing.get(parent or '', '')}:{get_count(inner, 'index')}"
         return self._deltas.add(name, delta_keys[0], get_text(delta, delta_keys[1]), parent)
 
-    # Ends of turns
+    # End of turns
 
     def _read_result(self, message: Fields) -> list[AgentEvent]:
         self._count(message)
@@ -258,7 +258,7 @@ class ClaudeStream:
         return [self._counter.make_event(), ended, *self._change_state("idle", inferred=True)]
 
     def _classify_failure(self, message: Fields, final_text: str) -> str | None:
-        """The class of a result that is an error, whatever its subtype says; an interrupted turn is none."""
+        """Classify a result that is an error, whatever its subtype. An interrupted turn is no failure."""
         if message.get("is_error") is not True or _read_stop_reason(message) == "interrupted":
             return None
         if "max_turns" in (get_text(message, "subtype") + get_text(message, "terminal_reason")):
@@ -282,7 +282,7 @@ class ClaudeStream:
         counter.turns += get_count(message, "num_turns")
 
     def _read_usage(self, message: Fields) -> dict[str, Fields]:
-        """Usage by model since the last result; for versions that do not tell it, how much the totals grew."""
+        """Read the usage by model since the last result, or for versions that lack it, the growth of the totals."""
         totals = {
             model: get_object(get_object(message, "modelUsage"), model) for model in get_object(message, "modelUsage")
         }
@@ -293,7 +293,7 @@ class ClaudeStream:
         return {model: _subtract_usage(before.get(model, {}), now) for model, now in totals.items()}
 
     def _read_limit(self, message: Fields) -> list[AgentEvent]:
-        """The account's allowance: near its end is a warning, used up is the failure that parks a ticket."""
+        """Read the account's rate limit. Near its end is a warning, exceeded is the failure that parks a ticket."""
         info = get_object(message, "rate_limit_info")
         status, resets = get_text(info, "status"), get_amount(info, "resetsAt")
         at = format_time(resets) if resets else None
@@ -378,7 +378,7 @@ def _make_task(subtype: str, message: Fields) -> AgentEvent:
 
 
 def _read_response(message: Fields) -> list[AgentEvent]:
-    """Answers to our own requests matter only where they refuse."""
+    """Handle a response to one of our requests. Only a refusal makes an event."""
     response = get_object(message, "response")
     if get_text(response, "subtype") != "error":
         return []
@@ -386,7 +386,7 @@ def _read_response(message: Fields) -> list[AgentEvent]:
 
 
 def _read_system_notice(subtype: str, message: Fields) -> list[AgentEvent]:
-    """System lines that a person may want to read; those that repeat other lines give nothing."""
+    """Convert system lines that a person may want to read. Lines that repeat others make no event."""
     match subtype:
         case "status" if get_text(message, "status") == "compacting":
             return [make_event("notice", level="info", text="Compacting the conversation.")]
@@ -424,4 +424,4 @@ SILENT_SUBTYPES = frozenset(
         "files_persisted",
     }
 )
-"""System lines without an event: they repeat what other lines tell, or change nothing a person sees."""
+"""System lines without an event: they repeat other lines, or change nothing that a person sees."""

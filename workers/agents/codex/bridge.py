@@ -1,9 +1,9 @@
-"""Codex's app-server on a socket, spoken to over stdio: `codex_bridge <binary> <socket> [argument of app-server ...]`.
+"""A bridge from stdio to Codex's app-server on a socket: `codex_bridge <binary> <socket> [argument of app-server ...]`.
 
 The wrapper talks to this program as it would to `codex app-server` on pipes, while a person may join the same
-conversation through the socket. Each line of stdin becomes a message, each message a line of stdout. The server ends
-with this program and this program with the server, in the same way: closed stdin is a clean end, a signal is passed
-on. Where no socket comes up, this process turns into an app-server on pipes; nothing has been read until then.
+conversation through the socket. Each line of stdin becomes a message, each message a line of stdout. The server and
+this program end together and in the same way: closed stdin is a clean end, a signal is passed
+on. If no socket comes up, this process replaces itself with an app-server on pipes; nothing has been read until then.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from pathlib import Path
 from workers.host.websocket import BrokenSocket, WebSocketClient
 
 STARTUP_SECONDS = 10.0
-"""How long the server may take until its socket can be used."""
+"""How long the server may take until its socket accepts connections."""
 POLL_SECONDS = 0.02
 GRACE_SECONDS = 1.0
-"""From TERM to KILL: the turn has been interrupted before, so there is little to wait for."""
+"""The time from TERM to KILL: the turn has been interrupted before, so there is little to wait for."""
 NO_SOCKET = "Codex opened no socket, so nobody can join this conversation beside the worker."
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the server until it or stdin ends; its exit code, 0 where stdin was closed."""
+    """Run the server until it or stdin ends. Returns its exit code, 0 after stdin was closed."""
     binary, path, arguments = argv[0], Path(argv[1]), list(argv[2:])
     remove_socket(path)
     server = subprocess.Popen(
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def remove_socket(path: Path) -> None:
-    """Remove the socket, and what a link in its place leads to: Codex may keep the socket itself in its own folder."""
+    """Remove the socket, and the socket that a link in its place points to, as Codex may create it in its own folder."""
     target = path.resolve()
     if target.is_socket():
         target.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def connect(path: Path, server: subprocess.Popen[bytes]) -> tuple[WebSocketClien
 
 
 def fall_back(argv: Sequence[str], server: subprocess.Popen[bytes]) -> None:
-    """Become an app-server on pipes, and say so in its own words."""
+    """Replace this process with an app-server on pipes, after a warning in the server's own format."""
     signal_group(server, signal.SIGKILL)
     server.wait()
     warning = {"method": "warning", "params": {"message": NO_SOCKET}}
@@ -92,14 +92,14 @@ def fall_back(argv: Sequence[str], server: subprocess.Popen[bytes]) -> None:
 
 
 class Bridge:
-    """One server with the conversation over its socket. `code` is how to end, None until an end was asked for."""
+    """One server and the conversation over its socket. `code` is the exit code, None until an end was requested."""
 
     def __init__(self, server: subprocess.Popen[bytes]) -> None:
         self.code: int | None = None
         self._server = server
 
     def relay(self, client: WebSocketClient, messages: list[str]) -> None:
-        """Pass messages on, both ways, until the server or the connection ends."""
+        """Relay messages in both directions until the server or the connection ends."""
         threading.Thread(target=self._read_stdin, args=(client,), daemon=True).start()
         server_fd = os.pidfd_open(self._server.pid)
         for message in messages:
@@ -110,7 +110,7 @@ class Bridge:
                     write_message(message)
 
     def end(self, code: int) -> None:
-        """Have the server end; a negative code is a signal's number. The first call counts."""
+        """Stop the server. A negative code is a signal's number. Only the first call counts."""
         if self.code is None:
             self.code = code
             signal_group(self._server, signal.SIGTERM)
@@ -119,9 +119,9 @@ class Bridge:
             timer.start()
 
     def settle(self) -> int:
-        """Wait for the server's end; the exit code to end with, or the same signal's death.
+        """Wait for the server's exit and return the exit code of this process, or die of the same signal.
 
-        A server that has only dropped the connection is given a moment to end by itself.
+        A server that has only closed the connection gets a moment to exit by itself.
         """
         if self.code is None:
             try:
@@ -132,7 +132,7 @@ class Bridge:
         return exit_with(self.code or 0)
 
     def _read_stdin(self, client: WebSocketClient) -> None:
-        """Until stdin is closed. What cannot be sent is lost with the server, whose own end is told by `pump`."""
+        """Send the lines of stdin until it is closed. Unsent lines are lost with the server, whose exit `relay` notices."""
         for line in sys.stdin.buffer:
             if line.strip():
                 with suppress(OSError, BrokenSocket):
@@ -141,25 +141,25 @@ class Bridge:
 
 
 def wait_readable(client: WebSocketClient, server_fd: int) -> bool:
-    """Wait until there is something to read, or until the server has ended and there is nothing left."""
+    """Wait until there is something to read. False when the server has ended and nothing is left."""
     ready, _, _ = select.select([client.fileno(), server_fd], [], [])
     return client.fileno() in ready
 
 
 def write_message(message: str) -> None:
-    """A message as one line of stdout; a line break can only stand between the parts of its JSON."""
+    """Write a message as one line of stdout. Line breaks can only occur between the tokens of its JSON."""
     sys.stdout.buffer.write(message.replace("\r", " ").replace("\n", " ").encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def signal_group(server: subprocess.Popen[bytes], signum: signal.Signals) -> None:
-    if server.returncode is None:  # a group whose leader was reaped may be somebody else's by now
+    if server.returncode is None:  # the process group id of a reaped leader may be reused
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signum)
 
 
 def exit_with(code: int) -> int:
-    """The exit code as it is; a negative one is a signal's number, and this process dies of it."""
+    """Return the exit code. A negative one is a signal's number, of which this process then dies."""
     if code < 0:
         if -code != signal.SIGKILL:
             signal.signal(-code, signal.SIG_DFL)

@@ -1,7 +1,7 @@
-"""Reads what `codex exec --json` prints: one conversation without a way to answer, for scripts and older versions.
+"""The parser of the output of `codex exec --json`, a conversation without replies for scripts and older versions.
 
-The usage of `turn.completed` counts the whole thread, earlier processes included; the line does not tell them
-apart.
+The usage of `turn.completed` counts the whole thread, earlier processes included; the line does not separate
+them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RECONNECTING = re.compile(r"Reconnecting\.\.\. (\d+)/(\d+)(?: \((.*)\))?", re.DO
 
 
 class CodexExecStream:
-    """One process's output."""
+    """The parser of one process's output."""
 
     def __init__(self) -> None:
         self.state: AgentState = "starting"
@@ -41,7 +41,7 @@ class CodexExecStream:
         }
 
     def read(self, message: Fields) -> list[AgentEvent]:
-        """The events of one decoded line; raises `UnknownLine` for a type that is not known."""
+        """Parse one decoded line into events. `UnknownLine` for an unknown type."""
         kind = get_text(message, "type")
         reader = self._readers.get(kind)
         if reader is None:
@@ -99,7 +99,7 @@ class CodexExecStream:
 
 
 def convert_item(item: Fields) -> Fields:
-    """An item with the names of the app-server: `command_execution` is `commandExecution` there."""
+    """Convert an item to the names of the app-server, for example `command_execution` to `commandExecution`."""
     converted = {_to_camel_case(key): value for key, value in item.items()}
     return {**converted, "type": _to_camel_case(get_text(item, "type"))}
 

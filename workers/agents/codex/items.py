@@ -12,11 +12,11 @@ from workers.contract.fields import Fields, UnknownLine, get_amount, get_object,
 
 _TASKS = {"started": "started", "completed": "ended", "interrupted": "ended", "interacted": "progress"}
 _SILENT_TYPES = frozenset({"userMessage", "hookPrompt", "functionCallOutput", "sleep"})
-"""Items without an event of their own here; a user's message is told by its reader, which knows whose it is."""
+"""Items without an event here. The caller handles a user's message, as only it knows the sender."""
 
 
 def make_start_events(item: Fields, parent: str | None) -> list[AgentEvent]:
-    """The events of an item that begins: only calls are told before they end."""
+    """Make the events of an item that begins. Only calls have events before they end."""
     kind = get_text(item, "type")
     if kind == "collabAgentToolCall":
         return [_make_sub_agent(item, "started", parent)]
@@ -25,7 +25,7 @@ def make_start_events(item: Fields, parent: str | None) -> list[AgentEvent]:
 
 
 def make_end_events(item: Fields, parent: str | None) -> list[AgentEvent]:
-    """The events of an item that is complete; raises `UnknownLine` for a type that is not known."""
+    """Make the events of an item that is complete. `UnknownLine` for an unknown type."""
     kind, name = get_text(item, "type"), get_text(item, "id")
     if _read_call(kind, item):
         return [_make_result(kind, item, parent)]
@@ -47,7 +47,7 @@ def make_end_events(item: Fields, parent: str | None) -> list[AgentEvent]:
 
 
 def _make_notice(kind: str, item: Fields) -> AgentEvent:
-    """An item that only informs."""
+    """Make the notice of an item that only informs."""
     match kind:
         case "error":
             return make_event("notice", level="warning", text=get_text(item, "message"))
@@ -66,19 +66,19 @@ def _make_notice(kind: str, item: Fields) -> AgentEvent:
 
 
 def list_agent_threads(item: Fields) -> list[str]:
-    """The threads of the sub-agents that a collaboration call speaks to."""
+    """List the threads of the sub-agents that a collaboration call addresses."""
     threads = item.get("receiverThreadIds")
     thread_ids = [thread for thread in threads if isinstance(thread, str)] if isinstance(threads, list) else []
     return [*thread_ids, get_text(item, "agentThreadId")] if get_text(item, "agentThreadId") else thread_ids
 
 
 def read_message_text(item: Fields) -> str:
-    """The words of a user's message."""
+    """Read the text of a user's message."""
     return "\n".join(get_text(part, "text") for part in get_objects(item, "content"))
 
 
 def _read_call(kind: str, item: Fields) -> tuple[str, Mapping[str, Any]] | None:
-    """Name and input of an item that is a tool call."""
+    """Read name and input of an item that is a tool call."""
     match kind:
         case "commandExecution":
             return "shell", {"command": _strip_shell(get_text(item, "command"))}
@@ -100,7 +100,7 @@ def _read_call(kind: str, item: Fields) -> tuple[str, Mapping[str, Any]] | None:
 
 
 def _strip_shell(command: str) -> str:
-    """The command as the model wrote it, without the shell that Codex puts around it."""
+    """Remove the shell that Codex puts around the model's command."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -133,7 +133,7 @@ def _read_output(kind: str, item: Fields) -> str:
 
 
 def _read_reasoning(item: Fields) -> str:
-    """What the model showed of its reasoning; its own words where there is no summary."""
+    """Read the summary of the model's reasoning, or its full text when there is none."""
     for key in ("summary", "content"):
         value = item.get(key)
         if isinstance(value, list) and value:
@@ -142,7 +142,7 @@ def _read_reasoning(item: Fields) -> str:
 
 
 def _make_sub_agent(item: Fields, state: str, parent: str | None) -> AgentEvent:
-    """A call to another agent; the agent itself goes on after the call has ended."""
+    """Make the task event of a call to another agent, which continues after the call has ended."""
     begins = state == "started" and get_text(item, "tool") == "spawnAgent"
     task_state = state if begins or get_text(item, "tool") == "closeAgent" else "progress"
     threads = list_agent_threads(item)

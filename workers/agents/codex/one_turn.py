@@ -1,7 +1,7 @@
-"""Codex as an agent without a conversation: `codex exec --json`, one process for one turn.
+"""The adapter of Codex without a conversation: `codex exec --json`, one process for one turn.
 
-A profile chooses it with `exec` as its first argument, where the app-server is of no use. The prompt goes in through
-stdin, which is then closed; messages wait for the next run, and nobody can be asked for leave.
+A profile chooses it with `exec` as its first argument, when the app-server cannot be used. The prompt goes to
+stdin, which is then closed; messages wait for the next run, and nobody can be asked for permission.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .wordings import explain_exit
 
 
 class CodexExecAgent:
-    """One run of `codex exec`; see `workers.contract.agent.AgentAdapter`."""
+    """The adapter of one run of `codex exec` (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = True
 
@@ -61,7 +61,7 @@ class CodexExecAgent:
         return []
 
     def send(self, uuid: str, body: str) -> list[bytes]:
-        """Nothing: the message stays queued for the next run."""
+        """Send nothing, so that the message stays queued for the next run."""
         return []
 
     def interrupt(self) -> list[bytes]:

@@ -1,12 +1,12 @@
-"""Codex as an agent: its app-server, its configuration, and the requests that drive it.
+"""The adapter of Codex: its app-server, its configuration, and the requests that drive it.
 
 The server listens on a socket, so that a person can join with `codex resume <thread> --remote unix://<socket>`;
-`workers.agents.codex.bridge` makes stdio of it.
+`workers.agents.codex.bridge` connects it to stdio.
 
-The conversation opens step by step (`initialize`, then a thread, then a turn with the prompt), each step taken
-when the reply to the one before arrives; what is sent earlier waits. The first turn also waits until the
-coordination server is up or has failed, since a turn that begins before goes without its tools. `turn/start` while
-a turn runs steers that turn, so a message needs no other way in. The server ends when its stdin is closed.
+The conversation opens step by step (`initialize`, then a thread, then a turn with the prompt), each step
+after the reply to the one before; earlier messages wait. The first turn also waits until the
+coordination server is up or has failed, since a turn that begins earlier lacks its tools. `turn/start` during
+a turn steers that turn, so messages need no other request. The server ends when its stdin is closed.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ POLICIES = {
     "bypass": ("never", "danger-full-access"),
 }
 MCP_SECONDS = 45
-"""How long the coordination server may take to start; a loaded machine imports Python slowly."""
+"""How long the coordination server may take to start, since a loaded machine imports Python slowly."""
 _APPROVED = {"default_tools_approval_mode": "approve"}
 _VERSION = re.compile(r"/(\d[\w.+-]*)")
 
 
 class CodexAgent:
-    """One run of Codex; see `workers.contract.agent.AgentAdapter`."""
+    """The adapter of one run of Codex (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = False
 
@@ -143,7 +143,7 @@ class CodexAgent:
         return self._handle_reply(*request, get_object(message, "result"))
 
     def _handle_reply(self, method: str, uuid: str, result: Fields) -> list[AgentEvent]:
-        """The next step of the conversation, now that this one is done."""
+        """Take the next step of the conversation after the reply to the last one."""
         match method:
             case "initialize":
                 version = _VERSION.search(get_text(result, "userAgent"))
@@ -169,7 +169,7 @@ class CodexAgent:
         return [session_event]
 
     def _await_coordination(self, message: Fields) -> None:
-        """Let the first turn begin once the coordination server has started, or has failed to."""
+        """Start the first turn once the coordination server has started or failed."""
         params = get_object(message, "params")
         if (
             get_text(message, "method") == "mcpServer/startupStatus/updated"
@@ -184,7 +184,7 @@ class CodexAgent:
             self._replies += self.send(uuid, body)
 
     def _handle_refusal(self, method: str, uuid: str, error_text: str) -> list[AgentEvent]:
-        """A refused step: without a thread there is no run, a refused message is that message's failure."""
+        """Handle an error reply. Without a thread there is no run, otherwise only the message fails."""
         if method == "turn/start" and uuid != self._stream.prompt_uuid:
             return [make_event("receipt", uuid=uuid, state="failed", detail=error_text)]
         if method == "turn/interrupt":
@@ -198,35 +198,35 @@ class CodexAgent:
 
 
 def find_earlier_thread(spec: RunSpec) -> tuple[str, str] | None:
-    """What becomes of an earlier conversation, as Codex calls it everywhere, and which; None when there is none."""
+    """Return the verb with which Codex continues an earlier conversation, and the thread. None when there is none."""
     if spec.forks:
         return "fork", spec.forks
     return ("resume", spec.conversation_id) if spec.resume else None
 
 
 def build_socket_path(spec: RunSpec) -> Path:
-    """Where the server of a run is to be spoken to, in the private folder of the run's own socket."""
+    """Build the path of the server's socket, in the private folder of the run's own socket."""
     return Path(spec.socket).with_suffix(".codex")
 
 
 def build_join_argv(spec: RunSpec, thread: str) -> list[str]:
-    """The command line of Codex's own screen on the server of a run: a person takes part while the worker goes on."""
+    """Build the command line of Codex's own screen on the run's server, so that a person can join while the agent works."""
     return [spec.binary or "codex", "resume", "--remote", f"unix://{build_socket_path(spec)}", "--", thread]
 
 
 def build_options(spec: RunSpec) -> tuple[str, ...]:
-    """The profile's arguments without the `exec` that chooses `codex_once`."""
+    """Return the profile's arguments without the `exec` that chooses the one-turn adapter."""
     return spec.argv[1:] if spec.argv[:1] == ("exec",) else spec.argv
 
 
 def write_config(spec: RunSpec, run_dir: Path) -> None:
-    """Write `config.toml` into the run's configuration folder."""
+    """Write `config.toml` into the run's configuration directory."""
     folder = make_private_dir(Path(spec.config_dir))
     files.replace(folder / "config.toml", _format_config(spec, run_dir).encode())
 
 
 def _format_config(spec: RunSpec, run_dir: Path) -> str:
-    """The `config.toml` of a run. No daemon: it would outlive the run and serve others with its environment."""
+    """Format the `config.toml` of a run. No daemon: it would outlive the run and serve others with its environment."""
     sections = [
         _format_section("", check_for_update_on_startup=False, model_reasoning_effort=spec.effort),
         _format_section("features", plugins=False, daemon_auto_start=False),
@@ -245,6 +245,6 @@ def _format_config(spec: RunSpec, run_dir: Path) -> str:
 
 
 def _format_section(name: str, **values: object) -> str:
-    """A TOML table; JSON's strings, booleans and arrays of strings are TOML's too."""
+    """Format a TOML table. JSON's strings, booleans and arrays of strings are valid TOML."""
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
     return "\n".join(([f"[{name}]"] if name else []) + lines) + "\n"

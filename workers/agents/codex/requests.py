@@ -1,4 +1,4 @@
-"""Codex's requests to its client: commands and patches to approve, questions to answer, forms of MCP servers."""
+"""Codex's requests to its client: approvals of commands and patches, questions, forms of MCP servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNKNOWN_METHOD = -32601
 
 
 class CodexRequests:
-    """The requests that wait for a person, and the run's policy that answers the others."""
+    """The pending requests, and the run's policy that answers the others without a person."""
 
     def __init__(self, permissions: Permissions) -> None:
         self._permissions = permissions
@@ -28,7 +28,7 @@ class CodexRequests:
         self.replies: list[bytes] = []
 
     def take(self, message: Fields) -> list[AgentEvent]:
-        """The event of a request; one that is answered at once leaves a reply instead."""
+        """Convert a request to an event. One that is answered at once leaves a reply instead."""
         method, params, number = get_text(message, "method"), get_object(message, "params"), str(message.get("id"))
         if method == _QUESTION:
             self._waiting[number] = message
@@ -48,12 +48,12 @@ class CodexRequests:
         return [make_event("notice", level="warning", text=notice)]
 
     def withdraw(self, params: Fields) -> list[AgentEvent]:
-        """The event of a request that was settled without our answer."""
+        """Make the event of a request that was settled without our answer."""
         number = str(params.get("requestId"))
         return [make_event("withdrawn", request=number)] if self._waiting.pop(number, None) else []
 
     def answer(self, answer: Fields) -> list[bytes]:
-        """The line that carries a person's answer; nothing for a request that no longer waits."""
+        """Return the line with a person's answer. Empty for a request that is no longer pending."""
         message = self._waiting.pop(get_text(answer, "request"), None)
         if message is None:
             return []
@@ -86,7 +86,7 @@ def _make_approval(number: str, method: str, params: Fields) -> AgentEvent:
 
 
 def _build_decision(message: Fields, allowed: bool, scope: str) -> dict[str, Any]:
-    """The reply that allows or refuses; `scope` "run" allows the like for the rest of the conversation."""
+    """Build the reply that allows or declines. `scope` "run" allows the same for the rest of the conversation."""
     method, params = get_text(message, "method"), get_object(message, "params")
     if method == "mcpServer/elicitation/request":
         return {"action": "accept", "content": {}} if allowed else {"action": "decline", "content": None}
@@ -114,7 +114,7 @@ def _build_questions(params: Fields) -> list[dict[str, Any]]:
 
 
 def _match_choices(params: Fields, answers: Fields) -> dict[str, Any]:
-    """Codex knows its questions by id, a person by their text."""
+    """Map answers by question text, as people give them, to question ids, as Codex expects."""
     choices: dict[str, Any] = {}
     for question in get_objects(params, "questions"):
         choice = answers.get(get_text(question, "question"))

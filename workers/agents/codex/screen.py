@@ -1,7 +1,7 @@
-"""Codex's own screen: its command line, hooks and pane title, and how it is typed into.
+"""Codex's own screen: its command line, hooks and pane title, and its input.
 
-The title tells what it does: the folder's name when idle, a spinner before it when busy, `Action Required` when a
-dialog waits. Text goes in as one paste, since fast typing counts as one anyway and would not be sent off.
+The title shows the state: the folder's name when idle, a spinner before it when busy, `Action Required` when a
+dialog waits. Text goes in as one paste, since fast typing counts as one anyway and would not be submitted.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .program import MCP_SECONDS, POLICIES, CodexAgent, build_options, find_earl
 from .wordings import diagnose
 
 PASTE_SECONDS = 0.15
-"""How long the screen takes a paste for unfinished typing."""
+"""How long the screen treats a paste as unfinished typing."""
 _SPINNER = re.compile("[\u2800-\u28ff] ")
 
 
 class CodexScreen:
-    """See `workers.agents.tui.screen.Screen`."""
+    """The screen of Codex (see `workers.agents.tui.screen.Screen`)."""
 
     hides_dialog = True
 
@@ -82,11 +82,11 @@ class CodexScreen:
         tmux.send_keys(pane, "Enter")
 
     def clear(self, tmux: Tmux, pane: str) -> None:
-        """Nothing: C-c in an empty input would end the program."""
+        """Do nothing, as C-c in an empty input would end the program."""
 
 
 def _get_hook_timeout(spec: RunSpec) -> int:
-    """A hook may wait as long as the run lasts."""
+    """Return the hook timeout: a hook may wait as long as the run lasts."""
     return int(spec.limits.run_seconds)
 
 
@@ -96,9 +96,9 @@ def _format_hook(name: str, call: Fields) -> str:
 
 
 class CodexRollout:
-    """Reads the conversation out of a rollout file: complete items, totals and ends of turns.
+    """The parser of a rollout file: complete items, totals and ends of turns.
 
-    The totals count the whole thread, so what an earlier process has used is taken off.
+    The totals count the whole thread, so the usage of earlier processes is subtracted.
     """
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class CodexRollout:
         self._before: Fields | None = None
 
     def read(self, line: Fields) -> list[AgentEvent]:
-        """The events of one decoded line; other lines repeat these, or are the program's bookkeeping."""
+        """Parse one decoded line into events. Other lines repeat these, or are internal to the program."""
         payload = get_object(line, "payload")
         match get_text(payload, "type") if get_text(line, "type") == "event_msg" else "":
             case "item_completed":
@@ -153,7 +153,7 @@ class CodexRollout:
 
 
 def _convert_item(item: Fields) -> Fields:
-    """A rollout's item in the form of the app-server's."""
+    """Convert a rollout's item to the form of the app-server's."""
     converted = dict(convert_item(item))
     converted["type"] = converted["type"][:1].lower() + converted["type"][1:]
     match converted["type"]:

@@ -1,8 +1,8 @@
-"""Reads the notifications of `codex app-server` and turns them into events.
+"""The parser of the notifications of `codex app-server`.
 
-One server holds several threads: the run's own, and one for each of its sub-agents, whose events carry the call
-that started them as `parent`. Token totals are told per thread and count earlier processes of a resumed one, so
-what a thread had before its first turn here is taken off.
+One server has several threads: the run's own, and one for each of its sub-agents, whose events carry the call
+that started them as `parent`. Token totals are per thread and count earlier processes of a resumed one, so
+the totals of a thread before its first turn here are subtracted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _WARNINGS = frozenset({"warning", "configWarning", "guardianWarning", "deprecati
 
 
 class CodexStream:
-    """One server's notifications; keeps what later ones refer to."""
+    """The parser of one server's notifications, with the state that later ones refer to."""
 
     def __init__(self, permissions: Permissions, secrets: Iterable[str]) -> None:
         self.state: AgentState = "starting"
@@ -72,7 +72,7 @@ class CodexStream:
         }
 
     def read(self, message: Fields) -> list[AgentEvent]:
-        """The events of one notification or request; raises `UnknownLine` for a method that is not known."""
+        """Parse one notification or request into events. `UnknownLine` for an unknown method."""
         method, params = get_text(message, "method"), get_object(message, "params")
         if "id" in message:
             return self.requests.take(message)
@@ -80,7 +80,7 @@ class CodexStream:
         return reader(params) if reader else _read_notice(method, params)
 
     def begin(self, thread: str, resumed: bool) -> None:
-        """The run's own thread is known, and whether an earlier process has used it."""
+        """Set the run's own thread, and whether an earlier process has used it."""
         self.thread, self._resumed = thread, resumed
 
     def _find_parent(self, params: Fields) -> str | None:
@@ -153,7 +153,7 @@ class CodexStream:
         return items.make_end_events(item, parent)
 
     def _read_user_message(self, item: Fields, parent: str | None) -> list[AgentEvent]:
-        """What the model was told; with our uuid it is also the proof that a message has arrived."""
+        """Convert a user's message. With one of our uuids it also proves that the message was accepted."""
         uuid = get_text(item, "clientId")
         source = "prompt" if parent or uuid == self.prompt_uuid else "echo"
         input_event = make_event(
@@ -186,7 +186,7 @@ class CodexStream:
         return [counter.make_event()]
 
     def _read_limits(self, params: Fields) -> list[AgentEvent]:
-        """Remember when an exhausted allowance is reset; the failed turn says that it is exhausted."""
+        """Record when an exhausted rate limit is reset. The failed turn reports that it is exhausted."""
         limits = get_object(params, "rateLimits")
         full: list[float] = [
             get_amount(window, "resetsAt")
@@ -212,7 +212,7 @@ class CodexStream:
         return [retry]
 
     def _classify_failure(self, error: Fields) -> str:
-        """The class of a turn's error: by Codex's own word, else by the HTTP status or the message."""
+        """Classify a turn's error by Codex's own code, else by the HTTP status or the message."""
         info = error.get("codexErrorInfo")
         if isinstance(info, str) and info in _FAILURES:
             return _FAILURES[info]
@@ -228,7 +228,7 @@ class CodexStream:
 
 
 def _read_notice(method: str, params: Fields) -> list[AgentEvent]:
-    """Notifications that a person may want to read; those that repeat others give nothing."""
+    """Convert notifications that a person may want to read. Those that repeat others make no event."""
     if method in _WARNINGS:
         notice_text = get_text(params, "message") or get_text(params, "summary")
         return [make_event("notice", level="warning", text=notice_text)]
@@ -285,4 +285,4 @@ SILENT_METHODS = frozenset(
         "rawResponse/completed",
     }
 )
-"""Notifications without an event: they repeat what others tell, or change nothing a person sees."""
+"""Notifications without an event: they repeat others, or change nothing that a person sees."""

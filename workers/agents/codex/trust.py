@@ -1,4 +1,4 @@
-"""Codex runs only hooks that its user trusts, and asks on its screen; a run's own hooks are trusted beforehand.
+"""Trust for a run's own Codex hooks, since Codex runs only trusted hooks and would ask on its screen.
 
 Only hooks of the run's own configuration file are trusted; a repository's hooks stay as they are.
 """
@@ -21,9 +21,9 @@ TIMEOUT_SECONDS = 20.0
 
 
 def trust_hooks(spec: RunSpec, env: Mapping[str, str]) -> None:
-    """Ask the program for the hooks it knows and mark ours as trusted. Raises OSError when it cannot be started.
+    """Ask the program for its hooks and mark ours as trusted. Raises OSError when it cannot be started.
 
-    One that does not answer leaves its hooks untrusted: the screen asks, and the state stays unknown until then.
+    If it does not answer, the hooks stay untrusted: the screen asks, and the state stays unknown until then.
     """
     argv = [spec.binary or "codex", "app-server", *build_options(spec)]
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
@@ -37,10 +37,10 @@ def trust_hooks(spec: RunSpec, env: Mapping[str, str]) -> None:
 
 
 def _converse(server: subprocess.Popen[bytes], spec: RunSpec) -> None:
-    """Speak with the server until it has ended; one that ends or hangs up early leaves what was not written behind."""
+    """Talk to the server until it has ended. If it ends early, the unsent requests are dropped."""
     assert server.stdin
     assert server.stdout
-    with suppress(BrokenPipeError), server:  # closing a pipe writes once more what could not be written
+    with suppress(BrokenPipeError), server:  # closing a pipe writes its unwritten data once more
         try:
             _send_requests(server.stdin, _read_replies(server.stdout), spec)
         except (BrokenPipeError, StopIteration):
@@ -48,7 +48,7 @@ def _converse(server: subprocess.Popen[bytes], spec: RunSpec) -> None:
 
 
 def _send_requests(requests: IO[bytes], replies: Iterator[Fields], spec: RunSpec) -> None:
-    """initialize, hooks/list, config/batchWrite; each request waits for the reply to the one before."""
+    """Send initialize, hooks/list, config/batchWrite. Each request waits for the reply to the one before."""
 
     def ask(number: int, method: str, params: Fields) -> Fields:
         requests.write(format_line({"id": number, "method": method, "params": params}))

@@ -1,4 +1,4 @@
-"""The steps of a ticket that the script agent runs: its fenced `sh` and `bash` blocks."""
+"""The steps that the script agent runs: the fenced `sh` and `bash` blocks of a ticket."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import shlex
 from dataclasses import dataclass
 
 END_OF_DESCRIPTION = "<!-- end of description -->"
-"""In a prompt, what follows this line (comments, feedback) is never run."""
+"""The line of a prompt after which nothing (comments, feedback) is ever run."""
 PHASE_PATTERN = re.compile(r"<!-- phase: ([\w .-]+) -->")
-"""How a prompt names the phase that a run works."""
+"""The marker of a prompt that names the phase of the run."""
 SHELLS = ("sh", "bash")
 STEP_SECONDS = 600.0
 
@@ -18,12 +18,12 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class InvalidBlock(Exception):
-    """A block's info string says something that is not understood."""
+    """A block's info string is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One block. `cwd` is relative to the workspace, `env` is added to the environment; `phase` is the only one it is for."""
+    """One block. `cwd` is relative to the workspace, `env` is added to the environment, `phase` restricts it to one phase."""
 
     shell: str
     script: str
@@ -34,13 +34,13 @@ class Step:
 
     @property
     def title(self) -> str:
-        """The first line that says something."""
+        """The first line that is not blank."""
         lines = (line.strip() for line in self.script.splitlines())
         return next((line for line in lines if line), "(empty)")
 
 
 def parse_steps(prompt: str) -> list[Step]:
-    """The blocks of a prompt in order, those inside other fences left out; raises `InvalidBlock`.
+    """Parse the blocks of a prompt in order, except those inside other fences. Raises `InvalidBlock`.
 
     The info string may add `timeout=<seconds>`, `cwd=<folder>`, `phase=<name>` and `NAME=value` for the environment:
 
@@ -71,7 +71,7 @@ def _find_blocks(described: str) -> list[Step]:
 
 
 def _parse_step(info: str, body: list[str]) -> list[Step]:
-    """The step of a closed fence; none for other languages."""
+    """Parse the step of a closed fence. Empty for other languages."""
     language, _, rest = info.strip().partition(" ")
     if language not in SHELLS:
         return []

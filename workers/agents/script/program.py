@@ -1,6 +1,6 @@
-"""The built-in script agent as seen from the wrapper; the program itself is `workers.agents.script.script_agent`.
+"""The adapter of the built-in script agent, whose process is `workers.agents.script.script_agent`.
 
-Any other program that speaks the same lines can take its place (`spec.binary`).
+Any other program with the same line protocol can take its place (`spec.binary`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workers.host import isolated_python
 
 
 class ScriptAgent:
-    """One run of the script agent; see `workers.contract.agent.AgentAdapter`."""
+    """The adapter of one run of the script agent (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = False
 

@@ -1,13 +1,15 @@
-"""The built-in agent: runs a ticket's fenced shell blocks in the workspace, one step each, and commits what changed.
+"""The built-in agent: runs a ticket's fenced shell blocks in the workspace as steps, and commits the changes.
 
-When all have run it is DONE, unless the output of the last ends with a line that says REVIEW:, CHANGES: or QUESTION:.
+After the last step it is DONE, unless that step's output ends with a line that says REVIEW:, CHANGES: or QUESTION:.
 
-It speaks Mission Control's own vocabulary. On stdout, a line an event: {"kind": "step", "payload": {...}}; on stdin:
+It uses Mission Control's own line protocol. On stdout, one event per line: {"kind": "step", "payload": {...}}; on
+stdin:
 
     {"type": "prompt", "text": "..."}                    starts the work, once
     {"type": "message", "uuid": "...", "text": "..."}    is noted; this agent cannot act on it
-    {"type": "interrupt"}                                ends the step that runs and skips the others
-    {"type": "end"}                                      ends the program when the work is done; so does the end of stdin
+    {"type": "interrupt"}                                stops the running step and skips the others
+    {"type": "end"}                                      ends the program when the work is done; so does the end of
+stdin
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from typing import Any
 from .blocks import InvalidBlock, Step, parse_steps
 
 MAX_RESULT_LENGTH = 32_000
-"""How much of a step's output its result keeps, from the end."""
+"""How much of a step's output is in its result, from the end."""
 MAX_STREAM_LENGTH = 1_000_000
 """How much of a step's output is streamed, from the start."""
 KILL_SECONDS = 3.0
@@ -45,14 +47,14 @@ FALLBACK_AUTHOR = ("-c", "user.name=Mission Control", "-c", "user.email=mc@local
 
 
 class CommitFailed(Exception):
-    """git did not commit what the steps have changed."""
+    """git did not commit the changes of the steps."""
 
 
 _stdout_lock = threading.Lock()
 
 
 def emit(kind: str, /, **payload: object) -> None:
-    """Print one event; fields that are None are left out."""
+    """Print one event. Fields that are None are left out."""
     line = json.dumps({"kind": kind, "payload": {k: v for k, v in payload.items() if v is not None}})
     with _stdout_lock:
         sys.stdout.write(line + "\n")
@@ -61,7 +63,7 @@ def emit(kind: str, /, **payload: object) -> None:
 
 @dataclass(slots=True)
 class StdinListener:
-    """Reads stdin in a thread. `interrupted` is set until the turn that it ends is over."""
+    """Reads stdin in a thread. `interrupted` is set until the interrupted turn is over."""
 
     prompts: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
     interrupted: threading.Event = field(default_factory=threading.Event)
@@ -95,7 +97,7 @@ class StdinListener:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """How a step ended: `ok`, `failed` or `timed_out`."""
+    """The result of a step: `ok`, `failed` or `timed_out`."""
 
     status: str
     exit_code: int | None
@@ -123,7 +125,7 @@ def main(argv: list[str]) -> int:
 
 
 def run_steps(prompt: str, subject: str, listener: StdinListener) -> dict[str, Any]:
-    """Run all steps and commit; the payload of the turn's result."""
+    """Run all steps and commit. Returns the payload of the turn's result."""
     try:
         todo = parse_steps(prompt)
     except InvalidBlock as error:
@@ -162,7 +164,7 @@ def _make_failure(number: int, step: Step, done: StepResult, listener: StdinList
 
 @dataclass(slots=True)
 class StepOutput:
-    """A step's output: streamed while it comes, its tail kept for the result."""
+    """A step's output: streamed as it comes, with its tail for the result."""
 
     call: str
     length: int = 0
@@ -185,7 +187,7 @@ class StepOutput:
 
 
 def run_step(number: int, step: Step, listener: StdinListener) -> StepResult:
-    """One step: told before and after, its output streamed in between."""
+    """Run one step, with events before and after and its output streamed in between."""
     call = f"step-{number}"
     output = StepOutput(call)
     emit("step", step=number, title=step.title, state="started")
@@ -227,9 +229,9 @@ def _start(step: Step, script: Path) -> subprocess.Popen[bytes]:
 
 
 def _follow(process: subprocess.Popen[bytes], deadline: float, listener: StdinListener, output: StepOutput) -> bool:
-    """Pass output on until the step has ended; whether it had to be ended because its time was up.
+    """Pass output on until the step has ended. Returns True when it was stopped at its time limit.
 
-    What a step leaves running in the background may hold the pipe open: the step ends with its shell.
+    A background process of a step may hold the pipe open, so the step ends with its shell.
     """
     pipe = process.stdout.fileno() if process.stdout else -1
     os.set_blocking(pipe, False)
@@ -253,7 +255,7 @@ def _follow(process: subprocess.Popen[bytes], deadline: float, listener: StdinLi
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a step's process group: TERM, and KILL for what does not heed it."""
+    """Stop a step's process group with TERM, then KILL."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -262,7 +264,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def commit_changes(subject: str) -> str | None:
-    """Commit everything that changed in the workspace; says so, or None where there is nothing or no repository."""
+    """Commit all changes in the workspace. Returns a description, None without changes or repository."""
     if _git("rev-parse", "--is-inside-work-tree").stdout.strip() != "true":
         return None
     _git("add", "--all", check=True)
@@ -274,7 +276,7 @@ def commit_changes(subject: str) -> str | None:
 
 
 def _git(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-    """The project's own git, hooks included; with `check` a refusal raises `CommitFailed`."""
+    """Run the project's own git, hooks included. With `check` a failure raises `CommitFailed`."""
     done = subprocess.run(
         ["git", *arguments],
         capture_output=True,

@@ -1,7 +1,7 @@
-"""Between a wrapper and an agent's own screen: `python -m workers.agents.tui.driver <run directory>`.
+"""The driver between a wrapper and an agent's own screen: `python -m workers.agents.tui.driver <run directory>`.
 
-Speaks the script agent's lines: orders on stdin, the vocabulary's events on stdout. It opens the screen's window,
-tells what hooks, transcript and state say, types messages one at a time into a screen that is known to be idle, and
+Uses the script agent's line protocol: orders on stdin, events on stdout. It opens the screen's window,
+reports events from hooks, transcript and state, types messages one at a time into an idle screen, and
 counts a message as accepted only when the program's own hook repeats it. It ends with the program's exit code, and
 ends the program when its stdin is closed.
 """
@@ -35,18 +35,18 @@ from .window import ScreenWindow
 
 TICK_SECONDS = 0.1
 CONFIRM_SECONDS = 15.0
-"""How long a typed text may take to be confirmed by the program; it is never typed twice."""
+"""How long the program may take to confirm a typed text, which is never typed twice."""
 UNKNOWN_SECONDS = 20.0
-"""How long a message waits while nobody knows whether it may be typed."""
+"""How long a message waits while the state of the screen is unknown."""
 LEAVE_SECONDS = 0.5
-"""Between two C-c: the first may interrupt a turn, empty the input or ask for the second."""
+"""The pause between two C-c: the first may interrupt a turn, empty the input or ask for the second."""
 SILENT_SECONDS = 10.0
 STDIN = 0
 
 
 @dataclass(slots=True)
 class ScreenMessage:
-    """A text to be typed. `deadline` is when it is given up in its present stage, None while it may wait."""
+    """A text to be typed. `deadline` is when its present stage fails, None while it may wait."""
 
     uuid: str
     body: str
@@ -54,7 +54,7 @@ class ScreenMessage:
 
 
 class ScreenDriver:
-    """One screen, from its window to its end."""
+    """One screen, from the opening of its window to its end."""
 
     def __init__(self, spec: RunSpec, run_dir: Path) -> None:
         self._spec = spec
@@ -77,7 +77,7 @@ class ScreenDriver:
         self._opened = time.monotonic()
 
     def run(self) -> int:
-        """Until the program has ended; its exit code."""
+        """Run until the program has ended, and return its exit code."""
         signal.signal(signal.SIGTERM, lambda *_: self._window.terminate())
         while not self._window.is_over:
             self._listen()
@@ -99,13 +99,13 @@ class ScreenDriver:
             self._tell([make_event("notice", level="warning", text=f"The screen could not be typed into: {error}")])
 
     def _detect_silence(self, screen_state: ScreenState, now: float) -> ScreenState | None:
-        """A screen that has told nothing of itself for a while is shown as such, not as starting for ever."""
+        """Report a screen that has shown no state for a while as unknown, not as starting."""
         return "unknown" if screen_state == "unknown" and now - self._opened > SILENT_SECONDS else None
 
     # Orders
 
     def _listen(self) -> None:
-        """Wait for orders, at most a tick."""
+        """Read orders, waiting at most a tick."""
         ready, _, _ = select.select([STDIN] if self._listens else [], [], [], TICK_SECONDS)
         if not ready:
             return
@@ -128,17 +128,17 @@ class ScreenDriver:
                 self._leave_at = self._leave_at or time.monotonic()
 
     def _interrupt(self) -> None:
-        """Escape stops a turn and refuses what a dialog asks for."""
+        """Interrupt with Escape, which stops a turn and refuses an open dialog."""
         if self._window.state(refresh=True) not in ("running", "waiting"):
             return
         self._tell(self._permissions.withdraw())
         self._interrupted = True
         self._window.press("Escape")
 
-    # What the program does
+    # Observation of the program
 
     def _observe(self, now: float) -> None:
-        """Hooks first: a prompt's hook is done before the answer is in the transcript."""
+        """Record new events. Hooks come first: a prompt's hook ends before the answer is in the transcript."""
         for hook in self._hooks.read():
             self._follow(get_text(hook.fields, "transcript_path"))
             self._tell(self._handle_hook(hook))
@@ -165,12 +165,12 @@ class ScreenDriver:
                 return []
 
     def _follow(self, path: str) -> None:
-        """Read this transcript from where it stood when the screen was opened."""
+        """Follow this transcript from its size at the opening of the screen."""
         if path and (self._tail is None or self._tail.path != Path(path)):
             self._tail = FileTail(Path(path), self._sizes.get(Path(path), 0))
 
     def _confirm(self, prompt: str) -> list[AgentEvent]:
-        """The program has taken up a prompt: the first one, the text just typed, or a person's own."""
+        """Record a prompt that the program has accepted: the first one, the text just typed, or a person's own."""
         message = self._typed
         if message and _is_same_text(message.body, prompt):
             self._typed = None
@@ -180,10 +180,10 @@ class ScreenDriver:
             ]
         return [make_event("input", text=prompt, source="echo" if self._turns.begun else "prompt")]
 
-    # What is typed
+    # Typing
 
     def _type(self, screen_state: ScreenState, now: float) -> None:
-        """Type the next message if the screen is idle, now and not only at the last look."""
+        """Type the next message if the screen is idle at this moment, not only at the last check."""
         self._give_up(screen_state, now)
         if self._typed or not self._waiting or self._leave_at or self._told != "idle":
             return
@@ -197,7 +197,7 @@ class ScreenDriver:
         self._window.submit(self._typed.body)
 
     def _give_up(self, screen_state: ScreenState, now: float) -> None:
-        """Say which messages did not get through."""
+        """Report the messages that were not delivered."""
         if self._typed and self._typed.deadline and now > self._typed.deadline:
             self._fail(self._typed, "It was typed, but the program did not confirm it.")
             self._typed = None
@@ -212,14 +212,14 @@ class ScreenDriver:
         self._tell([make_event("receipt", uuid=message.uuid, state="failed", detail=f"[failed_to_inject] {why}")])
 
     def _leave(self, now: float) -> None:
-        """End the program: what it asks is refused, then C-c until it is gone."""
+        """End the program: refuse its pending requests, then send C-c until it is gone."""
         if self._leave_at is None or now < self._leave_at:
             return
         self._tell(self._permissions.withdraw())
         self._leave_at = now + LEAVE_SECONDS
         self._window.press("C-c")
 
-    # Telling
+    # Output
 
     def _tell_state(self, state: ScreenState | None) -> None:
         if state and state != self._told:
@@ -232,7 +232,7 @@ class ScreenDriver:
 
 
 def _is_same_text(typed_text: str, prompt: str) -> bool:
-    """Whether a prompt is what was typed; the program may trim it or break its lines otherwise."""
+    """Return True when a prompt equals the typed text. The program may trim it or wrap its lines."""
     return "".join(typed_text.split()) == "".join(prompt.split())
 
 

@@ -1,4 +1,4 @@
-"""The growing end of a file that another program writes."""
+"""A tail of a file that another program appends to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class FileTail:
-    """Whole lines as they are added after `offset` bytes; a file that is not there yet has none."""
+    """Reads whole lines that are added after `offset` bytes. The file need not exist yet."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
@@ -19,7 +19,7 @@ class FileTail:
         self._lines = LineSplitter(MAX_LINE_BYTES)
 
     def read(self) -> list[bytes]:
-        """The lines that were completed since the last call, at most some `CHUNK_BYTES` bytes; too long ones are left out."""
+        """Return the lines completed since the last call, from at most `CHUNK_BYTES` bytes. Too long ones are left out."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)

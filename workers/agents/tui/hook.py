@@ -1,6 +1,6 @@
-"""What the agent's program calls at each hook: `python -I -S hook.py <run directory>`, the hook's JSON on stdin.
+"""The command of every hook of an agent's program: `python -I -S hook.py <run directory>`, with the hook's JSON on stdin.
 
-It appends the JSON as one line to `hooks.jsonl`. A request for permission gets a name and then waits, while the
+It appends the JSON as one line to `hooks.jsonl`. A permission request gets a name and then waits, while the
 program shows or holds its dialog, for `answers/<name>.json`, whose content it prints. It ends with its program.
 Started for every event, so it imports next to nothing.
 """
@@ -28,7 +28,7 @@ def main(run_dir: str) -> None:
 
 
 def _await_answer(path: str) -> str:
-    """The content of the answer once it is there; nothing when the program is gone."""
+    """Wait for the answer file and return its content, empty when the program is gone."""
     parent = os.getppid()
     while os.getppid() == parent:
         try:

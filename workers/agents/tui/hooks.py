@@ -1,4 +1,4 @@
-"""The hooks of a run's program: how they are called, what they said, and the answers they wait for."""
+"""The hooks of a run's program: their command, their recorded calls, and the answers they wait for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROGRAM = Path(__file__).with_name("hook.py")
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One call: the event's name, its fields, and the name under which a request for permission is answered."""
+    """One call: the event's name, its fields, and the name under which a permission request is answered."""
 
     name: str
     fields: Fields
@@ -31,7 +31,7 @@ class Hook:
 
 
 class Hooks:
-    """The calls of one run, in order."""
+    """The recorded calls of one run, in order."""
 
     def __init__(self, run_dir: Path) -> None:
         self._answers = run_dir / ANSWERS_FOLDER
@@ -40,17 +40,17 @@ class Hooks:
         self._tail = FileTail(log, log.stat().st_size if log.exists() else 0)
 
     def read(self) -> list[Hook]:
-        """The calls since the last look; a line that cannot be read is passed over."""
+        """Return the calls since the last check. A line that cannot be parsed is skipped."""
         return [hook for line in self._tail.read() if (hook := _parse_hook(line))]
 
     def answer(self, request: str, decision: Mapping[str, Any] | None) -> None:
-        """Let a request for permission go on: with a decision, or with None to leave it to the program's dialog."""
+        """Answer a permission request, or leave it to the program's dialog with None."""
         output = {"hookSpecificOutput": {"hookEventName": "PermissionRequest", "decision": decision}}
         files.replace(self._answers / f"{request}.json", json.dumps(output).encode() if decision else b"")
 
 
 def build_command(run_dir: Path) -> list[str]:
-    """The argv of the hook program."""
+    """Build the argv of the hook program."""
     return [sys.executable, "-I", "-S", str(PROGRAM), str(run_dir)]
 
 

@@ -1,4 +1,4 @@
-"""Requests for permission, held by a hook until the run's policy or a person has decided."""
+"""Permission requests, held by a hook until the run's policy or a person has decided."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .hooks import Hook, Hooks
 from .screen import ScreenState
 
 ANSWERED_SECONDS = 1.0
-"""A dialog that is gone from the screen for so long was answered there."""
+"""A dialog that has been gone from the screen for this long was answered there."""
 _DECISION = ("behavior", "message", "updatedInput", "updatedPermissions")
 
 
 class PermissionRequests:
-    """The requests of one run. `hides_dialog`: see `workers.agents.tui.screen.Screen`."""
+    """The permission requests of one run (`hides_dialog`: see `workers.agents.tui.screen.Screen`)."""
 
     def __init__(self, spec: RunSpec, hooks: Hooks, hides_dialog: bool) -> None:
         self._hooks = hooks
@@ -31,11 +31,11 @@ class PermissionRequests:
 
     @property
     def asks(self) -> bool:
-        """Whether a person has to decide something."""
+        """True while a person has to decide something."""
         return bool(self._waiting)
 
     def take(self, hook: Hook) -> list[AgentEvent]:
-        """A new request: decided at once by the policy, put to a person, or left to the program's own dialog."""
+        """Handle a new request: decide by policy, ask a person, or leave it to the program's own dialog."""
         if self._leaves:
             self._hooks.answer(hook.request, None)
             return [make_event("notice", level="info", text="A decision is asked for on the screen.")]
@@ -49,19 +49,19 @@ class PermissionRequests:
         return events
 
     def answer(self, answer: Fields) -> None:
-        """A person's decision on the ticket; one that comes too late changes nothing."""
+        """Apply a person's decision on the ticket. One that comes too late changes nothing."""
         self._waiting.discard(get_text(answer, "request"))
         self._reply(self._requests.answer(answer))
 
     def withdraw(self) -> list[AgentEvent]:
-        """Nothing of this is to be decided any more: the turn was interrupted or answered at the screen."""
+        """Withdraw all pending requests, after the turn was interrupted or answered at the screen."""
         requests, self._waiting = sorted(self._waiting), set()
         for request in requests:
             self._hooks.answer(request, None)
         return [agent_event for request in requests for agent_event in self._requests.withdraw({"request_id": request})]
 
     def look(self, screen_state: ScreenState) -> list[AgentEvent]:
-        """Withdraw what was answered at the screen: its dialog is gone though no answer was given here."""
+        """Withdraw what was answered at the screen: its dialog is gone though no answer was sent from here."""
         if self._basic or not self._waiting or screen_state in ("waiting", "unknown"):
             self._unseen_since = None
             return []
@@ -69,7 +69,7 @@ class PermissionRequests:
         return self.withdraw() if time.monotonic() - self._unseen_since > ANSWERED_SECONDS else []
 
     def _reply(self, replies: list[bytes]) -> None:
-        """Pass decisions on to the hooks that wait for them."""
+        """Pass decisions on to the waiting hooks."""
         for line in replies:
             response = get_object(parse_object(line), "response")
             self._hooks.answer(get_text(response, "request_id"), self._build_decision(get_object(response, "response")))

@@ -1,4 +1,4 @@
-"""What a driver needs to know of one program's screen."""
+"""The interface between the driver and one program's screen."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from workers.host.tmux import Tmux
 ScreenState = Literal["running", "waiting", "idle", "unknown"]
 
 MAX_ARGUMENT_BYTES = 96 * 1024
-"""The kernel takes no single argument above 128 KB."""
+"""The kernel accepts no single argument above 128 KB."""
 COMMAND_PREFIXES = ("!", "/", "#", "@", "-")
-"""What at the beginning of an input makes it a command, or an option where it stands in argv."""
+"""Prefixes that turn an input into a command, or an argument into an option."""
 
 
 class Screen(Protocol):
     """One program with its own screen."""
 
     hides_dialog: bool
-    """Whether the program shows its dialog only after the permission hook has ended, instead of beside it."""
+    """True when the program shows its dialog only after the permission hook has ended, instead of beside it."""
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        """Write the configuration, with hooks that call `hooks.command(run_dir)`."""
+        """Write the configuration, with hooks that call `hooks.build_command(run_dir)`."""
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
-        """The argv; a prompt in it is submitted at once, without one the screen waits for a person."""
+        """Build the argv. A prompt in it is submitted at once, without one the screen waits for a person."""
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
-        """What the program needs beyond the run's own environment."""
+        """Build the environment that the program needs in addition to the run's own."""
 
     def transcripts(self, spec: RunSpec) -> list[Path]:
-        """The files of this configuration folder that may be continued."""
+        """List the transcripts in the configuration directory that may be continued."""
 
     def state(self, spec: RunSpec, pid: int, title: str) -> ScreenState:
-        """What the program does, by what it tells itself; `unknown` when it tells nothing that is understood."""
+        """Determine the program's state from its own reports, `unknown` without one that is understood."""
 
     def read(self, line: bytes) -> list[AgentEvent]:
-        """The events of one line of its transcript. Never raises."""
+        """Parse one line of its transcript into events. Never raises."""
 
     def submit(self, tmux: Tmux, pane: str, text: str) -> None:
-        """Type a text into the idle screen and send it off."""
+        """Type a text into the idle screen and submit it."""
 
     def clear(self, tmux: Tmux, pane: str) -> None:
         """Empty the input of a screen whose turn was interrupted."""
 
 
 def build_prompt_argument(spec: RunSpec, run_dir: Path) -> str | None:
-    """The first prompt as an argument; one that is too long is named by its file. None: the person begins."""
+    """Build the first prompt as an argument. A too long one is replaced by its file's name. None when a person begins."""
     if spec.attended and spec.resume:
         return None
     file = run_dir / PROMPT
@@ -60,7 +60,7 @@ def build_prompt_argument(spec: RunSpec, run_dir: Path) -> str | None:
 
 
 def format_typed_text(text: str) -> str:
-    """A text as it can be typed: no control characters, tabs as spaces, and nothing that would be a command."""
+    """Convert a text so that it can be typed: no control characters, tabs as spaces, no command prefix."""
     text = strip_controls(text).replace("\t", "    ").strip()
     text = f"Message: {text}" if text.startswith(COMMAND_PREFIXES) else text
     return f"{text} " if text.rpartition(" ")[2].rpartition("\n")[2].startswith(("@", "/")) else text

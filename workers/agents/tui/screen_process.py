@@ -1,8 +1,8 @@
 """The process of a screen's window: `python -m workers.agents.tui.screen_process <run directory>`.
 
-It starts the agent's program on this terminal with exactly the run's environment, takes in every orphan that the
-program leaves behind, and once the program has ended kills them, writes down the exit code and ends. What it has
-to say stands in `screen.json`: {"pid", "exit_code"}, the latter None while the program lives.
+It starts the agent's program on this terminal with exactly the run's environment and adopts every orphan that the
+program leaves behind. Once the program has ended it kills them, records the exit code and ends. Its record is
+`screen.json`: {"pid", "exit_code"}, the latter None while the program is alive.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .screen import build_prompt_argument
 RECORD_FILE = "screen.json"
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 IGNORED_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
-"""What a terminal sends to everyone in the foreground; the program knows what to make of it."""
+"""Signals that a terminal sends to the whole foreground group. The program handles them itself."""
 
 
 def main(argv: list[str]) -> int:
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     command = screen.command(spec, run_dir, build_prompt_argument(spec, run_dir))
     subreaper.adopt_orphans()
     for signum in IGNORED_SIGNALS:
-        signal.signal(signum, lambda *_: None)  # a handler, not SIG_IGN: the program must not inherit deafness
+        signal.signal(signum, lambda *_: None)  # a handler, not SIG_IGN, which the program would inherit
     pid = os.posix_spawnp(command[0], command, {**spec.environment, **screen.environment(spec)})
     for signum in FORWARDED_SIGNALS:
         signal.signal(signum, lambda number, _: os.kill(pid, number))
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
 
 def _wait_for(pid: int) -> int:
-    """The program's exit code, 128 + number for a signal; adopted processes that end before it are reaped."""
+    """Wait for the program and return its exit code, 128 + number for a signal. Adopted processes are reaped meanwhile."""
     while True:
         ended, status = os.wait()
         if ended == pid:

@@ -1,4 +1,4 @@
-"""Where the turns of a screen begin and end, out of its hooks, its transcript and its state. No clock of its own."""
+"""Detection of the start and end of a screen's turns from hooks, transcript and state. The caller passes the time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .hooks import Hook
 from .screen import ScreenState
 
 DRAIN_SECONDS = 2.0
-"""How long a turn's last words may take from the hook that ends it to the transcript."""
+"""How long the last text of a turn may take to reach the transcript after the hook of its end."""
 ABANDONED_SECONDS = 2.0
-"""A screen that was busy and is idle for so long without having ended its turn was interrupted at its keyboard."""
+"""How long a screen that was busy may be idle in an open turn before it counts as interrupted at its keyboard."""
 NEVER_BUSY_SECONDS = 6.0
 
 
@@ -35,7 +35,7 @@ class Turns:
         self._tasks: set[str] = set()
 
     def hook(self, hook: Hook, now: float) -> list[AgentEvent]:
-        """The events of a hook that begins or ends a turn."""
+        """Make the events of a hook that begins or ends a turn."""
         match hook.name:
             case "UserPromptSubmit":
                 self.begun = self.open = True
@@ -54,7 +54,7 @@ class Turns:
                 return []
 
     def transcript(self, agent_event: AgentEvent) -> list[AgentEvent]:
-        """An event of the transcript; a turn's end counts once, whichever way it is told."""
+        """Pass on an event of the transcript. A turn's end counts once, whichever source reports it."""
         if agent_event.kind == "result":
             return self._close(agent_event)
         if agent_event.kind == "text" and not agent_event.payload.get("parent"):
@@ -62,7 +62,7 @@ class Turns:
         return [agent_event]
 
     def tick(self, screen_state: ScreenState, now: float) -> list[AgentEvent]:
-        """The end of a turn whose last words have arrived, or which was given up."""
+        """End a turn whose last text has arrived, or which was abandoned."""
         if self._ending and (self._said == self._ending[0] or now > self._ending[1]):
             return self._close(make_event("result", ok=True, text=self._ending[0], stop_reason="completed"))
         self._was_busy = self._was_busy or screen_state in ("running", "waiting")
@@ -76,7 +76,7 @@ class Turns:
         return self._close(make_event("result", ok=False, text="Interrupted.", stop_reason="interrupted"))
 
     def state(self, screen_state: ScreenState, asks: bool) -> ScreenState | None:
-        """The state to tell; None before the first prompt is in."""
+        """Return the state to report. None before the first prompt is accepted."""
         if not self.begun:
             return None
         if asks:
@@ -88,7 +88,7 @@ class Turns:
         return [ended] if was_open else []
 
     def _follow_tasks(self, hook: Hook) -> list[AgentEvent]:
-        """What still runs in the background at the end of a turn; it keeps the conversation from being over."""
+        """Make the events of background tasks at the end of a turn. Open ones keep the conversation open."""
         tasks = {
             get_text(row, "id") or get_text(row, "task_id"): row for row in get_objects(hook.fields, "background_tasks")
         }

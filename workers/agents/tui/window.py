@@ -15,7 +15,7 @@ from .screen import Screen, ScreenState
 from .screen_process import RECORD_FILE
 
 LOOK_SECONDS = 0.4
-"""How long a look at the screen's state stays good enough to be told; before typing it is always looked at anew."""
+"""How long a reading of the screen's state may be reported. Before typing it is always read again."""
 KILLED_EXIT_CODE = 128 + signal.SIGKILL
 
 
@@ -36,17 +36,17 @@ class ScreenWindow:
 
     @property
     def is_over(self) -> bool:
-        """Whether the program has ended and its keeper with it."""
+        """True when the program's process and its parent have ended."""
         return self._keeper is None or not processes.is_alive(self._keeper)
 
     @property
     def exit_code(self) -> int:
-        """Of a screen that is over; 137 when its keeper was killed."""
+        """The exit code of an ended screen. 137 when its parent process was killed."""
         code = self._facts.get("exit_code")
         return code if isinstance(code, int) else KILLED_EXIT_CODE
 
     def state(self, refresh: bool = False) -> ScreenState:
-        """What the program does."""
+        """Return the program's state, at most `LOOK_SECONDS` old, or new with `refresh`."""
         now = time.monotonic()
         if refresh or now - self._looked[0] > LOOK_SECONDS:
             self._looked = (now, self._read_state())
@@ -62,7 +62,7 @@ class ScreenWindow:
         self._tmux.send_keys(self._pane, key)
 
     def terminate(self) -> None:
-        """TERM for the keeper, which passes it on to the program."""
+        """Send TERM to the parent process, which passes it on to the program."""
         if self._keeper:
             processes.send_signal(self._keeper, signal.SIGTERM)
 
