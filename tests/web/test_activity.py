@@ -34,8 +34,13 @@ def said(event: LogEntry) -> str:
     return " ".join(part for part in (told.actor, told.before, told.ticket, told.after) if part)
 
 
-def test_every_move_of_the_law_has_a_sentence() -> None:
-    assert set(moves.MOVES) <= set(event_sentences.MOVES)
+def test_every_sentence_of_a_move_belongs_to_one() -> None:
+    assert set(event_sentences.MOVES) <= {*moves.MOVES, "undo"}
+
+
+def test_a_move_without_a_sentence_of_its_own_is_told_with_its_states() -> None:
+    payload = {"move": "hand_over", "from": "in_progress", "to": "todo"}
+    assert said(logged("ticket_moved", **payload)) == "alice moved MC-7 : hand over: in progress → todo"
 
 
 def test_every_kind_of_event_that_is_written_has_a_sentence_and_a_group() -> None:

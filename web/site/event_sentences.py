@@ -48,6 +48,9 @@ MOVES: dict[str, tuple[str, str]] = {
     "undo": ("undo-2", "undid the last move of {ticket}"),
 }
 
+ANY_MOVE = ("circle-dashed", "moved {ticket}: {anything}")
+"""The sentence of a move that has none of its own: it names the move and both states."""
+
 SENTENCES: dict[str, tuple[str, str]] = {
     "ticket_created": ("plus", "created {ticket}"),
     "ticket_landed_late": ("git-merge", "landed {ticket} too late: {body}"),
@@ -132,10 +135,10 @@ def build_sentence(event: LogEntry) -> EventSentence:
 
 
 def _find_sentence(event: LogEntry) -> tuple[str, str]:
-    is_move = event.event_type == "ticket_moved"
-    entry = MOVES.get(str(event.payload.get("move"))) if is_move else SENTENCES.get(event.event_type)
+    if event.event_type == "ticket_moved":
+        return MOVES.get(str(event.payload.get("move")), ANY_MOVE)
     words = event.event_type.replace("_", " ").replace(".", " ")
-    return entry or (
+    return SENTENCES.get(event.event_type) or (
         "circle-dashed",
         f"{words} {TICKET}: {{anything}}" if event.identifier else f"{words}: {{anything}}",
     )
