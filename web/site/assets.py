@@ -87,7 +87,7 @@ class Assets:
 
 
 def _resolve_path(name: str, target: str) -> str:
-    """The file that `name` means by a relative path: `../vendor/x.js` in `js/board.js` is `vendor/x.js`."""
+    """The file that `name` means by a relative path: `../../vendor/x.js` in `js/board/board_view.js` is `vendor/x.js`."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
 
 

@@ -53,7 +53,7 @@ def _build_row(phase: TicketPhase) -> PhaseRow:
 
 
 def listing(names: Sequence[str]) -> str:
-    """Names of phases as one says them: "Dev", "Dev + QA", "Dev Review + QA"; js/phases.js says the same."""
+    """Names of phases as one says them: "Dev", "Dev + QA", "Dev Review + QA"; js/ticket/phase_picker.js says the same."""
     return " + ".join(filter(None, [" ".join(names[:-1]), *names[-1:]]))
 
 
