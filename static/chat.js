@@ -1,18 +1,18 @@
 // A ticket's page: its parts are edited in place. In its conversation new entries are merged in, typing is shown as it
 // happens, the reader's place is kept.
 
-import { Composer } from "./js/composer.js";
-import { startEditing } from "./js/edit.js";
-import { startFiles } from "./js/files.js";
-import { announceFresh, morph } from "./js/fragments.js";
-import { stream } from "./js/live.js";
-import { fetchFragment, parseFragment } from "./js/page.js";
-import { Talk } from "./js/talk.js";
-import { Typing } from "./js/typing.js";
-import { startViewer } from "./js/viewer.js";
+import { Composer } from "./js/ticket/composer.js";
+import { startEditing } from "./js/ticket/inline_edit.js";
+import { startFiles } from "./js/ticket/attachments.js";
+import { announceNewElements, morph } from "./js/site/fragments.js";
+import { stream } from "./js/site/shared_stream.js";
+import { fetchFragment, parseFragment } from "./js/site/http.js";
+import { ConversationSocket } from "./js/ticket/conversation_socket.js";
+import { Typing } from "./js/ticket/typing.js";
+import { startViewer } from "./js/ticket/file_viewer.js";
 
-const QUIET = 150;
-const NEAR = 160;
+const DEBOUNCE_MS = 150;
+const END_TOLERANCE_PX = 160;
 
 class Conversation {
   #list = document.getElementById("entries");
@@ -21,31 +21,31 @@ class Conversation {
   #ticket = this.#list.closest("[data-ticket]").dataset.ticket;
   #typing = new Typing(document.getElementById("typing"));
   #timer = 0;
-  #reading = false;
-  #again = false;
-  #unseen = 0;
-  #heard = 0;
+  #isReading = false;
+  #isStale = false;
+  #unseenCount = 0;
+  #lastEventId = 0;
 
   constructor() {
-    const talk = new Talk(this.#ticket, Number(this.#list.dataset.cursor));
-    for (const source of [stream, talk]) {
-      source.addEventListener("news", ({ detail }) => detail.ticket === this.#ticket && this.#hear(detail));
+    const socket = new ConversationSocket(this.#ticket, Number(this.#list.dataset.cursor));
+    for (const source of [stream, socket]) {
+      source.addEventListener("news", ({ detail }) => detail.ticket === this.#ticket && this.#receive(detail));
       source.addEventListener("resync", () => this.#schedule());
     }
-    new Composer(talk);
+    new Composer(socket);
     document.addEventListener("mc:sent", () => this.#schedule());
     addEventListener("scroll", () => this.#showLatest(), { passive: true });
-    this.#latest.addEventListener("click", () => this.#toEnd(true));
+    this.#latest.addEventListener("click", () => this.#scrollToEnd(true));
     new ResizeObserver(() => this.#showLatest()).observe(this.#list);
   }
 
   /** The stream and the live conversation tell the same events, each in order: what came by one is no news by the other. */
-  #hear(event) {
-    if (event.id <= this.#heard) return;
-    this.#heard = event.id;
-    const typed = this.#isAtEnd();
+  #receive(event) {
+    if (event.id <= this.#lastEventId) return;
+    this.#lastEventId = event.id;
+    const wasAtEnd = this.#isAtEnd();
     if (this.#typing.take(event)) {
-      if (typed) this.#toEnd(false);
+      if (wasAtEnd) this.#scrollToEnd(false);
       return;
     }
     this.#schedule();
@@ -53,64 +53,64 @@ class Conversation {
 
   #schedule() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#read(), QUIET);
+    this.#timer = setTimeout(() => this.#fetchEntries(), DEBOUNCE_MS);
   }
 
   /** One reading at a time; news during a reading causes one more. */
-  async #read() {
-    this.#again = this.#reading;
-    if (this.#reading) return;
-    this.#reading = true;
+  async #fetchEntries() {
+    this.#isStale = this.#isReading;
+    if (this.#isReading) return;
+    this.#isReading = true;
     try {
       const { entries: url, cursor } = this.#list.dataset;
-      await this.#merge(parseFragment(await fetchFragment(`${url}?after=${encodeURIComponent(cursor)}`)));
+      await this.#mergeEntries(parseFragment(await fetchFragment(`${url}?after=${encodeURIComponent(cursor)}`)));
     } catch {
       // The next event reads from the same cursor, so nothing is missed.
     } finally {
-      this.#reading = false;
-      if (this.#again) this.#schedule();
+      this.#isReading = false;
+      if (this.#isStale) this.#schedule();
     }
   }
 
-  async #merge(fresh) {
-    const follow = this.#isAtEnd();
+  async #mergeEntries(fragment) {
+    const wasAtEnd = this.#isAtEnd();
     const added = [];
-    for (const entry of [...fresh.querySelectorAll(".entry")]) {
-      const known = document.getElementById(entry.id);
-      if (known) morph(known, entry.outerHTML, "outerHTML");
+    for (const entry of [...fragment.querySelectorAll(".entry")]) {
+      const existing = document.getElementById(entry.id);
+      if (existing) morph(existing, entry.outerHTML, "outerHTML");
       else added.push(entry);
     }
     this.#list.append(...added);
-    this.#list.dataset.cursor = fresh.querySelector("template[data-cursor]")?.dataset.cursor ?? this.#list.dataset.cursor;
+    this.#list.dataset.cursor = fragment.querySelector("template[data-cursor]")?.dataset.cursor ?? this.#list.dataset.cursor;
     this.#typing.settle();
-    announceFresh(this.#list);
-    if (added.length) this.#welcome(added, follow);
+    announceNewElements(this.#list);
+    if (added.length) this.#announceEntries(added, wasAtEnd);
   }
 
-  #welcome(added, follow) {
+  #announceEntries(added, wasAtEnd) {
     document.getElementById("no-activity").hidden = true;
-    const spoken = added.filter((entry) => ["text", "comment", "question", "approval", "verdict"].includes(entry.dataset.kind));
-    const last = spoken.at(-1)?.querySelector(".who");
+    const messages = added.filter((entry) => ["text", "comment", "question", "approval", "verdict"].includes(entry.dataset.kind));
+    const last = messages.at(-1)?.querySelector(".actor");
     if (last) this.#announcer.textContent = `News from ${last.textContent.trim()}`;
-    if (follow) this.#toEnd(false);
-    else this.#unseen += spoken.length;
+    if (wasAtEnd) this.#scrollToEnd(false);
+    else this.#unseenCount += messages.length;
     this.#showLatest();
   }
 
   // The reader's place
 
   #isAtEnd() {
-    return document.documentElement.scrollHeight - scrollY - innerHeight < NEAR;
+    return document.documentElement.scrollHeight - scrollY - innerHeight < END_TOLERANCE_PX;
   }
 
-  #toEnd(smooth) {
+  #scrollToEnd(smooth) {
     scrollTo({ top: document.documentElement.scrollHeight, behavior: smooth ? "smooth" : "instant" });
   }
 
   #showLatest() {
-    if (this.#isAtEnd()) this.#unseen = 0;
+    if (this.#isAtEnd()) this.#unseenCount = 0;
     this.#latest.hidden = this.#isAtEnd();
-    this.#latest.querySelector("span").textContent = this.#unseen ? `${this.#unseen} new` : "Latest";
+    this.#latest.querySelector("span").textContent = this.#unseenCount ? `${this.#unseenCount} new` : "Latest";
   }
 }
 

@@ -3,13 +3,13 @@
 import { FitAddon } from "./vendor/xterm-fit.js";
 import { Terminal } from "./vendor/xterm.js";
 
-const AGAIN = 2_000;
-const OVER = 4_000; // close codes from here on are refusals: trying again is of no use
+const RETRY_MS = 2_000;
+const FIRST_REFUSAL_CODE = 4_000; // close codes from here on are refusals: trying again is of no use
 
 const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
 
 /** A token of the look as a colour that the terminal understands; it knows no OKLCH. */
-function colour(name) {
+function resolveColour(name) {
   const place = document.createElement("i");
   place.style.color = `var(${name})`;
   document.body.append(place);
@@ -20,23 +20,23 @@ function colour(name) {
   return `rgb(${red}, ${green}, ${blue})`;
 }
 
-function theme() {
+function buildTheme() {
   return {
-    background: colour("--surface-sunk"), foreground: colour("--text"), cursor: colour("--accent"),
-    selectionBackground: colour("--line-control"), red: colour("--red"), green: colour("--green"), yellow: colour("--amber"),
-    blue: colour("--blue"), magenta: colour("--violet"), cyan: colour("--teal"), black: colour("--n9"), white: colour("--n11"),
-    brightBlack: colour("--n10"), brightWhite: colour("--n12"), brightRed: colour("--red"), brightGreen: colour("--green"),
-    brightYellow: colour("--amber"), brightBlue: colour("--blue"), brightMagenta: colour("--violet"), brightCyan: colour("--teal"),
+    background: resolveColour("--surface-sunk"), foreground: resolveColour("--text"), cursor: resolveColour("--accent"),
+    selectionBackground: resolveColour("--line-control"), red: resolveColour("--red"), green: resolveColour("--green"), yellow: resolveColour("--amber"),
+    blue: resolveColour("--blue"), magenta: resolveColour("--violet"), cyan: resolveColour("--teal"), black: resolveColour("--n9"), white: resolveColour("--n11"),
+    brightBlack: resolveColour("--n10"), brightWhite: resolveColour("--n12"), brightRed: resolveColour("--red"), brightGreen: resolveColour("--green"),
+    brightYellow: resolveColour("--amber"), brightBlue: resolveColour("--blue"), brightMagenta: resolveColour("--violet"), brightCyan: resolveColour("--teal"),
   };
 }
 
 class Console {
-  #writes = "writes" in document.body.dataset;
+  #isWritable = "writes" in document.body.dataset;
   #link = document.getElementById("connection");
   #terminal = new Terminal({
     fontFamily: getComputedStyle(document.documentElement).getPropertyValue("--mono"),
     fontSize: matchMedia("(max-width: 700px)").matches ? 10 : 13,
-    disableStdin: !this.#writes, cursorBlink: this.#writes, scrollback: 5_000, theme: theme(),
+    disableStdin: !this.#isWritable, cursorBlink: this.#isWritable, scrollback: 5_000, theme: buildTheme(),
   });
   #fit = new FitAddon();
   #socket = null;
@@ -44,41 +44,41 @@ class Console {
   constructor(place) {
     this.#terminal.loadAddon(this.#fit);
     this.#terminal.open(place);
-    this.#terminal.onData((data) => this.#writes && this.#tell({ type: "input", data }));
-    this.#terminal.onResize(({ cols, rows }) => this.#tell({ type: "resize", columns: cols, lines: rows }));
+    this.#terminal.onData((data) => this.#isWritable && this.#send({ type: "input", data }));
+    this.#terminal.onResize(({ cols, rows }) => this.#send({ type: "resize", columns: cols, lines: rows }));
     new ResizeObserver(() => this.#fit.fit()).observe(place);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (this.#terminal.options.theme = theme()));
-    if (this.#writes) this.#terminal.focus();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (this.#terminal.options.theme = buildTheme()));
+    if (this.#isWritable) this.#terminal.focus();
     this.#open();
   }
 
   #open() {
     const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/ws${location.pathname}${location.search}`);
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => this.#begin();
+    socket.onopen = () => this.#start();
     socket.onmessage = ({ data }) => (typeof data === "string" ? location.replace(location.pathname) : this.#terminal.write(new Uint8Array(data)));
-    socket.onclose = ({ code, reason }) => this.#mend(code, reason);
+    socket.onclose = ({ code, reason }) => this.#reconnect(code, reason);
     this.#socket = socket;
   }
 
-  #begin() {
-    this.#show("live", "Live");
+  #start() {
+    this.#showStatus("live", "Live");
     this.#terminal.reset();
     this.#fit.fit();
-    this.#tell({ type: "resize", columns: this.#terminal.cols, lines: this.#terminal.rows });
+    this.#send({ type: "resize", columns: this.#terminal.cols, lines: this.#terminal.rows });
   }
 
-  #mend(code, reason) {
-    this.#show("lost", code >= OVER ? reason : "Reconnecting");
-    if (code < OVER) setTimeout(() => this.#open(), AGAIN);
+  #reconnect(code, reason) {
+    this.#showStatus("lost", code >= FIRST_REFUSAL_CODE ? reason : "Reconnecting");
+    if (code < FIRST_REFUSAL_CODE) setTimeout(() => this.#open(), RETRY_MS);
   }
 
-  #show(link, words) {
+  #showStatus(link, words) {
     this.#link.dataset.link = link;
-    this.#link.querySelector(".word").textContent = words;
+    this.#link.querySelector(".label").textContent = words;
   }
 
-  #tell(message) {
+  #send(message) {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 }

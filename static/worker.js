@@ -1,14 +1,14 @@
 // The service worker: copies of pages that were visited, shown while the server is not reached; and notifications.
-// The server puts a line before this text: const HOUSE = {instance, version, files, shell, offline, icon}.
+// The server puts a line before this text: const SITE = {instance, version, files, shell, offline, icon}.
 
-const PREFIX = `mc.${HOUSE.instance}.`;
-const FILES = `${PREFIX}files.${HOUSE.version}`;
+const PREFIX = `mc.${SITE.instance}.`;
+const FILES = `${PREFIX}files.${SITE.version}`;
 const PAGES = `${PREFIX}pages`;
-const MOST_PAGES = 60;
-const PATIENCE = 8_000; // then a copy is shown, where there is one
+const MAX_PAGES = 60;
+const TIMEOUT_MS = 8_000; // then a copy is shown, where there is one
 
 // The only pages of which copies are kept: none of them shows a secret, and the tokens of their forms are taken out.
-const KEPT = [
+const CACHEABLE_PATHS = [
   /^\/$/,
   /^\/board$/,
   /^\/ticket\/[A-Z]{2,8}-[0-9]+$/,
@@ -22,37 +22,37 @@ const FORM_TOKEN = /(name="csrf" (?:value|content)=")[^"]*"/g;
 // Coming and going: a new version takes over at once; open tabs ask under their old addresses, and get what there is now.
 
 addEventListener("install", (event) => event.waitUntil(install()));
-addEventListener("activate", (event) => event.waitUntil(takeOver()));
-addEventListener("message", (event) => event.waitUntil(ORDERS[event.data.kind]?.(event.data)));
+addEventListener("activate", (event) => event.waitUntil(activate()));
+addEventListener("message", (event) => event.waitUntil(MESSAGE_HANDLERS[event.data.kind]?.(event.data)));
 
 async function install() {
   const files = await caches.open(FILES);
-  await Promise.all(HOUSE.shell.map(async (address) => files.put(address, await current(address))));
+  await Promise.all(SITE.shell.map(async (address) => files.put(address, await fetchCurrent(address))));
   await skipWaiting();
 }
 
 /** During a reload of the server an old process may answer: what it gives is not this version's. */
-async function current(address) {
+async function fetchCurrent(address) {
   const response = await fetch(address);
-  if (!response.ok || !isForGood(response, address)) throw new Error(`${address} is not to be had in this version`);
+  if (!response.ok || !isImmutable(response, address)) throw new Error(`${address} is not to be had in this version`);
   return response;
 }
 
-function isForGood(response, address) {
-  return address === HOUSE.offline || response.headers.get("Cache-Control")?.includes("immutable");
+function isImmutable(response, address) {
+  return address === SITE.offline || response.headers.get("Cache-Control")?.includes("immutable");
 }
 
-async function takeOver() {
+async function activate() {
   const names = await caches.keys();
   await Promise.all(names.filter((name) => name.startsWith("mc.") && name !== FILES && name !== PAGES).map((name) => caches.delete(name)));
-  await takeTabs();
+  await cacheOpenTabs();
 }
 
 /** What is open counts as visited. A tab that was just being loaded when this worker came asks to be taken as well. */
-async function takeTabs() {
+async function cacheOpenTabs() {
   await clients.claim();
   const tabs = await clients.matchAll({ type: "window" });
-  await Promise.all(tabs.map(async ({ url }) => mayKeep(url) && keep(url, await reach(url))));
+  await Promise.all(tabs.map(async ({ url }) => isCacheable(url) && cachePage(url, await fetchOrNull(url))));
 }
 
 // Answering
@@ -61,37 +61,37 @@ addEventListener("fetch", (event) => {
   const { request } = event;
   const { origin, pathname } = new URL(request.url);
   if (origin !== location.origin) return;
-  if (request.mode === "navigate" && request.destination === "document") event.respondWith(visit(event, pathname));
-  else if (request.method === "GET" && pathname.startsWith("/static/")) event.respondWith(file(event, pathname));
+  if (request.mode === "navigate" && request.destination === "document") event.respondWith(answerNavigation(event, pathname));
+  else if (request.method === "GET" && pathname.startsWith("/static/")) event.respondWith(answerFile(event, pathname));
 });
 
 /** The server's answer; null where there is none, or only a proxy's word that there is none. */
-async function reach(request) {
+async function fetchOrNull(request) {
   const response = await fetch(request).catch(() => null);
   return response && [502, 504].includes(response.status) ? null : response;
 }
 
-async function visit(event, pathname) {
+async function answerNavigation(event, pathname) {
   const { request } = event;
-  const answer = reach(request);
-  event.waitUntil(answer.then((response) => remember(request, pathname, response?.clone())));
-  if (request.method !== "GET") return (await answer) ?? away({ unsent: true });
+  const pendingResponse = fetchOrNull(request);
+  event.waitUntil(pendingResponse.then((response) => updateCache(request, pathname, response?.clone())));
+  if (request.method !== "GET") return (await pendingResponse) ?? answerOffline({ unsent: true });
   const copy = await (await caches.open(PAGES)).match(request);
-  const first = copy ? Promise.race([answer, new Promise((resolve) => setTimeout(resolve, PATIENCE, null))]) : answer;
-  return (await first) ?? copy ?? away({ unsent: false });
+  const firstResponse = copy ? Promise.race([pendingResponse, new Promise((resolve) => setTimeout(resolve, TIMEOUT_MS, null))]) : pendingResponse;
+  return (await firstResponse) ?? copy ?? answerOffline({ unsent: false });
 }
 
 /** Who is asked to log in has nothing to see here any more, however the log-in ended. */
-async function remember(request, pathname, response) {
+async function updateCache(request, pathname, response) {
   if (pathname === "/login" && response?.ok) await caches.delete(PAGES);
-  else if (request.method === "GET" && mayKeep(request.url)) await keep(request.url, response);
+  else if (request.method === "GET" && isCacheable(request.url)) await cachePage(request.url, response);
 }
 
-function mayKeep(address) {
-  return KEPT.some((pattern) => pattern.test(new URL(address).pathname));
+function isCacheable(address) {
+  return CACHEABLE_PATHS.some((pattern) => pattern.test(new URL(address).pathname));
 }
 
-async function keep(address, response) {
+async function cachePage(address, response) {
   if (!response?.ok || response.redirected || !response.headers.get("Content-Type")?.startsWith("text/html")) return;
   const text = (await response.text()).replaceAll(FORM_TOKEN, '$1"').replace("<html ", `<html data-kept="${new Date().toISOString()}" `);
   const headers = new Headers(response.headers);
@@ -99,49 +99,49 @@ async function keep(address, response) {
   const pages = await caches.open(PAGES);
   await pages.delete(address);
   await pages.put(address, new Response(text, { headers }));
-  for (const old of (await pages.keys()).slice(0, -MOST_PAGES)) await pages.delete(old);
+  for (const old of (await pages.keys()).slice(0, -MAX_PAGES)) await pages.delete(old);
 }
 
 /** The page that stands in for one that was never visited, or for the answer to a form that was not sent. */
-async function away({ unsent }) {
-  const page = await caches.match(HOUSE.offline);
+async function answerOffline({ unsent }) {
+  const page = await caches.match(SITE.offline);
   if (!page) return Response.error();
   const text = (await page.text()).replace("<html ", unsent ? "<html data-unsent " : "<html ");
   return new Response(text, { status: 503, headers: page.headers });
 }
 
-async function file(event, pathname) {
+async function answerFile(event, pathname) {
   const files = await caches.open(FILES);
-  const known = await files.match(pathname);
-  if (known) return known;
-  const response = await reach(event.request);
-  if (response?.ok && pathname.startsWith(HOUSE.files) && isForGood(response, pathname)) event.waitUntil(files.put(pathname, response.clone()));
-  return response ?? (await files.match(pathname.replace(/^\/static\/[^/]+\//, HOUSE.files))) ?? Response.error();
+  const cached = await files.match(pathname);
+  if (cached) return cached;
+  const response = await fetchOrNull(event.request);
+  if (response?.ok && pathname.startsWith(SITE.files) && isImmutable(response, pathname)) event.waitUntil(files.put(pathname, response.clone()));
+  return response ?? (await files.match(pathname.replace(/^\/static\/[^/]+\//, SITE.files))) ?? Response.error();
 }
 
 // Notifications
 
-const ORDERS = { claim: takeTabs, needs: notify, settled: withdraw };
+const MESSAGE_HANDLERS = { claim: cacheOpenTabs, needs: notify, settled: closeNotifications };
 
 /** Nothing is said to somebody who has the ticket before their eyes. */
 async function notify({ ticket, title, body }) {
   const href = `/ticket/${ticket}`;
   const tabs = await clients.matchAll({ type: "window" });
   if (tabs.some((tab) => tab.visibilityState === "visible" && new URL(tab.url).pathname === href)) return;
-  await registration.showNotification(title, { body, tag: PREFIX + ticket, renotify: true, icon: HOUSE.icon, data: { href } });
+  await registration.showNotification(title, { body, tag: PREFIX + ticket, renotify: true, icon: SITE.icon, data: { href } });
 }
 
-async function withdraw({ tickets }) {
-  const told = await Promise.all(tickets.map((ticket) => registration.getNotifications({ tag: PREFIX + ticket })));
-  for (const notification of told.flat()) notification.close();
+async function closeNotifications({ tickets }) {
+  const notifications = await Promise.all(tickets.map((ticket) => registration.getNotifications({ tag: PREFIX + ticket })));
+  for (const notification of notifications.flat()) notification.close();
 }
 
 addEventListener("notificationclick", (event) => {
   event.notification.close();
-  event.waitUntil(lead(event.notification.data.href));
+  event.waitUntil(focusTab(event.notification.data.href));
 });
 
-async function lead(href) {
+async function focusTab(href) {
   const tabs = await clients.matchAll({ type: "window" });
   const tab = tabs.find(({ url }) => new URL(url).pathname === href);
   return tab ? tab.focus() : clients.openWindow(href);

@@ -100,9 +100,11 @@ def test_a_ticket_changes_its_lane_by_itself(house: House, page: Page) -> None:
     expect(page.locator(f"#card-{ticket} [data-live-line]")).to_contain_text("make test")
     house.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": "rm"}, title="rm -r build")
     house.beat(run, "waiting")
-    expect(page.locator(f"#lane-needs_you #card-{ticket} .why")).to_contain_text("Asks leave to use Bash: rm -r build")
+    expect(page.locator(f"#lane-needs_you #card-{ticket} .status-reason")).to_contain_text(
+        "Asks leave to use Bash: rm -r build"
+    )
     house.move(ticket, "block", reason="needs_human", owner="bob", next_action="Read the rules")
-    expect(page.locator(f"#lane-stuck #card-{ticket} .why")).to_contain_text("Read the rules")
+    expect(page.locator(f"#lane-stuck #card-{ticket} .status-reason")).to_contain_text("Read the rules")
 
 
 def test_the_list_is_kept_fresh_and_sorted(house: House, page: Page) -> None:
@@ -113,7 +115,7 @@ def test_the_list_is_kept_fresh_and_sorted(house: House, page: Page) -> None:
     expect(page.locator(".tickets .title .mono")).to_have_text([urgent, low])
     house.move(low, "park", wake={"kind": "manual"})
     expect(page.locator(f"#card-{low} .state")).to_have_text("Waiting")
-    expect(page.locator(f"#card-{low} .why")).to_contain_text("Parked until somebody wakes it")
+    expect(page.locator(f"#card-{low} .status-reason")).to_contain_text("Parked until somebody wakes it")
     page.keyboard.press("j")
     expect(page.locator(f"#card-{urgent} .title")).to_be_focused()
     page.keyboard.press("j")

@@ -98,7 +98,7 @@ def test_all_that_are_selected_are_carried_together(house: House, tab: Tab) -> N
     for ticket in tickets[:2]:
         page.locator(f"#card-{ticket} [data-select]").click()
     carry(page, tickets[1], "todo")
-    expect(page.locator(".flashes .floats")).to_contain_text("Triage: 2 tickets moved.")
+    expect(page.locator(".flashes .floating")).to_contain_text("Triage: 2 tickets moved.")
     expect(page.locator("#column-todo [data-card]")).to_have_count(2)
     expect(page.locator("#column-inbox .mono")).to_have_text([tickets[2]])
 

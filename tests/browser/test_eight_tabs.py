@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("ei
 
 LISTEN = """async () => {
   const entry = document.querySelector("script[src$='/app.js']").src;
-  const { stream } = await import(entry.replace("app.js", "js/live.js"));
+  const { stream } = await import(entry.replace("app.js", "js/site/shared_stream.js"));
   self.heard = [];
   stream.addEventListener("news", ({ detail }) => self.heard.push(detail.payload.text ?? detail.event_type));
   stream.addEventListener("resync", () => self.heard.push("resync"));

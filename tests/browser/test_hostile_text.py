@@ -221,7 +221,7 @@ def test_what_arrives_while_the_page_is_open_is_text_as_well(house: House, watch
     for line in CORPUS:
         house.ticket(title=line, assigned_to=None)
     expect(watched.page.locator("#column-todo .card")).to_have_count(30)
-    expect(watched.page.locator(f"#card-{ticket} .why")).to_contain_text("__hit=1")
+    expect(watched.page.locator(f"#card-{ticket} .status-reason")).to_contain_text("__hit=1")
     other = house.ticket()
     worked = house.claim(other)
     house.tell(worked, "agent.tool_call", call="last", name="Bash", input={}, title=CORPUS[1])

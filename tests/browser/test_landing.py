@@ -25,7 +25,7 @@ def land(house: House) -> None:
 def test_approving_from_the_changes_merges_and_the_page_follows(house: House, page: Page, tmp_path: Path) -> None:
     ticket = house.hand_in(tmp_path / "shop")
     page.goto(f"/ticket/{ticket}?tab=changes")
-    page.locator(".decide").get_by_role("button", name="Approve and merge").click()
+    page.locator(".decision").get_by_role("button", name="Approve and merge").click()
 
     head = page.locator("#ticket-head")
     expect(head).to_contain_text("Approved by browser; merging into main.")
@@ -46,9 +46,9 @@ def test_another_way_is_chosen_from_the_menu_by_keyboard(house: House, tab: Tab,
     page.goto(f"/ticket/{ticket}")
     head = page.locator("#ticket-head")
     expect(head.get_by_role("button", name="Approve, leave the branch")).to_be_visible()
-    head.locator(".paired summary").focus()
+    head.locator(".split-button summary").focus()
     page.keyboard.press("Enter")
-    items = head.locator(".paired .items")
+    items = head.locator(".split-button .items")
     box = items.bounding_box()
     assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
     page.keyboard.press("ArrowDown")
@@ -62,7 +62,7 @@ def test_it_works_without_scripts(house: House, tab: Tab, tmp_path: Path) -> Non
     ticket = house.hand_in(tmp_path / "shop", "leave")
     page = tab(java_script_enabled=False)
     page.goto(f"/ticket/{ticket}")
-    page.locator("#ticket-head .paired summary").click()
+    page.locator("#ticket-head .split-button summary").click()
     page.get_by_role("button", name="Approve and squash").click()
     expect(page.locator("#ticket-head")).to_contain_text("Approved by browser; squashing onto main.")
     land(house)

@@ -69,7 +69,7 @@ def test_a_newcomer_sees_work_done_sent_back_and_approved(newcomer: Page, tmp_pa
 
     newcomer.get_by_role("link", name="Changes", exact=True).click()
     expect(newcomer.locator("[data-file='greeting.txt']")).to_contain_text("Good day")
-    newcomer.locator(".decide").get_by_role("button", name="Approve and merge").click()
+    newcomer.locator(".decision").get_by_role("button", name="Approve and merge").click()
     expect(state).to_have_text("Done", timeout=PATIENCE)
     assert (shop / "greeting.txt").read_text() == "Good day\nStay a while\nFarewell\n"
     assert git(shop, "log", "-1", "--format=%s") == "Merge MC-1: Greet who comes in"

@@ -34,8 +34,8 @@ KEPT = """async () => {
 }"""
 MANY = """async () => {
   const page = () => new Response("<html >", { headers: { "Content-Type": "text/html" } });
-  for (let n = 0; n < 70; n++) await keep(`${location.origin}/board?q=${n}`, page());
-  await keep(`${location.origin}/board?q=20`, page());
+  for (let n = 0; n < 70; n++) await cachePage(`${location.origin}/board?q=${n}`, page());
+  await cachePage(`${location.origin}/board?q=20`, page());
 }"""
 
 OLD_MODULE = """() => {

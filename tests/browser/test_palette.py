@@ -43,7 +43,7 @@ def test_pages_and_actions_are_there_without_a_word_from_the_server(house: House
         f"palette-group-{n}" for n in range(3)
     ]
     said = {option.inner_text().split("\n")[0] for option in options(page).all()}
-    rail = {link.inner_text() for link in page.locator(".rail .item .word").all()} - {"Board", "Fold"}
+    rail = {link.inner_text() for link in page.locator(".rail .item .label").all()} - {"Board", "Fold"}
     wanted = rail | {
         "Help",
         "New ticket",
@@ -260,7 +260,7 @@ def test_keys_without_ctrl_can_be_turned_off_for_good(house: House, page: Page) 
     expect(page.locator("#palette")).to_be_visible()
     expect(page).to_have_url(f"{house.base}/activity")
     expect(page.locator("#keys")).to_be_hidden()
-    expect(page.locator(".topbar .find kbd")).to_be_hidden()
+    expect(page.locator(".topbar .search-link kbd")).to_be_hidden()
 
 
 def test_times_are_told_whole_by_key_tap_and_focus(house: House, tab: Tab) -> None:
@@ -275,7 +275,7 @@ def test_times_are_told_whole_by_key_tap_and_focus(house: House, tab: Tab) -> No
     age.tap()
     expect(page.locator("#stamp")).to_have_text(stamp)
     expect(page.locator("#stamp")).to_be_visible()
-    page.locator(".entry .when").last.focus()
+    page.locator(".entry .timestamp").last.focus()
     expect(page.locator("#stamp")).to_be_visible()
     page.locator("#main").focus()
     expect(page.locator("#stamp")).to_be_hidden()

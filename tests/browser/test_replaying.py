@@ -39,7 +39,7 @@ def last(house: House, ticket: str) -> int:
 def test_the_arrow_keys_step_through_what_happened(house: House, page: Page) -> None:
     ticket, _ = lived(house)
     go(page, f"/ticket/{ticket}?tab=events&at=3")
-    then = page.locator(".then")
+    then = page.locator(".replay-snapshot")
     expect(then.locator(".state")).to_have_text("In progress")
     expect(then.locator(".entry")).to_have_count(1)
     page.get_by_role("slider", name="Event").focus()
@@ -67,12 +67,12 @@ def test_the_ruler_is_dragged_to_a_moment_which_its_address_keeps(house: House, 
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=8)
     page.mouse.move(box["x"] + 2, box["y"] + box["height"] / 2, steps=8)
     page.mouse.up()
-    expect(page.locator(".then .state")).to_have_text("To do")
-    expect(page.locator(".then")).to_contain_text("Nothing had been said.")
+    expect(page.locator(".replay-snapshot .state")).to_have_text("To do")
+    expect(page.locator(".replay-snapshot")).to_contain_text("Nothing had been said.")
     page.reload()
-    expect(page.locator(".then h3")).to_have_text("As it was after event 1")
+    expect(page.locator(".replay-snapshot h3")).to_have_text("As it was after event 1")
     page.get_by_role("link", name="To the present").click()
-    expect(page.locator(".then")).to_have_count(0)
+    expect(page.locator(".replay-snapshot")).to_have_count(0)
 
 
 def test_it_plays_from_the_beginning_to_the_end_and_stops_when_asked(house: House, opened: Opened) -> None:
@@ -81,12 +81,12 @@ def test_it_plays_from_the_beginning_to_the_end_and_stops_when_asked(house: Hous
     page.clock.install()
     page.goto(f"/ticket/{ticket}?tab=events")
     page.get_by_role("button", name="Play").click()
-    expect(page.locator(".then h3")).to_have_text("As it was after event 1")
+    expect(page.locator(".replay-snapshot h3")).to_have_text("As it was after event 1")
     page.clock.run_for(1300)
-    expect(page.locator(".then h3")).to_have_text("As it was after event 2")
+    expect(page.locator(".replay-snapshot h3")).to_have_text("As it was after event 2")
     page.get_by_role("button", name="Pause").click()
     page.clock.run_for(5000)
-    expect(page.locator(".then h3")).to_have_text("As it was after event 2")
+    expect(page.locator(".replay-snapshot h3")).to_have_text("As it was after event 2")
     expect(page.get_by_role("button", name="Play")).to_be_visible()
 
 
@@ -100,7 +100,7 @@ def test_news_lengthens_the_ruler_and_leaves_the_past_alone(house: House, page: 
             session, lookup.get_ticket(session, ticket).id, "request_changes", OPERATOR, body="Again."
         )
     expect(page.locator(f"#event-{before + 1}")).to_be_visible()
-    expect(page.locator(".then h3")).to_have_text("As it was after event 2")
+    expect(page.locator(".replay-snapshot h3")).to_have_text("As it was after event 2")
     expect(page.locator(".replay-place")).to_have_text(f"2 of {last(house, ticket)}")
 
 
@@ -110,9 +110,9 @@ def test_a_moment_is_chosen_by_its_number_without_scripts(house: House, tab: Tab
     page.goto(f"/ticket/{ticket}?tab=events")
     page.get_by_role("spinbutton", name="Event").fill("1")
     page.get_by_role("button", name="Show").click()
-    expect(page.locator(".then .state")).to_have_text("To do")
+    expect(page.locator(".replay-snapshot .state")).to_have_text("To do")
     page.get_by_role("link", name="Step on").click()
-    expect(page.locator(".then .state")).to_have_text("In progress")
+    expect(page.locator(".replay-snapshot .state")).to_have_text("In progress")
 
 
 def test_a_run_is_opened_from_the_list_on_a_phone(house: House, tab: Tab) -> None:
@@ -125,7 +125,7 @@ def test_a_run_is_opened_from_the_list_on_a_phone(house: House, tab: Tab) -> Non
     assert wide
     row.get_by_role("link", name="1", exact=True).click()
     expect(page.get_by_role("heading", name="Run 1")).to_be_visible()
-    expect(page.locator(".attempt")).to_contain_text("Submit: in progress → in review")
+    expect(page.locator(".run-detail")).to_contain_text("Submit: in progress → in review")
     page.get_by_role("link", name="All runs").click()
     expect(page).to_have_url(f"{house.base}/ticket/{ticket}?tab=runs")
 
@@ -136,5 +136,5 @@ def test_a_live_run_is_stopped_where_it_is_shown(house: House, page: Page) -> No
     go(page, f"/ticket/{ticket}?tab=runs&run={run}")
     page.get_by_label("Why it is stopped").fill("Wrong branch.")
     page.get_by_role("button", name="Stop this run").click()
-    expect(page.locator(".attempt")).to_contain_text("Told to stop (parked)")
+    expect(page.locator(".run-detail")).to_contain_text("Told to stop (parked)")
     expect(page.locator(".strip .state").first).to_have_text("Waiting")

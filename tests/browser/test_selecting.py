@@ -51,7 +51,7 @@ def test_many_are_moved_at_once_and_taken_back_at_once(house: House, page: Page)
     page.get_by_label("Select all of Inbox that are shown").check()
     page.get_by_text("Move", exact=True).click()
     page.locator("[data-bulk-move][value=triage]").click()
-    expect(page.locator(".flashes .floats")).to_contain_text("Triage: 3 tickets moved.")
+    expect(page.locator(".flashes .floating")).to_contain_text("Triage: 3 tickets moved.")
     expect(page.locator("#column-todo [data-card]")).to_have_count(3)
     expect(page.locator("#bulk")).to_be_hidden()
     assert page.url.endswith("/board?view=columns&priority=normal")
@@ -74,7 +74,7 @@ def test_a_move_that_must_be_told_something_asks_once_for_all(house: House, page
     page.get_by_label("Wake it").select_option("time")
     page.get_by_label("At", exact=True).fill("2999-01-01T09:00")
     page.get_by_role("button", name="Park").click()
-    expect(page.locator(".flashes .floats")).to_contain_text("Park: 2 tickets moved.")
+    expect(page.locator(".flashes .floating")).to_contain_text("Park: 2 tickets moved.")
     expect(page.locator(".tickets .state")).to_have_text(["Waiting", "Waiting"])
 
 
@@ -86,11 +86,11 @@ def test_what_is_refused_is_named_with_its_reason_and_the_rest_is_done(house: Ho
     page.route("**/board/column/**", lambda route: route.abort())  # this page does not hear that one is gone
     house.move(stays, "cancel")
     page.locator("[data-bulk-move][value=cancel]").click()
-    expect(page.locator(".flashes .floats")).to_contain_text("Cancel: 1 of 2 tickets moved.")
-    expect(page.locator(".flashes .floats")).to_contain_text(f"Refused: {stays} (it is cancelled).")
+    expect(page.locator(".flashes .floating")).to_contain_text("Cancel: 1 of 2 tickets moved.")
+    expect(page.locator(".flashes .floating")).to_contain_text(f"Refused: {stays} (it is cancelled).")
     assert status(house, moves) is TicketStatus.CANCELLED
     page.get_by_role("button", name="Dismiss").click()
-    expect(page.locator(".flashes .floats")).to_have_count(0)
+    expect(page.locator(".flashes .floating")).to_have_count(0)
 
 
 def test_owner_priority_and_tags_are_edited_together(house: House, page: Page) -> None:
@@ -107,7 +107,7 @@ def test_owner_priority_and_tags_are_edited_together(house: House, page: Page) -
         page.locator("#bulk").get_by_text(menu, exact=True).click()
         page.locator(f"#bulk [name={name}][value={value}]").click()
         expect(page.locator("#bulk")).to_be_hidden()
-    expect(page.locator("#column-inbox .who")).to_have_text(["codex", "codex"])
+    expect(page.locator("#column-inbox .actor")).to_have_text(["codex", "codex"])
     expect(page.locator("#column-inbox .tags")).to_have_text(["bug", "bug"])
     expect(page.locator("#column-inbox [title='Urgent priority']")).to_have_count(2)
 
@@ -122,7 +122,7 @@ def test_without_scripts_it_is_asked_first_and_then_done(house: House, tab: Tab)
     page.locator("#bulk").get_by_role("button", name="Triage").click()
     assert "csrf" not in page.url
     page.get_by_role("button", name="Triage").click()
-    expect(page.locator(".flashes .floats")).to_contain_text("Triage: 2 tickets moved.")
+    expect(page.locator(".flashes .floating")).to_contain_text("Triage: 2 tickets moved.")
     assert page.url.endswith("/board?priority=normal&view=columns")
     page.get_by_role("button", name="Take back 2").click()
     assert {status(house, ticket) for ticket in tickets} == {TicketStatus.INBOX}

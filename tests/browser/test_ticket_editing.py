@@ -95,7 +95,7 @@ def test_two_people_edit_one_ticket_and_neither_loses_words(house: House, tab: T
     alice.locator("#edit-description-form").get_by_role("button", name="Save").click()
     refused = alice.locator("#edit-description-form")
     expect(refused.get_by_role("alert")).to_contain_text("bob changed the description after you had read it")
-    expect(refused.locator(".standing")).to_contain_text("As bob wants it")
+    expect(refused.locator(".current-value")).to_contain_text("As bob wants it")
     expect(alice.locator("#edit-description")).to_have_value("As alice wants it")
     assert house.shown(ticket)["description"] == "As bob wants it"
     alice.locator("#edit-description").fill("As both want it")
@@ -224,11 +224,11 @@ def test_a_ticket_is_found_by_its_words_related_and_taken_off_again(house: House
     form.locator("select").select_option("blocked_by")
     field = form.get_by_role("combobox", name="Ticket", exact=True)
     field.press_sequentially("greet")
-    expect(form.locator(".picks > [role=option]")).to_have_count(1)
+    expect(form.locator(".picker-options > [role=option]")).to_have_count(1)
     field.fill(other.lower())
-    expect(form.locator(".picks")).not_to_be_visible()
+    expect(form.locator(".picker-options")).not_to_be_visible()
     field.fill("greeting")
-    expect(form.locator(".picks > [role=option]")).to_have_text([f"{other} Translate the greeting to do"])
+    expect(form.locator(".picker-options > [role=option]")).to_have_text([f"{other} Translate the greeting to do"])
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(form.locator("[name=ticket]")).to_have_value(other)
@@ -265,7 +265,7 @@ def test_the_state_of_a_related_ticket_is_kept_fresh(house: House, tab: Tab) -> 
 def test_context_is_linked_and_what_the_agent_is_told_of_it_is_shown(house: House, page: Page) -> None:
     ticket = house.ticket()
     go(page, f"/ticket/{ticket}?tab=context")
-    expect(page.locator(".empty")).to_contain_text("No context yet")
+    expect(page.locator(".empty-state")).to_contain_text("No context yet")
     page.get_by_text("Add a link").click()
     page.get_by_label("Kind").select_option("url")
     page.get_by_label("Where it is").fill("ftp://old.invalid")
@@ -278,7 +278,7 @@ def test_context_is_linked_and_what_the_agent_is_told_of_it_is_shown(house: Hous
     expect(link).to_have_attribute("rel", "noopener noreferrer")
     expect(page.locator("pre")).to_have_text("- url: https://docs.invalid/greeting Only the first part")
     page.get_by_label("Remove https://docs.invalid/greeting").click()
-    expect(page.locator(".empty")).to_contain_text("No context yet")
+    expect(page.locator(".empty-state")).to_contain_text("No context yet")
 
 
 def test_without_scripts_every_form_does_the_same(house: House, tab: Tab) -> None:

@@ -49,7 +49,7 @@ def test_files_that_are_chosen_are_listed_and_shown(house: House, page: Page) ->
     log: FilePayload = {"name": "check.log", "mimeType": "text/plain", "buffer": b"first line\nsecond line\n"}
     picture: FilePayload = {"name": "shot.png", "mimeType": "image/png", "buffer": PICTURE.read_bytes()}
     page.locator("input[type=file]").set_input_files([picture, log])
-    expect(page.locator(".file-rows .what > a")).to_have_text(["shot.png", "check.log"])
+    expect(page.locator(".file-rows .item-title > a")).to_have_text(["shot.png", "check.log"])
     expect(page.locator("[data-uploads] li")).to_have_count(0)
     page.get_by_role("link", name="shot.png", exact=True).click()
     image = page.locator("#viewer img")
@@ -65,7 +65,7 @@ def test_files_that_are_chosen_are_listed_and_shown(house: House, page: Page) ->
     page.get_by_label("Remove check.log").click()
     expect(page.locator("#ticket-side")).to_contain_text("cannot be brought back")
     page.get_by_role("button", name="Remove", exact=True).click()
-    expect(page.locator(".file-rows .what > a")).to_have_text(["shot.png"])
+    expect(page.locator(".file-rows .item-title > a")).to_have_text(["shot.png"])
 
 
 def test_what_is_dropped_on_the_page_is_attached(house: House, page: Page) -> None:
@@ -75,7 +75,7 @@ def test_what_is_dropped_on_the_page_is_attached(house: House, page: Page) -> No
     expect(page.get_by_text(f"Drop to attach to {ticket}")).to_be_visible()
     carry(page, "drop", "h1", ("shot.png", PICTURE.read_bytes()), ("notes.txt", b"A note"))
     expect(page.locator("[data-drop-zone]")).not_to_be_visible()
-    expect(page.locator(".file-rows .what > a")).to_have_text(["shot.png", "notes.txt"])
+    expect(page.locator(".file-rows .item-title > a")).to_have_text(["shot.png", "notes.txt"])
 
 
 def test_a_picture_that_is_pasted_into_a_comment_becomes_a_link_that_shows_it(house: House, page: Page) -> None:

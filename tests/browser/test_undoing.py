@@ -17,10 +17,10 @@ def test_a_move_on_the_board_is_taken_back_in_place(house: House, page: Page) ->
     page.get_by_label(f"Moves of {ticket}").click()
     page.locator(f"#card-{ticket}").get_by_role("button", name="Triage").click()
     expect(page.locator(f"#column-todo #card-{ticket}")).to_be_visible()
-    expect(page.locator(".flashes .floats")).to_contain_text(f"{ticket} is to do now.")
+    expect(page.locator(".flashes .floating")).to_contain_text(f"{ticket} is to do now.")
     page.get_by_role("button", name="Back to inbox").click()
     expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
-    expect(page.locator(".flashes .floats")).to_have_count(0)
+    expect(page.locator(".flashes .floating")).to_have_count(0)
 
 
 def test_the_offer_goes_when_its_time_is_over(house: House, opened: Opened) -> None:
@@ -31,4 +31,4 @@ def test_the_offer_goes_when_its_time_is_over(house: House, opened: Opened) -> N
     page.get_by_role("button", name="Triage").click()
     expect(page.get_by_role("button", name="Back to inbox")).to_be_visible()
     page.clock.run_for(10_500)
-    expect(page.locator(".flashes .floats")).to_have_count(0)
+    expect(page.locator(".flashes .floating")).to_have_count(0)

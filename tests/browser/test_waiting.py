@@ -133,10 +133,10 @@ def test_not_reached_is_not_the_same_as_not_found(opened: Opened) -> None:
 
 
 CONTROLS = {
-    "/board?view=columns": ".segments a, .card .menu > summary, .pick, .topbar .pill",
+    "/board?view=columns": ".segments a, .card .menu > summary, .select-box, .topbar .pill",
     "/": ".verdict-row > a, .panel > header > a",
-    "/ticket/{ticket}": ".tabs a, .copy, .title-box summary, .fold > summary, .corner > summary",
-    "/ticket/new": ".choice, .written > .button",
+    "/ticket/{ticket}": ".tabs a, .copy, .title-box summary, .disclosure > summary, .corner > summary",
+    "/ticket/new": ".choice, .description-field > .button",
 }
 
 

@@ -33,8 +33,11 @@ def test_what_a_page_names_is_kept_for_good(browser: FlaskClient) -> None:
 def test_a_page_from_before_an_upgrade_gets_what_there_is_now_and_keeps_it_not(
     browser: FlaskClient, held: Assets
 ) -> None:
-    answer = browser.get("/static/0123456789ab/js/page.js")
-    assert (answer.data, answer.headers["Cache-Control"]) == ((ROOT / "static/js/page.js").read_bytes(), "no-cache")
+    answer = browser.get("/static/0123456789ab/js/site/http.js")
+    assert (answer.data, answer.headers["Cache-Control"]) == (
+        (ROOT / "static/js/site/http.js").read_bytes(),
+        "no-cache",
+    )
     assert browser.get(f"/static/{held.version}/js/gone.js").status_code == 404
     assert browser.get(f"/static/{held.version}/../app.py").status_code == 404
 

@@ -16,7 +16,7 @@ PAGES = {"/", "/board", "/activity", "/tasks", "/team", "/incidents"}
 
 
 def kept() -> list[re.Pattern[str]]:
-    listed = WORKER.read_text("utf-8").split("const KEPT = [")[1].split("];")[0]
+    listed = WORKER.read_text("utf-8").split("const CACHEABLE_PATHS = [")[1].split("];")[0]
     return [
         re.compile(line.strip().strip(",").strip("/").replace("\\/", "/"))
         for line in listed.split("\n")
@@ -35,7 +35,7 @@ def test_the_worker_knows_the_instance_the_version_and_the_files_that_pages_need
     app: Flask, browser: FlaskClient
 ) -> None:
     answer = app.test_client().get("/worker.js")
-    house = json.loads(answer.get_data(as_text=True).removeprefix("const HOUSE = ").split(";\n", 1)[0])
+    house = json.loads(answer.get_data(as_text=True).removeprefix("const SITE = ").split(";\n", 1)[0])
     held = app.extensions["assets"]
     assert house["instance"] == app.extensions["mission_control"].settings.instance
     assert house["version"] == held.version and answer.mimetype == "text/javascript"

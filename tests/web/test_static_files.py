@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 STATIC, TEMPLATES = ROOT / "static", ROOT / "templates"
 MARKUP = sorted(TEMPLATES.rglob("*.html"))
-SCRIPTS = sorted([*STATIC.glob("*.js"), *(STATIC / "js").glob("*.js")])
-STYLES = sorted([STATIC / "style.css", *(STATIC / "css").glob("*.css")])
+SCRIPTS = sorted([*STATIC.glob("*.js"), *(STATIC / "js").rglob("*.js")])
+STYLES = sorted([STATIC / "style.css", *(STATIC / "css").rglob("*.css")])
 PYTHON = sorted((ROOT / "web").rglob("*.py"))
 
 INLINE = re.compile(r"\sstyle=|\son[a-z]+=|<style|<script(?![^>]*\ssrc=)|javascript:|\bhx-on|\bjs:")
@@ -40,8 +40,8 @@ def test_every_icon_named_is_in_the_sprite() -> None:
 
 
 def test_every_style_layer_is_imported_and_exists() -> None:
-    imported = set(re.findall(r'url\("css/([^"]+)"\)', (STATIC / "style.css").read_text("utf-8")))
-    assert imported == {file.name for file in (STATIC / "css").glob("*.css")}
+    imported = set(re.findall(r'url\("(css/[^"]+)"\)', (STATIC / "style.css").read_text("utf-8")))
+    assert imported == {file.relative_to(STATIC).as_posix() for file in (STATIC / "css").rglob("*.css")}
 
 
 def test_every_import_of_a_script_exists() -> None:

@@ -103,7 +103,7 @@ def show() -> str:
         context |= {"first": _load_first_steps(session) if columns.is_board_empty(session) else None}
     bulk = {"moves": [move for move in moves.MOVES.values() if move.label]}
     return layout.render_page(
-        "board.html", "board", [("Board", None)], look=view, view_names=VIEWS, bulk=bulk, **context
+        "board/board_page.html", "board", [("Board", None)], look=view, view_names=VIEWS, bulk=bulk, **context
     )
 
 
@@ -139,7 +139,7 @@ def show_column(status: str) -> str:
     view, size = _read_board_view(), _read_page_size(columns.PAGE_SIZE)
     with reading(auth.get_instance().engine) as session:
         column = columns.load_column(session, status, view.filters, _build_viewer(), request.args.get("cursor"), size)
-    return layout.render_part("_column_body", column=column, look=view)
+    return layout.render_part("board/_column_body", column=column, look=view)
 
 
 @blueprint.get("/board/lane/<name>")
@@ -147,7 +147,7 @@ def show_lane(name: str) -> str:
     view, size = _read_board_view(), _read_page_size(columns.PAGE_SIZE)
     with reading(auth.get_instance().engine) as session:
         lane = lanes.load_lane(session, name, view.filters, _build_viewer(), request.args.get("cursor"), size)
-    return layout.render_part("_lane_body", lane=lane, look=view)
+    return layout.render_part("board/_lane_body", lane=lane, look=view)
 
 
 @blueprint.get("/board/list")
@@ -163,7 +163,7 @@ def show_list() -> str:
             cursor=request.args.get("cursor"),
             size=size,
         )
-    return layout.render_part("_list_body", table=table, look=view)
+    return layout.render_part("board/_list_body", table=table, look=view)
 
 
 def _read_page_size(page: int) -> int:

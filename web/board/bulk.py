@@ -145,5 +145,5 @@ def _render_form(act: Act, tickets: list[str], form: Form, error: str | None = N
     }
     context: dict[str, Any] = {"change": view, "tickets": tickets, "query": form.get("query", ""), "error": error}
     if request.headers.get("HX-Request"):
-        return layout.render_part("_bulk_form", **context)
-    return layout.render_page("bulk.html", "board", [("Board", "/board"), (_format_title(act), None)], **context)
+        return layout.render_part("board/_bulk_form", **context)
+    return layout.render_page("board/bulk.html", "board", [("Board", "/board"), (_format_title(act), None)], **context)

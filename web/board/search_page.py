@@ -26,5 +26,5 @@ def show() -> str:
         ("evidence", "Evidence"),
     ]
     return layout.render_page(
-        "search.html", "search", [("Search", None)], words=words, kind=kind or "", kinds=kinds, hits=hits
+        "board/search.html", "search", [("Search", None)], words=words, kind=kind or "", kinds=kinds, hits=hits
     )

@@ -33,13 +33,15 @@ def show() -> str:
     filters = context["given"]
     groups = [("", "Everything"), *((key, label) for key, (label, _) in event_sentences.GROUPS.items())]
     chips = [(label, f"/activity?{_build_query(filters, kind=key)}", key == filters["kind"]) for key, label in groups]
-    return layout.render_page("activity.html", "activity", [("Activity", None)], chips=chips, people=people, **context)
+    return layout.render_page(
+        "operations/activity.html", "activity", [("Activity", None)], chips=chips, people=people, **context
+    )
 
 
 @blueprint.get("/activity/part/feed")
 def show_part() -> str:
     with reading(auth.get_instance().engine) as session:
-        return layout.render_part("_feed", **_load_feed(session))
+        return layout.render_part("operations/_feed", **_load_feed(session))
 
 
 def _load_feed(session: Session) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def show_page() -> str:
     schemas = openapi["components"]["schemas"]
     crumbs: list[tuple[str, str | None]] = [("API", None)]
     return layout.render_page(
-        "api.html", "api", crumbs, about=openapi["info"]["description"], groups=groups, schemas=schemas
+        "operations/api.html", "api", crumbs, about=openapi["info"]["description"], groups=groups, schemas=schemas
     )
 
 

@@ -26,14 +26,14 @@ def show_overview() -> str:
     with reading(auth.get_instance().engine) as session:
         layout.load_layout(session)
         context = _load_overview(session)
-    return layout.render_page("overview.html", "overview", [], **context)
+    return layout.render_page("operations/overview.html", "overview", [], **context)
 
 
 @blueprint.get("/overview/part/body")
 def show_overview_part() -> str:
     with reading(auth.get_instance().engine) as session:
         context = _load_overview(session)
-    return layout.render_part("_overview", **context)
+    return layout.render_part("operations/_overview", **context)
 
 
 def _load_overview(session: Session) -> dict[str, Any]:
@@ -62,4 +62,6 @@ def show_health() -> str:
         "sockets": settings.ws_max_clients,
     }
     context = {"report": report, "measured": measurement, "threads": settings.threads, "limits": limits}
-    return layout.render_page("health.html", "health", [("Health", None)], workers=metrics.list_workers(), **context)
+    return layout.render_page(
+        "operations/health.html", "health", [("Health", None)], workers=metrics.list_workers(), **context
+    )

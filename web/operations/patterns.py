@@ -33,4 +33,4 @@ WORKFLOW = {
 @blueprint.get("/patterns")
 def show() -> str:
     context = {"ticket": {"identifier": "MC-0", "version": 1}, "workflow": WORKFLOW, "rows": ROWS, "offered": CHOICES}
-    return layout.render_page("patterns.html", "patterns", [("Patterns", None)], **context)
+    return layout.render_page("operations/patterns.html", "patterns", [("Patterns", None)], **context)

@@ -49,7 +49,9 @@ def show_tasks() -> str:
             )
             for note in task_files.list_notes(task_files.SHIPPED_TASKS, settings.zone)
         ]
-    return layout.render_page("tasks.html", "tasks", [("Tasks", None)], tasks=task_views, scheduler=scheduler)
+    return layout.render_page(
+        "operations/tasks.html", "tasks", [("Tasks", None)], tasks=task_views, scheduler=scheduler
+    )
 
 
 def _build_scheduler(beat: Heartbeat | None) -> View:
@@ -103,7 +105,7 @@ def order_task(name: str, order: str) -> Response:
 def show_incidents() -> str:
     with reading(auth.get_instance().engine) as session:
         groups = [(state.value, incidents.list_incidents(session, state)) for state in IncidentState]
-    return layout.render_page("incidents.html", "incidents", [("Incidents", None)], groups=groups)
+    return layout.render_page("operations/incidents.html", "incidents", [("Incidents", None)], groups=groups)
 
 
 @blueprint.post("/incidents/<number:incident_id>/<any(ack, close):order>")
@@ -138,7 +140,7 @@ def show_logs() -> str:
             context |= _load_events(session)
         else:
             raise NotFound("Unknown log.", log=show[:40])
-    return layout.render_page("logs.html", "logs", [("Logs", None)], **context)
+    return layout.render_page("operations/logs.html", "logs", [("Logs", None)], **context)
 
 
 def _load_events(session: Session) -> View:

@@ -80,7 +80,7 @@ def show(run: int) -> Response:
     may_write = rights.may(auth.get_actor(), Act.TYPE)
     writes = may_write and _is_write_requested()
     response = make_response(
-        render_template("console.html", shown=view, may_write=may_write, writes=writes and view.state == "live")
+        render_template("runs/console.html", shown=view, may_write=may_write, writes=writes and view.state == "live")
     )
     response.headers["Content-Security-Policy"] = headers.build_policy(
         style_src="'self' 'unsafe-inline'", frame_ancestors="'self'"

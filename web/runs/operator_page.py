@@ -44,7 +44,7 @@ def show(reference: str) -> str:
         (ticket.identifier, f"/ticket/{ticket.identifier}"),
         ("Operator evidence", None),
     ]
-    return layout.render_page("operator.html", "board", crumbs, **context)
+    return layout.render_page("runs/operator_page.html", "board", crumbs, **context)
 
 
 def _build_owner(session: Session, ticket: Ticket) -> dict[str, Any]:

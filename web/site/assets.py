@@ -90,7 +90,7 @@ class Assets:
 
 
 def _resolve_path(name: str, target: str) -> str:
-    """Resolve a relative path found in file `name`: `../vendor/x.js` in `js/board.js` is `vendor/x.js`."""
+    """Resolve a relative path found in file `name`: `../../vendor/x.js` in `js/board/board_view.js` is `vendor/x.js`."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
 
 

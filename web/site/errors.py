@@ -110,7 +110,7 @@ def _build_page_response(problem: Problem) -> Response:
 def _render_page(problem: Problem) -> str:
     title = TITLES.get(problem.status, "Refused")
     context = {"title": title, "text": problem.message, "code": problem.status, "reference": problem.reference}
-    return layout.render_page("error.html", "", [(title, None)], **context)
+    return layout.render_page("site/error.html", "", [(title, None)], **context)
 
 
 def _handle_domain_error(error: DomainError) -> AnyResponse:

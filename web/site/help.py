@@ -37,7 +37,9 @@ ACTORS = (
 @blueprint.get("/help")
 def show() -> str:
     coordinator = auth.get_instance().settings.coordinator
-    return layout.render_page("help.html", "help", [("Help", None)], coordinator=coordinator, standings=list_states())
+    return layout.render_page(
+        "site/help.html", "help", [("Help", None)], coordinator=coordinator, standings=list_states()
+    )
 
 
 def list_states() -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ def _list_flashes() -> list[dict[str, Any]]:
 
 def render_notes() -> str:
     """Render the flashed notes alone, for a page that is not reloaded."""
-    return render_part("_notes", flashes=_list_flashes())
+    return render_part("site/_flash_messages", flashes=_list_flashes())
 
 
 def load_layout(session: Session) -> None:
@@ -83,7 +83,7 @@ def _load_commands(session: Session) -> dict[str, Any]:
 
 def render_part(name: str, **context: Any) -> str:
     """Render one partial alone, as a fragment."""
-    return render_template("part.html", part=name, **context)
+    return render_template("site/fragment.html", part=name, **context)
 
 
 def flash_note(

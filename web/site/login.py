@@ -70,7 +70,7 @@ def log_out() -> AnyResponse:
 
 
 def _render_form(**context: str) -> str:
-    return render_template("login.html", next=_parse_own_path(request.args.get("next", "")), **context)
+    return render_template("site/login.html", next=_parse_own_path(request.args.get("next", "")), **context)
 
 
 def _parse_own_path(target: str) -> str:

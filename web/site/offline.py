@@ -34,7 +34,7 @@ def worker() -> Response:
         "offline": PAGE,
         "icon": assets.address("app/icon-192.png"),
     }
-    return Response(f"const HOUSE = {json.dumps(config)};\n{assets.text('worker.js')}", mimetype="text/javascript")
+    return Response(f"const SITE = {json.dumps(config)};\n{assets.text('worker.js')}", mimetype="text/javascript")
 
 
 @blueprint.get("/manifest.webmanifest")
@@ -76,7 +76,7 @@ def _build_icons(purpose: str, *names: str) -> list[dict[str, str]]:
 @blueprint.get(PAGE)
 @auth.public
 def show() -> str:
-    return render_template("offline.html")
+    return render_template("site/offline.html")
 
 
 def _get_assets() -> Assets:

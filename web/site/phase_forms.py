@@ -56,7 +56,7 @@ def _build_row(phase: TicketPhase) -> PhaseRow:
 
 
 def listing(names: Sequence[str]) -> str:
-    """Join phase names: "Dev", "Dev + QA", "Dev Review + QA". Keep in step with js/phases.js."""
+    """Join phase names: "Dev", "Dev + QA", "Dev Review + QA". Keep in step with js/ticket/phase_picker.js."""
     return " + ".join(filter(None, [" ".join(names[:-1]), *names[-1:]]))
 
 

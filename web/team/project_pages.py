@@ -62,7 +62,7 @@ def want_project() -> Response | tuple[str, int]:
 
 
 def _render_source_form(source: str, error: str | None) -> str:
-    return _render("project_new.html", "New project", source=source, error=error, draft=None)
+    return _render("team/new_project.html", "New project", source=source, error=error, draft=None)
 
 
 @blueprint.get("/settings/projects/drafts/<number:draft>")
@@ -72,7 +72,7 @@ def show_draft(draft: int) -> str:
         row = projects.get_draft(session, draft)
     if row.state is not DraftState.READY:
         late = not row.clone and (now() - row.created).total_seconds() > DRAFT_TIMEOUT_SECONDS
-        return _render("project_new.html", "New project", source=row.source, error=None, draft=row, late=late)
+        return _render("team/new_project.html", "New project", source=row.source, error=None, draft=row, late=late)
     return _render_draft_form(row, (row.facts or {}) | DEFAULTS, {})
 
 
@@ -154,7 +154,7 @@ def _render_form(
         "base_branch": [(branch, branch) for branch in branches],
     }
     context = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
-    return _render("project_form.html", title, **context)
+    return _render("team/project_form.html", title, **context)
 
 
 def _list_landings() -> list[tuple[str, str, str]]:

@@ -58,7 +58,7 @@ def _render_page(**more: Any) -> str:
     context["ways"] = landing.OPTION_LABELS
     context |= {"groups": list_settings(instance.settings), "config_file": str(instance.settings.config_file)}
     context |= {"choices": {"scope": SCOPES, "days": LIFETIMES}, "form": {}, "errors": {}, "secret": None}
-    return layout.render_page("settings.html", "settings", [("Settings", None)], **(context | more))
+    return layout.render_page("team/settings.html", "settings", [("Settings", None)], **(context | more))
 
 
 def list_settings(settings: Settings) -> list[tuple[str, list[View]]]:

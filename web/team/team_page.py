@@ -53,7 +53,7 @@ def show_team() -> str:
         layout.load_layout(session)
         context = {"agents": _list_agents(session), "profiles": _list_profiles(session)}
         context |= {"machines": _list_machines(session), "uses": _list_budget_uses(session)}
-    return layout.render_page("team.html", "team", [("Team", None)], **context)
+    return layout.render_page("team/team_page.html", "team", [("Team", None)], **context)
 
 
 def _list_agents(session: Session) -> list[View]:
@@ -167,7 +167,7 @@ def _render_agent_form(values: View, errors: Errors, agent: Agent | None = None)
         "kind": [_build_option(kind.value) for kind in AgentKind],
     }
     return _render_form(
-        "team_agent.html", agent.name if agent else "New agent", values, errors, row=agent, choices=choices
+        "team/agent_form.html", agent.name if agent else "New agent", values, errors, row=agent, choices=choices
     )
 
 
@@ -217,7 +217,7 @@ def _render_profile_form(values: View, errors: Errors, profile: Profile | None =
         "log_in_variables": [name for program in AGENT_PROGRAMS.values() for name in program.variables],
     }
     title = profile.name if profile else "New profile"
-    return _render_form("team_profile.html", title, values, errors, row=profile, **context)
+    return _render_form("team/profile_form.html", title, values, errors, row=profile, **context)
 
 
 # ------------------------------------------------------------------------------------------------ shared by both forms

@@ -94,8 +94,8 @@ def _render_form(form: Form, errors: Errors, preview: str | None = None) -> str:
         "limit": display_names.format_size(auth.get_instance().settings.attachment_limit_bytes),
     }
     if request.headers.get("HX-Request") or layout.is_script_request():
-        return layout.render_part("_ticket_form", **context)
-    return layout.render_page("ticket_new.html", "board", [("Board", "/board"), ("New ticket", None)], **context)
+        return layout.render_part("ticket/_new_ticket_form", **context)
+    return layout.render_page("ticket/new_ticket.html", "board", [("Board", "/board"), ("New ticket", None)], **context)
 
 
 def _load_choices(session: Session) -> View:

@@ -30,4 +30,4 @@ def show(reference: str) -> str:
             "cut": MAX_ENTRIES if len(entries) == MAX_ENTRIES else None,
             **evidence_tab.build_tab(session, ticket, None),
         }
-    return render_template("print.html", **context)
+    return render_template("ticket/print_view.html", **context)

@@ -27,7 +27,9 @@ def show_then(reference: str) -> str:
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
         return layout.render_part(
-            "_then", ticket=ticket, then=_load_position(session, ticket, _read_position() or ticket.event_seq)
+            "ticket/_replay_snapshot",
+            ticket=ticket,
+            then=_load_position(session, ticket, _read_position() or ticket.event_seq),
         )
 
 

@@ -71,7 +71,7 @@ def _render_field_form(reference: str, field: TicketField, stale: bool = False, 
             field, build_ticket_json(session, [ticket])[0], forms.load_choices(session), _get_timezone()
         )
     now = {"now": present["value"]} if stale else {}
-    return render_form(ticket, "_edit_form", field.label, edit=present | now | state)
+    return render_form(ticket, "ticket/_edit_form", field.label, edit=present | now | state)
 
 
 def _find_message(refusal: DomainError, name: str) -> str:
@@ -117,5 +117,8 @@ def change_item(reference: str, place: int) -> Answer:
 
 def _change_list(reference: str, edit: Change) -> Answer:
     return apply_change(
-        reference, edit, lambda refusal: render_refused_form(reference, "_item_form", "Acceptance", refusal), "evidence"
+        reference,
+        edit,
+        lambda refusal: render_refused_form(reference, "ticket/_item_form", "Acceptance", refusal),
+        "evidence",
     )

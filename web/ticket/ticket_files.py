@@ -81,7 +81,7 @@ def detach(reference: str, attachment: int) -> Answer:
         stored_names.append(row.stored_as)
 
     answer = apply_change(
-        reference, remove, lambda refusal: render_refused_form(reference, "_detach_form", "Attachments", refusal)
+        reference, remove, lambda refusal: render_refused_form(reference, "ticket/_detach_form", "Attachments", refusal)
     )
     for stored_as in stored_names:
         attachments.discard_file(auth.get_instance().settings.attachments_dir, stored_as)

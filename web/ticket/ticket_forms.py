@@ -54,4 +54,4 @@ def render_form(ticket: Ticket, part: str, title: str, **context: Any) -> str:
     if layout.is_script_request():
         return layout.render_part(part, **context)
     crumbs = [("Board", "/board"), (ticket.identifier, f"/ticket/{ticket.identifier}"), (title, None)]
-    return layout.render_page("ticket_form.html", "board", crumbs, form_part=part, form_title=title, **context)
+    return layout.render_page("ticket/form_page.html", "board", crumbs, form_part=part, form_title=title, **context)

@@ -52,7 +52,9 @@ def _change_relations(reference: str, edit: Change) -> Answer:
     return apply_change(
         reference,
         edit,
-        lambda refusal: render_refused_form(reference, "_relate_form", "Relationship", refusal, relations=RELATIONS),
+        lambda refusal: render_refused_form(
+            reference, "ticket/_relate_form", "Relationship", refusal, relations=RELATIONS
+        ),
     )
 
 
@@ -78,6 +80,6 @@ def _change_context(reference: str, edit: Change) -> Answer:
     return apply_change(
         reference,
         edit,
-        lambda refusal: render_refused_form(reference, "_context_form", "Context", refusal, kinds=KINDS),
+        lambda refusal: render_refused_form(reference, "ticket/_context_form", "Context", refusal, kinds=KINDS),
         "context",
     )

@@ -69,7 +69,7 @@ def show(reference: str) -> str:
         side = _load_side(session, view, context["ticket"])  # first, since loading a tab may end the read transaction
         context |= {"tab": tab} | _load_tab(session, view, tab) | side
     crumbs: list[tuple[str, str | None]] = [("Board", "/board"), (view.ticket.identifier, None)]
-    return layout.render_page("ticket.html", "board", crumbs, **context)
+    return layout.render_page("ticket/ticket_page.html", "board", crumbs, **context)
 
 
 @blueprint.get("/ticket/<reference>/part/<name>")
@@ -79,15 +79,15 @@ def show_part(reference: str, name: str) -> str:
         view = _load_view(session, reference)
         context = _build_shared_context(session, view)
         if name == "conversation":
-            return layout.render_part("_entries", **context, **_load_news(session, view.ticket))
+            return layout.render_part("ticket/_entries", **context, **_load_news(session, view.ticket))
         if name in ("header", "description"):
             return layout.render_part(
-                f"_{name}", **context, edits=ticket_edit.build_edit_forms(session, context["ticket"])
+                f"ticket/_{name}", **context, edits=ticket_edit.build_edit_forms(session, context["ticket"])
             )
         if name == "side":
-            return layout.render_part("_side", **context, **_load_side(session, view, context["ticket"]))
+            return layout.render_part("ticket/_side", **context, **_load_side(session, view, context["ticket"]))
         if name in dict(TABS):
-            return layout.render_part(f"_{name}", **context, **_load_tab(session, view, name))
+            return layout.render_part(f"ticket/_{name}", **context, **_load_tab(session, view, name))
     raise NotFound("Unknown part of the page.", part=name[:40])
 
 
@@ -237,13 +237,13 @@ def _render_move_form(reference: str, name: str, error: str | None) -> str:
     forms.fill_fields(fields, request.form.to_dict() | _read_move()[1])
     move = {"move": definition.name, "label": definition.label, "danger": definition.danger, "fields": fields}
     if request.headers.get("HX-Request"):
-        return layout.render_part("_move_form", ticket=ticket_view, move=move, error=error)
+        return layout.render_part("ticket/_move_form", ticket=ticket_view, move=move, error=error)
     crumbs: list[tuple[str, str | None]] = [
         ("Board", "/board"),
         (ticket.identifier, f"/ticket/{ticket.identifier}"),
         (definition.label, None),
     ]
-    return layout.render_page("move.html", "board", crumbs, ticket=ticket_view, move=move, error=error)
+    return layout.render_page("ticket/move.html", "board", crumbs, ticket=ticket_view, move=move, error=error)
 
 
 @blueprint.post("/ticket/<reference>/move")

@@ -78,7 +78,9 @@ def _render_phases_form(reference: str, typed: list[PhaseRow] | None, error: str
         choices = phase_forms.load_choices(session)
     rows = typed or _build_rows(phases)
     title = "Change what follows" if phases else "Start a workflow"
-    return _render_form("_phases_form", title, ticket, rows=rows, offered=choices, begins=not phases, error=error)
+    return _render_form(
+        "ticket/_phases_form", title, ticket, rows=rows, offered=choices, begins=not phases, error=error
+    )
 
 
 def _build_rows(phases: list[Any]) -> list[PhaseRow]:
@@ -120,7 +122,7 @@ def ask_waiver(reference: str) -> str:
 def _render_waive_form(reference: str, phase: str, reason: str, error: str | None) -> str:
     with reading(auth.get_instance().engine) as session:
         ticket = get_ticket(session, reference)
-    return _render_form("_waive_form", f"Waive {phase[:40]}", ticket, phase=phase, reason=reason, error=error)
+    return _render_form("ticket/_waive_form", f"Waive {phase[:40]}", ticket, phase=phase, reason=reason, error=error)
 
 
 @blueprint.post("/ticket/<reference>/workflow/waive")
@@ -188,4 +190,4 @@ def _render_form(name: str, title: str, ticket: Ticket, **more: Any) -> str:
     if request.headers.get("HX-Request"):
         return layout.render_part(name, form_title=title, **context)
     crumbs = [("Board", "/board"), (ticket.identifier, TICKET_PATH.format(ticket.identifier)), (title, None)]
-    return layout.render_page("form.html", "board", crumbs, form=name, form_title=title, **context)
+    return layout.render_page("ticket/workflow_form.html", "board", crumbs, form=name, form_title=title, **context)

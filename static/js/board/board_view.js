@@ -1,0 +1,182 @@
+// The board: parts that keep themselves fresh, whatever is shown of them, and what people do with the cards in them.
+
+import { markBusy } from "../site/loading.js";
+import { CardDragging } from "./drag_drop.js";
+import { getTitleLink } from "./cards.js";
+import { announceNewElements, morph } from "../site/fragments.js";
+import { bindKeys, listKeys } from "../site/shortcuts.js";
+import { listShownTickets } from "../site/shared_stream.js";
+import { animateMoves } from "./animation.js";
+import { fetchFragment, parseFragment } from "../site/http.js";
+import { Selection } from "./selection.js";
+
+const DEBOUNCE_MS = 200;
+const STUCK_REFRESH_MS = 30_000;
+
+export class Board {
+  #root;
+  #selection;
+  #dragging;
+  #stale = new Set();
+  #timer = 0;
+
+  constructor(root, stream, fragments) {
+    this.#root = root;
+    this.#selection = new Selection(root);
+    this.#dragging = new CardDragging(root, fragments, this.#selection, (...columns) => this.#markStale(...columns));
+    stream.addEventListener("news", ({ detail }) => this.#receive(detail));
+    stream.addEventListener("resync", () => this.#markAllStale());
+    document.addEventListener("mc:sent", ({ detail }) => (stream.link !== "live" || "quick" in detail.form.dataset) && this.#markAllStale());
+    root.addEventListener("click", (event) => this.#click(event));
+    document.addEventListener("mc:fresh", () => stream.follow(listShownTickets()) && this.#markStale("in_progress"));
+    this.#bindKeys();
+    // What is stuck gets there by the clock alone, and no event tells of it.
+    if (root.dataset.view === "lanes") setInterval(() => document.hidden || this.#markAllStale(), STUCK_REFRESH_MS);
+  }
+
+  // Freshness
+
+  #receive(event) {
+    const card = event.ticket && document.getElementById(`card-${event.ticket}`);
+    if (event.event_type.startsWith("agent.")) this.#showLiveLine(card, event);
+    else if (event.event_type === "ticket_moved") this.#markStale(event.payload.from, event.payload.to);
+    else if (event.event_type === "ticket_created") this.#markStale(event.payload.status ?? event.payload.to ?? "inbox");
+    else if (card) this.#markStale(card.dataset.status);
+  }
+
+  /** The last words of the agent are written at once; the card itself is not read again for them. */
+  #showLiveLine(card, { event_type: type, payload }) {
+    const words = { "agent.tool_call": payload.title, "agent.text": payload.text, "agent.progress": payload.text }[type];
+    const line = card?.querySelector("[data-live-line] .truncate");
+    if (line && words) line.textContent = words.split("\n", 1)[0].slice(0, 200);
+    else if (card && (words || /question|approval|request/.test(type))) this.#markStale(card.dataset.status);
+  }
+
+  /** Read these columns again; a lane or a list may be concerned by any of them. */
+  #markStale(...columns) {
+    const parts = [...this.#root.querySelectorAll("[data-part]")];
+    for (const part of parts) if (!part.dataset.column || columns.includes(part.dataset.column)) this.#stale.add(part);
+    this.#schedule();
+  }
+
+  #markAllStale() {
+    for (const part of this.#root.querySelectorAll("[data-part]")) this.#stale.add(part);
+    this.#schedule();
+  }
+
+  #schedule() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#refresh(), DEBOUNCE_MS);
+  }
+
+  /** While a card is carried or a menu is open, nothing moves under it. */
+  #isBusy() {
+    return this.#dragging.carrying || this.#root.querySelector("details[data-menu][open]");
+  }
+
+  async #refresh() {
+    if (this.#isBusy()) return this.#schedule();
+    const parts = [...this.#stale];
+    this.#stale.clear();
+    const restoreFocus = saveFocus();
+    await Promise.all(parts.map((part) => this.#refreshPart(part)));
+    restoreFocus();
+    return this.#selection.settle();
+  }
+
+  async #refreshPart(part) {
+    const query = new URLSearchParams(this.#root.dataset.query);
+    query.set("limit", part.querySelectorAll("[data-card]").length);
+    try {
+      const html = await fetchFragment(`${part.dataset.part}?${query}`);
+      if (this.#isBusy()) {
+        this.#stale.add(part);
+        this.#schedule();
+        return;
+      }
+      await animateMoves(part, () => morph(part, html));
+      if (part.dataset.folded === "" && part.querySelector("[data-card]")) part.removeAttribute("data-folded");
+    } catch {
+      // Stays as it is; the next event reads it again.
+    }
+  }
+
+  async #loadMore(link) {
+    link.setAttribute("aria-disabled", "true");
+    try {
+      const html = parseFragment(await markBusy(link, () => fetchFragment(link.dataset.more)));
+      const list = link.closest("[data-part]").querySelector("[data-cards]");
+      const moreLink = html.querySelector("[data-more]");
+      const cards = [...html.querySelectorAll("[data-card]")];
+      list.append(...cards);
+      getTitleLink(cards[0])?.focus();
+      if (moreLink) link.replaceWith(moreLink);
+      else link.remove();
+      announceNewElements(list);
+    } catch {
+      location.assign(link.href);
+    }
+  }
+
+  #click(event) {
+    const moreLink = event.target.closest("[data-more]");
+    const foldButton = event.target.closest("[data-fold]");
+    if (moreLink && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      this.#loadMore(moreLink);
+    } else if (foldButton) {
+      this.#toggleFold(foldButton.closest("[data-column]"));
+    }
+  }
+
+  /** Folded "by hand" a column stays so; folded because it was empty, it opens with its first card. */
+  #toggleFold(column) {
+    if ("folded" in column.dataset) delete column.dataset.folded;
+    else column.dataset.folded = "hand";
+  }
+
+  // Keys
+
+  #bindKeys() {
+    listKeys("Enter", ...(this.#root.dataset.view === "columns" ? ["Space"] : []));
+    const card = () => document.activeElement?.closest("[data-card]");
+    bindKeys({
+      j: () => this.#moveFocus(0, 1),
+      k: () => this.#moveFocus(0, -1),
+      l: () => this.#moveFocus(1, 0),
+      h: () => this.#moveFocus(-1, 0),
+      m: () => card()?.querySelector("summary")?.click(),
+      x: () => this.#selection.toggle(card()),
+      "Shift+X": () => this.#selection.toggle(card(), true),
+    });
+  }
+
+  #moveFocus(across, down) {
+    const lists = [...this.#root.querySelectorAll("[data-part]:not([data-folded])")].map((part) => [...part.querySelectorAll("[data-card]")]).filter((cards) => cards.length);
+    const card = document.activeElement?.closest("[data-card]");
+    const x = lists.findIndex((cards) => cards.includes(card));
+    const next = x < 0 ? lists[0]?.[0] : findNeighbour(lists, x, lists[x].indexOf(card), across, down);
+    getTitleLink(next)?.focus();
+    next?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+}
+
+function findNeighbour(lists, x, y, across, down) {
+  const list = lists[Math.max(0, Math.min(x + across, lists.length - 1))];
+  return list[Math.max(0, Math.min(y + down, list.length - 1))];
+}
+
+/** Remembers where the focus is on the board; what is returned puts it back when the card was drawn anew, or left the board. */
+function saveFocus() {
+  const card = document.activeElement?.closest("[data-card]");
+  if (!card) return () => {};
+  const part = card.closest("[data-part]");
+  const place = [...part.querySelectorAll("[data-card]")].indexOf(card);
+  const control = ["summary", "[data-select]"].find((selector) => document.activeElement.matches(selector));
+  return () => {
+    if (document.activeElement !== document.body) return;
+    const refreshedCard = document.getElementById(card.id);
+    const target = refreshedCard?.querySelector(control ?? ".title") ?? getTitleLink([...part.querySelectorAll("[data-card]")].at(Math.max(0, place - 1)));
+    target?.focus({ preventScroll: true });
+  };
+}

@@ -1,6 +1,0 @@
-/** A new element with these properties and children: text among them stays text. */
-export function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}

@@ -1,0 +1,21 @@
+// The state of the connection, in words, and on the whole page, where nothing is shown as live while no news arrives; and the
+// banner while what is shown cannot be renewed.
+
+const WORDS = { live: "Live", waiting: "Connecting", lost: "Reconnecting" };
+
+export function showConnectionStatus(stream, connectivity) {
+  const pill = document.getElementById("connection");
+  const banner = document.querySelector("[data-offline]");
+  const show = () => {
+    pill.dataset.link = connectivity.away ? "lost" : stream.link;
+    document.documentElement.dataset.link = pill.dataset.link;
+    pill.querySelector(".label").textContent = connectivity.away ? "Offline" : WORDS[stream.link];
+    pill.title = stream.link === "live" ? "News arrives by itself" : "News does not arrive at the moment; reload to see it";
+    banner.querySelector("time").dateTime = connectivity.since.toISOString();
+    banner.hidden = !connectivity.away;
+    document.dispatchEvent(new CustomEvent("mc:fresh", { detail: { root: banner } }));
+  };
+  stream.addEventListener("link", show);
+  connectivity.addEventListener("change", show);
+  show();
+}

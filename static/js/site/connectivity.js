@@ -1,0 +1,66 @@
+// Whether the server can be reached: asked once the stream is lost, and then again and again until it answers.
+
+const TIMEOUT_MS = 5_000;
+const RETRY_DELAYS_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
+
+/** Whether the server itself answers; a proxy in front of a server that is away does not count. */
+export async function isServerReachable() {
+  try {
+    return (await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) })).ok;
+  } catch {
+    return false;
+  }
+}
+
+/** Event: `change`. `away` while the server is not reached; `since` is when what the page shows was true. */
+export class Connectivity extends EventTarget {
+  #stream;
+  #isAway = false;
+  #since = new Date();
+  #timer = 0;
+  #attempts = 0;
+
+  constructor(stream) {
+    super();
+    this.#stream = stream;
+    stream.addEventListener("link", ({ detail }) => this.#receiveLink(detail));
+    addEventListener("offline", () => this.#checkServer());
+    addEventListener("online", () => this.#checkServer());
+  }
+
+  get away() {
+    return this.#isAway;
+  }
+
+  get since() {
+    return this.#since;
+  }
+
+  /** The page is a copy that was kept: it was true at that moment, and the server was not reached for a newer one. */
+  showCopy(kept) {
+    this.#setAway(true, new Date(kept));
+    this.#checkServer();
+  }
+
+  #receiveLink(link) {
+    if (link === "live") this.#setAway(false);
+    else if (link === "lost") this.#checkServer();
+  }
+
+  async #checkServer() {
+    clearTimeout(this.#timer);
+    const isReachable = await isServerReachable();
+    clearTimeout(this.#timer);
+    if (!isReachable) this.#timer = setTimeout(() => this.#checkServer(), RETRY_DELAYS_MS[Math.min(this.#attempts++, RETRY_DELAYS_MS.length - 1)]);
+    this.#setAway(!isReachable);
+  }
+
+  #setAway(away, since = new Date()) {
+    if (!away) this.#attempts = 0;
+    if (away === this.#isAway) return;
+    this.#isAway = away;
+    if (away) this.#since = since;
+    else this.#stream.retry();
+    this.dispatchEvent(new Event("change"));
+  }
+}

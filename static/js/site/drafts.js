@@ -1,0 +1,109 @@
+// Nothing that was typed is lost: forms with data-draft="<name>" keep their words until they are sent.
+//   input[data-drafted]   kept with the words: what they were written against. Such a form gets them back when it is opened.
+//   [data-restored]       shown where words have come back
+
+import { storageKey } from "./http.js";
+
+const FIELDS = "textarea[name], input[name][type=text], input[name][type=datetime-local], input[name]:not([type])";
+const CHOICES = "select[name], input[type=checkbox][name], input[type=radio][name]";
+const BASELINE_INPUTS = "input[data-drafted]";
+const SUBMITTED_KEY = storageKey("sent");
+
+function getKey(form) {
+  return storageKey(`draft.${form.dataset.draft}`);
+}
+
+function save(form) {
+  const fields = [...form.querySelectorAll(FIELDS)].filter((field) => field.value.trim() && !isUnchanged(form, field));
+  const choices = [...form.querySelectorAll(CHOICES)].filter(isChanged).map((field) => [getName(field), getValue(field)]);
+  const values = [...[...fields, ...form.querySelectorAll(BASELINE_INPUTS)].map((field) => [getName(field), field.value]), ...choices];
+  if (fields.length) localStorage.setItem(getKey(form), JSON.stringify(values));
+  else localStorage.removeItem(getKey(form));
+}
+
+/** Whether a field of a form that was drawn with values still has the one it was drawn with. */
+function isUnchanged(form, field) {
+  return form.querySelector(BASELINE_INPUTS) !== null && field.value === field.defaultValue;
+}
+
+const isBox = (field) => field.type === "checkbox" || field.type === "radio";
+const getValue = (field) => (isBox(field) ? field.checked : field.value);
+
+function getName(field) {
+  if (isBox(field)) return `${field.name}=${field.value}`;
+  return field.form.elements[field.name] instanceof RadioNodeList ? field.id : field.name;
+}
+
+/** Whether a choice is another than the form was drawn with. */
+function isChanged(field) {
+  if (isBox(field)) return field.checked !== field.defaultChecked;
+  return field.value !== ([...field.options].find((option) => option.defaultSelected) ?? field.options[0])?.value;
+}
+
+function restoreChoices(form, values) {
+  for (const field of form.querySelectorAll(CHOICES)) {
+    if (!values.has(getName(field)) || isChanged(field)) continue;
+    if (isBox(field)) field.checked = values.get(getName(field));
+    else field.value = values.get(getName(field));
+  }
+}
+
+/** Put the words back, and the choices made with them; whether there were any. */
+function restore(form) {
+  const values = new Map(JSON.parse(localStorage.getItem(getKey(form)) ?? "[]"));
+  const fields = [...form.querySelectorAll(FIELDS)].filter((field) => values.has(getName(field)) && (!field.value || isUnchanged(form, field)));
+  for (const field of [...(fields.length ? form.querySelectorAll(BASELINE_INPUTS) : []), ...fields]) {
+    field.value = values.get(getName(field));
+    field.closest("details")?.setAttribute("open", "");
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+  if (fields.length) restoreChoices(form, values);
+  return fields.length > 0;
+}
+
+/** Put the words of one form back when it is opened. */
+export function restoreDraft(form) {
+  try {
+    return Boolean(form.dataset.draft) && restore(form);
+  } catch {
+    return false; // Storage is refused.
+  }
+}
+
+export function discardDraft(form) {
+  if (form.dataset.draft) localStorage.removeItem(getKey(form));
+}
+
+function restoreAll(root) {
+  for (const form of root.querySelectorAll(`form[data-draft]:not(:has(${BASELINE_INPUTS}))`)) {
+    if (restore(form)) form.querySelector("[data-restored]")?.removeAttribute("hidden");
+  }
+}
+
+function rememberSubmit(form) {
+  if (form.dataset.draft && !("enhance" in form.dataset)) sessionStorage.setItem(SUBMITTED_KEY, getKey(form));
+}
+
+/**
+ * A plain form was sent; whether it arrived shows on the next page: the same form again means that it did not, or was
+ * refused.
+ */
+function clearSubmitted() {
+  const submittedKey = sessionStorage.getItem(SUBMITTED_KEY);
+  if (!submittedKey || "kept" in document.documentElement.dataset) return;
+  sessionStorage.removeItem(SUBMITTED_KEY);
+  const isShownAgain = [...document.querySelectorAll("form[data-draft]")].some((form) => getKey(form) === submittedKey);
+  if (!isShownAgain) localStorage.removeItem(submittedKey);
+}
+
+export function startDrafts() {
+  try {
+    clearSubmitted();
+    restoreAll(document);
+  } catch {
+    return; // Storage is refused: forms work, without drafts.
+  }
+  document.addEventListener("input", ({ target }) => target.form?.dataset.draft && save(target.form));
+  document.addEventListener("submit", ({ target }) => rememberSubmit(target));
+  document.addEventListener("mc:fresh", ({ detail }) => restoreAll(detail.root));
+}

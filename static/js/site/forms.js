@@ -1,0 +1,141 @@
+// Forms with data-enhance are sent without leaving the page. They all work without this, as plain forms.
+//   data-keep      stays in place and is emptied after sending, but for the fields that data-keep-fields names; on a button, when
+//                  that was pressed
+//   data-leave     leads to another page, likewise; all others change the page they stand on
+//   data-draws     on a button: the server draws the form anew, with what was typed, and nothing is done
+//   data-redraw    is drawn anew by the server when it is refused, with what was wrong where it was wrong
+//   [data-error]   inside it: where a refusal is said; [data-notes]: where it is said what was done
+//   [data-default] the button that Ctrl+Enter presses
+
+import { markBusy } from "./loading.js";
+import { discardDraft } from "./drafts.js";
+import { morph } from "./fragments.js";
+import { postForElements, postForm } from "./http.js";
+
+/** Say what went wrong where it went wrong; in the page's notices where the form has no place for it. */
+export function showError(text, noteSlot) {
+  const target = noteSlot ?? document.querySelector(".flashes");
+  const notice = document.createElement("div");
+  notice.className = "notice";
+  notice.dataset.tone = "bad";
+  notice.setAttribute("role", "alert");
+  const words = document.createElement("p");
+  words.textContent = text;
+  notice.append(words);
+  target.replaceChildren(notice);
+  notice.scrollIntoView({ block: "nearest" });
+}
+
+/** Show the notices of the page that a form led to; those that expire go when their time is over. */
+export function showNotices(notices) {
+  document.querySelector(".flashes")?.replaceChildren(...notices);
+  scheduleExpiry();
+}
+
+function scheduleExpiry() {
+  for (const notice of document.querySelectorAll("[data-expires]")) {
+    setTimeout(() => notice.remove(), Number(notice.dataset.expires) * 1000);
+  }
+}
+
+/** Close what is edited in place; its button has the focus again. */
+export function closeEditor(edit) {
+  edit.open = false;
+  edit.querySelector("summary").focus();
+}
+
+function showResult(form, submitter, { url, notices }) {
+  const has = (name) => name in form.dataset || name in (submitter?.dataset ?? {});
+  const noteSlot = form.querySelector("[data-notes]");
+  discardDraft(form);
+  document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form } }));
+  if (has("leave")) {
+    location.assign(url);
+    return;
+  }
+  form.querySelector("[data-error]")?.replaceChildren();
+  if (noteSlot) noteSlot.textContent = notices.map((notice) => notice.textContent.trim()).join(" ");
+  else showNotices(notices);
+  if (has("keep")) clearForm(form);
+  else form.closest("dialog")?.close();
+  (submitter ?? form).closest("details[data-menu]")?.removeAttribute("open");
+  const edit = form.closest("details[data-edit]");
+  if (edit) closeEditor(edit);
+}
+
+function clearForm(form) {
+  const names = form.dataset.keepFields?.split(" ") ?? [];
+  const preserved = names.map((name) => [form.elements[name], form.elements[name].value]);
+  form.reset();
+  for (const [field, value] of preserved) field.value = value;
+  form.querySelector("[data-grow]")?.dispatchEvent(new Event("input", { bubbles: true }));
+  form.querySelector(".input")?.focus();
+}
+
+async function send(form, submitter) {
+  const buttons = new Set(form.querySelectorAll("button")).add(submitter ?? form);
+  const data = new FormData(form, submitter);
+  for (const button of buttons) button.disabled = true;
+  try {
+    const url = submitter?.getAttribute("formaction") ?? form.getAttribute("action");
+    showResult(form, submitter, await markBusy(submitter, () => postForm(url, data)));
+  } catch (refusal) {
+    await showRefusal(form, refusal);
+  } finally {
+    for (const button of buttons) button.disabled = false;
+  }
+}
+
+async function showRefusal(form, refusal) {
+  if (refusal.form && "redraw" in form.dataset) {
+    morph(form, refusal.form.outerHTML, "outerHTML");
+    (form.querySelector("[aria-invalid]") ?? form.querySelector(".input"))?.focus();
+  } else {
+    showError(refusal.message, form.querySelector("[data-error]"));
+  }
+  document.dispatchEvent(new CustomEvent("mc:refused", { detail: { form } }));
+}
+
+/** The server draws the form with its rules, and what was typed in it; files stay where they are chosen. */
+async function redrawForm(form, submitter) {
+  const data = new FormData(form, submitter);
+  for (const [name, value] of [...data]) if (value instanceof File) data.delete(name);
+  try {
+    const elements = await markBusy(submitter, () => postForElements(form.getAttribute("action"), data));
+    morph(form, elements.querySelector("form").outerHTML, "outerHTML");
+  } catch (refusal) {
+    showError(refusal.message, form.querySelector("[data-error]"));
+  }
+}
+
+function growTextarea(area) {
+  area.style.height = "auto";
+  area.style.height = `${area.scrollHeight + 2}px`;
+}
+
+function submitByShortcut(event) {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  const form = event.target.form;
+  if (event.target.localName !== "textarea" || !form) return;
+  event.preventDefault();
+  form.requestSubmit([...form.querySelectorAll("[data-default]")].find((button) => button.checkVisibility()));
+}
+
+export function startForms() {
+  scheduleExpiry();
+  document.addEventListener("submit", (event) => {
+    if (!("enhance" in event.target.dataset)) return;
+    event.preventDefault();
+    if (event.submitter && "draws" in event.submitter.dataset) redrawForm(event.target, event.submitter);
+    else send(event.target, event.submitter);
+  });
+  document.addEventListener("keydown", submitByShortcut);
+  document.addEventListener("click", ({ target }) => target.closest("[data-dismiss]")?.closest(".notice").remove());
+  document.addEventListener("input", ({ target }) => "grow" in target.dataset && growTextarea(target));
+  for (const form of document.querySelectorAll("[data-filters]")) {
+    form.addEventListener("change", () => form.requestSubmit());
+    form.addEventListener("formdata", ({ formData }) => {
+      for (const [name, value] of [...formData]) if (!value) formData.delete(name);
+    });
+  }
+}

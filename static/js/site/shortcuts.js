@@ -1,0 +1,65 @@
+// Keys of every page. What they are for stands in one table, on the server: web/site/shortcuts.py. Single letters are quiet while
+// somebody types or a dialog is open, and wherever they were turned off.
+
+import { tinykeys } from "../../vendor/tinykeys.js";
+import { openDialog } from "./dialogs.js";
+import { openNewTicket } from "../ticket/new_ticket.js";
+
+const TEXT_FIELDS = "input, textarea, select, [contenteditable]";
+const TITLE_EDITOR = "#edit-title-fact > summary";
+const MODIFIERS = /\$mod|Control|Alt|Meta/;
+const keyRows = [...document.querySelectorAll("#keys [data-keys]")];
+const boundKeys = new Set();
+
+function isDisabled(event, keys) {
+  const off = document.documentElement.dataset.letters === "off" && !MODIFIERS.test(keys);
+  // Until the next frame the focus may be where a dialog has closed.
+  return off || event.target.closest?.(TEXT_FIELDS)?.checkVisibility() || document.querySelector("dialog[open]");
+}
+
+function guardAction(keys, action) {
+  return (event) => {
+    if (isDisabled(event, keys)) return;
+    event.preventDefault();
+    action(event);
+  };
+}
+
+/** Keys that something else on this page answers to: list them with the others. */
+export function listKeys(...keys) {
+  for (const key of keys) boundKeys.add(key);
+  for (const row of keyRows) row.hidden = !row.dataset.keys.split("|").every((key) => boundKeys.has(key));
+  const unlisted = keys.filter((key) => !keyRows.some((row) => row.dataset.keys.split("|").includes(key)));
+  if (unlisted.length) console.error(`The table of keys does not name ${unlisted.join(", ")}`);
+}
+
+/** actions: {"j": (event) => ...}; the keys work where nobody is typing. */
+export function bindKeys(actions) {
+  tinykeys(window, Object.fromEntries(Object.entries(actions).map(([keys, action]) => [keys, guardAction(keys, action)])));
+  listKeys(...Object.keys(actions));
+}
+
+function bindPages() {
+  const links = [...document.querySelectorAll(".rail [data-go]")].filter(({ dataset }) => dataset.go);
+  bindKeys(Object.fromEntries(links.map((link) => [`g ${link.dataset.go}`, () => link.click()])));
+}
+
+export function startKeys(palette) {
+  bindPages();
+  bindKeys({
+    "/": () => palette.open(),
+    "Shift+?": () => openDialog("keys"),
+    c: openNewTicket,
+    t: () => document.querySelector("[data-set=times]:not([aria-pressed=true])").click(),
+  });
+  const messageField = document.getElementById("say");
+  if (messageField) bindKeys({ r: () => messageField.focus() });
+  if (document.querySelector(TITLE_EDITOR)) bindKeys({ e: () => document.querySelector(TITLE_EDITOR)?.click() });
+  tinykeys(window, {
+    "$mod+k": (event) => {
+      event.preventDefault();
+      palette.open();
+    },
+  });
+  listKeys("$mod+k", "$mod+Enter");
+}

@@ -1,0 +1,165 @@
+// Files: chosen, dropped anywhere on the page, or pasted into what is being written. Each is sent by itself, with its progress.
+//   form[data-upload="<ticket>"]   where they go; data-limit: how many bytes one may have
+//   [data-uploads]                 where they are listed while they are on their way
+//   [data-takes-files]             a text that gets a link to what is dropped on it or pasted into it
+
+import { showError } from "../site/forms.js";
+import { fragments } from "../site/shared_stream.js";
+import { readMeta } from "../site/http.js";
+
+const findForm = () => document.querySelector("form[data-upload]");
+const formatSize = (count) => (count < 1 << 20 ? `${Math.max(1, Math.round(count / 1024))} KB` : `${(count / (1 << 20)).toFixed(1).replace(".0", "")} MB`);
+
+/** Send one file; resolves to what the server made of it. Raises an Error whose message is fit to be shown. */
+function sendFile(file, onProgress) {
+  const { upload: ticket, limit } = findForm().dataset;
+  if (file.size > Number(limit)) throw new Error(`${file.name} has ${formatSize(file.size)}; a file may have ${formatSize(Number(limit))}.`);
+  if (!file.size) throw new Error(`${file.name} is empty, or a folder.`);
+  const data = new FormData();
+  data.append("file", file, file.name);
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", `/api/v1/tickets/${ticket}/attachments`);
+    request.setRequestHeader("X-CSRF-Token", readMeta("csrf"));
+    request.responseType = "json";
+    request.upload.onprogress = ({ loaded, total }) => onProgress(loaded / total);
+    request.onload = () => (request.status === 201 ? resolve(request.response) : reject(new Error(`${file.name}: ${request.response?.message ?? `the server refused (${request.status}).`}`)));
+    request.onerror = () => reject(new Error(`${file.name} did not arrive: Mission Control was not reached, or closed the line because the file is too large. Attach it again.`));
+    request.send(data);
+  });
+}
+
+/** Send one file and show it in the list, whatever comes of it. */
+async function sendAndRefresh(file, onProgress = () => {}) {
+  try {
+    return await sendFile(file, onProgress);
+  } finally {
+    fragments.refresh(document.getElementById("ticket-side"));
+  }
+}
+
+/** One after the other, each on a line of its own; a refusal stays until it is put away. */
+async function sendAll(files) {
+  for (const file of files) {
+    const progressLine = addLine(file.name);
+    try {
+      await sendAndRefresh(file, (share) => (progressLine.querySelector("progress").value = share));
+      progressLine.remove();
+    } catch (refusal) {
+      showRefusal(progressLine, refusal.message);
+    }
+  }
+}
+
+const cloneTemplate = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
+
+function addLine(name) {
+  const progressLine = cloneTemplate("uploading");
+  progressLine.querySelector("[data-name]").textContent = name;
+  progressLine.querySelector("progress").setAttribute("aria-label", `Attaching ${name}`);
+  document.querySelector("[data-uploads]").append(progressLine);
+  document.getElementById("side-toggle").checked = true; // where the details are folded
+  progressLine.scrollIntoView({ block: "nearest" });
+  return progressLine;
+}
+
+function showRefusal(progressLine, message) {
+  const refusalLine = cloneTemplate("upload-refused");
+  refusalLine.querySelector("p").textContent = message;
+  refusalLine.querySelector("[data-away]").addEventListener("click", () => refusalLine.remove());
+  progressLine.replaceWith(refusalLine);
+}
+
+// Into a text
+
+/** A mark stands in the text until the file is there, and becomes a link to it. */
+async function insertLinks(area, files) {
+  for (const file of files) {
+    const mark = `[Attaching ${file.name}…]`;
+    insertText(area, mark);
+    const attachment = await sendAndRefresh(file).catch((refusal) => showFormError(area, refusal.message));
+    replaceMark(area, mark, attachment ? formatFileLink(attachment) : "");
+  }
+}
+
+function formatFileLink({ id, name, media_type: type }) {
+  return formatLink(name, /^(image|text)\//.test(type) ? `/attachments/${id}/preview` : `/api/v1/attachments/${id}`);
+}
+
+export function formatLink(name, place) {
+  return `[${name.replace(/[[\]\\]/g, "")}](${place})`;
+}
+
+export function insertText(area, text) {
+  const before = area.value.slice(0, area.selectionStart);
+  area.focus();
+  area.setRangeText((before && !/\s$/.test(before) ? " " : "") + text, area.selectionStart, area.selectionEnd, "end");
+  area.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function replaceMark(area, mark, text) {
+  const at = area.value.indexOf(mark);
+  if (at < 0) return;
+  area.setRangeText(text, at, at + mark.length, "preserve");
+  area.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+function showFormError(area, message) {
+  const place = area.form?.querySelector("[data-error]");
+  if (place) showError(message, place);
+}
+
+/** Rich text from an office program comes with a picture of itself: the words are what is meant. */
+function handlePaste(event) {
+  const area = event.target.closest?.("[data-takes-files]");
+  const { files, types } = event.clipboardData;
+  if (!area || !findForm() || !files.length || (types.includes("text/plain") && types.includes("text/html"))) return;
+  event.preventDefault();
+  insertLinks(area, [...files].map(nameFile));
+}
+
+/** What is pasted is always called the same: it gets the time as its name. */
+function nameFile(file) {
+  if (!/^image\.\w+$/.test(file.name)) return file;
+  const time = new Date().toTimeString().slice(0, 8).replaceAll(":", "-");
+  return new File([file], `pasted-${time}${file.name.slice(5)}`, { type: file.type });
+}
+
+// Over the page
+
+function hasFiles(event) {
+  return findForm() && event.dataTransfer?.types.includes("Files");
+}
+
+function handleDragOver(event) {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  document.querySelector("[data-drop-zone]").hidden = false;
+}
+
+function handleDragLeave(event) {
+  if (!event.relatedTarget) document.querySelector("[data-drop-zone]").hidden = true;
+}
+
+function handleDrop(event) {
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  document.querySelector("[data-drop-zone]").hidden = true;
+  const area = event.target.closest?.("[data-takes-files]");
+  const files = [...event.dataTransfer.files];
+  if (area) insertLinks(area, files);
+  else sendAll(files);
+}
+
+export function startFiles() {
+  document.addEventListener("change", ({ target }) => {
+    if (!target.form || !("upload" in target.form.dataset)) return;
+    sendAll([...target.files]);
+    target.form.reset();
+  });
+  document.addEventListener("paste", handlePaste);
+  document.addEventListener("dragenter", handleDragOver);
+  document.addEventListener("dragover", handleDragOver);
+  document.addEventListener("dragleave", handleDragLeave);
+  document.addEventListener("drop", handleDrop);
+}

@@ -1,0 +1,95 @@
+// The composer while the conversation is live: what is sent shows at once, and who talks with the agent can be seen.
+
+import { discardDraft } from "../site/drafts.js";
+import { showError } from "../site/forms.js";
+
+const LIVE_MODES = new Set(["queue", "interrupt"]);
+
+export class Composer {
+  #form = document.querySelector("form.composer");
+  #list = document.getElementById("entries");
+  #row = document.getElementById("pending-entry");
+  #status = document.querySelector("[data-told]");
+  #socket;
+  #lastMessageId = "";
+
+  constructor(socket) {
+    this.#socket = socket;
+    socket.addEventListener("news", ({ detail }) => this.#clearStatus(detail));
+    this.#form.addEventListener("submit", (event) => this.#send(event));
+    this.#form.addEventListener("click", ({ target }) => target.closest("[data-act]") && socket.control(target.closest("[data-act]").dataset.act));
+    socket.addEventListener("control", ({ detail }) => this.#showControl(detail));
+    socket.addEventListener("done", ({ detail }) => this.#completeRow(detail));
+    socket.addEventListener("refused", ({ detail }) => this.#showRefusal(detail));
+    for (const pending of socket.waiting) this.#addPendingRow(pending);
+  }
+
+  /** Through the socket where it is open; else the form goes its own way. */
+  #send(event) {
+    const mode = event.submitter?.value;
+    if (!LIVE_MODES.has(mode) || !this.#socket.open) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const body = this.#form.elements.body.value.trim();
+    if (!body) return;
+    this.#addPendingRow(this.#socket.say(body, mode));
+    discardDraft(this.#form);
+    this.#form.reset();
+    this.#form.elements.body.dispatchEvent(new Event("input", { bubbles: true }));
+    this.#form.querySelector("[data-error]").replaceChildren();
+  }
+
+  #addPendingRow({ id, body }) {
+    const row = this.#row.content.firstElementChild.cloneNode(true);
+    row.id = `pending-${id}`;
+    row.querySelector("[data-body]").textContent = body;
+    this.#list.append(row);
+    document.getElementById("no-activity").hidden = true;
+    row.scrollIntoView({ block: "end" });
+  }
+
+  /** The row becomes the real one, which the next reading of the conversation completes; or gives way to a comment. */
+  #completeRow({ id, became, text, message }) {
+    const row = document.getElementById(`pending-${id}`);
+    const realId = message && `entry-q${message.id}`;
+    if (row && realId && !document.getElementById(realId)) row.id = realId;
+    else row?.remove();
+    if (became !== "control") {
+      this.#status.textContent = text;
+      this.#lastMessageId = id;
+    }
+    document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form: this.#form } }));
+  }
+
+  /** What was said of the last words holds until the agent has them. */
+  #clearStatus({ event_type: type, payload }) {
+    if (type === "agent.receipt" && payload.uuid === this.#lastMessageId && payload.state !== "queued") this.#status.textContent = "";
+  }
+
+  #showRefusal({ id, message, pending }) {
+    document.getElementById(`pending-${id}`)?.remove();
+    const area = this.#form.elements.body;
+    if (pending && !area.value) {
+      area.value = pending.body;
+      area.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+    showError(message, this.#form.querySelector("[data-error]"));
+  }
+
+  #showControl({ holder, mine, asked, asked_by_me: askedByMe, may_speak: maySpeak }) {
+    const bar = this.#form.querySelector("[data-control]");
+    const isHeldByOther = holder !== null && !mine;
+    bar.hidden = holder === null && maySpeak;
+    bar.dataset.control = mine ? "mine" : "other";
+    bar.querySelector("[data-words]").textContent = describeControl({ holder, mine, asked, askedByMe, maySpeak });
+    const visibleActions = maySpeak ? { release: mine && !asked, give: mine && asked, ask: isHeldByOther && !askedByMe, take: isHeldByOther } : {};
+    for (const button of bar.querySelectorAll("[data-act]")) button.hidden = !visibleActions[button.dataset.act];
+    for (const button of this.#form.elements.mode) button.disabled = (isHeldByOther || !maySpeak) && LIVE_MODES.has(button.value);
+  }
+}
+
+function describeControl({ holder, mine, asked, askedByMe, maySpeak }) {
+  if (!maySpeak) return "You read along.";
+  if (mine) return asked ? `${asked} asks to talk with the agent.` : "You are talking with the agent.";
+  return askedByMe ? `${holder} is talking with the agent, and has been asked to let you.` : `${holder} is talking with the agent. You read along.`;
+}

@@ -1,0 +1,35 @@
+// A new ticket in a dialog over any page; on a phone, and without a script, its page.
+
+import { discardDraft } from "../site/drafts.js";
+import { openForm } from "../site/dialogs.js";
+import { fetchFragment } from "../site/http.js";
+
+const DIALOG_ID = "ticket-dialog";
+const narrowScreen = matchMedia("(max-width: 700px)");
+
+/** Open the form; what the board is narrowed to is what the ticket begins with. */
+export function openNewTicket() {
+  const href = document.querySelector("[data-new-ticket]")?.getAttribute("href") ?? "/ticket/new";
+  const form = document.getElementById("ticket-form");
+  if (form && !form.closest("dialog")) return form.elements.title.focus();
+  if (narrowScreen.matches) return location.assign(href);
+  if (form) return document.getElementById(DIALOG_ID).showModal();
+  return openForm(() => fetchFragment(href), href, DIALOG_ID);
+}
+
+/** Begin afresh: what was written before goes. */
+function discardNewTicket(button) {
+  discardDraft(button.form);
+  button.form.reset();
+  button.closest("[data-restored]").hidden = true;
+  button.form.elements.title.focus();
+}
+
+export function startNewTicket() {
+  document.addEventListener("click", ({ target }) => target.matches("#ticket-form [data-discard]") && discardNewTicket(target));
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-new-ticket]") || event.ctrlKey || event.metaKey || narrowScreen.matches) return;
+    event.preventDefault();
+    openNewTicket();
+  });
+}

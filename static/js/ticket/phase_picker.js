@@ -1,0 +1,63 @@
+// The phases picker: its rows change places, and the button of its form names what is ticked.
+
+function listRows(picker) {
+  return [...picker.querySelectorAll("[data-phase]")];
+}
+
+function getPlaceField(row) {
+  return row.querySelector("[name$='-place']");
+}
+
+function renumberRows(picker) {
+  listRows(picker).forEach((row, index) => {
+    getPlaceField(row).value = index + 1;
+  });
+}
+
+function moveRow(button) {
+  const row = button.closest("[data-phase]");
+  const other = "earlier" in button.dataset ? row.previousElementSibling : row.nextElementSibling;
+  if (!other) return;
+  if ("earlier" in button.dataset) other.before(row);
+  else other.after(row);
+  renumberRows(row.closest("[data-phases]"));
+  button.focus();
+}
+
+/** "Dev", "Dev + QA", "Dev Review + QA": as one says it. */
+export function joinNames(names) {
+  return names.length > 1 ? `${names.slice(0, -1).join(" ")} + ${names.at(-1)}` : names.join("");
+}
+
+function updateLabel(picker) {
+  const button = picker.closest("form")?.querySelector("[data-phases-label]");
+  if (!button) return;
+  const includedRows = listRows(picker).filter((row) => row.querySelector("[data-include]").checked);
+  button.querySelector("span").textContent = `${button.dataset.phasesLabel} ${joinNames(includedRows.map(({ dataset }) => dataset.phase))}`.trim();
+  button.disabled = includedRows.length === 0 && "phasesNeeded" in button.dataset;
+}
+
+/** A refresh lays the rows out as the server knows them; the places that a person chose stand in their fields. */
+function updatePickers(root) {
+  for (const picker of root.querySelectorAll("[data-phases]")) {
+    const rows = listRows(picker);
+    const orderedRows = rows.toSorted((one, other) => getPlaceField(one).value - getPlaceField(other).value);
+    if (orderedRows.some((row, index) => row !== rows[index])) picker.append(...orderedRows);
+    updateLabel(picker);
+  }
+}
+
+export function startPhases() {
+  updatePickers(document);
+  document.addEventListener("mc:fresh", ({ detail }) => updatePickers(detail.root));
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest("[data-earlier], [data-later]");
+    if (!button) return;
+    moveRow(button);
+    updateLabel(button.closest("[data-phases]"));
+  });
+  document.addEventListener("change", ({ target }) => {
+    const picker = target.closest("[data-phases]");
+    if (picker) updateLabel(picker);
+  });
+}
