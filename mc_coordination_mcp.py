@@ -24,6 +24,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
+from protocol import AgentVerdict
 from workers.contract.agent_events import clip_text
 from workers.host import files
 from workers.run.verdict import SIGNAL_FILE
@@ -93,7 +94,7 @@ class VerdictFile:
 
     def give(
         self,
-        verdict: Literal["done", "review", "changes", "question"],
+        verdict: AgentVerdict,
         summary: str,
         claims: list[EvidenceClaim] | None = None,
         question: Mapping[str, object] | None = None,

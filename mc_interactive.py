@@ -97,12 +97,14 @@ class Person:
 class ConversationConnection:
     """One connection. It is not safe for threads: its owner lets one call in at a time."""
 
-    def __init__(self, engine: Engine, ticket_id: int, person: Person, notify_run: Callable[[int], None]) -> None:
-        """`nudge` tells a live run to look at once; it is called after the commit."""
+    def __init__(
+        self, engine: Engine, ticket_id: int, person: Person, notify_run: Callable[[int | None], None]
+    ) -> None:
+        """`notify_run` is called after the commit of what a live run should learn."""
         self._engine = engine
         self._ticket = ticket_id
         self._person = person
-        self._nudge = notify_run
+        self._notify_run = notify_run
         self._participant: Participant | None = None
         self._seq = 0
 
@@ -218,8 +220,7 @@ class ConversationConnection:
     # What it is told
 
     def _done(self, key: str, done: Mapping[str, Any]) -> Message:
-        if done["run"] is not None:
-            self._nudge(done["run"])
+        self._notify_run(done["run"])
         return {"type": "done", "id": key, **{name: done[name] for name in ("became", "text", "message")}}
 
     def _resync(self) -> Message:

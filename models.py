@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, TypeVarTuple
 
 from sqlalchemy import (
+    ARRAY,
     REAL,
     BigInteger,
     Boolean,
@@ -27,13 +28,20 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Text,
+    TextClause,
     UniqueConstraint,
     bindparam,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from protocol import DeliveryMode as DeliveryMode
+from protocol import Failure as Failure
+from protocol import MessageKind as MessageKind
+from protocol import Outcome as Outcome
+from protocol import RunMode as RunMode
+from protocol import RunState as RunState
 
 Answer = TypeVar("Answer")
 
@@ -145,52 +153,6 @@ class PhaseState(enum.StrEnum):
     WAIVED = "waived"
 
 
-class RunState(enum.StrEnum):
-    STARTING = "starting"
-    RUNNING = "running"
-    WAITING = "waiting"
-    IDLE = "idle"
-    STOPPING = "stopping"
-    ENDED = "ended"
-
-
-class Outcome(enum.StrEnum):
-    DONE = "done"
-    REVIEW = "review"
-    CHANGES = "changes"
-    QUESTION = "question"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    LOST = "lost"
-    STOPPED = "stopped"
-    USAGE_LIMITED = "usage_limited"
-    PROTOCOL_VIOLATION = "protocol_violation"
-
-
-class RunMode(enum.StrEnum):
-    HEADLESS = "headless"
-    TUI = "tui"
-    EXTERNAL = "external"
-
-
-class Failure(enum.StrEnum):
-    AUTHENTICATION = "authentication"
-    RATE_LIMIT = "rate_limit"
-    USAGE_LIMIT = "usage_limit"
-    SERVER_ERROR = "server_error"
-    NETWORK = "network"
-    CONTEXT_OVERFLOW = "context_overflow"
-    TOOL_DENIED = "tool_denied"
-    PROTOCOL_VIOLATION = "protocol_violation"
-    TIMEOUT = "timeout"
-    CRASH = "crash"
-    KILLED = "killed"
-    ENVIRONMENT = "environment"
-    BUDGET = "budget"
-    CHECK_FAILED = "check_failed"
-    AGENT_FAILED = "agent_failed"
-
-
 class AgentKind(enum.StrEnum):
     HUMAN = "human"
     AGENT = "agent"
@@ -207,28 +169,12 @@ class CommentKind(enum.StrEnum):
     SYSTEM = "system"
 
 
-class MessageKind(enum.StrEnum):
-    TEXT = "text"
-    THINKING = "thinking"
-    TOOL_CALL = "tool_call"
-    INPUT = "input"
-    QUESTION = "question"
-    APPROVAL = "approval"
-    NOTICE = "notice"
-    ERROR = "error"
-
-
 class DeliveryState(enum.StrEnum):
     QUEUED = "queued"
     DELIVERED = "delivered"
     ACCEPTED = "accepted"
     FAILED = "failed"
     EXPIRED = "expired"
-
-
-class DeliveryMode(enum.StrEnum):
-    QUEUE = "queue"
-    INTERRUPT = "interrupt"
 
 
 class RequestState(enum.StrEnum):
@@ -345,7 +291,11 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else JSONB(none_as_null=True))
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(Text())
+        from sqlalchemy.dialects.postgresql import JSONB  # at need: it loads the whole dialect
+
+        return dialect.type_descriptor(JSONB(none_as_null=True))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         if value is None or dialect.name != "sqlite":
@@ -454,6 +404,14 @@ def table(*constraints: Any) -> tuple[Any, ...]:
 def log_table(*constraints: Any) -> tuple[Any, ...]:
     """As `table`, for those whose id is a cursor: an id once given is never given again."""
     return (*constraints, {"sqlite_strict": True, "sqlite_autoincrement": True})
+
+
+def partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    """An index of the rows that fulfil `where`.
+
+    The condition is handed to each dialect by `migrations/env.py`: as an argument here it would load all of them.
+    """
+    return Index(name, *columns, unique=unique, info={"where": where})
 
 
 def ticket_key(**kwargs: Any) -> Mapped[int]:
@@ -577,27 +535,23 @@ class Ticket(Base):
         Index("tickets_by_age", "status", "archived", "moved", "id"),
         Index("tickets_by_number", "status", "archived", "id"),
         Index("tickets_dispatch", "status", "resume", "priority", "id"),
-        Index(
+        partial_index(
             "tickets_wake_at",
             "wake_at",
-            sqlite_where=text("wake_at IS NOT NULL"),
-            postgresql_where=text("wake_at IS NOT NULL"),
+            where=text("wake_at IS NOT NULL"),
         ),
-        Index(
-            "tickets_check_in", "expected_check_in", sqlite_where=ACCEPTANCE_COLUMN, postgresql_where=ACCEPTANCE_COLUMN
-        ),
-        Index("tickets_tried", "attempts", sqlite_where=TRIED, postgresql_where=TRIED),
+        partial_index("tickets_check_in", "expected_check_in", where=ACCEPTANCE_COLUMN),
+        partial_index("tickets_tried", "attempts", where=TRIED),
         Index("tickets_wake_ticket", "wake_ticket_id"),
         Index("tickets_assigned", "assigned_to", "status", "id"),
         Index("tickets_project", "project_id", "status", "id"),
         Index("tickets_updated", "updated", "id"),
         Index("tickets_closed", "status", "closed"),
-        Index(
+        partial_index(
             "tickets_landing",
             "landing",
             "id",
-            sqlite_where=text("landing IS NOT NULL"),
-            postgresql_where=text("landing IS NOT NULL"),
+            where=text("landing IS NOT NULL"),
         ),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -757,31 +711,26 @@ class TicketEvent(Base):
         UniqueConstraint("ticket_id", "seq"),
         UniqueConstraint("run_id", "run_seq"),
         Index("ticket_events_ts", "ts"),
-        Index("ticket_events_told", "id", sqlite_where=NOTIFIED_EVENTS, postgresql_where=NOTIFIED_EVENTS),
-        Index(
-            "ticket_events_told_by_actor", "actor", "id", sqlite_where=NOTIFIED_EVENTS, postgresql_where=NOTIFIED_EVENTS
-        ),
-        Index(
+        partial_index("ticket_events_told", "id", where=NOTIFIED_EVENTS),
+        partial_index("ticket_events_told_by_actor", "actor", "id", where=NOTIFIED_EVENTS),
+        partial_index(
             "ticket_events_told_by_ticket",
             "ticket_id",
             "id",
-            sqlite_where=NOTIFIED_EVENTS,
-            postgresql_where=NOTIFIED_EVENTS,
+            where=NOTIFIED_EVENTS,
         ),
-        Index(
+        partial_index(
             "ticket_events_told_by_type",
             "ticket_id",
             "event_type",
             "seq",
-            sqlite_where=NOTIFIED_EVENTS,
-            postgresql_where=NOTIFIED_EVENTS,
+            where=NOTIFIED_EVENTS,
         ),
-        Index(
+        partial_index(
             "ticket_events_typing",
             "run_id",
             "block",
-            sqlite_where=text("block IS NOT NULL"),
-            postgresql_where=text("block IS NOT NULL"),
+            where=text("block IS NOT NULL"),
         ),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -805,8 +754,8 @@ class Run(Base):
     __tablename__ = "runs"
     __table_args__ = log_table(
         UniqueConstraint("ticket_id", "generation"),
-        Index("runs_one_live", "ticket_id", unique=True, sqlite_where=LIVE, postgresql_where=LIVE),
-        Index("runs_live", "state", sqlite_where=LIVE, postgresql_where=LIVE),
+        partial_index("runs_one_live", "ticket_id", unique=True, where=LIVE),
+        partial_index("runs_live", "state", where=LIVE),
         Index("runs_started", "started"),
         one_of("state", RunState),
         one_of("outcome", Outcome),

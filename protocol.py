@@ -1,16 +1,387 @@
-"""The payloads of events, as a wrapper sends them and the server reads them.
+"""The agent programs, and what a run's wrapper and the server say to each other: values, messages, payloads of events.
 
 The standard library alone, because a wrapper has no Pydantic, and nothing of this project, because everything may import
-it. Each field has a default, because a wrapper of another version may leave it out; keys that are not named here are kept
-as they came. The server reads a payload into its shape with `tickets/shared/payloads.py`.
+it. A run lives longer than an upgrade, so either side may be of another version: each field of a payload has a default, and
+keys and kinds that are not named here are kept as they came. The server reads an event's payload into its shape with
+`tickets/shared/payloads.py`; its models of the other messages (`tickets/runs/`) add the bounds of each field, and a test
+holds them to the keys that stand here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
+
+# ------------------------------------------------------------------------------------------------- runs and their ends
+
+
+class RunMode(enum.StrEnum):
+    HEADLESS = "headless"
+    TUI = "tui"
+    EXTERNAL = "external"
+
+
+class RunState(enum.StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"
+    IDLE = "idle"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+AgentState = Literal["starting", "running", "waiting", "idle"]
+"""State of an agent's program, as far as its stream tells."""
+
+WrapperState = Literal[AgentState, "stopping"]
+"""State of a run as its wrapper reports it: any `RunState` but the end."""
+
+WrapperMode = Literal["headless", "tui"]
+"""The modes of a run that has a wrapper; an external run is worked elsewhere."""
+
+Permissions = Literal["default", "accept_edits", "bypass", "ask"]
+"""Tools that an agent may use without asking."""
+
+
+class Outcome(enum.StrEnum):
+    """How a run ended. Each but `LOST`, which the server finds for itself, is a verdict of its wrapper's report."""
+
+    DONE = "done"
+    REVIEW = "review"
+    CHANGES = "changes"
+    QUESTION = "question"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    STOPPED = "stopped"
+    USAGE_LIMITED = "usage_limited"
+    PROTOCOL_VIOLATION = "protocol_violation"
+
+
+AgentVerdict = Literal["done", "review", "changes", "question"]
+AGENT_VERDICTS: frozenset[str] = frozenset(get_args(AgentVerdict))
+"""The outcomes that only an agent itself can report."""
+
+
+class Failure(enum.StrEnum):
+    """Classes of failure. The consequence of each for its ticket is decided in `tickets/runs/retry_policy.py`."""
+
+    AUTHENTICATION = "authentication"
+    RATE_LIMIT = "rate_limit"
+    USAGE_LIMIT = "usage_limit"
+    SERVER_ERROR = "server_error"
+    NETWORK = "network"
+    CONTEXT_OVERFLOW = "context_overflow"
+    TOOL_DENIED = "tool_denied"
+    PROTOCOL_VIOLATION = "protocol_violation"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    KILLED = "killed"
+    ENVIRONMENT = "environment"
+    BUDGET = "budget"
+    CHECK_FAILED = "check_failed"
+    AGENT_FAILED = "agent_failed"
+
+
+FAILURES: Mapping[str, str] = MappingProxyType(
+    {
+        Failure.AUTHENTICATION: "The agent's program is not logged in or was refused.",
+        Failure.RATE_LIMIT: "Too many requests at once; the service asked to slow down.",
+        Failure.USAGE_LIMIT: "The account's allowance is used up until it is reset.",
+        Failure.SERVER_ERROR: "The model service failed.",
+        Failure.NETWORK: "The model service could not be reached.",
+        Failure.CONTEXT_OVERFLOW: "The conversation no longer fits the model.",
+        Failure.TOOL_DENIED: "The agent needed a tool that its permissions deny.",
+        Failure.PROTOCOL_VIOLATION: "The run ended without a verdict.",
+        Failure.TIMEOUT: "The run passed one of its time limits.",
+        Failure.CRASH: "The agent's program ended unexpectedly.",
+        Failure.KILLED: "The agent's program was killed from outside.",
+        Failure.ENVIRONMENT: "Program, model, workspace or settings are unusable.",
+        Failure.BUDGET: "The allowance of money, tokens or turns is spent.",
+        Failure.CHECK_FAILED: "The project's check command failed.",
+        Failure.AGENT_FAILED: "The agent gave up or reported an error of its own.",
+    }
+)
+"""The meaning of each class of failure."""
+
+
+class StopCode(enum.StrEnum):
+    """Why a run is told to end: the first seven by the server, the others by its wrapper."""
+
+    PARKED = "parked"
+    CANCELLED = "cancelled"
+    CLOSED = "closed"
+    BLOCKED = "blocked"
+    OPERATOR = "operator"
+    BUDGET = "budget"
+    UNANSWERED = "timeout"
+    STALE = "stale"
+    SIGNAL = "signal"
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Bounds of one run: seconds, bytes, and None where the profile sets no bound."""
+
+    startup_seconds: float = 60
+    silence_seconds: float = 900
+    turn_seconds: float = 3600
+    run_seconds: float = 14400
+    check_seconds: float = 900
+    grace_seconds: float = 8
+    turns: int | None = None
+    tokens: int | None = None
+    cost_usd: float | None = None
+    spool_bytes: int = 64 * 1024 * 1024
+    line_bytes: int = 1024 * 1024
+
+
+# --------------------------------------------------------------------------------------------------------- heartbeat
+
+
+class DeliveryMode(enum.StrEnum):
+    """How a message reaches an agent that is at work: after its turn, or by an end of it."""
+
+    QUEUE = "queue"
+    INTERRUPT = "interrupt"
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatMessage:
+    """A wrapper's heartbeat, `POST /runs/<run>/heartbeat`."""
+
+    state: WrapperState
+    pid: int | None = None
+    pid_started: str | None = None
+    boot_id: str | None = None
+    last_run_seq: int = 0
+    agent_pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopOrder:
+    """The order to end a run; `code` is a `StopCode`, or another one of a newer server."""
+
+    reason: str
+    code: str
+    grace_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedMessage:
+    """A message for the agent, offered with each heartbeat until its receipt has arrived."""
+
+    id: int
+    uuid: str
+    body: str
+    mode: str = DeliveryMode.QUEUE.value
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatAnswer:
+    """The answer to a heartbeat. `answers` are {request, ...}, `interrupt` is {uuid}."""
+
+    stop: StopOrder | None = None
+    messages: Sequence[OfferedMessage] = ()
+    answers: Sequence[Mapping[str, Any]] = ()
+    interrupt: Mapping[str, Any] | None = None
+
+
+class ReceiptState(enum.StrEnum):
+    """How far a message to the agent has come."""
+
+    QUEUED = "queued"
+    DELIVERED = "delivered"
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+# ------------------------------------------------------------------------------------------------------------ report
+
+MAX_CLAIMS = 200
+"""Claims of one report."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimMessage:
+    """A statement of the agent about its work; `item` is the index of the acceptance item that it is about."""
+
+    kind: str = "claim"
+    text: str = ""
+    item: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedCommit:
+    """A commit of the run's branch."""
+
+    sha: str
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedCheck:
+    """One run of the project's check command. `exit_code` is None when it was ended early; `tail` ends its output."""
+
+    argv: Sequence[str]
+    exit_code: int | None = None
+    seconds: float = 0
+    sha256: str | None = None
+    tail: str = ""
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Facts of a run's workspace, observed by its wrapper; `error` names what could not be observed."""
+
+    base_sha: str | None = None
+    head_sha: str | None = None
+    commits: Sequence[ObservedCommit] = ()
+    files_changed: int = 0
+    insertions: int = 0
+    deletions: int = 0
+    diff_sha256: str | None = None
+    dirty: Sequence[str] = ()
+    check: ObservedCheck | None = None
+    check_base: ObservedCheck | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportMessage:
+    """The one final report of a run, `POST /runs/<run>/report`.
+
+    `failure` is {class, message, retry_at}. `terminal` and `transcript_tail` come with a verdict that the agent did not give.
+    """
+
+    verdict: str
+    summary: str = ""
+    question: Mapping[str, Any] | None = None
+    claims: Sequence[Mapping[str, Any]] = ()
+    failure: Mapping[str, Any] | None = None
+    exit_code: int | None = None
+    usage: Mapping[str, Any] | None = None
+    conversation_id: str | None = None
+    observations: Mapping[str, Any] | None = None
+    terminal: Mapping[str, Any] | None = None
+    transcript_tail: str | None = None
+
+
+# ------------------------------------------------------------------------------------------------------------ events
+
+AgentEventKind = Literal[
+    "session",
+    "state",
+    "text",
+    "thinking",
+    "delta",
+    "tool_call",
+    "tool_result",
+    "question",
+    "approval",
+    "withdrawn",
+    "input",
+    "receipt",
+    "task",
+    "usage",
+    "retry",
+    "error",
+    "result",
+    "step",
+    "notice",
+    "raw",
+    "progress",
+]
+AGENT_EVENT_KINDS: frozenset[str] = frozenset(get_args(AgentEventKind))
+
+
+class EventType(enum.StrEnum):
+    """Types of the events that a wrapper sends: `agent.` and a kind, or `run.` and a step of the wrapper itself."""
+
+    SESSION = "agent.session"
+    STATE = "agent.state"
+    TEXT = "agent.text"
+    THINKING = "agent.thinking"
+    DELTA = "agent.delta"
+    TOOL_CALL = "agent.tool_call"
+    TOOL_RESULT = "agent.tool_result"
+    QUESTION = "agent.question"
+    APPROVAL = "agent.approval"
+    WITHDRAWN = "agent.withdrawn"
+    INPUT = "agent.input"
+    RECEIPT = "agent.receipt"
+    TASK = "agent.task"
+    USAGE = "agent.usage"
+    RETRY = "agent.retry"
+    ERROR = "agent.error"
+    RESULT = "agent.result"
+    STEP = "agent.step"
+    NOTICE = "agent.notice"
+    RAW = "agent.raw"
+    PROGRESS = "agent.progress"
+    RUN_STARTED = "run.started"
+    RUN_ENDED = "run.ended"
+    CHECK_STARTED = "run.check_started"
+    CHECK_ENDED = "run.check_ended"
+    RUN_OUTPUT = "run.output"
+
+
+MAX_BATCH_EVENTS = 500
+"""Events of one request."""
+
+
+class MessageKind(enum.StrEnum):
+    """The kinds of agent events that have an entry of their own in the conversation."""
+
+    TEXT = "text"
+    THINKING = "thinking"
+    TOOL_CALL = "tool_call"
+    INPUT = "input"
+    QUESTION = "question"
+    APPROVAL = "approval"
+    NOTICE = "notice"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentProgram:
+    """An agent program as everything but its own folder knows it.
+
+    `built_in`: part of Mission Control, so nothing is looked for on the machine. `has_screen`: it can show a screen of its
+    own, on which a person takes a conversation over. `can_fork`: a conversation can begin with a copy of another one.
+    `can_join`: a person can take part beside the worker. `variables`: environment variables that its agents are given
+    where the program has no log-in of its own.
+    """
+
+    title: str
+    built_in: bool = False
+    has_screen: bool = False
+    can_fork: bool = False
+    can_join: bool = False
+    variables: tuple[str, ...] = ()
+
+    @property
+    def log_in_variables(self) -> tuple[str, ...]:
+        """The variables of which each logs the program in; one that names an address does not."""
+        return tuple(name for name in self.variables if not name.endswith("_URL"))
+
+
+CLAUDE_VARIABLES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN")
+CODEX_VARIABLES = ("OPENAI_API_KEY", "CODEX_API_KEY")
+
+AGENT_PROGRAMS: Mapping[str, AgentProgram] = MappingProxyType(
+    {
+        "script": AgentProgram("Script", built_in=True),
+        "claude": AgentProgram("Claude Code", has_screen=True, can_fork=True, variables=CLAUDE_VARIABLES),
+        "codex": AgentProgram("Codex", has_screen=True, can_fork=True, can_join=True, variables=CODEX_VARIABLES),
+    }
+)
+"""Every agent program by the name of its folder in `workers/agents/`, where its descriptor is; a new one is a line here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +492,20 @@ class SessionPayload(Payload):
 
 PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
     {
-        "agent.question": QuestionPayload,
-        "agent.approval": ApprovalPayload,
-        "agent.withdrawn": WithdrawnPayload,
-        "agent.tool_call": ToolCallPayload,
-        "agent.tool_result": ToolResultPayload,
-        "agent.receipt": ReceiptPayload,
-        "agent.session": SessionPayload,
+        EventType.QUESTION: QuestionPayload,
+        EventType.APPROVAL: ApprovalPayload,
+        EventType.WITHDRAWN: WithdrawnPayload,
+        EventType.TOOL_CALL: ToolCallPayload,
+        EventType.TOOL_RESULT: ToolResultPayload,
+        EventType.RECEIPT: ReceiptPayload,
+        EventType.SESSION: SessionPayload,
+        EventType.TEXT: TextPayload,
+        EventType.THINKING: TextPayload,
+        EventType.INPUT: TextPayload,
+        EventType.ERROR: TextPayload,
+        EventType.NOTICE: TextPayload,
+        EventType.PROGRESS: TextPayload,
+        EventType.STEP: TextPayload,
     }
-    | dict.fromkeys(
-        (
-            "agent.text",
-            "agent.thinking",
-            "agent.input",
-            "agent.error",
-            "agent.notice",
-            "agent.progress",
-            "agent.step",
-        ),
-        TextPayload,
-    )
 )
 """The shape of a payload by the type of its event; the payloads of other types have none."""

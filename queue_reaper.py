@@ -19,25 +19,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 
 import bootstrap
 
 with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
-    from jobs import housekeeping, job_context, single_flight
-    from jobs.job_context import JobContext
-    from jobs.task_recorder import JobResult, get_exit_code, run_and_record, run_with_store
-    from models import TaskOutcome, Trigger
+    from jobs import housekeeping, job_context
+    from jobs.task_recorder import get_exit_code, run_with_store
+    from models import Trigger
     from settings import Settings
-
-JOBS: dict[str, Callable[[JobContext], JobResult]] = {
-    "queue-reaper": housekeeping.reap_queue,
-    "retention": housekeeping.apply_retention,
-    "backup": housekeeping.back_up_store,
-}
-"""By the name of the task that each is recorded under."""
 
 
 def main(argv: list[str]) -> int:
@@ -53,15 +44,7 @@ def main(argv: list[str]) -> int:
 
 def _run_job(settings: Settings, engine: Engine, job: str, trigger: Trigger) -> int:
     context = job_context.build_context(settings, engine)
-    return get_exit_code(run_and_record(engine, job, job, trigger, lambda: _run_alone(context, job)))
-
-
-def _run_alone(context: JobContext, job: str) -> JobResult:
-    try:
-        with single_flight.hold_lease(context, job):
-            return JOBS[job](context)
-    except single_flight.AlreadyRunning as holder:
-        return JobResult(TaskOutcome.SKIPPED, {"held_by": str(holder)})
+    return get_exit_code(housekeeping.run_pass(context, job, trigger))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -27,10 +27,12 @@ from pydantic import (
     Field,
     PositiveInt,
     ValidationError,
+    create_model,
     model_validator,
 )
 
 from bootstrap import SETTING_PREFIXES, find_home_folder, locate_config_file
+from protocol import AGENT_PROGRAMS
 
 SPARE_THREADS = 8
 """Threads of a web worker that streams and WebSockets may never take."""
@@ -179,8 +181,8 @@ class Ambient(_Frozen):
     runtime_dir: Path | None = None
 
 
-class Settings(_Frozen):
-    """All that an operator may set. `load()` makes the one in use; tests make their own."""
+class _Board(_Frozen):
+    """Settings of the board itself: its place, its server, and its work with agents."""
 
     home: Path = Field(description="folder of everything this instance keeps")
     database_url: StoreUrl = Field(
@@ -215,8 +217,28 @@ class Settings(_Frozen):
     retry_backoff_seconds: PositiveInt = Field(60, description="before the first retry; doubled for each further one")
     message_expiry_seconds: PositiveInt = Field(1800, description="until an undelivered message to a run expires")
     inbox_lease_seconds: PositiveInt = Field(900, description="until a delivered inbox item is offered again")
-    claude_binary: Path | None = Field(None, description="the Claude Code program, where it is not on PATH")
-    codex_binary: Path | None = Field(None, description="the Codex program, where it is not on PATH")
+
+
+def _binary_settings() -> dict[str, Any]:
+    """A setting `<name>_binary` for each agent program that is not built in."""
+    titles = {name: program.title for name, program in AGENT_PROGRAMS.items() if not program.built_in}
+    return {
+        f"{name}_binary": (Path | None, Field(None, description=f"the {title} program, where it is not on PATH"))
+        for name, title in titles.items()
+    }
+
+
+if TYPE_CHECKING:
+
+    class _Programs(_Board):
+        """Settings of the agent programs, which `Settings.binary_of` reads by name."""
+
+else:
+    _Programs = create_model("_Programs", __base__=_Board, **_binary_settings())
+
+
+class Settings(_Programs):
+    """All that an operator may set. `load()` makes the one in use; tests make their own."""
 
     scheduler: bool = Field(True, description="whether `mc serve` also runs the timers")
     timezone: Zone = Field("UTC", description="zone of cron lines, daily budgets and quiet hours")
@@ -356,10 +378,19 @@ class Settings(_Frozen):
             return runtime / f"mc-{self.instance}"
         return Path("/tmp") / f"mc-{os.getuid()}-{self.instance}"  # noqa: S108 - owner and mode are checked below
 
+    def binary_of(self, program: str) -> Path | None:
+        """The path that is set for an agent program; None where PATH decides, and for a built-in one."""
+        binary: Path | None = getattr(self, f"{program}_binary", None)
+        return binary
+
     def agent_environment(self, *names: str) -> dict[str, str]:
         """What an agent's environment starts from: the variables every agent is given, and those named."""
         environment = self.ambient.environment
         return {name: environment[name] for name in (*PASSED_VARIABLES, *names) if name in environment}
+
+    def run_socket(self, run_id: int) -> Path:
+        """The socket at which the wrapper of a run is notified."""
+        return self.sockets_dir / f"run-{run_id}.sock"
 
     def ensure_home(self) -> None:
         """Create the home folder and what belongs in it, readable by nobody else.

@@ -9,10 +9,11 @@ from typing import NoReturn
 import click
 
 from models import Run, RunMode
+from protocol import AGENT_PROGRAMS
 from settings import Settings
 from tickets.runs import claims
 from tickets.shared import lookup
-from workers.agents.codex.program import build_join_argv, build_socket_path
+from workers.agents.descriptor import load_descriptor
 from workers.contract import spec as specs
 from workers.contract.spec import InvalidSpec
 from workers.host.tmux import Tmux
@@ -20,12 +21,16 @@ from workers.run.console_client import build_attach_argv, find_pane
 
 from .common import reading, require_operator
 
+JOINABLE = " or ".join(program.title for program in AGENT_PROGRAMS.values() if program.can_join)
+
 
 @click.command()
 @click.argument("reference")
 @click.option("--read-only", is_flag=True, help="Look on without typing.")
 @click.option(
-    "--join", is_flag=True, help="Take part in a conversation with Codex, on its own screen, beside the worker."
+    "--join",
+    is_flag=True,
+    help=f"Take part in a conversation with {JOINABLE}, on its own screen, beside the worker.",
 )
 def attach(reference: str, read_only: bool, join: bool) -> None:
     """Attach to the terminal of the live run of ticket REFERENCE; Ctrl-b d leaves it, and the agent works on."""
@@ -54,25 +59,20 @@ def attach(reference: str, read_only: bool, join: bool) -> None:
 
 
 def _join_conversation(settings: Settings, run: Run, identifier: str) -> NoReturn:
-    """Become Codex's screen. It carries the run's mark, so that it ends with the run."""
+    """Become the screen of the run's program. It carries the run's mark, so that it ends with the run."""
     try:
         spec = specs.read_spec(settings.run_path(run.id))
     except InvalidSpec as error:
         raise click.ClickException(f"the run of {identifier} cannot be joined: {error}.") from None
-    if (
-        spec.program != "codex"
-        or spec.mode != "headless"
-        or not build_socket_path(spec).exists()
-        or not run.conversation_id
-    ):
+    join = load_descriptor(spec.program).join_run(spec, run.conversation_id) if run.conversation_id else None
+    if spec.mode != "headless" or join is None:
         raise click.ClickException(
-            f"the run of {identifier} cannot be joined: only Codex without a screen can, once its conversation has begun."
+            f"the run of {identifier} cannot be joined: only {JOINABLE} without a screen can, once its conversation has begun."
             f" bin/mc takeover {identifier} goes on with it on a screen instead of the worker."
         )
-    argv = build_join_argv(spec, run.conversation_id)
-    own = {"CODEX_HOME": spec.config_dir, "TERM": settings.ambient.environment.get("TERM", "xterm")}
+    own = {**join.environment, "TERM": settings.ambient.environment.get("TERM", "xterm")}
     os.chdir(spec.workspace)
-    os.execve(argv[0], argv, {**spec.environment, **own})  # noqa: S606 - argv only
+    os.execve(join.argv[0], join.argv, {**spec.environment, **own})  # noqa: S606 - argv only
 
 
 def _require_local(run: Run, identifier: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tickets.runs import takeover as conversations
+from tickets.runs.notify_run import notify_run, stopping_run
 from tickets.shared.lookup import get_ticket
 
 from .common import require_operator, writing
@@ -17,6 +18,8 @@ def takeover(reference: str) -> None:
     settings, actor = require_operator()
     with writing(settings) as session:
         ticket = conversations.take_over(session, get_ticket(session, reference).id, actor)
+        stopping = stopping_run(session, ticket.id)
+    notify_run(settings, stopping)
     click.echo(f"{ticket.identifier} is yours: its screen opens in the tmux session mc-{ticket.identifier}.")
 
 
@@ -27,6 +30,8 @@ def handback(reference: str) -> None:
     settings, actor = require_operator()
     with writing(settings) as session:
         ticket = conversations.hand_back(session, get_ticket(session, reference).id, actor)
+        stopping = stopping_run(session, ticket.id)
+    notify_run(settings, stopping)
     click.echo(f"{ticket.identifier} is the agent's again.")
 
 

@@ -15,6 +15,7 @@ from settings import load
 from tickets.conversation import timeline
 from tickets.lifecycle import moves, transitions
 from tickets.runs import reports
+from tickets.runs.notify_run import notify_run, stopping_run
 from tickets.shared.errors import Invalid
 from tickets.shared.inputs import NewTicket
 from tickets.shared.lookup import find_live_run, get_ticket
@@ -107,8 +108,10 @@ def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> No
     settings, actor = require_operator()
     arguments = _check_arguments(name, dict(_parse_fact(fact) for fact in facts))
     with writing(settings) as session:
-        row = _build_row(transitions.transition(session, get_ticket(session, reference).id, name, actor, **arguments))
-    print_one(row, as_json=as_json)
+        row = transitions.transition(session, get_ticket(session, reference).id, name, actor, **arguments)
+        stopping, shown = stopping_run(session, row.id), _build_row(row)
+    notify_run(settings, stopping)
+    print_one(shown, as_json=as_json)
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from database import backup_database, reading, writing
-from models import TaskOutcome, now
+from models import TaskOutcome, Trigger, now
 from tickets.conversation import messages
 from tickets.operations import retention, store_stats
 from workers.host import private_dirs
@@ -17,7 +17,7 @@ from workers.host import private_dirs
 from . import dispatch_pass, single_flight
 from .host_state import ObservationError
 from .job_context import JobContext
-from .task_recorder import JobResult
+from .task_recorder import JobResult, run_and_record
 
 MAX_BATCHES = 25
 """Of rows a table in one pass: what is left over waits for the next one."""
@@ -150,3 +150,24 @@ def _remove_old_files(files: Iterable[Path], days: int) -> int:
 
 def _is_old(path: Path, days: int) -> bool:
     return path.lstat().st_mtime < time.time() - days * DAY_SECONDS
+
+
+JOBS: dict[str, Callable[[JobContext], JobResult]] = {
+    "queue-reaper": reap_queue,
+    "retention": apply_retention,
+    "backup": back_up_store,
+}
+"""By the name of the task that each is recorded under."""
+
+
+def run_pass(context: JobContext, job: str, trigger: Trigger, *, task: str | None = None) -> JobResult:
+    """Do one of the jobs, unless it is being done already, and record it."""
+    return run_and_record(context.engine, task or job, job, trigger, lambda: _alone(context, job))
+
+
+def _alone(context: JobContext, job: str) -> JobResult:
+    try:
+        with single_flight.hold_lease(context, job):
+            return JOBS[job](context)
+    except single_flight.AlreadyRunning as held:
+        return JobResult(TaskOutcome.SKIPPED, {"held_by": str(held)})

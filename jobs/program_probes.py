@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from database import reading, writing
 from models import ProjectDraft, TaskOutcome
+from protocol import AGENT_PROGRAMS
 from settings import Settings
 from tickets.team import installed_programs, projects
 from tickets.team.projects import DraftResult
@@ -34,8 +35,7 @@ MAX_BRANCHES = 200
 
 def find_programs(settings: Settings) -> list[ProbeResult]:
     """The programs of this machine that agents are or use, with their versions and log-ins."""
-    set_by_hand = {"claude": settings.claude_binary, "codex": settings.codex_binary}
-    binaries = {name: str(binary) for name, binary in set_by_hand.items() if binary}
+    binaries = {name: str(binary) for name in AGENT_PROGRAMS if (binary := settings.binary_of(name))}
     environment = settings.ambient.environment
     return probe.probe_programs(Path(environment.get("HOME", "/")), environment, binaries)
 

@@ -7,7 +7,6 @@ process carries its marker. A dead run's spool and report are taken in first, wh
 from __future__ import annotations
 
 import signal
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,15 +17,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from database import StoreUnavailable, reading, writing
-from models import Failure, Run, RunMode, TicketStatus, format_timestamp, now
+from models import Failure, Outcome, Run, RunMode, TicketStatus, format_timestamp, now
+from protocol import MAX_BATCH_EVENTS, EventType
 from tickets.lifecycle import transitions
 from tickets.operations import incidents
 from tickets.runs import claims, ingest, reports
 from tickets.runs.ingest import WorkerEvent
+from tickets.runs.notify_run import notify_run
 from tickets.runs.reports import RunReport
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
-from tickets.workflow.evidence import Observations
+from tickets.workflow import evidence
 from workers.host import processes
 from workers.host.private_dirs import make_private_dir
 from workers.host.processes import Identity
@@ -44,7 +45,6 @@ START_TIMEOUT_SECONDS = 30
 MARGIN_SECONDS = 5
 """How much longer than its grace a run that was told to stop may take, the time until its next heartbeat."""
 MAX_LINE_CHARACTERS = 4000
-RAW_EVENT = "agent.raw"
 DETAIL_FIELDS = ("claims", "usage", "observations", "terminal", "question")
 """Of a report: what says more than its verdict."""
 MAX_PANE_BYTES = 20_000
@@ -114,7 +114,7 @@ def _stop_run(context: JobContext, run: Run, observation: RunObservation) -> str
     if elapsed > _get_stop_timeout(context) and observation.wrapper:
         processes.send_signal(observation.wrapper, signal.SIGTERM)
         return "terminated"
-    _notify_wrapper(context, run.id)
+    notify_run(context.settings, run.id)
     return "stopping"
 
 
@@ -125,12 +125,6 @@ def _get_stop_timeout(context: JobContext) -> timedelta:
 def is_ending(context: JobContext, run: Run) -> bool:
     """Whether a run has ended so lately that what is left of it may still be about to go."""
     return _measure_age(run.ended or run.started) < _get_stop_timeout(context)
-
-
-def _notify_wrapper(context: JobContext, run_id: int) -> None:
-    address = context.settings.sockets_dir / f"run-{run_id}.sock"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as channel, suppress(OSError):
-        channel.sendto(b"look", str(address))
 
 
 def kill_leftovers(context: JobContext, run: Run, wrapper: Identity = NO_PROCESS) -> str | None:
@@ -203,18 +197,18 @@ def _try_report(context: JobContext, run: Run, report: RunReport) -> bool:
 
 def _add_observations(report: RunReport, run: Run) -> RunReport:
     """A verdict that its wrapper had no time to look into gets git's facts; the check command is left to a next run."""
-    if report.observations or report.verdict not in ("done", "review") or not run.workspace:
+    if report.observations or report.verdict not in (Outcome.DONE, Outcome.REVIEW) or not run.workspace:
         return report
     observations = observe.observe(Path(run.workspace), run.base_sha) if run.base_sha else None
     return report.model_copy(
-        update={"observations": Observations.model_validate(observations) if observations else None}
+        update={"observations": evidence.read_observations(observations) if observations else None}
     )
 
 
 def _build_lost_report(context: JobContext, run: Run) -> RunReport:
     last_sign = f"last heard of {format_timestamp(run.heartbeat)}" if run.heartbeat else "never heard of"
     text = f"The run's wrapper is dead ({last_sign}) and left no verdict."
-    return RunReport(verdict="lost", summary=text, transcript_tail=_read_last_words(context.run_dir(run.id)))
+    return RunReport(verdict=Outcome.LOST, summary=text, transcript_tail=_read_last_words(context.run_dir(run.id)))
 
 
 def _read_last_words(folder: Path) -> str | None:
@@ -249,7 +243,7 @@ def _ingest(context: JobContext, run_id: int, batch: list[WorkerEvent]) -> int:
         if len(batch) > 1:
             return sum(_ingest(context, run_id, [event]) for event in batch)
         [event] = batch
-        if event.event_type == RAW_EVENT:
+        if event.event_type == EventType.RAW:
             return 0
         return _ingest(
             context, run_id, [_build_raw_event(event.model_dump(), f"cannot be kept: {type(error).__name__}")]
@@ -260,7 +254,7 @@ def _split_batches(events: Iterator[dict[str, Any]]) -> Iterator[list[WorkerEven
     batch: list[WorkerEvent] = []
     for event in events:
         batch.append(_parse_event(event))
-        if len(batch) == ingest.MAX_BATCH_EVENTS:
+        if len(batch) == MAX_BATCH_EVENTS:
             yield batch
             batch = []
     if batch:
@@ -276,4 +270,4 @@ def _parse_event(event: dict[str, Any]) -> WorkerEvent:
 
 def _build_raw_event(event: dict[str, Any], reason: str) -> WorkerEvent:
     payload = {"line": ascii(event)[:MAX_LINE_CHARACTERS], "reason": reason}
-    return WorkerEvent(run_seq=event["run_seq"], ts=now(), event_type=RAW_EVENT, payload=payload)
+    return WorkerEvent(run_seq=event["run_seq"], ts=now(), event_type=EventType.RAW.value, payload=payload)

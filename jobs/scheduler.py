@@ -22,7 +22,7 @@ from tickets.shared import events
 from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
 
-from . import cron, landing, pickup, single_flight, watchdog
+from . import cron, housekeeping, landing, pickup, single_flight, watchdog
 from .cron import Task
 from .job_context import JobContext
 from .task_recorder import JobResult
@@ -56,7 +56,15 @@ def run_landing(call: JobCall) -> JobResult:
     return landing.run_pass(call.context, call.trigger, task=call.task, give_up=call.give_up)
 
 
-JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {("mc_pickup.py",): run_pickup, ("mc_land.py",): run_landing}
+def reap(call: JobCall) -> JobResult:
+    return housekeeping.run_pass(call.context, "queue-reaper", call.trigger, task=call.task)
+
+
+JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
+    ("mc_pickup.py",): run_pickup,
+    ("mc_land.py",): run_landing,
+    ("queue_reaper.py",): reap,
+}
 """Commands of tasks that the scheduler carries out itself: to start a program each minute takes longer than its work."""
 
 

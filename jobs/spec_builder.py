@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from models import AgentSession, Profile, Project, Run, RunMode
+from protocol import AGENT_PROGRAMS, RunLimits
 from settings import Settings
 from tickets.runs.claims import RunClaim
 from workers.agents import credentials, transcripts
-from workers.contract.spec import SPEC_VERSION, RunLimits, RunSpec, format_marker
+from workers.contract.spec import SPEC_VERSION, RunSpec, format_marker
 from workers.repository.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 COORDINATION_COMMAND = (sys.executable, str(ROOT / "mc_coordination_mcp.py"))
-BUILT_IN_PROGRAMS = frozenset({"script"})
+BUILT_IN_PROGRAMS = frozenset(name for name, program in AGENT_PROGRAMS.items() if program.built_in)
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 MIN_SECRET_CHARACTERS = 6
 """Shorter values would be found all over an agent's output."""
@@ -35,7 +36,7 @@ class ProgramMissing(Exception):
 def build_spec(settings: Settings, claim: RunClaim, project: Project | None, workspace: Workspace) -> RunSpec:
     """The spec of a claimed run; makes its configuration folder. Raises `ProgramMissing`, OSError."""
     ticket, run, profile = claim.ticket, claim.run, claim.profile
-    environment = build_environment(settings, profile, run.id)
+    environment, binary = build_environment(settings, profile, run.id), find_binary(settings, profile.program)
     conversation = choose_conversation(settings, run, claim.source)
     credentials.link_credentials(profile.program, Path(environment.get("HOME", settings.home)), conversation.config_dir)
     return RunSpec(
@@ -49,9 +50,9 @@ def build_spec(settings: Settings, claim: RunClaim, project: Project | None, wor
         api=settings.api_url,
         token=claim.token,
         nonce=run.nonce,
-        socket=str(settings.sockets_dir / f"run-{run.id}.sock"),
+        socket=str(settings.run_socket(run.id)),
         program=profile.program,
-        binary=find_binary(settings, profile.program),
+        binary=binary,
         mode="tui" if run.mode is RunMode.TUI else "headless",
         attended=run.mode is RunMode.TUI and profile.mode is not RunMode.TUI,
         model=profile.model,
@@ -137,7 +138,9 @@ def find_binary(settings: Settings, program: str) -> str | None:
     """The absolute path of an agent's program; None for the built-in one."""
     if program in BUILT_IN_PROGRAMS:
         return None
-    configured = {"claude": settings.claude_binary, "codex": settings.codex_binary}.get(program)
+    if program not in AGENT_PROGRAMS:
+        raise ProgramMissing(f"this version cannot run the program {program}: choose another in the profile (Team)")
+    configured = settings.binary_of(program)
     path = settings.ambient.environment.get("PATH")
     executable = shutil.which(str(configured or program), path=path)
     if executable is None:

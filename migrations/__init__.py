@@ -107,6 +107,8 @@ def _run_upgrade(connection: Any) -> None:
     try:
         connection.execution_options(mc_writing=True)
         with connection.begin():
+            if not sqlite:
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
             command.upgrade(build_config(connection), "head")
             broken = connection.execute(text("PRAGMA foreign_key_check")).all() if sqlite else []
             if broken:

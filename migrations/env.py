@@ -16,6 +16,14 @@ def render(kind: str, item: Any, _autogen: Any) -> str | Literal[False]:
     return False
 
 
+def name_conditions() -> None:
+    """Give the condition of each partial index to both dialects, in whose words a migration is written."""
+    for index in (index for table in Base.metadata.tables.values() for index in table.indexes):
+        for dialect in ("sqlite", "postgresql") if "where" in index.info else ():
+            index.dialect_options[dialect]["where"] = index.info["where"]
+
+
+name_conditions()
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,

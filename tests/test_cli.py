@@ -16,6 +16,7 @@ from sqlalchemy import update
 from database import open_engine, reading, writing
 from mc_cli import main
 from models import Run
+from settings import load
 from tickets.lifecycle.schemas import build_ticket_json
 from tickets.runs import claims
 from tickets.shared.actors import Actor
@@ -129,6 +130,19 @@ def test_a_move_carries_its_facts(mc: Mc) -> None:
 
     assert json.loads(parked.output)["status"] == "waiting"
     assert json.loads(parked.output)["priority"] == "high"
+
+
+def test_a_move_that_stops_a_run_notifies_it(mc: Mc, tmp_path: Path) -> None:
+    mc("ticket", "create", "Fix the door", "--assign", "script")
+    engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
+    with writing(engine) as session:
+        run = claims.claim_ticket(session, 1, socket.gethostname()).run
+    engine.dispose()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(load().run_socket(run.id)))
+        listener.setblocking(False)
+        mc("ticket", "move", "MC-1", "park", 'wake={"kind": "manual"}')
+        assert listener.recv(16) == b"look"
 
 
 def test_a_move_may_be_made_on_the_version_that_was_read(mc: Mc) -> None:

@@ -30,7 +30,7 @@ ITEMS = [
 
 def sign(engine: Engine, name: str) -> str:
     with reading(engine) as session:
-        return editing.fingerprint_value(build_ticket_json(session, [lookup.get_ticket(session, 1)])[0][name])  # type: ignore[literal-required]
+        return editing.fingerprint_value(build_ticket_json(session, [lookup.get_ticket(session, 1)])[0][name])
 
 
 def revise(engine: Engine, name: str, value: Any, seen: str, actor: Actor = ALICE) -> Ticket:

@@ -9,14 +9,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 import database
-from database import Engine, StoreUnavailable, open_engine, write_queue, writing
+from database import Engine, StoreUnavailable, open_engine, reading, write_queue, writing
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
+
+from .postgres import fresh_database
 
 BUSY = 40
 STRANGER = """
@@ -78,3 +81,25 @@ def test_a_locked_store_refuses_what_is_written_and_takes_it_again_afterwards(st
     with writing(store) as session:
         assert runtime_flags.get_pause_reason(session) is None
         runtime_flags.set_flag(session, runtime_flags.PAUSE, None, Actor.system())
+
+
+@pytest.mark.postgres
+def test_a_statement_on_postgresql_is_cut_off_unless_the_address_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database, "STATEMENT_SECONDS", 1)
+    with fresh_database() as url:
+        engine = open_engine(url)
+        with pytest.raises(StoreUnavailable, match="statement timeout"), writing(engine) as session:
+            session.execute(text("SELECT pg_sleep(30)"))
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            parameters = driver.info.get_parameters()
+        engine.dispose()
+        patient = open_engine(
+            make_url(url).update_query_dict({"options": "-c statement_timeout=9s"}).render_as_string(False)
+        )
+        with reading(patient) as session:
+            assert session.scalar(text("SHOW statement_timeout")) == "9s"
+        patient.dispose()
+    assert (parameters["connect_timeout"], parameters["tcp_user_timeout"]) == ("10", "30000")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from database import reading, writing
-from models import ActorKind, Attachment, Failure, Outcome, TicketStatus
-from tickets.conversation import attachments
+from models import ActorKind, Attachment, Failure, Outcome, Scope, TicketStatus
+from tickets.conversation import attachments, timeline
 from tickets.lifecycle import editing, moves, transitions
+from tickets.operations import tasks, tokens
 from tickets.runs import claims, reports, sessions
-from tickets.shared import lookup
+from tickets.shared import lookup, runtime_flags
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Forbidden
 from tickets.shared.inputs import EditTicket, NewTicket
+from tickets.team import agents, profiles, projects
 
 from .test_spine import ALICE, make
 
@@ -113,3 +116,43 @@ def test_a_conversation_that_overflowed_is_not_resumed_by_whoever_unblocks_the_t
         )
     with reading(engine) as session:
         assert sessions.find_resumable(session, ticket_id, "script", "script") is None
+
+
+def test_one_who_only_reads_writes_nothing(engine: Engine) -> None:
+    viewer = Actor(ActorKind.HUMAN, "eve", writes=False)
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        ticket = lookup.get_ticket(session, ticket_id)
+        body = EditTicket(version=ticket.version, title="Mine")
+        attempts: list[Callable[[], object]] = [
+            lambda: editing.edit_ticket(session, ticket, body, viewer),
+            lambda: transitions.create_ticket(session, NewTicket(title="Mine"), viewer),
+            lambda: transitions.transition(session, ticket_id, "cancel", viewer),
+            lambda: timeline.add_comment(session, ticket_id, timeline.NewComment(body="Mine"), viewer),
+        ]
+        for attempt in attempts:
+            with pytest.raises(Forbidden, match="A viewer"):
+                attempt()
+
+
+def test_a_program_does_not_administer(engine: Engine) -> None:
+    with writing(engine) as session:
+        nothing: Any = None  # refused before it is looked at
+        body = tokens.NewToken(name="more", scope=Scope.OPERATOR)
+        attempts: list[Callable[[], object]] = [
+            lambda: tokens.issue_token(session, body, SERVICE),
+            lambda: tokens.revoke_token(session, 1, SERVICE),
+            lambda: projects.request_draft(session, nothing, SERVICE),
+            lambda: projects.add_project(session, nothing, SERVICE),
+            lambda: projects.edit_project(session, "x", nothing, SERVICE),
+            lambda: agents.add_agent(session, nothing, SERVICE),
+            lambda: agents.edit_agent(session, "script", nothing, SERVICE),
+            lambda: profiles.add_profile(session, nothing, SERVICE),
+            lambda: profiles.edit_profile(session, "script", nothing, SERVICE),
+            lambda: tasks.enable_task(session, "pickup", SERVICE),
+            lambda: tasks.run_now(session, "pickup", SERVICE),
+            lambda: runtime_flags.set_flag(session, runtime_flags.PAUSE, None, SERVICE),
+        ]
+        for attempt in attempts:
+            with pytest.raises(Forbidden, match="changes team"):
+                attempt()

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, update
 
 from database import writing
 from models import Run, RunRequest, TicketStatus, now
+from protocol import StopCode
 from tickets.runs import heartbeat, ingest, reports
 from tickets.runs.ingest import WorkerEvent
 from tickets.shared import lookup
@@ -43,7 +44,7 @@ def test_a_question_unanswered_past_its_limit_ends_the_run_and_is_asked_on_the_t
 
     again = claimed(engine, make(engine, assigned_to="codex"))
     with writing(engine) as session:
-        session.execute(update(Run).where(Run.id == again.id).values(stop_code=reports.UNANSWERED_CODE))
+        session.execute(update(Run).where(Run.id == again.id).values(stop_code=StopCode.UNANSWERED.value))
         asked = reports.RunReport(verdict="question", summary="Red or blue?", question=ASKED)
         receipt = reports.apply_report(session, again.id, asked, reports.RetryPolicy())
 
@@ -56,7 +57,7 @@ def test_a_run_stopped_for_its_question_never_leaves_its_ticket_in_progress(engi
     ticket_id = make(engine, assigned_to="claude")
     run = claimed(engine, ticket_id)
     with writing(engine) as session:
-        session.execute(update(Run).where(Run.id == run.id).values(stop_code=reports.UNANSWERED_CODE))
+        session.execute(update(Run).where(Run.id == run.id).values(stop_code=StopCode.UNANSWERED.value))
         reports.apply_report(session, run.id, reports.RunReport(verdict=verdict), reports.RetryPolicy())
         ticket = lookup.get_ticket(session, ticket_id)
     assert (ticket.status, ticket.not_before is not None) == (TicketStatus.TODO, True)

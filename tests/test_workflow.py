@@ -358,7 +358,7 @@ def test_a_decision_reaches_the_live_run_and_lets_it_pass_the_phase(engine: Engi
     assert isinstance(told, Run) and told.id == run.id
     with writing(engine) as session:
         offered = messages.offer_messages(session, lookup.get_run(session, run.id))
-        assert [message["body"] for message in offered] == ["Decision for phase Choose: red"]
+        assert [message.body for message in offered] == ["Decision for phase Choose: red"]
         ended = reports.apply_report(session, run.id, reports.RunReport(verdict="done"), PATIENT)
         assert ended.ticket.phase == "QA"
     assert "Decided: Choose: red." in prompt_of(engine, ticket_id)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from protocol import RunLimits
 from tests.waiting import wait_until
 from tests.workers.fake_api import FakeApi
-from workers.contract.spec import RunLimits, RunSpec
+from workers.contract.spec import RunSpec
 from workers.host import processes
 from workers.host.processes import Identity
 from workers.host.tmux import Tmux, TmuxError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.workers.runs import build_spec
-from workers.agents.tui import codex_trust
+from workers.agents.codex import trust
 from workers.host import processes
 
 HANGS_UP = """#!/bin/sh
@@ -26,5 +26,5 @@ def test_a_codex_that_hangs_up_leaves_its_hooks_untrusted_and_nothing_behind(tmp
     binary.chmod(0o755)
     (tmp_path / "workspace").mkdir()
     spec = build_spec(tmp_path, program="codex", binary=str(binary))
-    codex_trust.trust_hooks(spec, dict(os.environ) | spec.environment)
+    trust.trust_hooks(spec, dict(os.environ) | spec.environment)
     assert processes.find_by_marker(spec.marker) == []

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from protocol import AGENT_PROGRAMS, FAILURES, Permissions, RunLimits
 from tests.workers.repositories import create_repository, git
 from tests.workers.runs import build_spec
-from workers.agents import PROGRAMS, UnknownProgram, create_agent
-from workers.contract.spec import Permissions, RunLimits
+from workers.agents import UnknownProgram, create_agent, load_descriptor
 
 MCP = ("/venv/bin/python", "/checkout/mc_coordination_mcp.py")
 
@@ -185,16 +185,26 @@ def test_an_unknown_request_gets_an_error_instead_of_silence(program: str, tmp_p
 
 
 def test_only_known_programs_have_agents() -> None:
-    assert PROGRAMS == ("script", "claude", "codex")
     with pytest.raises(UnknownProgram):
         create_agent("claude; rm -rf /")
 
 
-def test_an_agent_needs_nothing_heavy() -> None:
+@pytest.mark.parametrize("name", AGENT_PROGRAMS)
+def test_a_descriptor_has_what_the_abilities_of_its_program_need(name: str) -> None:
+    program, descriptor = AGENT_PROGRAMS[name], load_descriptor(name)
+    assert program.can_fork <= (descriptor.transcripts is not None)
+    assert program.can_join == (descriptor.join_run is not load_descriptor("script").join_run)
+    assert program.has_screen == (descriptor.create_screen is not load_descriptor("script").create_screen)
+    assert set(descriptor.wordings) <= set(FAILURES)
+
+
+def test_an_agent_needs_nothing_heavy_and_no_other_program() -> None:
     check = (
-        "import sys; from workers.agents import create_agent; create_agent('claude'); create_agent('codex');"
+        "import sys; from workers.agents import agent_for; agent_for('claude');"
+        "print(sorted(name for name in sys.modules if name.startswith(('workers.agents.codex', 'workers.agents.tui'))));"
+        "agent_for('codex');"
         "print(sorted({'ssl', 'asyncio', 'http.client', 'mcp', 'pydantic'} & sys.modules.keys()))"
     )
     root = Path(__file__).resolve().parents[2]
-    completed = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
-    assert completed.stdout.strip() == "[]"
+    said = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["[]", "[]"]

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol import AGENT_EVENT_KINDS
 from workers.contract.agent import AgentAdapter
-from workers.contract.agent_events import KINDS, MAX_TEXT_BYTES, AgentEvent, make_raw_event
+from workers.contract.agent_events import MAX_TEXT_BYTES, AgentEvent, make_raw_event
 from workers.contract.fields import Fields, parse_line
 
 from .recordings import NAMES, lines, reader
@@ -39,7 +40,7 @@ def build_agent(program: str) -> AgentAdapter:
 
 def check_events(events: list[AgentEvent]) -> None:
     for event in events:
-        assert event.kind in KINDS
+        assert event.kind in AGENT_EVENT_KINDS
         json.dumps(event.payload, allow_nan=False, ensure_ascii=False).encode("utf-8")
         for value in event.payload.values():
             assert not isinstance(value, str) or len(value.encode()) <= MAX_TEXT_BYTES

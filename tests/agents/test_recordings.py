@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from protocol import AGENT_EVENT_KINDS, FAILURES
 from workers.agents.claude.stream import SILENT_SUBTYPES as CLAUDE_QUIET
-from workers.contract.agent_events import FAILURES, KINDS
 
 from .recordings import NAMES, events, lines, reader, replay
 
@@ -96,7 +96,7 @@ def test_a_recording_is_understood_and_its_tokens_are_counted_once(name: str, tm
 @pytest.mark.parametrize("name", NAMES)
 def test_events_keep_to_the_vocabulary(name: str, tmp_path: Path) -> None:
     for event in events(name, tmp_path):
-        assert event.kind in KINDS
+        assert event.kind in AGENT_EVENT_KINDS
         assert event.payload.get("failure", "crash") in FAILURES
         assert not event.payload.get("truncated")
 

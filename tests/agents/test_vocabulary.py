@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Failure
+from protocol import FAILURES
 from tickets.runs.retry_policy import CONSEQUENCES, RetryAction
+from workers.agents import load_descriptor
 from workers.agents.deltas import DeltaThrottle
 from workers.agents.error_classifier import classify_error, explain_exit, parse_reset_time
 from workers.agents.tool_calls import format_call_title
 from workers.contract.agent_events import (
-    FAILURES,
     MAX_TEXT_BYTES,
     AgentEvent,
     clip_text,
@@ -110,26 +111,29 @@ def test_faults_of_the_surroundings_use_up_no_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "status", "failure"),
+    ("program", "text", "status", "failure"),
     [
-        ("You've hit your 5-hour limit · resets 1:16pm (UTC)", 429, "usage_limit"),
-        ("Claude AI usage limit reached|1795260000", None, "usage_limit"),
-        ("API Error: Request rejected (429) · slow down", 429, "rate_limit"),
-        ("exceeded retry limit, last status: 429 Too Many Requests", None, "rate_limit"),
-        ("Failed to authenticate. API Error: 401 no", None, "authentication"),
-        ("Invalid API key · Please run /login", None, "authentication"),
-        ("API Error: 529 overloaded", None, "server_error"),
-        ("Prompt is too long", 400, "context_overflow"),
-        ("API Error: Connection refused (ECONNREFUSED)", None, "network"),
-        ("stream disconnected before completion", None, "network"),
-        ("model: claude-nope was not found", 404, "environment"),
-        ("No conversation found with session ID: 1", None, "environment"),
-        ("Credit balance is too low", 400, "environment"),
-        ("something else altogether", None, "agent_failed"),
+        ("claude", "You've hit your 5-hour limit · resets 1:16pm (UTC)", 429, "usage_limit"),
+        ("claude", "Claude AI usage limit reached|1795260000", None, "usage_limit"),
+        ("claude", "API Error: Request rejected (429) · slow down", 429, "rate_limit"),
+        ("claude", "Failed to authenticate. API Error: 401 no", None, "authentication"),
+        ("claude", "Invalid API key · Please run /login", None, "authentication"),
+        ("claude", "API Error: 529 overloaded", None, "server_error"),
+        ("claude", "Prompt is too long", 400, "context_overflow"),
+        ("claude", "API Error: Connection refused (ECONNREFUSED)", None, "network"),
+        ("claude", "model: claude-nope was not found", 404, "environment"),
+        ("claude", "No conversation found with session ID: 1", None, "environment"),
+        ("claude", "Credit balance is too low", 400, "environment"),
+        ("codex", "You've hit your usage limit. Upgrade your billing plan", 429, "usage_limit"),
+        ("codex", "exceeded retry limit, last status: 429 Too Many Requests", None, "rate_limit"),
+        ("codex", "Codex ran out of room in the model's context window", None, "context_overflow"),
+        ("codex", "no rollout found for thread id 1", None, "environment"),
+        ("codex", "stream disconnected before completion", None, "network"),
+        ("script", "something else altogether", None, "agent_failed"),
     ],
 )
-def test_what_a_service_says_has_a_class(text: str, status: int | None, failure: str) -> None:
-    assert classify_error(text, status) == failure
+def test_what_a_service_says_has_a_class(program: str, text: str, status: int | None, failure: str) -> None:
+    assert classify_error(text, status, load_descriptor(program).wordings) == failure
 
 
 @pytest.mark.parametrize(
@@ -165,7 +169,8 @@ def test_an_end_without_words_is_explained() -> None:
     assert killed is not None and killed.payload["failure"] == "killed"
     crash = explain_exit(3, "")
     assert crash is not None and crash.payload["failure"] == "crash"
-    root = explain_exit(1, "--dangerously-skip-permissions cannot be used with root/sudo privileges\n")
+    refused = "--dangerously-skip-permissions cannot be used with root/sudo privileges\n"
+    root = explain_exit(1, refused, load_descriptor("claude").wordings)
     assert root is not None and root.payload["failure"] == "environment"
 
 

@@ -38,7 +38,6 @@ from tickets.runs import claims, heartbeat, ingest, landing_results, reports
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import get_ticket
-from tickets.shared.ticket_fields import TicketJson
 from tickets.team import projects
 from tickets.team.projects import NewProject
 from tickets.workflow import landing, relationships
@@ -99,7 +98,7 @@ class House:
             body = EditTicket.model_validate({"version": ticket.version, **fields})
             editing.edit_ticket(session, ticket, body, Actor.human("bob"))
 
-    def shown(self, identifier: str) -> TicketJson:
+    def shown(self, identifier: str) -> dict[str, Any]:
         """Return the JSON of a ticket."""
         with reading(self.store) as session:
             return build_ticket_json(session, [get_ticket(session, identifier)])[0]

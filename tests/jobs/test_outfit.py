@@ -11,9 +11,9 @@ import pytest
 
 from jobs import spec_builder
 from models import AgentSession, Profile, Run, RunMode
+from protocol import RunLimits
 from settings import Ambient, Settings
 from workers.agents import credentials, transcripts
-from workers.contract import spec as specs
 
 AMBIENT_VARIABLES = {
     "PATH": "/usr/bin:/bin",
@@ -69,7 +69,7 @@ def test_a_profile_sets_its_own_limits_in_the_types_that_the_wrapper_reads(setti
         spec_builder.format_memory_limit(build_profile(limits=own)) == "512M"
         and spec_builder.format_memory_limit(build_profile()) is None
     )
-    assert specs.RunLimits(**{name: getattr(limits, name) for name in limits.__slots__}) == limits
+    assert RunLimits(**{name: getattr(limits, name) for name in limits.__slots__}) == limits
 
 
 @with_transcripts
@@ -146,6 +146,8 @@ def test_a_program_that_is_not_there_is_named(settings: Settings) -> None:
     assert spec_builder.find_binary(settings, "script") is None
     with pytest.raises(spec_builder.ProgramMissing, match="no-such-claude"):
         spec_builder.find_binary(settings.model_copy(update={"claude_binary": Path("no-such-claude")}), "claude")
+    with pytest.raises(spec_builder.ProgramMissing, match="cannot run the program sh: choose another in the profile"):
+        spec_builder.find_binary(settings, "sh")
 
 
 def test_a_log_in_is_lent_as_a_link_and_never_copied(tmp_path: Path) -> None:

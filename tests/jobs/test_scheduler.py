@@ -200,13 +200,13 @@ def test_a_tick_reads_the_store_only_where_it_has_changed(task_scheduler: TaskSc
 
 
 def test_a_run_has_one_row_with_its_real_outcome_and_its_output(task_scheduler: TaskScheduler) -> None:
-    write_task(task_scheduler.folder, "queue-reaper", command=["queue_reaper.py"])
+    write_task(task_scheduler.folder, "backup", command=["queue_reaper.py", "--backup"])
 
     task_scheduler.tick(NOON + timedelta(minutes=1))
 
     [row] = task_scheduler.history()
-    assert (row.task, row.trigger, row.outcome, row.exit_code) == ("queue-reaper", Trigger.TIMER, TaskOutcome.NOOP, 0)
-    assert '"outcome": "noop"' in row.output_tail and row.ended
+    assert (row.task, row.trigger, row.outcome, row.exit_code) == ("backup", Trigger.TIMER, TaskOutcome.ACTED, 0)
+    assert '"outcome": "acted"' in row.output_tail and row.ended
 
 
 def test_a_skipped_run_is_recorded_as_skipped(task_scheduler: TaskScheduler) -> None:
@@ -220,7 +220,7 @@ def test_a_skipped_run_is_recorded_as_skipped(task_scheduler: TaskScheduler) -> 
 
 def test_a_run_that_fails_or_takes_too_long_is_a_failure(task_scheduler: TaskScheduler) -> None:
     write_task(task_scheduler.folder, "wrong", command=["queue_reaper.py", "--no-such-option"])
-    write_task(task_scheduler.folder, "slow", command=["queue_reaper.py"], timeout=0.01)
+    write_task(task_scheduler.folder, "slow", command=["queue_reaper.py", "--retention"], timeout=0.01)
 
     task_scheduler.tick(NOON + timedelta(minutes=1))
 
@@ -231,7 +231,9 @@ def test_a_run_that_fails_or_takes_too_long_is_a_failure(task_scheduler: TaskSch
     assert sorted(task_scheduler.messages) == ["task slow: failed", "task wrong: failed"]
 
 
-@pytest.mark.parametrize(("name", "command"), [("fetch", "mc_pickup.py"), ("landing", "mc_land.py")])
+@pytest.mark.parametrize(
+    ("name", "command"), [("fetch", "mc_pickup.py"), ("landing", "mc_land.py"), ("reap", "queue_reaper.py")]
+)
 def test_a_job_of_the_scheduler_runs_in_its_own_process_and_is_recorded_as_the_task(
     task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch, name: str, command: str
 ) -> None:

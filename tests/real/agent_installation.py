@@ -23,10 +23,10 @@ from tests.waiting import wait_until
 from tickets.conversation import requests
 from tickets.conversation.requests import Reply
 from tickets.operations import tokens
+from tickets.runs.notify_run import notify_run
 from tickets.team import agents, profiles
 from tickets.team.agents import NewAgent
 from tickets.team.profiles import NewProfile
-from web.site import notify_run
 from workers.host import processes
 
 KEYS = {
@@ -143,7 +143,7 @@ class AgentInstallation(Installation):
             self.move(ticket.id, "cancel")
         for run in self.runs():
             if not run.ended:
-                notify_run.notify_run(self.settings, run.id)
+                notify_run(self.settings, run.id)
         wait_until(self._is_quiet, TIMEOUT_SECONDS, what="the end of all runs")
         self.model.attempts.clear()
 
@@ -192,7 +192,7 @@ class AgentInstallation(Installation):
         """Answer a request of the running agent as a person."""
         with writing(self.engine) as session:
             run_id = requests.answer_request(session, ticket_id, Reply.model_validate(reply), ALICE)
-        notify_run.notify_run(self.settings, run_id)
+        notify_run(self.settings, run_id)
 
     # Seeing
 

@@ -12,7 +12,7 @@ import pytest
 from models import DeliveryState, Outcome, Run, TicketStatus
 from tests.agents.programs import CLAUDE, CODEX, ROOT, TOOL_PREFIX, both
 from tests.waiting import wait_until
-from workers.agents.tui.codex_screen import CodexScreen
+from workers.agents.codex.screen import CodexScreen
 from workers.host.tmux import Tmux
 
 from .agent_installation import TOKENS_IN, AgentInstallation

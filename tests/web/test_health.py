@@ -14,8 +14,8 @@ from models import Heartbeat, Run, RunState, Ticket, now
 from tests.test_landing import pending
 from tickets.lifecycle import transitions
 from tickets.operations import health, incidents, tasks
-from tickets.runs import claims
-from tickets.shared import runtime_flags
+from tickets.runs import claims, runtime
+from tickets.shared import lookup, runtime_flags
 from tickets.shared.inputs import NewTicket
 from tickets.workflow import landing
 
@@ -89,6 +89,9 @@ def test_a_run_that_never_began_on_a_machine_that_is_gone_degrades(alive: Engine
     with writing(alive) as session:
         session.execute(update(Run).values(started=now() - timedelta(minutes=6)))
     assert verdict(alive, tmp_path).reasons == [f"Runs: not heard for 45 s: run {claim.run.id}"]
+    with reading(alive) as session:
+        run = lookup.get_run(session, claim.run.id)
+        assert runtime.get_state(run) == "unknown", "the ticket's page says the same"
 
 
 def test_a_sign_of_life_from_the_future_is_none(alive: Engine, tmp_path: Path) -> None:

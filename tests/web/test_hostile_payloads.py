@@ -14,10 +14,10 @@ from sqlalchemy import Engine, select, update
 
 from database import reading, writing
 from models import RunRequest, Ticket, TicketEvent, TicketMessage, format_timestamp, now
+from protocol import AGENT_EVENT_KINDS
 from tickets.shared import events
 from web.site import event_sentences
 from web.stream.hub import EventFrame, coalesce_deltas
-from workers.contract.agent_events import KINDS
 
 from .conftest import Api, Worker, start
 
@@ -73,7 +73,7 @@ def test_no_page_breaks_on_what_runs_and_services_have_posted(
 
 def post(worker: Worker, service: Api, value: Any) -> None:
     """Ask with a wrong value, then send every type of event with it in every field."""
-    kinds = [*ASKING, *sorted(f"agent.{kind}" for kind in KINDS), *REPORTED]
+    kinds = [*ASKING, *sorted(f"agent.{kind}" for kind in AGENT_EVENT_KINDS), *REPORTED]
     batch = [event(number, kind, value) for number, kind in enumerate(kinds, 1)]
     answer = worker.post(f"/tickets/{worker.ticket}/events", batch)
     assert answer.status_code == 200, answer.text

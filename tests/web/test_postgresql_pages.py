@@ -12,9 +12,9 @@ from werkzeug.routing import Rule
 
 from database import writing
 from models import TaskOutcome, TicketStatus, Trigger, format_timestamp, now
+from protocol import AGENT_EVENT_KINDS
 from tickets.lifecycle import moves
 from tickets.operations import incidents, tasks
-from workers.contract.agent_events import KINDS
 
 from .conftest import Api, Worker
 
@@ -49,7 +49,7 @@ def fill(store: Engine, worker: Worker, operator: Api) -> None:
             "event_type": f"agent.{kind}",
             "payload": {"text": kind, "call": kind},
         }
-        for at, kind in enumerate(sorted(KINDS), 1)
+        for at, kind in enumerate(sorted(AGENT_EVENT_KINDS), 1)
     ]
     writes = [
         worker.post(f"/tickets/{worker.ticket}/events", events),

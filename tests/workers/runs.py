@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from protocol import RunLimits
 from tests.waiting import wait_until
-from workers.contract.spec import RunLimits, RunSpec
+from workers.contract.spec import RunSpec
 from workers.host import processes
 from workers.run import launch, spool
 from workers.run.launch import ROOT

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from protocol import StopOrder
 from tests.waiting import wait_until
 from workers.run.api import ApiClient, Unreachable
-from workers.run.control import HeartbeatThread, Mailbox, Orders, StopOrder, parse_orders
+from workers.run.control import HeartbeatThread, Mailbox, Orders, parse_orders
 
 from .fake_api import FakeApi, serving
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.contract.spec import RunLimits
+from protocol import RunLimits
 from workers.run.shutdown import LimitTimers, Shutdown, find_exhausted_budget
 from workers.run.verdict import Cause
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from protocol import Failure, Outcome
 from tickets.runs.reports import RunReport
 from workers.run import failure_record, verdict
 from workers.run.run_facts import RunFacts
-from workers.run.verdict import Cause, RunFailure, Verdict
+from workers.run.verdict import Cause, FailureReport, Verdict
 
 from .runs import build_spec
 
@@ -75,7 +76,7 @@ def test_a_signals_claims_and_question_are_kept(tmp_path: Path) -> None:
     signal = {"verdict": "question", "summary": "Red?", "question": question, "claims": claims, "nonce": NONCE}
     (tmp_path / "signal.json").write_text(json.dumps(signal))
     result = verdict.read_signal(tmp_path, NONCE)
-    assert result == Verdict("question", "Red?", {"request": "verdict", **question}, tuple(claims))
+    assert result == Verdict(Outcome.QUESTION, "Red?", {"request": "verdict", **question}, tuple(claims))
 
 
 def test_a_claim_out_of_shape_does_not_cost_the_verdict(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_a_claim_out_of_shape_does_not_cost_the_verdict(tmp_path: Path) -> None:
     assert (len(report.claims) <= 200, report.claims[0].item, report.claims[1].text[:6]) == (True, None, "nul zz")
 
 
-SIGNALLED = Verdict("done", "signalled")
+SIGNALLED = Verdict(Outcome.DONE, "signalled")
 LATE = Cause("timed_out", "too late", "turn")
 
 
@@ -137,7 +138,7 @@ def test_a_question_that_waited_too_long_becomes_the_verdict() -> None:
 
 def test_a_run_without_a_verdict_leaves_its_terminal_state_and_last_words(tmp_path: Path) -> None:
     spec = build_spec(tmp_path)
-    own = Verdict("failed", "No login.", failure=RunFailure("authentication", "No login."))
+    own = Verdict(Outcome.FAILED, "No login.", failure=FailureReport(Failure.AUTHENTICATION, "No login."))
     run_facts = build_facts(("text", {"text": "│ Thinking… │"}), ("tool_result", {"output": "last output"}))
     report = verdict.build_report(spec, own, run_facts, 1, None)
     record = report["terminal"]

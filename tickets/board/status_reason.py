@@ -1,6 +1,7 @@
 """Why a ticket stands where it stands, in one line: what is asked, what it waits for, and what has gone wrong.
 
-What is stuck is decided here alone, by `causes`; the lane of stuck tickets and the line on a card both come from it.
+What is stuck is decided here alone, by the conditions of `causes`: the lane of stuck tickets and the line on a card are
+both read with them. When a run counts as silent is decided in `tickets/runs/runtime.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select, true
+from sqlalchemy import BindParameter, ColumnElement, Integer, and_, bindparam, case, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from database import fetch_rows, in_ids
@@ -32,7 +33,6 @@ from protocol import ApprovalPayload
 from tickets.runs import runtime
 from tickets.shared import payloads
 from tickets.shared.ticket_row import AnyTicket
-from tickets.team import agents
 from tickets.workflow import landing, relationships, wake_conditions
 
 GRACE = timedelta(minutes=5)
@@ -53,7 +53,7 @@ class StatusReason(NamedTuple):
 # -------------------------------------------------------------------------------------------------------- what is stuck
 
 
-def build_causes(attempts: int) -> dict[str, list[ColumnElement[bool]]]:
+def build_causes(attempts: int | BindParameter[int]) -> dict[str, list[ColumnElement[bool]]]:
     """Everything that leaves a ticket stuck, the gravest first; each can be found through an index.
 
     `attempts` is the number after which a ticket is tried no more. What asks a person is not stuck: it needs them.
@@ -100,57 +100,23 @@ def _hide_from_index(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
     return func.coalesce(column, column)
 
 
-@dataclass(frozen=True, slots=True)
-class ReasonContext:
-    """What is known around some tickets, to judge each of them without a query of its own."""
-
-    moment: datetime
-    attempts: int
-    live: dict[int, Run]
-    runnable: set[str]
-    ended: set[int]
-
-    def runtime(self, ticket: AnyTicket) -> str:
-        return runtime.get_state(self.live.get(ticket.id))
+GRAVEST = select(
+    Ticket.id,
+    case(
+        *(
+            (and_(*conditions), cause)
+            for cause, conditions in build_causes(bindparam("attempts", type_=Integer)).items()
+        )
+    ),
+).where(in_ids(Ticket.id, "tickets"))
 
 
-ENDED_TICKETS = select(Ticket.id).where(in_ids(Ticket.id, "tickets"), Ticket.closed < ago(GRACE))
-
-
-def _load_context(session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run], attempts: int) -> ReasonContext:
-    moment = now()
-    awaited = [ticket.wake_ticket_id for ticket in tickets if ticket.wake_ticket_id]
-    ended = set(fetch_rows(session, ENDED_TICKETS, tickets=awaited).scalars()) if awaited else set()
-    return ReasonContext(moment, attempts, live, agents.list_runnable(session), ended)
-
-
-def _find_cause(ticket: AnyTicket, context: ReasonContext) -> str | None:
-    """The gravest of the `causes` that hold for a ticket at hand."""
-    status = ticket.status
-    if status is TicketStatus.BLOCKED:
-        return "blocked"
-    if status not in CHECK_IN_STATES:
-        return None
-    due = ticket.expected_check_in is not None and ticket.expected_check_in < context.moment
-    overdue_cause = "overdue" if due and context.runtime(ticket) != "waiting" else None
-    match status:
-        case TicketStatus.IN_PROGRESS:
-            is_runnable = ticket.assigned_to in context.runnable
-            return {"unknown": "unheard", "closed": "adrift" if is_runnable else overdue_cause}.get(
-                context.runtime(ticket), overdue_cause
-            )
-        case TicketStatus.TODO:
-            return "exhausted" if 0 < context.attempts <= ticket.attempts else overdue_cause
-        case TicketStatus.WAITING:
-            is_overslept = ticket.wake_at is not None and ticket.wake_at < context.moment - GRACE
-            return (
-                "overslept"
-                if is_overslept
-                else "forgotten"
-                if ticket.wake_ticket_id in context.ended
-                else overdue_cause
-            )
-    return overdue_cause
+def _find_causes(session: Session, tickets: Sequence[AnyTicket], attempts: int) -> dict[int, str]:
+    """The gravest of the `causes` of each of these tickets that is stuck."""
+    if not tickets:
+        return {}
+    rows = fetch_rows(session, GRAVEST, tickets=[ticket.id for ticket in tickets], attempts=attempts)
+    return {ticket_id: cause for ticket_id, cause in rows if cause}
 
 
 def _describe_cause(cause: str, ticket: AnyTicket, run: Run | None) -> StatusReason:
@@ -188,10 +154,10 @@ def load_reasons(
     session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run], attempts: int
 ) -> dict[int, StatusReason]:
     """The reason of each of these tickets that has one, in a constant number of queries."""
-    texts, context = _load_texts(session, tickets, live), _load_context(session, tickets, live, attempts)
+    texts, stuck = _load_texts(session, tickets, live), _find_causes(session, tickets, attempts)
     reasons: dict[int, StatusReason] = {}
     for ticket in tickets:
-        cause = _find_cause(ticket, context)
+        cause = stuck.get(ticket.id)
         reason = _describe_cause(cause, ticket, live.get(ticket.id)) if cause else _describe_state(ticket, texts)
         if reason is not None:
             reasons[ticket.id] = reason

@@ -19,11 +19,12 @@ from pydantic import Field
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
-from models import ActorKind, Attachment, Evidence, EvidenceSource, EvidenceStatus
-from tickets.shared import display_names, events
+from models import Attachment, Evidence, EvidenceSource, EvidenceStatus
+from tickets.shared import display_names, events, rights
 from tickets.shared.actors import Actor
-from tickets.shared.errors import ConflictError, Forbidden, Invalid, NotFound, TooLarge
+from tickets.shared.errors import ConflictError, Invalid, NotFound, TooLarge
 from tickets.shared.inputs import Body, Prose
+from tickets.shared.rights import Act
 
 from . import image_size
 
@@ -162,8 +163,7 @@ def remove_attachment(session: Session, row: Attachment, actor: Actor) -> None:
 
     Raises `Forbidden` for programs, `Conflict` for what was entered as evidence: that stays.
     """
-    if actor.kind is not ActorKind.HUMAN:
-        raise Forbidden("Only a person removes a file.")
+    rights.require(actor, Act.REMOVE_FILE)
     if row.id in find_evidence_ids(session, row.ticket_id):
         raise ConflictError(f"{row.name} is evidence: it stays with the ticket.", attachment=row.id)
     session.delete(row)

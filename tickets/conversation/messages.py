@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import DeliveryMode, DeliveryState, QueuedMessage, Run, RunState, Ticket, now
+from protocol import OfferedMessage, ReceiptState
 from tickets.lifecycle.transitions import transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
@@ -74,7 +75,7 @@ def _require_ready(ticket: Ticket, run: Run | None) -> None:
         )
 
 
-def offer_messages(session: Session, run: Run) -> list[dict[str, Any]]:
+def offer_messages(session: Session, run: Run) -> list[OfferedMessage]:
     """What this run has still to take, oldest first; a message is offered until its receipt comes."""
     if run.stop_code:
         return []
@@ -92,14 +93,14 @@ def offer_messages(session: Session, run: Run) -> list[dict[str, Any]]:
     new_ids = [row.id for row in rows if row.run_id is None]
     if new_ids:
         session.execute(update(QueuedMessage).where(QueuedMessage.id.in_(new_ids)).values(run_id=run.id, offered=now()))
-    return [{"id": row.id, "uuid": row.uuid, "body": row.body, "mode": row.mode.value} for row in rows]
+    return [OfferedMessage(row.id, row.uuid, row.body, row.mode.value) for row in rows]
 
 
 RECEIPTS: dict[str, tuple[DeliveryState, tuple[DeliveryState, ...]]] = {
-    "delivered": (DeliveryState.DELIVERED, (DeliveryState.QUEUED,)),
-    "accepted": (DeliveryState.ACCEPTED, OPEN_STATES),
-    "failed": (DeliveryState.FAILED, OPEN_STATES),
-    "cancelled": (DeliveryState.FAILED, OPEN_STATES),
+    ReceiptState.DELIVERED: (DeliveryState.DELIVERED, (DeliveryState.QUEUED,)),
+    ReceiptState.ACCEPTED: (DeliveryState.ACCEPTED, OPEN_STATES),
+    ReceiptState.FAILED: (DeliveryState.FAILED, OPEN_STATES),
+    ReceiptState.CANCELLED: (DeliveryState.FAILED, OPEN_STATES),
 }
 
 
@@ -111,7 +112,7 @@ def apply_receipt(session: Session, run: Run, receipt: dict[str, Any], seq: int)
     state, before = receipt_states
     values: dict[str, Any] = {"state": state, "run_id": run.id, "changed": seq}
     if state is DeliveryState.FAILED:
-        mark = NOT_INJECTED if receipt["state"] == "failed" else "[cancelled]"
+        mark = NOT_INJECTED if receipt["state"] == ReceiptState.FAILED else "[cancelled]"
         values["failure"] = f"{mark} {receipt.get('detail') or 'the agent did not take it'}"
     else:
         values[state.value] = now()

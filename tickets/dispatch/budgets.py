@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from database import fetch_rows, in_ids, seconds_between
 from models import Profile, Run, RunState, TicketStatus, ago, format_clock, now
+from protocol import StopCode
 from settings import Budget, Settings
 from tickets.lifecycle.transitions import stop_live_run, transition
 from tickets.shared import events
@@ -244,7 +245,7 @@ def enforce_budgets(session: Session, run: Run, budgets: Budgets) -> Run:
         return run
     reason = f"Over budget: {use.words()}."
     wake = _build_wake(use.allowance, run, budgets.zone)
-    stop_live_run(session, run, "budget", reason, BUDGET)
+    stop_live_run(session, run, StopCode.BUDGET, reason, BUDGET)
     facts = {"scope": use.allowance.scope.value, "measure": use.allowance.measure, "used": use.used}
     events.append(session, ticket.id, "budget_passed", {**facts, "limit": use.allowance.limit}, BUDGET, run.id)
     transition(session, ticket.id, "park", BUDGET, wake=wake, note=f"{reason} {_describe_wake(wake)}")

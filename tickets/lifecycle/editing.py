@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
-from models import ActorKind, Ticket, TicketTag, format_timestamp, now
-from tickets.shared import events, ticket_fields
+from models import Ticket, TicketTag, format_timestamp, now
+from tickets.shared import events, rights, ticket_fields
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Forbidden, Invalid, StaleTicket
+from tickets.shared.errors import Invalid, StaleTicket
 from tickets.shared.inputs import EditTicket
+from tickets.shared.rights import Act
 from tickets.shared.ticket_fields import TicketField
 
 from .column_values import column_values
@@ -46,7 +47,7 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
     if tags != set(before["tags"]):
         _replace_tags(session, ticket.id, tags)
     after = build_ticket_json(session, [updated])[0]
-    difference = {name: [_clip(before[name]), _clip(after[name])] for name in sent if before[name] != after[name]}  # type: ignore[literal-required]
+    difference = {name: [_clip(before[name]), _clip(after[name])] for name in sent if before[name] != after[name]}
     events.append(session, ticket.id, "ticket_edited", {"changes": difference, "version": updated.version}, actor)
     return updated
 
@@ -57,7 +58,7 @@ def revise_field(session: Session, ticket: Ticket, name: str, value: Any, finger
     `seen` is the `sign` of what was read. Raises `StaleTicket`, which says who changed the field since, and what `edit` raises.
     """
     body = EditTicket.model_validate({"version": ticket.version, name: value})
-    present = fingerprint_value(build_ticket_json(session, [ticket])[0][name])  # type: ignore[literal-required]
+    present = fingerprint_value(build_ticket_json(session, [ticket])[0][name])
     if present not in (fingerprint, fingerprint_value(_to_json(getattr(body, name)))):
         raise _build_stale_error(session, ticket, name, actor)
     return edit_ticket(session, ticket, body, actor)
@@ -99,10 +100,8 @@ def _find_last_editor(session: Session, ticket_id: int, name: str) -> str | None
 def _require_right(fields: list[TicketField], actor: Actor) -> None:
     """What decides when work counts as done is for people alone: a program must not lower the bar it is held to."""
     restricted = [field.name for field in fields if field.is_for_people]
-    if restricted and actor.kind is not ActorKind.HUMAN:
-        raise Forbidden(
-            f"Only a person edits {' and '.join(restricted)}.", fields=dict.fromkeys(restricted, "is for people")
-        )
+    if restricted:
+        rights.require(actor, Act.SET_TERMS, fields=dict.fromkeys(restricted, "is for people"))
 
 
 def update_ticket(session: Session, ticket: Ticket, version: int, values: dict[str, Any]) -> Ticket:

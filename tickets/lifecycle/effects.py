@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import ActorKind, Ticket, TicketStatus, WakeKind
+from models import Ticket, TicketStatus, WakeKind
+from tickets.shared import rights
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Forbidden, Invalid
+from tickets.shared.errors import Invalid
 from tickets.shared.inputs import (
     ApproveInput,
     BlockInput,
@@ -22,6 +23,7 @@ from tickets.shared.inputs import (
     ReopenInput,
     Wake,
 )
+from tickets.shared.rights import Act
 from tickets.workflow import evidence, landing, ticket_phases, wake_conditions
 
 from .column_values import column_values
@@ -49,8 +51,8 @@ def compute_edits(session: Session, facts: MoveInput) -> dict[str, Any]:
 
 def require_own_probe(condition: Wake | None, actor: Actor) -> None:
     """A probe is a command on the operator's machine: only a person may name one."""
-    if condition is not None and condition.kind is WakeKind.PROBE and actor.kind is not ActorKind.HUMAN:
-        raise Forbidden("Only a person may park a ticket on a probe: it runs a command on this machine.")
+    if condition is not None and condition.kind is WakeKind.PROBE:
+        rights.require(actor, Act.PARK_ON_PROBE)
 
 
 def _claim(_session: Session, _ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:

@@ -1,38 +1,53 @@
-"""Rows as the JSON that programs see: one function for each kind, a constant number of queries however many rows.
+"""Responses: each kind of row as the JSON that programs see, declared once for reader, JSON and OpenAPI.
 
-Field names are the columns' names; moments are ISO 8601 UTC; `project` is its slug and `ticket` an identifier.
+Field names are the columns' names, in the order of the JSON; moments are ISO 8601 UTC. A response reads the columns of
+its row, never what would ask the store again: names from other tables are given to `read` beside the row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from operator import attrgetter
-from typing import cast
+from typing import Annotated, Any, Self
 
+from pydantic import AliasPath, BeforeValidator, Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from database import fetch_rows, in_ids
-from models import Project, Ticket, TicketTag, UtcTime, format_timestamp
+from models import Project, Ticket, TicketComment, TicketTag
+from tickets.shared.responses import Moment, Number, Response
 from tickets.shared.ticket_fields import LandingJson, TicketJson
 from tickets.workflow import landing
 
-KEYS = tuple(TicketJson.__annotations__)
-COLUMNS = [name for name in KEYS if name in Ticket.__table__.columns]
-MOMENTS = [name for name in COLUMNS if isinstance(Ticket.__table__.columns[name].type, UtcTime)]
-read_columns = attrgetter(*COLUMNS)
+AttachmentPath = Annotated[str, BeforeValidator(lambda number: f"/api/v1/attachments/{number}")]
 
 
-def format_moment(moment: datetime | None) -> str | None:
-    return format_timestamp(moment) if moment else None
+# ------------------------------------------------------------------------------------------------------------- tickets
 
 
-def build_ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]:
+def read_tickets(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]:
     """The tickets in the order given; two queries more, for tags and project names."""
     tags = load_tags(session, [ticket.id for ticket in tickets])
     slugs = _load_slugs(session, {ticket.project_id for ticket in tickets if ticket.project_id})
-    return [_build_ticket(ticket, tags.get(ticket.id, []), slugs.get(ticket.project_id or 0)) for ticket in tickets]
+    return [
+        TicketJson.read(
+            ticket,
+            tags=tags.get(ticket.id, []),
+            project=slugs.get(ticket.project_id or 0),
+            landing=_read_landing(ticket),
+        )
+        for ticket in tickets
+    ]
+
+
+def build_ticket_json(session: Session, tickets: Sequence[Ticket]) -> list[dict[str, Any]]:
+    """The JSON objects of these tickets."""
+    return [ticket.as_json() for ticket in read_tickets(session, tickets)]
+
+
+def _read_landing(ticket: Ticket) -> LandingJson | None:
+    plan = landing.get_plan(ticket)
+    return LandingJson.read(plan, state=ticket.landing) if plan and ticket.landing else None
 
 
 TAGS = (
@@ -55,33 +70,271 @@ def _load_slugs(session: Session, project_ids: set[int]) -> dict[int, str]:
     return {number: slug for number, slug in rows}  # noqa: C416 - rows are not pairs to mypy
 
 
-def _build_ticket(ticket: Ticket, tags: list[str], project: str | None) -> TicketJson:
-    """The columns under their names, but for those that are shown in another form than they are kept in."""
-    view = dict.fromkeys(KEYS) | dict(zip(COLUMNS, read_columns(ticket), strict=True))
-    view |= {name: format_moment(view[name]) for name in MOMENTS}
-    view |= {
-        "status": ticket.status.value,
-        "priority": ticket.priority.label,
-        "project": project,
-        "tags": tags,
-        "gate": ticket.gate.value,
-        "landing": _build_landing(ticket),
-        "last_seq": ticket.event_seq,
-    }
-    return cast(TicketJson, view)
+class RelationJson(Response):
+    id: int
+    kind: str
+    words: str
+    ticket: str = Field(validation_alias="identifier")
+    title: str
+    status: str
 
 
-def _build_landing(ticket: Ticket) -> LandingJson | None:
-    plan = landing.get_plan(ticket)
-    if plan is None or ticket.landing is None:
-        return None
-    return {
-        "state": ticket.landing.value,
-        "policy": plan.policy.value,
-        "by": plan.by,
-        "since": format_timestamp(plan.since),
-        "branch": plan.branch,
-        "commit": plan.commit,
-        "base": plan.base,
-        "reason": plan.reason,
-    }
+class PhaseJson(Response):
+    name: str
+    state: str
+    agent: str | None
+    gate: str
+    choices: list[str]
+    decided: str | None
+    note: str | None
+    runbook: str | None
+
+
+class GateJson(Response):
+    name: str
+    ok: bool
+    detail: str
+
+
+# -------------------------------------------------------------------------------------------------------- conversation
+
+
+class CommentJson(Response):
+    id: int
+    author: str
+    author_kind: str
+    kind: str
+    body: str
+    data: dict[str, Any] | None
+    run_id: int | None
+    created: Moment
+
+
+class MessageJson(Response):
+    id: int
+    uuid: str
+    author: str
+    body: str
+    mode: str
+    state: str
+    failure: str | None
+    run_id: int | None
+    created: Moment
+    delivered: Moment | None
+    accepted: Moment | None
+
+    @classmethod
+    def read_comment(cls, row: TicketComment, mode: str, **values: object) -> Self:
+        """Text that was taken at once, as a comment, in the shape of a message."""
+        times = {"delivered": row.created, "accepted": row.created}
+        return cls.read(row, uuid="", mode=mode, state="accepted", failure=None, **times, **values)
+
+
+class EventJson(Response):
+    id: int
+    ticket: str | None = Field(validation_alias="identifier")
+    ticket_id: int | None
+    seq: int | None
+    event_type: str
+    actor: str
+    run_id: int | None
+    ts: str
+    payload: dict[str, Any]
+
+
+class RequestJson(Response):
+    request: str
+    run_id: int
+    kind: str
+    payload: dict[str, Any]
+    state: str
+    answer: dict[str, Any] | None
+    answered_by: str | None
+    created: Moment
+
+
+class FoundJson(Response):
+    kind: str
+    ticket: str = Field(validation_alias="identifier")
+    title: str
+    status: str
+    by: str
+    at: Moment
+    snippet: str
+    href: str
+
+
+class NeedJson(Response):
+    ticket: str = Field(validation_alias="identifier")
+    title: str
+    status: str
+    line: str
+    since: Moment
+
+
+class ContextJson(Response):
+    id: int
+    kind: str
+    path: str = Field(validation_alias="reference")
+    title: str
+    note: str
+    author: str
+    created: Moment
+
+
+class AttachmentJson(Response):
+    id: int
+    ticket_id: int
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    author: str
+    run_id: int | None
+    created: Moment
+    href: AttachmentPath = Field(validation_alias=AliasPath("id"))
+
+
+# ------------------------------------------------------------------------------------------------------- runs and team
+
+
+class RunJson(Response):
+    id: int
+    ticket_id: int
+    generation: int
+    agent: str
+    phase: str | None
+    profile: str | None
+    program: str | None
+    host: str
+    failure_detail: str | None
+    stop_code: str | None
+    summary: str | None
+    exit_code: int | None
+    workspace: str | None
+    branch: str | None
+    base_sha: str | None
+    conversation_id: str | None
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    turns: int
+    mode: str
+    state: str
+    outcome: str | None
+    failure: str | None
+    started: Moment
+    heartbeat: Moment | None
+    ended: Moment | None
+
+
+class FileJson(Response):
+    path: str
+    old_path: str | None
+    status: str
+    insertions: int | None
+    deletions: int | None
+
+
+class ProjectJson(Response):
+    id: int
+    slug: str
+    name: str
+    folder: str
+    base_branch: str
+    clone_url: str | None
+    check_command: list[str] | None
+    setup_command: list[str] | None
+    link_files: list[str]
+    gate: str
+    landing: str
+    max_runs: int
+    version: int
+    created: Moment
+
+
+class AgentJson(Response):
+    name: str
+    kind: str
+    title: str
+    aliases: list[str]
+    runnable: bool
+    profile: str | None
+    capacity: int
+    live_runs: int
+    cooldown_until: Moment | None
+    cooldown_reason: str | None
+
+
+class ProfileJson(Response):
+    name: str
+    program: str
+    provider: str | None
+    model: str | None
+    context_size: int | None
+    effort: str | None
+    mode: str
+    permissions: str
+    argv: list[str]
+    env_allow: list[str]
+    limits: dict[str, Number]
+
+
+# ---------------------------------------------------------------------------------------------------------- operations
+
+
+class CheckJson(Response):
+    name: str
+    status: str
+    detail: str
+
+
+class TokenJson(Response):
+    id: int
+    name: str
+    prefix: str
+    scope: str
+    created: Moment
+    expires: Moment | None
+    revoked: Moment | None
+    last_used: Moment | None
+
+
+class NewTokenJson(TokenJson):
+    token: str
+
+
+class IncidentJson(Response):
+    id: int
+    title: str
+    detail: str
+    severity: str
+    state: str
+    count: int
+    recurrence: int
+    closed_by: str | None
+    evidence: str | None
+    first_seen: Moment
+    last_seen: Moment
+
+
+class TaskRunJson(Response):
+    id: int
+    task: str
+    trigger: str
+    outcome: str | None
+    exit_code: int | None
+    output_tail: str
+    started: Moment
+    ended: Moment | None
+
+
+class TaskJson(Response):
+    """`due` is when its schedule comes next, whether it is enabled or not; null for one that is no cron line."""
+
+    name: str
+    description: str
+    schedule: str
+    enabled: bool
+    due: Moment | None
+    latest: TaskRunJson | None

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from database import fetch_rows
 from models import TERMINAL, ActorKind, Counter, Run, RunState, Ticket, TicketStatus, TicketTag, now
+from protocol import StopCode
 from tickets.shared import display_names, events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import (
@@ -261,7 +262,7 @@ def _determine_roles(actor: Actor, runnable_owner: bool, live: Run | None) -> fr
 
 def _is_silenced(run: Run, move: Move) -> bool:
     """A run that was told to stop may say nothing more, but for the question it has waited too long to have answered."""
-    return run.stop_code is not None and (run.stop_code, move.name) != ("timeout", "ask")
+    return run.stop_code is not None and (run.stop_code, move.name) != (StopCode.UNANSWERED, "ask")
 
 
 def _require_allowed(
@@ -399,7 +400,13 @@ def _build_comment_data(facts: MoveInput) -> dict[str, Any] | None:
     return facts.question if isinstance(facts, AskInput) else None
 
 
-STOP_CODES = {"park": "parked", "cancel": "cancelled", "close": "closed", "block": "blocked", "release": "operator"}
+STOP_CODES = {
+    "park": StopCode.PARKED,
+    "cancel": StopCode.CANCELLED,
+    "close": StopCode.CLOSED,
+    "block": StopCode.BLOCKED,
+    "release": StopCode.OPERATOR,
+}
 
 
 def stop_live_run(session: Session, run: Run, code: str, reason: str, actor: Actor) -> None:

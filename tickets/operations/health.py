@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, load_only
 
 from database import database_sizes, fetch_rows
@@ -21,13 +21,12 @@ from models import (
     LandingState,
     QueuedMessage,
     Run,
-    RunMode,
-    RunState,
     TaskOutcome,
     Ticket,
     ago,
     now,
 )
+from tickets.runs import runtime
 from tickets.shared import runtime_flags
 from tickets.workflow import landing
 
@@ -36,8 +35,6 @@ from . import tasks
 Status = Literal["ok", "warning", "failed"]
 
 HEARTBEAT_LIMITS = {"pickup": timedelta(minutes=5), "scheduler": timedelta(minutes=3), "landing": timedelta(minutes=5)}
-SILENCE_LIMIT = timedelta(seconds=45)
-START_LIMIT = timedelta(minutes=5)
 OFFER_LIMIT = timedelta(minutes=5)
 LANDING_LIMIT = timedelta(minutes=30)
 MAX_NAMED = 20
@@ -46,18 +43,7 @@ DISK_FAILURE = 256 << 20
 WAL_WARNING = 256 << 20
 
 # Every page asks for the verdict, and to build a statement costs more than to run it: these are built once.
-UNHEARD_RUNS = (
-    select(Run.id)
-    .where(
-        Run.state != RunState.ENDED,
-        Run.mode != RunMode.EXTERNAL,
-        or_(
-            Run.heartbeat < ago(SILENCE_LIMIT),
-            and_(Run.heartbeat.is_(None), Run.started < ago(START_LIMIT)),
-        ),
-    )
-    .limit(MAX_NAMED)
-)
+UNHEARD_RUNS = select(Run.id).where(runtime.IS_SILENT).limit(MAX_NAMED)
 PENDING_LANDINGS = (
     select(Ticket)
     .where(Ticket.landing == LandingState.PENDING)
@@ -157,14 +143,14 @@ def _check_pause(session: Session) -> HealthCheck:
 
 
 def _check_silent_runs(session: Session, count: int) -> HealthCheck:
-    """Live runs without a beat for longer than three of them, or without a first one after any start's time."""
+    """Live runs that should have given a sign of life and did not."""
     run_ids = session.scalars(UNHEARD_RUNS).all() if count else []
     if not run_ids:
         return HealthCheck("runs", "ok", "every live run is heard")
     return HealthCheck(
         "runs",
         "warning",
-        f"not heard for {_format_span(SILENCE_LIMIT)}: {', '.join(f'run {number}' for number in sorted(run_ids))}",
+        f"not heard for {_format_span(runtime.SILENCE_LIMIT)}: {', '.join(f'run {number}' for number in sorted(run_ids))}",
     )
 
 

@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session, aliased
 
 from database import insert_or_ignore
 from models import Heartbeat, TaskOutcome, TaskRun, TaskState, TicketEvent, Trigger, now
-from tickets.shared import events
+from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError
+from tickets.shared.rights import Act
 
 MAX_TAIL_CHARACTERS = 16_000
 RUN_REQUESTED = "task_run_requested"
@@ -96,6 +97,7 @@ def load_decisions(session: Session) -> dict[str, bool]:
 
 
 def _set_enabled(session: Session, task: str, enabled: bool, actor: Actor) -> None:
+    rights.require(actor, Act.ADMINISTER)
     values = {"enabled": enabled, "changed_by": actor.name, "changed": now()}
     session.execute(insert_or_ignore(session, TaskState).values(task=task, **values))
     session.execute(update(TaskState).where(TaskState.task == task).values(**values))
@@ -109,6 +111,7 @@ def request_run(session: Session, task: str, actor: Actor) -> None:
 
 def run_now(session: Session, task: str, actor: Actor) -> None:
     """Ask for a run of a task where somebody hears it. Raises `Conflict` without a scheduler."""
+    rights.require(actor, Act.ADMINISTER)
     if not is_alive(load_heartbeats(session).get(SCHEDULER)):
         raise ConflictError(f"{task} was not started: the scheduler is not running", task=task)
     request_run(session, task, actor)

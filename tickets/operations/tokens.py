@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from models import ApiToken, Login, LoginLink, Scope, ago, now
 from tickets.runs.claims import hash_token
-from tickets.shared import events
+from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden, NotFound, Unauthenticated
 from tickets.shared.inputs import Body, Name
+from tickets.shared.rights import Act
 
 PREFIX = "mc_"
 PREFIX_CHARACTERS = 10
@@ -60,6 +61,7 @@ class LoginSession:
 
 def issue_token(session: Session, body: NewToken, actor: Actor) -> tuple[ApiToken, str]:
     """A new token and its secret, which is never seen again. Raises `Conflict` for a name in use."""
+    rights.require(actor, Act.ADMINISTER)
     if session.scalar(select(ApiToken.id).where(ApiToken.name == body.name)) is not None:
         raise ConflictError(f"there is already a token named {body.name}", name=body.name)
     secret = PREFIX + secrets.token_urlsafe(32)
@@ -107,6 +109,7 @@ def get_token(session: Session, name: str) -> ApiToken:
 
 def revoke_token(session: Session, token_id: int, actor: Actor) -> ApiToken:
     """End a token, and with it every browser that logged in by it; a repetition changes nothing."""
+    rights.require(actor, Act.ADMINISTER)
     token = session.get(ApiToken, token_id)
     if token is None:
         raise NotFound("there is no token with that number", token=token_id)

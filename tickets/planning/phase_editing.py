@@ -12,10 +12,11 @@ from models import PhaseState, Run, Ticket, TicketPhase, TicketStatus
 from tickets.conversation import messages
 from tickets.lifecycle import editing
 from tickets.lifecycle.effects import RETRIES_RESET
-from tickets.shared import events, lookup
+from tickets.shared import events, lookup, rights
 from tickets.shared.actors import Actor
-from tickets.shared.errors import ConflictError, Forbidden, Invalid, StaleTicket
+from tickets.shared.errors import ConflictError, Invalid, StaleTicket
 from tickets.shared.inputs import Body, Line, Phase, Phases, Words
+from tickets.shared.rights import Act
 from tickets.team import agents
 from tickets.workflow import ticket_phases
 
@@ -154,8 +155,7 @@ def decide_phase(session: Session, ticket: Ticket, body: DecidePhase, actor: Act
 
 def _require_permitted(ticket: Ticket, body: Versioned, actor: Actor) -> None:
     """A program must not lower the bar it is held to, and what is over is not planned."""
-    if not actor.is_human:
-        raise Forbidden("Only a person plans the phases of a ticket.")
+    rights.require(actor, Act.PLAN_PHASES)
     if body.version is not None and body.version != ticket.version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     if ticket.closed:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from typing import Any
 
 from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Run, RunMode, RunState, now
+from models import Outcome, Run, RunMode, RunState, now
 from tickets.lifecycle.transitions import transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
+from tickets.shared.errors import Forbidden
 from tickets.shared.inputs import Body, Line
 
 from .claims import PICKUP, find_latest, hash_token
 from .reports import RetryPolicy, RunReport, apply_report, find_stop_request
+
+PREFIX = "external."
+"""Of the types of events that others than runs may post."""
 
 
 class ExternalRun(Body):
@@ -52,6 +57,13 @@ def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) 
     return run, token
 
 
+def post_event(session: Session, ticket_id: int, event_type: str, payload: dict[str, Any], actor: Actor) -> None:
+    """Append an event of somebody who is no run. Raises `Forbidden` for one that only a run reports."""
+    if not event_type.startswith(PREFIX):
+        raise Forbidden(f"Only a run's own token posts its events; others post events of type {PREFIX}*.")
+    events.append(session, ticket_id, event_type, payload, actor)
+
+
 def end_unresponsive(session: Session, seconds: float) -> int:
     """End the runs that were told to stop so long ago and have not said that they did; returns their number.
 
@@ -66,6 +78,9 @@ def end_unresponsive(session: Session, seconds: float) -> int:
     ]
     for run in overdue:
         apply_report(
-            session, run.id, RunReport(verdict="stopped", summary="Mission Control has let go of it."), RetryPolicy()
+            session,
+            run.id,
+            RunReport(verdict=Outcome.STOPPED, summary="Mission Control has let go of it."),
+            RetryPolicy(),
         )
     return len(overdue)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from models import Run
+from protocol import StopCode
 from tickets.lifecycle import comments
 from tickets.shared import display_names
 from tickets.shared.actors import Actor
@@ -16,13 +17,13 @@ from .retry_policy import Decision
 SYSTEM = Actor.system()
 HEADING = "RUNTIME TERMINAL STATE"
 SWEEP = "Runtime transcript sweep"
-STOPS = {
-    "parked": "The ticket was parked",
-    "cancelled": "The ticket was cancelled",
-    "closed": "The ticket was closed",
-    "blocked": "The ticket was blocked",
-    "operator": "The ticket was given back to the queue",
-    "budget": "The ticket was parked, as a budget is used up",
+STOPS: dict[str, str] = {
+    StopCode.PARKED: "The ticket was parked",
+    StopCode.CANCELLED: "The ticket was cancelled",
+    StopCode.CLOSED: "The ticket was closed",
+    StopCode.BLOCKED: "The ticket was blocked",
+    StopCode.OPERATOR: "The ticket was given back to the queue",
+    StopCode.BUDGET: "The ticket was parked, as a budget is used up",
 }
 """Why a run was told to stop, by its stop code."""
 
@@ -70,7 +71,7 @@ def _describe_stop(run: Run) -> dict[str, Any]:
     if run.stop_code not in STOPS:
         return {}
     cause = f"{STOPS[run.stop_code]} ({run.stop_reason})."
-    status = "stopped" if run.stop_code == "operator" else run.stop_code
+    status = "stopped" if run.stop_code == StopCode.OPERATOR else run.stop_code
     return {"status": status, "summary": cause, "root_cause": cause, "stop_condition": "the run was told to stop"}
 
 

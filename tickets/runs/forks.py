@@ -9,12 +9,13 @@ from sqlalchemy import Exists, ScalarSelect, exists, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models import AgentSession, RelationKind, Run, Ticket, TicketRelationship
+from protocol import AGENT_PROGRAMS
 from tickets.lifecycle import comments
 
 from . import sessions
 
 FORK = TicketRelationship.kind == RelationKind.FORK_OF
-FORKABLE_PROGRAMS = frozenset({"claude", "codex"})
+FORKABLE_PROGRAMS = frozenset(name for name, program in AGENT_PROGRAMS.items() if program.can_fork)
 """Programs that can begin with a copy."""
 
 

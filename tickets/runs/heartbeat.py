@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 from pydantic import Field
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from models import ActorKind, RequestState, Run, RunRequest, RunState, now
+from protocol import HeartbeatAnswer, StopOrder, WrapperState
 from tickets.conversation import messages
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import NO_LIMITS, Budgets
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ClaimLost
-from tickets.shared.inputs import Body
+from tickets.shared.inputs import WrapperBody
 from tickets.shared.lookup import get_run
 
 
-class RunHeartbeat(Body):
-    """What a wrapper says every few seconds."""
+class RunHeartbeat(WrapperBody):
+    """What a wrapper says every few seconds, see `protocol.HeartbeatMessage`."""
 
-    state: Literal["starting", "running", "waiting", "idle", "stopping"]
+    state: WrapperState
     pid: int | None = Field(None, ge=1)
     pid_started: str | None = Field(None, max_length=40)
     boot_id: str | None = Field(None, max_length=64)
@@ -42,7 +44,7 @@ def record_heartbeat(
         raise ClaimLost(run=run_id)
     if body.state not in ("idle", "stopping"):
         run = budgets.enforce_budgets(session, run, allowed)
-    before, state = run.state, RunState.STOPPING if run.stop_code else RunState(body.state)
+    before, state = run.state, _state(run, body)
     facts = {"pid": body.pid, "pid_started": body.pid_started, "boot_id": body.boot_id}
     session.execute(
         update(Run)
@@ -58,13 +60,14 @@ def record_heartbeat(
             {"run": run.id, "from": before.value, "to": state.value},
             actor,
         )
-    stop = {"code": run.stop_code, "reason": run.stop_reason, "grace_seconds": grace_seconds} if run.stop_code else None
-    return {
-        "stop": stop,
-        "messages": messages.offer_messages(session, run),
-        "answers": _list_answers(session, run_id),
-        "interrupt": None,
-    }
+    stop = StopOrder(run.stop_reason or "", run.stop_code, grace_seconds) if run.stop_code else None
+    return asdict(HeartbeatAnswer(stop, messages.offer_messages(session, run), _list_answers(session, run_id)))
+
+
+def _state(run: Run, body: RunHeartbeat) -> RunState:
+    if run.stop_code:
+        return RunState.STOPPING
+    return RunState(body.state)
 
 
 def _list_answers(session: Session, run_id: int) -> list[dict[str, Any]]:

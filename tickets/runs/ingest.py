@@ -11,24 +11,24 @@ from sqlalchemy.orm import Session
 
 from database import insert_or_ignore
 from models import Run, RunRequest, RunState, TicketEvent, now
-from protocol import TextPayload
+from protocol import EventType, TextPayload
 from tickets.conversation import messages, timeline
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import NO_LIMITS, Budgets
 from tickets.shared import events, payloads
-from tickets.shared.inputs import Body, Moment
+from tickets.shared.inputs import Moment, WrapperBody
 from tickets.shared.lookup import get_run
 from tickets.workflow import quarantine
 
 from . import sessions, usage
 
-MAX_BATCH_EVENTS = 500
 EVENT_TYPE = r"^(agent|run|script|external)\.[a-z][a-z_]{0,39}$"
-BLOCK_EVENTS = {"agent.text", "agent.thinking", "agent.tool_call", "agent.tool_result"}
+BLOCK_EVENTS = {EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.TOOL_RESULT}
+SHOWN = {EventType.TEXT, EventType.TOOL_CALL, EventType.PROGRESS, EventType.STEP}
 MAX_LINE_CHARACTERS = 160
 
 
-class WorkerEvent(Body):
+class WorkerEvent(WrapperBody):
     """One event of a run; `run_seq` counts up within the run, and a number already taken is ignored.
 
     An event without a number is taken each time it comes.
@@ -78,14 +78,16 @@ def ingest_events(
     last = max(numbered, default=run.last_run_seq)
     values: dict[str, Any] = {"last_run_seq": last, **_find_live_line(new_events)}
     session.execute(update(Run).where(Run.id == run.id).values(**values))
-    if _record_usage(session, run, new_events) and not any(event.event_type == "agent.result" for event in new_events):
+    if _record_usage(session, run, new_events) and not any(
+        event.event_type == EventType.RESULT for event in new_events
+    ):
         budgets.enforce_budgets(session, get_run(session, run.id), allowed)
     return IngestResult(len(new_events), len(batch) - len(new_events), last)
 
 
 def _record_usage(session: Session, run: Run, batch: list[WorkerEvent]) -> bool:
     """Take in what the events say was spent; whether any said so."""
-    totals_list = [usage.parse_usage(event.payload) for event in batch if event.event_type == "agent.usage"]
+    totals_list = [usage.parse_usage(event.payload) for event in batch if event.event_type == EventType.USAGE]
     for totals in totals_list:
         usage.record_usage(session, run.id, totals)
     return bool(totals_list)
@@ -104,7 +106,7 @@ def _insert_events(session: Session, run: Run, new_events: list[WorkerEvent]) ->
             "run_id": run.id,
             "run_seq": event.run_seq,
             "ts": event.ts,
-            "block": str(event.payload.get("block")) if event.event_type == "agent.delta" else None,
+            "block": str(event.payload.get("block")) if event.event_type == EventType.DELTA else None,
         }
         for seq, event in enumerate(new_events, start=first)
     ]
@@ -114,19 +116,20 @@ def _insert_events(session: Session, run: Run, new_events: list[WorkerEvent]) ->
 
 def _process_event(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
     """What an event means beyond the log: a message shown, a receipt, a request."""
-    prefix, _, kind = event.event_type.partition(".")
-    if prefix != "agent":
+    source, _, kind = event.event_type.partition(".")
+    if source != "agent":
         return
     payload = payloads.normalize(event.event_type, event.payload)
     timeline.apply_agent_event(session, run, kind, payload, seq, event.ts)
-    if kind == "receipt":
-        messages.apply_receipt(session, run, payload, seq)
-    elif kind in ("question", "approval"):
-        _add_request(session, run, kind, payload, seq)
-    elif kind == "withdrawn":
-        _withdraw_request(session, run, payload, seq)
-    elif kind == "session" and payload.get("conversation_id"):
-        sessions.record_conversation(session, run, payload["conversation_id"])
+    match event.event_type:
+        case EventType.RECEIPT:
+            messages.apply_receipt(session, run, payload, seq)
+        case EventType.QUESTION | EventType.APPROVAL:
+            _add_request(session, run, kind, payload, seq)
+        case EventType.WITHDRAWN:
+            _withdraw_request(session, run, payload, seq)
+        case EventType.SESSION if payload.get("conversation_id"):
+            sessions.record_conversation(session, run, payload["conversation_id"])
 
 
 def _add_request(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: int) -> None:
@@ -157,7 +160,7 @@ def _find_live_line(new_events: list[WorkerEvent]) -> dict[str, Any]:
     for event in reversed(new_events):
         totals_list = payloads.read(TextPayload, event.payload)
         words = totals_list.text or totals_list.title
-        if event.event_type in ("agent.text", "agent.tool_call", "agent.progress", "agent.step") and words:
+        if event.event_type in SHOWN and words:
             lines = words.strip().splitlines()
             return {"live_line": lines[-1][:MAX_LINE_CHARACTERS]} if lines else {}
     return {}

@@ -5,22 +5,23 @@ Every write by a worker proves that its run still holds the ticket; what comes t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from models import Failure, Outcome, RequestState, Run, RunRequest, RunState, Ticket, TicketEvent, TicketStatus, now
+from protocol import AGENT_VERDICTS, MAX_CLAIMS, StopCode
 from tickets.conversation import messages, timeline
 from tickets.lifecycle.comments import MISSION_CONTROL
 from tickets.lifecycle.transitions import transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ClaimLost, ConflictError
-from tickets.shared.inputs import Body, Line, Moment, Prose
+from tickets.shared.inputs import Line, Moment, Prose, WrapperBody
 from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import agents
 from tickets.workflow import evidence, quarantine
@@ -28,10 +29,6 @@ from tickets.workflow import evidence, quarantine
 from . import failure_record, retry_policy, sessions, usage, verdicts
 from .claims import record_workspace
 from .usage import Usage
-
-UNANSWERED_CODE = "timeout"
-"""Stop code of a run whose question waited too long; its report may still ask that question."""
-
 
 UNANSWERED_TEXT = "Its question was not answered in time."
 
@@ -51,41 +48,34 @@ def record_start_failure(session: Session, run_id: int, failure: Failure, messag
         fail_run(session, run, Outcome.FAILED, failure, message, policy)
 
 
-class ReportedFailure(Body):
-    class_: Failure = Field(alias="class")
+class ReportedFailure(WrapperBody):
+    """See `protocol.ReportMessage`; a class of another version counts as the one that goes with the verdict."""
+
+    class_: Annotated[Failure | Line, Field(alias="class", union_mode="left_to_right")]
     message: Prose = ""
     retry_at: Moment | None = None
 
 
-class ReportedClaim(Body):
+class ReportedClaim(WrapperBody):
+    """See `protocol.ClaimMessage`."""
+
     kind: Line = "claim"
     text: Prose
     item: int | None = Field(None, ge=0)
 
 
-class RunReport(Body):
-    """The one final report of a run."""
+class RunReport(WrapperBody):
+    """The one final report of a run, see `protocol.ReportMessage`."""
 
-    verdict: Literal[
-        "done",
-        "review",
-        "changes",
-        "question",
-        "failed",
-        "timed_out",
-        "stopped",
-        "usage_limited",
-        "protocol_violation",
-        "lost",
-    ]
+    verdict: Outcome
     summary: Prose = ""
     question: dict[str, Any] | None = None
-    claims: list[ReportedClaim] = Field(default=[], max_length=200)
+    claims: list[ReportedClaim] = Field(default=[], max_length=MAX_CLAIMS)
     failure: ReportedFailure | None = None
     exit_code: int | None = None
     usage: Usage | None = None
     conversation_id: str | None = Field(None, max_length=100)
-    observations: evidence.Observations | None = None
+    observations: evidence.ObservationModel | None = None
     terminal: dict[str, Any] | None = None
     transcript_tail: Prose | None = None
 
@@ -110,9 +100,9 @@ def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPo
             _end_refused_run(session, run, ticket, body, reason, policy)
         return Receipt(False, get_ticket(session, run.ticket_id), reason)
     _record_evidence(session, run, body)
-    if body.verdict in verdicts.AGENT_VERDICTS:
+    if body.verdict in AGENT_VERDICTS:
         verdicts.apply_verdict(session, run, ticket, body.verdict, body.summary, body.question or {})
-        _end_run(session, run, Outcome(body.verdict), body)
+        _end_run(session, run, body.verdict, body)
     elif ticket.status is not TicketStatus.IN_PROGRESS:
         _end_run(session, run, Outcome.STOPPED, body)
         failure_record.write_record(session, run, body.model_dump(mode="json", by_alias=True))
@@ -124,10 +114,10 @@ def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPo
 def _find_refusal(run: Run, ticket: Ticket, body: RunReport) -> str | None:
     if run.state is RunState.ENDED:
         return f"run {run.id} (generation {run.generation}) has already ended"
-    verdict = body.verdict in verdicts.AGENT_VERDICTS
+    verdict = body.verdict in AGENT_VERDICTS
     if verdict and ticket.status is not TicketStatus.IN_PROGRESS:
         return f"the ticket is {ticket.status.value}, so a verdict of {body.verdict} does not apply"
-    if verdict and run.stop_code and not (run.stop_code == UNANSWERED_CODE and body.verdict == "question"):
+    if verdict and run.stop_code and not (run.stop_code == StopCode.UNANSWERED and body.verdict is Outcome.QUESTION):
         return f"the run was told to stop ({run.stop_code})"
     return None
 
@@ -145,24 +135,28 @@ def _end_refused_run(
 def _record_evidence(session: Session, run: Run, body: RunReport) -> None:
     evidence.record_claims(session, run, [claim.model_dump() for claim in body.claims])
     if body.observations:
-        evidence.record_observations(session, run, body.observations.model_dump())
+        evidence.record_observations(session, run, asdict(body.observations))
         if body.observations.base_sha:
             record_workspace(session, run.id, base_sha=body.observations.base_sha)
 
 
 FAILURE_BY_VERDICT = {
-    "failed": Failure.AGENT_FAILED,
-    "timed_out": Failure.TIMEOUT,
-    "stopped": Failure.KILLED,
-    "usage_limited": Failure.USAGE_LIMIT,
-    "protocol_violation": Failure.PROTOCOL_VIOLATION,
-    "lost": Failure.KILLED,
+    Outcome.FAILED: Failure.AGENT_FAILED,
+    Outcome.TIMED_OUT: Failure.TIMEOUT,
+    Outcome.STOPPED: Failure.KILLED,
+    Outcome.USAGE_LIMITED: Failure.USAGE_LIMIT,
+    Outcome.PROTOCOL_VIOLATION: Failure.PROTOCOL_VIOLATION,
+    Outcome.LOST: Failure.KILLED,
 }
 
 
 def _apply_failure(session: Session, run: Run, body: RunReport, policy: RetryPolicy) -> None:
     failure_report = body.failure
-    failure = failure_report.class_ if failure_report else FAILURE_BY_VERDICT[body.verdict]
+    failure = (
+        failure_report.class_
+        if failure_report and isinstance(failure_report.class_, Failure)
+        else FAILURE_BY_VERDICT[body.verdict]
+    )
     message = (
         (failure_report.message if failure_report else "")
         or body.summary
@@ -171,7 +165,7 @@ def _apply_failure(session: Session, run: Run, body: RunReport, policy: RetryPol
     fail_run(
         session,
         run,
-        Outcome(body.verdict),
+        body.verdict,
         failure,
         message,
         policy,
@@ -288,11 +282,11 @@ def stop_unanswered(session: Session, seconds: float) -> int:
     late = session.execute(
         update(Run)
         .where(Run.state != RunState.ENDED, Run.stop_code.is_(None), waiting)
-        .values(state=RunState.STOPPING, stop_code=UNANSWERED_CODE, stop_reason=UNANSWERED_TEXT)
+        .values(state=RunState.STOPPING, stop_code=StopCode.UNANSWERED.value, stop_reason=UNANSWERED_TEXT)
         .returning(Run.id, Run.ticket_id)
     ).all()
     for run_id, ticket_id in late:
-        payload = {"run": run_id, "code": UNANSWERED_CODE, "reason": UNANSWERED_TEXT}
+        payload = {"run": run_id, "code": StopCode.UNANSWERED.value, "reason": UNANSWERED_TEXT}
         events.append(session, ticket_id, "run_stop_requested", payload, MISSION_CONTROL, run_id)
     return len(late)
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Program, QueuedMessage, Run, TicketComment, TicketEvent
-from protocol import SessionPayload
+from protocol import EventType, SessionPayload
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
 from tickets.workflow import quarantine
@@ -18,7 +18,7 @@ from tickets.workflow import quarantine
 from . import failure_record
 
 View = dict[str, Any]
-OUTPUT_EVENTS = ("agent.text", "agent.thinking", "agent.tool_call", "agent.step")
+OUTPUT_EVENTS = (EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.STEP)
 MAX_FIRST_EVENTS = 50
 """Within so many of its first events a program has said its version, and an agent its first word."""
 PAGE_SIZE = 50
@@ -98,7 +98,7 @@ def _format_value(value: Any) -> str:
 
 
 def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) -> list[tuple[str, Any]]:
-    payload = next((event.payload_json for event in opening if event.event_type == "agent.session"), {})
+    payload = next((event.payload_json for event in opening if event.event_type == EventType.SESSION), {})
     agent_session = payloads.read(SessionPayload, payload)
     program = session.get(Program, (run.host, run.program)) if run.program else None
     version = agent_session.version or (f"{program.version} by now" if program and program.version else "")

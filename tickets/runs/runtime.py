@@ -5,20 +5,33 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, or_, select
 
 from models import Run, RunMode, RunState, ago, now
 
-SILENCE_LIMIT = timedelta(seconds=30)
+SILENCE_LIMIT = timedelta(seconds=45)
 """A wrapper beats every five seconds; what runs outside Mission Control need not."""
+STARTING = timedelta(minutes=5)
+"""The longest that any start takes until the first beat."""
+IS_SILENT: ColumnElement[bool] = and_(
+    Run.state != RunState.ENDED,
+    Run.mode != RunMode.EXTERNAL,
+    or_(Run.heartbeat < ago(SILENCE_LIMIT), and_(Run.heartbeat.is_(None), Run.started < ago(STARTING))),
+)
+"""`is_silent` as a condition of a query; the first part has the index of live runs."""
+
+
+def is_silent(run: Run) -> bool:
+    """Return whether a live run should have given a sign of life and did not."""
+    limit = STARTING if run.heartbeat is None else SILENCE_LIMIT
+    return run.mode is not RunMode.EXTERNAL and get_last_sign(run) < now() - limit
 
 
 def get_state(run: Run | None) -> str:
-    """The state of a live run; unknown when its wrapper has been silent for more than a few beats."""
+    """The state of a live run; unknown when its wrapper is silent."""
     if run is None:
         return "closed"
-    beats = run.state is not RunState.STARTING and run.mode is not RunMode.EXTERNAL
-    return "unknown" if beats and get_last_sign(run) < now() - SILENCE_LIMIT else run.state.value
+    return "unknown" if is_silent(run) else run.state.value
 
 
 def get_last_sign(run: Run) -> datetime:
@@ -33,8 +46,7 @@ def select_held(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 def select_unheard() -> Select[Any]:
     """Of those, the ones whose runtime is unknown."""
-    beats = (Run.state != RunState.STARTING, Run.mode != RunMode.EXTERNAL)
-    return select_held(*beats, func.coalesce(Run.heartbeat, Run.started) < ago(SILENCE_LIMIT))
+    return select_held(IS_SILENT)
 
 
 def select_asking() -> Select[Any]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from models import Profile, Run, RunMode, Ticket
+from protocol import AGENT_PROGRAMS
 from tickets.lifecycle.transitions import transition
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError
 from tickets.shared.lookup import find_live_runs, get_ticket
 
-WITH_SCREEN = frozenset({"claude", "codex"})
+WITH_SCREEN = frozenset(name for name, program in AGENT_PROGRAMS.items() if program.has_screen)
 """Programs that have a screen of their own."""
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from models import Run
-from tickets.shared.inputs import Body
+from tickets.shared.inputs import WrapperBody
 from tickets.shared.lookup import get_run
 
 COUNTERS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd", "turns")
@@ -19,7 +19,7 @@ MAX_VALUE = 10**15
 """More than any run can use; what is beyond it is garbled."""
 
 
-class Usage(Body):
+class Usage(WrapperBody):
     """Totals of a run's process so far."""
 
     input_tokens: int = Field(0, ge=0, le=MAX_VALUE)

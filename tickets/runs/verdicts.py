@@ -7,13 +7,11 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import ActorKind, CommentKind, Gate, Run, Ticket, TicketComment
+from models import ActorKind, CommentKind, Gate, Outcome, Run, Ticket, TicketComment
 from tickets.lifecycle.transitions import transition
 from tickets.shared.actors import Actor
 from tickets.workflow import evidence, ticket_phases
 
-AGENT_VERDICTS = frozenset({"done", "review", "changes", "question"})
-"""The verdicts that an agent itself gives."""
 MAX_SEND_BACKS = 3
 """So often a ticket is sent back without a person having said something: programs do not argue for ever."""
 
@@ -31,11 +29,11 @@ def _choose_move(
     session: Session, run: Run, ticket: Ticket, verdict: str, summary: str, question: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     words = summary.strip()
-    if verdict == "question":
+    if verdict == Outcome.QUESTION:
         return "ask", {"question": question, "body": words or "The agent asks a question."}
-    if verdict == "changes" and _can_send_back(session, ticket):
+    if verdict == Outcome.CHANGES and _can_send_back(session, ticket):
         return "send_back", {"body": words or "The agent asks for changes without saying which."}
-    move = "complete" if verdict == "done" and can_complete(session, run, ticket) else "submit"
+    move = "complete" if verdict == Outcome.DONE and can_complete(session, run, ticket) else "submit"
     return move, {"note": summary or None}
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from database import fetch_rows
 from models import Ticket, TicketEvent, format_timestamp, now
 
+from . import rights
 from .actors import Actor
 from .errors import HistoryPruned
 
@@ -78,6 +79,7 @@ def append(
     seq: int | None = None,
 ) -> Position:
     """Add one event in the caller's transaction, under the next number of its ticket unless `seq` is one already reserved."""
+    rights.require_writer(actor, event_type)
     if ticket_id and seq is None:
         seq = reserve_seq(session, ticket_id)
     values = {"ticket_id": ticket_id, "seq": seq, "event_type": event_type, "payload_json": payload}

@@ -45,6 +45,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class WrapperBody(BaseModel):
+    """A message of a run's wrapper, which may be of another version: keys that this one does not know are kept as they came."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 class Wake(Body):
     """When a parked ticket comes back: exactly what its kind needs and nothing else."""
 

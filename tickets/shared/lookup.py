@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from database import in_ids
 from models import Run, RunState, Ticket
 
-from .errors import NoSuchRun, NoSuchTicket
+from .actors import Actor
+from .errors import Forbidden, NoSuchRun, NoSuchTicket
 
 BY_ID = select(Ticket).where(Ticket.id == bindparam("key")).execution_options(populate_existing=True)
 BY_IDENTIFIER = select(Ticket).where(Ticket.identifier == bindparam("key")).execution_options(populate_existing=True)
@@ -36,6 +37,16 @@ def get_ticket(session: Session, reference: str | int) -> Ticket:
         ticket = session.scalar(BY_IDENTIFIER, {"key": f"MC-{match[1]}"}) if match else None
     if ticket is None:
         raise NoSuchTicket(ticket=str(reference)[:40])
+    return ticket
+
+
+def get_for(session: Session, reference: str, actor: Actor) -> Ticket:
+    """The ticket that a caller names. A run may name its own by number too; others it cannot even look for."""
+    if actor.ticket_id is None:
+        return get_ticket(session, reference)
+    ticket = get_ticket(session, actor.ticket_id)
+    if reference not in (ticket.identifier, ticket.identifier.removeprefix("MC-"), str(actor.ticket_id)):
+        raise Forbidden("A run reaches only its own ticket.", ticket=ticket.identifier)
     return ticket
 
 

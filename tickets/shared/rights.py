@@ -1,8 +1,12 @@
-"""Who may do what in the conversation with a ticket's agent: one table for API, forms and WebSocket."""
+"""Who may do what: one table for API, pages, WebSocket and command line.
+
+A move has its rights in `tickets/lifecycle/moves.py`; an entry point refuses early what a whole kind of caller never does.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from models import ActorKind
 
@@ -11,11 +15,18 @@ from .errors import Forbidden
 
 
 class Act(StrEnum):
-    """Something that is done in the conversation with an agent, in the words of a refusal."""
+    """Something that not everybody may do, in the words of a refusal."""
 
     SPEAK = "writes to an agent"
     REPLY = "answers what a running agent waits for"
     CONTROL = "controls the conversation with an agent"
+    TYPE = "types into a terminal"
+    PLAN_PHASES = "plans the phases of a ticket"
+    PARK_ON_PROBE = "parks a ticket on a probe, which runs a command on this machine"
+    CHOOSE_LANDING = "chooses another way to land than the project's own"
+    SET_TERMS = "edits gate, acceptance or campaign owner"
+    REMOVE_FILE = "removes a file"
+    ADMINISTER = "changes team, projects, tokens, tasks or the pause"
 
 
 PEOPLE = frozenset({ActorKind.HUMAN})
@@ -23,8 +34,16 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.SPEAK: PEOPLE | {ActorKind.ORCHESTRATOR, ActorKind.SERVICE},
     Act.REPLY: PEOPLE,
     Act.CONTROL: PEOPLE,
+    Act.TYPE: PEOPLE,
+    Act.PLAN_PHASES: PEOPLE,
+    Act.PARK_ON_PROBE: PEOPLE,
+    Act.CHOOSE_LANDING: PEOPLE,
+    Act.SET_TERMS: PEOPLE,
+    Act.REMOVE_FILE: PEOPLE,
+    Act.ADMINISTER: PEOPLE | {ActorKind.SYSTEM},
 }
-"""A program never lets an agent use a tool, and takes no conversation from a person."""
+"""A program never lets an agent use a tool, takes no conversation from a person, and does not lower the bar it is held to."""
+EVENTS_OF_READERS = frozenset({"logged_out"})
 
 
 def may(actor: Actor, act: Act) -> bool:
@@ -32,10 +51,30 @@ def may(actor: Actor, act: Act) -> bool:
     return actor.writes and actor.kind in ALLOWED[act]
 
 
-def require(actor: Actor, act: Act) -> None:
+def require(actor: Actor, act: Act, **detail: Any) -> None:
     """Raise `Forbidden` unless the actor is allowed to do this."""
-    if not actor.writes:
+    require_writer(actor)
+    if actor.kind in ALLOWED[act]:
+        return
+    if ALLOWED[act] == PEOPLE:
+        raise Forbidden(f"Only a person {act}, and {actor.name} is of kind {actor.kind}.", **detail)
+    kinds = " or ".join(sorted(kind.value for kind in ALLOWED[act]))
+    raise Forbidden(f"Only an actor of kind {kinds} {act}, and {actor.name} is of kind {actor.kind}.", **detail)
+
+
+def require_writer(actor: Actor, event_type: str = "") -> None:
+    """Raise `Forbidden` for one who only reads; every event is appended through this."""
+    if not actor.writes and event_type not in EVENTS_OF_READERS:
         raise Forbidden("A viewer reads along and writes nothing. Log in with another token.")
-    if actor.kind not in ALLOWED[act]:
-        kinds = " or ".join(sorted(kind.value for kind in ALLOWED[act]))
-        raise Forbidden(f"Only an actor of kind {kinds} {act}, and {actor.name} is of kind {actor.kind}.")
+
+
+def require_own_ticket(actor: Actor, ticket_id: int) -> None:
+    """Raise `Forbidden` for a run that reaches for another ticket than its own."""
+    if actor.ticket_id is not None and actor.ticket_id != ticket_id:
+        raise Forbidden("A run reaches only its own ticket.")
+
+
+def require_own_run(actor: Actor, run_id: int) -> None:
+    """Raise `Forbidden` for a run that speaks for another."""
+    if actor.run_id is not None and actor.run_id != run_id:
+        raise Forbidden("A run speaks only for itself.", run=actor.run_id)

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from database import fetch_rows, once_per_session
 from models import Lease, Switch, now
 
-from . import events
+from . import events, rights
 from .actors import Actor
+from .rights import Act
 
 PAUSE = "maintenance_pause"
 EPOCH = "stream_epoch"
@@ -29,6 +30,7 @@ def _load_flags(session: Session) -> dict[str, str]:
 
 def set_flag(session: Session, name: str, value: str | None, actor: Actor) -> None:
     """Set a switch, or clear it with None."""
+    rights.require(actor, Act.ADMINISTER)
     session.execute(delete(Switch).where(Switch.name == name))
     if value is not None:
         session.add(Switch(name=name, value=value, changed_by=actor.name))

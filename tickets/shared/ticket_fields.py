@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from typing_extensions import TypedDict
+from pydantic import Field
 
 from models import Priority, Tag
 
 from . import display_names
+from .responses import Moment, PriorityName, Response
 
 
 class Control(StrEnum):
@@ -238,26 +239,26 @@ def describe_field(name: str) -> str:
     return BY_NAME[name].sentence_name if name in BY_NAME else name
 
 
-class LandingJson(TypedDict):
+class LandingJson(Response):
     """A landing under way (`pending`), or one that needs a person (`failed`), with the reason."""
 
     state: str
     policy: str
     by: str
-    since: str
+    since: Moment
     branch: str
     commit: str
     base: str
     reason: str | None
 
 
-class TicketJson(TypedDict):
+class TicketJson(Response):
     id: int
     identifier: str
     title: str
     description: str
     status: str
-    priority: str
+    priority: PriorityName
     assigned_to: str | None
     requester: str
     campaign_owner: str | None
@@ -266,18 +267,18 @@ class TicketJson(TypedDict):
     phase: str | None
     gate: str
     resume: bool
-    not_before: str | None
+    not_before: Moment | None
     wake: dict[str, Any] | None
     block: dict[str, Any] | None
     landing: LandingJson | None
-    expected_check_in: str | None
+    expected_check_in: Moment | None
     failure_reason: str | None
     attempts: int
     acceptance: list[dict[str, Any]]
     archived: bool
     version: int
-    last_seq: int
-    created: str
-    updated: str
-    moved: str
-    closed: str | None
+    last_seq: int = Field(validation_alias="event_seq")
+    created: Moment
+    updated: Moment
+    moved: Moment
+    closed: Moment | None

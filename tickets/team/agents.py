@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import Field
 from sqlalchemy import bindparam, func, or_, select, update
@@ -11,12 +10,14 @@ from sqlalchemy.orm import Session
 
 from database import fetch_rows, once_per_session
 from models import Agent, AgentKind, Profile, Run, RunMode, RunState, format_timestamp
-from tickets.shared import events
+from protocol import AGENT_PROGRAMS
+from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Name
+from tickets.shared.rights import Act
 
-from .profiles import LOG_IN_VARIABLES, MAX_REASON_CHARACTERS, apply_changes, sent_fields
+from .profiles import MAX_REASON_CHARACTERS, apply_changes, sent_fields
 
 
 class NewAgent(Body):
@@ -78,6 +79,7 @@ def get_agent(session: Session, name: str) -> Agent:
 
 def add_agent(session: Session, body: NewAgent, actor: Actor) -> Agent:
     """Raises `Conflict` for a name that somebody goes by, `Invalid` for one who could not be given work as told."""
+    rights.require(actor, Act.ADMINISTER)
     agent = Agent(**body.model_dump())
     _validate_agent(session, agent, others=list_members(session))
     session.add(agent)
@@ -87,6 +89,7 @@ def add_agent(session: Session, body: NewAgent, actor: Actor) -> Agent:
 
 def edit_agent(session: Session, name: str, body: EditAgent, actor: Actor) -> Agent:
     """Change a member of the team, or end its cooldown. Raises `NotFound`, `Conflict`, `Invalid`."""
+    rights.require(actor, Act.ADMINISTER)
     agent = get_agent(session, name)
     fields = sent_fields(body, may_be_null=("profile", "cooldown_until"))
     if "cooldown_until" in fields:
@@ -135,17 +138,12 @@ def count_live_runs(session: Session) -> dict[str, int]:
 
 def seed_team(session: Session, installed: dict[str, bool]) -> None:
     """The team of a fresh installation: a person, the script agent, and each agent program that was found."""
-    defaults: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("script", {"program": "script", "title": "Script agent"}),
-        ("claude", {"program": "claude", "title": "Claude Code", "env_allow": LOG_IN_VARIABLES["claude"]}),
-        ("codex", {"program": "codex", "title": "Codex", "env_allow": LOG_IN_VARIABLES["codex"]}),
-    )
     if session.get(Agent, "operator") is None:
         session.add(Agent(name="operator", kind=AgentKind.HUMAN, title="Operator"))
-    for name, facts in defaults:
+    for name, program in AGENT_PROGRAMS.items():
         if session.get(Profile, name) is None and installed.get(name, False):
-            title = facts.pop("title")
-            session.add(Profile(name=name, **facts))
+            title = f"{program.title} agent" if program.built_in else program.title
+            session.add(Profile(name=name, program=name, env_allow=list(program.variables)))
             session.flush()
             session.add(Agent(name=name, kind=AgentKind.AGENT, title=title, runnable=True, profile=name, capacity=2))
     session.flush()

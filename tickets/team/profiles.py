@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Agent, Profile, RunMode, format_timestamp
-from tickets.shared import events, limits
+from protocol import AGENT_PROGRAMS
+from tickets.shared import events, limits, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Line, Name
+from tickets.shared.rights import Act
 
-ProgramName = Literal["script", "claude", "codex"]
+if TYPE_CHECKING:
+    ProgramName = str
+else:
+    ProgramName = Literal[tuple(AGENT_PROGRAMS)]
 
 
 Permission = Literal["default", "accept_edits", "bypass", "ask"]
 
 
 MAX_REASON_CHARACTERS = 200
-
-
-LOG_IN_VARIABLES = {
-    "claude": ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN"],
-    "codex": ["OPENAI_API_KEY", "CODEX_API_KEY"],
-}
-"""What logs a program in where its own log-in does not: the profiles of a fresh installation pass these on."""
 
 
 def _refuse_own_variable(name: str) -> str:
@@ -93,6 +91,7 @@ def get_profile(session: Session, name: str) -> Profile:
 
 
 def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
+    rights.require(actor, Act.ADMINISTER)
     if session.get(Profile, body.name) is not None:
         raise ConflictError(f"there is already a profile named {body.name}", field="name", name=body.name)
     profile = Profile(**body.model_dump(exclude={"mode"}), mode=RunMode(body.mode))
@@ -103,6 +102,7 @@ def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
 
 def edit_profile(session: Session, name: str, body: EditProfile, actor: Actor) -> Profile:
     """Change how a program is run from the next run on. Raises `NotFound`, `Invalid`."""
+    rights.require(actor, Act.ADMINISTER)
     profile = get_profile(session, name)
     fields = sent_fields(body, may_be_null=("provider", "model", "context_size", "effort"))
     if "mode" in fields:

@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from database import once_per_session
 from models import DraftState, Gate, Landing, Project, ProjectDraft, now
-from tickets.shared import events
+from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound, StaleProject
 from tickets.shared.inputs import Body, Line, Name
+from tickets.shared.rights import Act
 
 Argv = list[Line]
 DRAFT_LIFETIME = timedelta(days=1)
@@ -63,6 +64,7 @@ MAY_BE_NULL = ("clone_url", "check_command", "setup_command")
 
 def add_project(session: Session, body: NewProject, actor: Actor) -> Project:
     """Raises `Invalid` for a folder or branch that could not be used safely, `Conflict` for a known slug."""
+    rights.require(actor, Act.ADMINISTER)
     _require_safe(body)
     if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
         raise ConflictError(f"there is already a project named {body.slug}", field="slug", slug=body.slug)
@@ -78,6 +80,7 @@ def edit_project(session: Session, slug: str, body: EditProject, actor: Actor) -
 
     Raises `NotFound`, `Invalid`, `StaleProject`.
     """
+    rights.require(actor, Act.ADMINISTER)
     _require_safe(body)
     fields = {name: getattr(body, name) for name in body.model_fields_set if name != "version"}
     empty = [name for name, value in fields.items() if value is None and name not in MAY_BE_NULL]
@@ -148,6 +151,7 @@ class DraftResult:
 
 def request_draft(session: Session, body: NewDraft, actor: Actor) -> ProjectDraft:
     """Ask for a look at what may become a project; a door answers within seconds, a clone takes as long as it takes."""
+    rights.require(actor, Act.ADMINISTER)
     clone = "://" in body.source or body.source.startswith("git@")
     if not clone and (not body.source.startswith("/") or ".." in body.source.split("/")):
         raise Invalid("Give an absolute path such as /home/me/code, or an address to clone from.", field="source")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from database import fetch_rows, in_ids
 from models import Evidence, EvidenceSource, EvidenceStatus, Project, Run, Ticket
+from protocol import Observations
 from tickets.shared.errors import EvidenceMissing
-from tickets.shared.inputs import Prose
 
 from . import ticket_phases
 
@@ -25,40 +26,25 @@ class Shortfall:
     detail: str
 
 
-class ObservationModel(BaseModel):
-    """A part of what a wrapper has seen; what a newer one adds is passed over."""
-
-    model_config = ConfigDict(extra="ignore")
+COMMIT_NAME = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
 
-class ObservedCommit(ObservationModel):
-    sha: Prose
-    subject: Prose = ""
+def _with_commit_name(observations: Observations) -> Observations:
+    if observations.base_sha is not None and not COMMIT_NAME.fullmatch(observations.base_sha):
+        raise ValueError("base_sha must be the full name of a commit")
+    return observations
 
 
-class ObservedCheck(ObservationModel):
-    argv: list[Prose]
-    exit_code: int | None = None
-    seconds: float = 0
-    sha256: Prose | None = None
-    tail: Prose = ""
-    timed_out: bool = False
+_OBSERVATIONS: TypeAdapter[Observations] = TypeAdapter(Annotated[Observations, AfterValidator(_with_commit_name)])
 
 
-class Observations(ObservationModel):
-    """What Mission Control saw for itself in a run's workspace; see `workers.repository.observe`."""
+def read_observations(observations: Any) -> Observations:
+    """Observations in their shape, without the keys of another version; raises pydantic's ValidationError."""
+    return _OBSERVATIONS.validate_python(observations)
 
-    base_sha: Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")] | None = None
-    head_sha: Prose | None = None
-    commits: list[ObservedCommit] = []
-    files_changed: int = 0
-    insertions: int = 0
-    deletions: int = 0
-    diff_sha256: Prose | None = None
-    dirty: list[Prose] = []
-    check: ObservedCheck | None = None
-    check_base: ObservedCheck | None = None
-    error: Prose | None = None
+
+ObservationModel = Annotated[Observations, BeforeValidator(read_observations)]
+"""Observations as a field of a message, which would else lend them its own way with unknown keys."""
 
 
 def list_evidence(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evidence]:
@@ -100,7 +86,7 @@ def record_claims(session: Session, run: Run, claims: list[dict[str, Any]]) -> N
 def record_observations(session: Session, run: Run, observations: dict[str, Any]) -> None:
     """Record MC's own observations of a run's workspace as facts: commits, diff, uncommitted files, check command.
 
-    `seen` has the shape of `Observations`.
+    `seen` has the shape of `protocol.Observations`.
     """
     facts = (
         [_describe_error(observations)]

@@ -26,9 +26,11 @@ from models import (
     TicketStatus,
     now,
 )
+from tickets.shared import rights
 from tickets.shared.actors import Actor
-from tickets.shared.errors import CannotLand, Forbidden
+from tickets.shared.errors import CannotLand
 from tickets.shared.inputs import Body
+from tickets.shared.rights import Act
 from tickets.shared.ticket_row import AnyTicket
 from tickets.team import installed_programs
 
@@ -187,8 +189,8 @@ def plan_landing(
     """
     work = find_landable_work(session, [ticket]).get(ticket.id)
     policy = option or (work.policy if work else Landing.LEAVE)
-    if work is not None and policy is not work.policy and actor.kind is not ActorKind.HUMAN:
-        raise Forbidden("Only a person chooses another way to land than the project's own.", landing=work.policy.value)
+    if work is not None and policy is not work.policy:
+        rights.require(actor, Act.CHOOSE_LANDING, landing=work.policy.value)
     if policy is Landing.LEAVE:
         return None
     if work is None:

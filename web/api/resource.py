@@ -26,11 +26,12 @@ from flask import Blueprint, Response, request
 import auth
 from auth import Right
 from database import Session, reading, writing
-from models import Run, Ticket
+from models import Run
 from settings import Settings
-from tickets.shared import idempotency, lookup
+from tickets.runs.notify_run import notify_run
+from tickets.shared import idempotency, lookup, responses, rights
 from tickets.shared.actors import Actor
-from tickets.shared.errors import ClaimLost, DomainError, Forbidden, Invalid
+from tickets.shared.errors import ClaimLost, DomainError, Invalid
 from tickets.shared.inputs import Body
 from tickets.workflow import quarantine
 
@@ -61,6 +62,10 @@ class Call:
     @property
     def actor(self) -> Actor:
         return self.caller.actor
+
+    def notify_run(self, run_id: int | None) -> None:
+        """Notify a live run after the commit."""
+        self.after.append(lambda: notify_run(self.settings, run_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,29 +288,14 @@ def _load_path_arguments(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     """Replace the ticket and the run in the arguments of a path by their rows. Raises `Forbidden` for those of others."""
     arguments = dict(args)
     if "ticket" in args:
-        arguments["ticket"] = find_ticket(call, args["ticket"])
+        arguments["ticket"] = lookup.get_for(call.session, args["ticket"], call.actor)
     if "run" in args:
         arguments["run"] = _find_run(call, args["run"])
     return arguments
 
 
-def find_ticket(call: Call, reference: str) -> Ticket:
-    """Look up the ticket that a path names.
-
-    A run may access only its own ticket, which it may also name by its id. Raises `Forbidden`.
-    """
-    own = call.actor.ticket_id
-    if own is None:
-        return lookup.get_ticket(call.session, reference)
-    ticket = lookup.get_ticket(call.session, own)
-    if reference not in (ticket.identifier, ticket.identifier.removeprefix("MC-"), str(own)):
-        raise Forbidden("A run may access only its own ticket.", ticket=ticket.identifier)
-    return ticket
-
-
 def _find_run(call: Call, number: int) -> Run:
-    if call.actor.run_id is not None and call.actor.run_id != number:
-        raise Forbidden("A run may access only itself.", run=call.actor.run_id)
+    rights.require_own_run(call.actor, number)
     return lookup.get_run(call.session, number)
 
 
@@ -317,7 +307,7 @@ def respond(data: Any, status: int = 200) -> Response:
 
 
 def _dump_json(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=responses.Response.as_json)
 
 
 def _build_response(text: str, status: int, repeated: bool = False) -> Response:

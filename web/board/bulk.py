@@ -15,11 +15,10 @@ import auth
 from database import reading, writing
 from tickets.lifecycle import bulk, moves, undo
 from tickets.lifecycle.bulk import BulkChange, BulkResult
-from tickets.runs import claims
+from tickets.runs.notify_run import notify_run, stopping_run
 from tickets.shared.errors import DomainError, Invalid
 from web.site import forms, layout
 from web.site.errors import convert_validation_error
-from web.site.notify_run import notify_run
 
 from .board_page import redirect_to_board
 
@@ -61,10 +60,9 @@ def _change_ticket(change_request: BulkChange, reference: str) -> bool:
     """Change one ticket in its own transaction, and return whether the change can be undone."""
     with writing(auth.get_instance().engine) as session:
         ticket = change_request.make(session, reference, auth.get_actor())
-        stopped_runs = [run.id for run in claims.list_runs(session, ticket.id, 1) if run.stop_code]
+        stopping = stopping_run(session, ticket.id)
         undoable = undo.find_undo_offer(session, ticket, auth.get_actor()) is not None
-    for run_id in stopped_runs:
-        notify_run(auth.get_instance().settings, run_id)
+    notify_run(auth.get_instance().settings, stopping)
     return undoable
 
 

@@ -6,16 +6,11 @@ from flask.sansio.blueprints import BlueprintSetupState
 from typing_extensions import TypedDict
 
 import auth
+from tickets.lifecycle.schemas import CheckJson
 from web.api.resource import Call, Resource
 from web.site import metrics
 
 blueprint = Resource("health", __name__)
-
-
-class CheckJson(TypedDict):
-    name: str
-    status: str
-    detail: str
 
 
 class HealthJson(TypedDict):
@@ -28,9 +23,7 @@ class HealthJson(TypedDict):
 def read_health(call: Call) -> HealthJson:
     """Read the health report: `working`, `degraded` or `not working`, with the reasons and every check."""
     report = metrics.load_verdict(call.session)
-    checks: list[CheckJson] = [
-        {"name": check.name, "status": check.status, "detail": check.detail} for check in report.checks
-    ]
+    checks = [CheckJson.read(check) for check in report.checks]
     return {"verdict": report.verdict, "reasons": report.reasons, "checks": checks}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from database import end_read
 from models import Run
+from tickets.lifecycle.schemas import FileJson
 from tickets.shared.errors import NotFound
 from tickets.shared.inputs import Body, Line
 from web.api.resource import ANYBODY, RUNS, Call, Resource
@@ -25,14 +26,6 @@ MAX_PATCH_BYTES = 256 << 10
 MAX_FILES = 200
 MAX_UNFOLDED_LINES = 400
 """Number of diff lines above which a file is shown collapsed."""
-
-
-class FileJson(TypedDict):
-    path: str
-    old_path: str | None
-    status: str
-    insertions: int | None
-    deletions: int | None
 
 
 class ChangesJson(TypedDict):
@@ -80,7 +73,7 @@ def read_changes(call: Call, run: Run, query: PatchQuery) -> ChangesJson:
         )
     except (GitError, OSError) as error:
         raise NotFound("The changes of this run can no longer be read.", run=run.id, reason=str(error)[:500]) from error
-    files = [FileJson(**asdict(change)) for change in changed_files]  # type: ignore[typeddict-item]
+    files = [FileJson.read(change) for change in changed_files]
     return {
         "base": commit_range.base,
         "head": commit_range.head,

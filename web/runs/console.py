@@ -20,12 +20,12 @@ from pydantic import Field, TypeAdapter, ValidationError
 from simple_websocket import ConnectionClosed
 
 import auth
-from auth import Right
 from database import reading
 from models import Run, RunMode, RunState
-from tickets.shared import lookup
-from tickets.shared.errors import Forbidden, NotFound
+from tickets.shared import lookup, rights
+from tickets.shared.errors import NotFound
 from tickets.shared.inputs import Body
+from tickets.shared.rights import Act
 from web.site import headers
 from web.stream import sockets
 from web.stream.log_tail import PaneLog, read_last_lines
@@ -77,7 +77,7 @@ class ConsoleView:
 def show(run: int) -> Response:
     """Render the console page, which the Console tab embeds."""
     view = _load_console(run)
-    may_write = auth.get_caller().right is Right.OPERATOR
+    may_write = rights.may(auth.get_actor(), Act.TYPE)
     writes = may_write and _is_write_requested()
     response = make_response(
         render_template("console.html", shown=view, may_write=may_write, writes=writes and view.state == "live")
@@ -92,8 +92,8 @@ def show(run: int) -> Response:
 def attach(connection: WebSocketConnection, run: int) -> None:
     """Connect the client to the pane of a live run."""
     view, writes = _load_console(run), _is_write_requested()
-    if writes and auth.get_caller().right is not Right.OPERATOR:
-        raise Forbidden("Only an operator may type into a terminal.")
+    if writes:
+        rights.require(auth.get_actor(), Act.TYPE)
     if view.state != "live":
         raise NotFound("This run has no live terminal on this machine.")
     console = ConsoleClient(_build_tmux(), view.session, DEFAULT_SIZE, write=writes)

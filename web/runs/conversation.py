@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from models import Ticket
+from protocol import MAX_BATCH_EVENTS
 from tickets.conversation import message_routing, messages, timeline
-from tickets.conversation.message_routing import IncomingMessage, RoutedMessage
+from tickets.conversation.message_routing import IncomingMessage
 from tickets.conversation.messages import NewMessage
 from tickets.conversation.timeline import NewComment
 from tickets.dispatch.budgets import Budgets
-from tickets.runs import ingest
+from tickets.lifecycle.schemas import CommentJson, EventJson, MessageJson
+from tickets.runs import external, ingest
 from tickets.shared import events, paging
-from tickets.shared.errors import ClaimLost, Forbidden, Invalid
+from tickets.shared.errors import ClaimLost, Invalid
 from tickets.shared.inputs import Body, Moment
-from web.api import schemas
+from web.api.page import Page, Paging
 from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
-from web.api.schemas import CommentJson, EventJson, MessageJson, Page, Paging
-from web.site import notify_run
 
 blueprint = Resource("conversation", __name__)
 
@@ -35,7 +35,7 @@ def list_comments(call: Call, ticket: Ticket, query: Paging) -> Page[CommentJson
     rows = timeline.list_comments(call.session, ticket.id, before, query.limit + 1)
     page = rows[: query.limit]
     return {
-        "items": [schemas.build_comment_json(row) for row in page],
+        "items": [CommentJson.read(row) for row in page],
         "next": str(page[-1].id) if len(rows) > query.limit else None,
     }
 
@@ -43,7 +43,7 @@ def list_comments(call: Call, ticket: Ticket, query: Paging) -> Page[CommentJson
 @blueprint.writes("POST", "/tickets/<ticket>/comments", rights=WRITERS | RUNS, status=201)
 def add_comment(call: Call, ticket: Ticket, body: NewComment) -> CommentJson:
     """Comment on a ticket, in Markdown."""
-    return schemas.build_comment_json(timeline.add_comment(call.session, ticket.id, body, call.actor))
+    return CommentJson.read(timeline.add_comment(call.session, ticket.id, body, call.actor))
 
 
 class NewestQuery(Body):
@@ -56,7 +56,7 @@ class NewestQuery(Body):
 def list_messages(call: Call, ticket: Ticket, query: NewestQuery) -> Page[MessageJson]:
     """List messages to the agent with their delivery state, the newest first."""
     rows = messages.list_messages(call.session, ticket.id, query.limit)
-    return {"items": [schemas.build_message_json(row) for row in rows], "next": None}
+    return {"items": [MessageJson.read(row) for row in rows], "next": None}
 
 
 class SentJson(MessageJson):
@@ -73,17 +73,12 @@ def send_message(call: Call, ticket: Ticket, body: NewMessage) -> SentJson:
     routed = message_routing.route_message(
         call.session, ticket, IncomingMessage(**body.model_dump()), call.actor, call.caller.identity
     )
-    live = routed["run"]
-    if live is not None:
-        call.after.append(lambda: notify_run.notify_run(call.settings, live))
-    return {**_build_message(call, ticket, body, routed), "became": routed["became"], "text": routed["text"]}
-
-
-def _build_message(call: Call, ticket: Ticket, body: NewMessage, routed: RoutedMessage) -> MessageJson:
+    call.notify_run(routed["run"])
+    became: dict[str, Any] = {"became": routed["became"], "text": routed["text"]}
     if routed["message"] is not None:
-        return schemas.build_message_json(messages.get(call.session, routed["message"]["id"]))
+        return SentJson.read(messages.get(call.session, routed["message"]["id"]), **became)
     [comment] = timeline.list_comments(call.session, ticket.id, limit=1)
-    return schemas.build_message_of_comment(comment, body.mode)
+    return SentJson.read_comment(comment, body.mode, **became)
 
 
 # ------------------------------------------------------------------------------------------------------------- events
@@ -101,7 +96,7 @@ def replay_events(call: Call, ticket: Ticket, query: EventQuery) -> Page[EventJs
     """Replay the ticket's events in order, with `next` as the `after` of the following page."""
     rows = events.replay(call.session, ticket.id, query.after, query.limit)
     full = len(rows) == query.limit
-    return {"items": [_build_event_json(row) for row in rows], "next": str(rows[-1].seq) if full else None}
+    return {"items": [EventJson.read(row) for row in rows], "next": str(rows[-1].seq) if full else None}
 
 
 class ActivityQuery(Paging):
@@ -115,11 +110,7 @@ def list_events(call: Call, query: ActivityQuery) -> Page[EventJson]:
     """List the events of all tickets, the newest first, without those that workers report line by line."""
     filters = events.EventFilter(query.actor or "")
     feed = events.load_feed(call.session, filters, paging.parse_number(query.cursor), query.limit)
-    return {"items": [_build_event_json(row) for row in feed.events], "next": str(feed.older) if feed.older else None}
-
-
-def _build_event_json(row: events.LogEntry) -> EventJson:
-    return cast(EventJson, row.as_json())
+    return {"items": [EventJson.read(row) for row in feed.events], "next": str(feed.older) if feed.older else None}
 
 
 class PostedEvent(Body):
@@ -150,8 +141,8 @@ class TakenJson(TypedDict):
 def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson | ClaimLost:
     """Post one event, an array or NDJSON. Events with a `run_seq` are stored once, and those of a run that has lost its
     claim are refused."""
-    if len(body) > ingest.MAX_BATCH_EVENTS:
-        raise Invalid(f"A batch has at most {ingest.MAX_BATCH_EVENTS} events.", fields={"body": "too many events"})
+    if len(body) > MAX_BATCH_EVENTS:
+        raise Invalid(f"A batch has at most {MAX_BATCH_EVENTS} events.", fields={"body": "too many events"})
     if call.actor.run_id is None:
         return _post_external_events(call, ticket, body)
     batch = [ingest.WorkerEvent.model_validate(event.stated()) for event in body]
@@ -163,9 +154,7 @@ def post_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJso
 
 def _post_external_events(call: Call, ticket: Ticket, body: list[PostedEvent]) -> TakenJson:
     for event in body:
-        if not event.event_type.startswith("external."):
-            raise Forbidden("A run's events are posted with the run's token. Post events of type external.* instead.")
         if event.run_seq is not None or event.ts is not None:
             raise Invalid("An external event has no run_seq and no ts.", fields={"run_seq": "is for runs"})
-        events.append(call.session, ticket.id, event.event_type, event.payload, call.actor)
+        external.post_event(call.session, ticket.id, event.event_type, event.payload, call.actor)
     return {"accepted": len(body), "repeated": 0, "last_run_seq": 0}

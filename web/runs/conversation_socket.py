@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from functools import partial
 
 from flask import Blueprint
 from simple_websocket import ConnectionClosed
@@ -13,8 +14,9 @@ import auth
 from auth import Right
 from database import reading
 from mc_interactive import ConversationConnection, Message, Person
+from tickets.runs.notify_run import notify_run
 from tickets.shared import lookup
-from web.site import notify_run, stream_response
+from web.site import stream_response
 from web.stream import sockets, stream_routes
 from web.stream.hub import Hub, Interest
 from web.stream.sockets import FAILED, WebSocketConnection
@@ -37,7 +39,7 @@ def talk(connection: WebSocketConnection, ticket: str) -> None:
     with reading(engine) as session:
         ticket_id = lookup.get_ticket(session, ticket).id
     person = Person(caller.actor, caller.identity)
-    conversation = ConversationConnection(engine, ticket_id, person, lambda run: notify_run.notify_run(settings, run))
+    conversation = ConversationConnection(engine, ticket_id, person, partial(notify_run, settings))
     news = _NewsSender(connection, conversation, stream_routes.get_hub(), Interest(frozenset({ticket_id}), board=False))
     news.start()
     try:

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from auth import Right
 from models import Run, Ticket
 from tickets.dispatch.budgets import Budgets
-from tickets.lifecycle.schemas import build_ticket_json
+from tickets.lifecycle.schemas import RunJson, read_tickets
 from tickets.runs import claims, external, heartbeat, reports, takeover
 from tickets.runs.external import ExternalRun
 from tickets.runs.heartbeat import RunHeartbeat
@@ -18,10 +18,8 @@ from tickets.runs.reports import RetryPolicy, RunReport
 from tickets.shared.errors import ClaimLost
 from tickets.shared.inputs import Body, Prose
 from tickets.shared.ticket_fields import TicketJson
-from web.api import schemas
+from web.api.page import Page
 from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
-from web.api.schemas import Page, RunJson
-from web.site import notify_run
 
 from .conversation import NewestQuery
 
@@ -34,7 +32,7 @@ STOPPERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR})
 def list_runs(call: Call, ticket: Ticket, query: NewestQuery) -> Page[RunJson]:
     """List the runs of a ticket, the newest first."""
     return {
-        "items": [schemas.build_run_json(row) for row in claims.list_runs(call.session, ticket.id, query.limit)],
+        "items": [RunJson.read(row) for row in claims.list_runs(call.session, ticket.id, query.limit)],
         "next": None,
     }
 
@@ -42,7 +40,7 @@ def list_runs(call: Call, ticket: Ticket, query: NewestQuery) -> Page[RunJson]:
 @blueprint.reads("/runs/<number:run>", rights=ANYBODY | RUNS)
 def read_run(call: Call, run: Run) -> RunJson:
     """Read one run."""
-    return schemas.build_run_json(run)
+    return RunJson.read(run)
 
 
 class OpenedJson(TypedDict):
@@ -54,7 +52,7 @@ class OpenedJson(TypedDict):
 def open_external_run(call: Call, ticket: Ticket, body: ExternalRun) -> OpenedJson:
     """Open a run for work outside Mission Control, which never starts or stops it. Only this response has its token."""
     run, token = external.open_run(call.session, ticket.id, body, call.actor)
-    return {"run": schemas.build_run_json(run), "token": token}
+    return {"run": RunJson.read(run), "token": token}
 
 
 class ControlJson(TypedDict):
@@ -82,7 +80,7 @@ def report(call: Call, run: Run, body: RunReport) -> ReceiptJson | ClaimLost:
     receipt = reports.apply_report(call.session, run.id, body, build_retry_policy(call))
     if not receipt.accepted:
         return ClaimLost(run=run.id, reason=receipt.reason)
-    return {"accepted": True, "ticket": build_ticket_json(call.session, [receipt.ticket])[0]}
+    return {"accepted": True, "ticket": read_tickets(call.session, [receipt.ticket])[0]}
 
 
 def build_retry_policy(call: Call) -> RetryPolicy:
@@ -99,21 +97,21 @@ class StopRequest(Body):
 def take_over(call: Call, run: Run) -> TicketJson:
     """Stop a run so that a person continues its conversation in the agent program's own terminal interface."""
     ticket = takeover.take_over(call.session, run.ticket_id, call.actor)
-    call.after.append(lambda: notify_run.notify_run(call.settings, run.id))
-    return build_ticket_json(call.session, [ticket])[0]
+    call.notify_run(run.id)
+    return read_tickets(call.session, [ticket])[0]
 
 
 @blueprint.writes("POST", "/runs/<number:run>/handback", rights=STOPPERS)
 def hand_back(call: Call, run: Run) -> TicketJson:
     """Hand a conversation that a person has taken over back to the agent."""
     ticket = takeover.hand_back(call.session, run.ticket_id, call.actor)
-    call.after.append(lambda: notify_run.notify_run(call.settings, run.id))
-    return build_ticket_json(call.session, [ticket])[0]
+    call.notify_run(run.id)
+    return read_tickets(call.session, [ticket])[0]
 
 
 @blueprint.writes("POST", "/runs/<number:run>/stop", rights=STOPPERS)
 def stop(call: Call, run: Run, body: StopRequest) -> TicketJson:
     """Stop a run and park its ticket until somebody wakes it."""
     ticket = reports.stop_run(call.session, run.id, call.actor, body.reason)
-    call.after.append(lambda: notify_run.notify_run(call.settings, run.id))
-    return build_ticket_json(call.session, [ticket])[0]
+    call.notify_run(run.id)
+    return read_tickets(call.session, [ticket])[0]

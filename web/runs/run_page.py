@@ -13,11 +13,11 @@ from database import Session, reading, writing
 from models import Run, RunState, Ticket
 from tickets.board import evidence_tab, ticket_detail
 from tickets.runs import claims, reports, run_detail
+from tickets.runs.notify_run import notify_run
 from tickets.shared import paging
 from tickets.shared.errors import DomainError, NotFound
 from tickets.shared.lookup import get_ticket
 from web.site import layout
-from web.site.notify_run import notify_run
 from web.stream import log_tail
 
 blueprint = Blueprint("run_page", __name__)

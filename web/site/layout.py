@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, cast
 
 from flask import Flask, flash, g, get_flashed_messages, render_template, request
@@ -17,7 +16,6 @@ from tickets.shared import events, runtime_flags
 from . import markdown, metrics, shortcuts, template_filters
 
 NAV: list[dict[str, Any]] = []
-CACHE_SIZE = 1024
 
 
 def add_nav_item(
@@ -33,9 +31,6 @@ def add_nav_item(
 def install(app: Flask) -> None:
     app.jinja_env.filters.update(template_filters.FILTERS)
     app.jinja_env.filters["markdown"] = markdown.render_html
-    app.jinja_env.globals["kept"] = lru_cache(
-        CACHE_SIZE, typed=True
-    )  # memoizes macros whose output depends on their arguments alone
     app.jinja_env.globals["nav_groups"] = template_filters.group_nav_items
     app.jinja_env.globals["key_groups"] = lambda: shortcuts.list_groups(NAV)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from protocol import EventType
 from tickets.shared.events import LogEntry
 
 RUN_EVENT_PREFIXES = ("agent.", "run.", "script.", "external.")
@@ -148,6 +149,6 @@ def _parse_delta(event: LogEntry) -> tuple[object, object, object, int, int] | N
     The payload comes from a worker, so its types are checked.
     """
     offset, text = event.payload.get("offset"), event.payload.get("text")
-    if event.event_type != "agent.delta" or not isinstance(offset, int) or not isinstance(text, str):
+    if event.event_type != EventType.DELTA or not isinstance(offset, int) or not isinstance(text, str):
         return None
     return event.run_id, event.payload.get("block"), event.payload.get("kind"), offset, offset + len(text)

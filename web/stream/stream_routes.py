@@ -21,7 +21,7 @@ from database import Engine, reading
 from settings import Settings
 from tickets.runs import claims
 from tickets.shared import lookup
-from tickets.shared.errors import Forbidden, Invalid, NotFound
+from tickets.shared.errors import Invalid, NotFound
 from tickets.shared.inputs import Body
 from web.api.request_body import EVENTS
 from web.api.resource import ANYBODY, Resource
@@ -189,11 +189,7 @@ def _find_tickets() -> frozenset[int]:
 def _find_ticket_id(name: str) -> int:
     """Return the id of the ticket, which for a run has to be its own. Raises `Forbidden`."""
     with reading(auth.get_instance().engine) as session:
-        ticket = lookup.get_ticket(session, name)
-    actor = auth.get_actor()
-    if actor.run_id is not None and actor.ticket_id != ticket.id:
-        raise Forbidden("A run may access only its own ticket.")
-    return ticket.id
+        return lookup.get_for(session, name, auth.get_actor()).id
 
 
 def _build_log_finder(ticket_id: int) -> Callable[[], log_tail.PaneLog | None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from tickets.lifecycle.schemas import AgentJson, ProfileJson, ProjectJson
 from tickets.team import agents, profiles, projects
 from tickets.team.agents import EditAgent, NewAgent
 from tickets.team.profiles import EditProfile, NewProfile
 from tickets.team.projects import EditProject, NewProject
-from web.api import schemas
+from web.api.page import Page
 from web.api.resource import OPERATORS, Call, Resource
-from web.api.schemas import AgentJson, Page, ProfileJson, ProjectJson
 
 blueprint = Resource("team", __name__)
 
@@ -16,19 +16,19 @@ blueprint = Resource("team", __name__)
 @blueprint.reads("/projects")
 def list_projects(call: Call) -> Page[ProjectJson]:
     """List the projects."""
-    return {"items": [schemas.build_project_json(row) for row in projects.list_projects(call.session)], "next": None}
+    return {"items": [ProjectJson.read(row) for row in projects.list_projects(call.session)], "next": None}
 
 
 @blueprint.writes("POST", "/projects", rights=OPERATORS, status=201)
 def add_project(call: Call, body: NewProject) -> ProjectJson:
     """Add a project: a repository that tickets are worked in."""
-    return schemas.build_project_json(projects.add_project(call.session, body, call.actor))
+    return ProjectJson.read(projects.add_project(call.session, body, call.actor))
 
 
 @blueprint.writes("PATCH", "/projects/<slug>", rights=OPERATORS)
 def edit_project(call: Call, slug: str, body: EditProject) -> ProjectJson:
     """Change a project, refused if its `version` has changed since it was read."""
-    return schemas.build_project_json(projects.edit_project(call.session, slug, body, call.actor))
+    return ProjectJson.read(projects.edit_project(call.session, slug, body, call.actor))
 
 
 @blueprint.reads("/agents")
@@ -36,7 +36,7 @@ def list_agents(call: Call) -> Page[AgentJson]:
     """List the members of the team with their live runs."""
     busy = agents.count_live_runs(call.session)
     return {
-        "items": [schemas.build_agent_json(row, busy.get(row.name, 0)) for row in agents.list_members(call.session)],
+        "items": [AgentJson.read(row, live_runs=busy.get(row.name, 0)) for row in agents.list_members(call.session)],
         "next": None,
     }
 
@@ -44,29 +44,29 @@ def list_agents(call: Call) -> Page[AgentJson]:
 @blueprint.writes("POST", "/agents", rights=OPERATORS, status=201)
 def add_agent(call: Call, body: NewAgent) -> AgentJson:
     """Add a member to the team."""
-    return schemas.build_agent_json(agents.add_agent(call.session, body, call.actor))
+    return AgentJson.read(agents.add_agent(call.session, body, call.actor), live_runs=0)
 
 
 @blueprint.writes("PATCH", "/agents/<name>", rights=OPERATORS)
 def edit_agent(call: Call, name: str, body: EditAgent) -> AgentJson:
     """Change a member of the team. `cooldown_until: null` ends a cooldown."""
     row = agents.edit_agent(call.session, name, body, call.actor)
-    return schemas.build_agent_json(row, agents.count_live_runs(call.session).get(name, 0))
+    return AgentJson.read(row, live_runs=agents.count_live_runs(call.session).get(name, 0))
 
 
 @blueprint.reads("/profiles")
 def list_profiles(call: Call) -> Page[ProfileJson]:
     """List the profiles, which configure how the agent programs are run."""
-    return {"items": [schemas.build_profile_json(row) for row in profiles.list_profiles(call.session)], "next": None}
+    return {"items": [ProfileJson.read(row) for row in profiles.list_profiles(call.session)], "next": None}
 
 
 @blueprint.writes("POST", "/profiles", rights=OPERATORS, status=201)
 def add_profile(call: Call, body: NewProfile) -> ProfileJson:
     """Add a profile."""
-    return schemas.build_profile_json(profiles.add_profile(call.session, body, call.actor))
+    return ProfileJson.read(profiles.add_profile(call.session, body, call.actor))
 
 
 @blueprint.writes("PATCH", "/profiles/<name>", rights=OPERATORS)
 def edit_profile(call: Call, name: str, body: EditProfile) -> ProfileJson:
     """Change a profile, with effect on new runs."""
-    return schemas.build_profile_json(profiles.edit_profile(call.session, name, body, call.actor))
+    return ProfileJson.read(profiles.edit_profile(call.session, name, body, call.actor))

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 import auth
 from database import Session, reading, writing
 from models import Agent, AgentKind, Profile
+from protocol import AGENT_PROGRAMS
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import Budgets, BudgetScope, BudgetTotals
 from tickets.shared.errors import DomainError
@@ -28,7 +29,11 @@ layout.add_nav_item("team", "/team", "users", "Team", "Machine", go="m")
 View = dict[str, Any]
 Errors = dict[str, str]
 Body = TypeVar("Body", bound=BaseModel)
-PROGRAMS = [("script", "Script, built in"), ("claude", "Claude Code"), ("codex", "Codex")]
+PROGRAMS = [
+    (name, f"{program.title}, built in" if program.built_in else program.title)
+    for name, program in AGENT_PROGRAMS.items()
+]
+DEFAULT_PROGRAM = next(name for name, program in AGENT_PROGRAMS.items() if not program.built_in)
 MODES = [("headless", "Headless: over pipes"), ("tui", "Its own screen in tmux")]
 PERMISSIONS = [
     ("default", "As the program has it"),
@@ -171,7 +176,7 @@ def _render_agent_form(values: View, errors: Errors, agent: Agent | None = None)
 
 @blueprint.get("/team/profiles/new")
 def ask_profile() -> str:
-    return _render_profile_form({"program": "claude", "mode": "headless", "permissions": "accept_edits"}, {})
+    return _render_profile_form({"program": DEFAULT_PROGRAM, "mode": "headless", "permissions": "accept_edits"}, {})
 
 
 @blueprint.post("/team/profiles/new")
@@ -209,7 +214,7 @@ def _render_profile_form(values: View, errors: Errors, profile: Profile | None =
         "choices": {"program": PROGRAMS, "mode": MODES, "permissions": PERMISSIONS},
         "budgets": team_forms.build_budget_fields(values),
         "limits": team_forms.build_limit_fields(values, auth.get_instance().settings),
-        "log_in_variables": profiles.LOG_IN_VARIABLES,
+        "log_in_variables": [name for program in AGENT_PROGRAMS.values() for name in program.variables],
     }
     title = profile.name if profile else "New profile"
     return _render_form("team_profile.html", title, values, errors, row=profile, **context)

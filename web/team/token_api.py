@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from tickets.lifecycle.schemas import NewTokenJson, TokenJson
 from tickets.operations import tokens
 from tickets.operations.tokens import NewToken
-from web.api import schemas
+from web.api.page import Page
 from web.api.resource import OPERATORS, Call, Resource
-from web.api.schemas import NewTokenJson, Page, TokenJson
 
 blueprint = Resource("tokens", __name__)
 
@@ -14,14 +14,14 @@ blueprint = Resource("tokens", __name__)
 @blueprint.reads("/tokens", rights=OPERATORS)
 def list_tokens(call: Call) -> Page[TokenJson]:
     """List the tokens, revoked ones included, without their secrets."""
-    return {"items": [schemas.build_token_json(row) for row in tokens.list_tokens(call.session)], "next": None}
+    return {"items": [TokenJson.read(row) for row in tokens.list_tokens(call.session)], "next": None}
 
 
 @blueprint.writes("POST", "/tokens", rights=OPERATORS, status=201, secret=True)
 def issue_token(call: Call, body: NewToken) -> NewTokenJson:
     """Issue a token. Only this response has its secret."""
     row, secret = tokens.issue_token(call.session, body, call.actor)
-    return {**schemas.build_token_json(row), "token": secret}
+    return NewTokenJson.read(row, token=secret)
 
 
 @blueprint.writes("DELETE", "/tokens/<number:token>", rights=OPERATORS)

@@ -10,11 +10,13 @@ from werkzeug.datastructures import FileStorage
 
 import auth
 from database import reading
-from models import Attachment, Ticket
+from models import Ticket
 from tickets.conversation import attachments
 from tickets.conversation.attachments import ReceivedFile, Upload
-from tickets.shared.errors import ClaimLost, Forbidden, Invalid
-from web.api import schemas
+from tickets.lifecycle.schemas import AttachmentJson
+from tickets.shared import lookup, rights
+from tickets.shared.errors import ClaimLost, Invalid
+from web.api.page import Page
 from web.api.resource import (
     ANYBODY,
     OPERATORS,
@@ -22,12 +24,10 @@ from web.api.resource import (
     WRITERS,
     Call,
     Resource,
-    find_ticket,
     parse_idempotency_key,
     perform,
     refuse_late,
 )
-from web.api.schemas import AttachmentJson, Page
 
 blueprint = Resource("attachments", __name__)
 
@@ -46,7 +46,7 @@ FORM = {
 def list_attachments(call: Call, ticket: Ticket) -> Page[AttachmentJson]:
     """List the files of a ticket, oldest first."""
     return {
-        "items": [schemas.build_attachment_json(row) for row in attachments.list_attachments(call.session, ticket.id)],
+        "items": [AttachmentJson.read(row) for row in attachments.list_attachments(call.session, ticket.id)],
         "next": None,
     }
 
@@ -60,14 +60,14 @@ def upload(ticket: str) -> Response:
     entered: list[int] = []
 
     def work(call: Call) -> AttachmentJson | ClaimLost:
-        ticket_row = find_ticket(call, ticket)
+        ticket_row = lookup.get_for(call.session, ticket, call.actor)
         refusal = refuse_late(call, "upload", file.name)
         if refusal is not None:
             return refusal
         max_count = call.settings.attachment_limit_count
         row = attachments.add_attachment(call.session, ticket_row.id, file, details, call.actor, max_count)
         entered.append(row.id)
-        return schemas.build_attachment_json(row)
+        return AttachmentJson.read(row)
 
     try:
         response = perform(work, 201, parse_idempotency_key(_build_fingerprint(details, file)))
@@ -104,7 +104,7 @@ def download(attachment: int) -> Response:
     """Download a file, which browsers save and never display, whatever its content."""
     with reading(auth.get_instance().engine) as session:
         row = attachments.get_attachment(session, attachment)
-    _require_own(row)
+    rights.require_own_ticket(auth.get_actor(), row.ticket_id)
     path = attachments.locate_file(auth.get_instance().settings.attachments_dir, row)
     response = send_file(path, mimetype=row.media_type, as_attachment=True, download_name=row.name, etag=row.sha256)
     response.headers["Cache-Control"] = "no-store"
@@ -119,9 +119,3 @@ def remove_attachment(call: Call, attachment: int) -> None:
     folder, stored_as = call.settings.attachments_dir, row.stored_as
     attachments.remove_attachment(call.session, row, call.actor)
     call.after.append(lambda: attachments.discard_file(folder, stored_as))
-
-
-def _require_own(row: Attachment) -> None:
-    own = auth.get_actor().ticket_id
-    if own is not None and own != row.ticket_id:
-        raise Forbidden("A run may access only its own ticket.")

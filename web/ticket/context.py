@@ -5,9 +5,9 @@ from __future__ import annotations
 from models import Ticket
 from tickets.conversation import context
 from tickets.conversation.context import NewContext
-from web.api import schemas
+from tickets.lifecycle.schemas import ContextJson
+from web.api.page import Page
 from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
-from web.api.schemas import ContextJson, Page
 
 blueprint = Resource("context", __name__)
 
@@ -15,16 +15,13 @@ blueprint = Resource("context", __name__)
 @blueprint.reads("/tickets/<ticket>/context", rights=ANYBODY | RUNS)
 def list_context(call: Call, ticket: Ticket) -> Page[ContextJson]:
     """List the context links of a ticket, oldest first."""
-    return {
-        "items": [schemas.build_context_json(row) for row in context.list_context(call.session, ticket.id)],
-        "next": None,
-    }
+    return {"items": [ContextJson.read(row) for row in context.list_context(call.session, ticket.id)], "next": None}
 
 
 @blueprint.writes("POST", "/tickets/<ticket>/context", rights=WRITERS | RUNS, status=201)
 def link_context(call: Call, ticket: Ticket, body: NewContext) -> ContextJson:
     """Link a page of the vault, a file or a URL to a ticket."""
-    return schemas.build_context_json(context.add_context(call.session, ticket.id, body, call.actor))
+    return ContextJson.read(context.add_context(call.session, ticket.id, body, call.actor))
 
 
 @blueprint.writes("DELETE", "/tickets/<ticket>/context/<number:context_id>")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from models import RelationKind, Ticket
+from tickets.lifecycle.schemas import RelationJson
 from tickets.shared import lookup
 from tickets.shared.inputs import Body, Reference
 from tickets.workflow import relationships
-from web.api import schemas
+from web.api.page import Page
 from web.api.resource import ANYBODY, RUNS, Call, Resource
-from web.api.schemas import Page, RelationJson
 
 blueprint = Resource("relations", __name__)
 
@@ -24,9 +24,7 @@ class NewRelation(Body):
 def list_relationships(call: Call, ticket: Ticket) -> Page[RelationJson]:
     """List relationships as seen from this ticket."""
     return {
-        "items": [
-            schemas.build_relation_json(relation) for relation in relationships.list_relations(call.session, ticket.id)
-        ],
+        "items": [RelationJson.read(relation) for relation in relationships.list_relations(call.session, ticket.id)],
         "next": None,
     }
 
@@ -37,7 +35,7 @@ def add_relationship(call: Call, ticket: Ticket, body: NewRelation) -> RelationJ
     other = lookup.get_ticket(call.session, body.ticket)
     added = relationships.add_relationship(call.session, ticket.id, body.kind.value, other.id, call.actor)
     return next(
-        schemas.build_relation_json(relation)
+        RelationJson.read(relation)
         for relation in relationships.list_relations(call.session, ticket.id)
         if relation.id == added.id
     )

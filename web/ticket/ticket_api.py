@@ -13,13 +13,13 @@ from tickets.board import ticket_query
 from tickets.dispatch import policy
 from tickets.lifecycle import editing, transitions
 from tickets.lifecycle.moves import MOVES, Move
-from tickets.lifecycle.schemas import build_ticket_json
+from tickets.lifecycle.schemas import GateJson, read_tickets
+from tickets.runs.notify_run import stopping_run
 from tickets.shared import lookup
 from tickets.shared.inputs import Body, EditTicket, NewTicket
 from tickets.shared.ticket_fields import TicketJson
+from web.api.page import Page
 from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
-from web.api.schemas import Page
-from web.site import notify_run
 
 blueprint = Resource("tickets", __name__)
 
@@ -30,7 +30,7 @@ MOVERS = frozenset({Right.OPERATOR, Right.ORCHESTRATOR})
 def list_tickets(call: Call, query: ticket_query.TicketQuery) -> Page[TicketJson]:
     """List tickets, the most recently changed first."""
     page = ticket_query.find_tickets(call.session, query)
-    return {"items": build_ticket_json(call.session, page.tickets), "next": page.next}
+    return {"items": read_tickets(call.session, page.tickets), "next": page.next}
 
 
 @blueprint.writes("POST", "/tickets", rights=WRITERS | RUNS, status=201)
@@ -73,17 +73,9 @@ def move_ticket(call: Call, ticket: Ticket, body: MoveBody) -> TicketJson:
     """Move a ticket. A refused move changes nothing."""
     facts = body.model_dump(exclude_unset=True)
     move, version = facts.pop("move"), facts.pop("version", None)
-    live = lookup.find_live_run(call.session, ticket.id)
     updated_ticket = transitions.transition(call.session, ticket.id, move, call.actor, version=version, **facts)
-    if live is not None and MOVES[move].stops_run:
-        call.after.append(lambda: notify_run.notify_run(call.settings, live.id))
+    call.notify_run(stopping_run(call.session, ticket.id))
     return _reload_ticket_json(call, updated_ticket)
-
-
-class GateJson(TypedDict):
-    name: str
-    ok: bool
-    detail: str
 
 
 class RunnableJson(TypedDict):
@@ -96,10 +88,9 @@ def read_runnable(call: Call, ticket: Ticket) -> RunnableJson:
     """Check whether the ticket can start now, with the result of every gate of the dispatcher in its order."""
     live = lookup.find_live_run(call.session, ticket.id)
     gates = policy.check_ticket(call.session, ticket, live, policy.DispatchLimits.from_settings(call.settings))
-    views: list[GateJson] = [{"name": gate.name, "ok": gate.ok, "detail": gate.detail} for gate in gates]
-    return {"runnable": all(gate.ok for gate in gates), "gates": views}
+    return {"runnable": all(gate.ok for gate in gates), "gates": [GateJson.read(gate) for gate in gates]}
 
 
 def _reload_ticket_json(call: Call, ticket: Ticket) -> TicketJson:
     """Build the JSON of the ticket as reloaded, since appending events changes the row after it was read."""
-    return build_ticket_json(call.session, [lookup.get_ticket(call.session, ticket.id)])[0]
+    return read_tickets(call.session, [lookup.get_ticket(call.session, ticket.id)])[0]

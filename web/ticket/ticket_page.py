@@ -17,13 +17,13 @@ from tickets.dispatch import policy
 from tickets.lifecycle import editing, moves, schemas, transitions, undo
 from tickets.lifecycle.transitions import ActorContext
 from tickets.runs import claims
+from tickets.runs.notify_run import notify_run, stopping_run
 from tickets.shared import display_names, paging
 from tickets.shared.errors import DomainError, Invalid, NotFound
 from tickets.shared.lookup import get_ticket
 from tickets.workflow import evidence, landing, wake_conditions
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
-from web.site.notify_run import notify_run
 
 from . import replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
 
@@ -260,13 +260,13 @@ def make_move(reference: str) -> Response | tuple[str, int]:
             transitions.transition(
                 session, ticket.id, name, auth.get_actor(), version=request.values.get("version", None, int), **facts
             )
-            stopped_runs = [run.id for run in claims.list_runs(session, ticket.id, 1) if run.stop_code]
+            stopping = stopping_run(session, ticket.id)
             offer = undo.find_undo_offer(session, ticket, auth.get_actor())
     except DomainError as refusal:
         if layout.is_script_request():
             raise
         return _render_move_form(reference, name, refusal.message), refusal.status
-    _notify_runs(stopped_runs)
+    notify_run(instance.settings, stopping)
     if offer:
         message = f"{ticket.identifier} is {display_names.format_status(ticket.status)} now."
         layout.flash_note(message, undo={"ticket": ticket.identifier, "label": offer.says})
@@ -292,12 +292,6 @@ def _read_move() -> tuple[str, dict[str, str]]:
     return name, {"landing": way} if way else {}
 
 
-def _notify_runs(run_ids: list[int]) -> None:
-    """Notify live runs after the commit, so that they act on a decision at once."""
-    for run_id in run_ids:
-        notify_run(auth.get_instance().settings, run_id)
-
-
 @blueprint.post("/ticket/<reference>/say")
 def say(reference: str) -> Response:
     """Add a comment for people, or send a message to the agent."""
@@ -311,7 +305,7 @@ def say(reference: str) -> Response:
             outcome = _send_text(session, ticket, body, mode)
     if outcome and outcome["run"] is None:
         layout.flash_note(outcome["text"])
-    _notify_runs([outcome["run"]] if outcome and outcome["run"] else [])
+    notify_run(auth.get_instance().settings, outcome["run"] if outcome else None)
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
 
@@ -329,14 +323,14 @@ def answer(reference: str) -> Response:
     """Answer the question that a ticket waits for, or an open request of its live run."""
     instance, actor = auth.get_instance(), auth.get_actor()
     request_id = request.form.get("request", "")
-    live = []
+    live = None
     with writing(instance.engine) as session:
         ticket = get_ticket(session, reference)
         if request_id:
-            live = [requests.answer_request(session, ticket.id, _build_reply(session, ticket, request_id), actor)]
+            live = requests.answer_request(session, ticket.id, _build_reply(session, ticket, request_id), actor)
         else:
             transitions.transition(session, ticket.id, "answer", actor, body="\n\n".join(_read_answers(request.form)))
-    _notify_runs(live)
+    notify_run(instance.settings, live)
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
 

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import cast
-
 from typing_extensions import TypedDict
 
 from models import Ticket
+from tickets.lifecycle.schemas import PhaseJson
 from tickets.planning import phase_editing, workflow_view
 from tickets.planning.phase_editing import ArrangePhases, BeginWorkflow, DecidePhase, WaivePhase
 from tickets.shared import lookup
 from web.api.resource import ANYBODY, OPERATORS, RUNS, Call, Resource
-from web.site import notify_run
 
 blueprint = Resource("workflow", __name__)
-
-
-class PhaseJson(TypedDict):
-    name: str
-    state: str
-    agent: str | None
-    gate: str
-    choices: list[str]
-    decided: str | None
-    note: str | None
-    runbook: str | None
 
 
 class WorkflowJson(TypedDict):
@@ -63,16 +49,14 @@ def waive_phase(call: Call, ticket: Ticket, body: WaivePhase) -> WorkflowJson:
 def decide_phase(call: Call, ticket: Ticket, body: DecidePhase) -> WorkflowJson:
     """Make the decision that ends the current phase. A live run is notified at once."""
     live = phase_editing.decide_phase(call.session, ticket, body, call.actor)
-    if live is not None:
-        call.after.append(lambda: notify_run.notify_run(call.settings, live.id))
+    call.notify_run(live.id if live else None)
     return _build_workflow_json(call, lookup.get_ticket(call.session, ticket.id))
 
 
 def _build_workflow_json(call: Call, ticket: Ticket) -> WorkflowJson:
     workflow = workflow_view.build_workflow(call.session, ticket, lookup.find_live_run(call.session, ticket.id), ())
-    phases = [{name: asdict(view)[name] for name in PhaseJson.__annotations__} for view in workflow.phases]
     return {
-        "phases": cast(list[PhaseJson], phases),
+        "phases": [PhaseJson.read(view) for view in workflow.phases],
         "phase": workflow.current.name if workflow.current else None,
         "waits_for": workflow.waits_for,
         "version": ticket.version,

@@ -18,12 +18,12 @@ from tickets.lifecycle.moves import Move
 from tickets.lifecycle.transitions import ActorContext
 from tickets.planning import phase_editing, workflow_view
 from tickets.planning.phase_editing import ArrangePhases, BeginWorkflow, DecidePhase, WaivePhase
+from tickets.runs.notify_run import notify_run
 from tickets.shared.errors import DomainError, NotFound
 from tickets.shared.lookup import get_ticket
 from tickets.workflow import ticket_phases
 from web.site import layout, phase_forms
 from web.site.errors import convert_validation_error
-from web.site.notify_run import notify_run
 from web.site.phase_forms import PhaseRow
 
 blueprint = Blueprint("workflow_page", __name__)
@@ -147,8 +147,7 @@ def decide(reference: str) -> Response | tuple[str, int]:
 
     answer = _apply(reference, make, None)
     for run in live_runs:
-        if run is not None:
-            notify_run(auth.get_instance().settings, run.id)
+        notify_run(auth.get_instance().settings, run.id if run else None)
     return answer
 
 

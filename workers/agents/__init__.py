@@ -1,44 +1,27 @@
-"""The programs that Mission Control can run as agents, by name.
+"""The programs that Mission Control can run as agents; see `workers.agents.descriptor`.
 
-Each module is loaded only when its program is used: a wrapper holds one agent and stays small.
+Each program's modules are loaded only when it is used: a wrapper holds one agent and stays small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 
+from protocol import AGENT_PROGRAMS, WrapperMode
 from workers.contract.agent import AgentAdapter
-from workers.contract.spec import Mode
 
-_SCREEN = ("workers.agents.screen_agent", "ScreenAgent")
-_AGENTS = {
-    "script": ("workers.agents.script.program", "ScriptAgent"),
-    "claude": ("workers.agents.claude.program", "ClaudeAgent"),
-    "codex": ("workers.agents.codex.program", "CodexAgent"),
-}
-_ONE_TURN = ("workers.agents.codex.one_turn", "CodexExecAgent")
-PROGRAMS = tuple(_AGENTS)
+from .descriptor import UnknownProgram, load_descriptor
+
+__all__ = ["UnknownProgram", "create_agent", "load_descriptor"]
 
 
-SCREEN_PROGRAMS = ("claude", "codex")
-"""Programs that have a screen of their own to show (mode `tui`)."""
-
-
-class UnknownProgram(Exception):
-    """No agent of this name is known, or not in this mode."""
-
-
-def create_agent(program: str, mode: Mode = "headless", argv: Sequence[str] = ()) -> AgentAdapter:
-    """A fresh agent for one run of `program`; raises `UnknownProgram`.
-
-    `argv` are the profile's arguments: Codex with `exec` as the first of them works one turn and takes no messages.
-    """
-    if program not in _AGENTS:
-        raise UnknownProgram(program)
-    if mode == "tui" and program not in SCREEN_PROGRAMS:
+def create_agent(program: str, mode: WrapperMode = "headless", argv: Sequence[str] = ()) -> AgentAdapter:
+    """A fresh agent for one run of `program` with the profile's arguments `argv`; raises `UnknownProgram`."""
+    descriptor = load_descriptor(program)
+    if mode == "headless":
+        return descriptor.create_agent(argv)
+    if not AGENT_PROGRAMS[program].has_screen:
         raise UnknownProgram(f"{program} has no screen of its own")
-    once = program == "codex" and list(argv[:1]) == ["exec"]
-    module, name = _SCREEN if mode == "tui" else _ONE_TURN if once else _AGENTS[program]
-    agent: AgentAdapter = getattr(import_module(module), name)()
-    return agent
+    from .screen_agent import ScreenAgent
+
+    return ScreenAgent()

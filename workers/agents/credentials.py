@@ -6,7 +6,7 @@ from pathlib import Path
 
 from workers.host.private_dirs import make_private_dir
 
-CREDENTIAL_FILES = {"claude": (".claude", ".credentials.json"), "codex": (".codex", "auth.json")}
+from .descriptor import load_descriptor
 
 
 def link_credentials(program: str, home: Path, config_dir: Path) -> bool:
@@ -16,17 +16,17 @@ def link_credentials(program: str, home: Path, config_dir: Path) -> bool:
     until the operator logs in again.
     """
     make_private_dir(config_dir)
-    if program not in CREDENTIAL_FILES:
+    log_in = load_descriptor(program).log_in
+    if log_in is None:
         return False
-    folder, name = CREDENTIAL_FILES[program]
-    source, target = home / folder / name, config_dir / name
+    source, target = home / log_in.folder / log_in.file, config_dir / log_in.file
     if not source.is_file():
         return False
     if target.is_symlink() and target.readlink() == source:
         return True
     if target.is_file() and not target.is_symlink() and target.stat().st_mtime > source.stat().st_mtime:
         return True
-    draft = config_dir / f".{name}.link"
+    draft = config_dir / f".{log_in.file}.link"
     draft.unlink(missing_ok=True)
     draft.symlink_to(source)
     draft.replace(target)

@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from protocol import AGENT_PROGRAMS, AgentProgram
 from workers.host import commands
+
+from .descriptor import LogIn, load_descriptor
 
 VERSION_SECONDS = 10.0
 VERSION_PATTERN = re.compile(r"\d+(?:\.\d+)+[a-z]?\b")
@@ -33,42 +36,34 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class _ProgramDefinition:
-    """A program worth looking for. The presence of `credentials` below `folder` or of a variable is a
-    log-in.
-    """
+    """A program worth looking for. The presence of its log-in's file or of a variable is a log-in."""
 
     name: str
     install: str
     ask: str = "--version"
-    folder: str = ""
-    credentials: str = ""
-    variables: tuple[str, ...] = field(default=())
-    log_in: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
+    log_in: LogIn | None = None
 
 
-PROGRAM_DEFINITIONS = (
-    _ProgramDefinition(
-        "claude",
-        "Install Claude Code, or work with another agent.",
-        folder=".claude",
-        credentials=".credentials.json",
-        variables=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
-        log_in="Run `claude` in a terminal and log in, or set ANTHROPIC_API_KEY.",
-    ),
-    _ProgramDefinition(
-        "codex",
-        "Install Codex, or work with another agent.",
-        folder=".codex",
-        credentials="auth.json",
-        variables=("OPENAI_API_KEY", "CODEX_API_KEY"),
-        log_in="Run `codex login` in a terminal, or set OPENAI_API_KEY.",
-    ),
+TOOLS = (
     _ProgramDefinition("tmux", "Install tmux: every run lives in one of its panes.", ask="-V"),
     _ProgramDefinition("git", "Install git: projects are worked on in its worktrees."),
     _ProgramDefinition("node", "Install Node.js if an agent or a project needs it."),
     _ProgramDefinition("gh", "Install the GitHub command line to let agents work with pull requests."),
     _ProgramDefinition("glab", "Install the GitLab command line to let agents work with merge requests."),
 )
+
+
+def _agent_program(name: str, program: AgentProgram) -> _ProgramDefinition:
+    descriptor = load_descriptor(name)
+    return _ProgramDefinition(
+        name,
+        f"Install {program.title}, or work with another agent.",
+        environment=descriptor.version_environment,
+        variables=program.log_in_variables,
+        log_in=descriptor.log_in,
+    )
 
 
 def probe_programs(
@@ -84,11 +79,12 @@ def probe_programs(
     """
 
     def probe_one(definition: _ProgramDefinition) -> ProbeResult:
-        folder = (folders or {}).get(definition.name, home / definition.folder)
+        folder = (folders or {}).get(definition.name, home / definition.log_in.folder if definition.log_in else home)
         return _probe_program(definition, (binaries or {}).get(definition.name, definition.name), folder, variables)
 
-    with ThreadPoolExecutor(len(PROGRAM_DEFINITIONS)) as pool:
-        return list(pool.map(probe_one, PROGRAM_DEFINITIONS))
+    every = [*(_agent_program(*each) for each in AGENT_PROGRAMS.items() if not each[1].built_in), *TOOLS]
+    with ThreadPoolExecutor(len(every)) as pool:
+        return list(pool.map(probe_one, every))
 
 
 def _probe_program(
@@ -97,17 +93,17 @@ def _probe_program(
     path = shutil.which(binary)
     if path is None:
         return ProbeResult(definition.name, None, None, found=False, logged_in=None, advice=definition.install)
-    version, logged_in = _read_version(path, definition.ask), _is_logged_in(definition, folder, variables)
+    version, logged_in = _read_version(path, definition), _is_logged_in(definition, folder, variables)
     advice = "" if version else f"{path} does not tell its version: it may be broken."
-    return ProbeResult(
-        definition.name, path, version, True, logged_in, definition.log_in if logged_in is False else advice
-    )
+    if definition.log_in and logged_in is False:
+        advice = definition.log_in.advice
+    return ProbeResult(definition.name, path, version, True, logged_in, advice)
 
 
-def _read_version(path: str, ask: str) -> str | None:
-    """`env` keeps Claude Code from updating itself when it is only asked for its version."""
+def _read_version(path: str, definition: _ProgramDefinition) -> str | None:
+    environment = [f"{name}={value}" for name, value in definition.environment.items()]
     try:
-        result = commands.run(["env", "DISABLE_AUTOUPDATER=1", path, ask], timeout=VERSION_SECONDS)
+        result = commands.run(["env", *environment, path, definition.ask], timeout=VERSION_SECONDS)
     except OSError:
         return None
     match = VERSION_PATTERN.search(result.text) if result.code == 0 else None
@@ -115,8 +111,8 @@ def _read_version(path: str, ask: str) -> str | None:
 
 
 def _is_logged_in(definition: _ProgramDefinition, folder: Path, variables: Collection[str]) -> bool | None:
-    if not definition.credentials:
+    if definition.log_in is None:
         return None
-    if set(definition.variables) & set(variables) or (folder / definition.credentials).is_file():
+    if set(definition.variables) & set(variables) or (folder / definition.log_in.file).is_file():
         return True
     return None if sys.platform == "darwin" else False  # there, a log-in may be in the keychain

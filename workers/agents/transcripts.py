@@ -1,6 +1,6 @@
-"""What an agent's program has kept of a conversation, which it writes down a little after it has named it.
+"""Files in which an agent's program keeps a conversation, which it writes a little after it has named the conversation.
 
-Only this much is known here of where the programs keep what they remember.
+Their places are in the program's descriptor (`TranscriptFiles`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from protocol import AGENT_PROGRAMS
 from workers.host.private_dirs import make_private_dir
 
-TRANSCRIPT_FILES = {
-    "claude": ("projects/*/{}.jsonl", b'"type":"user"'),
-    "codex": ("sessions/*/*/*/rollout-*-{}.jsonl*", b""),
-}
-"""Where below its configuration folder a program keeps a conversation, and what a file that can be resumed holds."""
-
+from .descriptor import TranscriptFiles, load_descriptor
 
 MAX_FILE_BYTES = 1 << 30
 MAX_LINE_BYTES = 1 << 26
@@ -29,7 +25,8 @@ MAX_LINE_BYTES = 1 << 26
 
 def has_conversation(program: str | None, config_dir: Path, conversation: str) -> bool:
     """Whether a conversation can be resumed; of a program that is not known, its folder is all that is asked for."""
-    return bool(_find_files(program, config_dir, conversation)) if program in TRANSCRIPT_FILES else config_dir.is_dir()
+    layout = _layout(program)
+    return bool(_find_files(layout, config_dir, conversation)) if layout else config_dir.is_dir()
 
 
 def copy_conversation(program: str | None, config_dir: Path, conversation: str, into: Path) -> bool:
@@ -37,13 +34,16 @@ def copy_conversation(program: str | None, config_dir: Path, conversation: str, 
 
     The program may be at work on it: a line that it has not ended is left out. Raises OSError.
     """
+    layout = _layout(program)
+    if layout is None:
+        return False
     copied = []
-    for file in _find_files(program, config_dir, conversation):
+    for file in _find_files(layout, config_dir, conversation):
         place = make_private_dir(into) / file.relative_to(config_dir)
         place.parent.mkdir(parents=True, exist_ok=True)
         with _open_file(file) as source, place.open("wb") as target:
             if file.suffix == ".jsonl":
-                copied.append(_copy_lines(source, target, TRANSCRIPT_FILES[program or ""][1]))
+                copied.append(_copy_lines(source, target, layout.mark))
             else:  # packed, and so never written to again
                 shutil.copyfileobj(source, target)
                 copied.append(True)
@@ -60,13 +60,15 @@ def _copy_lines(source: IO[bytes], target: IO[bytes], mark: bytes) -> bool:
     return has_mark
 
 
-def _find_files(program: str | None, config_dir: Path, conversation: str) -> list[Path]:
-    """The files of a conversation that can be resumed; none of a program of which nothing is known."""
-    if program not in TRANSCRIPT_FILES:
-        return []
-    pattern, mark = TRANSCRIPT_FILES[program]
-    candidates = config_dir.glob(pattern.format(glob.escape(conversation)))
-    return [file for file in candidates if _has_mark(file, mark)]
+def _layout(program: str | None) -> TranscriptFiles | None:
+    """The places of a program's conversations; None where they are not known."""
+    return load_descriptor(program).transcripts if program and program in AGENT_PROGRAMS else None
+
+
+def _find_files(layout: TranscriptFiles, config_dir: Path, conversation: str) -> list[Path]:
+    """The files of a conversation that can be resumed."""
+    candidates = config_dir.glob(layout.pattern.format(glob.escape(conversation)))
+    return [file for file in candidates if _has_mark(file, layout.mark)]
 
 
 def _has_mark(file: Path, mark: bytes) -> bool:

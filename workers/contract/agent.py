@@ -24,19 +24,19 @@ block; all other events carry whole texts, for the wrapper to redact with `Agent
 
 `state` follows the stream: `starting` until the first sign of work, then `running`, `waiting` (for an answer
 of a person) or `idle`. A `result` event ends a turn, not a run. The `session` event names the conversation to
-resume: Codex chooses its own, whatever `spec.conversation_id` proposed.
+resume: a program may choose its own, whatever `spec.conversation_id` proposed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
+
+from protocol import AgentState
 
 from .agent_events import AgentEvent
 from .spec import RunSpec
-
-AgentState = Literal["starting", "running", "waiting", "idle"]
 
 
 class AgentAdapter(Protocol):

@@ -1,4 +1,4 @@
-"""The words in which a worker tells what its agent does: events, their kinds, and the classes of failure.
+"""The events of an agent, with texts that are safe to store; their kinds are those of `protocol.py`.
 
 Every program's output is turned into these events by its parser in `workers/agents/`; nothing else in the
 project knows a program's own format. An event's type on the wire is `agent.` + kind; the payload is a flat
@@ -12,32 +12,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
-EventKind = Literal[
-    "session",
-    "state",
-    "text",
-    "thinking",
-    "delta",
-    "tool_call",
-    "tool_result",
-    "question",
-    "approval",
-    "withdrawn",
-    "input",
-    "receipt",
-    "task",
-    "usage",
-    "retry",
-    "error",
-    "result",
-    "step",
-    "notice",
-    "raw",
-    "progress",
-]
-KINDS: frozenset[str] = frozenset(get_args(EventKind))
+from protocol import AgentEventKind
 
 MAX_TEXT_BYTES = 64 * 1024
 MAX_TITLE_LENGTH = 120
@@ -55,7 +32,7 @@ _CONTROL_PATTERN = re.compile(
 class AgentEvent:
     """One thing that an agent did or said. `payload` is JSON-serialisable; its keys depend on `kind`."""
 
-    kind: EventKind
+    kind: AgentEventKind
     payload: Mapping[str, Any]
 
     def redact_secrets(self, secrets: Iterable[str]) -> AgentEvent:
@@ -64,27 +41,7 @@ class AgentEvent:
         return AgentEvent(self.kind, _redact_value(self.payload, ordered_secrets)) if ordered_secrets else self
 
 
-FAILURES: Mapping[str, str] = {
-    "authentication": "The agent's program is not logged in or was refused.",
-    "rate_limit": "Too many requests at once; the service asked to slow down.",
-    "usage_limit": "The account's allowance is used up until it is reset.",
-    "server_error": "The model service failed.",
-    "network": "The model service could not be reached.",
-    "context_overflow": "The conversation no longer fits the model.",
-    "tool_denied": "The agent needed a tool that its permissions deny.",
-    "protocol_violation": "The run ended without a verdict.",
-    "timeout": "The run passed one of its time limits.",
-    "crash": "The agent's program ended unexpectedly.",
-    "killed": "The agent's program was killed from outside.",
-    "environment": "Program, model, workspace or settings are unusable.",
-    "budget": "The allowance of money, tokens or turns is spent.",
-    "check_failed": "The project's check command failed.",
-    "agent_failed": "The agent gave up or reported an error of its own.",
-}
-"""The classes of failure and what each means. What follows for the ticket is decided in `tickets/runs/retry_policy.py`."""
-
-
-def make_event(kind: EventKind, /, **payload: object) -> AgentEvent:
+def make_event(kind: AgentEventKind, /, **payload: object) -> AgentEvent:
     """An event with plain texts, marked `truncated` if one was cut; fields that are None are left out."""
     clippings: list[bool] = []
     cleaned = {key: _clean_value(value, clippings, 0) for key, value in payload.items() if value is not None}
@@ -153,6 +110,6 @@ def _redact_value(value: Any, secrets: list[str]) -> Any:
         return redact_text(value, secrets)
     if isinstance(value, Mapping):
         return {redact_text(str(key), secrets): _redact_value(item, secrets) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_redact_value(item, secrets) for item in value]
     return value

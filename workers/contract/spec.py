@@ -10,6 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
 
+from protocol import Permissions, RunLimits, WrapperMode
 from workers.host import files
 
 SPEC_VERSION = 1
@@ -17,29 +18,9 @@ SPEC_FILE = "spec.json"
 PROMPT = "prompt.md"
 """File of a run folder that holds the prompt."""
 
-Mode = Literal["headless", "tui"]
-Permissions = Literal["default", "accept_edits", "bypass", "ask"]
-
 
 class InvalidSpec(Exception):
     """The run's spec cannot be used; the message names the key."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """Bounds of one run: seconds, bytes, and None where the profile sets no bound."""
-
-    startup_seconds: float = 60
-    silence_seconds: float = 900
-    turn_seconds: float = 3600
-    run_seconds: float = 14400
-    check_seconds: float = 900
-    grace_seconds: float = 8
-    turns: int | None = None
-    tokens: int | None = None
-    cost_usd: float | None = None
-    spool_bytes: int = 64 * 1024 * 1024
-    line_bytes: int = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +45,7 @@ class RunSpec:
     socket: str
     program: str
     binary: str | None
-    mode: Mode
+    mode: WrapperMode
     attended: bool
     model: str | None
     effort: str | None

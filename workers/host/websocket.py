@@ -1,153 +1,94 @@
-"""The client's side of WebSocket (RFC 6455) over a connected stream: just what one peaceful conversation needs.
-
-No extensions are offered, so every frame's reserved bits are zero. What breaks the protocol raises `BrokenSocket`;
-after that the connection is of no more use.
-"""
+"""The client's side of a WebSocket over a connected stream: text messages both ways, pings answered, no extensions."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
 import socket
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-MAX_BYTES = 256 * 1024 * 1024
-"""A frame or message that claims to be larger is taken for garbage."""
-_CONTROL, _FINAL, _MASKED, _RESERVED = 0x8, 0x80, 0x80, 0x70
-_SMALL, _SHORT, _LONG, _CONTROL_BYTES = 125, 126, 127, 125
-_KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_HEADERS_BYTES = 16384
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, Event, Ping, RejectConnection, Request, TextMessage
+from wsproto.utilities import ProtocolError
+
+MAX_MESSAGE_CHARACTERS = 256 * 1024 * 1024
+CHUNK_BYTES = 65536
 
 
 class BrokenSocket(Exception):
-    """The other side does not speak the protocol, or has gone."""
+    """The other side does not speak the protocol, has closed the connection, or has gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One frame, its payload unmasked."""
+class WebSocketClient:
+    """One connection. One thread receives while others may send; after an error it is of no more use."""
 
-    opcode: int
-    payload: bytes
-    final: bool = True
+    def __init__(self, stream: socket.socket) -> None:
+        self._stream = stream
+        self._protocol = WSConnection(ConnectionType.CLIENT)
+        self._sending = threading.Lock()
+        self._pieces: list[str] = []
+        self._characters = 0
 
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
-def encode_frame(frame: Frame) -> bytes:
-    """A frame as a client sends it: masked, with a new key each time."""
-    size = len(frame.payload)
-    head = bytes([frame.opcode | (_FINAL if frame.final else 0)])
-    if size <= _SMALL:
-        head += bytes([_MASKED | size])
-    elif size < 1 << 16:
-        head += bytes([_MASKED | _SHORT]) + size.to_bytes(2, "big")
-    else:
-        head += bytes([_MASKED | _LONG]) + size.to_bytes(8, "big")
-    key = os.urandom(4)
-    return head + key + mask_payload(frame.payload, key)
+    def shake_hands(self) -> list[str]:
+        """Turn the stream into a WebSocket; the messages that came with the reply. Raises `BrokenSocket`, OSError."""
+        self._send(Request(host="localhost", target="/"))
+        while True:
+            events = self._receive()
+            for event in events:
+                if isinstance(event, AcceptConnection):
+                    return list(self._messages(events))
+                if isinstance(event, RejectConnection):
+                    raise BrokenSocket(f"the handshake was refused: {event.status_code}")
 
+    def send(self, text: str) -> None:
+        """Send a message. Raises `BrokenSocket`, OSError."""
+        self._send(TextMessage(text))
 
-def mask_payload(payload: bytes, key: bytes) -> bytes:
-    """The payload under a key of four bytes; a second time gives it back."""
-    size = len(payload)
-    stream = (key * (size // 4 + 1))[:size]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(stream, "big")).to_bytes(size, "big")
+    def receive(self) -> Iterator[str]:
+        """Wait for the next bytes; the messages that they complete. Raises `BrokenSocket`, OSError."""
+        return self._messages(self._receive())
 
+    def _receive(self) -> Iterator[Event]:
+        chunk = self._stream.recv(CHUNK_BYTES)
+        if not chunk:
+            raise BrokenSocket("the connection has ended")
+        return self._events(chunk)
 
-class FrameReader:
-    """Puts the pieces of a stream together to frames, wherever it was cut."""
+    def _events(self, chunk: bytes) -> Iterator[Event]:
+        try:
+            self._protocol.receive_data(chunk)
+            yield from self._protocol.events()
+        except ProtocolError as error:
+            raise BrokenSocket(f"not a WebSocket: {error}") from error
 
-    def __init__(self) -> None:
-        self._rest = bytearray()
+    def _messages(self, events: Iterator[Event]) -> Iterator[str]:
+        for event in events:
+            match event:
+                case TextMessage() if (text := self._join(event)) is not None:
+                    yield text
+                case Ping():
+                    self._send(event.response())
+                case CloseConnection():
+                    self._send(event.response())
+                    raise BrokenSocket("the other side has closed the connection")
 
-    def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """The frames that are complete now; raises `BrokenSocket`."""
-        self._rest += chunk
-        while (frame := self._next()) is not None:
-            yield frame
-
-    def _next(self) -> Frame | None:
-        rest = self._rest
-        if len(rest) < 2:
+    def _join(self, event: TextMessage) -> str | None:
+        self._pieces.append(event.data)
+        self._characters += len(event.data)
+        if self._characters > MAX_MESSAGE_CHARACTERS:
+            raise BrokenSocket(f"a message of more than {MAX_MESSAGE_CHARACTERS} characters")
+        if not event.message_finished:
             return None
-        wide = {_SHORT: 2, _LONG: 8}.get(rest[1] & 0x7F, 0)
-        body = 2 + wide + (4 if rest[1] & _MASKED else 0)
-        if len(rest) < body:
-            return None
-        size = int.from_bytes(rest[2 : 2 + wide], "big") if wide else rest[1] & 0x7F
-        _check_header(rest[0], size)
-        if len(rest) < body + size:
-            return None
-        payload, key = bytes(rest[body : body + size]), bytes(rest[body - 4 : body])
-        frame = Frame(
-            rest[0] & 0xF, mask_payload(payload, key) if rest[1] & _MASKED else payload, bool(rest[0] & _FINAL)
-        )
-        del rest[: body + size]
-        return frame
+        text = "".join(self._pieces)
+        self._pieces, self._characters = [], 0
+        return text
 
-
-def _check_header(first: int, size: int) -> None:
-    """Raise `BrokenSocket` for a frame's head that cannot be one."""
-    opcode, final = first & 0xF, first & _FINAL
-    if first & _RESERVED or opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
-        raise BrokenSocket(f"not a frame: {first:#04x}")
-    if size > (_CONTROL_BYTES if opcode & _CONTROL else MAX_BYTES) or (opcode & _CONTROL and not final):
-        raise BrokenSocket(f"a frame of kind {opcode:#x} with {size} bytes")
-
-
-class MessageReader:
-    """Puts frames together to whole messages; control frames may come between the pieces of one."""
-
-    def __init__(self) -> None:
-        self._frames = FrameReader()
-        self._opcode = 0
-        self._pieces: list[bytes] = []
-
-    def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """The complete messages and the control frames, in the order of their ends; raises `BrokenSocket`."""
-        for frame in self._frames.feed(chunk):
-            if frame.opcode & _CONTROL:
-                yield frame
-            elif whole := self._join_pieces(frame):
-                yield whole
-
-    def _join_pieces(self, frame: Frame) -> Frame | None:
-        if (frame.opcode == CONTINUATION) is not bool(self._opcode):
-            raise BrokenSocket("a piece of no message" if not self._opcode else "a message within a message")
-        self._opcode = self._opcode or frame.opcode
-        self._pieces.append(frame.payload)
-        if sum(map(len, self._pieces)) > MAX_BYTES:
-            raise BrokenSocket("a message that is too large")
-        if not frame.final:
-            return None
-        whole = Frame(self._opcode, b"".join(self._pieces))
-        self._opcode, self._pieces = 0, []
-        return whole
-
-
-def perform_handshake(stream: socket.socket) -> bytes:
-    """Turn a connected stream into a WebSocket; what came after the reply. Raises `BrokenSocket`, OSError."""
-    key = base64.b64encode(os.urandom(16))
-    stream.sendall(
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: " + key + b"\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
-    response = b""
-    while b"\r\n\r\n" not in response:
-        chunk = stream.recv(4096)
-        if not chunk or len(response) > _HEADERS_BYTES:
-            raise BrokenSocket("no reply to the handshake")
-        response += chunk
-    head, _, rest = response.partition(b"\r\n\r\n")
-    _check_handshake(head, key)
-    return rest
-
-
-def _check_handshake(head: bytes, key: bytes) -> None:
-    status, *lines = head.split(b"\r\n")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-    digest = hashlib.sha1(key + _KEY_SUFFIX, usedforsecurity=False).digest()
-    if status.split(b" ")[1:2] != [b"101"] or headers.get(b"sec-websocket-accept") != base64.b64encode(digest):
-        raise BrokenSocket(f"the handshake was refused: {status[:100]!r}")
+    def _send(self, event: Event) -> None:
+        with self._sending:
+            try:
+                data = self._protocol.send(event)
+            except ProtocolError as error:
+                raise BrokenSocket(str(error)) from error
+            self._stream.sendall(data)

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from protocol import Observations
 
 from . import checks, git, worktrees
 
 MAX_COMMITS = 50
 MAX_DIRTY_PATHS = 50
-EMPTY_OBSERVATIONS: dict[str, Any] = {
-    "base_sha": None,
-    "head_sha": None,
-    "commits": [],
-    "files_changed": 0,
-    "insertions": 0,
-    "deletions": 0,
-    "diff_sha256": None,
-    "dirty": [],
-    "check": None,
-    "check_base": None,
-}
+EMPTY_OBSERVATIONS = asdict(Observations(commits=[], dirty=[]))
+del EMPTY_OBSERVATIONS["error"]
+"""Observations of a workspace without a repository and a check command."""
 
 
 @dataclass(frozen=True, slots=True)

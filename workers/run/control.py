@@ -18,18 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from protocol import StopCode, StopOrder
+
 from .api import STALE_STATUSES, ApiClient, Unreachable
 
 BEAT_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class StopOrder:
-    """The run has to end. `code` is the server's word for why, or `stale` when it does not know the run any more."""
-
-    reason: str
-    code: str
-    grace_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +106,7 @@ class HeartbeatThread(threading.Thread):
             if answer.status == 200:
                 self._mailbox.add(parse_orders(answer.data))
             elif answer.status in STALE_STATUSES:
-                self._mailbox.add(Orders(StopOrder(f"The server refused this run ({answer.status}).", "stale")))
+                self._mailbox.add(Orders(StopOrder(f"The server refused this run ({answer.status}).", StopCode.STALE)))
         self.answered = beat_number
         os.eventfd_write(self._mailbox.fileno(), 1)
 
@@ -134,7 +127,8 @@ def _parse_stop(data: object) -> StopOrder | None:
         return None
     grace = data.get("grace_seconds")
     seconds = float(grace) if isinstance(grace, int | float) else None
-    return StopOrder(str(data.get("reason") or "The run was stopped."), str(data.get("code") or "operator"), seconds)
+    reason, code = data.get("reason") or "The run was stopped.", data.get("code") or StopCode.OPERATOR
+    return StopOrder(str(reason), str(code), seconds)
 
 
 def _list_objects(data: object) -> list[Mapping[str, Any]]:

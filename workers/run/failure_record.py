@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Protocol
 
-from workers.contract.agent_events import FAILURES, strip_controls
+from protocol import FAILURES, Outcome
+from workers.contract.agent_events import strip_controls
 from workers.contract.spec import RunSpec
 
 from .spool import CURRENT_FILE
@@ -18,7 +19,7 @@ _FOOTER = re.compile(r"(esc to interrupt|ctrl\+\w to |shift\+tab to cycle|\? for
 
 
 class FailureDetails(Protocol):
-    """Why a run failed: a class of `vocabulary.FAILURES` and a message."""
+    """Why a run failed: a `protocol.Failure` and a message."""
 
     @property
     def name(self) -> str: ...
@@ -28,17 +29,17 @@ class FailureDetails(Protocol):
     def retry_at(self) -> str | None: ...
 
 
-def build_record(spec: RunSpec, status: str, summary: str, reason: FailureDetails | None) -> dict[str, Any]:
+def build_record(spec: RunSpec, status: Outcome, summary: str, reason: FailureDetails | None) -> dict[str, Any]:
     """What the wrapper knows for a RUNTIME TERMINAL STATE comment; whether and when to retry is the server's to say.
 
     {status, summary, root_cause, stop_condition, artifacts: [text]}
     """
     meaning = FAILURES.get(reason.name) if reason else None
     return {
-        "status": status,
+        "status": status.value,
         "summary": summary,
         "root_cause": f"{meaning} {reason.message}" if meaning and reason else summary,
-        "stop_condition": summary if status in ("stopped", "timed_out") else "the agent's process ended",
+        "stop_condition": summary if status in (Outcome.STOPPED, Outcome.TIMED_OUT) else "the agent's process ended",
         "artifacts": [
             f"ticket:{spec.identifier}",
             f"pane_log:runs/{spec.run_id}/{spec.pane_log}",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+from protocol import DeliveryMode, ReceiptState
 from workers.contract.agent import AgentAdapter
 from workers.contract.agent_events import AgentEvent, make_event
 
@@ -19,7 +20,7 @@ NUDGE_TEXT = (
     "mc_report_review or mc_ask_question, or answer with a line that begins with DONE:, REVIEW: or QUESTION: and "
     "says what you did, what is to be reviewed, or what you need to know."
 )
-FINAL_STATES = frozenset({"accepted", "cancelled", "failed"})
+FINAL_STATES = frozenset({ReceiptState.ACCEPTED, ReceiptState.CANCELLED, ReceiptState.FAILED})
 
 
 class MessageDelivery:
@@ -67,14 +68,14 @@ class MessageDelivery:
             uuids, self._unwritten = self._unwritten, []
             for uuid in uuids:
                 if self._recorder.facts.receipts.get(uuid) not in FINAL_STATES:
-                    self._record_receipt(uuid, "delivered")
+                    self._record_receipt(uuid, ReceiptState.DELIVERED)
 
     def end_turn(self, interrupted: bool) -> None:
         """A turn has ended, and with it every interrupt has had its effect; who interrupted it has something to say."""
         self.awaits_person = self.awaits_person or interrupted
         interrupts, self._interrupts = self._interrupts, []
         for uuid in interrupts:
-            self._record_receipt(uuid, "accepted")
+            self._record_receipt(uuid, ReceiptState.ACCEPTED)
 
     @property
     def has_pending_messages(self) -> bool:
@@ -84,8 +85,8 @@ class MessageDelivery:
     def give_up(self) -> None:
         """The conversation is over: say which messages may be lost. Those still queued wait for the next run."""
         for uuid in self._sources:
-            if self._recorder.facts.receipts.get(uuid) == "delivered":
-                self._record_receipt(uuid, "failed", "The conversation ended before the agent took it up.")
+            if self._recorder.facts.receipts.get(uuid) == ReceiptState.DELIVERED:
+                self._record_receipt(uuid, ReceiptState.FAILED, "The conversation ended before the agent took it up.")
 
     def _deliver(self, message: Mapping[str, Any]) -> None:
         uuid = str(message["uuid"])
@@ -93,18 +94,18 @@ class MessageDelivery:
         self._sources[uuid] = "message"
         self.awaits_person = self.nudged = False
         self.last_message = time.time()
-        if message.get("mode") == "interrupt" and self._agent.state in ("running", "waiting"):
+        if message.get("mode") == DeliveryMode.INTERRUPT and self._agent.state in ("running", "waiting"):
             self._child.write(self._agent.interrupt())
         lines = self._agent.send(uuid, str(message.get("body", "")))
         self._child.write(lines)
-        self._record_receipt(uuid, "queued")
+        self._record_receipt(uuid, ReceiptState.QUEUED)
         if lines:
             self._unwritten.append(uuid)
 
     def _interrupt(self, uuid: str) -> None:
         lines = self._agent.interrupt() if self._agent.state in ("running", "waiting") else []
         if not lines:
-            self._record_receipt(uuid, "failed", "There was no turn to interrupt.")
+            self._record_receipt(uuid, ReceiptState.FAILED, "There was no turn to interrupt.")
             return
         self.awaits_person = True
         self._child.write(lines)
@@ -117,7 +118,7 @@ class MessageDelivery:
             return
         self._answered.add(request)
         self._child.write(self._agent.answer(answer))
-        self._record_receipt(request, "delivered")
+        self._record_receipt(request, ReceiptState.DELIVERED)
 
-    def _record_receipt(self, uuid: str, state: str, detail: str | None = None) -> None:
-        self._recorder.record_event(make_event("receipt", uuid=uuid, state=state, detail=detail))
+    def _record_receipt(self, uuid: str, state: ReceiptState, detail: str | None = None) -> None:
+        self._recorder.record_event(make_event("receipt", uuid=uuid, state=state.value, detail=detail))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from protocol import EventType
 from workers.contract.agent_events import strip_controls
 from workers.contract.fields import get_objects
 
@@ -99,5 +100,5 @@ FORMATTERS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "progress": lambda payload: str(payload.get("text", "")),
     "step": _format_step,
     "result": _format_result,
-    "run.output": lambda payload: f"! {payload.get('text', '')}",
+    EventType.RUN_OUTPUT: lambda payload: f"! {payload.get('text', '')}",
 }

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from protocol import EventType
 from workers.contract.agent_events import AgentEvent, clip_text, make_event
 from workers.contract.redaction import Redaction
 
@@ -36,11 +37,11 @@ class Recorder:
         self._store("agent." + clean.kind, clean.payload)
         self._pane.show(clean.kind, clean.payload)
 
-    def run(self, kind: str, **payload: object) -> None:
+    def run(self, event_type: EventType, **payload: object) -> None:
         """An event of the wrapper itself, such as `check_ended`."""
         clean = self._redaction.redact_event(make_event("notice", **payload)).payload
-        self._store("run." + kind, clean)
-        self._pane.show("run." + kind, clean)
+        self._store(event_type.value, clean)
+        self._pane.show(event_type.value, clean)
 
     def say(self, text: str, level: str = "info") -> None:
         """A remark of the wrapper about the run."""
@@ -93,4 +94,4 @@ class StderrRecorder:
             text = clip_text(text, 1024) + "\n[more of stderr is not kept]\n"
         with suppress(OSError):  # a full disk does not end the run
             self._file.write(text.encode("utf-8", "replace"))
-        self._recorder.run("output", stream="stderr", text=text)
+        self._recorder.run(EventType.RUN_OUTPUT, stream="stderr", text=text)

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from protocol import EventType, ReceiptState
+
 MAX_TEXTS = 40
 """How many of the last texts are remembered for a transcript sweep."""
 
-RECEIPT_STEPS = {"queued": 1, "delivered": 2}
+RECEIPT_STEPS = {ReceiptState.QUEUED.value: 1, ReceiptState.DELIVERED.value: 2}
 """How far a receipt brings a message; any other state settles it."""
 FINAL_STEP = 3
 
@@ -107,19 +109,19 @@ def _get_receipt_step(state: object) -> int:
 
 
 _HANDLERS: Mapping[str, Callable[[RunFacts, Payload], None]] = {
-    "agent.session": RunFacts._take_session,
-    "agent.text": RunFacts._take_text,
-    "agent.tool_call": RunFacts._take_work,
-    "agent.input": RunFacts._take_work,
-    "agent.tool_result": RunFacts._take_output,
-    "run.output": RunFacts._take_output,
-    "agent.result": RunFacts._take_result,
-    "agent.error": RunFacts._take_error,
-    "agent.retry": RunFacts._take_retry,
-    "agent.usage": RunFacts._take_usage,
-    "agent.task": RunFacts._take_task,
-    "agent.question": RunFacts._add_request,
-    "agent.approval": RunFacts._add_request,
-    "agent.withdrawn": RunFacts._remove_request,
-    "agent.receipt": RunFacts._take_receipt,
+    EventType.SESSION: RunFacts._take_session,
+    EventType.TEXT: RunFacts._take_text,
+    EventType.TOOL_CALL: RunFacts._take_work,
+    EventType.INPUT: RunFacts._take_work,
+    EventType.TOOL_RESULT: RunFacts._take_output,
+    EventType.RUN_OUTPUT: RunFacts._take_output,
+    EventType.RESULT: RunFacts._take_result,
+    EventType.ERROR: RunFacts._take_error,
+    EventType.RETRY: RunFacts._take_retry,
+    EventType.USAGE: RunFacts._take_usage,
+    EventType.TASK: RunFacts._take_task,
+    EventType.QUESTION: RunFacts._add_request,
+    EventType.APPROVAL: RunFacts._add_request,
+    EventType.WITHDRAWN: RunFacts._remove_request,
+    EventType.RECEIPT: RunFacts._take_receipt,
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
+from protocol import MAX_BATCH_EVENTS, EventType
+
 from .api import NDJSON_TYPE, STALE_STATUSES, ApiClient, ApiResponse, Unreachable
 from .spool import Position, Spool
 
-MAX_BATCH_LINES = 500
 MAX_BATCH_BYTES = 1_000_000
 LINGER_SECONDS = 0.05
 """A moment for neighbours to join: an agent's events come in bursts."""
@@ -33,7 +34,7 @@ class Sender(threading.Thread):
         self._path = f"/tickets/{ticket_id}/events"
         self._position = Position()
         self._sent = 0
-        self._lines = MAX_BATCH_LINES
+        self._lines = MAX_BATCH_EVENTS
         self._pause = 0.0
         self._hurry = threading.Event()
         self._closed = threading.Event()
@@ -89,14 +90,14 @@ class Sender(threading.Thread):
         self._position = after
         self._sent += count
         self._spool.acknowledge(self._sent)
-        self._lines = min(MAX_BATCH_LINES, self._lines * 2)
+        self._lines = min(MAX_BATCH_EVENTS, self._lines * 2)
         self._pause = 0.0
 
     def _skip_event(self, status: int, after: Position) -> None:
         """Go on behind an event that the server will never take; the refusal is an event of its own."""
         self._accept_batch(1, after)
         text = f"The server refused event {self._sent} with status {status}; it remains in the spool."
-        self._spool.append("agent.notice", {"text": text, "level": "warning"})
+        self._spool.append(EventType.NOTICE.value, {"text": text, "level": "warning"})
 
     def _back_off(self) -> None:
         self._pause = min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, self._pause * 2))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from protocol import StopCode, StopOrder, WrapperState
 from workers.contract.agent import AgentAdapter
 from workers.contract.agent_events import AgentEvent, make_raw_event
 from workers.contract.redaction import Redaction
@@ -19,7 +20,7 @@ from workers.host import processes, subreaper
 from workers.host.line_splitter import LineSplitter, split_merged
 
 from .agent_process import AgentProcess
-from .control import HeartbeatThread, Mailbox, Orders, StopOrder
+from .control import HeartbeatThread, Mailbox, Orders
 from .message_delivery import MessageDelivery
 from .recorder import Recorder, StderrRecorder
 from .shutdown import LimitTimers, Shutdown, find_exhausted_budget
@@ -78,7 +79,7 @@ class Session:
         self._delivery = MessageDelivery(agent, self._child, recorder)
 
     @property
-    def state(self) -> str:
+    def state(self) -> WrapperState:
         return "stopping" if self._ending else self._agent.state
 
     @property
@@ -143,7 +144,7 @@ class Session:
 
     def _stop(self, stop: StopOrder) -> None:
         """The server or a signal wants the end; that overrides an ending which the wrapper began itself."""
-        kind: Literal["terminated", "stopped"] = "terminated" if stop.code == "signal" else "stopped"
+        kind: Literal["terminated", "stopped"] = "terminated" if stop.code == StopCode.SIGNAL else "stopped"
         if self._ending and self._ending.cause.kind in ("stopped", "terminated"):
             return
         self._begin_shutdown(Cause(kind, stop.reason, stop.code), interrupt=True, grace=stop.grace_seconds)
@@ -270,4 +271,4 @@ class Session:
 
 def make_stop_orders(signum: int) -> Orders:
     """What a signal to the wrapper means: a polite stop."""
-    return Orders(StopOrder(f"The wrapper received {signal.Signals(signum).name}.", "signal"))
+    return Orders(StopOrder(f"The wrapper received {signal.Signals(signum).name}.", StopCode.SIGNAL))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from workers.contract.spec import RunLimits
+from protocol import RunLimits
 
 from .verdict import Cause
 

@@ -21,16 +21,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from protocol import EventType
+
 CURRENT_FILE = "events.jsonl"
 ACKED_FILE = "acked"
 SEGMENT_COUNT = 8
 """The limit is divided into so many segments: what is accepted can then make room piece by piece."""
 NOTICE_BYTES = 500
 
-BULKY_TYPES = frozenset(
-    "agent." + kind
-    for kind in ("delta", "text", "thinking", "tool_call", "tool_result", "input", "task", "raw", "progress")
-) | {"run.output"}
+BULKY_TYPES: frozenset[str] = frozenset(
+    {
+        EventType.DELTA,
+        EventType.TEXT,
+        EventType.THINKING,
+        EventType.TOOL_CALL,
+        EventType.TOOL_RESULT,
+        EventType.INPUT,
+        EventType.TASK,
+        EventType.RAW,
+        EventType.PROGRESS,
+        EventType.RUN_OUTPUT,
+    }
+)
 """What is given up when the spool is full; everything else decides how the run ends and is kept."""
 
 
@@ -157,7 +169,7 @@ class Spool:
             self.lost = 0
 
     def _write_notice(self, text: str) -> bool:
-        return self._write(self._format_line("agent.notice", {"text": text, "level": "warning"}))
+        return self._write(self._format_line(EventType.NOTICE.value, {"text": text, "level": "warning"}))
 
     def _write(self, line: bytes) -> bool:
         """Append a whole line or nothing of it."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from protocol import AGENT_VERDICTS, MAX_CLAIMS, ClaimMessage, Failure, Outcome, ReportMessage, StopCode
 from workers.contract import spec as specs
 from workers.contract.agent_events import clip_text, format_title, make_event
 from workers.contract.fields import get_objects
@@ -25,30 +26,15 @@ from .run_facts import RunFacts
 SIGNAL_FILE = "signal.json"
 REPORT_FILE = "report.json"
 MAX_SIGNAL_BYTES = 1024 * 1024
-MAX_CLAIMS = 200
 MAX_CLAIM_BYTES = 8192
-
-VerdictKind = Literal[
-    "done",
-    "review",
-    "changes",
-    "question",
-    "failed",
-    "timed_out",
-    "stopped",
-    "usage_limited",
-    "protocol_violation",
-]
-AGENT_VERDICTS = ("done", "review", "changes", "question")
-"""Verdicts that only an agent can give."""
 
 _VERDICT_LINE = re.compile(r"[\s>*_#`-]*\b(DONE|REVIEW|CHANGES|QUESTION)[*_`]*\s*:[*_`]*[ \t]*(.*)")
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 
 
 @dataclass(frozen=True, slots=True)
-class RunFailure:
-    """Why there is no good end; `name` is one of `vocabulary.FAILURES`, `retry_at` an ISO time."""
+class FailureReport:
+    """Why there is no good end; `name` is a `protocol.Failure`, `retry_at` an ISO time."""
 
     name: str
     message: str
@@ -62,11 +48,11 @@ class RunFailure:
 class Verdict:
     """How a run ended. `question` is a question event's payload, `claims` are {kind, text, item}."""
 
-    kind: VerdictKind
+    kind: Outcome
     summary: str
     question: Mapping[str, Any] | None = None
     claims: tuple[Mapping[str, Any], ...] = ()
-    failure: RunFailure | None = None
+    failure: FailureReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +73,9 @@ def read_signal(run_dir: Path, nonce: str) -> Verdict | None:
         return None
     if not isinstance(signal, dict) or signal.get("nonce") != nonce or signal.get("verdict") not in AGENT_VERDICTS:
         return None
-    kind, summary = signal["verdict"], clip_text(str(signal.get("summary") or ""))
+    kind, summary = Outcome(signal["verdict"]), clip_text(str(signal.get("summary") or ""))
     claims = _parse_claims(signal.get("claims"))
-    if kind == "question":
+    if kind is Outcome.QUESTION:
         question = make_event("question", asked=signal.get("question") or summary).payload["asked"]
         return Verdict(kind, summary, _build_question(question), claims)
     return Verdict(kind, summary, claims=claims)
@@ -100,11 +86,9 @@ def _parse_claims(value: object) -> tuple[Mapping[str, Any], ...]:
     claims = [claim for claim in value if isinstance(claim, dict)] if isinstance(value, list) else []
     whole = [(clip_text(str(claim.get("text") or ""), MAX_CLAIM_BYTES).strip(), claim) for claim in claims]
     return tuple(
-        {
-            "kind": format_title(str(claim.get("kind") or "")) or "claim",
-            "text": text,
-            "item": _parse_index(claim.get("item")),
-        }
+        asdict(
+            ClaimMessage(format_title(str(claim.get("kind") or "")) or "claim", text, _parse_index(claim.get("item")))
+        )
         for text, claim in whole[:MAX_CLAIMS]
         if text
     )
@@ -116,7 +100,7 @@ def _parse_index(item: object) -> int | None:
 
 def parse_message(message: str) -> Verdict | None:
     """The verdict in an agent's final message: its last such line outside of code, and what follows it."""
-    last_verdict: tuple[str, list[str]] | None = None
+    last_verdict: tuple[Outcome, list[str]] | None = None
     fence = ""
     for line in message.splitlines():
         fence_match = _FENCE.match(line)
@@ -126,7 +110,7 @@ def parse_message(message: str) -> Verdict | None:
             fence = ""
         word = None if fence or fence_match else _VERDICT_LINE.match(line)
         if word:
-            last_verdict = (word[1].lower(), [word[2]])
+            last_verdict = (Outcome(word[1].lower()), [word[2]])
         elif last_verdict:
             last_verdict[1].append(line)
     return _make_agent_verdict(last_verdict[0], "\n".join(last_verdict[1]), message) if last_verdict else None
@@ -139,13 +123,13 @@ def judge_failure(facts: RunFacts) -> Verdict | None:
     failure_payload = facts.error or failed
     if failure_payload is None:
         return None
-    name = str((failed or {}).get("failure") or failure_payload.get("failure") or "agent_failed")
+    name = str((failed or {}).get("failure") or failure_payload.get("failure") or Failure.AGENT_FAILED)
     message = str(
         failure_payload.get("message") or failure_payload.get("text") or "The agent failed without saying why."
     )
     retry_at = (failed or {}).get("retry_at") or failure_payload.get("retry_at")
-    kind: VerdictKind = "usage_limited" if name == "usage_limit" else "failed"
-    return Verdict(kind, message, failure=RunFailure(name, message, retry_at))
+    kind = Outcome.USAGE_LIMITED if name == Failure.USAGE_LIMIT else Outcome.FAILED
+    return Verdict(kind, message, failure=FailureReport(name, message, retry_at))
 
 
 def conclude(facts: RunFacts, signal: Verdict | None, cause: Cause | None, exit_code: int) -> Verdict:
@@ -162,7 +146,7 @@ def conclude(facts: RunFacts, signal: Verdict | None, cause: Cause | None, exit_
 
 def make_stop_verdict(reason: str) -> Verdict:
     """The verdict of a run that was ended on request."""
-    return Verdict("stopped", reason, failure=RunFailure("killed", reason))
+    return Verdict(Outcome.STOPPED, reason, failure=FailureReport(Failure.KILLED, reason))
 
 
 def build_report(
@@ -175,19 +159,20 @@ def build_report(
     """The final report as the server takes it; a run without the agent's own verdict adds the terminal record."""
     own = verdict.kind in AGENT_VERDICTS
     failure = verdict.failure
-    return {
-        "verdict": verdict.kind,
-        "summary": verdict.summary,
-        "question": verdict.question,
-        "claims": list(verdict.claims),
-        "failure": failure.as_json() if failure else None,
-        "exit_code": exit_code,
-        "usage": facts.usage,
-        "conversation_id": facts.conversation_id or spec.conversation_id,
-        "observations": observations,
-        "terminal": None if own else failure_record.build_record(spec, verdict.kind, verdict.summary, failure),
-        "transcript_tail": None if own else failure_record.extract_tail("\n".join(facts.transcript)),
-    }
+    message = ReportMessage(
+        verdict=verdict.kind.value,
+        summary=verdict.summary,
+        question=verdict.question,
+        claims=list(verdict.claims),
+        failure=failure.as_json() if failure else None,
+        exit_code=exit_code,
+        usage=facts.usage,
+        conversation_id=facts.conversation_id or spec.conversation_id,
+        observations=observations,
+        terminal=None if own else failure_record.build_record(spec, verdict.kind, verdict.summary, failure),
+        transcript_tail=None if own else failure_record.extract_tail("\n".join(facts.transcript)),
+    )
+    return asdict(message)
 
 
 def recover_report(run_dir: Path) -> dict[str, Any] | None:
@@ -211,15 +196,15 @@ def recover_report(run_dir: Path) -> dict[str, Any] | None:
     return build_report(spec, verdict, facts, None, None) if verdict else None
 
 
-def _make_agent_verdict(kind: str, text: str, message: str) -> Verdict:
+def _make_agent_verdict(kind: Outcome, text: str, message: str) -> Verdict:
     summary = text.strip() or message.strip()
     match kind:
-        case "question":
-            return Verdict("question", summary, _build_question(summary))
-        case "review" | "changes":
+        case Outcome.QUESTION:
+            return Verdict(kind, summary, _build_question(summary))
+        case Outcome.REVIEW | Outcome.CHANGES:
             return Verdict(kind, summary)
         case _:
-            return Verdict("done", summary)
+            return Verdict(Outcome.DONE, summary)
 
 
 def _build_question(question: object) -> Mapping[str, Any]:
@@ -233,11 +218,11 @@ def _judge_stop(facts: RunFacts, cause: Cause | None) -> Verdict | None:
     """The server asked for the end. A question that waited too long for its answer becomes the verdict."""
     if cause is None or cause.kind != "stopped":
         return None
-    if cause.code == "timeout" and facts.pending:
+    if cause.code == StopCode.UNANSWERED and facts.pending:
         request = next(iter(facts.pending.values()))
         texts = [str(question.get("text", "")) for question in get_objects(request, "questions")]
         summary = "\n".join(texts) or f"May the agent use {request.get('title')}?"
-        return Verdict("question", summary, _build_question(request if texts else summary))
+        return Verdict(Outcome.QUESTION, summary, _build_question(request if texts else summary))
     return make_stop_verdict(cause.text)
 
 
@@ -248,13 +233,13 @@ def _judge_cause(facts: RunFacts, cause: Cause | None) -> Verdict | None:
     match cause.kind:
         case "timed_out" if cause.code == "silence" and facts.retry:
             text = f"{cause.text} It was trying to overcome: {facts.retry.get('message')}"
-            return Verdict("failed", text, failure=RunFailure(str(facts.retry.get("failure")), text))
+            return Verdict(Outcome.FAILED, text, failure=FailureReport(str(facts.retry.get("failure")), text))
         case "timed_out":
-            return Verdict("timed_out", cause.text, failure=RunFailure("timeout", cause.text))
+            return Verdict(Outcome.TIMED_OUT, cause.text, failure=FailureReport(Failure.TIMEOUT, cause.text))
         case "terminated":
             return make_stop_verdict(cause.text)
         case "budget" | "environment" as name:
-            return Verdict("failed", cause.text, failure=RunFailure(name, cause.text))
+            return Verdict(Outcome.FAILED, cause.text, failure=FailureReport(name, cause.text))
         case _:
             return None
 
@@ -263,9 +248,9 @@ def _judge_exit(cause: Cause | None, exit_code: int) -> Verdict:
     """The process ended without having said anything about the ticket."""
     if exit_code in (-9, -15, -1) and cause is None:
         text = f"The agent's process was killed from outside (signal {-exit_code})."
-        return Verdict("failed", text, failure=RunFailure("killed", text))
+        return Verdict(Outcome.FAILED, text, failure=FailureReport(Failure.KILLED, text))
     if exit_code != 0 and cause is None:
         text = f"The agent's process ended unexpectedly (exit code {exit_code})."
-        return Verdict("failed", text, failure=RunFailure("crash", text))
+        return Verdict(Outcome.FAILED, text, failure=FailureReport(Failure.CRASH, text))
     text = (cause.text if cause else "") or "The agent ended without a verdict."
-    return Verdict("protocol_violation", text, failure=RunFailure("protocol_violation", text))
+    return Verdict(Outcome.PROTOCOL_VIOLATION, text, failure=FailureReport(Failure.PROTOCOL_VIOLATION, text))

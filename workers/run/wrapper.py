@@ -16,9 +16,11 @@ import os
 import select
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from protocol import EventType, Failure, HeartbeatMessage, Outcome, StopCode, StopOrder, WrapperState
 from workers.agents import UnknownProgram, create_agent
 from workers.contract import spec as specs
 from workers.contract.redaction import Redaction
@@ -31,17 +33,17 @@ from workers.repository.observe import CheckSettings
 from . import report as reports
 from . import spool, verdict
 from .api import ApiClient
-from .control import HeartbeatThread, Mailbox, StopOrder
+from .control import HeartbeatThread, Mailbox
 from .lock import REVOKED_FILE, LockHeld, hold_lock, was_started
 from .pane import PaneWriter
 from .recorder import Recorder
 from .sender import Sender
 from .session import Session, SessionResult, make_stop_orders
 from .spool import Spool
-from .verdict import RunFailure, Verdict
+from .verdict import FailureReport, Verdict
 
 EXIT_FILE = "exit.json"
-CHECKED_VERDICTS = ("done", "review")
+CHECKED_VERDICTS = (Outcome.DONE, Outcome.REVIEW)
 """The check command is run for verdicts that claim finished work."""
 
 PROBE_SECONDS = 2.0
@@ -56,7 +58,7 @@ INTERRUPTED_EXIT_CODE = 130
 
 def _was_left(own: Verdict, exit_code: int) -> bool:
     """A screen that ended without a verdict, by its own exit or by Ctrl-C, was left by the person who sat at it."""
-    return own.kind == "protocol_violation" or (own.kind == "failed" and exit_code == INTERRUPTED_EXIT_CODE)
+    return own.kind is Outcome.PROTOCOL_VIOLATION or (own.kind is Outcome.FAILED and exit_code == INTERRUPTED_EXIT_CODE)
 
 
 class RunUnavailable(Exception):
@@ -102,7 +104,7 @@ class Wrapper:
         self._recorder = Recorder(self._spool, PaneWriter(run_dir / spec.pane_log), self._redaction)
         self._mailbox = Mailbox()
         self._session: Session | None = None
-        self._phase = "starting"
+        self._phase: WrapperState = "starting"
         self._stop: StopOrder | None = None
         self._identity = processes.identify(os.getpid())
         self._api = ApiClient(spec.api, spec.token)
@@ -113,7 +115,9 @@ class Wrapper:
         """Everything, with a report and an exit record whatever happens."""
         for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(signum, lambda number, _: self._mailbox.add(make_stop_orders(number)))
-        self._recorder.run("started", pid=os.getpid(), program=self._spec.program, generation=self._spec.generation)
+        self._recorder.run(
+            EventType.RUN_STARTED, pid=os.getpid(), program=self._spec.program, generation=self._spec.generation
+        )
         self._sender.start()
         self._control.start()
         report: dict[str, Any] = {}
@@ -136,7 +140,7 @@ class Wrapper:
         except Exception as error:  # even a fault of the wrapper itself must end in a report
             return self._make_start_failure(f"The wrapper failed: {type(error).__name__}: {error}"), None
         signal_number = -end.exit_code if end.exit_code < 0 else None
-        self._recorder.run("ended", exit_code=end.exit_code, signal=signal_number)
+        self._recorder.run(EventType.RUN_ENDED, exit_code=end.exit_code, signal=signal_number)
         for process in end.left:
             self._recorder.say(f"Process {process.pid} of this run could not be killed.", "warning")
         signalled = verdict.read_signal(self._run_dir, self._spec.nonce)
@@ -151,7 +155,7 @@ class Wrapper:
         self._recorder.say(why, "warning")
         if self._stop:
             return verdict.make_stop_verdict(self._stop.reason)
-        return Verdict("failed", why, failure=RunFailure("environment", why))
+        return Verdict(Outcome.FAILED, why, failure=FailureReport(Failure.ENVIRONMENT, why))
 
     def _set_up(self) -> None:
         """Run the project's set-up command in the workspace, if it has one."""
@@ -190,14 +194,15 @@ class Wrapper:
         """A heartbeat's body."""
         session = self._session
         own = self._identity
-        return {
-            "state": session.state if session else self._phase,
-            "pid": os.getpid(),
-            "pid_started": own.started if own else "",
-            "boot_id": own.boot_id if own else "",
-            "last_run_seq": self._spool.last_seq,
-            "agent_pid": session.pid if session else None,
-        }
+        message = HeartbeatMessage(
+            state=session.state if session else self._phase,
+            pid=os.getpid(),
+            pid_started=own.started if own else "",
+            boot_id=own.boot_id if own else "",
+            last_run_seq=self._spool.last_seq,
+            agent_pid=session.pid if session else None,
+        )
+        return asdict(message)
 
     def _is_stopped(self) -> bool:
         """Whether the end of the run was asked for while no agent runs."""
@@ -208,12 +213,12 @@ class Wrapper:
     def _pause(self, seconds: float) -> bool:
         """Wait between two attempts to report; True gives up, as the machine may be going down."""
         select.select([self._mailbox], [], [], seconds)
-        return self._is_stopped() and self._stop is not None and self._stop.code == "signal"
+        return self._is_stopped() and self._stop is not None and self._stop.code == StopCode.SIGNAL
 
     def _deliver_report(self, own: Verdict, exit_code: int | None) -> tuple[dict[str, Any], int | None]:
         """Observe, write the report and post it; the report and the server's answer to it."""
         observations = self._observe(own)
-        if self._stop and self._stop.code != "signal":
+        if self._stop and self._stop.code != StopCode.SIGNAL:
             own = verdict.make_stop_verdict(self._stop.reason)
         self._spool.report_losses()
         report = verdict.build_report(self._spec, own, self._recorder.facts, exit_code, observations)
@@ -234,14 +239,14 @@ class Wrapper:
             else None
         )
         if checking:
-            self._recorder.run("check_started", argv=list(checking.argv))
+            self._recorder.run(EventType.CHECK_STARTED, argv=list(checking.argv))
         base = observe.find_base(Path(spec.workspace), spec.base_sha, spec.base_branch)
         observations: dict[str, Any] = self._redaction.redact_value(
             observe.observe(Path(spec.workspace), base, checking)
         )
         for check, on_base in ((observations["check"], False), (observations["check_base"], True)):
             if check:
-                self._recorder.run("check_ended", **check, base=on_base)
+                self._recorder.run(EventType.CHECK_ENDED, **check, base=on_base)
         return observations
 
     def _build_check_settings(self, argv: tuple[str, ...]) -> CheckSettings:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from protocol import AgentState
 from workers.agents.coordination import build_server_environment
-from workers.agents.error_classifier import explain_exit
 from workers.agents.tool_calls import COORDINATION
-from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent
 from workers.contract.fields import Fields, format_line, parse_line
 from workers.contract.spec import RunSpec
@@ -25,6 +24,7 @@ from workers.host import files
 from workers.host.private_dirs import make_private_dir
 
 from .stream import ClaudeStream
+from .wordings import explain_exit
 
 MCP_CONFIG = "mc-coord.json"
 PERMISSION_MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}

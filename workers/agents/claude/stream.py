@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal, cast
 
+from protocol import AgentState, Permissions
 from workers.agents.deltas import DeltaThrottle
-from workers.agents.error_classifier import classify_error, format_time, parse_reset_time
+from workers.agents.error_classifier import format_time, parse_reset_time
 from workers.agents.tool_calls import make_call_events
+from workers.agents.tool_requests import ClaudeRequests
 from workers.agents.usage_counter import UsageCounter
-from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_count, get_object, get_objects, get_text
-from workers.contract.spec import Permissions
 
-from .requests import ClaudeRequests
+from .wordings import diagnose
 
 _STATES: dict[str, AgentState] = {"running": "running", "requires_action": "waiting", "idle": "idle"}
 _RECEIPTS = {"queued": "queued", "started": "delivered", "completed": "accepted", "cancelled": "cancelled"}
@@ -176,9 +176,9 @@ class ClaudeStream:
     def _read_synthetic(self, message: Fields, message_text: str) -> list[AgentEvent]:
         if not (message.get("is_api_error_message") is True or get_text(message, "error")):
             return [make_event("notice", level="info", text=message_text)]
-        failure = classify_error(f"{message_text} {get_text(message, 'api_error')}")
+        failure = diagnose(f"{message_text} {get_text(message, 'api_error')}")
         if failure == "agent_failed":
-            failure = classify_error(get_text(message, "error"))
+            failure = diagnose(get_text(message, "error"))
         return [
             make_event(
                 "error", failure=failure, message=message_text, retry_at=self._find_retry_time(failure, message_text)
@@ -265,7 +265,7 @@ class ClaudeStream:
             return "budget"
         if self._reset_at:
             return "usage_limit"
-        return classify_error(
+        return diagnose(
             f"{final_text} {get_text(message, 'api_error')}", get_count(message, "api_error_status") or None
         )
 
@@ -357,7 +357,7 @@ def _make_retry(message: Fields) -> AgentEvent:
         attempt=get_count(message, "attempt"),
         limit=get_count(message, "max_retries"),
         delay_seconds=get_amount(message, "retry_delay_ms") / 1000,
-        failure="network" if status is None and error_text == "unknown" else classify_error(error_text, status),
+        failure="network" if status is None and error_text == "unknown" else diagnose(error_text, status),
         message=f"{error_text} ({status})" if status else error_text,
     )
 

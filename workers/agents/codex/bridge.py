@@ -21,24 +21,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from workers.host.websocket import (
-    CLOSE,
-    PING,
-    PONG,
-    TEXT,
-    BrokenSocket,
-    Frame,
-    MessageReader,
-    encode_frame,
-    perform_handshake,
-)
+from workers.host.websocket import BrokenSocket, WebSocketClient
 
 STARTUP_SECONDS = 10.0
 """How long the server may take until its socket can be used."""
 POLL_SECONDS = 0.02
 GRACE_SECONDS = 1.0
 """From TERM to KILL: the turn has been interrupted before, so there is little to wait for."""
-CHUNK_BYTES = 65536
 NO_SOCKET = "Codex opened no socket, so nobody can join this conversation beside the worker."
 
 
@@ -73,8 +62,8 @@ def remove_socket(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def connect(path: Path, server: subprocess.Popen[bytes]) -> tuple[socket.socket, bytes] | None:
-    """A WebSocket to the server and what it has said already; None when the server ends or stays deaf."""
+def connect(path: Path, server: subprocess.Popen[bytes]) -> tuple[WebSocketClient, list[str]] | None:
+    """A WebSocket to the server, and the messages it has sent already; None when the server ends or stays deaf."""
     deadline = time.monotonic() + STARTUP_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
         stream = socket.socket(socket.AF_UNIX)
@@ -82,9 +71,10 @@ def connect(path: Path, server: subprocess.Popen[bytes]) -> tuple[socket.socket,
             stream.settimeout(max(POLL_SECONDS, deadline - time.monotonic()))
             stream.connect(str(path))
             path.chmod(0o600)
-            buffered = perform_handshake(stream)
+            client = WebSocketClient(stream)
+            messages = client.shake_hands()
             stream.settimeout(None)
-            return stream, buffered
+            return client, messages
         except (OSError, BrokenSocket):
             stream.close()
             time.sleep(POLL_SECONDS)
@@ -96,7 +86,7 @@ def fall_back(argv: Sequence[str], server: subprocess.Popen[bytes]) -> None:
     signal_group(server, signal.SIGKILL)
     server.wait()
     warning = {"method": "warning", "params": {"message": NO_SOCKET}}
-    write_message(json.dumps(warning).encode())
+    write_message(json.dumps(warning))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.execvp(argv[0], list(argv))  # noqa: S606 - argv only
 
@@ -107,18 +97,17 @@ class Bridge:
     def __init__(self, server: subprocess.Popen[bytes]) -> None:
         self.code: int | None = None
         self._server = server
-        self._sending = threading.Lock()
-        self._stream: socket.socket | None = None
 
-    def relay(self, stream: socket.socket, buffered: bytes) -> None:
+    def relay(self, client: WebSocketClient, messages: list[str]) -> None:
         """Pass messages on, both ways, until the server or the connection ends."""
-        self._stream = stream
-        threading.Thread(target=self._read_stdin, daemon=True).start()
-        messages, server_fd = MessageReader(), os.pidfd_open(self._server.pid)
+        threading.Thread(target=self._read_stdin, args=(client,), daemon=True).start()
+        server_fd = os.pidfd_open(self._server.pid)
+        for message in messages:
+            write_message(message)
         with suppress(OSError, BrokenSocket):
-            self._receive(messages, buffered)
-            while wait_readable(stream, server_fd) and (chunk := stream.recv(CHUNK_BYTES)):
-                self._receive(messages, chunk)
+            while wait_readable(client, server_fd):
+                for message in client.receive():
+                    write_message(message)
 
     def end(self, code: int) -> None:
         """Have the server end; a negative code is a signal's number. The first call counts."""
@@ -142,39 +131,24 @@ class Bridge:
         self._server.wait()
         return exit_with(self.code or 0)
 
-    def _receive(self, messages: MessageReader, chunk: bytes) -> None:
-        for frame in messages.feed(chunk):
-            if frame.opcode == TEXT:
-                write_message(frame.payload)
-            elif frame.opcode == PING:
-                self._send(Frame(PONG, frame.payload))
-            elif frame.opcode == CLOSE:
-                self._send(frame)
-                raise BrokenSocket("the server has closed the connection")
-
-    def _read_stdin(self) -> None:
+    def _read_stdin(self, client: WebSocketClient) -> None:
         """Until stdin is closed. What cannot be sent is lost with the server, whose own end is told by `pump`."""
         for line in sys.stdin.buffer:
             if line.strip():
-                with suppress(OSError):
-                    self._send(Frame(TEXT, line.rstrip(b"\r\n")))
+                with suppress(OSError, BrokenSocket):
+                    client.send(line.decode("utf-8", "replace").rstrip("\r\n"))
         self.end(0)
 
-    def _send(self, frame: Frame) -> None:
-        assert self._stream
-        with self._sending:
-            self._stream.sendall(encode_frame(frame))
 
-
-def wait_readable(stream: socket.socket, server_fd: int) -> bool:
+def wait_readable(client: WebSocketClient, server_fd: int) -> bool:
     """Wait until there is something to read, or until the server has ended and there is nothing left."""
-    ready, _, _ = select.select([stream.fileno(), server_fd], [], [])
-    return stream.fileno() in ready
+    ready, _, _ = select.select([client.fileno(), server_fd], [], [])
+    return client.fileno() in ready
 
 
-def write_message(message: bytes) -> None:
+def write_message(message: str) -> None:
     """A message as one line of stdout; a line break can only stand between the parts of its JSON."""
-    sys.stdout.buffer.write(message.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
+    sys.stdout.buffer.write(message.replace("\r", " ").replace("\n", " ").encode() + b"\n")
     sys.stdout.buffer.flush()
 
 

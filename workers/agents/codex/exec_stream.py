@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from workers.agents.error_classifier import classify_error, parse_reset_time
+from protocol import AgentState
+from workers.agents.error_classifier import parse_reset_time
 from workers.agents.usage_counter import UsageCounter
-from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, get_count, get_object, get_text
 
 from . import items
+from .wordings import diagnose
 
 RECONNECTING = re.compile(r"Reconnecting\.\.\. (\d+)/(\d+)(?: \((.*)\))?", re.DOTALL)
 
@@ -71,11 +72,7 @@ class CodexExecStream:
         self.failed = True
         error_text = get_text(get_object(message, "error"), "message")
         ended = make_event(
-            "result",
-            ok=False,
-            text=error_text,
-            failure=classify_error(error_text),
-            retry_at=parse_reset_time(error_text),
+            "result", ok=False, text=error_text, failure=diagnose(error_text), retry_at=parse_reset_time(error_text)
         )
         return [ended, *self._change_state("idle")]
 
@@ -85,15 +82,12 @@ class CodexExecStream:
         if again is None:
             return [
                 make_event(
-                    "error",
-                    failure=classify_error(error_text),
-                    message=error_text,
-                    retry_at=parse_reset_time(error_text),
+                    "error", failure=diagnose(error_text), message=error_text, retry_at=parse_reset_time(error_text)
                 )
             ]
         attempt, limit, reason = int(again[1]), int(again[2]), again[3] or error_text
         retry = make_event(
-            "retry", attempt=attempt, limit=limit, delay_seconds=0, failure=classify_error(reason), message=reason
+            "retry", attempt=attempt, limit=limit, delay_seconds=0, failure=diagnose(reason), message=reason
         )
         return [retry]
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workers.agents.error_classifier import explain_exit
-from workers.contract.agent import AgentState
+from protocol import AgentState
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import parse_line
 from workers.contract.spec import RunSpec
 
 from .exec_stream import CodexExecStream
 from .program import MCP_SECONDS, POLICIES, find_earlier_thread, write_config
+from .wordings import explain_exit
 
 
 class CodexExecAgent:

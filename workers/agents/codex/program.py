@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from protocol import AgentState
 from workers.agents.coordination import build_server_environment
-from workers.agents.error_classifier import classify_error, explain_exit
 from workers.agents.tool_calls import COORDINATION
 from workers.agents.worktree_path import list_git_folders
-from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.fields import Fields, format_line, get_object, get_text, parse_line
 from workers.contract.spec import RunSpec
@@ -32,6 +31,7 @@ from workers.host.private_dirs import make_private_dir
 
 from .exec_stream import CodexExecStream
 from .stream import CodexStream
+from .wordings import diagnose, explain_exit
 
 _CLIENT = {"name": "mission_control", "title": "Mission Control", "version": "1"}
 POLICIES = {
@@ -190,7 +190,7 @@ class CodexAgent:
         if method == "turn/interrupt":
             return [make_event("notice", level="warning", text=f"Codex refused to interrupt: {error_text}")]
         self._stream.failed = True
-        failure = classify_error(error_text)
+        failure = diagnose(error_text)
         return [
             make_event("error", failure=failure, message=f"{method}: {error_text}"),
             make_event("result", ok=False, text=error_text, failure=failure),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from protocol import Permissions
 from workers.agents.tool_calls import COORDINATION, format_call_title
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, format_line, get_object, get_objects, get_text
-from workers.contract.spec import Permissions
 
 _TOOLS = {
     "item/commandExecution/requestApproval": "shell",

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from protocol import AgentState, Permissions
 from workers.agents.deltas import DeltaThrottle
-from workers.agents.error_classifier import classify_error, format_time, parse_reset_time
+from workers.agents.error_classifier import format_time, parse_reset_time
 from workers.agents.usage_counter import UsageCounter
-from workers.contract.agent import AgentState
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_count, get_object, get_objects, get_text
-from workers.contract.spec import Permissions
 
 from . import items
 from .exec_stream import RECONNECTING
 from .requests import CodexRequests
+from .wordings import diagnose
 
 _FAILURES = {
     "contextWindowExceeded": "context_overflow",
@@ -220,8 +220,8 @@ class CodexStream:
         if isinstance(info, dict):
             name, detail = next(iter(info.items()), ("", {}))
             status = get_count(detail, "httpStatusCode") if isinstance(detail, dict) else 0
-            return classify_error(f"{error_text} {name}", status or None)
-        return classify_error(error_text)
+            return diagnose(f"{error_text} {name}", status or None)
+        return diagnose(error_text)
 
     def _find_retry_time(self, failure: str | None, error_text: str) -> str | None:
         return (self._reset_at or parse_reset_time(error_text)) if failure == "usage_limit" else None

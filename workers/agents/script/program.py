@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from protocol import AGENT_EVENT_KINDS, AgentEventKind, AgentState
 from workers.agents.deltas import DeltaThrottle
 from workers.agents.error_classifier import explain_exit
-from workers.contract.agent import AgentState
-from workers.contract.agent_events import KINDS, AgentEvent, EventKind, make_event
+from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, format_line, get_object, get_text, parse_line
 from workers.contract.spec import RunSpec
 from workers.host import isolated_python
@@ -65,7 +65,7 @@ class ScriptAgent:
 
     def _read(self, line: Fields) -> list[AgentEvent]:
         kind, payload = get_text(line, "kind"), get_object(line, "payload")
-        if kind not in KINDS:
+        if kind not in AGENT_EVENT_KINDS:
             raise UnknownLine(f"unknown kind {kind!r}")
         match kind:
             case "delta":
@@ -78,4 +78,4 @@ class ScriptAgent:
                 self._deltas.close(get_text(payload, "call"))
             case "result":
                 self._failed = payload.get("ok") is not True
-        return [make_event(cast(EventKind, kind), **payload)]
+        return [make_event(cast(AgentEventKind, kind), **payload)]

@@ -18,6 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from workers.agents.descriptor import load_descriptor
 from workers.contract import spec as specs
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, get_object, get_text, parse_object
@@ -29,7 +30,6 @@ from .file_tail import FileTail
 from .hooks import Hook, Hooks
 from .permissions import PermissionRequests
 from .screen import ScreenState, format_typed_text
-from .screens import create_screen
 from .turns import Turns
 from .window import ScreenWindow
 
@@ -58,12 +58,13 @@ class ScreenDriver:
 
     def __init__(self, spec: RunSpec, run_dir: Path) -> None:
         self._spec = spec
-        self._screen = create_screen(spec.program)
+        descriptor = load_descriptor(spec.program)
+        self._screen = descriptor.create_screen()
         self._screen.prepare(spec, run_dir)
         self._sizes = {path: path.stat().st_size for path in self._screen.transcripts(spec)}
         self._hooks = Hooks(run_dir)
         self._permissions = PermissionRequests(spec, self._hooks, self._screen.hides_dialog)
-        self._turns = Turns(has_begun=spec.attended and spec.resume)
+        self._turns = Turns(spec.attended and spec.resume, descriptor.wordings)
         self._orders = LineSplitter(spec.limits.line_bytes)
         self._tail: FileTail | None = None
         self._waiting: deque[ScreenMessage] = deque()

@@ -17,7 +17,7 @@ from .file_tail import FileTail
 LOG_FILE = "hooks.jsonl"
 ANSWERS_FOLDER = "answers"
 EVENT_NAMES = ("SessionStart", "UserPromptSubmit", "PermissionRequest", "Stop")
-"""The events that both programs know; Claude Code has some more."""
+"""The events that the hooks of every program with a screen have in common."""
 PROGRAM = Path(__file__).with_name("hook.py")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from workers.agents.claude.requests import ClaudeRequests
+from workers.agents.tool_requests import ClaudeRequests
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, get_object, get_text, parse_object
 from workers.contract.spec import RunSpec

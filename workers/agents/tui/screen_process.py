@@ -13,11 +13,11 @@ import signal
 import sys
 from pathlib import Path
 
+from workers.agents.descriptor import load_descriptor
 from workers.contract import spec as specs
 from workers.host import files, processes, subreaper
 
 from .screen import build_prompt_argument
-from .screens import create_screen
 
 RECORD_FILE = "screen.json"
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     os.umask(0o077)
     run_dir = Path(argv[0])
     spec = specs.read_spec(run_dir)
-    screen = create_screen(spec.program)
+    screen = load_descriptor(spec.program).create_screen()
     command = screen.command(spec, run_dir, build_prompt_argument(spec, run_dir))
     subreaper.adopt_orphans()
     for signum in IGNORED_SIGNALS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from workers.agents.error_classifier import classify_error, parse_reset_time
+from functools import partial
+
+from workers.agents.error_classifier import Wordings, classify_error, parse_reset_time
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import get_objects, get_text
 
@@ -17,11 +19,15 @@ NEVER_BUSY_SECONDS = 6.0
 
 
 class Turns:
-    """`begun`: whether the first prompt is in, or none was given; `open`: whether a turn goes on."""
+    """`begun`: whether the first prompt is in, or none was given; `open`: whether a turn goes on.
 
-    def __init__(self, has_begun: bool) -> None:
+    `wordings`: how the program words its failures.
+    """
+
+    def __init__(self, has_begun: bool, wordings: Wordings) -> None:
         self.begun = has_begun
         self.open = False
+        self._diagnose = partial(classify_error, wordings=wordings)
         self._was_busy = False
         self._idle_since: float | None = None
         self._ending: tuple[str, float] | None = None
@@ -40,8 +46,8 @@ class Turns:
                 return self._follow_tasks(hook)
             case "StopFailure":
                 error_text = get_text(hook.fields, "last_assistant_message") or get_text(hook.fields, "error")
-                failure = classify_error(error_text)
-                failure = classify_error(get_text(hook.fields, "error")) if failure == "agent_failed" else failure
+                failure = self._diagnose(error_text)
+                failure = self._diagnose(get_text(hook.fields, "error")) if failure == "agent_failed" else failure
                 retry_at = parse_reset_time(error_text) if failure == "usage_limit" else None
                 return self._close(make_event("result", ok=False, text=error_text, failure=failure, retry_at=retry_at))
             case _:

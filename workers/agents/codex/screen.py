@@ -12,18 +12,19 @@ import shlex
 import time
 from pathlib import Path
 
-from workers.agents.codex import items
-from workers.agents.codex.exec_stream import convert_item
-from workers.agents.codex.program import MCP_SECONDS, POLICIES, CodexAgent, build_options, find_earlier_thread
-from workers.agents.error_classifier import classify_error, parse_reset_time
+from workers.agents.error_classifier import parse_reset_time
+from workers.agents.tui import hooks
+from workers.agents.tui.screen import ScreenState
 from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, get_amount, get_count, get_object, get_text, parse_line
 from workers.contract.spec import RunSpec
 from workers.host.tmux import Tmux
 
-from . import codex_trust, hooks
-from .screen import ScreenState
+from . import items, trust
+from .exec_stream import convert_item
+from .program import MCP_SECONDS, POLICIES, CodexAgent, build_options, find_earlier_thread
+from .wordings import diagnose
 
 PASTE_SECONDS = 0.15
 """How long the screen takes a paste for unfinished typing."""
@@ -48,7 +49,7 @@ class CodexScreen:
         }
         with (Path(spec.config_dir) / "config.toml").open("a", encoding="utf-8") as file:
             file.writelines(_format_hook(name, call) for name in hooks.EVENT_NAMES)
-        codex_trust.trust_hooks(spec, spec.environment | self.environment(spec))
+        trust.trust_hooks(spec, spec.environment | self.environment(spec))
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         approval, sandbox = POLICIES[spec.permissions]
@@ -127,7 +128,7 @@ class CodexRollout:
             message_text = get_text(payload, "last_agent_message")
             return make_event("result", ok=True, text=message_text, stop_reason="completed", seconds=seconds)
         message_text = get_text(error, "message")
-        failure = classify_error(message_text)
+        failure = diagnose(message_text)
         retry_at = parse_reset_time(message_text) if failure == "usage_limit" else None
         return make_event("result", ok=False, text=message_text, failure=failure, retry_at=retry_at, seconds=seconds)
 

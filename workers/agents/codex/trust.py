@@ -12,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from workers.agents.codex.program import build_options
 from workers.contract.fields import Fields, format_line, get_object, get_objects, get_text, parse_object
 from workers.contract.spec import RunSpec
+
+from .program import build_options
 
 TIMEOUT_SECONDS = 20.0
 

@@ -1,13 +1,14 @@
-"""Claude Code's requests to its host: may a tool be used, and which answer does a person choose."""
+"""Requests to use a tool and questions to a person, as Claude Code's stream and the hooks of screens put them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from workers.agents.tool_calls import format_call_title
+from protocol import Permissions
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, format_line, get_object, get_objects, get_text
-from workers.contract.spec import Permissions
+
+from .tool_calls import format_call_title
 
 QUESTION_TOOL = "AskUserQuestion"
 _REFUSAL = "The permissions of this run do not allow this. Go on without it, or ask in your report."

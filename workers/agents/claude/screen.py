@@ -10,8 +10,8 @@ import json
 import shlex
 from pathlib import Path
 
-from workers.agents.claude.program import PERMISSION_MODES, ClaudeAgent, build_session_options
-from workers.agents.claude.stream import SYNTHETIC, ClaudeStream
+from workers.agents.tui import hooks
+from workers.agents.tui.screen import ScreenState
 from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, get_count, get_object, get_objects, get_text, parse_line, parse_object
@@ -19,8 +19,8 @@ from workers.contract.spec import RunSpec
 from workers.host import files, processes
 from workers.host.tmux import Tmux
 
-from . import hooks
-from .screen import ScreenState
+from .program import PERMISSION_MODES, ClaudeAgent, build_session_options
+from .stream import SYNTHETIC, ClaudeStream
 
 SETTINGS_FILE = "mc-hooks.json"
 EVENT_NAMES = (*hooks.EVENT_NAMES, "StopFailure", "SessionEnd")

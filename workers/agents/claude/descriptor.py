@@ -1,0 +1,36 @@
+"""The descriptor of Claude Code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from workers.agents.descriptor import LogIn, ProgramDescriptor, TranscriptFiles
+from workers.contract.agent import AgentAdapter
+
+from .wordings import WORDINGS
+
+if TYPE_CHECKING:
+    from workers.agents.tui.screen import Screen
+
+
+def create_agent(argv: Sequence[str]) -> AgentAdapter:
+    from .program import ClaudeAgent
+
+    return ClaudeAgent()
+
+
+def create_screen() -> Screen:
+    from .screen import ClaudeScreen
+
+    return ClaudeScreen()
+
+
+DESCRIPTOR = ProgramDescriptor(
+    create_agent=create_agent,
+    create_screen=create_screen,
+    log_in=LogIn(".claude", ".credentials.json", "Run `claude` in a terminal and log in, or set ANTHROPIC_API_KEY."),
+    transcripts=TranscriptFiles("projects/*/{}.jsonl", mark=b'"type":"user"'),
+    version_environment={"DISABLE_AUTOUPDATER": "1"},
+    wordings=WORDINGS,
+)

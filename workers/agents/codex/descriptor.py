@@ -1,0 +1,51 @@
+"""The descriptor of Codex."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from workers.agents.descriptor import JoinCommand, LogIn, ProgramDescriptor, TranscriptFiles
+from workers.contract.agent import AgentAdapter
+from workers.contract.spec import RunSpec
+
+from .wordings import WORDINGS
+
+if TYPE_CHECKING:
+    from workers.agents.tui.screen import Screen
+
+
+def create_agent(argv: Sequence[str]) -> AgentAdapter:
+    """With `exec` as the first argument of its profile it works one turn and takes no messages."""
+    if list(argv[:1]) == ["exec"]:
+        from .one_turn import CodexExecAgent
+
+        return CodexExecAgent()
+    from .program import CodexAgent
+
+    return CodexAgent()
+
+
+def create_screen() -> Screen:
+    from .screen import CodexScreen
+
+    return CodexScreen()
+
+
+def join_run(spec: RunSpec, conversation: str) -> JoinCommand | None:
+    """Codex's own screen on the server of the run."""
+    from .program import CodexAgent, build_join_argv, build_socket_path
+
+    if not build_socket_path(spec).exists():
+        return None
+    return JoinCommand(build_join_argv(spec, conversation), CodexAgent().environment(spec))
+
+
+DESCRIPTOR = ProgramDescriptor(
+    create_agent=create_agent,
+    create_screen=create_screen,
+    join_run=join_run,
+    log_in=LogIn(".codex", "auth.json", "Run `codex login` in a terminal, or set OPENAI_API_KEY."),
+    transcripts=TranscriptFiles("sessions/*/*/*/rollout-*-{}.jsonl*"),
+    wordings=WORDINGS,
+)
