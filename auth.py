@@ -1,8 +1,8 @@
-"""Who is asking: a browser that is logged in, a program with a token, or a run; and whether the request is its own idea.
+"""Authentication and authorization of requests from browsers, programs with a token, and runs.
 
-Every request passes `guard()` before its view. The order is: the name it was addressed to, where it comes from, who
-sends it, the token of its form, and whether that sender may use this view. A view is closed unless it says otherwise:
-reading is for operators and viewers, everything else for operators (`allow`, `public`).
+Every request passes `guard()` before its view. The order is: the host it is addressed to, its origin, its caller, the
+CSRF token of its form, and the right of the caller to use this view. By default, reading is allowed to operators and
+viewers, everything else to operators. `allow` and `public` change that per view.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Right(StrEnum):
-    """What a caller may be let do; a run reaches only its own ticket."""
+    """Right of a caller. A run reaches only its own ticket."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -55,20 +55,20 @@ ACTOR_KINDS = {
 
 
 class CrossSite(DomainError):
-    """This request does not come from a page of this server, so it was refused."""
+    """The request was refused because it does not come from a page of this server."""
 
     code, status = "cross_site", 403
 
 
 class FormExpired(DomainError):
-    """The form is too old or not from this log-in. Load the page again and repeat."""
+    """The form is too old or from another login. Load the page again and repeat."""
 
     code, status = "form_expired", 403
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """What a running server holds: its settings, its store, and the key of its form tokens."""
+    """State of a running server: its settings, its store, and the key of its form tokens."""
 
     settings: Settings
     engine: Engine
@@ -77,7 +77,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sends this request. `cookie` is empty for a bearer; `source` and `number` name what can be revoked."""
+    """The sender of a request. `cookie` is empty for a bearer token. `source` and `number` name what can be revoked."""
 
     actor: Actor
     right: Right
@@ -87,33 +87,33 @@ class Caller:
 
     @property
     def identity(self) -> str:
-        """The name of the token, log-in or run, the same in all its requests."""
+        """The name of the token, login or run, the same in all its requests."""
         return f"{self.source}:{self.number}"
 
 
 def get_instance() -> Instance:
-    """The server that answers this request."""
+    """Return the server state of the current application."""
     server: Instance = current_app.extensions["mission_control"]
     return server
 
 
-# ------------------------------------------------------------------------------------------------ who may use a view
+# -------------------------------------------------------------------------------------------------- rights of views
 
 
 def public(view: View) -> View:
-    """Let anybody use this view, known or not."""
+    """Allow everyone to use this view, without authentication."""
     view.rights = None  # type: ignore[attr-defined]
     return view
 
 
 def accept_uploads(view: View) -> View:
-    """Let this view be sent a file."""
+    """Allow uploads of files to this view."""
     view.uploads = True  # type: ignore[attr-defined]
     return view
 
 
 def allow(*rights: Right) -> Callable[[View], View]:
-    """Let only callers with one of these rights use this view."""
+    """Restrict this view to callers with one of these rights."""
 
     def mark(view: View) -> View:
         view.rights = frozenset(rights)  # type: ignore[attr-defined]
@@ -136,16 +136,16 @@ def install(app: Flask) -> None:
     app.before_request(guard)
     app.after_request(_forget_stale_cookie)
     app.context_processor(lambda: {"instance": get_instance().settings.instance})
-    # A global, so that macros see it without the context of a page: such a file is run once, not anew for every page.
+    # A global, so that macros can use it without the page's context: a macro file is then loaded once, not per page.
     app.jinja_env.globals["csrf_token"] = make_csrf_token
 
 
 def guard() -> None:
-    """Refuse what must not reach a view; raises a DomainError or an HTTPException, changes nothing."""
+    """Authenticate and authorize a request before its view. Raises a DomainError or an HTTPException."""
     g.caller = None
     unroutable = request.routing_exception
     if isinstance(unroutable, SecurityError) or not _is_known_host():
-        raise SecurityError("This server does not answer to that name.")
+        raise SecurityError("This server does not accept requests for this host name.")
     if request.endpoint == "static":
         return
     by_browser = "Authorization" not in request.headers
@@ -163,12 +163,12 @@ def guard() -> None:
 
 
 def _is_known_host() -> bool:
-    """Whether the request is addressed to this server: a page elsewhere can point a name of its own at it."""
+    """Return whether the request is addressed to this server, as another site can resolve a name of its own to it."""
     return urlsplit(f"//{request.host}").hostname in get_instance().settings.allowed_hosts
 
 
 def _require_same_origin() -> None:
-    """Each sign that the browser gives must say same origin, and it must give one; `same-site` is not enough."""
+    """Require that all origin headers of the browser, at least one, name this origin (`same-site` is not enough)."""
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     if (site is None and origin is None) or site not in (None, "same-origin"):
@@ -184,7 +184,7 @@ def _list_own_origins() -> set[str]:
 
 
 def _allow_size() -> None:
-    """A view that takes a file may be sent a larger body than the others, once its caller is known."""
+    """Raise the size limit for a view that accepts uploads, once its caller is authenticated."""
     view = current_app.view_functions.get(request.endpoint or "")
     if getattr(view, "uploads", False):
         request.max_content_length = get_instance().settings.attachment_limit_bytes + UPLOAD_OVERHEAD_BYTES
@@ -203,15 +203,15 @@ def _require_right(rights: frozenset[Right] | None) -> None:
         raise Unauthenticated
     if g.caller.right not in rights:
         raise Forbidden(
-            f"This takes the right of {' or '.join(sorted(rights))}, and you have that of {g.caller.right}. Log in with another token."
+            f"This requires the right {' or '.join(sorted(rights))}, and yours is {g.caller.right}. Log in with another token."
         )
 
 
-# -------------------------------------------------------------------------------------------------- who is it, then
+# --------------------------------------------------------------------------------------------- the current request
 
 
 def get_caller() -> Caller:
-    """Who sends this request; raises `Unauthenticated` on a public view that nobody known uses."""
+    """Return the caller of this request. Raises `Unauthenticated` for an anonymous request to a public view."""
     identified: Caller | None = g.get("caller")
     if identified is None:
         raise Unauthenticated
@@ -219,31 +219,31 @@ def get_caller() -> Caller:
 
 
 def get_actor() -> Actor:
-    """Under whose name this request writes."""
+    """Return the actor under whose name this request writes."""
     return get_caller().actor
 
 
 def make_csrf_token() -> str:
-    """The token that this browser's forms must carry: bound to its log-in, nothing to store."""
+    """Compute the CSRF token of this browser's forms, derived from its login without storage."""
     identified: Caller | None = g.get("caller")
     subject = identified.cookie if identified else ""
     return hmac.digest(get_instance().key, b"form:" + subject.encode(), "sha256").hex()
 
 
 def get_cookie_name(settings: Settings) -> str:
-    """Cookies ignore ports, so each instance has a name of its own."""
+    """Return the name of the session cookie, unique per instance because cookies ignore ports."""
     return f"mc_session_{settings.instance}"
 
 
 def identify() -> Caller | None:
-    """The caller by bearer token or, only where none was sent, by cookie. A bad bearer token is refused outright."""
+    """Identify the caller by bearer token, or by cookie without an Authorization header. Raises for a bad bearer token."""
     header = request.headers.get("Authorization")
     if header is None:
         return _identify_browser()
     scheme, _, secret = header.partition(" ")
     identified = _identify_bearer(secret.strip()) if scheme.lower() == "bearer" else None
     if identified is None:
-        raise Unauthenticated("That token is not valid.")
+        raise Unauthenticated("The token is not valid.")
     return identified
 
 
@@ -261,14 +261,14 @@ def _identify_browser() -> Caller | None:
 
 
 def forget_browser(response: Response) -> Response:
-    """Have the browser drop its cookie and what it keeps of this server; other instances on this host keep theirs."""
+    """Make the browser delete its cookie and stored data of this server, without effect on other instances of the host."""
     response.delete_cookie(get_cookie_name(get_instance().settings))
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
     return response
 
 
 def _forget_stale_cookie(response: Response) -> Response:
-    """A log-in that was revoked or has run out leaves nothing behind in the browser."""
+    """Delete the cookie of a revoked or expired login from the browser."""
     sets_cookie = "Set-Cookie" in response.headers
     return forget_browser(response) if g.get("stale_cookie") and not sets_cookie else response
 
@@ -286,7 +286,7 @@ def _identify_bearer(secret: str) -> Caller | None:
 
 
 def _record_use(token: ApiToken) -> None:
-    """Worth a write, but no reason to refuse: reading must go on while the disk is full."""
+    """Record the use of a token, ignoring failures: reading must remain possible while the disk is full."""
     try:
         with writing(get_instance().engine) as session:
             tokens.record_use(session, token.id)
@@ -295,7 +295,7 @@ def _record_use(token: ApiToken) -> None:
 
 
 def _identify_run(session: Session, secret: str) -> Caller | None:
-    """A run's token reads nothing once the run is over; what it still sends is told that it came too late."""
+    """Identify a run by its token. After the run's end only writes are accepted, which are then refused as late."""
     run = claims.find_by_token(session, secret)
     if run is None or (run.state is RunState.ENDED and request.method in SAFE_METHODS):
         return None
@@ -311,7 +311,7 @@ def _actor(scope: Scope, name: str) -> Actor:
 
 
 def is_still_valid(engine: Engine, identified: Caller) -> bool:
-    """Whether a caller who was let in is still welcome; long streams ask this every few seconds."""
+    """Return whether a caller's login, run or token is still valid, which long streams check every few seconds."""
     with reading(engine) as session:
         match identified.source:
             case "login":
@@ -322,22 +322,22 @@ def is_still_valid(engine: Engine, identified: Caller) -> bool:
                 return tokens.is_token_valid(session, identified.number)
 
 
-# -------------------------------------------------------------------------------------------------------- first start
+# ------------------------------------------------------------------------------------------------------- first start
 
 
 def ensure_key(settings: Settings) -> bytes:
-    """The key of the form tokens, made on first start and readable by nobody else; processes that race agree on one."""
+    """Load the key of the form tokens, or create it, readable by this user only. Concurrent processes agree on one."""
     file = settings.secrets_dir / "form.key"
     if not file.exists():
         _write_once(file, secrets.token_bytes(KEY_BYTES))
     key = file.read_bytes()
     if len(key) != KEY_BYTES:
-        raise RuntimeError(f"{file} is damaged: remove it and start again; open forms will have to be reloaded")
+        raise RuntimeError(f"{file} is damaged. Remove it and start again. Open forms must then be reloaded")
     return key
 
 
 def _write_once(file: Path, content: bytes) -> None:
-    """Write a private file whole, then give it its name unless another process was faster."""
+    """Write a private file completely, then link it to its name unless another process was faster."""
     new_file = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     new_file.touch(mode=0o600, exist_ok=False)
     try:

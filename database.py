@@ -41,7 +41,7 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 from models import Answer, Base, Columns, Numbers
 
 BUSY_MILLISECONDS = 10_000
-"""How long a transaction waits for a store that somebody has locked."""
+"""Maximum time that a transaction waits for a locked store."""
 
 
 STATEMENT_SECONDS = 60
@@ -58,7 +58,7 @@ CHECK_PAUSE_SECONDS = (0.004, 0.016)
 
 
 StoreUnavailable = OperationalError
-"""The store is locked, full, read-only or out of reach; what was being written has been rolled back."""
+"""The store is locked, full, read-only or unreachable. The transaction has been rolled back."""
 
 
 class UnsafeSQLite(RuntimeError):
@@ -66,7 +66,7 @@ class UnsafeSQLite(RuntimeError):
 
 
 def check_sqlite(version: str = pysqlite3.sqlite_version) -> None:
-    """Refuse a SQLite that can lose rows: safe are 3.51.3+ (not 3.52.0), 3.50.7+ in 3.50, 3.44.6+ in 3.44."""
+    """Refuse a SQLite that can lose rows. Safe versions are 3.51.3+ (not 3.52.0), 3.50.7+ in 3.50, 3.44.6+ in 3.44."""
     parts = tuple(int(part) for part in version.split("."))
     safe = (
         (parts >= (3, 51, 3) and parts != (3, 52, 0)) or (3, 50, 7) <= parts < (3, 51) or (3, 44, 6) <= parts < (3, 45)
@@ -79,9 +79,9 @@ def check_sqlite(version: str = pysqlite3.sqlite_version) -> None:
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for `sqlite:///path` or a PostgreSQL URL; refuses a faulty SQLite before touching the file.
+    """Create an engine for `sqlite:///path` or a PostgreSQL URL, refusing a faulty SQLite before opening the file.
 
-    Its errors do not hold the values of their statement: they are logged, and what people and agents write is not.
+    Its error messages omit the parameters of statements, as they are logged and may contain private texts.
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
@@ -126,27 +126,27 @@ def _begin_sqlite(connection: Any) -> None:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """A session over one snapshot; nothing is written."""
+    """Open a read-only session over one snapshot."""
     with Session(_use_one_snapshot(engine), expire_on_commit=False, autoflush=False, info={"asked": {}}) as session:
         yield session
 
 
 def fetch_rows(session: Session, statement: TypedReturnsRows[*Columns], **values: Any) -> CursorResult[*Columns]:
-    """Run a statement of columns alone. What `execute` does to make objects of rows takes longer than such a statement."""
+    """Run a statement that selects columns only, without the ORM, whose overhead exceeds the time of such a statement."""
     session.flush()
     return session.connection().execute(statement, values)
 
 
 def end_read(session: Session) -> None:
-    """End the snapshot of a `reading` before slow work, such as git; what was read stays as it was read."""
+    """End the snapshot of a `reading` session before slow work, such as git. Loaded values are unchanged."""
     session.commit()
     session.info["asked"] = {}
 
 
 def once_per_session(question: Callable[[Session], Answer]) -> Callable[[Session], Answer]:
-    """Ask a question about the whole store once in a `reading`, however many parts of a page need the answer.
+    """Cache the result of a query about the whole store within a `reading` session.
 
-    Its snapshot does not change; where something is written, each asks anew. Nobody may change the answer.
+    Its snapshot does not change. In a `writing` session the query runs each time. Callers must not modify the result.
     Without it pages take up to 12 % longer.
     """
 
@@ -164,11 +164,12 @@ def once_per_session(question: Callable[[Session], Answer]) -> Callable[[Session
 
 @contextmanager
 def writing(engine: Engine, require: Callable[[Session], object] | None = None) -> Iterator[Session]:
-    """A session that holds the write lock from its first statement and commits on a clean exit.
+    """Open a session that holds the write lock from its first statement and commits on a clean exit.
 
-    `require` raises when there is nothing to write any more. It reads in a transaction of its own, before the write lock is
-    asked for and while other writers hold it, so that whoever came too late does not keep them waiting.
-    Keep it to milliseconds: no network, process or file work inside, never open across a `yield` of a stream.
+    `require` raises when there is nothing left to write. It reads in a transaction of its own before the write lock is
+    requested and while other writers hold it, so that late writers do not delay others.
+
+    Keep the session to milliseconds: no network, process or file work inside, never open across a `yield` of a stream.
     """
     check = partial(_ask, engine, require) if require else None
     with write_queue(engine, check) as timeout, Session(engine, expire_on_commit=False) as session, session.begin():
@@ -184,15 +185,15 @@ def _ask(engine: Engine, require: Callable[[Session], object]) -> None:
 
 @contextmanager
 def write_queue(engine: Engine, check: Callable[[], None] | None = None) -> Iterator[int]:
-    """SQLite: writers stand in line at a file lock, which wakes them in turn and frees itself when its holder dies.
+    """Queue the writers of a SQLite store at a file lock, which wakes them in turn and is released when its holder dies.
 
-    Yields how many milliseconds the writer may still wait for a stranger that has locked the store: whoever has stood in
-    line for long is not let wait as long again, so that a locked store answers all in about the same time.
+    Yields the milliseconds that the writer may still wait for a program that has locked the store without the queue. Time
+    spent in the queue is subtracted, so that a locked store answers all writers in about the same time.
 
     SQLite's own busy handler polls with growing pauses: among 16 writers some starved past ten seconds, and the others
     made a third of the claims. PostgreSQL queues by itself.
 
-    `check` raises when the write has become void; see `_lock_queue`.
+    `check` raises when the write has become obsolete. See `_lock_queue`.
     """
     if engine.dialect.name != "sqlite":
         if check:
@@ -211,8 +212,8 @@ def write_queue(engine: Engine, check: Callable[[], None] | None = None) -> Iter
 def _lock_queue(lock_file: int, check: Callable[[], None] | None) -> None:
     """Lock the file of the writers' queue.
 
-    A writer with a `check` repeats that after random pauses before it stands in line: rivals for the same row would otherwise
-    stand there in lock-step, and each that has lost would take its turn only to find that out.
+    A writer with a `check` repeats it after random pauses before it queues. Otherwise rivals for the same row would all
+    queue, and each would wait for its turn only to find that it has lost.
     """
     if check is None:
         fcntl.flock(lock_file, fcntl.LOCK_EX)
@@ -239,16 +240,16 @@ def _try_lock(lock_file: int) -> bool:
 
 
 def _use_one_snapshot(engine: Engine) -> Engine:
-    """PostgreSQL gives each statement a snapshot of its own, unless it is told otherwise; SQLite's last a transaction."""
+    """Set the isolation level to one snapshot per transaction, which PostgreSQL needs and SQLite always has."""
     return (
         engine.execution_options(isolation_level="REPEATABLE READ") if engine.dialect.name == "postgresql" else engine
     )
 
 
 def take_write_lock(session: Session) -> None:
-    """PostgreSQL: writers commit in the order of their event ids, and listeners are woken at commit.
+    """Take PostgreSQL's write lock, so that writers commit in the order of their event ids, and notify listeners.
 
-    Without the lock a tailer that reads by id loses events which commit late (854 of 3,200, measured).
+    Without the lock a tailer that reads by id loses events that commit late (854 of 3,200, measured).
     On SQLite `BEGIN IMMEDIATE` is that lock.
     """
     if session.get_bind().dialect.name == "postgresql":
@@ -257,7 +258,7 @@ def take_write_lock(session: Session) -> None:
 
 
 def insert_or_ignore(session: Session, into: type[Base]) -> Insert:
-    """An INSERT that does nothing on a conflict; `rowcount` or RETURNING tells whether it inserted."""
+    """Build an INSERT that does nothing on a conflict. `rowcount` or RETURNING shows whether it inserted."""
     if session.get_bind().dialect.name == "sqlite":
         return sqlite_insert(into).on_conflict_do_nothing()
     from sqlalchemy.dialects.postgresql import insert as postgresql_insert  # at need: it loads the whole dialect
@@ -266,8 +267,11 @@ def insert_or_ignore(session: Session, into: type[Base]) -> Insert:
 
 
 def in_ids(column: InstrumentedAttribute[int], name: str) -> ColumnElement[bool]:
-    """Whether a column holds one of the numbers that a statement is given under this name. It stays the same statement however
-    many there are, where each of an expanding IN is a value of its own, which takes as long as to find its row."""
+    """Build a condition that a column is in the list of numbers bound under this name.
+
+    The statement is the same for any number of values. An expanding IN binds each one, which takes as long as finding
+    its row.
+    """
     return column.bool_op("IN")(_each_of(bindparam(name, type_=Numbers())))
 
 
@@ -284,7 +288,7 @@ def _rows_of_each(element: _each_of, compiler: SQLCompiler, **options: Any) -> s
 
 
 class seconds_between(FunctionElement[float]):
-    """Of two columns or expressions of `UtcTime`: the seconds from the first to the second."""
+    """SQL function for the seconds between two `UtcTime` columns or expressions."""
 
     type = Double()
     inherit_cache = True
@@ -299,7 +303,7 @@ def _seconds_between(element: seconds_between, compiler: SQLCompiler, **options:
 
 
 class ChangeWatcher:
-    """Tells a tailer when another connection may have committed; never opens a transaction."""
+    """Detector of commits by other connections for a tailer, which never opens a transaction."""
 
     def __init__(self, engine: Engine) -> None:
         self._postgresql = engine.dialect.name == "postgresql"
@@ -315,7 +319,7 @@ class ChangeWatcher:
         self._seen: int | None = None
 
     def has_changed(self, timeout: float) -> bool:
-        """True when something may have been committed since the last call; on PostgreSQL waits up to `timeout` s."""
+        """Return whether something may have been committed since the last call, waiting up to `timeout` s on PostgreSQL."""
         if self._postgresql:
             os_select.select([self._connection.fileno()], [], [], timeout)
             return any(True for _ in self._connection.notifies(timeout=0))
@@ -325,7 +329,7 @@ class ChangeWatcher:
 
     @property
     def blocks(self) -> bool:
-        """Whether `has_changed` itself waits; if not, the caller paces the polling."""
+        """True when `has_changed` itself waits. Otherwise the caller paces the polling."""
         return self._postgresql
 
     def close(self) -> None:
@@ -333,7 +337,7 @@ class ChangeWatcher:
 
 
 def database_sizes(session: Session) -> dict[str, int]:
-    """Bytes of the database and, on SQLite, of its write-ahead log."""
+    """Return the bytes of the database and, on SQLite, of its write-ahead log."""
     if session.get_bind().dialect.name == "postgresql":
         return {"database": int(session.scalar(text("SELECT pg_database_size(current_database())")) or 0), "wal": 0}
     path = Path(str(session.get_bind().engine.url.database))
@@ -342,13 +346,13 @@ def database_sizes(session: Session) -> dict[str, int]:
 
 
 def read_sequences(session: Session) -> dict[str, int]:
-    """SQLite: the last number that was given in each table whose numbers are never given again, and of each counter."""
+    """Read the last number of each SQLite table whose ids are never reused, and of each counter."""
     rows = session.execute(text("SELECT name, seq FROM sqlite_sequence UNION SELECT name, value FROM counters"))
     return {name: int(number) for name, number in rows}
 
 
 def advance_sequences(session: Session, numbers: dict[str, int]) -> None:
-    """SQLite: give no number again that was given elsewhere, as `numbers_given` tells."""
+    """Advance SQLite's sequences to the `numbers` that `read_sequences` returned for another copy, so that none is reused."""
     for name, number in numbers.items():
         values = {"name": name, "number": number}
         session.execute(text("UPDATE counters SET value = max(value, :number) WHERE name = :name"), values)
@@ -364,16 +368,16 @@ def advance_sequences(session: Session, numbers: dict[str, int]) -> None:
 
 
 class BackupFailed(RuntimeError):
-    """The store could not be copied; nothing is left of the attempt."""
+    """The store could not be copied. Nothing is left of the attempt."""
 
 
 def backup_database(engine: Engine, target: Path) -> None:
-    """Copy a SQLite store through SQLite, verify the copy, then give it its name. PostgreSQL has pg_dump.
+    """Copy a SQLite store through SQLite, verify the copy, then rename it to `target`.
 
-    Raises `BackupFailed` where the store or the place of the copy does not allow it.
+    Raises `BackupFailed` where the store or the target does not allow it, ValueError for PostgreSQL, which has pg_dump.
     """
     if engine.dialect.name != "sqlite":
-        raise ValueError("a PostgreSQL store is backed up with pg_dump")
+        raise ValueError("A PostgreSQL store must be backed up with pg_dump.")
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     try:

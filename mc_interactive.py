@@ -1,27 +1,28 @@
-"""The live conversation of a person with a ticket's agent: the logic of one connection, without its transport.
+"""Live conversation of a person with a ticket's agent: the protocol of one connection, without its transport.
 
-Both ends send small JSON objects. The database is the truth: what is said becomes a row before it is confirmed, the run's
-wrapper takes the rows one by one, and what the agent does arrives as the events of the log. A client that was cut off
-says `hello` with the last `seq` it has seen and sends again what was not confirmed; an `id` is carried out once.
+Both ends send small JSON objects. The database is authoritative: a text is stored as a row before it is confirmed, the
+run's wrapper takes the rows one by one, and the agent's actions arrive as events of the log. After a disconnection a
+client sends `hello` with the last `seq` it has received, and repeats unconfirmed messages. Each `id` is processed once.
 
 From the client
-    {"type": "hello", "page": "<id of this page>", "after": <seq of the last event it has seen>}   first of all
+    {"type": "hello", "page": "<id of this page>", "after": <seq of the last event received>}   first of all
     {"type": "say", "id": "<uuid4>", "body": "…", "mode": "queue" | "interrupt"}
     {"type": "answer", "id": "<uuid4>", "request": "…", "behavior": "allow" | "deny", "scope": "once" | "run",
      "message": "…", "answers": {"<question>": "…"}}
     {"type": "control", "id": "<uuid4>", "act": "take" | "ask" | "give" | "release"}
-    {"type": "beat"}                                                    every few seconds; keeps control
+    {"type": "beat"}                                                    every few seconds, renews control
 
 To the client
     {"type": "welcome", "you": "<name>", "may_speak": bool, "seq": <where the events begin>}
     {"type": "event", "event": {id, ticket, ticket_id, seq, event_type, actor, run_id, ts, payload}}   as in the streams
-    {"type": "resync", "seq": <n>}                   too much was missed: read the page anew, events go on after `seq`
+    {"type": "resync", "seq": <n>}                   too many events missed: reload the page, events continue after `seq`
     {"type": "control", "holder": "<name>" | null, "mine": bool, "asked": "<name>" | null, "asked_by_me": bool}
     {"type": "done", "id": "…", "became": "message" | "answer" | "request_changes" | "reply" | "control",
-     "text": "what that means", "message": {"id", "uuid", "state"} | null}
+     "text": "the result in words", "message": {"id", "uuid", "state"} | null}
     {"type": "refused", "id": "…" | null, "error": "<code>", "message": "…", "detail": {…}}
 
-A message's way, queued -> delivered -> accepted, is told by the events `message_queued` and `agent.receipt` with its uuid.
+The delivery of a message, queued -> delivered -> accepted, is reported by the events `message_queued` and
+`agent.receipt` with its uuid.
 """
 
 from __future__ import annotations
@@ -88,14 +89,14 @@ CONTROL_ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is at the other end. `caller` names the log-in; what they may do is decided in `tickets/shared/rights.py`."""
+    """The person of a connection. `caller` identifies the login. Rights are decided in `tickets/shared/rights.py`."""
 
     actor: Actor
     caller: str
 
 
 class ConversationConnection:
-    """One connection. It is not safe for threads: its owner lets one call in at a time."""
+    """One connection, not thread-safe: its owner must serialize the calls."""
 
     def __init__(
         self, engine: Engine, ticket_id: int, person: Person, notify_run: Callable[[int | None], None]
@@ -109,7 +110,7 @@ class ConversationConnection:
         self._seq = 0
 
     def receive(self, text: str | bytes) -> list[Message]:
-        """Carry out one message of the client's; returns what it is to be told."""
+        """Process one message of the client, and return the replies."""
         key = None
         try:
             message = _parse(text)
@@ -119,7 +120,7 @@ class ConversationConnection:
             return [_refusal(key, error)]
 
     def news(self) -> list[Message]:
-        """What happened on the ticket since the last call, each event once; empty when there is no more for now."""
+        """Return the events on the ticket since the last call, each once (empty when there are no more for now)."""
         if self._participant is None:
             return []
         try:
@@ -132,7 +133,7 @@ class ConversationConnection:
         return [*messages, self._control()] if _touches_control(rows) else messages
 
     def release_vanished(self) -> None:
-        """Release a controller that has vanished; to be called every few seconds."""
+        """Release control when its holder's lease has expired (to be called every few seconds)."""
         with reading(self._engine) as session:
             late = conversation_lock.has_lapsed(session, self._ticket)
         if late:
@@ -140,12 +141,12 @@ class ConversationConnection:
                 conversation_lock.release_lapsed(session, self._ticket)
 
     def leave(self) -> None:
-        """The page was closed in good order: let go of control at once."""
+        """Release control when the page was closed in an orderly way."""
         if self._participant is not None and rights.may(self._participant.actor, Act.CONTROL):
             with writing(self._engine) as session:
                 conversation_lock.release_control(session, self._ticket, self._participant)
 
-    # What the client says
+    # Messages from the client
 
     def _obey(self, message: HelloMessage | SayMessage | AnswerMessage | ControlMessage | BeatMessage) -> list[Message]:
         match message:
@@ -214,10 +215,10 @@ class ConversationConnection:
 
     def _speaker(self) -> Participant:
         if self._participant is None:
-            raise Invalid("Say hello first.")
+            raise Invalid("Send hello first.")
         return self._participant
 
-    # What it is told
+    # Messages to the client
 
     def _done(self, key: str, done: Mapping[str, Any]) -> Message:
         self._notify_run(done["run"])
@@ -246,7 +247,7 @@ def _parse(text: str | bytes) -> HelloMessage | SayMessage | AnswerMessage | Con
         return ClientMessage.validate_json(text)
     except ValidationError as error:
         fields = {".".join(str(part) for part in item["loc"]) or "message": item["msg"] for item in error.errors()}
-        raise Invalid("The message cannot be understood.", fields=fields) from None
+        raise Invalid("The message is not valid.", fields=fields) from None
 
 
 def _touches_control(rows: list[events.LogEntry]) -> bool:

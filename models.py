@@ -1,8 +1,8 @@
-"""The data layer: engine, `reading()` / `writing()`, vocabulary, tables, and the few dialect differences (at the foot).
+"""The data model: enums, column types and tables of the store.
 
-SQLite (through `pysqlite3`, WAL) is the default store and PostgreSQL the store of a fleet; the same code serves both.
-Columns use only the types below, because STRICT tables on SQLite take nothing but INTEGER, REAL, TEXT and BLOB.
-Nothing here decides anything: the rules are in `tickets/`.
+SQLite (through `pysqlite3`, WAL) is the default store and PostgreSQL the store of a fleet, both served by the same code.
+Columns use only the types below, because STRICT tables on SQLite accept only INTEGER, REAL, TEXT and BLOB.
+The rules are in `tickets/`, the engine and transactions in `database.py`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ TERMINAL = frozenset({TicketStatus.DONE, TicketStatus.CANCELLED})
 
 
 class Priority(enum.IntEnum):
-    """Stored as its rank, so that one index serves the order of dispatch; shown by its name in lower case."""
+    """Priority of a ticket, stored as its rank so that one index serves the dispatch order, and displayed in lower case."""
 
     LOW = 0
     NORMAL = 1
@@ -123,7 +123,7 @@ class BlockReason(enum.StrEnum):
 
 
 class Gate(enum.StrEnum):
-    """What must be satisfied after an agent says that its phase is complete."""
+    """Condition that must be satisfied after an agent reports that its phase is complete."""
 
     NONE = "none"
     CHECKS = "checks"
@@ -132,7 +132,7 @@ class Gate(enum.StrEnum):
 
 
 class Landing(enum.StrEnum):
-    """What becomes of a ticket's branch with the approval that completes it."""
+    """Action on a ticket's branch with the approval that completes it."""
 
     LEAVE = "leave"
     MERGE = "merge"
@@ -184,7 +184,7 @@ class RequestState(enum.StrEnum):
 
 
 class EvidenceSource(enum.StrEnum):
-    """A claim is what the worker says; a fact is what MC itself saw."""
+    """Source of evidence: a claim of the worker, or a fact that Mission Control itself observed."""
 
     CLAIM = "claim"
     FACT = "fact"
@@ -232,7 +232,7 @@ class IncidentState(enum.StrEnum):
 
 
 class DraftState(enum.StrEnum):
-    """A project that somebody wants to add: asked for, looked at, or not to be had."""
+    """State of a request to examine a possible project: requested, ready, or failed."""
 
     ASKED = "asked"
     READY = "ready"
@@ -240,22 +240,22 @@ class DraftState(enum.StrEnum):
 
 
 def now() -> datetime:
-    """The present moment, aware, in UTC; the only clock of the domain."""
+    """Return the current time, aware, in UTC (the only clock of the domain)."""
     return datetime.now(UTC)
 
 
 def format_timestamp(value: datetime) -> str:
-    """ISO 8601 in UTC with microseconds and `Z`: fixed width, so text order is time order."""
+    """Format a time as ISO 8601 in UTC with microseconds and `Z`, of fixed width so that text order is time order."""
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def format_clock(value: datetime) -> str:
-    """A moment in words for people: `2026-03-01 09:00 UTC`, to the second where it is not on the minute."""
+    """Format a time for people: `2026-03-01 09:00 UTC`, with seconds unless they are zero."""
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC" if value.second else "%Y-%m-%d %H:%M UTC")
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware moment; TEXT of fixed width on SQLite, TIMESTAMPTZ on PostgreSQL. Naive values are refused."""
+    """Column type of an aware time: fixed-width TEXT on SQLite, TIMESTAMPTZ on PostgreSQL. Naive values are refused."""
 
     impl = Text
     cache_ok = True
@@ -267,7 +267,7 @@ class UtcTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a moment without a time zone cannot be stored")
+            raise ValueError("A time without a time zone cannot be stored.")
         return format_timestamp(value) if dialect.name == "sqlite" else value
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
@@ -280,12 +280,12 @@ def _in_utc(value: datetime) -> datetime:
 
 
 def ago(span: timedelta = timedelta()) -> ColumnElement[datetime]:
-    """The moment so long before a statement is run, for a statement that is kept."""
+    """Bind the time of execution minus `span`, for a prebuilt statement."""
     return bindparam(None, callable_=lambda: now() - span, type_=UtcTime(), unique=True)
 
 
 class Json(TypeDecorator[Any]):
-    """A JSON value; TEXT on SQLite, JSONB on PostgreSQL. Python None is SQL NULL."""
+    """Column type of a JSON value: TEXT on SQLite, JSONB on PostgreSQL. Python None is SQL NULL."""
 
     impl = Text
     cache_ok = True
@@ -309,7 +309,7 @@ class Json(TypeDecorator[Any]):
 
 
 class Flag(TypeDecorator[bool]):
-    """A truth value; INTEGER on SQLite, BOOLEAN on PostgreSQL."""
+    """Column type of a boolean: INTEGER on SQLite, BOOLEAN on PostgreSQL."""
 
     impl = Integer
     cache_ok = True
@@ -325,7 +325,7 @@ class Flag(TypeDecorator[bool]):
 
 
 class Choice(TypeDecorator[enum.Enum]):
-    """A member of an enum, stored as its value; the CHECK that goes with it is `one_of()`."""
+    """Column type of an enum member, stored as its value, with the CHECK constraint of `one_of()`."""
 
     impl = Text
     cache_ok = True
@@ -346,7 +346,7 @@ class Choice(TypeDecorator[enum.Enum]):
 
 
 class Numbers(TypeDecorator[Sequence[int]]):
-    """A list of whole numbers as one value of a statement: JSON on SQLite, an array on PostgreSQL."""
+    """Bind type of a list of integers as one value: JSON on SQLite, an array on PostgreSQL."""
 
     impl = Text
     cache_ok = True
@@ -397,12 +397,12 @@ class Base(DeclarativeBase):
 
 
 def table(*constraints: Any) -> tuple[Any, ...]:
-    """Table arguments that every table has: STRICT, and never a reused id."""
+    """Build the arguments of every table: its constraints, and STRICT on SQLite."""
     return (*constraints, {"sqlite_strict": True})
 
 
 def log_table(*constraints: Any) -> tuple[Any, ...]:
-    """As `table`, for those whose id is a cursor: an id once given is never given again."""
+    """Build table arguments like `table`, for tables whose id is a cursor and is never reused."""
     return (*constraints, {"sqlite_strict": True, "sqlite_autoincrement": True})
 
 
@@ -419,7 +419,7 @@ def ticket_key(**kwargs: Any) -> Mapped[int]:
 
 
 class Counter(Base):
-    """Where identifiers come from: one row a series, updated in the inserting transaction."""
+    """The last number of each series of identifiers, updated in the inserting transaction."""
 
     __tablename__ = "counters"
     __table_args__ = table()
@@ -448,7 +448,7 @@ class Project(Base):
 
 
 class ProjectDraft(Base):
-    """A folder or clone URL that somebody wants as a project; a door looks at it and writes what it found."""
+    """A folder or clone URL to become a project, examined by a job that stores its result here."""
 
     __tablename__ = "project_drafts"
     __table_args__ = table(one_of("state", DraftState), Index("project_drafts_state", "state", "id"))
@@ -464,7 +464,7 @@ class ProjectDraft(Base):
 
 
 class Program(Base):
-    """What was last seen of a program that agents are or use, on one machine."""
+    """The last observation of an agent program or tool on one host."""
 
     __tablename__ = "programs"
     __table_args__ = table()
@@ -479,7 +479,7 @@ class Program(Base):
 
 
 class Profile(Base):
-    """How a program is run: which model, effort, mode, permissions and limits."""
+    """Settings for running a program: model, effort, mode, permissions and limits."""
 
     __tablename__ = "profiles"
     __table_args__ = table(one_of("mode", RunMode))
@@ -498,7 +498,7 @@ class Profile(Base):
 
 
 class Agent(Base):
-    """One member of the team, person or program; the only list of who may be given work."""
+    """One member of the team, person or program, to whom work can be assigned."""
 
     __tablename__ = "agents"
     __table_args__ = table(one_of("kind", AgentKind))
@@ -521,7 +521,7 @@ TRIED = text("attempts > 0 AND closed IS NULL")
 
 
 class Ticket(Base):
-    """`moved` is when it came into its present state."""
+    """A ticket, with `moved` the time when it came into its current state."""
 
     __tablename__ = "tickets"
     __table_args__ = log_table(
@@ -617,7 +617,7 @@ class TicketTag(Base):
 
 
 class TicketRelationship(Base):
-    """`ticket_id <kind> other_id`, as one says it: MC-1 blocks MC-2."""
+    """A relationship `ticket_id <kind> other_id`, such as MC-1 blocks MC-2."""
 
     __tablename__ = "ticket_relationships"
     __table_args__ = table(
@@ -648,7 +648,7 @@ class TicketContext(Base):
 
 
 class TicketComment(Base):
-    """`seq` is the ticket's event sequence at the time: with that of the messages it gives the conversation one order."""
+    """A comment. `seq`, the ticket's event sequence at its time, orders comments and messages of the conversation."""
 
     __tablename__ = "ticket_comments"
     __table_args__ = log_table(
@@ -669,9 +669,9 @@ class TicketComment(Base):
 
 
 class TicketMessage(Base):
-    """The conversation with the agent, derived from its event stream; a tool call and its result share a row.
+    """An entry of the conversation with the agent, derived from its events. A tool call and its result share a row.
 
-    `seq` is that of the event that made the row, and its place; `changed` that of the event which changed it last.
+    `seq` is the number of the event that created the row and its position, `changed` that of the last event to change it.
     """
 
     __tablename__ = "ticket_messages"
@@ -697,13 +697,13 @@ class TicketMessage(Base):
 
 
 NOTIFIED_EVENTS = text("run_seq IS NULL")
-"""What people and the machinery did, without what workers report line by line."""
+"""Events of people and of Mission Control, without those reported by worker processes line by line."""
 
 
 class TicketEvent(Base):
-    """The one event log; `id` is the cursor of every stream and `seq` counts within a ticket.
+    """An event of the log. `id` is the cursor of every stream, and `seq` counts within a ticket.
 
-    `block` is set on typing deltas alone: they are deleted when their block arrives whole.
+    `block` is set on typing deltas only, which are deleted when their block is complete.
     """
 
     __tablename__ = "ticket_events"
@@ -749,7 +749,7 @@ LIVE = text("state <> 'ended'")
 
 
 class Run(Base):
-    """One attempt at a ticket. At most one is live, by a unique index, whatever the programs do."""
+    """One attempt at a ticket. A unique index ensures that at most one is live."""
 
     __tablename__ = "runs"
     __table_args__ = log_table(
@@ -808,7 +808,7 @@ class Run(Base):
 
 
 class AgentSession(Base):
-    """A conversation of an agent program: which program holds it, and where its transcript lies."""
+    """A conversation of an agent program, with the location of its transcript."""
 
     __tablename__ = "sessions"
     __table_args__ = table(Index("sessions_by_ticket", "ticket_id"))
@@ -852,9 +852,9 @@ class QueuedMessage(Base):
 
 
 class Controller(Base):
-    """Who talks with a ticket's agent at the moment. It holds until `until`, which its page keeps pushing on.
+    """The current controller of a conversation, under a lease until `until` that its page renews.
 
-    `holder` and `asked_by` name a page, so that one person in two windows is not two voices.
+    `holder` and `asked_by` identify a page, so that two windows of one person are distinct.
     """
 
     __tablename__ = "controllers"
@@ -869,7 +869,7 @@ class Controller(Base):
 
 
 class RunRequest(Base):
-    """What a running agent asks and waits for: leave to use a tool, or a choice."""
+    """A request of a running agent that waits for a tool approval or an answer."""
 
     __tablename__ = "run_requests"
     __table_args__ = table(
@@ -926,7 +926,7 @@ class Attachment(Base):
 
 
 class Quarantined(Base):
-    """What a run wrote that no longer held its ticket: kept for inspection, never applied."""
+    """A late write of a run that had lost its claim, stored for inspection and never applied."""
 
     __tablename__ = "quarantine"
     __table_args__ = log_table(Index("quarantine_by_ticket", "ticket_id", "id"), Index("quarantine_created", "created"))
@@ -993,7 +993,7 @@ class TaskRun(Base):
 
 
 class TaskState(Base):
-    """What a person decided of a task, apart from its file: enabled or not."""
+    """A person's decision to enable or disable a task, independent of its file."""
 
     __tablename__ = "task_states"
     __table_args__ = table()
@@ -1027,9 +1027,9 @@ class ApiToken(Base):
 
 
 class Login(Base):
-    """A browser that is logged in; the cookie holds a random secret, this its hash.
+    """A login of a browser. The cookie holds a random secret, this row its hash.
 
-    One that came in with an API token stands and falls with that token.
+    A login by API token is valid only as long as the token.
     """
 
     __tablename__ = "logins"
@@ -1065,7 +1065,7 @@ class IdempotencyKey(Base):
 
 
 class Lease(Base):
-    """Single flight between hosts that share a store; on one host the file lock is enough."""
+    """A lease between hosts that share a store. On one host the file lock is enough."""
 
     __tablename__ = "leases"
     __table_args__ = table()
@@ -1075,7 +1075,7 @@ class Lease(Base):
 
 
 class Switch(Base):
-    """Facts about the installation that a person may flip: maintenance pause, stream epoch."""
+    """A flag of the installation: maintenance pause, stream epoch."""
 
     __tablename__ = "switches"
     __table_args__ = table()
@@ -1086,7 +1086,7 @@ class Switch(Base):
 
 
 class SavedView(Base):
-    """A named set of the board's filters, as they stand in its address."""
+    """A named set of the board's filters, as in its URL."""
 
     __tablename__ = "saved_views"
     __table_args__ = table()

@@ -1,8 +1,8 @@
-"""Settings: one frozen value, read once from the environment and from `MC_HOME/config.toml`.
+"""Settings: one frozen object, read once from the environment and from `MC_HOME/config.toml`.
 
-The environment wins over the file, the file over the defaults. Every problem is found before anything starts,
-and all are named together: an unknown key, a bad value, a bind that would expose the board, caps that would
-starve ordinary requests. No other module reads `os.environ`.
+The environment overrides the file, and the file the defaults. Every problem is reported before anything starts, all
+together: an unknown key, a bad value, a bind address that would expose the board, limits that would starve ordinary
+requests. No other module reads `os.environ`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bootstrap import SETTING_PREFIXES, find_home_folder, locate_config_file
 from protocol import AGENT_PROGRAMS
 
 SPARE_THREADS = 8
-"""Threads of a web worker that streams and WebSockets may never take."""
+"""Threads of a web worker reserved for requests other than streams and WebSockets."""
 
 RUN_VARIABLES = frozenset(
     {
@@ -48,20 +48,20 @@ RUN_VARIABLES = frozenset(
         "MC_API_TOKEN_FILE",
     }
 )
-"""Variables that a run or a program carries; they are no settings and are let pass."""
+"""Variables of a run or a program, which are not settings and are accepted."""
 
 PASSED_VARIABLES = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TERM", "TZ", "TMPDIR",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
     "no_proxy",
 )  # fmt: skip
-"""Variables that every agent is given as they are; a profile's allow-list adds to them."""
+"""Variables that every agent receives unchanged. A profile's allow-list adds to them."""
 
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*\.?\Z")
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; `problems` holds one sentence for each thing to mend."""
+    """The settings cannot be used. `problems` holds one sentence for each problem."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("Mission Control cannot use its settings:\n" + "\n".join(f"  - {line}" for line in problems))
@@ -69,7 +69,7 @@ class SettingsError(Exception):
 
 
 def _split_list(value: object) -> object:
-    """A list written as one string, as in the environment: `a, b` means (a, b)."""
+    """Split a list written as one string, as in the environment: `a, b` becomes (a, b)."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
@@ -112,7 +112,7 @@ class _Frozen(BaseModel):
 
 
 class Limits(_Frozen):
-    """What one run may use before it is stopped; a profile may set its own."""
+    """Limits of one run before it is stopped. A profile may set its own."""
 
     startup_seconds: PositiveInt = Field(60, description="until the agent's first sign of life")
     silence_seconds: PositiveInt = Field(900, description="without any output within a turn")
@@ -126,11 +126,11 @@ class Limits(_Frozen):
 
 
 class Budget(_Frozen):
-    """Spending limits; unset means unlimited. A run counts on the day it began.
+    """Spending limits, unlimited when unset. A run counts on the day it began.
 
-    Days begin at midnight of `timezone`: where a clock change skips midnight, right after the change; where it doubles
-    midnight, at the first. A day is then 23 or 25 hours long and has the same limits. Tokens are what the model read
-    afresh or wrote; what it read again from a cache does not count.
+    Days begin at midnight of `timezone`: where a clock change skips midnight, right after the change, and where it doubles
+    midnight, at the first. A day is then 23 or 25 hours long and has the same limits. Tokens are those that the model read
+    anew or wrote, without those read from a cache.
     """
 
     run_tokens: PositiveInt | None = Field(None, description="tokens used in one run")
@@ -150,7 +150,7 @@ class Budget(_Frozen):
 
 
 class Retention(_Frozen):
-    """Days that rows and files are kept after they stopped mattering to a live ticket."""
+    """Days for which rows and files are retained after they are no longer needed by a live ticket."""
 
     ticket_events: PositiveInt = Field(90, description="days an event can be replayed")
     ticket_messages: PositiveInt = Field(365, description="days a conversation is kept")
@@ -167,14 +167,14 @@ class Retention(_Frozen):
 
 
 class Ambient(_Frozen):
-    """Facts about the process that read the settings. They are observed, never configured.
+    """Facts about the process that reads the settings, observed and never configured.
 
-    `environment` is everything but the settings themselves; no agent gets it whole, see `agent_environment`.
+    `environment` is the environment without the settings. No agent receives all of it, see `agent_environment`.
     """
 
     environment: dict[str, str] = Field(default_factory=lambda: {"PATH": os.defpath}, repr=False)
     board_host: str | None = None
-    """Where the board was started, unless the settings say it themselves; see `Settings.remember_address`."""
+    """Address of the running board, unless the settings specify it. See `Settings.remember_address`."""
     board_port: int | None = None
     run_id: str | None = None
     display: bool = False
@@ -238,7 +238,7 @@ else:
 
 
 class Settings(_Programs):
-    """All that an operator may set. `load()` makes the one in use; tests make their own."""
+    """All settings of an operator. `load()` creates the one in use, tests create their own."""
 
     scheduler: bool = Field(True, description="whether `mc serve` also runs the timers")
     timezone: Zone = Field("UTC", description="zone of cron lines, daily budgets and quiet hours")
@@ -279,7 +279,7 @@ class Settings(_Programs):
 
     @property
     def instance(self) -> str:
-        """Eight hex digits that tell this home from any other; part of every shared name."""
+        """Eight hex digits that identify this home, part of every shared name."""
         return hashlib.sha256(os.fsencode(self.home)).hexdigest()[:8]
 
     @property
@@ -294,13 +294,13 @@ class Settings(_Programs):
 
     @property
     def api_url(self) -> str:
-        """Where programs on this machine reach the server, without a trailing slash."""
+        """The URL by which programs on this machine reach the server, without a trailing slash."""
         host = self.api_host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.ambient.board_port or self.port}"
 
     @property
     def base_url(self) -> str:
-        """Where people reach the server, without a trailing slash."""
+        """The URL by which people reach the server, without a trailing slash."""
         return self.public_url or self.api_url
 
     @property
@@ -324,22 +324,22 @@ class Settings(_Programs):
 
     @property
     def address_file(self) -> Path:
-        """Host and port of the running board, which may have been told them by its command line."""
+        """Host and port of the running board, which its command line may have set."""
         return self.run_dir / "address"
 
     @property
     def runs_dir(self) -> Path:
-        """Holds a folder for each run; see `run_path`."""
+        """Folder with a subfolder for each run. See `run_path`."""
         return self.home / "runs"
 
     @property
     def clones_dir(self) -> Path:
-        """Holds the repositories that were cloned to become projects."""
+        """Folder of the repositories that were cloned for projects."""
         return self.home / "projects"
 
     @property
     def landings_dir(self) -> Path:
-        """Holds the scratch work tree of a landing while that is made."""
+        """Folder of the temporary work trees of landings."""
         return self.home / "landing"
 
     def run_path(self, run_id: int) -> Path:
@@ -363,10 +363,10 @@ class Settings(_Programs):
 
     @property
     def sockets_dir(self) -> Path:
-        """Short private folder of sockets, tmux's included (a socket path may have 107 bytes).
+        """Short private folder of sockets, including tmux's (a socket path may have 107 bytes).
 
-        The first program to need it chooses; the choice is kept as a link in the home folder, so that a timer
-        with another environment still meets the same tmux server.
+        The first program to need it chooses its place, which is stored as a link in the home folder, so that a timer with
+        another environment uses the same tmux server.
         """
         link = self.run_dir / "sockets"
         target = link.readlink() if link.is_symlink() else None
@@ -384,7 +384,7 @@ class Settings(_Programs):
         return binary
 
     def agent_environment(self, *names: str) -> dict[str, str]:
-        """What an agent's environment starts from: the variables every agent is given, and those named."""
+        """Return the basic environment of an agent: the variables that every agent receives, and those named."""
         environment = self.ambient.environment
         return {name: environment[name] for name in (*PASSED_VARIABLES, *names) if name in environment}
 
@@ -393,9 +393,9 @@ class Settings(_Programs):
         return self.sockets_dir / f"run-{run_id}.sock"
 
     def ensure_home(self) -> None:
-        """Create the home folder and what belongs in it, readable by nobody else.
+        """Create the home folder and its subfolders, accessible to this user only.
 
-        Raises SettingsError where it cannot be written or a folder of it belongs to somebody else.
+        Raises SettingsError where it cannot be written or a folder of it belongs to another user.
         """
         folders = (
             self.home, self.secrets_dir, self.run_dir, self.runs_dir, self.worktrees_dir,
@@ -408,19 +408,19 @@ class Settings(_Programs):
         _store_link(self.run_dir / "sockets", self.sockets_dir)
 
     def remember_address(self) -> None:
-        """Tell the other programs of this home where the board listens."""
+        """Publish the address of the board to the other programs of this home."""
         new_file = self.address_file.with_name(f".address.{os.getpid()}")
         new_file.write_text(f"{self.host[0]} {self.port}\n")
         new_file.replace(self.address_file)
 
     def forget_address(self) -> None:
-        """The board has ended. Another one that listens elsewhere by now is not forgotten."""
+        """Remove the published address when the board has ended, unless it is that of another board."""
         if _read_address(self.address_file) == (self.host[0], self.port):
             self.address_file.unlink(missing_ok=True)
 
 
 def _ensure_private_folder(path: Path) -> None:
-    """Make `path` a folder of this user that no one else may enter; never follow a planted link."""
+    """Create `path` as a private folder of this user, without following a planted link."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()
@@ -452,9 +452,9 @@ def _read_address(file: Path) -> tuple[str, int] | tuple[None, None]:
 
 
 def load(environ: Mapping[str, str] | None = None, home: Path | None = None, *, serves: bool = False) -> Settings:
-    """Read the settings. `home` wins over MC_HOME; raises SettingsError naming every problem.
+    """Read the settings. Raises SettingsError naming every problem. `home` overrides MC_HOME.
 
-    The program that `serves` the board decides on its address; every other one looks for a board that has done so.
+    The program that `serves` the board chooses its address. Every other one looks for the address of a running board.
     """
     environ = os.environ if environ is None else environ
     home = home.expanduser().resolve() if home else find_home_folder(environ)
@@ -475,7 +475,7 @@ def load(environ: Mapping[str, str] | None = None, home: Path | None = None, *, 
 
 
 def list_keys() -> dict[tuple[str, ...], str]:
-    """Every setting but the home folder: its path in config.toml and the variable that overrides it."""
+    """List all settings but the home folder, with their path in config.toml and the variable that overrides them."""
     variables: dict[tuple[str, ...], str] = {}
     for name, field in Settings.model_fields.items():
         group = field.annotation
@@ -517,7 +517,7 @@ def _read_file(file: Path, problems: list[str]) -> Iterator[tuple[tuple[str, ...
 
 
 def _suggest_names(name: str, candidates: list[str]) -> str:
-    """What to write instead: the nearest names where there are any, else all of them."""
+    """Suggest the nearest names if there are any, else all of them."""
     near = get_close_matches(name, candidates)
     return f"did you mean {' or '.join(near)}?" if near else f"allowed are {', '.join(candidates)}"
 
@@ -537,7 +537,7 @@ def _set_value(values: dict[str, Any], path: tuple[str, ...], value: object) -> 
 
 
 def _format_error(error: Any, sources: dict[tuple[str, ...], str]) -> str:
-    """One error in the words of whoever wrote the value. The store's address may hold a password."""
+    """Format one error with the name of the setting, without the value of the store's URL, which may hold a password."""
     where = tuple(str(part) for part in error["loc"])
     source = next((name for path, name in sources.items() if where[: len(path)] == path), ".".join(where))
     message = error["msg"].removeprefix("Value error, ")
@@ -547,7 +547,7 @@ def _format_error(error: Any, sources: dict[tuple[str, ...], str]) -> str:
 
 
 def _find_machine_zone(environ: Mapping[str, str]) -> str:
-    """The zone this machine lives in, else UTC."""
+    """Return the time zone of this machine, or UTC."""
     parts = os.path.realpath("/etc/localtime").split("zoneinfo/")
     candidates = (environ.get("TZ", "").lstrip(":"), parts[-1])
     return next((name for name in candidates if name in available_timezones()), "UTC")
@@ -564,6 +564,6 @@ def _observe(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def _observe_board(home: Path, sources: Mapping[tuple[str, ...], str]) -> dict[str, object]:
-    """The address of the running board, as far as the settings do not say it."""
+    """Read the address of the running board, as far as the settings do not specify it."""
     host, port = _read_address(home / "run" / "address")
     return {"board_host": None if ("host",) in sources else host, "board_port": None if ("port",) in sources else port}

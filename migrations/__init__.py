@@ -1,7 +1,7 @@
-"""Bringing a store to the present schema: under an exclusive lock, after a verified backup, checked before commit.
+"""Schema migrations of the store: under an exclusive lock, after a verified backup, checked before commit.
 
-Every program that a timer starts asks whether the store is up to date, and few bring it there: alembic, which takes a tenth
-of such a program's start, is loaded only by those. A revision is the number at the beginning of its file's name.
+Every program that a timer starts checks whether the store is up to date, and few migrate it. Alembic, which takes a
+tenth of such a program's start time, is loaded only by those. A revision is the number at the start of a file's name.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ HERE = Path(__file__).parent
 
 
 class ForeignKeyViolation(RuntimeError):
-    """A migration would leave rows that point nowhere; nothing was changed."""
+    """A migration would leave rows with broken foreign keys. Nothing was changed."""
 
 
 class StoreTooNew(RuntimeError):
-    """The store was brought up to date by a newer version of Mission Control: use that, or restore an older copy."""
+    """The store was migrated by a newer version of Mission Control. Use that version, or restore an older backup."""
 
 
 def build_config(connection: Any = None) -> Config:
@@ -39,12 +39,12 @@ def build_config(connection: Any = None) -> Config:
 
 
 def find_newest() -> str:
-    """The revision that this code needs."""
+    """Return the newest revision, which this code needs."""
     return max(_list_revisions())
 
 
 def read_revision(engine: Engine) -> str | None:
-    """The revision of the store; None before its first."""
+    """Read the revision of the store, or None before its first migration."""
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
@@ -53,13 +53,13 @@ def read_revision(engine: Engine) -> str | None:
 
 
 def explain_mismatch(engine: Engine) -> str | None:
-    """Why this code cannot work with the store as it is, and what to do; None where it can."""
+    """Explain why this code cannot use the store and what to do, or return None when it can."""
     revision = read_revision(engine)
     if revision == find_newest():
         return None
     if revision is not None and revision not in _list_revisions():
         return str(StoreTooNew.__doc__)
-    return "The store has the schema of an older version: run bin/mc db upgrade"
+    return "The store has the schema of an older version. Run bin/mc db upgrade"
 
 
 def _list_revisions() -> set[str]:
@@ -67,7 +67,7 @@ def _list_revisions() -> set[str]:
 
 
 def upgrade_store(url: str, home: Path) -> bool:
-    """Bring the store at `url` to the newest revision; False when it was there already.
+    """Migrate the store at `url` to the newest revision, and return False when it was up to date.
 
     A populated SQLite store is first backed up to `home/backups/`. Raises `ForeignKeyViolation` or `StoreTooNew`, with
     nothing changed.
@@ -98,7 +98,11 @@ def _upgrade(engine: Engine, home: Path) -> bool:
 
 
 def _run_upgrade(connection: Any) -> None:
-    """On SQLite foreign keys are off from before BEGIN, as a batch rewrite would else delete child rows; checked after."""
+    """Run the migrations in one transaction.
+
+    SQLite's foreign keys are off from before BEGIN, as a batch rewrite would otherwise delete child rows, and are checked
+    before the commit.
+    """
     from alembic import command
 
     sqlite = connection.dialect.name == "sqlite"
@@ -113,7 +117,7 @@ def _run_upgrade(connection: Any) -> None:
             broken = connection.execute(text("PRAGMA foreign_key_check")).all() if sqlite else []
             if broken:
                 raise ForeignKeyViolation(
-                    f"the migration would leave {len(broken)} rows that point nowhere: {broken[:3]}"
+                    f"the migration would leave {len(broken)} rows with broken foreign keys: {broken[:3]}"
                 )
     finally:
         if sqlite:

@@ -236,7 +236,7 @@ def test_a_store_of_an_older_schema_is_refused_with_what_to_do(mc: Mc, tmp_path:
     refused = mc("ticket", "list")
 
     assert refused.exit_code == 1
-    assert "run bin/mc db upgrade" in refused.output
+    assert "Run bin/mc db upgrade" in refused.output
 
 
 @pytest.mark.parametrize("command", ["ticket list", "db upgrade"])
@@ -247,12 +247,12 @@ def test_a_store_of_a_newer_schema_is_refused_with_what_helps(mc: Mc, tmp_path: 
 
     refused = mc(*command.split())
 
-    assert (refused.exit_code, refused.output.startswith("Error: The store was brought up to date by a newer")) == (
+    assert (refused.exit_code, refused.output.startswith("Error: The store was migrated by a newer")) == (
         1,
         True,
     )
     [finding] = [each for each in json.loads(mc("doctor", "--json").output) if each["subject"] == "store"]
-    assert "restore an older copy" in finding["remedy"]
+    assert "restore an older backup" in finding["remedy"]
 
 
 def test_a_damaged_store_is_told_of_in_one_line(mc: Mc, tmp_path: Path) -> None:

@@ -153,8 +153,8 @@ def test_a_prompt_without_a_copy_says_nothing_of_one(engine: Engine) -> None:
 def test_a_ticket_is_a_fork_of_one_and_from_its_beginning(engine: Engine) -> None:
     first, second = make(engine), make(engine)
     fork = fork_of(engine, first)
-    with writing(engine) as session, pytest.raises(ConflictError, match="fork of another one already"):
+    with writing(engine) as session, pytest.raises(ConflictError, match="already a fork of another one"):
         relationships.relate(session, fork, "fork_of", second, ALICE)
     claimed(engine, second)
-    with writing(engine) as session, pytest.raises(ConflictError, match="never worked on"):
+    with writing(engine) as session, pytest.raises(ConflictError, match="ticket without runs"):
         relationships.relate(session, first, "forked_as", second, ALICE)

@@ -70,7 +70,7 @@ def test_a_run_starts_no_work_and_no_command_by_filing_a_ticket(engine: Engine, 
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
         worker = Actor(ActorKind.RUN, "script", run.id, ticket_id)
-        with pytest.raises(Forbidden, match=r"(files tickets for triage|Only a person)"):
+        with pytest.raises(Forbidden, match=r"(creates tickets for triage|Only a person)"):
             transitions.create_ticket(
                 session, NewTicket.model_validate({"title": "More", "assigned_to": "script", **asked}), worker
             )

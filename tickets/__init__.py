@@ -1,1 +1,1 @@
-"""What is true of tickets: pure domain over a Session; no web, no processes, no environment, no commit."""
+"""The ticket domain over a Session, without web, processes, environment or commits."""

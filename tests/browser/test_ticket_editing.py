@@ -271,7 +271,7 @@ def test_context_is_linked_and_what_the_agent_is_told_of_it_is_shown(house: Hous
     page.get_by_label("Where it is").fill("ftp://old.invalid")
     page.get_by_label("Note").fill("Only the first part")
     page.get_by_role("button", name="Add link").click()
-    expect(page.locator("#context-form").get_by_role("alert")).to_contain_text("begins with http")
+    expect(page.locator("#context-form").get_by_role("alert")).to_contain_text("must begin with http")
     page.get_by_label("Where it is").fill("https://docs.invalid/greeting")
     page.get_by_role("button", name="Add link").click()
     link = page.get_by_role("link", name="https://docs.invalid/greeting")

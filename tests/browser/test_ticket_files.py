@@ -116,8 +116,8 @@ def test_what_is_refused_says_why_and_stays_until_it_is_put_away(house: House, p
     lines = page.locator("[data-uploads] li")
     expect(lines).to_have_count(3)
     expect(lines.nth(0)).to_contain_text("big.txt has 3 KB; a file may have 2 KB.")
-    expect(lines.nth(1)).to_contain_text("program: a file is UTF-8 text or one of")
-    expect(lines.nth(2)).to_contain_text("b.txt: a ticket has at most 1 files")
+    expect(lines.nth(1)).to_contain_text("program: A file must be UTF-8 text or one of")
+    expect(lines.nth(2)).to_contain_text("b.txt: A ticket may have at most 1 files")
     assert names(house, ticket) == ["a.txt"]
     house.edit(ticket, title="News")
     expect(page.locator("h1")).to_contain_text("News")

@@ -102,7 +102,7 @@ def test_what_needs_a_person_is_listed_and_counted_in_the_frame(
 
 
 def test_a_task_is_disabled_enabled_and_asked_for(browser: FlaskClient, store: Engine) -> None:
-    assert "was not started: the scheduler is not running" in send(browser, "/tasks/backup/run", "/tasks")
+    assert "was not started because the scheduler is not running" in send(browser, "/tasks/backup/run", "/tasks")
     with writing(store) as session:
         tasks.record_heartbeat(session, "scheduler", "ok", '{"problems": []}')
     assert "backup is disabled" in send(browser, "/tasks/backup/disable", "/tasks")
@@ -126,8 +126,8 @@ def test_an_incident_is_acknowledged_and_closed_with_what_shows_it(browser: Flas
     with writing(store) as session:
         number = incidents.raise_incident(session, "tmux", "tmux does not answer", "look <1>").id
     assert "is acknowledged" in send(browser, f"/incidents/{number}/ack", "/incidents")
-    assert "acknowledged already" in send(browser, f"/incidents/{number}/ack", "/incidents")
-    assert "say what shows" in send(browser, f"/incidents/{number}/close", "/incidents").lower()
+    assert "already acknowledged" in send(browser, f"/incidents/{number}/ack", "/incidents")
+    assert "enter the evidence" in send(browser, f"/incidents/{number}/close", "/incidents").lower()
     assert "restarted it" in send(browser, f"/incidents/{number}/close", "/incidents", evidence="restarted it")
     with reading(store) as session:
         row = session.scalars(select(Incident)).one()
@@ -188,7 +188,7 @@ def test_filters_are_saved_under_a_name_and_deleted(browser: FlaskClient, operat
     assert 'href="/board?priority=urgent&amp;tag=bug&amp;view=columns" aria-current="true"' in said
     assert "Urgent bugs" in said
     assert "already" in send(browser, "/board/views", "/board", name="Urgent bugs", query="tag=bug")
-    assert "tells it from the whole board" in send(browser, "/board/views", "/board", name="All", query="column=todo")
+    assert "at least one filter" in send(browser, "/board/views", "/board", name="All", query="column=todo")
     assert "Urgent bugs" not in send(browser, "/board/views/delete", "/board", name="Urgent bugs")
     assert "no saved view" in send(browser, "/board/views/delete", "/board", name="Urgent bugs")
 

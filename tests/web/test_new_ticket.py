@@ -60,7 +60,7 @@ def test_a_ticket_is_parked_until_whatever_a_person_may_wait_for(browser: FlaskC
 REFUSALS: list[tuple[dict[str, str], str, str]] = [
     ({"title": " "}, "new-title", "must not be empty"),
     ({"project": "nothing"}, "new-project", "nothing"),
-    ({"assigned_to": "nobody"}, "new-assigned_to", "nobody on the team"),
+    ({"assigned_to": "nobody"}, "new-assigned_to", "no member of the team"),
     (PARK | {"wake_kind": "time"}, "new-wake_at", "Say when it is to wake."),
     (PARK | {"wake_kind": "time", "wake_at": "soon"}, "new-wake_at", "valid datetime"),
     (PARK | {"wake_kind": "ticket", "wake_ticket": "MC-99"}, "new-wake_ticket", "There is no ticket MC-99."),
@@ -100,7 +100,7 @@ def test_relationships_are_said_from_either_end(browser: FlaskClient, operator: 
     gates: Any = operator.get("/tickets/MC-3/runnable").json
     assert {gate["name"]: gate["ok"] for gate in gates["gates"]}["dependencies"] is False
     twice = post(browser, link_kind=["blocks", "blocks"], link_ticket=["MC-1", "MC-1"])
-    assert twice.status_code == 409 and "already have that relationship" in twice.get_data(as_text=True)
+    assert twice.status_code == 409 and "already have this relationship" in twice.get_data(as_text=True)
     assert newest(operator)["identifier"] == "MC-3"
 
 
@@ -113,7 +113,7 @@ def test_files_come_with_the_ticket_or_neither_does(browser: FlaskClient, operat
     assert [row["name"] for row in listed["items"]] == ["one.txt", "two.txt"]
     kept = sorted(Path(settings.attachments_dir).iterdir())
     empty = post(browser, files=files((b"three", "three.txt"), (b"", "four.txt")))
-    assert empty.status_code == 422 and "four.txt: the file is empty" in empty.get_data(as_text=True)
+    assert empty.status_code == 422 and "four.txt: The file is empty" in empty.get_data(as_text=True)
     wrong = post(browser, files=files((b"five", "five.txt")), link_kind="blocks", link_ticket="MC-99")
     assert wrong.status_code == 422
     assert sorted(Path(settings.attachments_dir).iterdir()) == kept
@@ -178,7 +178,9 @@ def test_a_ticket_begins_with_the_phases_that_were_ticked(browser: FlaskClient, 
     )
     refused = post(browser, **dev | {"phase-0-agent": "nobody"})
     said = refused.get_data(as_text=True)
-    assert refused.status_code == 422 and "nobody on the team" in said and 'name="phase-0-on" value="1" checked' in said
+    assert (
+        refused.status_code == 422 and "no member of the team" in said and 'name="phase-0-on" value="1" checked' in said
+    )
 
 
 def test_a_conversation_is_forked_from_the_ticket_that_holds_it(

@@ -133,9 +133,9 @@ def test_a_project_is_changed_against_the_version_that_was_read(
 
 def test_a_project_that_cannot_be_is_explained(browser: FlaskClient, demo: Project) -> None:
     for fields, words in (
-        ({"base_branch": "--upload-pack=x"}, "not a branch name"),
+        ({"base_branch": "--upload-pack=x"}, "not a valid git branch name"),
         ({"folder": "relative"}, "an absolute path"),
-        ({"link_files": "../../etc/passwd"}, "relative to the project"),
+        ({"link_files": "../../etc/passwd"}, "must be relative paths"),
         ({"check_command": "make 'test"}, "The quotes do not match"),
         ({"max_runs": "0"}, "greater than or equal to 1"),
     ):

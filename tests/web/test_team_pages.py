@@ -120,10 +120,10 @@ def test_an_agent_is_switched_off_and_its_capacity_changed(browser: FlaskClient,
 def test_a_mistake_is_said_beside_its_field_and_nothing_typed_is_lost(browser: FlaskClient) -> None:
     for fields, words in (
         ({"name": "Loud", "kind": "agent"}, "String should match pattern"),
-        ({"name": "claude", "kind": "agent"}, "there is already a member of the team named claude"),
-        ({"name": "me", "kind": "human", "runnable": "yes"}, "a runnable member is an agent with a profile"),
-        ({"name": "me", "kind": "agent", "profile": "none"}, "there is no profile named"),
-        ({"name": "me", "kind": "agent", "aliases": "codex"}, "there is already a member of the team named codex"),
+        ({"name": "claude", "kind": "agent"}, "There is already a member of the team named claude"),
+        ({"name": "me", "kind": "human", "runnable": "yes"}, "A runnable member must be an agent with a profile"),
+        ({"name": "me", "kind": "agent", "profile": "none"}, "There is no profile named"),
+        ({"name": "me", "kind": "agent", "aliases": "codex"}, "There is already a member of the team named codex"),
         ({"name": "me", "kind": "agent", "capacity": "900"}, "less than or equal to 64"),
     ):
         answer = send(browser, "/team/agents/new", **{"title": "Kept as typed", **fields})
@@ -212,7 +212,7 @@ def test_a_profile_that_cannot_be_is_explained(browser: FlaskClient) -> None:
         ({"env_allow": "A=B"}, "String should match pattern"),
         ({"limit.turns": "many"}, "valid number"),
         ({"limit.turns": "-1"}, "turns must be above zero"),
-        ({"limit.wishes": "3"}, "is no limit of a profile"),
+        ({"limit.wishes": "3"}, "is not a limit of a profile"),
         ({"permissions": "all"}, "Input should be"),
     ):
         answer = send(browser, "/team/profiles/codex", **{**PLAIN, "program": "codex", **fields})

@@ -230,9 +230,9 @@ def test_what_cannot_be_related_is_said_in_the_form(browser: FlaskClient) -> Non
     for kind, other, status, words in (
         ("blocks", "MC-99", 404, "There is no ticket with that identifier."),
         ("blocks", "Look <again>", 404, "There is no ticket with that identifier."),
-        ("blocks", "MC-1", 422, "no relationship with itself"),
+        ("blocks", "MC-1", 422, "cannot have a relationship with itself"),
         ("blocks", "MC-2", 409, "a cycle of “blocks”"),
-        ("likes", "MC-2", 422, "not a kind of relationship"),
+        ("likes", "MC-2", 422, "Unknown kind of relationship"),
     ):
         answer = send(browser, "/relationships", kind=kind, ticket=other)
         page = answer.get_data(as_text=True)
@@ -285,7 +285,7 @@ def test_files_are_attached_by_a_plain_form_and_each_refusal_is_said(
 ) -> None:
     attach(browser, (PICTURE, "shot.png"), (b"\x7fELF\x00", "program"), (b"A line\n", "check.log"))
     page = text(browser, PAGE)
-    assert "program was not attached: a file is UTF-8 text or one of" in page
+    assert "program was not attached: A file must be UTF-8 text or one of" in page
     assert [row.name for row in rows(store)] == ["shot.png", "check.log"]
     assert f'<img src="/attachments/{rows(store)[0].id}/preview"' in page
     assert len(stored(settings)) == 2

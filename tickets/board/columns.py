@@ -1,4 +1,4 @@
-"""The board: for each state a column of cards, a page at a time, in a number of queries that does not grow with anything."""
+"""The board as columns of cards by state, loaded page by page with a constant number of queries."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from .status_reason import StatusReason
 
 PAGE_SIZE = 30
 CACHE_SIZE = 64
-"""Of how many ways to look at the board the statements are kept."""
+"""Number of board configurations whose prebuilt statements are cached."""
 ATTENTION_STATES = {TicketStatus.NEEDS_INPUT, TicketStatus.IN_REVIEW, TicketStatus.BLOCKED}
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What of the board is shown; empty values do not narrow it."""
+    """Filters of the board, in which empty values do not narrow it."""
 
     project: str = ""
     assigned_to: str = ""
@@ -47,11 +47,11 @@ class Filters:
     archived: str = ""
 
     def build_board_conditions(self) -> Conditions:
-        """The conditions, and whether archived tickets are meant."""
+        """Return all conditions, including the one for archived tickets."""
         return [Ticket.archived == (true() if self.archived else false()), *self.conditions()]
 
     def conditions(self) -> Conditions:
-        """Raises `Invalid` for a tag or priority that does not exist."""
+        """Return the conditions of the filters. Raises `Invalid` for an unknown tag or priority."""
         clauses: Conditions = []
         if self.project:
             clauses.append(
@@ -74,15 +74,15 @@ class Filters:
 
 def _require_choice(name: str, value: str, choices: list[str]) -> str:
     if value not in choices:
-        raise Invalid(f"there is no {name} named {value[:40]!r}", field=name, choices=choices)
+        raise Invalid(f"There is no {name} named {value[:40]!r}.", field=name, choices=choices)
     return value
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # `offers` makes each but once
+@dataclass(frozen=True, slots=True, eq=False)  # `build_buttons` caches the instances
 class MoveButton:
-    """A move as a button: where it leads, and whether it must ask something first.
+    """A move as a button, with its target state and whether it needs input first.
 
-    `landing` is what an approval does with the branch, `ways` are the other ways to approve.
+    `landing` is the landing of an approval, `ways` are the other ways to approve.
     """
 
     move: str
@@ -95,7 +95,7 @@ class MoveButton:
 
     @property
     def value(self) -> str:
-        """As a button sends it: the move, and the way to approve."""
+        """The value that the button sends: the move, and the way to approve."""
         return f"{self.move}:{self.landing}" if self.landing else self.move
 
 
@@ -110,7 +110,7 @@ def _build_button(move: Move, to: TicketStatus, ways: tuple[Landing, ...]) -> Mo
 
 @cache  # without it the board takes twice as long
 def build_buttons(context: MoveContext, ways: tuple[Landing, ...] = ()) -> tuple[MoveButton, ...]:
-    """The moves that a page offers; `ways` as `landing.ways` gives them."""
+    """Build the buttons of the moves that a page offers. `ways` are the options of `landing.find_landing_options`."""
     return tuple(
         _build_button(move, transitions.find_target(move, context), ways if move.name == "approve" else ())
         for move in transitions.list_moves(context)
@@ -120,14 +120,14 @@ def build_buttons(context: MoveContext, ways: tuple[Landing, ...] = ()) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks at the board, and what the settings allow."""
+    """The actor who views the board, and the limits of the settings."""
 
     actor: Actor
     limits: DispatchLimits
 
 
 class Card(NamedTuple):
-    """A ticket at a glance; `since` is when it came into its state, `reason` why it stands there."""
+    """A ticket as a card, with `since` the time when it came into its state and `reason` its status in one line."""
 
     identifier: str
     title: str
@@ -150,8 +150,10 @@ class Card(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CardList:
-    """A column or a lane: how many tickets there are, and the cards of some. `slots` tells of the column of running work how
-    many runs there are, of how many."""
+    """A column or a lane with the number of its tickets and the cards of one page.
+
+    `slots` are the live and the maximum number of runs, set for the column of tickets in progress.
+    """
 
     name: str
     count: str
@@ -161,14 +163,14 @@ class CardList:
 
 
 def load_columns(session: Session, filters: Filters, viewer: Viewer) -> list[CardList]:
-    """All nine columns, each named by its state."""
+    """Load all nine columns, each named by its state."""
     return _load_columns(session, list(TicketStatus), filters, viewer, None, PAGE_SIZE)
 
 
 def load_column(
     session: Session, status: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE_SIZE
 ) -> CardList:
-    """One column from a cursor on. Raises `Invalid` for an unknown state or a cursor that was not made here."""
+    """Load one column from a cursor on. Raises `Invalid` for an unknown state or a malformed cursor."""
     state = TicketStatus(_require_choice("status", status, [state.value for state in TicketStatus]))
     return _load_columns(session, [state], filters, viewer, cursor, size)[0]
 
@@ -183,7 +185,7 @@ def _load_columns(
 
 @lru_cache(CACHE_SIZE)  # without it the board takes 40 % longer
 def _build_state_lists(states: tuple[TicketStatus, ...], filters: Filters) -> Lists:
-    """A list for each of these states."""
+    """Build one list per state."""
     return Lists({status.value: [[Ticket.status == status, *filters.build_board_conditions()]] for status in states})
 
 
@@ -195,7 +197,7 @@ def load_card_lists(
     cursor: str | None = None,
     size: int = PAGE_SIZE,
 ) -> list[CardList]:
-    """These lists from a cursor on; the cards of all of them share their queries."""
+    """Load these lists from a cursor on, sharing the queries of all their cards."""
     ticket_pages = load_pages(session, lists, order, size + 1, cursor)
     cards_by_id = build_cards(session, [ticket for page in ticket_pages.values() for ticket in page[:size]], viewer)
     counts_by_list = count_tickets(session, lists)
@@ -211,7 +213,7 @@ def load_card_lists(
 
 
 def count_by_state(session: Session, filters: Filters) -> dict[str, str]:
-    """How many tickets there are in each state."""
+    """Count the tickets in each state."""
     return count_tickets(session, _build_state_lists(tuple(TicketStatus), filters))
 
 
@@ -219,7 +221,7 @@ ANY_TICKET = select(Ticket.id).limit(1)
 
 
 def is_board_empty(session: Session) -> bool:
-    """Whether there has never been a ticket here."""
+    """Return whether the store has no ticket at all."""
     return fetch_rows(session, ANY_TICKET).first() is None
 
 
@@ -227,7 +229,7 @@ def is_board_empty(session: Session) -> bool:
 
 
 def build_cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) -> dict[int, Card]:
-    """The card of each of these tickets, in a constant number of queries."""
+    """Build the card of each of these tickets, in a constant number of queries."""
     ids = [ticket.id for ticket in tickets]
     contexts = transitions.load_actor_contexts(session, tickets, viewer.actor)
     live = {ticket_id: context.live for ticket_id, context in contexts.items() if context.live}
@@ -259,7 +261,7 @@ def build_cards(session: Session, tickets: Sequence[AnyTicket], viewer: Viewer) 
 
 
 def needs_a_person(ticket: AnyTicket) -> bool:
-    """It asks, is to be reviewed or is blocked; not while what was approved is being landed."""
+    """Return whether a ticket needs input, review or unblocking, except while its approved work is being landed."""
     return ticket.status in ATTENTION_STATES and not landing.is_pending(ticket)
 
 
@@ -268,7 +270,7 @@ def _is_working(run: Run | None) -> bool:
 
 
 def _is_asking(run: Run | None) -> bool:
-    """It waits in the middle of its work: for leave to use a tool, or for a choice."""
+    """Return whether the run waits for a tool approval or an answer."""
     return run is not None and run.state is RunState.WAITING
 
 
@@ -282,12 +284,12 @@ COST_BY_TICKET = (
 
 
 def load_costs(session: Session, ids: list[int]) -> dict[int, float]:
-    """Money spent on each of these tickets; absent where no run reported any."""
+    """Load the cost of each of these tickets. Tickets without reported cost are absent."""
     return {ticket_id: cost for ticket_id, cost in fetch_rows(session, COST_BY_TICKET, tickets=ids) if cost}
 
 
 def load_owner_kinds(session: Session) -> dict[str, str]:
-    """How each member of the team is drawn: person or agent."""
+    """Load the kind of each member of the team for display: person or agent."""
     return {
         member.name: "person" if member.kind is AgentKind.HUMAN else "agent" for member in agents.list_members(session)
     }

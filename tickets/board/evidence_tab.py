@@ -1,4 +1,4 @@
-"""The Evidence tab: one run's claims beside facts, and for each acceptance item what is said to meet it."""
+"""The Evidence tab: the claims and facts of one run, and the claims for each acceptance item."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ View = dict[str, Any]
 
 
 def build_tab(session: Session, ticket: Ticket, run_id: int | None) -> View:
-    """What the tab shows of this run, or of the last that left any evidence. `proofs` are those to choose from."""
+    """Build the tab for this run, or for the last one with evidence. `proofs` are the runs to choose from."""
     rows = evidence.list_evidence(session, ticket.id)
     run_ids = {row.run_id for row in rows}
     runs = claims.list_runs(session, ticket.id)
@@ -40,7 +40,7 @@ def _build_choice(run: Run) -> View:
 
 
 def _build_items(ticket: Ticket, rows: list[Evidence], runs: dict[int, Run], files: dict[int, View]) -> list[View]:
-    """Each acceptance item with the claims that name it, newest first."""
+    """Build the acceptance items with the claims that name them, newest first."""
     claims_by_item: dict[int, list[View]] = {}
     for row in reversed(rows):
         if row.item is not None and row.source is EvidenceSource.CLAIM:

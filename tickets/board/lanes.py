@@ -1,6 +1,6 @@
-"""The board by attention instead of by state: who needs you, what is in review, what is stuck, and what goes on.
+"""The board by attention instead of by state: in progress, needs you, in review, stuck.
 
-A ticket stands in one lane at most; who has stood there longest comes first.
+A ticket is in one lane at most. Those that have been in their state longest come first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LANES = ("working", "needs_you", "in_review", "stuck")
 
 
 def build_conditions(attempts: int) -> dict[str, list[Conditions]]:
-    """What stands in each lane: a ticket that meets one of its sets."""
+    """Build the sets of conditions of each lane. A ticket is in the lane when it meets one of its sets."""
     at_work = Ticket.status == TicketStatus.IN_PROGRESS
     asks = [at_work, Ticket.id.in_(runtime.select_asking()), Ticket.id.not_in(runtime.select_unheard())]
     causes = status_reason.build_causes(attempts)
@@ -36,7 +36,7 @@ def build_conditions(attempts: int) -> dict[str, list[Conditions]]:
 
 
 def load_lanes(session: Session, filters: Filters, viewer: Viewer) -> list[CardList]:
-    """All lanes."""
+    """Load all lanes."""
     return columns.load_card_lists(
         session, _build_lists(LANES, filters, viewer.limits.attempts), LONGEST_IN_STATE, viewer
     )
@@ -45,9 +45,9 @@ def load_lanes(session: Session, filters: Filters, viewer: Viewer) -> list[CardL
 def load_lane(
     session: Session, name: str, filters: Filters, viewer: Viewer, cursor: str | None = None, size: int = PAGE_SIZE
 ) -> CardList:
-    """One lane from a cursor on. Raises `Invalid` for a lane that there is not, or a cursor that was not made here."""
+    """Load one lane from a cursor on. Raises `Invalid` for an unknown lane or a malformed cursor."""
     if name not in LANES:
-        raise Invalid(f"there is no lane named {name[:40]!r}", field="lane", choices=list(LANES))
+        raise Invalid(f"There is no lane named {name[:40]!r}.", field="lane", choices=list(LANES))
     return columns.load_card_lists(
         session, _build_lists((name,), filters, viewer.limits.attempts), LONGEST_IN_STATE, viewer, cursor, size
     )[0]

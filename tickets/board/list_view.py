@@ -1,4 +1,4 @@
-"""The board as a list: all tickets that the filters leave, in one of the orders that an index serves."""
+"""The board as a list of the filtered tickets, in one of the orders that an index serves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STATES: dict[str, Sequence[TicketStatus]] = {
     "all": list(TicketStatus),
     **{status.value: [status] for status in TicketStatus},
 }
-"""Which states are listed: what is open unless asked otherwise."""
+"""States that each status filter lists. The default is all open states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ def load_list(
     cursor: str | None = None,
     size: int = PAGE_SIZE,
 ) -> TicketList:
-    """One page of the list. Raises `Invalid` for a state or an order that there is not."""
+    """Load one page of the list. Raises `Invalid` for an unknown state or order."""
     if status not in STATES or sort not in ORDERS:
-        raise Invalid("there is no such list", field="sort", choices=list(ORDERS))
+        raise Invalid("Unknown status or sort order.", field="sort", choices=list(ORDERS))
     tickets = load_pages(session, _build_list(status, filters), ORDERS[sort], size + 1, cursor)[""]
     following = ORDERS[sort].place(tickets[size - 1]) if len(tickets) > size else None
     cards = columns.build_cards(session, tickets[:size], viewer)
@@ -56,5 +56,5 @@ def load_list(
 
 @lru_cache(CACHE_SIZE)  # without it the list takes 22 % longer
 def _build_list(status: str, filters: Filters) -> Lists:
-    """The one list, in parts that an index serves."""
+    """Build the list from one part per state, each served by an index."""
     return Lists({"": [[Ticket.status == state, *filters.build_board_conditions()] for state in STATES[status]]})

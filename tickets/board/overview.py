@@ -1,4 +1,4 @@
-"""The overview: what needs a person, who is at work, what was finished, and what the timers did."""
+"""The overview page: what needs a person, live runs, finished tickets, and scheduled tasks."""
 
 from __future__ import annotations
 
@@ -47,12 +47,14 @@ MAX_NEEDS = 100
 DAYS = 14
 MAX_LINE_CHARACTERS = 200
 MAX_MEASURED = 2000
-"""Of how many of the tickets finished last the time they took is looked at."""
+"""Maximum number of finished tickets for the cycle time."""
 
 
 def list_needs(session: Session, limit: int = PAGE_SIZE) -> list[View]:
-    """What waits for a person: agents that ask in the middle of their work, then questions, reviews and blocked tickets,
-    the longest waiting first."""
+    """List what waits for a person, longest waiting first.
+
+    Tickets whose running agent asks something come first, then questions, reviews and blocked tickets.
+    """
     needs = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(_select_asking(limit))]
     waiting = list(session.scalars(_select_waiting(limit)))
     last_words = _load_last_words(session, [ticket.id for ticket in waiting])
@@ -70,20 +72,20 @@ def list_needs(session: Session, limit: int = PAGE_SIZE) -> list[View]:
 
 
 def count_needs(session: Session) -> int:
-    """How many of these there are, counted up to a hundred."""
+    """Count what waits for a person, up to a hundred."""
     return min(MAX_NEEDS, sum(fetch_rows(session, _build_count()).one()))
 
 
 @cache  # without it a ticket's page and the board take 12 % longer
 def _build_count() -> Select[*tuple[int, ...]]:
-    """Every page asks this, and to build a statement costs more than to run it."""
+    """Build the counting statement once, as every page runs it and building costs more than running."""
     asking = _select_asking(MAX_NEEDS).with_only_columns(Ticket.id).order_by(None).subquery()
     both = (asking, _select_longest_waiting(MAX_NEEDS).subquery())
     return select(*(select(func.count()).select_from(subquery).scalar_subquery() for subquery in both))
 
 
 def _select_asking(limit: int) -> Select[Ticket]:
-    waits = (Run.state != RunState.ENDED, Run.state == RunState.WAITING)  # the first one has the index of live runs
+    waits = (Run.state != RunState.ENDED, Run.state == RunState.WAITING)  # the first one enables the index on live runs
     return select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(*waits).order_by(Run.id).limit(limit)
 
 
@@ -94,7 +96,7 @@ def _select_waiting(limit: int) -> Select[Ticket]:
 
 
 def _select_longest_waiting(limit: int) -> CompoundSelect[int]:
-    """The numbers of those of each state: an index knows the order within a state, and is read no further than this."""
+    """Select the ids of the longest waiting tickets per state, so that the index on each state is read no further."""
     unsettled = or_(Ticket.landing.is_(None), Ticket.landing != LandingState.PENDING)
     subqueries = (
         select(Ticket.id)
@@ -120,7 +122,7 @@ LAST_WORDS = select(TicketComment.ticket_id, TicketComment.body).where(TicketCom
 
 
 def _load_last_words(session: Session, ticket_ids: list[int]) -> dict[int, str]:
-    """The first line of what each ticket's agent asked or handed in last."""
+    """Load the first line of each ticket's last question or verdict."""
     rows = fetch_rows(session, LAST_WORDS, tickets=ticket_ids)
     return {ticket_id: next(iter(body.strip().splitlines()), "")[:MAX_LINE_CHARACTERS] for ticket_id, body in rows}
 
@@ -133,7 +135,7 @@ AT_WORK = (
 
 
 def list_at_work(session: Session) -> list[View]:
-    """The runs that have not ended, oldest first; put in order here, so that their own index finds them."""
+    """List the live runs, oldest first, sorted here so that the query uses the index on the state."""
     rows = sorted(session.execute(AT_WORK), key=lambda row: row[0].id)
     return [
         {
@@ -149,22 +151,22 @@ def list_at_work(session: Session) -> list[View]:
 
 
 def count_by_state(session: Session) -> list[tuple[str, str]]:
-    """How many tickets are in each state, counted up to a thousand."""
+    """Count the tickets in each state, up to a thousand."""
     return list(columns.count_by_state(session, Filters()).items())
 
 
 def plot_finished(session: Session) -> View:
-    """Tickets done a day over the last two weeks, as a plot; each day is counted in an index."""
+    """Plot the tickets finished per day over the last two weeks, each day counted through an index."""
     return _build_plot("Done", _measure_days(session, "done"), "{:.0f}")
 
 
 def plot_cost(session: Session) -> View:
-    """Money a day over the last two weeks, as a plot."""
+    """Plot the cost per day over the last two weeks."""
     return _build_plot("Cost", _measure_days(session, "cost"), "${:.2f}")
 
 
 def plot_cycle_time(session: Session) -> View:
-    """How long tickets took from the start of their first run to their end: the median of each day's, as a plot."""
+    """Plot the daily median of the time from a ticket's first run to its end, over the last two weeks."""
     days = _list_days()
     spans: dict[date, list[float]] = {day.date(): [] for day in days}
     for closed_at, began_at in fetch_rows(session, FINISHED_TICKETS, since=days[0]):
@@ -185,11 +187,11 @@ FINISHED_TICKETS: Select[Any, Any] = (
     .order_by(Ticket.closed.desc())
     .limit(MAX_MEASURED)
 )
-"""When each ticket was closed and when its work began, of those finished last."""
+"""Close time and start of work of the most recently finished tickets."""
 
 
 def format_span(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.5 h`, `2.1 d`."""
+    """Format a duration: `45 s`, `12 min`, `3.5 h`, `2.1 d`."""
     for size, unit in ((86_400, "d"), (3_600, "h")):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
@@ -197,13 +199,13 @@ def format_span(seconds: float) -> str:
 
 
 def _list_days() -> list[datetime]:
-    """The beginnings of the last days, in UTC, today last."""
+    """List the starts of the last days, in UTC, today last."""
     today = now().replace(hour=0, minute=0, second=0, microsecond=0)
     return [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
 
 
 def _measure_days(session: Session, name: str) -> dict[date, float]:
-    """One of the `MEASURES` for each of the last days, in UTC, today last."""
+    """Measure one of the `MEASURES` for each of the last days, in UTC, today last."""
     days = _list_days()
     amounts: dict[int, float | None] = {at: number for at, number in session.execute(_select_days(tuple(days), name))}  # noqa: C416
     return {day.date(): float(amounts[at] or 0) for at, day in enumerate(days)}
@@ -213,12 +215,12 @@ MEASURES: dict[str, tuple[ColumnElement[Any], InstrumentedAttribute[Any], Column
     "done": (func.count(), Ticket.closed, Ticket.status == TicketStatus.DONE),
     "cost": (func.sum(Run.cost_usd), Run.started, true()),
 }
-"""What is added up of a day, the moment that puts a row into its day, and which rows count."""
+"""For each measure: the aggregate, the timestamp that assigns a row to a day, and the condition for rows that count."""
 
 
 @lru_cache(len(MEASURES))  # without it the overview takes 24 % longer
 def _select_days(days: tuple[datetime, ...], name: str) -> CompoundSelect[Any]:
-    """All of the days in one statement, built once a day."""
+    """Build the statement for all days, once a day."""
     amount, moment, counts = MEASURES[name]
     return union_all(
         *(
@@ -238,7 +240,7 @@ def _build_point(day: date, amount: float, words: str) -> View:
 
 
 def list_tasks(session: Session) -> list[View]:
-    """The last run of each scheduled task."""
+    """List the last run of each scheduled task."""
     return [
         {"name": row.task, "outcome": row.outcome.value if row.outcome else None, "at": row.ended or row.started}
         for row in load_latest(session).values()

@@ -1,4 +1,4 @@
-"""A ticket as it was: its state, owner, phase, runtime and conversation after any event of its log.
+"""Replay of a ticket: its state, owner, phase, runtime and conversation after any event of its log.
 
 Every query reads a bounded part of the log through an index, however long the ticket's history is.
 """
@@ -33,7 +33,10 @@ MAX_EDITS = 50
 
 @dataclass(frozen=True, slots=True)
 class PastState:
-    """The ticket after event `seq`; `event` is the last one kept up to there, `before` and `after` the nearest stops."""
+    """The ticket after event `seq`.
+
+    `event` is the last available one up to there, `before` and `after` are the nearest positions with a visible change.
+    """
 
     seq: int
     event: LogEntry | None
@@ -48,7 +51,7 @@ class PastState:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place on the ruler: a `move` (with the state it led to), a `run` that began or ended, or a `verdict`."""
+    """A mark on the timeline: a `move` (with its target state), the start or end of a `run`, or a `verdict`."""
 
     seq: int
     kind: str
@@ -57,7 +60,7 @@ class Mark:
 
 
 def load_state(session: Session, ticket: Ticket, seq: int) -> PastState:
-    """The ticket as it was after event `seq`, or its last where there are fewer."""
+    """Load the ticket's state after event `seq`, or after its last event where there are fewer."""
     seq = max(1, min(seq, ticket.event_seq))
     event = _find_last(session, ticket.id, seq, ("ticket_created", "ticket_moved"))
     owner, phase = _find_holder(session, ticket, seq)
@@ -75,14 +78,14 @@ def load_state(session: Session, ticket: Ticket, seq: int) -> PastState:
 
 
 def _select_own_events(ticket_id: int, seq: int) -> Select[TicketEvent]:
-    """What Mission Control itself said of a ticket up to `seq`."""
+    """Select the events that Mission Control itself recorded for a ticket up to `seq`."""
     return select(TicketEvent).where(
         TicketEvent.ticket_id == ticket_id, TicketEvent.run_seq.is_(None), TicketEvent.seq <= seq
     )
 
 
 def _find_last(session: Session, ticket_id: int, seq: int, kinds: Iterable[str]) -> TicketEvent | None:
-    """The last event of these kinds up to `seq`: one look into the index for each kind."""
+    """Find the last event of these types up to `seq`, with one index lookup per type."""
     newest = [
         select(func.max(TicketEvent.seq))
         .where(
@@ -106,7 +109,7 @@ def _read_status(event: TicketEvent | None) -> str:
 
 
 def _find_holder(session: Session, ticket: Ticket, seq: int) -> tuple[str | None, str | None]:
-    """Who had the ticket, and in which phase: as the last such event says, and the edits since."""
+    """Find the owner and phase at `seq`, from the last event that carries them and the edits since."""
     holder_event = _find_last(session, ticket.id, seq, ticket_phases.HOLDER_EVENTS)
     payload = holder_event.payload_json if holder_event else {}
     edits = _select_own_events(ticket.id, seq).where(
@@ -132,7 +135,7 @@ def _read_runtime(event: TicketEvent | None) -> str:
 
 
 def _find_stop(session: Session, ticket_id: int, seq: int, *, later: bool) -> int | None:
-    """The nearest moment at which something is to be seen: something was said, or the ticket or its run changed."""
+    """Find the nearest position with a visible change: an entry of the conversation, or a change of the ticket or its run."""
     nearest = func.min if later else func.max
     tables = [(table, table.seq) for table in timeline.TABLES]
     entry_queries = [
@@ -154,7 +157,7 @@ def _find_stop(session: Session, ticket_id: int, seq: int, *, later: bool) -> in
 
 
 def list_marks(session: Session, ticket_id: int) -> list[Mark]:
-    """What stands on the ruler, oldest first: the newest moves, runs and verdicts."""
+    """List the newest moves, runs and verdicts as marks of the timeline, oldest first."""
     return [_build_mark(event) for event in reversed(events.list_own(session, ticket_id, MARK_EVENTS, limit=MAX_MARKS))]
 
 
@@ -170,11 +173,11 @@ def _build_mark(event: TicketEvent) -> Mark:
     return Mark(seq, kind, _read_status(event), f"{move} → {_read_status(event)}".replace("_", " "))
 
 
-# -------------------------------------------------------------------------------------------------- the conversation then
+# ------------------------------------------------------------------------------------------------ past conversation
 
 
 def build_conversation(session: Session, ticket: Ticket, then: PastState) -> list[View]:
-    """The end of the conversation as it stood, as `page.conversation` draws it, with nothing that came later."""
+    """Build the last entries of the conversation as of `then`, without later changes."""
     entries = timeline.list_entries(session, ticket.id, then.seq + 1, MAX_ENTRIES)
     by_id = {_build_entry_id(entry): entry for entry in entries}
     views = ticket_detail.build_conversation(session, ticket, entries)
@@ -205,7 +208,7 @@ def _is_still_open(entry: Entry, then: PastState) -> bool:
 
 
 def _close_view(view: View) -> View:
-    """Nothing is asked of a past moment."""
+    """Close open questions and approvals, as a past state accepts no answer."""
     kind = view["kind"]
     if kind in ("question", "approval") and view[kind]["open"]:
         return view | {kind: view[kind] | {"open": False, "unanswered": True}}

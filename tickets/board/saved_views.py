@@ -1,4 +1,4 @@
-"""Saved views of the board: sets of filters that have a name, for everybody who uses this instance."""
+"""Saved views of the board: named sets of filters, shared by all users of this instance."""
 
 from __future__ import annotations
 
@@ -28,36 +28,38 @@ def list_views(session: Session) -> list[SavedView]:
 
 
 def save_view(session: Session, name: str, query: str, actor: Actor) -> SavedView:
-    """Keep a view with its filters under a name. Raises `Invalid` for an empty name or the whole board, `Conflict` for a
-    name that is taken or one view too many."""
+    """Save the filters of a view under a name.
+
+    Raises `Invalid` for an empty name or the unfiltered board, `ConflictError` for a name in use or too many views.
+    """
     name, filters = " ".join(name.split())[:MAX_NAME_CHARACTERS], normalize_query(query)
     if not name or filters == DEFAULT_QUERY:
-        raise Invalid("A view has a name, and something that tells it from the whole board.", field="name")
+        raise Invalid("A view needs a name and at least one filter or setting.", field="name")
     if len(list_views(session)) >= MAX_VIEWS:
-        raise ConflictError(f"There are {MAX_VIEWS} saved views already; delete one first.")
+        raise ConflictError(f"There are already {MAX_VIEWS} saved views. Delete one first.")
     values = {"name": name, "query": filters, "author": actor.name}
     view: SavedView | None = session.scalar(insert_or_ignore(session, SavedView).values(**values).returning(SavedView))
     if view is None:
-        raise ConflictError(f"There is a view named “{name}” already.")
+        raise ConflictError(f"There is already a view named “{name}”.")
     events.append(session, None, "view_saved", {"title": name, "query": filters}, actor)
     return view
 
 
 def delete_view(session: Session, name: str, actor: Actor) -> None:
-    """Raises `NotFound`."""
+    """Delete a saved view. Raises `NotFound`."""
     if session.scalar(delete(SavedView).where(SavedView.name == name).returning(SavedView.name)) is None:
-        raise NotFound("There is no saved view of that name.", view=name[:MAX_NAME_CHARACTERS])
+        raise NotFound("There is no saved view with this name.", view=name[:MAX_NAME_CHARACTERS])
     events.append(session, None, "view_deleted", {"title": name}, actor)
 
 
 def normalize_query(query: str) -> str:
-    """A query with what the board goes by alone, in one order, so that equal ones are equal; it always names the view."""
+    """Normalize a query to the parameters of the board in a fixed order, always with `view`, so that equal ones are equal."""
     parameters = {"view": "columns"} | dict(parse_qsl(query[:2000]))
     return urlencode({name: parameters[name][:200] for name in QUERY_KEYS if parameters.get(name)})
 
 
 def build_defaults(query: str) -> dict[str, Any]:
-    """What a new ticket must be like to be among those that a query shows, as fields of `NewTicket`."""
+    """Build fields of `NewTicket` with which a new ticket matches the filters of a query."""
     parameters = dict(parse_qsl(query[:2000]))
     fields: dict[str, Any] = {
         name: parameters[name] for name in ("project", "assigned_to", "priority") if parameters.get(name)

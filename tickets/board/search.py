@@ -1,6 +1,6 @@
-"""One search over tickets, what was said on them, and what shows that they are done.
+"""Search over tickets, comments, agent messages and evidence.
 
-Every query has a bound, and runs the same on each database.
+Every query is bounded and runs the same on each database.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models import Evidence, MessageKind, Ticket, TicketComment, TicketMessage
 KINDS = ("ticket", "comment", "message", "evidence")
 PAGE_SIZE = 20
 MAX_SCANNED = 20_000
-"""How many of the newest rows of each kind are looked through."""
+"""Maximum number of the newest rows of each kind that are searched."""
 MAX_WORDS = 8
 SNIPPET_LEAD, SNIPPET_LENGTH = 60, 220
 
@@ -29,7 +29,7 @@ Part = tuple[str, bool]
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """One hit; `parts` is the text around the first word found, cut where the words are: (text, is it one of them)."""
+    """One search hit. `parts` is the text around the first match as pairs (text, is a match)."""
 
     kind: str
     identifier: str
@@ -46,7 +46,7 @@ class SearchHit:
 
 
 def search_all(session: Session, text: str, kind: str | None = None, limit: int = PAGE_SIZE) -> list[SearchHit]:
-    """Hits for all words of `text`, kind after kind in their order, the newest first; those of one kind when asked."""
+    """Find all words of `text` in the rows of each kind, or of the one requested, newest first."""
     words = text.split()[:MAX_WORDS]
     if not words:
         return []
@@ -91,7 +91,7 @@ def _search_comments(session: Session, words: list[str], limit: int) -> list[Sea
 
 
 def _search_messages(session: Session, words: list[str], limit: int) -> list[SearchHit]:
-    """What agents said to people, not what their tools printed."""
+    """Search the texts of agents, without the output of their tools."""
     newest = session.scalar(select(func.max(TicketMessage.id))) or 0
     query = (
         select(TicketMessage, Ticket)
@@ -137,7 +137,7 @@ def _match_all(words: list[str], column: SQLColumnExpression[str]) -> ColumnElem
 
 
 def split_snippet(text: str, words: list[str]) -> list[Part]:
-    """The text around the first of the words, in one line, and which pieces of it are the words."""
+    """Split the text around the first match, in one line, into matches and the text between them."""
     plain = " ".join(FENCE.sub(" ", text).split())
     pattern = re.compile("(" + "|".join(re.escape(word) for word in words) + ")", re.IGNORECASE)
     first = pattern.search(plain)

@@ -1,4 +1,4 @@
-"""Why a ticket stands where it stands, in one line: what is asked, what it waits for, and what has gone wrong.
+"""The reason of a ticket's current state in one line: a question, a wait, or a problem.
 
 What is stuck is decided here alone, by the conditions of `causes`: the lane of stuck tickets and the line on a card are
 both read with them. When a run counts as silent is decided in `tickets/runs/runtime.py`.
@@ -36,27 +36,27 @@ from tickets.shared.ticket_row import AnyTicket
 from tickets.workflow import landing, relationships, wake_conditions
 
 GRACE = timedelta(minutes=5)
-"""The dispatcher wakes what is due once a minute; what still sleeps after this was forgotten."""
+"""The dispatcher wakes due tickets once a minute. One that still waits after this time was missed."""
 CHECK_IN_STATES = (TicketStatus.INBOX, TicketStatus.TODO, TicketStatus.IN_PROGRESS, TicketStatus.WAITING)
 MAX_CHARACTERS = 240
 AWAITED_TICKET = aliased(Ticket)
 
 
 class StatusReason(NamedTuple):
-    """`kind` chooses the icon; `at` is the moment that the words lead up to."""
+    """A reason in words, with `kind` for the icon and `at` for the time that follows the text."""
 
     kind: str
     text: str
     at: datetime | None = None
 
 
-# -------------------------------------------------------------------------------------------------------- what is stuck
+# ------------------------------------------------------------------------------------------------------ stuck tickets
 
 
 def build_causes(attempts: int | BindParameter[int]) -> dict[str, list[ColumnElement[bool]]]:
-    """Everything that leaves a ticket stuck, the gravest first; each can be found through an index.
+    """Build the conditions for each cause of a stuck ticket, most serious first, each served by an index.
 
-    `attempts` is the number after which a ticket is tried no more. What asks a person is not stuck: it needs them.
+    `attempts` is the number of attempts allowed. A ticket that waits for a person is not stuck.
     """
     ended = (
         select(AWAITED_TICKET.id)
@@ -96,7 +96,7 @@ def build_causes(attempts: int | BindParameter[int]) -> dict[str, list[ColumnEle
 
 
 def _hide_from_index(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
-    """The column as no index knows it: few tickets meet the other conditions, but a state may hold very many."""
+    """Wrap a column so that no index on it is used: few tickets meet the other conditions, but many may have the state."""
     return func.coalesce(column, column)
 
 
@@ -137,12 +137,12 @@ def _describe_cause(cause: str, ticket: AnyTicket, run: Run | None) -> StatusRea
             return StatusReason(cause, "Its check-in was due", ticket.expected_check_in)
 
 
-# ---------------------------------------------------------------------------------------------------------- in one line
+# ------------------------------------------------------------------------------------------------------- reason texts
 
 
 @dataclass(frozen=True, slots=True)
 class ReasonTexts:
-    """What the tickets of one page stand for, in the words of others: questions, requests, summaries, blockers."""
+    """Texts of other rows for the tickets of one page: questions, requests, summaries, blockers."""
 
     questions: dict[int, str]
     requests: dict[int, str]
@@ -153,7 +153,7 @@ class ReasonTexts:
 def load_reasons(
     session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run], attempts: int
 ) -> dict[int, StatusReason]:
-    """The reason of each of these tickets that has one, in a constant number of queries."""
+    """Load the reason of each of these tickets that has one, in a constant number of queries."""
     texts, stuck = _load_texts(session, tickets, live), _find_causes(session, tickets, attempts)
     reasons: dict[int, StatusReason] = {}
     for ticket in tickets:
@@ -165,7 +165,7 @@ def load_reasons(
 
 
 def _describe_state(ticket: AnyTicket, texts: ReasonTexts) -> StatusReason | None:
-    """Why a ticket that is not stuck is where it is."""
+    """Describe the state of a ticket that is not stuck."""
     if ticket.id in texts.requests:
         return StatusReason("request", texts.requests[ticket.id])
     match ticket.status:
@@ -184,7 +184,7 @@ def _describe_state(ticket: AnyTicket, texts: ReasonTexts) -> StatusReason | Non
 
 
 def _describe_landing(ticket: AnyTicket) -> StatusReason | None:
-    """What was approved is being landed, or could not be."""
+    """Describe a pending or failed landing."""
     text = landing.describe_landing(ticket)
     return StatusReason("landing" if landing.is_pending(ticket) else "unlanded", text) if text else None
 
@@ -247,7 +247,7 @@ REQUESTS = (
 
 
 def _load_requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
-    """What live runs wait for; the oldest of several is answered first."""
+    """Load the texts of the pending requests of live runs, the oldest of each ticket."""
     if not live:
         return {}
     texts_by_ticket = {

@@ -1,4 +1,4 @@
-"""What a ticket's page shows: plain values made from rows, so that the templates need no database and no rules."""
+"""Views of a ticket's page: plain values built from rows, so that the templates need no database and no rules."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ AUTHOR_KINDS = {
 }
 HIDDEN_SOURCES = ("prompt", "message", "echo")
 THUMBNAIL_BYTES = 4 << 20
-"""A larger picture is fetched when somebody asks to see it."""
+"""Maximum size of a thumbnail. A larger image is loaded on request."""
 
 
 # ------------------------------------------------------------------------------------------------------- conversation
 
 
 def build_conversation(session: Session, ticket: Ticket, entries: list[Entry]) -> list[View]:
-    """The entries as the page draws them, in the same order; Markdown is left to the page, in `markdown`."""
+    """Build the views of these entries in the same order, with Markdown source in `markdown`."""
     runs = {entry.run_id for entry in entries if isinstance(entry, TicketComment) and entry.kind is CommentKind.VERDICT}
     verdicts = _load_verdicts(session, ticket.id, {run for run in runs if run})
     run_requests = _load_requests(session, ticket.id)
@@ -69,7 +69,7 @@ def _is_question(entry: Entry) -> bool:
 
 
 def _is_noise(entry: TicketMessage) -> bool:
-    """Input that is shown elsewhere: the composed prompt, and echoes of messages that have a row of their own."""
+    """Return whether an input is displayed elsewhere: the composed prompt, or the echo of a message with its own row."""
     return entry.kind is MessageKind.INPUT and (entry.data or {}).get("source") in HIDDEN_SOURCES
 
 
@@ -157,7 +157,7 @@ def _build_tool(row: TicketMessage, data: View) -> View:
 
 
 def _format_input(tool_input: Any) -> str:
-    """A tool's input for people: the command where there is one, else its JSON."""
+    """Format a tool's input for people: its command if there is one, else its JSON."""
     if isinstance(tool_input, dict) and isinstance(tool_input.get("command"), str):
         return str(tool_input["command"])
     return json.dumps(tool_input, ensure_ascii=False, indent=2) if tool_input else ""
@@ -189,7 +189,7 @@ def _load_requests(session: Session, ticket_id: int) -> dict[tuple[int, str], Ru
 
 
 def _load_verdicts(session: Session, ticket_id: int, runs: set[int]) -> dict[int, View]:
-    """For each of these runs, what it ended with and its evidence."""
+    """Load the outcome and evidence of each of these runs."""
     if not runs:
         return {}
     grouped: dict[int, list[Evidence]] = {}
@@ -208,26 +208,26 @@ def _load_verdicts(session: Session, ticket_id: int, runs: set[int]) -> dict[int
 
 
 def load_evidence_files(session: Session, ticket_id: int, rows: list[Evidence]) -> dict[int, View]:
-    """The files that these rows may be about, by number."""
+    """Load the files that these rows may refer to, by id."""
     if all(row.kind != "attachment" for row in rows):
         return {}
     return {row.id: _build_file(row) for row in attachments.list_attachments(session, ticket_id)}
 
 
 def find_file(row: Evidence, evidence_files: dict[int, View]) -> View | None:
-    """The file that this evidence is about."""
+    """Find the file to which this evidence refers."""
     return evidence_files.get((row.data or {}).get("attachment", 0))
 
 
 def list_files(session: Session, ticket: Ticket) -> list[View]:
-    """The files of a ticket, and which of them are evidence."""
+    """List the files of a ticket, marking those that are evidence."""
     rows = attachments.list_attachments(session, ticket.id)
     entered = attachments.find_evidence_ids(session, ticket.id) if rows else set()
     return [_build_file(row) | {"evidence": row.id in entered} for row in rows]
 
 
 def _build_file(row: Attachment) -> View:
-    """`shows` is picture or text, for what a browser may be shown."""
+    """Build the view of a file, in which `shows` is picture or text if a browser can display it."""
     shows = "picture" if row.media_type in image_size.RASTER else "text" if row.media_type == attachments.TEXT else None
     return {
         "id": row.id,
@@ -241,7 +241,7 @@ def _build_file(row: Attachment) -> View:
 
 
 def build_proof(rows: list[Evidence], evidence_files: dict[int, View]) -> View:
-    """These rows as claims beside facts; `named` holds the files that they are about."""
+    """Build the view of these rows, divided into claims and facts. `evidence_files` are the files that they refer to."""
     claims = [
         {
             "text": row.summary,
@@ -270,7 +270,7 @@ def build_proof(rows: list[Evidence], evidence_files: dict[int, View]) -> View:
 
 
 def _build_base_check(row: Evidence) -> View | None:
-    """How a failed check went before the work: what failed there too is not this work's doing."""
+    """Build the result of a failed check on the base commit, as a failure there is not caused by this work."""
     check = (row.data or {}).get("check_base")
     if row.kind != "check" or not check:
         return None
@@ -298,11 +298,11 @@ def _format_detail(row: Evidence) -> str:
 
 
 def _filter_https(address: Any) -> str | None:
-    """An address that may be a link; what a program printed is not trusted further."""
+    """Return an address if it may be a link, as output of programs is not trusted."""
     return address if isinstance(address, str) and address.startswith("https://") else None
 
 
-# -------------------------------------------------------------------------------------------------- runs and the side
+# -------------------------------------------------------------------------------------------------- runs and sidebar
 
 
 def build_run(run: Run) -> View:

@@ -1,4 +1,4 @@
-"""The head of a ticket: what is next, what the runtime does, and one line that says it all. Each comes from one function."""
+"""The header of a ticket's page: next action, runtime state, and a status line."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ NEXT_ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`runtime` is starting, running, waiting, idle, stopping, closed or unknown; `live` while a run holds the ticket;
-    `interactive` names who talks with its agent, `speaker` the agent whose conversation can be forked."""
+    """The values of a ticket's header.
+
+    `runtime` is starting, running, waiting, idle, stopping, closed or unknown, and `live` is true while a run holds the
+    ticket. `interactive` names the controller of the conversation, `speaker` the agent whose conversation can be forked.
+    """
 
     state: str
     next_action: str
@@ -46,7 +49,7 @@ class Header:
 
 
 def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | None) -> Header:
-    """`run` holds the ticket, `last` is its newest."""
+    """Build the header of a ticket from its live run and its newest one (`last`)."""
     state = runtime.get_state(run)
     owner_kind = columns.load_owner_kinds(session).get(ticket.assigned_to or "", "person")
     controller = conversation_lock.find_controller(session, ticket.id)

@@ -1,4 +1,4 @@
-"""The list of tickets for programs: filters by SQL, newest change first, a page at a time."""
+"""The ticket list for programs: filters in SQL, newest change first, in pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .columns import Filters
 
 
 class TicketQuery(Body):
-    """Which tickets; what is left out does not narrow the list. `archived` tickets are listed apart."""
+    """Filters of the ticket list, where omitted fields do not narrow it. Archived tickets are listed separately."""
 
     status: TicketStatus | None = None
     assigned_to: Name | None = None
@@ -42,14 +42,14 @@ class TicketQuery(Body):
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """Some tickets, and the cursor of those that follow."""
+    """A page of tickets, and the cursor of the next page."""
 
     tickets: list[Ticket]
     next: str | None
 
 
 def find_tickets(session: Session, query: TicketQuery) -> QueryResult:
-    """One query, whatever the filters."""
+    """Find the tickets of a query, with one statement for any filters."""
     statement = select(Ticket).where(*query.conditions()).order_by(*NEWEST.by()).limit(query.limit + 1)
     rows = list(session.scalars(statement))
     tickets = rows[: query.limit]

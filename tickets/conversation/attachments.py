@@ -1,6 +1,6 @@
-"""Files of a ticket: received into a private folder under a name of our own, then entered; served as a download.
+"""Files of a ticket: stored in a private folder under a generated name, then recorded, and served as a download.
 
-The file is written before the transaction begins; whoever called `receive` discards it when its row does not come.
+The file is written before the transaction begins. The caller of `receive_file` discards it when no row is added.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_NAME_CHARACTERS = 120
 STORED_NAME = re.compile(r"[0-9a-f]{32}")
 TEXT = "text/plain"
 MAX_PREVIEW_BYTES, MAX_PREVIEW_LINES = 16 << 10, 200
-"""How much of the beginning of a text is shown."""
+"""Maximum size of the displayed preview of a text."""
 
 SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
@@ -47,11 +47,14 @@ SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"....ftyp(?:isom|iso\d|mp4\d|avc1|M4V )", re.DOTALL), "video/mp4"),
     (re.compile(rb"\x1aE\xdf\xa3"), "video/webm"),
 )
-"""What may be stored besides text, by how it begins; what a name or a header claims does not count."""
+"""File types that may be stored besides text, by their signature. The name and headers of a client are not trusted."""
 
 
 class Upload(Body):
-    """What is said with a file; with a `summary` it is entered as evidence, for an acceptance `item` where one is named."""
+    """Form fields of an uploaded file.
+
+    With a `summary` the file is also recorded as evidence, for the acceptance `item` if one is named.
+    """
 
     summary: Prose = Field("", max_length=2000)
     item: int | None = Field(None, ge=0, le=49)
@@ -59,7 +62,7 @@ class Upload(Body):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFile:
-    """A file that lies in the folder and has no row yet."""
+    """A stored file that has no row yet."""
 
     path: Path
     name: str
@@ -72,9 +75,9 @@ class ReceivedFile:
 
 
 def receive_file(folder: Path, content: IO[bytes], name: str, limit: int) -> ReceivedFile:
-    """Store what is sent; nothing is left of it when it is refused.
+    """Store an uploaded file, and remove it again when it is refused.
 
-    Raises `TooLarge` past `limit` bytes, `Invalid` for an empty file or a type that is not on the list.
+    Raises `TooLarge` above `limit` bytes, `Invalid` for an empty file or an unsupported type.
     """
     path = folder / secrets.token_hex(16)
     try:
@@ -91,14 +94,14 @@ def receive_file(folder: Path, content: IO[bytes], name: str, limit: int) -> Rec
 def _copy_content(content: IO[bytes], file: IO[bytes], path: Path, name: str, limit: int) -> ReceivedFile:
     head = content.read(CHUNK_BYTES)
     if not head:
-        raise Invalid("the file is empty", field="file")
+        raise Invalid("The file is empty.", field="file")
     media_type = detect_media_type(head)
     digest, size = hashlib.sha256(), 0
     decoder = codecs.getincrementaldecoder("utf-8")()
     for chunk in _read_chunks(head, content):
         size += len(chunk)
         if size > limit:
-            raise TooLarge(f"A file may have {display_names.format_size(limit)}.", limit=limit)
+            raise TooLarge(f"A file may have at most {display_names.format_size(limit)}.", limit=limit)
         if media_type == TEXT:
             _require_text(decoder, chunk)
         digest.update(chunk)
@@ -113,7 +116,7 @@ def _read_chunks(head: bytes, content: IO[bytes]) -> Iterator[bytes]:
 
 
 def detect_media_type(head: bytes) -> str:
-    """The type that these first bytes show: one of `SIGNATURES`, else text, which the rest has to bear out."""
+    """Detect the type from the first bytes: one of `SIGNATURES`, else text, which the rest must confirm."""
     return next((media_type for pattern, media_type in SIGNATURES if pattern.match(head)), TEXT)
 
 
@@ -124,11 +127,11 @@ def _require_text(decoder: codecs.IncrementalDecoder, chunk: bytes) -> None:
         chunk = b"\x00"
     if b"\x00" in chunk:
         media_types = ", ".join(media_type for _, media_type in SIGNATURES)
-        raise Invalid(f"a file is UTF-8 text or one of {media_types}", field="file")
+        raise Invalid(f"A file must be UTF-8 text or one of {media_types}.", field="file")
 
 
 def clean_name(name: str) -> str:
-    """The last part of a client's file name, without what could deceive a reader or a header."""
+    """Return the last part of a client's file name, without characters that could mislead a reader or break a header."""
     last = re.split(r"[/\\]", name)[-1]
     plain = "".join(letter for letter in last if letter.isprintable() and letter not in '"<>:|?*').strip(" .")
     return plain[-MAX_NAME_CHARACTERS:] or "file"
@@ -137,9 +140,9 @@ def clean_name(name: str) -> str:
 def add_attachment(
     session: Session, ticket_id: int, received_file: ReceivedFile, upload: Upload, actor: Actor, limit: int
 ) -> Attachment:
-    """Enter a received file. Raises `Invalid` when the ticket has `most` files already."""
+    """Add a received file to its ticket. Raises `Invalid` when the ticket already has `limit` files."""
     if (session.scalar(select(func.count()).where(Attachment.ticket_id == ticket_id)) or 0) >= limit:
-        raise Invalid(f"a ticket has at most {limit} files", field="file")
+        raise Invalid(f"A ticket may have at most {limit} files.", field="file")
     row = Attachment(
         ticket_id=ticket_id,
         run_id=actor.run_id,
@@ -159,20 +162,20 @@ def add_attachment(
 
 
 def remove_attachment(session: Session, row: Attachment, actor: Actor) -> None:
-    """Take a file off its ticket; whoever calls this deletes it with `discard` once that is committed.
+    """Remove a file from its ticket. The caller deletes the file with `discard_file` after the commit.
 
-    Raises `Forbidden` for programs, `Conflict` for what was entered as evidence: that stays.
+    Raises `Forbidden` for programs, `ConflictError` for a file recorded as evidence.
     """
     rights.require(actor, Act.REMOVE_FILE)
     if row.id in find_evidence_ids(session, row.ticket_id):
-        raise ConflictError(f"{row.name} is evidence: it stays with the ticket.", attachment=row.id)
+        raise ConflictError(f"{row.name} is evidence and cannot be removed.", attachment=row.id)
     session.delete(row)
     session.flush()
     events.append(session, row.ticket_id, "attachment_removed", {"attachment": row.id, "name": row.name}, actor)
 
 
 def find_evidence_ids(session: Session, ticket_id: int) -> set[int]:
-    """The files of a ticket that were entered as evidence."""
+    """Return the ids of a ticket's files that were recorded as evidence."""
     entered = select(Evidence.data).where(Evidence.ticket_id == ticket_id, Evidence.kind == "attachment")
     return {data["attachment"] for data in session.scalars(entered) if data}
 
@@ -195,33 +198,33 @@ OF_TICKET = select(Attachment).where(Attachment.ticket_id == bindparam("ticket")
 
 
 def list_attachments(session: Session, ticket_id: int) -> list[Attachment]:
-    """The files of a ticket, oldest first; their number has a limit."""
+    """List the files of a ticket, oldest first (their number is limited)."""
     return list(session.scalars(OF_TICKET, {"ticket": ticket_id}))
 
 
 def get_attachment(session: Session, attachment_id: int) -> Attachment:
     row = session.get(Attachment, attachment_id)
     if row is None:
-        raise NotFound("there is no such file", attachment=attachment_id)
+        raise NotFound("There is no such file.", attachment=attachment_id)
     return row
 
 
 def locate_file(folder: Path, attachment: Attachment) -> Path:
-    """Where the file lies. Raises `NotFound` when it is gone, or its row names anything but a file of the folder."""
+    """Return the path of a file. Raises `NotFound` when it is missing or its row does not name a file of the folder."""
     path = folder / attachment.stored_as
     if not STORED_NAME.fullmatch(attachment.stored_as) or path.is_symlink() or not path.is_file():
-        raise NotFound("that file is no longer kept", attachment=attachment.id)
+        raise NotFound("The file is no longer stored.", attachment=attachment.id)
     return path
 
 
 def discard_file(folder: Path, stored_as: str) -> None:
-    """Delete the file of a row that is gone."""
+    """Delete the file of a removed row."""
     if STORED_NAME.fullmatch(stored_as):
         (folder / stored_as).unlink(missing_ok=True)
 
 
 def is_displayable(path: Path, media_type: str) -> bool:
-    """Whether a file can be shown in a page: a picture of bearable size, or text."""
+    """Return whether a file can be displayed in a page: a text, or an image of acceptable size."""
     if media_type == TEXT:
         return True
     with path.open("rb") as file:
@@ -229,7 +232,7 @@ def is_displayable(path: Path, media_type: str) -> bool:
 
 
 def read_beginning(path: Path) -> str:
-    """The first lines of a text."""
+    """Read the first lines of a text file for its preview."""
     with path.open("rb") as file:
         head = file.read(MAX_PREVIEW_BYTES + 1)
     lines = head[:MAX_PREVIEW_BYTES].decode("utf-8", "ignore").splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""Context of a ticket: pages of the vault, files and addresses that whoever works on it should know."""
+"""Context links of a ticket: vault pages, files and addresses that its workers should know."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Path = Annotated[
 
 
 class NewContext(Body):
-    """`path` names a page of the vault, a file of the project, or an http(s) address, as `kind` says."""
+    """A link to a page of the vault, a file of the project or an http(s) address (`path`, according to `kind`)."""
 
     path: Path
     kind: Literal["vault", "file", "url"] = "vault"
@@ -40,14 +40,17 @@ class NewContext(Body):
 
 
 def add_context(session: Session, ticket_id: int, body: NewContext, actor: Actor) -> TicketContext:
-    """Raises `Conflict` for what is linked already, `Invalid` past a hundred links or for another kind of address."""
+    """Link a context to a ticket.
+
+    Raises `ConflictError` for an existing link, `Invalid` above a hundred links or for another kind of address.
+    """
     if body.kind == "url" and not body.path.startswith(("http://", "https://")):
-        raise Invalid("an address begins with http:// or https://", field="path")
+        raise Invalid("The address must begin with http:// or https://.", field="path")
     mine = TicketContext.ticket_id == ticket_id
     if session.scalar(select(TicketContext.id).where(mine, TicketContext.reference == body.path)) is not None:
-        raise ConflictError("that is linked already", path=body.path)
+        raise ConflictError("This is already linked to the ticket.", path=body.path)
     if (session.scalar(select(func.count()).where(mine)) or 0) >= MAX_LINKS:
-        raise Invalid(f"a ticket has at most {MAX_LINKS} links", field="path")
+        raise Invalid(f"A ticket may have at most {MAX_LINKS} links.", field="path")
     row = TicketContext(
         ticket_id=ticket_id, kind=body.kind, reference=body.path, title=body.title, note=body.note, author=actor.name
     )
@@ -58,7 +61,7 @@ def add_context(session: Session, ticket_id: int, body: NewContext, actor: Actor
 
 
 def list_context(session: Session, ticket_id: int) -> list[TicketContext]:
-    """At most a hundred, in the order in which they were linked."""
+    """List the context links of a ticket (at most a hundred) in the order in which they were added."""
     return list(
         session.scalars(select(TicketContext).where(TicketContext.ticket_id == ticket_id).order_by(TicketContext.id))
     )
@@ -68,5 +71,5 @@ def remove_context(session: Session, ticket_id: int, context_id: int, actor: Act
     mine = (TicketContext.ticket_id == ticket_id, TicketContext.id == context_id)
     path = session.scalar(delete(TicketContext).where(*mine).returning(TicketContext.reference))
     if path is None:
-        raise NotFound("there is no such link on this ticket", context=context_id)
+        raise NotFound("The ticket has no such link.", context=context_id)
     events.append(session, ticket_id, "context_unlinked", {"context": context_id, "path": path}, actor)

@@ -1,4 +1,4 @@
-"""Who talks with a ticket's agent: one page at a time, with hand-over; a page that vanishes loses it after `LEASE`."""
+"""Control of the conversation with a ticket's agent: held by one page at a time, under a lease, with hand-over."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CONTROL_CHANGED = "ticket_control_changed"
 
 
 class NotInControl(ConflictError):
-    """Somebody else talks with this agent at the moment; ask for control, or take it."""
+    """Someone else controls this conversation. Request control, or take it over."""
 
     code = "not_in_control"
 
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """Somebody at one page. `caller` is the same in all windows of a log-in, `page` tells them apart."""
+    """A person at one page. `caller` identifies the login and is the same in all windows, `page` identifies the window."""
 
     actor: Actor
     caller: str
@@ -49,12 +49,15 @@ CURRENT_CONTROLLER = (
 
 
 def find_controller(session: Session, ticket_id: int) -> Controller | None:
-    """Who is in control now; None when nobody is, or has lapsed."""
+    """Find the current controller of the conversation, or None when there is none or its lease has expired."""
     return session.scalar(CURRENT_CONTROLLER, {"ticket": ticket_id})
 
 
 def require_control(session: Session, ticket_id: int, participant: Participant) -> None:
-    """Refuse to speak while somebody else is in control; a person takes what nobody else holds. Raises `NotInControl`."""
+    """Refuse a message while someone else has control, and take control for a person when nobody else has it.
+
+    Raises `NotInControl`.
+    """
     controller = find_controller(session, ticket_id)
     if controller is not None and not participant.is_person_of(controller.holder):
         raise NotInControl(holder=controller.name)
@@ -63,14 +66,14 @@ def require_control(session: Session, ticket_id: int, participant: Participant) 
 
 
 def take_control(session: Session, ticket_id: int, participant: Participant) -> None:
-    """Take control, from whoever has it. Raises `Forbidden` for programs and viewers."""
+    """Take over control from its current holder. Raises `Forbidden` for programs and viewers."""
     rights.require(participant.actor, Act.CONTROL)
     _hand_to(session, ticket_id, participant.place, participant.actor.name)
     _append_event(session, ticket_id, participant.actor, "taken", participant.actor.name)
 
 
 def request_control(session: Session, ticket_id: int, participant: Participant) -> None:
-    """Ask whoever has control for it; where nobody has it, take it. Raises `Forbidden` for programs and viewers."""
+    """Ask the holder of control for it, or take it when nobody has it. Raises `Forbidden` for programs and viewers."""
     rights.require(participant.actor, Act.CONTROL)
     controller = find_controller(session, ticket_id)
     if controller is None:
@@ -81,9 +84,9 @@ def request_control(session: Session, ticket_id: int, participant: Participant) 
 
 
 def give_control(session: Session, ticket_id: int, participant: Participant) -> None:
-    """Hand control to whoever asked for it; raises `Conflict` when there is nothing to give, or nobody to take it.
+    """Hand control to the participant that asked for it.
 
-    Raises `Forbidden` for programs and viewers.
+    Raises `NotInControl` without control, `ConflictError` when nobody has asked, `Forbidden` for programs and viewers.
     """
     rights.require(participant.actor, Act.CONTROL)
     controller = _require_own(session, ticket_id, participant)
@@ -95,7 +98,7 @@ def give_control(session: Session, ticket_id: int, participant: Participant) -> 
 
 
 def release_control(session: Session, ticket_id: int, participant: Participant) -> None:
-    """Let go of control; nothing happens where one does not have it. Raises `Forbidden` for programs and viewers."""
+    """Release control, if the participant has it. Raises `Forbidden` for programs and viewers."""
     rights.require(participant.actor, Act.CONTROL)
     mine = (Controller.ticket_id == ticket_id, Controller.holder == participant.place)
     if session.scalar(delete(Controller).where(*mine).returning(Controller.ticket_id)):
@@ -103,7 +106,7 @@ def release_control(session: Session, ticket_id: int, participant: Participant) 
 
 
 def renew_control(session: Session, ticket_id: int, participant: Participant) -> None:
-    """A sign of life of the page in control."""
+    """Renew the lease of the page in control."""
     mine = (Controller.ticket_id == ticket_id, Controller.holder == participant.place, Controller.until > now())
     session.execute(update(Controller).where(*mine).values(until=now() + LEASE_DURATION))
 
@@ -114,7 +117,7 @@ def has_lapsed(session: Session, ticket_id: int) -> bool:
 
 
 def release_lapsed(session: Session, ticket_id: int) -> None:
-    """Release a controller whose page has vanished."""
+    """Release control when the lease of its page has expired."""
     late = (Controller.ticket_id == ticket_id, Controller.until <= now())
     if session.scalar(delete(Controller).where(*late).returning(Controller.ticket_id)):
         _append_event(session, ticket_id, Actor.system("mission-control"), "lapsed", None)

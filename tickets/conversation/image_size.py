@@ -12,13 +12,13 @@ import struct
 from collections.abc import Callable
 
 HEAD_BYTES = 256 << 10
-"""So many bytes are looked at; in a JPEG the size may stand behind metadata."""
+"""Number of bytes read. In a JPEG the size may come after metadata."""
 MAX_PIXELS = 50_000_000
 FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
 
 
 def is_displayable(head: bytes, media_type: str) -> bool:
-    """Whether a picture that begins with these bytes may be shown in a page: of a known kind, and not too large."""
+    """Return whether an image that begins with these bytes may be displayed: of a known type, and not too large."""
     measure = _SIZE_READERS.get(media_type)
     try:
         width, height = measure(head) if measure else (0, 0)
@@ -28,7 +28,7 @@ def is_displayable(head: bytes, media_type: str) -> bool:
 
 
 def _read_png_size(head: bytes) -> tuple[int, int]:
-    """https://www.w3.org/TR/png-3/#11IHDR"""
+    """Read the dimensions in the header: https://www.w3.org/TR/png-3/#11IHDR"""
     width, height = struct.unpack_from(">II", head, 16)
     return width, height
 
@@ -39,7 +39,7 @@ def _read_gif_size(head: bytes) -> tuple[int, int]:
 
 
 def _read_webp_size(head: bytes) -> tuple[int, int]:
-    """https://developers.google.com/speed/webp/docs/riff_container"""
+    """Read the dimensions in the first chunk: https://developers.google.com/speed/webp/docs/riff_container"""
     kind = head[12:16]
     if kind == b"VP8X":
         width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))

@@ -1,4 +1,4 @@
-"""What becomes of words for a ticket's agent: an answer, a request for changes, or a message; once, however often sent."""
+"""Delivery of a person's text to a ticket's agent as an answer, a change request or a message (idempotent)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BUSY_STATES = (RunState.STARTING, RunState.RUNNING, RunState.WAITING)
 
 
 class IncomingMessage(NewMessage):
-    """Words for the agent. `id` is a UUID (version 4) made by the sender: what is sent again is not said again."""
+    """Text for the agent. `id` is a UUID (version 4) chosen by the sender that makes a repeated request idempotent."""
 
     id: Key | None = Field(None, title="The sender's own id")
 
@@ -53,7 +53,7 @@ class QueuedMessageJson(TypedDict):
 
 
 class RoutedMessage(TypedDict):
-    """What the words became, in one word and in a sentence; `run` is the live one that is to look at once."""
+    """The result of a delivery: its kind, a sentence for people, and the live run to notify."""
 
     became: Literal["message", "answer", "request_changes"]
     text: str
@@ -69,11 +69,13 @@ def route_message(
     caller: str,
     permit: Callable[[], None] | None = None,
 ) -> RoutedMessage:
-    """Say something to the ticket's agent. Without a live run it answers a question or asks for changes where the ticket
-    waits for that and the actor may make that move, else it waits for the next run.
+    """Deliver a person's text to the agent as answer, change request or message (idempotent).
 
-    `permit` may refuse what was not said before. Raises `Forbidden` for viewers and runs, `KeyReused`, and what the move or
-    `messages.send` raises.
+    Without a live run it answers a question or requests changes if the ticket waits for that and the actor may make the
+    move. Otherwise it is queued for the current or next run.
+
+    `permit` may refuse a delivery that was not made before. Raises `Forbidden` for viewers and runs, `KeyReused`, and the
+    errors of the move and of `messages.queue_message`.
     """
     rights.require(actor, Act.SPEAK)
 
@@ -90,7 +92,7 @@ def route_message(
 def run_once(
     session: Session, caller: str, key: str, content: dict[str, Any], work: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-    """Do something under the sender's own key, or give the answer it got before; raises `KeyReused`."""
+    """Do the work once per sender's key, and return the stored result when it is repeated. Raises `KeyReused`."""
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     request = idempotency.KeyedRequest(caller, key, fingerprint)
     response = idempotency.find_response(session, request)
@@ -118,7 +120,7 @@ def _route(session: Session, ticket: Ticket, body: IncomingMessage, actor: Actor
 
 
 def _may_make(session: Session, ticket: Ticket, move: str, actor: Actor) -> bool:
-    """Return whether the actor may move the ticket so; the words of others wait for the next run."""
+    """Return whether the actor may make this move. Messages of others wait for the next run."""
     context = transitions.load_actor_contexts(session, [ticket], actor)[ticket.id]
     return moves.MOVES[move] in transitions.list_moves(transitions.build_move_context(ticket, context))
 

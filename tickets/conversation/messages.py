@@ -1,4 +1,4 @@
-"""Messages to an agent: queued, delivered, accepted are separate facts; drained one row at a time, in order."""
+"""Message queue to an agent, delivered in order, with separate states for queued, delivered and accepted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_OFFERED = 20
 
 
 class NewMessage(Body):
-    """How a message reaches a busy agent.
+    """A message to an agent and its delivery mode.
 
     `queue` waits for the turn to end, `interrupt` ends it first, `now` is refused unless the runtime is ready for
     input, `restart` ends the run and lets the next one, in the same conversation, begin with the message.
@@ -39,12 +39,12 @@ class NewMessage(Body):
 def queue_message(
     session: Session, ticket: Ticket, body: NewMessage, actor: Actor, key: str | None = None
 ) -> QueuedMessage:
-    """Queue one message for the ticket's agent, under its sender's own UUID (`key`) where it has one.
+    """Queue one message for the ticket's agent, under the sender's UUID (`key`) if there is one.
 
-    Raises `RuntimeBusy` for mode `now` while the runtime is not idle, `Conflict` for a UUID that is taken.
+    Raises `RuntimeBusy` for mode `now` while the runtime is not idle, `ConflictError` for a UUID already in use.
     """
     if key is not None and session.scalar(select(QueuedMessage.id).where(QueuedMessage.uuid == key)) is not None:
-        raise ConflictError("A message with that id was sent before.", id=key)
+        raise ConflictError("A message with this id already exists.", id=key)
     run = find_live_run(session, ticket.id)
     if body.mode == "now":
         _require_ready(ticket, run)
@@ -76,7 +76,7 @@ def _require_ready(ticket: Ticket, run: Run | None) -> None:
 
 
 def offer_messages(session: Session, run: Run) -> list[OfferedMessage]:
-    """What this run has still to take, oldest first; a message is offered until its receipt comes."""
+    """Return the queued messages for this run, oldest first. A message is offered until its receipt arrives."""
     if run.stop_code:
         return []
     query = (
@@ -105,7 +105,7 @@ RECEIPTS: dict[str, tuple[DeliveryState, tuple[DeliveryState, ...]]] = {
 
 
 def apply_receipt(session: Session, run: Run, receipt: dict[str, Any], seq: int) -> None:
-    """Apply one receipt from the agent's own stream; a state is never taken back."""
+    """Apply one receipt from the agent's own stream. A state is never reverted."""
     receipt_states = RECEIPTS.get(str(receipt.get("state")))
     if receipt_states is None:
         return
@@ -128,15 +128,15 @@ def apply_receipt(session: Session, run: Run, receipt: dict[str, Any], seq: int)
 
 
 def release_messages(session: Session, run_id: int) -> None:
-    """A run has ended: what it was offered and did not take waits for the next one."""
+    """Make the undelivered messages of an ended run available to the next one."""
     waiting = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.QUEUED)
     session.execute(update(QueuedMessage).where(*waiting).values(run_id=None, offered=None))
 
 
 def fail_unconfirmed(session: Session, run_id: int, seq: int) -> None:
-    """A run has ended: what it was given and did not confirm may have been read or not, and is shown as such.
+    """Mark the unconfirmed messages of an ended run as failed.
 
-    It is not sent again by itself, so that nothing is said twice.
+    The agent may have read them, so they are not sent again automatically.
     """
     conditions = (QueuedMessage.run_id == run_id, QueuedMessage.state == DeliveryState.DELIVERED)
     failed = {"state": DeliveryState.FAILED, "failure": UNCONFIRMED, "changed": seq}
@@ -144,7 +144,7 @@ def fail_unconfirmed(session: Session, run_id: int, seq: int) -> None:
 
 
 def list_messages(session: Session, ticket_id: int, limit: int = 100) -> list[QueuedMessage]:
-    """The newest messages of a ticket, newest first."""
+    """List the newest messages of a ticket, newest first."""
     query = (
         select(QueuedMessage).where(QueuedMessage.ticket_id == ticket_id).order_by(QueuedMessage.id.desc()).limit(limit)
     )
@@ -152,12 +152,12 @@ def list_messages(session: Session, ticket_id: int, limit: int = 100) -> list[Qu
 
 
 def get(session: Session, message_id: int) -> QueuedMessage:
-    """One message that exists."""
+    """Return an existing message."""
     return session.get_one(QueuedMessage, message_id)
 
 
 def expire_messages(session: Session, after_seconds: int) -> int:
-    """Expire messages that a live run could have received for so long; those nobody could receive wait."""
+    """Expire messages that a live run has not taken within `after_seconds`. Messages without a live run wait."""
     stale = (
         QueuedMessage.state == DeliveryState.QUEUED,
         QueuedMessage.run_id.is_not(None),
@@ -167,7 +167,7 @@ def expire_messages(session: Session, after_seconds: int) -> int:
 
 
 def retry_failed(session: Session) -> int:
-    """Queue again what could not be given to a run that has since ended, up to `TRIES` times in all."""
+    """Queue messages again that could not be delivered to a run that has since ended, up to `MAX_TRIES` times in all."""
     ended = select(Run.id).where(Run.state == RunState.ENDED)
     failed = (
         QueuedMessage.state == DeliveryState.FAILED,
@@ -182,7 +182,7 @@ def retry_failed(session: Session) -> int:
 def _update_messages(
     session: Session, conditions: tuple[ColumnElement[bool], ...], event_type: str, values: dict[str, Any]
 ) -> int:
-    """Change these messages, and say so on each one's ticket."""
+    """Update these messages and append an event to the ticket of each."""
     rows = session.execute(
         update(QueuedMessage).where(*conditions).values(**values).returning(QueuedMessage.id, QueuedMessage.ticket_id)
     ).all()

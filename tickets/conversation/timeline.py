@@ -1,4 +1,4 @@
-"""The conversation of a ticket: comments, and what the agent says and does, in one order of time."""
+"""The conversation of a ticket: comments, agent messages and messages to the agent in chronological order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_comment(session: Session, ticket_id: int, body: NewComment, actor: Actor
 def list_comments(
     session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE_SIZE
 ) -> list[TicketComment]:
-    """Newest first; page on with `before` = the last id seen."""
+    """List the comments of a ticket, newest first (next page: `before` = the last id seen)."""
     query = select(TicketComment).where(TicketComment.ticket_id == ticket_id)
     if before is not None:
         query = query.where(TicketComment.id < before)
@@ -51,7 +51,7 @@ LATEST_ENTRIES = [
     for table in TABLES
 ]
 MAX_SEQ = 2**31 - 1
-"""Above every sequence number."""
+"""Greater than every sequence number."""
 CHANGE_COLUMNS = (
     (TicketComment, TicketComment.seq),
     (TicketMessage, TicketMessage.changed),
@@ -60,7 +60,7 @@ CHANGE_COLUMNS = (
 
 
 def list_entries(session: Session, ticket_id: int, before: int | None = None, limit: int = PAGE_SIZE) -> list[Entry]:
-    """The last `limit` entries with `seq` below `before`: comments, agent messages and messages to it, oldest first."""
+    """List the last `limit` entries with `seq` below `before`, oldest first: comments, agent messages and messages to it."""
     rows: list[Entry] = []
     parameters = {"ticket": ticket_id, "before": MAX_SEQ if before is None else before, "limit": limit}
     for query in LATEST_ENTRIES:
@@ -69,7 +69,7 @@ def list_entries(session: Session, ticket_id: int, before: int | None = None, li
 
 
 def list_changes(session: Session, ticket_id: int, after: int, limit: int = PAGE_SIZE) -> list[Entry]:
-    """The entries that came or changed after the event with sequence `after`, in the order of the conversation."""
+    """List the entries that were added or changed after the event with sequence `after`, in conversation order."""
     rows: list[Entry] = []
     for table, mark in CHANGE_COLUMNS:
         query = select(table).where(table.ticket_id == ticket_id, mark > after).order_by(mark).limit(limit)
@@ -82,7 +82,7 @@ def _sort_entries(rows: list[Entry]) -> list[Entry]:
 
 
 def list_comments_since(session: Session, ticket_id: int, moment: datetime) -> list[TicketComment]:
-    """What people said after a moment: answers, feedback and comments for the next run's prompt, oldest first."""
+    """List the comments of people after a moment, oldest first, for the prompt of the next run."""
     query = select(TicketComment).where(
         TicketComment.ticket_id == ticket_id,
         TicketComment.created > moment,
@@ -91,7 +91,7 @@ def list_comments_since(session: Session, ticket_id: int, moment: datetime) -> l
     return list(session.scalars(query.order_by(TicketComment.id)))
 
 
-# ------------------------------------------------------------------------------------- what the agent's stream becomes
+# ------------------------------------------------------------------------------- display of the agent's event stream
 
 KIND_BY_EVENT = {
     "text": MessageKind.TEXT,
@@ -106,7 +106,7 @@ KIND_BY_EVENT = {
 
 
 def apply_agent_event(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: int, at: datetime) -> None:
-    """Add one agent event to the displayed conversation; a tool's result joins the row of its call."""
+    """Add one agent event to the displayed conversation. A tool's result is added to the row of its call."""
     if kind == "tool_result":
         _join_result(session, run, payload, seq)
     elif kind in KIND_BY_EVENT:
@@ -135,7 +135,7 @@ def _add_message(
 
 
 def block_of(payload: dict[str, Any], seq: int) -> str:
-    """The name of an entry within its run: the request for what waits for an answer."""
+    """Return the name of an entry within its run, which is the request for one that waits for an answer."""
     names = (payload.get(key) for key in ("request", "block", "call", "uuid"))
     return next((payloads.plain(name) for name in names if name), f"seq-{seq}")
 
@@ -155,7 +155,7 @@ def _join_result(session: Session, run: Run, payload: dict[str, Any], seq: int) 
 
 
 def mark_requests_changed(session: Session, run_id: int, seq: int, request: str | None = None) -> None:
-    """A run's question was answered or withdrawn (all of them without `request`): its entry changed with event `seq`."""
+    """Mark the entry of a run's answered or withdrawn request as changed by event `seq` (all without `request`)."""
     mine = [TicketMessage.run_id == run_id, TicketMessage.kind.in_((MessageKind.QUESTION, MessageKind.APPROVAL))]
     if request is not None:
         mine.append(TicketMessage.block == request)
@@ -163,7 +163,7 @@ def mark_requests_changed(session: Session, run_id: int, seq: int, request: str 
 
 
 def prune_messages(session: Session, border: datetime, limit: int = 5000) -> int:
-    """Delete agent messages older than `border`; comments are kept for the life of the ticket."""
+    """Delete agent messages older than `border`. Comments are kept as long as the ticket."""
     old = select(TicketMessage.id).where(TicketMessage.created < border).order_by(TicketMessage.created).limit(limit)
     deleted_ids = session.scalars(delete(TicketMessage).where(TicketMessage.id.in_(old)).returning(TicketMessage.id))
     return len(deleted_ids.all())

@@ -1,8 +1,8 @@
-"""Budgets: what a run, a ticket and a day may spend, what they have spent, and who stops what goes on beyond it.
+"""Budgets: limits of runs, tickets and days, their use, and their enforcement.
 
-Every run counts, however it ended and whoever started it. A limit of the settings counts all runs, one of a profile
-the runs with that profile; both hold. A limit that is reached keeps the next run from starting (the gate `budget` in
-`policy.py`); one that is passed stops the run in flight (`enforce`).
+Every run counts, regardless of its outcome and starter. A limit of the settings counts all runs, a limit of a profile
+the runs with that profile, and both apply. A limit that is reached keeps the next run from starting (the gate `budget`
+in `policy.py`). A limit that is exceeded stops the live run (`enforce_budgets`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BUDGET = Actor.system("budget")
 
 
 class BudgetScope(StrEnum):
-    """What a limit is set for, in the order in which a passed one is named: a day's ends by itself, the others do not."""
+    """Scope of a limit, in order of precedence: a day's limit ends by itself, the others do not."""
 
     RUN = "run"
     TICKET = "ticket"
@@ -45,7 +45,7 @@ UNITS = {"runs": "runs", "tokens": "tokens", "turns": "turns", "minutes": "minut
 
 @dataclass(frozen=True, slots=True)
 class BudgetTotals:
-    """What some runs have used together; `minutes` of live ones up to now."""
+    """Total usage of some runs, with the `minutes` of live ones up to now."""
 
     runs: int = 0
     tokens: int = 0
@@ -58,12 +58,12 @@ class BudgetTotals:
 
 
 Ledger = Mapping[str, BudgetTotals]
-"""What was spent by the profile it was spent with; runs without one, as those outside MC, are under ""."""
+"""Usage by profile, with runs without a profile (such as external ones) under ""."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """The limits of the settings, and the zone whose midnights part the days."""
+    """The limits of the settings, and the time zone of the daily limits."""
 
     limits: Budget
     zone: ZoneInfo
@@ -78,7 +78,7 @@ NO_LIMITS = Budgets(Budget(), ZoneInfo("UTC"))
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One limit; `profile` is None for one that counts all runs."""
+    """One limit, which counts all runs when `profile` is None."""
 
     scope: BudgetScope
     measure: str
@@ -88,7 +88,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class BudgetUse:
-    """How much of an allowance is used."""
+    """The used amount of an allowance."""
 
     allowance: Allowance
     used: float
@@ -98,14 +98,14 @@ class BudgetUse:
         return self.used / self.allowance.limit
 
     def words(self) -> str:
-        """`$1.20 of $5.00 today with profile codex`."""
+        """Format the use: `$1.20 of $5.00 today with profile codex`."""
         allowance, measure = self.allowance, self.allowance.measure
         with_profile = f" with profile {allowance.profile}" if allowance.profile else ""
         return f"{format_amount(measure, self.used, allowance.limit)} {SCOPE_LABELS[allowance.scope]}{with_profile}"
 
 
 def format_amount(measure: str, used_amount: float, limit: float) -> str:
-    """`$1.20 of $5.00`, `1,200 of 5,000 tokens`."""
+    """Format used amount and limit: `$1.20 of $5.00`, `1,200 of 5,000 tokens`."""
     if measure == "cost_usd":
         return f"${used_amount:,.2f} of ${limit:,.2f}"
     return f"{_format_figure(used_amount)} of {_format_figure(limit)} {UNITS[measure]}"
@@ -119,17 +119,17 @@ def _format_figure(value: float) -> str:
 
 
 def find_day(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """The beginning and the end of the local day that `moment` lies in, in UTC; see `Budget` for clock changes."""
+    """Return the beginning and end of the local day of `moment`, in UTC. See `Budget` for clock changes."""
     today = moment.astimezone(zone).date()
     return _find_midnight(today, zone), _find_midnight(today + timedelta(days=1), zone)
 
 
 def _find_midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The first moment of a local day: `fold=0` is the first of two midnights, and for a skipped one the clock change."""
+    """Return the start of a local day: the first of two midnights (`fold=0`), or the clock change that skips midnight."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
-# --------------------------------------------------------------------------------------------------------------- spent
+# --------------------------------------------------------------------------------------------------------------- usage
 
 SUMS = (
     func.count(),
@@ -138,7 +138,7 @@ SUMS = (
     func.sum(Run.turns),
     func.sum(seconds_between(Run.started, func.coalesce(Run.ended, ago()))),
 )
-"""In the order of `Spent`; minutes in seconds."""
+"""In the order of `BudgetTotals`, with minutes in seconds."""
 STARTED_BETWEEN = (Run.started >= bindparam("start"), Run.started < bindparam("end"))
 TODAY = select(Run.profile, *SUMS).where(*STARTED_BETWEEN).group_by(Run.profile)
 TODAY_BY_AGENT = select(Run.agent, *SUMS).where(*STARTED_BETWEEN).group_by(Run.agent)
@@ -151,7 +151,7 @@ IN_RUN = select(Run.profile, *SUMS).where(Run.id == bindparam("run")).group_by(R
 
 
 def load_spending_today(session: Session, zone: ZoneInfo, moment: datetime | None = None) -> dict[str, BudgetTotals]:
-    """What the runs that began on the day of `moment` (now) have spent; reads those runs alone, by their index."""
+    """Load the usage of the runs that began on the day of `moment` (default: now), through their index."""
     return _group_by_name(_fetch_day(session, TODAY, zone, moment))
 
 
@@ -167,7 +167,7 @@ def _fetch_day(
 
 
 def load_ticket_spending(session: Session, ticket_ids: list[int]) -> dict[int, dict[str, BudgetTotals]]:
-    """What the runs of each of these tickets have spent, in one query; tickets without runs are absent."""
+    """Load the usage of each ticket's runs in one query. Tickets without runs are absent."""
     spending: dict[int, dict[str, BudgetTotals]] = defaultdict(dict)
     for ticket_id, profile, *sums in fetch_rows(session, ON_TICKETS, tickets=ticket_ids):
         spending[ticket_id][profile or ""] = _build_totals(sums)
@@ -197,7 +197,7 @@ def sum_ledger(ledger: Ledger) -> BudgetTotals:
 
 
 def list_allowances(budgets: Budgets, profile: Profile | None) -> list[Allowance]:
-    """Every limit that binds a run with this profile."""
+    """List every limit that applies to a run with this profile."""
     general = [_build_allowance(name, limit) for name, limit in budgets.limits.model_dump(exclude_none=True).items()]
     own = profile.limits if profile else {}
     left = [_build_allowance(name, limit, profile) for name, limit in own.items() if name in BUDGETS and limit]
@@ -210,7 +210,7 @@ def _build_allowance(name: str, limit: float, profile: Profile | None = None) ->
 
 
 def compute_uses(allowed: Iterable[Allowance], ledgers: Mapping[BudgetScope, Ledger]) -> list[BudgetUse]:
-    """How much of each allowance is used, as far as a ledger of its scope is given."""
+    """Compute the use of each allowance whose scope has a ledger."""
     return [
         BudgetUse(allowance, _get_used_amount(allowance, ledgers[allowance.scope]))
         for allowance in allowed
@@ -224,7 +224,7 @@ def _get_used_amount(allowed: Allowance, ledger: Ledger) -> float:
 
 
 def find_tightest(budget_uses: list[BudgetUse]) -> BudgetUse | None:
-    """The allowance with the least left of it."""
+    """Return the allowance with the largest used share."""
     return max(budget_uses, key=lambda use: use.share, default=None)
 
 
@@ -232,10 +232,10 @@ def find_tightest(budget_uses: list[BudgetUse]) -> BudgetUse | None:
 
 
 def enforce_budgets(session: Session, run: Run, budgets: Budgets) -> Run:
-    """Ask a live run that has passed a limit to stop, and park its ticket with the reason; returns the run as it now is.
+    """Stop a live run that has exceeded a limit, park its ticket with the reason, and return the current run.
 
-    Called whenever a run tells what it spent, and at each of its heartbeats. A ticket parked for its day comes back
-    when the next one begins; one that spent its own budget waits for a person.
+    Called for each usage report and heartbeat. A ticket parked for its daily limit wakes when the next day begins. One
+    that has used up its own budget waits for a person.
     """
     ticket = get_ticket(session, run.ticket_id)
     if run.stop_code or run.state is RunState.ENDED or ticket.status is not TicketStatus.IN_PROGRESS:
@@ -253,9 +253,9 @@ def enforce_budgets(session: Session, run: Run, budgets: Budgets) -> Run:
 
 
 def find_exceeded(session: Session, run: Run, budgets: Budgets) -> BudgetUse | None:
-    """The limit that this run has gone beyond, alone or together with others: a lasting one before that of the day.
+    """Find the limit that this run has exceeded, alone or together with others, preferring a lasting one to a daily one.
 
-    The number of runs stops none in flight.
+    Limits on the number of runs do not stop a live run.
     """
     profile = session.get(Profile, run.profile) if run.profile else None
     allowed = [allowance for allowance in list_allowances(budgets, profile) if allowance.measure != "runs"]
@@ -264,7 +264,7 @@ def find_exceeded(session: Session, run: Run, budgets: Budgets) -> BudgetUse | N
 
 
 def _load_ledgers(session: Session, run: Run, allowed: list[Allowance], zone: ZoneInfo) -> dict[BudgetScope, Ledger]:
-    """Only what a limit asks for is read: most installations set few."""
+    """Load only the ledgers that a limit needs, since most installations set few."""
     scopes = {allowance.scope for allowance in allowed}
     ledgers: dict[BudgetScope, Ledger] = {}
     if BudgetScope.RUN in scopes:

@@ -1,4 +1,4 @@
-"""The queue as the dispatcher sees it: what to claim next, in order, and which gate keeps the others."""
+"""Plan of a dispatch pass: the tickets to claim, in order, and the closed gate of each other ticket."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MAX_TICKETS_PER_PASS = 1000
 
 @dataclass(slots=True)
 class DispatchPlan:
-    """The tickets to claim now, in order, and the first closed gate of each other ticket that was looked at."""
+    """The tickets to claim now, in order, and the first closed gate of each other ticket examined."""
 
     claim: list[Ticket] = field(default_factory=list)
     kept: list[tuple[Ticket, GateResult]] = field(default_factory=list)
 
 
 def plan_dispatch(session: Session, limits: DispatchLimits, *, resumed_only: bool = False) -> DispatchPlan:
-    """Read the queue in order (resumed, priority, age) until capacity is used up; at most 1,000 tickets a pass."""
+    """Read the queue in order (resumed, priority, age) until capacity is used up, at most 1,000 tickets per pass."""
     shared_state = policy.load_shared(session, limits)
     dispatch_plan = DispatchPlan()
     if shared_state.paused or not shared_state.free:
@@ -50,7 +50,10 @@ def _filter_queue(resumed_only: bool) -> list[object]:
 
 
 def _filter_unready() -> object:
-    """Tickets that time, a dependency or a controller keeps: many may stand before the ready ones, so SQL passes them over."""
+    """Return the condition for tickets held by time, a dependency or a controller.
+
+    SQL filters them, since many may precede the ready ones.
+    """
     blocker = Ticket.__table__.alias("blocker")
     dependency = exists().where(
         TicketRelationship.kind == RelationKind.BLOCKS,
@@ -83,7 +86,7 @@ def _take_ready(session: Session, shared_state: SharedState, dispatch_plan: Disp
 
 
 def _exclude_busy(shared_state: SharedState, looked_at: list[int]) -> list[ColumnElement[bool]]:
-    """After the first page: whoever is busy by now may have a queue so long that nobody else is ever come to."""
+    """Exclude busy agents and projects after the first page, as their long queues could hide all others."""
     if not looked_at:
         return []
     free_project = or_(Ticket.project_id.is_(None), Ticket.project_id.not_in(shared_state.busy_projects))
@@ -101,9 +104,9 @@ def _collect_unready(
 
 
 def check_for_work(session: Session, cursor: int) -> tuple[int, bool]:
-    """The newest event's id, and whether any after `cursor` could have made a ticket runnable or a run unwanted.
+    """Return the newest event id, and whether an event after `cursor` may have made a ticket runnable or a run unwanted.
 
-    What agents type and what a pass itself does cannot.
+    Events of agent output and of dispatch itself do not count.
     """
     of_work = [TicketEvent.event_type.not_like(f"{prefix}.%") for prefix in ("agent", "run", "script", "external")]
     of_others = (TicketEvent.event_type.not_in(IGNORED_EVENTS), TicketEvent.actor != PICKUP.name)
@@ -112,7 +115,7 @@ def check_for_work(session: Session, cursor: int) -> tuple[int, bool]:
 
 
 def log_closed_gates(session: Session, skipped: list[tuple[Ticket, GateResult]]) -> int:
-    """Log which gate keeps a ticket, once per change: a policy skip is never reported as a lost claim."""
+    """Append an event when a ticket's closed gate has changed, so that a policy skip is never reported as a lost claim."""
     changes = [(ticket, gate) for ticket, gate in skipped if ticket.last_gate != gate.name]
     for ticket, gate in changes:
         session.execute(update(Ticket).where(Ticket.id == ticket.id).values(last_gate=gate.name))

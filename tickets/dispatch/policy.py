@@ -1,7 +1,7 @@
-"""May this ticket run, and if not, why: one ordered list of gates, read by pickup, the API and the pages alike.
+"""Dispatch policy: an ordered list of gates that decide whether a ticket may run, shared by pickup, API and pages.
 
-The facts that all tickets share are read once (`survey`); those of the tickets in question in a constant number of
-queries (`examine`), so that a pass over the queue has no query per ticket.
+The state that all tickets share is loaded once (`load_shared`), that of single tickets in a constant number of queries
+(`load_tickets`), so that a pass over the queue has no query per ticket.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .budgets import NO_LIMITS, Budgets, BudgetScope, BudgetTotals
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """One gate's answer; `detail` is the value to show whether or not it is open."""
+    """Result of one gate, whose `detail` is displayed whether or not it is open."""
 
     name: str
     ok: bool
@@ -35,7 +35,7 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class DispatchLimits:
-    """What the settings allow: runs in all, attempts a ticket, and what may be spent."""
+    """Limits of the settings: live runs in total, attempts per ticket, and budgets."""
 
     total: int = 4
     attempts: int = 3
@@ -48,7 +48,7 @@ class DispatchLimits:
 
 @dataclass(slots=True)
 class SharedState:
-    """What all tickets share at one moment. `count_claim` counts a claim at once, so that a pass never exceeds a capacity."""
+    """State that all tickets share during a pass. `count_claim` updates it, so that a pass never exceeds a capacity."""
 
     limits: DispatchLimits
     paused: str | None
@@ -75,7 +75,7 @@ class SharedState:
 
     @property
     def busy_agents(self) -> set[str]:
-        """Agents that can be given nothing more for now."""
+        """Agents that can take no further ticket now."""
         return {
             name
             for name, agent in self.agents.items()
@@ -94,7 +94,7 @@ class SharedState:
 
 @dataclass(frozen=True, slots=True)
 class GateInput:
-    """One ticket with what is known of it alone."""
+    """One ticket with its own state for the gates."""
 
     ticket: Ticket
     blockers: list[str]
@@ -139,7 +139,7 @@ def _load_inputs(session: Session, tickets: list[Ticket], live: Mapping[int, Run
 
 
 def check_gates(gate_input: GateInput, shared_state: SharedState) -> list[GateResult]:
-    """Every gate in order; the ticket may run when all are open."""
+    """Check all gates in order. The ticket may run when all are open."""
     return [GateResult(name, *gate(gate_input, shared_state)) for name, gate in GATES]
 
 
@@ -148,7 +148,7 @@ def find_closed_gate(gate_input: GateInput, shared_state: SharedState) -> GateRe
 
 
 def check_ticket(session: Session, ticket: Ticket, live: Run | None, limits: DispatchLimits) -> list[GateResult]:
-    """The gates of one ticket, for the API and the page; `live` is the run that holds it."""
+    """Check the gates of one ticket, for the API and the page. `live` is its live run."""
     return check_gates(_load_inputs(session, [ticket], {ticket.id: live})[0], load_shared(session, limits))
 
 
@@ -218,7 +218,7 @@ def _check_retries(gate_input: GateInput, shared_state: SharedState) -> GateAnsw
 
 
 def _check_budget(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
-    """The tightest limit with what is used of it; closed from the moment it is reached."""
+    """Check the limit with the largest used share, closed as soon as it is reached."""
     allowed = budgets.list_allowances(shared_state.limits.budgets, shared_state.find_profile(gate_input.ticket))
     use = budgets.find_tightest(
         budgets.compute_uses(allowed, {BudgetScope.TICKET: gate_input.spent, BudgetScope.DAY: shared_state.today})

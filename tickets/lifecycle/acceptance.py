@@ -1,6 +1,6 @@
-"""The acceptance list of a ticket, changed item by item: two people at one list do not undo each other.
+"""Changes to single items of a ticket's acceptance list, so that concurrent editors do not overwrite each other.
 
-An item is named by its place and its text as they were read; where the list has moved meanwhile, the text finds it.
+An item is identified by its index and text as read. When the list has changed meanwhile, it is found by its text.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from . import editing
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item as somebody read it."""
+    """One acceptance item as it was read."""
 
     place: int
     text: str
 
 
 def add_item(session: Session, ticket: Ticket, text: str, actor: Actor) -> None:
-    """Raises `Invalid` past fifty items, pydantic's ValidationError for a text that is empty or too long."""
+    """Add an item. Raises `Invalid` above fifty items, Pydantic's ValidationError for an empty or too long text."""
     _write(session, ticket, [*ticket.acceptance, {"text": text, "met": False}], actor)
 
 
 def reword_item(session: Session, ticket: Ticket, item: Item, text: str, actor: Actor) -> None:
-    """Say an item differently; what is met stays met."""
+    """Change the text of an item, keeping its `met` mark."""
     place, items = _find_item(ticket, item), _copy_items(ticket)
     items[place]["text"] = text
     _write(session, ticket, items, actor)
 
 
 def remove_item(session: Session, ticket: Ticket, item: Item, actor: Actor) -> None:
-    """Take an item off the list; evidence for later items moves up with them."""
+    """Remove an item, and renumber the evidence of the items after it."""
     place, items = _find_item(ticket, item), _copy_items(ticket)
     del items[place]
     _write(session, ticket, items, actor)
@@ -51,7 +51,7 @@ def remove_item(session: Session, ticket: Ticket, item: Item, actor: Actor) -> N
 
 
 def mark_items(session: Session, ticket: Ticket, marks: Iterable[tuple[Item, bool]], actor: Actor) -> None:
-    """Say of these items whether each is met; the others stay as they are."""
+    """Set the `met` marks of these items and leave the others unchanged."""
     items = _copy_items(ticket)
     for item, met in marks:
         items[_find_item(ticket, item)]["met"] = met
@@ -69,7 +69,7 @@ def _find_item(ticket: Ticket, item: Item) -> int:
     if item.text in texts:
         return texts.index(item.text)
     raise StaleTicket(
-        f"“{item.text}” is no longer on the list: somebody changed or removed it after you had read it.",
+        f"“{item.text}” is no longer on the list: it was changed or removed since you read it.",
         ticket=ticket.identifier,
         version=ticket.version,
         field="acceptance",

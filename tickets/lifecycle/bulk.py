@@ -1,4 +1,4 @@
-"""One change for many tickets: a move or an edit. Whoever calls this gives each ticket a transaction of its own."""
+"""Bulk changes: one move or edit for many tickets, each in a transaction of its own (opened by the caller)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from . import editing, moves, schemas, transitions
 
 MAX_TICKETS = 200
 MAX_NAMES = 5
-"""How many tickets are named with each reason of a refusal."""
+"""Maximum number of tickets named per reason of refusal."""
 STORE_UNREACHABLE = "the store could not be reached; try again"
 
 
 @dataclass(frozen=True, slots=True)
 class BulkChange:
-    """A `move` with its facts, or what is edited: `fields` as in `EditTicket`, and one tag more or less."""
+    """A `move` with its facts, or an edit with `fields` as in `EditTicket` and one tag to add or remove."""
 
     move: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -34,16 +34,16 @@ class BulkChange:
     untag: str = ""
 
     def check(self) -> None:
-        """Raises pydantic's ValidationError or `Invalid` for what no ticket could take."""
+        """Validate the change. Raises Pydantic's ValidationError or `Invalid` for a change that no ticket accepts."""
         if not self.move:
             EditTicket.model_validate({"version": 1, "tags": [self.tag or self.untag or "bug"], **self.fields})
         elif self.move in moves.MOVES:
             moves.MOVES[self.move].facts.model_validate(self.facts)
         else:
-            raise Invalid(f"there is no move named {self.move[:40]!r}", field="move", moves=sorted(moves.MOVES))
+            raise Invalid(f"There is no move named {self.move[:40]!r}.", field="move", moves=sorted(moves.MOVES))
 
     def make(self, session: Session, reference: str, actor: Actor) -> Ticket:
-        """Change one ticket. Raises what a move or an edit of it raises."""
+        """Change one ticket. Raises the errors of the move or edit."""
         ticket = get_ticket(session, reference)
         if self.move:
             return transitions.transition(session, ticket.id, self.move, actor, **self.facts)
@@ -57,15 +57,17 @@ class BulkChange:
 
 @dataclass(slots=True)
 class BulkResult:
-    """What became of a change: who was changed, whose move can be taken back, and for each reason who was refused."""
+    """Result of a bulk change: changed tickets, those whose move can be undone, and refused tickets by reason."""
 
     changed: list[str] = field(default_factory=list)
     undoable: list[str] = field(default_factory=list)
     refused: dict[str, list[str]] = field(default_factory=dict)
 
     def take(self, reference: str, work: Callable[[], bool]) -> None:
-        """Count one ticket; `work` changes it, and tells whether that can be undone. A store that was not reached once is
-        not waited for again and again."""
+        """Change one ticket with `work`, which returns whether the change can be undone, and count the result.
+
+        After the store was unreachable once, the remaining tickets are refused without another attempt.
+        """
         if STORE_UNREACHABLE in self.refused:
             self.refused[STORE_UNREACHABLE].append(reference)
             return
@@ -74,7 +76,7 @@ class BulkResult:
         except DomainError as refusal:
             self.refused.setdefault(_format_reason(refusal, reference), []).append(reference)
             return
-        except StoreUnavailable:  # those before it are changed, and that has to be said
+        except StoreUnavailable:  # reported, not raised: earlier tickets are already changed
             self.refused[STORE_UNREACHABLE] = [reference]
             return
         self.changed.append(reference)
@@ -82,7 +84,7 @@ class BulkResult:
             self.undoable.append(reference)
 
     def words(self, title: str, done: str) -> str:
-        """`Park: 3 of 5 tickets moved. Refused: MC-4, MC-5 (it is done).`"""
+        """Format the result: `Park: 3 of 5 tickets moved. Refused: MC-4, MC-5 (it is done).`"""
         total = len(self.changed) + sum(map(len, self.refused.values()))
         share = f"{len(self.changed)} of {total}" if self.refused else str(total)
         reasons = "; ".join(f"{_join_names(names)} ({reason})" for reason, names in self.refused.items())
@@ -91,7 +93,7 @@ class BulkResult:
 
 
 def _format_reason(refusal: DomainError, reference: str) -> str:
-    """A refusal's words without the ticket's own name, so that equal ones are told once."""
+    """Return an error message without the ticket's identifier, so that equal reasons are grouped."""
     words = refusal.message.rstrip(".")
     return words.removeprefix(f"{reference} ").split(": ", 1)[-1] if words.startswith(reference) else words
 

@@ -1,4 +1,4 @@
-"""Editing a ticket's fields: only against what was read, with one event that says what was and what is."""
+"""Edits of a ticket's fields, with a version check and one event that records old and new values."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from .schemas import build_ticket_json, load_tags
 
 MAX_VALUE_CHARACTERS = 500
 MAX_EVENTS = 100
-"""How many of a ticket's events are read to say who changed a field."""
+"""Maximum number of events read to find the last editor of a field."""
 
 
 def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor) -> Ticket:
-    """Apply the fields that were sent; a body that changes nothing leaves the version as it is.
+    """Apply the fields that were sent. A body without changes leaves the version as it is.
 
-    Raises `StaleTicket` when the ticket has changed since, `Invalid` for unknown names and for null where none may be.
+    Raises `StaleTicket` when the version has changed, `Invalid` for unknown names and for null in a required field.
     """
     fields = [field for field in ticket_fields.EDITABLE if field.name in body.model_fields_set]
     sent = {field.name: getattr(body, field.name) for field in fields}
     if empty := [field.name for field in fields if sent[field.name] is None and not field.nullable]:
-        raise Invalid("these fields cannot be empty", fields=dict.fromkeys(empty, "must not be null"))
+        raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
     _require_right(fields, actor)
     if ticket.version != body.version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
@@ -53,9 +53,10 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
 
 
 def revise_field(session: Session, ticket: Ticket, name: str, value: Any, fingerprint: str, actor: Actor) -> Ticket:
-    """Edit one field as a person does: what became of the rest of the ticket meanwhile does not stand in the way.
+    """Edit one field, regardless of concurrent changes to other fields.
 
-    `seen` is the `sign` of what was read. Raises `StaleTicket`, which says who changed the field since, and what `edit` raises.
+    `fingerprint` is the `fingerprint_value` of the value read. Raises `StaleTicket`, which names the last editor of the
+    field, and the errors of `edit_ticket`.
     """
     body = EditTicket.model_validate({"version": ticket.version, name: value})
     present = fingerprint_value(build_ticket_json(session, [ticket])[0][name])
@@ -65,7 +66,7 @@ def revise_field(session: Session, ticket: Ticket, name: str, value: Any, finger
 
 
 def fingerprint_value(value: Any) -> str:
-    """A short sign by which a field's value, as `ticket_json` has it, is known again."""
+    """Return a short hash of a field's value as in `build_ticket_json`, to detect changes."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -88,7 +89,7 @@ def _build_stale_error(session: Session, ticket: Ticket, name: str, actor: Actor
 
 
 def _find_last_editor(session: Session, ticket_id: int, name: str) -> str | None:
-    """Who changed this field last, by an edit or with a move."""
+    """Find the actor who changed this field last, by an edit or with a move."""
     event_filter = events.EventFilter(ticket_id=ticket_id, kinds=("ticket_",))
     for event in events.load_feed(session, event_filter, limit=MAX_EVENTS).events:
         sources = (event.payload, event.payload.get("changes", {}), event.payload.get("was", {}))
@@ -98,7 +99,7 @@ def _find_last_editor(session: Session, ticket_id: int, name: str) -> str | None
 
 
 def _require_right(fields: list[TicketField], actor: Actor) -> None:
-    """What decides when work counts as done is for people alone: a program must not lower the bar it is held to."""
+    """Raise `Forbidden` when a program edits the conditions for completion, which it must not lower for itself."""
     restricted = [field.name for field in fields if field.is_for_people]
     if restricted:
         rights.require(actor, Act.SET_TERMS, fields=dict.fromkeys(restricted, "is for people"))

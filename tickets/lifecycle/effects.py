@@ -1,4 +1,4 @@
-"""What each move changes of a ticket beside its state; `lifecycle.transition` writes it."""
+"""Effects of each move on a ticket's columns besides its state, written by `transitions.transition`."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ RETRIES_RESET = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reas
 RESET_BY_EVERY_MOVE = dict.fromkeys(
     ("wake", "wake_at", "wake_ticket_id", "block", "last_gate", "not_before", "landing", "landing_plan")
 )
-"""What no move leaves as it was, unless it says so."""
+"""Columns that every move resets unless its effect sets them."""
 
 
 def compute_effects(session: Session, move: str, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:
-    """The values of this move; `status` is among them where the facts decide it. Raises what the facts may be refused with."""
+    """Compute the column values of this move, with `status` where the input decides it. Raises the errors of the input."""
     effect = _EFFECTS.get(move)
     return effect(session, ticket, facts, actor) if effect else {}
 
 
 def compute_edits(session: Session, facts: MoveInput) -> dict[str, Any]:
-    """The owner and priority that any move may give."""
+    """Compute the owner and priority that any move may set."""
     sent = {"assigned_to": facts.assigned_to, "priority": facts.priority}
     return column_values(session, {name: value for name, value in sent.items() if value})
 
 
 def require_own_probe(condition: Wake | None, actor: Actor) -> None:
-    """A probe is a command on the operator's machine: only a person may name one."""
+    """Raise `Forbidden` when a program sets a probe, which runs a command on the operator's machine."""
     if condition is not None and condition.kind is WakeKind.PROBE:
         rights.require(actor, Act.PARK_ON_PROBE)
 
@@ -91,7 +91,7 @@ def _pass_phase(
     plan: landing.LandingPlan | None,
     waived: str | None = None,
 ) -> dict[str, Any]:
-    """On to the next phase or to done; where the work is to be landed first, the ticket waits for that in review."""
+    """Advance to the next phase or to done, or wait in review for the landing."""
     if plan is None:
         return ticket_phases.advance(session, ticket, choice, waived) | RETRIES_RESET
     ticket_phases.require_decision(session, ticket, choice)
@@ -127,12 +127,12 @@ def _park(session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> d
     require_own_probe(facts.wake, actor)
     condition = wake_conditions.build_columns(session, facts.wake)
     if condition["wake_ticket_id"] == ticket.id:
-        raise Invalid("a ticket cannot wait for itself", field="ticket")
+        raise Invalid("A ticket cannot wait for itself.", field="ticket")
     return {**condition, "return_to": origin, "block": ticket.block}
 
 
 def compute_return(origin: str | None, fallback: TicketStatus) -> dict[str, Any]:
-    """Where a ticket returns to: one that was in progress returns to the queue and resumes its conversation."""
+    """Return the state to which a ticket returns. One that was in progress returns to the queue and resumes its conversation."""
     if origin == S.IN_PROGRESS:
         return {"status": S.TODO, "resume": True}
     return {"status": S(origin) if origin else fallback}

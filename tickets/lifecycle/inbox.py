@@ -1,4 +1,4 @@
-"""The orchestrator's inbox: one item for each question, submission and failed landing, filed and settled with the move."""
+"""The orchestrator's inbox: one item per question, submission and failed landing, opened and settled with the move."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPEN_STATES = (InboxState.PENDING, InboxState.DELIVERED)
 
 
 def update_inbox(session: Session, ticket: Ticket, before: TicketStatus, move: str, run: int | None) -> None:
-    """Settle what waited in the state that is left, and file what waits in the state that is entered."""
+    """Settle the items of the state that the ticket leaves, and add an item for the state that it enters."""
     if before in KIND_BY_STATUS:
         _settle_items(session, ticket.id, (KIND_BY_STATUS[before], LANDING), move)
     if ticket.status in KIND_BY_STATUS and not landing.is_pending(ticket):

@@ -1,4 +1,4 @@
-"""What a move changed, remembered in its event, so that the move can be taken back exactly."""
+"""Snapshots of the columns that a move changes, stored in its event so that the move can be undone exactly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIME_COLUMNS = {"wake_at", "not_before", "moved", "closed"}
 
 
 def take_snapshot(ticket: Ticket, names: Iterable[str]) -> MoveSnapshot:
-    """These columns as JSON."""
+    """Return these columns as JSON values."""
     return {name: _to_json(getattr(ticket, name)) for name in names}
 
 
@@ -25,7 +25,7 @@ def _to_json(value: Any) -> Any:
 
 
 def parse_snapshot(snapshot: MoveSnapshot) -> dict[str, Any]:
-    """The columns' values again."""
+    """Convert a snapshot back to column values."""
     return {name: _parse_value(name, value) for name, value in snapshot.items()}
 
 

@@ -27,7 +27,7 @@ S = TicketStatus
 
 
 class Role(StrEnum):
-    """In which right somebody makes a move."""
+    """Role in which an actor makes a move."""
 
     HUMAN = "human"
     OWNER = "human owner"
@@ -39,7 +39,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One arrow of the lifecycle. An empty `targets` never occurs; several mean that the facts decide."""
+    """One transition of the lifecycle. `targets` is never empty. With several, the input decides."""
 
     name: str
     sources: frozenset[TicketStatus]
@@ -135,7 +135,7 @@ MOVES_FROM = {
     )
     for status in S
 }
-"""The usual ones first, the dangerous ones last."""
+"""Moves by source state, usual moves first and dangerous ones last."""
 
 
 MAX_TICKETS_PER_RUN = 50

@@ -26,7 +26,7 @@ AttachmentPath = Annotated[str, BeforeValidator(lambda number: f"/api/v1/attachm
 
 
 def read_tickets(session: Session, tickets: Sequence[Ticket]) -> list[TicketJson]:
-    """The tickets in the order given; two queries more, for tags and project names."""
+    """Build the JSON of these tickets in the order given, with one query for tags and one for project names."""
     tags = load_tags(session, [ticket.id for ticket in tickets])
     slugs = _load_slugs(session, {ticket.project_id for ticket in tickets if ticket.project_id})
     return [
@@ -58,7 +58,7 @@ TAGS = (
 
 
 def load_tags(session: Session, ticket_ids: Sequence[int]) -> dict[int, list[str]]:
-    """The tags of each of these tickets in alphabetical order; one without any is absent."""
+    """Load the tags of each of these tickets in alphabetical order, without tickets that have none."""
     tags_by_ticket: dict[int, list[str]] = {}
     for ticket_id, tag in fetch_rows(session, TAGS, tickets=ticket_ids):
         tags_by_ticket.setdefault(ticket_id, []).append(tag.value)

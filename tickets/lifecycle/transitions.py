@@ -1,7 +1,7 @@
-"""The law of tickets: the table `MOVES`, and `transition()`, the only writer of a ticket's status.
+"""The lifecycle of tickets: creation, and `transition()`, the only writer of a ticket's status.
 
-What follows in the world (stop a runtime, notify, wake dependants) follows the commit and is done by the doors, which
-compare what is desired with what they observe; a crash in between only delays it.
+Side effects (stop a runtime, notify, wake dependants) happen after the commit in the jobs, which compare the desired
+state with what they observe. A crash in between only delays them.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ COPIED_FIELDS = [field.name for field in CREATABLE if field.name not in ("projec
 
 
 def create_ticket(session: Session, body: NewTicket, actor: Actor) -> Ticket:
-    """Insert a ticket in its wanted state, in one transaction: one wanted in `waiting` is never seen as `todo`.
+    """Insert a ticket in its initial state, in one transaction, so that a `waiting` ticket is never visible as `todo`.
 
     Raises `Invalid` for an unknown project or owner, `NoSuchTicket` for an unknown parent, wake ticket or relation,
-    `Conflict` for relationships that make a cycle or are told twice.
+    `ConflictError` for relationships that make a cycle or are repeated.
     """
     effects.require_own_probe(body.wake, actor)
     project = get_project(session, body.project) if body.project else None
@@ -82,7 +82,7 @@ def create_ticket(session: Session, body: NewTicket, actor: Actor) -> Ticket:
 
 
 def _choose_status(session: Session, body: NewTicket, actor: Actor) -> TicketStatus:
-    """What a run files waits for triage: agents start no work, and no command, of their own accord."""
+    """Return the initial state, which is triage for tickets of a run: agents start no work or command of their own accord."""
     if actor.kind is not ActorKind.RUN:
         return S(body.status)
     restricted = {"status": body.status != "inbox", "relationships": body.relationships}
@@ -90,10 +90,10 @@ def _choose_status(session: Session, body: NewTicket, actor: Actor) -> TicketSta
     forbidden = [name for name, value in restricted.items() if value and name in body.model_fields_set]
     if forbidden:
         raise Forbidden(
-            f"A run files tickets for triage; {' and '.join(forbidden)} are for people to say.", fields=forbidden
+            f"A run creates tickets for triage. Only a person may set {' and '.join(forbidden)}.", fields=forbidden
         )
-    if events.count_events(session, actor.run_id, "ticket_created") >= MAX_TICKETS_PER_RUN:  # it goes round in circles
-        raise Forbidden(f"A run files at most {MAX_TICKETS_PER_RUN} tickets: put what is left into your report.")
+    if events.count_events(session, actor.run_id, "ticket_created") >= MAX_TICKETS_PER_RUN:  # it is in a loop
+        raise Forbidden(f"A run may create at most {MAX_TICKETS_PER_RUN} tickets. Put the rest into your report.")
     return S.INBOX
 
 
@@ -121,9 +121,9 @@ def transition(
     version: int | None = None,
     **facts: Any,
 ) -> Ticket:
-    """Make one move: one guarded UPDATE and one event row in the caller's transaction; returns the ticket as it now is.
+    """Make one move with one guarded UPDATE and one event in the caller's transaction, and return the updated ticket.
 
-    Raises `Invalid` (facts), `NoSuchTicket`, `IllegalMove` (state or right), `StaleTicket` (version), `EvidenceMissing`.
+    Raises `Invalid` (input), `NoSuchTicket`, `IllegalMove` (state or right), `StaleTicket` (version), `EvidenceMissing`.
     """
     definition = _find_move(move)
     move_input = _parse_input(definition, facts)
@@ -145,7 +145,7 @@ STATE = select(Ticket.identifier, Ticket.status).where(Ticket.id == bindparam("t
 
 
 def require_source(session: Session, ticket_id: int, move: str) -> None:
-    """Raise `IllegalMove` when the ticket is in no state from which the move leads. The rest is left to `transition`."""
+    """Raise `IllegalMove` when the move does not start from the ticket's state. Other rules are left to `transition`."""
     row = fetch_rows(session, STATE, ticket=ticket_id).first()
     if row is None:
         raise NoSuchTicket(ticket=str(ticket_id))
@@ -154,7 +154,7 @@ def require_source(session: Session, ticket_id: int, move: str) -> None:
         raise _build_refusal(IllegalMove, definition, row, _describe_wrong_state(row.status))
 
 
-# Built anew for each move it makes a claim 18 % slower.
+# Prebuilt statement: building it for each move makes a claim 18 % slower.
 WRITE = (
     select(Ticket)
     .from_statement(
@@ -172,7 +172,7 @@ WRITE = (
 
 
 def _write(session: Session, ticket: Ticket, values: dict[str, Any]) -> Ticket:
-    """The one guarded UPDATE: only the version that was read is changed. It reserves the number of the event that tells of it.
+    """Update the ticket if its version is unchanged, and reserve the sequence number of the move's event.
 
     Raises `StaleTicket`.
     """
@@ -184,7 +184,7 @@ def _write(session: Session, ticket: Ticket, values: dict[str, Any]) -> Ticket:
 
 
 def restore_ticket(session: Session, ticket: Ticket, was: MoveSnapshot, actor: Actor) -> Ticket:
-    """Put back what a move changed; whether that is allowed is judged in `undo`."""
+    """Restore the columns that a move changed. The caller, `undo`, checks that this is allowed."""
     before = ticket.status
     columns = {name: value for name, value in was.items() if name != "phases"}
     updated = _write(session, ticket, move_snapshot.parse_snapshot(columns))
@@ -203,7 +203,7 @@ def restore_ticket(session: Session, ticket: Ticket, was: MoveSnapshot, actor: A
 def _find_move(move: str) -> Move:
     definition = MOVES.get(move)
     if definition is None:
-        raise Invalid(f"there is no move named {move[:40]!r}", moves=sorted(MOVES))
+        raise Invalid(f"There is no move named {move[:40]!r}.", moves=sorted(MOVES))
     return definition
 
 
@@ -215,8 +215,7 @@ def _parse_input(move: Move, facts: dict[str, Any]) -> MoveInput:
 
 
 class ActorContext(NamedTuple):
-    """How one actor stands to one ticket: in which rights, which run holds it, whose work it is, and whether there is an
-    earlier phase to send it back to."""
+    """Relation of one actor to one ticket: roles, live run, own work, and whether there is an earlier phase."""
 
     rights: frozenset[Role]
     live: Run | None
@@ -225,14 +224,14 @@ class ActorContext(NamedTuple):
 
 
 def load_actor_contexts(session: Session, tickets: Sequence[AnyTicket], actor: Actor) -> dict[int, ActorContext]:
-    """The standing of an actor to each of these tickets, in a constant number of queries."""
+    """Load the context of an actor for each of these tickets, in a constant number of queries."""
     return _standings(session, tickets, actor, find_live_runs(session, [ticket.id for ticket in tickets]), MOVES)
 
 
 def _standings(
     session: Session, tickets: Sequence[AnyTicket], actor: Actor, live: Mapping[int, Run | None], moves: Container[str]
 ) -> dict[int, ActorContext]:
-    """As `standings`, but read no more than these moves and this actor depend on."""
+    """Load actor contexts like `load_actor_contexts`, reading only what these moves and this actor depend on."""
     ids = [ticket.id for ticket in tickets]
     submitters = evidence.find_submitters(session, ids) if "approve" in moves else {}
     runnable = agents.list_runnable(session) if actor.kind is ActorKind.HUMAN else ()
@@ -261,7 +260,7 @@ def _determine_roles(actor: Actor, runnable_owner: bool, live: Run | None) -> fr
 
 
 def _is_silenced(run: Run, move: Move) -> bool:
-    """A run that was told to stop may say nothing more, but for the question it has waited too long to have answered."""
+    """Return whether the run was asked to stop and may not make this move. Only a question that timed out may still be asked."""
     return run.stop_code is not None and (run.stop_code, move.name) != (StopCode.UNANSWERED, "ask")
 
 
@@ -284,7 +283,7 @@ def _require_allowed(
 def _build_refusal(
     kind: type[IllegalMove], definition: Move, ticket: Any, obstacle: str, moves: Sequence[Move] = ()
 ) -> IllegalMove:
-    """The error that says why a move cannot be made; `ticket` has an `identifier` and a `status`."""
+    """Build the error that says why a move cannot be made. `ticket` has an `identifier` and a `status`."""
     return kind(
         f"{ticket.identifier} cannot {definition.name.replace('_', ' ')}: {obstacle}.",
         ticket=ticket.identifier,
@@ -299,7 +298,7 @@ def _describe_wrong_state(status: TicketStatus) -> str:
 
 
 class MoveContext(NamedTuple):
-    """All by which it is decided which moves somebody may make; `origin` is where a ticket returns to that was set aside."""
+    """Conditions that determine the available moves. `origin` is the state to which a parked or blocked ticket returns."""
 
     status: TicketStatus
     lands: bool
@@ -311,7 +310,7 @@ class MoveContext(NamedTuple):
 
 
 def build_move_context(ticket: AnyTicket, actor_context: ActorContext) -> MoveContext:
-    """That of a ticket for the actor whose standing it is."""
+    """Build the move context of a ticket for an actor."""
     origin = (ticket.block or {}).get("return_to") if ticket.status is S.BLOCKED else ticket.return_to
     lands, is_held = landing.is_pending(ticket), actor_context.live is not None
     return MoveContext(
@@ -320,8 +319,10 @@ def build_move_context(ticket: AnyTicket, actor_context: ActorContext) -> MoveCo
 
 
 def _find_obstacle(move: Move, context: MoveContext) -> str | None:
-    """What is in the way of a move, or None: the one rule behind `transition` and the buttons. `{actor}` and `{landing}` stand
-    for who asks, and for what is said of the landing."""
+    """Return the reason why a move is not possible, or None. Shared by `transition` and the buttons of the pages.
+
+    The placeholders `{actor}` and `{landing}` stand for the actor's name and the description of the landing.
+    """
     if context.status not in move.sources:
         return _describe_wrong_state(context.status)
     if move.by.isdisjoint(context.rights):
@@ -340,12 +341,12 @@ def _find_obstacle(move: Move, context: MoveContext) -> str | None:
 
 
 def list_moves(context: MoveContext) -> tuple[Move, ...]:
-    """The moves that may be made, in the order in which a page offers them."""
+    """List the possible moves in the order in which a page offers them."""
     return tuple(move for move in MOVES_FROM[context.status] if _find_obstacle(move, context) is None)
 
 
 def find_target(move: Move, context: MoveContext) -> TicketStatus:
-    """Where a move brings a ticket, as far as that can be said before its facts are known."""
+    """Return the target state of a move as far as it is known before its input."""
     if move.name in ("wake", "unblock"):
         status = effects.compute_return(context.origin, S.TODO)["status"]
         assert isinstance(status, TicketStatus)
@@ -370,7 +371,7 @@ def _compute_values(session: Session, move: Move, ticket: Ticket, facts: MoveInp
 def _record(
     session: Session, move: Move, ticket: Ticket, was: MoveSnapshot, facts: MoveInput, actor: Actor, run: int | None
 ) -> None:
-    """The event, the comment that carries the words of the move, and the inbox."""
+    """Append the event of a move, its comment, and update the inbox."""
     values = facts.model_dump(mode="json", exclude_none=True)
     payload = {
         "move": move.name,
@@ -392,7 +393,7 @@ def _record(
 
 
 def _build_comment_data(facts: MoveInput) -> dict[str, Any] | None:
-    """What a comment carries beside its words."""
+    """Build the data of a move's comment besides its text."""
     if isinstance(facts, LandInput):
         return {"address": facts.address}
     if isinstance(facts, FailLandingInput):
@@ -410,7 +411,10 @@ STOP_CODES = {
 
 
 def stop_live_run(session: Session, run: Run, code: str, reason: str, actor: Actor) -> None:
-    """Record that this run must end; the wrapper is told at its next beat, and a door makes sure. The first word stands."""
+    """Record a stop request for a run. The wrapper receives it with its next heartbeat, and a job enforces it.
+
+    A later request does not replace the first.
+    """
     if run.stop_code:
         return
     session.execute(

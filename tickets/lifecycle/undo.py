@@ -1,4 +1,4 @@
-"""Taking a move back: for ten seconds, by whoever made it, while nothing has happened since."""
+"""Undo of a move: for ten seconds, by the actor who made it, while nothing has happened since."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .move_snapshot import MoveSnapshot
 
 UNDO_WINDOW = timedelta(seconds=10)
 REQUEST_SLACK = timedelta(seconds=2)
-"""For the way of the request; the page offers it no longer than WINDOW."""
+"""Allowance for the duration of the request. The page offers undo no longer than `UNDO_WINDOW`."""
 FINAL_MOVES = frozenset({"approve", "answer", "request_changes"})
-"""What reaches others at once, with words or with a next phase, is not taken back."""
+"""Moves that reach others at once, with a text or a next phase, and cannot be undone."""
 
 
 @dataclass(frozen=True, slots=True)
 class UndoOffer:
-    """One move that can be taken back, and where that leads."""
+    """A move that can be undone, and the state to which that leads."""
 
     move: str
     back_to: TicketStatus
@@ -38,10 +38,10 @@ class UndoOffer:
 
 
 def find_undo_offer(session: Session, ticket: Ticket, actor: Actor) -> UndoOffer | None:
-    """The last move of this ticket if this actor may still take it back.
+    """Return the last move of this ticket if this actor may still undo it, else None.
 
-    That is: the move is theirs and fresh, it stopped no run, the ticket is as the move left it, no run has begun and
-    no other ticket goes by what became of this one.
+    The move must be recent and the actor's own, it stopped no run, the ticket is unchanged since, no run has begun,
+    and no other ticket waits for the end of this one.
     """
     last = session.scalar(
         select(TicketEvent)
@@ -59,13 +59,13 @@ def find_undo_offer(session: Session, ticket: Ticket, actor: Actor) -> UndoOffer
 
 
 def _was_at_work(session: Session, ticket: Ticket, since: datetime) -> bool:
-    """Whether a run holds it, or held it when it was moved: what the move stopped does not come back."""
+    """Return whether a run holds the ticket, or held it when it was moved. A stopped run cannot be restored."""
     at_work = select(Run.id).where(Run.ticket_id == ticket.id, or_(Run.ended.is_(None), Run.ended >= since))
     return session.scalar(at_work.limit(1)) is not None
 
 
 def _is_awaited(session: Session, ticket: Ticket) -> bool:
-    """Whether a ticket waits for the end of this one, when it has just ended."""
+    """Return whether a ticket waits for the end of this one, when it has just ended."""
     if ticket.closed is None:
         return False
     blocks = select(TicketRelationship.other_id).where(
@@ -76,7 +76,7 @@ def _is_awaited(session: Session, ticket: Ticket) -> bool:
 
 
 def undo_move(session: Session, reference: str, actor: Actor) -> Ticket:
-    """Take the last move back. Raises `Conflict` when that is no longer possible, `StaleTicket` when it was changed."""
+    """Undo the last move. Raises `ConflictError` when that is no longer possible, `StaleTicket` when it was changed."""
     ticket = get_ticket(session, reference)
     offer = find_undo_offer(session, ticket, actor)
     if offer is None:

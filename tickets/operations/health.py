@@ -1,4 +1,4 @@
-"""Is it working? Every check with what it saw, and one verdict: working, degraded or not working."""
+"""Health checks of the installation, with one verdict: working, degraded or not working."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DISK_WARNING = 2 << 30
 DISK_FAILURE = 256 << 20
 WAL_WARNING = 256 << 20
 
-# Every page asks for the verdict, and to build a statement costs more than to run it: these are built once.
+# Every page needs the verdict, and building a statement costs more than running it: these are built once.
 UNHEARD_RUNS = select(Run.id).where(runtime.IS_SILENT).limit(MAX_NAMED)
 PENDING_LANDINGS = (
     select(Ticket)
@@ -59,12 +59,12 @@ PROBLEM_COUNTS = select(
     select(func.count(Ticket.id)).where(Ticket.landing == LandingState.PENDING).scalar_subquery().label("landings"),
     select(func.count(Incident.id)).where(Incident.state == IncidentState.OPEN).scalar_subquery().label("incidents"),
 )
-"""How much there is of what may be wrong; what is found is looked at."""
+"""Counts of possible problems, so that details are queried only where there are any."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     name: str
     status: Status
@@ -73,7 +73,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """`reasons` are the details of all checks that are not ok, the worst first."""
+    """All checks with a verdict. `reasons` are the details of checks that are not ok, the worst first."""
 
     verdict: str
     reasons: list[str]
@@ -81,7 +81,7 @@ class HealthReport:
 
 
 def check_health(session: Session, home: Path, *extra_checks: HealthCheck) -> HealthReport:
-    """Look at everything once, a handful of queries and one look at the disk; `seen` is what the caller has checked."""
+    """Run all checks with a handful of queries and one look at the disk. `extra_checks` are results of the caller."""
     beats, signs = tasks.load_heartbeats(session), fetch_rows(session, PROBLEM_COUNTS).one()
     checks = [
         *(_check_heartbeat(name, limit, beats.get(name)) for name, limit in HEARTBEAT_LIMITS.items()),
@@ -107,7 +107,7 @@ def _summarize(checks: list[HealthCheck]) -> str:
 def _check_heartbeat(name: str, limit: timedelta, beat: Heartbeat | None) -> HealthCheck:
     if beat is None:
         return HealthCheck(name, "warning", "has never been seen on this instance")
-    age = abs(now() - beat.ts)  # where the clock was set back, what was seen then is no sign of life
+    age = abs(now() - beat.ts)  # a time in the future is stale too: the clock was set back
     if age > limit:
         return HealthCheck(name, "failed", f"was last seen {_format_span(age)} ago")
     if beat.status == "ok":
@@ -119,7 +119,7 @@ def _check_heartbeat(name: str, limit: timedelta, beat: Heartbeat | None) -> Hea
 
 
 def _describe_trouble(beat: Heartbeat) -> str:
-    """What the program itself said is wrong: the `error` or `problems` of its JSON summary."""
+    """Return the problem that the program itself reported: `error` or `problems` of its JSON summary."""
     try:
         summary = json.loads(beat.detail)
     except ValueError:
@@ -155,14 +155,14 @@ def _check_silent_runs(session: Session, count: int) -> HealthCheck:
 
 
 def _check_messages(count: int) -> HealthCheck:
-    """Messages that a live run was offered long ago and has not taken."""
+    """Check for messages that a live run was offered long ago and has not taken."""
     return HealthCheck(
         "messages", "warning" if count else "ok", f"{count} wait for more than 5 min" if count else "none late"
     )
 
 
 def _check_landings(session: Session, count: int) -> HealthCheck:
-    """Approved work that has long waited to be landed: its machine may be gone, or nobody lands there."""
+    """Check for approved work that waits too long to be landed, as its host or the landing job may be gone."""
     late = [
         ticket.identifier
         for ticket in (session.scalars(PENDING_LANDINGS) if count else ())

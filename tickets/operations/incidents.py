@@ -1,4 +1,4 @@
-"""Incidents: one for each condition, however often it is seen; none is suppressed because it was closed before."""
+"""Incidents: one per condition, counted when it is seen again, and reopened after it was closed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def raise_incident(
     ticket_id: int | None = None,
     actor: Actor = OPERATOR,
 ) -> Incident:
-    """Open the incident of this condition, or count it up; one that was closed opens again with recurrence + 1."""
+    """Open the incident of this condition, or count it again. A closed one is reopened with recurrence + 1."""
     incident = session.scalar(select(Incident).where(Incident.fingerprint == fingerprint))
     if incident is None:
         new_incident = Incident(
@@ -54,21 +54,21 @@ def raise_incident(
 
 
 def list_incidents(session: Session, state: IncidentState, limit: int = 50) -> list[Incident]:
-    """The incidents in one state, the newest sighting first."""
+    """List the incidents in one state, the most recently seen first."""
     query = select(Incident).where(Incident.state == state).order_by(Incident.last_seen.desc(), Incident.id.desc())
     return list(session.scalars(query.limit(limit)))
 
 
 def acknowledge_incident(session: Session, incident_id: int, actor: Actor) -> Incident:
-    """Say that somebody is looking into it; it goes on counting. Raises `Conflict` unless it is open."""
+    """Acknowledge an incident, which continues to count. Raises `ConflictError` unless it is open."""
     values = {"state": IncidentState.ACKNOWLEDGED}
     return _change_state(session, incident_id, (IncidentState.OPEN,), values, "incident_acknowledged", actor)
 
 
 def close_incident(session: Session, incident_id: int, evidence: str, actor: Actor) -> Incident:
-    """Close it with what shows that its cause is gone. Raises `Invalid` without that, `Conflict` when it is closed."""
+    """Close an incident with evidence that its cause is gone. Raises `Invalid` without evidence, `ConflictError` when closed."""
     if not evidence.strip():
-        raise Invalid("say what shows that the cause is gone", field="evidence")
+        raise Invalid("Enter the evidence that the cause is gone.", field="evidence")
     values = {"state": IncidentState.CLOSED, "closed_by": actor.name, "evidence": evidence.strip()[:4000]}
     sources = (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
     return _change_state(session, incident_id, sources, values, "incident_closed", actor)
@@ -82,14 +82,14 @@ def _change_state(
     event_type: str,
     actor: Actor,
 ) -> Incident:
-    """One guarded update and its event."""
+    """Make one guarded update and append its event."""
     statement = update(Incident).where(Incident.id == incident_id, Incident.state.in_(sources)).values(**values)
     updated = session.scalar(statement.returning(Incident).execution_options(populate_existing=True))
     if updated is None:
         present = session.get(Incident, incident_id)
         if present is None:
             raise NotFound("There is no incident with that number.", incident=incident_id)
-        raise ConflictError(f"That incident is {present.state.value} already.", incident=incident_id)
+        raise ConflictError(f"The incident is already {present.state.value}.", incident=incident_id)
     _append_event(session, updated, event_type, actor)
     return updated
 

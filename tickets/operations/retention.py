@@ -1,6 +1,6 @@
-"""What is deleted when: one rule for each table that grows by itself, and the reason for each table without one.
+"""Retention rules for each table that grows by itself, and the reason for each table without one.
 
-Each pass deletes at most `BATCH` rows of a table in one transaction, so that nobody waits for the write lock.
+Each pass deletes at most `BATCH` rows of a table per transaction, so that nobody waits for the write lock.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ DRAFT_DAYS = 7
 
 @dataclass(frozen=True, slots=True)
 class RetentionRule:
-    """How one table is kept short: `days` after they stopped mattering, `delete` removes at most BATCH rows."""
+    """Retention of one table: `delete` removes at most BATCH rows that have been obsolete for `days`."""
 
     table: str
     days: int
@@ -58,7 +58,7 @@ class RetentionRule:
 
 
 def list_rules(days: dict[str, int]) -> list[RetentionRule]:
-    """The rules, with the days that the settings give by table (`settings.retention` as a mapping)."""
+    """List the rules, with the days that the settings configure by table (`settings.retention` as a mapping)."""
     return [
         RetentionRule(
             "ticket_events", days["ticket_events"], lambda session, max_days: events.prune(session, max_days, BATCH)
@@ -121,7 +121,7 @@ _CLOSED_INCIDENT = Incident.state == IncidentState.CLOSED
 
 
 def prune_table(session: Session, rule: RetentionRule) -> int:
-    """One batch of one rule; fewer than BATCH means that nothing is left to delete."""
+    """Delete one batch of one rule, and return the number of rows (less than BATCH when nothing is left)."""
     return rule.delete(session, rule.days)
 
 
@@ -130,7 +130,7 @@ def _prune_messages(session: Session, days: int) -> int:
 
 
 def _build_pruner(table: type[Base], moment: Any, condition: Any = None) -> Callable[[Session, int], int]:
-    """Delete rows of `table` whose `moment` lies more than so many days back and that satisfy `condition`."""
+    """Build a function that deletes rows of `table` whose `moment` is older than its days and that satisfy `condition`."""
     key = tuple_(*table.__table__.primary_key)
 
     def delete_old(session: Session, days: int) -> int:
@@ -145,7 +145,7 @@ def _build_pruner(table: type[Base], moment: Any, condition: Any = None) -> Call
 
 
 def find_expired_runs(session: Session, run_ids: list[int], days: int) -> list[int]:
-    """Those of these runs whose files may go: ended long enough ago, and no open ticket could resume their conversation."""
+    """Return which of these runs have expired files: ended long enough ago, without an open ticket that could resume them."""
     open_tickets = select(Ticket.id).where(Ticket.status.not_in(TERMINAL))
     query = select(Run.id).where(
         Run.id.in_(run_ids),
@@ -157,5 +157,5 @@ def find_expired_runs(session: Session, run_ids: list[int], days: int) -> list[i
 
 
 def find_stored_files(session: Session, names: list[str]) -> set[str]:
-    """Those of these stored names that an attachment has."""
+    """Return which of these stored names belong to an attachment."""
     return set(session.scalars(select(Attachment.stored_as).where(Attachment.stored_as.in_(names))))

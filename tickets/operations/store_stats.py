@@ -1,4 +1,4 @@
-"""How large the store is: counted by a timer, since counting rows is no work for a page."""
+"""Size of the store, measured by a scheduled task, since counting rows is too slow for a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHECK = "store"
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """Rows by table, tickets by state, and bytes by part, as they were at a moment."""
+    """Rows by table, tickets by state, and bytes by part, at one time."""
 
     rows: dict[str, int]
     tickets: dict[str, int]
@@ -28,7 +28,7 @@ class StoreStats:
 
 
 def measure_store(session: Session) -> StoreStats:
-    """Count every row. It takes as long as the store is large, on a snapshot that holds nobody up."""
+    """Count all rows, on a snapshot that blocks nobody (slow on a large store)."""
     tables = sorted(Base.metadata.tables.items())
     rows = {name: session.scalar(select(func.count()).select_from(table)) or 0 for name, table in tables}
     by_state = session.execute(select(Ticket.status, func.count()).group_by(Ticket.status))
@@ -43,6 +43,6 @@ def save_stats(session: Session, stats: StoreStats) -> None:
 
 
 def load_last(session: Session) -> StoreStats | None:
-    """What was counted last; None before the first time."""
+    """Load the last measurement, or None before the first."""
     beat = tasks.load_heartbeats(session).get(CHECK)
     return StoreStats(**json.loads(beat.detail), at=beat.ts) if beat else None

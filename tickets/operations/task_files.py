@@ -1,4 +1,4 @@
-"""What the files of `tasks/` say to people. Whether one can be run is judged by the scheduler alone."""
+"""Descriptions of the files of `tasks/` for people. The scheduler alone decides whether one can be run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tickets.shared.errors import NotFound
 
 @dataclass(frozen=True, slots=True)
 class TaskNote:
-    """The head of one file as it is shown. Of a strange schedule `due`, its next time, is None, and `rhythm` says so."""
+    """The displayed head of one task file. `due` is the next run, None for an invalid schedule, as `rhythm` then says."""
 
     name: str
     description: str
@@ -32,18 +32,18 @@ SHIPPED_TASKS = Path(__file__).resolve().parents[2] / "tasks"
 
 
 def list_names(folder: Path) -> list[str]:
-    """What the tasks of a folder are called, readable or not."""
+    """List the names of all tasks of a folder, readable or not."""
     return sorted(path.stem for path in folder.glob("*.md"))
 
 
 def require(name: str) -> None:
-    """Raises `NotFound` for a task that this program does not have."""
+    """Raise `NotFound` for an unknown task."""
     if name not in list_names(SHIPPED_TASKS):
-        raise NotFound("There is no task of that name.", task=name[:40])
+        raise NotFound("There is no task with this name.", task=name[:40])
 
 
 def list_notes(folder: Path, zone: ZoneInfo) -> list[TaskNote]:
-    """The readable files of a folder, by name; the scheduler's own sign of life names what is wrong with the others."""
+    """List the readable files of a folder, by name. The scheduler's heartbeat reports problems with the others."""
     task_notes = []
     for path in sorted(folder.glob("*.md")):
         try:
@@ -63,7 +63,7 @@ def _build_note(name: str, head: dict[str, object], zone: ZoneInfo) -> TaskNote:
 
 
 def _parse_schedule(schedule: str, zone: ZoneInfo) -> tuple[str, datetime | None]:
-    """A cron line in words, and when it comes next."""
+    """Return a cron line in words, and its next time."""
     try:
         line = CronSim(schedule, now().astimezone(zone))
         return line.explain(), next(line)

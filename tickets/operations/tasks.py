@@ -1,4 +1,4 @@
-"""Scheduled tasks as the store knows them: what a person enabled, what ran with which outcome, who is alive."""
+"""Stored state of scheduled tasks: decisions of people, runs with their outcome, and heartbeats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_TAIL_CHARACTERS = 16_000
 RUN_REQUESTED = "task_run_requested"
 SCHEDULER = "scheduler"
 MAX_SILENCE = timedelta(seconds=90)
-"""After which a scheduler that gave no sign of life counts as ended."""
+"""Age of the scheduler's heartbeat after which it counts as ended."""
 
 
 def record_run(
@@ -33,7 +33,7 @@ def record_run(
     summary: dict[str, Any] | None = None,
     output_tail: str = "",
 ) -> int:
-    """Remember one finished run of a task; its id."""
+    """Store one finished run of a task, and return its id."""
     row = TaskRun(
         task=task,
         trigger=trigger,
@@ -50,7 +50,7 @@ def record_run(
 
 
 def complete_run(session: Session, run_id: int, exit_code: int | None, output_tail: str) -> bool:
-    """Add what only the starter saw to a run that the program itself recorded; False when there is no such row."""
+    """Add exit code and output to a run that the program itself recorded. Returns False when there is no such run."""
     row = (
         update(TaskRun)
         .where(TaskRun.id == run_id)
@@ -60,13 +60,13 @@ def complete_run(session: Session, run_id: int, exit_code: int | None, output_ta
 
 
 def list_task_runs(session: Session, task: str | None = None, limit: int = 50) -> list[TaskRun]:
-    """The newest runs, newest first; of one task or of all."""
+    """List the newest runs of one task or of all, newest first."""
     query = select(TaskRun).order_by(TaskRun.id.desc()).limit(limit)
     return list(session.scalars(query.where(TaskRun.task == task) if task else query))
 
 
 def _select_newest() -> Select[TaskRun]:
-    """From one name to the next in the index of them: to group the runs would read all of two months of minutes."""
+    """Select the newest run of each task with a loose index scan, as grouping would read all runs of two months."""
     some, later = aliased(TaskRun), aliased(TaskRun)
     first = select(func.min(some.task).label("task")).cte("names", recursive=True)
     following = select(func.min(later.task)).where(later.task > first.c.task).scalar_subquery()
@@ -79,7 +79,7 @@ NEWEST_RUNS = _select_newest().order_by(TaskRun.task)
 
 
 def load_latest(session: Session) -> dict[str, TaskRun]:
-    """The newest run of each task, by the task's name and in the order of these."""
+    """Load the newest run of each task, ordered by task name."""
     return {row.task: row for row in session.scalars(NEWEST_RUNS)}
 
 
@@ -92,7 +92,7 @@ def disable_task(session: Session, task: str, actor: Actor) -> None:
 
 
 def load_decisions(session: Session) -> dict[str, bool]:
-    """What people decided of tasks; a task that is absent goes by its file."""
+    """Load the decisions of people by task. A task without one follows its file."""
     return {state.task: state.enabled for state in session.scalars(select(TaskState))}
 
 
@@ -105,25 +105,25 @@ def _set_enabled(session: Session, task: str, enabled: bool, actor: Actor) -> No
 
 
 def request_run(session: Session, task: str, actor: Actor) -> None:
-    """Ask the scheduler to run a task now, enabled or not; it looks each second."""
+    """Request a run of a task, enabled or not, from the scheduler, which checks each second."""
     events.append(session, None, RUN_REQUESTED, {"task": task}, actor)
 
 
 def run_now(session: Session, task: str, actor: Actor) -> None:
-    """Ask for a run of a task where somebody hears it. Raises `Conflict` without a scheduler."""
+    """Request a run of a task. Raises `ConflictError` when no scheduler is running."""
     rights.require(actor, Act.ADMINISTER)
     if not is_alive(load_heartbeats(session).get(SCHEDULER)):
-        raise ConflictError(f"{task} was not started: the scheduler is not running", task=task)
+        raise ConflictError(f"{task} was not started because the scheduler is not running.", task=task)
     request_run(session, task, actor)
 
 
 def is_alive(beat: Heartbeat | None) -> bool:
-    """Whether this is a recent sign of life of the scheduler."""
+    """Return whether this heartbeat of the scheduler is recent."""
     return beat is not None and beat.ts > now() - MAX_SILENCE
 
 
 def list_requested(session: Session, cursor: int) -> tuple[int, set[str]]:
-    """Where the log ends now, and the tasks that were asked for since `cursor`."""
+    """Return the newest event id, and the tasks requested since `cursor`."""
     newest = events.get_last_id(session)
     since = select(TicketEvent.payload_json).where(
         TicketEvent.id > cursor, TicketEvent.id <= newest, TicketEvent.event_type == RUN_REQUESTED
@@ -132,7 +132,7 @@ def list_requested(session: Session, cursor: int) -> tuple[int, set[str]]:
 
 
 def record_heartbeat(session: Session, check: str, status: str, detail: str = "") -> None:
-    """A sign of life of a program: the newest one alone is kept."""
+    """Store the heartbeat of a program, replacing its previous one."""
     values = {"status": status, "detail": detail[:2000], "ts": now()}
     session.execute(insert_or_ignore(session, Heartbeat).values(check=check, **values))
     session.execute(update(Heartbeat).where(Heartbeat.check == check).values(**values))

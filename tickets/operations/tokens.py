@@ -1,4 +1,4 @@
-"""Who may come in: API tokens, browser log-ins and one-time log-in links. Only hashes are stored; a secret is shown once."""
+"""API tokens, browser logins and one-time login links, stored as hashes only."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ VALID_LOGINS = (
 BY_COOKIE = VALID_LOGINS.where(Login.secret_hash == bindparam("hash"))
 VALID_TOKEN = ApiToken.revoked.is_(None), or_(ApiToken.expires.is_(None), ApiToken.expires > ago())
 BY_SECRET = select(ApiToken).where(ApiToken.token_hash == bindparam("hash"), *VALID_TOKEN)
-"""Every request asks one of these, and to build a statement costs more than to run it."""
+"""Prebuilt statements, as every request needs one of them and building a statement costs more than running it."""
 
 
 class NewToken(Body):
-    """A token for a program. `days` until it expires; null means that it must be revoked instead."""
+    """A token for a program, which expires after `days`, or must be revoked when `days` is null."""
 
     name: Name
     scope: Scope
@@ -48,7 +48,7 @@ class NewToken(Body):
 
 @dataclass(frozen=True, slots=True)
 class LoginSession:
-    """A browser that is logged in: whose it is, what it may do, and until when."""
+    """A logged-in browser with its user, scope and expiry."""
 
     login_id: int
     name: str
@@ -60,10 +60,10 @@ class LoginSession:
 
 
 def issue_token(session: Session, body: NewToken, actor: Actor) -> tuple[ApiToken, str]:
-    """A new token and its secret, which is never seen again. Raises `Conflict` for a name in use."""
+    """Issue a token, and return it with its secret, which is available only here. Raises `ConflictError` for a name in use."""
     rights.require(actor, Act.ADMINISTER)
     if session.scalar(select(ApiToken.id).where(ApiToken.name == body.name)) is not None:
-        raise ConflictError(f"there is already a token named {body.name}", name=body.name)
+        raise ConflictError(f"There is already a token named {body.name}.", name=body.name)
     secret = PREFIX + secrets.token_urlsafe(32)
     row = ApiToken(
         name=body.name,
@@ -79,7 +79,7 @@ def issue_token(session: Session, body: NewToken, actor: Actor) -> tuple[ApiToke
 
 
 def find_by_secret(session: Session, secret: str) -> ApiToken | None:
-    """The token with this secret while it is valid."""
+    """Find the valid token with this secret."""
     return session.scalar(BY_SECRET, {"hash": hash_token(secret)})
 
 
@@ -88,7 +88,7 @@ def is_token_valid(session: Session, token_id: int) -> bool:
 
 
 def is_use_outdated(token: ApiToken) -> bool:
-    """Whether its last recorded use is so long ago that this one is worth a write."""
+    """Return whether the last recorded use is old enough to record this one."""
     return token.last_used is None or token.last_used < now() - USE_INTERVAL
 
 
@@ -103,16 +103,16 @@ def list_tokens(session: Session) -> list[ApiToken]:
 def get_token(session: Session, name: str) -> ApiToken:
     token = session.scalar(select(ApiToken).where(ApiToken.name == name))
     if token is None:
-        raise NotFound(f"there is no token named {name!r}")
+        raise NotFound(f"There is no token named {name!r}.")
     return token
 
 
 def revoke_token(session: Session, token_id: int, actor: Actor) -> ApiToken:
-    """End a token, and with it every browser that logged in by it; a repetition changes nothing."""
+    """Revoke a token and every login made with it (idempotent)."""
     rights.require(actor, Act.ADMINISTER)
     token = session.get(ApiToken, token_id)
     if token is None:
-        raise NotFound("there is no token with that number", token=token_id)
+        raise NotFound("There is no token with this number.", token=token_id)
     if token.revoked is None:
         token.revoked = now()
         events.append(session, None, "token_revoked", {"token": token.name}, actor)
@@ -123,7 +123,7 @@ def revoke_token(session: Session, token_id: int, actor: Actor) -> ApiToken:
 
 
 def issue_login_link(session: Session, name: str = "operator") -> str:
-    """The secret of a link that logs one browser in as this person, once, within ten minutes; see `link_path`."""
+    """Issue a link that logs in one browser as this person, once, within ten minutes. See `format_link_path`."""
     session.execute(delete(LoginLink).where(LoginLink.expires < now() - LINK_LIFETIME))
     secret = secrets.token_urlsafe(32)
     session.add(LoginLink(secret_hash=hash_token(secret), name=name, expires=now() + LINK_LIFETIME))
@@ -131,12 +131,12 @@ def issue_login_link(session: Session, name: str = "operator") -> str:
 
 
 def format_link_path(secret: str) -> str:
-    """Where a browser opens the link, below the server's address."""
+    """Return the path of a login link, relative to the server's address."""
     return f"/login/{secret}"
 
 
 def find_link_name(session: Session, secret: str) -> str | None:
-    """Whom this link would log in, without using it up; None for one that is unknown, used or too old."""
+    """Return the person of a valid login link without consuming it, or None when it is unknown, used or expired."""
     return session.scalar(
         select(LoginLink.name).where(LoginLink.secret_hash == hash_token(secret), *_build_link_conditions())
     )
@@ -147,7 +147,7 @@ def _build_link_conditions() -> tuple[ColumnElement[bool], ...]:
 
 
 def log_in_by_link(session: Session, secret: str, browser: str, days: int) -> str:
-    """Use the link up and return the new log-in's secret. Raises `Unauthenticated` the second time."""
+    """Consume a login link and return the new login's secret. Raises `Unauthenticated` for a used or expired link."""
     name = session.scalar(
         update(LoginLink)
         .where(LoginLink.secret_hash == hash_token(secret), *_build_link_conditions())
@@ -160,10 +160,10 @@ def log_in_by_link(session: Session, secret: str, browser: str, days: int) -> st
 
 
 def log_in_by_token(session: Session, secret: str, browser: str, days: int) -> str:
-    """A browser logs in with an API token and has that token's rights, for as long as the token has them."""
+    """Log in a browser with an API token, whose scope and validity the login inherits."""
     token = find_by_secret(session, secret)
     if token is None:
-        raise Unauthenticated("That token is not valid.")
+        raise Unauthenticated("The token is not valid.")
     if token.scope not in BROWSER_SCOPES:
         raise Forbidden(f"A token of scope {token.scope.value} is for programs, not for a browser.")
     limit = now() + timedelta(days=days)
@@ -183,7 +183,7 @@ def _open_login(session: Session, name: str, browser: str, expires: datetime, to
 
 
 def find_login(session: Session, secret: str) -> LoginSession | None:
-    """The log-in with this cookie while it is valid."""
+    """Find the valid login with this cookie."""
     return _find_login(session, BY_COOKIE, hash=hash_token(secret))
 
 
@@ -202,6 +202,6 @@ def log_out(session: Session, login_id: int, actor: Actor) -> None:
 
 
 def list_logins(session: Session) -> list[Login]:
-    """Browsers that are logged in, newest first."""
+    """List the valid logins of browsers, newest first."""
     valid = (Login.revoked.is_(None), Login.expires > now())
     return list(session.scalars(select(Login).where(*valid).order_by(Login.id.desc()).limit(200)))

@@ -1,1 +1,1 @@
-"""The workflow box of a ticket: its phases shown and edited."""
+"""Planning and display of the phases of a ticket."""

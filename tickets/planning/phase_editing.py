@@ -1,4 +1,4 @@
-"""Planning a ticket's phases: begin a workflow, change what has not started, waive a gate, make a decision. For people alone."""
+"""Planning of a ticket's phases by people: begin a workflow, change unstarted phases, waive a gate, make a decision."""
 
 from __future__ import annotations
 
@@ -24,47 +24,47 @@ UNSTARTED_STATES = frozenset({TicketStatus.INBOX, TicketStatus.TODO})
 
 
 class Versioned(Body):
-    """With a `version` it is refused when the ticket has changed since."""
+    """Base of a planned change, refused when `version` is sent and the ticket has changed since."""
 
     version: int | None = Field(None, ge=1)
 
 
 class BeginWorkflow(Versioned):
-    """The phases that the ticket is to go through, the first of them now."""
+    """The phases that the ticket goes through, starting with the first."""
 
     phases: Phases = Field(min_length=1)
 
 
 class ArrangePhases(Versioned):
-    """The phases that are to follow the current one, in their order: they take the place of those that have not started."""
+    """The phases that follow the current one, in order, replacing those that have not started."""
 
     phases: Phases
 
 
 class WaivePhase(Versioned):
-    """A phase whose gate does not apply, and why."""
+    """A phase whose gate does not apply, and the reason."""
 
     phase: Line
     reason: Words = Field(max_length=2000)
 
 
 class DecidePhase(Versioned):
-    """The choice with which the current phase ends."""
+    """The choice that ends the current phase."""
 
     choice: Line
 
 
 class PhasesConflict(ConflictError):
-    """The phases of this ticket do not allow that."""
+    """The phases of this ticket do not allow this change."""
 
     code = "phases_conflict"
 
 
 def begin_workflow(session: Session, ticket: Ticket, body: BeginWorkflow, actor: Actor) -> Ticket:
-    """Give a ticket its phases. Raises `NoPlan` where it has some or is closed, or where somebody else works on it."""
+    """Add phases to a ticket. Raises `PhasesConflict` when it has phases, is closed, or is worked on by another agent."""
     _require_permitted(ticket, body, actor)
     if ticket_phases.list_phases(session, ticket.id):
-        raise PhasesConflict("It has phases already: change those that have not started.")
+        raise PhasesConflict("The ticket already has phases. Change those that have not started.")
     _require_current_worker(session, ticket, body.phases[0])
     values = ticket_phases.install_phases(session, ticket, body.phases)
     session.execute(update(Run).where(Run.ticket_id == ticket.id, Run.phase.is_(None)).values(phase=values["phase"]))
@@ -72,16 +72,19 @@ def begin_workflow(session: Session, ticket: Ticket, body: BeginWorkflow, actor:
 
 
 def _require_current_worker(session: Session, ticket: Ticket, first: Phase) -> None:
-    """What is being done becomes the first phase, so nobody else can be given it."""
+    """Require that the first phase belongs to the ticket's owner while the ticket is in progress."""
     owner = agents.resolve_name(session, first.agent) if first.agent else ticket.assigned_to
     if ticket.status is TicketStatus.IN_PROGRESS and owner != ticket.assigned_to:
         raise PhasesConflict(
-            f"{ticket.assigned_to} works on it: that is phase {first.name}, which {owner} can be given once it is handed back."
+            f"{ticket.assigned_to} works on the ticket, as phase {first.name}. Hand it back before {owner} gets that phase."
         )
 
 
 def arrange_phases(session: Session, ticket: Ticket, body: ArrangePhases, actor: Actor) -> Ticket:
-    """Replace the phases that have not started. Raises `NoPlan` where the ticket has none, `Invalid` for a name in use."""
+    """Replace the phases that have not started.
+
+    Raises `PhasesConflict` when the ticket has none, `Invalid` for a name in use.
+    """
     _require_permitted(ticket, body, actor)
     phases = ticket_phases.list_phases(session, ticket.id)
     here = _require_current(phases)
@@ -93,7 +96,7 @@ def arrange_phases(session: Session, ticket: Ticket, body: ArrangePhases, actor:
         _list_names(body.phases)
     )
     if used_names:
-        raise Invalid(f"the ticket has a phase {sorted(used_names)[0]} already", field="phases")
+        raise Invalid(f"The ticket already has a phase named {sorted(used_names)[0]}.", field="phases")
     obsolete = [phase for phase in phases if phase.state is PhaseState.PENDING or phase in returned_phases]
     before, place = [phase.name for phase in obsolete], 1 + max(phase.position for phase in phases)
     session.execute(delete(TicketPhase).where(TicketPhase.id.in_([phase.id for phase in obsolete])))
@@ -104,15 +107,17 @@ def arrange_phases(session: Session, ticket: Ticket, body: ArrangePhases, actor:
 
 
 def waive_phase(session: Session, ticket: Ticket, body: WaivePhase, actor: Actor) -> Ticket:
-    """Let a phase not apply: one that has not started, or the current one while nobody works on it and another follows.
+    """Waive a phase that has not started, or the current one while nobody works on it and another follows.
 
-    Raises `Invalid` for an unknown phase, `NoPlan` where it cannot be waived.
+    Raises `Invalid` for an unknown phase, `PhasesConflict` when it cannot be waived.
     """
     _require_permitted(ticket, body, actor)
     phases = ticket_phases.list_phases(session, ticket.id)
     phase = next((phase for phase in phases if phase.name == body.phase), None)
     if phase is None:
-        raise Invalid(f"the ticket has no phase {body.phase}", field="phase", phases=[other.name for other in phases])
+        raise Invalid(
+            f"The ticket has no phase named {body.phase}.", field="phase", phases=[other.name for other in phases]
+        )
     why = explain_unwaivable(session, ticket, phases, phase)
     if why:
         raise PhasesConflict(why)
@@ -125,7 +130,7 @@ def waive_phase(session: Session, ticket: Ticket, body: WaivePhase, actor: Actor
 
 
 def explain_unwaivable(session: Session, ticket: Ticket, phases: list[TicketPhase], phase: TicketPhase) -> str | None:
-    """Why this phase cannot be waived, or None."""
+    """Return the reason why this phase cannot be waived, or None."""
     if phase.state is PhaseState.PENDING:
         return None
     if phase.state is not PhaseState.CURRENT:
@@ -138,9 +143,9 @@ def explain_unwaivable(session: Session, ticket: Ticket, phases: list[TicketPhas
 
 
 def decide_phase(session: Session, ticket: Ticket, body: DecidePhase, actor: Actor) -> Run | None:
-    """Make the decision of the current phase; a live run is told, and returned, and else the next one begins with it.
+    """Record the decision of the current phase, queue a message to the live run, if any, and return that run.
 
-    Raises `Invalid` for what is not one of its choices, `NoPlan` for a ticket without phases.
+    Raises `Invalid` for an unknown choice, `PhasesConflict` for a ticket without phases.
     """
     _require_permitted(ticket, body, actor)
     here = _require_current(ticket_phases.list_phases(session, ticket.id))
@@ -154,12 +159,12 @@ def decide_phase(session: Session, ticket: Ticket, body: DecidePhase, actor: Act
 
 
 def _require_permitted(ticket: Ticket, body: Versioned, actor: Actor) -> None:
-    """A program must not lower the bar it is held to, and what is over is not planned."""
+    """Raise an error unless a person plans an open ticket: a program must not lower the conditions that apply to it."""
     rights.require(actor, Act.PLAN_PHASES)
     if body.version is not None and body.version != ticket.version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     if ticket.closed:
-        raise PhasesConflict(f"{ticket.identifier} is closed: reopen it first.")
+        raise PhasesConflict(f"{ticket.identifier} is closed. Reopen it first.")
 
 
 def _require_current(phases: list[TicketPhase]) -> TicketPhase:
@@ -176,7 +181,7 @@ def _list_names(phases: list[Phase]) -> list[str]:
 def _save_plan(
     session: Session, ticket: Ticket, values: dict[str, Any], event: str, payload: dict[str, Any], actor: Actor
 ) -> Ticket:
-    """Write the ticket against the version that was read, with the event that says what was planned."""
+    """Update the ticket against the version that was read, and append the event of the plan."""
     updated = editing.update_ticket(session, ticket, ticket.version, values)
     events.append(session, ticket.id, event, {**payload, **ticket_phases.build_holder_payload(updated)}, actor)
     return updated

@@ -1,4 +1,4 @@
-"""A ticket's phases as people and programs see them: how each ends, what the current one waits for, what may be done."""
+"""View of a ticket's phases for people and programs: how each ends, what the current one waits for, possible actions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ END_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class PhaseView:
-    """One phase. `ends` says how it ends; `decided` is the choice that was made, `note` why it was waived."""
+    """One phase. `ends` describes how it ends, `decided` is the choice made, `note` the reason for a waiver."""
 
     name: str
     state: str
@@ -38,7 +38,7 @@ class PhaseView:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """All phases of a ticket; `decides_by` is the move that a choice makes now, or `decide` where it is only told."""
+    """All phases of a ticket. `decides_by` is the move that makes a choice now, or `decide` when no move follows."""
 
     phases: list[PhaseView]
     current: PhaseView | None
@@ -47,7 +47,7 @@ class Workflow:
 
 
 def build_workflow(session: Session, ticket: Ticket, live: Run | None, moves: Collection[str]) -> Workflow:
-    """`moves` are those that whoever looks may make."""
+    """Build the view of a ticket's phases, where `moves` are those that the viewer may make."""
     phases = ticket_phases.list_phases(session, ticket.id)
     here = None if ticket.closed else ticket_phases.find_current(phases)
     reviewer = ticket_phases.find_reviewer(session, ticket, ticket.assigned_to or "") if here else None
@@ -85,7 +85,7 @@ def _describe_end(phase: TicketPhase, reviewer: str | None) -> str:
 
 
 def _describe_wait(ticket: Ticket, here: TicketPhase, live: Run | None) -> str:
-    """What has to happen next for this phase, in a sentence."""
+    """Describe in a sentence what the phase waits for."""
     owner = ticket.assigned_to or "somebody"
     if live is not None and ticket.status is TicketStatus.IN_PROGRESS:
         return f"{live.agent} is at work."

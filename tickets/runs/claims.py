@@ -28,9 +28,9 @@ def hash_token(token: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunClaim:
-    """A ticket won: the run that now holds it, and its token, which is shown only here.
+    """A claimed ticket, its new run and the run's token, which is available only here.
 
-    `source`: the conversation that the run begins with a copy of, unless it goes on with one.
+    `source` is the conversation that the run starts with a copy of, unless it resumes one.
     """
 
     ticket: Ticket
@@ -41,7 +41,7 @@ class RunClaim:
 
 
 class _Owner(NamedTuple):
-    """A ticket's owner and how it was worked so far: all that decides how its next run begins."""
+    """The owner of a ticket and the history that determines how its next run begins."""
 
     identifier: str
     name: str | None
@@ -70,14 +70,14 @@ OWNER = (
 
 
 def require_claimable(session: Session, ticket_id: int) -> None:
-    """Raise `IllegalMove` when a claim is lost already: for `writing` to ask before it takes the write lock."""
+    """Raise `IllegalMove` when the claim cannot succeed, checked by `writing` before it takes the write lock."""
     require_source(session, ticket_id, "claim")
 
 
 def claim_ticket(session: Session, ticket_id: int, host: str) -> RunClaim:
     """Move a ticket to `in_progress` and open its run, in one transaction.
 
-    Raises `IllegalMove` when somebody else was faster, `Invalid` when its owner is not runnable.
+    Raises `IllegalMove` when the ticket is already claimed, `Invalid` when its owner is not a runnable agent.
     """
     row = session.execute(OWNER, {"ticket": ticket_id}).first()
     if row is None:
@@ -85,7 +85,7 @@ def claim_ticket(session: Session, ticket_id: int, host: str) -> RunClaim:
     owner = _Owner._make(row)
     agent, profile = owner.agent, owner.profile
     if agent is None or profile is None or not agent.runnable:
-        raise Invalid(f"{owner.identifier} is not owned by a runnable agent", owner=owner.name)
+        raise Invalid(f"{owner.identifier} is not assigned to a runnable agent", owner=owner.name)
     resumed = sessions.find_resumable(session, ticket_id, agent.name, profile.program) if owner.resume else None
     source = (
         forks.find_conversation_to_copy(session, ticket_id, profile.program, has_conversation=resumed is not None)
@@ -115,7 +115,7 @@ def claim_ticket(session: Session, ticket_id: int, host: str) -> RunClaim:
 
 
 def _open_run(session: Session, run: Run) -> None:
-    """Insert a run and tell of it on its ticket."""
+    """Insert a run and record it in the event log and comments of its ticket."""
     session.add(run)
     session.flush()
     payload = {
@@ -133,20 +133,20 @@ NEWEST_RUN = select(Run).where(Run.ticket_id == bindparam("ticket")).order_by(Ru
 
 
 def find_latest(session: Session, ticket_id: int) -> Run | None:
-    """The newest attempt at a ticket, ended or not."""
+    """Find the newest run of a ticket, ended or not."""
     return session.scalar(NEWEST_RUN, {"ticket": ticket_id})
 
 
 def record_workspace(session: Session, run_id: int, **facts: Any) -> None:
-    """Remember where a claimed run works: workspace, branch, base_sha, conversation, config folder; then its pane.
+    """Store where a claimed run works: workspace, branch, base_sha, conversation, config folder, and later its pane.
 
-    Where its work begins is told again by its report: it may have taken in more of the base branch.
+    The run's report updates `base_sha`, as the run may have merged newer commits of the base branch.
     """
     session.execute(update(Run).where(Run.id == run_id, Run.state != RunState.ENDED).values(**facts))
 
 
 def find_by_token(session: Session, token: str) -> Run | None:
-    """The run whose token this is, ended ones included: their late writes are refused, not unknown."""
+    """Find the run with this token, including ended runs, so that their late writes are refused as such."""
     return session.scalar(select(Run).where(Run.token_hash == hash_token(token)))
 
 
@@ -157,7 +157,7 @@ def list_runs(session: Session, ticket_id: int, limit: int = 50) -> list[Run]:
 
 
 def find_last_in_repository(session: Session, ticket_id: int) -> Run | None:
-    """The newest run of a ticket that worked in a repository."""
+    """Find the newest run of a ticket that worked in a repository."""
     query = select(Run).where(Run.ticket_id == ticket_id, Run.repository.is_not(None))
     return session.scalar(query.order_by(Run.generation.desc()).limit(1))
 
@@ -167,5 +167,5 @@ def is_live(session: Session, run_id: int) -> bool:
 
 
 def list_live(session: Session) -> list[Run]:
-    """All runs that have not ended, oldest first; put in order here, so that their own index finds them."""
+    """List all live runs, oldest first, sorted here so that the query uses the index on the state."""
     return sorted(session.scalars(select(Run).where(Run.state != RunState.ENDED)), key=lambda run: run.id)

@@ -1,4 +1,4 @@
-"""Runs outside MC: a service mirrors work that is done elsewhere; MC shows it, and never starts or stops it."""
+"""Runs outside Mission Control: a service mirrors work done elsewhere, which is displayed but never started or stopped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PREFIX = "external."
 
 
 class ExternalRun(Body):
-    """Work done outside MC that a service mirrors; MC never starts or stops it."""
+    """Work done outside Mission Control that a service mirrors."""
 
     agent: Line
     host: Line = "elsewhere"
@@ -33,7 +33,7 @@ class ExternalRun(Body):
 
 
 def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) -> tuple[Run, str]:
-    """Open a run of mode `external` on a ticket in `todo`; returns it with its token, shown once."""
+    """Open a run of mode `external` on a ticket in `todo`, and return it with its token, which is available only here."""
     ticket = transition(session, ticket_id, "claim", PICKUP)
     previous = find_latest(session, ticket_id)
     token = "mcr_" + secrets.token_urlsafe(32)
@@ -65,9 +65,9 @@ def post_event(session: Session, ticket_id: int, event_type: str, payload: dict[
 
 
 def end_unresponsive(session: Session, seconds: float) -> int:
-    """End the runs that were told to stop so long ago and have not said that they did; returns their number.
+    """End the runs that have not confirmed their stop request within `seconds`, and return their number.
 
-    MC cannot stop them: without this their ticket would wait for ever for a service that has gone.
+    Mission Control cannot stop them: without this their ticket would wait for ever for a service that has gone.
     """
     conditions = (Run.mode == RunMode.EXTERNAL, Run.state != RunState.ENDED, Run.stop_code.is_not(None))
     timeout = timedelta(seconds=seconds)

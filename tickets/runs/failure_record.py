@@ -1,4 +1,4 @@
-"""The record that a run leaves when it ended without a verdict, and the sweep of its transcript: no work is lost."""
+"""The failure record of a run that ended without a verdict, and the end of its transcript, as comments of the ticket."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ STOPS: dict[str, str] = {
     StopCode.OPERATOR: "The ticket was given back to the queue",
     StopCode.BUDGET: "The ticket was parked, as a budget is used up",
 }
-"""Why a run was told to stop, by its stop code."""
+"""Reason of the stop request, by stop code."""
 
 
 def write_record(session: Session, run: Run, report: dict[str, Any], decision: Decision | None = None) -> None:
-    """Leave both comments, author `system`; the wrapper's own words fill the record where it left any."""
+    """Write both comments (author `system`), preferring the details that the wrapper has reported."""
     facts = _build_facts(run, report.get("terminal") or {}, decision) | (
         _describe_stop(run) if decision is None else {}
     )
@@ -49,7 +49,7 @@ def write_record(session: Session, run: Run, report: dict[str, Any], decision: D
 
 
 def _build_facts(run: Run, terminal: dict[str, Any], decision: Decision | None) -> dict[str, Any]:
-    """What the wrapper saw of the end, and what the board decided to do about it."""
+    """Build the fields of the record from the wrapper's report and the retry decision."""
     safe_retry, needs_person, action = _describe_outlook(decision)
     return {
         "status": run.outcome.value if run.outcome else "unknown",
@@ -67,7 +67,7 @@ def _build_facts(run: Run, terminal: dict[str, Any], decision: Decision | None) 
 
 
 def _describe_stop(run: Run) -> dict[str, Any]:
-    """The end of a run whose ticket was taken from it; its wrapper knows only that the agent was killed."""
+    """Describe the end of a run whose ticket was moved. Its wrapper knows only that the agent was killed."""
     if run.stop_code not in STOPS:
         return {}
     cause = f"{STOPS[run.stop_code]} ({run.stop_reason})."
@@ -76,7 +76,7 @@ def _describe_stop(run: Run) -> dict[str, Any]:
 
 
 def _describe_outlook(decision: Decision | None) -> tuple[str, str, str]:
-    """Whether it is safe to try again, whether a person is needed, and what comes next."""
+    """Return whether a retry is safe, whether a person is needed, and the next action."""
     if decision is None:
         return "yes: work that was saved is on its branch", "no", "None: the run was stopped on request."
     if decision.move == "release":

@@ -1,6 +1,6 @@
-"""Tickets that begin with a copy of another one's conversation: MC-9 is a fork of MC-3.
+"""Tickets that begin with a copy of another ticket's conversation: MC-9 is a fork of MC-3.
 
-Their first run is given the copy; the conversation of the other ticket stays as it is, and may go on meanwhile.
+The first run of a fork starts with the copy. The original conversation is unchanged and may continue meanwhile.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ FORKABLE_PROGRAMS = frozenset(name for name, program in AGENT_PROGRAMS.items() i
 def find_conversation_to_copy(
     session: Session, ticket_id: int, program: str, *, has_conversation: bool
 ) -> AgentSession | None:
-    """What the ticket that this one is a fork of last said with this program.
+    """Find the newest conversation of the source ticket with this program.
 
-    It is for a ticket that has said nothing yet, and, where it holds a conversation, for the case that its program has not
-    kept that.
+    Used for a ticket without conversation, and as a fallback where the program no longer has the ticket's own one.
     """
     query = select(AgentSession).where(
         AgentSession.ticket_id == _select_source(ticket_id),
@@ -37,14 +36,14 @@ def find_conversation_to_copy(
 
 
 def find_source(session: Session, run: Run) -> Ticket | None:
-    """The ticket whose conversation this run has a copy of."""
+    """Find the ticket whose conversation was copied for this run."""
     return session.scalar(
         select(Ticket).join(AgentSession, AgentSession.ticket_id == Ticket.id).where(AgentSession.id == run.forks)
     )
 
 
 def find_speaker(session: Session, ticket: Ticket) -> str | None:
-    """The agent whose conversation about this ticket can be forked."""
+    """Return the agent whose conversation about this ticket can be forked, or None."""
     conversation = session.get(AgentSession, ticket.conversation_id) if ticket.conversation_id else None
     return (
         conversation.agent
@@ -54,7 +53,7 @@ def find_speaker(session: Session, ticket: Ticket) -> str | None:
 
 
 def report_missing_source(session: Session, run: Run) -> None:
-    """Say on the ticket, once, that its first run begins without the conversation that it should have been given."""
+    """Add a comment when the first run of a fork begins without the conversation to copy."""
     if run.forks or run.generation > 1:
         return
     if identifier := session.scalar(select(Ticket.identifier).where(Ticket.id == _select_source(run.ticket_id))):
@@ -63,7 +62,7 @@ def report_missing_source(session: Session, run: Run) -> None:
 
 
 def is_fork(ticket_id: InstrumentedAttribute[int]) -> Exists:
-    """Condition that the ticket with this number begins as a fork."""
+    """Return the condition that the ticket with this id begins as a fork."""
     return exists().where(TicketRelationship.ticket_id == ticket_id, FORK)
 
 

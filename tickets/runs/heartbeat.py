@@ -1,4 +1,4 @@
-"""A wrapper's beat: what it says every few seconds of its run, and what it is told in answer."""
+"""Heartbeats of wrappers: their state every few seconds, and the instructions returned."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class RunHeartbeat(WrapperBody):
 def record_heartbeat(
     session: Session, run_id: int, body: RunHeartbeat, grace_seconds: int = 8, allowed: Budgets = NO_LIMITS
 ) -> dict[str, Any]:
-    """Record a heartbeat and answer with what the run must know: stop, messages waiting, answers to its requests.
+    """Record a heartbeat and return the instructions for the run: stop, pending messages, answers to its requests.
 
-    Raises `ClaimLost` when the run has ended. One whose turn is over is left to its verdict, whatever it has spent.
+    Raises `ClaimLost` when the run has ended. Budgets are not enforced after the end of a turn, so that its verdict counts.
     """
     run = get_run(session, run_id)
     if run.state is RunState.ENDED:

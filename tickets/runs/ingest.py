@@ -1,4 +1,4 @@
-"""Taking in what a run's wrapper sends: batches of events, in order, each once, while the run holds its ticket."""
+"""Ingestion of events from a run's wrapper: batches in order, each event once, while the run claims its ticket."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ MAX_LINE_CHARACTERS = 160
 
 
 class WorkerEvent(WrapperBody):
-    """One event of a run; `run_seq` counts up within the run, and a number already taken is ignored.
+    """One event of a run. `run_seq` increases within the run, and an event with a number already stored is ignored.
 
-    An event without a number is taken each time it comes.
+    An event without a number is stored each time it is sent.
     """
 
     run_seq: int | None = Field(None, ge=1)
@@ -42,7 +42,7 @@ class WorkerEvent(WrapperBody):
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """How many events were new, how many were known, and the last number taken."""
+    """The number of new and of repeated events, and the last number stored."""
 
     accepted: int
     repeated: int
@@ -53,9 +53,9 @@ class IngestResult:
 def ingest_events(
     session: Session, run_id: int, batch: list[WorkerEvent], allowed: Budgets = NO_LIMITS
 ) -> IngestResult:
-    """Append the new events of a batch and stop a run that has passed a limit in the middle of its turn.
+    """Append the new events of a batch, and stop a run that has exceeded a budget in the middle of its turn.
 
-    The events of an ended run are quarantined, and the caller answers 409; what they say was spent is counted.
+    The events of an ended run are quarantined, and the caller answers 409. Their usage is counted all the same.
     """
     run = get_run(session, run_id)
     if run.state is RunState.ENDED:
@@ -86,7 +86,7 @@ def ingest_events(
 
 
 def _record_usage(session: Session, run: Run, batch: list[WorkerEvent]) -> bool:
-    """Take in what the events say was spent; whether any said so."""
+    """Record the usage in these events, and return whether there was any."""
     totals_list = [usage.parse_usage(event.payload) for event in batch if event.event_type == EventType.USAGE]
     for totals in totals_list:
         usage.record_usage(session, run.id, totals)
@@ -94,7 +94,7 @@ def _record_usage(session: Session, run: Run, batch: list[WorkerEvent]) -> bool:
 
 
 def _insert_events(session: Session, run: Run, new_events: list[WorkerEvent]) -> int:
-    """Append the rows; returns the sequence number of the first."""
+    """Append the rows and return the sequence number of the first."""
     first = events.reserve_seq(session, run.ticket_id, len(new_events)) - len(new_events) + 1
     rows = [
         {
@@ -115,7 +115,7 @@ def _insert_events(session: Session, run: Run, new_events: list[WorkerEvent]) ->
 
 
 def _process_event(session: Session, run: Run, event: WorkerEvent, seq: int) -> None:
-    """What an event means beyond the log: a message shown, a receipt, a request."""
+    """Apply the effects of an event besides its log entry: a displayed message, a receipt, a request."""
     source, _, kind = event.event_type.partition(".")
     if source != "agent":
         return
@@ -156,7 +156,7 @@ def _finish_typing(session: Session, run: Run, new_events: list[WorkerEvent]) ->
 
 
 def _find_live_line(new_events: list[WorkerEvent]) -> dict[str, Any]:
-    """The line that a card shows of a working agent: its last words or its last tool call."""
+    """Return the line that the card of a working agent displays: its last text or its last tool call."""
     for event in reversed(new_events):
         totals_list = payloads.read(TextPayload, event.payload)
         words = totals_list.text or totals_list.title

@@ -1,4 +1,4 @@
-"""What came of landings: a door tells it here, and it counts only for the landing that the ticket still waits for."""
+"""Results of landings, reported by jobs and applied only while the ticket waits for that landing."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ MAX_FILES = 30
 
 
 def list_pending(session: Session, host: str) -> list[Ticket]:
-    """The tickets that wait to be landed on this machine, in the order of their age."""
+    """List the tickets that wait to be landed on this host, oldest first."""
     pending = session.scalars(select(Ticket).where(Ticket.landing == LandingState.PENDING).order_by(Ticket.id))
     return [ticket for ticket in pending if (ticket.landing_plan or {}).get("host") == host]
 
 
 def is_awaited(session: Session, ticket_id: int, plan: LandingPlan) -> bool:
-    """Whether a ticket still waits for this very landing."""
+    """Return whether a ticket still waits for this landing."""
     ticket = lookup.get_ticket(session, ticket_id)
     return landing.is_pending(ticket) and (ticket.landing_plan or {}).get("key") == plan.key
 
 
 def record_success(session: Session, ticket_id: int, plan: LandingPlan, text: str, data: dict[str, Any]) -> bool:
-    """Record what was landed and complete the ticket; False where somebody has moved it in that very moment.
+    """Record a landing and complete the ticket. Returns False when the ticket was moved meanwhile.
 
-    `data` holds what there is of `commit`, `remote`, `address` and `check`.
+    `data` holds `commit`, `remote`, `address` and `check`, as far as known.
     """
     facts = {"policy": plan.policy.value, "branch": plan.branch, "base": plan.base, **data}
     evidence.record_fact(session, ticket_id, plan.run, ("landing", EvidenceStatus.OK, text, facts))
@@ -50,7 +50,7 @@ def record_success(session: Session, ticket_id: int, plan: LandingPlan, text: st
 
 
 def record_failure(session: Session, ticket_id: int, plan: LandingPlan, reason: str) -> bool:
-    """Leave the landing to a person, with what went wrong and what to do."""
+    """Leave a failed landing to a person, with the reason and the next action."""
     if not is_awaited(session, ticket_id, plan):
         return False
     transitions.transition(session, ticket_id, "fail_landing", MISSION_CONTROL, body=reason)
@@ -58,7 +58,7 @@ def record_failure(session: Session, ticket_id: int, plan: LandingPlan, reason: 
 
 
 def send_back_conflicts(session: Session, ticket_id: int, plan: LandingPlan, files: Sequence[str]) -> bool:
-    """Send the work back to its agent, which brings the base branch in and hands it in again."""
+    """Send the work back to its agent to resolve conflicts with the base branch."""
     file_names = ", ".join(f"`{file}`" for file in files[:MAX_FILES])
     file_names += f" and {len(files) - MAX_FILES} more" if len(files) > MAX_FILES else ""
     return _send_back(session, ticket_id, plan, f"It conflicts with {plan.base} in {file_names}.")
@@ -67,7 +67,7 @@ def send_back_conflicts(session: Session, ticket_id: int, plan: LandingPlan, fil
 def send_back_failed_check(
     session: Session, ticket_id: int, plan: LandingPlan, command: str, ending: str, tail: str
 ) -> bool:
-    """Likewise where the check command does not pass on the result, though it has passed on the branch alone."""
+    """Send the work back because the check command fails on the merged result, though it passes on the branch alone."""
     problem = f"Together with {plan.base} the check command `{command}` does not pass ({ending})."
     return _send_back(
         session,

@@ -1,4 +1,4 @@
-"""What an agent is told at the start of its run: the ticket, or, in a conversation that goes on, what is new about it."""
+"""The prompt of a run: the whole ticket, or only what is new in a resumed conversation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ORDER = (
     " next state."
 )
 END_OF_DESCRIPTION = "<!-- end of description -->"
-"""What follows is talk about the ticket: the script agent runs nothing of it."""
+"""The script agent ignores everything after this mark."""
 PHASE = "<!-- phase: {} -->"
-"""For the script agent, which runs only the blocks of its phase; see `workers.agents.script.blocks`."""
+"""Mark for the script agent, which runs only the blocks of its phase. See `workers.agents.script.blocks`."""
 PLAIN_NAME = re.compile(r"[\w .-]+")
 MAX_COMMENT_CHARACTERS = 8_000
 MAX_COMMENTS_CHARACTERS = 60_000
@@ -56,7 +56,7 @@ SOURCE_BRANCH_TEXT = "The work on {source} is on branch {branch}, and is here on
 
 
 def compose_prompt(session: Session, ticket: Ticket, run: Run) -> str:
-    """The prompt of a claimed run, in Markdown."""
+    """Compose the prompt of a claimed run, in Markdown."""
     head = f"{ticket.identifier}: {ticket.title}"
     if run.resumes:
         parts = [head, ORDER, END_OF_DESCRIPTION, *_describe_news(session, ticket, run)]
@@ -93,7 +93,7 @@ def _describe_fork(session: Session, run: Run) -> str:
 
 
 def _describe_news(session: Session, ticket: Ticket, run: Run) -> list[str]:
-    """The rest the conversation knows. Words written while the last run went on count as new: it never saw them."""
+    """Describe what is new to a resumed conversation, including comments written while the last run was working."""
     last_id = _find_last_heard(session, ticket.id, run)
     new_comments = [comment for comment in _load_comments(session, ticket.id) if comment.id > last_id]
     people = [
@@ -104,7 +104,7 @@ def _describe_news(session: Session, ticket: Ticket, run: Run) -> list[str]:
 
 
 def _find_last_heard(session: Session, ticket_id: int, run: Run) -> int:
-    """The id of the comment with which the last run of this conversation began that really reached its agent."""
+    """Return the id of the first comment of the last run of this conversation that reached its agent."""
     query = select(Run.id).where(
         Run.ticket_id == ticket_id,
         Run.id != run.id,
@@ -117,14 +117,14 @@ def _find_last_heard(session: Session, ticket_id: int, run: Run) -> int:
 
 
 def _load_comments(session: Session, ticket_id: int) -> list[TicketComment]:
-    """What people and agents said, oldest first; of Mission Control's own words only the changes it requests."""
+    """Load the comments of people and agents, and the change requests of Mission Control, oldest first."""
     is_relevant = or_(TicketComment.author_kind != ActorKind.SYSTEM, TicketComment.kind == CommentKind.FEEDBACK)
     query = select(TicketComment).where(TicketComment.ticket_id == ticket_id, is_relevant)
     return list(session.scalars(query.order_by(TicketComment.id)))
 
 
 def _quote_comments(comments: list[TicketComment]) -> str:
-    """The comments, newest kept where they are too many; answers and feedback are named as such."""
+    """Quote the comments with their authors, leaving out the oldest where they exceed the limit."""
     texts: list[str] = []
     remaining = MAX_COMMENTS_CHARACTERS
     for comment in reversed(comments):
@@ -175,7 +175,7 @@ def _describe_phase(session: Session, ticket: Ticket, run: Run) -> str:
 
 
 def _describe_position(phases: list[TicketPhase], here: TicketPhase) -> list[str]:
-    """Where this phase stands among the others, what it may send back, and what was decided."""
+    """Describe the position of this phase in the workflow, what it may send back, and the decisions made."""
     names = " → ".join(phase.name for phase in phases)
     sentences = [f"This is phase {here.name} of {names}."]
     target = ticket_phases.find_maker_phase(phases, here)
@@ -197,7 +197,7 @@ def _describe_check(session: Session, ticket: Ticket) -> str:
 
 
 def list_context_lines(session: Session, ticket: Ticket) -> list[str]:
-    """What a new conversation is told of the ticket's links and relationships, line by line."""
+    """List the ticket's links and relationships as lines of a prompt."""
     linked = [
         (f"{link.kind}:", link.reference, link.title, link.note) for link in context.list_context(session, ticket.id)
     ]

@@ -1,6 +1,6 @@
-"""Runs: claim a ticket, follow the attempt that holds it, and end it in one transaction with the ticket's move.
+"""Reports of runs: end a run and make the move of its ticket in one transaction.
 
-Every write by a worker proves that its run still holds the ticket; what comes too late is quarantined, never applied.
+Each write of a worker process proves that its run still claims the ticket. Late writes are quarantined, never applied.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ UNANSWERED_TEXT = "Its question was not answered in time."
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how patiently a ticket is tried again; `limit` counts attempts, the first included."""
+    """Limits of retries: `limit` counts attempts including the first."""
 
     limit: int = 3
     backoff_seconds: float = 30.0
 
 
 def record_start_failure(session: Session, run_id: int, failure: Failure, message: str, policy: RetryPolicy) -> None:
-    """The start of a claimed run is proven not to have happened: end the run and give the ticket its consequence."""
+    """End a claimed run that is proven not to have started, and apply the retry policy to its ticket."""
     run = get_run(session, run_id)
     if run.state is not RunState.ENDED:
         fail_run(session, run, Outcome.FAILED, failure, message, policy)
@@ -82,7 +82,7 @@ class RunReport(WrapperBody):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Whether a report was applied; a refused one has been quarantined and must not be sent again."""
+    """Result of a report. A refused report has been quarantined and must not be sent again."""
 
     accepted: bool
     ticket: Ticket
@@ -90,7 +90,7 @@ class Receipt:
 
 
 def apply_report(session: Session, run_id: int, body: RunReport, policy: RetryPolicy) -> Receipt:
-    """End the run and move its ticket, in one transaction; refuse and quarantine what comes from a run that lost its ticket."""
+    """End the run and move its ticket in one transaction, or quarantine the report of a run that lost its claim."""
     run = usage.record_usage(session, run_id, body.usage)
     ticket = get_ticket(session, run.ticket_id)
     reason = _find_refusal(run, ticket, body)
@@ -125,7 +125,7 @@ def _find_refusal(run: Run, ticket: Ticket, body: RunReport) -> str | None:
 def _end_refused_run(
     session: Session, run: Run, ticket: Ticket, body: RunReport, reason: str, policy: RetryPolicy
 ) -> None:
-    """A run that may not say this is over all the same, and a ticket that it still holds goes back into the queue."""
+    """End a run whose report was refused, and return a ticket that it still claims to the queue."""
     if ticket.status is TicketStatus.IN_PROGRESS:
         fail_run(session, run, Outcome.STOPPED, Failure.KILLED, reason, policy, body=body)
     else:
@@ -185,7 +185,7 @@ def fail_run(
     body: RunReport | None = None,
     retry_at: datetime | None = None,
 ) -> None:
-    """End a run without a verdict, leave its record, and give the ticket the one consequence of this failure."""
+    """End a run without a verdict, write its failure record, and apply the retry policy to the ticket."""
     ticket = get_ticket(session, run.ticket_id)
     report_json = body.model_dump(mode="json", by_alias=True) if body else {}
     _end_run(session, run, outcome, body, failure, message)
@@ -253,17 +253,17 @@ def _end_run(
 
 
 def mark_lost(session: Session, run_id: int, detail: str, policy: RetryPolicy) -> None:
-    """The wrapper is proven dead and left no verdict."""
+    """End a run whose wrapper is proven dead and left no verdict."""
     run = get_run(session, run_id)
     if run.state is not RunState.ENDED:
         fail_run(session, run, Outcome.LOST, Failure.KILLED, detail, policy)
 
 
 def stop_run(session: Session, run_id: int, actor: Actor, reason: str = "") -> Ticket:
-    """The operator's stop: the run ends and its ticket is parked until somebody wakes it, so that it is not claimed again at once."""
+    """Stop a run for the operator, and park its ticket until someone wakes it, so that it is not claimed again at once."""
     run = get_run(session, run_id)
     if run.state is RunState.ENDED:
-        raise ConflictError("that run has already ended", run=run_id)
+        raise ConflictError("The run has already ended.", run=run_id)
     ticket = get_ticket(session, run.ticket_id)
     if ticket.status is not TicketStatus.IN_PROGRESS:
         return ticket
@@ -273,7 +273,7 @@ def stop_run(session: Session, run_id: int, actor: Actor, reason: str = "") -> T
 
 
 def stop_unanswered(session: Session, seconds: float) -> int:
-    """End the live runs whose question or approval has waited too long: its report then asks it on the ticket."""
+    """Stop the live runs whose question or approval has timed out. Their report then asks it on the ticket."""
     waiting = exists().where(
         RunRequest.run_id == Run.id,
         RunRequest.state == RequestState.PENDING,
@@ -292,7 +292,7 @@ def stop_unanswered(session: Session, seconds: float) -> int:
 
 
 def find_stop_request(session: Session, run_id: int) -> datetime | None:
-    """When a live run was first told to end; None while nobody has."""
+    """Return the time of the first stop request to a run, or None without one."""
     query = select(TicketEvent.ts).where(
         TicketEvent.run_id == run_id, TicketEvent.run_seq.is_(None), TicketEvent.event_type == "run_stop_requested"
     )

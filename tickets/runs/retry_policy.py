@@ -1,7 +1,7 @@
-"""What follows a run that ended without a usable verdict: one table from failure class to consequence.
+"""Retry policy: consequences of a run that ended without a usable verdict, by failure class.
 
-Rate limits and faults of the infrastructure do not consume an attempt, but they are counted, so that nothing loops
-for ever. The same failure twice in a row on the same input stops the loop early.
+Rate limits and infrastructure faults do not consume an attempt, but they are counted, so that nothing is retried for
+ever. The same failure twice in a row on the same input ends the retries early.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MAX_FAULTS = 8
 DEFAULT_RESET = timedelta(hours=1)
 COOLDOWN = timedelta(minutes=10)
 MAX_COOLDOWN = timedelta(days=8)
-"""A little more than any allowance is counted for; a reset beyond it is a misunderstanding that may cost one ticket."""
+"""Slightly more than the longest usage window. A later reset time is a parsing error and should cost one ticket at most."""
 MIN_RESET = timedelta(minutes=5)
-"""A reset that is said to have passed, though the limit still held, would be tried again each minute for ever."""
+"""Minimum wait, because a reported reset time in the past would cause a retry each minute for ever."""
 
 
 class RetryAction(StrEnum):
     RETRY = "retry"  # consumes an attempt
-    RETRY_FREE = "retry_free"  # a fault of the surroundings: does not
+    RETRY_FREE = "retry_free"  # infrastructure fault, consumes no attempt
     PARK = "park"
     BLOCK = "block"
 
@@ -39,7 +39,7 @@ class Consequence:
     next_action: str = "Read the terminal-state record, correct the cause, then unblock."
     fresh: bool = False
     cools: bool = False
-    """Whether the agent's account is meant, so that its other tickets would fare no better."""
+    """True for failures of the agent's account, which would affect its other tickets too."""
 
 
 CONSEQUENCES: dict[Failure, Consequence] = {
@@ -77,7 +77,7 @@ CONSEQUENCES: dict[Failure, Consequence] = {
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A move with its facts, and what to remember on the ticket."""
+    """A move with its input, and the values to store on the ticket."""
 
     move: str
     facts: dict[str, Any]
@@ -85,7 +85,7 @@ class Decision:
     attempts_left: int
 
     def rest(self, failure: Failure) -> datetime | None:
-        """Until when the agent is given no other ticket either: what the ticket itself waits for, else a while."""
+        """Return the end of the agent's cooldown, which is the ticket's own wait or a default, or None without cooldown."""
         if not CONSEQUENCES[failure].cools:
             return None
         until = self.facts.get("not_before") or self.facts.get("wake", {}).get("at") or now() + COOLDOWN
@@ -94,7 +94,7 @@ class Decision:
 
 
 def compute_fingerprint(failure: Failure, message: str, ticket: Ticket) -> str:
-    """The same failure on the same input: numbers, times and hashes in the message do not count."""
+    """Hash a failure and its input, ignoring numbers, times and hashes in the message."""
     plain = re.sub(r"[0-9a-f]{7,}|\d+", "#", message.lower())
     return hashlib.sha256(f"{failure.value}\n{plain}\n{ticket.description}".encode()).hexdigest()[:32]
 
@@ -109,7 +109,7 @@ def decide_retry(
     retry_at: datetime | None,
     resumable: bool,
 ) -> Decision:
-    """The consequence of one failed run; pure. `limit` counts attempts, the first included."""
+    """Decide the consequence of one failed run, without side effects. `limit` counts attempts including the first."""
     rule = CONSEQUENCES[failure]
     mark = compute_fingerprint(failure, message, ticket)
     attempts = ticket.attempts + (rule.then is RetryAction.RETRY)
@@ -132,14 +132,14 @@ def decide_retry(
 
 
 def _build_wake(failure: Failure, retry_at: datetime | None) -> dict[str, Any]:
-    """A usage limit ends by itself, at the reported time; a spent budget waits for a person."""
+    """Build the wake condition: a usage limit ends at the reported time, an exhausted budget waits for a person."""
     if failure is Failure.USAGE_LIMIT:
         return {"kind": "usage_reset", "at": max(retry_at or now() + DEFAULT_RESET, now() + MIN_RESET)}
     return {"kind": "manual"}
 
 
 def compute_backoff(base_seconds: float, count: int) -> timedelta:
-    """Doubles with each try, up to an hour."""
+    """Return the delay before the next try, doubled with each try up to an hour."""
     return timedelta(seconds=min(MAX_BACKOFF_SECONDS, base_seconds * 2 ** max(0, count - 1)))
 
 

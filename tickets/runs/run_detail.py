@@ -1,4 +1,4 @@
-"""One attempt at a ticket in full, as its page shows it: how it went and ended, where it worked, what it used and left."""
+"""Details of one run for its page: progress, outcome, workspace, usage and messages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from . import failure_record
 View = dict[str, Any]
 OUTPUT_EVENTS = (EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.STEP)
 MAX_FIRST_EVENTS = 50
-"""Within so many of its first events a program has said its version, and an agent its first word."""
+"""The program's version and the agent's first output are among this many first events."""
 PAGE_SIZE = 50
 
 
 def get_run(session: Session, ticket_id: int, run_id: int) -> Run:
-    """A run of this ticket. Raises `NoSuchRun` for another's."""
+    """Return a run of this ticket. Raises `NoSuchRun` for a run of another ticket."""
     run = lookup.get_run(session, run_id)
     if run.ticket_id != ticket_id:
         raise NoSuchRun(run=run_id)
@@ -33,7 +33,7 @@ def get_run(session: Session, ticket_id: int, run_id: int) -> Run:
 
 
 def build_details(session: Session, run: Run) -> View:
-    """Everything that is known of a run. Lists of facts are (label, value) pairs; empty values are left out."""
+    """Build all details of a run. Lists of facts are (label, value) pairs without empty values."""
     opening, record = _load_first_events(session, run), _load_record(session, run)
     return {
         "id": run.id,
@@ -59,13 +59,13 @@ def _drop_empty(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 
 def _load_first_events(session: Session, run: Run) -> list[TicketEvent]:
-    """The first events of the run that are kept; the rest may be many."""
+    """Load the first stored events of the run, as there may be many more."""
     query = select(TicketEvent).where(TicketEvent.run_id == run.id, TicketEvent.run_seq <= MAX_FIRST_EVENTS)
     return list(session.scalars(query.order_by(TicketEvent.run_seq)))
 
 
 def _describe_failure(run: Run, record: View) -> View | None:
-    """What went wrong, and what followed from it."""
+    """Describe the failure and its consequence."""
     if run.failure is None:
         return None
     consequence = _format_value(record.get("next_actions") or [])
@@ -73,7 +73,7 @@ def _describe_failure(run: Run, record: View) -> View | None:
 
 
 def _describe_move(session: Session, run: Run) -> str | None:
-    """The move that its verdict made."""
+    """Describe the move that the run's verdict made."""
     query = select(TicketEvent).where(
         TicketEvent.run_id == run.id, TicketEvent.run_seq.is_(None), TicketEvent.event_type == "ticket_moved"
     )
@@ -86,7 +86,7 @@ def _describe_move(session: Session, run: Run) -> str | None:
 
 
 def _load_record(session: Session, run: Run) -> View:
-    """What was left when it ended without a verdict."""
+    """Load the failure record of the run, if any."""
     mine = (TicketComment.ticket_id == run.ticket_id, TicketComment.run_id == run.id)
     query = select(TicketComment).where(*mine, TicketComment.body.startswith(f"**{failure_record.HEADING}**"))
     comment = session.scalar(query.order_by(TicketComment.seq.desc()).limit(1))
@@ -142,7 +142,7 @@ def _list_usage(run: Run) -> list[tuple[str, Any]]:
 
 
 def _list_messages(session: Session, run: Run) -> list[View]:
-    """What it was told while it worked, newest first."""
+    """List the messages sent to the run, newest first."""
     mine = (QueuedMessage.ticket_id == run.ticket_id, QueuedMessage.run_id == run.id)
     query = select(QueuedMessage).where(*mine).order_by(QueuedMessage.seq.desc()).limit(PAGE_SIZE)
     return [
@@ -152,7 +152,7 @@ def _list_messages(session: Session, run: Run) -> list[View]:
 
 
 def list_late_writes(session: Session, ticket_id: int, run_id: int | None = None) -> list[View]:
-    """What runs of this ticket, or one of them, sent after they no longer held it, newest first."""
+    """List the quarantined writes of this ticket's runs, or of one run, newest first."""
     names = ("id", "run_id", "kind", "reason", "payload", "created")
     rows = quarantine.list_quarantined(session, ticket_id, PAGE_SIZE, run_id)
     return [{name: getattr(row, name) for name in names} for row in rows]

@@ -1,4 +1,4 @@
-"""What the runtime of a ticket does, as far as its run was heard."""
+"""The runtime state of a ticket, derived from the heartbeats of its run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select
 from models import Run, RunMode, RunState, ago, now
 
 SILENCE_LIMIT = timedelta(seconds=45)
-"""A wrapper beats every five seconds; what runs outside Mission Control need not."""
+"""A wrapper sends a heartbeat every five seconds. External runs need not."""
 STARTING = timedelta(minutes=5)
 """The longest that any start takes until the first beat."""
 IS_SILENT: ColumnElement[bool] = and_(
@@ -35,20 +35,20 @@ def get_state(run: Run | None) -> str:
 
 
 def get_last_sign(run: Run) -> datetime:
-    """When the run gave its last sign of life."""
+    """Return the time of the run's last heartbeat, or its start."""
     return run.heartbeat or run.started
 
 
 def select_held(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """The tickets that a live run holds."""
+    """Select the tickets with a live run."""
     return select(Run.ticket_id).where(Run.state != RunState.ENDED, *conditions)
 
 
 def select_unheard() -> Select[Any]:
-    """Of those, the ones whose runtime is unknown."""
+    """Select the tickets with a live run whose state is unknown."""
     return select_held(IS_SILENT)
 
 
 def select_asking() -> Select[Any]:
-    """Of those, the ones whose run waits in the middle of its work: for leave to use a tool, or for a choice."""
+    """Select the tickets with a live run that waits for a tool approval or an answer."""
     return select_held(Run.state == RunState.WAITING)

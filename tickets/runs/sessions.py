@@ -1,4 +1,4 @@
-"""Conversations of agents' programs: which ticket each belongs to and where it is kept, so that a later run can resume it."""
+"""Conversations of agent programs: their ticket and location, so that a later run can resume them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from database import insert_or_ignore
 from models import AgentSession, Run, Ticket, now
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-"""A conversation's name reaches a command line and a path; an agent could give one that is an option or leads elsewhere."""
+"""Allowed conversation names: they are used in command lines and paths, so one must not be an option or leave its folder."""
 
 
 def record_conversation(session: Session, run: Run, conversation_id: str) -> None:
-    """The program itself has named its conversation: only such a one can be resumed, and only by a plain name."""
+    """Record the conversation that the program itself has reported, if its name is valid. Only such ones can be resumed."""
     if not NAME_PATTERN.fullmatch(conversation_id):
         return
     facts = {"ticket_id": run.ticket_id, "program": run.program or "unknown", "agent": run.agent}
@@ -27,7 +27,7 @@ def record_conversation(session: Session, run: Run, conversation_id: str) -> Non
 
 
 def find_resumable(session: Session, ticket_id: int, agent: str, program: str) -> AgentSession | None:
-    """The conversation that this agent last held about this ticket with this program."""
+    """Find the newest conversation of this agent about this ticket with this program."""
     query = select(AgentSession).where(
         AgentSession.ticket_id == ticket_id,
         AgentSession.agent == agent,
@@ -38,11 +38,11 @@ def find_resumable(session: Session, ticket_id: int, agent: str, program: str) -
 
 
 def find_newest(session: Session, query: Select[AgentSession]) -> AgentSession | None:
-    """The conversation heard of last; none by a name that was taken up before names were looked at."""
+    """Return the most recently seen conversation, unless its name was stored before names were validated and is invalid."""
     conversation = session.scalar(query.order_by(AgentSession.last_seen.desc(), AgentSession.id).limit(1))
     return conversation if conversation and NAME_PATTERN.fullmatch(conversation.id) else None
 
 
 def abandon_conversation(session: Session, ticket_id: int) -> None:
-    """The ticket's conversation cannot go on: the next run begins another, whoever lets it start."""
+    """Make the ticket's conversation unavailable, so that the next run begins a new one."""
     session.execute(update(AgentSession).where(AgentSession.ticket_id == ticket_id).values(config_dir=None))

@@ -1,6 +1,6 @@
-"""Taking a conversation over: a person goes on with it on the agent's own screen, and gives it back.
+"""Takeover of a conversation: a person continues it on the agent's own screen, and hands it back.
 
-Either way the live run is stopped and the ticket's next run resumes the same conversation, once in another mode.
+Either way the live run is stopped, and the ticket's next run resumes the same conversation in the other mode.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ WITH_SCREEN = frozenset(name for name, program in AGENT_PROGRAMS.items() if prog
 
 
 class NotTakenOver(ConflictError):
-    """There is no conversation to take over or to give back."""
+    """There is no conversation to take over or to hand back."""
 
     code = "not_taken_over"
 
 
 def take_over(session: Session, ticket_id: int, actor: Actor) -> Ticket:
-    """Stop the live run and show its conversation to a person. Raises `NotTakenOver`, and what `release` raises."""
+    """Stop the live run and open its conversation on a screen. Raises `NotTakenOver`, and the errors of `release`."""
     run = find_live_runs(session, [ticket_id]).get(ticket_id)
     if run is None or run.mode is not RunMode.HEADLESS:
         raise NotTakenOver("Only a run that works without a screen can be taken over.")
@@ -35,7 +35,7 @@ def take_over(session: Session, ticket_id: int, actor: Actor) -> Ticket:
 
 
 def hand_back(session: Session, ticket_id: int, actor: Actor) -> Ticket:
-    """Stop the run that a person has taken over and let the agent go on alone. Raises `NotTakenOver`."""
+    """Stop a run that was taken over and let the agent continue alone. Raises `NotTakenOver`."""
     run = find_live_runs(session, [ticket_id]).get(ticket_id)
     if run is None or not is_taken_over(session, run):
         raise NotTakenOver("Nobody has taken this conversation over.")
@@ -43,7 +43,7 @@ def hand_back(session: Session, ticket_id: int, actor: Actor) -> Ticket:
 
 
 def is_taken_over(session: Session, run: Run) -> bool:
-    """Whether a person works on this run's screen, though its profile wants none."""
+    """Return whether a person works on this run's screen although its profile has none."""
     profile = session.get(Profile, run.profile) if run.profile else None
     return run.mode is RunMode.TUI and (profile is None or profile.mode is not RunMode.TUI)
 

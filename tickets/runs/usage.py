@@ -1,4 +1,4 @@
-"""What a run has used, as its agent counts it: totals that only grow."""
+"""Usage of a run as counted by its agent, in totals that only increase."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tickets.shared.lookup import get_run
 COUNTERS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd", "turns")
 
 MAX_VALUE = 10**15
-"""More than any run can use; what is beyond it is garbled."""
+"""More than any run can use. A larger value is invalid."""
 
 
 class Usage(WrapperBody):
@@ -34,7 +34,7 @@ class Usage(WrapperBody):
 
 
 def parse_usage(payload: dict[str, Any]) -> Usage | None:
-    """The usage in an event's payload; what it says beyond that is passed over, and one that is garbled is none."""
+    """Parse the usage in an event's payload. Unknown fields are ignored, and invalid usage yields None."""
     fields = {name: value for name, value in payload.items() if name in Usage.model_fields}
     with suppress(ValidationError):
         return Usage.model_validate(fields)
@@ -42,7 +42,7 @@ def parse_usage(payload: dict[str, Any]) -> Usage | None:
 
 
 def record_usage(session: Session, run_id: int, usage: Usage | None) -> Run:
-    """Take in a run's totals and return the run. What was spent was spent: nothing that comes late takes any of it back."""
+    """Record a run's totals and return the run. A total never decreases, even when an older report arrives late."""
     run = get_run(session, run_id)
     if usage is None:
         return run

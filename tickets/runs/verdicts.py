@@ -1,4 +1,4 @@
-"""What a run's verdict does to its ticket: one move, chosen by the gate of the phase and by what Mission Control saw."""
+"""Moves that follow from a run's verdict, according to the gate of the phase and the recorded evidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tickets.shared.actors import Actor
 from tickets.workflow import evidence, ticket_phases
 
 MAX_SEND_BACKS = 3
-"""So often a ticket is sent back without a person having said something: programs do not argue for ever."""
+"""Maximum number of send-backs without a person's comment in between, so that programs do not loop for ever."""
 
 
 def apply_verdict(
@@ -38,7 +38,7 @@ def _choose_move(
 
 
 def can_complete(session: Session, run: Run, ticket: Ticket) -> bool:
-    """Whether DONE passes the phase by itself: nothing to decide, nothing missing, and no gate that waits for somebody."""
+    """Return whether DONE completes the phase: no open decision, no missing evidence, no gate that waits for someone."""
     if ticket.gate is Gate.PERSON or ticket_phases.awaits_decision(session, ticket.id):
         return False
     if ticket.gate is Gate.REVIEWER and ticket_phases.find_reviewer(session, ticket, run.agent) is None:
@@ -53,7 +53,7 @@ def _can_send_back(session: Session, ticket: Ticket) -> bool:
 
 
 def count_send_backs(session: Session, ticket_id: int, by: ActorKind) -> int:
-    """How often those of this kind have asked for changes since a person last said something."""
+    """Count the change requests by actors of this kind since the last comment of a person."""
     mine = TicketComment.ticket_id == ticket_id
     last_seq = select(func.max(TicketComment.seq)).where(mine, TicketComment.author_kind == ActorKind.HUMAN)
     since = session.scalar(last_seq) or 0

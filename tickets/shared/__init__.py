@@ -1,1 +1,1 @@
-"""Base of the domain: actors, errors, look-up, the event log, paging and request shapes."""
+"""Base of the domain: actors, errors, lookup, the event log, paging and request shapes."""

@@ -1,4 +1,4 @@
-"""Who does something: one value that every write carries."""
+"""Actor identity that every write carries."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from models import ActorKind
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """`name` is what the log shows; `run_id` is set for a worker in a run, and it then reaches only `ticket_id`.
+    """The author of a write: `name` is recorded in the event log.
 
-    One who may only read has `writes` false.
+    `run_id` is set for the worker process of a run, whose access is limited to `ticket_id`. A viewer has `writes` false.
     """
 
     kind: ActorKind

@@ -1,4 +1,4 @@
-"""How the domain's names are said to people."""
+"""Formatting of statuses, field names and sizes for people."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ GATES = {
 
 
 def format_status(status: TicketStatus) -> str:
-    """`to do`, `in progress`, `needs input`, as it stands in a sentence."""
+    """Format a status for use in a sentence: `to do`, `in progress`, `needs input`."""
     return "to do" if status is TicketStatus.TODO else status.value.replace("_", " ")
 
 
 def format_code_block(text: str) -> str:
-    """A code block whose fence is longer than any in the text."""
+    """Format a text as a Markdown code block whose fence is longer than any in the text."""
     fence = "```"
     while fence in text:
         fence += "`"
@@ -26,7 +26,7 @@ def format_code_block(text: str) -> str:
 
 
 def format_size(count: int) -> str:
-    """`940 bytes`, `34 KB`, `1.5 MB`."""
+    """Format a number of bytes: `940 bytes`, `34 KB`, `1.5 MB`."""
     if count < 1 << 10:
         return f"{count} bytes"
     if count < 1 << 20:

@@ -1,7 +1,4 @@
-"""Every condition the domain can refuse with: the docstring is the message, `code` and `status` go to the client.
-
-`web/site/errors.py` maps them once, to an HTML page or to `{"error": code, "message": ..., "detail": ...}`.
-"""
+"""Domain errors: the docstring is the default message, `code` and `status` go to the client."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 
 class DomainError(Exception):
-    """Something was refused."""
+    """The request was refused."""
 
     code: ClassVar[str] = "refused"
     status: ClassVar[int] = 400
@@ -25,20 +22,20 @@ class DomainError(Exception):
 
 
 class Invalid(DomainError):
-    """The input is not valid; the detail names each field and what was wrong with it."""
+    """The input is not valid. The detail names each field and its problem."""
 
     code, status = "invalid", 422
 
 
 def convert_validation_error(error: ValidationError) -> Invalid:
-    """A model's complaint as one that names each field: `{"fields": {"wake.at": "Field required"}}`."""
+    """Convert a Pydantic error to one that names each field: `{"fields": {"wake.at": "Field required"}}`."""
     fields = {".".join(str(part) for part in item["loc"]) or "body": _describe_problem(item) for item in error.errors()}
     text = "; ".join(f"{name}: {words}" for name, words in list(fields.items())[:5])
     return Invalid(f"The input is not valid. {text}", fields=fields)
 
 
 def _describe_problem(item: ErrorDetails) -> str:
-    """What is wrong with one field; the usual complaints about a text in words that fit a form."""
+    """Describe the problem of one field, with the usual problems of texts in words that fit a form."""
     kind, limits = item["type"], item.get("ctx", {})
     if kind == "string_too_short" and limits["min_length"] == 1:
         return "must not be empty"
@@ -48,7 +45,7 @@ def _describe_problem(item: ErrorDetails) -> str:
 
 
 class NotFound(DomainError):
-    """There is nothing under that name."""
+    """The object does not exist."""
 
     code, status = "not_found", 404
 
@@ -66,7 +63,7 @@ class NoSuchRun(NotFound):
 
 
 class Forbidden(DomainError):
-    """You are known, but this is not yours to do."""
+    """This account is not allowed to do this."""
 
     code, status = "forbidden", 403
 
@@ -96,25 +93,25 @@ class CannotLand(DomainError):
 
 
 class StaleTicket(DomainError):
-    """The ticket was changed since you read it; read it again and repeat your change."""
+    """The ticket was changed since you read it. Read it again and repeat your change."""
 
     code, status = "stale_ticket", 409
 
 
 class StaleProject(DomainError):
-    """The project was changed since you read it; read it again and repeat your change."""
+    """The project was changed since you read it. Read it again and repeat your change."""
 
     code, status = "stale_project", 409
 
 
 class ClaimLost(DomainError):
-    """This run no longer holds the ticket; what it sent is kept for inspection and is not applied. Do not retry."""
+    """This run no longer holds the claim on its ticket. Its report is recorded but not applied. Do not retry."""
 
     code, status = "claim_lost", 409
 
 
 class EvidenceMissing(DomainError):
-    """The ticket cannot be completed: required evidence is missing or failed; the detail lists what."""
+    """The ticket cannot be completed because required evidence is missing or failed. The detail lists it."""
 
     code, status = "evidence_missing", 409
 
@@ -127,13 +124,13 @@ class RuntimeBusy(DomainError):
 
 
 class ConflictError(DomainError):
-    """That already exists, or would contradict what exists."""
+    """This already exists, or contradicts an existing object."""
 
     code, status = "conflict", 409
 
 
 class HistoryPruned(DomainError):
-    """That part of the history is no longer kept; the detail names the first entry that is."""
+    """That part of the history has been pruned. The detail names the first event that is available."""
 
     code, status = "gone", 410
 

@@ -1,4 +1,4 @@
-"""Answers kept for a day under the key that the client chose: a write repeated with it is not done again."""
+"""Stored responses to requests with an Idempotency-Key, so that a repeated write is not applied twice (kept for a day)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .errors import ConflictError
 
 
 class KeyReused(ConflictError):
-    """This Idempotency-Key was used before, for another request."""
+    """This Idempotency-Key was already used for another request. Choose a new key."""
 
     code = "idempotency_key_reused"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
-    """Who asks under which key, and a hash of what is asked."""
+    """The caller, the idempotency key and a hash of the request."""
 
     caller: str
     key: str
@@ -29,14 +29,14 @@ class KeyedRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """An HTTP status and the JSON text that went with it."""
+    """The status and JSON text of an earlier response."""
 
     status: int
     text: str
 
 
 def find_response(session: Session, request: KeyedRequest) -> StoredResponse | None:
-    """What was answered before, or None for a new key. Raises `KeyReused` where the request is not the same."""
+    """Find the stored response of a request, or None for a new key. Raises `KeyReused` when the request differs."""
     mine = (IdempotencyKey.actor == request.caller, IdempotencyKey.key == request.key)
     row = session.scalar(select(IdempotencyKey).where(*mine))
     if row is None:
@@ -47,7 +47,7 @@ def find_response(session: Session, request: KeyedRequest) -> StoredResponse | N
 
 
 def store_response(session: Session, request: KeyedRequest, answer: StoredResponse) -> None:
-    """Keep the answer in the transaction of the write itself, so that neither exists without the other."""
+    """Store the response in the transaction of the write itself, so that neither exists without the other."""
     session.add(
         IdempotencyKey(
             actor=request.caller,

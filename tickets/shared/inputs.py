@@ -1,4 +1,4 @@
-"""What a move may carry: one small model a move. The same models validate API bodies and make the forms on the page."""
+"""Input models of moves and tickets, used to validate API bodies and to build the forms of the pages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Level = Literal["low", "normal", "high", "urgent"]
 
 
 class Body(BaseModel):
-    """A request body or the facts of a move: unknown keys are refused by name."""
+    """Base of request bodies and move inputs that rejects unknown keys by name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,7 +52,7 @@ class WrapperBody(BaseModel):
 
 
 class Wake(Body):
-    """When a parked ticket comes back: exactly what its kind needs and nothing else."""
+    """Wake condition of a parked ticket, with exactly the fields that its kind needs."""
 
     kind: WakeKind
     at: Moment | None = Field(None, title="Wake at")
@@ -77,7 +77,7 @@ class Wake(Body):
 
 
 class MoveInput(Body):
-    """The edits that any move may carry in the same transaction."""
+    """Edits that any move may carry in the same transaction."""
 
     assigned_to: Name | None = Field(None, title="Owner")
     priority: Level | None = Field(None, title="Priority")
@@ -96,7 +96,7 @@ class AnswerInput(MoveInput):
 
 
 class FeedbackInput(MoveInput):
-    """`phase` names an earlier phase that takes it up; without it the law decides, see `workflow.RULES`."""
+    """Feedback for another attempt, taken up by the earlier phase `phase` or by the one that `workflow.RULES` selects."""
 
     body: Words = Field(title="What must change?")
     phase: Line | None = Field(None, title="Who takes it up")
@@ -116,7 +116,7 @@ class FailLandingInput(MoveInput):
 
 
 class LandInput(FailLandingInput):
-    """`address` is that of a pull request."""
+    """Input of a landing, where `address` is the address of a pull request."""
 
     address: Words | None = None
 
@@ -154,11 +154,11 @@ def _with_text(value: Any) -> Any:
 
 
 AcceptanceItem = Annotated[Criterion, BeforeValidator(_with_text, json_schema_input_type=Criterion | Line)]
-"""One item of an acceptance list; a text alone is an item that is not met."""
+"""One item of an acceptance list. A plain text is an item that is not met."""
 
 
 class Phase(Body):
-    """One phase of a workflow; `gate` is what must be satisfied when its agent says it is complete."""
+    """One phase of a workflow, in which `gate` must be satisfied when its agent reports completion."""
 
     name: Line
     agent: Name | None = None
@@ -178,7 +178,7 @@ Phases = Annotated[list[Phase], Field(max_length=12), AfterValidator(_require_un
 
 
 class Link(Body):
-    """A relationship as one says it of the new ticket: it is blocked by MC-3."""
+    """A relationship as seen from the new ticket (`blocked_by` MC-3: the new ticket is blocked by MC-3)."""
 
     kind: Literal[
         "blocks",
@@ -220,7 +220,7 @@ class NewTicket(Body):
 
 
 class EditTicket(Body):
-    """Fields left out stay as they are; null clears what may be empty."""
+    """Changes to a ticket's fields. Fields left out stay as they are. Null clears an optional field."""
 
     version: int = Field(ge=1)
     title: Line | None = None

@@ -1,4 +1,4 @@
-"""The names of limits: those of a run's wrapper, and the budgets that a profile may set for its own runs."""
+"""Names of limits: those of a run's wrapper, and the budgets that a profile may set for its runs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from settings import Limits
 USAGE_MEASURES = ("tokens", "cost_usd", "turns", "minutes")
 MEASURES = ("runs", *USAGE_MEASURES)
 BUDGETS = frozenset({*USAGE_MEASURES, *(f"{scope}_{measure}" for scope in ("ticket", "day") for measure in MEASURES)})
-"""Of a profile; without a scope they are for one run."""
+"""Budgets of a profile. A name without scope applies to one run."""
 RUN_LIMITS = frozenset({*Limits.model_fields, "memory_mb"})
 PROFILE_LIMITS = BUDGETS | RUN_LIMITS
 
 
 def check_limits(limits: dict[str, float]) -> dict[str, float]:
-    """The limits of a profile; raises ValueError naming the first that is unknown or not above zero."""
+    """Validate the limits of a profile. Raises ValueError naming the first that is unknown or not above zero."""
     for name, value in limits.items():
         if name not in PROFILE_LIMITS:
-            raise ValueError(f"{name!r} is no limit of a profile; there are {', '.join(sorted(PROFILE_LIMITS))}")
+            raise ValueError(f"{name!r} is not a limit of a profile. Use one of {', '.join(sorted(PROFILE_LIMITS))}")
         if not 0 < value < 2**53:
-            raise ValueError(f"{name} must be above zero; leave it out for no limit of its own")
+            raise ValueError(f"{name} must be above zero. Leave it out to set no limit")
     return limits

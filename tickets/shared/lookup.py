@@ -1,4 +1,4 @@
-"""Finding a ticket by what people call it, and the run that holds it."""
+"""Look-up of tickets by reference and of the runs that claim them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WITH_LIVE_RUN = (
 
 
 def get_ticket(session: Session, reference: str | int) -> Ticket:
-    """A ticket by its id (int), or by `MC-12` or `12` (text); `NoSuchTicket` for anything else, however strange."""
+    """Return the ticket with this id (int) or reference (`MC-12` or `12`). Raises `NoSuchTicket`."""
     if isinstance(reference, int):
         ticket = session.scalar(BY_ID, {"key": reference})
     else:
@@ -51,7 +51,7 @@ def get_for(session: Session, reference: str, actor: Actor) -> Ticket:
 
 
 def get_with_live_run(session: Session, ticket_id: int) -> tuple[Ticket, Run | None]:
-    """A ticket and the run that holds it, in one statement."""
+    """Return a ticket and its live run, if any, with one statement."""
     row = session.execute(WITH_LIVE_RUN, {"key": ticket_id}).first()
     if row is None:
         raise NoSuchTicket(ticket=str(ticket_id))
@@ -66,7 +66,7 @@ def get_run(session: Session, run_id: int) -> Run:
 
 
 def find_live_run(session: Session, ticket_id: int) -> Run | None:
-    """The run that holds the ticket: at most one, by a unique index."""
+    """Find the live run of a ticket (at most one, enforced by a unique index)."""
     return find_live_runs(session, [ticket_id]).get(ticket_id)
 
 

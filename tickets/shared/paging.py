@@ -1,4 +1,4 @@
-"""Keyset cursors: a list goes on after the last row shown, whatever has come or gone in between."""
+"""Keyset pagination: a list continues after the last row displayed, regardless of rows added or removed meanwhile."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order of tickets that an index serves, the id last; a cursor holds the values of the last ticket shown."""
+    """An order of tickets that an index serves, ending with the id.
+
+    A cursor holds the values of these columns for the last ticket displayed.
+    """
 
     columns: tuple[InstrumentedAttribute[Any], ...]
     descending: bool = True
@@ -51,19 +54,19 @@ class Order:
         return tuple(getattr(ticket, column.key) for column in self.columns)
 
     def place(self, ticket: AnyTicket) -> str:
-        """The cursor that stands at this ticket."""
+        """Return the cursor that points to this ticket."""
         return "~".join(
             format_timestamp(value) if isinstance(value, datetime) else str(int(value)) for value in self.key(ticket)
         )
 
     def build_cursor_condition(self, cursor: str) -> ColumnElement[bool]:
-        """What comes after the cursor. Raises `Invalid` for a cursor that was not made here."""
+        """Return the condition for rows after the cursor. Raises `Invalid` for a malformed cursor."""
         try:
             cursor_values = [
                 _parse_value(column, text) for column, text in zip(self.columns, cursor.split("~"), strict=True)
             ]
         except ValueError:
-            raise Invalid("that cursor was not made here", field="cursor") from None
+            raise Invalid("Invalid cursor. Read the list again from its first page.", field="cursor") from None
         columns, values = tuple_(*self.columns), tuple_(*cursor_values)
         return columns < values if self.descending else columns > values
 
@@ -73,7 +76,7 @@ LONGEST_IN_STATE = Order((Ticket.moved, Ticket.id), descending=False)
 
 
 def _parse_value(column: InstrumentedAttribute[Any], text: str) -> ColumnElement[Any]:
-    """One value of a cursor, as the column compares it; ValueError for what no cursor holds."""
+    """Parse one value of a cursor for comparison with its column. Raises ValueError for a malformed value."""
     moment = isinstance(column.type, UtcTime)
     if not (_TIMESTAMP if moment else _NUMBER).fullmatch(text):
         raise ValueError(text)
@@ -86,9 +89,9 @@ SIZE = bindparam("size", type_=Integer)
 
 
 class Lists:
-    """Lists of tickets by name: a ticket stands in one where it meets one of its sets of conditions.
+    """Named lists of tickets, each the union of its sets of conditions.
 
-    Its statements are built when they are first asked, which costs more than to run them: keep it where it can be kept.
+    Building the statements costs more than running them: reuse the instance.
     """
 
     def __init__(self, sets: Mapping[str, Sequence[Conditions]]) -> None:
@@ -97,13 +100,16 @@ class Lists:
         self._first: dict[Order, CompoundSelect[Any]] = {}
 
     def first(self, order: Order) -> CompoundSelect[Any]:
-        """The place of its set, and the key, of the first `size` tickets of each list and some more of those with several."""
+        """Return the statement for the first `size` tickets of each set: the set's index and the ticket's key.
+
+        A list with several sets yields more than `size` rows.
+        """
         if order not in self._first:
             self._first[order] = self._page(order, [])
         return self._first[order]
 
     def build_cursor_condition(self, cursor: str, order: Order) -> CompoundSelect[Any]:
-        """The same of those that come after the cursor. Raises `Invalid` for one that was not made here."""
+        """Return the same statement for tickets after the cursor. Raises `Invalid` for a malformed cursor."""
         return self._page(order, [order.build_cursor_condition(cursor)])
 
     def _page(self, order: Order, extra: Conditions) -> CompoundSelect[Any]:
@@ -113,7 +119,7 @@ class Lists:
 
     @cached_property
     def counting(self) -> CompoundSelect[int, int]:
-        """The place of each list, and how many tickets it has."""
+        """The statement for the index of each list and its number of tickets."""
         return union_all(
             *(
                 _select_count(at, [condition_set for list_name, condition_set in self.parts if list_name == name])
@@ -136,9 +142,9 @@ def _select_count(place: int, sets: Iterable[Conditions]) -> Select[Any, Any]:
 def load_pages(
     session: Session, lists: Lists, order: Order, size: int, cursor: str | None = None
 ) -> dict[str, list[TicketRow]]:
-    """The first `size` tickets of each of these lists.
+    """Load the first `size` tickets of each list, or those after the cursor.
 
-    Every set has an index that knows the order, and is read no further than it is shown, all of them in one statement.
+    One statement reads all sets, each through an index in its order and no further than needed.
     """
     keys_by_list: dict[str, list[Key]] = {name: [] for name in lists.names}
     query = lists.build_cursor_condition(cursor, order) if cursor else lists.first(order)
@@ -150,7 +156,7 @@ def load_pages(
 
 
 def count_tickets(session: Session, lists: Lists) -> dict[str, str]:
-    """How many tickets each list has, counted up to a thousand, so that the cost has a bound; in one statement."""
+    """Count the tickets of each list in one statement, up to a thousand so that the cost is bounded."""
     count_by_place: dict[int, int] = {place: count for place, count in fetch_rows(session, lists.counting)}  # noqa: C416 - rows are no pairs to mypy
     return {
         name: str(count_by_place[at]) if count_by_place[at] < MAX_COUNT else f"{MAX_COUNT - 1}+"
@@ -159,9 +165,9 @@ def count_tickets(session: Session, lists: Lists) -> dict[str, str]:
 
 
 def parse_number(cursor: str | None) -> int | None:
-    """The row's number that a cursor of a list in order of numbers holds."""
+    """Parse the cursor of a list ordered by row number. Raises `Invalid` for a malformed cursor."""
     if cursor is None:
         return None
     if not _NUMBER.fullmatch(cursor):
-        raise Invalid("that cursor was not made here", field="cursor")
+        raise Invalid("Invalid cursor. Read the list again from its first page.", field="cursor")
     return int(cursor)

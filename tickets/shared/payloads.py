@@ -1,8 +1,8 @@
-"""Reading the payload of an event into its shape (`protocol.py`), whatever its wrapper has sent.
+"""Conversion of event payloads to their shapes (`protocol.py`), tolerant of what a wrapper has sent.
 
-The one place that doubts a payload: events come in through `normalize`, and what a store holds from before is read in
-the same way. A value that does not fit is shown as plain text where a text is expected, and left out elsewhere; the event
-log keeps it as it came.
+This is the only place that distrusts a payload: new events pass through `normalize`, and stored events are read in the
+same way. A value that does not fit is displayed as plain text where a text is expected, and left out elsewhere. The
+event log keeps the payload unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NO_QUESTION = "Your answer"
 
 
 def read(shape: type[Shape], payload: Mapping[str, Any]) -> Shape:
-    """Read a payload into its shape; a field that is missing or does not fit has its default."""
+    """Read a payload into its shape, with the default for a field that is missing or does not fit."""
     hints = _hints(cast(Any, shape))  # a type variable does not count as hashable
     return shape(
         **{
@@ -34,7 +34,7 @@ def read(shape: type[Shape], payload: Mapping[str, Any]) -> Shape:
 
 
 def normalize(event_type: str, payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload with the fields of its event type in their shape, and everything else as it came."""
+    """Return the payload with the fields of its event type in their shape, and all others unchanged."""
     shape = PAYLOADS.get(event_type)
     if shape is None:
         return payload
@@ -42,14 +42,14 @@ def normalize(event_type: str, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_questions(payload: Mapping[str, Any]) -> tuple[Question, ...]:
-    """The questions of a payload, at least one; a payload without any is shown as the text of its question."""
+    """Return the questions of a payload, at least one: without any, the payload itself becomes the text of a question."""
     rest = {name: value for name, value in payload.items() if value and name not in ("request", "block", "parent")}
     fallback = Question(text=plain(rest) if rest else NO_QUESTION)
     return read(QuestionPayload, payload).questions or (fallback,)
 
 
 def plain(value: Any) -> str:
-    """A JSON value as text for people."""
+    """Convert a JSON value to text for people."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -73,13 +73,13 @@ def _fit(hint: Any, value: Any, default: Any) -> Any:
 
 
 def _items(shape: type[Any], value: Any) -> tuple[Any, ...]:
-    """The items of a list, or the one item that stands in its place."""
+    """Convert the items of a list, or a single value in place of a list."""
     items = value if isinstance(value, list | tuple) else [value]
     return tuple(_item(shape, item) for item in items if item is not None)
 
 
 def _item(shape: type[Any], value: Any) -> Any:
-    """An item in its shape; one that has no text of its own is shown as it came."""
+    """Convert one item, falling back to the raw value as its text when it has none."""
     item = read(shape, value) if isinstance(value, dict) else shape()
     text = fields(shape)[0].name
     return item if getattr(item, text) else replace(item, **{text: plain(value)})

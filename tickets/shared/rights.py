@@ -47,7 +47,7 @@ EVENTS_OF_READERS = frozenset({"logged_out"})
 
 
 def may(actor: Actor, act: Act) -> bool:
-    """Return whether the actor is allowed to do this; one who only reads is allowed nothing."""
+    """Return whether the actor is allowed to do this. A viewer is allowed nothing."""
     return actor.writes and actor.kind in ALLOWED[act]
 
 
@@ -65,7 +65,7 @@ def require(actor: Actor, act: Act, **detail: Any) -> None:
 def require_writer(actor: Actor, event_type: str = "") -> None:
     """Raise `Forbidden` for one who only reads; every event is appended through this."""
     if not actor.writes and event_type not in EVENTS_OF_READERS:
-        raise Forbidden("A viewer reads along and writes nothing. Log in with another token.")
+        raise Forbidden("A viewer has read access only. Log in with another token.")
 
 
 def require_own_ticket(actor: Actor, ticket_id: int) -> None:

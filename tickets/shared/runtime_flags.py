@@ -1,4 +1,4 @@
-"""Facts about the installation that a person may flip, the epoch of the stream, and leases between hosts."""
+"""Flags of the installation that a person may set, the epoch of the event stream, and leases between hosts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _load_flags(session: Session) -> dict[str, str]:
 
 
 def set_flag(session: Session, name: str, value: str | None, actor: Actor) -> None:
-    """Set a switch, or clear it with None."""
+    """Set a flag, or clear it with None."""
     rights.require(actor, Act.ADMINISTER)
     session.execute(delete(Switch).where(Switch.name == name))
     if value is not None:
@@ -38,19 +38,19 @@ def set_flag(session: Session, name: str, value: str | None, actor: Actor) -> No
 
 
 def get_epoch(session: Session) -> str:
-    """The epoch of the event log, which a store has from its migration; a restored copy gets a new one."""
+    """Return the epoch of the event log, set by the first migration and replaced in a restored copy."""
     epoch_value = get_flag(session, EPOCH)
     assert epoch_value is not None, "the first migration gives the store its epoch"
     return epoch_value
 
 
 def get_pause_reason(session: Session) -> str | None:
-    """The reason of the maintenance pause, or None while work goes on."""
+    """Return the reason of the maintenance pause, or None when there is no pause."""
     return get_flag(session, PAUSE)
 
 
 def take_lease(session: Session, name: str, holder: str, seconds: int) -> str | None:
-    """Take or renew a lease; None when it is ours now, else who holds it."""
+    """Acquire or renew a lease, and return None on success, else the current holder."""
     moment = now()
     row = session.get(Lease, name)
     if row is None:

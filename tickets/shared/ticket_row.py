@@ -1,6 +1,6 @@
-"""A ticket as lists show it: plain values, of which cards, reasons and moves are made.
+"""Plain values of tickets for lists, from which cards, status reasons and moves are computed.
 
-A page shows a hundred. As objects of the session they take several times as long, to be made and at each look at a value.
+A page displays a hundred tickets. ORM objects take several times as long to create and to read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from models import LandingState, Priority, Ticket, TicketStatus
 
 
 class TicketRow(NamedTuple):
-    """The values of a `Ticket` under their names, but for what is long or of no use in a list."""
+    """The columns of a `Ticket` that lists need, without long texts."""
 
     id: int
     identifier: str
@@ -48,5 +48,5 @@ ROWS_BY_ID = select(*(getattr(Ticket, name) for name in TicketRow._fields)).wher
 
 
 def load_rows(session: Session, ids: list[int]) -> dict[int, TicketRow]:
-    """The tickets with these numbers, by number."""
+    """Load the tickets with these ids, by id."""
     return {row[0]: TicketRow._make(row) for row in fetch_rows(session, ROWS_BY_ID, tickets=ids).all()}

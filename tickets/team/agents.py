@@ -31,7 +31,7 @@ class NewAgent(Body):
 
 
 class EditAgent(Body):
-    """Fields left out stay as they are; null clears what may be empty, and `cooldown_until: null` ends a cooldown."""
+    """Changes to a member of the team. Fields left out stay as they are. Null clears an optional field or ends a cooldown."""
 
     title: str | None = Field(None, max_length=200)
     aliases: list[Name] | None = Field(None, max_length=16)
@@ -45,7 +45,7 @@ NAMED = select(Agent.name).where(Agent.name == bindparam("name"))
 
 
 def resolve_name(session: Session, name: str) -> str:
-    """The canonical name of a member of the team, given that or an alias; `Invalid` names who there is."""
+    """Resolve a name or alias to the canonical name of a team member. Raises `Invalid` with the list of members."""
     if fetch_rows(session, NAMED, name=name).scalar() is not None:
         return name
     members = session.scalars(select(Agent)).all()
@@ -53,12 +53,14 @@ def resolve_name(session: Session, name: str) -> str:
         if name in member.aliases:
             return member.name
     raise Invalid(
-        f"nobody on the team is called {name!r}", field="assigned_to", team=sorted(member.name for member in members)
+        f"There is no member of the team named {name!r}.",
+        field="assigned_to",
+        team=sorted(member.name for member in members),
     )
 
 
 def list_runnable(session: Session) -> set[str]:
-    """The owners that are programs which the dispatcher may start; a person never is."""
+    """Return the names of agents that the dispatcher may start, which excludes people."""
     return {member.name for member in list_members(session) if member.runnable and member.profile is not None}
 
 
@@ -73,12 +75,12 @@ def list_members(session: Session) -> list[Agent]:
 def get_agent(session: Session, name: str) -> Agent:
     agent = session.get(Agent, name)
     if agent is None:
-        raise NotFound(f"nobody on the team is named {name!r}", field="name")
+        raise NotFound(f"There is no member of the team named {name!r}.", field="name")
     return agent
 
 
 def add_agent(session: Session, body: NewAgent, actor: Actor) -> Agent:
-    """Raises `Conflict` for a name that somebody goes by, `Invalid` for one who could not be given work as told."""
+    """Add a member to the team. Raises `ConflictError` for a name in use, `Invalid` for one that cannot run as specified."""
     rights.require(actor, Act.ADMINISTER)
     agent = Agent(**body.model_dump())
     _validate_agent(session, agent, others=list_members(session))
@@ -88,7 +90,7 @@ def add_agent(session: Session, body: NewAgent, actor: Actor) -> Agent:
 
 
 def edit_agent(session: Session, name: str, body: EditAgent, actor: Actor) -> Agent:
-    """Change a member of the team, or end its cooldown. Raises `NotFound`, `Conflict`, `Invalid`."""
+    """Change a member of the team, or end its cooldown. Raises `NotFound`, `ConflictError`, `Invalid`."""
     rights.require(actor, Act.ADMINISTER)
     agent = get_agent(session, name)
     fields = sent_fields(body, may_be_null=("profile", "cooldown_until"))
@@ -102,9 +104,9 @@ def edit_agent(session: Session, name: str, body: EditAgent, actor: Actor) -> Ag
 
 
 def start_cooldown(session: Session, name: str, until: datetime, reason: str, actor: Actor) -> None:
-    """Give an agent no further ticket for a while: what its service has refused one, it would refuse all.
+    """Give an agent no further ticket until a time, since its service would refuse all its tickets.
 
-    A cooldown that lasts longer stands. Nothing happens for an agent outside the team.
+    A longer cooldown is kept. Does nothing for an agent outside the team.
     """
     is_earlier = or_(Agent.cooldown_until.is_(None), Agent.cooldown_until < until)
     values = {"cooldown_until": until, "cooldown_reason": reason[:MAX_REASON_CHARACTERS]}
@@ -119,11 +121,11 @@ def _validate_agent(session: Session, agent: Agent, others: list[Agent]) -> None
     clashes = sorted({agent.name, *agent.aliases} & used_names)
     if clashes:
         field = "name" if agent.name in clashes else "aliases"
-        raise ConflictError(f"there is already a member of the team named {clashes[0]}", field=field, name=clashes[0])
+        raise ConflictError(f"There is already a member of the team named {clashes[0]}.", field=field, name=clashes[0])
     if agent.profile is not None and session.get(Profile, agent.profile) is None:
-        raise Invalid(f"there is no profile named {agent.profile!r}", field="profile")
+        raise Invalid(f"There is no profile named {agent.profile!r}.", field="profile")
     if agent.runnable and (agent.profile is None or agent.kind is AgentKind.HUMAN):
-        raise Invalid("a runnable member is an agent with a profile", field="runnable")
+        raise Invalid("A runnable member must be an agent with a profile.", field="runnable")
 
 
 LIVE_RUN_COUNTS = (
@@ -132,12 +134,12 @@ LIVE_RUN_COUNTS = (
 
 
 def count_live_runs(session: Session) -> dict[str, int]:
-    """Live runs by agent; agents without one are absent."""
+    """Count the live runs of each agent. Agents without one are absent."""
     return {agent: count for agent, count in fetch_rows(session, LIVE_RUN_COUNTS)}  # noqa: C416 - rows are not pairs to mypy
 
 
 def seed_team(session: Session, installed: dict[str, bool]) -> None:
-    """The team of a fresh installation: a person, the script agent, and each agent program that was found."""
+    """Create the team of a fresh installation: a person, the script agent, and each installed agent program."""
     if session.get(Agent, "operator") is None:
         session.add(Agent(name="operator", kind=AgentKind.HUMAN, title="Operator"))
     for name, program in AGENT_PROGRAMS.items():

@@ -1,4 +1,4 @@
-"""The programs that agents are or use, as each machine last saw them; one wording for the team's page and `mc doctor`."""
+"""Installed programs of each host as last observed, assessed alike for the team page and `mc doctor`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 from models import Program, now
 
 REQUIRED_PROGRAMS = frozenset({"git", "tmux"})
-"""No run can do without these."""
+"""Programs that every run needs."""
 FORGE_CLIENTS = ("gh", "glab")
-"""One of these opens a pull request (GitLab says merge request)."""
+"""Programs that open a pull request (GitLab: merge request), of which one is enough."""
 
 
 class ProgramObservation(Protocol):
-    """What a look at a program tells; `advice` is what a person should do next, if anything."""
+    """Observation of a program. `advice` is the next action for a person, if any."""
 
     @property
     def name(self) -> str: ...
@@ -36,7 +36,7 @@ class ProgramObservation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProgramStatus:
-    """`remedy` says what to do where something is wrong; a program that may be missing is not."""
+    """Assessment of a program. `remedy` is the action that solves a problem, empty for a missing optional program."""
 
     name: str
     status: str
@@ -45,7 +45,7 @@ class ProgramStatus:
 
 
 def assess_program(program: ProgramObservation) -> ProgramStatus:
-    """A program that no run can do without must be there; another may be missing, but not broken or logged out."""
+    """Assess a program: a required one must be installed, an optional one may be missing but not broken or logged out."""
     if program.found:
         facts = " ".join(filter(None, (program.version, program.path)))
         detail = f"{facts}, {_format_login(program.logged_in)}" if _format_login(program.logged_in) else facts
@@ -60,7 +60,7 @@ def _format_login(logged_in: bool | None) -> str:
 
 
 def record_programs(session: Session, host: str, observations: Iterable[ProgramObservation]) -> None:
-    """Replace what was known of the programs of one machine."""
+    """Replace the stored observations of one host."""
     session.execute(delete(Program).where(Program.host == host))
     moment = now()
     session.add_all(
@@ -79,11 +79,11 @@ def record_programs(session: Session, host: str, observations: Iterable[ProgramO
 
 
 def list_programs(session: Session) -> list[Program]:
-    """What is known of every machine, in the order of their names."""
+    """List the stored observations of all hosts, by host and name."""
     return list(session.scalars(select(Program).order_by(Program.host, Program.name)))
 
 
 def find_hosts_without(session: Session, names: tuple[str, ...]) -> set[str]:
-    """The machines on which none of these programs was found; one that nobody has looked at may have them."""
+    """Return the hosts on which none of these programs was found. A host without observations is not among them."""
     rows = list(session.execute(select(Program.host, Program.found).where(Program.name.in_(names))))
     return {host for host, _ in rows} - {host for host, is_installed in rows if is_installed}

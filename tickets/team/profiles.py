@@ -1,4 +1,4 @@
-"""The team: the one list of who may own a ticket, who is runnable, and with which profile."""
+"""Profiles: the settings with which agent programs are run."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ OwnLimits = Annotated[dict[str, float], AfterValidator(limits.check_limits)]
 
 
 class NewProfile(Body):
-    """How a program is run. `limits` may set the limits of one run (seconds, memory_mb), and budgets for this profile's
-    runs: tokens, cost_usd, turns and minutes of one run, and with `ticket_` or `day_` before them, runs too.
+    """Settings for running a program.
+
+    `limits` may set the limits of one run (seconds, memory_mb), and budgets for this profile's runs: tokens, cost_usd,
+    turns and minutes of one run, and with the prefix `ticket_` or `day_` also runs.
     """
 
     name: Name
@@ -62,7 +64,7 @@ class NewProfile(Body):
 
 
 class EditProfile(Body):
-    """Fields left out stay as they are; null clears what may be empty."""
+    """Changes to a profile. Fields left out stay as they are. Null clears an optional field."""
 
     program: ProgramName | None = None
     provider: Line | None = None
@@ -86,14 +88,14 @@ def list_profiles(session: Session) -> list[Profile]:
 def get_profile(session: Session, name: str) -> Profile:
     profile = session.get(Profile, name)
     if profile is None:
-        raise NotFound(f"there is no profile named {name!r}", field="profile")
+        raise NotFound(f"There is no profile named {name!r}.", field="profile")
     return profile
 
 
 def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
     rights.require(actor, Act.ADMINISTER)
     if session.get(Profile, body.name) is not None:
-        raise ConflictError(f"there is already a profile named {body.name}", field="name", name=body.name)
+        raise ConflictError(f"There is already a profile named {body.name}.", field="name", name=body.name)
     profile = Profile(**body.model_dump(exclude={"mode"}), mode=RunMode(body.mode))
     session.add(profile)
     events.append(session, None, "profile_added", {"profile": body.name, "program": body.program}, actor)
@@ -101,7 +103,7 @@ def add_profile(session: Session, body: NewProfile, actor: Actor) -> Profile:
 
 
 def edit_profile(session: Session, name: str, body: EditProfile, actor: Actor) -> Profile:
-    """Change how a program is run from the next run on. Raises `NotFound`, `Invalid`."""
+    """Change a profile from the next run on. Raises `NotFound`, `Invalid`."""
     rights.require(actor, Act.ADMINISTER)
     profile = get_profile(session, name)
     fields = sent_fields(body, may_be_null=("provider", "model", "context_size", "effort"))
@@ -112,18 +114,18 @@ def edit_profile(session: Session, name: str, body: EditProfile, actor: Actor) -
 
 
 def sent_fields(body: Body, may_be_null: tuple[str, ...]) -> dict[str, Any]:
-    """The fields that were sent; `Invalid` for null where none may be."""
+    """Return the fields that were sent. Raises `Invalid` for null in a required field."""
     fields = {name: getattr(body, name) for name in body.model_fields_set}
     empty = [name for name, value in fields.items() if value is None and name not in may_be_null]
     if empty:
-        raise Invalid("these fields cannot be empty", fields=dict.fromkeys(empty, "must not be null"))
+        raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
     return fields
 
 
 def apply_changes(
     session: Session, row: Agent | Profile, fields: dict[str, Any], event: str, subject: dict[str, str], actor: Actor
 ) -> None:
-    """Write what differs, with one event that says what was and what is; nothing where nothing does."""
+    """Write the changed fields, with one event that records old and new values."""
     before = {name: getattr(row, name) for name in fields}
     changes = {name: value for name, value in fields.items() if value != before[name]}
     if not changes:

@@ -1,4 +1,4 @@
-"""Projects: a repository that tickets are worked in, how it is checked, and how many may work in it at once."""
+"""Projects: the repository that tickets are worked in, its check command, and the number of concurrent runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ DRAFT_LIFETIME = timedelta(days=1)
 
 
 class NewProject(Body):
-    """`folder` is absolute; commands are argument lists, started without a shell; `landing` says what approval does."""
+    """Settings of a new project.
+
+    `folder` is absolute. Commands are argument lists, started without a shell. `landing` is the action of an approval.
+    """
 
     slug: Name
     name: Line
@@ -43,7 +46,7 @@ BRANCH = re.compile(r"^(?!-)(?!.*(\.\.|//|@\{|\\))[A-Za-z0-9._/-]{1,200}(?<![./]
 
 
 class EditProject(Body):
-    """Fields left out stay as they are; null clears what may be empty."""
+    """Changes to a project. Fields left out stay as they are. Null clears an optional field."""
 
     version: int = Field(ge=1)
     name: Line | None = None
@@ -63,11 +66,11 @@ MAY_BE_NULL = ("clone_url", "check_command", "setup_command")
 
 
 def add_project(session: Session, body: NewProject, actor: Actor) -> Project:
-    """Raises `Invalid` for a folder or branch that could not be used safely, `Conflict` for a known slug."""
+    """Add a project. Raises `Invalid` for an unsafe folder or branch, `ConflictError` for a slug in use."""
     rights.require(actor, Act.ADMINISTER)
     _require_safe(body)
     if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
-        raise ConflictError(f"there is already a project named {body.slug}", field="slug", slug=body.slug)
+        raise ConflictError(f"There is already a project named {body.slug}.", field="slug", slug=body.slug)
     project = Project(**body.model_dump())
     session.add(project)
     session.flush()
@@ -76,7 +79,7 @@ def add_project(session: Session, body: NewProject, actor: Actor) -> Project:
 
 
 def edit_project(session: Session, slug: str, body: EditProject, actor: Actor) -> Project:
-    """Change a project against the version that was read; runs that have started go on as they began.
+    """Change a project against the version that was read, without effect on runs that have started.
 
     Raises `NotFound`, `Invalid`, `StaleProject`.
     """
@@ -85,7 +88,7 @@ def edit_project(session: Session, slug: str, body: EditProject, actor: Actor) -
     fields = {name: getattr(body, name) for name in body.model_fields_set if name != "version"}
     empty = [name for name, value in fields.items() if value is None and name not in MAY_BE_NULL]
     if empty:
-        raise Invalid("these fields cannot be empty", fields=dict.fromkeys(empty, "must not be null"))
+        raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
     before = {name: getattr(get_project(session, slug), name) for name in fields}
     project = session.scalar(
         update(Project)
@@ -103,18 +106,20 @@ def edit_project(session: Session, slug: str, body: EditProject, actor: Actor) -
 
 def _require_safe(body: NewProject | EditProject) -> None:
     if body.folder is not None and (not body.folder.startswith("/") or ".." in body.folder.split("/")):
-        raise Invalid("the folder of a project is an absolute path without '..'", field="folder")
+        raise Invalid("The folder of a project must be an absolute path without '..'.", field="folder")
     if body.base_branch is not None and not BRANCH.match(body.base_branch):
-        raise Invalid("that is not a branch name git would accept", field="base_branch")
+        raise Invalid("This is not a valid git branch name.", field="base_branch")
     for name in body.link_files or []:
         if name.startswith(("/", "-")) or ".." in name.split("/"):
-            raise Invalid("files to link in are named relative to the project's folder", field="link_files", value=name)
+            raise Invalid(
+                "Linked files must be relative paths within the project's folder.", field="link_files", value=name
+            )
 
 
 def get_project(session: Session, slug: str) -> Project:
     project = session.scalar(select(Project).where(Project.slug == slug))
     if project is None:
-        raise NotFound(f"there is no project named {slug!r}", field="project")
+        raise NotFound(f"There is no project named {slug!r}.", field="project")
     return project
 
 
@@ -123,34 +128,34 @@ PROJECTS_BY_NAME = select(Project).order_by(Project.name)
 
 @once_per_session
 def list_all_projects(session: Session) -> list[Project]:
-    """Every project there has been."""
+    """List all projects, including archived ones."""
     return list(session.scalars(PROJECTS_BY_NAME))
 
 
 def list_projects(session: Session) -> list[Project]:
-    """The projects in use."""
+    """List the projects that are not archived."""
     return [project for project in list_all_projects(session) if not project.archived]
 
 
-# --------------------------------------------------------------------------------------------------- what is to become one
+# -------------------------------------------------------------------------------------------------------------- drafts
 
 
 class NewDraft(Body):
-    """A folder or an address to clone from, as a person writes it."""
+    """A folder or an address to clone from, as entered by a person."""
 
     source: Line
 
 
 @dataclass(frozen=True, slots=True)
 class DraftResult:
-    """What a door found at a draft's source: facts for the form, or why there are none."""
+    """Result of examining a draft's source: the values for the form, or the reason why there are none."""
 
     facts: dict[str, Any] | None
     message: str
 
 
 def request_draft(session: Session, body: NewDraft, actor: Actor) -> ProjectDraft:
-    """Ask for a look at what may become a project; a door answers within seconds, a clone takes as long as it takes."""
+    """Request an examination of a possible project by a job, which answers within seconds, or after the clone."""
     rights.require(actor, Act.ADMINISTER)
     clone = "://" in body.source or body.source.startswith("git@")
     if not clone and (not body.source.startswith("/") or ".." in body.source.split("/")):
@@ -166,18 +171,18 @@ def request_draft(session: Session, body: NewDraft, actor: Actor) -> ProjectDraf
 def get_draft(session: Session, number: int) -> ProjectDraft:
     row = session.get(ProjectDraft, number)
     if row is None:
-        raise NotFound("That is no longer known: ask for it again.", draft=number)
+        raise NotFound("This draft has expired. Request it again.", draft=number)
     return row
 
 
 def list_open_drafts(session: Session, limit: int = 20) -> list[ProjectDraft]:
-    """Drafts that nobody has looked at yet, the oldest first."""
+    """List the drafts that have not been examined, oldest first."""
     query = select(ProjectDraft).where(ProjectDraft.state == DraftState.ASKED)
     return list(session.scalars(query.order_by(ProjectDraft.id).limit(limit)))
 
 
 def record_draft_result(session: Session, number: int, answer: DraftResult) -> None:
-    """Write what was found; a draft that is gone or answered stays as it is."""
+    """Store the result of a draft, unless the draft was deleted or already has a result."""
     state = DraftState.READY if answer.facts else DraftState.FAILED
     session.execute(
         update(ProjectDraft)

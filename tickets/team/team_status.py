@@ -1,4 +1,4 @@
-"""Who may be given work, and what each of them is good for right now, in a few words."""
+"""Availability of the team members for new work, in a few words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATUS_ORDER = ("ok", "warning", "failed", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """`words` say whether it is found, logged in and free; `fit` whether it could begin at once."""
+    """A member of the team. `words` describe its availability, `fit` is true when it could begin at once."""
 
     name: str
     title: str
@@ -25,7 +25,7 @@ class Member:
 
 
 def list_team(session: Session) -> list[Member]:
-    """The team; who could begin at once comes first."""
+    """List the team, with the available members first."""
     busy, statuses = agents.count_live_runs(session), load_program_statuses(session)
     team = [
         _build_member(row, busy.get(row.name, 0), statuses.get(row.profile or ""))
@@ -35,7 +35,7 @@ def list_team(session: Session) -> list[Member]:
 
 
 def load_program_statuses(session: Session) -> dict[str, ProgramStatus]:
-    """What is known of the program of each profile; of several machines, that of the best one."""
+    """Load the status of each profile's program, from the best of several hosts."""
     statuses = sorted(
         (installed_programs.assess_program(row) for row in installed_programs.list_programs(session)),
         key=lambda each: -STATUS_ORDER.index(each.status),
@@ -53,7 +53,7 @@ def _build_member(row: Agent, busy: int, program: ProgramStatus | None) -> Membe
 
 
 def _explain_unavailable(row: Agent, program: ProgramStatus | None) -> str | None:
-    """Why Mission Control does not start it; None for one that it does."""
+    """Explain why Mission Control does not start an agent, or return None when it does."""
     if row.kind is AgentKind.HUMAN:
         return "a person"
     if not row.runnable or row.profile is None:

@@ -1,4 +1,4 @@
-"""Evidence: claims of the worker beside facts that MC itself saw, and what is missing before a ticket is complete."""
+"""Evidence: claims of worker processes, facts observed by Mission Control, and what is missing for completion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import ticket_phases
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """One thing that keeps a ticket from being complete."""
+    """A reason why a ticket cannot be completed."""
 
     kind: str
     detail: str
@@ -48,7 +48,7 @@ ObservationModel = Annotated[Observations, BeforeValidator(read_observations)]
 
 
 def list_evidence(session: Session, ticket_id: int, run_id: int | None = None) -> list[Evidence]:
-    """All evidence of a ticket, or of one of its runs, oldest first."""
+    """List all evidence of a ticket, or of one of its runs, oldest first."""
     query = select(Evidence).where(Evidence.ticket_id == ticket_id).order_by(Evidence.id)
     return list(session.scalars(query.where(Evidence.run_id == run_id) if run_id else query))
 
@@ -59,7 +59,7 @@ SUBMITTERS = select(Run.ticket_id, Run.agent).where(
 
 
 def find_submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[str]]:
-    """For each of these tickets, the agents whose work was submitted: none of them may approve it."""
+    """Find the agents that submitted work for each of these tickets, none of which may approve it."""
     agents_by_ticket: dict[int, set[str]] = {}
     for ticket_id, agent in fetch_rows(session, SUBMITTERS, tickets=ticket_ids):
         agents_by_ticket.setdefault(ticket_id, set()).add(agent)
@@ -67,7 +67,7 @@ def find_submitters(session: Session, ticket_ids: list[int]) -> dict[int, set[st
 
 
 def record_claims(session: Session, run: Run, claims: list[dict[str, Any]]) -> None:
-    """Record what the worker says, as said."""
+    """Record the worker's statements as claims."""
     for claim in claims:
         session.add(
             Evidence(
@@ -84,7 +84,7 @@ def record_claims(session: Session, run: Run, claims: list[dict[str, Any]]) -> N
 
 
 def record_observations(session: Session, run: Run, observations: dict[str, Any]) -> None:
-    """Record MC's own observations of a run's workspace as facts: commits, diff, uncommitted files, check command.
+    """Record Mission Control's observations of a workspace as facts: commits, diff, uncommitted files, check command.
 
     `seen` has the shape of `protocol.Observations`.
     """
@@ -106,7 +106,7 @@ Fact = tuple[str, EvidenceStatus, str, dict[str, Any] | None]
 
 
 def record_fact(session: Session, ticket_id: int, run_id: int, fact: Fact) -> None:
-    """Record what MC itself saw or did: kind, status, summary, data."""
+    """Record what Mission Control itself observed or did: kind, status, summary, data."""
     kind, status, summary, data = fact
     session.add(
         Evidence(
@@ -175,9 +175,9 @@ def _describe_check(observations: dict[str, Any]) -> list[Fact]:
 
 
 def find_shortfalls(session: Session, ticket: Ticket) -> list[Shortfall]:
-    """What keeps this ticket from being complete: failed or missing facts of its last run, and unmet acceptance items.
+    """List what prevents completion: failed or missing facts of the last run, and unmet acceptance items.
 
-    Acceptance is of the whole ticket: it counts in its last phase.
+    Acceptance applies to the whole ticket, so it counts in the last phase only.
     """
     unmet_items = [Shortfall("acceptance", item["text"]) for item in ticket.acceptance if not item.get("met")]
     if unmet_items and not ticket_phases.is_last(session, ticket):

@@ -1,4 +1,4 @@
-"""Where a ticket went and who sent it there: every move and every change of its phases, with actor, reason and run."""
+"""History of a ticket: every move and every change of its phases, with actor, reason and run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE_SIZE = 50
 
 
 def list_history(session: Session, ticket: Ticket, before: int | None = None) -> list[View]:
-    """A page of the routing log, newest first; page on with `before` = the last seq seen."""
+    """List a page of the history, newest first (next page: `before` = the last seq seen)."""
     return [
         _build_entry(event)
         for event in events.list_own(session, ticket.id, ticket_phases.HOLDER_EVENTS, before, PAGE_SIZE)
@@ -41,7 +41,7 @@ def _build_entry(event: TicketEvent) -> View:
 
 
 def format_console_line(session: Session, run: Run) -> str:
-    """Who worked in the pane, with what: agent · program/provider/model."""
+    """Format agent and program of a run: `agent · program/provider/model`."""
     profile = session.get(Profile, run.profile) if run.profile else None
     parts = (run.program, profile.provider if profile else None, profile.model if profile else None)
     return f"{run.agent} · {'/'.join(part or 'default' for part in parts)}"

@@ -1,6 +1,6 @@
-"""Landing: what becomes of a ticket's branch with the approval that completes it. Decided here; a door does it.
+"""Landing of a ticket's branch with the approval that completes it: decided here, executed by a job.
 
-While a landing is pending the ticket stays in review. Any other move drops it.
+While a landing is pending the ticket stays in review. Any other move cancels it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ APPROVE_LABELS = {
     Landing.PUSH: "Approve and push",
     Landing.PULL_REQUEST: "Approve and open a pull request",
 }
-"""What a button says that approves in this way."""
+"""Labels of the approve buttons."""
 PROGRESS_TEXTS = {
     Landing.MERGE: "merging into {base}",
     Landing.SQUASH: "squashing onto {base}",
@@ -74,7 +74,7 @@ NO_FORGE = (
 
 
 class LandableWork(Body):
-    """What there is to land: the last commit that Mission Control saw the ticket's newest run make, and its project's policy."""
+    """Work that can be landed: the last observed commit of the ticket's newest run, and the project's policy."""
 
     run: int
     host: str
@@ -86,12 +86,12 @@ class LandableWork(Body):
 
 
 class LandingPlan(LandableWork):
-    """A landing that was decided, as it is kept with its ticket: by which policy, for this once.
+    """A landing decision stored with its ticket.
 
-    `key` tells it from every other one of that ticket.
+    `key` distinguishes it from every other landing of that ticket.
 
-    `approved`: somebody has looked at the work; else its run completed it. `waived`: why that was done with evidence
-    missing or failed; the check command is then not asked again. `reason` says why it failed and what to do.
+    `approved` is false when the run itself completed the ticket. `waived` is the reason for completing it with missing or
+    failed evidence. The check command is then skipped. `reason` says why it failed and what to do.
     """
 
     key: int
@@ -130,7 +130,7 @@ LANDABLE_RUNS = (
 
 
 def find_landable_work(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, LandableWork]:
-    """What there is to land of each of these tickets once it is complete; absent where another phase follows."""
+    """Find the work to land of each of these tickets once it is complete, without tickets that have another phase."""
     ids = [ticket.id for ticket in tickets if ticket.project_id]
     if not ids:
         return {}
@@ -158,7 +158,7 @@ def _build_work(run: Run, observed: dict[str, Any], project: Project) -> Landabl
 
 
 def find_landing_options(session: Session, tickets: Iterable[AnyTicket]) -> dict[int, tuple[Landing, ...]]:
-    """The ways in which each of these tickets may be approved, its project's own first; absent where nothing is to land."""
+    """Find the landing options of each ticket in review, its project's own first, without tickets that have no work to land."""
     reviewed = [ticket for ticket in tickets if ticket.status is TicketStatus.IN_REVIEW and not is_pending(ticket)]
     work_by_ticket = find_landable_work(session, reviewed)
     hosts_without_forge = (
@@ -168,7 +168,7 @@ def find_landing_options(session: Session, tickets: Iterable[AnyTicket]) -> dict
 
 
 def _list_options(work: LandableWork, hosts_without_forge: set[str]) -> tuple[Landing, ...]:
-    """All but what this machine has no program for; where it is the policy, its approval says what to do."""
+    """List all options that the host has a program for, and the policy in any case, as its approval explains the problem."""
     impossible = {Landing.PULL_REQUEST} if work.host in hosts_without_forge else set()
     return (
         work.policy,
@@ -183,7 +183,7 @@ def plan_landing(
     option: Landing | None = None,
     waived: str | None = None,
 ) -> LandingPlan | None:
-    """How this ticket is to be landed now that it is complete; None where nothing is. `wanted` overrides the policy.
+    """Plan the landing of a complete ticket, or return None without one. `option` overrides the project's policy.
 
     Raises `CannotLand`, `Forbidden`.
     """
@@ -203,12 +203,15 @@ def plan_landing(
 
 
 def _require_forge(session: Session, ticket: Ticket, work: LandableWork) -> None:
-    """Not asked when a run completes its ticket: that report must not be refused, and the door says the same."""
+    """Raise `CannotLand` when the host has no forge client.
+
+    Not called when a run completes its ticket: its report must not be refused, and the job reports the same problem.
+    """
     if work.host in installed_programs.find_hosts_without(session, installed_programs.FORGE_CLIENTS):
         raise CannotLand(NO_FORGE.format(host=work.host), ticket=ticket.identifier)
 
 
-# ------------------------------------------------------------------------------------------------------ with the ticket
+# ----------------------------------------------------------------------------------------------- columns of the ticket
 
 
 def is_pending(ticket: AnyTicket) -> bool:
@@ -216,22 +219,22 @@ def is_pending(ticket: AnyTicket) -> bool:
 
 
 def get_plan(ticket: AnyTicket) -> LandingPlan | None:
-    """The landing that was decided for a ticket, pending or failed."""
+    """Return the landing decision of a ticket, pending or failed."""
     return LandingPlan.model_validate(ticket.landing_plan) if ticket.landing_plan else None
 
 
 def build_pending_values(plan: LandingPlan) -> dict[str, Any]:
-    """The values of a ticket that is to be landed."""
+    """Build the column values of a ticket with a pending landing."""
     return {"landing": LandingState.PENDING, "landing_plan": plan.model_dump(mode="json")}
 
 
 def build_failed_values(ticket: Ticket, reason: str) -> dict[str, Any]:
-    """The values of a ticket whose landing needs a person."""
+    """Build the column values of a ticket whose landing needs a person."""
     return {"landing": LandingState.FAILED, "landing_plan": {**(ticket.landing_plan or {}), "reason": reason}}
 
 
 def describe_landing(ticket: AnyTicket) -> str | None:
-    """`Approved by alice; merging into main.`, or what went wrong and what to do; None where nothing is landed."""
+    """Describe a landing (`Approved by alice; merging into main.`) or its failure and the next action, or None without one."""
     plan = get_plan(ticket)
     if plan is None:
         return None

@@ -1,4 +1,4 @@
-"""What a known run sent after it no longer held its ticket: kept for operators, capped, never applied."""
+"""Quarantine of what runs send after they lost their claim: stored for operators with a size limit, never applied."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def store_payload(session: Session, run: Run, kind: str, reason: str, payload: A
 
 
 def refuse_late(session: Session, run_id: int, kind: str, payload: Any) -> ClaimLost | None:
-    """Keep what a run sends after its end, and the refusal to answer with once that is committed; None while it lives."""
+    """Quarantine the payload of an ended run, and return the error to raise after the commit (None for a live run)."""
     run = get_run(session, run_id)
     if run.state is not RunState.ENDED:
         return None
@@ -48,6 +48,6 @@ OF_TICKET = (
 
 
 def list_quarantined(session: Session, ticket_id: int, limit: int = 50, run_id: int | None = None) -> list[Quarantined]:
-    """What is kept of a ticket, or of one of its runs, newest first."""
+    """List the quarantined payloads of a ticket, or of one of its runs, newest first."""
     query = OF_TICKET.where(Quarantined.run_id == run_id) if run_id else OF_TICKET
     return list(session.scalars(query, {"ticket": ticket_id, "limit": limit}))

@@ -1,4 +1,4 @@
-"""Relationships between tickets; `blocks` gates dispatch, and a cycle of blocks or of children is refused."""
+"""Relationships between tickets, with cycle checks. `blocks` gates dispatch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KIND_BY_WORD = {
     for said, turned in ((kind.value, False), (REVERSED_WORDS[kind.value].replace(" ", "_"), True))
     if kind in DIRECTED_KINDS or not turned
 }
-"""Every way of saying a relationship from one of its ends: its kind, and whether it begins at the other end."""
+"""Every word for a relationship from one of its ends, with its kind and whether it is stored in reverse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Relation:
 
 
 def relate(session: Session, ticket_id: int, word: str, other_id: int, actor: Actor) -> TicketRelationship:
-    """As `add`, in the words of either end: `blocked_by` too. Raises what that raises."""
+    """Add a relationship named from either end, such as `blocked_by`. Raises the errors of `add_relationship`."""
     kind, is_reversed = KIND_BY_WORD.get(word, (word, False))
     return add_relationship(
         session, *((other_id, kind, ticket_id) if is_reversed else (ticket_id, kind, other_id)), actor
@@ -61,18 +61,21 @@ def relate(session: Session, ticket_id: int, word: str, other_id: int, actor: Ac
 
 
 def add_relationship(session: Session, ticket_id: int, kind: str, other_id: int, actor: Actor) -> TicketRelationship:
-    """Raises `Invalid` for an unknown kind or the ticket itself, `Conflict` for a repetition, a cycle or a late fork."""
+    """Add a relationship.
+
+    Raises `Invalid` for an unknown kind or the ticket itself, `ConflictError` for a repetition, a cycle or a late fork.
+    """
     relation = _parse_kind(kind)
     if ticket_id == other_id:
-        raise Invalid("a ticket has no relationship with itself", field="ticket")
+        raise Invalid("A ticket cannot have a relationship with itself.", field="ticket")
     if _exists(session, relation, ticket_id, other_id):
-        raise ConflictError("these tickets already have that relationship", field="ticket")
+        raise ConflictError("These tickets already have this relationship.", field="ticket")
     if relation is RelationKind.FORK_OF:
         _require_no_runs(session, ticket_id)
     if relation in DIRECTED_KINDS and is_reachable(session, relation, other_id, ticket_id):
         words = relation.value.replace("_", " ")
         raise ConflictError(
-            f"that would make a cycle of “{words}”: read on from the other ticket, one comes back to this one",
+            f"This would make a cycle of “{words}”: the other ticket already leads back to this one.",
             field="ticket",
         )
     row = TicketRelationship(ticket_id=ticket_id, kind=relation, other_id=other_id, author=actor.name)
@@ -83,7 +86,7 @@ def add_relationship(session: Session, ticket_id: int, kind: str, other_id: int,
 
 
 def _exists(session: Session, kind: RelationKind, ticket_id: int, other_id: int) -> bool:
-    """Whether this is on record; what holds both ways is, from whichever end it was said."""
+    """Return whether the relationship exists, in either direction for an undirected kind."""
     ends = [(ticket_id, other_id)] if kind in DIRECTED_KINDS else [(ticket_id, other_id), (other_id, ticket_id)]
     pair = tuple_(TicketRelationship.ticket_id, TicketRelationship.other_id)
     same = select(TicketRelationship.id).where(TicketRelationship.kind == kind, pair.in_(ends))
@@ -91,16 +94,16 @@ def _exists(session: Session, kind: RelationKind, ticket_id: int, other_id: int)
 
 
 def _require_no_runs(session: Session, ticket_id: int) -> None:
-    """A fork begins with its ticket's first run, and with one conversation."""
+    """Raise `ConflictError` unless the ticket has no run and no other source: a fork begins with its first run."""
     if session.scalar(select(Run.id).where(Run.ticket_id == ticket_id).limit(1)) is not None:
-        raise ConflictError("only a ticket that was never worked on can begin as a fork: make a new one", field="kind")
+        raise ConflictError("Only a ticket without runs can begin as a fork. Create a new ticket.", field="kind")
     forks = TicketRelationship.ticket_id == ticket_id, TicketRelationship.kind == RelationKind.FORK_OF
     if session.scalar(select(TicketRelationship.id).where(*forks).limit(1)) is not None:
-        raise ConflictError("this ticket is a fork of another one already", field="kind")
+        raise ConflictError("This ticket is already a fork of another one.", field="kind")
 
 
 def _append_events(session: Session, event: str, link: tuple[int, int, RelationKind, int], actor: Actor) -> None:
-    """An event on each of the two tickets, in the words of its side."""
+    """Append an event to each of the two tickets, named from its end."""
     number, first, kind, second = link
     rows = session.execute(select(Ticket.id, Ticket.identifier).where(Ticket.id.in_((first, second))))
     names = {ticket_id: identifier for ticket_id, identifier in rows}  # noqa: C416 - rows are not pairs to mypy
@@ -115,14 +118,14 @@ def _parse_kind(kind: str) -> RelationKind:
         return RelationKind(kind)
     except ValueError:
         raise Invalid(
-            "that is not a kind of relationship",
+            "Unknown kind of relationship.",
             field="kind",
             kinds=[relation_kind.value for relation_kind in RelationKind],
         ) from None
 
 
 def is_reachable(session: Session, kind: RelationKind, start: int, goal: int) -> bool:
-    """Whether one comes from `start` to `goal` along relationships of this kind."""
+    """Return whether `goal` is reachable from `start` along relationships of this kind."""
     walk = select(TicketRelationship.other_id.label("id")).where(
         TicketRelationship.ticket_id == start, TicketRelationship.kind == kind
     )
@@ -136,7 +139,7 @@ def remove_relationship(session: Session, ticket_id: int, relationship_id: int, 
     ends = or_(TicketRelationship.ticket_id == ticket_id, TicketRelationship.other_id == ticket_id)
     row = session.scalar(select(TicketRelationship).where(TicketRelationship.id == relationship_id, ends))
     if row is None:
-        raise NotFound("there is no such relationship on this ticket", relationship=relationship_id)
+        raise NotFound("The ticket has no such relationship.", relationship=relationship_id)
     session.execute(delete(TicketRelationship).where(TicketRelationship.id == row.id))
     _append_events(session, "relationship_removed", (row.id, row.ticket_id, row.kind, row.other_id), actor)
 
@@ -151,7 +154,7 @@ OF_TICKET = (
 
 
 def list_relations(session: Session, ticket_id: int) -> list[Relation]:
-    """Every relationship of a ticket, from either end, said from its own side."""
+    """List all relationships of a ticket, from either end, named from its own end."""
     return [
         Relation(row.id, row.kind.value, _describe_kind(row, ticket_id), identifier, title, status.value)
         for row, identifier, title, status in session.execute(OF_TICKET, {"ticket": ticket_id})
@@ -159,7 +162,7 @@ def list_relations(session: Session, ticket_id: int) -> list[Relation]:
 
 
 def _describe_kind(row: TicketRelationship, ticket_id: int) -> str:
-    """The kind as it is said of this end."""
+    """Name the kind of a relationship from this ticket's end."""
     return row.kind.value.replace("_", " ") if row.ticket_id == ticket_id else REVERSED_WORDS[row.kind.value]
 
 
@@ -176,7 +179,7 @@ OPEN_BLOCKERS = (
 
 
 def find_open_blockers(session: Session, ticket_ids: list[int]) -> dict[int, list[str]]:
-    """For each of these tickets, the identifiers of unfinished tickets that block it."""
+    """Find the identifiers of the unfinished tickets that block each of these tickets."""
     if not ticket_ids:
         return {}
     blockers: dict[int, list[str]] = {}

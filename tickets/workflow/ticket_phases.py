@@ -1,4 +1,4 @@
-"""Phases of a ticket (Dev, Review, QA): who works in each, what stands at its end, and which comes next."""
+"""Phases of a ticket (Dev, Review, QA): agent, gate or decision, and order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ the other, on one branch.
 
 
 def install_phases(session: Session, ticket: Ticket, phases: Sequence[Phase]) -> dict[str, Any]:
-    """Give a ticket its phases; the values with which the first, which becomes current, lends it its gate and its agent."""
+    """Add a ticket's phases, and return the column values that enter the first of them."""
     add_phases(session, ticket.id, phases)
     return _enter_phase(session, ticket, list_phases(session, ticket.id)[0]) if phases else {}
 
@@ -82,16 +82,16 @@ HOLDER_EVENTS = (
     "ticket_phases_arranged",
     "ticket_phase_waived",
 )
-"""The events that carry what `held` says; created and moved say the ticket's state too."""
+"""Events that carry the payload of `build_holder_payload`. The events for creation and moves also carry the state."""
 
 
 def build_holder_payload(ticket: Ticket) -> dict[str, Any]:
-    """Who has the ticket, and in which phase: with its state, where it stands after an event."""
+    """Build the payload that names the owner and the phase of a ticket after an event."""
     return {"owner": ticket.assigned_to, "phase": ticket.phase}
 
 
 def is_last(session: Session, ticket: Ticket) -> bool:
-    """Whether no phase follows the one that the ticket is in."""
+    """Return whether no phase follows the ticket's current one."""
     return ticket.phase is None or find_next(list_phases(session, ticket.id)) is None
 
 
@@ -101,18 +101,18 @@ WITH_PHASE = select(TicketPhase.ticket_id).where(
 
 
 def find_with_earlier(session: Session, tickets: Sequence[AnyTicket]) -> set[int]:
-    """Which of these tickets have a phase that was worked, to which they can be sent back."""
+    """Find which of these tickets have a completed phase to which they can be sent back."""
     ids = [ticket.id for ticket in tickets if ticket.phase is not None]
     return set(fetch_rows(session, WITH_PHASE, tickets=ids, state=PhaseState.PASSED).scalars()) if ids else set()
 
 
 def find_with_later(session: Session, ticket_ids: Sequence[int]) -> set[int]:
-    """Which of these tickets have a phase to come."""
+    """Find which of these tickets have a phase that has not started."""
     return set(fetch_rows(session, WITH_PHASE, tickets=ticket_ids, state=PhaseState.PENDING).scalars())
 
 
 def is_undecided(phase: TicketPhase) -> bool:
-    """Whether the phase ends with a choice that nobody has made."""
+    """Return whether the phase ends with a choice that has not been made."""
     return bool(phase.choices) and phase.note not in phase.choices
 
 
@@ -122,7 +122,7 @@ def awaits_decision(session: Session, ticket_id: int) -> bool:
 
 
 def find_reviewer(session: Session, ticket: Ticket, worker: str) -> str | None:
-    """Who answers the gate of the phase that `worker` hands over: whoever works the next, having done none of this one."""
+    """Return the reviewer of the current phase: the agent of the next phase, unless it did work in the current one."""
     phases = list_phases(session, ticket.id)
     here, after = find_current(phases), find_next(phases)
     if here is None or after is None or after.agent is None:
@@ -137,13 +137,13 @@ def find_reviewer(session: Session, ticket: Ticket, worker: str) -> str | None:
     return None if is_own_work else after.agent
 
 
-# ------------------------------------------------------------------------------------------------------ from one to one
+# ------------------------------------------------------------------------------------------------- changes of the phase
 
 
 def advance(session: Session, ticket: Ticket, choice: str | None = None, waived: str | None = None) -> dict[str, Any]:
-    """Pass the current phase; the values that bring the ticket to its next phase, or to done after the last.
+    """Complete the current phase, and return the column values that enter the next phase, or done after the last.
 
-    Raises `Invalid` where the phase ends with a decision and none was made. `waived` is why its gate was not applied.
+    Raises `Invalid` when the phase ends with a decision and none was made. `waived` is the reason for skipping its gate.
     """
     here = find_current(list_phases(session, ticket.id))
     if here is not None:
@@ -153,7 +153,7 @@ def advance(session: Session, ticket: Ticket, choice: str | None = None, waived:
 
 
 def require_decision(session: Session, ticket: Ticket, choice: str | None) -> None:
-    """Make the decision with which the current phase ends, if it ends with one. Raises `Invalid` where none is made."""
+    """Record the decision that ends the current phase, if it ends with one. Raises `Invalid` when none is made."""
     here = find_current(list_phases(session, ticket.id))
     if here is not None:
         _decide(session, here, choice)
@@ -175,12 +175,12 @@ def _pass_phase(session: Session, ticket: Ticket, phase: TicketPhase, choice: st
 
 
 def close_phase(session: Session, ticket: Ticket, phase: TicketPhase, state: PhaseState, note: str | None) -> None:
-    """Close a phase; it remembers who held it, since that is who takes it up again if it is sent back."""
+    """Close a phase, recording the current owner, who resumes it if it is sent back."""
     _update_phase(session, phase, state=state, note=note, agent=ticket.assigned_to)
 
 
 def enter_next(session: Session, ticket: Ticket) -> dict[str, Any]:
-    """The values of the phase that follows, which becomes current; none where none does."""
+    """Make the next phase current and return its column values, or an empty dict without one."""
     after = find_next(list_phases(session, ticket.id))
     return _enter_phase(session, ticket, after) if after else {}
 
@@ -191,7 +191,7 @@ def _enter_phase(session: Session, ticket: Ticket, phase: TicketPhase) -> dict[s
 
 
 def decide(session: Session, phase: TicketPhase, choice: str) -> None:
-    """Make the decision with which a phase ends. Raises `Invalid` for what is not one of its choices."""
+    """Record the decision that ends a phase. Raises `Invalid` for an unknown choice."""
     if choice not in phase.choices:
         raise _build_choice_error(phase)
     _update_phase(session, phase, note=choice)
@@ -199,14 +199,16 @@ def decide(session: Session, phase: TicketPhase, choice: str) -> None:
 
 def _build_choice_error(phase: TicketPhase) -> Invalid:
     if not phase.choices:
-        return Invalid(f"phase {phase.name} ends without a decision", field="choice")
-    return Invalid(f"phase {phase.name} ends with a decision", field="choice", choices=phase.choices)
+        return Invalid(f"Phase {phase.name} ends without a decision.", field="choice")
+    return Invalid(
+        f"Phase {phase.name} ends with a decision. Make one of its choices.", field="choice", choices=phase.choices
+    )
 
 
 def return_to_phase(session: Session, ticket: Ticket, name: str | None, *, stays: bool) -> dict[str, Any]:
-    """Return to the phase that is to take up what must change; the values for that, none where the ticket stays.
+    """Return to the phase that must make the changes, and return its column values (empty when the ticket stays).
 
-    `stays`: without a name, only what was found in a judging phase leads back. Raises `Invalid` for an unknown name.
+    With `stays` and without a name, only a review phase returns to an earlier one. Raises `Invalid` for an unknown name.
     """
     phases = list_phases(session, ticket.id)
     here = find_current(phases)
@@ -222,12 +224,12 @@ def return_to_phase(session: Session, ticket: Ticket, name: str | None, *, stays
 
 
 def find_return_phase(phases: Sequence[TicketPhase], here: TicketPhase, *, stays: bool) -> TicketPhase:
-    """Which phase takes up what must change, where nobody names one."""
+    """Return the phase that makes the changes when no phase is named."""
     return here if stays and here.name not in REVIEW_PHASES else find_maker_phase(phases, here) or here
 
 
 def list_earlier(phases: Sequence[TicketPhase], here: TicketPhase) -> list[TicketPhase]:
-    """The phases before this one that were worked."""
+    """List the completed phases before this one."""
     return [phase for phase in phases if phase.position < here.position and phase.state is PhaseState.PASSED]
 
 
@@ -236,7 +238,7 @@ def _get_worked_phase(phases: Sequence[TicketPhase], here: TicketPhase, name: st
     phase = next((phase for phase in worked_phases if phase.name == name), None)
     if phase is None:
         raise Invalid(
-            f"no phase called {name[:40]!r} has been worked",
+            f"No phase named {name[:40]!r} has been worked.",
             field="phase",
             phases=[phase.name for phase in worked_phases],
         )
@@ -244,7 +246,7 @@ def _get_worked_phase(phases: Sequence[TicketPhase], here: TicketPhase, name: st
 
 
 def find_maker_phase(phases: Sequence[TicketPhase], here: TicketPhase) -> TicketPhase | None:
-    """The phase whose work this one goes by: before a judging phase the last one that makes, else the one before."""
+    """Return the phase whose work this one judges: the last non-review phase before a review phase, else the previous one."""
     worked_phases = list_earlier(phases, here)
     if here.name in REVIEW_PHASES:
         worked_phases = [phase for phase in worked_phases if phase.name not in REVIEW_PHASES] or worked_phases
@@ -252,7 +254,7 @@ def find_maker_phase(phases: Sequence[TicketPhase], here: TicketPhase) -> Ticket
 
 
 def reopen(session: Session, ticket: Ticket) -> dict[str, Any]:
-    """A ticket whose phases are all over goes on in the last that was worked."""
+    """Return a ticket whose phases are all closed to the last completed one."""
     phases = list_phases(session, ticket.id)
     if not phases or find_current(phases) or find_next(phases):
         return {}
@@ -260,18 +262,18 @@ def reopen(session: Session, ticket: Ticket) -> dict[str, Any]:
     return _enter_phase(session, ticket, worked_phases[-1])
 
 
-# ------------------------------------------------------------------------------------------------------- taking it back
+# ---------------------------------------------------------------------------------------------------------------- undo
 
 PhaseStates = dict[str, list[Any]]
 
 
 def read_states(session: Session, ticket: Ticket) -> PhaseStates:
-    """How far each phase is, as JSON: what `put_back` needs."""
+    """Return the state of each phase as JSON, for `restore_states`."""
     return {str(phase.id): [phase.state.value, phase.note, phase.agent] for phase in list_phases(session, ticket.id)}
 
 
 def restore_states(session: Session, ticket: Ticket, was: PhaseStates) -> None:
-    """Let the phases stand where these marks say."""
+    """Restore the phases to these states."""
     for phase in list_phases(session, ticket.id):
         if str(phase.id) in was:
             state, note, agent = was[str(phase.id)]

@@ -1,4 +1,4 @@
-"""The one wake model for parked tickets: a time, another ticket, an answer, a probe, a usage reset, an idle agent."""
+"""Wake conditions of parked tickets: a time, another ticket, an answer, a probe, a usage reset, an idle agent."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ CLOCK_KINDS = {WakeKind.TIME, WakeKind.USAGE_RESET}
 
 
 def build_columns(session: Session, wake: Wake) -> dict[str, Any]:
-    """The ticket columns that hold a wake condition; the parts that are searched for have columns of their own.
+    """Build the ticket columns of a wake condition, whose searchable parts have columns of their own.
 
-    Raises `NoSuchTicket`, and `Invalid` for an agent that is not on the team: it would be found idle at once.
+    Raises `NoSuchTicket`, and `Invalid` for an agent that is not on the team, which would count as idle at once.
     """
     awaited_id = get_ticket(session, wake.ticket).id if wake.ticket else None
     condition = wake.model_dump(mode="json", exclude_none=True)
@@ -41,7 +41,7 @@ def build_columns(session: Session, wake: Wake) -> dict[str, Any]:
 
 
 def list_due(session: Session, moment: datetime | None = None, limit: int = 200) -> list[Ticket]:
-    """Parked tickets whose clock has passed or whose awaited ticket has ended; both through an index."""
+    """List parked tickets whose time has passed or whose awaited ticket has ended, both through an index."""
     ended = select(Ticket.id).where(Ticket.status.in_(TERMINAL))
     query = select(Ticket).where(
         Ticket.status == TicketStatus.WAITING,
@@ -51,29 +51,32 @@ def list_due(session: Session, moment: datetime | None = None, limit: int = 200)
 
 
 def list_awaiting_probe(session: Session, limit: int = 16) -> list[Ticket]:
-    """Parked tickets that wait for a command to succeed, which the door runs outside any transaction.
+    """List parked tickets that wait for a command to succeed, which a job runs outside any transaction.
 
-    Where there are more, each has its chance: commands that never succeed do not keep the others waiting for ever.
+    A random sample, so that commands that never succeed do not keep the others waiting for ever.
     """
     waiting = _list_waiting(session, WakeKind.PROBE)
     return random.sample(waiting, min(limit, len(waiting)))
 
 
 def list_awaiting_idle_agent(session: Session, moment: datetime | None = None) -> list[Ticket]:
-    """Parked tickets that wait for an agent which has had no run for as many minutes as they ask for."""
+    """List parked tickets that wait for an agent which has been idle for the number of minutes required."""
     moment = moment or now()
     waiting = _list_waiting(session, WakeKind.AGENT_IDLE)
     return [ticket for ticket in waiting if _is_agent_idle(session, ticket.wake, moment)]
 
 
 def list_answered(session: Session) -> list[Ticket]:
-    """Parked tickets that wait for words of a person, which have come since they were parked."""
+    """List parked tickets that wait for a person's comment and have received one since they were parked."""
     waiting = _list_waiting(session, WakeKind.ANSWER)
     return [ticket for ticket in waiting if _has_answer(session, ticket.id)]
 
 
 def _list_waiting(session: Session, kind: WakeKind) -> list[Ticket]:
-    """SQL leaves out those whose condition does not even hold the word: most are parked until somebody wakes them."""
+    """List waiting tickets with a condition of this kind.
+
+    The query filters on the text of the condition, since most tickets are parked until someone wakes them.
+    """
     conditions = (Ticket.status == TicketStatus.WAITING, Ticket.wake_at.is_(None), Ticket.wake_ticket_id.is_(None))
     mentions_kind = cast(Ticket.wake, Text).contains(f'"{kind.value}"', autoescape=True)
     tickets = session.scalars(select(Ticket).where(*conditions, mentions_kind).order_by(Ticket.id))
@@ -98,7 +101,7 @@ def _has_answer(session: Session, ticket_id: int) -> bool:
 
 
 def describe_wake(wake: dict[str, Any] | None) -> str:
-    """A wake condition as a person reads it."""
+    """Describe a wake condition for people."""
     if not wake:
         return "until somebody wakes it"
     at = format_clock(datetime.fromisoformat(wake["at"])) if wake.get("at") else ""
