@@ -122,7 +122,7 @@ def test_dispatch_is_paused_a_task_is_run_and_the_look_is_changed(house: House, 
     expect(page).to_have_url(f"{house.base}/board")
     ask(page, "run task backup")
     page.keyboard.press("Enter")
-    expect(page.locator(".flashes")).to_contain_text("backup was asked for")
+    expect(page.locator(".flashes")).to_contain_text("backup is queued")
     ask(page, "dark")
     page.keyboard.press("Enter")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")

@@ -1,4 +1,4 @@
-"""Lists of the JSON API: a part of the items, and the cursor of the next part."""
+"""Pages of the JSON API's lists, with cursors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Item = TypeVar("Item")
 
 
 class Page(TypedDict, Generic[Item]):
-    """Some items, and the cursor of those that follow."""
+    """A page of items, and the cursor of the next page."""
 
     items: list[Item]
     next: str | None
 
 
 class Paging(Body):
-    """Which part of a list: at most `limit` items behind `cursor`."""
+    """Part of a list: at most `limit` items after `cursor`."""
 
     limit: int = Field(50, ge=1, le=200)
     cursor: Line | None = None
