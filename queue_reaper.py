@@ -30,13 +30,15 @@ with bootstrap.quick_imports():
     from models import Trigger
     from settings import Settings
 
+DEFAULT_JOB = "queue-reaper"
+
 
 def main(argv: list[str]) -> int:
     """Return 0 for work done or skipped, 1 for a failure, 2 when it could not start."""
     parser = argparse.ArgumentParser(prog="queue_reaper.py", description="Settle, delete and back up.")
-    parser.set_defaults(job="queue-reaper")
-    parser.add_argument("--retention", dest="job", action="store_const", const="retention", help="delete old rows")
-    parser.add_argument("--backup", dest="job", action="store_const", const="backup", help="copy the store")
+    parser.set_defaults(job=DEFAULT_JOB)
+    for job in sorted(housekeeping.JOBS.keys() - {DEFAULT_JOB}):
+        parser.add_argument(f"--{job}", dest="job", action="store_const", const=job, help=f"run the job {job}")
     parser.add_argument("--trigger", choices=[member.value for member in Trigger], default=Trigger.OPERATOR.value)
     options = parser.parse_args(argv)
     return run_with_store(lambda settings, engine: _run_job(settings, engine, options.job, Trigger(options.trigger)))

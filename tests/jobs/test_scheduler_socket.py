@@ -125,7 +125,7 @@ def test_nonsense_is_cut_off_and_the_next_is_served(service: SocketService, data
 
 
 def test_who_says_nothing_is_cut_off_in_time(service: SocketService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler_socket, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(scheduler_socket, "ANSWER_TIMEOUT_SECONDS", 0.1)
     with pytest.raises(ConnectionError):
         service.send(b"{")
 
