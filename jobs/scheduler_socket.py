@@ -110,8 +110,9 @@ class PassServer:
 
     def _answer(self, channel: LineChannel, connection: socket.socket) -> None:
         try:
+            message = channel.receive(ANSWER_TIMEOUT_SECONDS)  # first, so that a refused client can read its answer
             _require_same_user(connection)
-            request = self._parse_request(channel.receive(ANSWER_TIMEOUT_SECONDS))
+            request = self._parse_request(message)
         except RequestRefused as error:
             channel.send({"refused": str(error)})
             return

@@ -157,6 +157,7 @@ def test_a_failure_of_the_pass_itself_reaches_the_log_and_the_client(service: So
 
     with pytest.raises(PassRefused, match="did not answer"):
         request_pass(service.home, REQUEST)
+    wait_until(lambda: service.log, what="the log")
     assert "ZeroDivisionError" in service.log[0]
 
 
