@@ -385,7 +385,7 @@ AGENT_PROGRAMS: Mapping[str, AgentProgram] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class QuestionChoice:
     """One answer that a question offers."""
 
     label: str = ""
@@ -398,7 +398,7 @@ class Question:
 
     text: str = ""
     header: str = ""
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[QuestionChoice, ...] = ()
     multiple: bool = False
 
 

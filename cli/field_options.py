@@ -48,11 +48,11 @@ def _describe(field: TicketField) -> str | None:
 
 def read_field_values(session: Session, ticket: Ticket) -> dict[str, Any]:
     """The editable fields of a ticket as they are printed, without its acceptance list."""
-    shown: Mapping[str, Any] = build_ticket_json(session, [ticket])[0]
+    values: Mapping[str, Any] = build_ticket_json(session, [ticket])[0]
     fields = [field for field in EDITABLE if field.control is not Control.ITEMS]
-    return {field.name: _read_value(field, ticket, shown) for field in fields}
+    return {field.name: _read_value(field, ticket, values) for field in fields}
 
 
-def _read_value(field: TicketField, ticket: Ticket, shown: Mapping[str, Any]) -> Any:
+def _read_value(field: TicketField, ticket: Ticket, values: Mapping[str, Any]) -> Any:
     """A moment as the store has it, so that it is printed in the local zone."""
-    return getattr(ticket, field.column_name) if field.control is Control.MOMENT else shown[field.name]
+    return getattr(ticket, field.column_name) if field.control is Control.MOMENT else values[field.name]

@@ -109,9 +109,9 @@ def move(reference: str, name: str, facts: tuple[str, ...], as_json: bool) -> No
     arguments = _check_arguments(name, dict(_parse_fact(fact) for fact in facts))
     with writing(settings) as session:
         row = transitions.transition(session, get_ticket(session, reference).id, name, actor, **arguments)
-        stopping, shown = stopping_run(session, row.id), _build_row(row)
+        stopping, values = stopping_run(session, row.id), _build_row(row)
     notify_run(settings, stopping)
-    print_one(shown, as_json=as_json)
+    print_one(values, as_json=as_json)
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:

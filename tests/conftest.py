@@ -59,15 +59,15 @@ def url(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Itera
         shutil.copy(template, tmp_path / "mc.db")
         yield f"sqlite:///{tmp_path / 'mc.db'}"
     else:
-        with fresh_database() as made:
-            yield made
+        with fresh_database() as database_url:
+            yield database_url
 
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
-    made = open_engine(url)
-    yield made
-    made.dispose()
+    store = open_engine(url)
+    yield store
+    store.dispose()
 
 
 @pytest.fixture(autouse=True)

@@ -59,8 +59,8 @@ def _living_in(folder: Path) -> list[Identity]:
     """List the processes with the folder in their environment, and the servers with it in their command line."""
     name = re.compile(re.escape(os.fsencode(folder)) + rb"(?![\w-])")
     pids = [int(entry.name) for entry in processes.PROC.iterdir() if entry.name.isdigit()]
-    found = (processes.identify(pid) for pid in pids if pid != os.getpid() and _names(pid, name))
-    return [identity for identity in found if identity]
+    identities = (processes.identify(pid) for pid in pids if pid != os.getpid() and _names(pid, name))
+    return [identity for identity in identities if identity]
 
 
 def _names(pid: int, name: re.Pattern[bytes]) -> bool:
@@ -70,7 +70,7 @@ def _names(pid: int, name: re.Pattern[bytes]) -> bool:
         if (place / "comm").read_text().strip() in FIXED_ENVIRONMENT:
             return name.search((place / "cmdline").read_bytes()) is not None
         variables = (place / "environ").read_bytes().split(b"\0")
-        return any(name.search(each) for each in variables if not each.startswith((b"PWD=", b"OLDPWD=")))
+        return any(name.search(variable) for variable in variables if not variable.startswith((b"PWD=", b"OLDPWD=")))
     return False
 
 

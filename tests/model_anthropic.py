@@ -21,10 +21,10 @@ def next_step(body: Body) -> Step:
         return Step(argument='{"title": "A title"}' if body.get("output_config") else "ok")
     messages = body.get("messages") or []
     prompts = [place for place, message in enumerate(messages) if _is_prompt(message)]
-    scripted = [place for place in prompts if is_script(_said(messages[place]))]
+    scripted = [place for place in prompts if is_script(_extract_text(messages[place]))]
     at = (scripted or prompts or [0])[-1]
     answers = sum(message["role"] == "assistant" for message in messages[at + 1 :])
-    return step_at(_said(messages[at]) if messages else "", answers)
+    return step_at(_extract_text(messages[at]) if messages else "", answers)
 
 
 def error(status: int) -> Body:
@@ -53,8 +53,8 @@ def blocks(step: Step) -> list[Body]:
         content.append({"type": "text", "text": step.text})
     if not step.calls_tool:
         return [*content, {"type": "text", "text": step.argument or "DONE"}]
-    name, given = ("Bash", {"command": step.argument, "description": "Run"}) if step.kind == "bash" else step.tool
-    return [*content, {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:24]}", "name": name, "input": given}]
+    name, arguments = ("Bash", {"command": step.argument, "description": "Run"}) if step.kind == "bash" else step.tool
+    return [*content, {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:24]}", "name": name, "input": arguments}]
 
 
 def stream(body: Body, step: Step) -> Iterator[Chunk]:
@@ -74,9 +74,9 @@ def _block(index: int, block: Body) -> Iterator[Chunk]:
     start = {**block, field: empty, **({"signature": ""} if kind == "thinking" else {})}
     yield "content_block_start", {"type": "content_block_start", "index": index, "content_block": start}
     whole = json.dumps(block["input"]) if field == "input" else block[field]
-    named = {"input": ("input_json_delta", "partial_json")}.get(field, (f"{field}_delta", field))
+    delta_fields = {"input": ("input_json_delta", "partial_json")}.get(field, (f"{field}_delta", field))
     for piece in pieces(whole):
-        delta = {"type": named[0], named[1]: piece}
+        delta = {"type": delta_fields[0], delta_fields[1]: piece}
         yield "content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}
     if kind == "thinking":
         delta = {"type": "signature_delta", "signature": block["signature"]}
@@ -103,10 +103,10 @@ def _stop(step: Step) -> str:
 def _is_prompt(message: Body) -> bool:
     content = message["content"]
     results = isinstance(content, list) and any(block.get("type") == "tool_result" for block in content)
-    return message["role"] == "user" and (not results or is_script(_said(message)))
+    return message["role"] == "user" and (not results or is_script(_extract_text(message)))
 
 
-def _said(message: Body) -> str:
+def _extract_text(message: Body) -> str:
     """Return the text of a message: of several, the last one with a script, since an interrupted prompt is kept."""
     content = message["content"]
     if isinstance(content, str):

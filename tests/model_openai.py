@@ -26,9 +26,9 @@ def next_step(body: Body) -> Step:
     """Return the step for a request: in the script of its last scripted prompt, after the answers given since."""
     items = body.get("input") or []
     prompts = [place for place, item in enumerate(items) if item.get("role") == "user"]
-    scripted = [place for place in prompts if is_script(_said(items[place]))]
+    scripted = [place for place in prompts if is_script(_extract_text(items[place]))]
     at = (scripted or prompts or [0])[-1]
-    step = step_at(_said(items[at]) if items else "", _answers(items[at + 1 :]))
+    step = step_at(_extract_text(items[at]) if items else "", _answers(items[at + 1 :]))
     side = step.kind == "bash" and not _shell(body)
     return Step(argument="A title") if side else step
 
@@ -39,8 +39,8 @@ def error(status: int) -> Body:
 
 def limit(epoch: str) -> Body:
     """Build the body of a 429 for an account that has reached its usage limit."""
-    told = {"type": "usage_limit_reached", "message": "The usage limit has been reached", "plan_type": "plus"}
-    return {"error": {**told, "resets_at": int(epoch)}}
+    error_fields = {"type": "usage_limit_reached", "message": "The usage limit has been reached", "plan_type": "plus"}
+    return {"error": {**error_fields, "resets_at": int(epoch)}}
 
 
 def items(body: Body, step: Step) -> list[Body]:
@@ -74,39 +74,39 @@ def _item(index: int, item: Body) -> list[Chunk]:
     events: list[Chunk] = []
     if item["type"] == "message":
         whole = item["content"][0]["text"]
-        begun = {**item, "status": "in_progress", "content": []}
+        started_item = {**item, "status": "in_progress", "content": []}
         part = {"item_id": item["id"], "content_index": 0, **place}
         empty = {"type": "output_text", "text": "", "annotations": []}
         events.append(("response.content_part.added", {**part, "part": empty}))
         events += [("response.output_text.delta", {**part, "delta": piece}) for piece in pieces(whole)]
         events.append(("response.output_text.done", {**part, "text": whole}))
     elif item["type"] == "reasoning":
-        begun, part = {**item, "summary": []}, {"item_id": item["id"], "summary_index": 0, **place}
+        started_item, part = {**item, "summary": []}, {"item_id": item["id"], "summary_index": 0, **place}
         whole = item["summary"][0]["text"]
         empty = {"type": "summary_text", "text": ""}
         events.append(("response.reasoning_summary_part.added", {**part, "part": empty}))
         events.append(("response.reasoning_summary_text.delta", {**part, "delta": whole}))
         events.append(("response.reasoning_summary_text.done", {**part, "text": whole}))
     else:
-        begun = {**item, "status": "in_progress", "arguments": ""}
-    begin = ("response.output_item.added", {**place, "item": begun})
+        started_item = {**item, "status": "in_progress", "arguments": ""}
+    begin = ("response.output_item.added", {**place, "item": started_item})
     return [begin, *events, ("response.output_item.done", {**place, "item": item})]
 
 
 def _call(body: Body, step: Step) -> Body:
     if step.kind == "bash":
         name, field = _shell(body) or _SHELLS[0]
-        given: Body = {field: step.argument}
+        arguments: Body = {field: step.argument}
     else:
-        name, given = step.tool
+        name, arguments = step.tool
     namespace, _, short = name.rpartition("/")
     call = {"type": "function_call", "id": _id("fc"), "call_id": _id("call"), "name": short, "status": "completed"}
-    return {**call, "arguments": json.dumps(given), **({"namespace": namespace} if namespace else {})}
+    return {**call, "arguments": json.dumps(arguments), **({"namespace": namespace} if namespace else {})}
 
 
 def _shell(body: Body) -> tuple[str, str] | None:
-    offered = {tool.get("name") or tool.get("type") for tool in body.get("tools") or []}
-    return next((shell for shell in _SHELLS if shell[0] in offered), None)
+    tool_names = {tool.get("name") or tool.get("type") for tool in body.get("tools") or []}
+    return next((shell for shell in _SHELLS if shell[0] in tool_names), None)
 
 
 def _message(text: str) -> Body:
@@ -123,7 +123,7 @@ def _answers(items: list[Body]) -> int:
     return sum(now and not before for before, now in zip([False, *mine], mine, strict=False))
 
 
-def _said(item: Body) -> str:
+def _extract_text(item: Body) -> str:
     content = item.get("content")
     return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content or [])
 

@@ -46,8 +46,8 @@ class Step:
     @property
     def tool(self) -> tuple[str, dict[str, Any]]:
         """Name and input of the tool that a `tool` step calls."""
-        name, _, given = self.argument.partition(" ")
-        return name, json.loads((given or "{}").replace("((", "[[").replace("))", "]]"))
+        name, _, arguments = self.argument.partition(" ")
+        return name, json.loads((arguments or "{}").replace("((", "[[").replace("))", "]]"))
 
 
 def is_script(text: str) -> bool:

@@ -129,8 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         final = {"hang": "HUNG", "drop": "partial", "flaky": "RECOVERED"}
-        shown = Step(argument=final[step.kind], think=step.think, text=step.text) if step.kind in final else step
-        chunks = list(dialect.stream(body, shown))
+        streamed_step = (
+            Step(argument=final[step.kind], think=step.think, text=step.text) if step.kind in final else step
+        )
+        chunks = list(dialect.stream(body, streamed_step))
         for number, (name, data) in enumerate(chunks):
             if number == len(chunks) // 2 and step.kind == "drop":
                 self.connection.close()

@@ -43,17 +43,17 @@ _spare: list[str] = []
 
 def programs() -> Path | None:
     """Return the folder of the newest PostgreSQL server programs in Debian's layout."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    initdb_paths = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("initdb")
-    return found[-1].parent if found else Path(on_path).parent if on_path else None
+    return initdb_paths[-1].parent if initdb_paths else Path(on_path).parent if on_path else None
 
 
 @functools.cache
 def server() -> str | None:
     """Start or find the server, and return its URL with a `{}` for the database name, or None without a server."""
-    given = os.environ.get("MC_TEST_DATABASE_URL")
-    if given:
-        return given.rsplit("/", 1)[0] + "/{}"
+    server_url = os.environ.get("MC_TEST_DATABASE_URL")
+    if server_url:
+        return server_url.rsplit("/", 1)[0] + "/{}"
     folder = programs()
     if folder is None:
         return None
@@ -125,8 +125,8 @@ def _admin(pattern: str, statement: str) -> None:
 
 
 def _tables(connection: psycopg.Connection[tuple[Any, ...]]) -> list[str]:
-    found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename")
-    return [name for (name,) in found if name != "alembic_version"]
+    rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename")
+    return [name for (name,) in rows if name != "alembic_version"]
 
 
 def _reset(pattern: str, name: str) -> bool:

@@ -33,11 +33,13 @@ def test_what_never_comes_is_named() -> None:
 def test_a_measurement_that_breaks_is_told_and_does_not_hide_the_others(
     results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken() -> Iterator[ResultRow]:
+    def fail_measurement() -> Iterator[ResultRow]:
         yield ResultRow("began", 1, "s")
         raise RuntimeError("the disk is away")
 
-    monkeypatch.setattr(bench, "MEASUREMENTS", {"broken": broken, "whole": lambda: iter([ResultRow("ended", 2, "s")])})
+    monkeypatch.setattr(
+        bench, "MEASUREMENTS", {"broken": fail_measurement, "whole": lambda: iter([ResultRow("ended", 2, "s")])}
+    )
 
     assert bench.main([]) == 1
     assert "the disk is away" in capsys.readouterr().err

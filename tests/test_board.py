@@ -42,12 +42,12 @@ def work(engine: Engine, ticket_id: int, state: str = "running", **values: Any) 
     return run
 
 
-def put(engine: Engine, ticket_id: int, **values: Any) -> None:
+def set_values(engine: Engine, ticket_id: int, **values: Any) -> None:
     with writing(engine) as session:
         session.execute(update(Ticket).where(Ticket.id == ticket_id).values(**values))
 
 
-def standing(session: Session, filters: Filters = ALL) -> dict[str, list[str]]:
+def list_lanes(session: Session, filters: Filters = ALL) -> dict[str, list[str]]:
     """The kinds of reason in each lane, in its order; "" for a card that needs none."""
     return {lane.name: [kind(card) for card in lane.cards] for lane in lanes.load_lanes(session, filters, VIEWER)}
 
@@ -63,22 +63,22 @@ def test_each_ticket_stands_in_the_lane_of_what_it_needs(engine: Engine) -> None
     for verdict in ("question", "review"):
         with writing(engine) as session:
             run = claims.claim_ticket(session, make_in(session), "here").run.id
-            said = reports.RunReport.model_validate({"verdict": verdict, "summary": "Which one?"})
-            reports.apply_report(session, run, said, reports.RetryPolicy())
+            report = reports.RunReport.model_validate({"verdict": verdict, "summary": "Which one?"})
+            reports.apply_report(session, run, report, reports.RetryPolicy())
     mine = make(engine, assigned_to=None)
     move(engine, mine, "start")
     make(engine)
     make(engine, status="inbox")
     with reading(engine) as session:
-        found = standing(session)
-        assert found == {
+        lane_kinds = list_lanes(session)
+        assert lane_kinds == {
             "working": ["", ""],
             "needs_you": ["request", "question"],
             "in_review": ["review"],
             "stuck": [],
         }
-        asked, told = lanes.load_lane(session, "needs_you", ALL, VIEWER).cards
-        assert asked.needs_you and told.reason is not None and told.reason.text == "Which one?"
+        asking_card, answered_card = lanes.load_lane(session, "needs_you", ALL, VIEWER).cards
+        assert asking_card.needs_you and answered_card.reason is not None and answered_card.reason.text == "Which one?"
         counts = {lane.name: lane.count for lane in lanes.load_lanes(session, ALL, VIEWER)}
     assert counts == {"working": "2", "needs_you": "2", "in_review": "1", "stuck": "0"}
 
@@ -101,21 +101,21 @@ def stick(engine: Engine, cause: str) -> int:
             with writing(engine) as session:
                 session.execute(update(Run).where(Run.id == run).values(state="ended", ended=now()))
         case "exhausted":
-            put(engine, ticket, attempts=3, failure_reason="crash: it fell over")
-            put(engine, other, attempts=2, failure_reason="crash: it fell over")
+            set_values(engine, ticket, attempts=3, failure_reason="crash: it fell over")
+            set_values(engine, other, attempts=2, failure_reason="crash: it fell over")
         case "overslept":
             move(engine, ticket, "park", wake={"kind": "time", "at": now() + HOUR})
             move(engine, other, "park", wake={"kind": "time", "at": now() + HOUR})
-            put(engine, ticket, wake_at=now() - HOUR)
+            set_values(engine, ticket, wake_at=now() - HOUR)
         case "forgotten":
             awaited = make(engine, assigned_to=None)
-            for each, wanted in ((ticket, awaited), (other, make(engine, status="inbox"))):
-                move(engine, each, "park", wake={"kind": "ticket", "ticket": f"MC-{wanted}"})
+            for ticket_id, awaited_id in ((ticket, awaited), (other, make(engine, status="inbox"))):
+                move(engine, ticket_id, "park", wake={"kind": "ticket", "ticket": f"MC-{awaited_id}"})
             move(engine, awaited, "cancel")
-            put(engine, awaited, closed=now() - HOUR)
+            set_values(engine, awaited, closed=now() - HOUR)
         case "overdue":
-            put(engine, ticket, expected_check_in=now() - HOUR)
-            put(engine, other, expected_check_in=now() + HOUR)
+            set_values(engine, ticket, expected_check_in=now() - HOUR)
+            set_values(engine, other, expected_check_in=now() + HOUR)
     return ticket
 
 
@@ -151,7 +151,7 @@ def test_what_is_stuck_says_why_in_its_lane_and_in_its_column(engine: Engine, ca
 def test_a_question_of_a_run_that_is_not_heard_is_stuck_and_not_asked(engine: Engine) -> None:
     work(engine, make(engine), "waiting", heartbeat=now() - HOUR)
     with reading(engine) as session:
-        assert standing(session) == {"working": [], "needs_you": [], "in_review": [], "stuck": ["unheard"]}
+        assert list_lanes(session) == {"working": [], "needs_you": [], "in_review": [], "stuck": ["unheard"]}
 
 
 @pytest.mark.both_databases
@@ -159,28 +159,28 @@ def test_a_card_in_the_queue_says_what_keeps_it_there(engine: Engine) -> None:
     first, blocked, later, tried, free = (make(engine) for _ in range(5))
     with writing(engine) as session:
         relationships.add_relationship(session, first, "blocks", blocked, ALICE)
-    put(engine, later, not_before=now() + HOUR)
-    put(engine, tried, attempts=1, failure_reason="crash: it fell over")
+    set_values(engine, later, not_before=now() + HOUR)
+    set_values(engine, tried, attempts=1, failure_reason="crash: it fell over")
     for wake in ({"kind": "manual"}, {"kind": "time", "at": now() + HOUR}):
         move(engine, make(engine), "park", wake=wake)
     with reading(engine) as session:
         queue = {card.identifier: card.reason for card in columns.load_column(session, "todo", ALL, VIEWER).cards}
-        parked = [card.reason for card in columns.load_column(session, "waiting", ALL, VIEWER).cards]
-    said = {name: reason and (reason.kind, reason.text) for name, reason in queue.items()}
-    assert said == {
+        reasons = [card.reason for card in columns.load_column(session, "waiting", ALL, VIEWER).cards]
+    queue_reasons = {name: reason and (reason.kind, reason.text) for name, reason in queue.items()}
+    assert queue_reasons == {
         f"MC-{first}": None,
         f"MC-{blocked}": ("blockers", "Blocked by MC-1"),
         f"MC-{later}": ("later", "May start"),
         f"MC-{tried}": ("tried", "Tried once: crash: it fell over"),
         f"MC-{free}": None,
     }
-    assert [reason and reason.text for reason in parked] == ["Wakes", "Parked until somebody wakes it"]
+    assert [reason and reason.text for reason in reasons] == ["Wakes", "Parked until somebody wakes it"]
 
 
 @pytest.mark.both_databases
 def test_age_counts_from_the_last_move_and_an_undone_one_does_not_count(engine: Engine) -> None:
     ticket = make(engine, assigned_to=None)
-    put(engine, ticket, moved=now() - HOUR)
+    set_values(engine, ticket, moved=now() - HOUR)
     with reading(engine) as session:
         before = get_ticket(session, ticket).moved
     with writing(engine) as session:
@@ -191,9 +191,9 @@ def test_age_counts_from_the_last_move_and_an_undone_one_does_not_count(engine: 
     with writing(engine) as session:
         assert get_ticket(session, ticket).moved > before
         transitions.transition(session, ticket, "wake", ALICE)
-        parked = get_ticket(session, ticket).moved
+        park_time = get_ticket(session, ticket).moved
         undo.undo_move(session, f"MC-{ticket}", ALICE)
-        assert before < get_ticket(session, ticket).moved < parked
+        assert before < get_ticket(session, ticket).moved < park_time
 
 
 @pytest.mark.both_databases
@@ -201,33 +201,33 @@ def test_age_counts_from_the_last_move_and_an_undone_one_does_not_count(engine: 
 def test_the_list_goes_on_where_it_ended_in_each_order(engine: Engine, sort: str) -> None:
     for number in range(7):
         make(engine, priority=["low", "urgent", "high"][number % 3], status="inbox" if number % 2 else "todo")
-    seen: list[str] = []
+    identifiers: list[str] = []
     cursor = None
     with reading(engine) as session:
         while True:
             page = list_view.load_list(session, ALL, VIEWER, sort=sort, cursor=cursor, size=2)
-            seen += [card.identifier for card in page.cards]
+            identifiers += [card.identifier for card in page.cards]
             cursor = page.next_cursor
             if cursor is None:
                 break
     by_number = [f"MC-{number}" for number in range(7, 0, -1)]
     by_rank = ["MC-5", "MC-2", "MC-6", "MC-3", "MC-7", "MC-4", "MC-1"]
-    assert seen == (by_rank if sort == "priority" else by_number)
+    assert identifiers == (by_rank if sort == "priority" else by_number)
 
 
 @pytest.mark.both_databases
 def test_the_list_shows_what_is_open_unless_asked_for_more(engine: Engine) -> None:
-    kept, gone = make(engine, assigned_to=None, tags=["bug"]), make(engine, assigned_to=None)
-    move(engine, gone, "cancel")
+    open_id, cancelled = make(engine, assigned_to=None, tags=["bug"]), make(engine, assigned_to=None)
+    move(engine, cancelled, "cancel")
     with reading(engine) as session:
 
         def names(filters: Filters = ALL, status: str = "") -> list[str]:
             return [card.identifier for card in list_view.load_list(session, filters, VIEWER, status=status).cards]
 
-        assert names() == [f"MC-{kept}"]
-        assert names(status="all") == [f"MC-{gone}", f"MC-{kept}"]
-        assert names(status="cancelled") == [f"MC-{gone}"]
-        assert names(Filters(tag="bug"), "all") == [f"MC-{kept}"]
+        assert names() == [f"MC-{open_id}"]
+        assert names(status="all") == [f"MC-{cancelled}", f"MC-{open_id}"]
+        assert names(status="cancelled") == [f"MC-{cancelled}"]
+        assert names(Filters(tag="bug"), "all") == [f"MC-{open_id}"]
         for wrong in (
             {"status": "asleep"},
             {"sort": "colour"},
@@ -249,27 +249,27 @@ def test_filters_hold_in_every_lane(engine: Engine) -> None:
 
 @pytest.mark.both_databases
 def test_a_lane_goes_on_where_it_ended_whatever_causes_meet_in_it(engine: Engine) -> None:
-    made = [stick(engine, cause) for cause in ("blocked", "overdue", "exhausted", "blocked")]
+    ticket_ids = [stick(engine, cause) for cause in ("blocked", "overdue", "exhausted", "blocked")]
     with reading(engine) as session:
         first = lanes.load_lane(session, "stuck", ALL, VIEWER, size=3)
         rest = lanes.load_lane(session, "stuck", ALL, VIEWER, first.next_cursor, 3)
-    seen = [card.identifier for card in (*first.cards, *rest.cards)]
+    identifiers = [card.identifier for card in (*first.cards, *rest.cards)]
     with reading(engine) as session:
-        oldest = sorted((get_ticket(session, ticket).moved, ticket) for ticket in made)
-    assert (seen, rest.next_cursor) == ([f"MC-{ticket}" for _, ticket in oldest], None)
+        oldest = sorted((get_ticket(session, ticket).moved, ticket) for ticket in ticket_ids)
+    assert (identifiers, rest.next_cursor) == ([f"MC-{ticket}" for _, ticket in oldest], None)
 
 
 @pytest.mark.parametrize("view", ["columns", "lanes", "list"])
 def test_the_number_of_queries_does_not_grow_with_the_cards(engine: Engine, view: str) -> None:
     read: Any = {"columns": columns.load_columns, "lanes": lanes.load_lanes, "list": list_view.load_list}[view]
-    counted: list[str] = []
-    listen = ("before_cursor_execute", lambda *seen: counted.append(seen[2]))
+    statements: list[str] = []
+    listen = ("before_cursor_execute", lambda *seen: statements.append(seen[2]))
 
     def queries() -> int:
-        counted.clear()
+        statements.clear()
         with reading(engine) as session:
             read(session, ALL, VIEWER)
-        return len(counted)
+        return len(statements)
 
     for cause in ("blocked", "unheard", "overslept", "overdue"):
         stick(engine, cause)
@@ -278,7 +278,7 @@ def test_the_number_of_queries_does_not_grow_with_the_cards(engine: Engine, view
         few = queries()
         event.remove(engine, *listen)
         for cause in ("blocked", "unheard", "overslept", "overdue"):
-            put(engine, stick(engine, cause), priority=2)
+            set_values(engine, stick(engine, cause), priority=2)
         event.listen(engine, *listen)
         assert queries() == few
     finally:

@@ -47,10 +47,10 @@ def tell(engine: Engine, run_id: int, allowed: Budgets, *kinds: str, **usage: An
     """The run says what it has used, and then `kinds` in the same batch."""
     with writing(engine) as session:
         first = get_run(session, run_id).last_run_seq + 1
-        said = [("agent.usage", usage), *((kind, {"ok": True, "text": ""}) for kind in kinds)]
+        events = [("agent.usage", usage), *((kind, {"ok": True, "text": ""}) for kind in kinds)]
         batch = [
             ingest.WorkerEvent.model_validate({"run_seq": seq, "ts": STAMP, "event_type": kind, "payload": payload})
-            for seq, (kind, payload) in enumerate(said, start=first)
+            for seq, (kind, payload) in enumerate(events, start=first)
         ]
         return ingest.ingest_events(session, run_id, batch, allowed)
 
@@ -69,7 +69,7 @@ def report(engine: Engine, run_id: int, verdict: str, **facts: Any) -> reports.R
         )
 
 
-def seen(engine: Engine, ticket_id: int) -> Ticket:
+def load_ticket(engine: Engine, ticket_id: int) -> Ticket:
     with reading(engine) as session:
         return get_ticket(session, ticket_id)
 
@@ -107,7 +107,7 @@ def test_a_run_that_passes_a_limit_is_stopped_and_its_ticket_parked(
     run_id = claim(engine, ticket_id)
     tell(engine, run_id, allowed, **usage)
 
-    ticket, run = seen(engine, ticket_id), the_run(engine, run_id)
+    ticket, run = load_ticket(engine, ticket_id), the_run(engine, run_id)
     assert (ticket.status, run.state, run.stop_code) == (TicketStatus.WAITING, RunState.STOPPING, "budget")
     assert run.stop_reason and budgets.SCOPE_LABELS[BudgetScope(scope)] in run.stop_reason
     assert ticket.wake and ticket.wake["kind"] == ("time" if scope == "day" else "manual")
@@ -137,7 +137,7 @@ def test_minutes_are_counted_by_the_heartbeat(engine: Engine) -> None:
 
     assert stop["code"] == "budget"
     assert stop["reason"] == "Over budget: 31 of 30 minutes in this run."
-    assert seen(engine, ticket_id).status is TicketStatus.WAITING
+    assert load_ticket(engine, ticket_id).status is TicketStatus.WAITING
 
 
 @pytest.mark.parametrize("state", ["idle", "stopping"])
@@ -149,7 +149,7 @@ def test_a_run_whose_turn_is_over_is_left_to_its_verdict(engine: Engine, state: 
     assert beat(engine, run_id, allowed, state)["stop"] is None
 
     assert report(engine, run_id, "done", summary="Done.").accepted
-    assert seen(engine, ticket_id).status is TicketStatus.IN_REVIEW
+    assert load_ticket(engine, ticket_id).status is TicketStatus.IN_REVIEW
 
 
 def test_an_agent_that_is_told_to_go_on_after_its_turn_is_stopped(engine: Engine) -> None:
@@ -164,7 +164,7 @@ def test_a_lasting_limit_is_named_before_that_of_the_day(engine: Engine) -> None
     ticket_id = make(engine)
     run_id = claim(engine, ticket_id)
     tell(engine, run_id, limits(day_tokens=10, ticket_tokens=10), input_tokens=11)
-    assert (seen(engine, ticket_id).wake or {})["kind"] == "manual"
+    assert (load_ticket(engine, ticket_id).wake or {})["kind"] == "manual"
 
 
 @pytest.mark.both_databases
@@ -177,9 +177,9 @@ def test_a_limit_of_a_profile_binds_its_own_runs_alone(engine: Engine) -> None:
 
     tell(engine, claim(engine, first), budgets.NO_LIMITS, input_tokens=150)
 
-    assert seen(engine, first).status is TicketStatus.WAITING
+    assert load_ticket(engine, first).status is TicketStatus.WAITING
     assert gate(engine, second, budgets.NO_LIMITS).detail.startswith("150 of 100 tokens today with profile codex; ")
-    assert seen(engine, others).status is TicketStatus.IN_PROGRESS
+    assert load_ticket(engine, others).status is TicketStatus.IN_PROGRESS
 
 
 @pytest.mark.both_databases
@@ -238,8 +238,8 @@ def test_every_path_is_counted(engine: Engine, spend: Any) -> None:
     with reading(engine) as session:
         today = budgets.sum_ledger(budgets.load_spending_today(session, UTC_ZONE))
         ticket = budgets.sum_ledger(budgets.load_ticket_spending(session, [ticket_id])[ticket_id])
-    for counted in (today, ticket):
-        assert (counted.runs, counted.tokens, counted.cost_usd) == (1, 10, 0.25)
+    for usage in (today, ticket):
+        assert (usage.runs, usage.tokens, usage.cost_usd) == (1, 10, 0.25)
 
 
 @pytest.mark.both_databases
@@ -260,9 +260,9 @@ def test_a_ledger_adds_up_runs_of_several_profiles(engine: Engine) -> None:
         session.execute(update(Ticket).values(assigned_to="codex", not_before=None))
     tell(engine, claim(engine, ticket_id), budgets.NO_LIMITS, output_tokens=7, turns=3)
     with reading(engine) as session:
-        found = budgets.load_ticket_spending(session, [ticket_id])[ticket_id]
-    assert set(found) == {"claude", "codex"}
-    both = budgets.sum_ledger(found)
+        ledger = budgets.load_ticket_spending(session, [ticket_id])[ticket_id]
+    assert set(ledger) == {"claude", "codex"}
+    both = budgets.sum_ledger(ledger)
     assert (both.runs, both.tokens, both.cost_usd, both.turns) == (2, 17, 0.25, 3)
     assert both.minutes < 1
 
@@ -299,7 +299,7 @@ def test_a_run_counts_on_the_day_it_began(engine: Engine) -> None:
     tell(engine, run_id, allowed, input_tokens=500)
 
     assert gate(engine, second, allowed).ok, "it spent yesterday's budget, not today's"
-    assert seen(engine, first).wake_at == start
+    assert load_ticket(engine, first).wake_at == start
     with reading(engine) as session:
         assert [ticket.id for ticket in wake_conditions.list_due(session)] == [first], "so it may go on today"
 
@@ -350,7 +350,9 @@ class Spending:
             world = policy.load_shared(session, policy.DispatchLimits(total=9, attempts=99, budgets=self.allowed))
             world.load.clear()
             if policy.find_closed_gate(policy.load_tickets(session, [ticket])[0], world) is None:
-                assert self.scope == "run" or all(spent < self.LIMIT for spent, _ in self.counted(session, [ticket.id]))
+                assert self.scope == "run" or all(
+                    tokens < self.LIMIT for tokens, _ in self.list_usage(session, [ticket.id])
+                )
                 self.used[claims.claim_ticket(session, ticket.id, "here").run.id] = 0
 
     def use(self, run: Run) -> None:
@@ -379,7 +381,7 @@ class Spending:
             TicketStatus.BLOCKED: ("unblock", {}),
         }
         with writing(self.engine) as session:
-            for ticket in (get_ticket(session, each) for each in self.tickets):
+            for ticket in (get_ticket(session, ticket_id) for ticket_id in self.tickets):
                 if ticket.status in moves:
                     move, facts = moves[ticket.status]
                     transitions.transition(session, ticket.id, move, ALICE, **facts)
@@ -387,17 +389,19 @@ class Spending:
     def check(self) -> None:
         """Beyond a limit there is at most what each run in flight used in the step that passed it; what is parked stays."""
         with reading(self.engine) as session:
-            for spent, in_flight in self.counted(session, self.tickets):
-                assert spent < self.LIMIT + self.STEP * in_flight
-            for ticket in (get_ticket(session, each) for each in self.tickets):
-                told = [run for run in claims.list_runs(session, ticket.id) if run.stop_code == "budget"]
-                assert not told or ticket.status is TicketStatus.WAITING, "nobody has woken it, and midnight is far"
+            for tokens, in_flight in self.list_usage(session, self.tickets):
+                assert tokens < self.LIMIT + self.STEP * in_flight
+            for ticket in (get_ticket(session, ticket_id) for ticket_id in self.tickets):
+                stopped_runs = [run for run in claims.list_runs(session, ticket.id) if run.stop_code == "budget"]
+                assert not stopped_runs or ticket.status is TicketStatus.WAITING, (
+                    "nobody has woken it, and midnight is far"
+                )
 
-    def counted(self, session: Session, tickets: list[int]) -> list[tuple[int, int]]:
+    def list_usage(self, session: Session, tickets: list[int]) -> list[tuple[int, int]]:
         if self.scope == "day":
             return [(budgets.sum_ledger(budgets.load_spending_today(session, UTC_ZONE)).tokens, len(self.tickets))]
         if self.scope == "run":
-            return [(spent, 1) for spent in self.used.values()]
+            return [(tokens, 1) for tokens in self.used.values()]
         return [
             (budgets.sum_ledger(ledger).tokens, 1) for ledger in budgets.load_ticket_spending(session, tickets).values()
         ]

@@ -39,7 +39,7 @@ def read_patch(change: str) -> str:
 def count_lines(change: str) -> dict[str, tuple[int, int]]:
     """Count the lines that a patch adds and removes, by file."""
     rows = run_git(ROOT, "apply", "--numstat", patch=read_patch(change)).splitlines()
-    return {path: (int(added), int(removed)) for added, removed, path in map(str.split, rows)}
+    return {path: (int(added), int(removals)) for added, removals, path in map(str.split, rows)}
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         run_git(copy, "apply", patch=read_patch(change))
     environment = {"PATH": "/none", "PYTHONPATH": str(copy), "MC_HOME": str(home)}
     command = [sys.executable, str(CHANGES / "use_changes.py")]
-    printed = subprocess.check_output(command, cwd=copy, env=environment, text=True)
-    parsed: dict[str, Any] = json.loads(printed)
+    output = subprocess.check_output(command, cwd=copy, env=environment, text=True)
+    parsed: dict[str, Any] = json.loads(output)
     return parsed | {"docs": (copy / "docs" / "lifecycle.md").read_text("utf-8")}
 
 
@@ -87,8 +87,8 @@ def test_a_new_field_appears_wherever_a_ticket_is_shown_or_written(results: dict
 
 def test_a_new_gate_holds_a_ticket_and_is_listed_with_the_others(results: dict[str, Any]) -> None:
     places = results["gate"]
-    closed = {"name": "draft", "ok": False, "detail": "Its title marks it as a draft."}
-    assert closed in places["of a draft"]["gates"]
+    gate = {"name": "draft", "ok": False, "detail": "Its title marks it as a draft."}
+    assert gate in places["of a draft"]["gates"]
     assert {"name": "draft", "ok": True, "detail": "It is no draft."} in places["of another"]["gates"]
     assert "Its title marks it as a draft." in places["side panel"]
 

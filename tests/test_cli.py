@@ -43,21 +43,23 @@ def mc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mc:
 
 
 def test_a_ticket_is_created_and_shown_as_json(mc: Mc) -> None:
-    made = json.loads(mc("ticket", "create", "Fix the door", "--tag", "bug", "--accept", "It opens", "--json").output)
-    shown = json.loads(mc("ticket", "show", made["identifier"], "--json").output)
+    created = json.loads(
+        mc("ticket", "create", "Fix the door", "--tag", "bug", "--accept", "It opens", "--json").output
+    )
+    output = json.loads(mc("ticket", "show", created["identifier"], "--json").output)
 
-    assert (made["identifier"], made["status"], made["title"]) == ("MC-1", "todo", "Fix the door")
-    assert "cancel" in shown["moves"]
+    assert (created["identifier"], created["status"], created["title"]) == ("MC-1", "todo", "Fix the door")
+    assert "cancel" in output["moves"]
 
 
 def test_a_description_and_a_comment_may_come_from_standard_input(mc: Mc) -> None:
     mc("ticket", "create", "Fix the door", "--description", "-", stdin="It *squeaks*.")
     mc("ticket", "comment", "MC-1", "-", stdin="Oil is in the shed.")
 
-    shown = mc("ticket", "show", "1").output
+    output = mc("ticket", "show", "1").output
 
-    assert "description: It *squeaks*." in shown
-    assert "Oil is in the shed." in shown
+    assert "description: It *squeaks*." in output
+    assert "Oil is in the shed." in output
 
 
 def test_a_ticket_is_created_as_a_fork(mc: Mc, tmp_path: Path) -> None:
@@ -67,8 +69,8 @@ def test_a_ticket_is_created_as_a_fork(mc: Mc, tmp_path: Path) -> None:
         assert store.execute("SELECT ticket_id, kind, other_id FROM ticket_relationships").fetchall() == [
             (2, "fork_of", 1)
         ]
-    refused = mc("ticket", "create", "Fix it", "--fork-of", "MC-9")
-    assert refused.exit_code != 0 and "MC-9" in refused.output
+    result = mc("ticket", "create", "Fix it", "--fork-of", "MC-9")
+    assert result.exit_code != 0 and "MC-9" in result.output
 
 
 @pytest.mark.parametrize(
@@ -87,11 +89,11 @@ def test_a_parked_ticket_is_created_with_its_wake_condition(
 ) -> None:
     mc("ticket", "create", "Awaited")
     options = [word for fact in wake for word in ("--wake", fact)]
-    made = json.loads(mc("ticket", "create", "Wait", "--status", "waiting", *options, "--json").output)
+    created = json.loads(mc("ticket", "create", "Wait", "--status", "waiting", *options, "--json").output)
 
-    assert made["status"] == "waiting"
+    assert created["status"] == "waiting"
     with reading(open_engine(f"sqlite:///{tmp_path / 'home/mc.db'}")) as session:
-        wakes = build_ticket_json(session, [get_ticket(session, made["identifier"])])[0]["wake"]
+        wakes = build_ticket_json(session, [get_ticket(session, created["identifier"])])[0]["wake"]
     assert wakes is not None and stored.items() <= wakes.items()
 
 
@@ -108,9 +110,9 @@ def test_a_parked_ticket_is_created_with_its_wake_condition(
     ],
 )
 def test_a_wake_condition_that_does_not_hold_together_is_refused(mc: Mc, arguments: list[str], error: str) -> None:
-    refused = mc("ticket", "create", "Wait", *arguments)
+    result = mc("ticket", "create", "Wait", *arguments)
 
-    assert refused.exit_code != 0 and error in refused.output, refused.output
+    assert result.exit_code != 0 and error in result.output, result.output
     assert mc("ticket", "list").output == "Nothing here.\n"
 
 
@@ -126,10 +128,10 @@ def test_open_tickets_are_listed_newest_first(mc: Mc) -> None:
 def test_a_move_carries_its_facts(mc: Mc) -> None:
     mc("ticket", "create", "Fix the door")
 
-    parked = mc("ticket", "move", "MC-1", "park", 'wake={"kind": "manual"}', "priority=high", "--json")
+    result = mc("ticket", "move", "MC-1", "park", 'wake={"kind": "manual"}', "priority=high", "--json")
 
-    assert json.loads(parked.output)["status"] == "waiting"
-    assert json.loads(parked.output)["priority"] == "high"
+    assert json.loads(result.output)["status"] == "waiting"
+    assert json.loads(result.output)["priority"] == "high"
 
 
 def test_a_move_that_stops_a_run_notifies_it(mc: Mc, tmp_path: Path) -> None:
@@ -156,29 +158,29 @@ def test_a_move_may_be_made_on_the_version_that_was_read(mc: Mc) -> None:
 def test_facts_that_are_wrong_are_named_in_words(mc: Mc) -> None:
     mc("ticket", "create", "Fix the door")
 
-    refused = mc("ticket", "move", "MC-1", "park", 'wake={"kind": "time"}')
+    result = mc("ticket", "move", "MC-1", "park", 'wake={"kind": "time"}')
     stray = mc("ticket", "move", "MC-1", "cancel", "actor=somebody", "wake=soon")
 
-    assert refused.output == "Error: The input is not valid. wake: Value error, a wake of kind time needs at\n"
+    assert result.output == "Error: The input is not valid. wake: Value error, a wake of kind time needs at\n"
     assert stray.output.startswith("Error: The move cancel has no actor and no wake. It takes assigned_to, note")
 
 
 def test_an_illegal_move_is_refused_in_a_sentence(mc: Mc) -> None:
     mc("ticket", "create", "Fix the door")
 
-    refused = mc("ticket", "move", "MC-1", "approve")
+    result = mc("ticket", "move", "MC-1", "approve")
 
-    assert refused.exit_code == 1
-    assert refused.output.startswith("Error: MC-1 cannot approve: it is to do.")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: MC-1 cannot approve: it is to do.")
 
 
 def test_an_approval_says_what_becomes_of_the_branch(mc: Mc, tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
     handed_in(engine, "leave")
     approved = mc("ticket", "move", "MC-1", "approve", "landing=squash", "--json")
-    shown = json.loads(mc("ticket", "show", "MC-1", "--json").output)
-    assert (approved.exit_code, shown["status"]) == (0, "in_review")
-    assert shown["landing"] == "Approved by operator; squashing onto main."
+    output = json.loads(mc("ticket", "show", "MC-1", "--json").output)
+    assert (approved.exit_code, output["status"]) == (0, "in_review")
+    assert output["landing"] == "Approved by operator; squashing onto main."
     again = mc("ticket", "move", "MC-1", "approve").output
     assert again.startswith("Error: MC-1 cannot approve: it is approved already.")
     engine.dispose()
@@ -199,13 +201,13 @@ def test_only_the_run_of_a_machine_that_is_gone_is_declared_dead(mc: Mc, tmp_pat
 
 
 def test_a_token_is_printed_once_listed_without_its_secret_and_revoked(mc: Mc) -> None:
-    made = json.loads(mc("token", "create", "ci", "--scope", "operator", "--json").output)
+    created = json.loads(mc("token", "create", "ci", "--scope", "operator", "--json").output)
 
     mc("token", "revoke", "ci")
     listed = mc("token", "list", "--json").output
 
-    assert made["token"].startswith("mc_")
-    assert made["token"] not in listed
+    assert created["token"].startswith("mc_")
+    assert created["token"] not in listed
     assert json.loads(listed)[0]["revoked"] is not None
 
 
@@ -214,10 +216,10 @@ def test_a_login_link_leads_to_this_server(mc: Mc) -> None:
 
 
 def test_what_is_not_valid_is_named_field_by_field(mc: Mc) -> None:
-    refused = mc("token", "create", "Not A Name", "--scope", "viewer")
+    result = mc("token", "create", "Not A Name", "--scope", "viewer")
 
-    assert refused.exit_code == 1
-    assert "name: " in refused.output
+    assert result.exit_code == 1
+    assert "name: " in result.output
 
 
 def test_a_run_may_not_act_as_the_operator(mc: Mc, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,18 +227,18 @@ def test_a_run_may_not_act_as_the_operator(mc: Mc, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MC_RUN_ID", "7")
 
     for arguments in (("ticket", "move", "MC-1", "close", "note=done"), ("pickup",), ("token", "list"), ("login",)):
-        refused = mc(*arguments)
-        assert (refused.exit_code, "MC_RUN_ID is set" in refused.output) == (1, True), arguments
+        result = mc(*arguments)
+        assert (result.exit_code, "MC_RUN_ID is set" in result.output) == (1, True), arguments
 
 
 def test_a_store_of_an_older_schema_is_refused_with_what_to_do(mc: Mc, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "home/mc.db") as connection:
         connection.execute("DELETE FROM alembic_version")
 
-    refused = mc("ticket", "list")
+    result = mc("ticket", "list")
 
-    assert refused.exit_code == 1
-    assert "Run bin/mc db upgrade" in refused.output
+    assert result.exit_code == 1
+    assert "Run bin/mc db upgrade" in result.output
 
 
 @pytest.mark.parametrize("command", ["ticket list", "db upgrade"])
@@ -245,13 +247,13 @@ def test_a_store_of_a_newer_schema_is_refused_with_what_helps(mc: Mc, tmp_path: 
     with sqlite3.connect(tmp_path / "home/mc.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'of tomorrow'")
 
-    refused = mc(*command.split())
+    result = mc(*command.split())
 
-    assert (refused.exit_code, refused.output.startswith("Error: The store was migrated by a newer")) == (
+    assert (result.exit_code, result.output.startswith("Error: The store was migrated by a newer")) == (
         1,
         True,
     )
-    [finding] = [each for each in json.loads(mc("doctor", "--json").output) if each["subject"] == "store"]
+    [finding] = [entry for entry in json.loads(mc("doctor", "--json").output) if entry["subject"] == "store"]
     assert "restore an older backup" in finding["remedy"]
 
 
@@ -259,20 +261,20 @@ def test_a_damaged_store_is_told_of_in_one_line(mc: Mc, tmp_path: Path) -> None:
     (tmp_path / "home/mc.db").write_bytes(b"no database at all " * 99)
     (tmp_path / "home/mc.db-wal").unlink(missing_ok=True)
 
-    refused = mc("ticket", "list")
+    result = mc("ticket", "list")
 
-    assert refused.output == "Error: the store cannot be used: file is not a database (see bin/mc doctor)\n"
-    [finding] = [each for each in json.loads(mc("doctor", "--json").output) if each["subject"] == "store"]
+    assert result.output == "Error: the store cannot be used: file is not a database (see bin/mc doctor)\n"
+    [finding] = [entry for entry in json.loads(mc("doctor", "--json").output) if entry["subject"] == "store"]
     assert finding["remedy"] == "restore a copy of it: bin/mc restore FILE"
 
 
 def test_bad_settings_are_an_error_of_exit_code_1_and_no_traceback(mc: Mc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MC_PORT", "many")
 
-    refused = mc("ticket", "list")
+    result = mc("ticket", "list")
 
-    assert refused.exit_code == 1
-    assert "MC_PORT: " in refused.output
+    assert result.exit_code == 1
+    assert "MC_PORT: " in result.output
 
 
 def test_tickets_are_exported_with_what_belongs_to_them_and_without_secrets(mc: Mc, tmp_path: Path) -> None:
@@ -302,9 +304,9 @@ def test_tickets_are_exported_with_what_belongs_to_them_and_without_secrets(mc: 
 def test_a_backup_that_has_no_place_is_refused_in_a_sentence(mc: Mc, tmp_path: Path, place: str) -> None:
     (tmp_path / "taken.db").write_text("mine")
 
-    refused = mc("backup", str(tmp_path / place))
+    result = mc("backup", str(tmp_path / place))
 
-    assert refused.exit_code == 1 and refused.output.startswith("Error: ") and place in refused.output
+    assert result.exit_code == 1 and result.output.startswith("Error: ") and place in result.output
     assert (tmp_path / "taken.db").read_text() == "mine"
     assert not [*tmp_path.rglob("*.part")]
 
@@ -344,10 +346,10 @@ def test_the_doctor_names_what_is_missing_and_what_to_do(mc: Mc, monkeypatch: py
 def test_the_settings_are_shown_without_the_password_of_the_store(mc: Mc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MC_DATABASE_URL", "postgresql://mc:s3cret@db.lan/mc")
 
-    shown = mc("settings").output
+    output = mc("settings").output
 
-    assert "db.lan" in shown
-    assert "s3cret" not in shown
+    assert "db.lan" in output
+    assert "s3cret" not in output
 
 
 def test_the_launcher_works_from_anywhere_and_through_a_link(tmp_path: Path) -> None:
@@ -361,5 +363,5 @@ def test_the_launcher_works_from_anywhere_and_through_a_link(tmp_path: Path) -> 
 
 
 def test_who_only_looks_on_cannot_take_part(mc: Mc) -> None:
-    refused = mc("attach", "MC-1", "--join", "--read-only")
-    assert refused.exit_code == 2 and "cannot be combined with --read-only" in refused.output
+    result = mc("attach", "MC-1", "--join", "--read-only")
+    assert result.exit_code == 2 and "cannot be combined with --read-only" in result.output

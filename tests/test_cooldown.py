@@ -22,11 +22,11 @@ PATIENT = reports.RetryPolicy(backoff_seconds=300)
 
 def fail(engine: Engine, failure: str, retry_at: datetime | None = None) -> None:
     """A first ticket's run fails in this way."""
-    said = {"class": failure, "message": "the service said no", "retry_at": retry_at}
+    failure_fields = {"class": failure, "message": "the service said no", "retry_at": retry_at}
     with writing(engine) as session:
         run = claims.claim_ticket(session, lookup.get_ticket(session, "MC-1").id, "here").run
         reports.apply_report(
-            session, run.id, reports.RunReport.model_validate({"verdict": "failed", "failure": said}), PATIENT
+            session, run.id, reports.RunReport.model_validate({"verdict": "failed", "failure": failure_fields}), PATIENT
         )
 
 
@@ -52,10 +52,10 @@ def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: E
     assert agent(engine).cooldown_until == reset
     with reading(engine) as session:
         gates = policy.check_ticket(session, lookup.get_ticket(session, "MC-2"), None, policy.DispatchLimits())
-        told = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "agent_cooled")).one()
-    [closed] = [gate for gate in gates if not gate.ok]
-    assert closed.name == "agent_cooldown" and "usage limit: the service said no" in closed.detail
-    assert told.payload_json["agent"] == "script"
+        event = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "agent_cooled")).one()
+    [closed_gate] = [gate for gate in gates if not gate.ok]
+    assert closed_gate.name == "agent_cooldown" and "usage limit: the service said no" in closed_gate.detail
+    assert event.payload_json["agent"] == "script"
 
     with writing(engine) as session:
         session.execute(update(Agent).values(cooldown_until=now() - timedelta(seconds=1)))

@@ -33,9 +33,9 @@ def sign(engine: Engine, name: str) -> str:
         return editing.fingerprint_value(build_ticket_json(session, [lookup.get_ticket(session, 1)])[0][name])
 
 
-def revise(engine: Engine, name: str, value: Any, seen: str, actor: Actor = ALICE) -> Ticket:
+def revise(engine: Engine, name: str, value: Any, signature: str, actor: Actor = ALICE) -> Ticket:
     with writing(engine) as session:
-        return editing.revise_field(session, lookup.get_ticket(session, 1), name, value, seen, actor)
+        return editing.revise_field(session, lookup.get_ticket(session, 1), name, value, signature, actor)
 
 
 def listed(engine: Engine) -> list[tuple[str, bool]]:
@@ -67,11 +67,11 @@ def test_an_edit_of_what_somebody_changed_meanwhile_is_refused_with_his_name(
     engine: Engine, name: str, first: Any, second: Any, words: str
 ) -> None:
     make(engine)
-    seen = sign(engine, name)
-    revise(engine, name, first, seen, BOB)
+    signature = sign(engine, name)
+    revise(engine, name, first, signature, BOB)
     after = sign(engine, name)
     with pytest.raises(StaleTicket, match=words):
-        revise(engine, name, second, seen)
+        revise(engine, name, second, signature)
     assert sign(engine, name) == after
     revise(engine, name, second, after)
     assert sign(engine, name) != after
@@ -79,19 +79,23 @@ def test_an_edit_of_what_somebody_changed_meanwhile_is_refused_with_his_name(
 
 def test_a_move_that_gave_the_ticket_to_somebody_is_named_too(engine: Engine) -> None:
     make(engine, status="inbox", assigned_to=None)
-    seen = sign(engine, "assigned_to")
+    signature = sign(engine, "assigned_to")
     with writing(engine) as session:
         transitions.transition(session, 1, "triage", BOB, assigned_to="codex")
         transitions.transition(session, 1, "park", ALICE, wake={"kind": "manual"})
     with pytest.raises(StaleTicket, match="bob changed the owner"):
-        revise(engine, "assigned_to", "script", seen)
+        revise(engine, "assigned_to", "script", signature)
 
 
 @pytest.mark.both_databases
 def test_the_same_edit_sent_twice_is_made_once(engine: Engine) -> None:
     make(engine)
-    seen = sign(engine, "priority")
-    assert revise(engine, "priority", "high", seen).version == revise(engine, "priority", "high", seen).version == 2
+    signature = sign(engine, "priority")
+    assert (
+        revise(engine, "priority", "high", signature).version
+        == revise(engine, "priority", "high", signature).version
+        == 2
+    )
 
 
 def test_an_edit_that_changes_nothing_leaves_version_and_log(engine: Engine) -> None:
@@ -152,24 +156,24 @@ def test_evidence_follows_its_item_when_an_earlier_one_goes(engine: Engine) -> N
 def test_a_relationship_is_told_on_both_tickets(engine: Engine) -> None:
     first, second = make(engine), make(engine)
     with writing(engine) as session:
-        made = relationships.relate(session, second, "blocked_by", first, ALICE).id
-        relationships.remove_relationship(session, second, made, BOB)
+        relation_id = relationships.relate(session, second, "blocked_by", first, ALICE).id
+        relationships.remove_relationship(session, second, relation_id, BOB)
     with reading(engine) as session:
-        told = {
+        activity = {
             ticket: [
                 (event.event_type, event.payload["kind"], event.payload["other"])
                 for event in events.replay(session, ticket)[1:]
             ]
             for ticket in (first, second)
         }
-    assert told == {
+    assert activity == {
         first: [("relationship_added", "blocks", "MC-2"), ("relationship_removed", "blocks", "MC-2")],
         second: [("relationship_added", "blocked by", "MC-1"), ("relationship_removed", "blocked by", "MC-1")],
     }
 
 
 @pytest.mark.parametrize(
-    ("said", "back", "words"),
+    ("relation", "back", "words"),
     [
         ("blocks", "blocks", "cycle"),
         ("parent_of", "child_of", "already"),
@@ -178,11 +182,11 @@ def test_a_relationship_is_told_on_both_tickets(engine: Engine) -> None:
     ],
 )
 def test_what_contradicts_or_repeats_is_refused_from_either_end(
-    engine: Engine, said: str, back: str, words: str
+    engine: Engine, relation: str, back: str, words: str
 ) -> None:
     first, second = make(engine), make(engine)
     with writing(engine) as session:
-        relationships.relate(session, first, said, second, ALICE)
+        relationships.relate(session, first, relation, second, ALICE)
     with writing(engine) as session, pytest.raises(ConflictError, match=words):
         relationships.relate(session, second, back, first, ALICE)
 

@@ -7,7 +7,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from .faults.patches import FOLDER, ROOT, list_faults
+from tests.faults.patches import FOLDER, ROOT, list_faults
 
 FAULTS = list_faults([])
 
@@ -34,11 +34,11 @@ def test_each_fault_names_tests_that_there_are() -> None:
 
 
 def test_each_patch_applies_to_product_code() -> None:
-    refused = {}
+    problems = {}
     for fault in FAULTS:
         check = ["git", "apply", "--check", str(fault.path)]
         done = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, check=False)
-        changed = [line[6:] for line in fault.path.read_text("utf-8").splitlines() if line.startswith("+++ b/")]
-        if done.returncode or not changed or any(path.startswith("tests/") for path in changed):
-            refused[fault.name] = done.stderr
-    assert refused == {}
+        content = [line[6:] for line in fault.path.read_text("utf-8").splitlines() if line.startswith("+++ b/")]
+        if done.returncode or not content or any(path.startswith("tests/") for path in content):
+            problems[fault.name] = done.stderr
+    assert problems == {}

@@ -20,7 +20,7 @@ from .test_spine import ALICE, make
 
 
 @pytest.fixture(autouse=True)
-def room(engine: Engine) -> None:
+def clear_slots(engine: Engine) -> None:
     with writing(engine) as session:
         session.execute(update(Agent).values(capacity=9))
 
@@ -105,8 +105,8 @@ def test_another_program_cannot_read_it_and_that_is_said(engine: Engine) -> None
         forks.report_missing_source(session, run)
         run.generation = 2
         forks.report_missing_source(session, run)
-    said = "No conversation of MC-1 with claude is kept here. This one begins anew."
-    assert comments(engine, fork).count(said) == 1
+    notice = "No conversation of MC-1 with claude is kept here. This one begins anew."
+    assert comments(engine, fork).count(notice) == 1
 
 
 def test_nothing_is_said_of_a_run_that_has_its_copy_or_needs_none(engine: Engine) -> None:

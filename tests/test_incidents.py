@@ -37,5 +37,5 @@ def test_a_condition_that_outlives_its_closed_incident_reopens_it_and_tells_its_
     assert (reopened.state, reopened.recurrence, reopened.count) == (IncidentState.OPEN, 1, 2)
     assert reopened.closed_by is None
     with reading(engine) as session:
-        said = session.scalars(select(TicketComment.body).where(TicketComment.ticket_id == ticket_id)).all()
-    assert ["come back (recurrence 1)" in words for words in said] == [True]
+        comments = session.scalars(select(TicketComment.body).where(TicketComment.ticket_id == ticket_id)).all()
+    assert ["come back (recurrence 1)" in words for words in comments] == [True]

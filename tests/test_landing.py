@@ -53,10 +53,10 @@ SEEN: dict[str, Any] = {
 
 
 def project(session: Session, landing: str = "merge") -> Project:
-    known = session.scalar(select(Project).where(Project.slug == "web"))
-    if known is not None:
-        known.landing = Landing(landing)
-        return known
+    existing = session.scalar(select(Project).where(Project.slug == "web"))
+    if existing is not None:
+        existing.landing = Landing(landing)
+        return existing
     return projects.add_project(
         session, NewProject(slug="web", name="Web", folder="/srv/web", landing=Landing(landing)), ALICE
     )
@@ -120,8 +120,8 @@ def test_approval_records_the_decision_and_stays_in_review(engine: Engine) -> No
     assert (plan.policy, plan.commit, plan.branch, plan.base) == (Landing.MERGE, SHA, "mc/MC-1-write-a-line", "main")
     assert landing.describe_landing(approved) == "Approved by alice; merging into main."
     with reading(engine) as session:
-        moved = session.scalars(select(TicketEvent).order_by(TicketEvent.id.desc())).first()
-        assert moved is not None and moved.payload_json["landing"] == "merge"
+        event_row = session.scalars(select(TicketEvent).order_by(TicketEvent.id.desc())).first()
+        assert event_row is not None and event_row.payload_json["landing"] == "merge"
         assert [ticket.id for ticket in landing_results.list_pending(session, "here")] == [ticket_id]
         assert landing_results.list_pending(session, "elsewhere") == []
 
@@ -130,13 +130,13 @@ def test_a_project_that_leaves_the_branch_is_done_at_once(engine: Engine) -> Non
     assert move(engine, handed_in(engine, "leave"), "approve").status is TicketStatus.DONE
 
 
-@pytest.mark.parametrize("wanted", list(Landing))
-def test_who_approves_may_choose_another_way_for_this_once(engine: Engine, wanted: Landing) -> None:
-    approved = move(engine, handed_in(engine, "squash"), "approve", landing=wanted)
-    if wanted is Landing.LEAVE:
+@pytest.mark.parametrize("landing_policy", list(Landing))
+def test_who_approves_may_choose_another_way_for_this_once(engine: Engine, landing_policy: Landing) -> None:
+    approved = move(engine, handed_in(engine, "squash"), "approve", landing=landing_policy)
+    if landing_policy is Landing.LEAVE:
         assert (approved.status, approved.landing) == (TicketStatus.DONE, None)
     else:
-        assert plan_of(approved).policy is wanted
+        assert plan_of(approved).policy is landing_policy
 
 
 def test_a_program_keeps_to_the_policy_of_the_project(engine: Engine) -> None:
@@ -195,13 +195,13 @@ def test_what_was_waived_is_not_checked_again(engine: Engine) -> None:
     assert plan_of(move(engine, ticket_id, "approve", waive="Seen.")).waived == "Seen."
 
 
-@pytest.mark.parametrize("found", [False, None, True])
-def test_a_pull_request_needs_a_program_that_opens_it(engine: Engine, found: bool | None) -> None:
+@pytest.mark.parametrize("installed", [False, None, True])
+def test_a_pull_request_needs_a_program_that_opens_it(engine: Engine, installed: bool | None) -> None:
     ticket_id = handed_in(engine, "pull_request")
     with writing(engine) as session:
-        for name in ("gh", "glab") if found is not None else ():
-            session.add(Program(host="here", name=name, found=found and name == "gh", checked=now()))
-    if found is False:
+        for name in ("gh", "glab") if installed is not None else ():
+            session.add(Program(host="here", name=name, found=installed and name == "gh", checked=now()))
+    if installed is False:
         with pytest.raises(CannotLand, match="gh or glab, and neither is installed on here"):
             move(engine, ticket_id, "approve")
         with writing(engine) as session:
@@ -214,14 +214,14 @@ def test_a_pull_request_needs_a_program_that_opens_it(engine: Engine, found: boo
 
 
 def test_the_board_asks_no_more_for_many_tickets_than_for_one(engine: Engine) -> None:
-    counted: list[str] = []
-    event.listen(engine, "before_cursor_execute", lambda *given: counted.append(given[2]))
+    queries: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: queries.append(given[2]))
 
     def statements() -> int:
-        counted.clear()
+        queries.clear()
         with reading(engine) as session:
             columns.load_columns(session, Filters(), Viewer(ALICE, policy.DispatchLimits()))
-        return len(counted)
+        return len(queries)
 
     handed_in(engine)
     one = statements()
@@ -240,9 +240,12 @@ def test_a_second_approval_is_refused_by_name(engine: Engine) -> None:
         move(engine, ticket_id, "approve")
     with reading(engine) as session:
         ticket = lookup.get_ticket(session, ticket_id)
-        standing = transitions.load_actor_contexts(session, [ticket], ALICE)[ticket_id]
-        offered = {law.name for law in transitions.list_moves(transitions.build_move_context(ticket, standing))}
-        assert "approve" not in offered and {"request_changes", "park", "block", "close", "cancel"} <= offered
+        actor_context = transitions.load_actor_contexts(session, [ticket], ALICE)[ticket_id]
+        move_names = {
+            definition.name
+            for definition in transitions.list_moves(transitions.build_move_context(ticket, actor_context))
+        }
+        assert "approve" not in move_names and {"request_changes", "park", "block", "close", "cancel"} <= move_names
         assert landing.find_landing_options(session, [ticket]) == {}
 
 
@@ -258,8 +261,8 @@ def test_a_second_approval_is_refused_by_name(engine: Engine) -> None:
 )
 def test_any_other_move_drops_it(engine: Engine, name: str, facts: dict[str, Any]) -> None:
     ticket_id, plan = pending(engine)
-    moved = move(engine, ticket_id, name, **facts)
-    assert (moved.landing, moved.landing_plan) == (None, None)
+    ticket = move(engine, ticket_id, name, **facts)
+    assert (ticket.landing, ticket.landing_plan) == (None, None)
     with writing(engine) as session:
         assert landing_results.list_pending(session, "here") == []
         assert (
@@ -269,10 +272,10 @@ def test_any_other_move_drops_it(engine: Engine, name: str, facts: dict[str, Any
         assert not landing_results.record_failure(
             session, ticket_id, plan, "No."
         ) and not landing_results.send_back_conflicts(session, ticket_id, plan, ["a"])
-    assert get(engine, ticket_id).status is moved.status
-    said = comments(engine, ticket_id)[-1]
-    assert said.body == "Merged into main as c0ffee. The ticket was moved while that was done."
-    assert said.seq == get(engine, ticket_id).event_seq, "an event tells the open pages of it"
+    assert get(engine, ticket_id).status is ticket.status
+    comment = comments(engine, ticket_id)[-1]
+    assert comment.body == "Merged into main as c0ffee. The ticket was moved while that was done."
+    assert comment.seq == get(engine, ticket_id).event_seq, "an event tells the open pages of it"
 
 
 @pytest.mark.both_databases
@@ -333,8 +336,8 @@ def test_what_was_landed_is_a_fact_and_makes_it_done(engine: Engine) -> None:
     assert fact.data is not None and fact.data.items() >= {"policy": "pull_request", **data}.items()
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.landing, ticket.closed is not None) == (TicketStatus.DONE, None, True)
-    said = comments(engine, ticket_id)[-1]
-    assert (said.body, said.kind, said.data) == (
+    comment = comments(engine, ticket_id)[-1]
+    assert (comment.body, comment.kind, comment.data) == (
         "Opened a pull request.",
         CommentKind.SYSTEM,
         {"address": data["address"]},
@@ -347,9 +350,9 @@ def test_a_conflict_goes_back_to_the_agent_with_the_files(engine: Engine) -> Non
         assert landing_results.send_back_conflicts(session, ticket_id, plan, ["a.txt", "b.txt"])
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.resume, ticket.landing) == (TicketStatus.TODO, True, None)
-    said = comments(engine, ticket_id)[-1]
-    assert said.kind is CommentKind.FEEDBACK and said.author == "mission-control"
-    assert "It conflicts with main in `a.txt`, `b.txt`." in said.body and "git merge main" in said.body
+    comment = comments(engine, ticket_id)[-1]
+    assert comment.kind is CommentKind.FEEDBACK and comment.author == "mission-control"
+    assert "It conflicts with main in `a.txt`, `b.txt`." in comment.body and "git merge main" in comment.body
 
 
 def test_what_failed_needs_a_person_and_may_be_tried_again(engine: Engine) -> None:
@@ -358,14 +361,14 @@ def test_what_failed_needs_a_person_and_may_be_tried_again(engine: Engine) -> No
         assert landing_results.record_failure(session, ticket_id, plan, "git is away. Bring it back.")
     ticket = get(engine, ticket_id)
     assert (ticket.status, ticket.landing) == (TicketStatus.IN_REVIEW, LandingState.FAILED)
-    told = "Approved by alice, but not merged into main. git is away. Bring it back."
-    assert landing.describe_landing(ticket) == told
+    failure_text = "Approved by alice, but not merged into main. git is away. Bring it back."
+    assert landing.describe_landing(ticket) == failure_text
     with reading(engine) as session:
         items = session.scalars(select(InboxItem).where(InboxItem.state == InboxState.PENDING)).all()
         assert [item.kind for item in items] == ["landing"]
         card = columns.load_column(session, "in_review", Filters(), Viewer(ALICE, policy.DispatchLimits())).cards[0]
-        assert (card.needs_you, card.reason) == (True, StatusReason("unlanded", told))
-        assert [item["line"] for item in overview.list_needs(session)] == [told]
+        assert (card.needs_you, card.reason) == (True, StatusReason("unlanded", failure_text))
+        assert [item["line"] for item in overview.list_needs(session)] == [failure_text]
         assert ticket_header.describe_next_action(ticket, None) == "Approve again"
         assert landing_results.list_pending(session, "here") == []
     again = plan_of(move(engine, ticket_id, "approve", landing="squash"))
@@ -379,8 +382,8 @@ def test_a_failed_landing_may_be_closed_by_hand(engine: Engine) -> None:
     ticket_id, plan = pending(engine)
     with writing(engine) as session:
         landing_results.record_failure(session, ticket_id, plan, "No.")
-    closed = move(engine, ticket_id, "close", note="Merged by hand.")
-    assert (closed.status, closed.landing) == (TicketStatus.DONE, None)
+    ticket = move(engine, ticket_id, "close", note="Merged by hand.")
+    assert (ticket.status, ticket.landing) == (TicketStatus.DONE, None)
 
 
 def test_only_the_door_lands(engine: Engine) -> None:

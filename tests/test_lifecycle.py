@@ -58,7 +58,7 @@ ACTORS = {
 SERVICE = Actor(ActorKind.SERVICE, "charlie")
 
 
-def put(session: Session, ticket_id: int, status: TicketStatus) -> None:
+def force_status(session: Session, ticket_id: int, status: TicketStatus) -> None:
     """Bring a ticket into a state without going through the law: only a test may."""
     session.execute(update(Ticket).where(Ticket.id == ticket_id).values(status=status, return_to="todo"))
 
@@ -78,17 +78,17 @@ def attempt(session: Session, ticket_id: int, move: str, actor: Actor) -> bool:
 
 @pytest.mark.parametrize("move", MOVES)
 def test_a_move_is_made_only_from_its_states_and_only_by_those_it_is_for(engine: Engine, move: str) -> None:
-    law = MOVES[move]
+    definition = MOVES[move]
     for status in TicketStatus:
         for right, actor in [*ACTORS.items(), (None, SERVICE)]:
             ticket_id = make(engine)
             with writing(engine) as session:
-                put(session, ticket_id, status)
+                force_status(session, ticket_id, status)
                 if move in moves.LANDING_MOVES:
                     put_landing(session, ticket_id)
                 rights = {Role.SYSTEM, Role.PICKUP} if right is Role.PICKUP else {right}
                 # The owner is a program, nobody holds the ticket: OWNER and LIVE_RUN moves are for nobody here.
-                expected = status in law.sources and bool(law.by & rights - {Role.LIVE_RUN})
+                expected = status in definition.sources and bool(definition.by & rights - {Role.LIVE_RUN})
                 assert attempt(session, ticket_id, move, actor) is expected, (status, move, right)
 
 
@@ -97,10 +97,10 @@ def test_a_move_writes_one_event_and_counts_the_version_up(engine: Engine) -> No
     ticket_id = make(engine)
     with writing(engine) as session:
         before = session.get_one(Ticket, ticket_id).version
-        moved = transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"}, priority="urgent")
+        ticket = transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"}, priority="urgent")
         logged = session.scalars(select(TicketEvent).where(TicketEvent.event_type == "ticket_moved")).all()
-        assert moved.version == before + 1
-        assert moved.priority.label == "urgent"
+        assert ticket.version == before + 1
+        assert ticket.priority.label == "urgent"
         assert [event.payload_json["to"] for event in logged] == ["waiting"]
 
 
@@ -153,7 +153,7 @@ def test_parking_a_running_ticket_asks_its_run_to_stop(engine: Engine) -> None:
 def test_a_parked_ticket_wakes_where_it_came_from(engine: Engine, origin: str) -> None:
     awaited, ticket_id = make(engine), make(engine)
     with writing(engine) as session:
-        put(session, ticket_id, TicketStatus(origin))
+        force_status(session, ticket_id, TicketStatus(origin))
         transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
         transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "ticket", "ticket": str(awaited)})
         assert transitions.transition(session, ticket_id, "wake", ALICE).status == origin
@@ -165,8 +165,8 @@ def test_a_ticket_parked_in_progress_wakes_into_the_queue_and_resumes(engine: En
     with writing(engine) as session:
         claims.claim_ticket(session, ticket_id, "here")
         transitions.transition(session, ticket_id, "park", ALICE, wake={"kind": "manual"})
-        woken = transitions.transition(session, ticket_id, "wake", ALICE)
-        assert (woken.status, woken.resume) == (TicketStatus.TODO, True)
+        ticket = transitions.transition(session, ticket_id, "wake", ALICE)
+        assert (ticket.status, ticket.resume) == (TicketStatus.TODO, True)
 
 
 def test_whoever_did_the_work_cannot_approve_it(engine: Engine) -> None:
@@ -179,14 +179,14 @@ def test_whoever_did_the_work_cannot_approve_it(engine: Engine) -> None:
         )
         with pytest.raises(IllegalMove, match="cannot approve"):
             transitions.transition(session, ticket_id, "approve", worker)
-        assert "approve" not in [move.name for move in _offered(session, ticket_id, worker)]
-        assert "approve" in [move.name for move in _offered(session, ticket_id, ALICE)]
+        assert "approve" not in [move.name for move in _list_moves(session, ticket_id, worker)]
+        assert "approve" in [move.name for move in _list_moves(session, ticket_id, ALICE)]
 
 
-def _offered(session: Session, ticket_id: int, actor: Actor) -> tuple[moves.Move, ...]:
+def _list_moves(session: Session, ticket_id: int, actor: Actor) -> tuple[moves.Move, ...]:
     ticket = session.get_one(Ticket, ticket_id, populate_existing=True)
-    standing = transitions.load_actor_contexts(session, [ticket], actor)[ticket_id]
-    return transitions.list_moves(transitions.build_move_context(ticket, standing))
+    actor_context = transitions.load_actor_contexts(session, [ticket], actor)[ticket_id]
+    return transitions.list_moves(transitions.build_move_context(ticket, actor_context))
 
 
 def test_approval_waits_for_unmet_acceptance_items_unless_waived_with_a_reason(engine: Engine) -> None:
@@ -210,8 +210,8 @@ def test_a_question_files_one_inbox_item_and_its_answer_settles_it(engine: Engin
             session, run.id, reports.RunReport(verdict="question", summary="Which colour?"), reports.RetryPolicy()
         )
         assert [item.state for item in session.scalars(select(InboxItem))] == [InboxState.PENDING]
-        answered = transitions.transition(session, ticket_id, "answer", ALICE, body="Blue.")
-        assert (answered.status, answered.resume) == (TicketStatus.TODO, True)
+        ticket = transitions.transition(session, ticket_id, "answer", ALICE, body="Blue.")
+        assert (ticket.status, ticket.resume) == (TicketStatus.TODO, True)
         session.expire_all()
         assert [item.state for item in session.scalars(select(InboxItem))] == [InboxState.ACTED]
 
@@ -252,8 +252,8 @@ def test_a_person_who_finishes_a_phase_hands_the_ticket_to_the_next(engine: Engi
         transitions.transition(session, ticket_id, "start", ALICE)
         with pytest.raises(Invalid, match="decision"):
             transitions.transition(session, ticket_id, "finish", ALICE)
-        handed = transitions.transition(session, ticket_id, "finish", ALICE, choice="red")
-    assert (handed.status, handed.phase, handed.assigned_to) == (TicketStatus.TODO, "Build", "script")
+        ticket = transitions.transition(session, ticket_id, "finish", ALICE, choice="red")
+    assert (ticket.status, ticket.phase, ticket.assigned_to) == (TicketStatus.TODO, "Build", "script")
 
 
 def test_a_ticket_does_not_wait_for_itself(engine: Engine) -> None:
@@ -309,5 +309,5 @@ def test_commands_that_never_succeed_do_not_keep_others_from_being_tried(engine:
 
 
 def test_the_lifecycle_document_is_what_the_law_says() -> None:
-    written = (Path(__file__).parent.parent / "docs" / "lifecycle.md").read_text()
-    assert written == render_lifecycle(), "run: bin/mc lifecycle > docs/lifecycle.md"
+    document = (Path(__file__).parent.parent / "docs" / "lifecycle.md").read_text()
+    assert document == render_lifecycle(), "run: bin/mc lifecycle > docs/lifecycle.md"

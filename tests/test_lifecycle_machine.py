@@ -97,41 +97,41 @@ class Lifecycle(RuleBasedStateMachine):
         with reading(self.engine) as session:
             return list(session.scalars(select(Run).order_by(Run.id)))
 
-    @rule(which=st.integers(0, 2), move=st.sampled_from(HUMAN_MOVES))
-    def a_person_moves(self, which: int, move: str) -> None:
+    @rule(index=st.integers(0, 2), move=st.sampled_from(HUMAN_MOVES))
+    def a_person_moves(self, index: int, move: str) -> None:
         try:
             with writing(self.engine) as session:
-                transitions.transition(session, self.tickets[which], move, ALICE, **FACTS.get(move, {}))
+                transitions.transition(session, self.tickets[index], move, ALICE, **FACTS.get(move, {}))
         except DomainError:
             pass
 
     @rule(
-        which=st.integers(0, 2),
+        index=st.integers(0, 2),
         names=st.permutations(ticket_phases.STANDARD_PHASES),
         gates=st.tuples(*[st.sampled_from(Gate)] * 3),
     )
-    def a_person_begins_a_workflow(self, which: int, names: list[str], gates: tuple[Gate, ...]) -> None:
+    def a_person_begins_a_workflow(self, index: int, names: list[str], gates: tuple[Gate, ...]) -> None:
         agents = ["script", "claude", None]
         phases = [{"name": name, "agent": agents[at], "gate": gates[at]} for at, name in enumerate(names)]
-        self._plan(phase_editing.begin_workflow, which, BeginWorkflow.model_validate({"phases": phases}))
+        self._plan(phase_editing.begin_workflow, index, BeginWorkflow.model_validate({"phases": phases}))
 
-    @rule(which=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD_PHASES))
-    def a_person_waives_a_phase(self, which: int, name: str) -> None:
-        self._plan(phase_editing.waive_phase, which, WaivePhase(phase=name, reason="It does not apply."))
+    @rule(index=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD_PHASES))
+    def a_person_waives_a_phase(self, index: int, name: str) -> None:
+        self._plan(phase_editing.waive_phase, index, WaivePhase(phase=name, reason="It does not apply."))
 
-    @rule(which=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD_PHASES))
-    def a_person_plans_what_follows(self, which: int, name: str) -> None:
+    @rule(index=st.integers(0, 2), name=st.sampled_from(ticket_phases.STANDARD_PHASES))
+    def a_person_plans_what_follows(self, index: int, name: str) -> None:
         phase = {"name": name, "agent": "codex", "gate": "none", "choices": ["go", "stop"]}
-        self._plan(phase_editing.arrange_phases, which, ArrangePhases.model_validate({"phases": [phase]}))
+        self._plan(phase_editing.arrange_phases, index, ArrangePhases.model_validate({"phases": [phase]}))
 
-    @rule(which=st.integers(0, 2))
-    def a_person_decides(self, which: int) -> None:
-        self._plan(phase_editing.decide_phase, which, DecidePhase(choice="go"))
+    @rule(index=st.integers(0, 2))
+    def a_person_decides(self, index: int) -> None:
+        self._plan(phase_editing.decide_phase, index, DecidePhase(choice="go"))
 
-    def _plan(self, act: Any, which: int, body: Any) -> None:
+    def _plan(self, act: Any, index: int, body: Any) -> None:
         try:
             with writing(self.engine) as session:
-                act(session, lookup.get_ticket(session, self.tickets[which]), body, ALICE)
+                act(session, lookup.get_ticket(session, self.tickets[index]), body, ALICE)
         except DomainError:
             pass
 
@@ -140,8 +140,8 @@ class Lifecycle(RuleBasedStateMachine):
         with writing(self.engine) as session:
             session.execute(update(Agent).values(cooldown_until=None))  # its time is over
         with reading(self.engine) as session:
-            planned = dispatch_plan.plan_dispatch(session, policy.DispatchLimits()).claim
-        for ticket in planned:
+            tickets = dispatch_plan.plan_dispatch(session, policy.DispatchLimits()).claim
+        for ticket in tickets:
             try:
                 with writing(self.engine) as session:
                     run = claims.claim_ticket(session, ticket.id, "here").run
@@ -151,10 +151,10 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 50), verdict=st.sampled_from(VERDICTS))
     def any_run_reports(self, pick: int, verdict: str) -> None:
-        known = self._runs()
-        if not known:
+        runs = self._runs()
+        if not runs:
             return
-        run = known[pick % len(known)]
+        run = runs[pick % len(runs)]
         before = self._ticket(run.ticket_id)
         body = reports.RunReport(verdict=verdict, summary=f"{verdict} {pick}", observations=SEEN)
         with writing(self.engine) as session:
@@ -166,8 +166,8 @@ class Lifecycle(RuleBasedStateMachine):
         else:
             assert (after.status, after.version) == (before.status, before.version), "a refused report moves nothing"
             with reading(self.engine) as session:
-                kept = select(func.count()).select_from(Quarantined).where(Quarantined.run_id == run.id)
-                assert session.scalar(kept), "a refused report is kept"
+                query = select(func.count()).select_from(Quarantined).where(Quarantined.run_id == run.id)
+                assert session.scalar(query), "a refused report is kept"
 
     def _ticket(self, ticket_id: int) -> Ticket:
         with reading(self.engine) as session:
@@ -175,10 +175,10 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 50))
     def a_wrapper_is_lost(self, pick: int) -> None:
-        known = self._runs()
-        if known:
+        runs = self._runs()
+        if runs:
             with writing(self.engine) as session:
-                reports.mark_lost(session, known[pick % len(known)].id, "killed", PATIENT)
+                reports.mark_lost(session, runs[pick % len(runs)].id, "killed", PATIENT)
 
     @rule(pick=st.integers(0, 50), came=st.sampled_from(["succeed", "fail", "conflicts"]))
     def a_door_ends_any_landing(self, pick: int, came: str) -> None:
@@ -187,13 +187,17 @@ class Lifecycle(RuleBasedStateMachine):
             return
         ticket_id, key = self.tickets[2], list(self.plans)[pick % len(self.plans)]
         before = self._ticket(ticket_id)
-        said: dict[str, tuple[Any, ...]] = {"succeed": ("Merged.", {}), "fail": ("No.",), "conflicts": (["a.txt"],)}
+        arguments: dict[str, tuple[Any, ...]] = {
+            "succeed": ("Merged.", {}),
+            "fail": ("No.",),
+            "conflicts": (["a.txt"],),
+        }
         with writing(self.engine) as session:
-            counted = getattr(landing_results, came)(session, ticket_id, self.plans[key], *said[came])
+            is_counted = getattr(landing_results, came)(session, ticket_id, self.plans[key], *arguments[came])
         after = self._ticket(ticket_id)
-        assert counted == (before.landing is LandingState.PENDING and (before.landing_plan or {})["key"] == key)
-        assert counted or (after.status, after.version) == (before.status, before.version)
-        if counted and came == "succeed":
+        assert is_counted == (before.landing is LandingState.PENDING and (before.landing_plan or {})["key"] == key)
+        assert is_counted or (after.status, after.version) == (before.status, before.version)
+        if is_counted and came == "succeed":
             assert after.status in (TicketStatus.DONE, TicketStatus.TODO) and key not in self.landed, "it lands once"
             self.landed.add(key)
 
@@ -323,8 +327,8 @@ def test_a_usage_limit_whose_reset_has_passed_is_not_tried_again_at_once(engine:
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
         body = reports.RunReport.model_validate({"verdict": "usage_limited", "failure": failure})
-        parked = reports.apply_report(session, run.id, body, PATIENT).ticket
-        assert parked.wake_at is not None and parked.wake_at > now() + timedelta(minutes=4)
+        ticket = reports.apply_report(session, run.id, body, PATIENT).ticket
+        assert ticket.wake_at is not None and ticket.wake_at > now() + timedelta(minutes=4)
 
 
 @pytest.mark.both_databases
@@ -334,11 +338,11 @@ def test_a_usage_limit_parks_the_ticket_until_its_reset_and_resumes(engine: Any)
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
         body = reports.RunReport.model_validate({"verdict": "usage_limited", "failure": failure})
-        parked = reports.apply_report(session, run.id, body, PATIENT).ticket
-    assert parked.status is TicketStatus.WAITING and parked.wake_at is not None and parked.wake_at.year == 2100
+        ticket = reports.apply_report(session, run.id, body, PATIENT).ticket
+    assert ticket.status is TicketStatus.WAITING and ticket.wake_at is not None and ticket.wake_at.year == 2100
     with writing(engine) as session:
-        woken = transitions.transition(session, ticket_id, "wake", ALICE)
-        assert (woken.status, woken.resume, woken.attempts) == (TicketStatus.TODO, True, 0)
+        resumed = transitions.transition(session, ticket_id, "wake", ALICE)
+        assert (resumed.status, resumed.resume, resumed.attempts) == (TicketStatus.TODO, True, 0)
 
 
 def test_a_run_without_a_verdict_leaves_its_record_and_its_last_words(engine: Any) -> None:

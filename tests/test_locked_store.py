@@ -43,11 +43,11 @@ def store(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 def test_who_has_stood_in_line_does_not_wait_as_long_again(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each writer in line waited its ten seconds after those of all before it: the tenth was refused after minutes."""
-    begun, patience = threading.Event(), [BUSY]
+    has_begun, patience = threading.Event(), [BUSY]
     flock = fcntl.flock
 
     def tell(handle: int, operation: int) -> None:
-        begun.set()
+        has_begun.set()
         flock(handle, operation)
 
     def wait() -> None:
@@ -58,7 +58,7 @@ def test_who_has_stood_in_line_does_not_wait_as_long_again(store: Engine, monkey
     with write_queue(store) as first:
         monkeypatch.setattr(fcntl, "flock", tell)
         second.start()
-        begun.wait()
+        has_begun.wait()
         threading.Event().wait(2 * BUSY / 1000)
     second.join()
     assert first <= BUSY and patience == [BUSY, 1]

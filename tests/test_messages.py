@@ -18,7 +18,7 @@ from .test_spine import ALICE, make
 LATER = 1800
 
 
-def sent(engine: Engine, ticket_id: int, *bodies: str) -> list[str]:
+def send_messages(engine: Engine, ticket_id: int, *bodies: str) -> list[str]:
     with writing(engine) as session:
         ticket = lookup.get_ticket(session, ticket_id)
         return [messages.queue_message(session, ticket, messages.NewMessage(body=body), ALICE).uuid for body in bodies]
@@ -36,7 +36,7 @@ def end(engine: Engine, run_id: int) -> None:
         )
 
 
-def offered(engine: Engine, run_id: int) -> list[str]:
+def list_offered(engine: Engine, run_id: int) -> list[str]:
     with writing(engine) as session:
         return [
             message["uuid"]
@@ -46,7 +46,7 @@ def offered(engine: Engine, run_id: int) -> list[str]:
         ]
 
 
-def told(engine: Engine, run_id: int, uuid: str, state: str) -> None:
+def record_receipt(engine: Engine, run_id: int, uuid: str, state: str) -> None:
     with writing(engine) as session:
         messages.apply_receipt(session, lookup.get_run(session, run_id), {"uuid": uuid, "state": state}, 9)
 
@@ -60,50 +60,50 @@ def state(engine: Engine, uuid: str) -> DeliveryState:
 def test_messages_are_offered_in_order_until_each_has_its_receipt(engine: Engine) -> None:
     ticket_id = make(engine)
     run_id = begin(engine, ticket_id)
-    first, second = sent(engine, ticket_id, "one", "two")
-    assert offered(engine, run_id) == offered(engine, run_id) == [first, second]
-    told(engine, run_id, first, "delivered")
-    assert offered(engine, run_id) == [second]
-    told(engine, run_id, first, "accepted")
-    told(engine, run_id, first, "delivered")
+    first, second = send_messages(engine, ticket_id, "one", "two")
+    assert list_offered(engine, run_id) == list_offered(engine, run_id) == [first, second]
+    record_receipt(engine, run_id, first, "delivered")
+    assert list_offered(engine, run_id) == [second]
+    record_receipt(engine, run_id, first, "accepted")
+    record_receipt(engine, run_id, first, "delivered")
     assert state(engine, first) is DeliveryState.ACCEPTED, "a receipt is never taken back"
 
 
 def test_what_a_run_did_not_take_waits_for_the_next_one(engine: Engine) -> None:
     ticket_id = make(engine)
     run_id = begin(engine, ticket_id)
-    (uuid,) = sent(engine, ticket_id, "wait")
-    assert offered(engine, run_id) == [uuid]
+    (uuid,) = send_messages(engine, ticket_id, "wait")
+    assert list_offered(engine, run_id) == [uuid]
     end(engine, run_id)
-    assert offered(engine, begin(engine, ticket_id)) == [uuid]
+    assert list_offered(engine, begin(engine, ticket_id)) == [uuid]
 
 
 def test_what_was_given_and_never_confirmed_is_shown_as_such_and_not_said_twice(engine: Engine) -> None:
     """It stayed "delivered" for ever when the wrapper was killed."""
     ticket_id = make(engine)
     run_id = begin(engine, ticket_id)
-    (uuid,) = sent(engine, ticket_id, "did you hear?")
-    offered(engine, run_id)
-    told(engine, run_id, uuid, "delivered")
+    (uuid,) = send_messages(engine, ticket_id, "did you hear?")
+    list_offered(engine, run_id)
+    record_receipt(engine, run_id, uuid, "delivered")
     with writing(engine) as session:
         reports.mark_lost(session, run_id, "killed", reports.RetryPolicy(backoff_seconds=0))
     with writing(engine) as session:
         message = session.query(QueuedMessage).filter_by(uuid=uuid).one()
         assert (message.state, message.failure) == (DeliveryState.FAILED, messages.UNCONFIRMED)
         assert messages.retry_failed(session) == 0
-        known = lookup.get_ticket(session, ticket_id).event_seq
-        assert message.changed > known - 5, "open pages learn of it"
-    assert offered(engine, begin(engine, ticket_id)) == []
+        event_seq = lookup.get_ticket(session, ticket_id).event_seq
+        assert message.changed > event_seq - 5, "open pages learn of it"
+    assert list_offered(engine, begin(engine, ticket_id)) == []
 
 
 @pytest.mark.both_databases
 def test_only_a_message_that_could_have_been_received_expires(engine: Engine) -> None:
     ticket_id = make(engine)
-    (uuid,) = sent(engine, ticket_id, "old")
+    (uuid,) = send_messages(engine, ticket_id, "old")
     with writing(engine) as session:
         session.execute(update(QueuedMessage).values(created=now() - timedelta(days=2)))
         assert messages.expire_messages(session, LATER) == 0, "nobody could receive it"
-    offered(engine, begin(engine, ticket_id))
+    list_offered(engine, begin(engine, ticket_id))
     with writing(engine) as session:
         assert messages.expire_messages(session, LATER) == 0, "it was offered just now"
         session.execute(update(QueuedMessage).values(offered=now() - timedelta(seconds=LATER + 1)))
@@ -114,11 +114,11 @@ def test_only_a_message_that_could_have_been_received_expires(engine: Engine) ->
 @pytest.mark.both_databases
 def test_a_message_that_could_not_be_given_is_tried_three_times_with_runs_of_its_ticket(engine: Engine) -> None:
     ticket_id = make(engine)
-    (uuid,) = sent(engine, ticket_id, "stubborn")
+    (uuid,) = send_messages(engine, ticket_id, "stubborn")
     for attempt in range(3):
         run_id = begin(engine, ticket_id)
-        assert offered(engine, run_id) == [uuid], attempt
-        told(engine, run_id, uuid, "failed")
+        assert list_offered(engine, run_id) == [uuid], attempt
+        record_receipt(engine, run_id, uuid, "failed")
         with writing(engine) as session:
             assert messages.retry_failed(session) == 0, "the run that failed still lives"
         end(engine, run_id)

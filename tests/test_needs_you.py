@@ -24,16 +24,16 @@ def test_a_run_that_waits_for_an_answer_is_shown_as_needing_a_person(engine: Eng
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
         heartbeat.record_heartbeat(session, run.id, heartbeat.RunHeartbeat(state="running"))
-    for state, next_action, wanted in (("running", "Work goes on", False), ("waiting", "Answer", True)):
+    for state, next_action, expected in (("running", "Work goes on", False), ("waiting", "Answer", True)):
         with writing(engine) as session:
             heartbeat.record_heartbeat(session, run.id, heartbeat.RunHeartbeat.model_validate({"state": state}))
         with reading(engine) as session:
             ticket = lookup.get_ticket(session, ticket_id)
             card = columns.load_column(session, "in_progress", Filters(), Viewer(ALICE, DispatchLimits())).cards[0]
             assert ticket_header.describe_next_action(ticket, lookup.find_live_run(session, ticket_id)) == next_action
-            assert card.needs_you is wanted
-            assert [item["identifier"] for item in overview.list_needs(session)] == [ticket.identifier] * wanted
-            assert overview.count_needs(session) == int(wanted)
+            assert card.needs_you is expected
+            assert [item["identifier"] for item in overview.list_needs(session)] == [ticket.identifier] * expected
+            assert overview.count_needs(session) == int(expected)
 
 
 def test_what_needs_a_person_is_counted_whole_where_the_list_is_cut(engine: Engine) -> None:

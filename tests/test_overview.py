@@ -22,13 +22,13 @@ ALICE = Actor.human("alice")
 
 def finished(engine: Engine, minutes: int, days_ago: int = 0) -> None:
     """A ticket whose first run began so long before it was closed."""
-    closed = now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days_ago)
+    end = now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days_ago)
     with writing(engine) as session:
         ticket = transitions.create_ticket(session, NewTicket(title="Greet", assigned_to="script"), ALICE)
         run = claims.claim_ticket(session, ticket.id, "here").run
-        session.execute(update(Run).where(Run.id == run.id).values(started=closed - timedelta(minutes=minutes)))
+        session.execute(update(Run).where(Run.id == run.id).values(started=end - timedelta(minutes=minutes)))
         transitions.transition(session, ticket.id, "close", ALICE, note="It is done.")
-        session.execute(update(Ticket).where(Ticket.id == ticket.id).values(closed=closed))
+        session.execute(update(Ticket).where(Ticket.id == ticket.id).values(closed=end))
 
 
 def test_cycle_time_is_the_median_from_the_first_run_to_the_end(engine: Engine) -> None:

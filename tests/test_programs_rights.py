@@ -44,8 +44,8 @@ def test_a_service_does_not_lower_the_bar_that_work_is_held_to(engine: Engine, e
 def test_a_program_takes_no_file_off_a_ticket(engine: Engine) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
-        kept = {"media_type": "text/plain", "size": 1, "sha256": "", "stored_as": "a" * 32}
-        row = Attachment(ticket_id=ticket_id, name="a.txt", author="alice", **kept)
+        file_fields = {"media_type": "text/plain", "size": 1, "sha256": "", "stored_as": "a" * 32}
+        row = Attachment(ticket_id=ticket_id, name="a.txt", author="alice", **file_fields)
         session.add(row)
         session.flush()
         for program in (SERVICE, Actor(ActorKind.RUN, "script", 1, ticket_id)):
@@ -56,7 +56,7 @@ def test_a_program_takes_no_file_off_a_ticket(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "extra_fields",
     [
         {"status": "todo"},
         {"gate": "none"},
@@ -65,17 +65,17 @@ def test_a_program_takes_no_file_off_a_ticket(engine: Engine) -> None:
         {"relationships": [{"kind": "blocks", "ticket": "MC-1"}]},
     ],
 )
-def test_a_run_starts_no_work_and_no_command_by_filing_a_ticket(engine: Engine, asked: dict[str, Any]) -> None:
+def test_a_run_starts_no_work_and_no_command_by_filing_a_ticket(engine: Engine, extra_fields: dict[str, Any]) -> None:
     ticket_id = make(engine)
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
         worker = Actor(ActorKind.RUN, "script", run.id, ticket_id)
         with pytest.raises(Forbidden, match=r"(creates tickets for triage|Only a person)"):
             transitions.create_ticket(
-                session, NewTicket.model_validate({"title": "More", "assigned_to": "script", **asked}), worker
+                session, NewTicket.model_validate({"title": "More", "assigned_to": "script", **extra_fields}), worker
             )
-        filed = transitions.create_ticket(session, NewTicket(title="More", assigned_to="script"), worker)
-        assert filed.status is TicketStatus.INBOX
+        new_ticket = transitions.create_ticket(session, NewTicket(title="More", assigned_to="script"), worker)
+        assert new_ticket.status is TicketStatus.INBOX
 
 
 @pytest.mark.both_databases

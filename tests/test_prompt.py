@@ -36,10 +36,10 @@ def say(engine: Engine, ticket_id: int, words: str) -> None:
 def hear(engine: Engine, run: Run, conversation_id: str = "c-1") -> None:
     """The run's program has begun: its prompt has arrived."""
     event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session"}
-    said = event | {"payload": {"conversation_id": conversation_id}}
+    session_event = event | {"payload": {"conversation_id": conversation_id}}
     with writing(engine) as session:
         claims.record_workspace(session, run.id, config_dir="/kept")
-        ingest.ingest_events(session, run.id, [WorkerEvent.model_validate(said)])
+        ingest.ingest_events(session, run.id, [WorkerEvent.model_validate(session_event)])
 
 
 def end(engine: Engine, run: Run, **report: Any) -> None:
@@ -88,9 +88,14 @@ def test_a_program_that_remembers_nothing_is_told_everything_again(engine: Engin
     """The script agent holds no conversation: without the description it would have nothing to run."""
     ticket_id = make(engine, assigned_to="script", description="```sh\nmake all\n```")
     first = claimed(engine, ticket_id)
-    begun = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session", "payload": {"version": "1"}}
+    session_event = {
+        "run_seq": 1,
+        "ts": "2026-01-01T00:00:00Z",
+        "event_type": "agent.session",
+        "payload": {"version": "1"},
+    }
     with writing(engine) as session:
-        ingest.ingest_events(session, first.id, [WorkerEvent.model_validate(begun)])
+        ingest.ingest_events(session, first.id, [WorkerEvent.model_validate(session_event)])
     end(engine, first, verdict="question", summary="Red or blue?", question={"request": "1"})
     with writing(engine) as session:
         transitions.transition(session, ticket_id, "answer", ALICE, body="Blue.")

@@ -37,7 +37,7 @@ def tell(engine: Engine, run_id: int, number: int, kind: str, payload: dict[str,
         ingest.ingest_events(session, run_id, [ingest.WorkerEvent.model_validate(event)])
 
 
-def answered(session: Session, ticket_id: int, run_id: int) -> None:
+def answer_question(session: Session, ticket_id: int, run_id: int) -> None:
     requests.answer_request(session, ticket_id, requests.Reply(request="q1", answers={"Which?": "This"}), ALICE)
 
 
@@ -50,13 +50,13 @@ def ended(session: Session, ticket_id: int, run_id: int) -> None:
     reports.apply_report(session, run_id, reports.RunReport(verdict="done", summary="Done."), reports.RetryPolicy())
 
 
-@pytest.mark.parametrize("settle", [answered, withdrawn, ended])
+@pytest.mark.parametrize("settle", [answer_question, withdrawn, ended])
 def test_a_settled_question_is_read_again(engine: Engine, settle: Callable[[Session, int, int], None]) -> None:
-    ticket_id, run_id, seen = ask(engine)
+    ticket_id, run_id, last_seq = ask(engine)
     with reading(engine) as session:
-        assert timeline.list_changes(session, ticket_id, seen) == []
+        assert timeline.list_changes(session, ticket_id, last_seq) == []
     with writing(engine) as session:
         settle(session, ticket_id, run_id)
     with reading(engine) as session:
-        fresh = timeline.list_changes(session, ticket_id, seen)
-    assert "q1" in [getattr(entry, "block", None) for entry in fresh]
+        entries = timeline.list_changes(session, ticket_id, last_seq)
+    assert "q1" in [getattr(entry, "block", None) for entry in entries]

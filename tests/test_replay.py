@@ -22,7 +22,7 @@ from .test_spine import ALICE, make
 from .test_workflow import DEV, REVIEW, phased, work
 
 
-def told(engine: Engine, run: int, *lines: tuple[str, dict[str, Any]]) -> None:
+def ingest_events(engine: Engine, run: int, *lines: tuple[str, dict[str, Any]]) -> None:
     """Events of a run, as its wrapper would send them."""
     with writing(engine) as session:
         first = lookup.get_run(session, run).last_run_seq + 1
@@ -53,7 +53,7 @@ def stood(engine: Engine, ticket_id: int, seq: int) -> tuple[Any, ...]:
     return was.status, was.phase, was.owner, was.runtime
 
 
-def said(engine: Engine, ticket_id: int, seq: int) -> list[dict[str, Any]]:
+def list_entries(engine: Engine, ticket_id: int, seq: int) -> list[dict[str, Any]]:
     with reading(engine) as session:
         ticket = lookup.get_ticket(session, ticket_id)
         return replay.build_conversation(session, ticket, replay.load_state(session, ticket, seq))
@@ -70,12 +70,12 @@ def test_state_owner_phase_and_runtime_are_those_of_the_moment(engine: Engine) -
     running = last(engine, ticket_id)
     with writing(engine) as session:
         reports.apply_report(session, run, reports.RunReport(verdict="done"), reports.RetryPolicy())
-    handed = last(engine, ticket_id)
+    moment = last(engine, ticket_id)
     work(engine, ticket_id, "done")
     assert stood(engine, ticket_id, created) == ("todo", "Dev", "script", "closed")
     assert stood(engine, ticket_id, claimed) == ("in_progress", "Dev", "script", "starting")
     assert stood(engine, ticket_id, running) == ("in_progress", "Dev", "script", "running")
-    assert stood(engine, ticket_id, handed) == ("todo", "Review", "claude", "closed")
+    assert stood(engine, ticket_id, moment) == ("todo", "Review", "claude", "closed")
     assert stood(engine, ticket_id, 10_000) == ("done", "Review", "claude", "closed")
 
 
@@ -110,17 +110,19 @@ def test_a_move_that_was_taken_back_leaves_the_ticket_as_it_was(engine: Engine) 
 def test_the_conversation_ends_where_it_stood_and_knows_nothing_of_what_came_later(engine: Engine) -> None:
     ticket_id = make(engine)
     run = claim(engine, ticket_id)
-    told(engine, run, ("text", {"text": "I look.", "block": "b1"}))
-    told(engine, run, ("tool_call", {"call": "k1", "name": "Bash", "title": "make", "input": {"command": "make"}}))
+    ingest_events(engine, run, ("text", {"text": "I look.", "block": "b1"}))
+    ingest_events(
+        engine, run, ("tool_call", {"call": "k1", "name": "Bash", "title": "make", "input": {"command": "make"}})
+    )
     called = last(engine, ticket_id)
-    told(engine, run, ("tool_result", {"call": "k1", "output": "made", "exit_code": 0, "seconds": 1.0}))
-    told(engine, run, ("question", {"request": "q1", "questions": [{"text": "Which?", "choices": []}]}))
-    asked = last(engine, ticket_id)
+    ingest_events(engine, run, ("tool_result", {"call": "k1", "output": "made", "exit_code": 0, "seconds": 1.0}))
+    ingest_events(engine, run, ("question", {"request": "q1", "questions": [{"text": "Which?", "choices": []}]}))
+    moment = last(engine, ticket_id)
     with writing(engine) as session:
         requests.answer_request(session, ticket_id, requests.Reply(request="q1", answers={"Which?": "This."}), ALICE)
-    assert [view["kind"] for view in said(engine, ticket_id, called)] == ["notice", "text", "tool"]
-    assert said(engine, ticket_id, called)[-1]["tool"]["output"] is None
-    before, after = said(engine, ticket_id, asked), said(engine, ticket_id, 10_000)
+    assert [view["kind"] for view in list_entries(engine, ticket_id, called)] == ["notice", "text", "tool"]
+    assert list_entries(engine, ticket_id, called)[-1]["tool"]["output"] is None
+    before, after = list_entries(engine, ticket_id, moment), list_entries(engine, ticket_id, 10_000)
     assert before[-2]["tool"]["output"] == "made"
     assert (before[-1]["question"]["open"], before[-1]["question"].get("unanswered")) == (False, True)
     assert (after[-1]["question"]["open"], after[-1]["question"].get("unanswered")) == (False, None)
@@ -136,27 +138,27 @@ def test_a_message_is_queued_until_the_event_that_says_otherwise(engine: Engine)
     queued = last(engine, ticket_id)
     with writing(engine) as session:
         messages.offer_messages(session, lookup.get_run(session, run))
-    told(engine, run, ("receipt", {"uuid": key, "state": "accepted"}))
-    states = [said(engine, ticket_id, seq)[-1]["state"] for seq in (queued, 10_000)]
+    ingest_events(engine, run, ("receipt", {"uuid": key, "state": "accepted"}))
+    states = [list_entries(engine, ticket_id, seq)[-1]["state"] for seq in (queued, 10_000)]
     assert states == ["queued", "accepted"]
 
 
 def test_a_question_that_the_ticket_stopped_for_is_unanswered_while_it_waits(engine: Engine) -> None:
     ticket_id = make(engine)
     work(engine, ticket_id, "question", "Which?")
-    asked = last(engine, ticket_id)
+    moment = last(engine, ticket_id)
     with writing(engine) as session:
         transitions.transition(session, ticket_id, "answer", ALICE, body="This.")
-    assert said(engine, ticket_id, asked)[-1]["question"].get("unanswered")
-    assert not said(engine, ticket_id, 10_000)[-2]["question"].get("unanswered")
+    assert list_entries(engine, ticket_id, moment)[-1]["question"].get("unanswered")
+    assert not list_entries(engine, ticket_id, 10_000)[-2]["question"].get("unanswered")
 
 
 def test_the_steps_lead_through_what_is_to_be_seen_and_over_what_is_not(engine: Engine) -> None:
     ticket_id = make(engine)
     run = claim(engine, ticket_id)
     for part in range(5):
-        told(engine, run, ("usage", {"input_tokens": part}))
-    told(engine, run, ("text", {"text": "Here.", "block": "b1"}))
+        ingest_events(engine, run, ("usage", {"input_tokens": part}))
+    ingest_events(engine, run, ("text", {"text": "Here.", "block": "b1"}))
     spoke = last(engine, ticket_id)
     was = then(engine, ticket_id, spoke - 2)
     assert (was.before, was.after) == (3, spoke)
@@ -187,7 +189,7 @@ def test_the_ruler_has_marks_for_moves_runs_and_verdicts_and_never_too_many(
 def test_what_is_no_longer_kept_is_said_and_the_rest_still_stands(engine: Engine) -> None:
     ticket_id = make(engine)
     run = claim(engine, ticket_id)
-    told(engine, run, *[("text", {"text": f"Line {n}", "block": f"b{n}"}) for n in range(5)])
+    ingest_events(engine, run, *[("text", {"text": f"Line {n}", "block": f"b{n}"}) for n in range(5)])
     with writing(engine) as session:
         old = update(TicketEvent).where(TicketEvent.run_seq.is_not(None)).values(ts=now() - timedelta(days=40))
         session.execute(old)
@@ -196,8 +198,11 @@ def test_what_is_no_longer_kept_is_said_and_the_rest_still_stands(engine: Engine
     assert was.pruned and was.event is not None and was.event.event_type == "run_opened"
     assert stood(engine, ticket_id, 6) == ("in_progress", None, "script", "starting")
     with reading(engine) as session:
-        kept = [row.seq for row in events.list_latest(session, ticket_id)]
-        assert kept == [3, 2, 1] and [row.seq for row in events.list_latest(session, ticket_id, before=3)] == [2, 1]
+        stored_seqs = [row.seq for row in events.list_latest(session, ticket_id)]
+        assert stored_seqs == [3, 2, 1] and [row.seq for row in events.list_latest(session, ticket_id, before=3)] == [
+            2,
+            1,
+        ]
 
 
 @pytest.mark.both_databases
@@ -205,7 +210,7 @@ def test_no_query_reads_more_of_a_long_log_than_of_a_short_one(engine: Engine) -
     """Each looks into an index: the plan of none of them scans the events of the ticket."""
     ticket_id = make(engine)
     run = claim(engine, ticket_id)
-    told(engine, run, *[("usage", {"input_tokens": n}) for n in range(400)])
+    ingest_events(engine, run, *[("usage", {"input_tokens": n}) for n in range(400)])
     with writing(engine) as session:
         timeline.add_comment(session, ticket_id, timeline.NewComment(body="So."), ALICE)
         session.connection().exec_driver_sql("ANALYZE")

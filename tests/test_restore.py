@@ -29,9 +29,9 @@ def home(tmp_path: Path) -> Path:
 def copy(mc: Mc, home: Path) -> Path:
     """A copy with one ticket, of a store that has two by now."""
     mc("ticket", "create", "Before")
-    made = Path(mc("backup").output.strip())
+    copy_path = Path(mc("backup").output.strip())
     mc("ticket", "create", "After")
-    return made
+    return copy_path
 
 
 def titles(mc: Mc) -> list[str]:
@@ -41,9 +41,9 @@ def titles(mc: Mc) -> list[str]:
 def epoch(home: Path) -> str:
     engine = open_engine(f"sqlite:///{home / 'mc.db'}")
     with reading(engine) as session:
-        told = runtime_flags.get_epoch(session)
+        store_epoch = runtime_flags.get_epoch(session)
     engine.dispose()
-    return told
+    return store_epoch
 
 
 def test_the_store_is_that_of_the_copy_and_what_it_replaces_is_kept(mc: Mc, home: Path, copy: Path) -> None:
@@ -54,9 +54,9 @@ def test_the_store_is_that_of_the_copy_and_what_it_replaces_is_kept(mc: Mc, home
     assert restored.exit_code == 0, restored.output
     assert titles(mc) == ["Before"]
     assert epoch(home) != before, "open pages must read everything anew"
-    [kept] = (home / "backups").glob("replaced-*.db")
-    assert str(kept) in restored.output
-    mc("restore", str(kept))
+    [old_store] = (home / "backups").glob("replaced-*.db")
+    assert str(old_store) in restored.output
+    mc("restore", str(old_store))
     assert titles(mc) == ["After", "Before"]
 
 
@@ -67,8 +67,8 @@ def test_no_number_is_given_twice(mc: Mc, home: Path, copy: Path) -> None:
 
     assert json.loads(mc("ticket", "create", "Anew", "--json").output)["identifier"] == "MC-3"
     with sqlite3.connect(home / "mc.db") as store:
-        given = dict(store.execute("SELECT name, seq FROM sqlite_sequence"))
-    assert given["runs"] == 41 and given["tickets"] == 3
+        sequences = dict(store.execute("SELECT name, seq FROM sqlite_sequence"))
+    assert sequences["runs"] == 41 and sequences["tickets"] == 3
 
 
 def test_there_is_a_store_at_every_moment(mc: Mc, home: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,10 +102,10 @@ def test_nothing_is_restored_under_a_program_that_has_the_store_open(
     argv = [sys.executable, "-c", f"{opening}; sys.stdout.flush(); sys.stdin.read()", str(home / "mc.db")]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         assert program.stdout and program.stdout.readline()
-        refused = mc("restore", str(copy))
+        result = mc("restore", str(copy))
         program.kill()
-    assert refused.exit_code == 1
-    assert refused.output == (
+    assert result.exit_code == 1
+    assert result.output == (
         f"Error: Programs have the store open (processes {program.pid}): stop Mission Control first.\n"
     )
     assert titles(mc) == ["After", "Before"]
@@ -117,9 +117,9 @@ def test_what_is_kept_is_a_store_of_its_own(mc: Mc, home: Path, copy: Path) -> N
 
     assert mc("restore", str(copy)).exit_code == 0
 
-    [kept] = (home / "backups").glob("replaced-*.db")
-    assert not kept.is_symlink() and kept.stat().st_nlink == 1 and (home / "mc.db").is_symlink()
-    with sqlite3.connect(kept) as store:
+    [old_store] = (home / "backups").glob("replaced-*.db")
+    assert not old_store.is_symlink() and old_store.stat().st_nlink == 1 and (home / "mc.db").is_symlink()
+    with sqlite3.connect(old_store) as store:
         assert store.execute("SELECT count(*) FROM tickets").fetchone() == (2,)
     assert titles(mc) == ["Before"]
 
@@ -127,16 +127,16 @@ def test_what_is_kept_is_a_store_of_its_own(mc: Mc, home: Path, copy: Path) -> N
 def test_nothing_is_restored_under_an_agent_at_work(mc: Mc, home: Path, copy: Path) -> None:
     (home / "runs" / "7").mkdir()
     with lock.hold_lock(home / "runs" / "7"):
-        refused = mc("restore", str(copy))
-    assert refused.exit_code == 1 and "Agents are at work (runs 7)" in refused.output
+        result = mc("restore", str(copy))
+    assert result.exit_code == 1 and "Agents are at work (runs 7)" in result.output
     assert titles(mc) == ["After", "Before"]
 
 
 def test_what_a_restore_that_was_cut_off_has_left_is_not_its_own_source(mc: Mc, home: Path, copy: Path) -> None:
     left = home / "mc.db.restored"
     shutil.copy(copy, left)
-    refused = mc("restore", str(left))
-    assert refused.exit_code == 1 and "give it another name" in refused.output
+    result = mc("restore", str(left))
+    assert result.exit_code == 1 and "give it another name" in result.output
     assert left.read_bytes() == copy.read_bytes() and titles(mc) == ["After", "Before"]
     left.rename(home / "kept.db")
     assert mc("restore", str(home / "kept.db")).exit_code == 0
@@ -145,9 +145,9 @@ def test_what_a_restore_that_was_cut_off_has_left_is_not_its_own_source(mc: Mc, 
 
 def test_one_copy_is_restored_at_a_time(mc: Mc, home: Path, copy: Path) -> None:
     with single_flight.hold_file(home / "run" / "restore.lock", "process 7"):
-        refused = mc("restore", str(copy))
-    assert refused.exit_code == 1
-    assert refused.output == "Error: Another copy is being restored just now (process 7): wait for it.\n"
+        result = mc("restore", str(copy))
+    assert result.exit_code == 1
+    assert result.output == "Error: Another copy is being restored just now (process 7): wait for it.\n"
     assert titles(mc) == ["After", "Before"]
 
 
@@ -168,9 +168,9 @@ def test_what_could_not_be_kept_whole_is_not_kept_at_all(
     with monkeypatch.context() as patched:
         patched.setattr("jobs.restore._read_sequences", cannot_be_read)
         patched.setattr("jobs.restore.shutil.copy", fill_the_disk)
-        refused = mc("restore", str(copy))
+        result = mc("restore", str(copy))
 
-    assert refused.exit_code == 1 and "No space left on device" in refused.output
+    assert result.exit_code == 1 and "No space left on device" in result.output
     assert [file.name for file in (home / "backups").iterdir()] == [copy.name]
     assert (home / "mc.db").read_bytes() == before
 
@@ -179,9 +179,9 @@ def test_what_could_not_be_kept_whole_is_not_kept_at_all(
 def test_what_is_no_copy_of_a_store_replaces_nothing(mc: Mc, home: Path, copy: Path, content: bytes) -> None:
     copy.write_bytes(content)
 
-    refused = mc("restore", str(copy))
+    result = mc("restore", str(copy))
 
-    assert refused.exit_code == 1 and "Error: " in refused.output and str(copy) in refused.output
+    assert result.exit_code == 1 and "Error: " in result.output and str(copy) in result.output
     assert titles(mc) == ["After", "Before"]
     assert not [*home.glob("mc.db.*"), *(home / "backups").glob("replaced-*")]
 
@@ -190,9 +190,9 @@ def test_a_copy_of_a_newer_version_replaces_nothing(mc: Mc, home: Path, copy: Pa
     with sqlite3.connect(copy) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'of tomorrow'")
 
-    refused = mc("restore", str(copy))
+    result = mc("restore", str(copy))
 
-    assert refused.exit_code == 1 and "by a newer version" in refused.output
+    assert result.exit_code == 1 and "by a newer version" in result.output
     assert titles(mc) == ["After", "Before"]
 
 

@@ -37,7 +37,7 @@ def test_the_migrations_make_exactly_the_tables_of_the_models(engine: Engine) ->
 def test_a_revision_is_known_by_the_name_of_its_file() -> None:
     scripts = ScriptDirectory.from_config(migrations.build_config())
     assert migrations.find_newest() == scripts.get_current_head()
-    assert all(Path(each.path).name.startswith(f"{each.revision}_") for each in scripts.walk_revisions())
+    assert all(Path(revision.path).name.startswith(f"{revision.revision}_") for revision in scripts.walk_revisions())
 
 
 def test_a_store_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
@@ -79,7 +79,9 @@ def test_tickets_of_an_older_store_know_since_when_they_stand_where_they_are(tmp
             )
         command.upgrade(migrations.build_config(connection), "head")
     with reading(engine) as session:
-        assert [format_timestamp(moved) for moved in session.scalars(select(Ticket.moved).order_by(Ticket.id))] == [
+        assert [
+            format_timestamp(move_time) for move_time in session.scalars(select(Ticket.moved).order_by(Ticket.id))
+        ] == [
             day.format(3),
             day.format(1),
         ]

@@ -28,13 +28,13 @@ def board(engine: Engine) -> Engine:
         ticket = transitions.create_ticket(session, body, ALICE)
         timeline.add_comment(session, ticket.id, timeline.NewComment(body="Which zebra?"), ALICE)
         run = claims.claim_ticket(session, ticket.id, "here").run
-        said = {
+        event = {
             "run_seq": 1,
             "ts": datetime.now(UTC),
             "event_type": "agent.text",
             "payload": {"block": "b", "text": "I see a zebra."},
         }
-        ingest.ingest_events(session, run.id, [ingest.WorkerEvent.model_validate(said)])
+        ingest.ingest_events(session, run.id, [ingest.WorkerEvent.model_validate(event)])
         report = {"verdict": "review", "summary": "Done.", "claims": [{"text": "One zebra counted"}]}
         reports.apply_report(session, run.id, reports.RunReport.model_validate(report), reports.RetryPolicy())
     return engine
@@ -42,11 +42,11 @@ def board(engine: Engine) -> Engine:
 
 def test_a_word_is_found_in_every_place(board: Engine) -> None:
     with reading(board) as session:
-        found = {hit.kind: hit for hit in search.search_all(session, "zebra")}
-    assert list(found) == ["ticket", "comment", "message", "evidence"]
-    assert found["message"].by == "script"
-    assert "#entry-m" in found["message"].href
-    assert found["evidence"].href == "/ticket/MC-1?tab=evidence"
+        hits = {hit.kind: hit for hit in search.search_all(session, "zebra")}
+    assert list(hits) == ["ticket", "comment", "message", "evidence"]
+    assert hits["message"].by == "script"
+    assert "#entry-m" in hits["message"].href
+    assert hits["evidence"].href == "/ticket/MC-1?tab=evidence"
 
 
 @pytest.mark.parametrize("kind", search.KINDS)

@@ -28,24 +28,28 @@ Serve = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MC_", "XDG_"))}
-    return kept | {"MC_HOME": str(tmp_path / "home"), "MC_PORT": str(free_port()), "XDG_RUNTIME_DIR": str(tmp_path)}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("MC_", "XDG_"))}
+    return variables | {
+        "MC_HOME": str(tmp_path / "home"),
+        "MC_PORT": str(free_port()),
+        "XDG_RUNTIME_DIR": str(tmp_path),
+    }
 
 
 @pytest.fixture
 def serve(environment: dict[str, str]) -> Iterator[Serve]:
-    started: list[subprocess.Popen[str]] = []
+    processes: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, **changes: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [ROOT / "bin/mc", "serve", "--no-browser", *arguments],
             env=environment | changes, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        started.append(process)
+        processes.append(process)
         return process
 
     yield start
-    for process in started:
+    for process in processes:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         process.communicate(timeout=40)
@@ -66,15 +70,15 @@ def answers(environment: dict[str, str]) -> bool:
 
 def processes_of(home: str, program: str) -> list[int]:
     """Pids of processes whose command names `program` and whose environment names this home."""
-    found = []
+    pids = []
     for folder in Path("/proc").iterdir():
         try:
             command = (folder / "cmdline").read_bytes()
             if program.encode() in command and f"MC_HOME={home}\0".encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
+                pids.append(int(folder.name))
         except (OSError, ValueError):
             continue
-    return found
+    return pids
 
 
 def test_a_killed_command_takes_everything_with_it_and_the_next_ends_cleanly(
@@ -85,17 +89,19 @@ def test_a_killed_command_takes_everything_with_it_and_the_next_ends_cleanly(
     first_line(process)
     process.kill()
     process.wait()
-    wait_until(lambda: not processes_of(environment["MC_HOME"], "python"), timeout=30, what="the end of its children")
+    wait_until(
+        lambda: not processes_of(environment["MC_HOME"], "python"), timeout=30, description="the end of its children"
+    )
 
     process = serve()
     line = first_line(process)
-    beside = load({"MC_HOME": environment["MC_HOME"]}).api_url
+    api_url = load({"MC_HOME": environment["MC_HOME"]}).api_url
     memory = re.search(r"^Pss: +(\d+) kB", Path(f"/proc/{process.pid}/smaps_rollup").read_text(), re.MULTILINE)
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=40)
 
     assert line.startswith("Mission Control is ready.")
-    assert beside == f"http://127.0.0.1:{environment['MC_PORT']}"
+    assert api_url == f"http://127.0.0.1:{environment['MC_PORT']}"
     assert load({"MC_HOME": environment["MC_HOME"]}).api_url == "http://127.0.0.1:3001"
     assert f"http://127.0.0.1:{environment['MC_PORT']}/" in line
     assert (rest, process.returncode) == ("", 0)
@@ -130,7 +136,7 @@ def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
     assert "inet_http_server" not in configuration.read_text()
 
     kill_children(environment["MC_HOME"])
-    wait_until(lambda: answers(environment), timeout=60, what="the board to answer again")
+    wait_until(lambda: answers(environment), timeout=60, description="the board to answer again")
 
     tmux = ["tmux", "-S", str(load(environment).sockets_dir / "tmux"), "-f", "/dev/null"]
     subprocess.run([*tmux, "new-session", "-d", "-s", "agent", "sleep 300"], env=environment, check=True, timeout=20)
@@ -138,7 +144,7 @@ def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
     assert "already running" in first_line(second)
     for pid in processes_of(environment["MC_HOME"], "serve_parent"):
         os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not answers(environment), timeout=60, what="the board to end")
+    wait_until(lambda: not answers(environment), timeout=60, description="the board to end")
 
     alive = subprocess.run([*tmux, "has-session", "-t", "agent"], timeout=20)
     subprocess.run([*tmux, "kill-server"], check=True, timeout=20)
@@ -148,10 +154,10 @@ def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
 def kill_children(home: str) -> None:
     """Kill board and scheduler, each of which is started again."""
     for program in ("gunicorn", "mc_scheduler.py"):
-        before = wait_until(partial(processes_of, home, program), what=program)
+        before = wait_until(partial(processes_of, home, program), description=program)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        wait_until(partial(list_new, home, program, before), timeout=60, what=f"{program} again")
+        wait_until(partial(list_new, home, program, before), timeout=60, description=f"{program} again")
 
 
 def list_new(home: str, program: str, before: list[int]) -> set[int]:
@@ -161,18 +167,18 @@ def list_new(home: str, program: str, before: list[int]) -> set[int]:
 def test_a_port_in_use_is_a_clear_error(serve: Serve, environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", int(environment["MC_PORT"]))):
         process = serve()
-        said, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=30)
 
     assert process.returncode == 1
-    assert f"Cannot listen on 127.0.0.1 port {environment['MC_PORT']}: Address already in use" in said
-    assert "Traceback" not in said
+    assert f"Cannot listen on 127.0.0.1 port {environment['MC_PORT']}: Address already in use" in output
+    assert "Traceback" not in output
 
 
 def test_a_home_that_cannot_be_made_is_a_clear_error(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     process = serve(MC_HOME=str(tmp_path / "file/home"))
-    said, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=30)
 
     assert process.returncode == 1
-    assert "cannot be created" in said
-    assert "Traceback" not in said
+    assert "cannot be created" in output
+    assert "Traceback" not in output

@@ -21,11 +21,11 @@ def begin(engine: Engine, ticket_id: int, conversation: str | None, **places: An
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
         claims.record_workspace(session, run.id, workspace="/work", **places)
-        said = {"conversation_id": conversation} if conversation else {"program": "script"}
-        event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session", "payload": said}
+        payload = {"conversation_id": conversation} if conversation else {"program": "script"}
+        event = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.session", "payload": payload}
         ingest.ingest_events(session, run.id, [WorkerEvent.model_validate(event)])
-        asked = reports.RunReport(verdict="question", summary="Which?", question={"request": "1"})
-        reports.apply_report(session, run.id, asked, reports.RetryPolicy())
+        question = reports.RunReport(verdict="question", summary="Which?", question={"request": "1"})
+        reports.apply_report(session, run.id, question, reports.RetryPolicy())
         transitions.transition(session, ticket_id, "answer", ALICE, body="This one.")
     return run
 

@@ -71,11 +71,11 @@ def test_the_variables_of_a_run_and_of_the_tests_are_let_pass(tmp_path: Path) ->
 def test_an_unknown_key_in_the_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("prot = 1\n[limits]\nrun_secnds = 60\n[home]\nx = 1\n")
 
-    found = problems({}, tmp_path)
+    messages = problems({}, tmp_path)
 
-    assert [problem.split(" ")[0] for problem in found] == ["prot", "limits.run_secnds", "home"]
-    assert "did you mean port" in found[0]
-    assert "limits.run_seconds" in found[1]
+    assert [problem.split(" ")[0] for problem in messages] == ["prot", "limits.run_secnds", "home"]
+    assert "did you mean port" in messages[0]
+    assert "limits.run_seconds" in messages[1]
 
 
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
 def test_all_problems_are_named_together_and_by_where_they_were_written(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("max_workers = -1\n")
 
-    found = problems({"MC_PORT": "99999", "MC_FOO_BAR": "1", "MC_TIMEZONE": "Mars/Olympus"}, tmp_path)
+    messages = problems({"MC_PORT": "99999", "MC_FOO_BAR": "1", "MC_TIMEZONE": "Mars/Olympus"}, tmp_path)
 
-    assert [problem.split(" ")[0].rstrip(":") for problem in found] == [
+    assert [problem.split(" ")[0].rstrip(":") for problem in messages] == [
         "MC_FOO_BAR", "MC_PORT", "max_workers", "MC_TIMEZONE",
     ]  # fmt: skip
 

@@ -39,8 +39,8 @@ def test_a_ticket_is_planned_claimed_worked_and_reviewed(engine: Engine) -> None
         "payload": {"block": "b1", "text": "Hello"},
     }
     with writing(engine) as session:
-        taken = ingest.ingest_events(session, claim.run.id, [ingest.WorkerEvent.model_validate(event)])
-    assert (taken.accepted, taken.last_run_seq) == (1, 1)
+        ingest_receipt = ingest.ingest_events(session, claim.run.id, [ingest.WorkerEvent.model_validate(event)])
+    assert (ingest_receipt.accepted, ingest_receipt.last_run_seq) == (1, 1)
     with writing(engine) as session:
         receipt = reports.apply_report(
             session, claim.run.id, reports.RunReport(verdict="done", summary="Done."), reports.RetryPolicy()
@@ -72,8 +72,10 @@ def test_an_unreadable_figure_does_not_cost_the_events_beside_it(engine: Engine)
         {"run_seq": 3, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.text", "payload": {"text": "On."}},
     ]
     with writing(engine) as session:
-        taken = ingest.ingest_events(session, run.id, [ingest.WorkerEvent.model_validate(line) for line in lines])
-    assert (taken.accepted, taken.last_run_seq) == (3, 3)
+        ingest_receipt = ingest.ingest_events(
+            session, run.id, [ingest.WorkerEvent.model_validate(line) for line in lines]
+        )
+    assert (ingest_receipt.accepted, ingest_receipt.last_run_seq) == (3, 3)
 
 
 @pytest.mark.both_databases

@@ -40,12 +40,12 @@ def test_a_conversation_is_taken_over_once_and_given_back(engine: Engine) -> Non
         ticket = takeover.take_over(session, ticket_id, ALICE)
         assert (ticket.status, ticket.attempts) == (TicketStatus.TODO, 0)
     ended(engine, ended_run)
-    shown = claimed(engine, ticket_id)
-    assert (shown.mode, shown.resumes, shown.conversation_id) == (RunMode.TUI, True, "c-1")
+    run_row = claimed(engine, ticket_id)
+    assert (run_row.mode, run_row.resumes, run_row.conversation_id) == (RunMode.TUI, True, "c-1")
     with writing(engine) as session:
         assert session.get_one(Ticket, ticket_id).next_mode is None
         takeover.hand_back(session, ticket_id, ALICE)
-    ended(engine, shown)
+    ended(engine, run_row)
     again = claimed(engine, ticket_id)
 
     assert (again.mode, again.resumes, again.conversation_id) == (RunMode.HEADLESS, True, "c-1")

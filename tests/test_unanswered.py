@@ -45,8 +45,8 @@ def test_a_question_unanswered_past_its_limit_ends_the_run_and_is_asked_on_the_t
     again = claimed(engine, make(engine, assigned_to="codex"))
     with writing(engine) as session:
         session.execute(update(Run).where(Run.id == again.id).values(stop_code=StopCode.UNANSWERED.value))
-        asked = reports.RunReport(verdict="question", summary="Red or blue?", question=ASKED)
-        receipt = reports.apply_report(session, again.id, asked, reports.RetryPolicy())
+        question = reports.RunReport(verdict="question", summary="Red or blue?", question=ASKED)
+        receipt = reports.apply_report(session, again.id, question, reports.RetryPolicy())
 
     assert receipt.accepted and receipt.ticket.status is TicketStatus.NEEDS_INPUT
 

@@ -63,13 +63,13 @@ def test_a_move_is_taken_back_to_the_last_column(
     make(engine, status=status, **FREE)
     with writing(engine) as session:
         session.execute(update(Ticket).values(attempts=2, last_failure="crash"))
-    for earlier, given in before:
-        move(engine, earlier, **given)
-    known = row(engine)
+    for earlier, arguments in before:
+        move(engine, earlier, **arguments)
+    stored_row = row(engine)
     move(engine, name, **facts)
-    assert row(engine) != known
+    assert row(engine) != stored_row
     take_back(engine)
-    assert row(engine) == known
+    assert row(engine) == stored_row
 
 
 @pytest.mark.both_databases

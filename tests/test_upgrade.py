@@ -24,9 +24,8 @@ import app
 import migrations
 import queue_reaper
 from settings import Settings
+from tests.upgrade.client import Step, StepClient
 from workers.run import lock
-
-from .upgrade.client import Step, StepClient
 
 FIXTURES = Path(__file__).parent / "upgrade/fixtures"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -90,8 +89,8 @@ def shift_times(text: str) -> str:
 
 
 def move_time(timestamp: str, age: timedelta) -> str:
-    moved = datetime.fromisoformat(timestamp) + age
-    return moved.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    shifted = datetime.fromisoformat(timestamp) + age
+    return shifted.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def write_folder(folder: Path, files: dict[str, str], home: Path) -> None:
@@ -193,13 +192,13 @@ def test_runs_that_the_upgrade_met_end_well(home: Path, client: StepClient, caps
         differences = replay(client, read_recording("wrapper", home))
     assert differences == ["POST /tickets/15/messages .answer.became: is new: 'message'"]
     ends = {name: read_end(client, name) for name in RECORDED["runs"]}
-    sent = {name: read_spool(name) for name in RECORDED["runs"]} | {
+    traffic = {name: read_spool(name) for name in RECORDED["runs"]} | {
         "alive": read_spool("alive") + list_sent_events(home)
     }
     assert ends == {
-        "alive": ("done", "in_review", sent["alive"]),
-        "reported": ("done", "in_review", sent["reported"]),
-        "killed": ("lost", "todo", sent["killed"]),
+        "alive": ("done", "in_review", traffic["alive"]),
+        "reported": ("done", "in_review", traffic["reported"]),
+        "killed": ("lost", "todo", traffic["killed"]),
     }
 
 

@@ -59,9 +59,9 @@ def prompt_of(engine: Engine, ticket_id: int) -> str:
     """What the next run is told."""
     with writing(engine) as session:
         claim = claims.claim_ticket(session, ticket_id, "here")
-        told = prompt.compose_prompt(session, claim.ticket, claim.run)
+        text = prompt.compose_prompt(session, claim.ticket, claim.run)
         session.rollback()
-    return told
+    return text
 
 
 def plan(engine: Engine, ticket_id: int, body: Any, actor: Actor = ALICE) -> Any:
@@ -110,17 +110,17 @@ def test_review_leaves_any_phase_to_a_person(engine: Engine) -> None:
 def test_a_reviewer_sends_the_ticket_back_with_feedback_and_sees_it_again(engine: Engine) -> None:
     ticket_id = phased(engine, DEV, REVIEW)
     work(engine, ticket_id, "done")
-    sent = work(engine, ticket_id, "changes", "greet.txt lacks a line.")
-    assert (stands(sent), sent.resume) == (("todo", "Dev", "script"), True)
+    ticket = work(engine, ticket_id, "changes", "greet.txt lacks a line.")
+    assert (stands(ticket), ticket.resume) == (("todo", "Dev", "script"), True)
     assert states(engine, ticket_id) == {"Dev": "current", "Review": "pending"}
     assert "**Review feedback by claude**:\n\ngreet.txt lacks a line." in prompt_of(engine, ticket_id)
     assert stands(work(engine, ticket_id, "done")) == ("todo", "Review", "claude")
     assert stands(work(engine, ticket_id, "done"))[0] == "done"
     with reading(engine) as session:
-        told = [
+        outcomes = [
             (run.phase, run.outcome and run.outcome.value) for run in reversed(claims.list_runs(session, ticket_id))
         ]
-    assert told == [("Dev", "done"), ("Review", "changes"), ("Dev", "done"), ("Review", "done")]
+    assert outcomes == [("Dev", "done"), ("Review", "changes"), ("Dev", "done"), ("Review", "done")]
 
 
 @pytest.mark.both_databases
@@ -218,8 +218,8 @@ def test_failed_facts_keep_a_phase_from_being_handed_on(engine: Engine, tmp_path
     ticket_id = phased(engine, DEV, REVIEW, project="web")
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
-        seen = {"error": "gone"}
-        report = reports.RunReport(verdict="done", observations=seen)
+        observations = {"error": "gone"}
+        report = reports.RunReport(verdict="done", observations=observations)
         assert stands(reports.apply_report(session, run.id, report, PATIENT).ticket)[:2] == ("in_review", "Dev")
         fact = select(Evidence.status).where(Evidence.source == EvidenceSource.FACT)
         assert session.scalars(fact).all() == [EvidenceStatus.FAILED]
@@ -269,8 +269,8 @@ def test_the_prompt_says_where_the_phase_stands_and_what_it_may_do(engine: Engin
 
 def test_a_ticket_is_given_phases_and_stands_in_the_first(engine: Engine) -> None:
     ticket_id = make(engine)
-    begun = plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [REVIEW, QA], "version": 1}))
-    assert (stands(begun), begun.version) == (("todo", "Review", "claude"), 2)
+    ticket = plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [REVIEW, QA], "version": 1}))
+    assert (stands(ticket), ticket.version) == (("todo", "Review", "claude"), 2)
     with pytest.raises(PhasesConflict, match="already has phases"):
         plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [DEV]}))
 
@@ -301,8 +301,8 @@ def test_what_has_not_started_is_changed_and_put_in_another_order(engine: Engine
     ticket_id = phased(engine, DEV, REVIEW, QA)
     plan(engine, ticket_id, ArrangePhases.model_validate({"phases": [QA | {"gate": "checks"}, {"name": "Docs"}]}))
     with reading(engine) as session:
-        found = [(phase.name, phase.gate.value) for phase in ticket_phases.list_phases(session, ticket_id)]
-    assert found == [("Dev", "reviewer"), ("QA", "checks"), ("Docs", "person")]
+        stored_phases = [(phase.name, phase.gate.value) for phase in ticket_phases.list_phases(session, ticket_id)]
+    assert stored_phases == [("Dev", "reviewer"), ("QA", "checks"), ("Docs", "person")]
     with pytest.raises(Invalid, match="already has a phase named Dev"):
         plan(engine, ticket_id, ArrangePhases.model_validate({"phases": [DEV]}))
 
@@ -354,11 +354,11 @@ def test_a_decision_reaches_the_live_run_and_lets_it_pass_the_phase(engine: Engi
     ticket_id = phased(engine, CHOOSE, QA)
     with writing(engine) as session:
         run = claims.claim_ticket(session, ticket_id, "here").run
-    told = plan(engine, ticket_id, DecidePhase(choice="red"))
-    assert isinstance(told, Run) and told.id == run.id
+    updated_run = plan(engine, ticket_id, DecidePhase(choice="red"))
+    assert isinstance(updated_run, Run) and updated_run.id == run.id
     with writing(engine) as session:
-        offered = messages.offer_messages(session, lookup.get_run(session, run.id))
-        assert [message.body for message in offered] == ["Decision for phase Choose: red"]
+        message_offers = messages.offer_messages(session, lookup.get_run(session, run.id))
+        assert [message.body for message in message_offers] == ["Decision for phase Choose: red"]
         ended = reports.apply_report(session, run.id, reports.RunReport(verdict="done"), PATIENT)
         assert ended.ticket.phase == "QA"
     assert "Decided: Choose: red." in prompt_of(engine, ticket_id)
@@ -400,14 +400,14 @@ def test_what_is_planned_is_in_the_log_with_where_the_ticket_then_stands(engine:
     plan(engine, ticket_id, BeginWorkflow.model_validate({"phases": [REVIEW, QA]}))
     plan(engine, ticket_id, WaivePhase(phase="Review", reason="No."))
     with reading(engine) as session:
-        logged = _planned(session, ticket_id)
+        logged = _list_planned(session, ticket_id)
     assert logged == [
         ("ticket_phases_begun", {"phases": ["Review", "QA"], "owner": "claude", "phase": "Review"}),
         ("ticket_phase_waived", {"name": "Review", "reason": "No.", "owner": "codex", "phase": "QA"}),
     ]
 
 
-def _planned(session: Session, ticket_id: int) -> list[tuple[str, dict[str, Any]]]:
+def _list_planned(session: Session, ticket_id: int) -> list[tuple[str, dict[str, Any]]]:
     query = select(TicketEvent).where(
         TicketEvent.ticket_id == ticket_id, TicketEvent.event_type.startswith("ticket_phase")
     )

@@ -26,7 +26,7 @@ from models import Landing, Run, Scope, TaskOutcome, Trigger, now
 from settings import Settings
 from tests.web.conftest import Staged
 from tests.web.conftest import stage as stage
-from tests.web.stage import Stage
+from tests.web.served_board import Stage
 from tests.workers.repositories import commit, create_repository, git, set_identity
 from tickets.conversation import attachments
 from tickets.conversation import context as links
@@ -45,7 +45,7 @@ from workers.repository import observe
 
 OPERATOR = Actor.human("operator")
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "board-light.png"
-QUIET = [
+CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
@@ -67,7 +67,7 @@ def log_in(store: Engine, token: str, settings: Settings, base: str) -> Any:
 
 
 @dataclass
-class House:
+class BoardSite:
     """A served instance, with methods that change its data."""
 
     app: Flask
@@ -98,7 +98,7 @@ class House:
             body = EditTicket.model_validate({"version": ticket.version, **fields})
             editing.edit_ticket(session, ticket, body, Actor.human("bob"))
 
-    def shown(self, identifier: str) -> dict[str, Any]:
+    def load_ticket(self, identifier: str) -> dict[str, Any]:
         """Return the JSON of a ticket."""
         with reading(self.store) as session:
             return build_ticket_json(session, [get_ticket(session, identifier)])[0]
@@ -116,7 +116,7 @@ class House:
         with writing(self.store) as session:
             return claims.claim_ticket(session, get_ticket(session, identifier).id, "here").run.id
 
-    def put(self, identifier: str, verdict: str) -> None:
+    def report_verdict(self, identifier: str, verdict: str) -> None:
         """Make a run report this verdict: `question` or `review`."""
         run = self.claim(identifier)
         with writing(self.store) as session:
@@ -160,12 +160,12 @@ class House:
         run, base = self.claim(ticket), git(repo, "rev-parse", "main")
         git(repo, "switch", "--quiet", "--create", f"mc/{ticket}")
         commit(repo, "Greet better", greet="echo Hi\n")
-        seen = observe.observe(repo, base)
+        observations = observe.observe(repo, base)
         git(repo, "switch", "--quiet", "main")
         place = {"repository": str(repo), "branch": f"mc/{ticket}", "base_sha": base}
         with writing(self.store) as session:
             claims.record_workspace(session, run, host=socket.gethostname(), **place)
-            report = reports.RunReport(verdict="review", summary="Better.", observations=seen)
+            report = reports.RunReport(verdict="review", summary="Better.", observations=observations)
             reports.apply_report(session, run, report, reports.RetryPolicy())
         return ticket
 
@@ -187,10 +187,12 @@ class House:
             ("check.log", b"ok\n", ""),
             ("plan.pdf", b"%PDF-1.7", ""),
         ):
-            received = attachments.receive_file(folder, io.BytesIO(content), name, 1 << 20)
+            stored_file = attachments.receive_file(folder, io.BytesIO(content), name, 1 << 20)
             with writing(self.store) as session:
-                said = attachments.Upload(summary=summary, item=0 if summary else None)
-                attachments.add_attachment(session, get_ticket(session, identifier).id, received, said, OPERATOR, 10)
+                upload = attachments.Upload(summary=summary, item=0 if summary else None)
+                attachments.add_attachment(
+                    session, get_ticket(session, identifier).id, stored_file, upload, OPERATOR, 10
+                )
         other = self.ticket(title="Translate the greeting")
         with writing(self.store) as session:
             ticket = get_ticket(session, identifier)
@@ -261,13 +263,13 @@ class QuietHandler(WSGIRequestHandler):
 
 
 @pytest.fixture
-def house(app_server: AppServer, url: str, tmp_path: Path) -> Iterator[House]:
+def site(app_server: AppServer, url: str, tmp_path: Path) -> Iterator[BoardSite]:
     instance = app_server.bind(tmp_path / "home", url)
-    made = House(app_server.app, app_server.base, "")
-    with writing(made.store) as session:
+    new_site = BoardSite(app_server.app, app_server.base, "")
+    with writing(new_site.store) as session:
         body = tokens.NewToken(name="browser", scope=Scope.OPERATOR)
-        made.token = tokens.issue_token(session, body, OPERATOR)[1]
-    yield made
+        new_site.token = tokens.issue_token(session, body, OPERATOR)[1]
+    yield new_site
     app_server.release(instance)
 
 
@@ -277,31 +279,31 @@ def chromium() -> Iterator[Browser]:
     if program is None:
         pytest.skip("no Chromium on this machine")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
 
 
-Opened = Callable[..., BrowserContext]
+OpenContext = Callable[..., BrowserContext]
 
-PROVOKED = ("net::ERR_", "status of 4", "status of 5", "WebSocket connection to")
+EXPECTED_ERRORS = ("net::ERR_", "status of 4", "status of 5", "WebSocket connection to")
 """Console messages of the browser about failed requests, ignored since tests that provoke them check the page's message."""
 
 
-def note_complaints(context: BrowserContext, complaints: list[str]) -> None:
+def record_errors(context: BrowserContext, complaints: list[str]) -> None:
     """Record script errors and console errors, which include violations of the content security policy."""
 
-    def hear(said: ConsoleMessage) -> None:
-        if said.type == "error" and not any(words in said.text for words in PROVOKED):
-            complaints.append(f"{said.text} ({said.location['url']})")
+    def hear(message: ConsoleMessage) -> None:
+        if message.type == "error" and not any(words in message.text for words in EXPECTED_ERRORS):
+            complaints.append(f"{message.text} ({message.location['url']})")
 
     context.on("weberror", lambda error: complaints.append(str(error.error)))
     context.on("console", hear)
 
 
 @pytest.fixture
-def opened(chromium: Browser, house: House) -> Iterator[Opened]:
-    """Factory of new, logged-in browser profiles (`opened(**options)`). An error in the console fails the test.
+def open_context(chromium: Browser, site: BoardSite) -> Iterator[OpenContext]:
+    """Factory of new, logged-in browser profiles (`open_context(**options)`). An error in the console fails the test.
 
     Service workers are blocked, since other tests cover them.
     """
@@ -309,10 +311,10 @@ def opened(chromium: Browser, house: House) -> Iterator[Opened]:
     errors: list[str] = []
 
     def open_one(**options: Any) -> BrowserContext:
-        context = chromium.new_context(base_url=house.base, **({"service_workers": "block"} | options))
+        context = chromium.new_context(base_url=site.base, **({"service_workers": "block"} | options))
         contexts.append(context)
-        note_complaints(context, errors)
-        context.add_cookies([house.cookie()])
+        record_errors(context, errors)
+        context.add_cookies([site.cookie()])
         return context
 
     yield open_one
@@ -321,7 +323,7 @@ def opened(chromium: Browser, house: House) -> Iterator[Opened]:
     assert errors == []
 
 
-FORGET = "localStorage.clear(), sessionStorage.clear()"
+CLEAR_STORAGE = "localStorage.clear(), sessionStorage.clear()"
 
 
 class TabPool:
@@ -345,7 +347,7 @@ class TabPool:
 
     def _open(self, options: dict[str, Any]) -> Page:
         context = self._browser.new_context(base_url=self._base, **({"service_workers": "block"} | options))
-        note_complaints(context, self.complaints)
+        record_errors(context, self.complaints)
         return context.new_page()
 
     def take_back(self, is_reusable: bool) -> None:
@@ -366,7 +368,7 @@ class TabPool:
         page.emulate_media(media="null")
         page.mouse.move(0, 0)
         page.goto("/healthz")  # of the same origin, and without a script
-        page.evaluate(FORGET)
+        page.evaluate(CLEAR_STORAGE)
         page.context.clear_cookies()
 
 
@@ -379,12 +381,12 @@ Tab = Callable[..., Page]
 
 
 @pytest.fixture
-def tab(tab_pool: TabPool, house: House) -> Iterator[Tab]:
+def tab(tab_pool: TabPool, site: BoardSite) -> Iterator[Tab]:
     """Factory of empty, logged-in tabs (`tab(**options)`). An error in the console fails the test.
 
     Tabs are reused, so a test that adds a clock, an init script or a listener to a page uses `opened` instead.
     """
-    yield lambda **options: tab_pool.lend(house.cookie(), **options)
+    yield lambda **options: tab_pool.lend(site.cookie(), **options)
     complaints, tab_pool.complaints[:] = tab_pool.complaints[:], []
     tab_pool.take_back(is_reusable=not complaints)
     assert complaints == []
@@ -411,7 +413,7 @@ def logged_in(chromium: Browser, board: Stage, name: str, **options: Any) -> Ite
     errors: list[str] = []
     base = {"base_url": f"http://127.0.0.1:{board.port}", "service_workers": "block"}
     with chromium.new_context(**(base | options)) as context:
-        note_complaints(context, errors)
+        record_errors(context, errors)
         context.add_cookies([log_in(board.engine, board.person(name), board.settings, base["base_url"])])
         yield context
     assert errors == []

@@ -74,8 +74,8 @@ def find_violations(page: Page, rules: list[str] = STANDARDS, kind: str = "tag")
     """Check the page with axe as it is displayed now, and list the violations."""
     if not page.evaluate("'axe' in self"):
         page.evaluate(AXE)
-    found: list[str] = page.evaluate(VIOLATIONS, {"runOnly": {"type": kind, "values": rules}})
-    return found
+    violations: list[str] = page.evaluate(VIOLATIONS, {"runOnly": {"type": kind, "values": rules}})
+    return violations
 
 
 def find_violations_in_both_themes(page: Page, theme: Theme) -> Iterator[str]:

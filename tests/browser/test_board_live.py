@@ -10,15 +10,15 @@ from tests.waiting import wait_until
 from tickets.lifecycle import transitions
 from tickets.shared.inputs import NewTicket
 
-from .conftest import OPERATOR, House, Tab
+from .conftest import OPERATOR, BoardSite, Tab
 from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 
 
-def test_news_among_three_hundred_cards_takes_neither_place_nor_focus(house: House, page: Page) -> None:
+def test_news_among_three_hundred_cards_takes_neither_place_nor_focus(site: BoardSite, page: Page) -> None:
     body = NewTicket(title="Write a line")
-    with writing(house.store) as session:
+    with writing(site.store) as session:
         for _ in range(300):
             transitions.create_ticket(session, body, OPERATOR)
     go(page, "/board?view=columns")
@@ -32,8 +32,8 @@ def test_news_among_three_hundred_cards_takes_neither_place_nor_focus(house: Hou
     page.locator("#card-MC-120 .title").focus()
     before = height(page, "#card-MC-120")
 
-    late = house.ticket(assigned_to=None)
-    house.move("MC-200", "cancel")
+    late = site.ticket(assigned_to=None)
+    site.move("MC-200", "cancel")
 
     expect(page.locator(f"#card-{late}")).to_be_attached(timeout=30_000)
     expect(page.locator("#column-cancelled #card-MC-200")).to_be_attached(timeout=30_000)
@@ -41,7 +41,7 @@ def test_news_among_three_hundred_cards_takes_neither_place_nor_focus(house: Hou
     expect(page.locator("#card-MC-120 .title")).to_be_focused()
     expect(page.locator("#card-MC-130 [data-select]")).to_be_checked()
     expect(page.locator("[data-bulk-count]")).to_have_text("1 selected")
-    wait_until(lambda: abs(height(page, "#card-MC-120") - before) < 2, what="the card where it was")
+    wait_until(lambda: abs(height(page, "#card-MC-120") - before) < 2, description="the card where it was")
 
 
 def height(page: Page, selector: str) -> float:
@@ -51,11 +51,11 @@ def height(page: Page, selector: str) -> float:
     return box["y"]
 
 
-def test_an_open_menu_stays_open_and_news_comes_when_it_is_closed(house: House, page: Page) -> None:
-    ticket = house.ticket(status="inbox", assigned_to=None)
+def test_an_open_menu_stays_open_and_news_comes_when_it_is_closed(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(status="inbox", assigned_to=None)
     go(page, "/board?view=columns")
     page.get_by_label(f"Moves of {ticket}").click()
-    late = house.ticket(status="inbox", assigned_to=None)
+    late = site.ticket(status="inbox", assigned_to=None)
     with page.expect_response("**/board/column/inbox**"):
         page.get_by_role("button", name="Triage").hover()
         expect(page.locator(f"#card-{ticket} details")).to_have_attribute("open", "")
@@ -63,18 +63,18 @@ def test_an_open_menu_stays_open_and_news_comes_when_it_is_closed(house: House, 
     expect(page.locator(f"#card-{late}")).to_be_visible()
 
 
-def test_what_is_being_written_in_a_column_stays_when_the_column_is_read_again(house: House, page: Page) -> None:
-    house.ticket(status="inbox", assigned_to=None)
+def test_what_is_being_written_in_a_column_stays_when_the_column_is_read_again(site: BoardSite, page: Page) -> None:
+    site.ticket(status="inbox", assigned_to=None)
     go(page, "/board?view=columns")
     page.get_by_label("Add a ticket to Inbox").fill("Half a th")
-    late = house.ticket(status="inbox", assigned_to=None)
+    late = site.ticket(status="inbox", assigned_to=None)
     expect(page.locator(f"#card-{late}")).to_be_visible()
     page.keyboard.type("ought")
     expect(page.get_by_label("Add a ticket to Inbox")).to_have_value("Half a thought")
 
 
-def test_tickets_are_added_one_after_the_other_by_enter_alone(house: House, page: Page) -> None:
-    house.ticket(status="inbox", assigned_to=None)
+def test_tickets_are_added_one_after_the_other_by_enter_alone(site: BoardSite, page: Page) -> None:
+    site.ticket(status="inbox", assigned_to=None)
     go(page, "/board?view=columns&priority=high")
     page.get_by_label("Add a ticket to Inbox").focus()
     for title in ("First", "Second"):
@@ -91,29 +91,29 @@ def test_tickets_are_added_one_after_the_other_by_enter_alone(house: House, page
     expect(page.get_by_label("Add a ticket to Inbox")).to_have_value("Third")
 
 
-def test_a_ticket_changes_its_lane_by_itself(house: House, page: Page) -> None:
-    ticket = house.ticket()
-    run = house.claim(ticket)
+def test_a_ticket_changes_its_lane_by_itself(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
+    run = site.claim(ticket)
     go(page, "/board?view=lanes")
     expect(page.locator(f"#lane-working #card-{ticket} [data-live-line]")).to_be_visible()
-    house.tell(run, "agent.tool_call", call="k1", name="Bash", input={}, title="make test")
+    site.tell(run, "agent.tool_call", call="k1", name="Bash", input={}, title="make test")
     expect(page.locator(f"#card-{ticket} [data-live-line]")).to_contain_text("make test")
-    house.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": "rm"}, title="rm -r build")
-    house.beat(run, "waiting")
+    site.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": "rm"}, title="rm -r build")
+    site.beat(run, "waiting")
     expect(page.locator(f"#lane-needs_you #card-{ticket} .status-reason")).to_contain_text(
         "Asks leave to use Bash: rm -r build"
     )
-    house.move(ticket, "block", reason="needs_human", owner="bob", next_action="Read the rules")
+    site.move(ticket, "block", reason="needs_human", owner="bob", next_action="Read the rules")
     expect(page.locator(f"#lane-stuck #card-{ticket} .status-reason")).to_contain_text("Read the rules")
 
 
-def test_the_list_is_kept_fresh_and_sorted(house: House, page: Page) -> None:
-    low, urgent = house.ticket(priority="low", assigned_to=None), house.ticket(priority="urgent", assigned_to=None)
+def test_the_list_is_kept_fresh_and_sorted(site: BoardSite, page: Page) -> None:
+    low, urgent = site.ticket(priority="low", assigned_to=None), site.ticket(priority="urgent", assigned_to=None)
     go(page, "/board?view=list")
     page.get_by_role("link", name="Priority").click()
     expect(page.locator("th[aria-sort]")).to_contain_text("Priority")
     expect(page.locator(".tickets .title .mono")).to_have_text([urgent, low])
-    house.move(low, "park", wake={"kind": "manual"})
+    site.move(low, "park", wake={"kind": "manual"})
     expect(page.locator(f"#card-{low} .state")).to_have_text("Waiting")
     expect(page.locator(f"#card-{low} .status-reason")).to_contain_text("Parked until somebody wakes it")
     page.keyboard.press("j")
@@ -122,15 +122,15 @@ def test_the_list_is_kept_fresh_and_sorted(house: House, page: Page) -> None:
     expect(page.locator(f"#card-{low} .title")).to_be_focused()
 
 
-def test_the_first_ticket_takes_the_place_of_the_first_steps(house: House, page: Page) -> None:
+def test_the_first_ticket_takes_the_place_of_the_first_steps(site: BoardSite, page: Page) -> None:
     go(page, "/board?view=columns")
     expect(page.get_by_role("heading", name="Nothing is on the board yet")).to_be_visible()
-    ticket = house.ticket(assigned_to=None)
+    ticket = site.ticket(assigned_to=None)
     expect(page.locator(f"#column-todo #card-{ticket}")).to_be_visible()
 
 
-def test_the_board_works_without_scripts(house: House, tab: Tab) -> None:
-    ticket = house.ticket(status="inbox", assigned_to=None)
+def test_the_board_works_without_scripts(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket(status="inbox", assigned_to=None)
     page = tab(java_script_enabled=False)
     page.goto("/board")
     page.get_by_label("Add a ticket to Inbox").fill("Written plainly")

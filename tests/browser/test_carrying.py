@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.waiting import wait_until
 
-from .conftest import House, Tab
+from .conftest import BoardSite, Tab
 from .test_live_pages import carry, go
 
 pytestmark = pytest.mark.browser
@@ -25,8 +25,8 @@ def announced(page: Page, words: str) -> None:
     expect(page.locator("[data-announce]")).to_contain_text(words)
 
 
-def test_the_keyboard_carries_a_card_through_the_columns_that_take_it(house: House, page: Page) -> None:
-    ticket = house.ticket(status="inbox", assigned_to=None)
+def test_the_keyboard_carries_a_card_through_the_columns_that_take_it(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(status="inbox", assigned_to=None)
     go(page, "/board?view=columns")
     pick_up(page, ticket)
     announced(page, f"{ticket} picked up from Inbox. The arrow keys choose a column: To do, Waiting, Done, Cancelled.")
@@ -46,8 +46,8 @@ def test_the_keyboard_carries_a_card_through_the_columns_that_take_it(house: Hou
     expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
 
 
-def test_escape_puts_a_card_back_where_it_was(house: House, page: Page) -> None:
-    tickets = [house.ticket(status="inbox", assigned_to=None) for _ in range(3)]
+def test_escape_puts_a_card_back_where_it_was(site: BoardSite, page: Page) -> None:
+    tickets = [site.ticket(status="inbox", assigned_to=None) for _ in range(3)]
     go(page, "/board?view=columns")
     pick_up(page, tickets[1])
     page.keyboard.press("ArrowRight")
@@ -58,19 +58,19 @@ def test_escape_puts_a_card_back_where_it_was(house: House, page: Page) -> None:
     expect(page.locator("[data-carrying], [data-takes], [data-aimed], [data-lifted]")).to_have_count(0)
 
 
-def test_news_waits_while_a_card_is_carried(house: House, page: Page) -> None:
-    ticket = house.ticket(status="inbox", assigned_to=None)
+def test_news_waits_while_a_card_is_carried(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(status="inbox", assigned_to=None)
     go(page, "/board?view=columns")
     pick_up(page, ticket)
     page.keyboard.press("ArrowRight")
     with page.expect_response("**/board/column/inbox**"):
-        late = house.ticket(status="inbox", assigned_to=None)
+        late = site.ticket(status="inbox", assigned_to=None)
         page.keyboard.press("Escape")
     expect(page.locator("#column-inbox .mono")).to_have_text([late, ticket])
 
 
-def test_a_move_that_asks_something_asks_before_the_card_moves(house: House, page: Page) -> None:
-    ticket = house.ticket(assigned_to=None)
+def test_a_move_that_asks_something_asks_before_the_card_moves(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(assigned_to=None)
     go(page, "/board?view=columns")
     pick_up(page, ticket)
     while "Blocked: Block" not in page.locator("[data-announce]").inner_text():
@@ -82,8 +82,8 @@ def test_a_move_that_asks_something_asks_before_the_card_moves(house: House, pag
     expect(page.locator(f"#column-todo #card-{ticket} .title")).to_be_focused()
 
 
-def test_the_undo_of_a_drop_is_offered(house: House, tab: Tab) -> None:
-    ticket = house.ticket(status="inbox", assigned_to=None)
+def test_the_undo_of_a_drop_is_offered(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket(status="inbox", assigned_to=None)
     page = tab(viewport={"width": 1900, "height": 900})
     go(page, "/board?view=columns")
     carry(page, ticket, "todo")
@@ -91,8 +91,8 @@ def test_the_undo_of_a_drop_is_offered(house: House, tab: Tab) -> None:
     expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
 
 
-def test_all_that_are_selected_are_carried_together(house: House, tab: Tab) -> None:
-    tickets = [house.ticket(status="inbox", assigned_to=None) for _ in range(3)]
+def test_all_that_are_selected_are_carried_together(site: BoardSite, tab: Tab) -> None:
+    tickets = [site.ticket(status="inbox", assigned_to=None) for _ in range(3)]
     page = tab(viewport={"width": 1900, "height": 900})
     go(page, "/board?view=columns")
     for ticket in tickets[:2]:
@@ -128,8 +128,8 @@ def middle(page: Page, selector: str) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-def test_a_finger_that_rests_on_a_card_carries_it(house: House, tablet: Page) -> None:
-    ticket = house.ticket(status="inbox", assigned_to=None)
+def test_a_finger_that_rests_on_a_card_carries_it(site: BoardSite, tablet: Page) -> None:
+    ticket = site.ticket(status="inbox", assigned_to=None)
     go(tablet, "/board?view=columns")
     touch = finger(tablet)
     (x, y), (to, _) = middle(tablet, f"#card-{ticket}"), middle(tablet, "#cards-todo")
@@ -142,19 +142,21 @@ def test_a_finger_that_rests_on_a_card_carries_it(house: House, tablet: Page) ->
         touch("touchMove", x + min(1, step / 10) * (to - x) + step % 5, y)
         return step > 10 and tablet.locator(f"#column-todo #card-{ticket}").count() == 1
 
-    wait_until(arrived, what="the card over the column")
+    wait_until(arrived, description="the card over the column")
     touch("touchEnd")
     expect(tablet.locator(f"#column-todo #card-{ticket}")).to_have_attribute("data-version", "2")
 
 
-def test_a_finger_that_moves_at_once_scrolls(house: House, tablet: Page) -> None:
-    ticket = house.ticket(status="inbox", assigned_to=None)
+def test_a_finger_that_moves_at_once_scrolls(site: BoardSite, tablet: Page) -> None:
+    ticket = site.ticket(status="inbox", assigned_to=None)
     go(tablet, "/board?view=columns")
     touch = finger(tablet)
     x, y = middle(tablet, f"#card-{ticket}")
     touch("touchStart", x, y)
     for step in range(1, 6):
         touch("touchMove", x - 20 * step, y)
-    wait_until(lambda: tablet.evaluate("document.querySelector('[data-board]').scrollLeft") > 20, what="the scrolling")
+    wait_until(
+        lambda: tablet.evaluate("document.querySelector('[data-board]').scrollLeft") > 20, description="the scrolling"
+    )
     expect(tablet.locator("[data-carrying]")).to_have_count(0)
     touch("touchEnd")

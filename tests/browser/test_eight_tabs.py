@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.waiting import wait_until
-from tests.web.stage import Stage, staged
+from tests.web.served_board import Stage, staged
 
 from .conftest import logged_in
 
@@ -59,13 +59,17 @@ class Tabs:
             is_live(page)
             page.evaluate("self.heard = []")
 
-    def heard(self) -> list[list[str]]:
+    def read_received(self) -> list[list[str]]:
         return [page.evaluate(HEARD) for page in self.pages]
 
     def all_hear(self, texts: list[str]) -> None:
         """Each of these once and in their order, in every tab, and nothing of the kind besides."""
-        wait_until(lambda: all(heard[-1:] == texts[-1:] for heard in self.heard()), 60, f"{texts[-1]} in every tab")
-        assert self.heard() == [texts] * len(self.pages)
+        wait_until(
+            lambda: all(tab_texts[-1:] == texts[-1:] for tab_texts in self.read_received()),
+            60,
+            f"{texts[-1]} in every tab",
+        )
+        assert self.read_received() == [texts] * len(self.pages)
 
     def close_first(self) -> None:
         self.pages.pop(0).close()
@@ -151,7 +155,7 @@ def test_who_reads_the_stream_may_leave_at_any_time_and_nothing_is_lost(board: S
                 tabs.close_first()
         tabs.all_hear(texts)
     assert len(tabs.pages) == 2
-    wait_until(lambda: open_streams(board) == 1, what="one stream")
+    wait_until(lambda: open_streams(board) == 1, description="one stream")
 
 
 def test_what_an_agent_says_reaches_the_tabs_of_its_ticket_though_another_reads_the_stream(
@@ -169,9 +173,9 @@ def test_what_an_agent_says_reaches_the_tabs_of_its_ticket_though_another_reads_
     assert open_streams(board) == 1
 
 
-def _complete(heard: list[str]) -> bool:
+def _complete(tab_texts: list[str]) -> bool:
     """All of it, in order; where something came between two readers, a resync stands for it."""
-    rest = heard[heard.index("resync") :] if "resync" in heard else heard
+    rest = tab_texts[tab_texts.index("resync") :] if "resync" in tab_texts else tab_texts
     return rest[-1:] == ["said 2"] and (
-        "resync" in heard or json.dumps(heard) == json.dumps(["said 0", "said 1", "said 2"])
+        "resync" in tab_texts or json.dumps(tab_texts) == json.dumps(["said 0", "said 1", "said 2"])
     )

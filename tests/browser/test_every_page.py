@@ -14,7 +14,7 @@ from tickets.shared.lookup import get_run, get_ticket
 from tickets.workflow import evidence, quarantine
 
 from . import page_rules
-from .conftest import OPERATOR, House, Opened, Tab
+from .conftest import OPERATOR, BoardSite, OpenContext, Tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -22,37 +22,35 @@ LONG = "rm -rf build && npm run build -- --mode production --output-directory di
 """What is wider than a phone must be so in a place of its own."""
 
 
-def paths(house: House, folder: Path) -> list[str]:
+def paths(site: BoardSite, folder: Path) -> list[str]:
     """The addresses of all pages, with a ticket that has something of everything."""
-    ticket = house.ticket(
-        tags=["bug"], acceptance=[{"text": "A line"}], description="Some `code`\n\n```\nand more\n```"
-    )
+    ticket = site.ticket(tags=["bug"], acceptance=[{"text": "A line"}], description="Some `code`\n\n```\nand more\n```")
     phases = [{"name": "Dev", "choices": ["Ship it", "Hold it"], "runbook": "docs/dev.md"}, {"name": "QA"}]
-    with writing(house.store) as session:
+    with writing(site.store) as session:
         phase_editing.begin_workflow(
             session,
             get_ticket(session, ticket),
             phase_editing.BeginWorkflow.model_validate({"phases": phases}),
             OPERATOR,
         )
-    run = house.claim(ticket)
-    house.tell(run, "agent.text", block="b1", text="I look.\n\n```sh\nls\n```")
-    house.tell(run, "agent.thinking", block="b2", text="Hm.", seconds=2)
-    house.tell(run, "agent.tool_call", call="k1", name="Bash", input={"command": "ls"}, title="ls")
-    house.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": LONG}, title=LONG)
-    house.tell(run, "agent.question", request="q1", questions=[{"text": "Which?", "choices": [{"label": "This"}]}])
-    house.ticket(status="inbox", priority="urgent")
-    house.furnish(ticket)
-    house.trouble()
-    house.change(run, folder / "repository")
+    run = site.claim(ticket)
+    site.tell(run, "agent.text", block="b1", text="I look.\n\n```sh\nls\n```")
+    site.tell(run, "agent.thinking", block="b2", text="Hm.", seconds=2)
+    site.tell(run, "agent.tool_call", call="k1", name="Bash", input={"command": "ls"}, title="ls")
+    site.tell(run, "agent.approval", request="r1", tool="Bash", input={"command": LONG}, title=LONG)
+    site.tell(run, "agent.question", request="q1", questions=[{"text": "Which?", "choices": [{"label": "This"}]}])
+    site.ticket(status="inbox", priority="urgent")
+    site.furnish(ticket)
+    site.trouble()
+    site.change(run, folder / "repository")
     check = {"argv": ["make"], "exit_code": 2, "seconds": 1.0, "sha256": "ab", "tail": "FAILED"}
-    with writing(house.store) as session:
-        worked = get_run(session, run)
-        evidence.record_observations(session, worked, {"check": check, "check_base": check})
-        evidence.record_claims(session, worked, [{"text": "It is there.", "item": 0}])
-        quarantine.store_payload(session, worked, "report", "too late", {"summary": "Late."})
-    reviewed, failed = (house.hand_in(folder / f"project-{number}") for number in (1, 2))
-    house.fail_landing(failed)
+    with writing(site.store) as session:
+        work_run = get_run(session, run)
+        evidence.record_observations(session, work_run, {"check": check, "check_base": check})
+        evidence.record_claims(session, work_run, [{"text": "It is there.", "item": 0}])
+        quarantine.store_payload(session, work_run, "report", "too late", {"summary": "Late."})
+    reviewed, failed = (site.hand_in(folder / f"project-{number}") for number in (1, 2))
+    site.fail_landing(failed)
     tabs = [
         f"/ticket/{ticket}?tab={tab}"
         for tab in (
@@ -111,17 +109,17 @@ def check(page: Page, path: str) -> list[str]:
 
 @pytest.mark.parametrize("third", [0, 1, 2])
 def test_every_page_keeps_every_rule_and_has_no_error_in_its_console(
-    house: House, opened: Opened, tmp_path: Path, third: int
+    site: BoardSite, open_context: OpenContext, tmp_path: Path, third: int
 ) -> None:
-    page = opened(reduced_motion="reduce").new_page()
-    refused: list[str] = []
-    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
-    pages = paths(house, tmp_path)[third::3]
+    page = open_context(reduced_motion="reduce").new_page()
+    failed_urls: list[str] = []
+    page.on("response", lambda answer: failed_urls.append(answer.url) if answer.status >= 400 else None)
+    pages = paths(site, tmp_path)[third::3]
     assert [text for path in pages for text in check(page, path)] == []
-    assert refused == [f"{house.base}/nothing"] * pages.count("/nothing")
+    assert failed_urls == [f"{site.base}/nothing"] * pages.count("/nothing")
 
 
-def test_what_floats_over_the_board_is_accessible_too(house: House, tab: Tab) -> None:
+def test_what_floats_over_the_board_is_accessible_too(site: BoardSite, tab: Tab) -> None:
     page = tab(reduced_motion="reduce")
 
     def check_floats() -> list[str]:
@@ -129,26 +127,26 @@ def test_what_floats_over_the_board_is_accessible_too(house: House, tab: Tab) ->
 
     page_rules.open_page(page, "/board?view=columns")
     page_rules.resize(page, page_rules.DESK)
-    found = check_floats()  # without a ticket: what to do first
-    house.ticket(assigned_to=None)
+    offences = check_floats()  # without a ticket: what to do first
+    site.ticket(assigned_to=None)
     page.locator("[data-select]").check()  # the first ticket takes the place of the first steps by itself
     page.get_by_text("Move", exact=True).click()
-    found += check_floats()
+    offences += check_floats()
     page.keyboard.press("Escape")
     page.keyboard.press("c")
     page.locator("#ticket-dialog summary").last.click()
-    found += check_floats()
-    assert found == []
+    offences += check_floats()
+    assert offences == []
 
 
-def test_at_four_times_the_size_what_is_written_in_is_not_covered(house: House, tab: Tab) -> None:
-    ticket = house.ticket()
+def test_at_four_times_the_size_what_is_written_in_is_not_covered(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket()
     page = tab(viewport={"width": 320, "height": 256})
     page.goto(f"/ticket/{ticket}")
     page.locator("#say").click()
     page.keyboard.type("Read by everybody.")
     page.get_by_role("button", name="Comment").click()
     expect(page.locator("#entries")).to_contain_text("Read by everybody.")
-    covered = "document.elementFromPoint(innerWidth / 2, innerHeight / 2).closest('.composer, .bottom, .topbar')"
+    overlap_script = "document.elementFromPoint(innerWidth / 2, innerHeight / 2).closest('.composer, .bottom, .topbar')"
     page.evaluate("scrollTo(0, 300)")
-    assert page.evaluate(covered) is None
+    assert page.evaluate(overlap_script) is None

@@ -24,7 +24,7 @@ from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import agents, projects
 from tickets.workflow import evidence, quarantine
 
-from .conftest import OPERATOR, House, Opened, note_complaints
+from .conftest import OPERATOR, BoardSite, OpenContext, record_errors
 from .test_live_pages import go
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -44,17 +44,17 @@ PLANTED = """() => {
 """Elements that only markup in the text could have made."""
 
 
-class Watched:
+class WatchedPage:
     """A tab in which nothing hostile may happen."""
 
-    def __init__(self, house: House, context: BrowserContext) -> None:
+    def __init__(self, site: BoardSite, context: BrowserContext) -> None:
         self.page = context.new_page()
         self.strange: list[str] = []
-        context.on("request", lambda sent: self._note(house, sent.url))
+        context.on("request", lambda sent: self._note(site, sent.url))
         context.on("dialog", lambda dialog: self.strange.append(f"dialog {dialog.message}"))
 
-    def _note(self, house: House, address: str) -> None:
-        if not address.startswith((house.base, "data:", "blob:", house.base.replace("http", "ws"))):
+    def _note(self, site: BoardSite, address: str) -> None:
+        if not address.startswith((site.base, "data:", "blob:", site.base.replace("http", "ws"))):
             self.strange.append(address)
 
     def look(self, path: str) -> None:
@@ -72,36 +72,36 @@ class Watched:
 
 
 @pytest.fixture
-def watched(house: House, opened: Opened) -> Watched:
+def watched_page(site: BoardSite, open_context: OpenContext) -> WatchedPage:
     """With the content policy in force: what would run without it is reported in the console, which fails the test."""
-    return Watched(house, opened())
+    return WatchedPage(site, open_context())
 
 
-def test_the_content_policy_reports_what_it_stops(house: House, chromium: Browser) -> None:
+def test_the_content_policy_reports_what_it_stops(site: BoardSite, chromium: Browser) -> None:
     """The other tests of this file rely on it: hostile markup that the policy stops is not silent."""
-    with chromium.new_context(base_url=house.base, service_workers="block") as context:
+    with chromium.new_context(base_url=site.base, service_workers="block") as context:
         complaints: list[str] = []
-        note_complaints(context, complaints)
+        record_errors(context, complaints)
         page = context.new_page()
         page.goto("/login")
         page.evaluate(
             "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=__hit=1><a href=javascript:__hit=1>x')"
         )
         page.locator("a", has_text="x").last.click()
-        wait_until(lambda: page.evaluate("0") == 0 and len(complaints) >= 2, what="both in the console")
+        wait_until(lambda: page.evaluate("0") == 0 and len(complaints) >= 2, description="both in the console")
         assert page.evaluate("[typeof __hit, self.__hit]") == ["undefined", None]
         assert len(page.evaluate(PLANTED)) == 2
 
 
-def plant(house: House, folder: Path) -> list[str]:
+def plant(site: BoardSite, folder: Path) -> list[str]:
     """The corpus in every place that takes text; the addresses of the pages that show it."""
-    ticket = house.ticket(
+    ticket = site.ticket(
         title="Everything",
         description=ALL,
         acceptance=[{"text": line} for line in CORPUS[:20]],
         tags=["bug"],
     )
-    with writing(house.store) as session:
+    with writing(site.store) as session:
         phases = [{"name": line, "choices": CORPUS[:8], "runbook": line} for line in CORPUS[:3]]
         phase_editing.begin_workflow(
             session,
@@ -110,14 +110,14 @@ def plant(house: House, folder: Path) -> list[str]:
             OPERATOR,
         )
     for line in CORPUS:
-        house.ticket(title=line, assigned_to=None)
-    run = house.claim(ticket)
-    say_everything(house, run)
-    change(house, run, folder)
-    with writing(house.store) as session:
+        site.ticket(title=line, assigned_to=None)
+    run = site.claim(ticket)
+    say_everything(site, run)
+    change(site, run, folder)
+    with writing(site.store) as session:
         fill(session, ticket, run)
-    upload(house, ticket)
-    logs = house.app.extensions["mission_control"].settings.logs_dir
+    upload(site, ticket)
+    logs = site.app.extensions["mission_control"].settings.logs_dir
     logs.mkdir(parents=True, exist_ok=True)
     (logs / "web.log").write_text("\n".join(CORPUS))
     tabs = ("conversation", "changes", "changes&view=split", f"runs&run={run}", "evidence", "events", "events&at=30")
@@ -129,25 +129,25 @@ def plant(house: House, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def say_everything(house: House, run: int) -> None:
+def say_everything(site: BoardSite, run: int) -> None:
     """What an agent may say, in each kind of event."""
     choices = [{"label": line, "detail": line} for line in CORPUS]
-    house.tell(run, "agent.text", block="b1", text=ALL)
-    house.tell(run, "agent.thinking", block="b2", text=ALL, seconds=2)
-    house.tell(run, "agent.delta", block="b9", kind="text", offset=0, text=ALL)
+    site.tell(run, "agent.text", block="b1", text=ALL)
+    site.tell(run, "agent.thinking", block="b2", text=ALL, seconds=2)
+    site.tell(run, "agent.delta", block="b9", kind="text", offset=0, text=ALL)
     for number, line in enumerate(CORPUS):
         call = f"k{number}"
-        house.tell(run, "agent.tool_call", call=call, name=line, input={"command": line, line: line}, title=line)
-        house.tell(run, "agent.tool_result", call=call, output=line, error=number % 2 == 0, exit_code=1, seconds=1)
-    house.tell(run, "agent.approval", request="r1", tool=CORPUS[1], input={"command": ALL}, title=ALL, reason=ALL)
-    house.tell(run, "agent.question", request="q1", questions=[{"text": ALL, "header": ALL, "choices": choices}])
-    house.tell(run, "agent.notice", text=ALL, level="warning")
-    house.tell(run, "agent.progress", text=ALL)
-    house.tell(run, "script.step", text=ALL, title=ALL)
-    house.tell(run, "agent.result", outcome=ALL, text=ALL)
+        site.tell(run, "agent.tool_call", call=call, name=line, input={"command": line, line: line}, title=line)
+        site.tell(run, "agent.tool_result", call=call, output=line, error=number % 2 == 0, exit_code=1, seconds=1)
+    site.tell(run, "agent.approval", request="r1", tool=CORPUS[1], input={"command": ALL}, title=ALL, reason=ALL)
+    site.tell(run, "agent.question", request="q1", questions=[{"text": ALL, "header": ALL, "choices": choices}])
+    site.tell(run, "agent.notice", text=ALL, level="warning")
+    site.tell(run, "agent.progress", text=ALL)
+    site.tell(run, "script.step", text=ALL, title=ALL)
+    site.tell(run, "agent.result", outcome=ALL, text=ALL)
 
 
-def change(house: House, run: int, folder: Path) -> None:
+def change(site: BoardSite, run: int, folder: Path) -> None:
     """A diff of hostile lines in files of hostile names."""
     names = {f"n{number} {line.replace('/', '_')}"[:200]: ALL for number, line in enumerate(CORPUS)}
     repo = create_repository(folder / "repository", greet="echo Hello\n")
@@ -157,7 +157,7 @@ def change(house: House, run: int, folder: Path) -> None:
         (repo / name).write_text(text)
     git(repo, "add", "--all")
     commit(repo, CORPUS[1], greet=ALL)
-    house.worked_in(run, repo, base)
+    site.worked_in(run, repo, base)
 
 
 def fill(session: Any, ticket: str, run: int) -> None:
@@ -169,15 +169,15 @@ def fill(session: Any, ticket: str, run: int) -> None:
         context.add_context(session, number, link, OPERATOR)
         saved_views.save_view(session, line, f"q={place}x", OPERATOR) if place < 10 else None
         incidents.raise_incident(session, f"check-{place}", line, line)
-    worked = get_run(session, run)
+    work_run = get_run(session, run)
     check = {"argv": [CORPUS[0]], "exit_code": 2, "seconds": 1.0, "sha256": "ab", "tail": ALL}
     evidence.record_observations(
-        session, worked, {"check": check, "check_base": check, "workspace": {"branch": CORPUS[1]}}
+        session, work_run, {"check": check, "check_base": check, "workspace": {"branch": CORPUS[1]}}
     )
-    evidence.record_claims(session, worked, [{"text": line, "kind": "claim", "item": 0} for line in CORPUS])
-    quarantine.store_payload(session, worked, "report", ALL, {"summary": ALL})
-    closed = incidents.raise_incident(session, "closed", CORPUS[1], ALL)
-    incidents.close_incident(session, closed.id, ALL, OPERATOR)
+    evidence.record_claims(session, work_run, [{"text": line, "kind": "claim", "item": 0} for line in CORPUS])
+    quarantine.store_payload(session, work_run, "report", ALL, {"summary": ALL})
+    closed_incident = incidents.raise_incident(session, "closed", CORPUS[1], ALL)
+    incidents.close_incident(session, closed_incident.id, ALL, OPERATOR)
     projects.add_project(
         session, projects.NewProject(slug="bad", name=CORPUS[1], folder="/tmp/" + CORPUS[2][:30]), OPERATOR
     )
@@ -190,56 +190,58 @@ def fill(session: Any, ticket: str, run: int) -> None:
     tasks.record_heartbeat(session, "pickup", "failed", ALL)
 
 
-def upload(house: House, ticket: str) -> None:
+def upload(site: BoardSite, ticket: str) -> None:
     """Files whose names are hostile."""
-    client = house.app.test_client()
+    client = site.app.test_client()
     for line in CORPUS[:20]:
         file = (io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"0" * 32), f"{line.replace('/', '_')}.png")
-        headers = {"Authorization": f"Bearer {house.token}"}
+        headers = {"Authorization": f"Bearer {site.token}"}
         form = {"file": file, "summary": line}
-        client.post(f"/api/v1/tickets/{ticket}/attachments", data=form, headers=headers, base_url=house.base)
+        client.post(f"/api/v1/tickets/{ticket}/attachments", data=form, headers=headers, base_url=site.base)
 
 
-def test_no_place_turns_text_into_more_than_text(house: House, watched: Watched, tmp_path: Path) -> None:
-    for path in plant(house, tmp_path):
-        watched.look(path)
-        expect(watched.page.locator("body")).to_contain_text("__hit=1")
+def test_no_place_turns_text_into_more_than_text(site: BoardSite, watched_page: WatchedPage, tmp_path: Path) -> None:
+    for path in plant(site, tmp_path):
+        watched_page.look(path)
+        expect(watched_page.page.locator("body")).to_contain_text("__hit=1")
 
 
-def test_what_arrives_while_the_page_is_open_is_text_as_well(house: House, watched: Watched) -> None:
-    ticket = house.ticket()
-    run = house.claim(ticket)
-    go(watched.page, f"/ticket/{ticket}")
-    house.tell(run, "agent.delta", block="b9", kind="text", offset=0, text=ALL)
-    expect(watched.page.locator("#typing")).to_contain_text("__hit=1")
-    watched.settle("typing")
-    say_everything(house, run)
-    expect(watched.page.locator("#entries")).to_contain_text("__hit=1")
-    watched.settle("news")
-    watched.page.evaluate("document.title = 'x'")
-    go(watched.page, "/board")
+def test_what_arrives_while_the_page_is_open_is_text_as_well(site: BoardSite, watched_page: WatchedPage) -> None:
+    ticket = site.ticket()
+    run = site.claim(ticket)
+    go(watched_page.page, f"/ticket/{ticket}")
+    site.tell(run, "agent.delta", block="b9", kind="text", offset=0, text=ALL)
+    expect(watched_page.page.locator("#typing")).to_contain_text("__hit=1")
+    watched_page.settle("typing")
+    say_everything(site, run)
+    expect(watched_page.page.locator("#entries")).to_contain_text("__hit=1")
+    watched_page.settle("news")
+    watched_page.page.evaluate("document.title = 'x'")
+    go(watched_page.page, "/board")
     for line in CORPUS:
-        house.ticket(title=line, assigned_to=None)
-    expect(watched.page.locator("#column-todo .card")).to_have_count(30)
-    expect(watched.page.locator(f"#card-{ticket} .status-reason")).to_contain_text("__hit=1")
-    other = house.ticket()
-    worked = house.claim(other)
-    house.tell(worked, "agent.tool_call", call="last", name="Bash", input={}, title=CORPUS[1])
-    expect(watched.page.locator(f"#card-{other} [data-live-line]")).to_contain_text("__hit=1")
-    watched.settle("the board's news")
+        site.ticket(title=line, assigned_to=None)
+    expect(watched_page.page.locator("#column-todo .card")).to_have_count(30)
+    expect(watched_page.page.locator(f"#card-{ticket} .status-reason")).to_contain_text("__hit=1")
+    other = site.ticket()
+    work_run = site.claim(other)
+    site.tell(work_run, "agent.tool_call", call="last", name="Bash", input={}, title=CORPUS[1])
+    expect(watched_page.page.locator(f"#card-{other} [data-live-line]")).to_contain_text("__hit=1")
+    watched_page.settle("the board's news")
 
 
-def test_addresses_drafts_and_the_palette_show_what_they_are_given_as_text(house: House, watched: Watched) -> None:
+def test_addresses_drafts_and_the_palette_show_what_they_are_given_as_text(
+    site: BoardSite, watched_page: WatchedPage
+) -> None:
     for line in CORPUS:
-        house.ticket(title=line, assigned_to=None)
-    page = watched.page
+        site.ticket(title=line, assigned_to=None)
+    page = watched_page.page
     lines = (CORPUS[1], CORPUS[3], CORPUS[-1])
     for path in ("/search?q=", "/board?q=", "/activity?actor=", "/logs?kind="):
-        watched.look(path + quote(" ".join(lines), safe=""))
+        watched_page.look(path + quote(" ".join(lines), safe=""))
     for path in ("/ticket/", "/login?next="):
         for line in lines:
-            watched.look(path + quote(line, safe=""))
-    ticket = house.ticket(title=CORPUS[1])
+            watched_page.look(path + quote(line, safe=""))
+    ticket = site.ticket(title=CORPUS[1])
     go(page, f"/ticket/{ticket}")
     page.locator("#say").fill(ALL)
     page.reload()
@@ -247,8 +249,8 @@ def test_addresses_drafts_and_the_palette_show_what_they_are_given_as_text(house
     page.keyboard.press("Control+k")
     page.keyboard.type("onerror")
     expect(page.get_by_role("group", name="Tickets").get_by_role("option").first).to_contain_text("onerror")
-    watched.settle("palette")
+    watched_page.settle("palette")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Comment").click()
     expect(page.locator("#entries")).to_contain_text("__hit=1")
-    watched.settle("sent")
+    watched_page.settle("sent")

@@ -12,25 +12,25 @@ import auth
 from jobs import job_context, landing
 from tests.workers.repositories import git
 
-from .conftest import House, Tab
+from .conftest import BoardSite, Tab
 
 pytestmark = pytest.mark.browser
 
 
-def land(house: House) -> None:
-    instance: auth.Instance = house.app.extensions["mission_control"]
+def land(site: BoardSite) -> None:
+    instance: auth.Instance = site.app.extensions["mission_control"]
     assert landing.make_pass(job_context.build_context(instance.settings, instance.engine)).summary == {"landed": 1}
 
 
-def test_approving_from_the_changes_merges_and_the_page_follows(house: House, page: Page, tmp_path: Path) -> None:
-    ticket = house.hand_in(tmp_path / "shop")
+def test_approving_from_the_changes_merges_and_the_page_follows(site: BoardSite, page: Page, tmp_path: Path) -> None:
+    ticket = site.hand_in(tmp_path / "shop")
     page.goto(f"/ticket/{ticket}?tab=changes")
     page.locator(".decision").get_by_role("button", name="Approve and merge").click()
 
     head = page.locator("#ticket-head")
     expect(head).to_contain_text("Approved by browser; merging into main.")
     expect(page.get_by_role("button", name=re.compile("^Approve"))).to_have_count(0)
-    land(house)
+    land(site)
 
     expect(head.locator(".state")).to_have_text("Done")
     merged = git(tmp_path / "shop", "rev-parse", "main")
@@ -40,8 +40,8 @@ def test_approving_from_the_changes_merges_and_the_page_follows(house: House, pa
 
 
 @pytest.mark.parametrize("width", [1440, 360])
-def test_another_way_is_chosen_from_the_menu_by_keyboard(house: House, tab: Tab, tmp_path: Path, width: int) -> None:
-    ticket = house.hand_in(tmp_path / "shop", "leave")
+def test_another_way_is_chosen_from_the_menu_by_keyboard(site: BoardSite, tab: Tab, tmp_path: Path, width: int) -> None:
+    ticket = site.hand_in(tmp_path / "shop", "leave")
     page = tab(viewport={"width": width, "height": 800})
     page.goto(f"/ticket/{ticket}")
     head = page.locator("#ticket-head")
@@ -58,14 +58,14 @@ def test_another_way_is_chosen_from_the_menu_by_keyboard(house: House, tab: Tab,
     expect(head).to_contain_text("squashing onto main")
 
 
-def test_it_works_without_scripts(house: House, tab: Tab, tmp_path: Path) -> None:
-    ticket = house.hand_in(tmp_path / "shop", "leave")
+def test_it_works_without_scripts(site: BoardSite, tab: Tab, tmp_path: Path) -> None:
+    ticket = site.hand_in(tmp_path / "shop", "leave")
     page = tab(java_script_enabled=False)
     page.goto(f"/ticket/{ticket}")
     page.locator("#ticket-head .split-button summary").click()
     page.get_by_role("button", name="Approve and squash").click()
     expect(page.locator("#ticket-head")).to_contain_text("Approved by browser; squashing onto main.")
-    land(house)
+    land(site)
     page.reload()
     expect(page.locator("#ticket-head .state")).to_have_text("Done")
     assert git(tmp_path / "shop", "log", "-1", "--format=%s") == f"{ticket}: Greet better"

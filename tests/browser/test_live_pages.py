@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.waiting import wait_until
 from web.stream import stream_routes
 
-from .conftest import House, Opened, Tab
+from .conftest import BoardSite, OpenContext, Tab
 
 pytestmark = pytest.mark.browser
 
@@ -19,14 +19,14 @@ def go(page: Page, path: str) -> None:
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
 
 
-def test_news_takes_neither_a_draft_nor_the_focus_nor_what_was_unfolded(house: House, page: Page) -> None:
-    ticket = house.ticket()
-    run = house.claim(ticket)
-    house.tell(run, "agent.tool_call", call="k1", name="Bash", input={"command": "make"}, title="make")
+def test_news_takes_neither_a_draft_nor_the_focus_nor_what_was_unfolded(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
+    run = site.claim(ticket)
+    site.tell(run, "agent.tool_call", call="k1", name="Bash", input={"command": "make"}, title="make")
     go(page, f"/ticket/{ticket}")
     page.locator(".tool summary").click()
     page.locator("#say").fill("half a thought")
-    house.tell(run, "agent.tool_result", call="k1", output="made", error=False, exit_code=0, seconds=0.5)
+    site.tell(run, "agent.tool_result", call="k1", output="made", error=False, exit_code=0, seconds=0.5)
     expect(page.locator(".tool summary")).to_contain_text("0.5 s")
     expect(page.locator(".tool")).to_have_attribute("open", "")
     expect(page.locator("#say")).to_be_focused()
@@ -54,22 +54,22 @@ def test_a_refresh_keeps_what_was_typed_where_the_server_says_nothing_new(page: 
     assert page.evaluate(MERGE) == ["typed", "of the server", "b", "typed"]
 
 
-def test_typing_is_shown_as_it_happens_and_gives_way_to_the_whole_block(house: House, page: Page) -> None:
-    ticket = house.ticket()
-    run = house.claim(ticket)
+def test_typing_is_shown_as_it_happens_and_gives_way_to_the_whole_block(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
+    run = site.claim(ticket)
     go(page, f"/ticket/{ticket}")
-    house.tell(run, "agent.delta", block="b1", kind="text", offset=0, text="I count ")
-    house.tell(run, "agent.delta", block="b1", kind="text", offset=8, text="to <ten>")
+    site.tell(run, "agent.delta", block="b1", kind="text", offset=0, text="I count ")
+    site.tell(run, "agent.delta", block="b1", kind="text", offset=8, text="to <ten>")
     expect(page.locator("#typing .block")).to_have_text("I count to <ten>")
-    house.tell(run, "agent.text", block="b1", text="I count to **ten**.")
+    site.tell(run, "agent.text", block="b1", text="I count to **ten**.")
     expect(page.locator("#entries .prose strong")).to_have_text("ten")
     expect(page.locator("#typing .block")).to_have_count(0)
 
 
-def test_a_question_is_answered_in_place(house: House, page: Page) -> None:
-    ticket = house.ticket()
-    run = house.claim(ticket)
-    house.tell(run, "agent.question", request="q1", questions=[{"text": "Which?", "choices": [{"label": "This"}]}])
+def test_a_question_is_answered_in_place(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
+    run = site.claim(ticket)
+    site.tell(run, "agent.question", request="q1", questions=[{"text": "Which?", "choices": [{"label": "This"}]}])
     go(page, f"/ticket/{ticket}")
     page.get_by_label("This").check()
     page.get_by_role("button", name="Answer").click()
@@ -77,30 +77,32 @@ def test_a_question_is_answered_in_place(house: House, page: Page) -> None:
     expect(page.locator("[data-kind=question] form")).to_have_count(0)
 
 
-def test_two_tabs_share_one_stream_and_the_second_takes_over(house: House, opened: Opened) -> None:
-    ticket = house.ticket()
-    context = opened()
+def test_two_tabs_share_one_stream_and_the_second_takes_over(site: BoardSite, open_context: OpenContext) -> None:
+    ticket = site.ticket()
+    context = open_context()
     first, second = context.new_page(), context.new_page()
     go(first, "/board")
     go(second, f"/ticket/{ticket}")
-    with house.app.app_context():
-        wait_until(lambda: stream_routes.count_connections()["events"]["open"] == 1, what="one stream for both tabs")
+    with site.app.app_context():
+        wait_until(
+            lambda: stream_routes.count_connections()["events"]["open"] == 1, description="one stream for both tabs"
+        )
     first.close()
-    run = house.claim(ticket)
-    house.tell(run, "agent.text", block="b1", text="Still heard.")
+    run = site.claim(ticket)
+    site.tell(run, "agent.text", block="b1", text="Still heard.")
     expect(second.locator("#entries")).to_contain_text("Still heard.")
 
 
-def test_the_board_shows_what_an_agent_does(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_the_board_shows_what_an_agent_does(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, "/board")
-    run = house.claim(ticket)
+    run = site.claim(ticket)
     expect(page.locator("#column-in_progress [data-card]")).to_have_attribute("data-card", ticket)
-    house.tell(run, "agent.tool_call", call="k1", name="Bash", input={}, title="make test")
+    site.tell(run, "agent.tool_call", call="k1", name="Bash", input={}, title="make test")
     expect(page.locator(f"#card-{ticket} [data-live-line]")).to_contain_text("make test")
 
 
-def carry(page: Page, ticket: str, column: str, taken: bool = True) -> None:
+def carry(page: Page, ticket: str, column: str, is_accepted: bool = True) -> None:
     """Carry a card over a column with the mouse and let it go there, once the column has `taken` it."""
     card, target = page.locator(f"#card-{ticket}").bounding_box(), page.locator(f"#column-{column}").bounding_box()
     assert card is not None and target is not None
@@ -113,23 +115,23 @@ def carry(page: Page, ticket: str, column: str, taken: bool = True) -> None:
 
     def arrived() -> bool:
         page.mouse.move(target["x"] + 20, target["y"] + 90 + next(nudge) % 8)
-        return page.locator(f"#column-{column} #card-{ticket}").count() == int(taken)
+        return page.locator(f"#column-{column} #card-{ticket}").count() == int(is_accepted)
 
-    wait_until(arrived, what=f"the card over {column}")
+    wait_until(arrived, description=f"the card over {column}")
     page.mouse.up()
     expect(page.locator("[data-carrying], .sortable-chosen")).to_have_count(0)
 
 
-def test_a_card_drops_only_where_a_move_leads(house: House, tab: Tab) -> None:
-    ticket = house.ticket(status="inbox")
+def test_a_card_drops_only_where_a_move_leads(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket(status="inbox")
     page = tab(viewport={"width": 1900, "height": 900})
     go(page, "/board")
-    carry(page, ticket, "in_progress", taken=False)
+    carry(page, ticket, "in_progress", is_accepted=False)
     expect(page.locator(f"#column-inbox #card-{ticket}")).to_be_visible()
 
 
-def test_a_move_that_asks_something_opens_its_form_where_the_card_was_dropped(house: House, tab: Tab) -> None:
-    ticket = house.ticket(status="inbox")
+def test_a_move_that_asks_something_opens_its_form_where_the_card_was_dropped(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket(status="inbox")
     page = tab(viewport={"width": 1900, "height": 900})
     go(page, "/board")
     carry(page, ticket, "todo")
@@ -141,8 +143,8 @@ def test_a_move_that_asks_something_opens_its_form_where_the_card_was_dropped(ho
     expect(page.locator(f"#column-waiting:not([data-folded]) #card-{ticket}")).to_be_visible()
 
 
-def test_a_refusal_is_said_where_it_happened_and_loses_nothing(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_a_refusal_is_said_where_it_happened_and_loses_nothing(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     page.route("**/say", lambda route: route.abort())
     page.locator("#say").fill("A thought")
@@ -151,8 +153,8 @@ def test_a_refusal_is_said_where_it_happened_and_loses_nothing(house: House, pag
     expect(page.locator("#say")).to_have_value("A thought")
 
 
-def test_the_pages_work_without_scripts(house: House, tab: Tab) -> None:
-    ticket = house.ticket(status="inbox")
+def test_the_pages_work_without_scripts(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket(status="inbox")
     page = tab(java_script_enabled=False)
     page.goto(f"/ticket/{ticket}")
     page.locator("#say").fill("Written **plainly**")

@@ -15,7 +15,7 @@ from tickets.lifecycle import schemas
 from tickets.shared.lookup import get_ticket
 from tickets.workflow import relationships
 
-from .conftest import House, Tab
+from .conftest import BoardSite, Tab
 from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
@@ -28,9 +28,9 @@ def open_dialog(page: Page, path: str = "/board?view=columns") -> None:
     expect(page.get_by_label("Title")).to_be_focused()
 
 
-def made(house: House, identifier: str) -> dict[str, Any]:
+def load_ticket(site: BoardSite, identifier: str) -> dict[str, Any]:
     """What became of the form."""
-    with reading(house.store) as session:
+    with reading(site.store) as session:
         ticket: Ticket = get_ticket(session, identifier)
         links = [(link.words, link.identifier) for link in relationships.list_relations(session, ticket.id)]
         files = [row.name for row in attachments.list_attachments(session, ticket.id)]
@@ -43,16 +43,16 @@ def fold(page: Page, name: str) -> Locator:
 
 def tab_to(page: Page, selector: str) -> None:
     """Press Tab until this control of the form has the focus."""
-    wanted = page.locator(f"#ticket-form {selector}").first
+    target = page.locator(f"#ticket-form {selector}").first
     for _ in range(80):
-        if wanted.evaluate("node => node === document.activeElement"):
+        if target.evaluate("node => node === document.activeElement"):
             return
         page.keyboard.press("Tab")
     raise AssertionError(f"Tab never comes to {selector}")
 
 
-def test_every_field_is_filled_in_by_keyboard_alone(house: House, page: Page) -> None:
-    first, second = house.ticket(title="Paint the shed"), house.ticket(title="Buy the paint")
+def test_every_field_is_filled_in_by_keyboard_alone(site: BoardSite, page: Page) -> None:
+    first, second = site.ticket(title="Paint the shed"), site.ticket(title="Buy the paint")
     open_dialog(page)
     page.keyboard.type("Write a letter")
     tab_to(page, "[name=description]")
@@ -95,16 +95,16 @@ def test_every_field_is_filled_in_by_keyboard_alone(house: House, page: Page) ->
     tab_to(page, "[name=description]")
     page.keyboard.press("Control+Enter")
     expect(page.locator(".ticket h1")).to_contain_text("Write a letter")
-    found = made(house, "MC-3")
-    wanted = {"status": "waiting", "assigned_to": "codex", "priority": "urgent", "tags": ["bug"]}
-    assert {name: found[name] for name in wanted} == wanted
-    assert found["wake"] == {"kind": "ticket", "ticket": first}
-    assert found["acceptance"] == [{"text": "It is sent", "met": False}]
-    assert found["links"] == [("blocks", second)]
-    assert found["not_before"].startswith("2999-03-04T09:00")
+    ticket = load_ticket(site, "MC-3")
+    expected = {"status": "waiting", "assigned_to": "codex", "priority": "urgent", "tags": ["bug"]}
+    assert {name: ticket[name] for name in expected} == expected
+    assert ticket["wake"] == {"kind": "ticket", "ticket": first}
+    assert ticket["acceptance"] == [{"text": "It is sent", "met": False}]
+    assert ticket["links"] == [("blocks", second)]
+    assert ticket["not_before"].startswith("2999-03-04T09:00")
 
 
-def test_what_is_wrong_is_said_in_place_and_files_stay_chosen(house: House, page: Page, tmp_path: Path) -> None:
+def test_what_is_wrong_is_said_in_place_and_files_stay_chosen(site: BoardSite, page: Page, tmp_path: Path) -> None:
     note = tmp_path / "note.txt"
     note.write_text("Remember.")
     open_dialog(page)
@@ -120,11 +120,11 @@ def test_what_is_wrong_is_said_in_place_and_files_stay_chosen(house: House, page
     page.get_by_label("Wake it").select_option("answer")
     page.get_by_role("button", name="Create and open").click()
     expect(page.locator(".ticket h1")).to_contain_text("Write a letter")
-    assert made(house, "MC-1")["files"] == ["note.txt"]
+    assert load_ticket(site, "MC-1")["files"] == ["note.txt"]
 
 
-def test_one_after_the_other_without_leaving(house: House, page: Page) -> None:
-    house.ticket(assigned_to=None)
+def test_one_after_the_other_without_leaving(site: BoardSite, page: Page) -> None:
+    site.ticket(assigned_to=None)
     open_dialog(page, "/board?view=columns&priority=high")
     page.locator("#new-assigned_to").select_option("operator")
     for number, title in ((2, "First"), (3, "Second")):
@@ -140,7 +140,7 @@ def test_one_after_the_other_without_leaving(house: House, page: Page) -> None:
     expect(page.locator("#column-todo .title")).to_have_text(["Second", "First"])
 
 
-def test_a_draft_comes_back_whole_until_it_is_sent_or_discarded(house: House, page: Page) -> None:
+def test_a_draft_comes_back_whole_until_it_is_sent_or_discarded(site: BoardSite, page: Page) -> None:
     open_dialog(page)
     page.get_by_label("Title").fill("Half a thought")
     page.get_by_label("Owner", exact=True).last.select_option("codex")
@@ -159,7 +159,7 @@ def test_a_draft_comes_back_whole_until_it_is_sent_or_discarded(house: House, pa
     expect(page.get_by_text("What you had written before is back.")).to_be_hidden()
 
 
-def test_the_description_is_previewed_and_rows_are_added_without_losing_a_word(house: House, page: Page) -> None:
+def test_the_description_is_previewed_and_rows_are_added_without_losing_a_word(site: BoardSite, page: Page) -> None:
     open_dialog(page)
     page.get_by_label("Title").fill("Write a letter")
     page.get_by_label("Description").fill("To **Ada**, <b>now</b>.")
@@ -175,8 +175,8 @@ def test_the_description_is_previewed_and_rows_are_added_without_losing_a_word(h
     expect(page.get_by_label("Title")).to_have_value("Write a letter")
 
 
-def test_a_phone_gets_the_page(house: House, tab: Tab) -> None:
-    house.ticket()
+def test_a_phone_gets_the_page(site: BoardSite, tab: Tab) -> None:
+    site.ticket()
     page = tab(viewport={"width": 360, "height": 800}, has_touch=True)
     go(page, "/board?view=columns")
     page.get_by_role("link", name="New ticket").click()
@@ -188,8 +188,8 @@ def test_a_phone_gets_the_page(house: House, tab: Tab) -> None:
     expect(page.locator("[data-notes]")).to_have_text("MC-2 was created.")
 
 
-def test_without_scripts_every_field_is_there(house: House, tab: Tab, tmp_path: Path) -> None:
-    first, note = house.ticket(), tmp_path / "note.txt"
+def test_without_scripts_every_field_is_there(site: BoardSite, tab: Tab, tmp_path: Path) -> None:
+    first, note = site.ticket(), tmp_path / "note.txt"
     note.write_text("Remember.")
     page = tab(java_script_enabled=False)
     page.goto("/ticket/new")
@@ -208,6 +208,6 @@ def test_without_scripts_every_field_is_there(house: House, tab: Tab, tmp_path: 
     page.get_by_label("Files", exact=True).set_input_files(note)
     page.get_by_role("button", name="Create and open").click()
     expect(page.locator("h1")).to_contain_text("Written plainly")
-    found = made(house, "MC-2")
-    assert found["status"] == TicketStatus.WAITING and found["files"] == ["note.txt"]
-    assert found["links"] == [("blocked by", first)]
+    ticket = load_ticket(site, "MC-2")
+    assert ticket["status"] == TicketStatus.WAITING and ticket["files"] == ["note.txt"]
+    assert ticket["links"] == [("blocked by", first)]

@@ -17,7 +17,7 @@ from tests.test_serve import serve as serve
 from tests.workers.repositories import create_repository, git, set_identity
 from workers.host.tmux import Tmux
 
-from .conftest import note_complaints
+from .conftest import record_errors
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -42,7 +42,7 @@ def newcomer(chromium: Browser, serve: Serve, environment: dict[str, str]) -> It
     assert link is not None
     errors: list[str] = []
     context = chromium.new_context(viewport={"width": 1440, "height": 900})
-    note_complaints(context, errors)
+    record_errors(context, errors)
     page = context.new_page()
     page.goto(link[0])
     page.get_by_role("button", name="Log in this browser").click()

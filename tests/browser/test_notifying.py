@@ -9,7 +9,7 @@ from playwright.sync_api import Page, Route, Worker, expect
 
 from tests.waiting import wait_until
 
-from .conftest import House, Opened
+from .conftest import BoardSite, OpenContext
 
 pytestmark = pytest.mark.browser
 
@@ -40,14 +40,14 @@ def settle(page: Page) -> Page:
     return page
 
 
-def open_at(opened: Opened, path: str, **options: Any) -> Page:
-    page = opened(service_workers="allow", **options).new_page()
+def open_at(open_context: OpenContext, path: str, **options: Any) -> Page:
+    page = open_context(service_workers="allow", **options).new_page()
     page.goto(path)
     return settle(page)
 
 
-def enter(opened: Opened, path: str = "/board") -> Page:
-    return open_at(opened, path, permissions=["notifications"])
+def enter(open_context: OpenContext, path: str = "/board") -> Page:
+    return open_at(open_context, path, permissions=["notifications"])
 
 
 def another(page: Page, path: str) -> Page:
@@ -69,84 +69,90 @@ def switch_on(page: Page) -> None:
 
 
 def worker_of(page: Page) -> Worker:
-    wait_until(lambda: page.context.service_workers, what="the service worker")
+    wait_until(lambda: page.context.service_workers, description="the service worker")
     return page.context.service_workers[0]
 
 
-def shown(page: Page) -> list[str]:
-    found: list[str] = worker_of(page).evaluate(SHOWN)
-    return sorted(found)
+def list_notifications(page: Page) -> list[str]:
+    titles: list[str] = worker_of(page).evaluate(SHOWN)
+    return sorted(titles)
 
 
-def told(page: Page, count: int = 1) -> list[str]:
+def wait_for_notifications(page: Page, count: int = 1) -> list[str]:
     """What is shown once so many notifications have come up."""
-    wait_until(lambda: worker_of(page).evaluate("self.told") >= count, what=f"{count} notifications")
-    return shown(page)
+    wait_until(lambda: worker_of(page).evaluate("self.told") >= count, description=f"{count} notifications")
+    return list_notifications(page)
 
 
-def test_a_ticket_that_needs_somebody_is_told_of_once_however_many_tabs_are_open(house: House, opened: Opened) -> None:
-    asked, seen, other = house.ticket(), house.ticket(), house.ticket()
-    page = enter(opened)
+def test_a_ticket_that_needs_somebody_is_told_of_once_however_many_tabs_are_open(
+    site: BoardSite, open_context: OpenContext
+) -> None:
+    asking_ticket, open_ticket, other = site.ticket(), site.ticket(), site.ticket()
+    page = enter(open_context)
     switch_on(page)
-    tabs = [page, another(page, f"/ticket/{seen}"), another(page, "/tasks"), another(page, "/")]
+    tabs = [page, another(page, f"/ticket/{open_ticket}"), another(page, "/tasks"), another(page, "/")]
 
-    house.put(seen, "review")
-    house.put(asked, "question")
-    house.put(other, "review")
+    site.report_verdict(open_ticket, "review")
+    site.report_verdict(asking_ticket, "question")
+    site.report_verdict(other, "review")
 
-    due = [f"{asked} has a question: Write a line", f"{other} is ready for review: Write a line"]
-    assert told(page, len(due)) == due
-    for tab, title in zip(tabs, ("Board", f"{seen} Write a line", "Tasks", "Overview"), strict=True):
+    due = [f"{asking_ticket} has a question: Write a line", f"{other} is ready for review: Write a line"]
+    assert wait_for_notifications(page, len(due)) == due
+    for tab, title in zip(tabs, ("Board", f"{open_ticket} Write a line", "Tasks", "Overview"), strict=True):
         expect(tab).to_have_title(f"(3) {title} · Mission Control")
         expect(tab.locator(".rail [data-needs-count]")).to_have_text("3")
     assert worker_of(page).evaluate("self.told") == len(due)
 
 
-def test_a_click_leads_to_the_ticket_and_to_its_tab_where_there_is_one(house: House, opened: Opened) -> None:
-    name = house.ticket()
-    page = enter(opened)
+def test_a_click_leads_to_the_ticket_and_to_its_tab_where_there_is_one(
+    site: BoardSite, open_context: OpenContext
+) -> None:
+    name = site.ticket()
+    page = enter(open_context)
     switch_on(page)
-    house.put(name, "question")
-    assert told(page)
+    site.report_verdict(name, "question")
+    assert wait_for_notifications(page)
     assert worker_of(page).evaluate(CLICK) == [f"opened /ticket/{name}"]
-    assert shown(page) == []
+    assert list_notifications(page) == []
 
 
-def test_what_happens_before_the_page_has_looked_for_the_first_time_is_news_too(house: House, opened: Opened) -> None:
-    old, name = house.ticket(), house.ticket()
-    house.put(old, "review")
-    page = enter(opened)
+def test_what_happens_before_the_page_has_looked_for_the_first_time_is_news_too(
+    site: BoardSite, open_context: OpenContext
+) -> None:
+    old, name = site.ticket(), site.ticket()
+    site.report_verdict(old, "review")
+    page = enter(open_context)
     switch_on(page)
-    held: list[Route] = []
-    page.route("**/api/v1/needs-you", lambda route: held.append(route))
+    held_routes: list[Route] = []
+    page.route("**/api/v1/needs-you", lambda route: held_routes.append(route))
     page.reload()
     settle(page)
-    wait_until(lambda: page.title() and len(held) == 1, what="the first look")
-    house.put(name, "question")
-    wait_until(lambda: page.title() and len(held) == 2, what="another look, for what was heard")
+    wait_until(lambda: page.title() and len(held_routes) == 1, description="the first look")
+    site.report_verdict(name, "question")
+    wait_until(lambda: page.title() and len(held_routes) == 2, description="another look, for what was heard")
     page.unroute("**/api/v1/needs-you")
-    assert told(page) == [f"{name} has a question: Write a line"]
+    assert wait_for_notifications(page) == [f"{name} has a question: Write a line"]
 
 
-def test_what_was_settled_is_not_left_standing(house: House, opened: Opened) -> None:
-    name = house.ticket()
-    page = enter(opened)
+def test_what_was_settled_is_not_left_standing(site: BoardSite, open_context: OpenContext) -> None:
+    name = site.ticket()
+    page = enter(open_context)
     switch_on(page)
-    house.put(name, "question")
-    assert told(page)
+    site.report_verdict(name, "question")
+    assert wait_for_notifications(page)
     tab = another(page, f"/ticket/{name}")
     tab.get_by_label("Answer").first.fill("Well.")
     tab.get_by_role("button", name="Answer").first.click()
-    wait_until(lambda: shown(page) == [], what="its end")
+    wait_until(lambda: list_notifications(page) == [], description="its end")
     expect(page).to_have_title("Board · Mission Control")
     expect(page.locator(".rail [data-needs-count]")).to_be_hidden()
 
 
-def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(house: House, opened: Opened) -> None:
-    one, two = house.ticket(), house.ticket()
-    page = enter(opened)
+def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(site: BoardSite, open_context: OpenContext) -> None:
+    one, two = site.ticket(), site.ticket()
+    page = enter(open_context)
     button = page.locator("[data-notify]")
-    house.put(one, "question")
+    site.report_verdict(one, "question")
     expect(page).to_have_title("(1) Board · Mission Control")
     expect(page.locator(f"#card-{one}")).to_contain_text("Question: Well?")
     switch_on(page)
@@ -155,13 +161,13 @@ def test_who_did_not_ask_is_told_nothing_and_who_asked_can_end_it(house: House, 
     expect(button).to_have_attribute("aria-pressed", "true")
     switch(page)
     expect(button).to_have_attribute("aria-pressed", "false")
-    house.put(two, "question")
+    site.report_verdict(two, "question")
     expect(page).to_have_title("(2) Board · Mission Control")
-    assert shown(page) == []
+    assert list_notifications(page) == []
 
 
-def test_a_browser_that_forbids_it_is_not_asked_for_ever(house: House, opened: Opened) -> None:
-    page = open_at(opened, "/board")
+def test_a_browser_that_forbids_it_is_not_asked_for_ever(site: BoardSite, open_context: OpenContext) -> None:
+    page = open_at(open_context, "/board")
     page.evaluate("Notification.requestPermission = async () => 'denied'")
     switch(page)
     expect(page.locator(".flashes")).to_contain_text("This browser blocks notifications")

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, Worker, expect
 from database import writing
 from tests.streams.conftest import ALICE
 from tests.waiting import wait_until
-from tests.web.stage import Stage, staged
+from tests.web.served_board import Stage, staged
 from tickets.operations import incidents, tokens
 
 from .conftest import Visit
@@ -73,13 +73,13 @@ def go(page: Page, path: str) -> None:
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
 
 
-def kept(page: Page) -> dict[str, str]:
-    found: dict[str, str] = page.evaluate(KEPT)
-    return found
+def read_cached_pages(page: Page) -> dict[str, str]:
+    pages: dict[str, str] = page.evaluate(KEPT)
+    return pages
 
 
 def worker_of(page: Page) -> Worker:
-    wait_until(lambda: page.context.service_workers, what="the service worker")
+    wait_until(lambda: page.context.service_workers, description="the service worker")
     return page.context.service_workers[0]
 
 
@@ -100,15 +100,15 @@ def test_pages_that_were_visited_are_shown_and_come_back_to_life_by_themselves(b
     is_away(page)
     expect(page.locator(f"#card-{name}")).to_be_visible()
     page.evaluate("document.documentElement.dataset.same = ''")
-    _, fresh = board.ticket(title="Made in the meantime")
+    _, new_ticket = board.ticket(title="Made in the meantime")
     board.start()
 
     expect(page.locator(BANNER)).to_be_hidden(timeout=30_000)
-    expect(page.locator(f"#card-{fresh}")).to_be_visible()
+    expect(page.locator(f"#card-{new_ticket}")).to_be_visible()
     expect(page.locator("html")).to_have_attribute("data-same", "")
-    page.get_by_label(f"Moves of {fresh}").click()
-    page.locator(f"#card-{fresh}").get_by_role("button", name="Cancel").click()
-    expect(page.locator(f"#column-cancelled #card-{fresh}")).to_be_visible()
+    page.get_by_label(f"Moves of {new_ticket}").click()
+    page.locator(f"#card-{new_ticket}").get_by_role("button", name="Cancel").click()
+    expect(page.locator(f"#column-cancelled #card-{new_ticket}")).to_be_visible()
 
 
 def test_what_is_written_on_a_copy_stays_when_it_comes_back_to_life(board: Stage, visit: Visit) -> None:
@@ -124,8 +124,8 @@ def test_what_is_written_on_a_copy_stays_when_it_comes_back_to_life(board: Stage
         incidents.raise_incident(session, "disk", "The disk is full")
     board.start()
     expect(page.get_by_role("heading", name="The disk is full")).to_be_visible(timeout=30_000)
-    written = page.locator(".incident", has_text="tmux").get_by_label("What shows that the cause is gone")
-    expect(written).to_have_value("It answers")
+    text_field = page.locator(".incident", has_text="tmux").get_by_label("What shows that the cause is gone")
+    expect(text_field).to_have_value("It answers")
     page.locator(".incident", has_text="tmux").get_by_role("button", name="Close").click()
     expect(page.locator(".flashes")).to_contain_text("The incident is closed.")
 
@@ -165,15 +165,17 @@ def test_nothing_is_kept_but_the_pages_named(board: Stage, visit: Visit) -> None
     for path in [*pages, *others]:
         page.goto(path)
     page.goto("/board")
-    wait_until(lambda: set(kept(page)) == {"/offline", "/board", *pages}, what="the copies")
-    tokens_kept = {token for text in kept(page).values() for token in re.findall(r'name="csrf" \w+="([^"]*)"', text)}
+    wait_until(lambda: set(read_cached_pages(page)) == {"/offline", "/board", *pages}, description="the copies")
+    tokens_kept = {
+        token for text in read_cached_pages(page).values() for token in re.findall(r'name="csrf" \w+="([^"]*)"', text)
+    }
     assert tokens_kept == {""}
 
 
 def test_the_number_of_copies_has_a_bound_and_the_oldest_go_first(board: Stage, visit: Visit) -> None:
     page = install(visit)
     worker_of(page).evaluate(MANY)
-    copies = [path for path in kept(page) if path != "/offline"]
+    copies = [path for path in read_cached_pages(page) if path != "/offline"]
     assert copies == [f"/board?q={n}" for n in (*(n for n in range(10, 70) if n != 20), 20)][-60:]
 
 
@@ -182,7 +184,7 @@ def test_logging_out_leaves_nothing(board: Stage, visit: Visit) -> None:
     page.get_by_label("View and account").click()
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
-    wait_until(lambda: page.evaluate("caches.keys()") == [], what="empty caches")
+    wait_until(lambda: page.evaluate("caches.keys()") == [], description="empty caches")
 
 
 def test_a_log_in_that_was_revoked_leaves_nothing(board: Stage, visit: Visit) -> None:
@@ -192,7 +194,9 @@ def test_a_log_in_that_was_revoked_leaves_nothing(board: Stage, visit: Visit) ->
         tokens.revoke_token(session, row.id, ALICE)
     page.goto("/board")
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
-    wait_until(lambda: not any("pages" in name for name in page.evaluate("caches.keys()")), what="no copies of pages")
+    wait_until(
+        lambda: not any("pages" in name for name in page.evaluate("caches.keys()")), description="no copies of pages"
+    )
 
 
 def test_a_form_is_kept_while_nobody_is_there_to_take_it(board: Stage, visit: Visit) -> None:
@@ -253,7 +257,7 @@ def test_another_release_takes_over_without_disturbing_an_open_tab(board: Stage,
     expect(page.locator(".flashes")).to_contain_text("Mission Control was updated", timeout=30_000)
     expect(page.locator("html")).to_have_attribute("data-same", "")
     expect(page.locator("#say")).to_have_value("half a word")
-    board.put(name, "question")
+    board.report_verdict(name, "question")
     expect(page.locator("#ticket-head .state")).to_have_text("Needs input")
     files = [name for name in page.evaluate("caches.keys()") if ".files." in name]
     assert [name.rsplit(".", 1)[1] for name in files] == ["222222222222"]
@@ -275,8 +279,8 @@ def test_on_plain_http_off_the_loopback_the_board_works_without_being_an_app(boa
 
 
 def test_the_manifest_names_the_board_and_all_it_names_exists(board: Stage) -> None:
-    told = json.loads(board.get("/manifest.webmanifest"))
-    assert told["name"] == f"Mission Control (127.0.0.1:{board.port})" and board.settings.instance in told["id"]
-    assert {icon["purpose"] for icon in told["icons"]} == {"any", "maskable"}
-    assert all(board.get(icon["src"]) for icon in told["icons"])
-    assert [shortcut["url"] for shortcut in told["shortcuts"]] == ["/board", "/ticket/new", "/#needs-you"]
+    manifest = json.loads(board.get("/manifest.webmanifest"))
+    assert manifest["name"] == f"Mission Control (127.0.0.1:{board.port})" and board.settings.instance in manifest["id"]
+    assert {icon["purpose"] for icon in manifest["icons"]} == {"any", "maskable"}
+    assert all(board.get(icon["src"]) for icon in manifest["icons"])
+    assert [shortcut["url"] for shortcut in manifest["shortcuts"]] == ["/board", "/ticket/new", "/#needs-you"]

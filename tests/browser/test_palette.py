@@ -14,7 +14,7 @@ from tickets.shared import runtime_flags
 from web.site import shortcuts
 
 from . import page_rules
-from .conftest import House, Tab
+from .conftest import BoardSite, Tab
 from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
@@ -30,7 +30,7 @@ def ask(page: Page, words: str) -> None:
     expect(page.locator("#palette-q")).to_have_value(words)
 
 
-def test_pages_and_actions_are_there_without_a_word_from_the_server(house: House, page: Page) -> None:
+def test_pages_and_actions_are_there_without_a_word_from_the_server(site: BoardSite, page: Page) -> None:
     go(page, "/board")
     page.route("**/api/**", lambda route: route.abort())
     page.keyboard.press("/")
@@ -42,9 +42,9 @@ def test_pages_and_actions_are_there_without_a_word_from_the_server(house: House
     assert [group.get_attribute("aria-labelledby") for group in groups.all()] == [
         f"palette-group-{n}" for n in range(3)
     ]
-    said = {option.inner_text().split("\n")[0] for option in options(page).all()}
+    labels = {option.inner_text().split("\n")[0] for option in options(page).all()}
     rail = {link.inner_text() for link in page.locator(".rail .item .label").all()} - {"Board", "Fold"}
-    wanted = rail | {
+    expected = rail | {
         "Help",
         "New ticket",
         "Pause dispatch",
@@ -53,10 +53,10 @@ def test_pages_and_actions_are_there_without_a_word_from_the_server(house: House
         "Density: Compact",
         "Log out",
     }
-    assert wanted <= said
+    assert expected <= labels
 
 
-def test_letters_in_their_order_find_a_page_and_the_arrows_choose(house: House, page: Page) -> None:
+def test_letters_in_their_order_find_a_page_and_the_arrows_choose(site: BoardSite, page: Page) -> None:
     go(page, "/board")
     ask(page, "inc")
     expect(options(page).first).to_have_text(re.compile("^Incidents"))
@@ -80,14 +80,14 @@ def test_letters_in_their_order_find_a_page_and_the_arrows_choose(house: House, 
     )
 
 
-def test_tickets_are_found_by_number_by_words_and_where_they_were_seen(house: House, page: Page) -> None:
-    seen, other = house.ticket(title="Say good evening"), house.ticket(title="Count the stars", description="quasar")
-    go(page, f"/ticket/{seen}")
+def test_tickets_are_found_by_number_by_words_and_where_they_were_seen(site: BoardSite, page: Page) -> None:
+    visited, other = site.ticket(title="Say good evening"), site.ticket(title="Count the stars", description="quasar")
+    go(page, f"/ticket/{visited}")
     go(page, "/tasks")
     page.route("**/api/**", lambda route: route.abort())
     page.keyboard.press("Control+k")
     tickets = page.get_by_role("group", name="Tickets").get_by_role("option")
-    expect(tickets).to_have_text([f"{seen} Say good evening"])
+    expect(tickets).to_have_text([f"{visited} Say good evening"])
     page.unroute("**/api/**")
     page.keyboard.type("quasar")
     expect(tickets).to_have_text([f"{other} Count the stars"])
@@ -97,8 +97,8 @@ def test_tickets_are_found_by_number_by_words_and_where_they_were_seen(house: Ho
     expect(page.locator("#ticket-head")).to_contain_text("Count the stars")
 
 
-def test_a_ticket_is_moved_and_its_parts_are_shown_from_the_palette(house: House, page: Page) -> None:
-    ticket = house.ticket(status="inbox", assigned_to=None)
+def test_a_ticket_is_moved_and_its_parts_are_shown_from_the_palette(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(status="inbox", assigned_to=None)
     go(page, f"/ticket/{ticket}")
     ask(page, "triage")
     page.keyboard.press("Enter")
@@ -112,21 +112,21 @@ def test_a_ticket_is_moved_and_its_parts_are_shown_from_the_palette(house: House
     expect(page.locator(".tabs [aria-current]")).to_have_text(re.compile("Ev"))
 
 
-def test_dispatch_is_paused_a_task_is_run_and_the_look_is_changed(house: House, page: Page) -> None:
-    with writing(house.store) as session:
+def test_dispatch_is_paused_a_task_is_run_and_the_look_is_changed(site: BoardSite, page: Page) -> None:
+    with writing(site.store) as session:
         tasks.record_heartbeat(session, "scheduler", "ok", "{}")
     go(page, "/board")
     ask(page, "pause")
     page.keyboard.press("Enter")
     expect(page.locator(".flashes")).to_contain_text("Paused")
-    expect(page).to_have_url(f"{house.base}/board")
+    expect(page).to_have_url(f"{site.base}/board")
     ask(page, "run task backup")
     page.keyboard.press("Enter")
     expect(page.locator(".flashes")).to_contain_text("backup is queued")
     ask(page, "dark")
     page.keyboard.press("Enter")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    with reading(house.store) as session:
+    with reading(site.store) as session:
         assert runtime_flags.get_pause_reason(session) is not None
         assert tasks.list_requested(session, 0)[1] == {"backup"}
     page.reload()
@@ -134,8 +134,8 @@ def test_dispatch_is_paused_a_task_is_run_and_the_look_is_changed(house: House, 
     expect(options(page).first).to_have_text("Resume dispatch")
 
 
-def test_the_palette_and_the_list_of_keys_are_accessible_and_fit(house: House, tab: Tab) -> None:
-    ticket = house.ticket()
+def test_the_palette_and_the_list_of_keys_are_accessible_and_fit(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket()
     page = tab(viewport={"width": 360, "height": 800}, reduced_motion="reduce")
     go(page, f"/ticket/{ticket}")
     for key in ("Control+k", "Shift+?"):
@@ -146,18 +146,18 @@ def test_the_palette_and_the_list_of_keys_are_accessible_and_fit(house: House, t
         page.keyboard.press("Escape")
 
 
-def test_words_that_match_nothing_are_searched_for(house: House, page: Page) -> None:
+def test_words_that_match_nothing_are_searched_for(site: BoardSite, page: Page) -> None:
     go(page, "/board")
     ask(page, "zzqx")
     expect(options(page)).to_have_text(["Search for “zzqx”"])
     page.keyboard.press("Enter")
-    expect(page).to_have_url(f"{house.base}/search?q=zzqx")
+    expect(page).to_have_url(f"{site.base}/search?q=zzqx")
 
 
 def test_a_search_that_was_left_is_told_of_no_more(page: Page) -> None:
-    held: list[Route] = []
+    held_routes: list[Route] = []
     go(page, "/board")
-    page.route("**/api/v1/search*", lambda route: held.append(route))
+    page.route("**/api/v1/search*", lambda route: held_routes.append(route))
     ask(page, "dark")
     expect(page.locator("#palette [data-answer]")).to_contain_text("Looking for")
     page.keyboard.press("Enter")
@@ -183,15 +183,15 @@ def test_keys_work_in_the_moment_after_the_palette_has_closed(page: Page) -> Non
     expect(page.locator("#keys")).to_be_visible()
 
 
-def test_what_is_chosen_stays_so_when_more_is_found(house: House, page: Page) -> None:
+def test_what_is_chosen_stays_so_when_more_is_found(site: BoardSite, page: Page) -> None:
     for number in range(3):
-        house.ticket(title=f"Tasks of the day {number}")
+        site.ticket(title=f"Tasks of the day {number}")
     go(page, "/board")
     ask(page, "tas")
     page.keyboard.press("ArrowDown")
-    chosen = page.locator("#palette-list [aria-selected=true]").inner_text()
+    selected_text = page.locator("#palette-list [aria-selected=true]").inner_text()
     expect(page.get_by_role("group", name="Tickets").get_by_role("option")).to_have_count(3)
-    assert page.locator("#palette-list [aria-selected=true]").inner_text() == chosen
+    assert page.locator("#palette-list [aria-selected=true]").inner_text() == selected_text
 
 
 # ---------------------------------------------------------------------------------------------------------------- keys
@@ -203,28 +203,28 @@ def listed(page: Page) -> set[str]:
 
 
 def test_every_key_in_the_table_is_bound_on_some_page_and_shown_only_there(
-    house: House, page: Page, tmp_path: Path
+    site: BoardSite, page: Page, tmp_path: Path
 ) -> None:
-    ticket = house.ticket()
-    house.change(house.claim(ticket), tmp_path / "repository")
+    ticket = site.ticket()
+    site.change(site.claim(ticket), tmp_path / "repository")
     everywhere = {key for row in shortcuts.EVERYWHERE for key in row.keys}
     pages = {f"g {letter}" for letter in "obahtilms"}
-    found = {}
+    keys_by_page = {}
     for path in ("/activity", "/board", f"/ticket/{ticket}", f"/ticket/{ticket}?tab=changes"):
         go(page, path)
-        found[path] = listed(page) - everywhere - pages
+        keys_by_page[path] = listed(page) - everywhere - pages
         assert everywhere | pages <= listed(page)
     board, writing_, changes = (
         {key for row in rows for key in row.keys} for rows in (shortcuts.BOARD, shortcuts.TICKET, shortcuts.CHANGES)
     )
     title = writing_ - {"r"}
-    assert list(found.values()) == [set(), board, writing_, title | changes]
+    assert list(keys_by_page.values()) == [set(), board, writing_, title | changes]
     go(page, "/help")
     assert page.locator("main [data-keys]:visible").count() == page.locator("#keys [data-keys]").count()
 
 
-def test_the_keys_do_what_the_list_says(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_the_keys_do_what_the_list_says(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, "/board")
     page.keyboard.press("Shift+?")
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
@@ -248,7 +248,7 @@ def test_the_keys_do_what_the_list_says(house: House, page: Page) -> None:
     expect(page.get_by_role("heading", name="New ticket")).to_be_visible()
 
 
-def test_keys_without_ctrl_can_be_turned_off_for_good(house: House, page: Page) -> None:
+def test_keys_without_ctrl_can_be_turned_off_for_good(site: BoardSite, page: Page) -> None:
     go(page, "/activity")
     page.keyboard.press("Shift+?")
     page.locator("#keys").get_by_role("button", name="Off").click()
@@ -258,15 +258,15 @@ def test_keys_without_ctrl_can_be_turned_off_for_good(house: House, page: Page) 
         page.keyboard.press(key)
     page.keyboard.press("Control+k")
     expect(page.locator("#palette")).to_be_visible()
-    expect(page).to_have_url(f"{house.base}/activity")
+    expect(page).to_have_url(f"{site.base}/activity")
     expect(page.locator("#keys")).to_be_hidden()
     expect(page.locator(".topbar .search-link kbd")).to_be_hidden()
 
 
-def test_times_are_told_whole_by_key_tap_and_focus(house: House, tab: Tab) -> None:
+def test_times_are_told_whole_by_key_tap_and_focus(site: BoardSite, tab: Tab) -> None:
     page = tab(timezone_id="Europe/Berlin", locale="en-GB", has_touch=True)
-    ticket = house.ticket()
-    house.tell(house.claim(ticket), "agent.text", block="b1", text="I look.")
+    ticket = site.ticket()
+    site.tell(site.claim(ticket), "agent.text", block="b1", text="I look.")
     go(page, f"/ticket/{ticket}")
     expect(page.locator(".topbar [data-clock]")).to_have_text(re.compile(r"\d\d:\d\d (CET|GMT\+1)"))
     stamp = re.compile(r"^\w+day,? \d+ \w+ \d{4} at \d\d:\d\d:\d\d CET$")

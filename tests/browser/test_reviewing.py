@@ -10,18 +10,18 @@ from playwright.sync_api import Page, expect
 from database import writing
 from tickets.runs import reports
 
-from .conftest import House
+from .conftest import BoardSite
 
 pytestmark = pytest.mark.browser
 
 
 def test_remarks_on_lines_outlive_a_reload_and_are_sent_as_one_message(
-    house: House, page: Page, tmp_path: Path
+    site: BoardSite, page: Page, tmp_path: Path
 ) -> None:
-    ticket = house.ticket()
-    run = house.claim(ticket)
-    house.change(run, tmp_path / "repository")
-    with writing(house.store) as session:
+    ticket = site.ticket()
+    run = site.claim(ticket)
+    site.change(run, tmp_path / "repository")
+    with writing(site.store) as session:
         reports.apply_report(session, run, reports.RunReport(verdict="review", summary="Look."), reports.RetryPolicy())
     page.goto(f"/ticket/{ticket}?tab=changes")
     greet = page.locator("[data-file='greet.txt']")
@@ -36,16 +36,16 @@ def test_remarks_on_lines_outlive_a_reload_and_are_sent_as_one_message(
     greet.locator(".remark").first.get_by_role("button", name="Remove").focus()
     page.get_by_label("What is to change").fill("Nearly.")
     page.get_by_role("button", name="Request changes").last.click()
-    said = page.locator("#entries .entry", has_text="Nearly.")
-    expect(said.locator("li")).to_have_text(["greet.txt:1 (as it was) — Why not kept?", "greet.txt:1 — Too short."])
+    entry = page.locator("#entries .entry", has_text="Nearly.")
+    expect(entry.locator("li")).to_have_text(["greet.txt:1 (as it was) — Why not kept?", "greet.txt:1 — Too short."])
     page.goto(f"/ticket/{ticket}?tab=changes")
     expect(page.locator("[data-file]")).to_have_count(2)
     expect(page.locator(".remark")).to_have_count(0)
 
 
-def test_the_keyboard_walks_the_lines_of_a_file(house: House, page: Page, tmp_path: Path) -> None:
-    ticket = house.ticket()
-    house.change(house.claim(ticket), tmp_path / "repository")
+def test_the_keyboard_walks_the_lines_of_a_file(site: BoardSite, page: Page, tmp_path: Path) -> None:
+    ticket = site.ticket()
+    site.change(site.claim(ticket), tmp_path / "repository")
     page.goto(f"/ticket/{ticket}?tab=changes")
     numbers = page.locator("[data-file='new.txt'] [data-remark]")
     numbers.first.focus()
@@ -55,10 +55,10 @@ def test_the_keyboard_walks_the_lines_of_a_file(house: House, page: Page, tmp_pa
     expect(page.get_by_label("Comment on new.txt, line 2")).to_be_focused()
 
 
-def test_before_and_after_share_the_width_of_a_file(house: House, page: Page, tmp_path: Path) -> None:
+def test_before_and_after_share_the_width_of_a_file(site: BoardSite, page: Page, tmp_path: Path) -> None:
     """Regression: a style of the same name made the table as narrow as its words."""
-    ticket = house.ticket()
-    house.change(house.claim(ticket), tmp_path / "repository")
+    ticket = site.ticket()
+    site.change(site.claim(ticket), tmp_path / "repository")
     page.goto(f"/ticket/{ticket}?tab=changes&view=split")
     table, file = (page.locator(f"[data-file='new.txt']{part}").bounding_box() for part in (" table", ""))
     assert table is not None and file is not None and table["width"] > file["width"] - 4

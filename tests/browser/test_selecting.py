@@ -9,14 +9,14 @@ from database import reading
 from models import TicketStatus
 from tickets.shared.lookup import get_ticket
 
-from .conftest import House, Tab
+from .conftest import BoardSite, Tab
 from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
 
 
-def status(house: House, ticket: str) -> TicketStatus:
-    with reading(house.store) as session:
+def status(site: BoardSite, ticket: str) -> TicketStatus:
+    with reading(site.store) as session:
         return get_ticket(session, ticket).status
 
 
@@ -24,9 +24,9 @@ def box(page: Page, ticket: str) -> None:
     page.locator(f"#card-{ticket} [data-select]").click()
 
 
-def test_a_range_is_selected_and_the_bar_offers_what_all_of_it_can_do(house: House, page: Page) -> None:
-    tickets = [house.ticket(status="inbox", assigned_to=None) for _ in range(4)]
-    started = house.ticket(assigned_to=None)
+def test_a_range_is_selected_and_the_bar_offers_what_all_of_it_can_do(site: BoardSite, page: Page) -> None:
+    tickets = [site.ticket(status="inbox", assigned_to=None) for _ in range(4)]
+    first_ticket = site.ticket(assigned_to=None)
     go(page, "/board?view=columns")
     box(page, tickets[3])
     page.locator(f"#card-{tickets[1]} [data-select]").click(modifiers=["Shift"])
@@ -35,7 +35,7 @@ def test_a_range_is_selected_and_the_bar_offers_what_all_of_it_can_do(house: Hou
     page.get_by_text("Move", exact=True).click()
     expect(page.locator("[data-bulk-move]:visible")).to_have_text(["Triage", "Park", "Close", "Cancel"])
     page.keyboard.press("Escape")
-    page.locator(f"#card-{started} .title").focus()
+    page.locator(f"#card-{first_ticket} .title").focus()
     page.keyboard.press("x")
     expect(page.locator("[data-bulk-count]")).to_have_text("4 selected")
     assert page.locator("[data-bulk-move]:not([hidden])").all_text_contents() == ["Park", "Close", "Cancel"]
@@ -45,8 +45,8 @@ def test_a_range_is_selected_and_the_bar_offers_what_all_of_it_can_do(house: Hou
     expect(page.locator("[data-bulk-count]")).to_have_text("4 selected")
 
 
-def test_many_are_moved_at_once_and_taken_back_at_once(house: House, page: Page) -> None:
-    tickets = [house.ticket(status="inbox", assigned_to=None) for _ in range(3)]
+def test_many_are_moved_at_once_and_taken_back_at_once(site: BoardSite, page: Page) -> None:
+    tickets = [site.ticket(status="inbox", assigned_to=None) for _ in range(3)]
     go(page, "/board?view=columns&priority=normal")
     page.get_by_label("Select all of Inbox that are shown").check()
     page.get_by_text("Move", exact=True).click()
@@ -57,11 +57,11 @@ def test_many_are_moved_at_once_and_taken_back_at_once(house: House, page: Page)
     assert page.url.endswith("/board?view=columns&priority=normal")
     page.get_by_role("button", name="Take back 3").click()
     expect(page.locator("#column-inbox [data-card]")).to_have_count(3)
-    assert {status(house, ticket) for ticket in tickets} == {TicketStatus.INBOX}
+    assert {status(site, ticket) for ticket in tickets} == {TicketStatus.INBOX}
 
 
-def test_a_move_that_must_be_told_something_asks_once_for_all(house: House, page: Page) -> None:
-    tickets = [house.ticket(assigned_to=None) for _ in range(2)]
+def test_a_move_that_must_be_told_something_asks_once_for_all(site: BoardSite, page: Page) -> None:
+    tickets = [site.ticket(assigned_to=None) for _ in range(2)]
     go(page, "/board?view=lanes")
     go(page, "/board?view=list")
     page.get_by_label("Select all of the tickets that are shown").check()
@@ -78,24 +78,24 @@ def test_a_move_that_must_be_told_something_asks_once_for_all(house: House, page
     expect(page.locator(".tickets .state")).to_have_text(["Waiting", "Waiting"])
 
 
-def test_what_is_refused_is_named_with_its_reason_and_the_rest_is_done(house: House, page: Page) -> None:
-    stays, moves = house.ticket(assigned_to=None), house.ticket(assigned_to=None)
+def test_what_is_refused_is_named_with_its_reason_and_the_rest_is_done(site: BoardSite, page: Page) -> None:
+    stays, moves = site.ticket(assigned_to=None), site.ticket(assigned_to=None)
     go(page, "/board?view=columns")
     page.get_by_label("Select all of To do that are shown").check()
     page.get_by_text("Move", exact=True).click()
     page.route("**/board/column/**", lambda route: route.abort())  # this page does not hear that one is gone
-    house.move(stays, "cancel")
+    site.move(stays, "cancel")
     page.locator("[data-bulk-move][value=cancel]").click()
     expect(page.locator(".flashes .floating")).to_contain_text("Cancel: 1 of 2 tickets moved.")
     expect(page.locator(".flashes .floating")).to_contain_text(f"Refused: {stays} (it is cancelled).")
-    assert status(house, moves) is TicketStatus.CANCELLED
+    assert status(site, moves) is TicketStatus.CANCELLED
     page.get_by_role("button", name="Dismiss").click()
     expect(page.locator(".flashes .floating")).to_have_count(0)
 
 
-def test_owner_priority_and_tags_are_edited_together(house: House, page: Page) -> None:
+def test_owner_priority_and_tags_are_edited_together(site: BoardSite, page: Page) -> None:
     for _ in range(2):
-        house.ticket(status="inbox", tags=["infra"], assigned_to=None)
+        site.ticket(status="inbox", tags=["infra"], assigned_to=None)
     go(page, "/board?view=columns")
     for menu, name, value in (
         ("Owner", "assigned_to", "codex"),
@@ -112,8 +112,8 @@ def test_owner_priority_and_tags_are_edited_together(house: House, page: Page) -
     expect(page.locator("#column-inbox [title='Urgent priority']")).to_have_count(2)
 
 
-def test_without_scripts_it_is_asked_first_and_then_done(house: House, tab: Tab) -> None:
-    tickets = [house.ticket(status="inbox", assigned_to=None) for _ in range(2)]
+def test_without_scripts_it_is_asked_first_and_then_done(site: BoardSite, tab: Tab) -> None:
+    tickets = [site.ticket(status="inbox", assigned_to=None) for _ in range(2)]
     page = tab(java_script_enabled=False)
     page.goto("/board?view=columns&priority=normal")
     for ticket in tickets:
@@ -125,4 +125,4 @@ def test_without_scripts_it_is_asked_first_and_then_done(house: House, tab: Tab)
     expect(page.locator(".flashes .floating")).to_contain_text("Triage: 2 tickets moved.")
     assert page.url.endswith("/board?priority=normal&view=columns")
     page.get_by_role("button", name="Take back 2").click()
-    assert {status(house, ticket) for ticket in tickets} == {TicketStatus.INBOX}
+    assert {status(site, ticket) for ticket in tickets} == {TicketStatus.INBOX}

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from models import DeliveryState
 from tests.waiting import wait_until
-from tests.web.stage import Stage
+from tests.web.served_board import Stage
 
 from . import page_rules
 from .conftest import Visit
@@ -105,8 +105,8 @@ def test_the_live_conversation_and_the_console_are_accessible_and_fit(board: Sta
     board.guest(name, board.person("bob")).control("take")
     page = visit("alice", f"/ticket/{name}", reduced_motion="reduce")
     console = f"/runs/{run.id}/console"
-    found = []
+    offences = []
     for path in (f"/ticket/{name}", f"/ticket/{name}?tab=console", console, f"{console}?write=1"):
         page_rules.open_page(page, path)
-        found += [f"{path}: {text}" for text in page_rules.check_accessibility(page)]
-    assert found == []
+        offences += [f"{path}: {text}" for text in page_rules.check_accessibility(page)]
+    assert offences == []

@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 from tickets.shared.actors import Actor
 from tickets.team import projects
 
-from .conftest import House, Tab
+from .conftest import BoardSite, Tab
 from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
@@ -32,10 +32,10 @@ def save(form: Locator, expected: Locator, text: str) -> None:
     expect(form).not_to_be_visible()
 
 
-def test_every_field_is_edited_in_place(house: House, page: Page) -> None:
-    with writing(house.store) as session:
+def test_every_field_is_edited_in_place(site: BoardSite, page: Page) -> None:
+    with writing(site.store) as session:
         projects.add_project(session, projects.NewProject(slug="site", name="Site", folder="/srv/site"), Actor.human())
-    ticket = house.ticket(tags=["bug"])
+    ticket = site.ticket(tags=["bug"])
     go(page, f"/ticket/{ticket}")
     choices = {
         "priority": "urgent",
@@ -71,16 +71,16 @@ def test_every_field_is_edited_in_place(house: House, page: Page) -> None:
     expect(page.locator("#ticket-head .badge")).to_have_text("Archived")
     page.get_by_role("button", name="Restore").click()
     expect(page.locator("#ticket-head .badge")).to_have_count(0)
-    shown = house.shown(ticket)
-    assert {name: shown[name] for name in choices} == choices
-    assert (shown["description"], shown["tags"], shown["archived"]) == (LONG, ["bug", "infra"], False)
-    assert shown["not_before"] == shown["expected_check_in"] == "2035-06-01T09:00:00.000000Z"
+    stored = site.load_ticket(ticket)
+    assert {name: stored[name] for name in choices} == choices
+    assert (stored["description"], stored["tags"], stored["archived"]) == (LONG, ["bug", "infra"], False)
+    assert stored["not_before"] == stored["expected_check_in"] == "2035-06-01T09:00:00.000000Z"
 
 
-def test_two_people_edit_one_ticket_and_neither_loses_words(house: House, tab: Tab) -> None:
-    ticket = house.ticket(description="As it was")
+def test_two_people_edit_one_ticket_and_neither_loses_words(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket(description="As it was")
     alice, bob = tab(), tab()
-    bob.context.add_cookies([house.person("bob")])
+    bob.context.add_cookies([site.person("bob")])
     for page in (alice, bob):
         go(page, f"/ticket/{ticket}")
         opened_field(page, "description")
@@ -93,18 +93,18 @@ def test_two_people_edit_one_ticket_and_neither_loses_words(house: House, tab: T
     alice.keyboard.press("Enter")
     expect(bob.locator("h1")).to_contain_text("Nobody else is at this")
     alice.locator("#edit-description-form").get_by_role("button", name="Save").click()
-    refused = alice.locator("#edit-description-form")
-    expect(refused.get_by_role("alert")).to_contain_text("bob changed the description after you had read it")
-    expect(refused.locator(".current-value")).to_contain_text("As bob wants it")
+    form = alice.locator("#edit-description-form")
+    expect(form.get_by_role("alert")).to_contain_text("bob changed the description after you had read it")
+    expect(form.locator(".current-value")).to_contain_text("As bob wants it")
     expect(alice.locator("#edit-description")).to_have_value("As alice wants it")
-    assert house.shown(ticket)["description"] == "As bob wants it"
+    assert site.load_ticket(ticket)["description"] == "As bob wants it"
     alice.locator("#edit-description").fill("As both want it")
-    refused.get_by_role("button", name="Save mine").click()
+    form.get_by_role("button", name="Save mine").click()
     expect(bob.locator("#ticket-description .prose")).to_have_text("As both want it")
 
 
-def test_the_keyboard_alone_edits_and_comes_back_to_where_it_was(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_the_keyboard_alone_edits_and_comes_back_to_where_it_was(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     page.keyboard.press("e")
     expect(page.locator("#edit-title")).to_be_focused()
@@ -124,18 +124,18 @@ def test_the_keyboard_alone_edits_and_comes_back_to_where_it_was(house: House, p
     page.keyboard.press("Enter")
     expect(page.locator("#edit-priority-fact > summary")).to_contain_text("High")
     expect(page.locator("#edit-priority-fact > summary")).to_be_focused()
-    assert (house.shown(ticket)["title"], house.shown(ticket)["priority"]) == ("Typed over", "high")
+    assert (site.load_ticket(ticket)["title"], site.load_ticket(ticket)["priority"]) == ("Typed over", "high")
 
 
-def test_news_neither_closes_nor_resets_a_form_in_use(house: House, page: Page) -> None:
-    ticket = house.ticket(priority="low", description="As it was")
+def test_news_neither_closes_nor_resets_a_form_in_use(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(priority="low", description="As it was")
     go(page, f"/ticket/{ticket}")
     opened_field(page, "title").locator("input[name=title]").fill("Mine")
     opened_field(page, "priority").locator("select").select_option("urgent")
     opened_field(page, "tags").get_by_label("Bug").check()
     opened_field(page, "description").locator("textarea").fill("half a thought")
     page.locator("#edit-description").evaluate("area => area.setSelectionRange(4, 4)")
-    house.edit(ticket, title="Another", assigned_to="codex", priority="high", tags=["infra"], description="Elsewhere")
+    site.edit(ticket, title="Another", assigned_to="codex", priority="high", tags=["infra"], description="Elsewhere")
     expect(page.locator("#ticket-head .strip")).to_contain_text("codex")
     expect(page.locator("#edit-assigned_to-fact > summary")).to_contain_text("codex")
     expect(page.locator("#ticket-description .prose")).to_have_text("Elsewhere")
@@ -149,8 +149,8 @@ def test_news_neither_closes_nor_resets_a_form_in_use(house: House, page: Page) 
     expect(page.locator("#edit-priority-form").get_by_role("alert")).to_contain_text("bob changed the priority")
 
 
-def test_a_description_is_previewed_and_its_draft_outlives_leaving_and_a_reload(house: House, page: Page) -> None:
-    ticket = house.ticket(description="As it was")
+def test_a_description_is_previewed_and_its_draft_outlives_leaving_and_a_reload(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(description="As it was")
     go(page, f"/ticket/{ticket}")
     form = opened_field(page, "description")
     form.locator("textarea").fill("It is **bold**")
@@ -163,7 +163,7 @@ def test_a_description_is_previewed_and_its_draft_outlives_leaving_and_a_reload(
     page.reload()
     opened_field(page, "description")
     expect(page.locator("[data-restored]")).to_contain_text("What you had written before is back.")
-    house.edit(ticket, description="Meanwhile")
+    site.edit(ticket, description="Meanwhile")
     page.reload()
     opened_field(page, "description")
     expect(page.locator("#edit-description")).to_have_value("It is **bold**")
@@ -176,11 +176,11 @@ def test_a_description_is_previewed_and_its_draft_outlives_leaving_and_a_reload(
     expect(page.locator("#edit-description")).to_have_value("Meanwhile")
 
 
-def test_acceptance_items_are_added_ticked_and_changed_and_others_see_it(house: House, tab: Tab) -> None:
-    ticket = house.ticket(acceptance=[{"text": "It greets"}])
+def test_acceptance_items_are_added_ticked_and_changed_and_others_see_it(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket(acceptance=[{"text": "It greets"}])
     page, other = tab(), tab()
-    for each in (page, other):
-        go(each, f"/ticket/{ticket}?tab=evidence")
+    for editor_page in (page, other):
+        go(editor_page, f"/ticket/{ticket}?tab=evidence")
     page.get_by_label("New item").fill("It is tested")
     page.keyboard.press("Enter")
     expect(other.locator(".criteria > li")).to_have_count(2)
@@ -194,19 +194,19 @@ def test_acceptance_items_are_added_ticked_and_changed_and_others_see_it(house: 
     page.get_by_label("Edit “It greets”").click()
     page.get_by_role("button", name="Remove").first.click()
     expect(page.locator(".criteria > li")).to_have_count(1)
-    wait_until(lambda: len(house.shown(ticket)["acceptance"]) == 1, what="the removal")
+    wait_until(lambda: len(site.load_ticket(ticket)["acceptance"]) == 1, description="the removal")
     expect(field).to_have_value("It is tested twice")
     other.keyboard.press("Enter")
     expect(page.locator(".criteria")).to_contain_text("It is tested twice")
-    assert house.shown(ticket)["acceptance"] == [{"text": "It is tested twice", "met": True}]
+    assert site.load_ticket(ticket)["acceptance"] == [{"text": "It is tested twice", "met": True}]
 
 
-def test_an_item_in_use_stays_when_somebody_removes_it(house: House, page: Page) -> None:
-    ticket = house.ticket(acceptance=[{"text": "It greets"}, {"text": "It sings"}])
+def test_an_item_in_use_stays_when_somebody_removes_it(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(acceptance=[{"text": "It greets"}, {"text": "It sings"}])
     go(page, f"/ticket/{ticket}?tab=evidence")
     page.get_by_label("Edit “It greets”").click()
     page.locator(".criteria [name=text]").first.fill("It greets politely")
-    house.edit(ticket, acceptance=[{"text": "It sings"}], title="News")
+    site.edit(ticket, acceptance=[{"text": "It sings"}], title="News")
     expect(page.locator("h1")).to_contain_text("News")
     expect(page.locator(".side")).to_contain_text("0 of 1 met")
     page.keyboard.press("Enter")
@@ -216,8 +216,8 @@ def test_an_item_in_use_stays_when_somebody_removes_it(house: House, page: Page)
     expect(page.locator(".criteria > li")).to_have_count(1)
 
 
-def test_a_ticket_is_found_by_its_words_related_and_taken_off_again(house: House, page: Page) -> None:
-    ticket, other = house.ticket(), house.ticket(title="Translate the greeting")
+def test_a_ticket_is_found_by_its_words_related_and_taken_off_again(site: BoardSite, page: Page) -> None:
+    ticket, other = site.ticket(), site.ticket(title="Translate the greeting")
     go(page, f"/ticket/{ticket}")
     page.get_by_label("Add a relationship").click()
     form = page.locator("#relate-form")
@@ -248,8 +248,8 @@ def test_a_ticket_is_found_by_its_words_related_and_taken_off_again(house: House
     expect(link).to_have_count(0)
 
 
-def test_the_state_of_a_related_ticket_is_kept_fresh(house: House, tab: Tab) -> None:
-    ticket, other = house.ticket(), house.ticket(assigned_to=None)
+def test_the_state_of_a_related_ticket_is_kept_fresh(site: BoardSite, tab: Tab) -> None:
+    ticket, other = site.ticket(), site.ticket(assigned_to=None)
     page, elsewhere = tab(), tab()
     go(page, f"/ticket/{ticket}")
     page.get_by_label("Add a relationship").click()
@@ -262,8 +262,8 @@ def test_the_state_of_a_related_ticket_is_kept_fresh(house: House, tab: Tab) -> 
     expect(page.locator(".links .state")).to_have_text("In progress")
 
 
-def test_context_is_linked_and_what_the_agent_is_told_of_it_is_shown(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_context_is_linked_and_what_the_agent_is_told_of_it_is_shown(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}?tab=context")
     expect(page.locator(".empty-state")).to_contain_text("No context yet")
     page.get_by_text("Add a link").click()
@@ -281,8 +281,8 @@ def test_context_is_linked_and_what_the_agent_is_told_of_it_is_shown(house: Hous
     expect(page.locator(".empty-state")).to_contain_text("No context yet")
 
 
-def test_without_scripts_every_form_does_the_same(house: House, tab: Tab) -> None:
-    ticket, other = house.ticket(acceptance=[{"text": "It greets"}]), house.ticket()
+def test_without_scripts_every_form_does_the_same(site: BoardSite, tab: Tab) -> None:
+    ticket, other = site.ticket(acceptance=[{"text": "It greets"}]), site.ticket()
     page = tab(java_script_enabled=False, viewport={"width": 1440, "height": 2000})
     page.goto(f"/ticket/{ticket}")
     opened_field(page, "priority").locator("select").select_option("high")
@@ -306,8 +306,8 @@ def test_without_scripts_every_form_does_the_same(house: House, tab: Tab) -> Non
     expect(page.locator("#acceptance-title")).to_contain_text("1 of 1 met")
 
 
-def test_on_a_phone_the_details_fold_to_one_line_that_stays_true(house: House, tab: Tab) -> None:
-    ticket = house.ticket(priority="low")
+def test_on_a_phone_the_details_fold_to_one_line_that_stays_true(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket(priority="low")
     phone: dict[str, Any] = {"viewport": {"width": 360, "height": 800}, "has_touch": True}
     page = tab(**phone)
     go(page, f"/ticket/{ticket}")

@@ -13,7 +13,7 @@ from database import reading
 from tickets.conversation import attachments
 from tickets.shared.lookup import get_ticket
 
-from .conftest import PICTURE, House, Tab
+from .conftest import PICTURE, BoardSite, Tab
 from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
@@ -38,13 +38,13 @@ def carry(page: Page, kind: str, selector: str, *files: tuple[str, bytes]) -> No
     page.evaluate(CARRY, [selector, kind, packed])
 
 
-def names(house: House, ticket: str) -> list[str]:
-    with reading(house.store) as session:
+def names(site: BoardSite, ticket: str) -> list[str]:
+    with reading(site.store) as session:
         return [row.name for row in attachments.list_attachments(session, get_ticket(session, ticket).id)]
 
 
-def test_files_that_are_chosen_are_listed_and_shown(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_files_that_are_chosen_are_listed_and_shown(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     log: FilePayload = {"name": "check.log", "mimeType": "text/plain", "buffer": b"first line\nsecond line\n"}
     picture: FilePayload = {"name": "shot.png", "mimeType": "image/png", "buffer": PICTURE.read_bytes()}
@@ -68,8 +68,8 @@ def test_files_that_are_chosen_are_listed_and_shown(house: House, page: Page) ->
     expect(page.locator(".file-rows .item-title > a")).to_have_text(["shot.png"])
 
 
-def test_what_is_dropped_on_the_page_is_attached(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_what_is_dropped_on_the_page_is_attached(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     carry(page, "dragenter", "h1", ("shot.png", PICTURE.read_bytes()))
     expect(page.get_by_text(f"Drop to attach to {ticket}")).to_be_visible()
@@ -78,8 +78,8 @@ def test_what_is_dropped_on_the_page_is_attached(house: House, page: Page) -> No
     expect(page.locator(".file-rows .item-title > a")).to_have_text(["shot.png", "notes.txt"])
 
 
-def test_a_picture_that_is_pasted_into_a_comment_becomes_a_link_that_shows_it(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_a_picture_that_is_pasted_into_a_comment_becomes_a_link_that_shows_it(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     page.locator("#say").fill("Look at")
     carry(page, "paste", "#say", ("image.png", PICTURE.read_bytes()))
@@ -95,8 +95,8 @@ def test_a_picture_that_is_pasted_into_a_comment_becomes_a_link_that_shows_it(ho
     expect(page.locator("#say")).to_have_value(re.compile(r"^\[pasted-"))
 
 
-def test_a_file_that_is_dropped_on_the_description_is_linked_in_it(house: House, page: Page) -> None:
-    ticket = house.ticket(description="See")
+def test_a_file_that_is_dropped_on_the_description_is_linked_in_it(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(description="See")
     go(page, f"/ticket/{ticket}")
     page.locator("#edit-description-fact > summary").click()
     page.locator("#edit-description").evaluate("area => area.setSelectionRange(3, 3)")
@@ -106,11 +106,11 @@ def test_a_file_that_is_dropped_on_the_description_is_linked_in_it(house: House,
     )
 
 
-def test_what_is_refused_says_why_and_stays_until_it_is_put_away(house: House, page: Page) -> None:
-    held: auth.Instance = house.app.extensions["mission_control"]
-    tight = held.settings.model_copy(update={"attachment_limit_bytes": 2000, "attachment_limit_count": 1})
-    house.app.extensions["mission_control"] = auth.Instance(tight, held.engine, held.key)
-    ticket = house.ticket()
+def test_what_is_refused_says_why_and_stays_until_it_is_put_away(site: BoardSite, page: Page) -> None:
+    instance: auth.Instance = site.app.extensions["mission_control"]
+    tight = instance.settings.model_copy(update={"attachment_limit_bytes": 2000, "attachment_limit_count": 1})
+    site.app.extensions["mission_control"] = auth.Instance(tight, instance.engine, instance.key)
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     carry(page, "drop", "h1", ("big.txt", b"x" * 3000), ("program", b"\x7fELF\x00"), ("a.txt", b"a"), ("b.txt", b"b"))
     lines = page.locator("[data-uploads] li")
@@ -118,8 +118,8 @@ def test_what_is_refused_says_why_and_stays_until_it_is_put_away(house: House, p
     expect(lines.nth(0)).to_contain_text("big.txt has 3 KB; a file may have 2 KB.")
     expect(lines.nth(1)).to_contain_text("program: A file must be UTF-8 text or one of")
     expect(lines.nth(2)).to_contain_text("b.txt: A ticket may have at most 1 files")
-    assert names(house, ticket) == ["a.txt"]
-    house.edit(ticket, title="News")
+    assert names(site, ticket) == ["a.txt"]
+    site.edit(ticket, title="News")
     expect(page.locator("h1")).to_contain_text("News")
     expect(lines).to_have_count(3)
     lines.first.get_by_role("button", name="Put away").click()
@@ -130,10 +130,10 @@ def test_what_is_refused_says_why_and_stays_until_it_is_put_away(house: House, p
     expect(page.locator("#say")).to_have_value("And ")
 
 
-def test_rich_text_is_pasted_as_words_though_a_picture_comes_with_it(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_rich_text_is_pasted_as_words_though_a_picture_comes_with_it(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
-    taken = page.evaluate("""() => {
+    is_handled = page.evaluate("""() => {
       const data = new DataTransfer();
       data.setData("text/plain", "A1\\tB1");
       data.setData("text/html", "<table></table>");
@@ -142,11 +142,11 @@ def test_rich_text_is_pasted_as_words_though_a_picture_comes_with_it(house: Hous
       document.getElementById("say").dispatchEvent(event);
       return event.defaultPrevented;
     }""")
-    assert taken is False and names(house, ticket) == []
+    assert is_handled is False and names(site, ticket) == []
 
 
-def test_a_picture_opens_by_itself_without_a_script_and_runs_nothing(house: House, tab: Tab) -> None:
-    ticket = house.ticket()
+def test_a_picture_opens_by_itself_without_a_script_and_runs_nothing(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket()
     page = tab(java_script_enabled=False)
     page.goto(f"/ticket/{ticket}")
     hostile = b"<script>document.title = 'run'</script>"
@@ -159,7 +159,7 @@ def test_a_picture_opens_by_itself_without_a_script_and_runs_nothing(house: Hous
     page.get_by_role("link", name="shot.png", exact=True).click()
     expect(page.locator("img")).to_be_visible()
     scripted = tab()
-    with reading(house.store) as session:
+    with reading(site.store) as session:
         number = attachments.list_attachments(session, get_ticket(session, ticket).id)[1].id
     scripted.goto(f"/attachments/{number}/preview")
     assert scripted.title() != "run" and hostile.decode() in scripted.locator("body").inner_text()

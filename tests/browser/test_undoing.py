@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from .conftest import House, Opened
+from .conftest import BoardSite, OpenContext
 
 pytestmark = pytest.mark.browser
 
 
-def test_a_move_on_the_board_is_taken_back_in_place(house: House, page: Page) -> None:
-    ticket = house.ticket(status="inbox", assigned_to=None)
+def test_a_move_on_the_board_is_taken_back_in_place(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(status="inbox", assigned_to=None)
     page.goto("/board")
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
     page.get_by_label(f"Moves of {ticket}").click()
@@ -23,9 +23,9 @@ def test_a_move_on_the_board_is_taken_back_in_place(house: House, page: Page) ->
     expect(page.locator(".flashes .floating")).to_have_count(0)
 
 
-def test_the_offer_goes_when_its_time_is_over(house: House, opened: Opened) -> None:
-    page = opened().new_page()
-    ticket = house.ticket(status="inbox", assigned_to=None)
+def test_the_offer_goes_when_its_time_is_over(site: BoardSite, open_context: OpenContext) -> None:
+    page = open_context().new_page()
+    ticket = site.ticket(status="inbox", assigned_to=None)
     page.clock.install()
     page.goto(f"/ticket/{ticket}")
     page.get_by_role("button", name="Triage").click()

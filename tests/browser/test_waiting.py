@@ -7,7 +7,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.waiting import wait_until
 
-from .conftest import House, Opened, Tab
+from .conftest import BoardSite, OpenContext, Tab
 
 pytestmark = pytest.mark.browser
 
@@ -31,15 +31,15 @@ class HeldRequests:
 
     def wait(self) -> None:
         """Return when one has been sent."""
-        wait_until(lambda: self._page.title() and self.routes, what="the request")
+        wait_until(lambda: self._page.title() and self.routes, description="the request")
 
     def answer(self) -> None:
         for route in self.routes:
             route.continue_()
 
 
-def test_a_control_says_that_what_it_does_is_on_its_way(house: House, page: Page) -> None:
-    ticket = house.ticket(assigned_to=None)
+def test_a_control_says_that_what_it_does_is_on_its_way(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(assigned_to=None)
     page.goto(f"/ticket/{ticket}")
     requests = HeldRequests(page, f"**/ticket/{ticket}/say")
     page.fill("#say", "Look again.")
@@ -92,8 +92,8 @@ def test_who_closes_it_meanwhile_is_not_led_away_by_a_refusal(page: Page) -> Non
     assert len(requests.routes) == 1, "it went to the page instead"
 
 
-def test_what_was_asked_for_last_is_what_is_shown(house: House, page: Page) -> None:
-    ticket = house.ticket(assigned_to=None)
+def test_what_was_asked_for_last_is_what_is_shown(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(assigned_to=None)
     page.goto(f"/ticket/{ticket}")
     requests = HeldRequests(page, "**/move/park*")
     with page.expect_response("**/move/park*"):
@@ -105,11 +105,11 @@ def test_what_was_asked_for_last_is_what_is_shown(house: House, page: Page) -> N
     expect(page.locator("#move-title")).to_contain_text("Block")
 
 
-def test_nothing_breathes_while_no_news_arrives(house: House, opened: Opened) -> None:
-    context = opened()
+def test_nothing_breathes_while_no_news_arrives(site: BoardSite, open_context: OpenContext) -> None:
+    context = open_context()
     page = context.new_page()
-    run = house.claim(house.ticket())
-    house.beat(run, "running")
+    run = site.claim(site.ticket())
+    site.beat(run, "running")
     page.goto("/board?view=columns")
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
     moves = "getComputedStyle(document.querySelector('.card .dot')).animationName"
@@ -119,8 +119,8 @@ def test_nothing_breathes_while_no_news_arrives(house: House, opened: Opened) ->
     assert page.evaluate(moves) == "none"
 
 
-def test_not_reached_is_not_the_same_as_not_found(opened: Opened) -> None:
-    context = opened()
+def test_not_reached_is_not_the_same_as_not_found(open_context: OpenContext) -> None:
+    context = open_context()
     page = context.new_page()
     page.goto("/ticket/new?status=waiting")
     context.set_offline(True)
@@ -140,13 +140,13 @@ CONTROLS = {
 }
 
 
-def test_fingers_have_forty_pixels(house: House, tab: Tab) -> None:
-    ticket = house.ticket(description="```sh\nls\n```")
+def test_fingers_have_forty_pixels(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket(description="```sh\nls\n```")
     page = tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    missed = []
+    offences = []
     for path, controls in CONTROLS.items():
         page.goto(path.format(ticket=ticket))
         page.wait_for_selector("html[data-js]")
         assert page.locator(controls).count() > 0, path
-        missed += [f"{path}: {element}" for element in page.evaluate(MISSED, controls)]
-    assert missed == []
+        offences += [f"{path}: {element}" for element in page.evaluate(MISSED, controls)]
+    assert offences == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page
 
-from .conftest import House, Opened
+from .conftest import BoardSite, OpenContext
 from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
@@ -18,25 +18,25 @@ SENT = """() => performance.getEntriesByType("resource")
     .map(({ name, encodedBodySize }) => [name, encodedBodySize])"""
 
 
-def sent(page: Page) -> list[tuple[str, int]]:
+def list_transfers(page: Page) -> list[tuple[str, int]]:
     """The static files that the page's browser got over the network, with their size as sent."""
     return [(str(address), int(size)) for address, size in page.evaluate(SENT)]
 
 
-def test_the_first_load_of_a_page_is_small_and_without_heavy_parts(house: House, opened: Opened) -> None:
-    ticket = house.ticket()
-    house.claim(ticket)
-    for path, shown in (("/", []), ("/board", ["sortable"]), (f"/ticket/{ticket}", [])):
-        page = opened().new_page()
+def test_the_first_load_of_a_page_is_small_and_without_heavy_parts(site: BoardSite, open_context: OpenContext) -> None:
+    ticket = site.ticket()
+    site.claim(ticket)
+    for path, expected in (("/", []), ("/board", ["sortable"]), (f"/ticket/{ticket}", [])):
+        page = open_context().new_page()
         go(page, path)
-        code = {address: size for address, size in sent(page) if address.endswith((".js", ".css"))}
+        code = {address: size for address, size in list_transfers(page) if address.endswith((".js", ".css"))}
         assert len(code) > 10 and 20_000 < sum(code.values()) < CODE_BYTES, path
-        assert [part for part in HEAVY if any(part in address for address in code)] == shown, path
+        assert [part for part in HEAVY if any(part in address for address in code)] == expected, path
 
 
-def test_a_page_seen_again_loads_no_static_file_again(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_a_page_seen_again_loads_no_static_file_again(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     for path in ("/board", f"/ticket/{ticket}"):
         go(page, path)
     go(page, "/board")
-    assert sent(page) == []
+    assert list_transfers(page) == []

@@ -11,7 +11,7 @@ from tickets.runs import reports
 from tickets.shared import lookup
 from tickets.workflow import ticket_phases
 
-from .conftest import House, Tab
+from .conftest import BoardSite, Tab
 from .test_live_pages import go
 
 pytestmark = pytest.mark.browser
@@ -22,22 +22,22 @@ DECIDED = [
 ]
 
 
-def phases(house: House, ticket: str) -> list[tuple[str, str | None, str]]:
-    with writing(house.store) as session:
-        found = ticket_phases.list_phases(session, lookup.get_ticket(session, ticket).id)
-        return [(phase.name, phase.agent, phase.gate.value) for phase in found]
+def phases(site: BoardSite, ticket: str) -> list[tuple[str, str | None, str]]:
+    with writing(site.store) as session:
+        stored_phases = ticket_phases.list_phases(session, lookup.get_ticket(session, ticket).id)
+        return [(phase.name, phase.agent, phase.gate.value) for phase in stored_phases]
 
 
-def report(house: House, ticket: str, verdict: str) -> None:
-    run = house.claim(ticket)
-    with writing(house.store) as session:
+def report(site: BoardSite, ticket: str, verdict: str) -> None:
+    run = site.claim(ticket)
+    with writing(site.store) as session:
         reports.apply_report(
             session, run, reports.RunReport.model_validate({"verdict": verdict}), reports.RetryPolicy()
         )
 
 
-def test_a_workflow_is_chosen_and_started_from_the_box(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_a_workflow_is_chosen_and_started_from_the_box(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     page.get_by_role("link", name="Choose phases").click()
     dialog = page.locator("#move-dialog")
@@ -54,45 +54,47 @@ def test_a_workflow_is_chosen_and_started_from_the_box(house: House, page: Page)
     dialog.get_by_role("button", name="Start Dev + Review").click()
     expect(page.locator(".phase-list > li")).to_have_count(2)
     expect(page.locator(".phase-list [aria-current=step]")).to_contain_text("claude reviews it")
-    assert phases(house, ticket) == [("Dev", None, "reviewer"), ("Review", "claude", "person")]
+    assert phases(site, ticket) == [("Dev", None, "reviewer"), ("Review", "claude", "person")]
 
 
-def test_the_usual_workflow_starts_with_one_press(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_the_usual_workflow_starts_with_one_press(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     page.get_by_role("button", name="Start Dev").click()
     expect(page.locator(".phase-list [aria-current=step]")).to_contain_text("A person approves")
-    assert phases(house, ticket) == [("Dev", None, "person")]
+    assert phases(site, ticket) == [("Dev", None, "person")]
 
 
-def test_phases_change_places_by_keyboard_and_stay_there_through_news(house: House, page: Page) -> None:
-    ticket = house.ticket(phases=[{"name": "Dev"}, {"name": "Review"}, {"name": "QA"}])
+def test_phases_change_places_by_keyboard_and_stay_there_through_news(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(phases=[{"name": "Dev"}, {"name": "Review"}, {"name": "QA"}])
     go(page, f"/ticket/{ticket}/workflow")
     page.get_by_role("button", name="Move QA up").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Move QA up")).to_be_focused()
     expect(page.locator("[data-phase]").first).to_have_attribute("data-phase", "QA")
     page.get_by_role("button", name="Save phases").click()
-    wanted = ["Dev", "QA", "Review"]
-    wait_until(lambda: [name for name, _, _ in phases(house, ticket)] == wanted, what="the phases in their new order")
+    expected = ["Dev", "QA", "Review"]
+    wait_until(
+        lambda: [name for name, _, _ in phases(site, ticket)] == expected, description="the phases in their new order"
+    )
     expect(page.locator("[data-error] .notice")).to_have_count(0)
 
 
-def test_a_refusal_is_said_in_the_dialog_and_loses_nothing(house: House, page: Page) -> None:
-    ticket = house.ticket()
+def test_a_refusal_is_said_in_the_dialog_and_loses_nothing(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket()
     go(page, f"/ticket/{ticket}")
     page.get_by_role("link", name="Choose phases").click()
     page.locator("#move-dialog").get_by_label("Runbook").first.fill("docs/dev.md")
-    with writing(house.store) as session:
+    with writing(site.store) as session:
         lookup.get_ticket(session, ticket).version = 2
     page.get_by_role("button", name="Start Dev", exact=True).last.click()
     expect(page.locator("#move-dialog [data-error]")).to_contain_text("changed")
     expect(page.locator("#move-dialog").get_by_label("Runbook").first).to_have_value("docs/dev.md")
 
 
-def test_each_choice_is_a_button_that_passes_the_phase(house: House, page: Page) -> None:
-    ticket = house.ticket(assigned_to=None, phases=DECIDED)
-    report(house, ticket, "done")
+def test_each_choice_is_a_button_that_passes_the_phase(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(assigned_to=None, phases=DECIDED)
+    report(site, ticket, "done")
     go(page, f"/ticket/{ticket}")
     expect(page.locator(".workflow")).to_contain_text("It waits for a decision.")
     page.get_by_role("button", name="Ship it").click()
@@ -100,17 +102,17 @@ def test_each_choice_is_a_button_that_passes_the_phase(house: House, page: Page)
     expect(page.locator(".phase-list [aria-current=step]")).to_contain_text("QA")
 
 
-def test_a_decision_is_told_to_the_agent_that_works(house: House, page: Page) -> None:
-    ticket = house.ticket(assigned_to=None, phases=DECIDED)
-    house.claim(ticket)
+def test_a_decision_is_told_to_the_agent_that_works(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(assigned_to=None, phases=DECIDED)
+    site.claim(ticket)
     go(page, f"/ticket/{ticket}")
     page.get_by_role("button", name="Hold it").click()
     expect(page.locator("#entries")).to_contain_text("Decision for phase Dev: Hold it")
     expect(page.get_by_role("button", name="Hold it")).to_have_attribute("aria-pressed", "true")
 
 
-def test_a_phase_is_waived_with_its_reason(house: House, page: Page) -> None:
-    ticket = house.ticket(assigned_to=None, phases=DECIDED)
+def test_a_phase_is_waived_with_its_reason(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(assigned_to=None, phases=DECIDED)
     go(page, f"/ticket/{ticket}")
     page.locator(".phase-list > li", has_text="QA").get_by_role("link", name="Waive").click()
     page.get_by_label("Why it does not apply").fill("Only words changed.")
@@ -118,13 +120,13 @@ def test_a_phase_is_waived_with_its_reason(house: House, page: Page) -> None:
     expect(page.locator(".phase-list > li", has_text="QA")).to_contain_text("Waived: Only words changed.")
 
 
-def test_phases_are_chosen_without_scripts_and_on_a_phone(house: House, tab: Tab) -> None:
-    ticket = house.ticket()
+def test_phases_are_chosen_without_scripts_and_on_a_phone(site: BoardSite, tab: Tab) -> None:
+    ticket = site.ticket()
     page = tab(java_script_enabled=False, viewport={"width": 360, "height": 800})
     page.goto(f"/ticket/{ticket}/workflow")
     page.get_by_label("QA", exact=True).check()
     page.locator("[data-phase=QA]").get_by_label("Place").fill("1")
     page.locator("[data-phase=Dev]").get_by_label("Place").fill("2")
     page.get_by_role("button", name="Start").click()
-    expect(page).to_have_url(f"{house.base}/ticket/{ticket}")
-    assert [name for name, _, _ in phases(house, ticket)] == ["QA", "Dev"]
+    expect(page).to_have_url(f"{site.base}/ticket/{ticket}")
+    assert [name for name, _, _ in phases(site, ticket)] == ["QA", "Dev"]

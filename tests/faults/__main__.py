@@ -34,9 +34,9 @@ def main(argv: list[str]) -> int:
         if run_tests(checkout, tests, show=True) != 0:
             print("These tests have to pass without a fault.")
             return 1
-        missed = [fault.name for fault in faults if not is_caught(checkout, fault)]
-    print(f"{len(faults) - len(missed)} of {len(faults)} faults are caught.")
-    return 1 if missed else 0
+        misses = [fault.name for fault in faults if not is_caught(checkout, fault)]
+    print(f"{len(faults) - len(misses)} of {len(faults)} faults are caught.")
+    return 1 if misses else 0
 
 
 @contextmanager
@@ -58,13 +58,13 @@ def is_caught(checkout: Path, fault: Fault) -> bool:
     """Put a fault in, and return whether each of its tests fails."""
     git(checkout, "apply", str(fault.path))
     try:
-        passed = [test for test in fault.tests if run_tests(checkout, [test]) != FAILED]
+        is_green = [test for test in fault.tests if run_tests(checkout, [test]) != FAILED]
     finally:
         git(checkout, "reset", "--quiet", "--hard")
-    print(f"{'MISSED' if passed else 'CAUGHT'} {fault.name}: {fault.text}", flush=True)
-    for test in passed:
+    print(f"{'MISSED' if is_green else 'CAUGHT'} {fault.name}: {fault.text}", flush=True)
+    for test in is_green:
         print(f"       by {test}", flush=True)
-    return not passed
+    return not is_green
 
 
 def run_tests(checkout: Path, tests: list[str], *, show: bool = False) -> int:

@@ -74,7 +74,7 @@ class Installation:
     def start_board_process(self) -> subprocess.Popen[bytes]:
         """Serve the board from a process that can be killed, and return once it responds."""
         child = self.start_program("-m", "tests.jobs.served_board")
-        wait_until(self._answers, timeout=60, what="the board")
+        wait_until(self._answers, timeout=60, description="the board")
         return child
 
     def start_program(self, *argv: str) -> subprocess.Popen[bytes]:
@@ -166,7 +166,9 @@ class Installation:
             ticket = self.get(ticket_id)
             return ticket if ticket.status in statuses else None
 
-        ticket = wait_until(arrived, timeout, what=f"{' or '.join(statuses)} (it is {self.get(ticket_id).status})")
+        ticket = wait_until(
+            arrived, timeout, description=f"{' or '.join(statuses)} (it is {self.get(ticket_id).status})"
+        )
         assert ticket is not None
         return ticket
 
@@ -177,7 +179,7 @@ class Installation:
             run = self.runs(ticket_id)[-1]
             return run if run.pid and run.last_run_seq > 2 else None
 
-        run = wait_until(find_reporting_run, 60, what="the run's first events")
+        run = wait_until(find_reporting_run, 60, description="the run's first events")
         assert run is not None
         return run
 

@@ -22,7 +22,7 @@ def test_the_demo_is_worked_to_its_end(served_installation: Installation) -> Non
         served_installation.make_pass()
         return all(served_installation.get(number).status is status for number, status in expected.items())
 
-    wait_until(arrived, timeout=120, what="the demo's tickets")
+    wait_until(arrived, timeout=120, description="the demo's tickets")
     assert served_installation.runs(dependent) == [], "it waits for the first one"
     served_installation.move(evening, "approve", waive="Looks good.")
 

@@ -44,7 +44,7 @@ SLOW_STEP = 'echo begun; python3 -c "import time; time.sleep(60)"'
 def kill_wrapper(installation: Installation, run: Run) -> None:
     assert run.pid is not None
     os.kill(run.pid, signal.SIGKILL)
-    wait_until(lambda: not installation.is_wrapper_alive(run), what="the wrapper's death")
+    wait_until(lambda: not installation.is_wrapper_alive(run), description="the wrapper's death")
 
 
 def find_carriers(installation: Installation, run: Run) -> list[Identity]:
@@ -60,8 +60,12 @@ def test_parking_a_running_ticket_ends_its_agent_and_leaves_a_record(served_inst
     served_installation.move(ticket_id, "park", wake={"kind": "manual"})
     served_installation.make_pass()
 
-    wait_until(lambda: not find_carriers(served_installation, run), timeout=60, what="the end of all its processes")
-    ended = wait_until(lambda: [r for r in served_installation.runs(ticket_id) if r.outcome], what="the end of the run")
+    wait_until(
+        lambda: not find_carriers(served_installation, run), timeout=60, description="the end of all its processes"
+    )
+    ended = wait_until(
+        lambda: [r for r in served_installation.runs(ticket_id) if r.outcome], description="the end of the run"
+    )
     assert ended[0].outcome is Outcome.STOPPED
     assert served_installation.get(ticket_id).status is TicketStatus.WAITING
     assert "RUNTIME TERMINAL STATE" in "\n".join(served_installation.comments(ticket_id))
@@ -82,13 +86,13 @@ def test_a_stop_that_the_board_cannot_tell_is_carried_out_by_the_dispatcher(serv
     wait_until(
         lambda: {c.pid for c in find_carriers(served_installation, run)} <= {run.pid},
         timeout=60,
-        what="the agent's end",
+        description="the agent's end",
     )
     with writing(served_installation.engine) as session:
         session.execute(update(TicketEvent).where(condition).values(ts=now() - timedelta(seconds=30)))
     wait_until(
         lambda: "claimed" in served_installation.make_pass().summary and served_installation.runs()[0].outcome,
-        what="its end",
+        description="its end",
     )
     assert served_installation.runs(ticket_id)[0].outcome is Outcome.STOPPED and not find_carriers(
         served_installation, run
@@ -119,10 +123,10 @@ def test_a_verdict_left_on_disk_is_recovered_with_every_event(installation: Inst
     installation.make_pass()
     [run] = installation.runs(ticket_id)
     folder = installation.context.run_dir(run.id)
-    wait_until((folder / verdict.REPORT_FILE).exists, timeout=60, what="the report on disk")
+    wait_until((folder / verdict.REPORT_FILE).exists, timeout=60, description="the report on disk")
     for wrapper in find_carriers(installation, run):
         processes.send_signal(wrapper, signal.SIGKILL)
-    wait_until(lambda: not installation.is_wrapper_alive(run), what="the wrapper's death")
+    wait_until(lambda: not installation.is_wrapper_alive(run), description="the wrapper's death")
     with writing(installation.engine) as session:
         session.execute(update(Run).values(started=now() - timedelta(minutes=2)))
 
@@ -177,7 +181,7 @@ def test_a_wrapper_killed_at_its_check_leaves_a_verdict_with_gits_facts(served_i
             began = TicketEvent.event_type == "run.check_started"
             return session.scalar(select(TicketEvent.id).where(began)) is not None
 
-    wait_until(checking, timeout=60, what="the check")
+    wait_until(checking, timeout=60, description="the check")
     kill_wrapper(served_installation, run)
 
     assert served_installation.make_pass().summary["reconciled"] == {"recovered": 1}
@@ -199,7 +203,7 @@ def test_no_event_and_no_verdict_is_lost_when_the_board_is_killed_during_a_run(i
     board.communicate()
     spool_file = installation.context.run_dir(run.id) / spool.CURRENT_FILE
     size = spool_file.stat().st_size
-    wait_until(lambda: spool_file.stat().st_size > size, what="events while the board is down")
+    wait_until(lambda: spool_file.stat().st_size > size, description="events while the board is down")
 
     installation.start_board_process()
 
@@ -282,7 +286,7 @@ def test_retries_end_after_exactly_as_many_runs_as_allowed(served_installation: 
         with writing(served_installation.engine) as session:
             values = {"description": f"```sh\necho {word}\nexit 1\n```", "not_before": None}
             session.execute(update(Ticket).where(Ticket.id == ticket_id).values(**values))
-        wait_until(lambda: served_installation.make_pass().summary["claimed"] == ["MC-1"], what="the claim")
+        wait_until(lambda: served_installation.make_pass().summary["claimed"] == ["MC-1"], description="the claim")
         served_installation.until(ticket_id, TicketStatus.TODO, TicketStatus.BLOCKED)
 
     ticket = served_installation.get(ticket_id)

@@ -34,7 +34,9 @@ def test_a_run_that_takes_too_long_is_stopped_and_nothing_else_is_started(limite
     ticket = limited_installation.until(first, TicketStatus.WAITING)
 
     run = runs_by_ticket[first]
-    wait_until(lambda: limited_installation.runs(first)[-1].state is RunState.ENDED, 30, what="the end of the run")
+    wait_until(
+        lambda: limited_installation.runs(first)[-1].state is RunState.ENDED, 30, description="the end of the run"
+    )
     ended = limited_installation.runs(first)[-1]
     assert (ended.id, ended.outcome, ended.stop_code) == (run.id, Outcome.STOPPED, "budget")
     assert ticket.wake and ticket.wake["kind"] == "time"

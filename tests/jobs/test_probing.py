@@ -123,7 +123,7 @@ def test_the_prober_answers_by_itself(context: job_context.JobContext, repositor
     prober.tick()
     number = request_project(context, str(repository))
     prober.tick()
-    wait_until(lambda: load_draft(context, number).state is DraftState.READY, what="the prober's answer")
+    wait_until(lambda: load_draft(context, number).state is DraftState.READY, description="the prober's answer")
     assert messages == []
 
 

@@ -369,11 +369,11 @@ def test_the_shipped_tasks_are_good() -> None:
 def test_the_service_starts_a_ticket_at_once_and_its_agents_outlive_it(served_installation: Installation) -> None:
     service = served_installation.start_program("mc_scheduler.py")
     wait_until(
-        lambda: "scheduler" in load_heartbeats(served_installation), timeout=60, what="the scheduler's heartbeat"
+        lambda: "scheduler" in load_heartbeats(served_installation), timeout=60, description="the scheduler's heartbeat"
     )
 
     ticket_id = served_installation.ticket(SLOW_STEP)
-    wait_until(lambda: served_installation.runs(ticket_id), what="the run, before the next minute's pass")
+    wait_until(lambda: served_installation.runs(ticket_id), description="the run, before the next minute's pass")
     run = served_installation.wait_until_running(ticket_id)
 
     service.send_signal(signal.SIGTERM)

@@ -120,7 +120,7 @@ def test_nonsense_is_cut_off_and_the_next_is_served(service: SocketService, data
         service.send(data)
 
     assert request_pass(service.home, REQUEST) == (0, {"outcome": "noop"})
-    wait_until(lambda: service.log, what="the log")
+    wait_until(lambda: service.log, description="the log")
     assert len(service.log) == 1 and "cut off" in service.log[0]
 
 
@@ -142,7 +142,7 @@ def test_more_requests_than_places_are_sent_away(service: SocketService) -> None
     clients = [threading.Thread(target=request_pass, args=(service.home, REQUEST)) for _ in range(4)]
     for client in clients:
         client.start()
-    wait_until(lambda: len(service.requests) == 4, what="four passes")
+    wait_until(lambda: len(service.requests) == 4, description="four passes")
 
     with pytest.raises(PassRefused):
         request_pass(service.home, REQUEST)
@@ -157,7 +157,7 @@ def test_a_failure_of_the_pass_itself_reaches_the_log_and_the_client(service: So
 
     with pytest.raises(PassRefused, match="did not answer"):
         request_pass(service.home, REQUEST)
-    wait_until(lambda: service.log, what="the log")
+    wait_until(lambda: service.log, description="the log")
     assert "ZeroDivisionError" in service.log[0]
 
 
@@ -232,7 +232,7 @@ def test_a_fingerprint_changes_with_settings_and_code_alone(tmp_path: Path, monk
 
 def test_pickup_beside_a_living_scheduler_is_its_pass(installation: Installation) -> None:
     scheduler = installation.start_program("mc_scheduler.py")
-    wait_until((installation.settings.run_dir / scheduler_client.SOCKET).exists, timeout=60, what="the socket")
+    wait_until((installation.settings.run_dir / scheduler_client.SOCKET).exists, timeout=60, description="the socket")
 
     completed = installation.run_program("-X", "importtime", "mc_pickup.py", "--needs-input-only")
     other = installation.run_program("mc_pickup.py", MC_MAX_WORKERS="3")

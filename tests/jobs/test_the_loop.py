@@ -80,7 +80,7 @@ def test_a_ticket_without_anything_to_run_asks_and_is_answered(served_installati
 
     served_installation.move(ticket_id, "answer", body="There is nothing, just say so.")
     wait_until(
-        lambda: served_installation.make_pass(resumed_only=True).summary["claimed"] == ["MC-1"], what="the claim"
+        lambda: served_installation.make_pass(resumed_only=True).summary["claimed"] == ["MC-1"], description="the claim"
     )
 
     served_installation.until(ticket_id, TicketStatus.NEEDS_INPUT)

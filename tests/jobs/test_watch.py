@@ -22,7 +22,7 @@ def test_a_gate_opens_after_a_change_and_each_minute(engine: Engine, monkeypatch
 
     with writing(engine) as session:
         tasks.request_run(session, "landing", ALICE)
-    wait_until(gate.has_changed, what="the change")
+    wait_until(gate.has_changed, description="the change")
     assert not gate.has_changed()
 
     with monkeypatch.context() as patch:
@@ -40,7 +40,7 @@ def list_passes(installation: Installation) -> list[TaskRun]:
 
 def test_a_new_ticket_is_started_at_once_and_the_watch_ends_cleanly(served_installation: Installation) -> None:
     watcher = served_installation.start_program("mc_pickup.py", "--watch")
-    wait_until(lambda: list_passes(served_installation), what="the first full pass")
+    wait_until(lambda: list_passes(served_installation), description="the first full pass")
 
     ticket_id = served_installation.ticket("true")
 

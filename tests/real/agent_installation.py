@@ -114,7 +114,7 @@ class AgentInstallation(Installation):
             assert claimed or summary["skipped"] == {"previous_run": 1}, (summary, ticket.failure_reason)
             return claimed
 
-        wait_until(is_started, what="the next run")
+        wait_until(is_started, description="the next run")
         return self.runs(ticket_id)[-1]
 
     def skip_delays(self, ticket_id: int) -> None:
@@ -144,7 +144,7 @@ class AgentInstallation(Installation):
         for run in self.runs():
             if not run.ended:
                 notify_run(self.settings, run.id)
-        wait_until(self._is_quiet, TIMEOUT_SECONDS, what="the end of all runs")
+        wait_until(self._is_quiet, TIMEOUT_SECONDS, description="the end of all runs")
         self.model.attempts.clear()
 
     def _open(self) -> list[Ticket]:
@@ -184,7 +184,7 @@ class AgentInstallation(Installation):
             with reading(self.engine) as session:
                 return session.scalar(query)
 
-        request = wait_until(pending, TIMEOUT_SECONDS, what="a request of the agent")
+        request = wait_until(pending, TIMEOUT_SECONDS, description="a request of the agent")
         assert request is not None
         return request
 
@@ -215,13 +215,13 @@ class AgentInstallation(Installation):
                 None,
             )
 
-        payload = wait_until(find_payload, TIMEOUT_SECONDS, what=kind)
+        payload = wait_until(find_payload, TIMEOUT_SECONDS, description=kind)
         assert payload is not None
         return payload
 
     def wait_until_gone(self, run: Run) -> None:
         """Wait for the end of the run's wrapper, which writes its last file after the report."""
-        wait_until(lambda: not self.is_wrapper_alive(run), TIMEOUT_SECONDS, what="the wrapper's end")
+        wait_until(lambda: not self.is_wrapper_alive(run), TIMEOUT_SECONDS, description="the wrapper's end")
 
     def prompt(self, run: Run) -> str:
         return (self.context.run_dir(run.id) / "prompt.md").read_text()

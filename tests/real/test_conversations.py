@@ -98,7 +98,9 @@ def test_a_message_can_interrupt_a_turn_and_the_conversation_goes_on(
 ) -> None:
     before = len(installation.model.requests)
     ticket_id = installation.start(f"{program}-works", "[[hang: 60]]")
-    wait_until(lambda: any(entry.step == "hang" for entry in installation.model.requests[before:]), 20, what="a turn")
+    wait_until(
+        lambda: any(entry.step == "hang" for entry in installation.model.requests[before:]), 20, description="a turn"
+    )
 
     uuid = installation.message(ticket_id, "Stop that. [[say: REVIEW: I have turned around.]]", mode="interrupt")
 
@@ -153,7 +155,7 @@ def test_a_person_joins_the_conversation_beside_the_worker(
     argv = [sys.executable, str(ROOT / "mc_cli.py"), "attach", "--join", installation.get(ticket_id).identifier]
     try:
         pane = tmux.new_session("mc-joining", argv, ROOT, installation.environment)
-        wait_until(lambda: "Work this ticket" in tmux.capture(pane, 60), what="the conversation on the screen")
+        wait_until(lambda: "Work this ticket" in tmux.capture(pane, 60), description="the conversation on the screen")
         words = "Stop waiting. [[say: REVIEW: I heard you.]]"
 
         CodexScreen().submit(tmux, pane, words)
@@ -162,7 +164,9 @@ def test_a_person_joins_the_conversation_beside_the_worker(
         assert run.summary == "I heard you." and words in [
             payload["text"] for payload in installation.list_payloads(ticket_id, "agent.input")
         ]
-        wait_until(lambda: all(entry.dead for entry in tmux.list_panes()), what="the end of the screen with its run")
+        wait_until(
+            lambda: all(entry.dead for entry in tmux.list_panes()), description="the end of the screen with its run"
+        )
     finally:
         subprocess.run(tmux.argv("kill-server"), env=tmux.environment, check=False)
 

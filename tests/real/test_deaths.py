@@ -30,7 +30,7 @@ def start_in_tool(installation: AgentInstallation, program: str) -> Run:
     installation.wait_for_event(ticket_id, "agent.tool_call")
     run = installation.wait_until_running(ticket_id)
     conversation = (program, Path(run.config_dir or ""), str(run.conversation_id))
-    wait_until(lambda: transcripts.has_conversation(*conversation), what="the conversation on disk")
+    wait_until(lambda: transcripts.has_conversation(*conversation), description="the conversation on disk")
     return run
 
 
@@ -84,7 +84,7 @@ def test_a_killed_wrapper_leaves_no_process_and_its_conversation_is_taken_up(
     assert run.pid is not None
 
     os.kill(run.pid, signal.SIGKILL)
-    wait_until(lambda: not installation.is_wrapper_alive(run), what="the wrapper's death")
+    wait_until(lambda: not installation.is_wrapper_alive(run), description="the wrapper's death")
     installation.make_pass()
 
     [lost] = installation.runs(run.ticket_id)

@@ -67,7 +67,7 @@ class Server:
             self.process = subprocess.Popen(
                 argv, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
-        wait_until(self.answers, timeout=30, what=f"an answer of the server ({self._log})")
+        wait_until(self.answers, timeout=30, description=f"an answer of the server ({self._log})")
 
     def answers(self) -> bool:
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):

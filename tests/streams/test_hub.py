@@ -116,7 +116,9 @@ def test_many_publishers_and_readers_lose_nothing_of_what_is_published_in_turn()
     for first in range(1, 1001, 10):
         hub.publish([build_event(number) for number in range(first, first + 10)])
 
-    wait_until(lambda: all(len(received_ids) == 1000 for received_ids in results), what="all events at all subscribers")
+    wait_until(
+        lambda: all(len(received_ids) == 1000 for received_ids in results), description="all events at all subscribers"
+    )
     assert results == [list(range(1, 1001))] * 8
 
 

@@ -33,7 +33,7 @@ def read_texts(client: Client, count: int) -> list[str]:
 
 def wait_for_first_id(client: Client) -> Client:
     """The client once it was told where the log stands: what is appended from now on is news to it."""
-    wait_until(lambda: next(client.messages()).id, what="the first id")
+    wait_until(lambda: next(client.messages()).id, description="the first id")
     return client
 
 
@@ -76,7 +76,7 @@ def test_one_client_too_many_is_told_when_to_return_while_pages_still_answer(ser
     )
     assert server.answers()
     clients.pop().close()
-    wait_until(lambda: count_open_streams(server) == 2, what="the place of the client that left")
+    wait_until(lambda: count_open_streams(server) == 2, description="the place of the client that left")
     assert server.client().status == 200
 
 
@@ -87,7 +87,7 @@ def test_a_client_that_leaves_before_the_first_byte_leaves_no_place_taken(server
     assert server.client("/api/v1/tickets/MC-404/stream").status == 404
     assert server.client(method="HEAD").body() == b""
 
-    wait_until(lambda: count_open_streams(server) == 0, what="all places given back")
+    wait_until(lambda: count_open_streams(server) == 0, description="all places given back")
 
 
 def test_a_client_that_returns_gets_what_it_missed_and_nothing_twice(server: Server) -> None:
@@ -170,7 +170,7 @@ def test_a_client_that_stops_reading_is_dropped_and_its_place_is_free(serve: Ser
 
     append_large_events(server)
 
-    wait_until(lambda: count_open_streams(server) == 0, timeout=30, what="the place of the stalled client")
+    wait_until(lambda: count_open_streams(server) == 0, timeout=30, description="the place of the stalled client")
     stalled.close()
 
 
@@ -204,7 +204,7 @@ def test_a_worker_with_open_streams_is_replaced_in_five_seconds(serve: Serve) ->
 
     server.signal(signal.SIGHUP)
 
-    wait_until(lambda: is_gone(old), timeout=5, what="the end of the old worker")
+    wait_until(lambda: is_gone(old), timeout=5, description="the end of the old worker")
     assert [client.body() != b"" for client in watching] == [True] * 4
     assert server.worker() != old
     assert server.client(last_id=watching[0].last_id).status == 200

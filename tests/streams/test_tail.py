@@ -93,7 +93,7 @@ def test_tails_have_places_of_their_own(serve: Serve) -> None:
     assert (extra_client.status, extra_client.body()) == (503, b"retry: 30000\n\n")
     assert server.client().status == 200
     first_client.close()
-    wait_until(lambda: server.client(path).status == 200, what="the place of the client that left")
+    wait_until(lambda: server.client(path).status == 200, description="the place of the client that left")
 
 
 def test_a_run_watches_its_own_ticket_and_nothing_else(server: Server) -> None:

@@ -32,7 +32,7 @@ def run_tailer(engine: Engine) -> Iterator[tuple[Hub, EventPoller]]:
         yield hub, tailer
     finally:
         tailer.stop()
-        wait_until(lambda: not tailer.state().alive, what="the end of the tailer")
+        wait_until(lambda: not tailer.state().alive, description="the end of the tailer")
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
@@ -50,7 +50,7 @@ def test_it_looks_rarely_while_nobody_follows_and_at_once_when_somebody_begins(
 
     monkeypatch.setattr(ChangeWatcher, "has_changed", record_look)
     with run_tailer(engine) as (hub, tailer):
-        wait_until(lambda: len(looks) > 1, what="the first looks")
+        wait_until(lambda: len(looks) > 1, description="the first looks")
         time.sleep(0.1)  # the last of them may still be under way
         before, position = len(looks), tailer.state().position
         append_events(engine, 1)
@@ -76,7 +76,7 @@ def take_events(subscriber: Subscriber, count: int) -> list[events.LogEntry]:
         entries.extend(frame.event for frame in subscriber.take(0.1)[0])
         return len(entries) >= count
 
-    wait_until(has_enough, timeout=30, what=f"{count} events")
+    wait_until(has_enough, timeout=30, description=f"{count} events")
     return entries
 
 
@@ -129,13 +129,13 @@ def test_the_tailer_survives_a_store_that_cannot_be_read_and_loses_nothing(
         take_events(subscriber, 1)
         is_broken.set()
         append_events(engine, 5)
-        wait_until(lambda: tailer.state().failures >= 2, what="attempts that fail")
+        wait_until(lambda: tailer.state().failures >= 2, description="attempts that fail")
         assert tailer.state().failing == "OSError: the disk is away"
 
         is_broken.clear()
 
         assert [event.payload["n"] for event in take_events(subscriber, 5)] == list(range(5))
-        wait_until(lambda: tailer.state().failing is None, what="the all-clear")
+        wait_until(lambda: tailer.state().failing is None, description="the all-clear")
         assert tailer.state().alive
 
 
@@ -149,7 +149,7 @@ def test_the_tailer_listens_again_when_its_connection_was_cut(engine: Engine) ->
         with reading(engine) as session:
             others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
             session.execute(text(others))
-        wait_until(lambda: tailer.state().failures >= 1, what="the loss of the connection")
+        wait_until(lambda: tailer.state().failures >= 1, description="the loss of the connection")
 
         append_events(engine, 2)
 
@@ -177,7 +177,7 @@ def test_nothing_falls_between_what_is_replayed_and_what_follows(url: str, engin
                 buffer += stream.take(0) or b""
             return all(buffer.count(b"event: ticket_event") >= total for _, buffer in streams)
 
-        wait_until(have_whole_story, what="the whole story in every stream")
+        wait_until(have_whole_story, description="the whole story in every stream")
     assert len(streams) > 3
     for _, buffer in streams:
         assert [int(number) for number in re.findall(rb'"n":(\d+)', buffer)] == list(range(total))

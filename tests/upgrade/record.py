@@ -92,15 +92,15 @@ class Recorder:
         def record(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
             with lock:
                 request = Request(environ)
-                sent = request.get_data()
+                traffic = request.get_data()
                 captured: list[str] = []
 
                 def start(status: str, *rest: Any) -> Any:
                     captured.append(status)
                     return start_response(status, *rest)
 
-                parts = list(answer(environ | {"wsgi.input": _Body(sent)}, start))
-                self._add_step(request, sent, int(captured[0].split()[0]), b"".join(parts))
+                parts = list(answer(environ | {"wsgi.input": _Body(traffic)}, start))
+                self._add_step(request, traffic, int(captured[0].split()[0]), b"".join(parts))
                 return parts
 
         server = make_server("127.0.0.1", self.port, record, threaded=True)
@@ -113,12 +113,12 @@ class Recorder:
             thread.join()
             server.server_close()
 
-    def _add_step(self, request: Request, sent: bytes, status: int, answer: bytes) -> None:
+    def _add_step(self, request: Request, traffic: bytes, status: int, answer: bytes) -> None:
         self.steps.append(
             {
                 "send": f"{request.method} {request.path.removeprefix('/api/v1')}",
                 "as": request.headers["Authorization"].removeprefix("Bearer "),
-                "raw": sent.decode(),
+                "raw": traffic.decode(),
                 "type": request.mimetype,
                 "status": status,
                 "answer": json.loads(answer) if answer else None,
@@ -208,7 +208,7 @@ def record_runs(recorder: Recorder) -> dict[str, Any]:
         runs = {name: recorder.find_run(ticket_id) for name, ticket_id in RUNS.items()}
         time.sleep(1)  # until their events have been sent
     numbers = {name: run_id for name, (run_id, _pid) in runs.items()}
-    recorded = {
+    recording = {
         "moment": datetime.now(UTC).isoformat(),
         "store": recorder.dump_store(),
         "tickets": RUNS,
@@ -221,7 +221,7 @@ def record_runs(recorder: Recorder) -> dict[str, Any]:
         wait_for(partial(recorder.has_written, numbers[name], file, sign))
         os.kill(runs[name][1], signal.SIGKILL)
         folders[name] = recorder.read_folder(numbers[name])
-    return recorded | {"folders": folders}
+    return recording | {"folders": folders}
 
 
 def record_wrapper(recorder: Recorder, values: dict[str, Any], run_id: int) -> list[Step]:
@@ -239,8 +239,8 @@ def record_wrapper(recorder: Recorder, values: dict[str, Any], run_id: int) -> l
     steps = [step | {"as": names[step["as"]]} for step in recorder.steps if step["as"] in names]
     [message] = [step for step in steps if step["as"] == "operator"]
     message["keep"] = {"message": "uuid"}
-    recorded: list[Step] = json.loads(json.dumps(steps).replace(message["answer"]["uuid"], "{message}"))
-    return recorded
+    recording: list[Step] = json.loads(json.dumps(steps).replace(message["answer"]["uuid"], "{message}"))
+    return recording
 
 
 def send_message(recorder: Recorder, token: str) -> None:
@@ -257,8 +257,8 @@ def record_session(recorder: Recorder, store: str, values: dict[str, Any]) -> li
     with closing(pysqlite3.connect(recorder.home / "mc.db")) as connection:
         connection.executescript(text)
     client = StepClient(recorder.create_app().test_client(), dict(values))
-    recorded = client.send_all(read_steps(FIXTURES / "session.jsonl"))
-    return [step | {"status": status, "answer": answer} for step, status, answer in recorded]
+    recording = client.send_all(read_steps(FIXTURES / "session.jsonl"))
+    return [step | {"status": status, "answer": answer} for step, status, answer in recording]
 
 
 def end_processes(home: Path) -> None:
@@ -278,16 +278,16 @@ def main() -> None:
     recorder = Recorder(home)
     try:
         values = fill_store(recorder)
-        recorded = record_runs(recorder)
-        wrapper = record_wrapper(recorder, values, recorded["runs"]["alive"])
-        store = recorded.pop("store")
+        recording = record_runs(recorder)
+        wrapper = record_wrapper(recorder, values, recording["runs"]["alive"])
+        store = recording.pop("store")
         session = record_session(recorder, store, values)
     finally:
         end_processes(home)
         shutil.rmtree(home, ignore_errors=True)
     (FIXTURES / "store.sql.gz").write_bytes(gzip.compress(store.encode(), mtime=0))
     values = {name: value for name, value in values.items() if name != "home"}
-    (FIXTURES / "runs.json").write_text(json.dumps(recorded | {"values": values}, indent=1) + "\n")
+    (FIXTURES / "runs.json").write_text(json.dumps(recording | {"values": values}, indent=1) + "\n")
     for name, steps in (("wrapper", wrapper), ("session", session)):
         write_steps(FIXTURES / f"{name}.jsonl", json.loads(recorder.hide_places(json.dumps(steps))))
 

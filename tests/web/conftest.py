@@ -26,7 +26,7 @@ from tickets.runs import claims
 from tickets.shared.actors import Actor
 from tickets.shared.inputs import NewTicket
 
-from .stage import Stage, staged
+from .served_board import Stage, staged
 
 SYSTEM = Actor.system("test")
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}

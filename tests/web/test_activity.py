@@ -29,9 +29,9 @@ def logged(event_type: str, **payload: Any) -> LogEntry:
     return LogEntry(1, 7, "MC-7", "Greet <b>", 1, event_type, "alice", None, "2026-01-01T00:00:00.000000Z", payload)
 
 
-def said(event: LogEntry) -> str:
-    told = event_sentences.build_sentence(event)
-    return " ".join(part for part in (told.actor, told.before, told.ticket, told.after) if part)
+def build_sentence(event: LogEntry) -> str:
+    sentence = event_sentences.build_sentence(event)
+    return " ".join(part for part in (sentence.actor, sentence.before, sentence.ticket, sentence.after) if part)
 
 
 def test_every_sentence_of_a_move_belongs_to_one() -> None:
@@ -40,36 +40,38 @@ def test_every_sentence_of_a_move_belongs_to_one() -> None:
 
 def test_a_move_without_a_sentence_of_its_own_is_told_with_its_states() -> None:
     payload = {"move": "hand_over", "from": "in_progress", "to": "todo"}
-    assert said(logged("ticket_moved", **payload)) == "alice moved MC-7 : hand over: in progress → todo"
+    assert build_sentence(logged("ticket_moved", **payload)) == "alice moved MC-7 : hand over: in progress → todo"
 
 
 def test_every_kind_of_event_that_is_written_has_a_sentence_and_a_group() -> None:
-    begins = "|".join(begin for _, begun in event_sentences.GROUPS.values() for begin in begun)
-    written = re.compile(rf'(?:append|_tell|_log|_settle|_apply)\([^)]*?"((?:{begins})[a-z_]+)"', re.DOTALL)
+    begins = "|".join(begin for _, prefixes in event_sentences.GROUPS.values() for begin in prefixes)
+    pattern = re.compile(rf'(?:append|_tell|_log|_settle|_apply)\([^)]*?"((?:{begins})[a-z_]+)"', re.DOTALL)
     files = [file for package in ("tickets", "jobs") for file in (ROOT / package).rglob("*.py")]
-    found = {name for file in files for name in written.findall(file.read_text("utf-8"))} - {"ticket_moved"}
-    assert len(found) > 20
-    assert found - set(event_sentences.SENTENCES) == set()
+    event_types = {name for file in files for name in pattern.findall(file.read_text("utf-8"))} - {"ticket_moved"}
+    assert len(event_types) > 20
+    assert event_types - set(event_sentences.SENTENCES) == set()
 
 
 def test_a_move_is_told_with_its_reason_in_one_line() -> None:
     assert (
-        said(logged("ticket_moved", move="block", next_action="Log in\n again")) == "alice blocked MC-7 : Log in again"
+        build_sentence(logged("ticket_moved", move="block", next_action="Log in\n again"))
+        == "alice blocked MC-7 : Log in again"
     )
-    assert said(logged("ticket_moved", move="park")) == "alice parked MC-7"
+    assert build_sentence(logged("ticket_moved", move="park")) == "alice parked MC-7"
 
 
 def test_an_event_without_a_sentence_of_its_own_is_told_by_its_type() -> None:
-    assert said(logged("moon_landed", text="Softly")) == "alice moon landed MC-7 : Softly"
+    assert build_sentence(logged("moon_landed", text="Softly")) == "alice moon landed MC-7 : Softly"
 
 
 def test_an_event_from_outside_that_looks_like_a_move_is_told_all_the_same() -> None:
-    assert said(logged("moon_landed", move="down")) == "alice moon landed MC-7 : move down"
+    assert build_sentence(logged("moon_landed", move="down")) == "alice moon landed MC-7 : move down"
 
 
 def test_words_of_an_event_are_never_taken_for_a_pattern() -> None:
     assert (
-        said(logged("comment_added", body="{ticket} {0} {body!r}")) == "alice commented on MC-7 : {ticket} {0} {body!r}"
+        build_sentence(logged("comment_added", body="{ticket} {0} {body!r}"))
+        == "alice commented on MC-7 : {ticket} {0} {body!r}"
     )
 
 
@@ -88,9 +90,9 @@ def log(engine: Engine) -> Engine:
     return engine
 
 
-def types(engine: Engine, wanted: EventFilter, **place: int) -> list[str]:
+def types(engine: Engine, filters: EventFilter, **place: int) -> list[str]:
     with reading(engine) as session:
-        return [event.event_type for event in events.load_feed(session, wanted, **place).events]
+        return [event.event_type for event in events.load_feed(session, filters, **place).events]
 
 
 def test_the_feed_leaves_out_what_workers_report_unless_it_is_asked_for(log: Engine) -> None:
@@ -111,17 +113,17 @@ def test_the_feed_is_narrowed_to_an_actor_a_ticket_and_a_kind(log: Engine) -> No
 
 @pytest.mark.both_databases
 def test_pages_of_the_feed_follow_on_without_gap_or_repetition(log: Engine) -> None:
-    seen: list[int] = []
+    event_ids: list[int] = []
     before = None
     with reading(log) as session:
         while True:
             page = events.load_feed(session, EventFilter(), before, limit=10)
-            seen += [event.id for event in page.events]
+            event_ids += [event.id for event in page.events]
             before = page.older
             if before is None:
                 break
-    assert len(seen) == 33
-    assert seen == sorted(set(seen), reverse=True)
+    assert len(event_ids) == 33
+    assert event_ids == sorted(set(event_ids), reverse=True)
 
 
 @pytest.mark.both_databases

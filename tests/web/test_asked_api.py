@@ -20,10 +20,10 @@ def test_a_tools_request_is_listed_answered_once_and_told_to_the_run(worker: Wor
     path = f"/tickets/{worker.ticket}/requests"
     listed: Any = operator.get(path).json
     assert [(item["request"], item["state"]) for item in listed["items"]] == [("r-1", "pending")]
-    answered: Any = operator.post(path, {"request": "r-1", "behavior": "deny", "message": "Not now."}).json
-    assert (answered["state"], answered["answered_by"]) == ("answered", "the-operator")
-    told: Any = worker.post(f"/runs/{worker.run}/heartbeat", BEAT).json
-    assert [(each["request"], each["behavior"], each["message"]) for each in told["answers"]] == [
+    request: Any = operator.post(path, {"request": "r-1", "behavior": "deny", "message": "Not now."}).json
+    assert (request["state"], request["answered_by"]) == ("answered", "the-operator")
+    receipt: Any = worker.post(f"/runs/{worker.run}/heartbeat", BEAT).json
+    assert [(entry["request"], entry["behavior"], entry["message"]) for entry in receipt["answers"]] == [
         ("r-1", "deny", "Not now.")
     ]
     assert operator.post(path, {"request": "r-1"}).status_code == 409

@@ -16,40 +16,43 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
-def held(app: Flask) -> Assets:
-    found: Assets = app.extensions["assets"]
-    return found
+def assets(app: Flask) -> Assets:
+    tree_assets: Assets = app.extensions["assets"]
+    return tree_assets
 
 
 def test_what_a_page_names_is_kept_for_good(browser: FlaskClient) -> None:
     page = browser.get("/board").get_data(as_text=True)
-    named = {address.split("#")[0] for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', page)}
-    assert len(named) > 10
-    for address in named:
+    addresses = {address.split("#")[0] for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', page)}
+    assert len(addresses) > 10
+    for address in addresses:
         answer = browser.get(address)
         assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "public, max-age=31536000, immutable")
 
 
 def test_a_page_from_before_an_upgrade_gets_what_there_is_now_and_keeps_it_not(
-    browser: FlaskClient, held: Assets
+    browser: FlaskClient, assets: Assets
 ) -> None:
     answer = browser.get("/static/0123456789ab/js/site/http.js")
     assert (answer.data, answer.headers["Cache-Control"]) == (
         (ROOT / "static/js/site/http.js").read_bytes(),
         "no-cache",
     )
-    assert browser.get(f"/static/{held.version}/js/gone.js").status_code == 404
-    assert browser.get(f"/static/{held.version}/../app.py").status_code == 404
+    assert browser.get(f"/static/{assets.version}/js/gone.js").status_code == 404
+    assert browser.get(f"/static/{assets.version}/../app.py").status_code == 404
 
 
-def test_scripts_styles_and_drawings_are_compressed_for_who_takes_it(browser: FlaskClient, held: Assets) -> None:
+def test_scripts_styles_and_drawings_are_compressed_for_who_takes_it(browser: FlaskClient, assets: Assets) -> None:
     for name in ("app.js", "style.css", "icons.svg"):
-        plain = browser.get(held.address(name))
-        small = browser.get(held.address(name), headers={"Accept-Encoding": "br, gzip"})
-        refused = browser.get(held.address(name), headers={"Accept-Encoding": "gzip;q=0"})
-        assert small.headers["Content-Encoding"] == "gzip" and gzip.decompress(small.data) == plain.data == refused.data
+        plain = browser.get(assets.address(name))
+        small = browser.get(assets.address(name), headers={"Accept-Encoding": "br, gzip"})
+        uncompressed = browser.get(assets.address(name), headers={"Accept-Encoding": "gzip;q=0"})
+        assert (
+            small.headers["Content-Encoding"] == "gzip"
+            and gzip.decompress(small.data) == plain.data == uncompressed.data
+        )
         assert {answer.headers["Vary"] for answer in (plain, small)} == {"Accept-Encoding"}
-    font = browser.get(held.address("vendor/fonts/inter.woff2"), headers={"Accept-Encoding": "gzip"})
+    font = browser.get(assets.address("vendor/fonts/inter.woff2"), headers={"Accept-Encoding": "gzip"})
     assert "Content-Encoding" not in font.headers
 
 
@@ -73,27 +76,31 @@ def test_a_change_in_any_file_is_another_version(tmp_path: Path) -> None:
 
 def test_what_is_served_is_what_was_there_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "style.css").write_text("old")
-    held = Assets(tmp_path)
+    assets = Assets(tmp_path)
     (tmp_path / "style.css").write_text("new")
-    assert held.text("style.css") == "old"
+    assert assets.text("style.css") == "old"
 
 
-def test_the_entry_style_holds_all_layers_and_finds_its_fonts(held: Assets) -> None:
-    style = held.text("style.css")
+def test_the_entry_style_holds_all_layers_and_finds_its_fonts(assets: Assets) -> None:
+    style = assets.text("style.css")
     assert "@import" not in style
     assert all(f"@layer {layer} {{" in style for layer in ("reset", "tokens", "frame", "utilities"))
-    assert set(re.findall(r'url\("([^"]+)"\)', style)) <= set(held.files)
+    assert set(re.findall(r'url\("([^"]+)"\)', style)) <= set(assets.files)
 
 
-def test_a_module_is_asked_for_together_with_all_it_imports(held: Assets, browser: FlaskClient) -> None:
+def test_a_module_is_asked_for_together_with_all_it_imports(assets: Assets, browser: FlaskClient) -> None:
     for name in ("app.js", "chat.js"):
-        told = {
-            part for of in held.modules(name) for part in re.findall(r'from "\.\.?/(?:js/)?([^"]+)"', held.text(of))
+        imported = {
+            part
+            for module in assets.modules(name)
+            for part in re.findall(r'from "\.\.?/(?:js/)?([^"]+)"', assets.text(module))
         }
-        assert {Path(part).name for part in told} == {Path(each).name for each in held.modules(name)[1:]}
+        assert {Path(part).name for part in imported} == {
+            Path(file_name).name for file_name in assets.modules(name)[1:]
+        }
     page = browser.get("/board").get_data(as_text=True)
-    asked = re.findall(r'<link rel="modulepreload" href="([^"]+)"', page)
-    assert asked == [held.address(each) for each in held.modules("app.js")]
+    preloaded = re.findall(r'<link rel="modulepreload" href="([^"]+)"', page)
+    assert preloaded == [assets.address(file_name) for file_name in assets.modules("app.js")]
 
 
 def test_every_kind_of_file_that_is_there_is_served() -> None:

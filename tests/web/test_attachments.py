@@ -43,9 +43,9 @@ def stored(settings: Settings) -> list[Path]:
 
 
 def test_what_was_uploaded_comes_back_as_a_download(operator: Api, ticket: str, settings: Settings) -> None:
-    made: Any = upload(operator).json
-    assert (made["name"], made["media_type"], made["size"]) == ("shot.png", "image/png", len(PNG))
-    answer = operator.call("GET", made["href"].removeprefix("/api/v1"))
+    attachment: Any = upload(operator).json
+    assert (attachment["name"], attachment["media_type"], attachment["size"]) == ("shot.png", "image/png", len(PNG))
+    answer = operator.call("GET", attachment["href"].removeprefix("/api/v1"))
     assert answer.data == PNG and answer.mimetype == "image/png"
     assert answer.headers["Content-Disposition"].startswith("attachment")
     assert (
@@ -56,15 +56,15 @@ def test_what_was_uploaded_comes_back_as_a_download(operator: Api, ticket: str, 
 
 
 def test_the_type_is_what_the_content_shows_not_what_is_claimed(operator: Api, ticket: str) -> None:
-    for content, shown in (
+    for content, expected in (
         (b"<html><script>alert(1)</script>", "text/plain"),
         (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "text/plain"),
         (b"\xff\xd8\xff\xe0 jpeg", "image/jpeg"),
         (b"%PDF-1.7 ...", "application/pdf"),
         ("Grüße\n".encode(), "text/plain"),
     ):
-        made: Any = upload(operator, content, "page.html").json
-        assert made["media_type"] == shown, content
+        attachment: Any = upload(operator, content, "page.html").json
+        assert attachment["media_type"] == expected, content
 
 
 def test_other_content_is_refused_and_leaves_no_file(operator: Api, ticket: str, settings: Settings) -> None:
@@ -84,7 +84,7 @@ def test_a_letter_across_two_chunks_is_still_text(operator: Api, ticket: str) ->
 
 
 def test_a_name_cannot_lead_anywhere_or_deceive(operator: Api, ticket: str, settings: Settings) -> None:
-    for sent, shown in (
+    for file_name, expected in (
         ("../../etc/passwd", "passwd"),
         ("..\\..\\boot.ini", "boot.ini"),
         ("a<b>:c?.png", "abc.png"),
@@ -92,16 +92,16 @@ def test_a_name_cannot_lead_anywhere_or_deceive(operator: Api, ticket: str, sett
         ("a\u202egnp.exe", "agnp.exe"),
         ("x" * 300 + ".png", "x" * 116 + ".png"),
     ):
-        made: Any = upload(operator, name=sent).json
-        assert made["name"] == shown, sent
+        attachment: Any = upload(operator, name=file_name).json
+        assert attachment["name"] == expected, file_name
     assert len(stored(settings)) == 6
     assert all(file.parent == settings.attachments_dir for file in stored(settings))
 
 
 def test_files_past_the_limits_are_refused_and_leave_nothing(app: Flask, operator: Api, ticket: str) -> None:
-    held: auth.Instance = app.extensions["mission_control"]
-    tight = held.settings.model_copy(update={"attachment_limit_bytes": 1000, "attachment_limit_count": 1})
-    app.extensions["mission_control"] = auth.Instance(tight, held.engine, held.key)
+    instance: auth.Instance = app.extensions["mission_control"]
+    tight = instance.settings.model_copy(update={"attachment_limit_bytes": 1000, "attachment_limit_count": 1})
+    app.extensions["mission_control"] = auth.Instance(tight, instance.engine, instance.key)
     assert upload(operator, PNG * 100).status_code == 413
     assert upload(operator, b"x" * 200_000, "log.txt").status_code == 413
     assert upload(operator).status_code == 201
@@ -134,18 +134,18 @@ def test_an_upload_repeated_with_its_key_is_stored_once(operator: Api, ticket: s
 def test_a_row_that_names_another_file_is_never_followed(
     operator: Api, ticket: str, settings: Settings, store: Engine
 ) -> None:
-    made: Any = upload(operator).json
+    attachment: Any = upload(operator).json
     secret = settings.home / "secrets" / "form.key"
     link = settings.attachments_dir / ("a" * 32)
     link.symlink_to(secret)
     for name in ("../secrets/form.key", str(secret), link.name, "b" * 32):
         with writing(store) as session:
             session.execute(update(Attachment).values(stored_as=name))
-        assert operator.get(f"/attachments/{made['id']}").status_code == 404
+        assert operator.get(f"/attachments/{attachment['id']}").status_code == 404
 
 
 def test_a_runs_file_becomes_evidence_for_an_item(worker: Worker, store: Engine) -> None:
-    made: Any = upload(worker, summary="The page as it looks now", item="0").json
+    attachment: Any = upload(worker, summary="The page as it looks now", item="0").json
     with reading(store) as session:
         [claim] = evidence.list_evidence(session, lookup.get_ticket(session, worker.ticket).id)
     assert (claim.kind, claim.source, claim.item, claim.summary) == (
@@ -154,14 +154,14 @@ def test_a_runs_file_becomes_evidence_for_an_item(worker: Worker, store: Engine)
         0,
         "The page as it looks now",
     )
-    assert claim.data == {"attachment": made["id"], "sha256": made["sha256"]}
+    assert claim.data == {"attachment": attachment["id"], "sha256": attachment["sha256"]}
 
 
 def test_a_run_neither_reads_nor_adds_files_elsewhere(worker: Worker, operator: Api, settings: Settings) -> None:
     other: Any = operator.post("/tickets", {"title": "Not yours"}).json
     form = {"file": (io.BytesIO(PNG), "a.png")}
-    made: Any = operator.post(f"/tickets/{other['identifier']}/attachments", data=form).json
-    assert worker.get(f"/attachments/{made['id']}").status_code == 403
+    attachment: Any = operator.post(f"/tickets/{other['identifier']}/attachments", data=form).json
+    assert worker.get(f"/attachments/{attachment['id']}").status_code == 403
     form = {"file": (io.BytesIO(PNG), "a.png")}
     assert worker.post(f"/tickets/{other['identifier']}/attachments", data=form).status_code == 403
     assert len(stored(settings)) == 1

@@ -42,8 +42,8 @@ def test_looking_at_a_link_does_not_use_it_up(app: Flask, store: Engine) -> None
     client, link = app.test_client(), link_for(store)
     assert "Log in this browser" in client.get(f"/login/{link}").text
     assert client.head(f"/login/{link}").status_code == 200
-    sent = {"link": link, "csrf": form_token(client, f"/login/{link}")}
-    answer = client.post("/login", data=sent | {"next": "/board"}, headers=OWN_PAGE)
+    form = {"link": link, "csrf": form_token(client, f"/login/{link}")}
+    answer = client.post("/login", data=form | {"next": "/board"}, headers=OWN_PAGE)
     assert (answer.status_code, answer.location) == (303, "/board")
 
 
@@ -55,37 +55,37 @@ def test_a_link_works_once_and_for_ten_minutes(app: Flask, store: Engine) -> Non
     with writing(store) as session:
         session.execute(update(LoginLink).where(LoginLink.consumed.is_(None)).values(expires=now()))
     stranger = app.test_client()
-    for used in (link, late, "invented"):
+    for link_token in (link, late, "invented"):
         csrf = form_token(stranger, "/login")
-        answer = stranger.post("/login", data={"link": used, "csrf": csrf}, headers=OWN_PAGE)
+        answer = stranger.post("/login", data={"link": link_token, "csrf": csrf}, headers=OWN_PAGE)
         assert answer.status_code == 401 and "Set-Cookie" not in answer.headers
-        assert stranger.get(f"/login/{used}").status_code == 410
+        assert stranger.get(f"/login/{link_token}").status_code == 410
 
 
 def test_the_cookie_is_private_and_named_for_the_instance(app: Flask, store: Engine, settings: Settings) -> None:
     client = app.test_client()
-    sent = {"link": link_for(store), "csrf": csrf_token(client)}
-    client.post("/login", data=sent, headers=OWN_PAGE)
+    form = {"link": link_for(store), "csrf": csrf_token(client)}
+    client.post("/login", data=form, headers=OWN_PAGE)
     cookie = client.get_cookie(auth.get_cookie_name(settings))
     assert cookie is not None and settings.instance in cookie.key
     assert cookie.http_only and cookie.same_site == "Lax" and not cookie.secure
 
 
 def test_behind_tls_the_cookie_is_secure(app: Flask, store: Engine, settings: Settings) -> None:
-    held: auth.Instance = app.extensions["mission_control"]
+    instance: auth.Instance = app.extensions["mission_control"]
     behind = settings.model_copy(update={"behind_tls": True})
-    app.extensions["mission_control"] = auth.Instance(behind, held.engine, held.key)
+    app.extensions["mission_control"] = auth.Instance(behind, instance.engine, instance.key)
     client, link = app.test_client(), link_for(store)
-    sent = {"link": link, "csrf": form_token(client, "/login")}
-    answer = client.post("/login", data=sent, headers={"Origin": "https://localhost"})
+    form = {"link": link, "csrf": form_token(client, "/login")}
+    answer = client.post("/login", data=form, headers={"Origin": "https://localhost"})
     assert "Secure" in answer.headers["Set-Cookie"]
 
 
 def test_logging_in_never_leads_to_another_server(app: Flask, store: Engine) -> None:
     for target in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"):
         client, link = app.test_client(), link_for(store)
-        sent = {"link": link, "csrf": csrf_token(client), "next": target}
-        assert client.post("/login", data=sent, headers=OWN_PAGE).location == "/", target
+        form = {"link": link, "csrf": csrf_token(client), "next": target}
+        assert client.post("/login", data=form, headers=OWN_PAGE).location == "/", target
 
 
 def test_logging_out_ends_the_log_in_and_clears_the_browser(
@@ -109,8 +109,8 @@ def test_a_log_in_ends_with_its_time(browser: FlaskClient, store: Engine) -> Non
 
 def test_a_browser_that_came_with_a_token_goes_with_it(app: Flask, store: Engine) -> None:
     secret, client = issue(store, "operator", "laptop"), app.test_client()
-    sent = {"token": secret, "csrf": form_token(client, "/login")}
-    assert client.post("/login", data=sent, headers=OWN_PAGE).status_code == 303
+    form = {"token": secret, "csrf": form_token(client, "/login")}
+    assert client.post("/login", data=form, headers=OWN_PAGE).status_code == 303
     assert client.get("/board").status_code == 200
     with writing(store) as session:
         tokens.revoke_token(session, tokens.get_token(session, "laptop").id, SYSTEM)
@@ -119,8 +119,8 @@ def test_a_browser_that_came_with_a_token_goes_with_it(app: Flask, store: Engine
 
 def test_a_token_for_programs_does_not_open_a_browser(app: Flask, store: Engine) -> None:
     secret, client = issue(store, "service"), app.test_client()
-    sent = {"token": secret, "csrf": form_token(client, "/login")}
-    answer = client.post("/login", data=sent, headers=OWN_PAGE)
+    form = {"token": secret, "csrf": form_token(client, "/login")}
+    answer = client.post("/login", data=form, headers=OWN_PAGE)
     assert answer.status_code == 403 and "Set-Cookie" not in answer.headers
 
 
@@ -138,20 +138,20 @@ def test_a_revoked_or_expired_token_is_unknown(operator: Api, viewer: Api, store
 
 def test_a_stream_learns_of_a_revocation(app: Flask, operator: Api, store: Engine) -> None:
     with app.test_request_context(headers={"Authorization": f"Bearer {operator.token}"}):
-        known = auth.identify()
-    assert known is not None and auth.is_still_valid(store, known)
+        caller = auth.identify()
+    assert caller is not None and auth.is_still_valid(store, caller)
     with writing(store) as session:
-        tokens.revoke_token(session, known.number, SYSTEM)
-    assert not auth.is_still_valid(store, known)
+        tokens.revoke_token(session, caller.number, SYSTEM)
+    assert not auth.is_still_valid(store, caller)
 
 
 def test_a_stream_that_a_run_reads_ends_with_the_run(app: Flask, worker: Worker, store: Engine) -> None:
     with app.test_request_context(headers={"Authorization": f"Bearer {worker.token}"}):
-        known = auth.identify()
-    assert known is not None and auth.is_still_valid(store, known)
+        caller = auth.identify()
+    assert caller is not None and auth.is_still_valid(store, caller)
     with writing(store) as session:
         reports.mark_lost(session, worker.run, "gone", reports.RetryPolicy())
-    assert not auth.is_still_valid(store, known)
+    assert not auth.is_still_valid(store, caller)
 
 
 def test_secrets_are_stored_as_hashes_alone(operator: Api, store: Engine) -> None:
@@ -206,7 +206,7 @@ def test_a_run_reaches_its_own_ticket_and_nothing_else(worker: Worker, operator:
 
 
 def test_what_a_run_files_is_a_child_that_waits_for_triage(worker: Worker, operator: Api) -> None:
-    filed = worker.post("/tickets", {"title": "Also needed"})
-    assert filed.status_code == 201 and filed.json["status"] == "inbox"  # type: ignore[index]
-    seen = operator.get(f"/tickets/{filed.json['identifier']}/relationships").json["items"]  # type: ignore[index]
-    assert [(relation["kind"], relation["ticket"]) for relation in seen] == [("child_of", worker.ticket)]
+    created = worker.post("/tickets", {"title": "Also needed"})
+    assert created.status_code == 201 and created.json["status"] == "inbox"  # type: ignore[index]
+    relations = operator.get(f"/tickets/{created.json['identifier']}/relationships").json["items"]  # type: ignore[index]
+    assert [(relation["kind"], relation["ticket"]) for relation in relations] == [("child_of", worker.ticket)]

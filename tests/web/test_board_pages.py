@@ -25,43 +25,43 @@ def cards(page: str) -> list[str]:
     return re.findall(r'data-card="(MC-\d+)"', page)
 
 
-def shown(browser: FlaskClient, path: str) -> str | None:
+def find_view(browser: FlaskClient, path: str) -> str | None:
     """Which view a page shows."""
-    found = re.search(r'data-view="(\w+)"', text(browser, path))
-    return found[1] if found else None
+    match = re.search(r'data-view="(\w+)"', text(browser, path))
+    return match[1] if match else None
 
 
 def test_the_view_of_the_address_wins_and_is_remembered(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "One"})
-    assert shown(browser, "/board") == "columns"
-    assert shown(browser, "/board?view=lanes") == "lanes"
-    assert shown(browser, "/board?tag=bug") == "lanes"
-    assert shown(browser, "/board?view=list") == "list"
-    assert shown(browser, "/board") == "list"
+    assert find_view(browser, "/board") == "columns"
+    assert find_view(browser, "/board?view=lanes") == "lanes"
+    assert find_view(browser, "/board?tag=bug") == "lanes"
+    assert find_view(browser, "/board?view=list") == "list"
+    assert find_view(browser, "/board") == "list"
     assert browser.get("/board?view=spiral").status_code == 422
 
 
 @pytest.mark.both_databases
 def test_a_saved_view_carries_its_view_and_its_order(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "One"})
-    said = send(browser, "/board/views", "/board", name="By rank", query="view=list&sort=priority&column=todo&evil=1")
-    assert 'href="/board?sort=priority&amp;view=list" aria-current="true"' in said
-    assert 'aria-sort="descending"><a href="/board?sort=priority&amp;view=list">Priority' in said
+    body = send(browser, "/board/views", "/board", name="By rank", query="view=list&sort=priority&column=todo&evil=1")
+    assert 'href="/board?sort=priority&amp;view=list" aria-current="true"' in body
+    assert 'aria-sort="descending"><a href="/board?sort=priority&amp;view=list">Priority' in body
 
 
 @pytest.mark.parametrize("path", ["/", "/board?view=columns", "/board?view=lanes", "/board?view=list", "/ticket/MC-1"])
 def test_a_page_asks_the_store_nothing_twice(app: Flask, browser: FlaskClient, operator: Api, path: str) -> None:
     operator.post("/tickets", {"title": "One", "assigned_to": "script"})
-    asked: list[str] = []
+    statements: list[str] = []
 
     def note(*seen: Any) -> None:
-        asked.append(seen[2])
+        statements.append(seen[2])
 
     engine = app.extensions["mission_control"].engine
     event.listen(engine, "before_cursor_execute", note)
     text(browser, path)
     event.remove(engine, "before_cursor_execute", note)
-    assert [each for each, times in Counter(asked).items() if times > 1 and each != "BEGIN"] == []
+    assert [statement for statement, times in Counter(statements).items() if times > 1 and statement != "BEGIN"] == []
 
 
 PARTS = [
@@ -103,11 +103,11 @@ def test_more_of_a_list_follows_under_the_same_filters(browser: FlaskClient, ope
 def test_quick_add_makes_what_the_board_is_narrowed_to(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "One"})
     query = "assigned_to=codex&priority=high&tag=bug&view=columns"
-    said = send(browser, "/board/quick", f"/board?{query}", title=" Two ", status="inbox", query=query)
-    assert "MC-2 was added." in said and cards(said) == ["MC-2"]
-    made: Any = operator.get("/tickets/MC-2").json
-    wanted = {"title": "Two", "status": "inbox", "assigned_to": "codex", "priority": "high", "tags": ["bug"]}
-    assert {name: made[name] for name in wanted} == wanted
+    body = send(browser, "/board/quick", f"/board?{query}", title=" Two ", status="inbox", query=query)
+    assert "MC-2 was added." in body and cards(body) == ["MC-2"]
+    stored: Any = operator.get("/tickets/MC-2").json
+    expected = {"title": "Two", "status": "inbox", "assigned_to": "codex", "priority": "high", "tags": ["bug"]}
+    assert {name: stored[name] for name in expected} == expected
     form = {"csrf": csrf_token(browser), "title": " ", "status": "inbox"}
     assert browser.post("/board/quick", data=form, headers=OWN_PAGE).status_code == 422
     assert (
@@ -128,12 +128,12 @@ def statuses(store: Engine, names: str) -> list[TicketStatus]:
 
 def test_a_change_of_many_is_asked_by_get_and_made_by_post(browser: FlaskClient, operator: Api, store: Engine) -> None:
     names = many(browser, operator)
-    asked = text(browser, f"/board/bulk?move=block&tickets={names}&query=view%3Dlist")
-    assert "3 tickets" in asked and "MC-1, MC-2, MC-3" in asked and 'name="next_action"' in asked
+    form_page = text(browser, f"/board/bulk?move=block&tickets={names}&query=view%3Dlist")
+    assert "3 tickets" in form_page and "MC-1, MC-2, MC-3" in form_page and 'name="next_action"' in form_page
     assert statuses(store, names) == [TicketStatus.TODO] * 3
     facts = {"reason": "dependency", "owner": "bob", "next_action": "Answer the mail", "query": "view=list"}
-    said = send(browser, "/board/bulk", "/board", move="block", tickets=names, **facts)
-    assert "Block: 3 tickets moved." in said and "Take back 3" in said and 'data-view="list"' in said
+    body = send(browser, "/board/bulk", "/board", move="block", tickets=names, **facts)
+    assert "Block: 3 tickets moved." in body and "Take back 3" in body and 'data-view="list"' in body
     assert statuses(store, names) == [TicketStatus.BLOCKED] * 3
     assert "Undo: 3 tickets moved back." in send(browser, "/board/undo", "/board", tickets=names)
     assert "Undo: 0 of 3 tickets moved back." in send(browser, "/board/undo", "/board", tickets=names)
@@ -154,9 +154,9 @@ def test_a_refusal_is_told_once_for_all_of_its_kind(browser: FlaskClient, operat
     names = many(browser, operator, 8)
     for number in range(1, 8):
         operator.post(f"/tickets/MC-{number}/moves", {"move": "cancel"})
-    said = send(browser, "/board/bulk", "/board", move="cancel", tickets=f"{names},MC-99")
-    assert "Cancel: 1 of 9 tickets moved." in said
-    assert "Refused: MC-1, MC-2, MC-3, MC-4, MC-5 and 2 more (it is cancelled); MC-99 (There is no ticket" in said
+    body = send(browser, "/board/bulk", "/board", move="cancel", tickets=f"{names},MC-99")
+    assert "Cancel: 1 of 9 tickets moved." in body
+    assert "Refused: MC-1, MC-2, MC-3, MC-4, MC-5 and 2 more (it is cancelled); MC-99 (There is no ticket" in body
     assert statuses(store, "MC-8") == [TicketStatus.CANCELLED]
 
 
@@ -175,17 +175,17 @@ def test_a_store_that_is_busy_in_between_takes_nothing_from_what_was_changed(
         return make(change, session, reference, *rest)
 
     monkeypatch.setattr(bulk.BulkChange, "make", busy)
-    said = send(browser, "/board/bulk", "/board", move="triage", tickets="MC-1,MC-2,MC-3")
-    assert "1 of 3 tickets moved. Refused: MC-2, MC-3 (the store could not be reached; try again)." in said
-    assert "Take back" in said and tried == ["MC-1", "MC-2"], "each ticket would wait as long as the second"
+    body = send(browser, "/board/bulk", "/board", move="triage", tickets="MC-1,MC-2,MC-3")
+    assert "1 of 3 tickets moved. Refused: MC-2, MC-3 (the store could not be reached; try again)." in body
+    assert "Take back" in body and tried == ["MC-1", "MC-2"], "each ticket would wait as long as the second"
 
 
 def test_a_run_that_a_bulk_move_stops_is_told(browser: FlaskClient, operator: Api, store: Engine) -> None:
     names = many(browser, operator, 1, assigned_to="script")
     with writing(store) as session:
         run = claims.claim_ticket(session, 1, "here").run.id
-    said = send(browser, "/board/bulk", "/board", move="cancel", tickets=names)
-    assert "Cancel: 1 ticket moved." in said and "Take back" not in said
+    body = send(browser, "/board/bulk", "/board", move="cancel", tickets=names)
+    assert "Cancel: 1 ticket moved." in body and "Take back" not in body
     with reading(store) as session:
         assert session.get_one(Run, run).stop_code == "cancelled"
 
@@ -195,8 +195,8 @@ def test_tags_are_added_and_taken_away_and_nobody_owns_what_is_nobodys(browser: 
     send(browser, "/board/bulk", "/board", tag="bug", tickets=names)
     send(browser, "/board/bulk", "/board", untag="infra", tickets=names)
     assert "Owner: 2 tickets changed." in send(browser, "/board/bulk", "/board", assigned_to="", tickets=names)
-    made: Any = operator.get("/tickets/MC-2").json
-    assert (made["tags"], made["assigned_to"]) == (["bug"], None)
+    stored: Any = operator.get("/tickets/MC-2").json
+    assert (stored["tags"], stored["assigned_to"]) == (["bug"], None)
 
 
 def test_a_change_that_there_is_not_is_refused(browser: FlaskClient, operator: Api) -> None:
@@ -221,8 +221,8 @@ def test_a_viewer_changes_nothing(viewer: Api, operator: Api, browser: FlaskClie
 
 
 def test_a_board_without_tickets_leads_to_the_first_one(browser: FlaskClient, operator: Api) -> None:
-    said = text(browser, "/board")
-    assert "Nothing is on the board yet" in said and 'href="/settings/projects/new"' in said
-    assert "script" in said and cards(said) == []
+    body = text(browser, "/board")
+    assert "Nothing is on the board yet" in body and 'href="/settings/projects/new"' in body
+    assert "script" in body and cards(body) == []
     operator.post("/tickets", {"title": "One"})
     assert "Nothing is on the board yet" not in text(browser, "/board")

@@ -23,7 +23,7 @@ from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
 
 
 @pytest.fixture
-def worked(app: Flask, store: Engine, tmp_path: Path) -> Worker:
+def finished_run(app: Flask, store: Engine, tmp_path: Path) -> Worker:
     """A run whose branch changes one file, adds one and renames one."""
     repo = create_repository(tmp_path / "repo", greet="echo Hello\n", moved="".join(f"line {n}\n" for n in range(30)))
     base = git(repo, "rev-parse", "HEAD")
@@ -50,47 +50,49 @@ def tab(browser: FlaskClient, query: str = "") -> str:
     return browser.get(f"/ticket/MC-1?tab=changes{query}").get_data(as_text=True)
 
 
-def test_the_tab_shows_each_file_with_its_lines_escaped(browser: FlaskClient, worked: Worker) -> None:
-    said = tab(browser)
-    assert "3 files" in said and "moved.txt → arrived.txt" in said
-    assert "echo &lt;b&gt;Hi&lt;/b&gt;" in said and "<b>Hi</b>" not in said
-    assert 'data-remark="-1"' in said and "No line changed." in said
+def test_the_tab_shows_each_file_with_its_lines_escaped(browser: FlaskClient, finished_run: Worker) -> None:
+    markup = tab(browser)
+    assert "3 files" in markup and "moved.txt → arrived.txt" in markup
+    assert "echo &lt;b&gt;Hi&lt;/b&gt;" in markup and "<b>Hi</b>" not in markup
+    assert 'data-remark="-1"' in markup and "No line changed." in markup
 
 
 @pytest.mark.parametrize("path", ["/ticket/MC-1?tab=changes", "/ticket/MC-1/part/changes", "/api/v1/runs/1/changes"])
 def test_no_transaction_is_open_while_git_looks(
-    browser: FlaskClient, store: Engine, worked: Worker, monkeypatch: pytest.MonkeyPatch, path: str
+    browser: FlaskClient, store: Engine, finished_run: Worker, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A snapshot that is held for as long as git takes keeps the log of the store from being written back."""
-    held: list[int] = []
+    checked_out: list[int] = []
     look = looked_at.list_changes
 
     def watch(*given: Any) -> Any:
-        held.append(store.pool.checkedout())  # type: ignore[attr-defined]
+        checked_out.append(store.pool.checkedout())  # type: ignore[attr-defined]
         return look(*given)
 
     monkeypatch.setattr(looked_at, "list_changes", watch)
     assert browser.get(path).status_code == 200
-    assert held and set(held) == {0}
+    assert checked_out and set(checked_out) == {0}
 
 
-def test_both_sides_are_shown_beside_each_other(browser: FlaskClient, worked: Worker) -> None:
-    said = tab(browser, "&view=split")
-    before, after = said.index("echo Hello"), said.index("echo &lt;b&gt;")
-    assert "</tr>" not in said[before:after]
+def test_both_sides_are_shown_beside_each_other(browser: FlaskClient, finished_run: Worker) -> None:
+    markup = tab(browser, "&view=split")
+    before, after = markup.index("echo Hello"), markup.index("echo &lt;b&gt;")
+    assert "</tr>" not in markup[before:after]
 
 
 def test_what_is_too_large_is_cut_and_says_so(
-    browser: FlaskClient, worked: Worker, monkeypatch: pytest.MonkeyPatch
+    browser: FlaskClient, finished_run: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "MAX_PATCH_BYTES", 150)
     monkeypatch.setattr(changes, "MAX_FILES", 2)
-    said = tab(browser)
-    assert "too much to show" in said and "1 more file is not listed" in said
-    assert "limit of size was reached" in said and "echo &lt;b&gt;" not in said
+    markup = tab(browser)
+    assert "too much to show" in markup and "1 more file is not listed" in markup
+    assert "limit of size was reached" in markup and "echo &lt;b&gt;" not in markup
 
 
-def test_a_run_without_a_branch_or_from_elsewhere_says_so(browser: FlaskClient, worked: Worker, store: Engine) -> None:
+def test_a_run_without_a_branch_or_from_elsewhere_says_so(
+    browser: FlaskClient, finished_run: Worker, store: Engine
+) -> None:
     with writing(store) as session:
         session.execute(update(Run).values(host="another.example"))
     assert "changes are on another.example" in tab(browser)
@@ -102,11 +104,11 @@ def test_a_run_without_a_branch_or_from_elsewhere_says_so(browser: FlaskClient, 
     assert "no branch of its own" in tab(browser)
 
 
-def test_a_review_is_sent_back_as_one_message(browser: FlaskClient, worked: Worker, store: Engine) -> None:
-    hand_in(store, worked)
-    said = tab(browser)
-    assert 'value="request_changes"' in said
-    version = said.split('name="version" value="')[1].split('"')[0]
+def test_a_review_is_sent_back_as_one_message(browser: FlaskClient, finished_run: Worker, store: Engine) -> None:
+    hand_in(store, finished_run)
+    markup = tab(browser)
+    assert 'value="request_changes"' in markup
+    version = markup.split('name="version" value="')[1].split('"')[0]
     body = "- `greet.txt:1` — too bold"
     fields = {"move": "request_changes", "version": version, "body": body, "csrf": csrf_token(browser)}
     assert browser.post("/ticket/MC-1/move", data=fields, headers=OWN_PAGE).status_code == 303
@@ -116,28 +118,28 @@ def test_a_review_is_sent_back_as_one_message(browser: FlaskClient, worked: Work
 
 
 def test_what_approval_lacks_is_said_beside_it(
-    browser: FlaskClient, worked: Worker, operator: Api, store: Engine
+    browser: FlaskClient, finished_run: Worker, operator: Api, store: Engine
 ) -> None:
     assert "Not to be approved" not in tab(browser)
-    hand_in(store, worked)
+    hand_in(store, finished_run)
     assert 'value="approve"' in tab(browser)
     with writing(store) as session:
         lookup.get_ticket(session, "MC-1").acceptance = [{"text": "It greets by name"}]
-    said = tab(browser)
-    assert "It greets by name" in said and "/ticket/MC-1/move/approve" in said
+    markup = tab(browser)
+    assert "It greets by name" in markup and "/ticket/MC-1/move/approve" in markup
 
 
-def test_programs_read_the_changes_and_those_of_one_file(viewer: Api, worked: Worker) -> None:
-    whole = viewer.get(f"/runs/{worked.run}/changes").get_json()
+def test_programs_read_the_changes_and_those_of_one_file(viewer: Api, finished_run: Worker) -> None:
+    whole = viewer.get(f"/runs/{finished_run.run}/changes").get_json()
     assert [(file["path"], file["status"]) for file in whole["files"]] == [
         ("arrived.txt", "renamed"),
         ("greet.txt", "modified"),
         ("new.txt", "added"),
     ]
-    one = viewer.get(f"/runs/{worked.run}/changes?path=new.txt").get_json()["patch"]
+    one = viewer.get(f"/runs/{finished_run.run}/changes?path=new.txt").get_json()["patch"]
     assert "+new" in one and "greet" not in one
-    assert viewer.get(f"/runs/{worked.run}/changes?max_bytes=20").get_json()["truncated"] is True
-    assert worked.get(f"/runs/{worked.run}/changes").status_code == 200
+    assert viewer.get(f"/runs/{finished_run.run}/changes?max_bytes=20").get_json()["truncated"] is True
+    assert finished_run.get(f"/runs/{finished_run.run}/changes").status_code == 200
 
 
 def test_a_run_that_changed_nothing_readable_is_not_found(viewer: Api, worker: Worker) -> None:

@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 from tickets.runs import claims
 from tickets.shared import lookup
 
-from .stage import Stage, staged
+from .served_board import Stage, staged
 
 pytestmark = pytest.mark.xdist_group("web-console")
 
@@ -56,7 +56,7 @@ class Screen:
                 continue
         return self.line.close_code
 
-    def cut(self) -> None:
+    def disconnect(self) -> None:
         self.line.socket.close()
 
 
@@ -71,7 +71,7 @@ def run(board: Stage, live: list[Run]) -> Run:
     """A run of the talking agent that nobody looks at."""
     if not live:
         live.append(talk(board))
-    wait_until(lambda: clients(board) == [], what="the end of the clients of the test before")
+    wait_until(lambda: clients(board) == [], description="the end of the clients of the test before")
     return live[0]
 
 
@@ -134,23 +134,23 @@ def test_the_terminal_takes_the_size_of_its_page(board: Stage, run: Run) -> None
 
     screen.tell(type="resize", columns=77, lines=22)
 
-    wait_until(lambda: clients(board) == ["77 22 1"], what="the new size")
+    wait_until(lambda: clients(board) == ["77 22 1"], description="the new size")
     screen.tell(type="resize", columns=0, lines=22)
     assert screen.end() == 1003
 
 
 def test_however_a_page_goes_its_client_is_reaped(board: Stage, run: Run) -> None:
     token = board.person("alice")
-    left, cut = Screen(board, run.id, token), Screen(board, run.id, token)
-    for screen in (left, cut):
+    left, broken_screen = Screen(board, run.id, token), Screen(board, run.id, token)
+    for screen in (left, broken_screen):
         screen.until("I am listening.")
     assert len(clients(board)) == 2
 
     left.line.close()
-    cut.line.socket.shutdown(socket.SHUT_RDWR)
+    broken_screen.line.socket.shutdown(socket.SHUT_RDWR)
 
-    wait_until(lambda: clients(board) == [], what="the end of both clients")
-    wait_until(lambda: children(board.worker_pid()) == [], what="both reaped")
+    wait_until(lambda: clients(board) == [], description="the end of both clients")
+    wait_until(lambda: children(board.worker_pid()) == [], description="both reaped")
     assert board.run(run.id).ended is None
 
 
@@ -172,7 +172,7 @@ def test_a_reload_ends_the_console_at_once(board: Stage, run: Run) -> None:
     board.signal(signal.SIGHUP)
 
     assert screen.end() == 1001
-    wait_until(lambda: clients(board) == [], what="the end of its client")
+    wait_until(lambda: clients(board) == [], description="the end of its client")
 
 
 def test_an_ended_run_shows_what_its_pane_showed(board: Stage) -> None:
@@ -246,11 +246,11 @@ def environment(board: Stage) -> dict[str, str]:
 
 def test_mc_attach_shows_the_pane_of_the_live_run(board: Stage, run: Run, terminal: tuple[int, int]) -> None:
     outer, inner = terminal
-    name, shown = f"MC-{run.ticket_id}", b""
+    name, output = f"MC-{run.ticket_id}", b""
     with subprocess.Popen(attach(board, name), stdin=inner, stdout=inner, stderr=inner, env=environment(board)) as mc:
-        while b"I am listening." not in shown:
-            assert select.select([outer], [], [], 20)[0], shown
-            shown += os.read(outer, 65536)
+        while b"I am listening." not in output:
+            assert select.select([outer], [], [], 20)[0], output
+            output += os.read(outer, 65536)
         assert clients(board)[0].endswith(" 0")
         mc.terminate()
 

@@ -52,10 +52,14 @@ def test_a_line_keeps_whatever_else_could_end_one() -> None:
 
 
 def test_what_was_removed_stands_beside_what_was_added_for_it() -> None:
-    same, gone, gone_too, come = (
+    same, removed_line, gone_too, come = (
         Line("same", 1, 1, "a"),
         Line("removed", 2, None, "b"),
         Line("removed", 3, None, "c"),
         Line("added", None, 2, "d"),
     )
-    assert Hunk("", (same, gone, gone_too, come)).sides() == [(same, same), (gone, come), (gone_too, None)]
+    assert Hunk("", (same, removed_line, gone_too, come)).sides() == [
+        (same, same),
+        (removed_line, come),
+        (gone_too, None),
+    ]

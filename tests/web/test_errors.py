@@ -65,10 +65,10 @@ CASES: list[tuple[str, str, dict[str, Any], int, str]] = [
 def test_each_fault_has_its_answer_and_leaves_nothing(operator: Api, store: Engine) -> None:
     operator.post("/tickets", {"title": "Before"})
     before = rows(store)
-    for fault, request_line, given, status, code in CASES:
+    for fault, request_line, arguments, status, code in CASES:
         method, path = request_line.split(" ", 1)
-        given = {"content_type": "application/json", **given} if "data" in given else given
-        answer = operator.call(method, path, **given)
+        arguments = {"content_type": "application/json", **arguments} if "data" in arguments else arguments
+        answer = operator.call(method, path, **arguments)
         problem: Any = answer.json
         assert (answer.status_code, problem["error"]) == (status, code), (fault, answer.text)
         assert set(problem) == {"error", "message", "detail"} and problem["message"], fault
@@ -106,8 +106,8 @@ def test_a_fault_of_ours_tells_a_reference_and_no_more(
 ) -> None:
     real = transitions.create_ticket
 
-    def fail_after_writing(*given: Any) -> None:
-        real(*given)
+    def fail_after_writing(*arguments: Any) -> None:
+        real(*arguments)
         raise RuntimeError("the secret detail")
 
     monkeypatch.setattr(transitions, "create_ticket", fail_after_writing)

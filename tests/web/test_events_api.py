@@ -19,7 +19,7 @@ from .conftest import Api, Worker
 NDJSON = "application/x-ndjson"
 
 
-def said(seq: int, text: str = "Hello") -> dict[str, Any]:
+def build_text_event(seq: int, text: str = "Hello") -> dict[str, Any]:
     payload = {"block": f"b{seq}", "text": text}
     return {"run_seq": seq, "ts": "2026-01-01T00:00:00.000001Z", "event_type": "agent.text", "payload": payload}
 
@@ -37,24 +37,24 @@ def end(store: Engine, run: int) -> None:
 
 def quarantined(store: Engine, reference: str) -> list[str]:
     with reading(store) as session:
-        return [kept.kind for kept in quarantine.list_quarantined(session, lookup.get_ticket(session, reference).id)]
+        return [row.kind for row in quarantine.list_quarantined(session, lookup.get_ticket(session, reference).id)]
 
 
 @pytest.mark.both_databases
 def test_a_batch_is_taken_once_however_often_it_is_sent(worker: Worker) -> None:
     path = f"/tickets/{worker.ticket}/events"
-    sent = lines(said(1), said(2), said(3))
-    first: Any = worker.post(path, data=sent, content_type=NDJSON).json
-    again: Any = worker.post(path, data=sent + lines(said(4)), content_type=NDJSON).json
+    batch = lines(build_text_event(1), build_text_event(2), build_text_event(3))
+    first: Any = worker.post(path, data=batch, content_type=NDJSON).json
+    again: Any = worker.post(path, data=batch + lines(build_text_event(4)), content_type=NDJSON).json
     assert first == {"accepted": 3, "repeated": 0, "last_run_seq": 3}
     assert again == {"accepted": 1, "repeated": 3, "last_run_seq": 4}
 
 
 def test_one_event_an_array_and_lines_are_the_same(worker: Worker) -> None:
     path = f"/tickets/{worker.ticket}/events"
-    assert worker.post(path, said(1)).json["accepted"] == 1  # type: ignore[index]
-    assert worker.post(path, [said(2), said(3)]).json["accepted"] == 2  # type: ignore[index]
-    assert worker.post(path, data=lines(said(4)), content_type=NDJSON).json["last_run_seq"] == 4  # type: ignore[index]
+    assert worker.post(path, build_text_event(1)).json["accepted"] == 1  # type: ignore[index]
+    assert worker.post(path, [build_text_event(2), build_text_event(3)]).json["accepted"] == 2  # type: ignore[index]
+    assert worker.post(path, data=lines(build_text_event(4)), content_type=NDJSON).json["last_run_seq"] == 4  # type: ignore[index]
 
 
 def test_an_event_without_a_number_takes_none_and_is_repeated_by_its_key_alone(
@@ -64,7 +64,7 @@ def test_an_event_without_a_number_takes_none_and_is_repeated_by_its_key_alone(
     for _ in range(2):
         answer: Any = worker.post(path, bare, headers={"Idempotency-Key": "once"}).json
         assert answer == {"accepted": 1, "repeated": 0, "last_run_seq": 0}
-    assert worker.post(path, [said(1), bare]).json == {"accepted": 2, "repeated": 0, "last_run_seq": 1}
+    assert worker.post(path, [build_text_event(1), bare]).json == {"accepted": 2, "repeated": 0, "last_run_seq": 1}
 
     logged: Any = operator.get(path).json
     texts = [event for event in logged["items"] if event["event_type"] == "agent.text"]
@@ -79,20 +79,20 @@ def test_an_event_without_a_number_takes_none_and_is_repeated_by_its_key_alone(
 def test_a_run_names_its_ticket_by_its_number_in_the_store(worker: Worker, store: Engine) -> None:
     with reading(store) as session:
         number = lookup.get_ticket(session, worker.ticket).id
-    assert worker.post(f"/tickets/{number}/events", said(1)).status_code == 200
+    assert worker.post(f"/tickets/{number}/events", build_text_event(1)).status_code == 200
 
 
 @pytest.mark.both_databases
 def test_replay_is_in_order_and_goes_on_where_it_stopped(worker: Worker, operator: Api) -> None:
-    worker.post(f"/tickets/{worker.ticket}/events", [said(number, str(number)) for number in range(1, 6)])
-    seen: list[dict[str, Any]] = []
+    worker.post(f"/tickets/{worker.ticket}/events", [build_text_event(number, str(number)) for number in range(1, 6)])
+    replayed: list[dict[str, Any]] = []
     after: Any = "0"
     while after is not None:
         page: Any = operator.get(f"/tickets/{worker.ticket}/events?after={after}&limit=3").json
-        seen += page["items"]
+        replayed += page["items"]
         after = page["next"]
-    assert [event["seq"] for event in seen] == list(range(1, len(seen) + 1))
-    assert [event["payload"]["text"] for event in seen if event["event_type"] == "agent.text"] == list("12345")
+    assert [event["seq"] for event in replayed] == list(range(1, len(replayed) + 1))
+    assert [event["payload"]["text"] for event in replayed if event["event_type"] == "agent.text"] == list("12345")
 
 
 @pytest.mark.both_databases
@@ -108,7 +108,7 @@ def test_what_retention_took_is_said_to_be_gone(operator: Api, worker: Worker, s
 def test_events_of_an_ended_run_are_refused_and_kept_apart(worker: Worker, store: Engine, operator: Api) -> None:
     end(store, worker.run)
     before: Any = operator.get(f"/tickets/{worker.ticket}").json
-    answer = worker.post(f"/tickets/{worker.ticket}/events", said(1, "too late"))
+    answer = worker.post(f"/tickets/{worker.ticket}/events", build_text_event(1, "too late"))
     assert (answer.status_code, answer.json["error"]) == (409, "claim_lost")  # type: ignore[index]
     assert quarantined(store, worker.ticket) == ["events"]
     after: Any = operator.get(f"/tickets/{worker.ticket}").json
@@ -129,7 +129,7 @@ def test_whatever_else_an_ended_run_writes_is_refused_and_kept_apart(worker: Wor
 
 def test_an_unknown_runs_token_leaves_nothing_behind(worker: Worker, store: Engine) -> None:
     stranger = Worker(worker.client, "mcr_" + "x" * 43, worker.run, worker.ticket)
-    assert stranger.post(f"/tickets/{worker.ticket}/events", said(1)).status_code == 401
+    assert stranger.post(f"/tickets/{worker.ticket}/events", build_text_event(1)).status_code == 401
     assert quarantined(store, worker.ticket) == []
 
 
@@ -149,9 +149,9 @@ def test_a_service_posts_events_of_its_own_kind_only(service: Api, operator: Api
         (b"not json", NDJSON),
         (b'{"run_seq": 1', "application/json"),
         (b"[]\n[]", NDJSON),
-        (json.dumps({**said(1), "event_type": "agent.Text; DROP"}).encode(), "application/json"),
-        (json.dumps(said(2**70)).encode(), "application/json"),
-        (json.dumps({**said(1), "payload": {"text": "a\x00b"}}).encode(), "application/json"),
+        (json.dumps({**build_text_event(1), "event_type": "agent.Text; DROP"}).encode(), "application/json"),
+        (json.dumps(build_text_event(2**70)).encode(), "application/json"),
+        (json.dumps({**build_text_event(1), "payload": {"text": "a\x00b"}}).encode(), "application/json"),
         (
             b'{"run_seq":1,"ts":"2026-01-01T00:00:00Z","event_type":"agent.text","payload":{"x":NaN}}',
             "application/json",
@@ -168,5 +168,5 @@ def test_a_batch_that_cannot_be_read_is_refused_whole(worker: Worker, operator: 
 
 
 def test_more_than_a_batch_holds_is_refused(worker: Worker) -> None:
-    batch = [said(number) for number in range(1, 502)]
+    batch = [build_text_event(number) for number in range(1, 502)]
     assert worker.post(f"/tickets/{worker.ticket}/events", batch).status_code == 422

@@ -72,8 +72,8 @@ def test_a_silent_run_and_a_pause_degrade(alive: Engine, tmp_path: Path) -> None
     with writing(alive) as session:
         body = NewTicket(title="Write a line", assigned_to="script")
         claim = claims.claim_ticket(session, transitions.create_ticket(session, body, SYSTEM).id, "here")
-        heard = now() - timedelta(minutes=2)
-        session.execute(update(Run).values(state=RunState.RUNNING, heartbeat=heard))
+        heartbeat_time = now() - timedelta(minutes=2)
+        session.execute(update(Run).values(state=RunState.RUNNING, heartbeat=heartbeat_time))
         runtime_flags.set_flag(session, runtime_flags.PAUSE, "moving house", SYSTEM)
     report = verdict(alive, tmp_path)
     assert report.verdict == "degraded"
@@ -103,10 +103,10 @@ def test_a_sign_of_life_from_the_future_is_none(alive: Engine, tmp_path: Path) -
 
 def test_the_verdict_looks_at_no_run_that_has_ended(alive: Engine, tmp_path: Path) -> None:
     """It stands on every page: its cost must not grow with the runs there have ever been."""
-    asked: list[tuple[str, Any]] = []
-    event.listen(alive, "before_cursor_execute", lambda *told: asked.append((str(told[2]), told[3])))
+    calls: list[tuple[str, Any]] = []
+    event.listen(alive, "before_cursor_execute", lambda *told: calls.append((str(told[2]), told[3])))
     verdict(alive, tmp_path)
-    [(about_runs, values)] = [each for each in asked if "FROM runs" in each[0]]
+    [(about_runs, values)] = [call for call in calls if "FROM runs" in call[0]]
     if alive.dialect.name == "sqlite":
         with alive.connect() as connection:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {about_runs}", values).all()

@@ -56,18 +56,18 @@ def test_no_page_breaks_on_what_runs_and_services_have_posted(
     for worker, value in zip(workers, VALUES, strict=True):
         post(worker, service, value)
     shapes = [question for worker in workers for question in questions(operator, worker)]
-    live = broken(browser, PAGES, pages(workers, OF_LIVE)) | broken_sentences(store)
+    live = list_failures(browser, PAGES, pages(workers, OF_LIVE)) | broken_sentences(store)
     keep_as_before(store)
-    before = broken(browser, VIEWS, pages(workers, ("",)))
+    before = list_failures(browser, VIEWS, pages(workers, ("",)))
     reporters = [start(app, store, title=f"Reports {json.dumps(value)}") for value in VALUES]
     for worker, reporter, value in zip(workers, reporters, VALUES, strict=True):
         report(worker, value, "question")
         report(reporter, value, "review")
         report(reporter, value, "failed")
-    ended = broken(browser, VIEWS, pages(workers, ("",)), pages(reporters, OF_REPORTED))
+    ended = list_failures(browser, VIEWS, pages(workers, ("",)), pages(reporters, OF_REPORTED))
     reads = [f"/tickets/{worker.ticket}/{part}" for worker in workers for part in ("requests", "comments")]
 
-    assert (live, before, ended, broken(operator, LISTS, reads)) == ({}, {}, {}, {})
+    assert (live, before, ended, list_failures(operator, LISTS, reads)) == ({}, {}, {}, {})
     assert [question for question in shapes if not is_shaped(question)] == []
 
 
@@ -77,8 +77,8 @@ def post(worker: Worker, service: Api, value: Any) -> None:
     batch = [event(number, kind, value) for number, kind in enumerate(kinds, 1)]
     answer = worker.post(f"/tickets/{worker.ticket}/events", batch)
     assert answer.status_code == 200, answer.text
-    sent = {"event_type": "external.odd", "payload": dict.fromkeys(FIELDS, value)}
-    assert service.post(f"/tickets/{worker.ticket}/events", sent).status_code == 200
+    event_body = {"event_type": "external.odd", "payload": dict.fromkeys(FIELDS, value)}
+    assert service.post(f"/tickets/{worker.ticket}/events", event_body).status_code == 200
 
 
 def event(number: int, kind: str, value: Any) -> dict[str, Any]:
@@ -118,8 +118,8 @@ def report(worker: Worker, value: Any, verdict: str) -> None:
 def questions(operator: Api, worker: Worker) -> list[Any]:
     """The questions that programs read of a live run."""
     items: list[Any] = operator.get(f"/tickets/{worker.ticket}/requests").json["items"]  # type: ignore[index]
-    asked = [item["payload"] for item in items if item["kind"] == "question"]
-    return [question for payload in asked for question in payload["questions"] or []]
+    question_payloads = [item["payload"] for item in items if item["kind"] == "question"]
+    return [question for payload in question_payloads for question in payload["questions"] or []]
 
 
 def is_shaped(question: dict[str, Any]) -> bool:
@@ -131,9 +131,9 @@ def pages(workers: list[Worker], places: Iterable[str]) -> list[str]:
     return [f"/ticket/{worker.ticket}{place.format(run=worker.run)}" for worker in workers for place in places]
 
 
-def broken(client: FlaskClient | Api, *paths: Iterable[str]) -> dict[str, int]:
-    seen = {path: client.get(path).status_code for path in chain(*paths)}
-    return {path: status for path, status in seen.items() if status != 200}
+def list_failures(client: FlaskClient | Api, *paths: Iterable[str]) -> dict[str, int]:
+    statuses = {path: client.get(path).status_code for path in chain(*paths)}
+    return {path: status for path, status in statuses.items() if status != 200}
 
 
 def broken_sentences(store: Engine) -> dict[str, int]:

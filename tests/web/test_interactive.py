@@ -20,7 +20,7 @@ from tickets.runs import claims, ingest
 from tickets.shared import lookup
 
 from .conftest import Staged
-from .stage import Stage
+from .served_board import Stage
 
 pytestmark = pytest.mark.xdist_group("web-interactive")
 
@@ -57,9 +57,11 @@ def test_messages_are_taken_one_by_one_and_in_order(board: Stage) -> None:
         alice.say(f"number {number}")
 
     alice.event("agent.text", text="You said: number 11")
-    said = [m["event"]["payload"]["text"] for m in alice.heard if m.get("event", {}).get("event_type") == "agent.text"]
-    assert said == ["I am listening.", *(f"You said: number {number}" for number in range(12))]
-    wait_until(lambda: {row.state for row in board.messages(name)} == {DeliveryState.ACCEPTED}, what="every receipt")
+    texts = [m["event"]["payload"]["text"] for m in alice.heard if m.get("event", {}).get("event_type") == "agent.text"]
+    assert texts == ["I am listening.", *(f"You said: number {number}" for number in range(12))]
+    wait_until(
+        lambda: {row.state for row in board.messages(name)} == {DeliveryState.ACCEPTED}, description="every receipt"
+    )
 
 
 def test_an_interrupt_ends_the_turn_before_the_message_is_said(board: Stage) -> None:
@@ -88,10 +90,10 @@ def test_a_request_is_answered_inline_and_only_once(board: Stage) -> None:
     alice.event("agent.receipt", uuid="a-1", state="delivered")
     alice.tell(type="answer", id=str(uuid4()), request="a-1", behavior="allow")
 
-    [answered] = [m["event"] for m in alice.heard if m.get("event", {}).get("event_type") == "request_answered"]
-    assert (answered["payload"]["behavior"], answered["payload"]["message"]) == ("deny", "not today")
-    refused = alice.until(lambda message: message["type"] == "refused", "the refusal of a second answer")
-    assert refused["error"] == "conflict"
+    [answer_event] = [m["event"] for m in alice.heard if m.get("event", {}).get("event_type") == "request_answered"]
+    assert (answer_event["payload"]["behavior"], answer_event["payload"]["message"]) == ("deny", "not today")
+    refusal = alice.until(lambda message: message["type"] == "refused", "the refusal of a second answer")
+    assert refusal["error"] == "conflict"
 
 
 def test_a_client_cut_off_at_any_moment_loses_nothing_and_doubles_nothing(board: Stage) -> None:
@@ -105,13 +107,13 @@ def test_a_client_cut_off_at_any_moment_loses_nothing_and_doubles_nothing(board:
             alice.reply(key)
         if number % 3 == 1:
             alice.until(lambda message: message["type"] == "event", "any event")
-        alice.cut()
+        alice.disconnect()
         alice.open()
         assert alice.reply(alice.say(f"number {number}", key))["became"] == "message"
 
     alice.event("agent.text", text="You said: number 14")
-    said = [m["event"]["payload"]["text"] for m in alice.heard if m.get("event", {}).get("event_type") == "agent.text"]
-    assert said == ["I am listening.", *(f"You said: number {number}" for number in range(15))]
+    texts = [m["event"]["payload"]["text"] for m in alice.heard if m.get("event", {}).get("event_type") == "agent.text"]
+    assert texts == ["I am listening.", *(f"You said: number {number}" for number in range(15))]
     assert alice.seqs == sorted(set(alice.seqs))
     assert len(board.messages(name)) == 15
 
@@ -131,8 +133,8 @@ def test_a_server_killed_while_people_talk_loses_nothing_and_doubles_nothing(boa
         assert alice.reply(alice.say(f"number {number}", key))["became"] == "message"
 
     alice.event("agent.text", text="You said: number 4")
-    said = [m["event"]["payload"]["text"] for m in alice.heard if m.get("event", {}).get("event_type") == "agent.text"]
-    assert said == ["I am listening.", *(f"You said: number {number}" for number in range(5))]
+    texts = [m["event"]["payload"]["text"] for m in alice.heard if m.get("event", {}).get("event_type") == "agent.text"]
+    assert texts == ["I am listening.", *(f"You said: number {number}" for number in range(5))]
     assert len(board.messages(name)) == 5
 
 
@@ -143,12 +145,12 @@ def test_one_talks_while_the_others_read_along_until_control_is_handed_over(boar
     alice.reply(alice.say("hello"))
     assert in_control(board, name) == "alice"
 
-    refused = bob.reply(bob.say("me too"))
-    assert (refused["error"], refused["detail"]) == ("not_in_control", {"holder": "alice"})
+    refusal = bob.reply(bob.say("me too"))
+    assert (refusal["error"], refusal["detail"]) == ("not_in_control", {"holder": "alice"})
     bob.event("agent.text", text="You said: hello")
     bob.control("ask")
-    asked = alice.until(lambda message: message.get("asked") == "bob", "that Bob asks")
-    assert asked["mine"] is True
+    request_message = alice.until(lambda message: message.get("asked") == "bob", "that Bob asks")
+    assert request_message["mine"] is True
     alice.control("give")
     bob.until(lambda message: message["type"] == "control" and message["mine"], "control given to Bob")
     assert bob.reply(bob.say("my turn"))["became"] == "message"
@@ -176,15 +178,15 @@ def test_a_page_that_is_left_lets_go_at_once_and_a_vanished_one_when_its_time_is
     alice, bob = board.guest(name, board.person("alice")), board.guest(name, board.person("bob"))
     alice.control("take")
     alice.leave()
-    wait_until(lambda: in_control(board, name) is None, what="the release")
+    wait_until(lambda: in_control(board, name) is None, description="the release")
     alice.open()
     alice.control("take")
 
-    alice.cut()
+    alice.disconnect()
     with writing(board.engine) as session:
-        held = session.get_one(Controller, board.number(name))
-        assert held.until > now()
-        held.until -= LEASE_DURATION
+        controller = session.get_one(Controller, board.number(name))
+        assert controller.until > now()
+        controller.until -= LEASE_DURATION
 
     assert bob.event("ticket_control_changed", how="lapsed")["actor"] == "mission-control"
     assert bob.reply(bob.say("anybody there?"))["became"] == "message"
@@ -202,7 +204,7 @@ def test_a_page_keeps_control_by_its_beats(board: Stage) -> None:
         with writing(board.engine) as session:
             return session.get_one(Controller, board.number(name)).until > before
 
-    wait_until(later, what="a later end")
+    wait_until(later, description="a later end")
 
 
 def test_without_a_live_run_words_answer_a_question_ask_for_changes_or_wait(board: Stage) -> None:
@@ -211,13 +213,13 @@ def test_without_a_live_run_words_answer_a_question_ask_for_changes_or_wait(boar
     waits = alice.reply(alice.say("later, then"))
     assert (waits["became"], waits["text"]) == ("message", "No run is live: the next one begins with it.")
 
-    board.put(name, "question")
+    board.report_verdict(name, "question")
     key = alice.say("Use the second one.")
     assert alice.reply(key)["became"] == "answer"
     assert alice.reply(alice.say("Use the second one.", key))["became"] == "answer"
     assert board.status(name) == "todo"
 
-    board.put(name, "review")
+    board.report_verdict(name, "review")
     assert alice.reply(alice.say("Shorter, please."))["became"] == "request_changes"
     assert (board.status(name), len(board.messages(name))) == ("todo", 1)
 
@@ -238,10 +240,10 @@ def test_one_too_many_is_refused_before_the_upgrade_and_pages_still_answer(stage
     token = board.person("alice")
     first, _ = board.guest(name, token), board.guest(name, token)
 
-    with pytest.raises(InvalidStatus) as refused:
+    with pytest.raises(InvalidStatus) as refusal:
         board.guest(name, token)
 
-    answer = refused.value.response
+    answer = refusal.value.response
     assert (answer.status_code, answer.headers["Retry-After"], answer.body) == (503, "30", b"retry: 30000\n\n")
     assert board.answers()
     first.leave()
@@ -252,7 +254,7 @@ def test_one_too_many_is_refused_before_the_upgrade_and_pages_still_answer(stage
         except InvalidStatus:
             return False
 
-    wait_until(admitted, what="the place of the one who left")
+    wait_until(admitted, description="the place of the one who left")
 
 
 def test_a_stranger_is_refused_before_the_upgrade(board: Stage) -> None:
@@ -264,9 +266,9 @@ def test_a_stranger_is_refused_before_the_upgrade(board: Stage) -> None:
         ({"Origin": f"http://127.0.0.1:{board.port}"}, 401),
         ({"Authorization": "Bearer mct_wrong"}, 401),
     ):
-        with pytest.raises(InvalidStatus) as refused:
+        with pytest.raises(InvalidStatus) as refusal:
             connect(url, additional_headers=headers).__enter__()
-        assert refused.value.response.status_code == status
+        assert refusal.value.response.status_code == status
 
 
 def test_a_viewer_reads_along_and_may_not_speak(board: Stage) -> None:
@@ -298,7 +300,7 @@ def test_a_reload_closes_conversations_at_once_and_they_go_on_in_the_new_worker(
     board.signal(signal.SIGHUP)
 
     assert alice.end() == 1001
-    wait_until(board.answers, what="the new worker")
+    wait_until(board.answers, description="the new worker")
     alice.open()
     assert alice.heard[-1]["mine"] or in_control(board, name) == "alice"
 
@@ -334,10 +336,10 @@ def test_each_scope_may_do_over_the_socket_what_it_may_do_over_http(stage: Stage
     _, name = board.ticket()
     with writing(board.engine) as session:
         run = claims.claim_ticket(session, lookup.get_ticket(session, name).id, "here").run
-        asked = {"request": "a-1", "tool": "Bash", "title": "ls"}
-        event = ingest.WorkerEvent(run_seq=1, ts=now(), event_type="agent.approval", payload=asked)
+        approval = {"request": "a-1", "tool": "Bash", "title": "ls"}
+        event = ingest.WorkerEvent(run_seq=1, ts=now(), event_type="agent.approval", payload=approval)
         ingest.ingest_events(session, run.id, [event])
-    said: dict[str, dict[str, str]] = {}
+    results: dict[str, dict[str, str]] = {}
     for scope in (Scope.VIEWER, Scope.SERVICE, Scope.ORCHESTRATOR, Scope.OPERATOR):
         guest = board.guest(name, board.person(scope.value, scope))
         guest.tell(type="beat")
@@ -346,13 +348,13 @@ def test_each_scope_may_do_over_the_socket_what_it_may_do_over_http(stage: Stage
         key = str(uuid4())
         guest.tell(type="answer", id=key, request="a-1", behavior="allow", scope="run")
         acts["answer"] = guest.reply(key)
-        said[scope.value] = {act: reply.get("became") or reply["error"] for act, reply in acts.items()}
+        results[scope.value] = {act: reply.get("became") or reply["error"] for act, reply in acts.items()}
         assert guest.heard[0]["may_speak"] is (scope is not Scope.VIEWER)
         guest.leave()
 
     controls = dict.fromkeys(("ask", "take", "give", "release"), "forbidden")
     program = {**controls, "queue": "message", "interrupt": "message", "answer": "forbidden"}
-    assert said == {
+    assert results == {
         "viewer": {**controls, "queue": "forbidden", "interrupt": "forbidden", "answer": "forbidden"},
         "service": program,
         "orchestrator": program,

@@ -51,8 +51,8 @@ def test_the_button_says_what_will_happen_and_the_menu_has_the_other_ways(browse
 
 def test_what_has_nothing_to_land_is_just_approved(browser: FlaskClient, store: Engine) -> None:
     handed_in(store, "merge", phases=[{"name": "Dev", "agent": "script"}, {"name": "QA", "agent": "script"}])
-    said = page(browser)
-    assert 'name="move" value="approve">Approve</button>' in said and "Other ways to approve" not in said
+    body = page(browser)
+    assert 'name="move" value="approve">Approve</button>' in body and "Other ways to approve" not in body
 
 
 def test_a_decision_that_completes_the_ticket_says_what_becomes_of_the_branch(
@@ -62,16 +62,16 @@ def test_a_decision_that_completes_the_ticket_says_what_becomes_of_the_branch(
     assert "A choice will approve and squash." in page(browser)
     assert press(browser, "approve:squash", choice="ship").status_code == 303
     assert get(store, ticket_id).landing is LandingState.PENDING
-    said = page(browser)
-    assert "Decided: ship" in said and said.count("Approved by operator; squashing onto main.") >= 2
+    body = page(browser)
+    assert "Decided: ship" in body and body.count("Approved by operator; squashing onto main.") >= 2
 
 
 def test_approval_is_said_while_it_is_carried_out_and_not_offered_again(browser: FlaskClient, store: Engine) -> None:
     ticket_id = handed_in(store, "leave")
     assert press(browser, "approve:merge").status_code == 303
     assert get(store, ticket_id).landing is LandingState.PENDING
-    said = page(browser)
-    assert "Approved by operator; merging into main." in said and 'value="approve' not in said
+    body = page(browser)
+    assert "Approved by operator; merging into main." in body and 'value="approve' not in body
     assert "Approved by operator; merging into main." in text(browser.get("/board"))
     again = press(browser, "approve:squash")
     assert again.status_code == 409 and "is approved already" in text(again)
@@ -109,9 +109,9 @@ def test_the_address_of_a_pull_request_is_a_link_only_over_https(browser: FlaskC
                 session, ticket_id, plan, "Opened a pull request.", {"commit": SHA, "address": address}
             )
         evidence = text(browser.get(f"/ticket/MC-{number}?tab=evidence"))
-        for shown in (text(browser.get(f"/ticket/MC-{number}")), evidence):
-            assert "Opened a pull request." in shown, address
-            assert (f'href="{address}"' in shown) is address.startswith("https://"), address
+        for markup in (text(browser.get(f"/ticket/MC-{number}")), evidence):
+            assert "Opened a pull request." in markup, address
+            assert (f'href="{address}"' in markup) is address.startswith("https://"), address
         assert f"commit: {SHA}" in evidence
 
 
@@ -119,8 +119,8 @@ def test_programs_approve_and_read_what_becomes_of_it(operator: Api, orchestrato
     ticket_id = handed_in(store, "merge")
     answer: Any = orchestrator.post("/tickets/MC-1/moves", {"move": "approve", "landing": "push"})
     assert (answer.status_code, answer.json["error"]) == (403, "forbidden")
-    moved: Any = operator.post("/tickets/MC-1/moves", {"move": "approve", "landing": "squash"}).json
-    assert (moved["status"], moved["landing"]["state"], moved["landing"]["policy"]) == (
+    ticket: Any = operator.post("/tickets/MC-1/moves", {"move": "approve", "landing": "squash"}).json
+    assert (ticket["status"], ticket["landing"]["state"], ticket["landing"]["policy"]) == (
         "in_review",
         "pending",
         "squash",
@@ -152,8 +152,8 @@ def test_the_policy_of_a_project_is_chosen_with_its_help(browser: FlaskClient, o
     with reading(store) as session:
         assert projects.get_project(session, "web").landing == "squash"
     assert "Squash when approved" in text(browser.get("/settings"))
-    changed: Any = operator.patch("/projects/web", {"version": 2, "landing": "merge"}).json
-    assert changed["landing"] == "merge"
+    stored: Any = operator.patch("/projects/web", {"version": 2, "landing": "merge"}).json
+    assert stored["landing"] == "merge"
     assert operator.patch("/projects/web", {"version": 3, "landing": None}).status_code == 422
 
 

@@ -28,9 +28,9 @@ NUMBERS = count()
 def test_the_time_grows_with_the_length(part: str) -> None:
     def seconds(times: int) -> float:
         text = f"{part * times}{next(NUMBERS)}"  # a text that was rendered is kept
-        begun = time.process_time()
+        start = time.process_time()
         markdown.render_html(text)
-        return time.process_time() - begun
+        return time.process_time() - start
 
     seconds(10)
     short, long = min(seconds(1000) for _ in range(3)), seconds(8000)
@@ -48,18 +48,18 @@ def test_many_links_are_links() -> None:
 
 
 def test_what_people_and_agents_write_is_drawn() -> None:
-    drawn = markdown.render_html(
+    markup = markdown.render_html(
         "1. one\n   - two\n\n```sh\nls <a>\n```\n\nA line\nand ~~no~~ `code`.\n\n| a |\n|---|\n| b |\n"
     )
     for part in ("<li>two</li>", '<code class="language-sh">ls &lt;a&gt;\n</code>', "<br>", "<s>no</s>", "<td>b</td>"):
-        assert part in drawn
+        assert part in markup
     assert markdown.render_html("![a](http://b/c.png)").startswith('<p>!<a href="http://b/c.png"')
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "[x](javascript:alert(1))", "<http://a onclick=b>"])
 def test_what_could_run_is_text(text: str) -> None:
-    drawn = markdown.render_html(text)
-    assert "<script" not in drawn and "href" not in drawn
+    markup = markdown.render_html(text)
+    assert "<script" not in markup and "href" not in markup
 
 
 def test_the_first_texts_of_a_process_are_drawn_by_many_threads() -> None:
@@ -77,9 +77,9 @@ def test_the_first_texts_of_a_process_are_drawn_by_many_threads() -> None:
     try:
         with ThreadPoolExecutor(8) as threads:
             for _ in range(60):
-                fresh = module_from_spec(spec)
-                spec.loader.exec_module(fresh)
-                assert set(threads.map(draw, [fresh.render_html] * 8)) == {"<p>a <em>b</em></p>\n"}
+                module = module_from_spec(spec)
+                spec.loader.exec_module(module)
+                assert set(threads.map(draw, [module.render_html] * 8)) == {"<p>a <em>b</em></p>\n"}
     finally:
         sys.setswitchinterval(interval)
 

@@ -50,9 +50,9 @@ def test_no_link_of_the_frame_or_the_overview_leads_nowhere(browser: FlaskClient
 
 
 def test_help_names_the_coordinator_and_every_move_of_the_law(browser: FlaskClient, settings: Settings) -> None:
-    said = text(browser, "/help")
-    assert f"requests come in, {settings.coordinator} coordinates the next step" in said
-    assert all(law.label in said for law in moves.MOVES.values())
+    markup = text(browser, "/help")
+    assert f"requests come in, {settings.coordinator} coordinates the next step" in markup
+    assert all(move.label in markup for move in moves.MOVES.values())
 
 
 @pytest.mark.both_databases
@@ -62,8 +62,8 @@ def test_a_ticket_is_found_by_its_words_and_by_its_number(browser: FlaskClient, 
         body = NewTicket.model_validate({"title": "Say good evening", "description": "To <Ada> at least."})
         transitions.create_ticket(session, body, OPERATOR)
         transitions.create_ticket(session, NewTicket(title="Another"), OPERATOR)
-    said = text(browser, f"/search?q={words}")
-    assert 'href="/ticket/MC-1"' in said and 'href="/ticket/MC-2"' not in said
+    markup = text(browser, f"/search?q={words}")
+    assert 'href="/ticket/MC-1"' in markup and 'href="/ticket/MC-2"' not in markup
 
 
 @pytest.mark.both_databases
@@ -93,12 +93,12 @@ def test_what_needs_a_person_is_listed_and_counted_in_the_frame(
     operator.post("/tickets", {"title": "One"})
     facts = {"reason": "needs_human", "owner": "alice", "next_action": "Make a key"}
     operator.post("/tickets/MC-1/moves", {"move": "block", **facts})
-    found: Any = viewer.get("/needs-you").json
-    assert [(item["ticket"], item["status"], item["line"]) for item in found["items"]] == [
+    attention: Any = viewer.get("/needs-you").json
+    assert [(item["ticket"], item["status"], item["line"]) for item in attention["items"]] == [
         ("MC-1", "blocked", "Make a key")
     ]
-    said = text(browser, "/board")
-    assert '<meta name="needs" content="1">' in said and said.count("data-needs-count>1<") == 2
+    markup = text(browser, "/board")
+    assert '<meta name="needs" content="1">' in markup and markup.count("data-needs-count>1<") == 2
 
 
 def test_a_task_is_disabled_enabled_and_asked_for(browser: FlaskClient, store: Engine) -> None:
@@ -118,8 +118,8 @@ def test_the_history_of_a_task_shows_its_output(browser: FlaskClient, store: Eng
         tasks.record_run(
             session, "backup", Trigger.OPERATOR, TaskOutcome.FAILED, now(), exit_code=3, output_tail="<disk full>"
         )
-    said = text(browser, "/tasks")
-    assert "&lt;disk full&gt;" in said and "exit 3" in said and "by a person" in said
+    markup = text(browser, "/tasks")
+    assert "&lt;disk full&gt;" in markup and "exit 3" in markup and "by a person" in markup
 
 
 def test_an_incident_is_acknowledged_and_closed_with_what_shows_it(browser: FlaskClient, store: Engine) -> None:
@@ -152,8 +152,8 @@ def test_logs_are_shown_from_their_end_and_from_their_folder_alone(browser: Flas
     settings.ensure_home()
     (settings.logs_dir / "web.log").write_text("\n".join(f"line {number} <x>" for number in range(1000)))
     (settings.logs_dir / "scheduler.log").symlink_to(settings.logs_dir / "web.log")
-    said = text(browser, "/logs?show=web")
-    assert "line 999 &lt;x&gt;" in said and "line 10 " not in said
+    markup = text(browser, "/logs?show=web")
+    assert "line 999 &lt;x&gt;" in markup and "line 10 " not in markup
     assert "No such file" in text(browser, "/logs?show=scheduler")
     assert browser.get("/logs?show=../secrets/key").status_code == 404
 
@@ -175,8 +175,8 @@ def test_a_viewer_does_not_read_the_logs(viewer: Api) -> None:
 
 def test_a_move_offers_its_undo_as_a_form(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "One", "status": "inbox"})
-    said = send(browser, "/ticket/MC-1/move", "/ticket/MC-1", move="triage")
-    assert "MC-1 is to do now." in said and 'action="/ticket/MC-1/undo"' in said and "Back to inbox" in said
+    markup = send(browser, "/ticket/MC-1/move", "/ticket/MC-1", move="triage")
+    assert "MC-1 is to do now." in markup and 'action="/ticket/MC-1/undo"' in markup and "Back to inbox" in markup
     assert 'data-state="inbox"' in send(browser, "/ticket/MC-1/undo", "/")
     assert "can no longer be undone" in send(browser, "/ticket/MC-1/undo", "/")
 
@@ -184,9 +184,9 @@ def test_a_move_offers_its_undo_as_a_form(browser: FlaskClient, operator: Api) -
 @pytest.mark.both_databases
 def test_filters_are_saved_under_a_name_and_deleted(browser: FlaskClient, operator: Api) -> None:
     operator.post("/tickets", {"title": "One"})
-    said = send(browser, "/board/views", "/board", name=" Urgent  bugs ", query="tag=bug&priority=urgent&column=todo")
-    assert 'href="/board?priority=urgent&amp;tag=bug&amp;view=columns" aria-current="true"' in said
-    assert "Urgent bugs" in said
+    markup = send(browser, "/board/views", "/board", name=" Urgent  bugs ", query="tag=bug&priority=urgent&column=todo")
+    assert 'href="/board?priority=urgent&amp;tag=bug&amp;view=columns" aria-current="true"' in markup
+    assert "Urgent bugs" in markup
     assert "already" in send(browser, "/board/views", "/board", name="Urgent bugs", query="tag=bug")
     assert "at least one filter" in send(browser, "/board/views", "/board", name="All", query="column=todo")
     assert "Urgent bugs" not in send(browser, "/board/views/delete", "/board", name="Urgent bugs")
@@ -198,5 +198,5 @@ def test_archived_tickets_are_shown_apart(browser: FlaskClient, operator: Api) -
     operator.post("/tickets", {"title": "New"})
     operator.patch("/tickets/MC-1", {"version": 1, "archived": True})
     assert 'id="card-MC-1"' not in text(browser, "/board") and 'id="card-MC-2"' in text(browser, "/board")
-    said = text(browser, "/board?archived=1")
-    assert 'id="card-MC-1"' in said and 'id="card-MC-2"' not in said
+    markup = text(browser, "/board?archived=1")
+    assert 'id="card-MC-1"' in markup and 'id="card-MC-2"' not in markup

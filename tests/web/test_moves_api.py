@@ -26,8 +26,13 @@ def move(caller: Api, ticket: str, name: str, **facts: Any) -> tuple[int, dict[s
 
 
 def test_a_move_answers_with_the_moved_ticket(operator: Api, ticket: str) -> None:
-    status, moved = move(operator, ticket, "park", wake={"kind": "manual"}, note="Not now", priority="low")
-    assert (status, moved["status"], moved["priority"], moved["version"]) == (200, "waiting", "low", 2)
+    status, ticket_json = move(operator, ticket, "park", wake={"kind": "manual"}, note="Not now", priority="low")
+    assert (status, ticket_json["status"], ticket_json["priority"], ticket_json["version"]) == (
+        200,
+        "waiting",
+        "low",
+        2,
+    )
     assert move(operator, ticket, "wake")[1]["status"] == "todo"
 
 
@@ -43,11 +48,11 @@ def test_words_sent_over_the_api_answer_request_changes_or_wait_as_those_of_a_fo
             path = f"/tickets/{worker.ticket}/messages"
             live: Any = caller.post(path, {"body": "Go on."}).json
             worker.post(f"/runs/{worker.run}/report", {"verdict": verdict, "summary": "Well?"})
-            sent: Any = caller.post(path, {"body": "Shorter.", "mode": "queue"}).json
+            message: Any = caller.post(path, {"body": "Shorter.", "mode": "queue"}).json
             status = operator.get(f"/tickets/{worker.ticket}").json["status"]  # type: ignore[index]
-            became[f"{sent['author']} {verdict}"] = [live["became"], sent["became"], status]
-            differing |= sent.keys() ^ live.keys()
-            assert (sent["body"], sent["mode"], bool(sent["text"])) == ("Shorter.", "queue", True)
+            became[f"{message['author']} {verdict}"] = [live["became"], message["became"], status]
+            differing |= message.keys() ^ live.keys()
+            assert (message["body"], message["mode"], bool(message["text"])) == ("Shorter.", "queue", True)
 
     assert differing == set()
     assert became == {
@@ -60,17 +65,17 @@ def test_words_sent_over_the_api_answer_request_changes_or_wait_as_those_of_a_fo
 
 def test_an_illegal_move_says_what_is_possible_and_changes_nothing(operator: Api, ticket: str) -> None:
     before = operator.get(f"/tickets/{ticket}").json
-    status, refused = move(operator, ticket, "approve")
-    assert (status, refused["error"]) == (409, "illegal_move")
-    assert "cancel" in refused["detail"]["moves"] and refused["detail"]["status"] == "todo"
+    status, error = move(operator, ticket, "approve")
+    assert (status, error["error"]) == (409, "illegal_move")
+    assert "cancel" in error["detail"]["moves"] and error["detail"]["status"] == "todo"
     assert operator.get(f"/tickets/{ticket}").json == before
 
 
 @pytest.mark.both_databases
 def test_a_move_on_a_stale_version_is_refused(operator: Api, ticket: str) -> None:
     assert move(operator, ticket, "start", version=1)[0] == 200
-    status, refused = move(operator, ticket, "finish", version=1)
-    assert (status, refused["error"]) == (409, "stale_ticket")
+    status, error = move(operator, ticket, "finish", version=1)
+    assert (status, error["error"]) == (409, "stale_ticket")
 
 
 @pytest.mark.parametrize(
@@ -97,16 +102,16 @@ def test_facts_that_a_move_does_not_have_are_named(operator: Api, ticket: str, b
 def test_no_move_of_a_run_can_be_made_over_the_api(operator: Api, app: Flask, store: Engine) -> None:
     worker = start(app, store)
     facts = {name: {"body": "!"} for name in LANDING_MOVES} | {"ask": {"question": {}, "body": "?"}}
-    for law in MOVES.values():
-        if {by.value for by in law.by} <= {"live run", "pickup", "system"}:
-            status, refused = move(operator, worker.ticket, law.name, **facts.get(law.name, {}))
-            assert (status, refused["error"]) == (409, "illegal_move")
+    for definition in MOVES.values():
+        if {by.value for by in definition.by} <= {"live run", "pickup", "system"}:
+            status, error = move(operator, worker.ticket, definition.name, **facts.get(definition.name, {}))
+            assert (status, error["error"]) == (409, "illegal_move")
 
 
 def test_an_orchestrator_triages_but_does_not_close(operator: Api, orchestrator: Api) -> None:
-    made: Any = operator.post("/tickets", {"title": "x", "status": "inbox"}).json
-    assert move(orchestrator, made["identifier"], "triage")[0] == 200
-    assert move(orchestrator, made["identifier"], "close", note="enough")[0] == 409
+    ticket_json: Any = operator.post("/tickets", {"title": "x", "status": "inbox"}).json
+    assert move(orchestrator, ticket_json["identifier"], "triage")[0] == 200
+    assert move(orchestrator, ticket_json["identifier"], "close", note="enough")[0] == 409
 
 
 def test_a_move_that_stops_a_run_nudges_it(operator: Api, worker: Worker, settings: Settings) -> None:
@@ -115,5 +120,5 @@ def test_a_move_that_stops_a_run_nudges_it(operator: Api, worker: Worker, settin
         listener.settimeout(5)
         assert move(operator, worker.ticket, "park", wake={"kind": "manual"})[0] == 200
         assert listener.recv(16) == b"look"
-    told: Any = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).json
-    assert told["stop"]["code"] == "parked"
+    receipt: Any = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).json
+    assert receipt["stop"]["code"] == "parked"

@@ -111,48 +111,50 @@ def test_files_come_with_the_ticket_or_neither_does(browser: FlaskClient, operat
     assert post(browser, files=files((b"one", "one.txt"), (b"two", "two.txt"))).status_code == 303
     listed: Any = operator.get("/tickets/MC-1/attachments").json
     assert [row["name"] for row in listed["items"]] == ["one.txt", "two.txt"]
-    kept = sorted(Path(settings.attachments_dir).iterdir())
+    stored_files = sorted(Path(settings.attachments_dir).iterdir())
     empty = post(browser, files=files((b"three", "three.txt"), (b"", "four.txt")))
     assert empty.status_code == 422 and "four.txt: The file is empty" in empty.get_data(as_text=True)
     wrong = post(browser, files=files((b"five", "five.txt")), link_kind="blocks", link_ticket="MC-99")
     assert wrong.status_code == 422
-    assert sorted(Path(settings.attachments_dir).iterdir()) == kept
+    assert sorted(Path(settings.attachments_dir).iterdir()) == stored_files
     assert newest(operator)["identifier"] == "MC-1"
 
 
 def test_the_owner_is_chosen_knowing_what_each_is_good_for(browser: FlaskClient, operator: Api, store: Engine) -> None:
-    seen = {"path": "/usr/bin/x", "version": "1", "checked": now(), "host": "here"}
+    program_fields = {"path": "/usr/bin/x", "version": "1", "checked": now(), "host": "here"}
     with writing(store) as session:
-        session.add(Program(name="codex", found=True, logged_in=False, advice="Log in with codex login.", **seen))
-        session.add(Program(name="claude", found=False, logged_in=None, advice="", **seen))
+        session.add(
+            Program(name="codex", found=True, logged_in=False, advice="Log in with codex login.", **program_fields)
+        )
+        session.add(Program(name="claude", found=False, logged_in=None, advice="", **program_fields))
         session.execute(update(Agent).where(Agent.name == "script").values(capacity=3))
-    said = text(browser, "/ticket/new")
+    body = text(browser, "/ticket/new")
     for words in ("Script agent: free, 0 of 3 at work", "Codex: not logged in", "Claude Code: claude is not found"):
-        assert words in said
-    assert "Operator: a person" in said
-    assert said.index("Script agent: free") < said.index("Codex: not logged in")
+        assert words in body
+    assert "Operator: a person" in body
+    assert body.index("Script agent: free") < body.index("Codex: not logged in")
 
 
 def test_the_form_begins_with_what_the_board_is_narrowed_to(browser: FlaskClient) -> None:
-    said = text(browser, "/ticket/new?query=tag%3Dbug%26priority%3Dhigh%26assigned_to%3Dcodex%26view%3Dlist")
-    assert 'value="bug" checked' in said and '<option value="high" selected>' in said
-    assert '<option value="codex" selected>' in said
+    body = text(browser, "/ticket/new?query=tag%3Dbug%26priority%3Dhigh%26assigned_to%3Dcodex%26view%3Dlist")
+    assert 'value="bug" checked' in body and '<option value="high" selected>' in body
+    assert '<option value="codex" selected>' in body
 
 
 def test_the_next_ticket_begins_like_the_last(browser: FlaskClient) -> None:
     answer = post(browser, then="another", priority="urgent", status="inbox", description="Gone")
-    said = browser.get(answer.location).get_data(as_text=True)
-    assert "MC-1 was created." in said and '<option value="urgent" selected>' in said
-    assert 'value="inbox" checked' in said and "Gone" not in said
+    body = browser.get(answer.location).get_data(as_text=True)
+    assert "MC-1 was created." in body and '<option value="urgent" selected>' in body
+    assert 'value="inbox" checked' in body and "Gone" not in body
 
 
 def test_programs_name_relationships_with_the_ticket(operator: Api) -> None:
     operator.post("/tickets", {"title": "First"})
-    made: Any = operator.post(
+    ticket_json: Any = operator.post(
         "/tickets", {"title": "Second", "relationships": [{"kind": "duplicated_by", "ticket": "MC-1"}]}
     ).json
     links: Any = operator.get("/tickets/MC-1/relationships").json
-    assert [(link["words"], link["ticket"]) for link in links["items"]] == [("duplicate of", made["identifier"])]
+    assert [(link["words"], link["ticket"]) for link in links["items"]] == [("duplicate of", ticket_json["identifier"])]
 
 
 def test_a_ticket_begins_with_the_phases_that_were_ticked(browser: FlaskClient, operator: Api) -> None:
@@ -176,10 +178,10 @@ def test_a_ticket_begins_with_the_phases_that_were_ticked(browser: FlaskClient, 
         "codex",
         "person",
     )
-    refused = post(browser, **dev | {"phase-0-agent": "nobody"})
-    said = refused.get_data(as_text=True)
+    answer = post(browser, **dev | {"phase-0-agent": "nobody"})
+    body = answer.get_data(as_text=True)
     assert (
-        refused.status_code == 422 and "no member of the team" in said and 'name="phase-0-on" value="1" checked' in said
+        answer.status_code == 422 and "no member of the team" in body and 'name="phase-0-on" value="1" checked' in body
     )
 
 

@@ -48,13 +48,13 @@ def url(template: Path, tmp_path: Path) -> Iterator[str]:
 
 def test_every_route_of_the_api_is_described(app: Flask) -> None:
     listed = {(method.upper(), path) for path, methods in build_document()["paths"].items() for method in methods}
-    served = {
+    routes = {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in set(rule.methods or ()) - {"HEAD", "OPTIONS"}
         if rule.rule.startswith(PREFIX) and rule.endpoint not in UNDESCRIBED
     }
-    assert listed == served
+    assert listed == routes
 
 
 def test_the_document_is_valid_and_every_operation_is_named_once() -> None:
@@ -73,10 +73,12 @@ def test_streams_are_described_with_their_types_and_refusals() -> None:
     for stream in (everything, one, pane):
         assert set(stream["responses"]) == {"200", "400", "401", "403", "404", "422", "503"}
         assert EVENTS in stream["responses"]["200"]["content"] and EVENTS in stream["responses"]["503"]["content"]
-        assert "Last-Event-ID" in [each["name"] for each in stream["parameters"] if each["in"] == "header"]
+        assert "Last-Event-ID" in [
+            parameter["name"] for parameter in stream["parameters"] if parameter["in"] == "header"
+        ]
     assert "text/plain" in pane["responses"]["200"]["content"]
-    named = [{each["name"] for each in stream["parameters"]} for stream in (everything, one, pane)]
-    assert [names - {"Last-Event-ID", "last_event_id"} for names in named] == [
+    parameter_names = [{parameter["name"] for parameter in stream["parameters"]} for stream in (everything, one, pane)]
+    assert [names - {"Last-Event-ID", "last_event_id"} for names in parameter_names] == [
         {"tickets"}, {"ticket"}, {"ticket", "follow", "lines"},
     ]  # fmt: skip
 

@@ -45,21 +45,21 @@ def url(template: Path, tmp_path: Path) -> Iterator[str]:
     yield f"sqlite:///{tmp_path / 'mc.db'}"
 
 
-def addresses(app: Flask, wanted: bool) -> list[tuple[str, str]]:
+def addresses(app: Flask, is_unsafe: bool) -> list[tuple[str, str]]:
     """Every route with each of its methods that is unsafe (or that is safe), its parameters filled in."""
-    found = []
+    pairs = []
     for rule in app.url_map.iter_rules():
-        methods = set(rule.methods or ()) - SAFE if wanted else set(rule.methods or ()) & {"GET"}
-        found += [(method, filled(rule)) for method in sorted(methods)]
-    return found
+        methods = set(rule.methods or ()) - SAFE if is_unsafe else set(rule.methods or ()) & {"GET"}
+        pairs += [(method, build_address(rule)) for method in sorted(methods)]
+    return pairs
 
 
-def filled(rule: Rule) -> str:
+def build_address(rule: Rule) -> str:
     """An address that the rule matches: "1" fits every argument but those that are one of some words."""
     values = {name: next(iter(getattr(rule._converters[name], "items", {"1"}))) for name in rule.arguments}
-    built = rule.build(values, append_unknown=False)
-    assert built is not None
-    return built[1]
+    address = rule.build(values, append_unknown=False)
+    assert address is not None
+    return address[1]
 
 
 def events_logged(store: Engine) -> int:
@@ -142,10 +142,10 @@ def test_websocket_upgrades_need_our_own_origin(app: Flask, browser: FlaskClient
 
 
 def test_a_proxys_public_address_is_our_own(app: Flask, browser: FlaskClient, settings: Settings) -> None:
-    held: auth.Instance = app.extensions["mission_control"]
+    instance: auth.Instance = app.extensions["mission_control"]
     csrf = form_token(browser, "/board")
     public = settings.model_copy(update={"behind_tls": True, "public_url": "https://board.example"})
-    app.extensions["mission_control"] = auth.Instance(public, held.engine, held.key)
+    app.extensions["mission_control"] = auth.Instance(public, instance.engine, instance.key)
     cookie = browser.get_cookie(auth.get_cookie_name(settings))
     assert cookie is not None
     browser.set_cookie(cookie.key, cookie.value, domain="board.example")

@@ -31,8 +31,8 @@ def read_whole(statement: str, plan: list[str]) -> list[str]:
     """The steps of a plan that read a growing table whole. An index of what is live is small, and one whose order is asked for
     is read up to the limit."""
     stops = "LIMIT" in statement and not any("TEMP B-TREE" in step for step in plan)
-    found = [(step, match) for step in plan if (match := SCAN.fullmatch(step)) and match["table"] in GROWING]
-    return [step for step, match in found if not (match["index"] and (stops or "live" in match["index"]))]
+    scans = [(step, match) for step in plan if (match := SCAN.fullmatch(step)) and match["table"] in GROWING]
+    return [step for step, match in scans if not (match["index"] and (stops or "live" in match["index"]))]
 
 
 def test_a_scan_is_told_from_a_walk_that_stops() -> None:
@@ -54,12 +54,12 @@ def test_a_scan_is_told_from_a_walk_that_stops() -> None:
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_no_page_reads_a_growing_table_whole(app: Flask, store: Engine, operator: Api) -> None:
     start(app, store)
-    asked: list[tuple[str, Any]] = []
-    event.listen(store, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+    statements: list[tuple[str, Any]] = []
+    event.listen(store, "before_cursor_execute", lambda *told: statements.append((told[2], told[3])))
     for path in PAGES:
         answer = operator.client.get(path, headers={"Authorization": f"Bearer {operator.token}"})
         assert answer.status_code == 200, path
-    reads = {statement: values for statement, values in asked if statement.startswith(("SELECT", "WITH"))}
+    reads = {statement: values for statement, values in statements if statement.startswith(("SELECT", "WITH"))}
     assert len(reads) > len(PAGES)
 
     with store.connect() as connection:

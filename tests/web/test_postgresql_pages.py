@@ -68,8 +68,8 @@ def fill(store: Engine, worker: Worker, operator: Api) -> None:
 
 def list_addresses(app: Flask) -> list[str]:
     rules = [rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())]
-    asked = [rule for rule in rules if not rule.endpoint.startswith(ENDLESS)]
-    return [address for rule in asked for address in build_addresses(rule)]
+    page_rules = [rule for rule in rules if not rule.endpoint.startswith(ENDLESS)]
+    return [address for rule in page_rules for address in build_addresses(rule)]
 
 
 def build_addresses(rule: Rule) -> list[str]:
@@ -77,8 +77,8 @@ def build_addresses(rule: Rule) -> list[str]:
     ones = dict.fromkeys(rule.arguments, "1")
     (name,) = rule.arguments & {"name", "status", "slug"} or {""}
     every = [{**ones, name: str(value)} for value in NAMES[rule.endpoint]] if name else [ones]
-    built = [rule.build(values, append_unknown=False) for values in every]
-    return [pair[1] for pair in built if pair]
+    addresses = [rule.build(values, append_unknown=False) for values in every]
+    return [pair[1] for pair in addresses if pair]
 
 
 @pytest.mark.postgres

@@ -40,17 +40,17 @@ def end(worker: Worker, **report: Any) -> None:
 def test_a_run_is_opened_with_how_it_went_and_what_it_left(browser: FlaskClient, store: Engine, worker: Worker) -> None:
     usage = {"input_tokens": 5000, "cache_read_tokens": 70_000, "cost_usd": 0.5, "turns": 3}
     end(worker, verdict="failed", summary="No luck.", usage=usage, terminal={"root_cause": "Bad luck."})
-    shown = page(browser, f"/ticket/{worker.ticket}?tab=runs&run={worker.run}")
+    body = page(browser, f"/ticket/{worker.ticket}?tab=runs&run={worker.run}")
     for words in ("Run 1", "Agent failed: No luck.", "Bad luck.", "attempts are left", "70 k", "$0.50"):
-        assert words in shown, words
-    assert f"?tab=evidence&amp;run={worker.run}" in shown and "Stop this run" not in shown
+        assert words in body, words
+    assert f"?tab=evidence&amp;run={worker.run}" in body and "Stop this run" not in body
 
 
 def test_the_list_leads_to_each_run_and_a_refresh_stays_with_it(browser: FlaskClient, worker: Worker) -> None:
     listed = page(browser, f"/ticket/{worker.ticket}?tab=runs")
     assert f'href="/ticket/{worker.ticket}?tab=runs&amp;run={worker.run}"' in listed
-    opened = page(browser, f"/ticket/{worker.ticket}?tab=runs&run={worker.run}")
-    assert f'data-live="/ticket/{worker.ticket}/part/runs?run={worker.run}"' in opened
+    run_markup = page(browser, f"/ticket/{worker.ticket}?tab=runs&run={worker.run}")
+    assert f'data-live="/ticket/{worker.ticket}/part/runs?run={worker.run}"' in run_markup
 
 
 @pytest.mark.parametrize("tab", ["runs", "evidence", "changes"])
@@ -70,8 +70,8 @@ def test_a_live_run_is_stopped_with_a_reason_by_an_operator_alone(
     headers = {"Authorization": f"Bearer {viewer.token}"}
     assert "Stop this run" not in viewer.client.get(path, headers=headers).get_data(as_text=True)
     form = {"csrf": csrf_token(browser), "reason": "Wrong branch."}
-    stopped = browser.post(f"/ticket/{worker.ticket}/runs/{worker.run}/stop", data=form, headers=OWN_PAGE)
-    assert stopped.status_code == 303
+    answer = browser.post(f"/ticket/{worker.ticket}/runs/{worker.run}/stop", data=form, headers=OWN_PAGE)
+    assert answer.status_code == 303
     assert operator.get(f"/tickets/{worker.ticket}").get_json()["status"] == "waiting"
     assert "Told to stop (parked)" in page(browser, path)
 
@@ -118,16 +118,16 @@ def test_what_failed_before_the_work_too_is_told_apart(browser: FlaskClient, sto
 
 def test_an_uploaded_file_is_linked_where_it_is_evidence(browser: FlaskClient, app: Flask, store: Engine) -> None:
     worker = start(app, store, acceptance=[{"text": "It loads."}])
-    sent = {"file": (io.BytesIO(b"log\n"), "load.log"), "summary": "The log of a load", "item": "0"}
-    made = worker.call("POST", f"/tickets/{worker.ticket}/attachments", data=sent).get_json()
-    shown = page(browser, f"/ticket/{worker.ticket}/part/evidence")
-    assert shown.count(f'href="/attachments/{made["id"]}/preview"') == 2
+    form = {"file": (io.BytesIO(b"log\n"), "load.log"), "summary": "The log of a load", "item": "0"}
+    attachment = worker.call("POST", f"/tickets/{worker.ticket}/attachments", data=form).get_json()
+    body = page(browser, f"/ticket/{worker.ticket}/part/evidence")
+    assert body.count(f'href="/attachments/{attachment["id"]}/preview"') == 2
 
 
 def test_the_past_is_shown_by_its_number(browser: FlaskClient, worker: Worker) -> None:
     end(worker, verdict="review", summary="Look.")
-    shown = page(browser, f"/ticket/{worker.ticket}?tab=events&at=1")
-    assert "As it was after event 1" in shown and 'data-after="2"' in shown
+    body = page(browser, f"/ticket/{worker.ticket}?tab=events&at=1")
+    assert "As it was after event 1" in body and 'data-after="2"' in body
     assert page(browser, f"/ticket/{worker.ticket}/part/replay?at=9999").count("In review") >= 1
     assert browser.get(f"/ticket/{worker.ticket}?tab=events&at=x").status_code == 422
 
@@ -156,11 +156,11 @@ def test_operators_see_the_routing_the_console_and_what_was_kept_apart(
     (folder / "events.jsonl").write_text("{}\n" * 400)
     (folder / "acked").write_text("12")
     (folder / "reported").write_text("409")
-    shown = page(browser, f"/ticket/{worker.ticket}/operator")
+    body = page(browser, f"/ticket/{worker.ticket}/operator")
     for words in ("Routing log", "Claim", "bin/mc attach", "script · script/default/default", "12 acknowledged"):
-        assert words in shown, words
-    assert "1.2 kB in 1 file" in shown and "Refused (409)" in shown
-    assert "&lt;script&gt;alert(1)" in shown and "<script>alert(1)" not in shown
+        assert words in body, words
+    assert "1.2 kB in 1 file" in body and "Refused (409)" in body
+    assert "&lt;script&gt;alert(1)" in body and "<script>alert(1)" not in body
     assert f"/ticket/{worker.ticket}/operator" in page(browser, f"/ticket/{worker.ticket}")
     headers = {"Authorization": f"Bearer {viewer.token}"}
     assert viewer.client.get(f"/ticket/{worker.ticket}/operator", headers=headers).status_code == 403

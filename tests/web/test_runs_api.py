@@ -18,9 +18,11 @@ def test_a_heartbeat_is_answered_with_what_the_run_must_know(worker: Worker, ope
     operator.post(f"/tickets/{worker.ticket}/messages", {"body": "Mind the gap."})
     path = f"/runs/{worker.run}/heartbeat"
     beat = {"state": "running", "pid": 42, "pid_started": "1234", "boot_id": "b", "last_run_seq": 0, "agent_pid": None}
-    told: Any = worker.post(path, beat).json
-    assert told["stop"] is None and [message["body"] for message in told["messages"]] == ["Mind the gap."]
-    uuid = told["messages"][0]["uuid"]
+    heartbeat_receipt: Any = worker.post(path, beat).json
+    assert heartbeat_receipt["stop"] is None and [message["body"] for message in heartbeat_receipt["messages"]] == [
+        "Mind the gap."
+    ]
+    uuid = heartbeat_receipt["messages"][0]["uuid"]
     receipt = {"run_seq": 1, "ts": "2026-01-01T00:00:00Z", "event_type": "agent.receipt"}
     payload = {"uuid": uuid, "state": "accepted"}
     worker.post(f"/tickets/{worker.ticket}/events", {**receipt, "payload": payload})
@@ -45,15 +47,15 @@ def test_a_second_report_is_refused_and_kept(worker: Worker, store: Engine, oper
     again = worker.post(path, {"verdict": "done", "summary": "Second."})
     assert (again.status_code, again.json["error"]) == (409, "claim_lost")  # type: ignore[index]
     with reading(store) as session:
-        kept = quarantine.list_quarantined(session, lookup.get_ticket(session, worker.ticket).id)
-    assert ["Second." in each.payload for each in kept] == [True]
+        quarantined = quarantine.list_quarantined(session, lookup.get_ticket(session, worker.ticket).id)
+    assert ["Second." in entry.payload for entry in quarantined] == [True]
     assert worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).status_code == 409
 
 
 @pytest.mark.both_databases
 def test_a_verdict_that_comes_after_a_stop_is_refused_after_the_commit(worker: Worker, operator: Api) -> None:
-    parked = operator.post(f"/tickets/{worker.ticket}/moves", {"move": "park", "wake": {"kind": "manual"}})
-    assert parked.status_code == 200
+    answer = operator.post(f"/tickets/{worker.ticket}/moves", {"move": "park", "wake": {"kind": "manual"}})
+    assert answer.status_code == 200
     late = worker.post(f"/runs/{worker.run}/report", {"verdict": "done", "summary": "Finished all the same."})
     assert late.status_code == 409
     run: Any = operator.get(f"/runs/{worker.run}").json
@@ -63,10 +65,10 @@ def test_a_verdict_that_comes_after_a_stop_is_refused_after_the_commit(worker: W
 
 def test_an_operator_stops_a_run_and_the_ticket_stays_parked(worker: Worker, operator: Api, viewer: Api) -> None:
     assert viewer.post(f"/runs/{worker.run}/stop", {}).status_code == 403
-    stopped = operator.post(f"/runs/{worker.run}/stop", {"reason": "Wrong branch."})
-    assert stopped.json["status"] == "waiting"  # type: ignore[index]
-    told: Any = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).json
-    assert told["stop"]["code"] == "parked"
+    answer = operator.post(f"/runs/{worker.run}/stop", {"reason": "Wrong branch."})
+    assert answer.json["status"] == "waiting"  # type: ignore[index]
+    heartbeat_receipt: Any = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).json
+    assert heartbeat_receipt["stop"]["code"] == "parked"
 
 
 def test_the_runs_of_a_ticket_are_listed_and_tell_no_secret(worker: Worker, operator: Api) -> None:
@@ -76,11 +78,11 @@ def test_the_runs_of_a_ticket_are_listed_and_tell_no_secret(worker: Worker, oper
 
 
 def test_a_service_mirrors_work_done_elsewhere(service: Api, operator: Api) -> None:
-    made: Any = operator.post("/tickets", {"title": "Done by another system"}).json
-    path = f"/tickets/{made['identifier']}/runs"
-    opened: Any = service.post(path, {"agent": "ci", "host": "builder"}).json
-    assert opened["run"]["mode"] == "external" and opened["token"].startswith("mcr_")
-    mirror = Worker(service.client, opened["token"], opened["run"]["id"], made["identifier"])
+    ticket_json: Any = operator.post("/tickets", {"title": "Done by another system"}).json
+    path = f"/tickets/{ticket_json['identifier']}/runs"
+    mirror_run: Any = service.post(path, {"agent": "ci", "host": "builder"}).json
+    assert mirror_run["run"]["mode"] == "external" and mirror_run["token"].startswith("mcr_")
+    mirror = Worker(service.client, mirror_run["token"], mirror_run["run"]["id"], ticket_json["identifier"])
     assert mirror.post(f"/runs/{mirror.run}/heartbeat", {"state": "running"}).status_code == 200
     assert service.post(path, {"agent": "ci"}).status_code == 409
 

@@ -78,29 +78,33 @@ def test_the_pause_stops_dispatch_with_its_reason_until_it_is_lifted(browser: Fl
 
 def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, settings: Settings, repository: Path) -> None:
     (repository / "draft.txt").write_text("not committed")
-    asked = send(browser, "/settings/projects/new", source=str(repository))
-    assert asked.status_code == 303
-    waiting = browser.get(asked.location).get_data(as_text=True)
+    answer = send(browser, "/settings/projects/new", source=str(repository))
+    assert answer.status_code == 303
+    waiting = browser.get(answer.location).get_data(as_text=True)
     assert "Looking at" in waiting and 'http-equiv="refresh"' in waiting
 
     program_probes.answer_drafts(job_context.build_context(settings, store))
 
-    found = text(browser.get(asked.location))
-    assert "1 path has uncommitted changes." in found
-    assert '<option value="main" selected>' in found
+    body = text(browser.get(answer.location))
+    assert "1 path has uncommitted changes." in body
+    assert '<option value="main" selected>' in body
     commands = {"check_command": "sh -c 'make test'", "link_files": ".env\n"}
-    assert send(browser, asked.location, **FIELDS, **commands).status_code == 303
-    made = project(store, "code")
-    assert (made.folder, made.max_runs, made.gate.value) == (str(repository), 3, "checks")
-    assert (made.check_command, made.setup_command, made.link_files) == (["sh", "-c", "make test"], None, [".env"])
+    assert send(browser, answer.location, **FIELDS, **commands).status_code == 303
+    stored = project(store, "code")
+    assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
+    assert (stored.check_command, stored.setup_command, stored.link_files) == (
+        ["sh", "-c", "make test"],
+        None,
+        [".env"],
+    )
 
 
 def test_what_is_no_repository_is_said_and_can_be_corrected(
     browser: FlaskClient, store: Engine, settings: Settings, tmp_path: Path
 ) -> None:
-    asked = send(browser, "/settings/projects/new", source=str(tmp_path / "nowhere"))
+    answer = send(browser, "/settings/projects/new", source=str(tmp_path / "nowhere"))
     program_probes.answer_drafts(job_context.build_context(settings, store))
-    page = text(browser.get(asked.location))
+    page = text(browser.get(answer.location))
     assert "There is no such folder." in page
     assert str(tmp_path / "nowhere") in page
 
@@ -113,10 +117,10 @@ def test_a_source_that_could_not_be_one_is_refused_at_once(browser: FlaskClient)
 
 
 def test_a_look_that_nobody_takes_points_to_the_scheduler(browser: FlaskClient, store: Engine) -> None:
-    asked = send(browser, "/settings/projects/new", source="/srv/code")
+    answer = send(browser, "/settings/projects/new", source="/srv/code")
     with writing(store) as session:
         session.execute(update(ProjectDraft).values(created=now() - timedelta(minutes=1)))
-    assert "Is the scheduler running?" in text(browser.get(asked.location))
+    assert "Is the scheduler running?" in text(browser.get(answer.location))
 
 
 def test_a_project_is_changed_against_the_version_that_was_read(

@@ -31,12 +31,14 @@ def test_no_script_makes_markup_or_code_from_text() -> None:
 
 
 def test_every_icon_named_is_in_the_sprite() -> None:
-    known = set(re.findall(r'<symbol id="([^"]+)"', (STATIC / "icons.svg").read_text("utf-8")))
-    named = {name for file in MARKUP for name in re.findall(r'(?<!_)icon\("([a-z0-9-]+)"', file.read_text("utf-8"))}
-    named |= {
+    sprite_names = set(re.findall(r'<symbol id="([^"]+)"', (STATIC / "icons.svg").read_text("utf-8")))
+    icon_names = {
+        name for file in MARKUP for name in re.findall(r'(?<!_)icon\("([a-z0-9-]+)"', file.read_text("utf-8"))
+    }
+    icon_names |= {
         name for file in PYTHON for name in re.findall(r'nav\("[^"]*", "[^"]*", "([^"]+)"', file.read_text("utf-8"))
     }
-    assert named - known == set()
+    assert icon_names - sprite_names == set()
 
 
 def test_every_style_layer_is_imported_and_exists() -> None:
@@ -47,5 +49,5 @@ def test_every_style_layer_is_imported_and_exists() -> None:
 def test_every_import_of_a_script_exists() -> None:
     for file in SCRIPTS:
         for target in re.findall(r'from "(\.[^"]+)"', file.read_text("utf-8")):
-            found = (file.parent / target).resolve()
-            assert found.exists() or "vendor" in found.parts, f"{file.name} imports {target}"
+            target_file = (file.parent / target).resolve()
+            assert target_file.exists() or "vendor" in target_file.parts, f"{file.name} imports {target}"

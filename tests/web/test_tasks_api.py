@@ -15,8 +15,8 @@ from .conftest import Api
 
 
 def items(api: Api, path: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = api.get(path).get_json()["items"]
-    return found
+    entries: list[dict[str, Any]] = api.get(path).get_json()["items"]
+    return entries
 
 
 def listed(api: Api, name: str) -> dict[str, Any]:
@@ -42,8 +42,8 @@ def test_a_task_is_disabled_and_enabled(operator: Api) -> None:
 
 
 def test_a_task_is_run_where_a_scheduler_hears_it(operator: Api, store: Engine) -> None:
-    refused = operator.post("/tasks/backup/run", None)
-    assert (refused.status_code, refused.get_json()["error"]) == (409, "conflict")
+    answer = operator.post("/tasks/backup/run", None)
+    assert (answer.status_code, answer.get_json()["error"]) == (409, "conflict")
     with writing(store) as session:
         tasks.record_heartbeat(session, "scheduler", "ok")
 

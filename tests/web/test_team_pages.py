@@ -105,8 +105,8 @@ def test_an_agent_is_added_by_a_plain_form(browser: FlaskClient, store: Engine) 
     fields = {"name": "reviewer", "kind": "agent", "title": "Reviews", "profile": "codex", "capacity": "3"}
     answer = send(browser, "/team/agents/new", runnable="yes", aliases="rev critic", **fields)
     assert (answer.status_code, answer.location) == (303, "/team")
-    made = agent(store, "reviewer")
-    assert (made.runnable, made.capacity, made.aliases) == (True, 3, ["rev", "critic"])
+    stored = agent(store, "reviewer")
+    assert (stored.runnable, stored.capacity, stored.aliases) == (True, 3, ["rev", "critic"])
 
 
 def test_an_agent_is_switched_off_and_its_capacity_changed(browser: FlaskClient, store: Engine) -> None:
@@ -156,9 +156,9 @@ def test_a_profile_is_added_with_its_limits(browser: FlaskClient, store: Engine)
     fields = {**PLAIN, "name": "careful", "model": "opus", "argv": "--betas 'a b'", "env_allow": "API_KEY\nPROXY"}
     limits = {"limit.day_cost_usd": "2.5", "limit.turns": "30", "limit.silence_seconds": ""}
     assert send(browser, "/team/profiles/new", **fields, **limits).status_code == 303
-    made = profile(store, "careful")
-    assert (made.argv, made.env_allow) == (["--betas", "a b"], ["API_KEY", "PROXY"])
-    assert made.limits == {"day_cost_usd": 2.5, "turns": 30}
+    stored = profile(store, "careful")
+    assert (stored.argv, stored.env_allow) == (["--betas", "a b"], ["API_KEY", "PROXY"])
+    assert stored.limits == {"day_cost_usd": 2.5, "turns": 30}
 
 
 def test_a_form_that_is_sent_as_it_came_changes_nothing(browser: FlaskClient, store: Engine) -> None:
@@ -176,7 +176,7 @@ def fields_of(page: str) -> dict[str, str]:
     """The values of a form as a browser would send them."""
     from html.parser import HTMLParser
 
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
 
     class Reader(HTMLParser):
         field: str | None = None
@@ -185,24 +185,24 @@ def fields_of(page: str) -> dict[str, str]:
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             facts = {name: value or "" for name, value in attrs}
             if tag == "input" and "name" in facts and facts.get("type") != "checkbox":
-                found[facts["name"]] = facts.get("value", "")
+                values[facts["name"]] = facts.get("value", "")
             elif tag == "select":
                 self.field = facts.get("name")
-            elif tag == "option" and self.field and ("selected" in facts or self.field not in found):
-                found[self.field] = facts["value"]
+            elif tag == "option" and self.field and ("selected" in facts or self.field not in values):
+                values[self.field] = facts["value"]
             elif tag == "textarea":
                 self.area = facts["name"]
-                found[self.area] = ""
+                values[self.area] = ""
 
         def handle_endtag(self, tag: str) -> None:
             self.area = None if tag == "textarea" else self.area
 
         def handle_data(self, data: str) -> None:
             if self.area:
-                found[self.area] += data
+                values[self.area] += data
 
     Reader().feed(page)
-    return {name: value for name, value in found.items() if name != "csrf"}
+    return {name: value for name, value in values.items() if name != "csrf"}
 
 
 def test_a_profile_that_cannot_be_is_explained(browser: FlaskClient) -> None:

@@ -58,9 +58,9 @@ def send(browser: FlaskClient, path: str, /, **fields: Any) -> TestResponse:
 
 def move(app: Flask, zone: str) -> None:
     """The settings name another zone."""
-    held: auth.Instance = app.extensions["mission_control"]
-    there = held.settings.model_copy(update={"timezone": zone})
-    app.extensions["mission_control"] = auth.Instance(there, held.engine, held.key)
+    instance: auth.Instance = app.extensions["mission_control"]
+    there = instance.settings.model_copy(update={"timezone": zone})
+    app.extensions["mission_control"] = auth.Instance(there, instance.engine, instance.key)
 
 
 def sign_of(browser: FlaskClient, name: str, page: str = PAGE) -> str:
@@ -93,10 +93,10 @@ def test_every_field_is_edited_by_its_own_form(browser: FlaskClient, app: Flask,
     move(app, "Europe/Berlin")
     with writing(store) as session:
         projects.add_project(session, projects.NewProject(slug="site", name="Site", folder="/srv/site"), Actor.human())
-    for name, sent, shown in EDITS:
-        answer = send(browser, f"/edit/{name}", **{name: sent}, sign=sign_of(browser, name))
+    for name, sent_value, expected in EDITS:
+        answer = send(browser, f"/edit/{name}", **{name: sent_value}, sign=sign_of(browser, name))
         assert (answer.status_code, answer.headers["Location"]) == (303, PAGE), (name, answer.get_data(as_text=True))
-        assert now(store)[name] == shown, name
+        assert now(store)[name] == expected, name
 
 
 def test_a_form_shows_a_moment_in_the_zone_in_which_it_reads_it(
@@ -110,23 +110,23 @@ def test_a_form_shows_a_moment_in_the_zone_in_which_it_reads_it(
 def test_a_stale_edit_keeps_both_texts_and_says_whose_the_other_is(
     browser: FlaskClient, operator: Api, store: Engine
 ) -> None:
-    seen = sign_of(browser, "description")
+    sign = sign_of(browser, "description")
     operator.patch("/tickets/MC-1", {"version": 1, "description": "As <others> want it"})
-    answer = send(browser, "/edit/description", description="As I want it", sign=seen)
+    answer = send(browser, "/edit/description", description="As I want it", sign=sign)
     page = answer.get_data(as_text=True)
     assert answer.status_code == 409
     assert "the-operator changed the description after you had read it" in page
     assert "As &lt;others&gt; want it" in page and "As I want it</textarea>" in page
     assert now(store)["description"] == "As <others> want it"
-    [fresh] = re.findall(r'name="sign" value="(\w+)"', page)
-    assert send(browser, "/edit/description", description="As I want it", sign=fresh).status_code == 303
+    [new_sign] = re.findall(r'name="sign" value="(\w+)"', page)
+    assert send(browser, "/edit/description", description="As I want it", sign=new_sign).status_code == 303
     assert now(store)["description"] == "As I want it"
 
 
 def test_an_edit_is_not_in_the_way_of_an_edit_elsewhere(browser: FlaskClient, operator: Api, store: Engine) -> None:
-    seen = sign_of(browser, "title")
+    sign = sign_of(browser, "title")
     operator.patch("/tickets/MC-1", {"version": 1, "priority": "low"})
-    assert send(browser, "/edit/title", title="Look up", sign=seen).status_code == 303
+    assert send(browser, "/edit/title", title="Look up", sign=sign).status_code == 303
     assert (now(store)["title"], now(store)["priority"]) == ("Look up", "low")
 
 
@@ -142,13 +142,13 @@ def test_what_is_not_valid_is_kept_for_correction(browser: FlaskClient, store: E
         ("gate", ""),
         ("not_before", "soon"),
     ]
-    for name, sent in wrong:
-        answer = send(browser, f"/edit/{name}", **{name: sent}, sign=sign_of(browser, name))
+    for name, sent_value in wrong:
+        answer = send(browser, f"/edit/{name}", **{name: sent_value}, sign=sign_of(browser, name))
         page = answer.get_data(as_text=True)
-        assert answer.status_code in (404, 422) and "data-problem" in page, (name, sent)
+        assert answer.status_code in (404, 422) and "data-problem" in page, (name, sent_value)
         if name in ("title", "not_before"):
-            assert f'value="{sent}"' in page, (name, sent)
-        assert now(store) == before, (name, sent)
+            assert f'value="{sent_value}"' in page, (name, sent_value)
+        assert now(store) == before, (name, sent_value)
 
 
 def test_a_preview_is_drawn_as_markdown_and_nothing_is_saved(browser: FlaskClient, store: Engine) -> None:
@@ -161,9 +161,9 @@ def test_a_preview_is_drawn_as_markdown_and_nothing_is_saved(browser: FlaskClien
 
 
 def test_only_what_is_written_in_markdown_is_previewed(browser: FlaskClient) -> None:
-    for name, sent in (("tags", "bug"), ("title", "x"), ("archived", "yes")):
+    for name, sent_value in (("tags", "bug"), ("title", "x"), ("archived", "yes")):
         sign = sign_of(browser, name)
-        assert send(browser, f"/edit/{name}", **{name: sent}, sign=sign, preview="yes").status_code == 303, name
+        assert send(browser, f"/edit/{name}", **{name: sent_value}, sign=sign, preview="yes").status_code == 303, name
 
 
 def test_a_field_that_is_not_there_is_not_found(browser: FlaskClient) -> None:
@@ -271,8 +271,8 @@ def test_a_link_that_is_refused_keeps_its_words(browser: FlaskClient) -> None:
 
 
 def attach(browser: FlaskClient, *files: tuple[bytes, str]) -> str:
-    sent = [(io.BytesIO(content), name) for content, name in files]
-    return send(browser, "/attachments", file=sent).headers["Location"]
+    uploads = [(io.BytesIO(content), name) for content, name in files]
+    return send(browser, "/attachments", file=uploads).headers["Location"]
 
 
 def rows(store: Engine) -> list[Any]:
@@ -292,8 +292,8 @@ def test_files_are_attached_by_a_plain_form_and_each_refusal_is_said(
 
 
 def test_what_is_told_of_refused_files_fits_a_cookie(browser: FlaskClient) -> None:
-    sent = [(io.BytesIO(b"\x7fELF\x00"), f"{number}{'x' * 3000}") for number in range(20)]
-    answer = send(browser, "/attachments", file=sent)
+    uploads = [(io.BytesIO(b"\x7fELF\x00"), f"{number}{'x' * 3000}") for number in range(20)]
+    answer = send(browser, "/attachments", file=uploads)
     assert len(answer.headers["Set-Cookie"]) < 4000
     page = text(browser, PAGE)
     assert page.count("was not attached") == 5 and "15 more were not attached" in page
@@ -325,8 +325,8 @@ def test_what_is_evidence_stays(
     assert answer.status_code == 409 and "proof.png is evidence" in answer.get_data(as_text=True)
     assert operator.delete(f"/attachments/{row.id}").status_code == 409
     assert len(stored(settings)) == 1
-    shown = text(browser, f"{PAGE}?tab=evidence")
-    assert f'href="/attachments/{row.id}/preview"' in shown and "for item 1" in shown
+    body = text(browser, f"{PAGE}?tab=evidence")
+    assert f'href="/attachments/{row.id}/preview"' in body and "for item 1" in body
 
 
 def test_a_picture_is_shown_in_place_and_nothing_else_can_come_of_it(browser: FlaskClient, store: Engine) -> None:
@@ -388,40 +388,43 @@ def test_no_form_is_taken_from_elsewhere_or_without_its_token(browser: FlaskClie
 
 def test_who_only_looks_changes_nothing_and_is_offered_nothing(viewer: Api, store: Engine) -> None:
     before, client = now(store), viewer.client
-    known = {"Authorization": f"Bearer {viewer.token}"}
-    pages = [client.get(PAGE + tab, headers=known).text for tab in ("", "?tab=evidence", "?tab=context")]
+    headers = {"Authorization": f"Bearer {viewer.token}"}
+    pages = [client.get(PAGE + tab, headers=headers).text for tab in ("", "?tab=evidence", "?tab=context")]
     for path in ROUTES:
-        assert client.post(PAGE + path, data={"title": "Mine"}, headers=known).status_code == 403, path
+        assert client.post(PAGE + path, data={"title": "Mine"}, headers=headers).status_code == 403, path
         assert not [page for page in pages if f'action="{PAGE}{path}"' in page], path
         assert now(store) == before, path
-    assert client.get(f"{PAGE}/edit/title", headers=known).status_code == 403
+    assert client.get(f"{PAGE}/edit/title", headers=headers).status_code == 403
 
 
 def test_only_a_person_removes_a_file_over_the_api(
     operator: Api, service: Api, app: Flask, store: Engine, settings: Settings
 ) -> None:
     run = start(app, store)
-    made: Any = run.post(f"/tickets/{run.ticket}/attachments", data={"file": (io.BytesIO(PICTURE), "a.png")}).json
+    attachment: Any = run.post(f"/tickets/{run.ticket}/attachments", data={"file": (io.BytesIO(PICTURE), "a.png")}).json
     for program in (service, run):
-        assert program.delete(f"/attachments/{made['id']}").status_code == 403
+        assert program.delete(f"/attachments/{attachment['id']}").status_code == 403
     assert len(stored(settings)) == 1
-    assert operator.delete(f"/attachments/{made['id']}").status_code == 204
-    assert operator.delete(f"/attachments/{made['id']}").status_code == 404
+    assert operator.delete(f"/attachments/{attachment['id']}").status_code == 204
+    assert operator.delete(f"/attachments/{attachment['id']}").status_code == 404
     logged: Any = operator.get(f"/tickets/{run.ticket}/events").json
     last = logged["items"][-1]
-    assert (last["event_type"], last["payload"]) == ("attachment_removed", {"attachment": made["id"], "name": "a.png"})
+    assert (last["event_type"], last["payload"]) == (
+        "attachment_removed",
+        {"attachment": attachment["id"], "name": "a.png"},
+    )
     assert stored(settings) == []
 
 
 def test_the_page_keeps_its_number_of_queries(browser: FlaskClient, store: Engine) -> None:
     def queries() -> int:
-        counted: list[str] = []
-        listen = ("before_cursor_execute", lambda *seen: counted.append(seen[2]))
+        statements: list[str] = []
+        listen = ("before_cursor_execute", lambda *sign: statements.append(sign[2]))
         event.listen(store, *listen)
         for name in ("side", "evidence", "context"):
             text(browser, f"{PAGE}/part/{name}")
         event.remove(store, *listen)
-        return len(counted)
+        return len(statements)
 
     attach(browser, (PICTURE, "a.png"))
     send(browser, "/relationships", kind="blocks", ticket="MC-2")

@@ -19,8 +19,8 @@ from .conftest import Api, start
 def make(operator: Api, **facts: Any) -> Any:
     answer = operator.post("/tickets", {"title": "Write a line", **facts})
     assert answer.status_code == 201, answer.text
-    made: Any = answer.json
-    return made
+    ticket_json: Any = answer.json
+    return ticket_json
 
 
 def titles(operator: Api, query: str) -> list[str]:
@@ -32,17 +32,21 @@ def titles(operator: Api, query: str) -> list[str]:
 @pytest.mark.both_databases
 def test_a_created_ticket_is_answered_whole(operator: Api) -> None:
     acceptance = [{"text": "It works", "met": False}]
-    made = make(operator, priority="high", tags=["infra", "bug"], acceptance=acceptance, description="Why")
-    assert made["identifier"] == "MC-1" and made["status"] == "todo" and made["version"] == 1
-    assert (made["priority"], made["tags"], made["acceptance"]) == ("high", ["bug", "infra"], acceptance)
-    assert made["requester"] == "the-operator"
+    ticket_json = make(operator, priority="high", tags=["infra", "bug"], acceptance=acceptance, description="Why")
+    assert ticket_json["identifier"] == "MC-1" and ticket_json["status"] == "todo" and ticket_json["version"] == 1
+    assert (ticket_json["priority"], ticket_json["tags"], ticket_json["acceptance"]) == (
+        "high",
+        ["bug", "infra"],
+        acceptance,
+    )
+    assert ticket_json["requester"] == "the-operator"
     for name in ("MC-1", "1"):
-        assert operator.get(f"/tickets/{name}").json == made
+        assert operator.get(f"/tickets/{name}").json == ticket_json
 
 
 def test_an_acceptance_item_may_be_a_text_alone_and_the_document_says_so(operator: Api) -> None:
-    made = make(operator, acceptance=["It works", {"text": "It is fast", "met": True}])
-    assert made["acceptance"] == [{"text": "It works", "met": False}, {"text": "It is fast", "met": True}]
+    ticket_json = make(operator, acceptance=["It works", {"text": "It is fast", "met": True}])
+    assert ticket_json["acceptance"] == [{"text": "It works", "met": False}, {"text": "It is fast", "met": True}]
     edited: Any = operator.patch("/tickets/MC-1", {"version": 1, "acceptance": ["Anew"]}).json
     assert edited["acceptance"] == [{"text": "Anew", "met": False}]
     assert operator.post("/tickets", {"title": "x", "acceptance": [""]}).status_code == 422
@@ -57,8 +61,8 @@ def test_an_acceptance_item_may_be_a_text_alone_and_the_document_says_so(operato
 
 def test_a_ticket_wanted_in_waiting_is_created_there(operator: Api) -> None:
     wake = {"kind": "time", "at": "2030-01-01T00:00:00Z"}
-    made = make(operator, status="waiting", wake=wake)
-    assert made["status"] == "waiting" and made["wake"]["kind"] == "time"
+    ticket_json = make(operator, status="waiting", wake=wake)
+    assert ticket_json["status"] == "waiting" and ticket_json["wake"]["kind"] == "time"
     assert operator.post("/tickets", {"title": "x", "status": "waiting"}).status_code == 422
 
 
@@ -86,26 +90,26 @@ def test_every_filter_narrows_the_list(operator: Api, store: Engine) -> None:
 
 @pytest.mark.both_databases
 def test_pages_hold_every_ticket_once(operator: Api) -> None:
-    made = [make(operator, title=f"number {number}")["identifier"] for number in range(7)]
-    seen: list[str] = []
+    identifiers = [make(operator, title=f"number {number}")["identifier"] for number in range(7)]
+    listed: list[str] = []
     cursor = ""
     while True:
         page: Any = operator.get(f"/tickets?limit=3{cursor}").json
-        seen += [ticket["identifier"] for ticket in page["items"]]
+        listed += [ticket["identifier"] for ticket in page["items"]]
         if page["next"] is None:
             break
         cursor = f"&cursor={page['next']}"
-    assert seen == made[::-1]
+    assert listed == identifiers[::-1]
 
 
 def test_a_list_takes_the_same_queries_however_long_it_is(operator: Api, store: Engine) -> None:
     def queries() -> int:
-        counted: list[str] = []
-        listen = ("before_cursor_execute", lambda *seen: counted.append(seen[2]))
+        statements: list[str] = []
+        listen = ("before_cursor_execute", lambda *seen: statements.append(seen[2]))
         event.listen(store, *listen)
         operator.get("/tickets")
         event.remove(store, *listen)
-        return len(counted)
+        return len(statements)
 
     make(operator, tags=["bug"])
     few = queries()
@@ -167,14 +171,14 @@ def test_runnable_names_the_gate_that_is_closed(operator: Api, app: Flask, store
 def test_relationships_are_seen_from_both_ends_and_may_be_taken_back(operator: Api) -> None:
     make(operator)
     make(operator)
-    made: Any = operator.post("/tickets/MC-1/relationships", {"kind": "blocks", "ticket": "MC-2"}).json
-    assert (made["words"], made["ticket"]) == ("blocks", "MC-2")
+    relation: Any = operator.post("/tickets/MC-1/relationships", {"kind": "blocks", "ticket": "MC-2"}).json
+    assert (relation["words"], relation["ticket"]) == ("blocks", "MC-2")
     other: Any = operator.get("/tickets/MC-2/relationships").json
     assert other["items"][0]["words"] == "blocked by"
     circle = operator.post("/tickets/MC-2/relationships", {"kind": "blocks", "ticket": "MC-1"})
     assert circle.status_code == 409
-    assert operator.delete(f"/tickets/MC-2/relationships/{made['id']}").status_code == 204
-    assert operator.delete(f"/tickets/MC-2/relationships/{made['id']}").status_code == 404
+    assert operator.delete(f"/tickets/MC-2/relationships/{relation['id']}").status_code == 204
+    assert operator.delete(f"/tickets/MC-2/relationships/{relation['id']}").status_code == 404
 
 
 def test_context_is_linked_listed_and_unlinked(operator: Api) -> None:
@@ -209,8 +213,8 @@ def test_a_message_waits_for_the_agent_and_now_is_refused_while_it_is_busy(
     worker = start(app, store)
     path = f"/tickets/{worker.ticket}/messages"
     assert operator.post(path, {"body": "Use the new name."}).json["state"] == "queued"  # type: ignore[index]
-    refused = operator.post(path, {"body": "Now!", "mode": "now"})
-    assert (refused.status_code, refused.json["error"]) == (409, "runtime_busy")  # type: ignore[index]
+    answer = operator.post(path, {"body": "Now!", "mode": "now"})
+    assert (answer.status_code, answer.json["error"]) == (409, "runtime_busy")  # type: ignore[index]
     listed: Any = operator.get(path).json
     assert [message["body"] for message in listed["items"]] == ["Use the new name."]
 
@@ -228,7 +232,7 @@ def test_the_team_is_listed_and_grows(operator: Api) -> None:
 
 
 def test_health_says_what_is_wrong(operator: Api) -> None:
-    told: Any = operator.get("/health").json
-    assert told["verdict"] == "degraded"
-    assert "Pickup: has never been seen on this instance" in told["reasons"]
-    assert {"disk", "database", "runs"} <= {check["name"] for check in told["checks"]}
+    health: Any = operator.get("/health").json
+    assert health["verdict"] == "degraded"
+    assert "Pickup: has never been seen on this instance" in health["reasons"]
+    assert {"disk", "database", "runs"} <= {check["name"] for check in health["checks"]}

@@ -21,9 +21,9 @@ from .conftest import Api, Staged
 
 
 def figure(text: str, name: str) -> float:
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-    assert found, f"{name} is not in\n{text}"
-    return float(found[1])
+    match = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    assert match, f"{name} is not in\n{text}"
+    return float(match[1])
 
 
 def test_metrics_need_a_token_and_tell_what_was_answered(operator: Api, store: Engine) -> None:
@@ -43,13 +43,13 @@ def test_every_answer_says_how_long_the_server_worked(browser: FlaskClient) -> N
 
 
 def test_a_bucket_tells_how_many_of_its_places_are_taken() -> None:
-    told: list[float] = []
-    slots = ConnectionLimit(2, told.append)
+    levels: list[float] = []
+    slots = ConnectionLimit(2, levels.append)
     first, second = slots.take(), slots.take()
     assert first and second and slots.take() is None
     first.release()
     first.release()
-    assert told == [1, 2, 1]
+    assert levels == [1, 2, 1]
 
 
 def test_a_worker_that_hears_no_news_means_not_working() -> None:
@@ -96,27 +96,27 @@ def test_the_store_is_counted_by_a_timer_and_shown(browser: FlaskClient, operato
     assert "Not counted yet" in browser.get("/health").get_data(as_text=True)
     operator.post("/tickets", {"title": "Greet"})
     with reading(store) as session:
-        measured = sizes.measure_store(session)
+        size_report = sizes.measure_store(session)
     with writing(store) as session:
-        sizes.save_stats(session, measured)
-    assert (measured.rows["tickets"], measured.tickets) == (1, {"todo": 1})
+        sizes.save_stats(session, size_report)
+    assert (size_report.rows["tickets"], size_report.tickets) == (1, {"todo": 1})
     page = browser.get("/health").get_data(as_text=True)
     assert "Not counted yet" not in page and "ticket_events" in page
 
 
 def test_whichever_worker_is_asked_answers_for_all_and_forgets_the_dead(stage: Staged) -> None:
-    served = stage(MC_WEB_WORKERS=2)
-    token = served.person("someone")
+    board = stage(MC_WEB_WORKERS=2)
+    token = board.person("someone")
 
     def alive() -> set[str]:
-        return set(re.findall(r'mc_requests_running{pid="(\d+)"}', served.page("/metrics", token)[0]))
+        return set(re.findall(r'mc_requests_running{pid="(\d+)"}', board.page("/metrics", token)[0]))
 
     wait_until(lambda: len(alive()) == 2, 60, "figures of both workers")
     before = alive()
-    listener = served.client()
+    listener = board.client()
     streams = r'mc_connections_open{bucket="events",pid="\d+"} 1\.0'
-    wait_until(lambda: re.search(streams, served.page("/metrics", token)[0]), 60, "an open stream")
-    os.kill(served.worker_pid(), signal.SIGKILL)
+    wait_until(lambda: re.search(streams, board.page("/metrics", token)[0]), 60, "an open stream")
+    os.kill(board.worker_pid(), signal.SIGKILL)
     wait_until(
         lambda: len(alive() - before) == 1 and len(alive()) == 2, 30, "a new worker in the place of the dead one"
     )

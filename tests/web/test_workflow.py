@@ -22,14 +22,14 @@ REVIEW = {"name": "Review", "agent": "claude", "choices": ["ship", "hold"]}
 
 @pytest.fixture
 def ticket(operator: Api) -> str:
-    made = operator.post("/tickets", {"title": "Write a line", "assigned_to": "script"}).get_json()
-    return str(made["identifier"])
+    ticket_json = operator.post("/tickets", {"title": "Write a line", "assigned_to": "script"}).get_json()
+    return str(ticket_json["identifier"])
 
 
 def test_a_workflow_is_begun_read_arranged_and_waived(operator: Api, ticket: str) -> None:
-    begun = operator.post(f"/tickets/{ticket}/workflow", {"phases": [DEV, REVIEW], "version": 1})
-    assert (begun.status_code, begun.get_json()["phase"]) == (201, "Dev")
-    assert begun.get_json()["waits_for"] == "It waits for script to start."
+    answer = operator.post(f"/tickets/{ticket}/workflow", {"phases": [DEV, REVIEW], "version": 1})
+    assert (answer.status_code, answer.get_json()["phase"]) == (201, "Dev")
+    assert answer.get_json()["waits_for"] == "It waits for script to start."
     arranged = operator.call("PUT", f"/tickets/{ticket}/workflow", json={"phases": [{"name": "QA"}], "version": 2})
     assert [phase["name"] for phase in arranged.get_json()["phases"]] == ["Dev", "QA"]
     waived = operator.post(f"/tickets/{ticket}/workflow/waive", {"phase": "QA", "reason": "Not needed."}).get_json()
@@ -43,8 +43,8 @@ def test_a_workflow_is_begun_read_arranged_and_waived(operator: Api, ticket: str
 def test_a_decision_is_made_and_a_wrong_one_named(operator: Api, ticket: str) -> None:
     operator.post(f"/tickets/{ticket}/workflow", {"phases": [REVIEW]})
     assert operator.post(f"/tickets/{ticket}/workflow/decide", {"choice": "sink"}).status_code == 422
-    decided = operator.post(f"/tickets/{ticket}/workflow/decide", {"choice": "ship"}).get_json()
-    assert decided["phases"][0]["decided"] == "ship"
+    workflow = operator.post(f"/tickets/{ticket}/workflow/decide", {"choice": "ship"}).get_json()
+    assert workflow["phases"][0]["decided"] == "ship"
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_a_run_that_asks_for_changes_sends_its_ticket_back(app: Flask, store: En
     back = reviewer.post(f"/runs/{reviewer.run}/report", report).get_json()["ticket"]
     assert (back["status"], back["phase"], back["assigned_to"]) == ("todo", "Dev", "script")
     assert operator.get(f"/runs/{reviewer.run}").get_json()["outcome"] == "changes"
-    said = operator.get(f"/tickets/{dev.ticket}/comments").get_json()["items"][0]
-    assert (said["kind"], said["author"], said["body"]) == ("feedback", "claude", "A line is missing.")
+    comment = operator.get(f"/tickets/{dev.ticket}/comments").get_json()["items"][0]
+    assert (comment["kind"], comment["author"], comment["body"]) == ("feedback", "claude", "A line is missing.")
 
 
 # -------------------------------------------------------------------------------------------------------------- the page
@@ -119,9 +119,9 @@ def test_the_picker_sends_what_is_ticked_in_its_places(browser: FlaskClient, ope
 
 
 def test_a_refused_picker_is_shown_again_as_it_was_filled(browser: FlaskClient, ticket: str) -> None:
-    refused = send(browser, ticket, "workflow", **PICKED | {"phase-0-agent": "nobody"})
-    page = refused.get_data(as_text=True)
-    assert refused.status_code == 422 and "There is no member of the team named" in page
+    answer = send(browser, ticket, "workflow", **PICKED | {"phase-0-agent": "nobody"})
+    page = answer.get_data(as_text=True)
+    assert answer.status_code == 422 and "There is no member of the team named" in page
     assert 'value="ship, hold"' in page and page.index('data-phase="Review"') < page.index('data-phase="Dev"')
 
 
@@ -141,8 +141,8 @@ def test_the_box_offers_a_start_then_decisions_then_nothing(browser: FlaskClient
     assert send(browser, ticket, "workflow/decide", choice="hold").status_code == 303
     assert "Decided: hold" in browser.get(f"/ticket/{ticket}").get_data(as_text=True)
     operator.post(f"/tickets/{ticket}/moves", {"move": "cancel"})
-    closed = browser.get(f"/ticket/{ticket}").get_data(as_text=True)
-    assert "Decided: hold" in closed and "/workflow/decide" not in closed
+    body = browser.get(f"/ticket/{ticket}").get_data(as_text=True)
+    assert "Decided: hold" in body and "/workflow/decide" not in body
 
 
 def test_changes_are_asked_of_a_phase_where_there_is_a_choice(
@@ -153,8 +153,8 @@ def test_changes_are_asked_of_a_phase_where_there_is_a_choice(
     with writing(store) as session:
         claim = claims.claim_ticket(session, lookup.get_ticket(session, phased.ticket).id, "here")
         reports.apply_report(session, claim.run.id, reports.RunReport(verdict="review"), reports.RetryPolicy())
-    asked = browser.get(f"/ticket/{phased.ticket}/move/request_changes").get_data(as_text=True)
-    assert '<option value="Dev" selected>Dev · script</option><option value="Review">Review · claude</option>' in asked
+    body = browser.get(f"/ticket/{phased.ticket}/move/request_changes").get_data(as_text=True)
+    assert '<option value="Dev" selected>Dev · script</option><option value="Review">Review · claude</option>' in body
     assert "Who takes it up" not in browser.get(f"/ticket/{ticket}/move/request_changes").get_data(as_text=True)
     send(browser, phased.ticket, "move", move="request_changes", body="Look again.", phase="Review")
     assert operator.get(f"/tickets/{phased.ticket}").get_json()["phase"] == "Review"
@@ -162,8 +162,8 @@ def test_changes_are_asked_of_a_phase_where_there_is_a_choice(
 
 def test_a_waiver_needs_its_reason_and_is_shown(browser: FlaskClient, ticket: str) -> None:
     send(browser, ticket, "workflow", **PICKED)
-    asked = browser.get(f"/ticket/{ticket}/workflow/waive?phase=Dev").get_data(as_text=True)
-    assert "Why it does not apply" in asked
+    body = browser.get(f"/ticket/{ticket}/workflow/waive?phase=Dev").get_data(as_text=True)
+    assert "Why it does not apply" in body
     assert browser.get(f"/ticket/{ticket}/workflow/waive?phase=Nope").status_code == 404
     assert send(browser, ticket, "workflow/waive", phase="Dev", reason="").status_code == 422
     assert send(browser, ticket, "workflow/waive", phase="Dev", reason="It is written.").status_code == 303

@@ -12,7 +12,7 @@ from web.site import stream_response
 
 def preload() -> Flask:
     stream_response.RECHECK_SECONDS = float(os.environ.get("MC_TEST_RECHECK_SECONDS", stream_response.RECHECK_SECONDS))
-    made = app.preload()
-    held = made.extensions["assets"]
-    held.version = os.environ.get("MC_TEST_RELEASE", held.version)
-    return made
+    application = app.preload()
+    assets = application.extensions["assets"]
+    assets.version = os.environ.get("MC_TEST_RELEASE", assets.version)
+    return application

@@ -45,7 +45,7 @@ def test_a_run_is_worked_on_in_a_pane_that_shows_it(tmp_path: Path, tmux: Tmux) 
         assert processes.find_by_marker(run.spec.marker)
         (tmp_path / "gate").write_text("go on\n")
         wait_until(lambda: api.reports, 60, "the report")
-        wait_until(lambda: tmux.list_panes()[0].dead, what="the pane's end")
+        wait_until(lambda: tmux.list_panes()[0].dead, description="the pane's end")
     assert api.reports[0]["verdict"] == "done"
     assert "▸ sh: echo hello" in tmux.capture(pane, 50)
     assert not is_held(run.dir)

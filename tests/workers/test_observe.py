@@ -138,7 +138,7 @@ def test_a_check_is_given_up_when_the_run_is_to_stop(repo: Path, logs: Path) -> 
     observations: dict[str, Any] = {}
     thread = threading.Thread(target=lambda: observations.update(observe(repo, read_head(repo), check)))
     thread.start()
-    wait_until(lambda: (logs / "check.log").exists() and (logs / "check.log").read_text(), what="the check")
+    wait_until(lambda: (logs / "check.log").exists() and (logs / "check.log").read_text(), description="the check")
     stop.set()
     thread.join(timeout=10)
     assert (observations["check"]["exit_code"], observations["check"]["timed_out"], observations["check_base"]) == (

@@ -25,7 +25,7 @@ def api() -> Iterator[FakeApi]:
 
 def find_hidden_process(run: Run, place: Path) -> Identity:
     """The process that has left tree, session and environment of its run."""
-    wait_until(place.exists, what="the hidden process")
+    wait_until(place.exists, description="the hidden process")
     identity = processes.identify(int(place.read_text()))
     assert identity
     assert identity not in run.survivors(), "it was meant to hide"
@@ -37,7 +37,7 @@ def test_a_process_that_hides_is_gone_when_its_run_is_stopped(tmp_path: Path, ap
     with running(tmp_path, api.base, f"hide {place}\ndeaf", **build_scripted_fields(tmp_path)) as run:
         orphan = find_hidden_process(run, place)
         api.control["stop"] = {"reason": "Parked.", "code": "parked", "grace_seconds": 1}
-        wait_until(lambda: not processes.is_alive(orphan), timeout=15, what="the end of the hidden process")
+        wait_until(lambda: not processes.is_alive(orphan), timeout=15, description="the end of the hidden process")
         assert run.wait()["verdict"] == "stopped"
         assert run.survivors() == []
 
@@ -56,4 +56,4 @@ def test_orphans_that_end_by_themselves_are_reaped_while_the_run_goes_on(tmp_pat
     ) as run:
         orphan = find_hidden_process(run, place)
         os.kill(orphan.pid, signal.SIGKILL)
-        wait_until(lambda: not Path(f"/proc/{orphan.pid}").exists(), what="its burial")
+        wait_until(lambda: not Path(f"/proc/{orphan.pid}").exists(), description="its burial")

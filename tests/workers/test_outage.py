@@ -37,7 +37,7 @@ class Server:
     def up(self) -> None:
         command = [sys.executable, "-m", "tests.workers.fake_api", str(self.port), str(self.folder)]
         self.process = subprocess.Popen(command, cwd=ROOT)
-        wait_until(self._answers, what="the server")
+        wait_until(self._answers, description="the server")
 
     def kill(self) -> None:
         if self.process:

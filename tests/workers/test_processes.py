@@ -52,7 +52,7 @@ def marker() -> Iterator[str]:
 def start(source: str, marker: str, folder: Path) -> subprocess.Popen[bytes]:
     name, value = marker.split("=")
     process = subprocess.Popen([sys.executable, "-c", source, str(folder)], env={**os.environ, name: value})
-    wait_until((folder / "ready").exists, what="the process to be ready")
+    wait_until((folder / "ready").exists, description="the process to be ready")
     return process
 
 
@@ -67,7 +67,7 @@ def test_a_living_process_is_the_same_and_a_dead_one_is_not(tmp_path: Path, mark
     identity = identity_of(process.pid)
     assert processes.is_alive(identity)
     process.kill()
-    wait_until(lambda: not processes.is_alive(identity), what="the zombie to count as gone")
+    wait_until(lambda: not processes.is_alive(identity), description="the zombie to count as gone")
     process.wait()
     assert processes.identify(process.pid) is None
 

@@ -129,7 +129,7 @@ def test_a_step_that_takes_too_long_is_ended_with_all_it_started(conversation: S
     result = conversation.work(block("sleep 600 & echo $!", "sleep 600", info="sh timeout=0.5"))
     assert result["failure"] == "timeout"
     pid = int(conversation.list_payloads("tool_result")[0]["output"])
-    wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="the end of the background process")
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), description="the end of the background process")
 
 
 def test_a_step_ends_with_its_shell_even_if_a_child_keeps_the_output_open(conversation: ScriptConversation) -> None:
@@ -147,10 +147,10 @@ def test_folder_and_environment_of_a_step_come_from_its_info_string(
 def test_output_is_streamed_while_a_step_runs(conversation: ScriptConversation, workspace: Path) -> None:
     os.mkfifo(workspace / "gate")
     conversation.say(conversation.agent.open(block("echo before", "cat gate")))
-    wait_until(lambda: conversation.list_payloads("delta"), what="the first output")
+    wait_until(lambda: conversation.list_payloads("delta"), description="the first output")
     assert not conversation.list_payloads("tool_result")
     (workspace / "gate").write_text("open\n")
-    wait_until(lambda: conversation.list_payloads("result"), what="the result")
+    wait_until(lambda: conversation.list_payloads("result"), description="the result")
     assert conversation.list_payloads("tool_result")[0]["output"] == "before\nopen\n"
 
 
@@ -165,20 +165,20 @@ def test_a_message_is_acknowledged_while_a_step_runs_and_after_the_work(
 ) -> None:
     os.mkfifo(workspace / "gate")
     conversation.say(conversation.agent.open(block("cat gate")))
-    wait_until(lambda: conversation.list_payloads("step"), what="the step")
+    wait_until(lambda: conversation.list_payloads("step"), description="the step")
     conversation.say(conversation.agent.send("u-1", "Hurry"))
-    wait_until(lambda: conversation.list_payloads("receipt"), what="the receipt")
+    wait_until(lambda: conversation.list_payloads("receipt"), description="the receipt")
     assert conversation.list_payloads("receipt") == [{"uuid": "u-1", "state": "accepted"}]
     (workspace / "gate").write_text("")
-    wait_until(lambda: conversation.list_payloads("result"), what="the result")
+    wait_until(lambda: conversation.list_payloads("result"), description="the result")
     conversation.say(conversation.agent.send("u-2", "And?"))
-    wait_until(lambda: len(conversation.list_payloads("result")) == 2, what="the result again")
+    wait_until(lambda: len(conversation.list_payloads("result")) == 2, description="the result again")
     assert conversation.list_payloads("result")[0] == conversation.list_payloads("result")[1]
 
 
 def test_an_interrupt_ends_the_step_at_once(conversation: ScriptConversation) -> None:
     conversation.say(conversation.agent.open(block("sleep 600") + block("echo two")))
-    wait_until(lambda: conversation.list_payloads("step"), what="the step")
+    wait_until(lambda: conversation.list_payloads("step"), description="the step")
     conversation.say(conversation.agent.interrupt())
     result = wait_until(lambda: conversation.list_payloads("result"), PATIENCE, "the result")[0]
     assert (result["ok"], result["stop_reason"]) == (False, "interrupted")

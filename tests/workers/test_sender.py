@@ -77,7 +77,7 @@ def test_a_failing_server_is_tried_again(api: FakeApi, writer: Spool, sender: Se
     api.statuses["events"] = status
     fill(writer, 2)
     sender.start()
-    wait_until(lambda: len(api.posts) >= 2, what="a second attempt")
+    wait_until(lambda: len(api.posts) >= 2, description="a second attempt")
     api.statuses.clear()
     assert sender.flush(10)
     assert numbers(api) == [1, 2]
@@ -90,7 +90,7 @@ def test_a_stale_run_stops_sending_and_keeps_its_spool(
     api.statuses["events"] = status
     fill(writer, 2)
     sender.start()
-    wait_until(lambda: not sender.is_alive(), what="the end of sending")
+    wait_until(lambda: not sender.is_alive(), description="the end of sending")
     assert sender.refused == status
     assert len(list(spool.replay_events(tmp_path))) == 2
     assert not sender.flush(5)
@@ -104,6 +104,6 @@ def test_an_event_the_server_will_never_take_does_not_hold_up_the_others(
     fill(writer, 40)
     api.refuse_event = "agent.raw"
     sender.start()
-    wait_until(lambda: len(api.events) == 81, what="all other events and a notice")
+    wait_until(lambda: len(api.events) == 81, description="all other events and a notice")
     assert api.events[-1]["payload"]["text"].startswith("The server refused event 41 with status 422")
     assert 41 not in numbers(api)

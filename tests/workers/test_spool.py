@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.waiting import wait_until
 from workers.run import spool
-from workers.run.spool import Position, Spool
+from workers.run.spool import Spool, SpoolPosition
 
 PLENTY = 1_000_000
 
@@ -23,7 +23,7 @@ def list_seqs(run_dir: Path, after: int = 0) -> list[int]:
 
 
 def read_all(writer: Spool) -> list[int]:
-    position = Position()
+    position = SpoolPosition()
     numbers: list[int] = []
     while True:
         lines, position = writer.batch(position, 7, 100_000)
@@ -44,7 +44,7 @@ def test_events_are_numbered_without_a_gap_and_replayed_in_order_over_all_segmen
 def test_a_reader_at_the_end_of_the_spool_sees_what_comes_later(tmp_path: Path) -> None:
     writer = Spool(tmp_path, 20_000)
     fill(writer, 1)
-    lines, position = writer.batch(Position(), 10, PLENTY)
+    lines, position = writer.batch(SpoolPosition(), 10, PLENTY)
     assert len(lines) == 1
     assert writer.batch(position, 10, PLENTY) == ([], position)
     fill(writer, 60)
@@ -128,7 +128,7 @@ while True:
 """
     child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
     assert child.stdout
-    wait_until(lambda: (tmp_path / "events.jsonl").exists(), what="the spool")
+    wait_until(lambda: (tmp_path / "events.jsonl").exists(), description="the spool")
     printed_seqs = [int(child.stdout.readline()) for _ in range(50)]
     child.kill()
     printed_seqs += [int(line) for line in child.stdout.read().split(b"\n")[:-1]]

@@ -66,7 +66,7 @@ def wait_for_text(server: Tmux, pane: str, text: str, lines: int = 50) -> str:
         content = server.capture(pane, lines)
         return content if text in content else None
 
-    return wait_until(look, what=f"{text!r} in the pane") or ""
+    return wait_until(look, description=f"{text!r} in the pane") or ""
 
 
 def test_a_pane_runs_its_command_in_its_folder_with_its_environment(server: Tmux, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_dead_pane_stays_with_its_exit_code_and_its_text(server: Tmux) -> None
     pane = start(server, "echo last words; read line; exit 3")
     wait_for_text(server, pane, "last words")
     server.send_keys(pane, "Enter")
-    wait_until(lambda: find_pane(server, pane).dead, what="the end of the program")
+    wait_until(lambda: find_pane(server, pane).dead, description="the end of the program")
     # tmux 3.3a may miss the exit code of a process for good; it never says another one.
     assert find_pane(server, pane).dead_status in (3, None)
     assert server.capture(pane, 10).strip() == "last words"
@@ -110,7 +110,7 @@ def test_a_second_session_of_the_same_name_waits_for_the_first_to_die(server: Tm
     with pytest.raises(SessionTaken):
         start(server, "sleep 300")
     server.send_keys(first, "Enter")
-    wait_until(lambda: find_pane(server, first).dead, what="the first pane to die")
+    wait_until(lambda: find_pane(server, first).dead, description="the first pane to die")
     second = start(server, "sleep 300")
     assert {pane.id for pane in server.list_panes()} == {other, second}
 
@@ -120,7 +120,7 @@ def test_text_of_any_kind_and_length_is_typed_exactly(server: Tmux, tmp_path: Pa
     pane = start(server, f"stty -icanon -echo; printf ready; head -c {len(text)} > {tmp_path}/typed; sleep 300")
     wait_for_text(server, pane, "ready")
     server.send_text(pane, text)
-    wait_until(lambda: (tmp_path / "typed").stat().st_size == len(text), what="the text")
+    wait_until(lambda: (tmp_path / "typed").stat().st_size == len(text), description="the text")
     assert (tmp_path / "typed").read_text() == text
 
 
@@ -129,7 +129,7 @@ def test_pasted_text_arrives_whole(server: Tmux, tmp_path: Path) -> None:
     pane = start(server, f"stty -icanon -echo; printf ready; head -c {len(text)} > {tmp_path}/typed; sleep 300")
     wait_for_text(server, pane, "ready")
     server.paste(pane, text)
-    wait_until(lambda: (tmp_path / "typed").stat().st_size >= len(text) - 2, what="the text")
+    wait_until(lambda: (tmp_path / "typed").stat().st_size >= len(text) - 2, description="the text")
     assert (tmp_path / "typed").read_text().endswith("z" * 20_000)
 
 
@@ -139,7 +139,7 @@ def test_what_a_pane_prints_is_piped_to_a_private_file_of_any_name(server: Tmux,
     server.pipe(pane, log)
     server.send_text(pane, "42")
     server.send_keys(pane, "Enter")
-    wait_until(lambda: log.exists() and "answer 42" in log.read_text(), what="the log")
+    wait_until(lambda: log.exists() and "answer 42" in log.read_text(), description="the log")
     assert log.stat().st_mode & 0o777 == 0o600
 
 
@@ -185,7 +185,7 @@ def test_a_hanging_tmux_is_given_up_with_its_children(fake: Callable[[str], Tmux
     with pytest.raises(TmuxHung):
         hung_server.list_panes()
     child = int((tmp_path / "child").read_text())
-    wait_until(lambda: processes.identify(child) is None, what="the child to be gone")
+    wait_until(lambda: processes.identify(child) is None, description="the child to be gone")
 
 
 @pytest.mark.parametrize("output", ["", "%0|12", "garbage", "%0|12|0||mc-MC-1\\nrubbish", "%x|1|0||a", "%0|1|0||"])

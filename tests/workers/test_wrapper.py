@@ -257,9 +257,11 @@ def test_a_verdict_waits_for_a_message_that_the_agent_has_not_taken_up_yet(tmp_p
 
 def test_a_question_is_answered_by_a_person_once(tmp_path: Path, api: FakeApi) -> None:
     with act(tmp_path, api, "ask Which colour?", f"wait {tmp_path / 'gate'}", "result DONE: blue") as run:
-        wait_until(lambda: any(beat["state"] == "waiting" for beat in api.heartbeats), what="the waiting state")
+        wait_until(lambda: any(beat["state"] == "waiting" for beat in api.heartbeats), description="the waiting state")
         api.control["answers"] = [{"request": "q-1", "behavior": "allow", "answers": {"Which colour?": "blue"}}]
-        wait_until(lambda: {"uuid": "q-1", "state": "delivered"} in run.events("agent.receipt"), what="the answer")
+        wait_until(
+            lambda: {"uuid": "q-1", "state": "delivered"} in run.events("agent.receipt"), description="the answer"
+        )
         (tmp_path / "gate").touch()
         assert run.wait()["verdict"] == "done"
     assert len(run.events("agent.receipt")) == 1
@@ -278,11 +280,11 @@ def test_a_message_that_no_agent_was_given_is_left_for_the_next_run(tmp_path: Pa
 
 def test_a_datagram_makes_the_wrapper_look_at_once(tmp_path: Path, api: FakeApi) -> None:
     with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
-        wait_until(lambda: any(beat["state"] == "running" for beat in api.heartbeats), what="the running state")
+        wait_until(lambda: any(beat["state"] == "running" for beat in api.heartbeats), description="the running state")
         beats = len(api.heartbeats)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hint:
             hint.sendto(b"look", run.spec.socket)
-        wait_until(lambda: len(api.heartbeats) > beats, timeout=2, what="a heartbeat at once")
+        wait_until(lambda: len(api.heartbeats) > beats, timeout=2, description="a heartbeat at once")
     beat = api.heartbeats[-1]
     assert set(beat) == {"state", "pid", "pid_started", "boot_id", "last_run_seq", "agent_pid"}
 
@@ -314,7 +316,7 @@ def test_an_agent_that_ignores_everything_and_its_orphans_are_gone_within_15_sec
 ) -> None:
     with act(tmp_path, api, f"orphan {tmp_path / 'orphan'}", "deaf", f"wait {tmp_path / 'never'}") as run:
         orphan = int(
-            wait_until(lambda: (tmp_path / "orphan").exists() and (tmp_path / "orphan").read_text(), what="it")
+            wait_until(lambda: (tmp_path / "orphan").exists() and (tmp_path / "orphan").read_text(), description="it")
         )
         assert orphan in [process.pid for process in run.survivors()]
         api.control["stop"] = {"reason": "Enough.", "code": "operator", "grace_seconds": 1}
@@ -409,7 +411,9 @@ def test_a_glance_at_the_lock_does_not_cost_a_run_its_start(tmp_path: Path, api:
     run = Run(tmp_path, api.base, BLOCK.format("true"))
     with hold_lock(run.dir):
         run.start()
-        wait_until(lambda: run.wrapper and _has_open(run.wrapper.pid, run.dir / "lock"), what="the wrapper at the lock")
+        wait_until(
+            lambda: run.wrapper and _has_open(run.wrapper.pid, run.dir / "lock"), description="the wrapper at the lock"
+        )
     try:
         assert run.wait()["verdict"] == "done"
     finally:

@@ -154,10 +154,10 @@ def load_reasons(
     session: Session, tickets: Sequence[AnyTicket], live: dict[int, Run], attempts: int
 ) -> dict[int, StatusReason]:
     """Load the reason of each of these tickets that has one, in a constant number of queries."""
-    texts, stuck = _load_texts(session, tickets, live), _find_causes(session, tickets, attempts)
+    texts, causes_by_ticket = _load_texts(session, tickets, live), _find_causes(session, tickets, attempts)
     reasons: dict[int, StatusReason] = {}
     for ticket in tickets:
-        cause = stuck.get(ticket.id)
+        cause = causes_by_ticket.get(ticket.id)
         reason = _describe_cause(cause, ticket, live.get(ticket.id)) if cause else _describe_state(ticket, texts)
         if reason is not None:
             reasons[ticket.id] = reason

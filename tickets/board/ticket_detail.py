@@ -325,23 +325,23 @@ def build_run(run: Run) -> View:
 
 
 def build_side(
-    session: Session, ticket: Ticket, shown: Mapping[str, Any], run: Run | None, owner_kinds: dict[str, str]
+    session: Session, ticket: Ticket, ticket_json: Mapping[str, Any], run: Run | None, owner_kinds: dict[str, str]
 ) -> View:
     """`facts` holds the fields that each section lists; `shown` is the ticket as `ticket_json` has it."""
     return {
-        "facts": {section.value: _facts(ticket, shown, section, owner_kinds) for section in Section},
+        "facts": {section.value: _facts(ticket, ticket_json, section, owner_kinds) for section in Section},
         "met": sum(bool(item.get("met")) for item in ticket.acceptance),
         "relationships": relationships.list_relations(session, ticket.id),
         "advanced": _list_advanced(session, ticket, run),
     }
 
 
-def _facts(ticket: Ticket, shown: Mapping[str, Any], section: Section, owner_kinds: dict[str, str]) -> list[View]:
+def _facts(ticket: Ticket, ticket_json: Mapping[str, Any], section: Section, owner_kinds: dict[str, str]) -> list[View]:
     """The fields of a section; `drawn_as` is person, moment or text, `kind` that of a person."""
     facts = []
     for field in FIELDS:
         if field.section is section:
-            value = shown.get(field.name, getattr(ticket, field.column_name))
+            value = ticket_json.get(field.name, getattr(ticket, field.column_name))
             kind = owner_kinds.get(str(value or ""), "person")
             text = field.labels.get(str(value), value)
             facts.append(

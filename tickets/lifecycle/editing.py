@@ -32,22 +32,24 @@ def edit_ticket(session: Session, ticket: Ticket, body: EditTicket, actor: Actor
     Raises `StaleTicket` when the version has changed, `Invalid` for unknown names and for null in a required field.
     """
     fields = [field for field in ticket_fields.EDITABLE if field.name in body.model_fields_set]
-    sent = {field.name: getattr(body, field.name) for field in fields}
-    if empty := [field.name for field in fields if sent[field.name] is None and not field.nullable]:
+    new_values = {field.name: getattr(body, field.name) for field in fields}
+    if empty := [field.name for field in fields if new_values[field.name] is None and not field.nullable]:
         raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
     _require_right(fields, actor)
     if ticket.version != body.version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
     before = build_ticket_json(session, [ticket])[0]
-    values = {name: value for name, value in column_values(session, sent).items() if getattr(ticket, name) != value}
-    tags = {tag.value for tag in sent["tags"]} if "tags" in sent else set(before["tags"])
+    values = {
+        name: value for name, value in column_values(session, new_values).items() if getattr(ticket, name) != value
+    }
+    tags = {tag.value for tag in new_values["tags"]} if "tags" in new_values else set(before["tags"])
     if not values and tags == set(before["tags"]):
         return ticket
     updated = update_ticket(session, ticket, body.version, values)
     if tags != set(before["tags"]):
         _replace_tags(session, ticket.id, tags)
     after = build_ticket_json(session, [updated])[0]
-    difference = {name: [_clip(before[name]), _clip(after[name])] for name in sent if before[name] != after[name]}
+    difference = {name: [_clip(before[name]), _clip(after[name])] for name in new_values if before[name] != after[name]}
     events.append(session, ticket.id, "ticket_edited", {"changes": difference, "version": updated.version}, actor)
     return updated
 

@@ -45,8 +45,8 @@ def compute_effects(session: Session, move: str, ticket: Ticket, facts: MoveInpu
 
 def compute_edits(session: Session, facts: MoveInput) -> dict[str, Any]:
     """Compute the owner and priority that any move may set."""
-    sent = {"assigned_to": facts.assigned_to, "priority": facts.priority}
-    return column_values(session, {name: value for name, value in sent.items() if value})
+    new_values = {"assigned_to": facts.assigned_to, "priority": facts.priority}
+    return column_values(session, {name: value for name, value in new_values.items() if value})
 
 
 def require_own_probe(condition: Wake | None, actor: Actor) -> None:

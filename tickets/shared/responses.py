@@ -24,14 +24,14 @@ class Response(BaseModel):
     @classmethod
     def read(cls, row: object, **values: object) -> Self:
         """The response of a row; `values` are fields that it has no column for."""
-        return cls.model_validate(_Joined(row, values) if values else row)
+        return cls.model_validate(_RowWithValues(row, values) if values else row)
 
     def as_json(self) -> dict[str, Any]:
         """The JSON object of this response."""
         return self.model_dump(mode="json")
 
 
-class _Joined:
+class _RowWithValues:
     """A row with some values beside it, which come first."""
 
     def __init__(self, row: object, values: dict[str, object]) -> None:

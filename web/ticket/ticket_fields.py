@@ -80,10 +80,10 @@ def _zone_help(field: TicketField, zone: str) -> str | None:
 
 def _options(field: TicketField, choices: Choices, value: Any = "") -> list[tuple[str, str]]:
     """List the options of a field, including the current value even if it is no longer offered."""
-    offered = list(choices[field.choices] if field.choices else field.labels.items())
-    if field.control is Control.SELECT and value and value not in dict(offered):
-        offered.append((value, value))
-    return [("", field.empty_label), *offered] if field.empty_label else offered
+    options = list(choices[field.choices] if field.choices else field.labels.items())
+    if field.control is Control.SELECT and value and value not in dict(options):
+        options.append((value, value))
+    return [("", field.empty_label), *options] if field.empty_label else options
 
 
 # -------------------------------------------------------------------------------------------------------- new tickets

@@ -82,7 +82,7 @@ def probe_programs(
         folder = (folders or {}).get(definition.name, home / definition.log_in.folder if definition.log_in else home)
         return _probe_program(definition, (binaries or {}).get(definition.name, definition.name), folder, variables)
 
-    every = [*(_agent_program(*each) for each in AGENT_PROGRAMS.items() if not each[1].built_in), *TOOLS]
+    every = [*(_agent_program(*entry) for entry in AGENT_PROGRAMS.items() if not entry[1].built_in), *TOOLS]
     with ThreadPoolExecutor(len(every)) as pool:
         return list(pool.map(probe_one, every))
 

@@ -8,7 +8,7 @@ import time
 from protocol import MAX_BATCH_EVENTS, EventType
 
 from .api import NDJSON_TYPE, STALE_STATUSES, ApiClient, ApiResponse, Unreachable
-from .spool import Position, Spool
+from .spool import Spool, SpoolPosition
 
 MAX_BATCH_BYTES = 1_000_000
 LINGER_SECONDS = 0.05
@@ -32,7 +32,7 @@ class Sender(threading.Thread):
         self._spool = spool
         self._api = api
         self._path = f"/tickets/{ticket_id}/events"
-        self._position = Position()
+        self._position = SpoolPosition()
         self._sent = 0
         self._lines = MAX_BATCH_EVENTS
         self._pause = 0.0
@@ -73,7 +73,7 @@ class Sender(threading.Thread):
             return
         self._settle(answer, len(batch), after)
 
-    def _settle(self, answer: ApiResponse, count: int, after: Position) -> None:
+    def _settle(self, answer: ApiResponse, count: int, after: SpoolPosition) -> None:
         """Act on the server's response to a batch."""
         if answer.status == 200:
             self._accept_batch(count, after)
@@ -86,14 +86,14 @@ class Sender(threading.Thread):
         else:
             self._skip_event(answer.status, after)
 
-    def _accept_batch(self, count: int, after: Position) -> None:
+    def _accept_batch(self, count: int, after: SpoolPosition) -> None:
         self._position = after
         self._sent += count
         self._spool.acknowledge(self._sent)
         self._lines = min(MAX_BATCH_EVENTS, self._lines * 2)
         self._pause = 0.0
 
-    def _skip_event(self, status: int, after: Position) -> None:
+    def _skip_event(self, status: int, after: SpoolPosition) -> None:
         """Skip an event that the server rejects, and record the rejection as a notice."""
         self._accept_batch(1, after)
         text = f"The server refused event {self._sent} with status {status}; it remains in the spool."

@@ -47,7 +47,7 @@ BULKY_TYPES: frozenset[str] = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class SpoolPosition:
     """A read cursor: the segment's number, counted from 1, and a byte offset in it."""
 
     segment: int = 1
@@ -97,14 +97,14 @@ class Spool:
         with self._grown:
             return self._grown.wait_for(lambda: self.last_seq > seq, timeout)
 
-    def batch(self, position: Position, lines: int, size: int) -> tuple[list[bytes], Position]:
+    def batch(self, position: SpoolPosition, lines: int, size: int) -> tuple[list[bytes], SpoolPosition]:
         """Return up to `lines` lines and `size` bytes from `position` on (or one long line), and the next position."""
         with self._grown:
             first, last = self._segments[0].number, self._segments[-1].number
-            position = max(position, Position(first), key=lambda place: place.segment)
+            position = max(position, SpoolPosition(first), key=lambda place: place.segment)
             batch_lines, position = self._read(position, lines, size)
             while not batch_lines and position.segment < last:
-                batch_lines, position = self._read(Position(position.segment + 1), lines, size)
+                batch_lines, position = self._read(SpoolPosition(position.segment + 1), lines, size)
             return batch_lines, position
 
     def acknowledge(self, seq: int) -> None:
@@ -198,7 +198,7 @@ class Spool:
     def _build_path(self, number: int) -> Path:
         return self._folder / (CURRENT_FILE if number == self._segments[-1].number else f"events.{number}.jsonl")
 
-    def _read(self, position: Position, lines: int, size: int) -> tuple[list[bytes], Position]:
+    def _read(self, position: SpoolPosition, lines: int, size: int) -> tuple[list[bytes], SpoolPosition]:
         """Read lines of one segment."""
         batch_lines: list[bytes] = []
         offset = position.offset
@@ -209,7 +209,7 @@ class Spool:
                     break
                 batch_lines.append(line)
                 offset += len(line)
-        return batch_lines, Position(position.segment, offset)
+        return batch_lines, SpoolPosition(position.segment, offset)
 
 
 def format_now() -> str:

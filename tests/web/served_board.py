@@ -33,7 +33,7 @@ from workers.host import processes
 from workers.host.tmux import Tmux
 from workers.run import launch
 
-from . import talker
+from . import talking_agent
 
 Message = dict[str, Any]
 
@@ -57,8 +57,8 @@ class Stage(Server):
     def ticket(self, **facts: Any) -> tuple[int, str]:
         body = NewTicket.model_validate({"title": "Talk with me", "assigned_to": "script", **facts})
         with writing(self.engine) as session:
-            made = transitions.create_ticket(session, body, ALICE)
-            return made.id, made.identifier
+            new_ticket = transitions.create_ticket(session, body, ALICE)
+            return new_ticket.id, new_ticket.identifier
 
     def talking(self, name: str) -> Run:
         """Start a run of the conversational agent on a ticket like the dispatcher, and wait until it is ready."""
@@ -88,7 +88,7 @@ class Stage(Server):
             nonce=claim.run.nonce,
             socket=str(self.settings.sockets_dir / f"run-{claim.run.id}.sock"),
             binary=sys.executable,
-            argv=(str(Path(talker.__file__)),),
+            argv=(str(Path(talking_agent.__file__)),),
         )
         Path(spec.workspace).mkdir()
         return spec
@@ -110,7 +110,7 @@ class Stage(Server):
         with reading(self.engine) as session:
             return lookup.get_ticket(session, name).id
 
-    def put(self, name: str, verdict: str) -> None:
+    def report_verdict(self, name: str, verdict: str) -> None:
         """Make a run report this verdict: `question` or `review`."""
         with writing(self.engine) as session:
             claim = claims.claim_ticket(session, lookup.get_ticket(session, name).id, "here")
@@ -150,7 +150,7 @@ class Stage(Server):
     def cut_off(self) -> None:
         """Cut all connections, and restart a killed server, for the next test."""
         while self.people:
-            self.people.pop().cut()
+            self.people.pop().disconnect()
         if self.process.poll() is not None:
             self.start()
 
@@ -160,7 +160,7 @@ class Stage(Server):
 
     def close(self) -> None:
         while self.people:
-            self.people.pop().cut()
+            self.people.pop().disconnect()
         self.kill_runs()
         subprocess.run(self.tmux.argv("kill-server"), env=self.tmux.environment, capture_output=True, timeout=10)
         super().close()
@@ -169,7 +169,7 @@ class Stage(Server):
 class Connection(Protocol):
     """The client's end of a WebSocket."""
 
-    def cut(self) -> None: ...
+    def disconnect(self) -> None: ...
 
 
 @contextmanager
@@ -226,17 +226,17 @@ class Guest:
             event = message.get("event", {})
             return bool(event.get("event_type") == event_type and payload.items() <= event["payload"].items())
 
-        found: Message = self.until(is_it, f"{event_type} {payload}")["event"]
-        return found
+        message: Message = self.until(is_it, f"{event_type} {payload}")["event"]
+        return message
 
-    def until(self, wanted: Callable[[Message], bool], what: str, timeout: float = 60) -> Message:
+    def until(self, is_match: Callable[[Message], bool], description: str, timeout: float = 60) -> Message:
         """Read until a message matches. All received messages are in `heard`."""
         while True:
             try:
                 message = self._read(timeout)
             except TimeoutError:
-                raise AssertionError(f"{what} did not come; heard {self.heard[-5:]}") from None
-            if wanted(message):
+                raise AssertionError(f"{description} did not come; heard {self.heard[-5:]}") from None
+            if is_match(message):
                 return message
 
     def _read(self, timeout: float) -> Message:
@@ -260,7 +260,7 @@ class Guest:
         assert self._line is not None
         self._line.close(1001)
 
-    def cut(self) -> None:
+    def disconnect(self) -> None:
         """Cut the connection without a close frame, like a network failure."""
         if self._line is not None:
             self._line.socket.close()
