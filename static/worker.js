@@ -111,12 +111,16 @@ async function answerOffline({ unsent }) {
 }
 
 async function answerFile(event, pathname) {
-  const files = await caches.open(FILES);
-  const cached = await files.match(pathname);
+  const cached = await caches.match(pathname, { cacheName: FILES });
   if (cached) return cached;
   const response = await fetchOrNull(event.request);
-  if (response?.ok && pathname.startsWith(SITE.files) && isImmutable(response, pathname)) event.waitUntil(files.put(pathname, response.clone()));
-  return response ?? (await files.match(pathname.replace(/^\/static\/[^/]+\//, SITE.files))) ?? Response.error();
+  if (response?.ok && pathname.startsWith(SITE.files) && isImmutable(response, pathname)) event.waitUntil(cacheFile(pathname, response.clone()));
+  return response ?? (await caches.match(pathname.replace(/^\/static\/[^/]+\//, SITE.files), { cacheName: FILES })) ?? Response.error();
+}
+
+/** `caches.open` would create anew the cache of a worker that another version has replaced and cleared. */
+async function cacheFile(pathname, response) {
+  if (await caches.has(FILES)) await (await caches.open(FILES)).put(pathname, response);
 }
 
 // Notifications

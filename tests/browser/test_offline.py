@@ -73,6 +73,10 @@ def go(page: Page, path: str) -> None:
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
 
 
+def list_file_versions(page: Page) -> list[str]:
+    return [name.rsplit(".", 1)[1] for name in page.evaluate("caches.keys()") if ".files." in name]
+
+
 def read_cached_pages(page: Page) -> dict[str, str]:
     pages: dict[str, str] = page.evaluate(KEPT)
     return pages
@@ -259,8 +263,7 @@ def test_another_release_takes_over_without_disturbing_an_open_tab(board: Stage,
     expect(page.locator("#say")).to_have_value("half a word")
     board.report_verdict(name, "question")
     expect(page.locator("#ticket-head .state")).to_have_text("Needs input")
-    files = [name for name in page.evaluate("caches.keys()") if ".files." in name]
-    assert [name.rsplit(".", 1)[1] for name in files] == ["222222222222"]
+    wait_until(lambda: list_file_versions(page) == ["222222222222"], 20, "the removal of the old release's files")
     assert page.evaluate(OLD_MODULE) == "loaded"
     page.get_by_role("link", name="Reload").click()
     expect(page.locator("script[src='/static/222222222222/app.js']")).to_be_attached()
