@@ -200,9 +200,9 @@ def test_a_descriptor_has_what_the_abilities_of_its_program_need(name: str) -> N
 
 def test_an_agent_needs_nothing_heavy_and_no_other_program() -> None:
     check = (
-        "import sys; from workers.agents import agent_for; agent_for('claude');"
+        "import sys; from workers.agents import create_agent; create_agent('claude');"
         "print(sorted(name for name in sys.modules if name.startswith(('workers.agents.codex', 'workers.agents.tui'))));"
-        "agent_for('codex');"
+        "create_agent('codex');"
         "print(sorted({'ssl', 'asyncio', 'http.client', 'mcp', 'pydantic'} & sys.modules.keys()))"
     )
     root = Path(__file__).resolve().parents[2]
