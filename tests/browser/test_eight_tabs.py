@@ -170,7 +170,7 @@ def test_what_an_agent_says_reaches_the_tabs_of_its_ticket_though_another_reads_
         tabs.close_first()
         board.append(f"said {turn}", number, "agent.text")
     wait_until(lambda: _complete(late.evaluate(HEARD)), 30, "what the agent said, or word that it must be read again")
-    assert open_streams(board) == 1
+    wait_until(lambda: open_streams(board) == 1, 30, "the end of the streams of closed tabs")
 
 
 def _complete(tab_texts: list[str]) -> bool:
