@@ -105,7 +105,7 @@ def test_what_was_asked_for_last_is_what_is_shown(site: BoardSite, page: Page) -
     expect(page.locator("#move-title")).to_contain_text("Block")
 
 
-def test_nothing_breathes_while_no_news_arrives(site: BoardSite, open_context: OpenContext) -> None:
+def test_nothing_pulses_while_no_news_arrives(site: BoardSite, open_context: OpenContext) -> None:
     context = open_context()
     page = context.new_page()
     run = site.claim(site.ticket())
@@ -113,7 +113,7 @@ def test_nothing_breathes_while_no_news_arrives(site: BoardSite, open_context: O
     page.goto("/board?view=columns")
     expect(page.locator("#connection")).to_have_attribute("data-link", "live")
     moves = "getComputedStyle(document.querySelector('.card .dot')).animationName"
-    assert page.evaluate(moves) == "breathe"
+    assert page.evaluate(moves) == "pulse"
     context.set_offline(True)
     expect(page.locator("html")).to_have_attribute("data-link", "lost")
     assert page.evaluate(moves) == "none"

@@ -35,6 +35,13 @@ def run_tailer(engine: Engine) -> Iterator[tuple[Hub, EventPoller]]:
         wait_until(lambda: not tailer.state().alive, description="the end of the tailer")
 
 
+def is_resting(looks: list[float]) -> bool:
+    """Return whether the tailer polls no more for a while."""
+    before = len(looks)
+    time.sleep(0.3)
+    return len(looks) == before
+
+
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_it_looks_rarely_while_nobody_follows_and_at_once_when_somebody_begins(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
@@ -51,7 +58,7 @@ def test_it_looks_rarely_while_nobody_follows_and_at_once_when_somebody_begins(
     monkeypatch.setattr(ChangeWatcher, "has_changed", record_look)
     with run_tailer(engine) as (hub, tailer):
         wait_until(lambda: len(looks) > 1, description="the first looks")
-        time.sleep(0.1)  # the last of them may still be under way
+        wait_until(lambda: is_resting(looks), description="the long interval")
         before, position = len(looks), tailer.state().position
         append_events(engine, 1)
         time.sleep(0.2)
