@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from tests.waiting import wait_until
 
@@ -52,6 +52,30 @@ def test_a_control_says_that_what_it_does_is_on_its_way(site: BoardSite, page: P
         requests.answer()
     expect(page.locator(".entry")).to_contain_text(["Look again."])
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
+
+
+def test_a_conversation_that_closes_enables_no_button_whose_form_is_being_sent(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(assigned_to=None)
+    sockets: list[WebSocketRoute] = []
+
+    def connect(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    page.route_web_socket("**/ws/**", connect)
+    page.goto(f"/ticket/{ticket}")
+    wait_until(lambda: page.title() and sockets, description="the conversation's socket")
+    requests = HeldRequests(page, f"**/ticket/{ticket}/say")
+    page.fill("#say", "Look again.")
+    button = page.get_by_role("button", name="Comment", exact=True)
+    with page.expect_response(f"**/ticket/{ticket}/say"):
+        button.click()
+        requests.wait()
+        sockets[0].close()
+        wait_until(lambda: page.title() and len(sockets) > 1, description="the next socket")
+        expect(button).to_be_disabled()
+        requests.answer()
+    expect(button).to_be_enabled()
 
 
 def test_a_dialog_that_takes_a_moment_opens_with_words(page: Page) -> None:

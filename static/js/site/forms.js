@@ -7,7 +7,7 @@
 //   [data-error]   inside it: where a refusal is said; [data-notes]: where it is said what was done
 //   [data-default] the button that Ctrl+Enter presses
 
-import { markBusy } from "./loading.js";
+import { markBusy, setDisabled } from "./loading.js";
 import { discardDraft } from "./drafts.js";
 import { morph } from "./fragments.js";
 import { postForElements, postForm } from "./http.js";
@@ -75,14 +75,14 @@ function clearForm(form) {
 async function send(form, submitter) {
   const buttons = new Set(form.querySelectorAll("button")).add(submitter ?? form);
   const data = new FormData(form, submitter);
-  for (const button of buttons) button.disabled = true;
+  for (const button of buttons) setDisabled(button, "sending", true);
   try {
     const url = submitter?.getAttribute("formaction") ?? form.getAttribute("action");
     showResult(form, submitter, await markBusy(submitter, () => postForm(url, data)));
   } catch (refusal) {
     await showRefusal(form, refusal);
   } finally {
-    for (const button of buttons) button.disabled = false;
+    for (const button of buttons) setDisabled(button, "sending", false);
   }
 }
 

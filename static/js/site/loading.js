@@ -16,3 +16,14 @@ export function buildLoadingLine(text) {
   line.lastElementChild.textContent = text;
   return line;
 }
+
+const REASONS = new WeakMap();
+
+/** Disable a button for one reason, or take that reason back; it is enabled while there is none. */
+export function setDisabled(button, reason, isDisabled) {
+  const reasons = REASONS.get(button) ?? new Set(button.disabled ? ["page"] : []);
+  REASONS.set(button, reasons);
+  if (isDisabled) reasons.add(reason);
+  else reasons.delete(reason);
+  button.disabled = reasons.size > 0;
+}

@@ -2,6 +2,7 @@
 
 import { discardDraft } from "../site/drafts.js";
 import { showError } from "../site/forms.js";
+import { setDisabled } from "../site/loading.js";
 
 const LIVE_MODES = new Set(["queue", "interrupt"]);
 
@@ -84,7 +85,9 @@ export class Composer {
     bar.querySelector("[data-words]").textContent = describeControl({ holder, mine, asked, askedByMe, maySpeak });
     const visibleActions = maySpeak ? { release: mine && !asked, give: mine && asked, ask: isHeldByOther && !askedByMe, take: isHeldByOther } : {};
     for (const button of bar.querySelectorAll("[data-act]")) button.hidden = !visibleActions[button.dataset.act];
-    for (const button of this.#form.elements.mode) button.disabled = (isHeldByOther || !maySpeak) && LIVE_MODES.has(button.value);
+    for (const button of this.#form.elements.mode) {
+      setDisabled(button, "control", (isHeldByOther || !maySpeak) && LIVE_MODES.has(button.value));
+    }
   }
 }
 

@@ -1,5 +1,7 @@
 // The phases picker: its rows change places, and the button of its form names what is ticked.
 
+import { setDisabled } from "../site/loading.js";
+
 function listRows(picker) {
   return [...picker.querySelectorAll("[data-phase]")];
 }
@@ -34,7 +36,7 @@ function updateLabel(picker) {
   if (!button) return;
   const includedRows = listRows(picker).filter((row) => row.querySelector("[data-include]").checked);
   button.querySelector("span").textContent = `${button.dataset.phasesLabel} ${joinNames(includedRows.map(({ dataset }) => dataset.phase))}`.trim();
-  button.disabled = includedRows.length === 0 && "phasesNeeded" in button.dataset;
+  setDisabled(button, "phases", includedRows.length === 0 && "phasesNeeded" in button.dataset);
 }
 
 /** A refresh lays the rows out as the server knows them; the places that a person chose stand in their fields. */
