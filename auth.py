@@ -36,7 +36,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Right(StrEnum):
-    """Right of a caller. A run reaches only its own ticket."""
+    """Right of a caller. A run may access only its own ticket."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"

@@ -1,4 +1,4 @@
-// Entry of every page: each module takes what it finds and leaves the rest alone.
+// Entry of every page. Each module does nothing on a page without its elements.
 
 import { Board } from "./js/board/board_view.js";
 import { startCopyButtons } from "./js/site/copy_button.js";

@@ -1,5 +1,4 @@
-// A ticket's page: its parts are edited in place. In its conversation new entries are merged in, typing is shown as it
-// happens, the reader's place is kept.
+// The ticket page: inline editing, and a conversation that adds new entries, shows typing and keeps the scroll position.
 
 import { Composer } from "./js/ticket/composer.js";
 import { startEditing } from "./js/ticket/inline_edit.js";
@@ -39,7 +38,7 @@ class Conversation {
     new ResizeObserver(() => this.#showLatest()).observe(this.#list);
   }
 
-  /** The stream and the live conversation tell the same events, each in order: what came by one is no news by the other. */
+  /** Drop repeated events: the stream and the conversation socket both send them, each in order. */
   #receive(event) {
     if (event.id <= this.#lastEventId) return;
     this.#lastEventId = event.id;
@@ -56,7 +55,7 @@ class Conversation {
     this.#timer = setTimeout(() => this.#fetchEntries(), DEBOUNCE_MS);
   }
 
-  /** One reading at a time; news during a reading causes one more. */
+  /** One request at a time; events during it cause one more. */
   async #fetchEntries() {
     this.#isStale = this.#isReading;
     if (this.#isReading) return;
@@ -65,7 +64,7 @@ class Conversation {
       const { entries: url, cursor } = this.#list.dataset;
       await this.#mergeEntries(parseFragment(await fetchFragment(`${url}?after=${encodeURIComponent(cursor)}`)));
     } catch {
-      // The next event reads from the same cursor, so nothing is missed.
+      // The next request has the same cursor, so nothing is missed.
     } finally {
       this.#isReading = false;
       if (this.#isStale) this.#schedule();
@@ -97,7 +96,7 @@ class Conversation {
     this.#showLatest();
   }
 
-  // The reader's place
+  // Scroll position
 
   #isAtEnd() {
     return document.documentElement.scrollHeight - scrollY - innerHeight < END_TOLERANCE_PX;

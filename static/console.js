@@ -1,14 +1,14 @@
-// The console's frame: a terminal that shows a run's pane, and types into it where that was asked for.
+// The console's frame: a terminal that shows a run's pane, and sends keys to it when typing is enabled.
 
 import { FitAddon } from "./vendor/xterm-fit.js";
 import { Terminal } from "./vendor/xterm.js";
 
 const RETRY_MS = 2_000;
-const FIRST_REFUSAL_CODE = 4_000; // close codes from here on are refusals: trying again is of no use
+const FIRST_REFUSAL_CODE = 4_000; // close codes from here on are refusals: no retry
 
 const probe = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
 
-/** A token of the look as a colour that the terminal understands; it knows no OKLCH. */
+/** Convert a colour token for the terminal, which does not understand OKLCH. */
 function resolveColour(name) {
   const place = document.createElement("i");
   place.style.color = `var(${name})`;

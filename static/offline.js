@@ -1,4 +1,4 @@
-// The page in place of one that cannot be had: it lists what can be shown, and gives way as soon as the server answers.
+// The offline page: it lists the cached pages, and reloads as soon as the server answers.
 
 import { storageKey } from "./js/site/http.js";
 import { isServerReachable } from "./js/site/connectivity.js";
@@ -22,18 +22,18 @@ async function listCachedPages() {
   place.hidden = !place.querySelector("li");
 }
 
-/** A form is not sent a second time behind somebody's back: they are told, and go back to it themselves. */
+/** Wait for the server, then reload, or ask the user to send the form again: a script never sends it twice. */
 async function waitForServer() {
   while (!(await isServerReachable())) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   if (unsent) document.querySelector("[data-told]").textContent = "Mission Control answers again. Go back, and send it now.";
   else location.reload();
 }
 
-if (unsent) sessionStorage.removeItem(storageKey("sent")); // so the draft of the form stays
+if (unsent) sessionStorage.removeItem(storageKey("sent")); // keep the draft of the form
 for (const element of document.querySelectorAll("[data-when]")) element.hidden = element.dataset.when !== (unsent ? "unsent" : "unvisited");
 document.querySelector("[data-again]").hidden = unsent;
 document.querySelector("[data-back]").hidden = !unsent;
 document.querySelector("[data-back]").addEventListener("click", () => history.back());
 addEventListener("online", () => unsent || location.reload());
 listCachedPages().then(startTimes);
-if (location.pathname !== "/offline") waitForServer(); // at its own address it stands for nothing
+if (location.pathname !== "/offline") waitForServer(); // its own address replaces no page

@@ -1,4 +1,4 @@
-// A ticket to be printed: times in the viewer's zone, whole, since paper does not tell how long ago it was printed.
+// The print view of a ticket: absolute times in the viewer's zone, since paper does not show when it was printed.
 
 import { startTimes } from "./js/site/times.js";
 

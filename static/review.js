@@ -1,10 +1,10 @@
-// Reviewing a run's changes: what was viewed, and remarks on lines that are sent to the agent together, as one message.
+// Review of a run's changes: viewed files, and comments on lines, which are sent to the agent together as one message.
 
 import { createElement } from "./js/site/element.js";
 import { listKeys } from "./js/site/shortcuts.js";
 import { RecentList } from "./js/site/recent_list.js";
 
-/** `src/a.py:12`, or with what tells that the line is the one that was there before. */
+/** Format a line's place, `src/a.py:12`; a removed line is marked as such. */
 function formatPlace(path, line) {
   return line.startsWith("-") ? `\`${path}:${line.slice(1)}\` (as it was)` : `\`${path}:${line}\``;
 }
@@ -30,7 +30,7 @@ class Review {
     listKeys("ArrowDown", "ArrowUp");
   }
 
-  // Viewed
+  // Viewed files
 
   #findFile(path) {
     return this.#root.querySelector(`[data-file="${CSS.escape(path)}"]`);
@@ -51,7 +51,7 @@ class Review {
     this.#viewed.write(isViewed ? [...rest, file.dataset.file] : rest);
   }
 
-  // Remarks
+  // Line comments
 
   #findLineButton(path, line) {
     return this.#findFile(path)?.querySelector(`[data-remark="${CSS.escape(line)}"]`);
@@ -64,7 +64,7 @@ class Review {
     if (target.closest("[data-drop]")) this.#removeRemark(target.closest(".remark"));
   }
 
-  /** The place to write under a line; a line has one. */
+  /** Return the comment form below a line; each line has one. */
   #openRemark(button, text = "") {
     const row = button?.closest("tr");
     if (!row) return null;
@@ -108,13 +108,13 @@ class Review {
     if (body) body.required = count === 0;
   }
 
-  /** One message: the words for all of it, then a list of the remarks. */
+  /** Build one message: the summary, then a list of the line comments. */
   #composeMessage(formData) {
     const list = this.#listRemarks().map(({ path, line, text }) => `- ${formatPlace(path, line)} — ${text.replaceAll("\n", "\n  ")}`);
     formData.set("body", [formData.get("body").trim(), list.join("\n")].filter(Boolean).join("\n\n"));
   }
 
-  // Keys: a file is one stop; the arrows walk from line to line.
+  // Keyboard: Tab stops once for each file; the arrows move from line to line.
 
   #moveFocus(event) {
     const number = event.target.closest?.("[data-remark]");

@@ -1,13 +1,13 @@
-// The service worker: copies of pages that were visited, shown while the server is not reached; and notifications.
-// The server puts a line before this text: const SITE = {instance, version, files, shell, offline, icon}.
+// The service worker: cached copies of visited pages for offline use, and notifications.
+// The server prepends a line to this text: const SITE = {instance, version, files, shell, offline, icon}.
 
 const PREFIX = `mc.${SITE.instance}.`;
 const FILES = `${PREFIX}files.${SITE.version}`;
 const PAGES = `${PREFIX}pages`;
 const MAX_PAGES = 60;
-const TIMEOUT_MS = 8_000; // then a copy is shown, where there is one
+const TIMEOUT_MS = 8_000; // then a cached copy is shown, if there is one
 
-// The only pages of which copies are kept: none of them shows a secret, and the tokens of their forms are taken out.
+// The only pages that are cached: none of them shows a secret, and the tokens of their forms are removed.
 const CACHEABLE_PATHS = [
   /^\/$/,
   /^\/board$/,
@@ -19,7 +19,7 @@ const CACHEABLE_PATHS = [
 ];
 const FORM_TOKEN = /(name="csrf" (?:value|content)=")[^"]*"/g;
 
-// Coming and going: a new version takes over at once; open tabs ask under their old addresses, and get what there is now.
+// Life cycle: a new version takes over at once; open tabs that ask for old addresses get the present files.
 
 addEventListener("install", (event) => event.waitUntil(install()));
 addEventListener("activate", (event) => event.waitUntil(activate()));
@@ -31,7 +31,7 @@ async function install() {
   await skipWaiting();
 }
 
-/** During a reload of the server an old process may answer: what it gives is not this version's. */
+/** Fetch a file of this version. During a reload of the server an old process may answer, which throws. */
 async function fetchCurrent(address) {
   const response = await fetch(address);
   if (!response.ok || !isImmutable(response, address)) throw new Error(`${address} is not to be had in this version`);
@@ -48,14 +48,14 @@ async function activate() {
   await cacheOpenTabs();
 }
 
-/** What is open counts as visited. A tab that was just being loaded when this worker came asks to be taken as well. */
+/** Cache the open pages. A tab that was loading while this worker was installed asks for it itself. */
 async function cacheOpenTabs() {
   await clients.claim();
   const tabs = await clients.matchAll({ type: "window" });
   await Promise.all(tabs.map(async ({ url }) => isCacheable(url) && cachePage(url, await fetchOrNull(url))));
 }
 
-// Answering
+// Requests
 
 addEventListener("fetch", (event) => {
   const { request } = event;
@@ -65,7 +65,7 @@ addEventListener("fetch", (event) => {
   else if (request.method === "GET" && pathname.startsWith("/static/")) event.respondWith(answerFile(event, pathname));
 });
 
-/** The server's answer; null where there is none, or only a proxy's word that there is none. */
+/** Fetch the server's answer. Null without one, or with a proxy's error in its place. */
 async function fetchOrNull(request) {
   const response = await fetch(request).catch(() => null);
   return response && [502, 504].includes(response.status) ? null : response;
@@ -81,7 +81,7 @@ async function answerNavigation(event, pathname) {
   return (await firstResponse) ?? copy ?? answerOffline({ unsent: false });
 }
 
-/** Who is asked to log in has nothing to see here any more, however the log-in ended. */
+/** Cache a page, or delete all copies when the log-in page is shown. */
 async function updateCache(request, pathname, response) {
   if (pathname === "/login" && response?.ok) await caches.delete(PAGES);
   else if (request.method === "GET" && isCacheable(request.url)) await cachePage(request.url, response);
@@ -102,7 +102,7 @@ async function cachePage(address, response) {
   for (const old of (await pages.keys()).slice(0, -MAX_PAGES)) await pages.delete(old);
 }
 
-/** The page that stands in for one that was never visited, or for the answer to a form that was not sent. */
+/** The offline page, in place of a page that is not cached or of the answer to a form that was not sent. */
 async function answerOffline({ unsent }) {
   const page = await caches.match(SITE.offline);
   if (!page) return Response.error();
@@ -118,7 +118,7 @@ async function answerFile(event, pathname) {
   return response ?? (await caches.match(pathname.replace(/^\/static\/[^/]+\//, SITE.files), { cacheName: FILES })) ?? Response.error();
 }
 
-/** `caches.open` would create anew the cache of a worker that another version has replaced and cleared. */
+/** Cache a file if the cache exists: `caches.open` would create it again after another version has deleted it. */
 async function cacheFile(pathname, response) {
   if (await caches.has(FILES)) await (await caches.open(FILES)).put(pathname, response);
 }
@@ -127,7 +127,7 @@ async function cacheFile(pathname, response) {
 
 const MESSAGE_HANDLERS = { claim: cacheOpenTabs, needs: notify, settled: closeNotifications };
 
-/** Nothing is said to somebody who has the ticket before their eyes. */
+/** Show a notification, unless the ticket is visible in a tab. */
 async function notify({ ticket, title, body }) {
   const href = `/ticket/${ticket}`;
   const tabs = await clients.matchAll({ type: "window" });

@@ -46,7 +46,7 @@ def get_for(session: Session, reference: str, actor: Actor) -> Ticket:
         return get_ticket(session, reference)
     ticket = get_ticket(session, actor.ticket_id)
     if reference not in (ticket.identifier, ticket.identifier.removeprefix("MC-"), str(actor.ticket_id)):
-        raise Forbidden("A run reaches only its own ticket.", ticket=ticket.identifier)
+        raise Forbidden("A run may access only its own ticket.", ticket=ticket.identifier)
     return ticket
 
 

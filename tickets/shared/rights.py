@@ -71,10 +71,10 @@ def require_writer(actor: Actor, event_type: str = "") -> None:
 def require_own_ticket(actor: Actor, ticket_id: int) -> None:
     """Raise `Forbidden` for a run that reaches for another ticket than its own."""
     if actor.ticket_id is not None and actor.ticket_id != ticket_id:
-        raise Forbidden("A run reaches only its own ticket.")
+        raise Forbidden("A run may access only its own ticket.")
 
 
 def require_own_run(actor: Actor, run_id: int) -> None:
     """Raise `Forbidden` for a run that speaks for another."""
     if actor.run_id is not None and actor.run_id != run_id:
-        raise Forbidden("A run speaks only for itself.", run=actor.run_id)
+        raise Forbidden("A run may act only as itself.", run=actor.run_id)

@@ -1,4 +1,4 @@
-// Cause and effect: what changes its place on the board is seen to do so, and nothing jumps.
+// Animation of cards that change their place on the board.
 
 const TIMING = { duration: 160, easing: "ease-out" };
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
@@ -8,7 +8,7 @@ function measureCards(root) {
   return new Map(boxes.filter(([, box]) => box.bottom > 0 && box.top < innerHeight));
 }
 
-/** Let the cards in `root` glide from where they are to where `change` puts them; new ones appear. */
+/** Animate the cards in `root` from their places to those after `change`. New cards fade in. */
 export async function animateMoves(root, change) {
   const oldBoxes = reducedMotion.matches ? null : measureCards(root);
   await change();

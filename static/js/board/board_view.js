@@ -1,4 +1,4 @@
-// The board: parts that keep themselves fresh, whatever is shown of them, and what people do with the cards in them.
+// The board page: refreshing of its columns, lanes or list, and actions on cards.
 
 import { markBusy } from "../site/loading.js";
 import { CardDragging } from "./drag_drop.js";
@@ -30,11 +30,11 @@ export class Board {
     root.addEventListener("click", (event) => this.#click(event));
     document.addEventListener("mc:fresh", () => stream.follow(listShownTickets()) && this.#markStale("in_progress"));
     this.#bindKeys();
-    // What is stuck gets there by the clock alone, and no event tells of it.
+    // A ticket becomes stuck by time alone, without an event.
     if (root.dataset.view === "lanes") setInterval(() => document.hidden || this.#markAllStale(), STUCK_REFRESH_MS);
   }
 
-  // Freshness
+  // Refreshing
 
   #receive(event) {
     const card = event.ticket && document.getElementById(`card-${event.ticket}`);
@@ -44,7 +44,7 @@ export class Board {
     else if (card) this.#markStale(card.dataset.status);
   }
 
-  /** The last words of the agent are written at once; the card itself is not read again for them. */
+  /** Update the agent's last line on its card without fetching the card again. */
   #showLiveLine(card, { event_type: type, payload }) {
     const words = { "agent.tool_call": payload.title, "agent.text": payload.text, "agent.progress": payload.text }[type];
     const line = card?.querySelector("[data-live-line] .truncate");
@@ -52,7 +52,7 @@ export class Board {
     else if (card && (words || /question|approval|request/.test(type))) this.#markStale(card.dataset.status);
   }
 
-  /** Read these columns again; a lane or a list may be concerned by any of them. */
+  /** Refresh these columns. Lanes and the list are refreshed for any column. */
   #markStale(...columns) {
     const parts = [...this.#root.querySelectorAll("[data-part]")];
     for (const part of parts) if (!part.dataset.column || columns.includes(part.dataset.column)) this.#stale.add(part);
@@ -69,7 +69,7 @@ export class Board {
     this.#timer = setTimeout(() => this.#refresh(), DEBOUNCE_MS);
   }
 
-  /** While a card is carried or a menu is open, nothing moves under it. */
+  /** Pause refreshes while a card is dragged or a menu is open. */
   #isBusy() {
     return this.#dragging.carrying || this.#root.querySelector("details[data-menu][open]");
   }
@@ -97,7 +97,7 @@ export class Board {
       await animateMoves(part, () => morph(part, html));
       if (part.dataset.folded === "" && part.querySelector("[data-card]")) part.removeAttribute("data-folded");
     } catch {
-      // Stays as it is; the next event reads it again.
+      // The next event fetches it again.
     }
   }
 
@@ -129,7 +129,7 @@ export class Board {
     }
   }
 
-  /** Folded "by hand" a column stays so; folded because it was empty, it opens with its first card. */
+  /** A column that the user collapsed stays so; one that is collapsed because it was empty opens with its first card. */
   #toggleFold(column) {
     if ("folded" in column.dataset) delete column.dataset.folded;
     else column.dataset.folded = "hand";
@@ -166,7 +166,7 @@ function findNeighbour(lists, x, y, across, down) {
   return list[Math.max(0, Math.min(y + down, list.length - 1))];
 }
 
-/** Remembers where the focus is on the board; what is returned puts it back when the card was drawn anew, or left the board. */
+/** Remember the focus on the board. The returned function restores it when the card was rendered again or has left the board. */
 function saveFocus() {
   const card = document.activeElement?.closest("[data-card]");
   if (!card) return () => {};

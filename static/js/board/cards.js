@@ -1,6 +1,6 @@
-// What the cards and rows of the board say of themselves.
+// Reading the data attributes of the board's cards and rows.
 
-/** Every move of a ticket, [{to, move, asks}], from "todo:triage waiting:park?"; "?" marks one that must be told something. */
+/** Parse a ticket's moves, [{to, move, asks}], from "todo:triage waiting:park?"; "?" marks a move with a form. */
 export function listMoves(card) {
   return (card.dataset.drops ?? "").split(" ").filter(Boolean).map((text) => {
     const [to, move] = text.split(":");
@@ -8,12 +8,12 @@ export function listMoves(card) {
   });
 }
 
-/** Column -> the move meant by dropping the ticket there: the first that leads to it. */
+/** Map each column to the move that a drop there makes: the first that leads to it. */
 export function mapDropTargets(card) {
   return new Map(listMoves(card).reverse().map((move) => [move.to, move]));
 }
 
-/** What a move is called on its button. */
+/** The label of a move's button. */
 export function getMoveLabel(card, move) {
   return card.querySelector(`[value="${move}"], [href$="/move/${move}"]`)?.textContent.trim() ?? move;
 }

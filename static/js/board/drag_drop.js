@@ -1,12 +1,12 @@
-// Cards are carried to another column, by hand or by the keyboard, only where a move allows it.
-//   Space picks the card in focus up, the arrows choose the column, Enter or Space drops it, Escape puts it back.
+// Cards are dragged to another column, with the pointer or the keyboard, where a move allows it.
+//   Space picks up the focused card, the arrows choose the column, Enter or Space drops it, Escape cancels.
 
 import { mapDropTargets, getMoveLabel, getTitleLink } from "./cards.js";
 import { openMove } from "../site/dialogs.js";
 import { showError, showNotices } from "../site/forms.js";
 import { postForm } from "../site/http.js";
 
-/** Whether the hand let go over this column: a card stays in the last one that could take it, even when carried on. */
+/** Return whether the pointer is over this column: the card stays in the last column that accepts it, even when dragged on. */
 function isOver(column, event) {
   const { clientX, clientY } = event.changedTouches?.[0] ?? event;
   return document.elementFromPoint(clientX, clientY)?.closest("[data-column]") === column;
@@ -21,12 +21,12 @@ export class CardDragging {
   #fragments;
   #selection;
   #onMoved;
-  #keyboardDrag = null; // by the keyboard: {card, home, next, columns, at, folded}
+  #keyboardDrag = null; // {card, home, next, columns, at, folded} during a drag with the keyboard
   #isPointerDrag = false;
   #announcer = document.querySelector("[data-announce]");
-  #hint = document.querySelector("[data-carry-hint]"); // the same for those who see it, while a card is in the air
+  #hint = document.querySelector("[data-carry-hint]"); // the visible hint during a drag
 
-  /** `onMoved(...columns)` is called when a card has changed its column. */
+  /** Calls `onMoved(...columns)` when a card has changed its column. */
   constructor(root, fragments, selection, onMoved) {
     this.#root = root;
     this.#fragments = fragments;
@@ -42,7 +42,7 @@ export class CardDragging {
     return this.#isPointerDrag || this.#keyboardDrag !== null;
   }
 
-  // By hand
+  // Pointer
 
   #makeSortable() {
     for (const list of this.#root.querySelectorAll("[data-column] [data-cards]")) {
@@ -72,7 +72,7 @@ export class CardDragging {
     else back();
   }
 
-  // By the keyboard
+  // Keyboard
 
   #handleKey(event) {
     if (this.#keyboardDrag) this.#handleDragKey(event);
@@ -118,7 +118,7 @@ export class CardDragging {
     this.#announce(column === home ? `Back in ${getColumnName(home)}.` : `${getColumnName(column)}: ${getMoveLabel(card, drop.move)}${drop.asks ? ", which asks for more" : ""}.`);
   }
 
-  /** A column that was opened for the card folds again. */
+  /** Collapse a column that was opened for the card. */
   #resetColumn() {
     const { columns, at, folded } = this.#keyboardDrag;
     columns[at].removeAttribute("data-aimed");
@@ -176,7 +176,7 @@ export class CardDragging {
     for (const column of this.#root.querySelectorAll("[data-takes]")) column.removeAttribute("data-takes");
   }
 
-  /** Make the move that the column stands for, for all that are selected with the card; `back` puts the card where it was. */
+  /** Make the column's move for the card and all cards selected with it. `back` returns the card to its place. */
   async #dropCard(card, { to, move, asks }, back) {
     const tickets = this.#selection.with(card);
     const from = card.dataset.status;

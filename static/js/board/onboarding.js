@@ -1,4 +1,4 @@
-// What to do first gives way to the board as soon as there is a ticket, but not under somebody's hands.
+// The first steps are replaced by the board once there is a ticket, but not while a form is in use.
 
 export function reloadOnFirstTicket(stream) {
   stream.addEventListener("news", ({ detail }) => {

@@ -1,4 +1,4 @@
-// Selecting tickets on the board, and what can be done with all of them at once: the bar offers what each of them can do.
+// Selecting tickets on the board, and the bar of bulk actions, which offers the moves that all of them can make.
 
 import { listMoves } from "./cards.js";
 import { openForm } from "../site/dialogs.js";
@@ -22,7 +22,7 @@ export class Selection {
     this.settle();
   }
 
-  /** The tickets to which something done to this card is done: all that are selected, where it is one of them. */
+  /** The tickets that an action on this card changes: the whole selection, when the card is part of it. */
   with(card) {
     return this.#selected.has(card.dataset.card) ? [...this.#selected] : [card.dataset.card];
   }
@@ -39,7 +39,7 @@ export class Selection {
     this.settle();
   }
 
-  /** After a refresh: what was drawn anew is as selected as before, and what is not shown any more is not selected. */
+  /** After a refresh, select the rendered cards as before, and deselect those that are gone. */
   settle() {
     const boxes = this.#listBoxes();
     const shown = new Set(boxes.map((box) => box.value));
@@ -48,7 +48,7 @@ export class Selection {
     this.#showSelection();
   }
 
-  /** Do something to tickets at once: a move, or an edit, by the name and value of its button. */
+  /** Apply a move or an edit to tickets, by the name and value of its button. */
   async send(name, value, tickets) {
     const query = this.#root.dataset.query;
     try {
@@ -61,7 +61,7 @@ export class Selection {
     }
   }
 
-  /** Ask once for all of them what a move must be told. */
+  /** Show the move's form once for all of them. */
   ask(move, tickets) {
     const query = new URLSearchParams({ move, tickets: tickets.join(","), query: this.#root.dataset.query });
     return openForm(() => fetchFragment(`/board/bulk?${query}`), `/board/bulk?${query}`);
@@ -71,7 +71,7 @@ export class Selection {
     return [...root.querySelectorAll("[data-select]")];
   }
 
-  /** With the shift key everything between the last one that was ticked and this one is as this one. */
+  /** With the shift key, give everything between the last ticked card and this one the state of this one. */
   #selectBox(box, upTo) {
     const boxes = this.#listBoxes(box.closest("[data-part]"));
     const [from, to] = [boxes.indexOf(this.#anchor), boxes.indexOf(box)].sort((one, other) => one - other);
@@ -104,7 +104,7 @@ export class Selection {
     this.#showMoves();
   }
 
-  /** The moves that every selected ticket can make. */
+  /** Return the moves that every selected ticket can make. */
   #showMoves() {
     const cards = [...this.#selected].map((ticket) => document.getElementById(`card-${ticket}`));
     const moveMaps = cards.map((card) => new Map(listMoves(card).map(({ move, asks }) => [move, asks])));

@@ -1,4 +1,4 @@
-// What needs a person: read again by the tab that reads the stream, which tells the others; counted in every tab's title.
+// Tickets that need a person. The tab that reads the stream fetches the list and shares it; every tab's title shows the count.
 
 import { fetchJson, renderedNeeds, storageKey } from "./http.js";
 
@@ -7,7 +7,7 @@ const MAX_COUNT = 99;
 const RELEVANT_EVENTS = /^(ticket_(moved|created|edited)|run_)/;
 const TRIGGER_EVENTS = /^(ticket_moved|run_state_changed)$/; // what can make a ticket need somebody
 
-/** Events: `fresh` (detail: the items that have come to need somebody), `settled` (detail: the tickets that need nobody more). */
+/** Events: `fresh` (detail: items that newly need a person), `settled` (detail: tickets that no longer need one). */
 export class AttentionList extends EventTarget {
   #title = document.title;
   #channel = new BroadcastChannel(storageKey("needs"));
@@ -46,11 +46,11 @@ export class AttentionList extends EventTarget {
     try {
       this.#compare((await fetchJson("/api/v1/needs-you")).items);
     } catch {
-      // The next event reads it again.
+      // The next event fetches it again.
     }
   }
 
-  /** What needed somebody before this page was made is counted, and no news. */
+  /** Items that needed a person before this page was rendered are counted, but not reported as new. */
   #compare(items) {
     const now = new Map(items.map((item) => [`${item.ticket} ${item.status}`, item]));
     const before = this.#currentKeys ?? [...now.keys()].filter((key) => !this.#eventTickets.has(key.split(" ", 1)[0]));

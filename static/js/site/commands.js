@@ -1,12 +1,12 @@
-// What the palette offers without asking anybody: the pages, the controls of this page, and the tickets seen last.
-// An item is {id, group, label, icon?, hint?, href? or run()}; its id tells it again on another page.
+// The palette's local items: the pages, the controls of this page and the recently viewed tickets.
+// An item is {id, group, label, icon?, hint?, href? or run()}; its id is the same on every page.
 
 import { RecentList } from "./recent_list.js";
 
 const MAX_RECENT_TICKETS = 8;
 const recentTickets = new RecentList("seen");
 
-/** What an element says, without its key and its mark. */
+/** The label of an element, without its shortcut and its icon. */
 function getText(element) {
   return [...element.childNodes].filter((node) => !node.matches?.("kbd, .mark")).map((node) => node.textContent).join("").trim();
 }
@@ -24,7 +24,7 @@ function buildAction(group, element, label = getText(element)) {
   return { id: `do ${label}`, group, label, run: () => element.click() };
 }
 
-/** "Theme: Dark" of the button that says Dark. */
+/** Build "Theme: Dark" for the button labelled Dark. */
 function buildChoice(element) {
   const { set } = element.dataset;
   return buildAction("View", element, `${set[0].toUpperCase()}${set.slice(1)}: ${getText(element)}`);
@@ -64,7 +64,7 @@ export function buildTicketItem({ ticket: identifier, title }) {
   return { id: `at /ticket/${identifier}`, group: "Tickets", label: `${identifier} ${title}`.trim(), href: `/ticket/${identifier}` };
 }
 
-/** The tickets seen last, this one now. */
+/** The recently viewed tickets, with this page's ticket added. */
 export function rememberTicket() {
   const current = document.querySelector(".ticket[data-ticket]")?.dataset;
   if (current) recentTickets.putFirst({ ticket: current.ticket, title: current.title }, MAX_RECENT_TICKETS, ({ ticket: other }) => other === current.ticket);

@@ -1,5 +1,5 @@
-// The state of the connection, in words, and on the whole page, where nothing is shown as live while no news arrives; and the
-// banner while what is shown cannot be renewed.
+// The connection's state in words and as an attribute of the page, so that nothing looks live while no events arrive; and the
+// banner while the page cannot be refreshed.
 
 const WORDS = { live: "Live", waiting: "Connecting", lost: "Reconnecting" };
 

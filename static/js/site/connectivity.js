@@ -1,9 +1,9 @@
-// Whether the server can be reached: asked once the stream is lost, and then again and again until it answers.
+// Whether the server can be reached: probed once the stream is lost, and repeatedly until it answers.
 
 const TIMEOUT_MS = 5_000;
 const RETRY_DELAYS_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 
-/** Whether the server itself answers; a proxy in front of a server that is away does not count. */
+/** Return whether the server itself answers. An answer of a proxy in front of it does not count. */
 export async function isServerReachable() {
   try {
     return (await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) })).ok;
@@ -12,7 +12,7 @@ export async function isServerReachable() {
   }
 }
 
-/** Event: `change`. `away` while the server is not reached; `since` is when what the page shows was true. */
+/** Event: `change`. `away` is true while the server is unreachable; `since` is the time of the page's data. */
 export class Connectivity extends EventTarget {
   #stream;
   #isAway = false;
@@ -36,7 +36,7 @@ export class Connectivity extends EventTarget {
     return this.#since;
   }
 
-  /** The page is a copy that was kept: it was true at that moment, and the server was not reached for a newer one. */
+  /** Show that the page is a cached copy from that time. */
   showCopy(kept) {
     this.#setAway(true, new Date(kept));
     this.#checkServer();

@@ -1,4 +1,4 @@
-// Code can be copied: every block gets a button with a word on it.
+// Every block of code gets a Copy button.
 
 function addButton(block) {
   if (block.parentElement.classList.contains("copyable")) return;

@@ -1,4 +1,4 @@
-// What floats: menus (details[data-menu]) and dialogs (opened by data-dialog="<id>", or by a move's link).
+// Menus (details[data-menu]) and dialogs (opened by data-dialog="<id>", or by a move's link).
 
 import { buildLoadingLine } from "./loading.js";
 import { fetchFragment } from "./http.js";
@@ -13,7 +13,7 @@ function closeMenus(except) {
   }
 }
 
-/** Inside a list that scrolls, a menu is laid over the page instead of being cut off. */
+/** Position a menu over the page, so that a scrolling list does not clip it. */
 function positionMenu(menu) {
   const items = menu.querySelector(".items");
   if (!menu.open || !items || !menu.closest(".cards, .scroll-x, .board-bar, .board-list")) return;
@@ -50,7 +50,10 @@ export function openDialog(id) {
   return dialog;
 }
 
-/** Read what a dialog is to show; null where nobody wants it any more: it was closed, or something else was asked for. Where it takes a moment the dialog opens meanwhile, with words in `slot`. */
+/**
+ * Fetch a dialog's content. Null when the dialog was closed meanwhile, or other content was requested. A slow answer opens
+ * the dialog with a loading line in `slot`.
+ */
 export async function loadForSlot(id, slot, words, load) {
   const request = {};
   latestRequests.set(slot, request);
@@ -68,7 +71,7 @@ export async function loadForSlot(id, slot, words, load) {
   }
 }
 
-/** Load a form into a dialog; when that fails, go to its page as if there were no script. */
+/** Load a form into a dialog. When that fails, open the form's own page. */
 export async function openForm(load, href, id = "move-dialog") {
   try {
     const slot = document.querySelector(`#${id} [data-slot]`);

@@ -1,6 +1,6 @@
-// Nothing that was typed is lost: forms with data-draft="<name>" keep their words until they are sent.
-//   input[data-drafted]   kept with the words: what they were written against. Such a form gets them back when it is opened.
-//   [data-restored]       shown where words have come back
+// Drafts: a form with data-draft="<name>" stores its text in this browser until it is sent.
+//   input[data-drafted]   stored with the draft: the version it was written for. Such a form restores its draft when it is opened.
+//   [data-restored]       shown when a draft was restored
 
 import { storageKey } from "./http.js";
 
@@ -21,7 +21,7 @@ function save(form) {
   else localStorage.removeItem(getKey(form));
 }
 
-/** Whether a field of a form that was drawn with values still has the one it was drawn with. */
+/** Return whether a field still has the value with which the form was rendered. */
 function isUnchanged(form, field) {
   return form.querySelector(BASELINE_INPUTS) !== null && field.value === field.defaultValue;
 }
@@ -34,7 +34,7 @@ function getName(field) {
   return field.form.elements[field.name] instanceof RadioNodeList ? field.id : field.name;
 }
 
-/** Whether a choice is another than the form was drawn with. */
+/** Return whether a choice differs from the one with which the form was rendered. */
 function isChanged(field) {
   if (isBox(field)) return field.checked !== field.defaultChecked;
   return field.value !== ([...field.options].find((option) => option.defaultSelected) ?? field.options[0])?.value;
@@ -48,7 +48,7 @@ function restoreChoices(form, values) {
   }
 }
 
-/** Put the words back, and the choices made with them; whether there were any. */
+/** Restore a form's text and choices. Return whether there was a draft. */
 function restore(form) {
   const values = new Map(JSON.parse(localStorage.getItem(getKey(form)) ?? "[]"));
   const fields = [...form.querySelectorAll(FIELDS)].filter((field) => values.has(getName(field)) && (!field.value || isUnchanged(form, field)));
@@ -61,7 +61,7 @@ function restore(form) {
   return fields.length > 0;
 }
 
-/** Put the words of one form back when it is opened. */
+/** Restore one form's draft when it is opened. */
 export function restoreDraft(form) {
   try {
     return Boolean(form.dataset.draft) && restore(form);
@@ -85,8 +85,8 @@ function rememberSubmit(form) {
 }
 
 /**
- * A plain form was sent; whether it arrived shows on the next page: the same form again means that it did not, or was
- * refused.
+ * Remember that a plain form was sent. The next page shows whether it succeeded: the same form again means that it failed or
+ * was refused.
  */
 function clearSubmitted() {
   const submittedKey = sessionStorage.getItem(SUBMITTED_KEY);

@@ -1,4 +1,4 @@
-/** A new element with these properties and children: text among them stays text. */
+/** Create an element with these properties and children. Strings become text nodes. */
 export function createElement(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);

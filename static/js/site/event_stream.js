@@ -1,4 +1,4 @@
-// One event stream a browser, however many tabs: the tab that holds a lock reads it and tells the others.
+// One event stream per browser: the tab that holds a Web Lock reads it and forwards events to the other tabs.
 
 import { instance, renderedCursor } from "./http.js";
 
@@ -7,13 +7,13 @@ const LOST_DELAY_MS = 5_000;
 const GATHER_MS = 100; // until the tabs that are there have said what they show
 const TICK_MS = 30_000; // in a tab that nobody sees, browsers let a timer pass once a minute
 
-/** [epoch, id] of a cursor such as "4f2a-120". */
+/** Parse a cursor such as "4f2a-120" into [epoch, id]. */
 function parseCursor(cursor) {
   const cut = cursor.lastIndexOf("-");
   return [cursor.slice(0, cut), Number(cursor.slice(cut + 1))];
 }
 
-/** True when `other` knows events that `own` does not. */
+/** Return whether `other` is further along than `own`. */
 function isAhead(other, own) {
   if (!other || !own) return false;
   const [otherEpoch, otherId] = parseCursor(other);
@@ -22,7 +22,7 @@ function isAhead(other, own) {
 }
 
 /**
- * Events: `news` (detail: the event's JSON), `resync` (events were missed: read everything again),
+ * Events: `news` (detail: the event's JSON), `resync` (events were missed: fetch everything again),
  * `link` (detail: "live", "waiting" or "lost"), `lead` (this tab reads the stream from now on).
  */
 export class Stream extends EventTarget {
@@ -43,15 +43,15 @@ export class Stream extends EventTarget {
   #lastTick = Date.now();
 
   /**
-   * tickets: identifiers of which this page shows everything, down to typing. What happens to tickets as a whole (moves,
-   * edits, comments) arrives for all of them anyway.
+   * tickets: identifiers whose agent events this page needs, typing included. Moves, edits and comments of all other
+   * tickets arrive anyway.
    */
   constructor(tickets = []) {
     super();
     this.#tickets = tickets;
   }
 
-  /** Show other tickets from now on; true when they are others. What happened to those just before is not told. */
+  /** Follow other tickets from now on. Return whether they changed. Their earlier events are not sent. */
   follow(tickets) {
     if (tickets.join() === this.#tickets.join()) return false;
     this.#tickets = tickets;
@@ -73,12 +73,12 @@ export class Stream extends EventTarget {
     return this.#link;
   }
 
-  /** The server answers again: no need to wait until the next attempt is due. */
+  /** Reconnect at once, because the server answers again. */
   retry() {
     if (this.#source && this.#source.readyState !== EventSource.OPEN) this.#open();
   }
 
-  /** Without Web Locks (plain HTTP on another host) every tab reads for itself. */
+  /** Without Web Locks (plain HTTP on another host) every tab opens its own stream. */
   #requestLead(hasMissedEvents) {
     if (hasMissedEvents) this.#emit("resync");
     if (!navigator.locks) return this.#becomeLeader();
@@ -139,7 +139,7 @@ export class Stream extends EventTarget {
     handlers[message.kind]?.();
   }
 
-  /** What a tab shows is read for it from the position that it is told; what came before, it has or reads again. */
+  /** Add a tab and tell it the position from which events are forwarded. It has the earlier ones, or fetches them again. */
   #addTab({ tab, tickets }) {
     this.#ticketsByTab.set(tab, tickets);
     if (!this.#source || !this.#isCovered(tickets)) {
@@ -200,14 +200,14 @@ export class Stream extends EventTarget {
     this.#acceptEvent(news);
   }
 
-  /** Each event once: a new leader may tell again what the one before it had told. */
+  /** Drop repeated events: a new leader may send some that the one before it has sent. */
   #acceptEvent({ cursor, event, covers }) {
     if (this.#cursor && !isAhead(cursor, this.#cursor)) return;
     if (this.#isCovered(this.#tickets, covers)) this.#cursor = cursor;
     this.#emit("news", event);
   }
 
-  /** A dropped connection mends itself; a refused one (503 over the cap) is final for EventSource, so reopen it later. */
+  /** EventSource reconnects after a lost connection, but not after a refusal (503 over the limit), so reopen it later. */
   #reconnect(source) {
     if (source !== this.#source) return;
     if (source.readyState === EventSource.CLOSED) {

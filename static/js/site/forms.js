@@ -1,18 +1,18 @@
-// Forms with data-enhance are sent without leaving the page. They all work without this, as plain forms.
-//   data-keep      stays in place and is emptied after sending, but for the fields that data-keep-fields names; on a button, when
-//                  that was pressed
-//   data-leave     leads to another page, likewise; all others change the page they stand on
-//   data-draws     on a button: the server draws the form anew, with what was typed, and nothing is done
-//   data-redraw    is drawn anew by the server when it is refused, with what was wrong where it was wrong
-//   [data-error]   inside it: where a refusal is said; [data-notes]: where it is said what was done
-//   [data-default] the button that Ctrl+Enter presses
+// Forms with data-enhance are sent without leaving the page. Without this script they work as plain forms.
+//   data-keep      the form stays and is cleared after sending, except for the fields in data-keep-fields; on a button, when that
+//                  was pressed
+//   data-leave     the answer is another page, likewise; all other forms change the page they are on
+//   data-draws     on a button: the server renders the form again with the entered values, and saves nothing
+//   data-redraw    a refused form is rendered again by the server, with an error at each field
+//   [data-error]   inside it: the place of an error; [data-notes]: the place of a confirmation
+//   [data-default] the button for Ctrl+Enter
 
 import { markBusy, setDisabled } from "./loading.js";
 import { discardDraft } from "./drafts.js";
 import { morph } from "./fragments.js";
 import { postForElements, postForm } from "./http.js";
 
-/** Say what went wrong where it went wrong; in the page's notices where the form has no place for it. */
+/** Show an error in `noteSlot`, or in the page's notices when the form has no place for it. */
 export function showError(text, noteSlot) {
   const target = noteSlot ?? document.querySelector(".flashes");
   const notice = document.createElement("div");
@@ -26,7 +26,7 @@ export function showError(text, noteSlot) {
   notice.scrollIntoView({ block: "nearest" });
 }
 
-/** Show the notices of the page that a form led to; those that expire go when their time is over. */
+/** Show the notices of the page to which a form redirected, and schedule the end of those that expire. */
 export function showNotices(notices) {
   document.querySelector(".flashes")?.replaceChildren(...notices);
   scheduleExpiry();
@@ -38,7 +38,7 @@ function scheduleExpiry() {
   }
 }
 
-/** Close what is edited in place; its button has the focus again. */
+/** Close an inline editor and return the focus to its button. */
 export function closeEditor(edit) {
   edit.open = false;
   edit.querySelector("summary").focus();
@@ -96,7 +96,7 @@ async function showRefusal(form, refusal) {
   document.dispatchEvent(new CustomEvent("mc:refused", { detail: { form } }));
 }
 
-/** The server draws the form with its rules, and what was typed in it; files stay where they are chosen. */
+/** Replace the form by the server's rendering of it with the entered values. Chosen files stay. */
 async function redrawForm(form, submitter) {
   const data = new FormData(form, submitter);
   for (const [name, value] of [...data]) if (value instanceof File) data.delete(name);

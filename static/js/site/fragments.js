@@ -1,14 +1,14 @@
-// Live parts of a page: an element with data-live="<fragment url>" is read again when something it shows has changed.
-//   data-on="ticket_ run_"   prefixes of the event types that concern it; all without
+// Live parts of a page: an element with data-live="<fragment url>" is fetched again when its content has changed.
+//   data-on="ticket_ run_"   prefixes of the event types that concern it; without it, all
 //   data-ticket="MC-1"       on it or around it: only this ticket's events concern it
-//   data-also="MC-2"         inside it: this one's events concern it too
-//   data-still               inside it: what a script shows there is left alone
+//   data-also="MC-2"         inside it: this ticket's events concern it too
+//   data-still               inside it: content of a script, which a refresh does not touch
 
 import { fetchFragment } from "./http.js";
 
 const DEBOUNCE_MS = 250;
 
-/** Tell modules that new elements are in the page. */
+/** Announce new elements in the page to other modules. */
 export function announceNewElements(root) {
   document.dispatchEvent(new CustomEvent("mc:fresh", { detail: { root } }));
 }
@@ -19,7 +19,7 @@ const DEFAULTS = ["defaultValue", "defaultSelected"];
 
 let isValuePreserved = false; // whether the element whose attributes are merged next keeps what a person typed or chose
 
-/** A person's own doing outlives a refresh: what they folded open, ticked, typed, chose or is busy stays so, and a form in use is not touched. */
+/** Preserve the user's own state in a refresh: open details, ticks, text, choices and busy controls. A form in use is not touched. */
 const callbacks = {
   beforeNodeMorphed(element, fresh) {
     if (element.form && "autosend" in element.form.dataset) element.checked = fresh.checked;
@@ -32,7 +32,7 @@ const callbacks = {
   },
 };
 
-/** Merge new HTML into an element: what did not change stays, with its focus, caret, scroll position and selection. */
+/** Merge new HTML into an element. Unchanged nodes stay, with their focus, caret, scroll position and selection. */
 export function morph(target, html, morphStyle = "innerHTML") {
   Idiomorph.morph(target, html, { morphStyle, callbacks });
   announceNewElements(target.isConnected ? target : document.body);
@@ -52,12 +52,12 @@ export class Fragments {
     for (const element of document.querySelectorAll("[data-live]")) this.#schedule(element);
   }
 
-  /** Read one part again, soon. */
+  /** Schedule a refresh of one part. */
   refresh(element) {
     this.#schedule(element);
   }
 
-  /** While something is carried over the page, nothing may move under it. */
+  /** Pause refreshes while something is dragged, so that nothing moves under it. */
   hold() {
     this.#isPaused = true;
   }
@@ -88,12 +88,12 @@ export class Fragments {
       const html = await fetchFragment(element.dataset.live);
       if (!removesOpenEditor(element, html)) morph(element, html);
     } catch {
-      // The next event or resync reads it again; the pill in the top bar shows that the link is lost.
+      // The next event or resync fetches it again; the top bar shows that the connection is lost.
     }
   }
 }
 
-/** Whether a form in use would be gone: then everything waits until it is closed. */
+/** Return whether the refresh would remove a form in use; then it waits until the form is closed. */
 function removesOpenEditor(element, html) {
   return [...element.querySelectorAll("details[data-edit][open]")].some(({ id }) => !html.includes(`id="${id}"`));
 }

@@ -1,4 +1,4 @@
-// How well a line holds what somebody typed: their letters in their order, better at the beginnings of words and in one piece.
+// Fuzzy match: the typed letters in their order, ranked higher at the beginnings of words and in one piece.
 
 const START_SCORE = 3;
 const NEXT_SCORE = 2;
@@ -8,7 +8,7 @@ function isStart(line, at) {
   return at === 0 || !/[\p{L}\p{N}]/u.test(line[at - 1]);
 }
 
-/** Where a letter is next, at the beginning of a word if `eager`. */
+/** Find the next position of a letter; with `eager`, at the beginning of a word. */
 function findLetter(line, letter, from, prefersStart) {
   for (let at = line.indexOf(letter, from); prefersStart && at >= 0; at = line.indexOf(letter, at + 1)) if (isStart(line, at)) return at;
   return line.indexOf(letter, from);
@@ -25,7 +25,7 @@ function scoreLetters(line, letters, prefersStart) {
   return sum / letters.length;
 }
 
-/** 0 where the letters are not there in their order; more is better. */
+/** Rate a match: 0 without one, higher is better. */
 export function scoreMatch(text, query) {
   const line = text.toLowerCase();
   const words = query.toLowerCase().trim();

@@ -1,21 +1,21 @@
-// What the server said about this page, and how to talk back to it.
+// The page's data from the server, and requests to it.
 
 export function readMeta(name) {
   return document.querySelector(`meta[name="${name}"]`)?.content ?? "";
 }
 
-/** The instance id: part of every name kept in the browser, since several instances may share a host. */
+/** The instance id: part of every key in the browser's storage, since several instances may share a host. */
 export const instance = readMeta("instance");
 
-/** Newest event the page was rendered with, "<epoch>-<id>", or "". */
+/** Cursor of the newest event at the time of rendering, "<epoch>-<id>", or "". */
 export const renderedCursor = readMeta("cursor");
 
-/** How many tickets needed a person when the page was rendered. */
+/** Number of tickets that needed a person at the time of rendering. */
 export const renderedNeeds = Number(readMeta("needs"));
 
 export const storageKey = (name) => `mc.${instance}.${name}`;
 
-/** Where the server refused or was not reached: `message` is fit to be shown, `form` is the form drawn anew, if it was. */
+/** The server refused or was unreachable. `message` can be shown; `form` is the form as rendered again, if it was. */
 export class RefusedError extends Error {
   constructor(message, status, form = null) {
     super(message);
@@ -24,21 +24,21 @@ export class RefusedError extends Error {
   }
 }
 
-/** A server-rendered fragment as text. */
+/** Fetch a server-rendered fragment as text. */
 export async function fetchFragment(url) {
   const response = await request(url, { headers: { "HX-Request": "true", Accept: "text/html" } });
   if (!response.ok) throw new RefusedError(`The page part could not be read (${response.status}).`, response.status);
   return response.text();
 }
 
-/** What the API answers. */
+/** Fetch JSON from the API. */
 export async function fetchJson(url) {
   const response = await request(url, { headers: { Accept: "application/json" } });
   if (!response.ok) throw new RefusedError(`It could not be read (${response.status}).`, response.status);
   return response.json();
 }
 
-/** What a refusal says: JSON with a message, an error page or a form with [data-problem], or plain words. */
+/** Read the message of a refusal: JSON with a message, an error page or form with [data-problem], or plain text. */
 async function readProblem(response) {
   const text = await response.text();
   const type = response.headers.get("Content-Type") ?? "";
@@ -48,13 +48,13 @@ async function readProblem(response) {
   return { message: page.querySelector("[data-problem]")?.textContent.trim(), form: page.querySelector("form[data-redraw]") };
 }
 
-/** Post a form's data; resolves to where the server led, with the notices of that page. */
+/** Post a form's data. Resolves to the address to which the server redirected, and the notices of that page. */
 export async function postForm(url, data) {
   const response = await sendForm(url, data);
   return { url: response.url, notices: listNotices(await response.text()) };
 }
 
-/** Post a form's data; resolves to the elements that the server draws of it. */
+/** Post a form's data. Resolves to the elements that the server rendered from it. */
 export async function postForElements(url, data) {
   return parseFragment(await (await sendForm(url, data)).text());
 }
@@ -84,7 +84,7 @@ function listNotices(html) {
   return [...parseFragment(html).querySelectorAll(".flashes > *")];
 }
 
-/** Elements of a server-rendered fragment, not yet in the page. */
+/** Parse a server-rendered fragment into elements outside the page. */
 export function parseFragment(html) {
   return parsePage(html).body;
 }

@@ -1,6 +1,6 @@
-// What is on its way: the control or the part that somebody waits for says so, and its look follows from that (css/site/loading.css).
+// Loading states: a control or part in progress has aria-busy, which css/site/loading.css styles.
 
-/** Do something while `element`, if there is one, is marked as busy. */
+/** Run an action with `element`, if there is one, marked as busy. */
 export async function markBusy(element, action) {
   element?.setAttribute("aria-busy", "true");
   try {
@@ -10,7 +10,7 @@ export async function markBusy(element, action) {
   }
 }
 
-/** The words for what is being read. */
+/** Build a line that says that something is being loaded. */
 export function buildLoadingLine(text) {
   const line = document.getElementById("loading").content.firstElementChild.cloneNode(true);
   line.lastElementChild.textContent = text;

@@ -1,5 +1,5 @@
-// Notifications, where this browser was asked for them: one for each ticket that comes to need somebody.
-// The tab that reads the stream hands them to the service worker, which knows what all tabs show.
+// Notifications, where this browser has permission: one for each ticket that newly needs a person.
+// The tab that reads the stream passes them to the service worker, which knows which pages are open.
 
 import { showError } from "./forms.js";
 import { storageKey } from "./http.js";
@@ -27,7 +27,7 @@ async function sendToWorker(message) {
   if (isEnabled()) (await navigator.serviceWorker.ready).active.postMessage(message);
 }
 
-/** Never asked for by itself; and not offered where the browser has none, as over plain HTTP on another host. */
+/** Permission is requested only by a click, and not offered where the browser has none (plain HTTP on another host). */
 export function startNotifications(attention) {
   const button = document.querySelector("[data-notify]");
   if (!("Notification" in window && "serviceWorker" in navigator) || !button) return;

@@ -1,4 +1,4 @@
-// Without the server: the worker that keeps copies of pages, forms that wait, and a copy that comes to life again.
+// Offline use: the service worker with its cached pages, forms that wait, and refreshing a cached page.
 
 import { showError, showNotices } from "./forms.js";
 import { morph } from "./fragments.js";
@@ -17,7 +17,7 @@ export function startOffline(connectivity) {
   startWorker(connectivity);
 }
 
-/** Where there is none (plain HTTP on another host) the pages work as ever, with the server only. */
+/** Without service workers (plain HTTP on another host) the pages need the server. */
 async function startWorker(connectivity) {
   const workers = navigator.serviceWorker;
   if (!workers) return;
@@ -29,7 +29,7 @@ async function startWorker(connectivity) {
   if (!workers.controller) active.postMessage({ kind: "claim" });
 }
 
-/** A plain form would lead to a page that cannot be had; those that are sent by script say so themselves. */
+/** Stop plain forms while offline. Forms that a script sends show the error themselves. */
 function refuseSubmit(event) {
   const form = event.target;
   if (form.method !== "post" || "enhance" in form.dataset) return;
@@ -38,13 +38,13 @@ function refuseSubmit(event) {
   showError("You're offline. What you wrote is kept here: send it when the connection is back.", form.querySelector("[data-error]"));
 }
 
-/** A copy holds no tokens. */
+/** Put the form token into the page, since a cached copy contains none. */
 function setToken(token) {
   document.querySelector("meta[name=csrf]").content = token;
   for (const field of document.querySelectorAll("input[name=csrf]")) field.value = token;
 }
 
-/** A copy becomes the page itself again, part by part, with what somebody typed or unfolded in the meantime. */
+/** Refresh a cached copy part by part. Text and open details stay. */
 async function replaceCopy() {
   if (!root.dataset.kept) return;
   const response = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);

@@ -1,5 +1,4 @@
-// "/" or Ctrl+K: a page, a ticket, or something to do. What the page knows is there at once; tickets that the server
-// knows come while somebody is still typing.
+// "/" or Ctrl+K: pages, tickets and commands. Local items appear at once, the server's tickets while the user types.
 
 import { buildLoadingLine } from "./loading.js";
 import { listCommands, rememberTicket, buildTicketItem } from "./commands.js";
@@ -17,14 +16,14 @@ const IDLE_GROUP_LIMITS = { Tickets: 5 };
 const TICKET = /^[a-z]{2,8}-\d+$|^\d+$/i;
 const recentChoices = new RecentList("chosen");
 
-/** What holds the words, the best first; what was chosen before has a start. */
+/** Find matching items, best first. Recently chosen ones get a bonus. */
 function rankItems(items, words, before) {
   const scoredItems = items.map((item) => ({ item, worth: scoreMatch(item.label, words) })).filter(({ worth }) => worth > 0);
   for (const scored of scoredItems) if (before.includes(scored.item.id)) scored.worth += 1;
   return scoredItems.sort((one, other) => other.worth - one.worth).map(({ item }) => item);
 }
 
-/** Nothing was typed: what was chosen before, then all there is, in its order; not the page that is shown. */
+/** Without text: the recently chosen items, then all others in their order, except for the current page. */
 function groupIdle(items, before) {
   const other = items.filter(({ href }) => href !== location.pathname + location.search);
   const previousItems = before.map((id) => other.find((item) => item.id === id)).filter(Boolean);
@@ -32,7 +31,7 @@ function groupIdle(items, before) {
   return [...(previousItems.length ? [["Chosen before", previousItems]] : []), ...Object.entries(Object.groupBy(rest, ({ group }) => group))];
 }
 
-/** A number leads to its ticket, whether or not it is known. */
+/** Build an item for a ticket's number, even when the ticket is not listed. */
 function findNumberedTicket(words, knownItems) {
   if (!TICKET.test(words)) return [];
   const item = buildTicketItem({ ticket: /^\d+$/.test(words) ? `MC-${words}` : words.toUpperCase(), title: "" });
@@ -79,7 +78,7 @@ export class Palette {
     if (!this.#recentTickets) this.#fetchRecent();
   }
 
-  // What is found
+  // Results
 
   async #fetchRecent() {
     this.#recentTickets = [];
@@ -108,7 +107,7 @@ export class Palette {
     this.#showItems();
   }
 
-  /** Groups of items, the best first: [[title, [item]]]. */
+  /** Group items, best group first: [[title, [item]]]. */
   #groups(words) {
     const before = recentChoices.read();
     const items = removeDuplicates([...this.#pageItems, ...(this.#recentTickets ?? [])]);
@@ -121,9 +120,9 @@ export class Palette {
     return [...(numberedItems.length ? [ticketGroup, ...rest] : [...rest, ticketGroup]), search].filter(([, found]) => found.length);
   }
 
-  // How it is shown
+  // Rendering
 
-  /** What is chosen stays so when more is found. */
+  /** Keep the selected item when more results arrive. */
   #showItems() {
     const selectedId = this.#options[this.#selectedIndex]?.item.id;
     this.#options = [];
@@ -136,7 +135,7 @@ export class Palette {
     this.#frame = requestAnimationFrame(() => setTimeout(() => this.#showIcons()));
   }
 
-  /** Icons cost most of the time that it takes to show a list: they come a frame later, into places that are kept for them. */
+  /** Insert icons a frame later, into reserved places, since they take most of the time to render a list. */
   #showIcons() {
     for (const { option, item } of this.#options) {
       const icons = this.#dialog.querySelector(`[data-icon="${item.group}"]`) ?? this.#dialog.querySelector("[data-icon='']");

@@ -1,4 +1,4 @@
-// Short lists that this browser keeps. Where storage is refused, they last as long as the page.
+// Short lists in this browser's storage. Without storage they last as long as the page.
 
 import { storageKey } from "./http.js";
 
@@ -24,11 +24,11 @@ export class RecentList {
       if (items.length) localStorage.setItem(this.#key, JSON.stringify(items));
       else localStorage.removeItem(this.#key);
     } catch {
-      // Kept in #items.
+      // Only #items has it.
     }
   }
 
-  /** Put an item first, once, and let the last ones go. */
+  /** Move an item to the front and drop those beyond the limit. */
   putFirst(item, most, isSame) {
     this.write([item, ...this.read().filter((other) => !isSame(other))].slice(0, most));
   }

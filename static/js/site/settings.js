@@ -1,4 +1,4 @@
-// Theme, density, times, letter keys and the folded rail: remembered in this browser, applied before the first paint by theme_boot.js.
+// Theme, density, times, letter shortcuts and the collapsed sidebar: stored in this browser; theme_boot.js applies them before the first paint.
 
 const root = document.documentElement;
 
@@ -9,7 +9,7 @@ function saveSetting(name, value) {
     if (value) localStorage.setItem(`mc.${name}`, value);
     else localStorage.removeItem(`mc.${name}`);
   } catch {
-    // Storage is refused: the choice holds until the page is left.
+    // Without storage the choice lasts as long as the page.
   }
 }
 

@@ -1,11 +1,11 @@
-// The one stream and the one keeper of live parts that all modules of a page share.
+// The event stream and the live parts that all modules of a page share.
 
 import { Fragments } from "./fragments.js";
 import { Stream } from "./event_stream.js";
 
 const MAX_TICKETS = 16;
 
-/** The tickets that this page shows in full: its one ticket, or the cards at which an agent works. */
+/** Identifiers whose agent events this page needs: its own ticket, or the cards with a working agent. */
 export function listShownTickets() {
   const elements = document.querySelectorAll(".ticket[data-ticket], [data-board] [data-card][data-working]");
   return [...elements].map(({ dataset }) => dataset.ticket ?? dataset.card).slice(0, MAX_TICKETS).sort();

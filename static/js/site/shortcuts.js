@@ -1,5 +1,5 @@
-// Keys of every page. What they are for stands in one table, on the server: web/site/shortcuts.py. Single letters are quiet while
-// somebody types or a dialog is open, and wherever they were turned off.
+// Keyboard shortcuts. Their descriptions are in one table on the server: web/site/shortcuts.py. Single letters do nothing while
+// the user types, while a dialog is open, or where they are turned off.
 
 import { tinykeys } from "../../vendor/tinykeys.js";
 import { openDialog } from "./dialogs.js";
@@ -13,7 +13,7 @@ const boundKeys = new Set();
 
 function isDisabled(event, keys) {
   const off = document.documentElement.dataset.letters === "off" && !MODIFIERS.test(keys);
-  // Until the next frame the focus may be where a dialog has closed.
+  // Until the next frame the focus may be in a dialog that has closed.
   return off || event.target.closest?.(TEXT_FIELDS)?.checkVisibility() || document.querySelector("dialog[open]");
 }
 
@@ -25,7 +25,7 @@ function guardAction(keys, action) {
   };
 }
 
-/** Keys that something else on this page answers to: list them with the others. */
+/** List shortcuts that another module of this page handles. */
 export function listKeys(...keys) {
   for (const key of keys) boundKeys.add(key);
   for (const row of keyRows) row.hidden = !row.dataset.keys.split("|").every((key) => boundKeys.has(key));
@@ -33,7 +33,7 @@ export function listKeys(...keys) {
   if (unlisted.length) console.error(`The table of keys does not name ${unlisted.join(", ")}`);
 }
 
-/** actions: {"j": (event) => ...}; the keys work where nobody is typing. */
+/** Bind shortcuts: {"j": (event) => ...}. They do nothing while the user types. */
 export function bindKeys(actions) {
   tinykeys(window, Object.fromEntries(Object.entries(actions).map(([keys, action]) => [keys, guardAction(keys, action)])));
   listKeys(...Object.keys(actions));

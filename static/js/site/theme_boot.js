@@ -1,4 +1,4 @@
-// Runs before the first paint, so that a chosen theme, density and the like never flash. A classic script on purpose.
+// Applies theme, density and the like before the first paint, so that nothing flashes. A classic script, since modules run later.
 (() => {
   const root = document.documentElement;
   root.dataset.js = "";

@@ -1,4 +1,4 @@
-// Times in the viewer's zone: how long ago or whole, as the viewer chose; the whole stamp on hover, on a tap and in focus.
+// Times in the viewer's zone, relative or absolute by the viewer's setting; the full timestamp on hover, tap and focus.
 
 const UNITS = [[31_536_000, "y"], [2_592_000, "mo"], [86_400, "d"], [3_600, "h"], [60, "min"]];
 const FULL_FORMAT = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
@@ -48,7 +48,7 @@ function writeClock() {
   clock.title = Intl.DateTimeFormat().resolvedOptions().timeZone;
 }
 
-/** Beside a time that has the focus, or that is all there is in the link that has it. */
+/** Show the full timestamp beside a focused time, or beside a focused link that contains only a time. */
 function showStamp(event) {
   const stamp = document.getElementById("stamp");
   const time = event.type === "focusin" && (event.target.matches("time[data-time]") ? event.target : event.target.querySelector(":scope > time[data-time]:only-child"));

@@ -1,7 +1,7 @@
-// Files: chosen, dropped anywhere on the page, or pasted into what is being written. Each is sent by itself, with its progress.
-//   form[data-upload="<ticket>"]   where they go; data-limit: how many bytes one may have
-//   [data-uploads]                 where they are listed while they are on their way
-//   [data-takes-files]             a text that gets a link to what is dropped on it or pasted into it
+// Attachments: chosen, dropped anywhere on the page, or pasted into a text. Each is uploaded by itself, with its progress.
+//   form[data-upload="<ticket>"]   the upload form; data-limit: bytes that one file may have
+//   [data-uploads]                 list of uploads in progress
+//   [data-takes-files]             a text field that gets a link to each file dropped or pasted into it
 
 import { showError } from "../site/forms.js";
 import { fragments } from "../site/shared_stream.js";
@@ -10,7 +10,7 @@ import { readMeta } from "../site/http.js";
 const findForm = () => document.querySelector("form[data-upload]");
 const formatSize = (count) => (count < 1 << 20 ? `${Math.max(1, Math.round(count / 1024))} KB` : `${(count / (1 << 20)).toFixed(1).replace(".0", "")} MB`);
 
-/** Send one file; resolves to what the server made of it. Raises an Error whose message is fit to be shown. */
+/** Upload one file. Resolves to the stored attachment. Throws an Error whose message can be shown. */
 function sendFile(file, onProgress) {
   const { upload: ticket, limit } = findForm().dataset;
   if (file.size > Number(limit)) throw new Error(`${file.name} has ${formatSize(file.size)}; a file may have ${formatSize(Number(limit))}.`);
@@ -29,7 +29,7 @@ function sendFile(file, onProgress) {
   });
 }
 
-/** Send one file and show it in the list, whatever comes of it. */
+/** Upload one file and show its progress and result in the list. */
 async function sendAndRefresh(file, onProgress = () => {}) {
   try {
     return await sendFile(file, onProgress);
@@ -38,7 +38,7 @@ async function sendAndRefresh(file, onProgress = () => {}) {
   }
 }
 
-/** One after the other, each on a line of its own; a refusal stays until it is put away. */
+/** Upload files one after the other. A refused one stays listed until it is dismissed. */
 async function sendAll(files) {
   for (const file of files) {
     const progressLine = addLine(file.name);
@@ -58,7 +58,7 @@ function addLine(name) {
   progressLine.querySelector("[data-name]").textContent = name;
   progressLine.querySelector("progress").setAttribute("aria-label", `Attaching ${name}`);
   document.querySelector("[data-uploads]").append(progressLine);
-  document.getElementById("side-toggle").checked = true; // where the details are folded
+  document.getElementById("side-toggle").checked = true; // open the collapsed details
   progressLine.scrollIntoView({ block: "nearest" });
   return progressLine;
 }
@@ -70,9 +70,9 @@ function showRefusal(progressLine, message) {
   progressLine.replaceWith(refusalLine);
 }
 
-// Into a text
+// Text fields
 
-/** A mark stands in the text until the file is there, and becomes a link to it. */
+/** Insert a placeholder, which becomes a link when the upload is complete. */
 async function insertLinks(area, files) {
   for (const file of files) {
     const mark = `[Attaching ${file.name}…]`;
@@ -109,7 +109,7 @@ function showFormError(area, message) {
   if (place) showError(message, place);
 }
 
-/** Rich text from an office program comes with a picture of itself: the words are what is meant. */
+/** Upload pasted files, but not the picture that office programs add to rich text. */
 function handlePaste(event) {
   const area = event.target.closest?.("[data-takes-files]");
   const { files, types } = event.clipboardData;
@@ -118,14 +118,14 @@ function handlePaste(event) {
   insertLinks(area, [...files].map(nameFile));
 }
 
-/** What is pasted is always called the same: it gets the time as its name. */
+/** Name a pasted file by the time, since browsers give all of them one name. */
 function nameFile(file) {
   if (!/^image\.\w+$/.test(file.name)) return file;
   const time = new Date().toTimeString().slice(0, 8).replaceAll(":", "-");
   return new File([file], `pasted-${time}${file.name.slice(5)}`, { type: file.type });
 }
 
-// Over the page
+// Drag over the page
 
 function hasFiles(event) {
   return findForm() && event.dataTransfer?.types.includes("Files");

@@ -1,4 +1,4 @@
-// The composer while the conversation is live: what is sent shows at once, and who talks with the agent can be seen.
+// The composer of a live conversation: sent messages appear at once, and it shows who controls the conversation.
 
 import { discardDraft } from "../site/drafts.js";
 import { showError } from "../site/forms.js";
@@ -25,7 +25,7 @@ export class Composer {
     for (const pending of socket.waiting) this.#addPendingRow(pending);
   }
 
-  /** Through the socket where it is open; else the form goes its own way. */
+  /** Send through the socket when it is open, else as a plain form. */
   #send(event) {
     const mode = event.submitter?.value;
     if (!LIVE_MODES.has(mode) || !this.#socket.open) return;
@@ -49,7 +49,7 @@ export class Composer {
     row.scrollIntoView({ block: "end" });
   }
 
-  /** The row becomes the real one, which the next reading of the conversation completes; or gives way to a comment. */
+  /** Turn the pending row into the stored message, which the next refresh completes, or remove it for a comment. */
   #completeRow({ id, became, text, message }) {
     const row = document.getElementById(`pending-${id}`);
     const realId = message && `entry-q${message.id}`;
@@ -62,7 +62,7 @@ export class Composer {
     document.dispatchEvent(new CustomEvent("mc:sent", { detail: { form: this.#form } }));
   }
 
-  /** What was said of the last words holds until the agent has them. */
+  /** Clear the delivery status once the agent has the message. */
   #clearStatus({ event_type: type, payload }) {
     if (type === "agent.receipt" && payload.uuid === this.#lastMessageId && payload.state !== "queued") this.#status.textContent = "";
   }

@@ -1,18 +1,18 @@
-// The live conversation with a ticket's agent: one WebSocket, and what was said but not confirmed yet.
-// The messages are described in mc_interactive.py. What is confirmed neither gets lost nor is said twice: it goes out again
-// under the same id after every cut, and as a plain form where no socket can be had.
+// The live conversation with a ticket's agent: one WebSocket, and the messages that are not confirmed yet. The protocol is
+// described in mc_interactive.py. An unconfirmed message is sent again under the same id after each disconnect, and as a plain
+// form where no socket can be opened, so that it is neither lost nor stored twice.
 
 import { postForm, storageKey } from "../site/http.js";
 
 const HEARTBEAT_MS = 5_000;
 const RETRY_DELAYS_MS = [500, 2_000, 5_000, 15_000, 30_000];
-const MAX_FAILURES = 3; // failed attempts before what waits goes out as a form
+const MAX_FAILURES = 3; // failed attempts before pending messages are sent as a form
 const HIDDEN_TIMEOUT_MS = 30_000;
 const FIRST_FINAL_CODE = 4_000; // close codes from here on are final
 
 /**
  * Events: `news` (detail: an event's JSON), `resync`, `control` (detail: the message, with may_speak),
- * `done` and `refused` (detail: the reply, with `pending`: {id, body, mode} where it was words).
+ * `done` and `refused` (detail: the reply, with `pending`: {id, body, mode} for a message).
  */
 export class ConversationSocket extends EventTarget {
   #ticket;
@@ -41,7 +41,7 @@ export class ConversationSocket extends EventTarget {
     return this.#welcome !== null;
   }
 
-  /** Words that were said and are not confirmed yet. */
+  /** Messages that are not confirmed yet. */
   get waiting() {
     return this.#outbox.all;
   }
@@ -57,7 +57,7 @@ export class ConversationSocket extends EventTarget {
     this.#send({ type: "control", id: crypto.randomUUID(), act });
   }
 
-  // The connection
+  // Connection
 
   #connect() {
     clearTimeout(this.#timer);
@@ -83,7 +83,7 @@ export class ConversationSocket extends EventTarget {
     this.#timer = setTimeout(() => this.#connect(), delay);
   }
 
-  /** A page that nobody looks at leaves its place to others. */
+  /** Close the socket of a hidden page, since the number of sockets is limited. */
   #handleVisibility() {
     clearTimeout(this.#timer);
     if (document.hidden) this.#timer = setTimeout(() => this.#outbox.all.length || this.#disconnect(), HIDDEN_TIMEOUT_MS);
@@ -100,7 +100,7 @@ export class ConversationSocket extends EventTarget {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 
-  // What comes
+  // Incoming messages
 
   #receive(message) {
     const handlers = {
@@ -145,7 +145,7 @@ export class ConversationSocket extends EventTarget {
   }
 }
 
-/** Words on their way; they outlive a reload of the page. */
+/** Pending messages, which survive a reload of the page. */
 class Outbox {
   #key;
   #messages;
@@ -178,7 +178,7 @@ class Outbox {
     try {
       sessionStorage.setItem(this.#key, JSON.stringify([...this.#messages]));
     } catch {
-      // Storage is refused: what waits is kept as long as the page.
+      // Without storage the messages last as long as the page.
     }
   }
 }

@@ -1,5 +1,5 @@
-// A file shown large in the page's dialog: a picture, or the first lines of a text. Links to files in what people wrote open
-// there too; with a script that fails they lead to the file.
+// Preview of a file in the page's dialog: a picture, or the first lines of a text. Links to files in comments open there too;
+// without the script they lead to the file.
 
 import { insertText, formatLink } from "./attachments.js";
 import { openDialog, loadForSlot } from "../site/dialogs.js";
@@ -23,7 +23,7 @@ async function loadText(url) {
   return block;
 }
 
-/** A link that somebody wrote does not say what it leads to: the server does. */
+/** Ask the server for the kind of a linked file, which the link itself does not show. */
 async function fetchKind(url) {
   const answer = await fetch(url, { method: "HEAD" });
   return answer.headers.get("Content-Type").startsWith("image/") ? "picture" : "text";

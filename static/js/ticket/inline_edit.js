@@ -1,7 +1,7 @@
-// Editing in place: details[data-edit] opens its form where it stands. Escape leaves, Enter or Save sends.
-//   [data-leave-edit]     closes it
-//   [data-opens="<id>"]   opens it when it is clicked, as its button does
-//   form[data-autosend]   sends itself when a box is ticked
+// Inline editing: details[data-edit] opens its form in place. Escape cancels, Enter or Save sends.
+//   [data-leave-edit]     closes the form
+//   [data-opens="<id>"]   opens the form on a click, like its button
+//   form[data-autosend]   is sent when a box is ticked
 
 import { markBusy } from "../site/loading.js";
 import { discardDraft, restoreDraft } from "../site/drafts.js";
@@ -22,7 +22,7 @@ function openEditor(edit) {
   if ("grow" in field.dataset) field.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-/** What was left unsent is gone, but for drafts; what happened meanwhile is shown. */
+/** Reset a closed form and refresh the part around it. Drafts stay. */
 function resetEditor(edit) {
   for (const form of edit.querySelectorAll("form")) form.reset();
   refreshAround(edit);
@@ -58,7 +58,7 @@ function handleClick({ target }) {
   return Boolean(edit);
 }
 
-/** The server draws the preview, with the rules by which it will draw the saved text. */
+/** Show the server's rendering of the text, by the rules of the saved text. */
 async function showPreview(event) {
   const { target: form, submitter } = event;
   if (submitter?.name !== "preview") return;

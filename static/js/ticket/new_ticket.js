@@ -1,4 +1,4 @@
-// A new ticket in a dialog over any page; on a phone, and without a script, its page.
+// The new ticket form in a dialog over any page; on a phone, and without a script, a page of its own.
 
 import { discardDraft } from "../site/drafts.js";
 import { openForm } from "../site/dialogs.js";
@@ -7,7 +7,7 @@ import { fetchFragment } from "../site/http.js";
 const DIALOG_ID = "ticket-dialog";
 const narrowScreen = matchMedia("(max-width: 700px)");
 
-/** Open the form; what the board is narrowed to is what the ticket begins with. */
+/** Open the form with the board's filters as its initial values. */
 export function openNewTicket() {
   const href = document.querySelector("[data-new-ticket]")?.getAttribute("href") ?? "/ticket/new";
   const form = document.getElementById("ticket-form");
@@ -17,7 +17,7 @@ export function openNewTicket() {
   return openForm(() => fetchFragment(href), href, DIALOG_ID);
 }
 
-/** Begin afresh: what was written before goes. */
+/** Discard the draft and open an empty form. */
 function discardNewTicket(button) {
   discardDraft(button.form);
   button.form.reset();

@@ -1,4 +1,4 @@
-// The phases picker: its rows change places, and the button of its form names what is ticked.
+// The phase picker: reordering of its rows, and the label of its form's button.
 
 import { setDisabled } from "../site/loading.js";
 
@@ -26,7 +26,7 @@ function moveRow(button) {
   button.focus();
 }
 
-/** "Dev", "Dev + QA", "Dev Review + QA": as one says it. */
+/** Join phase names: "Dev", "Dev + QA", "Dev Review + QA". */
 export function joinNames(names) {
   return names.length > 1 ? `${names.slice(0, -1).join(" ")} + ${names.at(-1)}` : names.join("");
 }
@@ -39,7 +39,7 @@ function updateLabel(picker) {
   setDisabled(button, "phases", includedRows.length === 0 && "phasesNeeded" in button.dataset);
 }
 
-/** A refresh lays the rows out as the server knows them; the places that a person chose stand in their fields. */
+/** After a refresh with the server's order, restore the user's, which is in the fields. */
 function updatePickers(root) {
   for (const picker of root.querySelectorAll("[data-phases]")) {
     const rows = listRows(picker);

@@ -1,4 +1,4 @@
-// The ruler of the Events tab: dragged, stepped with the arrow keys or played, it shows the ticket as it was.
+// The timeline slider of the Events tab: dragged, stepped with the arrow keys or played, it shows the ticket as it was.
 
 import { markBusy } from "../site/loading.js";
 import { morph } from "../site/fragments.js";
@@ -41,7 +41,7 @@ class Replay {
     return this.#snapshot.querySelector("[data-at]");
   }
 
-  /** Show the ticket after event `seq`; while one is being read, only the last that was asked for is read next. */
+  /** Show the ticket after event `seq`. During a request only the latest further position is fetched next. */
   async show(seq) {
     this.#requestedSeq = seq;
     this.#range.value = seq;
@@ -88,7 +88,7 @@ class Replay {
     this.#root.querySelector("output").textContent = `${this.#range.value} of ${this.#range.max}`;
   }
 
-  /** Steps that are asked for faster than they can be shown are taken one after the other. */
+  /** Queue steps that come faster than they can be shown. */
   #step(direction) {
     if (this.#pendingSteps > MAX_PENDING_STEPS) return this.#steps;
     this.#pendingSteps += 1;
@@ -98,7 +98,7 @@ class Replay {
     return this.#steps;
   }
 
-  /** To the next moment at which something is to be seen, in one direction; whether there is one. */
+  /** Step to the next marked event in one direction. Return whether there is one. */
   async #takeStep(direction) {
     if (!this.#shownMoment) await this.show(Number(this.#range.value));
     const to = this.#shownMoment?.dataset[direction];
@@ -121,7 +121,7 @@ class Replay {
     this.#step(direction);
   }
 
-  /** From the end it plays from the beginning. */
+  /** Play; from the end, start at the beginning. */
   async #start() {
     this.#play.setAttribute("aria-pressed", "true");
     this.#play.setAttribute("aria-label", "Pause");
@@ -144,7 +144,7 @@ class Replay {
     this.#play.setAttribute("aria-label", "Play");
   }
 
-  /** What has happened since lengthens the ruler. */
+  /** Extend the slider by new events. */
   #extendRange() {
     const last = document.querySelector("[data-last]")?.dataset.last;
     if (!last || last === this.#range.max) return;

@@ -1,5 +1,5 @@
-// A field that finds tickets: [data-picker="<own identifier>"] around an input and an empty list. Without a script one
-// writes the identifier.
+// A field that searches tickets: [data-picker="<own identifier>"] around an input and an empty list. Without a script the user
+// types the identifier.
 
 const DEBOUNCE_MS = 160;
 const MAX_OPTIONS = 8;
@@ -36,7 +36,7 @@ class Picker {
     const items = answer?.ok ? (await answer.json()).items : null;
     if (text !== this.#input.value.trim() || document.activeElement !== this.#input) return;
     if (items === null) this.#showNote("Tickets cannot be looked up now. Write the whole identifier.");
-    else if (items.some(({ ticket }) => isIdentifierOf(text, ticket))) this.close(); // there is nothing left to choose
+    else if (items.some(({ ticket }) => isIdentifierOf(text, ticket))) this.close(); // the only result is already typed
     else this.#show(items.filter(({ ticket }) => ticket !== this.#ownTicket).slice(0, MAX_OPTIONS));
   }
 
@@ -119,7 +119,7 @@ export function startTicketPickers() {
   document.addEventListener("input", ({ target }) => findPicker(target)?.look());
   document.addEventListener("focusout", ({ target }) => findPicker(target)?.close());
   document.addEventListener("keydown", (event) => findPicker(event.target)?.walk(event), true);
-  // The field keeps the focus while one of the list is pressed, so that the list is still there to be pressed.
+  // The field keeps the focus during a press on the list, which would close otherwise.
   document.addEventListener("mousedown", (event) => event.target.closest("[data-picker] [role=option]") && event.preventDefault());
   document.addEventListener("click", ({ target }) => {
     const option = target.closest("[data-picker] [role=option]");

@@ -1,4 +1,4 @@
-// What an agent is writing right now: deltas are appended as text; the whole block replaces them when it has arrived.
+// The agent's text as it is being written: deltas are appended, and replaced by the whole block when it arrives.
 
 const COMPLETE_EVENTS = new Set(["agent.text", "agent.thinking", "agent.tool_call"]);
 
@@ -11,7 +11,7 @@ export class Typing {
     this.#root = root;
   }
 
-  /** True when the event was only typing, so nothing else needs to be read for it. */
+  /** Handle an event. Return true when it was only typing, so that nothing needs to be fetched for it. */
   take({ event_type: type, payload }) {
     if (type === "agent.delta") return this.#append(payload);
     if (COMPLETE_EVENTS.has(type)) this.#done.add(payload.block ?? payload.call);
@@ -20,7 +20,7 @@ export class Typing {
     return false;
   }
 
-  /** The conversation has been read again: what is whole now is no longer being written. */
+  /** Remove the blocks that the refreshed conversation shows as complete. */
   settle() {
     for (const block of this.#done) this.#drop(block);
     this.#done.clear();
