@@ -18,6 +18,7 @@ from tickets.runs import claims, external, reports
 from tickets.runs.claims import RunClaim
 from tickets.shared import events, lookup
 from tickets.shared.errors import DomainError
+from workers.host.tmux import Pane
 
 from . import host_state, reconcile, single_flight, start_run, wake, workspaces
 from .host_state import ObservationError
@@ -94,7 +95,16 @@ def settle_runs(context: JobContext, counts: PassCounts) -> None:
         reports.stop_unanswered(session, context.settings.limits.answer_seconds)
         external.end_unresponsive(session, 2 * context.settings.limits.grace_seconds)
     counts.reconciled = reconcile.reconcile_runs(context, panes)
+    _remove_dead_panes(context, panes)
     counts.released = workspaces.release_ended_slots(context)
+
+
+def _remove_dead_panes(context: JobContext, panes: list[Pane]) -> None:
+    """Remove the panes of runs that are settled; a run that is not may still be looked at."""
+    if any(pane.dead for pane in panes):
+        with reading(context.engine) as session:
+            identifiers = claims.list_live_identifiers(session)
+        host_state.remove_dead_panes(context, panes, {f"mc-{identifier}" for identifier in identifiers})
 
 
 def preview_pass(context: JobContext, *, resumed_only: bool = False) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 from models import Run
@@ -40,6 +41,20 @@ def list_panes(context: JobContext) -> list[Pane]:
         return []
     except TmuxError as error:
         raise ObservationError(f"tmux: {error}") from error
+
+
+def remove_dead_panes(context: JobContext, panes: list[Pane], live_sessions: set[str]) -> int:
+    """Remove panes whose process has ended in sessions without a live run, and return their number.
+
+    Their text stays in the log of the pane. What tmux refuses is left to the next pass.
+    """
+    count = 0
+    for pane in panes:
+        if pane.dead and pane.session not in live_sessions:
+            with suppress(TmuxError):
+                context.tmux.remove_dead_pane(pane.id)
+                count += 1
+    return count
 
 
 def require_processes() -> None:

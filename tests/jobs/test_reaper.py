@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, update
 
 from database import open_engine, reading, writing
-from jobs import housekeeping, single_flight
+from jobs import host_state, housekeeping, single_flight
 from models import (
     DeliveryState,
     Outcome,
@@ -73,6 +73,7 @@ def test_it_settles_dead_runs_as_pickup_does(served_installation: Installation) 
     done = housekeeping.reap_queue(served_installation.context)
 
     assert done.summary["reconciled"] == {"lost": 1}
+    assert host_state.list_panes(served_installation.context) == []  # nothing is left of the run but its log
     assert served_installation.runs(ticket_id)[0].outcome is Outcome.LOST
 
 

@@ -169,3 +169,9 @@ def is_live(session: Session, run_id: int) -> bool:
 def list_live(session: Session) -> list[Run]:
     """List all live runs, oldest first, sorted here so that the query uses the index on the state."""
     return sorted(session.scalars(select(Run).where(Run.state != RunState.ENDED)), key=lambda run: run.id)
+
+
+def list_live_identifiers(session: Session) -> set[str]:
+    """Return the identifiers of all tickets with a live run."""
+    query = select(Ticket.identifier).join(Run, Run.ticket_id == Ticket.id).where(Run.state != RunState.ENDED)
+    return set(session.scalars(query))

@@ -18,7 +18,8 @@ from pathlib import Path
 from . import commands
 from .private_dirs import UnsafeFolder, make_private_dir
 
-HISTORY_LINES = 50_000
+HISTORY_LINES = 10_000
+"""The scrollback of a pane. The whole output of a run is in its pane log."""
 CHUNK_CHARACTERS = 500
 """Longer bursts of typed text look like a paste to the agents' screens, and tmux refuses above 16 KB."""
 CHUNK_PAUSE_SECONDS = 0.02
@@ -218,6 +219,11 @@ class Tmux:
     def kill_pane(self, pane: str) -> None:
         """Remove a pane, and with its last one the session. Its process gets a HUP, which does not prove its death."""
         self._run("kill-pane", "-t", _validate_pane_id(pane))
+
+    def remove_dead_pane(self, pane: str) -> None:
+        """Remove a pane if its process has ended; tmux checks that itself, as ids are used again after its restart."""
+        target = _validate_pane_id(pane)
+        self._run("if-shell", "-F", "-t", target, "#{pane_dead}", f"kill-pane -t {target}")
 
     def _make_folder(self) -> None:
         try:
