@@ -12,7 +12,7 @@ with bootstrap.quick_imports():
 
     from cli import admin, attach, export, jobs, serve, takeover, tickets, tokens
     from database import BackupFailed, UnsafeSQLite
-    from migrations import ForeignKeyViolation, StoreTooNew
+    from migrations import ForeignKeyViolation, StoreEmpty, StoreTooNew
     from settings import SettingsError
     from tickets.shared.errors import DomainError
     from workers.repository.git import GitError
@@ -35,7 +35,15 @@ class ErrorReportingGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (SettingsError, UnsafeSQLite, StoreTooNew, ForeignKeyViolation, BackupFailed, GitError) as error:
+        except (
+            SettingsError,
+            UnsafeSQLite,
+            StoreTooNew,
+            StoreEmpty,
+            ForeignKeyViolation,
+            BackupFailed,
+            GitError,
+        ) as error:
             raise click.ClickException(str(error)) from error
         except DatabaseError as error:
             raise click.ClickException(f"the store cannot be used: {error.orig} (see bin/mc doctor)") from error

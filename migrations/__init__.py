@@ -29,6 +29,10 @@ class StoreTooNew(RuntimeError):
     """The store was migrated by a newer version of Mission Control. Use that version, or restore an older backup."""
 
 
+class StoreEmpty(RuntimeError):
+    """The SQLite store is new or empty, but its home has runs or backups of an earlier one. No table was made."""
+
+
 def build_config(connection: Any = None) -> Config:
     from alembic.config import Config
 
@@ -70,7 +74,7 @@ def upgrade_store(url: str, home: Path) -> bool:
     """Migrate the store at `url` to the newest revision, and return False when it was up to date.
 
     A populated SQLite store is first backed up to `home/backups/`. Raises `ForeignKeyViolation` or `StoreTooNew`, with
-    nothing changed.
+    nothing changed; `StoreEmpty` instead of an empty board in a home that had a store.
     """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (home / "migrate.lock").open("w") as lock:
@@ -88,13 +92,28 @@ def _upgrade(engine: Engine, home: Path) -> bool:
         return False
     if before is not None and before not in _list_revisions():
         raise StoreTooNew(StoreTooNew.__doc__)
-    if before is not None and engine.dialect.name == "sqlite":
+    if before is None and engine.dialect.name == "sqlite":
+        _require_new_home(home)
+    elif engine.dialect.name == "sqlite":
         backups = home / "backups"
         backups.mkdir(exist_ok=True, mode=0o700)
         backup_database(engine, backups / f"before-{find_newest()}-{now():%Y%m%dT%H%M%SZ}.db")
     with engine.connect() as connection:
         _run_upgrade(connection)
     return True
+
+
+def _require_new_home(home: Path) -> None:
+    """Raise `StoreEmpty` when the home has files of an earlier store: an empty board would hide that it was lost."""
+    run_count = sum(entry.name.isdigit() for entry in (home / "runs").glob("*"))
+    backups = sorted((home / "backups").glob("*.db"), key=lambda file: file.stat().st_mtime)
+    if not run_count and not backups:
+        return
+    remedy = f"Restore the newest backup: bin/mc restore {backups[-1]}" if backups else "It has no backup."
+    raise StoreEmpty(
+        f"The store in {home} is empty, but this home has the files of {run_count} runs and {len(backups)} backups of an"
+        f" earlier one. {remedy} To begin an empty board, choose another MC_HOME, or move runs/ and backups/ away."
+    )
 
 
 def _run_upgrade(connection: Any) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,22 @@ def test_a_store_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
         ticket, project = session.scalars(select(Ticket)).one(), session.scalars(select(Project)).one()
     assert (ticket.title, ticket.landing, project.name, project.landing) == ("Before", None, "Web", Landing.LEAVE)
     engine.dispose()
+
+
+def test_an_empty_store_in_a_home_that_had_one_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'mc.db'}"
+    (tmp_path / "mc.db").touch()
+    (tmp_path / "runs" / "12").mkdir(parents=True)
+    with pytest.raises(migrations.StoreEmpty, match=r"files of 1 runs.* It has no backup"):
+        migrations.upgrade_store(url, tmp_path)
+
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    for age, name in ((2, "old.db"), (1, "new.db")):
+        (backups / name).touch()
+        os.utime(backups / name, (time.time() - age, time.time() - age))
+    with pytest.raises(migrations.StoreEmpty, match=re.escape(f"bin/mc restore {backups}/new.db")):
+        migrations.upgrade_store(url, tmp_path)
 
 
 def test_tickets_of_an_older_store_know_since_when_they_stand_where_they_are(tmp_path: Path) -> None:
