@@ -18,7 +18,7 @@ import migrations
 from settings import Settings, load
 from tickets.shared.actors import Actor
 from tickets.shared.errors import convert_validation_error
-from tickets.shared.inputs import Body
+from tickets.shared.inputs import Body, is_control
 
 B = TypeVar("B", bound=Body)
 
@@ -97,7 +97,15 @@ def _format_cell(value: object) -> str:
         return "-"
     if isinstance(value, datetime):
         return f"{value.astimezone():%Y-%m-%d %H:%M}"
-    return ", ".join(map(_format_cell, value)) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(_format_cell, value)) if isinstance(value, tuple) else escape_controls(str(value))
+
+
+def escape_controls(text: str) -> str:
+    """Escape control characters but newlines, since an agent may have written the text to be printed."""
+    return "".join(
+        character.encode("unicode_escape").decode() if is_control(character) and character != "\n" else character
+        for character in text
+    )
 
 
 def _to_text(value: object) -> str:

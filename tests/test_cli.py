@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from database import open_engine, reading, writing
 from mc_cli import main
-from models import Run
+from models import Run, Ticket
 from settings import load
 from tickets.lifecycle.schemas import build_ticket_json
 from tickets.runs import claims
@@ -161,7 +161,7 @@ def test_facts_that_are_wrong_are_named_in_words(mc: Mc) -> None:
     result = mc("ticket", "move", "MC-1", "park", 'wake={"kind": "time"}')
     stray = mc("ticket", "move", "MC-1", "cancel", "actor=somebody", "wake=soon")
 
-    assert result.output == "Error: The input is not valid. wake: Value error, a wake of kind time needs at\n"
+    assert result.output == "Error: The input is not valid. wake: a wake of kind time needs at\n"
     assert stray.output.startswith("Error: The move cancel has no actor and no wake. It takes assigned_to, note")
 
 
@@ -365,3 +365,17 @@ def test_the_launcher_works_from_anywhere_and_through_a_link(tmp_path: Path) -> 
 def test_who_only_looks_on_cannot_take_part(mc: Mc) -> None:
     result = mc("attach", "MC-1", "--join", "--read-only")
     assert result.exit_code == 2 and "cannot be combined with --read-only" in result.output
+
+
+def test_control_characters_are_refused_in_a_title_and_escaped_where_they_are_stored(mc: Mc, tmp_path: Path) -> None:
+    for character in ("\x1b", "\u202e", "\u2028", "\n"):
+        refused = mc("ticket", "create", f"Pay{character}load")
+        assert refused.exit_code == 1
+        assert f"title: must not contain the control character U+{ord(character):04X}" in refused.output
+    mc("ticket", "create", "Family 👩\u200d👩")
+    engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
+    with writing(engine) as session:
+        session.execute(update(Ticket).values(title="Pay\x1b[2J\u202eload"))
+    engine.dispose()
+
+    assert "Pay\\x1b[2J\\u202eload" in mc("ticket", "list").output

@@ -41,7 +41,7 @@ def _describe_problem(item: ErrorDetails) -> str:
         return "must not be empty"
     if kind == "string_too_long":
         return f"must not have more than {limits['max_length']} characters"
-    return item["msg"]
+    return item["msg"].removeprefix("Value error, ")
 
 
 class NotFound(DomainError):

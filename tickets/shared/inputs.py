@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -10,11 +11,24 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from models import BlockReason, Gate, Landing, Tag, WakeKind
 
 FIRST_YEAR, LAST_YEAR = 1970, 9000
+BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that reverse the order in which the text around them is shown."""
 
 
 def _refuse_nul(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain a NUL byte")
+    return value
+
+
+def is_control(character: str) -> bool:
+    """Return whether a character could disguise a name in a list or a terminal. Joiners, as in emoji, could not."""
+    return character in BIDI_CONTROLS or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _refuse_controls(value: str) -> str:
+    for character in filter(is_control, value):
+        raise ValueError(f"must not contain the control character U+{ord(character):04X}")
     return value
 
 
@@ -29,6 +43,8 @@ def _require_time_zone(value: datetime) -> datetime:
 Line = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_refuse_nul)
 ]
+Title = Annotated[Line, AfterValidator(_refuse_controls)]
+"""A line that is shown as a name in lists and terminals."""
 Prose = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(_refuse_nul)]
 Words = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000), AfterValidator(_refuse_nul)
@@ -145,7 +161,7 @@ class AskInput(MoveInput):
 
 
 class Criterion(Body):
-    text: Line
+    text: Title
     met: bool = False
 
 
@@ -153,17 +169,17 @@ def _with_text(value: Any) -> Any:
     return {"text": value} if isinstance(value, str) else value
 
 
-AcceptanceItem = Annotated[Criterion, BeforeValidator(_with_text, json_schema_input_type=Criterion | Line)]
+AcceptanceItem = Annotated[Criterion, BeforeValidator(_with_text, json_schema_input_type=Criterion | Title)]
 """One item of an acceptance list. A plain text is an item that is not met."""
 
 
 class Phase(Body):
     """One phase of a workflow, in which `gate` must be satisfied when its agent reports completion."""
 
-    name: Line
+    name: Title
     agent: Name | None = None
     gate: Gate = Gate.PERSON
-    choices: list[Line] = Field(default=[], max_length=8)
+    choices: list[Title] = Field(default=[], max_length=8)
     runbook: Line | None = None
 
 
@@ -196,7 +212,7 @@ class Link(Body):
 
 
 class NewTicket(Body):
-    title: Line
+    title: Title
     description: Prose = ""
     status: Literal["inbox", "todo", "waiting"] = "todo"
     priority: Level = "normal"
@@ -223,7 +239,7 @@ class EditTicket(Body):
     """Changes to a ticket's fields. Fields left out stay as they are. Null clears an optional field."""
 
     version: int = Field(ge=1)
-    title: Line | None = None
+    title: Title | None = None
     description: Prose | None = None
     priority: Level | None = None
     assigned_to: Name | None = None

@@ -16,7 +16,7 @@ from models import DraftState, Gate, Landing, Project, ProjectDraft, now
 from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound, StaleProject
-from tickets.shared.inputs import Body, Line, Name
+from tickets.shared.inputs import Body, Line, Name, Title
 from tickets.shared.rights import Act
 
 Argv = list[Line]
@@ -30,7 +30,7 @@ class NewProject(Body):
     """
 
     slug: Name
-    name: Line
+    name: Title
     folder: Line
     base_branch: Line = "main"
     clone_url: Line | None = None
@@ -49,7 +49,7 @@ class EditProject(Body):
     """Changes to a project. Fields left out stay as they are. Null clears an optional field."""
 
     version: int = Field(ge=1)
-    name: Line | None = None
+    name: Title | None = None
     folder: Line | None = None
     base_branch: Line | None = None
     clone_url: Line | None = None
