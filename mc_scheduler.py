@@ -41,6 +41,7 @@ with bootstrap.quick_imports():
     from models import Trigger, now
     from settings import Settings
     from tickets.operations import tasks
+    from workers.host import subreaper
 
 TICK_SECONDS = 1.0
 HEARTBEAT_SECONDS = 30.0
@@ -87,6 +88,8 @@ def _run_task(scheduler: Scheduler, name: str) -> int:
 
 def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     """Run the scheduler until a signal comes."""
+    if context.settings.ambient.is_served:
+        subreaper.end_with_parent()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

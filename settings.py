@@ -166,6 +166,10 @@ class Retention(_Frozen):
     logs: PositiveInt = Field(30, description="days a log file is kept")
 
 
+SERVE_VARIABLE = "MISSION_CONTROL_SERVE"
+"""Holds the instance in the environment of every process below the supervisord of `bin/mc serve`."""
+
+
 class Ambient(_Frozen):
     """Facts about the process that reads the settings, observed and never configured.
 
@@ -179,6 +183,11 @@ class Ambient(_Frozen):
     run_id: str | None = None
     display: bool = False
     runtime_dir: Path | None = None
+
+    @property
+    def is_served(self) -> bool:
+        """True for a process below the supervisord of `bin/mc serve`."""
+        return SERVE_VARIABLE in self.environment
 
 
 class _Board(_Frozen):

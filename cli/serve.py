@@ -1,6 +1,7 @@
 """`mc serve`: the whole of Mission Control in one foreground process tree, under supervisord, which restarts dead children.
 
-1. Refuse to start with invalid settings, a home in use, an occupied port or an unsafe SQLite.
+1. Refuse to start with invalid settings, a home in use, an occupied port or an unsafe SQLite; end the processes that a
+   killed supervisord has left.
 2. Upgrade the store.
 3. Write supervisord's configuration for this home (0600).
 4. Replace this process by the small program `cli/serve_parent.py`: it starts supervisord in a session of its own, waits
@@ -14,6 +15,7 @@ import fcntl
 import json
 import os
 import shlex
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -21,8 +23,8 @@ from typing import Any, NoReturn
 
 import click
 
-from settings import Settings, load
-from workers.host import isolated_python
+from settings import SERVE_VARIABLE, Settings, load
+from workers.host import isolated_python, processes
 
 from .common import open_store
 from .demo import add_demo
@@ -30,6 +32,8 @@ from .setup import prepare_installation
 from .tokens import create_login_link
 
 ROOT = Path(__file__).resolve().parent.parent
+LEFTOVER_SECONDS = 5.0
+"""How long the processes of an earlier start may take to end before they are killed."""
 
 _CONFIGURATION = """\
 [supervisord]
@@ -42,6 +46,7 @@ logfile={logs}/supervisord.log
 logfile_maxbytes=2MB
 logfile_backups=2
 childlogdir={logs}
+environment={variable}="{instance}"
 """
 
 # A stop must never reach the agents: only the scheduler gets the signal, with enough time to finish a pass.
@@ -74,6 +79,7 @@ def serve(host: str | None, port: int | None, no_browser: bool, no_scheduler: bo
     settings = load(environment, serves=True)
     settings.ensure_home()
     _lock_home(settings)
+    _end_leftovers(settings)
     _refuse_taken_ports(settings)
     prepare_installation(settings)
     if demo:
@@ -99,6 +105,21 @@ def _lock_home(settings: Settings) -> None:
     os.set_inheritable(descriptor, True)
 
 
+def _end_leftovers(settings: Settings) -> None:
+    """End the processes of an earlier start whose supervisord was killed: with the home locked they belong to nobody."""
+    marker = f"{SERVE_VARIABLE}={settings.instance}"
+    leftovers = processes.find_by_marker(marker)
+    if not leftovers:
+        return
+    click.echo(f"Ending {len(leftovers)} processes of an earlier start of this board that was killed.", err=True)
+    for process in leftovers:
+        processes.send_signal(process, signal.SIGTERM)
+    survivors = processes.stop(leftovers[0], marker, LEFTOVER_SECONDS)
+    if survivors:
+        pids = ", ".join(str(process.pid) for process in survivors)
+        raise click.ClickException(f"These processes of an earlier start cannot be ended: {pids}. End them first.")
+
+
 def _refuse_taken_ports(settings: Settings) -> None:
     for host in settings.host:
         family, kind, protocol, _, address = socket.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)[0]
@@ -114,8 +135,9 @@ def _refuse_taken_ports(settings: Settings) -> None:
 
 def _write_configuration(settings: Settings) -> Path:
     """Write supervisord's configuration, readable by the owner only, and return its path."""
-    paths = {"root": ROOT, "run": settings.run_dir, "logs": settings.logs_dir}
-    text = _CONFIGURATION.format_map({name: _escape(str(path)) for name, path in paths.items()})
+    values = {"root": ROOT, "run": settings.run_dir, "logs": settings.logs_dir}
+    values |= {"variable": SERVE_VARIABLE, "instance": settings.instance}
+    text = _CONFIGURATION.format_map({name: _escape(str(value)) for name, value in values.items()})
     for name, argv in _build_programs(settings).items():
         text += _PROGRAM.format(name=name, command=_escape(shlex.join(argv)), logs=_escape(str(settings.logs_dir)))
     (settings.logs_dir / "supervisord.log").unlink(missing_ok=True)

@@ -17,9 +17,12 @@ import settings as mc_settings
 from web.site import metrics
 from web.site.shared_values import MAX_SLOTS
 from web.stream import sockets, stream_routes
+from workers.host import subreaper
 
 _settings = mc_settings.load(serves=True)
 _settings.ensure_home()
+if _settings.ambient.is_served:
+    subreaper.end_with_parent()
 
 # The application is built once and shared by the workers, which bind it to settings and store. Code is loaded at
 # start only: after an upgrade the server is restarted.

@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "jobs": DATA | {"bootstrap", "migrations", "tickets", "workers"},
     **{program: DATA | {"bootstrap", "jobs", "tickets", "workers"} for program in PROGRAMS},
     "mc_cli": DATA | {"bootstrap", "cli", "migrations", "tickets", "workers"},
-    "deploy": {"app", "settings", "web"},
+    "deploy": {"app", "settings", "web", "workers"},
 }
 
 # Modules that may import more than their package.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import load
+from settings import SERVE_VARIABLE, load
 from workers.host import isolated_python
 
 from .ports import free_port
@@ -108,6 +108,26 @@ def test_a_killed_command_takes_everything_with_it_and_the_next_ends_cleanly(
     assert not answers(environment)
     assert processes_of(environment["MC_HOME"], "python") == []
     assert memory and int(memory[1]) < 10_000, "the parent stays small"
+
+
+def test_a_killed_supervisor_takes_the_board_with_it_and_the_next_start_ends_what_is_left(
+    serve: Serve, environment: dict[str, str]
+) -> None:
+    home = environment["MC_HOME"]
+    process = serve()
+    first_line(process)
+    for pid in processes_of(home, "supervisor.supervisord"):
+        os.kill(pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=40)
+    wait_until(lambda: not processes_of(home, "python"), timeout=30, description="the end of web and scheduler")
+    leftover = subprocess.Popen(["sleep", "300"], env={SERVE_VARIABLE: load(environment).instance})
+
+    process = serve()
+
+    assert "Mission Control stopped by itself." in output
+    assert first_line(process) == "Ending 1 processes of an earlier start of this board that was killed.\n"
+    assert first_line(process).startswith("Mission Control is ready.")
+    assert leftover.wait(1) == -signal.SIGTERM
 
 
 def test_a_supervisor_that_ends_is_reported_with_the_end_of_the_log(tmp_path: Path) -> None:
