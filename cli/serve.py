@@ -135,9 +135,9 @@ def _refuse_taken_ports(settings: Settings) -> None:
 
 def _write_configuration(settings: Settings) -> Path:
     """Write supervisord's configuration, readable by the owner only, and return its path."""
-    values = {"root": ROOT, "run": settings.run_dir, "logs": settings.logs_dir}
+    values = {"root": str(ROOT), "run": str(settings.run_dir), "logs": str(settings.logs_dir)}
     values |= {"variable": SERVE_VARIABLE, "instance": settings.instance}
-    text = _CONFIGURATION.format_map({name: _escape(str(value)) for name, value in values.items()})
+    text = _CONFIGURATION.format_map({name: _escape(value) for name, value in values.items()})
     for name, argv in _build_programs(settings).items():
         text += _PROGRAM.format(name=name, command=_escape(shlex.join(argv)), logs=_escape(str(settings.logs_dir)))
     (settings.logs_dir / "supervisord.log").unlink(missing_ok=True)

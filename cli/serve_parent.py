@@ -24,7 +24,9 @@ from types import FrameType
 
 from workers.host import isolated_python, subreaper
 
-START_TIMEOUT_SECONDS = 60
+START_TIMEOUT_SECONDS = 600
+"""A busy machine may take minutes; a board that fails is noticed by its crashes long before."""
+REPORT_SECONDS = 15
 MAX_START_CRASHES = 3
 STOP_SECONDS = 30
 POLL_SECONDS = 0.05
@@ -98,14 +100,27 @@ def main() -> int:
 
 
 def _wait_until_ready(supervisor: Supervisor, address: list[str | int], logs: Path) -> bool:
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while time.monotonic() < deadline and not supervisor.stopping and supervisor.running:
+    start = reported = time.monotonic()
+    while (now := time.monotonic()) < start + START_TIMEOUT_SECONDS and not supervisor.stopping and supervisor.running:
+        if now > reported + REPORT_SECONDS:
+            reported = now
+            _report_slow_start(now - start, logs)
         if _is_answering(str(address[0]), int(address[1])):
             return True
         if _count_crashes(logs / "supervisord.log") >= MAX_START_CRASHES:
             return False
         time.sleep(POLL_SECONDS)
     return False
+
+
+def _report_slow_start(seconds: float, logs: Path) -> None:
+    last_line = _read_tail(logs / "web.log").splitlines()[-1:]
+    print(
+        f"Still starting after {seconds:.0f} s; waiting for the board to answer. Last line of {logs}/web.log:"
+        f" {last_line[0] if last_line else '(nothing was logged)'}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _is_answering(host: str, port: int) -> bool:

@@ -13,9 +13,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from cli import serve_parent
 from settings import SERVE_VARIABLE, load
 from workers.host import isolated_python
 
@@ -145,6 +148,25 @@ def test_a_supervisor_that_ends_is_reported_with_the_end_of_the_log(tmp_path: Pa
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("Mission Control stopped by itself.") and "the cause" in ended.stderr
+
+
+def test_a_slow_start_says_what_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regression: on a busy machine a board that was only slow was stopped after a minute."""
+    supervisor = SimpleNamespace(stopping=False, running=True)
+    clock = iter(range(0, 200, 10))
+    monkeypatch.setattr(serve_parent, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    answers = iter([False] * 8 + [True])
+    monkeypatch.setattr(serve_parent, "_is_answering", lambda *_: next(answers))
+    (tmp_path / "web.log").write_text("Starting gunicorn\n")
+
+    assert serve_parent._wait_until_ready(cast(Any, supervisor), ["127.0.0.1", 1], tmp_path)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("Still starting after 20 s; waiting for the board to answer.")
+    assert lines[0].endswith("Starting gunicorn")
 
 
 def test_a_board_is_private_survives_its_children_and_leaves_agents_alone(
