@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.host import private_dirs
+from workers.host import files, private_dirs
 
 NOBODY = 65534
 
@@ -69,3 +70,16 @@ def test_what_stands_in_the_way_is_set_aside_and_kept(tmp_path: Path) -> None:
     replaced_folder = private_dirs.move_away(tmp_path / "12")
     assert replaced_folder is not None and (replaced_folder / "report.json").read_text() == "{}"
     assert not (tmp_path / "12").exists()
+
+
+def test_a_file_that_does_not_fit_on_the_disk_leaves_the_old_one_and_no_draft(tmp_path: Path) -> None:
+    target = tmp_path / "spec.json"
+    files.replace(target, b"old")
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, old_limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            files.replace(target, b"x" * 4096)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+    assert (target.read_bytes(), list(tmp_path.iterdir())) == (b"old", [target])

@@ -14,14 +14,21 @@ def create(path: Path, data: bytes) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Replace the file with `data` atomically, and durably across a power cut (fsync, rename, fsync)."""
+    """Replace the file with `data` atomically, and durably across a power cut (fsync, rename, fsync).
+
+    OSError when the disk is full: the file is as it was, and the draft is removed.
+    """
     draft = path.with_name(path.name + ".new")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
     _sync(path.parent)
 
 
