@@ -31,6 +31,7 @@ KEY_BYTES = 32
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 RUN_PREFIX = "mcr_"
 UPLOAD_OVERHEAD_BYTES = 64 << 10
+ANONYMOUS_BODY_BYTES = 16 << 10
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -157,7 +158,7 @@ def guard() -> None:
     if unroutable is not None:
         raise unroutable
     _require_right(_find_required_rights())
-    _allow_size()
+    _set_size_limit()
     if by_browser and unsafe:
         _require_form_token()
 
@@ -183,8 +184,11 @@ def _list_own_origins() -> set[str]:
     return {f"{scheme}://{request.host}", *([settings.public_url] if settings.public_url else [])}
 
 
-def _allow_size() -> None:
-    """Raise the size limit for a view that accepts uploads, once its caller is authenticated."""
+def _set_size_limit() -> None:
+    """Lower the size limit before log-in, and raise it for a view that accepts uploads of an authenticated caller."""
+    if g.caller is None:
+        request.max_content_length = ANONYMOUS_BODY_BYTES
+        return
     view = current_app.view_functions.get(request.endpoint or "")
     if getattr(view, "uploads", False):
         request.max_content_length = get_instance().settings.attachment_limit_bytes + UPLOAD_OVERHEAD_BYTES

@@ -211,6 +211,7 @@ class _Board(_Frozen):
 
     web_workers: int = Field(2, ge=1, le=64, description="web worker processes")
     threads: int = Field(32, ge=2, le=1024, description="threads of one web worker")
+    request_read_seconds: int = Field(10, ge=1, le=300, description="how long a client may take to send a request")
     sse_max_total_clients: int = Field(8, ge=1, description="event streams of one web worker")
     sse_max_tail_clients: int = Field(4, ge=1, description="log tails of one web worker")
     ws_max_clients: int = Field(4, ge=1, description="WebSockets of one web worker")

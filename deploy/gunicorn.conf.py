@@ -15,6 +15,7 @@ from typing import Any
 import app
 import settings as mc_settings
 from web.site import metrics
+from web.site.request_worker import RequestWorker
 from web.site.shared_values import MAX_SLOTS
 from web.stream import sockets, stream_routes
 from workers.host import subreaper
@@ -31,7 +32,8 @@ preload_app = True
 bind = [f"{f'[{host}]' if ':' in host else host}:{_settings.port}" for host in _settings.host]
 proc_name = f"mission-control-{_settings.instance}"
 
-worker_class = "gthread"
+worker_class = RequestWorker
+RequestWorker.read_seconds = _settings.request_read_seconds
 workers = _settings.web_workers
 threads = _settings.threads
 timeout = 60

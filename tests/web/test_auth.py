@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, update
 
 import auth
+import database
 from database import reading, writing
 from models import ApiToken, Login, LoginLink, now
 from settings import Settings
@@ -36,6 +37,20 @@ def test_a_wrong_token_is_refused_even_beside_a_good_cookie(browser: FlaskClient
     assert browser.get("/api/v1/tickets").status_code == 200
     for header in ("Bearer mc_wrong", "Bearer mcr_wrong", "Bearer", "Basic b3BlcmF0b3I6", "nonsense"):
         assert browser.get("/api/v1/tickets", headers={"Authorization": header}).status_code == 401
+
+
+def test_a_stranger_sends_little_and_takes_no_write_lock(
+    app: Flask, store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = app.test_client()
+    csrf = form_token(client, "/login")
+    large = client.post("/login", data={"token": "x" * 20_000, "csrf": csrf}, headers=OWN_PAGE)
+    assert large.status_code == 413
+    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 1)
+    with writing(store):
+        for field in ("token", "link"):
+            answer = client.post("/login", data={field: "mc_invented", "csrf": csrf}, headers=OWN_PAGE)
+            assert answer.status_code == 401
 
 
 def test_looking_at_a_link_does_not_use_it_up(app: Flask, store: Engine) -> None:

@@ -22,6 +22,7 @@ PREFIX = "mc_"
 PREFIX_CHARACTERS = 10
 LINK_LIFETIME = timedelta(minutes=10)
 USE_INTERVAL = timedelta(minutes=5)
+LINK_ENDED = "This link was used before or is older than ten minutes. Run bin/mc login for another."
 BROWSER_SCOPES = frozenset({Scope.OPERATOR, Scope.VIEWER})
 VALID_LOGINS = (
     select(Login, ApiToken.scope)
@@ -146,6 +147,12 @@ def _build_link_conditions() -> tuple[ColumnElement[bool], ...]:
     return LoginLink.consumed.is_(None), LoginLink.expires > now()
 
 
+def require_link(session: Session, secret: str) -> None:
+    """Raise `Unauthenticated` for a used or expired link."""
+    if find_link_name(session, secret) is None:
+        raise Unauthenticated(LINK_ENDED)
+
+
 def log_in_by_link(session: Session, secret: str, browser: str, days: int) -> str:
     """Consume a login link and return the new login's secret. Raises `Unauthenticated` for a used or expired link."""
     name = session.scalar(
@@ -155,17 +162,23 @@ def log_in_by_link(session: Session, secret: str, browser: str, days: int) -> st
         .returning(LoginLink.name)
     )
     if name is None:
-        raise Unauthenticated("This link was used before or is older than ten minutes. Run bin/mc login for another.")
+        raise Unauthenticated(LINK_ENDED)
     return _open_login(session, name, browser, now() + timedelta(days=days))
 
 
-def log_in_by_token(session: Session, secret: str, browser: str, days: int) -> str:
-    """Log in a browser with an API token, whose scope and validity the login inherits."""
+def require_browser_token(session: Session, secret: str) -> ApiToken:
+    """Find the token for a log-in. Raises `Unauthenticated`, and `Forbidden` for a token of programs."""
     token = find_by_secret(session, secret)
     if token is None:
         raise Unauthenticated("The token is not valid.")
     if token.scope not in BROWSER_SCOPES:
         raise Forbidden(f"A token of scope {token.scope.value} is for programs, not for a browser.")
+    return token
+
+
+def log_in_by_token(session: Session, secret: str, browser: str, days: int) -> str:
+    """Log in a browser with an API token, whose scope and validity the login inherits."""
+    token = require_browser_token(session, secret)
     limit = now() + timedelta(days=days)
     return _open_login(session, token.name, browser, min(limit, token.expires or limit), token.id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import urlsplit
 
 from flask import Blueprint, make_response, redirect, render_template, request
@@ -30,8 +31,7 @@ def open_link(link: str) -> str | tuple[str, int]:
     with reading(auth.get_instance().engine) as session:
         name = tokens.find_link_name(session, link)
     if name is None:
-        words = "This link was used before or is older than ten minutes. Run bin/mc login for another."
-        return _render_form(mode="token", error=words), 410
+        return _render_form(mode="token", error=tokens.LINK_ENDED), 410
     return _render_form(mode="link", link_token=link, user=name)
 
 
@@ -40,9 +40,11 @@ def open_link(link: str) -> str | tuple[str, int]:
 def log_in() -> AnyResponse | tuple[str, int]:
     link, token = request.form.get("link", ""), request.form.get("token", "").strip()
     settings = auth.get_instance().settings
-    enter = tokens.log_in_by_link if link else tokens.log_in_by_token
+    require, enter = (
+        (tokens.require_link, tokens.log_in_by_link) if link else (tokens.require_browser_token, tokens.log_in_by_token)
+    )
     try:
-        with writing(auth.get_instance().engine) as session:
+        with writing(auth.get_instance().engine, partial(require, secret=link or token)) as session:
             secret = enter(session, link or token, request.user_agent.string, settings.session_days)
     except DomainError as refusal:
         return _render_form(mode="token", error=refusal.message), refusal.status
