@@ -9,11 +9,12 @@ from flask import Flask
 from sqlalchemy import Engine, event
 
 from database import writing
+from tickets.conversation import timeline
 from tickets.shared.actors import Actor
 from tickets.team import projects
 from web.api.openapi import build_document
 
-from .conftest import Api, start
+from .conftest import Api, Worker, start
 
 
 def make(operator: Api, **facts: Any) -> Any:
@@ -205,6 +206,13 @@ def test_comments_come_newest_first_and_page(operator: Api) -> None:
     rest: Any = operator.get(f"/tickets/MC-1/comments?limit=2&cursor={first['next']}").json
     assert [comment["body"] for comment in first["items"] + rest["items"]] == ["comment 2", "comment 1", "comment 0"]
     assert rest["next"] is None
+
+
+def test_a_run_writes_a_limited_number_of_comments(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeline, "MAX_RUN_COMMENTS", 2)
+    answers = [worker.post(f"/tickets/{worker.ticket}/comments", {"body": f"comment {n}"}) for n in range(3)]
+    assert [answer.status_code for answer in answers] == [201, 201, 413]
+    assert "A run may write 2 comments." in answers[-1].json["message"]  # type: ignore[index]
 
 
 def test_a_message_waits_for_the_agent_and_now_is_refused_while_it_is_busy(

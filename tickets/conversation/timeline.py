@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Integer, bindparam, delete, select, update
+from sqlalchemy import Integer, bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from database import insert_or_ignore
@@ -14,9 +14,11 @@ from protocol import TextPayload
 from tickets.lifecycle import comments
 from tickets.shared import events, payloads
 from tickets.shared.actors import Actor
+from tickets.shared.errors import TooLarge
 from tickets.shared.inputs import Body, Words
 
 PAGE_SIZE = 100
+MAX_RUN_COMMENTS = 200
 MAX_OUTPUT_CHARACTERS = 16_000
 
 
@@ -27,8 +29,21 @@ class NewComment(Body):
 
 
 def add_comment(session: Session, ticket_id: int, body: NewComment, actor: Actor) -> TicketComment:
+    """Add a comment. Raises `TooLarge` when a run has written as many as it may."""
+    if actor.run_id:
+        _require_room(session, ticket_id, actor.run_id)
     events.append(session, ticket_id, "comment_added", {"body": body.body[:2000]}, actor)
     return comments.write(session, ticket_id, body.body, actor)
+
+
+def _require_room(session: Session, ticket_id: int, run_id: int) -> None:
+    query = select(func.count()).where(
+        TicketComment.ticket_id == ticket_id,
+        TicketComment.run_id == run_id,
+        TicketComment.author_kind == ActorKind.RUN,
+    )
+    if (session.scalar(query) or 0) >= MAX_RUN_COMMENTS:
+        raise TooLarge(f"A run may write {MAX_RUN_COMMENTS} comments. Put the rest into your report.")
 
 
 def list_comments(

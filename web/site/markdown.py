@@ -34,6 +34,10 @@ MAX_OPEN_BRACKETS = 500
 """Limit on open brackets: the parser scans ahead for each one, so ten thousand would occupy a thread for seconds."""
 
 
+MAX_PAGE_LENGTH = 100_000
+"""Length in characters of the uncached texts that a page renders; further ones would occupy a thread for seconds."""
+
+
 def render_html(text: str | None) -> Markup:
     """Render Markdown to HTML without the tags and attributes that are not allowed. Links send no referrer.
 
@@ -41,8 +45,12 @@ def render_html(text: str | None) -> Markup:
     """
     if not text:
         return Markup()
-    is_small = len(text) <= MAX_CACHED_LENGTH and "|" not in text  # a table's HTML may be far longer than its source
-    return _render_cached(text) if is_small else _render(text)
+    return _render_cached(text) if _is_small(text) else _render(text)
+
+
+def _is_small(text: str) -> bool:
+    """Return whether the rendered text is cached. A table's HTML may be far longer than its source."""
+    return len(text) <= MAX_CACHED_LENGTH and "|" not in text
 
 
 def _render(text: str) -> Markup:
@@ -65,8 +73,24 @@ _render_cached = lru_cache(CACHE_SIZE)(_render)  # without it the page of a long
 
 
 def render_entries(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add the rendered Markdown as `html` to each entry of a conversation."""
-    return [entry | {"html": render_html(entry.get("markdown"))} for entry in entries]
+    """Add the rendered Markdown as `html` to each entry of a conversation, the newest first until the page's limit.
+
+    The longest texts beyond it are folded plain text.
+    """
+    rendered_entries, remaining = [], MAX_PAGE_LENGTH
+    for entry in reversed(list(entries)):
+        text = entry.get("markdown") or ""
+        if not _is_small(text):
+            remaining -= len(text)
+        is_rendered = remaining >= 0 or _is_small(text)
+        rendered_entries.append(entry | {"html": render_html(text) if is_rendered else _fold_text(text)})
+    return rendered_entries[::-1]
+
+
+def _fold_text(text: str) -> Markup:
+    return Markup("<details><summary>{:,} characters, shown as plain text</summary><pre>{}</pre></details>").format(
+        len(text), text
+    )
 
 
 def _count_open_brackets(text: str) -> int:
