@@ -214,9 +214,15 @@ def _require_right(rights: frozenset[Right] | None) -> None:
 # --------------------------------------------------------------------------------------------- the current request
 
 
+def find_caller() -> Caller | None:
+    """Return the caller of this request, or None for an anonymous request to a public view."""
+    identified: Caller | None = g.get("caller")
+    return identified
+
+
 def get_caller() -> Caller:
     """Return the caller of this request. Raises `Unauthenticated` for an anonymous request to a public view."""
-    identified: Caller | None = g.get("caller")
+    identified = find_caller()
     if identified is None:
         raise Unauthenticated
     return identified
@@ -229,7 +235,7 @@ def get_actor() -> Actor:
 
 def make_csrf_token() -> str:
     """Compute the CSRF token of this browser's forms, derived from its login without storage."""
-    identified: Caller | None = g.get("caller")
+    identified = find_caller()
     subject = identified.cookie if identified else ""
     return hmac.digest(get_instance().key, b"form:" + subject.encode(), "sha256").hex()
 

@@ -185,9 +185,12 @@ def test_the_number_of_copies_has_a_bound_and_the_oldest_go_first(board: Stage, 
 
 def test_logging_out_leaves_nothing(board: Stage, visit: Visit) -> None:
     page = install(visit)
+    other_tab = page.context.new_page()
+    go(other_tab, "/activity")
     page.get_by_label("View and account").click()
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    expect(other_tab).to_have_url(re.compile(r"/login\?next=%2Factivity$"), timeout=30_000)
     wait_until(lambda: page.evaluate("caches.keys()") == [], description="empty caches")
 
 

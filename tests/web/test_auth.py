@@ -116,6 +116,18 @@ def test_logging_out_ends_the_log_in_and_clears_the_browser(
     assert browser.get_cookie(cookie.key) is None
 
 
+def test_a_new_log_in_ends_the_one_that_the_browser_had(
+    browser: FlaskClient, settings: Settings, store: Engine
+) -> None:
+    cookie = browser.get_cookie(auth.get_cookie_name(settings))
+    assert cookie is not None
+    form = {"link": link_for(store), "csrf": form_token(browser, "/login")}
+    assert browser.post("/login", data=form, headers=OWN_PAGE).status_code == 303
+    assert browser.get("/api/v1/tickets").status_code == 200
+    browser.set_cookie(cookie.key, cookie.value)
+    assert browser.get("/api/v1/tickets").status_code == 401
+
+
 def test_a_log_in_ends_with_its_time(browser: FlaskClient, store: Engine) -> None:
     with writing(store) as session:
         session.execute(update(Login).values(expires=now() - timedelta(seconds=1)))

@@ -12,6 +12,12 @@ export async function isServerReachable() {
   }
 }
 
+/** Leave for the log-in page when this browser was logged out elsewhere, such as in another tab. */
+async function leaveWhenLoggedOut() {
+  const response = await fetch("/api/v1/needs-you", { cache: "no-store" }).catch(() => null);
+  if (response?.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+}
+
 /** Event: `change`. `away` is true while the server is unreachable; `since` is the time of the page's data. */
 export class Connectivity extends EventTarget {
   #stream;
@@ -51,7 +57,8 @@ export class Connectivity extends EventTarget {
     clearTimeout(this.#timer);
     const isReachable = await isServerReachable();
     clearTimeout(this.#timer);
-    if (!isReachable) this.#timer = setTimeout(() => this.#checkServer(), RETRY_DELAYS_MS[Math.min(this.#attempts++, RETRY_DELAYS_MS.length - 1)]);
+    if (isReachable) leaveWhenLoggedOut();
+    else this.#timer = setTimeout(() => this.#checkServer(), RETRY_DELAYS_MS[Math.min(this.#attempts++, RETRY_DELAYS_MS.length - 1)]);
     this.#setAway(!isReachable);
   }
 
