@@ -9,6 +9,8 @@ from pathlib import Path
 
 from . import git
 
+NO_REPOSITORY = "not a git repository"
+"""The words of git for a folder without a repository."""
 CLONE_SECONDS = 1800.0
 HOST_PATTERN = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 PATH_PATTERN = r"[A-Za-z0-9._~+%/-]+"
@@ -50,8 +52,8 @@ class RepositoryFacts:
 def inspect_folder(folder: Path) -> RepositoryFacts:
     """Inspect a folder without changing it. Never raises because of its content."""
     try:
-        if git.is_repository(folder):
-            return _inspect_repository(folder)
+        if root := find_repository(folder):
+            return _inspect_repository(root)
         explanation = _explain_missing_repository(folder)
     except git.GitError as error:
         explanation = f"git cannot read this folder: {error}"
@@ -76,8 +78,26 @@ def clone_repository(url: str, target: Path, timeout: float = CLONE_SECONDS) -> 
     return target
 
 
-def _inspect_repository(folder: Path) -> RepositoryFacts:
-    root, branches = git.find_root(folder), tuple(git.list_branches(folder))
+def find_repository(folder: Path) -> Path | None:
+    """Find the root of the work tree that contains `folder`, or the bare repository there. None when there is none.
+
+    Any other refusal, such as a repository of another owner, is a `git.GitFailed` with git's own words.
+    """
+    if not folder.is_dir():
+        return None
+    done = git.run(folder, "rev-parse", "--is-bare-repository", "--is-inside-work-tree")
+    if done.code != 0:
+        if NO_REPOSITORY in done.error_text:
+            return None
+        raise git.GitFailed(done.error_text)
+    is_bare, is_in_work_tree = done.text.split()
+    if is_in_work_tree == "true":
+        return git.find_root(folder)
+    return git.find_common_dir(folder) if is_bare == "true" else None
+
+
+def _inspect_repository(root: Path) -> RepositoryFacts:
+    branches = tuple(git.list_branches(root))
     facts = RepositoryFacts(
         folder=root,
         is_git=True,
@@ -86,7 +106,7 @@ def _inspect_repository(folder: Path) -> RepositoryFacts:
         current_branch=git.find_current_branch(root),
         default_branch=git.find_default_branch(root),
         branches=branches,
-        dirty=len(git.list_dirty_paths(root)),
+        dirty=len(git.list_dirty_paths(root)) if git.is_repository(root) else 0,
         explanation="",
     )
     return replace(facts, explanation=_explain(facts))
