@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import subprocess
 from collections.abc import Callable
 from multiprocessing.queues import Queue
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from workers.repository import old_slots, workspace, worktree_cleanup
-from workers.repository.linked_files import LinkRefused, link_files
+from workers.repository.linked_files import LinkRefused, add_files
+from workers.repository.submodules import initialise_submodules
 from workers.repository.workspace import (
     NoCommits,
     NotARepository,
@@ -367,9 +369,8 @@ def test_a_discarded_slot_leaves_its_branch_and_a_saved_ref(project: Path, pool:
     one = acquire(project, pool, FIRST)
     (one.path / "new.txt").write_text("uncommitted\n")
     with pytest.raises(WorkspaceBusy):
-        workspace.discard(project, one.path)
-    workspace.release(one.path, "run-1")
-    saved_ref = workspace.discard(project, one.path)
+        workspace.discard(project, one.path, {"run-1"})
+    saved_ref = workspace.discard(project, one.path, set())
     assert git(project, "show", f"{saved_ref}:new.txt") == "uncommitted"
     assert not one.path.exists()
     assert git(project, "branch", "--list", FIRST)
@@ -433,17 +434,55 @@ def test_only_a_tickets_branch_is_worked_on(project: Path, pool: Path, branch: s
         acquire(project, pool, branch)
 
 
-def test_files_are_linked_and_never_seen_as_changes(project: Path, pool: Path) -> None:
+def test_files_are_copied_or_linked_and_never_seen_as_changes(project: Path, pool: Path) -> None:
     (project / ".env").write_text("SECRET=1\n")
+    (project / ".env").chmod(0o600)
     (project / "cache").mkdir()
-    (project / "config").mkdir()
-    (project / "config" / "local.toml").write_text("x = 1\n")
+    (project / "config [1]").mkdir()
+    (project / "config [1]" / "local.toml").write_text("x = 1\n")
+    slot = acquire(project, pool, FIRST).path
+    (slot / ".env").symlink_to(project / ".env")  # as before there were copies
+
+    for resumed in (True, False):
+        add_files(project, slot, [".env", "config [1]"], ["cache"], resumed=resumed)
+    (slot / ".env").write_text("edited\n")
+    (slot / "config [1]" / "local.toml").write_text("edited\n")
+
+    assert (project / ".env").read_text() == "SECRET=1\n"
+    assert (project / "config [1]" / "local.toml").read_text() == "x = 1\n"
+    assert (slot / ".env").stat().st_mode & 0o777 == 0o600
+    assert (slot / "cache").resolve() == project / "cache"
+    assert git(slot, "status", "--porcelain") == ""
+    add_files(project, slot, [".env"], [], resumed=True)
+    assert (slot / ".env").read_text() == "edited\n"
+    add_files(project, slot, [".env"], [])
+    assert (slot / ".env").read_text() == "SECRET=1\n"
+    add_files(project, slot, [], [".env"])
+    assert (slot / ".env").readlink() == project / ".env"
+
+
+def test_submodules_are_initialised_from_local_objects_or_it_is_said_why_not(
+    project: Path, pool: Path, tmp_path: Path
+) -> None:
+    for name in ("library", "missing"):
+        source = create_repository(tmp_path / name)
+        git(project, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(source), f"lib/{name}")
+    commit(project, "submodules")
+    shutil.rmtree(tmp_path / "library")
+    shutil.rmtree(project / ".git" / "modules" / "lib" / "missing")
+    before = (project / ".git" / "config").read_text()
     slot = acquire(project, pool, FIRST)
-    for _ in range(2):
-        link_files(project, slot.path, [".env", "cache", "config/local.toml"])
-    assert (slot.path / ".env").read_text() == "SECRET=1\n"
-    assert (slot.path / "config" / "local.toml").resolve() == project / "config" / "local.toml"
-    assert git(slot.path, "status", "--porcelain") == ""
+
+    [note] = initialise_submodules(slot.path, slot.base_sha or "")
+
+    assert (slot.path / "lib" / "library" / "readme.txt").read_text() == "hello\n"
+    assert note.startswith("The submodule lib/missing is not initialised: ")
+    assert "transport 'file' not allowed" in note
+    assert (git(slot.path, "status", "--porcelain"), (project / ".git" / "config").read_text()) == ("", before)
+    git(slot.path, "config", "--file", ".gitmodules", "submodule.lib/missing.url", "https://elsewhere.example/x")
+    commit(slot.path, "another address")
+    [note] = initialise_submodules(slot.path, slot.base_sha or "")
+    assert "the branch changes .gitmodules" in note
 
 
 @pytest.mark.parametrize(
@@ -455,8 +494,9 @@ def test_a_link_that_leaves_the_folder_or_hides_a_file_is_refused(
     (tmp_path / "other").write_text("outside")
     (project / "out").symlink_to(tmp_path / "other")
     slot = acquire(project, pool, FIRST)
-    with pytest.raises(LinkRefused):
-        link_files(project, slot.path, [name])
+    for copies, links in (([name], []), ([], [name])):
+        with pytest.raises(LinkRefused):
+            add_files(project, slot.path, copies, links)
 
 
 def test_a_failing_set_up_shows_how_it_ended(tmp_path: Path) -> None:

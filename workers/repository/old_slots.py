@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from workers.host import files, private_dirs
@@ -25,11 +25,12 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True, slots=True)
 class OldSlotRecord:
-    """The record of a slot that was set aside at `since` (seconds since the epoch)."""
+    """The record of a slot that was set aside at `since` (seconds since the epoch), and why it has not been removed."""
 
     reason: str
     branch: str | None
     since: float
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def set_aside(repository: Path, path: Path, branch: str | None, reason: str) -> 
     if place is None:
         return None
     record = OldSlotRecord(reason, branch, time.time())
-    files.replace(_build_record_path(place), json.dumps(asdict(record)).encode())
+    _write_record(place, record)
     with suppress(git.GitError, OSError):  # whatever it is, it has made place for a fresh slot
         _reconnect(repository, place)
     return OldSlot(place, record)
@@ -90,6 +91,7 @@ def _try_remove(slot: OldSlot) -> str | None:
     try:
         remove_old_slot(slot)
     except (Unsaved, git.GitError, OSError) as error:
+        _write_record(slot.path, replace(slot.record, problem=str(error)))
         return str(error)
     return None
 
@@ -133,6 +135,10 @@ def _read_record(place: Path) -> OldSlotRecord:
         return OldSlotRecord(**json.loads(_build_record_path(place).read_bytes()))
     except (OSError, ValueError, TypeError):
         return OldSlotRecord("The record is missing.", None, place.lstat().st_mtime)
+
+
+def _write_record(place: Path, record: OldSlotRecord) -> None:
+    files.replace(_build_record_path(place), json.dumps(asdict(record)).encode())
 
 
 def _build_record_path(place: Path) -> Path:

@@ -79,8 +79,9 @@ def clone_repository(url: str, target: Path, timeout: float = CLONE_SECONDS) -> 
 
 
 def find_repository(folder: Path) -> Path | None:
-    """Find the root of the work tree that contains `folder`, or the bare repository there. None when there is none.
+    """Find the root of the work tree that contains `folder`. None when there is no repository.
 
+    A bare repository is its own root, and so is a folder whose `.git` file names a bare one, with worktrees beside it.
     Any other refusal, such as a repository of another owner, is a `git.GitFailed` with git's own words.
     """
     if not folder.is_dir():
@@ -93,7 +94,9 @@ def find_repository(folder: Path) -> Path | None:
     is_bare, is_in_work_tree = done.text.split()
     if is_in_work_tree == "true":
         return git.find_root(folder)
-    return git.find_common_dir(folder) if is_bare == "true" else None
+    if is_bare != "true":
+        return None
+    return folder if (folder / ".git").is_file() else git.find_common_dir(folder)
 
 
 def _inspect_repository(root: Path) -> RepositoryFacts:

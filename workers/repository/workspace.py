@@ -66,7 +66,8 @@ class Workspace:
     """The folder in which a run works. The git fields are None in a folder without a project.
 
     `reused` when the folder existed before. `resumed` when it is as the ticket's last run left it, with uncommitted
-    work. `saved` is the ref under which the slot's earlier uncommitted work was saved.
+    work. `saved` is the ref under which the slot's earlier uncommitted work was saved. `notes` are for the project's
+    page: the submodules that the workspace lacks, None where that was not examined.
     """
 
     path: Path
@@ -77,6 +78,7 @@ class Workspace:
     reused: bool
     resumed: bool = False
     saved: str | None = None
+    notes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ def acquire(project: Path, base_branch: str, branch: str, pool: Path, limit: int
     if not BRANCH_PATTERN.fullmatch(branch):
         raise ValueError(f"Invalid ticket branch: {branch!r}")
     try:
-        source = _find_source(project, base_branch, branch)
+        repository, start = find_start(project, base_branch)
+        source = _Source(repository, branch, base_branch, start)
         pool.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _take_slot(source, pool, limit, holder)
     except git.GitError as error:
@@ -145,10 +148,14 @@ def release(path: Path, holder: str) -> None:
             slot.write(SlotRecord("free", record.branch))
 
 
+def list_slots(pool: Path) -> dict[Path, SlotRecord]:
+    """List the slots of a pool with their records."""
+    return {slot.path: slot.read() for slot in workspace_slots.list_existing(pool)}
+
+
 def list_held_slots(pool: Path) -> dict[Path, str | None]:
     """List the slots in use with their holders, None where the record cannot be read."""
-    records = {slot.path: slot.read() for slot in workspace_slots.list_existing(pool)}
-    return {path: record.holder for path, record in records.items() if record.state == "held"}
+    return {path: record.holder for path, record in list_slots(pool).items() if record.state == "held"}
 
 
 def prune(project: Path, base_branch: str, pool: Path) -> list[Path]:
@@ -166,23 +173,29 @@ def set_aside(project: Path, path: Path, holders: Container[str | None]) -> OldS
     """Set a slot aside on a person's request. `holders` are those of live runs. Raises `WorkspaceBusy`, `WorkspaceError`."""
     slot = WorkspaceSlot(path)
     with slot.locked() as mine:
-        record = slot.read()
-        if not mine or record.holder in holders:
-            raise WorkspaceBusy(f"{path.name} is in use by a run. Stop the run first.")
+        record = _require_idle(slot, holders, mine)
         old_slot = _set_aside(find_repository(project), slot, record, "A person asked for it.")
         slot.forget()
     return old_slot
 
 
-def discard(project: Path, path: Path) -> str | None:
-    """Remove a free slot on a person's request. Returns the ref under which its uncommitted work is saved.
+def _require_idle(slot: WorkspaceSlot, holders: Container[str | None], mine: bool) -> SlotRecord:
+    """Return the record of a locked slot that no live run holds. An unreadable record has no holder."""
+    record = slot.read()
+    if not mine or record.holder in holders:
+        raise WorkspaceBusy(f"{slot.path.name} is in use by a run. Stop the run first.")
+    return record
 
-    The branch stays, ignored files are deleted. Raises `WorkspaceBusy` for a slot in use.
+
+def discard(project: Path, path: Path, holders: Container[str | None]) -> str | None:
+    """Remove a slot on a person's request. Returns the ref under which its uncommitted work is saved.
+
+    The branch stays, ignored files are deleted. `holders` are those of live runs. Raises `WorkspaceBusy`,
+    `WorkspaceError`.
     """
     slot = WorkspaceSlot(path)
     with slot.locked() as mine:
-        if not mine or slot.read().state == "held":
-            raise WorkspaceBusy(f"{path.name} is in use")
+        _require_idle(slot, holders, mine)
         try:
             saved_ref = clean_worktree(path)
             _remove_slot(project, slot)
@@ -211,11 +224,12 @@ def find_repository(project: Path) -> Path:
     return repository
 
 
-def _find_source(project: Path, base_branch: str, branch: str) -> _Source:
+def find_start(project: Path, base_branch: str) -> tuple[Path, str]:
+    """Find a project's repository and the commit of its base branch. Raises `WorkspaceError`, `git.GitError`."""
     repository = find_repository(project)
     start = git.resolve_branch(repository, base_branch)
     if start:
-        return _Source(repository, branch, base_branch, start)
+        return repository, start
     if not git.list_branches(repository):
         raise NoCommits(f"{project} has no commits yet: make a first one, so that there is something to start from")
     raise UnknownBase(f"{project} has no branch {base_branch}")

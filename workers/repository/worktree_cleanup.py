@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from workers.host import private_dirs
+
 from . import git
 
 SAVE_IDENTITY = {
@@ -77,7 +79,8 @@ def clean_worktree(path: Path) -> str | None:
 
 def _require_none(names: Sequence[str]) -> None:
     if names:
-        raise Uncleanable(f"{', '.join(names[:5])} can neither be saved nor removed (a repository in it?)")
+        text = os.fsencode(", ".join(names[:5])).decode("utf-8", "replace")
+        raise Uncleanable(f"{text} can neither be saved nor removed (a repository in it?)")
 
 
 def remove_locks(path: Path) -> None:
@@ -114,6 +117,28 @@ def save_work(path: Path) -> str | None:
     return ref
 
 
+def remove_new_changes(path: Path, before: WorktreeChanges) -> None:
+    """Remove the uncommitted content that was not there before, such as the reports that a check command writes."""
+    after = read_changes(path)
+    committed = _read_blobs(path)
+    new_files = [name for name in after.files if name not in before.files]
+    if modified := [name for name in new_files if name in committed]:
+        git.check_output(path, "checkout", "--quiet", "HEAD", "--", *modified, timeout=git.CHECKOUT_SECONDS)
+    for name in new_files:
+        if name not in committed:
+            (path / name).unlink(missing_ok=True)
+            _remove_empty_parents(path, path / name)
+    for name in set(after.repositories) - set(before.repositories):
+        private_dirs.remove_tree(path / name)
+
+
+def _remove_empty_parents(root: Path, file: Path) -> None:
+    for parent in file.parents:
+        if parent == root or any(parent.iterdir()):
+            return
+        parent.rmdir()
+
+
 def save_everything(path: Path) -> None:
     """Save the work of a worktree and of the worktrees inside. `Unsaved` names what no ref of the repository can hold."""
     changes = read_changes(path)
@@ -136,18 +161,23 @@ def _is_own_worktree(inner: Path, outer: Path) -> bool:
     return (inner / ".git").is_file() and git.find_common_dir(inner) == git.find_common_dir(outer)
 
 
+def _read_entries(path: Path, *arguments: str) -> list[str]:
+    """Read NUL-separated output, in which the name of a file may have any bytes."""
+    done = git.run(path, *arguments)
+    if done.code != 0:
+        raise git.GitFailed(f"git {arguments[0]} failed ({done.code}): {done.error_text}")
+    return [os.fsdecode(entry) for entry in done.stdout.split(b"\0") if entry]
+
+
 def _list_untracked(path: Path) -> list[str]:
     """List untracked files that are not ignored, and repositories (which end in a slash)."""
-    return [
-        name for name in git.check_output(path, "ls-files", "--others", "--exclude-standard", "-z").split("\0") if name
-    ]
+    return _read_entries(path, "ls-files", "--others", "--exclude-standard", "-z")
 
 
 def _list_modified(path: Path) -> tuple[list[str], tuple[str, ...]]:
     """List the tracked files and the submodules that git reports as changed."""
-    output = git.check_output(path, "status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=no")
     files, submodules = [], []
-    for entry in filter(None, output.split("\0")):
+    for entry in _read_entries(path, "status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=no"):
         kind, _, state, *_ = entry.split(" ", 3)
         name = entry.split(" ", 10 if kind == "u" else 8)[-1]
         (submodules if state.startswith("S") else files).append(name)
@@ -156,8 +186,7 @@ def _list_modified(path: Path) -> tuple[list[str], tuple[str, ...]]:
 
 def _read_blobs(path: Path) -> dict[str, tuple[str, str]]:
     """Read mode and object name of each file of HEAD."""
-    entries = git.check_output(path, "ls-tree", "-r", "-z", "HEAD").split("\0")
-    facts = [entry.split("\t", 1) for entry in entries if entry]
+    facts = [entry.split("\t", 1) for entry in _read_entries(path, "ls-tree", "-r", "-z", "HEAD")]
     return {name: (fact.split(" ")[0], fact.split(" ")[2]) for fact, name in facts}
 
 
