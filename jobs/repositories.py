@@ -120,14 +120,14 @@ def _carry_out(context: JobContext, request: SlotRequest, project: Project) -> s
     pool = context.settings.worktrees_dir / project.slug
     folder, path = Path(project.folder), pool / request.slot
     if request.action is SlotAction.DELETE:
-        for slot in old_slots.list_old_slots(pool):
-            if slot.path == path:
-                old_slots.remove_old_slot(slot, unsaved=True)
+        for old_slot in old_slots.list_old_slots(pool):
+            if old_slot.path == path:
+                old_slots.remove_old_slot(old_slot, unsaved=True)
         return "It was deleted with what was in it."
     with reading(context.engine) as session:
         holders = {workspaces.format_holder(run.id) for run in claims.list_live(session)}
     if request.action is SlotAction.SET_ASIDE:
-        slot = workspace.set_aside(folder, path, holders)
-        return f"It is now {slot.path}." if slot else "There was nothing in its place."
+        place = workspace.set_aside(folder, path, holders)
+        return f"It is now {place.path}." if place else "There was nothing in its place."
     saved_ref = workspace.discard(folder, path, holders)
     return f"Its work is saved as {saved_ref}." if saved_ref else "It had no work that is not committed."

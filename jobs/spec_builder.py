@@ -34,7 +34,7 @@ class ProgramMissing(Exception):
 
 
 def build_spec(
-    settings: Settings, claim: RunClaim, project: Project | None, workspace: Workspace, variables: Mapping[str, str]
+    settings: Settings, claim: RunClaim, project: Project | None, workspace: Workspace, variables: dict[str, str]
 ) -> RunSpec:
     """Build the spec of a claimed run, whose environment has the `variables`, and make its configuration folder.
 

@@ -8,6 +8,7 @@ runs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from database import reading, writing
 from models import Failure, Project, Run
@@ -80,7 +81,7 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
             session, claim.run.id, base_sha=spec.base_sha, resumes=spec.resume, **facts, **conversation
         )
         if project:
-            seen = {"slots": repositories.describe_slots(context.settings, project)}
+            seen: dict[str, Any] = {"slots": repositories.describe_slots(context.settings, project)}
             seen |= {} if workspace.notes is None else {"notes": list(workspace.notes)}
             observations.record_state(session, project.id, context.host, **seen)
         run = lookup.get_run(session, claim.run.id)

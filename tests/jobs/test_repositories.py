@@ -59,7 +59,7 @@ def test_a_person_cleans_sets_aside_and_deletes_slots(installation: Installation
         with pytest.raises(Invalid):
             request(context, name, action)
     with pytest.raises(Forbidden):
-        request(context, "pool-1", SlotAction.CLEAN, Actor("ci", ActorKind.SERVICE))
+        request(context, "pool-1", SlotAction.CLEAN, Actor(ActorKind.SERVICE, "ci"))
 
     assert request(context, "pool-1", SlotAction.SET_ASIDE) == "gone"
     [old] = [entry.name for entry in pool.iterdir() if entry.name.startswith("pool-1.2") and entry.is_dir()]

@@ -102,21 +102,26 @@ def test_usual_addresses_are_understood(url: str) -> None:
     assert projects.URL_PATTERN.fullmatch(url)
 
 
-def test_a_bare_repository_with_worktrees_is_a_project(tmp_path: Path) -> None:
-    source, layout = create_repository(tmp_path / "source"), tmp_path / "layout"
+BASE = "feature/#1-ü'$(x)`;@"
+
+
+def test_a_bare_repository_with_worktrees_and_an_unusual_base_is_a_project(tmp_path: Path) -> None:
+    source, layout, pool = create_repository(tmp_path / "source"), tmp_path / "layout", tmp_path / "pool"
+    git(source, "branch", "--move", BASE)
     layout.mkdir()
     git(layout, "clone", "--quiet", "--bare", str(source), ".bare")
     (layout / ".git").write_text("gitdir: ./.bare\n")
-    git(layout, "worktree", "add", "--quiet", "main")
+    git(layout, "worktree", "add", "--quiet", "main", BASE)
+    for name in (BASE, "mc/MC-1"):
+        git(layout, "tag", name)  # makes the short name ambiguous
 
     facts = projects.inspect_folder(layout)
 
-    assert (facts.usable, facts.folder, facts.default_branch, facts.dirty) == (True, layout, "main", 0)
-    pool = tmp_path / "pool"
-    slot = workspace.acquire(facts.folder, "main", "mc/MC-1", pool, 1, "run-1")
+    assert (facts.usable, facts.folder, facts.branches, facts.dirty) == (True, layout, (BASE,), 0)
+    slot = workspace.acquire(facts.folder, BASE, "mc/MC-1", pool, 1, "run-1")
     assert (slot.repository, git(slot.path, "branch", "--show-current")) == (layout, "mc/MC-1")
-    assert workspace.acquire(layout, "main", "mc/MC-1", pool, 1, "run-1").resumed
-    job = LandingJob(layout, "main", "mc/MC-1", commit(slot.path, "work", new="x\n"), "MC-1", "Work", 1)
+    assert workspace.acquire(layout, BASE, "mc/MC-1", pool, 1, "run-1").resumed
+    job = LandingJob(layout, BASE, "mc/MC-1", commit(slot.path, "work", new="x\n"), "MC-1", "Work", 1)
     merge_onto_base(job, tmp_path / "scratch", squash=True, look=lambda _: None)
     assert (layout / "main" / "new.txt").read_text() == "x\n"
 

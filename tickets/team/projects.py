@@ -50,7 +50,7 @@ class NewProject(Body):
 
 
 REFUSED_BRANCH = re.compile(
-    r"""^-|^/|/\Z|//|\.\Z|\.\.|@\{|^@\Z|^HEAD\Z   # an option, an empty component, a revision
+    r"""^-|^/|/\Z|//|\.\Z|\.\.|@\{|^HEAD\Z   # an option, an empty component, a revision
     |(^|/)\.|\.lock(/|\Z)                       # names that git uses for its own files
     |[\x00-\x20\x7f~^:?*\[\\]                  # control characters and patterns
     """,

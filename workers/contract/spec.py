@@ -105,7 +105,7 @@ def read_spec(run_dir: Path) -> RunSpec:
 
 def parse_spec(data: object) -> RunSpec:
     """Parse a spec from decoded JSON. Raises `InvalidSpec`."""
-    earlier = {
+    earlier: dict[str, object] = {
         "forks": None,
         "teardown": None,
         "folder": None,

@@ -67,7 +67,7 @@ def observe(workspace: Path, base_sha: str | None, checking: CheckSettings | Non
             partial(part, workspace, base_sha) for part in (_read_head, _read_commits, _read_diff, _read_dirty_paths)
         ]
     if checking:
-        parts.append(lambda: {"check": _check_workspace(workspace, checking, is_repository=bool(base_sha))})
+        parts.append(lambda: {"check": _check_workspace(workspace, checking)})
     if checking and checking.base_check and base_sha:
         parts.append(lambda: {"check_base": _check_base(workspace, base_sha, checking, facts["check"])})
     for part in parts:
@@ -105,14 +105,16 @@ def _read_dirty_paths(workspace: Path, _base: str) -> dict[str, Any]:
     return {"dirty": git.list_dirty_paths(workspace, limit=MAX_DIRTY_PATHS)}
 
 
-def _check_workspace(workspace: Path, checking: CheckSettings, *, is_repository: bool) -> dict[str, Any]:
+def _check_workspace(workspace: Path, checking: CheckSettings) -> dict[str, Any]:
     """Run the check in the workspace, and remove what it writes there, as that is not the agent's uncommitted work."""
-    if not is_repository:
-        return _run(checking.argv, workspace, checking, "check.log").as_json()
-    before = worktree_cleanup.read_changes(workspace)
+    try:
+        before = worktree_cleanup.read_changes(workspace) if worktrees.is_work_tree_root(workspace) else None
+    except (git.GitError, OSError):
+        before = None
     result = _run(checking.argv, workspace, checking, "check.log").as_json()
-    with suppress(git.GitError, OSError):  # whatever the check has left, its result counts
-        worktree_cleanup.remove_new_changes(workspace, before)
+    if before:
+        with suppress(git.GitError, OSError):  # whatever the check has left, its result counts
+            worktree_cleanup.remove_new_changes(workspace, before)
     return result
 
 

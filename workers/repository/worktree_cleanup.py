@@ -176,7 +176,8 @@ def _list_untracked(path: Path) -> list[str]:
 
 def _list_modified(path: Path) -> tuple[list[str], tuple[str, ...]]:
     """List the tracked files and the submodules that git reports as changed."""
-    files, submodules = [], []
+    files: list[str] = []
+    submodules: list[str] = []
     for entry in _read_entries(path, "status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=no"):
         kind, _, state, *_ = entry.split(" ", 3)
         name = entry.split(" ", 10 if kind == "u" else 8)[-1]
