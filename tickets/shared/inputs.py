@@ -29,6 +29,8 @@ def _require_time_zone(value: datetime) -> datetime:
 Line = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_refuse_nul)
 ]
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_refuse_nul)]
+"""The path of a file of a repository, which may begin or end with a space or a line end."""
 Prose = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(_refuse_nul)]
 Words = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000), AfterValidator(_refuse_nul)
