@@ -40,14 +40,16 @@ def repair_worktree(repository: Path, path: Path) -> None:
     git.run(repository, "worktree", "repair", str(path))
 
 
-def prune_worktrees(repository: Path, prefix: str) -> None:
-    """Remove git's records of lost work trees that still occupy branches whose names begin with `prefix`.
+def prune_worktrees(repository: Path, branch: str) -> None:
+    """Remove git's records of lost work trees that still occupy a branch.
 
     `git worktree prune` would also remove those of a disk that is only not mounted.
     """
-    for place, reference in _list_worktrees(repository):
-        if reference and reference.startswith(f"refs/heads/{prefix}") and not place.is_dir():
-            remove_worktree(repository, place)
+    for pointer in git.find_common_dir(repository).glob("worktrees/*/gitdir"):
+        with suppress(OSError, UnicodeDecodeError):
+            place, head = Path(pointer.read_text("utf-8").strip()).parent, pointer.with_name("HEAD").read_text("utf-8")
+            if head.strip() == f"ref: refs/heads/{branch}" and not place.is_dir():
+                remove_worktree(repository, place)
 
 
 def _remove_scratch(repository: Path, path: Path) -> None:
@@ -65,18 +67,13 @@ def remove_scratch_worktrees(folder: Path) -> None:
 
 def find_checkouts(repository: Path, branch: str) -> list[Path]:
     """Find the work trees in which a branch is checked out."""
-    return [
-        place
-        for place, reference in _list_worktrees(repository)
-        if reference == f"refs/heads/{branch}" and place.is_dir()
-    ]
+    return [place for place, reference in _list_worktrees(repository) if reference == f"refs/heads/{branch}"]
 
 
 def find_rebase(repository: Path, branch: str) -> Path | None:
     """Find the work tree in which a branch is being rebased, if any."""
     for place, reference in _list_worktrees(repository):
-        is_detached = reference is None and place.is_dir()
-        heads = [_find_git_dir(place) / name for name in REBASE_HEADS] if is_detached else []
+        heads = [_find_git_dir(place) / name for name in REBASE_HEADS] if reference is None else []
         if any(head.is_file() and head.read_text("utf-8").strip() == f"refs/heads/{branch}" for head in heads):
             return place
     return None
@@ -90,10 +87,10 @@ def _find_git_dir(place: Path) -> Path:
 
 
 def _list_worktrees(repository: Path) -> list[tuple[Path, str | None]]:
-    """List each recorded work tree, lost ones included, with the reference that is checked out, None for a detached HEAD."""
+    """List each existing work tree with the reference that is checked out in it, None where HEAD is detached."""
     worktrees: list[tuple[Path, str | None]] = []
-    for block in git.check_output(repository, "worktree", "list", "--porcelain", "-z").split("\0\0"):
-        facts = dict(line.partition(" ")[::2] for line in block.split("\0"))
-        if "worktree" in facts and "bare" not in facts:
+    for block in git.check_output(repository, "worktree", "list", "--porcelain").split("\n\n"):
+        facts = dict(line.partition(" ")[::2] for line in block.split("\n"))
+        if "worktree" in facts and "bare" not in facts and Path(facts["worktree"]).is_dir():
             worktrees.append((Path(facts["worktree"]), facts.get("branch")))
     return worktrees
