@@ -106,28 +106,27 @@ def _require_saved(path: Path) -> None:
 
 def _reconnect(repository: Path, place: Path) -> None:
     """Tell git the new paths of a renamed worktree, of the worktrees inside and of its submodules, and free its branch."""
-    worktrees.repair_worktree(repository, place)
+    fresh = place.parent.resolve() / place.name.split(".")[0]
+    worktrees.repair_worktree(repository, place, fresh)
     if not worktrees.is_work_tree_root(place):
         return
     git_dir = git.find_git_dir(place)
     for config in (git_dir / "modules").rglob("config"):
-        _point_submodule(config, place)
+        _point_submodule(config, fresh, place)
     head = git.resolve_head(place)
     if head and git.find_current_branch(place):
         git.check_output(place, "update-ref", "--no-deref", "HEAD", head)
     for inner in worktree_cleanup.list_inner_worktrees(place):
-        worktrees.repair_worktree(repository, inner)
+        worktrees.repair_worktree(repository, inner, fresh / inner.relative_to(place))
 
 
-def _point_submodule(config: Path, place: Path) -> None:
+def _point_submodule(config: Path, fresh: Path, place: Path) -> None:
     """Point a submodule's git directory at its work tree inside of `place`, no longer at the path of the fresh slot."""
-    work_tree = git.run(config.parent, "config", "--file", str(config), "core.worktree").text.strip()
+    file = ("config", "--file", str(config), "core.worktree")
+    work_tree = None if config.is_symlink() else git.run(config.parent, *file).text.strip()
     old = (config.parent / work_tree).resolve() if work_tree else None
-    fresh = place.with_name(place.name.split(".")[0])
     if old and old.is_relative_to(fresh):
-        git.check_output(
-            config.parent, "config", "--file", str(config), "core.worktree", str(place / old.relative_to(fresh))
-        )
+        git.check_output(config.parent, *file, str(place / old.relative_to(fresh)))
 
 
 def _read_record(place: Path) -> OldSlotRecord:

@@ -289,7 +289,7 @@ def _reuse_worktree(repository: Path, slot: WorkspaceSlot, record: SlotRecord) -
     if not path.exists() and not path.is_symlink():
         return False
     if not worktrees.is_work_tree_root(path):
-        worktrees.repair_worktree(repository, path)
+        worktrees.repair_worktree(repository, path, path)
     if not worktrees.is_work_tree_root(path):
         _set_aside(repository, slot, record, "It is not a worktree.")
         return False

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from workers.host import files
+
 from . import git
 
 REBASE_HEADS = ("rebase-merge/head-name", "rebase-apply/head-name")
@@ -35,9 +37,18 @@ def is_work_tree_root(path: Path) -> bool:
     return git.is_repository(path) and git.find_root(path) == path.resolve()
 
 
-def repair_worktree(repository: Path, path: Path) -> None:
-    """Reconnect a work tree and its repository after one of them was moved, or the work tree's `.git` was lost."""
-    git.run(repository, "worktree", "repair", str(path))
+def repair_worktree(repository: Path, path: Path, recorded: Path) -> None:
+    """Reconnect a work tree that git knows at the path `recorded` with its repository, as `git worktree repair` does.
+
+    Either was moved, or the work tree's `.git` was lost. Only that one record is written, whatever an agent has put into
+    `.git`.
+    """
+    pointer, known_path = path / ".git", recorded.parent.resolve() / recorded.name
+    for record in git.find_common_dir(repository).glob("worktrees/*/gitdir"):
+        if _read_record(record) == known_path and (pointer.is_symlink() or not pointer.is_dir()):
+            pointer.unlink(missing_ok=True)
+            files.create(pointer, f"gitdir: {record.parent}\n".encode())
+            files.replace(record, f"{pointer}\n".encode())
 
 
 def prune_worktrees(repository: Path, branch: str) -> None:
@@ -46,10 +57,21 @@ def prune_worktrees(repository: Path, branch: str) -> None:
     `git worktree prune` would also remove those of a disk that is only not mounted.
     """
     for pointer in git.find_common_dir(repository).glob("worktrees/*/gitdir"):
-        with suppress(OSError, UnicodeDecodeError):
-            place, head = Path(pointer.read_text("utf-8").strip()).parent, pointer.with_name("HEAD").read_text("utf-8")
-            if head.strip() == f"ref: refs/heads/{branch}" and not place.is_dir():
-                remove_worktree(repository, place)
+        place, head = _read_record(pointer), _read_text(pointer.with_name("HEAD"))
+        if place and head == f"ref: refs/heads/{branch}" and not place.is_dir():
+            remove_worktree(repository, place)
+
+
+def _read_record(record: Path) -> Path | None:
+    """Read the path of the work tree to which a record of git belongs."""
+    text = _read_text(record)
+    return Path(text).parent if text else None
+
+
+def _read_text(file: Path) -> str | None:
+    with suppress(OSError, UnicodeDecodeError):
+        return file.read_text("utf-8").strip()
+    return None
 
 
 def _remove_scratch(repository: Path, path: Path) -> None:
