@@ -34,7 +34,9 @@ def remove_worktree(repository: Path, path: Path) -> None:
 
 def is_work_tree_root(path: Path) -> bool:
     """Return True when a folder is the root of a work tree that git can read."""
-    return git.is_repository(path) and git.find_root(path) == path.resolve()
+    with suppress(git.GitError):
+        return git.is_repository(path) and git.find_root(path) == path.resolve()
+    return False
 
 
 def repair_worktree(repository: Path, path: Path, recorded: Path) -> None:
@@ -45,7 +47,8 @@ def repair_worktree(repository: Path, path: Path, recorded: Path) -> None:
     """
     pointer, known_path = path / ".git", recorded.parent.resolve() / recorded.name
     for record in git.find_common_dir(repository).glob("worktrees/*/gitdir"):
-        if _read_record(record) == known_path and (pointer.is_symlink() or not pointer.is_dir()):
+        is_writable = path.is_dir() and (pointer.is_symlink() or not pointer.is_dir())
+        if is_writable and _read_record(record) == known_path:
             pointer.unlink(missing_ok=True)
             files.create(pointer, f"gitdir: {record.parent}\n".encode())
             files.replace(record, f"{pointer}\n".encode())
