@@ -123,10 +123,10 @@ def _reconnect(repository: Path, place: Path) -> None:
 def _point_submodule(config: Path, fresh: Path, place: Path) -> None:
     """Point a submodule's git directory at its work tree inside of `place`, no longer at the path of the fresh slot."""
     file = ("config", "--file", str(config), "core.worktree")
-    work_tree = None if config.is_symlink() else git.run(config.parent, *file).text.strip()
+    work_tree = None if config.is_symlink() else git.run(place, *file).text.strip()
     old = (config.parent / work_tree).resolve() if work_tree else None
     if old and old.is_relative_to(fresh):
-        git.check_output(config.parent, *file, str(place / old.relative_to(fresh)))
+        git.check_output(place, *file, str(place / old.relative_to(fresh)))
 
 
 def _read_record(place: Path) -> OldSlotRecord:

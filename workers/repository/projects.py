@@ -86,17 +86,22 @@ def find_repository(folder: Path) -> Path | None:
     """
     if not folder.is_dir():
         return None
-    done = git.run(folder, "rev-parse", "--is-bare-repository", "--is-inside-work-tree")
-    if done.code != 0:
-        if NO_REPOSITORY in done.error_text:
+    try:
+        common = git.find_common_dir(folder)
+        if _is_bare(folder):
+            return folder if (folder / ".git").is_file() else common
+        return git.find_root(folder) if git.is_repository(folder) else None
+    except git.GitFailed as error:
+        if NO_REPOSITORY in str(error):
             return None
-        raise git.GitFailed(done.error_text)
-    is_bare, is_in_work_tree = done.text.split()
-    if is_in_work_tree == "true":
-        return git.find_root(folder)
-    if is_bare != "true":
-        return None
-    return folder if (folder / ".git").is_file() else git.find_common_dir(folder)
+        raise
+
+
+def _is_bare(folder: Path) -> bool:
+    """Return True outside of a work tree when the repository declares itself bare."""
+    common = git.find_common_dir(folder)
+    declared = git.run(folder, "config", "--file", str(common / "config"), "--type=bool", "core.bare")
+    return git.find_git_dir(folder) == common and declared.text.strip() == "true"
 
 
 def _inspect_repository(root: Path) -> RepositoryFacts:
@@ -109,7 +114,7 @@ def _inspect_repository(root: Path) -> RepositoryFacts:
         current_branch=git.find_current_branch(root),
         default_branch=git.find_default_branch(root),
         branches=branches,
-        dirty=len(git.list_dirty_paths(root)) if git.is_repository(root) else 0,
+        dirty=0 if _is_bare(root) else len(git.list_dirty_paths(root)),
         explanation="",
     )
     return replace(facts, explanation=_explain(facts))

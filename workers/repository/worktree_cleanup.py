@@ -11,7 +11,7 @@ from pathlib import Path
 
 from workers.host import private_dirs
 
-from . import git
+from . import git, worktrees
 
 SAVE_IDENTITY = {
     "GIT_AUTHOR_NAME": "Mission Control",
@@ -30,6 +30,7 @@ STALE_LOCKS = ("index.lock", "HEAD.lock")
 OBJECT_HASHES = {40: "sha1", 64: "sha256"}
 """The hash of an object format, by the length of its names."""
 EXECUTABLE_MODE = "100755"
+SUBMODULE_MODE = "160000"
 
 
 class Uncleanable(Exception):
@@ -104,7 +105,7 @@ def save_work(path: Path) -> str | None:
     head, branch = git.check_output(path, "rev-parse", "HEAD"), git.find_current_branch(path)
     changes = read_changes(path)
     if changes.files or changes.submodules:
-        commit = _commit_snapshot(path, head, branch or "a detached HEAD", changes.repositories)
+        commit = _commit_snapshot(path, head, branch or "a detached HEAD", changes)
     elif branch or git.check_output(path, "for-each-ref", "--count=1", f"--contains={head}"):
         return None
     else:
@@ -175,14 +176,31 @@ def _list_untracked(path: Path) -> list[str]:
 
 
 def _list_modified(path: Path) -> tuple[list[str], tuple[str, ...]]:
-    """List the tracked files and the submodules that git reports as changed."""
+    """List the tracked files and the submodules that have changes. A submodule is read by a git call of its own."""
+    options = ("--porcelain=v2", "-z", "--no-renames", "--untracked-files=no", "--ignore-submodules=dirty")
     files: list[str] = []
     submodules: list[str] = []
-    for entry in _read_entries(path, "status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=no"):
+    for entry in _read_entries(path, "status", *options):
         kind, _, state, *_ = entry.split(" ", 3)
         name = entry.split(" ", 10 if kind == "u" else 8)[-1]
         (submodules if state.startswith("S") else files).append(name)
-    return files, tuple(submodules)
+    others = [name for name in _list_submodules(path) if name not in submodules]
+    return files, (*submodules, *(name for name in others if _may_have_changes(path / name)))
+
+
+def _may_have_changes(submodule: Path) -> bool:
+    """Return True for a submodule with changes, or one that git cannot read."""
+    is_readable = not submodule.is_symlink() and worktrees.is_work_tree_root(submodule)
+    return not is_readable or not read_changes(submodule).is_empty
+
+
+def _list_submodules(path: Path) -> list[str]:
+    """List the submodules that are checked out."""
+    if not (path / ".gitmodules").exists():
+        return []
+    entries = [entry.split("\t", 1) for entry in _read_entries(path, "ls-files", "--stage", "-z")]
+    names = [name for facts, name in entries if facts.startswith(SUBMODULE_MODE)]
+    return [name for name in names if os.path.lexists(path / name / ".git")]
 
 
 def _read_blobs(path: Path) -> dict[str, tuple[str, str]]:
@@ -212,15 +230,21 @@ def _find_same_work(path: Path, folder: str, commit: str) -> str | None:
     return ref if content and content == git.check_output(path, "log", "-1", "--format=%T %P", commit) else None
 
 
-def _commit_snapshot(path: Path, head: str, branch_label: str, excluded: tuple[str, ...]) -> str:
-    """Commit the work tree with a separate index: untracked files included, repositories inside excluded."""
+def _commit_snapshot(path: Path, head: str, branch_label: str, changes: WorktreeChanges) -> str:
+    """Commit the work tree with a separate index, untracked files included.
+
+    `git add` would read the repositories and submodules inside with their own configuration, so it leaves them out.
+    """
     index = git.find_git_dir(path) / "mc-saved.index"
     aside = {**SAVE_IDENTITY, "GIT_INDEX_FILE": str(index)}
+    excluded = (*changes.repositories, *_list_submodules(path))
     pathspecs = (".", *(f":(exclude,literal){name.rstrip('/')}" for name in excluded))
     try:
         git.check_output(path, "read-tree", head, variables=aside)
         everything = {**aside, "GIT_LITERAL_PATHSPECS": "0"}
         git.check_output(path, "add", "--all", "--", *pathspecs, variables=everything, timeout=git.CHECKOUT_SECONDS)
+        if changes.submodules:
+            git.check_output(path, "update-index", "--", *changes.submodules, variables=aside)
         tree = git.check_output(path, "write-tree", variables=aside)
         message = f"Uncommitted work of {branch_label}"
         return git.check_output(path, "commit-tree", tree, "-p", head, "-m", message, variables=aside)
