@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from database import reading, writing
 from jobs import repositories as jobs_repositories
+from jobs import workspaces
 from jobs.job_context import JobContext
-from models import ActorKind, SlotAction
+from models import ActorKind, Outcome, Run, RunState, SlotAction, now
+from tests.waiting import wait_until
 from tests.workers.repositories import git
+from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden, Invalid
 from tickets.team import projects, repositories
 from tickets.team.repositories import NewSlotRequest
+from workers.host import processes
 from workers.repository import workspace
 
 from .installation import ALICE, Installation
@@ -92,3 +97,22 @@ def test_a_slot_is_requested_once_and_deleted_after_its_time(installation: Insta
     assert jobs_repositories.remove_old_slots(context, 1) == 0
     assert jobs_repositories.remove_old_slots(context, -1) == 1
     assert jobs_repositories.answer_requests(context) == 1
+
+
+def test_the_tear_down_of_a_run_whose_wrapper_died_is_run_at_its_release(installation: Installation) -> None:
+    installation.project(teardown_command=["sh", "-c", "echo $MC_PORT_1 >$HOME/torn; echo no disk; exit 3"])
+    installation.ticket("sleep 300", project="web")
+    installation.make_pass()
+    [run] = installation.runs()
+    wait_until(lambda: installation.is_wrapper_alive(run), description="the wrapper")
+    processes.stop(processes.Identity(0, "", ""), installation.context.marker(run.id), 0)
+    with writing(installation.engine) as session:
+        session.execute(update(Run).values(state=RunState.ENDED, ended=now(), outcome=Outcome.LOST))
+
+    workspaces.release_ended_slots(installation.context)
+
+    assert (installation.settings.home / "torn").read_text().strip().isdigit()
+    with reading(installation.engine) as session:
+        [event] = [event for event in events.list_after(session, 0, 500) if event.event_type == "teardown_failed"]
+    assert event.payload["reason"] == "The tear-down command failed (exit code 3): no disk"
+    assert not list(installation.settings.ports_dir.iterdir())

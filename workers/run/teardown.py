@@ -37,4 +37,4 @@ def describe_failure(outcome: checks.CheckResult) -> str:
         if outcome.timed_out
         else f"failed (exit code {outcome.exit_code})"
     )
-    return f"The tear-down command {ending}: {outcome.tail[-MAX_TAIL_LENGTH:]}".rstrip(": ")
+    return f"The tear-down command {ending}: {outcome.tail.strip()[-MAX_TAIL_LENGTH:]}".rstrip(": ")
