@@ -239,6 +239,14 @@ class DraftState(enum.StrEnum):
     FAILED = "failed"
 
 
+class SlotAction(enum.StrEnum):
+    """A person's request for a slot: set it aside, clean it, or delete one that was set aside."""
+
+    SET_ASIDE = "set_aside"
+    CLEAN = "clean"
+    DELETE = "delete"
+
+
 def now() -> datetime:
     """Return the current time, aware, in UTC (the only clock of the domain)."""
     return datetime.now(UTC)
@@ -376,6 +384,7 @@ ENUMS: tuple[type[enum.Enum], ...] = (
     TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
     AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
     Scope, TaskOutcome, Trigger, InboxState, IncidentState, Tag, DraftState, Landing, LandingState,
+    SlotAction,
 )  # fmt: skip
 
 
@@ -438,12 +447,42 @@ class Project(Base):
     clone_url: Mapped[str | None]
     check_command: Mapped[list[Any] | None]
     setup_command: Mapped[list[Any] | None]
+    teardown_command: Mapped[list[Any] | None]
+    copy_files: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     link_files: Mapped[list[Any]] = mapped_column(default=list)
+    ports: Mapped[int] = mapped_column(default=4, server_default="4")
     gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
     landing: Mapped[Landing] = mapped_column(default=Landing.LEAVE)
     max_runs: Mapped[int] = mapped_column(default=2)
     archived: Mapped[bool] = mapped_column(default=False)
     version: Mapped[int] = mapped_column(default=1)
+    created: Mapped[datetime] = mapped_column(default=now)
+
+
+class RepositoryState(Base):
+    """The last observation of a project's repository on one host. A `problem` holds the project's tickets."""
+
+    __tablename__ = "repository_states"
+    __table_args__ = table()
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    host: Mapped[str] = mapped_column(primary_key=True)
+    problem: Mapped[str] = mapped_column(default="")
+    notes: Mapped[list[Any]] = mapped_column(default=list)
+    slots: Mapped[list[Any]] = mapped_column(default=list)
+    checked: Mapped[datetime] = mapped_column(default=now)
+
+
+class SlotRequest(Base):
+    """A person's request for a slot, which a job of its host carries out."""
+
+    __tablename__ = "slot_requests"
+    __table_args__ = table(UniqueConstraint("project_id", "host", "slot"), one_of("action", SlotAction))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
+    host: Mapped[str]
+    slot: Mapped[str]
+    action: Mapped[SlotAction]
+    author: Mapped[str]
     created: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -204,6 +204,8 @@ class ReceiptState(enum.StrEnum):
 
 MAX_CLAIMS = 200
 """Claims of one report."""
+MAX_RUN_PORTS = 20
+"""Ports that a project may reserve for each of its runs."""
 
 
 @dataclass(frozen=True, slots=True)

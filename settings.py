@@ -32,7 +32,7 @@ from pydantic import (
 )
 
 from bootstrap import SETTING_PREFIXES, find_home_folder, locate_config_file
-from protocol import AGENT_PROGRAMS
+from protocol import AGENT_PROGRAMS, MAX_RUN_PORTS
 
 SPARE_THREADS = 8
 """Threads of a web worker reserved for requests other than streams and WebSockets."""
@@ -40,6 +40,8 @@ SPARE_THREADS = 8
 RUN_VARIABLES = frozenset(
     {
         "MC_RUN_ID",
+        "MC_RUN_SLUG",
+        *(f"MC_PORT_{number}" for number in range(1, MAX_RUN_PORTS + 1)),
         "MC_RUN_DIR",
         "MC_TICKET_ID",
         "MC_TICKET_NONCE",
@@ -161,6 +163,7 @@ class Retention(_Frozen):
     incidents: PositiveInt = Field(365, description="days a closed incident is kept")
     quarantine: PositiveInt = Field(30, description="days a refused payload is kept")
     runs: PositiveInt = Field(30, description="days the files of an ended run are kept")
+    slots: PositiveInt = Field(14, description="days a workspace that could not be cleaned is kept")
     canary: PositiveInt = Field(3, description="days a canary ticket is kept")
     backups: PositiveInt = Field(14, description="days a backup is kept")
     logs: PositiveInt = Field(30, description="days a log file is kept")
@@ -354,6 +357,11 @@ class Settings(_Programs):
 
     def run_path(self, run_id: int) -> Path:
         return self.runs_dir / str(run_id)
+
+    @property
+    def ports_dir(self) -> Path:
+        """Folder of the reservations of ports."""
+        return self.run_dir / "ports"
 
     @property
     def worktrees_dir(self) -> Path:

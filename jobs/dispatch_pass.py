@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from database import reading, writing
 from models import TaskOutcome, Ticket, TicketStatus
 from tickets.dispatch import dispatch_plan, policy
+from tickets.dispatch.dispatch_plan import DispatchPlan
 from tickets.dispatch.policy import GateResult
 from tickets.operations import incidents
 from tickets.runs import claims, external, reports
@@ -20,7 +21,7 @@ from tickets.shared import events, lookup
 from tickets.shared.errors import DomainError
 from workers.host.tmux import Pane
 
-from . import host_state, reconcile, single_flight, start_run, wake, workspaces
+from . import host_state, reconcile, repositories, single_flight, start_run, wake, workspaces
 from .host_state import ObservationError
 from .job_context import JobContext
 from .task_recorder import JobResult
@@ -74,6 +75,7 @@ def _run_steps(context: JobContext, resumed_only: bool, probes: bool) -> JobResu
     counts = PassCounts()
     settle_runs(context, counts)
     counts.woken = wake.wake_due(context)
+    repositories.confirm_problems(context)
     _start_ready_tickets(context, counts, resumed_only)
     if probes and (wake_count := wake.wake_by_probe(context)):  # last, because commands may take long
         counts.woken += wake_count
@@ -129,8 +131,9 @@ def _record_refusal(context: JobContext, error: ObservationError) -> JobResult:
 
 
 def _choose_tickets(context: JobContext, counts: PassCounts, resumed_only: bool) -> list[Ticket]:
-    with reading(context.engine) as session:
-        plan = dispatch_plan.plan_dispatch(session, context.limits, resumed_only=resumed_only)
+    plan = _plan(context, resumed_only)
+    if repositories.record_new_problems(context, {ticket.project_id for ticket in plan.claim}):
+        plan = _plan(context, resumed_only)
     counts.skipped.update(gate.name for _, gate in plan.kept)
     changes = [(ticket, gate) for ticket, gate in plan.kept if ticket.last_gate != gate.name]
     for first in range(0, len(changes), LOG_BATCH_SIZE):
@@ -139,6 +142,11 @@ def _choose_tickets(context: JobContext, counts: PassCounts, resumed_only: bool)
     obstacles = {ticket.id: obstacle for ticket in plan.claim if (obstacle := _find_obstacle(context, ticket))}
     counts.skipped.update(obstacles.values())
     return [ticket for ticket in plan.claim if ticket.id not in obstacles]
+
+
+def _plan(context: JobContext, resumed_only: bool) -> DispatchPlan:
+    with reading(context.engine) as session:
+        return dispatch_plan.plan_dispatch(session, context.limits, resumed_only=resumed_only)
 
 
 def _find_obstacle(context: JobContext, ticket: Ticket) -> str | None:

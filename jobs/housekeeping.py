@@ -14,7 +14,7 @@ from tickets.conversation import messages
 from tickets.operations import retention, store_stats
 from workers.host import private_dirs
 
-from . import dispatch_pass, single_flight
+from . import dispatch_pass, repositories, single_flight
 from .host_state import ObservationError
 from .job_context import JobContext
 from .task_recorder import JobResult, run_and_record
@@ -67,6 +67,7 @@ def apply_retention(context: JobContext) -> JobResult:
     files = {
         "runs": removed_runs,
         "attachments": _remove_orphan_attachments(context),
+        "slots": repositories.remove_old_slots(context, days["slots"]),
         "logs": _remove_old_files(context.settings.logs_dir.rglob("*"), days["logs"]),
     }
     row_counts: dict[str, Any] = {name: count for name, count in rows.items() if count}

@@ -22,14 +22,16 @@ from tickets.workflow.landing import LandingPlan
 from workers.contract.agent_events import strip_controls
 from workers.contract.redaction import Redaction
 from workers.contract.spec import format_marker
-from workers.host import processes
+from workers.host import ports, processes
+from workers.host.ports import NoFreePorts
 from workers.host.private_dirs import make_private_dir
-from workers.repository import checks, git, linked_files, pull_requests, worktrees
+from workers.repository import checks, git, linked_files, pull_requests, submodules, worktrees
 from workers.repository import landing as git_landing
 from workers.repository.landing import LandingError, LandingJob, MergeCandidate, MergeConflict
 from workers.repository.workspace import WorkspaceError, run_set_up
+from workers.run import teardown
 
-from . import single_flight, spec_builder
+from . import single_flight, spec_builder, workspaces
 from .job_context import JobContext
 from .reconcile import NO_PROCESS
 from .task_recorder import JobResult, run_and_record
@@ -92,7 +94,9 @@ def _remove_leftovers(context: JobContext) -> None:
     """Kill the checks and remove the work trees of a landing program that was killed."""
     folder = context.settings.landings_dir
     for leftover in folder.iterdir() if folder.is_dir() else ():
-        processes.stop(NO_PROCESS, format_marker(context.settings.instance, f"{TASK}-{leftover.name}"), 0)
+        name = f"{TASK}-{leftover.name}"
+        processes.stop(NO_PROCESS, format_marker(context.settings.instance, name), 0)
+        ports.release_ports(context.settings.ports_dir, name)
     worktrees.remove_scratch_worktrees(folder)
 
 
@@ -186,7 +190,7 @@ class _LandingAttempt:
             return self._settle("sent_back", self._describe_check(error.outcome))
         except LandingError as error:
             return self._fail(str(error))
-        except (git.GitError, WorkspaceError, linked_files.LinkRefused, OSError) as error:
+        except (git.GitError, WorkspaceError, linked_files.LinkRefused, NoFreePorts, OSError) as error:
             return self._fail(f"{str(error).rstrip('.')}. Settle that, then approve again.")
         except Exception as error:
             traceback.print_tb(error.__traceback__)
@@ -238,33 +242,54 @@ class _LandingAttempt:
             profile = session.get(Profile, run.profile) if run and run.profile else None
         if project is None or not project.check_command:
             return
-        environment = self._environment(profile)
-        timeout = self._context.settings.limits.check_seconds
-        linked_files.link_files(Path(project.folder), self._scratch, project.link_files)
-        if project.setup_command:
-            run_set_up(self._scratch, project.setup_command, environment, timeout)
-        outcome = self._run(project.check_command, environment, timeout)
+        try:
+            outcome = self._check_scratch(project, self._environment(profile, project))
+        finally:
+            ports.release_ports(self._context.settings.ports_dir, self._name)
         if outcome.exit_code is None and not outcome.timed_out:
             raise LandingWithdrawn
         if not outcome.has_passed:
             raise CheckFailed(outcome)
         self._tested = outcome.as_json() | {"tail": self._redaction.redact_text(outcome.tail)}
 
-    def _environment(self, profile: Profile | None) -> dict[str, str]:
+    def _check_scratch(self, project: Project, environment: dict[str, str]) -> checks.CheckResult:
+        """Run set-up, check and tear-down command in the scratch work tree, prepared like a workspace."""
+        timeout = self._context.settings.limits.check_seconds
+        linked_files.add_files(Path(project.folder), self._scratch, project.copy_files, project.link_files)
+        submodules.initialise_submodules(self._scratch, "HEAD")
+        try:
+            if project.setup_command:
+                run_set_up(self._scratch, project.setup_command, environment, timeout)
+            return self._run(project.check_command or [], environment, timeout)
+        finally:
+            self._tear_down(project, environment)
+
+    def _tear_down(self, project: Project, environment: dict[str, str]) -> None:
+        """Run the tear-down command. A failure is logged, as it does not affect the merge."""
+        if not project.teardown_command:
+            return
+        outcome = self._run(project.teardown_command, environment, teardown.TEARDOWN_SECONDS, "-teardown")
+        if not outcome.has_passed:
+            print(f"{self._ticket.identifier}: {teardown.describe_failure(outcome)}", file=sys.stderr)
+
+    def _environment(self, profile: Profile | None, project: Project) -> dict[str, str]:
         """Build the environment of the ticket's runs, with a separate marker, so that nothing in it can act as the operator."""
-        return spec_builder.build_environment(self._context.settings, profile, self._name)
+        variables = workspaces.reserve_variables(self._context, self._name, project)
+        return spec_builder.build_environment(self._context.settings, profile, self._name) | variables
 
     @property
     def _name(self) -> str:
         return f"{TASK}-{self._ticket.identifier}"
 
-    def _run(self, argv: list[str], environment: dict[str, str], timeout: float) -> checks.CheckResult:
+    def _run(
+        self, argv: list[str], environment: dict[str, str], timeout: float, suffix: str = ""
+    ) -> checks.CheckResult:
         return checks.run(
             argv,
             cwd=self._scratch,
             env=environment,
             marker=format_marker(self._context.settings.instance, self._name),
-            log=self._context.settings.logs_dir / f"{self._name}.log",
+            log=self._context.settings.logs_dir / f"{self._name}{suffix}.log",
             timeout=timeout,
             give_up=lambda: self._give_up() or not self._is_wanted(),
         )

@@ -19,13 +19,14 @@ from models import ProjectDraft, TaskOutcome
 from protocol import AGENT_PROGRAMS
 from settings import Settings
 from tickets.team import installed_programs, projects
+from tickets.team import repositories as slot_requests
 from tickets.team.projects import DraftResult
 from workers.agents import probe
 from workers.agents.probe import ProbeResult
-from workers.repository import projects as repositories
+from workers.repository import projects as folders
 from workers.repository.git import GitError
 
-from . import single_flight
+from . import repositories, single_flight
 from .job_context import JobContext
 from .task_recorder import JobResult
 
@@ -64,15 +65,17 @@ def answer_drafts(context: JobContext) -> int:
 
 
 def make_pass(context: JobContext) -> JobResult:
-    """Probe the programs, then answer the drafts. `look_at` names the programs that need a person."""
+    """Probe the programs, answer drafts and slot requests. `look_at` names the programs that need a person."""
     programs = probe_programs(context.settings, context.engine)
     problem_names = [program.name for program in programs if installed_programs.assess_program(program).remedy]
     summary = {"programs": sum(program.found for program in programs), "drafts": answer_drafts(context)}
+    summary["slot_requests"] = repositories.answer_requests(context)
+    repositories.record_slots(context)
     return JobResult(TaskOutcome.ACTED, {**summary, "look_at": problem_names})
 
 
 class Prober:
-    """Answers drafts in a thread of its own, as a clone may take long. `tick` looks for them."""
+    """Answers drafts and slot requests in a thread of its own, as a clone may take long. `tick` looks for them."""
 
     def __init__(self, context: JobContext, log: Callable[[str], None]) -> None:
         self._context = context
@@ -80,19 +83,21 @@ class Prober:
         self._thread = threading.Thread()
 
     def tick(self) -> bool:
-        """Start on open drafts. True when there may be more soon, even if the store does not change."""
+        """Start on open drafts and requests. True when there may be more soon, even if the store does not change."""
         if self._thread.is_alive():
             return True
         with reading(self._context.engine) as session:
-            has_drafts = bool(projects.list_open_drafts(session, limit=1))
-        if has_drafts:
+            is_open = bool(projects.list_open_drafts(session, limit=1))
+            is_open = is_open or bool(slot_requests.list_requests(session, self._context.host, limit=1))
+        if is_open:
             self._thread = threading.Thread(target=self._work, name="probing", daemon=True)
             self._thread.start()
-        return has_drafts
+        return is_open
 
     def _work(self) -> None:
         try:
             answer_drafts(self._context)
+            repositories.answer_requests(self._context)
         except Exception as error:  # the thread has no other place to report it
             self._log(f"looking at projects: {type(error).__name__}: {error}")
 
@@ -100,8 +105,8 @@ class Prober:
 def _inspect_draft(settings: Settings, draft: ProjectDraft) -> DraftResult:
     try:
         folder = _clone(settings, draft.source) if draft.clone else Path(draft.source)
-        facts = repositories.inspect_folder(folder)
-    except (repositories.CloneRefused, repositories.CloneFailed, GitError, OSError) as error:
+        facts = folders.inspect_folder(folder)
+    except (folders.CloneRefused, folders.CloneFailed, GitError, OSError) as error:
         return DraftResult(None, str(error))
     if not facts.usable:
         return DraftResult(None, facts.explanation)
@@ -109,10 +114,10 @@ def _inspect_draft(settings: Settings, draft: ProjectDraft) -> DraftResult:
 
 
 def _clone(settings: Settings, url: str) -> Path:
-    return repositories.clone_repository(url, settings.clones_dir / _make_slug(url.removesuffix(".git")))
+    return folders.clone_repository(url, settings.clones_dir / _make_slug(url.removesuffix(".git")))
 
 
-def _describe_repository(facts: repositories.RepositoryFacts, draft: ProjectDraft) -> dict[str, Any]:
+def _describe_repository(facts: folders.RepositoryFacts, draft: ProjectDraft) -> dict[str, Any]:
     return {
         "slug": _make_slug(str(facts.folder)),
         "name": facts.folder.name,

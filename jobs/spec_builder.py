@@ -33,10 +33,16 @@ class ProgramMissing(Exception):
     """The agent's program is not installed, or not at the path in the settings."""
 
 
-def build_spec(settings: Settings, claim: RunClaim, project: Project | None, workspace: Workspace) -> RunSpec:
-    """Build the spec of a claimed run and make its configuration folder. Raises `ProgramMissing`, OSError."""
+def build_spec(
+    settings: Settings, claim: RunClaim, project: Project | None, workspace: Workspace, variables: dict[str, str]
+) -> RunSpec:
+    """Build the spec of a claimed run, whose environment has the `variables`, and make its configuration folder.
+
+    Raises `ProgramMissing`, OSError.
+    """
     ticket, run, profile = claim.ticket, claim.run, claim.profile
-    environment, binary = build_environment(settings, profile, run.id), find_binary(settings, profile.program)
+    environment = build_environment(settings, profile, run.id) | variables
+    binary = find_binary(settings, profile.program)
     conversation = choose_conversation(settings, run, claim.source)
     credentials.link_credentials(profile.program, Path(environment.get("HOME", settings.home)), conversation.config_dir)
     return RunSpec(
@@ -72,6 +78,10 @@ def build_spec(settings: Settings, claim: RunClaim, project: Project | None, wor
         mcp_command=None if profile.program in BUILT_IN_PROGRAMS else COORDINATION_COMMAND,
         check=tuple(project.check_command) if project and project.check_command else None,
         setup=tuple(project.setup_command) if project and project.setup_command else None,
+        teardown=tuple(project.teardown_command) if project and project.teardown_command else None,
+        folder=project.folder if project else None,
+        copies=tuple(project.copy_files) if project else (),
+        links=tuple(project.link_files) if project else (),
         limits=build_limits(settings, profile),
         secrets=find_secrets(environment),
     )

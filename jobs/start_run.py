@@ -8,19 +8,21 @@ runs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from database import reading, writing
 from models import Failure, Project, Run
 from tickets.runs import claims, forks, prompt, reports
 from tickets.runs.claims import RunClaim
 from tickets.shared import lookup
+from tickets.team import repositories as observations
 from workers.contract.spec import RunSpec
 from workers.host import memory_limit
 from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
 from workers.repository.workspace import PoolFull, Workspace
 from workers.run import launch, lock
 
-from . import spec_builder, workspaces
+from . import repositories, spec_builder, workspaces
 from .job_context import JobContext
 
 
@@ -70,13 +72,18 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
         project = session.get(Project, claim.ticket.project_id) if claim.ticket.project_id else None
         previous_run = claims.find_last_in_repository(session, claim.ticket.id)
     workspace = _prepare_workspace(context, claim, project, previous_run)
-    spec = spec_builder.build_spec(context.settings, claim, project, workspace)
+    variables = workspaces.reserve_variables(context, workspaces.format_holder(claim.run.id), project)
+    spec = spec_builder.build_spec(context.settings, claim, project, workspace, variables)
     facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
     conversation = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "forks": spec.forks}
     with writing(context.engine) as session:
         claims.record_workspace(
             session, claim.run.id, base_sha=spec.base_sha, resumes=spec.resume, **facts, **conversation
         )
+        if project:
+            seen: dict[str, Any] = {"slots": repositories.describe_slots(context.settings, project)}
+            seen |= {} if workspace.notes is None else {"notes": list(workspace.notes)}
+            observations.record_state(session, project.id, context.host, **seen)
         run = lookup.get_run(session, claim.run.id)
         forks.report_missing_source(session, run)
         prompt_text = prompt.compose_prompt(session, claim.ticket, run)

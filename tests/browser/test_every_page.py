@@ -4,6 +4,7 @@ nothing too wide, and without a complaint."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,6 +12,7 @@ from playwright.sync_api import Page, expect
 from database import writing
 from tickets.planning import phase_editing
 from tickets.shared.lookup import get_run, get_ticket
+from tickets.team import projects, repositories
 from tickets.workflow import evidence, quarantine
 
 from . import page_rules
@@ -20,6 +22,26 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 LONG = "rm -rf build && npm run build -- --mode production --output-directory dist"
 """What is wider than a phone must be so in a place of its own."""
+
+
+OLD_SLOT = "pool-1.20261130T080000000000"
+REPOSITORY: dict[str, Any] = {
+    "problem": "On the machine the repository has no branch main.",
+    "notes": ["The submodule lib is not initialised: fatal: transport 'file' not allowed"],
+    "slots": [
+        {"name": "pool-1", "state": "free", "branch": "mc/MC-1-add-a-line", "holder": None},
+        {"name": "pool-2", "state": "held", "branch": "mc/MC-2-add-another", "holder": "run-1"},
+        {
+            "name": OLD_SLOT,
+            "state": "set_aside",
+            "branch": "mc/MC-1-add-a-line",
+            "since": "2026-11-30T08:00:00.000000Z",
+            "reason": "It could not be cleaned: .claude/worktrees/inner/ can neither be saved nor removed (a repository in it?)",
+            "problem": "",
+            "place": f"/home/me/.local/share/mission-control/worktrees/web/{OLD_SLOT}",
+        },
+    ],
+}
 
 
 def paths(site: BoardSite, folder: Path) -> list[str]:
@@ -51,6 +73,9 @@ def paths(site: BoardSite, folder: Path) -> list[str]:
         quarantine.store_payload(session, work_run, "report", "too late", {"summary": "Late."})
     reviewed, failed = (site.hand_in(folder / f"project-{number}") for number in (1, 2))
     site.fail_landing(failed)
+    with writing(site.store) as session:
+        project = projects.get_project(session, "project-1")
+        repositories.record_state(session, project.id, "build-machine", **REPOSITORY)
     tabs = [
         f"/ticket/{ticket}?tab={tab}"
         for tab in (

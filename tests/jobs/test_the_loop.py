@@ -5,22 +5,39 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-from database import writing
+from database import reading, writing
 from jobs import dispatch_pass
 from models import EvidenceSource, EvidenceStatus, Outcome, Project, Run, RunState, TaskOutcome, TicketStatus
 from tests.waiting import wait_until
 from tests.workers.repositories import git
+from tickets.shared import events
 from tickets.team import agents
 
 from .installation import ALICE, Installation
 
 
+def record_variables(name: str, more: str) -> list[str]:
+    """Build a command that writes its variables of the run to a file in HOME, and then does more."""
+    return ["sh", "-c", f"env | grep ^MC_ | sort >$HOME/{name}.env; {more}"]
+
+
+OUTFIT: dict[str, Any] = {
+    "copy_files": [".env"],
+    "ports": 3,
+    "setup_command": record_variables("setup", "true"),
+    "teardown_command": record_variables("teardown", "echo no disk; exit 3"),
+}
+
+
 def test_a_ticket_is_worked_reviewed_and_worked_again_on_its_branch(served_installation: Installation) -> None:
-    folder = served_installation.project(check=["sh", "-c", "test -f line.txt"])
+    folder = served_installation.project(check=record_variables("check", "echo covered >check.out"), **OUTFIT)
+    (folder / ".env").write_text("SECRET=1\n")
+    (folder / ".env").chmod(0o600)
     script = "date +%N >>line.txt; env | sort >env.txt; false || true"
     ticket_id = served_installation.ticket(script, project="web", title="Add a line")
 
@@ -36,7 +53,9 @@ def test_a_ticket_is_worked_reviewed_and_worked_again_on_its_branch(served_insta
     assert git(folder, "log", "--format=%s", "-1", "mc/MC-1-add-a-line") == "MC-1: Add a line"
     assert "Ticket picked up by script via MC dispatcher." in served_installation.comments(ticket_id)
     assert_secrets_were_kept(served_installation, run)
+    assert_outfit_was_given(served_installation, run)
     assert served_installation.make_pass().summary["released"] == 1
+    assert not list(served_installation.settings.ports_dir.iterdir())
     assert served_installation.make_pass().outcome is TaskOutcome.NOOP
 
     git(folder, "commit", "--quiet", "--allow-empty", "-m", "elsewhere")
@@ -50,6 +69,22 @@ def test_a_ticket_is_worked_reviewed_and_worked_again_on_its_branch(served_insta
     assert "**Review feedback by alice**:\n\nOnce more, please." in prompt
 
 
+def assert_outfit_was_given(installation: Installation, run: Run) -> None:
+    """Agent and commands get the same variables, the files are copies, and what the check writes is no uncommitted work."""
+    home, workspace = installation.settings.home, Path(run.workspace or "")
+    agent = [line for line in (workspace / "env.txt").read_text().splitlines() if line.startswith("MC_")]
+    for name in ("setup", "check", "teardown"):
+        assert (home / f"{name}.env").read_text().splitlines() == agent, name
+    variables = dict(line.split("=") for line in agent)
+    ports = [int(variables[f"MC_PORT_{number}"]) for number in (1, 2, 3)]
+    assert ports == list(range(ports[0], ports[0] + 3)) and variables["MC_RUN_SLUG"].startswith(f"mc-run-{run.id}-")
+    assert not (workspace / ".env").is_symlink() and (workspace / ".env").stat().st_mode & 0o777 == 0o600
+    assert git(workspace, "status", "--porcelain") == "" and ".env" not in git(workspace, "ls-files")
+    with reading(installation.engine) as session:
+        notices = [event.payload for event in events.list_after(session, 0, 500) if event.event_type == "agent.notice"]
+    assert any("exit code 3): no disk" in str(payload) for payload in notices)
+
+
 def assert_secrets_were_kept(installation: Installation, run: Run) -> None:
     """The run's folder is its owner's alone, and its agent's environment has nothing of the server's."""
     folder = installation.context.run_dir(run.id)
@@ -59,7 +94,8 @@ def assert_secrets_were_kept(installation: Installation, run: Run) -> None:
     assert stat.S_IMODE((folder / "spec.json").stat().st_mode) == 0o600
     assert environment["MC_RUN_ID"] == f"{installation.settings.instance}-{run.id}"
     assert spec["token"] not in environment.values()
-    assert not [name for name in environment if name.startswith("MC_") and name != "MC_RUN_ID"]
+    own = ("MC_RUN_ID", "MC_RUN_SLUG", "MC_PORT_")
+    assert not [name for name in environment if name.startswith("MC_") and not name.startswith(own)]
 
 
 def test_a_step_that_fails_is_a_failed_attempt_with_its_record(served_installation: Installation) -> None:

@@ -20,7 +20,7 @@ from settings import Settings
 from tickets.dispatch import policy
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
-from tickets.team import projects
+from tickets.team import projects, repositories
 from tickets.team.projects import NewProject
 from web.team.settings_page import list_settings
 
@@ -88,15 +88,14 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     body = text(browser.get(answer.location))
     assert "1 path has uncommitted changes." in body
     assert '<option value="main" selected>' in body
-    commands = {"check_command": "sh -c 'make test'", "link_files": ".env\n"}
+    commands = {"check_command": "sh -c 'make test'", "copy_files": ".env\n", "ports": "2"}
+    absent = send(browser, answer.location, **FIELDS | {"base_branch": "absent"})
+    assert absent.status_code == 422 and "The repository has no branch absent." in text(absent)
     assert send(browser, answer.location, **FIELDS, **commands).status_code == 303
     stored = project(store, "code")
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
-    assert (stored.check_command, stored.setup_command, stored.link_files) == (
-        ["sh", "-c", "make test"],
-        None,
-        [".env"],
-    )
+    assert (stored.check_command, stored.setup_command) == (["sh", "-c", "make test"], None)
+    assert (stored.copy_files, stored.link_files, stored.ports) == ([".env"], [], 2)
 
 
 def test_what_is_no_repository_is_said_and_can_be_corrected(
@@ -140,12 +139,51 @@ def test_a_project_that_cannot_be_is_explained(browser: FlaskClient, demo: Proje
         ({"base_branch": "--upload-pack=x"}, "not a valid git branch name"),
         ({"folder": "relative"}, "an absolute path"),
         ({"link_files": "../../etc/passwd"}, "must be relative paths"),
+        ({"copy_files": "/etc/passwd"}, "must be relative paths"),
         ({"check_command": "make 'test"}, "The quotes do not match"),
         ({"max_runs": "0"}, "greater than or equal to 1"),
     ):
         answer = send(browser, "/settings/projects/demo", **FIELDS | {"folder": "/srv/demo", "version": "1"} | fields)
         assert answer.status_code == 422, fields
         assert words in text(answer), fields
+
+
+def test_the_workspaces_of_a_project_are_changed_by_their_machine(
+    browser: FlaskClient, store: Engine, demo: Project
+) -> None:
+    old = {"name": "pool-1.20261130T080000", "state": "set_aside", "branch": "mc/MC-1", "since": "2026-11-30T08:00:00Z"}
+    old |= {"reason": "It is not a worktree.", "problem": "", "place": "/srv/worktrees/demo/pool-1.20261130T080000"}
+    slots = [{"name": "pool-1", "state": "free", "branch": "mc/MC-2", "holder": None}, old]
+    slots.append({"name": "pool-2", "state": "held", "branch": "mc/MC-3", "holder": "run-7"})
+    with writing(store) as session:
+        facts = {"problem": "/srv/demo has no branch main.", "notes": ["The submodule lib is not initialised: x"]}
+        repositories.record_state(session, demo.id, "vm1", slots=slots, **facts)
+    page = text(browser.get("/settings/projects/demo"))
+    for words in ("no branch main", "submodule lib", "It is not a worktree.", old["place"], 'href="/runs/7"'):
+        assert words in page, words
+    assert (page.count("Clean pool-"), page.count("Delete pool-")) == (1, 1)
+
+    request = {"host": "vm1", "slot": "pool-1", "action": "set_aside"}
+    assert send(browser, "/settings/projects/demo", "/settings/projects/demo/slots", **request).status_code == 303
+
+    assert "Requested, done in a moment" in text(browser.get("/settings/projects/demo"))
+    with reading(store) as session:
+        assert [(row.slot, row.action.value) for row, _ in repositories.list_requests(session, "vm1")] == [
+            ("pool-1", "set_aside")
+        ]
+    bad = {"host": "vm1", "slot": "../pool-1", "action": "delete"}
+    assert send(browser, "/settings/projects/demo", "/settings/projects/demo/slots", **bad).status_code == 422
+
+
+def test_every_branch_name_that_git_accepts_is_accepted() -> None:
+    words = "HEAD @ a..b a@{b a@b /a a/ a//b .a a/.b a.lock a.lock/b a.locker -a a- a. a/b.c ümlaut/日本語 feature/#12"
+    characters = " ~^:?*[\\{}!$%&'()+,;=\"|<>\x7f"
+    names = [*words.split(" "), *(f"a{character}b" for character in characters)]
+    argv = ["git", "check-ref-format", "--branch"]
+    accepted = {
+        name for name in names if subprocess.run([*argv, name], capture_output=True, check=False).returncode == 0
+    }
+    assert {name for name in names if not projects.REFUSED_BRANCH.search(name)} == accepted
 
 
 def test_a_project_is_archived(browser: FlaskClient, store: Engine, demo: Project) -> None:

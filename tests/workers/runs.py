@@ -60,6 +60,10 @@ def build_spec(folder: Path, **changes: Any) -> RunSpec:
         "mcp_command": None,
         "check": None,
         "setup": None,
+        "teardown": None,
+        "folder": None,
+        "copies": (),
+        "links": (),
         "limits": RunLimits(),
         "secrets": (),
     }

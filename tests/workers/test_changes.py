@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,17 @@ def test_a_patch_is_of_one_file_or_of_all(repo: Path) -> None:
     assert "+three" in one
     renamed = changes.read_patch(repo, base, head, "arrived 'é\t.txt", max_bytes=10_000).text
     assert "rename from moved.txt" in renamed
+
+
+def test_a_file_with_any_name_has_its_patch(repo: Path) -> None:
+    names = ["new\nline", '"quoted"', "-leading", " spaces ", ":(top)x", "*", os.fsdecode(b"\xff\xfe")]
+    for name in names:
+        (repo / name).write_text(f"text of {name!r}\n")
+    base, head = git(repo, "rev-parse", "HEAD"), commit(repo, "odd names")
+    listed = [change.path for change in changes.list_changes(repo, base, head)]
+    assert sorted(listed) == sorted(os.fsencode(name).decode("utf-8", "replace") for name in names)
+    for name in listed:
+        assert changes.read_patch(repo, base, head, name, max_bytes=1000).text.count("+text of") == 1, name
 
 
 def test_a_path_is_taken_literally_and_stays_inside(repo: Path) -> None:

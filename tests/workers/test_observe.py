@@ -15,6 +15,7 @@ import pytest
 from tests.waiting import wait_until
 from workers.host import processes
 from workers.repository import checks
+from workers.repository.linked_files import add_files
 from workers.repository.observe import EMPTY_OBSERVATIONS, CheckSettings, observe
 from workers.repository.observe import find_base as workers_base_of
 
@@ -96,18 +97,34 @@ def test_a_passing_check_is_measured_and_the_base_left_alone(repo: Path, logs: P
 
 
 def test_a_failing_check_is_run_on_the_base_too(repo: Path, logs: Path, tmp_path: Path) -> None:
-    (tmp_path / "linked").write_text("here\n")
-    (repo / "link").symlink_to(tmp_path / "linked")
     base = read_head(repo)
     commit(repo, a="broken\n")
-    observations = observe(
-        repo, base, build_check(logs, "cat made link; grep -q one a.txt", setup=["sh", "-c", "echo set up > made"])
-    )
+    (repo / "link").write_text("here\n")
+
+    def prepare_base(scratch: Path) -> None:
+        add_files(repo, scratch, ["link"], [])
+
+    script, setup = "cat made link; grep -q one a.txt", ["sh", "-c", "echo set up > made"]
+    observations = observe(repo, base, build_check(logs, script, setup=setup, prepare_base=prepare_base))
     assert observations["check"]["exit_code"] == 1
     assert observations["check_base"]["exit_code"] == 0
     assert observations["check_base"]["tail"] == "set up\nhere\n"
     assert git(repo, "worktree", "list").count("\n") == 0
     assert not (logs / "base").exists()
+
+
+def test_what_the_check_writes_is_removed_and_what_the_agent_left_stays(repo: Path, logs: Path) -> None:
+    odd = os.fsdecode(b'--new\n"line\xff')
+    commit(repo, kept="1\n")
+    (repo / odd).write_text("agent's")
+    (repo / "kept.txt").write_text("2\n")
+    before = git(repo, "status", "--porcelain")
+    script = "echo 3 >>kept.txt; rm a.txt; mkdir -p out/deep; touch out/deep/report .coverage; git init -q fixture; "
+    script += """printf x >"$(printf 'out/\\377\\nb')"; exit 3"""
+    observations = observe(repo, read_head(repo), build_check(logs, script, base_check=False))
+    assert (observations["check"]["exit_code"], len(observations["dirty"])) == (3, 2)
+    assert git(repo, "status", "--porcelain") == before
+    assert sorted(entry.name for entry in repo.iterdir()) == [odd, ".git", "a.txt", "kept.txt"]
 
 
 def test_a_base_that_cannot_be_set_up_is_not_judged(repo: Path, logs: Path) -> None:

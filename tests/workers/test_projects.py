@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from workers.repository import projects
+from workers.repository import projects, workspace
+from workers.repository.landing import LandingJob, merge_onto_base
 from workers.repository.projects import CloneFailed, CloneRefused
 
 from .repositories import commit, create_repository, git
@@ -98,3 +100,37 @@ def test_a_strange_address_is_refused(tmp_path: Path, url: str) -> None:
 )
 def test_usual_addresses_are_understood(url: str) -> None:
     assert projects.URL_PATTERN.fullmatch(url)
+
+
+BASE = "feature/#1-ü'$(x)`;@"
+
+
+def test_a_bare_repository_with_worktrees_and_an_unusual_base_is_a_project(tmp_path: Path) -> None:
+    source, layout, pool = create_repository(tmp_path / "source"), tmp_path / "layout", tmp_path / "pool"
+    git(source, "branch", "--move", BASE)
+    layout.mkdir()
+    git(layout, "clone", "--quiet", "--bare", str(source), ".bare")
+    (layout / ".git").write_text("gitdir: ./.bare\n")
+    git(layout, "worktree", "add", "--quiet", "main", BASE)
+    for name in (BASE, "mc/MC-1"):
+        git(layout, "tag", name)  # makes the short name ambiguous
+
+    facts = projects.inspect_folder(layout)
+
+    assert (facts.usable, facts.folder, facts.branches, facts.dirty) == (True, layout, (BASE,), 0)
+    slot = workspace.acquire(facts.folder, BASE, "mc/MC-1", pool, 1, "run-1")
+    assert (slot.repository, git(slot.path, "branch", "--show-current")) == (layout, "mc/MC-1")
+    assert workspace.acquire(layout, BASE, "mc/MC-1", pool, 1, "run-1").resumed
+    job = LandingJob(layout, BASE, "mc/MC-1", commit(slot.path, "work", new="x\n"), "MC-1", "Work", 1)
+    merge_onto_base(job, tmp_path / "scratch", squash=True, look=lambda _: None)
+    assert (layout / "main" / "new.txt").read_text() == "x\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_repository_of_another_owner_is_refused_with_the_remedy_of_git(tmp_path: Path) -> None:
+    repo = create_repository(tmp_path / "repo")
+    os.chown(repo, 65534, 65534)
+    os.chown(repo / ".git", 65534, 65534)
+    assert f"git config --global --add safe.directory {repo}" in projects.inspect_folder(repo).explanation
+    with pytest.raises(workspace.WorkspaceError, match=r"safe\.directory"):
+        workspace.acquire(repo, "main", "mc/MC-1", tmp_path / "pool", 1, "run-1")

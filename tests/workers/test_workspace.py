@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import subprocess
+from collections.abc import Callable
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from workers.repository import workspace
-from workers.repository.linked_files import LinkRefused, link_files
+from workers.repository import old_slots, workspace, worktree_cleanup
+from workers.repository.linked_files import LinkRefused, add_files
+from workers.repository.submodules import initialise_submodules
 from workers.repository.workspace import (
     NoCommits,
     NotARepository,
@@ -220,25 +223,132 @@ def test_commits_on_no_branch_are_saved(project: Path, pool: Path) -> None:
     assert git(project, "rev-parse", two.saved) == loose
 
 
-def test_a_slot_with_a_repository_inside_is_not_cleaned_but_passed_over(project: Path, pool: Path) -> None:
+def add_worktree(slot: Path) -> str:
+    """As an agent does for its own helpers."""
+    git(slot, "worktree", "add", "--quiet", ".claude/worktrees/inner", "-b", "inner")
+    (slot / ".claude" / "worktrees" / "inner" / "draft.txt").write_text("inner work\n")
+    return ".claude/worktrees/inner/draft.txt"
+
+
+def add_empty_repository(slot: Path) -> str:
+    git(slot, "init", "--quiet", "fixture")
+    (slot / "fixture" / "data.txt").write_text("no commit\n")
+    return "fixture/data.txt"
+
+
+def edit_submodule(slot: Path) -> str:
+    git(slot, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    (slot / "library" / "readme.txt").write_text("edited\n")
+    return "library/readme.txt"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason", "is_saved"),
+    [
+        (add_worktree, "inner", True),
+        (add_empty_repository, "fixture", False),
+        (edit_submodule, "library", False),
+    ],
+)
+def test_a_slot_that_cannot_be_cleaned_makes_place_for_a_fresh_one(
+    project: Path, pool: Path, tmp_path: Path, spoil: Callable[[Path], str], reason: str, is_saved: bool
+) -> None:
+    library = create_repository(tmp_path / "library")
+    git(project, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "library")
+    commit(project, "submodule")
     one = acquire(project, pool, FIRST, limit=1)
-    nested = create_repository(one.path / "nested", work="precious\n")
+    (one.path / "new.txt").write_text("uncommitted\n")
+    file = spoil(one.path)
+    content = (one.path / file).read_text()
     workspace.release(one.path, "run-1")
-    with pytest.raises(PoolFull, match="nested"):
-        acquire(project, pool, SECOND, limit=1)
-    assert (nested / "work.txt").read_text() == "precious\n"
-    assert acquire(project, pool, SECOND, limit=2).path == pool / "pool-2"
-    assert acquire(project, pool, FIRST, limit=2).resumed
+
+    two = acquire(project, pool, SECOND, limit=1)
+
+    assert (two.path, two.reused) == (one.path, False)
+    assert (two.path / "a.txt").read_text() == "base\n"
+    [old] = old_slots.list_old_slots(pool)
+    assert (old.path / file).read_text() == content
+    assert "new.txt" in git(old.path, "status", "--porcelain")
+    assert (old.record.branch, reason in old.record.reason) == (FIRST, True)
+    assert not (two.path / reason).is_dir() or not any((two.path / reason).iterdir())
+    workspace.release(two.path, "run-1")
+    assert acquire(project, pool, FIRST, limit=1).branch == FIRST
+    assert list(old_slots.remove_expired(pool, 1)) == []
+
+    [(_, problem)] = old_slots.remove_expired(pool, -1)
+
+    assert (problem is None, old.path.exists()) == (is_saved, not is_saved)
+    [saved_ref] = git(project, "for-each-ref", "--format=%(refname)", f"refs/mc/saved/{FIRST}/").splitlines()
+    assert git(project, "show", f"{saved_ref}:new.txt") == "uncommitted"
+    if is_saved:
+        [inner_ref] = git(project, "for-each-ref", "--format=%(refname)", "refs/mc/saved/inner/").splitlines()
+        assert git(project, "show", f"{inner_ref}:draft.txt") == "inner work"
+        assert ".claude" not in git(project, "worktree", "list")
+    else:
+        old_slots.remove_old_slot(old, unsaved=True)
+    assert sorted(entry.name for entry in pool.iterdir()) == ["pool-1", "pool-1.json", "pool-1.lock"]
 
 
-def test_a_foreign_folder_in_the_pool_is_never_touched(project: Path, pool: Path) -> None:
+def test_a_difference_that_is_not_in_the_content_is_no_work(project: Path, pool: Path) -> None:
+    (project / "dos.txt").write_bytes(b"one\r\ntwo\r\n")
+    commit(project, "line ends")
+    (project / ".gitattributes").write_text("*.txt text\n")
+    git(project, "add", ".gitattributes")
+    git(project, "commit", "--quiet", "-m", "attributes")
+    one = acquire(project, pool, FIRST, limit=1)
+    (one.path / "dos.txt").write_bytes(b"one\r\ntwo\r\n")
+    assert git(one.path, "status", "--porcelain")
+    workspace.release(one.path, "run-1")
+    two = acquire(project, pool, SECOND, limit=1)
+    assert (two.path, two.reused, two.saved) == (one.path, True, None)
+
+
+def test_repeated_tries_to_save_leave_one_ref(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST)
+    (one.path / "new.txt").write_text("uncommitted\n")
+    assert worktree_cleanup.save_work(one.path) == worktree_cleanup.save_work(one.path)
+    (one.path / "new.txt").write_text("changed\n")
+    assert worktree_cleanup.save_work(one.path)
+    assert len(git(project, "for-each-ref", "refs/mc/saved").splitlines()) == 2
+
+
+def test_a_moved_repository_keeps_its_slots(project: Path, pool: Path, tmp_path: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    (one.path / "new.txt").write_text("uncommitted\n")
+    workspace.release(one.path, "run-1")
+    moved = project.rename(tmp_path / "moved")
+    assert acquire(moved, pool, FIRST, limit=1).resumed
+    assert (one.path / "new.txt").exists()
+
+
+def test_a_branch_of_a_lost_slot_is_free_again(project: Path, pool: Path, tmp_path: Path) -> None:
+    acquire(project, pool, FIRST)
+    pool.rename(tmp_path / "lost")
+    assert acquire(project, tmp_path / "other", FIRST).branch == FIRST
+
+
+def test_anything_else_in_the_path_of_a_slot_is_set_aside_and_stays(project: Path, pool: Path) -> None:
     (pool / "pool-1").mkdir(parents=True)
     (pool / "pool-1" / "mine").write_text("keep")
     create_repository(pool / "pool-2")
-    with pytest.raises(PoolFull, match="pool-1 is not a worktree") as refusal:
-        acquire(project, pool, FIRST, limit=2)
-    assert "pool-2 belongs to another repository" in str(refusal.value)
-    assert (pool / "pool-1" / "mine").read_text() == "keep"
+    assert {acquire(project, pool, branch, limit=2).path for branch in (FIRST, SECOND)} == {
+        pool / "pool-1",
+        pool / "pool-2",
+    }
+    other, foreign = old_slots.list_old_slots(pool)
+    assert (foreign.path / "mine").read_text() == "keep"
+    assert foreign.record.reason == "It is not a worktree."
+    assert other.record.reason == "It belongs to another repository."
+    assert all(problem for _, problem in old_slots.remove_expired(pool, -1))
+
+
+def test_a_person_sets_a_slot_aside_that_no_live_run_holds(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    with pytest.raises(WorkspaceBusy):
+        workspace.set_aside(project, one.path, {"run-1"})
+    (pool / "pool-1.json").write_text("{")
+    assert workspace.set_aside(project, one.path, {"run-1"})
+    assert acquire(project, pool, FIRST, limit=1).reused is False
 
 
 def test_only_clean_and_merged_slots_are_pruned(project: Path, pool: Path) -> None:
@@ -259,9 +369,8 @@ def test_a_discarded_slot_leaves_its_branch_and_a_saved_ref(project: Path, pool:
     one = acquire(project, pool, FIRST)
     (one.path / "new.txt").write_text("uncommitted\n")
     with pytest.raises(WorkspaceBusy):
-        workspace.discard(project, one.path)
-    workspace.release(one.path, "run-1")
-    saved_ref = workspace.discard(project, one.path)
+        workspace.discard(project, one.path, {"run-1"})
+    saved_ref = workspace.discard(project, one.path, set())
     assert git(project, "show", f"{saved_ref}:new.txt") == "uncommitted"
     assert not one.path.exists()
     assert git(project, "branch", "--list", FIRST)
@@ -325,17 +434,55 @@ def test_only_a_tickets_branch_is_worked_on(project: Path, pool: Path, branch: s
         acquire(project, pool, branch)
 
 
-def test_files_are_linked_and_never_seen_as_changes(project: Path, pool: Path) -> None:
+def test_files_are_copied_or_linked_and_never_seen_as_changes(project: Path, pool: Path) -> None:
     (project / ".env").write_text("SECRET=1\n")
+    (project / ".env").chmod(0o600)
     (project / "cache").mkdir()
-    (project / "config").mkdir()
-    (project / "config" / "local.toml").write_text("x = 1\n")
+    (project / "config [1]").mkdir()
+    (project / "config [1]" / "local.toml").write_text("x = 1\n")
+    slot = acquire(project, pool, FIRST).path
+    (slot / ".env").symlink_to(project / ".env")  # as before there were copies
+
+    for resumed in (True, False):
+        add_files(project, slot, [".env", "config [1]"], ["cache"], resumed=resumed)
+    (slot / ".env").write_text("edited\n")
+    (slot / "config [1]" / "local.toml").write_text("edited\n")
+
+    assert (project / ".env").read_text() == "SECRET=1\n"
+    assert (project / "config [1]" / "local.toml").read_text() == "x = 1\n"
+    assert (slot / ".env").stat().st_mode & 0o777 == 0o600
+    assert (slot / "cache").resolve() == project / "cache"
+    assert git(slot, "status", "--porcelain") == ""
+    add_files(project, slot, [".env"], [], resumed=True)
+    assert (slot / ".env").read_text() == "edited\n"
+    add_files(project, slot, [".env"], [])
+    assert (slot / ".env").read_text() == "SECRET=1\n"
+    add_files(project, slot, [], [".env"])
+    assert (slot / ".env").readlink() == project / ".env"
+
+
+def test_submodules_are_initialised_from_local_objects_or_it_is_said_why_not(
+    project: Path, pool: Path, tmp_path: Path
+) -> None:
+    for name in ("library", "missing"):
+        source = create_repository(tmp_path / name)
+        git(project, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(source), f"lib/{name}")
+    commit(project, "submodules")
+    shutil.rmtree(tmp_path / "library")
+    shutil.rmtree(project / ".git" / "modules" / "lib" / "missing")
+    before = (project / ".git" / "config").read_text()
     slot = acquire(project, pool, FIRST)
-    for _ in range(2):
-        link_files(project, slot.path, [".env", "cache", "config/local.toml"])
-    assert (slot.path / ".env").read_text() == "SECRET=1\n"
-    assert (slot.path / "config" / "local.toml").resolve() == project / "config" / "local.toml"
-    assert git(slot.path, "status", "--porcelain") == ""
+
+    [note] = initialise_submodules(slot.path, slot.base_sha or "")
+
+    assert (slot.path / "lib" / "library" / "readme.txt").read_text() == "hello\n"
+    assert note.startswith("The submodule lib/missing is not initialised: ")
+    assert "transport 'file' not allowed" in note
+    assert (git(slot.path, "status", "--porcelain"), (project / ".git" / "config").read_text()) == ("", before)
+    git(slot.path, "config", "--file", ".gitmodules", "submodule.lib/missing.url", "https://elsewhere.example/x")
+    commit(slot.path, "another address")
+    [note] = initialise_submodules(slot.path, slot.base_sha or "")
+    assert "the branch changes .gitmodules" in note
 
 
 @pytest.mark.parametrize(
@@ -347,8 +494,9 @@ def test_a_link_that_leaves_the_folder_or_hides_a_file_is_refused(
     (tmp_path / "other").write_text("outside")
     (project / "out").symlink_to(tmp_path / "other")
     slot = acquire(project, pool, FIRST)
-    with pytest.raises(LinkRefused):
-        link_files(project, slot.path, [name])
+    for copies, links in (([name], []), ([], [name])):
+        with pytest.raises(LinkRefused):
+            add_files(project, slot.path, copies, links)
 
 
 def test_a_failing_set_up_shows_how_it_ended(tmp_path: Path) -> None:

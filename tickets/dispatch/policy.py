@@ -17,7 +17,7 @@ from database import fetch_rows
 from models import Agent, Profile, Project, Run, RunMode, RunState, Ticket, TicketStatus, format_clock, now
 from settings import Settings
 from tickets.shared import display_names, lookup, runtime_flags
-from tickets.team import agents, profiles, projects
+from tickets.team import agents, profiles, projects, repositories
 from tickets.workflow import landing, relationships, wake_conditions
 
 from . import budgets
@@ -58,6 +58,7 @@ class SharedState:
     working: dict[int, int]
     profiles: dict[str, Profile]
     today: dict[str, BudgetTotals]
+    problems: dict[int, str]
     moment: datetime = field(default_factory=now)
 
     def count_claim(self, ticket: Ticket) -> None:
@@ -84,8 +85,9 @@ class SharedState:
 
     @property
     def busy_projects(self) -> set[int]:
-        """Projects whose workspaces are all in use."""
-        return {key for key, project in self.projects.items() if self.working.get(key, 0) >= project.max_runs}
+        """Projects whose workspaces are all in use, or whose repository has a problem."""
+        busy = {key for key, project in self.projects.items() if self.working.get(key, 0) >= project.max_runs}
+        return busy | self.problems.keys()
 
     @property
     def free(self) -> int:
@@ -120,6 +122,7 @@ def load_shared(session: Session, limits: DispatchLimits) -> SharedState:
         working={project: count for project, count in fetch_rows(session, RUNS_BY_PROJECT) if project},
         profiles={profile.name: profile for profile in profiles.list_profiles(session)},
         today=budgets.load_spending_today(session, limits.budgets.zone),
+        problems=repositories.find_problems(session),
     )
 
 
@@ -241,6 +244,11 @@ def _check_cooldown(gate_input: GateInput, shared_state: SharedState) -> GateAns
     return True, "Its agent is not cooling down."
 
 
+def _check_repository(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
+    problem = shared_state.problems.get(gate_input.ticket.project_id or 0)
+    return (False, problem) if problem else (True, "Nothing is wrong with its repository.")
+
+
 def _check_workspace(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
     project = shared_state.projects.get(gate_input.ticket.project_id or 0)
     if project is None:
@@ -273,6 +281,7 @@ GATES: tuple[tuple[str, Callable[[GateInput, SharedState], GateAnswer]], ...] = 
     ("retries", _check_retries),
     ("budget", _check_budget),
     ("agent_cooldown", _check_cooldown),
+    ("repository", _check_repository),
     ("workspace", _check_workspace),
     ("agent_capacity", _check_agent_capacity),
     ("total_capacity", _check_total_capacity),

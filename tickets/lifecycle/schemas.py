@@ -245,7 +245,10 @@ class ProjectJson(Response):
     clone_url: str | None
     check_command: list[str] | None
     setup_command: list[str] | None
+    teardown_command: list[str] | None
+    copy_files: list[str]
     link_files: list[str]
+    ports: int
     gate: str
     landing: str
     max_runs: int

@@ -92,6 +92,8 @@ PERMANENT_TABLES: dict[str, str] = {
     "counters": "one row a series",
     "projects": "made by people",
     "programs": "one row a program and machine",
+    "repository_states": "one row a project and machine",
+    "slot_requests": "at most one row a slot, deleted when it has been carried out",
     "profiles": "made by people",
     "agents": "made by people",
     "tickets": "nothing is deleted but by an explicit purge",

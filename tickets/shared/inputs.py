@@ -45,6 +45,8 @@ Line = Annotated[
 ]
 Title = Annotated[Line, AfterValidator(_refuse_controls)]
 """A line that is shown as a name in lists and terminals."""
+FilePath = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_refuse_nul)]
+"""The path of a file of a repository, which may begin or end with a space or a line end."""
 Prose = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(_refuse_nul)]
 Words = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100_000), AfterValidator(_refuse_nul)

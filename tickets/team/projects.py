@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from database import once_per_session
 from models import DraftState, Gate, Landing, Project, ProjectDraft, now
+from protocol import MAX_RUN_PORTS
 from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound, StaleProject
@@ -27,6 +29,8 @@ class NewProject(Body):
     """Settings of a new project.
 
     `folder` is absolute. Commands are argument lists, started without a shell. `landing` is the action of an approval.
+    `copy_files` and `link_files` are paths within the folder that each workspace gets. `ports` is the number of ports
+    that each run may use.
     """
 
     slug: Name
@@ -36,13 +40,23 @@ class NewProject(Body):
     clone_url: Line | None = None
     check_command: Argv | None = Field(None, min_length=1, max_length=64)
     setup_command: Argv | None = Field(None, min_length=1, max_length=64)
+    teardown_command: Argv | None = Field(None, min_length=1, max_length=64)
+    copy_files: list[Line] = Field(default=[], max_length=32)
     link_files: list[Line] = Field(default=[], max_length=32)
+    ports: int = Field(4, ge=0, le=MAX_RUN_PORTS)
     gate: Gate = Gate.PERSON
     landing: Landing = Landing.LEAVE
     max_runs: int = Field(2, ge=1, le=32)
 
 
-BRANCH = re.compile(r"^(?!-)(?!.*(\.\.|//|@\{|\\))[A-Za-z0-9._/-]{1,200}(?<![./])$")
+REFUSED_BRANCH = re.compile(
+    r"""^-|^/|/\Z|//|\.\Z|\.\.|@\{|^HEAD\Z   # an option, an empty component, a revision
+    |(^|/)\.|\.lock(/|\Z)                       # names that git uses for its own files
+    |[\x00-\x20\x7f~^:?*\[\\]                  # control characters and patterns
+    """,
+    re.VERBOSE,
+)
+"""The names that `git check-ref-format --branch` refuses."""
 
 
 class EditProject(Body):
@@ -55,20 +69,31 @@ class EditProject(Body):
     clone_url: Line | None = None
     check_command: Argv | None = Field(None, min_length=1, max_length=64)
     setup_command: Argv | None = Field(None, min_length=1, max_length=64)
+    teardown_command: Argv | None = Field(None, min_length=1, max_length=64)
+    copy_files: list[Line] | None = Field(None, max_length=32)
     link_files: list[Line] | None = Field(None, max_length=32)
+    ports: int | None = Field(None, ge=0, le=MAX_RUN_PORTS)
     gate: Gate | None = None
     landing: Landing | None = None
     max_runs: int | None = Field(None, ge=1, le=32)
     archived: bool | None = None
 
 
-MAY_BE_NULL = ("clone_url", "check_command", "setup_command")
+MAY_BE_NULL = ("clone_url", "check_command", "setup_command", "teardown_command")
 
 
-def add_project(session: Session, body: NewProject, actor: Actor) -> Project:
-    """Add a project. Raises `Invalid` for an unsafe folder or branch, `ConflictError` for a slug in use."""
+def add_project(session: Session, body: NewProject, actor: Actor, branches: Collection[str] | None = None) -> Project:
+    """Add a project whose base is one of the `branches`, if its repository has been examined.
+
+    Raises `Invalid` for an unsafe folder or a bad branch, `ConflictError` for a slug in use.
+    """
     rights.require(actor, Act.ADMINISTER)
     _require_safe(body)
+    if branches is not None and body.base_branch not in branches:
+        raise Invalid(
+            f"The repository has no branch {body.base_branch}. Make it with git branch, or choose another.",
+            field="base_branch",
+        )
     if session.scalar(select(Project.id).where(Project.slug == body.slug)) is not None:
         raise ConflictError(f"There is already a project named {body.slug}.", field="slug", slug=body.slug)
     project = Project(**body.model_dump())
@@ -107,13 +132,13 @@ def edit_project(session: Session, slug: str, body: EditProject, actor: Actor) -
 def _require_safe(body: NewProject | EditProject) -> None:
     if body.folder is not None and (not body.folder.startswith("/") or ".." in body.folder.split("/")):
         raise Invalid("The folder of a project must be an absolute path without '..'.", field="folder")
-    if body.base_branch is not None and not BRANCH.match(body.base_branch):
+    if body.base_branch is not None and REFUSED_BRANCH.search(body.base_branch):
         raise Invalid("This is not a valid git branch name.", field="base_branch")
-    for name in body.link_files or []:
-        if name.startswith(("/", "-")) or ".." in name.split("/"):
-            raise Invalid(
-                "Linked files must be relative paths within the project's folder.", field="link_files", value=name
-            )
+    for field, names in (("copy_files", body.copy_files), ("link_files", body.link_files)):
+        for name in names or []:
+            if name.startswith(("/", "-")) or ".." in name.split("/"):
+                message = "Copied and linked files must be relative paths within the project's folder."
+                raise Invalid(message, field=field, value=name)
 
 
 def get_project(session: Session, slug: str) -> Project:

@@ -13,7 +13,7 @@ from database import end_read
 from models import Run
 from tickets.lifecycle.schemas import FileJson
 from tickets.shared.errors import NotFound
-from tickets.shared.inputs import Body, Line
+from tickets.shared.inputs import Body, FilePath
 from web.api.resource import ANYBODY, RUNS, Call, Resource
 from workers.repository import changes
 from workers.repository.git import GitError
@@ -39,7 +39,7 @@ class ChangesJson(TypedDict):
 class PatchQuery(Body):
     """Size limit of the patch, and the file to restrict it to."""
 
-    path: Line | None = None
+    path: FilePath | None = None
     max_bytes: int = Field(1 << 20, ge=0, le=4 << 20)
 
 

@@ -19,7 +19,10 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "conversation": ("Conversation", ("comment_", "message_", "request_", "attachment_", "context_", "relationship_")),
     "runs": ("Runs", ("run_", "dispatch_", "claim_", "budget_", "write_")),
     "incidents": ("Incidents", ("incident_",)),
-    "machine": ("Machine", ("project_", "agent_", "profile_", "token_", "task_", "switch_", "logged_", "view_")),
+    "machine": (
+        "Machine",
+        ("project_", "slot_", "agent_", "profile_", "token_", "task_", "switch_", "logged_", "view_"),
+    ),
 }
 """Filters of the activity feed: the label of each, and the prefixes of its event types."""
 
@@ -74,6 +77,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "run_ended": ("flag", "ended run {run} of {ticket}: {outcome}"),
     "run_stop_requested": ("square", "told run {run} of {ticket} to stop: {reason}"),
     "run_state_changed": ("activity", "saw run {run} of {ticket} become {to}"),
+    "teardown_failed": ("octagon-alert", "could not tear down run {run} of {ticket}: {reason}"),
     "dispatch_held": ("hand", "did not start {ticket}: {detail}"),
     "dispatch_refused": ("octagon-alert", "started nothing: {reason}"),
     "claim_lost": ("zap", "was not the first to claim {ticket}"),
@@ -87,6 +91,11 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "project_wanted": ("folder-git-2", "requested a new project"),
     "project_added": ("folder-git-2", "added the project {project}"),
     "project_edited": ("folder-git-2", "changed the project {project}"),
+    "slot_requested": ("folder-git-2", "requested to {action} {slot} of {project} on {host}"),
+    "slot_set_aside": ("folder-git-2", "set {slot} of {project} aside: {detail}"),
+    "slot_cleaned": ("folder-git-2", "cleaned {slot} of {project}: {detail}"),
+    "slot_deleted": ("folder-git-2", "deleted {slot} of {project}"),
+    "slot_request_failed": ("octagon-alert", "did not change {slot} of {project}: {detail}"),
     "agent_added": ("bot", "added the agent {agent}"),
     "agent_edited": ("bot", "changed the agent {agent}"),
     "agent_cooled": ("hourglass", "put {agent} on cooldown: {reason}"),

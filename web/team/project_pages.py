@@ -16,8 +16,9 @@ from database import reading, writing
 from models import DraftState, Gate, Landing, Project, ProjectDraft, now
 from tickets.shared import display_names
 from tickets.shared.errors import DomainError
-from tickets.team import installed_programs, projects
+from tickets.team import installed_programs, projects, repositories
 from tickets.team.projects import EditProject, NewDraft, NewProject
+from tickets.team.repositories import NewSlotRequest
 from tickets.workflow import landing
 from web.site import layout, team_forms
 from web.site.errors import convert_validation_error
@@ -34,8 +35,10 @@ LANDINGS = {
     Landing.PULL_REQUEST: "Pushes the branch, then asks gh (GitHub) or glab (GitLab).",
 }
 NO_FORGE = "Neither gh nor glab is installed here: install one and log in, or approval is refused."
-DEFAULTS = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value}
+DEFAULTS = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value, "ports": 4}
 """Initial values of a new project's form."""
+COMMANDS = ("check_command", "setup_command", "teardown_command")
+FILE_LISTS = ("copy_files", "link_files")
 OPERATOR = auth.allow(Right.OPERATOR)
 
 
@@ -85,7 +88,10 @@ def add_project(draft: int) -> Response | tuple[str, int]:
         body = {name: facts.get(name) for name in ("folder", "clone_url")} | _read_body()
         with writing(auth.get_instance().engine) as session:
             project = projects.add_project(
-                session, NewProject.model_validate(body | {"slug": request.form.get("slug", "")}), auth.get_actor()
+                session,
+                NewProject.model_validate(body | {"slug": request.form.get("slug", "")}),
+                auth.get_actor(),
+                facts.get("branches"),
             )
     except (ValidationError, DomainError) as error:
         errors, status = _parse_refusal(error)
@@ -106,9 +112,10 @@ def show_project(slug: str) -> str:
         project = projects.get_project(session, slug)
     values: View = {name: getattr(project, name) for name in ("slug", "name", "folder", "clone_url", "base_branch")}
     values |= {"max_runs": project.max_runs, "gate": project.gate.value, "landing": project.landing.value}
-    values["version"] = project.version
-    values |= {name: shlex.join(getattr(project, name) or []) for name in ("check_command", "setup_command")}
-    return _render_form(project.name, values | {"link_files": "\n".join(project.link_files)}, {}, project)
+    values |= {"version": project.version, "ports": project.ports}
+    values |= {name: shlex.join(getattr(project, name) or []) for name in COMMANDS}
+    values |= {name: "\n".join(getattr(project, name)) for name in FILE_LISTS}
+    return _render_form(project.name, values, {}, project)
 
 
 @blueprint.post("/settings/projects/<slug>")
@@ -128,14 +135,45 @@ def edit_project(slug: str) -> Response | tuple[str, int]:
     return redirect("/settings#projects", 303)
 
 
+@blueprint.post("/settings/projects/<slug>/slots")
+def request_slot(slug: str) -> Response:
+    """Request that a workspace is cleaned, set aside or deleted by its machine."""
+    fields = {name: request.form.get(name, "") for name in ("host", "slot", "action")}
+    with writing(auth.get_instance().engine) as session:
+        repositories.request_slot(session, slug, NewSlotRequest.model_validate(fields), auth.get_actor())
+    layout.flash_note(f"{fields['slot']} is changed by {fields['host']} in a moment.")
+    return redirect(f"/settings/projects/{slug}#slots", 303)
+
+
+def _load_machines(project: Project) -> list[View]:
+    """Load the workspaces of a project on each machine."""
+    with reading(auth.get_instance().engine) as session:
+        states = repositories.list_states(session, project.id)
+        requested_slots = repositories.list_requested_slots(session, project.id)
+    return [
+        {
+            "state": state,
+            "slots": [
+                {
+                    "entry": entry,
+                    "run": (entry.get("holder") or "").removeprefix("run-"),
+                    "pending": (state.host, entry["name"]) in requested_slots,
+                }
+                for entry in state.slots
+            ],
+        }
+        for state in states
+    ]
+
+
 def _read_body() -> View:
     """Read the fields common to new and edited projects. Raises `Invalid` for a command with unbalanced quotes."""
     form = request.form
-    commands = {name: team_forms.parse_argv(form, name) or None for name in ("check_command", "setup_command")}
-    links = [line.strip() for line in form.get("link_files", "").splitlines() if line.strip()]
+    commands = {name: team_forms.parse_argv(form, name) or None for name in COMMANDS}
+    files = {name: [line.strip() for line in form.get(name, "").splitlines() if line.strip()] for name in FILE_LISTS}
     plain = {name: form.get(name, "") for name in ("name", "base_branch", "gate", "max_runs")}
-    landing_field = {"landing": form["landing"]} if "landing" in form else {}
-    return plain | landing_field | commands | {"link_files": links}
+    optional = {name: form[name] for name in ("landing", "ports") if name in form}
+    return plain | optional | commands | files
 
 
 def _parse_refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]:
@@ -153,7 +191,10 @@ def _render_form(
         "landing": _list_landings(),
         "base_branch": [(branch, branch) for branch in branches],
     }
-    context = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
+    context: View = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
+    if project:
+        days = auth.get_instance().settings.retention.slots
+        context |= {"machines": _load_machines(project), "days": days}
     return _render("team/project_form.html", title, **context)
 
 

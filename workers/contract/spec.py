@@ -27,6 +27,7 @@ class InvalidSpec(Exception):
 class RunSpec:
     """Everything that a wrapper knows about its run. `env` is the agent's whole environment.
 
+    `folder` is the project's own, with the files that are copied (`copies`) or linked (`links`) into workspaces.
     `forks` is the conversation whose copy, in the configuration directory, this run continues.
     `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`). Only
     that person, a reported verdict or a limit ends such a run.
@@ -64,6 +65,10 @@ class RunSpec:
     mcp_command: tuple[str, ...] | None
     check: tuple[str, ...] | None
     setup: tuple[str, ...] | None
+    teardown: tuple[str, ...] | None
+    folder: str | None
+    copies: tuple[str, ...]
+    links: tuple[str, ...]
     limits: RunLimits
     secrets: tuple[str, ...]
 
@@ -100,7 +105,13 @@ def read_spec(run_dir: Path) -> RunSpec:
 
 def parse_spec(data: object) -> RunSpec:
     """Parse a spec from decoded JSON. Raises `InvalidSpec`."""
-    earlier = {"forks": None}  # specs of runs from before an upgrade lack these
+    earlier: dict[str, object] = {
+        "forks": None,
+        "teardown": None,
+        "folder": None,
+        "copies": [],
+        "links": [],
+    }  # specs of runs from before an upgrade lack these
     values = _check_values(RunSpec, earlier | data if isinstance(data, dict) else data, "")
     if values["version"] != SPEC_VERSION:
         raise InvalidSpec(f"version {values['version']} is not {SPEC_VERSION}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ STATUS_NAMES = {
     "R": "renamed",
     "T": "retyped",
 }
+REPLACEMENT_CHARACTER = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,17 @@ def read_patch(repository: Path, base: str, head: str, path: str | None = None, 
     if change is None:
         return DiffText("", truncated=False)
     paths = [change.old_path, change.path] if change.old_path else [change.path]
+    if any(REPLACEMENT_CHARACTER in name for name in paths):
+        stored_names = _find_stored_names(repository, base, head)
+        paths = [stored_names.get(name, name) for name in paths]
     return git.read_diff(repository, base, head, paths=paths, max_bytes=max_bytes)
+
+
+def _find_stored_names(repository: Path, base: str, head: str) -> dict[str, str]:
+    """Find the names of changed files as git stores them, by the shown ones: a name need not be UTF-8."""
+    span = (git.validate_revision(base), git.validate_revision(head), "--")
+    done = git.run(repository, "diff", "--name-only", "-z", "--no-renames", *span)
+    return {name.decode("utf-8", "replace"): os.fsdecode(name) for name in done.stdout.split(b"\0")}
 
 
 def _parse_names(output: str) -> Iterator[tuple[str, str | None, str]]:

@@ -160,7 +160,7 @@ def resolve_head(folder: Path) -> str | None:
 
 def find_current_branch(folder: Path) -> str | None:
     """Find the branch that is checked out, unborn ones included. None when HEAD is detached."""
-    return run(folder, "symbolic-ref", "--quiet", "--short", "HEAD").text.strip() or None
+    return run(folder, "symbolic-ref", "--quiet", "HEAD").text.strip().removeprefix("refs/heads/") or None
 
 
 def has_branch(folder: Path, branch: str) -> bool:
@@ -170,7 +170,7 @@ def has_branch(folder: Path, branch: str) -> bool:
 def list_branches(folder: Path) -> list[str]:
     """List local branches, the one with the newest commit first."""
     return check_output(
-        folder, "for-each-ref", "--sort=-committerdate", "--format=%(refname:short)", "refs/heads"
+        folder, "for-each-ref", "--sort=-committerdate", "--format=%(refname:lstrip=2)", "refs/heads"
     ).splitlines()
 
 

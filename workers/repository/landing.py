@@ -17,7 +17,7 @@ from pathlib import Path
 
 from workers.host import commands
 
-from . import git, worktrees
+from . import git, projects, worktrees
 
 MAX_ATTEMPTS = 5
 MAX_SUBJECTS = 50
@@ -162,7 +162,7 @@ def format_error(done: commands.CommandResult) -> str:
 
 
 def _require_repository(job: LandingJob) -> None:
-    if not git.is_repository(job.repository):
+    if projects.find_repository(job.repository) is None:
         raise LandingError(
             f"The folder {job.repository} is not a git repository any more. Restore it, then approve again."
         )

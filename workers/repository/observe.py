@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from protocol import Observations
 
-from . import checks, git, worktrees
+from . import checks, git, worktree_cleanup, worktrees
 
 MAX_COMMITS = 50
 MAX_DIRTY_PATHS = 50
@@ -24,7 +25,8 @@ del EMPTY_OBSERVATIONS["error"]
 class CheckSettings:
     """How to run the check command: its whole environment, the run's marker, and a folder for logs.
 
-    `setup` prepares the base's scratch worktree in the same way as the workspace. `give_up` ends a check early.
+    `prepare_base` and `setup` prepare the base's scratch worktree in the same way as the workspace. `give_up` ends a
+    check early.
     """
 
     argv: Sequence[str]
@@ -33,6 +35,7 @@ class CheckSettings:
     folder: Path
     timeout: float
     setup: Sequence[str] | None = None
+    prepare_base: Callable[[Path], None] = lambda _scratch: None
     base_check: bool = True
     give_up: Callable[[], bool] = checks.never_give_up
 
@@ -64,7 +67,7 @@ def observe(workspace: Path, base_sha: str | None, checking: CheckSettings | Non
             partial(part, workspace, base_sha) for part in (_read_head, _read_commits, _read_diff, _read_dirty_paths)
         ]
     if checking:
-        parts.append(lambda: {"check": _run(checking.argv, workspace, checking, "check.log").as_json()})
+        parts.append(lambda: {"check": _check_workspace(workspace, checking)})
     if checking and checking.base_check and base_sha:
         parts.append(lambda: {"check_base": _check_base(workspace, base_sha, checking, facts["check"])})
     for part in parts:
@@ -102,6 +105,19 @@ def _read_dirty_paths(workspace: Path, _base: str) -> dict[str, Any]:
     return {"dirty": git.list_dirty_paths(workspace, limit=MAX_DIRTY_PATHS)}
 
 
+def _check_workspace(workspace: Path, checking: CheckSettings) -> dict[str, Any]:
+    """Run the check in the workspace, and remove what it writes there, as that is not the agent's uncommitted work."""
+    try:
+        before = worktree_cleanup.read_changes(workspace) if worktrees.is_work_tree_root(workspace) else None
+    except (git.GitError, OSError):
+        before = None
+    result = _run(checking.argv, workspace, checking, "check.log").as_json()
+    if before:
+        with suppress(git.GitError, OSError):  # whatever the check has left, its result counts
+            worktree_cleanup.remove_new_changes(workspace, before)
+    return result
+
+
 def _check_base(
     workspace: Path, base_sha: str, checking: CheckSettings, check: dict[str, Any] | None
 ) -> dict[str, Any] | None:
@@ -110,18 +126,10 @@ def _check_base(
         return None
     scratch = checking.folder / "base"
     with worktrees.check_out_detached(workspace, scratch, base_sha):
-        _copy_links(workspace, scratch)
+        checking.prepare_base(scratch)
         if checking.setup and not _run(checking.setup, scratch, checking, "setup-base.log").has_passed:
             return None
         return _run(checking.argv, scratch, checking, "check-base.log").as_json()
-
-
-def _copy_links(workspace: Path, scratch: Path) -> None:
-    """Copy the symlinks at the top of the workspace (see `workers.repository.linked_files`) to the base."""
-    for entry in workspace.iterdir():
-        place = scratch / entry.name
-        if entry.is_symlink() and not place.exists() and not place.is_symlink():
-            place.symlink_to(entry.readlink())
 
 
 def _run(argv: Sequence[str], cwd: Path, checking: CheckSettings, log: str) -> checks.CheckResult:

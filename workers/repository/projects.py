@@ -9,6 +9,8 @@ from pathlib import Path
 
 from . import git
 
+NO_REPOSITORY = "not a git repository"
+"""The words of git for a folder without a repository."""
 CLONE_SECONDS = 1800.0
 HOST_PATTERN = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
 PATH_PATTERN = r"[A-Za-z0-9._~+%/-]+"
@@ -50,8 +52,8 @@ class RepositoryFacts:
 def inspect_folder(folder: Path) -> RepositoryFacts:
     """Inspect a folder without changing it. Never raises because of its content."""
     try:
-        if git.is_repository(folder):
-            return _inspect_repository(folder)
+        if root := find_repository(folder):
+            return _inspect_repository(root)
         explanation = _explain_missing_repository(folder)
     except git.GitError as error:
         explanation = f"git cannot read this folder: {error}"
@@ -76,8 +78,34 @@ def clone_repository(url: str, target: Path, timeout: float = CLONE_SECONDS) -> 
     return target
 
 
-def _inspect_repository(folder: Path) -> RepositoryFacts:
-    root, branches = git.find_root(folder), tuple(git.list_branches(folder))
+def find_repository(folder: Path) -> Path | None:
+    """Find the root of the work tree that contains `folder`. None when there is no repository.
+
+    A bare repository is its own root, and so is a folder whose `.git` file names a bare one, with worktrees beside it.
+    Any other refusal, such as a repository of another owner, is a `git.GitFailed` with git's own words.
+    """
+    if not folder.is_dir():
+        return None
+    try:
+        common = git.find_common_dir(folder)
+        if _is_bare(folder):
+            return folder if (folder / ".git").is_file() else common
+        return git.find_root(folder) if git.is_repository(folder) else None
+    except git.GitFailed as error:
+        if NO_REPOSITORY in str(error):
+            return None
+        raise
+
+
+def _is_bare(folder: Path) -> bool:
+    """Return True outside of a work tree when the repository declares itself bare."""
+    common = git.find_common_dir(folder)
+    declared = git.run(folder, "config", "--file", str(common / "config"), "--type=bool", "core.bare")
+    return git.find_git_dir(folder) == common and declared.text.strip() == "true"
+
+
+def _inspect_repository(root: Path) -> RepositoryFacts:
+    branches = tuple(git.list_branches(root))
     facts = RepositoryFacts(
         folder=root,
         is_git=True,
@@ -86,7 +114,7 @@ def _inspect_repository(folder: Path) -> RepositoryFacts:
         current_branch=git.find_current_branch(root),
         default_branch=git.find_default_branch(root),
         branches=branches,
-        dirty=len(git.list_dirty_paths(root)),
+        dirty=0 if _is_bare(root) else len(git.list_dirty_paths(root)),
         explanation="",
     )
     return replace(facts, explanation=_explain(facts))

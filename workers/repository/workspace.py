@@ -11,15 +11,17 @@ from __future__ import annotations
 import re
 import shlex
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from workers.host import commands
 
-from . import git, workspace_slots, worktrees
+from . import git, old_slots, workspace_slots, worktrees
+from . import projects as repositories
+from .old_slots import OldSlot
 from .workspace_slots import SlotRecord, WorkspaceSlot
-from .worktree_cleanup import Uncleanable, clean_worktree, remove_locks
+from .worktree_cleanup import Uncleanable, clean_worktree, read_changes, remove_locks
 
 MAX_SLUG_LENGTH = 40
 TAIL_BYTES = 4000
@@ -64,7 +66,8 @@ class Workspace:
     """The folder in which a run works. The git fields are None in a folder without a project.
 
     `reused` when the folder existed before. `resumed` when it is as the ticket's last run left it, with uncommitted
-    work. `saved` is the ref under which the slot's earlier uncommitted work was saved.
+    work. `saved` is the ref under which the slot's earlier uncommitted work was saved. `notes` are for the project's
+    page: the submodules that the workspace lacks, None where that was not examined.
     """
 
     path: Path
@@ -75,6 +78,7 @@ class Workspace:
     reused: bool
     resumed: bool = False
     saved: str | None = None
+    notes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,8 @@ def acquire(project: Path, base_branch: str, branch: str, pool: Path, limit: int
     if not BRANCH_PATTERN.fullmatch(branch):
         raise ValueError(f"Invalid ticket branch: {branch!r}")
     try:
-        source = _find_source(project, base_branch, branch)
+        repository, start = find_start(project, base_branch)
+        source = _Source(repository, branch, base_branch, start)
         pool.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _take_slot(source, pool, limit, holder)
     except git.GitError as error:
@@ -143,10 +148,14 @@ def release(path: Path, holder: str) -> None:
             slot.write(SlotRecord("free", record.branch))
 
 
+def list_slots(pool: Path) -> dict[Path, SlotRecord]:
+    """List the slots of a pool with their records."""
+    return {slot.path: slot.read() for slot in workspace_slots.list_existing(pool)}
+
+
 def list_held_slots(pool: Path) -> dict[Path, str | None]:
     """List the slots in use with their holders, None where the record cannot be read."""
-    records = {slot.path: slot.read() for slot in workspace_slots.list_existing(pool)}
-    return {path: record.holder for path, record in records.items() if record.state == "held"}
+    return {path: record.holder for path, record in list_slots(pool).items() if record.state == "held"}
 
 
 def prune(project: Path, base_branch: str, pool: Path) -> list[Path]:
@@ -160,15 +169,33 @@ def prune(project: Path, base_branch: str, pool: Path) -> list[Path]:
     return paths
 
 
-def discard(project: Path, path: Path) -> str | None:
-    """Remove a free slot on a person's request. Returns the ref under which its uncommitted work is saved.
+def set_aside(project: Path, path: Path, holders: Container[str | None]) -> OldSlot | None:
+    """Set a slot aside on a person's request. `holders` are those of live runs. Raises `WorkspaceBusy`, `WorkspaceError`."""
+    slot = WorkspaceSlot(path)
+    with slot.locked() as mine:
+        record = _require_idle(slot, holders, mine)
+        old_slot = _set_aside(find_repository(project), slot, record, "A person asked for it.")
+        slot.forget()
+    return old_slot
 
-    The branch stays, ignored files are deleted. Raises `WorkspaceBusy` for a slot in use.
+
+def _require_idle(slot: WorkspaceSlot, holders: Container[str | None], mine: bool) -> SlotRecord:
+    """Return the record of a locked slot that no live run holds. An unreadable record has no holder."""
+    record = slot.read()
+    if not mine or record.holder in holders:
+        raise WorkspaceBusy(f"{slot.path.name} is in use by a run. Stop the run first.")
+    return record
+
+
+def discard(project: Path, path: Path, holders: Container[str | None]) -> str | None:
+    """Remove a slot on a person's request. Returns the ref under which its uncommitted work is saved.
+
+    The branch stays, ignored files are deleted. `holders` are those of live runs. Raises `WorkspaceBusy`,
+    `WorkspaceError`.
     """
     slot = WorkspaceSlot(path)
     with slot.locked() as mine:
-        if not mine or slot.read().state == "held":
-            raise WorkspaceBusy(f"{path.name} is in use")
+        _require_idle(slot, holders, mine)
         try:
             saved_ref = clean_worktree(path)
             _remove_slot(project, slot)
@@ -189,13 +216,20 @@ def run_set_up(path: Path, argv: Sequence[str], env: Mapping[str, str], timeout:
         raise SetUpFailed(f"{shlex.join(argv)} {reason}:\n{tail}")
 
 
-def _find_source(project: Path, base_branch: str, branch: str) -> _Source:
-    if not git.is_repository(project):
+def find_repository(project: Path) -> Path:
+    """Find the repository of a project's folder. Raises `NotARepository`, and `git.GitError` with git's own remedy."""
+    repository = repositories.find_repository(project)
+    if repository is None:
         raise NotARepository(f"{project} is not a git repository")
-    repository = git.find_root(project)
+    return repository
+
+
+def find_start(project: Path, base_branch: str) -> tuple[Path, str]:
+    """Find a project's repository and the commit of its base branch. Raises `WorkspaceError`, `git.GitError`."""
+    repository = find_repository(project)
     start = git.resolve_branch(repository, base_branch)
     if start:
-        return _Source(repository, branch, base_branch, start)
+        return repository, start
     if not git.list_branches(repository):
         raise NoCommits(f"{project} has no commits yet: make a first one, so that there is something to start from")
     raise UnknownBase(f"{project} has no branch {base_branch}")
@@ -230,7 +264,8 @@ def _list_candidates(pool: Path, branch: str, limit: int) -> list[WorkspaceSlot]
 
 def _prepare_slot(slot: WorkspaceSlot, record: SlotRecord, source: _Source, holder: str) -> Workspace:
     """Check the branch out in a locked slot. Until its record says held, a crash leaves the slot free."""
-    path, there = slot.path, _is_worktree(slot.path, source.repository)
+    path = slot.path
+    there = _reuse_worktree(source.repository, slot, record)
     is_prepared = record.branch == source.branch and record.state != "preparing"
     resumed = there and is_prepared and git.find_current_branch(path) == source.branch
     saved_ref = None
@@ -239,33 +274,45 @@ def _prepare_slot(slot: WorkspaceSlot, record: SlotRecord, source: _Source, hold
     else:
         slot.write(SlotRecord("preparing", record.branch))
         if there:
-            saved_ref = _clear_or_restore(slot, record)
+            there, saved_ref = _clear_slot(source.repository, slot, record)
         slot.write(SlotRecord("preparing", source.branch))
         _check_out(source, path, there)
     slot.write(SlotRecord("held", source.branch, holder))
     return source.workspace(path, reused=there, resumed=resumed, saved_ref=saved_ref)
 
 
-def _is_worktree(path: Path, repository: Path) -> bool:
-    """Return True when the slot is a worktree of this repository. Anything else in its path is never touched."""
-    if not path.exists():
-        return False
-    if not any(path.iterdir()):
+def _reuse_worktree(repository: Path, slot: WorkspaceSlot, record: SlotRecord) -> bool:
+    """Return True when the slot is a worktree of this repository. Anything else in its path is set aside."""
+    path = slot.path
+    if path.is_dir() and not any(path.iterdir()):
         path.rmdir()
+    if not path.exists() and not path.is_symlink():
         return False
-    if not git.is_repository(path) or git.find_root(path) != path.resolve():
-        raise UnusableSlot(f"{path.name} is not a worktree")
+    if not worktrees.is_work_tree_root(path):
+        worktrees.repair_worktree(repository, path, path)
+    if not worktrees.is_work_tree_root(path):
+        _set_aside(repository, slot, record, "It is not a worktree.")
+        return False
     if git.find_common_dir(path) != git.find_common_dir(repository):
-        raise UnusableSlot(f"{path.name} belongs to another repository")
+        _set_aside(repository, slot, record, "It belongs to another repository.")
+        return False
     return True
 
 
-def _clear_or_restore(slot: WorkspaceSlot, record: SlotRecord) -> str | None:
+def _clear_slot(repository: Path, slot: WorkspaceSlot, record: SlotRecord) -> tuple[bool, str | None]:
+    """Clean a slot, or set it aside. Returns whether the worktree is still there, and the ref of the saved work."""
     try:
-        return clean_worktree(slot.path)
-    except (git.GitError, Uncleanable) as error:
-        slot.write(record)
-        raise UnusableSlot(f"{slot.path.name} cannot be cleaned: {error}") from error
+        return True, clean_worktree(slot.path)
+    except (git.GitError, Uncleanable, OSError) as error:
+        _set_aside(repository, slot, record, f"It could not be cleaned: {error}")
+        return False, None
+
+
+def _set_aside(repository: Path, slot: WorkspaceSlot, record: SlotRecord, reason: str) -> OldSlot | None:
+    try:
+        return old_slots.set_aside(repository, slot.path, record.branch, reason)
+    except OSError as error:
+        raise UnusableSlot(f"{slot.path.name} cannot be set aside: {error}") from error
 
 
 def _check_out(source: _Source, path: Path, there: bool) -> None:
@@ -279,6 +326,7 @@ def _check_out(source: _Source, path: Path, there: bool) -> None:
         )
         return
     worktrees.remove_worktree(source.repository, path)
+    worktrees.prune_worktrees(source.repository, source.branch)
     git.check_output(
         source.repository, "worktree", "add", "--quiet", *branch_options, str(path), at, timeout=git.CHECKOUT_SECONDS
     )
@@ -291,7 +339,7 @@ def _remove_slot(project: Path, slot: WorkspaceSlot) -> None:
 
 def _is_clean(path: Path) -> bool:
     try:
-        return not git.list_dirty_paths(path)
+        return read_changes(path).is_empty
     except git.GitError:
         return False
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from workers.host import files
+
 from . import git
 
 REBASE_HEADS = ("rebase-merge/head-name", "rebase-apply/head-name")
@@ -28,6 +30,51 @@ def check_out_detached(repository: Path, path: Path, at: str) -> Iterator[None]:
 def remove_worktree(repository: Path, path: Path) -> None:
     """Remove a work tree, or git's record of one whose folder is gone. Anything else at the path stays."""
     git.run(repository, "worktree", "remove", "--force", "--force", str(path), timeout=git.CHECKOUT_SECONDS)
+
+
+def is_work_tree_root(path: Path) -> bool:
+    """Return True when a folder is the root of a work tree that git can read."""
+    with suppress(git.GitError):
+        return git.is_repository(path) and git.find_root(path) == path.resolve()
+    return False
+
+
+def repair_worktree(repository: Path, path: Path, recorded: Path) -> None:
+    """Reconnect a work tree that git knows at the path `recorded` with its repository, as `git worktree repair` does.
+
+    Either was moved, or the work tree's `.git` was lost. Only that one record is written, whatever an agent has put into
+    `.git`.
+    """
+    pointer, known_path = path / ".git", recorded.parent.resolve() / recorded.name
+    for record in git.find_common_dir(repository).glob("worktrees/*/gitdir"):
+        is_writable = path.is_dir() and (pointer.is_symlink() or not pointer.is_dir())
+        if is_writable and _read_record(record) == known_path:
+            pointer.unlink(missing_ok=True)
+            files.create(pointer, f"gitdir: {record.parent}\n".encode())
+            files.replace(record, f"{pointer}\n".encode())
+
+
+def prune_worktrees(repository: Path, branch: str) -> None:
+    """Remove git's records of lost work trees that still occupy a branch.
+
+    `git worktree prune` would also remove those of a disk that is only not mounted.
+    """
+    for pointer in git.find_common_dir(repository).glob("worktrees/*/gitdir"):
+        place, head = _read_record(pointer), _read_text(pointer.with_name("HEAD"))
+        if place and head == f"ref: refs/heads/{branch}" and not place.is_dir():
+            remove_worktree(repository, place)
+
+
+def _read_record(record: Path) -> Path | None:
+    """Read the path of the work tree to which a record of git belongs."""
+    text = _read_text(record)
+    return Path(text).parent if text else None
+
+
+def _read_text(file: Path) -> str | None:
+    with suppress(OSError, UnicodeDecodeError):
+        return file.read_text("utf-8").strip()
+    return None
 
 
 def _remove_scratch(repository: Path, path: Path) -> None:

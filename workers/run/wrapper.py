@@ -3,7 +3,7 @@
 1. Take the run's lock for its lifetime, and exit if the run was revoked or started before.
 2. Read the spec. From here on every end leaves a report and an exit record.
 3. Run the set-up command, then the agent, until its process has ended.
-4. Observe the changes in the workspace and run the check command.
+4. Observe the changes in the workspace, run the check command, then the tear-down command.
 5. Write the report, flush the events, post the report, write the exit record.
 
 The server may be down at any time: only the last step waits for it, for a minute.
@@ -27,11 +27,11 @@ from workers.contract.redaction import Redaction
 from workers.contract.spec import PROMPT, InvalidSpec, RunSpec
 from workers.host import files, processes, subreaper
 from workers.host.private_dirs import UnsafeFolder
-from workers.repository import checks, observe
+from workers.repository import checks, linked_files, observe, submodules
 from workers.repository.observe import CheckSettings
 
 from . import report as reports
-from . import spool, verdict
+from . import spool, teardown, verdict
 from .api import ApiClient
 from .control import HeartbeatThread, Mailbox
 from .lock import REVOKED_FILE, LockHeld, hold_lock, was_started
@@ -218,6 +218,8 @@ class Wrapper:
     def _deliver_report(self, own: Verdict, exit_code: int | None) -> tuple[dict[str, Any], int | None]:
         """Observe, then write the report and post it. Returns the report and the server's status."""
         observations = self._observe(own)
+        if problem := teardown.tear_down(self._run_dir, self._spec):
+            self._recorder.say(problem, "warning")
         if self._stop and self._stop.code != StopCode.SIGNAL:
             own = verdict.make_stop_verdict(self._stop.reason)
         self._spool.report_losses()
@@ -258,8 +260,15 @@ class Wrapper:
             folder=self._run_dir,
             timeout=spec.limits.check_seconds,
             setup=spec.setup,
+            prepare_base=self._prepare_base,
             give_up=self._is_stopped,
         )
+
+    def _prepare_base(self, scratch: Path) -> None:
+        """Prepare the scratch worktree of the base like a workspace."""
+        if self._spec.folder:
+            linked_files.add_files(Path(self._spec.folder), scratch, self._spec.copies, self._spec.links)
+        submodules.initialise_submodules(scratch, "HEAD")
 
     def _flush_events(self, seconds: float) -> bool:
         """Return True when all events before the report have arrived, or never will."""

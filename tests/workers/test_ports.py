@@ -1,0 +1,31 @@
+"""Each run gets ports of its own."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from protocol import MAX_RUN_PORTS
+from workers.host import ports
+
+
+def test_blocks_do_not_overlap_and_avoid_ports_in_use(tmp_path: Path) -> None:
+    assert ports.BLOCK_SIZE == MAX_RUN_PORTS
+    blocks = [ports.reserve_ports(tmp_path / "ports", f"run-{number}", MAX_RUN_PORTS, 7) for number in range(3)]
+    assert len({port for block in blocks for port in block}) == 3 * MAX_RUN_PORTS
+    ports.release_ports(tmp_path / "ports", "run-1")
+    assert ports.list_holders(tmp_path / "ports") == {"run-0", "run-2"}
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", blocks[1][-1]))
+        listener.listen()
+        assert ports.reserve_ports(tmp_path / "ports", "run-3", MAX_RUN_PORTS, 7)[0] not in {*blocks[1]}
+    assert ports.reserve_ports(tmp_path / "ports", "run-4", 1, 7)[0] == blocks[1][0]
+
+
+def test_a_machine_without_free_ports_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "LAST_PORT", ports.FIRST_PORT + ports.BLOCK_SIZE - 1)
+    ports.reserve_ports(tmp_path, "run-1", 1)
+    with pytest.raises(ports.NoFreePorts, match="no block of 1 ports"):
+        ports.reserve_ports(tmp_path, "run-2", 1)
