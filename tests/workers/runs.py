@@ -62,6 +62,8 @@ def build_spec(folder: Path, **changes: Any) -> RunSpec:
         "setup": None,
         "limits": RunLimits(),
         "secrets": (),
+        "own_home": None,
+        "repository_configuration": "none",
     }
     return RunSpec(**values | changes)
 

@@ -87,6 +87,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "project_wanted": ("folder-git-2", "requested a new project"),
     "project_added": ("folder-git-2", "added the project {project}"),
     "project_edited": ("folder-git-2", "changed the project {project}"),
+    "project_trusted": ("shield-check", "trusted the configuration that the repository of {project} brings"),
+    "project_trust_withdrawn": ("shield-check", "withdrew the trust in the configuration of {project}"),
     "agent_added": ("bot", "added the agent {agent}"),
     "agent_edited": ("bot", "changed the agent {agent}"),
     "agent_cooled": ("hourglass", "put {agent} on cooldown: {reason}"),

@@ -19,6 +19,7 @@ from workers.contract.spec import RunSpec
 from workers.host import files, processes
 from workers.host.tmux import Tmux
 
+from . import user_configuration
 from .program import PERMISSION_MODES, ClaudeAgent, build_session_options
 from .stream import SYNTHETIC, ClaudeStream
 
@@ -55,6 +56,7 @@ class ClaudeScreen:
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         folder = Path(spec.config_dir)
         argv = [spec.binary or "claude", *build_session_options(spec)]
+        argv += user_configuration.build_options(spec)
         argv += ["--settings", str(folder / SETTINGS_FILE), "--mcp-config", str(folder / "mc-coord.json")]
         argv += ["--strict-mcp-config", "--disallowedTools", "SendMessage,ListAgents"]
         options = {

@@ -49,7 +49,7 @@ class CodexScreen:
         }
         with (Path(spec.config_dir) / "config.toml").open("a", encoding="utf-8") as file:
             file.writelines(_format_hook(name, call) for name in hooks.EVENT_NAMES)
-        trust.trust_hooks(spec, spec.environment | self.environment(spec))
+        trust.trust_hooks(spec, build_options(spec))
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         approval, sandbox = POLICIES[spec.permissions]
