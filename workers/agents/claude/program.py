@@ -28,7 +28,13 @@ from .stream import ClaudeStream
 from .wordings import explain_exit
 
 MCP_CONFIG = "mc-coord.json"
-PERMISSION_MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
+PERMISSION_MODES = {
+    "default": "default",
+    "ask": "default",
+    "accept_edits": "acceptEdits",
+    "bypass": "bypassPermissions",
+}
+"""Always given, since a repository's settings may name a mode of their own."""
 _COMMITTING = ("Bash(git add:*)", "Bash(git commit:*)")
 _STREAMS = "--input-format stream-json --output-format stream-json --verbose --include-partial-messages"
 _CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-config"
@@ -70,7 +76,7 @@ class ClaudeAgent:
         argv += user_configuration.build_options(spec)
         argv += ["--mcp-config", str(Path(spec.config_dir) / MCP_CONFIG)]
         argv += _build_option("--model", spec.model) + _build_option("--effort", spec.effort)
-        argv += _build_option("--permission-mode", PERMISSION_MODES.get(spec.permissions))
+        argv += _build_option("--permission-mode", PERMISSION_MODES[spec.permissions])
         argv += _build_option("--max-turns", spec.limits.turns)
         return [*argv, *spec.argv]
 

@@ -62,7 +62,7 @@ class ClaudeScreen:
         options = {
             "--model": spec.model,
             "--effort": spec.effort,
-            "--permission-mode": PERMISSION_MODES.get(spec.permissions),
+            "--permission-mode": PERMISSION_MODES[spec.permissions],
         }
         argv += [word for name, value in options.items() if value for word in (name, value)]
         return [*argv, *spec.argv, *(["--", prompt] if prompt is not None else [])]

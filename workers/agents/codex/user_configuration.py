@@ -137,7 +137,7 @@ def brings_hooks(spec: RunSpec) -> bool:
     )
 
 
-def format_section(name: str, **values: object) -> str:
+def format_section(name: str, /, **values: object) -> str:
     """Format a TOML table, without values that are None."""
     lines = [f"{_format_key(key)} = {format_value(value)}" for key, value in values.items() if value is not None]
     return "\n".join(([f"[{name}]"] if name else []) + lines) + "\n"
