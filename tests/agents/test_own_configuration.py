@@ -135,8 +135,8 @@ def test_a_run_takes_what_the_operator_has_and_what_a_trusted_repository_brings(
         assert canary in requests, canary
     assert [file.name for file in scene.traces.iterdir()] == ["mine"]
     facts, file = dict(choice.record.list_facts()), {"claude": "CLAUDE.md", "codex": "AGENTS.md"}[program]
-    phrases = f"1 MCP server: mine, 1 skill, instructions from ~/.{program}/{file}"
-    assert facts["Yours"] == (f"{phrases}, settings: env" if program == "claude" else phrases)
+    phrases = f"1 MCP server: mine; 1 skill; instructions from ~/.{program}/{file}"
+    assert facts["Yours"] == (f"{phrases}; settings: env" if program == "claude" else phrases)
     rest = {"claude": "1 hook; 1 permission rule", "codex": "settings: approval_policy"}
     assert facts["Not taken"] == rest[program]
     assert "nobody has trusted" in choice.record.notice

@@ -119,7 +119,7 @@ def test_a_person_trusts_what_a_repository_brings_and_is_asked_again_when_it_cha
     bring("start-db")
     page = show()
     assert "Not trusted yet" in page and "<code>db&lt;b&gt;: start-db &#39;a b&#39;</code>" in page
-    digest = operator.get("/projects/code/configuration").json["digest"]
+    digest = operator.get("/projects/code/configuration").get_json()["digest"]
     send(browser, "/settings/projects/code", "/settings/projects/code/trust", digest=digest)
     assert project(store, "code").trusted_digest == digest
     assert "Withdraw trust" in show()

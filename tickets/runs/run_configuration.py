@@ -39,7 +39,7 @@ class RunConfiguration:
     def list_facts(self) -> list[tuple[str, str]]:
         """List what was taken as (label, value)."""
         return [
-            ("Yours", OFF if self.is_off else ", ".join(self.own) or "nothing was found in the home folder"),
+            ("Yours", OFF if self.is_off else "; ".join(self.own) or "nothing was found in the home folder"),
             ("Not taken", "; ".join(self.left_out)),
         ]
 

@@ -23,6 +23,7 @@ blueprint = Resource("project_trust", __name__)
 class ConfigurationItemJson(TypedDict):
     kind: str
     text: str
+    file: str
 
 
 class RepositoryConfigurationJson(TypedDict):
@@ -58,7 +59,9 @@ def read_configuration(call: Call, slug: str) -> RepositoryConfigurationJson:
     project = projects.get_project(call.session, slug)
     end_read(call.session)
     view = load_configuration(project)
-    items: list[ConfigurationItemJson] = [{"kind": item.kind, "text": item.text} for item in view.items]
+    items: list[ConfigurationItemJson] = [
+        {"kind": item.kind, "text": item.text, "file": item.file} for item in view.items
+    ]
     return {"trust": view.trust.value, "digest": view.digest, "problem": view.problem, "items": items}
 
 

@@ -39,10 +39,11 @@ _RULES = {
 
 
 class ConfigurationItem(NamedTuple):
-    """One thing that the configuration brings, in words."""
+    """One thing that the configuration brings, in words, and the file that brings it."""
 
     kind: str
     text: str
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +175,11 @@ def _rank_path(path: str) -> tuple[bool, str]:
 
 def _list_items(path: str, data: bytes) -> list[ConfigurationItem]:
     if path not in _LISTS:
-        return [ConfigurationItem("File", path)]
+        return [ConfigurationItem("File", path, path)]
     try:
-        return list(_LISTS[path](_parse(path, data)))
+        return [item._replace(file=path) for item in _LISTS[path](_parse(path, data))]
     except (ValueError, RecursionError) as error:
-        return [ConfigurationItem("Unreadable", f"{path}: {error}")]
+        return [ConfigurationItem("Unreadable", str(error), path)]
 
 
 def _parse(path: str, data: bytes) -> Fields:

@@ -53,6 +53,9 @@ class ClaudeScreen:
         hook_settings = {"hooks": {name: [{"hooks": [call]}] for name in EVENT_NAMES}}
         files.replace(folder / SETTINGS_FILE, json.dumps(hook_settings).encode())
 
+    def opening_dialog(self, spec: RunSpec) -> str:
+        return ""
+
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         folder = Path(spec.config_dir)
         argv = [spec.binary or "claude", *build_session_options(spec)]
