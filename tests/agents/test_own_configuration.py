@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from uuid import uuid4
 
 import pytest
 
+from jobs import spec_builder
 from jobs.run_configuration import ConfigurationChoice, choose_configuration
 from models import Profile, Project
 from settings import Ambient, Settings
 from tests.model_server import ModelServer
 from tests.workers.repositories import commit, create_repository, git
 from tickets.team.projects import TrustState
+from workers.agents import own_configuration
+from workers.agents.own_configuration import replace_folders
 from workers.contract.spec import RunSpec
 from workers.repository import configuration
 from workers.repository.workspace import Workspace
@@ -171,6 +175,48 @@ def test_a_workspace_is_judged_by_its_own_files(scene: Scene) -> None:
     (folder / ".mcp.json").unlink()
     (folder / ".mcp.json").symlink_to("/etc/passwd")
     assert "is a link" in scene.choose("claude").record.notice
+
+
+def test_variables_of_a_provider_and_of_servers_reach_the_run_and_their_values_are_secret(scene: Scene) -> None:
+    config = """
+    model_provider = "own"
+    model_providers = {own = {env_key = "OWN_API_KEY"}, other = {env_key = "UNUSED"}}
+    [mcp_servers.far]
+    url = "http://127.0.0.1:9"
+    bearer_token_env_var = "FAR_TOKEN"
+    http_headers = {Authorization = "Bearer s3cret-of-far"}
+    [mcp_servers.near]
+    command = "near"
+    env_vars = ["NEAR", "MC_HOME", "not a name"]
+    env = {NEAR_KEY = "s3cret-of-near", LEVEL = "debug-level"}
+    """
+    (scene.home / ".codex/config.toml").write_text(config)
+    choice = scene.choose("codex")
+    assert choice.variables == ["OWN_API_KEY", "FAR_TOKEN", "NEAR"]
+    assert set(spec_builder.find_secrets(choice.own.environment)) == {"s3cret-of-far", "s3cret-of-near"}
+
+    servers = {"near": {"command": "near", "args": ["${NEAR:-none}"], "headers": {"X": "${FAR_TOKEN}"}}}
+    state = {"mcpServers": servers, "projects": {scene.project.folder: {"disabledMcpServers": ["off"]}}}
+    state["projects"][scene.project.folder]["mcpServers"] = {"here": {"command": "x"}, "off": {"command": "y"}}
+    (scene.home / ".claude.json").write_text(json.dumps(state))
+    choice = scene.choose("claude")
+    assert (choice.variables, list(choice.own.servers)) == (["NEAR", "FAR_TOKEN"], ["near", "here"])
+
+
+def test_a_folder_too_large_to_copy_and_links_that_lead_back_are_left_out(scene: Scene, folder: Path) -> None:
+    skills = scene.home / ".claude/skills"
+    (skills / "loop").symlink_to(skills)
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere/SKILL.md").write_text("Do it.\n")
+    (skills / "linked").symlink_to(folder / "elsewhere")
+    choice = scene.choose("claude")
+    assert set(choice.own.skills) == {"linked", "polish"}
+    replace_folders(choice.own.folders, ["skills"], folder / "copies")
+    copies = sorted(str(path.relative_to(folder / "copies")) for path in (folder / "copies").rglob("SKILL.md"))
+    assert copies == ["skills/linked/SKILL.md", "skills/polish/SKILL.md"]
+    os.truncate(folder / "elsewhere/SKILL.md", own_configuration.MAX_BYTES + 1)
+    choice = scene.choose("claude")
+    assert choice.own.skills == () and ".claude/skills: more than" in choice.record.left_out[-1]
 
 
 def test_a_profile_may_leave_the_operators_configuration_out(scene: Scene) -> None:
