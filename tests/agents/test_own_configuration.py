@@ -196,8 +196,8 @@ def test_variables_of_a_provider_and_of_servers_reach_the_run_and_their_values_a
     assert set(spec_builder.find_secrets(choice.own.environment)) == {"s3cret-of-far", "s3cret-of-near"}
 
     servers = {"near": {"command": "near", "args": ["${NEAR:-none}"], "headers": {"X": "${FAR_TOKEN}"}}}
-    state = {"mcpServers": servers, "projects": {scene.project.folder: {"disabledMcpServers": ["off"]}}}
-    state["projects"][scene.project.folder]["mcpServers"] = {"here": {"command": "x"}, "off": {"command": "y"}}
+    project = {"disabledMcpServers": ["off"], "mcpServers": {"here": {"command": "x"}, "off": {"command": "y"}}}
+    state = {"mcpServers": servers, "projects": {scene.project.folder: project}}
     (scene.home / ".claude.json").write_text(json.dumps(state))
     choice = scene.choose("claude")
     assert (choice.variables, list(choice.own.servers)) == (["NEAR", "FAR_TOKEN"], ["near", "here"])
