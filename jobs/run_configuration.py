@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models import Profile, Project
+from protocol import AGENT_PROGRAMS
 from settings import Settings
 from tickets.runs.run_configuration import RunConfiguration
 from tickets.team import projects
@@ -22,12 +23,12 @@ VARIABLE_NAME = re.compile(r"(?!MC_)[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationChoice:
-    """The decision for one run. `record` is stored with it, for its page."""
+    """The decision for one run. `record` is stored with it for its page, None for a program that reads no configuration."""
 
     own: OwnConfiguration = field(default_factory=OwnConfiguration)
     own_home: Path | None = None
     repository: RepositoryTrust = "none"
-    record: RunConfiguration = field(default_factory=RunConfiguration)
+    record: RunConfiguration | None = None
 
     @property
     def variables(self) -> list[str]:
@@ -39,6 +40,9 @@ def choose_configuration(
     settings: Settings, profile: Profile, project: Project | None, workspace: Workspace
 ) -> ConfigurationChoice:
     """Choose the configuration of a run by its profile, and by what its workspace contains now."""
+    program = AGENT_PROGRAMS.get(profile.program)
+    if program is None or program.built_in:
+        return ConfigurationChoice()
     home = _find_home(settings) if profile.own_configuration else None
     descriptor = load_descriptor(profile.program)
     own = descriptor.read_own_configuration(home, workspace.repository) if home else OwnConfiguration()

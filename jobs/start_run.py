@@ -80,7 +80,7 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
             claim.run.id,
             base_sha=spec.base_sha,
             resumes=spec.resume,
-            configuration=configuration.record.to_json(),
+            configuration=configuration.record and configuration.record.to_json(),
             **facts,
             **conversation,
         )

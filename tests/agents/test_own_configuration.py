@@ -19,8 +19,10 @@ from models import Profile, Project
 from settings import Ambient, Settings
 from tests.model_server import ModelServer
 from tests.workers.repositories import commit, create_repository, git
+from tests.workers.runs import build_spec
+from tickets.runs.run_configuration import RunConfiguration
 from tickets.team.projects import TrustState
-from workers.agents import own_configuration
+from workers.agents import create_agent, own_configuration
 from workers.agents.own_configuration import replace_folders
 from workers.contract.spec import RunSpec
 from workers.repository import configuration
@@ -68,6 +70,7 @@ def _set_up_home(home: Path, traces: Path) -> None:
     settings = {"env": {"OWN_VARIABLE": "canary-variable"}, "permissions": {"allow": ["WebFetch"]}}
     (home / ".claude/settings.json").write_text(json.dumps(settings | {"hooks": _build_hooks(traces, "own-hook")}))
     (home / ".claude.json").write_text(json.dumps({"mcpServers": {"mine": _build_server("mine", traces)}}))
+    (home / "secret.md").write_text("canary-secret\n")
     (home / ".claude/CLAUDE.md").write_text("canary-own-instructions\n")
     (home / ".codex/AGENTS.md").write_text("canary-own-instructions\n")
     (home / ".codex/config.toml").write_text('approval_policy = "never"\n' + _format_server("mine", "mine", traces))
@@ -81,7 +84,7 @@ def _set_up_repository(folder: Path, traces: Path) -> None:
     (folder / ".mcp.json").write_text(json.dumps({"mcpServers": {"theirs": _build_server("claude-theirs", traces)}}))
     (folder / ".codex/config.toml").write_text(_format_server("theirs", "codex-theirs", traces))
     for name in ("CLAUDE.md", "AGENTS.md"):
-        (folder / name).write_text("canary-repository-instructions\n")
+        (folder / name).write_text("canary-repository-instructions\n@~/secret.md\n- *@~/secret.md*\n")
     commit(folder, "Configure the agents")
 
 
@@ -96,6 +99,11 @@ def _build_server(name: str, traces: Path) -> dict[str, Any]:
 def _format_server(key: str, name: str, traces: Path) -> str:
     fields = "".join(f"{field} = {json.dumps(value)}\n" for field, value in _build_server(name, traces).items())
     return f"[mcp_servers.{key}]\n{fields}"
+
+
+def get_record(choice: ConfigurationChoice) -> RunConfiguration:
+    assert choice.record
+    return choice.record
 
 
 def list_files(home: Path) -> dict[Path, int]:
@@ -137,19 +145,20 @@ def test_a_run_takes_what_the_operator_has_and_what_a_trusted_repository_brings(
     assert output.strip() == ("pong from mine canary-variable" if program == "claude" else "pong from mine")
     for canary in ("canary-own-instructions", f"polish-{program}", "canary-repository-instructions"):
         assert canary in requests, canary
+    assert "canary-secret" not in requests, "a repository's instructions import nothing of the operator's"
     assert [file.name for file in scene.traces.iterdir()] == ["mine"]
-    facts, file = dict(choice.record.list_facts()), {"claude": "CLAUDE.md", "codex": "AGENTS.md"}[program]
+    facts, file = dict(get_record(choice).list_facts()), {"claude": "CLAUDE.md", "codex": "AGENTS.md"}[program]
     phrases = f"1 MCP server: mine; 1 skill; instructions from ~/.{program}/{file}"
     assert facts["Yours"] == (f"{phrases}; settings: env" if program == "claude" else phrases)
     rest = {"claude": "1 hook; 1 permission rule", "codex": "settings: approval_policy"}
     assert facts["Not taken"] == rest[program]
-    assert "nobody has trusted" in choice.record.notice
+    assert "nobody has trusted" in get_record(choice).notice
 
     scene.project.trusted_digest = configuration.read_branch(Path(scene.project.folder), "main").digest
     choice = scene.choose(program)
     output, _ = call_server(choice, "theirs")
 
-    assert output.startswith(f"pong from {program}-theirs") and choice.record.notice == ""
+    assert output.startswith(f"pong from {program}-theirs") and get_record(choice).notice == ""
     assert {file.name for file in scene.traces.iterdir()} == {"mine", f"{program}-hook", f"{program}-theirs"}
     assert list_files(scene.home) == files, "a run never writes into the home folder"
 
@@ -165,7 +174,7 @@ def test_a_workspace_is_judged_by_its_own_files(scene: Scene) -> None:
     ):
         change()
         choice = scene.choose("claude")
-        assert (choice.repository, choice.record.trust) == ("untrusted", TrustState.CHANGED)
+        assert (choice.repository, get_record(choice).trust) == ("untrusted", TrustState.CHANGED)
         git(folder, "checkout", "--quiet", ".")
         git(folder, "clean", "--quiet", "--force", "-d")
     config = folder / ".codex/config.toml"
@@ -174,7 +183,7 @@ def test_a_workspace_is_judged_by_its_own_files(scene: Scene) -> None:
     assert scene.choose("claude").repository == "trusted", "no run reads the local settings"
     (folder / ".mcp.json").unlink()
     (folder / ".mcp.json").symlink_to("/etc/passwd")
-    assert "is a link" in scene.choose("claude").record.notice
+    assert "is a link" in get_record(scene.choose("claude")).notice
 
 
 def test_variables_of_a_provider_and_of_servers_reach_the_run_and_their_values_are_secret(scene: Scene) -> None:
@@ -211,15 +220,33 @@ def test_a_folder_too_large_to_copy_and_links_that_lead_back_are_left_out(scene:
     (skills / "linked").symlink_to(folder / "elsewhere")
     choice = scene.choose("claude")
     assert set(choice.own.skills) == {"linked", "polish"}
+    (folder / "copies").mkdir()
+    (folder / "copies/skills").symlink_to(skills)
     replace_folders(choice.own.folders, ["skills"], folder / "copies")
+    assert (skills / "polish/SKILL.md").exists() and not (folder / "copies/skills").is_symlink()
     copies = sorted(str(path.relative_to(folder / "copies")) for path in (folder / "copies").rglob("SKILL.md"))
     assert copies == ["skills/linked/SKILL.md", "skills/polish/SKILL.md"]
     os.truncate(folder / "elsewhere/SKILL.md", own_configuration.MAX_BYTES + 1)
     choice = scene.choose("claude")
-    assert choice.own.skills == () and ".claude/skills: more than" in choice.record.left_out[-1]
+    assert choice.own.skills == () and ".claude/skills: more than" in get_record(choice).left_out[-1]
+
+
+@pytest.mark.parametrize("program", ["claude", "codex"])
+def test_instructions_of_an_untrusted_repository_do_not_lead_out_of_it(
+    program: str, scene: Scene, folder: Path
+) -> None:
+    name = {"claude": "CLAUDE.md", "codex": "AGENTS.md"}[program]
+    workspace, config_dir = scene.workspace.path, folder / "config"
+    fields = {"workspace": str(workspace), "config_dir": str(config_dir), "repository_configuration": "untrusted"}
+    for target, text in ((workspace / "readme.txt", "hello"), (scene.home / "secret.md", "")):
+        (workspace / name).unlink()
+        (workspace / name).symlink_to(target)
+        create_agent(program).prepare(build_spec(folder, program=program, **fields), folder)
+        assert (config_dir / name).read_text().strip() == text
 
 
 def test_a_profile_may_leave_the_operators_configuration_out(scene: Scene) -> None:
     choice = scene.choose("claude", own_configuration=False)
-    assert (choice.own_home, choice.record.own) == (None, ())
-    assert dict(choice.record.list_facts())["Yours"] == "not taken, as the profile says"
+    assert (choice.own_home, get_record(choice).own) == (None, ())
+    assert dict(get_record(choice).list_facts())["Yours"] == "not taken, as the profile says"
+    assert scene.choose("script") == ConfigurationChoice(), "it reads no configuration"

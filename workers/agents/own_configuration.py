@@ -14,8 +14,11 @@ from pathlib import Path
 from workers.contract.fields import Fields, get_object, get_text
 
 MAX_FILES = 2000
-MAX_BYTES = 32 << 20
+MAX_BYTES = 16 << 20
 """Bounds of a copied folder. A larger one is left out, since every run gets a copy of its own."""
+
+
+MAX_INSTRUCTION_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,15 @@ class OwnConfiguration:
             f"settings: {', '.join(self.settings)}" if self.settings else "",
         ]
         return [phrase for phrase in phrases if phrase]
+
+
+def read_instructions(workspace: Path, name: str) -> str:
+    """Read a file of instructions of a workspace that is not trusted. Empty where it leads out of the workspace."""
+    path = workspace / name
+    if not path.is_file() or not path.resolve().is_relative_to(workspace.resolve()):
+        return ""
+    with path.open("rb") as file:
+        return file.read(MAX_INSTRUCTION_BYTES).decode("utf-8", "replace")
 
 
 def list_environment(servers: Iterable[Fields]) -> Iterator[tuple[str, str]]:
@@ -78,8 +90,13 @@ def find_folders(parent: Path, names: Iterable[str]) -> tuple[dict[str, Path], l
 
 
 def replace_folders(folders: Mapping[str, Path], names: Iterable[str], target: Path) -> None:
-    """Replace the copies of these `names` in a run's configuration folder by those of `folders`."""
+    """Replace the copies of these `names` in a run's configuration folder by those of `folders`.
+
+    An earlier run may have put a link in the place of a copy, through which this would write elsewhere.
+    """
     for name in names:
+        if (target / name).is_symlink():
+            (target / name).unlink()
         shutil.rmtree(target / name, ignore_errors=True)
     for name, folder in folders.items():
         for file in _list_files(folder) or []:
@@ -98,8 +115,9 @@ def _list_files(folder: Path) -> list[Path] | None:
             directories.clear()
             continue
         folders.add(real)
-        files += [file for name in names if (file := Path(parent, name)).is_file() and os.access(file, os.R_OK)]
-        size += sum(file.stat().st_size for file in files if file.parent == Path(parent))
+        readable = [file for name in names if (file := Path(parent, name)).is_file() and os.access(file, os.R_OK)]
+        files += readable
+        size += sum(file.stat().st_size for file in readable)
         if len(files) > MAX_FILES or size > MAX_BYTES:
             return None
     return files

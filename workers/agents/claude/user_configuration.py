@@ -19,6 +19,7 @@ from workers.agents.own_configuration import (
     find_folders,
     list_environment,
     list_skills,
+    read_instructions,
     replace_folders,
 )
 from workers.contract.fields import Fields, get_object, get_text, parse_object
@@ -32,7 +33,9 @@ TAKEN_SETTINGS = (
 )
 CLOUD_VARIABLES = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 INSTRUCTIONS = "CLAUDE.md"
+BROUGHT_INSTRUCTIONS = (INSTRUCTIONS, f".claude/{INSTRUCTIONS}")
 MCP_FILE = ".mcp.json"
+_IMPORT = re.compile(r"(?<![A-Za-z0-9])@(?=\S)")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-[^}]*)?\}")
 
 
@@ -75,16 +78,17 @@ def load_configuration(spec: RunSpec) -> OwnConfiguration:
 def install(configuration: OwnConfiguration, spec: RunSpec) -> None:
     """Copy the folders and write the instructions into the run's configuration folder.
 
-    Where the repository is not trusted, its settings are not read, and with them its CLAUDE.md: that is imported here.
+    Where the repository is not trusted, its settings are not read, and with them its CLAUDE.md: that is copied here,
+    without imports, which could name any file of the operator.
     """
     folder = Path(spec.config_dir)
     replace_folders(configuration.folders, FOLDERS, folder)
-    paths = [configuration.instructions] if configuration.instructions else []
+    own = str(configuration.instructions or "").replace(" ", "\\ ")
+    texts = [f"@{own}"] if own else []
     if spec.repository_configuration == "untrusted":
-        workspace = Path(spec.workspace)
-        paths += [workspace / INSTRUCTIONS, workspace / ".claude" / INSTRUCTIONS]
-    imports = [f"@{str(path).replace(' ', chr(92) + ' ')}\n" for path in paths if path.is_file()]
-    files.replace(folder / INSTRUCTIONS, "".join(imports).encode())
+        brought = [read_instructions(Path(spec.workspace), name) for name in BROUGHT_INSTRUCTIONS]
+        texts += [_IMPORT.sub("@ ", text) for text in brought]
+    files.replace(folder / INSTRUCTIONS, "\n\n".join(texts).encode())
 
 
 def merge_settings(configuration: OwnConfiguration, settings: Mapping[str, Any], names: Collection[str]) -> Fields:

@@ -17,6 +17,7 @@ from workers.agents.own_configuration import (
     find_folders,
     list_environment,
     list_skills,
+    read_instructions,
     replace_folders,
 )
 from workers.agents.tool_calls import COORDINATION
@@ -89,10 +90,10 @@ def install(configuration: OwnConfiguration, spec: RunSpec) -> None:
     """
     folder = Path(spec.config_dir)
     replace_folders(configuration.folders, FOLDERS, folder)
-    paths = [configuration.instructions]
-    if spec.repository_configuration == "untrusted":
-        paths.append(find_instructions(Path(spec.workspace)))
-    texts = [path.read_text(encoding="utf-8", errors="replace") for path in paths if path]
+    own = configuration.instructions
+    texts = [own.read_text(encoding="utf-8", errors="replace")] if own else []
+    if spec.repository_configuration == "untrusted" and (brought := find_instructions(Path(spec.workspace))):
+        texts.append(read_instructions(brought.parent, brought.name))
     files.replace(folder / "AGENTS.md", "\n\n".join(texts).encode())
 
 
