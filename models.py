@@ -454,6 +454,7 @@ class Project(Base):
     gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
     landing: Mapped[Landing] = mapped_column(default=Landing.LEAVE)
     max_runs: Mapped[int] = mapped_column(default=2)
+    trusted_digest: Mapped[str | None]
     archived: Mapped[bool] = mapped_column(default=False)
     version: Mapped[int] = mapped_column(default=1)
     created: Mapped[datetime] = mapped_column(default=now)
@@ -533,6 +534,7 @@ class Profile(Base):
     argv: Mapped[list[Any]] = mapped_column(default=list)
     env_allow: Mapped[list[Any]] = mapped_column(default=list)
     limits: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    own_configuration: Mapped[bool] = mapped_column(default=True)
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -825,6 +827,7 @@ class Run(Base):
     nonce: Mapped[str]
     resumes: Mapped[bool] = mapped_column(default=False)
     forks: Mapped[str | None]
+    configuration: Mapped[dict[str, Any] | None]
     last_run_seq: Mapped[int] = mapped_column(default=0)
     state: Mapped[RunState] = mapped_column(default=RunState.STARTING)
     outcome: Mapped[Outcome | None]

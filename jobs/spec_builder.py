@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -18,10 +18,12 @@ from workers.agents import credentials, transcripts
 from workers.contract.spec import SPEC_VERSION, RunSpec, format_marker
 from workers.repository.workspace import Workspace
 
+from .run_configuration import ConfigurationChoice
+
 ROOT = Path(__file__).resolve().parent.parent
 COORDINATION_COMMAND = (sys.executable, str(ROOT / "mc_coordination_mcp.py"))
 BUILT_IN_PROGRAMS = frozenset(name for name, program in AGENT_PROGRAMS.items() if program.built_in)
-SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|AUTHORIZATION|COOKIE", re.IGNORECASE)
 MIN_SECRET_CHARACTERS = 6
 """Shorter values would match everywhere in an agent's output."""
 USAGE_LIMITS = ("turns", "tokens", "cost_usd")
@@ -34,14 +36,19 @@ class ProgramMissing(Exception):
 
 
 def build_spec(
-    settings: Settings, claim: RunClaim, project: Project | None, workspace: Workspace, variables: dict[str, str]
+    settings: Settings,
+    claim: RunClaim,
+    project: Project | None,
+    workspace: Workspace,
+    variables: dict[str, str],
+    configuration: ConfigurationChoice,
 ) -> RunSpec:
     """Build the spec of a claimed run, whose environment has the `variables`, and make its configuration folder.
 
     Raises `ProgramMissing`, OSError.
     """
     ticket, run, profile = claim.ticket, claim.run, claim.profile
-    environment = build_environment(settings, profile, run.id) | variables
+    environment = build_environment(settings, profile, run.id, configuration.variables) | variables
     binary = find_binary(settings, profile.program)
     conversation = choose_conversation(settings, run, claim.source)
     credentials.link_credentials(profile.program, Path(environment.get("HOME", settings.home)), conversation.config_dir)
@@ -83,13 +90,21 @@ def build_spec(
         copies=tuple(project.copy_files) if project else (),
         links=tuple(project.link_files) if project else (),
         limits=build_limits(settings, profile),
-        secrets=find_secrets(environment),
+        secrets=find_secrets({**configuration.own.environment, **environment}),
+        own_home=str(configuration.own_home) if configuration.own_home else None,
+        repository_configuration=configuration.repository,
     )
 
 
-def build_environment(settings: Settings, profile: Profile | None, run: int | str) -> dict[str, str]:
-    """Build the agent's whole environment: what every agent gets, what its profile allows, and the run's marker."""
+def build_environment(
+    settings: Settings, profile: Profile | None, run: int | str, own_variables: Collection[str] = ()
+) -> dict[str, str]:
+    """Build the agent's whole environment: what every agent gets, what its profile allows, and the run's marker.
+
+    `own_variables` are those to which the operator's own configuration refers.
+    """
     allowed_names = [name for name in profile.env_allow if not name.startswith("MC_")] if profile else []
+    allowed_names += own_variables
     name, _, value = format_marker(settings.instance, run).partition("=")
     variables = {"LANG": "C.UTF-8", "TERM": "xterm-256color", **settings.agent_environment(*allowed_names), name: value}
     return {name: value for name, value in variables.items() if "\0" not in value}

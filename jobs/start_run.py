@@ -22,7 +22,7 @@ from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
 from workers.repository.workspace import PoolFull, Workspace
 from workers.run import launch, lock
 
-from . import repositories, spec_builder, workspaces
+from . import repositories, run_configuration, spec_builder, workspaces
 from .job_context import JobContext
 
 
@@ -73,12 +73,19 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
         previous_run = claims.find_last_in_repository(session, claim.ticket.id)
     workspace = _prepare_workspace(context, claim, project, previous_run)
     variables = workspaces.reserve_variables(context, workspaces.format_holder(claim.run.id), project)
-    spec = spec_builder.build_spec(context.settings, claim, project, workspace, variables)
+    configuration = run_configuration.choose_configuration(context.settings, claim.profile, project, workspace)
+    spec = spec_builder.build_spec(context.settings, claim, project, workspace, variables, configuration)
     facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
     conversation = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "forks": spec.forks}
     with writing(context.engine) as session:
         claims.record_workspace(
-            session, claim.run.id, base_sha=spec.base_sha, resumes=spec.resume, **facts, **conversation
+            session,
+            claim.run.id,
+            base_sha=spec.base_sha,
+            resumes=spec.resume,
+            configuration=configuration.record and configuration.record.to_json(),
+            **facts,
+            **conversation,
         )
         if project:
             seen: dict[str, Any] = {"slots": repositories.describe_slots(context.settings, project)}

@@ -143,6 +143,7 @@ def test_a_program_does_not_administer(engine: Engine) -> None:
             lambda: tokens.issue_token(session, body, SERVICE),
             lambda: tokens.revoke_token(session, 1, SERVICE),
             lambda: projects.request_draft(session, nothing, SERVICE),
+            lambda: projects.decide_trust(session, "web", nothing, SERVICE),
             lambda: projects.add_project(session, nothing, SERVICE),
             lambda: projects.edit_project(session, "x", nothing, SERVICE),
             lambda: agents.add_agent(session, nothing, SERVICE),
@@ -154,5 +155,5 @@ def test_a_program_does_not_administer(engine: Engine) -> None:
             lambda: runtime_flags.set_flag(session, runtime_flags.PAUSE, None, SERVICE),
         ]
         for attempt in attempts:
-            with pytest.raises(Forbidden, match="changes team"):
+            with pytest.raises(Forbidden, match=r"changes team|trusts the configuration"):
                 attempt()

@@ -32,6 +32,10 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 MASKED = frozenset({"id", "uuid", "token", "prefix"})
 """Keys whose values differ from one recording to the next; their types are compared."""
 CHANGES = {
+    "profiles and projects say which configuration their runs take": [
+        *(f"GET /profiles .answer.items[{place}].own_configuration: is new: True" for place in range(3)),
+        "GET /projects .answer.items[0].trusted_digest: is new: None",
+    ],
     "a scheduled task that does not exist is not found": [
         "GET /tasks/no-such/runs .status: 200 became 404",
         "GET /tasks/no-such/runs .answer.items: is gone",
@@ -49,6 +53,11 @@ CHANGES = {
             "root_cause: 'stopped' became 'The ticket was parked (tester: park).'",
             "stop_condition: 'the run is proven to have ended' became 'the run was told to stop'",
         )
+    ],
+    "so do the answers to their changes": [
+        "POST /profiles .answer.own_configuration: is new: True",
+        "PATCH /profiles/quick .answer.own_configuration: is new: True",
+        "PATCH /projects/web .answer.trusted_digest: is new: None",
     ],
     "an event of a run may have no number": [
         "POST /tickets/MC-15/events .status: 422 became 200",

@@ -41,11 +41,11 @@ def test_the_config_folder_is_private_and_holds_no_token(program: str, tmp_path:
 
 @pytest.mark.parametrize(
     ("permissions", "mode"),
-    [("default", None), ("ask", None), ("accept_edits", "acceptEdits"), ("bypass", "bypassPermissions")],
+    [("default", "default"), ("ask", "default"), ("accept_edits", "acceptEdits"), ("bypass", "bypassPermissions")],
 )
-def test_permissions_of_claude_become_its_mode(permissions: Permissions, mode: str | None, tmp_path: Path) -> None:
+def test_permissions_of_claude_become_its_mode(permissions: Permissions, mode: str, tmp_path: Path) -> None:
     argv, _ = prepare_agent("claude", tmp_path, permissions=permissions)
-    assert (argv[argv.index("--permission-mode") + 1] if "--permission-mode" in argv else None) == mode
+    assert argv[argv.index("--permission-mode") + 1] == mode
     assert argv[argv.index("--permission-prompt-tool") + 1] == "stdio"
 
 
@@ -58,7 +58,8 @@ def test_a_resumed_claude_keeps_what_it_knew(tmp_path: Path) -> None:
         "claude", tmp_path, resume=True, model="opus", effort="high", limits=RunLimits(turns=9), argv=("--betas", "x")
     )
     assert "--session-id" not in argv and argv[argv.index("--resume") + 1].startswith("6f1c2b0e")
-    assert argv[-8:] == ["--model", "opus", "--effort", "high", "--max-turns", "9", "--betas", "x"]
+    options = ["--model", "opus", "--effort", "high", "--permission-mode", "default", "--max-turns", "9"]
+    assert argv[-10:] == [*options, "--betas", "x"]
     new_state = json.loads(state.read_text())
     assert (
         new_state["numStartups"] == 7
@@ -95,6 +96,32 @@ def test_an_agent_that_may_edit_may_also_check_and_commit(tmp_path: Path) -> Non
     own, *shared = sandbox["writable_roots"]
     assert own == str(folder / ".git/worktrees/place")
     assert shared == [str(folder / ".git" / name) for name in ("objects", "refs", "logs")]
+
+
+def test_the_operators_settings_never_widen_what_a_run_may_do(tmp_path: Path) -> None:
+    (tmp_path / ".claude").mkdir()
+    permissions = {"allow": ["Bash"], "deny": ["Read(//etc/**)"], "defaultMode": "bypassPermissions"}
+    settings = {"permissions": permissions, "env": {"HOME": "/", "MC_API": "x", "OWN": "1"}, "hooks": {"Stop": [{}]}}
+    (tmp_path / ".claude/settings.json").write_text(json.dumps(settings | {"model": "opus", "statusLine": {}}))
+    (tmp_path / ".codex").mkdir()
+    config = 'sandbox_mode = "danger-full-access"\nmodel_provider = "own"\n[model_providers.own]\nname = "Own"\n'
+    (tmp_path / ".codex/config.toml").write_text(
+        config + '[mcp_servers."a b"]\nurl = "http://x"\nhttp_headers = {A = "b"}'
+    )
+
+    prepare_agent("claude", tmp_path, permissions="ask", own_home=str(tmp_path))
+    claude = json.loads((tmp_path / "config/settings.json").read_text())
+    prepare_agent("codex", tmp_path, own_home=str(tmp_path))
+    codex = tomllib.loads((tmp_path / "config/config.toml").read_text())
+
+    assert claude == {
+        "permissions": {"allow": ["mcp__mc-coord"], "deny": ["Read(//etc/**)"]},
+        "env": {"OWN": "1"},
+        "model": "opus",
+    }
+    assert codex["model_provider"] == "own" and codex["model_providers"] == {"own": {"name": "Own"}}
+    assert codex["mcp_servers"]["a b"] == {"url": "http://x", "http_headers": {"A": "b"}}
+    assert "sandbox_mode" not in codex
 
 
 def test_an_agent_that_must_ask_asks_for_every_command(tmp_path: Path) -> None:

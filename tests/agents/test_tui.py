@@ -189,11 +189,17 @@ def test_a_person_decides_through_the_hook_and_nothing_is_typed_into_the_dialog(
 def test_an_interrupted_turn_goes_on_and_a_stopped_screen_leaves_nothing(
     program: str, show: Show, model: ModelServer, folder: Path
 ) -> None:
-    """Not even what hid from its run is left."""
+    """Not even what hid from its run is left. The folder's configuration is not trusted, which no dialog asks about."""
+    command = {"type": "command", "command": f"touch {folder / 'hook'}"}
+    for name in (".claude/settings.json", ".codex/hooks.json"):
+        (folder / "workspace" / name).parent.mkdir()
+        settings = {"hooks": {"SessionStart": [{"hooks": [command]}]}, "permissions": {"allow": ["Bash(true)"]}}
+        (folder / "workspace" / name).write_text(json.dumps(settings))
     before, place = len(model.requests), folder / "workspace/hidden.pid"
     (folder / "workspace/hide.py").write_text(scripted.HIDE)
     hide = f"[[bash: {sys.executable} hide.py {place}]][[hang: 60]]"
-    run = show(program, hide, mcp_command=None, permissions="bypass")
+    fields = {"permissions": "bypass", "repository_configuration": "untrusted"}
+    run = show(program, hide, mcp_command=None, **fields)
     run.until(lambda: any(request.step == "hang" for request in model.requests[before:]))
     run.event("state", state="running")
     run.order(interrupt={"uuid": "5b0e2c55-0f0e-4a57-9d3e-3f6a5a1b7c11"})
@@ -202,6 +208,7 @@ def test_an_interrupted_turn_goes_on_and_a_stopped_screen_leaves_nothing(
     run.event("receipt", uuid=uuid, state="accepted")
     run.event("text", text="Back again.")
 
+    assert not (folder / "hook").exists()
     orphan = processes.identify(int(place.read_text()))
     assert orphan
     assert orphan not in processes.find_by_marker(run.spec.marker), "it was meant to hide"

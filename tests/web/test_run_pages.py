@@ -17,8 +17,10 @@ from models import Run
 from settings import Settings
 from tickets.lifecycle import transitions
 from tickets.runs import claims
+from tickets.runs.run_configuration import RunConfiguration
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
+from tickets.team.projects import TrustState
 from tickets.workflow import evidence, quarantine
 
 from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
@@ -44,6 +46,24 @@ def test_a_run_is_opened_with_how_it_went_and_what_it_left(browser: FlaskClient,
     for words in ("Run 1", "Agent failed: No luck.", "Bad luck.", "attempts are left", "70 k", "$0.50"):
         assert words in body, words
     assert f"?tab=evidence&amp;run={worker.run}" in body and "Stop this run" not in body
+
+
+def test_a_run_says_which_configuration_it_took_and_what_it_ignored(
+    browser: FlaskClient, store: Engine, worker: Worker
+) -> None:
+    path = f"/ticket/{worker.ticket}?tab=runs&run={worker.run}"
+    assert "Not taken" not in page(browser, path)
+    record = RunConfiguration(
+        own=("2 MCP servers: a, b", "14 skills"),
+        left_out=("3 hooks",),
+        trust=TrustState.CHANGED,
+        brought=("Hook: Stop: <b>rm</b>",),
+    )
+    with writing(store) as session:
+        session.execute(update(Run).values(configuration=record.to_json()))
+    body = page(browser, path)
+    for words in ("2 MCP servers: a, b; 14 skills", "3 hooks", "is not the one that was trusted", "&lt;b&gt;rm"):
+        assert words in body, words
 
 
 def test_the_list_leads_to_each_run_and_a_refresh_stays_with_it(browser: FlaskClient, worker: Worker) -> None:

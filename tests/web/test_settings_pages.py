@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 from werkzeug.test import TestResponse
 
 from database import reading, writing
 from jobs import job_context, program_probes
-from models import Project, ProjectDraft, now
+from models import Project, ProjectDraft, TicketEvent, now
 from settings import Settings
 from tickets.dispatch import policy
 from tickets.shared import runtime_flags
@@ -96,6 +96,39 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
     assert (stored.check_command, stored.setup_command) == (["sh", "-c", "make test"], None)
     assert (stored.copy_files, stored.link_files, stored.ports) == ([".env"], [], 2)
+
+
+def test_a_person_trusts_what_a_repository_brings_and_is_asked_again_when_it_changes(
+    browser: FlaskClient, operator: Api, store: Engine, repository: Path
+) -> None:
+    def show() -> str:
+        return text(browser.get("/settings/projects/code"))
+
+    def bring(command: str) -> None:
+        (repository / ".mcp.json").write_text(
+            f'{{"mcpServers": {{"db<b>": {{"command": "{command}", "args": ["a b"]}}}}}}'
+        )
+        subprocess.run(["git", "-C", str(repository), "add", "."], check=True)
+        commit = ["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "-m", "Bring"]
+        subprocess.run(["git", "-C", str(repository), *commit], check=True)
+
+    with writing(store) as session:
+        projects.add_project(session, NewProject(slug="code", name="Code", folder=str(repository)), ALICE)
+    assert "main has no .claude, .codex or .mcp.json" in show()
+    bring("start-db")
+    page = show()
+    assert "Not trusted yet" in page and "<code>db&lt;b&gt;: start-db &#39;a b&#39;</code>" in page
+    digest = operator.get("/projects/code/configuration").get_json()["digest"]
+    send(browser, "/settings/projects/code", "/settings/projects/code/trust", digest=digest)
+    assert project(store, "code").trusted_digest == digest
+    assert "Withdraw trust" in show()
+    bring("start-other-db")
+    assert "Changed since it was trusted" in show() and "Trust again" in show()
+    send(browser, "/settings/projects/code", "/settings/projects/code/trust")
+    assert project(store, "code").trusted_digest is None
+    with reading(store) as session:
+        kinds = list(session.scalars(select(TicketEvent.event_type).where(TicketEvent.event_type.like("project_t%"))))
+    assert kinds == ["project_trusted", "project_trust_withdrawn"]
 
 
 def test_what_is_no_repository_is_said_and_can_be_corrected(

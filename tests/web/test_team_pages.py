@@ -184,7 +184,7 @@ def fields_of(page: str) -> dict[str, str]:
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             facts = {name: value or "" for name, value in attrs}
-            if tag == "input" and "name" in facts and facts.get("type") != "checkbox":
+            if tag == "input" and "name" in facts and (facts.get("type") != "checkbox" or "checked" in facts):
                 values[facts["name"]] = facts.get("value", "")
             elif tag == "select":
                 self.field = facts.get("name")

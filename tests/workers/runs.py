@@ -66,6 +66,8 @@ def build_spec(folder: Path, **changes: Any) -> RunSpec:
         "links": (),
         "limits": RunLimits(),
         "secrets": (),
+        "own_home": None,
+        "repository_configuration": "none",
     }
     return RunSpec(**values | changes)
 

@@ -63,6 +63,30 @@ def test_a_log_in_is_seen_by_its_file_or_variable(
     assert (logged_in.logged_in, logged_in.advice) == (True, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "text", "works"),
+    [
+        ("claude", ".claude/settings.json", '{"apiKeyHelper": "pass show key"}', True),
+        ("claude", ".claude/settings.json", '{"env": {"CLAUDE_CODE_USE_BEDROCK": "1"}}', True),
+        ("claude", ".claude/settings.json", '{"env": {"ANTHROPIC_BASE_URL": "http://localhost"}}', False),
+        ("codex", ".codex/config.toml", 'model_provider = "a"\n[model_providers.a]\nenv_key = "A_KEY"', True),
+        ("codex", ".codex/config.toml", 'model_provider = "a"\n[model_providers.a]\nenv_key = "B_KEY"', False),
+        ("codex", ".codex/config.toml", 'model_provider = "ollama"', True),
+        ("codex", ".codex/config.toml", '[model_providers.a]\nname = "A"', False),
+        ("codex", ".codex/config.toml", "model_provider = ", False),
+    ],
+)
+def test_a_key_or_provider_in_the_programs_settings_is_a_log_in(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str, text: str, works: bool
+) -> None:
+    """Regression: whoever had set up a provider was called not logged in."""
+    monkeypatch.setattr("sys.platform", "linux")
+    (home / file).parent.mkdir()
+    (home / file).write_text(text)
+    program = write_program(tmp_path, name, "echo 2.1.0")
+    assert find_program(home, name, "A_KEY", **{name: program}).logged_in is works
+
+
 def test_a_keychain_leaves_the_log_in_unknown(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     assert find_program(home, "claude", claude=write_program(tmp_path, "claude", "echo 2.1.0")).logged_in is None

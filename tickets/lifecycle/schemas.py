@@ -252,6 +252,7 @@ class ProjectJson(Response):
     gate: str
     landing: str
     max_runs: int
+    trusted_digest: str | None
     version: int
     created: Moment
 
@@ -281,6 +282,7 @@ class ProfileJson(Response):
     argv: list[str]
     env_allow: list[str]
     limits: dict[str, Number]
+    own_configuration: bool
 
 
 # ---------------------------------------------------------------------------------------------------------- operations

@@ -9,13 +9,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Program, QueuedMessage, Run, TicketComment, TicketEvent
+from models import Program, Project, QueuedMessage, Run, Ticket, TicketComment, TicketEvent
 from protocol import EventType, SessionPayload
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
+from tickets.team.projects import TrustState
 from tickets.workflow import quarantine
 
-from . import failure_record
+from . import failure_record, run_configuration
 
 View = dict[str, Any]
 OUTPUT_EVENTS = (EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.STEP)
@@ -35,6 +36,7 @@ def get_run(session: Session, ticket_id: int, run_id: int) -> Run:
 def build_details(session: Session, run: Run) -> View:
     """Build all details of a run. Lists of facts are (label, value) pairs without empty values."""
     opening, record = _load_first_events(session, run), _load_record(session, run)
+    configuration = run_configuration.read_configuration(run)
     return {
         "id": run.id,
         "generation": run.generation,
@@ -47,11 +49,19 @@ def build_details(session: Session, run: Run) -> View:
         "record": [(name.replace("_", " ").capitalize(), _format_value(value)) for name, value in record.items()],
         "program": _drop_empty(_list_program_facts(session, run, opening)),
         "place": _drop_empty(_list_place_facts(run)),
+        "configuration": _drop_empty(configuration.list_facts() if configuration else []),
+        "brought": configuration if configuration and configuration.trust is not TrustState.NOTHING else None,
+        "project": _find_project(session, run),
         "times": _drop_empty(_list_times(run, opening)),
         "spent": _drop_empty(_list_usage(run)),
         "messages": _list_messages(session, run),
         "branch": run.branch,
     }
+
+
+def _find_project(session: Session, run: Run) -> str | None:
+    """Find the short name of the project that the run's ticket belongs to."""
+    return session.scalar(select(Project.slug).join(Ticket).where(Ticket.id == run.ticket_id))
 
 
 def _drop_empty(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -26,6 +26,7 @@ class Act(StrEnum):
     CHOOSE_LANDING = "chooses another way to land than the project's own"
     SET_TERMS = "edits gate, acceptance or campaign owner"
     REMOVE_FILE = "removes a file"
+    TRUST_REPOSITORY = "trusts the configuration that a repository brings"
     ADMINISTER = "changes team, projects, tokens, tasks or the pause"
 
 
@@ -40,6 +41,7 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.CHOOSE_LANDING: PEOPLE,
     Act.SET_TERMS: PEOPLE,
     Act.REMOVE_FILE: PEOPLE,
+    Act.TRUST_REPOSITORY: PEOPLE,
     Act.ADMINISTER: PEOPLE | {ActorKind.SYSTEM},
 }
 """A program never lets an agent use a tool, takes no conversation from a person, and does not lower the bar it is held to."""

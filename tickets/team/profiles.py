@@ -47,7 +47,8 @@ class NewProfile(Body):
     """Settings for running a program.
 
     `limits` may set the limits of one run (seconds, memory_mb), and budgets for this profile's runs: tokens, cost_usd,
-    turns and minutes of one run, and with the prefix `ticket_` or `day_` also runs.
+    turns and minutes of one run, and with the prefix `ticket_` or `day_` also runs. `own_configuration` lets its runs
+    take what the operator has configured for the program in their home folder: MCP servers, skills, instructions.
     """
 
     name: Name
@@ -61,6 +62,7 @@ class NewProfile(Body):
     argv: list[Line] = Field(default=[], max_length=32)
     env_allow: list[Variable] = Field(default=[], max_length=64)
     limits: OwnLimits = Field(default={})
+    own_configuration: bool = True
 
 
 class EditProfile(Body):
@@ -76,6 +78,7 @@ class EditProfile(Body):
     argv: list[Line] | None = Field(None, max_length=32)
     env_allow: list[Variable] | None = Field(None, max_length=64)
     limits: OwnLimits | None = None
+    own_configuration: bool | None = None
 
 
 PROFILES = select(Profile).order_by(Profile.name)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
@@ -22,6 +23,7 @@ from tickets.shared.inputs import Body, Line, Name, Title
 from tickets.shared.rights import Act
 
 Argv = list[Line]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 DRAFT_LIFETIME = timedelta(days=1)
 
 
@@ -160,6 +162,48 @@ def list_all_projects(session: Session) -> list[Project]:
 def list_projects(session: Session) -> list[Project]:
     """List the projects that are not archived."""
     return [project for project in list_all_projects(session) if not project.archived]
+
+
+# --------------------------------------------------------------------------------------------------------------- trust
+
+
+class TrustState(StrEnum):
+    """Whether a person has trusted the configuration that a repository brings, as it is now."""
+
+    NOTHING = "nothing"
+    NEW = "new"
+    CHANGED = "changed"
+    TRUSTED = "trusted"
+
+
+class TrustDecision(Body):
+    """The digest of the configuration that a person has read and trusts. Null withdraws the trust."""
+
+    digest: Digest | None
+
+
+def judge_trust(project: Project | None, digest: str | None, *, is_empty: bool) -> TrustState:
+    """Judge a configuration by its digest, which is None where it cannot be trusted."""
+    if is_empty:
+        return TrustState.NOTHING
+    trusted_digest = project.trusted_digest if project else None
+    if digest is not None and digest == trusted_digest:
+        return TrustState.TRUSTED
+    return TrustState.CHANGED if trusted_digest else TrustState.NEW
+
+
+def decide_trust(session: Session, slug: str, decision: TrustDecision, actor: Actor) -> Project:
+    """Trust the configuration of a project's repository with this digest, or withdraw the trust.
+
+    A digest of an earlier state does no harm: it is that of no workspace.
+    """
+    rights.require(actor, Act.TRUST_REPOSITORY)
+    project = get_project(session, slug)
+    if project.trusted_digest != decision.digest:
+        project.trusted_digest = decision.digest
+        event = "project_trusted" if decision.digest else "project_trust_withdrawn"
+        events.append(session, None, event, {"project": slug, "digest": decision.digest}, actor)
+    return project
 
 
 # -------------------------------------------------------------------------------------------------------------- drafts

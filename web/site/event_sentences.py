@@ -96,6 +96,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "slot_cleaned": ("folder-git-2", "cleaned {slot} of {project}: {detail}"),
     "slot_deleted": ("folder-git-2", "deleted {slot} of {project}"),
     "slot_request_failed": ("octagon-alert", "did not change {slot} of {project}: {detail}"),
+    "project_trusted": ("shield-check", "trusted the configuration that the repository of {project} brings"),
+    "project_trust_withdrawn": ("shield-check", "withdrew the trust in the configuration of {project}"),
     "agent_added": ("bot", "added the agent {agent}"),
     "agent_edited": ("bot", "changed the agent {agent}"),
     "agent_cooled": ("hourglass", "put {agent} on cooldown: {reason}"),

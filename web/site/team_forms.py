@@ -56,7 +56,7 @@ def build_agent_body(form: Form) -> Values:
 
 
 def build_profile_values(profile: Profile) -> Values:
-    plain = ("name", "program", "provider", "model", "context_size", "effort", "permissions")
+    plain = ("name", "program", "provider", "model", "context_size", "effort", "permissions", "own_configuration")
     return {name: getattr(profile, name) for name in plain} | {
         "mode": profile.mode.value,
         "argv": shlex.join(profile.argv),
@@ -72,6 +72,7 @@ def build_profile_body(form: Form) -> Values:
     return body | {
         "argv": parse_argv(form, "argv"),
         "env_allow": form.get("env_allow", "").split(),
+        "own_configuration": "own_configuration" in form,
         "limits": {
             name.removeprefix(LIMIT): value.strip()
             for name, value in form.items()

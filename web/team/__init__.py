@@ -6,5 +6,6 @@ BLUEPRINTS = (
     "team_page",
     "settings_page",
     "project_pages",
+    "project_trust",
 )
 """Modules of this package that have a Blueprint named `blueprint`."""

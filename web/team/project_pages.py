@@ -17,11 +17,13 @@ from models import DraftState, Gate, Landing, Project, ProjectDraft, now
 from tickets.shared import display_names
 from tickets.shared.errors import DomainError
 from tickets.team import installed_programs, projects, repositories
-from tickets.team.projects import EditProject, NewDraft, NewProject
+from tickets.team.projects import EditProject, NewDraft, NewProject, TrustDecision
 from tickets.team.repositories import NewSlotRequest
 from tickets.workflow import landing
 from web.site import layout, team_forms
 from web.site.errors import convert_validation_error
+
+from . import project_trust
 
 blueprint = Blueprint("project_pages", __name__)
 
@@ -35,6 +37,10 @@ LANDINGS = {
     Landing.PULL_REQUEST: "Pushes the branch, then asks gh (GitHub) or glab (GitLab).",
 }
 NO_FORGE = "Neither gh nor glab is installed here: install one and log in, or approval is refused."
+TRUST_NOTES = {
+    True: "What the repository of {project} brings is honoured from the next run on.",
+    False: "What the repository of {project} brings is no longer honoured.",
+}
 DEFAULTS = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value, "ports": 4}
 """Initial values of a new project's form."""
 COMMANDS = ("check_command", "setup_command", "teardown_command")
@@ -135,6 +141,16 @@ def edit_project(slug: str) -> Response | tuple[str, int]:
     return redirect("/settings#projects", 303)
 
 
+@blueprint.post("/settings/projects/<slug>/trust")
+def decide_trust(slug: str) -> Response:
+    """Trust the configuration that the person has read on the page, or withdraw the trust."""
+    decision = TrustDecision(digest=request.form.get("digest") or None)
+    with writing(auth.get_instance().engine) as session:
+        project = projects.decide_trust(session, slug, decision, auth.get_actor())
+    layout.flash_note(TRUST_NOTES[decision.digest is not None].format(project=project.name))
+    return redirect(f"/settings/projects/{slug}#brought", 303)
+
+
 @blueprint.post("/settings/projects/<slug>/slots")
 def request_slot(slug: str) -> Response:
     """Request that a workspace is cleaned, set aside or deleted by its machine."""
@@ -195,6 +211,7 @@ def _render_form(
     if project:
         days = auth.get_instance().settings.retention.slots
         context |= {"machines": _load_machines(project), "days": days}
+    context["brought"] = project_trust.load_configuration(project) if project else None
     return _render("team/project_form.html", title, **context)
 
 

@@ -176,7 +176,9 @@ def _render_agent_form(values: View, errors: Errors, agent: Agent | None = None)
 
 @blueprint.get("/team/profiles/new")
 def ask_profile() -> str:
-    return _render_profile_form({"program": DEFAULT_PROGRAM, "mode": "headless", "permissions": "accept_edits"}, {})
+    return _render_profile_form(
+        {"program": DEFAULT_PROGRAM, "mode": "headless", "permissions": "accept_edits", "own_configuration": True}, {}
+    )
 
 
 @blueprint.post("/team/profiles/new")

@@ -6,12 +6,14 @@ Each program has one, as `DESCRIPTOR` in `workers/agents/<name>/descriptor.py`; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protocol import AGENT_PROGRAMS
+from workers.agents.own_configuration import OwnConfiguration
 from workers.contract.agent import AgentAdapter
 from workers.contract.spec import RunSpec
 
@@ -54,6 +56,16 @@ class JoinCommand:
     environment: Mapping[str, str]
 
 
+def _find_no_log_in(home: Path, variables: Collection[str]) -> bool:
+    """No log-in: this program has none beside its file and variables."""
+    return False
+
+
+def _read_nothing(home: Path, repository: Path | None) -> OwnConfiguration:
+    """No configuration: this program reads none in the home folder."""
+    return OwnConfiguration()
+
+
 def _refuse_screen() -> Screen:
     raise UnknownProgram("this program has no screen of its own")
 
@@ -67,7 +79,9 @@ class ProgramDescriptor:
     """One agent program.
 
     `create_agent` takes the arguments of the profile; `create_screen` is for a program with `has_screen`. `join_run`
-    takes the run's conversation and returns None while nobody can take part in it. `version_environment` is added when
+    takes the run's conversation and returns None while nobody can take part in it. `has_other_log_in` takes the home folder
+    and the names of the agents' variables, and finds a log-in in the program's settings there. `read_own_configuration`
+    takes the home folder and the repository. `version_environment` is added when
     the program is asked for its version. `wordings` maps failure classes to regular expressions of what this program
     says, beside the general ones of `error_classifier`.
     """
@@ -76,6 +90,8 @@ class ProgramDescriptor:
     create_screen: Callable[[], Screen] = _refuse_screen
     join_run: Callable[[RunSpec, str], JoinCommand | None] = _refuse_to_join
     log_in: LogIn | None = None
+    has_other_log_in: Callable[[Path, Collection[str]], bool] = _find_no_log_in
+    read_own_configuration: Callable[[Path, Path | None], OwnConfiguration] = _read_nothing
     transcripts: TranscriptFiles | None = None
     version_environment: Mapping[str, str] = field(default_factory=dict)
     wordings: Mapping[str, str] = field(default_factory=dict)

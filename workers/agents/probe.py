@@ -80,7 +80,8 @@ def probe_programs(
 
     def probe_one(definition: _ProgramDefinition) -> ProbeResult:
         folder = (folders or {}).get(definition.name, home / definition.log_in.folder if definition.log_in else home)
-        return _probe_program(definition, (binaries or {}).get(definition.name, definition.name), folder, variables)
+        binary = (binaries or {}).get(definition.name, definition.name)
+        return _probe_program(definition, binary, folder, home, variables)
 
     every = [*(_agent_program(*entry) for entry in AGENT_PROGRAMS.items() if not entry[1].built_in), *TOOLS]
     with ThreadPoolExecutor(len(every)) as pool:
@@ -88,12 +89,12 @@ def probe_programs(
 
 
 def _probe_program(
-    definition: _ProgramDefinition, binary: str, folder: Path, variables: Collection[str]
+    definition: _ProgramDefinition, binary: str, folder: Path, home: Path, variables: Collection[str]
 ) -> ProbeResult:
     path = shutil.which(binary)
     if path is None:
         return ProbeResult(definition.name, None, None, found=False, logged_in=None, advice=definition.install)
-    version, logged_in = _read_version(path, definition), _is_logged_in(definition, folder, variables)
+    version, logged_in = _read_version(path, definition), _is_logged_in(definition, folder, home, variables)
     advice = "" if version else f"{path} does not tell its version: it may be broken."
     if definition.log_in and logged_in is False:
         advice = definition.log_in.advice
@@ -110,9 +111,11 @@ def _read_version(path: str, definition: _ProgramDefinition) -> str | None:
     return match.group() if match else None
 
 
-def _is_logged_in(definition: _ProgramDefinition, folder: Path, variables: Collection[str]) -> bool | None:
+def _is_logged_in(definition: _ProgramDefinition, folder: Path, home: Path, variables: Collection[str]) -> bool | None:
     if definition.log_in is None:
         return None
     if set(definition.variables) & set(variables) or (folder / definition.log_in.file).is_file():
+        return True
+    if load_descriptor(definition.name).has_other_log_in(home, variables):
         return True
     return None if sys.platform == "darwin" else False  # on macOS a log-in may be in the keychain

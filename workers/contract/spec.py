@@ -19,6 +19,9 @@ PROMPT = "prompt.md"
 """The file in a run directory that contains the prompt."""
 
 
+RepositoryTrust = Literal["none", "trusted", "untrusted"]
+
+
 class InvalidSpec(Exception):
     """The run's spec cannot be used. The message names the key."""
 
@@ -31,6 +34,8 @@ class RunSpec:
     `forks` is the conversation whose copy, in the configuration directory, this run continues.
     `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`). Only
     that person, a reported verdict or a limit ends such a run.
+    `own_home` is the home folder whose configuration of the program the run takes, None where its profile takes none.
+    `repository_configuration`: the workspace brings no configuration, one that a person has trusted, or another one.
     """
 
     version: int
@@ -71,6 +76,8 @@ class RunSpec:
     links: tuple[str, ...]
     limits: RunLimits
     secrets: tuple[str, ...]
+    own_home: str | None
+    repository_configuration: RepositoryTrust
 
     @property
     def marker(self) -> str:
@@ -111,6 +118,8 @@ def parse_spec(data: object) -> RunSpec:
         "folder": None,
         "copies": [],
         "links": [],
+        "own_home": None,
+        "repository_configuration": "none",
     }  # specs of runs from before an upgrade lack these
     values = _check_values(RunSpec, earlier | data if isinstance(data, dict) else data, "")
     if values["version"] != SPEC_VERSION:

@@ -94,6 +94,7 @@ def run(
     timeout: float = TIMEOUT_SECONDS,
     variables: Mapping[str, str] | None = None,
     keep: int = commands.MAX_OUTPUT_BYTES,
+    stdin: bytes = b"",
 ) -> commands.CommandResult:
     """Run git in `folder` and return its output and exit code. `variables` are added to its environment.
 
@@ -104,7 +105,7 @@ def run(
     assigned = [f"{name}={value}" for name, value in environment.items()]
     argv = [*env, *assigned, "git", "--no-pager", *SETTINGS, *arguments]
     try:
-        done = commands.run(argv, timeout=timeout, cwd=folder, keep=keep)
+        done = commands.run(argv, timeout=timeout, cwd=folder, keep=keep, stdin=stdin)
     except OSError as error:
         raise GitFailed(f"git cannot be run in {folder}: {error.strerror}") from error
     if done.timed_out:

@@ -23,11 +23,18 @@ from workers.contract.spec import RunSpec
 from workers.host import files
 from workers.host.private_dirs import make_private_dir
 
+from . import user_configuration
 from .stream import ClaudeStream
 from .wordings import explain_exit
 
 MCP_CONFIG = "mc-coord.json"
-PERMISSION_MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
+PERMISSION_MODES = {
+    "default": "default",
+    "ask": "default",
+    "accept_edits": "acceptEdits",
+    "bypass": "bypassPermissions",
+}
+"""Always given, since a repository's settings may name a mode of their own."""
 _COMMITTING = ("Bash(git add:*)", "Bash(git commit:*)")
 _STREAMS = "--input-format stream-json --output-format stream-json --verbose --include-partial-messages"
 _CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-config"
@@ -50,20 +57,26 @@ class ClaudeAgent:
         self._stream = ClaudeStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
         folder = make_private_dir(Path(spec.config_dir))
         state = _read_state(folder / ".claude.json")
-        projects = state.setdefault("projects", {})
-        projects.setdefault(spec.workspace, {})["hasTrustDialogAccepted"] = True
+        user_configuration.record_trust(state, spec)
         state["hasCompletedOnboarding"] = True
         files.replace(folder / ".claude.json", json.dumps(state).encode())
-        allowed = {"permissions": {"allow": _build_rules(spec)}}
-        files.replace(folder / "settings.json", json.dumps(allowed).encode())
-        servers = {"mcpServers": _build_servers(spec, run_dir)}
-        files.replace(folder / MCP_CONFIG, json.dumps(servers).encode())
+        own = user_configuration.load_configuration(spec)
+        user_configuration.install(own, spec)
+        servers = user_configuration.choose_servers(own, spec)
+        rules = [*_build_rules(spec), *user_configuration.build_server_rules(servers, spec)]
+        settings = user_configuration.merge_settings(
+            own, {"permissions": {"allow": rules}}, {*spec.env, *self.environment(spec)}
+        )
+        files.replace(folder / "settings.json", json.dumps(settings).encode())
+        mcp_config = {"mcpServers": servers | _build_servers(spec, run_dir)}
+        files.replace(folder / MCP_CONFIG, json.dumps(mcp_config).encode())
 
     def command(self, spec: RunSpec) -> list[str]:
         argv = [spec.binary or "claude", "-p", *_STREAMS.split(), *_CHANNEL.split(), *build_session_options(spec)]
+        argv += user_configuration.build_options(spec)
         argv += ["--mcp-config", str(Path(spec.config_dir) / MCP_CONFIG)]
         argv += _build_option("--model", spec.model) + _build_option("--effort", spec.effort)
-        argv += _build_option("--permission-mode", PERMISSION_MODES.get(spec.permissions))
+        argv += _build_option("--permission-mode", PERMISSION_MODES[spec.permissions])
         argv += _build_option("--max-turns", spec.limits.turns)
         return [*argv, *spec.argv]
 
@@ -128,7 +141,7 @@ def _build_option(name: str, value: str | int | None) -> list[str]:
     return [] if value is None else [name, str(value)]
 
 
-def _build_servers(spec: RunSpec, run_dir: Path) -> Fields:
+def _build_servers(spec: RunSpec, run_dir: Path) -> dict[str, Fields]:
     if spec.mcp_command is None:
         return {}
     program, *arguments = spec.mcp_command

@@ -19,6 +19,7 @@ from workers.contract.spec import RunSpec
 from workers.host import files, processes
 from workers.host.tmux import Tmux
 
+from . import user_configuration
 from .program import PERMISSION_MODES, ClaudeAgent, build_session_options
 from .stream import SYNTHETIC, ClaudeStream
 
@@ -52,15 +53,19 @@ class ClaudeScreen:
         hook_settings = {"hooks": {name: [{"hooks": [call]}] for name in EVENT_NAMES}}
         files.replace(folder / SETTINGS_FILE, json.dumps(hook_settings).encode())
 
+    def opening_dialog(self, spec: RunSpec) -> str:
+        return ""
+
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         folder = Path(spec.config_dir)
         argv = [spec.binary or "claude", *build_session_options(spec)]
+        argv += user_configuration.build_options(spec)
         argv += ["--settings", str(folder / SETTINGS_FILE), "--mcp-config", str(folder / "mc-coord.json")]
         argv += ["--strict-mcp-config", "--disallowedTools", "SendMessage,ListAgents"]
         options = {
             "--model": spec.model,
             "--effort": spec.effort,
-            "--permission-mode": PERMISSION_MODES.get(spec.permissions),
+            "--permission-mode": PERMISSION_MODES[spec.permissions],
         }
         argv += [word for name, value in options.items() if value for word in (name, value)]
         return [*argv, *spec.argv, *(["--", prompt] if prompt is not None else [])]

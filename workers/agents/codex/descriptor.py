@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workers.agents.descriptor import JoinCommand, LogIn, ProgramDescriptor, TranscriptFiles
@@ -12,6 +13,7 @@ from workers.contract.spec import RunSpec
 from .wordings import WORDINGS
 
 if TYPE_CHECKING:
+    from workers.agents.own_configuration import OwnConfiguration
     from workers.agents.tui.screen import Screen
 
 
@@ -41,11 +43,25 @@ def join_run(spec: RunSpec, conversation: str) -> JoinCommand | None:
     return JoinCommand(build_join_argv(spec, conversation), CodexAgent().environment(spec))
 
 
+def has_log_in(home: Path, variables: Collection[str]) -> bool:
+    from . import user_configuration
+
+    return user_configuration.has_log_in(home, variables)
+
+
+def read_own_configuration(home: Path, repository: Path | None) -> OwnConfiguration:
+    from . import user_configuration
+
+    return user_configuration.read_configuration(home, repository)
+
+
 DESCRIPTOR = ProgramDescriptor(
     create_agent=create_agent,
     create_screen=create_screen,
     join_run=join_run,
     log_in=LogIn(".codex", "auth.json", "Run `codex login` in a terminal, or set OPENAI_API_KEY."),
+    has_other_log_in=has_log_in,
+    read_own_configuration=read_own_configuration,
     transcripts=TranscriptFiles("sessions/*/*/*/rollout-*-{}.jsonl*"),
     wordings=WORDINGS,
 )

@@ -11,7 +11,6 @@ a turn steers that turn, so messages need no other request. The server ends when
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from itertools import count
@@ -29,8 +28,10 @@ from workers.contract.spec import RunSpec
 from workers.host import files, isolated_python
 from workers.host.private_dirs import make_private_dir
 
+from . import trust, user_configuration
 from .exec_stream import CodexExecStream
 from .stream import CodexStream
+from .user_configuration import APPROVED, format_section
 from .wordings import diagnose, explain_exit
 
 _CLIENT = {"name": "mission_control", "title": "Mission Control", "version": "1"}
@@ -42,7 +43,6 @@ POLICIES = {
 }
 MCP_SECONDS = 45
 """How long the coordination server may take to start, since a loaded machine imports Python slowly."""
-_APPROVED = {"default_tools_approval_mode": "approve"}
 _VERSION = re.compile(r"/(\d[\w.+-]*)")
 
 
@@ -220,31 +220,29 @@ def build_options(spec: RunSpec) -> tuple[str, ...]:
 
 
 def write_config(spec: RunSpec, run_dir: Path) -> None:
-    """Write `config.toml` into the run's configuration directory."""
+    """Write the run's configuration directory, and trust the hooks of a trusted repository."""
     folder = make_private_dir(Path(spec.config_dir))
     files.replace(folder / "config.toml", _format_config(spec, run_dir).encode())
+    if user_configuration.brings_hooks(spec):
+        trust.trust_hooks(spec, build_options(spec))
 
 
 def _format_config(spec: RunSpec, run_dir: Path) -> str:
     """Format the `config.toml` of a run. No daemon: it would outlive the run and serve others with its environment."""
+    own = user_configuration.load_configuration(spec)
+    user_configuration.install(own, spec)
     sections = [
-        _format_section("", check_for_update_on_startup=False, model_reasoning_effort=spec.effort),
-        _format_section("features", plugins=False, daemon_auto_start=False),
-        _format_section("analytics", enabled=False),
-        _format_section("sandbox_workspace_write", writable_roots=list_git_folders(Path(spec.workspace))),
-        _format_section(f"projects.{json.dumps(spec.workspace, ensure_ascii=False)}", trust_level="trusted"),
+        format_section("", check_for_update_on_startup=False) + user_configuration.format_settings(own, spec.effort),
+        format_section("features", plugins=False, daemon_auto_start=False),
+        format_section("analytics", enabled=False),
+        format_section("sandbox_workspace_write", writable_roots=list_git_folders(Path(spec.workspace))),
+        *user_configuration.format_tables(own, spec),
     ]
     if spec.mcp_command is not None:
         program, *arguments = spec.mcp_command
         name = f"mcp_servers.{COORDINATION}"
         sections += [
-            _format_section(name, command=program, args=arguments, startup_timeout_sec=MCP_SECONDS, **_APPROVED),
-            _format_section(f"{name}.env", **build_server_environment(spec, run_dir)),
+            format_section(name, command=program, args=arguments, startup_timeout_sec=MCP_SECONDS, **APPROVED),
+            format_section(f"{name}.env", **build_server_environment(spec, run_dir)),
         ]
     return "\n".join(sections)
-
-
-def _format_section(name: str, **values: object) -> str:
-    """Format a TOML table. JSON's strings, booleans and arrays of strings are valid TOML."""
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
-    return "\n".join(([f"[{name}]"] if name else []) + lines) + "\n"

@@ -24,10 +24,13 @@ from workers.host.tmux import Tmux
 from . import items, trust
 from .exec_stream import convert_item
 from .program import MCP_SECONDS, POLICIES, CodexAgent, build_options, find_earlier_thread
+from .user_configuration import get_trust_level
 from .wordings import diagnose
 
 PASTE_SECONDS = 0.15
 """How long the screen treats a paste as unfinished typing."""
+RESTRICTED_CHOICE = "› 1. Open restricted"
+"""The chosen line of the dialog with which the screen opens a folder that is not trusted."""
 _SPINNER = re.compile("[\u2800-\u28ff] ")
 
 
@@ -49,7 +52,10 @@ class CodexScreen:
         }
         with (Path(spec.config_dir) / "config.toml").open("a", encoding="utf-8") as file:
             file.writelines(_format_hook(name, call) for name in hooks.EVENT_NAMES)
-        trust.trust_hooks(spec, spec.environment | self.environment(spec))
+        trust.trust_hooks(spec, build_options(spec))
+
+    def opening_dialog(self, spec: RunSpec) -> str:
+        return RESTRICTED_CHOICE if get_trust_level(spec) == "untrusted" else ""
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         approval, sandbox = POLICIES[spec.permissions]

@@ -1,13 +1,13 @@
 """Trust for a run's own Codex hooks, since Codex runs only trusted hooks and would ask on its screen.
 
-Only hooks of the run's own configuration file are trusted; a repository's hooks stay as they are.
+Hooks of the run's own configuration file are trusted, and those of a trusted repository.
 """
 
 from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -15,19 +15,18 @@ from typing import IO
 from workers.contract.fields import Fields, format_line, get_object, get_objects, get_text, parse_object
 from workers.contract.spec import RunSpec
 
-from .program import build_options
-
 TIMEOUT_SECONDS = 20.0
 
 
-def trust_hooks(spec: RunSpec, env: Mapping[str, str]) -> None:
-    """Ask the program for its hooks and mark ours as trusted. Raises OSError when it cannot be started.
+def trust_hooks(spec: RunSpec, options: Sequence[str]) -> None:
+    """Ask the program for its hooks and mark some as trusted. Raises OSError when it cannot be started.
 
     If it does not answer, the hooks stay untrusted: the screen asks, and the state stays unknown until then.
     """
-    argv = [spec.binary or "codex", "app-server", *build_options(spec)]
+    argv = [spec.binary or "codex", "app-server", *options]
+    env = spec.environment | {"CODEX_HOME": spec.config_dir}
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    server = subprocess.Popen(argv, env=dict(env), cwd=spec.workspace, stdin=pipe, stdout=pipe, stderr=null)
+    server = subprocess.Popen(argv, env=env, cwd=spec.workspace, stdin=pipe, stdout=pipe, stderr=null)
     watchdog = threading.Timer(TIMEOUT_SECONDS, server.kill)
     watchdog.start()
     try:
@@ -58,14 +57,31 @@ def _send_requests(requests: IO[bytes], replies: Iterator[Fields], spec: RunSpec
     ask(1, "initialize", {"clientInfo": {"name": "mission_control", "title": "Mission Control", "version": "1"}})
     requests.write(format_line({"method": "initialized"}))
     listed = get_objects(get_object(ask(2, "hooks/list", {"cwds": [spec.workspace]}), "result"), "data")
-    own = str(Path(spec.config_dir) / "config.toml")
-    own_hooks = [
-        hook for folder in listed for hook in get_objects(folder, "hooks") if get_text(hook, "sourcePath") == own
-    ]
-    trusted = {get_text(hook, "key"): {"trusted_hash": get_text(hook, "currentHash")} for hook in own_hooks}
-    edit = {"keyPath": "hooks.state", "mergeStrategy": "upsert", "value": trusted}
+    hooks = [hook for folder in listed for hook in get_objects(folder, "hooks") if _may_trust(hook, spec)]
+    states = {get_text(hook, "key"): {"trusted_hash": get_text(hook, "currentHash")} for hook in hooks}
+    edit = {"keyPath": "hooks.state", "mergeStrategy": "upsert", "value": states}
     ask(3, "config/batchWrite", {"edits": [edit]})
     requests.close()
+
+
+def _may_trust(hook: Fields, spec: RunSpec) -> bool:
+    source = Path(get_text(hook, "sourcePath"))
+    if spec.repository_configuration == "trusted" and source.parent.name == ".codex":
+        return _is_as_in_workspace(source, spec)
+    return source == Path(spec.config_dir) / "config.toml"
+
+
+def _is_as_in_workspace(source: Path, spec: RunSpec) -> bool:
+    """Return whether a file of hooks is the one that was trusted.
+
+    In a worktree the program reads the hooks of its repository's main folder, which may have another branch.
+    """
+    folders = [Path(folder) for folder in (spec.workspace, spec.repository) if folder]
+    try:
+        trusted_content = (folders[0] / ".codex" / source.name).read_bytes()
+        return source.parent.parent in folders and source.read_bytes() == trusted_content
+    except OSError:
+        return False
 
 
 def _read_replies(stream: IO[bytes]) -> Iterator[Fields]:

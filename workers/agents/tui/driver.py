@@ -75,6 +75,7 @@ class ScreenDriver:
         self._listens = True
         self._window = ScreenWindow(spec, run_dir, self._screen)
         self._opened = time.monotonic()
+        self._opening_dialog = self._screen.opening_dialog(spec)
 
     def run(self) -> int:
         """Run until the program has ended, and return its exit code."""
@@ -93,6 +94,7 @@ class ScreenDriver:
             self._turns.state(screen_state, self._permissions.asks) or self._detect_silence(screen_state, now)
         )
         try:
+            self._confirm_opening()
             self._type(screen_state, now)
             self._leave(now)
         except TmuxError as error:
@@ -150,6 +152,7 @@ class ScreenDriver:
     def _handle_hook(self, hook: Hook) -> list[AgentEvent]:
         match hook.name:
             case "SessionStart":
+                self._opening_dialog = ""
                 session = {
                     "conversation_id": get_text(hook.fields, "session_id"),
                     "model": get_text(hook.fields, "model") or None,
@@ -181,6 +184,12 @@ class ScreenDriver:
         return [make_event("input", text=prompt, source="echo" if self._turns.begun else "prompt")]
 
     # Typing
+
+    def _confirm_opening(self) -> None:
+        """Confirm the dialog that the program shows before its session, once."""
+        if self._opening_dialog and self._window.shows(self._opening_dialog):
+            self._opening_dialog = ""
+            self._window.press("Enter")
 
     def _type(self, screen_state: ScreenState, now: float) -> None:
         """Type the next message if the screen is idle at this moment, not only at the last check."""

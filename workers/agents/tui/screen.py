@@ -26,6 +26,9 @@ class Screen(Protocol):
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         """Write the configuration, with hooks that call `hooks.build_command(run_dir)`."""
 
+    def opening_dialog(self, spec: RunSpec) -> str:
+        """Return the line of a dialog that the program shows first, and that Enter confirms. Empty where it shows none."""
+
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         """Build the argv. A prompt in it is submitted at once, without one the screen waits for a person."""
 

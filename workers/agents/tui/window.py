@@ -14,6 +14,7 @@ from workers.host.tmux import Tmux, TmuxError
 from .screen import Screen, ScreenState
 from .screen_process import RECORD_FILE
 
+SCREEN_LINES = 60
 LOOK_SECONDS = 0.4
 """How long a reading of the screen's state may be reported. Before typing it is always read again."""
 KILLED_EXIT_CODE = 128 + signal.SIGKILL
@@ -57,6 +58,9 @@ class ScreenWindow:
 
     def clear(self) -> None:
         self._screen.clear(self._tmux, self._pane)
+
+    def shows(self, text: str) -> bool:
+        return text in self._tmux.capture(self._pane, SCREEN_LINES)
 
     def press(self, key: str) -> None:
         self._tmux.send_keys(self._pane, key)
