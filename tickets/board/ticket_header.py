@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from models import Run, RunState, Ticket, TicketStatus, now
+from models import Run, RunMode, RunState, Ticket, TicketStatus, now
 from tickets.conversation import conversation_lock
 from tickets.runs import forks, runtime
 from tickets.shared import display_names
@@ -46,6 +46,7 @@ class Header:
     age: datetime
     interactive: str | None
     speaker: str | None
+    is_outside: bool
 
 
 def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | None) -> Header:
@@ -65,6 +66,7 @@ def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | 
         ticket.created,
         controller.name if controller else None,
         forks.find_speaker(session, ticket),
+        run is not None and run.mode is RunMode.EXTERNAL,
     )
 
 

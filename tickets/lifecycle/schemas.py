@@ -278,6 +278,7 @@ class ProfileJson(Response):
     argv: list[str]
     env_allow: list[str]
     limits: dict[str, Number]
+    instruction: str | None
 
 
 # ---------------------------------------------------------------------------------------------------------- operations

@@ -9,13 +9,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Program, QueuedMessage, Run, TicketComment, TicketEvent
+from models import Program, QueuedMessage, RequestState, Run, RunMode, RunRequest, TicketComment, TicketEvent
 from protocol import EventType, SessionPayload
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
 from tickets.workflow import quarantine
 
-from . import failure_record
+from . import failure_record, runtime
 
 View = dict[str, Any]
 OUTPUT_EVENTS = (EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.STEP)
@@ -51,7 +51,15 @@ def build_details(session: Session, run: Run) -> View:
         "spent": _drop_empty(_list_usage(run)),
         "messages": _list_messages(session, run),
         "branch": run.branch,
+        "prompt": session.scalar(select(Run.prompt).where(Run.id == run.id)),
+        "is_outside": run.mode is RunMode.EXTERNAL,
+        "is_unanswerable": runtime.is_unanswerable(run) and not _has_pending_request(session, run),
     }
+
+
+def _has_pending_request(session: Session, run: Run) -> bool:
+    pending = (RunRequest.run_id == run.id, RunRequest.state == RequestState.PENDING)
+    return session.scalar(select(RunRequest.id).where(*pending).limit(1)) is not None
 
 
 def _drop_empty(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
