@@ -26,9 +26,7 @@ from .test_spine import ALICE, make
 
 def prompt_of(engine: Engine, run: Run) -> str:
     with reading(engine) as session:
-        return prompt.compose_prompt(
-            session, lookup.get_ticket(session, run.ticket_id), lookup.get_run(session, run.id)
-        )
+        return prompt.compose_prompt(session, lookup.get_ticket(session, run.ticket_id), run)
 
 
 def say(engine: Engine, ticket_id: int, words: str) -> None:
@@ -130,6 +128,7 @@ def test_a_prompt_says_where_the_agent_works_what_it_may_do_and_how_it_ends(engi
     run = claimed(engine, make(engine, project="web", assigned_to="claude"))
     with writing(engine) as session:
         claims.record_workspace(session, run.id, **places)
+        run = lookup.get_run(session, run.id)
     text = prompt_of(engine, run)
     assert f"\n{prompt.END_OF_DESCRIPTION}\n\n## Where you work\n\nYou work in the worktree /work/pool-1" in text
     for part in (
@@ -144,6 +143,7 @@ def test_a_prompt_says_where_the_agent_works_what_it_may_do_and_how_it_ends(engi
     with writing(engine) as session:
         session.execute(update(Profile).values(instruction="Work slowly.", permissions="ask"))
         claims.record_workspace(session, run.id, branch=None)
+        run = lookup.get_run(session, run.id)
     text = prompt_of(engine, run)
     assert text.startswith("MC-1: Write a line\n\nWork slowly.\n\n") and prompt.ORDER not in text
     assert "You work in the folder /work/pool-1" in text and prompt.describe_permissions("ask") in text

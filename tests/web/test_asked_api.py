@@ -32,7 +32,7 @@ def test_a_tools_request_is_listed_answered_once_and_told_to_the_run(worker: Wor
 
 
 def test_an_empty_answer_in_the_form_does_not_shift_the_later_ones(worker: Worker, browser: FlaskClient) -> None:
-    questions = [{"text": text, "choices": []} for text in ("Colour?", "Size?", "Shape?")]
+    questions: list[dict[str, Any]] = [{"text": text, "choices": []} for text in ("Colour?", "Size?", "Shape?")]
     payload = {"request": "r-1", "questions": questions}
     worker.post(f"/tickets/{worker.ticket}/events", {**ASKED, "event_type": "agent.question", "payload": payload})
     fields = {"csrf": csrf_token(browser), "request": "r-1", "text-0": "Red", "text-1": " ", "choice-2": "Round"}

@@ -90,7 +90,7 @@ def _build_count() -> Select[*tuple[int, ...]]:
     return select(*(select(func.count()).select_from(subquery).scalar_subquery() for subquery in both))
 
 
-def _select_asking(limit: int) -> Select[tuple[Ticket, Run]]:
+def _select_asking(limit: int) -> Select[Ticket, Run]:
     """Select the tickets whose live run needs a person, with that run."""
     return select(Ticket, Run).join(Run, Run.ticket_id == Ticket.id).where(NEEDS_PERSON).order_by(Run.id).limit(limit)
 

@@ -53,7 +53,7 @@ def is_unanswerable(run: Run) -> bool:
     return run.state is RunState.WAITING and since is not None and since < now() - UNANSWERABLE_LIMIT
 
 
-def select_unanswerable(limit: timedelta) -> Select[tuple[int]]:
+def select_unanswerable(limit: timedelta) -> Select[int]:
     """Select the runs that have waited for so long without a pending request."""
     pending = exists().where(RunRequest.run_id == Run.id, RunRequest.state == RequestState.PENDING)
     waits = (_IS_LIVE, Run.state == RunState.WAITING, Run.waiting_since < ago(limit))
