@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select, update
 
 from database import reading, writing
 from models import ActorKind, Agent, AgentKind, Run, RunState, TicketComment, TicketEvent, TicketStatus, now
-from tickets.board import columns, lanes, overview
+from tickets.board import columns, lanes, overview, ticket_header
 from tickets.board.columns import Filters, Viewer
 from tickets.dispatch import policy
 from tickets.dispatch.policy import DispatchLimits
@@ -60,7 +60,10 @@ def test_a_silent_external_run_needs_a_person_until_it_is_heard_again(engine: En
             assert [item["line"] for item in overview.list_needs(session)] == [overview.OUTSIDE_TEXT]
             assert overview.count_needs(session) == 1
             assert session.scalars(select(Run.id).where(runtime.IS_SILENT)).all() == [run.id]
-            assert runtime.get_state(lookup.get_run(session, run.id)) == "unknown"
+            run = lookup.get_run(session, run.id)
+            header = ticket_header.build_header(session, lookup.get_ticket(session, ticket_id), run, run)
+            assert (header.runtime, header.next_action) == ("unknown", "See why it is silent")
+            assert header.outside and header.outside.endswith("ago; its limit is 30 min.")
         with writing(engine) as session:
             if sign == "heartbeat":
                 heartbeat.record_heartbeat(session, run.id, heartbeat.RunHeartbeat(state="running"))
