@@ -535,6 +535,7 @@ class Profile(Base):
     env_allow: Mapped[list[Any]] = mapped_column(default=list)
     limits: Mapped[dict[str, Any]] = mapped_column(default=dict)
     own_configuration: Mapped[bool] = mapped_column(default=True)
+    instruction: Mapped[str | None]
     created: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -790,7 +791,11 @@ LIVE = text("state <> 'ended'")
 
 
 class Run(Base):
-    """One attempt at a ticket. A unique index ensures that at most one is live."""
+    """One attempt at a ticket. A unique index ensures that at most one is live.
+
+    `prompt` is the text as sent, without secrets. `waiting_since` is when the run last began to wait or had a request
+    settled. An external run counts as silent from `silent_after`, which is `silence_seconds` after its last sign.
+    """
 
     __tablename__ = "runs"
     __table_args__ = log_table(
@@ -844,6 +849,10 @@ class Run(Base):
     cost_usd: Mapped[float | None]
     turns: Mapped[int] = mapped_column(default=0)
     live_line: Mapped[str | None]
+    prompt: Mapped[str | None] = mapped_column(deferred=True)
+    waiting_since: Mapped[datetime | None]
+    silence_seconds: Mapped[int | None]
+    silent_after: Mapped[datetime | None]
     started: Mapped[datetime] = mapped_column(default=now)
     heartbeat: Mapped[datetime | None]
     ended: Mapped[datetime | None]

@@ -16,6 +16,8 @@ from tickets.runs import claims, forks, prompt, reports
 from tickets.runs.claims import RunClaim
 from tickets.shared import lookup
 from tickets.team import repositories as observations
+from workers.agents.tui.screen import format_prompt_argument
+from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
 from workers.host import memory_limit
 from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
@@ -94,8 +96,16 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
         run = lookup.get_run(session, claim.run.id)
         forks.report_missing_source(session, run)
         prompt_text = prompt.compose_prompt(session, claim.ticket, run)
+        claims.record_workspace(session, run.id, prompt=format_sent_prompt(context, spec, prompt_text))
     launch.write_run_dir(context.run_dir(claim.run.id), spec, prompt_text)
     return spec
+
+
+def format_sent_prompt(context: JobContext, spec: RunSpec, prompt_text: str) -> str | None:
+    """Return the prompt as the program gets it, without secrets. None when a person begins at the screen."""
+    run_dir = context.run_dir(spec.run_id)
+    sent_text = prompt_text if spec.mode == "headless" else format_prompt_argument(spec, run_dir, prompt_text)
+    return Redaction((spec.token, spec.nonce, *spec.secrets)).redact_text(sent_text) if sent_text else None
 
 
 def _prepare_workspace(

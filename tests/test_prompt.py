@@ -8,13 +8,14 @@ import pytest
 from sqlalchemy import Engine, update
 
 from database import reading, writing
-from models import Agent, Run
+from models import Agent, Profile, Run, Ticket
 from tickets.conversation import timeline
 from tickets.conversation.timeline import NewComment
-from tickets.lifecycle import transitions
-from tickets.runs import claims, ingest, prompt, reports
+from tickets.lifecycle import editing, transitions
+from tickets.runs import claims, ingest, prompt, reports, takeover
 from tickets.runs.ingest import WorkerEvent
 from tickets.shared import lookup
+from tickets.shared.inputs import EditTicket
 from tickets.team import projects
 from tickets.team.projects import NewProject
 from tickets.workflow import relationships
@@ -118,6 +119,72 @@ def test_an_answer_is_told_again_until_a_run_has_reached_its_agent(engine: Engin
     text = prompt_of(engine, claimed(engine, ticket_id))
 
     assert "The blue one." in text and "The disk was full." in text
+
+
+def test_a_prompt_says_where_the_agent_works_what_it_may_do_and_how_it_ends(engine: Engine) -> None:
+    with writing(engine) as session:
+        projects.add_project(session, NewProject(slug="web", name="Web", folder="/srv/web", base_branch="trunk"), ALICE)
+    places = {"workspace": "/work/pool-1", "branch": "mc/MC-1-it", "base_sha": "a" * 40}
+    run = claimed(engine, make(engine, project="web", assigned_to="claude"))
+    with writing(engine) as session:
+        claims.record_workspace(session, run.id, **places)
+        run = lookup.get_run(session, run.id)
+    text = prompt_of(engine, run)
+    assert f"\n{prompt.END_OF_DESCRIPTION}\n\n## Where you work\n\nYou work in the worktree /work/pool-1" in text
+    for part in (
+        "branch mc/MC-1-it, which was made from trunk at commit aaaaaaaaaaaa.",
+        "do not push",
+        "end with your run",
+    ):
+        assert part in text
+    assert prompt.describe_permissions("accept_edits") in text and "Leave a clean working tree" in text
+    assert "Report through the mc-coord tools" in text
+
+    with writing(engine) as session:
+        session.execute(update(Profile).values(instruction="Work slowly.", permissions="ask"))
+        claims.record_workspace(session, run.id, branch=None)
+        run = lookup.get_run(session, run.id)
+    text = prompt_of(engine, run)
+    assert text.startswith("MC-1: Write a line\n\nWork slowly.\n\n") and prompt.ORDER not in text
+    assert "You work in the folder /work/pool-1" in text and prompt.describe_permissions("ask") in text
+
+
+@pytest.mark.both_databases
+def test_a_resumed_run_is_given_new_items_a_new_phase_and_what_a_person_did_at_its_screen(engine: Engine) -> None:
+    ticket_id = make(engine, assigned_to="claude", acceptance=["It is fast"], description="As it was.")
+    say(engine, ticket_id, "Said before.")
+    hear(engine, own_run := claimed(engine, ticket_id))
+    say(engine, ticket_id, "Said to the agent.")
+    commits = [{"sha": letter * 40, "subject": f"Commit {letter}"} for letter in "ab"]
+    with writing(engine) as session:
+        takeover.take_over(session, ticket_id, ALICE)
+    end(engine, own_run, verdict="stopped", observations={"commits": commits[:1]})
+    screen_run = claimed(engine, ticket_id)
+    hear(engine, screen_run)
+    with writing(engine) as session:
+        takeover.hand_back(session, ticket_id, ALICE)
+    end(engine, screen_run, verdict="stopped", observations={"commits": commits})
+    next_run = claimed(engine, ticket_id)
+    text = prompt_of(engine, next_run)
+    assert "## Handed back" in text and f"- {'b' * 12} Commit b" in text and "Commit a" not in text
+    assert "Said to the agent." in text and "Said before." not in text
+    assert "Acceptance" not in text and "As it was." not in text and "A new phase" not in text
+
+    with writing(engine) as session:
+        ticket = lookup.get_ticket(session, ticket_id)
+        changes = {"acceptance": ["It is small"], "description": "As it is now."}
+        editing.edit_ticket(session, ticket, EditTicket.model_validate({"version": ticket.version, **changes}), ALICE)
+    text = prompt_of(engine, next_run)
+    assert "0. [ ] It is small" in text and "## The description was changed\n\nAs it is now." in text
+
+    hear(engine, next_run)
+    end(engine, next_run, verdict="question", summary="Which?", question={"request": "1"})
+    with writing(engine) as session:
+        transitions.transition(session, ticket_id, "answer", ALICE, body="This.")
+        session.execute(update(Ticket).values(phase="Docs"))
+    text = prompt_of(engine, claimed(engine, ticket_id))
+    assert "A new phase begins: Docs." in text and "0. [ ] It is small" in text
+    assert "Handed back" not in text
 
 
 @pytest.mark.both_databases

@@ -112,6 +112,22 @@ def test_huge_and_deep_lines_are_cut_and_marked(program: str) -> None:
     check_events(agent.parse(b'{"type": "assistant", "n": ' + b"9" * 10_000 + b"}"))
 
 
+@pytest.mark.parametrize(
+    ("content", "kinds"),
+    [
+        ("plain words", ["text"]),
+        ([{"type": "hologram", "n": 1}, {"type": "text", "text": "plain words"}], ["raw", "text"]),
+        ([{"type": "text", "text": "plain words"}, {"type": "hologram"}], ["text", "raw"]),
+    ],
+)
+def test_a_text_is_text_whatever_stands_beside_it(content: object, kinds: list[str]) -> None:
+    """Regression: one unknown block made the whole line unreadable, and a plain string was not shown."""
+    message = {"type": "assistant", "message": {"id": "m", "content": content}}
+    events = build_agent("claude-").parse(json.dumps(message).encode())
+    assert [event.kind for event in events] == kinds
+    assert [event.payload["text"] for event in events if event.kind == "text"] == ["plain words"]
+
+
 def test_half_a_surrogate_pair_can_be_stored() -> None:
     content = r'{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"a \ud83d b"}]}}'
     events = build_agent("claude-").parse(content.encode())

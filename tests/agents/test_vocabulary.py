@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Failure
-from protocol import FAILURES
+from protocol import FAILURES, AgentEventKind
 from tickets.runs.retry_policy import CONSEQUENCES, RetryAction
 from workers.agents import load_descriptor
 from workers.agents.deltas import DeltaThrottle
@@ -18,6 +18,7 @@ from workers.agents.error_classifier import classify_error, explain_exit, parse_
 from workers.agents.tool_calls import format_call_title
 from workers.contract.agent_events import (
     MAX_TEXT_BYTES,
+    OMISSION_MARK,
     AgentEvent,
     clip_text,
     format_title,
@@ -56,11 +57,20 @@ def test_a_clipped_text_fits_and_is_a_beginning(text: str, limit: int) -> None:
 
 def test_only_a_text_that_was_cut_is_marked() -> None:
     assert make_event("text", text="\x1b[1m" + "x" * MAX_TEXT_BYTES).payload == {"text": "x" * MAX_TEXT_BYTES}
-    assert make_event("text", text="x" * (MAX_TEXT_BYTES + 1)).payload == {
+    assert make_event("notice", text="x" * (MAX_TEXT_BYTES + 1)).payload == {
         "text": "x" * MAX_TEXT_BYTES,
         "truncated": True,
     }
     assert make_event("text", text="a", parent=None).payload == {"text": "a"}
+
+
+@pytest.mark.parametrize("kind", ["text", "result"])
+def test_a_long_message_keeps_its_start_and_its_end(kind: AgentEventKind) -> None:
+    """Regression: a verdict at the end of a long message was cut off."""
+    payload = make_event(kind, text="I begin. " + "é" * MAX_TEXT_BYTES + "\nDONE: it works").payload
+    assert payload["text"].startswith("I begin. é") and payload["text"].endswith("é\nDONE: it works")
+    assert OMISSION_MARK in payload["text"] and len(payload["text"].encode()) <= MAX_TEXT_BYTES
+    assert payload["truncated"] is True
 
 
 def test_values_that_json_lacks_become_null_and_deep_ones_are_cut() -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from database import reading, writing
-from jobs import dispatch_pass
+from jobs import dispatch_pass, start_run
 from models import EvidenceSource, EvidenceStatus, Outcome, Project, Run, RunState, TaskOutcome, TicketStatus
 from tests.waiting import wait_until
 from tests.workers.repositories import git
+from tests.workers.runs import build_spec
 from tickets.shared import events
 from tickets.team import agents
 
@@ -67,6 +69,20 @@ def test_a_ticket_is_worked_reviewed_and_worked_again_on_its_branch(served_insta
     assert second.workspace == first.workspace
     prompt = (served_installation.context.run_dir(second.id) / "prompt.md").read_text()
     assert "**Review feedback by alice**:\n\nOnce more, please." in prompt
+    with reading(served_installation.engine) as session:
+        assert session.scalar(select(Run.prompt).where(Run.id == second.id)) == prompt
+
+
+def test_a_prompt_is_kept_as_the_program_gets_it_in_both_modes_but_without_secrets(installation: Installation) -> None:
+    spec = build_spec(installation.settings.home, secrets=("s3cr3t-of-alice",))
+    text = "!Look:\ts3cr3t-of-alice and " + spec.token
+    screen = replace(spec, mode="tui")
+    for each, sent in (
+        (spec, "!Look:\t[redacted] and [redacted]"),
+        (screen, "Message: !Look:    [redacted] and [redacted]"),
+        (replace(screen, attended=True, resume=True), None),
+    ):
+        assert start_run.format_sent_prompt(installation.context, each, text) == sent
 
 
 def assert_outfit_was_given(installation: Installation, run: Run) -> None:

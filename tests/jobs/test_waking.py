@@ -13,7 +13,7 @@ from models import Run, RunState, Ticket, TicketStatus, format_timestamp, now
 from tickets.conversation import timeline
 from tickets.conversation.timeline import NewComment
 from tickets.lifecycle import transitions
-from tickets.runs import claims
+from tickets.runs import claims, external
 from tickets.shared.inputs import NewTicket
 from tickets.workflow import wake_conditions
 
@@ -104,8 +104,10 @@ def test_a_ticket_parked_for_an_idle_agent_wakes_after_its_minutes(installation:
         session.execute(update(Ticket).where(Ticket.id == other).values(archived=True))
     assert installation.make_pass().summary["woken"] == 0, "not for long enough"
 
+    mirrored = installation.ticket(assigned_to="operator")
     with writing(installation.engine) as session:
         session.execute(update(Run).values(ended=now() - timedelta(minutes=11)))
+        external.open_run(session, mirrored, external.ExternalRun(agent="script"), ALICE)
 
     assert installation.make_pass().summary["woken"] == 1
     assert installation.get(ticket_id).status is TicketStatus.TODO

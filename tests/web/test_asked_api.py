@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .conftest import Api, Worker
+from flask.testing import FlaskClient
+
+from .conftest import OWN_PAGE, Api, Worker, csrf_token
 
 BEAT = {"state": "waiting"}
 ASKED = {
@@ -27,6 +29,16 @@ def test_a_tools_request_is_listed_answered_once_and_told_to_the_run(worker: Wor
         ("r-1", "deny", "Not now.")
     ]
     assert operator.post(path, {"request": "r-1"}).status_code == 409
+
+
+def test_an_empty_answer_in_the_form_does_not_shift_the_later_ones(worker: Worker, browser: FlaskClient) -> None:
+    questions: list[dict[str, Any]] = [{"text": text, "choices": []} for text in ("Colour?", "Size?", "Shape?")]
+    payload = {"request": "r-1", "questions": questions}
+    worker.post(f"/tickets/{worker.ticket}/events", {**ASKED, "event_type": "agent.question", "payload": payload})
+    fields = {"csrf": csrf_token(browser), "request": "r-1", "text-0": "Red", "text-1": " ", "choice-2": "Round"}
+    assert browser.post(f"/ticket/{worker.ticket}/answer", data=fields, headers=OWN_PAGE).status_code == 303
+    receipt: Any = worker.post(f"/runs/{worker.run}/heartbeat", BEAT).json
+    assert receipt["answers"][0]["answers"] == {"Colour?": "Red", "Shape?": "Round"}
 
 
 def test_a_request_that_was_never_made_cannot_be_answered_and_not_by_the_run(worker: Worker, operator: Api) -> None:

@@ -204,7 +204,7 @@ def test_only_this_route_allows_inline_styles_and_a_frame_of_our_own(board: Stag
 def test_a_run_without_a_pane_here_says_so(board: Stage) -> None:
     reasons: list[tuple[dict[str, object], str]] = [
         ({"host": "elsewhere"}, "This run is on another machine"),
-        ({"mode": RunMode.EXTERNAL}, "This run is outside Mission Control"),
+        ({"mode": RunMode.EXTERNAL}, "This work runs outside Mission Control"),
         ({"host": socket.gethostname()}, "The run is starting"),
     ]
     for facts, words in reasons:

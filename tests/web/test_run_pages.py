@@ -46,6 +46,12 @@ def test_a_run_is_opened_with_how_it_went_and_what_it_left(browser: FlaskClient,
     for words in ("Run 1", "Agent failed: No luck.", "Bad luck.", "attempts are left", "70 k", "$0.50"):
         assert words in body, words
     assert f"?tab=evidence&amp;run={worker.run}" in body and "Stop this run" not in body
+    assert "Prompt as sent" not in body
+    with writing(store) as session:
+        session.execute(update(Run).values(prompt="MC-1: <b>Look</b>", mode="external"))
+    body = page(browser, f"/ticket/{worker.ticket}?tab=runs&run={worker.run}")
+    assert "Prompt as sent" in body and "MC-1: &lt;b&gt;Look&lt;/b&gt;" in body
+    assert "This work runs outside Mission Control" in body
 
 
 def test_a_run_says_which_configuration_it_took_and_what_it_ignored(

@@ -67,6 +67,7 @@ def test_an_operator_stops_a_run_and_the_ticket_stays_parked(worker: Worker, ope
     assert viewer.post(f"/runs/{worker.run}/stop", {}).status_code == 403
     answer = operator.post(f"/runs/{worker.run}/stop", {"reason": "Wrong branch."})
     assert answer.json["status"] == "waiting"  # type: ignore[index]
+    assert answer.json == operator.get(f"/tickets/{worker.ticket}").json, "its `last_seq` was one behind"
     heartbeat_receipt: Any = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).json
     assert heartbeat_receipt["stop"]["code"] == "parked"
 

@@ -153,12 +153,19 @@ PLAIN = {"program": "claude", "mode": "headless", "permissions": "ask"}
 
 
 def test_a_profile_is_added_with_its_limits(browser: FlaskClient, store: Engine) -> None:
-    fields = {**PLAIN, "name": "careful", "model": "opus", "argv": "--betas 'a b'", "env_allow": "API_KEY\nPROXY"}
+    fields = {
+        **PLAIN,
+        "name": "careful",
+        "model": "opus",
+        "instruction": "Work slowly.",
+        "argv": "--betas 'a b'",
+        "env_allow": "API_KEY\nPROXY",
+    }
     limits = {"limit.day_cost_usd": "2.5", "limit.turns": "30", "limit.silence_seconds": ""}
     assert send(browser, "/team/profiles/new", **fields, **limits).status_code == 303
     stored = profile(store, "careful")
     assert (stored.argv, stored.env_allow) == (["--betas", "a b"], ["API_KEY", "PROXY"])
-    assert stored.limits == {"day_cost_usd": 2.5, "turns": 30}
+    assert (stored.limits, stored.instruction) == ({"day_cost_usd": 2.5, "turns": 30}, "Work slowly.")
 
 
 def test_a_form_that_is_sent_as_it_came_changes_nothing(browser: FlaskClient, store: Engine) -> None:

@@ -1,7 +1,7 @@
 """An agent's program for tests: speaks the script agent's protocol and does what its prompt says, line by line.
 
 A prompt line is a word and the rest: `say TEXT`, `result TEXT`, `fail CLASS TEXT`, `print RAW`, `stderr TEXT`,
-`signal VERDICT SUMMARY`, `wait FILE`, `exit CODE`, `kill`, `orphan FILE`, `hide FILE`, `deaf` (ignore TERM and orders),
+`signal VERDICT SUMMARY`, `wait FILE`, `exit CODE`, `kill`, `flood FILE`, `orphan FILE`, `hide FILE`, `deaf` (ignore TERM and orders),
 `slow SECONDS` (to take up messages),
 `ask TEXT`, `usage N`, `many N`, `retry CLASS` (for ever). After the last line it is idle. A message's body is more such lines.
 """
@@ -40,6 +40,14 @@ if os.fork() == 0:
 os.wait()
 """
 """Forks twice, leaves its session and clears its environment, then names itself in a file."""
+FLOOD = """
+import os, sys
+chunk = (b"x" * 99 + b"\\n") * 10000
+os.write(1, chunk)
+open(sys.argv[1], "w").close()
+while True:
+    os.write(1, chunk)
+"""
 
 deaf = threading.Event()
 slowness: list[float] = []
@@ -100,6 +108,7 @@ ACTS: dict[str, Callable[[str], object]] = {
     "wait": wait,
     "exit": lambda rest: os._exit(int(rest)),
     "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    "flood": lambda rest: subprocess.Popen([sys.executable, "-c", FLOOD, rest], start_new_session=True),
     "orphan": lambda rest: subprocess.run([sys.executable, "-c", ORPHAN, rest], check=True),
     "hide": lambda rest: subprocess.run([sys.executable, "-c", HIDE, rest], check=True),
     "deaf": ignore,

@@ -38,6 +38,22 @@ def build_result(text: str, **payload: Any) -> tuple[str, dict[str, Any]]:
         ("- `DONE`: listed", "done", "listed"),
         ("DONE: first\nthen more\nREVIEW: last", "review", "last"),
         ("All is well.\nDONE:", "done", "All is well.\nDONE:"),
+        ("✅ DONE: a check mark", "done", "a check mark"),
+        ("DONE ✔️: behind it", "done", "behind it"),
+        ("DONE：全部", "done", "全部"),
+        ("QUESTION : Red?", "question", "Red?"),
+        ("Done: it works", "done", "it works"),
+        ("## Question: Red?", "question", "Red?"),
+        ("1. DONE: numbered", "done", "numbered"),
+        ("(2) **REVIEW:** both", "review", "both"),
+        ("**1. DONE:** inside", "done", "inside"),
+        ("1️⃣ DONE: a keycap", "done", "a keycap"),
+        ("**DONE: all of it**", "done", "all of it"),
+        ("__REVIEW:__ *two* **files**", "review", "*two* **files**"),
+        ("“DONE: quoted”", "done", "quoted"),
+        ("> DONE: as a block", "done", "as a block"),
+        ("DONE: /etc/hosts is right", "done", "/etc/hosts is right"),
+        ("DONE: it works\n\nReview: I read it twice.", "done", "it works\n\nReview: I read it twice."),
     ],
 )
 def test_the_last_verdict_line_of_a_message_counts_with_what_follows_it(message: str, kind: str, summary: str) -> None:
@@ -47,7 +63,14 @@ def test_the_last_verdict_line_of_a_message_counts_with_what_follows_it(message:
 
 
 @pytest.mark.parametrize(
-    "message", ["", "I am done: really", "done: x", "UNDONE: x", "It is not DONE: yet", "```\nDONE: in code\n```"]
+    "message",
+    [
+        *("", "I am done: really", "done: x", "UNDONE: x", "It is not DONE: yet", "```\nDONE: in code\n```"),
+        *("Done.", "Done with it: yes", "Well done: x", "Reviewed: x", "Questions: none", "DONE without a colon"),
+        *("Done:\n- the parser\n\nTo do:\n- the rest", "Changes:\n- a.py", "Changes: a.py, b.py", "not_DONE: x"),
+        *("DONE:, REVIEW:, or QUESTION: ends it", "`DONE:` / `REVIEW:` are the words", "DONE/REVIEW: either"),
+        *("All DONE: x", "12:30 DONE: x", "@review: please", "DONE_AT: 3", "$DONE: 1", "- [ ] DONE: a box to tick"),
+    ],
 )
 def test_prose_and_code_are_no_verdict(message: str) -> None:
     """Regression: completion was judged by keywords."""

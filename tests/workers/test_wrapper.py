@@ -215,6 +215,18 @@ def test_a_flood_on_stderr_is_drained_kept_up_to_a_limit_and_told(tmp_path: Path
     assert run.events("run.output")[-1]["text"].endswith("[more of stderr is not kept]\n")
 
 
+def test_a_run_ends_though_its_child_floods_the_output_and_its_result_is_too_long(tmp_path: Path, api: FakeApi) -> None:
+    """Regression: such a run was never over, and a `result` line over the limit lost the verdict."""
+    text = """'{"kind":"result","payload":{"ok":true,"text":"x\\\\nREVIEW: ' + 'y' * 300000 + ' the end"}}'"""
+    flood = tmp_path / "flood"
+    lines = (f"print {text}", f"flood {flood}", f"wait {flood}", "exit 0")
+    with act(tmp_path, api, *lines, limits={"line_bytes": 200_000}) as run:
+        report = run.wait(20)
+    assert (report["verdict"], report["exit_code"]) == ("review", 0)
+    assert report["summary"].startswith("yyy") and report["summary"].endswith("yyy the end")
+    assert run.survivors() == []
+
+
 def test_no_secret_gets_into_spool_pane_report_or_stream(tmp_path: Path, api: FakeApi) -> None:
     secret = "s3cr3t-canary-0123456789"
     delta = '\'{"kind":"delta","payload":{"block":"b","kind":"text","offset":0,"text":"%s"}}\''
@@ -321,7 +333,7 @@ def test_an_agent_that_ignores_everything_and_its_orphans_are_gone_within_15_sec
         assert orphan in [process.pid for process in run.survivors()]
         api.control["stop"] = {"reason": "Enough.", "code": "operator", "grace_seconds": 1}
         report = run.wait(timeout=20)
-        assert run.survivors() == []
+    assert run.survivors() == []
     assert (report["verdict"], report["exit_code"]) == ("stopped", -9)
 
 

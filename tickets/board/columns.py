@@ -12,7 +12,7 @@ from sqlalchemy import false, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from database import fetch_rows, in_ids
-from models import AgentKind, Landing, Priority, Project, Run, RunState, Tag, Ticket, TicketStatus, TicketTag
+from models import AgentKind, Landing, Priority, Project, Run, Tag, Ticket, TicketStatus, TicketTag
 from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle import transitions
 from tickets.lifecycle.moves import Move
@@ -270,8 +270,7 @@ def _is_working(run: Run | None) -> bool:
 
 
 def _is_asking(run: Run | None) -> bool:
-    """Return whether the run waits for a tool approval or an answer."""
-    return run is not None and run.state is RunState.WAITING
+    return run is not None and runtime.needs_person(run)
 
 
 def _get_live_line(run: Run | None) -> str | None:

@@ -36,6 +36,8 @@ from models import (
     now,
 )
 from tickets.operations.tasks import load_latest
+from tickets.runs import runtime
+from tickets.runs.runtime import NEEDS_PERSON
 from tickets.workflow import landing
 
 from . import columns
@@ -46,6 +48,7 @@ PAGE_SIZE = 12
 MAX_NEEDS = 100
 DAYS = 14
 MAX_LINE_CHARACTERS = 200
+OUTSIDE_TEXT = "It runs outside Mission Control and has been silent for too long."
 MAX_MEASURED = 2000
 """Maximum number of finished tickets for the cycle time."""
 
@@ -55,7 +58,10 @@ def list_needs(session: Session, limit: int = PAGE_SIZE) -> list[View]:
 
     Tickets whose running agent asks something come first, then questions, reviews and blocked tickets.
     """
-    needs = [(ticket, "Its agent waits for an answer.") for ticket in session.scalars(_select_asking(limit))]
+    needs = [
+        (ticket, OUTSIDE_TEXT if runtime.is_silent_outside(run) else "Its agent waits for an answer.")
+        for ticket, run in session.execute(_select_asking(limit))
+    ]
     waiting = list(session.scalars(_select_waiting(limit)))
     last_words = _load_last_words(session, [ticket.id for ticket in waiting])
     needs += [(ticket, _describe_cause(ticket) or last_words.get(ticket.id, "")) for ticket in waiting]
@@ -84,9 +90,9 @@ def _build_count() -> Select[*tuple[int, ...]]:
     return select(*(select(func.count()).select_from(subquery).scalar_subquery() for subquery in both))
 
 
-def _select_asking(limit: int) -> Select[Ticket]:
-    waits = (Run.state != RunState.ENDED, Run.state == RunState.WAITING)  # the first one enables the index on live runs
-    return select(Ticket).join(Run, Run.ticket_id == Ticket.id).where(*waits).order_by(Run.id).limit(limit)
+def _select_asking(limit: int) -> Select[Ticket, Run]:
+    """Select the tickets whose live run needs a person, with that run."""
+    return select(Ticket, Run).join(Run, Run.ticket_id == Ticket.id).where(NEEDS_PERSON).order_by(Run.id).limit(limit)
 
 
 @cache  # without it the overview takes 15 % longer

@@ -39,6 +39,7 @@ GRACE = timedelta(minutes=5)
 """The dispatcher wakes due tickets once a minute. One that still waits after this time was missed."""
 CHECK_IN_STATES = (TicketStatus.INBOX, TicketStatus.TODO, TicketStatus.IN_PROGRESS, TicketStatus.WAITING)
 MAX_CHARACTERS = 240
+UNANSWERABLE_TEXT = "Its agent waits, but there is nothing to answer here: look at its console, or stop the run"
 AWAITED_TICKET = aliased(Ticket)
 
 
@@ -158,10 +159,20 @@ def load_reasons(
     reasons: dict[int, StatusReason] = {}
     for ticket in tickets:
         cause = causes_by_ticket.get(ticket.id)
-        reason = _describe_cause(cause, ticket, live.get(ticket.id)) if cause else _describe_state(ticket, texts)
+        run = live.get(ticket.id)
+        reason = (
+            _describe_cause(cause, ticket, run) if cause else _describe_silence(run) or _describe_state(ticket, texts)
+        )
         if reason is not None:
             reasons[ticket.id] = reason
     return reasons
+
+
+def _describe_silence(run: Run | None) -> StatusReason | None:
+    """Describe a run outside Mission Control that has been silent for longer than its limit."""
+    if run is None or not runtime.is_silent_outside(run):
+        return None
+    return StatusReason("unheard", "It runs outside Mission Control and was last heard", runtime.get_last_sign(run))
 
 
 def _describe_state(ticket: AnyTicket, texts: ReasonTexts) -> StatusReason | None:
@@ -251,7 +262,9 @@ def _load_requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
     if not live:
         return {}
     texts_by_ticket = {
-        ticket_id: "Its agent waits for an answer" for ticket_id, run in live.items() if run.state is RunState.WAITING
+        ticket_id: UNANSWERABLE_TEXT if runtime.is_unanswerable(run) else "Its agent waits for an answer"
+        for ticket_id, run in live.items()
+        if run.state is RunState.WAITING
     }
     rows = fetch_rows(session, REQUESTS, runs=[run.id for run in live.values()])
     return texts_by_ticket | {

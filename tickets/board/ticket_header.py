@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from models import Run, RunState, Ticket, TicketStatus, now
+from models import Run, RunMode, RunState, Ticket, TicketStatus, now
 from tickets.conversation import conversation_lock
 from tickets.runs import forks, runtime
 from tickets.shared import display_names
@@ -46,6 +46,8 @@ class Header:
     age: datetime
     interactive: str | None
     speaker: str | None
+    outside: str | None
+    is_silent: bool
 
 
 def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | None) -> Header:
@@ -65,10 +67,14 @@ def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | 
         ticket.created,
         controller.name if controller else None,
         forks.find_speaker(session, ticket),
+        _describe_outside(run),
+        run is not None and runtime.is_silent(run),
     )
 
 
 def describe_next_action(ticket: Ticket, run: Run | None) -> str:
+    if run is not None and runtime.is_silent_outside(run):
+        return "See why it is silent"
     if run is not None and run.state is RunState.WAITING:
         return "Answer"
     if (plan := landing.get_plan(ticket)) is not None:
@@ -82,6 +88,17 @@ def _describe_work(run: Run | None, state: str) -> str | None:
     if run is None or state not in ("starting", "running", "waiting"):
         return None
     return f"{run.agent} waits for your answer" if state == "waiting" else f"{run.agent} is working…"
+
+
+def _describe_outside(run: Run | None) -> str | None:
+    """Describe a run outside Mission Control, and its silence if that is longer than its limit. None for another run."""
+    if run is None or run.mode is not RunMode.EXTERNAL:
+        return None
+    text = f"This work runs outside Mission Control, on {run.host}."
+    if not runtime.is_silent(run):
+        return text
+    limit = _format_span(timedelta(seconds=run.silence_seconds or 0))
+    return f"{text} It was last heard {_format_span(now() - runtime.get_last_sign(run))} ago; its limit is {limit}."
 
 
 def _describe_runtime(ticket: Ticket, run: Run | None, state: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from models import RequestState, RunRequest, now
+from models import RequestState, Run, RunRequest, now
 from tickets.shared import events, payloads, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError
@@ -47,9 +47,15 @@ def answer_request(session: Session, ticket_id: int, body: Reply, actor: Actor) 
     )
     if run_id is None:
         raise ConflictError("The request is no longer pending.", request=body.request)
+    restart_wait(session, run_id)
     event = events.append(session, ticket_id, "request_answered", {"request": body.request, **reply}, actor, run_id)
     timeline.mark_requests_changed(session, run_id, event.seq or 0, body.request)
     return run_id
+
+
+def restart_wait(session: Session, run_id: int) -> None:
+    """Note that a request of a run is settled: from now on it should go on or ask again."""
+    session.execute(update(Run).where(Run.id == run_id).values(waiting_since=now()))
 
 
 def list_questions(session: Session, ticket_id: int, request: str) -> list[str]:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from database import fetch_rows
-from models import Agent, Profile, Project, Run, RunMode, RunState, Ticket, TicketStatus, format_clock, now
+from models import Agent, Profile, Project, Run, RunState, Ticket, TicketStatus, format_clock, now
 from settings import Settings
 from tickets.shared import display_names, lookup, runtime_flags
 from tickets.team import agents, profiles, projects, repositories
@@ -107,7 +107,7 @@ class GateInput:
 RUNS_BY_PROJECT = (
     select(Ticket.project_id, func.count())
     .join(Run, Run.ticket_id == Ticket.id)
-    .where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL, Ticket.project_id > 0)
+    .where(Run.state != RunState.ENDED, lookup.IS_DISPATCHED, Ticket.project_id > 0)
     .group_by(Ticket.project_id)
 )
 

@@ -283,6 +283,7 @@ class ProfileJson(Response):
     env_allow: list[str]
     limits: dict[str, Number]
     own_configuration: bool
+    instruction: str | None
 
 
 # ---------------------------------------------------------------------------------------------------------- operations

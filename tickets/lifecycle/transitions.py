@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from database import fetch_rows
-from models import TERMINAL, ActorKind, Counter, Run, RunState, Ticket, TicketStatus, TicketTag, now
+from models import TERMINAL, ActorKind, Counter, Run, RunMode, RunState, Ticket, TicketStatus, TicketTag, now
 from protocol import StopCode
 from tickets.shared import display_names, events
 from tickets.shared.actors import Actor
@@ -71,8 +71,7 @@ def create_ticket(session: Session, body: NewTicket, actor: Actor) -> Ticket:
     session.add_all(TicketTag(ticket_id=ticket.id, tag=tag) for tag in set(body.tags))
     for name, value in ticket_phases.install_phases(session, ticket, body.phases).items():
         setattr(ticket, name, value)
-    parent = get_ticket(session, body.child_of).id if body.child_of else actor.ticket_id
-    if parent:
+    if parent := _find_parent(session, body, actor):
         relationships.add_relationship(session, ticket.id, "child_of", parent, actor)
     for link in body.relationships:
         relationships.relate(session, ticket.id, link.kind, get_ticket(session, link.ticket).id, actor)
@@ -81,12 +80,20 @@ def create_ticket(session: Session, body: NewTicket, actor: Actor) -> Ticket:
     return ticket
 
 
+def _find_parent(session: Session, body: NewTicket, actor: Actor) -> int | None:
+    """Find the parent of a new ticket. The one of a run's ticket is its own, so that it adds work to no other."""
+    parent = get_ticket(session, body.child_of).id if body.child_of else actor.ticket_id
+    if actor.ticket_id is not None and parent != actor.ticket_id:
+        raise Forbidden("A run creates tickets below its own ticket only.", field="child_of")
+    return parent
+
+
 def _choose_status(session: Session, body: NewTicket, actor: Actor) -> TicketStatus:
     """Return the initial state, which is triage for tickets of a run: agents start no work or command of their own accord."""
     if actor.kind is not ActorKind.RUN:
         return S(body.status)
     restricted = {"status": body.status != "inbox", "relationships": body.relationships}
-    restricted |= {"wake": body.wake, "gate": body.gate, "phases": body.phases}
+    restricted |= {"wake": body.wake, "gate": body.gate, "phases": body.phases, "campaign_owner": body.campaign_owner}
     forbidden = [name for name, value in restricted.items() if value and name in body.model_fields_set]
     if forbidden:
         raise Forbidden(
@@ -119,9 +126,12 @@ def transition(
     *,
     run: int | None = None,
     version: int | None = None,
+    role: Role | None = None,
     **facts: Any,
 ) -> Ticket:
     """Make one move with one guarded UPDATE and one event in the caller's transaction, and return the updated ticket.
+
+    `role` is one that the caller's code grants, such as that of pickup to a service that opens a run of its own.
 
     Raises `Invalid` (input), `NoSuchTicket`, `IllegalMove` (state or right), `StaleTicket` (version), `EvidenceMissing`.
     """
@@ -130,7 +140,7 @@ def transition(
     ticket, live = get_with_live_run(session, ticket_id)
     if version is not None and ticket.version != version:
         raise StaleTicket(ticket=ticket.identifier, version=ticket.version)
-    _require_allowed(session, definition, ticket, live, actor, run)
+    _require_allowed(session, definition, ticket, live, actor, run, role)
     phases = ticket_phases.read_states(session, ticket) if ticket.phase else {}
     values = _compute_values(session, definition, ticket, move_input, actor)
     was = move_snapshot.take_snapshot(ticket, values) | ({"phases": phases} if phases else {})
@@ -265,10 +275,18 @@ def _is_silenced(run: Run, move: Move) -> bool:
 
 
 def _require_allowed(
-    session: Session, move: Move, ticket: Ticket, live: Run | None, actor: Actor, run: int | None = None
+    session: Session,
+    move: Move,
+    ticket: Ticket,
+    live: Run | None,
+    actor: Actor,
+    run: int | None = None,
+    role: Role | None = None,
 ) -> None:
     def context(moves: Container[str]) -> MoveContext:
-        return build_move_context(ticket, _standings(session, [ticket], actor, {ticket.id: live}, moves)[ticket.id])
+        standing = _standings(session, [ticket], actor, {ticket.id: live}, moves)[ticket.id]
+        rights = standing.rights | {role} if role else standing.rights
+        return build_move_context(ticket, standing._replace(rights=rights))
 
     obstacle = _find_obstacle(move, context({move.name}))
     speaks = actor.kind is ActorKind.RUN
@@ -410,6 +428,12 @@ STOP_CODES = {
 }
 
 
+STOP_OUTSIDE_TEXT = (
+    "{reason}. The work of {agent} runs outside Mission Control, on {host}: it is asked to stop with its next heartbeat,"
+    " and whatever it reports after this does not count."
+)
+
+
 def stop_live_run(session: Session, run: Run, code: str, reason: str, actor: Actor) -> None:
     """Record a stop request for a run. The wrapper receives it with its next heartbeat, and a job enforces it.
 
@@ -425,3 +449,6 @@ def stop_live_run(session: Session, run: Run, code: str, reason: str, actor: Act
     events.append(
         session, run.ticket_id, "run_stop_requested", {"run": run.id, "code": code, "reason": reason}, actor, run.id
     )
+    if run.mode is RunMode.EXTERNAL:
+        text = STOP_OUTSIDE_TEXT.format(reason=reason, agent=run.agent, host=run.host)
+        comments.write(session, run.ticket_id, text, run_id=run.id)

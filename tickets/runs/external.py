@@ -11,30 +11,46 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Outcome, Run, RunMode, RunState, now
+from tickets.lifecycle import comments
+from tickets.lifecycle.moves import Role
 from tickets.lifecycle.transitions import transition
 from tickets.shared import events
 from tickets.shared.actors import Actor
-from tickets.shared.errors import Forbidden
+from tickets.shared.errors import Forbidden, Invalid
 from tickets.shared.inputs import Body, Line
+from tickets.team import agents
 
-from .claims import PICKUP, find_latest, hash_token
+from . import heartbeat
+from .claims import find_latest, hash_token
 from .reports import RetryPolicy, RunReport, apply_report, find_stop_request
 
 PREFIX = "external."
 """Of the types of events that others than runs may post."""
 
 
+MINUTE, WEEK = 60, 7 * 24 * 60 * 60
+
+
 class ExternalRun(Body):
-    """Work done outside Mission Control that a service mirrors."""
+    """Work done outside Mission Control that a service mirrors.
+
+    A heartbeat or an event is a sign of life. Without one for `silence_seconds` a person is asked to look.
+    """
 
     agent: Line
     host: Line = "elsewhere"
     conversation_id: str | None = Field(None, max_length=100)
+    silence_seconds: int = Field(10 * MINUTE, ge=MINUTE, le=WEEK)
 
 
 def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) -> tuple[Run, str]:
-    """Open a run of mode `external` on a ticket in `todo`, and return it with its token, which is available only here."""
-    ticket = transition(session, ticket_id, "claim", PICKUP)
+    """Open a run of mode `external` on a ticket in `todo`, and return it with its token, which is available only here.
+
+    Raises `Invalid` for the name of a person, whose own work needs no run.
+    """
+    if person := agents.find_person(session, body.agent):
+        raise Invalid(f"{person.name} is a person of the team. Name the program that does the work.", field="agent")
+    ticket = transition(session, ticket_id, "claim", actor, role=Role.PICKUP)
     previous = find_latest(session, ticket_id)
     token = "mcr_" + secrets.token_urlsafe(32)
     run = Run(
@@ -48,12 +64,16 @@ def open_run(session: Session, ticket_id: int, body: ExternalRun, actor: Actor) 
         nonce=secrets.token_hex(16),
         conversation_id=body.conversation_id,
         state=RunState.RUNNING,
+        silence_seconds=body.silence_seconds,
     )
+    run.silent_after = heartbeat.build_sign(run)["silent_after"]
     session.add(run)
     session.flush()
     events.append(
         session, ticket_id, "run_opened", {"run": run.id, "mode": "external", "agent": run.agent}, actor, run.id
     )
+    text = f"{run.agent} works on this outside Mission Control, on {run.host}, as {actor.name} reports."
+    comments.write(session, ticket_id, text, run_id=run.id)
     return run, token
 
 

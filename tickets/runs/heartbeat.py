@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from pydantic import Field
@@ -46,11 +47,10 @@ def record_heartbeat(
         run = budgets.enforce_budgets(session, run, allowed)
     before, state = run.state, _state(run, body)
     facts = {"pid": body.pid, "pid_started": body.pid_started, "boot_id": body.boot_id}
-    session.execute(
-        update(Run)
-        .where(Run.id == run_id)
-        .values(state=state, heartbeat=now(), **{k: v for k, v in facts.items() if v})
-    )
+    values = {"state": state, "heartbeat": now(), **{k: v for k, v in facts.items() if v}, **build_sign(run)}
+    if state is RunState.WAITING and before is not RunState.WAITING:
+        values["waiting_since"] = now()
+    session.execute(update(Run).where(Run.id == run_id).values(**values))
     if state is not before:
         actor = Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id)
         events.append(
@@ -62,6 +62,13 @@ def record_heartbeat(
         )
     stop = StopOrder(run.stop_reason or "", run.stop_code, grace_seconds) if run.stop_code else None
     return asdict(HeartbeatAnswer(stop, messages.offer_messages(session, run), _list_answers(session, run_id)))
+
+
+def build_sign(run: Run) -> dict[str, Any]:
+    """Build the column values of a sign of life of an external run, whose silence begins anew. Empty for another run."""
+    if run.silence_seconds is None:
+        return {}
+    return {"heartbeat": now(), "silent_after": now() + timedelta(seconds=run.silence_seconds)}
 
 
 def _state(run: Run, body: RunHeartbeat) -> RunState:

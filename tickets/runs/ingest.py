@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from database import insert_or_ignore
 from models import Run, RunRequest, RunState, TicketEvent, now
 from protocol import EventType, TextPayload
-from tickets.conversation import messages, timeline
+from tickets.conversation import messages, requests, timeline
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import NO_LIMITS, Budgets
 from tickets.shared import events, payloads
@@ -20,7 +20,7 @@ from tickets.shared.inputs import Moment, WrapperBody
 from tickets.shared.lookup import get_run
 from tickets.workflow import quarantine
 
-from . import sessions, usage
+from . import heartbeat, sessions, usage
 
 EVENT_TYPE = r"^(agent|run|script|external)\.[a-z][a-z_]{0,39}$"
 BLOCK_EVENTS = {EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.TOOL_RESULT}
@@ -76,7 +76,7 @@ def ingest_events(
         _process_event(session, run, event, seq)
     _finish_typing(session, run, new_events)
     last = max(numbered, default=run.last_run_seq)
-    values: dict[str, Any] = {"last_run_seq": last, **_find_live_line(new_events)}
+    values: dict[str, Any] = {"last_run_seq": last, **_find_live_line(new_events), **heartbeat.build_sign(run)}
     session.execute(update(Run).where(Run.id == run.id).values(**values))
     if _record_usage(session, run, new_events) and not any(
         event.event_type == EventType.RESULT for event in new_events
@@ -148,6 +148,7 @@ def _withdraw_request(session: Session, run: Run, payload: dict[str, Any], seq: 
     mine = (RunRequest.run_id == run.id, RunRequest.request == request)
     session.execute(update(RunRequest).where(*mine).values(state="withdrawn"))
     timeline.mark_requests_changed(session, run.id, seq, request)
+    requests.restart_wait(session, run.id)
 
 
 def _finish_typing(session: Session, run: Run, new_events: list[WorkerEvent]) -> None:

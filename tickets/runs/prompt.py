@@ -7,11 +7,23 @@ import re
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from models import TERMINAL, ActorKind, CommentKind, Gate, Project, Run, Ticket, TicketComment, TicketPhase
+from models import (
+    TERMINAL,
+    ActorKind,
+    CommentKind,
+    Gate,
+    Profile,
+    Project,
+    Run,
+    Ticket,
+    TicketComment,
+    TicketEvent,
+    TicketPhase,
+)
 from tickets.conversation import context
-from tickets.workflow import relationships, ticket_phases
+from tickets.workflow import evidence, relationships, ticket_phases
 
-from . import claims, forks
+from . import claims, forks, takeover
 
 ORDER = (
     "Work this ticket in the live tmux runtime. Use DONE:, REVIEW:, or QUESTION: when you need MC to reflect the"
@@ -37,11 +49,29 @@ SEND_BACK_TEXT = (
     " CHANGES:): the ticket goes back to {}."
 )
 TOOLS = (
-    "Where the mc-coord tools are available, report through them: mc_progress while you work, mc_link_context for what"
-    " you found, mc_create_ticket for work that is not part of this ticket, and exactly one of mc_report_done,"
-    " mc_report_review or mc_ask_question at the end. Otherwise end your last message with a line that begins with"
-    " DONE:, REVIEW: or QUESTION:."
+    "Report through the mc-coord tools: mc_progress while you work, mc_link_context for what you found, mc_create_ticket"
+    " for work that is not part of this ticket, and exactly one of mc_report_done, mc_report_review or mc_ask_question at"
+    " the end. Only where these tools are missing, end your last message with a line that begins with DONE:, REVIEW: or"
+    " QUESTION:."
 )
+TOOLS_REMINDER = "Report through the mc-coord tools as before, with exactly one of them at the end."
+WORKTREE_TEXT = (
+    "You work in the worktree {workspace} on branch {branch}, which was made from {base}. Stay on this branch and in this"
+    " folder, and do not push: Mission Control lands the work."
+)
+FOLDER_TEXT = "You work in the folder {workspace}, which belongs to this ticket alone."
+END_TEXT = (
+    "Sub-agents and background processes end with your run: wait for what they do before you report. Leave a clean"
+    " working tree: commit what belongs to the work, and remove what does not."
+)
+PERMISSION_TEXTS = {
+    "default": "Tools that your program does not allow by itself are refused, and nobody is asked.",
+    "accept_edits": "You may edit files in your workspace. A command that your permissions do not cover is refused, and"
+    " nobody is asked: try another way, or say in your report what was refused.",
+    "ask": "A person is asked before a tool is used that your permissions do not cover; that may take a while.",
+    "bypass": "You may use every tool without asking. Leave alone what is outside your workspace.",
+}
+HAND_BACK_TEXT = "A person has worked in this conversation at your screen, and has handed it back to you."
 EVIDENCE = (
     "Commit your work on the branch you are on. Mission Control looks at commits, changed files and the project's"
     " check itself; say nothing that these do not bear out."
@@ -57,14 +87,34 @@ SOURCE_BRANCH_TEXT = "The work on {source} is on branch {branch}, and is here on
 
 def compose_prompt(session: Session, ticket: Ticket, run: Run) -> str:
     """Compose the prompt of a claimed run, in Markdown."""
-    head = f"{ticket.identifier}: {ticket.title}"
+    profile = session.get(Profile, run.profile) if run.profile else None
+    head = [f"{ticket.identifier}: {ticket.title}", (profile and profile.instruction) or ORDER]
+    place = _describe_place(session, ticket, run, profile)
     if run.resumes:
-        parts = [head, ORDER, END_OF_DESCRIPTION, *_describe_news(session, ticket, run)]
+        parts = [*head, END_OF_DESCRIPTION, place, *_describe_news(session, ticket, run)]
     else:
         mark = PHASE.format(ticket.phase) if PLAIN_NAME.fullmatch(ticket.phase or "") else ""
         described = [ticket.description.strip(), mark, END_OF_DESCRIPTION]
-        parts = [head, ORDER, *described, *_describe_ticket(session, ticket, run)]
+        parts = [*head, *described, place, *_describe_ticket(session, ticket, run)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def describe_permissions(permissions: str) -> str:
+    """Describe to an agent what the permissions of its profile allow."""
+    return PERMISSION_TEXTS.get(permissions, "")
+
+
+def _describe_place(session: Session, ticket: Ticket, run: Run, profile: Profile | None) -> str:
+    """Describe where the agent works, what it may do there, and how it leaves it."""
+    if not run.workspace:
+        return ""
+    project = session.get(Project, ticket.project_id) if ticket.project_id else None
+    commit = f"commit {(run.base_sha or '')[:12]}"
+    base = f"{project.base_branch} at {commit}" if project else commit
+    text = WORKTREE_TEXT.format(workspace=run.workspace, branch=run.branch, base=base)
+    sentences = [text if run.branch else FOLDER_TEXT.format(workspace=run.workspace)]
+    sentences += [describe_permissions(profile.permissions)] if profile else []
+    return _render_section("Where you work", "\n\n".join([*filter(None, sentences), END_TEXT]))
 
 
 def _describe_ticket(session: Session, ticket: Ticket, run: Run) -> list[str]:
@@ -94,26 +144,85 @@ def _describe_fork(session: Session, run: Run) -> str:
 
 def _describe_news(session: Session, ticket: Ticket, run: Run) -> list[str]:
     """Describe what is new to a resumed conversation, including comments written while the last run was working."""
-    last_id = _find_last_heard(session, ticket.id, run)
+    earlier_runs = _list_earlier_runs(session, run)
+    own_run = next((each for each in earlier_runs if not takeover.is_taken_over(session, each)), None)
+    last_id = _find_first_comment(session, own_run)
     new_comments = [comment for comment in _load_comments(session, ticket.id) if comment.id > last_id]
     people = [
         comment for comment in new_comments if comment.author_kind is not ActorKind.RUN or comment.author != run.agent
     ]
     news = _render_section("What is new", _quote_comments(people)) or "Nothing new was said. Go on where you stopped."
-    return [news, _describe_failure(ticket), _describe_phase(session, ticket, run)]
+    return [
+        _describe_hand_back(session, earlier_runs[0], own_run) if earlier_runs else "",
+        news,
+        *_describe_changes(session, ticket, own_run),
+        _describe_failure(ticket),
+        _describe_phase(session, ticket, run),
+        TOOLS_REMINDER,
+    ]
 
 
-def _find_last_heard(session: Session, ticket_id: int, run: Run) -> int:
-    """Return the id of the first comment of the last run of this conversation that reached its agent."""
-    query = select(Run.id).where(
-        Run.ticket_id == ticket_id,
+def _list_earlier_runs(session: Session, run: Run) -> list[Run]:
+    """List the earlier runs of this conversation that reached its agent, newest first."""
+    query = select(Run).where(
+        Run.ticket_id == run.ticket_id,
         Run.id != run.id,
         Run.conversation_id == run.conversation_id,
         Run.last_run_seq > 0,
     )
-    last = session.scalar(query.order_by(Run.id.desc()).limit(1))
-    first = select(TicketComment.id).where(TicketComment.ticket_id == ticket_id, TicketComment.run_id == last)
+    return list(session.scalars(query.order_by(Run.id.desc())))
+
+
+def _find_first_comment(session: Session, run: Run | None) -> int:
+    """Return the id of the first comment of a run, or 0."""
+    if run is None:
+        return 0
+    first = select(TicketComment.id).where(TicketComment.ticket_id == run.ticket_id, TicketComment.run_id == run.id)
     return session.scalar(first.order_by(TicketComment.id).limit(1)) or 0
+
+
+def _describe_changes(session: Session, ticket: Ticket, last_run: Run | None) -> list[str]:
+    """Describe the acceptance items and the description where they were changed since the last run, or the phase was."""
+    if last_run is None:
+        return []
+    edited = _list_edited_fields(session, last_run)
+    is_new_phase = ticket.phase != last_run.phase
+    description = _render_section("The description was changed", ticket.description.strip())
+    return [
+        description if "description" in edited else "",
+        _describe_acceptance(ticket) if is_new_phase or "acceptance" in edited else "",
+        f"A new phase begins: {ticket.phase}." if is_new_phase and ticket.phase else "",
+    ]
+
+
+def _list_edited_fields(session: Session, last_run: Run) -> set[str]:
+    """List the fields of the ticket that were edited since this run was started."""
+    query = select(TicketEvent.payload_json).where(
+        TicketEvent.ticket_id == last_run.ticket_id,
+        TicketEvent.event_type == "ticket_edited",
+        TicketEvent.run_seq.is_(None),
+        TicketEvent.ts > last_run.started,
+    )
+    return {name for payload in session.scalars(query) for name in payload.get("changes", {})}
+
+
+def _describe_hand_back(session: Session, last_run: Run, own_run: Run | None) -> str:
+    """Describe that a person worked in the conversation, with the commits on the branch since the agent's own last run."""
+    if last_run is own_run:
+        return ""
+    earlier = {commit["sha"] for commit in _list_commits(session, own_run)}
+    commits = [commit for commit in _list_commits(session, last_run) if commit["sha"] not in earlier]
+    lines = [f"- {commit['sha'][:12]} {commit['subject']}" for commit in commits]
+    listed = (
+        "\n".join(["Commits since your last turn:", *lines]) if lines else "There is no commit since your last turn."
+    )
+    return _render_section("Handed back", f"{HAND_BACK_TEXT} Look at the files before you go on.\n\n{listed}")
+
+
+def _list_commits(session: Session, run: Run | None) -> list[dict[str, str]]:
+    """List the commits that Mission Control saw on the branch at the end of a run."""
+    facts = evidence.list_evidence(session, run.ticket_id, run.id) if run else []
+    return [commit for fact in facts if fact.kind == "commit" for commit in (fact.data or {}).get("commits", [])]
 
 
 def _load_comments(session: Session, ticket_id: int) -> list[TicketComment]:

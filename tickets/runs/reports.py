@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import Field
-from sqlalchemy import exists, select, update
+from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from models import Failure, Outcome, RequestState, Run, RunRequest, RunState, Ticket, TicketEvent, TicketStatus, now
@@ -26,7 +26,7 @@ from tickets.shared.lookup import get_run, get_ticket
 from tickets.team import agents
 from tickets.workflow import evidence, quarantine
 
-from . import failure_record, retry_policy, sessions, usage, verdicts
+from . import failure_record, retry_policy, runtime, sessions, usage, verdicts
 from .claims import record_workspace
 from .usage import Usage
 
@@ -130,6 +130,7 @@ def _end_refused_run(
         fail_run(session, run, Outcome.STOPPED, Failure.KILLED, reason, policy, body=body)
     else:
         _end_run(session, run, Outcome.STOPPED, body)
+        failure_record.write_record(session, get_run(session, run.id), body.model_dump(mode="json", by_alias=True))
 
 
 def _record_evidence(session: Session, run: Run, body: RunReport) -> None:
@@ -273,15 +274,19 @@ def stop_run(session: Session, run_id: int, actor: Actor, reason: str = "") -> T
 
 
 def stop_unanswered(session: Session, seconds: float) -> int:
-    """Stop the live runs whose question or approval has timed out. Their report then asks it on the ticket."""
+    """Stop the live runs whose question or approval has timed out. Their report then asks it on the ticket.
+
+    A run that has waited for so long without anything that could be answered is stopped too, and tried again.
+    """
     waiting = exists().where(
         RunRequest.run_id == Run.id,
         RunRequest.state == RequestState.PENDING,
         RunRequest.created < now() - timedelta(seconds=seconds),
     )
+    unanswerable = Run.id.in_(runtime.select_unanswerable(timedelta(seconds=seconds)))
     late = session.execute(
         update(Run)
-        .where(Run.state != RunState.ENDED, Run.stop_code.is_(None), waiting)
+        .where(Run.state != RunState.ENDED, Run.stop_code.is_(None), or_(waiting, unanswerable))
         .values(state=RunState.STOPPING, stop_code=StopCode.UNANSWERED.value, stop_reason=UNANSWERED_TEXT)
         .returning(Run.id, Run.ticket_id)
     ).all()

@@ -9,14 +9,25 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Program, Project, QueuedMessage, Run, Ticket, TicketComment, TicketEvent
+from models import (
+    Program,
+    Project,
+    QueuedMessage,
+    RequestState,
+    Run,
+    RunMode,
+    RunRequest,
+    Ticket,
+    TicketComment,
+    TicketEvent,
+)
 from protocol import EventType, SessionPayload
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
 from tickets.team.projects import TrustState
 from tickets.workflow import quarantine
 
-from . import failure_record, run_configuration
+from . import failure_record, run_configuration, runtime
 
 View = dict[str, Any]
 OUTPUT_EVENTS = (EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.STEP)
@@ -56,12 +67,20 @@ def build_details(session: Session, run: Run) -> View:
         "spent": _drop_empty(_list_usage(run)),
         "messages": _list_messages(session, run),
         "branch": run.branch,
+        "prompt": session.scalar(select(Run.prompt).where(Run.id == run.id)),
+        "is_outside": run.mode is RunMode.EXTERNAL,
+        "is_unanswerable": runtime.is_unanswerable(run) and not _has_pending_request(session, run),
     }
 
 
 def _find_project(session: Session, run: Run) -> str | None:
     """Find the short name of the project that the run's ticket belongs to."""
     return session.scalar(select(Project.slug).join(Ticket).where(Ticket.id == run.ticket_id))
+
+
+def _has_pending_request(session: Session, run: Run) -> bool:
+    pending = (RunRequest.run_id == run.id, RunRequest.state == RequestState.PENDING)
+    return session.scalar(select(RunRequest.id).where(*pending).limit(1)) is not None
 
 
 def _drop_empty(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:

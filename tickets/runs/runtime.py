@@ -5,26 +5,59 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
 
-from models import Run, RunMode, RunState, ago, now
+from models import RequestState, Run, RunMode, RunRequest, RunState, ago, now
+from tickets.shared import lookup
 
 SILENCE_LIMIT = timedelta(seconds=45)
-"""A wrapper sends a heartbeat every five seconds. External runs need not."""
+"""A wrapper sends a heartbeat every five seconds. An external run has a limit of its own."""
 STARTING = timedelta(minutes=5)
 """The longest that any start takes until the first beat."""
-IS_SILENT: ColumnElement[bool] = and_(
-    Run.state != RunState.ENDED,
-    Run.mode != RunMode.EXTERNAL,
+UNANSWERABLE_LIMIT = timedelta(seconds=60)
+"""How long a run may wait without a question or approval before a person is told that there is nothing to answer."""
+_IS_LIVE = Run.state != RunState.ENDED
+"""The first part of each condition, which has the index of live runs."""
+_WRAPPER_IS_LATE = and_(
+    lookup.IS_DISPATCHED,
     or_(Run.heartbeat < ago(SILENCE_LIMIT), and_(Run.heartbeat.is_(None), Run.started < ago(STARTING))),
 )
-"""`is_silent` as a condition of a query; the first part has the index of live runs."""
+_SERVICE_IS_LATE = and_(Run.mode == RunMode.EXTERNAL, Run.silent_after < ago())
+IS_WRAPPER_SILENT: ColumnElement[bool] = and_(_IS_LIVE, _WRAPPER_IS_LATE)
+IS_SILENT: ColumnElement[bool] = and_(_IS_LIVE, or_(_WRAPPER_IS_LATE, _SERVICE_IS_LATE))
+"""`is_silent` as a condition of a query."""
+NEEDS_PERSON: ColumnElement[bool] = and_(_IS_LIVE, or_(Run.state == RunState.WAITING, _SERVICE_IS_LATE))
+"""`needs_person` as a condition of a query."""
 
 
 def is_silent(run: Run) -> bool:
     """Return whether a live run should have given a sign of life and did not."""
+    if run.mode is RunMode.EXTERNAL:
+        return run.silent_after is not None and run.silent_after < now()
     limit = STARTING if run.heartbeat is None else SILENCE_LIMIT
-    return run.mode is not RunMode.EXTERNAL and get_last_sign(run) < now() - limit
+    return get_last_sign(run) < now() - limit
+
+
+def is_silent_outside(run: Run) -> bool:
+    return run.mode is RunMode.EXTERNAL and is_silent(run)
+
+
+def needs_person(run: Run) -> bool:
+    """Return whether a person must answer this live run, or see why one outside Mission Control is silent."""
+    return run.state is RunState.WAITING or is_silent_outside(run)
+
+
+def is_unanswerable(run: Run) -> bool:
+    """Return whether a run waits for so long that, without a pending request, nobody can answer it."""
+    since = run.waiting_since
+    return run.state is RunState.WAITING and since is not None and since < now() - UNANSWERABLE_LIMIT
+
+
+def select_unanswerable(limit: timedelta) -> Select[int]:
+    """Select the runs that have waited for so long without a pending request."""
+    pending = exists().where(RunRequest.run_id == Run.id, RunRequest.state == RequestState.PENDING)
+    waits = (_IS_LIVE, Run.state == RunState.WAITING, Run.waiting_since < ago(limit))
+    return select(Run.id).where(*waits, lookup.IS_DISPATCHED, ~pending)
 
 
 def get_state(run: Run | None) -> str:
@@ -45,10 +78,10 @@ def select_held(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 def select_unheard() -> Select[Any]:
-    """Select the tickets with a live run whose state is unknown."""
-    return select_held(IS_SILENT)
+    """Select the tickets with a live run of this installation whose state is unknown."""
+    return select_held(IS_WRAPPER_SILENT)
 
 
 def select_asking() -> Select[Any]:
-    """Select the tickets with a live run that waits for a tool approval or an answer."""
-    return select_held(Run.state == RunState.WAITING)
+    """Select the tickets with a live run that needs a person."""
+    return select_held(NEEDS_PERSON)

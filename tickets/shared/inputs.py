@@ -225,6 +225,7 @@ class NewTicket(Body):
     wake: Wake | None = None
     phases: Phases = []
     gate: Gate | None = None
+    campaign_owner: Name | None = None
     not_before: Moment | None = None
     expected_check_in: Moment | None = None
     child_of: Reference | None = None

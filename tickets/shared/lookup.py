@@ -8,11 +8,13 @@ from sqlalchemy import and_, bindparam, select
 from sqlalchemy.orm import Session
 
 from database import in_ids
-from models import Run, RunState, Ticket
+from models import Run, RunMode, RunState, Ticket
 
 from .actors import Actor
 from .errors import Forbidden, NoSuchRun, NoSuchTicket
 
+IS_DISPATCHED = Run.mode != RunMode.EXTERNAL
+"""The one rule for external runs: they use no capacity of an agent or a project and do not keep an agent from idling."""
 BY_ID = select(Ticket).where(Ticket.id == bindparam("key")).execution_options(populate_existing=True)
 BY_IDENTIFIER = select(Ticket).where(Ticket.identifier == bindparam("key")).execution_options(populate_existing=True)
 LIVE_RUNS = (

@@ -154,7 +154,8 @@ FIELDS = (
         empty_label="Nobody",
         is_for_people=True,
         section=Section.PEOPLE,
-        creation=None,
+        creation=Creation(None),
+        option=Option("--held-by", "NAME", "Who holds it: it is not started before they let go of it."),
     ),
     TicketField(
         "priority",

@@ -9,9 +9,9 @@ from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from database import fetch_rows, once_per_session
-from models import Agent, AgentKind, Profile, Run, RunMode, RunState, format_timestamp
+from models import Agent, AgentKind, Profile, Run, RunState, format_timestamp
 from protocol import AGENT_PROGRAMS
-from tickets.shared import events, rights
+from tickets.shared import events, lookup, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
 from tickets.shared.inputs import Body, Name
@@ -62,6 +62,13 @@ def resolve_name(session: Session, name: str) -> str:
 def list_runnable(session: Session) -> set[str]:
     """Return the names of agents that the dispatcher may start, which excludes people."""
     return {member.name for member in list_members(session) if member.runnable and member.profile is not None}
+
+
+def find_person(session: Session, name: str) -> Agent | None:
+    """Return the person of the team with this name or alias in any case, or None."""
+    wanted = name.casefold()
+    people = (member for member in list_members(session) if member.kind is AgentKind.HUMAN)
+    return next((p for p in people if wanted in {each.casefold() for each in (p.name, *p.aliases)}), None)
 
 
 ALL_MEMBERS = select(Agent).order_by(Agent.name)
@@ -129,12 +136,12 @@ def _validate_agent(session: Session, agent: Agent, others: list[Agent]) -> None
 
 
 LIVE_RUN_COUNTS = (
-    select(Run.agent, func.count()).where(Run.state != RunState.ENDED, Run.mode != RunMode.EXTERNAL).group_by(Run.agent)
+    select(Run.agent, func.count()).where(Run.state != RunState.ENDED, lookup.IS_DISPATCHED).group_by(Run.agent)
 )
 
 
 def count_live_runs(session: Session) -> dict[str, int]:
-    """Count the live runs of each agent. Agents without one are absent."""
+    """Count the live runs of each agent that use its capacity. Agents without one are absent."""
     return {agent: count for agent, count in fetch_rows(session, LIVE_RUN_COUNTS)}  # noqa: C416 - rows are not pairs to mypy
 
 

@@ -14,7 +14,7 @@ from protocol import AGENT_PROGRAMS
 from tickets.shared import events, limits, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
-from tickets.shared.inputs import Body, Line, Name
+from tickets.shared.inputs import Body, Line, Name, Words
 from tickets.shared.rights import Act
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ Variable = Annotated[
 ]
 
 
+Instruction = Annotated[Words, StringConstraints(max_length=2000)]
 OwnLimits = Annotated[dict[str, float], AfterValidator(limits.check_limits)]
 
 
 class NewProfile(Body):
     """Settings for running a program.
 
+    `instruction` replaces the second line of the prompt, which says how the agent works and reports.
     `limits` may set the limits of one run (seconds, memory_mb), and budgets for this profile's runs: tokens, cost_usd,
     turns and minutes of one run, and with the prefix `ticket_` or `day_` also runs. `own_configuration` lets its runs
     take what the operator has configured for the program in their home folder: MCP servers, skills, instructions.
@@ -63,6 +65,7 @@ class NewProfile(Body):
     env_allow: list[Variable] = Field(default=[], max_length=64)
     limits: OwnLimits = Field(default={})
     own_configuration: bool = True
+    instruction: Instruction | None = None
 
 
 class EditProfile(Body):
@@ -79,6 +82,7 @@ class EditProfile(Body):
     env_allow: list[Variable] | None = Field(None, max_length=64)
     limits: OwnLimits | None = None
     own_configuration: bool | None = None
+    instruction: Instruction | None = None
 
 
 PROFILES = select(Profile).order_by(Profile.name)
@@ -109,7 +113,7 @@ def edit_profile(session: Session, name: str, body: EditProfile, actor: Actor) -
     """Change a profile from the next run on. Raises `NotFound`, `Invalid`."""
     rights.require(actor, Act.ADMINISTER)
     profile = get_profile(session, name)
-    fields = sent_fields(body, may_be_null=("provider", "model", "context_size", "effort"))
+    fields = sent_fields(body, may_be_null=("provider", "model", "context_size", "effort", "instruction"))
     if "mode" in fields:
         fields["mode"] = RunMode(fields["mode"])
     apply_changes(session, profile, fields, "profile_edited", {"profile": name}, actor)

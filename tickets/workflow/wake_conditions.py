@@ -22,7 +22,7 @@ from models import (
     now,
 )
 from tickets.shared.inputs import Wake
-from tickets.shared.lookup import get_ticket
+from tickets.shared.lookup import IS_DISPATCHED, get_ticket
 from tickets.team import agents
 
 CLOCK_KINDS = {WakeKind.TIME, WakeKind.USAGE_RESET}
@@ -86,7 +86,8 @@ def _list_waiting(session: Session, kind: WakeKind) -> list[Ticket]:
 def _is_agent_idle(session: Session, wake: dict[str, Any] | None, moment: datetime) -> bool:
     condition = wake or {}
     busy = or_(Run.ended.is_(None), Run.ended > moment - timedelta(minutes=int(condition["minutes"])))
-    return session.scalar(select(Run.id).where(Run.agent == condition["agent"], busy).limit(1)) is None
+    own_runs = (Run.agent == condition["agent"], IS_DISPATCHED)
+    return session.scalar(select(Run.id).where(*own_runs, busy).limit(1)) is None
 
 
 def _has_answer(session: Session, ticket_id: int) -> bool:

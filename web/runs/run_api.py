@@ -17,6 +17,7 @@ from tickets.runs.heartbeat import RunHeartbeat
 from tickets.runs.reports import RetryPolicy, RunReport
 from tickets.shared.errors import ClaimLost
 from tickets.shared.inputs import Body, Prose
+from tickets.shared.lookup import get_ticket
 from tickets.shared.ticket_fields import TicketJson
 from web.api.page import Page
 from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
@@ -96,22 +97,25 @@ class StopRequest(Body):
 @blueprint.writes("POST", "/runs/<number:run>/takeover", rights=STOPPERS)
 def take_over(call: Call, run: Run) -> TicketJson:
     """Stop a run so that a person continues its conversation in the agent program's own terminal interface."""
-    ticket = takeover.take_over(call.session, run.ticket_id, call.actor)
-    call.notify_run(run.id)
-    return read_tickets(call.session, [ticket])[0]
+    takeover.take_over(call.session, run.ticket_id, call.actor)
+    return _tell_run(call, run)
 
 
 @blueprint.writes("POST", "/runs/<number:run>/handback", rights=STOPPERS)
 def hand_back(call: Call, run: Run) -> TicketJson:
     """Hand a conversation that a person has taken over back to the agent."""
-    ticket = takeover.hand_back(call.session, run.ticket_id, call.actor)
-    call.notify_run(run.id)
-    return read_tickets(call.session, [ticket])[0]
+    takeover.hand_back(call.session, run.ticket_id, call.actor)
+    return _tell_run(call, run)
 
 
 @blueprint.writes("POST", "/runs/<number:run>/stop", rights=STOPPERS)
 def stop(call: Call, run: Run, body: StopRequest) -> TicketJson:
     """Stop a run and park its ticket until somebody wakes it."""
-    ticket = reports.stop_run(call.session, run.id, call.actor, body.reason)
+    reports.stop_run(call.session, run.id, call.actor, body.reason)
+    return _tell_run(call, run)
+
+
+def _tell_run(call: Call, run: Run) -> TicketJson:
+    """Send a stopped run its order, and return its ticket as it is after the last event, the one of the order itself."""
     call.notify_run(run.id)
-    return read_tickets(call.session, [ticket])[0]
+    return read_tickets(call.session, [get_ticket(call.session, run.ticket_id)])[0]

@@ -56,7 +56,10 @@ def build_agent_body(form: Form) -> Values:
 
 
 def build_profile_values(profile: Profile) -> Values:
-    plain = ("name", "program", "provider", "model", "context_size", "effort", "permissions", "own_configuration")
+    plain = (
+        *("name", "program", "provider", "model", "context_size", "effort", "permissions"),
+        *("own_configuration", "instruction"),
+    )
     return {name: getattr(profile, name) for name in plain} | {
         "mode": profile.mode.value,
         "argv": shlex.join(profile.argv),
@@ -67,7 +70,9 @@ def build_profile_values(profile: Profile) -> Values:
 
 def build_profile_body(form: Form) -> Values:
     """Build the input of `NewProfile` or, without the name, of `EditProfile` from a submitted form."""
-    body: Values = {name: read_text(form, name) for name in ("provider", "model", "context_size", "effort")}
+    body: Values = {
+        name: read_text(form, name) for name in ("provider", "model", "context_size", "effort", "instruction")
+    }
     body |= {name: form.get(name, "") for name in ("program", "mode", "permissions")}
     return body | {
         "argv": parse_argv(form, "argv"),

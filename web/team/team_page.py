@@ -16,6 +16,7 @@ from models import Agent, AgentKind, Profile
 from protocol import AGENT_PROGRAMS
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import Budgets, BudgetScope, BudgetTotals
+from tickets.runs import prompt
 from tickets.shared.errors import DomainError
 from tickets.team import agents, installed_programs, profiles, team_status
 from tickets.team.agents import EditAgent, NewAgent
@@ -216,6 +217,7 @@ def _render_profile_form(values: View, errors: Errors, profile: Profile | None =
         "choices": {"program": PROGRAMS, "mode": MODES, "permissions": PERMISSIONS},
         "budgets": team_forms.build_budget_fields(values),
         "limits": team_forms.build_limit_fields(values, auth.get_instance().settings),
+        "instruction": prompt.ORDER,
         "log_in_variables": [name for program in AGENT_PROGRAMS.values() for name in program.variables],
     }
     title = profile.name if profile else "New profile"

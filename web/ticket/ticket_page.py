@@ -329,7 +329,7 @@ def answer(reference: str) -> Response:
         if request_id:
             live = requests.answer_request(session, ticket.id, _build_reply(session, ticket, request_id), actor)
         else:
-            transitions.transition(session, ticket.id, "answer", actor, body="\n\n".join(_read_answers(request.form)))
+            transitions.transition(session, ticket.id, "answer", actor, body=_join_answers(_read_answers(request.form)))
     notify_run(instance.settings, live)
     return redirect(f"/ticket/{ticket.identifier}", 303)
 
@@ -344,17 +344,24 @@ def _build_reply(session: Session, ticket: Ticket, request_id: str) -> requests.
             "behavior": "deny" if behavior == "deny" else "allow",
             "scope": "run" if behavior == "allow_run" else "once",
             "message": request.form.get("message", ""),
-            "answers": dict(zip(questions, answers, strict=False)),
+            "answers": {question: answers[n] for n, question in enumerate(questions) if n in answers},
         }
     )
 
 
-def _read_answers(form: Any) -> list[str]:
-    """Read the answer to each question in order: the selected choices, then the entered text."""
-    answers = []
+def _read_answers(form: Any) -> dict[int, str]:
+    """Read the answers by the numbers of their questions: the selected choices, then the entered text."""
+    answers = {}
     for number in range(20):
         parts = [*form.getlist(f"choice-{number}"), form.get(f"text-{number}", "").strip()]
         words = ", ".join(part for part in parts if part)
         if words:
-            answers.append(words)
+            answers[number] = words
     return answers
+
+
+def _join_answers(answers: dict[int, str]) -> str:
+    """Join the answers to a ticket's questions, numbered where one of several was left out."""
+    if list(answers) == list(range(len(answers))):
+        return "\n\n".join(answers.values())
+    return "\n\n".join(f"{number + 1}. {words}" for number, words in answers.items())

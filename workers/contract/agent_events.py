@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from protocol import AgentEventKind
 
 MAX_TEXT_BYTES = 64 * 1024
 MAX_TITLE_LENGTH = 120
+OMISSION_MARK = "\n[... left out ...]\n"
 REDACTION_MARK = "[redacted]"
 _MAX_DEPTH = 24
 _CONTROL_PATTERN = re.compile(
@@ -42,9 +43,13 @@ class AgentEvent:
 
 
 def make_event(kind: AgentEventKind, /, **payload: object) -> AgentEvent:
-    """Make an event with plain texts, marked `truncated` if one was clipped. Fields that are None are left out."""
+    """Make an event with plain texts, marked `truncated` if one was clipped. Fields that are None are left out.
+
+    A message of the agent keeps its end as well as its start, as its verdict is in one of them.
+    """
     clippings: list[bool] = []
-    cleaned = {key: _clean_value(value, clippings, 0) for key, value in payload.items() if value is not None}
+    clip = clip_middle if kind in ("text", "result") else clip_text
+    cleaned = {key: _clean_value(value, clippings, 0, clip) for key, value in payload.items() if value is not None}
     return AgentEvent(kind, {**cleaned, "truncated": True} if clippings else cleaned)
 
 
@@ -68,6 +73,17 @@ def clip_text(text: str, limit: int = MAX_TEXT_BYTES) -> str:
     return text.encode("utf-8")[:limit].decode("utf-8", "ignore")
 
 
+def clip_middle(text: str, limit: int = MAX_TEXT_BYTES) -> str:
+    """Return plain text of at most `limit` bytes of UTF-8, without its middle where it is longer."""
+    text = strip_controls(text)
+    encoded = text.encode("utf-8") if len(text) * 4 > limit else b""
+    if len(encoded) <= limit:
+        return text
+    kept_bytes = (limit - len(OMISSION_MARK)) // 2
+    ends = (encoded[:kept_bytes], encoded[-kept_bytes:])
+    return OMISSION_MARK.join(end.decode("utf-8", "ignore") for end in ends)
+
+
 def format_title(text: str) -> str:
     """Return the first non-empty line of a text, at most `MAX_TITLE_LENGTH` long."""
     line = next((line.strip() for line in strip_controls(text[:4096]).splitlines() if line.strip()), "")
@@ -81,25 +97,25 @@ def redact_text(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _clean_value(value: object, clippings: list[bool], depth: int) -> object:
+def _clean_value(value: object, clippings: list[bool], depth: int, clip: Callable[[str], str]) -> object:
     """Make a JSON value safe to store. `clippings` gets an entry for everything that was shortened."""
     if isinstance(value, str):
-        return _clean_text(value, clippings)
+        return _clean_text(value, clippings, clip)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict | list | tuple) and depth >= _MAX_DEPTH:
         clippings.append(True)
         return "…"
     if isinstance(value, dict):
-        return {clip_text(str(key), 256): _clean_value(item, clippings, depth + 1) for key, item in value.items()}
+        return {clip_text(str(key), 256): _clean_value(item, clippings, depth + 1, clip) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_clean_value(item, clippings, depth + 1) for item in value]
+        return [_clean_value(item, clippings, depth + 1, clip) for item in value]
     return value
 
 
-def _clean_text(text: str, clippings: list[bool]) -> str:
+def _clean_text(text: str, clippings: list[bool], clip: Callable[[str], str]) -> str:
     whole = strip_controls(text)
-    clipped = clip_text(whole)
+    clipped = clip(whole)
     if len(clipped) < len(whole):
         clippings.append(True)
     return clipped

@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import subprocess
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +16,9 @@ from typing import IO, cast
 from workers.host import processes
 
 CHUNK_BYTES = 65536
+MAX_DRAIN_BYTES = 4 * 1024 * 1024
+"""More than any pipe of an unprivileged process holds."""
+DRAIN_SECONDS = 2.0
 
 
 class AgentProcess:
@@ -75,12 +79,12 @@ class AgentProcess:
     def settle(self) -> int:
         """Read what is left in the pipes after the exit, close everything and return the exit code.
 
-        A descendant may still hold the pipes open, so this never waits for their end.
+        A descendant that could not be killed may still write, so this never waits for the end of the pipes.
         """
         code = self._process.wait()
+        deadline = time.monotonic() + DRAIN_SECONDS
         for handle in list(self._readers):
-            while self._read(handle):
-                pass
+            self._drain(handle, deadline)
             self._close_reader(handle)
         self._unregister(self._stdin.fileno() if not self._stdin.closed else -1)
         self._unregister(self._exit)
@@ -89,6 +93,11 @@ class AgentProcess:
             with suppress(OSError):
                 stream.close()
         return code
+
+    def _drain(self, handle: int, deadline: float) -> None:
+        for _ in range(MAX_DRAIN_BYTES // CHUNK_BYTES):
+            if time.monotonic() > deadline or not self._read(handle):
+                return
 
     def _read(self, handle: int) -> bool:
         """Pass one chunk to its callback. False when there is none now, or at the end of the stream."""

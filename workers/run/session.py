@@ -17,7 +17,7 @@ from workers.contract.agent_events import AgentEvent, make_raw_event
 from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
 from workers.host import processes, subreaper
-from workers.host.line_splitter import LineSplitter, split_merged
+from workers.host.line_splitter import LineSplitter, mend_clipped_line, split_merged
 
 from .agent_process import AgentProcess
 from .control import HeartbeatThread, Mailbox, Orders
@@ -115,18 +115,25 @@ class Session:
     def _read(self, line: bytes, is_clipped: bool) -> None:
         """Record the events of one output line. No line is too long, merged or garbled to continue."""
         self._look = None
-        if is_clipped:
-            self._timers.restart_silence(time.monotonic())
+        if not is_clipped:
+            parts = split_merged(line) if line.strip() else []
+        elif whole := mend_clipped_line(line):
+            parts = [whole]
+        else:
             text = line[:MAX_RAW_LENGTH].decode("utf-8", "replace")
-            self._take(make_raw_event(text, f"longer than {self._spec.limits.line_bytes} bytes"))
+            self._take_all([make_raw_event(text, f"longer than {self._spec.limits.line_bytes} bytes")])
             return
-        for part in split_merged(line) if line.strip() else ():
-            events = self._agent.parse(part)
-            if not any(agent_event.kind == "retry" for agent_event in events):  # endless retries count as silence
-                self._timers.restart_silence(time.monotonic())
-            for agent_event in events:
-                self._take(agent_event)
+        for part in parts:
+            self._take_all(self._agent.parse(part))
             self._child.write(self._agent.take_replies())
+
+    def _take_all(self, events: list[AgentEvent]) -> None:
+        """Record the events of one line. Endless retries count as silence, as does noise while the agent is idle."""
+        kinds = {agent_event.kind for agent_event in events}
+        if "retry" not in kinds and not (kinds == {"raw"} and self._agent.state == "idle"):
+            self._timers.restart_silence(time.monotonic())
+        for agent_event in events:
+            self._take(agent_event)
 
     def _take(self, agent_event: AgentEvent) -> None:
         self._recorder.record_event(self._delivery.restore_source(agent_event))
@@ -251,7 +258,8 @@ class Session:
         return tuple(processes.stop(self._child.identity, self._spec.marker, 0, os.getpid()))
 
     def _finish(self) -> SessionResult:
-        """Read the remaining output, then kill what is left."""
+        """Kill what is left, so that nothing writes any more, then read the remaining output."""
+        survivors = self._sweep()
         exit_code = self._child.settle()
         for line, is_clipped in self._lines.rest():
             self._read(line, is_clipped)
@@ -261,7 +269,7 @@ class Session:
             self._explain(exit_code)
         self._delivery.give_up()
         self._selector.close()
-        return SessionResult(exit_code, cause, self._sweep())
+        return SessionResult(exit_code, cause, survivors)
 
     def _explain(self, exit_code: int) -> None:
         """Record why the process ended in the middle of a turn, as far as its last output shows."""

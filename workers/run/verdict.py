@@ -28,7 +28,19 @@ REPORT_FILE = "report.json"
 MAX_SIGNAL_BYTES = 1024 * 1024
 MAX_CLAIM_BYTES = 8192
 
-_VERDICT_LINE = re.compile(r"[\s>*_#`-]*\b(DONE|REVIEW|CHANGES|QUESTION)[*_`]*\s*:[*_`]*[ \t]*(.*)")
+_DECORATION = r"\s>*_#`+\"'“”„‘’«»•·–—\-"
+_SYMBOLS = "\u200d\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
+"""Arrows, check marks and emoji."""
+_VERDICT_LINE = re.compile(
+    rf"(?P<prefix>(?:[{_DECORATION}{_SYMBOLS}]|\(?\d{{1,2}}(?:[.)]|\ufe0f?\u20e3))*)"
+    r"(?<![^\W_])(?P<word>DONE|REVIEW|CHANGES|QUESTION|(?P<capitalized>Done|Review|Question))"
+    rf"[*_`\s{_SYMBOLS}]*[:：](?![*_`]*[,/|]|[*_`]+\s+[,/|])[*_`]*[ \t]*(?P<text>.*)"
+)
+"""A line that begins with a verdict, as people write it: decorated, numbered, quoted, with a full-width colon.
+
+A list of the words (`DONE:, REVIEW: or ...`) repeats the instruction and is none.
+"""
+_PAIRS = (("**", "**"), ("__", "__"), ("`", "`"), ('"', '"'), ("“", "”"), ("„", "“"), ("«", "»"))
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
 
 
@@ -99,21 +111,45 @@ def _parse_index(item: object) -> int | None:
 
 
 def parse_message(message: str) -> Verdict | None:
-    """Parse the verdict in an agent's final message: its last verdict line outside of code, and the text after it."""
-    last_verdict: tuple[Outcome, list[str]] | None = None
+    """Parse the verdict in an agent's final message: its last verdict line outside of code, and the text after it.
+
+    A word in capitals is meant as a verdict. A capitalised one (`Done: it works`) counts only without any of those,
+    and with text on its line, as it may be a heading too.
+    """
+    lines = message.splitlines()
+    matches = _match_verdict_lines(lines)
+    in_capitals = [number for number, match in matches.items() if not match["capitalized"]]
+    with_text = [number for number, match in matches.items() if match["capitalized"] and match["text"].strip()]
+    if not in_capitals and not with_text:
+        return None
+    number = (in_capitals or with_text)[-1]
+    match = matches[number]
+    text = "\n".join([_close_decoration(match), *lines[number + 1 :]])
+    return _make_agent_verdict(Outcome(match["word"].lower()), text, message)
+
+
+def _match_verdict_lines(lines: list[str]) -> dict[int, re.Match[str]]:
+    """Match the lines outside of code that begin with a verdict, by their numbers."""
     fence = ""
-    for line in message.splitlines():
+    matches = {}
+    for number, line in enumerate(lines):
         fence_match = _FENCE.match(line)
         if fence_match and not fence:
             fence = fence_match[1]
         elif fence_match and fence_match[1].startswith(fence):
             fence = ""
-        word = None if fence or fence_match else _VERDICT_LINE.match(line)
-        if word:
-            last_verdict = (Outcome(word[1].lower()), [word[2]])
-        elif last_verdict:
-            last_verdict[1].append(line)
-    return _make_agent_verdict(last_verdict[0], "\n".join(last_verdict[1]), message) if last_verdict else None
+        elif not fence and (match := _VERDICT_LINE.match(line)):
+            matches[number] = match
+    return matches
+
+
+def _close_decoration(match: re.Match[str]) -> str:
+    """Return the text of a verdict line without the end of the decoration that began before its word."""
+    text = match["text"].rstrip()
+    for opening, closing in _PAIRS:
+        if opening in match["prefix"] and text.endswith(closing) and text.count(closing) % 2:
+            return text.removesuffix(closing)
+    return text
 
 
 def judge_failure(facts: RunFacts) -> Verdict | None:

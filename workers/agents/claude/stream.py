@@ -7,6 +7,7 @@ processes included, so the totals here are the sum of `model_usage_since_last_re
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Literal, cast
 
@@ -16,7 +17,7 @@ from workers.agents.error_classifier import format_time, parse_reset_time
 from workers.agents.tool_calls import make_call_events
 from workers.agents.tool_requests import ClaudeRequests
 from workers.agents.usage_counter import UsageCounter
-from workers.contract.agent_events import AgentEvent, make_event
+from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_count, get_object, get_objects, get_text
 
 from .wordings import diagnose
@@ -134,7 +135,7 @@ class ClaudeStream:
 
     def _read_assistant(self, message: Fields) -> list[AgentEvent]:
         body, parent = get_object(message, "message"), get_text(message, "parent_tool_use_id") or None
-        content = get_objects(body, "content")
+        content = _read_blocks(body)
         if get_text(body, "model") == SYNTHETIC:
             return self._read_synthetic(message, "\n".join(get_text(block, "text") for block in content))
         if parent is None:
@@ -171,7 +172,7 @@ class ClaudeStream:
             case kind if kind.endswith("_tool_result"):
                 return [_make_tool_result(block, parent)]
             case other:
-                raise UnknownLine(f"unknown block {other!r}")
+                return [make_raw_event(json.dumps(block), f"unknown block {other!r}")]
 
     def _read_synthetic(self, message: Fields, message_text: str) -> list[AgentEvent]:
         if not (message.get("is_api_error_message") is True or get_text(message, "error")):
@@ -187,11 +188,8 @@ class ClaudeStream:
 
     def _read_user(self, message: Fields) -> list[AgentEvent]:
         parent = get_text(message, "parent_tool_use_id") or None
-        content = get_object(message, "message").get("content")
-        if isinstance(content, str):
-            return self._make_input_events(message, content, parent)
         events: list[AgentEvent] = []
-        for block in get_objects(get_object(message, "message"), "content"):
+        for block in _read_blocks(get_object(message, "message")):
             if get_text(block, "type") == "tool_result":
                 events.append(_make_tool_result(block, parent))
             elif get_text(block, "type") == "text":
@@ -308,6 +306,12 @@ class ClaudeStream:
 
     def _find_retry_time(self, failure: str | None, message_text: str) -> str | None:
         return (self._reset_at or parse_reset_time(message_text)) if failure == "usage_limit" else None
+
+
+def _read_blocks(body: Fields) -> list[Fields]:
+    """Read the blocks of a message, whose content may be a plain string too."""
+    content = body.get("content")
+    return [{"type": "text", "text": content}] if isinstance(content, str) else get_objects(body, "content")
 
 
 def _read_final_text(message: Fields) -> str:

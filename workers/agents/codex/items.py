@@ -73,7 +73,9 @@ def list_agent_threads(item: Fields) -> list[str]:
 
 
 def read_message_text(item: Fields) -> str:
-    """Read the text of a user's message."""
+    """Read the text of a user's message, whose content may be a plain string too."""
+    if text := get_text(item, "content"):
+        return text
     return "\n".join(get_text(part, "text") for part in get_objects(item, "content"))
 
 

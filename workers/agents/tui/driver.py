@@ -89,7 +89,8 @@ class ScreenDriver:
     def _tick(self, now: float) -> None:
         self._observe(now)
         screen_state = self._window.state()
-        self._tell(self._turns.tick(screen_state, now) + self._permissions.look(screen_state))
+        self._tell(self._turns.tick(screen_state, now))
+        self._tell(self._permissions.look(screen_state, self._turns.open, now))
         self._tell_state(
             self._turns.state(screen_state, self._permissions.asks) or self._detect_silence(screen_state, now)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workers.host.line_splitter import LineSplitter
+from workers.host.line_splitter import LineSplitter, mend_clipped_line
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
@@ -19,7 +19,10 @@ class FileTail:
         self._lines = LineSplitter(MAX_LINE_BYTES)
 
     def read(self) -> list[bytes]:
-        """Return the lines completed since the last call, from at most `CHUNK_BYTES` bytes. Too long ones are left out."""
+        """Return the lines completed since the last call, from at most `CHUNK_BYTES` bytes.
+
+        Of too long ones the middle is left out, or the whole line where that leaves no JSON.
+        """
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
@@ -27,4 +30,5 @@ class FileTail:
         except OSError:
             return []
         self._offset += len(chunk)
-        return [line for line, is_clipped in self._lines.feed(chunk) if not is_clipped] if chunk else []
+        lines = self._lines.feed(chunk) if chunk else ()
+        return [whole for line, is_clipped in lines if (whole := mend_clipped_line(line) if is_clipped else line)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from workers.agents.tool_requests import ClaudeRequests
@@ -26,7 +25,8 @@ class PermissionRequests:
         self._leaves = spec.attended and hides_dialog
         self._basic = hides_dialog
         self._requests = ClaudeRequests("ask" if spec.attended else spec.permissions)
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, None] = {}
+        self._is_seen = False
         self._unseen_since: float | None = None
 
     @property
@@ -41,32 +41,46 @@ class PermissionRequests:
             return [make_event("notice", level="info", text="A decision is asked for on the screen.")]
         request = {**hook.fields, "subtype": "can_use_tool", "input": get_object(hook.fields, "tool_input")}
         events = self._requests.take({"request_id": hook.request, "request": request})
-        self._waiting |= (
-            {hook.request} if any(agent_event.kind in ("approval", "question") for agent_event in events) else set()
-        )
+        if any(agent_event.kind in ("approval", "question") for agent_event in events):
+            self._waiting[hook.request] = None
         replies, self._requests.replies = self._requests.replies, []
         self._reply(replies)
         return events
 
     def answer(self, answer: Fields) -> None:
         """Apply a person's decision on the ticket. One that comes too late changes nothing."""
-        self._waiting.discard(get_text(answer, "request"))
+        self._forget(get_text(answer, "request"))
         self._reply(self._requests.answer(answer))
 
     def withdraw(self) -> list[AgentEvent]:
         """Withdraw all pending requests, after the turn was interrupted or answered at the screen."""
-        requests, self._waiting = sorted(self._waiting), set()
-        for request in requests:
-            self._hooks.answer(request, None)
-        return [agent_event for request in requests for agent_event in self._requests.withdraw({"request_id": request})]
+        return [agent_event for request in list(self._waiting) for agent_event in self._withdraw(request)]
 
-    def look(self, screen_state: ScreenState) -> list[AgentEvent]:
-        """Withdraw what was answered at the screen: its dialog is gone though no answer was sent from here."""
-        if self._basic or not self._waiting or screen_state in ("waiting", "unknown"):
+    def look(self, screen_state: ScreenState, is_turn_open: bool, now: float) -> list[AgentEvent]:
+        """Withdraw what was answered at the screen: its dialog is gone though no answer was sent from here.
+
+        On a busy machine a dialog may be late, and the one of a further request comes after the first is answered. So
+        only a dialog that was there can be gone, unless the turn is over.
+        """
+        self._is_seen = self._is_seen or (screen_state == "waiting" and bool(self._waiting))
+        is_over = screen_state == "idle" and not is_turn_open
+        if self._basic or not self._waiting or screen_state in ("waiting", "unknown") or not (self._is_seen or is_over):
             self._unseen_since = None
             return []
-        self._unseen_since = self._unseen_since or time.monotonic()
-        return self.withdraw() if time.monotonic() - self._unseen_since > ANSWERED_SECONDS else []
+        self._unseen_since = now if self._unseen_since is None else self._unseen_since
+        if now - self._unseen_since < ANSWERED_SECONDS:
+            return []
+        return self.withdraw() if is_over else self._withdraw(next(iter(self._waiting)))
+
+    def _withdraw(self, request: str) -> list[AgentEvent]:
+        self._forget(request)
+        self._hooks.answer(request, None)
+        return self._requests.withdraw({"request_id": request})
+
+    def _forget(self, request: str) -> None:
+        """Forget a request that is settled. The dialog of the next one is still to come."""
+        self._waiting.pop(request, None)
+        self._is_seen, self._unseen_since = False, None
 
     def _reply(self, replies: list[bytes]) -> None:
         """Pass decisions on to the waiting hooks."""

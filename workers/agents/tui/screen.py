@@ -52,13 +52,18 @@ class Screen(Protocol):
 
 
 def build_prompt_argument(spec: RunSpec, run_dir: Path) -> str | None:
-    """Build the first prompt as an argument. A too long one is replaced by its file's name. None when a person begins."""
+    """Build the first prompt as an argument, from its file. None when a person begins."""
+    return format_prompt_argument(spec, run_dir, (run_dir / PROMPT).read_text(encoding="utf-8"))
+
+
+def format_prompt_argument(spec: RunSpec, run_dir: Path, prompt: str) -> str | None:
+    """Format a prompt as an argument. A too long one is replaced by its file's name. None when a person begins."""
     if spec.attended and spec.resume:
         return None
     file = run_dir / PROMPT
-    prompt = format_typed_text(file.read_text(encoding="utf-8"))
-    if len(prompt.encode()) <= MAX_ARGUMENT_BYTES:
-        return prompt
+    argument = format_typed_text(prompt)
+    if len(argument.encode()) <= MAX_ARGUMENT_BYTES:
+        return argument
     return f"Your task is too long for this line. Read the whole file {file} and do what it says."
 
 
