@@ -296,6 +296,7 @@ AgentEventKind = Literal[
     "notice",
     "raw",
     "progress",
+    "coordination",
 ]
 AGENT_EVENT_KINDS: frozenset[str] = frozenset(get_args(AgentEventKind))
 
@@ -324,6 +325,7 @@ class EventType(enum.StrEnum):
     NOTICE = "agent.notice"
     RAW = "agent.raw"
     PROGRESS = "agent.progress"
+    COORDINATION = "agent.coordination"
     RUN_STARTED = "run.started"
     RUN_ENDED = "run.ended"
     CHECK_STARTED = "run.check_started"
@@ -490,6 +492,15 @@ class SessionPayload(Payload):
     version: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CoordinationPayload(Payload):
+    """The payload of `agent.coordination`: whether the program has the coordination tools: ready, restarting, missing."""
+
+    state: str = ""
+    version: str = ""
+    detail: str = ""
+
+
 PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
     {
         EventType.QUESTION: QuestionPayload,
@@ -499,6 +510,7 @@ PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
         EventType.TOOL_RESULT: ToolResultPayload,
         EventType.RECEIPT: ReceiptPayload,
         EventType.SESSION: SessionPayload,
+        EventType.COORDINATION: CoordinationPayload,
         EventType.TEXT: TextPayload,
         EventType.THINKING: TextPayload,
         EventType.INPUT: TextPayload,

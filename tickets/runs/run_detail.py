@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Program, QueuedMessage, Run, TicketComment, TicketEvent
-from protocol import EventType, SessionPayload
+from protocol import CoordinationPayload, EventType, SessionPayload
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
 from tickets.workflow import quarantine
@@ -19,6 +19,7 @@ from . import failure_record
 
 View = dict[str, Any]
 OUTPUT_EVENTS = (EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.STEP)
+COORDINATION = "mc-coord"
 MAX_FIRST_EVENTS = 50
 """The program's version and the agent's first output are among this many first events."""
 PAGE_SIZE = 50
@@ -107,12 +108,24 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
         ("Profile", run.profile),
         ("Program", f"{run.program or ''} {version}".strip()),
         ("Model", agent_session.model),
+        ("Coordination tools", _describe_coordination(session, run)),
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),
         ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),
         ("Begun as", "a copy of conversation " + run.forks if run.forks else None),
         ("Host", run.host),
     ]
+
+
+def _describe_coordination(session: Session, run: Run) -> str | None:
+    """Describe the run's coordination tools by their newest status, None for a program that reports none."""
+    mine = (TicketEvent.run_id == run.id, TicketEvent.event_type == EventType.COORDINATION)
+    query = select(TicketEvent.payload_json).where(*mine).order_by(TicketEvent.id.desc()).limit(1)
+    payload = session.scalar(query)
+    if payload is None:
+        return None
+    status = payloads.read(CoordinationPayload, payload)
+    return " ".join(part for part in (COORDINATION, status.version, f"({status.state})") if part)
 
 
 def _list_place_facts(run: Run) -> list[tuple[str, Any]]:
