@@ -306,7 +306,8 @@ def fetch_attachment(service: CoordinationService, attachment: int) -> str:
         raise ToolError(f"The ticket has no file {attachment}. Its files: {numbers} (see mc_get_ticket).")
     row = rows[attachment]
     content = service.download(f"/attachments/{attachment}", row["size"])
-    path = attached_files.save(service.run_dir, attached_files.build_file_name(attachment, row["name"]), content)
+    path = attached_files.build_path(service.run_dir, attachment, row["name"])
+    attached_files.save_copy(path, content)
     text = f"{path} ({row['media_type']}, {row['size']} bytes)"
     is_short_text = row["media_type"] == "text/plain" and len(content) <= MAX_INLINE_BYTES
     return f"{text}\n\n{content.decode('utf-8', 'replace')}" if is_short_text else text

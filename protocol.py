@@ -351,6 +351,22 @@ class MessageKind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A file of the ticket that a run is given, in `attachments.json` of its directory.
+
+    `path` is that of the run's own copy, empty for a file that is left to the tool `mc_get_attachment`. `is_shown`: an
+    image that is handed over with the prompt.
+    """
+
+    id: int
+    name: str
+    path: str
+    media_type: str
+    size: int
+    is_shown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AgentProgram:
     """An agent program as everything but its own folder knows it.
 

@@ -20,7 +20,7 @@ from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
 from workers.repository.workspace import PoolFull, Workspace
 from workers.run import launch, lock
 
-from . import spec_builder, workspaces
+from . import run_files, spec_builder, workspaces
 from .job_context import JobContext
 
 
@@ -69,8 +69,11 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
     with reading(context.engine) as session:
         project = session.get(Project, claim.ticket.project_id) if claim.ticket.project_id else None
         previous_run = claims.find_last_in_repository(session, claim.ticket.id)
+        files, earlier_start = run_files.load_files(session, claim.run)
     workspace = _prepare_workspace(context, claim, project, previous_run)
     spec = spec_builder.build_spec(context.settings, claim, project, workspace)
+    run_dir, since = context.run_dir(claim.run.id), earlier_start if spec.resume else None
+    attached = run_files.copy_files(context.settings.attachments_dir, run_dir, files, since)
     facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
     conversation = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "forks": spec.forks}
     with writing(context.engine) as session:
@@ -79,8 +82,8 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
         )
         run = lookup.get_run(session, claim.run.id)
         forks.report_missing_source(session, run)
-        prompt_text = prompt.compose_prompt(session, claim.ticket, run)
-    launch.write_run_dir(context.run_dir(claim.run.id), spec, prompt_text)
+        prompt_text = prompt.compose_prompt(session, claim.ticket, run, attached)
+    launch.write_run_dir(run_dir, spec, prompt_text)
     return spec
 
 

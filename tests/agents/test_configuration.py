@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from protocol import AGENT_PROGRAMS, FAILURES, Permissions, RunLimits
+from protocol import AGENT_PROGRAMS, FAILURES, AttachedFile, Permissions, RunLimits
 from tests.workers.repositories import create_repository, git
 from tests.workers.runs import build_spec
 from workers.agents import UnknownProgram, create_agent, load_descriptor
+from workers.contract import attached_files
 from workers.contract.agent import AgentAdapter
 
 STATUS_KINDS = ("coordination", "notice")
@@ -262,3 +263,35 @@ def test_an_agent_needs_nothing_heavy_and_no_other_program() -> None:
     root = Path(__file__).resolve().parents[2]
     said = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["[]", "[]"]
+
+
+def test_an_image_goes_with_the_prompt_in_the_programs_own_way(tmp_path: Path) -> None:
+    """The real programs take these; for a screen its path is in the prompt."""
+    picture = tmp_path / "attachments/4-a.png"
+    attached_files.save_copy(picture, b"png")
+    files = [
+        AttachedFile(4, "a.png", str(picture), "image/png", 3, True),
+        AttachedFile(5, "b", "", "image/png", 9, True),
+    ]
+    attached_files.write_list(tmp_path, files)
+
+    def read_prompt(program: str, *replies: bytes) -> dict[str, Any]:
+        agent = create_agent(program)
+        agent.prepare(build_spec(tmp_path, program=program), tmp_path)
+        lines = agent.open("prompt")
+        for reply in replies:
+            agent.parse(reply)
+            lines = agent.take_replies()
+        assert b"image" not in agent.send("u-2", "later")[0]
+        message: dict[str, Any] = json.loads(lines[-1])
+        return message
+
+    source = {"type": "base64", "media_type": "image/png", "data": "cG5n"}
+    text = {"type": "text", "text": "prompt"}
+    assert read_prompt("claude")["message"]["content"] == [text, {"type": "image", "source": source}]
+    thread = (b'{"id":1,"result":{}}', b'{"id":2,"result":{"thread":{"id":"t"}}}')
+    assert read_prompt("codex", *thread)["params"]["input"] == [text, {"type": "localImage", "path": str(picture)}]
+    spec = build_spec(tmp_path, program="codex", argv=("exec",), resume=True)
+    one_turn = create_agent("codex", argv=spec.argv)
+    one_turn.prepare(spec, tmp_path)
+    assert one_turn.command(spec)[-4:] == ["resume", spec.conversation_id, f"--image={picture}", "-"]

@@ -288,7 +288,7 @@ def test_a_cancelled_call_is_not_answered_and_holds_nothing_up() -> None:
     ]
 
     class Requests(io.BytesIO):
-        def __iter__(self) -> Iterator[bytes]:  # type: ignore[override]
+        def __iter__(self) -> Iterator[bytes]:
             yield from (json.dumps(request).encode() for request in requests)
             gate.set()
 

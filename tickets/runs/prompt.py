@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from models import TERMINAL, ActorKind, CommentKind, Gate, Project, Run, Ticket, TicketComment, TicketPhase
+from protocol import AttachedFile
 from tickets.conversation import context
 from tickets.workflow import relationships, ticket_phases
 
-from . import claims, forks
+from . import claims, forks, prompt_attachments
 
 ORDER = (
     "Work this ticket in the live tmux runtime. Use DONE:, REVIEW:, or QUESTION: when you need MC to reflect the"
@@ -55,8 +57,8 @@ FORK_TEXT = (
 SOURCE_BRANCH_TEXT = "The work on {source} is on branch {branch}, and is here only as far as it was landed."
 
 
-def compose_prompt(session: Session, ticket: Ticket, run: Run) -> str:
-    """Compose the prompt of a claimed run, in Markdown."""
+def compose_prompt(session: Session, ticket: Ticket, run: Run, attached: Sequence[AttachedFile] = ()) -> str:
+    """Compose the prompt of a claimed run, in Markdown. `attached` are the files of the ticket that it is given."""
     head = f"{ticket.identifier}: {ticket.title}"
     if run.resumes:
         parts = [head, ORDER, END_OF_DESCRIPTION, *_describe_news(session, ticket, run)]
@@ -64,6 +66,7 @@ def compose_prompt(session: Session, ticket: Ticket, run: Run) -> str:
         mark = PHASE.format(ticket.phase) if PLAIN_NAME.fullmatch(ticket.phase or "") else ""
         described = [ticket.description.strip(), mark, END_OF_DESCRIPTION]
         parts = [head, ORDER, *described, *_describe_ticket(session, ticket, run)]
+    parts.append(prompt_attachments.describe_attachments(attached))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -9,30 +9,18 @@ import base64
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from protocol import AttachedFile
 from workers.host import files
 from workers.host.private_dirs import make_private_dir
 
 FOLDER = "attachments"
 LIST_FILE = "attachments.json"
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-"""The types that model services take."""
 MAX_NAME_CHARACTERS = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-
-
-@dataclass(frozen=True, slots=True)
-class AttachedFile:
-    """A file of the ticket. `is_shown`: an image that is handed over with the prompt."""
-
-    id: int
-    file: str
-    media_type: str
-    size: int
-    is_shown: bool = False
 
 
 def build_file_name(attachment_id: int, name: str) -> str:
@@ -40,13 +28,17 @@ def build_file_name(attachment_id: int, name: str) -> str:
     return f"{attachment_id}-{_UNSAFE.sub('_', name)[-MAX_NAME_CHARACTERS:].lstrip('.-') or 'file'}"
 
 
-def save(run_dir: Path, file: str, content: bytes) -> Path:
-    """Write a copy, read-only for its owner, and return its path. An earlier one is replaced."""
-    path = make_private_dir(run_dir / FOLDER) / file
+def build_path(run_dir: Path, attachment_id: int, name: str) -> Path:
+    """Build the path of the copy of an attachment."""
+    return run_dir / FOLDER / build_file_name(attachment_id, name)
+
+
+def save_copy(path: Path, content: bytes) -> None:
+    """Write a copy, read-only for its owner. An earlier one is replaced."""
+    make_private_dir(path.parent)
     path.unlink(missing_ok=True)
     files.create(path, content)
     path.chmod(0o400)
-    return path
 
 
 def write_list(run_dir: Path, attached: Sequence[AttachedFile]) -> None:
@@ -61,13 +53,22 @@ def read_list(run_dir: Path) -> list[AttachedFile]:
         return []
 
 
-def list_shown_images(run_dir: Path) -> list[tuple[Path, str]]:
-    """List path and type of the images that are handed over with the prompt."""
-    paths = [(run_dir / FOLDER / file.file, file.media_type) for file in read_list(run_dir) if file.is_shown]
-    return [(path, media_type) for path, media_type in paths if path.is_file()]
+def list_missing(run_dir: Path) -> list[AttachedFile]:
+    """List the files whose copy is not on this host."""
+    return [file for file in read_list(run_dir) if file.path and not Path(file.path).is_file()]
 
 
-def encode_image(path: Path, media_type: str) -> dict[str, Any]:
+def list_images(run_dir: Path) -> list[AttachedFile]:
+    """List the images that are handed over with the prompt."""
+    return [file for file in read_list(run_dir) if file.is_shown and Path(file.path).is_file()]
+
+
+def measure_images(run_dir: Path) -> int:
+    """Measure the images as they are encoded: a program repeats the prompt with them in one line of its output."""
+    return sum(image.size * 4 // 3 + 4 for image in list_images(run_dir))
+
+
+def encode_image(image: AttachedFile) -> dict[str, Any]:
     """Encode an image as a content block of Anthropic's Messages API."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+    data = base64.b64encode(Path(image.path).read_bytes()).decode()
+    return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": data}}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from protocol import AgentState
+from protocol import AgentState, AttachedFile
 from workers.agents.coordination import CoordinationCheck, build_server_environment
 from workers.agents.tool_calls import COORDINATION
 from workers.contract import attached_files
@@ -48,7 +48,7 @@ class ClaudeAgent:
         self._stream = ClaudeStream("default", ())
         self._numbers = count(1)
         self._coordination = CoordinationCheck(Path(), is_expected=False)
-        self._images: list[tuple[Path, str]] = []
+        self._images: list[AttachedFile] = []
         self._waiting: list[tuple[str, str]] = []
         self._replies: list[bytes] = []
         self._requests: dict[str, str] = {}
@@ -60,7 +60,7 @@ class ClaudeAgent:
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._stream = ClaudeStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
         self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None)
-        self._images = attached_files.list_shown_images(run_dir)
+        self._images = attached_files.list_images(run_dir)
         folder = make_private_dir(Path(spec.config_dir))
         state = _read_state(folder / ".claude.json")
         projects = state.setdefault("projects", {})
@@ -111,7 +111,7 @@ class ClaudeAgent:
             return []
         images = self._images if uuid == self._stream.prompt_uuid else []
         text: dict[str, Any] = {"type": "text", "text": body}
-        content = [text, *(attached_files.encode_image(*image) for image in images)] if images else body
+        content = [text, *map(attached_files.encode_image, images)] if images else body
         message = {"role": "user", "content": content}
         return [format_line({"type": "user", "message": message, "uuid": uuid})]
 

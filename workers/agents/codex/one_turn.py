@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from protocol import AgentState
+from protocol import AgentState, AttachedFile
 from workers.contract import attached_files
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import parse_line
@@ -29,14 +29,14 @@ class CodexExecAgent:
     def __init__(self) -> None:
         self._exec = CodexExecStream()
         self._prompt: str | None = None
-        self._images: list[tuple[Path, str]] = []
+        self._images: list[AttachedFile] = []
 
     @property
     def state(self) -> AgentState:
         return self._exec.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        self._images = attached_files.list_shown_images(run_dir)
+        self._images = attached_files.list_images(run_dir)
         write_config(spec, run_dir)
 
     def command(self, spec: RunSpec) -> list[str]:
@@ -44,8 +44,8 @@ class CodexExecAgent:
         argv = [spec.binary or "codex", *spec.argv, "--json", "--skip-git-repo-check", "-s", sandbox]
         argv += ["-C", spec.workspace, *(["-m", spec.model] if spec.model else [])]
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
-        argv += [f"--image={path}" for path, _ in self._images]
-        return [*argv, *(find_earlier_thread(spec) or ()), "-"]
+        argv += find_earlier_thread(spec) or ()
+        return [*argv, *(f"--image={image.path}" for image in self._images), "-"]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {"CODEX_HOME": spec.config_dir}

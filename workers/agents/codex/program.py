@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from protocol import AgentState
+from protocol import AgentState, AttachedFile
 from workers.agents.coordination import CoordinationCheck, build_server_environment
 from workers.agents.tool_calls import COORDINATION
 from workers.agents.worktree_path import list_git_folders
@@ -62,7 +62,7 @@ class CodexAgent:
         self._thread: Fields = {}
         self._opening = "thread/start"
         self._coordination = CoordinationCheck(Path(), is_expected=False)
-        self._images: list[tuple[Path, str]] = []
+        self._images: list[AttachedFile] = []
         self._version = ""
 
     @property
@@ -73,7 +73,7 @@ class CodexAgent:
         self._stream = CodexStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
         approval, sandbox = POLICIES[spec.permissions]
         self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None)
-        self._images = attached_files.list_shown_images(run_dir)
+        self._images = attached_files.list_images(run_dir)
         self._thread = {"cwd": spec.workspace, "approvalPolicy": approval, "sandbox": sandbox}
         if spec.model:
             self._thread = {**self._thread, "model": spec.model}
@@ -107,7 +107,7 @@ class CodexAgent:
             self._waiting.append((uuid, body))
             return []
         images = self._images if uuid == self._stream.prompt_uuid else []
-        content = [{"type": "text", "text": body}, *({"type": "localImage", "path": str(path)} for path, _ in images)]
+        content = [{"type": "text", "text": body}, *({"type": "localImage", "path": image.path} for image in images)]
         turn = {"threadId": self._stream.thread, "clientUserMessageId": uuid, "input": content}
         return [self._request("turn/start", turn, uuid)]
 
