@@ -16,6 +16,7 @@ from protocol import AGENT_PROGRAMS, FAILURES, AttachedFile, Permissions, RunLim
 from tests.workers.repositories import create_repository, git
 from tests.workers.runs import build_spec
 from workers.agents import UnknownProgram, create_agent, load_descriptor
+from workers.agents.tui.tools_watch import MISSING_SECONDS, ToolsWatch
 from workers.contract import attached_files
 from workers.contract.agent import AgentAdapter
 
@@ -204,6 +205,24 @@ def test_a_claude_that_does_not_know_the_request_begins_all_the_same(tmp_path: P
     agent.open("prompt")
     refusal = {"subtype": "error", "request_id": "mc-1", "error": "unsupported_request"}
     assert read_coordination(agent, {"type": "control_response", "response": refusal}) == ([], ["user"])
+
+
+@pytest.mark.parametrize("command", ["/mcp reconnect mc-coord", ""])
+def test_a_screen_without_the_tools_is_connected_again_while_it_is_idle(command: str, tmp_path: Path) -> None:
+    """A server leaves a sign of its use; a program without a command for it goes on at once."""
+    watch = ToolsWatch(tmp_path, True, command)
+
+    def look(now: float) -> list[object]:
+        return [event.payload["state"] for event in watch.look(now > 0, now) if event.kind == "coordination"]
+
+    steps = [(0, ""), (1, ""), (MISSING_SECONDS + 1, "restarting" if command else "missing"), (99, "")]
+    assert [look(now) for now, _ in steps] == [[state] if state else [] for _, state in steps]
+    assert [watch.take_command(100), watch.take_command(100)] == [command, ""]
+    assert look(101) == []
+    assert look(101 + MISSING_SECONDS) == (["missing"] if command else [])
+    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0", "pid": 1}))
+    assert look(200) == ["ready"]
+    assert ToolsWatch(tmp_path, False, command).look(True, 99) == []
 
 
 def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> None:

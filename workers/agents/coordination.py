@@ -43,21 +43,26 @@ class CoordinationCheck:
     is True once, for the adapter to send its program's own request.
     """
 
-    def __init__(self, run_dir: Path, is_expected: bool) -> None:
-        self._run_dir = run_dir
+    def __init__(self, run_dir: Path, is_expected: bool, can_restart: bool = True) -> None:
+        self._presence = run_dir / PRESENCE_FILE
         self._is_expected = is_expected
         self._state = ""
-        self._has_restarted = False
+        self._may_restart = can_restart
         self.is_pending = is_expected
         self.needs_restart = False
+
+    @property
+    def is_present(self) -> bool:
+        """True once a program has listed the tools of a server of this run."""
+        return self._presence.exists()
 
     def take_status(self, is_ready: bool, reason: str = "") -> list[AgentEvent]:
         """Take the status of the server and return the events of a change."""
         if not self._is_expected or (is_ready and self._state == "ready"):
             return []
-        self.needs_restart = not is_ready and not self._has_restarted
+        self.needs_restart = not is_ready and self._may_restart
         self.is_pending = self.needs_restart
-        self._has_restarted |= self.needs_restart
+        self._may_restart = self._may_restart and not self.needs_restart
         return self._change_state("ready" if is_ready else "restarting" if self.needs_restart else "missing", reason)
 
     def take_restart_order(self) -> bool:
@@ -72,26 +77,26 @@ class CoordinationCheck:
     def _change_state(self, state: str, reason: str) -> list[AgentEvent]:
         if state == self._state:
             return []
-        is_back, self._state = self._has_restarted, state
+        earlier_state, self._state = self._state, state
         version = self._read_version() if state == "ready" else None
         events = [make_event("coordination", state=state, version=version, detail=reason or None)]
-        text = _NOTICES[state].format(name=COORDINATION, reason=reason or "It is not connected.")
-        if state == "ready" and not is_back:
+        if state == "ready" and not earlier_state:
             return events
+        text = _NOTICES[state].format(name=COORDINATION, reason=reason).strip()
         return [*events, make_event("notice", level="info" if state == "ready" else "warning", text=text)]
 
     def _read_version(self) -> str:
         try:
-            return str(json.loads((self._run_dir / PRESENCE_FILE).read_bytes())["version"])
+            return str(json.loads(self._presence.read_bytes())["version"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
 
 _NOTICES = {
-    "ready": "The coordination tools ({name}) are there after a restart.",
-    "restarting": "The coordination tools ({name}) are missing, so their server is restarted. {reason}",
+    "ready": "The coordination tools ({name}) are there again.",
+    "restarting": "The coordination tools ({name}) are missing, so their server is started again. {reason}",
     "missing": (
-        "The coordination tools ({name}) are still missing after a restart. The run goes on without them: the agent reports"
-        " with a line that begins with DONE:, REVIEW: or QUESTION:. {reason}"
+        "The coordination tools ({name}) are missing. The run goes on without them: the agent reports with a line that"
+        " begins with DONE:, REVIEW: or QUESTION:. {reason}"
     ),
 }

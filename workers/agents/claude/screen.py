@@ -10,6 +10,7 @@ import json
 import shlex
 from pathlib import Path
 
+from workers.agents.tool_calls import COORDINATION
 from workers.agents.tui import hooks
 from workers.agents.tui.screen import ScreenState
 from workers.agents.usage_counter import UsageCounter
@@ -31,6 +32,7 @@ class ClaudeScreen:
     """The screen of Claude Code (see `workers.agents.tui.screen.Screen`)."""
 
     hides_dialog = False
+    reconnect_command = f"/mcp reconnect {COORDINATION}"
 
     def __init__(self) -> None:
         self._agent = ClaudeAgent()
