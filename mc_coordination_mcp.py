@@ -18,9 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from protocol import AgentVerdict
+from protocol import COORDINATION, AgentVerdict
 from workers.agents.coordination import PRESENCE_FILE, VERSION
-from workers.agents.tool_calls import COORDINATION
 from workers.contract import attached_files
 from workers.contract.agent_events import clip_text
 from workers.host import files
@@ -104,7 +103,7 @@ class CoordinationService:
 
     def record_presence(self) -> None:
         """Record that a program uses this server, for a wrapper whose program does not report it."""
-        files.replace(self.run_dir / PRESENCE_FILE, json.dumps({"version": VERSION, "pid": os.getpid()}).encode())
+        files.replace(self.run_dir / PRESENCE_FILE, json.dumps({"version": VERSION}).encode())
 
 
 def _require_success(response: ApiResponse) -> Json:

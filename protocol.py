@@ -350,6 +350,10 @@ class MessageKind(enum.StrEnum):
     ERROR = "error"
 
 
+COORDINATION = "mc-coord"
+"""The name of the MCP server with the coordination tools."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttachedFile:
     """A file of the ticket that a run is given, in `attachments.json` of its directory.

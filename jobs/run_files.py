@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -14,7 +14,9 @@ from tickets.conversation import attachments
 from tickets.runs import claims
 from tickets.shared.errors import NotFound
 from workers.contract import attached_files
+from workers.contract.spec import RunSpec
 
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 MAX_COPIED_BYTES = 100 << 20
 """Of all copies of one run, as each run has copies of its own. Files beyond it are left to the tool."""
 MAX_SHOWN_BYTES = 3_500_000
@@ -28,10 +30,17 @@ def load_files(session: Session, run: Run) -> tuple[list[Attachment], datetime |
     return attachments.list_attachments(session, run.ticket_id), started
 
 
+def choose_first_moment(spec: RunSpec, earlier_start: datetime | None) -> datetime | None:
+    """Choose from when on images are new to the conversation. None for a screen, which takes none with its prompt."""
+    if spec.mode == "tui":
+        return None
+    return earlier_start if spec.resume and earlier_start else BEGINNING
+
+
 def copy_files(folder: Path, run_dir: Path, rows: list[Attachment], since: datetime | None) -> list[AttachedFile]:
     """Copy files of `folder` beside the run's workspace, and write their list. Raises OSError.
 
-    Images that people attached after `since`, when the conversation's last run began, are handed over with the prompt.
+    Images that people attached after `since` are handed over with the prompt, none when it is None.
     """
     copied_bytes = shown_bytes = 0
     attached: list[AttachedFile] = []
@@ -40,7 +49,7 @@ def copy_files(folder: Path, run_dir: Path, rows: list[Attachment], since: datet
         if copied_bytes + row.size <= MAX_COPIED_BYTES:
             file = replace(file, path=_copy_file(folder, run_dir, row))
             copied_bytes += row.size
-        is_new = row.run_id is None and (since is None or row.created > since)
+        is_new = row.run_id is None and since is not None and row.created > since
         if is_new and shown_bytes + row.size <= MAX_SHOWN_BYTES and _is_image(file):
             file = replace(file, is_shown=True)
             shown_bytes += row.size

@@ -72,7 +72,7 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
         files, earlier_start = run_files.load_files(session, claim.run)
     workspace = _prepare_workspace(context, claim, project, previous_run)
     spec = spec_builder.build_spec(context.settings, claim, project, workspace)
-    run_dir, since = context.run_dir(claim.run.id), earlier_start if spec.resume else None
+    run_dir, since = context.run_dir(claim.run.id), run_files.choose_first_moment(spec, earlier_start)
     attached = run_files.copy_files(context.settings.attachments_dir, run_dir, files, since)
     facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
     conversation = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "forks": spec.forks}

@@ -177,7 +177,7 @@ def test_the_first_turn_of_codex_waits_for_the_coordination_tools(tmp_path: Path
 
 def test_the_first_turn_of_claude_waits_for_the_coordination_tools(tmp_path: Path) -> None:
     """A server that is lost later is started again too, once in a run."""
-    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0", "pid": 1}))
+    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0"}))
     agent = create_agent("claude")
     agent.prepare(build_spec(tmp_path, program="claude", mcp_command=MCP), tmp_path)
     [line] = agent.open("prompt")
@@ -220,7 +220,7 @@ def test_a_screen_without_the_tools_is_connected_again_while_it_is_idle(command:
     assert [watch.take_command(100), watch.take_command(100)] == [command, ""]
     assert look(101) == []
     assert look(101 + MISSING_SECONDS) == (["missing"] if command else [])
-    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0", "pid": 1}))
+    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0"}))
     assert look(200) == ["ready"]
     assert ToolsWatch(tmp_path, False, command).look(True, 99) == []
 

@@ -12,6 +12,7 @@ import pytest
 from jobs import run_files
 from models import Attachment, now
 from protocol import AttachedFile
+from tests.workers.runs import build_spec
 from tickets.runs import prompt_attachments
 from workers.contract import attached_files
 
@@ -32,7 +33,7 @@ def store(folder: Path, number: int, name: str, content: bytes, **changes: objec
     return Attachment(id=number, stored_as=f"{number:032x}", **facts | changes)
 
 
-def copy_files(folder: Path, *rows: Attachment, since: datetime | None = None) -> list[AttachedFile]:
+def copy_files(folder: Path, *rows: Attachment, since: datetime | None = run_files.BEGINNING) -> list[AttachedFile]:
     return run_files.copy_files(folder / FOLDER_NAME, folder / "run", list(rows), since)
 
 
@@ -66,6 +67,16 @@ def test_images_that_a_service_takes_are_shown_once(tmp_path: Path, monkeypatch:
     ]
     assert [file.id for file in copy_files(tmp_path, *rows, since=earlier) if file.is_shown] == [2, 6]
     assert [file.id for file in copy_files(tmp_path, *rows) if file.is_shown] == [1, 2]
+    assert [file.id for file in copy_files(tmp_path, *rows, since=None) if file.is_shown] == []
+
+
+def test_a_resumed_conversation_is_shown_only_what_is_new_and_a_screen_nothing(tmp_path: Path) -> None:
+    start = now()
+    specs = [
+        build_spec(tmp_path, resume=resume, mode=mode)
+        for resume, mode in ((False, "headless"), (True, "headless"), (True, "tui"))
+    ]
+    assert [run_files.choose_first_moment(spec, start) for spec in specs] == [run_files.BEGINNING, start, None]
 
 
 def test_what_is_not_copied_is_named_and_left_to_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

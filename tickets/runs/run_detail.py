@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Program, QueuedMessage, Run, TicketComment, TicketEvent
-from protocol import CoordinationPayload, EventType, SessionPayload
+from protocol import COORDINATION, CoordinationPayload, EventType, SessionPayload
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
 from tickets.workflow import quarantine
@@ -19,7 +19,6 @@ from . import failure_record
 
 View = dict[str, Any]
 OUTPUT_EVENTS = (EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.STEP)
-COORDINATION = "mc-coord"
 MAX_FIRST_EVENTS = 50
 """The program's version and the agent's first output are among this many first events."""
 PAGE_SIZE = 50
@@ -108,7 +107,7 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
         ("Profile", run.profile),
         ("Program", f"{run.program or ''} {version}".strip()),
         ("Model", agent_session.model),
-        ("Coordination tools", _describe_coordination(session, run)),
+        ("Coordination tools", _describe_coordination(opening)),
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),
         ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),
@@ -117,14 +116,12 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
     ]
 
 
-def _describe_coordination(session: Session, run: Run) -> str | None:
-    """Describe the run's coordination tools by their newest status, None for a program that reports none."""
-    mine = (TicketEvent.run_id == run.id, TicketEvent.event_type == EventType.COORDINATION)
-    query = select(TicketEvent.payload_json).where(*mine).order_by(TicketEvent.id.desc()).limit(1)
-    payload = session.scalar(query)
-    if payload is None:
+def _describe_coordination(opening: list[TicketEvent]) -> str | None:
+    """Describe the coordination tools at the start of the run, None for a program that reports none."""
+    statuses = [event.payload_json for event in opening if event.event_type == EventType.COORDINATION]
+    if not statuses:
         return None
-    status = payloads.read(CoordinationPayload, payload)
+    status = payloads.read(CoordinationPayload, statuses[-1])
     return " ".join(part for part in (COORDINATION, status.version, f"({status.state})") if part)
 
 

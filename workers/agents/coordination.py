@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from workers.agents.tool_calls import COORDINATION
+from protocol import COORDINATION
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.spec import RunSpec
 from workers.host import files, isolated_python
@@ -13,7 +13,7 @@ from workers.host import files, isolated_python
 VERSION = "2.0.0"
 """Version of the coordination tools, which the server reports and a run shows."""
 PRESENCE_FILE = "coordination.json"
-"""Written into the run's directory by a server whose tools a program has listed: {version, pid}."""
+"""Written into the run's directory by a server whose tools a program has listed: {version}."""
 SERVER_COMMAND = tuple(isolated_python.build_argv("mc_coordination_mcp", site_packages=False))
 """The command line of the server, which needs the standard library alone."""
 TOKEN_FILE = "api-token"  # noqa: S105 - a file's name
