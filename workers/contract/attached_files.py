@@ -63,11 +63,6 @@ def list_images(run_dir: Path) -> list[AttachedFile]:
     return [file for file in read_list(run_dir) if file.is_shown and Path(file.path).is_file()]
 
 
-def measure_images(run_dir: Path) -> int:
-    """Measure the images as they are encoded: a program repeats the prompt with them in one line of its output."""
-    return sum(image.size * 4 // 3 + 4 for image in list_images(run_dir))
-
-
 def encode_image(image: AttachedFile) -> dict[str, Any]:
     """Encode an image as a content block of Anthropic's Messages API."""
     data = base64.b64encode(Path(image.path).read_bytes()).decode()

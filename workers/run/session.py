@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from protocol import StopCode, StopOrder, WrapperState
-from workers.contract import attached_files
 from workers.contract.agent import AgentAdapter
 from workers.contract.agent_events import AgentEvent, make_raw_event
 from workers.contract.redaction import Redaction
@@ -65,7 +64,7 @@ class Session:
         self._agent = agent
         self._recorder = recorder
         self._mailbox = mailbox
-        self._lines = LineSplitter(spec.limits.line_bytes + attached_files.measure_images(run_dir))
+        self._lines = LineSplitter(spec.limits.line_bytes)
         self._stderr = StderrRecorder(run_dir / "stderr.log", recorder, redaction)
         self._selector = selectors.DefaultSelector()
         self._selector.register(mailbox, selectors.EVENT_READ, self._take_orders)
