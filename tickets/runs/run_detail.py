@@ -107,7 +107,7 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
         ("Profile", run.profile),
         ("Program", f"{run.program or ''} {version}".strip()),
         ("Model", agent_session.model),
-        ("Coordination tools", _describe_coordination(opening)),
+        ("Coordination", _describe_coordination(opening)),
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),
         ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),
