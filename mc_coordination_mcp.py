@@ -2,50 +2,66 @@
 
 The agent's program starts it over stdio, one per run. A verdict (`mc_report_done`, `mc_report_review`,
 `mc_request_changes`, `mc_ask_question`) is written to `signal.json` in the run's directory before the tool returns,
-so it
-survives the agent, the web server and this process. The other tools call the board with the run's token and report when
-it cannot be reached.
+so it survives the agent, the web server and this process. The other tools call the board with the run's token and
+report when it cannot be reached. It imports next to nothing: a program leaves a server out that starts slowly.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
-import urllib.error
-import urllib.request
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TypeVar
 
-from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import BaseModel, Field
-
-from protocol import AgentVerdict
+from protocol import COORDINATION, AgentVerdict
+from workers.agents.coordination import PRESENCE_FILE, VERSION
+from workers.contract import attached_files
 from workers.contract.agent_events import clip_text
 from workers.host import files
+from workers.run.api import JSON_TYPE, ApiClient, ApiResponse, Unreachable
+from workers.run.mcp_server import Json, McpServer, Tool, ToolError, build_object_schema
 from workers.run.verdict import SIGNAL_FILE
 
-NAME = "mc-coord"
+T = TypeVar("T")
 TIMEOUT_SECONDS = 15
 MAX_UPLOAD_BYTES = 25 << 20
+MAX_INLINE_BYTES = 16 << 10
+"""A text of at most this size is returned with the path of its file."""
 _INSTRUCTIONS = (
     "Mission Control tracks this ticket. Say where you are with mc_progress. When you are finished call exactly "
     "one of mc_report_done, mc_report_review, mc_request_changes or mc_ask_question, then end your turn."
 )
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_UNREACHABLE = (
+    "Mission Control cannot be reached at the moment. Go on with your work; "
+    "the verdict tools still work, they write to disk."
+)
 
-
-class EvidenceClaim(BaseModel):
-    """One statement about the work that Mission Control can check."""
-
-    kind: Literal["tests", "commit", "file", "route", "review", "other"] = "other"
-    text: str = Field(min_length=1, max_length=4000, description="What is true now, in one sentence.")
-    item: int | None = Field(None, ge=0, le=49, description="Index of the acceptance item which this meets, from 0.")
+_ITEM: Json = {"type": "integer", "minimum": 0, "maximum": 49}
+_ITEM_TEXT = "Index of the acceptance item which this meets, from 0."
+_CLAIM = build_object_schema(
+    {
+        "kind": {"type": "string", "enum": ["tests", "commit", "file", "route", "review", "other"]},
+        "text": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 4000,
+            "description": "What is true now, in one sentence.",
+        },
+        "item": {**_ITEM, "description": _ITEM_TEXT},
+    },
+    ["text"],
+)
+_CLAIMS: Json = {
+    "type": "array",
+    "items": _CLAIM,
+    "maxItems": 200,
+    "description": "Statements about the work that Mission Control can check.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,45 +75,56 @@ class CoordinationService:
     api: str
     token_file: Path
 
-    def call(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
-        """Call the board and decode its response. `ToolError` has a text that the agent can act on."""
-        headers = {"Authorization": f"Bearer {self.token_file.read_text().strip()}", "Content-Type": kind}
-        url = f"{self.api.rstrip('/')}/api/v1{path}"
-        if not url.startswith(("http://", "https://")):
-            raise ToolError("MC_API is not an http address.")
-        request = urllib.request.Request(url, data=body, headers=headers, method=method)  # noqa: S310
-        try:
-            with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as response:
-                return json.loads(response.read() or b"null")
-        except urllib.error.HTTPError as error:
-            text = error.read(2000).decode("utf-8", "replace")
-            raise ToolError(f"Mission Control refused this ({error.code}): {text}") from error
-        except (OSError, ValueError) as error:
-            raise ToolError(
-                "Mission Control cannot be reached at the moment. Go on with your work; "
-                "the verdict tools still work, they write to disk."
-            ) from error
+    def get(self, path: str) -> Json:
+        """Get a JSON object of the board. `ToolError` has a text that the agent can act on."""
+        return _require_success(self._call_board(lambda client: client.get(path)))
 
-    def post(self, path: str, body: Mapping[str, object]) -> Any:
-        return self.call("POST", path, json.dumps(body).encode())
+    def post(self, path: str, body: Mapping[str, object] | bytes, kind: str = JSON_TYPE) -> Json:
+        """Post JSON, or a body of another `kind`, to the board. Raises `ToolError`."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return _require_success(self._call_board(lambda client: client.post(path, content, kind)))
+
+    def download(self, path: str, size: int) -> bytes:
+        """Download a file of the board. Raises `ToolError`."""
+        status, content = self._call_board(lambda client: client.download(path, size))
+        if status != 200:
+            raise ToolError(f"Mission Control refused this ({status}).")
+        return content
+
+    def _call_board(self, call: Callable[[ApiClient], T]) -> T:
+        try:
+            return call(ApiClient(self.api, self.token_file.read_text().strip(), TIMEOUT_SECONDS))
+        except (OSError, Unreachable) as error:
+            raise ToolError(_UNREACHABLE) from error
 
     @property
     def ticket(self) -> str:
         return f"/tickets/{self.ticket_id}"
+
+    def record_presence(self) -> None:
+        """Record that a program uses this server, for a wrapper whose program does not report it."""
+        files.replace(self.run_dir / PRESENCE_FILE, json.dumps({"version": VERSION}).encode())
+
+
+def _require_success(response: ApiResponse) -> Json:
+    if not 200 <= response.status < 300:
+        message = response.data.get("message") or "It gave no reason."
+        raise ToolError(f"Mission Control refused this ({response.status}): {message}")
+    return response.data
 
 
 class VerdictFile:
     """The run's verdict on disk. The last one written counts."""
 
     def __init__(self, service: CoordinationService) -> None:
-        self._desk = service
+        self._service = service
         self._lock = threading.Lock()
 
-    def give(
+    def record(
         self,
         verdict: AgentVerdict,
         summary: str,
-        claims: list[EvidenceClaim] | None = None,
+        claims: Sequence[Json] = (),
         question: Mapping[str, object] | None = None,
     ) -> str:
         """Write the verdict and return a confirmation. It replaces an earlier one."""
@@ -105,19 +132,19 @@ class VerdictFile:
             "verdict": verdict,
             "summary": clip_text(summary),
             "question": question,
-            "claims": [claim.model_dump() for claim in claims or []],
-            "nonce": self._desk.nonce,
+            "claims": [{"kind": "other", "item": None, **claim} for claim in claims],
+            "nonce": self._service.nonce,
             "ts": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         }
         with self._lock:
             earlier_verdict = self._read_earlier()
-            files.replace(self._desk.run_dir / SIGNAL_FILE, json.dumps(signal).encode())
+            files.replace(self._service.run_dir / SIGNAL_FILE, json.dumps(signal).encode())
         notice = f" It replaces your earlier verdict {earlier_verdict.upper()}." if earlier_verdict else ""
         return f"{verdict.upper()} is recorded.{notice} End your turn now."
 
     def _read_earlier(self) -> str:
         try:
-            return str(json.loads((self._desk.run_dir / SIGNAL_FILE).read_bytes())["verdict"])
+            return str(json.loads((self._service.run_dir / SIGNAL_FILE).read_bytes())["verdict"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
@@ -127,85 +154,162 @@ def read_service(environment: Mapping[str, str] = os.environ) -> CoordinationSer
     names = ("MC_RUN_DIR", "MC_WORKSPACE", "MC_TICKET_ID", "MC_TICKET_NONCE", "MC_API", "MC_API_TOKEN_FILE")
     missing = [name for name in names if not environment.get(name)]
     if missing:
-        raise SystemExit(f"{NAME} is started by a run of Mission Control; missing: {', '.join(missing)}")
+        raise SystemExit(f"{COORDINATION} is started by a run of Mission Control; missing: {', '.join(missing)}")
     run_dir, workspace, ticket_id, nonce, api, token_file = (environment[name] for name in names)
     if not ticket_id.isascii() or not ticket_id.isdecimal():
         raise SystemExit("MC_TICKET_ID is not a number")
     return CoordinationService(Path(run_dir), Path(workspace), int(ticket_id), nonce, api, Path(token_file))
 
 
-def build_server(service: CoordinationService) -> MCPServer:
+def build_server(service: CoordinationService) -> McpServer:
     """Build the server with all tools, for one run."""
-    server = MCPServer(NAME, instructions=_INSTRUCTIONS, log_level="ERROR")
-    _add_verdict_tools(server, VerdictFile(service))
-    _add_board_tools(server, service)
-    _add_evidence_tool(server, service)
-    return server
+    tools = [*_build_verdict_tools(VerdictFile(service)), *_build_board_tools(service), *_build_file_tools(service)]
+    return McpServer(COORDINATION, VERSION, _INSTRUCTIONS, tools, service.record_presence)
 
 
-def _add_verdict_tools(server: MCPServer, verdicts: VerdictFile) -> None:
-    @server.tool(structured_output=False)
-    def mc_report_done(summary: str, claims: list[EvidenceClaim] | None = None) -> str:
-        """Report that the ticket is complete. `summary` says what changed and how you checked it."""
-        return verdicts.give("done", summary, claims)
+def _describe_text(description: str = "", **bounds: int) -> Json:
+    schema: Json = {"type": "string", **bounds}
+    return {**schema, "description": description} if description else schema
 
-    @server.tool(structured_output=False)
-    def mc_report_review(summary: str, claims: list[EvidenceClaim] | None = None) -> str:
-        """Hand the work over for review. `summary` says what to look at and what you are unsure of."""
-        return verdicts.give("review", summary, claims)
 
-    @server.tool(structured_output=False)
-    def mc_request_changes(feedback: str) -> str:
-        """Send the ticket back to an earlier phase: `feedback` tells its agent what must change, and how you saw that.
-
-        For a phase that judges what another made; where there is no earlier phase, a person decides.
-        """
-        return verdicts.give("changes", feedback)
-
-    @server.tool(structured_output=False)
-    def mc_ask_question(question: str, choices: list[str] | None = None, context: str = "") -> str:
-        """Ask a person what you cannot decide; the answer comes in your next turn. Offer choices where you can."""
-        question_json = {"text": clip_text(question), "choices": [{"label": choice} for choice in choices or []]}
+def _build_verdict_tools(verdicts: VerdictFile) -> list[Tool]:
+    def ask_question(question: str, choices: Sequence[str] = (), context: str = "") -> str:
+        question_json = {"text": clip_text(question), "choices": [{"label": choice} for choice in choices]}
         summary = f"{question}\n\n{context}" if context else question
-        return verdicts.give("question", summary, question={"request": "mc_ask_question", "questions": [question_json]})
+        question_payload = {"request": "mc_ask_question", "questions": [question_json]}
+        return verdicts.record("question", summary, question=question_payload)
 
-    @server.tool(structured_output=False)
-    def mc_progress(text: str) -> str:
-        """Say in one sentence what you are doing now; it is shown on the ticket."""
-        return f"Shown on the ticket: {clip_text(text, 500)}"
+    report: dict[str, Json] = {"summary": _describe_text(minLength=1), "claims": _CLAIMS}
+    return [
+        Tool(
+            "mc_report_done",
+            "Report that the ticket is complete. `summary` says what changed and how you checked it.",
+            lambda summary, claims=(): verdicts.record("done", summary, claims),
+            report,
+            ["summary"],
+        ),
+        Tool(
+            "mc_report_review",
+            "Hand the work over for review. `summary` says what to look at and what you are unsure of.",
+            lambda summary, claims=(): verdicts.record("review", summary, claims),
+            report,
+            ["summary"],
+        ),
+        Tool(
+            "mc_request_changes",
+            "Send the ticket back to an earlier phase: `feedback` tells its agent what must change, and how you saw"
+            " that. For a phase that judges what another made; where there is no earlier phase, a person decides.",
+            lambda feedback: verdicts.record("changes", feedback),
+            {"feedback": _describe_text(minLength=1)},
+            ["feedback"],
+        ),
+        Tool(
+            "mc_ask_question",
+            "Ask a person what you cannot decide; the answer comes in your next turn. Offer choices where you can.",
+            ask_question,
+            {
+                "question": _describe_text(minLength=1),
+                "choices": {"type": "array", "items": _describe_text(minLength=1), "maxItems": 20},
+                "context": _describe_text("What a person needs to know to answer."),
+            },
+            ["question"],
+        ),
+        Tool(
+            "mc_progress",
+            "Say in one sentence what you are doing now; it is shown on the ticket.",
+            lambda text: f"Shown on the ticket: {clip_text(text, 500)}",
+            {"text": _describe_text(minLength=1)},
+            ["text"],
+        ),
+    ]
 
 
-def _add_board_tools(server: MCPServer, service: CoordinationService) -> None:
-    @server.tool(structured_output=False)
-    def mc_get_ticket() -> str:
-        """Get the ticket as it is on the board now: description, state, acceptance items."""
-        return clip_text(json.dumps(service.call("GET", service.ticket), indent=1))
+def _build_board_tools(service: CoordinationService) -> list[Tool]:
+    def get_ticket() -> str:
+        attached = service.get(f"{service.ticket}/attachments")["items"]
+        facts = [{key: row[key] for key in ("id", "name", "media_type", "size", "author")} for row in attached]
+        return clip_text(json.dumps({**service.get(service.ticket), "attachments": facts}, indent=1))
 
-    @server.tool(structured_output=False)
-    def mc_link_context(path: str, note: str = "") -> str:
-        """Link a page of the vault (its path) to the ticket, with a note on why it matters."""
+    def link_context(path: str, note: str = "") -> str:
         service.post(f"{service.ticket}/context", {"path": path, "note": note})
         return f"Linked {path}."
 
-    @server.tool(structured_output=False)
-    def mc_create_ticket(
-        title: str, description: str = "", priority: Literal["low", "normal", "high", "urgent"] = "normal"
-    ) -> str:
-        """File a new ticket for work that does not belong to this one; a person triages it."""
-        created = service.post("/tickets", {"title": title, "description": description, "priority": priority})
-        identifier = created.get("identifier") if isinstance(created, dict) else None
-        return f"Created {identifier or 'the ticket'}."
+    def create_ticket(title: str, description: str = "", priority: str = "normal") -> str:
+        new_ticket = service.post("/tickets", {"title": title, "description": description, "priority": priority})
+        return f"Created {new_ticket.get('identifier') or 'the ticket'}."
+
+    return [
+        Tool(
+            "mc_get_ticket",
+            "Get the ticket as it is on the board now: description, state, acceptance items, attached files.",
+            get_ticket,
+            {},
+        ),
+        Tool(
+            "mc_link_context",
+            "Link a page of the vault (its path) to the ticket, with a note on why it matters.",
+            link_context,
+            {"path": _describe_text(minLength=1), "note": _describe_text()},
+            ["path"],
+        ),
+        Tool(
+            "mc_create_ticket",
+            "File a new ticket for work that does not belong to this one; a person triages it.",
+            create_ticket,
+            {
+                "title": _describe_text(minLength=1),
+                "description": _describe_text(),
+                "priority": {"type": "string", "enum": ["low", "normal", "high", "urgent"]},
+            },
+            ["title"],
+        ),
+    ]
 
 
-def _add_evidence_tool(server: MCPServer, service: CoordinationService) -> None:
-    @server.tool(structured_output=False)
-    def mc_add_evidence(path: str, summary: str, item: int | None = None) -> str:
-        """Upload a file of the workspace (a screenshot, a log) as evidence; `item` is an acceptance index from 0."""
+def _build_file_tools(service: CoordinationService) -> list[Tool]:
+    def add_evidence(path: str, summary: str, item: int | None = None) -> str:
         name, content = _read_workspace_file(service.workspace, path)
         fields = {"summary": summary, **({"item": str(item)} if item is not None else {})}
         body, kind = _build_multipart(fields, name, content)
-        service.call("POST", f"{service.ticket}/attachments", body, kind)
+        service.post(f"{service.ticket}/attachments", body, kind)
         return f"Uploaded {name}, {len(content)} bytes."
+
+    return [
+        Tool(
+            "mc_add_evidence",
+            "Upload a file of the workspace (a screenshot, a log) as evidence.",
+            add_evidence,
+            {
+                "path": _describe_text(minLength=1),
+                "summary": _describe_text(minLength=1, maxLength=2000),
+                "item": {**_ITEM, "description": _ITEM_TEXT},
+            },
+            ["path", "summary"],
+        ),
+        Tool(
+            "mc_get_attachment",
+            "Get a file that is attached to the ticket: its path, and the text itself where it is short. The numbers"
+            " of the files are in mc_get_ticket.",
+            lambda attachment: fetch_attachment(service, attachment),
+            {"attachment": {"type": "integer", "minimum": 1, "description": "Number of the file."}},
+            ["attachment"],
+        ),
+    ]
+
+
+def fetch_attachment(service: CoordinationService, attachment: int) -> str:
+    """Save an attachment of the ticket beside the workspace and describe it. Raises `ToolError`."""
+    rows = {row["id"]: row for row in service.get(f"{service.ticket}/attachments")["items"]}
+    if attachment not in rows:
+        numbers = ", ".join(map(str, rows)) or "none"
+        raise ToolError(f"The ticket has no file {attachment}. Its files: {numbers} (see mc_get_ticket).")
+    row = rows[attachment]
+    content = service.download(f"/attachments/{attachment}", row["size"])
+    path = attached_files.build_path(service.run_dir, attachment, row["name"])
+    attached_files.save_copy(path, content)
+    text = f"{path} ({row['media_type']}, {row['size']} bytes)"
+    is_short_text = row["media_type"] == "text/plain" and len(content) <= MAX_INLINE_BYTES
+    return f"{text}\n\n{content.decode('utf-8', 'replace')}" if is_short_text else text
 
 
 def _read_workspace_file(workspace: Path, path: str) -> tuple[str, bytes]:
@@ -226,7 +330,7 @@ def _read_workspace_file(workspace: Path, path: str) -> tuple[str, bytes]:
 
 def _build_multipart(fields: Mapping[str, str], name: str, content: bytes) -> tuple[bytes, str]:
     """Build a form with one file named `file`, as body and content type."""
-    boundary = uuid.uuid4().hex
+    boundary = os.urandom(16).hex()
     safe = "".join(letter for letter in name if letter.isprintable() and letter not in '"\\')
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
@@ -238,4 +342,4 @@ def _build_multipart(fields: Mapping[str, str], name: str, content: bytes) -> tu
 
 
 if __name__ == "__main__":
-    build_server(read_service()).run("stdio")
+    build_server(read_service()).serve(sys.stdin.buffer, sys.stdout.buffer)

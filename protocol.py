@@ -298,6 +298,7 @@ AgentEventKind = Literal[
     "notice",
     "raw",
     "progress",
+    "coordination",
 ]
 AGENT_EVENT_KINDS: frozenset[str] = frozenset(get_args(AgentEventKind))
 
@@ -326,6 +327,7 @@ class EventType(enum.StrEnum):
     NOTICE = "agent.notice"
     RAW = "agent.raw"
     PROGRESS = "agent.progress"
+    COORDINATION = "agent.coordination"
     RUN_STARTED = "run.started"
     RUN_ENDED = "run.ended"
     CHECK_STARTED = "run.check_started"
@@ -348,6 +350,26 @@ class MessageKind(enum.StrEnum):
     APPROVAL = "approval"
     NOTICE = "notice"
     ERROR = "error"
+
+
+COORDINATION = "mc-coord"
+"""The name of the MCP server with the coordination tools."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A file of the ticket that a run is given, in `attachments.json` of its directory.
+
+    `path` is that of the run's own copy, empty for a file that is left to the tool `mc_get_attachment`. `is_shown`: an
+    image that is handed over with the prompt.
+    """
+
+    id: int
+    name: str
+    path: str
+    media_type: str
+    size: int
+    is_shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,6 +514,15 @@ class SessionPayload(Payload):
     version: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CoordinationPayload(Payload):
+    """The payload of `agent.coordination`: whether the program has the coordination tools: ready, restarting, missing."""
+
+    state: str = ""
+    version: str = ""
+    detail: str = ""
+
+
 PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
     {
         EventType.QUESTION: QuestionPayload,
@@ -501,6 +532,7 @@ PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
         EventType.TOOL_RESULT: ToolResultPayload,
         EventType.RECEIPT: ReceiptPayload,
         EventType.SESSION: SessionPayload,
+        EventType.COORDINATION: CoordinationPayload,
         EventType.TEXT: TextPayload,
         EventType.THINKING: TextPayload,
         EventType.INPUT: TextPayload,

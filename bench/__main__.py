@@ -14,7 +14,7 @@ from pathlib import Path
 
 from models import format_timestamp, now
 
-from . import board, creation, dispatch, idle, streams
+from . import board, coordination, creation, dispatch, idle, streams
 from .rows import Measurement, ResultRow, measure_pace
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -30,6 +30,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "creates": creation.measure_creation,
     "pickup": dispatch.measure_pickup,
     "runs": dispatch.measure_run_start,
+    "coordination": coordination.measure_server_start,
     "idle": idle.measure_idle_board,
 }
 

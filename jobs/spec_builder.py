@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,13 +14,12 @@ from protocol import AGENT_PROGRAMS, RunLimits
 from settings import Settings
 from tickets.runs.claims import RunClaim
 from workers.agents import credentials, transcripts
+from workers.agents.coordination import SERVER_COMMAND
 from workers.contract.spec import SPEC_VERSION, RunSpec, format_marker
 from workers.repository.workspace import Workspace
 
 from .run_configuration import ConfigurationChoice
 
-ROOT = Path(__file__).resolve().parent.parent
-COORDINATION_COMMAND = (sys.executable, str(ROOT / "mc_coordination_mcp.py"))
 BUILT_IN_PROGRAMS = frozenset(name for name, program in AGENT_PROGRAMS.items() if program.built_in)
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|AUTHORIZATION|COOKIE", re.IGNORECASE)
 MIN_SECRET_CHARACTERS = 6
@@ -82,7 +80,7 @@ def build_spec(
         base_sha=workspace.base_sha,
         base_branch=workspace.base_branch,
         env=environment,
-        mcp_command=None if profile.program in BUILT_IN_PROGRAMS else COORDINATION_COMMAND,
+        mcp_command=None if profile.program in BUILT_IN_PROGRAMS else SERVER_COMMAND,
         check=tuple(project.check_command) if project and project.check_command else None,
         setup=tuple(project.setup_command) if project and project.setup_command else None,
         teardown=tuple(project.teardown_command) if project and project.teardown_command else None,

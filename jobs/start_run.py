@@ -24,7 +24,7 @@ from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
 from workers.repository.workspace import PoolFull, Workspace
 from workers.run import launch, lock
 
-from . import repositories, run_configuration, spec_builder, workspaces
+from . import repositories, run_configuration, run_files, spec_builder, workspaces
 from .job_context import JobContext
 
 
@@ -73,10 +73,13 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
     with reading(context.engine) as session:
         project = session.get(Project, claim.ticket.project_id) if claim.ticket.project_id else None
         previous_run = claims.find_last_in_repository(session, claim.ticket.id)
+        files, earlier_start = run_files.load_files(session, claim.run)
     workspace = _prepare_workspace(context, claim, project, previous_run)
     variables = workspaces.reserve_variables(context, workspaces.format_holder(claim.run.id), project)
     configuration = run_configuration.choose_configuration(context.settings, claim.profile, project, workspace)
     spec = spec_builder.build_spec(context.settings, claim, project, workspace, variables, configuration)
+    run_dir, since = context.run_dir(claim.run.id), run_files.choose_first_moment(spec, earlier_start)
+    attached = run_files.copy_files(context.settings.attachments_dir, run_dir, files, since)
     facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
     conversation = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "forks": spec.forks}
     with writing(context.engine) as session:
@@ -95,9 +98,9 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
             observations.record_state(session, project.id, context.host, **seen)
         run = lookup.get_run(session, claim.run.id)
         forks.report_missing_source(session, run)
-        prompt_text = prompt.compose_prompt(session, claim.ticket, run)
+        prompt_text = prompt.compose_prompt(session, claim.ticket, run, attached)
         claims.record_workspace(session, run.id, prompt=format_sent_prompt(context, spec, prompt_text))
-    launch.write_run_dir(context.run_dir(claim.run.id), spec, prompt_text)
+    launch.write_run_dir(run_dir, spec, prompt_text)
     return spec
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import pytest
 from tests import model_server
 from tests.model_server import ModelServer
 from tests.workers.runs import build_spec
+from workers.agents.coordination import SERVER_COMMAND
 from workers.contract.spec import RunSpec
 
 from .conversation import Conversation
-from .programs import ROOT, build_arguments, build_environment, find_binary
+from .programs import build_arguments, build_environment, find_binary
 
 Start = Callable[..., Conversation]
 
@@ -43,7 +43,7 @@ def spec(folder: Path, model: ModelServer) -> Callable[..., RunSpec]:
         fields: dict[str, Any] = {"program": program, "binary": str(find_binary(program)), "env": env}
         fields |= {"model": "claude-sonnet-4-5" if program == "claude" else "gpt-5.1-codex"}
         fields |= {"permissions": "accept_edits", "argv": build_arguments(program, model.url)}
-        fields |= {"mcp_command": (sys.executable, str(ROOT / "mc_coordination_mcp.py"))}
+        fields |= {"mcp_command": SERVER_COMMAND}
         return build_spec(folder, **fields | changes)
 
     return make

@@ -60,7 +60,13 @@ def build_arguments(program: str, url: str) -> tuple[str, ...]:
 
 def start_slowly(command: tuple[str, ...]) -> tuple[str, ...]:
     """Delay a program's start: a coordination server that the first turn has to wait for."""
-    return ("/bin/sh", "-c", 'sleep 3; exec "$0" "$@"', *command)
+    return ("/bin/sh", "-c", 'sleep 2; exec "$0" "$@"', *command)
+
+
+def fail_at_first(command: tuple[str, ...], folder: Path, program: str) -> tuple[str, ...]:
+    """Make a coordination server fail until it is restarted: Claude itself tries twice, Codex once. Then it starts slowly."""
+    script = 'echo >> "$0"; [ $(wc -l < "$0") -gt "$1" ] || exit 1; shift; sleep 1; exec "$@"'
+    return ("/bin/sh", "-c", script, str(folder / "starts"), "2" if program == "claude" else "1", *command)
 
 
 CLAUDE = pytest.param("claude", id=f"claude-{read_version('claude')}")

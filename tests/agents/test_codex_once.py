@@ -54,6 +54,7 @@ def test_a_verdict_through_the_tools_comes_with_a_commands_result(program: str, 
     assert [payload["source"] for payload in run.events("agent.input")] == ["prompt"]
     assert run.events("agent.tool_result")[0]["output"].strip() == "written"
     assert run.events("agent.raw") == []
+    assert [payload["state"] for payload in run.events("agent.coordination")] == ["ready"]
 
 
 def test_the_next_run_goes_on_in_the_same_conversation(program: str, work: Work, model: ModelServer) -> None:

@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 
-from protocol import AGENT_PROGRAMS, FAILURES, Permissions, RunLimits
+from protocol import AGENT_PROGRAMS, FAILURES, AttachedFile, Permissions, RunLimits
 from tests.workers.repositories import create_repository, git
 from tests.workers.runs import build_spec
 from workers.agents import UnknownProgram, create_agent, load_descriptor
+from workers.agents.tui.tools_watch import MISSING_SECONDS, ToolsWatch
+from workers.contract import attached_files
+from workers.contract.agent import AgentAdapter
 
+STATUS_KINDS = ("coordination", "notice")
 MCP = ("/venv/bin/python", "/checkout/mc_coordination_mcp.py")
 
 
@@ -92,7 +96,8 @@ def test_an_agent_that_may_edit_may_also_check_and_commit(tmp_path: Path) -> Non
     prepare_agent("codex", tmp_path, permissions="accept_edits", workspace=str(place))
     sandbox = tomllib.loads((tmp_path / "config/config.toml").read_text())["sandbox_workspace_write"]
 
-    assert rules == ["mcp__mc-coord", "Bash(git add:*)", "Bash(git commit:*)", "Bash(make 'test all')"]
+    files = f"Read(/{tmp_path}/attachments/**)"
+    assert rules == ["mcp__mc-coord", "Bash(git add:*)", "Bash(git commit:*)", "Bash(make 'test all')", files]
     own, *shared = sandbox["writable_roots"]
     assert own == str(folder / ".git/worktrees/place")
     assert shared == [str(folder / ".git" / name) for name in ("objects", "refs", "logs")]
@@ -126,7 +131,8 @@ def test_the_operators_settings_never_widen_what_a_run_may_do(tmp_path: Path) ->
 
 def test_an_agent_that_must_ask_asks_for_every_command(tmp_path: Path) -> None:
     prepare_agent("claude", tmp_path, permissions="ask", check=("make", "test"))
-    assert json.loads((tmp_path / "config/settings.json").read_text())["permissions"]["allow"] == ["mcp__mc-coord"]
+    allowed = json.loads((tmp_path / "config/settings.json").read_text())["permissions"]["allow"]
+    assert allowed == ["mcp__mc-coord", f"Read(/{tmp_path}/attachments/**)"]
 
 
 def test_no_folder_outside_is_opened_where_there_is_no_worktree(tmp_path: Path) -> None:
@@ -165,17 +171,85 @@ def test_tokens_told_before_the_first_turn_are_an_earlier_processes_only_on_resu
     assert agent.parse(json.dumps(notification).encode())[0].payload["input_tokens"] == count
 
 
-def test_the_first_turn_waits_for_the_coordination_tools(tmp_path: Path) -> None:
+def read_coordination(agent: AgentAdapter, message: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Parse a message; return the states of the tools and the levels of notices, and the kinds of the replies."""
+    events = agent.parse(json.dumps(message).encode())
+    states = [event.payload.get("level") or event.payload["state"] for event in events if event.kind in STATUS_KINDS]
+    replies = [json.loads(line) for line in agent.take_replies()]
+    return states, [
+        reply.get("method") or reply.get("request", {}).get("subtype") or reply["type"] for reply in replies
+    ]
+
+
+def test_the_first_turn_of_codex_waits_for_the_coordination_tools(tmp_path: Path) -> None:
+    """A failed server is started again once; then the run goes on without it."""
     agent = create_agent("codex")
     agent.prepare(build_spec(tmp_path, program="codex", mcp_command=MCP), tmp_path)
     agent.open("prompt")
     agent.parse(b'{"id":1,"result":{}}')
     agent.parse(b'{"id":2,"result":{"thread":{"id":"t"}}}')
     agent.take_replies()
-    for name, status, count in (("other", "ready", 0), ("mc-coord", "starting", 0), ("mc-coord", "failed", 1)):
+    for name, status, states, replies in (
+        ("other", "failed", ["warning"], []),
+        ("mc-coord", "starting", [], []),
+        ("mc-coord", "failed", ["restarting", "warning"], ["config/mcpServer/reload"]),
+        ("mc-coord", "starting", [], []),
+        ("mc-coord", "failed", ["missing", "warning"], ["turn/start"]),
+        ("mc-coord", "failed", [], []),
+        ("mc-coord", "ready", ["ready", "info"], []),
+    ):
         notification = {"method": "mcpServer/startupStatus/updated", "params": {"name": name, "status": status}}
-        agent.parse(json.dumps(notification).encode())
-        assert len(agent.take_replies()) == count, (name, status)
+        assert read_coordination(agent, notification) == (states, replies), (name, status)
+
+
+def test_the_first_turn_of_claude_waits_for_the_coordination_tools(tmp_path: Path) -> None:
+    """A server that is lost later is started again too, once in a run."""
+    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0"}))
+    agent = create_agent("claude")
+    agent.prepare(build_spec(tmp_path, program="claude", mcp_command=MCP), tmp_path)
+    [line] = agent.open("prompt")
+    assert json.loads(line)["request"] == {"subtype": "mcp_status"}
+    assert agent.send("u-2", "second") == []
+
+    def build_reply(number: int, status: str) -> dict[str, Any]:
+        servers = {"mcpServers": [{"name": "other", "status": "failed"}, {"name": "mc-coord", "status": status}]}
+        response = {"subtype": "success", "request_id": f"mc-{number}", "response": servers}
+        return {"type": "control_response", "response": response}
+
+    started = {"type": "system", "subtype": "init", "mcp_servers": [{"name": "mc-coord", "status": "failed"}]}
+    assert read_coordination(agent, build_reply(1, "connected")) == (["ready"], ["user", "user"])
+    assert read_coordination(agent, started) == (["restarting", "warning"], ["mcp_reconnect"])
+    refusal = {"subtype": "error", "request_id": "mc-2", "error": "Connection closed"}
+    assert read_coordination(agent, {"type": "control_response", "response": refusal}) == ([], ["mcp_status"])
+    assert agent.send("u-3", "third") == []
+    assert read_coordination(agent, build_reply(3, "failed")) == (["missing", "warning"], ["user"])
+    assert read_coordination(agent, started) == ([], [])
+
+
+def test_a_claude_that_does_not_know_the_request_begins_all_the_same(tmp_path: Path) -> None:
+    agent = create_agent("claude")
+    agent.prepare(build_spec(tmp_path, program="claude", mcp_command=MCP), tmp_path)
+    agent.open("prompt")
+    refusal = {"subtype": "error", "request_id": "mc-1", "error": "unsupported_request"}
+    assert read_coordination(agent, {"type": "control_response", "response": refusal}) == ([], ["user"])
+
+
+@pytest.mark.parametrize("command", ["/mcp reconnect mc-coord", ""])
+def test_a_screen_without_the_tools_is_connected_again_while_it_is_idle(command: str, tmp_path: Path) -> None:
+    """A server leaves a sign of its use; a program without a command for it goes on at once."""
+    watch = ToolsWatch(tmp_path, True, command)
+
+    def look(now: float) -> list[object]:
+        return [event.payload["state"] for event in watch.look(now > 0, now) if event.kind == "coordination"]
+
+    steps = [(0, ""), (1, ""), (MISSING_SECONDS + 1, "restarting" if command else "missing"), (99, "")]
+    assert [look(now) for now, _ in steps] == [[state] if state else [] for _, state in steps]
+    assert [watch.take_command(100), watch.take_command(100)] == [command, ""]
+    assert look(101) == []
+    assert look(101 + MISSING_SECONDS) == (["missing"] if command else [])
+    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0"}))
+    assert look(200) == ["ready"]
+    assert ToolsWatch(tmp_path, False, command).look(True, 99) == []
 
 
 def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> None:
@@ -235,3 +309,35 @@ def test_an_agent_needs_nothing_heavy_and_no_other_program() -> None:
     root = Path(__file__).resolve().parents[2]
     said = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["[]", "[]"]
+
+
+def test_an_image_goes_with_the_prompt_in_the_programs_own_way(tmp_path: Path) -> None:
+    """The real programs take these; for a screen its path is in the prompt."""
+    picture = tmp_path / "attachments/4-a.png"
+    attached_files.save_copy(picture, b"png")
+    files = [
+        AttachedFile(4, "a.png", str(picture), "image/png", 3, True),
+        AttachedFile(5, "b", "", "image/png", 9, True),
+    ]
+    attached_files.write_list(tmp_path, files)
+
+    def read_prompt(program: str, *replies: bytes) -> dict[str, Any]:
+        agent = create_agent(program)
+        agent.prepare(build_spec(tmp_path, program=program), tmp_path)
+        lines = agent.open("prompt")
+        for reply in replies:
+            agent.parse(reply)
+            lines = agent.take_replies()
+        assert b"image" not in agent.send("u-2", "later")[0]
+        message: dict[str, Any] = json.loads(lines[-1])
+        return message
+
+    source = {"type": "base64", "media_type": "image/png", "data": "cG5n"}
+    text = {"type": "text", "text": "prompt"}
+    assert read_prompt("claude")["message"]["content"] == [text, {"type": "image", "source": source}]
+    thread = (b'{"id":1,"result":{}}', b'{"id":2,"result":{"thread":{"id":"t"}}}')
+    assert read_prompt("codex", *thread)["params"]["input"] == [text, {"type": "localImage", "path": str(picture)}]
+    spec = build_spec(tmp_path, program="codex", argv=("exec",), resume=True)
+    one_turn = create_agent("codex", argv=spec.argv)
+    one_turn.prepare(spec, tmp_path)
+    assert one_turn.command(spec)[-4:] == ["resume", spec.conversation_id, f"--image={picture}", "-"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,16 +16,24 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, StdioServerParameters
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import TextContent
 
 import mc_coordination_mcp as coord
 from tests.workers.runs import build_spec
-from workers.agents.coordination import build_server_environment
+from workers.agents.coordination import SERVER_COMMAND, VERSION, build_server_environment
+from workers.run import mcp_server
+from workers.run.mcp_server import McpServer, Tool, ToolError
 
 from .programs import ROOT
 
 Call = tuple[str, dict[str, Any]]
+ANSWER = {
+    "identifier": "MC-8",
+    "title": "Say hello",
+    "error": "claim_lost",
+    "message": "The run has ended.",
+    "items": [],
+}
 
 
 class Board(ThreadingHTTPServer):
@@ -35,6 +45,7 @@ class Board(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _BoardHandler)
         self.asked: list[tuple[str, str, str, bytes]] = []
         self.status = 200
+        self.contents: dict[str, bytes] = {}
 
 
 class _BoardHandler(BaseHTTPRequestHandler):
@@ -46,7 +57,7 @@ class _BoardHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.server.asked.append((self.command, self.path, self.headers["authorization"], body))
-        answer = json.dumps({"identifier": "MC-8", "title": "Say hello"}).encode()
+        answer = self.server.contents.get(self.path) or json.dumps(ANSWER).encode()
         self.send_response(self.server.status)
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
@@ -71,9 +82,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def call_tools(environment: dict[str, str], *calls: Call) -> list[tuple[bool, str]]:
     """What the real server process answers to each call, as (is an error, text)."""
-    server = StdioServerParameters(
-        command=sys.executable, args=[str(ROOT / "mc_coordination_mcp.py")], env=environment, cwd=str(ROOT)
-    )
+    server = StdioServerParameters(command=SERVER_COMMAND[0], args=list(SERVER_COMMAND[1:]), env=environment)
 
     async def speak() -> list[tuple[bool, str]]:
         async with Client(server) as client:
@@ -110,7 +119,12 @@ def test_a_verdict_is_on_disk_and_a_second_one_replaces_it(tmp_path: Path, envir
     }
     assert signal["ts"].endswith("Z")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["api-token", "signal.json", "workspace"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "api-token",
+        "coordination.json",
+        "signal.json",
+        "workspace",
+    ]
 
 
 def test_changes_are_requested_of_an_earlier_phase(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -145,6 +159,10 @@ def test_without_the_board_only_its_tools_fail_and_say_so(tmp_path: Path, enviro
 
 
 def test_the_board_is_asked_with_the_runs_token(tmp_path: Path, environment: dict[str, str], board: Board) -> None:
+    note = b"Mind the gap.\n"
+    row = {"id": 7, "name": "../no te.txt", "media_type": "text/plain", "size": len(note), "author": "alice"}
+    board.contents["/api/v1/tickets/3/attachments"] = json.dumps({**ANSWER, "items": [row]}).encode()
+    board.contents["/api/v1/attachments/7"] = note
     shot = tmp_path / "workspace/shot.png"
     shot.write_bytes(b"\x89PNG\r\n")
     environment["MC_API"] = f"http://127.0.0.1:{board.server_address[1]}"
@@ -154,17 +172,27 @@ def test_the_board_is_asked_with_the_runs_token(tmp_path: Path, environment: dic
         ("mc_link_context", {"path": "notes/plan.md", "note": "the plan"}),
         ("mc_create_ticket", {"title": "Another", "priority": "high"}),
         ("mc_add_evidence", {"path": "shot.png", "summary": "The page", "item": 1}),
+        ("mc_get_attachment", {"attachment": 7}),
+        ("mc_get_attachment", {"attachment": 8}),
     )
-    assert [failed for failed, _ in answers] == [False] * 4, answers
-    assert "Say hello" in answers[0][1] and answers[2][1] == "Created MC-8."
+    assert [failed for failed, _ in answers] == [False] * 5 + [True], answers
+    assert "Say hello" in answers[0][1] and "no te.txt" in answers[0][1] and answers[2][1] == "Created MC-8."
+    copy = tmp_path / "attachments/7-_no_te.txt"
+    assert answers[4][1] == f"{copy} (text/plain, 14 bytes)\n\nMind the gap.\n"
+    assert (copy.read_bytes(), stat.S_IMODE(copy.stat().st_mode)) == (note, 0o400)
+    assert answers[5][1] == "The ticket has no file 8. Its files: 7 (see mc_get_ticket)."
     assert [(method, path) for method, path, _, _ in board.asked] == [
+        ("GET", "/api/v1/tickets/3/attachments"),
         ("GET", "/api/v1/tickets/3"),
         ("POST", "/api/v1/tickets/3/context"),
         ("POST", "/api/v1/tickets"),
         ("POST", "/api/v1/tickets/3/attachments"),
+        ("GET", "/api/v1/tickets/3/attachments"),
+        ("GET", "/api/v1/attachments/7"),
+        ("GET", "/api/v1/tickets/3/attachments"),
     ]
     assert {token for _, _, token, _ in board.asked} == {"Bearer mcr_token-of-this-run"}
-    upload = board.asked[3][3]
+    upload = board.asked[4][3]
     assert b'name="file"; filename="shot.png"\r\n\r\n\x89PNG\r\n' in upload
     assert b'name="item"\r\n\r\n1' in upload
 
@@ -172,7 +200,8 @@ def test_the_board_is_asked_with_the_runs_token(tmp_path: Path, environment: dic
 def test_a_refusal_of_the_board_is_passed_on(environment: dict[str, str], board: Board) -> None:
     environment["MC_API"] = f"http://127.0.0.1:{board.server_address[1]}"
     board.status = 409
-    assert "refused this (409)" in call_tools(environment, ("mc_get_ticket", {}))[0][1]
+    answer = call_tools(environment, ("mc_link_context", {"path": "plan.md"}))[0]
+    assert answer == (True, "Mission Control refused this (409): The run has ended.")
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "link", "folder", "absent", "a\0b"])
@@ -202,3 +231,109 @@ def test_the_token_stands_in_no_configuration(tmp_path: Path, environment: dict[
     assert "mcr_token-of-this-run" not in json.dumps(environment)
     assert (tmp_path / "api-token").read_text() == "mcr_token-of-this-run"
     assert stat.S_IMODE((tmp_path / "api-token").stat().st_mode) == 0o600
+
+
+# ------------------------------------------------------------------------------------------------------- the protocol
+
+
+def converse(lines: list[object], tools: list[Tool] | None = None) -> list[dict[str, Any]]:
+    """Send messages (objects, or lines as they are) to a server and return its responses, in the order of their ids."""
+    requests = b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
+    responses = io.BytesIO()
+    McpServer("mc-coord", VERSION, "Report.", tools or [], lambda: None).serve(io.BytesIO(requests), responses)
+    decoded: list[dict[str, Any]] = [json.loads(line) for line in responses.getvalue().splitlines()]
+    return sorted(decoded, key=lambda response: str(response["id"]))
+
+
+def build_request(number: object, method: str, **params: object) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"), [("2024-11-05", "2024-11-05"), ("2025-11-25", "2025-11-25"), ("2031-01-01", "2025-11-25")]
+)
+def test_the_protocol_version_is_the_clients_or_the_newest(version: str, expected: str) -> None:
+    [response] = converse([build_request(1, "initialize", protocolVersion=version)])
+    assert response["result"]["protocolVersion"] == expected
+    assert response["result"]["serverInfo"] == {"name": "mc-coord", "version": VERSION}
+
+
+def test_what_is_no_request_gets_an_error_with_the_right_code() -> None:
+    responses = converse(
+        [
+            b"not JSON\n",
+            b"[]\n",
+            {"jsonrpc": "2.0", "id": True, "method": "ping"},
+            {"jsonrpc": "2.0", "method": "notifications/initialized"},
+            {"jsonrpc": "2.0", "method": "unknown/notification"},
+            {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": ["odd"]}},
+            build_request(1, "server/discover"),
+            build_request(2, "tools/call", name="mc_unknown"),
+            {**build_request(3, "ping"), "params": [1]},
+            build_request(4, "ping"),
+        ]
+    )
+    codes = [(response["id"], response.get("error", {}).get("code")) for response in responses]
+    errors = [(None, -32700), (None, -32600), (True, -32600)]
+    assert sorted(codes, key=str) == sorted([*errors, (1, -32601), (2, -32602), (3, -32602), (4, None)], key=str)
+
+
+def test_a_cancelled_call_is_not_answered_and_holds_nothing_up() -> None:
+    gate = threading.Event()
+    slow = Tool("slow", "", lambda: str(gate.wait(5)), {})
+    requests = [
+        build_request(1, "tools/call", name="slow"),
+        {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}},
+        build_request(2, "ping"),
+    ]
+
+    class Requests(io.BytesIO):
+        def __iter__(self) -> Iterator[bytes]:
+            yield from (json.dumps(request).encode() for request in requests)
+            gate.set()
+
+    responses = io.BytesIO()
+    McpServer("mc-coord", VERSION, "", [slow], lambda: None).serve(Requests(), responses)
+    assert [json.loads(line)["id"] for line in responses.getvalue().splitlines()] == [2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "mc_report_done needs summary."),
+        ({"summary": None}, "mc_report_done.summary must be a string."),
+        ({"summary": " "}, "mc_report_done.summary must not be empty."),
+        ({"summary": "a", "verdict": "done"}, "mc_report_done has no verdict. It takes summary, claims."),
+        ({"summary": "a", "claims": "All pass"}, "mc_report_done.claims must be an array."),
+        (
+            {"summary": "a", "claims": [{"text": "a", "item": True}]},
+            "mc_report_done.claims[0].item must be an integer.",
+        ),
+        ({"summary": "a", "claims": [{"text": "a", "item": 50}]}, "mc_report_done.claims[0].item must be at most 49."),
+        ({"summary": "a", "claims": [{"text": "a", "item": -1}]}, "mc_report_done.claims[0].item must be at least 0."),
+        (
+            {"summary": "a", "claims": [{"text": "a", "kind": "hope"}]},
+            "mc_report_done.claims[0].kind must be one of tests, commit, file, route, review, other.",
+        ),
+        (["done"], "mc_report_done must be an object."),
+        ({"summary": "a", "claims": None}, ""),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_in_words(arguments: object, message: str, tmp_path: Path) -> None:
+    service = coord.CoordinationService(tmp_path, tmp_path, 3, "nonce", "http://127.0.0.1:9", tmp_path / "token")
+    [tool] = [tool for tool in coord._build_verdict_tools(coord.VerdictFile(service)) if tool.name == "mc_report_done"]
+    text, failed = mcp_server.run_tool(tool, arguments)
+    assert (text if failed else "") == message
+    assert (tmp_path / "signal.json").exists() is not failed
+
+
+def test_the_server_starts_light(environment: dict[str, str]) -> None:
+    """Within 25 MB and without what is slow to import; `bin/bench coordination` measures the time."""
+    check = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import mc_coordination_mcp;"
+        "print({'ssl', 'asyncio', 'http', 'email', 'mcp', 'pydantic'} & sys.modules.keys() or 'light');"
+        "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
+    )
+    argv = [sys.executable, "-I", "-S", "-c", check, str(ROOT)]
+    words = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout.split()
+    assert words[0] == "light" and int(words[1]) < 25 * 1024

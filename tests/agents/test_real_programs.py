@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from workers.agents.coordination import VERSION
 from workers.contract.spec import RunSpec
 
 from .conftest import Start
-from .programs import TOOL_PREFIX, both, claude, start_slowly
+from .programs import TOOL_PREFIX, both, claude, fail_at_first
 
 Make = Callable[..., RunSpec]
 pytestmark = pytest.mark.agents
@@ -22,11 +23,11 @@ pytestmark = pytest.mark.agents
 def test_a_prompt_runs_a_command_and_reports_through_mc_coord(
     program: str, spec: Make, start: Start, folder: Path
 ) -> None:
-    """The first turn waits for the coordination server, however slowly that starts."""
+    """The first turn waits for the coordination server, which fails here until it is restarted, and then starts slowly."""
     coord, run_spec = TOOL_PREFIX[program], spec(program)
     assert run_spec.mcp_command is not None
     conversation = start(
-        replace(run_spec, mcp_command=start_slowly(run_spec.mcp_command)),
+        replace(run_spec, mcp_command=fail_at_first(run_spec.mcp_command, folder, program)),
         "[[think: Where to begin?]][[text: I will write it.]][[bash: echo hello > out.txt; echo written]]"
         f'[[tool: {coord}mc_progress {{"text":"half way"}}]]'
         f'[[tool: {coord}mc_report_review {{"summary":"Look at out.txt","claims":[{{"text":"It says hello","item":0}}]}}]]'
@@ -59,6 +60,12 @@ def test_a_prompt_runs_a_command_and_reports_through_mc_coord(
     assert [event.payload["state"] for event in conversation.list_events("receipt")][-1] == "accepted"
     assert [event.payload["source"] for event in conversation.list_events("input")] == ["prompt"]
     assert conversation.list_events("raw") == []
+    assert [
+        (event.payload["state"], event.payload.get("version")) for event in conversation.list_events("coordination")
+    ] == [
+        ("restarting", None),
+        ("ready", VERSION),
+    ]
 
 
 @both

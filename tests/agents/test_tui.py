@@ -83,6 +83,7 @@ def complete(program: str, show: Show, spec: Make, folder: Path) -> str:
     assert (report["usage"]["input_tokens"], report["usage"]["output_tokens"]) == (300, 60)
     assert [entry["ok"] for entry in run.events("result")] == [True]
     assert run.events("raw") == []
+    assert [entry["state"] for entry in run.events("coordination")] == ["ready"]
     run.wait_until_gone()
     return str(report["conversation_id"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import urllib.request
@@ -20,7 +21,8 @@ from tests.model_server import ModelServer
 from tests.ports import free_port
 from tests.streams.client import Client
 from tests.waiting import wait_until
-from tickets.conversation import requests
+from tickets.conversation import attachments, requests
+from tickets.conversation.attachments import Upload
 from tickets.conversation.requests import Reply
 from tickets.operations import tokens
 from tickets.runs.notify_run import notify_run
@@ -96,6 +98,17 @@ class AgentInstallation(Installation):
         """Create a ticket of the project for a member of the team, with `script` for the model's responses."""
         values = {"project": "web", "title": "Add a line", "assigned_to": agent, "description": script, **facts}
         return self.ticket(**values)
+
+    def attach(self, ticket_id: int, name: str, content: bytes) -> int:
+        """Attach a file to the ticket as a person."""
+        file = attachments.receive_file(self.settings.attachments_dir, io.BytesIO(content), name, len(content))
+        with writing(self.engine) as session:
+            return attachments.add_attachment(session, ticket_id, file, Upload(), ALICE, 100).id
+
+    def rewrite(self, ticket_id: int, script: str) -> None:
+        """Replace the description of a ticket that has not started."""
+        with writing(self.engine) as session:
+            session.execute(update(Ticket).where(Ticket.id == ticket_id).values(description=script))
 
     def start(self, agent: str, script: str, **facts: Any) -> int:
         """Create a ticket and start a run for it."""

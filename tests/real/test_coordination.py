@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -10,16 +11,25 @@ from sqlalchemy import select
 from database import reading
 from models import Attachment, EvidenceSource, Ticket, TicketContext, TicketStatus
 from tests.agents.programs import TOOL_PREFIX, both
+from workers.agents.coordination import VERSION
 
 from .agent_installation import AgentInstallation
 
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+)
+"""An image of one red pixel."""
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_coordination")]
 
 
 @both
 def test_an_agent_files_a_ticket_links_context_and_adds_evidence(program: str, installation: AgentInstallation) -> None:
+    ticket_id = installation.give(f"{program}-works", "", acceptance=[{"text": "There is a line"}])
+    picture = installation.attach(ticket_id, "Ansicht 1.png", PICTURE)
+    note = installation.attach(ticket_id, "note.txt", b"Mind the gap.\n")
     calls = {
         "mc_get_ticket": {},
+        "mc_get_attachment": {"attachment": note},
         "mc_progress": {"text": "Half way."},
         "mc_create_ticket": {"title": f"Found by {program}", "description": "It leaks.", "priority": "high"},
         "mc_link_context": {"path": "notes/plan.md", "note": "the plan"},
@@ -29,20 +39,33 @@ def test_an_agent_files_a_ticket_links_context_and_adds_evidence(program: str, i
     steps = "".join(
         f"[[tool: {TOOL_PREFIX[program]}{name} {json.dumps(arguments)}]]" for name, arguments in calls.items()
     )
-    script = f"[[bash: echo hello > line.txt]]{steps}[[say: Over.]]"
-    ticket_id = installation.start(f"{program}-works", script, acceptance=[{"text": "There is a line"}])
+    path = installation.settings.run_path(len(installation.runs()) + 1) / f"attachments/{note}-note.txt"
+    script = f"[[bash: echo hello > line.txt; cat {path}]]{steps}[[say: Over.]]"
+    installation.rewrite(ticket_id, script)
+    installation.dispatch(ticket_id)
 
     installation.until(ticket_id, TicketStatus.IN_REVIEW)
 
     results = installation.list_payloads(ticket_id, "agent.tool_result")
     assert not [result for result in results if result["error"]]
-    assert "There is a line" in results[1]["output"]
+    assert "Mind the gap." in results[0]["output"]
+    assert "There is a line" in results[1]["output"] and "Ansicht 1.png" in results[1]["output"]
+    assert results[2]["output"].split("\n") == [f"{path} (text/plain, 14 bytes)", "", "Mind the gap.", ""]
+    image = {"claude": '"type": "image", "source": {"type": "base64"', "codex": '"image_url": "data:image/png;base64,'}
+    assert image[program] in json.dumps(installation.model.requests[-1].body)
+    assert f"{picture}-Ansicht_1.png (image/png, 69 bytes, shown with this prompt)" in installation.prompt(
+        installation.runs(ticket_id)[-1]
+    )
+    [status] = installation.list_payloads(ticket_id, "agent.coordination")
+    assert (status["state"], status["version"]) == ("ready", VERSION)
     [progress] = installation.list_payloads(ticket_id, "agent.progress")
     assert progress["text"] == "Half way."
     with reading(installation.engine) as session:
         new_ticket = session.scalars(select(Ticket).where(Ticket.title == f"Found by {program}")).one()
         link = session.scalars(select(TicketContext).where(TicketContext.ticket_id == ticket_id)).one()
-        file = session.scalars(select(Attachment).where(Attachment.ticket_id == ticket_id)).one()
+        file = session.scalars(
+            select(Attachment).where(Attachment.run_id.is_not(None), Attachment.ticket_id == ticket_id)
+        ).one()
     assert (new_ticket.status, new_ticket.requester, new_ticket.priority.name) == (
         TicketStatus.INBOX,
         f"{program}-works",

@@ -41,9 +41,23 @@ def end(worker: Worker, **report: Any) -> None:
 
 def test_a_run_is_opened_with_how_it_went_and_what_it_left(browser: FlaskClient, store: Engine, worker: Worker) -> None:
     usage = {"input_tokens": 5000, "cache_read_tokens": 70_000, "cost_usd": 0.5, "turns": 3}
+    statuses = [{"state": "restarting"}, {"state": "ready", "version": "2.0.0"}]
+    events = [
+        {"event_type": "agent.coordination", "payload": payload, "run_seq": seq}
+        for seq, payload in enumerate(statuses, 1)
+    ]
+    worker.post(f"/tickets/{worker.ticket}/events", events)
     end(worker, verdict="failed", summary="No luck.", usage=usage, terminal={"root_cause": "Bad luck."})
     body = page(browser, f"/ticket/{worker.ticket}?tab=runs&run={worker.run}")
-    for words in ("Run 1", "Agent failed: No luck.", "Bad luck.", "attempts are left", "70 k", "$0.50"):
+    for words in (
+        "Run 1",
+        "Agent failed: No luck.",
+        "Bad luck.",
+        "attempts are left",
+        "70 k",
+        "$0.50",
+        "mc-coord 2.0.0 (ready)",
+    ):
         assert words in body, words
     assert f"?tab=evidence&amp;run={worker.run}" in body and "Stop this run" not in body
     assert "Prompt as sent" not in body

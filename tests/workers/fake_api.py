@@ -30,6 +30,7 @@ class FakeApi:
         self.posts: list[tuple[str, str]] = []
         self.statuses: dict[str, int] = {}
         self.refuse_event: str | None = None
+        self.files: dict[str, bytes] = {}
         self.control: dict[str, Any] = dict(NOTHING)
         self._server: ThreadingHTTPServer | None = None
 
@@ -96,6 +97,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
+
+    def do_GET(self) -> None:
+        content = self.api.files.get(self.path)
+        self.send_response(404 if content is None else 200)
+        self.end_headers()
+        self.wfile.write(content or b"{}")
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the tests' output quiet."""

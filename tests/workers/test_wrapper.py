@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from protocol import AttachedFile
 from tests.waiting import wait_until
+from workers.contract import attached_files
+from workers.host.private_dirs import make_private_dir
 from workers.run import launch
 from workers.run.lock import hold_lock
 
@@ -109,8 +112,19 @@ def test_every_file_of_a_run_is_its_owners_alone(tmp_path: Path, api: FakeApi) -
 
 
 def test_the_set_up_command_runs_first_and_its_failure_is_the_environments(tmp_path: Path, api: FakeApi) -> None:
-    with act(tmp_path, api, "result DONE: x", setup=("sh", "-c", "echo no compiler; exit 3")) as run:
+    """Before it come the attached files that this host does not have; without one the run goes on."""
+    folder = tmp_path / "run/attachments"
+    names = {7: "plan.txt", 8: "gone.txt"}
+    files = [AttachedFile(number, name, f"{folder}/{number}-{name}", "text/plain", 9) for number, name in names.items()]
+    attached_files.write_list(make_private_dir(tmp_path / "run"), files)
+    api.files["/api/v1/attachments/7"] = b"Mind it.\n"
+    setup = ("sh", "-c", f"cat {folder}/7-plan.txt; echo no compiler; exit 3")
+    with act(tmp_path, api, "result DONE: x", setup=setup) as run:
         report = run.wait()
+    assert "Mind it." in report["summary"]
+    assert "The attached file 8 (gone.txt) could not be fetched." in [
+        notice["text"] for notice in run.events("agent.notice")
+    ]
     assert (report["verdict"], report["failure"]["class"]) == ("failed", "environment")
     assert "no compiler" in report["summary"]
     assert "unusable" in report["terminal"]["root_cause"]

@@ -36,6 +36,9 @@ TEXT = "text/plain"
 MAX_PREVIEW_BYTES, MAX_PREVIEW_LINES = 16 << 10, 200
 """Maximum size of the displayed preview of a text."""
 
+MAX_IMAGE_SIDE = 8000
+"""Pixels of an image that a model service takes; a larger one would fail the whole request."""
+
 SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
     (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
@@ -202,10 +205,12 @@ def list_attachments(session: Session, ticket_id: int) -> list[Attachment]:
     return list(session.scalars(OF_TICKET, {"ticket": ticket_id}))
 
 
-def get_attachment(session: Session, attachment_id: int) -> Attachment:
+def get_attachment(session: Session, attachment_id: int, actor: Actor) -> Attachment:
+    """Get a file. Raises `NotFound`, and `Forbidden` for a run that is not of its ticket."""
     row = session.get(Attachment, attachment_id)
     if row is None:
         raise NotFound("There is no such file.", attachment=attachment_id)
+    rights.require_own_ticket(actor, row.ticket_id)
     return row
 
 
@@ -221,6 +226,13 @@ def discard_file(folder: Path, stored_as: str) -> None:
     """Delete the file of a removed row."""
     if STORED_NAME.fullmatch(stored_as):
         (folder / stored_as).unlink(missing_ok=True)
+
+
+def is_readable_image(path: Path, media_type: str) -> bool:
+    """Return whether a model service takes this file as an image."""
+    with path.open("rb") as file:
+        width, height = image_size.read_size(file.read(image_size.HEAD_BYTES), media_type)
+    return 0 < width <= MAX_IMAGE_SIDE and 0 < height <= MAX_IMAGE_SIDE
 
 
 def is_displayable(path: Path, media_type: str) -> bool:

@@ -19,12 +19,17 @@ FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
 
 def is_displayable(head: bytes, media_type: str) -> bool:
     """Return whether an image that begins with these bytes may be displayed: of a known type, and not too large."""
+    width, height = read_size(head, media_type)
+    return 0 < width * height <= MAX_PIXELS
+
+
+def read_size(head: bytes, media_type: str) -> tuple[int, int]:
+    """Read width and height of an image that begins with these bytes, (0, 0) when it names none."""
     measure = _SIZE_READERS.get(media_type)
     try:
-        width, height = measure(head) if measure else (0, 0)
+        return measure(head) if measure else (0, 0)
     except (struct.error, ValueError):
-        return False
-    return 0 < width * height <= MAX_PIXELS
+        return 0, 0
 
 
 def _read_png_size(head: bytes) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -20,10 +21,11 @@ from models import (
     TicketEvent,
     TicketPhase,
 )
+from protocol import AttachedFile
 from tickets.conversation import context
 from tickets.workflow import evidence, relationships, ticket_phases
 
-from . import claims, forks, takeover
+from . import claims, forks, prompt_attachments, takeover
 
 ORDER = (
     "Work this ticket in the live tmux runtime. Use DONE:, REVIEW:, or QUESTION: when you need MC to reflect the"
@@ -85,8 +87,8 @@ FORK_TEXT = (
 SOURCE_BRANCH_TEXT = "The work on {source} is on branch {branch}, and is here only as far as it was landed."
 
 
-def compose_prompt(session: Session, ticket: Ticket, run: Run) -> str:
-    """Compose the prompt of a claimed run, in Markdown."""
+def compose_prompt(session: Session, ticket: Ticket, run: Run, attached: Sequence[AttachedFile] = ()) -> str:
+    """Compose the prompt of a claimed run, in Markdown. `attached` are the files of the ticket that it is given."""
     profile = session.get(Profile, run.profile) if run.profile else None
     head = [f"{ticket.identifier}: {ticket.title}", (profile and profile.instruction) or ORDER]
     place = _describe_place(session, ticket, run, profile)
@@ -96,6 +98,7 @@ def compose_prompt(session: Session, ticket: Ticket, run: Run) -> str:
         mark = PHASE.format(ticket.phase) if PLAIN_NAME.fullmatch(ticket.phase or "") else ""
         described = [ticket.description.strip(), mark, END_OF_DESCRIPTION]
         parts = [*head, *described, place, *_describe_ticket(session, ticket, run)]
+    parts.append(prompt_attachments.describe_attachments(attached))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

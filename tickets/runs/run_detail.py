@@ -21,7 +21,7 @@ from models import (
     TicketComment,
     TicketEvent,
 )
-from protocol import EventType, SessionPayload
+from protocol import COORDINATION, CoordinationPayload, EventType, SessionPayload
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
 from tickets.team.projects import TrustState
@@ -136,12 +136,22 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
         ("Profile", run.profile),
         ("Program", f"{run.program or ''} {version}".strip()),
         ("Model", agent_session.model),
+        ("Coordination", _describe_coordination(opening)),
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),
         ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),
         ("Begun as", "a copy of conversation " + run.forks if run.forks else None),
         ("Host", run.host),
     ]
+
+
+def _describe_coordination(opening: list[TicketEvent]) -> str | None:
+    """Describe the coordination tools at the start of the run, None for a program that reports none."""
+    statuses = [event.payload_json for event in opening if event.event_type == EventType.COORDINATION]
+    if not statuses:
+        return None
+    status = payloads.read(CoordinationPayload, statuses[-1])
+    return " ".join(part for part in (COORDINATION, status.version, f"({status.state})") if part)
 
 
 def _list_place_facts(run: Run) -> list[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from models import Ticket
 from tickets.conversation import attachments
 from tickets.conversation.attachments import ReceivedFile, Upload
 from tickets.lifecycle.schemas import AttachmentJson
-from tickets.shared import lookup, rights
+from tickets.shared import lookup
 from tickets.shared.errors import ClaimLost, Invalid
 from web.api.page import Page
 from web.api.resource import (
@@ -103,8 +103,7 @@ def _build_fingerprint(details: Upload, file: ReceivedFile) -> bytes:
 def download(attachment: int) -> Response:
     """Download a file, which browsers save and never display, whatever its content."""
     with reading(auth.get_instance().engine) as session:
-        row = attachments.get_attachment(session, attachment)
-    rights.require_own_ticket(auth.get_actor(), row.ticket_id)
+        row = attachments.get_attachment(session, attachment, auth.get_actor())
     path = attachments.locate_file(auth.get_instance().settings.attachments_dir, row)
     response = send_file(path, mimetype=row.media_type, as_attachment=True, download_name=row.name, etag=row.sha256)
     response.headers["Cache-Control"] = "no-store"
@@ -115,7 +114,7 @@ def download(attachment: int) -> Response:
 @blueprint.writes("DELETE", "/attachments/<number:attachment>", rights=OPERATORS)
 def remove_attachment(call: Call, attachment: int) -> None:
     """Remove a file from its ticket and delete it. Evidence recorded with it is kept."""
-    row = attachments.get_attachment(call.session, attachment)
+    row = attachments.get_attachment(call.session, attachment, call.actor)
     folder, stored_as = call.settings.attachments_dir, row.stored_as
     attachments.remove_attachment(call.session, row, call.actor)
     call.after.append(lambda: attachments.discard_file(folder, stored_as))

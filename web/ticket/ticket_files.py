@@ -74,7 +74,7 @@ def detach(reference: str, attachment: int) -> Answer:
     stored_names: list[str] = []
 
     def remove(session: Session, ticket: Ticket) -> None:
-        row = attachments.get_attachment(session, attachment)
+        row = attachments.get_attachment(session, attachment, auth.get_actor())
         if row.ticket_id != ticket.id:
             raise NotFound("The ticket has no such file.", attachment=attachment)
         attachments.remove_attachment(session, row, auth.get_actor())
@@ -92,7 +92,7 @@ def detach(reference: str, attachment: int) -> Answer:
 def preview(attachment: int) -> Response:
     """Display an image, or the beginning of a text file. Other files can only be downloaded. Raises `NotFound`."""
     with reading(auth.get_instance().engine) as session:
-        row = attachments.get_attachment(session, attachment)
+        row = attachments.get_attachment(session, attachment, auth.get_actor())
     path = attachments.locate_file(auth.get_instance().settings.attachments_dir, row)
     if not attachments.is_displayable(path, row.media_type):
         raise NotFound("No preview: only images and text up to a size limit have one. Download the file.")

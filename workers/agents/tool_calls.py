@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from protocol import COORDINATION as COORDINATION
 from workers.contract.agent_events import AgentEvent, format_title, make_event
 from workers.contract.fields import get_text
 
-COORDINATION = "mc-coord"
 _TITLE_ARGUMENTS = (
     "command",
     "file_path",

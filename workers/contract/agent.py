@@ -52,7 +52,7 @@ class AgentAdapter(Protocol):
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         """Write the program's configuration (directories 0700, files 0600) into `spec.config_dir`.
 
-        The coordination MCP server writes its `signal.json` into `run_dir`.
+        The coordination MCP server writes its `signal.json` into `run_dir`, where the run's attached files are too.
         """
 
     def command(self, spec: RunSpec) -> list[str]:

@@ -7,6 +7,7 @@ small: one request per connection, and the response ends where the connection do
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+MAX_HEAD_BYTES = 16 * 1024
+_CONTENT_LENGTH = re.compile(rb"^content-length:\s*(\d{1,12})\s*$", re.IGNORECASE | re.MULTILINE)
 JSON_TYPE = "application/json"
 NDJSON_TYPE = "application/x-ndjson"
 STALE_STATUSES = frozenset({401, 409})
@@ -42,14 +45,27 @@ class ApiClient:
 
     def post(self, path: str, body: bytes, kind: str = JSON_TYPE) -> ApiResponse:
         """POST `body` to `/api/v1` + `path`. Raises `Unreachable` after `timeout` seconds."""
+        status, content = self._request(self._build_request("POST", path, body, kind), MAX_RESPONSE_BYTES)
+        return ApiResponse(status, _parse_object(content))
+
+    def get(self, path: str) -> ApiResponse:
+        """GET the JSON object at `/api/v1` + `path`. Raises `Unreachable`."""
+        status, content = self.download(path, MAX_RESPONSE_BYTES)
+        return ApiResponse(status, _parse_object(content))
+
+    def download(self, path: str, limit: int) -> tuple[int, bytes]:
+        """GET status and content of a file of at most `limit` bytes. Raises `Unreachable`."""
+        return self._request(self._build_request("GET", path, b"", JSON_TYPE), limit)
+
+    def _request(self, request: bytes, limit: int) -> tuple[int, bytes]:
         try:
-            return _parse_response(self._exchange(self._build_request(path, body, kind)))
+            return _parse_response(self._exchange(request, limit + MAX_HEAD_BYTES))
         except (OSError, ValueError) as error:
             raise Unreachable(f"{self.base}: {error}") from error
 
-    def _build_request(self, path: str, body: bytes, kind: str) -> bytes:
+    def _build_request(self, method: str, path: str, body: bytes, kind: str) -> bytes:
         head = (
-            f"POST {urlsplit(self.base).path.rstrip('/')}/api/v1{path} HTTP/1.0",
+            f"{method} {urlsplit(self.base).path.rstrip('/')}/api/v1{path} HTTP/1.0",
             f"Host: {urlsplit(self.base).netloc}",
             f"Authorization: Bearer {self.token}",
             f"Content-Type: {kind}",
@@ -59,19 +75,19 @@ class ApiClient:
         )
         return "\r\n".join((*head, "", "")).encode("latin-1") + body
 
-    def _exchange(self, request: bytes) -> bytes:
-        """Send the request and return all bytes of the response."""
+    def _exchange(self, request: bytes, limit: int) -> bytes:
+        """Send the request and return the bytes of the response. ValueError when there are more than `limit`."""
         deadline = time.monotonic() + self.timeout
         response = bytearray()
         with self._open_connection() as connection:
             connection.sendall(request)
-            while len(response) <= MAX_RESPONSE_BYTES:
+            while len(response) <= limit:
                 connection.settimeout(max(0.01, deadline - time.monotonic()))
                 chunk = connection.recv(65536)
                 if not chunk:
-                    break
+                    return bytes(response)
                 response += chunk
-        return bytes(response)
+        raise ValueError(f"the response is larger than {limit} bytes")
 
     def _open_connection(self) -> socket.socket:
         place = urlsplit(self.base)
@@ -85,14 +101,22 @@ class ApiClient:
         return ssl.create_default_context().wrap_socket(connection, server_hostname=address[0])
 
 
-def _parse_response(response: bytes) -> ApiResponse:
-    """Parse the status line, and the body if it is a JSON object. ValueError when it is not HTTP."""
-    head, separator, body = response.partition(b"\r\n\r\n")
+def _parse_response(response: bytes) -> tuple[int, bytes]:
+    """Return status and content of a response. ValueError when it is not HTTP, or is incomplete."""
+    head, separator, content = response.partition(b"\r\n\r\n")
     words = head.split(None, 2)
     if not separator or not words[0].startswith(b"HTTP/"):
         raise ValueError("the response is not HTTP, or is incomplete")
+    length = _CONTENT_LENGTH.search(head)
+    if length and len(content) < int(length[1]):
+        raise ValueError("the response is incomplete")
+    return int(words[1]), content
+
+
+def _parse_object(content: bytes) -> dict[str, Any]:
+    """Parse a JSON object, empty when the content is none."""
     try:
-        data = json.loads(body)
+        data = json.loads(content)
     except ValueError:
         data = None
-    return ApiResponse(int(words[1]), data if isinstance(data, dict) else {})
+    return data if isinstance(data, dict) else {}

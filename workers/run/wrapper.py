@@ -22,6 +22,7 @@ from typing import Any
 
 from protocol import EventType, Failure, HeartbeatMessage, Outcome, StopCode, StopOrder, WrapperState
 from workers.agents import UnknownProgram, create_agent
+from workers.contract import attached_files
 from workers.contract import spec as specs
 from workers.contract.redaction import Redaction
 from workers.contract.spec import PROMPT, InvalidSpec, RunSpec
@@ -32,7 +33,7 @@ from workers.repository.observe import CheckSettings
 
 from . import report as reports
 from . import spool, teardown, verdict
-from .api import ApiClient
+from .api import ApiClient, Unreachable
 from .control import HeartbeatThread, Mailbox
 from .lock import REVOKED_FILE, LockHeld, hold_lock, was_started
 from .pane import PaneWriter
@@ -133,6 +134,7 @@ class Wrapper:
     def _run_to_verdict(self) -> tuple[Verdict, int | None]:
         """Return the agent's verdict and exit code. A failure to start it, or of the wrapper, is a verdict too."""
         try:
+            self._fetch_missing_files()
             self._set_up()
             end = self._run_agent()
         except CannotStart as error:
@@ -156,6 +158,18 @@ class Wrapper:
         if self._stop:
             return verdict.make_stop_verdict(self._stop.reason)
         return Verdict(Outcome.FAILED, why, failure=FailureReport(Failure.ENVIRONMENT, why))
+
+    def _fetch_missing_files(self) -> None:
+        """Fetch the attached files that were not copied on this host. Without them the run goes on."""
+        for file in attached_files.list_missing(self._run_dir):
+            try:
+                status, content = self._api.download(f"/attachments/{file.id}", file.size)
+            except Unreachable:
+                status, content = 0, b""
+            if status == 200:
+                attached_files.save_copy(Path(file.path), content)
+            else:
+                self._recorder.say(f"The attached file {file.id} ({file.name}) could not be fetched.", "warning")
 
     def _set_up(self) -> None:
         """Run the project's set-up command in the workspace, if it has one."""

@@ -2,6 +2,9 @@
 
 The program runs with stream-json in both directions. Its permission requests arrive on the same stream,
 every message has a uuid whose receipts come back, and only `end_session` or a signal ends the process.
+
+The prompt waits until `mcp_status` reports the coordination server: a turn that begins without its tools may never get
+them. The program answers it once its servers are connected or given up, `mcp_reconnect` starts one again.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from protocol import AgentState
-from workers.agents.coordination import build_server_environment
+from protocol import AgentState, AttachedFile
+from workers.agents.coordination import CoordinationCheck, build_server_environment
 from workers.agents.tool_calls import COORDINATION
+from workers.contract import attached_files
 from workers.contract.agent_events import AgentEvent
-from workers.contract.fields import Fields, format_line, parse_line
+from workers.contract.fields import Fields, format_line, get_object, get_objects, get_text, parse_line
 from workers.contract.spec import RunSpec
 from workers.host import files
 from workers.host.private_dirs import make_private_dir
@@ -28,6 +32,8 @@ from .stream import ClaudeStream
 from .wordings import explain_exit
 
 MCP_CONFIG = "mc-coord.json"
+MCP_SECONDS = 45
+"""How long the coordination server may take to start; the program's own limit is shorter."""
 PERMISSION_MODES = {
     "default": "default",
     "ask": "default",
@@ -48,6 +54,11 @@ class ClaudeAgent:
     def __init__(self) -> None:
         self._stream = ClaudeStream("default", ())
         self._numbers = count(1)
+        self._coordination = CoordinationCheck(Path(), is_expected=False)
+        self._images: list[AttachedFile] = []
+        self._waiting: list[tuple[str, str]] = []
+        self._replies: list[bytes] = []
+        self._requests: dict[str, str] = {}
 
     @property
     def state(self) -> AgentState:
@@ -55,6 +66,8 @@ class ClaudeAgent:
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._stream = ClaudeStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
+        self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None)
+        self._images = attached_files.list_images(run_dir)
         folder = make_private_dir(Path(spec.config_dir))
         state = _read_state(folder / ".claude.json")
         user_configuration.record_trust(state, spec)
@@ -63,7 +76,8 @@ class ClaudeAgent:
         own = user_configuration.load_configuration(spec)
         user_configuration.install(own, spec)
         servers = user_configuration.choose_servers(own, spec)
-        rules = [*_build_rules(spec), *user_configuration.build_server_rules(servers, spec)]
+        rules = [*_build_rules(spec), build_read_rule(run_dir / attached_files.FOLDER / "**")]
+        rules += user_configuration.build_server_rules(servers, spec)
         settings = user_configuration.merge_settings(
             own, {"permissions": {"allow": rules}}, {*spec.env, *self.environment(spec)}
         )
@@ -84,6 +98,7 @@ class ClaudeAgent:
         return {
             "CLAUDE_CONFIG_DIR": spec.config_dir,
             "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1",
+            "MCP_TIMEOUT": str(MCP_SECONDS * 1000),
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
             "DISABLE_AUTOUPDATER": "1",
@@ -91,17 +106,25 @@ class ClaudeAgent:
 
     def open(self, prompt: str) -> list[bytes]:
         self._stream.prompt_uuid = str(uuid4())
-        return self.send(self._stream.prompt_uuid, prompt)
+        lines = self.send(self._stream.prompt_uuid, prompt)
+        return lines or [self._control("mcp_status")]
 
     def parse(self, line: bytes) -> list[AgentEvent]:
-        return parse_line(line, self._stream.read)
+        return parse_line(line, self._read)
 
     def take_replies(self) -> list[bytes]:
-        replies, self._stream.requests.replies = self._stream.requests.replies, []
+        replies = self._replies + self._stream.requests.replies
+        self._replies, self._stream.requests.replies = [], []
         return replies
 
     def send(self, uuid: str, body: str) -> list[bytes]:
-        message = {"role": "user", "content": body}
+        if self._coordination.is_pending:
+            self._waiting.append((uuid, body))
+            return []
+        images = self._images if uuid == self._stream.prompt_uuid else []
+        text: dict[str, Any] = {"type": "text", "text": body}
+        content = [text, *map(attached_files.encode_image, images)] if images else body
+        message = {"role": "user", "content": content}
         return [format_line({"type": "user", "message": message, "uuid": uuid})]
 
     def interrupt(self) -> list[bytes]:
@@ -116,9 +139,46 @@ class ClaudeAgent:
     def explain(self, exit_code: int, stderr: str) -> AgentEvent | None:
         return None if self._stream.failed else explain_exit(exit_code, stderr)
 
-    def _control(self, subtype: str) -> bytes:
+    def _control(self, subtype: str, **fields: str) -> bytes:
         number = f"mc-{next(self._numbers)}"
-        return format_line({"type": "control_request", "request_id": number, "request": {"subtype": subtype}})
+        self._requests[number] = subtype
+        request = {"subtype": subtype, **fields}
+        return format_line({"type": "control_request", "request_id": number, "request": request})
+
+    def _read(self, message: Fields) -> list[AgentEvent]:
+        response = get_object(message, "response")
+        match self._requests.pop(get_text(response, "request_id"), ""):
+            case "mcp_status":
+                return self._handle_status(response)
+            case "mcp_reconnect":
+                self._replies.append(self._control("mcp_status"))
+                return []
+        events = self._stream.read(message)
+        if get_text(message, "subtype") == "init":
+            events += self._check_coordination(get_objects(message, "mcp_servers"))
+        return events
+
+    def _handle_status(self, response: Fields) -> list[AgentEvent]:
+        """Handle the reply to `mcp_status`. A version that does not know it reports the servers when the turn starts."""
+        if get_text(response, "subtype") != "error":
+            return self._check_coordination(get_objects(get_object(response, "response"), "mcpServers"))
+        self._coordination.skip()
+        self._send_waiting()
+        return []
+
+    def _check_coordination(self, servers: list[Fields]) -> list[AgentEvent]:
+        """Check the program's list of MCP servers, restart ours if it lacks it, and send what waited for it."""
+        server = next((row for row in servers if get_text(row, "name") == COORDINATION), {})
+        events = self._coordination.take_status(get_text(server, "status") == "connected", get_text(server, "error"))
+        if self._coordination.take_restart_order():
+            self._replies.append(self._control("mcp_reconnect", serverName=COORDINATION))
+        self._send_waiting()
+        return events
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for uuid, body in waiting:
+            self._replies += self.send(uuid, body)
 
 
 def build_session_options(spec: RunSpec) -> list[str]:
@@ -126,6 +186,11 @@ def build_session_options(spec: RunSpec) -> list[str]:
     if spec.forks:
         return ["--resume", spec.forks, "--fork-session", "--session-id", spec.conversation_id]
     return ["--resume" if spec.resume else "--session-id", spec.conversation_id]
+
+
+def build_read_rule(path: Path) -> str:
+    """Build the rule that lets the agent read an absolute path, or the files of a pattern."""
+    return f"Read(/{path})"
 
 
 def _build_rules(spec: RunSpec) -> list[str]:
@@ -145,7 +210,7 @@ def _build_servers(spec: RunSpec, run_dir: Path) -> dict[str, Fields]:
     if spec.mcp_command is None:
         return {}
     program, *arguments = spec.mcp_command
-    server = {"type": "stdio", "command": program, "args": arguments}
+    server = {"type": "stdio", "command": program, "args": arguments, "alwaysLoad": True}
     return {COORDINATION: {**server, "env": build_server_environment(spec, run_dir)}}
 
 

@@ -10,17 +10,18 @@ import json
 import shlex
 from pathlib import Path
 
+from workers.agents.tool_calls import COORDINATION
 from workers.agents.tui import hooks
 from workers.agents.tui.screen import ScreenState
 from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, get_count, get_object, get_objects, get_text, parse_line, parse_object
-from workers.contract.spec import RunSpec
+from workers.contract.spec import PROMPT, RunSpec
 from workers.host import files, processes
 from workers.host.tmux import Tmux
 
 from . import user_configuration
-from .program import PERMISSION_MODES, ClaudeAgent, build_session_options
+from .program import PERMISSION_MODES, ClaudeAgent, build_read_rule, build_session_options
 from .stream import SYNTHETIC, ClaudeStream
 
 SETTINGS_FILE = "mc-hooks.json"
@@ -32,6 +33,7 @@ class ClaudeScreen:
     """The screen of Claude Code (see `workers.agents.tui.screen.Screen`)."""
 
     hides_dialog = False
+    reconnect_command = f"/mcp reconnect {COORDINATION}"
 
     def __init__(self) -> None:
         self._agent = ClaudeAgent()
@@ -43,7 +45,7 @@ class ClaudeScreen:
         folder = Path(spec.config_dir)
         settings = json.loads((folder / "settings.json").read_bytes())
         settings["skipDangerousModePermissionPrompt"] = True
-        settings["permissions"]["allow"].append(f"Read(/{run_dir / 'prompt.md'})")
+        settings["permissions"]["allow"].append(build_read_rule(run_dir / PROMPT))
         files.replace(folder / "settings.json", json.dumps(settings).encode())
         call = {
             "type": "command",

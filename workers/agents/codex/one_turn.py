@@ -1,7 +1,8 @@
 """The adapter of Codex without a conversation: `codex exec --json`, one process for one turn.
 
 A profile chooses it with `exec` as its first argument, when the app-server cannot be used. The prompt goes to
-stdin, which is then closed; messages wait for the next run, and nobody can be asked for permission.
+stdin, which is then closed; messages wait for the next run, and nobody can be asked for permission. Missing coordination
+tools are reported at the end of the turn.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from protocol import AgentState
+from protocol import AgentState, AttachedFile
+from workers.agents.coordination import CoordinationCheck
+from workers.contract import attached_files
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import parse_line
 from workers.contract.spec import RunSpec
@@ -28,12 +31,16 @@ class CodexExecAgent:
     def __init__(self) -> None:
         self._exec = CodexExecStream()
         self._prompt: str | None = None
+        self._coordination = CoordinationCheck(Path(), is_expected=False)
+        self._images: list[AttachedFile] = []
 
     @property
     def state(self) -> AgentState:
         return self._exec.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
+        self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None, can_restart=False)
+        self._images = attached_files.list_images(run_dir)
         write_config(spec, run_dir)
 
     def command(self, spec: RunSpec) -> list[str]:
@@ -41,7 +48,8 @@ class CodexExecAgent:
         argv = [spec.binary or "codex", *spec.argv, "--json", "--skip-git-repo-check", "-s", sandbox]
         argv += ["-C", spec.workspace, *(["-m", spec.model] if spec.model else [])]
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
-        return [*argv, *(find_earlier_thread(spec) or ()), "-"]
+        argv += find_earlier_thread(spec) or ()
+        return [*argv, *(f"--image={image.path}" for image in self._images), "-"]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {"CODEX_HOME": spec.config_dir}
@@ -55,6 +63,8 @@ class CodexExecAgent:
         if self._prompt is not None and any(agent_event.kind == "session" for agent_event in events):
             events.append(make_event("input", text=self._prompt, source="prompt"))
             self._prompt = None
+        if any(agent_event.kind == "result" for agent_event in events):
+            events += self._coordination.take_status(self._coordination.is_present)
         return events
 
     def take_replies(self) -> list[bytes]:

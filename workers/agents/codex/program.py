@@ -4,8 +4,8 @@ The server listens on a socket, so that a person can join with `codex resume <th
 `workers.agents.codex.bridge` connects it to stdio.
 
 The conversation opens step by step (`initialize`, then a thread, then a turn with the prompt), each step
-after the reply to the one before; earlier messages wait. The first turn also waits until the
-coordination server is up or has failed, since a turn that begins earlier lacks its tools. `turn/start` during
+after the reply to the one before; earlier messages wait. The first turn also waits until the coordination server
+is up, or has failed again after `config/mcpServer/reload`, since a turn that begins earlier lacks its tools. `turn/start` during
 a turn steers that turn, so messages need no other request. The server ends when its stdin is closed.
 """
 
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from protocol import AgentState
-from workers.agents.coordination import build_server_environment
+from protocol import AgentState, AttachedFile
+from workers.agents.coordination import CoordinationCheck, build_server_environment
 from workers.agents.tool_calls import COORDINATION
 from workers.agents.worktree_path import list_git_folders
+from workers.contract import attached_files
 from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.fields import Fields, format_line, get_object, get_text, parse_line
 from workers.contract.spec import RunSpec
@@ -60,7 +61,8 @@ class CodexAgent:
         self._replies: list[bytes] = []
         self._thread: Fields = {}
         self._opening = "thread/start"
-        self._coordinated = False
+        self._coordination = CoordinationCheck(Path(), is_expected=False)
+        self._images: list[AttachedFile] = []
         self._version = ""
 
     @property
@@ -70,7 +72,8 @@ class CodexAgent:
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._stream = CodexStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
         approval, sandbox = POLICIES[spec.permissions]
-        self._coordinated = spec.mcp_command is None
+        self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None)
+        self._images = attached_files.list_images(run_dir)
         self._thread = {"cwd": spec.workspace, "approvalPolicy": approval, "sandbox": sandbox}
         if spec.model:
             self._thread = {**self._thread, "model": spec.model}
@@ -100,10 +103,11 @@ class CodexAgent:
         return replies
 
     def send(self, uuid: str, body: str) -> list[bytes]:
-        if not (self._stream.thread and self._coordinated):
+        if not self._stream.thread or self._coordination.is_pending:
             self._waiting.append((uuid, body))
             return []
-        content = [{"type": "text", "text": body}]
+        images = self._images if uuid == self._stream.prompt_uuid else []
+        content = [{"type": "text", "text": body}, *({"type": "localImage", "path": image.path} for image in images)]
         turn = {"threadId": self._stream.thread, "clientUserMessageId": uuid, "input": content}
         return [self._request("turn/start", turn, uuid)]
 
@@ -123,7 +127,7 @@ class CodexAgent:
         has_failed = self._stream.failed or self._exec.failed
         return None if has_failed else explain_exit(exit_code, stderr)
 
-    def _request(self, method: str, params: Fields, uuid: str = "") -> bytes:
+    def _request(self, method: str, params: Fields | None, uuid: str = "") -> bytes:
         number = next(self._numbers)
         self._asked[number] = (method, uuid)
         return format_line({"id": number, "method": method, "params": params})
@@ -132,8 +136,7 @@ class CodexAgent:
         if "type" in message and "method" not in message:
             return self._exec.read(message)
         if "method" in message:
-            self._await_coordination(message)
-            return self._stream.read(message)
+            return self._read_notification(message)
         number = message.get("id")
         request = self._asked.pop(number, None) if isinstance(number, int) else None
         if request is None:
@@ -168,15 +171,23 @@ class CodexAgent:
         )
         return [session_event]
 
-    def _await_coordination(self, message: Fields) -> None:
-        """Start the first turn once the coordination server has started or failed."""
+    def _read_notification(self, message: Fields) -> list[AgentEvent]:
         params = get_object(message, "params")
-        if (
-            get_text(message, "method") == "mcpServer/startupStatus/updated"
-            and get_text(params, "name") == COORDINATION
-        ):
-            self._coordinated = get_text(params, "status") != "starting"
-            self._send_waiting()
+        is_status = get_text(message, "method") == "mcpServer/startupStatus/updated"
+        if not is_status or get_text(params, "name") != COORDINATION:
+            return self._stream.read(message)
+        is_own = get_text(params, "threadId") in ("", self._stream.thread)
+        if not is_own or get_text(params, "status") == "starting":
+            return []
+        return self._check_coordination(get_text(params, "status") == "ready", get_text(params, "error"))
+
+    def _check_coordination(self, is_ready: bool, reason: str) -> list[AgentEvent]:
+        """Restart the coordination server if the thread lacks it, and send what waited for it."""
+        events = self._coordination.take_status(is_ready, reason)
+        if self._coordination.take_restart_order():
+            self._replies.append(self._request("config/mcpServer/reload", None))
+        self._send_waiting()
+        return events
 
     def _send_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -187,6 +198,8 @@ class CodexAgent:
         """Handle an error reply. Without a thread there is no run, otherwise only the message fails."""
         if method == "turn/start" and uuid != self._stream.prompt_uuid:
             return [make_event("receipt", uuid=uuid, state="failed", detail=error_text)]
+        if method == "config/mcpServer/reload":
+            return self._check_coordination(False, error_text)
         if method == "turn/interrupt":
             return [make_event("notice", level="warning", text=f"Codex refused to interrupt: {error_text}")]
         self._stream.failed = True

@@ -38,6 +38,7 @@ class CodexScreen:
     """The screen of Codex (see `workers.agents.tui.screen.Screen`)."""
 
     hides_dialog = True
+    reconnect_command = ""
 
     def __init__(self) -> None:
         self._agent = CodexAgent()

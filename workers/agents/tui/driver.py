@@ -30,6 +30,7 @@ from .file_tail import FileTail
 from .hooks import Hook, Hooks
 from .permissions import PermissionRequests
 from .screen import ScreenState, format_typed_text
+from .tools_watch import ToolsWatch
 from .turns import Turns
 from .window import ScreenWindow
 
@@ -64,6 +65,7 @@ class ScreenDriver:
         self._sizes = {path: path.stat().st_size for path in self._screen.transcripts(spec)}
         self._hooks = Hooks(run_dir)
         self._permissions = PermissionRequests(spec, self._hooks, self._screen.hides_dialog)
+        self._tools = ToolsWatch(run_dir, spec.mcp_command is not None, self._screen.reconnect_command)
         self._turns = Turns(spec.attended and spec.resume, descriptor.wordings)
         self._orders = LineSplitter(spec.limits.line_bytes)
         self._tail: FileTail | None = None
@@ -91,6 +93,7 @@ class ScreenDriver:
         screen_state = self._window.state()
         self._tell(self._turns.tick(screen_state, now))
         self._tell(self._permissions.look(screen_state, self._turns.open, now))
+        self._tell(self._tools.look(self._turns.begun, now))
         self._tell_state(
             self._turns.state(screen_state, self._permissions.asks) or self._detect_silence(screen_state, now)
         )
@@ -195,9 +198,13 @@ class ScreenDriver:
     def _type(self, screen_state: ScreenState, now: float) -> None:
         """Type the next message if the screen is idle at this moment, not only at the last check."""
         self._give_up(screen_state, now)
-        if self._typed or not self._waiting or self._leave_at or self._told != "idle":
+        has_input = bool(self._waiting) or self._tools.needs_command
+        if self._typed or not has_input or self._leave_at or self._told != "idle":
             return
         if self._window.state(refresh=True) != "idle":
+            return
+        if command := self._tools.take_command(now):
+            self._window.submit(command)
             return
         if self._interrupted:
             self._interrupted = False

@@ -22,6 +22,8 @@ class Screen(Protocol):
 
     hides_dialog: bool
     """True when the program shows its dialog only after the permission hook has ended, instead of beside it."""
+    reconnect_command: str
+    """The input that connects the program to the coordination server again, empty without one."""
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         """Write the configuration, with hooks that call `hooks.build_command(run_dir)`."""
