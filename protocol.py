@@ -198,6 +198,7 @@ class ReceiptState(enum.StrEnum):
     ACCEPTED = "accepted"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    REFUSED = "refused"
 
 
 # ------------------------------------------------------------------------------------------------------------ report

@@ -160,20 +160,17 @@ def test_a_ticket_without_a_block_becomes_a_question(conversation: ScriptConvers
     assert (result["ok"], result["text"]) == (True, expected)
 
 
-def test_a_message_is_acknowledged_while_a_step_runs_and_after_the_work(
-    conversation: ScriptConversation, workspace: Path
-) -> None:
+def test_a_message_is_refused_with_the_reason(conversation: ScriptConversation, workspace: Path) -> None:
     os.mkfifo(workspace / "gate")
     conversation.say(conversation.agent.open(block("cat gate")))
     wait_until(lambda: conversation.list_payloads("step"), description="the step")
     conversation.say(conversation.agent.send("u-1", "Hurry"))
     wait_until(lambda: conversation.list_payloads("receipt"), description="the receipt")
-    assert conversation.list_payloads("receipt") == [{"uuid": "u-1", "state": "accepted"}]
+    reason = "The script agent reads no messages: it runs the ticket's blocks and nothing else."
+    assert conversation.list_payloads("receipt") == [{"uuid": "u-1", "state": "refused", "detail": reason}]
+    assert [payload["source"] for payload in conversation.list_payloads("input")] == ["prompt"]
     (workspace / "gate").write_text("")
     wait_until(lambda: conversation.list_payloads("result"), description="the result")
-    conversation.say(conversation.agent.send("u-2", "And?"))
-    wait_until(lambda: len(conversation.list_payloads("result")) == 2, description="the result again")
-    assert conversation.list_payloads("result")[0] == conversation.list_payloads("result")[1]
 
 
 def test_an_interrupt_ends_the_step_at_once(conversation: ScriptConversation) -> None:

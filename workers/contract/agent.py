@@ -45,6 +45,9 @@ class AgentAdapter(Protocol):
     one_turn: bool
     """True when the program works only on the prompt of `open`, after which its stdin is closed."""
 
+    joins_turn: bool
+    """True when a message that is sent during a turn joins it, so that the wrapper holds one that is to wait for its end."""
+
     @property
     def state(self) -> AgentState:
         """The program's state, as far as its stream shows it."""

@@ -158,6 +158,7 @@ class Session:
     def _tick(self, now: float) -> None:
         subreaper.reap_orphans(self._child.identity.pid)
         self._delivery.record_deliveries()
+        self._delivery.release_held()
         self._timers.track_turn(self._agent.state in ("starting", "running"), now)
         self._tell_state()
         if self._ending:

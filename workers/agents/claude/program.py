@@ -37,6 +37,7 @@ class ClaudeAgent:
     """The adapter of one run of Claude Code (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = False
+    joins_turn = True
 
     def __init__(self) -> None:
         self._stream = ClaudeStream("default", ())

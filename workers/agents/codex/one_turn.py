@@ -24,6 +24,7 @@ class CodexExecAgent:
     """The adapter of one run of `codex exec` (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = True
+    joins_turn = False
 
     def __init__(self) -> None:
         self._exec = CodexExecStream()

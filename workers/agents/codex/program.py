@@ -50,6 +50,7 @@ class CodexAgent:
     """The adapter of one run of Codex (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = False
+    joins_turn = True
 
     def __init__(self) -> None:
         self._stream = CodexStream("default", ())

@@ -22,6 +22,7 @@ class ScriptAgent:
     """The adapter of one run of the script agent (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = False
+    joins_turn = False
 
     def __init__(self) -> None:
         self.state: AgentState = "starting"

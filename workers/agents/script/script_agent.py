@@ -6,7 +6,7 @@ It uses Mission Control's own line protocol. On stdout, one event per line: {"ki
 stdin:
 
     {"type": "prompt", "text": "..."}                    starts the work, once
-    {"type": "message", "uuid": "...", "text": "..."}    is noted; this agent cannot act on it
+    {"type": "message", "uuid": "...", "text": "..."}    is refused: this agent reads none
     {"type": "interrupt"}                                stops the running step and skips the others
     {"type": "end"}                                      ends the program when the work is done; so does the end of
 stdin
@@ -43,6 +43,7 @@ TICK_SECONDS = 0.1
 GIT_SECONDS = 120.0
 VERDICT_PATTERN = re.compile(r"(?:REVIEW|CHANGES|QUESTION): .+")
 NOTHING_TO_RUN = "This ticket has no sh block, so the script agent has nothing to run."
+NO_MESSAGES = "The script agent reads no messages: it runs the ticket's blocks and nothing else."
 FALLBACK_AUTHOR = ("-c", "user.name=Mission Control", "-c", "user.email=mc@localhost")
 
 
@@ -67,7 +68,6 @@ class StdinListener:
 
     prompts: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
     interrupted: threading.Event = field(default_factory=threading.Event)
-    last_result: dict[str, Any] | None = None
 
     def listen(self) -> None:
         for line in sys.stdin:
@@ -80,19 +80,11 @@ class StdinListener:
             case "prompt":
                 self.prompts.put(str(order.get("text", "")))
             case "message":
-                self._note(str(order.get("uuid", "")), str(order.get("text", "")))
+                emit("receipt", uuid=str(order.get("uuid", "")), state="refused", detail=NO_MESSAGES)
             case "interrupt":
                 self.interrupted.set()
             case "end":
                 self.prompts.put(None)
-
-    def _note(self, uuid: str, text: str) -> None:
-        """Acknowledge a message. One that comes after the work is answered by the same result again."""
-        emit("input", uuid=uuid, text=text, source="message")
-        emit("receipt", uuid=uuid, state="accepted")
-        emit("notice", text="Noted. The script agent runs the ticket's blocks and nothing else.", level="info")
-        if self.last_result:
-            emit("result", **self.last_result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +109,7 @@ def main(argv: list[str]) -> int:
     if (prompt := listener.prompts.get()) is not None:
         emit("state", state="running")
         emit("input", text=prompt, source="prompt")
-        listener.last_result = run_steps(prompt, f"{options.identifier}: {options.title}", listener)
-        emit("result", **listener.last_result)
+        emit("result", **run_steps(prompt, f"{options.identifier}: {options.title}", listener))
         emit("state", state="idle")
         listener.prompts.get()
     return 0
