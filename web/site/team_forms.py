@@ -59,6 +59,7 @@ def build_profile_values(profile: Profile) -> Values:
     plain = ("name", "program", "provider", "model", "context_size", "effort", "permissions")
     return {name: getattr(profile, name) for name in plain} | {
         "mode": profile.mode.value,
+        "plan_first": "yes" if profile.plan_first else "no",
         "argv": shlex.join(profile.argv),
         "env_allow": "\n".join(profile.env_allow),
         **{f"{LIMIT}{name}": _format_number(value) for name, value in profile.limits.items()},
@@ -70,6 +71,7 @@ def build_profile_body(form: Form) -> Values:
     body: Values = {name: read_text(form, name) for name in ("provider", "model", "context_size", "effort")}
     body |= {name: form.get(name, "") for name in ("program", "mode", "permissions")}
     return body | {
+        "plan_first": form.get("plan_first") == "yes",
         "argv": parse_argv(form, "argv"),
         "env_allow": form.get("env_allow", "").split(),
         "limits": {

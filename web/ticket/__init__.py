@@ -3,6 +3,7 @@
 BLUEPRINTS = (
     "ticket_api",
     "workflow_api",
+    "plan_api",
     "relationships",
     "context",
     "attachments",

@@ -29,7 +29,7 @@ class RunSpec:
 
     `forks` is the conversation whose copy, in the configuration directory, this run continues.
     `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`). Only
-    that person, a reported verdict or a limit ends such a run.
+    that person, a reported verdict or a limit ends such a run. `plan`: it makes a plan and changes nothing.
     """
 
     version: int
@@ -54,6 +54,7 @@ class RunSpec:
     conversation_id: str
     resume: bool
     forks: str | None
+    plan: bool
     config_dir: str
     workspace: str
     repository: str | None
@@ -100,7 +101,7 @@ def read_spec(run_dir: Path) -> RunSpec:
 
 def parse_spec(data: object) -> RunSpec:
     """Parse a spec from decoded JSON. Raises `InvalidSpec`."""
-    earlier = {"forks": None}  # specs of runs from before an upgrade lack these
+    earlier = {"forks": None, "plan": False}  # specs of runs from before an upgrade lack these
     values = _check_values(RunSpec, earlier | data if isinstance(data, dict) else data, "")
     if values["version"] != SPEC_VERSION:
         raise InvalidSpec(f"version {values['version']} is not {SPEC_VERSION}")

@@ -22,6 +22,7 @@ NUDGE_TEXT = (
     "says what you did, what is to be reviewed, or what you need to know."
 )
 HELD_TEXT = "It waits for the end of the turn."
+NO_MODEL_TEXT = "This program does not change its model during a run."
 FINAL_STATES = frozenset({ReceiptState.ACCEPTED, ReceiptState.CANCELLED, ReceiptState.FAILED, ReceiptState.REFUSED})
 
 
@@ -40,6 +41,7 @@ class MessageDelivery:
         self._held: deque[Mapping[str, Any]] = deque()
         self.nudged = False
         self.awaits_person = False
+        self.has_approved_plan = False
         self.last_message = 0.0
 
     def take(self, orders: Orders) -> None:
@@ -47,6 +49,8 @@ class MessageDelivery:
         if orders.interrupt and orders.interrupt not in self._taken:
             self._taken.add(orders.interrupt)
             self._interrupt(orders.interrupt)
+        if orders.model and orders.model["uuid"] not in self._taken:
+            self._change_model(orders.model)
         for answer in orders.answers:
             self._answer(answer)
         for message in orders.messages:
@@ -139,11 +143,22 @@ class MessageDelivery:
         self._interrupts.append(uuid)
         self._unwritten.append(uuid)
 
+    def _change_model(self, order: Mapping[str, Any]) -> None:
+        uuid, model = str(order["uuid"]), str(order.get("model", ""))
+        self._taken.add(uuid)
+        lines = self._agent.set_model(uuid, model)
+        if lines is None:
+            self._recorder.record_event(make_event("model", uuid=uuid, model=model, ok=False, detail=NO_MODEL_TEXT))
+        else:
+            self._child.write(lines)
+
     def _answer(self, answer: Mapping[str, Any]) -> None:
         request = str(answer["request"])
         if request in self._answered:
             return
         self._answered.add(request)
+        if request == self._recorder.facts.plan_request and answer.get("behavior") == "allow":
+            self.has_approved_plan = True
         self._child.write(self._agent.answer(answer))
         self._record_receipt(request, ReceiptState.DELIVERED)
 

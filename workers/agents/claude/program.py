@@ -17,12 +17,14 @@ from uuid import uuid4
 from protocol import AgentState
 from workers.agents.coordination import build_server_environment
 from workers.agents.tool_calls import COORDINATION
+from workers.agents.tool_requests import PlanExit
 from workers.contract.agent_events import AgentEvent
-from workers.contract.fields import Fields, format_line, parse_line
+from workers.contract.fields import Fields, format_line, get_text, parse_line, parse_object
 from workers.contract.spec import RunSpec
 from workers.host import files
 from workers.host.private_dirs import make_private_dir
 
+from . import plan_mode
 from .stream import ClaudeStream
 from .wordings import explain_exit
 
@@ -42,6 +44,7 @@ class ClaudeAgent:
     def __init__(self) -> None:
         self._stream = ClaudeStream("default", ())
         self._numbers = count(1)
+        self.plan_exit: PlanExit = ()
 
     @property
     def state(self) -> AgentState:
@@ -55,8 +58,12 @@ class ClaudeAgent:
         projects.setdefault(spec.workspace, {})["hasTrustDialogAccepted"] = True
         state["hasCompletedOnboarding"] = True
         files.replace(folder / ".claude.json", json.dumps(state).encode())
-        allowed = {"permissions": {"allow": _build_rules(spec)}}
-        files.replace(folder / "settings.json", json.dumps(allowed).encode())
+        settings = {"permissions": {"allow": _build_rules(spec)}}
+        if spec.plan:
+            self.plan_exit = plan_mode.build_exit(settings, spec.permissions)
+            settings = plan_mode.restrict_settings(settings)
+        self._stream.requests.plan_exit = self.plan_exit
+        files.replace(folder / "settings.json", json.dumps(settings).encode())
         servers = {"mcpServers": _build_servers(spec, run_dir)}
         files.replace(folder / MCP_CONFIG, json.dumps(servers).encode())
 
@@ -64,7 +71,7 @@ class ClaudeAgent:
         argv = [spec.binary or "claude", "-p", *_STREAMS.split(), *_CHANNEL.split(), *build_session_options(spec)]
         argv += ["--mcp-config", str(Path(spec.config_dir) / MCP_CONFIG)]
         argv += _build_option("--model", spec.model) + _build_option("--effort", spec.effort)
-        argv += _build_option("--permission-mode", PERMISSION_MODES.get(spec.permissions))
+        argv += _build_option("--permission-mode", choose_mode(spec))
         argv += _build_option("--max-turns", spec.limits.turns)
         return [*argv, *spec.argv]
 
@@ -98,15 +105,27 @@ class ClaudeAgent:
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
         return self._stream.requests.answer(answer)
 
+    def set_model(self, uuid: str, model: str) -> list[bytes] | None:
+        line = self._control("set_model", model=model)
+        self._stream.model_orders[get_text(parse_object(line), "request_id")] = (uuid, model)
+        return [line]
+
     def end(self) -> list[bytes]:
         return [self._control("end_session")]
 
     def explain(self, exit_code: int, stderr: str) -> AgentEvent | None:
         return None if self._stream.failed else explain_exit(exit_code, stderr)
 
-    def _control(self, subtype: str) -> bytes:
+    def _control(self, subtype: str, **fields: str) -> bytes:
         number = f"mc-{next(self._numbers)}"
-        return format_line({"type": "control_request", "request_id": number, "request": {"subtype": subtype}})
+        return format_line({"type": "control_request", "request_id": number, "request": {"subtype": subtype, **fields}})
+
+
+def choose_mode(spec: RunSpec) -> str | None:
+    """Choose the permission mode to start with. A conversation that planned is resumed with an explicit one."""
+    if spec.plan:
+        return plan_mode.MODE
+    return PERMISSION_MODES.get(spec.permissions, "default" if spec.resume else None)
 
 
 def build_session_options(spec: RunSpec) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import shlex
 from pathlib import Path
 
+from workers.agents.tool_requests import PlanExit
 from workers.agents.tui import hooks
 from workers.agents.tui.screen import ScreenState
 from workers.agents.usage_counter import UsageCounter
@@ -19,7 +20,7 @@ from workers.contract.spec import RunSpec
 from workers.host import files, processes
 from workers.host.tmux import Tmux
 
-from .program import PERMISSION_MODES, ClaudeAgent, build_session_options
+from .program import ClaudeAgent, build_session_options, choose_mode
 from .stream import SYNTHETIC, ClaudeStream
 
 SETTINGS_FILE = "mc-hooks.json"
@@ -60,10 +61,14 @@ class ClaudeScreen:
         options = {
             "--model": spec.model,
             "--effort": spec.effort,
-            "--permission-mode": PERMISSION_MODES.get(spec.permissions),
+            "--permission-mode": choose_mode(spec),
         }
         argv += [word for name, value in options.items() if value for word in (name, value)]
         return [*argv, *spec.argv, *(["--", prompt] if prompt is not None else [])]
+
+    @property
+    def plan_exit(self) -> PlanExit:
+        return self._agent.plan_exit
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return self._agent.environment(spec) | {"CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1"}

@@ -44,6 +44,10 @@ GIT_SECONDS = 120.0
 VERDICT_PATTERN = re.compile(r"(?:REVIEW|CHANGES|QUESTION): .+")
 NOTHING_TO_RUN = "This ticket has no sh block, so the script agent has nothing to run."
 NO_MESSAGES = "The script agent reads no messages: it runs the ticket's blocks and nothing else."
+NO_PLANS = (
+    "QUESTION: A plan is wanted first, and the script agent makes none: it runs the ticket's blocks as they stand."
+    " Choose 'Start without a plan' on the ticket, or another agent."
+)
 FALLBACK_AUTHOR = ("-c", "user.name=Mission Control", "-c", "user.email=mc@localhost")
 
 
@@ -102,6 +106,7 @@ def main(argv: list[str]) -> int:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--identifier", required=True)
     arguments.add_argument("--title", required=True)
+    arguments.add_argument("--plan", action="store_true")
     options = arguments.parse_args(argv)
     listener = StdinListener()
     threading.Thread(target=listener.listen, daemon=True).start()
@@ -109,7 +114,8 @@ def main(argv: list[str]) -> int:
     if (prompt := listener.prompts.get()) is not None:
         emit("state", state="running")
         emit("input", text=prompt, source="prompt")
-        emit("result", **run_steps(prompt, f"{options.identifier}: {options.title}", listener))
+        subject = f"{options.identifier}: {options.title}"
+        emit("result", **(_make_result(NO_PLANS) if options.plan else run_steps(prompt, subject, listener)))
         emit("state", state="idle")
         listener.prompts.get()
     return 0
