@@ -525,17 +525,15 @@ class PlanPayload(Payload):
 
 
 PLAN_SUMMARY = "The plan waits for a person."
-PLAN_QUESTION: Mapping[str, Any] = MappingProxyType(
-    {
-        "request": "verdict",
-        "questions": [
-            {
-                "text": "May it be carried out? Approve the plan above, or answer here with what must change in it.",
-                "choices": [],
-            }
-        ],
-    }
-)
+PLAN_QUESTION: Mapping[str, Any] = {
+    "request": "verdict",
+    "questions": [
+        {
+            "text": "May it be carried out? Approve the plan above, or answer here with what must change in it.",
+            "choices": [],
+        }
+    ],
+}
 """The question with which a run ends whose plan waits for a person."""
 
 

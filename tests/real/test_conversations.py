@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models import DeliveryState, Outcome, Run, TicketStatus
+from models import DeliveryState, EvidenceStatus, Outcome, Run, TicketStatus
 from tests.agents.programs import CLAUDE, CODEX, ROOT, TOOL_PREFIX, both
 from tests.waiting import wait_until
 from workers.agents.codex.screen import CodexScreen
@@ -168,7 +168,8 @@ def test_a_plan_is_approved_as_edited_and_carried_out_in_its_conversation(
     assert (ended.summary, len(installation.runs(ticket_id))) == ("As planned.", 1 if program == "claude" else 2)
     assert ended.conversation_id == run.conversation_id
     assert "Say hello politely." in json.dumps(installation.model.requests[-1].body)
-    assert [entry.kind for entry in installation.evidence(ticket_id)].count("commit") == 1
+    checks = [entry.status for entry in installation.evidence(ticket_id) if entry.kind == "check"]
+    assert checks == [EvidenceStatus.OK], "the step that follows the approval wrote and committed"
 
 
 def _build_write_step(program: str, name: str) -> str:

@@ -107,7 +107,7 @@ def claim_ticket(session: Session, ticket_id: int, host: str) -> RunClaim:
         token_hash=hash_token(token),
         nonce=secrets.token_hex(16),
         resumes=resumed is not None,
-        plans=plans.must_plan(session, ticket, profile),
+        plans=ticket.next_mode is None and plans.must_plan(session, ticket, profile),
         conversation_id=resumed.id if resumed else None,
         config_dir=resumed.config_dir if resumed else None,
     )

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Program, QueuedMessage, Run, TicketComment, TicketEvent
-from protocol import EventType, SessionPayload
+from protocol import ChecklistPayload, EventType, SessionPayload
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
 from tickets.workflow import quarantine
@@ -49,9 +49,16 @@ def build_details(session: Session, run: Run) -> View:
         "place": _drop_empty(_list_place_facts(run)),
         "times": _drop_empty(_list_times(run, opening)),
         "spent": _drop_empty(_list_usage(run)),
+        "checklist": build_checklist(run),
         "messages": _list_messages(session, run),
         "branch": run.branch,
     }
+
+
+def build_checklist(run: Run) -> View | None:
+    """Build the checklist that the agent of a run keeps, None where it has none."""
+    items = payloads.read(ChecklistPayload, {"items": run.checklist}).items if run.checklist else ()
+    return {"items": items, "done": sum(item.state == "done" for item in items)} if items else None
 
 
 def _drop_empty(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -106,7 +113,7 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
         ("Phase", run.phase),
         ("Profile", run.profile),
         ("Program", f"{run.program or ''} {version}".strip()),
-        ("Model", agent_session.model),
+        ("Model", run.model or agent_session.model),
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),
         ("Resumed", "yes, the conversation of an earlier run" if run.resumes else None),

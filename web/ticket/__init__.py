@@ -12,6 +12,7 @@ BLUEPRINTS = (
     "print_view",
     "replay",
     "workflow_page",
+    "plan_page",
     "ticket_edit",
     "ticket_links",
     "ticket_files",

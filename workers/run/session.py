@@ -152,7 +152,7 @@ class Session:
     def _begin_shutdown(self, cause: Cause, interrupt: bool, grace: float | None = None) -> None:
         seconds = self._spec.limits.grace_seconds if grace is None else grace
         self._ending = Shutdown(cause, time.monotonic(), seconds, interrupt)
-        if cause.kind != "finished":
+        if cause.text:
             self._recorder.say(f"Ending the agent: {cause.text}", "warning")
 
     def _tick(self, now: float) -> None:

@@ -19,6 +19,7 @@ from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_count, get_object, get_objects, get_text
 
+from .checklist import TaskList
 from .wordings import diagnose
 
 _STATES: dict[str, AgentState] = {"running": "running", "requires_action": "waiting", "idle": "idle"}
@@ -47,6 +48,7 @@ class ClaudeStream:
         self._typing: dict[str, str] = {}
         self._blocks: dict[str, tuple[str, int]] = {}
         self._accepted: set[str] = set()
+        self._tasks = TaskList()
         self._counter = UsageCounter()
         self._seen: dict[str, Fields] = {}
         self._reset_at: str | None = None
@@ -177,8 +179,7 @@ class ClaudeStream:
                 thought = get_text(block, "thinking")
                 return [make_event("thinking", block=name, text=thought, parent=parent, seconds=seconds)]
             case "tool_use" | "server_tool_use" | "mcp_tool_use":
-                self._note_plan(block)
-                return make_call_events(
+                return self._read_call(
                     get_text(block, "id"), get_text(block, "name"), get_object(block, "input"), parent
                 )
             case kind if kind.endswith("_tool_result"):
@@ -186,10 +187,12 @@ class ClaudeStream:
             case other:
                 raise UnknownLine(f"unknown block {other!r}")
 
-    def _note_plan(self, block: Fields) -> None:
-        """Keep the plan of a call that asks for its approval, since the request may come without it."""
-        if get_text(block, "name") == PLAN_TOOL:
-            self.requests.written_plan = get_text(get_object(block, "input"), "plan")
+    def _read_call(self, call: str, name: str, arguments: Fields, parent: str | None) -> list[AgentEvent]:
+        """Make the events of a tool call. The plan of one that asks for its approval is kept, as the request may lack it."""
+        if name == PLAN_TOOL:
+            self.requests.written_plan = get_text(arguments, "plan")
+        changes = self._tasks.take_call(call, name, arguments) if parent is None else []
+        return [*make_call_events(call, name, arguments, parent), *changes]
 
     def _read_synthetic(self, message: Fields, message_text: str) -> list[AgentEvent]:
         if not (message.get("is_api_error_message") is True or get_text(message, "error")):
@@ -211,7 +214,7 @@ class ClaudeStream:
         events: list[AgentEvent] = []
         for block in get_objects(get_object(message, "message"), "content"):
             if get_text(block, "type") == "tool_result":
-                events.append(_make_tool_result(block, parent))
+                events += [_make_tool_result(block, parent), *self._tasks.take_result(block, message)]
             elif get_text(block, "type") == "text":
                 events += self._make_input_events(message, get_text(block, "text"), parent)
         return events
