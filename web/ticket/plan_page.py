@@ -40,8 +40,7 @@ def load_plan(session: Session, ticket: Ticket, newest: Run | None) -> View:
 def _build_version(row: TicketPlan) -> View:
     names = ("version", "author", "body", "comment", "decided_by", "decided", "created")
     fields = {name: getattr(row, name) for name in names}
-    author_kind = "person" if row.author_kind.value == "human" else "agent"
-    return fields | {"state": row.state.value, "author_kind": author_kind, "html": markdown.render_html(row.body)}
+    return fields | {"state": row.state.value, "html": markdown.render_html(row.body)}
 
 
 @blueprint.post("/ticket/<reference>/plan")
