@@ -362,9 +362,8 @@ class AgentProgram:
 
     `built_in`: part of Mission Control, so nothing is looked for on the machine. `has_screen`: it can show a screen of its
     own, on which a person takes a conversation over. `can_fork`: a conversation can begin with a copy of another one.
-    `can_join`: a person can take part beside the worker. `makes_plans`: it can plan without changing anything.
-    `can_change_model`: a headless run of it can go on with another model. `variables`: environment variables that its agents are given
-    where the program has no log-in of its own.
+    `can_join`: a person can take part beside the worker. `can_change_model`: a headless run can go on with another model.
+    `variables`: environment variables that its agents are given where the program has no log-in of its own.
     """
 
     title: str
@@ -372,7 +371,6 @@ class AgentProgram:
     has_screen: bool = False
     can_fork: bool = False
     can_join: bool = False
-    makes_plans: bool = False
     can_change_model: bool = False
     variables: tuple[str, ...] = ()
 
@@ -392,7 +390,6 @@ AGENT_PROGRAMS: Mapping[str, AgentProgram] = MappingProxyType(
             "Claude Code",
             has_screen=True,
             can_fork=True,
-            makes_plans=True,
             can_change_model=True,
             variables=CLAUDE_VARIABLES,
         ),
@@ -401,7 +398,6 @@ AGENT_PROGRAMS: Mapping[str, AgentProgram] = MappingProxyType(
             has_screen=True,
             can_fork=True,
             can_join=True,
-            makes_plans=True,
             can_change_model=True,
             variables=CODEX_VARIABLES,
         ),

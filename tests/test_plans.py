@@ -131,7 +131,7 @@ def test_a_decision_waits_for_the_end_of_a_run_that_no_longer_takes_it(engine: E
     ticket_id, run = plan_of(engine)
     with writing(engine) as session:
         session.execute(update(Run).where(Run.id == run.id).values(stop_code="timeout"))
-    with pytest.raises(ConflictError, match="Decide again in a moment"), writing(engine) as session:
+    with pytest.raises(ConflictError, match="does not wait with this plan now"), writing(engine) as session:
         plans.approve_plan(session, get_ticket(session, ticket_id), ApprovePlan(version=1), ALICE)
     assert list_versions(engine, ticket_id)[0][2] is PlanState.PROPOSED
 

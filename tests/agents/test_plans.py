@@ -131,6 +131,28 @@ def test_the_plan_of_a_codex_turn_is_a_checklist_and_that_of_its_sub_agent_is_no
 
 @both
 @pytest.mark.agents
+def test_an_agent_that_plans_writes_nothing_until_its_plan_is_approved(
+    program: str, spec: Callable[..., RunSpec], start: Start, folder: Path
+) -> None:
+    """Claude waits for the approval and goes on in the same turn. The run of Codex ends with its plan."""
+    call = '[[tool: ExitPlanMode {"plan":"# Plan"}]][[bash: git add .]]' if program == "claude" else ""
+    script = f"[[bash: echo no > early.txt]]{call}[[say: # Plan]]"
+    conversation = start(spec(program, mcp_command=None, permissions="bypass", plan=True), script)
+    if program == "claude":
+        plan = conversation.until("plan").payload
+        assert plan["text"] == "# Plan"
+        answer = {"request": plan["request"], "behavior": "allow", "message": "# Edited"}
+        conversation.say(conversation.agent.answer(answer))
+    assert conversation.until("result").payload["text"] == "# Plan", conversation.describe_events()
+    assert not (folder / "workspace/early.txt").exists()
+    outputs = [event.payload["output"] for event in conversation.list_events("tool_result")]
+    if program == "claude":
+        assert "Approved Plan (edited by user):\n# Edited" in outputs[1]
+        assert "not a git repository" in outputs[2], "after the approval a command runs"
+
+
+@both
+@pytest.mark.agents
 def test_the_model_is_changed_during_a_run_and_its_program_confirms_it(
     program: str, spec: Callable[..., RunSpec], start: Start, model: Any
 ) -> None:

@@ -22,9 +22,9 @@ PATIENCE = 60.0
 class ScriptConversation:
     """The program behind its own parser, in a workspace; `events` grows as it prints."""
 
-    def __init__(self, workspace: Path, home: Path) -> None:
+    def __init__(self, workspace: Path, home: Path, **fields: Any) -> None:
         self.agent = ScriptAgent()
-        spec = build_spec(home, workspace=str(workspace))
+        spec = build_spec(home, workspace=str(workspace), **fields)
         self.agent.prepare(spec, home)
         self.events: list[AgentEvent] = []
         self.process = subprocess.Popen(
@@ -66,8 +66,8 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def conversation(workspace: Path, tmp_path: Path) -> Iterator[ScriptConversation]:
-    conversation = ScriptConversation(workspace, tmp_path)
+def conversation(workspace: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ScriptConversation]:
+    conversation = ScriptConversation(workspace, tmp_path, **getattr(request, "param", {}))
     yield conversation
     conversation.process.kill()
     conversation.process.wait()
@@ -158,6 +158,13 @@ def test_a_ticket_without_a_block_becomes_a_question(conversation: ScriptConvers
     result = conversation.work("MC-3: Please think about it")
     expected = "QUESTION: This ticket has no sh block, so the script agent has nothing to run."
     assert (result["ok"], result["text"]) == (True, expected)
+
+
+@pytest.mark.parametrize("conversation", [{"plan": True}], indirect=True)
+def test_where_a_plan_is_wanted_it_says_that_it_makes_none(conversation: ScriptConversation, workspace: Path) -> None:
+    result = conversation.work(block("touch early"))
+    assert result["text"].startswith("QUESTION: A plan is wanted first, and the script agent makes none")
+    assert not (workspace / "early").exists()
 
 
 def test_a_message_is_refused_with_the_reason(conversation: ScriptConversation, workspace: Path) -> None:

@@ -170,7 +170,11 @@ def _tell(
         reply = Reply(request=plan.request or "", behavior=behavior, message=message)
         return requests.record_answer(session, ticket.id, reply, actor)
     if run is not None:
-        raise ConflictError(f"The run of {ticket.identifier} is ending. Decide again in a moment.", run=run.id)
+        raise ConflictError(
+            f"The agent of {ticket.identifier} does not wait with this plan now. Decide when it does, or when its run has"
+            " ended.",
+            run=run.id,
+        )
     if ticket.status is TicketStatus.NEEDS_INPUT:
         transition(session, ticket.id, "answer", actor, body=answer)
     return None
