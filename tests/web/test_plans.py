@@ -1,67 +1,68 @@
-"""A plan and a checklist on a ticket's page and over the API, and the change of a run's model."""
+"""What a page costs does not grow with the store: no statement of it reads a table that grows from one end to the other."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import pytest
 from flask import Flask
-from flask.testing import FlaskClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
-from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
+from .conftest import Api, start
 
-
-def tell(worker: Worker, number: int, kind: str, **payload: Any) -> None:
-    line = {"run_seq": number, "ts": "2026-01-01T00:00:00Z", "event_type": f"agent.{kind}", "payload": payload}
-    assert worker.post(f"/tickets/{worker.ticket}/events", [line]).status_code == 200
-
-
-def test_a_plan_is_decided_by_a_person_on_the_page_and_by_nobody_else(
-    browser: FlaskClient, operator: Api, viewer: Api, app: Flask, store: Engine
-) -> None:
-    worker = start(app, store, assigned_to="claude", planning="first")
-    home = f"/ticket/{worker.ticket}"
-    tell(worker, 1, "plan", request="r-1", text="## Goal\n\nRename <it>.")
-    tell(worker, 2, "checklist", items=[{"text": "Read", "state": "done"}, {"text": "Write", "state": "pending"}])
-
-    def decide(**fields: str) -> str:
-        form = {"csrf": csrf_token(browser), **fields}
-        return browser.post(f"{home}/plan", data=form, headers=OWN_PAGE, follow_redirects=True).get_data(as_text=True)
-
-    page = browser.get(home).get_data(as_text=True)
-    for words in ("<h2>Goal</h2>", "Rename &lt;it&gt;.", "Waits for approval", "Approve as edited", "1 of 2 done"):
-        assert words in page, words
-    for caller in (worker, viewer):
-        for path, body in (("approve", {"version": 1}), ("return", {"version": 1, "comment": "x"})):
-            assert caller.post(f"/tickets/{worker.ticket}/plan/{path}", body).status_code == 403
-    assert "Version 2 by" in decide(act="save", version="1", body="Rename it twice.\r\n")
-    assert "is not the newest plan" in decide(act="approve", version="1")
-    page = decide(act="return", version="2", comment="Once is enough.")
-    assert "Once is enough." in page and "Approve as edited" not in page
-
-    [newest, first] = operator.get(f"/tickets/{worker.ticket}/plan").get_json()["items"]
-    assert (newest["state"], newest["comment"], newest["body"]) == ("returned", "Once is enough.", "Rename it twice.")
-    assert (first["state"], first["author_kind"], first["run_id"]) == ("replaced", "run", worker.run)
-    answers = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "waiting"}).get_json()["answers"]
-    assert [(answer["behavior"], answer["message"]) for answer in answers] == [("deny", "Once is enough.")]
+GROWING = {
+    "tickets", "runs", "ticket_events", "ticket_comments", "ticket_messages", "ticket_phases", "ticket_relationships",
+    "ticket_tags", "evidence", "queued_messages", "run_requests", "attachments", "quarantine", "task_runs", "inbox_items",
+    "incidents", "logins",
+}  # fmt: skip
+PAGES = (
+    "/", "/board?view=columns", "/board?view=lanes", "/board?view=list", "/board?view=list&sort=priority&status=all",
+    "/board?assigned_to=script", "/board?priority=high", "/board?tag=bug", "/activity", "/search?q=words", "/health", "/tasks",
+    "/incidents", "/team", "/settings", "/logs", "/ticket/MC-1/operator", "/ticket/MC-1", "/ticket/MC-1?tab=evidence",
+    "/ticket/MC-1?tab=runs", "/ticket/MC-1?tab=context", "/ticket/MC-1?tab=events", "/ticket/MC-1/part/side",
+    "/api/v1/tickets?limit=5", "/api/v1/tickets/MC-1", "/api/v1/needs-you", "/api/v1/agents", "/api/v1/tickets/MC-1/runs",
+    "/metrics",
+)  # fmt: skip
+SCAN = re.compile(r"SCAN (?P<table>[a-z_]+?)(?:_\d+)?(?: USING (?:COVERING )?INDEX (?P<index>\w+))?")
 
 
-def test_a_model_is_ordered_on_the_runs_page_where_its_program_takes_one(
-    browser: FlaskClient, operator: Api, app: Flask, store: Engine
-) -> None:
-    worker = start(app, store, assigned_to="claude")
-    page = f"/ticket/{worker.ticket}?tab=runs&run={worker.run}"
-    form = {"csrf": csrf_token(browser), "model": "other-model"}
-    browser.post(f"/ticket/{worker.ticket}/runs/{worker.run}/model", data=form, headers=OWN_PAGE)
-    assert "ordered the model other-model" in browser.get(page).get_data(as_text=True)
-    order = worker.post(f"/runs/{worker.run}/heartbeat", {"state": "running"}).get_json()["model"]
-    tell(worker, 1, "model", uuid=order["uuid"], model="other-model", ok=True)
-    run = operator.get(f"/runs/{worker.run}").get_json()
-    assert (run["model"], run["model_order"]) == ("other-model", None)
-    assert operator.post(f"/runs/{worker.run}/model", {"model": "--yes"}).status_code == 422
-    assert worker.post(f"/runs/{worker.run}/model", {"model": "mine"}).status_code == 403
+def read_whole(statement: str, plan: list[str]) -> list[str]:
+    """The steps of a plan that read a growing table whole. An index of what is live is small, and one whose order is asked for
+    is read up to the limit."""
+    stops = "LIMIT" in statement and not any("TEMP B-TREE" in step for step in plan)
+    scans = [(step, match) for step in plan if (match := SCAN.fullmatch(step)) and match["table"] in GROWING]
+    return [step for step, match in scans if not (match["index"] and (stops or "live" in match["index"]))]
 
-    script = start(app, store)
-    assert operator.post(f"/runs/{script.run}/model", {"model": "other-model"}).status_code == 409
-    shown = browser.get(f"/ticket/{script.ticket}?tab=runs&run={script.run}").get_data(as_text=True)
-    assert "Script does not change its model during a run." in shown
+
+def test_a_scan_is_told_from_a_walk_that_stops() -> None:
+    assert read_whole("SELECT 1 FROM runs LIMIT ?", ["SCAN runs"]) == ["SCAN runs"]
+    assert read_whole("SELECT 1 FROM runs", ["SCAN runs_1 USING INDEX runs_state"]) == [
+        "SCAN runs_1 USING INDEX runs_state"
+    ]
+    assert read_whole("SELECT 1 LIMIT ?", ["SCAN runs USING INDEX a", "USE TEMP B-TREE FOR ORDER BY"]) != []
+    assert read_whole("SELECT 1 LIMIT ?", ["SCAN tickets USING COVERING INDEX tickets_updated", "SCAN agents"]) == []
+    assert (
+        read_whole(
+            "SELECT 1", ["SCAN runs USING INDEX runs_live", "SEARCH tickets USING INTEGER PRIMARY KEY (rowid=?)"]
+        )
+        == []
+    )
+
+
+# PostgreSQL plans by how much there is, which is little here.
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_no_page_reads_a_growing_table_whole(app: Flask, store: Engine, operator: Api) -> None:
+    start(app, store)
+    statements: list[tuple[str, Any]] = []
+    event.listen(store, "before_cursor_execute", lambda *told: statements.append((told[2], told[3])))
+    for path in PAGES:
+        answer = operator.client.get(path, headers={"Authorization": f"Bearer {operator.token}"})
+        assert answer.status_code == 200, path
+    reads = {statement: values for statement, values in statements if statement.startswith(("SELECT", "WITH"))}
+    assert len(reads) > len(PAGES)
+
+    with store.connect() as connection:
+        for statement, values in reads.items():
+            plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+            assert read_whole(statement, plan) == [], statement
