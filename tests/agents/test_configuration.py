@@ -58,7 +58,8 @@ def test_a_resumed_claude_keeps_what_it_knew(tmp_path: Path) -> None:
         "claude", tmp_path, resume=True, model="opus", effort="high", limits=RunLimits(turns=9), argv=("--betas", "x")
     )
     assert "--session-id" not in argv and argv[argv.index("--resume") + 1].startswith("6f1c2b0e")
-    assert argv[-8:] == ["--model", "opus", "--effort", "high", "--max-turns", "9", "--betas", "x"]
+    mode = ["--permission-mode", "default"]
+    assert argv[-10:] == ["--model", "opus", "--effort", "high", *mode, "--max-turns", "9", "--betas", "x"]
     new_state = json.loads(state.read_text())
     assert (
         new_state["numStartups"] == 7

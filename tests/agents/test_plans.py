@@ -64,7 +64,7 @@ def test_nothing_is_allowed_before_the_plan_whatever_the_permissions(permissions
 
 def test_rules_and_a_sandbox_that_allow_commands_are_held_back_until_the_approval() -> None:
     settings = {
-        "permissions": {"allow": ["mcp__mc-coord", "Bash(git add:*)", "Bash"], "deny": ["Bash(git push:*)"]},
+        "permissions": {"allow": ["mcp__mc-coord", "Bash(git add:*)", "mcp__own"], "deny": ["Bash(git push:*)"]},
         "sandbox": {"enabled": True, "autoAllowBashIfSandboxed": True},
     }
     assert restrict_settings(settings) == {
@@ -73,7 +73,7 @@ def test_rules_and_a_sandbox_that_allow_commands_are_held_back_until_the_approva
     }
     mode, rules = build_exit(settings, "accept_edits")
     assert (mode["mode"], mode["destination"]) == ("acceptEdits", "session")
-    assert rules["rules"] == [{"toolName": "Bash", "ruleContent": "git add:*"}, {"toolName": "Bash"}]
+    assert rules["rules"] == [{"toolName": "Bash", "ruleContent": "git add:*"}, {"toolName": "mcp__own"}]
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from protocol import Permissions
+from workers.agents.tool_calls import COORDINATION
 from workers.agents.tool_requests import PlanExit
 
 MODE = "plan"
-_READING = ("mcp__", "Read(")
-"""Prefixes of the rules that allow nothing that writes into the workspace."""
+_READING = (f"mcp__{COORDINATION}", "Read(")
+"""Prefixes of the rules that allow nothing that writes."""
 
 
 def restrict_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings without the rules that would let a planning agent run commands."""
+    """Return the settings without the rules that would let a planning agent change something."""
     permissions = settings.get("permissions", {})
     kept = [rule for rule in permissions.get("allow", []) if rule.startswith(_READING)]
     restricted = {**settings, "permissions": {**permissions, "allow": kept}}

@@ -63,7 +63,7 @@ class CodexScreen:
 
     @property
     def plan_exit(self) -> PlanExit:
-        return ()  # its planning ends with the run, as a sandbox cannot be left
+        return ()  # a sandbox cannot be left, so the run ends with its plan
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return self._agent.environment(spec)
