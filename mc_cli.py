@@ -10,7 +10,7 @@ with bootstrap.quick_imports():
     import click
     from sqlalchemy.exc import DatabaseError
 
-    from cli import admin, attach, export, jobs, serve, takeover, tickets, tokens
+    from cli import admin, attach, export, jobs, plans, serve, takeover, tickets, tokens
     from database import BackupFailed, UnsafeSQLite
     from migrations import ForeignKeyViolation, StoreEmpty, StoreTooNew
     from settings import SettingsError
@@ -21,6 +21,7 @@ COMMANDS = (
     serve.serve,
     *tokens.COMMANDS,
     *tickets.COMMANDS,
+    *plans.COMMANDS,
     *takeover.COMMANDS,
     *attach.COMMANDS,
     *jobs.COMMANDS,

@@ -122,6 +122,22 @@ class BlockReason(enum.StrEnum):
     EXHAUSTED = "exhausted"
 
 
+class Planning(enum.StrEnum):
+    """Whether an agent makes a plan first, which a person approves before it is carried out."""
+
+    FIRST = "first"
+    NONE = "none"
+
+
+class PlanState(enum.StrEnum):
+    """State of one version of a plan: it waits for a person, gave way to a newer version, or was decided."""
+
+    PROPOSED = "proposed"
+    REPLACED = "replaced"
+    RETURNED = "returned"
+    APPROVED = "approved"
+
+
 class Gate(enum.StrEnum):
     """Condition that must be satisfied after an agent reports that its phase is complete."""
 
@@ -383,7 +399,7 @@ CONSTRAINT_NAMES = {
 ENUMS: tuple[type[enum.Enum], ...] = (
     TicketStatus, Priority, ActorKind, RelationKind, WakeKind, Gate, PhaseState, RunState, Outcome, RunMode, Failure,
     AgentKind, CommentKind, MessageKind, DeliveryState, DeliveryMode, RequestState, EvidenceSource, EvidenceStatus,
-    Scope, TaskOutcome, Trigger, InboxState, IncidentState, Tag, DraftState, Landing, LandingState,
+    Scope, TaskOutcome, Trigger, InboxState, IncidentState, Tag, DraftState, Landing, LandingState, Planning, PlanState,
     SlotAction,
 )  # fmt: skip
 
@@ -531,6 +547,7 @@ class Profile(Base):
     effort: Mapped[str | None]
     mode: Mapped[RunMode] = mapped_column(default=RunMode.HEADLESS)
     permissions: Mapped[str] = mapped_column(default="accept_edits")
+    plan_first: Mapped[bool] = mapped_column(default=False)
     argv: Mapped[list[Any]] = mapped_column(default=list)
     env_allow: Mapped[list[Any]] = mapped_column(default=list)
     limits: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -570,6 +587,7 @@ class Ticket(Base):
         one_of("status", TicketStatus),
         one_of("priority", Priority),
         one_of("gate", Gate),
+        one_of("planning", Planning),
         one_of("next_mode", RunMode),
         one_of("landing", LandingState),
         Index("tickets_by_status", "status", "archived", "updated", "id"),
@@ -608,6 +626,7 @@ class Ticket(Base):
     project_id: Mapped[int | None] = mapped_column(ForeignKey("projects.id"))
     phase: Mapped[str | None]
     gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
+    planning: Mapped[Planning | None]
     resume: Mapped[bool] = mapped_column(default=False)
     next_mode: Mapped[RunMode | None]
     return_to: Mapped[str | None]
@@ -833,6 +852,10 @@ class Run(Base):
     resumes: Mapped[bool] = mapped_column(default=False)
     forks: Mapped[str | None]
     configuration: Mapped[dict[str, Any] | None]
+    plans: Mapped[bool] = mapped_column(default=False)
+    model: Mapped[str | None]
+    model_order: Mapped[dict[str, Any] | None]
+    checklist: Mapped[list[Any] | None]
     last_run_seq: Mapped[int] = mapped_column(default=0)
     state: Mapped[RunState] = mapped_column(default=RunState.STARTING)
     outcome: Mapped[Outcome | None]
@@ -939,6 +962,30 @@ class RunRequest(Base):
     answered_by: Mapped[str | None]
     created: Mapped[datetime] = mapped_column(default=now)
     answered: Mapped[datetime | None]
+
+
+class TicketPlan(Base):
+    """One version of a ticket's plan, as an agent proposed it or a person edited it. `request` waits in a live run."""
+
+    __tablename__ = "ticket_plans"
+    __table_args__ = log_table(
+        UniqueConstraint("ticket_id", "version"),
+        one_of("state", PlanState),
+        one_of("author_kind", ActorKind),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    ticket_id: Mapped[int] = ticket_key()
+    version: Mapped[int]
+    run_id: Mapped[int | None]
+    request: Mapped[str | None]
+    author: Mapped[str]
+    author_kind: Mapped[ActorKind]
+    body: Mapped[str]
+    state: Mapped[PlanState] = mapped_column(default=PlanState.PROPOSED)
+    comment: Mapped[str | None]
+    decided_by: Mapped[str | None]
+    decided: Mapped[datetime | None]
+    created: Mapped[datetime] = mapped_column(default=now)
 
 
 class Evidence(Base):

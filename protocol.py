@@ -182,12 +182,13 @@ class OfferedMessage:
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatAnswer:
-    """The answer to a heartbeat. `answers` are {request, ...}, `interrupt` is {uuid}."""
+    """The answer to a heartbeat. `answers` are {request, ...}, `interrupt` is {uuid}, `model` is {uuid, model}."""
 
     stop: StopOrder | None = None
     messages: Sequence[OfferedMessage] = ()
     answers: Sequence[Mapping[str, Any]] = ()
     interrupt: Mapping[str, Any] | None = None
+    model: Mapping[str, Any] | None = None
 
 
 class ReceiptState(enum.StrEnum):
@@ -198,6 +199,7 @@ class ReceiptState(enum.StrEnum):
     ACCEPTED = "accepted"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    REFUSED = "refused"
 
 
 # ------------------------------------------------------------------------------------------------------------ report
@@ -299,6 +301,9 @@ AgentEventKind = Literal[
     "raw",
     "progress",
     "coordination",
+    "plan",
+    "checklist",
+    "model",
 ]
 AGENT_EVENT_KINDS: frozenset[str] = frozenset(get_args(AgentEventKind))
 
@@ -328,6 +333,9 @@ class EventType(enum.StrEnum):
     RAW = "agent.raw"
     PROGRESS = "agent.progress"
     COORDINATION = "agent.coordination"
+    PLAN = "agent.plan"
+    CHECKLIST = "agent.checklist"
+    MODEL = "agent.model"
     RUN_STARTED = "run.started"
     RUN_ENDED = "run.ended"
     CHECK_STARTED = "run.check_started"
@@ -378,8 +386,8 @@ class AgentProgram:
 
     `built_in`: part of Mission Control, so nothing is looked for on the machine. `has_screen`: it can show a screen of its
     own, on which a person takes a conversation over. `can_fork`: a conversation can begin with a copy of another one.
-    `can_join`: a person can take part beside the worker. `variables`: environment variables that its agents are given
-    where the program has no log-in of its own.
+    `can_join`: a person can take part beside the worker. `can_change_model`: a headless run can go on with another model.
+    `variables`: environment variables that its agents are given where the program has no log-in of its own.
     """
 
     title: str
@@ -387,6 +395,7 @@ class AgentProgram:
     has_screen: bool = False
     can_fork: bool = False
     can_join: bool = False
+    can_change_model: bool = False
     variables: tuple[str, ...] = ()
 
     @property
@@ -401,8 +410,21 @@ CODEX_VARIABLES = ("OPENAI_API_KEY", "CODEX_API_KEY")
 AGENT_PROGRAMS: Mapping[str, AgentProgram] = MappingProxyType(
     {
         "script": AgentProgram("Script", built_in=True),
-        "claude": AgentProgram("Claude Code", has_screen=True, can_fork=True, variables=CLAUDE_VARIABLES),
-        "codex": AgentProgram("Codex", has_screen=True, can_fork=True, can_join=True, variables=CODEX_VARIABLES),
+        "claude": AgentProgram(
+            "Claude Code",
+            has_screen=True,
+            can_fork=True,
+            can_change_model=True,
+            variables=CLAUDE_VARIABLES,
+        ),
+        "codex": AgentProgram(
+            "Codex",
+            has_screen=True,
+            can_fork=True,
+            can_join=True,
+            can_change_model=True,
+            variables=CODEX_VARIABLES,
+        ),
     }
 )
 """Every agent program by the name of its folder in `workers/agents/`, where its descriptor is; a new one is a line here."""
@@ -520,6 +542,53 @@ class CoordinationPayload(Payload):
 
     state: str = ""
     version: str = ""
+
+
+class PlanPayload(Payload):
+    """The payload of `agent.plan`. Without a `request` the run ends with it, else its process waits for the decision."""
+
+    request: str = ""
+    text: str = ""
+
+
+PLAN_SUMMARY = "The plan waits for a person."
+PLAN_QUESTION: Mapping[str, Any] = {
+    "request": "verdict",
+    "questions": [
+        {
+            "text": "May it be carried out? Approve the plan above, or answer here with what must change in it.",
+            "choices": [],
+        }
+    ],
+}
+"""The question with which a run ends whose plan waits for a person."""
+
+
+ChecklistState = Literal["pending", "in_progress", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChecklistItem:
+    """One item of an agent's own checklist; `state` is a `ChecklistState`."""
+
+    text: str = ""
+    state: str = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class ChecklistPayload(Payload):
+    """The payload of `agent.checklist`: the whole list as it stands now."""
+
+    items: tuple[ChecklistItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPayload(Payload):
+    """The payload of `agent.model`: the program's answer to the order `uuid` to go on with another model."""
+
+    uuid: str = ""
+    model: str = ""
+    ok: bool = False
     detail: str = ""
 
 
@@ -533,6 +602,9 @@ PAYLOADS: Mapping[str, type[Payload]] = MappingProxyType(
         EventType.RECEIPT: ReceiptPayload,
         EventType.SESSION: SessionPayload,
         EventType.COORDINATION: CoordinationPayload,
+        EventType.PLAN: PlanPayload,
+        EventType.CHECKLIST: ChecklistPayload,
+        EventType.MODEL: ModelPayload,
         EventType.TEXT: TextPayload,
         EventType.THINKING: TextPayload,
         EventType.INPUT: TextPayload,

@@ -24,6 +24,7 @@ from models import (
     TicketComment,
     TicketContext,
     TicketPhase,
+    TicketPlan,
     TicketRelationship,
     format_timestamp,
 )
@@ -34,6 +35,7 @@ from .common import reading, require_operator
 PAGE_SIZE = 200
 RELATED_TABLES: tuple[tuple[str, Any], ...] = (
     ("comments", TicketComment),
+    ("plans", TicketPlan),
     ("runs", Run),
     ("evidence", Evidence),
     ("relationships", TicketRelationship),

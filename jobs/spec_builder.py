@@ -73,6 +73,7 @@ def build_spec(
         conversation_id=conversation.id,
         resume=conversation.resume,
         forks=conversation.forks,
+        plan=run.plans,
         config_dir=str(conversation.config_dir),
         workspace=str(workspace.path),
         repository=str(workspace.repository) if workspace.repository else None,

@@ -18,7 +18,8 @@ from mc_cli import main
 from models import Run, Ticket
 from settings import load
 from tickets.lifecycle.schemas import build_ticket_json
-from tickets.runs import claims
+from tickets.planning import plans
+from tickets.runs import claims, reports
 from tickets.shared.actors import Actor
 from tickets.shared.lookup import get_ticket
 from tickets.workflow import relationships
@@ -50,6 +51,25 @@ def test_a_ticket_is_created_and_shown_as_json(mc: Mc) -> None:
 
     assert (created["identifier"], created["status"], created["title"]) == ("MC-1", "todo", "Fix the door")
     assert "cancel" in output["moves"]
+
+
+def test_a_plan_is_shown_sent_back_and_approved_as_edited(mc: Mc, tmp_path: Path) -> None:
+    created = mc("ticket", "create", "Fix the door", "--assign", "script", "--plan", "first")
+    assert created.exit_code == 0, created.output
+    assert "MC-1 has no plan." in mc("plan", "show", "1").output
+    engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
+    with writing(engine) as session:
+        run = claims.claim_ticket(session, 1, "here").run
+        plans.propose_plan(session, run, "Oil it.")
+        reports.mark_lost(session, run.id, "gone", reports.RetryPolicy())
+    assert "(version 1)" in mc("plan", "return", "MC-1", "Which oil?").output
+    assert "returned already" in mc("plan", "approve", "MC-1").output
+    with writing(engine) as session:
+        plans.propose_plan(session, run, "Oil it with olive oil.")
+    assert "(version 3)" in mc("plan", "approve", "MC-1", "--file", "-", stdin="Oil it with machine oil.").output
+    newest = json.loads(mc("plan", "show", "MC-1", "--json").output)
+    assert (newest["state"], newest["body"]) == ("approved", "Oil it with machine oil.")
+    engine.dispose()
 
 
 def test_a_description_and_a_comment_may_come_from_standard_input(mc: Mc) -> None:

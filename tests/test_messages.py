@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from database import reading, writing
 from models import DeliveryState, QueuedMessage, now
@@ -109,6 +109,22 @@ def test_only_a_message_that_could_have_been_received_expires(engine: Engine) ->
         session.execute(update(QueuedMessage).values(offered=now() - timedelta(seconds=LATER + 1)))
         assert messages.expire_messages(session, LATER) == 1
     assert state(engine, uuid) is DeliveryState.EXPIRED
+
+
+def test_a_message_that_its_wrapper_holds_until_the_end_of_a_long_turn_does_not_expire(engine: Engine) -> None:
+    ticket_id = make(engine)
+    (uuid,) = send_messages(engine, ticket_id, "after this turn")
+    run_id = begin(engine, ticket_id)
+    assert list_offered(engine, run_id) == [uuid]
+    with writing(engine) as session:
+        session.execute(update(QueuedMessage).values(offered=now() - timedelta(seconds=LATER + 1)))
+    record_receipt(engine, run_id, uuid, "queued")
+    with writing(engine) as session:
+        assert messages.expire_messages(session, LATER) == 0
+    record_receipt(engine, run_id, uuid, "refused")
+    assert state(engine, uuid) is DeliveryState.FAILED
+    with reading(engine) as session:
+        assert (session.scalars(select(QueuedMessage.failure)).one() or "").startswith("[refused]"), "not tried again"
 
 
 @pytest.mark.both_databases

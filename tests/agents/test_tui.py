@@ -62,6 +62,18 @@ def test_a_conversation_is_completed_resumed_forked_and_taken_over(
     resume(program, show, conversation_id, model)
 
 
+@claude
+def test_a_plan_made_on_the_screen_is_approved_on_the_ticket(program: str, show: Show, folder: Path) -> None:
+    steps = '[[bash: echo no > early.txt]][[tool: ExitPlanMode {"plan":"# Plan"}]][[bash: echo yes > late.txt]]'
+    run = show(program, f"{steps}[[say: DONE: As planned.]]", mcp_command=None, plan=True)
+    plan = run.event("plan")
+    run.order(answers=[{"request": plan["request"], "behavior": "allow", "message": "# Edited"}])
+    assert run.report()["summary"] == "As planned.", run.screen
+    assert not (folder / "workspace/early.txt").exists()
+    assert (folder / "workspace/late.txt").read_text() == "yes\n"
+    assert any("# Edited" in entry["output"] for entry in run.events("tool_result")), run.screen
+
+
 def complete(program: str, show: Show, spec: Make, folder: Path) -> str:
     """Complete a ticket, and return the name of its conversation; the first prompt waits for a slow coordination server."""
     command = spec(program).mcp_command

@@ -61,17 +61,22 @@ def assert_a_fork_goes_on_from(program: str, source: Run, installation: AgentIns
 
 
 @both
-def test_messages_to_a_busy_agent_arrive_once_each_and_in_order(program: str, installation: AgentInstallation) -> None:
-    ticket_id = installation.start(f"{program}-works", "[[bash: cat gate]][[say: REVIEW: I have heard both.]]")
+def test_messages_to_a_busy_agent_wait_for_its_turn_and_begin_one_each(
+    program: str, installation: AgentInstallation
+) -> None:
+    ticket_id = installation.start(f"{program}-free", "[[bash: cat gate]][[say: REVIEW: I have heard nothing.]]")
     gate = installation.gate(ticket_id)
     installation.wait_for_event(ticket_id, "agent.tool_call")
 
-    uuids = [installation.message(ticket_id, body) for body in ("The first remark.", "The second remark.")]
+    bodies = ("The first remark. [[say: Noted.]]", "The second remark. [[say: REVIEW: I have heard both.]]")
+    uuids = [installation.message(ticket_id, body) for body in bodies]
     for uuid in uuids:
         installation.wait_for_event(ticket_id, "agent.receipt", uuid=uuid)
     gate.write_text("open")
     installation.until(ticket_id, TicketStatus.IN_REVIEW)
 
+    results = [payload["text"] for payload in installation.list_payloads(ticket_id, "agent.result")]
+    assert results == ["REVIEW: I have heard nothing.", "Noted.", "REVIEW: I have heard both."]
     messages = installation.messages(ticket_id)
     assert [(entry.uuid, entry.state) for entry in messages] == [(uuid, DeliveryState.ACCEPTED) for uuid in uuids]
     for uuid in uuids:
@@ -83,13 +88,12 @@ def test_messages_to_a_busy_agent_arrive_once_each_and_in_order(program: str, in
         assert receipts == ["queued", "delivered", "accepted"]
     request_body = json.dumps(installation.model.requests[-1].body)
     assert [request_body.count(remark) for remark in ("The first remark.", "The second remark.")] == [1, 1]
-    assert request_body.index("The first remark.") < request_body.index("The second remark.")
     inputs = [
         payload["text"]
         for payload in installation.list_payloads(ticket_id, "agent.input")
         if payload["source"] == "message"
     ]
-    assert inputs == ["The first remark.", "The second remark."]
+    assert inputs == list(bodies)
 
 
 @both

@@ -39,7 +39,7 @@ def test_a_message_is_queued_delivered_and_accepted_and_the_agents_answer_stream
 
     done = alice.reply(key)
     assert (done["became"], done["message"]["uuid"], done["message"]["state"]) == ("message", key, "queued")
-    assert done["text"] == "The agent is at work: it takes this up when it can."
+    assert done["text"] == "The agent is at work: it takes this up when its turn has ended."
     alice.event("agent.receipt", uuid=key, state="accepted")
     alice.event("agent.tool_call", name="Echo")
     assert alice.event("agent.text", text="You said: type one two three")["actor"] == "script"

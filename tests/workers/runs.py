@@ -50,6 +50,7 @@ def build_spec(folder: Path, **changes: Any) -> RunSpec:
         "conversation_id": "6f1c2b0e-6f5f-4f0e-9d0a-1f5f0c7f3a11",
         "resume": False,
         "forks": None,
+        "plan": False,
         "config_dir": str(folder / "config"),
         "workspace": str(folder / "workspace"),
         "repository": None,

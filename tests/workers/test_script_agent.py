@@ -22,9 +22,9 @@ PATIENCE = 60.0
 class ScriptConversation:
     """The program behind its own parser, in a workspace; `events` grows as it prints."""
 
-    def __init__(self, workspace: Path, home: Path) -> None:
+    def __init__(self, workspace: Path, home: Path, **fields: Any) -> None:
         self.agent = ScriptAgent()
-        spec = build_spec(home, workspace=str(workspace))
+        spec = build_spec(home, workspace=str(workspace), **fields)
         self.agent.prepare(spec, home)
         self.events: list[AgentEvent] = []
         self.process = subprocess.Popen(
@@ -66,8 +66,8 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def conversation(workspace: Path, tmp_path: Path) -> Iterator[ScriptConversation]:
-    conversation = ScriptConversation(workspace, tmp_path)
+def conversation(workspace: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ScriptConversation]:
+    conversation = ScriptConversation(workspace, tmp_path, **getattr(request, "param", {}))
     yield conversation
     conversation.process.kill()
     conversation.process.wait()
@@ -160,20 +160,24 @@ def test_a_ticket_without_a_block_becomes_a_question(conversation: ScriptConvers
     assert (result["ok"], result["text"]) == (True, expected)
 
 
-def test_a_message_is_acknowledged_while_a_step_runs_and_after_the_work(
-    conversation: ScriptConversation, workspace: Path
-) -> None:
+@pytest.mark.parametrize("conversation", [{"plan": True}], indirect=True)
+def test_where_a_plan_is_wanted_it_says_that_it_makes_none(conversation: ScriptConversation, workspace: Path) -> None:
+    result = conversation.work(block("touch early"))
+    assert result["text"].startswith("QUESTION: A plan is wanted first, and the script agent makes none")
+    assert not (workspace / "early").exists()
+
+
+def test_a_message_is_refused_with_the_reason(conversation: ScriptConversation, workspace: Path) -> None:
     os.mkfifo(workspace / "gate")
     conversation.say(conversation.agent.open(block("cat gate")))
     wait_until(lambda: conversation.list_payloads("step"), description="the step")
     conversation.say(conversation.agent.send("u-1", "Hurry"))
     wait_until(lambda: conversation.list_payloads("receipt"), description="the receipt")
-    assert conversation.list_payloads("receipt") == [{"uuid": "u-1", "state": "accepted"}]
+    reason = "The script agent reads no messages: it runs the ticket's blocks and nothing else."
+    assert conversation.list_payloads("receipt") == [{"uuid": "u-1", "state": "refused", "detail": reason}]
+    assert [payload["source"] for payload in conversation.list_payloads("input")] == ["prompt"]
     (workspace / "gate").write_text("")
     wait_until(lambda: conversation.list_payloads("result"), description="the result")
-    conversation.say(conversation.agent.send("u-2", "And?"))
-    wait_until(lambda: len(conversation.list_payloads("result")) == 2, description="the result again")
-    assert conversation.list_payloads("result")[0] == conversation.list_payloads("result")[1]
 
 
 def test_an_interrupt_ends_the_step_at_once(conversation: ScriptConversation) -> None:

@@ -54,10 +54,11 @@ def test_a_value_of_the_wrong_type_is_refused_by_its_key(data: dict[str, Any], k
         spec.parse_spec(data | {key: value})
 
 
-def test_a_spec_from_before_there_were_forks_is_read(data: dict[str, Any]) -> None:
+def test_a_spec_from_before_there_were_forks_and_plans_is_read(data: dict[str, Any]) -> None:
     """Regression: the verdict of a run that was alive during an upgrade was lost."""
-    del data["forks"]
-    assert spec.parse_spec(data).forks is None
+    del data["forks"], data["plan"]
+    old = spec.parse_spec(data)
+    assert (old.forks, old.plan) == (None, False)
 
 
 def test_a_spec_of_another_version_is_refused(data: dict[str, Any]) -> None:

@@ -159,6 +159,12 @@ def test_a_question_that_waited_too_long_becomes_the_verdict() -> None:
     assert (result.kind, result.summary, result.question) == ("question", "Red?", question)
 
 
+def test_a_plan_that_waited_too_long_waits_on_the_ticket() -> None:
+    facts = build_facts(("plan", {"request": "r-1", "text": "# Plan"}))
+    result = verdict.conclude(facts, None, Cause("stopped", "No answer.", "timeout"), 0)
+    assert (result.kind, result.summary) == ("question", "The plan waits for a person.")
+
+
 def test_a_run_without_a_verdict_leaves_its_terminal_state_and_last_words(tmp_path: Path) -> None:
     spec = build_spec(tmp_path)
     own = Verdict(Outcome.FAILED, "No login.", failure=FailureReport(Failure.AUTHENTICATION, "No login."))

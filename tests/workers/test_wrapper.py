@@ -155,6 +155,14 @@ def test_a_line_of_the_final_message_is_the_verdict(tmp_path: Path, api: FakeApi
     assert report["terminal"] is None
 
 
+def test_the_last_message_of_a_run_that_plans_is_its_plan_and_not_a_verdict(tmp_path: Path, api: FakeApi) -> None:
+    with act(tmp_path, api, "result DONE: my plan", plan=True) as run:
+        report = run.wait()
+    assert [payload["text"] for payload in run.events("agent.plan")] == ["DONE: my plan"]
+    assert (report["verdict"], report["summary"]) == ("question", "The plan waits for a person.")
+    assert "Approve the plan above" in report["question"]["questions"][0]["text"]
+
+
 def test_an_idle_agent_without_a_verdict_is_asked_once_and_then_ended(tmp_path: Path, api: FakeApi) -> None:
     with act(tmp_path, api, "result I am fine") as run:
         report = run.wait()

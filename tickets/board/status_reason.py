@@ -29,7 +29,8 @@ from models import (
     ago,
     now,
 )
-from protocol import ApprovalPayload
+from protocol import PLAN_SUMMARY, ApprovalPayload
+from tickets.conversation.requests import PLAN_REQUEST
 from tickets.runs import runtime
 from tickets.shared import payloads
 from tickets.shared.ticket_row import AnyTicket
@@ -275,6 +276,8 @@ def _load_requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
 def _describe_request(kind: str, payload: dict[str, Any]) -> str:
     if kind == "question":
         return payloads.read_questions(payload)[0].text
+    if kind == PLAN_REQUEST:
+        return PLAN_SUMMARY
     approval = payloads.read(ApprovalPayload, payload)
     return f"Asks leave to use {approval.tool or 'a tool'}: {approval.title}"
 

@@ -34,7 +34,7 @@ OUTCOME_TEXTS = {
     "next_run": "No run is live: the next one begins with it.",
     "interrupt": "The agent is interrupted with it.",
     "restart": "The run ends, and the next one begins with it.",
-    "busy": "The agent is at work: it takes this up when it can.",
+    "busy": "The agent is at work: it takes this up when its turn has ended.",
     "idle": "The agent takes it up now.",
 }
 BUSY_STATES = (RunState.STARTING, RunState.RUNNING, RunState.WAITING)

@@ -97,10 +97,12 @@ def offer_messages(session: Session, run: Run) -> list[OfferedMessage]:
 
 
 RECEIPTS: dict[str, tuple[DeliveryState, tuple[DeliveryState, ...]]] = {
+    ReceiptState.QUEUED: (DeliveryState.QUEUED, (DeliveryState.QUEUED,)),
     ReceiptState.DELIVERED: (DeliveryState.DELIVERED, (DeliveryState.QUEUED,)),
     ReceiptState.ACCEPTED: (DeliveryState.ACCEPTED, OPEN_STATES),
     ReceiptState.FAILED: (DeliveryState.FAILED, OPEN_STATES),
     ReceiptState.CANCELLED: (DeliveryState.FAILED, OPEN_STATES),
+    ReceiptState.REFUSED: (DeliveryState.FAILED, OPEN_STATES),
 }
 
 
@@ -112,8 +114,10 @@ def apply_receipt(session: Session, run: Run, receipt: dict[str, Any], seq: int)
     state, before = receipt_states
     values: dict[str, Any] = {"state": state, "run_id": run.id, "changed": seq}
     if state is DeliveryState.FAILED:
-        mark = NOT_INJECTED if receipt["state"] == ReceiptState.FAILED else "[cancelled]"
+        mark = NOT_INJECTED if receipt["state"] == ReceiptState.FAILED else f"[{receipt['state']}]"
         values["failure"] = f"{mark} {receipt.get('detail') or 'the agent did not take it'}"
+    elif state is DeliveryState.QUEUED:
+        values["offered"] = None  # its wrapper has it, for as long as the turn lasts, so it no longer expires
     else:
         values[state.value] = now()
     session.execute(

@@ -17,6 +17,9 @@ from tickets.shared.rights import Act
 
 from . import timeline
 
+PLAN_REQUEST = "plan"
+"""The kind of a request that is decided as a plan (`tickets/planning/plans.py`)."""
+
 
 class Reply(Body):
     """A person's answer to a request. `answers` maps the text of each question to the choice or the text entered."""
@@ -31,9 +34,17 @@ class Reply(Body):
 def answer_request(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:
     """Record a person's answer to a pending request and return its run.
 
-    Raises `Forbidden` for programs and viewers, `ConflictError` when the request is no longer pending.
+    Raises `Forbidden` for programs and viewers, `ConflictError` for a plan and when the request is no longer pending.
     """
     rights.require(actor, Act.REPLY)
+    mine = (RunRequest.ticket_id == ticket_id, RunRequest.request == body.request)
+    if session.scalar(select(RunRequest.id).where(*mine, RunRequest.kind == PLAN_REQUEST)) is not None:
+        raise ConflictError("This is a plan: approve it or send it back as such.", request=body.request)
+    return record_answer(session, ticket_id, body, actor)
+
+
+def record_answer(session: Session, ticket_id: int, body: Reply, actor: Actor) -> int:
+    """Record the answer to a pending request and return its run. The caller has checked the actor's rights."""
     reply: dict[str, Any] = body.model_dump(exclude={"request"})
     run_id: int | None = session.scalar(
         update(RunRequest)

@@ -153,6 +153,21 @@ class RequestJson(Response):
     created: Moment
 
 
+class PlanJson(Response):
+    """One version of a ticket's plan. `comment` says why it was sent back."""
+
+    version: int
+    state: str
+    body: str
+    author: str
+    author_kind: str
+    run_id: int | None
+    comment: str | None
+    decided_by: str | None
+    decided: Moment | None
+    created: Moment
+
+
 class FoundJson(Response):
     kind: str
     ticket: str = Field(validation_alias="identifier")
@@ -220,6 +235,10 @@ class RunJson(Response):
     cost_usd: float | None
     turns: int
     mode: str
+    plans: bool
+    model: str | None
+    model_order: dict[str, Any] | None
+    checklist: list[dict[str, Any]] | None
     state: str
     outcome: str | None
     failure: str | None
@@ -279,6 +298,7 @@ class ProfileJson(Response):
     effort: str | None
     mode: str
     permissions: str
+    plan_first: bool
     argv: list[str]
     env_allow: list[str]
     limits: dict[str, Number]

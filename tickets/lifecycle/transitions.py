@@ -93,7 +93,8 @@ def _choose_status(session: Session, body: NewTicket, actor: Actor) -> TicketSta
     if actor.kind is not ActorKind.RUN:
         return S(body.status)
     restricted = {"status": body.status != "inbox", "relationships": body.relationships}
-    restricted |= {"wake": body.wake, "gate": body.gate, "phases": body.phases, "campaign_owner": body.campaign_owner}
+    restricted |= {"wake": body.wake, "gate": body.gate, "planning": body.planning, "phases": body.phases}
+    restricted |= {"campaign_owner": body.campaign_owner}
     forbidden = [name for name, value in restricted.items() if value and name in body.model_fields_set]
     if forbidden:
         raise Forbidden(

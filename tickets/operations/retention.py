@@ -102,6 +102,7 @@ PERMANENT_TABLES: dict[str, str] = {
     "ticket_relationships": "part of their ticket",
     "ticket_context": "part of their ticket",
     "ticket_comments": "part of their ticket",
+    "ticket_plans": "part of their ticket",
     "evidence": "part of their ticket",
     "attachments": "part of their ticket; files without a row are removed by the reaper",
     "runs": "one row an attempt, which the ticket's history names; their files have a rule of their own",

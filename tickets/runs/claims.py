@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from models import Agent, AgentSession, Profile, Run, RunState, Ticket
 from tickets.lifecycle import comments
 from tickets.lifecycle.transitions import require_source, transition
+from tickets.planning import plans
 from tickets.shared import events
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Invalid, NoSuchTicket
@@ -106,6 +107,7 @@ def claim_ticket(session: Session, ticket_id: int, host: str) -> RunClaim:
         token_hash=hash_token(token),
         nonce=secrets.token_hex(16),
         resumes=resumed is not None,
+        plans=ticket.next_mode is None and plans.must_plan(session, ticket, profile),
         conversation_id=resumed.id if resumed else None,
         config_dir=resumed.config_dir if resumed else None,
     )

@@ -61,7 +61,8 @@ def record_heartbeat(
             actor,
         )
     stop = StopOrder(run.stop_reason or "", run.stop_code, grace_seconds) if run.stop_code else None
-    return asdict(HeartbeatAnswer(stop, messages.offer_messages(session, run), _list_answers(session, run_id)))
+    offered, answers = messages.offer_messages(session, run), _list_answers(session, run_id)
+    return asdict(HeartbeatAnswer(stop, offered, answers, model=run.model_order))
 
 
 def build_sign(run: Run) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import Field
@@ -11,16 +11,18 @@ from sqlalchemy.orm import Session
 
 from database import insert_or_ignore
 from models import Run, RunRequest, RunState, TicketEvent, now
-from protocol import EventType, TextPayload
+from protocol import EventType, ModelPayload, PlanPayload, SessionPayload, TextPayload
 from tickets.conversation import messages, requests, timeline
+from tickets.conversation.requests import PLAN_REQUEST
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import NO_LIMITS, Budgets
+from tickets.planning import plans
 from tickets.shared import events, payloads
 from tickets.shared.inputs import Moment, WrapperBody
 from tickets.shared.lookup import get_run
 from tickets.workflow import quarantine
 
-from . import heartbeat, sessions, usage
+from . import heartbeat, model_change, sessions, usage
 
 EVENT_TYPE = r"^(agent|run|script|external)\.[a-z][a-z_]{0,39}$"
 BLOCK_EVENTS = {EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.TOOL_RESULT}
@@ -126,10 +128,29 @@ def _process_event(session: Session, run: Run, event: WorkerEvent, seq: int) -> 
             messages.apply_receipt(session, run, payload, seq)
         case EventType.QUESTION | EventType.APPROVAL:
             _add_request(session, run, kind, payload, seq)
+        case EventType.PLAN:
+            _add_plan(session, run, payloads.read(PlanPayload, payload), seq)
+        case EventType.CHECKLIST if not payload.get("parent"):
+            run.checklist = list(payload.get("items") or ())
+        case EventType.MODEL:
+            model_change.apply_answer(session, run, payloads.read(ModelPayload, payload))
         case EventType.WITHDRAWN:
             _withdraw_request(session, run, payload, seq)
-        case EventType.SESSION if payload.get("conversation_id"):
-            sessions.record_conversation(session, run, payload["conversation_id"])
+        case EventType.SESSION:
+            _record_session(session, run, payloads.read(SessionPayload, payload))
+
+
+def _record_session(session: Session, run: Run, payload: SessionPayload) -> None:
+    run.model = payload.model or run.model
+    if payload.conversation_id:
+        sessions.record_conversation(session, run, payload.conversation_id)
+
+
+def _add_plan(session: Session, run: Run, payload: PlanPayload, seq: int) -> None:
+    """Store a plan, and the request of a process that waits for its decision."""
+    plans.propose_plan(session, run, payload.text, payload.request or None)
+    if payload.request:
+        _add_request(session, run, PLAN_REQUEST, asdict(payload), seq)
 
 
 def _add_request(session: Session, run: Run, kind: str, payload: dict[str, Any], seq: int) -> None:

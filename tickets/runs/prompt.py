@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from models import (
@@ -23,6 +23,7 @@ from models import (
 )
 from protocol import AttachedFile
 from tickets.conversation import context
+from tickets.planning import plans
 from tickets.workflow import evidence, relationships, ticket_phases
 
 from . import claims, forks, prompt_attachments, takeover
@@ -74,6 +75,12 @@ PERMISSION_TEXTS = {
     "bypass": "You may use every tool without asking. Leave alone what is outside your workspace.",
 }
 HAND_BACK_TEXT = "A person has worked in this conversation at your screen, and has handed it back to you."
+PLAN_FIRST = (
+    "Make a plan and change nothing yet: anything that writes is refused. Read what you need, then present the plan in"
+    " Markdown: with the tool ExitPlanMode where you have it, else as your last message. Do not report DONE or REVIEW."
+    " A person edits and approves the plan, or sends it back; then you carry it out in this conversation."
+)
+CARRY_OUT = "{} approved this plan. Carry it out as it stands here, which may differ from your proposal."
 EVIDENCE = (
     "Commit your work on the branch you are on. Mission Control looks at commits, changed files and the project's"
     " check itself; say nothing that these do not bear out."
@@ -126,6 +133,7 @@ def _describe_ticket(session: Session, ticket: Ticket, run: Run) -> list[str]:
         _describe_fork(session, run),
         _describe_acceptance(ticket),
         _describe_phase(session, ticket, run),
+        _describe_plan(session, ticket, run),
         _describe_check(session, ticket),
         _render_section("Context", "\n".join(list_context_lines(session, ticket))),
         _describe_failure(ticket),
@@ -158,6 +166,7 @@ def _describe_news(session: Session, ticket: Ticket, run: Run) -> list[str]:
     return [
         _describe_hand_back(session, earlier_runs[0], own_run) if earlier_runs else "",
         news,
+        _describe_plan(session, ticket, run),
         *_describe_changes(session, ticket, own_run),
         _describe_failure(ticket),
         _describe_phase(session, ticket, run),
@@ -284,6 +293,18 @@ def _describe_phase(session: Session, ticket: Ticket, run: Run) -> str:
     gate = REVIEWER_TEXT.format(reviewer) if reviewer else GATES[ticket.gate.value]
     sentences = [*_describe_position(phases, here), gate] if here else [gate]
     return _render_section("Phase and gate", " ".join(sentences))
+
+
+def _describe_plan(session: Session, ticket: Ticket, run: Run) -> str:
+    """Describe the plan to be made, or the approved one unless a run of this conversation was told of it."""
+    if run.plans:
+        return _render_section("Plan first", PLAN_FIRST)
+    plan = plans.find_approved(session, ticket.id)
+    ended = select(func.max(Run.ended)).where(Run.ticket_id == ticket.id, Run.id != run.id)
+    last_end = session.scalar(ended) if plan and run.resumes else None
+    if plan is None or (last_end and plan.decided and plan.decided < last_end):
+        return ""
+    return _render_section("The approved plan", f"{CARRY_OUT.format(plan.decided_by)}\n\n{plan.body}")
 
 
 def _describe_position(phases: list[TicketPhase], here: TicketPhase) -> list[str]:

@@ -21,7 +21,7 @@ from models import (
     TicketComment,
     TicketEvent,
 )
-from protocol import COORDINATION, CoordinationPayload, EventType, SessionPayload
+from protocol import COORDINATION, ChecklistPayload, CoordinationPayload, EventType, SessionPayload
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
 from tickets.team.projects import TrustState
@@ -65,6 +65,7 @@ def build_details(session: Session, run: Run) -> View:
         "project": _find_project(session, run),
         "times": _drop_empty(_list_times(run, opening)),
         "spent": _drop_empty(_list_usage(run)),
+        "checklist": build_checklist(run),
         "messages": _list_messages(session, run),
         "branch": run.branch,
         "prompt": session.scalar(select(Run.prompt).where(Run.id == run.id)),
@@ -81,6 +82,12 @@ def _find_project(session: Session, run: Run) -> str | None:
 def _has_pending_request(session: Session, run: Run) -> bool:
     pending = (RunRequest.run_id == run.id, RunRequest.state == RequestState.PENDING)
     return session.scalar(select(RunRequest.id).where(*pending).limit(1)) is not None
+
+
+def build_checklist(run: Run) -> View | None:
+    """Build the checklist that the agent of a run keeps, None where it has none."""
+    items = payloads.read(ChecklistPayload, {"items": run.checklist}).items if run.checklist else ()
+    return {"items": items, "done": sum(item.state == "done" for item in items)} if items else None
 
 
 def _drop_empty(facts: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -135,7 +142,7 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
         ("Phase", run.phase),
         ("Profile", run.profile),
         ("Program", f"{run.program or ''} {version}".strip()),
-        ("Model", agent_session.model),
+        ("Model", run.model or agent_session.model),
         ("Coordination", _describe_coordination(opening)),
         ("Mode", run.mode.value),
         ("Conversation", run.conversation_id),

@@ -8,7 +8,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models import ActorKind, CommentKind, Gate, Outcome, Run, Ticket, TicketComment
+from protocol import PLAN_QUESTION, PLAN_SUMMARY
 from tickets.lifecycle.transitions import transition
+from tickets.planning import plans
 from tickets.shared.actors import Actor
 from tickets.workflow import evidence, ticket_phases
 
@@ -19,7 +21,10 @@ MAX_SEND_BACKS = 3
 def apply_verdict(
     session: Session, run: Run, ticket: Ticket, verdict: str, summary: str, question: dict[str, Any]
 ) -> None:
-    """Make the move that follows from a verdict."""
+    """Make the move that follows from a verdict. The report of a run that was to plan is its plan."""
+    if run.plans and verdict in (Outcome.DONE, Outcome.REVIEW) and plans.find_approved(session, ticket.id) is None:
+        plans.propose_plan(session, run, summary.strip() or "The agent reported without a plan.")
+        verdict, summary, question = Outcome.QUESTION, PLAN_SUMMARY, dict(PLAN_QUESTION)
     move, facts = _choose_move(session, run, ticket, verdict, summary, question)
     actor = Actor(ActorKind.RUN, run.agent, run.id, run.ticket_id)
     transition(session, ticket.id, move, actor, run=run.id, **facts)

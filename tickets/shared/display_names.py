@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from models import Gate, TicketStatus
+from models import Gate, Planning, TicketStatus
 
 GATES = {
     Gate.PERSON: "A person approves",
     Gate.REVIEWER: "A reviewer approves",
     Gate.CHECKS: "The checks pass",
     Gate.NONE: "Nothing further",
+}
+PLANNING = {
+    Planning.FIRST: "Plan first, a person approves it",
+    Planning.NONE: "Start without a plan",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from models import BlockReason, Gate, Landing, Tag, WakeKind
+from models import BlockReason, Gate, Landing, Planning, Tag, WakeKind
 
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -226,6 +226,7 @@ class NewTicket(Body):
     phases: Phases = []
     gate: Gate | None = None
     campaign_owner: Name | None = None
+    planning: Planning | None = None
     not_before: Moment | None = None
     expected_check_in: Moment | None = None
     child_of: Reference | None = None
@@ -250,6 +251,7 @@ class EditTicket(Body):
     tags: list[Tag] | None = Field(None, max_length=6)
     acceptance: list[AcceptanceItem] | None = Field(None, max_length=50)
     gate: Gate | None = None
+    planning: Planning | None = None
     campaign_owner: Name | None = None
     not_before: Moment | None = None
     expected_check_in: Moment | None = None

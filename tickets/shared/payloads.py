@@ -15,9 +15,9 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from protocol import PAYLOADS, Payload, Question, QuestionChoice, QuestionPayload
+from protocol import PAYLOADS, ChecklistItem, Payload, Question, QuestionChoice, QuestionPayload
 
-Shape = TypeVar("Shape", bound=Payload | Question | QuestionChoice)
+Shape = TypeVar("Shape", bound=Payload | Question | QuestionChoice | ChecklistItem)
 NO_QUESTION = "Your answer"
 
 

@@ -21,6 +21,8 @@ class Act(StrEnum):
     REPLY = "answers what a running agent waits for"
     CONTROL = "controls the conversation with an agent"
     TYPE = "types into a terminal"
+    DECIDE_PLAN = "edits, approves or sends back a plan"
+    CHANGE_MODEL = "changes the model of a run"
     PLAN_PHASES = "plans the phases of a ticket"
     PARK_ON_PROBE = "parks a ticket on a probe, which runs a command on this machine"
     CHOOSE_LANDING = "chooses another way to land than the project's own"
@@ -36,6 +38,8 @@ ALLOWED: dict[Act, frozenset[ActorKind]] = {
     Act.REPLY: PEOPLE,
     Act.CONTROL: PEOPLE,
     Act.TYPE: PEOPLE,
+    Act.DECIDE_PLAN: PEOPLE,
+    Act.CHANGE_MODEL: PEOPLE,
     Act.PLAN_PHASES: PEOPLE,
     Act.PARK_ON_PROBE: PEOPLE,
     Act.CHOOSE_LANDING: PEOPLE,

@@ -177,6 +177,16 @@ FIELDS = (
         option=Option(help="What must be satisfied before it is done; the project says so otherwise."),
     ),
     TicketField(
+        "planning",
+        "Plan",
+        Control.SELECT,
+        help="An agent that plans first changes nothing until a person has approved its plan.",
+        labels={planning.value: words for planning, words in display_names.PLANNING.items()},
+        empty_label="As its profile says",
+        is_for_people=True,
+        option=Option("--plan", help="Whether its agent makes a plan first."),
+    ),
+    TicketField(
         "tags",
         "Tags",
         Control.TAGS,
@@ -267,6 +277,7 @@ class TicketJson(Response):
     tags: list[str]
     phase: str | None
     gate: str
+    planning: str | None
     resume: bool
     not_before: Moment | None
     wake: dict[str, Any] | None

@@ -48,6 +48,7 @@ class NewProfile(Body):
     """Settings for running a program.
 
     `instruction` replaces the second line of the prompt, which says how the agent works and reports.
+    With `plan_first` its agents make a plan before they change anything, unless the ticket says otherwise.
     `limits` may set the limits of one run (seconds, memory_mb), and budgets for this profile's runs: tokens, cost_usd,
     turns and minutes of one run, and with the prefix `ticket_` or `day_` also runs. `own_configuration` lets its runs
     take what the operator has configured for the program in their home folder: MCP servers, skills, instructions.
@@ -61,6 +62,7 @@ class NewProfile(Body):
     effort: Line | None = None
     mode: Literal["headless", "tui"] = "headless"
     permissions: Permission = "accept_edits"
+    plan_first: bool = False
     argv: list[Line] = Field(default=[], max_length=32)
     env_allow: list[Variable] = Field(default=[], max_length=64)
     limits: OwnLimits = Field(default={})
@@ -78,6 +80,7 @@ class EditProfile(Body):
     effort: Line | None = None
     mode: Literal["headless", "tui"] | None = None
     permissions: Permission | None = None
+    plan_first: bool | None = None
     argv: list[Line] | None = Field(None, max_length=32)
     env_allow: list[Variable] | None = Field(None, max_length=64)
     limits: OwnLimits | None = None

@@ -11,16 +11,18 @@ from auth import Right
 from models import Run, Ticket
 from tickets.dispatch.budgets import Budgets
 from tickets.lifecycle.schemas import RunJson, read_tickets
-from tickets.runs import claims, external, heartbeat, reports, takeover
+from tickets.runs import claims, external, heartbeat, model_change, reports, takeover
 from tickets.runs.external import ExternalRun
 from tickets.runs.heartbeat import RunHeartbeat
+from tickets.runs.model_change import ChangeModel
 from tickets.runs.reports import RetryPolicy, RunReport
+from tickets.shared import lookup
 from tickets.shared.errors import ClaimLost
 from tickets.shared.inputs import Body, Prose
 from tickets.shared.lookup import get_ticket
 from tickets.shared.ticket_fields import TicketJson
 from web.api.page import Page
-from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
+from web.api.resource import ANYBODY, OPERATORS, RUNS, WRITERS, Call, Resource
 
 from .conversation import NewestQuery
 
@@ -61,6 +63,7 @@ class ControlJson(TypedDict):
     messages: list[dict[str, Any]]
     answers: list[dict[str, Any]]
     interrupt: dict[str, Any] | None
+    model: dict[str, Any] | None
 
 
 @blueprint.writes("POST", "/runs/<number:run>/heartbeat", rights=RUNS, late=True)
@@ -86,6 +89,14 @@ def report(call: Call, run: Run, body: RunReport) -> ReceiptJson | ClaimLost:
 
 def build_retry_policy(call: Call) -> RetryPolicy:
     return RetryPolicy(call.settings.retry_limit, call.settings.retry_backoff_seconds)
+
+
+@blueprint.writes("POST", "/runs/<number:run>/model", rights=OPERATORS)
+def change_model(call: Call, run: Run, body: ChangeModel) -> RunJson:
+    """Order a live run to go on with another model, which its program confirms with its next turn at the latest."""
+    model_change.order_model(call.session, run, body, call.actor)
+    call.notify_run(run.id)
+    return RunJson.read(lookup.get_run(call.session, run.id))
 
 
 class StopRequest(Body):

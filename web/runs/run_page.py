@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, redirect, request
@@ -12,7 +13,8 @@ from auth import Right
 from database import Session, reading, writing
 from models import Run, RunState, Ticket
 from tickets.board import evidence_tab, ticket_detail
-from tickets.runs import claims, reports, run_detail
+from tickets.runs import claims, model_change, reports, run_detail
+from tickets.runs.model_change import ChangeModel, find_obstacle
 from tickets.runs.notify_run import notify_run
 from tickets.shared import paging
 from tickets.shared.errors import DomainError, NotFound
@@ -44,6 +46,7 @@ def load_runs_tab(session: Session, ticket: Ticket) -> View:
         "newest": runs[0].id == run.id,
         "log": log_tail.PaneLog.for_run(auth.get_instance().settings, run.id, ticket.identifier).path.is_file(),
         "stops": operates and run.state is not RunState.ENDED and run.stop_code is None,
+        "model": {"may": operates and run.ended is None, "order": run.model_order, "obstacle": find_obstacle(run)},
         "stop": {"code": run.stop_code, "reason": run.stop_reason} if run.stop_code else None,
         "kept_apart": run_detail.list_late_writes(session, ticket.id, run.id) if operates else [],
         "live_query": f"?run={run.id}",
@@ -76,14 +79,30 @@ def show_log(reference: str, run: int) -> Response:
         )
 
 
+@blueprint.post("/ticket/<reference>/runs/<number:run>/model")
+def change_model(reference: str, run: int) -> AnyResponse:
+    """Order a live run to go on with another model."""
+    return _act_on_run(
+        reference,
+        run,
+        lambda session, row: model_change.order_model(
+            session, row, ChangeModel.model_validate({"model": request.form.get("model", "").strip()}), auth.get_actor()
+        ),
+    )
+
+
 @blueprint.post("/ticket/<reference>/runs/<number:run>/stop")
 def stop(reference: str, run: int) -> AnyResponse:
     """Stop a live run and park its ticket until somebody wakes it."""
+    reason = request.form.get("reason", "").strip()[:2000]
+    return _act_on_run(reference, run, lambda session, row: reports.stop_run(session, row.id, auth.get_actor(), reason))
+
+
+def _act_on_run(reference: str, run: int, act: Callable[[Session, Run], object]) -> AnyResponse:
+    """Do something with a run of this ticket, tell the run, and return to its page."""
     try:
         with writing(auth.get_instance().engine) as session:
-            ticket = get_ticket(session, reference)
-            row = run_detail.get_run(session, ticket.id, run)
-            reports.stop_run(session, row.id, auth.get_actor(), request.form.get("reason", "").strip()[:2000])
+            act(session, run_detail.get_run(session, get_ticket(session, reference).id, run))
     except DomainError as refusal:
         if layout.is_script_request():
             raise

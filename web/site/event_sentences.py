@@ -16,7 +16,10 @@ MAX_LENGTH = 160
 
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tickets": ("Tickets", ("ticket_",)),
-    "conversation": ("Conversation", ("comment_", "message_", "request_", "attachment_", "context_", "relationship_")),
+    "conversation": (
+        "Conversation",
+        ("comment_", "message_", "request_", "attachment_", "context_", "relationship_", "plan_"),
+    ),
     "runs": ("Runs", ("run_", "dispatch_", "claim_", "budget_", "write_")),
     "incidents": ("Incidents", ("incident_",)),
     "machine": (
@@ -73,6 +76,13 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "context_unlinked": ("link", "removed the link to {path} from {ticket}"),
     "relationship_added": ("cable", "related {ticket} to {other}: {kind}"),
     "relationship_removed": ("cable", "removed the relationship of {ticket} to {other}: {kind}"),
+    "plan_proposed": ("list-checks", "proposed a plan for {ticket} (version {version})"),
+    "plan_edited": ("pencil", "edited the plan of {ticket} (version {version})"),
+    "plan_approved": ("check", "approved the plan of {ticket} (version {version})"),
+    "plan_returned": ("undo-2", "sent the plan of {ticket} back: {comment}"),
+    "run_model_ordered": ("cpu", "ordered the model {model} for run {run} of {ticket}"),
+    "run_model_changed": ("cpu", "changed run {run} of {ticket} to the model {model}"),
+    "run_model_refused": ("triangle-alert", "did not change run {run} of {ticket} to the model {model}: {detail}"),
     "run_opened": ("circle-play", "started a run of {agent} on {ticket}"),
     "run_ended": ("flag", "ended run {run} of {ticket}: {outcome}"),
     "run_stop_requested": ("square", "told run {run} of {ticket} to stop: {reason}"),

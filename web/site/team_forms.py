@@ -62,6 +62,7 @@ def build_profile_values(profile: Profile) -> Values:
     )
     return {name: getattr(profile, name) for name in plain} | {
         "mode": profile.mode.value,
+        "plan_first": "yes" if profile.plan_first else "no",
         "argv": shlex.join(profile.argv),
         "env_allow": "\n".join(profile.env_allow),
         **{f"{LIMIT}{name}": _format_number(value) for name, value in profile.limits.items()},
@@ -75,6 +76,7 @@ def build_profile_body(form: Form) -> Values:
     }
     body |= {name: form.get(name, "") for name in ("program", "mode", "permissions")}
     return body | {
+        "plan_first": form.get("plan_first") == "yes",
         "argv": parse_argv(form, "argv"),
         "env_allow": form.get("env_allow", "").split(),
         "own_configuration": "own_configuration" in form,

@@ -42,6 +42,7 @@ PERMISSIONS = [
     ("ask", "Ask a person on the ticket"),
     ("bypass", "Allow everything"),
 ]
+PLAN_FIRST = [("no", "Start without a plan"), ("yes", "Plan first, a person approves it")]
 KINDS = {"agent": "agent", "human": "person"}
 
 
@@ -214,7 +215,7 @@ def edit_profile(name: str) -> Response | tuple[str, int]:
 
 def _render_profile_form(values: View, errors: Errors, profile: Profile | None = None) -> str:
     context = {
-        "choices": {"program": PROGRAMS, "mode": MODES, "permissions": PERMISSIONS},
+        "choices": {"program": PROGRAMS, "mode": MODES, "permissions": PERMISSIONS, "plan_first": PLAN_FIRST},
         "budgets": team_forms.build_budget_fields(values),
         "limits": team_forms.build_limit_fields(values, auth.get_instance().settings),
         "instruction": prompt.ORDER,

@@ -3,6 +3,7 @@
 BLUEPRINTS = (
     "ticket_api",
     "workflow_api",
+    "plan_api",
     "relationships",
     "context",
     "attachments",
@@ -11,6 +12,7 @@ BLUEPRINTS = (
     "print_view",
     "replay",
     "workflow_page",
+    "plan_page",
     "ticket_edit",
     "ticket_links",
     "ticket_files",

@@ -25,7 +25,7 @@ from tickets.workflow import evidence, landing, wake_conditions
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
 
-from . import replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
+from . import plan_page, replay, ticket_edit, ticket_files, ticket_forms, ticket_links, workflow_page
 
 blueprint = Blueprint("ticket_page", __name__)
 
@@ -74,7 +74,7 @@ def show(reference: str) -> str:
 
 @blueprint.get("/ticket/<reference>/part/<name>")
 def show_part(reference: str, name: str) -> str:
-    """Render a part of the page as a fragment: header, description, side panel, new entries, or a tab."""
+    """Render a part of the page as a fragment: header, description, plan, side panel, new entries, or a tab."""
     with reading(auth.get_instance().engine) as session:
         view = _load_view(session, reference)
         context = _build_shared_context(session, view)
@@ -86,6 +86,10 @@ def show_part(reference: str, name: str) -> str:
             )
         if name == "side":
             return layout.render_part("ticket/_side", **context, **_load_side(session, view, context["ticket"]))
+        if name == "plan":
+            return layout.render_part(
+                "ticket/_plan", **context, **plan_page.load_plan(session, view.ticket, view.newest)
+            )
         if name in dict(TABS):
             return layout.render_part(f"ticket/_{name}", **context, **_load_tab(session, view, name))
     raise NotFound("Unknown part of the page.", part=name[:40])
@@ -148,6 +152,7 @@ def _load_tab(session: Session, view: TicketView, tab: str) -> View:
         "entries": markdown.render_entries(ticket_detail.build_conversation(session, ticket, rows)),
         "cursor_seq": ticket.event_seq,
         "earlier_href": earlier,
+        **plan_page.load_plan(session, ticket, view.newest),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from protocol import Permissions
@@ -11,14 +12,23 @@ from workers.contract.fields import Fields, UnknownLine, format_line, get_object
 from .tool_calls import format_call_title
 
 QUESTION_TOOL = "AskUserQuestion"
+NO_PLAN_TEXT = "The agent asks to begin without having written a plan."
+PLAN_TOOL = "ExitPlanMode"
+_PLANNING = "A plan is wanted first: nothing may be changed until a person has approved it."
 _REFUSAL = "The permissions of this run do not allow this. Go on without it, or ask in your report."
+
+
+PlanExit = tuple[Mapping[str, Any], ...]
+"""Permission updates that end plan mode. A run that plans has some, any other none."""
 
 
 class ClaudeRequests:
     """The pending requests, and the run's policy that answers the others without a person."""
 
-    def __init__(self, permissions: Permissions) -> None:
+    def __init__(self, permissions: Permissions, plan_exit: PlanExit = ()) -> None:
         self._permissions = permissions
+        self.plan_exit = plan_exit
+        self.written_plan = ""
         self._waiting: dict[str, Fields] = {}
         self.replies: list[bytes] = []
 
@@ -32,6 +42,11 @@ class ClaudeRequests:
         if get_text(request, "tool_name") == QUESTION_TOOL:
             self._waiting[number] = request
             return [make_event("question", request=number, questions=_build_questions(request))]
+        if get_text(request, "tool_name") == PLAN_TOOL:
+            self._waiting[number] = request
+            return [make_event("plan", request=number, text=self._read_plan(request))]
+        if self.plan_exit:
+            return self._deny(number, request, _PLANNING)
         if self._permissions == "ask" or request.get("requires_user_interaction") is True:
             self._waiting[number] = request
             return [_make_approval(number, request)]
@@ -54,10 +69,17 @@ class ClaudeRequests:
         allowed: dict[str, Any] = {"behavior": "allow", "updatedInput": dict(get_object(request, "input"))}
         if get_text(request, "tool_name") == QUESTION_TOOL:
             allowed["updatedInput"]["answers"] = _join_choices(get_object(answer, "answers"))
+        if get_text(request, "tool_name") == PLAN_TOOL:
+            allowed["updatedInput"]["plan"] = get_text(answer, "message") or self._read_plan(request)
+            allowed["updatedPermissions"], self.plan_exit = [*self.plan_exit], ()
         if get_text(answer, "scope") == "run":
             suggested = get_objects(request, "permission_suggestions")
             allowed["updatedPermissions"] = [{**rule, "destination": "session"} for rule in suggested]
         return [_format_reply(number, allowed)]
+
+    def _read_plan(self, request: Fields) -> str:
+        """Read the plan from the request, which has that of the plan file, else from the call itself."""
+        return get_text(get_object(request, "input"), "plan") or self.written_plan or NO_PLAN_TEXT
 
     def _decide(self, number: str, request: Fields) -> list[AgentEvent]:
         """Answer by policy: `bypass` allows what the program still asks for, the others deny it."""
@@ -65,9 +87,13 @@ class ClaudeRequests:
         if self._permissions == "bypass":
             self.replies.append(_format_reply(number, {"behavior": "allow", "updatedInput": dict(tool_input)}))
             return []
-        self.replies.append(_format_reply(number, _build_denial(_REFUSAL)))
+        return self._deny(number, request, _REFUSAL)
+
+    def _deny(self, number: str, request: Fields, message: str) -> list[AgentEvent]:
+        self.replies.append(_format_reply(number, _build_denial(message)))
         name = get_text(request, "tool_name")
-        notice = f"{name} was denied by the run's permissions: {format_call_title(name, tool_input)}"
+        title = format_call_title(name, get_object(request, "input"))
+        notice = f"{name} was denied by the run's permissions: {title}"
         return [make_event("notice", level="warning", text=notice)]
 
 

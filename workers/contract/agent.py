@@ -45,6 +45,9 @@ class AgentAdapter(Protocol):
     one_turn: bool
     """True when the program works only on the prompt of `open`, after which its stdin is closed."""
 
+    joins_turn: bool
+    """True when a message that is sent during a turn joins it, so that the wrapper holds one that is to wait for its end."""
+
     @property
     def state(self) -> AgentState:
         """The program's state, as far as its stream shows it."""
@@ -77,11 +80,15 @@ class AgentAdapter(Protocol):
         """Return the lines that stop the current turn but not the conversation."""
 
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
-        """Return the lines that reply to a `question` or `approval` event.
+        """Return the lines that reply to a `question`, `approval` or `plan` event.
 
-        `answer`: {request, behavior: "allow"|"deny", message?, scope?: "once"|"run", answers?: {question:
-        choice}}. For an unknown request (withdrawn meanwhile) the list is empty.
+        `answer`: {request, behavior: "allow"|"deny", message?, scope?: "once"|"run", answers?: {question: choice}}. For a
+        plan the message is the approved text, or what must change. For an unknown request (withdrawn meanwhile) the list
+        is empty.
         """
+
+    def set_model(self, uuid: str, model: str) -> list[bytes] | None:
+        """Return the lines that change the model, None when the program cannot. A `model` event with this uuid follows."""
 
     def end(self) -> list[bytes]:
         """Return the lines that ask the program to finish the conversation and exit."""

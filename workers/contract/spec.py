@@ -33,7 +33,7 @@ class RunSpec:
     `folder` is the project's own, with the files that are copied (`copies`) or linked (`links`) into workspaces.
     `forks` is the conversation whose copy, in the configuration directory, this run continues.
     `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`). Only
-    that person, a reported verdict or a limit ends such a run.
+    that person, a reported verdict or a limit ends such a run. `plan`: it makes a plan and changes nothing.
     `own_home` is the home folder whose configuration of the program the run takes, None where its profile takes none.
     `repository_configuration`: the workspace brings no configuration, one that a person has trusted, or another one.
     """
@@ -60,6 +60,7 @@ class RunSpec:
     conversation_id: str
     resume: bool
     forks: str | None
+    plan: bool
     config_dir: str
     workspace: str
     repository: str | None
@@ -114,6 +115,7 @@ def parse_spec(data: object) -> RunSpec:
     """Parse a spec from decoded JSON. Raises `InvalidSpec`."""
     earlier: dict[str, object] = {
         "forks": None,
+        "plan": False,
         "teardown": None,
         "folder": None,
         "copies": [],

@@ -33,6 +33,7 @@ class Orders:
     messages: tuple[Mapping[str, Any], ...] = ()
     answers: tuple[Mapping[str, Any], ...] = ()
     interrupt: str | None = None
+    model: Mapping[str, Any] | None = None
 
 
 class Mailbox:
@@ -113,12 +114,13 @@ class HeartbeatThread(threading.Thread):
 
 def parse_orders(data: Mapping[str, Any]) -> Orders:
     """Parse a heartbeat's response. Invalid parts are left out."""
-    interrupt = data.get("interrupt")
+    interrupt, model = data.get("interrupt"), data.get("model")
     return Orders(
         stop=_parse_stop(data.get("stop")),
         messages=tuple(item for item in _list_objects(data.get("messages")) if item.get("uuid")),
         answers=tuple(item for item in _list_objects(data.get("answers")) if item.get("request")),
         interrupt=str(interrupt["uuid"]) if isinstance(interrupt, dict) and interrupt.get("uuid") else None,
+        model=model if isinstance(model, dict) and model.get("uuid") else None,
     )
 
 

@@ -22,7 +22,8 @@ Payload = Mapping[str, Any]
 class RunFacts:
     """The state of a run. `said` is the last complete text of the main agent, `result` the turn's end (None in a turn).
 
-    `retry` is the failure that the program is retrying, None once it works again.
+    `plan_request` is the request with which the last plan waits, empty for one that ends the run. `retry` is the failure
+    that the program is retrying, None once it works again.
     """
 
     conversation_id: str | None = None
@@ -34,6 +35,7 @@ class RunFacts:
     open_tasks: set[str] = field(default_factory=set)
     pending: dict[str, Payload] = field(default_factory=dict)
     receipts: dict[str, str] = field(default_factory=dict)
+    plan_request: str = ""
     transcript: list[str] = field(default_factory=list)
 
     def take(self, event_type: str, payload: Payload) -> None:
@@ -91,6 +93,11 @@ class RunFacts:
     def _add_request(self, payload: Payload) -> None:
         self.pending[str(payload.get("request"))] = payload
 
+    def _take_plan(self, payload: Payload) -> None:
+        self.plan_request = str(payload.get("request", ""))
+        if self.plan_request:
+            self._add_request(payload)
+
     def _remove_request(self, payload: Payload) -> None:
         self.pending.pop(str(payload.get("request")), None)
 
@@ -122,6 +129,7 @@ _HANDLERS: Mapping[str, Callable[[RunFacts, Payload], None]] = {
     EventType.TASK: RunFacts._take_task,
     EventType.QUESTION: RunFacts._add_request,
     EventType.APPROVAL: RunFacts._add_request,
+    EventType.PLAN: RunFacts._take_plan,
     EventType.WITHDRAWN: RunFacts._remove_request,
     EventType.RECEIPT: RunFacts._take_receipt,
 }

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from protocol import StopCode, StopOrder, WrapperState
+from protocol import Outcome, StopCode, StopOrder, WrapperState
 from workers.contract.agent import AgentAdapter
-from workers.contract.agent_events import AgentEvent, make_raw_event
+from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
 from workers.host import processes, subreaper
@@ -159,12 +159,13 @@ class Session:
     def _begin_shutdown(self, cause: Cause, interrupt: bool, grace: float | None = None) -> None:
         seconds = self._spec.limits.grace_seconds if grace is None else grace
         self._ending = Shutdown(cause, time.monotonic(), seconds, interrupt)
-        if cause.kind != "finished":
+        if cause.text:
             self._recorder.say(f"Ending the agent: {cause.text}", "warning")
 
     def _tick(self, now: float) -> None:
         subreaper.reap_orphans(self._child.identity.pid)
         self._delivery.record_deliveries()
+        self._delivery.release_held()
         self._timers.track_turn(self._agent.state in ("starting", "running"), now)
         self._tell_state()
         if self._ending:
@@ -200,7 +201,12 @@ class Session:
         facts = self._recorder.facts
         if self._spec.attended and not self._has_fresh_signal():
             return
-        if judge_failure(facts) or self._has_fresh_signal() or parse_message(facts.final_message):
+        if judge_failure(facts) or self._has_fresh_signal():
+            self._begin_shutdown(Cause("finished"), interrupt=False)
+        elif self._is_plan(facts.final_message):
+            self._recorder.record_event(make_event("plan", text=facts.final_message))
+            self._begin_shutdown(Cause("planned"), interrupt=False)
+        elif parse_message(facts.final_message):
             self._begin_shutdown(Cause("finished"), interrupt=False)
         elif self._delivery.awaits_person and now - self._timers.heard < self._spec.limits.silence_seconds:
             return
@@ -209,6 +215,13 @@ class Session:
         else:
             self._delivery.nudge()
             self._timers.restart_silence(now)
+
+    def _is_plan(self, message: str) -> bool:
+        """True when the message that ends a planning turn is the plan. A question is asked first, and answered."""
+        if not self._spec.plan or self._delivery.has_approved_plan or not message.strip():
+            return False
+        own = parse_message(message)
+        return own is None or own.kind is not Outcome.QUESTION
 
     def _has_looked(self, now: float) -> bool:
         """True when a heartbeat has asked the server for messages since the agent became silent."""

@@ -14,7 +14,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from protocol import AGENT_VERDICTS, MAX_CLAIMS, ClaimMessage, Failure, Outcome, ReportMessage, StopCode
+from protocol import (
+    AGENT_VERDICTS,
+    MAX_CLAIMS,
+    PLAN_QUESTION,
+    PLAN_SUMMARY,
+    ClaimMessage,
+    Failure,
+    Outcome,
+    ReportMessage,
+    StopCode,
+)
 from workers.contract import spec as specs
 from workers.contract.agent_events import clip_text, format_title, make_event
 from workers.contract.fields import get_objects
@@ -71,7 +81,7 @@ class Verdict:
 class Cause:
     """Why a wrapper ended its agent. `code` is the server's stop code or the name of a limit."""
 
-    kind: Literal["finished", "silent", "stopped", "terminated", "timed_out", "budget", "environment"]
+    kind: Literal["finished", "silent", "stopped", "terminated", "timed_out", "budget", "environment", "planned"]
     text: str = ""
     code: str = ""
 
@@ -180,6 +190,11 @@ def conclude(facts: RunFacts, signal: Verdict | None, cause: Cause | None, exit_
     )
 
 
+def make_plan_verdict() -> Verdict:
+    """Return the verdict of a run whose plan waits for a person."""
+    return Verdict(Outcome.QUESTION, PLAN_SUMMARY, PLAN_QUESTION)
+
+
 def make_stop_verdict(reason: str) -> Verdict:
     """Return the verdict of a run that was stopped on request."""
     return Verdict(Outcome.STOPPED, reason, failure=FailureReport(Failure.KILLED, reason))
@@ -254,6 +269,8 @@ def _judge_stop(facts: RunFacts, cause: Cause | None) -> Verdict | None:
     """Judge a stop by the server. A question that waited too long for its answer becomes the verdict."""
     if cause is None or cause.kind != "stopped":
         return None
+    if cause.code == StopCode.UNANSWERED and facts.plan_request in facts.pending:
+        return make_plan_verdict()
     if cause.code == StopCode.UNANSWERED and facts.pending:
         request = next(iter(facts.pending.values()))
         texts = [str(question.get("text", "")) for question in get_objects(request, "questions")]
@@ -272,6 +289,8 @@ def _judge_cause(facts: RunFacts, cause: Cause | None) -> Verdict | None:
             return Verdict(Outcome.FAILED, text, failure=FailureReport(str(facts.retry.get("failure")), text))
         case "timed_out":
             return Verdict(Outcome.TIMED_OUT, cause.text, failure=FailureReport(Failure.TIMEOUT, cause.text))
+        case "planned":
+            return make_plan_verdict()
         case "terminated":
             return make_stop_verdict(cause.text)
         case "budget" | "environment" as name:

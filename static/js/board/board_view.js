@@ -49,7 +49,7 @@ export class Board {
     const words = { "agent.tool_call": payload.title, "agent.text": payload.text, "agent.progress": payload.text }[type];
     const line = card?.querySelector("[data-live-line] .truncate");
     if (line && words) line.textContent = words.split("\n", 1)[0].slice(0, 200);
-    else if (card && (words || /question|approval|request/.test(type))) this.#markStale(card.dataset.status);
+    else if (card && (words || /question|approval|plan|request/.test(type))) this.#markStale(card.dataset.status);
   }
 
   /** Refresh these columns. Lanes and the list are refreshed for any column. */

@@ -20,14 +20,15 @@ from uuid import uuid4
 from protocol import AgentState, AttachedFile
 from workers.agents.coordination import CoordinationCheck, build_server_environment
 from workers.agents.tool_calls import COORDINATION
+from workers.agents.tool_requests import PlanExit
 from workers.contract import attached_files
 from workers.contract.agent_events import AgentEvent
-from workers.contract.fields import Fields, format_line, get_object, get_objects, get_text, parse_line
+from workers.contract.fields import Fields, format_line, get_object, get_objects, get_text, parse_line, parse_object
 from workers.contract.spec import RunSpec
 from workers.host import files
 from workers.host.private_dirs import make_private_dir
 
-from . import user_configuration
+from . import plan_mode, user_configuration
 from .stream import ClaudeStream
 from .wordings import explain_exit
 
@@ -50,6 +51,7 @@ class ClaudeAgent:
     """The adapter of one run of Claude Code (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = False
+    joins_turn = True
 
     def __init__(self) -> None:
         self._stream = ClaudeStream("default", ())
@@ -59,6 +61,7 @@ class ClaudeAgent:
         self._waiting: list[tuple[str, str]] = []
         self._replies: list[bytes] = []
         self._requests: dict[str, str] = {}
+        self.plan_exit: PlanExit = ()
 
     @property
     def state(self) -> AgentState:
@@ -81,6 +84,10 @@ class ClaudeAgent:
         settings = user_configuration.merge_settings(
             own, {"permissions": {"allow": rules}}, {*spec.env, *self.environment(spec)}
         )
+        if spec.plan:
+            self.plan_exit = plan_mode.build_exit(settings, spec.permissions)
+            settings = plan_mode.restrict_settings(settings)
+        self._stream.requests.plan_exit = self.plan_exit
         files.replace(folder / "settings.json", json.dumps(settings).encode())
         mcp_config = {"mcpServers": servers | _build_servers(spec, run_dir)}
         files.replace(folder / MCP_CONFIG, json.dumps(mcp_config).encode())
@@ -90,7 +97,7 @@ class ClaudeAgent:
         argv += user_configuration.build_options(spec)
         argv += ["--mcp-config", str(Path(spec.config_dir) / MCP_CONFIG)]
         argv += _build_option("--model", spec.model) + _build_option("--effort", spec.effort)
-        argv += _build_option("--permission-mode", PERMISSION_MODES[spec.permissions])
+        argv += _build_option("--permission-mode", choose_mode(spec))
         argv += _build_option("--max-turns", spec.limits.turns)
         return [*argv, *spec.argv]
 
@@ -132,6 +139,11 @@ class ClaudeAgent:
 
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
         return self._stream.requests.answer(answer)
+
+    def set_model(self, uuid: str, model: str) -> list[bytes] | None:
+        line = self._control("set_model", model=model)
+        self._stream.model_orders[get_text(parse_object(line), "request_id")] = (uuid, model)
+        return [line]
 
     def end(self) -> list[bytes]:
         return [self._control("end_session")]
@@ -179,6 +191,13 @@ class ClaudeAgent:
         waiting, self._waiting = self._waiting, []
         for uuid, body in waiting:
             self._replies += self.send(uuid, body)
+
+
+def choose_mode(spec: RunSpec) -> str:
+    """Choose the permission mode to start with."""
+    if spec.plan:
+        return plan_mode.MODE
+    return PERMISSION_MODES[spec.permissions]
 
 
 def build_session_options(spec: RunSpec) -> list[str]:

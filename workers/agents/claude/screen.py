@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 
 from workers.agents.tool_calls import COORDINATION
+from workers.agents.tool_requests import PlanExit
 from workers.agents.tui import hooks
 from workers.agents.tui.screen import ScreenState
 from workers.agents.usage_counter import UsageCounter
@@ -21,7 +22,7 @@ from workers.host import files, processes
 from workers.host.tmux import Tmux
 
 from . import user_configuration
-from .program import PERMISSION_MODES, ClaudeAgent, build_read_rule, build_session_options
+from .program import ClaudeAgent, build_read_rule, build_session_options, choose_mode
 from .stream import SYNTHETIC, ClaudeStream
 
 SETTINGS_FILE = "mc-hooks.json"
@@ -67,10 +68,14 @@ class ClaudeScreen:
         options = {
             "--model": spec.model,
             "--effort": spec.effort,
-            "--permission-mode": PERMISSION_MODES[spec.permissions],
+            "--permission-mode": choose_mode(spec),
         }
         argv += [word for name, value in options.items() if value for word in (name, value)]
         return [*argv, *spec.argv, *(["--", prompt] if prompt is not None else [])]
+
+    @property
+    def plan_exit(self) -> PlanExit:
+        return self._agent.plan_exit
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return self._agent.environment(spec) | {"CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1"}

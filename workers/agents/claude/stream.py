@@ -15,11 +15,12 @@ from protocol import AgentState, Permissions
 from workers.agents.deltas import DeltaThrottle
 from workers.agents.error_classifier import format_time, parse_reset_time
 from workers.agents.tool_calls import make_call_events
-from workers.agents.tool_requests import ClaudeRequests
+from workers.agents.tool_requests import PLAN_TOOL, ClaudeRequests
 from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_count, get_object, get_objects, get_text
 
+from .checklist import TaskList
 from .wordings import diagnose
 
 _STATES: dict[str, AgentState] = {"running": "running", "requires_action": "waiting", "idle": "idle"}
@@ -40,6 +41,7 @@ class ClaudeStream:
         self.state: AgentState = "starting"
         self.requests = ClaudeRequests(permissions)
         self.prompt_uuid = ""
+        self.model_orders: dict[str, tuple[str, str]] = {}
         self.failed = False
         self._told_state = False
         self._session: tuple[str, str] | None = None
@@ -47,6 +49,7 @@ class ClaudeStream:
         self._typing: dict[str, str] = {}
         self._blocks: dict[str, tuple[str, int]] = {}
         self._accepted: set[str] = set()
+        self._tasks = TaskList()
         self._counter = UsageCounter()
         self._seen: dict[str, Fields] = {}
         self._reset_at: str | None = None
@@ -59,7 +62,7 @@ class ClaudeStream:
             "command_lifecycle": self._read_lifecycle,
             "control_request": self._read_request,
             "control_cancel_request": self.requests.withdraw,
-            "control_response": _read_response,
+            "control_response": self._read_response,
             "conversation_reset": self._reset_usage,
             "rate_limit_event": self._read_limit,
             "keep_alive": lambda _: [],
@@ -124,8 +127,19 @@ class ClaudeStream:
     def _read_request(self, message: Fields) -> list[AgentEvent]:
         """Handle a request. While it waits for a person, the program's state is `waiting`."""
         events = self.requests.take(message)
-        waits = any(agent_event.kind in ("question", "approval") for agent_event in events)
+        waits = any(agent_event.kind in ("question", "approval", "plan") for agent_event in events)
         return self._change_state("waiting", inferred=True) + events if waits else events
+
+    def _read_response(self, message: Fields) -> list[AgentEvent]:
+        """Handle a response to one of our requests. Only a refusal and the answer to a change of the model make an event."""
+        response = get_object(message, "response")
+        error_text = get_text(response, "error") if get_text(response, "subtype") == "error" else None
+        if order := self.model_orders.pop(get_text(response, "request_id"), None):
+            model = get_text(get_object(response, "response"), "model") or order[1]
+            return [make_event("model", uuid=order[0], model=model, ok=error_text is None, detail=error_text)]
+        if error_text is None:
+            return []
+        return [make_event("notice", level="warning", text=f"Claude Code refused a request: {error_text}")]
 
     def _reset_usage(self, _: Fields) -> list[AgentEvent]:
         self._seen = {}
@@ -166,13 +180,20 @@ class ClaudeStream:
                 thought = get_text(block, "thinking")
                 return [make_event("thinking", block=name, text=thought, parent=parent, seconds=seconds)]
             case "tool_use" | "server_tool_use" | "mcp_tool_use":
-                return make_call_events(
+                return self._read_call(
                     get_text(block, "id"), get_text(block, "name"), get_object(block, "input"), parent
                 )
             case kind if kind.endswith("_tool_result"):
                 return [_make_tool_result(block, parent)]
             case other:
                 return [make_raw_event(json.dumps(block), f"unknown block {other!r}")]
+
+    def _read_call(self, call: str, name: str, arguments: Fields, parent: str | None) -> list[AgentEvent]:
+        """Make the events of a tool call. The plan of one that asks for its approval is kept, as the request may lack it."""
+        if name == PLAN_TOOL:
+            self.requests.written_plan = get_text(arguments, "plan")
+        changes = self._tasks.take_call(call, name, arguments) if parent is None else []
+        return [*make_call_events(call, name, arguments, parent), *changes]
 
     def _read_synthetic(self, message: Fields, message_text: str) -> list[AgentEvent]:
         if not (message.get("is_api_error_message") is True or get_text(message, "error")):
@@ -191,7 +212,7 @@ class ClaudeStream:
         events: list[AgentEvent] = []
         for block in _read_blocks(get_object(message, "message")):
             if get_text(block, "type") == "tool_result":
-                events.append(_make_tool_result(block, parent))
+                events += [_make_tool_result(block, parent), *self._tasks.take_result(block, message)]
             elif get_text(block, "type") == "text":
                 events += self._make_input_events(message, get_text(block, "text"), parent)
         return events
@@ -379,14 +400,6 @@ def _make_task(subtype: str, message: Fields) -> AgentEvent:
         status=get_text(message, "status") or None,
         parent=get_text(message, "tool_use_id") or None,
     )
-
-
-def _read_response(message: Fields) -> list[AgentEvent]:
-    """Handle a response to one of our requests. Only a refusal makes an event."""
-    response = get_object(message, "response")
-    if get_text(response, "subtype") != "error":
-        return []
-    return [make_event("notice", level="warning", text=f"Claude Code refused a request: {get_text(response, 'error')}")]
 
 
 def _read_system_notice(subtype: str, message: Fields) -> list[AgentEvent]:

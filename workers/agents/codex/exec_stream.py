@@ -35,7 +35,7 @@ class CodexExecStream:
             "turn.completed": self._read_turn_end,
             "turn.failed": self._read_turn_failure,
             "item.started": lambda line: items.make_start_events(convert_item(get_object(line, "item")), None),
-            "item.updated": lambda _: [],
+            "item.updated": lambda line: items.make_update_events(convert_item(get_object(line, "item"))),
             "item.completed": self._read_item,
             "error": self._read_error,
         }

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from workers.agents.checklists import make_checklist_event
 from workers.agents.tool_calls import make_call_events
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_object, get_objects, get_text
@@ -22,6 +23,11 @@ def make_start_events(item: Fields, parent: str | None) -> list[AgentEvent]:
         return [_make_sub_agent(item, "started", parent)]
     call = _read_call(kind, item)
     return make_call_events(get_text(item, "id"), *call, parent) if call else []
+
+
+def make_update_events(item: Fields) -> list[AgentEvent]:
+    """Make the events of an item that has changed before its end. Only a checklist has any."""
+    return [_make_notice("todoList", item)] if get_text(item, "type") == "todoList" else []
 
 
 def make_end_events(item: Fields, parent: str | None) -> list[AgentEvent]:
@@ -47,7 +53,7 @@ def make_end_events(item: Fields, parent: str | None) -> list[AgentEvent]:
 
 
 def _make_notice(kind: str, item: Fields) -> AgentEvent:
-    """Make the notice of an item that only informs."""
+    """Make the event of an item that only informs: a notice, or the agent's checklist."""
     match kind:
         case "error":
             return make_event("notice", level="warning", text=get_text(item, "message"))
@@ -56,11 +62,10 @@ def _make_notice(kind: str, item: Fields) -> AgentEvent:
         case "enteredReviewMode" | "exitedReviewMode":
             return make_event("notice", level="info", text=get_text(item, "review"))
         case "todoList":
-            marks = [
-                ("x" if row.get("completed") is True else " ", get_text(row, "text"))
-                for row in get_objects(item, "items")
-            ]
-            return make_event("notice", level="info", text="\n".join(f"[{mark}] {step}" for mark, step in marks))
+            rows = get_objects(item, "items")
+            return make_checklist_event(
+                (get_text(row, "text"), "completed" if row.get("completed") is True else "pending") for row in rows
+            )
         case other:
             raise UnknownLine(f"unknown item {other!r}")
 

@@ -19,7 +19,7 @@ from workers.contract.fields import parse_line
 from workers.contract.spec import RunSpec
 
 from .exec_stream import CodexExecStream
-from .program import MCP_SECONDS, POLICIES, find_earlier_thread, write_config
+from .program import MCP_SECONDS, choose_policy, find_earlier_thread, write_config
 from .wordings import explain_exit
 
 
@@ -27,6 +27,7 @@ class CodexExecAgent:
     """The adapter of one run of `codex exec` (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = True
+    joins_turn = False
 
     def __init__(self) -> None:
         self._exec = CodexExecStream()
@@ -44,7 +45,7 @@ class CodexExecAgent:
         write_config(spec, run_dir)
 
     def command(self, spec: RunSpec) -> list[str]:
-        sandbox = POLICIES[spec.permissions][1]
+        sandbox = choose_policy(spec)[1]
         argv = [spec.binary or "codex", *spec.argv, "--json", "--skip-git-repo-check", "-s", sandbox]
         argv += ["-C", spec.workspace, *(["-m", spec.model] if spec.model else [])]
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
@@ -79,6 +80,9 @@ class CodexExecAgent:
 
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
         return []
+
+    def set_model(self, uuid: str, model: str) -> list[bytes] | None:
+        return None
 
     def end(self) -> list[bytes]:
         return []

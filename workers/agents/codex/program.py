@@ -42,6 +42,8 @@ POLICIES = {
     "ask": ("on-request", "workspace-write"),
     "bypass": ("never", "danger-full-access"),
 }
+PLAN_POLICY = ("never", "read-only")
+"""A plan is made in the sandbox that refuses every write, without a question."""
 MCP_SECONDS = 45
 """How long the coordination server may take to start, since a loaded machine imports Python slowly."""
 _VERSION = re.compile(r"/(\d[\w.+-]*)")
@@ -51,6 +53,7 @@ class CodexAgent:
     """The adapter of one run of Codex (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = False
+    joins_turn = True
 
     def __init__(self) -> None:
         self._stream = CodexStream("default", ())
@@ -64,6 +67,8 @@ class CodexAgent:
         self._coordination = CoordinationCheck(Path(), is_expected=False)
         self._images: list[AttachedFile] = []
         self._version = ""
+        self._model_order: tuple[str, str] | None = None
+        self._model_turn = ""
 
     @property
     def state(self) -> AgentState:
@@ -71,7 +76,7 @@ class CodexAgent:
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         self._stream = CodexStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
-        approval, sandbox = POLICIES[spec.permissions]
+        approval, sandbox = choose_policy(spec)
         self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None)
         self._images = attached_files.list_images(run_dir)
         self._thread = {"cwd": spec.workspace, "approvalPolicy": approval, "sandbox": sandbox}
@@ -109,6 +114,9 @@ class CodexAgent:
         images = self._images if uuid == self._stream.prompt_uuid else []
         content = [{"type": "text", "text": body}, *({"type": "localImage", "path": image.path} for image in images)]
         turn = {"threadId": self._stream.thread, "clientUserMessageId": uuid, "input": content}
+        if self._model_order:
+            turn |= {"model": self._model_order[1]}
+            self._model_turn = uuid
         return [self._request("turn/start", turn, uuid)]
 
     def interrupt(self) -> list[bytes]:
@@ -119,6 +127,18 @@ class CodexAgent:
 
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
         return self._stream.requests.answer(answer)
+
+    def set_model(self, uuid: str, model: str) -> list[bytes] | None:
+        """Keep the order for the next turn, since Codex takes a model with the start of a turn only."""
+        self._model_order = (uuid, model)
+        return []
+
+    def _confirm_model(self, uuid: str, error_text: str | None) -> list[AgentEvent]:
+        """Make the event of the model that the turn of this message was started with."""
+        if self._model_order is None or uuid != self._model_turn:
+            return []
+        (order, model), self._model_order = self._model_order, None
+        return [make_event("model", uuid=order, model=model, ok=error_text is None, detail=error_text)]
 
     def end(self) -> list[bytes]:
         return []
@@ -157,7 +177,7 @@ class CodexAgent:
                 return self._begin(result)
             case "turn/start":
                 self._stream.turn = get_text(get_object(result, "turn"), "id") or self._stream.turn
-                return [make_event("receipt", uuid=uuid, state="delivered")]
+                return [make_event("receipt", uuid=uuid, state="delivered"), *self._confirm_model(uuid, None)]
             case _:
                 return []
 
@@ -197,7 +217,8 @@ class CodexAgent:
     def _handle_refusal(self, method: str, uuid: str, error_text: str) -> list[AgentEvent]:
         """Handle an error reply. Without a thread there is no run, otherwise only the message fails."""
         if method == "turn/start" and uuid != self._stream.prompt_uuid:
-            return [make_event("receipt", uuid=uuid, state="failed", detail=error_text)]
+            failed = make_event("receipt", uuid=uuid, state="failed", detail=error_text)
+            return [failed, *self._confirm_model(uuid, error_text)]
         if method == "config/mcpServer/reload":
             return self._check_coordination(False, error_text)
         if method == "turn/interrupt":
@@ -208,6 +229,11 @@ class CodexAgent:
             make_event("error", failure=failure, message=f"{method}: {error_text}"),
             make_event("result", ok=False, text=error_text, failure=failure),
         ]
+
+
+def choose_policy(spec: RunSpec) -> tuple[str, str]:
+    """Return the approval policy and the sandbox of a run."""
+    return PLAN_POLICY if spec.plan else POLICIES[spec.permissions]
 
 
 def find_earlier_thread(spec: RunSpec) -> tuple[str, str] | None:

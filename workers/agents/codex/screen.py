@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from workers.agents.error_classifier import parse_reset_time
+from workers.agents.tool_requests import PlanExit
 from workers.agents.tui import hooks
 from workers.agents.tui.screen import ScreenState
 from workers.agents.usage_counter import UsageCounter
@@ -23,7 +24,7 @@ from workers.host.tmux import Tmux
 
 from . import items, trust
 from .exec_stream import convert_item
-from .program import MCP_SECONDS, POLICIES, CodexAgent, build_options, find_earlier_thread
+from .program import MCP_SECONDS, CodexAgent, build_options, choose_policy, find_earlier_thread
 from .user_configuration import get_trust_level
 from .wordings import diagnose
 
@@ -59,13 +60,17 @@ class CodexScreen:
         return RESTRICTED_CHOICE if get_trust_level(spec) == "untrusted" else ""
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
-        approval, sandbox = POLICIES[spec.permissions]
+        approval, sandbox = choose_policy(spec)
         argv = [spec.binary or "codex", *build_options(spec), "-a", approval, "-s", sandbox, "-C", spec.workspace]
         argv += ["-m", spec.model] if spec.model else []
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
         if earlier_thread := find_earlier_thread(spec):
             argv = [argv[0], earlier_thread[0], *argv[1:], earlier_thread[1]]
         return [*argv, *(["--", prompt] if prompt is not None else [])]
+
+    @property
+    def plan_exit(self) -> PlanExit:
+        return ()  # a sandbox cannot be left, so the run ends with its plan
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return self._agent.environment(spec)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from protocol import AgentState, Permissions
+from workers.agents.checklists import make_checklist_event
 from workers.agents.deltas import DeltaThrottle
 from workers.agents.error_classifier import format_time, parse_reset_time
 from workers.agents.usage_counter import UsageCounter
@@ -59,6 +60,7 @@ class CodexStream:
             "thread/status/changed": self._read_status,
             "turn/started": self._read_turn_start,
             "turn/completed": self._read_turn_end,
+            "turn/plan/updated": self._read_checklist,
             "item/started": self._read_item_start,
             "item/completed": self._read_item_end,
             "item/agentMessage/delta": lambda params: self._read_piece("text", params),
@@ -132,6 +134,12 @@ class CodexStream:
             seconds=get_amount(turn, "durationMs") / 1000,
         )
         return [self._counter.make_event(), ended, *self._change_state("idle")]
+
+    def _read_checklist(self, params: Fields) -> list[AgentEvent]:
+        if self._find_parent(params):
+            return []
+        rows = get_objects(params, "plan")
+        return [make_checklist_event((get_text(row, "step"), get_text(row, "status")) for row in rows)]
 
     # Items
 
@@ -261,7 +269,6 @@ SILENT_METHODS = frozenset(
         "thread/environment/disconnected",
         "thread/prediction/updated",
         "turn/diff/updated",
-        "turn/plan/updated",
         "turn/moderationMetadata",
         "item/reasoning/summaryPartAdded",
         "item/commandExecution/outputDelta",

@@ -22,6 +22,7 @@ class ScriptAgent:
     """The adapter of one run of the script agent (see `workers.contract.agent.AgentAdapter`)."""
 
     one_turn = False
+    joins_turn = False
 
     def __init__(self) -> None:
         self.state: AgentState = "starting"
@@ -34,7 +35,7 @@ class ScriptAgent:
     def command(self, spec: RunSpec) -> list[str]:
         ticket_options = ["--identifier", spec.identifier, "--title", spec.title]
         program = [spec.binary] if spec.binary else isolated_python.build_argv("workers.agents.script.script_agent")
-        return [*program, *spec.argv, *ticket_options]
+        return [*program, *spec.argv, *ticket_options, *(["--plan"] if spec.plan else [])]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {}
@@ -56,6 +57,9 @@ class ScriptAgent:
 
     def answer(self, answer: Mapping[str, Any]) -> list[bytes]:
         return []
+
+    def set_model(self, uuid: str, model: str) -> list[bytes] | None:
+        return None
 
     def end(self) -> list[bytes]:
         return [format_line({"type": "end"})]

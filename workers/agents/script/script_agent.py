@@ -6,7 +6,7 @@ It uses Mission Control's own line protocol. On stdout, one event per line: {"ki
 stdin:
 
     {"type": "prompt", "text": "..."}                    starts the work, once
-    {"type": "message", "uuid": "...", "text": "..."}    is noted; this agent cannot act on it
+    {"type": "message", "uuid": "...", "text": "..."}    is refused: this agent reads none
     {"type": "interrupt"}                                stops the running step and skips the others
     {"type": "end"}                                      ends the program when the work is done; so does the end of
 stdin
@@ -43,6 +43,11 @@ TICK_SECONDS = 0.1
 GIT_SECONDS = 120.0
 VERDICT_PATTERN = re.compile(r"(?:REVIEW|CHANGES|QUESTION): .+")
 NOTHING_TO_RUN = "This ticket has no sh block, so the script agent has nothing to run."
+NO_MESSAGES = "The script agent reads no messages: it runs the ticket's blocks and nothing else."
+NO_PLANS = (
+    "QUESTION: A plan is wanted first, and the script agent makes none: it runs the ticket's blocks as they stand."
+    " Choose 'Start without a plan' on the ticket, or another agent."
+)
 FALLBACK_AUTHOR = ("-c", "user.name=Mission Control", "-c", "user.email=mc@localhost")
 
 
@@ -67,7 +72,6 @@ class StdinListener:
 
     prompts: queue.SimpleQueue[str | None] = field(default_factory=queue.SimpleQueue)
     interrupted: threading.Event = field(default_factory=threading.Event)
-    last_result: dict[str, Any] | None = None
 
     def listen(self) -> None:
         for line in sys.stdin:
@@ -80,19 +84,11 @@ class StdinListener:
             case "prompt":
                 self.prompts.put(str(order.get("text", "")))
             case "message":
-                self._note(str(order.get("uuid", "")), str(order.get("text", "")))
+                emit("receipt", uuid=str(order.get("uuid", "")), state="refused", detail=NO_MESSAGES)
             case "interrupt":
                 self.interrupted.set()
             case "end":
                 self.prompts.put(None)
-
-    def _note(self, uuid: str, text: str) -> None:
-        """Acknowledge a message. One that comes after the work is answered by the same result again."""
-        emit("input", uuid=uuid, text=text, source="message")
-        emit("receipt", uuid=uuid, state="accepted")
-        emit("notice", text="Noted. The script agent runs the ticket's blocks and nothing else.", level="info")
-        if self.last_result:
-            emit("result", **self.last_result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +106,7 @@ def main(argv: list[str]) -> int:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--identifier", required=True)
     arguments.add_argument("--title", required=True)
+    arguments.add_argument("--plan", action="store_true")
     options = arguments.parse_args(argv)
     listener = StdinListener()
     threading.Thread(target=listener.listen, daemon=True).start()
@@ -117,8 +114,8 @@ def main(argv: list[str]) -> int:
     if (prompt := listener.prompts.get()) is not None:
         emit("state", state="running")
         emit("input", text=prompt, source="prompt")
-        listener.last_result = run_steps(prompt, f"{options.identifier}: {options.title}", listener)
-        emit("result", **listener.last_result)
+        subject = f"{options.identifier}: {options.title}"
+        emit("result", **(_make_result(NO_PLANS) if options.plan else run_steps(prompt, subject, listener)))
         emit("state", state="idle")
         listener.prompts.get()
     return 0

@@ -64,7 +64,7 @@ class ScreenDriver:
         self._screen.prepare(spec, run_dir)
         self._sizes = {path: path.stat().st_size for path in self._screen.transcripts(spec)}
         self._hooks = Hooks(run_dir)
-        self._permissions = PermissionRequests(spec, self._hooks, self._screen.hides_dialog)
+        self._permissions = PermissionRequests(spec, self._hooks, self._screen.hides_dialog, self._screen.plan_exit)
         self._tools = ToolsWatch(run_dir, spec.mcp_command is not None, self._screen.reconnect_command)
         self._turns = Turns(spec.attended and spec.resume, descriptor.wordings)
         self._orders = LineSplitter(spec.limits.line_bytes)

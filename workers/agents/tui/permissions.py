@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.agents.tool_requests import ClaudeRequests
+from workers.agents.tool_requests import ClaudeRequests, PlanExit
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, get_object, get_text, parse_object
 from workers.contract.spec import RunSpec
@@ -18,13 +18,13 @@ _DECISION = ("behavior", "message", "updatedInput", "updatedPermissions")
 
 
 class PermissionRequests:
-    """The permission requests of one run (`hides_dialog`: see `workers.agents.tui.screen.Screen`)."""
+    """The permission requests of one run (`hides_dialog`, `plan_exit`: see `workers.agents.tui.screen.Screen`)."""
 
-    def __init__(self, spec: RunSpec, hooks: Hooks, hides_dialog: bool) -> None:
+    def __init__(self, spec: RunSpec, hooks: Hooks, hides_dialog: bool, plan_exit: PlanExit = ()) -> None:
         self._hooks = hooks
         self._leaves = spec.attended and hides_dialog
         self._basic = hides_dialog
-        self._requests = ClaudeRequests("ask" if spec.attended else spec.permissions)
+        self._requests = ClaudeRequests("ask" if spec.attended else spec.permissions, plan_exit)
         self._waiting: dict[str, None] = {}
         self._is_seen = False
         self._unseen_since: float | None = None
@@ -41,7 +41,7 @@ class PermissionRequests:
             return [make_event("notice", level="info", text="A decision is asked for on the screen.")]
         request = {**hook.fields, "subtype": "can_use_tool", "input": get_object(hook.fields, "tool_input")}
         events = self._requests.take({"request_id": hook.request, "request": request})
-        if any(agent_event.kind in ("approval", "question") for agent_event in events):
+        if any(agent_event.kind in ("approval", "question", "plan") for agent_event in events):
             self._waiting[hook.request] = None
         replies, self._requests.replies = self._requests.replies, []
         self._reply(replies)

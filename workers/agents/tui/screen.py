@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Protocol
 
+from workers.agents.tool_requests import PlanExit
 from workers.contract.agent_events import AgentEvent, strip_controls
 from workers.contract.spec import PROMPT, RunSpec
 from workers.host.tmux import Tmux
@@ -24,6 +25,10 @@ class Screen(Protocol):
     """True when the program shows its dialog only after the permission hook has ended, instead of beside it."""
     reconnect_command: str
     """The input that connects the program to the coordination server again, empty without one."""
+
+    @property
+    def plan_exit(self) -> PlanExit:
+        """The permission updates with which an approved plan ends the planning, as soon as the screen is prepared."""
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
         """Write the configuration, with hooks that call `hooks.build_command(run_dir)`."""
