@@ -220,6 +220,12 @@ def find_caller() -> Caller | None:
     return identified
 
 
+def find_login() -> Caller | None:
+    """Return the caller of this request if it is a browser that is logged in."""
+    caller = find_caller()
+    return caller if caller and caller.source == "login" else None
+
+
 def get_caller() -> Caller:
     """Return the caller of this request. Raises `Unauthenticated` for an anonymous request to a public view."""
     identified = find_caller()

@@ -6,7 +6,6 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from flask import Blueprint, make_response, redirect, render_template, request
-from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 import auth
@@ -41,13 +40,15 @@ def open_link(link: str) -> str | tuple[str, int]:
 def log_in() -> AnyResponse | tuple[str, int]:
     link, token = request.form.get("link", ""), request.form.get("token", "").strip()
     settings = auth.get_instance().settings
+    former = auth.find_login()
     require, enter = (
         (tokens.require_link, tokens.log_in_by_link) if link else (tokens.require_browser_token, tokens.log_in_by_token)
     )
     try:
         with writing(auth.get_instance().engine, partial(require, secret=link or token)) as session:
             secret = enter(session, link or token, request.user_agent.string, settings.session_days)
-            _end_login(session, auth.find_caller())
+            if former:  # a new login leaves no other behind
+                tokens.log_out(session, former.number, former.actor)
     except DomainError as refusal:
         return _render_form(mode="token", error=refusal.message), refusal.status
     response = redirect(_parse_own_path(request.form.get("next", "")), 303)
@@ -66,15 +67,10 @@ def log_in() -> AnyResponse | tuple[str, int]:
 @auth.allow(auth.Right.OPERATOR, auth.Right.VIEWER)
 def log_out() -> AnyResponse:
     """Log this browser out and clear its caches and storage."""
-    with writing(auth.get_instance().engine) as session:
-        _end_login(session, auth.get_caller())
+    if login := auth.find_login():
+        with writing(auth.get_instance().engine) as session:
+            tokens.log_out(session, login.number, login.actor)
     return auth.forget_browser(make_response(redirect("/login", 303)))
-
-
-def _end_login(session: Session, caller: auth.Caller | None) -> None:
-    """End the login that this browser has, if any, so that a new one leaves no other behind."""
-    if caller and caller.source == "login":
-        tokens.log_out(session, caller.number, caller.actor)
 
 
 def _render_form(**context: str) -> str:
