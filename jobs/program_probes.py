@@ -22,6 +22,7 @@ from tickets.team import installed_programs, projects
 from tickets.team.projects import DraftResult
 from workers.agents import probe
 from workers.agents.probe import ProbeResult
+from workers.repository import landing
 from workers.repository import projects as repositories
 from workers.repository.git import GitError
 
@@ -113,13 +114,16 @@ def _clone(settings: Settings, url: str) -> Path:
 
 
 def _describe_repository(facts: repositories.RepositoryFacts, draft: ProjectDraft) -> dict[str, Any]:
+    base_branch = facts.default_branch or facts.current_branch or facts.branches[0]
+    address = landing.find_remote_address(facts.folder, base_branch)
     return {
         "slug": _make_slug(str(facts.folder)),
         "name": facts.folder.name,
         "folder": str(facts.folder),
         "clone_url": draft.source if draft.clone else None,
+        "push_address": landing.strip_credentials(address) if address else None,
         "branches": list(facts.branches[:MAX_BRANCHES]),
-        "base_branch": facts.default_branch or facts.current_branch or facts.branches[0],
+        "base_branch": base_branch,
         "dirty": facts.dirty,
     }
 

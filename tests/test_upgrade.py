@@ -32,6 +32,10 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 MASKED = frozenset({"id", "uuid", "token", "prefix"})
 """Keys whose values differ from one recording to the next; their types are compared."""
 CHANGES = {
+    "a project has a push address and may ask for signatures": [
+        "GET /projects .answer.items[0].push_address: is new: None",
+        "GET /projects .answer.items[0].sign_landings: is new: False",
+    ],
     "a scheduled task that does not exist is not found": [
         "GET /tasks/no-such/runs .status: 200 became 404",
         "GET /tasks/no-such/runs .answer.items: is gone",
@@ -49,6 +53,10 @@ CHANGES = {
             "root_cause: 'stopped' became 'The ticket was parked (tester: park).'",
             "stop_condition: 'the run is proven to have ended' became 'the run was told to stop'",
         )
+    ],
+    "an edited project has them too": [
+        "PATCH /projects/web .answer.push_address: is new: None",
+        "PATCH /projects/web .answer.sign_landings: is new: False",
     ],
     "an event of a run may have no number": [
         "POST /tickets/MC-15/events .status: 422 became 200",

@@ -88,9 +88,14 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     body = text(browser.get(answer.location))
     assert "1 path has uncommitted changes." in body
     assert '<option value="main" selected>' in body
-    commands = {"check_command": "sh -c 'make test'", "link_files": ".env\n"}
-    assert send(browser, answer.location, **FIELDS, **commands).status_code == 303
+    commands = {"check_command": "sh -c 'make test'", "link_files": ".env\n", "sign_landings": "yes"}
+    for address in ("https://alice:token@host.example/x", "https://token@host.example/x", "ext::sh -c x", "-x:y"):
+        refusal = send(browser, answer.location, **FIELDS, **commands, push_address=address)
+        assert refusal.status_code == 422 and "without password or token" in text(refusal)
+    push = {"push_address": "git@host.example:a/b.git"}
+    assert send(browser, answer.location, **FIELDS, **commands, **push).status_code == 303
     stored = project(store, "code")
+    assert (stored.push_address, stored.sign_landings) == ("git@host.example:a/b.git", True)
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
     assert (stored.check_command, stored.setup_command, stored.link_files) == (
         ["sh", "-c", "make test"],

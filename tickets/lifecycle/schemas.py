@@ -248,6 +248,8 @@ class ProjectJson(Response):
     link_files: list[str]
     gate: str
     landing: str
+    push_address: str | None
+    sign_landings: bool
     max_runs: int
     version: int
     created: Moment

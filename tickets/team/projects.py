@@ -27,6 +27,7 @@ class NewProject(Body):
     """Settings of a new project.
 
     `folder` is absolute. Commands are argument lists, started without a shell. `landing` is the action of an approval.
+    `push_address` is where branches are pushed: no remote of the repository's configuration is used.
     """
 
     slug: Name
@@ -39,10 +40,17 @@ class NewProject(Body):
     link_files: list[Line] = Field(default=[], max_length=32)
     gate: Gate = Gate.PERSON
     landing: Landing = Landing.LEAVE
+    push_address: Line | None = None
+    sign_landings: bool = False
     max_runs: int = Field(2, ge=1, le=32)
 
 
 BRANCH = re.compile(r"^(?!-)(?!.*(\.\.|//|@\{|\\))[A-Za-z0-9._/-]{1,200}(?<![./])$")
+
+ADDRESS = re.compile(
+    r"(?:https?://(?![^/]*@)|(?:ssh|git|file)://(?![^/]*:[^/]*@)|/|(?:\w[\w.-]*@)?\w[\w.-]*:(?!:|//))[^\s\x00-\x1f\x7f]+"
+)
+"""An address that git can push to, without a password or token: a URL, `user@host:path`, or an absolute path."""
 
 
 class EditProject(Body):
@@ -58,11 +66,13 @@ class EditProject(Body):
     link_files: list[Line] | None = Field(None, max_length=32)
     gate: Gate | None = None
     landing: Landing | None = None
+    push_address: Line | None = None
+    sign_landings: bool | None = None
     max_runs: int | None = Field(None, ge=1, le=32)
     archived: bool | None = None
 
 
-MAY_BE_NULL = ("clone_url", "check_command", "setup_command")
+MAY_BE_NULL = ("clone_url", "push_address", "check_command", "setup_command")
 
 
 def add_project(session: Session, body: NewProject, actor: Actor) -> Project:
@@ -109,6 +119,12 @@ def _require_safe(body: NewProject | EditProject) -> None:
         raise Invalid("The folder of a project must be an absolute path without '..'.", field="folder")
     if body.base_branch is not None and not BRANCH.match(body.base_branch):
         raise Invalid("This is not a valid git branch name.", field="base_branch")
+    if body.push_address and not ADDRESS.fullmatch(body.push_address):
+        raise Invalid(
+            "The push address must be a URL without password or token, user@host:path, or an absolute path. git finds"
+            " your log-in through its credential helper.",
+            field="push_address",
+        )
     for name in body.link_files or []:
         if name.startswith(("/", "-")) or ".." in name.split("/"):
             raise Invalid(

@@ -30,7 +30,7 @@ LANDINGS = {
     Landing.LEAVE: "Approval closes the ticket; you merge when you like.",
     Landing.MERGE: "A merge commit on the base branch, in this machine's repository.",
     Landing.SQUASH: "One commit on the base branch, with the ticket's title and the branch's subjects.",
-    Landing.PUSH: "To the remote, with your own git credentials.",
+    Landing.PUSH: "To the push address, with your own git credentials.",
     Landing.PULL_REQUEST: "Pushes the branch, then asks gh (GitHub) or glab (GitLab).",
 }
 NO_FORGE = "Neither gh nor glab is installed here: install one and log in, or approval is refused."
@@ -106,6 +106,7 @@ def show_project(slug: str) -> str:
         project = projects.get_project(session, slug)
     values: View = {name: getattr(project, name) for name in ("slug", "name", "folder", "clone_url", "base_branch")}
     values |= {"max_runs": project.max_runs, "gate": project.gate.value, "landing": project.landing.value}
+    values |= {"push_address": project.push_address, "sign_landings": project.sign_landings}
     values["version"] = project.version
     values |= {name: shlex.join(getattr(project, name) or []) for name in ("check_command", "setup_command")}
     return _render_form(project.name, values | {"link_files": "\n".join(project.link_files)}, {}, project)
@@ -135,7 +136,11 @@ def _read_body() -> View:
     links = [line.strip() for line in form.get("link_files", "").splitlines() if line.strip()]
     plain = {name: form.get(name, "") for name in ("name", "base_branch", "gate", "max_runs")}
     landing_field = {"landing": form["landing"]} if "landing" in form else {}
-    return plain | landing_field | commands | {"link_files": links}
+    where = {
+        "push_address": form.get("push_address", "").strip() or None,
+        "sign_landings": bool(form.get("sign_landings")),
+    }
+    return plain | landing_field | where | commands | {"link_files": links}
 
 
 def _parse_refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def remove_locks(path: Path) -> None:
 def _save_work(path: Path) -> str | None:
     """Save uncommitted work, or commits that are on no branch, under a separate ref."""
     head, branch = git.check_output(path, "rev-parse", "HEAD"), git.find_current_branch(path)
-    if git.list_dirty_paths(path):
-        commit = _commit_snapshot(path, head, branch or "a detached HEAD")
+    if changes := git.find_dirty_paths(path):
+        commit = _commit_snapshot(path, head, branch or "a detached HEAD", changes)
     elif branch or git.check_output(path, "for-each-ref", "--count=1", f"--contains={head}"):
         return None
     else:
@@ -62,13 +63,13 @@ def _save_work(path: Path) -> str | None:
     return ref
 
 
-def _commit_snapshot(path: Path, head: str, branch_label: str) -> str:
-    """Commit the whole work tree, untracked files included, with a separate index."""
+def _commit_snapshot(path: Path, head: str, branch_label: str, changes: Sequence[git.DirtyPath]) -> str:
+    """Commit the changes of the work tree, untracked files included, with a separate index."""
     index = git.find_git_dir(path) / "mc-saved.index"
     aside = {**SAVE_IDENTITY, "GIT_INDEX_FILE": str(index)}
     try:
         git.check_output(path, "read-tree", head, variables=aside)
-        git.check_output(path, "add", "--all", variables=aside, timeout=git.CHECKOUT_SECONDS)
+        git.stage_changes(path, changes, aside)
         tree = git.check_output(path, "write-tree", variables=aside)
         message = f"Uncommitted work of {branch_label}"
         return git.check_output(path, "commit-tree", tree, "-p", head, "-m", message, variables=aside)
