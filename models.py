@@ -31,6 +31,7 @@ from sqlalchemy import (
     TextClause,
     UniqueConstraint,
     bindparam,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -469,6 +470,8 @@ class Project(Base):
     ports: Mapped[int] = mapped_column(default=4, server_default="4")
     gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
     landing: Mapped[Landing] = mapped_column(default=Landing.LEAVE)
+    push_address: Mapped[str | None]
+    sign_landings: Mapped[bool] = mapped_column(default=False, server_default=false())
     max_runs: Mapped[int] = mapped_column(default=2)
     trusted_digest: Mapped[str | None]
     archived: Mapped[bool] = mapped_column(default=False)

@@ -52,6 +52,8 @@ RUN_VARIABLES = frozenset(
 )
 """Variables of a run or a program, which are not settings and are accepted."""
 
+SHARED_FOLDER = Path("/var/tmp")  # noqa: S108 - owner and mode of what is made in it are checked
+"""Where sockets are without a runtime folder. Not `/tmp`: sandboxes let agents write there, and so reach sockets."""
 PASSED_VARIABLES = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TERM", "TZ", "TMPDIR",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
@@ -384,17 +386,19 @@ class Settings(_Programs):
         """Short private folder of sockets, including tmux's (a socket path may have 107 bytes).
 
         The first program to need it chooses its place, which is stored as a link in the home folder, so that a timer with
-        another environment uses the same tmux server.
+        another environment uses the same tmux server. The place of an older installation below `/tmp`, where a sandbox
+        may let an agent write, holds only until its folder is gone.
         """
         link = self.run_dir / "sockets"
         target = link.readlink() if link.is_symlink() else None
-        return target if target and target.parent.is_dir() else self._preferred_sockets()
+        holder = target if target and target.parent == Path("/tmp") else target and target.parent  # noqa: S108
+        return target if target and holder and holder.is_dir() else self._preferred_sockets()
 
     def _preferred_sockets(self) -> Path:
         runtime = self.ambient.runtime_dir
         if runtime and runtime.is_dir() and runtime.stat().st_uid == os.getuid():
             return runtime / f"mc-{self.instance}"
-        return Path("/tmp") / f"mc-{os.getuid()}-{self.instance}"  # noqa: S108 - owner and mode are checked below
+        return SHARED_FOLDER / f"mc-{os.getuid()}-{self.instance}"
 
     def binary_of(self, program: str) -> Path | None:
         """The path that is set for an agent program; None where PATH decides, and for a built-in one."""

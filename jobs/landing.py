@@ -168,6 +168,8 @@ class _LandingAttempt:
         self._tested: dict[str, Any] | None = None
         self._redaction = Redaction(spec_builder.find_secrets(context.settings.ambient.environment))
         self._scratch = context.settings.landings_dir / ticket.identifier
+        with reading(context.engine) as session:
+            self._project = session.get(Project, ticket.project_id) if ticket.project_id else None
         self._job = LandingJob(
             repository=Path(plan.repository),
             base=plan.base,
@@ -176,6 +178,8 @@ class _LandingAttempt:
             identifier=ticket.identifier,
             title=ticket.title,
             key=plan.key,
+            address=self._project.push_address if self._project else None,
+            sign=self._project is not None and self._project.sign_landings,
         )
 
     def land(self) -> str:
@@ -203,14 +207,13 @@ class _LandingAttempt:
             raise LandingWithdrawn
         if self._plan.policy in (Landing.MERGE, Landing.SQUASH):
             return self._land_on_base()
-        remote = git_landing.push_branch(self._job)
+        remote, note = git_landing.push_branch(self._job), git_landing.describe_upload(self._job)
+        facts = {"commit": self._plan.commit, "remote": remote}
         if self._plan.policy is Landing.PUSH:
-            return LandingResult(
-                f"Pushed {self._plan.branch} to {remote}.", {"commit": self._plan.commit, "remote": remote}
-            )
-        address = pull_requests.open_pull_request(self._job, remote)
-        sentence = f"Opened a pull request for {self._plan.branch} onto {self._plan.base}."
-        return LandingResult(sentence, {"commit": self._plan.commit, "remote": remote, "address": address})
+            return LandingResult(f"Pushed {self._plan.branch} to {remote}.{note}", facts)
+        address = pull_requests.open_pull_request(self._job)
+        sentence = f"Opened a pull request for {self._plan.branch} onto {self._plan.base}.{note}"
+        return LandingResult(sentence, facts | {"address": address})
 
     def _land_on_base(self) -> LandingResult:
         squash = self._plan.policy is Landing.SQUASH
@@ -220,7 +223,7 @@ class _LandingAttempt:
         sentence = f"{verb} {self._plan.base} as {result.commit[:SHORT_SHA_LENGTH]}."
         if result.already:
             sentence = f"{self._plan.base} had it already, at {result.commit[:SHORT_SHA_LENGTH]}."
-        return LandingResult(sentence, {"commit": result.commit, "check": self._tested})
+        return LandingResult(sentence + result.note, {"commit": result.commit, "check": self._tested})
 
     def _is_wanted(self) -> bool:
         with reading(self._context.engine) as session:
@@ -236,8 +239,8 @@ class _LandingAttempt:
             raise LandingWithdrawn
 
     def _check(self) -> None:
+        project = self._project
         with reading(self._context.engine) as session:
-            project = session.get(Project, self._ticket.project_id) if self._ticket.project_id else None
             run = session.get(Run, self._plan.run)
             profile = session.get(Profile, run.profile) if run and run.profile else None
         if project is None or not project.check_command:

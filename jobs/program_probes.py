@@ -23,6 +23,7 @@ from tickets.team import repositories as slot_requests
 from tickets.team.projects import DraftResult
 from workers.agents import probe
 from workers.agents.probe import ProbeResult
+from workers.repository import landing
 from workers.repository import projects as folders
 from workers.repository.git import GitError
 
@@ -118,13 +119,16 @@ def _clone(settings: Settings, url: str) -> Path:
 
 
 def _describe_repository(facts: folders.RepositoryFacts, draft: ProjectDraft) -> dict[str, Any]:
+    base_branch = facts.default_branch or facts.current_branch or facts.branches[0]
+    address = landing.find_remote_address(facts.folder, base_branch)
     return {
         "slug": _make_slug(str(facts.folder)),
         "name": facts.folder.name,
         "folder": str(facts.folder),
         "clone_url": draft.source if draft.clone else None,
+        "push_address": landing.strip_credentials(address) if address else None,
         "branches": list(facts.branches[:MAX_BRANCHES]),
-        "base_branch": facts.default_branch or facts.current_branch or facts.branches[0],
+        "base_branch": base_branch,
         "dirty": facts.dirty,
     }
 

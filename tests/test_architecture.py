@@ -84,13 +84,15 @@ FORBIDDEN: dict[str, set[str]] = {
     **{program: {"flask", "werkzeug"} for program in PROGRAMS},
 }
 
-# The last two are programs of their own, started with an environment that was made for them.
+# The MCP server and the script agent are programs of their own, started with an environment that was made for them.
+# The isolation of git chooses the few variables that git is given.
 READS_ENVIRONMENT = {
     "bootstrap.py",
     "settings.py",
     "cli/serve.py",
     "mc_coordination_mcp.py",
     "workers/agents/script/script_agent.py",
+    "workers/repository/isolation.py",
 }
 STARTS_PROCESSES = {"workers", "cli/serve_parent.py"}
 WRITES_TICKET_STATUS = {"tickets/lifecycle/transitions.py"}

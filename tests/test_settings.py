@@ -199,8 +199,20 @@ def test_sockets_whose_runtime_folder_is_gone_are_put_elsewhere(tmp_path: Path) 
     later = load({"MC_HOME": str(tmp_path / "home")})
     later.ensure_home()
 
-    assert later.sockets_dir.parent == Path("/tmp")
+    assert later.sockets_dir.parent == Path("/var/tmp")
     later.sockets_dir.rmdir()
+
+
+def test_sockets_below_tmp_stay_only_until_their_folder_is_gone(tmp_path: Path) -> None:
+    """A sandbox lets an agent write below /tmp; an older installation's tmux server may be there."""
+    settings = load({"MC_HOME": str(tmp_path / "home")})
+    settings.run_dir.mkdir(parents=True)
+    older = Path("/tmp") / f"mc-test-{settings.instance}"
+    (settings.run_dir / "sockets").symlink_to(older)
+    older.mkdir()
+    assert settings.sockets_dir == older
+    older.rmdir()
+    assert settings.sockets_dir.parent == Path("/var/tmp")
 
 
 def test_the_table_of_settings_in_the_docs_is_current() -> None:

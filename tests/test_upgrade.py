@@ -36,6 +36,10 @@ CHANGES = {
         *(f"GET /profiles .answer.items[{place}].own_configuration: is new: True" for place in range(3)),
         "GET /projects .answer.items[0].trusted_digest: is new: None",
     ],
+    "a project has a push address and may ask for signatures": [
+        "GET /projects .answer.items[0].push_address: is new: None",
+        "GET /projects .answer.items[0].sign_landings: is new: False",
+    ],
     "a scheduled task that does not exist is not found": [
         "GET /tasks/no-such/runs .status: 200 became 404",
         "GET /tasks/no-such/runs .answer.items: is gone",
@@ -58,6 +62,10 @@ CHANGES = {
         "POST /profiles .answer.own_configuration: is new: True",
         "PATCH /profiles/quick .answer.own_configuration: is new: True",
         "PATCH /projects/web .answer.trusted_digest: is new: None",
+    ],
+    "an edited project has them too": [
+        "PATCH /projects/web .answer.push_address: is new: None",
+        "PATCH /projects/web .answer.sign_landings: is new: False",
     ],
     "an event of a run may have no number": [
         "POST /tickets/MC-15/events .status: 422 became 200",

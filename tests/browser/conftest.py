@@ -27,7 +27,7 @@ from settings import Settings
 from tests.web.conftest import Staged
 from tests.web.conftest import stage as stage
 from tests.web.served_board import Stage
-from tests.workers.repositories import commit, create_repository, git, set_identity
+from tests.workers.repositories import commit, create_repository, git
 from tickets.conversation import attachments
 from tickets.conversation import context as links
 from tickets.conversation.context import NewContext
@@ -152,7 +152,7 @@ class BoardSite:
 
     def hand_in(self, folder: Path, landing: str = "merge") -> str:
         """Create a ticket in review, with a commit on its own branch, in a project with this landing policy."""
-        repo = set_identity(create_repository(folder, greet="echo Hello\n"))
+        repo = create_repository(folder, greet="echo Hello\n")
         with writing(self.store) as session:
             body = NewProject(slug=folder.name, name="Web", folder=str(repo), landing=Landing(landing))
             projects.add_project(session, body, OPERATOR)

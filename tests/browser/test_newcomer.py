@@ -14,7 +14,7 @@ from settings import load
 from tests.test_serve import Serve, first_line
 from tests.test_serve import environment as environment
 from tests.test_serve import serve as serve
-from tests.workers.repositories import create_repository, git, set_identity
+from tests.workers.repositories import create_repository, git
 from workers.host.tmux import Tmux
 
 from .conftest import record_errors
@@ -55,7 +55,7 @@ def newcomer(chromium: Browser, serve: Serve, environment: dict[str, str]) -> It
 
 
 def test_a_newcomer_sees_work_done_sent_back_and_approved(newcomer: Page, tmp_path: Path) -> None:
-    shop = set_identity(create_repository(tmp_path / "shop", readme="A shop.\n"))
+    shop = create_repository(tmp_path / "shop", readme="A shop.\n")
     add_project(newcomer, shop)
     write_ticket(newcomer)
     state = newcomer.locator("#ticket-head .state")

@@ -24,7 +24,7 @@ from models import Evidence, Run, Ticket, TicketComment, TicketStatus
 from settings import Ambient, Limits, Settings
 from tests.ports import free_port
 from tests.waiting import wait_until
-from tests.workers.repositories import create_repository, set_identity
+from tests.workers.repositories import create_repository
 from tickets.lifecycle import transitions
 from tickets.shared import lookup
 from tickets.shared.actors import Actor
@@ -42,7 +42,8 @@ class Installation:
     """A complete installation. `close` ends everything that was started in it."""
 
     def __init__(self, template: Path, home: Path, *, extra: Mapping[str, str] | None = None, **settings: Any) -> None:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **(extra or {})}
+        environment = {name: os.environ[name] for name in ("PATH", "GIT_CONFIG_GLOBAL")}
+        environment |= {"HOME": str(home), "LANG": "C.UTF-8", **(extra or {})}
         fields: dict[str, Any] = {
             "port": free_port(),
             "limits": SHORT_LIMITS,
@@ -117,7 +118,7 @@ class Installation:
 
     def project(self, check: list[str] | None = None, slug: str = "web", **facts: Any) -> Path:
         """Create a project with a real repository."""
-        folder = set_identity(create_repository(self.settings.home / f"repository-{slug}"))
+        folder = create_repository(self.settings.home / f"repository-{slug}")
         body = {"slug": slug, "name": slug, "folder": str(folder), "check_command": check, **facts}
         with writing(self.engine) as session:
             projects.add_project(session, NewProject.model_validate(body), ALICE)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from database import reading, writing
 from jobs import landing
 from jobs.landing import Lander
 from jobs.scheduler import ROOT, Scheduler, run_landing
-from models import Evidence, LandingState, TaskOutcome, TaskRun, Ticket, TicketStatus, Trigger, now
+from models import Evidence, LandingState, Project, TaskOutcome, TaskRun, Ticket, TicketStatus, Trigger, now
 from tests.waiting import wait_until
 from tests.workers.repositories import commit, git
 from tests.workers.test_landing import read_calls, write_program
@@ -83,6 +83,10 @@ class ReviewedProject:
     def describe_landing(self, ticket_id: int) -> str:
         return plans.describe_landing(self.installation.get(ticket_id)) or ""
 
+    def set_push_address(self, address: str) -> None:
+        with writing(self.installation.engine) as session:
+            session.execute(update(Project).values(push_address=address))
+
     def is_clean(self) -> bool:
         scratch = self.installation.settings.landings_dir
         return (
@@ -93,6 +97,11 @@ class ReviewedProject:
 @pytest.fixture
 def project(installation: Installation) -> ReviewedProject:
     return ReviewedProject(installation, landing="merge")
+
+
+def add_remote(project: ReviewedProject, folder: Path) -> None:
+    git(project.repo, "init", "--quiet", "--bare", str(folder / "remote.git"))
+    project.set_push_address(str(folder / "remote.git"))
 
 
 def test_the_door_merges_what_was_approved_and_records_it(project: ReviewedProject) -> None:
@@ -124,19 +133,17 @@ def test_a_squash_lands_as_one_commit_and_the_branch_stays(project: ReviewedProj
 
 
 def test_a_branch_is_pushed(project: ReviewedProject, tmp_path: Path) -> None:
-    git(project.repo, "init", "--quiet", "--bare", str(tmp_path / "remote.git"))
-    git(project.repo, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    add_remote(project, tmp_path)
     ticket_id = project.create_approved_ticket(landing="push")
     assert project.land() == {"landed": 1}
     fact = project.get_landing_fact(ticket_id)
-    assert fact.summary == "Pushed mc/MC-1-add-a-line to origin." and fact.data is not None
+    assert fact.summary == f"Pushed mc/MC-1-add-a-line to {tmp_path / 'remote.git'}." and fact.data is not None
     assert git(tmp_path / "remote.git", "rev-parse", "mc/MC-1-add-a-line") == fact.data["commit"]
     assert project.log() == ["first"]
 
 
 def test_a_pull_request_is_opened_by_the_program_that_is_there(project: ReviewedProject, tmp_path: Path) -> None:
-    git(project.repo, "init", "--quiet", "--bare", str(tmp_path / "remote.git"))
-    git(project.repo, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    add_remote(project, tmp_path)
     call_log = write_program(tmp_path, "gh", "https://github.example/a/b/pull/5")
     ticket_id = project.create_approved_ticket(landing="pull_request")
 
@@ -216,8 +223,7 @@ def test_what_a_program_says_may_hold_anything_and_the_others_are_landed(
     project: ReviewedProject, tmp_path: Path
 ) -> None:
     """Regression: a NUL in the words of gh could not be recorded, and ended every pass before the other tickets."""
-    git(project.repo, "init", "--quiet", "--bare", str(tmp_path / "remote.git"))
-    git(project.repo, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    add_remote(project, tmp_path)
     gh = tmp_path / "gh"
     gh.write_text("#!/bin/sh\nprintf 'bad \\000 thing' >&2\nexit 1\n")
     gh.chmod(0o755)
@@ -244,10 +250,10 @@ def test_one_whose_trouble_cannot_be_told_keeps_no_other(
 
 
 def test_the_words_of_a_remote_tell_no_secret(project: ReviewedProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    git(project.repo, "remote", "add", "origin", "https://alice:hunter2@127.0.0.1:1/x.git")
+    project.set_push_address("https://alice:hunter2@127.0.0.1:1/x.git")
     ticket_id = project.create_approved_ticket(landing="push")
     assert project.land() == {"failed": 1}
-    assert "origin did not take mc/MC-1-add-a-line" in project.describe_landing(ticket_id)
+    assert "https://127.0.0.1:1/x.git did not take mc/MC-1-add-a-line" in project.describe_landing(ticket_id)
     assert "hunter2" not in json.dumps(project.installation.get(ticket_id).landing_plan)
 
 
@@ -387,8 +393,7 @@ class Killed(BaseException):
 def test_a_door_that_cannot_say_what_it_did_lands_nothing_twice(
     project: ReviewedProject, policy: str, error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    git(project.repo, "init", "--quiet", "--bare", str(tmp_path / "remote.git"))
-    git(project.repo, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    add_remote(project, tmp_path)
     ticket_id = project.create_approved_ticket(landing=policy)
 
     def die(*_: object) -> None:
@@ -453,7 +458,10 @@ def test_work_that_an_agent_completes_by_itself_lands_and_a_conflict_is_resolved
     served_installation: Installation,
 ) -> None:
     folder = served_installation.project(landing="merge", gate="none")
-    script = "git merge --quiet main 2>/dev/null || { git checkout --quiet --theirs line.txt 2>/dev/null; }; date +%N >>line.txt"
+    script = (
+        "git -c user.name=A -c user.email=a@x merge --quiet main 2>/dev/null"
+        " || { git checkout --quiet --theirs line.txt 2>/dev/null; }; date +%N >>line.txt"
+    )
     ticket_id = served_installation.ticket(script, project="web")
     served_installation.make_pass()
     served_installation.until(ticket_id, TicketStatus.IN_REVIEW)

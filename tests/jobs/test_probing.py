@@ -15,6 +15,7 @@ from jobs import job_context, program_probes
 from models import DraftState, ProjectDraft
 from settings import Settings
 from tests.waiting import wait_until
+from tests.workers.repositories import git
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Invalid
 from tickets.team import installed_programs, projects
@@ -73,6 +74,7 @@ def test_the_page_says_of_a_program_what_the_doctor_says(context: job_context.Jo
 
 
 def test_a_folder_is_described_for_the_form(context: job_context.JobContext, repository: Path) -> None:
+    git(repository, "remote", "add", "origin", "https://alice:hunter2@host.example/x")
     number = request_project(context, str(repository))
     assert program_probes.answer_drafts(context) == 1
     project_draft = load_draft(context, number)
@@ -82,6 +84,7 @@ def test_a_folder_is_described_for_the_form(context: job_context.JobContext, rep
         "name": "My Code",
         "folder": str(repository),
         "clone_url": None,
+        "push_address": "https://host.example/x",
         "branches": ["trunk"],
         "base_branch": "trunk",
         "dirty": 1,

@@ -13,7 +13,6 @@ index 1..2 100644
 -old one
 -old two
 +new one
-
  tail
 @@ -20 +20,2 @@
 +--- a trap
@@ -25,7 +24,7 @@ Binary files a/logo.png and b/logo.png differ
 
 
 def test_lines_are_numbered_on_their_own_side() -> None:
-    first, second = parse_diff(TEXT)[0]
+    first, second = parse_diff(TEXT)["diff --git a/greet.sh b/greet.sh"]
     assert first.heading == "greet() {"
     assert [(line.kind, line.old, line.new, line.text) for line in first.lines] == [
         ("same", 3, 3, "same"),
@@ -38,16 +37,31 @@ def test_lines_are_numbered_on_their_own_side() -> None:
 
 
 def test_what_looks_like_a_head_inside_a_hunk_is_a_line_of_the_file() -> None:
-    assert [line.text for line in parse_diff(TEXT)[0][1].lines][:2] == ["--- a trap", "diff --git too"]
+    assert [line.text for line in parse_diff(TEXT)["diff --git a/greet.sh b/greet.sh"][1].lines][:2] == [
+        "--- a trap",
+        "diff --git too",
+    ]
 
 
-def test_a_binary_file_has_no_hunks_and_keeps_its_place() -> None:
-    assert [len(hunks) for hunks in parse_diff(TEXT)] == [2, 0]
-    assert parse_diff("") == []
+def test_hunks_belong_to_their_file_by_name_and_a_truncated_last_file_has_none() -> None:
+    """A file that became a link has two parts, so the order says nothing."""
+    link = "diff --git a/greet.sh b/greet.sh\nnew file mode 120000\n@@ -0,0 +1 @@\n+target\n"
+    parsed = parse_diff(TEXT + link)
+    assert {header[11:]: len(hunks) for header, hunks in parsed.items()} == {
+        "a/greet.sh b/greet.sh": 3,
+        "a/logo.png b/logo.png": 0,
+    }
+    assert list(parse_diff(TEXT, truncated=True)) == ["diff --git a/greet.sh b/greet.sh"]
+    assert parse_diff("") == {}
+
+
+def test_an_empty_line_of_content_counts() -> None:
+    lines = parse_diff("diff --git a/x b/x\n@@ -1,3 +1,3 @@\n a\n\n-b\n+c\n")["diff --git a/x b/x"][0].lines
+    assert [(line.old, line.new) for line in lines] == [(1, 1), (2, 2), (3, None), (None, 3)]
 
 
 def test_a_line_keeps_whatever_else_could_end_one() -> None:
-    hunks = parse_diff("diff --git a/x b/x\n@@ -1 +1 @@\n+a\rb\x0cc\u2028d")[0]
+    hunks = parse_diff("diff --git a/x b/x\n@@ -1 +1 @@\n+a\rb\x0cc\u2028d")["diff --git a/x b/x"]
     assert hunks[0].lines[0].text == "a\rb\x0cc\u2028d"
 
 

@@ -88,11 +88,16 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     body = text(browser.get(answer.location))
     assert "1 path has uncommitted changes." in body
     assert '<option value="main" selected>' in body
-    commands = {"check_command": "sh -c 'make test'", "copy_files": ".env\n", "ports": "2"}
+    commands = {"check_command": "sh -c 'make test'", "copy_files": ".env\n", "ports": "2", "sign_landings": "yes"}
     absent = send(browser, answer.location, **FIELDS | {"base_branch": "absent"})
     assert absent.status_code == 422 and "The repository has no branch absent." in text(absent)
-    assert send(browser, answer.location, **FIELDS, **commands).status_code == 303
+    for address in ("https://alice:token@host.example/x", "https://token@host.example/x", "ext::sh -c x", "-x:y"):
+        refusal = send(browser, answer.location, **FIELDS, **commands, push_address=address)
+        assert refusal.status_code == 422 and "without password or token" in text(refusal)
+    push = {"push_address": "git@host.example:a/b.git"}
+    assert send(browser, answer.location, **FIELDS, **commands, **push).status_code == 303
     stored = project(store, "code")
+    assert (stored.push_address, stored.sign_landings) == ("git@host.example:a/b.git", True)
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
     assert (stored.check_command, stored.setup_command) == (["sh", "-c", "make test"], None)
     assert (stored.copy_files, stored.link_files, stored.ports) == ([".env"], [], 2)

@@ -29,10 +29,3 @@ def create_repository(folder: Path, **files: str) -> Path:
     git(folder, "init", "--quiet", "--initial-branch=main")
     commit(folder, "first", **(files or {"readme": "hello\n"}))
     return folder
-
-
-def set_identity(folder: Path) -> Path:
-    """The repository, with a name to commit in that is not that of whoever runs the tests."""
-    for key, value in (("user.name", "Alice"), ("user.email", "alice@example.org")):
-        git(folder, "config", key, value)
-    return folder

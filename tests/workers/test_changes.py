@@ -66,6 +66,22 @@ def test_a_file_with_any_name_has_its_patch(repo: Path) -> None:
         assert changes.read_patch(repo, base, head, name, max_bytes=1000).text.count("+text of") == 1, name
 
 
+def test_the_parts_of_a_diff_are_found_by_name_whatever_the_names(repo: Path) -> None:
+    base = git(repo, "rev-parse", "HEAD")
+    for name in ("a b/c", 'quote"', "back\\slash", "bell\a\x01\x7f", "new\nline", "ü '", " b", "b/a b/a"):
+        (repo / name).parent.mkdir(parents=True, exist_ok=True)
+        (repo / name).write_text("x\n")
+    (repo / "changed.txt").unlink()
+    (repo / "changed.txt").symlink_to("kept.txt")
+    git(repo, "mv", "moved.txt", 'moved "\t".txt')
+    head = commit(repo)
+    headers = [change.diff_header for change in changes.list_changes(repo, base, head)]
+    parts = [
+        line for line in changes.read_patch(repo, base, head, max_bytes=10_000).text.split("\n") if line[:5] == "diff "
+    ]
+    assert sorted(set(parts)) == sorted(headers) and len(parts) == len(headers) + 1
+
+
 def test_a_path_is_taken_literally_and_stays_inside(repo: Path) -> None:
     base, head = change_everything(repo)
     for path in ("*", ":(top)changed.txt", "../outside", "/etc/passwd", "--output=x", "kept.txt"):

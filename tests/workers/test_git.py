@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import pytest
 
-from workers.repository import git
+from web.runs.diff import parse_diff
+from workers.repository import changes, git, isolation, observe, worktrees
 
 from .repositories import commit, create_repository
 from .repositories import git as raw
@@ -89,6 +93,71 @@ def test_dirty_paths_include_untracked_and_strangely_named_ones(repo: Path) -> N
     assert len(git.list_dirty_paths(repo, limit=2)) == 2
 
 
+def test_a_file_that_git_would_only_convert_is_not_dirty(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line endings that are to be normalised, and a large file where Git LFS left its pointer in the repository."""
+    content = b"large\0file"
+    pointer = git.LFS_POINTER.format(digest=hashlib.sha256(content).hexdigest(), size=len(content))
+    (repo / "data.bin").write_text(pointer)
+    (repo / "lines.txt").write_bytes(b"one\r\n")
+    commit(repo)
+    (repo / ".gitattributes").write_text("*.bin filter=lfs -text\n*.txt text\n")
+    raw(repo, "add", ".gitattributes")
+    raw(repo, "commit", "--quiet", "-m", "Attributes")
+    (repo / "lines.txt").unlink()
+    (repo / "lines.txt").write_bytes(b"one\r\n")
+    (repo / "data.bin").write_bytes(content)
+    assert raw(repo, "status", "--porcelain").split() == ["M", "data.bin", "M", "lines.txt"]
+    assert git.list_dirty_paths(repo) == []
+    (repo / "data.bin").write_bytes(content + b"!")
+    assert git.list_dirty_paths(repo) == ["data.bin"]
+
+
+def test_a_sparse_worktree_of_a_bare_sha256_repository_is_read(tmp_path: Path) -> None:
+    bare, tree, seed = tmp_path / "bare.git", tmp_path / "tree", tmp_path / "seed"
+    raw(tmp_path, "init", "--quiet", "--initial-branch=main", "--object-format=sha256", str(seed))
+    (seed / "inside").mkdir()
+    (seed / "outside").mkdir()
+    for name in ("inside/a.txt", "outside/b.txt"):
+        (seed / name).write_text("x\n")
+    head = commit(seed)
+    raw(tmp_path, "clone", "--quiet", "--bare", str(seed), str(bare))
+    worktrees.add_worktree(bare, tree, at="main")
+    raw(tree, "sparse-checkout", "set", "inside")
+    assert not (tree / "outside").exists() and git.list_dirty_paths(tree) == []
+    assert (git.find_root(tree), git.find_common_dir(tree), git.resolve_head(tree)) == (tree, bare, head)
+    assert worktrees.find_checkouts(bare, "main") == [tree] and git.list_branches(bare) == ["main"]
+    assert (tree / ".git").read_text() == f"gitdir: {bare}/worktrees/tree\n"
+
+
+def test_a_submodule_is_dirty_when_its_files_are(repo: Path, tmp_path: Path) -> None:
+    library = create_repository(tmp_path / "library")
+    raw(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "library")
+    commit(repo)
+    assert git.list_dirty_paths(repo) == []
+    (repo / "library" / "readme.txt").write_text("changed\n")
+    assert git.list_dirty_paths(repo) == ["library"]
+    commit(repo / "library")
+    assert git.find_dirty_paths(repo) == [git.DirtyPath("library", is_submodule=True)]
+    git.stage_changes(repo, git.find_dirty_paths(repo))
+    assert raw(repo, "diff", "--cached", "--name-only") == "library"
+
+
+def test_a_repository_of_another_user_is_refused_with_the_remedy(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(git.GitFailed, match=f"git config --global --add safe.directory {repo}"):
+        git.find_root(repo)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(repo / "gitconfig"))
+    (repo / "gitconfig").write_text(f"[safe]\n\tdirectory = {repo}\n")
+    assert git.find_root(repo) == repo
+
+
+def test_an_index_that_is_a_link_is_refused(repo: Path, tmp_path: Path) -> None:
+    (repo / ".git/index").rename(tmp_path / "index")
+    (repo / ".git/index").symlink_to(tmp_path / "index")
+    with pytest.raises(git.GitFailed, match="symbolic link"):
+        git.list_dirty_paths(repo)
+
+
 def test_branches_and_the_default_among_them(repo: Path, tmp_path: Path) -> None:
     raw(repo, "branch", "other")
     assert git.has_branch(repo, "other")
@@ -121,27 +190,79 @@ def test_a_revision_that_could_be_an_option_is_refused(repo: Path, revision: str
         git.resolve_revision(repo, revision)
 
 
-def test_nothing_the_repository_names_is_run(repo: Path, tmp_path: Path) -> None:
-    trap = tmp_path / "trap"
-    trap.write_text(f"#!/bin/sh\ntouch {tmp_path}/sprung\n")
-    trap.chmod(0o755)
-    base = git.resolve_head(repo)
-    assert base
-    (repo / ".gitattributes").write_text("*.txt diff=trap\n")
-    commit(repo, a="changed")
-    hook = repo / ".git" / "hooks" / "post-checkout"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(trap.read_text())
-    hook.chmod(0o755)
-    for setting in ("core.fsmonitor", "diff.external", "diff.trap.textconv", "diff.trap.command", "core.pager"):
-        raw(repo, "config", setting, str(trap))
-    git.list_dirty_paths(repo)
-    git.read_diff(repo, base, max_bytes=1000)
-    git.measure_diff(repo, base)
-    git.check_output(repo, "checkout", "--quiet", "-b", "elsewhere")
-    assert not (tmp_path / "sprung").exists()
-    raw(repo, "checkout", "--quiet", "main")
-    assert (tmp_path / "sprung").exists(), "an ordinary git would have stepped into it"
+HOSTILE_SETTINGS = """
+[diff]
+ noprefix = true\n mnemonicPrefix = true\n srcPrefix = x/\n dstPrefix = y/\n context = 0\n interHunkContext = 9
+ algorithm = histogram\n renames = copies\n renameLimit = 1\n suppressBlankEmpty = true\n colorMoved = zebra
+ colorMovedWS = ignore-all-space\n wordRegex = .\n external = false\n orderFile = {order}\n submodule = log
+ ignoreSubmodules = all\n relative = true\n dirstat = lines\n statGraphWidth = 1\n indentHeuristic = false
+ wsErrorHighlight = all\n autoRefreshIndex = false\n noIndex = true
+[color]
+ ui = always\n diff = always\n status = always
+[core]
+ quotePath = true\n pager = false\n abbrev = 4\n whitespace = -blank-at-eol\n attributesFile = {attributes}
+ commentChar = "+"\n fsmonitor = false
+[diff "hostile"]
+ textconv = tac\n command = false\n xfuncname = .*
+[status]
+ short = true\n branch = true\n showStash = true\n relativePaths = true\n renames = copies\n renameLimit = 1
+ showUntrackedFiles = no\n submoduleSummary = true\n aheadBehind = true\n displayCommentPrefix = true
+[log]
+ showSignature = true\n abbrevCommit = true\n date = relative\n decorate = full\n follow = true\n mailmap = true
+ showRoot = false\n diffMerges = off
+[format]
+ pretty = oneline\n notes = true
+[i18n]
+ logOutputEncoding = UTF-16
+[column]
+ ui = always
+[pager]
+ diff = false\n log = false\n status = false
+[merge]
+ ff = only\n renames = false\n conflictStyle = diff3\n verifySignatures = true\n stat = true\n log = true
+[commit]
+ gpgSign = true\n template = /absent\n status = true\n cleanup = verbatim
+[push]
+ gpgSign = true\n followTags = true\n recurseSubmodules = only
+[rerere]
+ enabled = true\n autoUpdate = true
+[submodule]
+ recurse = true
+"""
+"""What a user may set that changes a diff, a report or a landing."""
+
+
+def test_a_diff_is_the_same_whatever_the_users_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paragraph = "".join(f"line {number}\n\n" for number in range(9))
+    repo = create_repository(tmp_path / "repo", a=paragraph, moved=paragraph * 2, other="x\n")
+    base = raw(repo, "rev-parse", "HEAD")
+    (repo / "moved.txt").rename(repo / "ä moved.txt")
+    (repo / "folder").mkdir()
+    (repo / "folder" / "b.txt").write_text(paragraph)
+    head = commit(repo, a=paragraph.replace("line 4", "changed"))
+    (repo / "folder" / "b.txt").write_text("not committed\n")
+    (repo / "untracked ü").write_text("")
+
+    def look() -> tuple[str, list[object]]:
+        patch = git.read_diff(repo / "folder", base, head, max_bytes=10_000)
+        reports = git.list_dirty_paths(repo), git.list_commits(repo, base), git.measure_diff(repo, base)
+        return patch.text, [changes.list_changes(repo, base, head), observe.observe(repo, base), *reports]
+
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = look()
+    (tmp_path / "attributes").write_text("* diff=hostile\n*.txt -diff\n")
+    (tmp_path / "order").write_text("folder/*\n")
+    text = HOSTILE_SETTINGS.format(attributes=tmp_path / "attributes", order=tmp_path / "order")
+    (tmp_path / ".gitconfig").write_text(text)
+    with pytest.raises(CalledProcessError):  # an ordinary git obeys
+        raw(repo, "diff", base, head)
+
+    assert look() == expected
+    hunks = parse_diff(expected[0])
+    assert [line.old for line in hunks["diff --git a/a.txt b/a.txt"][0].lines] == [6, 7, 8, 9, None, 10, 11, 12]
 
 
 def test_a_surrounding_git_command_does_not_redirect_ours(
@@ -154,14 +275,18 @@ def test_a_surrounding_git_command_does_not_redirect_ours(
     assert git.list_dirty_paths(repo) == []
 
 
-def test_git_does_not_ask_for_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    environment = git.run(tmp_path, "-c", "alias.show-it=!env", "show-it").text
-    assert "GIT_TERMINAL_PROMPT=0" in environment
-    assert "GIT_ASKPASS=false" in environment
+def test_git_gets_few_variables_and_does_not_ask_for_a_password(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANTHROPIC_API_KEY", "SSH_AUTH_SOCK", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("PATH", f"bin:{os.environ['PATH']}:")
+    environment = dict(line.split("=", 1) for line in git.run(repo, "-c", "alias.show-it=!env", "show-it").text.split())
+    assert {"GIT_TERMINAL_PROMPT", "GIT_NO_LAZY_FETCH", "GIT_COMMON_DIR", "HOME"} < set(environment)
+    assert not {"ANTHROPIC_API_KEY", "SSH_AUTH_SOCK", "GIT_EXTERNAL_DIFF", "GIT_DIFF_OPTS"} & set(environment)
+    assert environment["GIT_ASKPASS"] == "false" and "bin" not in environment["PATH"].split(":")
+    assert "SSH_AUTH_SOCK" in isolation.build_call(repo, ["push", "/x"], {}).env
 
 
 def test_a_missing_git_is_named(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "env").symlink_to("/usr/bin/env")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(git.GitMissing):
         git.resolve_head(repo)

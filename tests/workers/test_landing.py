@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from workers.repository import landing, pull_requests, worktrees
 from workers.repository.git import GitError
 from workers.repository.landing import LandingError, LandingJob, MergeCandidate, MergeConflict, MergeResult
 
-from .repositories import commit, create_repository, git, set_identity
+from .repositories import commit, create_repository, git
 
 BRANCH = "mc/MC-3-add-a-line"
 Land = Callable[..., str]
@@ -24,7 +26,7 @@ Land = Callable[..., str]
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     """The operator's folder on main; the ticket's branch changes one file and adds one."""
-    repo = set_identity(create_repository(tmp_path / "repo", readme="hello\n", other="one\n"))
+    repo = create_repository(tmp_path / "repo", readme="hello\n", other="one\n")
     git(repo, "switch", "--quiet", "--create", BRANCH)
     commit(repo, "Say more", readme="hello\nmore\n")
     commit(repo, "Add a line", line="line\n")
@@ -267,7 +269,8 @@ def test_no_name_is_made_up(repo: Path, land: Land, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("EMAIL", "somebody@example.org")
-    git(repo, "config", "--remove-section", "user")
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL")
+    git(repo, "config", "user.name", "An agent")
     with pytest.raises(LandingError, match="in whose name"):
         land()
     assert list_log(repo) == ["first"]
@@ -317,6 +320,74 @@ def test_hooks_of_the_repository_are_not_run(repo: Path, land: Land) -> None:
     assert not (repo / "ran").exists()
 
 
+# Repositories with filters, line endings, submodules and signatures
+
+
+def configure(path: Path, monkeypatch: pytest.MonkeyPatch, *settings: str) -> None:
+    """Give the operator a configuration of these settings beside the name."""
+    for setting in ("user.name=Alice", "user.email=alice@example.org", *settings):
+        git(path.parent, "config", "--file", str(path), *setting.split("=", 1))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(path))
+
+
+LFS_FILTER = ("filter.lfs.clean=sed s/real/stored/", "filter.lfs.smudge=sed s/stored/real/", "filter.lfs.required=true")
+
+
+def test_filters_line_endings_and_a_submodule_are_no_obstacle(
+    repo: Path, job: LandingJob, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(tmp_path / "gitconfig", monkeypatch, *LFS_FILTER, "core.autocrlf=true", "protocol.file.allow=always")
+    library = create_repository(tmp_path / "library")
+    git(repo, "switch", "--quiet", BRANCH)
+    (repo / ".gitattributes").write_text("*.bin filter=lfs -text\n")
+    (repo / "data.bin").write_text("real one\n")
+    git(repo, "submodule", "--quiet", "add", str(library), "library")
+    commit(repo, "Large files")
+    git(repo, "switch", "--quiet", "main")
+    shutil.rmtree(repo / "library")
+
+    result = landing.merge_onto_base(
+        replace(job, commit=git(repo, "rev-parse", BRANCH)), tmp_path / "scratch", squash=False, look=lambda _: None
+    )
+
+    assert (repo / "data.bin").read_text() == "real one\n" and git(repo, "show", "main:data.bin") == "stored one"
+    assert (repo / "line.txt").read_bytes() == b"line\r\n" and git(repo, "show", "main:line.txt") == "line"
+    assert git(repo, "status", "--porcelain") == "" and result.note == ""
+    large = replace(job, commit=git(repo, "rev-parse", BRANCH), base="first")
+    git(repo, "branch", "first", job.commit)
+    assert landing.describe_upload(large).startswith(" LFS: off. The large files themselves were not uploaded")
+
+    configure(tmp_path / "without", monkeypatch)
+    git(repo, "config", "filter.lfs.smudge", "false")
+    git(repo, "switch", "--quiet", "--create", "more")
+    (repo / "data.bin").write_text("stored two\n")
+    commit(repo, "Change it")
+    git(repo, "switch", "--quiet", "main")
+    more = replace(job, branch="more", commit=git(repo, "rev-parse", "more"), key=8)
+    result = landing.merge_onto_base(more, tmp_path / "scratch", squash=True, look=lambda _: None)
+    assert result.note.startswith(f" LFS: off. The changed files that go through it are in {repo} as they are stored")
+    assert (repo / "data.bin").read_text() == "stored two\n"
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+def test_a_landing_commit_is_signed_with_the_operators_key_or_says_that_there_is_none(
+    repo: Path, job: LandingJob, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for setting in ("gpg.ssh.defaultKeyCommand", "gpg.ssh.program", "gpg.program"):
+        git(repo, "config", setting, f"touch {tmp_path}/ran")
+    configure(tmp_path / "gitconfig", monkeypatch, "gpg.format=ssh")
+    signed_job = replace(job, sign=True)
+    with pytest.raises(LandingError, match=r"could not sign this one: .*user\.signingkey.*Set your key with"):
+        land(signed_job)
+    assert list_log(repo) == ["first"]
+
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    configure(tmp_path / "gitconfig", monkeypatch, f"user.signingKey={key}.pub")
+    assert "BEGIN SSH SIGNATURE" in git(repo, "cat-file", "commit", land(signed_job))
+    assert not (tmp_path / "ran").exists()
+
+
 # Elsewhere
 
 
@@ -324,44 +395,50 @@ def test_hooks_of_the_repository_are_not_run(repo: Path, land: Land) -> None:
 def remote(repo: Path, tmp_path: Path) -> Path:
     bare = tmp_path / "remote.git"
     git(repo, "init", "--quiet", "--bare", str(bare))
-    git(repo, "remote", "add", "origin", str(bare))
     return bare
 
 
+@pytest.fixture
+def pushed_job(job: LandingJob, remote: Path) -> LandingJob:
+    return replace(job, address=str(remote))
+
+
 def test_the_verified_commit_is_pushed_as_the_branch_and_again_without_harm(
-    repo: Path, job: LandingJob, remote: Path
+    repo: Path, pushed_job: LandingJob, remote: Path
 ) -> None:
     for _ in range(2):
-        assert landing.push_branch(job) == "origin"
-    assert git(remote, "rev-parse", f"refs/heads/{BRANCH}") == job.commit
+        assert landing.push_branch(pushed_job) == str(remote)
+    assert git(remote, "rev-parse", f"refs/heads/{BRANCH}") == pushed_job.commit
     assert list_log(repo) == ["first"]
 
 
 def test_a_remote_that_refuses_is_said_with_its_words_but_no_password(
-    repo: Path, job: LandingJob, remote: Path
+    repo: Path, pushed_job: LandingJob, remote: Path
 ) -> None:
-    landing.push_branch(job)
+    landing.push_branch(pushed_job)
     git(repo, "switch", "--quiet", "--orphan", "another")
     other = commit(repo, "Unrelated")
     git(repo, "branch", "--force", BRANCH, other)
-    with pytest.raises(LandingError, match="origin did not take"):
-        landing.push_branch(replace(job, commit=other))
-    git(repo, "remote", "set-url", "origin", "https://alice:hunter2@127.0.0.1:1/x")
+    with pytest.raises(LandingError, match=rf"{remote} did not take"):
+        landing.push_branch(replace(pushed_job, commit=other))
     with pytest.raises(LandingError) as error:
-        landing.push_branch(replace(job, commit=other))
+        landing.push_branch(replace(pushed_job, commit=other, address="https://alice:hunter2@127.0.0.1:1/x"))
     assert "127.0.0.1" in str(error.value) and "hunter2" not in str(error.value)
 
 
-def test_where_there_is_nowhere_to_push_to_it_says_so(job: LandingJob) -> None:
-    with pytest.raises(LandingError, match="has no remote"):
+def test_without_a_recorded_address_nothing_is_pushed_and_the_repositorys_remote_is_only_named(
+    repo: Path, job: LandingJob
+) -> None:
+    with pytest.raises(LandingError, match=r"no push address\. Enter one there, then"):
         landing.push_branch(job)
-
-
-def test_the_remote_of_the_base_branch_comes_first(repo: Path, job: LandingJob, remote: Path) -> None:
-    git(repo, "remote", "add", "fork", str(remote))
-    assert landing.choose_remote(job) == "origin"
-    git(repo, "config", "branch.main.remote", "fork")
-    assert landing.choose_remote(job) == "fork"
+    git(repo, "remote", "add", "only", "https://host.example/only")
+    assert landing.find_remote_address(repo, "main") == "https://host.example/only"
+    git(repo, "remote", "add", "origin", "https://alice:hunter2@host.example/x")
+    with pytest.raises(LandingError, match=r"remote is https://host\.example/x: if that is right"):
+        landing.push_branch(job)
+    git(repo, "config", "branch.main.remote", "only")
+    git(repo, "config", "remote.only.pushurl", "https://host.example/push")
+    assert landing.find_remote_address(repo, "main") == "https://host.example/push"
 
 
 def write_program(folder: Path, name: str, says: str, listed: str = "[]", code: int = 0) -> Path:
@@ -391,9 +468,9 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_pull_request_is_opened_with_gh(repo: Path, job: LandingJob, remote: Path, programs: Path) -> None:
+def test_a_pull_request_is_opened_with_gh(pushed_job: LandingJob, programs: Path) -> None:
     call_log = write_program(programs, "gh", "Creating...\nhttps://github.example/a/b/pull/5")
-    assert pull_requests.open_pull_request(job, "origin") == "https://github.example/a/b/pull/5"
+    assert pull_requests.open_pull_request(pushed_job) == "https://github.example/a/b/pull/5"
     listed, created = read_calls(call_log)
     assert listed == ["pr", "list", f"--head={BRANCH}", "--base=main", "--state=open", "--json=url"]
     assert created[:4] == ["pr", "create", f"--head={BRANCH}", "--base=main"]
@@ -401,48 +478,45 @@ def test_a_pull_request_is_opened_with_gh(repo: Path, job: LandingJob, remote: P
 
 
 def test_a_base_that_only_the_remote_has_is_enough_for_a_pull_request(
-    repo: Path, job: LandingJob, remote: Path, programs: Path
+    repo: Path, pushed_job: LandingJob, remote: Path, programs: Path
 ) -> None:
     call_log = write_program(programs, "gh", "https://github.example/a/b/pull/5")
+    git(repo, "remote", "add", "origin", str(remote))
     git(repo, "push", "--quiet", "origin", "main")
     git(repo, "fetch", "--quiet", "origin")
     git(repo, "switch", "--quiet", "--create", "elsewhere")
     git(repo, "branch", "-D", "main")
-    landing.push_branch(job)
-    pull_requests.open_pull_request(job, "origin")
+    landing.push_branch(pushed_job)
+    pull_requests.open_pull_request(pushed_job)
     assert read_calls(call_log)[1][-1] == "--body=- Say more\n- Add a line"
 
 
 @pytest.mark.parametrize(("name", "key"), [("gh", "url"), ("glab", "web_url")])
-def test_one_that_is_open_already_is_taken(job: LandingJob, remote: Path, programs: Path, name: str, key: str) -> None:
+def test_one_that_is_open_already_is_taken(pushed_job: LandingJob, programs: Path, name: str, key: str) -> None:
     call_log = write_program(programs, name, "no", listed=json.dumps([{key: "https://host.example/5"}]))
-    assert pull_requests.open_pull_request(job, "origin") == "https://host.example/5"
+    assert pull_requests.open_pull_request(pushed_job) == "https://host.example/5"
     assert len(read_calls(call_log)) == 1
 
 
-def test_the_program_fits_the_host_of_the_remote(repo: Path, job: LandingJob, remote: Path, programs: Path) -> None:
+def test_the_program_fits_the_host_of_the_address(job: LandingJob, programs: Path) -> None:
     call_log = write_program(programs, "glab", "https://gitlab.example/a/b/-/merge_requests/1")
-    git(repo, "remote", "set-url", "origin", "git@gitlab.example:github/b.git")
     write_program(programs, "gh", "wrong")
-    assert pull_requests.open_pull_request(job, "origin") == "https://gitlab.example/a/b/-/merge_requests/1"
+    gitlab = replace(job, address="git@gitlab.example:github/b.git")
+    assert pull_requests.open_pull_request(gitlab) == "https://gitlab.example/a/b/-/merge_requests/1"
     assert read_calls(call_log)[1][:2] == ["mr", "create"]
-    git(repo, "remote", "set-url", "origin", "https://me:secret@code.example/a/b.git")
     with pytest.raises(LandingError, match=r"https://code\.example/a/b\.git does not tell"):
-        pull_requests.open_pull_request(job, "origin")
-    git(repo, "remote", "set-url", "origin", "https://github.example/a/b.git")
+        pull_requests.open_pull_request(replace(job, address="https://me:secret@code.example/a/b.git"))
     (programs / "gh").unlink()
     with pytest.raises(LandingError, match="needs gh"):
-        pull_requests.open_pull_request(job, "origin")
+        pull_requests.open_pull_request(replace(job, address="https://github.example/a/b.git"))
 
 
-def test_without_a_program_or_with_one_that_refuses_it_says_what_to_do(
-    job: LandingJob, remote: Path, programs: Path
-) -> None:
+def test_without_a_program_or_with_one_that_refuses_it_says_what_to_do(pushed_job: LandingJob, programs: Path) -> None:
     with pytest.raises(LandingError, match="Neither gh nor glab"):
-        pull_requests.open_pull_request(job, "origin")
+        pull_requests.open_pull_request(pushed_job)
     write_program(programs, "gh", "not logged in", code=4)
     with pytest.raises(LandingError, match=r"gh did not open a pull request: not logged in\. Settle that with gh"):
-        pull_requests.open_pull_request(job, "origin")
+        pull_requests.open_pull_request(pushed_job)
 
 
 def test_git_that_cannot_merge_at_all_says_why(repo: Path, job: LandingJob, land: Land) -> None:

@@ -98,11 +98,26 @@ def test_every_block_is_a_step_and_the_changes_are_committed_under_the_tickets_n
     assert conversation.list_payloads("tool_result")[0]["output"] == "hello\n"
 
 
-def test_an_author_from_gits_own_configuration_is_kept(conversation: ScriptConversation, workspace: Path) -> None:
-    git(workspace, "config", "user.name", "Alice")
-    git(workspace, "config", "user.email", "alice@example.org")
-    conversation.work(block("echo hello > a.txt"))
+def test_the_author_is_the_operators_and_only_what_the_steps_changed_is_committed(
+    conversation: ScriptConversation, workspace: Path, tmp_path: Path
+) -> None:
+    """A file that git would normalise is left as it is, also when it is edited."""
+    (tmp_path / ".gitconfig").write_text("[user]\n\tname = Alice\n\temail = alice@example.org\n")
+    git(workspace, "config", "user.name", "An agent")
+    for name in ("noise", "edited"):
+        (workspace / f"{name}.txt").write_bytes(b"one\r\ntwo\r\n")
+    (workspace / "gone.txt").write_text("x\n")
+    git(workspace, "add", "--all")
+    (workspace / ".gitattributes").write_text("*.txt text\n")
+    git(workspace, "add", ".gitattributes")
+    git(workspace, "-c", "user.name=A", "-c", "user.email=a@x", "commit", "-q", "-m", "Lines of Windows")
+    conversation.work(block("touch noise.txt; printf 'three\\r\\n' >> edited.txt; rm gone.txt; echo new > new.txt"))
     assert git(workspace, "log", "-1", "--format=%an|%ae") == "Alice|alice@example.org"
+    assert git(workspace, "show", "--numstat", "--format=").splitlines() == [
+        "1\t0\tedited.txt",
+        "0\t1\tgone.txt",
+        "1\t0\tnew.txt",
+    ]
 
 
 def test_the_last_line_of_the_last_step_may_be_the_verdict(conversation: ScriptConversation, workspace: Path) -> None:

@@ -270,6 +270,8 @@ class ProjectJson(Response):
     ports: int
     gate: str
     landing: str
+    push_address: str | None
+    sign_landings: bool
     max_runs: int
     trusted_digest: str | None
     version: int

@@ -33,6 +33,7 @@ class NewProject(Body):
     `folder` is absolute. Commands are argument lists, started without a shell. `landing` is the action of an approval.
     `copy_files` and `link_files` are paths within the folder that each workspace gets. `ports` is the number of ports
     that each run may use.
+    `push_address` is where branches are pushed: no remote of the repository's configuration is used.
     """
 
     slug: Name
@@ -48,6 +49,8 @@ class NewProject(Body):
     ports: int = Field(4, ge=0, le=MAX_RUN_PORTS)
     gate: Gate = Gate.PERSON
     landing: Landing = Landing.LEAVE
+    push_address: Line | None = None
+    sign_landings: bool = False
     max_runs: int = Field(2, ge=1, le=32)
 
 
@@ -59,6 +62,11 @@ REFUSED_BRANCH = re.compile(
     re.VERBOSE,
 )
 """The names that `git check-ref-format --branch` refuses."""
+
+ADDRESS = re.compile(
+    r"(?:https?://(?![^/]*@)|(?:ssh|git|file)://(?![^/]*:[^/]*@)|/|(?:\w[\w.-]*@)?\w[\w.-]*:(?!:|//))[^\s\x00-\x1f\x7f]+"
+)
+"""An address that git can push to, without a password or token: a URL, `user@host:path`, or an absolute path."""
 
 
 class EditProject(Body):
@@ -77,11 +85,13 @@ class EditProject(Body):
     ports: int | None = Field(None, ge=0, le=MAX_RUN_PORTS)
     gate: Gate | None = None
     landing: Landing | None = None
+    push_address: Line | None = None
+    sign_landings: bool | None = None
     max_runs: int | None = Field(None, ge=1, le=32)
     archived: bool | None = None
 
 
-MAY_BE_NULL = ("clone_url", "check_command", "setup_command", "teardown_command")
+MAY_BE_NULL = ("clone_url", "push_address", "check_command", "setup_command", "teardown_command")
 
 
 def add_project(session: Session, body: NewProject, actor: Actor, branches: Collection[str] | None = None) -> Project:
@@ -136,6 +146,12 @@ def _require_safe(body: NewProject | EditProject) -> None:
         raise Invalid("The folder of a project must be an absolute path without '..'.", field="folder")
     if body.base_branch is not None and REFUSED_BRANCH.search(body.base_branch):
         raise Invalid("This is not a valid git branch name.", field="base_branch")
+    if body.push_address and not ADDRESS.fullmatch(body.push_address):
+        raise Invalid(
+            "The push address must be a URL without password or token, user@host:path, or an absolute path. git finds"
+            " your log-in through its credential helper.",
+            field="push_address",
+        )
     for field, names in (("copy_files", body.copy_files), ("link_files", body.link_files)):
         for name in names or []:
             if name.startswith(("/", "-")) or ".." in name.split("/"):

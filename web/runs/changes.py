@@ -132,15 +132,17 @@ def load_changes(run: Run) -> ChangesView:
         return ChangesView(run.generation, problem=error.message)
     except (GitError, OSError):
         return ChangesView(run.generation, problem="The branch or its base commit is no longer in the repository.")
-    hunks = _index_complete_files(diff.parse_diff(patch.text), patch.truncated)
+    hunks = diff.parse_diff(patch.text, truncated=patch.truncated)
     files = tuple(
-        FileDiff(change.path, change.old_path, change.status, change.insertions, change.deletions, hunks.get(place))
-        for place, change in enumerate(changed_files[:MAX_FILES])
+        FileDiff(
+            change.path,
+            change.old_path,
+            change.status,
+            change.insertions,
+            change.deletions,
+            hunks.get(change.diff_header),
+        )
+        for change in changed_files[:MAX_FILES]
     )
     more = max(0, len(changed_files) - MAX_FILES)
     return ChangesView(run.generation, commit_range.head, commit_range.base, files, more, patch.truncated)
-
-
-def _index_complete_files(parsed: list[tuple[diff.Hunk, ...]], truncated: bool) -> dict[int, tuple[diff.Hunk, ...]]:
-    """Index the hunks by the position of their file, without a truncated last file, whose last line may be incomplete."""
-    return dict(enumerate(parsed[:-1] if truncated else parsed))

@@ -54,19 +54,23 @@ def _pair_lines(removals: list[Line], additions: list[Line]) -> list[tuple[Line 
     ]
 
 
-def parse_diff(text: str) -> list[tuple[Hunk, ...]]:
-    """Parse a diff into the hunks of each file, in the order of the diff.
+def parse_diff(text: str, *, truncated: bool = False) -> dict[str, tuple[Hunk, ...]]:
+    """Parse a diff into the hunks of each file, under the line `diff --git ...` that names the file.
 
     A binary file, a pure rename or a change of mode has no hunks. A line of content never begins with `diff --git`, since
-    every content line has a prefix character.
+    every content line has a prefix character. A truncated diff is parsed without its last file, whose last line may
+    be incomplete.
     """
-    files: list[list[str]] = []
-    for line in text.split("\n"):
+    parts: list[tuple[str, list[str]]] = []
+    for line in text.removesuffix("\n").split("\n"):
         if line.startswith("diff --git "):
-            files.append([])
-        elif files:
-            files[-1].append(line)
-    return [tuple(_parse_hunks(lines)) for lines in files]
+            parts.append((line, []))
+        elif parts:
+            parts[-1][1].append(line)
+    hunks: dict[str, tuple[Hunk, ...]] = {}
+    for header, lines in parts[:-1] if truncated else parts:
+        hunks[header] = (*hunks.get(header, ()), *_parse_hunks(lines))
+    return hunks
 
 
 def _parse_hunks(lines: list[str]) -> Iterator[Hunk]:
@@ -79,9 +83,7 @@ def _parse_hunks(lines: list[str]) -> Iterator[Hunk]:
 
 def _number_lines(lines: list[str], old: int, new: int) -> Iterator[Line]:
     for text in lines:
-        if not text:  # the end of the diff: empty lines of content have a prefix character
-            continue
-        kind = _KINDS.get(text[0], "same")
+        kind = _KINDS.get(text[:1], "same")
         yield Line(
             kind, old if kind in ("same", "removed") else None, new if kind in ("same", "added") else None, text[1:]
         )

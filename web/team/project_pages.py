@@ -33,7 +33,7 @@ LANDINGS = {
     Landing.LEAVE: "Approval closes the ticket; you merge when you like.",
     Landing.MERGE: "A merge commit on the base branch, in this machine's repository.",
     Landing.SQUASH: "One commit on the base branch, with the ticket's title and the branch's subjects.",
-    Landing.PUSH: "To the remote, with your own git credentials.",
+    Landing.PUSH: "To the push address, with your own git credentials.",
     Landing.PULL_REQUEST: "Pushes the branch, then asks gh (GitHub) or glab (GitLab).",
 }
 NO_FORGE = "Neither gh nor glab is installed here: install one and log in, or approval is refused."
@@ -118,6 +118,7 @@ def show_project(slug: str) -> str:
         project = projects.get_project(session, slug)
     values: View = {name: getattr(project, name) for name in ("slug", "name", "folder", "clone_url", "base_branch")}
     values |= {"max_runs": project.max_runs, "gate": project.gate.value, "landing": project.landing.value}
+    values |= {"push_address": project.push_address, "sign_landings": project.sign_landings}
     values |= {"version": project.version, "ports": project.ports}
     values |= {name: shlex.join(getattr(project, name) or []) for name in COMMANDS}
     values |= {name: "\n".join(getattr(project, name)) for name in FILE_LISTS}
@@ -189,7 +190,11 @@ def _read_body() -> View:
     files = {name: [line.strip() for line in form.get(name, "").splitlines() if line.strip()] for name in FILE_LISTS}
     plain = {name: form.get(name, "") for name in ("name", "base_branch", "gate", "max_runs")}
     optional = {name: form[name] for name in ("landing", "ports") if name in form}
-    return plain | optional | commands | files
+    where = {
+        "push_address": form.get("push_address", "").strip() or None,
+        "sign_landings": bool(form.get("sign_landings")),
+    }
+    return plain | optional | where | commands | files
 
 
 def _parse_refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ STATUS_NAMES = {
     "T": "retyped",
 }
 REPLACEMENT_CHARACTER = "\ufffd"
+QUOTED_CHARACTERS = re.compile(r'[\x00-\x1f\x7f"\\]')
+ESCAPES = dict(zip('\a\b\t\n\v\f\r"\\', 'abtnvfr"\\', strict=True))
+"""Letters after a backslash. Other control characters are octal numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +35,27 @@ class FileChange:
     insertions: int | None
     deletions: int | None
 
+    @property
+    def diff_header(self) -> str:
+        """The line with which git begins the file's part of a diff. A file that becomes a link has two parts."""
+        return f"diff --git {_quote_path('a/' + (self.old_path or self.path))} {_quote_path('b/' + self.path)}"
+
 
 def list_changes(repository: Path, base: str, head: str) -> list[FileChange]:
     """List the files that differ between two commits, with renames detected, by path. Raises `git.GitError`."""
-    span = (git.validate_revision(base), git.validate_revision(head), "--")
-    names = git.check_output(repository, "diff", *git.PLAIN_DIFF, "--find-renames", "--name-status", "-z", *span)
-    numbers = git.check_output(repository, "diff", *git.PLAIN_DIFF, "--find-renames", "--numstat", "-z", *span)
+    fields = iter(git.run_diff(repository, base, head, "--find-renames", "--raw", "--numstat", "-z").split("\0")[:-1])
+    names: dict[str, tuple[str, str | None]] = {}
+    counts: dict[str, tuple[int | None, int | None]] = {}
+    for field in fields:
+        if field.startswith(":"):
+            letter, old, path = _parse_raw(field, fields)
+            names[path] = letter, old
+        else:
+            path, counts_of_path = _parse_counts(field, fields)
+            counts[path] = counts_of_path
     return [
-        FileChange(path, old, STATUS_NAMES.get(letter, "modified"), *counts)
-        for (letter, old, path), counts in zip(_parse_names(names), _parse_counts(numbers), strict=True)
+        FileChange(path, old, STATUS_NAMES.get(letter, "modified"), *counts.get(path, (None, None)))
+        for path, (letter, old) in names.items()
     ]
 
 
@@ -67,19 +83,29 @@ def _find_stored_names(repository: Path, base: str, head: str) -> dict[str, str]
     return {name.decode("utf-8", "replace"): os.fsdecode(name) for name in done.stdout.split(b"\0")}
 
 
-def _parse_names(output: str) -> Iterator[tuple[str, str | None, str]]:
-    """Yield status letter, old path of a renamed or copied file, and path."""
-    fields = iter(output.split("\0")[:-1])
-    for status in fields:
-        old = next(fields) if status[0] in "RC" else None
-        yield status[0], old, next(fields)
+def _parse_raw(field: str, further: Iterator[str]) -> tuple[str, str | None, str]:
+    """Parse an entry of `--raw`: status letter, old path of a renamed or copied file, and path."""
+    letter = field.rsplit(" ", 1)[1][0]
+    old = next(further) if letter in "RC" else None
+    return letter, old, next(further)
 
 
-def _parse_counts(output: str) -> Iterator[tuple[int | None, int | None]]:
-    """Yield inserted and deleted lines. A renamed file's two paths follow its counts as separate fields."""
-    fields = iter(output.split("\0")[:-1])
-    for field in fields:
-        inserted, deleted, path = field.split("\t", 2)
-        if not path:
-            next(fields), next(fields)
-        yield (None, None) if inserted == "-" else (int(inserted), int(deleted))
+def _parse_counts(field: str, further: Iterator[str]) -> tuple[str, tuple[int | None, int | None]]:
+    """Parse an entry of `--numstat`: path, inserted and deleted lines. A renamed file's two paths are separate fields."""
+    inserted, deleted, path = field.split("\t", 2)
+    if not path:
+        next(further)
+        path = next(further)
+    return path, (None, None) if inserted == "-" else (int(inserted), int(deleted))
+
+
+def _quote_path(path: str) -> str:
+    """Quote a path as git does with `core.quotePath=false`."""
+    if not QUOTED_CHARACTERS.search(path):
+        return path
+    return f'"{QUOTED_CHARACTERS.sub(lambda match: _escape_character(match[0]), path)}"'
+
+
+def _escape_character(character: str) -> str:
+    letter = ESCAPES.get(character)
+    return f"\\{letter}" if letter else f"\\{ord(character):03o}"

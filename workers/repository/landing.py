@@ -17,7 +17,7 @@ from pathlib import Path
 
 from workers.host import commands
 
-from . import git, projects, worktrees
+from . import git, isolation, projects, worktrees
 
 MAX_ATTEMPTS = 5
 MAX_SUBJECTS = 50
@@ -42,7 +42,10 @@ class MergeConflict(LandingError):
 
 @dataclass(frozen=True, slots=True)
 class LandingJob:
-    """The landing of the verified `commit` of `branch`. `key` distinguishes it from the ticket's other landings."""
+    """The landing of the verified `commit` of `branch`. `key` distinguishes it from the ticket's other landings.
+
+    `address` is where a person said to push to, None when nobody has. `sign` when landing commits must be signed.
+    """
 
     repository: Path
     base: str
@@ -51,6 +54,8 @@ class LandingJob:
     identifier: str
     title: str
     key: int
+    address: str | None = None
+    sign: bool = False
 
     @property
     def reference(self) -> str:
@@ -63,10 +68,14 @@ class LandingJob:
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """The commit with which the base branch contains the work. `already` when it did before any landing."""
+    """The commit with which the base branch contains the work. `already` when it did before any landing.
+
+    `note` is a sentence about the folder that has the base branch checked out, after a space.
+    """
 
     commit: str
     already: bool
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,35 +109,98 @@ def merge_onto_base(
                 return MergeResult(base, already=True)
             look(candidate)
             if _move_base(job, candidate):
-                return MergeResult(candidate.commit, already=False)
+                return MergeResult(candidate.commit, already=False, note=_describe_checkout(job, candidate))
     raise LandingError(f"The branch {job.base} keeps moving. Approve again when nothing else changes it.")
 
 
 def push_branch(job: LandingJob) -> str:
-    """Push the verified commit as the ticket's branch. Returns the remote. Raises `LandingError`, `git.GitError`."""
+    """Push the verified commit as the ticket's branch. Returns the address. Raises `LandingError`, `git.GitError`.
+
+    It goes to the recorded address, never to a remote of the repository's configuration, where an agent may write.
+    """
     _require_repository(job)
     _require_verified(job)
-    remote = choose_remote(job)
+    address = require_address(job)
     target = f"{job.commit}:refs/heads/{job.branch}"
-    done = git.run(job.repository, "push", "--quiet", "--no-follow-tags", "--", remote, target, timeout=PUSH_SECONDS)
+    done = git.run(job.repository, "push", "--quiet", "--no-follow-tags", "--", address, target, timeout=PUSH_SECONDS)
     if done.code != 0:
         raise LandingError(
-            f"The remote {remote} did not take {job.branch}: {format_error(done)} Settle that with git push, then approve again."
+            f"{strip_credentials(address)} did not take {job.branch}: {format_error(done)} Settle that with git push,"
+            " then approve again."
         )
-    return remote
+    return strip_credentials(address)
 
 
-def choose_remote(job: LandingJob) -> str:
-    """Choose the remote of the base branch, else origin, else the only one."""
-    remotes = git.check_output(job.repository, "remote").split()
-    own = git.run(job.repository, "config", "--get", f"branch.{job.base}.remote").text.strip()
-    for candidate in (own, "origin", remotes[0] if len(remotes) == 1 else ""):
-        if candidate in remotes:
-            return candidate
-    several = f"none of {', '.join(remotes)} belongs to {job.base}" if remotes else "the repository has no remote"
-    raise LandingError(
-        f"There is nowhere to push to: {several}. Add one with git remote add origin ADDRESS, or approve another way."
+def require_address(job: LandingJob) -> str:
+    """Return the recorded address to push to. Without one, the error names what the repository's configuration has."""
+    if job.address:
+        return job.address
+    present = find_remote_address(job.repository, job.base)
+    hint = (
+        f"The repository's remote is {strip_credentials(present)}: if that is right, enter it there"
+        if present
+        else "Enter one there"
     )
+    raise LandingError(
+        f"There is nowhere to push to: the project's settings have no push address. {hint}, then approve again, or"
+        " approve another way."
+    )
+
+
+def find_remote_address(repository: Path, branch: str) -> str | None:
+    """Find the address that the configuration names for pushes: of the branch's remote, else of origin, else of the only one.
+
+    An agent may have written it, so a person must confirm it.
+    """
+    settings = {setting.key: setting.value for setting in isolation.list_settings(repository)}
+    urls = {name: url for key, url in settings.items() if (name := _parse_remote_name(key, ".url"))}
+    urls |= {name: url for key, url in settings.items() if (name := _parse_remote_name(key, ".pushurl"))}
+    only = next(iter(urls), "") if len(urls) == 1 else ""
+    candidates = (settings.get(f"branch.{branch}.remote", ""), "origin", only)
+    return next((urls[name] for name in candidates if name in urls), None)
+
+
+def _parse_remote_name(key: str, ending: str) -> str | None:
+    is_address = key.startswith("remote.") and key.endswith(ending)
+    return key.removeprefix("remote.").removesuffix(ending) if is_address else None
+
+
+def describe_upload(job: LandingJob) -> str:
+    """Describe that the large files of a pushed branch were not uploaded, empty when it changes none."""
+    base = git.resolve_branch(job.repository, job.base)
+    fork = git.find_merge_base(job.repository, base, job.commit) if base else None
+    if not fork or "lfs" not in _find_filters(job.repository, fork, job.commit):
+        return ""
+    return f" LFS: off. The large files themselves were not uploaded: run git lfs push in {job.repository}."
+
+
+def _describe_filters(folder: Path, base: str, head: str) -> str:
+    """Describe the filters (such as Git LFS) that were not applied to the changed files, empty without any.
+
+    Mission Control runs a filter only when it stands in the operator's own configuration.
+    """
+    installed = {
+        setting.key.split(".")[1]
+        for setting in isolation.list_settings(folder)
+        if setting.is_users and setting.key.startswith("filter.")
+    }
+    missing = sorted(_find_filters(folder, base, head) - installed)
+    if not missing:
+        return ""
+    label = ", ".join("LFS" if name == "lfs" else f"filter {name}" for name in missing)
+    return (
+        f" {label}: off. The changed files that go through it are in {folder} as they are stored, because it is not"
+        " in your own git configuration (~/.gitconfig)."
+    )
+
+
+def _find_filters(folder: Path, base: str, head: str) -> set[str]:
+    """Find the names of the filters that changed files go through."""
+    try:
+        names = git.run_diff(folder, base, head, "--name-only", "-z", "--no-renames").split("\0")[:-1]
+        return git.find_filters(folder, names)
+    except git.GitError:  # a note must not fail a landing that has happened
+        return set()
 
 
 def delete_references(job: LandingJob) -> None:
@@ -172,7 +244,8 @@ def _require_name(job: LandingJob) -> None:
     if git.run(job.repository, *IDENTITY_OPTIONS, "var", "GIT_COMMITTER_IDENT").code != 0:
         raise LandingError(
             "git does not know in whose name to commit here. Tell it with git config --global user.name NAME and"
-            " git config --global user.email ADDRESS, then approve again."
+            " git config --global user.email ADDRESS, then approve again. A name in the repository's own configuration"
+            " does not count, because an agent may write there."
         )
 
 
@@ -215,8 +288,8 @@ def _prepare_merge(job: LandingJob, scratch: Path, base: str, squash: bool) -> M
     argv = ("merge", "--quiet", "--no-commit", *how, job.commit)
     done = git.run(scratch, *argv, timeout=git.CHECKOUT_SECONDS)
     if done.code != 0:
-        files = git.check_output(scratch, "diff", "--name-only", "-z", "--diff-filter=U").split("\0")
-        conflicting = sorted({file for file in files if file})
+        entries = git.check_output(scratch, "ls-files", "--unmerged", "-z").split("\0")
+        conflicting = sorted({entry.partition("\t")[2] for entry in entries if entry})
         raise (
             MergeConflict(job.base, conflicting)
             if conflicting
@@ -238,7 +311,17 @@ def _write_commit(job: LandingJob, tree: str, base: str, squash: bool) -> str:
     """Write the commit in the operator's name, as configured in git."""
     parents = ("-p", base) if squash else ("-p", base, "-p", job.commit)
     message = _format_squash_message(job) if squash else f"Merge {job.subject}"
-    return git.check_output(job.repository, *IDENTITY_OPTIONS, "commit-tree", tree, *parents, "-m", message)
+    argv = (*IDENTITY_OPTIONS, "commit-tree", *(("-S",) if job.sign else ()), tree, *parents, "-m", message)
+    try:
+        return git.check_output(job.repository, *argv)
+    except git.GitFailed as error:
+        if not job.sign:
+            raise
+        raise LandingError(
+            f"The project wants signed landing commits, and git could not sign this one: {' '.join(str(error).split())}."
+            " Set your key with git config --global user.signingKey KEY (for SSH keys also gpg.format ssh), such that"
+            " it signs without asking, or switch signing off in the project's settings. Then approve again."
+        ) from error
 
 
 def _format_squash_message(job: LandingJob) -> str:
@@ -263,6 +346,11 @@ def _move_base(job: LandingJob, candidate: MergeCandidate) -> bool:
     if _resolve_base(job) != candidate.base:
         return False
     raise LandingError(_format_refusal(job, checkouts[0] if checkouts else job.repository, done))
+
+
+def _describe_checkout(job: LandingJob, candidate: MergeCandidate) -> str:
+    checkouts = worktrees.find_checkouts(job.repository, job.base)
+    return _describe_filters(checkouts[0], candidate.base, candidate.commit) if checkouts else ""
 
 
 def _update_reference(job: LandingJob, candidate: MergeCandidate) -> commands.CommandResult:

@@ -90,9 +90,7 @@ def _read_commits(workspace: Path, base: str) -> dict[str, Any]:
 def _read_diff(workspace: Path, base: str) -> dict[str, Any]:
     """Read the size of the change, and a hash of its raw form: modes, paths and full object names, before and after."""
     stat = git.measure_diff(workspace, base)
-    raw = git.check_output(
-        workspace, "diff", *git.PLAIN_DIFF, "--raw", "-z", "--no-abbrev", "--no-renames", base, "HEAD", "--"
-    )
+    raw = git.run_diff(workspace, base, "HEAD", "--raw", "-z", "--no-abbrev", "--no-renames")
     return {
         "files_changed": stat.files_changed,
         "insertions": stat.insertions,

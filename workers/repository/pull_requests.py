@@ -9,17 +9,21 @@ from contextlib import suppress
 
 from workers.host import commands
 
-from . import git, landing
+from . import isolation, landing
 from .landing import LandingError, LandingJob
 
 TIMEOUT_SECONDS = 120.0
 URL_PATTERN = re.compile(r"https?://\S+")
-QUIET_VARIABLES = (
-    "GH_PROMPT_DISABLED=1",
-    "GH_NO_UPDATE_NOTIFIER=1",
-    "NO_PROMPT=1",
-    "NO_COLOR=1",
-    "GLAB_CHECK_UPDATE=false",
+QUIET_VARIABLES = {
+    "GH_PROMPT_DISABLED": "1",
+    "GH_NO_UPDATE_NOTIFIER": "1",
+    "NO_PROMPT": "1",
+    "NO_COLOR": "1",
+    "GLAB_CHECK_UPDATE": "false",
+}
+LOGIN_VARIABLES = (
+    *("GH_TOKEN", "GITHUB_TOKEN", "GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN", "GH_HOST", "GH_CONFIG_DIR"),
+    *("GITLAB_TOKEN", "GITLAB_HOST", "GLAB_CONFIG_DIR", "XDG_DATA_HOME", "XDG_STATE_HOME"),
 )
 LIST_COMMANDS = {
     "gh": ("gh", "pr", "list", "--head={branch}", "--base={base}", "--state=open", "--json=url"),
@@ -36,9 +40,9 @@ HOSTS = {"gh": "github", "glab": "gitlab"}
 """The forge by a word in the remote's host name. Without a match, the only installed program is used."""
 
 
-def open_pull_request(job: LandingJob, remote: str) -> str | None:
+def open_pull_request(job: LandingJob) -> str | None:
     """Open a pull request from the ticket's branch, unless one is open. Returns its URL. Raises `LandingError`."""
-    program = _choose_program(git.check_output(job.repository, "remote", "get-url", "--", remote))
+    program = _choose_program(landing.require_address(job))
     facts = {"branch": job.branch, "base": job.base, "title": job.subject}
     facts["body"] = "\n".join(f"- {subject}" for subject in landing.list_subjects(job))
     if address := _parse_first_url(_run_program(job, [word.format(**facts) for word in LIST_COMMANDS[program]])):
@@ -64,9 +68,12 @@ def _choose_program(remote: str) -> str:
 
 
 def _run_program(job: LandingJob, argv: list[str]) -> str:
-    """Run the program and return its output. It uses the operator's own log-in, without prompts."""
-    unset = [word for name in git.UNSET_VARIABLES for word in ("-u", name)]
-    done = commands.run(["env", *unset, *QUIET_VARIABLES, *argv], timeout=TIMEOUT_SECONDS, cwd=job.repository)
+    """Run the program and return its output. It uses the operator's own log-in, without prompts.
+
+    The git that it calls is isolated like Mission Control's own, with the recorded address as its only remote.
+    """
+    env = isolation.build_program_environment(job.repository, landing.require_address(job), LOGIN_VARIABLES)
+    done = commands.run(argv, timeout=TIMEOUT_SECONDS, cwd=job.repository, env=env | QUIET_VARIABLES)
     if done.timed_out:
         raise LandingError(
             f"The program {argv[0]} did not answer within {TIMEOUT_SECONDS:g} seconds. Approve again when it does."

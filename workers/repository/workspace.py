@@ -327,9 +327,7 @@ def _check_out(source: _Source, path: Path, there: bool) -> None:
         return
     worktrees.remove_worktree(source.repository, path)
     worktrees.prune_worktrees(source.repository, source.branch)
-    git.check_output(
-        source.repository, "worktree", "add", "--quiet", *branch_options, str(path), at, timeout=git.CHECKOUT_SECONDS
-    )
+    worktrees.add_worktree(source.repository, path, *branch_options, at=at)
 
 
 def _remove_slot(project: Path, slot: WorkspaceSlot) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from workers.host import private_dirs
 
-from . import git, worktrees
+from . import git
 
 SAVE_IDENTITY = {
     "GIT_AUTHOR_NAME": "Mission Control",
@@ -27,10 +26,6 @@ UNFINISHED_OPERATIONS = {
 """The files of an unfinished git operation, and the command that aborts it."""
 STALE_LOCKS = ("index.lock", "HEAD.lock")
 """The lock files that a killed git leaves behind. No git runs in a slot that changes its holder."""
-OBJECT_HASHES = {40: "sha1", 64: "sha256"}
-"""The hash of an object format, by the length of its names."""
-EXECUTABLE_MODE = "100755"
-SUBMODULE_MODE = "160000"
 
 
 class Uncleanable(Exception):
@@ -45,17 +40,26 @@ class Unsaved(Exception):
 class WorktreeChanges:
     """The uncommitted content of a worktree.
 
-    `files` have another content than in HEAD, `repositories` are untracked repositories and other worktrees inside,
-    `submodules` have changes or another commit.
+    `tracked` are changed files and submodules, `new_files` are untracked and not ignored, `repositories` are untracked
+    repositories and other worktrees inside.
     """
 
-    files: tuple[str, ...]
+    tracked: tuple[git.DirtyPath, ...]
+    new_files: tuple[str, ...]
     repositories: tuple[str, ...]
-    submodules: tuple[str, ...]
 
     @property
     def is_empty(self) -> bool:
-        return not (self.files or self.repositories or self.submodules)
+        return not (self.tracked or self.new_files or self.repositories)
+
+    @property
+    def files(self) -> list[str]:
+        """The changed and the new files."""
+        return [*(change.path for change in self.tracked if not change.is_submodule), *self.new_files]
+
+    @property
+    def submodules(self) -> list[str]:
+        return [change.path for change in self.tracked if change.is_submodule]
 
 
 def clean_worktree(path: Path) -> str | None:
@@ -67,14 +71,15 @@ def clean_worktree(path: Path) -> str | None:
     remove_locks(path)
     saved_ref = save_work(path)
     changes = read_changes(path)
-    _require_none(changes.repositories + changes.submodules)
+    _require_none([*changes.repositories, *changes.submodules])
     git.check_output(path, "reset", "--quiet", "--hard", timeout=git.CHECKOUT_SECONDS)
     git.check_output(path, "clean", "--quiet", "-f", "-d", timeout=git.CHECKOUT_SECONDS)
     private = git.find_git_dir(path)
     for trace, command in UNFINISHED_OPERATIONS.items():
         if (private / trace).exists():
             git.run(path, *command)
-    _require_none((*_list_untracked(path), *_list_modified(path)[1]))
+    changes = read_changes(path)
+    _require_none([*changes.new_files, *changes.repositories, *changes.submodules])
     return saved_ref
 
 
@@ -94,18 +99,17 @@ def read_changes(path: Path) -> WorktreeChanges:
     """Read the uncommitted content, without files that only git's own conversion makes look modified."""
     untracked = _list_untracked(path)
     repositories = tuple(name for name in untracked if name.endswith("/"))
-    modified, submodules = _list_modified(path)
-    committed = _read_blobs(path) if modified else {}
-    files = [name for name in modified if not _has_content(path / name, committed.get(name))]
-    return WorktreeChanges(tuple(files) + tuple(set(untracked) - set(repositories)), repositories, submodules)
+    new_files = tuple(name for name in untracked if not name.endswith("/"))
+    return WorktreeChanges(tuple(git.find_dirty_paths(path, untracked="no")), new_files, repositories)
 
 
 def save_work(path: Path) -> str | None:
     """Save uncommitted files, or commits that are on no branch, under a separate ref. Repeated tries leave one ref."""
     head, branch = git.check_output(path, "rev-parse", "HEAD"), git.find_current_branch(path)
     changes = read_changes(path)
-    if changes.files or changes.submodules:
-        commit = _commit_snapshot(path, head, branch or "a detached HEAD", changes)
+    if changes.tracked or changes.new_files:
+        snapshot = [*changes.tracked, *map(git.DirtyPath, changes.new_files)]
+        commit = _commit_snapshot(path, head, branch or "a detached HEAD", snapshot)
     elif branch or git.check_output(path, "for-each-ref", "--count=1", f"--contains={head}"):
         return None
     else:
@@ -121,14 +125,13 @@ def save_work(path: Path) -> str | None:
 def remove_new_changes(path: Path, before: WorktreeChanges) -> None:
     """Remove the uncommitted content that was not there before, such as the reports that a check command writes."""
     after = read_changes(path)
-    committed = _read_blobs(path)
-    new_files = [name for name in after.files if name not in before.files]
-    if modified := [name for name in new_files if name in committed]:
-        git.check_output(path, "checkout", "--quiet", "HEAD", "--", *modified, timeout=git.CHECKOUT_SECONDS)
-    for name in new_files:
-        if name not in committed:
-            (path / name).unlink(missing_ok=True)
-            _remove_empty_parents(path, path / name)
+    earlier_files = set(before.files)
+    modified = [change.path for change in after.tracked if not change.is_submodule]
+    if restored := [name for name in modified if name not in earlier_files]:
+        git.check_output(path, "checkout", "--quiet", "HEAD", "--", *restored, timeout=git.CHECKOUT_SECONDS)
+    for name in set(after.new_files) - earlier_files:
+        (path / name).unlink(missing_ok=True)
+        _remove_empty_parents(path, path / name)
     for name in set(after.repositories) - set(before.repositories):
         private_dirs.remove_tree(path / name)
 
@@ -175,54 +178,6 @@ def _list_untracked(path: Path) -> list[str]:
     return _read_entries(path, "ls-files", "--others", "--exclude-standard", "-z")
 
 
-def _list_modified(path: Path) -> tuple[list[str], tuple[str, ...]]:
-    """List the tracked files and the submodules that have changes. A submodule is read by a git call of its own."""
-    options = ("--porcelain=v2", "-z", "--no-renames", "--untracked-files=no", "--ignore-submodules=dirty")
-    files: list[str] = []
-    submodules: list[str] = []
-    for entry in _read_entries(path, "status", *options):
-        kind, _, state, *_ = entry.split(" ", 3)
-        name = entry.split(" ", 10 if kind == "u" else 8)[-1]
-        (submodules if state.startswith("S") else files).append(name)
-    others = [name for name in _list_submodules(path) if name not in submodules]
-    return files, (*submodules, *(name for name in others if _may_have_changes(path / name)))
-
-
-def _may_have_changes(submodule: Path) -> bool:
-    """Return True for a submodule with changes, or one that git cannot read."""
-    is_readable = not submodule.is_symlink() and worktrees.is_work_tree_root(submodule)
-    return not is_readable or not read_changes(submodule).is_empty
-
-
-def _list_submodules(path: Path) -> list[str]:
-    """List the submodules that are checked out."""
-    if not (path / ".gitmodules").exists():
-        return []
-    entries = [entry.split("\t", 1) for entry in _read_entries(path, "ls-files", "--stage", "-z")]
-    names = [name for facts, name in entries if facts.startswith(SUBMODULE_MODE)]
-    return [name for name in names if os.path.lexists(path / name / ".git")]
-
-
-def _read_blobs(path: Path) -> dict[str, tuple[str, str]]:
-    """Read mode and object name of each file of HEAD."""
-    facts = [entry.split("\t", 1) for entry in _read_entries(path, "ls-tree", "-r", "-z", "HEAD")]
-    return {name: (fact.split(" ")[0], fact.split(" ")[2]) for fact, name in facts}
-
-
-def _has_content(file: Path, blob: tuple[str, str] | None) -> bool:
-    """Return True when a file has the mode and, byte for byte, the content of a committed one."""
-    if blob is None:
-        return False
-    mode, name = blob
-    try:
-        content = os.fsencode(file.readlink()) if file.is_symlink() else file.read_bytes()
-        is_executable = bool(file.lstat().st_mode & 0o100) and not file.is_symlink()
-    except OSError:
-        return False
-    digest = hashlib.new(OBJECT_HASHES[len(name)], b"blob %d\0" % len(content) + content, usedforsecurity=False)
-    return digest.hexdigest() == name and is_executable == (mode == EXECUTABLE_MODE)
-
-
 def _find_same_work(path: Path, folder: str, commit: str) -> str | None:
     """Find the newest saved ref, if it holds the same files on the same commit."""
     newest = ("--sort=-refname", "--count=1", "--format=%(refname) %(tree) %(parent)", f"{folder}/")
@@ -230,21 +185,13 @@ def _find_same_work(path: Path, folder: str, commit: str) -> str | None:
     return ref if content and content == git.check_output(path, "log", "-1", "--format=%T %P", commit) else None
 
 
-def _commit_snapshot(path: Path, head: str, branch_label: str, changes: WorktreeChanges) -> str:
-    """Commit the work tree with a separate index, untracked files included.
-
-    `git add` would read the repositories and submodules inside with their own configuration, so it leaves them out.
-    """
+def _commit_snapshot(path: Path, head: str, branch_label: str, changes: Sequence[git.DirtyPath]) -> str:
+    """Commit the changes of the work tree, untracked files included, with a separate index."""
     index = git.find_git_dir(path) / "mc-saved.index"
     aside = {**SAVE_IDENTITY, "GIT_INDEX_FILE": str(index)}
-    excluded = (*changes.repositories, *_list_submodules(path))
-    pathspecs = (".", *(f":(exclude,literal){name.rstrip('/')}" for name in excluded))
     try:
         git.check_output(path, "read-tree", head, variables=aside)
-        everything = {**aside, "GIT_LITERAL_PATHSPECS": "0"}
-        git.check_output(path, "add", "--all", "--", *pathspecs, variables=everything, timeout=git.CHECKOUT_SECONDS)
-        if changes.submodules:
-            git.check_output(path, "update-index", "--", *changes.submodules, variables=aside)
+        git.stage_changes(path, changes, aside)
         tree = git.check_output(path, "write-tree", variables=aside)
         message = f"Uncommitted work of {branch_label}"
         return git.check_output(path, "commit-tree", tree, "-p", head, "-m", message, variables=aside)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from workers.host import files
@@ -13,18 +14,25 @@ from . import git
 
 REBASE_HEADS = ("rebase-merge/head-name", "rebase-apply/head-name")
 """The files with the name of a branch that is being rebased, while HEAD is detached."""
+MAX_LINE_BYTES = 8192
 
 
 @contextmanager
 def check_out_detached(repository: Path, path: Path, at: str) -> Iterator[None]:
     """Check out a scratch work tree at `path` for the length of the block. Leftovers of a killed process are replaced."""
     _remove_scratch(repository, path)
-    argv = ("worktree", "add", "--quiet", "--detach", str(path), git.validate_revision(at))
-    git.check_output(repository, *argv, timeout=git.CHECKOUT_SECONDS)
+    add_worktree(repository, path, "--detach", at=at)
     try:
         yield
     finally:
         _remove_scratch(repository, path)
+
+
+def add_worktree(repository: Path, path: Path, *options: str, at: str) -> None:
+    """Add a work tree. Its `.git` file names the repository itself, not the common folder of the isolated call."""
+    argv = ("worktree", "add", "--quiet", *options, str(path), git.validate_revision(at))
+    git.check_output(repository, *argv, timeout=git.CHECKOUT_SECONDS)
+    (path / ".git").write_text(f"gitdir: {git.find_git_dir(path)}\n", "utf-8")
 
 
 def remove_worktree(repository: Path, path: Path) -> None:
@@ -92,30 +100,39 @@ def remove_scratch_worktrees(folder: Path) -> None:
 
 def find_checkouts(repository: Path, branch: str) -> list[Path]:
     """Find the work trees in which a branch is checked out."""
-    return [place for place, reference in _list_worktrees(repository) if reference == f"refs/heads/{branch}"]
+    return [tree.path for tree in _list_worktrees(repository) if tree.head == f"ref: refs/heads/{branch}"]
 
 
 def find_rebase(repository: Path, branch: str) -> Path | None:
     """Find the work tree in which a branch is being rebased, if any."""
-    for place, reference in _list_worktrees(repository):
-        heads = [_find_git_dir(place) / name for name in REBASE_HEADS] if reference is None else []
-        if any(head.is_file() and head.read_text("utf-8").strip() == f"refs/heads/{branch}" for head in heads):
-            return place
+    for tree in _list_worktrees(repository):
+        if f"refs/heads/{branch}" in (_read_line(tree.git_dir / name) for name in REBASE_HEADS):
+            return tree.path
     return None
 
 
-def _find_git_dir(place: Path) -> Path:
-    """Find the git directory of one work tree. For a broken one, which git cannot read, return its own path."""
-    with suppress(git.GitError):
-        return git.find_git_dir(place)
-    return place
+@dataclass(frozen=True, slots=True)
+class _Worktree:
+    """A work tree with its git folder and the line in its HEAD."""
+
+    path: Path
+    git_dir: Path
+    head: str | None
 
 
-def _list_worktrees(repository: Path) -> list[tuple[Path, str | None]]:
-    """List each existing work tree with the reference that is checked out in it, None where HEAD is detached."""
-    worktrees: list[tuple[Path, str | None]] = []
-    for block in git.check_output(repository, "worktree", "list", "--porcelain").split("\n\n"):
-        facts = dict(line.partition(" ")[::2] for line in block.split("\n"))
-        if "worktree" in facts and "bare" not in facts and Path(facts["worktree"]).is_dir():
-            worktrees.append((Path(facts["worktree"]), facts.get("branch")))
-    return worktrees
+def _list_worktrees(repository: Path) -> list[_Worktree]:
+    """List the existing work trees of a repository, the main one first."""
+    common = git.find_common_dir(repository)
+    pointers = sorted(common.glob("worktrees/*/gitdir"))
+    places = [(Path(line).parent, pointer.parent) for pointer in pointers if (line := _read_line(pointer))]
+    main = [(common.parent, common)] if common.name == ".git" else []
+    return [_Worktree(path, git_dir, _read_line(git_dir / "HEAD")) for path, git_dir in main + places if path.is_dir()]
+
+
+def _read_line(file: Path) -> str | None:
+    """Read a short file that an agent may have replaced by anything."""
+    with suppress(OSError, UnicodeDecodeError):
+        if file.is_file():
+            with file.open("rb") as stream:
+                return stream.read(MAX_LINE_BYTES).decode().strip()
+    return None

@@ -11,6 +11,7 @@ from workers.contract.spec import PROMPT, RunSpec
 from workers.host import files
 from workers.host.private_dirs import make_private_dir
 from workers.host.tmux import Tmux, TmuxError
+from workers.repository import isolation
 
 from .lock import REVOKED_FILE, LockHeld, hold_lock, was_started
 
@@ -38,7 +39,9 @@ def start_wrapper(tmux: Tmux, run_dir: Path, spec: RunSpec, prefix: Sequence[str
     name, _, value = spec.marker.partition("=")
     argv = [*prefix, sys.executable, "-m", "workers.run.wrapper", str(run_dir)]
     try:
-        return tmux.new_session(f"mc-{spec.identifier}", argv, cwd=ROOT, env={name: value})
+        return tmux.new_session(
+            f"mc-{spec.identifier}", argv, cwd=ROOT, env={**isolation.select_configuration_variables(), name: value}
+        )
     except TmuxError as error:
         if revoke_run(run_dir) and not was_started(run_dir):
             raise NotStarted(str(error)) from error

@@ -32,6 +32,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from workers.repository import git
+
 from .blocks import InvalidBlock, Step, parse_steps
 
 MAX_RESULT_LENGTH = 32_000
@@ -137,7 +139,7 @@ def run_steps(prompt: str, subject: str, listener: StdinListener) -> dict[str, A
             return _make_failure(number, step, done, listener)
     try:
         committed = commit_changes(subject)
-    except (CommitFailed, subprocess.TimeoutExpired) as error:
+    except CommitFailed as error:
         return {"ok": False, "text": f"The changes cannot be committed: {error}", "failure": "agent_failed"}
     if VERDICT_PATTERN.fullmatch(done.last_line):
         return _make_result(done.last_line)
@@ -261,31 +263,22 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def commit_changes(subject: str) -> str | None:
-    """Commit all changes in the workspace. Returns a description, None without changes or repository."""
-    if _git("rev-parse", "--is-inside-work-tree").stdout.strip() != "true":
-        return None
-    _git("add", "--all", check=True)
-    if _git("diff", "--cached", "--quiet").returncode == 0:
-        return None
-    has_author = all(_git("config", f"user.{key}").stdout.strip() for key in ("name", "email"))
-    _git(*(() if has_author else FALLBACK_AUTHOR), "commit", "--quiet", "-m", subject, check=True)
-    return f"committed as {_git('rev-parse', '--short', 'HEAD').stdout.strip()}"
+    """Commit all changes in the workspace. Returns a description, None without changes or repository.
 
-
-def _git(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run the project's own git, hooks included. With `check` a failure raises `CommitFailed`."""
-    done = subprocess.run(
-        ["git", *arguments],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-        timeout=GIT_SECONDS,
-        check=False,
-    )
-    if check and done.returncode != 0:
-        raise CommitFailed((done.stderr or done.stdout).strip() or f"exit code {done.returncode}")
-    return done
+    A file that git would only store in another form (line endings) is not a change of the steps.
+    """
+    folder = Path.cwd()
+    try:
+        changes = git.find_dirty_paths(folder) if git.is_repository(folder) else []
+        if not changes:
+            return None
+        git.stage_changes(folder, changes)
+        has_author = git.run(folder, "-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT").code == 0
+        author = () if has_author else FALLBACK_AUTHOR
+        git.check_output(folder, *author, "commit", "--quiet", "-m", subject, timeout=GIT_SECONDS)
+        return f"committed as {git.check_output(folder, 'rev-parse', '--short', 'HEAD')}"
+    except git.GitError as error:
+        raise CommitFailed(str(error)) from error
 
 
 if __name__ == "__main__":
