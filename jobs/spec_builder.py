@@ -82,7 +82,7 @@ def build_spec(
         check=tuple(project.check_command) if project and project.check_command else None,
         setup=tuple(project.setup_command) if project and project.setup_command else None,
         limits=build_limits(settings, profile),
-        secrets=find_secrets({**configuration.own.environment, **environment}),
+        secrets=find_secrets({**configuration.own.values, **environment}),
         own_home=str(configuration.own_home) if configuration.own_home else None,
         repository_configuration=configuration.repository,
     )
