@@ -89,7 +89,7 @@ def build_spec(
         copies=tuple(project.copy_files) if project else (),
         links=tuple(project.link_files) if project else (),
         limits=build_limits(settings, profile),
-        secrets=find_secrets({**configuration.own.environment, **environment}),
+        secrets=find_secrets({**configuration.own.values, **environment}),
         own_home=str(configuration.own_home) if configuration.own_home else None,
         repository_configuration=configuration.repository,
     )

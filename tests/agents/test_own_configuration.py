@@ -202,7 +202,7 @@ def test_variables_of_a_provider_and_of_servers_reach_the_run_and_their_values_a
     (scene.home / ".codex/config.toml").write_text(config)
     choice = scene.choose("codex")
     assert choice.variables == ["OWN_API_KEY", "FAR_TOKEN", "NEAR"]
-    assert set(spec_builder.find_secrets(choice.own.environment)) == {"s3cret-of-far", "s3cret-of-near"}
+    assert set(spec_builder.find_secrets(choice.own.values)) == {"s3cret-of-far", "s3cret-of-near"}
 
     servers = {"near": {"command": "near", "args": ["${NEAR:-none}"], "headers": {"X": "${FAR_TOKEN}"}}}
     project = {"disabledMcpServers": ["off"], "mcpServers": {"here": {"command": "x"}, "off": {"command": "y"}}}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from protocol import Permissions
 from workers.contract.fields import Fields, get_object, get_text
 
 MAX_FILES = 2000
@@ -27,7 +28,7 @@ class OwnConfiguration:
 
     `instructions` is a file for the model, shown as its path below the home folder. `folders` are copied. `left_out`
     says in words what is not taken. `variables` are environment variables to which the configuration refers, and
-    `environment` those that it sets, with their values.
+    `values` those that it sets, with headers and tokens, by unique names.
     """
 
     settings: Fields = field(default_factory=dict)
@@ -37,7 +38,7 @@ class OwnConfiguration:
     skills: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self, home: Path) -> list[str]:
         """Describe what is taken, a phrase for each kind."""
@@ -59,12 +60,21 @@ def read_instructions(workspace: Path, name: str) -> str:
         return file.read(MAX_INSTRUCTION_BYTES).decode("utf-8", "replace")
 
 
-def list_environment(servers: Iterable[Fields]) -> Iterator[tuple[str, str]]:
-    """List the variables and headers that MCP servers or model providers are given, with their values."""
-    for server in servers:
-        for key in ("env", "headers", "http_headers"):
-            values = get_object(server, key)
-            yield from ((name, get_text(values, name).removeprefix("Bearer ")) for name in values)
+def approves_servers(permissions: Permissions) -> bool:
+    """Return whether a run may use the tools of the operator's and a trusted repository's MCP servers without asking."""
+    return permissions in ("accept_edits", "bypass")
+
+
+def collect_values(tables: Iterable[Fields]) -> dict[str, str]:
+    """Collect the variables, headers and tokens of settings, MCP servers or model providers, by place and name."""
+    return {f"{place}.{name}": value for place, table in enumerate(tables) for name, value in _list_values(table)}
+
+
+def _list_values(table: Fields) -> Iterator[tuple[str, str]]:
+    for key in ("env", "headers", "http_headers"):
+        values = get_object(table, key)
+        yield from ((name, get_text(values, name).removeprefix("Bearer ")) for name in values)
+    yield "token", get_text(table, "experimental_bearer_token")
 
 
 def list_skills(folder: Path) -> list[str]:

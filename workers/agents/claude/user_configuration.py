@@ -15,9 +15,10 @@ from typing import Any
 from protocol import CLAUDE_VARIABLES
 from workers.agents.own_configuration import (
     OwnConfiguration,
+    approves_servers,
+    collect_values,
     count_phrases,
     find_folders,
-    list_environment,
     list_skills,
     read_instructions,
     replace_folders,
@@ -56,7 +57,7 @@ def read_configuration(home: Path, repository: Path | None) -> OwnConfiguration:
         skills=tuple(list_skills(folders["skills"])) if "skills" in folders else (),
         left_out=(*_describe_rest(settings), *large),
         variables=tuple(_VARIABLE.findall(str(servers))),
-        environment=dict(list_environment([settings, *servers.values()])),
+        values=collect_values([settings, *servers.values()]),
     )
 
 
@@ -117,7 +118,7 @@ def choose_servers(configuration: OwnConfiguration, spec: RunSpec) -> dict[str, 
 
 def build_server_rules(servers: Collection[str], spec: RunSpec) -> list[str]:
     """Build the rules that allow the tools of these servers, where the run may work without asking."""
-    if spec.permissions in ("default", "ask"):
+    if not approves_servers(spec.permissions):
         return []
     return [f"mcp__{re.sub('[^A-Za-z0-9_-]', '_', name)}" for name in servers]
 

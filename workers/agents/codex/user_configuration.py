@@ -14,8 +14,9 @@ from typing import Any
 
 from workers.agents.own_configuration import (
     OwnConfiguration,
+    approves_servers,
+    collect_values,
     find_folders,
-    list_environment,
     list_skills,
     read_instructions,
     replace_folders,
@@ -47,7 +48,6 @@ def read_configuration(home: Path, _: Path | None) -> OwnConfiguration:
     rest = sorted(config.keys() - {*TAKEN_SETTINGS, "mcp_servers", "profile", "profiles"})
     left_out = [problem, *large, f"settings: {', '.join(rest)}" if rest else ""]
     skills = list_skills(folders["skills"]) if "skills" in folders else []
-    providers = _list_providers(config)
     return OwnConfiguration(
         settings={name: config[name] for name in TAKEN_SETTINGS if name in config},
         servers=servers,
@@ -56,12 +56,7 @@ def read_configuration(home: Path, _: Path | None) -> OwnConfiguration:
         skills=(*skills, *list_skills(home / ".agents/skills")),
         left_out=tuple(filter(None, left_out)),
         variables=tuple(_list_variables([*_list_used_provider(config), *servers.values()])),
-        environment=dict(
-            [
-                *list_environment([*providers, *servers.values()]),
-                *(("bearer_token", get_text(row, "experimental_bearer_token")) for row in providers),
-            ]
-        ),
+        values=collect_values([*_list_providers(config), *servers.values()]),
     )
 
 
@@ -118,7 +113,7 @@ def format_tables(configuration: OwnConfiguration, spec: RunSpec) -> list[str]:
     """
     providers, trust_level = get_object(configuration.settings, PROVIDERS), get_trust_level(spec)
     sections = [format_section(_join_key(PROVIDERS, name), **get_object(providers, name)) for name in providers]
-    approval = {} if spec.permissions in ("default", "ask") else APPROVED
+    approval = APPROVED if approves_servers(spec.permissions) else {}
     for name, server in {**configuration.servers, **_read_brought_servers(spec)}.items():
         sections.append(format_section(_join_key("mcp_servers", name), **{**approval, **server}))
     sections.append(format_section(_join_key("projects", spec.workspace), trust_level=trust_level))
