@@ -31,6 +31,7 @@ OBJECT_HASHES = {40: "sha1", 64: "sha256"}
 """The hash of an object format, by the length of its names."""
 EXECUTABLE_MODE = "100755"
 SUBMODULE_MODE = "160000"
+SAVED_REFS = "refs/mc/saved"
 
 
 class Uncleanable(Exception):
@@ -110,10 +111,9 @@ def save_work(path: Path) -> str | None:
         return None
     else:
         commit = head
-    folder = f"refs/mc/saved/{branch or 'detached'}"
-    if previous_ref := _find_same_work(path, folder, commit):
+    if previous_ref := _find_same_work(path, commit):
         return previous_ref
-    ref = f"{folder}/{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    ref = f"{SAVED_REFS}/{branch or 'detached'}/{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     git.check_output(path, "update-ref", ref, commit)
     return ref
 
@@ -223,11 +223,11 @@ def _has_content(file: Path, blob: tuple[str, str] | None) -> bool:
     return digest.hexdigest() == name and is_executable == (mode == EXECUTABLE_MODE)
 
 
-def _find_same_work(path: Path, folder: str, commit: str) -> str | None:
-    """Find the newest saved ref, if it holds the same files on the same commit."""
-    newest = ("--sort=-refname", "--count=1", "--format=%(refname) %(tree) %(parent)", f"{folder}/")
-    ref, _, content = git.check_output(path, "for-each-ref", *newest).partition(" ")
-    return ref if content and content == git.check_output(path, "log", "-1", "--format=%T %P", commit) else None
+def _find_same_work(path: Path, commit: str) -> str | None:
+    """Find a saved ref that holds the same files on the same commit, whatever branch was checked out then."""
+    output = git.check_output(path, "for-each-ref", "--format=%(refname) %(tree) %(parent)", SAVED_REFS)
+    saved = {content: ref for ref, _, content in (line.partition(" ") for line in output.splitlines())}
+    return saved.get(git.check_output(path, "log", "-1", "--format=%T %P", commit))
 
 
 def _commit_snapshot(path: Path, head: str, branch_label: str, changes: WorktreeChanges) -> str:
