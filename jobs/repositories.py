@@ -33,12 +33,12 @@ def confirm_problems(context: JobContext) -> None:
 
 def record_new_problems(context: JobContext, project_ids: Iterable[int | None]) -> bool:
     """Examine the repositories of projects that are about to get a run. True when one has a problem."""
+    candidate_ids = set(project_ids)
     with reading(context.engine) as session:
-        candidates = [project for project in projects.list_all_projects(session) if project.id in set(project_ids)]
-    problems = {project.id: problem for project in candidates if (problem := find_problem(project))}
-    for project in candidates:
-        if project.id in problems:
-            _record_problem(context, project, problems[project.id])
+        candidates = [project for project in projects.list_all_projects(session) if project.id in candidate_ids]
+    problems = [(project, problem) for project in candidates if (problem := find_problem(project))]
+    for project, problem in problems:
+        _record_problem(context, project, problem)
     return bool(problems)
 
 

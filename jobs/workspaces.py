@@ -11,7 +11,7 @@ from models import Project, Run
 from settings import Settings
 from tickets.runs import claims
 from tickets.runs.claims import RunClaim
-from tickets.shared import events, lookup
+from tickets.shared import events
 from tickets.shared.actors import Actor
 from workers.contract import spec as specs
 from workers.contract.spec import InvalidSpec
@@ -106,9 +106,11 @@ def _tear_down(context: JobContext, holder: str) -> None:
         problem = teardown.tear_down(run_dir, specs.read_spec(run_dir))
     except (InvalidSpec, OSError):
         return
-    if problem:
-        with writing(context.engine) as session:
-            run = lookup.get_run(session, run_id)
+    if not problem:
+        return
+    with writing(context.engine) as session:
+        run = session.get(Run, run_id)
+        if run:  # a store that was restored need not have it
             facts = {"run": run.generation, "reason": problem}
             events.append(session, run.ticket_id, "teardown_failed", facts, Actor.system("housekeeping"))
 

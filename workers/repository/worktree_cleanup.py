@@ -26,6 +26,7 @@ UNFINISHED_OPERATIONS = {
 """The files of an unfinished git operation, and the command that aborts it."""
 STALE_LOCKS = ("index.lock", "HEAD.lock")
 """The lock files that a killed git leaves behind. No git runs in a slot that changes its holder."""
+SAVED_REFS = "refs/mc/saved"
 
 
 class Uncleanable(Exception):
@@ -114,10 +115,9 @@ def save_work(path: Path) -> str | None:
         return None
     else:
         commit = head
-    folder = f"refs/mc/saved/{branch or 'detached'}"
-    if previous_ref := _find_same_work(path, folder, commit):
+    if previous_ref := _find_same_work(path, commit):
         return previous_ref
-    ref = f"{folder}/{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    ref = f"{SAVED_REFS}/{branch or 'detached'}/{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     git.check_output(path, "update-ref", ref, commit)
     return ref
 
@@ -178,11 +178,11 @@ def _list_untracked(path: Path) -> list[str]:
     return _read_entries(path, "ls-files", "--others", "--exclude-standard", "-z")
 
 
-def _find_same_work(path: Path, folder: str, commit: str) -> str | None:
-    """Find the newest saved ref, if it holds the same files on the same commit."""
-    newest = ("--sort=-refname", "--count=1", "--format=%(refname) %(tree) %(parent)", f"{folder}/")
-    ref, _, content = git.check_output(path, "for-each-ref", *newest).partition(" ")
-    return ref if content and content == git.check_output(path, "log", "-1", "--format=%T %P", commit) else None
+def _find_same_work(path: Path, commit: str) -> str | None:
+    """Find a saved ref that holds the same files on the same commit, whatever branch was checked out then."""
+    output = git.check_output(path, "for-each-ref", "--format=%(refname) %(tree) %(parent)", SAVED_REFS)
+    saved = {content: ref for ref, _, content in (line.partition(" ") for line in output.splitlines())}
+    return saved.get(git.check_output(path, "log", "-1", "--format=%T %P", commit))
 
 
 def _commit_snapshot(path: Path, head: str, branch_label: str, changes: Sequence[git.DirtyPath]) -> str:
