@@ -73,7 +73,7 @@ def test_a_reset_that_no_allowance_has_does_not_rest_an_agent_for_years(engine: 
 
 @pytest.mark.parametrize(
     ("failure", "rests"),
-    [("authentication", True), ("rate_limit", True), ("server_error", False), ("network", False), ("crash", False)],
+    [("authentication", True), ("rate_limit", False), ("server_error", False), ("network", False), ("crash", False)],
 )
 def test_an_agent_rests_only_for_what_means_its_account(engine: Engine, failure: str, rests: bool) -> None:
     for _ in range(2):

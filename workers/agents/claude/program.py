@@ -27,6 +27,10 @@ from .stream import ClaudeStream
 from .wordings import explain_exit
 
 MCP_CONFIG = "mc-coord.json"
+RETRIES = "CLAUDE_CODE_MAX_RETRIES"
+"""How often a refused request is sent again, a wrong key included. Mission Control backs off, so a run ends in seconds."""
+LIMIT_SETTINGS = {"autoContinueAtUsageLimit": False}
+"""Mission Control alone resumes at the reset of a limit."""
 PERMISSION_MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
 _COMMITTING = ("Bash(git add:*)", "Bash(git commit:*)")
 _STREAMS = "--input-format stream-json --output-format stream-json --verbose --include-partial-messages"
@@ -54,8 +58,8 @@ class ClaudeAgent:
         projects.setdefault(spec.workspace, {})["hasTrustDialogAccepted"] = True
         state["hasCompletedOnboarding"] = True
         files.replace(folder / ".claude.json", json.dumps(state).encode())
-        allowed = {"permissions": {"allow": _build_rules(spec)}}
-        files.replace(folder / "settings.json", json.dumps(allowed).encode())
+        settings = {"permissions": {"allow": _build_rules(spec)}, **LIMIT_SETTINGS}
+        files.replace(folder / "settings.json", json.dumps(settings).encode())
         servers = {"mcpServers": _build_servers(spec, run_dir)}
         files.replace(folder / MCP_CONFIG, json.dumps(servers).encode())
 
@@ -74,6 +78,7 @@ class ClaudeAgent:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
             "DISABLE_AUTOUPDATER": "1",
+            RETRIES: spec.environment.get(RETRIES, "2"),
         }
 
     def open(self, prompt: str) -> list[bytes]:

@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 from protocol import AgentState, Permissions
 from workers.agents.deltas import DeltaThrottle
-from workers.agents.error_classifier import format_time, parse_reset_time
+from workers.agents.reset_times import bound_reset_time, find_retry_time, format_time
 from workers.agents.tool_calls import make_call_events
 from workers.agents.tool_requests import ClaudeRequests
 from workers.agents.usage_counter import UsageCounter
@@ -181,7 +181,10 @@ class ClaudeStream:
             failure = diagnose(get_text(message, "error"))
         return [
             make_event(
-                "error", failure=failure, message=message_text, retry_at=self._find_retry_time(failure, message_text)
+                "error",
+                failure=failure,
+                message=message_text,
+                retry_at=find_retry_time(failure, message_text, self._reset_at),
             )
         ]
 
@@ -250,7 +253,7 @@ class ClaudeStream:
             ok=message.get("is_error") is not True,
             text=final_text,
             failure=failure,
-            retry_at=self._find_retry_time(failure, final_text),
+            retry_at=find_retry_time(failure, final_text, self._reset_at),
             stop_reason=_read_stop_reason(message),
             turns=get_count(message, "num_turns"),
             seconds=get_amount(message, "duration_ms") / 1000,
@@ -296,8 +299,8 @@ class ClaudeStream:
         """Read the account's rate limit. Near its end is a warning, exceeded is the failure that parks a ticket."""
         info = get_object(message, "rate_limit_info")
         status, resets = get_text(info, "status"), get_amount(info, "resetsAt")
-        at = format_time(resets) if resets else None
         name = get_text(info, "rateLimitType").replace("_", " ") or "usage"
+        at = bound_reset_time(format_time(resets), name) if resets else None
         if status == "rejected" and get_text(info, "overageStatus") not in ("allowed", "allowed_warning"):
             self._reset_at = at
             return [make_event("error", failure="usage_limit", message=f"The {name} limit is reached.", retry_at=at)]
@@ -305,9 +308,6 @@ class ClaudeStream:
         if status == "allowed":
             return []
         return [make_event("notice", level="warning", text=f"Close to the {name} limit (reset {at or 'unknown'}).")]
-
-    def _find_retry_time(self, failure: str | None, message_text: str) -> str | None:
-        return (self._reset_at or parse_reset_time(message_text)) if failure == "usage_limit" else None
 
 
 def _read_final_text(message: Fields) -> str:
