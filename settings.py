@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import os
 import re
 import stat
@@ -149,6 +150,40 @@ class Budget(_Frozen):
     day_minutes: float | None = Field(None, gt=0, description="minutes of all runs in a day")
 
 
+class Price(_Frozen):
+    """US dollars for a million tokens of a model: `input` without cache reads and writes, which have prices of their own."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cache_read: float = Field(ge=0)
+    cache_write: float = Field(ge=0)
+
+    @property
+    def amounts(self) -> str:
+        """The four amounts, as the spec of a run holds them."""
+        return f"{self.input} {self.output} {self.cache_read} {self.cache_write}"
+
+
+def _price(input: float, output: float, cache_read: float, cache_write: float) -> Price:
+    return Price(input=input, output=output, cache_read=cache_read, cache_write=cache_write)
+
+
+Prices = Annotated[
+    dict[str, Price], BeforeValidator(lambda value: json.loads(value) if isinstance(value, str) else value)
+]
+PRICES_SOURCE = "list prices of Anthropic and OpenAI, November 2026"
+DEFAULT_PRICES = {
+    "claude-opus-4-1*": _price(15, 75, 1.5, 18.75),
+    "claude-opus-4-5*": _price(5, 25, 0.5, 6.25),
+    "claude-sonnet-4-5*": _price(3, 15, 0.3, 3.75),
+    "claude-haiku-4-5*": _price(1, 5, 0.1, 1.25),
+    "gpt-5": _price(1.25, 10, 0.125, 1.25),
+    "gpt-5-codex*": _price(1.25, 10, 0.125, 1.25),
+    "gpt-5-mini*": _price(0.25, 2, 0.025, 0.25),
+}
+"""Prices by pattern of the model's name. A model that no pattern matches has no price."""
+
+
 class Retention(_Frozen):
     """Days for which rows and files are retained after they are no longer needed by a live ticket."""
 
@@ -248,6 +283,10 @@ class Settings(_Programs):
     limits: Limits = Limits()
     budget: Budget = Budget()
     retention: Retention = Retention()
+    prices: Prices = Field(
+        {},
+        description="a table: US dollars for a million tokens by pattern of the model, beside the defaults on the team page",
+    )
     ambient: Ambient = Ambient()
 
     @model_validator(mode="after")
@@ -281,6 +320,11 @@ class Settings(_Programs):
     def instance(self) -> str:
         """Eight hex digits that identify this home, part of every shared name."""
         return hashlib.sha256(os.fsencode(self.home)).hexdigest()[:8]
+
+    @property
+    def all_prices(self) -> dict[str, Price]:
+        """The defaults, and what the settings add or replace."""
+        return {**DEFAULT_PRICES, **self.prices}
 
     @property
     def zone(self) -> ZoneInfo:

@@ -74,6 +74,7 @@ def build_spec(settings: Settings, claim: RunClaim, project: Project | None, wor
         setup=tuple(project.setup_command) if project and project.setup_command else None,
         limits=build_limits(settings, profile),
         secrets=find_secrets(environment),
+        prices={pattern: price.amounts for pattern, price in settings.all_prices.items()},
     )
 
 

@@ -253,6 +253,17 @@ def test_totals_that_come_late_take_nothing_back(engine: Engine) -> None:
 
 
 @pytest.mark.both_databases
+def test_exact_totals_correct_an_estimate_but_late_ones_do_not(engine: Engine) -> None:
+    run_id = claim(engine, make(engine))
+    tell(engine, run_id, budgets.NO_LIMITS, input_tokens=100, cost_usd=1.0, exact=False)
+    tell(engine, run_id, budgets.NO_LIMITS, input_tokens=90, cost_usd=0.8, exact=True)
+    assert (the_run(engine, run_id).input_tokens, the_run(engine, run_id).cost_usd) == (90, 0.8)
+    report(engine, run_id, "failed", usage={"input_tokens": 40, "cost_usd": 0.1, "exact": True})
+    tell(engine, run_id, budgets.NO_LIMITS, input_tokens=30, exact=True)
+    assert (the_run(engine, run_id).input_tokens, the_run(engine, run_id).cost_usd) == (90, 0.8)
+
+
+@pytest.mark.both_databases
 def test_a_ledger_adds_up_runs_of_several_profiles(engine: Engine) -> None:
     ticket_id = make(engine)
     spend_failed(engine, ticket_id)

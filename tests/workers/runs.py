@@ -62,6 +62,7 @@ def build_spec(folder: Path, **changes: Any) -> RunSpec:
         "setup": None,
         "limits": RunLimits(),
         "secrets": (),
+        "prices": {},
     }
     return RunSpec(**values | changes)
 

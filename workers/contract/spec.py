@@ -28,6 +28,7 @@ class RunSpec:
     """Everything that a wrapper knows about its run. `env` is the agent's whole environment.
 
     `forks` is the conversation whose copy, in the configuration directory, this run continues.
+    `prices`: US dollars for a million tokens by pattern of the model, for input, output, cache reads and cache writes.
     `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`). Only
     that person, a reported verdict or a limit ends such a run.
     """
@@ -66,6 +67,7 @@ class RunSpec:
     setup: tuple[str, ...] | None
     limits: RunLimits
     secrets: tuple[str, ...]
+    prices: Mapping[str, str]
 
     @property
     def marker(self) -> str:
@@ -100,7 +102,7 @@ def read_spec(run_dir: Path) -> RunSpec:
 
 def parse_spec(data: object) -> RunSpec:
     """Parse a spec from decoded JSON. Raises `InvalidSpec`."""
-    earlier = {"forks": None}  # specs of runs from before an upgrade lack these
+    earlier = {"forks": None, "prices": {}}  # specs of runs from before an upgrade lack these
     values = _check_values(RunSpec, earlier | data if isinstance(data, dict) else data, "")
     if values["version"] != SPEC_VERSION:
         raise InvalidSpec(f"version {values['version']} is not {SPEC_VERSION}")

@@ -1,8 +1,9 @@
 """The parser of Claude Code's output with `--output-format stream-json`, line by line.
 
-Tokens and costs are taken from result lines only: the usage in `assistant` lines contains start values and
-repeats for every block of a message. A result's `modelUsage` counts the whole conversation, earlier
-processes included, so the totals here are the sum of `model_usage_since_last_result`.
+Tokens and costs are those of the result lines. Until the next one, the usage of the partial messages is added, so that
+a budget ends a run in the middle of its turn; the usage in `assistant` lines contains start values and repeats for every
+block of a message. A result's `modelUsage` counts the whole conversation, earlier processes included, so the totals here
+are the sum of `model_usage_since_last_result`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_count, get_object, get_objects, get_text
 
+from .live_usage import LiveUsage
 from .wordings import diagnose
 
 _STATES: dict[str, AgentState] = {"running": "running", "requires_action": "waiting", "idle": "idle"}
@@ -47,6 +49,7 @@ class ClaudeStream:
         self._blocks: dict[str, tuple[str, int]] = {}
         self._accepted: set[str] = set()
         self._counter = UsageCounter()
+        self._live = LiveUsage()
         self._seen: dict[str, Fields] = {}
         self._reset_at: str | None = None
         self._readers: dict[str, Callable[[Fields], list[AgentEvent]]] = {
@@ -141,8 +144,9 @@ class ClaudeStream:
             usage = get_object(body, "usage")
             read = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
             self._counter.context_tokens = sum(get_count(usage, key) for key in read)
+        usage_events = [self._make_live_usage()] if parent and self._live.read_message(body, parent) else []
         seconds = get_amount(message, "thinking_duration_ms") / 1000 or None
-        return [
+        return usage_events + [
             agent_event
             for block in content
             for agent_event in self._read_block(block, self._name_block(get_text(body, "id"), parent), parent, seconds)
@@ -230,16 +234,21 @@ class ClaudeStream:
         ]
 
     def _read_piece(self, message: Fields) -> list[AgentEvent]:
-        """Handle a partial block. Start and stop only identify the block of the deltas."""
+        """Handle a partial block. Start and stop identify the block of the deltas, and tell the usage."""
         inner, parent = get_object(message, "event"), get_text(message, "parent_tool_use_id") or None
         if get_text(inner, "type") == "message_start":
             self._typing[parent or ""] = get_text(get_object(inner, "message"), "id")
+        if self._live.read_piece(inner, parent or ""):
+            return [self._make_live_usage()]
         delta = get_object(inner, "delta")
         delta_keys = _DELTAS.get(get_text(delta, "type"))
         if get_text(inner, "type") != "content_block_delta" or delta_keys is None:
             return []
         name = f"{self._typing.get(parent or '', '')}:{get_count(inner, 'index')}"
         return self._deltas.add(name, delta_keys[0], get_text(delta, delta_keys[1]), parent)
+
+    def _make_live_usage(self) -> AgentEvent:
+        return self._counter.make_live_event(self._live.turns, self._live.sum_by_model())
 
     # End of turns
 
@@ -283,6 +292,7 @@ class ClaudeStream:
             window = get_count(get_object(get_object(message, "modelUsage"), model), "contextWindow")
             counter.context_window = window or counter.context_window
         counter.turns += get_count(message, "num_turns")
+        self._live.settle()
 
     def _read_usage(self, message: Fields) -> dict[str, Fields]:
         """Read the usage by model since the last result, or for versions that lack it, the growth of the totals."""
