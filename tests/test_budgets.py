@@ -58,7 +58,11 @@ def tell(engine: Engine, run_id: int, allowed: Budgets, *kinds: str, **usage: An
 def beat(engine: Engine, run_id: int, allowed: Budgets, state: str = "running") -> dict[str, Any]:
     with writing(engine) as session:
         return heartbeat.record_heartbeat(
-            session, run_id, heartbeat.RunHeartbeat.model_validate({"state": state}), 8, allowed
+            session,
+            run_id,
+            heartbeat.RunHeartbeat.model_validate({"state": state}),
+            8,
+            policy.DispatchLimits(budgets=allowed),
         )
 
 

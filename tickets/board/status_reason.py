@@ -239,6 +239,8 @@ def _load_questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
     return {ticket_id: _shorten(body) for ticket_id, body in fetch_rows(session, QUESTIONS, tickets=ids)}
 
 
+ANSWERED_TEXT = "Answered. Its agent goes on as soon as a slot is free"
+"""Without an open request, a run that gave its slot back has its answer."""
 REQUESTS = (
     select(RunRequest.ticket_id, RunRequest.kind, RunRequest.payload)
     .where(in_ids(RunRequest.run_id, "runs"), RunRequest.state == RequestState.PENDING)
@@ -251,7 +253,9 @@ def _load_requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
     if not live:
         return {}
     texts_by_ticket = {
-        ticket_id: "Its agent waits for an answer" for ticket_id, run in live.items() if run.state is RunState.WAITING
+        ticket_id: ANSWERED_TEXT if run.slot_released else "Its agent waits for an answer"
+        for ticket_id, run in live.items()
+        if run.state is RunState.WAITING
     }
     rows = fetch_rows(session, REQUESTS, runs=[run.id for run in live.values()])
     return texts_by_ticket | {

@@ -42,7 +42,7 @@ class LiveUsage:
         """Read a `stream_event`, and return whether it changed the usage."""
         match get_text(piece, "type"):
             case "message_start":
-                self.read_message(get_object(piece, "message"), parent)
+                self._start(get_object(piece, "message"), parent)
             case "message_delta" if message := self._messages.get(self._open.get(parent, "")):
                 message.update(get_object(piece, "usage"))
                 message.is_complete = True
@@ -50,14 +50,18 @@ class LiveUsage:
                 return False
         return True
 
-    def read_message(self, body: Fields, parent: str) -> bool:
-        """Read the start of a message, or the line of a sub-agent whose pieces are not streamed. False for a repeated line."""
-        name = get_text(body, "id")
-        self._open[parent] = name
-        is_new = name not in self._messages
+    def read_line(self, body: Fields, parent: str) -> bool:
+        """Read the line of a sub-agent whose pieces are not streamed. False when the message is counted already."""
+        if get_text(body, "id") in self._messages:
+            return False
+        self._start(body, parent).is_complete = True
+        return True
+
+    def _start(self, body: Fields, parent: str) -> MessageUsage:
+        name = self._open[parent] = get_text(body, "id")
         message = self._messages.setdefault(name, MessageUsage(get_text(body, "model"), parent))
         message.update(get_object(body, "usage"))
-        return is_new
+        return message
 
     def settle(self) -> None:
         """Forget what a result has counted: every message but one that is still being written."""

@@ -144,7 +144,7 @@ class ClaudeStream:
             usage = get_object(body, "usage")
             read = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
             self._counter.context_tokens = sum(get_count(usage, key) for key in read)
-        usage_events = [self._make_live_usage()] if parent and self._live.read_message(body, parent) else []
+        usage_events = [self._make_live_usage()] if parent and self._live.read_line(body, parent) else []
         seconds = get_amount(message, "thinking_duration_ms") / 1000 or None
         return usage_events + [
             agent_event
