@@ -10,6 +10,7 @@ from sqlalchemy import Engine, select, update
 from database import reading, writing
 from models import Agent, TicketEvent, TicketStatus, now
 from tickets.dispatch import dispatch_plan, policy
+from tickets.lifecycle.transitions import transition
 from tickets.runs import claims, reports
 from tickets.shared import lookup
 from tickets.team import agents
@@ -60,6 +61,18 @@ def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: E
     with writing(engine) as session:
         session.execute(update(Agent).values(cooldown_until=now() - timedelta(seconds=1)))
     assert claimable(engine) == ["MC-2", "MC-3"]
+
+
+@pytest.mark.parametrize(("failure", "stays"), [("usage_limit", False), ("rate_limit", False), ("crash", True)])
+def test_a_ticket_that_went_on_no_longer_names_the_limit(engine: Engine, failure: str, stays: bool) -> None:
+    make(engine)
+    fail(engine, failure)
+    with writing(engine) as session:
+        if lookup.get_ticket(session, "MC-1").status is TicketStatus.WAITING:
+            transition(session, 1, "wake", ALICE)
+        assert failure in str(lookup.get_ticket(session, "MC-1").failure_reason)
+        claims.claim_ticket(session, 1, "here")
+        assert bool(lookup.get_ticket(session, "MC-1").failure_reason) is stays
 
 
 @pytest.mark.both_databases

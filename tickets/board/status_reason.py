@@ -25,7 +25,6 @@ from models import (
     Ticket,
     TicketComment,
     TicketStatus,
-    WakeKind,
     ago,
     now,
 )
@@ -191,8 +190,8 @@ def _describe_landing(ticket: AnyTicket) -> StatusReason | None:
 
 def _describe_wait(ticket: AnyTicket) -> StatusReason:
     if ticket.wake_at:
-        reset = (ticket.wake or {}).get("kind") == WakeKind.USAGE_RESET
-        return StatusReason("parked", "The usage limit ends" if reset else "Wakes", ticket.wake_at)
+        is_reset = wake_conditions.is_usage_reset(ticket.wake)
+        return StatusReason(*(("resumes", "Resumes by itself") if is_reset else ("parked", "Wakes")), ticket.wake_at)
     return StatusReason("parked", f"Parked {wake_conditions.describe_wake(ticket.wake)}")
 
 
