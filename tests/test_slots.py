@@ -48,7 +48,7 @@ def answer(engine: Engine, run: Run, request: str = "r-1") -> None:
 
 def end(engine: Engine, run: Run) -> None:
     with writing(engine) as session:
-        reports.apply_report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())  # type: ignore[arg-type]
+        reports.apply_report(session, run.id, reports.RunReport(verdict="done"), reports.RetryPolicy())
 
 
 def claimable(engine: Engine) -> list[int]:

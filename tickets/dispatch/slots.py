@@ -54,7 +54,7 @@ def can_take_slot(session: Session, run: Run, total: int) -> bool:
     counts = select(OTHER.agent, func.count()).where(*live, goes_first).group_by(OTHER.agent)
     busy: dict[str, int] = dict(fetch_rows(session, counts).all())
     capacity = session.scalar(select(Agent.capacity).where(Agent.name == run.agent))
-    return sum(busy.values()) < total and (capacity is None or busy.get(run.agent, 0) < capacity)
+    return sum(busy.values()) < max(1, total) and (capacity is None or busy.get(run.agent, 0) < capacity)
 
 
 def find_answer_time(session: Session, run_id: int) -> datetime | None:

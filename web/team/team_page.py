@@ -52,7 +52,7 @@ KINDS = {"agent": "agent", "human": "person"}
 def show_team() -> str:
     with reading(auth.get_instance().engine) as session:
         layout.load_layout(session)
-        context = {"agents": _list_agents(session), "profiles": _list_profiles(session)}
+        context: View = {"agents": _list_agents(session), "profiles": _list_profiles(session)}
         context |= {"machines": _list_machines(session), "uses": _list_budget_uses(session)}
     context |= {"prices": auth.get_instance().settings.all_prices, "prices_source": PRICES_SOURCE}
     return layout.render_page("team/team_page.html", "team", [("Team", None)], **context)

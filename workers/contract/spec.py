@@ -102,7 +102,7 @@ def read_spec(run_dir: Path) -> RunSpec:
 
 def parse_spec(data: object) -> RunSpec:
     """Parse a spec from decoded JSON. Raises `InvalidSpec`."""
-    earlier = {"forks": None, "prices": {}}  # specs of runs from before an upgrade lack these
+    earlier: dict[str, Any] = {"forks": None, "prices": {}}  # specs of runs from before an upgrade lack these
     values = _check_values(RunSpec, earlier | data if isinstance(data, dict) else data, "")
     if values["version"] != SPEC_VERSION:
         raise InvalidSpec(f"version {values['version']} is not {SPEC_VERSION}")
