@@ -120,7 +120,9 @@ class Limits(_Frozen):
     turn_seconds: PositiveInt = Field(3600, description="of one turn")
     run_seconds: PositiveInt = Field(14400, description="of a whole run")
     check_seconds: PositiveInt = Field(900, description="of a project's check command")
-    answer_seconds: PositiveInt = Field(3600, description="an approval waits in the live process before it parks")
+    answer_seconds: PositiveInt = Field(
+        3600, description="a question waits in the live process, without a slot, before it is asked on the ticket"
+    )
     grace_seconds: PositiveInt = Field(8, description="between asking a process to stop and killing it")
     spool_bytes: PositiveInt = Field(64 << 20, description="of events kept on disk by one run")
     line_bytes: PositiveInt = Field(1 << 20, description="of one line of an agent's output")
@@ -171,15 +173,28 @@ def _price(input: float, output: float, cache_read: float, cache_write: float) -
 Prices = Annotated[
     dict[str, Price], BeforeValidator(lambda value: json.loads(value) if isinstance(value, str) else value)
 ]
-PRICES_SOURCE = "list prices of Anthropic and OpenAI, November 2026"
+PRICES_SOURCE = (
+    "for Claude the model catalogue of Claude Code 2.1.332 (November 2026), for GPT-5 the list prices of 2025"
+)
 DEFAULT_PRICES = {
-    "claude-opus-4-1*": _price(15, 75, 1.5, 18.75),
-    "claude-opus-4-5*": _price(5, 25, 0.5, 6.25),
-    "claude-sonnet-4-5*": _price(3, 15, 0.3, 3.75),
     "claude-haiku-4-5*": _price(1, 5, 0.1, 1.25),
+    "claude-sonnet-4*": _price(3, 15, 0.3, 3.75),
+    "claude-sonnet-5*": _price(2, 10, 0.2, 2.5),
+    "claude-sonnet-5-5*": _price(2, 10, 0.1, 2.5),
+    "claude-opus-4-[01]*": _price(15, 75, 1.5, 18.75),
+    "claude-opus-4-20*": _price(15, 75, 1.5, 18.75),
+    "claude-opus-4-[5678]*": _price(5, 25, 0.5, 6.25),
+    "claude-opus-5*": _price(5, 25, 0.5, 6.25),
+    "claude-opus-5-5*": _price(4, 20, 0.2, 5),
+    "claude-fable-5*": _price(10, 50, 1, 12.5),
+    "claude-fable-5-1*": _price(10, 50, 0.25, 12.5),
+    "claude-fable-5-2*": _price(8, 40, 0.2, 10),
     "gpt-5": _price(1.25, 10, 0.125, 1.25),
     "gpt-5-codex*": _price(1.25, 10, 0.125, 1.25),
     "gpt-5-mini*": _price(0.25, 2, 0.025, 0.25),
+    "gpt-5.1": _price(1.25, 10, 0.125, 1.25),
+    "gpt-5.1-codex*": _price(1.25, 10, 0.125, 1.25),
+    "gpt-5.1-codex-mini*": _price(0.25, 2, 0.025, 0.25),
 }
 """Prices by pattern of the model's name. A model that no pattern matches has no price."""
 

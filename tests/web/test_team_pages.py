@@ -211,11 +211,8 @@ def fields_of(page: str) -> dict[str, str]:
     ("program", "model", "note"),
     [
         ("claude", "claude-sonnet-4-5", None),
-        (
-            "claude",
-            "some-model",
-            "No price is set for the model some-model, so a budget in US dollars is enforced only at",
-        ),
+        ("claude", "opus", "A budget in US dollars holds only for a model with a price"),
+        ("claude", "claude-x", "No price is set for the model claude-x, so a budget in US dollars is enforced only at"),
         ("codex", "some-model", "No price is set for the model some-model, so a budget in US dollars cannot hold"),
         ("codex", None, "A budget in US dollars holds only for a model with a price"),
         ("codex", "gpt-5", "Codex counts a turn when it has ended"),
@@ -229,7 +226,7 @@ def test_a_budget_that_cannot_hold_is_named_where_it_is_set(program: str, model:
 
 def test_the_page_shows_the_prices_with_their_source(browser: FlaskClient) -> None:
     page = browser.get("/team").get_data(as_text=True)
-    assert "claude-sonnet-4-5*" in page and PRICES_SOURCE in page
+    assert "claude-sonnet-4*" in page and PRICES_SOURCE in page
     assert "holds only for a model with a price" in browser.get("/team/profiles/new").get_data(as_text=True)
 
 

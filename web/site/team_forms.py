@@ -102,12 +102,13 @@ def build_budget_notes(values: Values, settings: Settings) -> list[str]:
     notes = []
     if program == "script":
         return ["The script agent uses no tokens and no money: only runs and minutes can be limited."]
-    if model and find_price(settings.all_prices, model) is None:
+    is_alias = program == "claude" and not str(model).startswith("claude-")
+    if model and not is_alias and find_price(settings.all_prices, model) is None:
         money = "is enforced only at the end of each turn" if program == "claude" else "cannot hold"
         notes.append(
             f"No price is set for the model {model}, so a budget in US dollars {money}. Prices are on the team page."
         )
-    elif not model:
+    elif not model or is_alias:
         notes.append("A budget in US dollars holds only for a model with a price: see Prices on the team page.")
     if program == "codex":
         notes.append("Codex counts a turn when it has ended, so a budget of turns does not stop one that goes on.")
