@@ -881,6 +881,8 @@ class Run(Base):
     silent_after: Mapped[datetime | None]
     started: Mapped[datetime] = mapped_column(default=now)
     heartbeat: Mapped[datetime | None]
+    slot_released: Mapped[datetime | None]
+    """When it gave its slot back, as it waits for a person."""
     ended: Mapped[datetime | None]
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 # ------------------------------------------------------------------------------------------------- runs and their ends
 
@@ -137,6 +138,15 @@ class RunLimits:
     cost_usd: float | None = None
     spool_bytes: int = 64 * 1024 * 1024
     line_bytes: int = 1024 * 1024
+
+
+Price = TypeVar("Price")
+
+
+def find_price(prices: Mapping[str, Price], model: str) -> Price | None:
+    """Find the price of a model: that of the longest pattern which matches its name, or None."""
+    patterns = [pattern for pattern in prices if fnmatchcase(model, pattern)]
+    return prices[max(patterns, key=len)] if patterns else None
 
 
 # --------------------------------------------------------------------------------------------------------- heartbeat

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import os
 import re
 import stat
@@ -123,7 +124,9 @@ class Limits(_Frozen):
     turn_seconds: PositiveInt = Field(3600, description="of one turn")
     run_seconds: PositiveInt = Field(14400, description="of a whole run")
     check_seconds: PositiveInt = Field(900, description="of a project's check command")
-    answer_seconds: PositiveInt = Field(3600, description="an approval waits in the live process before it parks")
+    answer_seconds: PositiveInt = Field(
+        3600, description="a question waits in the live process, without a slot, before it is asked on the ticket"
+    )
     grace_seconds: PositiveInt = Field(8, description="between asking a process to stop and killing it")
     spool_bytes: PositiveInt = Field(64 << 20, description="of events kept on disk by one run")
     line_bytes: PositiveInt = Field(1 << 20, description="of one line of an agent's output")
@@ -151,6 +154,53 @@ class Budget(_Frozen):
     day_cost_usd: float | None = Field(None, gt=0, description="US dollars spent in a day")
     day_turns: PositiveInt | None = Field(None, description="turns in a day")
     day_minutes: float | None = Field(None, gt=0, description="minutes of all runs in a day")
+
+
+class Price(_Frozen):
+    """US dollars for a million tokens of a model: `input` without cache reads and writes, which have prices of their own."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cache_read: float = Field(ge=0)
+    cache_write: float = Field(ge=0)
+
+    @property
+    def amounts(self) -> str:
+        """The four amounts, as the spec of a run holds them."""
+        return f"{self.input} {self.output} {self.cache_read} {self.cache_write}"
+
+
+def _price(input: float, output: float, cache_read: float, cache_write: float) -> Price:
+    return Price(input=input, output=output, cache_read=cache_read, cache_write=cache_write)
+
+
+Prices = Annotated[
+    dict[str, Price], BeforeValidator(lambda value: json.loads(value) if isinstance(value, str) else value)
+]
+PRICES_SOURCE = (
+    "for Claude the model catalogue of Claude Code 2.1.332 (November 2026), for GPT-5 the list prices of 2025"
+)
+DEFAULT_PRICES = {
+    "claude-haiku-4-5*": _price(1, 5, 0.1, 1.25),
+    "claude-sonnet-4*": _price(3, 15, 0.3, 3.75),
+    "claude-sonnet-5*": _price(2, 10, 0.2, 2.5),
+    "claude-sonnet-5-5*": _price(2, 10, 0.1, 2.5),
+    "claude-opus-4-[01]*": _price(15, 75, 1.5, 18.75),
+    "claude-opus-4-20*": _price(15, 75, 1.5, 18.75),
+    "claude-opus-4-[5678]*": _price(5, 25, 0.5, 6.25),
+    "claude-opus-5*": _price(5, 25, 0.5, 6.25),
+    "claude-opus-5-5*": _price(4, 20, 0.2, 5),
+    "claude-fable-5*": _price(10, 50, 1, 12.5),
+    "claude-fable-5-1*": _price(10, 50, 0.25, 12.5),
+    "claude-fable-5-2*": _price(8, 40, 0.2, 10),
+    "gpt-5": _price(1.25, 10, 0.125, 1.25),
+    "gpt-5-codex*": _price(1.25, 10, 0.125, 1.25),
+    "gpt-5-mini*": _price(0.25, 2, 0.025, 0.25),
+    "gpt-5.1": _price(1.25, 10, 0.125, 1.25),
+    "gpt-5.1-codex*": _price(1.25, 10, 0.125, 1.25),
+    "gpt-5.1-codex-mini*": _price(0.25, 2, 0.025, 0.25),
+}
+"""Prices by pattern of the model's name. A model that no pattern matches has no price."""
 
 
 class Retention(_Frozen):
@@ -263,6 +313,10 @@ class Settings(_Programs):
     limits: Limits = Limits()
     budget: Budget = Budget()
     retention: Retention = Retention()
+    prices: Prices = Field(
+        {},
+        description="a table: US dollars for a million tokens by pattern of the model, beside the defaults on the team page",
+    )
     ambient: Ambient = Ambient()
 
     @model_validator(mode="after")
@@ -296,6 +350,11 @@ class Settings(_Programs):
     def instance(self) -> str:
         """Eight hex digits that identify this home, part of every shared name."""
         return hashlib.sha256(os.fsencode(self.home)).hexdigest()[:8]
+
+    @property
+    def all_prices(self) -> dict[str, Price]:
+        """The defaults, and what the settings add or replace."""
+        return {**DEFAULT_PRICES, **self.prices}
 
     @property
     def zone(self) -> ZoneInfo:

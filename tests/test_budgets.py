@@ -58,7 +58,11 @@ def tell(engine: Engine, run_id: int, allowed: Budgets, *kinds: str, **usage: An
 def beat(engine: Engine, run_id: int, allowed: Budgets, state: str = "running") -> dict[str, Any]:
     with writing(engine) as session:
         return heartbeat.record_heartbeat(
-            session, run_id, heartbeat.RunHeartbeat.model_validate({"state": state}), 8, allowed
+            session,
+            run_id,
+            heartbeat.RunHeartbeat.model_validate({"state": state}),
+            8,
+            policy.DispatchLimits(budgets=allowed),
         )
 
 
@@ -250,6 +254,17 @@ def test_totals_that_come_late_take_nothing_back(engine: Engine) -> None:
     tell(engine, run_id, budgets.NO_LIMITS, input_tokens="many")
     run = the_run(engine, run_id)
     assert (run.input_tokens, run.cost_usd, run.turns) == (100, 1.0, 2)
+
+
+@pytest.mark.both_databases
+def test_exact_totals_correct_an_estimate_but_late_ones_do_not(engine: Engine) -> None:
+    run_id = claim(engine, make(engine))
+    tell(engine, run_id, budgets.NO_LIMITS, input_tokens=100, cost_usd=1.0, exact=False)
+    tell(engine, run_id, budgets.NO_LIMITS, input_tokens=90, cost_usd=0.8, exact=True)
+    assert (the_run(engine, run_id).input_tokens, the_run(engine, run_id).cost_usd) == (90, 0.8)
+    report(engine, run_id, "failed", usage={"input_tokens": 40, "cost_usd": 0.1, "exact": True})
+    tell(engine, run_id, budgets.NO_LIMITS, input_tokens=30, exact=True)
+    assert (the_run(engine, run_id).input_tokens, the_run(engine, run_id).cost_usd) == (90, 0.8)
 
 
 @pytest.mark.both_databases

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, select, update
 from database import reading, writing
 from models import Agent, TicketEvent, TicketStatus, now
 from tickets.dispatch import dispatch_plan, policy
+from tickets.lifecycle.transitions import transition
 from tickets.runs import claims, reports
 from tickets.shared import lookup
 from tickets.team import agents
@@ -62,6 +63,18 @@ def test_a_used_up_allowance_is_found_out_by_one_ticket_and_not_by_all(engine: E
     assert claimable(engine) == ["MC-2", "MC-3"]
 
 
+@pytest.mark.parametrize(("failure", "stays"), [("usage_limit", False), ("rate_limit", False), ("crash", True)])
+def test_a_ticket_that_went_on_no_longer_names_the_limit(engine: Engine, failure: str, stays: bool) -> None:
+    make(engine)
+    fail(engine, failure)
+    with writing(engine) as session:
+        if lookup.get_ticket(session, "MC-1").status is TicketStatus.WAITING:
+            transition(session, 1, "wake", ALICE)
+        assert failure in str(lookup.get_ticket(session, "MC-1").failure_reason)
+        claims.claim_ticket(session, 1, "here")
+        assert bool(lookup.get_ticket(session, "MC-1").failure_reason) is stays
+
+
 @pytest.mark.both_databases
 def test_a_reset_that_no_allowance_has_does_not_rest_an_agent_for_years(engine: Engine) -> None:
     make(engine)
@@ -73,7 +86,7 @@ def test_a_reset_that_no_allowance_has_does_not_rest_an_agent_for_years(engine: 
 
 @pytest.mark.parametrize(
     ("failure", "rests"),
-    [("authentication", True), ("rate_limit", True), ("server_error", False), ("network", False), ("crash", False)],
+    [("authentication", True), ("rate_limit", False), ("server_error", False), ("network", False), ("crash", False)],
 )
 def test_an_agent_rests_only_for_what_means_its_account(engine: Engine, failure: str, rests: bool) -> None:
     for _ in range(2):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from cli.reference import render_settings
 from protocol import AGENT_PROGRAMS
-from settings import Ambient, Settings, SettingsError, list_keys, load
+from settings import DEFAULT_PRICES, Ambient, Settings, SettingsError, list_keys, load
 from tickets.shared.limits import BUDGETS, USAGE_MEASURES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +41,17 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_pa
 
     assert (settings.port, settings.max_workers, settings.threads) == (5000, 7, 32)
     assert (settings.limits.run_seconds, settings.limits.check_seconds) == (60, 30)
+
+
+def test_a_person_adds_and_replaces_prices(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        '[prices]\n"gpt-5" = {input = 2, output = 8, cache_read = 0.5, cache_write = 2}\n'
+    )
+    loaded = load({}, tmp_path)
+    assert loaded.all_prices["gpt-5"].amounts == "2.0 8.0 0.5 2.0"
+    assert loaded.all_prices.keys() == DEFAULT_PRICES.keys()
+    (tmp_path / "config.toml").write_text('[prices]\n"gpt-5" = {input = -2}\n')
+    assert len(problems({}, tmp_path)) == 4
 
 
 def test_several_addresses_are_given_as_one_comma_separated_variable(tmp_path: Path) -> None:

@@ -32,6 +32,16 @@ def prepare_agent(program: str, folder: Path, **changes: Any) -> tuple[list[str]
     return agent.command(spec), Path(spec.config_dir)
 
 
+def test_claude_neither_waits_for_a_limit_nor_repeats_a_refused_request_for_minutes(tmp_path: Path) -> None:
+    _, folder = prepare_agent("claude", tmp_path)
+    assert json.loads((folder / "settings.json").read_text())["autoContinueAtUsageLimit"] is False
+    environments = [
+        create_agent("claude").environment(build_spec(tmp_path, program="claude", env=env))
+        for env in ({}, {"CLAUDE_CODE_MAX_RETRIES": "5"})
+    ]
+    assert [environment["CLAUDE_CODE_MAX_RETRIES"] for environment in environments] == ["2", "5"]
+
+
 @pytest.mark.parametrize("program", ["claude", "codex"])
 def test_the_config_folder_is_private_and_holds_no_token(program: str, tmp_path: Path) -> None:
     _, folder = prepare_agent(program, tmp_path)

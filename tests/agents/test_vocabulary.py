@@ -14,7 +14,8 @@ from protocol import FAILURES, AgentEventKind
 from tickets.runs.retry_policy import CONSEQUENCES, RetryAction
 from workers.agents import load_descriptor
 from workers.agents.deltas import DeltaThrottle
-from workers.agents.error_classifier import classify_error, explain_exit, parse_reset_time
+from workers.agents.error_classifier import classify_error, explain_exit
+from workers.agents.reset_times import bound_reset_time, find_retry_time, parse_reset_time
 from workers.agents.tool_calls import format_call_title
 from workers.contract.agent_events import (
     MAX_TEXT_BYTES,
@@ -133,8 +134,47 @@ def test_faults_of_the_surroundings_use_up_no_attempt() -> None:
         ("claude", "API Error: Connection refused (ECONNREFUSED)", None, "network"),
         ("claude", "model: claude-nope was not found", 404, "environment"),
         ("claude", "No conversation found with session ID: 1", None, "environment"),
-        ("claude", "Credit balance is too low", 400, "environment"),
+        ("claude", "Credit balance is too low", 400, "usage_limit"),
+        ("claude", "You've hit your session limit · resets 3pm · progress saved", 429, "usage_limit"),
+        ("claude", "You've hit your weekly limit · resets Nov 25, 3pm (UTC)", 429, "usage_limit"),
+        ("claude", "You've hit your Opus limit · resets Nov 25, 3pm", 429, "usage_limit"),
+        ("claude", "You've reached your Fable limit · resets Nov 25, 3pm", 429, "usage_limit"),
+        ("claude", "You've hit your org's monthly usage limit", 429, "usage_limit"),
+        ("claude", "You've hit your individual spend limit", 429, "usage_limit"),
+        ("claude", "You've hit your monthly spend limit", 429, "usage_limit"),
+        ("claude", "spend limit reached · resets Dec 8 · request an increase", 429, "usage_limit"),
+        ("claude", "You're out of usage credits · resets 3pm", 429, "usage_limit"),
+        ("claude", "You're out of extra usage · resets 3pm (UTC)", 429, "usage_limit"),
+        ("claude", "Your org is out of usage · contact your admin", 429, "usage_limit"),
+        ("claude", "Your organization is out of usage credits. Contact your admin to add more.", 429, "usage_limit"),
+        ("claude", "Fable 5 requires usage credits", 429, "usage_limit"),
+        ("claude", "Your seat type doesn't include usage credits", 429, "usage_limit"),
+        ("claude", "Your usage allocation has been disabled by your admin", 429, "usage_limit"),
+        ("claude", "Your group's usage limit is set to $0", 429, "usage_limit"),
+        ("claude", "Usage is paused for your organization. For help, please contact support.", 429, "usage_limit"),
+        ("claude", "This service is disabled for your org", 429, "usage_limit"),
+        (
+            "claude",
+            "This request would exceed your organization's rate limit of 30,000 input tokens per minute",
+            429,
+            "rate_limit",
+        ),
+        ("claude", "Number of request tokens has exceeded your per-minute rate limit", 429, "rate_limit"),
         ("codex", "You've hit your usage limit. Upgrade your billing plan", 429, "usage_limit"),
+        ("codex", "You've hit your usage limit for gpt-5-codex. Switch to another model now,", None, "usage_limit"),
+        ("codex", "Your workspace is out of credits. Add credits to continue.", None, "usage_limit"),
+        ("codex", "You hit your spend cap set by the owner of your workspace.", None, "usage_limit"),
+        ("codex", "Quota exceeded. Check your plan and billing details.", None, "usage_limit"),
+        ("codex", "You exceeded your current quota, please check your plan and billing details.", 429, "usage_limit"),
+        (
+            "codex",
+            "Rate limit reached for gpt-5 in organization org-1 on tokens per min (TPM): Limit 30000, Used 22999,"
+            " Requested 12528. Please try again in 14.036s.",
+            None,
+            "rate_limit",
+        ),
+        ("codex", "Selected model is at capacity. Please try a different model.", None, "server_error"),
+        ("codex", "We're currently experiencing high demand, which may cause temporary errors.", None, "server_error"),
         ("codex", "exceeded retry limit, last status: 429 Too Many Requests", None, "rate_limit"),
         ("codex", "Codex ran out of room in the model's context window", None, "context_overflow"),
         ("codex", "no rollout found for thread id 1", None, "environment"),
@@ -153,7 +193,21 @@ def test_what_a_service_says_has_a_class(program: str, text: str, status: int | 
         ("try again in 3 days 2 hours 5 minutes.", "2026-11-24T12:35:00Z"),
         ("resets 3pm (Europe/Berlin)", "2026-11-21T14:00:00Z"),
         ("resets 9am (UTC)", "2026-11-22T09:00:00Z"),
-        ("resets Jan 5, 9am (UTC)", "2027-01-05T09:00:00Z"),
+        ("resets Nov 25, 9am (UTC)", "2026-11-25T09:00:00Z"),
+        ("weekly limit · resets Jan 5, 9am (UTC)", "2026-11-28T10:30:00Z"),  # at most a week
+        ("monthly limit · resets Dec 5, 9am (UTC)", "2026-12-05T09:00:00Z"),
+        ("weekly limit · resets Nov 20, 9am (UTC)", "2026-11-20T09:00:00Z"),  # it has passed
+        ("session limit · resets 1pm (UTC)", "2026-11-21T13:00:00Z"),
+        ("session limit · resets 10am (UTC)", "2026-11-21T10:00:00Z"),  # it has passed
+        ("session limit · resets 9:05pm (Asia/Tokyo)", "2026-11-21T12:05:00Z"),
+        ("spend limit reached · resets Dec 8 · request an increase", "2026-12-08T00:00:00Z"),
+        ("resets at 14:30 UTC", "2026-11-21T14:30:00Z"),
+        ("available at 2026-11-22T09:30:00+02:00", "2026-11-22T07:30:00Z"),
+        ("Please try again in 14.036s.", "2026-11-21T10:30:14Z"),
+        ("Please try again in 6m0s.", "2026-11-21T10:36:00Z"),
+        ("try again in 500ms", "2026-11-21T10:30:00Z"),
+        ("try again in 1 hour and 5 minutes", "2026-11-21T11:35:00Z"),
+        ("session limit|1799999999", "2026-11-21T15:30:00Z"),  # at most five hours
         ("or try again at 1:16 PM.", "2026-11-21T13:16:00Z"),
         ("or try again at Nov 25th, 2026 9:30 AM.", "2026-11-25T09:30:00Z"),
         ("resets 12am (UTC)", "2026-11-22T00:00:00Z"),
@@ -164,6 +218,14 @@ def test_what_a_service_says_has_a_class(program: str, text: str, status: int | 
 )
 def test_the_end_of_a_limit_is_read_from_words(text: str, at: str | None) -> None:
     assert parse_reset_time(text, NOW) == at
+
+
+def test_a_reported_reset_is_bounded_by_the_window_and_only_limits_have_one() -> None:
+    assert bound_reset_time("2027-11-21T10:30:00Z", "five hour", NOW) == "2026-11-21T15:30:00Z"
+    assert bound_reset_time("2026-11-23T10:30:00Z", "seven day opus", NOW) == "2026-11-23T10:30:00Z"
+    assert find_retry_time("usage_limit", "resets 3pm (UTC)", "2026-11-21T12:00:00Z", NOW) == "2026-11-21T12:00:00Z"
+    assert find_retry_time("rate_limit", "try again in 14.9s", "2026-11-21T12:00:00Z", NOW) == "2026-11-21T10:30:14Z"
+    assert find_retry_time("server_error", "try again in 14.9s", None, NOW) is None
 
 
 def test_a_clock_time_without_a_zone_is_the_machines_own() -> None:

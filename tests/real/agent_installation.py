@@ -75,9 +75,17 @@ class AgentInstallation(Installation):
             self._hire(f"{program}-offline", program, address=f"http://127.0.0.1:{free_port()}")
         self._hire("claude-plan", "claude", key="CLAUDE_CODE_OAUTH_TOKEN")
         self._hire("codex-plan", "codex")
+        self._hire("claude-thrifty", "claude", limits={"tokens": 250})
 
     def _hire(
-        self, name: str, program: str, *, address: str = "", key: str = "", permissions: str = "accept_edits"
+        self,
+        name: str,
+        program: str,
+        *,
+        address: str = "",
+        key: str = "",
+        permissions: str = "accept_edits",
+        limits: dict[str, int] | None = None,
     ) -> None:
         """Add a member of the team, with a profile of the same name that connects the program to the model server."""
         if program == "codex":
@@ -86,7 +94,7 @@ class AgentInstallation(Installation):
             argv = ["--settings", json.dumps({"env": {"ANTHROPIC_BASE_URL": address}})] if address else []
             allowed = [*CLAUDE_SETTINGS, key or "ANTHROPIC_AUTH_TOKEN"]
         facts: dict[str, Any] = {"model": MODELS[program], "permissions": permissions, "argv": argv}
-        facts |= {"env_allow": allowed, "limits": {"silence_seconds": SILENCE_SECONDS} if address else {}}
+        facts |= {"env_allow": allowed, "limits": limits or ({"silence_seconds": SILENCE_SECONDS} if address else {})}
         with writing(self.engine) as session:
             profile = NewProfile.model_validate({"name": name, "program": program, **facts})
             profiles.add_profile(session, profile, ALICE)

@@ -49,6 +49,17 @@ def test_a_refused_key_blocks_the_ticket_for_the_operator_at_once(
     assert any("RUNTIME TERMINAL STATE" in body for body in installation.comments(ticket_id))
 
 
+def test_a_budget_ends_a_headless_claude_in_the_middle_of_its_turn(installation: AgentInstallation) -> None:
+    """Each answer of the model takes 120 tokens; the turn of eight would take 960, and its result came too late to stop it."""
+    ticket_id = installation.start("claude-thrifty", "[[bash: echo one]] " * 7 + "[[say: DONE: eight]]")
+
+    run = installation.wait_for_run_end(ticket_id, TicketStatus.WAITING)
+
+    assert (run.failure or run.stop_code) == "budget"
+    assert 250 < run.input_tokens + run.output_tokens <= 250 + 2 * 120
+    assert run.cost_usd is not None and run.cost_usd >= (200 * 3 + 20 * 15) / 1e6, "what was seen is counted"
+
+
 @pytest.mark.parametrize(("program", "step", "failure"), FAULTS)
 def test_a_fault_of_the_service_is_tried_again_later_in_the_same_conversation(
     program: str, step: str, failure: Failure, installation: AgentInstallation

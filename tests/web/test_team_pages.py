@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from werkzeug.test import TestResponse
 
 from database import reading, writing
 from models import Agent, Profile, Run, TicketEvent, now
-from settings import Budget, Settings
+from settings import PRICES_SOURCE, Budget, Settings
 from tickets.team import agents, installed_programs, profiles
+from web.site import team_forms
 from workers.agents.probe import ProbeResult
 
 from .conftest import OWN_PAGE, Api, csrf_token, start
@@ -210,6 +212,29 @@ def fields_of(page: str) -> dict[str, str]:
 
     Reader().feed(page)
     return {name: value for name, value in values.items() if name != "csrf"}
+
+
+@pytest.mark.parametrize(
+    ("program", "model", "note"),
+    [
+        ("claude", "claude-sonnet-4-5", None),
+        ("claude", "opus", "A budget in US dollars holds only for a model with a price"),
+        ("claude", "claude-x", "No price is set for the model claude-x, so a budget in US dollars is enforced only at"),
+        ("codex", "some-model", "No price is set for the model some-model, so a budget in US dollars cannot hold"),
+        ("codex", None, "A budget in US dollars holds only for a model with a price"),
+        ("codex", "gpt-5", "Codex counts a turn when it has ended"),
+        ("script", None, "only runs and minutes can be limited"),
+    ],
+)
+def test_a_budget_that_cannot_hold_is_named_where_it_is_set(program: str, model: str | None, note: str | None) -> None:
+    notes = team_forms.build_budget_notes({"program": program, "model": model}, Settings(home=Path("/nowhere")))
+    assert notes == [] if note is None else note in " ".join(notes)
+
+
+def test_the_page_shows_the_prices_with_their_source(browser: FlaskClient) -> None:
+    page = browser.get("/team").get_data(as_text=True)
+    assert "claude-sonnet-4*" in page and PRICES_SOURCE in page
+    assert "holds only for a model with a price" in browser.get("/team/profiles/new").get_data(as_text=True)
 
 
 def test_a_profile_that_cannot_be_is_explained(browser: FlaskClient) -> None:

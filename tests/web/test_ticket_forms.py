@@ -5,16 +5,18 @@ from __future__ import annotations
 import html
 import io
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, update
 from werkzeug.test import TestResponse
 
 import auth
 from database import reading, writing
+from models import Ticket
 from settings import Settings
 from tests.test_pictures import png
 from tickets.conversation import attachments, context
@@ -435,3 +437,19 @@ def test_the_page_keeps_its_number_of_queries(browser: FlaskClient, store: Engin
         send(browser, "/relationships", kind=kind, ticket="MC-2")
     send(browser, "/context", kind="vault", path="b.md")
     assert queries() == few
+
+
+def test_the_resume_after_a_usage_limit_is_shown_with_its_time_and_can_be_cancelled(
+    browser: FlaskClient, operator: Api, store: Engine
+) -> None:
+    send(browser, "/move", move="park", wake_kind="manual", version=now(store)["version"])
+    with writing(store) as session:
+        moment = datetime(2099, 11, 21, 12, tzinfo=UTC)
+        session.execute(update(Ticket).values(wake={"kind": "usage_reset", "at": moment.isoformat()}, wake_at=moment))
+    assert "Cancel resume" in text(browser, "/board/column/waiting")
+    assert 'datetime="2099-11-21T12:00:00' in text(browser, PAGE)
+
+    assert send(browser, "/move", move="park", version=now(store)["version"]).status_code == 303
+
+    assert now(store)["status"] == "waiting" and now(store)["wake"] == {"kind": "manual"}
+    assert "Cancel resume" not in text(browser, PAGE) + text(browser, "/board/column/waiting")

@@ -69,6 +69,7 @@ def build_spec(folder: Path, **changes: Any) -> RunSpec:
         "secrets": (),
         "own_home": None,
         "repository_configuration": "none",
+        "prices": {},
     }
     return RunSpec(**values | changes)
 

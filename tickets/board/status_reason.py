@@ -25,7 +25,6 @@ from models import (
     Ticket,
     TicketComment,
     TicketStatus,
-    WakeKind,
     ago,
     now,
 )
@@ -203,8 +202,8 @@ def _describe_landing(ticket: AnyTicket) -> StatusReason | None:
 
 def _describe_wait(ticket: AnyTicket) -> StatusReason:
     if ticket.wake_at:
-        reset = (ticket.wake or {}).get("kind") == WakeKind.USAGE_RESET
-        return StatusReason("parked", "The usage limit ends" if reset else "Wakes", ticket.wake_at)
+        is_reset = wake_conditions.is_usage_reset(ticket.wake)
+        return StatusReason(*(("resumes", "Resumes by itself") if is_reset else ("parked", "Wakes")), ticket.wake_at)
     return StatusReason("parked", f"Parked {wake_conditions.describe_wake(ticket.wake)}")
 
 
@@ -251,6 +250,8 @@ def _load_questions(session: Session, ids: Sequence[int]) -> dict[int, str]:
     return {ticket_id: _shorten(body) for ticket_id, body in fetch_rows(session, QUESTIONS, tickets=ids)}
 
 
+ANSWERED_TEXT = "Answered. Its agent goes on as soon as a slot is free"
+"""Without an open request, a run that gave its slot back has its answer."""
 REQUESTS = (
     select(RunRequest.ticket_id, RunRequest.kind, RunRequest.payload)
     .where(in_ids(RunRequest.run_id, "runs"), RunRequest.state == RequestState.PENDING)
@@ -258,14 +259,18 @@ REQUESTS = (
 )
 
 
+def _describe_waiting_run(run: Run) -> str:
+    if run.slot_released:
+        return ANSWERED_TEXT
+    return UNANSWERABLE_TEXT if runtime.is_unanswerable(run) else "Its agent waits for an answer"
+
+
 def _load_requests(session: Session, live: dict[int, Run]) -> dict[int, str]:
     """Load the texts of the pending requests of live runs, the oldest of each ticket."""
     if not live:
         return {}
     texts_by_ticket = {
-        ticket_id: UNANSWERABLE_TEXT if runtime.is_unanswerable(run) else "Its agent waits for an answer"
-        for ticket_id, run in live.items()
-        if run.state is RunState.WAITING
+        ticket_id: _describe_waiting_run(run) for ticket_id, run in live.items() if run.state is RunState.WAITING
     }
     rows = fetch_rows(session, REQUESTS, runs=[run.id for run in live.values()])
     return texts_by_ticket | {

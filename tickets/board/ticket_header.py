@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from models import Run, RunMode, RunState, Ticket, TicketStatus, now
 from tickets.conversation import conversation_lock
+from tickets.dispatch import slots
 from tickets.runs import forks, runtime
 from tickets.shared import display_names
 from tickets.workflow import landing, wake_conditions
@@ -54,16 +55,17 @@ def build_header(session: Session, ticket: Ticket, run: Run | None, last: Run | 
     """Build the header of a ticket from its live run and its newest one (`last`)."""
     state = runtime.get_state(run)
     owner_kind = columns.load_owner_kinds(session).get(ticket.assigned_to or "", "person")
+    awaits_slot = bool(run and run.slot_released and slots.find_answer_time(session, run.id))
     controller = conversation_lock.find_controller(session, ticket.id)
     return Header(
         ticket.status.value,
-        describe_next_action(ticket, run),
+        "Wait for a free slot" if awaits_slot else describe_next_action(ticket, run),
         ticket.assigned_to,
         owner_kind,
         state,
         _describe_runtime(ticket, run or last, state),
         run is not None,
-        _describe_work(run, state),
+        "Answered. The agent goes on as soon as a slot is free." if awaits_slot else _describe_work(run, state),
         ticket.created,
         controller.name if controller else None,
         forks.find_speaker(session, ticket),

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models import Ticket, TicketStatus, WakeKind
+from models import Failure, Ticket, TicketStatus, WakeKind
 from tickets.shared import rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import Invalid
@@ -31,6 +31,7 @@ from .column_values import column_values
 S = TicketStatus
 Effect = Callable[[Session, Ticket, MoveInput, Actor], dict[str, Any]]
 RETRIES_RESET = {"attempts": 0, "faults": 0, "last_failure": None, "failure_reason": None}
+LIMIT_REASONS = (f"{Failure.USAGE_LIMIT.value}: ", f"{Failure.RATE_LIMIT.value}: ")
 RESET_BY_EVERY_MOVE = dict.fromkeys(
     ("wake", "wake_at", "wake_ticket_id", "block", "last_gate", "not_before", "landing", "landing_plan")
 )
@@ -55,8 +56,10 @@ def require_own_probe(condition: Wake | None, actor: Actor) -> None:
         rights.require(actor, Act.PARK_ON_PROBE)
 
 
-def _claim(_session: Session, _ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
-    return {"resume": False}
+def _claim(_session: Session, ticket: Ticket, _facts: MoveInput, _actor: Actor) -> dict[str, Any]:
+    """Clear the reason of a ticket that went on after a limit: the other ones are told to the next run."""
+    is_limit = (ticket.failure_reason or "").startswith(LIMIT_REASONS)
+    return {"resume": False} | ({"failure_reason": None} if is_limit else {})
 
 
 def _start(_session: Session, ticket: Ticket, facts: MoveInput, actor: Actor) -> dict[str, Any]:

@@ -80,18 +80,18 @@ def ingest_events(
     last = max(numbered, default=run.last_run_seq)
     values: dict[str, Any] = {"last_run_seq": last, **_find_live_line(new_events), **heartbeat.build_sign(run)}
     session.execute(update(Run).where(Run.id == run.id).values(**values))
-    if _record_usage(session, run, new_events) and not any(
+    if _record_usage(session, run, new_events, is_newest=True) and not any(
         event.event_type == EventType.RESULT for event in new_events
     ):
         budgets.enforce_budgets(session, get_run(session, run.id), allowed)
     return IngestResult(len(new_events), len(batch) - len(new_events), last)
 
 
-def _record_usage(session: Session, run: Run, batch: list[WorkerEvent]) -> bool:
+def _record_usage(session: Session, run: Run, batch: list[WorkerEvent], *, is_newest: bool = False) -> bool:
     """Record the usage in these events, and return whether there was any."""
     totals_list = [usage.parse_usage(event.payload) for event in batch if event.event_type == EventType.USAGE]
     for totals in totals_list:
-        usage.record_usage(session, run.id, totals)
+        usage.record_usage(session, run.id, totals, is_newest=is_newest)
     return bool(totals_list)
 
 

@@ -49,7 +49,7 @@ CONSEQUENCES: dict[Failure, Consequence] = {
         "Log in with the agent's own program (see bin/mc doctor), end its cooldown on the team page, then unblock.",
         cools=True,
     ),
-    Failure.RATE_LIMIT: Consequence(RetryAction.RETRY_FREE, cools=True),
+    Failure.RATE_LIMIT: Consequence(RetryAction.RETRY_FREE),
     Failure.USAGE_LIMIT: Consequence(RetryAction.PARK, cools=True),
     Failure.SERVER_ERROR: Consequence(RetryAction.RETRY_FREE),
     Failure.NETWORK: Consequence(RetryAction.RETRY_FREE),

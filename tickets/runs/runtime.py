@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
 
 from models import RequestState, Run, RunMode, RunRequest, RunState, ago, now
 from tickets.shared import lookup
+from tickets.team.agents import HAS_ANSWER
 
 SILENCE_LIMIT = timedelta(seconds=45)
 """A wrapper sends a heartbeat every five seconds. An external run has a limit of its own."""
@@ -54,10 +55,10 @@ def is_unanswerable(run: Run) -> bool:
 
 
 def select_unanswerable(limit: timedelta) -> Select[int]:
-    """Select the runs that have waited for so long without a pending request."""
+    """Select the runs that have waited for so long without a pending request, or an answer that waits for a slot."""
     pending = exists().where(RunRequest.run_id == Run.id, RunRequest.state == RequestState.PENDING)
     waits = (_IS_LIVE, Run.state == RunState.WAITING, Run.waiting_since < ago(limit))
-    return select(Run.id).where(*waits, lookup.IS_DISPATCHED, ~pending)
+    return select(Run.id).where(*waits, lookup.IS_DISPATCHED, ~pending, ~HAS_ANSWER)
 
 
 def get_state(run: Run | None) -> str:

@@ -29,6 +29,8 @@ class Usage(WrapperBody):
     cost_usd: float | None = Field(None, ge=0, le=MAX_VALUE, allow_inf_nan=False)
     turns: int = Field(0, ge=0, le=MAX_VALUE)
     cumulative: bool = True
+    exact: bool = False
+    """Counted by the program itself, so that an estimate before it is corrected."""
     context_tokens: int | None = None
     context_window: int | None = None
 
@@ -41,14 +43,20 @@ def parse_usage(payload: dict[str, Any]) -> Usage | None:
     return None
 
 
-def record_usage(session: Session, run_id: int, usage: Usage | None) -> Run:
-    """Record a run's totals and return the run. A total never decreases, even when an older report arrives late."""
+def record_usage(session: Session, run_id: int, usage: Usage | None, *, is_newest: bool = False) -> Run:
+    """Record a run's totals and return the run. A total never decreases when an older report arrives late.
+
+    The exact totals of the newest event replace estimates.
+    """
     run = get_run(session, run_id)
     if usage is None:
         return run
+    replaces = is_newest and usage.exact
     totals = {name: getattr(usage, name) for name in COUNTERS}
     values = {
-        name: value for name, value in totals.items() if value is not None and _exceeds(value, getattr(run, name))
+        name: value
+        for name, value in totals.items()
+        if value is not None and (replaces or _exceeds(value, getattr(run, name)))
     }
     if not values:
         return run

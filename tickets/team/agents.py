@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from pydantic import Field
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from database import fetch_rows, once_per_session
-from models import Agent, AgentKind, Profile, Run, RunState, format_timestamp
+from models import Agent, AgentKind, Profile, RequestState, Run, RunRequest, RunState, format_timestamp
 from protocol import AGENT_PROGRAMS
 from tickets.shared import events, lookup, rights
 from tickets.shared.actors import Actor
@@ -135,9 +135,17 @@ def _validate_agent(session: Session, agent: Agent, others: list[Agent]) -> None
         raise Invalid("A runnable member must be an agent with a profile.", field="runnable")
 
 
-LIVE_RUN_COUNTS = (
-    select(Run.agent, func.count()).where(Run.state != RunState.ENDED, lookup.IS_DISPATCHED).group_by(Run.agent)
+HAS_ANSWER = (
+    exists()
+    .where(RunRequest.run_id == Run.id, RunRequest.state == RequestState.ANSWERED)
+    .where(RunRequest.answered > Run.slot_released)
 )
+LIVE_RUN_COUNTS = (
+    select(Run.agent, func.count())
+    .where(Run.state != RunState.ENDED, lookup.IS_DISPATCHED, or_(Run.slot_released.is_(None), HAS_ANSWER))
+    .group_by(Run.agent)
+)
+"""Without the runs that gave their slot back (`tickets/dispatch/slots.py`), unless their answer waits for a slot."""
 
 
 def count_live_runs(session: Session) -> dict[str, int]:

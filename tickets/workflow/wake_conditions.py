@@ -101,6 +101,11 @@ def _has_answer(session: Session, ticket_id: int) -> bool:
     return session.scalar(query.limit(1)) is not None
 
 
+def is_usage_reset(wake: dict[str, Any] | None) -> bool:
+    """Return whether a ticket resumes by itself when a usage limit ends, which a person can cancel."""
+    return (wake or {}).get("kind") == WakeKind.USAGE_RESET
+
+
 def describe_wake(wake: dict[str, Any] | None) -> str:
     """Describe a wake condition for people."""
     if not wake:

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from auth import Right
 from models import Run, Ticket
-from tickets.dispatch.budgets import Budgets
+from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle.schemas import RunJson, read_tickets
 from tickets.runs import claims, external, heartbeat, model_change, reports, takeover
 from tickets.runs.external import ExternalRun
@@ -69,8 +69,8 @@ class ControlJson(TypedDict):
 @blueprint.writes("POST", "/runs/<number:run>/heartbeat", rights=RUNS, late=True)
 def beat(call: Call, run: Run, body: RunHeartbeat) -> ControlJson:
     """Record a run's heartbeat. The response has its pending stop, messages, answers and interrupt."""
-    grace, allowed = call.settings.limits.grace_seconds, Budgets.from_settings(call.settings)
-    return cast(ControlJson, heartbeat.record_heartbeat(call.session, run.id, body, grace, allowed))
+    grace, limits = call.settings.limits.grace_seconds, DispatchLimits.from_settings(call.settings)
+    return cast(ControlJson, heartbeat.record_heartbeat(call.session, run.id, body, grace, limits))
 
 
 class ReceiptJson(TypedDict):

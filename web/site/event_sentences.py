@@ -88,6 +88,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "run_stop_requested": ("square", "told run {run} of {ticket} to stop: {reason}"),
     "run_state_changed": ("activity", "saw run {run} of {ticket} become {to}"),
     "teardown_failed": ("octagon-alert", "could not tear down run {run} of {ticket}: {reason}"),
+    "slot_released": ("circle-pause", "gave the slot of run {run} of {ticket} to others while it waits"),
+    "slot_taken": ("circle-play", "gave run {run} of {ticket} a slot again"),
     "dispatch_held": ("hand", "did not start {ticket}: {detail}"),
     "dispatch_refused": ("octagon-alert", "started nothing: {reason}"),
     "claim_lost": ("zap", "was not the first to claim {ticket}"),

@@ -8,6 +8,7 @@ from typing import Any
 from werkzeug.datastructures import MultiDict
 
 from models import Agent, Profile
+from protocol import find_price
 from settings import Limits, Settings
 from tickets.shared.errors import Invalid
 from tickets.shared.limits import BUDGETS
@@ -101,6 +102,25 @@ def build_budget_fields(values: Values) -> list[tuple[str, list[Values]]]:
         )
         for scope, title in SCOPES.items()
     ]
+
+
+def build_budget_notes(values: Values, settings: Settings) -> list[str]:
+    """Build the sentences on where the budgets of a profile cannot hold, by its program and model."""
+    program, model = values.get("program"), values.get("model")
+    notes = []
+    if program == "script":
+        return ["The script agent uses no tokens and no money: only runs and minutes can be limited."]
+    is_alias = program == "claude" and not str(model).startswith("claude-")
+    if model and not is_alias and find_price(settings.all_prices, model) is None:
+        money = "is enforced only at the end of each turn" if program == "claude" else "cannot hold"
+        notes.append(
+            f"No price is set for the model {model}, so a budget in US dollars {money}. Prices are on the team page."
+        )
+    elif not model or is_alias:
+        notes.append("A budget in US dollars holds only for a model with a price: see Prices on the team page.")
+    if program == "codex":
+        notes.append("Codex counts a turn when it has ended, so a budget of turns does not stop one that goes on.")
+    return notes
 
 
 def build_limit_fields(values: Values, settings: Settings) -> list[Values]:

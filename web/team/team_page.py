@@ -14,6 +14,7 @@ import auth
 from database import Session, reading, writing
 from models import Agent, AgentKind, Profile
 from protocol import AGENT_PROGRAMS
+from settings import PRICES_SOURCE
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import Budgets, BudgetScope, BudgetTotals
 from tickets.runs import prompt
@@ -53,8 +54,9 @@ KINDS = {"agent": "agent", "human": "person"}
 def show_team() -> str:
     with reading(auth.get_instance().engine) as session:
         layout.load_layout(session)
-        context = {"agents": _list_agents(session), "profiles": _list_profiles(session)}
+        context: View = {"agents": _list_agents(session), "profiles": _list_profiles(session)}
         context |= {"machines": _list_machines(session), "uses": _list_budget_uses(session)}
+    context |= {"prices": auth.get_instance().settings.all_prices, "prices_source": PRICES_SOURCE}
     return layout.render_page("team/team_page.html", "team", [("Team", None)], **context)
 
 
@@ -217,6 +219,7 @@ def _render_profile_form(values: View, errors: Errors, profile: Profile | None =
     context = {
         "choices": {"program": PROGRAMS, "mode": MODES, "permissions": PERMISSIONS, "plan_first": PLAN_FIRST},
         "budgets": team_forms.build_budget_fields(values),
+        "budget_notes": team_forms.build_budget_notes(values, auth.get_instance().settings),
         "limits": team_forms.build_limit_fields(values, auth.get_instance().settings),
         "instruction": prompt.ORDER,
         "log_in_variables": [name for program in AGENT_PROGRAMS.values() for name in program.variables],

@@ -125,6 +125,7 @@ def _build_ticket(session: Session, ticket: Ticket) -> View:
     return payload | {
         "acceptance": [item | {"key": editing.fingerprint_value(item["text"])} for item in payload["acceptance"]],
         "description_html": markdown.render_html(ticket.description),
+        "resumes_at": ticket.wake_at if wake_conditions.is_usage_reset(ticket.wake) else None,
         "wake_text": wake_conditions.describe_wake(ticket.wake) if ticket.wake else None,
         "landing_text": landing.describe_landing(ticket),
         "created": ticket.created,

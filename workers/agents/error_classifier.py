@@ -1,12 +1,10 @@
-"""Classification of the error messages of programs and model services, and the reset time of their limits."""
+"""Classification of the error messages of programs and model services."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from zoneinfo import ZoneInfo
 
 from workers.contract.agent_events import AgentEvent, format_title, make_event, strip_controls
 
@@ -14,14 +12,18 @@ Wordings = Mapping[str, str]
 """Failure class -> regular expression of the texts that tell it; the first class that matches counts."""
 
 _PATTERNS: Wordings = {
-    "usage_limit": r"usage.?limit|daily limit|limit reached",
+    "rate_limit": r"(?:tokens|requests|images) per (?:min|day|sec)|\b[TR]P[MDS]\b|(?:would|will) exceed .{0,40}rate.?limit"
+    r"|rate.?limit (?:reached|exceeded) for",
+    "usage_limit": r"usage.?limit|daily limit|(?<!rate )limit (?:has been )?reached|spend(?:ing)? (?:cap|limit)"
+    r"|out of (?:extra |usage |your )?(?:usage|credits?)|credit balance|insufficient.(?:quota|credits?)|quota exceeded"
+    r"|exceeded your current quota",
     "context_overflow": r"context.?(window|length)|maximum context",
     "environment": r"billing|model.{0,40}not (found|supported)",
 }
 _MORE_PATTERNS: Wordings = {
     "authentication": r"authenticat|unauthori[sz]ed|api key|not logged in|/login|oauth|environment variable.*not set",
     "rate_limit": r"rate.?limit|too many requests",
-    "server_error": r"overloaded|server.?error|high demand|service unavailable",
+    "server_error": r"overloaded|at capacity|server.?error|high demand|service unavailable",
     "network": r"connect|network|stream|disconnected|ECONN|ETIMEDOUT|ENOTFOUND|timed? ?out|idle timeout",
     "environment": r"error loading config|unknown option|unexpected argument|invalid value|no such file",
 }
@@ -29,16 +31,6 @@ _NO_WORDINGS: Wordings = MappingProxyType({})
 _STATUS = re.compile(r"(?:status:? |error:? |rejected \()(\d{3})\b", re.IGNORECASE)
 _BY_STATUS = {401: "authentication", 403: "authentication", 404: "environment", 408: "network"}
 _BY_STATUS |= {413: "context_overflow", 429: "rate_limit"}
-
-_EPOCH = re.compile(r"\|(\d{10})\b")
-_SPAN = re.compile(r"\bin ((?:\d{1,4} (?:day|hour|minute|second)s?(?:,? and |, | )?)+)", re.IGNORECASE)
-_SPAN_PART = re.compile(r"(\d{1,4}) (day|hour|minute|second)", re.IGNORECASE)
-_CLOCK = re.compile(
-    r"(?:resets?(?: at| on)?|again at|available at) "
-    r"(?:(?P<month>[A-Z][a-z]{2})[a-z]* (?P<day>\d{1,2})(?:st|nd|rd|th)?,? (?:(?P<year>\d{4}),? )?(?:at )?)?"
-    r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2}))? ?(?P<half>[ap])m(?: \((?P<zone>[\w/+-]+)\))?",
-    re.IGNORECASE,
-)
 
 
 def classify_error(text: str, status: int | None = None, wordings: Wordings = _NO_WORDINGS) -> str:
@@ -53,28 +45,6 @@ def classify_error(text: str, status: int | None = None, wordings: Wordings = _N
         or _match_patterns(text, _MORE_PATTERNS)
         or "agent_failed"
     )
-
-
-def parse_reset_time(text: str, now: datetime | None = None) -> str | None:
-    """Parse the time at which a limit is reset, as ISO-8601 in UTC. None when the text does not say.
-
-    Known forms: `|<epoch>`, `in 2 hours 5 minutes`, `resets 3pm (Europe/Berlin)`, `try again at Oct 5th,
-    2026 9:30 AM`. A time without a zone is in that of `now` (default: this machine's).
-    """
-    now = now or datetime.now().astimezone()
-    if match := _EPOCH.search(text):
-        return format_time(int(match[1]))
-    if match := _SPAN.search(text):
-        parts = {unit.lower() + "s": int(number) for number, unit in _SPAN_PART.findall(match[1])}
-        return _format_utc(now + timedelta(**parts))
-    if match := _CLOCK.search(text):
-        return _resolve_clock(match, now)
-    return None
-
-
-def format_time(epoch: float) -> str:
-    """Format seconds since 1970 as ISO-8601 in UTC."""
-    return _format_utc(datetime.fromtimestamp(epoch, UTC))
 
 
 def explain_exit(exit_code: int, stderr: str, wordings: Wordings = _NO_WORDINGS) -> AgentEvent | None:
@@ -100,22 +70,3 @@ def _match_patterns(text: str, wordings: Wordings) -> str | None:
 
 def _classify_status(status: int) -> str | None:
     return "server_error" if 500 <= status < 600 else _BY_STATUS.get(status)
-
-
-def _resolve_clock(match: re.Match[str], now: datetime) -> str | None:
-    """Resolve a clock time (with or without a date) to the first matching time after `now`."""
-    try:
-        here = now.astimezone(ZoneInfo(match["zone"])) if match["zone"] else now
-        hour = int(match["hour"]) % 12 + (12 if match["half"].lower() == "p" else 0)
-        when = here.replace(hour=hour, minute=int(match["minute"] or 0), second=0, microsecond=0)
-        if not match["month"]:
-            return _format_utc(when if when > here else when + timedelta(days=1))
-        month = datetime.strptime(match["month"], "%b").month
-        when = when.replace(year=int(match["year"] or here.year), month=month, day=int(match["day"]))
-        return _format_utc(when if match["year"] or when > here else when.replace(year=here.year + 1))
-    except (ValueError, KeyError, OSError):
-        return None
-
-
-def _format_utc(when: datetime) -> str:
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

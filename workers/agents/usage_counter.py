@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workers.contract.agent_events import AgentEvent
@@ -24,6 +25,14 @@ class UsageCounter:
     context_tokens: int | None = None
     context_window: int | None = None
 
+    def make_live_event(self, turns: int, unpriced: Mapping[str, Mapping[str, int]]) -> AgentEvent:
+        """Make a `usage` event of the totals and of what is used since, in tokens by model whose cost is not known yet."""
+        payload = dict(self.make_event().payload)
+        for tokens in unpriced.values():
+            for name, count in tokens.items():
+                payload[name] += count
+        return AgentEvent("usage", {**payload, "turns": self.turns + turns, "exact": False, "unpriced": unpriced})
+
     def make_event(self) -> AgentEvent:
         """Make a `usage` event of the totals."""
         context = {"context_tokens": self.context_tokens, "context_window": self.context_window}
@@ -37,6 +46,7 @@ class UsageCounter:
                 "cost_usd": None if self.cost_usd is None else round(self.cost_usd, 9),
                 "turns": self.turns,
                 "cumulative": True,
+                "exact": True,
                 **{key: value for key, value in context.items() if value},
             },
         )

@@ -32,6 +32,7 @@ class RunSpec:
 
     `folder` is the project's own, with the files that are copied (`copies`) or linked (`links`) into workspaces.
     `forks` is the conversation whose copy, in the configuration directory, this run continues.
+    `prices`: US dollars for a million tokens by pattern of the model, for input, output, cache reads and cache writes.
     `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`). Only
     that person, a reported verdict or a limit ends such a run. `plan`: it makes a plan and changes nothing.
     `own_home` is the home folder whose configuration of the program the run takes, None where its profile takes none.
@@ -77,6 +78,7 @@ class RunSpec:
     links: tuple[str, ...]
     limits: RunLimits
     secrets: tuple[str, ...]
+    prices: Mapping[str, str]
     own_home: str | None
     repository_configuration: RepositoryTrust
 
@@ -113,8 +115,9 @@ def read_spec(run_dir: Path) -> RunSpec:
 
 def parse_spec(data: object) -> RunSpec:
     """Parse a spec from decoded JSON. Raises `InvalidSpec`."""
-    earlier: dict[str, object] = {
+    earlier: dict[str, Any] = {
         "forks": None,
+        "prices": {},
         "plan": False,
         "teardown": None,
         "folder": None,

@@ -14,6 +14,7 @@ from typing import Literal
 from protocol import Outcome, StopCode, StopOrder, WrapperState
 from workers.contract.agent import AgentAdapter
 from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
+from workers.contract.pricing import Pricing
 from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
 from workers.host import processes, subreaper
@@ -63,6 +64,7 @@ class Session:
         self._run_dir = run_dir
         self._agent = agent
         self._recorder = recorder
+        self._pricing = Pricing(spec.prices, spec.model)
         self._mailbox = mailbox
         self._lines = LineSplitter(spec.limits.line_bytes)
         self._stderr = StderrRecorder(run_dir / "stderr.log", recorder, redaction)
@@ -136,7 +138,7 @@ class Session:
             self._take(agent_event)
 
     def _take(self, agent_event: AgentEvent) -> None:
-        self._recorder.record_event(self._delivery.restore_source(agent_event))
+        self._recorder.record_event(self._delivery.restore_source(self._pricing.add_cost(agent_event)))
         if agent_event.kind == "result":
             self._delivery.end_turn(interrupted=agent_event.payload.get("stop_reason") == "interrupted")
 

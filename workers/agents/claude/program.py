@@ -33,6 +33,10 @@ from .stream import ClaudeStream
 from .wordings import explain_exit
 
 MCP_CONFIG = "mc-coord.json"
+RETRIES = "CLAUDE_CODE_MAX_RETRIES"
+"""How often a refused request is sent again, a wrong key included. Mission Control backs off, so a run ends in seconds."""
+LIMIT_SETTINGS = {"autoContinueAtUsageLimit": False}
+"""Mission Control alone resumes at the reset of a limit."""
 MCP_SECONDS = 45
 """How long the coordination server may take to start; the program's own limit is shorter."""
 PERMISSION_MODES = {
@@ -82,7 +86,7 @@ class ClaudeAgent:
         rules = [*_build_rules(spec), build_read_rule(run_dir / attached_files.FOLDER / "**")]
         rules += user_configuration.build_server_rules(servers, spec)
         settings = user_configuration.merge_settings(
-            own, {"permissions": {"allow": rules}}, {*spec.env, *self.environment(spec)}
+            own, {"permissions": {"allow": rules}, **LIMIT_SETTINGS}, {*spec.env, *self.environment(spec)}
         )
         if spec.plan:
             self.plan_exit = plan_mode.build_exit(settings, spec.permissions)
@@ -109,6 +113,7 @@ class ClaudeAgent:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
             "DISABLE_AUTOUPDATER": "1",
+            RETRIES: spec.environment.get(RETRIES, "2"),
         }
 
     def open(self, prompt: str) -> list[bytes]:

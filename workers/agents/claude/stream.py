@@ -1,8 +1,9 @@
 """The parser of Claude Code's output with `--output-format stream-json`, line by line.
 
-Tokens and costs are taken from result lines only: the usage in `assistant` lines contains start values and
-repeats for every block of a message. A result's `modelUsage` counts the whole conversation, earlier
-processes included, so the totals here are the sum of `model_usage_since_last_result`.
+Tokens and costs are those of the result lines. Until the next one, the usage of the partial messages is added, so that
+a budget ends a run in the middle of its turn; the usage in `assistant` lines contains start values and repeats for every
+block of a message. A result's `modelUsage` counts the whole conversation, earlier processes included, so the totals here
+are the sum of `model_usage_since_last_result`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Literal, cast
 
 from protocol import AgentState, Permissions
 from workers.agents.deltas import DeltaThrottle
-from workers.agents.error_classifier import format_time, parse_reset_time
+from workers.agents.reset_times import bound_reset_time, find_retry_time, format_time
 from workers.agents.tool_calls import make_call_events
 from workers.agents.tool_requests import PLAN_TOOL, ClaudeRequests
 from workers.agents.usage_counter import UsageCounter
@@ -21,6 +22,7 @@ from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_count, get_object, get_objects, get_text
 
 from .checklist import TaskList
+from .live_usage import LiveUsage
 from .wordings import diagnose
 
 _STATES: dict[str, AgentState] = {"running": "running", "requires_action": "waiting", "idle": "idle"}
@@ -51,6 +53,7 @@ class ClaudeStream:
         self._accepted: set[str] = set()
         self._tasks = TaskList()
         self._counter = UsageCounter()
+        self._live = LiveUsage()
         self._seen: dict[str, Fields] = {}
         self._reset_at: str | None = None
         self._readers: dict[str, Callable[[Fields], list[AgentEvent]]] = {
@@ -156,8 +159,9 @@ class ClaudeStream:
             usage = get_object(body, "usage")
             read = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
             self._counter.context_tokens = sum(get_count(usage, key) for key in read)
+        usage_events = [self._make_live_usage()] if parent and self._live.read_line(body, parent) else []
         seconds = get_amount(message, "thinking_duration_ms") / 1000 or None
-        return [
+        return usage_events + [
             agent_event
             for block in content
             for agent_event in self._read_block(block, self._name_block(get_text(body, "id"), parent), parent, seconds)
@@ -203,7 +207,10 @@ class ClaudeStream:
             failure = diagnose(get_text(message, "error"))
         return [
             make_event(
-                "error", failure=failure, message=message_text, retry_at=self._find_retry_time(failure, message_text)
+                "error",
+                failure=failure,
+                message=message_text,
+                retry_at=find_retry_time(failure, message_text, self._reset_at),
             )
         ]
 
@@ -246,16 +253,21 @@ class ClaudeStream:
         ]
 
     def _read_piece(self, message: Fields) -> list[AgentEvent]:
-        """Handle a partial block. Start and stop only identify the block of the deltas."""
+        """Handle a partial block. Start and stop identify the block of the deltas, and tell the usage."""
         inner, parent = get_object(message, "event"), get_text(message, "parent_tool_use_id") or None
         if get_text(inner, "type") == "message_start":
             self._typing[parent or ""] = get_text(get_object(inner, "message"), "id")
+        if self._live.read_piece(inner, parent or ""):
+            return [self._make_live_usage()]
         delta = get_object(inner, "delta")
         delta_keys = _DELTAS.get(get_text(delta, "type"))
         if get_text(inner, "type") != "content_block_delta" or delta_keys is None:
             return []
         name = f"{self._typing.get(parent or '', '')}:{get_count(inner, 'index')}"
         return self._deltas.add(name, delta_keys[0], get_text(delta, delta_keys[1]), parent)
+
+    def _make_live_usage(self) -> AgentEvent:
+        return self._counter.make_live_event(self._live.turns, self._live.sum_by_model())
 
     # End of turns
 
@@ -269,7 +281,7 @@ class ClaudeStream:
             ok=message.get("is_error") is not True,
             text=final_text,
             failure=failure,
-            retry_at=self._find_retry_time(failure, final_text),
+            retry_at=find_retry_time(failure, final_text, self._reset_at),
             stop_reason=_read_stop_reason(message),
             turns=get_count(message, "num_turns"),
             seconds=get_amount(message, "duration_ms") / 1000,
@@ -299,6 +311,7 @@ class ClaudeStream:
             window = get_count(get_object(get_object(message, "modelUsage"), model), "contextWindow")
             counter.context_window = window or counter.context_window
         counter.turns += get_count(message, "num_turns")
+        self._live.settle()
 
     def _read_usage(self, message: Fields) -> dict[str, Fields]:
         """Read the usage by model since the last result, or for versions that lack it, the growth of the totals."""
@@ -315,8 +328,8 @@ class ClaudeStream:
         """Read the account's rate limit. Near its end is a warning, exceeded is the failure that parks a ticket."""
         info = get_object(message, "rate_limit_info")
         status, resets = get_text(info, "status"), get_amount(info, "resetsAt")
-        at = format_time(resets) if resets else None
         name = get_text(info, "rateLimitType").replace("_", " ") or "usage"
+        at = bound_reset_time(format_time(resets), name) if resets else None
         if status == "rejected" and get_text(info, "overageStatus") not in ("allowed", "allowed_warning"):
             self._reset_at = at
             return [make_event("error", failure="usage_limit", message=f"The {name} limit is reached.", retry_at=at)]
@@ -324,9 +337,6 @@ class ClaudeStream:
         if status == "allowed":
             return []
         return [make_event("notice", level="warning", text=f"Close to the {name} limit (reset {at or 'unknown'}).")]
-
-    def _find_retry_time(self, failure: str | None, message_text: str) -> str | None:
-        return (self._reset_at or parse_reset_time(message_text)) if failure == "usage_limit" else None
 
 
 def _read_blocks(body: Fields) -> list[Fields]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from protocol import AgentState
-from workers.agents.error_classifier import parse_reset_time
+from workers.agents.reset_times import find_retry_time
 from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, get_count, get_object, get_text
@@ -71,20 +71,18 @@ class CodexExecStream:
     def _read_turn_failure(self, message: Fields) -> list[AgentEvent]:
         self.failed = True
         error_text = get_text(get_object(message, "error"), "message")
-        ended = make_event(
-            "result", ok=False, text=error_text, failure=diagnose(error_text), retry_at=parse_reset_time(error_text)
-        )
+        failure = diagnose(error_text)
+        retry_at = find_retry_time(failure, error_text)
+        ended = make_event("result", ok=False, text=error_text, failure=failure, retry_at=retry_at)
         return [ended, *self._change_state("idle")]
 
     def _read_error(self, message: Fields) -> list[AgentEvent]:
         error_text = get_text(message, "message")
         again = RECONNECTING.match(error_text)
         if again is None:
-            return [
-                make_event(
-                    "error", failure=diagnose(error_text), message=error_text, retry_at=parse_reset_time(error_text)
-                )
-            ]
+            failure = diagnose(error_text)
+            retry_at = find_retry_time(failure, error_text)
+            return [make_event("error", failure=failure, message=error_text, retry_at=retry_at)]
         attempt, limit, reason = int(again[1]), int(again[2]), again[3] or error_text
         retry = make_event(
             "retry", attempt=attempt, limit=limit, delay_seconds=0, failure=diagnose(reason), message=reason

@@ -12,7 +12,7 @@ import shlex
 import time
 from pathlib import Path
 
-from workers.agents.error_classifier import parse_reset_time
+from workers.agents.reset_times import find_retry_time
 from workers.agents.tool_requests import PlanExit
 from workers.agents.tui import hooks
 from workers.agents.tui.screen import ScreenState
@@ -141,7 +141,7 @@ class CodexRollout:
             return make_event("result", ok=True, text=message_text, stop_reason="completed", seconds=seconds)
         message_text = get_text(error, "message")
         failure = diagnose(message_text)
-        retry_at = parse_reset_time(message_text) if failure == "usage_limit" else None
+        retry_at = find_retry_time(failure, message_text)
         return make_event("result", ok=False, text=message_text, failure=failure, retry_at=retry_at, seconds=seconds)
 
     def _read_usage(self, info: Fields) -> list[AgentEvent]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from protocol import AgentState, Permissions
 from workers.agents.checklists import make_checklist_event
 from workers.agents.deltas import DeltaThrottle
-from workers.agents.error_classifier import format_time, parse_reset_time
+from workers.agents.reset_times import find_retry_time, format_time
 from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, get_amount, get_count, get_object, get_objects, get_text
@@ -129,7 +129,7 @@ class CodexStream:
             ok=status == "completed",
             text=self._said if status == "completed" else get_text(error, "message") or f"{status.capitalize()}.",
             failure=failure,
-            retry_at=self._find_retry_time(failure, get_text(error, "message")),
+            retry_at=find_retry_time(failure, get_text(error, "message"), self._reset_at),
             stop_reason=status,
             seconds=get_amount(turn, "durationMs") / 1000,
         )
@@ -210,7 +210,10 @@ class CodexStream:
         if params.get("willRetry") is not True:
             return [
                 make_event(
-                    "error", failure=failure, message=error_text, retry_at=self._find_retry_time(failure, error_text)
+                    "error",
+                    failure=failure,
+                    message=error_text,
+                    retry_at=find_retry_time(failure, error_text, self._reset_at),
                 )
             ]
         again = RECONNECTING.match(error_text)
@@ -230,9 +233,6 @@ class CodexStream:
             status = get_count(detail, "httpStatusCode") if isinstance(detail, dict) else 0
             return diagnose(f"{error_text} {name}", status or None)
         return diagnose(error_text)
-
-    def _find_retry_time(self, failure: str | None, error_text: str) -> str | None:
-        return (self._reset_at or parse_reset_time(error_text)) if failure == "usage_limit" else None
 
 
 def _read_notice(method: str, params: Fields) -> list[AgentEvent]:

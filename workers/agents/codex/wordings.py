@@ -5,9 +5,9 @@ from functools import partial
 from workers.agents import error_classifier
 
 WORDINGS = {
-    "usage_limit": r"hit your .{0,20}limit",
+    "usage_limit": r"(?:hit|reached) your .{0,30}(?:limit|spend cap)|hit your spend cap",
     "context_overflow": r"ran out of room",
-    "environment": r"insufficient.quota|no rollout found|thread not found|untrusted|not inside a trusted",
+    "environment": r"no rollout found|thread not found|untrusted|not inside a trusted",
 }
 
 diagnose = partial(error_classifier.classify_error, wordings=WORDINGS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from workers.agents.error_classifier import Wordings, classify_error, parse_reset_time
+from workers.agents.error_classifier import Wordings, classify_error
+from workers.agents.reset_times import find_retry_time
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import get_objects, get_text
 
@@ -48,7 +49,7 @@ class Turns:
                 error_text = get_text(hook.fields, "last_assistant_message") or get_text(hook.fields, "error")
                 failure = self._diagnose(error_text)
                 failure = self._diagnose(get_text(hook.fields, "error")) if failure == "agent_failed" else failure
-                retry_at = parse_reset_time(error_text) if failure == "usage_limit" else None
+                retry_at = find_retry_time(failure, error_text)
                 return self._close(make_event("result", ok=False, text=error_text, failure=failure, retry_at=retry_at))
             case _:
                 return []
