@@ -18,7 +18,6 @@ from workers.agents.error_classifier import classify_error, explain_exit, parse_
 from workers.agents.tool_calls import format_call_title
 from workers.contract.agent_events import (
     MAX_TEXT_BYTES,
-    OMISSION_MARK,
     AgentEvent,
     clip_text,
     format_title,
@@ -27,6 +26,7 @@ from workers.contract.agent_events import (
     redact_text,
     strip_controls,
 )
+from workers.host.line_splitter import OMISSION_MARK
 
 NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
 
