@@ -81,7 +81,9 @@ def test_a_run_that_waits_without_anything_to_answer_is_told_of_and_stopped_in_t
     assert describe(61) == status_reason.UNANSWERABLE_TEXT
     with writing(engine) as session:
         assert reports.stop_unanswered(session, 3600) == 0
-        session.execute(update(Run).values(waiting_since=now() - timedelta(seconds=3601)))
+        session.execute(update(Run).values(waiting_since=now() - timedelta(seconds=3601), mode="tui"))
+        assert reports.stop_unanswered(session, 3600) == 0, "a person has taken it over"
+        session.execute(update(Run).values(mode="headless"))
         assert reports.stop_unanswered(session, 3600) == 1
         reports.apply_report(session, run.id, reports.RunReport(verdict="stopped"), reports.RetryPolicy())
         assert lookup.get_ticket(session, ticket_id).status is TicketStatus.TODO

@@ -19,7 +19,6 @@ from workers.agents.reset_times import bound_reset_time, find_retry_time, parse_
 from workers.agents.tool_calls import format_call_title
 from workers.contract.agent_events import (
     MAX_TEXT_BYTES,
-    OMISSION_MARK,
     AgentEvent,
     clip_text,
     format_title,
@@ -28,6 +27,7 @@ from workers.contract.agent_events import (
     redact_text,
     strip_controls,
 )
+from workers.host.line_splitter import OMISSION_MARK
 
 NOW = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
 

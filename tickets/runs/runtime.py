@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, or_, select
 
-from models import RequestState, Run, RunMode, RunRequest, RunState, ago, now
+from models import Profile, RequestState, Run, RunMode, RunRequest, RunState, ago, now
 from tickets.shared import lookup
 from tickets.team.agents import HAS_ANSWER
 
@@ -55,10 +55,15 @@ def is_unanswerable(run: Run) -> bool:
 
 
 def select_unanswerable(limit: timedelta) -> Select[int]:
-    """Select the runs that have waited for so long without a pending request, or an answer that waits for a slot."""
+    """Select the runs that have waited for so long without a pending request, or an answer that waits for a slot.
+
+    Runs that a person has taken over are left out.
+    """
     pending = exists().where(RunRequest.run_id == Run.id, RunRequest.state == RequestState.PENDING)
     waits = (_IS_LIVE, Run.state == RunState.WAITING, Run.waiting_since < ago(limit))
-    return select(Run.id).where(*waits, lookup.IS_DISPATCHED, ~pending, ~HAS_ANSWER)
+    screen_profile = exists().where(Profile.name == Run.profile, Profile.mode == RunMode.TUI)
+    alone = or_(Run.mode == RunMode.HEADLESS, and_(Run.mode == RunMode.TUI, screen_profile))
+    return select(Run.id).where(*waits, alone, ~pending, ~HAS_ANSWER)
 
 
 def get_state(run: Run | None) -> str:

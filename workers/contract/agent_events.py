@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocol import AgentEventKind
+from workers.host.line_splitter import OMISSION_MARK
 
 MAX_TEXT_BYTES = 64 * 1024
 MAX_TITLE_LENGTH = 120
-OMISSION_MARK = "\n[... left out ...]\n"
 REDACTION_MARK = "[redacted]"
 _MAX_DEPTH = 24
 _CONTROL_PATTERN = re.compile(
@@ -91,10 +91,29 @@ def format_title(text: str) -> str:
 
 
 def redact_text(text: str, secrets: Iterable[str]) -> str:
-    """Replace every secret in the text by `REDACTION_MARK`, longest first."""
-    for secret in sorted((secret for secret in secrets if secret), key=len, reverse=True):
+    """Replace every secret in the text by `REDACTION_MARK`, longest first, and remove what an omission left of one."""
+    ordered_secrets = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+    for secret in ordered_secrets:
         text = text.replace(secret, REDACTION_MARK)
-    return text
+    return _trim_omissions(text, ordered_secrets) if OMISSION_MARK in text else text
+
+
+def _trim_omissions(text: str, secrets: list[str]) -> str:
+    """Remove the start of a secret before each omission, and the end of one after it."""
+    first, *rest = text.split(OMISSION_MARK)
+    parts = [first]
+    for part in rest:
+        start = max((measure_overlap(parts[-1], secret) for secret in secrets), default=0)
+        end = max((measure_overlap(secret, part) for secret in secrets), default=0)
+        parts[-1] = parts[-1][: len(parts[-1]) - start]
+        parts.append(part[end:])
+    return OMISSION_MARK.join(parts)
+
+
+def measure_overlap(text: str, following: str) -> int:
+    """Return how many characters at the end of `text` are the start of `following`."""
+    lengths = range(min(len(text), len(following)), 0, -1)
+    return next((length for length in lengths if text.endswith(following[:length])), 0)
 
 
 def _clean_value(value: object, clippings: list[bool], depth: int, clip: Callable[[str], str]) -> object:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .agent_events import AgentEvent, redact_text
+from .agent_events import AgentEvent, measure_overlap, redact_text
 
 
 class Redaction:
@@ -33,12 +33,7 @@ class Redaction:
 
     def measure_secret_prefix(self, text: str) -> int:
         """Return how many characters at the end of `text` could be the start of a secret."""
-        return max((_measure_overlap(text, secret) for secret in self._secrets), default=0)
+        return max((measure_overlap(text, secret) for secret in self._secrets), default=0)
 
     def _whole(self, value: object) -> object:
         return value[: len(value) - self.measure_secret_prefix(value)] if isinstance(value, str) else value
-
-
-def _measure_overlap(text: str, secret: str) -> int:
-    lengths = range(min(len(secret) - 1, len(text)), 0, -1)
-    return next((length for length in lengths if text.endswith(secret[:length])), 0)
