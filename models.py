@@ -439,6 +439,9 @@ class Project(Base):
     check_command: Mapped[list[Any] | None]
     setup_command: Mapped[list[Any] | None]
     link_files: Mapped[list[Any]] = mapped_column(default=list)
+    allowed_commands: Mapped[list[Any]] = mapped_column(default=list)
+    denied_commands: Mapped[list[Any]] = mapped_column(default=list)
+    network: Mapped[bool] = mapped_column(default=False)
     gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
     landing: Mapped[Landing] = mapped_column(default=Landing.LEAVE)
     max_runs: Mapped[int] = mapped_column(default=2)
@@ -490,7 +493,7 @@ class Profile(Base):
     context_size: Mapped[int | None]
     effort: Mapped[str | None]
     mode: Mapped[RunMode] = mapped_column(default=RunMode.HEADLESS)
-    permissions: Mapped[str] = mapped_column(default="accept_edits")
+    permissions: Mapped[str] = mapped_column(default="workspace")
     argv: Mapped[list[Any]] = mapped_column(default=list)
     env_allow: Mapped[list[Any]] = mapped_column(default=list)
     limits: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -795,6 +798,7 @@ class Run(Base):
     stop_reason: Mapped[str | None]
     summary: Mapped[str | None]
     exit_code: Mapped[int | None]
+    refusals: Mapped[dict[str, Any]] = mapped_column(default=dict)
     input_tokens: Mapped[int] = mapped_column(default=0)
     output_tokens: Mapped[int] = mapped_column(default=0)
     cache_read_tokens: Mapped[int] = mapped_column(default=0)

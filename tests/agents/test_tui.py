@@ -193,7 +193,7 @@ def test_an_interrupted_turn_goes_on_and_a_stopped_screen_leaves_nothing(
     before, place = len(model.requests), folder / "workspace/hidden.pid"
     (folder / "workspace/hide.py").write_text(scripted.HIDE)
     hide = f"[[bash: {sys.executable} hide.py {place}]][[hang: 60]]"
-    run = show(program, hide, mcp_command=None, permissions="bypass")
+    run = show(program, hide, mcp_command=None, permissions="unrestricted")
     run.until(lambda: any(request.step == "hang" for request in model.requests[before:]))
     run.event("state", state="running")
     run.order(interrupt={"uuid": "5b0e2c55-0f0e-4a57-9d3e-3f6a5a1b7c11"})

@@ -246,6 +246,9 @@ class ProjectJson(Response):
     check_command: list[str] | None
     setup_command: list[str] | None
     link_files: list[str]
+    allowed_commands: list[str]
+    denied_commands: list[str]
+    network: bool
     gate: str
     landing: str
     max_runs: int

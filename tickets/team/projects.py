@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from database import once_per_session
 from models import DraftState, Gate, Landing, Project, ProjectDraft, now
+from protocol import COMMAND_PATTERN
 from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound, StaleProject
@@ -20,6 +21,22 @@ from tickets.shared.inputs import Body, Line, Name
 from tickets.shared.rights import Act
 
 Argv = list[Line]
+MAX_COMMANDS = 64
+MAX_COMMAND_CHARACTERS = 200
+
+
+def _check_command(command: str) -> str:
+    words = " ".join(command.split())
+    if not re.fullmatch(COMMAND_PATTERN, words):
+        raise ValueError(
+            f"{command!r} is not a program with its first arguments, such as `npm run`: leave out quotes, wildcards and"
+            " what a shell interprets"
+        )
+    return words
+
+
+Command = Annotated[str, Field(max_length=MAX_COMMAND_CHARACTERS), AfterValidator(_check_command)]
+Commands = Annotated[list[Command], Field(max_length=MAX_COMMANDS)]
 DRAFT_LIFETIME = timedelta(days=1)
 
 
@@ -27,6 +44,8 @@ class NewProject(Body):
     """Settings of a new project.
 
     `folder` is absolute. Commands are argument lists, started without a shell. `landing` is the action of an approval.
+    Agents may run `allowed_commands` with any further arguments, outside their sandbox too, and never `denied_commands`;
+    `network` lets their other commands reach it.
     """
 
     slug: Name
@@ -37,6 +56,9 @@ class NewProject(Body):
     check_command: Argv | None = Field(None, min_length=1, max_length=64)
     setup_command: Argv | None = Field(None, min_length=1, max_length=64)
     link_files: list[Line] = Field(default=[], max_length=32)
+    allowed_commands: Commands = Field(default=[])
+    denied_commands: Commands = Field(default=[])
+    network: bool = False
     gate: Gate = Gate.PERSON
     landing: Landing = Landing.LEAVE
     max_runs: int = Field(2, ge=1, le=32)
@@ -56,6 +78,9 @@ class EditProject(Body):
     check_command: Argv | None = Field(None, min_length=1, max_length=64)
     setup_command: Argv | None = Field(None, min_length=1, max_length=64)
     link_files: list[Line] | None = Field(None, max_length=32)
+    allowed_commands: Commands | None = None
+    denied_commands: Commands | None = None
+    network: bool | None = None
     gate: Gate | None = None
     landing: Landing | None = None
     max_runs: int | None = Field(None, ge=1, le=32)

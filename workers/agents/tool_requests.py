@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol import Permissions
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, format_line, get_object, get_objects, get_text
 
-from .tool_calls import format_call_title
+from .permissions import RequestPolicy
+from .tool_calls import format_call_title, make_refusal
 
 QUESTION_TOOL = "AskUserQuestion"
+SHELL_TOOL = "Bash"
 _REFUSAL = "The permissions of this run do not allow this. Go on without it, or ask in your report."
 
 
 class ClaudeRequests:
     """The pending requests, and the run's policy that answers the others without a person."""
 
-    def __init__(self, permissions: Permissions) -> None:
-        self._permissions = permissions
+    def __init__(self, policy: RequestPolicy) -> None:
+        self._policy = policy
         self._waiting: dict[str, Fields] = {}
         self.replies: list[bytes] = []
 
@@ -32,10 +33,11 @@ class ClaudeRequests:
         if get_text(request, "tool_name") == QUESTION_TOOL:
             self._waiting[number] = request
             return [make_event("question", request=number, questions=_build_questions(request))]
-        if self._permissions == "ask" or request.get("requires_user_interaction") is True:
+        decision = self._policy.decide(_read_command(request))
+        if decision == "ask" or request.get("requires_user_interaction") is True:
             self._waiting[number] = request
             return [_make_approval(number, request)]
-        return self._decide(number, request)
+        return self._reply(number, request, decision == "allow")
 
     def withdraw(self, message: Fields) -> list[AgentEvent]:
         """Convert a `control_cancel_request` to an event."""
@@ -59,16 +61,20 @@ class ClaudeRequests:
             allowed["updatedPermissions"] = [{**rule, "destination": "session"} for rule in suggested]
         return [_format_reply(number, allowed)]
 
-    def _decide(self, number: str, request: Fields) -> list[AgentEvent]:
-        """Answer by policy: `bypass` allows what the program still asks for, the others deny it."""
+    def _reply(self, number: str, request: Fields, is_allowed: bool) -> list[AgentEvent]:
+        """Answer by the run's permissions, without a person."""
         tool_input = get_object(request, "input")
-        if self._permissions == "bypass":
+        if is_allowed:
             self.replies.append(_format_reply(number, {"behavior": "allow", "updatedInput": dict(tool_input)}))
             return []
         self.replies.append(_format_reply(number, _build_denial(_REFUSAL)))
-        name = get_text(request, "tool_name")
-        notice = f"{name} was denied by the run's permissions: {format_call_title(name, tool_input)}"
-        return [make_event("notice", level="warning", text=notice)]
+        return [make_refusal(get_text(request, "tool_name"), _read_command(request), tool_input)]
+
+
+def _read_command(request: Fields) -> str:
+    """Read the command of a request for the shell. Empty for other tools."""
+    is_shell = get_text(request, "tool_name") == SHELL_TOOL
+    return get_text(get_object(request, "input"), "command") if is_shell else ""
 
 
 def _make_approval(number: str, request: Fields) -> AgentEvent:

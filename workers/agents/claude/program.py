@@ -7,7 +7,6 @@ every message has a uuid whose receipts come back, and only `end_session` or a s
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -16,6 +15,7 @@ from uuid import uuid4
 
 from protocol import AgentState
 from workers.agents.coordination import build_server_environment
+from workers.agents.permissions import RequestPolicy, build_request_policy
 from workers.agents.tool_calls import COORDINATION
 from workers.contract.agent_events import AgentEvent
 from workers.contract.fields import Fields, format_line, parse_line
@@ -23,12 +23,11 @@ from workers.contract.spec import RunSpec
 from workers.host import files
 from workers.host.private_dirs import make_private_dir
 
+from . import permissions
 from .stream import ClaudeStream
 from .wordings import explain_exit
 
 MCP_CONFIG = "mc-coord.json"
-PERMISSION_MODES = {"accept_edits": "acceptEdits", "bypass": "bypassPermissions"}
-_COMMITTING = ("Bash(git add:*)", "Bash(git commit:*)")
 _STREAMS = "--input-format stream-json --output-format stream-json --verbose --include-partial-messages"
 _CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-config"
 
@@ -39,7 +38,7 @@ class ClaudeAgent:
     one_turn = False
 
     def __init__(self) -> None:
-        self._stream = ClaudeStream("default", ())
+        self._stream = ClaudeStream(RequestPolicy(), ())
         self._numbers = count(1)
 
     @property
@@ -47,15 +46,19 @@ class ClaudeAgent:
         return self._stream.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        self._stream = ClaudeStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
+        self._stream = ClaudeStream(build_request_policy(spec), (spec.token, spec.nonce, *spec.secrets))
         folder = make_private_dir(Path(spec.config_dir))
         state = _read_state(folder / ".claude.json")
         projects = state.setdefault("projects", {})
         projects.setdefault(spec.workspace, {})["hasTrustDialogAccepted"] = True
         state["hasCompletedOnboarding"] = True
         files.replace(folder / ".claude.json", json.dumps(state).encode())
-        allowed = {"permissions": {"allow": _build_rules(spec)}}
-        files.replace(folder / "settings.json", json.dumps(allowed).encode())
+        for name in (
+            "settings.json",
+            permissions.SETTINGS_FILE,
+        ):  # the first holds where a profile names a file of its own
+            files.replace(folder / name, json.dumps(permissions.build_settings(spec)).encode())
+        permissions.write_excludes(spec)
         servers = {"mcpServers": _build_servers(spec, run_dir)}
         files.replace(folder / MCP_CONFIG, json.dumps(servers).encode())
 
@@ -63,9 +66,8 @@ class ClaudeAgent:
         argv = [spec.binary or "claude", "-p", *_STREAMS.split(), *_CHANNEL.split(), *build_session_options(spec)]
         argv += ["--mcp-config", str(Path(spec.config_dir) / MCP_CONFIG)]
         argv += _build_option("--model", spec.model) + _build_option("--effort", spec.effort)
-        argv += _build_option("--permission-mode", PERMISSION_MODES.get(spec.permissions))
         argv += _build_option("--max-turns", spec.limits.turns)
-        return [*argv, *spec.argv]
+        return [*argv, *permissions.build_options(spec), *spec.argv]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {
@@ -74,6 +76,7 @@ class ClaudeAgent:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
             "DISABLE_AUTOUPDATER": "1",
+            **permissions.build_environment(spec),
         }
 
     def open(self, prompt: str) -> list[bytes]:
@@ -113,15 +116,6 @@ def build_session_options(spec: RunSpec) -> list[str]:
     if spec.forks:
         return ["--resume", spec.forks, "--fork-session", "--session-id", spec.conversation_id]
     return ["--resume" if spec.resume else "--session-id", spec.conversation_id]
-
-
-def _build_rules(spec: RunSpec) -> list[str]:
-    """Build the rules for what needs no permission: the coordination tools, and checks and commits of editable work."""
-    rules = [f"mcp__{COORDINATION}"]
-    if spec.permissions == "accept_edits":
-        rules += _COMMITTING
-        rules += [f"Bash({shlex.join(spec.check)})"] if spec.check else []
-    return rules
 
 
 def _build_option(name: str, value: str | int | None) -> list[str]:

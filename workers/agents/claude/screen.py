@@ -10,6 +10,7 @@ import json
 import shlex
 from pathlib import Path
 
+from workers.agents.permissions import RequestPolicy
 from workers.agents.tui import hooks
 from workers.agents.tui.screen import ScreenState
 from workers.agents.usage_counter import UsageCounter
@@ -19,10 +20,10 @@ from workers.contract.spec import RunSpec
 from workers.host import files, processes
 from workers.host.tmux import Tmux
 
-from .program import PERMISSION_MODES, ClaudeAgent, build_session_options
+from . import permissions
+from .program import ClaudeAgent, build_session_options
 from .stream import SYNTHETIC, ClaudeStream
 
-SETTINGS_FILE = "mc-hooks.json"
 EVENT_NAMES = (*hooks.EVENT_NAMES, "StopFailure", "SessionEnd")
 _STATES: dict[str, ScreenState] = {"busy": "running", "idle": "idle", "waiting": "waiting"}
 
@@ -49,19 +50,15 @@ class ClaudeScreen:
             "command": shlex.join(hooks.build_command(run_dir)),
             "timeout": _get_hook_timeout(spec),
         }
-        hook_settings = {"hooks": {name: [{"hooks": [call]}] for name in EVENT_NAMES}}
-        files.replace(folder / SETTINGS_FILE, json.dumps(hook_settings).encode())
+        settings["hooks"] = {name: [{"hooks": [call]}] for name in EVENT_NAMES}
+        files.replace(folder / permissions.SETTINGS_FILE, json.dumps(settings).encode())
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
         folder = Path(spec.config_dir)
         argv = [spec.binary or "claude", *build_session_options(spec)]
-        argv += ["--settings", str(folder / SETTINGS_FILE), "--mcp-config", str(folder / "mc-coord.json")]
-        argv += ["--strict-mcp-config", "--disallowedTools", "SendMessage,ListAgents"]
-        options = {
-            "--model": spec.model,
-            "--effort": spec.effort,
-            "--permission-mode": PERMISSION_MODES.get(spec.permissions),
-        }
+        argv += ["--mcp-config", str(folder / "mc-coord.json"), "--strict-mcp-config"]
+        argv += permissions.build_options(spec)
+        options = {"--model": spec.model, "--effort": spec.effort}
         argv += [word for name, value in options.items() if value for word in (name, value)]
         return [*argv, *spec.argv, *(["--", prompt] if prompt is not None else [])]
 
@@ -114,7 +111,7 @@ class ClaudeTranscript:
 
     def __init__(self, earlier_ids: frozenset[str] = frozenset()) -> None:
         self._told = earlier_ids
-        self._stream = ClaudeStream("default", ())
+        self._stream = ClaudeStream(RequestPolicy(), ())
         self._counter = UsageCounter()
         self._message = ""
 

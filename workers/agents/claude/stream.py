@@ -7,13 +7,15 @@ processes included, so the totals here are the sum of `model_usage_since_last_re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Literal, cast
 
-from protocol import AgentState, Permissions
+from protocol import AgentState
 from workers.agents.deltas import DeltaThrottle
 from workers.agents.error_classifier import format_time, parse_reset_time
-from workers.agents.tool_calls import make_call_events
+from workers.agents.permissions import RequestPolicy
+from workers.agents.tool_calls import make_call_events, make_refusal
 from workers.agents.tool_requests import ClaudeRequests
 from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event
@@ -28,6 +30,7 @@ _DELTAS = {
     "thinking_delta": ("thinking", "thinking"),
     "input_json_delta": ("input", "partial_json"),
 }
+_DENIED = re.compile(r"Permission to use \w+ with command (?P<command>.*) has been denied\.", re.DOTALL)
 SYNTHETIC = "<synthetic>"
 """The model name of messages that the program itself wrote."""
 
@@ -35,9 +38,9 @@ SYNTHETIC = "<synthetic>"
 class ClaudeStream:
     """The parser of one process's output, with the state that later lines refer to."""
 
-    def __init__(self, permissions: Permissions, secrets: Iterable[str]) -> None:
+    def __init__(self, policy: RequestPolicy, secrets: Iterable[str]) -> None:
         self.state: AgentState = "starting"
-        self.requests = ClaudeRequests(permissions)
+        self.requests = ClaudeRequests(policy)
         self.prompt_uuid = ""
         self.failed = False
         self._told_state = False
@@ -395,8 +398,7 @@ def _read_system_notice(subtype: str, message: Fields) -> list[AgentEvent]:
             sizes = f"{get_count(numbers, 'pre_tokens')} to {get_count(numbers, 'post_tokens')} tokens"
             return [make_event("notice", level="info", text=f"Compacted the conversation from {sizes}.")]
         case "permission_denied":
-            denied = f"{get_text(message, 'tool_name')} was denied. {get_text(message, 'message')}"
-            return [make_event("notice", level="warning", text=denied)]
+            return [make_refusal(get_text(message, "tool_name"), _read_denied_command(get_text(message, "message")))]
         case "hook_response" if get_text(message, "outcome") not in ("success", ""):
             hook_output = get_text(message, "stderr") or get_text(message, "output")
             return [
@@ -410,6 +412,12 @@ def _read_system_notice(subtype: str, message: Fields) -> list[AgentEvent]:
             return []
         case other:
             raise UnknownLine(f"unknown system line {other!r}")
+
+
+def _read_denied_command(sentence: str) -> str:
+    """Read the command out of the program's sentence on a denied one, or return the whole sentence."""
+    match = _DENIED.fullmatch(sentence)
+    return match["command"] if match else sentence
 
 
 SILENT_SUBTYPES = frozenset(

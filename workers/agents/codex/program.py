@@ -21,25 +21,20 @@ from uuid import uuid4
 
 from protocol import AgentState
 from workers.agents.coordination import build_server_environment
+from workers.agents.permissions import RequestPolicy, build_request_policy
 from workers.agents.tool_calls import COORDINATION
-from workers.agents.worktree_path import list_git_folders
 from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.fields import Fields, format_line, get_object, get_text, parse_line
 from workers.contract.spec import RunSpec
 from workers.host import files, isolated_python
 from workers.host.private_dirs import make_private_dir
 
+from . import permissions
 from .exec_stream import CodexExecStream
 from .stream import CodexStream
 from .wordings import diagnose, explain_exit
 
 _CLIENT = {"name": "mission_control", "title": "Mission Control", "version": "1"}
-POLICIES = {
-    "default": ("on-request", "workspace-write"),
-    "accept_edits": ("never", "workspace-write"),
-    "ask": ("on-request", "workspace-write"),
-    "bypass": ("never", "danger-full-access"),
-}
 MCP_SECONDS = 45
 """How long the coordination server may take to start, since a loaded machine imports Python slowly."""
 _APPROVED = {"default_tools_approval_mode": "approve"}
@@ -52,7 +47,7 @@ class CodexAgent:
     one_turn = False
 
     def __init__(self) -> None:
-        self._stream = CodexStream("default", ())
+        self._stream = CodexStream(RequestPolicy(), ())
         self._exec = CodexExecStream()
         self._numbers = count(1)
         self._asked: dict[int, tuple[str, str]] = {}
@@ -68,10 +63,9 @@ class CodexAgent:
         return self._exec.state if self._stream.state == "starting" else self._stream.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        self._stream = CodexStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
-        approval, sandbox = POLICIES[spec.permissions]
+        self._stream = CodexStream(build_request_policy(spec), (spec.token, spec.nonce, *spec.secrets))
         self._coordinated = spec.mcp_command is None
-        self._thread = {"cwd": spec.workspace, "approvalPolicy": approval, "sandbox": sandbox}
+        self._thread = {"cwd": spec.workspace, "approvalPolicy": permissions.get_approval_policy(spec)}
         if spec.model:
             self._thread = {**self._thread, "model": spec.model}
         if earlier_thread := find_earlier_thread(spec):
@@ -84,7 +78,7 @@ class CodexAgent:
         return isolated_python.build_argv("workers.agents.codex.bridge", *program)
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
-        return {"CODEX_HOME": spec.config_dir}
+        return {"CODEX_HOME": spec.config_dir, **permissions.build_environment(spec)}
 
     def open(self, prompt: str) -> list[bytes]:
         self._stream.prompt_uuid = str(uuid4())
@@ -223,15 +217,17 @@ def write_config(spec: RunSpec, run_dir: Path) -> None:
     """Write `config.toml` into the run's configuration directory."""
     folder = make_private_dir(Path(spec.config_dir))
     files.replace(folder / "config.toml", _format_config(spec, run_dir).encode())
+    permissions.write_rules(spec)
 
 
 def _format_config(spec: RunSpec, run_dir: Path) -> str:
     """Format the `config.toml` of a run. No daemon: it would outlive the run and serve others with its environment."""
+    general = {"model_reasoning_effort": spec.effort, "default_permissions": permissions.get_profile(spec)}
     sections = [
-        _format_section("", check_for_update_on_startup=False, model_reasoning_effort=spec.effort),
+        _format_section("", check_for_update_on_startup=False, **general),
         _format_section("features", plugins=False, daemon_auto_start=False),
         _format_section("analytics", enabled=False),
-        _format_section("sandbox_workspace_write", writable_roots=list_git_folders(Path(spec.workspace))),
+        *(_format_section(name, **values) for name, values in permissions.build_tables(spec).items()),
         _format_section(f"projects.{json.dumps(spec.workspace, ensure_ascii=False)}", trust_level="trusted"),
     ]
     if spec.mcp_command is not None:
@@ -246,5 +242,13 @@ def _format_config(spec: RunSpec, run_dir: Path) -> str:
 
 def _format_section(name: str, **values: object) -> str:
     """Format a TOML table. JSON's strings, booleans and arrays of strings are valid TOML."""
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value is not None]
+    lines = [
+        f"{_format_key(key)} = {json.dumps(value, ensure_ascii=False)}"
+        for key, value in values.items()
+        if value is not None
+    ]
     return "\n".join(([f"[{name}]"] if name else []) + lines) + "\n"
+
+
+def _format_key(key: str) -> str:
+    return key if key.isidentifier() else json.dumps(key, ensure_ascii=False)

@@ -21,9 +21,9 @@ from workers.contract.fields import Fields, get_amount, get_count, get_object, g
 from workers.contract.spec import RunSpec
 from workers.host.tmux import Tmux
 
-from . import items, trust
+from . import items, permissions, trust
 from .exec_stream import convert_item
-from .program import MCP_SECONDS, POLICIES, CodexAgent, build_options, find_earlier_thread
+from .program import MCP_SECONDS, CodexAgent, build_options, find_earlier_thread
 from .wordings import diagnose
 
 PASTE_SECONDS = 0.15
@@ -52,8 +52,8 @@ class CodexScreen:
         trust.trust_hooks(spec, spec.environment | self.environment(spec))
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
-        approval, sandbox = POLICIES[spec.permissions]
-        argv = [spec.binary or "codex", *build_options(spec), "-a", approval, "-s", sandbox, "-C", spec.workspace]
+        approval = permissions.get_approval_policy(spec)
+        argv = [spec.binary or "codex", *build_options(spec), "-a", approval, "-C", spec.workspace]
         argv += ["-m", spec.model] if spec.model else []
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
         if earlier_thread := find_earlier_thread(spec):
