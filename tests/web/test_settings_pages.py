@@ -88,7 +88,8 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     body = text(browser.get(answer.location))
     assert "1 path has uncommitted changes." in body
     assert '<option value="main" selected>' in body
-    commands = {"check_command": "sh -c 'make test'", "link_files": ".env\n"}
+    commands = {"check_command": "sh -c 'make test'", "link_files": ".env\n", "network": "on"}
+    commands |= {"allowed_commands": "npm  install\n\ndocker ps\n", "denied_commands": "npm publish"}
     assert send(browser, answer.location, **FIELDS, **commands).status_code == 303
     stored = project(store, "code")
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
@@ -97,6 +98,8 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
         None,
         [".env"],
     )
+    assert (stored.allowed_commands, stored.denied_commands) == (["npm install", "docker ps"], ["npm publish"])
+    assert stored.network is True
 
 
 def test_what_is_no_repository_is_said_and_can_be_corrected(
@@ -140,6 +143,8 @@ def test_a_project_that_cannot_be_is_explained(browser: FlaskClient, demo: Proje
         ({"base_branch": "--upload-pack=x"}, "not a valid git branch name"),
         ({"folder": "relative"}, "an absolute path"),
         ({"link_files": "../../etc/passwd"}, "must be relative paths"),
+        ({"allowed_commands": "npm install; id"}, "is not a program with its first arguments"),
+        ({"denied_commands": "npm:*) Bash(rm"}, "is not a program with its first arguments"),
         ({"check_command": "make 'test"}, "The quotes do not match"),
         ({"max_runs": "0"}, "greater than or equal to 1"),
     ):

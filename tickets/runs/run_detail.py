@@ -9,10 +9,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Program, QueuedMessage, Run, TicketComment, TicketEvent
-from protocol import EventType, SessionPayload
+from models import Profile, Program, QueuedMessage, Run, TicketComment, TicketEvent
+from protocol import AGENT_PROGRAMS, PERMISSION_POLICIES, EventType, SessionPayload
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
+from tickets.team import installed_programs
 from tickets.workflow import quarantine
 
 from . import failure_record
@@ -105,6 +106,7 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
     return [
         ("Phase", run.phase),
         ("Profile", run.profile),
+        ("Permissions", _describe_policy(session, run)),
         ("Program", f"{run.program or ''} {version}".strip()),
         ("Model", agent_session.model),
         ("Mode", run.mode.value),
@@ -113,6 +115,15 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
         ("Begun as", "a copy of conversation " + run.forks if run.forks else None),
         ("Host", run.host),
     ]
+
+
+def _describe_policy(session: Session, run: Run) -> str:
+    """Describe what the run's profile allows by now."""
+    profile = session.get(Profile, run.profile) if run.profile else None
+    if profile is None or AGENT_PROGRAMS[profile.program].built_in:
+        return ""
+    policy = PERMISSION_POLICIES[profile.permissions]
+    return f"{policy.title}. {policy.explanation} {installed_programs.describe_confinement(session, run.host)}"
 
 
 def _list_place_facts(run: Run) -> list[tuple[str, Any]]:

@@ -36,6 +36,8 @@ LANDINGS = {
 NO_FORGE = "Neither gh nor glab is installed here: install one and log in, or approval is refused."
 DEFAULTS = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value}
 """Initial values of a new project's form."""
+LISTS = ("link_files", "allowed_commands", "denied_commands")
+"""Fields of which each line is one value."""
 OPERATOR = auth.allow(Right.OPERATOR)
 
 
@@ -108,7 +110,8 @@ def show_project(slug: str) -> str:
     values |= {"max_runs": project.max_runs, "gate": project.gate.value, "landing": project.landing.value}
     values["version"] = project.version
     values |= {name: shlex.join(getattr(project, name) or []) for name in ("check_command", "setup_command")}
-    return _render_form(project.name, values | {"link_files": "\n".join(project.link_files)}, {}, project)
+    values |= {name: "\n".join(getattr(project, name)) for name in LISTS} | {"network": project.network}
+    return _render_form(project.name, values, {}, project)
 
 
 @blueprint.post("/settings/projects/<slug>")
@@ -132,10 +135,10 @@ def _read_body() -> View:
     """Read the fields common to new and edited projects. Raises `Invalid` for a command with unbalanced quotes."""
     form = request.form
     commands = {name: team_forms.parse_argv(form, name) or None for name in ("check_command", "setup_command")}
-    links = [line.strip() for line in form.get("link_files", "").splitlines() if line.strip()]
+    lists = {name: [line.strip() for line in form.get(name, "").splitlines() if line.strip()] for name in LISTS}
     plain = {name: form.get(name, "") for name in ("name", "base_branch", "gate", "max_runs")}
     landing_field = {"landing": form["landing"]} if "landing" in form else {}
-    return plain | landing_field | commands | {"link_files": links}
+    return plain | landing_field | commands | lists | {"network": "network" in form}
 
 
 def _parse_refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]:
@@ -153,7 +156,10 @@ def _render_form(
         "landing": _list_landings(),
         "base_branch": [(branch, branch) for branch in branches],
     }
+    with reading(auth.get_instance().engine) as session:
+        confinement = installed_programs.describe_confinement(session, socket.gethostname())
     context = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
+    context |= {"confinement": confinement}
     return _render("team/project_form.html", title, **context)
 
 

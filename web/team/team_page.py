@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from werkzeug.wrappers import Response
 import auth
 from database import Session, reading, writing
 from models import Agent, AgentKind, Profile
-from protocol import AGENT_PROGRAMS
+from protocol import AGENT_PROGRAMS, PERMISSION_POLICIES
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import Budgets, BudgetScope, BudgetTotals
 from tickets.shared.errors import DomainError
@@ -35,12 +36,7 @@ PROGRAMS = [
 ]
 DEFAULT_PROGRAM = next(name for name, program in AGENT_PROGRAMS.items() if not program.built_in)
 MODES = [("headless", "Headless: over pipes"), ("tui", "Its own screen in tmux")]
-PERMISSIONS = [
-    ("default", "As the program has it"),
-    ("accept_edits", "Accept edits in the workspace"),
-    ("ask", "Ask a person on the ticket"),
-    ("bypass", "Allow everything"),
-]
+PERMISSIONS = [(name, policy.title, policy.explanation) for name, policy in PERMISSION_POLICIES.items()]
 KINDS = {"agent": "agent", "human": "person"}
 
 
@@ -51,8 +47,12 @@ KINDS = {"agent": "agent", "human": "person"}
 def show_team() -> str:
     with reading(auth.get_instance().engine) as session:
         layout.load_layout(session)
-        context = {"agents": _list_agents(session), "profiles": _list_profiles(session)}
-        context |= {"machines": _list_machines(session), "uses": _list_budget_uses(session)}
+        context: View = {"agents": _list_agents(session), "profiles": _list_profiles(session)}
+        context |= {
+            "policies": PERMISSION_POLICIES,
+            "machines": _list_machines(session),
+            "uses": _list_budget_uses(session),
+        }
     return layout.render_page("team/team_page.html", "team", [("Team", None)], **context)
 
 
@@ -176,7 +176,7 @@ def _render_agent_form(values: View, errors: Errors, agent: Agent | None = None)
 
 @blueprint.get("/team/profiles/new")
 def ask_profile() -> str:
-    return _render_profile_form({"program": DEFAULT_PROGRAM, "mode": "headless", "permissions": "accept_edits"}, {})
+    return _render_profile_form({"program": DEFAULT_PROGRAM, "mode": "headless", "permissions": "workspace"}, {})
 
 
 @blueprint.post("/team/profiles/new")
@@ -210,7 +210,10 @@ def edit_profile(name: str) -> Response | tuple[str, int]:
 
 
 def _render_profile_form(values: View, errors: Errors, profile: Profile | None = None) -> str:
+    with reading(auth.get_instance().engine) as session:
+        confinement = installed_programs.describe_confinement(session, socket.gethostname())
     context = {
+        "confinement": confinement,
         "choices": {"program": PROGRAMS, "mode": MODES, "permissions": PERMISSIONS},
         "budgets": team_forms.build_budget_fields(values),
         "limits": team_forms.build_limit_fields(values, auth.get_instance().settings),
