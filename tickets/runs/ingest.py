@@ -20,7 +20,7 @@ from tickets.shared.inputs import Moment, WrapperBody
 from tickets.shared.lookup import get_run
 from tickets.workflow import quarantine
 
-from . import sessions, usage
+from . import refusals, sessions, usage
 
 EVENT_TYPE = r"^(agent|run|script|external)\.[a-z][a-z_]{0,39}$"
 BLOCK_EVENTS = {EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.TOOL_RESULT}
@@ -128,6 +128,8 @@ def _process_event(session: Session, run: Run, event: WorkerEvent, seq: int) -> 
             _add_request(session, run, kind, payload, seq)
         case EventType.WITHDRAWN:
             _withdraw_request(session, run, payload, seq)
+        case EventType.NOTICE if payload.get("refused"):
+            refusals.record_refusal(session, run.id, payload["refused"])
         case EventType.SESSION if payload.get("conversation_id"):
             sessions.record_conversation(session, run, payload["conversation_id"])
 

@@ -11,7 +11,7 @@ from auth import Right
 from models import Run, Ticket
 from tickets.dispatch.budgets import Budgets
 from tickets.lifecycle.schemas import RunJson, read_tickets
-from tickets.runs import claims, external, heartbeat, reports, takeover
+from tickets.runs import claims, external, heartbeat, refusals, reports, takeover
 from tickets.runs.external import ExternalRun
 from tickets.runs.heartbeat import RunHeartbeat
 from tickets.runs.reports import RetryPolicy, RunReport
@@ -19,7 +19,7 @@ from tickets.shared.errors import ClaimLost
 from tickets.shared.inputs import Body, Prose
 from tickets.shared.ticket_fields import TicketJson
 from web.api.page import Page
-from web.api.resource import ANYBODY, RUNS, WRITERS, Call, Resource
+from web.api.resource import ANYBODY, OPERATORS, RUNS, WRITERS, Call, Resource
 
 from .conversation import NewestQuery
 
@@ -115,3 +115,9 @@ def stop(call: Call, run: Run, body: StopRequest) -> TicketJson:
     ticket = reports.stop_run(call.session, run.id, call.actor, body.reason)
     call.notify_run(run.id)
     return read_tickets(call.session, [ticket])[0]
+
+
+@blueprint.writes("POST", "/runs/<number:run>/allow-refused", rights=OPERATORS)
+def allow_refused(call: Call, run: Run) -> TicketJson:
+    """Add the commands that were refused to a run to its project's allowed ones, and start the ticket again."""
+    return read_tickets(call.session, [refusals.allow_refused(call.session, run, call.actor)])[0]

@@ -12,7 +12,7 @@ from auth import Right
 from database import Session, reading, writing
 from models import Run, RunState, Ticket
 from tickets.board import evidence_tab, ticket_detail
-from tickets.runs import claims, reports, run_detail
+from tickets.runs import claims, refusals, reports, run_detail
 from tickets.runs.notify_run import notify_run
 from tickets.shared import paging
 from tickets.shared.errors import DomainError, NotFound
@@ -91,3 +91,18 @@ def stop(reference: str, run: int) -> AnyResponse:
     else:
         notify_run(auth.get_instance().settings, run)
     return redirect(f"/ticket/{reference}?tab=runs&run={run}", 303)
+
+
+@blueprint.post("/ticket/<reference>/runs/<number:run>/allow")
+def allow_refused(reference: str, run: int) -> AnyResponse:
+    """Allow the commands that were refused to a run for its project, and start the ticket again."""
+    try:
+        with writing(auth.get_instance().engine) as session:
+            ticket = get_ticket(session, reference)
+            row = run_detail.get_run(session, ticket.id, run)
+            refusals.allow_refused(session, row, auth.get_actor())
+    except DomainError as refusal:
+        if layout.is_script_request():
+            raise
+        layout.flash_note(refusal.message, "bad")
+    return redirect(f"/ticket/{reference}", 303)
