@@ -468,6 +468,9 @@ class Project(Base):
     copy_files: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     link_files: Mapped[list[Any]] = mapped_column(default=list)
     ports: Mapped[int] = mapped_column(default=4, server_default="4")
+    allowed_commands: Mapped[list[Any]] = mapped_column(default=list)
+    denied_commands: Mapped[list[Any]] = mapped_column(default=list)
+    network: Mapped[bool] = mapped_column(default=False)
     gate: Mapped[Gate] = mapped_column(default=Gate.PERSON)
     landing: Mapped[Landing] = mapped_column(default=Landing.LEAVE)
     push_address: Mapped[str | None]
@@ -549,7 +552,7 @@ class Profile(Base):
     context_size: Mapped[int | None]
     effort: Mapped[str | None]
     mode: Mapped[RunMode] = mapped_column(default=RunMode.HEADLESS)
-    permissions: Mapped[str] = mapped_column(default="accept_edits")
+    permissions: Mapped[str] = mapped_column(default="workspace")
     plan_first: Mapped[bool] = mapped_column(default=False)
     argv: Mapped[list[Any]] = mapped_column(default=list)
     env_allow: Mapped[list[Any]] = mapped_column(default=list)
@@ -868,6 +871,7 @@ class Run(Base):
     stop_reason: Mapped[str | None]
     summary: Mapped[str | None]
     exit_code: Mapped[int | None]
+    refusals: Mapped[dict[str, Any]] = mapped_column(default=dict)
     input_tokens: Mapped[int] = mapped_column(default=0)
     output_tokens: Mapped[int] = mapped_column(default=0)
     cache_read_tokens: Mapped[int] = mapped_column(default=0)

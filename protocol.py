@@ -43,8 +43,46 @@ WrapperState = Literal[AgentState, "stopping"]
 WrapperMode = Literal["headless", "tui"]
 """The modes of a run that has a wrapper; an external run is worked elsewhere."""
 
-Permissions = Literal["default", "accept_edits", "bypass", "ask"]
-"""Tools that an agent may use without asking."""
+Permissions = Literal["workspace", "ask", "read_only", "unrestricted"]
+"""The policy of a profile: its entry in `PERMISSION_POLICIES` explains it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionPolicy:
+    """A policy as people choose it: its title, and one sentence on its effect."""
+
+    title: str
+    explanation: str
+
+
+PERMISSION_POLICIES: Mapping[str, PermissionPolicy] = MappingProxyType(
+    {
+        "workspace": PermissionPolicy(
+            "Work in the workspace",
+            "Allows what stays inside the workspace, and the project's allowed commands; refuses everything else.",
+        ),
+        "ask": PermissionPolicy(
+            "Ask a person",
+            "Allows the same, and asks a person on the ticket about everything else.",
+        ),
+        "read_only": PermissionPolicy(
+            "Read only",
+            "Allows reading files and running commands that change nothing; refuses every change.",
+        ),
+        "unrestricted": PermissionPolicy(
+            "Unrestricted",
+            "Allows everything that your own user may do on this machine and its networks, except denied commands.",
+        ),
+    }
+)
+EARLIER_PERMISSIONS: Mapping[str, Permissions] = MappingProxyType(
+    {"default": "workspace", "accept_edits": "workspace", "bypass": "unrestricted"}
+)
+"""The names of policies before schema 0007, with the policy that took the place of each."""
+DENIED_COMMANDS = ("git push",)
+"""Commands that leave the branch of a run: refused under every policy but `unrestricted`."""
+COMMAND_PATTERN = r"^(?!-)[\w./~+-]+( [\w./@%+=:,~-]+)*$"
+"""An allowed or denied command: a program and its first arguments, without anything that a shell or a rule interprets."""
 
 
 class Outcome(enum.StrEnum):
@@ -494,13 +532,17 @@ class WithdrawnPayload(Payload):
 
 @dataclass(frozen=True, slots=True)
 class TextPayload(Payload):
-    """The payload of an event that is mainly text: what an agent says or thinks, is told, or reports of itself."""
+    """The payload of an event that is mainly text: what an agent says or thinks, is told, or reports of itself.
+
+    `refused` is the command (else the tool) that the run's permissions refused.
+    """
 
     text: str = ""
     title: str = ""
     message: str = ""
     level: str = "info"
     source: str = ""
+    refused: str = ""
     uuid: str = ""
     seconds: float | None = None
 

@@ -16,12 +16,24 @@ from tickets.runs.claims import RunClaim
 from workers.agents import credentials, transcripts
 from workers.agents.coordination import SERVER_COMMAND
 from workers.contract.spec import SPEC_VERSION, RunSpec, format_marker
+from workers.host import sandbox
 from workers.repository.workspace import Workspace
 
 from .run_configuration import ConfigurationChoice
 
 BUILT_IN_PROGRAMS = frozenset(name for name, program in AGENT_PROGRAMS.items() if program.built_in)
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|AUTHORIZATION|COOKIE", re.IGNORECASE)
+KEY_FOLDERS = (
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".kube",
+    ".docker",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/glab-cli",
+)
 MIN_SECRET_CHARACTERS = 6
 """Shorter values would match everywhere in an agent's output."""
 USAGE_LIMITS = ("turns", "tokens", "cost_usd")
@@ -70,6 +82,11 @@ def build_spec(
         effort=profile.effort,
         argv=tuple(profile.argv),
         permissions=profile.permissions,  # type: ignore[arg-type]  # the profile's own model has checked it
+        allowed_commands=tuple(project.allowed_commands) if project else (),
+        denied_commands=tuple(project.denied_commands) if project else (),
+        network=bool(project and project.network),
+        sandbox=sandbox.is_available(),
+        hidden_folders=find_hidden_folders(settings, environment),
         conversation_id=conversation.id,
         resume=conversation.resume,
         forks=conversation.forks,
@@ -108,6 +125,13 @@ def build_environment(
     name, _, value = format_marker(settings.instance, run).partition("=")
     variables = {"LANG": "C.UTF-8", "TERM": "xterm-256color", **settings.agent_environment(*allowed_names), name: value}
     return {name: value for name, value in variables.items() if "\0" not in value}
+
+
+def find_hidden_folders(settings: Settings, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Find the folders with keys that a confined agent must not read: the user's own, and this instance's."""
+    home = Path(environment.get("HOME", settings.home))
+    folders = [*(home / name for name in KEY_FOLDERS), settings.secrets_dir]
+    return tuple(str(folder) for folder in folders if folder.is_dir())
 
 
 def find_secrets(environment: Mapping[str, str]) -> tuple[str, ...]:

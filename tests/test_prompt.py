@@ -137,7 +137,7 @@ def test_a_prompt_says_where_the_agent_works_what_it_may_do_and_how_it_ends(engi
         "end with your run",
     ):
         assert part in text
-    assert prompt.describe_permissions("accept_edits") in text and "Leave a clean working tree" in text
+    assert prompt.describe_permissions("workspace") in text and "Leave a clean working tree" in text
     assert "Report through the mc-coord tools" in text
 
     with writing(engine) as session:

@@ -32,6 +32,13 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 MASKED = frozenset({"id", "uuid", "token", "prefix"})
 """Keys whose values differ from one recording to the next; their types are compared."""
 CHANGES = {
+    "policies are named by what they do, and projects have permissions": [
+        "GET /profiles .answer.items[1].permissions: 'accept_edits' became 'workspace'",
+        "GET /profiles .answer.items[2].permissions: 'accept_edits' became 'workspace'",
+        "GET /projects .answer.items[0].allowed_commands: is new: []",
+        "GET /projects .answer.items[0].denied_commands: is new: []",
+        "GET /projects .answer.items[0].network: is new: False",
+    ],
     "profiles and projects say which configuration their runs take": [
         *(f"GET /profiles .answer.items[{place}].own_configuration: is new: True" for place in range(3)),
         "GET /projects .answer.items[0].trusted_digest: is new: None",
@@ -57,6 +64,13 @@ CHANGES = {
             "root_cause: 'stopped' became 'The ticket was parked (tester: park).'",
             "stop_condition: 'the run is proven to have ended' became 'the run was told to stop'",
         )
+    ],
+    "so have the answers to changes of both": [
+        "POST /profiles .answer.permissions: 'accept_edits' became 'workspace'",
+        "PATCH /profiles/quick .answer.permissions: 'accept_edits' became 'workspace'",
+        "PATCH /projects/web .answer.allowed_commands: is new: []",
+        "PATCH /projects/web .answer.denied_commands: is new: []",
+        "PATCH /projects/web .answer.network: is new: False",
     ],
     "so do the answers to their changes": [
         "POST /profiles .answer.own_configuration: is new: True",

@@ -42,7 +42,7 @@ def spec(folder: Path, model: ModelServer) -> Callable[..., RunSpec]:
         env |= {"TMPDIR": str(folder / "tmp"), "MC_RUN_ID": "12", **build_environment(program, model.url)}
         fields: dict[str, Any] = {"program": program, "binary": str(find_binary(program)), "env": env}
         fields |= {"model": "claude-sonnet-4-5" if program == "claude" else "gpt-5.1-codex"}
-        fields |= {"permissions": "accept_edits", "argv": build_arguments(program, model.url)}
+        fields |= {"permissions": "workspace", "argv": build_arguments(program, model.url)}
         fields |= {"mcp_command": SERVER_COMMAND}
         return build_spec(folder, **fields | changes)
 

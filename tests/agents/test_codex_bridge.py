@@ -42,7 +42,7 @@ def begin(folder: Path, spec: Make, board: FakeApi, program: str) -> Iterator[Be
     contexts: list[Any] = []
 
     def start(prompt: str, **changes: Any) -> Run:
-        values = asdict(spec(program, permissions="bypass", **changes))
+        values = asdict(spec(program, permissions="unrestricted", **changes))
         fields = {name: values[name] for name in ("program", "binary", "env", "model", "argv", "permissions")}
         os.mkfifo(folder / "workspace/gate")
         contexts.append(running(folder, board.base, prompt, mcp_command=values["mcp_command"], **fields))

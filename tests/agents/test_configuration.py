@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import shlex
 import stat
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from protocol import AGENT_PROGRAMS, FAILURES, AttachedFile, Permissions, RunLimits
+from protocol import AGENT_PROGRAMS, FAILURES, PERMISSION_POLICIES, AttachedFile, Permissions, RunLimits
 from tests.workers.repositories import create_repository, git
 from tests.workers.runs import build_spec
 from workers.agents import UnknownProgram, create_agent, load_descriptor
+from workers.agents.permissions import RequestPolicy
 from workers.agents.tui.tools_watch import MISSING_SECONDS, ToolsWatch
 from workers.contract import attached_files
 from workers.contract.agent import AgentAdapter
@@ -46,7 +48,7 @@ def test_claude_neither_waits_for_a_limit_nor_repeats_a_refused_request_for_minu
 def test_the_config_folder_is_private_and_holds_no_token(program: str, tmp_path: Path) -> None:
     _, folder = prepare_agent(program, tmp_path)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    files = list(folder.iterdir())
+    files = [file for file in folder.rglob("*") if file.is_file()]
     assert files
     for file in files:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
@@ -55,7 +57,12 @@ def test_the_config_folder_is_private_and_holds_no_token(program: str, tmp_path:
 
 @pytest.mark.parametrize(
     ("permissions", "mode"),
-    [("default", "default"), ("ask", "default"), ("accept_edits", "acceptEdits"), ("bypass", "bypassPermissions")],
+    [
+        ("workspace", "acceptEdits"),
+        ("ask", "acceptEdits"),
+        ("read_only", "default"),
+        ("unrestricted", "bypassPermissions"),
+    ],
 )
 def test_permissions_of_claude_become_its_mode(permissions: Permissions, mode: str, tmp_path: Path) -> None:
     argv, _ = prepare_agent("claude", tmp_path, permissions=permissions)
@@ -72,8 +79,8 @@ def test_a_resumed_claude_keeps_what_it_knew(tmp_path: Path) -> None:
         "claude", tmp_path, resume=True, model="opus", effort="high", limits=RunLimits(turns=9), argv=("--betas", "x")
     )
     assert "--session-id" not in argv and argv[argv.index("--resume") + 1].startswith("6f1c2b0e")
-    options = ["--model", "opus", "--effort", "high", "--permission-mode", "default", "--max-turns", "9"]
-    assert argv[-10:] == [*options, "--betas", "x"]
+    assert argv[-14:-8] == ["--model", "opus", "--effort", "high", "--max-turns", "9"]
+    assert argv[-2:] == ["--betas", "x"]
     new_state = json.loads(state.read_text())
     assert (
         new_state["numStartups"] == 7
@@ -95,22 +102,28 @@ def test_codex_is_told_of_the_coordination_server_and_keeps_no_daemon(tmp_path: 
     assert config["model_reasoning_effort"] == "high"
 
 
-def test_an_agent_that_may_edit_may_also_check_and_commit(tmp_path: Path) -> None:
+def test_codex_may_commit_in_its_worktree_but_not_point_it_elsewhere(tmp_path: Path) -> None:
     """Work that cannot be committed never comes to a reviewer."""
     folder = create_repository(tmp_path / "project")
     place = tmp_path / "place"
     git(folder, "worktree", "add", "--quiet", "-b", "mc/MC-3", str(place))
+    prepare_agent(
+        "codex", tmp_path, workspace=str(place), hidden_folders=("/home/me/.ssh",), denied_commands=("make x",)
+    )
 
-    prepare_agent("claude", tmp_path, permissions="accept_edits", check=("make", "test all"))
-    rules = json.loads((tmp_path / "config/settings.json").read_text())["permissions"]["allow"]
-    prepare_agent("codex", tmp_path, permissions="accept_edits", workspace=str(place))
-    sandbox = tomllib.loads((tmp_path / "config/config.toml").read_text())["sandbox_workspace_write"]
+    config = tomllib.loads((tmp_path / "config/config.toml").read_text())
+    profile = config["permissions"][config["default_permissions"]]
 
-    files = f"Read(/{tmp_path}/attachments/**)"
-    assert rules == ["mcp__mc-coord", "Bash(git add:*)", "Bash(git commit:*)", "Bash(make 'test all')", files]
-    own, *shared = sandbox["writable_roots"]
-    assert own == str(folder / ".git/worktrees/place")
-    assert shared == [str(folder / ".git" / name) for name in ("objects", "refs", "logs")]
+    own, shared = folder / ".git/worktrees/place", [folder / ".git" / name for name in ("objects", "refs", "logs")]
+    written = {str(path): "write" for path in (own, *shared)}
+    read = {str(own / "commondir"): "read", str(own / "gitdir"): "read", ":slash_tmp": "read"}
+    assert profile["filesystem"] == {**written, **read, "/home/me/.ssh": "deny"}
+    assert (profile["extends"], profile["network"]) == (":workspace", {"enabled": False})
+    rules = (tmp_path / "config/rules/default.rules").read_text()
+    assert [line.split("]")[0] for line in rules.splitlines()] == [
+        'prefix_rule(pattern = ["git", "push"',
+        'prefix_rule(pattern = ["make", "x"',
+    ]
 
 
 def test_the_operators_settings_never_widen_what_a_run_may_do(tmp_path: Path) -> None:
@@ -139,19 +152,83 @@ def test_the_operators_settings_never_widen_what_a_run_may_do(tmp_path: Path) ->
     assert "sandbox_mode" not in codex
 
 
-def test_an_agent_that_must_ask_asks_for_every_command(tmp_path: Path) -> None:
-    prepare_agent("claude", tmp_path, permissions="ask", check=("make", "test"))
-    allowed = json.loads((tmp_path / "config/settings.json").read_text())["permissions"]["allow"]
-    assert allowed == ["mcp__mc-coord", f"Read(/{tmp_path}/attachments/**)"]
-
-
 def test_no_folder_outside_is_opened_where_there_is_no_worktree(tmp_path: Path) -> None:
     (tmp_path / "astray").mkdir()
     (tmp_path / "astray/.git").write_text("gitdir: ../somewhere\n")
     for workspace in (create_repository(tmp_path / "whole"), tmp_path, tmp_path / "astray"):
         prepare_agent("codex", tmp_path, workspace=str(workspace))
         config = tomllib.loads((tmp_path / "config/config.toml").read_text())
-        assert config["sandbox_workspace_write"]["writable_roots"] == []
+        assert config["permissions"]["mission-control"]["filesystem"] == {":slash_tmp": "read"}
+
+
+def test_without_a_sandbox_claude_has_the_usual_commands_of_the_repository(tmp_path: Path) -> None:
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace/package.json").write_text("{}")
+    facts: dict[str, Any] = {"sandbox": False, "check": ("sh", "-c", "make (all)"), "setup": ("make", "deps")}
+
+    prepare_agent("claude", tmp_path, allowed_commands=("docker ps",), denied_commands=("npm publish",), **facts)
+
+    settings = json.loads((tmp_path / "config/settings.json").read_text())
+    rules = settings["permissions"]["allow"]
+    assert {"Bash(npm:*)", "Bash(make deps:*)", "Bash(git commit:*)", "Bash(docker ps:*)", "mcp__mc-coord"} <= set(
+        rules
+    )
+    assert "sandbox" not in settings and "Bash" not in rules
+    assert not [rule for rule in rules if "make (" in rule or "cargo" in rule], "a parenthesis would end the rule"
+    assert settings["permissions"]["deny"] == ["Bash(git push:*)", "Bash(npm publish:*)"]
+
+
+def test_both_modes_of_claude_lack_the_tools_that_leave_the_frame(tmp_path: Path) -> None:
+    spec = build_spec(tmp_path, program="claude")
+    screen = load_descriptor("claude").create_screen()
+    lines = [create_agent("claude").command(spec), screen.command(spec, tmp_path, None)]
+    denied = [line[line.index("--disallowedTools") + 1].split(",") for line in lines]
+    assert [line.count("--settings") for line in lines] == [1, 1], "the program heeds the last one alone"
+    assert denied[0] == denied[1] and {"EnterWorktree", "ScheduleWakeup", "CronCreate", "SendMessage"} < set(denied[0])
+
+
+@pytest.mark.parametrize(
+    ("command", "is_allowed"),
+    [
+        ("npm install left-pad", True),
+        ("npm  install 'left pad'", True),
+        ("npm installer", False),
+        ("npm run x", False),
+        ("npm install x; rm -rf ~", False),
+        ("npm install $(id)", False),
+        ("npm install x > /etc/passwd", False),
+        ("npm install x\nid", False),
+        ("X=1 npm install x", False),
+        ("npm install 'x", False),
+        ("", False),
+    ],
+)
+def test_an_allowed_command_covers_no_other(command: str, is_allowed: bool) -> None:
+    policy = RequestPolicy("workspace", ("npm install",))
+    assert policy.decide(command) == ("allow" if is_allowed else "deny")
+
+
+def test_codex_is_judged_by_the_whole_command_not_by_its_summary(tmp_path: Path) -> None:
+    agent = create_agent("codex")
+    agent.prepare(build_spec(tmp_path, program="codex", allowed_commands=("npm install",)), tmp_path)
+    for number, command in enumerate(("npm install x", "cd / && npm install x | head")):
+        params = {
+            "command": shlex.join(["/bin/bash", "-lc", command]),
+            "commandActions": [{"command": "npm install x"}],
+        }
+        agent.parse(
+            json.dumps({"method": "item/commandExecution/requestApproval", "id": number, "params": params}).encode()
+        )
+    replies = [json.loads(line) for line in agent.take_replies()]
+    assert [reply["result"]["decision"] for reply in replies] == ["accept", "decline"]
+
+
+def test_the_policies_differ_in_who_decides() -> None:
+    decisions = {name: RequestPolicy(name, ("make",)).decide("id") for name in get_args(Permissions)}
+    assert decisions.keys() == PERMISSION_POLICIES.keys()
+    assert decisions == {"workspace": "deny", "ask": "ask", "read_only": "deny", "unrestricted": "allow"}
+    assert RequestPolicy("ask", ("make",)).decide("make all") == "allow"
+    assert RequestPolicy("read_only", ("make",)).decide("make all") == "deny"
 
 
 def test_a_message_before_the_conversation_is_open_waits_for_it(tmp_path: Path) -> None:
@@ -266,7 +343,7 @@ def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> N
     request = {"method": "mcpServer/elicitation/request", "id": 5, "params": {"serverName": "mc-coord"}}
     other = {"method": "mcpServer/elicitation/request", "id": 6, "params": {"serverName": "other"}}
     agent = create_agent("codex")
-    agent.prepare(build_spec(tmp_path, program="codex", permissions="accept_edits"), tmp_path)
+    agent.prepare(build_spec(tmp_path, program="codex", permissions="workspace"), tmp_path)
     assert agent.parse(json.dumps(request).encode()) == []
     assert [event.kind for event in agent.parse(json.dumps(other).encode())] == ["notice"]
     replies = [json.loads(line) for line in agent.take_replies()]

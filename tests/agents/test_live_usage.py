@@ -9,6 +9,7 @@ import pytest
 
 from protocol import RunLimits, find_price
 from workers.agents.claude.stream import ClaudeStream
+from workers.agents.permissions import RequestPolicy
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.pricing import Pricing
 from workers.run.shutdown import find_exhausted_budget
@@ -21,7 +22,7 @@ TOTALS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tok
 
 def read_usage(lines: list[dict[str, Any]], prices: dict[str, str] = PRICES) -> list[dict[str, Any]]:
     """The priced usage events of these lines."""
-    stream, pricing = ClaudeStream("default", ()), Pricing(prices, None)
+    stream, pricing = ClaudeStream(RequestPolicy(), ()), Pricing(prices, None)
     events = [pricing.add_cost(event) for line in lines for event in stream.read(line)]
     return [dict(event.payload) for event in events if event.kind == "usage"]
 

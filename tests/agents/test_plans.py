@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from workers.agents.claude.program import ClaudeAgent
 from workers.agents.claude.stream import ClaudeStream
 from workers.agents.codex.program import CodexAgent
 from workers.agents.codex.stream import CodexStream
+from workers.agents.permissions import RequestPolicy
 from workers.agents.script.program import ScriptAgent
 from workers.agents.tool_requests import ClaudeRequests, PlanExit
 from workers.contract.agent_events import AgentEvent
@@ -43,11 +45,11 @@ def read_lists(events: list[AgentEvent]) -> list[list[tuple[str, str]]]:
     ]
 
 
-@pytest.mark.parametrize("permissions", ["accept_edits", "bypass", "ask"])
+@pytest.mark.parametrize("permissions", ["workspace", "unrestricted", "ask"])
 def test_nothing_is_allowed_before_the_plan_whatever_the_permissions(permissions: Any) -> None:
-    requests = ClaudeRequests(permissions, PLAN_EXIT)
+    requests = ClaudeRequests(RequestPolicy(permissions), PLAN_EXIT)
     [notice] = requests.take(ask("Bash", command="rm -rf build"))
-    assert "denied by the run's permissions: rm -rf build" in notice.payload["text"]
+    assert "was refused while a plan is made: rm -rf build" in notice.payload["text"]
     assert read_reply(requests.replies[0])["behavior"] == "deny"
 
     [plan] = requests.take(ask("ExitPlanMode", plan="# Plan", planFilePath="/p.md"))
@@ -71,7 +73,7 @@ def test_rules_and_a_sandbox_that_allow_commands_are_held_back_until_the_approva
         "permissions": {"allow": ["mcp__mc-coord"], "deny": ["Bash(git push:*)"]},
         "sandbox": {"enabled": True, "autoAllowBashIfSandboxed": False},
     }
-    mode, rules = build_exit(settings, "accept_edits")
+    mode, rules = build_exit(settings, "workspace")
     assert (mode["mode"], mode["destination"]) == ("acceptEdits", "session")
     assert rules["rules"] == [{"toolName": "Bash", "ruleContent": "git add:*"}, {"toolName": "mcp__own"}]
 
@@ -81,7 +83,7 @@ def test_rules_and_a_sandbox_that_allow_commands_are_held_back_until_the_approva
     [(ClaudeAgent, "--permission-mode plan"), (ScriptAgent, "--plan")],
 )
 def test_a_run_that_plans_is_started_so(tmp_path: Path, create: Callable[[], Any], expected: str) -> None:
-    spec = build_spec(tmp_path, permissions="bypass", plan=True)
+    spec = build_spec(tmp_path, permissions="unrestricted", plan=True)
     agent = create()
     agent.prepare(spec, tmp_path)
     assert expected in " ".join(agent.command(spec))
@@ -89,15 +91,17 @@ def test_a_run_that_plans_is_started_so(tmp_path: Path, create: Callable[[], Any
 
 def test_codex_plans_in_a_sandbox_without_writes(tmp_path: Path) -> None:
     agent = CodexAgent()
-    agent.prepare(build_spec(tmp_path, permissions="bypass", plan=True), tmp_path)
+    agent.prepare(build_spec(tmp_path, permissions="unrestricted", plan=True), tmp_path)
     agent.open("Go")
     agent.parse(b'{"id":1,"result":{"userAgent":"codex/0.163.0"}}')
     thread = json.loads(agent.take_replies()[1])
-    assert (thread["params"]["sandbox"], thread["params"]["approvalPolicy"]) == ("read-only", "never")
+    config = tomllib.loads((tmp_path / "config/config.toml").read_text())
+    profile = config["permissions"][config["default_permissions"]]
+    assert (profile["extends"], thread["params"]["approvalPolicy"]) == (":read-only", "never")
 
 
 def test_the_tasks_and_todos_of_claude_are_one_checklist() -> None:
-    stream = ClaudeStream("default", ())
+    stream = ClaudeStream(RequestPolicy(), ())
 
     def call(name: str, **arguments: Any) -> list[list[tuple[str, str]]]:
         block = {"type": "tool_use", "id": "t-1", "name": name, "input": arguments}
@@ -118,7 +122,7 @@ def test_the_tasks_and_todos_of_claude_are_one_checklist() -> None:
 
 
 def test_the_plan_of_a_codex_turn_is_a_checklist_and_that_of_its_sub_agent_is_not() -> None:
-    stream = CodexStream("default", ())
+    stream = CodexStream(RequestPolicy(), ())
     stream.begin("main", False)
     rows = [{"step": "One", "status": "completed"}, {"step": "Two", "status": "inProgress"}]
 
@@ -137,7 +141,7 @@ def test_an_agent_that_plans_writes_nothing_until_its_plan_is_approved(
     """Claude waits for the approval and goes on in the same turn. The run of Codex ends with its plan."""
     call = '[[tool: ExitPlanMode {"plan":"# Plan"}]][[bash: git add .]]' if program == "claude" else ""
     script = f"[[bash: echo no > early.txt]]{call}[[say: # Plan]]"
-    conversation = start(spec(program, mcp_command=None, permissions="bypass", plan=True), script)
+    conversation = start(spec(program, mcp_command=None, permissions="unrestricted", plan=True), script)
     if program == "claude":
         plan = conversation.until("plan").payload
         assert plan["text"] == "# Plan"

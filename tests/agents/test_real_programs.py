@@ -97,15 +97,16 @@ def test_a_conversation_that_is_gone_is_a_fault_of_the_environment(program: str,
 def test_a_tool_beyond_the_permissions_is_refused_without_a_person(
     program: str, spec: Make, start: Start, folder: Path
 ) -> None:
-    target = folder / "asked.txt"
+    target, allowed = folder / "asked.txt", f"touch {folder}/allowed.txt"
     conversation = start(
-        spec(program, mcp_command=None, permissions="default"), f"[[{_writing(program, target)}]][[say: Over.]]"
+        spec(program, mcp_command=None, allowed_commands=(allowed,)),
+        f"[[{_leaving(program, f'echo yes > {target}')}]][[{_leaving(program, allowed)}]][[say: Over.]]",
     )
     assert conversation.until("result").payload["ok"] is True
     assert not target.exists(), conversation.describe_events()
-    assert any(
-        "denied by the run's permissions" in event.payload["text"] for event in conversation.list_events("notice")
-    )
+    assert (folder / "allowed.txt").exists(), conversation.describe_events()
+    [refusal] = [event.payload["refused"] for event in conversation.list_events("notice") if "refused" in event.payload]
+    assert str(target) in refusal
     assert conversation.list_events("approval") == []
 
 
@@ -135,8 +136,9 @@ def test_a_program_that_cannot_start_its_work_is_explained(program: str, spec: M
     assert explained.payload["failure"] == "environment", explained
 
 
-def _writing(program: str, target: Path) -> str:
-    """A step that writes a file and needs permission for it."""
-    command = f"echo yes > {target}"
+def _leaving(program: str, command: str) -> str:
+    """A step whose command asks to leave the sandbox."""
+    if program == "claude":
+        return f"tool: Bash {json.dumps({'command': command, 'dangerouslyDisableSandbox': True})}"
     escalated = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "a test"}
-    return f"tool: exec_command {json.dumps(escalated)}" if program == "codex" else f"bash: {command}"
+    return f"tool: exec_command {json.dumps(escalated)}"

@@ -211,7 +211,7 @@ def test_an_interrupted_turn_goes_on_and_a_stopped_screen_leaves_nothing(
     before, place = len(model.requests), folder / "workspace/hidden.pid"
     (folder / "workspace/hide.py").write_text(scripted.HIDE)
     hide = f"[[bash: {sys.executable} hide.py {place}]][[hang: 60]]"
-    fields = {"permissions": "bypass", "repository_configuration": "untrusted"}
+    fields = {"permissions": "unrestricted", "repository_configuration": "untrusted"}
     run = show(program, hide, mcp_command=None, **fields)
     run.until(lambda: any(request.step == "hang" for request in model.requests[before:]))
     run.event("state", state="running")

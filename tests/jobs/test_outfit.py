@@ -179,3 +179,10 @@ def test_a_log_in_that_the_program_renewed_is_kept_until_the_operator_logs_in_ag
     os.utime(config / "auth.json", (500, 500))
     assert credentials.link_credentials("codex", home, config)
     assert (config / "auth.json").read_text() == "old"
+
+
+def test_a_confined_agent_reads_no_keys_of_its_user_or_of_this_instance(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "alice/.ssh").mkdir(parents=True)
+    settings.ensure_home()
+    folders = spec_builder.find_hidden_folders(settings, {"HOME": str(tmp_path / "alice")})
+    assert folders == (str(tmp_path / "alice/.ssh"), str(settings.secrets_dir))

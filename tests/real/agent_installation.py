@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ KEYS = {
 }
 """API keys of the programs."""
 CLAUDE_SETTINGS = ("ANTHROPIC_BASE_URL", "CLAUDE_CODE_MAX_RETRIES", "IS_SANDBOX")
+PATH = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
+"""Agents find pytest and, where the machine has no other, npm beside this interpreter."""
 MODELS = {"claude": "claude-sonnet-4-5", "codex": "gpt-5.1-codex"}
 CHECK = ["grep", "--quiet", "hello", "line.txt"]
 COMMIT_STEP = "[[bash: echo hello > line.txt && git add line.txt && git commit --quiet -m 'Add a line']]"
@@ -54,10 +57,17 @@ class AgentInstallation(Installation):
     """A board with one project, and a member of the team for each way to run a program, named after it."""
 
     def __init__(self, template: Path, home: Path, model: ModelServer) -> None:
-        extra = {"ANTHROPIC_BASE_URL": model.url, "CLAUDE_CODE_MAX_RETRIES": "1", "IS_SANDBOX": "1", **KEYS}
+        extra = {
+            "PATH": PATH,
+            "ANTHROPIC_BASE_URL": model.url,
+            "CLAUDE_CODE_MAX_RETRIES": "1",
+            "IS_SANDBOX": "1",
+            **KEYS,
+        }
         binaries = {f"{program}_binary": programs.find_binary(program) for program in MODELS}
         super().__init__(template, home, extra=extra, max_workers=4, **binaries)
         self.model = model
+        (home / ".bashrc").write_text(f'export PATH="{PATH}"\n')  # Claude's shell begins as a login does
         (home / ".gitconfig").write_text("[user]\n\tname = Agent\n\temail = agent@example.org\n")
         self.folder = self.project(check=CHECK)
         self._staff()
@@ -71,7 +81,7 @@ class AgentInstallation(Installation):
         for program in MODELS:
             self._hire(f"{program}-works", program)
             self._hire(f"{program}-asks", program, permissions="ask")
-            self._hire(f"{program}-free", program, permissions="bypass")
+            self._hire(f"{program}-free", program, permissions="unrestricted")
             self._hire(f"{program}-offline", program, address=f"http://127.0.0.1:{free_port()}")
         self._hire("claude-plan", "claude", key="CLAUDE_CODE_OAUTH_TOKEN")
         self._hire("codex-plan", "codex")
@@ -84,7 +94,7 @@ class AgentInstallation(Installation):
         *,
         address: str = "",
         key: str = "",
-        permissions: str = "accept_edits",
+        permissions: str = "workspace",
         limits: dict[str, int] | None = None,
     ) -> None:
         """Add a member of the team, with a profile of the same name that connects the program to the model server."""

@@ -143,9 +143,11 @@ def test_a_person_decides_on_each_tool_when_the_profile_says_ask(program: str, i
 
 def _build_write_step(program: str, name: str) -> str:
     """A step that writes a file and needs leave for it."""
-    command = f"echo yes > {name}"
+    command = f"sh -c 'echo yes > {name}'"
+    if program == "claude":
+        return f"tool: Bash {json.dumps({'command': command, 'dangerouslyDisableSandbox': True})}"
     escalated = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "a test"}
-    return f"tool: exec_command {json.dumps(escalated)}" if program == "codex" else f"bash: {command}"
+    return f"tool: exec_command {json.dumps(escalated)}"
 
 
 @pytest.mark.parametrize("program", [CODEX])

@@ -89,6 +89,7 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     assert "1 path has uncommitted changes." in body
     assert '<option value="main" selected>' in body
     commands = {"check_command": "sh -c 'make test'", "copy_files": ".env\n", "ports": "2", "sign_landings": "yes"}
+    commands |= {"network": "on", "allowed_commands": "npm  install\n\ndocker ps\n", "denied_commands": "npm publish"}
     absent = send(browser, answer.location, **FIELDS | {"base_branch": "absent"})
     assert absent.status_code == 422 and "The repository has no branch absent." in text(absent)
     for address in ("https://alice:token@host.example/x", "https://token@host.example/x", "ext::sh -c x", "-x:y"):
@@ -101,6 +102,8 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")
     assert (stored.check_command, stored.setup_command) == (["sh", "-c", "make test"], None)
     assert (stored.copy_files, stored.link_files, stored.ports) == ([".env"], [], 2)
+    assert (stored.allowed_commands, stored.denied_commands) == (["npm install", "docker ps"], ["npm publish"])
+    assert stored.network is True
 
 
 def test_a_person_trusts_what_a_repository_brings_and_is_asked_again_when_it_changes(
@@ -178,6 +181,8 @@ def test_a_project_that_cannot_be_is_explained(browser: FlaskClient, demo: Proje
         ({"folder": "relative"}, "an absolute path"),
         ({"link_files": "../../etc/passwd"}, "must be relative paths"),
         ({"copy_files": "/etc/passwd"}, "must be relative paths"),
+        ({"allowed_commands": "npm install; id"}, "is not a program with its first arguments"),
+        ({"denied_commands": "npm:*) Bash(rm"}, "is not a program with its first arguments"),
         ({"check_command": "make 'test"}, "The quotes do not match"),
         ({"max_runs": "0"}, "greater than or equal to 1"),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from markupsafe import escape
 from sqlalchemy import Engine, update
 from werkzeug.test import TestResponse
 
 from database import reading, writing
 from models import Agent, Profile, Run, TicketEvent, now
+from protocol import PERMISSION_POLICIES
 from settings import PRICES_SOURCE, Budget, Settings
 from tickets.team import agents, installed_programs, profiles
 from web.site import team_forms
@@ -62,6 +65,20 @@ def test_the_page_says_of_programs_what_is_found_and_what_to_do(browser: FlaskCl
     assert "Run `claude` and log in." in page
     assert "not found. Install Codex, or work with another agent." in page
     assert "Programs on desk" in page
+
+
+def test_a_profile_is_chosen_with_its_policies_explained(browser: FlaskClient, store: Engine) -> None:
+    page = text(browser.get("/team/profiles/new"))
+    assert all(f"{policy.title}<small>{escape(policy.explanation)}" in page for policy in PERMISSION_POLICIES.values())
+    assert "has not been checked for a sandbox yet" in page
+    for found, words in (
+        (True, "Sandbox: this machine confines"),
+        (False, "Allow-list: this machine has no sandbox. Why"),
+    ):
+        probed = ProbeResult("sandbox", None, None, found=found, logged_in=None, advice="" if found else "Why.")
+        with writing(store) as session:
+            installed_programs.record_programs(session, socket.gethostname(), [probed])
+        assert words in text(browser.get("/team/profiles/new"))
 
 
 def test_the_page_shows_load_and_what_was_spent_today(app: Flask, browser: FlaskClient, store: Engine) -> None:
@@ -193,7 +210,11 @@ def fields_of(page: str) -> dict[str, str]:
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             facts = {name: value or "" for name, value in attrs}
-            if tag == "input" and "name" in facts and (facts.get("type") != "checkbox" or "checked" in facts):
+            if (
+                tag == "input"
+                and "name" in facts
+                and ("checked" in facts or facts.get("type") not in ("checkbox", "radio"))
+            ):
                 values[facts["name"]] = facts.get("value", "")
             elif tag == "select":
                 self.field = facts.get("name")

@@ -100,3 +100,11 @@ def test_a_broken_program_is_found_but_said_to_be_broken(
     program = find_program(home, "node", node=write_program(tmp_path, "node", script))
     assert (program.found, program.version) == (True, None)
     assert "may be broken" in program.advice
+
+
+def test_a_machine_without_bubblewrap_says_what_holds_instead(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(home))
+    found = find_program(home, "sandbox")
+    assert not found.found and found.advice.startswith(
+        "Bwrap is not installed. Until then Claude Code runs an allow-list"
+    )

@@ -16,6 +16,7 @@ from models import (
     Evidence,
     EvidenceSource,
     MessageKind,
+    Project,
     QueuedMessage,
     RequestState,
     Run,
@@ -28,6 +29,7 @@ from models import (
 from protocol import ApprovalPayload, TextPayload, ToolCallPayload, ToolResultPayload
 from tickets.conversation import attachments, image_size
 from tickets.conversation.timeline import Entry
+from tickets.runs import refusals
 from tickets.shared import display_names, payloads
 from tickets.shared.ticket_fields import FIELDS, Choices, Control, Section, TicketField
 from tickets.workflow import evidence, history, quarantine, relationships
@@ -193,6 +195,7 @@ def _load_verdicts(session: Session, ticket_id: int, runs: set[int]) -> dict[int
     if not runs:
         return {}
     grouped: dict[int, list[Evidence]] = {}
+    denied_commands = _load_denied_commands(session, ticket_id)
     rows = evidence.list_evidence(session, ticket_id)
     evidence_files = load_evidence_files(session, ticket_id, rows)
     for row in rows:
@@ -202,9 +205,23 @@ def _load_verdicts(session: Session, ticket_id: int, runs: set[int]) -> dict[int
             "outcome": run.outcome or "ended",
             "generation": run.generation,
             "evidence": build_proof(grouped.get(run.id, []), evidence_files),
+            "refusals": _build_refusals(run, denied_commands),
         }
         for run in session.scalars(select(Run).where(Run.id.in_(runs)))
     }
+
+
+def _load_denied_commands(session: Session, ticket_id: int) -> list[str]:
+    query = select(Project.denied_commands).join(Ticket, Ticket.project_id == Project.id).where(Ticket.id == ticket_id)
+    return session.scalar(query) or []
+
+
+def _build_refusals(run: Run, denied_commands: list[str]) -> View | None:
+    """Build the view of the commands that were refused, or None without any."""
+    if not run.refusals:
+        return None
+    allowable = refusals.list_allowable(run.refusals, denied_commands)
+    return run.refusals | {"run": run.id, "allowable": allowable}
 
 
 def load_evidence_files(session: Session, ticket_id: int, rows: list[Evidence]) -> dict[int, View]:

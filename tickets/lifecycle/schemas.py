@@ -268,6 +268,9 @@ class ProjectJson(Response):
     copy_files: list[str]
     link_files: list[str]
     ports: int
+    allowed_commands: list[str]
+    denied_commands: list[str]
+    network: bool
     gate: str
     landing: str
     push_address: str | None

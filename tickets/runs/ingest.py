@@ -22,7 +22,7 @@ from tickets.shared.inputs import Moment, WrapperBody
 from tickets.shared.lookup import get_run
 from tickets.workflow import quarantine
 
-from . import heartbeat, model_change, sessions, usage
+from . import heartbeat, model_change, refusals, sessions, usage
 
 EVENT_TYPE = r"^(agent|run|script|external)\.[a-z][a-z_]{0,39}$"
 BLOCK_EVENTS = {EventType.TEXT, EventType.THINKING, EventType.TOOL_CALL, EventType.TOOL_RESULT}
@@ -136,6 +136,8 @@ def _process_event(session: Session, run: Run, event: WorkerEvent, seq: int) -> 
             model_change.apply_answer(session, run, payloads.read(ModelPayload, payload))
         case EventType.WITHDRAWN:
             _withdraw_request(session, run, payload, seq)
+        case EventType.NOTICE if payload.get("refused"):
+            refusals.record_refusal(session, run.id, payload["refused"])
         case EventType.SESSION:
             _record_session(session, run, payloads.read(SessionPayload, payload))
 

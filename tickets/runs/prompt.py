@@ -68,11 +68,11 @@ END_TEXT = (
     " working tree: commit what belongs to the work, and remove what does not."
 )
 PERMISSION_TEXTS = {
-    "default": "Tools that your program does not allow by itself are refused, and nobody is asked.",
-    "accept_edits": "You may edit files in your workspace. A command that your permissions do not cover is refused, and"
-    " nobody is asked: try another way, or say in your report what was refused.",
-    "ask": "A person is asked before a tool is used that your permissions do not cover; that may take a while.",
-    "bypass": "You may use every tool without asking. Leave alone what is outside your workspace.",
+    "workspace": "You may do what stays inside your workspace. Anything else is refused, and nobody is asked: try another"
+    " way, or say in your report what was refused.",
+    "ask": "You may do what stays inside your workspace. A person is asked about anything else; that may take a while.",
+    "read_only": "You may read files and run commands that change nothing. Every change is refused.",
+    "unrestricted": "You may use every tool without asking. Leave alone what is outside your workspace.",
 }
 HAND_BACK_TEXT = "A person has worked in this conversation at your screen, and has handed it back to you."
 PLAN_FIRST = (
@@ -111,7 +111,7 @@ def compose_prompt(session: Session, ticket: Ticket, run: Run, attached: Sequenc
 
 def describe_permissions(permissions: str) -> str:
     """Describe to an agent what the permissions of its profile allow."""
-    return PERMISSION_TEXTS.get(permissions, "")
+    return PERMISSION_TEXTS[permissions]
 
 
 def _describe_place(session: Session, ticket: Ticket, run: Run, profile: Profile | None) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import (
+    Profile,
     Program,
     Project,
     QueuedMessage,
@@ -21,9 +22,18 @@ from models import (
     TicketComment,
     TicketEvent,
 )
-from protocol import COORDINATION, ChecklistPayload, CoordinationPayload, EventType, SessionPayload
+from protocol import (
+    AGENT_PROGRAMS,
+    COORDINATION,
+    PERMISSION_POLICIES,
+    ChecklistPayload,
+    CoordinationPayload,
+    EventType,
+    SessionPayload,
+)
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
+from tickets.team import installed_programs
 from tickets.team.projects import TrustState
 from tickets.workflow import quarantine
 
@@ -141,6 +151,7 @@ def _list_program_facts(session: Session, run: Run, opening: list[TicketEvent]) 
     return [
         ("Phase", run.phase),
         ("Profile", run.profile),
+        ("Permissions", _describe_policy(session, run)),
         ("Program", f"{run.program or ''} {version}".strip()),
         ("Model", run.model or agent_session.model),
         ("Coordination", _describe_coordination(opening)),
@@ -159,6 +170,15 @@ def _describe_coordination(opening: list[TicketEvent]) -> str | None:
         return None
     status = payloads.read(CoordinationPayload, statuses[-1])
     return " ".join(part for part in (COORDINATION, status.version, f"({status.state})") if part)
+
+
+def _describe_policy(session: Session, run: Run) -> str:
+    """Describe what the run's profile allows by now."""
+    profile = session.get(Profile, run.profile) if run.profile else None
+    if profile is None or AGENT_PROGRAMS[profile.program].built_in:
+        return ""
+    policy = PERMISSION_POLICIES[profile.permissions]
+    return f"{policy.title}. {policy.explanation} {installed_programs.describe_confinement(session, run.host)}"
 
 
 def _list_place_facts(run: Run) -> list[tuple[str, Any]]:

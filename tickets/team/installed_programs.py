@@ -83,6 +83,16 @@ def list_programs(session: Session) -> list[Program]:
     return list(session.scalars(select(Program).order_by(Program.host, Program.name)))
 
 
+def describe_confinement(session: Session, host: str) -> str:
+    """Describe in a sentence how the commands of agents are held in their workspace on a host."""
+    sandbox = session.get(Program, (host, "sandbox"))
+    if sandbox is None:
+        return "This machine has not been checked for a sandbox yet."
+    if sandbox.found:
+        return "Sandbox: this machine confines the commands of agents to their workspace."
+    return f"Allow-list: this machine has no sandbox. {sandbox.advice}"
+
+
 def find_hosts_without(session: Session, names: tuple[str, ...]) -> set[str]:
     """Return the hosts on which none of these programs was found. A host without observations is not among them."""
     rows = list(session.execute(select(Program.host, Program.found).where(Program.name.in_(names))))

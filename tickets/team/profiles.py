@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import Agent, Profile, RunMode, format_timestamp
-from protocol import AGENT_PROGRAMS
+from protocol import AGENT_PROGRAMS, PERMISSION_POLICIES, Permissions
 from tickets.shared import events, limits, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound
@@ -23,9 +23,10 @@ else:
     ProgramName = Literal[tuple(AGENT_PROGRAMS)]
 
 
-Permission = Literal["default", "accept_edits", "bypass", "ask"]
-
-
+POLICIES_TEXT = " ".join(
+    f"`{name}` ({policy.title}): {policy.explanation}" for name, policy in PERMISSION_POLICIES.items()
+)
+Policy = Annotated[Permissions, Field(description=POLICIES_TEXT)]
 MAX_REASON_CHARACTERS = 200
 
 
@@ -61,7 +62,7 @@ class NewProfile(Body):
     context_size: int | None = Field(None, ge=1)
     effort: Line | None = None
     mode: Literal["headless", "tui"] = "headless"
-    permissions: Permission = "accept_edits"
+    permissions: Policy = "workspace"
     plan_first: bool = False
     argv: list[Line] = Field(default=[], max_length=32)
     env_allow: list[Variable] = Field(default=[], max_length=64)
@@ -79,7 +80,7 @@ class EditProfile(Body):
     context_size: int | None = Field(None, ge=1)
     effort: Line | None = None
     mode: Literal["headless", "tui"] | None = None
-    permissions: Permission | None = None
+    permissions: Policy | None = None
     plan_first: bool | None = None
     argv: list[Line] | None = Field(None, max_length=32)
     env_allow: list[Variable] | None = Field(None, max_length=64)

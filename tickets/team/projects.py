@@ -9,13 +9,13 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from database import once_per_session
 from models import DraftState, Gate, Landing, Project, ProjectDraft, now
-from protocol import MAX_RUN_PORTS
+from protocol import COMMAND_PATTERN, MAX_RUN_PORTS
 from tickets.shared import events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Invalid, NotFound, StaleProject
@@ -24,6 +24,22 @@ from tickets.shared.rights import Act
 
 Argv = list[Line]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+MAX_COMMANDS = 64
+MAX_COMMAND_CHARACTERS = 200
+
+
+def _check_command(command: str) -> str:
+    words = " ".join(command.split())
+    if not re.fullmatch(COMMAND_PATTERN, words):
+        raise ValueError(
+            f"{command!r} is not a program with its first arguments, such as `npm run`: leave out quotes, wildcards and"
+            " what a shell interprets"
+        )
+    return words
+
+
+Command = Annotated[str, Field(max_length=MAX_COMMAND_CHARACTERS), AfterValidator(_check_command)]
+Commands = Annotated[list[Command], Field(max_length=MAX_COMMANDS)]
 DRAFT_LIFETIME = timedelta(days=1)
 
 
@@ -34,6 +50,8 @@ class NewProject(Body):
     `copy_files` and `link_files` are paths within the folder that each workspace gets. `ports` is the number of ports
     that each run may use.
     `push_address` is where branches are pushed: no remote of the repository's configuration is used.
+    Agents may run `allowed_commands` with any further arguments, outside their sandbox too, and never `denied_commands`;
+    `network` lets their other commands reach it.
     """
 
     slug: Name
@@ -47,6 +65,9 @@ class NewProject(Body):
     copy_files: list[Line] = Field(default=[], max_length=32)
     link_files: list[Line] = Field(default=[], max_length=32)
     ports: int = Field(4, ge=0, le=MAX_RUN_PORTS)
+    allowed_commands: Commands = Field(default=[])
+    denied_commands: Commands = Field(default=[])
+    network: bool = False
     gate: Gate = Gate.PERSON
     landing: Landing = Landing.LEAVE
     push_address: Line | None = None
@@ -83,6 +104,9 @@ class EditProject(Body):
     copy_files: list[Line] | None = Field(None, max_length=32)
     link_files: list[Line] | None = Field(None, max_length=32)
     ports: int | None = Field(None, ge=0, le=MAX_RUN_PORTS)
+    allowed_commands: Commands | None = None
+    denied_commands: Commands | None = None
+    network: bool | None = None
     gate: Gate | None = None
     landing: Landing | None = None
     push_address: Line | None = None

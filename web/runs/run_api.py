@@ -11,7 +11,7 @@ from auth import Right
 from models import Run, Ticket
 from tickets.dispatch.policy import DispatchLimits
 from tickets.lifecycle.schemas import RunJson, read_tickets
-from tickets.runs import claims, external, heartbeat, model_change, reports, takeover
+from tickets.runs import claims, external, heartbeat, model_change, refusals, reports, takeover
 from tickets.runs.external import ExternalRun
 from tickets.runs.heartbeat import RunHeartbeat
 from tickets.runs.model_change import ChangeModel
@@ -130,3 +130,9 @@ def _tell_run(call: Call, run: Run) -> TicketJson:
     """Send a stopped run its order, and return its ticket as it is after the last event, the one of the order itself."""
     call.notify_run(run.id)
     return read_tickets(call.session, [get_ticket(call.session, run.ticket_id)])[0]
+
+
+@blueprint.writes("POST", "/runs/<number:run>/allow-refused", rights=OPERATORS)
+def allow_refused(call: Call, run: Run) -> TicketJson:
+    """Add the commands that were refused to a run to its project's allowed ones, and start the ticket again."""
+    return read_tickets(call.session, [refusals.allow_refused(call.session, run, call.actor)])[0]

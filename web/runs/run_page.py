@@ -13,7 +13,7 @@ from auth import Right
 from database import Session, reading, writing
 from models import Run, RunState, Ticket
 from tickets.board import evidence_tab, ticket_detail
-from tickets.runs import claims, model_change, reports, run_detail
+from tickets.runs import claims, model_change, refusals, reports, run_detail
 from tickets.runs.model_change import ChangeModel, find_obstacle
 from tickets.runs.notify_run import notify_run
 from tickets.shared import paging
@@ -110,3 +110,18 @@ def _act_on_run(reference: str, run: int, act: Callable[[Session, Run], object])
     else:
         notify_run(auth.get_instance().settings, run)
     return redirect(f"/ticket/{reference}?tab=runs&run={run}", 303)
+
+
+@blueprint.post("/ticket/<reference>/runs/<number:run>/allow")
+def allow_refused(reference: str, run: int) -> AnyResponse:
+    """Allow the commands that were refused to a run for its project, and start the ticket again."""
+    try:
+        with writing(auth.get_instance().engine) as session:
+            ticket = get_ticket(session, reference)
+            row = run_detail.get_run(session, ticket.id, run)
+            refusals.allow_refused(session, row, auth.get_actor())
+    except DomainError as refusal:
+        if layout.is_script_request():
+            raise
+        layout.flash_note(refusal.message, "bad")
+    return redirect(f"/ticket/{reference}", 303)

@@ -44,7 +44,8 @@ TRUST_NOTES = {
 DEFAULTS = {"max_runs": 2, "gate": Gate.PERSON.value, "landing": Landing.LEAVE.value, "ports": 4}
 """Initial values of a new project's form."""
 COMMANDS = ("check_command", "setup_command", "teardown_command")
-FILE_LISTS = ("copy_files", "link_files")
+LISTS = ("copy_files", "link_files", "allowed_commands", "denied_commands")
+"""Fields of which each line is one value."""
 OPERATOR = auth.allow(Right.OPERATOR)
 
 
@@ -121,7 +122,7 @@ def show_project(slug: str) -> str:
     values |= {"push_address": project.push_address, "sign_landings": project.sign_landings}
     values |= {"version": project.version, "ports": project.ports}
     values |= {name: shlex.join(getattr(project, name) or []) for name in COMMANDS}
-    values |= {name: "\n".join(getattr(project, name)) for name in FILE_LISTS}
+    values |= {name: "\n".join(getattr(project, name)) for name in LISTS} | {"network": project.network}
     return _render_form(project.name, values, {}, project)
 
 
@@ -187,14 +188,14 @@ def _read_body() -> View:
     """Read the fields common to new and edited projects. Raises `Invalid` for a command with unbalanced quotes."""
     form = request.form
     commands = {name: team_forms.parse_argv(form, name) or None for name in COMMANDS}
-    files = {name: [line.strip() for line in form.get(name, "").splitlines() if line.strip()] for name in FILE_LISTS}
+    lists = {name: [line.strip() for line in form.get(name, "").splitlines() if line.strip()] for name in LISTS}
     plain = {name: form.get(name, "") for name in ("name", "base_branch", "gate", "max_runs")}
     optional = {name: form[name] for name in ("landing", "ports") if name in form}
     where = {
         "push_address": form.get("push_address", "").strip() or None,
         "sign_landings": bool(form.get("sign_landings")),
     }
-    return plain | optional | where | commands | files
+    return plain | optional | where | commands | lists | {"network": "network" in form}
 
 
 def _parse_refusal(error: ValidationError | DomainError) -> tuple[dict[str, str], int]:
@@ -212,7 +213,10 @@ def _render_form(
         "landing": _list_landings(),
         "base_branch": [(branch, branch) for branch in branches],
     }
+    with reading(auth.get_instance().engine) as session:
+        confinement = installed_programs.describe_confinement(session, socket.gethostname())
     context: View = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
+    context["confinement"] = confinement
     if project:
         days = auth.get_instance().settings.retention.slots
         context |= {"machines": _load_machines(project), "days": days}

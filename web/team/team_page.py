@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from werkzeug.wrappers import Response
 import auth
 from database import Session, reading, writing
 from models import Agent, AgentKind, Profile
-from protocol import AGENT_PROGRAMS
+from protocol import AGENT_PROGRAMS, PERMISSION_POLICIES
 from settings import PRICES_SOURCE
 from tickets.dispatch import budgets
 from tickets.dispatch.budgets import Budgets, BudgetScope, BudgetTotals
@@ -37,12 +38,7 @@ PROGRAMS = [
 ]
 DEFAULT_PROGRAM = next(name for name, program in AGENT_PROGRAMS.items() if not program.built_in)
 MODES = [("headless", "Headless: over pipes"), ("tui", "Its own screen in tmux")]
-PERMISSIONS = [
-    ("default", "As the program has it"),
-    ("accept_edits", "Accept edits in the workspace"),
-    ("ask", "Ask a person on the ticket"),
-    ("bypass", "Allow everything"),
-]
+PERMISSIONS = [(name, policy.title, policy.explanation) for name, policy in PERMISSION_POLICIES.items()]
 PLAN_FIRST = [("no", "Start without a plan"), ("yes", "Plan first, a person approves it")]
 KINDS = {"agent": "agent", "human": "person"}
 
@@ -55,7 +51,11 @@ def show_team() -> str:
     with reading(auth.get_instance().engine) as session:
         layout.load_layout(session)
         context: View = {"agents": _list_agents(session), "profiles": _list_profiles(session)}
-        context |= {"machines": _list_machines(session), "uses": _list_budget_uses(session)}
+        context |= {
+            "policies": PERMISSION_POLICIES,
+            "machines": _list_machines(session),
+            "uses": _list_budget_uses(session),
+        }
     context |= {"prices": auth.get_instance().settings.all_prices, "prices_source": PRICES_SOURCE}
     return layout.render_page("team/team_page.html", "team", [("Team", None)], **context)
 
@@ -181,7 +181,7 @@ def _render_agent_form(values: View, errors: Errors, agent: Agent | None = None)
 @blueprint.get("/team/profiles/new")
 def ask_profile() -> str:
     return _render_profile_form(
-        {"program": DEFAULT_PROGRAM, "mode": "headless", "permissions": "accept_edits", "own_configuration": True}, {}
+        {"program": DEFAULT_PROGRAM, "mode": "headless", "permissions": "workspace", "own_configuration": True}, {}
     )
 
 
@@ -216,7 +216,10 @@ def edit_profile(name: str) -> Response | tuple[str, int]:
 
 
 def _render_profile_form(values: View, errors: Errors, profile: Profile | None = None) -> str:
+    with reading(auth.get_instance().engine) as session:
+        confinement = installed_programs.describe_confinement(session, socket.gethostname())
     context = {
+        "confinement": confinement,
         "choices": {"program": PROGRAMS, "mode": MODES, "permissions": PERMISSIONS, "plan_first": PLAN_FIRST},
         "budgets": team_forms.build_budget_fields(values),
         "budget_notes": team_forms.build_budget_notes(values, auth.get_instance().settings),

@@ -18,9 +18,10 @@ from tickets.lifecycle import editing, moves, schemas, transitions, undo
 from tickets.lifecycle.transitions import ActorContext
 from tickets.runs import claims
 from tickets.runs.notify_run import notify_run, stopping_run
-from tickets.shared import display_names, paging
+from tickets.shared import display_names, paging, rights
 from tickets.shared.errors import DomainError, Invalid, NotFound
 from tickets.shared.lookup import get_ticket
+from tickets.shared.rights import Act
 from tickets.workflow import evidence, landing, wake_conditions
 from web.runs import changes, run_page
 from web.site import forms, layout, markdown
@@ -109,6 +110,7 @@ def _build_shared_context(session: Session, view: TicketView) -> View:
         "moves": columns.build_buttons(transitions.build_move_context(ticket, actor_context), ways),
         "tabs": tabs,
         "may_edit": ticket_forms.may_edit(),
+        "may_allow": rights.may(auth.get_actor(), Act.ADMINISTER),
         "composer": {
             "can_message": actor_context.live is not None,
             "busy": head.runtime in ("starting", "running", "waiting"),

@@ -62,7 +62,7 @@ def read_instructions(workspace: Path, name: str) -> str:
 
 def approves_servers(permissions: Permissions) -> bool:
     """Return whether a run may use the tools of the operator's and a trusted repository's MCP servers without asking."""
-    return permissions in ("accept_edits", "bypass")
+    return permissions in ("workspace", "unrestricted")
 
 
 def collect_values(tables: Iterable[Fields]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from protocol import AGENT_PROGRAMS, AgentProgram
-from workers.host import commands
+from workers.host import commands, sandbox
 
 from .descriptor import LogIn, load_descriptor
 
@@ -55,6 +55,12 @@ TOOLS = (
 )
 
 
+SANDBOX_ADVICE = (
+    "Until then Claude Code runs an allow-list of commands, and Codex only what its own sandbox can do: install bubblewrap"
+    " and socat (sudo apt-get install bubblewrap socat), and allow user namespaces."
+)
+
+
 def _agent_program(name: str, program: AgentProgram) -> _ProgramDefinition:
     descriptor = load_descriptor(name)
     return _ProgramDefinition(
@@ -85,7 +91,14 @@ def probe_programs(
 
     every = [*(_agent_program(*entry) for entry in AGENT_PROGRAMS.items() if not entry[1].built_in), *TOOLS]
     with ThreadPoolExecutor(len(every)) as pool:
-        return list(pool.map(probe_one, every))
+        return [*pool.map(probe_one, every), _probe_sandbox()]
+
+
+def _probe_sandbox() -> ProbeResult:
+    """Probe whether the commands of agents can be confined to their workspace."""
+    reason = sandbox.explain_absence()
+    advice = f"{reason[:1].upper()}{reason[1:]}. {SANDBOX_ADVICE}" if reason else ""
+    return ProbeResult("sandbox", shutil.which("bwrap"), None, not reason, None, advice)
 
 
 def _probe_program(

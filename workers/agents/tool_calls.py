@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from protocol import COORDINATION as COORDINATION
@@ -39,3 +40,9 @@ def make_call_events(call: str, name: str, arguments: Mapping[str, Any], parent:
     if name.endswith("__mc_progress") and COORDINATION in name:
         events.append(make_event("progress", text=get_text(arguments, "text"), parent=parent))
     return events
+
+
+def make_refusal(tool: str, command: str, arguments: Mapping[str, Any] = MappingProxyType({})) -> AgentEvent:
+    """Make the notice of a command that the run's permissions refused, or of another tool with its arguments."""
+    refused = command or f"{tool}: {format_call_title(tool, arguments)}"
+    return make_event("notice", level="warning", text=f"Refused by the run's permissions: {refused}", refused=refused)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from protocol import Permissions
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, format_line, get_object, get_objects, get_text
 
-from .tool_calls import format_call_title
+from .permissions import RequestPolicy
+from .tool_calls import format_call_title, make_refusal
 
 QUESTION_TOOL = "AskUserQuestion"
 NO_PLAN_TEXT = "The agent asks to begin without having written a plan."
 PLAN_TOOL = "ExitPlanMode"
+SHELL_TOOL = "Bash"
 _PLANNING = "A plan is wanted first: nothing may be changed until a person has approved it."
 _REFUSAL = "The permissions of this run do not allow this. Go on without it, or ask in your report."
 
@@ -25,8 +26,8 @@ PlanExit = tuple[Mapping[str, Any], ...]
 class ClaudeRequests:
     """The pending requests, and the run's policy that answers the others without a person."""
 
-    def __init__(self, permissions: Permissions, plan_exit: PlanExit = ()) -> None:
-        self._permissions = permissions
+    def __init__(self, policy: RequestPolicy, plan_exit: PlanExit = ()) -> None:
+        self._policy = policy
         self.plan_exit = plan_exit
         self.written_plan = ""
         self._waiting: dict[str, Fields] = {}
@@ -46,11 +47,12 @@ class ClaudeRequests:
             self._waiting[number] = request
             return [make_event("plan", request=number, text=self._read_plan(request))]
         if self.plan_exit:
-            return self._deny(number, request, _PLANNING)
-        if self._permissions == "ask" or request.get("requires_user_interaction") is True:
+            return self._refuse_while_planning(number, request)
+        decision = self._policy.decide(_read_command(request))
+        if decision == "ask" or request.get("requires_user_interaction") is True:
             self._waiting[number] = request
             return [_make_approval(number, request)]
-        return self._decide(number, request)
+        return self._reply(number, request, decision == "allow")
 
     def withdraw(self, message: Fields) -> list[AgentEvent]:
         """Convert a `control_cancel_request` to an event."""
@@ -81,20 +83,26 @@ class ClaudeRequests:
         """Read the plan from the request, which has that of the plan file, else from the call itself."""
         return get_text(get_object(request, "input"), "plan") or self.written_plan or NO_PLAN_TEXT
 
-    def _decide(self, number: str, request: Fields) -> list[AgentEvent]:
-        """Answer by policy: `bypass` allows what the program still asks for, the others deny it."""
+    def _reply(self, number: str, request: Fields, is_allowed: bool) -> list[AgentEvent]:
+        """Answer by the run's permissions, without a person."""
         tool_input = get_object(request, "input")
-        if self._permissions == "bypass":
+        if is_allowed:
             self.replies.append(_format_reply(number, {"behavior": "allow", "updatedInput": dict(tool_input)}))
             return []
-        return self._deny(number, request, _REFUSAL)
+        self.replies.append(_format_reply(number, _build_denial(_REFUSAL)))
+        return [make_refusal(get_text(request, "tool_name"), _read_command(request), tool_input)]
 
-    def _deny(self, number: str, request: Fields, message: str) -> list[AgentEvent]:
-        self.replies.append(_format_reply(number, _build_denial(message)))
+    def _refuse_while_planning(self, number: str, request: Fields) -> list[AgentEvent]:
+        self.replies.append(_format_reply(number, _build_denial(_PLANNING)))
         name = get_text(request, "tool_name")
         title = format_call_title(name, get_object(request, "input"))
-        notice = f"{name} was denied by the run's permissions: {title}"
-        return [make_event("notice", level="warning", text=notice)]
+        return [make_event("notice", level="warning", text=f"{name} was refused while a plan is made: {title}")]
+
+
+def _read_command(request: Fields) -> str:
+    """Read the command of a request for the shell. Empty for other tools."""
+    is_shell = get_text(request, "tool_name") == SHELL_TOOL
+    return get_text(get_object(request, "input"), "command") if is_shell else ""
 
 
 def _make_approval(number: str, request: Fields) -> AgentEvent:

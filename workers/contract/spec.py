@@ -10,7 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
 
-from protocol import Permissions, RunLimits, WrapperMode
+from protocol import EARLIER_PERMISSIONS, Permissions, RunLimits, WrapperMode
 from workers.host import files
 
 SPEC_VERSION = 1
@@ -35,6 +35,8 @@ class RunSpec:
     `prices`: US dollars for a million tokens by pattern of the model, for input, output, cache reads and cache writes.
     `attended`: a person has taken the conversation over and works at the agent's own screen (mode `tui`). Only
     that person, a reported verdict or a limit ends such a run. `plan`: it makes a plan and changes nothing.
+    `allowed_commands`, `denied_commands` and `network` are the project's; `sandbox`: this machine can confine the
+    program's commands; `hidden_folders` hold keys.
     `own_home` is the home folder whose configuration of the program the run takes, None where its profile takes none.
     `repository_configuration`: the workspace brings no configuration, one that a person has trusted, or another one.
     """
@@ -58,6 +60,11 @@ class RunSpec:
     effort: str | None
     argv: tuple[str, ...]
     permissions: Permissions
+    allowed_commands: tuple[str, ...]
+    denied_commands: tuple[str, ...]
+    network: bool
+    sandbox: bool
+    hidden_folders: tuple[str, ...]
     conversation_id: str
     resume: bool
     forks: str | None
@@ -115,21 +122,20 @@ def read_spec(run_dir: Path) -> RunSpec:
 
 def parse_spec(data: object) -> RunSpec:
     """Parse a spec from decoded JSON. Raises `InvalidSpec`."""
-    earlier: dict[str, Any] = {
-        "forks": None,
-        "prices": {},
-        "plan": False,
-        "teardown": None,
-        "folder": None,
-        "copies": [],
-        "links": [],
-        "own_home": None,
-        "repository_configuration": "none",
-    }  # specs of runs from before an upgrade lack these
-    values = _check_values(RunSpec, earlier | data if isinstance(data, dict) else data, "")
+    values = _check_values(RunSpec, _upgrade(data) if isinstance(data, dict) else data, "")
     if values["version"] != SPEC_VERSION:
         raise InvalidSpec(f"version {values['version']} is not {SPEC_VERSION}")
     return RunSpec(**values | {"limits": RunLimits(**_check_values(RunLimits, values["limits"], "limits."))})
+
+
+def _upgrade(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the spec of a run from before an upgrade with the fields and names of this version."""
+    earlier: dict[str, Any] = {"forks": None, "plan": False, "prices": {}, "teardown": None, "folder": None}
+    earlier |= {"copies": (), "links": (), "own_home": None, "repository_configuration": "none"}
+    earlier |= {"allowed_commands": (), "denied_commands": (), "hidden_folders": (), "network": False, "sandbox": False}
+    policy = str(data.get("permissions"))
+    renamed = {"permissions": EARLIER_PERMISSIONS[policy]} if policy in EARLIER_PERMISSIONS else {}
+    return {**earlier, **data, **renamed}
 
 
 def write_spec(run_dir: Path, spec: RunSpec) -> None:

@@ -33,7 +33,7 @@ def build_exit(settings: Mapping[str, Any], permissions: Permissions) -> PlanExi
 
     The mode that bypasses all permissions cannot be entered later, so what it allows is allowed request by request.
     """
-    mode = "acceptEdits" if permissions in ("accept_edits", "bypass") else "default"
+    mode = "default" if permissions == "read_only" else "acceptEdits"
     rules = [rule for rule in settings.get("permissions", {}).get("allow", []) if not rule.startswith(_READING)]
     updates: list[dict[str, Any]] = [{"type": "setMode", "mode": mode}]
     if rules:

@@ -10,7 +10,6 @@ them. The program answers it once its servers are connected or given up, `mcp_re
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -19,6 +18,7 @@ from uuid import uuid4
 
 from protocol import AgentState, AttachedFile
 from workers.agents.coordination import CoordinationCheck, build_server_environment
+from workers.agents.permissions import RequestPolicy, build_request_policy
 from workers.agents.tool_calls import COORDINATION
 from workers.agents.tool_requests import PlanExit
 from workers.contract import attached_files
@@ -28,7 +28,7 @@ from workers.contract.spec import RunSpec
 from workers.host import files
 from workers.host.private_dirs import make_private_dir
 
-from . import plan_mode, user_configuration
+from . import permissions, plan_mode, user_configuration
 from .stream import ClaudeStream
 from .wordings import explain_exit
 
@@ -39,14 +39,6 @@ LIMIT_SETTINGS = {"autoContinueAtUsageLimit": False}
 """Mission Control alone resumes at the reset of a limit."""
 MCP_SECONDS = 45
 """How long the coordination server may take to start; the program's own limit is shorter."""
-PERMISSION_MODES = {
-    "default": "default",
-    "ask": "default",
-    "accept_edits": "acceptEdits",
-    "bypass": "bypassPermissions",
-}
-"""Always given, since a repository's settings may name a mode of their own."""
-_COMMITTING = ("Bash(git add:*)", "Bash(git commit:*)")
 _STREAMS = "--input-format stream-json --output-format stream-json --verbose --include-partial-messages"
 _CHANNEL = "--replay-user-messages --permission-prompt-tool stdio --strict-mcp-config"
 
@@ -58,7 +50,7 @@ class ClaudeAgent:
     joins_turn = True
 
     def __init__(self) -> None:
-        self._stream = ClaudeStream("default", ())
+        self._stream = ClaudeStream(RequestPolicy(), ())
         self._numbers = count(1)
         self._coordination = CoordinationCheck(Path(), is_expected=False)
         self._images: list[AttachedFile] = []
@@ -72,7 +64,7 @@ class ClaudeAgent:
         return self._stream.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        self._stream = ClaudeStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
+        self._stream = ClaudeStream(build_request_policy(spec), (spec.token, spec.nonce, *spec.secrets))
         self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None)
         self._images = attached_files.list_images(run_dir)
         folder = make_private_dir(Path(spec.config_dir))
@@ -80,19 +72,27 @@ class ClaudeAgent:
         user_configuration.record_trust(state, spec)
         state["hasCompletedOnboarding"] = True
         files.replace(folder / ".claude.json", json.dumps(state).encode())
+        self._write_settings(spec, run_dir)
+
+    def _write_settings(self, spec: RunSpec, run_dir: Path) -> None:
+        """Write the settings and MCP servers: Mission Control's part, and in the folder's own file the operator's too."""
         own = user_configuration.load_configuration(spec)
         user_configuration.install(own, spec)
         servers = user_configuration.choose_servers(own, spec)
-        rules = [*_build_rules(spec), build_read_rule(run_dir / attached_files.FOLDER / "**")]
-        rules += user_configuration.build_server_rules(servers, spec)
-        settings = user_configuration.merge_settings(
-            own, {"permissions": {"allow": rules}, **LIMIT_SETTINGS}, {*spec.env, *self.environment(spec)}
-        )
+        settings = {**permissions.build_settings(spec), **LIMIT_SETTINGS}
+        settings["permissions"]["allow"] += [
+            build_read_rule(run_dir / attached_files.FOLDER / "**"),
+            *user_configuration.build_server_rules(servers, spec),
+        ]
         if spec.plan:
             self.plan_exit = plan_mode.build_exit(settings, spec.permissions)
             settings = plan_mode.restrict_settings(settings)
         self._stream.requests.plan_exit = self.plan_exit
-        files.replace(folder / "settings.json", json.dumps(settings).encode())
+        merged = user_configuration.merge_settings(own, settings, {*spec.env, *self.environment(spec)})
+        folder = Path(spec.config_dir)
+        files.replace(folder / "settings.json", json.dumps(merged).encode())
+        files.replace(folder / permissions.SETTINGS_FILE, json.dumps(settings).encode())
+        permissions.write_excludes(spec)
         mcp_config = {"mcpServers": servers | _build_servers(spec, run_dir)}
         files.replace(folder / MCP_CONFIG, json.dumps(mcp_config).encode())
 
@@ -101,9 +101,8 @@ class ClaudeAgent:
         argv += user_configuration.build_options(spec)
         argv += ["--mcp-config", str(Path(spec.config_dir) / MCP_CONFIG)]
         argv += _build_option("--model", spec.model) + _build_option("--effort", spec.effort)
-        argv += _build_option("--permission-mode", choose_mode(spec))
         argv += _build_option("--max-turns", spec.limits.turns)
-        return [*argv, *spec.argv]
+        return [*argv, *permissions.build_options(spec), *spec.argv]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
         return {
@@ -114,6 +113,7 @@ class ClaudeAgent:
             "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
             "DISABLE_AUTOUPDATER": "1",
             RETRIES: spec.environment.get(RETRIES, "2"),
+            **permissions.build_environment(spec),
         }
 
     def open(self, prompt: str) -> list[bytes]:
@@ -198,13 +198,6 @@ class ClaudeAgent:
             self._replies += self.send(uuid, body)
 
 
-def choose_mode(spec: RunSpec) -> str:
-    """Choose the permission mode to start with."""
-    if spec.plan:
-        return plan_mode.MODE
-    return PERMISSION_MODES[spec.permissions]
-
-
 def build_session_options(spec: RunSpec) -> list[str]:
     """Build the options that choose the conversation."""
     if spec.forks:
@@ -215,15 +208,6 @@ def build_session_options(spec: RunSpec) -> list[str]:
 def build_read_rule(path: Path) -> str:
     """Build the rule that lets the agent read an absolute path, or the files of a pattern."""
     return f"Read(/{path})"
-
-
-def _build_rules(spec: RunSpec) -> list[str]:
-    """Build the rules for what needs no permission: the coordination tools, and checks and commits of editable work."""
-    rules = [f"mcp__{COORDINATION}"]
-    if spec.permissions == "accept_edits":
-        rules += _COMMITTING
-        rules += [f"Bash({shlex.join(spec.check)})"] if spec.check else []
-    return rules
 
 
 def _build_option(name: str, value: str | int | None) -> list[str]:

@@ -10,6 +10,7 @@ import json
 import shlex
 from pathlib import Path
 
+from workers.agents.permissions import RequestPolicy
 from workers.agents.tool_calls import COORDINATION
 from workers.agents.tool_requests import PlanExit
 from workers.agents.tui import hooks
@@ -21,11 +22,10 @@ from workers.contract.spec import PROMPT, RunSpec
 from workers.host import files, processes
 from workers.host.tmux import Tmux
 
-from . import user_configuration
-from .program import ClaudeAgent, build_read_rule, build_session_options, choose_mode
+from . import permissions, user_configuration
+from .program import ClaudeAgent, build_read_rule, build_session_options
 from .stream import SYNTHETIC, ClaudeStream
 
-SETTINGS_FILE = "mc-hooks.json"
 EVENT_NAMES = (*hooks.EVENT_NAMES, "StopFailure", "SessionEnd")
 _STATES: dict[str, ScreenState] = {"busy": "running", "idle": "idle", "waiting": "waiting"}
 
@@ -53,8 +53,8 @@ class ClaudeScreen:
             "command": shlex.join(hooks.build_command(run_dir)),
             "timeout": _get_hook_timeout(spec),
         }
-        hook_settings = {"hooks": {name: [{"hooks": [call]}] for name in EVENT_NAMES}}
-        files.replace(folder / SETTINGS_FILE, json.dumps(hook_settings).encode())
+        settings["hooks"] = {name: [{"hooks": [call]}] for name in EVENT_NAMES}
+        files.replace(folder / permissions.SETTINGS_FILE, json.dumps(settings).encode())
 
     def opening_dialog(self, spec: RunSpec) -> str:
         return ""
@@ -63,13 +63,9 @@ class ClaudeScreen:
         folder = Path(spec.config_dir)
         argv = [spec.binary or "claude", *build_session_options(spec)]
         argv += user_configuration.build_options(spec)
-        argv += ["--settings", str(folder / SETTINGS_FILE), "--mcp-config", str(folder / "mc-coord.json")]
-        argv += ["--strict-mcp-config", "--disallowedTools", "SendMessage,ListAgents"]
-        options = {
-            "--model": spec.model,
-            "--effort": spec.effort,
-            "--permission-mode": choose_mode(spec),
-        }
+        argv += ["--mcp-config", str(folder / "mc-coord.json"), "--strict-mcp-config"]
+        argv += permissions.build_options(spec)
+        options = {"--model": spec.model, "--effort": spec.effort}
         argv += [word for name, value in options.items() if value for word in (name, value)]
         return [*argv, *spec.argv, *(["--", prompt] if prompt is not None else [])]
 
@@ -126,7 +122,7 @@ class ClaudeTranscript:
 
     def __init__(self, earlier_ids: frozenset[str] = frozenset()) -> None:
         self._told = earlier_ids
-        self._stream = ClaudeStream("default", ())
+        self._stream = ClaudeStream(RequestPolicy(), ())
         self._counter = UsageCounter()
         self._message = ""
 

@@ -9,13 +9,15 @@ are the sum of `model_usage_since_last_result`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Literal, cast
 
-from protocol import AgentState, Permissions
+from protocol import AgentState
 from workers.agents.deltas import DeltaThrottle
+from workers.agents.permissions import RequestPolicy
 from workers.agents.reset_times import bound_reset_time, find_retry_time, format_time
-from workers.agents.tool_calls import make_call_events
+from workers.agents.tool_calls import make_call_events, make_refusal
 from workers.agents.tool_requests import PLAN_TOOL, ClaudeRequests
 from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
@@ -32,6 +34,7 @@ _DELTAS = {
     "thinking_delta": ("thinking", "thinking"),
     "input_json_delta": ("input", "partial_json"),
 }
+_DENIED = re.compile(r"Permission to use \w+ with command (?P<command>.*) has been denied\.", re.DOTALL)
 SYNTHETIC = "<synthetic>"
 """The model name of messages that the program itself wrote."""
 
@@ -39,9 +42,9 @@ SYNTHETIC = "<synthetic>"
 class ClaudeStream:
     """The parser of one process's output, with the state that later lines refer to."""
 
-    def __init__(self, permissions: Permissions, secrets: Iterable[str]) -> None:
+    def __init__(self, policy: RequestPolicy, secrets: Iterable[str]) -> None:
         self.state: AgentState = "starting"
-        self.requests = ClaudeRequests(permissions)
+        self.requests = ClaudeRequests(policy)
         self.prompt_uuid = ""
         self.model_orders: dict[str, tuple[str, str]] = {}
         self.failed = False
@@ -422,8 +425,7 @@ def _read_system_notice(subtype: str, message: Fields) -> list[AgentEvent]:
             sizes = f"{get_count(numbers, 'pre_tokens')} to {get_count(numbers, 'post_tokens')} tokens"
             return [make_event("notice", level="info", text=f"Compacted the conversation from {sizes}.")]
         case "permission_denied":
-            denied = f"{get_text(message, 'tool_name')} was denied. {get_text(message, 'message')}"
-            return [make_event("notice", level="warning", text=denied)]
+            return [make_refusal(get_text(message, "tool_name"), _read_denied_command(get_text(message, "message")))]
         case "hook_response" if get_text(message, "outcome") not in ("success", ""):
             hook_output = get_text(message, "stderr") or get_text(message, "output")
             return [
@@ -437,6 +439,12 @@ def _read_system_notice(subtype: str, message: Fields) -> list[AgentEvent]:
             return []
         case other:
             raise UnknownLine(f"unknown system line {other!r}")
+
+
+def _read_denied_command(sentence: str) -> str:
+    """Read the command out of the program's sentence on a denied one, or return the whole sentence."""
+    match = _DENIED.fullmatch(sentence)
+    return match["command"] if match else sentence
 
 
 SILENT_SUBTYPES = frozenset(

@@ -18,8 +18,9 @@ from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import parse_line
 from workers.contract.spec import RunSpec
 
+from . import permissions
 from .exec_stream import CodexExecStream
-from .program import MCP_SECONDS, choose_policy, find_earlier_thread, write_config
+from .program import MCP_SECONDS, find_earlier_thread, write_config
 from .wordings import explain_exit
 
 
@@ -45,15 +46,14 @@ class CodexExecAgent:
         write_config(spec, run_dir)
 
     def command(self, spec: RunSpec) -> list[str]:
-        sandbox = choose_policy(spec)[1]
-        argv = [spec.binary or "codex", *spec.argv, "--json", "--skip-git-repo-check", "-s", sandbox]
+        argv = [spec.binary or "codex", *spec.argv, "--json", "--skip-git-repo-check"]
         argv += ["-C", spec.workspace, *(["-m", spec.model] if spec.model else [])]
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
         argv += find_earlier_thread(spec) or ()
         return [*argv, *(f"--image={image.path}" for image in self._images), "-"]
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
-        return {"CODEX_HOME": spec.config_dir}
+        return {"CODEX_HOME": spec.config_dir, **permissions.build_environment(spec)}
 
     def open(self, prompt: str) -> list[bytes]:
         self._prompt = prompt

@@ -20,8 +20,8 @@ from uuid import uuid4
 
 from protocol import AgentState, AttachedFile
 from workers.agents.coordination import CoordinationCheck, build_server_environment
+from workers.agents.permissions import RequestPolicy, build_request_policy
 from workers.agents.tool_calls import COORDINATION
-from workers.agents.worktree_path import list_git_folders
 from workers.contract import attached_files
 from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.fields import Fields, format_line, get_object, get_text, parse_line
@@ -29,21 +29,13 @@ from workers.contract.spec import RunSpec
 from workers.host import files, isolated_python
 from workers.host.private_dirs import make_private_dir
 
-from . import trust, user_configuration
+from . import permissions, trust, user_configuration
 from .exec_stream import CodexExecStream
 from .stream import CodexStream
 from .user_configuration import APPROVED, format_section
 from .wordings import diagnose, explain_exit
 
 _CLIENT = {"name": "mission_control", "title": "Mission Control", "version": "1"}
-POLICIES = {
-    "default": ("on-request", "workspace-write"),
-    "accept_edits": ("never", "workspace-write"),
-    "ask": ("on-request", "workspace-write"),
-    "bypass": ("never", "danger-full-access"),
-}
-PLAN_POLICY = ("never", "read-only")
-"""A plan is made in the sandbox that refuses every write, without a question."""
 MCP_SECONDS = 45
 """How long the coordination server may take to start, since a loaded machine imports Python slowly."""
 _VERSION = re.compile(r"/(\d[\w.+-]*)")
@@ -56,7 +48,7 @@ class CodexAgent:
     joins_turn = True
 
     def __init__(self) -> None:
-        self._stream = CodexStream("default", ())
+        self._stream = CodexStream(RequestPolicy(), ())
         self._exec = CodexExecStream()
         self._numbers = count(1)
         self._asked: dict[int, tuple[str, str]] = {}
@@ -75,11 +67,10 @@ class CodexAgent:
         return self._exec.state if self._stream.state == "starting" else self._stream.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        self._stream = CodexStream(spec.permissions, (spec.token, spec.nonce, *spec.secrets))
-        approval, sandbox = choose_policy(spec)
+        self._stream = CodexStream(build_request_policy(spec), (spec.token, spec.nonce, *spec.secrets))
         self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None)
         self._images = attached_files.list_images(run_dir)
-        self._thread = {"cwd": spec.workspace, "approvalPolicy": approval, "sandbox": sandbox}
+        self._thread = {"cwd": spec.workspace, "approvalPolicy": permissions.get_approval_policy(spec)}
         if spec.model:
             self._thread = {**self._thread, "model": spec.model}
         if earlier_thread := find_earlier_thread(spec):
@@ -92,7 +83,7 @@ class CodexAgent:
         return isolated_python.build_argv("workers.agents.codex.bridge", *program)
 
     def environment(self, spec: RunSpec) -> dict[str, str]:
-        return {"CODEX_HOME": spec.config_dir}
+        return {"CODEX_HOME": spec.config_dir, **permissions.build_environment(spec)}
 
     def open(self, prompt: str) -> list[bytes]:
         self._stream.prompt_uuid = str(uuid4())
@@ -231,11 +222,6 @@ class CodexAgent:
         ]
 
 
-def choose_policy(spec: RunSpec) -> tuple[str, str]:
-    """Return the approval policy and the sandbox of a run."""
-    return PLAN_POLICY if spec.plan else POLICIES[spec.permissions]
-
-
 def find_earlier_thread(spec: RunSpec) -> tuple[str, str] | None:
     """Return the verb with which Codex continues an earlier conversation, and the thread. None when there is none."""
     if spec.forks:
@@ -262,6 +248,7 @@ def write_config(spec: RunSpec, run_dir: Path) -> None:
     """Write the run's configuration directory, and trust the hooks of a trusted repository."""
     folder = make_private_dir(Path(spec.config_dir))
     files.replace(folder / "config.toml", _format_config(spec, run_dir).encode())
+    permissions.write_rules(spec)
     if user_configuration.brings_hooks(spec):
         trust.trust_hooks(spec, build_options(spec))
 
@@ -270,11 +257,12 @@ def _format_config(spec: RunSpec, run_dir: Path) -> str:
     """Format the `config.toml` of a run. No daemon: it would outlive the run and serve others with its environment."""
     own = user_configuration.load_configuration(spec)
     user_configuration.install(own, spec)
+    general = {"check_for_update_on_startup": False, "default_permissions": permissions.get_profile(spec)}
     sections = [
-        format_section("", check_for_update_on_startup=False) + user_configuration.format_settings(own, spec.effort),
+        format_section("", **general) + user_configuration.format_settings(own, spec.effort),
         format_section("features", plugins=False, daemon_auto_start=False),
         format_section("analytics", enabled=False),
-        format_section("sandbox_workspace_write", writable_roots=list_git_folders(Path(spec.workspace))),
+        *(format_section(name, **values) for name, values in permissions.build_tables(spec).items()),
         *user_configuration.format_tables(own, spec),
     ]
     if spec.mcp_command is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
-from protocol import Permissions
-from workers.agents.tool_calls import COORDINATION, format_call_title
+from workers.agents.permissions import RequestPolicy
+from workers.agents.tool_calls import COORDINATION, format_call_title, make_refusal
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, UnknownLine, format_line, get_object, get_objects, get_text
 
@@ -22,8 +23,8 @@ _UNKNOWN_METHOD = -32601
 class CodexRequests:
     """The pending requests, and the run's policy that answers the others without a person."""
 
-    def __init__(self, permissions: Permissions) -> None:
-        self._permissions = permissions
+    def __init__(self, policy: RequestPolicy) -> None:
+        self._policy = policy
         self._waiting: dict[str, Fields] = {}
         self.replies: list[bytes] = []
 
@@ -37,15 +38,14 @@ class CodexRequests:
             error = {"code": _UNKNOWN_METHOD, "message": "unsupported"}
             self.replies.append(format_line({"id": message.get("id"), "error": error}))
             raise UnknownLine(f"unsupported request {method!r}")
-        if get_text(params, "serverName") == COORDINATION or self._permissions == "bypass":
-            self.replies.append(_format_reply(message, _build_decision(message, True, "once")))
-            return []
-        if self._permissions == "ask":
+        command = _read_command(params)
+        is_own = get_text(params, "serverName") == COORDINATION
+        decision = "allow" if is_own else self._policy.decide(command)
+        if decision == "ask":
             self._waiting[number] = message
             return [_make_approval(number, method, params)]
-        self.replies.append(_format_reply(message, _build_decision(message, False, "once")))
-        notice = f"{_TOOLS[method]} was denied by the run's permissions: {format_call_title(_TOOLS[method], params)}"
-        return [make_event("notice", level="warning", text=notice)]
+        self.replies.append(_format_reply(message, _build_decision(message, decision == "allow", "once")))
+        return [] if decision == "allow" else [make_refusal(_TOOLS[method], command, params)]
 
     def withdraw(self, params: Fields) -> list[AgentEvent]:
         """Make the event of a request that was settled without our answer."""
@@ -62,6 +62,19 @@ class CodexRequests:
             answers = get_object(answer, "answers") if allowed else {}
             return [_format_reply(message, {"answers": _match_choices(get_object(message, "params"), answers)})]
         return [_format_reply(message, _build_decision(message, allowed, get_text(answer, "scope")))]
+
+
+def _read_command(params: Fields) -> str:
+    """Read the command without the shell that runs it, where the request is for one.
+
+    The request's `commandActions` are a summary, which leaves parts of a pipeline out.
+    """
+    command = get_text(params, "command")
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    return words[2] if len(words) == 3 and words[1] in ("-c", "-lc") else command
 
 
 def _make_approval(number: str, method: str, params: Fields) -> AgentEvent:

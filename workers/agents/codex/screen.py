@@ -22,9 +22,9 @@ from workers.contract.fields import Fields, get_amount, get_count, get_object, g
 from workers.contract.spec import RunSpec
 from workers.host.tmux import Tmux
 
-from . import items, trust
+from . import items, permissions, trust
 from .exec_stream import convert_item
-from .program import MCP_SECONDS, CodexAgent, build_options, choose_policy, find_earlier_thread
+from .program import MCP_SECONDS, CodexAgent, build_options, find_earlier_thread
 from .user_configuration import get_trust_level
 from .wordings import diagnose
 
@@ -60,8 +60,8 @@ class CodexScreen:
         return RESTRICTED_CHOICE if get_trust_level(spec) == "untrusted" else ""
 
     def command(self, spec: RunSpec, run_dir: Path, prompt: str | None) -> list[str]:
-        approval, sandbox = choose_policy(spec)
-        argv = [spec.binary or "codex", *build_options(spec), "-a", approval, "-s", sandbox, "-C", spec.workspace]
+        approval = permissions.get_approval_policy(spec)
+        argv = [spec.binary or "codex", *build_options(spec), "-a", approval, "-C", spec.workspace]
         argv += ["-m", spec.model] if spec.model else []
         argv += ["-c", f"mcp_optional_startup_grace_ms={MCP_SECONDS * 1000}"] if spec.mcp_command else []
         if earlier_thread := find_earlier_thread(spec):

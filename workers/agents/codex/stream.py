@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from protocol import AgentState, Permissions
+from protocol import AgentState
 from workers.agents.checklists import make_checklist_event
 from workers.agents.deltas import DeltaThrottle
+from workers.agents.permissions import RequestPolicy
 from workers.agents.reset_times import find_retry_time, format_time
 from workers.agents.usage_counter import UsageCounter
 from workers.contract.agent_events import AgentEvent, make_event
@@ -41,9 +42,9 @@ _WARNINGS = frozenset({"warning", "configWarning", "guardianWarning", "deprecati
 class CodexStream:
     """The parser of one server's notifications, with the state that later ones refer to."""
 
-    def __init__(self, permissions: Permissions, secrets: Iterable[str]) -> None:
+    def __init__(self, policy: RequestPolicy, secrets: Iterable[str]) -> None:
         self.state: AgentState = "starting"
-        self.requests = CodexRequests(permissions)
+        self.requests = CodexRequests(policy)
         self.thread = ""
         self.turn: str | None = None
         self.prompt_uuid = ""

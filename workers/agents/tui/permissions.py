@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from workers.agents.permissions import build_request_policy
 from workers.agents.tool_requests import ClaudeRequests, PlanExit
 from workers.contract.agent_events import AgentEvent, make_event
 from workers.contract.fields import Fields, get_object, get_text, parse_object
@@ -24,7 +25,7 @@ class PermissionRequests:
         self._hooks = hooks
         self._leaves = spec.attended and hides_dialog
         self._basic = hides_dialog
-        self._requests = ClaudeRequests("ask" if spec.attended else spec.permissions, plan_exit)
+        self._requests = ClaudeRequests(build_request_policy(spec), plan_exit)
         self._waiting: dict[str, None] = {}
         self._is_seen = False
         self._unseen_since: float | None = None
