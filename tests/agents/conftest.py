@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,25 @@ def model() -> Iterator[ModelServer]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("workspace", "home", "tmp"):
+    for name in ("workspace", "home"):
         (tmp_path / name).mkdir()
     return tmp_path
 
 
 @pytest.fixture
-def spec(folder: Path, model: ModelServer) -> Callable[..., RunSpec]:
+def short_folder() -> Iterator[str]:
+    """A folder for temporary files whose path leaves room for the sockets of Claude Code's sandbox."""
+    with tempfile.TemporaryDirectory(prefix="mc-t-") as path:
+        yield path
+
+
+@pytest.fixture
+def spec(folder: Path, short_folder: str, model: ModelServer) -> Callable[..., RunSpec]:
     """Specs of a program in this test's folders, pointed at the model server."""
 
     def make(program: str, **changes: Any) -> RunSpec:
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder / "home"), "LANG": "C.UTF-8"}
-        env |= {"TMPDIR": str(folder / "tmp"), "MC_RUN_ID": "12", **build_environment(program, model.url)}
+        env |= {"TMPDIR": short_folder, "MC_RUN_ID": "12", **build_environment(program, model.url)}
         fields: dict[str, Any] = {"program": program, "binary": str(find_binary(program)), "env": env}
         fields |= {"model": "claude-sonnet-4-5" if program == "claude" else "gpt-5.1-codex"}
         fields |= {"permissions": "workspace", "argv": build_arguments(program, model.url)}

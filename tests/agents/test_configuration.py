@@ -139,14 +139,15 @@ def test_the_operators_settings_never_widen_what_a_run_may_do(tmp_path: Path) ->
 
     prepare_agent("claude", tmp_path, permissions="ask", own_home=str(tmp_path))
     claude = json.loads((tmp_path / "config/settings.json").read_text())
-    prepare_agent("codex", tmp_path, own_home=str(tmp_path))
+    prepare_agent("codex", tmp_path, permissions="ask", own_home=str(tmp_path))
     codex = tomllib.loads((tmp_path / "config/config.toml").read_text())
 
-    assert claude == {
-        "permissions": {"allow": ["mcp__mc-coord"], "deny": ["Read(//etc/**)"]},
-        "env": {"OWN": "1"},
-        "model": "opus",
-    }
+    prepare_agent("claude", tmp_path / "plain", permissions="ask")
+    plain = json.loads((tmp_path / "plain/config/settings.json").read_text())
+    assert claude["permissions"]["allow"] == [rule.replace("/plain", "") for rule in plain["permissions"]["allow"]]
+    assert claude["permissions"]["deny"] == [*plain["permissions"]["deny"], "Read(//etc/**)"]
+    assert (claude["env"], claude["model"]) == ({"OWN": "1"}, "opus")
+    assert claude.keys() == plain.keys() | {"env", "model"}
     assert codex["model_provider"] == "own" and codex["model_providers"] == {"own": {"name": "Own"}}
     assert codex["mcp_servers"]["a b"] == {"url": "http://x", "http_headers": {"A": "b"}}
     assert "sandbox_mode" not in codex

@@ -25,7 +25,7 @@ from . import scripted
 TIMEOUT_SECONDS = 60.0
 
 
-def build_spec(folder: Path, **changes: Any) -> RunSpec:
+def build_spec(folder: Path, /, **changes: Any) -> RunSpec:
     """A spec of the script agent whose places are all below `folder`; `changes` replace its fields."""
     values: dict[str, Any] = {
         "version": 1,
@@ -82,7 +82,7 @@ def build_spec(folder: Path, **changes: Any) -> RunSpec:
 class Run:
     """One run with its directory, its workspace and, once started, its wrapper."""
 
-    def __init__(self, folder: Path, api: str, prompt: str, **changes: Any) -> None:
+    def __init__(self, folder: Path, api: str, prompt: str, /, **changes: Any) -> None:
         self.dir = folder / "run"
         limits = changes.pop("limits", {})
         spec = build_spec(folder, api=api, instance=uuid4().hex[:8], **changes)
@@ -132,7 +132,7 @@ class Run:
 
 
 @contextmanager
-def running(folder: Path, api: str, prompt: str, **changes: Any) -> Iterator[Run]:
+def running(folder: Path, api: str, prompt: str, /, **changes: Any) -> Iterator[Run]:
     """A started wrapper; nothing of the run is left afterwards."""
     run = Run(folder, api, prompt, **changes).start()
     try:
