@@ -226,8 +226,8 @@ def _build_verdict_tools(verdicts: VerdictFile) -> list[Tool]:
 
 def _build_board_tools(service: CoordinationService) -> list[Tool]:
     def get_ticket() -> str:
-        attached = service.get(f"{service.ticket}/attachments")["items"]
-        facts = [{key: row[key] for key in ("id", "name", "media_type", "size", "author")} for row in attached]
+        files = service.get(f"{service.ticket}/attachments")["items"]
+        facts = [{key: row[key] for key in ("id", "name", "media_type", "size", "author")} for row in files]
         return clip_text(json.dumps({**service.get(service.ticket), "attachments": facts}, indent=1))
 
     def link_context(path: str, note: str = "") -> str:

@@ -100,10 +100,10 @@ def main() -> int:
 
 
 def _wait_until_ready(supervisor: Supervisor, address: list[str | int], logs: Path) -> bool:
-    start = reported = time.monotonic()
+    start = last_report = time.monotonic()
     while (now := time.monotonic()) < start + START_TIMEOUT_SECONDS and not supervisor.stopping and supervisor.running:
-        if now > reported + REPORT_SECONDS:
-            reported = now
+        if now > last_report + REPORT_SECONDS:
+            last_report = now
             _report_slow_start(now - start, logs)
         if _is_answering(str(address[0]), int(address[1])):
             return True

@@ -46,15 +46,15 @@ def choose_configuration(
     home = _find_home(settings) if profile.own_configuration else None
     descriptor = load_descriptor(profile.program)
     own = descriptor.read_own_configuration(home, workspace.repository) if home else OwnConfiguration()
-    brought = configuration.read_folder(workspace.path)
-    trust = projects.judge_trust(project, brought.digest, is_empty=brought.is_empty)
+    repository_items = configuration.read_folder(workspace.path)
+    trust = projects.judge_trust(project, repository_items.digest, is_empty=repository_items.is_empty)
     record = RunConfiguration(
         own=tuple(own.describe(home)) if home else (),
         left_out=own.left_out,
         is_off=not profile.own_configuration,
         trust=trust,
-        brought=tuple(f"{item.kind}: {item.text}" for item in brought.list_items()),
-        problem=brought.problem,
+        brought=tuple(f"{item.kind}: {item.text}" for item in repository_items.list_items()),
+        problem=repository_items.problem,
     )
     return ConfigurationChoice(own, home, REPOSITORY_TRUST[trust], record)
 

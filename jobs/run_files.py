@@ -26,8 +26,8 @@ MAX_SHOWN_BYTES = 3_500_000
 def load_files(session: Session, run: Run) -> tuple[list[Attachment], datetime | None]:
     """Load the files of the run's ticket, and the start of the run before it."""
     runs = claims.list_runs(session, run.ticket_id, limit=2)
-    started = next((earlier.started for earlier in runs if earlier.id != run.id), None)
-    return attachments.list_attachments(session, run.ticket_id), started
+    start = next((earlier.started for earlier in runs if earlier.id != run.id), None)
+    return attachments.list_attachments(session, run.ticket_id), start
 
 
 def choose_first_moment(spec: RunSpec, earlier_start: datetime | None) -> datetime | None:
@@ -43,7 +43,7 @@ def copy_files(folder: Path, run_dir: Path, rows: list[Attachment], since: datet
     Images that people attached after `since` are handed over with the prompt, none when it is None.
     """
     copied_bytes = shown_bytes = 0
-    attached: list[AttachedFile] = []
+    copied_files: list[AttachedFile] = []
     for row in rows:
         file = AttachedFile(row.id, row.name, "", row.media_type, row.size)
         if copied_bytes + row.size <= MAX_COPIED_BYTES:
@@ -53,9 +53,9 @@ def copy_files(folder: Path, run_dir: Path, rows: list[Attachment], since: datet
         if is_new and shown_bytes + row.size <= MAX_SHOWN_BYTES and _is_image(file):
             file = replace(file, is_shown=True)
             shown_bytes += row.size
-        attached.append(file)
-    attached_files.write_list(run_dir, attached)
-    return attached
+        copied_files.append(file)
+    attached_files.write_list(run_dir, copied_files)
+    return copied_files
 
 
 def _copy_file(folder: Path, run_dir: Path, row: Attachment) -> str:

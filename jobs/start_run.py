@@ -79,7 +79,7 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
     configuration = run_configuration.choose_configuration(context.settings, claim.profile, project, workspace)
     spec = spec_builder.build_spec(context.settings, claim, project, workspace, variables, configuration)
     run_dir, since = context.run_dir(claim.run.id), run_files.choose_first_moment(spec, earlier_start)
-    attached = run_files.copy_files(context.settings.attachments_dir, run_dir, files, since)
+    copies = run_files.copy_files(context.settings.attachments_dir, run_dir, files, since)
     facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
     conversation = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "forks": spec.forks}
     with writing(context.engine) as session:
@@ -93,12 +93,12 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
             **conversation,
         )
         if project:
-            seen: dict[str, Any] = {"slots": repositories.describe_slots(context.settings, project)}
-            seen |= {} if workspace.notes is None else {"notes": list(workspace.notes)}
-            observations.record_state(session, project.id, context.host, **seen)
+            state: dict[str, Any] = {"slots": repositories.describe_slots(context.settings, project)}
+            state |= {} if workspace.notes is None else {"notes": list(workspace.notes)}
+            observations.record_state(session, project.id, context.host, **state)
         run = lookup.get_run(session, claim.run.id)
         forks.report_missing_source(session, run)
-        prompt_text = prompt.compose_prompt(session, claim.ticket, run, attached)
+        prompt_text = prompt.compose_prompt(session, claim.ticket, run, copies)
         claims.record_workspace(session, run.id, prompt=format_sent_prompt(context, spec, prompt_text))
     launch.write_run_dir(run_dir, spec, prompt_text)
     return spec

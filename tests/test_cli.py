@@ -389,9 +389,9 @@ def test_who_only_looks_on_cannot_take_part(mc: Mc) -> None:
 
 def test_control_characters_are_refused_in_a_title_and_escaped_where_they_are_stored(mc: Mc, tmp_path: Path) -> None:
     for character in ("\x1b", "\u202e", "\u2028", "\n"):
-        refused = mc("ticket", "create", f"Pay{character}load")
-        assert refused.exit_code == 1
-        assert f"title: must not contain the control character U+{ord(character):04X}" in refused.output
+        refusal = mc("ticket", "create", f"Pay{character}load")
+        assert refusal.exit_code == 1
+        assert f"title: must not contain the control character U+{ord(character):04X}" in refusal.output
     mc("ticket", "create", "Family 👩\u200d👩")
     engine = open_engine(f"sqlite:///{tmp_path / 'home' / 'mc.db'}")
     with writing(engine) as session:

@@ -60,8 +60,8 @@ def test_a_heartbeat_of_another_version_counts(engine: Engine) -> None:
     with writing(engine) as session:
         heartbeat.record_heartbeat(session, run.id, body)
     with reading(engine) as session:
-        seen = lookup.get_run(session, run.id)
-    assert (seen.state, seen.pid, seen.heartbeat is not None) == (RunState.RUNNING, 7, True)
+        values = lookup.get_run(session, run.id)
+    assert (values.state, values.pid, values.heartbeat is not None) == (RunState.RUNNING, 7, True)
 
 
 def test_a_report_of_another_version_ends_the_run(engine: Engine) -> None:
@@ -77,8 +77,8 @@ def test_a_report_of_another_version_ends_the_run(engine: Engine) -> None:
         ended = lookup.get_run(session, run.id)
     assert (ended.outcome, ended.failure) == (Outcome.PROTOCOL_VIOLATION, Failure.PROTOCOL_VIOLATION)
     assert (ended.failure_detail, ended.turns) == ("Boo.", 3)
-    kept = body.model_dump(mode="json", by_alias=True)
-    assert (kept["failure"]["class"], kept["x"]) == ("ghost", 1)
+    rest = body.model_dump(mode="json", by_alias=True)
+    assert (rest["failure"]["class"], rest["x"]) == ("ghost", 1)
 
 
 def test_observations_name_a_whole_commit_or_none() -> None:

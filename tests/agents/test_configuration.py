@@ -115,9 +115,9 @@ def test_codex_may_commit_in_its_worktree_but_not_point_it_elsewhere(tmp_path: P
     profile = config["permissions"][config["default_permissions"]]
 
     own, shared = folder / ".git/worktrees/place", [folder / ".git" / name for name in ("objects", "refs", "logs")]
-    written = {str(path): "write" for path in (own, *shared)}
+    write_access = {str(path): "write" for path in (own, *shared)}
     read = {str(own / "commondir"): "read", str(own / "gitdir"): "read", ":slash_tmp": "read"}
-    assert profile["filesystem"] == {**written, **read, "/home/me/.ssh": "deny"}
+    assert profile["filesystem"] == {**write_access, **read, "/home/me/.ssh": "deny"}
     assert (profile["extends"], profile["network"]) == (":workspace", {"enabled": False})
     rules = (tmp_path / "config/rules/default.rules").read_text()
     assert [line.split("]")[0] for line in rules.splitlines()] == [
@@ -304,14 +304,14 @@ def test_the_first_turn_of_claude_waits_for_the_coordination_tools(tmp_path: Pat
         response = {"subtype": "success", "request_id": f"mc-{number}", "response": servers}
         return {"type": "control_response", "response": response}
 
-    started = {"type": "system", "subtype": "init", "mcp_servers": [{"name": "mc-coord", "status": "failed"}]}
+    start = {"type": "system", "subtype": "init", "mcp_servers": [{"name": "mc-coord", "status": "failed"}]}
     assert read_coordination(agent, build_reply(1, "connected")) == (["ready"], ["user", "user"])
-    assert read_coordination(agent, started) == (["restarting", "warning"], ["mcp_reconnect"])
+    assert read_coordination(agent, start) == (["restarting", "warning"], ["mcp_reconnect"])
     refusal = {"subtype": "error", "request_id": "mc-2", "error": "Connection closed"}
     assert read_coordination(agent, {"type": "control_response", "response": refusal}) == ([], ["mcp_status"])
     assert agent.send("u-3", "third") == []
     assert read_coordination(agent, build_reply(3, "failed")) == (["missing", "warning"], ["user"])
-    assert read_coordination(agent, started) == ([], [])
+    assert read_coordination(agent, start) == ([], [])
 
 
 def test_a_claude_that_does_not_know_the_request_begins_all_the_same(tmp_path: Path) -> None:
@@ -395,8 +395,8 @@ def test_an_agent_needs_nothing_heavy_and_no_other_program() -> None:
         "print(sorted({'ssl', 'asyncio', 'http.client', 'mcp', 'pydantic'} & sys.modules.keys()))"
     )
     root = Path(__file__).resolve().parents[2]
-    said = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
-    assert said.stdout.split() == ["[]", "[]"]
+    lines = subprocess.run([sys.executable, "-c", check], cwd=root, capture_output=True, text=True, check=True)
+    assert lines.stdout.split() == ["[]", "[]"]
 
 
 def test_an_image_goes_with_the_prompt_in_the_programs_own_way(tmp_path: Path) -> None:

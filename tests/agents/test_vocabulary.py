@@ -241,8 +241,8 @@ def test_an_end_without_words_is_explained() -> None:
     assert killed is not None and killed.payload["failure"] == "killed"
     crash = explain_exit(3, "")
     assert crash is not None and crash.payload["failure"] == "crash"
-    refused = "--dangerously-skip-permissions cannot be used with root/sudo privileges\n"
-    root = explain_exit(1, refused, load_descriptor("claude").wordings)
+    refusal = "--dangerously-skip-permissions cannot be used with root/sudo privileges\n"
+    root = explain_exit(1, refusal, load_descriptor("claude").wordings)
     assert root is not None and root.payload["failure"] == "environment"
 
 

@@ -39,9 +39,9 @@ def copy_files(folder: Path, *rows: Attachment, since: datetime | None = run_fil
 
 def test_copies_are_read_only_and_stay_in_their_folder(tmp_path: Path) -> None:
     names = ["../../x.txt", "Ansicht ü 1.png", "-rf", "..", "a" * 200 + ".txt"]
-    attached = copy_files(tmp_path, *(store(tmp_path, index, name, b"x") for index, name in enumerate(names, 1)))
+    files = copy_files(tmp_path, *(store(tmp_path, index, name, b"x") for index, name in enumerate(names, 1)))
     folder = tmp_path / "run/attachments"
-    assert [Path(file.path).name for file in attached] == [
+    assert [Path(file.path).name for file in files] == [
         "1-_.._x.txt",
         "2-Ansicht_1.png",
         "3-rf",
@@ -50,7 +50,7 @@ def test_copies_are_read_only_and_stay_in_their_folder(tmp_path: Path) -> None:
     ]
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o400}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert attached_files.read_list(tmp_path / "run") == attached
+    assert attached_files.read_list(tmp_path / "run") == files
 
 
 def test_images_that_a_service_takes_are_shown_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,9 +87,9 @@ def test_what_is_not_copied_is_named_and_left_to_the_tool(tmp_path: Path, monkey
         store(tmp_path, 3, "a.txt", b"x"),
     ]
     (tmp_path / FOLDER_NAME / rows[1].stored_as).unlink()
-    attached = copy_files(tmp_path, *rows)
-    assert [bool(file.path) for file in attached] == [False, False, True]
-    assert prompt_attachments.describe_attachments(attached).splitlines()[4:] == [
+    files = copy_files(tmp_path, *rows)
+    assert [bool(file.path) for file in files] == [False, False, True]
+    assert prompt_attachments.describe_attachments(files).splitlines()[4:] == [
         "- 1: big.txt (text/plain, 101 bytes)",
         "- 2: gone.txt (text/plain, 1 bytes)",
         f"- 3: {tmp_path}/run/attachments/3-a.txt (text/plain, 1 bytes)",

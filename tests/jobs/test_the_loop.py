@@ -77,12 +77,12 @@ def test_a_prompt_is_kept_as_the_program_gets_it_in_both_modes_but_without_secre
     spec = build_spec(installation.settings.home, secrets=("s3cr3t-of-alice",))
     text = "!Look:\ts3cr3t-of-alice and " + spec.token
     screen = replace(spec, mode="tui")
-    for each, sent in (
+    for item, message in (
         (spec, "!Look:\t[redacted] and [redacted]"),
         (screen, "Message: !Look:    [redacted] and [redacted]"),
         (replace(screen, attended=True, resume=True), None),
     ):
-        assert start_run.format_sent_prompt(installation.context, each, text) == sent
+        assert start_run.format_sent_prompt(installation.context, item, text) == message
 
 
 def assert_outfit_was_given(installation: Installation, run: Run) -> None:

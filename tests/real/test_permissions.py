@@ -98,11 +98,11 @@ def test_the_seeded_profile_runs_ordinary_commands_and_keeps_them_in_the_workspa
     for kind, ticket_id in tickets.items():
         installation.until(ticket_id, TicketStatus.IN_REVIEW)
         results = installation.list_payloads(ticket_id, "agent.tool_result")
-        ordinary, stopped = results[:20], results[20:]
+        ordinary, refusals = results[:20], results[20:]
         assert len(ordinary) == 20 and [result["output"][-300:] for result in ordinary if result["error"]] == [], kind
-        assert [result["output"][-300:] for result in stopped if not result["error"]] == [], kind
+        assert [result["output"][-300:] for result in refusals if not result["error"]] == [], kind
         if program == "claude":  # Codex tells nothing of some commands that it has stopped
-            assert len(stopped) == len(beyond.get(kind, []))
+            assert len(refusals) == len(beyond.get(kind, []))
         assert "the key" not in str(results)
         [run] = installation.runs(ticket_id)
         assert "Work" in git(Path(run.repository or ""), "log", "--format=%s", "other")

@@ -71,13 +71,13 @@ def test_a_profile_is_chosen_with_its_policies_explained(browser: FlaskClient, s
     page = text(browser.get("/team/profiles/new"))
     assert all(f"{policy.title}<small>{escape(policy.explanation)}" in page for policy in PERMISSION_POLICIES.values())
     assert "has not been checked for a sandbox yet" in page
-    for found, words in (
+    for programs, words in (
         (True, "Sandbox: this machine confines"),
         (False, "Allow-list: this machine has no sandbox. Why"),
     ):
-        probed = ProbeResult("sandbox", None, None, found=found, logged_in=None, advice="" if found else "Why.")
+        probe = ProbeResult("sandbox", None, None, found=programs, logged_in=None, advice="" if programs else "Why.")
         with writing(store) as session:
-            installed_programs.record_programs(session, socket.gethostname(), [probed])
+            installed_programs.record_programs(session, socket.gethostname(), [probe])
         assert words in text(browser.get("/team/profiles/new"))
 
 

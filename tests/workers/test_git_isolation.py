@@ -227,8 +227,8 @@ def write(hostile: HostileRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "committed" in (script_agent.commit_changes("Step") or "")
     hostile.touch()
     (hostile.tree / "new.f").write_text("not committed\n")
-    saved = worktree_cleanup.clean_worktree(hostile.tree)
-    assert saved and raw(hostile.repo, "show", f"{saved}:new.f") == "not committed"
+    saved_ref = worktree_cleanup.clean_worktree(hostile.tree)
+    assert saved_ref and raw(hostile.repo, "show", f"{saved_ref}:new.f") == "not committed"
     with worktrees.check_out_detached(hostile.repo, hostile.folder / "scratch", BRANCH):
         assert (hostile.folder / "scratch" / "file.f").read_text() == "changed\n"
 

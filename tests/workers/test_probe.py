@@ -104,7 +104,7 @@ def test_a_broken_program_is_found_but_said_to_be_broken(
 
 def test_a_machine_without_bubblewrap_says_what_holds_instead(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(home))
-    found = find_program(home, "sandbox")
-    assert not found.found and found.advice.startswith(
+    result = find_program(home, "sandbox")
+    assert not result.found and result.advice.startswith(
         "Bwrap is not installed. Until then Claude Code runs an allow-list"
     )

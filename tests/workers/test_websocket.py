@@ -82,13 +82,13 @@ def test_messages_survive_pieces_cuts_and_pings_in_between(messages: list[list[s
     ]
     stream = server.bytes_of(*parts)
     edges = sorted({0, len(stream), *(place % len(stream) for place in places)})
-    received: list[str] = []
+    data: list[str] = []
     for start, end in pairwise(edges):
         for chunk in range(start, end, websocket.CHUNK_BYTES):
             server.write(stream[chunk : min(end, chunk + websocket.CHUNK_BYTES)])
-            received += server.client.receive()
+            data += server.client.receive()
     server.close()
-    assert received == ["".join(pieces) for pieces in messages]
+    assert data == ["".join(pieces) for pieces in messages]
 
 
 def test_a_message_that_comes_with_the_reply_is_not_lost(server: Server) -> None:

@@ -318,8 +318,8 @@ def test_a_moved_repository_keeps_its_slots(project: Path, pool: Path, tmp_path:
     one = acquire(project, pool, FIRST, limit=1)
     (one.path / "new.txt").write_text("uncommitted\n")
     workspace.release(one.path, "run-1")
-    moved = project.rename(tmp_path / "moved")
-    assert acquire(moved, pool, FIRST, limit=1).resumed
+    new_place = project.rename(tmp_path / "moved")
+    assert acquire(new_place, pool, FIRST, limit=1).resumed
     assert (one.path / "new.txt").exists()
 
 

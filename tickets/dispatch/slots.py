@@ -46,11 +46,11 @@ def take_slot(session: Session, run: Run) -> None:
 
 def can_take_slot(session: Session, run: Run, total: int) -> bool:
     """Check that fewer runs are at work, or were answered earlier, than its agent and all together may have."""
-    answered = find_answer_time(session, run.id)
-    if answered is None:
+    answer_times = find_answer_time(session, run.id)
+    if answer_times is None:
         return False
     live = (OTHER.state != RunState.ENDED, OTHER.mode != RunMode.EXTERNAL, OTHER.id != run.id)
-    goes_first = OTHER.slot_released.is_(None) | (answered > ANSWERED)
+    goes_first = OTHER.slot_released.is_(None) | (answer_times > ANSWERED)
     counts = select(OTHER.agent, func.count()).where(*live, goes_first).group_by(OTHER.agent)
     busy: dict[str, int] = dict(fetch_rows(session, counts).all())
     capacity = session.scalar(select(Agent.capacity).where(Agent.name == run.agent))

@@ -285,9 +285,9 @@ def _require_allowed(
     role: Role | None = None,
 ) -> None:
     def context(moves: Container[str]) -> MoveContext:
-        standing = _standings(session, [ticket], actor, {ticket.id: live}, moves)[ticket.id]
-        rights = standing.rights | {role} if role else standing.rights
-        return build_move_context(ticket, standing._replace(rights=rights))
+        context = _standings(session, [ticket], actor, {ticket.id: live}, moves)[ticket.id]
+        rights = context.rights | {role} if role else context.rights
+        return build_move_context(ticket, context._replace(rights=rights))
 
     obstacle = _find_obstacle(move, context({move.name}))
     speaks = actor.kind is ActorKind.RUN

@@ -139,8 +139,8 @@ def _add_version(
 ) -> TicketPlan:
     mine = TicketPlan.ticket_id == ticket_id
     last = session.scalar(select(func.max(TicketPlan.version)).where(mine)) or 0
-    replaced = update(TicketPlan).where(mine, TicketPlan.state == PlanState.PROPOSED)
-    session.execute(replaced.values(state=PlanState.REPLACED))
+    old_plans = update(TicketPlan).where(mine, TicketPlan.state == PlanState.PROPOSED)
+    session.execute(old_plans.values(state=PlanState.REPLACED))
     author = {"author": actor.name, "author_kind": actor.kind}
     plan = TicketPlan(ticket_id=ticket_id, version=last + 1, run_id=run_id, request=request, body=body, **author)
     session.add(plan)
@@ -149,9 +149,9 @@ def _add_version(
 
 
 def _decide(session: Session, plan: TicketPlan, state: PlanState, actor: Actor, comment: str | None = None) -> None:
-    decided = {"state": state, "comment": comment, "decided_by": actor.name, "decided": now()}
+    decision = {"state": state, "comment": comment, "decided_by": actor.name, "decided": now()}
     open_plan = (TicketPlan.id == plan.id, TicketPlan.state == PlanState.PROPOSED)
-    if session.scalar(update(TicketPlan).where(*open_plan).values(**decided).returning(TicketPlan.id)) is None:
+    if session.scalar(update(TicketPlan).where(*open_plan).values(**decision).returning(TicketPlan.id)) is None:
         raise ConflictError("Somebody else has decided the plan.", version=plan.version)
 
 

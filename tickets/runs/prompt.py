@@ -94,7 +94,7 @@ FORK_TEXT = (
 SOURCE_BRANCH_TEXT = "The work on {source} is on branch {branch}, and is here only as far as it was landed."
 
 
-def compose_prompt(session: Session, ticket: Ticket, run: Run, attached: Sequence[AttachedFile] = ()) -> str:
+def compose_prompt(session: Session, ticket: Ticket, run: Run, files: Sequence[AttachedFile] = ()) -> str:
     """Compose the prompt of a claimed run, in Markdown. `attached` are the files of the ticket that it is given."""
     profile = session.get(Profile, run.profile) if run.profile else None
     head = [f"{ticket.identifier}: {ticket.title}", (profile and profile.instruction) or ORDER]
@@ -105,7 +105,7 @@ def compose_prompt(session: Session, ticket: Ticket, run: Run, attached: Sequenc
         mark = PHASE.format(ticket.phase) if PLAIN_NAME.fullmatch(ticket.phase or "") else ""
         described = [ticket.description.strip(), mark, END_OF_DESCRIPTION]
         parts = [*head, *described, place, *_describe_ticket(session, ticket, run)]
-    parts.append(prompt_attachments.describe_attachments(attached))
+    parts.append(prompt_attachments.describe_attachments(files))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -156,7 +156,7 @@ def _describe_fork(session: Session, run: Run) -> str:
 def _describe_news(session: Session, ticket: Ticket, run: Run) -> list[str]:
     """Describe what is new to a resumed conversation, including comments written while the last run was working."""
     earlier_runs = _list_earlier_runs(session, run)
-    own_run = next((each for each in earlier_runs if not takeover.is_taken_over(session, each)), None)
+    own_run = next((item for item in earlier_runs if not takeover.is_taken_over(session, item)), None)
     last_id = _find_first_comment(session, own_run)
     new_comments = [comment for comment in _load_comments(session, ticket.id) if comment.id > last_id]
     people = [

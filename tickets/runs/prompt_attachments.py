@@ -13,14 +13,14 @@ INTRODUCTION = (
 )
 
 
-def describe_attachments(attached: Sequence[AttachedFile]) -> str:
+def describe_attachments(files: Sequence[AttachedFile]) -> str:
     """Describe the attached files as a section of the prompt, empty without any."""
-    if not attached:
+    if not files:
         return ""
-    return "\n".join(["## Attached files", "", INTRODUCTION, "", *map(_describe_file, attached)])
+    return "\n".join(["## Attached files", "", INTRODUCTION, "", *map(_describe_file, files)])
 
 
 def _describe_file(file: AttachedFile) -> str:
     facts = f"{file.media_type}, {display_names.format_size(file.size)}"
-    shown = ", shown with this prompt" if file.is_shown else ""
-    return f"- {file.id}: {file.path or file.name} ({facts}{shown})"
+    images = ", shown with this prompt" if file.is_shown else ""
+    return f"- {file.id}: {file.path or file.name} ({facts}{images})"

@@ -55,9 +55,9 @@ def _normalize(command: str) -> str:
         words = shlex.split(command)
     except ValueError:
         return ""
-    joined = " ".join(words)
-    is_plain = re.fullmatch(COMMAND_PATTERN, joined) and len(joined) <= projects.MAX_COMMAND_CHARACTERS
-    return joined if is_plain and words == joined.split() else ""
+    text = " ".join(words)
+    is_plain = re.fullmatch(COMMAND_PATTERN, text) and len(text) <= projects.MAX_COMMAND_CHARACTERS
+    return text if is_plain and words == text.split() else ""
 
 
 def allow_refused(session: Session, run: Run, actor: Actor) -> Ticket:

@@ -66,9 +66,9 @@ def list_runnable(session: Session) -> set[str]:
 
 def find_person(session: Session, name: str) -> Agent | None:
     """Return the person of the team with this name or alias in any case, or None."""
-    wanted = name.casefold()
+    folded_name = name.casefold()
     people = (member for member in list_members(session) if member.kind is AgentKind.HUMAN)
-    return next((p for p in people if wanted in {each.casefold() for each in (p.name, *p.aliases)}), None)
+    return next((p for p in people if folded_name in {alias.casefold() for alias in (p.name, *p.aliases)}), None)
 
 
 ALL_MEMBERS = select(Agent).order_by(Agent.name)

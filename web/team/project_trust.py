@@ -46,11 +46,11 @@ class ConfigurationView:
 def load_configuration(project: Project) -> ConfigurationView:
     """Load what the repository brings at the commit of its base branch."""
     try:
-        brought = configuration.read_branch(Path(project.folder), project.base_branch)
+        items = configuration.read_branch(Path(project.folder), project.base_branch)
     except (GitError, OSError) as error:
         return ConfigurationView(TrustState.NOTHING, problem=f"It cannot be read here: {error}"[:500])
-    trust = projects.judge_trust(project, brought.digest, is_empty=brought.is_empty)
-    return ConfigurationView(trust, brought.digest, brought.problem, tuple(brought.list_items()))
+    trust = projects.judge_trust(project, items.digest, is_empty=items.is_empty)
+    return ConfigurationView(trust, items.digest, items.problem, tuple(items.list_items()))
 
 
 @blueprint.reads("/projects/<slug>/configuration", rights=OPERATORS)

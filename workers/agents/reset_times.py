@@ -34,7 +34,7 @@ _LONGEST_OTHER = timedelta(days=7)
 
 
 def find_retry_time(
-    failure: str | None, text: str, reported: str | None = None, now: datetime | None = None
+    failure: str | None, text: str, reported_time: str | None = None, now: datetime | None = None
 ) -> str | None:
     """Find when a limit ends, as ISO-8601 in UTC: as the service has reported it, else as the message says.
 
@@ -43,15 +43,15 @@ def find_retry_time(
     if failure not in ("usage_limit", "rate_limit"):
         return None
     now = now or datetime.now().astimezone()
-    if failure == "usage_limit" and reported:
-        return bound_reset_time(reported, text, now)
+    if failure == "usage_limit" and reported_time:
+        return bound_reset_time(reported_time, text, now)
     return parse_reset_time(text, now)
 
 
-def bound_reset_time(reported: str, text: str, now: datetime | None = None) -> str:
+def bound_reset_time(reported_time: str, text: str, now: datetime | None = None) -> str:
     """Return the earlier of a reported time and the end of a whole window of the limit that the text names."""
     latest = (now or datetime.now(UTC)) + find_window(text)
-    return _format_utc(min(datetime.fromisoformat(reported), latest))
+    return _format_utc(min(datetime.fromisoformat(reported_time), latest))
 
 
 def find_window(text: str) -> timedelta:

@@ -44,5 +44,7 @@ def make_call_events(call: str, name: str, arguments: Mapping[str, Any], parent:
 
 def make_refusal(tool: str, command: str, arguments: Mapping[str, Any] = MappingProxyType({})) -> AgentEvent:
     """Make the notice of a command that the run's permissions refused, or of another tool with its arguments."""
-    refused = command or f"{tool}: {format_call_title(tool, arguments)}"
-    return make_event("notice", level="warning", text=f"Refused by the run's permissions: {refused}", refused=refused)
+    refused_call = command or f"{tool}: {format_call_title(tool, arguments)}"
+    return make_event(
+        "notice", level="warning", text=f"Refused by the run's permissions: {refused_call}", refused=refused_call
+    )

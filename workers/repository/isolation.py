@@ -173,8 +173,8 @@ def _find_command(arguments: Sequence[str]) -> str:
 
 def _select_variables(*names: str, operator: bool) -> dict[str, str]:
     """Select the variables of this process that git may have. A relative folder of PATH would be one of the work tree."""
-    passed = (*PASSED_VARIABLES, *(OPERATOR_VARIABLES if operator else ()), *names)
-    env = {name: os.environ[name] for name in passed if name in os.environ}
+    names_to_pass = (*PASSED_VARIABLES, *(OPERATOR_VARIABLES if operator else ()), *names)
+    env = {name: os.environ[name] for name in names_to_pass if name in os.environ}
     env["PATH"] = os.pathsep.join(filter(os.path.isabs, env.get("PATH", os.defpath).split(os.pathsep)))
     return env | FIXED_VARIABLES | ({} if operator else NO_USER_CONFIGURATION)
 

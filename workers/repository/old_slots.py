@@ -106,27 +106,27 @@ def _require_saved(path: Path) -> None:
 
 def _reconnect(repository: Path, place: Path) -> None:
     """Tell git the new paths of a renamed worktree, of the worktrees inside and of its submodules, and free its branch."""
-    fresh = place.parent.resolve() / place.name.split(".")[0]
-    worktrees.repair_worktree(repository, place, fresh)
+    new_slot = place.parent.resolve() / place.name.split(".")[0]
+    worktrees.repair_worktree(repository, place, new_slot)
     if not worktrees.is_work_tree_root(place):
         return
     git_dir = git.find_git_dir(place)
     for config in (git_dir / "modules").rglob("config"):
-        _point_submodule(config, fresh, place)
+        _point_submodule(config, new_slot, place)
     head = git.resolve_head(place)
     if head and git.find_current_branch(place):
         git.check_output(place, "update-ref", "--no-deref", "HEAD", head)
     for inner in worktree_cleanup.list_inner_worktrees(place):
-        worktrees.repair_worktree(repository, inner, fresh / inner.relative_to(place))
+        worktrees.repair_worktree(repository, inner, new_slot / inner.relative_to(place))
 
 
-def _point_submodule(config: Path, fresh: Path, place: Path) -> None:
+def _point_submodule(config: Path, new_slot: Path, place: Path) -> None:
     """Point a submodule's git directory at its work tree inside of `place`, no longer at the path of the fresh slot."""
     file = ("config", "--file", str(config), "core.worktree")
     work_tree = None if config.is_symlink() else git.run(place, *file).text.strip()
     old = (config.parent / work_tree).resolve() if work_tree else None
-    if old and old.is_relative_to(fresh):
-        git.check_output(place, *file, str(place / old.relative_to(fresh)))
+    if old and old.is_relative_to(new_slot):
+        git.check_output(place, *file, str(place / old.relative_to(new_slot)))
 
 
 def _read_record(place: Path) -> OldSlotRecord:

@@ -100,8 +100,8 @@ def find_repository(folder: Path) -> Path | None:
 def _is_bare(folder: Path) -> bool:
     """Return True outside of a work tree when the repository declares itself bare."""
     common = git.find_common_dir(folder)
-    declared = git.run(folder, "config", "--file", str(common / "config"), "--type=bool", "core.bare")
-    return git.find_git_dir(folder) == common and declared.text.strip() == "true"
+    submodules = git.run(folder, "config", "--file", str(common / "config"), "--type=bool", "core.bare")
+    return git.find_git_dir(folder) == common and submodules.text.strip() == "true"
 
 
 def _inspect_repository(root: Path) -> RepositoryFacts:

@@ -26,6 +26,6 @@ RUNNERS: dict[str, tuple[str, ...]] = {
 
 def find_runners(folder: Path) -> list[str]:
     """Find the programs with which work in this folder is usually built and tested."""
-    named = [program for name, programs in RUNNERS.items() if (folder / name).is_file() for program in programs]
+    commands = [program for name, programs in RUNNERS.items() if (folder / name).is_file() for program in programs]
     tests = PYTHON if any(folder.glob("test*.py")) or any(folder.glob("tests/*.py")) else ()
-    return list(dict.fromkeys((*named, *tests)))
+    return list(dict.fromkeys((*commands, *tests)))

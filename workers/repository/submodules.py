@@ -23,10 +23,10 @@ class _Submodule:
 
 def initialise_submodules(workspace: Path, base: str) -> tuple[str, ...]:
     """Check out the submodules of a worktree, and return a sentence for each that cannot be. Raises `git.GitError`."""
-    declared = _resolve_declaration(workspace, base)
-    if declared is None:
+    entries = _resolve_declaration(workspace, base)
+    if entries is None:
         return ()
-    if declared != _resolve_declaration(workspace, "HEAD"):
+    if entries != _resolve_declaration(workspace, "HEAD"):
         return ("Submodules are not initialised: the branch changes .gitmodules, and a person has not reviewed that.",)
     submodules = _list_submodules(workspace)
     return tuple(note for submodule in submodules if (note := _initialise(workspace, submodule)))

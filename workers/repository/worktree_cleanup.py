@@ -181,8 +181,8 @@ def _list_untracked(path: Path) -> list[str]:
 def _find_same_work(path: Path, commit: str) -> str | None:
     """Find a saved ref that holds the same files on the same commit, whatever branch was checked out then."""
     output = git.check_output(path, "for-each-ref", "--format=%(refname) %(tree) %(parent)", SAVED_REFS)
-    saved = {content: ref for ref, _, content in (line.partition(" ") for line in output.splitlines())}
-    return saved.get(git.check_output(path, "log", "-1", "--format=%T %P", commit))
+    refs_by_content = {content: ref for ref, _, content in (line.partition(" ") for line in output.splitlines())}
+    return refs_by_content.get(git.check_output(path, "log", "-1", "--format=%T %P", commit))
 
 
 def _commit_snapshot(path: Path, head: str, branch_label: str, changes: Sequence[git.DirtyPath]) -> str:

@@ -47,13 +47,13 @@ def is_work_tree_root(path: Path) -> bool:
     return False
 
 
-def repair_worktree(repository: Path, path: Path, recorded: Path) -> None:
+def repair_worktree(repository: Path, path: Path, recorded_path: Path) -> None:
     """Reconnect a work tree that git knows at the path `recorded` with its repository, as `git worktree repair` does.
 
     Either was moved, or the work tree's `.git` was lost. Only that one record is written, whatever an agent has put into
     `.git`.
     """
-    pointer, known_path = path / ".git", recorded.parent.resolve() / recorded.name
+    pointer, known_path = path / ".git", recorded_path.parent.resolve() / recorded_path.name
     for record in git.find_common_dir(repository).glob("worktrees/*/gitdir"):
         is_writable = path.is_dir() and (pointer.is_symlink() or not pointer.is_dir())
         if is_writable and _read_record(record) == known_path:

@@ -127,8 +127,10 @@ class MessageDelivery:
     @property
     def _is_free(self) -> bool:
         """True when a message would begin a turn: the agent is idle, and has taken up all that was written to it."""
-        held = {message["uuid"] for message in self._held}
-        return self._agent.state == "idle" and not any(self._is_open(uuid) for uuid in self._sources.keys() - held)
+        waiting_messages = {message["uuid"] for message in self._held}
+        return self._agent.state == "idle" and not any(
+            self._is_open(uuid) for uuid in self._sources.keys() - waiting_messages
+        )
 
     def _is_open(self, uuid: str) -> bool:
         return self._recorder.facts.receipts.get(uuid) not in FINAL_STATES

@@ -134,7 +134,7 @@ def _read_own_excludes(spec: RunSpec) -> str:
     home = Path(spec.env.get("HOME", "/"))
     default = Path(spec.env.get("XDG_CONFIG_HOME") or home / ".config") / "git/ignore"
     try:
-        named = commands.run(argv, timeout=GIT_SECONDS, cwd=home, env=spec.env).text.strip()
-        return Path(named or default).read_text(encoding="utf-8", errors="replace")
+        path_text = commands.run(argv, timeout=GIT_SECONDS, cwd=home, env=spec.env).text.strip()
+        return Path(path_text or default).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

@@ -21,8 +21,8 @@ _READING = (f"mcp__{COORDINATION}", "Read(")
 def restrict_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings without the rules that would let a planning agent change something."""
     permissions = settings.get("permissions", {})
-    kept = [rule for rule in permissions.get("allow", []) if rule.startswith(_READING)]
-    restricted = {**settings, "permissions": {**permissions, "allow": kept}}
+    rules = [rule for rule in permissions.get("allow", []) if rule.startswith(_READING)]
+    restricted = {**settings, "permissions": {**permissions, "allow": rules}}
     if "sandbox" in settings:
         restricted["sandbox"] = {**settings["sandbox"], "autoAllowBashIfSandboxed": False}
     return restricted

@@ -45,12 +45,12 @@ def read_configuration(home: Path, repository: Path | None) -> OwnConfiguration:
     settings, state = _read_object(home / ".claude/settings.json"), _read_object(home / ".claude.json")
     servers = _list_servers(state, str(repository))
     folders, large = find_folders(home / ".claude", FOLDERS)
-    taken = {name: settings[name] for name in TAKEN_SETTINGS if name in settings}
+    chosen_settings = {name: settings[name] for name in TAKEN_SETTINGS if name in settings}
     if denied := _list_rules(settings, "deny"):
-        taken["permissions.deny"] = denied
+        chosen_settings["permissions.deny"] = denied
     instructions = home / ".claude" / INSTRUCTIONS
     return OwnConfiguration(
-        settings=taken,
+        settings=chosen_settings,
         servers=servers,
         instructions=instructions if instructions.is_file() else None,
         folders=folders,
@@ -87,8 +87,8 @@ def install(configuration: OwnConfiguration, spec: RunSpec) -> None:
     own = str(configuration.instructions or "").replace(" ", "\\ ")
     texts = [f"@{own}"] if own else []
     if spec.repository_configuration == "untrusted":
-        brought = [read_instructions(Path(spec.workspace), name) for name in BROUGHT_INSTRUCTIONS]
-        texts += [_IMPORT.sub("@ ", text) for text in brought]
+        repository_values = [read_instructions(Path(spec.workspace), name) for name in BROUGHT_INSTRUCTIONS]
+        texts += [_IMPORT.sub("@ ", text) for text in repository_values]
     files.replace(folder / INSTRUCTIONS, "\n\n".join(texts).encode())
 
 
@@ -111,8 +111,8 @@ def choose_servers(configuration: OwnConfiguration, spec: RunSpec) -> dict[str, 
     """Choose the MCP servers of the operator and of a trusted repository, whose own ones win over equal names."""
     servers = dict(configuration.servers)
     if spec.repository_configuration == "trusted":
-        brought = get_object(_read_object(Path(spec.workspace) / MCP_FILE), "mcpServers")
-        servers |= {name: get_object(brought, name) for name in brought}
+        repository_values = get_object(_read_object(Path(spec.workspace) / MCP_FILE), "mcpServers")
+        servers |= {name: get_object(repository_values, name) for name in repository_values}
     return servers
 
 
@@ -158,8 +158,8 @@ def _describe_rest(settings: Fields) -> list[str]:
         "permission rule": len(_list_rules(settings, "allow")) + len(_list_rules(settings, "ask")),
         "plugin": sum(1 for value in plugins.values() if value),
     }
-    named = {*TAKEN_SETTINGS, "permissions", "hooks", "enabledPlugins", "$schema"}
-    rest = sorted(settings.keys() - named)
+    known_names = {*TAKEN_SETTINGS, "permissions", "hooks", "enabledPlugins", "$schema"}
+    rest = sorted(settings.keys() - known_names)
     return [*count_phrases(counts), *([f"settings: {', '.join(rest)}"] if rest else [])]
 
 

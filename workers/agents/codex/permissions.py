@@ -53,12 +53,17 @@ def build_tables(spec: RunSpec) -> dict[str, Mapping[str, object]]:
 
 def _build_filesystem(spec: RunSpec) -> dict[str, str]:
     """Build the access to folders: the worktree's git folders, but not what git takes for the place of others."""
-    hidden = dict.fromkeys(spec.hidden_folders, "deny")
+    hidden_folders = dict.fromkeys(spec.hidden_folders, "deny")
     if _get_policy(spec) == "read_only":
-        return hidden
+        return hidden_folders
     folders = list_git_folders(Path(spec.workspace))
     pointers = [f"{folder}/{name}" for folder in folders[:1] for name in ("commondir", "gitdir")]
-    return {":slash_tmp": "read", **dict.fromkeys(folders, "write"), **dict.fromkeys(pointers, "read"), **hidden}
+    return {
+        ":slash_tmp": "read",
+        **dict.fromkeys(folders, "write"),
+        **dict.fromkeys(pointers, "read"),
+        **hidden_folders,
+    }
 
 
 def write_rules(spec: RunSpec) -> None:

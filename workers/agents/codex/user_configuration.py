@@ -87,8 +87,8 @@ def install(configuration: OwnConfiguration, spec: RunSpec) -> None:
     replace_folders(configuration.folders, FOLDERS, folder)
     own = configuration.instructions
     texts = [own.read_text(encoding="utf-8", errors="replace")] if own else []
-    if spec.repository_configuration == "untrusted" and (brought := find_instructions(Path(spec.workspace))):
-        texts.append(read_instructions(brought.parent, brought.name))
+    if spec.repository_configuration == "untrusted" and (repository_file := find_instructions(Path(spec.workspace))):
+        texts.append(read_instructions(repository_file.parent, repository_file.name))
     files.replace(folder / "AGENTS.md", "\n\n".join(texts).encode())
 
 
