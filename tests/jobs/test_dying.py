@@ -331,15 +331,14 @@ def test_a_run_is_not_taken_for_another_of_its_number_from_before_a_backup_was_r
 
 
 def test_a_start_that_fails_gives_the_ticket_back_with_the_reason(installation: Installation) -> None:
-    folder = installation.project()
+    installation.project(copy_files=[".env"])
     ticket_id = installation.ticket("true", project="web")
-    folder.rename(folder.with_name("elsewhere"))
 
     done = installation.make_pass()
 
     assert (done.outcome, done.summary["not_started"]) == (TaskOutcome.WARNING, ["MC-1"])
     ticket = installation.get(ticket_id)
-    assert ticket.status is TicketStatus.TODO and "not a git repository" in (ticket.failure_reason or "")
+    assert ticket.status is TicketStatus.TODO and ".env does not exist" in (ticket.failure_reason or "")
     assert "RUNTIME TERMINAL STATE" in "\n".join(installation.comments(ticket_id))
 
 

@@ -18,7 +18,7 @@ from tests.workers.repositories import git
 from .agent_installation import COMMIT_STEP, KEYS, TOKENS_IN, TOKENS_OUT, AgentInstallation
 
 pytestmark = [pytest.mark.agents, pytest.mark.xdist_group("real test_completion")]
-DOLLARS = 3e-6 * TOKENS_IN + 15e-6 * TOKENS_OUT
+DOLLARS = {"claude": 3e-6 * TOKENS_IN + 15e-6 * TOKENS_OUT, "codex": 1.25e-6 * TOKENS_IN + 10e-6 * TOKENS_OUT}
 """The list price of an answer, as Claude Code knows it."""
 
 
@@ -80,7 +80,7 @@ def assert_was_counted(program: str, run: Run, answers: int) -> None:
     assert answers == 3
     assert (run.input_tokens, run.output_tokens) == (answers * TOKENS_IN, answers * TOKENS_OUT)
     assert (run.cache_read_tokens, run.cache_write_tokens) == (0, 0)
-    assert run.cost_usd == (pytest.approx(answers * DOLLARS) if program == "claude" else None)
+    assert run.cost_usd == pytest.approx(answers * DOLLARS[program]), "as the program says, or by the price table"
 
 
 @both

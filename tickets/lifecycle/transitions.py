@@ -285,9 +285,9 @@ def _require_allowed(
     role: Role | None = None,
 ) -> None:
     def context(moves: Container[str]) -> MoveContext:
-        context = _standings(session, [ticket], actor, {ticket.id: live}, moves)[ticket.id]
-        rights = context.rights | {role} if role else context.rights
-        return build_move_context(ticket, context._replace(rights=rights))
+        actor_context = _standings(session, [ticket], actor, {ticket.id: live}, moves)[ticket.id]
+        rights = actor_context.rights | {role} if role else actor_context.rights
+        return build_move_context(ticket, actor_context._replace(rights=rights))
 
     obstacle = _find_obstacle(move, context({move.name}))
     speaks = actor.kind is ActorKind.RUN
