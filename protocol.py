@@ -596,6 +596,7 @@ class CoordinationPayload(Payload):
     version: str = ""
 
 
+@dataclass(frozen=True, slots=True)
 class PlanPayload(Payload):
     """The payload of `agent.plan`. Without a `request` the run ends with it, else its process waits for the decision."""
 
