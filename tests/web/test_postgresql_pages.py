@@ -30,6 +30,7 @@ NAMES = {
     "team_page.show_agent": ("script",),
     "team_page.show_profile": ("script",),
     "project_pages.show_project": ("web",),
+    "project_trust.read_configuration": ("web",),
 }
 """The last part of an address, where it is a name: each that is asked for."""
 ADDRESSES = (
