@@ -180,11 +180,11 @@ def leave(program: str, show: Show, conversation_id: str) -> None:
 def test_a_person_decides_through_the_hook_and_nothing_is_typed_into_the_dialog(
     program: str, show: Show, folder: Path
 ) -> None:
-    allowed, denied = folder / "workspace/allowed.txt", folder / "workspace/denied.txt"
+    allowed, denied = folder / "allowed.txt", folder / "denied.txt"
     steps = "".join(f"[[{build_write_step(program, target)}]]" for target in (allowed, denied))
     run = show(program, f"{steps}[[say: DONE: Asked.]]", mcp_command=None, permissions="ask")
     first = run.event("approval")
-    assert f"echo yes > {allowed}" in first["title"]
+    assert str(allowed) in first["title"]
     uuid = run.say("[[say: DONE: Not into the dialog.]]")
     run.event("receipt", uuid=uuid, state="delivered")
     run.event("state", state="waiting")
@@ -245,10 +245,14 @@ def test_a_question_on_the_screen_is_answered_from_the_ticket(program: str, show
 
 
 def build_write_step(program: str, target: Path) -> str:
-    """A step that writes a file and needs permission for it."""
-    command = f"echo yes > {target}"
-    escalated = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": "a test"}
-    return f"tool: exec_command {json.dumps(escalated)}" if program == "codex" else f"bash: {command}"
+    """A step that writes a file outside the workspace, for which a person is asked.
+
+    The dialog of Claude Code for a command outside its sandbox is not answered by a hook, so it writes with a tool.
+    """
+    escalated = {"cmd": f"echo yes > {target}", "sandbox_permissions": "require_escalated", "justification": "a test"}
+    write = {"file_path": str(target), "content": "yes"}
+    calls = {"codex": f"exec_command {json.dumps(escalated)}", "claude": f"Write {json.dumps(write)}"}
+    return f"tool: {calls[program]}"
 
 
 SILENT = """#!/bin/sh
