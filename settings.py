@@ -307,6 +307,11 @@ class Settings(_Programs):
 
     scheduler: bool = Field(True, description="whether `mc serve` also runs the timers")
     timezone: Zone = Field("UTC", description="zone of cron lines, daily budgets and quiet hours")
+    quiet_hours: str | None = Field(
+        None,
+        pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
+        description="when no run is started or resumed, such as 22:00-07:00 by the clock of `timezone`",
+    )
     coordinator: str = Field("Luci", min_length=1, max_length=64, description="name of who coordinates the next step")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 

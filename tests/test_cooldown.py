@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select, update
 
 from database import reading, writing
 from models import Agent, TicketEvent, TicketStatus, now
+from settings import Settings
 from tickets.dispatch import dispatch_plan, policy
 from tickets.lifecycle.transitions import transition
 from tickets.runs import claims, reports
@@ -111,3 +113,27 @@ def test_a_shorter_rest_does_not_end_a_longer_one_but_a_person_does(engine: Engi
         agents.edit_agent(session, "script", EditAgent(cooldown_until=None), ALICE)
         assert lookup.get_ticket(session, 1).status is TicketStatus.TODO
     assert claimable(engine) == ["MC-1"]
+
+
+@pytest.mark.parametrize(
+    ("hours", "moment", "is_open"),
+    [
+        ("22:00-07:00", "2026-03-28T21:30:00Z", False),  # 22:30 in Berlin
+        ("22:00-07:00", "2026-03-29T04:30:00Z", False),  # 06:30, an hour after the clocks went forward
+        ("22:00-07:00", "2026-03-29T05:00:00Z", True),
+        ("09:00-17:00", "2026-03-30T06:59:00Z", True),
+        ("09:00-17:00", "2026-03-30T07:00:00Z", False),
+        (None, "2026-03-30T07:00:00Z", True),
+    ],
+)
+def test_nothing_starts_during_the_quiet_hours(
+    engine: Engine, tmp_path: Path, hours: str | None, moment: str, is_open: bool
+) -> None:
+    ticket_id = make(engine, assigned_to="claude")
+    limits = policy.DispatchLimits.from_settings(Settings(home=tmp_path, timezone="Europe/Berlin", quiet_hours=hours))
+    with reading(engine) as session:
+        shared_state = policy.load_shared(session, limits)
+        shared_state.moment = datetime.fromisoformat(moment)
+        [gate_input] = policy.load_tickets(session, [lookup.get_ticket(session, ticket_id)])
+        gate = next(gate for gate in policy.check_gates(gate_input, shared_state) if gate.name == "quiet_hours")
+    assert gate.ok is is_open

@@ -77,7 +77,7 @@ CHANGES = {
     ],
 }
 """Every difference from the recorded session that was made on purpose, by its reason and in the order of the session."""
-ADDED_GATES = frozenset({"repository"})
+ADDED_GATES = frozenset({"repository", "quiet_hours"})
 ADDED_FIELDS: dict[str, Any] = {
     "instruction": None,
     "teardown_command": None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -35,15 +35,18 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class DispatchLimits:
-    """Limits of the settings: live runs in total, attempts per ticket, and budgets."""
+    """Limits of the settings: live runs in total, attempts per ticket, budgets, and the hours without starts."""
 
     total: int = 4
     attempts: int = 3
     budgets: Budgets = NO_LIMITS
+    quiet_hours: tuple[time, time] | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> DispatchLimits:
-        return cls(settings.max_workers, settings.retry_limit, Budgets.from_settings(settings))
+        ends = settings.quiet_hours.split("-") if settings.quiet_hours else None
+        quiet_hours = (time.fromisoformat(ends[0]), time.fromisoformat(ends[1])) if ends else None
+        return cls(settings.max_workers, settings.retry_limit, Budgets.from_settings(settings), quiet_hours)
 
 
 @dataclass(slots=True)
@@ -186,6 +189,18 @@ def _check_time(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
     return True, "It is due."
 
 
+def _check_quiet_hours(_case: GateInput, shared_state: SharedState) -> GateAnswer:
+    """Check the wall clock, which a change of daylight-saving time moves as it moves everybody's."""
+    hours = shared_state.limits.quiet_hours
+    if hours is None:
+        return True, "No quiet hours are set."
+    start, end = hours
+    clock = shared_state.moment.astimezone(shared_state.limits.budgets.zone).time()
+    is_quiet = start <= clock < end if start < end else clock >= start or clock < end
+    text = f"quiet hours from {start:%H:%M} to {end:%H:%M}"
+    return (False, f"Nothing starts during the {text}.") if is_quiet else (True, f"It is outside the {text}.")
+
+
 def _check_owner(gate_input: GateInput, shared_state: SharedState) -> GateAnswer:
     name = gate_input.ticket.assigned_to
     if not name:
@@ -274,6 +289,7 @@ GATES: tuple[tuple[str, Callable[[GateInput, SharedState], GateAnswer]], ...] = 
     ("maintenance", _check_maintenance),
     ("status", _check_status),
     ("time", _check_time),
+    ("quiet_hours", _check_quiet_hours),
     ("owner", _check_owner),
     ("controller", _check_controller),
     ("dependencies", _check_dependencies),
