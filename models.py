@@ -124,7 +124,7 @@ class BlockReason(enum.StrEnum):
 
 
 class Planning(enum.StrEnum):
-    """Whether an agent makes a plan first, which a person approves before it is carried out."""
+    """The wish of a ticket for a plan, which a person approves before it is carried out."""
 
     FIRST = "first"
     NONE = "none"

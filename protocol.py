@@ -622,7 +622,7 @@ ChecklistState = Literal["pending", "in_progress", "done"]
 
 @dataclass(frozen=True, slots=True)
 class ChecklistItem:
-    """One item of an agent's own checklist; `state` is a `ChecklistState`."""
+    """One item of an agent's own checklist. `state` is a `ChecklistState`."""
 
     text: str = ""
     state: str = "pending"

@@ -102,7 +102,7 @@ def settle_runs(context: JobContext, counts: PassCounts) -> None:
 
 
 def _remove_dead_panes(context: JobContext, panes: list[Pane]) -> None:
-    """Remove the panes of runs that are settled; a run that is not may still be looked at."""
+    """Remove the dead panes of settled runs. That of a live run still shows why it is about to be settled."""
     if any(pane.dead for pane in panes):
         with reading(context.engine) as session:
             identifiers = claims.list_live_identifiers(session)

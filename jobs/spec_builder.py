@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from models import AgentSession, Profile, Project, Run, RunMode
 from protocol import AGENT_PROGRAMS, RunLimits
@@ -82,9 +83,6 @@ def build_spec(
         effort=profile.effort,
         argv=tuple(profile.argv),
         permissions=profile.permissions,  # type: ignore[arg-type]  # the profile's own model has checked it
-        allowed_commands=tuple(project.allowed_commands) if project else (),
-        denied_commands=tuple(project.denied_commands) if project else (),
-        network=bool(project and project.network),
         sandbox=sandbox.is_available(),
         hidden_folders=find_hidden_folders(settings, environment),
         conversation_id=conversation.id,
@@ -92,25 +90,41 @@ def build_spec(
         forks=conversation.forks,
         plan=run.plans,
         config_dir=str(conversation.config_dir),
-        workspace=str(workspace.path),
-        repository=str(workspace.repository) if workspace.repository else None,
-        branch=workspace.branch,
-        base_sha=workspace.base_sha,
-        base_branch=workspace.base_branch,
         env=environment,
         mcp_command=None if profile.program in BUILT_IN_PROGRAMS else SERVER_COMMAND,
-        check=tuple(project.check_command) if project and project.check_command else None,
-        setup=tuple(project.setup_command) if project and project.setup_command else None,
-        teardown=tuple(project.teardown_command) if project and project.teardown_command else None,
-        folder=project.folder if project else None,
-        copies=tuple(project.copy_files) if project else (),
-        links=tuple(project.link_files) if project else (),
         limits=build_limits(settings, profile),
         secrets=find_secrets({**configuration.own.values, **environment}),
         own_home=str(configuration.own_home) if configuration.own_home else None,
         repository_configuration=configuration.repository,
         prices={pattern: price.amounts for pattern, price in settings.all_prices.items()},
+        **_build_workspace_fields(workspace),
+        **_build_project_fields(project),
     )
+
+
+def _build_workspace_fields(workspace: Workspace) -> dict[str, Any]:
+    return {
+        "workspace": str(workspace.path),
+        "repository": str(workspace.repository) if workspace.repository else None,
+        "branch": workspace.branch,
+        "base_sha": workspace.base_sha,
+        "base_branch": workspace.base_branch,
+    }
+
+
+def _build_project_fields(project: Project | None) -> dict[str, Any]:
+    """Build the fields of a spec that its project decides. A ticket without one has no commands and no network."""
+    return {
+        "allowed_commands": tuple(project.allowed_commands) if project else (),
+        "denied_commands": tuple(project.denied_commands) if project else (),
+        "network": bool(project and project.network),
+        "check": tuple(project.check_command) if project and project.check_command else None,
+        "setup": tuple(project.setup_command) if project and project.setup_command else None,
+        "teardown": tuple(project.teardown_command) if project and project.teardown_command else None,
+        "folder": project.folder if project else None,
+        "copies": tuple(project.copy_files) if project else (),
+        "links": tuple(project.link_files) if project else (),
+    }
 
 
 def build_environment(

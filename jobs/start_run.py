@@ -8,7 +8,8 @@ runs.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from sqlalchemy.orm import Session
 
 from database import reading, writing
 from models import Failure, Project, Run
@@ -26,6 +27,7 @@ from workers.run import launch, lock
 
 from . import repositories, run_configuration, run_files, spec_builder, workspaces
 from .job_context import JobContext
+from .run_configuration import ConfigurationChoice
 
 
 class FolderOccupied(Exception):
@@ -80,28 +82,35 @@ def _prepare_run(context: JobContext, claim: RunClaim) -> RunSpec:
     spec = spec_builder.build_spec(context.settings, claim, project, workspace, variables, configuration)
     run_dir, since = context.run_dir(claim.run.id), run_files.choose_first_moment(spec, earlier_start)
     copies = run_files.copy_files(context.settings.attachments_dir, run_dir, files, since)
-    facts = {"workspace": spec.workspace, "repository": spec.repository, "branch": spec.branch}
-    conversation = {"conversation_id": spec.conversation_id, "config_dir": spec.config_dir, "forks": spec.forks}
+    slots = repositories.describe_slots(context.settings, project) if project else []
     with writing(context.engine) as session:
-        claims.record_workspace(
-            session,
-            claim.run.id,
-            base_sha=spec.base_sha,
-            resumes=spec.resume,
-            configuration=configuration.record and configuration.record.to_json(),
-            **facts,
-            **conversation,
-        )
+        _record_preparation(session, spec, configuration)
         if project:
-            state: dict[str, Any] = {"slots": repositories.describe_slots(context.settings, project)}
-            state |= {} if workspace.notes is None else {"notes": list(workspace.notes)}
-            observations.record_state(session, project.id, context.host, **state)
-        run = lookup.get_run(session, claim.run.id)
+            notes = {} if workspace.notes is None else {"notes": list(workspace.notes)}
+            observations.record_state(session, project.id, context.host, slots=slots, **notes)
+        run = lookup.get_run(session, spec.run_id)
         forks.report_missing_source(session, run)
         prompt_text = prompt.compose_prompt(session, claim.ticket, run, copies)
         claims.record_workspace(session, run.id, prompt=format_sent_prompt(context, spec, prompt_text))
     launch.write_run_dir(run_dir, spec, prompt_text)
     return spec
+
+
+def _record_preparation(session: Session, spec: RunSpec, configuration: ConfigurationChoice) -> None:
+    """Record where the run works, which conversation it continues, and which configuration it takes."""
+    claims.record_workspace(
+        session,
+        spec.run_id,
+        workspace=spec.workspace,
+        repository=spec.repository,
+        branch=spec.branch,
+        base_sha=spec.base_sha,
+        resumes=spec.resume,
+        conversation_id=spec.conversation_id,
+        config_dir=spec.config_dir,
+        forks=spec.forks,
+        configuration=configuration.record and configuration.record.to_json(),
+    )
 
 
 def format_sent_prompt(context: JobContext, spec: RunSpec, prompt_text: str) -> str | None:

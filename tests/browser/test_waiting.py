@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
-from playwright.sync_api import Page, Route, WebSocketRoute, expect
+from playwright.sync_api import Locator, Page, Route, WebSocketRoute, expect
 
 from tests.waiting import wait_until
 
@@ -38,18 +41,25 @@ class HeldRequests:
             route.continue_()
 
 
-def test_a_control_says_that_what_it_does_is_on_its_way(site: BoardSite, page: Page) -> None:
-    ticket = site.ticket(assigned_to=None)
-    page.goto(f"/ticket/{ticket}")
+@contextmanager
+def comment_on_its_way(page: Page, ticket: str) -> Iterator[Locator]:
+    """Send a comment that gets no answer before the end of the block. Its value is the button."""
     requests = HeldRequests(page, f"**/ticket/{ticket}/say")
     page.fill("#say", "Look again.")
     button = page.get_by_role("button", name="Comment", exact=True)
     with page.expect_response(f"**/ticket/{ticket}/say"):
         button.click()
         requests.wait()
+        yield button
+        requests.answer()
+
+
+def test_a_control_says_that_what_it_does_is_on_its_way(site: BoardSite, page: Page) -> None:
+    ticket = site.ticket(assigned_to=None)
+    page.goto(f"/ticket/{ticket}")
+    with comment_on_its_way(page, ticket) as button:
         assert page.evaluate("document.querySelectorAll('[aria-busy=true]').length") == 1
         expect(button).to_be_disabled()
-        requests.answer()
     expect(page.locator(".entry")).to_contain_text(["Look again."])
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
 
@@ -65,16 +75,10 @@ def test_a_conversation_that_closes_enables_no_button_whose_form_is_being_sent(s
     page.route_web_socket("**/ws/**", connect)
     page.goto(f"/ticket/{ticket}")
     wait_until(lambda: page.title() and sockets, description="the conversation's socket")
-    requests = HeldRequests(page, f"**/ticket/{ticket}/say")
-    page.fill("#say", "Look again.")
-    button = page.get_by_role("button", name="Comment", exact=True)
-    with page.expect_response(f"**/ticket/{ticket}/say"):
-        button.click()
-        requests.wait()
+    with comment_on_its_way(page, ticket) as button:
         sockets[0].close()
         wait_until(lambda: page.title() and len(sockets) > 1, description="the next socket")
         expect(button).to_be_disabled()
-        requests.answer()
     expect(button).to_be_enabled()
 
 
