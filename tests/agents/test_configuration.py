@@ -17,6 +17,7 @@ from protocol import AGENT_PROGRAMS, FAILURES, PERMISSION_POLICIES, AttachedFile
 from tests.workers.repositories import create_repository, git
 from tests.workers.runs import build_spec
 from workers.agents import UnknownProgram, create_agent, load_descriptor
+from workers.agents.codex.requests import CodexRequests
 from workers.agents.permissions import RequestPolicy
 from workers.agents.tui.tools_watch import MISSING_SECONDS, ToolsWatch
 from workers.contract import attached_files
@@ -230,6 +231,18 @@ def test_the_policies_differ_in_who_decides() -> None:
     assert decisions == {"workspace": "deny", "ask": "ask", "read_only": "deny", "unrestricted": "allow"}
     assert RequestPolicy("ask", ("make",)).decide("make all") == "allow"
     assert RequestPolicy("read_only", ("make",)).decide("make all") == "deny"
+    for policy in get_args(Permissions):
+        assert RequestPolicy(policy, ("npm",), ("npm publish",)).decide("npm  publish --tag x") == "deny"
+
+
+def test_a_program_that_is_called_like_a_shell_is_judged_by_its_own_name() -> None:
+    requests = CodexRequests(RequestPolicy("workspace", ("npm test",)))
+    for number, (program, decision) in enumerate(
+        {"/bin/bash": "accept", "./evil": "decline", "bash": "decline"}.items()
+    ):
+        params = {"command": f"{program} -lc 'npm test'"}
+        requests.take({"id": number, "method": "item/commandExecution/requestApproval", "params": params})
+        assert json.loads(requests.replies[-1])["result"]["decision"] == decision, program
 
 
 def test_a_message_before_the_conversation_is_open_waits_for_it(tmp_path: Path) -> None:

@@ -181,9 +181,12 @@ def test_a_workspace_is_judged_by_its_own_files(scene: Scene) -> None:
     config.write_bytes(config.read_bytes().replace(b"\n", b"\r\n"))
     (folder / ".claude/settings.local.json").write_text('{"permissions": {"allow": ["Bash"]}}')
     assert scene.choose("claude").repository == "trusted", "no run reads the local settings"
-    (folder / ".mcp.json").unlink()
-    (folder / ".mcp.json").symlink_to("/etc/passwd")
+    (folder / ".claude/agents").symlink_to("../agents")
     assert "is a link" in get_record(scene.choose("claude")).notice
+    (folder / ".claude/agents").unlink()
+    with (folder / ".codex/large").open("wb") as file:
+        file.truncate(configuration.MAX_BYTES + 1)
+    assert "more than" in get_record(scene.choose("claude")).notice
 
 
 def test_variables_of_a_provider_and_of_servers_reach_the_run_and_their_values_are_secret(scene: Scene) -> None:

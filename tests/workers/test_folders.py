@@ -83,3 +83,11 @@ def test_a_file_that_does_not_fit_on_the_disk_leaves_the_old_one_and_no_draft(tm
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
     assert (target.read_bytes(), list(tmp_path.iterdir())) == (b"old", [target])
+
+
+def test_a_draft_that_is_a_link_leads_nowhere(tmp_path: Path) -> None:
+    victim, target = tmp_path / "victim", tmp_path / "spec.json"
+    victim.write_bytes(b"precious")
+    (tmp_path / "spec.json.new").symlink_to(victim)
+    files.replace(target, b"new")
+    assert (victim.read_bytes(), target.read_bytes(), target.is_symlink()) == (b"precious", b"new", False)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from workers.agents.script import script_agent
-from workers.repository import changes, git, landing, observe, worktree_cleanup, worktrees
+from workers.repository import changes, git, isolation, landing, observe, worktree_cleanup, worktrees
 from workers.repository.landing import LandingError, LandingJob
 
 from .repositories import commit, create_repository
@@ -274,3 +275,13 @@ def try_step(step: Callable[[], None]) -> str | None:
     except (AssertionError, git.GitError, LandingError) as error:
         return f"{type(error).__name__}: {error}"
     return None
+
+
+def test_a_submodule_command_writes_into_no_configuration_that_other_calls_use(tmp_path: Path) -> None:
+    """Regression: while it ran, any other call removed the folder under it."""
+    folder = create_repository(tmp_path / "repository")
+    calls = [isolation.build_call(folder, [name], {}).env["GIT_COMMON_DIR"] for name in ("status", "submodule", "diff")]
+    assert calls[0] == calls[2] != calls[1]
+    Path(calls[1], "config").write_text("[x]\n")
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(lambda _: git.run(folder, "status").code, range(20))) == {0}

@@ -17,10 +17,11 @@ def test_blocks_do_not_overlap_and_avoid_ports_in_use(tmp_path: Path) -> None:
     assert len({port for block in blocks for port in block}) == 3 * MAX_RUN_PORTS
     ports.release_ports(tmp_path / "ports", "run-1")
     assert ports.list_holders(tmp_path / "ports") == {"run-0", "run-2"}
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", blocks[1][-1]))
-        listener.listen()
-        assert ports.reserve_ports(tmp_path / "ports", "run-3", MAX_RUN_PORTS, 7)[0] not in {*blocks[1]}
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as listener:
+            listener.bind((address, blocks[1][-1]))
+            listener.listen()
+            assert ports.reserve_ports(tmp_path / "ports", f"run-{address}", MAX_RUN_PORTS, 7)[0] not in {*blocks[1]}
     assert ports.reserve_ports(tmp_path / "ports", "run-4", 1, 7)[0] == blocks[1][0]
 
 

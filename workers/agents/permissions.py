@@ -26,9 +26,12 @@ class RequestPolicy:
 
     policy: Permissions = "workspace"
     allowed_commands: tuple[str, ...] = ()
+    denied_commands: tuple[str, ...] = ()
 
     def decide(self, command: str) -> Decision:
         """Decide on a shell command, or with an empty one on any other tool."""
+        if is_covered(command, self.denied_commands):
+            return "deny"
         if self.policy == "unrestricted":
             return "allow"
         if self.policy != "read_only" and is_covered(command, self.allowed_commands):
@@ -38,7 +41,7 @@ class RequestPolicy:
 
 def build_request_policy(spec: RunSpec) -> RequestPolicy:
     """Build the policy of a run, in which a person at the screen is asked instead of being refused."""
-    policy = RequestPolicy(spec.permissions, spec.allowed_commands)
+    policy = RequestPolicy(spec.permissions, spec.allowed_commands, tuple(list_denied_commands(spec)))
     return replace(policy, policy="ask") if spec.attended else policy
 
 

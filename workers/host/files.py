@@ -19,7 +19,8 @@ def replace(path: Path, data: bytes) -> None:
     OSError when the disk is full: the file is as it was, and the draft is removed.
     """
     draft = path.with_name(path.name + ".new")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    draft.unlink(missing_ok=True)  # that of a killed process, or a link that leads elsewhere
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

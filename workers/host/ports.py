@@ -5,8 +5,12 @@ A block is reserved by a file, named after its first port, that holds the name o
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 FIRST_PORT, LAST_PORT = 20_000, 31_999
@@ -52,12 +56,14 @@ def _list_blocks(offset: int) -> Iterator[int]:
 
 
 def _take(file: Path, holder: str) -> bool:
-    """Write the reservation, unless another process was first."""
-    try:
-        with file.open("x") as handle:
-            handle.write(holder)
-    except FileExistsError:
-        return False
+    """Write the whole reservation, unless another process was first."""
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, encoding="utf-8") as draft:
+        draft.write(holder)
+        draft.flush()
+        try:
+            os.link(draft.name, file)
+        except FileExistsError:
+            return False
     return True
 
 
@@ -73,11 +79,18 @@ def _are_free(ports: range) -> bool:
 
 
 def _is_free(port: int) -> bool:
-    """Return True when nothing on this machine listens on the port."""
-    with socket.socket() as probe:
+    """Return True when nothing on this machine listens on the port, over IPv4 or IPv6."""
+    return all(_can_bind(family, port) for family in (socket.AF_INET, socket.AF_INET6))
+
+
+def _can_bind(family: socket.AddressFamily, port: int) -> bool:
+    """Return True when the port can be bound, or the machine has no addresses of this family."""
+    with suppress(OSError), socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
             probe.bind(("", port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
     return True

@@ -70,6 +70,9 @@ class RepositoryConfiguration:
         return [item for path in sorted(self.files, key=_rank_path) for item in _list_items(path, self.files[path])]
 
 
+TOO_LARGE = RepositoryConfiguration(problem=f".claude and .codex have more than {MAX_BYTES >> 20} MB.")
+
+
 def read_branch(repository: Path, branch: str) -> RepositoryConfiguration:
     """Read the configuration at the commit of a branch. Raises `GitError`, also for a branch that does not exist."""
     commit = git.resolve_branch(repository, branch)
@@ -92,6 +95,8 @@ def read_folder(folder: Path) -> RepositoryConfiguration:
     if problem := _find_problem([(path, (folder / path).is_symlink()) for path in paths]):
         return RepositoryConfiguration(problem=problem)
     try:
+        if sum((folder / path).lstat().st_size for path in paths) > MAX_BYTES:
+            return TOO_LARGE
         return _build({path: _read_file(folder / path) for path in paths})
     except OSError as error:
         return RepositoryConfiguration(problem=f"{error.filename} cannot be read: {error.strerror}.")
@@ -144,28 +149,24 @@ def _list_paths(folder: Path) -> list[str]:
 
 
 def _read_file(path: Path) -> bytes:
-    """Read a file, or the target of a link. Anything else counts as empty, as a pipe would wait for a writer."""
-    status = path.lstat()
-    if stat.S_ISLNK(status.st_mode):
-        return os.fsencode(path.readlink())
-    if not stat.S_ISREG(status.st_mode):
+    """Read a file. Anything else counts as empty, as a pipe would wait for a writer."""
+    if not stat.S_ISREG(path.lstat().st_mode):
         return b""
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1)
 
 
 def _find_problem(paths: list[tuple[str, bool]]) -> str:
-    """Return why these (path, is a link) cannot be trusted, as a link's target can change unseen."""
+    """Return why these (path, is a link) cannot be trusted: what a link leads to can change unseen."""
     if len(paths) > MAX_FILES:
         return f".claude and .codex have more than {MAX_FILES} files."
-    guarded = {*PLACES, CLAUDE_SETTINGS, CODEX_SETTINGS, CODEX_HOOKS}
-    links = [path for path, is_link in paths if is_link and path in guarded]
+    links = [path for path, is_link in paths if is_link]
     return f"{links[0]} is a link: replace it by the file itself." if links else ""
 
 
 def _build(files: Mapping[str, bytes]) -> RepositoryConfiguration:
     if sum(map(len, files.values())) > MAX_BYTES:
-        return RepositoryConfiguration(problem=f".claude and .codex have more than {MAX_BYTES >> 20} MB.")
+        return TOO_LARGE
     return RepositoryConfiguration({path: data.replace(b"\r\n", b"\n") for path, data in files.items()})
 
 

@@ -12,14 +12,14 @@ identity, the signing key, log-ins, and the filters that the operator has instal
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -143,7 +143,7 @@ def build_call(folder: Path, arguments: Sequence[str], variables: Mapping[str, s
         place = require_place(folder)
         if command == "worktree":
             (place.common_dir / "worktrees").mkdir(exist_ok=True)  # else git would make it in the isolated folder
-        env |= _build_place_variables(place)
+        env |= _build_place_variables(place, command)
     return GitCall(argv, {**env, **variables})
 
 
@@ -151,7 +151,7 @@ def build_program_environment(folder: Path, address: str, names: Sequence[str]) 
     """Build the environment of a program that calls git itself, where `origin` is `address`. `names` are passed on too."""
     remote = ("remote.origin.url", address, "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
     pairs = [*(setting.split("=", 1) for setting in OVERRIDES), remote[:2], remote[2:]]
-    env = _select_variables(*names, operator=True) | _build_place_variables(require_place(folder))
+    env = _select_variables(*names, operator=True) | _build_place_variables(require_place(folder), "push")
     env["GIT_CONFIG_COUNT"] = str(len(pairs))
     for number, (key, value) in enumerate(pairs):
         env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
@@ -179,8 +179,9 @@ def _select_variables(*names: str, operator: bool) -> dict[str, str]:
     return env | FIXED_VARIABLES | ({} if operator else NO_USER_CONFIGURATION)
 
 
-def _build_place_variables(place: GitPlace) -> dict[str, str]:
-    common = _make_common_folder(place, _choose_settings(_read_settings(place)))
+def _build_place_variables(place: GitPlace, command: str) -> dict[str, str]:
+    owner = str(place.git_dir) if command == "submodule" else ""  # that command writes into the configuration
+    common = _make_common_folder(place, _choose_settings(_read_settings(place)), owner)
     tree = {"GIT_WORK_TREE": str(place.root)} if place.root else {}
     return {"GIT_DIR": str(place.git_dir), "GIT_COMMON_DIR": str(common), **tree}
 
@@ -342,21 +343,21 @@ def _run(argv: list[str], env: dict[str, str]) -> commands.CommandResult:
         raise GitMissing("git is not installed") from error
 
 
-def _make_common_folder(place: GitPlace, settings: Mapping[str, str]) -> Path:
+def _make_common_folder(place: GitPlace, settings: Mapping[str, str], owner: str) -> Path:
     """Make the common folder that these links and settings need, or return the present one.
 
-    It is named after its content, so that it can stay, and stands where no sandbox lets an agent write.
+    It is named after its content, so that it can stay, and stands where no sandbox lets an agent write. One with an
+    `owner` is used by one work tree alone.
     """
     names = [name for name in LINKED_ENTRIES if os.path.lexists(place.common_dir / name)]
     links = {name: place.common_dir / name for name in (*names, "packed-refs")}
     config = _format_config({**settings, "core.bare": "false" if place.root else "true"})
-    digest = hashlib.sha256(repr((links, config)).encode()).hexdigest()
+    digest = hashlib.sha256(repr((links, config, owner)).encode()).hexdigest()
     try:
         folder = _make_state_folder() / digest[:32]
-        if folder.is_dir() and _read_text(folder / "config") != config:  # git itself writes into the present one
-            shutil.rmtree(folder)
-        if not folder.is_dir():
-            _create_common_folder(folder, links, config)
+        if _read_text(folder / "config") != config:
+            with _hold_lock(folder.parent):
+                _replace_common_folder(folder, links, config)
     except (OSError, UnsafeFolder) as error:
         raise GitFailed(f"The folder for Mission Control's own git configuration cannot be used: {error}") from error
     return folder
@@ -367,22 +368,30 @@ def _make_state_folder() -> Path:
     return make_private_dir(Path(base, "mission-control-git"))
 
 
-def _create_common_folder(folder: Path, links: Mapping[str, Path], config: str) -> None:
+@contextmanager
+def _hold_lock(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _replace_common_folder(folder: Path, links: Mapping[str, Path], config: str) -> None:
+    """Put a whole folder in the place, unless another process has just done so."""
+    if _read_text(folder / "config") == config:
+        return
     with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as scratch:
         draft = Path(scratch, "draft")
         draft.mkdir()
         (draft / "config").write_text(config, "utf-8")
         for name, target in links.items():
             (draft / name).symlink_to(target)
-        try:
-            draft.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # another process was faster
-                raise
+        if folder.is_dir():
+            folder.rename(Path(scratch, "earlier"))
+        draft.rename(folder)
 
 
 def _read_text(file: Path) -> str | None:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         return file.read_text("utf-8")
     return None
 

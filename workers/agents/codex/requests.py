@@ -16,6 +16,8 @@ _TOOLS = {
     "item/permissions/requestApproval": "permissions",
     "mcpServer/elicitation/request": "mcp",
 }
+SHELLS = frozenset(f"{folder}/{name}" for folder in ("/bin", "/usr/bin") for name in ("bash", "sh", "zsh", "dash"))
+"""The shells whose command is read from their arguments. Any other program is judged by its own name."""
 _QUESTION = "item/tool/requestUserInput"
 _UNKNOWN_METHOD = -32601
 
@@ -74,7 +76,8 @@ def _read_command(params: Fields) -> str:
         words = shlex.split(command)
     except ValueError:
         return command
-    return words[2] if len(words) == 3 and words[1] in ("-c", "-lc") else command
+    is_shell = len(words) == 3 and words[0] in SHELLS and words[1] in ("-c", "-lc")
+    return words[2] if is_shell else command
 
 
 def _make_approval(number: str, method: str, params: Fields) -> AgentEvent:
