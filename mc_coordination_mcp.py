@@ -25,7 +25,7 @@ from workers.contract.agent_events import clip_text
 from workers.host import files
 from workers.run.api import JSON_TYPE, ApiClient, ApiResponse, Unreachable
 from workers.run.mcp_server import Json, McpServer, Tool, ToolError, build_object_schema
-from workers.run.verdict import SIGNAL_FILE
+from workers.run.verdict import MAX_SIGNAL_BYTES, SIGNAL_FILE
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 15
@@ -136,9 +136,14 @@ class VerdictFile:
             "nonce": self._service.nonce,
             "ts": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         }
+        data = json.dumps(signal, ensure_ascii=False).encode()
+        if len(data) > MAX_SIGNAL_BYTES:
+            raise ToolError(
+                f"The verdict has {len(data):,} bytes, and may have {MAX_SIGNAL_BYTES:,}: shorten its claims."
+            )
         with self._lock:
             earlier_verdict = self._read_earlier()
-            files.replace(self._service.run_dir / SIGNAL_FILE, json.dumps(signal).encode())
+            files.replace(self._service.run_dir / SIGNAL_FILE, data)
         notice = f" It replaces your earlier verdict {earlier_verdict.upper()}." if earlier_verdict else ""
         return f"{verdict.upper()} is recorded.{notice} End your turn now."
 
@@ -174,7 +179,7 @@ def _describe_text(description: str = "", **bounds: int) -> Json:
 
 def _build_verdict_tools(verdicts: VerdictFile) -> list[Tool]:
     def ask_question(question: str, choices: Sequence[str] = (), context: str = "") -> str:
-        question_json = {"text": clip_text(question), "choices": [{"label": choice} for choice in choices]}
+        question_json = {"text": clip_text(question), "choices": [{"label": clip_text(choice)} for choice in choices]}
         summary = f"{question}\n\n{context}" if context else question
         question_payload = {"request": "mc_ask_question", "questions": [question_json]}
         return verdicts.record("question", summary, question=question_payload)
@@ -209,7 +214,7 @@ def _build_verdict_tools(verdicts: VerdictFile) -> list[Tool]:
             ask_question,
             {
                 "question": _describe_text(minLength=1),
-                "choices": {"type": "array", "items": _describe_text(minLength=1), "maxItems": 20},
+                "choices": {"type": "array", "items": _describe_text(minLength=1, maxLength=500), "maxItems": 20},
                 "context": _describe_text("What a person needs to know to answer."),
             },
             ["question"],

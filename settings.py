@@ -326,10 +326,14 @@ class Settings(_Programs):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        problems = [*self._check_threads(), *self._check_exposure()]
+        problems = [*self._check_threads(), *self._check_exposure(), *self._check_quiet_hours()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _check_quiet_hours(self) -> Iterator[str]:
+        if self.quiet_hours and len(set(self.quiet_hours.split("-"))) == 1:
+            yield f"quiet_hours {self.quiet_hours} begin and end at once: leave the setting out, or pause dispatch"
 
     def _check_threads(self) -> Iterator[str]:
         total = self.sse_max_total_clients + self.sse_max_tail_clients + self.ws_max_clients

@@ -12,7 +12,7 @@ from models import ActorKind, Planning, PlanState, Profile, RequestState, Run, R
 from tickets.board import status_reason
 from tickets.conversation import requests
 from tickets.conversation.requests import Reply
-from tickets.lifecycle import editing
+from tickets.lifecycle import editing, transitions
 from tickets.planning import plans
 from tickets.planning.plans import ApprovePlan, EditPlan, ReturnPlan
 from tickets.runs import heartbeat, ingest, model_change, prompt, reports
@@ -21,7 +21,7 @@ from tickets.runs.ingest import WorkerEvent
 from tickets.runs.model_change import ChangeModel
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError, Forbidden
-from tickets.shared.inputs import EditTicket
+from tickets.shared.inputs import EditTicket, NewTicket
 from tickets.shared.lookup import get_run, get_ticket
 
 from .test_sessions import claimed
@@ -119,6 +119,8 @@ def test_no_agent_and_no_program_decides_a_plan_or_lifts_the_wish_for_one(engine
                 plans.return_plan(session, ticket, ReturnPlan(version=1, comment="x"), actor)
             with pytest.raises(Forbidden, match="Only a person"):
                 plans.edit_plan(session, ticket, EditPlan(version=1, body="x"), actor)
+            with pytest.raises(Forbidden):
+                transitions.create_ticket(session, NewTicket(title="x", planning=Planning.NONE), actor)
             with pytest.raises(Forbidden):
                 change = EditTicket(version=ticket.version, planning=Planning.NONE)
                 editing.edit_ticket(session, ticket, change, actor)

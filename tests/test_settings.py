@@ -61,6 +61,11 @@ def test_several_addresses_are_given_as_one_comma_separated_variable(tmp_path: P
     assert {"board.lan", "::1", "localhost"} <= settings.allowed_hosts
 
 
+def test_quiet_hours_that_never_end_are_refused(tmp_path: Path) -> None:
+    [problem] = problems({"MC_QUIET_HOURS": "22:00-22:00"}, tmp_path)
+    assert "begin and end at once" in problem
+
+
 def test_an_unknown_variable_is_refused_by_name_with_what_was_meant(tmp_path: Path) -> None:
     assert problems({"MC_MAX_WORKER": "2"}, tmp_path) == [
         "MC_MAX_WORKER is not a setting; did you mean MC_MAX_WORKERS or MC_WEB_WORKERS?"

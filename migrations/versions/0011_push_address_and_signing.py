@@ -16,5 +16,5 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("projects", sa.Column("push_address", sa.Text(), nullable=True))
     op.add_column("projects", sa.Column("sign_landings", models.Flag(), nullable=False, server_default=sa.false()))
-    # A person entered the address of a clone, and pushes went to it.
-    op.execute("UPDATE projects SET push_address = clone_url")
+    # A person entered the address of a clone, and pushes went to it. One with a log-in in it is not copied.
+    op.execute("UPDATE projects SET push_address = clone_url WHERE clone_url NOT LIKE 'http%@%'")

@@ -21,7 +21,7 @@ from mcp.types import TextContent
 import mc_coordination_mcp as coord
 from tests.workers.runs import build_spec
 from workers.agents.coordination import SERVER_COMMAND, VERSION, build_server_environment
-from workers.run import mcp_server
+from workers.run import mcp_server, verdict
 from workers.run.mcp_server import McpServer, Tool, ToolError
 
 from .programs import ROOT
@@ -264,6 +264,7 @@ def test_what_is_no_request_gets_an_error_with_the_right_code() -> None:
             b"not JSON\n",
             b"[]\n",
             {"jsonrpc": "2.0", "id": True, "method": "ping"},
+            {"jsonrpc": "2.0", "id": [1], "method": "ping"},
             {"jsonrpc": "2.0", "method": "notifications/initialized"},
             {"jsonrpc": "2.0", "method": "unknown/notification"},
             {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": ["odd"]}},
@@ -274,7 +275,7 @@ def test_what_is_no_request_gets_an_error_with_the_right_code() -> None:
         ]
     )
     codes = [(response["id"], response.get("error", {}).get("code")) for response in responses]
-    errors = [(None, -32700), (None, -32600), (True, -32600)]
+    errors = [(None, -32700), (None, -32600), (None, -32600), (None, -32600)]
     assert sorted(codes, key=str) == sorted([*errors, (1, -32601), (2, -32602), (3, -32602), (4, None)], key=str)
 
 
@@ -325,6 +326,17 @@ def test_arguments_that_do_not_fit_are_refused_in_words(arguments: object, messa
     text, failed = mcp_server.run_tool(tool, arguments)
     assert (text if failed else "") == message
     assert (tmp_path / "signal.json").exists() is not failed
+
+
+def test_a_verdict_that_the_wrapper_would_not_read_is_not_recorded(tmp_path: Path) -> None:
+    service = coord.CoordinationService(tmp_path, tmp_path, 3, "nonce", "http://127.0.0.1:9", tmp_path / "token")
+    verdicts = coord.VerdictFile(service)
+    claims = [{"text": "é" * 4000, "kind": "other"} for _ in range(60)]
+    verdicts.record("done", "é" * 30_000, claims)
+    signal = verdict.read_signal(tmp_path, "nonce")
+    assert signal is not None and len(signal.claims) == 60, "it is not escaped to six times its size"
+    with pytest.raises(ToolError, match="shorten its claims"):
+        verdicts.record("done", "x", claims * 3)
 
 
 def test_the_server_starts_light(environment: dict[str, str]) -> None:

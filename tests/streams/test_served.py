@@ -96,6 +96,20 @@ def test_half_requests_hold_no_thread_longer_than_a_request_may_take(serve: Serv
         connection.close()
 
 
+def test_the_late_rest_of_a_body_is_no_request(serve: Serve) -> None:
+    server = serve(MC_REQUEST_READ_SECONDS=1)
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\nlink=x")
+        connection.settimeout(20)
+        assert connection.recv(12) == b"HTTP/1.1 403"
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b""
+        with suppress(ConnectionError):
+            while data := connection.recv(10_000):
+                received += data
+    assert b"HTTP/1.1" not in received
+
+
 def test_a_client_that_leaves_before_the_first_byte_leaves_no_place_taken(server: Server) -> None:
     for _ in range(20):
         client = server.client()

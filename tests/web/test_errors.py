@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
@@ -13,7 +15,7 @@ from database import reading
 from models import Base
 from tickets.lifecycle import transitions
 
-from .conftest import OWN_PAGE, Api, form_token
+from .conftest import OWN_PAGE, Api, csrf_token, form_token
 
 
 def rows(store: Engine) -> dict[str, int]:
@@ -94,6 +96,21 @@ def test_ten_megabytes_are_refused_before_they_are_read(operator: Api, store: En
     answer = operator.post("/tickets", data=body, content_type="application/json")
     assert (answer.status_code, answer.json["error"]) == (413, "too_large")  # type: ignore[index]
     assert rows(store) == before
+
+
+def test_a_body_that_was_cut_off_is_no_shorter_form(browser: FlaskClient, operator: Api, store: Engine) -> None:
+    """Regression: half of a message was stored, and its sender told that it was sent."""
+    ticket = operator.post("/tickets", {"title": "Write a line"}).get_json()["identifier"]
+    before = rows(store)
+    data = urlencode({"csrf": csrf_token(browser), "mode": "comment", "body": "The beginning. The end."}).encode()
+    answer = browser.post(
+        f"/ticket/{ticket}/say",
+        input_stream=BytesIO(data[:-8]),
+        content_type="application/x-www-form-urlencoded",
+        headers=OWN_PAGE,
+        environ_overrides={"CONTENT_LENGTH": str(len(data)), "wsgi.input_terminated": True},  # as gunicorn says
+    )
+    assert (answer.status_code, rows(store)) == (400, before)
 
 
 def test_each_wrong_field_is_named(operator: Api) -> None:

@@ -34,7 +34,8 @@ def test_a_plan_is_decided_by_a_person_on_the_page_and_by_nobody_else(
     for caller in (worker, viewer):
         for path, body in (("approve", {"version": 1}), ("return", {"version": 1, "comment": "x"})):
             assert caller.post(f"/tickets/{worker.ticket}/plan/{path}", body).status_code == 403
-    assert "Version 2 by" in decide(act="save", version="1", body="Rename it twice.\r\n")
+    page = decide(act="save", version="1", body="Rename it twice.\r\n")
+    assert "Version 2 by" in page and '<pre class="preformatted">## Goal' in page, "only the newest version is rendered"
     assert "is not the newest plan" in decide(act="approve", version="1")
     page = decide(act="return", version="2", comment="Once is enough.")
     assert "Once is enough." in page and "Approve as edited" not in page

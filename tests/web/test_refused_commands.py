@@ -25,6 +25,7 @@ REFUSED = (
     "npm install 'left-pad'",
     "git push origin HEAD",
     "cd x && make",
+    "npm ci\nnpm test",
     "WebFetch: a.example",
 )
 
@@ -58,7 +59,7 @@ def test_one_click_allows_what_was_refused_and_starts_again(store: Engine, brows
     ticket_id, run_id = refuse(store, *REFUSED)
     identifier = load(store, ticket_id).identifier
     page = browser.get(f"/ticket/{identifier}").get_data(as_text=True)
-    assert "5 commands were refused" in page and "Allow for this project and run again" in page
+    assert "6 commands were refused" in page and "Allow for this project and run again" in page
 
     path = f"/ticket/{identifier}/runs/{run_id}/allow"
     answer = browser.post(path, data={"csrf": csrf_token(browser)}, headers=OWN_PAGE)
@@ -73,7 +74,7 @@ def test_one_click_allows_what_was_refused_and_starts_again(store: Engine, brows
 def test_nothing_is_offered_that_a_project_cannot_allow(store: Engine, browser: FlaskClient) -> None:
     ticket_id, run_id = refuse(store, *REFUSED[2:])
     page = browser.get(f"/ticket/{load(store, ticket_id).identifier}").get_data(as_text=True)
-    assert "3 commands were refused" in page and "Allow for this project" not in page
+    assert "4 commands were refused" in page and "Allow for this project" not in page
     with pytest.raises(ConflictError), writing(store) as session:
         refusals.allow_refused(session, get_run(session, run_id), ALICE)
 

@@ -97,6 +97,13 @@ def test_a_folder_becomes_a_project(browser: FlaskClient, store: Engine, setting
         assert refusal.status_code == 422 and "without password or token" in text(refusal)
     push = {"push_address": "git@host.example:a/b.git"}
     assert send(browser, answer.location, **FIELDS, **commands, **push).status_code == 303
+    with writing(store) as session:
+        session.execute(update(Project).values(push_address="https://alice@host.example/x"))
+    former = {**FIELDS, **commands, "version": "1", "push_address": "https://alice@host.example/x"}
+    kept = send(browser, "/settings/projects/code", **former, folder=str(repository))
+    assert kept.status_code == 303, text(kept)
+    with writing(store) as session:
+        session.execute(update(Project).values(push_address=push["push_address"]))
     stored = project(store, "code")
     assert (stored.push_address, stored.sign_landings) == ("git@host.example:a/b.git", True)
     assert (stored.folder, stored.max_runs, stored.gate.value) == (str(repository), 3, "checks")

@@ -14,9 +14,9 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from database import fetch_rows
-from models import TERMINAL, ActorKind, Counter, Run, RunMode, RunState, Ticket, TicketStatus, TicketTag, now
+from models import TERMINAL, ActorKind, Counter, Planning, Run, RunMode, RunState, Ticket, TicketStatus, TicketTag, now
 from protocol import StopCode
-from tickets.shared import display_names, events
+from tickets.shared import display_names, events, rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import (
     Forbidden,
@@ -29,6 +29,7 @@ from tickets.shared.errors import (
 )
 from tickets.shared.inputs import AskInput, FailLandingInput, LandInput, MoveInput, NewTicket
 from tickets.shared.lookup import find_live_runs, get_ticket, get_with_live_run
+from tickets.shared.rights import Act
 from tickets.shared.ticket_fields import CREATABLE
 from tickets.shared.ticket_row import AnyTicket
 from tickets.team import agents
@@ -50,6 +51,8 @@ def create_ticket(session: Session, body: NewTicket, actor: Actor) -> Ticket:
     `ConflictError` for relationships that make a cycle or are repeated.
     """
     effects.require_own_probe(body.wake, actor)
+    if body.planning is Planning.NONE:  # it overrules the profile, which only a person may
+        rights.require(actor, Act.DECIDE_PLAN)
     project = get_project(session, body.project) if body.project else None
     values = column_values(session, {name: getattr(body, name) for name in COPIED_FIELDS})
     gate = body.gate or (project.gate if project else None)

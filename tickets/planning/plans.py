@@ -69,10 +69,10 @@ def find_approved(session: Session, ticket_id: int) -> TicketPlan | None:
     return session.scalar(select(TicketPlan).where(*approved).order_by(TicketPlan.version.desc()).limit(1))
 
 
-def list_plans(session: Session, ticket_id: int) -> list[TicketPlan]:
+def list_plans(session: Session, ticket_id: int, limit: int | None = None) -> list[TicketPlan]:
     """List the versions of a ticket's plan, newest first."""
     query = select(TicketPlan).where(TicketPlan.ticket_id == ticket_id).order_by(TicketPlan.version.desc())
-    return list(session.scalars(query))
+    return list(session.scalars(query.limit(limit)))
 
 
 def propose_plan(session: Session, run: Run, body: str, request: str | None = None) -> TicketPlan:

@@ -15,6 +15,7 @@ from tickets.lifecycle.transitions import transition
 from tickets.shared import rights
 from tickets.shared.actors import Actor
 from tickets.shared.errors import ConflictError
+from tickets.shared.inputs import is_control
 from tickets.shared.lookup import get_ticket
 from tickets.shared.rights import Act
 from tickets.team import projects
@@ -51,6 +52,8 @@ def list_allowable(refusals: dict[str, Any], denied_commands: list[str]) -> list
 
 def _normalize(command: str) -> str:
     """Return the words of a single command, or an empty text for anything that only a shell understands."""
+    if any(map(is_control, command)):  # such as a line break, which begins another command
+        return ""
     try:
         words = shlex.split(command)
     except ValueError:

@@ -125,6 +125,7 @@ def add_project(session: Session, body: NewProject, actor: Actor, branches: Coll
     """
     rights.require(actor, Act.ADMINISTER)
     _require_safe(body)
+    _require_address(body.push_address)
     if branches is not None and body.base_branch not in branches:
         raise Invalid(
             f"The repository has no branch {body.base_branch}. Make it with git branch, or choose another.",
@@ -151,6 +152,8 @@ def edit_project(session: Session, slug: str, body: EditProject, actor: Actor) -
     if empty:
         raise Invalid("These fields cannot be empty.", fields=dict.fromkeys(empty, "must not be null"))
     before = {name: getattr(get_project(session, slug), name) for name in fields}
+    if body.push_address != before.get("push_address"):  # one from before addresses were checked may stay
+        _require_address(body.push_address)
     project = session.scalar(
         update(Project)
         .where(Project.slug == slug, Project.version == body.version)
@@ -170,17 +173,20 @@ def _require_safe(body: NewProject | EditProject) -> None:
         raise Invalid("The folder of a project must be an absolute path without '..'.", field="folder")
     if body.base_branch is not None and REFUSED_BRANCH.search(body.base_branch):
         raise Invalid("This is not a valid git branch name.", field="base_branch")
-    if body.push_address and not ADDRESS.fullmatch(body.push_address):
-        raise Invalid(
-            "The push address must be a URL without password or token, user@host:path, or an absolute path. git finds"
-            " your log-in through its credential helper.",
-            field="push_address",
-        )
     for field, names in (("copy_files", body.copy_files), ("link_files", body.link_files)):
         for name in names or []:
             if name.startswith(("/", "-")) or ".." in name.split("/"):
                 message = "Copied and linked files must be relative paths within the project's folder."
                 raise Invalid(message, field=field, value=name)
+
+
+def _require_address(address: str | None) -> None:
+    if address and not ADDRESS.fullmatch(address):
+        raise Invalid(
+            "The push address must be a URL without password or token, user@host:path, or an absolute path. git finds"
+            " your log-in through its credential helper.",
+            field="push_address",
+        )
 
 
 def get_project(session: Session, slug: str) -> Project:

@@ -1,10 +1,11 @@
-"""JSON request bodies: strict validation, without values that a database cannot store."""
+"""Request bodies: whole ones only, and JSON strictly validated, without values that a database cannot store."""
 
 from __future__ import annotations
 
 import functools
 import math
 import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Flask, request
@@ -22,8 +23,27 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 UNSTORABLE_PATTERN = re.compile(rb"\\u0000|[0-9]{19}|NaN|Infinity|[eE]\+?[0-9]{3}")
 
 
+WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
 def install(app: Flask) -> None:
     app.before_request(refuse_nul)
+    app.wsgi_app = require_whole_body(app.wsgi_app)  # type: ignore[method-assign, assignment]
+
+
+def require_whole_body(application: WSGIApplication) -> WSGIApplication:
+    """Wrap a WSGI application so that a body shorter than its Content-Length is an error, and not a shorter form.
+
+    gunicorn says of every body that its end can be trusted (`wsgi.input_terminated`), even when the client has left or
+    took too long. Without that, Werkzeug compares the length itself.
+    """
+
+    def call(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ.get("CONTENT_LENGTH"):
+            environ.pop("wsgi.input_terminated", None)
+        return application(environ, start_response)
+
+    return call
 
 
 def refuse_nul() -> None:

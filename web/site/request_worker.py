@@ -18,13 +18,18 @@ class TimedReader:
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         self._socket = connection
         self._limit = self._seconds = seconds
+        self._has_ended = False
 
     def start_request(self) -> None:
         self._seconds = self._limit
 
     def recv(self, size: int) -> bytes:
-        """Receive up to `size` bytes. Empty at the end of the stream, or of the time for this request."""
-        if self._seconds <= 0:
+        """Receive up to `size` bytes. Empty at the end of the stream.
+
+        The time for a request ends it for ever: what comes later is the rest of a body, and not another request.
+        """
+        if self._has_ended or self._seconds <= 0:
+            self._has_ended = True
             return b""
         start = time.monotonic()
         self._socket.settimeout(self._seconds)
@@ -32,7 +37,7 @@ class TimedReader:
             data = self._socket.recv(size)
         except TimeoutError:
             data = b""
-            self._seconds = 0
+            self._has_ended = True
         finally:
             self._socket.settimeout(None)
         self._seconds += len(data) / MIN_BYTES_PER_SECOND - (time.monotonic() - start)

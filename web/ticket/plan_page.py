@@ -24,11 +24,15 @@ from web.site import layout, markdown
 blueprint = Blueprint("plan_page", __name__)
 
 View = dict[str, Any]
+MAX_VERSIONS = 10
+"""The versions of a plan on a page. Only the newest is rendered, since an agent may write many long ones."""
 
 
 def load_plan(session: Session, ticket: Ticket, newest: Run | None) -> View:
     """Load the versions of the plan, newest first, and the checklist of the newest run."""
-    versions = [_build_version(row) for row in plans.list_plans(session, ticket.id)]
+    rows = plans.list_plans(session, ticket.id, MAX_VERSIONS)
+    versions = [_build_version(row) | {"html": markdown.render_html(row.body)} for row in rows[:1]]
+    versions += [_build_version(row) for row in rows[1:]]
     is_open = bool(versions) and versions[0]["state"] == PlanState.PROPOSED.value and not ticket.closed
     decides = is_open and rights.may(auth.get_actor(), Act.DECIDE_PLAN)
     return {
@@ -40,7 +44,7 @@ def load_plan(session: Session, ticket: Ticket, newest: Run | None) -> View:
 def _build_version(row: TicketPlan) -> View:
     names = ("version", "author", "body", "comment", "decided_by", "decided", "created")
     fields = {name: getattr(row, name) for name in names}
-    return fields | {"state": row.state.value, "html": markdown.render_html(row.body)}
+    return fields | {"state": row.state.value}
 
 
 @blueprint.post("/ticket/<reference>/plan")

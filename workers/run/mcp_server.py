@@ -93,6 +93,7 @@ class McpServer:
         except (ValueError, RecursionError):
             return self._send_error(None, RpcError(PARSE_ERROR, "The message is not JSON."))
         number = message.get("id") if isinstance(message, dict) else None
+        number = number if isinstance(number, str | int) and not isinstance(number, bool) else None
         try:
             method, params = _read_message(message)
             if "id" not in message:
