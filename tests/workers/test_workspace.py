@@ -440,6 +440,7 @@ def test_files_are_copied_or_linked_and_never_seen_as_changes(project: Path, poo
     (project / ".env").write_text("SECRET=1\n")
     (project / ".env").chmod(0o600)
     (project / "cache").mkdir()
+    (project / ".git" / "info" / "exclude").write_text("*.log")  # without a line end
     (project / "config [1]").mkdir()
     (project / "config [1]" / "local.toml").write_text("x = 1\n")
     slot = acquire(project, pool, FIRST).path
@@ -455,6 +456,7 @@ def test_files_are_copied_or_linked_and_never_seen_as_changes(project: Path, poo
     assert (slot / ".env").stat().st_mode & 0o777 == 0o600
     assert (slot / "cache").resolve() == project / "cache"
     assert git(slot, "status", "--porcelain") == ""
+    assert (project / ".git" / "info" / "exclude").read_text() == "*.log\n/config\\ \\[1\\]\n/cache\n"
     add_files(project, slot, [".env"], [], resumed=True)
     assert (slot / ".env").read_text() == "edited\n"
     add_files(project, slot, [".env"], [])
