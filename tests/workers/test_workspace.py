@@ -217,6 +217,7 @@ def test_commits_on_no_branch_are_saved(project: Path, pool: Path) -> None:
     one = acquire(project, pool, FIRST, limit=1)
     git(one.path, "checkout", "--quiet", "--detach")
     loose = commit(one.path, a="loose\n")
+    git(one.path, "update-ref", "refs/worktree/temporary", loose)  # ends with the worktree
     workspace.release(one.path, "run-1")
     two = acquire(project, pool, SECOND, limit=1)
     assert two.saved

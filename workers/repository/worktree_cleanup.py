@@ -27,6 +27,10 @@ UNFINISHED_OPERATIONS = {
 STALE_LOCKS = ("index.lock", "HEAD.lock")
 """The lock files that a killed git leaves behind. No git runs in a slot that changes its holder."""
 SAVED_REFS = "refs/mc/saved"
+SHARED_REFS = ("refs/heads", "refs/tags", "refs/remotes", SAVED_REFS)
+"""References that outlive a worktree, unlike `refs/worktree` and `refs/bisect`."""
+MAX_UNTRACKED_BYTES = 256 << 20
+"""The size of a list of untracked files. Packages and build folders are in it."""
 
 
 class Uncleanable(Exception):
@@ -111,7 +115,7 @@ def save_work(path: Path) -> str | None:
     if changes.tracked or changes.new_files:
         snapshot = [*changes.tracked, *map(git.DirtyPath, changes.new_files)]
         commit = _commit_snapshot(path, head, branch or "a detached HEAD", snapshot)
-    elif branch or git.check_output(path, "for-each-ref", "--count=1", f"--contains={head}"):
+    elif git.check_output(path, "for-each-ref", "--count=1", f"--contains={head}", *SHARED_REFS):
         return None
     else:
         commit = head
