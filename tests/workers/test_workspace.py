@@ -315,6 +315,37 @@ def test_repeated_tries_to_save_leave_one_ref(project: Path, pool: Path) -> None
     assert len(git(project, "for-each-ref", "refs/mc/saved").splitlines()) == 2
 
 
+def test_staged_content_and_replaced_paths_are_saved(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "folder").mkdir()
+    (project / "folder" / "b.txt").write_text("moved\n")
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2020-01-01T12:00:00Z")
+    commit(project, "folder")
+    for name in ("a.txt", "new.txt", ".env"):
+        (project / name).write_text("staged\n")
+    git(project, "add", "--force", "a.txt", "new.txt", ".env")
+    (project / "a.txt").write_text("base\n")
+    (project / "new.txt").unlink()
+    (project / "folder").rename(project / "renamed")
+    (project / "folder").symlink_to("renamed")
+
+    saved_ref = worktree_cleanup.clean_worktree(project)
+
+    files = git(project, "ls-tree", "-r", "--name-only", str(saved_ref)).splitlines()
+    assert files == [".env", ".gitignore", "a.txt", "folder", "renamed/b.txt"]
+    assert git(project, "show", f"{saved_ref}:folder") == "renamed"
+    assert {git(project, "show", f"{saved_ref}^2:{name}.txt") for name in ("a", "new")} == {"staged"}
+    assert git(project, "log", "-1", "--format=%cs", f"{saved_ref}^2") == "2020-01-01"
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_files_that_an_uncommitted_rule_ignores_are_not_removed(project: Path) -> None:
+    (project / ".gitignore").write_text("result.txt\n")
+    (project / "result.txt").write_text("not saved\n")
+    with pytest.raises(worktree_cleanup.Uncleanable, match=r"result\.txt"):
+        worktree_cleanup.clean_worktree(project)
+    assert (project / "result.txt").read_text() == "not saved\n"
+
+
 def test_a_moved_repository_keeps_its_slots(project: Path, pool: Path, tmp_path: Path) -> None:
     one = acquire(project, pool, FIRST, limit=1)
     (one.path / "new.txt").write_text("uncommitted\n")

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from workers.host import commands
@@ -38,6 +38,7 @@ GITLINK_MODE = "160000"
 UNCONVERTED_EOL = ("i/crlf", "i/mixed")
 """The line endings of a file in the index that `git add` may convert, as `git ls-files --eol` names them."""
 MAX_PATH_ARGUMENTS = 500
+PATHS_FROM_STDIN = ("--pathspec-from-file=-", "--pathspec-file-nul")
 SHA1_LENGTH = 40
 CHUNK_BYTES = 1 << 16
 UNSAFE_REVISION = re.compile(r"^-|\.\.|[\x00-\x20\x7f]")
@@ -317,11 +318,13 @@ def stage_changes(folder: Path, changes: Sequence[DirtyPath], variables: Mapping
     they have in the repository.
     """
     unconverted = _find_unconverted(folder, [change.path for change in changes if change.is_edited])
-    files = [change.path for change in changes if not change.is_submodule and change.path not in unconverted]
+    paths = [change.path for change in changes if not change.is_submodule and change.path not in unconverted]
+    absent_paths = {path for path in paths if _is_absent(folder, path)}
     submodules = [change.path for change in changes if change.is_submodule]
-    if files:
-        add = ("add", "--all", "--sparse", "--pathspec-from-file=-", "--pathspec-file-nul")
-        check_output(folder, *add, timeout=CHECKOUT_SECONDS, variables=variables, stdin=_join(files))
+    if absent_paths:
+        remove = ("update-index", "--force-remove", "-z", "--stdin")
+        check_output(folder, *remove, variables=variables, stdin=_join(sorted(absent_paths)))
+    _add_paths(folder, [path for path in paths if path not in absent_paths], variables)
     if submodules:
         update = ("update-index", "--add", "--remove", "-z", "--stdin")
         check_output(folder, *update, variables=variables, stdin=_join(submodules))
@@ -329,6 +332,21 @@ def stage_changes(folder: Path, changes: Sequence[DirtyPath], variables: Mapping
         blob = check_output(folder, "hash-object", "-w", "--no-filters", "--", path)
         entry = _join([f"{unconverted[path]} {blob}\t{path}"])
         check_output(folder, "update-index", "-z", "--index-info", variables=variables, stdin=entry)
+
+
+def _is_absent(folder: Path, path: str) -> bool:
+    """Return True when there is no such file. A file behind a link to a folder is another one, which git refuses to add."""
+    file = folder / path
+    return not os.path.lexists(file) or any((folder / parent).is_symlink() for parent in PurePath(path).parents[:-1])
+
+
+def _add_paths(folder: Path, paths: Sequence[str], variables: Mapping[str, str] | None) -> None:
+    """Add files, even ignored ones that an agent has added by force, and folders without their ignored files."""
+    folders = {path for path in paths if (folder / path).is_dir() and not (folder / path).is_symlink()}
+    for group, options in ((sorted(folders), ()), ([path for path in paths if path not in folders], ("--force",))):
+        if group:
+            add = ("add", "--all", "--sparse", *options, *PATHS_FROM_STDIN)
+            check_output(folder, *add, timeout=CHECKOUT_SECONDS, variables=variables, stdin=_join(group))
 
 
 def _find_unconverted(folder: Path, paths: Sequence[str]) -> dict[str, str]:

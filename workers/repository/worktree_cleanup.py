@@ -70,6 +70,9 @@ class WorktreeChanges:
 def clean_worktree(path: Path) -> str | None:
     """Save uncommitted work, then remove it. Ignored files stay. Returns the ref under which it is saved.
 
+    Untracked files are removed first: by the same `.gitignore` as they were saved, and before tracked files are restored,
+    which a link in the place of their folder would prevent.
+
     A tracked file that git still reports as modified afterwards has just been written by git itself, so its difference
     is one of line endings or modes, not of content.
     """
@@ -77,8 +80,8 @@ def clean_worktree(path: Path) -> str | None:
     saved_ref = save_work(path)
     changes = read_changes(path)
     _require_none([*changes.repositories, *changes.submodules])
-    git.check_output(path, "reset", "--quiet", "--hard", timeout=git.CHECKOUT_SECONDS)
     git.check_output(path, "clean", "--quiet", "-f", "-d", timeout=git.CHECKOUT_SECONDS)
+    git.check_output(path, "reset", "--quiet", "--hard", timeout=git.CHECKOUT_SECONDS)
     private = git.find_git_dir(path)
     for trace, command in UNFINISHED_OPERATIONS.items():
         if (private / trace).exists():
@@ -197,7 +200,24 @@ def _commit_snapshot(path: Path, head: str, branch_label: str, changes: Sequence
         git.check_output(path, "read-tree", head, variables=aside)
         git.stage_changes(path, changes, aside)
         tree = git.check_output(path, "write-tree", variables=aside)
+        parents = ("-p", head, *_commit_staged(path, head, tree))
         message = f"Uncommitted work of {branch_label}"
-        return git.check_output(path, "commit-tree", tree, "-p", head, "-m", message, variables=aside)
+        return git.check_output(path, "commit-tree", tree, *parents, "-m", message, variables=aside)
     finally:
         index.unlink(missing_ok=True)
+
+
+def _commit_staged(path: Path, head: str, work_tree: str) -> tuple[str, ...]:
+    """Commit the content of the index that neither HEAD nor the work tree has, and return it as an option for a parent.
+
+    It takes its time from HEAD, so that the same content is the same commit.
+    """
+    if git.check_output(path, "ls-files", "--unmerged"):
+        return ()
+    staged_tree = git.check_output(path, "write-tree")
+    head_tree, time = git.check_output(path, "log", "-1", "--format=%T %cI", head).split(" ")
+    if staged_tree in (head_tree, work_tree):
+        return ()
+    variables = {**SAVE_IDENTITY, "GIT_AUTHOR_DATE": time, "GIT_COMMITTER_DATE": time}
+    commit = ("commit-tree", staged_tree, "-p", head, "-m", "Staged content")
+    return "-p", git.check_output(path, *commit, variables=variables)
