@@ -349,6 +349,13 @@ def _add_paths(folder: Path, paths: Sequence[str], variables: Mapping[str, str] 
             check_output(folder, *add, timeout=CHECKOUT_SECONDS, variables=variables, stdin=_join(group))
 
 
+def restore_paths(folder: Path, paths: Sequence[str]) -> None:
+    """Restore paths in the index and the work tree as HEAD has them. A path that HEAD lacks is removed."""
+    if paths:
+        checkout = ("checkout", "--quiet", "--no-overlay", "HEAD", *PATHS_FROM_STDIN)
+        check_output(folder, *checkout, timeout=CHECKOUT_SECONDS, stdin=_join(paths))
+
+
 def _find_unconverted(folder: Path, paths: Sequence[str]) -> dict[str, str]:
     """Find those files whose line endings git would change beside the edit, with their modes."""
     modes: dict[str, str] = {}

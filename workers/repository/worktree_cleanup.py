@@ -42,6 +42,25 @@ class Unsaved(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class WorktreeContent:
+    """The content of a worktree that HEAD lacks, ignored files and repositories included."""
+
+    files: frozenset[str]
+    repositories: frozenset[str]
+
+    def is_new_file(self, name: str) -> bool:
+        return name not in self.files and not self._is_in_repository(name)
+
+    def is_new_repository(self, name: str) -> bool:
+        """Return True for a repository (its name ends in a slash) with nothing in it that was there before."""
+        entries = self.files | self.repositories
+        return not self._is_in_repository(name) and not any(entry.startswith(name) for entry in entries)
+
+    def _is_in_repository(self, name: str) -> bool:
+        return name.startswith(tuple(self.repositories))
+
+
+@dataclass(frozen=True, slots=True)
 class WorktreeChanges:
     """The uncommitted content of a worktree.
 
@@ -129,17 +148,25 @@ def save_work(path: Path) -> str | None:
     return ref
 
 
-def remove_new_changes(path: Path, before: WorktreeChanges) -> None:
-    """Remove the uncommitted content that was not there before, such as the reports that a check command writes."""
+def read_content(path: Path) -> WorktreeContent:
+    """Read the content that HEAD lacks, for a later `remove_new_changes`."""
+    entries = _list_untracked(path, excludes=())
+    files = [name for name in entries if not name.endswith("/")]
+    return WorktreeContent(frozenset([*read_changes(path).files, *files]), frozenset(entries) - set(files))
+
+
+def remove_new_changes(path: Path, before: WorktreeContent) -> None:
+    """Remove the uncommitted content that was not there before, such as the reports that a check command writes.
+
+    Tracked files come first, since `.gitignore` decides about the others. A repository with earlier files stays.
+    """
+    modified = [change.path for change in read_changes(path).tracked if not change.is_submodule]
+    git.restore_paths(path, [name for name in modified if name not in before.files])
     after = read_changes(path)
-    earlier_files = set(before.files)
-    modified = [change.path for change in after.tracked if not change.is_submodule]
-    if restored := [name for name in modified if name not in earlier_files]:
-        git.check_output(path, "checkout", "--quiet", "HEAD", "--", *restored, timeout=git.CHECKOUT_SECONDS)
-    for name in set(after.new_files) - earlier_files:
+    for name in filter(before.is_new_file, after.new_files):
         (path / name).unlink(missing_ok=True)
         _remove_empty_parents(path, path / name)
-    for name in set(after.repositories) - set(before.repositories):
+    for name in filter(before.is_new_repository, after.repositories):
         private_dirs.remove_tree(path / name)
 
 
@@ -174,15 +201,15 @@ def _is_own_worktree(inner: Path, outer: Path) -> bool:
 
 def _read_entries(path: Path, *arguments: str) -> list[str]:
     """Read NUL-separated output, in which the name of a file may have any bytes."""
-    done = git.run(path, *arguments)
+    done = git.run(path, *arguments, keep=MAX_UNTRACKED_BYTES)
     if done.code != 0:
         raise git.GitFailed(f"git {arguments[0]} failed ({done.code}): {done.error_text}")
     return [os.fsdecode(entry) for entry in done.stdout.split(b"\0") if entry]
 
 
-def _list_untracked(path: Path) -> list[str]:
-    """List untracked files that are not ignored, and repositories (which end in a slash)."""
-    return _read_entries(path, "ls-files", "--others", "--exclude-standard", "-z")
+def _list_untracked(path: Path, excludes: Sequence[str] = ("--exclude-standard",)) -> list[str]:
+    """List untracked files that the `excludes` do not ignore, and repositories (which end in a slash)."""
+    return _read_entries(path, "ls-files", "--others", *excludes, "-z")
 
 
 def _find_same_work(path: Path, commit: str) -> str | None:
