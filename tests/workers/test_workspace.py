@@ -239,6 +239,7 @@ def add_empty_repository(slot: Path) -> str:
 
 def edit_submodule(slot: Path) -> str:
     git(slot, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    git(slot / "library", "update-index", "--assume-unchanged", "readme.txt")
     (slot / "library" / "readme.txt").write_text("edited\n")
     return "library/readme.txt"
 
@@ -276,6 +277,7 @@ def test_a_slot_that_cannot_be_cleaned_makes_place_for_a_fresh_one(
     assert acquire(project, pool, FIRST, limit=1).branch == FIRST
     assert list(old_slots.remove_expired(pool, 1)) == []
 
+    leave_a_stale_lock(old.path)
     [(_, problem)] = old_slots.remove_expired(pool, -1)
 
     assert (problem is None, old.path.exists()) == (is_saved, not is_saved)
@@ -313,6 +315,23 @@ def test_repeated_tries_to_save_leave_one_ref(project: Path, pool: Path) -> None
     (one.path / "new.txt").write_text("changed\n")
     assert worktree_cleanup.save_work(one.path)
     assert len(git(project, "for-each-ref", "refs/mc/saved").splitlines()) == 2
+
+
+def test_edits_that_the_index_hides_are_saved(project: Path) -> None:
+    commit(project, b="base\n", sparse="base\n")
+    git(project, "update-index", "--assume-unchanged", "a.txt")
+    git(project, "update-index", "--skip-worktree", "b.txt", "sparse.txt")
+    for name in ("a.txt", "b.txt"):
+        (project / name).write_text("hidden\n")
+    (project / "sparse.txt").unlink()
+
+    saved_ref = worktree_cleanup.clean_worktree(project)
+
+    texts = [git(project, "show", f"{saved_ref}:{name}.txt") for name in ("a", "b", "sparse")]
+    assert texts == ["hidden", "hidden", "base"]
+    assert (project / "a.txt").read_text() == (project / "b.txt").read_text() == "base\n"
+    assert git(project, "ls-files", "-v", "*.txt").splitlines() == ["H a.txt", "H b.txt", "S sparse.txt"]
+    assert not (project / "sparse.txt").exists()
 
 
 def test_staged_content_and_replaced_paths_are_saved(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,9 @@ UNCONVERTED_EOL = ("i/crlf", "i/mixed")
 """The line endings of a file in the index that `git add` may convert, as `git ls-files --eol` names them."""
 MAX_PATH_ARGUMENTS = 500
 PATHS_FROM_STDIN = ("--pathspec-from-file=-", "--pathspec-file-nul")
+ASSUME_UNCHANGED = ("hs", "--no-assume-unchanged")
+SKIP_WORKTREE = ("Ss", "--no-skip-worktree")
+"""The tags of `git ls-files -v` for a bit that hides edits, and the option of `git update-index` that clears it."""
 SHA1_LENGTH = 40
 CHUNK_BYTES = 1 << 16
 UNSAFE_REVISION = re.compile(r"^-|\.\.|[\x00-\x20\x7f]")
@@ -354,6 +357,22 @@ def restore_paths(folder: Path, paths: Sequence[str]) -> None:
     if paths:
         checkout = ("checkout", "--quiet", "--no-overlay", "HEAD", *PATHS_FROM_STDIN)
         check_output(folder, *checkout, timeout=CHECKOUT_SECONDS, stdin=_join(paths))
+
+
+def clear_hiding_bits(folder: Path) -> None:
+    """Clear the index bits with which git ignores edits of tracked files, in submodules too.
+
+    A file outside of a sparse checkout stays marked, because it does not exist.
+    """
+    place = isolation.require_place(folder)
+    entries = [(entry[0], entry[2:]) for entry in _list_records(folder, "ls-files", "-v", "-z")]
+    for tags, option in ASSUME_UNCHANGED, SKIP_WORKTREE:
+        paths = [path for tag, path in entries if tag in tags and (tag == "h" or os.path.lexists(folder / path))]
+        if paths:
+            check_output(folder, "update-index", option, "-z", "--stdin", stdin=_join(paths))
+    for path in _list_submodules(place):
+        if isolation.require_place(folder / path).root == folder / path:
+            clear_hiding_bits(folder / path)
 
 
 def _find_unconverted(folder: Path, paths: Sequence[str]) -> dict[str, str]:

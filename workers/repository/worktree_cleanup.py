@@ -123,7 +123,11 @@ def remove_locks(path: Path) -> None:
 
 
 def read_changes(path: Path) -> WorktreeChanges:
-    """Read the uncommitted content, without files that only git's own conversion makes look modified."""
+    """Read the uncommitted content, without files that only git's own conversion makes look modified.
+
+    The index bits with which an agent may have hidden edits are cleared, as git would lose these edits.
+    """
+    git.clear_hiding_bits(path)
     untracked = _list_untracked(path)
     repositories = tuple(name for name in untracked if name.endswith("/"))
     new_files = tuple(name for name in untracked if not name.endswith("/"))
@@ -179,6 +183,7 @@ def _remove_empty_parents(root: Path, file: Path) -> None:
 
 def save_everything(path: Path) -> None:
     """Save the work of a worktree and of the worktrees inside. `Unsaved` names what no ref of the repository can hold."""
+    remove_locks(path)
     changes = read_changes(path)
     if changes.submodules:
         raise Unsaved(f"the submodule {changes.submodules[0]} has changes of its own")
