@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from workers.repository import old_slots, workspace, worktree_cleanup
+from workers.repository.git import GitFailed
 from workers.repository.linked_files import LinkRefused, add_files
 from workers.repository.submodules import initialise_submodules
 from workers.repository.workspace import (
@@ -337,6 +338,8 @@ def test_edits_that_the_index_hides_are_saved(project: Path) -> None:
 def test_staged_content_and_replaced_paths_are_saved(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "folder").mkdir()
     (project / "folder" / "b.txt").write_text("moved\n")
+    (project / "inner").mkdir()
+    (project / "inner" / "old.txt").write_text("replaced\n")
     monkeypatch.setenv("GIT_COMMITTER_DATE", "2020-01-01T12:00:00Z")
     commit(project, "folder")
     for name in ("a.txt", "new.txt", ".env"):
@@ -346,11 +349,13 @@ def test_staged_content_and_replaced_paths_are_saved(project: Path, monkeypatch:
     (project / "new.txt").unlink()
     (project / "folder").rename(project / "renamed")
     (project / "folder").symlink_to("renamed")
+    git(project / "inner", "init", "--quiet")
+    (project / "inner" / "old.txt").rename(project / "inner" / "new.txt")
 
     saved_ref = worktree_cleanup.clean_worktree(project)
 
     files = git(project, "ls-tree", "-r", "--name-only", str(saved_ref)).splitlines()
-    assert files == [".env", ".gitignore", "a.txt", "folder", "renamed/b.txt"]
+    assert files == [".env", ".gitignore", "a.txt", "folder", "inner/new.txt", "renamed/b.txt"]
     assert git(project, "show", f"{saved_ref}:folder") == "renamed"
     assert {git(project, "show", f"{saved_ref}^2:{name}.txt") for name in ("a", "new")} == {"staged"}
     assert git(project, "log", "-1", "--format=%cs", f"{saved_ref}^2") == "2020-01-01"
@@ -363,6 +368,17 @@ def test_files_that_an_uncommitted_rule_ignores_are_not_removed(project: Path) -
     with pytest.raises(worktree_cleanup.Uncleanable, match=r"result\.txt"):
         worktree_cleanup.clean_worktree(project)
     assert (project / "result.txt").read_text() == "not saved\n"
+
+
+def test_a_file_that_git_does_not_add_is_not_removed(project: Path) -> None:
+    (project / "inner").mkdir()
+    (project / "inner" / "one.txt").write_text("staged\n")
+    git(project, "add", "inner/one.txt")
+    git(project / "inner", "init", "--quiet")
+    (project / "inner" / "two.txt").write_text("skipped by git add\n")
+    with pytest.raises(GitFailed, match=r"inner/\w+\.txt"):
+        worktree_cleanup.clean_worktree(project)
+    assert (project / "inner" / "two.txt").exists()
 
 
 def test_a_moved_repository_keeps_its_slots(project: Path, pool: Path, tmp_path: Path) -> None:

@@ -318,16 +318,17 @@ def stage_changes(folder: Path, changes: Sequence[DirtyPath], variables: Mapping
     """Stage these changes and no others. `variables` may name another index.
 
     `git add` looks into submodules, with their configuration, so it is not given any. Lines keep the endings that
-    they have in the repository.
+    they have in the repository. Absent paths are removed last: in a folder with a `.git` and without tracked files, git
+    would skip the new ones.
     """
     unconverted = _find_unconverted(folder, [change.path for change in changes if change.is_edited])
     paths = [change.path for change in changes if not change.is_submodule and change.path not in unconverted]
     absent_paths = {path for path in paths if _is_absent(folder, path)}
     submodules = [change.path for change in changes if change.is_submodule]
+    _add_paths(folder, [path for path in paths if path not in absent_paths], variables)
     if absent_paths:
         remove = ("update-index", "--force-remove", "-z", "--stdin")
         check_output(folder, *remove, variables=variables, stdin=_join(sorted(absent_paths)))
-    _add_paths(folder, [path for path in paths if path not in absent_paths], variables)
     if submodules:
         update = ("update-index", "--add", "--remove", "-z", "--stdin")
         check_output(folder, *update, variables=variables, stdin=_join(submodules))
@@ -344,12 +345,18 @@ def _is_absent(folder: Path, path: str) -> bool:
 
 
 def _add_paths(folder: Path, paths: Sequence[str], variables: Mapping[str, str] | None) -> None:
-    """Add files, even ignored ones that an agent has added by force, and folders without their ignored files."""
+    """Add files, even ignored ones that an agent has added by force, and folders without their ignored files.
+
+    Raises `GitFailed` for a file that git skips without an error, because its folder has a `.git`.
+    """
     folders = {path for path in paths if (folder / path).is_dir() and not (folder / path).is_symlink()}
-    for group, options in ((sorted(folders), ()), ([path for path in paths if path not in folders], ("--force",))):
+    files = [path for path in paths if path not in folders]
+    for group, options in ((sorted(folders), ()), (files, ("--force",))):
         if group:
             add = ("add", "--all", "--sparse", *options, *PATHS_FROM_STDIN)
             check_output(folder, *add, timeout=CHECKOUT_SECONDS, variables=variables, stdin=_join(group))
+    if files and (skipped_files := set(files).difference(_list_records(folder, "ls-files", "-z", variables=variables))):
+        raise GitFailed(f"git add skips {min(skipped_files)!r} (is it in a repository of its own?)")
 
 
 def restore_paths(folder: Path, paths: Sequence[str]) -> None:
@@ -396,9 +403,9 @@ def find_filters(folder: Path, paths: Sequence[str]) -> set[str]:
     return names - {"unspecified", "unset", "set"}
 
 
-def _list_records(folder: Path, *arguments: str) -> list[str]:
+def _list_records(folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> list[str]:
     """List the records of git's NUL-separated output. Names that are not UTF-8 stay as they are."""
-    done = run(folder, *arguments)
+    done = run(folder, *arguments, variables=variables)
     if done.code != 0:
         raise _describe_failure(folder, arguments, done)
     return [record for record in done.stdout.decode("utf-8", "surrogateescape").split("\0") if record]
