@@ -120,11 +120,31 @@ def test_what_the_check_writes_is_removed_and_what_the_agent_left_stays(repo: Pa
     (repo / "kept.txt").write_text("2\n")
     before = git(repo, "status", "--porcelain")
     script = "echo 3 >>kept.txt; rm a.txt; mkdir -p out/deep; touch out/deep/report .coverage; git init -q fixture; "
+    script += "touch staged; git add staged; "
     script += """printf x >"$(printf 'out/\\377\\nb')"; exit 3"""
     observations = observe(repo, read_head(repo), build_check(logs, script, base_check=False))
     assert (observations["check"]["exit_code"], len(observations["dirty"])) == (3, 2)
     assert git(repo, "status", "--porcelain") == before
     assert sorted(entry.name for entry in repo.iterdir()) == [odd, ".git", "a.txt", "kept.txt"]
+
+
+def test_no_file_of_the_agent_is_removed_after_a_check(repo: Path, logs: Path) -> None:
+    (repo / ".gitignore").write_text("build/\n.env\n")
+    base = commit(repo, "ignore")
+    (repo / ".git" / "info" / "exclude").write_text("cache/\n")
+    names = [".env", "cache/data", "build/output", "draft/work", "own/work"]
+    for name in names:
+        (repo / name).parent.mkdir(exist_ok=True)
+        (repo / name).write_text("agent's")
+    git(repo / "own", "init", "--quiet")
+    script = "git init -q draft; rm -rf own/.git; echo other >.gitignore; touch report build/log; >.git/info/exclude"
+
+    observe(repo, base, build_check(logs, script))
+
+    assert [name for name in names if not (repo / name).exists()] == []
+    assert (repo / ".gitignore").read_text() == "build/\n.env\n"
+    assert not (repo / "report").exists()
+    assert (repo / "build" / "log").exists(), "it is ignored again"
 
 
 def test_a_base_that_cannot_be_set_up_is_not_judged(repo: Path, logs: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from workers.repository import old_slots, workspace, worktree_cleanup
+from workers.repository.git import GitFailed
 from workers.repository.linked_files import LinkRefused, add_files
 from workers.repository.submodules import initialise_submodules
 from workers.repository.workspace import (
@@ -217,6 +218,7 @@ def test_commits_on_no_branch_are_saved(project: Path, pool: Path) -> None:
     one = acquire(project, pool, FIRST, limit=1)
     git(one.path, "checkout", "--quiet", "--detach")
     loose = commit(one.path, a="loose\n")
+    git(one.path, "update-ref", "refs/worktree/temporary", loose)  # ends with the worktree
     workspace.release(one.path, "run-1")
     two = acquire(project, pool, SECOND, limit=1)
     assert two.saved
@@ -238,6 +240,7 @@ def add_empty_repository(slot: Path) -> str:
 
 def edit_submodule(slot: Path) -> str:
     git(slot, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
+    git(slot / "library", "update-index", "--assume-unchanged", "readme.txt")
     (slot / "library" / "readme.txt").write_text("edited\n")
     return "library/readme.txt"
 
@@ -275,6 +278,7 @@ def test_a_slot_that_cannot_be_cleaned_makes_place_for_a_fresh_one(
     assert acquire(project, pool, FIRST, limit=1).branch == FIRST
     assert list(old_slots.remove_expired(pool, 1)) == []
 
+    leave_a_stale_lock(old.path)
     [(_, problem)] = old_slots.remove_expired(pool, -1)
 
     assert (problem is None, old.path.exists()) == (is_saved, not is_saved)
@@ -312,6 +316,69 @@ def test_repeated_tries_to_save_leave_one_ref(project: Path, pool: Path) -> None
     (one.path / "new.txt").write_text("changed\n")
     assert worktree_cleanup.save_work(one.path)
     assert len(git(project, "for-each-ref", "refs/mc/saved").splitlines()) == 2
+
+
+def test_edits_that_the_index_hides_are_saved(project: Path) -> None:
+    commit(project, b="base\n", sparse="base\n")
+    git(project, "update-index", "--assume-unchanged", "a.txt")
+    git(project, "update-index", "--skip-worktree", "b.txt", "sparse.txt")
+    for name in ("a.txt", "b.txt"):
+        (project / name).write_text("hidden\n")
+    (project / "sparse.txt").unlink()
+
+    saved_ref = worktree_cleanup.clean_worktree(project)
+
+    texts = [git(project, "show", f"{saved_ref}:{name}.txt") for name in ("a", "b", "sparse")]
+    assert texts == ["hidden", "hidden", "base"]
+    assert (project / "a.txt").read_text() == (project / "b.txt").read_text() == "base\n"
+    assert git(project, "ls-files", "-v", "*.txt").splitlines() == ["H a.txt", "H b.txt", "S sparse.txt"]
+    assert not (project / "sparse.txt").exists()
+
+
+def test_staged_content_and_replaced_paths_are_saved(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "folder").mkdir()
+    (project / "folder" / "b.txt").write_text("moved\n")
+    (project / "inner").mkdir()
+    (project / "inner" / "old.txt").write_text("replaced\n")
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2020-01-01T12:00:00Z")
+    commit(project, "folder")
+    for name in ("a.txt", "new.txt", ".env"):
+        (project / name).write_text("staged\n")
+    git(project, "add", "--force", "a.txt", "new.txt", ".env")
+    (project / "a.txt").write_text("base\n")
+    (project / "new.txt").unlink()
+    (project / "folder").rename(project / "renamed")
+    (project / "folder").symlink_to("renamed")
+    git(project / "inner", "init", "--quiet")
+    (project / "inner" / "old.txt").rename(project / "inner" / "new.txt")
+
+    saved_ref = worktree_cleanup.clean_worktree(project)
+
+    files = git(project, "ls-tree", "-r", "--name-only", str(saved_ref)).splitlines()
+    assert files == [".env", ".gitignore", "a.txt", "folder", "inner/new.txt", "renamed/b.txt"]
+    assert git(project, "show", f"{saved_ref}:folder") == "renamed"
+    assert {git(project, "show", f"{saved_ref}^2:{name}.txt") for name in ("a", "new")} == {"staged"}
+    assert git(project, "log", "-1", "--format=%cs", f"{saved_ref}^2") == "2020-01-01"
+    assert git(project, "status", "--porcelain") == ""
+
+
+def test_files_that_an_uncommitted_rule_ignores_are_not_removed(project: Path) -> None:
+    (project / ".gitignore").write_text("result.txt\n")
+    (project / "result.txt").write_text("not saved\n")
+    with pytest.raises(worktree_cleanup.Uncleanable, match=r"result\.txt"):
+        worktree_cleanup.clean_worktree(project)
+    assert (project / "result.txt").read_text() == "not saved\n"
+
+
+def test_a_file_that_git_does_not_add_is_not_removed(project: Path) -> None:
+    (project / "inner").mkdir()
+    (project / "inner" / "one.txt").write_text("staged\n")
+    git(project, "add", "inner/one.txt")
+    git(project / "inner", "init", "--quiet")
+    (project / "inner" / "two.txt").write_text("skipped by git add\n")
+    with pytest.raises(GitFailed, match=r"inner/\w+\.txt"):
+        worktree_cleanup.clean_worktree(project)
+    assert (project / "inner" / "two.txt").exists()
 
 
 def test_a_moved_repository_keeps_its_slots(project: Path, pool: Path, tmp_path: Path) -> None:
@@ -440,6 +507,7 @@ def test_files_are_copied_or_linked_and_never_seen_as_changes(project: Path, poo
     (project / ".env").write_text("SECRET=1\n")
     (project / ".env").chmod(0o600)
     (project / "cache").mkdir()
+    (project / ".git" / "info" / "exclude").write_text("*.log")  # without a line end
     (project / "config [1]").mkdir()
     (project / "config [1]" / "local.toml").write_text("x = 1\n")
     slot = acquire(project, pool, FIRST).path
@@ -455,6 +523,7 @@ def test_files_are_copied_or_linked_and_never_seen_as_changes(project: Path, poo
     assert (slot / ".env").stat().st_mode & 0o777 == 0o600
     assert (slot / "cache").resolve() == project / "cache"
     assert git(slot, "status", "--porcelain") == ""
+    assert (project / ".git" / "info" / "exclude").read_text() == "*.log\n/config\\ \\[1\\]\n/cache\n"
     add_files(project, slot, [".env"], [], resumed=True)
     assert (slot / ".env").read_text() == "edited\n"
     add_files(project, slot, [".env"], [])

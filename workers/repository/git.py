@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from workers.host import commands
@@ -38,6 +38,10 @@ GITLINK_MODE = "160000"
 UNCONVERTED_EOL = ("i/crlf", "i/mixed")
 """The line endings of a file in the index that `git add` may convert, as `git ls-files --eol` names them."""
 MAX_PATH_ARGUMENTS = 500
+PATHS_FROM_STDIN = ("--pathspec-from-file=-", "--pathspec-file-nul")
+ASSUME_UNCHANGED = ("hs", "--no-assume-unchanged")
+SKIP_WORKTREE = ("Ss", "--no-skip-worktree")
+"""The tags of `git ls-files -v` for a bit that hides edits, and the option of `git update-index` that clears it."""
 SHA1_LENGTH = 40
 CHUNK_BYTES = 1 << 16
 UNSAFE_REVISION = re.compile(r"^-|\.\.|[\x00-\x20\x7f]")
@@ -314,14 +318,17 @@ def stage_changes(folder: Path, changes: Sequence[DirtyPath], variables: Mapping
     """Stage these changes and no others. `variables` may name another index.
 
     `git add` looks into submodules, with their configuration, so it is not given any. Lines keep the endings that
-    they have in the repository.
+    they have in the repository. Absent paths are removed last: in a folder with a `.git` and without tracked files, git
+    would skip the new ones.
     """
     unconverted = _find_unconverted(folder, [change.path for change in changes if change.is_edited])
-    files = [change.path for change in changes if not change.is_submodule and change.path not in unconverted]
+    paths = [change.path for change in changes if not change.is_submodule and change.path not in unconverted]
+    absent_paths = {path for path in paths if _is_absent(folder, path)}
     submodules = [change.path for change in changes if change.is_submodule]
-    if files:
-        add = ("add", "--all", "--sparse", "--pathspec-from-file=-", "--pathspec-file-nul")
-        check_output(folder, *add, timeout=CHECKOUT_SECONDS, variables=variables, stdin=_join(files))
+    _add_paths(folder, [path for path in paths if path not in absent_paths], variables)
+    if absent_paths:
+        remove = ("update-index", "--force-remove", "-z", "--stdin")
+        check_output(folder, *remove, variables=variables, stdin=_join(sorted(absent_paths)))
     if submodules:
         update = ("update-index", "--add", "--remove", "-z", "--stdin")
         check_output(folder, *update, variables=variables, stdin=_join(submodules))
@@ -329,6 +336,50 @@ def stage_changes(folder: Path, changes: Sequence[DirtyPath], variables: Mapping
         blob = check_output(folder, "hash-object", "-w", "--no-filters", "--", path)
         entry = _join([f"{unconverted[path]} {blob}\t{path}"])
         check_output(folder, "update-index", "-z", "--index-info", variables=variables, stdin=entry)
+
+
+def _is_absent(folder: Path, path: str) -> bool:
+    """Return True when there is no such file. A file behind a link to a folder is another one, which git refuses to add."""
+    file = folder / path
+    return not os.path.lexists(file) or any((folder / parent).is_symlink() for parent in PurePath(path).parents[:-1])
+
+
+def _add_paths(folder: Path, paths: Sequence[str], variables: Mapping[str, str] | None) -> None:
+    """Add files, even ignored ones that an agent has added by force, and folders without their ignored files.
+
+    Raises `GitFailed` for a file that git skips without an error, because its folder has a `.git`.
+    """
+    folders = {path for path in paths if (folder / path).is_dir() and not (folder / path).is_symlink()}
+    files = [path for path in paths if path not in folders]
+    for group, options in ((sorted(folders), ()), (files, ("--force",))):
+        if group:
+            add = ("add", "--all", "--sparse", *options, *PATHS_FROM_STDIN)
+            check_output(folder, *add, timeout=CHECKOUT_SECONDS, variables=variables, stdin=_join(group))
+    if files and (skipped_files := set(files).difference(_list_records(folder, "ls-files", "-z", variables=variables))):
+        raise GitFailed(f"git add skips {min(skipped_files)!r} (is it in a repository of its own?)")
+
+
+def restore_paths(folder: Path, paths: Sequence[str]) -> None:
+    """Restore paths in the index and the work tree as HEAD has them. A path that HEAD lacks is removed."""
+    if paths:
+        checkout = ("checkout", "--quiet", "--no-overlay", "HEAD", *PATHS_FROM_STDIN)
+        check_output(folder, *checkout, timeout=CHECKOUT_SECONDS, stdin=_join(paths))
+
+
+def clear_hiding_bits(folder: Path) -> None:
+    """Clear the index bits with which git ignores edits of tracked files, in submodules too.
+
+    A file outside of a sparse checkout stays marked, because it does not exist.
+    """
+    place = isolation.require_place(folder)
+    entries = [(entry[0], entry[2:]) for entry in _list_records(folder, "ls-files", "-v", "-z")]
+    for tags, option in ASSUME_UNCHANGED, SKIP_WORKTREE:
+        paths = [path for tag, path in entries if tag in tags and (tag == "h" or os.path.lexists(folder / path))]
+        if paths:
+            check_output(folder, "update-index", option, "-z", "--stdin", stdin=_join(paths))
+    for path in _list_submodules(place):
+        if isolation.require_place(folder / path).root == folder / path:
+            clear_hiding_bits(folder / path)
 
 
 def _find_unconverted(folder: Path, paths: Sequence[str]) -> dict[str, str]:
@@ -352,9 +403,9 @@ def find_filters(folder: Path, paths: Sequence[str]) -> set[str]:
     return names - {"unspecified", "unset", "set"}
 
 
-def _list_records(folder: Path, *arguments: str) -> list[str]:
+def _list_records(folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> list[str]:
     """List the records of git's NUL-separated output. Names that are not UTF-8 stay as they are."""
-    done = run(folder, *arguments)
+    done = run(folder, *arguments, variables=variables)
     if done.code != 0:
         raise _describe_failure(folder, arguments, done)
     return [record for record in done.stdout.decode("utf-8", "surrogateescape").split("\0") if record]

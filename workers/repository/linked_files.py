@@ -87,9 +87,12 @@ def _remove(target: Path) -> None:
 
 
 def _ignore(path: Path, name: str) -> None:
-    if git.run(path, "check-ignore", "--quiet", "--", name).code == 0:
+    variables = {"GIT_LITERAL_PATHSPECS": "0"}  # which this command refuses
+    if git.run(path, "check-ignore", "--quiet", "--", f"./{name}", variables=variables).code == 0:
         return
     exclude = git.find_common_dir(path) / "info" / "exclude"
     exclude.parent.mkdir(exist_ok=True)
+    content = exclude.read_bytes() if exclude.exists() else b""
+    separator = "\n" if content and not content.endswith(b"\n") else ""
     with exclude.open("a") as file:
-        file.write("/" + PATTERN_CHARACTERS.sub(r"\\\1", name) + "\n")
+        file.write(separator + "/" + PATTERN_CHARACTERS.sub(r"\\\1", name) + "\n")

@@ -106,7 +106,7 @@ def _read_dirty_paths(workspace: Path, _base: str) -> dict[str, Any]:
 def _check_workspace(workspace: Path, checking: CheckSettings) -> dict[str, Any]:
     """Run the check in the workspace, and remove what it writes there, as that is not the agent's uncommitted work."""
     try:
-        before = worktree_cleanup.read_changes(workspace) if worktrees.is_work_tree_root(workspace) else None
+        before = worktree_cleanup.read_content(workspace) if worktrees.is_work_tree_root(workspace) else None
     except (git.GitError, OSError):
         before = None
     result = _run(checking.argv, workspace, checking, "check.log").as_json()
