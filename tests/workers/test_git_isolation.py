@@ -10,17 +10,19 @@ folder named by the worktree's commondir.
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from workers.agents.script import script_agent
+from workers.agents.worktree_path import list_git_folders
 from workers.repository import changes, git, isolation, landing, observe, worktree_cleanup, worktrees
 from workers.repository.landing import LandingError, LandingJob
 
@@ -266,6 +268,78 @@ def test_nothing_is_run_wherever_the_configuration_is_hidden(tmp_path: Path, pla
     hostile = HostileRepository(tmp_path, place)
     problem = try_step(lambda: read(hostile))
     assert (hostile.list_vectors_that_ran(), problem) == ([], None)
+
+
+OWN_LINKS = ("index", "logs/HEAD", "rebase-merge", "ORIG_HEAD", "refs/worktree/deep", "modules")
+SHARED_LINKS = ("logs/HEAD", "logs/refs/heads/main", "logs/refs/heads/mc", "refs/heads/mc", "refs/mc", "refs", "logs")
+
+
+def test_git_is_not_run_where_it_would_write_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo, tree = create_repository(tmp_path / "repo"), tmp_path / "tree"
+    raw(repo, "worktree", "add", "--quiet", "-b", BRANCH, str(tree))
+    (tmp_path / "target").mkdir()
+    own, shared = repo / ".git/worktrees/tree", repo / ".git"
+    (shared / "hooks/link").symlink_to(tmp_path)  # git writes no hooks
+    for file in [*(own / name for name in OWN_LINKS), *(shared / name for name in SHARED_LINKS)]:
+        with (
+            replace_by_link(file, tmp_path / "target"),
+            pytest.raises(git.GitFailed, match=f"{file} is a symbolic link"),
+        ):
+            isolation.require_place(tree)
+    assert isolation.require_place(tree).git_dir == own
+    monkeypatch.setattr(isolation, "MAX_ENTRIES", 3)
+    with pytest.raises(git.GitFailed, match="more than 3 entries"):
+        isolation.require_place(tree)
+
+
+@contextmanager
+def replace_by_link(file: Path, target: Path) -> Iterator[None]:
+    aside = file.with_name("aside")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        file.rename(aside)
+    file.symlink_to(target)
+    yield
+    file.unlink()
+    if aside.exists():
+        aside.rename(file)
+
+
+def test_a_list_of_foreign_objects_is_a_regular_file(tmp_path: Path) -> None:
+    repo = create_repository(tmp_path / "repo")
+    alternates = repo / ".git/objects/info/alternates"
+    alternates.parent.mkdir(exist_ok=True)
+    (tmp_path / "secret").write_text("secret\n")
+    alternates.symlink_to(tmp_path / "secret")
+    with pytest.raises(git.GitFailed, match="not a regular file"):
+        git.resolve_head(repo)
+    alternates.unlink()
+    os.mkfifo(alternates)
+    with pytest.raises(git.GitFailed, match="not a regular file"):
+        git.resolve_head(repo)
+
+
+def test_a_damaged_pointer_to_a_git_folder_is_an_error_of_git(tmp_path: Path) -> None:
+    pointer = tmp_path / ".git"
+    pointer.write_bytes(b"gitdir: /a\0b\n")
+    with pytest.raises(git.GitFailed, match="null byte"):
+        git.is_repository(tmp_path)
+    assert list_git_folders(tmp_path) == []
+    (tmp_path / "loop").symlink_to("loop")
+    pointer.write_text(f"gitdir: {tmp_path}/loop/worktrees/x\n")
+    with pytest.raises(git.GitFailed, match="loop"):
+        git.is_repository(tmp_path)
+    assert list_git_folders(tmp_path) == []
+
+
+def test_an_agent_may_write_to_no_folder_that_it_names_in_commondir(tmp_path: Path) -> None:
+    repo, tree = create_repository(tmp_path / "repo"), tmp_path / "tree"
+    raw(repo, "worktree", "add", "--quiet", str(tree))
+    folders = list_git_folders(tree)
+    (tmp_path / "elsewhere/refs").mkdir(parents=True)
+    (repo / ".git/worktrees/tree/commondir").write_text(f"{tmp_path}/elsewhere\n")
+    assert list_git_folders(tree) == folders
+    assert folders == [str(repo / ".git" / name) for name in ("worktrees/tree", "objects", "refs", "logs")]
 
 
 def try_step(step: Callable[[], None]) -> str | None:

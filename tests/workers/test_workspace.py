@@ -51,8 +51,13 @@ def acquire(project: Path, pool: Path, branch: str, limit: int = 4, holder: str 
 
 
 def leave_a_stale_lock(worktree: Path) -> None:
-    """As a git does that is killed while it writes its index."""
-    (Path(git(worktree, "rev-parse", "--absolute-git-dir")) / "index.lock").write_text("")
+    """As a git does that is killed while it writes its index, or the one that earlier versions saved work with."""
+    for name in ("index.lock", "mc-saved.index.lock"):
+        (find_git_dir(worktree) / name).write_text("")
+
+
+def find_git_dir(worktree: Path) -> Path:
+    return Path(git(worktree, "rev-parse", "--absolute-git-dir"))
 
 
 def test_a_new_branch_starts_at_the_base_in_a_slot_of_its_own(project: Path, pool: Path) -> None:
@@ -293,6 +298,93 @@ def test_a_slot_that_cannot_be_cleaned_makes_place_for_a_fresh_one(
     else:
         old_slots.remove_old_slot(old, unsaved=True)
     assert sorted(entry.name for entry in pool.iterdir()) == ["pool-1", "pool-1.json", "pool-1.lock"]
+
+
+def test_a_slot_in_which_git_would_follow_a_link_makes_place_for_a_fresh_one(
+    project: Path, pool: Path, tmp_path: Path
+) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("precious\n")
+    git_dir = find_git_dir(one.path)
+    for name, target in (
+        ("rebase-merge", precious),
+        ("gitdir.new", precious / "file"),
+        ("logs/HEAD", precious / "file"),
+    ):
+        (git_dir / name).unlink(missing_ok=True)
+        (git_dir / name).symlink_to(target)
+    (one.path / "new.txt").write_text("uncommitted\n")
+    workspace.release(one.path, "run-1")
+
+    two = acquire(project, pool, FIRST, limit=1)
+
+    assert (two.path, two.reused) == (one.path, False)
+    assert [(file.name, file.read_text()) for file in precious.iterdir()] == [("file", "precious\n")]
+    [old] = old_slots.list_old_slots(pool)
+    assert (old.path / "new.txt").exists()
+    assert "is a symbolic link" in old.record.reason
+    assert [problem for _, problem in old_slots.remove_expired(pool, -1)] == [None]
+    assert git(project, "for-each-ref", "refs/mc/saved")
+
+
+def test_a_slot_is_not_worked_on_in_the_git_folder_of_another(project: Path, tmp_path: Path) -> None:
+    pool = tmp_path / "link" / "worktrees"
+    pool.parent.symlink_to(tmp_path)
+    one, two = acquire(project, pool, FIRST, limit=2), acquire(project, pool, SECOND, limit=2)
+    workspace.release(one.path, "run-1")
+    for folder in (project, two.path):
+        (folder / "a.txt").write_text("staged\n")
+        git(folder, "add", "a.txt")
+    before = [git(folder, "status", "--porcelain", "--branch") for folder in (project, two.path)]
+    own_pointer = (one.path / ".git").read_text()
+    (project / ".git" / "gitdir").write_text(f"{one.path}/.git\n")
+    for git_dir in (project / ".git", find_git_dir(two.path)):
+        (one.path / ".git").write_text(f"gitdir: {git_dir}\n")
+        assert workspace.prune(project, "main", pool) == []
+        assert acquire(project, pool, FIRST, limit=2).resumed
+        assert (one.path / ".git").read_text() == own_pointer
+    workspace.release(one.path, "run-1")
+    (one.path / ".git").write_text(f"gitdir: {project / '.git'}\n")
+    (project / ".git/worktrees/pool-1").rename(project / ".git/worktrees/lost")
+    (project / ".git/worktrees/lost/gitdir").unlink()
+    with pytest.raises(WorkspaceError, match="Set it aside"):
+        workspace.discard(project, one.path, set())
+    assert acquire(project, pool, THIRD, limit=2).reused is False
+    assert [git(folder, "status", "--porcelain", "--branch") for folder in (project, two.path)] == before
+
+
+def test_a_slot_with_a_folder_for_a_lock_makes_place_for_a_fresh_one(project: Path, pool: Path) -> None:
+    one = acquire(project, pool, FIRST)
+    (find_git_dir(one.path) / "index.lock").mkdir()
+    assert acquire(project, pool, FIRST).reused is False
+    assert "index.lock" in old_slots.list_old_slots(pool)[0].record.reason
+
+
+def test_a_slot_in_which_no_branch_can_be_checked_out_makes_place_for_a_fresh_one(
+    project: Path, pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = acquire(project, pool, FIRST, limit=1)
+    workspace.release(one.path, "run-1")
+    commit(project, a="newer\n")
+    git(project, "branch", THIRD)
+    git(project, "worktree", "add", "--quiet", str(pool.parent / "elsewhere"), THIRD)
+    with pytest.raises(WorkspaceError, match="already"):
+        acquire(project, pool, THIRD, limit=1)
+    assert old_slots.list_old_slots(pool) == []
+
+    def clean_and_lock(path: Path) -> str | None:
+        saved_ref = worktree_cleanup.clean_worktree(path)
+        (find_git_dir(path) / "index.lock").touch()  # as a git that outlived its run does
+        return saved_ref
+
+    monkeypatch.setattr(workspace, "clean_worktree", clean_and_lock)
+    two = acquire(project, pool, SECOND, limit=1)
+
+    assert (two.path, two.reused, (two.path / "a.txt").read_text()) == (one.path, False, "newer\n")
+    [old] = old_slots.list_old_slots(pool)
+    assert "cannot be checked out" in old.record.reason and "index.lock" in old.record.reason
 
 
 def test_a_difference_that_is_not_in_the_content_is_no_work(project: Path, pool: Path) -> None:
@@ -554,6 +646,38 @@ def test_submodules_are_initialised_from_local_objects_or_it_is_said_why_not(
     commit(slot.path, "another address")
     [note] = initialise_submodules(slot.path, slot.base_sha or "")
     assert "the branch changes .gitmodules" in note
+
+
+def test_git_folders_of_submodules_that_a_run_has_left_are_not_used(project: Path, pool: Path, tmp_path: Path) -> None:
+    source = create_repository(tmp_path / "library")
+    git(project, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(source), "library")
+    base = commit(project, "submodule")
+    one = acquire(project, pool, FIRST, limit=1)
+    assert initialise_submodules(one.path, base) == ()
+    hostile = find_git_dir(one.path / "library")
+    (hostile / "info").mkdir(exist_ok=True)
+    (hostile / "info" / "attributes").write_text("* filter=trap\n")
+    git(hostile, "config", "filter.trap.smudge", f"touch {tmp_path}/ran; cat")
+    (hostile / "index").unlink()
+    (one.path / "library" / "readme.txt").unlink()
+    pointer = (one.path / "library" / ".git").rename(tmp_path / "pointer")
+    [note] = initialise_submodules(one.path, base)
+    assert "of an earlier run" in note
+    pointer.rename(one.path / "library" / ".git")
+    git(one.path / "library", "-c", "filter.trap.smudge=cat", "reset", "--quiet", "--hard")
+    (one.path / "new.txt").write_text("uncommitted\n")
+    workspace.release(one.path, "run-1")
+
+    two = acquire(project, pool, SECOND, limit=1)
+
+    assert (two.path, two.reused) == (one.path, False)
+    assert git(project, "show", f"{two.saved}:new.txt") == "uncommitted"
+    (two.path / "library" / ".git").mkdir()
+    assert initialise_submodules(two.path, base) == (note,)
+    (two.path / "library" / ".git").rmdir()
+    assert initialise_submodules(two.path, base) == ()
+    assert (two.path / "library" / "readme.txt").read_text() == "hello\n"
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

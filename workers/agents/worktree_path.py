@@ -10,12 +10,14 @@ SHARED_FOLDERS = ("objects", "refs", "logs")
 def list_git_folders(workspace: Path) -> list[str]:
     """List the worktree's own git folder, and the repository's objects, references and logs. Empty for anything else.
 
-    The repository's hooks and settings are not among them.
+    The repository's hooks and settings are not among them. The repository follows from the path of the worktree's git
+    folder, as an agent may write `commondir` there.
     """
     try:
-        own = Path((workspace / ".git").read_text(encoding="utf-8").removeprefix("gitdir:").strip())
-        shared = (own / (own / "commondir").read_text(encoding="utf-8").strip()).resolve()
-    except (OSError, UnicodeDecodeError):
+        pointer = Path((workspace / ".git").read_text(encoding="utf-8").removeprefix("gitdir:").strip())
+        own = pointer.resolve()
+        is_linked = pointer.is_absolute() and own.parent.name == "worktrees" and (own / "commondir").is_file()
+    except (OSError, ValueError, RuntimeError):
         return []
-    folders = [own, *(shared / name for name in SHARED_FOLDERS)]
-    return [str(folder) for folder in folders if folder.is_absolute() and folder.is_dir()]
+    folders = [own, *(own.parent.parent / name for name in SHARED_FOLDERS)]
+    return [str(folder) for folder in folders if folder.is_dir()] if is_linked else []

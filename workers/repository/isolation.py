@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,6 +98,15 @@ USER_SETTINGS = {"core.excludesfile": re.compile(r"[^\x00-\x1f\x7f]+")}
 USER_SCOPES = ("system", "global")
 LINKED_ENTRIES = ("HEAD", "info", "lfs", "logs", "objects", "refs", "reftable", "shallow", "worktrees")
 """The entries of a repository's git folder that Mission Control's common folder links to."""
+MODULES_ENTRY = "modules"
+"""The entry of a git folder with the git folders of its submodules."""
+BRANCH_LOGS = "logs/refs/heads"
+WRITTEN_ENTRIES = (
+    *("logs", "logs/HEAD", "logs/refs", BRANCH_LOGS),
+    *("refs", "refs/heads", "refs/heads/mc", "refs/mc", "refs/mc/saved"),
+)
+"""The entries of the shared git folder that an agent may replace, and through which git writes."""
+MAX_ENTRIES = 10_000
 
 
 class GitError(Exception):
@@ -205,13 +215,13 @@ def find_place(folder: Path) -> GitPlace | None:
     The repository of a linked worktree follows from the path of its git folder. What `commondir` says there does
     not count, as an agent may write it.
     """
-    start = folder.resolve()
     try:
+        start = folder.resolve()
         place = next(filter(None, map(_read_place, (start, *start.parents))), None)
         if place:
             _require_safe(place)
-    except OSError as error:
-        raise GitFailed(f"git cannot read {folder}: {error.strerror}") from error
+    except (OSError, ValueError, RuntimeError) as error:  # a path that holds a NUL byte, or a loop of links
+        raise GitFailed(f"git cannot read {folder}: {getattr(error, 'strerror', None) or error}") from error
     return place
 
 
@@ -242,15 +252,41 @@ def _is_git_folder(place: GitPlace) -> bool:
 
 
 def _require_safe(place: GitPlace) -> None:
-    """Require what git checks itself only where it is not told the git folder: the owner. And an index of its own."""
+    """Require what git checks itself only where it is not told the git folder: the owner. And no links to other files."""
     paths = [path for path in (place.root, place.git_dir, place.common_dir) if path]
     if any(path.stat().st_uid != os.geteuid() for path in paths) and not _is_declared_safe(paths[0]):
         raise GitFailed(
             f"{paths[0]} or its git folder belongs to another user. If you trust it, run"
             f" git config --global --add safe.directory {paths[0]}"
         )
-    if (place.git_dir / "index").is_symlink():
-        raise GitFailed(f"{place.git_dir / 'index'} is a symbolic link, through which git would overwrite another file")
+    if link := next(filter(os.path.islink, _list_written_paths(place)), None):
+        raise GitFailed(f"{link} is a symbolic link, through which git would write to another place. Remove the link.")
+    alternates = place.common_dir / "objects/info/alternates"
+    if os.path.lexists(alternates) and not stat.S_ISREG(alternates.lstat().st_mode):
+        raise GitFailed(f"{alternates} is not a regular file. Remove it, or replace it by a file.")
+
+
+def _list_written_paths(place: GitPlace) -> Iterator[str]:
+    """List the paths that a command of Mission Control may write to. Those of a linked worktree are an agent's."""
+    yield from (str(place.common_dir / name) for name in WRITTEN_ENTRIES)
+    yield from _list_below(place.common_dir / BRANCH_LOGS)
+    yield from list_entries(place.git_dir) if place.git_dir != place.common_dir else [str(place.git_dir / "index")]
+
+
+def list_entries(git_dir: Path) -> Iterator[str]:
+    """List everything in a worktree's own git folder, apart from the content of `modules`. `GitFailed` for too much."""
+    return _list_below(git_dir, MODULES_ENTRY)
+
+
+def _list_below(top: Path, skipped_name: str = "") -> Iterator[str]:
+    count = 0
+    for folder, folders, names in os.walk(top):
+        count += len(folders) + len(names)
+        if count > MAX_ENTRIES:
+            raise GitFailed(f"{top} holds more than {MAX_ENTRIES} entries. Remove those that are not git's.")
+        yield from (f"{folder}/{name}" for name in (*folders, *names))
+        if folder == str(top) and skipped_name in folders:
+            folders.remove(skipped_name)
 
 
 def _is_declared_safe(path: Path) -> bool:

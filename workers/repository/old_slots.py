@@ -107,6 +107,7 @@ def _require_saved(path: Path) -> None:
 def _reconnect(repository: Path, place: Path) -> None:
     """Tell git the new paths of a renamed worktree, of the worktrees inside and of its submodules, and free its branch."""
     new_slot = place.parent.resolve() / place.name.split(".")[0]
+    worktrees.remove_links(repository, new_slot)
     worktrees.repair_worktree(repository, place, new_slot)
     if not worktrees.is_work_tree_root(place):
         return

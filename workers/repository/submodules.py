@@ -6,10 +6,11 @@ goes with the operator's credentials. The repository's own configuration is not 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import git
+from . import git, isolation
 
 FETCH_SECONDS = 600.0
 MAX_NOTE_LENGTH = 500
@@ -29,7 +30,17 @@ def initialise_submodules(workspace: Path, base: str) -> tuple[str, ...]:
     if entries != _resolve_declaration(workspace, "HEAD"):
         return ("Submodules are not initialised: the branch changes .gitmodules, and a person has not reviewed that.",)
     submodules = _list_submodules(workspace)
+    if has_modules(workspace) or any(os.path.lexists(workspace / entry.path / ".git") for entry in submodules):
+        return ("Submodules are not initialised: their git folders are of an earlier run. Set the slot aside.",)
     return tuple(note for submodule in submodules if (note := _initialise(workspace, submodule)))
+
+
+def has_modules(workspace: Path) -> bool:
+    """Return True when there are git folders of submodules, whose settings an agent may have written.
+
+    git runs the commands that they name, such as filters, as it enters a submodule with the submodule's own settings.
+    """
+    return os.path.lexists(git.find_git_dir(workspace) / isolation.MODULES_ENTRY)
 
 
 def _resolve_declaration(workspace: Path, revision: str) -> str | None:

@@ -3,7 +3,8 @@
 A run's branch and its uncommitted work stay in its slot for the ticket's next run. When another
 ticket needs the slot, uncommitted work is first saved as a commit under `refs/mc/saved/<branch>/<time>`;
 nothing is ever deleted unsaved. Ignored files (installed packages, build caches) stay in a reused slot,
-since they make reuse fast; a project that does not want them removes them in its set-up command.
+since they make reuse fast; a project that does not want them removes them in its set-up command. A slot with submodules
+is not reused for another ticket, because git runs the commands that the submodules' own settings name.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from workers.host import commands
 from . import git, old_slots, workspace_slots, worktrees
 from . import projects as repositories
 from .old_slots import OldSlot
+from .submodules import has_modules
 from .workspace_slots import SlotRecord, WorkspaceSlot
 from .worktree_cleanup import Uncleanable, clean_worktree, read_changes, remove_locks
 
@@ -124,7 +127,7 @@ def acquire(project: Path, base_branch: str, branch: str, pool: Path, limit: int
         source = _Source(repository, branch, base_branch, start)
         pool.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _take_slot(source, pool, limit, holder)
-    except git.GitError as error:
+    except (git.GitError, OSError) as error:
         raise WorkspaceError(str(error)) from error
 
 
@@ -197,9 +200,11 @@ def discard(project: Path, path: Path, holders: Container[str | None]) -> str | 
     with slot.locked() as mine:
         _require_idle(slot, holders, mine)
         try:
+            if fault := _find_fault(project, path):
+                raise Uncleanable(f"{path.name} cannot be cleaned. {fault} Set it aside instead.")
             saved_ref = clean_worktree(path)
             _remove_slot(project, slot)
-        except (git.GitError, Uncleanable) as error:
+        except (git.GitError, Uncleanable, OSError) as error:
             raise WorkspaceError(str(error)) from error
     return saved_ref
 
@@ -267,16 +272,16 @@ def _prepare_slot(slot: WorkspaceSlot, record: SlotRecord, source: _Source, hold
     path = slot.path
     there = _reuse_worktree(source.repository, slot, record)
     is_prepared = record.branch == source.branch and record.state != "preparing"
-    resumed = there and is_prepared and git.find_current_branch(path) == source.branch
+    resumed = there and is_prepared and _is_resumable(path, source.branch)
     saved_ref = None
-    if resumed:
-        remove_locks(path)
-    else:
+    if not resumed:
         slot.write(SlotRecord("preparing", record.branch))
         if there:
             there, saved_ref = _clear_slot(source.repository, slot, record)
         slot.write(SlotRecord("preparing", source.branch))
-        _check_out(source, path, there)
+        there = there and _try_check_out(source, slot, record)
+        if not there:
+            _add_worktree(source, path)
     slot.write(SlotRecord("held", source.branch, holder))
     return source.workspace(path, reused=there, resumed=resumed, saved_ref=saved_ref)
 
@@ -288,24 +293,47 @@ def _reuse_worktree(repository: Path, slot: WorkspaceSlot, record: SlotRecord) -
         path.rmdir()
     if not path.exists() and not path.is_symlink():
         return False
-    if not worktrees.is_work_tree_root(path):
-        worktrees.repair_worktree(repository, path, path)
-    if not worktrees.is_work_tree_root(path):
-        _set_aside(repository, slot, record, "It is not a worktree.")
-        return False
-    if git.find_common_dir(path) != git.find_common_dir(repository):
-        _set_aside(repository, slot, record, "It belongs to another repository.")
+    if fault := _find_fault(repository, path):
+        _set_aside(repository, slot, record, fault)
         return False
     return True
+
+
+def _find_fault(repository: Path, path: Path) -> str | None:
+    """Find the reason why a slot is no usable worktree of this repository. A lost connection is repaired."""
+    try:
+        if not worktrees.is_work_tree_root(path):
+            worktrees.repair_worktree(repository, path, path)
+        if not git.is_repository(path) or not worktrees.is_work_tree_root(path):
+            return "It is not a worktree."
+        if git.find_common_dir(path) != git.find_common_dir(repository):
+            return "It belongs to another repository."
+    except git.GitError as error:
+        return f"git cannot use it safely: {error}"
+    return None
+
+
+def _is_resumable(path: Path, branch: str) -> bool:
+    """Return True when the branch is checked out, and no lock file of a killed git is left."""
+    if git.find_current_branch(path) != branch:
+        return False
+    with suppress(OSError):
+        remove_locks(path)
+        return True
+    return False
 
 
 def _clear_slot(repository: Path, slot: WorkspaceSlot, record: SlotRecord) -> tuple[bool, str | None]:
     """Clean a slot, or set it aside. Returns whether the worktree is still there, and the ref of the saved work."""
     try:
-        return True, clean_worktree(slot.path)
+        saved_ref = clean_worktree(slot.path)
     except (git.GitError, Uncleanable, OSError) as error:
         _set_aside(repository, slot, record, f"It could not be cleaned: {error}")
         return False, None
+    if has_modules(slot.path):
+        _set_aside(repository, slot, record, "It has submodules, whose git folders an agent may have changed.")
+        return False, saved_ref
+    return True, saved_ref
 
 
 def _set_aside(repository: Path, slot: WorkspaceSlot, record: SlotRecord, reason: str) -> OldSlot | None:
@@ -315,19 +343,39 @@ def _set_aside(repository: Path, slot: WorkspaceSlot, record: SlotRecord, reason
         raise UnusableSlot(f"{slot.path.name} cannot be set aside: {error}") from error
 
 
-def _check_out(source: _Source, path: Path, there: bool) -> None:
-    """Check out the branch in the slot. A new branch starts at the base."""
-    is_existing = git.has_branch(source.repository, source.branch)
-    branch_options = () if is_existing else ("--no-track", "-b", source.branch)
-    at = source.branch if is_existing else source.start
-    if there:
-        git.check_output(
-            path, "checkout", "--quiet", "--force", *branch_options, at, "--", timeout=git.CHECKOUT_SECONDS
-        )
-        return
+def _try_check_out(source: _Source, slot: WorkspaceSlot, record: SlotRecord) -> bool:
+    """Check out the branch in a clean worktree. A slot in which that fails is set aside."""
+    options, at = _choose_start(source)
+    checkout = ("checkout", "--quiet", "--force", *options, at, "--")
+    try:
+        git.check_output(slot.path, *checkout, timeout=git.CHECKOUT_SECONDS)
+    except git.GitFailed as error:
+        if _is_in_use(source, slot.path):
+            raise  # it would fail in a fresh slot too
+        _set_aside(source.repository, slot, record, f"The branch cannot be checked out in it: {error}")
+        return False
+    return True
+
+
+def _is_in_use(source: _Source, path: Path) -> bool:
+    """Return True when another work tree than that at `path` has the branch checked out, or rebases it."""
+    checkouts = worktrees.find_checkouts(source.repository, source.branch)
+    return bool({*checkouts, worktrees.find_rebase(source.repository, source.branch)} - {path.resolve(), None})
+
+
+def _add_worktree(source: _Source, path: Path) -> None:
+    """Add a worktree of the branch in the place of the slot."""
+    options, at = _choose_start(source)
     worktrees.remove_worktree(source.repository, path)
     worktrees.prune_worktrees(source.repository, source.branch)
-    worktrees.add_worktree(source.repository, path, *branch_options, at=at)
+    worktrees.add_worktree(source.repository, path, *options, at=at)
+
+
+def _choose_start(source: _Source) -> tuple[tuple[str, ...], str]:
+    """Choose the options and the start with which git checks the branch out. A new branch starts at the base."""
+    if git.has_branch(source.repository, source.branch):
+        return (), source.branch
+    return ("--no-track", "-b", source.branch), source.start
 
 
 def _remove_slot(project: Path, slot: WorkspaceSlot) -> None:
@@ -344,7 +392,8 @@ def _is_clean(path: Path) -> bool:
 
 def _is_disposable(path: Path, base_branch: str) -> bool:
     """Return True when nothing in the slot needs saving: no uncommitted work, all commits in the base."""
-    return _is_clean(path) and git.is_merged(path, "HEAD", f"refs/heads/{base_branch}")
+    is_unchanged = worktrees.is_work_tree_root(path) and _is_clean(path)
+    return is_unchanged and git.is_merged(path, "HEAD", f"refs/heads/{base_branch}")
 
 
 def _validate_identifier(identifier: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -226,17 +227,14 @@ def _find_same_work(path: Path, commit: str) -> str | None:
 
 def _commit_snapshot(path: Path, head: str, branch_label: str, changes: Sequence[git.DirtyPath]) -> str:
     """Commit the changes of the work tree, untracked files included, with a separate index."""
-    index = git.find_git_dir(path) / "mc-saved.index"
-    aside = {**SAVE_IDENTITY, "GIT_INDEX_FILE": str(index)}
-    try:
+    with tempfile.TemporaryDirectory(prefix="mc-index-") as folder:
+        aside = {**SAVE_IDENTITY, "GIT_INDEX_FILE": str(Path(folder, "index"))}
         git.check_output(path, "read-tree", head, variables=aside)
         git.stage_changes(path, changes, aside)
         tree = git.check_output(path, "write-tree", variables=aside)
         parents = ("-p", head, *_commit_staged(path, head, tree))
         message = f"Uncommitted work of {branch_label}"
         return git.check_output(path, "commit-tree", tree, *parents, "-m", message, variables=aside)
-    finally:
-        index.unlink(missing_ok=True)
 
 
 def _commit_staged(path: Path, head: str, work_tree: str) -> tuple[str, ...]:

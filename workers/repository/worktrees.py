@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from workers.host import files
 
 from . import git
+from .isolation import list_entries
 
 REBASE_HEADS = ("rebase-merge/head-name", "rebase-apply/head-name")
 """The files with the name of a branch that is being rebased, while HEAD is detached."""
@@ -41,10 +43,26 @@ def remove_worktree(repository: Path, path: Path) -> None:
 
 
 def is_work_tree_root(path: Path) -> bool:
-    """Return True when a folder is the root of a work tree that git can read."""
+    """Return True when a folder is the root of a work tree that git can read, with a git folder of its own.
+
+    An agent may have its worktree point to the git folder of another one.
+    """
+    known_path = _locate(path)
     with suppress(git.GitError):
-        return git.is_repository(path) and git.find_root(path) == path.resolve()
+        return git.is_repository(path) and git.find_root(path) == known_path and _is_own_git_dir(path, known_path)
     return False
+
+
+def _is_own_git_dir(path: Path, known_path: Path) -> bool:
+    git_dir = git.find_git_dir(path)
+    if git_dir == git.find_common_dir(path):
+        return git_dir == known_path / ".git"
+    return _read_record(git_dir / "gitdir") == known_path
+
+
+def _locate(path: Path) -> Path:
+    """Return the path by which git knows a work tree. The last part is not resolved, as it may be a link."""
+    return path.parent.resolve() / path.name
 
 
 def repair_worktree(repository: Path, path: Path, recorded_path: Path) -> None:
@@ -53,13 +71,26 @@ def repair_worktree(repository: Path, path: Path, recorded_path: Path) -> None:
     Either was moved, or the work tree's `.git` was lost. Only that one record is written, whatever an agent has put into
     `.git`.
     """
-    pointer, known_path = path / ".git", recorded_path.parent.resolve() / recorded_path.name
-    for record in git.find_common_dir(repository).glob("worktrees/*/gitdir"):
+    pointer = path / ".git"
+    for record in _find_records(repository, recorded_path):
         is_writable = path.is_dir() and (pointer.is_symlink() or not pointer.is_dir())
-        if is_writable and _read_record(record) == known_path:
+        if is_writable and not any(map(os.path.islink, list_entries(record.parent))):
             pointer.unlink(missing_ok=True)
             files.create(pointer, f"gitdir: {record.parent}\n".encode())
             files.replace(record, f"{pointer}\n".encode())
+
+
+def remove_links(repository: Path, recorded_path: Path) -> None:
+    """Remove the symbolic links in the git folder of the work tree that git knows at `recorded_path`."""
+    for record in _find_records(repository, recorded_path):
+        for link in filter(os.path.islink, list_entries(record.parent)):
+            Path(link).unlink()
+
+
+def _find_records(repository: Path, recorded_path: Path) -> list[Path]:
+    """Find git's records of a work tree: one, unless an agent has changed another."""
+    records = git.find_common_dir(repository).glob("worktrees/*/gitdir")
+    return [record for record in records if _read_record(record) == _locate(recorded_path)]
 
 
 def prune_worktrees(repository: Path, branch: str) -> None:
@@ -74,9 +105,11 @@ def prune_worktrees(repository: Path, branch: str) -> None:
 
 
 def _read_record(record: Path) -> Path | None:
-    """Read the path of the work tree to which a record of git belongs."""
+    """Read the path of the work tree to which a record of git belongs. git may write it relative to the record."""
     text = _read_text(record)
-    return Path(text).parent if text else None
+    with suppress(OSError, ValueError, RuntimeError):  # a path that holds a NUL byte, or a loop of links
+        return _locate(Path(os.path.normpath(record.parent / text)).parent) if text else None
+    return None
 
 
 def _read_text(file: Path) -> str | None:
