@@ -163,7 +163,7 @@ JOBS: dict[str, Callable[[JobContext], JobResult]] = {
 
 def run_pass(context: JobContext, job: str, trigger: Trigger, *, task: str | None = None) -> JobResult:
     """Do one of the jobs, unless it is being done already, and record it."""
-    return run_and_record(context.engine, task or job, job, trigger, lambda: _alone(context, job))
+    return run_and_record(context.engine, task or job, trigger, lambda: _alone(context, job))
 
 
 def _alone(context: JobContext, job: str) -> JobResult:
