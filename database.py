@@ -340,6 +340,8 @@ class ChangeWatcher:
         self._connection.close()
 
 
+NOTE_MILLISECONDS = 50
+"""Longest wait for the write lock of a note beside a read, which must not wait for other writers."""
 PROBE_MILLISECONDS = 1000
 WAL_WRITE_LOCK = 120
 """Byte of the `-shm` file that the writer of a SQLite store locks (SQLite, "WAL-mode File Format", 2.3.1)."""

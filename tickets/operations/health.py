@@ -26,6 +26,8 @@ LOOK_SECONDS = 20.0
 """How often the scheduler looks. Timers of systemd look once a minute."""
 LOOK_LIMIT = timedelta(seconds=100)
 """Age of the newest look above which its results prove nothing."""
+SUSPICIOUS_AGE = timedelta(seconds=45)
+"""Age of the newest look from which a reader looks for what may prevent the next one."""
 RIGHT_BEFORE_OK = timedelta(seconds=30)
 """How long a check must be right before it is no longer reported as wrong."""
 GONE_HOST_AGE = timedelta(days=1)
@@ -103,7 +105,7 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
         )
     host, age = max(ages.items(), key=lambda item: item[1])
     if age <= LOOK_LIMIT:
-        return HealthCheck(CHECK_AGE, HealthStatus.OK, f"{format_span(age)} ago")
+        return HealthCheck(CHECK_AGE, HealthStatus.OK, f"{format_span(age)} ago", since=newest[host])
     where = f" on {host}" if host and len(ages) > 2 else ""
     return HealthCheck(
         CHECK_AGE,
@@ -111,6 +113,11 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
         f"The health checks{where} were last made {format_span(age)} ago, so what they found may no longer hold.",
         "See the log of the scheduler: `bin/mc logs scheduler` or the Logs page.",
     )
+
+
+def is_overdue(check_age: HealthCheck) -> bool:
+    """Return whether the next look is late, by the check of their age."""
+    return not check_age.ok or (check_age.since is not None and now() - check_age.since > SUSPICIOUS_AGE)
 
 
 def store_results(session: Session, host: str, checks: Iterable[HealthCheck]) -> list[HealthResult]:

@@ -67,12 +67,12 @@ class Observer:
         except StoreError as error:
             return health.build_report([*self._check_self(), local_checks.report_damage(str(error.orig))])
         age = next(check for check in results if check.name == health.CHECK_AGE)
-        if not age.ok:
-            is_starting = self._grace.is_starting()
-            reasons = () if is_starting else self._find_reasons()
-            better = HealthCheck(age.name, HealthStatus.OK, "the first checks are being made") if is_starting else age
-            for check in (better, *reasons):
+        if health.is_overdue(age) and not self._grace.is_starting():
+            for check in self._find_reasons():
                 results = health.replace_check(results, check)
+        elif not age.ok:
+            starting = HealthCheck(age.name, HealthStatus.OK, "the first checks are being made")
+            results = health.replace_check(results, starting)
         for check in self._check_self():
             results = health.replace_check(results, check)
         return health.build_report(results)
