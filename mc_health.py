@@ -15,7 +15,8 @@ import bootstrap
 with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
-    from jobs import health_look, job_context
+    from jobs import job_context
+    from jobs.health import look
     from jobs.task_recorder import get_exit_code, run_with_store
     from models import Trigger
     from settings import Settings
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
     trigger = Trigger(parser.parse_args(argv).trigger)
 
     def work(settings: Settings, engine: Engine) -> int:
-        return get_exit_code(health_look.run_pass(job_context.build_context(settings, engine), trigger))
+        return get_exit_code(look.run_pass(job_context.build_context(settings, engine), trigger))
 
     return run_with_store(work)
 

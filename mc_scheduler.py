@@ -33,7 +33,7 @@ with bootstrap.quick_imports():
     from database import writing
     from jobs import job_context, landing, pickup, single_flight
     from jobs.event_watcher import ChangeDetector, EventWatcher
-    from jobs.health_look import Looker
+    from jobs.health.look import Looker
     from jobs.job_context import JobContext
     from jobs.landing import Lander
     from jobs.program_probes import Prober
@@ -133,7 +133,6 @@ class Ticker:
 
     def tick(self) -> None:
         """Do the work of one second. An error is raised, and the next call then checks everything."""
-        self._looker.tick()
         is_changed = self._gate.has_changed() or self._owed
         self._owed = True
         self._scheduler.tick(now(), is_changed=is_changed)
@@ -141,6 +140,7 @@ class Ticker:
         if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
             self._beaten = time.monotonic()
             _record_heartbeat(self._context, self._scheduler)
+        self._looker.tick()  # after the first heartbeat, which it looks at
         self._owed = any(are_busy)
 
 

@@ -13,7 +13,8 @@ from pysqlite3 import sqlite_version
 import database
 import migrations
 import models
-from jobs import health_look, host_checks, job_context, program_probes
+from jobs import job_context, program_probes
+from jobs.health import host_checks, look
 from settings import Settings
 from tickets.operations import local_checks
 from tickets.operations.health_check import HealthCheck
@@ -69,7 +70,7 @@ def _check_health(settings: Settings) -> list[Finding]:
             return []
         context = job_context.build_context(settings, engine)
         checks = [*host_checks.run_host_checks(context), local_checks.probe_write(engine)]
-        checks += health_look.examine_store(context)
+        checks += look.examine_store(context)
         return [_convert(check) for check in checks]
     except database.StoreError:
         return []  # the finding about the store tells of it

@@ -23,7 +23,8 @@ from tickets.shared import events
 from workers.run import task_process as programs
 from workers.run.task_process import ProcessResult
 
-from . import health_look, housekeeping, landing, pickup, single_flight, watchdog
+from . import housekeeping, landing, pickup, single_flight, watchdog
+from .health import canary, look
 from .job_context import JobContext
 from .task_recorder import JobResult, choose_status
 
@@ -56,18 +57,24 @@ def run_landing(call: JobCall) -> JobResult:
     return landing.run_pass(call.context, call.trigger, task=call.task, give_up=call.give_up)
 
 
-def reap(call: JobCall) -> JobResult:
-    return housekeeping.run_pass(call.context, "queue-reaper", call.trigger, task=call.task)
+def run_housekeeping(job: str, call: JobCall) -> JobResult:
+    return housekeeping.run_pass(call.context, job, call.trigger, task=call.task)
+
+
+def run_canary(call: JobCall) -> JobResult:
+    work = partial(canary.make_pass, give_up=call.give_up)
+    return housekeeping.run_pass(call.context, "canary", call.trigger, task=call.task, work=work)
 
 
 def check_health(call: JobCall) -> JobResult:
-    return health_look.run_pass(call.context, call.trigger, task=call.task)
+    return look.run_pass(call.context, call.trigger, task=call.task)
 
 
 JOBS_BY_COMMAND: dict[tuple[str, ...], Job] = {
     ("mc_pickup.py",): run_pickup,
     ("mc_land.py",): run_landing,
-    ("queue_reaper.py",): reap,
+    ("queue_reaper.py",): partial(run_housekeeping, "queue-reaper"),
+    ("queue_reaper.py", "--canary"): run_canary,
     ("mc_health.py",): check_health,
 }
 """Commands that the scheduler runs as jobs, since starting a program each minute takes longer than the work."""

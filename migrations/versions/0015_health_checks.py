@@ -1,4 +1,4 @@
-"""Observed health checks, and incidents that escalate"""
+"""Observed health checks, incidents that escalate, and numbers of canary tickets"""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("host", "name", name=op.f("health_checks_pkey")),
         sqlite_strict=True,
     )
+    op.execute("INSERT INTO counters (name, value) VALUES ('mc-canary', 0)")
     op.add_column("incidents", sa.Column("escalations", models.BigId, nullable=False, server_default="0"))
     # A time of long ago, as an added column needs a constant; an open incident then escalates at the next look.
     op.add_column(

@@ -16,7 +16,7 @@ from sqlalchemy import event, select
 import mc_scheduler
 from database import reading, writing
 from jobs import dispatch_pass, pickup, scheduler, single_flight, watchdog
-from jobs.health_look import Looker
+from jobs.health.look import Looker
 from jobs.landing import Lander
 from jobs.program_probes import Prober
 from jobs.scheduler import ROOT, Scheduler, run_pickup

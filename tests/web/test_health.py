@@ -39,7 +39,7 @@ from web.site import metrics, verdict
 
 from .conftest import SYSTEM, Api
 
-INTERVAL_TASKS = ("ticket-pickup", "landing", "queue-reaper", "probe-agents", "health-check")
+INTERVAL_TASKS = ("ticket-pickup", "landing", "queue-reaper", "probe-agents", "health-check", "canary")
 OK, WARNING, FAILED = HealthStatus.OK, HealthStatus.WARNING, HealthStatus.FAILED
 
 

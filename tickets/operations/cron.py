@@ -97,6 +97,12 @@ def find_duplicates(tasks: dict[str, Task], enabled: set[str]) -> list[str]:
     return [f"{' and '.join(names)} run the same command" for names in by_command.values() if len(names) > 1]
 
 
+def describe_schedule(task: Task) -> str:
+    """Describe when a task is due, in words with a small first letter: `every minute`."""
+    words = CronSim(task.head.schedule, datetime(2026, 1, 1)).explain()
+    return words[:1].lower() + words[1:]
+
+
 def find_next_time(task: Task, moment: datetime, zone: ZoneInfo) -> datetime:
     """Find the first time of a task after `moment`."""
     return next(CronSim(task.head.schedule, moment.astimezone(zone)))

@@ -101,7 +101,7 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
             CHECK_AGE,
             HealthStatus.FAILED,
             "Nothing checks this board's health.",
-            "Start the scheduler with `bin/run`, or the timers of docs/operations.md.",
+            "Start the scheduler with bin/run, or the timers of docs/operations.md.",
         )
     host, age = max(ages.items(), key=lambda item: item[1])
     if age <= LOOK_LIMIT:
@@ -111,7 +111,7 @@ def _check_look(rows: list[HealthResult]) -> HealthCheck:
         CHECK_AGE,
         HealthStatus.FAILED,
         f"The health checks{where} were last made {format_span(age)} ago, so what they found may no longer hold.",
-        "See the log of the scheduler: `bin/mc logs scheduler` or the Logs page.",
+        "See the log of the scheduler: bin/mc logs scheduler or the Logs page.",
     )
 
 

@@ -78,5 +78,5 @@ def report_damage(problem: str) -> HealthCheck:
     """Report that the store's file is damaged."""
     text = f"The database is damaged: {problem.removesuffix('.')}."
     return HealthCheck(
-        "integrity", HealthStatus.FAILED, text, "Stop Mission Control and restore a backup: `bin/mc restore FILE`."
+        "integrity", HealthStatus.FAILED, text, "Stop Mission Control and restore a backup: bin/mc restore FILE."
     )

@@ -27,6 +27,7 @@ from models import (
 from protocol import Outcome
 from tickets.runs import runtime
 from tickets.shared import events, runtime_flags
+from tickets.shared.canary import IS_ORDINARY_RUN
 from tickets.team import team_status
 from tickets.workflow import landing
 
@@ -162,7 +163,9 @@ def _check_outcomes(session: Session) -> HealthCheck:
     query = (
         select(Run.outcome, Ticket.status, Run.ended)
         .join(Ticket, Ticket.id == Run.ticket_id)
-        .where(Run.state == RunState.ENDED, Run.outcome.not_in((Outcome.STOPPED, Outcome.USAGE_LIMITED)))
+        .where(
+            Run.state == RunState.ENDED, IS_ORDINARY_RUN, Run.outcome.not_in((Outcome.STOPPED, Outcome.USAGE_LIMITED))
+        )
         .order_by(Run.id.desc())
         .limit(MAX_OUTCOMES)
     )

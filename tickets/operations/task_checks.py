@@ -62,7 +62,7 @@ def _load_tasks(folder: Path, _state: tuple[tuple[str, int], ...]) -> tuple[Task
 def _check_scheduler(beat: Heartbeat | None, first: datetime) -> HealthCheck:
     if beat is None and now() - first < SCHEDULER_LIMIT:
         return HealthCheck(tasks.SCHEDULER, HealthStatus.OK, "has not been started yet")
-    remedy = "Restart Mission Control with `bin/run`; the scheduler's log is on the Logs page."
+    remedy = "Restart Mission Control with bin/run; the scheduler's log is on the Logs page."
     if beat is None or abs(now() - beat.ts) > SCHEDULER_LIMIT:
         seen = f"was last seen {format_span(abs(now() - beat.ts))} ago" if beat else "has not been seen yet"
         text = f"The scheduler {seen}, so no scheduled task runs."
@@ -102,7 +102,7 @@ def _check_task(task: Task, beat: Heartbeat | None, start: datetime, is_late: bo
     wrong = HealthStatus.FAILED if task.is_interval else HealthStatus.WARNING
     if is_late:
         seen = f"last ran {format_span(abs(now() - start))} ago" if beat else "has never run"
-        text = f"The task {task.name} {seen}, though it is due: {task.head.schedule}."
+        text = f"The task {task.name} {seen}, though it is due: {cron.describe_schedule(task)}."
         return HealthCheck(task.name, wrong, text, RUN_NOW)
     if beat is None:
         return HealthCheck(task.name, HealthStatus.OK, "has not been due yet")

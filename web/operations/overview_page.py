@@ -9,7 +9,7 @@ from flask import Blueprint
 import auth
 from database import Session, reading
 from tickets.board import overview
-from tickets.operations import store_stats
+from tickets.operations import canary_status, store_stats
 from web.site import layout, metrics, verdict
 
 blueprint = Blueprint("pages", __name__)
@@ -39,6 +39,7 @@ def show_overview_part() -> str:
 def _load_overview(session: Session) -> dict[str, Any]:
     return {
         "health": verdict.load_verdict(session),
+        "canary": canary_status.load_last_journey(session),
         "needs_you": overview.list_needs(session),
         "live": overview.list_at_work(session),
         "plots_data": [overview.plot_finished(session), overview.plot_cycle_time(session), overview.plot_cost(session)],

@@ -11,6 +11,9 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from database import reading, writing
+from jobs import pickup
+from jobs.job_context import JobContext
+from jobs.task_recorder import JobResult, run_and_record
 from models import HealthStatus, Run, RunState, TaskOutcome, Trigger
 from tickets.operations import (
     health,
@@ -27,9 +30,7 @@ from tickets.operations.health_check import HealthCheck
 from tickets.shared import events
 from workers.host import processes
 
-from . import host_checks, pickup
-from .job_context import JobContext
-from .task_recorder import JobResult, run_and_record
+from . import host_checks
 
 TASK = "health-check"
 VERDICT = "verdict"

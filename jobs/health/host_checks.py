@@ -11,13 +11,12 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DatabaseError
 
 from database import check_integrity, reading
+from jobs.job_context import JobContext
 from models import Base, HealthStatus, Run
 from tickets.operations import local_checks
 from tickets.operations.health_check import HealthCheck
 from workers.host import commands
 from workers.host.tmux import NoServer, TmuxError
-
-from .job_context import JobContext
 
 GIT_SECONDS = 5.0
 INTEGRITY_SECONDS = 0.05
@@ -61,7 +60,7 @@ def _check_tmux(context: JobContext) -> HealthCheck:
 def _advise_on_tmux(context: JobContext) -> str:
     if shutil.which(context.tmux.binary, path=context.tmux.environment["PATH"]) is None:
         return "Install tmux."
-    return f"Try `tmux -L {context.tmux.name} list-panes -a` with TMUX_TMPDIR={context.tmux.folder}."
+    return f"Try tmux -L {context.tmux.name} list-panes -a with TMUX_TMPDIR={context.tmux.folder}."
 
 
 def _check_git(context: JobContext) -> HealthCheck:
@@ -75,14 +74,14 @@ def _check_git(context: JobContext) -> HealthCheck:
     trouble = (
         f"did not answer within {GIT_SECONDS:g} s" if result.timed_out else f"fails: {result.error_text or 'no output'}"
     )
-    return HealthCheck("git", HealthStatus.FAILED, f"git {trouble}.", "Run `git --version` in a terminal.")
+    return HealthCheck("git", HealthStatus.FAILED, f"git {trouble}.", "Run git --version in a terminal.")
 
 
 def _check_supervision(context: JobContext) -> HealthCheck:
-    """Check that a process started by `bin/run` still has its supervisor, which would start it again."""
+    """Check that a process started by bin/run still has its supervisor, which would start it again."""
     if context.settings.ambient.is_served and os.getppid() == 1:
         text = "supervisord is gone, so nothing restarts what ends."
-        return HealthCheck("supervision", HealthStatus.FAILED, text, "Start Mission Control again with `bin/run`.")
+        return HealthCheck("supervision", HealthStatus.FAILED, text, "Start Mission Control again with bin/run.")
     return HealthCheck(
         "supervision", HealthStatus.OK, "by supervisord" if context.settings.ambient.is_served else "not by us"
     )
