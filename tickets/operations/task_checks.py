@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import HealthStatus, Heartbeat, Switch, TaskState, format_clock, now
+from models import HealthStatus, Heartbeat, Switch, TaskState, now
 from settings import Settings
 from tickets.shared import runtime_flags
 
@@ -91,7 +91,7 @@ def _is_late(task: Task, start: datetime, zone: ZoneInfo, is_running: bool) -> b
 def _check_disabled(task: Task, decision: TaskState | None) -> HealthCheck:
     if not task.head.enabled:
         return HealthCheck(task.name, HealthStatus.OK, "disabled")
-    who = f" by {decision.changed_by} at {format_clock(decision.changed)}" if decision else ""
+    who = f" by {decision.changed_by}" if decision else ""
     purpose = task.head.description[:1].lower() + task.head.description[1:]
     text = f"The task {task.name} was disabled{who}, so this is not done: {purpose}"
     return HealthCheck(task.name, HealthStatus.WARNING, text, "Enable it on the Tasks page.")
