@@ -19,8 +19,6 @@ from .cron import Task
 from .health_check import HealthCheck, format_span
 
 SCHEDULER_LIMIT = timedelta(seconds=90)
-START_SECONDS = 60.0
-"""Time after a start in which what is overdue is about to run."""
 LATE_LIMIT = timedelta(seconds=60)
 """How long after its time a task may begin, or end where it takes no longer."""
 RUN_NOW = "Run it on the Tasks page, and read its output there."
