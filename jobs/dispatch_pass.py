@@ -75,8 +75,9 @@ def _run_steps(context: JobContext, resumed_only: bool, probes: bool) -> JobResu
     counts = PassCounts()
     settle_runs(context, counts)
     counts.woken = wake.wake_due(context)
-    repositories.confirm_problems(context)
     _start_ready_tickets(context, counts, resumed_only)
+    if probes and repositories.confirm_problems(context):  # after the starts, which git of another project may delay
+        _start_ready_tickets(context, counts, resumed_only)
     if probes and (wake_count := wake.wake_by_probe(context)):  # last, because commands may take long
         counts.woken += wake_count
         _start_ready_tickets(context, counts, resumed_only)
