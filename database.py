@@ -269,7 +269,7 @@ def write_queue(engine: Engine, check: Callable[[], None] | None = None, *, pati
         yield BUSY_MILLISECONDS
         return
     start_time = time.monotonic()
-    lock_file = os.open(f"{engine.url.database}-writers", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock_file = _open_lock_file(f"{engine.url.database}-writers")
     try:
         if patient:
             _lock_queue(lock_file, check)
@@ -279,6 +279,14 @@ def write_queue(engine: Engine, check: Callable[[], None] | None = None, *, pati
         yield max(MIN_MILLISECONDS, int(1000 * seconds_left))
     finally:
         os.close(lock_file)
+
+
+def _open_lock_file(path: str) -> int:
+    """Open the file of the writers' queue. Raises `StoreUnavailable` in a folder that is read-only or full."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailable("BEGIN", None, error) from error
 
 
 def _lock_queue(lock_file: int, check: Callable[[], None] | None) -> None:

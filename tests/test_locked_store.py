@@ -94,6 +94,13 @@ def test_a_locked_store_refuses_what_is_written_and_takes_it_again_afterwards(st
         runtime_flags.set_flag(session, runtime_flags.PAUSE, None, Actor.system())
 
 
+def test_a_home_that_cannot_be_written_refuses_what_is_written_as_a_locked_store_does(store: Engine) -> None:
+    """Regression: in a read-only home every page answered 500, because the use of a token could not be recorded."""
+    Path(f"{store.url.database}-writers").mkdir()
+    with pytest.raises(StoreUnavailable), writing(store):
+        pass
+
+
 @pytest.mark.both_databases
 def test_a_writer_that_does_not_wait_is_refused_while_another_writes(engine: Engine) -> None:
     with writing(engine), pytest.raises(StoreUnavailable), writing(engine, patient=False):
