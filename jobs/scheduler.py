@@ -84,6 +84,7 @@ class Scheduler:
         self._context = context
         self._folder = folder
         self._started = started_at
+        self._offset = cron.choose_offset(context.settings.instance)
         self._log = log
         self._running: dict[str, threading.Thread] = {}
         self._ending = threading.Event()
@@ -183,7 +184,8 @@ class Scheduler:
         """Find the next time of a task, cached as it is needed each second."""
         entry = self._next.get(task.name)
         if entry is None or entry[:2] != (task, last):
-            entry = (task, last, cron.find_next_time(task, last, self._context.settings.zone))
+            next_time = cron.find_next_time(task, last, self._context.settings.zone, self._offset)
+            entry = (task, last, next_time)
             self._next[task.name] = entry
         return entry[2]
 

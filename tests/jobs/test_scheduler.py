@@ -70,6 +70,7 @@ class TaskScheduler:
 def task_scheduler(installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskScheduler:
     for name, value in installation.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cron, "choose_offset", lambda _: timedelta())
     return TaskScheduler(installation, tmp_path / "tasks")
 
 
@@ -114,6 +115,21 @@ def test_a_task_runs_when_it_is_due_and_not_before(task_scheduler: TaskScheduler
     assert task_scheduler.tick(NOON + timedelta(minutes=4)) == []
     assert task_scheduler.tick(NOON + timedelta(minutes=5)) == ["reap"]
     assert task_scheduler.tick(NOON + timedelta(minutes=6)) == []
+
+
+def test_each_home_starts_its_tasks_at_a_second_of_its_own(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: the programs of all instances of a machine started at second 0."""
+    assert cron.choose_offset("0000002a") == timedelta(seconds=42) == cron.choose_offset("00000066")
+    monkeypatch.setattr(cron, "choose_offset", lambda _: timedelta(seconds=42))
+    task_scheduler = TaskScheduler(installation, tmp_path / "tasks")
+    write_task(task_scheduler.folder, "reap", schedule="5 * * * *")
+
+    assert task_scheduler.tick(NOON + timedelta(minutes=5)) == []
+    assert task_scheduler.tick(NOON + timedelta(minutes=5, seconds=12)) == ["reap"]
+    assert task_scheduler.tick(NOON + timedelta(minutes=65)) == []
+    assert task_scheduler.tick(NOON + timedelta(minutes=65, seconds=12)) == ["reap"]
 
 
 def test_what_goes_by_elapsed_time_runs_at_once_the_first_time_and_then_when_it_is_due(
