@@ -21,7 +21,7 @@ import json
 import signal
 import sys
 import threading
-import time
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import bootstrap
@@ -44,7 +44,7 @@ with bootstrap.quick_imports():
     from workers.host import subreaper
 
 TICK_SECONDS = 1.0
-HEARTBEAT_SECONDS = 30.0
+HEARTBEAT_INTERVAL = timedelta(seconds=30)
 RETRY_SECONDS = 5.0
 
 
@@ -124,7 +124,7 @@ class Ticker:
         self._lander = lander
         self._gate = ChangeDetector(context.engine)
         self._owed = True
-        self._beaten = -HEARTBEAT_SECONDS
+        self._heartbeat_time = datetime.min.replace(tzinfo=UTC)
 
     def tick(self) -> None:
         """Do the work of one second. An error is raised, and the next call then checks everything."""
@@ -132,8 +132,8 @@ class Ticker:
         self._owed = True
         self._scheduler.tick(now(), is_changed=is_changed)
         are_busy = [self._prober.tick(), self._lander.tick()] if is_changed else []
-        if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
-            self._beaten = time.monotonic()
+        if not timedelta() <= now() - self._heartbeat_time < HEARTBEAT_INTERVAL:  # at once after a step of the clock
+            self._heartbeat_time = now()
             _record_heartbeat(self._context, self._scheduler)
         self._owed = any(are_busy)
 

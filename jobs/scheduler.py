@@ -170,14 +170,16 @@ class Scheduler:
         return self._run(self.load_schedule().tasks[name], trigger)
 
     def _is_due(self, schedule: Schedule, name: str, moment: datetime) -> bool:
-        """Return True when a task is due. An interval task is due at once the first time, so that a new board shows its health.
+        """Return True when a task is due.
 
-        If the clock was set back, a run later than the present time counts as one of now, so that no task waits
-        until then.
+        An interval task is due at once the first time, so that a new board shows its health, and when the clock was
+        set back to before its last run. For another task a run later than the present time counts as one of now, so
+        that it does not wait until then.
         """
-        if name not in self._last and schedule.tasks[name].is_interval:
+        last = self._last.get(name)
+        if schedule.tasks[name].is_interval and (last is None or last > moment):
             return True
-        last = self._last[name] = min(self._last.get(name, self._started), moment)
+        last = self._last[name] = min(last or self._started, moment)
         return self._next_after(schedule.tasks[name], last) <= moment
 
     def _next_after(self, task: Task, last: datetime) -> datetime:

@@ -11,7 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 
 import mc_scheduler
 from database import reading, writing
@@ -80,9 +80,12 @@ def task_scheduler(installation: Installation, tmp_path: Path, monkeypatch: pyte
 def test_a_clock_that_was_set_back_holds_no_task_up(task_scheduler: TaskScheduler) -> None:
     """A task that had run by a wrong clock was not due again before the right one had caught up, be it a year."""
     write_task(task_scheduler.folder, "often")
-    assert task_scheduler.tick(NOON + timedelta(days=365)) == ["often"]
-    assert task_scheduler.tick(NOON) == []
+    write_task(task_scheduler.folder, "hourly", schedule="2 * * * *")
+    assert task_scheduler.tick(NOON + timedelta(days=365, minutes=2)) == ["hourly", "often"]
+    assert task_scheduler.tick(NOON) == ["often"]
+    assert task_scheduler.tick(NOON + timedelta(seconds=20)) == []
     assert task_scheduler.tick(NOON + timedelta(minutes=1)) == ["often"]
+    assert task_scheduler.tick(NOON + timedelta(minutes=2)) == ["hourly", "often"]
 
 
 def list_times(schedule: str, start: str, count: int) -> list[str]:
@@ -140,6 +143,8 @@ def test_what_goes_by_elapsed_time_runs_at_once_the_first_time_and_then_when_it_
 
     assert task_scheduler.tick(NOON) == ["queue-reaper"]
     assert task_scheduler.tick(NOON + timedelta(minutes=9)) == []
+    with writing(task_scheduler.installation.engine) as session:
+        session.execute(update(TaskRun).values(started=NOON))
     assert TaskScheduler(task_scheduler.installation, task_scheduler.folder).tick(NOON + timedelta(minutes=9)) == []
 
 
@@ -210,6 +215,23 @@ def test_a_tick_reads_the_store_only_where_it_has_changed(task_scheduler: TaskSc
     ticker.tick()
     task_scheduler.scheduler.wait()
     assert [run.task for run in task_scheduler.history()] == ["reap"]
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=8), -timedelta(hours=8)])
+def test_the_scheduler_shows_that_it_is_alive_at_once_after_a_step_of_the_clock(
+    task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch, step: timedelta
+) -> None:
+    """Regression: after a laptop's sleep the board was not working for up to half a minute."""
+    task_scheduler.folder.mkdir()
+    context, log = task_scheduler.installation.context, task_scheduler.messages.append
+    lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
+    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander)
+    heartbeats: list[datetime] = []
+    monkeypatch.setattr(mc_scheduler, "_record_heartbeat", lambda *_: heartbeats.append(mc_scheduler.now()))
+    for moment in (NOON, NOON + timedelta(seconds=1), NOON + step):
+        monkeypatch.setattr(mc_scheduler, "now", lambda moment=moment: moment)
+        ticker.tick()
+    assert heartbeats == [NOON, NOON + step]
 
 
 # What is recorded
