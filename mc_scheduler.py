@@ -9,7 +9,7 @@
 4. Inspect project drafts and land approved tickets, each in a thread of its own.
 5. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
 6. Record every run with its real outcome, from the program's own JSON line or its exit code.
-7. On a stop signal: let running tasks end. Agents are in tmux's own session and stay alive.
+7. On a stop signal: let running tasks end, for a few seconds. Agents are in tmux's own session and stay alive.
 
 `--run NAME` runs one task now, `--once` the tasks that are due now; both then end.
 """
@@ -30,7 +30,7 @@ with bootstrap.quick_imports():
     from sqlalchemy import Engine
 
     from database import writing
-    from jobs import job_context, landing, pickup, single_flight
+    from jobs import job_context, landing, pickup, single_flight, watchdog
     from jobs.event_watcher import ChangeDetector, EventWatcher
     from jobs.job_context import JobContext
     from jobs.landing import Lander
@@ -46,6 +46,8 @@ with bootstrap.quick_imports():
 TICK_SECONDS = 1.0
 HEARTBEAT_INTERVAL = timedelta(seconds=30)
 RETRY_SECONDS = 5.0
+STOP_SECONDS = 13.0
+"""The longest that a stop takes: supervisord kills the scheduler after 15 seconds, systemd after 30."""
 
 
 def main(argv: list[str]) -> int:
@@ -107,11 +109,25 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
         except Exception as error:  # a temporarily unavailable store must not end the scheduler
             _log(f"{type(error).__name__}: {error}")
             stopping.wait(RETRY_SECONDS)
+    _limit_stop()
     watcher.stop()
     server.stop()
     scheduler.stop()
     lander.stop()
     watch_thread.join(RETRY_SECONDS)
+
+
+def _limit_stop() -> None:
+    """End this process when a thread that waits, such as for git, would make its stop last longer than `STOP_SECONDS`."""
+    timer = threading.Timer(STOP_SECONDS, _end_without_waiting)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_without_waiting() -> None:
+    names = sorted(thread.name for thread in threading.enumerate() if not thread.daemon)
+    _log(f"stopped without waiting for {', '.join(names)}")
+    watchdog.end_process(0)
 
 
 class Ticker:

@@ -234,6 +234,15 @@ def test_the_scheduler_shows_that_it_is_alive_at_once_after_a_step_of_the_clock(
     assert heartbeats == [NOON, NOON + step]
 
 
+def test_a_stop_waits_for_no_thread_longer_than_its_supervisor_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: a pass that waited for git, or for a locked store, made supervisord kill the scheduler."""
+    codes: list[int] = []
+    monkeypatch.setattr(watchdog, "end_process", codes.append)
+    monkeypatch.setattr(mc_scheduler, "STOP_SECONDS", 0)
+    mc_scheduler._limit_stop()
+    wait_until(lambda: codes == [0], description="the end of the process")
+
+
 # What is recorded
 
 
