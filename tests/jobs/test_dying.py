@@ -393,6 +393,10 @@ def test_an_undead_run_blocks_its_ticket_and_no_other_run_starts(
     assert len(served_installation.runs(ticket_id)) == 2
 
 
+def is_tmux_server(process: Identity) -> bool:
+    return "start-server" in processes.read_command(process.pid)
+
+
 def test_a_tmux_server_of_another_version_is_replaced_once_its_runs_have_ended(
     served_installation: Installation, tmp_path: Path
 ) -> None:
@@ -401,8 +405,9 @@ def test_a_tmux_server_of_another_version_is_replaced_once_its_runs_have_ended(
     ticket_id = installation.ticket(f"until [ -e {tmp_path}/go ]; do sleep 0.1; done")
     installation.make_pass()
     run = installation.wait_until_running(ticket_id)
-    [pane] = tmux.list_panes()
-    server = wait_until(lambda: processes.identify(int(Path(f"/proc/{pane.pid}/stat").read_text().split()[3])))
+    [server] = [
+        process for process in processes.find_by_marker(f"TMUX_TMPDIR={tmux.folder}") if is_tmux_server(process)
+    ]
     upgraded = tmp_path / "tmux"
     upgraded.write_text(
         f"#!/bin/sh\nif [ -e /proc/{server.pid} ]; then echo 'protocol version mismatch (client 9, server 8)' >&2; exit 1; fi\n"

@@ -226,10 +226,12 @@ def test_the_scheduler_shows_that_it_is_alive_at_once_after_a_step_of_the_clock(
     context, log = task_scheduler.installation.context, task_scheduler.messages.append
     lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
     ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander)
+    moments: list[datetime] = []
     heartbeats: list[datetime] = []
-    monkeypatch.setattr(mc_scheduler, "_record_heartbeat", lambda *_: heartbeats.append(mc_scheduler.now()))
+    monkeypatch.setattr(mc_scheduler, "now", lambda: moments[-1])
+    monkeypatch.setattr(mc_scheduler, "_record_heartbeat", lambda *_: heartbeats.append(moments[-1]))
     for moment in (NOON, NOON + timedelta(seconds=1), NOON + step):
-        monkeypatch.setattr(mc_scheduler, "now", lambda moment=moment: moment)
+        moments.append(moment)
         ticker.tick()
     assert heartbeats == [NOON, NOON + step]
 
