@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -42,7 +41,7 @@ def check_tasks(session: Session, settings: Settings, folder: Path, *, just_star
         else:
             start = beat.ts if beat else first
             start = max(start, decision.changed) if decision else start
-            is_late = not just_started and _is_late(task, start, settings.zone, task.name in running)
+            is_late = not just_started and _is_late(task, start, settings, task.name in running)
             checks.append(_check_task(task, beat, start, is_late))
     return checks
 
@@ -76,12 +75,13 @@ def _list_running(beat: Heartbeat | None) -> set[str]:
     return set(tasks.read_summary(beat).get("running", ())) if beat and tasks.is_alive(beat) else set()
 
 
-def _is_late(task: Task, start: datetime, zone: ZoneInfo, is_running: bool) -> bool:
+def _is_late(task: Task, start: datetime, settings: Settings, is_running: bool) -> bool:
     """Return whether a task has not run when it was due after `start`. A running one may take its timeout."""
     moment = now()
     if start > moment + LATE_LIMIT:
         return True  # the clock was set back
-    due = cron.find_next_time(task, start, zone)
+    offset = cron.choose_offset(settings.instance) if settings.scheduler else timedelta()
+    due = cron.find_next_time(task, start, settings.zone, offset)
     allowance = timedelta(seconds=task.head.timeout) if is_running else LATE_LIMIT
     return moment > due + max(allowance, LATE_LIMIT)
 
