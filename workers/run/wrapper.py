@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from protocol import EventType, Failure, HeartbeatMessage, Outcome, StopCode, StopOrder, WrapperState
+from redaction import Redaction
 from workers.agents import UnknownProgram, create_agent
 from workers.contract import attached_files
 from workers.contract import spec as specs
-from workers.contract.redaction import Redaction
 from workers.contract.spec import PROMPT, InvalidSpec, RunSpec
 from workers.host import files, processes, subreaper
 from workers.host.private_dirs import UnsafeFolder
@@ -100,7 +100,7 @@ class Wrapper:
         self._spec = spec
         self._run_dir = run_dir
         self._started = spool.format_now()
-        self._redaction = Redaction((spec.token, spec.nonce, *spec.secrets))
+        self._redaction = Redaction(spec.all_secrets)
         self._spool = Spool(run_dir, spec.limits.spool_bytes)
         self._recorder = Recorder(self._spool, PaneWriter(run_dir / spec.pane_log), self._redaction)
         self._mailbox = Mailbox()
@@ -145,7 +145,7 @@ class Wrapper:
         self._recorder.run(EventType.RUN_ENDED, exit_code=end.exit_code, signal=signal_number)
         for process in end.left:
             self._recorder.say(f"Process {process.pid} of this run could not be killed.", "warning")
-        signalled = verdict.read_signal(self._run_dir, self._spec.nonce)
+        signalled = verdict.read_signal(self._run_dir, self._spec.nonce, self._redaction)
         own = verdict.conclude(self._recorder.facts, signalled, end.cause, end.exit_code)
         if self._spec.attended and _was_left(own, end.exit_code):
             own = verdict.make_stop_verdict("The person has left the agent's screen.")
@@ -184,6 +184,7 @@ class Wrapper:
             marker=spec.marker,
             log=self._run_dir / "setup.log",
             timeout=spec.limits.check_seconds,
+            redaction=self._redaction,
             give_up=self._is_stopped,
         )
         if not outcome.has_passed:
@@ -238,7 +239,7 @@ class Wrapper:
             own = verdict.make_stop_verdict(self._stop.reason)
         self._spool.report_losses()
         report = verdict.build_report(self._spec, own, self._recorder.facts, exit_code, observations)
-        body = reports.save_report(self._run_dir, self._redaction.redact_value(report))
+        body = reports.save_report(self._run_dir, self._redaction.clean_value(report))
         status = reports.deliver_report(
             self._run_dir, self._api, self._spec.run_id, body, self._flush_events, self._pause
         )
@@ -257,7 +258,7 @@ class Wrapper:
         if checking:
             self._recorder.run(EventType.CHECK_STARTED, argv=list(checking.argv))
         base = observe.find_base(Path(spec.workspace), spec.base_sha, spec.base_branch)
-        observations: dict[str, Any] = self._redaction.redact_value(
+        observations: dict[str, Any] = self._redaction.clean_value(
             observe.observe(Path(spec.workspace), base, checking)
         )
         for check, on_base in ((observations["check"], False), (observations["check_base"], True)):
@@ -273,6 +274,7 @@ class Wrapper:
             marker=spec.marker,
             folder=self._run_dir,
             timeout=spec.limits.check_seconds,
+            redaction=self._redaction,
             setup=spec.setup,
             prepare_base=self._prepare_base,
             give_up=self._is_stopped,

@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from redaction import OMISSION_MARK
 from workers.repository import git
 
 from .blocks import InvalidBlock, Step, parse_steps
@@ -178,7 +179,7 @@ class StepOutput:
     @property
     def result(self) -> str:
         left_out = self.length - len(self.tail)
-        return f"[{left_out} characters before this]\n{self.tail}" if left_out else self.tail
+        return f"[{left_out} characters before this]{OMISSION_MARK}{self.tail}" if left_out else self.tail
 
     @property
     def last_line(self) -> str:
