@@ -24,11 +24,10 @@ from redaction import (
 from workers.contract.agent_events import MAX_TEXT_BYTES, AgentEvent, clean_event, make_event, make_raw_event
 from workers.contract.spec import read_redaction, write_spec
 
+from .canary import CANARY, KEY, list_leaks, put_escape
 from .workers.runs import build_spec
 
 SECRET = 'pass"word-1234'
-CANARY = "Zq8-Xv3kP0wLr7TfYb2NdHs9JmUgCe4Ai6OoQx1VtRz5WnKp"
-KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG\n9w0BAQEFAASCBKcwggSj\nAgEAAoIB\n-----END PRIVATE KEY-----\n"
 REDACTION = Redaction([CANARY])
 TOKENS = [
     "AKIAIOSFODNN7EXAMPLE",
@@ -42,16 +41,6 @@ TOKENS = [
     "mc_" + "Ab1_" * 10 + "xyz",
     KEY.strip(),
 ]
-
-
-def list_leaks(text: str, secret: str = CANARY) -> list[str]:
-    """List the pieces of a secret of eight characters that a text contains."""
-    pieces = (secret[start : start + 8] for start in range(len(secret) - 7))
-    return [piece for piece in pieces if piece in text]
-
-
-def put_escape(secret: str) -> str:
-    return f"\x1b[1m{secret[:20]}\x1b[31;1m{secret[20:]}\x1b[0m"
 
 
 def test_a_secret_is_found_as_it_is_and_as_json_writes_it() -> None:
