@@ -25,6 +25,7 @@ from redaction import Redaction
 from workers.agents import UnknownProgram, create_agent
 from workers.contract import attached_files
 from workers.contract import spec as specs
+from workers.contract.agent_events import make_event
 from workers.contract.spec import PROMPT, InvalidSpec, RunSpec
 from workers.host import files, processes, subreaper
 from workers.host.private_dirs import UnsafeFolder
@@ -34,7 +35,7 @@ from workers.repository.observe import CheckSettings
 from . import report as reports
 from . import spool, teardown, verdict
 from .api import ApiClient, Unreachable
-from .control import HeartbeatThread, Mailbox
+from .control import HeartbeatThread, Mailbox, Orders
 from .lock import REVOKED_FILE, LockHeld, hold_lock, was_started
 from .pane import PaneWriter
 from .recorder import Recorder
@@ -109,8 +110,10 @@ class Wrapper:
         self._stop: StopOrder | None = None
         self._identity = processes.identify(os.getpid())
         self._api = ApiClient(spec.api, spec.token)
-        self._sender = Sender(self._spool, self._api, spec.ticket_id)
-        self._control = HeartbeatThread(self._api, spec.run_id, Path(spec.socket), self._build_status, self._mailbox)
+        self._sender = Sender(self._spool, self._api, spec.ticket_id, self)
+        self._control = HeartbeatThread(
+            self._api, spec.run_id, Path(spec.socket), self._build_status, self._mailbox, self
+        )
 
     def run(self) -> None:
         """Do all the steps, with a report and an exit record whatever happens."""
@@ -129,6 +132,7 @@ class Wrapper:
             self._control.close()
             self._sender.close()
             self._spool.close()
+            files.remove_drafts(self._run_dir)
             self._write_exit_record(report, status)
 
     def _run_to_verdict(self) -> tuple[Verdict, int | None]:
@@ -219,6 +223,14 @@ class Wrapper:
         )
         return asdict(message)
 
+    def record_thread_failure(self, thread: str, count: int, text: str) -> None:
+        """Record the failure of a thread of this wrapper with its number."""
+        self._recorder.record_event(make_event("notice", text=text, level="warning", thread=thread, failures=count))
+
+    def end_run(self, order: StopOrder) -> None:
+        """End the run from a thread that cannot go on."""
+        self._mailbox.add(Orders(order))
+
     def _is_stopped(self) -> bool:
         """True when a stop was ordered while no agent runs."""
         for orders in self._mailbox.take():
@@ -297,6 +309,7 @@ class Wrapper:
             "verdict": report.get("verdict"),
             "exit_code": report.get("exit_code"),
             "reported": status,
+            "thread_failures": self._sender.failures + self._control.failures,
         }
         files.replace(self._run_dir / EXIT_FILE, json.dumps(record).encode())
         self._recorder.close(f"The run has ended: {record['verdict']}.")
