@@ -130,8 +130,17 @@ class Redaction:
 
     def clean_text(self, text: str, limit: int | None = None, keep: Keep = "start") -> str:
         """Strip control characters, redact secrets and then cut a text to `limit` bytes."""
-        clean = self._redact(strip_controls(text))
+        clean = self.redact_text(strip_controls(text))
         return clean if limit is None else cut_text(clean, limit, keep)
+
+    def redact_text(self, text: str) -> str:
+        """Redact the secrets in a text whose control characters must stay, such as a patch."""
+        parts, position = [], 0
+        for begin, end in self._find_spans(text):
+            parts += [text[position:begin], REDACTION_MARK]
+            position = end
+        clean = "".join([*parts, text[position:]]) if parts else text
+        return self._trim_omissions(clean) if OMISSION_MARK.strip() in clean else clean
 
     def clean_value(self, value: Any) -> Any:
         """Clean every text of a JSON value, with its keys."""
@@ -171,14 +180,6 @@ class Redaction:
         starts = [match.start() for pattern in (_OPEN_SHAPE, _BEGINNING) if (match := pattern.search(text))]
         start = min([len(text) - overlap, *starts])
         return next((begin for begin, end in self._find_spans(text) if begin < start < end), start)
-
-    def _redact(self, text: str) -> str:
-        parts, position = [], 0
-        for begin, end in self._find_spans(text):
-            parts += [text[position:begin], REDACTION_MARK]
-            position = end
-        clean = "".join([*parts, text[position:]]) if parts else text
-        return self._trim_omissions(clean) if OMISSION_MARK.strip() in clean else clean
 
     def _find_spans(self, text: str) -> Spans:
         """Find the places of secrets in order. Those that overlap are one."""

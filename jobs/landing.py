@@ -306,7 +306,7 @@ class _LandingAttempt:
         try:
             with writing(self._context.engine) as session:
                 is_recorded = landing_results.record_success(
-                    session, self._ticket.id, self._plan, result.sentence, result.data
+                    session, self._ticket.id, self._plan, self._redaction.clean_text(result.sentence), result.data
                 )
         except DomainError as error:
             return self._fail(f"{result.sentence} The ticket cannot be completed all the same: {error.message}")
