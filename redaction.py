@@ -54,35 +54,24 @@ _TOKEN_SHAPES = {
     "mc_": r"[\w-]{43}(?![\w-])",
 }
 """How the tokens of well-known services begin, and how they go on."""
-_KEY_BEGIN = r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----"
-_URL_LOGIN = r"://[^\s/:@\"'<>]{0,255}:(?!\$)(?P<password>[^\s/\"'<>]{1,255})@"
-_SHAPES = re.compile(
-    "|".join(
-        [
-            *(rf"(?<![A-Za-z0-9]){re.escape(start)}{rest}" for start, rest in _TOKEN_SHAPES.items()),
-            rf"{_KEY_BEGIN}[^-]{{1,16384}}(?:-----END [A-Z ]{{0,40}}PRIVATE KEY-----)?",
-            _URL_LOGIN,
-        ]
-    )
-)
-_PASSWORD_IN_URL = re.compile(_URL_LOGIN)
-_STARTS = (*_TOKEN_SHAPES, "PRIVATE KEY-----", "://")
-"""A text without any of these contains no shape."""
+_KEY_START = "-----BEGIN "
+_KEY_HEAD = r"[A-Z ]{0,40}PRIVATE KEY-----"
+_URL_START = "://"
+_URL_LOGIN = re.compile(r"://[^\s/:@\"'<>]{0,255}:(?!\$)(?P<secret>[^\s/\"'<>]{1,255})@")
+_SHAPES = {
+    **{start: re.compile(re.escape(start) + rest) for start, rest in _TOKEN_SHAPES.items()},
+    _KEY_START: re.compile(rf"{_KEY_START}{_KEY_HEAD}[^-]{{1,16384}}(?:-----END [A-Z ]{{0,40}}PRIVATE KEY-----)?"),
+    _URL_START: _URL_LOGIN,
+}
+"""By their beginnings, since a text is searched for these much faster than for the shapes."""
 _OPEN_SHAPE = re.compile(
-    rf"(?:(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, _TOKEN_SHAPES))})[\w.-]{{0,4096}}"
-    rf"|-----BEGIN [A-Z ]{{0,60}}-{{0,5}}|{_KEY_BEGIN}[^-]{{0,16384}}|://[^\s/\"'<>]{{0,512}})\Z"
+    rf"(?:(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, _TOKEN_SHAPES))})[\w.-]*"
+    rf"|{_KEY_START}(?:[A-Z ]{{0,60}}-{{0,5}}|{_KEY_HEAD}[^-]*)|{_URL_START}[^\s/\"'<>]*)\Z"
 )
 """A shape at the end of a text that the next piece of its stream may complete."""
-
-
-def _list_beginnings() -> re.Pattern[str]:
-    """Build the pattern of an end of a text with which a shape may begin."""
-    tokens = {start[:length] for start in _TOKEN_SHAPES for length in range(1, len(start))}
-    alternatives = "|".join(re.escape(beginning) for beginning in sorted(tokens, key=len, reverse=True))
-    return re.compile(rf"(?:(?<![A-Za-z0-9])(?:{alternatives})|:/?|-{{1,5}}(?:B(?:E(?:G(?:I(?:N)?)?)?)?)?)\Z")
-
-
-_BEGINNING = _list_beginnings()
+_OPEN_LENGTH = 16_500
+_BEGINNINGS = frozenset(start[:length] for start in _SHAPES for length in range(1, len(start)))
+_LONGEST_BEGINNING = max(map(len, _BEGINNINGS))
 
 
 def strip_controls(text: str) -> str:
@@ -115,7 +104,7 @@ def omit_start(text: str, limit: int) -> str:
 
 def find_url_passwords(text: str) -> set[str]:
     """Find the passwords of the URLs in a text, as they are written and as they are sent."""
-    passwords = {match["password"] for match in _PASSWORD_IN_URL.finditer(text)}
+    passwords = {match["secret"] for match in _URL_LOGIN.finditer(text)}
     return {
         word for password in passwords for word in (password, unquote(password)) if len(word) >= MIN_PASSWORD_LENGTH
     }
@@ -177,15 +166,13 @@ class Redaction:
     def find_open_end(self, text: str) -> int:
         """Find where an end of a stripped text begins that may become a secret with the next piece of its stream."""
         overlap = max((measure_overlap(text, secret[:-1]) for secret in self._secrets), default=0)
-        starts = [match.start() for pattern in (_OPEN_SHAPE, _BEGINNING) if (match := pattern.search(text))]
-        start = min([len(text) - overlap, *starts])
+        start = len(text) - max(overlap, _measure_open_shape(text))
         return next((begin for begin, end in self._find_spans(text) if begin < start < end), start)
 
     def _find_spans(self, text: str) -> Spans:
         """Find the places of secrets in order. Those that overlap are one."""
         spans = [span for secret in self._secrets if secret in text for span in _find_all(text, secret)]
-        if any(start in text for start in _STARTS):
-            spans += [match.span("password" if match["password"] else 0) for match in _SHAPES.finditer(text)]
+        spans += [span for start in _SHAPES if start in text for span in _find_shapes(text, start)]
         merged: Spans = []
         for begin, end in sorted(spans):
             if merged and begin < merged[-1][1]:
@@ -242,8 +229,11 @@ def read_run_secrets(spec: bytes) -> tuple[str, ...]:
 
 def measure_overlap(text: str, following: str) -> int:
     """Return how many characters at the end of `text` are the start of `following`."""
-    lengths = range(min(len(text), len(following)), 0, -1)
-    return next((length for length in lengths if text.endswith(following[:length])), 0)
+    end = text[-len(following) :]
+    place = end.find(following[:1])
+    while place >= 0 and not following.startswith(end[place:]):
+        place = end.find(following[:1], place + 1)
+    return len(end) - place if place >= 0 else 0
 
 
 def _measure_remainder(text: str, secret: str) -> int:
@@ -264,6 +254,33 @@ def _list_forms(value: str) -> set[str]:
     """List a value as it is and as JSON writes it, once and in a text that is JSON itself."""
     once = json.dumps(value)[1:-1]
     return {value, once, json.dumps(once)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+
+
+def _find_shapes(text: str, start: str) -> Spans:
+    """Find the secrets whose shape begins with `start`. A token does not begin within a word."""
+    spans, pattern, place = [], _SHAPES[start], text.find(start)
+    while place >= 0:
+        is_inside = start in _TOKEN_SHAPES and text[max(0, place - 1) : place].isalnum()
+        match = None if is_inside else pattern.match(text, place)
+        if match:
+            spans.append(match.span("secret" if "secret" in pattern.groupindex else 0))
+        place = text.find(start, match.end() if match else place + 1)
+    return spans
+
+
+def _measure_open_shape(text: str) -> int:
+    """Return how many characters at the end of a text may be the beginning of a shape."""
+    window = text[-_OPEN_LENGTH:]
+    match = _OPEN_SHAPE.search(window) if any(start in window for start in _SHAPES) else None
+    lengths = range(min(_LONGEST_BEGINNING, len(text)), 0, -1)
+    beginning = next((length for length in lengths if _is_beginning(text, len(text) - length)), 0)
+    return max(len(window) - match.start() if match else 0, beginning)
+
+
+def _is_beginning(text: str, place: int) -> bool:
+    """Return whether the rest of a text may be the beginning of a shape. A token does not begin within a word."""
+    is_inside = text[place].isalnum() and text[max(0, place - 1) : place].isalnum()
+    return text[place:] in _BEGINNINGS and not is_inside
 
 
 def _find_all(text: str, secret: str) -> Spans:
