@@ -36,7 +36,7 @@ KEY_FOLDERS = (
     ".config/gh",
     ".config/glab-cli",
 )
-COMMON_NAME = re.compile(r".*(?:PATH|HOME|DIR|EDITOR|PAGER|TERM)|PWD|DISPLAY|HOSTNAME|LC_.*|XDG_.*|MC_.*")
+COMMON_NAME = re.compile(r".*(?:PATH|HOME|DIR|EDITOR|PAGER|TERM|MODEL)|PWD|DISPLAY|HOSTNAME|LC_.*|XDG_.*|MC_.*")
 """Variables that are no secrets although a person has listed them for agents, beside those that every agent gets."""
 USAGE_LIMITS = ("turns", "tokens", "cost_usd")
 """The budgets of a run that its wrapper counts itself."""

@@ -135,6 +135,18 @@ def test_the_longest_possible_beginning_is_held_back() -> None:
     assert StreamRedaction(SHAPES).feed("anything else") == "anything else"
 
 
+def test_a_stream_that_ends_within_a_secret_shows_no_beginning_of_it() -> None:
+    stream = StreamRedaction(REDACTION)
+    assert stream.feed(f"see {CANARY[:30]}") + stream.close() == f"see {REDACTION_MARK}"
+    assert stream.feed("the letter Z") + stream.close() == "the letter Z"
+
+
+@pytest.mark.parametrize("text", ["sk-" * 100_000, "eyJ-" * 8_000, "-----BEGIN " * 30_000, "://a:" * 50_000])
+def test_no_text_keeps_the_search_for_shapes_busy(text: str) -> None:
+    """Each takes hours with patterns that search the rest of the text from each beginning."""
+    assert SHAPES.clean_text(text + " ") == text + " "
+
+
 @pytest.mark.parametrize("token", TOKENS)
 def test_the_shapes_of_known_tokens_are_redacted_and_words_are_not(token: str) -> None:
     assert list_leaks(SHAPES.clean_text(f"export X={token}\n"), token) == []
