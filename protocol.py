@@ -159,6 +159,7 @@ class StopCode(enum.StrEnum):
     UNANSWERED = "timeout"
     STALE = "stale"
     SIGNAL = "signal"
+    BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,18 @@ PROGRAMS = {
 }
 """Programs of the top level. None imports another."""
 
-STANDARD_LIBRARY_ONLY = {"bootstrap", "protocol"}
+STANDARD_LIBRARY_ONLY = {"bootstrap", "protocol", "redaction"}
 """Modules that import nothing else: a wrapper or a program that must start at once loads them."""
 
 DATA = {"database", "models", "settings"}
 
-# Package -> packages it may import. A package may always import itself, and `protocol`.
+SHARED = {"protocol", "redaction"}
+"""Modules that every package may import."""
+
+# Package -> packages it may import. A package may always import itself.
 ALLOWED: dict[str, set[str]] = {
     "protocol": set(),
+    "redaction": set(),
     "bootstrap": set(),
     "settings": {"bootstrap"},
     "models": {"settings"},
@@ -132,7 +136,7 @@ def _modules(root: Path) -> list[Path]:
 
 
 def _breaches(tree: ast.AST, package: str, name: str) -> Iterator[tuple[int, str]]:
-    allowed = ALLOWED[package] | ALLOWED_TO_MODULE.get(name, set()) | {package, "protocol"}
+    allowed = ALLOWED[package] | ALLOWED_TO_MODULE.get(name, set()) | {package} | SHARED
     for node in ast.walk(tree):
         line = getattr(node, "lineno", 0)
         for module in _imports(node, name):

@@ -13,10 +13,13 @@ from sqlalchemy import Engine, update
 
 from database import reading, writing
 from models import Run, TicketStatus
+from settings import Settings
 from tests.workers.repositories import commit, create_repository, git
+from tests.workers.runs import build_spec
 from tickets.runs import reports
 from tickets.shared import lookup
 from web.runs import changes
+from workers.contract.spec import write_spec
 from workers.repository import changes as looked_at
 
 from .conftest import OWN_PAGE, Api, Worker, csrf_token, start
@@ -140,6 +143,18 @@ def test_programs_read_the_changes_and_those_of_one_file(viewer: Api, finished_r
     assert "+new" in one and "greet" not in one
     assert viewer.get(f"/runs/{finished_run.run}/changes?max_bytes=20").get_json()["truncated"] is True
     assert finished_run.get(f"/runs/{finished_run.run}/changes").status_code == 200
+
+
+def test_a_secret_that_the_agent_has_committed_is_redacted_where_the_changes_are_read(
+    browser: FlaskClient, viewer: Api, finished_run: Worker, settings: Settings
+) -> None:
+    run_dir = settings.run_path(finished_run.run)
+    run_dir.mkdir(parents=True)
+    write_spec(run_dir, build_spec(run_dir, secrets=("line 3\nline 4", "echo <b>Hi</b>")))
+    assert "[redacted]" in tab(browser) and "&lt;b&gt;Hi" not in tab(browser)
+    whole = viewer.get(f"/runs/{finished_run.run}/changes").get_json()["patch"]
+    cut = viewer.get(f"/runs/{finished_run.run}/changes?max_bytes={whole.index('[redacted]') + 12}").get_json()
+    assert "<b>Hi" not in whole + cut["patch"] and "[... " not in cut["patch"] and cut["truncated"]
 
 
 def test_a_run_that_changed_nothing_readable_is_not_found(viewer: Api, worker: Worker) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from protocol import Failure, Outcome
+from redaction import SHAPES
 from tickets.runs.reports import RunReport
 from workers.run import failure_record, verdict
 from workers.run.run_facts import RunFacts
@@ -90,7 +91,7 @@ def test_prose_and_code_are_no_verdict(message: str) -> None:
 )
 def test_a_signal_that_is_not_this_runs_own_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "signal.json").write_bytes(content)
-    assert verdict.read_signal(tmp_path, NONCE) is None
+    assert verdict.read_signal(tmp_path, NONCE, SHAPES) is None
 
 
 def test_a_signals_claims_and_question_are_kept(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_a_signals_claims_and_question_are_kept(tmp_path: Path) -> None:
     claims = [{"kind": "test", "text": "all pass", "item": 0}]
     signal = {"verdict": "question", "summary": "Red?", "question": question, "claims": claims, "nonce": NONCE}
     (tmp_path / "signal.json").write_text(json.dumps(signal))
-    result = verdict.read_signal(tmp_path, NONCE)
+    result = verdict.read_signal(tmp_path, NONCE, SHAPES)
     assert result == Verdict(Outcome.QUESTION, "Red?", {"request": "verdict", **question}, tuple(claims))
 
 
@@ -107,7 +108,7 @@ def test_a_claim_out_of_shape_does_not_cost_the_verdict(tmp_path: Path) -> None:
     odd = [{"text": "x", "item": -1}, {"kind": "y" * 300, "text": "nul \0" + "z" * 200_000}, {"text": " "}, "?", {}]
     signal = {"verdict": "done", "summary": "s\0", "claims": odd + [{"text": "more"}] * 300, "nonce": NONCE}
     (tmp_path / "signal.json").write_text(json.dumps(signal))
-    result = verdict.read_signal(tmp_path, NONCE)
+    result = verdict.read_signal(tmp_path, NONCE, SHAPES)
     assert result and result.summary == "s"
     report = RunReport.model_validate(verdict.build_report(build_spec(tmp_path), result, build_facts(), 0, None))
     assert (len(report.claims) <= 200, report.claims[0].item, report.claims[1].text[:6]) == (True, None, "nul zz")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -14,8 +15,10 @@ from typing import Any
 import pytest
 
 from protocol import AttachedFile
+from tests.canary import ADDRESS, CANARY, KEY, PASSWORD, list_leaks, put_escape
 from tests.waiting import wait_until
 from workers.contract import attached_files
+from workers.contract.agent_events import MAX_TEXT_BYTES
 from workers.host.private_dirs import make_private_dir
 from workers.run import launch
 from workers.run.lock import hold_lock
@@ -256,17 +259,50 @@ def test_a_run_ends_though_its_child_floods_the_output_and_its_result_is_too_lon
     assert run.survivors() == []
 
 
-def test_no_secret_gets_into_spool_pane_report_or_stream(tmp_path: Path, api: FakeApi) -> None:
-    secret = "s3cr3t-canary-0123456789"
-    delta = '\'{"kind":"delta","payload":{"block":"b","kind":"text","offset":0,"text":"%s"}}\''
-    lines = [f"print {delta % piece}" for piece in ("see s3cr3t-", "canary-", "0123456789 here")]
-    lines += [f"stderr '{secret[:9]}'", f"stderr '{secret[9:]}\\n'", f"say It is {secret}.", f"print '{secret}'"]
-    with act(tmp_path, api, *lines, f"result DONE: used {secret}", secrets=(secret,)) as run:
+def quote(text: str) -> str:
+    """Build the expression of a text for the scripted agent, which repeats its prompt, so that no piece of it is there."""
+    return f"__import__('base64').b64decode('{base64.b64encode(text.encode()).decode()}').decode()"
+
+
+def emit(kind: str, /, **payload: Any) -> str:
+    """Build the line of a prompt for which the scripted agent prints this event."""
+    return f"print {quote(json.dumps({'kind': kind, 'payload': payload}))}"
+
+
+def test_no_secret_gets_into_spool_pane_report_or_stream(tmp_path: Path, worktree: Path, api: FakeApi) -> None:
+    """Regression: what was cut first kept up to 40 of 48 characters, and an escape inside hid a secret."""
+    deltas = ("see " + CANARY[:9], CANARY[9:20] + "\x1b[3", "1m" + CANARY[20:40], CANARY[40:] + " here")
+    long = "x" * (MAX_TEXT_BYTES - 30) + CANARY
+    lines = [
+        *(emit("delta", block="b", kind="text", offset=0, text=piece) for piece in deltas),
+        emit("tool_call", call="c", name="sh", title="t" * 80 + CANARY, input={"command": long, CANARY: [long]}),
+        emit("tool_result", call="c", output=long),
+        emit("text", block="t", text="y" * (MAX_TEXT_BYTES // 2 - 30) + CANARY + "y" * MAX_TEXT_BYTES + CANARY),
+        emit("result", ok=False, failure="network", text=f"{PASSWORD} of {ADDRESS} and {put_escape(CANARY)}"),
+        f"print {quote('z' * (150_000 - 20) + CANARY + 'z' * 200_000)}",
+        f"print {quote(CANARY)}",
+        emit("text", block="l", text="v" * (150_000 - 75) + CANARY + "v" * 200_000),
+        *(f"stderr {quote(KEY[start : start + 7])}" for start in range(0, len(KEY), 7)),
+        f"stderr {quote(put_escape(CANARY))}",
+        emit("question", request="q-1", questions=[{"text": f"Is it {CANARY}?", "choices": [{"label": CANARY}]}]),
+        f"signal review {'q' * (MAX_TEXT_BYTES - 20)}{CANARY}",
+    ]
+    check = "printf '%s' \"$SETTING\"; head -c 4080 /dev/zero | tr '\\0' y"
+    fields: dict[str, Any] = {"secrets": (CANARY, KEY, ADDRESS), "limits": {"line_bytes": 200_000}}
+    fields |= {"base_sha": git(worktree, "rev-parse", "HEAD"), "repository": str(tmp_path)}
+    fields |= {"check": ("sh", "-c", check + "; exit 1"), "teardown": ("sh", "-c", check + "; exit 3")}
+    fields |= {"setup": ("sh", "-c", "touch $SETTING")}
+    env = build_scripted_fields(tmp_path)["env"] | {"SETTING": CANARY}
+    with act(tmp_path, api, *lines, env=env, **fields) as run:
         report = run.wait()
-    assert report["summary"] == "used [redacted]"
-    content = b"".join(path.read_bytes() for path in run.dir.iterdir() if path.name not in ("spec.json", "prompt.md"))
-    assert secret.encode() not in content + json.dumps([api.events, api.reports]).encode() + run.screen.encode()
+    assert (report["verdict"], report["observations"]["dirty"]) == ("review", ["[redacted]"])
+    assert report["observations"]["check"]["tail"].endswith("yyy")
+    private = ("spec.json", "prompt.md", "check.log", "check-base.log", "teardown.log", "teardown.json", "signal.json")
+    content = b"".join(path.read_bytes() for path in run.dir.iterdir() if path.name not in private)
+    content += json.dumps([api.events, api.reports]).encode() + run.screen.encode()
+    assert list_leaks(content, CANARY, KEY, PASSWORD) == []
     assert "".join(payload["text"] for payload in run.events("agent.delta")).startswith("see ")
+    assert any(payload["text"].endswith("yyy") for payload in run.events("agent.notice"))
 
 
 # Messages

@@ -220,7 +220,7 @@ def _serve_write(view: View, route: Route, args: dict[str, Any], *, late: bool) 
     inputs = _parse_request(route)
 
     def work(call: Call) -> Any:
-        refusal = None if late else refuse_late(call, route.name, request.get_data(as_text=True))
+        refusal = None if late else refuse_late(call, route.name, request_body.read_text())
         return refusal or view(call, **_load_path_arguments(call, args), **inputs)
 
     return perform(work, route.status, parse_idempotency_key(request.get_data()) if route.repeatable else None)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
+import auth
 from database import end_read
 from models import Run
+from redaction import OMISSION_MARK, Redaction
 from tickets.lifecycle.schemas import FileJson
 from tickets.shared.errors import NotFound
 from tickets.shared.inputs import Body, FilePath
 from web.api.resource import ANYBODY, RUNS, Call, Resource
+from workers.contract import spec as specs
 from workers.repository import changes
 from workers.repository.git import GitError
 
@@ -74,11 +77,13 @@ def read_changes(call: Call, run: Run, query: PatchQuery) -> ChangesJson:
     except (GitError, OSError) as error:
         raise NotFound("The changes of this run can no longer be read.", run=run.id, reason=str(error)[:500]) from error
     files = [FileJson.read(change) for change in changed_files]
+    end = OMISSION_MARK if patch.truncated else ""
+    text = _read_redaction(run).redact_text(patch.text + end)
     return {
         "base": commit_range.base,
         "head": commit_range.head,
         "files": files,
-        "patch": patch.text,
+        "patch": text.removesuffix(end),
         "truncated": patch.truncated,
     }
 
@@ -133,6 +138,9 @@ def load_changes(run: Run) -> ChangesView:
     except (GitError, OSError):
         return ChangesView(run.generation, problem="The branch or its base commit is no longer in the repository.")
     hunks = diff.parse_diff(patch.text, truncated=patch.truncated)
+    redaction = _read_redaction(run)
+    if redaction.has_secret(patch.text):
+        hunks = {header: tuple(_redact_hunk(hunk, redaction) for hunk in parts) for header, parts in hunks.items()}
     files = tuple(
         FileDiff(
             change.path,
@@ -146,3 +154,13 @@ def load_changes(run: Run) -> ChangesView:
     )
     more = max(0, len(changed_files) - MAX_FILES)
     return ChangesView(run.generation, commit_range.head, commit_range.base, files, more, patch.truncated)
+
+
+def _read_redaction(run: Run) -> Redaction:
+    """Read the secrets of a run, which its agent may have committed."""
+    return specs.read_redaction(auth.get_instance().settings.run_path(run.id))
+
+
+def _redact_hunk(hunk: diff.Hunk, redaction: Redaction) -> diff.Hunk:
+    lines = tuple(replace(line, text=redaction.redact_text(line.text)) for line in hunk.lines)
+    return replace(hunk, heading=redaction.redact_text(hunk.heading), lines=lines)

@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, Literal
 
 from protocol import EARLIER_PERMISSIONS, Permissions, RunLimits, WrapperMode
+from redaction import SHAPES, Redaction, read_run_secrets
 from workers.host import files
 
 SPEC_VERSION = 1
@@ -95,6 +96,11 @@ class RunSpec:
         return format_marker(self.instance, self.run_id)
 
     @property
+    def all_secrets(self) -> tuple[str, ...]:
+        """The secrets of the environment and the run's own."""
+        return (self.token, self.nonce, *self.secrets)
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment of everything that the run starts."""
         name, _, value = self.marker.partition("=")
@@ -118,6 +124,14 @@ def read_spec(run_dir: Path) -> RunSpec:
     except (OSError, ValueError) as error:
         raise InvalidSpec(f"{SPEC_FILE} cannot be read: {error}") from error
     return parse_spec(data)
+
+
+def read_redaction(run_dir: Path) -> Redaction:
+    """Read the secrets of a run for a reader of its files. Without a readable spec only the shapes of tokens are known."""
+    try:
+        return Redaction(read_run_secrets((run_dir / SPEC_FILE).read_bytes()))
+    except (OSError, ValueError):
+        return SHAPES
 
 
 def parse_spec(data: object) -> RunSpec:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from protocol import Outcome, StopCode, StopOrder, WrapperState
+from redaction import Redaction
 from workers.contract.agent import AgentAdapter
 from workers.contract.agent_events import AgentEvent, make_event, make_raw_event
 from workers.contract.pricing import Pricing
-from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
 from workers.host import processes, subreaper
-from workers.host.line_splitter import LineSplitter, mend_clipped_line, split_merged
+from workers.host.line_splitter import LineSplitter, mark_omission, mend_clipped_line, split_merged
 
 from .agent_process import AgentProcess
 from .control import HeartbeatThread, Mailbox, Orders
@@ -36,7 +36,6 @@ PENDING_SECONDS = 30.0
 """How long an idle agent may leave a message unaccepted."""
 SIGNAL_SECONDS = 20.0
 """How long an agent may go on after it reported its verdict through a tool."""
-MAX_RAW_LENGTH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,7 @@ class Session:
         self._run_dir = run_dir
         self._agent = agent
         self._recorder = recorder
+        self._redaction = redaction
         self._pricing = Pricing(spec.prices, spec.model)
         self._mailbox = mailbox
         self._lines = LineSplitter(spec.limits.line_bytes)
@@ -122,8 +122,7 @@ class Session:
         elif whole := mend_clipped_line(line):
             parts = [whole]
         else:
-            text = line[:MAX_RAW_LENGTH].decode("utf-8", "replace")
-            self._take_all([make_raw_event(text, f"longer than {self._spec.limits.line_bytes} bytes")])
+            self._take_all([make_raw_event(mark_omission(line), f"longer than {self._spec.limits.line_bytes} bytes")])
             return
         for part in parts:
             self._take_all(self._agent.parse(part))
@@ -237,7 +236,7 @@ class Session:
     def _has_fresh_signal(self) -> bool:
         """True when the agent reported through a tool, after the last message (which may have changed its verdict)."""
         return self._read_signal_time() >= self._delivery.last_message and bool(
-            read_signal(self._run_dir, self._spec.nonce)
+            read_signal(self._run_dir, self._spec.nonce, self._redaction)
         )
 
     def _is_late_after_signal(self) -> bool:

@@ -67,7 +67,7 @@ class CodexAgent:
         return self._exec.state if self._stream.state == "starting" else self._stream.state
 
     def prepare(self, spec: RunSpec, run_dir: Path) -> None:
-        self._stream = CodexStream(build_request_policy(spec), (spec.token, spec.nonce, *spec.secrets))
+        self._stream = CodexStream(build_request_policy(spec), spec.all_secrets)
         self._coordination = CoordinationCheck(run_dir, spec.mcp_command is not None)
         self._images = attached_files.list_images(run_dir)
         self._thread = {"cwd": spec.workspace, "approvalPolicy": permissions.get_approval_policy(spec)}

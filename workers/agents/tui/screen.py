@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Protocol
 
+from redaction import strip_controls
 from workers.agents.tool_requests import PlanExit
-from workers.contract.agent_events import AgentEvent, strip_controls
+from workers.contract.agent_events import AgentEvent
 from workers.contract.spec import PROMPT, RunSpec
 from workers.host.tmux import Tmux
 
