@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,19 @@ def test_what_is_too_large_is_cut_and_says_so(
     markup = tab(browser)
     assert "too much to show" in markup and "1 more file is not listed" in markup
     assert "limit of size was reached" in markup and "echo &lt;b&gt;" not in markup
+
+
+def test_a_git_that_hangs_holds_few_threads_of_the_board(
+    browser: FlaskClient, viewer: Api, finished_run: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression: each look at such a repository held a thread for up to a minute, until no page answered."""
+    monkeypatch.setattr(changes, "WAIT_SECONDS", 0)
+    with ExitStack() as earlier_requests:
+        for _ in range(changes.MAX_GIT_THREADS):
+            earlier_requests.enter_context(changes.hold_git_slot())
+        assert "The changes cannot be read now: git does not answer earlier requests" in tab(browser)
+        assert viewer.get(f"/runs/{finished_run.run}/changes").status_code == 404
+    assert "3 files" in tab(browser)
 
 
 def test_a_run_without_a_branch_or_from_elsewhere_says_so(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from protocol import Failure, Outcome
 from redaction import SHAPES
 from tickets.runs.reports import RunReport
+from workers.host import files
 from workers.run import failure_record, verdict
 from workers.run.run_facts import RunFacts
+from workers.run.signal_watch import SignalWatch
 from workers.run.verdict import Cause, FailureReport, Verdict
 
 from .runs import build_spec
@@ -184,3 +187,18 @@ def test_a_sweep_keeps_words_and_drops_decoration_redraws_and_footers() -> None:
     assert swept
     assert [line.strip() for line in swept.splitlines() if line.strip()] == ["The fix", "Working", "is in place."]
     assert failure_record.extract_tail("╭──╮\n\x1b[0m\n") is None
+
+
+def test_a_signal_is_judged_without_the_clock(tmp_path: Path) -> None:
+    """Regression: a clock set back made a verdict older than the message before it, and one set ahead ended the agent."""
+    watch, file = SignalWatch(tmp_path), tmp_path / verdict.SIGNAL_FILE
+    assert (watch.is_fresh, watch.measure_age(100.0)) == (False, 0.0)
+    watch.mark_message()
+    files.replace(file, b"{}")
+    os.utime(file, (0, 0))
+    assert (watch.is_fresh, watch.measure_age(200.0), watch.measure_age(207.0)) == (True, 0.0, 7.0)
+
+    watch.mark_message()
+    assert not watch.is_fresh, "it is from before the message"
+    files.replace(file, b"{}")
+    assert (watch.is_fresh, watch.measure_age(300.0)) == (True, 0.0)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from tickets.shared.inputs import Body, FilePath
 from web.api.resource import ANYBODY, RUNS, Call, Resource
 from workers.contract import spec as specs
 from workers.repository import changes
-from workers.repository.git import GitError
+from workers.repository.git import GitError, GitHung
 
 from . import diff
 
@@ -27,6 +30,10 @@ blueprint = Resource("changes", __name__)
 
 MAX_PATCH_BYTES = 256 << 10
 MAX_FILES = 200
+MAX_GIT_THREADS = 4
+"""Threads that may wait for git. In a repository in which it hangs, each does so for the whole time limit of a call."""
+GIT_SLOTS = threading.BoundedSemaphore(MAX_GIT_THREADS)
+WAIT_SECONDS = 3.0
 MAX_UNFOLDED_LINES = 400
 """Number of diff lines above which a file is shown collapsed."""
 
@@ -64,16 +71,28 @@ class CommitRange:
         return cls(Path(run.repository), run.base_sha, run.branch)
 
 
+@contextmanager
+def hold_git_slot() -> Iterator[None]:
+    """Hold a slot for calls of git, so that pages without git still answer. Raises `GitHung` when none becomes free."""
+    if not GIT_SLOTS.acquire(timeout=WAIT_SECONDS):
+        raise GitHung("git does not answer earlier requests: try again later")
+    try:
+        yield
+    finally:
+        GIT_SLOTS.release()
+
+
 @blueprint.reads("/runs/<number:run>/changes", rights=ANYBODY | RUNS)
 def read_changes(call: Call, run: Run, query: PatchQuery) -> ChangesJson:
     """Read the commits of a run as changed files and a patch against the commit that it started from."""
     commit_range = CommitRange.from_run(run)
     end_read(call.session)
     try:
-        changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
-        patch = changes.read_patch(
-            commit_range.repository, commit_range.base, commit_range.head, query.path, max_bytes=query.max_bytes
-        )
+        with hold_git_slot():
+            changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
+            patch = changes.read_patch(
+                commit_range.repository, commit_range.base, commit_range.head, query.path, max_bytes=query.max_bytes
+            )
     except (GitError, OSError) as error:
         raise NotFound("The changes of this run can no longer be read.", run=run.id, reason=str(error)[:500]) from error
     files = [FileJson.read(change) for change in changed_files]
@@ -129,12 +148,15 @@ def load_changes(run: Run) -> ChangesView:
     """Load the commits of a run, with the patch truncated at `MAX_PATCH_BYTES`."""
     try:
         commit_range = CommitRange.from_run(run)
-        changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
-        patch = changes.read_patch(
-            commit_range.repository, commit_range.base, commit_range.head, max_bytes=MAX_PATCH_BYTES
-        )
+        with hold_git_slot():
+            changed_files = changes.list_changes(commit_range.repository, commit_range.base, commit_range.head)
+            patch = changes.read_patch(
+                commit_range.repository, commit_range.base, commit_range.head, max_bytes=MAX_PATCH_BYTES
+            )
     except NotFound as error:
         return ChangesView(run.generation, problem=error.message)
+    except GitHung as error:
+        return ChangesView(run.generation, problem=f"The changes cannot be read now: {error}.")
     except (GitError, OSError):
         return ChangesView(run.generation, problem="The branch or its base commit is no longer in the repository.")
     hunks = diff.parse_diff(patch.text, truncated=patch.truncated)

@@ -25,7 +25,8 @@ from .control import HeartbeatThread, Mailbox, Orders
 from .message_delivery import MessageDelivery
 from .recorder import Recorder, StderrRecorder
 from .shutdown import LimitTimers, Shutdown, find_exhausted_budget
-from .verdict import SIGNAL_FILE, Cause, judge_failure, parse_message, read_signal
+from .signal_watch import SignalWatch
+from .verdict import Cause, judge_failure, parse_message, read_signal
 
 TICK_SECONDS = 0.25
 SETTLE_SECONDS = 0.5
@@ -78,7 +79,8 @@ class Session:
         self._child = self._start(agent.command(spec))
         now = time.monotonic()
         self._timers = LimitTimers(spec.limits, started=now, heard=now)
-        self._delivery = MessageDelivery(agent, self._child, recorder)
+        self._signal = SignalWatch(run_dir)
+        self._delivery = MessageDelivery(agent, self._child, recorder, self._signal.mark_message)
 
     @property
     def state(self) -> WrapperState:
@@ -177,7 +179,7 @@ class Session:
             self._begin_shutdown(cause, interrupt=True)
         elif self._has_settled(now):
             self._judge_turn(now)
-        elif self._is_late_after_signal():
+        elif self._is_late_after_signal(now):
             self._begin_shutdown(Cause("finished"), interrupt=True)
 
     def _tell_state(self) -> None:
@@ -235,20 +237,11 @@ class Session:
 
     def _has_fresh_signal(self) -> bool:
         """True when the agent reported through a tool, after the last message (which may have changed its verdict)."""
-        return self._read_signal_time() >= self._delivery.last_message and bool(
-            read_signal(self._run_dir, self._spec.nonce, self._redaction)
-        )
+        return self._signal.is_fresh and bool(read_signal(self._run_dir, self._spec.nonce, self._redaction))
 
-    def _is_late_after_signal(self) -> bool:
-        signal_time = self._read_signal_time()
-        late = 0 < signal_time < time.time() - SIGNAL_SECONDS
-        return late and not self._delivery.has_pending_messages and self._has_fresh_signal()
-
-    def _read_signal_time(self) -> float:
-        try:
-            return (self._run_dir / SIGNAL_FILE).stat().st_mtime
-        except OSError:
-            return 0.0
+    def _is_late_after_signal(self, now: float) -> bool:
+        is_late = self._signal.measure_age(now) > SIGNAL_SECONDS
+        return is_late and not self._delivery.has_pending_messages and self._has_fresh_signal()
 
     # Shutdown
 
