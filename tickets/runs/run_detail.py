@@ -10,7 +10,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import (
-    Profile,
     Program,
     Project,
     QueuedMessage,
@@ -23,9 +22,7 @@ from models import (
     TicketEvent,
 )
 from protocol import (
-    AGENT_PROGRAMS,
     COORDINATION,
-    PERMISSION_POLICIES,
     ChecklistPayload,
     CoordinationPayload,
     EventType,
@@ -33,7 +30,7 @@ from protocol import (
 )
 from tickets.shared import lookup, payloads
 from tickets.shared.errors import NoSuchRun
-from tickets.team import installed_programs
+from tickets.team import permission_view
 from tickets.team.projects import TrustState
 from tickets.workflow import quarantine
 
@@ -174,11 +171,8 @@ def _describe_coordination(opening: list[TicketEvent]) -> str | None:
 
 def _describe_policy(session: Session, run: Run) -> str:
     """Describe what the run's profile allows by now."""
-    profile = session.get(Profile, run.profile) if run.profile else None
-    if profile is None or AGENT_PROGRAMS[profile.program].built_in:
-        return ""
-    policy = PERMISSION_POLICIES[profile.permissions]
-    return f"{policy.title}. {policy.explanation} {installed_programs.describe_confinement(session, run.host)}"
+    view = permission_view.describe_permissions(session, run.profile, None, run.host)
+    return view.summary if view else ""
 
 
 def _list_place_facts(run: Run) -> list[tuple[str, Any]]:
