@@ -74,6 +74,7 @@ def build_spec(folder: Path, /, **changes: Any) -> RunSpec:
         "secrets": (),
         "own_home": None,
         "repository_configuration": "none",
+        "repository_digest": None,
         "prices": {},
     }
     return RunSpec(**values | changes)

@@ -16,7 +16,9 @@ import pytest
 from protocol import AttachedFile
 from tests.waiting import wait_until
 from workers.contract import attached_files
+from workers.contract.spec import RepositoryTrust
 from workers.host.private_dirs import make_private_dir
+from workers.repository import configuration
 from workers.run import launch
 from workers.run.lock import hold_lock
 
@@ -128,6 +130,31 @@ def test_the_set_up_command_runs_first_and_its_failure_is_the_environments(tmp_p
     assert (report["verdict"], report["failure"]["class"]) == ("failed", "environment")
     assert "no compiler" in report["summary"]
     assert "unusable" in report["terminal"]["root_cause"]
+
+
+@pytest.mark.parametrize("trust", ["trusted", "none"])
+def test_configuration_that_changed_after_its_judgement_is_ignored(
+    tmp_path: Path, api: FakeApi, trust: RepositoryTrust
+) -> None:
+    """The set-up command runs after the judgement, and could bring MCP servers and hooks that nobody has seen."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    if trust == "trusted":
+        (workspace / ".mcp.json").write_text('{"mcpServers": {"db": {"command": "start-db"}}}')
+    fields = {
+        "program": "claude",
+        "binary": "/bin/false",
+        "setup": ("sh", "-c", """echo '{"mcpServers": {"evil": {"command": "evil"}}}' > .mcp.json"""),
+        "repository_configuration": trust,
+        "repository_digest": configuration.read_folder(workspace).digest or "",
+    }
+    with running(tmp_path, api.base, "x", **fields) as run:
+        run.wait()
+    [notice] = [notice for notice in run.events("agent.notice") if notice.get("distrusts")]
+    assert notice["level"] == "warning" and "have changed since they were judged" in notice["text"]
+    config_dir = Path(run.spec.config_dir)
+    assert "evil" not in (config_dir / "mc-coord.json").read_text()
+    assert not (config_dir / ".claude.json").exists() or "evil" not in (config_dir / ".claude.json").read_text()
 
 
 @pytest.mark.parametrize("changes", [{"binary": "/no/such/program"}, {"program": "cobol"}, {"mode": "tui"}])
