@@ -435,11 +435,13 @@ class AgentProgram:
     `built_in`: part of Mission Control, so nothing is looked for on the machine. `has_screen`: it can show a screen of its
     own, on which a person takes a conversation over. `can_fork`: a conversation can begin with a copy of another one.
     `can_join`: a person can take part beside the worker. `can_change_model`: a headless run can go on with another model.
+    `reads_messages`: what is written to a running agent reaches it.
     `variables`: environment variables that its agents are given where the program has no log-in of its own.
     """
 
     title: str
     built_in: bool = False
+    reads_messages: bool = True
     has_screen: bool = False
     can_fork: bool = False
     can_join: bool = False
@@ -457,7 +459,7 @@ CODEX_VARIABLES = ("OPENAI_API_KEY", "CODEX_API_KEY")
 
 AGENT_PROGRAMS: Mapping[str, AgentProgram] = MappingProxyType(
     {
-        "script": AgentProgram("Script", built_in=True),
+        "script": AgentProgram("Script", built_in=True, reads_messages=False),
         "claude": AgentProgram(
             "Claude Code",
             has_screen=True,
