@@ -434,8 +434,8 @@ class AgentProgram:
 
     `built_in`: part of Mission Control, so nothing is looked for on the machine. `has_screen`: it can show a screen of its
     own, on which a person takes a conversation over. `can_fork`: a conversation can begin with a copy of another one.
-    `can_join`: a person can take part beside the worker. `can_change_model`: a headless run can go on with another model.
-    `reads_messages`: what is written to a running agent reaches it.
+    `can_join`: a person can take part beside the worker. `can_change_model`: a headless run can go on with another model,
+    and with `can_change_model_on_screen` a screen too. `reads_messages`: a text that is sent during a run reaches it.
     `variables`: environment variables that its agents are given where the program has no log-in of its own.
     """
 
@@ -446,6 +446,7 @@ class AgentProgram:
     can_fork: bool = False
     can_join: bool = False
     can_change_model: bool = False
+    can_change_model_on_screen: bool = False
     variables: tuple[str, ...] = ()
 
     @property
@@ -465,6 +466,7 @@ AGENT_PROGRAMS: Mapping[str, AgentProgram] = MappingProxyType(
             has_screen=True,
             can_fork=True,
             can_change_model=True,
+            can_change_model_on_screen=True,
             variables=CLAUDE_VARIABLES,
         ),
         "codex": AgentProgram(

@@ -55,7 +55,8 @@ def build_arguments(program: str, url: str) -> tuple[str, ...]:
     provider = {"name": "Loopback", "base_url": f"{url}/v1", "env_key": "LOOPBACK_API_KEY", "wire_api": "responses"}
     limits = {"request_max_retries": 0, "stream_max_retries": 1, "supports_websockets": False}
     fields = ", ".join(f"{key} = {json.dumps(value)}" for key, value in (provider | limits).items())
-    return ("-c", 'model_provider="loopback"', "-c", f"model_providers.loopback={{ {fields} }}")
+    plans = ("-c", "tools.update_plan.enabled=true")  # which the program's own list of models decides otherwise
+    return ("-c", 'model_provider="loopback"', "-c", f"model_providers.loopback={{ {fields} }}", *plans)
 
 
 def start_slowly(command: tuple[str, ...]) -> tuple[str, ...]:

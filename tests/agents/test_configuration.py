@@ -17,11 +17,14 @@ from protocol import AGENT_PROGRAMS, FAILURES, PERMISSION_POLICIES, AttachedFile
 from tests.workers.repositories import create_repository, git
 from tests.workers.runs import build_spec
 from workers.agents import UnknownProgram, create_agent, load_descriptor
+from workers.agents.claude.screen import ClaudeScreen, ClaudeTranscript
 from workers.agents.codex.requests import CodexRequests
 from workers.agents.permissions import RequestPolicy
+from workers.agents.tui.model_change import CONFIRM_SECONDS, ModelChange
 from workers.agents.tui.tools_watch import MISSING_SECONDS, ToolsWatch
 from workers.contract import attached_files
 from workers.contract.agent import AgentAdapter
+from workers.contract.agent_events import AgentEvent
 
 STATUS_KINDS = ("coordination", "notice")
 MCP = ("/venv/bin/python", "/checkout/mc_coordination_mcp.py")
@@ -351,6 +354,32 @@ def test_a_screen_without_the_tools_is_connected_again_while_it_is_idle(command:
     (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0"}))
     assert look(200) == ["ready"]
     assert ToolsWatch(tmp_path, False, command).look(True, 99) == []
+
+
+@pytest.mark.parametrize("kind", ["user", "system"])
+@pytest.mark.parametrize(("text", "is_changed"), [("Set model to `B`", True), ("Model 'b' not found", False)])
+def test_the_answer_of_a_screen_to_another_model_is_matched_with_its_order(
+    kind: str, text: str, is_changed: bool
+) -> None:
+    """The screen writes commands as messages of the user, and as lines of its own during a turn."""
+    transcript, change = ClaudeTranscript(), ModelChange(ClaudeScreen())
+
+    def read(content: str) -> list[AgentEvent]:
+        body = {"message": {"content": content}} if kind == "user" else {"content": content, "subtype": "local_command"}
+        return transcript.read({"type": kind, **body})
+
+    change.order({"uuid": "u-1", "model": "b"})
+    assert [change.take_command(1.0), change.take_command(1.0)] == ["/model b", ""]
+    for command, answered in (("cost", False), ("model", True)):
+        assert read(f"<command-name>/{command}</command-name>") == []
+        assert bool(read(f"<local-command-stdout>{text}</local-command-stdout>")) is answered
+    [answer] = read(f"<local-command-stdout>{text}</local-command-stdout>")
+    expected = {"uuid": "u-1", "model": "b", "ok": is_changed, "detail": text.replace("`", "")}
+    assert change.match(answer).payload == expected
+    assert change.give_up(99.0) == [], "it was answered"
+    change.order({"uuid": "u-2", "model": "c"})
+    change.take_command(1.0)
+    assert change.give_up(1.0 + CONFIRM_SECONDS)[0].payload["ok"] is False
 
 
 def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_conversation_is_completed_resumed_forked_and_taken_over(
     conversation_id = complete(program, show, spec, folder)
     fork(program, show, conversation_id, folder, model)
     if program == "claude":
-        take_over(program, show, conversation_id)
+        take_over(program, show, conversation_id, model)
     leave(program, show, conversation_id)
     resume(program, show, conversation_id, model)
 
@@ -100,11 +100,16 @@ def complete(program: str, show: Show, spec: Make, folder: Path) -> str:
     return str(report["conversation_id"])
 
 
+PLAN_STEPS = {"claude": "", "codex": '[[tool: update_plan {"plan":[{"step":"One","status":"in_progress"}]}]]'}
+
+
 def resume(program: str, show: Show, conversation_id: str, model: ModelServer) -> None:
     """Go on with a conversation, type a long message into the idle screen, and kill the program in the next turn."""
     fields: dict[str, Any] = {"resume": True, "conversation_id": conversation_id, "generation": 2}
-    run = show(program, "[[say: Still here.]]", mcp_command=None, **fields)
+    run = show(program, f"{PLAN_STEPS[program]}[[say: Still here.]]", mcp_command=None, **fields)
     run.event("result", ok=True)
+    lists = [[(item["text"], item["state"]) for item in entry["items"]] for entry in run.events("checklist")]
+    assert lists == ([[("One", "in_progress")]] if PLAN_STEPS[program] else []), run.screen
     assert [entry["text"] for entry in run.events("text")] == ["Still here."], run.screen
     assert any("heron" in str(entry.body) and "Still here." in str(entry.body) for entry in model.requests)
     assert resident_memory(run.wrapper) < 25 * 1024
@@ -151,13 +156,17 @@ def fork(program: str, show: Show, conversation_id: str, folder: Path, model: Mo
     run.wait_until_gone()
 
 
-def take_over(program: str, show: Show, conversation_id: str) -> None:
-    """A person who has taken over is left alone until a verdict."""
+def take_over(program: str, show: Show, conversation_id: str, model: ModelServer) -> None:
+    """A person who has taken over is left alone until a verdict, and goes on with the model that was ordered."""
     fields: dict[str, Any] = {"resume": True, "conversation_id": conversation_id, "generation": 4, "attended": True}
     run = show(program, "[[say: This prompt is not for the screen.]]", **fields)
     run.event("state", state="idle")
+    order = {"uuid": str(uuid4()), "model": "claude-other-5"}
+    run.order(model=order)
+    assert run.event("model").items() >= {**order, "ok": True}.items(), run.screen
     run.type("[[say: DONE: Only thinking aloud.]]")
     run.event("result", ok=True)
+    assert model.requests[-1].body["model"] == "claude-other-5"
     run.type(f'[[tool: {TOOL_PREFIX[program]}mc_report_review {{"summary":"Together"}}]][[say: Over.]]')
     report = run.report()
     assert (report["verdict"], report["summary"]) == ("review", "Together"), run.screen
