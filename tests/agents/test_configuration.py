@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import stat
 import subprocess
@@ -19,6 +20,7 @@ from tests.workers.runs import build_spec
 from workers.agents import UnknownProgram, create_agent, load_descriptor
 from workers.agents.claude.screen import ClaudeScreen, ClaudeTranscript
 from workers.agents.codex.requests import CodexRequests
+from workers.agents.coordination import hold_sign_of_life
 from workers.agents.permissions import RequestPolicy
 from workers.agents.tui.model_change import CONFIRM_SECONDS, ModelChange
 from workers.agents.tui.tools_watch import MISSING_SECONDS, ToolsWatch
@@ -338,6 +340,41 @@ def test_a_claude_that_does_not_know_the_request_begins_all_the_same(tmp_path: P
     assert read_coordination(agent, {"type": "control_response", "response": refusal}) == ([], ["user"])
 
 
+CLOSED_CALLS = {
+    "codex": "tool call error: tool call failed for `mc-coord/mc_progress`\n\nCaused by:\n    Transport closed",
+    "claude": "<tool_use_error>Error: No such tool available: x. Its MCP server 'mc-coord' has disconnected.</tool_use_error>",
+}
+
+
+@pytest.mark.parametrize("program", CLOSED_CALLS)
+def test_a_screen_that_loses_the_tools_connects_again_or_says_so(program: str, tmp_path: Path) -> None:
+    """Its server has a lock for as long as it lives, and the program's next call fails in its own words."""
+    screen = load_descriptor(program).create_screen()
+    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0"}))
+    sign_of_life = hold_sign_of_life(tmp_path)
+    lost_states = ["restarting"] if screen.reconnect_command else ["missing"]
+
+    def start() -> ToolsWatch:
+        watch = ToolsWatch(tmp_path, True, screen.reconnect_command)
+        assert look(watch, 1) == ["ready"]
+        return watch
+
+    def list_states(events: list[AgentEvent]) -> list[object]:
+        return [event.payload["state"] for event in events if event.kind == "coordination"]
+
+    def look(watch: ToolsWatch, now: float) -> list[object]:
+        return list_states(watch.look(True, now))
+
+    watch = start()
+    for output, states in (("Refused: mc-coord", []), (CLOSED_CALLS[program], lost_states)):
+        result = AgentEvent("tool_result", {"output": output, "error": True})
+        assert list_states(watch.take_result(result)) == states
+    assert watch.take_command(2) == screen.reconnect_command
+    watch = start()
+    os.close(sign_of_life)
+    assert [look(watch, now) for now in (2, 3, 99)] == [[], [], lost_states]
+
+
 @pytest.mark.parametrize("command", ["/mcp reconnect mc-coord", ""])
 def test_a_screen_without_the_tools_is_connected_again_while_it_is_idle(command: str, tmp_path: Path) -> None:
     """A server leaves a sign of its use; a program without a command for it goes on at once."""
@@ -391,6 +428,20 @@ def test_coordination_tools_are_approved_under_every_policy(tmp_path: Path) -> N
     assert [event.kind for event in agent.parse(json.dumps(other).encode())] == ["notice"]
     replies = [json.loads(line) for line in agent.take_replies()]
     assert [(reply["id"], reply["result"]["action"]) for reply in replies] == [(5, "accept"), (6, "decline")]
+
+
+def test_a_codex_of_one_turn_says_that_it_lost_the_tools(tmp_path: Path) -> None:
+    """It reads nothing during its turn, so nothing can start them again."""
+    agent = create_agent("codex", argv=("exec",))
+    agent.prepare(build_spec(tmp_path, program="codex", mcp_command=MCP), tmp_path)
+    (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0"}))
+    call = {"id": "1", "type": "mcp_tool_call", "server": "mc-coord", "tool": "mc_progress", "arguments": {}}
+    failure = {"status": "failed", "error": {"message": CLOSED_CALLS["codex"].removeprefix("tool call error: ")}}
+    for line, states in (
+        ({"type": "item.completed", "item": call | failure}, ["missing", "warning"]),
+        ({"type": "turn.completed"}, []),
+    ):
+        assert read_coordination(agent, line) == (states, [])
 
 
 def test_a_question_of_codex_is_answered_by_its_text(tmp_path: Path) -> None:

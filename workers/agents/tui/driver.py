@@ -158,6 +158,7 @@ class ScreenDriver:
         for line in self._tail.read() if self._tail else ():
             for agent_event in self._screen.read(line):
                 self._tell(self._turns.transcript(self._model_change.match(agent_event)))
+                self._tell(self._tools.take_result(agent_event))
 
     def _handle_hook(self, hook: Hook) -> list[AgentEvent]:
         match hook.name:
