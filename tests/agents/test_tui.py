@@ -254,13 +254,11 @@ def test_a_question_on_the_screen_is_answered_from_the_ticket(program: str, show
 
 
 def build_write_step(program: str, target: Path) -> str:
-    """A step that writes a file outside the workspace, for which a person is asked.
-
-    The dialog of Claude Code for a command outside its sandbox is not answered by a hook, so it writes with a tool.
-    """
-    escalated = {"cmd": f"echo yes > {target}", "sandbox_permissions": "require_escalated", "justification": "a test"}
-    write = {"file_path": str(target), "content": "yes"}
-    calls = {"codex": f"exec_command {json.dumps(escalated)}", "claude": f"Write {json.dumps(write)}"}
+    """A step that writes a file outside the workspace by a command that leaves the sandbox, for which a person is asked."""
+    command, reason = f"echo yes > {target}", "a test"
+    escalated = {"cmd": command, "sandbox_permissions": "require_escalated", "justification": reason}
+    unconfined = {"command": command, "dangerouslyDisableSandbox": True, "description": reason}
+    calls = {"codex": f"exec_command {json.dumps(escalated)}", "claude": f"Bash {json.dumps(unconfined)}"}
     return f"tool: {calls[program]}"
 
 
