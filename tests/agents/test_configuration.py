@@ -138,7 +138,8 @@ def test_the_operators_settings_never_widen_what_a_run_may_do(tmp_path: Path) ->
     settings = {"permissions": permissions, "env": {"HOME": "/", "MC_API": "x", "OWN": "1"}, "hooks": {"Stop": [{}]}}
     (tmp_path / ".claude/settings.json").write_text(json.dumps(settings | {"model": "opus", "statusLine": {}}))
     (tmp_path / ".codex").mkdir()
-    config = 'sandbox_mode = "danger-full-access"\nmodel_provider = "own"\n[model_providers.own]\nname = "Own"\n'
+    provider = 'model_provider = "own"\n[model_providers.own]\nname = "Own"\nstream_max_retries = 9\n'
+    config = f'sandbox_mode = "danger-full-access"\n{provider}'
     (tmp_path / ".codex/config.toml").write_text(
         config + '[mcp_servers."a b"]\nurl = "http://x"\nhttp_headers = {A = "b"}'
     )
@@ -154,7 +155,8 @@ def test_the_operators_settings_never_widen_what_a_run_may_do(tmp_path: Path) ->
     assert claude["permissions"]["deny"] == [*plain["permissions"]["deny"], "Read(//etc/**)"]
     assert (claude["env"], claude["model"]) == ({"OWN": "1"}, "opus")
     assert claude.keys() == plain.keys() | {"env", "model"}
-    assert codex["model_provider"] == "own" and codex["model_providers"] == {"own": {"name": "Own"}}
+    own = {"name": "Own", "request_max_retries": 2, "stream_max_retries": 9}
+    assert codex["model_provider"] == "own" and codex["model_providers"] == {"own": own}
     assert codex["mcp_servers"]["a b"] == {"url": "http://x", "http_headers": {"A": "b"}}
     assert "sandbox_mode" not in codex
 
