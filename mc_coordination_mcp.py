@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from protocol import COORDINATION, AgentVerdict
-from workers.agents.coordination import PRESENCE_FILE, VERSION, hold_sign_of_life
+from workers.agents.coordination import PRESENCE_FILE, VERSION, hold_liveness_lock
 from workers.contract import attached_files
 from workers.contract.agent_events import clip_text
 from workers.host import files
@@ -348,5 +348,5 @@ def _build_multipart(fields: Mapping[str, str], name: str, content: bytes) -> tu
 
 if __name__ == "__main__":
     coordination_service = read_service()
-    sign_of_life = hold_sign_of_life(coordination_service.run_dir)
+    liveness_lock = hold_liveness_lock(coordination_service.run_dir)
     build_server(coordination_service).serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -538,8 +538,8 @@ class WithdrawnPayload(Payload):
 class TextPayload(Payload):
     """The payload of an event that is mainly text: what an agent says or thinks, is told, or reports of itself.
 
-    `refused` is the command (else the tool) that the run's permissions refused. `distrusts`: the configuration in the
-    workspace is not the one that was judged before the run, which ignores it.
+    `refused` is the command (else the tool) that the run's permissions refused. `ignores_configuration`: the
+    configuration in the workspace is not the one that was judged before the run.
     """
 
     text: str = ""
@@ -548,7 +548,7 @@ class TextPayload(Payload):
     level: str = "info"
     source: str = ""
     refused: str = ""
-    distrusts: bool = False
+    ignores_configuration: bool = False
     uuid: str = ""
     seconds: float | None = None
 

@@ -20,7 +20,7 @@ from tests.workers.runs import build_spec
 from workers.agents import UnknownProgram, create_agent, load_descriptor
 from workers.agents.claude.screen import ClaudeScreen, ClaudeTranscript
 from workers.agents.codex.requests import CodexRequests
-from workers.agents.coordination import hold_sign_of_life
+from workers.agents.coordination import hold_liveness_lock
 from workers.agents.permissions import RequestPolicy
 from workers.agents.tui.model_change import CONFIRM_SECONDS, ModelChange
 from workers.agents.tui.tools_watch import MISSING_SECONDS, ToolsWatch
@@ -353,7 +353,7 @@ def test_a_screen_that_loses_the_tools_connects_again_or_says_so(program: str, t
     """Its server has a lock for as long as it lives, and the program's next call fails in its own words."""
     screen = load_descriptor(program).create_screen()
     (tmp_path / "coordination.json").write_text(json.dumps({"version": "2.0.0"}))
-    sign_of_life = hold_sign_of_life(tmp_path)
+    liveness_lock = hold_liveness_lock(tmp_path)
     lost_states = ["restarting"] if screen.reconnect_command else ["missing"]
 
     def start() -> ToolsWatch:
@@ -373,7 +373,7 @@ def test_a_screen_that_loses_the_tools_connects_again_or_says_so(program: str, t
         assert list_states(watch.take_result(result)) == states
     assert watch.take_command(2) == screen.reconnect_command
     watch = start()
-    os.close(sign_of_life)
+    os.close(liveness_lock)
     assert [look(watch, now) for now in (2, 3, 99)] == [[], [], lost_states]
 
 

@@ -82,7 +82,11 @@ def test_a_run_says_which_configuration_it_took_and_what_it_ignored(
     with writing(store) as session:
         session.execute(update(Run).values(configuration=record.to_json()))
     assert "This run ignored it" not in page(browser, path)
-    change = {"event_type": "agent.notice", "run_seq": 1, "payload": {"text": "Changed.", "distrusts": True}}
+    change = {
+        "event_type": "agent.notice",
+        "run_seq": 1,
+        "payload": {"text": "Changed.", "ignores_configuration": True},
+    }
     with writing(store) as session:
         ingest.ingest_events(session, worker.run, [ingest.WorkerEvent.model_validate(change)])
     body = page(browser, path)

@@ -149,7 +149,7 @@ def test_configuration_that_changed_after_its_judgement_is_ignored(
     }
     with running(tmp_path, api.base, "x", **fields) as run:
         run.wait()
-    [notice] = [notice for notice in run.events("agent.notice") if notice.get("distrusts")]
+    [notice] = [notice for notice in run.events("agent.notice") if notice.get("ignores_configuration")]
     assert notice["level"] == "warning" and "have changed since they were judged" in notice["text"]
     config_dir = Path(run.spec.config_dir)
     assert "evil" not in (config_dir / "mc-coord.json").read_text()

@@ -145,7 +145,7 @@ def _process_event(session: Session, run: Run, event: WorkerEvent, seq: int) -> 
 def _apply_notice(session: Session, run: Run, notice: TextPayload) -> None:
     if notice.refused:
         refusals.record_refusal(session, run.id, notice.refused)
-    if notice.distrusts:
+    if notice.ignores_configuration:
         run_configuration.record_change(run)
 
 

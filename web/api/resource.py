@@ -54,14 +54,14 @@ RUNS = frozenset({Right.RUN})
 class Call:
     """Context of a request for a view: the transaction, the caller, and functions to call after the commit.
 
-    `examined` is the result of the route's `examine`.
+    `examination` is the result of the route's `examine`.
     """
 
     session: Session
     caller: auth.Caller
     settings: Settings
     after: list[Callable[[], None]] = field(default_factory=list)
-    examined: Any = None
+    examination: Any = None
 
     @property
     def actor(self) -> Actor:
@@ -133,7 +133,7 @@ class Resource(Blueprint):
         With `batch` the body is one object, an array or NDJSON. With `secret` the response is not stored for
         `Idempotency-Key`. With `late` the view itself handles a request from a run that has ended, which is refused and
         quarantined otherwise. `examine` is called with the body and the arguments of the path before the transaction, for
-        what takes longer than one may, and its result is the call's `examined`.
+        what takes longer than one may, and its result is the call's `examination`.
         """
 
         def declare(view: View) -> View:
@@ -226,10 +226,10 @@ def _serve_write(
     view: View, route: Route, args: dict[str, Any], late: bool, examine: Callable[..., Any] | None
 ) -> Response:
     inputs = _parse_request(route)
-    examined = examine(inputs["body"], **args) if examine else None
+    examination = examine(inputs["body"], **args) if examine else None
 
     def work(call: Call) -> Any:
-        call.examined = examined
+        call.examination = examination
         refusal = None if late else refuse_late(call, route.name, request.get_data(as_text=True))
         return refusal or view(call, **_load_path_arguments(call, args), **inputs)
 

@@ -25,12 +25,12 @@ def read_branches(folder: str) -> list[str] | None:
         return None
 
 
-def read_branches_of_new(body: NewProject) -> list[str] | None:
+def read_branches_for_new_project(body: NewProject) -> list[str] | None:
     """Read the branches for a new project."""
     return read_branches(body.folder)
 
 
-def read_branches_of_edited(body: EditProject, slug: str) -> list[str] | None:
+def read_branches_for_edit(body: EditProject, slug: str) -> list[str] | None:
     """Read the branches for a change of folder or base branch, None for any other change."""
     if body.folder is None and body.base_branch is None:
         return None

@@ -136,7 +136,7 @@ def edit_project(slug: str) -> Response | tuple[str, int]:
         if request.form.get("archive"):
             body |= {"archived": True}
         edit = EditProject.model_validate(body)
-        branches = project_branches.read_branches_of_edited(edit, slug)
+        branches = project_branches.read_branches_for_edit(edit, slug)
         with writing(auth.get_instance().engine) as session:
             projects.edit_project(session, slug, edit, auth.get_actor(), branches)
     except (ValidationError, DomainError) as error:

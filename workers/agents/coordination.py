@@ -44,8 +44,8 @@ def build_server_environment(spec: RunSpec, run_dir: Path) -> dict[str, str]:
     }
 
 
-def hold_sign_of_life(run_dir: Path) -> int:
-    """Lock the run's sign of life until this process ends, and return the open file."""
+def hold_liveness_lock(run_dir: Path) -> int:
+    """Lock the run's file until this process ends, and return the open file."""
     handle = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(handle, fcntl.LOCK_SH)  # a program may have several, one for each sub-agent
     return handle

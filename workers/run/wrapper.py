@@ -199,10 +199,12 @@ class Wrapper:
         judged_digest = self._spec.repository_digest
         if judged_digest is None or self._spec.repository_configuration == "untrusted":
             return
-        present = configuration.read_folder(Path(self._spec.workspace))
-        if present.problem or (present.digest or "") != judged_digest:
+        repository_items = configuration.read_folder(Path(self._spec.workspace))
+        if repository_items.problem or (repository_items.digest or "") != judged_digest:
             self._spec = replace(self._spec, repository_configuration="untrusted")
-            self._recorder.record_event(make_event("notice", text=DISTRUST, level="warning", distrusts=True))
+            self._recorder.record_event(
+                make_event("notice", text=DISTRUST, level="warning", ignores_configuration=True)
+            )
 
     def _run_agent(self) -> SessionResult:
         spec = self._spec

@@ -206,7 +206,7 @@ class ScreenDriver:
         """Type the next message if the screen is idle at this moment, not only at the last check."""
         self._give_up(screen_state, now)
         has_input = bool(self._waiting) or self._tools.needs_command or self._model_change.needs_command
-        if self._typed or not has_input or self._leave_at or self._told != "idle":
+        if self._typed or self._model_change.is_unanswered or not has_input or self._leave_at or self._told != "idle":
             return
         if self._window.state(refresh=True) != "idle":
             return

@@ -28,6 +28,11 @@ class ModelChange:
         """True while `take_command` has something to type."""
         return bool(self._uuid) and self._deadline is None
 
+    @property
+    def is_unanswered(self) -> bool:
+        """True from the command to its answer, while nothing else may be typed."""
+        return self._deadline is not None
+
     def order(self, order: Fields) -> None:
         """Take an order, in place of an earlier one."""
         self._uuid, self._model, self._deadline = get_text(order, "uuid"), get_text(order, "model"), None
@@ -41,7 +46,7 @@ class ModelChange:
 
     def confirm_dialog(self, window: ScreenWindow) -> None:
         """Confirm the dialog in which the program asks whether the whole conversation may be read again."""
-        if self._deadline is not None and self._dialog and window.shows(self._dialog):
+        if self.is_unanswered and self._dialog and window.shows(self._dialog):
             self._dialog = ""
             window.press("Enter")
 
