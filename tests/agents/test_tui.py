@@ -164,6 +164,7 @@ def take_over(program: str, show: Show, conversation_id: str, model: ModelServer
     order = {"uuid": str(uuid4()), "model": "claude-other-5"}
     run.order(model=order)
     assert run.event("model").items() >= {**order, "ok": True}.items(), run.screen
+    run.until(lambda: "Set model to" in run.screen, description="the answer on the screen")
     run.type("[[say: DONE: Only thinking aloud.]]")
     run.event("result", ok=True)
     assert model.requests[-1].body["model"] == "claude-other-5"

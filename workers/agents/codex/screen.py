@@ -145,7 +145,7 @@ class CodexRollout:
         call = get_text(item, "call_id")
         match get_text(item, "type"):
             case "function_call" if get_text(item, "name") == "update_plan":
-                self._plans[call] = parse_object(get_text(item, "arguments"))
+                self._plans[call] = parse_object(get_text(item, "arguments").encode())
             case "function_call_output" if plan := self._plans.pop(call, None):
                 if get_text(item, "output") == PLAN_TAKEN:
                     return [items.make_plan_event(plan)]
