@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from protocol import COORDINATION, AgentVerdict
 from redaction import Redaction, cut_text, read_run_secrets, strip_controls
-from workers.agents.coordination import PRESENCE_FILE, VERSION
+from workers.agents.coordination import PRESENCE_FILE, VERSION, hold_liveness_lock
 from workers.contract import attached_files
 from workers.contract.agent_events import MAX_TEXT_BYTES
 from workers.contract.spec import SPEC_FILE
@@ -371,4 +371,6 @@ def _build_multipart(fields: Mapping[str, str], name: str, content: bytes) -> tu
 
 
 if __name__ == "__main__":
-    build_server(read_service()).serve(sys.stdin.buffer, sys.stdout.buffer)
+    coordination_service = read_service()
+    liveness_lock = hold_liveness_lock(coordination_service.run_dir)
+    build_server(coordination_service).serve(sys.stdin.buffer, sys.stdout.buffer)

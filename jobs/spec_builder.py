@@ -99,6 +99,7 @@ def build_spec(
         ),
         own_home=str(configuration.own_home) if configuration.own_home else None,
         repository_configuration=configuration.repository,
+        repository_digest=configuration.repository_digest,
         prices={pattern: price.amounts for pattern, price in settings.all_prices.items()},
         **_build_workspace_fields(workspace),
         **_build_project_fields(project),

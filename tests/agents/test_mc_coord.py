@@ -128,6 +128,7 @@ def test_a_verdict_is_on_disk_and_a_second_one_replaces_it(tmp_path: Path, envir
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "api-token",
         "coordination.json",
+        "coordination.lock",
         "signal.json",
         "spec.json",
         "workspace",

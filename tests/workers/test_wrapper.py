@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -19,12 +18,14 @@ from tests.canary import ADDRESS, CANARY, KEY, PASSWORD, list_leaks, put_escape
 from tests.waiting import wait_until
 from workers.contract import attached_files
 from workers.contract.agent_events import MAX_TEXT_BYTES
+from workers.contract.spec import RepositoryTrust
 from workers.host.private_dirs import make_private_dir
+from workers.repository import configuration
 from workers.run import launch
 from workers.run.lock import hold_lock
 
 from .fake_api import FakeApi, serving
-from .runs import Run, build_scripted_fields, running
+from .runs import Run, build_scripted_fields, notify_wrapper, running
 
 BLOCK = "```sh\n{}\n```\n"
 
@@ -138,6 +139,31 @@ def test_the_set_up_command_runs_first_and_its_failure_is_the_environments(tmp_p
     assert (report["verdict"], report["failure"]["class"]) == ("failed", "environment")
     assert "no compiler" in report["summary"]
     assert "unusable" in report["terminal"]["root_cause"]
+
+
+@pytest.mark.parametrize("trust", ["trusted", "none"])
+def test_configuration_that_changed_after_its_judgement_is_ignored(
+    tmp_path: Path, api: FakeApi, trust: RepositoryTrust
+) -> None:
+    """The set-up command runs after the judgement, and could bring MCP servers and hooks that nobody has seen."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    if trust == "trusted":
+        (workspace / ".mcp.json").write_text('{"mcpServers": {"db": {"command": "start-db"}}}')
+    fields = {
+        "program": "claude",
+        "binary": "/bin/false",
+        "setup": ("sh", "-c", """echo '{"mcpServers": {"evil": {"command": "evil"}}}' > .mcp.json"""),
+        "repository_configuration": trust,
+        "repository_digest": configuration.read_folder(workspace).digest or "",
+    }
+    with running(tmp_path, api.base, "x", **fields) as run:
+        run.wait()
+    [notice] = [notice for notice in run.events("agent.notice") if notice.get("ignores_configuration")]
+    assert notice["level"] == "warning" and "have changed since they were judged" in notice["text"]
+    config_dir = Path(run.spec.config_dir)
+    assert "evil" not in (config_dir / "mc-coord.json").read_text()
+    assert not (config_dir / ".claude.json").exists() or "evil" not in (config_dir / ".claude.json").read_text()
 
 
 @pytest.mark.parametrize("changes", [{"binary": "/no/such/program"}, {"program": "cobol"}, {"mode": "tui"}])
@@ -314,6 +340,7 @@ def test_a_message_is_delivered_once_and_before_the_verdict_counts(tmp_path: Pat
     with act(tmp_path, api, "result DONE: before", f"wait {gate}") as run:
         run.event("agent.result")
         api.control["messages"] = [message]
+        notify_wrapper(run.spec)
         gate.touch()
         report = run.wait()
     assert (report["verdict"], report["summary"]) == ("review", "after the message")
@@ -327,6 +354,7 @@ def test_a_verdict_waits_for_a_message_that_the_agent_has_not_taken_up_yet(tmp_p
     with act(tmp_path, api, "slow 3", "say Slow now.", f"wait {tmp_path / 'gate'}", "result DONE: before") as run:
         run.event("agent.text")
         api.control["messages"] = [message]
+        notify_wrapper(run.spec)
         run.event("agent.receipt")
         (tmp_path / "gate").touch()
         assert run.wait()["summary"] == "as you say"
@@ -336,6 +364,7 @@ def test_a_question_is_answered_by_a_person_once(tmp_path: Path, api: FakeApi) -
     with act(tmp_path, api, "ask Which colour?", f"wait {tmp_path / 'gate'}", "result DONE: blue") as run:
         wait_until(lambda: any(beat["state"] == "waiting" for beat in api.heartbeats), description="the waiting state")
         api.control["answers"] = [{"request": "q-1", "behavior": "allow", "answers": {"Which colour?": "blue"}}]
+        notify_wrapper(run.spec)
         wait_until(
             lambda: {"uuid": "q-1", "state": "delivered"} in run.events("agent.receipt"), description="the answer"
         )
@@ -359,8 +388,7 @@ def test_a_datagram_makes_the_wrapper_look_at_once(tmp_path: Path, api: FakeApi)
     with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
         wait_until(lambda: any(beat["state"] == "running" for beat in api.heartbeats), description="the running state")
         beats = len(api.heartbeats)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hint:
-            hint.sendto(b"look", run.spec.socket)
+        notify_wrapper(run.spec)
         wait_until(lambda: len(api.heartbeats) > beats, timeout=2, description="a heartbeat at once")
     beat = api.heartbeats[-1]
     assert set(beat) == {"state", "pid", "pid_started", "boot_id", "last_run_seq", "agent_pid"}
@@ -370,10 +398,12 @@ def test_an_interrupt_ends_the_turn_and_not_the_run(tmp_path: Path, api: FakeApi
     with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
         run.event("agent.input")
         api.control["interrupt"] = {"uuid": "i-1"}
+        notify_wrapper(run.spec)
         wait_until(
             lambda: {"uuid": "i-1", "state": "accepted"} in run.events("agent.receipt"), 15, "the interrupt's receipt"
         )
         api.control["messages"] = [{"id": 1, "uuid": "u-1", "body": "result DONE: after all", "mode": "queue"}]
+        notify_wrapper(run.spec)
         assert run.wait()["summary"] == "after all"
 
 
@@ -384,6 +414,7 @@ def test_a_stop_of_the_server_ends_the_agent_politely(tmp_path: Path, api: FakeA
     with act(tmp_path, api, f"wait {tmp_path / 'never'}") as run:
         run.event("agent.input")
         api.control["stop"] = {"reason": "The ticket was parked.", "code": "parked", "grace_seconds": 4}
+        notify_wrapper(run.spec)
         report = run.wait()
     assert (report["verdict"], report["summary"], report["exit_code"]) == ("stopped", "The ticket was parked.", 0)
 
@@ -397,6 +428,7 @@ def test_an_agent_that_ignores_everything_and_its_orphans_are_gone_within_15_sec
         )
         assert orphan in [process.pid for process in run.survivors()]
         api.control["stop"] = {"reason": "Enough.", "code": "operator", "grace_seconds": 1}
+        notify_wrapper(run.spec)
         report = run.wait(timeout=20)
     assert run.survivors() == []
     assert (report["verdict"], report["exit_code"]) == ("stopped", -9)

@@ -40,6 +40,7 @@ class RunSpec:
     program's commands; `hidden_folders` hold keys.
     `own_home` is the home folder whose configuration of the program the run takes, None where its profile takes none.
     `repository_configuration`: the workspace brings no configuration, one that a person has trusted, or another one.
+    `repository_digest` is the digest of what was judged so, empty for nothing, None where nothing was judged.
     """
 
     version: int
@@ -89,6 +90,7 @@ class RunSpec:
     prices: Mapping[str, str]
     own_home: str | None
     repository_configuration: RepositoryTrust
+    repository_digest: str | None
 
     @property
     def marker(self) -> str:
@@ -145,7 +147,13 @@ def parse_spec(data: object) -> RunSpec:
 def _upgrade(data: dict[str, Any]) -> dict[str, Any]:
     """Return the spec of a run from before an upgrade with the fields and names of this version."""
     earlier: dict[str, Any] = {"forks": None, "plan": False, "prices": {}, "teardown": None, "folder": None}
-    earlier |= {"copies": (), "links": (), "own_home": None, "repository_configuration": "none"}
+    earlier |= {
+        "copies": (),
+        "links": (),
+        "own_home": None,
+        "repository_configuration": "none",
+        "repository_digest": None,
+    }
     earlier |= {"allowed_commands": (), "denied_commands": (), "hidden_folders": (), "network": False, "sandbox": False}
     policy = str(data.get("permissions"))
     renamed = {"permissions": EARLIER_PERMISSIONS[policy]} if policy in EARLIER_PERMISSIONS else {}

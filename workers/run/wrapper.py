@@ -17,7 +17,7 @@ import select
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from workers.contract.agent_events import make_event
 from workers.contract.spec import PROMPT, InvalidSpec, RunSpec
 from workers.host import files, processes, subreaper
 from workers.host.private_dirs import UnsafeFolder
-from workers.repository import checks, linked_files, observe, submodules
+from workers.repository import checks, configuration, linked_files, observe, submodules
 from workers.repository.observe import CheckSettings
 
 from . import report as reports
@@ -55,7 +55,10 @@ PROBE_SECONDS = 2.0
 NOT_STARTED_EXIT_CODE = 75
 """Exit code of a wrapper that did nothing, because the run is taken, revoked or unreadable."""
 
-
+DISTRUST = (
+    "The files in .claude, .codex or .mcp.json have changed since they were judged, by the set-up command or by another"
+    " program. This run ignores them. Commit them, or leave them to the repository, and trust the project again."
+)
 INTERRUPTED_EXIT_CODE = 130
 
 
@@ -141,6 +144,7 @@ class Wrapper:
         try:
             self._fetch_missing_files()
             self._set_up()
+            self._judge_configuration()
             end = self._run_agent()
         except CannotStart as error:
             return self._make_start_failure(str(error)), None
@@ -194,6 +198,18 @@ class Wrapper:
         )
         if not outcome.has_passed:
             raise CannotStart(f"The set-up command failed (exit code {outcome.exit_code}): {outcome.tail[-500:]}")
+
+    def _judge_configuration(self) -> None:
+        """Ignore what the repository brings when it is not what was judged: the set-up command may have changed it."""
+        judged_digest = self._spec.repository_digest
+        if judged_digest is None or self._spec.repository_configuration == "untrusted":
+            return
+        repository_items = configuration.read_folder(Path(self._spec.workspace))
+        if repository_items.problem or (repository_items.digest or "") != judged_digest:
+            self._spec = replace(self._spec, repository_configuration="untrusted")
+            self._recorder.record_event(
+                make_event("notice", text=DISTRUST, level="warning", ignores_configuration=True)
+            )
 
     def _run_agent(self) -> SessionResult:
         spec = self._spec

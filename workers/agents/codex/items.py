@@ -25,6 +25,13 @@ def make_start_events(item: Fields, parent: str | None) -> list[AgentEvent]:
     return make_call_events(get_text(item, "id"), *call, parent) if call else []
 
 
+def make_plan_event(message: Fields) -> AgentEvent:
+    """Make the event of the checklist that the program calls its plan."""
+    return make_checklist_event(
+        (get_text(row, "step"), get_text(row, "status")) for row in get_objects(message, "plan")
+    )
+
+
 def make_update_events(item: Fields) -> list[AgentEvent]:
     """Make the events of an item that has changed before its end. Only a checklist has any."""
     return [_make_notice("todoList", item)] if get_text(item, "type") == "todoList" else []
