@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
+import auth
 from database import end_read
 from models import Run
 from tickets.lifecycle.schemas import FileJson
@@ -56,7 +56,7 @@ class CommitRange:
         """Return the range of a run. Raises `NotFound`, with the reason, if its changes are not on this machine."""
         if not run.repository or not run.branch or not run.base_sha:
             raise NotFound("This run has no branch of its own.", run=run.id)
-        if run.host != socket.gethostname():
+        if run.host != auth.get_instance().settings.machine_name:
             raise NotFound(f"This run's changes are on {run.host}, where it ran.", run=run.id)
         return cls(Path(run.repository), run.base_sha, run.branch)
 
