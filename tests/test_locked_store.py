@@ -108,6 +108,25 @@ def test_a_statement_on_postgresql_is_cut_off_unless_the_address_says_otherwise(
     assert (parameters["connect_timeout"], parameters["tcp_user_timeout"]) == ("10", "30000")
 
 
+@pytest.mark.postgres
+def test_a_host_that_is_suspended_in_a_write_does_not_keep_the_others_from_writing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A laptop that slept in the middle of a write kept every host of its fleet from writing until it woke."""
+    monkeypatch.setattr(database, "IDLE_SECONDS", 1)
+    with fresh_database() as url:
+        suspended, other = open_engine(url), open_engine(url)
+        with pytest.raises(StoreUnavailable), writing(suspended) as session:
+            runtime_flags.set_flag(session, runtime_flags.PAUSE, "lost", Actor.human())
+            with writing(other) as writer:
+                assert runtime_flags.get_pause_reason(writer) is None
+            runtime_flags.set_flag(session, runtime_flags.PAUSE, "late", Actor.human())
+        with writing(suspended) as session:
+            assert runtime_flags.get_pause_reason(session) is None
+        suspended.dispose()
+        other.dispose()
+
+
 def test_a_sqlite_that_can_lose_rows_is_refused_before_the_store_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

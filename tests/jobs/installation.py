@@ -52,7 +52,8 @@ class Installation:
         }
         self.settings = Settings(home=home, ambient=Ambient(environment=environment), **fields | settings)
         self.settings.ensure_home()
-        shutil.copy(template, home / "mc.db")
+        if "database_url" not in settings:
+            shutil.copy(template, home / "mc.db")
         self.engine = open_engine(self.settings.database_url)
         self.context: JobContext = job_context.build_context(self.settings, self.engine)
         self._tmux = self.context.tmux
@@ -106,6 +107,8 @@ class Installation:
             "MC_HOME": str(self.settings.home),
             "MC_PORT": str(self.settings.port),
             "MC_LIMITS_GRACE_SECONDS": "1",
+            "MC_DATABASE_URL": self.settings.database_url,
+            "MC_MACHINE_NAME": self.settings.machine_name,
         }
         retries = {"MC_RETRY_BACKOFF_SECONDS": "1", "MC_TIMEZONE": "UTC"}
         return {**self.settings.ambient.environment, **variables, **retries}
