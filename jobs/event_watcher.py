@@ -72,7 +72,7 @@ class EventWatcher:
         watcher = ChangeWatcher(self._engine)
         with reading(self._engine) as session:
             last_id = events.get_last_id(session)
-        self._owed |= 0 < self._cursor < last_id  # events that came while the store could not be watched
+        self._owed |= self._cursor < last_id  # events that came while nobody watched the store
         self._cursor = last_id
         due = time.monotonic() if self._full_seconds is not None else float("inf")
         try:
