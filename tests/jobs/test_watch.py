@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 from database import reading, writing
 from jobs.event_watcher import ChangeDetector, EventWatcher
 from jobs.task_recorder import JobResult
-from models import TaskOutcome, TaskRun, TicketStatus, Trigger
+from models import TaskRun, TicketStatus, Trigger
 from tests.waiting import wait_until
 from tickets.operations import tasks
 
