@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from database import writing
 from tickets.shared import runtime_flags
 
@@ -17,6 +19,7 @@ from .job_context import JobContext
 LEASE_SECONDS = 300
 NAME_SECONDS = 3600
 """How long the name of a machine stays taken after its last pass."""
+MACHINE_LEASE = "machine:{}"
 MACHINE_ID = Path("/etc/machine-id")
 
 
@@ -36,7 +39,9 @@ def hold_lease(context: JobContext, name: str) -> Iterator[None]:
             yield
             return
         with writing(context.engine) as session:
-            home = runtime_flags.take_lease(session, f"machine:{context.host}", _identify_home(context), NAME_SECONDS)
+            home = runtime_flags.take_lease(
+                session, MACHINE_LEASE.format(context.host), _identify_home(context), NAME_SECONDS
+            )
             holder = None if home else runtime_flags.take_lease(session, name, context.host, LEASE_SECONDS)
         if home:
             raise ObservationError(
@@ -50,6 +55,11 @@ def hold_lease(context: JobContext, name: str) -> Iterator[None]:
         finally:
             with writing(context.engine) as session:
                 runtime_flags.end_lease(session, name, context.host)
+
+
+def is_at_work(session: Session, host: str) -> bool:
+    """Return whether a host of a shared store has made a pass within `NAME_SECONDS`."""
+    return runtime_flags.is_leased(session, MACHINE_LEASE.format(host))
 
 
 def _identify_home(context: JobContext) -> str:

@@ -12,8 +12,11 @@ from database import writing
 from jobs import dispatch_pass, job_context, single_flight
 from jobs.host_state import ObservationError
 from jobs.job_context import JobContext
-from models import Incident, Lease, TaskOutcome, now
+from models import Incident, Lease, Outcome, Run, TaskOutcome, now
 from settings import Settings
+from tests.test_spine import ALICE, make
+from tickets.lifecycle import transitions
+from tickets.runs import claims, reports
 from tickets.shared import runtime_flags
 
 pytestmark = [pytest.mark.postgres, pytest.mark.parametrize("url", ["postgresql"], indirect=True)]
@@ -76,3 +79,30 @@ def test_two_homes_of_one_name_do_not_settle_each_others_runs(engine: Engine, tm
     assert dispatch_pass.make_pass(context).outcome is TaskOutcome.NOOP
     with pytest.raises(ObservationError), single_flight.hold_lease(other_context, "retention"):
         pass
+
+
+def test_a_ticket_goes_on_where_its_branch_is_while_that_host_is_at_work(engine: Engine, tmp_path: Path) -> None:
+    """The next run began on another host, on a new branch without the commits of the first one."""
+    context = build_context(engine, tmp_path / "one", "one")
+    other_context = build_context(engine, tmp_path / "two", "two")
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        run = claims.claim_ticket(session, ticket_id, "one").run
+        claims.record_workspace(session, run.id, branch="mc/MC-1")
+        reports.apply_report(session, run.id, reports.RunReport(verdict="question"), reports.RetryPolicy())
+        transitions.transition(session, ticket_id, "answer", ALICE, body="Yes.")
+
+    def count_waiting(host: JobContext) -> int:
+        counts = dispatch_pass.PassCounts()
+        dispatch_pass._choose_tickets(host, counts, False)
+        return counts.skipped[dispatch_pass.OTHER_HOST]
+
+    with single_flight.hold_lease(context, "pickup"):
+        assert (count_waiting(context), count_waiting(other_context)) == (0, 1)
+    with writing(engine) as session:
+        session.execute(update(Lease).values(until=now() - timedelta(seconds=1)))
+    assert count_waiting(other_context) == 0, "nobody waits for a host that is gone"
+    with writing(engine) as session:
+        session.execute(update(Lease).values(until=now() + timedelta(seconds=99)))
+        session.execute(update(Run).values(outcome=Outcome.LOST))
+    assert count_waiting(other_context) == 0, "a run that was declared dead is done anew elsewhere"
