@@ -14,18 +14,19 @@ import subprocess
 import tempfile
 import venv
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from database import writing
 from models import Scope
 from tickets.operations import tokens
 
 from .installation import BENCH_ACTOR, Installation, create_installation, find_port
-from .rows import ResultRow, compute_percentile, measure_seconds, wait_until
+from .rows import ResultRow, compute_percentile, measure_pace, measure_seconds, wait_until
 
+OWN_NAME = "Mission Control"
 TICKET_COUNT = 10_000
 SAMPLES = 100
 TITLE = "A ticket to measure with"
@@ -77,7 +78,7 @@ class Board(ABC):
 class MissionControl(Board):
     """This board, on a new installation. A claim is the start of a run outside, with its token and event log."""
 
-    name = "Mission Control"
+    name = OWN_NAME
     list_path = "/api/v1/tickets?limit=50"
 
     def __init__(self, instance: Installation, service: str) -> None:
@@ -235,39 +236,46 @@ def copy_rows(database: Path, table: str, key: str, count: int) -> None:
         )
 
 
+class Sample(NamedTuple):
+    """The seconds of one operation, and the same in paces of the machine at that time, which can be compared."""
+
+    seconds: float
+    paces: float
+
+
 def measure_peers() -> Iterator[ResultRow]:
     """Measure creating, claiming and listing tickets on Mission Control, AK5 and Hermes Kanban."""
-    own_times: dict[str, float] = {}
+    own_paces: dict[str, float] = {}
     for open_board in (_open_mission_control, _open_package(AK5), _open_package(HermesKanban)):
         with ExitStack() as stack:
             board = open_board(stack)
-            for operation, seconds in _measure_board(board):
-                own = own_times.setdefault(operation, seconds)
-                note = f"{seconds / own:.1f} times Mission Control" if seconds != own else ""
-                yield ResultRow(f"{operation}, {board.name}, p50", seconds * 1000, "ms", note)
+            for operation, samples in _measure_board(board):
+                seconds = compute_percentile([sample.seconds for sample in samples], 50)
+                paces = compute_percentile([sample.paces for sample in samples], 50)
+                ratio = paces / own_paces.setdefault(operation, paces)
+                yield ResultRow(f"{operation}, {board.name}, p50", seconds * 1000, "ms", f"{len(samples)} samples")
+                yield ResultRow(f"{operation}, {board.name}, in paces", paces, "", f"{ratio:.1f} times {OWN_NAME}")
 
 
-def _measure_board(board: Board) -> Iterator[tuple[str, float]]:
-    """Yield each operation with its middle time."""
+def _measure_board(board: Board) -> Iterator[tuple[str, list[Sample]]]:
+    """Yield the samples of each operation."""
     ids = [board.create_ticket() for _ in range(SAMPLES)]
-    yield "create", _find_middle(measure_seconds(board.create_ticket) for _ in range(SAMPLES))
-    yield "claim", _find_middle(_measure_claim(board, ticket_id) for ticket_id in ids)
+    yield "create", [_take_sample(board.create_ticket) for _ in range(SAMPLES)]
+    yield "claim", [_measure_claim(board, ticket_id) for ticket_id in ids]
     board.add_tickets(TICKET_COUNT - 2 * SAMPLES)
     board.disconnect()
-    yield (
-        f"list with {TICKET_COUNT:,} tickets",
-        _find_middle(measure_seconds(board.list_tickets) for _ in range(SAMPLES)),
-    )
+    yield f"list with {TICKET_COUNT:,} tickets", [_take_sample(board.list_tickets) for _ in range(SAMPLES)]
 
 
-def _measure_claim(board: Board, ticket_id: str) -> float:
-    seconds = measure_seconds(lambda: board.claim_ticket(ticket_id))
+def _measure_claim(board: Board, ticket_id: str) -> Sample:
+    sample = _take_sample(lambda: board.claim_ticket(ticket_id))
     board.end_claim(ticket_id)
-    return seconds
+    return sample
 
 
-def _find_middle(times: Iterable[float]) -> float:
-    return compute_percentile(list(times), 50)
+def _take_sample(action: Callable[[], object]) -> Sample:
+    seconds = measure_seconds(action)
+    return Sample(seconds, seconds / measure_pace())
 
 
 def _open_mission_control(stack: ExitStack) -> Board:
