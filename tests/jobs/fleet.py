@@ -30,6 +30,9 @@ class Host(Installation):
         super().__init__(template, home, machine_name=home.name, database_url=own_url)
         self.role = role
         self.open_board()
+        self.start_scheduler()
+
+    def start_scheduler(self) -> None:
         self.scheduler = self.start_program("mc_scheduler.py")
 
     def declare_dead(self, identifier: str) -> str:
@@ -89,10 +92,10 @@ class Fleet:
         self._end_connections(host.role)
         self._expire_leases(host)
 
-    def kill(self, host: Host, run: Run) -> None:
-        """Kill the scheduler of a host and the wrapper of its run."""
-        assert run.pid is not None
-        os.kill(run.pid, signal.SIGKILL)
+    def kill(self, host: Host, run: Run | None = None) -> None:
+        """Kill the scheduler of a host, and the wrapper of one of its runs."""
+        if run is not None and run.pid is not None:
+            os.kill(run.pid, signal.SIGKILL)
         host.scheduler.kill()
         host.scheduler.wait()
         self._expire_leases(host)

@@ -42,7 +42,7 @@ class Installation:
     """A complete installation. `close` ends everything that was started in it."""
 
     def __init__(self, template: Path, home: Path, *, extra: Mapping[str, str] | None = None, **settings: Any) -> None:
-        environment = {name: os.environ[name] for name in ("PATH", "GIT_CONFIG_GLOBAL")}
+        environment = {name: os.environ[name] for name in ("PATH", "GIT_CONFIG_GLOBAL") if name in os.environ}
         environment |= {"HOME": str(home), "LANG": "C.UTF-8", **(extra or {})}
         fields: dict[str, Any] = {
             "port": free_port(),

@@ -56,6 +56,7 @@ def test_a_fleet_loses_and_doubles_nothing_when_a_host_is_paused_cut_off_or_gone
     gate.unlink()
     lost_id = fleet.begin_on(one, WAIT_FOR_FILE.format(gate))
     [lost] = fleet.runs(lost_id)
+    assert lost.pid is not None
     fleet.kill(one, lost)
     fleet.work_on(two)
     assert fleet.get_status(lost_id) is TicketStatus.IN_PROGRESS
