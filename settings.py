@@ -12,6 +12,7 @@ import ipaddress
 import json
 import os
 import re
+import socket
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -280,6 +281,11 @@ class _Board(_Frozen):
     attachment_limit_count: PositiveInt = Field(100, description="uploaded files of one ticket")
     session_days: PositiveInt = Field(30, description="an operator stays logged in")
 
+    machine_name: str = Field(
+        default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="name of this machine among those that share a store; another one for each home folder",
+    )
     max_workers: int = Field(4, ge=0, le=256, description="agents at work at once; 0 starts none")
     retry_limit: int = Field(3, ge=1, le=20, description="failed attempts before a ticket is blocked")
     retry_backoff_seconds: PositiveInt = Field(60, description="before the first retry; doubled for each further one")

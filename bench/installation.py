@@ -39,10 +39,7 @@ class Installation:
     """An installation with environment variables as settings: `Installation(home, MC_WEB_WORKERS=1)`."""
 
     def __init__(self, home: Path, **settings: object) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        variables = {"MC_HOME": home, "MC_PORT": port, "MC_TIMEZONE": "UTC"} | settings
+        variables = {"MC_HOME": home, "MC_PORT": find_port(), "MC_TIMEZONE": "UTC"} | settings
         names = ("PATH", "HOME", "LANG", "USER")
         self.environment = {name: os.environ[name] for name in names if name in os.environ}
         self.environment |= {name: str(value) for name, value in variables.items()}
@@ -162,6 +159,13 @@ class Installation:
         with suppress(OSError, http.client.HTTPException):
             return bool(self.get("/healthz"))
         return False
+
+
+def find_port() -> int:
+    """Find a free loopback port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def parse_server_seconds(headers: Message) -> float:

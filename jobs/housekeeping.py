@@ -153,7 +153,7 @@ def _remove_folders(run_folders: list[Path]) -> tuple[int, list[str]]:
 
 
 def _remove_orphan_attachments(context: JobContext) -> int:
-    """Remove files without a row a day after their upload, so that an upload in progress is not touched."""
+    """Remove files without a row after their time, so that an upload in progress is not touched."""
     stored_files = {entry.name: entry for entry in context.settings.attachments_dir.iterdir() if entry.is_file()}
     names = sorted(stored_files)
     with reading(context.engine) as session:
@@ -162,7 +162,9 @@ def _remove_orphan_attachments(context: JobContext) -> int:
             for start in range(0, len(names), 500)
             for name in retention.find_stored_files(session, names[start:][:500])
         }
-    return _remove_old_files([stored_files[name] for name in names if name not in known_names], 1)
+    return _remove_old_files(
+        [stored_files[name] for name in names if name not in known_names], retention.ATTACHMENT_DAYS
+    )
 
 
 def _remove_old_files(files: Iterable[Path], days: int) -> int:

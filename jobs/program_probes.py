@@ -6,7 +6,6 @@ The results are stored, and the pages show them with their age. None of this run
 from __future__ import annotations
 
 import re
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +46,7 @@ def probe_programs(settings: Settings, engine: Engine) -> list[ProbeResult]:
     """Probe the programs and store the results."""
     programs = find_programs(settings)
     with writing(engine) as session:
-        installed_programs.record_programs(session, socket.gethostname(), programs)
+        installed_programs.record_programs(session, settings.machine_name, programs)
     return programs
 
 

@@ -298,6 +298,20 @@ def test_a_verdict_on_a_ticket_that_left_its_run_is_refused_and_kept(engine: Any
         assert [row.kind for row in session.scalars(select(Quarantined))] == ["report"]
 
 
+def test_the_verdict_of_an_earlier_run_does_not_end_the_one_at_work(engine: Any) -> None:
+    ticket_id = make(engine)
+    with writing(engine) as session:
+        earlier = claims.claim_ticket(session, ticket_id, "here").run
+        reports.apply_report(session, earlier.id, reports.RunReport(verdict="failed", summary="No."), PATIENT)
+        run = claims.claim_ticket(session, ticket_id, "here").run
+    with writing(engine) as session:
+        receipt = reports.apply_report(session, earlier.id, reports.RunReport(verdict="done", summary="Late."), PATIENT)
+    assert not receipt.accepted and receipt.ticket.status is TicketStatus.IN_PROGRESS
+    with reading(engine) as session:
+        assert session.get_one(Run, run.id).state is not RunState.ENDED
+        assert [row.run_id for row in session.scalars(select(Quarantined))] == [earlier.id]
+
+
 @pytest.mark.both_databases
 def test_retries_end_after_exactly_so_many_runs_with_the_record(engine: Any) -> None:
     ticket_id = make(engine)

@@ -15,9 +15,10 @@ from werkzeug.test import TestResponse
 
 from database import reading, writing
 from jobs import job_context, program_probes
-from models import Project, ProjectDraft, TicketEvent, now
+from models import Project, ProjectDraft, TaskOutcome, TicketEvent, Trigger, now
 from settings import Settings
 from tickets.dispatch import policy
+from tickets.operations import tasks
 from tickets.shared import runtime_flags
 from tickets.shared.actors import Actor
 from tickets.team import projects, repositories
@@ -311,8 +312,16 @@ def test_a_token_that_cannot_be_is_explained(browser: FlaskClient) -> None:
 # -------------------------------------------------------------------------------------------------------------- in use
 
 
-def test_the_settings_in_use_are_shown_with_where_to_change_them(browser: FlaskClient, settings: Settings) -> None:
+def test_the_settings_in_use_are_shown_with_where_to_change_them_and_what_retention_deleted(
+    browser: FlaskClient, settings: Settings, store: Engine
+) -> None:
+    with writing(store) as session:
+        for rows in (5, 1200, 0):
+            summary = {"rows": {"ticket_events": rows} if rows else {}, "files": {"runs": 3} if rows == 5 else {}}
+            tasks.record_run(session, "retention", Trigger.TIMER, TaskOutcome.ACTED, now(), summary=summary)
     page = text(browser.get("/settings"))
+    assert "1,200 deleted" in page and "5 deleted" not in page and "3 deleted" in page
+    assert "Nothing deleted yet" in page
     assert str(settings.config_file) in page
     assert "SSE_MAX_TOTAL_CLIENTS" in page and "MC_BUDGET_DAY_COST_USD" in page
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +65,7 @@ class CommitRange:
         """Return the range of a run. Raises `NotFound`, with the reason, if its changes are not on this machine."""
         if not run.repository or not run.branch or not run.base_sha:
             raise NotFound("This run has no branch of its own.", run=run.id)
-        if run.host != socket.gethostname():
+        if run.host != auth.get_instance().settings.machine_name:
             raise NotFound(f"This run's changes are on {run.host}, where it ran.", run=run.id)
         return cls(Path(run.repository), run.base_sha, run.branch)
 

@@ -10,7 +10,6 @@ The WebSocket sends the screen as binary frames, and text frames {"type": "ended
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -156,7 +155,7 @@ def _load_console(run_id: int) -> ConsoleView:
 def _find_obstacle(run: Run, identifier: str) -> str | None:
     if run.mode is RunMode.EXTERNAL:
         return "external"
-    if run.host != socket.gethostname():
+    if run.host != auth.get_instance().settings.machine_name:
         return "elsewhere"
     if run.state is RunState.ENDED:
         return "gone"

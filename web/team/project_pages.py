@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import socket
 from typing import Any
 
 from flask import Blueprint, redirect, request
@@ -217,7 +216,7 @@ def _render_form(
         "base_branch": [(branch, branch) for branch in branches],
     }
     with reading(auth.get_instance().engine) as session:
-        confinement = installed_programs.describe_confinement(session, socket.gethostname())
+        confinement = installed_programs.describe_confinement(session, auth.get_instance().settings.machine_name)
     context: View = {"form": values, "errors": errors, "row": project, "choices": choices, "message": message}
     context["confinement"] = confinement
     if project:
@@ -231,7 +230,7 @@ def _list_landings() -> list[tuple[str, str, str]]:
     """List the ways of landing as (value, label, help), where the help says if this machine lacks the program for it."""
     with reading(auth.get_instance().engine) as session:
         lacking = installed_programs.find_hosts_without(session, installed_programs.FORGE_CLIENTS)
-    helps = {Landing.PULL_REQUEST: NO_FORGE} if socket.gethostname() in lacking else {}
+    helps = {Landing.PULL_REQUEST: NO_FORGE} if auth.get_instance().settings.machine_name in lacking else {}
     return [(way.value, landing.OPTION_LABELS[way], helps.get(way, words)) for way, words in LANDINGS.items()]
 
 

@@ -14,7 +14,7 @@ from auth import Right
 from database import reading, writing
 from models import Scope
 from settings import Settings, list_keys
-from tickets.operations import tokens
+from tickets.operations import retention, tokens
 from tickets.operations.tokens import NewToken
 from tickets.shared import runtime_flags
 from tickets.shared.errors import DomainError
@@ -53,6 +53,7 @@ def _render_page(**more: Any) -> str:
             "paused": runtime_flags.get_pause_reason(session),
             "projects": projects.list_projects(session),
             "tokens": tokens.list_tokens(session),
+            "retention": retention.list_kinds(session, instance.settings.retention.model_dump()),
             "team": {"agents": len(agents.list_members(session)), "profiles": len(profiles.list_profiles(session))},
         }
     context["ways"] = landing.OPTION_LABELS
