@@ -22,7 +22,8 @@ from tickets.workflow.landing import LandingPlan
 from workers.contract.agent_events import strip_controls
 from workers.contract.redaction import Redaction
 from workers.contract.spec import format_marker
-from workers.host import ports, processes
+from workers.host import failpoints, ports, processes
+from workers.host.failpoints import Failpoint
 from workers.host.ports import NoFreePorts
 from workers.host.private_dirs import make_private_dir
 from workers.repository import checks, git, linked_files, pull_requests, submodules, worktrees
@@ -305,6 +306,7 @@ class _LandingAttempt:
     # Results
 
     def _succeed(self, result: LandingResult) -> str:
+        failpoints.kill_at(Failpoint.MERGED)
         try:
             with writing(self._context.engine) as session:
                 is_recorded = landing_results.record_success(

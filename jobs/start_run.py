@@ -20,7 +20,8 @@ from tickets.team import repositories as observations
 from workers.agents.tui.screen import format_prompt_argument
 from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
-from workers.host import memory_limit
+from workers.host import failpoints, memory_limit
+from workers.host.failpoints import Failpoint
 from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
 from workers.repository.workspace import PoolFull, Workspace
 from workers.run import launch, lock
@@ -36,6 +37,7 @@ class FolderOccupied(Exception):
 
 def start_claimed_run(context: JobContext, claim: RunClaim) -> bool:
     """Start the run of a claim. False when it is proven that it did not start, and the ticket was released."""
+    failpoints.kill_at(Failpoint.CLAIMED)
     run_dir = context.run_dir(claim.run.id)
     try:
         _prepare_folder(run_dir)
@@ -55,6 +57,7 @@ def start_claimed_run(context: JobContext, claim: RunClaim) -> bool:
             _release_claim(context, claim, error)
             return False
         return True
+    failpoints.kill_at(Failpoint.STARTED)
     with writing(context.engine) as session:
         claims.record_workspace(session, claim.run.id, tmux_target=pane or f"mc-{spec.identifier}")
     return True

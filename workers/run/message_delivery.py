@@ -11,6 +11,8 @@ from uuid import uuid4
 from protocol import DeliveryMode, ReceiptState
 from workers.contract.agent import AgentAdapter
 from workers.contract.agent_events import AgentEvent, make_event
+from workers.host import failpoints
+from workers.host.failpoints import Failpoint
 
 from .agent_process import AgentProcess
 from .control import Orders
@@ -120,6 +122,7 @@ class MessageDelivery:
         self.last_message = time.time()
         lines = self._agent.send(uuid, str(message.get("body", "")))
         self._child.write(lines)
+        failpoints.kill_at(Failpoint.MESSAGE_TAKEN)
         self._record_receipt(uuid, ReceiptState.QUEUED)
         if lines:
             self._unwritten.append(uuid)

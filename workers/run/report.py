@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workers.host import files
+from workers.host import failpoints, files
+from workers.host.failpoints import Failpoint
 
 from .api import STALE_STATUSES, ApiClient, Unreachable
 from .verdict import REPORT_FILE
@@ -46,6 +47,7 @@ def deliver_report(
     while True:
         status = _post_report(api, run_id, body) if flush(api.timeout) else None
         if status == 200 or status in STALE_STATUSES:
+            failpoints.kill_at(Failpoint.REPORTED)
             with suppress(OSError):
                 files.replace(run_dir / REPORTED_FILE, str(status).encode())
             return status

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from protocol import EventType
+from workers.host import failpoints
+from workers.host.failpoints import Failpoint
 
 CURRENT_FILE = "events.jsonl"
 ACKED_FILE = "acked"
@@ -192,6 +194,7 @@ class Spool:
         os.close(self._file)
         full = self._segments[-1]
         (self._folder / CURRENT_FILE).rename(self._folder / f"events.{full.number}.jsonl")
+        failpoints.kill_at(Failpoint.SPOOL_ROTATED)
         self._segments.append(_Segment(full.number + 1, last_seq=full.last_seq))
         self._open()
 
