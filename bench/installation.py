@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from email.message import Message
 from pathlib import Path
@@ -69,13 +69,16 @@ class Installation:
         wait_until(self._answers, "the board")
         return parent
 
-    def start(self, *argv: str) -> subprocess.Popen[bytes]:
-        """Start a Python program of the project in this installation, with its output in a log in the home folder."""
+    def start(self, *argv: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a Python program of the project in this installation, with its output in a log in the home folder.
+
+        `variables` are added to its environment.
+        """
         with (self.settings.logs_dir / "bench.log").open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, *argv],
                 cwd=ROOT,
-                env=self.environment,
+                env={**self.environment, **(variables or {})},
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
