@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import failpoints
 from database import Session, StoreUnavailable, reading, writing
+from failpoints import Failpoint
 from models import Landing, Profile, Project, Run, TaskOutcome, Ticket, Trigger
 from tickets.runs import landing_results
 from tickets.shared.errors import DomainError
@@ -22,8 +24,7 @@ from tickets.workflow.landing import LandingPlan
 from workers.contract.agent_events import strip_controls
 from workers.contract.redaction import Redaction
 from workers.contract.spec import format_marker
-from workers.host import failpoints, ports, processes
-from workers.host.failpoints import Failpoint
+from workers.host import ports, processes
 from workers.host.ports import NoFreePorts
 from workers.host.private_dirs import make_private_dir
 from workers.repository import checks, git, linked_files, pull_requests, submodules, worktrees

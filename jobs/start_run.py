@@ -11,7 +11,9 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+import failpoints
 from database import reading, writing
+from failpoints import Failpoint
 from models import Failure, Project, Run
 from tickets.runs import claims, forks, prompt, reports
 from tickets.runs.claims import RunClaim
@@ -20,8 +22,7 @@ from tickets.team import repositories as observations
 from workers.agents.tui.screen import format_prompt_argument
 from workers.contract.redaction import Redaction
 from workers.contract.spec import RunSpec
-from workers.host import failpoints, memory_limit
-from workers.host.failpoints import Failpoint
+from workers.host import memory_limit
 from workers.host.private_dirs import UnsafeFolder, make_private_dir, move_away
 from workers.repository.workspace import PoolFull, Workspace
 from workers.run import launch, lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import os
 import shlex
 import signal
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import failpoints
 from bench.installation import BENCH_ACTOR, ROOT, Installation
 from bench.rows import wait_until
 from database import writing
@@ -22,7 +24,7 @@ from tickets.team import agents, profiles, projects
 from tickets.team.agents import NewAgent
 from tickets.team.profiles import NewProfile
 from tickets.team.projects import NewProject
-from workers.host import failpoints, processes
+from workers.host import processes
 from workers.host.processes import Identity
 from workers.repository import git
 
@@ -92,6 +94,8 @@ class Board(Installation):
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.failpoints = folder / "failpoints"
+        self.programs = folder / "programs"
+        """The folder of the programs that the board finds, if it has its own."""
         self.agent_log = folder / "messages.log"
         user_home = folder / "user"
         for path in (self.failpoints, user_home, folder / "bin"):
@@ -136,6 +140,15 @@ class Board(Installation):
             agents.add_agent(session, agent, BENCH_ACTOR)
             agents.edit_agent(session, "script", agents.EditAgent(capacity=MAX_RUNS), BENCH_ACTOR)
             projects.add_project(session, project, BENCH_ACTOR)
+
+    @property
+    def store_file(self) -> Path:
+        return self.settings.home / "mc.db"
+
+    def post(self, path: str, body: dict[str, object] | None = None, *, status: int = 204) -> None:
+        """Make a request to the API."""
+        content = json.dumps(body).encode() if body else b""
+        self.exchange(self.connect(), "POST", f"/api/v1{path}", content, kind="application/json", status=status)
 
     def start_board(self) -> None:
         """Start `mc serve`, and again when it has ended."""
@@ -202,14 +215,34 @@ def kill_process(process: OwnProcess) -> bool:
 
 
 @contextmanager
-def create_board(**settings: object) -> Iterator[Board]:
+def create_board() -> Iterator[Board]:
     """Create a board in a temporary folder, of which no process is left afterwards."""
-    with TemporaryDirectory(prefix="mc-soak-", ignore_cleanup_errors=True) as folder:
-        board = Board(Path(folder), **settings)
-        try:
-            yield board
-        finally:
-            board.close()
-            for process in board.list_processes():
-                kill_process(process)
-            wait_until(lambda: not board.list_processes(), "the end of all processes")
+    with (
+        TemporaryDirectory(prefix="mc-soak-", ignore_cleanup_errors=True) as folder,
+        open_board(Path(folder)) as board,
+    ):
+        yield board
+
+
+@contextmanager
+def open_board(folder: Path, *, own_programs: bool = False) -> Iterator[Board]:
+    """Create a board in an empty folder, or one with the folder `home`. With `own_programs` it finds no others."""
+    settings = {"PATH": _link_programs(folder / "programs")} if own_programs else {}
+    board = Board(folder, **settings)
+    try:
+        yield board
+    finally:
+        board.close()
+        for process in board.list_processes():
+            kill_process(process)
+        wait_until(lambda: not board.list_processes(), "the end of all processes")
+
+
+def _link_programs(folder: Path) -> Path:
+    """Make a folder with a link to each program of this machine's PATH."""
+    folder.mkdir()
+    for source in os.environ["PATH"].split(os.pathsep):
+        for program in Path(source).iterdir() if Path(source).is_dir() else ():
+            with suppress(FileExistsError):
+                (folder / program.name).symlink_to(program)
+    return folder

@@ -10,7 +10,17 @@ from itertools import pairwise
 from sqlalchemy import select
 
 from database import Session, reading
-from models import DeliveryState, Outcome, QueuedMessage, Run, RunState, Ticket, TicketEvent, TicketStatus
+from models import (
+    DeliveryState,
+    Outcome,
+    QueuedMessage,
+    Run,
+    RunState,
+    Ticket,
+    TicketComment,
+    TicketEvent,
+    TicketStatus,
+)
 from protocol import EventType
 from workers.repository import git
 from workers.run import spool
@@ -27,15 +37,17 @@ class StoreContent:
     messages: Sequence[QueuedMessage]
     runs: Sequence[Run]
     events: Sequence[TicketEvent]
+    comments: Sequence[TicketComment]
 
 
 def load_content(session: Session) -> StoreContent:
     """Load all rows of the store that a soak writes."""
     return StoreContent(
-        *(
-            session.scalars(select(table).order_by(table.id)).all()
-            for table in (Ticket, QueuedMessage, Run, TicketEvent)
-        )  # type: ignore[attr-defined,arg-type]
+        tickets=session.scalars(select(Ticket).order_by(Ticket.id)).all(),
+        messages=session.scalars(select(QueuedMessage).order_by(QueuedMessage.id)).all(),
+        runs=session.scalars(select(Run).order_by(Run.id)).all(),
+        events=session.scalars(select(TicketEvent).order_by(TicketEvent.id)).all(),
+        comments=session.scalars(select(TicketComment).order_by(TicketComment.id)).all(),
     )
 
 
@@ -46,6 +58,7 @@ def check_board(board: Board, history: History) -> list[str]:
         return [
             *check_tickets(content, history),
             *check_messages(content, history),
+            *check_comments(content, history),
             *check_moves(content, history),
             *check_events(content),
             *check_runs(content),
@@ -96,12 +109,18 @@ def check_messages(content: StoreContent, history: History) -> Iterator[str]:
             yield f"message {message.uuid} failed without a reason"
 
 
+def check_comments(content: StoreContent, history: History) -> Iterator[str]:
+    """Check that each comment exists once."""
+    keys = Counter(_read_key(comment.body.rstrip(".")) for comment in content.comments)
+    yield from _compare("comment", history.select("comment"), keys)
+
+
 def check_moves(content: StoreContent, history: History) -> Iterator[str]:
     """Check that each move of a person was made as often as it was answered, or once more for each unknown answer."""
     least: Counter[tuple[str, str]] = Counter()
     most: Counter[tuple[str, str]] = Counter()
     for operation in history.operations:
-        if operation.kind not in ("create", "message"):
+        if operation.kind not in ("create", "message", "comment"):
             least[operation.subject, operation.kind] += operation.answer is Answer.OK
             most[operation.subject, operation.kind] += operation.answer is not Answer.FAILED
     identifiers = {ticket.id: ticket.identifier for ticket in content.tickets}

@@ -19,6 +19,8 @@ POLL_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 REQUEST_SECONDS = 10.0
 MAX_TRIES = 120
+COMMENT_SHARE = 0.5
+"""The share of looks at a ticket that add a comment."""
 GIVE_UP_SHARE = 0.25
 """The share of operations that are not repeated after an unknown answer."""
 END_SECONDS = 240.0
@@ -89,7 +91,7 @@ class Client(threading.Thread):
 
     def _follow(self, kind: TicketKind, key: str, identifier: str) -> None:
         """Do what the ticket needs until it is done, or until its time is over."""
-        messages = kind.messages
+        messages, comments = kind.messages, 0
         steps: dict[str, Callable[[], object]] = {
             "needs_input": lambda: self._move(identifier, "answer", key, body=f"It is answer-{key}."),
             "in_review": lambda: self._move(identifier, "approve", key),
@@ -106,6 +108,9 @@ class Client(threading.Thread):
                 self._send_message(identifier, f"{key}-{messages}")
             elif status in steps and not ticket.get("landing"):
                 steps[status]()
+            elif self._draw.random() < COMMENT_SHARE:
+                comments += 1
+                self._add_comment(identifier, f"{key}-c{comments}")
             self._pause()
 
     def _pause(self) -> None:
@@ -115,6 +120,9 @@ class Client(threading.Thread):
 
     def _send_message(self, identifier: str, key: str) -> None:
         self._perform("message", key, identifier, f"{API}/tickets/{identifier}/messages", {"body": f"Message {key}."})
+
+    def _add_comment(self, identifier: str, key: str) -> None:
+        self._perform("comment", key, identifier, f"{API}/tickets/{identifier}/comments", {"body": f"Comment {key}."})
 
     def _move(self, identifier: str, move: str, key: str, **facts: str) -> None:
         self._perform(move, key, identifier, f"{API}/tickets/{identifier}/moves", {"move": move, **facts})

@@ -26,7 +26,7 @@ class Answer(enum.StrEnum):
 class ClientOperation:
     """An operation of a client, repeated under one key until it was answered or given up.
 
-    `kind` is create, message or the name of a move, `subject` the identifier of the ticket, `key` a text that is in what
+    `kind` is create, message, comment or the name of a move, `subject` the identifier of the ticket, `key` a text that is in what
     the operation writes.
     """
 

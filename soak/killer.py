@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from workers.host.failpoints import Failpoint
+from failpoints import Failpoint
 
 from .board import Board, ProcessKind, kill_process
 from .schedule import Strike

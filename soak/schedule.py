@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from workers.host.failpoints import Failpoint
+from failpoints import Failpoint
 
 from .board import ProcessKind
 
@@ -31,8 +31,8 @@ SHORT_LIVED = (
     ProcessKind.AGENT,
     ProcessKind.TOOLS,
 )
-SCHEDULER_POINTS = frozenset({Failpoint.CLAIMED, Failpoint.STARTED, Failpoint.MERGED})
-"""Failpoints at which the scheduler itself is killed."""
+BOARD_POINTS = frozenset({Failpoint.CLAIMED, Failpoint.STARTED, Failpoint.MERGED, Failpoint.COMMITTED})
+"""Failpoints at which the scheduler or a web worker is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +72,4 @@ def _cycle_targets(draw: random.Random) -> Iterator[ProcessKind | Failpoint]:
 
 
 def _ends_long_lived(target: ProcessKind | Failpoint) -> bool:
-    return target in LONG_LIVED or target in SCHEDULER_POINTS
+    return target in LONG_LIVED or target in BOARD_POINTS

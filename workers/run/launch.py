@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import failpoints
 from workers.contract import spec as specs
 from workers.contract.spec import PROMPT, RunSpec
-from workers.host import failpoints, files
+from workers.host import files
 from workers.host.private_dirs import make_private_dir
 from workers.host.tmux import Tmux, TmuxError
 from workers.repository import isolation

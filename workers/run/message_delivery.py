@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+import failpoints
+from failpoints import Failpoint
 from protocol import DeliveryMode, ReceiptState
 from workers.contract.agent import AgentAdapter
 from workers.contract.agent_events import AgentEvent, make_event
-from workers.host import failpoints
-from workers.host.failpoints import Failpoint
 
 from .agent_process import AgentProcess
 from .control import Orders

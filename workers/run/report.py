@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from workers.host import failpoints, files
-from workers.host.failpoints import Failpoint
+import failpoints
+from failpoints import Failpoint
+from workers.host import files
 
 from .api import STALE_STATUSES, ApiClient, Unreachable
 from .verdict import REPORT_FILE

@@ -21,9 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import failpoints
+from failpoints import Failpoint
 from protocol import EventType
-from workers.host import failpoints
-from workers.host.failpoints import Failpoint
 
 CURRENT_FILE = "events.jsonl"
 ACKED_FILE = "acked"

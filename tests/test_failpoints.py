@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workers.host import failpoints
-from workers.host.failpoints import Failpoint
+import failpoints
+from failpoints import Failpoint
 
-ROOT = Path(__file__).resolve().parents[2]
-REACH = "from workers.host import failpoints as f; f.kill_at(f.Failpoint.CLAIMED); print('alive', end='')"
+ROOT = Path(__file__).resolve().parent.parent
+REACH = "import failpoints as f; f.kill_at(f.Failpoint.CLAIMED); print('alive', end='')"
 
 
 def reach(**variables: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +33,6 @@ def test_an_armed_point_kills_the_first_process_that_reaches_it_and_no_other(tmp
 
 
 def test_every_point_is_at_one_place_of_the_product() -> None:
-    sources = [file.read_text() for folder in ("jobs", "workers") for file in (ROOT / folder).rglob("*.py")]
+    sources = [file.read_text() for folder in ("jobs", "web", "workers") for file in (ROOT / folder).rglob("*.py")]
     places = re.findall(r"kill_at\(Failpoint\.(\w+)\)", "\n".join(sources))
     assert sorted(places) == sorted(Failpoint.__members__)
