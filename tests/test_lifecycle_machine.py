@@ -173,6 +173,7 @@ class Lifecycle(RuleBasedStateMachine):
         try:
             with writing(self.engine) as session:
                 editing.edit_ticket(session, lookup.get_ticket(session, before.id), body, ALICE)
+            assert body.version == before.version, "an edit of an older version is refused"
         except StaleTicket:
             assert age, "an edit of the version that was read is not stale"
             assert self._ticket(before.id).version == before.version, "a refused edit changes nothing"
