@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -72,6 +73,7 @@ class _Soak:
     def __init__(self, board: Board, result: SoakResult, output: Path) -> None:
         self._board = board
         self._result = result
+        self._output = output
         self._history = History(output / "history.jsonl")
         self._killer = Killer(board, build_schedule(result.seed, result.seconds))
         self._closing = threading.Event()
@@ -87,7 +89,7 @@ class _Soak:
         clients = [Client(self._board, self._history, n, result.seed, self._closing) for n in range(CLIENTS)]
         for client in clients:
             client.start()
-        self._killer.run(self._ended)
+        self._killer.run(result.seconds * (1 - STEADY_SHARE))
         self._killer.disarm()
         self._wait(start + result.seconds - time.monotonic(), lambda: False)
         self._closing.set()
@@ -96,6 +98,7 @@ class _Soak:
         self._ended.set()
         since = start + result.seconds * (1 - STEADY_SHARE)
         result.trends = samples.compute_trends(sampler.samples, since)
+        (self._output / "samples.json").write_text(json.dumps([asdict(sample) for sample in sampler.samples]))
         result.steady_seconds = round(time.monotonic() - since, 1)
         self._compare()
 

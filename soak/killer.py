@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from failpoints import Failpoint
 
 from .board import Board, ProcessKind, kill_process
-from .schedule import Strike
+from .schedule import BOARD_POINTS, Strike
 
 POLL_SECONDS = 0.2
 PROGRAMS = {ProcessKind.PICKUP: "mc_pickup.py", ProcessKind.REAPER: "queue_reaper.py"}
@@ -41,14 +41,15 @@ class Killer:
         self.results: list[StrikeResult] = []
         self.restarts = 0
 
-    def run(self, stop: threading.Event) -> None:
-        """Carry out the schedule. Returns after its last strike, or when `stop` is set."""
+    def run(self, steady_from: float) -> None:
+        """Carry out the schedule. From `steady_from` seconds on, no failpoint ends a process of the board."""
         start = time.monotonic()
         for strike in self._schedule:
-            while time.monotonic() < start + strike.at and not stop.wait(POLL_SECONDS):
+            if strike.at >= steady_from:
+                self.disarm(BOARD_POINTS)
+            while time.monotonic() < start + strike.at:
                 self.restart_board()
-            if stop.is_set():
-                return
+                time.sleep(POLL_SECONDS)
             self.results.append(self._carry_out(strike))
             self.restart_board()
 
@@ -85,10 +86,10 @@ class Killer:
             self._reached[file.stem] += 1
             file.unlink()
 
-    def disarm(self) -> None:
+    def disarm(self, points: Collection[Failpoint] = tuple(Failpoint)) -> None:
         """Disarm the failpoints that no process has reached."""
         self._count_reached()
-        for point in Failpoint:
+        for point in points:
             (self._board.failpoints / point).unlink(missing_ok=True)
 
     def count(self) -> dict[str, dict[str, int]]:

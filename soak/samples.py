@@ -16,6 +16,8 @@ from .board import Board
 from .schedule import LONG_LIVED
 
 INTERVAL_SECONDS = 10.0
+WARM_UP_SECONDS = 30.0
+"""The time after the first sample of a process in which it still loads what it needs, and is not measured."""
 MIN_SAMPLES = 3
 LIMITS = {"memory MB": 12.0, "threads": 4.0, "descriptors": 8.0, "WAL MB": 24.0}
 """The growth over the time of measurement up to which a figure counts as flat."""
@@ -82,8 +84,10 @@ def take_samples(board: Board) -> list[Sample]:
 def compute_trends(samples: Sequence[Sample], since: float) -> list[Trend]:
     """Compute the trend of each figure from the samples after `since`, where there are enough of them."""
     series: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    starts: dict[str, float] = {}
     for sample in samples:
-        if sample.at >= since:
+        warm = starts.setdefault(sample.owner, sample.at) + WARM_UP_SECONDS
+        if sample.at >= max(since, warm):
             series[sample.owner, sample.figure].append(sample)
     return [_compute_trend(points) for points in series.values() if len(points) >= MIN_SAMPLES]
 

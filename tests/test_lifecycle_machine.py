@@ -109,7 +109,7 @@ def take_snapshot(session: Session) -> StoreSnapshot:
     for phase in session.scalars(select(TicketPhase)):
         phases[phase.ticket_id].append(phase)
     for ticket_id, seq in session.execute(select(TicketEvent.ticket_id, TicketEvent.seq).order_by(TicketEvent.seq)):
-        if ticket_id is not None:
+        if ticket_id is not None and seq is not None:
             seqs[ticket_id].append(seq)
     return StoreSnapshot(list(session.scalars(select(Ticket))), runs, phases, seqs)
 

@@ -58,7 +58,9 @@ def test_an_operation_is_unknown_until_one_of_its_requests_was_answered(tmp_path
 
 
 def test_a_trend_is_flat_until_its_growth_exceeds_the_limit() -> None:
-    samples = [Sample(at, "scheduler 1", "threads", value) for at, value in ((0, 90), (10, 2), (20, 4), (30, 6))]
+    samples = [
+        Sample(at, "scheduler 1", "threads", value) for at, value in ((0, 90), (20, 90), (30, 2), (40, 4), (50, 6))
+    ]
     [steep] = compute_trends(samples, since=10)
     [level] = compute_trends([replace(sample, value=3) for sample in samples], since=0)
 
@@ -171,8 +173,8 @@ def test_a_measurement_tells_the_seconds_and_every_wrong_cause(monkeypatch: pyte
         part["looks"] += 1
         if not part["broken"]:
             return read_report("working")
-        causes = (("tmux", "tmux is missing", []), ("git", "hangs", []))
-        return read_report("not working", *causes[: 1 + part["looks"] % 2])
+        others = [("git", "hangs", [])] if part["looks"] % 2 else []
+        return read_report("not working", ("tmux", "tmux is missing", []), *others)
 
     monkeypatch.setattr(break_each, "read_health", read_health)
     monkeypatch.setattr(break_each, "POLL_SECONDS", 0)
