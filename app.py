@@ -17,10 +17,10 @@ from settings import Settings, load
 from web import blueprints
 from web.api import request_body
 from web.board import cards
-from web.site import assets, errors, headers, layout, metrics
+from web.site import assets, errors, headers, layout, metrics, visits
 
 MAX_NUMBER = 2**63 - 1
-PER_INSTANCE = ("streams", "sockets")
+PER_INSTANCE = ("streams", "sockets", "health_observer")
 """Extensions that a process creates at first use, with the settings of its instance."""
 
 
@@ -58,7 +58,7 @@ def build_app() -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.converters["number"] = Number
     app.jinja_env.bytecode_cache = TemplateCache(Path(app.root_path) / "templates/__pycache__")
-    for part in (metrics, auth, request_body, errors, headers, assets, layout, cards):
+    for part in (metrics, auth, request_body, errors, headers, assets, layout, cards, visits):
         part.install(app)
     for blueprint in blueprints():
         app.register_blueprint(blueprint)

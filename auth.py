@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import SecurityError
 
-from database import Engine, Session, StoreUnavailable, reading, writing
+from database import NOTE_MILLISECONDS, Engine, Session, StoreUnavailable, reading, writing_at_once
 from models import ActorKind, ApiToken, RunState, Scope
 from settings import Settings
 from tickets.operations import tokens
@@ -304,7 +304,7 @@ def _identify_bearer(secret: str) -> Caller | None:
 def _record_use(token: ApiToken) -> None:
     """Record the use of a token, ignoring failures: reading must remain possible while the disk is full."""
     try:
-        with writing(get_instance().engine) as session:
+        with writing_at_once(get_instance().engine, NOTE_MILLISECONDS) as session:
             tokens.record_use(session, token.id)
     except StoreUnavailable:
         current_app.logger.warning("the use of token %s could not be recorded", token.name, exc_info=True)

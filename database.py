@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy import Engine as Engine
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Session
@@ -59,6 +59,10 @@ CHECK_PAUSE_SECONDS = (0.004, 0.016)
 
 StoreUnavailable = OperationalError
 """The store is locked, full, read-only or unreachable. The transaction has been rolled back."""
+
+
+StoreError = DatabaseError
+"""The store failed, `StoreUnavailable` included, for example as its file is damaged."""
 
 
 class UnsafeSQLite(RuntimeError):
@@ -334,6 +338,50 @@ class ChangeWatcher:
 
     def close(self) -> None:
         self._connection.close()
+
+
+NOTE_MILLISECONDS = 50
+"""Longest wait for the write lock of a note beside a read, which must not wait for other writers."""
+PROBE_MILLISECONDS = 1000
+WAL_WRITE_LOCK = 120
+"""Byte of the `-shm` file that the writer of a SQLite store locks (SQLite, "WAL-mode File Format", 2.3.1)."""
+
+
+@contextmanager
+def writing_at_once(engine: Engine, milliseconds: int = PROBE_MILLISECONDS) -> Iterator[Session]:
+    """Open a `writing` session outside the writers' queue. Raises `StoreUnavailable` when the lock is not free in time."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        session.connection(execution_options={"mc_writing": True, "mc_patience": milliseconds})
+        if engine.dialect.name == "postgresql":
+            session.execute(text(f"SET LOCAL lock_timeout = {milliseconds}"))
+        take_write_lock(session)
+        yield session
+
+
+def find_lock_holder(engine: Engine) -> int | None:
+    """Find the process id of the holder of a SQLite store's write lock. None when it is free or cannot be seen."""
+    if engine.dialect.name != "sqlite":
+        return None
+    try:
+        inode = Path(f"{engine.url.database}-shm").stat().st_ino
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    for words in map(str.split, lines):  # `1: POSIX ADVISORY WRITE <pid> <device>:<inode> <first byte> <last byte>`
+        if len(words) == 8 and words[3] == "WRITE" and words[5].endswith(f":{inode}"):
+            first, last = int(words[6]), words[7]
+            if first <= WAL_WRITE_LOCK and (last == "EOF" or int(last) >= WAL_WRITE_LOCK) and int(words[4]) > 0:
+                return int(words[4])
+    return None
+
+
+def check_integrity(session: Session, table: str) -> str | None:
+    """Check the pages of one table and its indexes on SQLite. Returns the first problem, or None."""
+    if session.get_bind().dialect.name != "sqlite":
+        return None
+    name = table.replace("'", "''")
+    answer = session.execute(text(f"PRAGMA quick_check('{name}')")).scalars().first()
+    return None if answer in ("ok", None) else str(answer).splitlines()[0]
 
 
 def database_sizes(session: Session) -> dict[str, int]:

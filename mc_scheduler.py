@@ -7,9 +7,10 @@
    Dispatch and landing run in threads of this process, others as programs. A pass that exceeds its task's timeout ends
    this process with exit code 70, so that supervision restarts it.
 4. Inspect project drafts and land approved tickets, each in a thread of its own.
-5. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
-6. Record every run with its real outcome, from the program's own JSON line or its exit code.
-7. On a stop signal: let running tasks end. Agents are in tmux's own session and stay alive.
+5. Every few seconds check the health of this host and of the store, and store the results for all who show them.
+6. Make a pass for `mc_pickup.py`, which requests it over a socket in the run folder.
+7. Record every run with its real outcome, from the program's own JSON line or its exit code.
+8. On a stop signal: let running tasks end. Agents are in tmux's own session and stay alive.
 
 `--run NAME` runs one task now, `--once` the tasks that are due now; both then end.
 """
@@ -32,6 +33,7 @@ with bootstrap.quick_imports():
     from database import writing
     from jobs import job_context, landing, pickup, single_flight
     from jobs.event_watcher import ChangeDetector, EventWatcher
+    from jobs.health.look import Looker
     from jobs.job_context import JobContext
     from jobs.landing import Lander
     from jobs.program_probes import Prober
@@ -100,7 +102,7 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
     watch_thread.start()
     server = _open_socket(context, scheduler, fingerprint)
     prober, lander = Prober(context, _log), _build_lander(context, scheduler)
-    ticker = Ticker(context, scheduler, prober, lander)
+    ticker = Ticker(context, scheduler, prober, lander, Looker(context, _log))
     while not stopping.wait(TICK_SECONDS):
         try:
             ticker.tick()
@@ -117,11 +119,14 @@ def _serve(context: JobContext, scheduler: Scheduler, fingerprint: str) -> None:
 class Ticker:
     """The work of each second. The store is read when it has changed, or when a thread may have left something to do."""
 
-    def __init__(self, context: JobContext, scheduler: Scheduler, prober: Prober, lander: Lander) -> None:
+    def __init__(
+        self, context: JobContext, scheduler: Scheduler, prober: Prober, lander: Lander, looker: Looker
+    ) -> None:
         self._context = context
         self._scheduler = scheduler
         self._prober = prober
         self._lander = lander
+        self._looker = looker
         self._gate = ChangeDetector(context.engine)
         self._owed = True
         self._beaten = -HEARTBEAT_SECONDS
@@ -135,6 +140,7 @@ class Ticker:
         if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
             self._beaten = time.monotonic()
             _record_heartbeat(self._context, self._scheduler)
+        self._looker.tick()  # after the first heartbeat, which it looks at
         self._owed = any(are_busy)
 
 

@@ -15,6 +15,7 @@ from tickets.operations import retention, store_stats
 from workers.host import private_dirs
 
 from . import dispatch_pass, repositories, single_flight
+from .health import canary
 from .host_state import ObservationError
 from .job_context import JobContext
 from .task_recorder import JobResult, run_and_record
@@ -157,18 +158,27 @@ JOBS: dict[str, Callable[[JobContext], JobResult]] = {
     "queue-reaper": reap_queue,
     "retention": apply_retention,
     "backup": back_up_store,
+    "canary": canary.make_pass,
 }
 """By the name of the task that each is recorded under."""
 
 
-def run_pass(context: JobContext, job: str, trigger: Trigger, *, task: str | None = None) -> JobResult:
-    """Do one of the jobs, unless it is being done already, and record it."""
-    return run_and_record(context.engine, task or job, job, trigger, lambda: _alone(context, job))
+def run_pass(
+    context: JobContext,
+    job: str,
+    trigger: Trigger,
+    *,
+    task: str | None = None,
+    work: Callable[[JobContext], JobResult] | None = None,
+) -> JobResult:
+    """Do one of the jobs, unless it is being done already, and record it. `work` replaces its function."""
+    do_job = work or JOBS[job]
+    return run_and_record(context.engine, task or job, trigger, lambda: _alone(context, job, do_job))
 
 
-def _alone(context: JobContext, job: str) -> JobResult:
+def _alone(context: JobContext, job: str, work: Callable[[JobContext], JobResult]) -> JobResult:
     try:
         with single_flight.hold_lease(context, job):
-            return JOBS[job](context)
+            return work(context)
     except single_flight.AlreadyRunning as held:
         return JobResult(TaskOutcome.SKIPPED, {"held_by": str(held)})

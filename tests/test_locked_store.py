@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,18 @@ store.execute("BEGIN IMMEDIATE")
 print("locked", flush=True)
 sys.stdin.read()
 """
+
+
+@contextmanager
+def hold_write_lock(path: Path) -> Iterator[int]:
+    """Hold the write lock of a store in another process, whose id is yielded."""
+    argv = [sys.executable, "-c", STRANGER, str(path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+        assert stranger.stdout and stranger.stdout.readline() == b"locked\n"
+        try:
+            yield stranger.pid
+        finally:
+            stranger.kill()
 
 
 @pytest.fixture
@@ -72,12 +85,8 @@ def test_an_error_of_the_store_does_not_repeat_what_somebody_wrote(store: Engine
 
 
 def test_a_locked_store_refuses_what_is_written_and_takes_it_again_afterwards(store: Engine) -> None:
-    argv = [sys.executable, "-c", STRANGER, str(store.url.database)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
-        assert stranger.stdout and stranger.stdout.readline() == b"locked\n"
-        with pytest.raises(StoreUnavailable), writing(store) as session:
-            runtime_flags.set_flag(session, runtime_flags.PAUSE, "in vain", Actor.system())
-        stranger.kill()
+    with hold_write_lock(Path(str(store.url.database))), pytest.raises(StoreUnavailable), writing(store) as session:
+        runtime_flags.set_flag(session, runtime_flags.PAUSE, "in vain", Actor.system())
     with writing(store) as session:
         assert runtime_flags.get_pause_reason(session) is None
         runtime_flags.set_flag(session, runtime_flags.PAUSE, None, Actor.system())

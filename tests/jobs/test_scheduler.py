@@ -15,15 +15,16 @@ from sqlalchemy import event, select
 
 import mc_scheduler
 from database import reading, writing
-from jobs import cron, dispatch_pass, pickup, scheduler, single_flight, watchdog
-from jobs.cron import Task, TaskFile
+from jobs import dispatch_pass, pickup, scheduler, single_flight, watchdog
+from jobs.health.look import Looker
 from jobs.landing import Lander
 from jobs.program_probes import Prober
 from jobs.scheduler import ROOT, Scheduler, run_pickup
 from jobs.task_recorder import JobResult
-from models import TaskOutcome, TaskRun, TicketStatus, Trigger
+from models import Heartbeat, TaskOutcome, TaskRun, TicketStatus, Trigger
 from tests.waiting import wait_until
-from tickets.operations import tasks
+from tickets.operations import cron, tasks
+from tickets.operations.cron import Task, TaskFile
 from workers.run import task_process as programs
 
 from .installation import ALICE, Installation
@@ -180,7 +181,10 @@ def test_a_tick_reads_the_store_only_where_it_has_changed(task_scheduler: TaskSc
     write_task(task_scheduler.folder, "reap", enabled=False)
     context, log = task_scheduler.installation.context, task_scheduler.messages.append
     lander = Lander(context, lambda: JobResult(TaskOutcome.NOOP), lambda: True, log)
-    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander)
+    looker = Looker(context, log)
+    ticker = mc_scheduler.Ticker(context, task_scheduler.scheduler, Prober(context, log), lander, looker)
+    ticker.tick()
+    wait_until(lambda: not looker.is_looking, description="the first look")
     for _ in range(3):  # the first beats, which is a change of its own
         ticker.tick()
     statements: list[str] = []
@@ -265,10 +269,13 @@ def test_a_pass_that_outlives_its_time_out_is_reported_and_ends_the_process(
     task_scheduler: TaskScheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[int] = []
+    beats: dict[str, Heartbeat] = {}
     given_up = threading.Event()
 
     def end(code: int) -> None:
         ended.append(code)
+        with reading(task_scheduler.installation.engine) as session:
+            beats.update(tasks.load_heartbeats(session))
         given_up.set()
 
     monkeypatch.setattr(watchdog, "end_process", end)
@@ -285,8 +292,7 @@ def test_a_pass_that_outlives_its_time_out_is_reported_and_ends_the_process(
         "longer than 0.2 seconds" in (late.summary or {})["error"]
         and "longer than 0.2 seconds" in task_scheduler.messages[0]
     )
-    with reading(task_scheduler.installation.engine) as session:
-        beat = tasks.load_heartbeats(session)["scheduler"]
+    beat = beats["ticket-pickup"]
     assert beat.status == "failed" and "longer than 0.2 seconds" in beat.detail
 
 

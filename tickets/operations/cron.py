@@ -19,7 +19,7 @@ import yaml
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py")
+PROGRAMS = ("mc_pickup.py", "queue_reaper.py", "mc_probe.py", "mc_land.py", "mc_health.py")
 """The programs that a task may run. Each prints its outcome as JSON and accepts `--trigger`."""
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,40}")
 
@@ -95,6 +95,12 @@ def find_duplicates(tasks: dict[str, Task], enabled: set[str]) -> list[str]:
         if name in enabled:
             by_command[tuple(task.head.command)].append(name)
     return [f"{' and '.join(names)} run the same command" for names in by_command.values() if len(names) > 1]
+
+
+def describe_schedule(task: Task) -> str:
+    """Describe when a task is due, in words with a small first letter: `every minute`."""
+    words = CronSim(task.head.schedule, datetime(2026, 1, 1)).explain()
+    return words[:1].lower() + words[1:]
 
 
 def find_next_time(task: Task, moment: datetime, zone: ZoneInfo) -> datetime:
