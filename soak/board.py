@@ -18,8 +18,9 @@ from tempfile import TemporaryDirectory
 import failpoints
 from bench.installation import BENCH_ACTOR, ROOT, Installation
 from bench.rows import wait_until
-from database import writing
-from models import Gate, Landing
+from database import reading, writing
+from models import Gate, Landing, TicketStatus
+from tickets.shared import lookup
 from tickets.team import agents, profiles, projects
 from tickets.team.agents import NewAgent
 from tickets.team.profiles import NewProfile
@@ -149,6 +150,16 @@ class Board(Installation):
         """Make a request to the API."""
         content = json.dumps(body).encode() if body else b""
         self.exchange(self.connect(), "POST", f"/api/v1{path}", content, kind="application/json", status=status)
+
+    def work_ticket(self) -> None:
+        """Let the script agent work one ticket to its end, so that the board has a run."""
+        (ticket_id,) = self.create_tickets(1, description="```sh\necho hello\n```\n", gate="none")
+
+        def is_done() -> bool:
+            with reading(self.engine) as session:
+                return lookup.get_ticket(session, ticket_id).status is TicketStatus.DONE
+
+        wait_until(is_done, "the end of the first ticket", 120)
 
     def start_board(self) -> None:
         """Start `mc serve`, and again when it has ended."""

@@ -49,16 +49,12 @@ class HealthReading:
 
 
 def parse_health(report: dict[str, Any]) -> HealthReading:
-    """Parse the report of GET /api/v1/health. Without `causes`, each check that is not ok is one."""
-    causes = report.get("causes")
-    if causes is None:
-        causes = [check for check in report["checks"] if check["status"] != "ok"]
-    folded = {str(name) for cause in causes for name in cause.get("explains", ())}
-    return HealthReading(
-        report["verdict"],
-        tuple(HealthCause(cause["name"], cause["detail"]) for cause in causes),
-        frozenset(folded),
-    )
+    """Parse the report of GET /api/v1/health."""
+    causes = report["causes"]
+    folded = {str(name) for cause in causes for name in cause["explains"]}
+    checks = (cause["check"] for cause in causes)
+    named = tuple(HealthCause(check["name"], check["detail"]) for check in checks)
+    return HealthReading(report["verdict"], named, frozenset(folded))
 
 
 def read_health(board: Board) -> HealthReading:
@@ -217,6 +213,7 @@ def create_breakable_board() -> Iterator[tuple[Board, bool]]:
         open_board(Path(folder), own_programs=True) as board,
     ):
         board.start_board()
+        board.work_ticket()
         yield board, can_mount
 
 

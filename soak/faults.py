@@ -9,17 +9,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, func, select, update
 
 from bench.installation import BENCH_ACTOR
 from bench.rows import wait_until
-from database import writing
-from models import DeliveryState, Heartbeat, QueuedMessage, Ticket, now
+from database import StoreUnavailable, writing
+from models import DeliveryState, Heartbeat, QueuedMessage, Ticket, TicketEvent, now
 from tickets.conversation import messages
 from tickets.conversation.messages import NewMessage
 from tickets.lifecycle import transitions
@@ -37,6 +37,7 @@ LOCK_SECONDS = 168.0
 FAILED_RUNS, GOOD_RUNS = 12, 21
 WAL_MEGABYTES = 300
 CLOCK_STEP = timedelta(hours=2)
+DISPATCH_TASK = "ticket-pickup"
 INCIDENT = "pickup:unobservable"
 INCIDENT_TITLE = "Pickup cannot see what runs, so it starts nothing"
 DISK_FREE_SIZE = "1g"
@@ -166,7 +167,7 @@ def expire_message(board: Board) -> Iterator[None]:
     with writing(board.engine) as session:
         ticket = lookup.get_ticket(session, ticket_id)
         message = messages.queue_message(session, ticket, NewMessage(body="Look at this."), BENCH_ACTOR)
-        message.state = DeliveryState.EXPIRED
+        message.state, message.offered = DeliveryState.EXPIRED, now()
     yield
     with writing(board.engine) as session:
         session.execute(delete(QueuedMessage).where(QueuedMessage.id == message.id))
@@ -274,20 +275,26 @@ def fill_log(board: Board) -> AbstractContextManager[None]:
 
 @contextmanager
 def set_clock_back(board: Board) -> Iterator[None]:
-    """Let the heartbeat of the dispatcher come from the future, as after the clock was set back."""
+    """Let the newest event and the heartbeat of the dispatcher be of the future, as after the clock was set back."""
     ended = threading.Event()
 
-    def write_heartbeats() -> None:
+    def write_times() -> None:
         while not ended.wait(1):
-            with writing(board.engine) as session:
-                later = now() + CLOCK_STEP
-                session.execute(update(Heartbeat).where(Heartbeat.check == "pickup").values(ts=later))
+            _set_newest_times(board, now() + CLOCK_STEP)
 
-    writer = threading.Thread(target=write_heartbeats, daemon=True)
+    writer = threading.Thread(target=write_times, daemon=True)
     writer.start()
     yield
     ended.set()
     writer.join()
+    _set_newest_times(board, now())
+
+
+def _set_newest_times(board: Board, moment: datetime) -> None:
+    newest = select(func.max(TicketEvent.id)).scalar_subquery()
+    with suppress(StoreUnavailable), writing(board.engine) as session:
+        session.execute(update(TicketEvent).where(TicketEvent.id == newest).values(ts=moment))
+        session.execute(update(Heartbeat).where(Heartbeat.check == DISPATCH_TASK).values(ts=moment))
 
 
 @contextmanager
@@ -301,9 +308,11 @@ def remove_runs(board: Board) -> Iterator[None]:
 
 @contextmanager
 def log_out(board: Board) -> Iterator[None]:
-    """Take the log-in of an agent away, and probe."""
+    """Take the log-in of an agent with work away, and probe."""
+    (ticket_id,) = board.create_tickets(1, assigned_to=SPEAKER, not_before=now() + timedelta(days=1))
     allowed = _set_variables(board, [])
     yield
+    board.move(ticket_id, "cancel")
     _set_variables(board, allowed)
 
 
@@ -343,26 +352,26 @@ def mount_home(home: Path) -> Iterator[bool]:
 
 
 FAULTS = (
-    BoardFault("write lock", "store", "lock", hold_write_lock, seconds=LOCK_SECONDS),
-    BoardFault("settings broken", "settings", "config.toml", break_settings),
-    BoardFault("backup failed", "backup", "backup", fail_backup, needs_mount=True),
-    BoardFault("page corrupt", "integrity", "mc.db", spoil_page),
+    BoardFault("write lock", "writes", "holds the write lock", hold_write_lock, seconds=LOCK_SECONDS),
+    BoardFault("settings broken", "settings", "cannot be read", break_settings),
+    BoardFault("backup failed", "backup", "has trouble", fail_backup, needs_mount=True),
+    BoardFault("page corrupt", "integrity", "damaged", spoil_page),
     BoardFault("supervisor dead", None, "", kill_supervisor, combines=False),
     BoardFault("reaper disabled", "queue-reaper", "disabled", disable_reaper),
     BoardFault("message expired", "messages", "expired", expire_message),
-    BoardFault("check-in overdue", "check-ins", "overdue", miss_check_in),
-    BoardFault("most blocked", "outcomes", "blocked or failed", block_most),
-    BoardFault("incident without cause", "incidents", "incident", raise_incident, heals=True),
+    BoardFault("check-in overdue", "check-ins", "check-in", miss_check_in),
+    BoardFault("most blocked", "outcomes", "failed or left", block_most),
+    BoardFault("incident without cause", "incidents", INCIDENT_TITLE, raise_incident, heals=True),
     BoardFault("scheduler dead", "scheduler", "last seen", stop_scheduler),
     BoardFault("tmux missing", "tmux", "tmux", remove_tmux),
     BoardFault("git missing", "git", "git", remove_git),
     BoardFault("git hangs", "git", "git", hang_git),
-    BoardFault("disk full", "disk", "free", fill_disk, needs_mount=True),
-    BoardFault("log huge", "database", "log", fill_log),
+    BoardFault("disk full", "disk", "almost full", fill_disk, needs_mount=True),
+    BoardFault("log huge", "wal", "write-ahead log", fill_log),
     BoardFault("clock set back", "clock", "future", set_clock_back),
-    BoardFault("runs deleted", "runs-folder", "runs", remove_runs),
-    BoardFault("home read-only", "home", "read-only", lock_home, needs_mount=True),
-    BoardFault("agent logged out", "agents", "logged in", log_out),
+    BoardFault("runs deleted", "run-folders", "is empty", remove_runs),
+    BoardFault("home read-only", "run-folders", "cannot be written", lock_home, needs_mount=True),
+    BoardFault("agent logged out", "agents", "cannot start", log_out),
 )
 EXCLUSIVE = frozenset(
     {
