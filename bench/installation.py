@@ -32,6 +32,8 @@ from workers.host.tmux import Tmux
 from .rows import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 240.0
+"""How long a board may take to answer on a busy machine."""
 BENCH_ACTOR = Actor.human("bench")
 
 
@@ -66,7 +68,7 @@ class Installation:
     def serve_all(self) -> subprocess.Popen[bytes]:
         """Start all that `mc serve` starts, including the scheduler, and wait until the board answers."""
         parent = self.start("mc_cli.py", "serve", "--no-browser")
-        wait_until(self._answers, "the board")
+        wait_until(self._answers, "the board", START_SECONDS)
         return parent
 
     def start(self, *argv: str, variables: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:

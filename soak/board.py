@@ -38,7 +38,7 @@ SPOOL_BYTES = 400_000
 """Small enough that a talkative run fills several segments of its spool."""
 RETRY_LIMIT = 20
 MAX_RUNS = 4
-STOP_SECONDS = 60.0
+STOP_SECONDS = 120.0
 _AUTHOR = ("-c", "user.name=Soak", "-c", "user.email=soak@localhost")
 _SETTINGS = {
     "MC_MAX_WORKERS": MAX_RUNS,

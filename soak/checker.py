@@ -22,6 +22,7 @@ from models import (
     TicketStatus,
 )
 from protocol import EventType
+from tickets.shared.canary import IS_ORDINARY_RUN, IS_ORDINARY_TICKET
 from workers.repository import git
 from workers.run import spool
 
@@ -41,11 +42,11 @@ class StoreContent:
 
 
 def load_content(session: Session) -> StoreContent:
-    """Load all rows of the store that a soak writes."""
+    """Load all rows of the store that a soak writes, without the canary's tickets and runs."""
     return StoreContent(
-        tickets=session.scalars(select(Ticket).order_by(Ticket.id)).all(),
+        tickets=session.scalars(select(Ticket).where(IS_ORDINARY_TICKET).order_by(Ticket.id)).all(),
         messages=session.scalars(select(QueuedMessage).order_by(QueuedMessage.id)).all(),
-        runs=session.scalars(select(Run).order_by(Run.id)).all(),
+        runs=session.scalars(select(Run).where(IS_ORDINARY_RUN).order_by(Run.id)).all(),
         events=session.scalars(select(TicketEvent).order_by(TicketEvent.id)).all(),
         comments=session.scalars(select(TicketComment).order_by(TicketComment.id)).all(),
     )

@@ -53,14 +53,14 @@ KINDS = (
 
 
 class Client(threading.Thread):
-    """One person: creates a ticket, follows it to its end, and goes on with the next one until `stop` is set."""
+    """One person: creates a ticket, follows it to its end, and goes on with the next one until `ending` is set."""
 
-    def __init__(self, board: Board, history: History, number: int, seed: int, stop: threading.Event) -> None:
+    def __init__(self, board: Board, history: History, number: int, seed: int, ending: threading.Event) -> None:
         super().__init__(name=f"client {number}", daemon=True)
         self._board = board
         self._history = history
         self._number = number
-        self._ending = stop
+        self._ending = ending
         self._draw = random.Random(f"{seed} {number}")  # noqa: S311 - a schedule, no secret
         self._deadline = float("inf")
 
@@ -69,9 +69,10 @@ class Client(threading.Thread):
         while not self._ending.is_set():
             count += 1
             kind = KINDS[(self._number + count) % len(KINDS)]
-            self._work_ticket(kind, f"k{self._number}-{count}-{self._draw.randrange(1 << 32):08x}")
+            self.work_ticket(kind, f"k{self._number}-{count}-{self._draw.randrange(1 << 32):08x}")
 
-    def _work_ticket(self, kind: TicketKind, key: str) -> None:
+    def work_ticket(self, kind: TicketKind, key: str) -> None:
+        """Create a ticket and follow it to its end."""
         body = {
             "title": f"{kind.name} {key}",
             "description": kind.description.format(key=key),

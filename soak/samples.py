@@ -51,12 +51,12 @@ class Trend:
 
 
 class Sampler(threading.Thread):
-    """Takes samples of a board every ten seconds until `stop` is set."""
+    """Takes samples of a board every ten seconds until `ending` is set."""
 
-    def __init__(self, board: Board, stop: threading.Event) -> None:
+    def __init__(self, board: Board, ending: threading.Event) -> None:
         super().__init__(name="sampler", daemon=True)
         self._board = board
-        self._ending = stop
+        self._ending = ending
         self.samples: list[Sample] = []
 
     def run(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,8 +17,10 @@ from database import reading, writing
 from failpoints import Failpoint
 from models import Run
 from soak import agent_program, break_each, checker
+from soak.board import ProcessKind, open_board
 from soak.break_each import HealthReading, draw_pairs, parse_health
 from soak.checker import StoreContent
+from soak.clients import KINDS, Client
 from soak.faults import EXCLUSIVE, FAULTS, BoardFault
 from soak.history import Answer, ClientOperation, History
 from soak.samples import Sample, compute_trends
@@ -29,6 +32,7 @@ from tickets.runs import claims, reports
 from tickets.shared.inputs import NewTicket
 
 from .test_spine import ALICE
+from .waiting import wait_until
 
 
 def test_a_seed_gives_one_schedule_that_strikes_every_target_and_leaves_the_end_steady() -> None:
@@ -187,3 +191,21 @@ def test_a_measurement_tells_the_seconds_and_every_wrong_cause(monkeypatch: pyte
     assert replace(result, wrong_causes={}).is_right
     unmounted = break_each.BreakRun(None, can_mount=False).measure(replace(fault, needs_mount=True))  # type: ignore[arg-type]
     assert unmounted.note and not unmounted.turned
+
+
+def test_a_person_of_a_soak_brings_a_ticket_to_its_end_though_a_web_worker_is_killed(tmp_path: Path) -> None:
+    """The whole of a soak in small: board, agent with its tools, client, failpoint, comparison."""
+    with open_board(tmp_path) as board:
+        board.start_board()
+        history = History(tmp_path / "history.jsonl")
+        client = Client(board, history, 0, seed=1, ending=threading.Event())
+        (board.failpoints / Failpoint.COMMITTED).touch()
+
+        client.work_ticket(next(kind for kind in KINDS if kind.name == "ask"), "k0-1")
+        board.stop_board()
+
+        assert checker.check_board(board, history) == []
+        assert {operation.kind for operation in history.operations} >= {"create", "answer"}
+        assert (board.failpoints / f"{Failpoint.COMMITTED}.reached").exists()
+        assert len(board.agent_log.read_text().splitlines()) >= 2, "a prompt before the question, and one after it"
+        wait_until(lambda: not board.list_processes(ProcessKind.WEB_WORKER, ProcessKind.AGENT), 120, "their end")
