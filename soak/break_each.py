@@ -79,10 +79,10 @@ def is_named(fault: BoardFault, reading: HealthReading) -> bool:
     return reading.verdict != "working" and (named or fault.check in reading.folded)
 
 
-def find_wrong_causes(faults: Iterable[BoardFault], reading: HealthReading) -> set[str]:
+def find_wrong_causes(faults: Iterable[BoardFault], reading: HealthReading) -> list[HealthCause]:
     """Return the causes of a reading that belong to none of the faults."""
     expected = {fault.check for fault in faults}
-    return {f"{cause.name}: {cause.detail}" for cause in reading.causes if cause.name not in expected}
+    return [cause for cause in reading.causes if cause.name not in expected]
 
 
 @dataclass(slots=True)
@@ -94,8 +94,8 @@ class BreakResult:
     cleared: float | None = None
     silent: float = 0.0
     """Seconds in which the board did not answer although it should."""
-    wrong_causes: dict[str, float] = field(default_factory=dict)
-    """Causes that belong to none of the faults, with the seconds after the break at which each was first named."""
+    wrong_causes: dict[str, str] = field(default_factory=dict)
+    """Checks that belong to none of the faults, with when and how each was first named."""
     note: str = ""
 
     @property
@@ -117,9 +117,9 @@ class BreakRun:
         if any(fault.needs_mount for fault in faults) and not self._can_mount:
             result.note = "not measured: file systems cannot be mounted here"
             return result
+        start = time.monotonic()
         if self._wait_until_working() is None:
-            result.note = ""
-            result.wrong_causes = dict.fromkeys(find_wrong_causes((), read_health(self._board)), -1.0)
+            self._note(result, (), read_health(self._board), start)
             return result
         result.turned = dict.fromkeys(result.names)
         start = time.monotonic()
@@ -158,7 +158,7 @@ class BreakRun:
 
     def _note(self, result: BreakResult, faults: Sequence[BoardFault], health: HealthReading, start: float) -> None:
         for cause in find_wrong_causes(faults, health):
-            result.wrong_causes.setdefault(cause, round(time.monotonic() - start, 1))
+            result.wrong_causes.setdefault(cause.name, f"after {time.monotonic() - start:.0f} s: {cause.detail}")
         if health.verdict is None and all(fault.check for fault in faults):
             result.silent += POLL_SECONDS
 
@@ -252,7 +252,7 @@ def format_row(result: BreakResult) -> str:
     cleared = "never" if result.cleared is None else f"{result.cleared:.0f} s"
     line = f"{names:44} turned {turned or 'never':14} cleared {cleared:8} {'right' if result.is_right else 'WRONG'}"
     silent = f", {result.silent:.0f} s without an answer" if result.silent else ""
-    wrong = [f"\n    after {seconds:.0f} s also named: {cause}" for cause, seconds in result.wrong_causes.items()]
+    wrong = [f"\n    also named: {name}, {text}" for name, text in result.wrong_causes.items()]
     return line + silent + "".join(wrong)
 
 

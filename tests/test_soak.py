@@ -18,7 +18,7 @@ from failpoints import Failpoint
 from models import Run
 from soak import agent_program, break_each, checker
 from soak.board import ProcessKind, open_board
-from soak.break_each import HealthReading, draw_pairs, parse_health
+from soak.break_each import HealthCause, HealthReading, draw_pairs, parse_health
 from soak.checker import StoreContent
 from soak.clients import KINDS, Client
 from soak.faults import EXCLUSIVE, FAULTS, BoardFault
@@ -159,37 +159,34 @@ def test_a_fault_is_named_by_its_check_and_its_words_and_every_other_cause_is_wr
     assert not break_each.is_named(fault, read_report("degraded", ("disk", "mounted", [])))
     assert not break_each.is_named(fault, replace(right, verdict="working"))
     wrong = read_report("degraded", ("disk", "almost full: 1.0 GB free", []), ("git", "gave no answer", []))
-    assert break_each.find_wrong_causes([fault], wrong) == {"git: gave no answer"}
+    assert break_each.find_wrong_causes([fault], wrong) == [HealthCause("git", "gave no answer")]
 
 
 def test_a_measurement_tells_the_seconds_and_every_wrong_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    part = {"broken": False, "looks": 0}
+    broken_looks = [read_report("degraded", ("git", "hangs", [])), read_report("not working", ("tmux", "missing", []))]
+    looks: list[HealthReading] = []
 
     @contextmanager
     def inject(_: Any) -> Iterator[None]:
-        part["broken"] = True
+        looks.extend(broken_looks)
         yield
-        part["broken"] = False
 
     def read_health(_: Any) -> HealthReading:
-        part["looks"] += 1
-        if not part["broken"]:
-            return read_report("working")
-        report = read_report("not working", ("tmux", "tmux is missing", []), ("git", "hangs", []))
-        return report if part["looks"] % 2 else replace(report, causes=report.causes[:1])
+        return looks.pop(0) if looks else read_report("working")
 
     monkeypatch.setattr(break_each, "read_health", read_health)
     monkeypatch.setattr(break_each, "POLL_SECONDS", 0)
     monkeypatch.setattr(break_each.BreakRun, "_close_incidents", lambda _: None)
-    fault = BoardFault("tmux missing", "tmux", "missing", inject, seconds=0.05)
+    fault = BoardFault("tmux missing", "tmux", "missing", inject)
+    run = break_each.BreakRun(None, can_mount=False)  # type: ignore[arg-type]
 
-    result = break_each.BreakRun(None, can_mount=False).measure(fault)  # type: ignore[arg-type]
+    result = run.measure(fault)
 
     assert result.turned["tmux missing"] is not None and result.cleared is not None
-    assert list(result.wrong_causes) == ["git: hangs"] and not result.is_right
-    assert "also named: git: hangs" in break_each.format_row(result)
+    assert list(result.wrong_causes) == ["git"] and not result.is_right
+    assert "also named: git" in break_each.format_row(result)
     assert replace(result, wrong_causes={}).is_right
-    unmounted = break_each.BreakRun(None, can_mount=False).measure(replace(fault, needs_mount=True))  # type: ignore[arg-type]
+    unmounted = run.measure(replace(fault, needs_mount=True))
     assert unmounted.note and not unmounted.turned
 
 
